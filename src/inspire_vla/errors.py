@@ -1,0 +1,16 @@
+"""The errors a person meets: what is wrong, what was found, what is possible."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InspireError(ValueError):
+    """Input that cannot be worked with. The message names what was found and what is possible."""
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """Return " Did you mean 'x'? Possible: [...]" for an unknown word, to end an error message with."""
+    possible = sorted(set(choices))
+    near = difflib.get_close_matches(word, possible, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"{hint} Possible: {possible}."
