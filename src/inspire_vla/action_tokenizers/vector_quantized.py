@@ -1,0 +1,183 @@
+"""Residual vector quantisation: a whole chunk in a few codes, found by k-means on the demonstrations.
+
+Level 0 holds K typical chunks, level 1 K typical corrections to them, and so on. A chunk's code at level l is
+l·K + k: every level has its own block of the vocabulary. No network, no torch: the codebooks are plain means.
+(VQ-BeT, arXiv 2403.03181, and MiniVLA learn theirs with an autoencoder; the codes mean the same.)
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+
+from inspire_vla.action_tokenizers import storage
+from inspire_vla.action_tokenizers.base import (
+    ActionTokenizer,
+    UndecodableAction,
+    checked_actions,
+    checked_codes,
+    positive_int,
+)
+from inspire_vla.action_tokenizers.kmeans import kmeans, nearest
+from inspire_vla.errors import InspireError
+
+
+class ResidualVQ(ActionTokenizer):
+    """`levels` codes for a chunk. Actions outside [-1, 1] are clipped, decoded actions too.
+
+    Distances are measured in (a − centre) / scale · weight, per action dimension. Give the dimension whose
+    sign matters, the gripper's, a larger weight: a flipped sign drops the object.
+
+    `errors` says what the fit costs on its own data: root mean square and 99th percentile of the absolute error
+    per action dimension (units of the normalised action), and the share of numbers whose sign survives.
+    """
+
+    name: ClassVar[str] = "residual_vq"
+
+    def __init__(
+        self,
+        codebooks: np.ndarray,
+        *,
+        centre: np.ndarray,
+        scale: np.ndarray,
+        dimension_weights: np.ndarray,
+        seed: int = 0,
+        errors: dict | None = None,
+    ) -> None:
+        """codebooks (levels, K, H, D) in weighted units; centre, scale, dimension_weights (D,)."""
+        self.codebooks = np.asarray(codebooks, dtype=np.float32)
+        if self.codebooks.ndim != 4 or 0 in self.codebooks.shape or not np.isfinite(self.codebooks).all():
+            raise InspireError(
+                f"Codebooks must be finite numbers (levels, K, H, D), found shape {self.codebooks.shape}."
+            )
+        self.levels, self.codes_per_level, self.horizon, self.action_dim = self.codebooks.shape
+        self.centre, self.scale, self.dimension_weights = (
+            np.asarray(values, dtype=np.float32) for values in (centre, scale, dimension_weights)
+        )
+        for name in ("centre", "scale", "dimension_weights"):
+            values = getattr(self, name)
+            if values.shape != (self.action_dim,) or not np.isfinite(values).all():
+                raise InspireError(
+                    f"{name} must be {self.action_dim} finite numbers, found {values.tolist()}."
+                )
+        if (self.scale <= 0).any() or (self.dimension_weights <= 0).any():
+            raise InspireError("scale and dimension_weights must be above zero.")
+        self.seed = int(seed)
+        self.errors = dict(errors or {})
+        self._flat = self.codebooks.reshape(self.levels, self.codes_per_level, -1)
+
+    @classmethod
+    def fit(
+        cls,
+        actions: np.ndarray,
+        *,
+        codes_per_level: int = 256,
+        levels: int = 2,
+        seed: int = 0,
+        dimension_weights: Sequence[float] | None = None,
+        min_scale: float = 0.1,
+        max_iterations: int = 60,
+    ) -> Self:
+        """Learn the codebooks from demonstrated chunks (N, H, D).
+
+        Args:
+            dimension_weights: (D,) how much an error in each action dimension counts after scaling; default ones.
+            min_scale: dimensions are divided by their standard deviation, but by no less than this, so that
+                the noise of a dimension that hardly moves does not eat the codes.
+
+        Raises:
+            InspireError: no chunks, NaN, or fewer chunks than codes.
+        """
+        array = np.asarray(actions)
+        if array.ndim != 3 or 0 in array.shape:
+            raise InspireError(f"Chunks to fit on must have shape (N, H, D), found {array.shape}.")
+        count, horizon, action_dim = array.shape
+        array = np.clip(checked_actions(array, horizon, action_dim), -1.0, 1.0)
+        codes_per_level, levels = (
+            positive_int("codes_per_level", codes_per_level),
+            positive_int("levels", levels),
+        )
+        if count < codes_per_level:
+            raise InspireError(f"{count} chunks are too few for {codes_per_level} codes per level.")
+        weights = (
+            np.ones(action_dim) if dimension_weights is None else np.asarray(dimension_weights, dtype=float)
+        )
+        if weights.shape != (action_dim,) or not (np.isfinite(weights) & (weights > 0)).all():
+            raise InspireError(f"dimension_weights must be {action_dim} numbers above zero, found {weights}.")
+        centre = array.mean((0, 1))
+        scale = np.maximum(array.std((0, 1)), min_scale)
+        residual = ((array - centre) / scale * weights).reshape(count, -1).astype(np.float32)
+        generator = np.random.default_rng(seed)
+        codebooks = []
+        for _ in range(levels):
+            means = kmeans(residual, codes_per_level, generator, max_iterations=max_iterations)
+            residual = residual - means[nearest(residual, means)]
+            codebooks.append(means.reshape(codes_per_level, horizon, action_dim))
+        tokenizer = cls(np.stack(codebooks), centre=centre, scale=scale, dimension_weights=weights, seed=seed)
+        tokenizer.errors = tokenizer.measure(array)
+        return tokenizer
+
+    @property
+    def vocabulary_size(self) -> int:
+        return self.levels * self.codes_per_level
+
+    @property
+    def max_codes(self) -> int:
+        return self.levels
+
+    def encode(self, actions: np.ndarray) -> np.ndarray:
+        """(…, H, D) → (…, levels) int64: the nearest mean, then the nearest correction, and so on."""
+        actions = np.clip(checked_actions(actions, self.horizon, self.action_dim), -1.0, 1.0)
+        residual = (actions - self.centre) / self.scale * self.dimension_weights
+        residual = residual.reshape(-1, self.horizon * self.action_dim).astype(np.float32)
+        codes = np.empty((len(residual), self.levels), dtype=np.int64)
+        for level, means in enumerate(self._flat):
+            picked = nearest(residual, means)
+            residual = residual - means[picked]
+            codes[:, level] = level * self.codes_per_level + picked
+        return codes.reshape(*actions.shape[:-2], self.levels)
+
+    def decode(self, codes) -> np.ndarray:
+        """(…, levels) codes → (…, H, D) float32: the sum of the levels' means, clipped to [-1, 1]."""
+        codes = checked_codes(codes, self.levels, self.vocabulary_size)
+        picked = codes - np.arange(self.levels) * self.codes_per_level
+        if picked.size and not ((picked >= 0) & (picked < self.codes_per_level)).all():
+            raise UndecodableAction(
+                f"The code of level l lies in [l·{self.codes_per_level}, (l+1)·{self.codes_per_level}), "
+                f"found {codes.reshape(-1, self.levels)[:3].tolist()}."
+            )
+        total = sum(self.codebooks[level][picked[..., level]] for level in range(self.levels))
+        actions = total / self.dimension_weights * self.scale + self.centre
+        return np.clip(actions, -1.0, 1.0).astype(np.float32)
+
+    def measure(self, actions: np.ndarray) -> dict:
+        """Round-trip error on chunks (N, H, D): rmse and p99 per action dimension, share of signs kept."""
+        actions = np.clip(checked_actions(actions, self.horizon, self.action_dim), -1.0, 1.0)
+        decoded = self.decode(self.encode(actions))
+        error = np.abs(decoded - actions).reshape(-1, self.action_dim)
+        same_sign = (np.signbit(decoded) == np.signbit(actions)).reshape(-1, self.action_dim)
+        return {
+            "chunks": int(np.prod(actions.shape[:-2])),
+            "rmse": np.sqrt((error**2).mean(0)).round(6).tolist(),
+            "p99": np.percentile(error, 99, axis=0).round(6).tolist(),
+            "same_sign": same_sign.mean(0).round(6).tolist(),
+        }
+
+    def allowed(self, position: int, prefix: Sequence[int] = ()) -> tuple[int, int] | None:
+        if position >= self.levels:
+            return None
+        return position * self.codes_per_level, (position + 1) * self.codes_per_level
+
+    def save(self, folder: str | Path) -> None:
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        storage.write(folder, self.name, {"seed": self.seed, "errors": self.errors}, arrays)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        settings, arrays = storage.read(folder, cls.name, _ARRAYS)
+        errors = storage.setting(settings, "errors", dict)
+        return cls(**arrays, seed=storage.setting(settings, "seed", int), errors=errors)
+
+
+_ARRAYS = ("codebooks", "centre", "scale", "dimension_weights")

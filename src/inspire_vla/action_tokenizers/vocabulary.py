@@ -1,0 +1,90 @@
+"""Codes ↔ token ids. The only place where an offset between the two is written down."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from inspire_vla.action_tokenizers.base import UndecodableAction, positive_int
+from inspire_vla.errors import InspireError
+
+
+@dataclass(frozen=True)
+class ActionVocabulary:
+    """`size` codes on consecutive token ids, rising from `first_id` (step +1) or falling from it (step −1).
+
+    rising   code 0 1 2 …  →  id first, first+1, first+2, …     a new block of embeddings
+    falling  code 0 1 2 …  →  id first, first−1, first−2, …     the last ids of a text vocabulary
+    """
+
+    size: int
+    first_id: int
+    step: int = 1
+
+    def __post_init__(self) -> None:
+        positive_int("size", self.size)
+        if self.step not in (1, -1):
+            raise InspireError(f"step must be 1 or -1, found {self.step!r}.")
+        if self.id_range[0] < 0:
+            raise InspireError(f"{self.size} codes do not fit: token ids would start at {self.id_range[0]}.")
+
+    @classmethod
+    def appended(cls, text_vocabulary_size: int, size: int) -> "ActionVocabulary":
+        """New ids behind the text vocabulary: code c → text_vocabulary_size + c."""
+        return cls(size=size, first_id=text_vocabulary_size, step=1)
+
+    @classmethod
+    def last_ids(cls, text_vocabulary_size: int, size: int, skip: int = 0) -> "ActionVocabulary":
+        """The last ids of the text vocabulary, falling: code c → text_vocabulary_size − 1 − skip − c.
+
+        OpenVLA and MiniVLA: skip 0 (there: id = size − digit, digit = code + 1); π0-FAST: skip 128.
+        """
+        return cls(size=size, first_id=text_vocabulary_size - 1 - skip, step=-1)
+
+    @property
+    def id_range(self) -> tuple[int, int]:
+        """Half-open range [low, high) of the token ids."""
+        last = self.first_id + self.step * (self.size - 1)
+        return min(self.first_id, last), max(self.first_id, last) + 1
+
+    def to_ids(self, codes) -> np.ndarray:
+        """Codes of any shape → token ids int64. Raises UndecodableAction for a code outside [0, size)."""
+        codes = np.asarray(codes, dtype=np.int64)
+        if codes.size and (codes.min() < 0 or codes.max() >= self.size):
+            raise UndecodableAction(f"Codes lie in [0, {self.size}), found [{codes.min()}, {codes.max()}].")
+        return self.first_id + self.step * codes
+
+    def to_codes(self, token_ids) -> np.ndarray:
+        """Token ids of any shape → codes int64. Raises UndecodableAction for an id that is no action."""
+        token_ids = np.asarray(token_ids, dtype=np.int64)
+        foreign = ~self.holds(token_ids)
+        if foreign.any():
+            low, high = self.id_range
+            raise UndecodableAction(
+                f"Token ids {sorted(set(token_ids[foreign].ravel().tolist()))[:5]} are no actions; "
+                f"those lie in [{low}, {high})."
+            )
+        return self.step * (token_ids - self.first_id)
+
+    def holds(self, token_ids) -> np.ndarray:
+        """Which token ids are actions: bool of the same shape."""
+        low, high = self.id_range
+        token_ids = np.asarray(token_ids, dtype=np.int64)
+        return (token_ids >= low) & (token_ids < high)
+
+    def ids_of_span(self, span: tuple[int, int]) -> tuple[int, int]:
+        """A half-open range of codes, as of `ActionTokenizer.allowed`, → its half-open range of token ids."""
+        low, high = span
+        if not 0 <= low < high <= self.size:
+            raise InspireError(f"No such range of codes: {span}; codes lie in [0, {self.size}).")
+        ends = self.to_ids([low, high - 1])
+        return int(ends.min()), int(ends.max()) + 1
+
+    def check_disjoint(self, others: Sequence[int] | np.ndarray) -> None:
+        """Raise InspireError when one of these token ids (answer words, end of sequence, …) is an action too."""
+        others = np.asarray(others, dtype=np.int64)
+        shared = others[self.holds(others)]
+        if shared.size:
+            raise InspireError(
+                f"Token ids {sorted(set(shared.ravel().tolist()))[:5]} would be actions and words."
+            )
