@@ -1,0 +1,53 @@
+# make demo   the whole road on the nano model, and a page to look at       make test   the tests
+# make lint   ruff and mypy        make e2e   the slow end-to-end tests     make clean  remove what was built
+SHELL := /bin/sh
+VENV  ?= .venv
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# Nothing here needs the network once the installation is done.
+OFFLINE := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 WANDB_MODE=disabled
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format e2e doctor constraints clean
+
+help:
+	@sed -n '1,2p' Makefile | sed 's/^# *//'
+
+install: $(STAMP)
+
+# Done once, and again whenever the dependencies change.
+$(STAMP): pyproject.toml constraints.txt
+	@set -e; if [ ! -x $(BIN)/python ]; then \
+		python="$$(PYTHON='$(PYTHON)' sh scripts/find_python.sh)"; \
+		echo "Using $$python"; "$$python" -m venv $(VENV); fi
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: install
+	$(OFFLINE) $(BIN)/inspire demo $(ARGS)
+
+test: install
+	$(OFFLINE) $(BIN)/python -m pytest -m 'not e2e' $(ARGS)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+e2e: install
+	$(OFFLINE) $(BIN)/python -m pytest -m e2e --timeout 3600 $(ARGS)
+
+doctor: install
+	@$(BIN)/inspire doctor
+
+constraints: install
+	$(BIN)/python scripts/write_constraints.py > constraints.txt
+
+clean:
+	rm -rf build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
