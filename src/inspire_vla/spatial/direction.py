@@ -1,0 +1,204 @@
+"""Geometry to words: where is an object relative to the gripper?
+
+The offset `gripper_to_object_m` is object position minus gripper position, in metres, along the axes of the
+robot's base frame. Its words come from a `Frame`. Source of the rules: InSpire (arXiv 2505.13888), section 3
+and its ablation of answer forms.
+"""
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from inspire_vla.errors import InspireError
+from inspire_vla.spatial.frame import WORD_PAIRS, Frame, get_frame
+from inspire_vla.spatial.modes import CLOSE, GRASPED, LARGEST_TENTH, canonical_answers, canonical_array, check_mode
+
+CLOSE_DISTANCE_M = 0.06
+"""Below this distance an object is `close` in mode distance, unless another threshold is given."""
+NEAR_DISTANCE_M = 0.2
+MIDDLE_DISTANCE_M = 0.3
+
+_BLOCK = 1 << 15  # offsets worked on at once: their temporaries stay in the processor's cache
+
+
+def relate(
+    gripper_to_object_m: ArrayLike,
+    grasped: ArrayLike,
+    *,
+    mode: str = "direction",
+    frame: str | Frame = "robot",
+    close_threshold_m: float | None = None,
+    grasped_word: bool = True,
+) -> NDArray[np.str_]:
+    """Say where objects are, in words. See `relate_codes`, which has the rules and returns the codes.
+
+    >>> relate([[0.1, 0.3, -0.2], [0.0, 0.0, -0.4]], grasped=False).tolist()
+    ['left', 'down']
+    """
+    codes = relate_codes(
+        gripper_to_object_m,
+        grasped,
+        mode=mode,
+        frame=frame,
+        close_threshold_m=close_threshold_m,
+        grasped_word=grasped_word,
+    )
+    return canonical_array(mode)[codes]
+
+
+def relate_codes(
+    gripper_to_object_m: ArrayLike,
+    grasped: ArrayLike,
+    *,
+    mode: str = "direction",
+    frame: str | Frame = "robot",
+    close_threshold_m: float | None = None,
+    grasped_word: bool = True,
+) -> NDArray[np.int16]:
+    """Say where objects are, as codes: indices into `canonical_answers(mode)`.
+
+    - direction: the axis with the largest magnitude, the earlier axis at a tie; `close` if a threshold is given
+      and no magnitude exceeds it.
+    - direction_3d: one word for each of front/back, left/right, up/down, in this order; a word is `close` if a
+      threshold is given and the magnitude does not exceed it.
+    - position: tenths of a metre along x, y, z as the offset has them (a frame names directions, it does not turn
+      numbers), cut toward zero, clipped to ±9.
+    - distance: `close` below the threshold (0.06 m if none is given; 0 never says `close`), `near` below 0.2 m,
+      `middle` below 0.3 m, else `far`.
+    - distance_fine: tenths of a metre, cut, at most 9.
+
+    Exact zero counts as positive. A grasped object is `grasped` in every mode, unless `grasped_word` is off.
+
+    Args:
+        gripper_to_object_m: (…, 3) object minus gripper, metres, robot base axes.
+        grasped: booleans that broadcast to (…).
+        mode: one of `MODES`.
+        frame: a name in `FRAMES` or a `Frame`.
+        close_threshold_m: metres, at least 0; None for none (distance: 0.06).
+        grasped_word: whether `grasped` is an answer.
+
+    Returns:
+        (…) int16.
+
+    Raises:
+        InspireError: not (…, 3), not finite, `grasped` not boolean or of another shape, a negative threshold, an
+            unknown mode or frame.
+    """
+    check_mode(mode)
+    frame = get_frame(frame)
+    threshold = _check_threshold(close_threshold_m)
+    offsets = _check_offsets(gripper_to_object_m)
+    shape = offsets.shape[:-1]
+    held = _check_grasped(grasped, shape) if grasped_word else None
+
+    rows = offsets.reshape(-1, 3)
+    codes = np.empty(len(rows), dtype=np.int16)
+    for start in range(0, len(rows), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        codes[block] = _RULES[mode](rows[block], frame, threshold)
+    codes = codes.reshape(shape)
+    if held is not None:
+        codes[held] = canonical_answers(mode).index(GRASPED)
+    return codes
+
+
+@cache
+def _direction_table(frame: Frame) -> NDArray[np.int16]:
+    """Code of axis a at sign s (0 negative, 1 positive) at index 2a + s."""
+    answers = canonical_answers("direction")
+    return np.array([answers.index(word) for pair in frame.axes for word in pair], dtype=np.int16)
+
+
+def _direction(offsets: NDArray[np.floating], frame: Frame, threshold: float | None) -> NDArray[np.int16]:
+    x, y, z = offsets[:, 0], offsets[:, 1], offsets[:, 2]
+    ax, ay, az = np.abs(x), np.abs(y), np.abs(z)
+    largest = np.maximum(ax, ay)
+    slot = (ay > ax).view(np.int8) * np.int8(2) + np.where(ay > ax, y >= 0, x >= 0).view(np.int8)
+    on_z = az > largest
+    slot = np.where(on_z, np.int8(4) + (z >= 0).view(np.int8), slot)
+    codes = _direction_table(frame).take(slot)
+    if threshold is not None:
+        codes[np.maximum(largest, az) <= threshold] = canonical_answers("direction").index(CLOSE)
+    return codes
+
+
+def _direction_3d(offsets: NDArray[np.floating], frame: Frame, threshold: float | None) -> NDArray[np.int16]:
+    codes = np.zeros(len(offsets), dtype=np.int16)
+    for pair in WORD_PAIRS:  # spoken in this order whatever axes carry them, so the set of answers is one
+        axis = next(i for i, own in enumerate(frame.axes) if set(own) == set(pair))
+        positive = offsets[:, axis] >= 0
+        digit = np.where(positive, pair.index(frame.axes[axis][1]), pair.index(frame.axes[axis][0]))
+        if threshold is not None:
+            digit = np.where(np.abs(offsets[:, axis]) <= threshold, 2, digit)
+        codes = (codes * 3 + digit).astype(np.int16)
+    return codes
+
+
+def _position(offsets: NDArray[np.floating], frame: Frame, threshold: float | None) -> NDArray[np.int16]:
+    tenths = np.clip(np.trunc(offsets.astype(np.float64) * 10), -LARGEST_TENTH, LARGEST_TENTH).astype(np.int16)
+    digits = tenths + np.int16(LARGEST_TENTH)
+    base = np.int16(2 * LARGEST_TENTH + 1)
+    return (digits[:, 0] * base + digits[:, 1]) * base + digits[:, 2]
+
+
+def _distance(offsets: NDArray[np.floating], frame: Frame, threshold: float | None) -> NDArray[np.int16]:
+    close = CLOSE_DISTANCE_M if threshold is None else threshold
+    distance = _norm(offsets)
+    codes = np.where(distance < NEAR_DISTANCE_M, 1, np.where(distance < MIDDLE_DISTANCE_M, 2, 3))
+    return np.where(distance < close, 0, codes).astype(np.int16)
+
+
+def _distance_fine(offsets: NDArray[np.floating], frame: Frame, threshold: float | None) -> NDArray[np.int16]:
+    return np.minimum(_norm(offsets) * 10, LARGEST_TENTH).astype(np.int16)
+
+
+def _norm(offsets: NDArray[np.floating]) -> NDArray[np.float64]:
+    return np.linalg.norm(offsets.astype(np.float64), axis=-1)
+
+
+_RULES = {
+    "direction": _direction,
+    "direction_3d": _direction_3d,
+    "position": _position,
+    "distance": _distance,
+    "distance_fine": _distance_fine,
+}
+
+
+def _check_offsets(gripper_to_object_m: ArrayLike) -> NDArray[np.floating]:
+    try:
+        offsets = np.asarray(gripper_to_object_m)
+        if offsets.dtype not in (np.float32, np.float64):
+            offsets = offsets.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise InspireError(f"gripper_to_object_m must be numbers of shape (…, 3), in metres: {error}") from error
+    if offsets.ndim == 0 or offsets.shape[-1] != 3:
+        raise InspireError(f"gripper_to_object_m must have shape (…, 3); found {offsets.shape}.")
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspicious = not np.isfinite(offsets.sum())  # one cheap pass; a look at each only if it fails
+    if suspicious and not (finite := np.isfinite(offsets).all(axis=-1)).all():
+        first = tuple(int(i) for i in np.argwhere(~finite)[0])
+        raise InspireError(
+            f"gripper_to_object_m must be finite; {int((~finite).sum())} of {finite.size} offsets are not, "
+            f"the first at index {first}: {offsets[first].tolist()}."
+        )
+    return offsets
+
+
+def _check_grasped(grasped: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    held = np.asarray(grasped)
+    if held.dtype != np.bool_:
+        if held.dtype.kind not in "iuf" or not np.isin(held, (0, 1)).all():
+            raise InspireError(f"grasped must be booleans; found {held.dtype} values such as {held.flat[:3].tolist()}.")
+        held = held.astype(np.bool_)
+    try:
+        return np.broadcast_to(held, shape)
+    except ValueError:
+        raise InspireError(f"grasped of shape {held.shape} does not fit offsets of shape {(*shape, 3)}.") from None
+
+
+def _check_threshold(close_threshold_m: float | None) -> float | None:
+    if close_threshold_m is not None and not 0 <= close_threshold_m < np.inf:
+        raise InspireError(f"close_threshold_m must be None or metres >= 0; found {close_threshold_m}.")
+    return close_threshold_m

@@ -1,0 +1,64 @@
+"""Which word belongs to which axis and sign. A dataset declares its frame; nothing is guessed.
+
+    robot                    official_libero
+      front +x                 front +x
+        ^                        ^
+        |                        |
+ left +y o---- right      left ----o +y right        (up is +z in both)
+
+The two differ in the sign of y alone, so reading one as the other swaps left and right.
+"""
+
+from dataclasses import dataclass
+
+from inspire_vla.errors import InspireError, did_you_mean
+
+WORD_PAIRS: tuple[tuple[str, str], ...] = (("back", "front"), ("right", "left"), ("down", "up"))
+"""The three oppositions. A frame gives each of its axes one of them, in either sense."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The words of an axis-aligned frame: for each axis the pair (word at negative, word at positive).
+
+    Raises:
+        InspireError: the six words are not the three oppositions back/front, right/left, down/up.
+    """
+
+    name: str
+    x: tuple[str, str] = ("back", "front")
+    y: tuple[str, str] = ("right", "left")
+    z: tuple[str, str] = ("down", "up")
+
+    def __post_init__(self) -> None:
+        for axis in "xyz":
+            object.__setattr__(self, axis, tuple(getattr(self, axis)))
+        found = sorted(sorted(pair) for pair in self.axes)
+        if found != sorted(sorted(pair) for pair in WORD_PAIRS):
+            raise InspireError(
+                f"Frame {self.name!r} must give x, y and z one opposition each of {list(WORD_PAIRS)}, "
+                f"in either sense; found x={self.x}, y={self.y}, z={self.z}."
+            )
+
+    @property
+    def axes(self) -> tuple[tuple[str, str], tuple[str, str], tuple[str, str]]:
+        """The pairs (negative, positive) of x, y, z."""
+        return self.x, self.y, self.z
+
+
+ROBOT = Frame("robot")
+"""The right-handed base frame of an arm: +x front, +y left, +z up."""
+
+OFFICIAL_LIBERO = Frame("official_libero", y=("left", "right"))
+"""The words of the paper's released LIBERO labels: +y right, since its pictures are mirrored."""
+
+FRAMES: dict[str, Frame] = {frame.name: frame for frame in (ROBOT, OFFICIAL_LIBERO)}
+
+
+def get_frame(frame: str | Frame) -> Frame:
+    """Return a frame by its name; a `Frame` is returned as it is. Raises InspireError for an unknown name."""
+    if isinstance(frame, Frame):
+        return frame
+    if frame not in FRAMES:
+        raise InspireError(f"Unknown frame {frame!r}.{did_you_mean(str(frame), FRAMES)}")
+    return FRAMES[frame]
