@@ -1,0 +1,45 @@
+"""What is said, and which of its tokens are supervised. Pure; a tokenizer is passed in."""
+
+from inspire_vla.dialogue.dialogue import Dialogue, Role, Segment, build_dialogue
+from inspire_vla.dialogue.questions import QUESTIONS, question
+from inspire_vla.dialogue.rendering import (
+    RememberingTokenizer,
+    Rendered,
+    Span,
+    TextTokenizer,
+    answer_token_sequences,
+    render,
+    render_prompt,
+)
+from inspire_vla.dialogue.templates import (
+    NANO_TEMPLATE,
+    OPENVLA_TEMPLATE,
+    PI0_FAST_TEMPLATE,
+    QWEN_TEMPLATE,
+    TEMPLATES,
+    Template,
+    get_template,
+)
+
+__all__ = [
+    "NANO_TEMPLATE",
+    "OPENVLA_TEMPLATE",
+    "PI0_FAST_TEMPLATE",
+    "QUESTIONS",
+    "QWEN_TEMPLATE",
+    "TEMPLATES",
+    "Dialogue",
+    "RememberingTokenizer",
+    "Rendered",
+    "Role",
+    "Segment",
+    "Span",
+    "Template",
+    "TextTokenizer",
+    "answer_token_sequences",
+    "build_dialogue",
+    "get_template",
+    "question",
+    "render",
+    "render_prompt",
+]

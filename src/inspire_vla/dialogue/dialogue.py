@@ -1,0 +1,188 @@
+"""A dialogue: who says what, in order, and what of it the model has to learn."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from typing import Literal
+
+from inspire_vla.dialogue.questions import question
+from inspire_vla.dialogue.templates import NANO_TEMPLATE, Template, get_template
+from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.instruction import find_mentions
+from inspire_vla.spatial.modes import canonical_answers, check_mode
+
+Asked = Literal["before", "after"]
+
+
+class Role(IntEnum):
+    """What a token belongs to. The order is stored and never changes."""
+
+    TEXT = 0
+    QUESTION = 1
+    ANSWER = 2
+    INSTRUCTION = 3
+    ACTION = 4
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A run of text (or of ids) with one role. `text` and `ids` both None: said later (an answer, the action)."""
+
+    text: str | None
+    role: Role
+    supervised: bool = False
+    ids: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """Questions, answers and the instruction, written down by a template.
+
+    Attributes:
+        instruction: what the person asks.
+        mentions: the objects asked about, in order of mention; () for the base model.
+        answers: the answer to each, None where it is not known.
+        mode: the reasoning mode.
+        asked: whether questions stand before or after the instruction.
+        segments: the whole sequence. The i-th segment with Role.ANSWER answers mentions[i]; exactly one has
+            Role.ACTION, and its ids come when it is rendered.
+    """
+
+    instruction: str
+    mentions: tuple[str, ...]
+    answers: tuple[str | None, ...]
+    mode: str
+    asked: Asked
+    template: Template
+    segments: tuple[Segment, ...]
+
+    def with_answers(self, answers: Mapping[str, str] | Sequence[str | None]) -> "Dialogue":
+        """The same dialogue with other answers: as many as mentions, or {mention: answer} for some of them.
+
+        Raises InspireError for an object that is not asked about or a word that is no answer of the mode.
+        """
+        if isinstance(answers, Mapping):
+            for mention in answers:
+                if mention not in self.mentions:
+                    hint = did_you_mean(mention, self.mentions)
+                    raise InspireError(f"{mention!r} is not asked about in {self.instruction!r}.{hint}")
+            answers = [answers.get(m, old) for m, old in zip(self.mentions, self.answers, strict=True)]
+        checked = _check_answers(answers, self.mentions, self.mode)
+        spoken = iter(checked)
+        segments = tuple(
+            replace(segment, text=_say(self.template, next(spoken))) if segment.role is Role.ANSWER else segment
+            for segment in self.segments
+        )
+        return replace(self, answers=checked, segments=segments)
+
+
+def build_dialogue(
+    instruction: str,
+    answers: Mapping[str, str] | Sequence[str | None] | None = None,
+    *,
+    mentions: Sequence[str] | None = None,
+    mode: str = "direction",
+    asked: Asked = "before",
+    max_objects: int | None = None,
+    template: str | Template = NANO_TEMPLATE,
+    reasoning: bool = True,
+    state_text: str | None = None,
+) -> Dialogue:
+    """Write an instruction down as the dialogue the model is trained on and prompted with.
+
+    Args:
+        instruction: what the person asks, in plain words.
+        answers: one per mention (those beyond `max_objects` are left out with their mentions), or
+            {mention: answer}; None where unknown.
+        mentions: the objects to ask about; found in the instruction if None.
+        mode: reasoning mode, see `inspire_vla.spatial.MODES`.
+        asked: questions "before" or "after" the instruction.
+        max_objects: ask about the first so many mentions.
+        template: how it is written down.
+        reasoning: False leaves all questions out: the base model.
+        state_text: the robot's state as text, for templates that write it.
+
+    Raises:
+        NoObjectFound: the instruction names no object (and `mentions` is None).
+        InspireError: an empty instruction, an unknown mode or template, a wrong number of answers, an impossible
+            answer, an unasked object, a template without its state.
+
+    >>> dialogue = build_dialogue("put the red cube on the plate", ["left", "down"])
+    >>> "".join(segment.text or "<action>" for segment in dialogue.segments)[:66]
+    'In which direction is the red cube relative to the robot? leftIn w'
+    """
+    template = get_template(template)
+    check_mode(mode)
+    if asked not in ("before", "after"):
+        raise InspireError(f"Questions are asked 'before' or 'after' the instruction; found {asked!r}.")
+    if not isinstance(instruction, str) or not instruction.strip():
+        raise InspireError(f"An instruction must be a sentence; found {instruction!r}.")
+    if max_objects is not None and max_objects < 1:
+        raise InspireError(f"max_objects must be at least 1 or None; found {max_objects}. Base model: reasoning=False.")
+    if template.needs_state and state_text is None:
+        raise InspireError(f"Template {template.name!r} writes the robot's state: pass state_text.")
+
+    asked_about: tuple[str, ...] = ()
+    if reasoning:
+        asked_about = tuple(find_mentions(instruction) if mentions is None else mentions)
+        if isinstance(answers, Sequence) and len(answers) == len(asked_about):
+            answers = answers[:max_objects]
+        asked_about = asked_about[:max_objects]
+
+    dialogue = Dialogue(
+        instruction=instruction,
+        mentions=asked_about,
+        answers=(None,) * len(asked_about),
+        mode=mode,
+        asked=asked,
+        template=template,
+        segments=_segments(instruction, asked_about, mode, asked, template, state_text),
+    )
+    return dialogue if answers is None or not reasoning else dialogue.with_answers(answers)
+
+
+def _segments(
+    instruction: str, mentions: tuple[str, ...], mode: str, asked: Asked, template: Template, state_text: str | None
+) -> tuple[Segment, ...]:
+    ends = template.supervise_ends
+    reasoning = []
+    for mention in mentions:
+        text = template.question.replace("{question}", question(mention, mode))
+        reasoning += [
+            Segment(text, Role.QUESTION),
+            Segment(None, Role.ANSWER, supervised=True),
+            Segment(template.answer_end, Role.TEXT, supervised=ends),
+        ]
+
+    def told(pattern: str) -> Segment:
+        return Segment(
+            pattern.replace("{state}", state_text or "").replace("{instruction}", instruction), Role.INSTRUCTION
+        )
+
+    segments = [Segment(template.start, Role.TEXT)]
+    if mentions and asked == "after":
+        segments += [told(template.instruction_first or template.instruction), *reasoning]
+        segments += [Segment(template.action_prompt, Role.TEXT)]
+    else:
+        segments += [*reasoning, told(template.instruction)]
+    segments += [
+        Segment(None, Role.ACTION, supervised=True),
+        Segment(template.action_end, Role.TEXT, supervised=ends),
+    ]
+    return tuple(segment for segment in segments if segment.text != "")
+
+
+def _say(template: Template, answer: str | None) -> str | None:
+    return None if answer is None else template.answer.replace("{answer}", answer)
+
+
+def _check_answers(answers: Sequence[str | None], mentions: tuple[str, ...], mode: str) -> tuple[str | None, ...]:
+    if isinstance(answers, str) or len(answers) != len(mentions):
+        raise InspireError(f"Found answers {answers!r} for {len(mentions)} mention(s): {list(mentions)}.")
+    for answer in answers:
+        if answer is not None and answer not in canonical_answers(mode):
+            hint = " Possible: 'x y z' with integers -9…9, 'grasped'." if mode == "position" else None
+            raise InspireError(
+                f"{answer!r} is no answer in mode {mode!r}.{hint or did_you_mean(str(answer), canonical_answers(mode))}"
+            )
+    return tuple(answers)

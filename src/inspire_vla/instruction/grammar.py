@@ -1,0 +1,345 @@
+"""A small grammar of requests: clauses of a verb, the things it acts on, and places.
+
+    request   = clause ("and" clause)*
+    clause    = fillers verb particle? things
+    things    = thing place* ("and" thing place*)*
+    thing     = determiner? word+ ("of" thing)?
+    place     = preposition thing            (… "between" thing "and" thing)
+
+The one question a grammar cannot answer alone is whether a place belongs to the thing before it ("the bowl on the
+plate") or is a thing of its own ("put the bowl | on the plate"). The verb's class decides; see `Clause`.
+"""
+
+from dataclasses import dataclass, field
+
+from inspire_vla.instruction.lexicon import (
+    ADJECTIVES,
+    ADVERBS,
+    DETERMINERS,
+    FILLERS,
+    LONGEST_PREPOSITION,
+    PARTICIPLES,
+    PARTICLES,
+    PREPOSITIONS,
+    PRONOUN_PHRASES,
+    PRONOUNS,
+    RELATIVES,
+    SIDES,
+    STOPS,
+    TOOL_USING,
+    VERBS,
+)
+from inspire_vla.instruction.words import BREAK, base_verb, mended_verb
+
+
+@dataclass
+class Place:
+    """A preposition with what stands behind it. `link` is "that is" and the like, kept for the wording."""
+
+    preposition: str
+    kind: str
+    things: list[str]
+    link: str = ""
+    is_side: bool = False
+    """Behind the preposition stands a side ("at the front"), not a thing."""
+
+    @property
+    def words(self) -> str:
+        """The place as it was said."""
+        return " ".join(filter(None, (self.link, self.preposition, " and ".join(self.things))))
+
+    @property
+    def own_mentions(self) -> list[str]:
+        """What to ask about if the place is a thing of its own."""
+        if self.is_side:
+            return []
+        if self.kind == "top":
+            article = "the " if self.preposition.endswith("the top of") else ""
+            return [f"{article}top of {thing}" for thing in self.things]
+        return self.things
+
+
+@dataclass
+class Thing:
+    """A thing acted on and the places said after it; `name` is empty for "it" and for no thing at all."""
+
+    name: str
+    places: list[Place] = field(default_factory=list)
+
+
+class Parser:
+    """Reads a row of words from left to right. `mentions()` gives what was named, in order."""
+
+    def __init__(self, words: list[str]) -> None:
+        self.words = words
+        self.at = 0
+
+    def mentions(self) -> list[str]:
+        """Everything named, in order, repeats included."""
+        found: list[str] = []
+        while self.at < len(self.words):
+            before = self.at
+            found += self._clause()
+            self.at += self.at == before  # a word no rule wants
+        return found
+
+    # --- clauses
+
+    def _clause(self) -> list[str]:
+        self._skip_fillers()
+        verb = self._verb()
+        found: list[str] = []
+        while True:
+            if self.word in ("and", BREAK):
+                self._skip_joints()
+                if self._verb_ahead():
+                    return found
+            before = self.at
+            thing = self._thing_with_places(verb)
+            if self.at == before:
+                return found
+            found += mentions_of(thing, verb)
+            if self.word == "to" and self._verb_ahead(1):
+                self.at += 1
+                return found
+            if self.word not in ("and", BREAK) and not self._starts_thing():
+                return found
+
+    def _skip_fillers(self) -> None:
+        while self.word in FILLERS or self.word == BREAK:
+            if self._verb_ahead() and self.word not in ("help", "go", "will", "can"):
+                return
+            self.at += 1
+
+    def _skip_joints(self) -> None:
+        while self.word in ("and", "then", "also", "finally", BREAK):
+            self.at += 1
+
+    def _verb(self) -> str | None:
+        if self.word is None or self.word in DETERMINERS or self._preposition()[0]:
+            return None
+        verb = mended_verb(self.word)
+        if verb is None:
+            if self.word_after(1) in DETERMINERS:  # a verb nobody told us of: "defenestrate the cup"
+                self.at += 1
+            return None
+        self.at += 1
+        if self.word in PARTICLES.get(verb, ()) and not (verb == "put" and self.word == "in"):
+            following = self.word_after(1)
+            # "turn on the stove", "pull out the drawer"; but not "move left of the cup", "put down to the left"
+            if following != "of" and not (self.word in SIDES and following == "to"):
+                self.at += 1
+        return verb
+
+    def _verb_ahead(self, distance: int = 0) -> bool:
+        """Whether a clause begins here: a verb, and not a noun that looks like one ("the clean plate")."""
+        at = self.at + distance
+        while at < len(self.words) and self.words[at] in ("then", "finally", "also", "please"):
+            at += 1
+        if at >= len(self.words) or self.words[at] in DETERMINERS:
+            return False
+        if self.words[at] in ADJECTIVES or self.words[at] in SIDES:
+            return base_verb(self.words[at]) is not None and self._follows_verb(at)
+        return mended_verb(self.words[at]) is not None
+
+    def _follows_verb(self, at: int) -> bool:
+        following = self.words[at + 1] if at + 1 < len(self.words) else None
+        return following in DETERMINERS or following in ("it", "them")
+
+    # --- things
+
+    def _thing_with_places(self, verb: str | None) -> Thing:
+        thing = Thing(self._thing(needs_determiner=verb is None))
+        while True:
+            link = self._link()
+            preposition, length = self._preposition()
+            if not length or (preposition == "to" and self._verb_ahead(1)):
+                return thing
+            self.at += length
+            place = self._place(preposition, link)
+            if place is not None:
+                thing.places.append(place)
+
+    def _place(self, preposition: str, link: str) -> Place | None:
+        while self.word in ADVERBS and self._preposition()[1] and self._preposition()[0] not in ("in", "on"):
+            self.at += self._preposition()[1]
+        start = self.at
+        name = self._thing()
+        if not name:
+            is_side = self.at > start and any(word in SIDES for word in self.words[start : self.at])
+            said = " ".join(self.words[start : self.at])
+            return Place(preposition, PREPOSITIONS[preposition], [said], link, is_side=True) if is_side else None
+        things = [name]
+        if "between" in preposition and self.word == "and" and not self._verb_ahead(1):
+            self.at += 1
+            things.append(self._thing())
+        return Place(preposition, PREPOSITIONS[preposition], [t for t in things if t], link)
+
+    def _thing(self, needs_determiner: bool = False) -> str:
+        """Read one thing; "" if a pronoun, a side or nothing stands here."""
+        start = self.at
+        if needs_determiner and self.word not in DETERMINERS:
+            while self.word is not None and self.word not in (BREAK, "and") and not self._starts_thing():
+                if self._preposition()[1]:
+                    return ""
+                self.at += 1
+            return ""
+        if self.word == "both":
+            self.at += 1
+            if self.word in DETERMINERS:  # "both the soup and the sauce": two things, each with its article
+                start = self.at
+        while self.word in DETERMINERS and not (self.word in PRONOUNS and self._ends_thing(1)):
+            self.at += 1
+        head = self.at
+        while not self._ends_thing():
+            if self.word == "and":
+                self.at += 1
+            self.at += 1
+        end = self.at
+        while end > head + 1 and self.words[end - 1] in ADVERBS and self.words[end - 1] not in ("inside",):
+            end -= 1
+        end = self._without_measure(head, end)
+        words = self.words[start:end]
+        name = " ".join(words)
+        nouns = self.words[head:end]
+        if self.word == "of" and nouns and self.at == end:
+            self.at += 1
+            inner = self._thing()
+            return f"{name} of {inner}" if inner else ""
+        if not nouns or name in PRONOUN_PHRASES or (len(nouns) == 1 and nouns[0] in PRONOUNS):
+            return ""
+        return "" if all(word in SIDES or word in ADVERBS for word in nouns) else name
+
+    def _without_measure(self, head: int, end: int) -> int:
+        """Leave "90 degrees" and "a bit" out of "the block 90 degrees"."""
+        if end > head + 1 and self.words[end - 1] in ("degrees", "degree", "cm", "centimeters", "inches", "times"):
+            end -= 1
+            while end > head + 1 and self.words[end - 1].isdigit():
+                end -= 1
+        return end
+
+    def _starts_thing(self) -> bool:
+        return self.word in DETERMINERS
+
+    def _ends_thing(self, distance: int = 0) -> bool:
+        at = self.at + distance
+        word = self.word_after(distance)
+        if word is None or word == BREAK or word == "of" or word in STOPS or word in PARTICIPLES:
+            return True
+        if word == "and":
+            return not self._joins_adjectives(at)
+        if word == "then":
+            return True
+        previous = self.words[at - 1] if at else None
+        if word in DETERMINERS:
+            return True
+        if word in PRONOUNS and word not in ("one", "ones"):
+            return True
+        if self._link(at, peek=True) or self._preposition(at)[1]:
+            return True
+        # "from the drawer | grasp the block": a verb with its own object, behind a noun
+        return (
+            previous is not None
+            and previous not in DETERMINERS
+            and previous not in ADJECTIVES
+            and base_verb(word) is not None
+            and word not in ADJECTIVES
+            and (self.word_after(distance + 1) in DETERMINERS or self._has_particle(at))
+        )
+
+    def _has_particle(self, at: int) -> bool:
+        return (
+            at + 2 < len(self.words)
+            and self.words[at] in ("pick", "turn", "switch", "lift")
+            and self.words[at + 1] in PARTICLES[self.words[at]]
+        )
+
+    def _joins_adjectives(self, at: int) -> bool:
+        """ "yellow and white mug": the words around "and" both describe."""
+        return (
+            0 < at < len(self.words) - 2 and self.words[at - 1] in ADJECTIVES and self.words[at + 1] in ADJECTIVES
+        )
+
+    # --- small words
+
+    @property
+    def word(self) -> str | None:
+        """The word at hand."""
+        return self.word_after(0)
+
+    def word_after(self, distance: int) -> str | None:
+        """The word so many places on."""
+        at = self.at + distance
+        return self.words[at] if at < len(self.words) else None
+
+    def _preposition(self, at: int | None = None) -> tuple[str, int]:
+        """The longest preposition beginning here and its number of words, or ("", 0)."""
+        at = self.at if at is None else at
+        for length in range(min(LONGEST_PREPOSITION, len(self.words) - at), 0, -1):
+            phrase = " ".join(self.words[at : at + length])
+            if phrase in PREPOSITIONS:
+                return phrase, length
+        return "", 0
+
+    def _link(self, at: int | None = None, peek: bool = False) -> str:
+        """Read "that is", "lying" and the like where a place follows."""
+        start = self.at if at is None else at
+        for length in (3, 2, 1):
+            phrase = self.words[start : start + length]
+            text = " ".join(phrase)
+            is_link = text in RELATIVES or (length == 1 and text in PARTICIPLES)
+            is_link |= length > 1 and " ".join(phrase[:-1]) in RELATIVES and phrase[-1] in PARTICIPLES
+            if is_link and len(phrase) == length and (peek or self._preposition(start + length)[1]):
+                if not peek:
+                    self.at = start + length
+                return text
+        return ""
+
+
+def mentions_of(thing: Thing, verb: str | None) -> list[str]:
+    """Decide which places belong to a thing and which are things of their own.
+
+    - "toward" places ("into", "to the left of") are always their own; what follows one describes it.
+    - placing verbs need a goal: the last place on or in a thing, else the last place of all; places before it describe
+      what is moved, places after it the goal.
+    - taking verbs: the source is a thing of its own.
+    - other verbs: every place describes what is acted on.
+    - "with" names a tool for verbs that use one, else it describes.
+    """
+    kind = VERBS.get(verb or "", "holding")
+    groups: list[tuple[str, list[str]]] = []  # (name, what it is asked about)
+    goal = _goal(thing, kind)
+    current = thing.name
+    found: list[str] = []
+    for i, place in enumerate(thing.places):
+        own = (
+            i == goal
+            or place.kind == "toward"
+            or (place.kind == "source" and kind == "taking")
+            or (place.kind == "source" and any(p.kind == "toward" for p in thing.places[i + 1 :]))
+            or (place.kind == "instrument" and verb in TOOL_USING)
+        ) and not place.link
+        if own:
+            found += [current] if current else []
+            mentions = place.own_mentions
+            found += mentions[:-1]
+            current = mentions[-1] if mentions else ""
+        elif current:
+            current = f"{current} {place.words}"
+        elif not place.is_side:
+            found += place.own_mentions[:-1]
+            current = place.own_mentions[-1] if place.own_mentions else ""
+    del groups
+    return found + ([current] if current else [])
+
+
+def _goal(thing: Thing, kind: str) -> int | None:
+    """Index of the place a thing is brought to or taken from, if the verb has such."""
+    if kind == "holding" or any(place.kind == "toward" for place in thing.places):
+        return None
+    places = [i for i, place in enumerate(thing.places) if not place.link and place.kind != "instrument"]
+    real = [i for i in places if not thing.places[i].is_side and thing.places[i].kind != "source"]
+    strong = [i for i in real if thing.places[i].kind in ("surface", "top")]
+    if strong or real:
+        return (strong or real)[-1]
+    return places[-1] if places and kind == "placing" and thing.places[places[-1]].is_side else None
