@@ -1,0 +1,46 @@
+"""Rollouts, success rates with intervals, paired comparison. Knows neither a simulator nor a policy."""
+
+from inspire_vla.evaluation.compare import compare, is_seen, write_comparison
+from inspire_vla.evaluation.protocols import Agent, Benchmark, Decision, Factory, select_tasks
+from inspire_vla.evaluation.provenance import provenance
+from inspire_vla.evaluation.records import EpisodeLog, EpisodeRecord, Run, read_run
+from inspire_vla.evaluation.rollout import EpisodeJob, RolloutSettings, rollout
+from inspire_vla.evaluation.runner import FIRST_SEED, EvaluationPlan, evaluate
+from inspire_vla.evaluation.statistics import (
+    Estimate,
+    PairCounts,
+    average,
+    mcnemar,
+    paired_difference,
+    wilson,
+)
+from inspire_vla.evaluation.truth import AnswerRule
+
+__all__ = [
+    "FIRST_SEED",
+    "Agent",
+    "AnswerRule",
+    "Benchmark",
+    "Decision",
+    "EpisodeJob",
+    "EpisodeLog",
+    "EpisodeRecord",
+    "Estimate",
+    "EvaluationPlan",
+    "Factory",
+    "PairCounts",
+    "RolloutSettings",
+    "Run",
+    "average",
+    "compare",
+    "evaluate",
+    "is_seen",
+    "mcnemar",
+    "paired_difference",
+    "provenance",
+    "read_run",
+    "rollout",
+    "select_tasks",
+    "wilson",
+    "write_comparison",
+]

@@ -1,0 +1,262 @@
+"""Two or more policies on the same (suite, task, seed): what each achieved, and what the pairs say.
+
+The result is a plain dictionary (comparison.json), which `reports` draws. Every rate is {successes, n, rate, low,
+high}; every paired entry compares a policy with the first one, over the episodes that both have played.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from inspire_vla.errors import InspireError
+from inspire_vla.evaluation.records import EpisodeRecord, Run, write_json
+from inspire_vla.evaluation.statistics import (
+    Estimate,
+    PairCounts,
+    average,
+    mcnemar,
+    paired_difference,
+    wilson,
+)
+from inspire_vla.evaluation.truth import asked, correct, majority, merge
+
+Key = tuple[str, str, int]
+
+
+def is_seen(suite: str) -> bool:
+    """Whether a suite holds the tasks of training, by name: `tabletop_seen`, `libero_90`."""
+    return suite.endswith("_seen") or suite == "libero_90"
+
+
+def compare(runs: Sequence[Run], *, seen: Callable[[str], bool] = is_seen) -> dict[str, Any]:
+    """Compare `runs`, the first being what the others are held against (the base model).
+
+    Groups (seen, unseen) average over their suites, each suite counting alike, as the paper's tables do; their
+    pairs are pooled for McNemar's test. With a single run there is nothing paired, only its rates.
+
+    Raises InspireError without runs, for two runs of one name, or an episode that a run holds twice.
+    """
+    if not runs:
+        raise InspireError("compare() needs at least one run, found none.")
+    names = [run.name for run in runs]
+    if len(set(names)) < len(names):
+        raise InspireError(
+            f"runs must have different names, found {names}. Give the policies names (--name)."
+        )
+    tables = [_by_key(run) for run in runs]
+    suites = sorted({key[0] for table in tables for key in table}, key=lambda suite: (not seen(suite), suite))
+    tasks = sorted(
+        {key[:2] for table in tables for key in table}, key=lambda st: (suites.index(st[0]), st[1])
+    )
+    groups = {
+        name: members
+        for name, members in (
+            ("seen", [suite for suite in suites if seen(suite)]),
+            ("unseen", [suite for suite in suites if not seen(suite)]),
+        )
+        if members
+    }
+    return {
+        "version": 1,
+        "policies": [_policy(run, table) for run, table in zip(runs, tables, strict=True)],
+        "groups": [_group(name, members, tables) for name, members in groups.items()],
+        "suites": [{"suite": s, "seen": seen(s), **_rates(tables, lambda k, s=s: k[0] == s)} for s in suites],  # type: ignore[misc]
+        "tasks": [
+            {"suite": suite, "task": task, **_rates(tables, lambda k, st=(suite, task): k[:2] == st)}  # type: ignore[misc]
+            for suite, task in tasks
+        ],
+        "answers": [
+            {
+                "policy": run.name,
+                **{name: answer_summary(table.values(), members) for name, members in groups.items()},
+                "suites": {suite: answer_summary(table.values(), [suite]) for suite in suites},
+            }
+            for run, table in zip(runs, tables, strict=True)
+        ],
+        "unpaired": _unpaired(names, tables),
+        "episodes": [
+            _episode(run, record) for run, t in zip(runs, tables, strict=True) for record in t.values()
+        ],
+    }
+
+
+def write_comparison(path: str | Path, comparison: dict[str, Any]) -> None:
+    """Write comparison.json, whole or not at all."""
+    write_json(Path(path), comparison)
+
+
+def _by_key(run: Run) -> dict[Key, EpisodeRecord]:
+    twice = [key for key, times in Counter(record.key for record in run.records).items() if times > 1]
+    if twice:
+        raise InspireError(f"{run.path} holds {len(twice)} episodes twice, such as {twice[0]}.")
+    if not run.records:
+        raise InspireError(f"{run.path} holds no finished episode.")
+    return {record.key: record for record in run.records}
+
+
+def _rates(tables: Sequence[dict[Key, EpisodeRecord]], wanted: Callable[[Key], bool]) -> dict[str, Any]:
+    chosen = [{key: record for key, record in table.items() if wanted(key)} for table in tables]
+    return {
+        "rates": [_rate(table.values()) for table in chosen],
+        "paired": [None] + [_paired(pair_counts(chosen[0], other)) for other in chosen[1:]],
+    }
+
+
+def _rate(records: Iterable[EpisodeRecord]) -> dict[str, Any]:
+    outcomes = [record.success for record in records]
+    estimate = wilson(sum(outcomes), len(outcomes))
+    return {"successes": sum(outcomes), "n": len(outcomes), **_as_dict(estimate)}
+
+
+def pair_counts(first: dict[Key, EpisodeRecord], second: dict[Key, EpisodeRecord]) -> PairCounts:
+    """Count how the episodes that both have played came out."""
+    return PairCounts.count([(first[key].success, second[key].success) for key in first if key in second])
+
+
+def _paired(counts: PairCounts) -> dict[str, Any] | None:
+    if counts.n == 0:
+        return None
+    return {
+        **asdict(counts),
+        "n": counts.n,
+        **_difference(paired_difference(counts)),
+        "p_value": mcnemar(counts),
+    }
+
+
+def _group(name: str, suites: Sequence[str], tables: Sequence[dict[Key, EpisodeRecord]]) -> dict[str, Any]:
+    """Macro averages over suites, with intervals; the pairs of all suites pooled for the test."""
+    rates: list[dict[str, Any] | None] = []
+    for table in tables:
+        per_suite = [[record for key, record in table.items() if key[0] == suite] for suite in suites]
+        played = [records for records in per_suite if records]
+        if not played:
+            rates.append(None)
+            continue
+        parts = [wilson(sum(r.success for r in records), len(records)) for records in played]
+        rates.append(
+            {
+                "successes": sum(r.success for records in played for r in records),
+                "n": sum(map(len, played)),
+                "suites_played": len(played),
+                **_as_dict(average(parts)),
+            }
+        )
+    paired: list[dict[str, Any] | None] = [None]
+    for table in tables[1:]:
+        per_suite_counts = [
+            pair_counts(
+                {k: r for k, r in tables[0].items() if k[0] == suite},
+                {k: r for k, r in table.items() if k[0] == suite},
+            )
+            for suite in suites
+        ]
+        counted = [counts for counts in per_suite_counts if counts.n]
+        if not counted:
+            paired.append(None)
+            continue
+        pooled = PairCounts(
+            *(sum(getattr(c, f) for c in counted) for f in ("both", "only_first", "only_second", "neither"))
+        )
+        difference = average([paired_difference(counts) for counts in counted])
+        paired.append(
+            {**asdict(pooled), "n": pooled.n, **_difference(difference), "p_value": mcnemar(pooled)}
+        )  # fmt: skip
+    return {"group": name, "suites": list(suites), "rates": rates, "paired": paired}
+
+
+def answer_summary(records: Iterable[EpisodeRecord], suites: Sequence[str]) -> dict[str, Any] | None:
+    """Answers against truth over `suites`; None where nothing was answered.
+
+    `majority` is the accuracy of always guessing the most frequent truth of each mention (first, second, …),
+    chosen after the fact: the best of constant guesses. The interval treats answers as independent, which those
+    of one episode are not: read it as a lower bound of the uncertainty.
+    """
+    chosen = [record for record in records if record.suite in suites]
+    total = merge(record.confusion for record in chosen)
+    n = asked(total)
+    if n == 0:
+        return None
+    longest = max(len(record.confusion_by_mention) for record in chosen)
+    by_mention = [
+        merge(r.confusion_by_mention[i] for r in chosen if i < len(r.confusion_by_mention))
+        for i in range(longest)
+    ]
+    guesses = [majority(confusion) for confusion in by_mention]
+    accuracy = wilson(correct(total), n)
+    return {
+        "asked": n,
+        "correct": correct(total),
+        **_as_dict(accuracy),
+        "majority": sum(times for _, times in guesses) / n,
+        "majority_words": [word for word, _ in guesses],
+        "by_mention": [
+            {"asked": asked(c), "correct": correct(c), "majority_word": word, "majority": times / asked(c)}
+            for c, (word, times) in zip(by_mention, guesses, strict=True)
+            if asked(c)
+        ],
+        "confusion": total,
+    }
+
+
+def _policy(run: Run, table: dict[Key, EpisodeRecord]) -> dict[str, Any]:
+    records = list(table.values())
+    times = [r.inference_ms_median for r in records if r.inference_ms_median is not None]
+    batches = [r.batch_mean for r in records if r.batch_mean is not None]
+    return {
+        "name": run.name,
+        "run": run.info,
+        "episodes": len(records),
+        "timing": {
+            "inference_ms_median": median(times) if times else None,
+            "batch_mean": sum(batches) / len(batches) if batches else None,
+            "episode_s_median": median(r.wall_s for r in records),
+            "steps_median": median(r.steps for r in records),
+        },
+        "decisions": sum(r.decisions for r in records),
+        "undecodable": sum(r.undecodable for r in records),
+        "crashed": [
+            {"suite": r.suite, "task": r.task, "seed": r.seed, "error": r.error, "traceback": r.traceback}
+            for r in records
+            if r.error
+        ],
+    }
+
+
+def _episode(run: Run, record: EpisodeRecord) -> dict[str, Any]:
+    kept = (
+        "suite",
+        "task",
+        "instruction",
+        "seed",
+        "success",
+        "steps",
+        "mentions",
+        "answers_asked",
+        "answers_correct",
+    )
+    values = {key: getattr(record, key) for key in kept}
+    video = None if record.video is None else str(run.path / record.video)
+    return {"policy": run.name, **values, "video": video}
+
+
+def _unpaired(names: Sequence[str], tables: Sequence[dict[Key, EpisodeRecord]]) -> list[dict[str, Any]]:
+    """Episodes that one policy has played and the first has not, or the other way round."""
+    first = tables[0].keys()
+    return [
+        {"policy": name, "only_here": len(table.keys() - first), "missing_here": len(first - table.keys())}
+        for name, table in zip(names[1:], tables[1:], strict=True)
+        if table.keys() != first
+    ]
+
+
+def _as_dict(estimate: Estimate) -> dict[str, float | None]:
+    rate = None if estimate.value != estimate.value else estimate.value  # nan is not JSON
+    return {"rate": rate, "low": estimate.low, "high": estimate.high}
+
+
+def _difference(estimate: Estimate) -> dict[str, float]:
+    return {"difference": estimate.value, "low": estimate.low, "high": estimate.high}

@@ -1,0 +1,107 @@
+"""The true answers at one moment, by the rule the policy was trained with, and how answers compare to them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from inspire_vla.errors import InspireError
+from inspire_vla.spatial import answer_words, relate
+
+Confusion = dict[str, dict[str, int]]
+"""{truth: {said: times}}"""
+
+CONTROLS = ("own", "truth", "random")
+"""Which answers the actions are conditioned on: the model's own, the true ones, or words drawn at random."""
+
+
+@dataclass(frozen=True)
+class AnswerRule:
+    """How offsets become the answers that a policy was trained with; the arguments of `spatial.relate`."""
+
+    mode: str = "direction"
+    frame: str = "robot"
+    close_threshold_m: float | None = None
+    grasped_word: bool = True
+
+    @classmethod
+    def of(cls, agent: Any) -> "AnswerRule":
+        """Return the agent's rule: its `answer_rule` (an AnswerRule or a mapping), else the default."""
+        rule = getattr(agent, "answer_rule", None)
+        if rule is None:
+            return cls()
+        if isinstance(rule, cls):
+            return rule
+        names = list(cls.__dataclass_fields__)
+        values = {name: rule[name] for name in names if name in rule} if isinstance(rule, Mapping) else None
+        if values is None:
+            raise InspireError(
+                f"agent.answer_rule must be an AnswerRule or a mapping of {names}, found {rule!r}."
+            )
+        return cls(**values)
+
+    def truth(self, info: Mapping[str, Any]) -> dict[str, str]:
+        """Return {mention: true answer} from an environment's `info`; empty when it holds no offsets."""
+        if "gripper_to_object_m" not in info or "mentions" not in info:
+            return {}
+        offsets = np.asarray(info["gripper_to_object_m"], dtype=np.float64).reshape(-1, 3)
+        words = relate(offsets, np.asarray(info["grasped"], dtype=bool), **asdict(self))
+        return dict(zip(info["mentions"], (str(word) for word in words), strict=True))
+
+    def words(self) -> tuple[str, ...]:
+        """The answers that this rule can give."""
+        return answer_words(
+            self.mode, grasped_word=self.grasped_word, close_word=self.close_threshold_m is not None
+        )
+
+
+def forced_answers(
+    control: str, truth: Mapping[str, str], words: Sequence[str], rng: np.random.Generator
+) -> dict[str, str] | None:
+    """Return the answers to force on the agent under a control of `CONTROLS`, None for none."""
+    if control == "own":
+        return None
+    if control == "truth":
+        return dict(truth)
+    if control == "random":
+        return {mention: str(rng.choice(list(words))) for mention in truth}
+    raise InspireError(f"unknown control of answers {control!r}. Possible: {list(CONTROLS)}.")
+
+
+def add(confusion: Confusion, truth: str, said: str, times: int = 1) -> None:
+    """Count one answer, in place."""
+    row = confusion.setdefault(truth, {})
+    row[said] = row.get(said, 0) + times
+
+
+def merge(confusions: Iterable[Confusion]) -> Confusion:
+    """Return the sum of confusions."""
+    total: Confusion = {}
+    for confusion in confusions:
+        for truth, row in confusion.items():
+            for said, times in row.items():
+                add(total, truth, said, times)
+    return total
+
+
+def asked(confusion: Confusion) -> int:
+    """How many answers were given."""
+    return sum(times for row in confusion.values() for times in row.values())
+
+
+def correct(confusion: Confusion) -> int:
+    """How many answers were true."""
+    return sum(row.get(truth, 0) for truth, row in confusion.items())
+
+
+def majority(confusion: Confusion) -> tuple[str | None, int]:
+    """Return the most frequent truth and how often it was true: what guessing it always would have scored.
+
+    It is chosen after the fact, on the very episodes it is scored on, hence is the best of constant guesses.
+    """
+    totals = {truth: sum(row.values()) for truth, row in confusion.items()}
+    if not totals:
+        return None, 0
+    word = max(sorted(totals), key=lambda truth: totals[truth])
+    return word, totals[word]
