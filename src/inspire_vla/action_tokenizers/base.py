@@ -84,7 +84,7 @@ def checked_actions(actions, horizon: int, action_dim: int) -> np.ndarray:
         raise InspireError(f"Actions must be numbers, found dtype {array.dtype}.")
     if array.ndim < 2 or array.shape[-2:] != (horizon, action_dim):
         raise InspireError(
-            f"Actions must have shape (…, {horizon}, {action_dim}) = (…, horizon, action_dim), found {array.shape}."
+            f"Actions must have shape (…, horizon {horizon}, dimension {action_dim}), found {array.shape}."
         )
     array = array.astype(np.float64, copy=False)
     if not np.isfinite(array).all():
@@ -93,7 +93,7 @@ def checked_actions(actions, horizon: int, action_dim: int) -> np.ndarray:
 
 
 def checked_codes(codes, length: int, vocabulary_size: int) -> np.ndarray:
-    """`codes` as int64 (…, length) within the vocabulary, or an UndecodableAction that says what they were."""
+    """`codes` as int64 (…, length) in the vocabulary, or an UndecodableAction that says what they were."""
     try:
         array = np.asarray(codes)
     except ValueError as error:

@@ -7,8 +7,8 @@
 The conventions are those of the published processor (physical-intelligence/fast: scale 10, 2048 codes,
 min_token −354), whose files `Fast.load_published` reads. Two things are stricter here. The published decoder
 turns what it cannot read into zeros, which the robot takes for the mean action: ours raises
-`UndecodableAction`. And the published encoder loses characters that it never saw: ours clips coefficients to the
-alphabet, and the alphabet of a fitted tokenizer holds every coefficient that actions in [-1, 1] can have.
+`UndecodableAction`. And the published encoder loses characters that it never saw: ours clips coefficients
+to the alphabet, and a fitted alphabet holds every coefficient that actions in [-1, 1] can have.
 """
 
 import json
@@ -31,17 +31,15 @@ from inspire_vla.action_tokenizers.base import (
     checked_actions,
     positive_int,
 )
-from inspire_vla.action_tokenizers.utf8 import BYTE_OF_SYMBOL, Piece
+from inspire_vla.action_tokenizers.utf8 import BYTE_OF_SYMBOL, LARGEST_SYMBOL, Piece, symbol
 from inspire_vla.errors import InspireError
-
-LARGEST_SYMBOL = 0x7FF  # characters up to here take at most two bytes
 
 
 class Fast(ActionTokenizer):
     """A varying number of codes for a chunk; the chunk is complete when H·D coefficients have been said.
 
     Round trip: |decode(encode(a)) − a| ≤ `max_error` for every a in [-1, 1] (fitted tokenizers). Actions
-    outside are not clipped themselves (quantile-normalised data has such); their coefficients are, to the alphabet.
+    outside are not clipped (quantile-normalised data has such); their coefficients are, to the alphabet.
     """
 
     name: ClassVar[str] = "fast"
@@ -52,8 +50,7 @@ class Fast(ActionTokenizer):
         """`bpe`: byte-level BPE; the alphabet are the integers [min_token, max_token]."""
         self.horizon = positive_int("horizon", horizon)
         self.action_dim = positive_int("action_dim", action_dim)
-        if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not 0 < scale < math.inf:
-            raise InspireError(f"scale must be a number above zero, found {scale!r}.")
+        _check_scale(scale)
         if not 0 <= max_token - min_token <= LARGEST_SYMBOL:
             raise InspireError(
                 f"The alphabet [{min_token}, {max_token}] must hold 1 to {LARGEST_SYMBOL + 1} integers; "
@@ -64,19 +61,20 @@ class Fast(ActionTokenizer):
         vocabulary = bpe.get_vocab(with_added_tokens=False)
         if sorted(vocabulary.values()) != list(range(len(vocabulary))):
             raise InspireError("The ids of the BPE vocabulary must count from 0 without gaps.")
-        symbols = sorted(vocabulary, key=vocabulary.__getitem__)
-        if not all(symbol in BYTE_OF_SYMBOL for text in symbols for symbol in text):
+        texts = sorted(vocabulary, key=vocabulary.__getitem__)
+        if not all(character in BYTE_OF_SYMBOL for text in texts for character in text):
             raise InspireError("The BPE vocabulary is not byte-level.")
-        self._pieces = [Piece(bytes(BYTE_OF_SYMBOL[symbol] for symbol in text)) for text in symbols]
-        self._leading = np.array([piece.leading for piece in self._pieces])
+        self._pieces = [Piece.of(bytes(BYTE_OF_SYMBOL[character] for character in text)) for text in texts]
+        self._heads = np.array([piece.head for piece in self._pieces])
         self._characters = np.array([piece.characters for piece in self._pieces])
-        self._valid = np.array([piece.valid for piece in self._pieces])
+        last = self.max_token - self.min_token
+        self._valid = np.array([piece.valid and piece.largest <= last for piece in self._pieces])
 
     @classmethod
     def fit(
         cls, actions: np.ndarray, *, vocabulary_size: int = 1024, scale: float = 10.0, seed: int = 0
     ) -> Self:
-        """Learn the byte-pair merges from chunks (N, H, D). `seed` is accepted for symmetry; nothing is drawn.
+        """Learn the byte-pair merges from chunks (N, H, D). Nothing is drawn, whatever `seed`.
 
         Raises:
             InspireError: no chunks, NaN, or a vocabulary below the 256 bytes it must hold.
@@ -90,6 +88,7 @@ class Fast(ActionTokenizer):
             raise InspireError(
                 f"vocabulary_size must be at least 256, one for each byte, found {vocabulary_size}."
             )
+        _check_scale(scale)
         integers = _quantised(array, scale)
         reach = math.ceil(scale * math.sqrt(horizon))  # |coefficient| ≤ √H for |action| ≤ 1
         low, high = min(-reach, int(integers.min())), max(reach, int(integers.max()))
@@ -120,7 +119,7 @@ class Fast(ActionTokenizer):
 
     @property
     def max_error(self) -> float:
-        """Largest |decode(encode(a)) − a| when no coefficient is clipped: half a step, through the inverse DCT."""
+        """Largest |decode(encode(a)) − a| with no coefficient clipped: half a step, inverse DCT."""
         basis = idct(np.eye(self.horizon), axis=0, norm="ortho")
         return 0.5 / self.scale * float(np.abs(basis).sum(1).max())
 
@@ -137,10 +136,10 @@ class Fast(ActionTokenizer):
         """(n,) codes → (H, D) float32; a list of N code sequences → (N, H, D); and so on.
 
         Raises:
-            UndecodableAction: an unknown code, broken characters, too few or too many coefficients, or one that is
-                not in the alphabet.
+            UndecodableAction: an unknown code, broken characters, too few or too many coefficients, or one
+                that is not in the alphabet.
         """
-        if len(codes) and np.ndim(codes[0]) > 0:
+        if len(codes) and isinstance(codes[0], (list, tuple, np.ndarray)):
             return np.stack([self.decode(sequence) for sequence in codes])
         sequence = np.asarray(codes)
         if sequence.ndim != 1 or (sequence.size and sequence.dtype.kind not in "iu"):
@@ -166,32 +165,32 @@ class Fast(ActionTokenizer):
         return idct(coefficients, axis=0, norm="ortho").astype(np.float32)
 
     def allowed(self, position: int, prefix: Sequence[int] = ()) -> tuple[int, int] | None:
-        """All codes until H·D coefficients are complete. `allowed_codes` tells which of them fit what is missing."""
-        pending, said = self._progress(prefix)
-        return None if pending == 0 and said >= self.horizon * self.action_dim else (0, self.vocabulary_size)
+        """All codes until H·D coefficients are complete; `allowed_codes` tells which fit what is missing."""
+        begun, said = self._progress(prefix)
+        return (0, self.vocabulary_size) if begun or said < self.horizon * self.action_dim else None
 
     def allowed_codes(self, position: int, prefix: Sequence[int] = ()) -> np.ndarray | None:
-        pending, said = self._progress(prefix)
+        begun, said = self._progress(prefix)
         missing = self.horizon * self.action_dim - said
-        if pending == 0 and missing <= 0:
+        if not begun and missing <= 0:
             return None
-        only_rest = (self._characters == 0) & (self._leading > 0) & (self._leading <= pending)
-        goes_on = (self._characters > 0) & (self._leading == pending) & (self._characters <= missing)
-        return self._valid & (only_rest | goes_on)
+        fits = self._valid & (self._characters <= missing)
+        if not begun:
+            return fits & (self._heads == 0)
+        return fits & (self._heads > 0) & (symbol(begun, self._heads) <= self.max_token - self.min_token)
 
     def _progress(self, prefix: Sequence[int]) -> tuple[int, int]:
-        """(bytes that the last character still needs, characters begun) after these codes."""
-        pending = said = 0
+        """(first byte of a character that still needs its second, or 0; characters begun) after these codes."""
+        begun = said = 0
         for code in prefix:
             if not 0 <= code < self.vocabulary_size:
                 raise UndecodableAction(f"Codes lie in [0, {self.vocabulary_size}), found {code}.")
             piece = self._pieces[code]
-            broken = piece.leading > pending if piece.characters == 0 else piece.leading != pending
-            if not piece.valid or broken:
+            if not piece.valid or bool(piece.head) != bool(begun):
                 raise UndecodableAction(f"Code {code} breaks a character in two.")
-            pending = pending - piece.leading if piece.characters == 0 else piece.pending
+            begun = piece.tail
             said += piece.characters
-        return pending, said
+        return begun, said
 
     def save(self, folder: str | Path) -> None:
         storage.write(folder, self.name, {**self._numbers(), "bpe": json.loads(self._bpe.to_str())}, {})
@@ -204,7 +203,7 @@ class Fast(ActionTokenizer):
     @classmethod
     def load(cls, folder: str | Path) -> Self:
         settings, _ = storage.read(folder, cls.name)
-        bpe = _tokenizer(json.dumps(storage.setting(settings, "bpe", dict)), f"{folder}")
+        bpe = _tokenizer(json.dumps(storage.setting(settings, "bpe", dict)), str(folder))
         whole = {
             key: storage.setting(settings, key, int)
             for key in ("horizon", "action_dim", "min_token", "max_token")
@@ -247,6 +246,11 @@ class Fast(ActionTokenizer):
             min_token=min_token,
             max_token=min_token + LARGEST_SYMBOL,
         )
+
+
+def _check_scale(scale: float) -> None:
+    if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not 0 < scale < math.inf:
+        raise InspireError(f"scale must be a number above zero, found {scale!r}.")
 
 
 def _quantised(actions: np.ndarray, scale: float) -> np.ndarray:

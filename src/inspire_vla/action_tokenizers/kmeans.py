@@ -16,7 +16,9 @@ def nearest(points: np.ndarray, means: np.ndarray) -> np.ndarray:
 
 
 def spread_out(points: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
-    """k-means++: each next mean is a point drawn in proportion to its squared distance from those so far."""
+    """Greedy k-means++: each next mean is the best of a few points drawn in proportion to their squared distance."""
+    tries = 2 + int(np.log(count))
+    squares = np.einsum("nd,nd->n", points, points)
     chosen = np.empty(count, dtype=np.int64)
     chosen[0] = generator.integers(len(points))
     distance = _squared_distance(points, points[chosen[0]])
@@ -25,9 +27,14 @@ def spread_out(points: np.ndarray, count: int, generator: np.random.Generator) -
         if cumulative[-1] <= 0:  # fewer distinct points than means: the rest repeat
             chosen[i:] = generator.integers(len(points), size=count - i)
             break
-        drawn = np.searchsorted(cumulative, generator.random() * cumulative[-1], side="right")
-        chosen[i] = min(drawn, len(points) - 1)
-        np.minimum(distance, _squared_distance(points, points[chosen[i]]), out=distance)
+        drawn = np.searchsorted(cumulative, generator.random(tries) * cumulative[-1], side="right")
+        drawn = np.minimum(drawn, len(points) - 1)
+        to_drawn = squares[drawn][:, None] + squares - 2 * (points[drawn] @ points.T)
+        np.minimum(to_drawn, distance, out=to_drawn)
+        best = int(to_drawn.sum(1).argmin())
+        chosen[i] = drawn[best]
+        distance = np.maximum(to_drawn[best], 0)
+        distance[chosen[i]] = 0
     return points[chosen].copy()
 
 
@@ -39,7 +46,7 @@ def kmeans(
     max_iterations: int = 60,
     tolerance: float = 1e-4,
 ) -> np.ndarray:
-    """`count` means (K, d) float32 of points (N, d), N ≥ K. A mean that lost its points moves to the farthest point.
+    """`count` means (K, d) float32 of points (N, d), N ≥ K. A mean without points moves to the farthest one.
 
     Stops when the mean squared distance falls by less than `tolerance` of itself in a step.
     """

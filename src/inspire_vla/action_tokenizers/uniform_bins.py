@@ -2,8 +2,8 @@
 
 Facts: openvla/prismatic/vla/action_tokenizer.py. There, `digit = np.digitize(clip(a), linspace(-1, 1, 256))`
 runs from 1 to 256 and token id = vocabulary size − digit; here code = digit − 1, and
-`ActionVocabulary.last_ids(vocabulary size, 256)` gives the same ids. 256 edges make 255 bins, so that the last code
-(only a = 1 exactly) decodes to the centre of the last bin, as there.
+`ActionVocabulary.last_ids(vocabulary size, 256)` gives the same ids. 256 edges make 255 bins, so that
+the last code (only a = 1 exactly) decodes to the centre of the last bin, as there.
 """
 
 from collections.abc import Sequence

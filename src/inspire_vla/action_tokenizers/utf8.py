@@ -1,6 +1,11 @@
-"""Pieces of byte-level BPE: which bytes a vocabulary entry stands for, and how they fit into characters."""
+"""Pieces of byte-level BPE: which bytes a vocabulary entry stands for, and how they fit into characters.
 
-from dataclasses import dataclass, field
+Characters up to U+07FF matter here: one byte below U+0080, else a first byte 110xxxxx and a second 10xxxxxx.
+"""
+
+from dataclasses import dataclass
+
+LARGEST_SYMBOL = 0x7FF
 
 
 def _printable_bytes() -> dict[str, int]:
@@ -15,33 +20,38 @@ BYTE_OF_SYMBOL = _printable_bytes()
 
 @dataclass(frozen=True)
 class Piece:
-    """One vocabulary entry's bytes, which may begin and end within a character."""
+    """One vocabulary entry, which may begin and end within a character."""
 
     data: bytes
-    leading: int = field(init=False)  # bytes at its start that belong to a character begun before
-    characters: int = field(init=False)  # characters that begin in it
-    pending: int = field(init=False)  # bytes its last character still needs
-    valid: bool = field(init=False)  # whether it can stand in UTF-8 at all
+    head: int  # its first byte if that ends a character begun before, else 0
+    tail: int  # its last byte if that begins a character it does not end, else 0
+    characters: int  # characters that begin in it
+    largest: int  # the largest symbol it must hold at the least
+    valid: bool  # whether it can stand among characters up to LARGEST_SYMBOL
 
-    def __post_init__(self) -> None:
-        leading = characters = pending = 0
-        valid = bool(self.data)
-        for byte in self.data:
-            if 0x80 <= byte < 0xC0:  # continues a character
-                if characters == 0:
-                    leading += 1
-                else:
-                    valid &= pending > 0
-                    pending -= 1
+    @classmethod
+    def of(cls, data: bytes) -> "Piece":
+        """Take the bytes apart."""
+        head = data[0] if data and _is_second(data[0]) else 0
+        tail = characters = largest = 0
+        valid = bool(data)
+        for byte in data[1:] if head else data:
+            if _is_second(byte):
+                valid &= tail != 0
+                largest = max(largest, symbol(tail, byte))
+                tail = 0
             else:
-                valid &= pending == 0 and byte not in (0xC0, 0xC1) and byte < 0xF5
+                valid &= tail == 0 and (byte < 0x80 or 0xC2 <= byte < 0xE0)
                 characters += 1
-                pending = 0 if byte < 0x80 else 1 if byte < 0xE0 else 2 if byte < 0xF0 else 3
-        valid &= leading <= 3
-        for name, value in (
-            ("leading", leading),
-            ("characters", characters),
-            ("pending", pending),
-            ("valid", valid),
-        ):
-            object.__setattr__(self, name, value)
+                tail = byte if byte >= 0x80 else 0
+                largest = max(largest, symbol(byte, 0x80) if tail else byte)
+        return cls(data, head, tail, characters, largest, valid)
+
+
+def symbol(first: int, second):
+    """The character that two bytes make; `second` may be an array."""
+    return (first & 0x1F) << 6 | (second & 0x3F)
+
+
+def _is_second(byte: int) -> bool:
+    return 0x80 <= byte < 0xC0

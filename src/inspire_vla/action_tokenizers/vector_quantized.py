@@ -29,8 +29,8 @@ class ResidualVQ(ActionTokenizer):
     Distances are measured in (a − centre) / scale · weight, per action dimension. Give the dimension whose
     sign matters, the gripper's, a larger weight: a flipped sign drops the object.
 
-    `errors` says what the fit costs on its own data: root mean square and 99th percentile of the absolute error
-    per action dimension (units of the normalised action), and the share of numbers whose sign survives.
+    `errors` says what the fit costs on its own data: root mean square and 99th percentile of the absolute
+    error per action dimension (units of the normalised action), and the share of numbers whose sign survives.
     """
 
     name: ClassVar[str] = "residual_vq"
@@ -82,7 +82,7 @@ class ResidualVQ(ActionTokenizer):
         """Learn the codebooks from demonstrated chunks (N, H, D).
 
         Args:
-            dimension_weights: (D,) how much an error in each action dimension counts after scaling; default ones.
+            dimension_weights: (D,) how much an error in each dimension counts after scaling; default ones.
             min_scale: dimensions are divided by their standard deviation, but by no less than this, so that
                 the noise of a dimension that hardly moves does not eat the codes.
 

@@ -81,7 +81,7 @@ class ActionVocabulary:
         return int(ends.min()), int(ends.max()) + 1
 
     def check_disjoint(self, others: Sequence[int] | np.ndarray) -> None:
-        """Raise InspireError when one of these token ids (answer words, end of sequence, …) is an action too."""
+        """Raise InspireError when one of these token ids (words, end of sequence, …) is an action too."""
         others = np.asarray(others, dtype=np.int64)
         shared = others[self.holds(others)]
         if shared.size:

@@ -1,0 +1,53 @@
+"""Codes and token ids."""
+
+import numpy as np
+import pytest
+
+from inspire_vla.action_tokenizers import ActionVocabulary, UndecodableAction
+from inspire_vla.errors import InspireError
+
+
+def test_rising_and_falling():
+    rising, falling = ActionVocabulary.appended(100, 8), ActionVocabulary.last_ids(100, 8, skip=2)
+    assert rising.to_ids([0, 7]).tolist() == [100, 107]
+    assert falling.to_ids([0, 7]).tolist() == [97, 90]
+    assert rising.id_range == (100, 108)
+    assert falling.id_range == (90, 98)
+
+
+@pytest.mark.parametrize("vocabulary", [ActionVocabulary(8, 100), ActionVocabulary.last_ids(100, 8)])
+def test_ids_and_codes_are_inverse(vocabulary):
+    codes = np.arange(8).reshape(2, 4)
+    np.testing.assert_array_equal(vocabulary.to_codes(vocabulary.to_ids(codes)), codes)
+    low, high = vocabulary.ids_of_span((2, 5))
+    assert set(range(low, high)) == set(vocabulary.to_ids([2, 3, 4]).tolist())
+    assert (low, high) != vocabulary.id_range
+
+
+def test_pi0_fast_token_ids():
+    """PaliGemma's vocabulary of 257152 without its last 128 ids: code 0 → 257023."""
+    assert ActionVocabulary.last_ids(257_152, 2048, skip=128).to_ids(0) == 257_023
+
+
+def test_words_are_no_actions():
+    vocabulary = ActionVocabulary.last_ids(100, 8)
+    with pytest.raises(UndecodableAction, match=r"\[91\] are no actions.*\[92, 100\)"):
+        vocabulary.to_codes([92, 91])
+    with pytest.raises(UndecodableAction, match=r"\[0, 8\)"):
+        vocabulary.to_ids([8])
+    with pytest.raises(InspireError, match="actions and words"):
+        vocabulary.check_disjoint([3, 95])
+    vocabulary.check_disjoint(range(92))
+    assert vocabulary.holds([91, 92, 99, 100]).tolist() == [False, True, True, False]
+
+
+def test_a_vocabulary_must_fit():
+    for make in (
+        lambda: ActionVocabulary.last_ids(5, 8),
+        lambda: ActionVocabulary(0, 3),
+        lambda: ActionVocabulary(4, 3, 2),
+    ):
+        with pytest.raises(InspireError):
+            make()
+    with pytest.raises(InspireError, match="range of codes"):
+        ActionVocabulary(8, 0).ids_of_span((5, 9))
