@@ -70,7 +70,9 @@ class Dialogue:
         checked = _check_answers(answers, self.mentions, self.mode)
         spoken = iter(checked)
         segments = tuple(
-            replace(segment, text=_say(self.template, next(spoken))) if segment.role is Role.ANSWER else segment
+            replace(segment, text=_say(self.template, next(spoken)))
+            if segment.role is Role.ANSWER
+            else segment
             for segment in self.segments
         )
         return replace(self, answers=checked, segments=segments)
@@ -118,7 +120,9 @@ def build_dialogue(
     if not isinstance(instruction, str) or not instruction.strip():
         raise InspireError(f"An instruction must be a sentence; found {instruction!r}.")
     if max_objects is not None and max_objects < 1:
-        raise InspireError(f"max_objects must be at least 1 or None; found {max_objects}. Base model: reasoning=False.")
+        raise InspireError(
+            f"max_objects must be at least 1 or None; found {max_objects}. Base model: reasoning=False."
+        )
     if template.needs_state and state_text is None:
         raise InspireError(f"Template {template.name!r} writes the robot's state: pass state_text.")
 
@@ -142,7 +146,12 @@ def build_dialogue(
 
 
 def _segments(
-    instruction: str, mentions: tuple[str, ...], mode: str, asked: Asked, template: Template, state_text: str | None
+    instruction: str,
+    mentions: tuple[str, ...],
+    mode: str,
+    asked: Asked,
+    template: Template,
+    state_text: str | None,
 ) -> tuple[Segment, ...]:
     ends = template.supervise_ends
     reasoning = []
@@ -156,7 +165,8 @@ def _segments(
 
     def told(pattern: str) -> Segment:
         return Segment(
-            pattern.replace("{state}", state_text or "").replace("{instruction}", instruction), Role.INSTRUCTION
+            pattern.replace("{state}", state_text or "").replace("{instruction}", instruction),
+            Role.INSTRUCTION,
         )
 
     segments = [Segment(template.start, Role.TEXT)]
@@ -176,7 +186,9 @@ def _say(template: Template, answer: str | None) -> str | None:
     return None if answer is None else template.answer.replace("{answer}", answer)
 
 
-def _check_answers(answers: Sequence[str | None], mentions: tuple[str, ...], mode: str) -> tuple[str | None, ...]:
+def _check_answers(
+    answers: Sequence[str | None], mentions: tuple[str, ...], mode: str
+) -> tuple[str | None, ...]:
     if isinstance(answers, str) or len(answers) != len(mentions):
         raise InspireError(f"Found answers {answers!r} for {len(mentions)} mention(s): {list(mentions)}.")
     for answer in answers:

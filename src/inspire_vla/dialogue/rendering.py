@@ -5,6 +5,7 @@ Each segment is tokenised on its own, so a sequence cut where a segment begins h
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -121,13 +122,14 @@ def answer_token_sequences(
     """
     template = get_template(template)
     sequences = tuple(
-        tuple(tokenizer.encode(template.answer.replace("{answer}", word), add_special_tokens=False)) for word in words
+        tuple(tokenizer.encode(template.answer.replace("{answer}", word), add_special_tokens=False))
+        for word in words
     )
     ordered = sorted(zip(sequences, words, strict=True))
     for sequence, word in ordered:
         if not sequence:
             raise InspireError(f"The tokenizer writes the answer {word!r} with no token at all.")
-    for (one, first), (other, second) in zip(ordered, ordered[1:], strict=False):
+    for (one, first), (other, second) in pairwise(ordered):
         if other[: len(one)] == one:  # sorted: whatever begins with `one` follows it
             raise InspireError(
                 f"Template {template.name!r}: the answers {first!r} {one} and {second!r} {other} cannot be told apart "
@@ -156,8 +158,12 @@ def _render(dialogue: Dialogue, segments: Sequence[Segment], tokenizer: TextToke
         ids += own
         mask += [segment.supervised] * len(own)
         roles += [int(segment.role)] * len(own)
-    answers = tuple(span for span, segment in zip(spans, segments, strict=True) if segment.role is Role.ANSWER)
-    action = next((s for s, segment in zip(spans, segments, strict=True) if segment.role is Role.ACTION), None)
+    answers = tuple(
+        span for span, segment in zip(spans, segments, strict=True) if segment.role is Role.ANSWER
+    )
+    action = next(
+        (s for s, segment in zip(spans, segments, strict=True) if segment.role is Role.ACTION), None
+    )
     return Rendered(
         ids=np.array(ids, dtype=np.int64),
         loss_mask=np.array(mask, dtype=np.bool_),

@@ -113,7 +113,8 @@ PI0_FAST_TEMPLATE = Template(
 )
 
 TEMPLATES: dict[str, Template] = {
-    template.name: template for template in (NANO_TEMPLATE, OPENVLA_TEMPLATE, QWEN_TEMPLATE, PI0_FAST_TEMPLATE)
+    template.name: template
+    for template in (NANO_TEMPLATE, OPENVLA_TEMPLATE, QWEN_TEMPLATE, PI0_FAST_TEMPLATE)
 }
 
 

@@ -18,6 +18,7 @@ from inspire_vla.instruction.lexicon import (
     DETERMINERS,
     FILLERS,
     LONGEST_PREPOSITION,
+    MEASURES,
     PARTICIPLES,
     PARTICLES,
     PREPOSITIONS,
@@ -168,7 +169,9 @@ class Parser:
         if not name:
             is_side = self.at > start and any(word in SIDES for word in self.words[start : self.at])
             said = " ".join(self.words[start : self.at])
-            return Place(preposition, PREPOSITIONS[preposition], [said], link, is_side=True) if is_side else None
+            return (
+                Place(preposition, PREPOSITIONS[preposition], [said], link, is_side=True) if is_side else None
+            )
         things = [name]
         if "between" in preposition and self.word == "and" and not self._verb_ahead(1):
             self.at += 1
@@ -212,7 +215,7 @@ class Parser:
 
     def _without_measure(self, head: int, end: int) -> int:
         """Leave "90 degrees" and "a bit" out of "the block 90 degrees"."""
-        if end > head + 1 and self.words[end - 1] in ("degrees", "degree", "cm", "centimeters", "inches", "times"):
+        if end > head + 1 and self.words[end - 1] in MEASURES:
             end -= 1
             while end > head + 1 and self.words[end - 1].isdigit():
                 end -= 1
@@ -257,7 +260,9 @@ class Parser:
     def _joins_adjectives(self, at: int) -> bool:
         """ "yellow and white mug": the words around "and" both describe."""
         return (
-            0 < at < len(self.words) - 2 and self.words[at - 1] in ADJECTIVES and self.words[at + 1] in ADJECTIVES
+            0 < at < len(self.words) - 2
+            and self.words[at - 1] in ADJECTIVES
+            and self.words[at + 1] in ADJECTIVES
         )
 
     # --- small words
@@ -307,7 +312,6 @@ def mentions_of(thing: Thing, verb: str | None) -> list[str]:
     - "with" names a tool for verbs that use one, else it describes.
     """
     kind = VERBS.get(verb or "", "holding")
-    groups: list[tuple[str, list[str]]] = []  # (name, what it is asked about)
     goal = _goal(thing, kind)
     current = thing.name
     found: list[str] = []
@@ -329,7 +333,6 @@ def mentions_of(thing: Thing, verb: str | None) -> list[str]:
         elif not place.is_side:
             found += place.own_mentions[:-1]
             current = place.own_mentions[-1] if place.own_mentions else ""
-    del groups
     return found + ([current] if current else [])
 
 

@@ -1,57 +1,82 @@
 """The closed-class words an instruction is cut at. Nouns are open: any word not listed here can name an object."""
 
-DETERMINERS = frozenset(
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+DETERMINERS = _words(
     "the a an this that these those both all every each some any my your its their his her our another "
-    "two three four five six either".split()
+    "two three four five six either"
 )
 
-PRONOUNS = frozenset(
+PRONOUNS = _words(
     "it them they itself themselves everything something anything there here him me you i we us one ones "
-    "mine yours this that these those both each all another either".split()
+    "mine yours this that these those both each all another either"
 )
 """Words that stand for an object named before. Some are determiners too: a pronoun if no noun follows."""
 
 PRONOUN_PHRASES = frozenset(
-    ("each other", "one another", "the other", "the others", "the other one", "the rest", "the same", "its place")
+    (
+        "each other",
+        "one another",
+        "the other",
+        "the others",
+        "the other one",
+        "the rest",
+        "the same",
+        "its place",
+    )
 )
 
-ADJECTIVES = frozenset(
+ADJECTIVES = _words(
     "red green blue yellow orange purple violet pink brown black white gray grey cyan magenta silver gold golden "
     "beige turquoise navy maroon transparent clear light dark bright "
     "big bigger biggest small smaller smallest large larger largest tiny little tall taller tallest short long "
-    "metal wooden plastic glass ceramic paper steel striped round square empty full".split()
+    "metal wooden plastic glass ceramic paper steel striped round square empty full"
 )
 """Only to tell "the yellow and white mug" (one object) from "the apple and pear" (two)."""
 
-SIDES = frozenset(
+SIDES = _words(
     "left right front back top bottom middle center centre side sides edge corner end rear up down "
-    "far near forward forwards backward backwards upward upwards downward downwards rightmost leftmost".split()
+    "far near forward forwards backward backwards upward upwards downward downwards rightmost leftmost"
 )
 """Where, not what: "the left" names no object unless a noun or an of-phrase follows."""
 
-ADVERBS = frozenset(
+ADVERBS = _words(
     "back up down away forward forwards backward backwards upward upwards downward downwards upright sideways left "
     "right together apart again carefully gently slowly quickly firmly completely fully slightly partially clockwise "
     "counterclockwise anticlockwise straight closed shut open opened inside outside out off on in over aside halfway "
-    "around vertically horizontally first next too please now afterwards too upside ajar through along".split()
+    "around vertically horizontally first next too please now afterwards upside ajar through along"
 )
 """Words that may trail an object without belonging to its name: "the lid back", "the drawer open"."""
 
-FILLERS = frozenset(
+MEASURES = _words("degrees degree cm centimeters centimetres inches times")
+
+FILLERS = _words(
     "please kindly now then first firstly second secondly next finally lastly afterwards also again just robot hey ok "
     "okay can could would will shall should must need needs you i want like us we let lets let's try to go going come "
-    "carefully gently slowly quickly so and help me help".split()
+    "carefully gently slowly quickly so and help me"
 )
 """Words before the verb of a request that say nothing about objects."""
 
-STOPS = frozenset(
+STOPS = _words(
     "is are was were be been being should must will would can't cannot has have had goes needs so until till while "
-    "because if when before after once such but or using again please".split()
+    "because if when before after once such but or using again please"
 )
 """Words that end an object's name where they stand after its noun."""
 
-RELATIVES = ("that is", "that are", "which is", "which are", "that's", "that lies", "which lies", "that stands")
-PARTICIPLES = frozenset("lying placed located standing sitting resting laying situated hanging positioned".split())
+RELATIVES = (
+    "that is",
+    "that are",
+    "which is",
+    "which are",
+    "that's",
+    "that lies",
+    "which lies",
+    "that stands",
+)
+PARTICIPLES = _words("lying placed located standing sitting resting laying situated hanging positioned")
 """Links between an object and where it is: "the block that is on the table", "the block lying in the drawer"."""
 
 # --- prepositions: what stands behind them, and whether it belongs to the object before or is another object
@@ -59,10 +84,14 @@ PARTICIPLES = frozenset("lying placed located standing sitting resting laying si
 ON_TOP = ("on top of", "on the top of", "onto the top of", "to the top of", "atop of", "atop")
 """The place named is the top of a thing, as the official names have it: "top of the cabinet"."""
 
-TOWARD = frozenset(("into", "onto", "to", "toward", "towards", "out of", "off of", "away from", "unto", "back to"))
+TOWARD = frozenset(
+    ("into", "onto", "to", "toward", "towards", "out of", "off of", "away from", "unto", "back to")
+)
 """Behind these always stands another object: a goal or a source."""
 
-SURFACE = frozenset(("in", "on", "inside", "inside of", "within", "under", "underneath", "below", "beneath", "upon"))
+SURFACE = frozenset(
+    ("in", "on", "inside", "inside of", "within", "under", "underneath", "below", "beneath", "upon")
+)
 """Where a thing is, or where it is put, by verb and order."""
 
 BESIDE = frozenset(
@@ -77,7 +106,20 @@ BESIDE = frozenset(
 SOURCE = frozenset(("from", "off"))
 INSTRUMENT = frozenset(("with", "using"))
 
-_SIDE_NOUNS = ("left", "right", "front", "back", "rear", "top", "bottom", "middle", "center", "centre", "far", "near")
+_SIDE_NOUNS = (
+    "left",
+    "right",
+    "front",
+    "back",
+    "rear",
+    "top",
+    "bottom",
+    "middle",
+    "center",
+    "centre",
+    "far",
+    "near",
+)
 _PARTS = ("", " side", " edge", " corner", " part", " end", " hand side")
 SIDE_TOWARD = frozenset(
     f"{word} {article}{side}{part} of"
@@ -92,49 +134,52 @@ SIDE_BESIDE = frozenset(
     for article in ("the ", "")
     for side in (*_SIDE_NOUNS, "top left", "top right", "bottom left", "bottom right")
     for part in _PARTS
-) | frozenset(f"{word} the {part} of" for word in ("on", "at", "in", "near", "by") for part in ("side", "edge"))
+) | frozenset(
+    f"{word} the {part} of" for word in ("on", "at", "in", "near", "by") for part in ("side", "edge")
+)
 SIDE_BESIDE -= frozenset(ON_TOP)
 """Places beside a thing: "to the left of the plate" is about the plate."""
 
 PREPOSITIONS: dict[str, str] = (
-    {p: "beside" for p in SIDE_BESIDE}
-    | {p: "toward" for p in SIDE_TOWARD}
-    | {p: "beside" for p in BESIDE}
-    | {p: "surface" for p in SURFACE}
-    | {p: "toward" for p in TOWARD}
-    | {p: "source" for p in SOURCE}
-    | {p: "instrument" for p in INSTRUMENT}
-    | {p: "top" for p in ON_TOP}
+    dict.fromkeys(SIDE_BESIDE, "beside")
+    | dict.fromkeys(SIDE_TOWARD, "toward")
+    | dict.fromkeys(BESIDE, "beside")
+    | dict.fromkeys(SURFACE, "surface")
+    | dict.fromkeys(TOWARD, "toward")
+    | dict.fromkeys(SOURCE, "source")
+    | dict.fromkeys(INSTRUMENT, "instrument")
+    | dict.fromkeys(ON_TOP, "top")
 )
 LONGEST_PREPOSITION = max(len(p.split()) for p in PREPOSITIONS)
 
 # --- verbs, by what follows them
 
-PLACING = frozenset(
+PLACING = _words(
     "put place set lay drop move push slide stack insert bring hang pour deposit transfer store return shift stick "
     "throw toss sweep drag carry relocate position arrange rest leave pile dump stow load nest fit add pack plug "
     "release screw tuck squeeze sprinkle deliver hand give send lean align roll knock shove nudge spread pass "
-    "toast cook turn-over put-down".split()
+    "toast cook"
 )
 """What is moved, then where to: the last place named is another object."""
 
-TAKING = frozenset("remove take pull unload empty extract withdraw drain unplug detach unstack".split())
+TAKING = _words("remove take pull unload empty extract withdraw drain unplug detach unstack")
 """What is moved, then where from: the place named is another object."""
 
-HOLDING = frozenset(
-    "pick lift grasp grab hold catch get raise fetch reach touch press hit tap open close shut turn switch toggle twist "
-    "rotate flip unlock lock start stop activate deactivate light dim point find locate look approach go use wipe clean "
-    "wash dry cover uncover cut stir mix fold unfold unfurl straighten scoop shake spin squash collapse uncap cap tilt "
-    "fill build make unscrew unzip zip peel slice chop scrub dust brush crush tie untie bend water feed select choose "
-    "swap poke pinch tip invert play ring tear wrap unwrap separate sort topple strike navigate dip swipe".split()
+HOLDING = _words(
+    "pick lift grasp grab hold catch get raise fetch reach touch press hit tap open close shut turn "
+    "switch toggle twist rotate flip unlock lock start stop activate deactivate light dim point find "
+    "locate look approach go use wipe clean wash dry cover uncover cut stir mix fold unfold unfurl "
+    "straighten scoop shake spin squash collapse uncap cap tilt fill build make unscrew unzip zip peel "
+    "slice chop scrub dust brush crush tie untie bend water feed select choose swap poke pinch tip invert "
+    "play ring tear wrap unwrap separate sort topple strike navigate dip swipe"
 )
 """What is acted on: places named belong to it ("pick up the bowl on the plate")."""
 
-TOOL_USING = frozenset("wipe clean wash dry cover sweep fill stir hit cut scrub dust brush push wrap feed mix".split())
+TOOL_USING = _words("wipe clean wash dry cover sweep fill stir hit cut scrub dust brush push wrap feed mix")
 """Verbs whose "with …" names a tool, an object of its own."""
 
 VERBS: dict[str, str] = (
-    {verb: "holding" for verb in HOLDING} | {v: "taking" for v in TAKING} | {v: "placing" for v in PLACING}
+    dict.fromkeys(HOLDING, "holding") | dict.fromkeys(TAKING, "taking") | dict.fromkeys(PLACING, "placing")
 )
 
 IRREGULAR = {
@@ -144,17 +189,15 @@ IRREGULAR = {
     "went": "go", "hid": "hide", "found": "find", "fed": "feed", "stood": "stand", "dug": "dig", "tore": "tear",
 }  # fmt: skip
 
+_PARTICLES_OF: dict[str, str] = {
+    "turn switch flip": "on off over around up down upright",
+    "pick take lift get grab": "up out off down away back",
+    "put set lay place bring": "down away back up together",
+    "pull push slide move drag roll raise hold": "open closed close shut down up out away back forward left right",
+    "fold pour clean wipe stack pile knock tip cover cut empty clear go tear throw reach hand screw close open wrap "
+    "sweep start light": "up out off down over open",
+}
 PARTICLES: dict[str, frozenset[str]] = {
-    **{verb: frozenset(("on", "off", "over", "around", "up", "down", "upright")) for verb in ("turn", "switch", "flip")},
-    **{verb: frozenset(("up", "out", "off", "down", "away", "back")) for verb in ("pick", "take", "lift", "get", "grab")},
-    **{verb: frozenset(("down", "away", "back", "up", "together")) for verb in ("put", "set", "lay", "place", "bring")},
-    **{
-        verb: frozenset(("open", "closed", "close", "shut", "down", "up", "out", "away", "back", "forward", "left", "right"))
-        for verb in ("pull", "push", "slide", "move", "drag", "roll", "raise", "hold")
-    },
-    **{verb: frozenset(("up", "out", "off", "down", "over", "open")) for verb in (
-        "fold", "pour", "clean", "wipe", "stack", "pile", "knock", "tip", "cover", "cut", "empty", "clear", "go", "tear",
-        "throw", "reach", "hand", "screw", "close", "open", "wrap", "sweep", "start", "light",
-    )},
-}  # fmt: skip
+    verb: _words(particles) for verbs, particles in _PARTICLES_OF.items() for verb in verbs.split()
+}
 """Particles that belong to a verb when an object follows: "turn on the stove", "pick up the cup"."""

@@ -1,6 +1,7 @@
 """An instruction as a row of words, with slips in closed-class words mended ("teh", "pikc up")."""
 
 import re
+from collections.abc import Collection
 
 from inspire_vla.instruction.lexicon import DETERMINERS, IRREGULAR, PREPOSITIONS, VERBS
 
@@ -8,12 +9,12 @@ BREAK = ","
 """Stands where punctuation parts two pieces."""
 
 _WORD = re.compile(r"[^\W_]+(?:['’.\-][^\W_]+)*|[,;:.!?()\n]")
-_SHORT = frozenset("the and with into onto from next".split()) | frozenset(p for p in PREPOSITIONS if " " not in p)
+_SHORT = {"the", "and", "next"} | {p for p in PREPOSITIONS if " " not in p}
 
 
 def split_words(instruction: str) -> list[str]:
     """Lower-case words of an instruction, punctuation as BREAK, obvious slips mended."""
-    words = []
+    words: list[str] = []
     for word in _WORD.findall(instruction.lower().replace("’", "'").replace("_", " ")):
         if not word[0].isalnum():
             word = BREAK
@@ -40,7 +41,7 @@ def mended_verb(word: str) -> str | None:
     if found is not None or len(word) < 4:
         return found
     near = sorted(verb for verb in VERBS if len(verb) > 3 and _one_slip(word, verb))
-    return near[0] if near else _swapped(word, frozenset(VERBS))
+    return near[0] if near else _swapped(word, VERBS)
 
 
 def _mend(word: str) -> str:
@@ -48,10 +49,11 @@ def _mend(word: str) -> str:
     return (_swapped(word, _SHORT) if 3 <= len(word) <= 4 and word not in _KNOWN else None) or word
 
 
-_KNOWN = _SHORT | frozenset(VERBS) | DETERMINERS | frozenset("form no not top pot net den ten ton won own fan".split())
+_REAL = {"form", "no", "not", "pot", "top", "net", "den", "ten", "won", "own", "fan"}
+_KNOWN = _SHORT | set(VERBS) | DETERMINERS | _REAL
 
 
-def _swapped(word: str, choices: frozenset[str]) -> str | None:
+def _swapped(word: str, choices: Collection[str]) -> str | None:
     for i in range(len(word) - 1):
         swapped = word[:i] + word[i + 1] + word[i] + word[i + 2 :]
         if swapped != word and swapped in choices:

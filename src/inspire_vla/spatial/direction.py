@@ -12,7 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from inspire_vla.errors import InspireError
 from inspire_vla.spatial.frame import WORD_PAIRS, Frame, get_frame
-from inspire_vla.spatial.modes import CLOSE, GRASPED, LARGEST_TENTH, canonical_answers, canonical_array, check_mode
+from inspire_vla.spatial.modes import (
+    CLOSE,
+    GRASPED,
+    LARGEST_TENTH,
+    canonical_answers,
+    canonical_array,
+    check_mode,
+)
 
 CLOSE_DISTANCE_M = 0.06
 """Below this distance an object is `close` in mode distance, unless another threshold is given."""
@@ -93,7 +100,7 @@ def relate_codes(
     held = _check_grasped(grasped, shape) if grasped_word else None
 
     rows = offsets.reshape(-1, 3)
-    codes = np.empty(len(rows), dtype=np.int16)
+    codes: NDArray[np.int16] = np.empty(len(rows), dtype=np.int16)
     for start in range(0, len(rows), _BLOCK):
         block = slice(start, start + _BLOCK)
         codes[block] = _RULES[mode](rows[block], frame, threshold)
@@ -136,7 +143,9 @@ def _direction_3d(offsets: NDArray[np.floating], frame: Frame, threshold: float 
 
 
 def _position(offsets: NDArray[np.floating], frame: Frame, threshold: float | None) -> NDArray[np.int16]:
-    tenths = np.clip(np.trunc(offsets.astype(np.float64) * 10), -LARGEST_TENTH, LARGEST_TENTH).astype(np.int16)
+    tenths = np.clip(np.trunc(offsets.astype(np.float64) * 10), -LARGEST_TENTH, LARGEST_TENTH).astype(
+        np.int16
+    )
     digits = tenths + np.int16(LARGEST_TENTH)
     base = np.int16(2 * LARGEST_TENTH + 1)
     return (digits[:, 0] * base + digits[:, 1]) * base + digits[:, 2]
@@ -172,7 +181,9 @@ def _check_offsets(gripper_to_object_m: ArrayLike) -> NDArray[np.floating]:
         if offsets.dtype not in (np.float32, np.float64):
             offsets = offsets.astype(np.float64)
     except (TypeError, ValueError) as error:
-        raise InspireError(f"gripper_to_object_m must be numbers of shape (…, 3), in metres: {error}") from error
+        raise InspireError(
+            f"gripper_to_object_m must be numbers of shape (…, 3), in metres: {error}"
+        ) from error
     if offsets.ndim == 0 or offsets.shape[-1] != 3:
         raise InspireError(f"gripper_to_object_m must have shape (…, 3); found {offsets.shape}.")
     with np.errstate(over="ignore", invalid="ignore"):
@@ -190,12 +201,16 @@ def _check_grasped(grasped: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.boo
     held = np.asarray(grasped)
     if held.dtype != np.bool_:
         if held.dtype.kind not in "iuf" or not np.isin(held, (0, 1)).all():
-            raise InspireError(f"grasped must be booleans; found {held.dtype} values such as {held.flat[:3].tolist()}.")
+            raise InspireError(
+                f"grasped must be booleans; found {held.dtype} values such as {held.flat[:3].tolist()}."
+            )
         held = held.astype(np.bool_)
     try:
         return np.broadcast_to(held, shape)
     except ValueError:
-        raise InspireError(f"grasped of shape {held.shape} does not fit offsets of shape {(*shape, 3)}.") from None
+        raise InspireError(
+            f"grasped of shape {held.shape} does not fit offsets of shape {(*shape, 3)}."
+        ) from None
 
 
 def _check_threshold(close_threshold_m: float | None) -> float | None:

@@ -14,7 +14,9 @@ def is_grasped(left_finger_contact: ArrayLike, right_finger_contact: ArrayLike) 
     return np.logical_and(left_finger_contact, right_finger_contact)
 
 
-def is_held_by_width(opening_m: ArrayLike, *, closing: ArrayLike, empty_m: float = 0.002) -> NDArray[np.bool_]:
+def is_held_by_width(
+    opening_m: ArrayLike, *, closing: ArrayLike, empty_m: float = 0.002
+) -> NDArray[np.bool_]:
     """Something is held while the gripper is told to close and yet stays open wider than `empty_m`.
 
     Args:

@@ -29,7 +29,10 @@ _TENTHS = tuple(str(i) for i in range(-LARGEST_TENTH, LARGEST_TENTH + 1))
 _CANONICAL: dict[str, tuple[str, ...]] = {
     "direction": (*DIRECTION_WORDS, GRASPED, CLOSE),
     "direction_3d": (
-        *(" ".join(w) for w in product(("back", "front", CLOSE), ("right", "left", CLOSE), ("down", "up", CLOSE))),
+        *(
+            " ".join(w)
+            for w in product(("back", "front", CLOSE), ("right", "left", CLOSE), ("down", "up", CLOSE))
+        ),
         GRASPED,
     ),
     "position": (*(" ".join(numbers) for numbers in product(_TENTHS, repeat=3)), GRASPED),
@@ -54,7 +57,9 @@ def canonical_answers(mode: str = "direction") -> tuple[str, ...]:
 
 
 @cache
-def answer_words(mode: str = "direction", *, grasped_word: bool = True, close_word: bool = True) -> tuple[str, ...]:
+def answer_words(
+    mode: str = "direction", *, grasped_word: bool = True, close_word: bool = True
+) -> tuple[str, ...]:
     """The answers a model may give: the canonical ones, in their order, without `grasped` or `close` if unwanted.
 
     A mode without such a word is not changed by its switch. Raises InspireError for an unknown mode.
@@ -95,7 +100,9 @@ def encode_answers(words: ArrayLike, mode: str = "direction") -> NDArray[np.int1
     if raw.size == 0:
         return np.empty(raw.shape, dtype=np.int16)
     if raw.dtype == object:
-        raw = np.where(np.equal(raw, None), "", raw)
+        raw = np.array(["" if word is None else word for word in raw.ravel()], dtype=object).reshape(
+            raw.shape
+        )
     if raw.dtype.kind not in "UO":
         raise InspireError(f"Answers must be strings; found an array of {raw.dtype}.")
     text = raw.astype(np.str_)
@@ -122,7 +129,9 @@ def decode_answers(codes: ArrayLike, mode: str = "direction") -> NDArray[np.str_
         raise InspireError(f"Answer codes must be integers; found an array of {codes.dtype}.")
     low, high = int(codes.min()), int(codes.max())
     if low < NO_LABEL or high >= len(words) - 1:
-        raise InspireError(f"Mode {mode!r} has codes -1 (no label) to {len(words) - 2}; found {low} to {high}.")
+        raise InspireError(
+            f"Mode {mode!r} has codes -1 (no label) to {len(words) - 2}; found {low} to {high}."
+        )
     return words[codes]
 
 
