@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+from toys import BaseAgent, CrashesOn, GoodAgent, ToyBenchmark, ToyEnv, Undecodable
+
+from inspire_vla.errors import InspireError
+from inspire_vla.evaluation import AnswerRule, EpisodeJob, Factory, RolloutSettings, rollout, select_tasks
+
+
+def jobs(n=3, tasks=("go left", "go right"), suite="toy_seen"):
+    return [EpisodeJob(suite, task, e, 100 + e) for task in tasks for e in range(n)]
+
+
+def outcomes(records):
+    return {r.key: (r.success, r.steps) for r in records}
+
+
+def test_an_agent_that_knows_the_way_succeeds_and_its_answers_are_true():
+    records = list(rollout(jobs(), ToyBenchmark(), GoodAgent()))
+    assert len(records) == 6
+    assert all(r.success and r.error is None for r in records)
+    assert all(r.answers_correct == r.answers_asked == 2 * r.decisions for r in records)
+    first = records[0]
+    assert first.confusion_by_mention[1] == {"front": {"front": first.decisions}}
+    assert first.timeline[0][1:] == (("left", "front"), ("left", "front"), (0.9, 0.8))
+
+
+def test_results_do_not_depend_on_slots_and_batches_are_filled():
+    alone, together = GoodAgent(), GoodAgent()
+    one = list(rollout(jobs(), ToyBenchmark(), alone, slots=1))
+    four = list(rollout(jobs(), ToyBenchmark(), together, slots=4))
+    assert outcomes(one) == outcomes(four)
+    assert set(alone.calls) == {1}
+    assert max(together.calls) == 4
+
+
+def test_chunks_are_executed_open_loop_for_n_action_steps():
+    for n, expected in ((1, 1), (2, 2), (None, 4)):
+        record = next(iter(rollout(jobs(1), ToyBenchmark(), GoodAgent(), RolloutSettings(n_action_steps=n))))
+        assert [step for step, *_ in record.timeline] == list(range(0, record.steps, expected))
+
+
+def test_same_seed_same_start():
+    first, second = ToyEnv("s", "go left"), ToyEnv("s", "go left")
+    assert np.array_equal(first.reset(seed=5)[0]["agent_pos"], second.reset(seed=5)[0]["agent_pos"])
+
+
+def test_wrong_answers_are_counted_and_a_base_agent_is_asked_nothing():
+    wrong = list(rollout(jobs(2, ("go right",)), ToyBenchmark(), GoodAgent(broken_side=True)))
+    assert not any(r.success for r in wrong)
+    assert wrong[0].confusion_by_mention[0] == {"right": {"left": wrong[0].decisions}}
+    base = list(rollout(jobs(2, ("go left",)), ToyBenchmark(), BaseAgent()))
+    assert all(r.success and r.answers_asked == 0 and r.mentions == () for r in base)
+
+
+def test_forced_answers_steer_and_are_not_scored():
+    run = RolloutSettings(control="truth")
+    records = list(rollout(jobs(2, ("go right",)), ToyBenchmark(), GoodAgent(broken_side=True), run))
+    assert all(r.success and r.answers_asked == 0 for r in records)
+    lost = list(rollout(jobs(4), ToyBenchmark(), GoodAgent(), RolloutSettings(control="random")))
+    assert sum(r.success for r in lost) < 8
+    again = list(rollout(jobs(4), ToyBenchmark(), GoodAgent(), RolloutSettings(control="random"), slots=2))
+    assert outcomes(lost) == outcomes(again)  # random answers come from the episode's seed
+
+
+def test_a_crash_is_that_episodes_failure_and_no_others():
+    records = list(rollout(jobs(2), ToyBenchmark(), CrashesOn()))
+    by_task = {task: [r for r in records if r.task == task] for task in ("go left", "go right")}
+    assert all(r.success for r in by_task["go left"])
+    assert all(not r.success and "cannot turn right" in r.error for r in by_task["go right"])
+    assert "RuntimeError" in by_task["go right"][0].traceback
+
+
+def test_an_environment_that_cannot_start_is_a_failure():
+    class Broken(ToyBenchmark):
+        def make(self, suite, task):
+            if task == "go left":
+                raise OSError("no display")
+            return super().make(suite, task)
+
+    records = list(rollout(jobs(1), Broken(), GoodAgent()))
+    assert sorted((r.task, r.success, bool(r.error)) for r in records) == [
+        ("go left", False, True),
+        ("go right", True, False),
+    ]
+
+
+def test_undecodable_actions_are_counted_and_end_the_episode():
+    record = next(iter(rollout(jobs(1), ToyBenchmark(), Undecodable())))
+    assert not record.success
+    assert record.undecodable == 5
+    assert "undecodable" in record.error
+
+
+def test_environments_are_closed():
+    made = []
+
+    class Watched(ToyBenchmark):
+        def make(self, suite, task):
+            made.append(super().make(suite, task))
+            return made[-1]
+
+    list(rollout(jobs(5), Watched(), GoodAgent(), slots=2))
+    assert all(env.closed for env in made)
+    assert len(made) <= 4  # used again within a task
+
+
+def test_truth_follows_the_policys_rule():
+    info = ToyEnv("s", "go left").reset(seed=1)[1]
+    assert AnswerRule().truth(info) == {"the goal": "left", "the wall": "front"}
+    official = AnswerRule.of(type("A", (), {"answer_rule": {"frame": "official_libero"}})())
+    assert official.truth(info)["the goal"] == "right"
+    assert AnswerRule.of(object()) == AnswerRule()
+    assert AnswerRule().truth({}) == {}
+
+
+def test_unknown_names_list_the_choices():
+    with pytest.raises(InspireError, match=r"Did you mean 'toy_seen'"):
+        select_tasks(ToyBenchmark(), ["toy_sene"])
+    with pytest.raises(InspireError, match=r"Did you mean 'go left'"):
+        select_tasks(ToyBenchmark(), ["toy_seen"], ["go lefd"])
+    with pytest.raises(InspireError, match="no 'ToyBenchmrak'"):
+        Factory("toys:ToyBenchmrak")()
+    with pytest.raises(InspireError, match="module:function"):
+        Factory("toys")()

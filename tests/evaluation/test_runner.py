@@ -1,0 +1,107 @@
+import json
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+import toys
+
+from inspire_vla.errors import InspireError
+from inspire_vla.evaluation import EvaluationPlan, Factory, evaluate, read_run
+
+BENCHMARK = Factory("toys:ToyBenchmark")
+GOOD = Factory("toys:GoodAgent")
+
+
+def plan(episodes=2, name="good", **changes):
+    return EvaluationPlan(("toy_seen",), episodes, {"name": name}, **changes)
+
+
+def run(out, the_plan, agent=GOOD, **kwargs):
+    return evaluate(
+        out, the_plan, benchmark=BENCHMARK, agent=agent, progress=False, **{"workers": 0, **kwargs}
+    )
+
+
+def outcomes(records):
+    return sorted((r.key, r.success, r.steps) for r in records)
+
+
+def test_a_run_says_where_it_comes_from(tmp_path):
+    done = run(tmp_path / "run", plan(), video_writer=toys.touch_video)
+    assert len(done.records) == 4
+    assert {"command", "commit", "versions", "machine", "started", "finished", "plan"} <= done.info.keys()
+    assert done.info["plan"]["first_seed"] == 1_000_000
+    assert done.name == "good"
+    assert json.loads((tmp_path / "run" / "episodes.jsonl").read_text().splitlines()[0])["seed"] >= 1_000_000
+
+
+def test_videos_of_the_first_episodes_of_each_task(tmp_path):
+    done = run(tmp_path, plan(3, videos_per_task=1), video_writer=toys.touch_video)
+    filmed = [r for r in done.records if r.video]
+    assert [r.episode for r in filmed] == [0, 0]
+    assert all((tmp_path / r.video).read_bytes() == bytes([r.steps + 1]) for r in filmed)
+
+
+def test_processes_give_what_one_process_gives(tmp_path):
+    one = run(tmp_path / "one", plan(3))
+    two = run(tmp_path / "two", plan(3), workers=2)
+    assert outcomes(one.records) == outcomes(two.records)
+
+
+def test_a_finished_run_is_not_played_again_and_another_plan_is_refused(tmp_path):
+    run(tmp_path, plan())
+    again = run(tmp_path, plan(), agent=Factory("toys:CrashesOn"))
+    assert len(again.records) == 4
+    assert all(r.error is None for r in again.records)
+    assert len(again.info["resumed"]) == 1
+    with pytest.raises(InspireError, match=r"episodes_per_task: there 2, now 3"):
+        run(tmp_path, plan(3))
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path):
+    process = multiprocessing.get_context("spawn").Process(
+        target=toys.slow_evaluation, args=(tmp_path, plan(6))
+    )
+    process.start()
+    episodes = tmp_path / "episodes.jsonl"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (episodes.exists() and episodes.read_bytes().count(b"\n") >= 2):
+        assert process.is_alive()
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    before = read_run(tmp_path).records
+    assert 2 <= len(before) < 12
+    assert "finished" not in read_run(tmp_path).info
+    done = run(tmp_path, plan(6))
+    assert done.records[: len(before)] == before
+    assert outcomes(done.records) == outcomes(run(tmp_path / "whole", plan(6)).records)
+
+
+def test_a_dying_worker_costs_only_the_episodes_it_was_playing(tmp_path):
+    done = run(tmp_path, plan(2), agent=Factory("toys:DiesOn"), workers=1, slots=1)
+    assert len(done.records) == 4
+    died = [r for r in done.records if r.error]
+    assert {r.task for r in died} == {"go right"}
+    assert all("signal 9" in r.error and not r.success for r in died)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_agent_that_cannot_be_made_stops_the_run(tmp_path, workers):
+    with pytest.raises(InspireError, match="no 'Nobody'"):
+        run(tmp_path, plan(), agent=Factory("toys:Nobody"), workers=workers)
+
+
+def test_shards_are_parts_of_the_whole(tmp_path):
+    whole = {r.key for r in run(tmp_path / "all", plan(3)).records}
+    parts = [{r.key for r in run(tmp_path / str(i), plan(3, shard=(i, 2))).records} for i in range(2)]
+    assert parts[0] | parts[1] == whole
+    assert not parts[0] & parts[1]
+
+
+@pytest.mark.parametrize("bad", [{"control": "orcale"}, {"shard": (2, 2)}, {"episodes": 0}])
+def test_a_plan_is_checked_before_anything_runs(bad):
+    with pytest.raises(InspireError):
+        plan(**bad)

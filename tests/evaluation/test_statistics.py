@@ -1,0 +1,79 @@
+import math
+
+import numpy as np
+import pytest
+
+from inspire_vla.errors import InspireError
+from inspire_vla.evaluation import Estimate, PairCounts, average, mcnemar, paired_difference, wilson
+
+
+@pytest.mark.parametrize(("k", "n", "low", "high"), [(6, 10, 0.31, 0.83), (16, 100, 0.10, 0.24)])
+def test_wilson_matches_published_intervals(k, n, low, high):
+    estimate = wilson(k, n)
+    assert estimate.value == k / n
+    assert (round(estimate.low, 2), round(estimate.high, 2)) == (low, high)
+
+
+def test_wilson_mirrors_and_narrows():
+    assert wilson(3, 20).low == pytest.approx(1 - wilson(17, 20).high)
+    widths = [e.high - e.low for e in (wilson(n // 4, n) for n in (8, 80, 800))]
+    assert widths == sorted(widths, reverse=True)
+    assert wilson(0, 10).high > 0
+
+
+def test_wilson_of_nothing_knows_nothing():
+    estimate = wilson(0, 0)
+    assert math.isnan(estimate.value)
+    assert (estimate.low, estimate.high) == (0, 1)
+    with pytest.raises(InspireError, match=r"0\.\.n"):
+        wilson(4, 3)
+
+
+def test_pairs_are_counted():
+    counts = PairCounts.count([(True, True), (True, False), (False, True), (False, True), (False, False)])
+    assert counts == PairCounts(both=1, only_first=1, only_second=2, neither=1)
+    assert (counts.n, counts.first, counts.second) == (5, 2, 3)
+
+
+def test_mcnemar_looks_only_at_disagreement():
+    assert mcnemar(PairCounts(50, 0, 0, 50)) == 1.0
+    assert mcnemar(PairCounts(0, 0, 5, 0)) == pytest.approx(2 * 0.5**5)
+    assert mcnemar(PairCounts(9, 2, 8, 7)) == mcnemar(PairCounts(90, 8, 2, 0))
+
+
+def test_newcombe_matches_the_published_example():
+    # Newcombe 1998, table III, method 10, (e, f, g, h) = (36, 12, 2, 0): 0.0569 to 0.3404
+    estimate = paired_difference(PairCounts(both=36, only_first=2, only_second=12, neither=0))
+    assert estimate.value == pytest.approx(0.2)
+    assert estimate.low == pytest.approx(0.0569, abs=5e-4)
+    assert estimate.high == pytest.approx(0.3404, abs=5e-4)
+
+
+def test_paired_difference_changes_sign_with_the_order():
+    forth = paired_difference(PairCounts(10, 3, 9, 8))
+    back = paired_difference(PairCounts(10, 9, 3, 8))
+    assert forth.value == pytest.approx(-back.value)
+    assert forth.low == pytest.approx(-back.high)
+
+
+def test_paired_difference_covers():
+    rng = np.random.default_rng(0)
+    p = np.array([0.2, 0.05, 0.2, 0.55])  # both, first, second, neither: true difference 0.15
+    hits = 0
+    for counts in rng.multinomial(60, p, size=400):
+        estimate = paired_difference(PairCounts(*(int(c) for c in counts)))
+        hits += estimate.low <= 0.15 <= estimate.high
+    assert hits / 400 > 0.92
+
+
+def test_average_is_the_macro_average():
+    parts = [wilson(1, 10), wilson(9, 10)]
+    mean = average(parts)
+    assert mean.value == pytest.approx(0.5)
+    assert min(p.low for p in parts) <= mean.low < 0.5 < mean.high <= max(p.high for p in parts)
+    assert mean.high - mean.low < parts[0].high - parts[0].low
+    one = average([parts[0], parts[1]], weights=[1, 0])
+    assert (one.value, one.low, one.high) == pytest.approx((parts[0].value, parts[0].low, parts[0].high))
+    assert str(Estimate(0.5, 0.25, 0.75)) == "50.0 % [25.0, 75.0]"
+    with pytest.raises(InspireError):
+        average([])
