@@ -1,0 +1,1 @@
+"""Language models that see, behind one small protocol (`base.Backbone`)."""

@@ -1,0 +1,65 @@
+"""The protocol between the method and a language model that sees."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from transformers.cache_utils import Cache
+
+from inspire_vla.dialogue import Template, TextTokenizer
+
+
+class Backbone(nn.Module, ABC):
+    """Turns an observation and tokens into hidden states, and hidden states into scores of the next token.
+
+    One control step is one growing sequence, `observation tokens · text · answers · action codes`.
+    `observe` and `embed` make its elements, `extend` appends some of them to what a cache already holds.
+    All of training is a single `extend` from nothing. The law-suite every backbone passes is
+    tests/backbones/laws.py.
+    """
+
+    name: ClassVar[str]
+    hidden_size: int
+    vocabulary_size: int
+    text_tokenizer: TextTokenizer
+    template: Template
+
+    @abstractmethod
+    def observe(
+        self, images: Float[Tensor, "batch camera 3 height width"], state: Float[Tensor, "batch dim"] | None
+    ) -> Float[Tensor, "batch seen hidden"]:
+        """Pictures in [0, 1], RGB, and the normalised robot state → the embeddings a sequence starts with."""
+
+    @abstractmethod
+    def embed(self, token_ids: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time hidden"]:
+        """Token ids → embeddings."""
+
+    @abstractmethod
+    def extend(
+        self,
+        embeddings: Float[Tensor, "batch time hidden"],
+        *,
+        positions: Int[Tensor, "batch time"] | None = None,
+        attends: Bool[Tensor, "batch time total"] | None = None,
+        cache: Cache | None = None,
+    ) -> Float[Tensor, "batch time hidden"]:
+        """Run `embeddings` behind what `cache` holds, and add them to it.
+
+        Args:
+            positions: place of each element in its own sequence; default: its column.
+            attends: which of the `total` = cached + new columns each element sees; default: all up to itself.
+        """
+
+    @abstractmethod
+    def logits(self, hidden: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch vocabulary"]:
+        """Scores of the token that comes next."""
+
+    @abstractmethod
+    def new_cache(self) -> Cache:
+        """An empty key-value cache for `extend`."""
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device

@@ -1,0 +1,136 @@
+"""A VLA small enough to train on a laptop's CPU: convolution stem, robot state, small Qwen2 decoder."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from transformers import Qwen2Config, Qwen2Model
+from transformers.cache_utils import Cache, DynamicCache
+
+from inspire_vla.backbones.base import Backbone
+from inspire_vla.dialogue import NANO_TEMPLATE, TextTokenizer
+from inspire_vla.errors import InspireError
+
+STRIDE = 16  # pixels per visual token and side
+
+
+@dataclass
+class NanoConfig:
+    """Size of the nano backbone. The default has about two million parameters."""
+
+    hidden_size: int = 192
+    layers: int = 4
+    heads: int = 4
+    mlp_size: int = 512
+    stem_width: int = 32
+
+
+class Stem(nn.Sequential):
+    """Picture → one vector per 16 × 16 pixels. Starts with stride 4, which is what a CPU can afford."""
+
+    def __init__(self, width: int, hidden_size: int) -> None:
+        super().__init__(
+            nn.Conv2d(3, width, 4, stride=4),
+            nn.GELU(),
+            nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
+            nn.GELU(),
+            nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1),
+            nn.GELU(),
+            nn.Conv2d(4 * width, hidden_size, 1),
+        )
+
+
+class Nano(Backbone):
+    """Visual tokens of every camera, then one token for the robot state (if it has one), then text."""
+
+    name: ClassVar[str] = "nano"
+    template = NANO_TEMPLATE
+
+    def __init__(
+        self,
+        config: NanoConfig,
+        *,
+        text_tokenizer: TextTokenizer,
+        vocabulary_size: int,
+        cameras: int,
+        image_size: tuple[int, int],
+        state_dim: int,
+    ) -> None:
+        """
+        Args:
+            vocabulary_size: text tokens and action codes together.
+            image_size: height, width in pixels, multiples of 16.
+            state_dim: numbers in the robot state; 0: the model does not feel, it only sees.
+        """
+        super().__init__()
+        height, width = image_size
+        if height % STRIDE or width % STRIDE:
+            raise InspireError(
+                f"nano takes pictures whose sides are multiples of {STRIDE}, found {height}×{width}."
+            )
+        if config.hidden_size % config.heads:
+            raise InspireError(f"hidden_size {config.hidden_size} is not a multiple of heads {config.heads}.")
+        self.hidden_size, self.vocabulary_size = config.hidden_size, vocabulary_size
+        self.text_tokenizer = text_tokenizer
+        self.image_size = image_size
+        self.stem = Stem(config.stem_width, config.hidden_size)
+        patches = (height // STRIDE) * (width // STRIDE)
+        self.place = nn.Parameter(torch.randn(cameras, patches, config.hidden_size) * 0.02)
+        self.state = nn.Linear(state_dim, config.hidden_size) if state_dim else None
+        self.decoder = Qwen2Model(
+            Qwen2Config(
+                vocab_size=vocabulary_size,
+                hidden_size=config.hidden_size,
+                intermediate_size=config.mlp_size,
+                num_hidden_layers=config.layers,
+                num_attention_heads=config.heads,
+                num_key_value_heads=config.heads,
+                max_position_embeddings=2048,
+                attn_implementation="sdpa",
+            )
+        )
+        self.head = nn.Linear(config.hidden_size, vocabulary_size, bias=False)
+
+    def observe(
+        self, images: Float[Tensor, "batch camera 3 height width"], state: Float[Tensor, "batch dim"] | None
+    ) -> Float[Tensor, "batch seen hidden"]:
+        batch, cameras = images.shape[:2]
+        if cameras != len(self.place) or tuple(images.shape[-2:]) != tuple(self.image_size):
+            raise InspireError(
+                f"This model takes {len(self.place)} picture(s) of {self.image_size[0]}×{self.image_size[1]} pixels, "
+                f"found {cameras} of {images.shape[-2]}×{images.shape[-1]}."
+            )
+        features = self.stem(images.flatten(0, 1) * 2 - 1).flatten(2).transpose(1, 2)
+        seen = (features.unflatten(0, (batch, cameras)) + self.place).flatten(1, 2)
+        if self.state is None:
+            return seen
+        if state is None:
+            raise InspireError("This model was trained with the robot state; none is in the observation.")
+        return torch.cat([seen, self.state(state)[:, None]], dim=1)
+
+    def embed(self, token_ids: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time hidden"]:
+        return self.decoder.embed_tokens(token_ids)
+
+    def extend(
+        self,
+        embeddings: Float[Tensor, "batch time hidden"],
+        *,
+        positions: Int[Tensor, "batch time"] | None = None,
+        attends: Bool[Tensor, "batch time total"] | None = None,
+        cache: Cache | None = None,
+    ) -> Float[Tensor, "batch time hidden"]:
+        return self.decoder(
+            inputs_embeds=embeddings,
+            position_ids=positions,
+            attention_mask=None if attends is None else attends[:, None],
+            past_key_values=cache,
+            use_cache=cache is not None,
+        ).last_hidden_state
+
+    def logits(self, hidden: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch vocabulary"]:
+        return self.head(hidden)
+
+    def new_cache(self) -> Cache:
+        return DynamicCache(config=self.decoder.config)

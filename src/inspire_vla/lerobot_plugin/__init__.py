@@ -1,0 +1,1 @@
+"""The method as a policy of LeRobot: `--policy.type=inspire_vla`."""

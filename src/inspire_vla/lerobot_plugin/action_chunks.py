@@ -1,0 +1,87 @@
+"""The action tokenizer of a policy: fitted on the demonstrations' chunks, stored beside the weights."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from jaxtyping import Float
+from lerobot.configs import FeatureType
+from lerobot.processor import NormalizerProcessorStep
+from lerobot.utils.constants import ACTION
+
+from inspire_vla.action_tokenizers import ActionTokenizer, Fast, ResidualVQ, UniformBins
+from inspire_vla.errors import InspireError
+from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
+
+if TYPE_CHECKING:
+    from lerobot.datasets import LeRobotDatasetMetadata
+
+FOLDER = "action_tokenizer"
+CLASSES: dict[str, type[ActionTokenizer]] = {c.name: c for c in (ResidualVQ, UniformBins, Fast)}
+LARGEST_FIT = 200_000  # chunks; more do not move the means, they only cost time
+
+
+def fit_action_tokenizer(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -> ActionTokenizer:
+    """Make the configured action tokenizer for a dataset, on normalised action chunks."""
+    horizon, action_dim = config.chunk_size, config.action_feature.shape[0]
+    if config.action_tokenizer == UniformBins.name:
+        return UniformBins(horizon=horizon, action_dim=action_dim)
+    chunks = normalised_chunks(config, dataset)
+    if len(chunks) > LARGEST_FIT:
+        chunks = chunks[np.random.default_rng(0).choice(len(chunks), LARGEST_FIT, replace=False)]
+    if config.action_tokenizer == Fast.name:
+        return Fast.fit(chunks)
+    weights = np.ones(action_dim)
+    weights[-1] = config.vq.gripper_weight
+    return ResidualVQ.fit(
+        chunks,
+        codes_per_level=config.vq.codes_per_level,
+        levels=config.vq.levels,
+        dimension_weights=weights.tolist(),
+    )
+
+
+def load_action_tokenizer(config: InspireVLAConfig, checkpoint: Path) -> ActionTokenizer:
+    """Load the action tokenizer of a checkpoint folder. Raises InspireError if it is not there."""
+    folder = checkpoint / FOLDER
+    if not folder.is_dir():
+        raise InspireError(f"{checkpoint} holds no {FOLDER}/ folder: it is not a checkpoint of inspire_vla.")
+    return CLASSES[config.action_tokenizer].load(folder)
+
+
+def normalised_chunks(
+    config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata"
+) -> Float[np.ndarray, "chunks horizon action_dim"]:
+    """All action chunks of a dataset as training sees them: normalised, the last action repeated at the end."""
+    actions, starts_of = [], []
+    for file in sorted((Path(dataset.root) / "data").rglob("*.parquet")):
+        table = pq.read_table(file, columns=[ACTION, "episode_index"])
+        actions.append(np.array(table[ACTION].to_pylist(), dtype=np.float32))
+        starts_of.append(table["episode_index"].to_numpy())
+    if not actions:
+        raise InspireError(f"The dataset {dataset.root} holds no actions to fit the action tokenizer on.")
+    normaliser = NormalizerProcessorStep(
+        features={ACTION: config.action_feature},
+        norm_map={FeatureType.ACTION: config.normalization_mapping["ACTION"]},
+        stats={ACTION: dataset.stats[ACTION]},
+    )
+    flat = normaliser._normalize_action(torch.from_numpy(np.concatenate(actions)), inverse=False).numpy()
+    return chunk(flat, np.concatenate(starts_of), config.chunk_size)
+
+
+def chunk(
+    actions: Float[np.ndarray, "frames action_dim"], episodes: np.ndarray, horizon: int
+) -> Float[np.ndarray, "frames horizon action_dim"]:
+    """The `horizon` actions from each frame on, not beyond its episode: there the last one is repeated."""
+    places = chunk_places(episodes, horizon)
+    return actions[places]
+
+
+def chunk_places(episodes: np.ndarray, horizon: int) -> np.ndarray:
+    """(frames, horizon) row numbers of each frame's chunk; `episodes` says which episode each row belongs to."""
+    frames = len(episodes)
+    last = np.flatnonzero(np.append(episodes[1:] != episodes[:-1], True))
+    end_of = last[np.searchsorted(last, np.arange(frames))]
+    return np.minimum(np.arange(frames)[:, None] + np.arange(horizon), end_of[:, None])

@@ -1,0 +1,130 @@
+"""Policy type `inspire_vla` = backbone × action tokenizer × reasoning (design decision 1)."""
+
+from dataclasses import dataclass, field
+
+from lerobot.configs import FeatureType, NormalizationMode, PreTrainedConfig
+from lerobot.optim import AdamWConfig, CosineAnnealingWithWarmupSchedulerConfig
+
+from inspire_vla.backbones.nano import NanoConfig
+from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.labels.columns import ANSWERS_PREFIX
+from inspire_vla.spatial import MODES, get_frame
+
+BACKBONES = ("nano",)
+ACTION_TOKENIZERS = ("residual_vq", "uniform_bins", "fast")
+ASKED = ("before", "after")
+
+
+@dataclass
+class ReasoningConfig:
+    """What the model is asked before it acts. `enabled=False` is the base model; nothing else differs."""
+
+    enabled: bool = True
+    mode: str = "direction"
+    frame: str = "robot"
+    close_threshold_m: float | None = None
+    grasped_word: bool = True
+    asked: str = "before"
+    max_objects: int = 3
+    answer_loss_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise InspireError(f"Unknown reasoning mode {self.mode!r}.{did_you_mean(self.mode, MODES)}")
+        if self.asked not in ASKED:
+            raise InspireError(f"Questions are asked {ASKED} the instruction, found {self.asked!r}.")
+        if self.max_objects < 1:
+            raise InspireError(f"max_objects must be at least 1, found {self.max_objects}.")
+        get_frame(self.frame)
+
+
+@dataclass
+class VQConfig:
+    """Size of the residual vector quantiser of action chunks."""
+
+    levels: int = 2
+    codes_per_level: int = 128
+    gripper_weight: float = 2.0
+
+
+@PreTrainedConfig.register_subclass("inspire_vla")
+@dataclass
+class InspireVLAConfig(PreTrainedConfig):
+    """Configuration of an InSpire policy, base or reasoning; a checkpoint's config.json holds it whole."""
+
+    backbone: str = "nano"
+    action_tokenizer: str = "residual_vq"
+    reasoning: ReasoningConfig = field(default_factory=ReasoningConfig)
+    nano: NanoConfig = field(default_factory=NanoConfig)
+    vq: VQConfig = field(default_factory=VQConfig)
+
+    chunk_size: int = 4
+    n_action_steps: int = 4
+    use_state: bool = True
+
+    normalization_mapping: dict[str, NormalizationMode] = field(
+        default_factory=lambda: {
+            "VISUAL": NormalizationMode.IDENTITY,
+            "STATE": NormalizationMode.MEAN_STD,
+            "ACTION": NormalizationMode.QUANTILES,
+        }
+    )
+
+    optimizer_lr: float = 1e-3
+    optimizer_weight_decay: float = 0.05
+    warmup_steps: int = 200
+    push_to_hub: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for value, choices, what in (
+            (self.backbone, BACKBONES, "backbone"),
+            (self.action_tokenizer, ACTION_TOKENIZERS, "action tokenizer"),
+        ):
+            if value not in choices:
+                raise InspireError(f"Unknown {what} {value!r}.{did_you_mean(value, choices)}")
+        if not 1 <= self.n_action_steps <= self.chunk_size:
+            raise InspireError(
+                f"n_action_steps must lie between 1 and chunk_size {self.chunk_size}, found {self.n_action_steps}."
+            )
+
+    def validate_features(self) -> None:
+        """Check the features, and take the label columns out of the inputs: they are truth, not observation."""
+        self.input_features = {
+            key: feature
+            for key, feature in (self.input_features or {}).items()
+            if not key.startswith(ANSWERS_PREFIX)
+            and (self.use_state or feature.type is not FeatureType.STATE)
+        }
+        if not self.image_features:
+            raise InspireError(
+                f"A VLA needs at least one camera; the inputs are {sorted(self.input_features)}."
+            )
+        if self.action_feature is None:
+            raise InspireError("There is no `action` among the output features.")
+        if len({tuple(f.shape) for f in self.image_features.values()}) != 1:
+            shapes = {key: tuple(f.shape) for key, f in self.image_features.items()}
+            raise InspireError(f"All pictures must have one size, found {shapes}.")
+
+    def get_optimizer_preset(self) -> AdamWConfig:
+        return AdamWConfig(
+            lr=self.optimizer_lr,
+            weight_decay=self.optimizer_weight_decay,
+            betas=(0.9, 0.95),
+            grad_clip_norm=1.0,
+        )
+
+    def get_scheduler_preset(self) -> CosineAnnealingWithWarmupSchedulerConfig:
+        return CosineAnnealingWithWarmupSchedulerConfig(num_warmup_steps=self.warmup_steps)
+
+    @property
+    def observation_delta_indices(self) -> None:
+        return None
+
+    @property
+    def action_delta_indices(self) -> list[int]:
+        return list(range(self.chunk_size))
+
+    @property
+    def reward_delta_indices(self) -> None:
+        return None

@@ -1,0 +1,68 @@
+"""A dataset's frames in memory, so that training a small model does not wait for files."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from lerobot.datasets import LeRobotDataset
+from lerobot.utils.constants import ACTION
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from inspire_vla.labels.columns import ANSWERS_PREFIX
+from inspire_vla.lerobot_plugin.action_chunks import chunk_places
+
+
+class FrameCache(Dataset):
+    """The items of a LeRobotDataset that an InSpire policy learns from, decoded once and kept.
+
+    Gives the same items as the dataset does: pictures (3, H, W) as uint8, `action` (horizon, dim) with
+    `action_is_pad`, state, labels and task. Everything else is asked of the dataset itself.
+    """
+
+    def __init__(self, dataset: LeRobotDataset, horizon: int) -> None:
+        self._dataset = dataset
+        rows = dataset.hf_dataset.with_format(None)
+        keys = [key for key in rows.column_names if key.startswith(("observation.state", ANSWERS_PREFIX))]
+        self._columns = {key: torch.from_numpy(np.array(rows[key])) for key in keys}
+        for key, column in self._columns.items():
+            dtype = dataset.meta.features[key]["dtype"]
+            self._columns[key] = column.to(getattr(torch, dtype))
+        self._actions = torch.from_numpy(np.array(rows[ACTION], dtype=np.float32))
+        self._places = torch.from_numpy(chunk_places(np.array(rows["episode_index"]), horizon))
+        self._padded = self._places == self._places.roll(1, dims=1)
+        self._padded[:, 0] = False
+        names = {index: name for name, index in dataset.meta.tasks["task_index"].items()}
+        self._tasks = [names[index] for index in rows["task_index"]]
+        self._images: dict[str, torch.Tensor] = {}
+        for camera in dataset.meta.camera_keys:
+            height, width = dataset.meta.features[camera]["shape"][:2]
+            self._images[camera] = torch.empty((len(rows), 3, height, width), dtype=torch.uint8)
+        for place in tqdm(range(len(rows)), desc="Frames into memory", unit="frame"):
+            item = dataset[place] if self._has_video else rows[place]
+            for camera, images in self._images.items():
+                images[place] = _as_uint8(item[camera])
+
+    @property
+    def _has_video(self) -> bool:
+        return bool(self._dataset.meta.video_keys)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_dataset"], name)
+
+    def __len__(self) -> int:
+        return len(self._actions)
+
+    def __getitem__(self, place: int) -> dict[str, Any]:
+        item: dict[str, Any] = {key: column[place] for key, column in self._columns.items()}
+        item |= {camera: images[place] for camera, images in self._images.items()}
+        item[ACTION] = self._actions[self._places[place]]
+        item["action_is_pad"] = self._padded[place]
+        item["task"] = self._tasks[place]
+        return item
+
+
+def _as_uint8(image: Any) -> torch.Tensor:
+    if isinstance(image, torch.Tensor):
+        return image if image.dtype == torch.uint8 else (image * 255).round().to(torch.uint8)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)

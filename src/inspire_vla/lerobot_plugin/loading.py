@@ -1,0 +1,116 @@
+"""A checkpoint as an agent: plain observations in, actions in the robot's units and the reasoning out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lerobot.configs import PreTrainedConfig
+from lerobot.policies import make_pre_post_processors
+
+from inspire_vla.decoding import Decision
+from inspire_vla.errors import InspireError
+from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
+from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
+
+Observation = Mapping[str, Any]
+"""{"pixels": {camera: (H, W, 3) uint8}, "agent_pos": (state_dim,) float}: what gymnasium environments give."""
+
+
+class Agent:
+    """A policy with its processors. Holds nothing of an episode: guesses are handed in by the caller."""
+
+    def __init__(self, policy: InspireVLAPolicy, preprocessor: Any, postprocessor: Any) -> None:
+        self.policy, self.preprocessor, self.postprocessor = policy, preprocessor, postprocessor
+
+    @property
+    def config(self) -> InspireVLAConfig:
+        return self.policy.config
+
+    @property
+    def reasoning_enabled(self) -> bool:
+        return self.config.reasoning.enabled
+
+    @property
+    def n_action_steps(self) -> int:
+        return self.config.n_action_steps
+
+    def act(
+        self,
+        observations: Sequence[Observation],
+        instructions: Sequence[str],
+        answers: Sequence[Mapping[str, str] | None] | None = None,
+        guesses: Sequence[Mapping[str, str] | None] | None = None,
+    ) -> list[Decision]:
+        """Decide for several robots at once.
+
+        Args:
+            answers: per robot {mention: word} to overrule the model with.
+            guesses: per robot the answers expected, e.g. the last ones; only the time depends on them.
+
+        Returns:
+            Decisions with actions (chunk_size, action_dim) in the units of the demonstrations.
+        """
+        batch = self.preprocessor(self._batch(observations, instructions))
+        decisions = self.policy.act(
+            batch,
+            answers=None if answers is None else [a or {} for a in answers],
+            guesses=None if guesses is None else [g or {} for g in guesses],
+        )
+        return [self._in_robot_units(decision) for decision in decisions]
+
+    def _batch(self, observations: Sequence[Observation], instructions: Sequence[str]) -> dict[str, Any]:
+        if len(observations) != len(instructions) or not observations:
+            raise InspireError(f"{len(observations)} observations for {len(instructions)} instructions.")
+        batch: dict[str, Any] = {"task": list(instructions)}
+        for key in self.config.image_features:
+            camera = key.removeprefix("observation.images.")
+            missing = next((o for o in observations if camera not in o["pixels"]), None)
+            if missing is not None:
+                raise InspireError(f"The policy looks through {camera!r}; found {sorted(missing['pixels'])}.")
+            pictures = np.stack([o["pixels"][camera] for o in observations])
+            batch[key] = torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous().float() / 255
+        if self.config.robot_state_feature is not None:
+            state = np.stack([np.asarray(o["agent_pos"], dtype=np.float32) for o in observations])
+            batch["observation.state"] = torch.from_numpy(state)
+        return batch
+
+    def _in_robot_units(self, decision: Decision) -> Decision:
+        if decision.actions is None:
+            return decision
+        actions = self.postprocessor(torch.from_numpy(decision.actions))
+        return replace(decision, actions=actions.float().cpu().numpy())
+
+
+def load_policy(path: str | Path, *, device: str | None = None) -> Agent:
+    """Load a checkpoint folder (or a repository of the hub) as an agent.
+
+    Raises InspireError for a folder that is no checkpoint of ours.
+    """
+    folder = Path(path)
+    if folder.is_dir():
+        for candidate in (folder, folder / "pretrained_model", folder / "checkpoints/last/pretrained_model"):
+            if (candidate / "config.json").is_file():
+                folder = candidate
+                break
+        else:
+            found = sorted(child.name for child in folder.iterdir())
+            raise InspireError(f"{folder} is no checkpoint: there is no config.json among {found}.")
+    elif len(folder.parts) != 2 or folder.is_absolute():
+        raise InspireError(
+            f"There is no checkpoint {str(path)!r}: neither a folder here nor a hub name 'user/name'."
+        )
+    config = PreTrainedConfig.from_pretrained(folder)
+    if not isinstance(config, InspireVLAConfig):
+        raise InspireError(f"{path} is a policy of type {config.type!r}, not 'inspire_vla'.")
+    if device is not None:
+        config.device = device
+    policy = InspireVLAPolicy.from_pretrained(folder, config=config)
+    preprocessor, postprocessor = make_pre_post_processors(
+        config,
+        pretrained_path=str(folder),
+        preprocessor_overrides={"device_processor": {"device": config.device}},
+    )
+    return Agent(policy, preprocessor, postprocessor)

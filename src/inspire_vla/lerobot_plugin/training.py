@@ -1,0 +1,58 @@
+"""Training is LeRobot's own `lerobot-train`; we hand it a recipe and, where wanted, frames in memory."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from inspire_vla.errors import InspireError
+from inspire_vla.lerobot_plugin.frame_cache import FrameCache
+from inspire_vla.recipes import recipe_file
+
+
+def train(arguments: Sequence[str], *, recipe: str | None = None, frames_in_memory: bool = True) -> None:
+    """Run `lerobot-train` in this process.
+
+    Args:
+        arguments: as on its command line, `--dataset.root=…`, `--output_dir=…`, `--steps=…`.
+        recipe: name of a shipped configuration the arguments amend.
+        frames_in_memory: decode every picture once and keep it; for small pictures, not for terabytes.
+    """
+    from lerobot.scripts import lerobot_train
+
+    import lerobot_policy_inspire_vla  # noqa: F401  registers the policy
+
+    arguments = list(arguments)
+    if recipe is not None and not any(a.startswith("--config_path") for a in arguments):
+        arguments.insert(0, f"--config_path={recipe_file(recipe)}")
+    root = next((a.split("=", 1)[1] for a in arguments if a.startswith("--dataset.root=")), None)
+    if root is not None and not (Path(root) / "meta" / "info.json").is_file():
+        raise InspireError(
+            f"{root} is no LeRobot dataset: it has no meta/info.json. `inspire collect` makes one."
+        )
+    with _command_line(["lerobot-train", *arguments]), _frames_in_memory(lerobot_train, frames_in_memory):
+        lerobot_train.train()
+
+
+@contextmanager
+def _command_line(argv: list[str]) -> Iterator[None]:
+    with patch.object(sys, "argv", argv):
+        yield
+
+
+@contextmanager
+def _frames_in_memory(lerobot_train: Any, wanted: bool) -> Iterator[None]:
+    """LeRobot has no hook for the dataset, so its factory is wrapped where the training loop looks it up."""
+    if not wanted:
+        yield
+        return
+    original = lerobot_train.make_train_eval_datasets
+
+    def cached(cfg: Any) -> Any:
+        horizon = cfg.policy.chunk_size
+        return tuple(None if d is None else FrameCache(d, horizon) for d in original(cfg))
+
+    with patch.object(lerobot_train, "make_train_eval_datasets", cached):
+        yield

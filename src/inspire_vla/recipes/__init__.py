@@ -1,0 +1,14 @@
+"""Named run configurations: files of LeRobot's training configuration."""
+
+from pathlib import Path
+
+from inspire_vla.errors import InspireError, did_you_mean
+
+RECIPES = {file.stem: file for file in sorted(Path(__file__).parent.glob("*.yaml"))}
+
+
+def recipe_file(name: str) -> Path:
+    """The file of a recipe. Raises InspireError with the known ones."""
+    if name not in RECIPES:
+        raise InspireError(f"Unknown recipe {name!r}.{did_you_mean(name, RECIPES)}")
+    return RECIPES[name]
