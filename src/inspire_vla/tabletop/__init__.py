@@ -1,0 +1,1 @@
+"""The embedded benchmark: a MuJoCo arm on a table, tasks as data, a scripted expert, a gymnasium environment."""

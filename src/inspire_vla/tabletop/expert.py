@@ -1,0 +1,180 @@
+"""A scripted expert that sees the state and solves every task, with recovery.
+
+It is a function of what can be seen now, not a schedule: each step looks at what is held and where, and
+moves on from there. A dropped or missed thing is therefore fetched again, and a small network that
+sees pictures can imitate it. It never turns the hand.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from inspire_vla.tabletop import objects
+from inspire_vla.tabletop.env import MAX_STEP_M, TabletopEnv
+from inspire_vla.tabletop.predicates import All, Closed, Goal, In, On, Open, above_place, at_place
+
+OPEN, CLOSE = -1.0, 1.0
+TRAVEL_Z_M = 0.135
+"""Height of the gripper on its way to a thing."""
+_CARRY_CLEARANCE_M = 0.045
+_FAST_M, _SLOW_M = 0.030, 0.020
+_GAIN = 0.55
+_ALIGNED_M, _FUNNEL = 0.012, 4.0
+_SHUT_M = 0.006
+
+
+class Expert:
+    """Acts in one environment. `action()` gives the clean action for the state as it is now.
+
+    Args:
+        env: the environment to act in, after its reset.
+    """
+
+    def __init__(self, env: TabletopEnv) -> None:
+        self._env, self._world = env, env.world
+
+    def action(self) -> np.ndarray:
+        """The next action, float32 (7,) in [-1, 1]."""
+        for goal in _steps_of(self._env.task.goal):
+            if not self._reached(goal):
+                return self._towards(goal)
+        return self._leave()
+
+    def _reached(self, goal: Goal) -> bool:
+        if isinstance(goal, On | In):
+            place = _place_of(goal)
+            return at_place(self._world, goal.thing, place) and not self._world.touched(goal.thing)
+        return goal.holds(self._world)
+
+    def _towards(self, goal: Goal) -> np.ndarray:
+        if isinstance(goal, On | In):
+            return self._pick_and_place(goal.thing, _place_of(goal))
+        if isinstance(goal, Open):
+            return self._pull(goal.cabinet)
+        if isinstance(goal, Closed):
+            return self._push(goal.cabinet)
+        raise NotImplementedError(f"The expert has no way to reach {goal!r}.")
+
+    def _pick_and_place(self, thing: str, place: str) -> np.ndarray:
+        world = self._world
+        here, item = world.gripper(), world.scene.things[thing]
+        at = world.point(thing)
+        if world.grasped(thing):
+            return self._carry(thing, place)
+        falling = (
+            above_place(world, thing, place) and world.gripper_opening() > 0.06 and not world.touched(thing)
+        )
+        if falling and at[2] > 0.03 + world.place(place)[1].floor_z_m:
+            return self._leave()
+        grasp = at + [0.0, 0.0, item.shape.grasp_z_m * max(0.0, world.upright(thing))]
+        grasp[2] = max(grasp[2], 0.014)
+        return self._reach(here, grasp, shut_on_arrival=True)
+
+    def _reach(self, here: np.ndarray, grasp: np.ndarray, *, shut_on_arrival: bool) -> np.ndarray:
+        """Over the point at travel height, down onto it, shut."""
+        off = float(np.hypot(*(grasp - here)[:2]))
+        near = off < _ALIGNED_M and abs(grasp[2] - here[2]) < 0.010
+        if near and shut_on_arrival:
+            return self._move(here, grasp, CLOSE, _SLOW_M)
+        target = grasp.copy()
+        if off > _ALIGNED_M:
+            travel = max(self._clear_height(here, grasp), grasp[2] + 0.09)
+            target[2] = min(travel, grasp[2] + _FUNNEL * (off - _ALIGNED_M))
+            if off > 0.05 and here[2] < travel - 0.05:  # rise before going sideways
+                target[:2] = here[:2]
+        return self._move(here, target, OPEN, _FAST_M if off > _ALIGNED_M else 0.024)
+
+    def _carry(self, thing: str, place: str) -> np.ndarray:
+        world = self._world
+        here, at = world.gripper(), world.point(thing)
+        origin, extent = world.place(place)
+        bottom = world.scene.things[thing].shape.height_m / 2
+        goal = origin + [0.0, 0.0, extent.floor_z_m]
+        rest = extent.floor_z_m + bottom + (0.006 if extent.rim_z_m - extent.floor_z_m < 0.03 else 0.0)
+        rest = (
+            max(rest, extent.rim_z_m - 0.012 + bottom) if extent.rim_z_m - extent.floor_z_m > 0.03 else rest
+        )
+        goal[2] = rest + origin[2]
+        target = here + (goal - at)
+        off = float(np.hypot(*(goal - at)[:2]))
+        over = max(goal[2], extent.rim_z_m + bottom) + _CARRY_CLEARANCE_M
+        travel = max(self._clear_height(here, target) + bottom - 0.03, over, 0.10)
+        if off > 0.015:
+            low = at[2] < travel - 0.025
+            target[2] = here[2] + (min(travel, goal[2] + _FUNNEL * (off - 0.015)) - at[2])
+            if low and off > 0.05:
+                target[:2] = here[:2]
+                target[2] = here[2] + (travel - at[2])
+            return self._move(here, target, CLOSE, _FAST_M)
+        if at[2] - goal[2] < 0.010:
+            return self._move(here, here, OPEN, _SLOW_M)
+        return self._move(here, target, CLOSE, 0.024)
+
+    def _pull(self, cabinet: str) -> np.ndarray:
+        world, here = self._world, self._world.gripper()
+        handle = f"{cabinet}_handle"
+        if world.grasped(handle) and world.gripper_opening() < 0.035:
+            out = here + [0.05, 0.0, 0.0]
+            out[1] = world.point(handle)[1]
+            return self._move(here, out, CLOSE, _SLOW_M)
+        return self._reach(here, world.point(handle), shut_on_arrival=True)
+
+    def _push(self, cabinet: str) -> np.ndarray:
+        world, here = self._world, self._world.gripper()
+        front = world.point(f"{cabinet}_handle") + [0.035, 0.0, 0.010]
+        off = front - here
+        if abs(off[1]) < 0.025 and abs(off[2]) < 0.025 and here[0] > front[0] - 0.015:
+            return self._move(here, np.array([here[0] - 0.06, front[1], front[2]]), CLOSE, _SLOW_M)
+        before = front + [0.03, 0.0, 0.0]
+        target = before.copy()
+        if float(np.hypot(*(before - here)[:2])) > 0.03:
+            travel = max(self._clear_height(here, before), before[2])
+            target[2] = travel
+            if here[2] < travel - 0.04:
+                target[:2] = here[:2]
+        return self._move(here, target, CLOSE, _FAST_M)
+
+    def _leave(self) -> np.ndarray:
+        here = self._world.gripper()
+        up = here + [0.0, 0.0, 0.06 if here[2] < 0.28 else 0.0]
+        return self._move(here, up, OPEN, _FAST_M)
+
+    def _clear_height(self, here: np.ndarray, there: np.ndarray) -> float:
+        """Travel height that passes over the tall things on the straight way."""
+        height = TRAVEL_Z_M
+        for name in self._world.scene.tall_things():
+            item = self._world.scene.things[name]
+            if name.endswith("cabinet") and self._world.has(f"{name}_handle"):
+                middle, half = self._world.point(name), np.array([0.10, 0.10]) + [0.06, 0.12]
+            else:
+                middle, half = self._world.point(name), np.array([0.06, 0.06]) + [0.05, 0.11]
+            ways = here[None, :2] + np.linspace(0, 1, 9)[:, None] * (there - here)[None, :2]
+            if (np.abs(ways - middle[:2]) < half).all(axis=1).any():
+                height = max(height, item.shape.height_m + 0.09)
+        return height
+
+    @staticmethod
+    def _move(here: np.ndarray, target: np.ndarray, gripper: float, speed_m: float) -> np.ndarray:
+        step = (target - here) * _GAIN
+        length = float(np.linalg.norm(step))
+        if length > speed_m:
+            step *= speed_m / length
+        return np.array([*(step / MAX_STEP_M), 0.0, 0.0, 0.0, gripper], dtype=np.float32).clip(-1.0, 1.0)
+
+
+def _steps_of(goal: Goal) -> Iterator[Goal]:
+    yield from goal.goals if isinstance(goal, All) else (goal,)
+
+
+def _place_of(goal: Goal) -> str:
+    return goal.on if isinstance(goal, On) else goal.inside  # type: ignore[attr-defined]
+
+
+def disturbed(action: np.ndarray, rng: np.random.Generator, scale: float) -> np.ndarray:
+    """The action with Gaussian noise of standard deviation `scale` on its three translations (DART).
+
+    Execute this one and record the clean one: the data then shows how to come back from small errors.
+    """
+    noisy = action.copy()
+    noisy[:3] += rng.normal(0.0, scale, 3).astype(np.float32)
+    return noisy.clip(-1.0, 1.0)
