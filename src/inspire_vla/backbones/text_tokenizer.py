@@ -2,7 +2,7 @@
 
 A small model on a CPU pays for every token, so the questions' fixed phrases are one token each as well:
 
-    |In which direction is| the| red| cube| relative to the robot?| left|
+    |In which direction is the| red| cube| relative to the robot?| left|
 
 The vocabulary is made from the word lists below, not trained, so it is the same everywhere. Ids: the special tokens,
 the 256 bytes, then phrases and words in the order of the lists. Checkpoints hold embeddings by id: append words at
@@ -25,11 +25,15 @@ FOLDER = Path(__file__).parent / "nano_tokenizer"
 PAD, BOS, EOS = SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>")
 
 PHRASES: tuple[str, ...] = (
+    "In which direction is the",
     "In which direction is",
     " relative to the robot?",
     " relative to the robot? x, y, z:",
+    "What is the accurate position of the",
     "What is the accurate position of",
+    "What is the distance between the robot and the",
     "What is the distance between the robot and",
+    "What is the accurate distance between the robot and the",
     "What is the accurate distance between the robot and",
     "?",
     "\nTask:",
@@ -52,8 +56,8 @@ WORDS: tuple[str, ...] = tuple(
                 "side edge corner farthest nearest leftmost rightmost small large big tall short",
                 "pick put place open stack push pull slide move lift take turn press set bring drop grasp touch",
                 "reach remove insert hold stay off out away it's is are which where what there here",
-                "soup sauce butter milk cheese cream ketchup pudding juice tomato alphabet chocolate salad dressing bbq",
-                "book wine moka frying cookie ramekin wooden",
+                "soup sauce butter milk cheese cream ketchup pudding juice tomato alphabet chocolate salad dressing",
+                "bbq book wine moka frying cookie ramekin wooden",
             )
         ).split()
     )
