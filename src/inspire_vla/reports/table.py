@@ -1,0 +1,121 @@
+"""A comparison as tables in the terminal."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from inspire_vla.reports.numbers import interval, milliseconds, p_value, percent, points
+
+
+def print_comparison(
+    comparison: dict[str, Any], *, console: Console | None = None, tasks: bool = False
+) -> None:
+    """Print success per group and suite (and per task on request), answers, timing, and what went wrong."""
+    console = console or Console()
+    console.print(success_table(comparison))
+    if tasks:
+        console.print(task_table(comparison))
+    answers = answer_table(comparison)
+    if answers is not None:
+        console.print(answers)
+    for line in warnings(comparison):
+        console.print(f"[yellow]![/yellow] {escape(line)}")
+
+
+def success_table(comparison: dict[str, Any]) -> Table:
+    """Success in percent with 95 % intervals; each policy after the first with its paired difference."""
+    table = Table(title="Success, % [95 % interval]", title_justify="left")
+    table.add_column("suite")
+    _policy_columns(table, comparison)
+    for group in comparison["groups"]:
+        members = [suite for suite in comparison["suites"] if suite["suite"] in group["suites"]]
+        for suite in members:
+            table.add_row(suite["suite"], *_cells(suite))
+        many = len(members) > 1
+        table.add_row(
+            f"{group['group']}{', average' if many else ''}", *_cells(group), style="bold", end_section=True
+        )
+    timing = [milliseconds(policy["timing"]["inference_ms_median"]) for policy in comparison["policies"]]
+    cells = [timing[0]] + [cell for ms in timing[1:] for cell in (ms, "", "")]
+    table.add_row("one decision, median", *cells, style="dim")
+    return table
+
+
+def task_table(comparison: dict[str, Any]) -> Table:
+    """Success per task."""
+    table = Table(title="Per task", title_justify="left")
+    table.add_column("suite")
+    table.add_column("task")
+    _policy_columns(table, comparison)
+    for task in comparison["tasks"]:
+        table.add_row(task["suite"], task["task"], *_cells(task))
+    return table
+
+
+def answer_table(comparison: dict[str, Any]) -> Table | None:
+    """Accuracy of the answers in the loop beside the majority guess; None when nobody answered."""
+    rows = [
+        (entry["policy"], group["group"], entry[group["group"]])
+        for entry in comparison["answers"]
+        for group in comparison["groups"]
+        if entry.get(group["group"])
+    ]
+    if not rows:
+        return None
+    table = Table(title="Answers in the loop, % true", title_justify="left")
+    for column in ("policy", "suites", "true", "majority guess", "asked"):
+        table.add_column(column, justify="left" if column in ("policy", "suites") else "right")
+    for policy, group, answers in rows:
+        table.add_row(
+            policy, group, percent(answers["rate"]), percent(answers["majority"]), str(answers["asked"])
+        )
+    return table
+
+
+def warnings(comparison: dict[str, Any]) -> list[str]:
+    """Return what a reader must know before believing the numbers."""
+    lines = []
+    for policy in comparison["policies"]:
+        if policy["crashed"]:
+            first = policy["crashed"][0]
+            lines.append(
+                f"{policy['name']}: {len(policy['crashed'])} of {policy['episodes']} episodes crashed and count as "
+                f"failures; the first, {first['suite']} / {first['task']}: {first['error']}"
+            )
+        if policy["undecodable"]:
+            lines.append(
+                f"{policy['name']}: {policy['undecodable']} of {policy['decisions']} actions undecodable"
+            )
+        if "finished" not in policy["run"]:
+            lines.append(f"{policy['name']}: the run is not finished ({policy['episodes']} episodes so far)")
+    for entry in comparison["unpaired"]:
+        lines.append(
+            f"{entry['policy']}: {entry['only_here']} episodes without a partner in the first run, "
+            f"{entry['missing_here']} of the first missing here; differences use the pairs alone"
+        )
+    return lines
+
+
+def _policy_columns(table: Table, comparison: dict[str, Any]) -> None:
+    for i, policy in enumerate(comparison["policies"]):
+        table.add_column(policy["name"], justify="right", no_wrap=True)
+        if i:
+            table.add_column("difference", justify="right", no_wrap=True)
+            table.add_column("McNemar", justify="right", no_wrap=True)
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    cells = []
+    for i, (rate, paired) in enumerate(zip(row["rates"], row["paired"], strict=True)):
+        shown = "–"
+        if rate is not None and rate["n"]:
+            shown = f"{100 * rate['rate']:.1f} \\[{interval(rate)}] n={rate['n']}"
+        cells.append(shown)
+        if i and paired is not None:
+            low, high = points(paired["low"], 0), points(paired["high"], 0)
+            cells += [f"{points(paired['difference'])} \\[{low}, {high}]", p_value(paired["p_value"])]
+        elif i:
+            cells += ["–", "–"]
+    return cells
