@@ -41,7 +41,7 @@ def move(
     goal = In(item, to) if inside else On(item, to)
     what, where = _the(item), _the(to)
     if scene.things[to].kind == "cabinet":
-        where, relation = "the cabinet", "on top of"
+        where, relation = "the cabinet", "on"
     else:
         relation = "in" if inside else "on"
     return Task(suite, scene, sentence.format(what, relation, where), goal, ((what, item), (where, to)))
