@@ -1,6 +1,7 @@
 """Collect labelled demonstrations of a suite as a LeRobot v3 dataset.
 
-    workers ──one file per episode──▶ .NAME.collecting/episode_000123.npz ──one writer──▶ .NAME.assembling/ ──rename──▶ NAME/
+    workers ──a file per episode──▶ .NAME.collecting/episode_000123.npz
+            ──one writer──▶ .NAME.assembling/ ──rename──▶ NAME/
 
 Each episode is fixed by (suite, seed, task, number) alone, whoever makes it and when. So the run may be killed at
 any moment: started again it makes the missing episodes, and the dataset comes out the same, byte for byte.
@@ -58,10 +59,8 @@ class CollectReport:
 
     def __str__(self) -> str:
         tried = self.episodes + sum(self.failed.values())
-        lines = [
-            f"{self.root}: {self.episodes} episodes, {self.frames} frames, in {self.seconds:.0f} s; "
-            f"the expert succeeded in {self.episodes} of {tried} attempts."
-        ]
+        done = f"{self.episodes} episodes, {self.frames} frames, in {self.seconds:.0f} s"
+        lines = [f"{self.root}: {done}; the expert succeeded in {self.episodes} of {tried} attempts."]
         lines += [f"  failed and replaced: {count} × {task}" for task, count in sorted(self.failed.items())]
         return "\n".join(lines)
 
