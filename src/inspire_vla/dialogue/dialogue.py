@@ -9,7 +9,7 @@ from inspire_vla.dialogue.questions import question
 from inspire_vla.dialogue.templates import NANO_TEMPLATE, Template, get_template
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.instruction import find_mentions
-from inspire_vla.spatial.modes import canonical_answers, check_mode
+from inspire_vla.spatial import MODES, encode_answers
 
 Asked = Literal["before", "after"]
 
@@ -114,7 +114,8 @@ def build_dialogue(
     'In which direction is the red cube relative to the robot? leftIn w'
     """
     template = get_template(template)
-    check_mode(mode)
+    if mode not in MODES:
+        raise InspireError(f"Unknown reasoning mode {mode!r}.{did_you_mean(str(mode), MODES)}")
     if asked not in ("before", "after"):
         raise InspireError(f"Questions are asked 'before' or 'after' the instruction; found {asked!r}.")
     if not isinstance(instruction, str) or not instruction.strip():
@@ -192,9 +193,6 @@ def _check_answers(
     if isinstance(answers, str) or len(answers) != len(mentions):
         raise InspireError(f"Found answers {answers!r} for {len(mentions)} mention(s): {list(mentions)}.")
     for answer in answers:
-        if answer is not None and answer not in canonical_answers(mode):
-            hint = " Possible: 'x y z' with integers -9…9, 'grasped'." if mode == "position" else None
-            raise InspireError(
-                f"{answer!r} is no answer in mode {mode!r}.{hint or did_you_mean(str(answer), canonical_answers(mode))}"
-            )
+        if answer is not None:
+            encode_answers(answer, mode)  # raises for a word that is no answer
     return tuple(answers)

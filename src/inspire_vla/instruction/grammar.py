@@ -103,7 +103,7 @@ class Parser:
             if self.word == "to" and self._verb_ahead(1):
                 self.at += 1
                 return found
-            if self.word not in ("and", BREAK) and not self._starts_thing():
+            if self.word not in ("and", BREAK) and self.word not in DETERMINERS:
                 return found
 
     def _skip_fillers(self) -> None:
@@ -179,14 +179,25 @@ class Parser:
         return Place(preposition, PREPOSITIONS[preposition], [t for t in things if t], link)
 
     def _thing(self, needs_determiner: bool = False) -> str:
-        """Read one thing; "" if a pronoun, a side or nothing stands here."""
-        start = self.at
+        """Read one thing with its of-phrases; "" if a pronoun, a side or nothing stands here."""
         if needs_determiner and self.word not in DETERMINERS:
-            while self.word is not None and self.word not in (BREAK, "and") and not self._starts_thing():
-                if self._preposition()[1]:
-                    return ""
-                self.at += 1
+            self._skip_to_thing()
             return ""
+        parts: list[str] = []
+        while True:
+            name, nouns, may_go_on = self._part()
+            parts.append(name)
+            if not (self.word == "of" and may_go_on):
+                break
+            self.at += 1
+        is_pronoun = name in PRONOUN_PHRASES or (len(nouns) == 1 and nouns[0] in PRONOUNS)
+        if is_pronoun or all(word in SIDES or word in ADVERBS for word in nouns):
+            return ""
+        return " of ".join(parts)
+
+    def _part(self) -> tuple[str, list[str], bool]:
+        """Determiners and nouns: the words, the nouns alone, and whether an of-phrase may follow."""
+        start = self.at
         if self.word == "both":
             self.at += 1
             if self.word in DETERMINERS:  # "both the soup and the sauce": two things, each with its article
@@ -195,34 +206,28 @@ class Parser:
             self.at += 1
         head = self.at
         while not self._ends_thing():
-            if self.word == "and":
-                self.at += 1
-            self.at += 1
+            self.at += 2 if self.word == "and" else 1
         end = self.at
-        while end > head + 1 and self.words[end - 1] in ADVERBS and self.words[end - 1] not in ("inside",):
+        while end > head + 1 and self.words[end - 1] in ADVERBS:
             end -= 1
         end = self._without_measure(head, end)
-        words = self.words[start:end]
-        name = " ".join(words)
-        nouns = self.words[head:end]
-        if self.word == "of" and nouns and self.at == end:
+        return " ".join(self.words[start:end]), self.words[head:end], head < end == self.at
+
+    def _skip_to_thing(self) -> None:
+        """Pass over words that no verb introduced, up to a determiner, a preposition or a verb."""
+        start = self.at
+        while self.word is not None and self.word not in (BREAK, "and") and self.word not in DETERMINERS:
+            if self._preposition()[1] or (self.at > start and base_verb(self.word)):
+                return
             self.at += 1
-            inner = self._thing()
-            return f"{name} of {inner}" if inner else ""
-        if not nouns or name in PRONOUN_PHRASES or (len(nouns) == 1 and nouns[0] in PRONOUNS):
-            return ""
-        return "" if all(word in SIDES or word in ADVERBS for word in nouns) else name
 
     def _without_measure(self, head: int, end: int) -> int:
         """Leave "90 degrees" and "a bit" out of "the block 90 degrees"."""
-        if end > head + 1 and self.words[end - 1] in MEASURES:
-            end -= 1
-            while end > head + 1 and self.words[end - 1].isdigit():
-                end -= 1
-        return end
-
-    def _starts_thing(self) -> bool:
-        return self.word in DETERMINERS
+        number = end - 1
+        if end > head and self.words[number] in MEASURES:
+            while number > head and self.words[number - 1].isdigit():
+                number -= 1
+        return number if number < end - 1 else end
 
     def _ends_thing(self, distance: int = 0) -> bool:
         at = self.at + distance
@@ -247,8 +252,11 @@ class Parser:
             and previous not in ADJECTIVES
             and base_verb(word) is not None
             and word not in ADJECTIVES
-            and (self.word_after(distance + 1) in DETERMINERS or self._has_particle(at))
+            and (self._has_particle(at) or (self._determiner(at + 1) and not self._link(at + 1, peek=True)))
         )
+
+    def _determiner(self, at: int) -> bool:
+        return at < len(self.words) and self.words[at] in DETERMINERS
 
     def _has_particle(self, at: int) -> bool:
         return (
@@ -304,7 +312,7 @@ class Parser:
 def mentions_of(thing: Thing, verb: str | None) -> list[str]:
     """Decide which places belong to a thing and which are things of their own.
 
-    - "toward" places ("into", "to the left of") are always their own; what follows one describes it.
+    - "toward" places ("into", "away from") are always their own; what follows one describes it.
     - placing verbs need a goal: the last place on or in a thing, else the last place of all; places before it describe
       what is moved, places after it the goal.
     - taking verbs: the source is a thing of its own.
@@ -320,7 +328,7 @@ def mentions_of(thing: Thing, verb: str | None) -> list[str]:
             i == goal
             or place.kind == "toward"
             or (place.kind == "source" and kind == "taking")
-            or (place.kind == "source" and any(p.kind == "toward" for p in thing.places[i + 1 :]))
+            or (place.kind == "source" and any(p.kind in ("toward", "side") for p in thing.places[i + 1 :]))
             or (place.kind == "instrument" and verb in TOOL_USING)
         ) and not place.link
         if own:

@@ -51,6 +51,16 @@ ADVERBS = _words(
 )
 """Words that may trail an object without belonging to its name: "the lid back", "the drawer open"."""
 
+ADVERB_PHRASES = (
+    "all the way",
+    "a little bit",
+    "a bit",
+    "upside down",
+    "at the same time",
+    "as far as possible",
+)
+"""Left out before parsing: they hold words that would begin an object's name."""
+
 MEASURES = _words("degrees degree cm centimeters centimetres inches times")
 
 FILLERS = _words(
@@ -84,9 +94,14 @@ PARTICIPLES = _words("lying placed located standing sitting resting laying situa
 ON_TOP = ("on top of", "on the top of", "onto the top of", "to the top of", "atop of", "atop")
 """The place named is the top of a thing, as the official names have it: "top of the cabinet"."""
 
-TOWARD = frozenset(
-    ("into", "onto", "to", "toward", "towards", "out of", "off of", "away from", "unto", "back to")
-)
+TOWARD = _words("into onto to toward towards unto") | {
+    "out of",
+    "off of",
+    "away from",
+    "back to",
+    "closer to",
+    "nearer to",
+}
 """Behind these always stands another object: a goal or a source."""
 
 SURFACE = frozenset(
@@ -96,6 +111,8 @@ SURFACE = frozenset(
 
 BESIDE = frozenset(
     (
+        "left of",
+        "right of",
         "next to", "close to", "near to", "near", "beside", "besides", "by", "between", "in between", "behind",
         "in front of", "in the front of", "in back of", "above", "over", "around", "against", "at", "across from",
         "opposite", "opposite of", "adjacent to", "across", "along", "through", "among", "past", "beyond",
@@ -120,29 +137,26 @@ _SIDE_NOUNS = (
     "far",
     "near",
 )
+_CORNERS = ("top left", "top right", "bottom left", "bottom right")
 _PARTS = ("", " side", " edge", " corner", " part", " end", " hand side")
+_SIDES_OF = [f"{side}{part}" for side in (*_SIDE_NOUNS, *_CORNERS) for part in _PARTS] + ["side", "edge"]
 SIDE_TOWARD = frozenset(
-    f"{word} {article}{side}{part} of"
-    for word in ("to", "towards", "toward")
+    f"{word} {article}{side} of"
+    for word in ("to", "toward", "towards")
     for article in ("the ", "")
-    for side in _SIDE_NOUNS
-    for part in _PARTS
+    for side in _SIDES_OF
 ) - frozenset(ON_TOP)
 SIDE_BESIDE = frozenset(
-    f"{word} {article}{side}{part} of"
+    f"{word} {article}{side} of"
     for word in ("on", "at", "in", "near", "by")
     for article in ("the ", "")
-    for side in (*_SIDE_NOUNS, "top left", "top right", "bottom left", "bottom right")
-    for part in _PARTS
-) | frozenset(
-    f"{word} the {part} of" for word in ("on", "at", "in", "near", "by") for part in ("side", "edge")
-)
-SIDE_BESIDE -= frozenset(ON_TOP)
+    for side in _SIDES_OF
+) - frozenset(ON_TOP)
 """Places beside a thing: "to the left of the plate" is about the plate."""
 
 PREPOSITIONS: dict[str, str] = (
     dict.fromkeys(SIDE_BESIDE, "beside")
-    | dict.fromkeys(SIDE_TOWARD, "toward")
+    | dict.fromkeys(SIDE_TOWARD, "side")
     | dict.fromkeys(BESIDE, "beside")
     | dict.fromkeys(SURFACE, "surface")
     | dict.fromkeys(TOWARD, "toward")

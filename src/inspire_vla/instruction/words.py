@@ -3,19 +3,23 @@
 import re
 from collections.abc import Collection
 
-from inspire_vla.instruction.lexicon import DETERMINERS, IRREGULAR, PREPOSITIONS, VERBS
+from inspire_vla.instruction.lexicon import ADVERB_PHRASES, DETERMINERS, IRREGULAR, PREPOSITIONS, VERBS
 
 BREAK = ","
 """Stands where punctuation parts two pieces."""
 
 _WORD = re.compile(r"[^\W_]+(?:['’.\-][^\W_]+)*|[,;:.!?()\n]")
+_ADVERBIAL = re.compile(rf"\b({'|'.join(ADVERB_PHRASES)})\b")
+_LATE_SPACE = re.compile(r"\b(on|in|into|onto|to|of|at|from|up|and|open|close|under)t he ")
 _SHORT = {"the", "and", "next"} | {p for p in PREPOSITIONS if " " not in p}
 
 
 def split_words(instruction: str) -> list[str]:
     """Lower-case words of an instruction, punctuation as BREAK, obvious slips mended."""
     words: list[str] = []
-    for word in _WORD.findall(instruction.lower().replace("’", "'").replace("_", " ")):
+    text = instruction.lower().replace("’", "'").replace("_", " ")
+    text = _LATE_SPACE.sub(r"\1 the ", _ADVERBIAL.sub(" ", text))
+    for word in _WORD.findall(text):
         if not word[0].isalnum():
             word = BREAK
         elif word not in DETERMINERS:
