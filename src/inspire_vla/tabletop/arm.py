@@ -99,15 +99,13 @@ def body_xml() -> str:
 
 
 def machinery_xml() -> str:
-    """Actuators, the tendon that couples the fingers, and contacts the arm must not make."""
+    """Actuators: one per joint, then one per finger. Both fingers always get the same command."""
     motors = "".join(
         f'<position joint="joint{i}" kp="{kp}" kv="{kp / 10}" forcerange="{-f} {f}" ctrlrange="{low} {high}"/>'
         for i, (_, _, low, high, kp, f, _) in enumerate(_LINKS, start=1)
     )
-    return f"""
-    <tendon><fixed name="fingers"><joint joint="left_finger" coef="0.5"/><joint joint="right_finger" coef="0.5"/>
-    </fixed></tendon>
-    <equality><joint joint1="left_finger" joint2="right_finger" solref="0.005 1"/></equality>
-    <actuator>{motors}
-    <position name="fingers" tendon="fingers" kp="1000" kv="60" forcerange="-30 30" ctrlrange="0 {FINGER_OPEN_M}"/>
-    </actuator>"""
+    fingers = "".join(
+        f'<position joint="{side}_finger" kp="500" kv="30" forcerange="-15 15" ctrlrange="0 {FINGER_OPEN_M}"/>'
+        for side in ("left", "right")
+    )
+    return f"<actuator>{motors}{fingers}</actuator>"

@@ -116,7 +116,7 @@ class TabletopEnv(gymnasium.Env):
         self._data.qpos[arm.ARM_DOFS : arm.ARM_DOFS + 2] = arm.FINGER_OPEN_M
         self._data.ctrl[: arm.ARM_DOFS] = self._command
         self._opening = arm.FINGER_OPEN_M
-        self._data.ctrl[arm.ARM_DOFS] = self._opening
+        self._data.ctrl[arm.ARM_DOFS :] = self._opening
         mujoco.mj_step(self._model, self._data, SUBSTEPS)
         mujoco.mj_forward(self._model, self._data)
         self._steps = self._held = 0
@@ -166,7 +166,7 @@ class TabletopEnv(gymnasium.Env):
             self._opening = 0.0 if action[6] > 0 else arm.FINGER_OPEN_M
         goal = self._kinematics.solve(self._command, self._target, self._turned @ POINTING_DOWN)
         begin, self._command = self._command, goal
-        data.ctrl[n] = self._opening
+        data.ctrl[n:] = self._opening
         for i in range(1, _RAMPS + 1):
             data.ctrl[:n] = begin + (goal - begin) * (i / _RAMPS)
             mujoco.mj_step(self._model, data, SUBSTEPS // _RAMPS)

@@ -68,17 +68,18 @@ class Expert:
             return self._leave()
         grasp = at + [0.0, 0.0, item.shape.grasp_z_m * max(0.0, world.upright(thing))]
         grasp[2] = max(grasp[2], 0.014)
-        return self._reach(here, grasp, shut_on_arrival=True)
+        return self._reach(here, grasp)
 
-    def _reach(self, here: np.ndarray, grasp: np.ndarray, *, shut_on_arrival: bool) -> np.ndarray:
+    def _reach(self, here: np.ndarray, grasp: np.ndarray) -> np.ndarray:
         """Over the point at travel height, down onto it, shut."""
-        off = float(np.hypot(*(grasp - here)[:2]))
-        near = off < _ALIGNED_M and abs(grasp[2] - here[2]) < 0.010
-        if near and shut_on_arrival:
+        off, high = float(np.hypot(*(grasp - here)[:2])), abs(grasp[2] - here[2])
+        opening = self._world.gripper_opening()
+        closing = _SHUT_M < opening < 0.072 and off < 0.022 and high < 0.018
+        if closing or (off < _ALIGNED_M and high < 0.010 and opening > _SHUT_M):
             return self._move(here, grasp, CLOSE, _SLOW_M)
         target = grasp.copy()
         if off > _ALIGNED_M:
-            travel = max(self._clear_height(here, grasp), grasp[2] + 0.09)
+            travel = max(self._clear_height(here, grasp), grasp[2] + 0.06)
             target[2] = min(travel, grasp[2] + _FUNNEL * (off - _ALIGNED_M))
             if off > 0.05 and here[2] < travel - 0.05:  # rise before going sideways
                 target[:2] = here[:2]
@@ -117,7 +118,7 @@ class Expert:
             out = here + [0.05, 0.0, 0.0]
             out[1] = world.point(handle)[1]
             return self._move(here, out, CLOSE, _SLOW_M)
-        return self._reach(here, world.point(handle), shut_on_arrival=True)
+        return self._reach(here, world.point(handle))
 
     def _push(self, cabinet: str) -> np.ndarray:
         world, here = self._world, self._world.gripper()
@@ -144,10 +145,10 @@ class Expert:
         height = TRAVEL_Z_M
         for name in self._world.scene.tall_things():
             item = self._world.scene.things[name]
-            if name.endswith("cabinet") and self._world.has(f"{name}_handle"):
-                middle, half = self._world.point(name), np.array([0.10, 0.10]) + [0.06, 0.12]
+            if item.kind == "cabinet":
+                middle, half = self._world.point(name), np.array([0.110, 0.20])
             else:
-                middle, half = self._world.point(name), np.array([0.06, 0.06]) + [0.05, 0.11]
+                middle, half = self._world.point(name), np.array([0.10, 0.16])
             ways = here[None, :2] + np.linspace(0, 1, 9)[:, None] * (there - here)[None, :2]
             if (np.abs(ways - middle[:2]) < half).all(axis=1).any():
                 height = max(height, item.shape.height_m + 0.09)
