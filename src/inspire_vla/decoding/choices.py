@@ -19,7 +19,7 @@ class Choice:
 
 
 def choose(
-    scores: Float[np.ndarray, "vocabulary"],
+    scores: Float[np.ndarray, " vocabulary"],
     allowed: Sequence[int] | np.ndarray,
     *,
     temperature: float = 0.0,

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 
 from lerobot.configs import FeatureType, NormalizationMode, PreTrainedConfig
-from lerobot.optim import AdamWConfig, CosineAnnealingWithWarmupSchedulerConfig
+from lerobot.optim.optimizers import AdamWConfig
+from lerobot.optim.schedulers import CosineAnnealingWithWarmupSchedulerConfig
 
 from inspire_vla.backbones.nano import NanoConfig
 from inspire_vla.errors import InspireError, did_you_mean

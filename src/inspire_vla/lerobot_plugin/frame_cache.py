@@ -24,10 +24,7 @@ class FrameCache(Dataset):
         self._dataset = dataset
         rows = dataset.hf_dataset.with_format(None)
         keys = [key for key in rows.column_names if key.startswith(("observation.state", ANSWERS_PREFIX))]
-        self._columns = {key: torch.from_numpy(np.array(rows[key])) for key in keys}
-        for key, column in self._columns.items():
-            dtype = dataset.meta.features[key]["dtype"]
-            self._columns[key] = column.to(getattr(torch, dtype))
+        self._columns = {key: torch.tensor(rows[key][:]) for key in keys}
         self._actions = torch.from_numpy(np.array(rows[ACTION], dtype=np.float32))
         self._places = torch.from_numpy(chunk_places(np.array(rows["episode_index"]), horizon))
         self._padded = self._places == self._places.roll(1, dims=1)

@@ -8,6 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 from inspire_vla.errors import InspireError
+import inspire_vla.lerobot_plugin.configuration_inspire_vla  # noqa: F401  registers the policy
 from inspire_vla.lerobot_plugin.frame_cache import FrameCache
 from inspire_vla.recipes import recipe_file
 
@@ -21,8 +22,6 @@ def train(arguments: Sequence[str], *, recipe: str | None = None, frames_in_memo
         frames_in_memory: decode every picture once and keep it; for small pictures, not for terabytes.
     """
     from lerobot.scripts import lerobot_train
-
-    import lerobot_policy_inspire_vla  # noqa: F401  registers the policy
 
     arguments = list(arguments)
     if recipe is not None and not any(a.startswith("--config_path") for a in arguments):

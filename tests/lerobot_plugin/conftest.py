@@ -1,0 +1,57 @@
+"""A tiny labelled dataset in LeRobot's format, made of noise; made once for the whole test run."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lerobot.datasets import LeRobotDataset
+
+from inspire_vla.instruction import find_mentions
+from inspire_vla.labels.columns import LabelInfo, ModeRule, answer_column, answer_feature, write_labels
+
+TASKS = ("pick up the red cube and place it on the blue plate", "open the top drawer of the cabinet")
+SIZE = 32
+
+
+def write_dataset(root: Path, *, labelled: bool = True, episodes: int = 4, frames: int = 12) -> Path:
+    rng = np.random.default_rng(0)
+    features = {
+        "observation.images.image": {"dtype": "image", "shape": (SIZE, SIZE, 3), "names": ["height", "width", "channels"]},
+        "observation.state": {"dtype": "float32", "shape": (8,), "names": [f"s{i}" for i in range(8)]},
+        "action": {"dtype": "float32", "shape": (7,), "names": [f"a{i}" for i in range(7)]},
+    }
+    if labelled:
+        features[answer_column("direction")] = answer_feature(3)
+    dataset = LeRobotDataset.create("local/tiny", fps=10, root=root, features=features, use_videos=False)
+    for episode in range(episodes):
+        task = TASKS[episode % 2]
+        for _ in range(frames):
+            frame = {
+                "observation.images.image": rng.integers(0, 255, (SIZE, SIZE, 3), dtype=np.uint8),
+                "observation.state": rng.normal(size=8).astype(np.float32),
+                "action": rng.uniform(-1, 1, 7).astype(np.float32),
+                "task": task,
+            }
+            if labelled:
+                codes = np.full(3, -1, dtype=np.int16)
+                asked = len(find_mentions(task))
+                codes[:asked] = rng.integers(0, 7, asked)
+                frame[answer_column("direction")] = codes
+            dataset.add_frame(frame)
+        dataset.save_episode()
+    dataset.finalize()
+    if labelled:
+        tasks = {task: find_mentions(task) for task in TASKS}
+        info = LabelInfo(frame="robot", modes={"direction": ModeRule()}, tasks=tasks, max_objects=3, labeller="noise")
+        write_labels(root, info)
+    return root
+
+
+@pytest.fixture(scope="session")
+def labelled_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("data") / "labelled")
+
+
+@pytest.fixture(scope="session")
+def unlabelled_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("data") / "unlabelled", labelled=False)

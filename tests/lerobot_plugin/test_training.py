@@ -1,0 +1,124 @@
+"""Training is lerobot-train: it runs, it resumes to the same weights, its checkpoints load and act."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lerobot.datasets import LeRobotDataset
+from safetensors.torch import load_file
+
+from inspire_vla.errors import InspireError
+from inspire_vla.labels.columns import LabelMismatch, LabelsMissing
+from inspire_vla.lerobot_plugin.frame_cache import FrameCache
+from inspire_vla.lerobot_plugin.loading import load_policy
+from inspire_vla.lerobot_plugin.training import train
+
+TINY = (
+    "--policy.nano.hidden_size=32",
+    "--policy.nano.layers=2",
+    "--policy.nano.heads=2",
+    "--policy.nano.mlp_size=48",
+    "--policy.nano.stem_width=4",
+    "--policy.vq.codes_per_level=8",
+    "--batch_size=8",
+)
+
+
+def run(dataset: Path, out: Path, *more: str, **kwargs) -> Path:
+    train(
+        [f"--dataset.root={dataset}", f"--output_dir={out}", *TINY, *more], recipe="nano_tabletop", **kwargs
+    )
+    return out
+
+
+def weights(out: Path, step: str = "last") -> dict[str, torch.Tensor]:
+    return load_file(out / "checkpoints" / step / "pretrained_model" / "model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def trained(labelled_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run(labelled_dataset, tmp_path_factory.mktemp("run") / "inspire", "--steps=6", "--save_freq=3")
+
+
+def test_a_checkpoint_acts_and_says_why(trained: Path) -> None:
+    agent = load_policy(trained)
+    rng = np.random.default_rng(1)
+    seen = [
+        {"pixels": {"image": rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)}, "agent_pos": np.zeros(8)}
+        for _ in range(2)
+    ]
+    orders = ["pick up the red cube and place it on the blue plate", "open the top drawer of the cabinet"]
+    plate, drawer = agent.act(seen, orders)
+    assert plate.mentions == ("the red cube", "the blue plate")
+    assert drawer.mentions == ("the top drawer of the cabinet",)
+    assert plate.actions.shape == (4, 7)
+    assert np.isfinite(plate.actions).all()
+    assert all(0 < c <= 1 for c in plate.confidences)
+    (steered, _) = agent.act(seen, orders, answers=[{"the red cube": "up"}, None])
+    assert steered.answers[0] == "up"
+    assert steered.forced == (True, False)
+
+
+def test_resuming_gives_the_weights_of_an_unbroken_run(trained: Path, labelled_dataset: Path, tmp_path: Path) -> None:
+    out = run(labelled_dataset, tmp_path / "broken", "--steps=6", "--save_freq=3")
+    (out / "checkpoints" / "last").unlink()
+    (out / "checkpoints" / "last").symlink_to("000003")
+    config = out / "checkpoints/last/pretrained_model/train_config.json"
+    train([f"--config_path={config}", "--resume=true"])
+    whole, resumed = weights(trained), weights(out)
+    assert whole.keys() == resumed.keys()
+    for key in whole:
+        torch.testing.assert_close(resumed[key], whole[key], rtol=0, atol=0)
+
+
+def test_the_base_model_differs_in_the_flag_alone(
+    trained: Path, unlabelled_dataset: Path, tmp_path: Path
+) -> None:
+    out = run(unlabelled_dataset, tmp_path / "base", "--steps=2", "--policy.reasoning.enabled=false")
+    base, inspire = weights(out), weights(trained)
+    assert {k: v.shape for k, v in base.items()} == {k: v.shape for k, v in inspire.items()}
+    agent = load_policy(out)
+    assert not agent.reasoning_enabled
+    seen = {"pixels": {"image": np.zeros((32, 32, 3), dtype=np.uint8)}, "agent_pos": np.zeros(8)}
+    (decision,) = agent.act([seen], ["open the top drawer of the cabinet"])
+    assert decision.mentions == ()
+    assert decision.actions.shape == (4, 7)
+
+
+def test_frames_in_memory_are_the_frames_of_the_dataset(labelled_dataset: Path) -> None:
+    times = {"action": [i / 10 for i in range(4)]}
+    dataset = LeRobotDataset("local/tiny", root=labelled_dataset, delta_timestamps=times)
+    cache = FrameCache(dataset, horizon=4)
+    assert len(cache) == len(dataset)
+    for place in (0, 5, 10, 11, 12, 47):
+        slow, quick = dataset[place], cache[place]
+        for key in quick:
+            value = quick[key]
+            if key == "observation.images.image":
+                value = value.float() / 255
+            if key == "task":
+                assert value == slow[key]
+            else:
+                torch.testing.assert_close(value, slow[key])
+
+
+def test_reasoning_without_labels_is_refused(unlabelled_dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(LabelsMissing):
+        run(unlabelled_dataset, tmp_path / "out", "--steps=1")
+
+
+def test_labels_of_another_frame_are_refused(labelled_dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(LabelMismatch, match="official_libero"):
+        run(labelled_dataset, tmp_path / "out", "--steps=1", "--policy.reasoning.frame=official_libero")
+
+
+def test_a_folder_that_is_no_dataset_or_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InspireError, match="no LeRobot dataset"):
+        run(tmp_path, tmp_path / "out")
+    with pytest.raises(InspireError, match=r"no config\.json"):
+        load_policy(tmp_path)
+    with pytest.raises(InspireError, match="neither a folder here nor a hub name"):
+        load_policy("nowhere")
+    with pytest.raises(InspireError, match="Unknown recipe"):
+        train([], recipe="nanno_tabletop")
