@@ -26,31 +26,33 @@ def print_comparison(
 
 def success_table(comparison: dict[str, Any]) -> Table:
     """Success in percent with 95 % intervals; each policy after the first with its paired difference."""
-    table = Table(title="Success, % [95 % interval]", title_justify="left")
-    table.add_column("suite")
+    table = Table(title="Success, % \\[95 % interval]; groups average their suites", title_justify="left")
+    table.add_column("suite", no_wrap=True)
+    table.add_column("n", justify="right")
     _policy_columns(table, comparison)
     for group in comparison["groups"]:
         members = [suite for suite in comparison["suites"] if suite["suite"] in group["suites"]]
-        for suite in members:
-            table.add_row(suite["suite"], *_cells(suite))
-        many = len(members) > 1
-        table.add_row(
-            f"{group['group']}{', average' if many else ''}", *_cells(group), style="bold", end_section=True
-        )
+        if len(members) > 1:
+            for suite in members:
+                table.add_row(f"  {short(suite['suite'])}", _n(suite), *_cells(suite))
+        table.add_row(group["group"], _n(group), *_cells(group), style="bold", end_section=True)
     timing = [milliseconds(policy["timing"]["inference_ms_median"]) for policy in comparison["policies"]]
     cells = [timing[0]] + [cell for ms in timing[1:] for cell in (ms, "", "")]
-    table.add_row("one decision, median", *cells, style="dim")
+    table.add_row("decision", "", *cells, style="dim")
     return table
 
 
 def task_table(comparison: dict[str, Any]) -> Table:
-    """Success per task."""
-    table = Table(title="Per task", title_justify="left")
-    table.add_column("suite")
+    """Success per task in percent, without intervals: a task has few episodes, the suites carry the message."""
+    table = Table(title="Per task, %", title_justify="left")
+    table.add_column("suite", no_wrap=True)
     table.add_column("task")
-    _policy_columns(table, comparison)
+    table.add_column("n", justify="right")
+    for policy in comparison["policies"]:
+        table.add_column(policy["name"], justify="right", no_wrap=True)
     for task in comparison["tasks"]:
-        table.add_row(task["suite"], task["task"], *_cells(task))
+        rates = [f"{100 * rate['rate']:.0f}" if rate["n"] else "–" for rate in task["rates"]]
+        table.add_row(short(task["suite"]), task["task"], _n(task), *rates)
     return table
 
 
@@ -98,6 +100,16 @@ def warnings(comparison: dict[str, Any]) -> list[str]:
     return lines
 
 
+def short(suite: str) -> str:
+    """tabletop_spatial → spatial."""
+    return suite.partition("_")[2] or suite
+
+
+def _n(row: dict[str, Any]) -> str:
+    counts = sorted({rate["n"] for rate in row["rates"] if rate is not None})
+    return "–".join(str(n) for n in (counts if len(counts) < 3 else (counts[0], counts[-1])))
+
+
 def _policy_columns(table: Table, comparison: dict[str, Any]) -> None:
     for i, policy in enumerate(comparison["policies"]):
         table.add_column(policy["name"], justify="right", no_wrap=True)
@@ -111,7 +123,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
     for i, (rate, paired) in enumerate(zip(row["rates"], row["paired"], strict=True)):
         shown = "–"
         if rate is not None and rate["n"]:
-            shown = f"{100 * rate['rate']:.1f} \\[{interval(rate)}] n={rate['n']}"
+            shown = f"{100 * rate['rate']:.1f} \\[{interval(rate)}]"
         cells.append(shown)
         if i and paired is not None:
             low, high = points(paired["low"], 0), points(paired["high"], 0)

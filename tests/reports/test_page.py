@@ -1,0 +1,118 @@
+import re
+from html.parser import HTMLParser
+
+import pytest
+import synthetic
+
+from inspire_vla.errors import InspireError
+from inspire_vla.reports import Figure, render_page, write_page
+from inspire_vla.reports.attention import png
+from inspire_vla.reports.chart import difference_chart, success_chart
+
+VOID = {"meta", "br", "img", "source", "link", "input", "hr"}
+
+
+class Balance(HTMLParser):
+    """Checks that tags close in order."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.seen = [], set()
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.add(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.seen.add(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def filmed(tmp_path_factory):
+    return synthetic.comparison(tmp_path_factory.mktemp("runs"))
+
+
+def check(html):
+    parser = Balance()
+    parser.feed(html)
+    assert not parser.open
+    return parser.seen
+
+
+def test_the_page_holds_everything_and_loads_nothing(filmed):
+    html = render_page(filmed, notes=["a note"], attention=[Figure(b"png", "looking")])
+    seen = check(html)
+    assert {"svg", "table", "video", "img"} <= seen
+    for attribute in re.findall(r'(?:src|href|poster)="([^"]*)"', html):
+        assert attribute.startswith("data:")
+    assert "@import" not in html
+    assert "url(" not in html
+    for word in (
+        "majority guess",
+        "McNemar",
+        "put the black bowl on the plate",
+        "a note",
+        "looking",
+        "commit",
+    ):
+        assert word in html
+
+
+def test_what_records_say_is_escaped(filmed):
+    nasty = "<script>alert('x')</script>"
+    comparison = synthetic.comparison()
+    comparison["tasks"][0]["task"] = nasty
+    comparison["policies"][0]["name"] = nasty
+    comparison["answers"][0]["policy"] = nasty
+    comparison["policies"][1]["crashed"] = [
+        {"suite": "s", "task": nasty, "seed": 1, "error": nasty, "traceback": nasty}
+    ]
+    comparison["policies"][1]["run"]["command"] = nasty
+    html = render_page(comparison, notes=[nasty], title=nasty)
+    check(html)
+    assert nasty not in html
+    assert html.count("alert(") == html.count("&lt;script&gt;alert(")
+
+
+def test_a_single_run_has_no_difference(filmed):
+    from inspire_vla.evaluation import compare
+
+    alone = compare([synthetic.run("base", 0, talks=False)])
+    assert difference_chart(alone) is None
+    html = render_page(alone)
+    check(html)
+    assert "Paired difference" not in html
+    assert "Answers against the truth" not in html
+
+
+def test_videos_are_the_first_of_every_suite_and_limited(filmed):
+    assert render_page(filmed, max_videos=4).count("<video") == 4
+    assert render_page(filmed, max_videos=0).count("<video") == 0
+    assert render_page(filmed).count("<video") == 8
+
+
+def test_charts_name_every_suite_and_stay_inside(filmed):
+    for chart in (success_chart(filmed), difference_chart(filmed)):
+        for name in ("seen", "unseen", "spatial", "goal"):
+            assert f">{name}<" in chart
+        for x in re.findall(r'c?x[12]?="([-\d.]+)"', chart):
+            assert 0 <= float(x) <= 380
+
+
+def test_the_page_is_written_whole(filmed, tmp_path):
+    path = write_page(tmp_path / "deep" / "index.html", filmed)
+    assert path.read_text().endswith("</html>")
+    assert [p.name for p in path.parent.iterdir()] == ["index.html"]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InspireError, match="cannot write"):
+        write_page(tmp_path / "file" / "index.html", filmed)
+
+
+def test_png_is_png():
+    from PIL import Image
+
+    assert png(Image.new("RGB", (2, 2))).startswith(b"\x89PNG")

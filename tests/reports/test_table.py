@@ -1,0 +1,44 @@
+import synthetic
+from rich.console import Console
+
+from inspire_vla.reports import print_comparison
+from inspire_vla.reports.numbers import p_value, percent, points
+
+
+def printed(comparison, **kwargs):
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    print_comparison(comparison, console=console, **kwargs)
+    return console.export_text()
+
+
+def test_the_table_fits_a_terminal_of_80_columns():
+    text = printed(synthetic.comparison())
+    assert "…" not in text
+    for word in ("seen", "unseen", "spatial", "majority guess", "McNemar", "9.6 ms"):
+        assert word in text
+
+
+def test_tasks_on_request():
+    comparison = synthetic.comparison()
+    assert "top drawer" not in printed(comparison)
+    assert "top drawer" in printed(comparison, tasks=True).replace("\n", " ")
+
+
+def test_warnings_are_shown():
+    comparison = synthetic.comparison()
+    comparison["policies"][0]["crashed"] = [
+        {"suite": "s", "task": "t", "seed": 1, "error": "[bold]x", "traceback": ""}
+    ]
+    comparison["policies"][1]["undecodable"] = 3
+    text = printed(comparison)
+    assert "1 of 120 episodes crashed" in text
+    assert "[bold]x" in text
+    assert "3 of 1200 actions undecodable" in text
+
+
+def test_numbers():
+    assert percent(0.125) == "12.5 %"
+    assert percent(None) == "–"
+    assert points(-0.025) == "−2.5"
+    assert points(0.1, 0) == "+10"
+    assert (p_value(1e-6), p_value(0.0321), p_value(0.5)) == ("p < 0.001", "p = 0.032", "p = 0.50")
