@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from functools import cache
 from typing import Literal
 
 from inspire_vla.dialogue.questions import question
 from inspire_vla.dialogue.templates import NANO_TEMPLATE, Template, get_template
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.instruction import find_mentions
-from inspire_vla.spatial import MODES, encode_answers
+from inspire_vla.spatial import MODES, canonical_answers, encode_answers
 
 Asked = Literal["before", "after"]
 
@@ -173,9 +174,9 @@ def _segments(
     segments = [Segment(template.start, Role.TEXT)]
     if mentions and asked == "after":
         segments += [told(template.instruction_first or template.instruction), *reasoning]
-        segments += [Segment(template.action_prompt, Role.TEXT)]
+        segments += [Segment(template.action_prompt_after or template.action_prompt, Role.TEXT)]
     else:
-        segments += [*reasoning, told(template.instruction)]
+        segments += [*reasoning, told(template.instruction), Segment(template.action_prompt, Role.TEXT)]
     segments += [
         Segment(None, Role.ACTION, supervised=True),
         Segment(template.action_end, Role.TEXT, supervised=ends),
@@ -187,12 +188,17 @@ def _say(template: Template, answer: str | None) -> str | None:
     return None if answer is None else template.answer.replace("{answer}", answer)
 
 
+@cache
+def _answers(mode: str) -> frozenset[str]:
+    return frozenset(canonical_answers(mode))
+
+
 def _check_answers(
     answers: Sequence[str | None], mentions: tuple[str, ...], mode: str
 ) -> tuple[str | None, ...]:
     if isinstance(answers, str) or len(answers) != len(mentions):
         raise InspireError(f"Found answers {answers!r} for {len(mentions)} mention(s): {list(mentions)}.")
     for answer in answers:
-        if answer is not None:
-            encode_answers(answer, mode)  # raises for a word that is no answer
+        if answer is not None and answer not in _answers(mode):
+            encode_answers(answer or "''", mode)  # raises, with the words that are possible
     return tuple(answers)

@@ -2,11 +2,12 @@
 
 asked before the instruction (the method's default):
 
-    start  question answer answer_end …  instruction                   <action ids>  action_end
-                    ^^^^^^                                              ^^^^^^^^^^^^
+    start  question answer answer_end …  instruction  action_prompt  <action ids>  action_end
+                    ^^^^^^                                            ^^^^^^^^^^^^
 asked after it:
 
-    start  instruction_first  question answer answer_end …  action_prompt  <action ids>  action_end
+    start  instruction_first  question answer answer_end …  action_prompt_after  <action ids>  action_end
+                                       ^^^^^^                                     ^^^^^^^^^^^^
 
 Each piece is tokenised on its own; the marked ones are supervised.
 """
@@ -33,9 +34,10 @@ class Template:
         question: holds {question}; all up to where the answer begins.
         answer: holds {answer}; a space before it where the tokenizer's words carry one.
         answer_end: closes an answer's turn.
-        instruction: holds {instruction} and perhaps {state}; all up to where the action begins.
+        instruction: holds {instruction} and perhaps {state}; all up to where the action (or its prompt) begins.
         instruction_first: the same where questions follow; `instruction` if empty.
-        action_prompt: stands before the action where questions came between.
+        action_prompt: stands right before the action, tokenised apart from the instruction.
+        action_prompt_after: the same where questions came between; `action_prompt` if empty.
         action_end: closes the action's turn.
         supervise_ends: whether answer_end and action_end are learned too, as a model needs that is to stop by
             itself. Our decoding stops by the closed set of answers and the action tokenizer's length.
@@ -52,6 +54,7 @@ class Template:
     instruction: str = "\nTask: {instruction}"
     instruction_first: str = ""
     action_prompt: str = ""
+    action_prompt_after: str = ""
     action_end: str = ""
     supervise_ends: bool = False
 
@@ -81,7 +84,7 @@ OPENVLA_TEMPLATE = Template(
     answer_end="</s>",
     instruction="In: What action should the robot take to {instruction}?\nOut:",
     instruction_first="In: What action should the robot take to {instruction}?\n",
-    action_prompt="Out:",
+    action_prompt_after="Out:",
     action_end="</s>",
     supervise_ends=True,
 )
@@ -95,7 +98,7 @@ QWEN_TEMPLATE = Template(
     instruction="<|im_start|>user\nWhat action should the robot take to {instruction}?<|im_end|>\n"
     "<|im_start|>assistant\n",
     instruction_first="<|im_start|>user\nTask: {instruction}<|im_end|>\n",
-    action_prompt="<|im_start|>user\nWhat action should the robot take?<|im_end|>\n<|im_start|>assistant\n",
+    action_prompt_after="<|im_start|>user\nWhat action should the robot take?<|im_end|>\n<|im_start|>assistant\n",
     action_end="<|im_end|>\n",
 )
 
@@ -105,8 +108,7 @@ PI0_FAST_TEMPLATE = Template(
     question="{question}",
     answer=" {answer}",
     answer_end="\n",
-    instruction="Task: {instruction}, State: {state};\nAction: ",
-    instruction_first="Task: {instruction}, State: {state};\n",
+    instruction="Task: {instruction}, State: {state};\n",
     action_prompt="Action: ",
     action_end="|<eos>",
     supervise_ends=True,
