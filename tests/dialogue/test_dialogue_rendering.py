@@ -26,20 +26,20 @@ ACTION_IDS = [900, 901, 902]
 def test_exact_ids_mask_and_roles(words):
     """One object, a word an id. The vocabulary is the trainer's: by frequency, then by alphabet."""
     rendered = render(build_dialogue(INSTRUCTION, ["left"], max_objects=1), words, ACTION_IDS)
-    said = "In which direction is the red cube relative to the robot ? left Task : put the red cube on the blue plate"
-    expected = [words.tokenizer.token_to_id(word) for word in said.split()]
-    assert None not in expected
-    assert expected[:5] == [9, 15, 12, 3, 1]
-    assert rendered.ids.tolist() == [*expected, *ACTION_IDS]
+    question = [9, 15, 12, 3, 1, 14, 11, 4, 6, 1, 5, 2]  # in which direction is the red cube relative …
+    left = [26]
+    instruction = [20, 8, 30, 1, 14, 11, 28, 1, 10, 13]  # task : put the red cube on the blue plate
+    assert words.tokenizer.token_to_id("left") == left[0]
+    assert rendered.ids.tolist() == [*question, *left, *instruction, *ACTION_IDS]
     assert rendered.ids.dtype == np.int64
-    left = said.split().index("left")
-    assert np.flatnonzero(rendered.loss_mask).tolist() == [left, 24, 25, 26]
+    assert np.flatnonzero(rendered.loss_mask).tolist() == [12, 23, 24, 25]
     q, a, i, x = Role.QUESTION, Role.ANSWER, Role.INSTRUCTION, Role.ACTION
-    assert rendered.roles.tolist() == [q] * 12 + [a] + [i] * 11 + [x] * 3
+    assert rendered.roles.tolist() == [q] * 12 + [a] + [i] * 10 + [x] * 3
     assert rendered.roles.dtype == np.uint8
-    assert rendered.answer_spans == ((left, left + 1),)
-    assert rendered.action_span == (24, 27)
-    assert len(rendered) == 27
+    assert rendered.answer_spans == ((12, 13),)
+    assert rendered.action_span == (23, 26)
+    assert rendered.segment_spans == ((0, 12), (12, 13), (13, 23), (23, 26))
+    assert len(rendered) == 26
 
 
 def test_the_mask_marks_exactly_answers_and_action_whatever_they_are_made_of(pieces):
