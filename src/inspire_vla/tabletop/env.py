@@ -11,7 +11,7 @@ Action float32 (7,) in [-1, 1]
     gripper: -1 opens, +1 closes (a value in between keeps what it did).
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -62,7 +62,7 @@ class TabletopEnv(gymnasium.Env):
     (k, 3) float64 in the base frame and grasped (k,) bool, in the order of the mentions.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}
     render_mode = "rgb_array"
 
     def __init__(
@@ -91,7 +91,7 @@ class TabletopEnv(gymnasium.Env):
         spaces: dict[str, gymnasium.Space] = {"agent_pos": box(-10.0, 10.0, (8,), np.float32)}
         if self.cameras:
             picture = box(0, 255, (image_size, image_size, 3), np.uint8)
-            spaces["pixels"] = gymnasium.spaces.Dict({name: picture for name in self.cameras})
+            spaces["pixels"] = gymnasium.spaces.Dict(dict.fromkeys(self.cameras, picture))
         self.observation_space = gymnasium.spaces.Dict(spaces)
         self.action_space = box(-1.0, 1.0, (7,), np.float32)
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from inspire_vla.tabletop import objects
 from inspire_vla.tabletop.env import MAX_STEP_M, TabletopEnv
+from inspire_vla.tabletop.objects import DRAWER_TRAVEL_M
 from inspire_vla.tabletop.predicates import All, Closed, Goal, In, On, Open, above_place, at_place
 
 OPEN, CLOSE = -1.0, 1.0
@@ -21,6 +21,8 @@ _FAST_M, _SLOW_M = 0.030, 0.020
 _GAIN = 0.55
 _ALIGNED_M, _FUNNEL = 0.012, 4.0
 _SHUT_M = 0.006
+_PUSH_FROM_M = np.array([0.035, 0.0, 0.010])
+"""Where a closing push begins, from the handle."""
 
 
 class Expert:
@@ -35,15 +37,29 @@ class Expert:
 
     def action(self) -> np.ndarray:
         """The next action, float32 (7,) in [-1, 1]."""
+        done: list[Goal] = []
         for goal in _steps_of(self._env.task.goal):
             if not self._reached(goal):
-                return self._towards(goal)
+                return self._leave() if self._among(done) else self._towards(goal)
+            done.append(goal)
         return self._leave()
+
+    def _among(self, done: list[Goal]) -> bool:
+        """Whether the fingers are still around what a finished goal was about: rise before going elsewhere."""
+        here = self._world.gripper()
+        for goal in done:
+            about = goal.thing if isinstance(goal, On | In) else f"{goal.cabinet}_handle"  # type: ignore[attr-defined]
+            off = here - self._world.point(about)
+            if np.hypot(*off[:2]) < 0.05 and off[2] < 0.055:
+                return True
+        return False
 
     def _reached(self, goal: Goal) -> bool:
         if isinstance(goal, On | In):
             place = _place_of(goal)
             return at_place(self._world, goal.thing, place) and not self._world.touched(goal.thing)
+        if isinstance(goal, Open) and self._world.grasped(f"{goal.cabinet}_handle"):
+            return self._world.drawer_opening(goal.cabinet) > 0.92 * DRAWER_TRAVEL_M  # some to spare
         return goal.holds(self._world)
 
     def _towards(self, goal: Goal) -> np.ndarray:
@@ -66,8 +82,8 @@ class Expert:
         )
         if falling and at[2] > 0.03 + world.place(place)[1].floor_z_m:
             return self._leave()
-        grasp = at + [0.0, 0.0, item.shape.grasp_z_m * max(0.0, world.upright(thing))]
-        grasp[2] = max(grasp[2], 0.014)
+        grasp = at.copy()
+        grasp[2] = max(at[2] + item.shape.grasp_z_m * max(0.0, world.upright(thing)), 0.014)
         return self._reach(here, grasp)
 
     def _reach(self, here: np.ndarray, grasp: np.ndarray) -> np.ndarray:
@@ -90,7 +106,7 @@ class Expert:
         here, at = world.gripper(), world.point(thing)
         origin, extent = world.place(place)
         bottom = world.scene.things[thing].shape.height_m / 2
-        goal = origin + [0.0, 0.0, extent.floor_z_m]
+        goal = origin + np.array([self._spot(thing, place), 0.0, extent.floor_z_m])
         rest = extent.floor_z_m + bottom + (0.006 if extent.rim_z_m - extent.floor_z_m < 0.03 else 0.0)
         rest = (
             max(rest, extent.rim_z_m - 0.012 + bottom) if extent.rim_z_m - extent.floor_z_m > 0.03 else rest
@@ -111,25 +127,32 @@ class Expert:
             return self._move(here, here, OPEN, _SLOW_M)
         return self._move(here, target, CLOSE, 0.024)
 
+    def _spot(self, thing: str, place: str) -> float:
+        """How far from the place's middle the thing goes, along x: things that share a place share it fairly."""
+        goals = [
+            g for g in _steps_of(self._env.task.goal) if isinstance(g, On | In) and _place_of(g) == place
+        ]
+        return 0.07 * ([goal.thing for goal in goals].index(thing) - (len(goals) - 1) / 2)
+
     def _pull(self, cabinet: str) -> np.ndarray:
         world, here = self._world, self._world.gripper()
         handle = f"{cabinet}_handle"
         if world.grasped(handle) and world.gripper_opening() < 0.035:
-            out = here + [0.05, 0.0, 0.0]
-            out[1] = world.point(handle)[1]
+            out = np.array([here[0] + 0.05, world.point(handle)[1], here[2]])
             return self._move(here, out, CLOSE, _SLOW_M)
         return self._reach(here, world.point(handle))
 
     def _push(self, cabinet: str) -> np.ndarray:
         world, here = self._world, self._world.gripper()
-        front = world.point(f"{cabinet}_handle") + [0.035, 0.0, 0.010]
+        front = world.point(f"{cabinet}_handle") + _PUSH_FROM_M
         off = front - here
         if abs(off[1]) < 0.025 and abs(off[2]) < 0.025 and here[0] > front[0] - 0.015:
             return self._move(here, np.array([here[0] - 0.06, front[1], front[2]]), CLOSE, _SLOW_M)
-        before = front + [0.03, 0.0, 0.0]
+        before = front + np.array([0.03, 0.0, 0.0])
         target = before.copy()
         if float(np.hypot(*(before - here)[:2])) > 0.03:
-            travel = max(self._clear_height(here, before), before[2])
+            behind = here[0] < front[0] + 0.01 and abs(off[1]) < 0.12
+            travel = max(self._clear_height(here, before), before[2] + (0.06 if behind else 0.0))
             target[2] = travel
             if here[2] < travel - 0.04:
                 target[:2] = here[:2]
@@ -137,7 +160,8 @@ class Expert:
 
     def _leave(self) -> np.ndarray:
         here = self._world.gripper()
-        up = here + [0.0, 0.0, 0.06 if here[2] < 0.28 else 0.0]
+        up = here.copy()
+        up[2] += 0.06 if here[2] < 0.32 else 0.0
         return self._move(here, up, OPEN, _FAST_M)
 
     def _clear_height(self, here: np.ndarray, there: np.ndarray) -> float:

@@ -1,72 +1,20 @@
-"""The suites, as data. See scenes.py for what a layout is."""
+"""The suites, as data. Where things stand is in layouts.py; how a sentence becomes a task, in phrases.py."""
 
-from inspire_vla.tabletop.predicates import Closed, In, On, Open
+from inspire_vla.tabletop.layouts import SCENES, TWINS
+from inspire_vla.tabletop.phrases import (
+    beside,
+    close_drawer,
+    move,
+    open_and_put_in,
+    open_drawer,
+    put,
+    put_both,
+    put_in_and_close,
+    put_in_drawer,
+    then,
+)
 from inspire_vla.tabletop.scenes import Scene
 from inspire_vla.tabletop.tasks import Task
-
-SCENES = {
-    scene.name: scene
-    for scene in (
-        Scene("plates", (("red_cube", 0.38, 0.24), ("green_cylinder", 0.61, 0.21), ("yellow_ball", 0.37, -0.21),
-                         ("blue_plate", 0.47, 0.03), ("white_bowl", 0.60, -0.20), ("pink_mug", 0.63, 0.02))),
-        Scene("basket", (("brown_basket", 0.47, 0.25), ("yellow_ball", 0.34, 0.03), ("purple_cube", 0.61, 0.00),
-                         ("orange_cylinder", 0.42, -0.25), ("white_plate", 0.61, -0.20), ("cyan_cube", 0.46, -0.10))),
-        Scene("cabinet", (("brown_cabinet", 0.20, 0.28), ("green_mug", 0.43, 0.25), ("red_cube", 0.37, -0.23),
-                          ("white_plate", 0.58, -0.07), ("blue_cylinder", 0.62, 0.22))),
-        Scene("drawer", (("gray_cabinet", 0.20, -0.28), ("blue_cube", 0.56, -0.26), ("yellow_cylinder", 0.36, 0.22),
-                         ("black_bowl", 0.57, 0.17), ("red_ball", 0.47, -0.04)), drawer_open=True),
-        Scene("tray", (("gray_tray", 0.42, -0.22), ("white_mug", 0.37, 0.24), ("blue_ball", 0.62, 0.24),
-                       ("pink_cube", 0.62, -0.18), ("yellow_plate", 0.54, 0.09), ("purple_cylinder", 0.35, 0.05))),
-        Scene("box", (("brown_box", 0.36, 0.25), ("red_cylinder", 0.50, 0.24), ("blue_mug", 0.37, -0.23),
-                      ("black_cube", 0.62, -0.22), ("green_plate", 0.55, -0.03), ("orange_ball", 0.40, 0.00))),
-        Scene("bowls", (("white_bowl", 0.38, -0.18), ("cyan_cube", 0.61, 0.22), ("red_mug", 0.36, 0.22),
-                        ("purple_ball", 0.62, -0.22), ("black_plate", 0.52, 0.03), ("yellow_mug", 0.48, -0.27))),
-        Scene("shelf", (("white_cabinet", 0.20, -0.28), ("blue_basket", 0.56, 0.23), ("orange_cube", 0.43, -0.25),
-                        ("pink_cylinder", 0.62, -0.22), ("green_ball", 0.36, 0.20), ("cyan_cylinder", 0.58, 0.00))),
-        Scene("stand", (("white_box", 0.38, -0.02), ("cyan_ball", 0.62, 0.22), ("green_cube", 0.52, 0.02),
-                        ("orange_mug", 0.38, 0.23), ("purple_plate", 0.62, -0.19), ("black_cylinder", 0.37, -0.23))),
-    )
-}  # fmt: skip
-
-
-def _the(name: str) -> str:
-    return "the " + " ".join(word for word in name.split("_") if not word.isdigit())
-
-
-def move(
-    suite: str, scene: Scene, item: str, to: str, sentence: str = "pick up {} and place it {} {}"
-) -> Task:
-    """A pick-and-place task; `sentence` takes the thing, "on" or "in", and the place."""
-    inside = scene.things[to].kind in ("bowl", "basket")
-    goal = In(item, to) if inside else On(item, to)
-    what, where = _the(item), _the(to)
-    if scene.things[to].kind == "cabinet":
-        where, relation = "the cabinet", "on"
-    else:
-        relation = "in" if inside else "on"
-    return Task(suite, scene, sentence.format(what, relation, where), goal, ((what, item), (where, to)))
-
-
-def put(suite: str, scene: Scene, item: str, to: str) -> Task:
-    """The same goal, said as "put … in …"."""
-    return move(suite, scene, item, to, "put {} {} {}")
-
-
-def put_in_drawer(suite: str, scene: Scene, item: str, cabinet: str) -> Task:
-    """Needs a drawer that is open."""
-    words = f"put {_the(item)} in the top drawer of the cabinet"
-    mentions = ((_the(item), item), ("the top drawer of the cabinet", f"{cabinet}_handle"))
-    return Task(suite, scene, words, In(item, f"{cabinet}_drawer"), mentions)
-
-
-def open_drawer(suite: str, scene: Scene, cabinet: str) -> Task:
-    mentions = (("the top drawer of the cabinet", f"{cabinet}_handle"),)
-    return Task(suite, scene, "open the top drawer of the cabinet", Open(cabinet), mentions)
-
-
-def close_drawer(suite: str, scene: Scene, cabinet: str) -> Task:
-    mentions = (("the top drawer of the cabinet", f"{cabinet}_handle"),)
-    return Task(suite, scene, "close the top drawer of the cabinet", Closed(cabinet), mentions)
 
 
 def _seen(suite: str, scenes: dict[str, Scene]) -> tuple[Task, ...]:
@@ -102,4 +50,84 @@ def _seen(suite: str, scenes: dict[str, Scene]) -> tuple[Task, ...]:
     )
 
 
-SUITES: dict[str, tuple[Task, ...]] = {"tabletop_seen": _seen("tabletop_seen", SCENES)}
+def _spatial(suite: str) -> tuple[Task, ...]:
+    """Twins that only a relation tells apart, in layouts of their own."""
+    return tuple(
+        beside(suite, scene, item, near, to)
+        for scene, item, near, to in (
+            (TWINS["twin_cubes"], "red_cube_1", "white_bowl", "blue_plate"),
+            (TWINS["twin_cubes"], "red_cube_2", "pink_mug", "blue_plate"),
+            (TWINS["twin_balls"], "yellow_ball_1", "white_plate", "brown_basket"),
+            (TWINS["twin_balls"], "yellow_ball_2", "purple_cube", "brown_basket"),
+            (TWINS["twin_mugs"], "white_mug_1", "yellow_plate", "gray_tray"),
+            (TWINS["twin_mugs"], "white_mug_2", "blue_ball", "gray_tray"),
+            (TWINS["twin_cylinders"], "black_cylinder_1", "white_box", "purple_plate"),
+            (TWINS["twin_cylinders"], "black_cylinder_2", "orange_mug", "purple_plate"),
+        )
+    )
+
+
+def _object(suite: str, s: dict[str, Scene]) -> tuple[Task, ...]:
+    """Things that only stood by in training."""
+    return (
+        move(suite, s["plates"], "pink_mug", "blue_plate"),
+        move(suite, s["cabinet"], "blue_cylinder", "white_plate"),
+        move(suite, s["drawer"], "red_ball", "black_bowl"),
+        put_in_drawer(suite, s["drawer"], "red_ball", "gray_cabinet"),
+        put(suite, s["tray"], "purple_cylinder", "gray_tray"),
+        move(suite, s["tray"], "purple_cylinder", "yellow_plate"),
+        move(suite, s["bowls"], "yellow_mug", "black_plate"),
+        put(suite, s["shelf"], "cyan_cylinder", "blue_basket"),
+    )
+
+
+def _goal(suite: str, s: dict[str, Scene]) -> tuple[Task, ...]:
+    """Known thing, known place, never together."""
+    return (
+        put(suite, s["plates"], "red_cube", "white_bowl"),
+        move(suite, s["basket"], "purple_cube", "white_plate"),
+        put(suite, s["basket"], "orange_cylinder", "brown_basket"),
+        put(suite, s["cabinet"], "red_cube", "brown_cabinet"),
+        move(suite, s["cabinet"], "green_mug", "white_plate"),
+        put_in_drawer(suite, s["drawer"], "yellow_cylinder", "gray_cabinet"),
+        put(suite, s["tray"], "pink_cube", "gray_tray"),
+        move(suite, s["box"], "red_cylinder", "green_plate"),
+        put(suite, s["shelf"], "orange_cube", "blue_basket"),
+        move(suite, s["stand"], "green_cube", "purple_plate"),
+    )
+
+
+def _long(suite: str, s: dict[str, Scene]) -> tuple[Task, ...]:
+    """Two known steps in a row."""
+    return (
+        put_both(suite, s["basket"], "yellow_ball", "purple_cube", "brown_basket"),
+        put_both(suite, s["tray"], "white_mug", "blue_ball", "gray_tray"),
+        put_both(suite, s["shelf"], "green_ball", "pink_cylinder", "blue_basket"),
+        then(
+            put(suite, s["plates"], "yellow_ball", "white_bowl"),
+            put(suite, s["plates"], "red_cube", "blue_plate"),
+        ),
+        then(
+            put(suite, s["box"], "red_cylinder", "brown_box"), put(suite, s["box"], "blue_mug", "green_plate")
+        ),
+        then(
+            put(suite, s["bowls"], "purple_ball", "white_bowl"),
+            put(suite, s["bowls"], "red_mug", "black_plate"),
+        ),
+        open_and_put_in(suite, s["cabinet"], "red_cube", "brown_cabinet"),
+        put_in_and_close(suite, s["drawer"], "blue_cube", "gray_cabinet"),
+    )
+
+
+_MIRRORED = {name: scene.mirrored(f"{name}_mirrored") for name, scene in SCENES.items()}
+
+SUITES: dict[str, tuple[Task, ...]] = {
+    "tabletop_seen": _seen("tabletop_seen", SCENES),
+    "tabletop_spatial": _spatial("tabletop_spatial"),
+    "tabletop_object": _object("tabletop_object", SCENES),
+    "tabletop_goal": _goal("tabletop_goal", SCENES),
+    "tabletop_long": _long("tabletop_long", SCENES),
+    "tabletop_validation": _seen("tabletop_validation", _MIRRORED),
+}
+"""All suites. Train on the first; report the next four; tune on `tabletop_validation`, the seen tasks in
+layouts with left and right exchanged, so that nothing is ever tuned on a suite that is reported."""
