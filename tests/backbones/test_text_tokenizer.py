@@ -89,10 +89,7 @@ def test_exact_tokens_of_a_dialogue(tokenizer):
 
 def test_every_text_survives(tokenizer):
     random = np.random.default_rng(0)
-    letters = list("abcxyzTIn ?.,:-'0123456789\n\t_éñß漢字🤖\u00a0\u200b\"") + [
-        " the",
-        "In which direction is",
-    ]
+    letters = [*"abcxyzTIn ?.,:-'0123456789\n\t_éñß漢字🤖\u00a0\u200b\"", " the", "In which direction is"]
     texts = ["".join(random.choice(letters, size=random.integers(1, 40))) for _ in range(300)]
     texts += [
         "  two  spaces ",
