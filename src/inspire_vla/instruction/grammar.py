@@ -7,7 +7,7 @@
     place     = preposition thing            (… "between" thing "and" thing)
 
 The one question a grammar cannot answer alone is whether a place belongs to the thing before it ("the bowl on the
-plate") or is a thing of its own ("put the bowl | on the plate"). The verb's class decides; see `Clause`.
+plate") or is a thing of its own ("put the bowl | on the plate"). The verb's class decides; see `mentions_of`.
 """
 
 from dataclasses import dataclass, field
