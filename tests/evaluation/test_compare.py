@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from inspire_vla.errors import InspireError
-from inspire_vla.evaluation import EpisodeRecord, Run, compare, is_seen, write_comparison
+from inspire_vla.evaluation import EpisodeRecord, Run, compare, group_of, write_comparison
 
 
 def record(suite, task, seed, success, confusion=None, **changes):
@@ -88,9 +88,12 @@ def test_bad_runs_are_refused():
         compare([])
 
 
-def test_seen_by_name(tmp_path):
-    assert is_seen("tabletop_seen")
-    assert is_seen("libero_90")
-    assert not is_seen("libero_spatial")
+def test_groups_by_name(tmp_path):
+    assert [group_of(s) for s in ("tabletop_seen", "libero_90", "tabletop_validation", "libero_spatial")] == [
+        "seen",
+        "seen",
+        "validation",
+        "unseen",
+    ]
     write_comparison(tmp_path / "c.json", compare([run("a", grid({"b_new": 1}))]))
     assert json.loads((tmp_path / "c.json").read_text())["version"] == 1

@@ -122,3 +122,23 @@ def test_unknown_names_list_the_choices():
         Factory("toys:ToyBenchmrak")()
     with pytest.raises(InspireError, match="module:function"):
         Factory("toys")()
+
+
+def test_the_last_answers_are_handed_back_as_guesses():
+    class Guessing(GoodAgent):
+        def act(self, observations, instructions, answers=None, guesses=None):
+            self.calls.append(guesses)
+            return super().act(observations, instructions, answers)
+
+    agent = Guessing()
+    list(rollout(jobs(1, ("go left",)), ToyBenchmark(), agent, RolloutSettings(n_action_steps=1)))
+    given = [call for call in agent.calls if isinstance(call, list)]
+    assert given[0] == [None]
+    assert given[1] == [{"the goal": "left", "the wall": "front"}]
+
+
+def test_an_agent_says_how_many_actions_are_executed():
+    agent = GoodAgent()
+    agent.n_action_steps = 2
+    record = next(iter(rollout(jobs(1), ToyBenchmark(), agent)))
+    assert [step for step, *_ in record.timeline] == list(range(0, record.steps, 2))

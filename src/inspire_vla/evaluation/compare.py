@@ -26,12 +26,17 @@ from inspire_vla.evaluation.truth import asked, correct, majority, merge
 Key = tuple[str, str, int]
 
 
-def is_seen(suite: str) -> bool:
-    """Whether a suite holds the tasks of training, by name: `tabletop_seen`, `libero_90`."""
-    return suite.endswith("_seen") or suite == "libero_90"
+GROUPS = ("seen", "validation", "unseen")
 
 
-def compare(runs: Sequence[Run], *, seen: Callable[[str], bool] = is_seen) -> dict[str, Any]:
+def group_of(suite: str) -> str:
+    """A suite's group, by name: seen (`tabletop_seen`, `libero_90`: trained on), validation (tuned on), unseen."""
+    if suite.endswith("_validation"):
+        return "validation"
+    return "seen" if suite.endswith("_seen") or suite == "libero_90" else "unseen"
+
+
+def compare(runs: Sequence[Run], *, group: Callable[[str], str] = group_of) -> dict[str, Any]:
     """Compare `runs`, the first being what the others are held against (the base model).
 
     Groups (seen, unseen) average over their suites, each suite counting alike, as the paper's tables do; their
@@ -47,27 +52,16 @@ def compare(runs: Sequence[Run], *, seen: Callable[[str], bool] = is_seen) -> di
             f"runs must have different names, found {names}. Give the policies names (--name)."
         )
     tables = [_by_key(run) for run in runs]
-    suites = sorted({key[0] for table in tables for key in table}, key=lambda suite: (not seen(suite), suite))
-    tasks = sorted(
-        {key[:2] for table in tables for key in table}, key=lambda st: (suites.index(st[0]), st[1])
-    )
-    groups = {
-        name: members
-        for name, members in (
-            ("seen", [suite for suite in suites if seen(suite)]),
-            ("unseen", [suite for suite in suites if not seen(suite)]),
-        )
-        if members
-    }
+    suites = sorted({k[0] for table in tables for k in table}, key=lambda s: (GROUPS.index(group(s)), s))
+    tasks = sorted({k[:2] for table in tables for k in table}, key=lambda st: (suites.index(st[0]), st[1]))
+    groups = {name: [suite for suite in suites if group(suite) == name] for name in GROUPS}
+    groups = {name: members for name, members in groups.items() if members}
     return {
         "version": 1,
         "policies": [_policy(run, table) for run, table in zip(runs, tables, strict=True)],
         "groups": [_group(name, members, tables) for name, members in groups.items()],
-        "suites": [{"suite": s, "seen": seen(s), **_rates(tables, lambda k, s=s: k[0] == s)} for s in suites],  # type: ignore[misc]
-        "tasks": [
-            {"suite": suite, "task": task, **_rates(tables, lambda k, st=(suite, task): k[:2] == st)}  # type: ignore[misc]
-            for suite, task in tasks
-        ],
+        "suites": [{"suite": s, "group": group(s), **_rates([_part(t, s) for t in tables])} for s in suites],
+        "tasks": [{"suite": s, "task": t, **_rates([_part(x, s, t) for x in tables])} for s, t in tasks],
         "answers": [
             {
                 "policy": run.name,
@@ -97,11 +91,14 @@ def _by_key(run: Run) -> dict[Key, EpisodeRecord]:
     return {record.key: record for record in run.records}
 
 
-def _rates(tables: Sequence[dict[Key, EpisodeRecord]], wanted: Callable[[Key], bool]) -> dict[str, Any]:
-    chosen = [{key: record for key, record in table.items() if wanted(key)} for table in tables]
+def _part(table: dict[Key, EpisodeRecord], suite: str, task: str | None = None) -> dict[Key, EpisodeRecord]:
+    return {key: r for key, r in table.items() if key[0] == suite and task in (None, key[1])}
+
+
+def _rates(tables: Sequence[dict[Key, EpisodeRecord]]) -> dict[str, Any]:
     return {
-        "rates": [_rate(table.values()) for table in chosen],
-        "paired": [None] + [_paired(pair_counts(chosen[0], other)) for other in chosen[1:]],
+        "rates": [_rate(table.values()) for table in tables],
+        "paired": [None] + [_paired(pair_counts(tables[0], other)) for other in tables[1:]],
     }
 
 
@@ -131,7 +128,7 @@ def _group(name: str, suites: Sequence[str], tables: Sequence[dict[Key, EpisodeR
     """Macro averages over suites, with intervals; the pairs of all suites pooled for the test."""
     rates: list[dict[str, Any] | None] = []
     for table in tables:
-        per_suite = [[record for key, record in table.items() if key[0] == suite] for suite in suites]
+        per_suite = [list(_part(table, suite).values()) for suite in suites]
         played = [records for records in per_suite if records]
         if not played:
             rates.append(None)
@@ -147,13 +144,7 @@ def _group(name: str, suites: Sequence[str], tables: Sequence[dict[Key, EpisodeR
         )
     paired: list[dict[str, Any] | None] = [None]
     for table in tables[1:]:
-        per_suite_counts = [
-            pair_counts(
-                {k: r for k, r in tables[0].items() if k[0] == suite},
-                {k: r for k, r in table.items() if k[0] == suite},
-            )
-            for suite in suites
-        ]
+        per_suite_counts = [pair_counts(_part(tables[0], suite), _part(table, suite)) for suite in suites]
         counted = [counts for counts in per_suite_counts if counts.n]
         if not counted:
             paired.append(None)

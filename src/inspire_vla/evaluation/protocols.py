@@ -27,10 +27,14 @@ class Benchmark(Protocol):
 
 
 class Decision(Protocol):
-    """What an agent decided at one moment, in environment units."""
+    """What an agent decided at one moment, in environment units.
+
+    `actions` is (horizon, action_dim), None when what the model said stands for no action (`decodable` is False).
+    Where present, `guessed` (per answer) and `passes` are recorded.
+    """
 
     @property
-    def actions(self) -> np.ndarray: ...  # (horizon, action_dim)
+    def actions(self) -> np.ndarray | None: ...
     @property
     def mentions(self) -> tuple[str, ...]: ...
     @property
@@ -44,7 +48,11 @@ class Decision(Protocol):
 
 
 class Agent(Protocol):
-    """Decides for a batch of environments at once; keeps nothing between calls."""
+    """Decides for a batch of environments at once; keeps nothing between calls.
+
+    When `act` also takes `guesses`, it is given the last decision's {mention: answer} of each episode. An agent's
+    `n_action_steps` is how many actions of a chunk are executed, unless the plan says otherwise.
+    """
 
     def act(
         self,

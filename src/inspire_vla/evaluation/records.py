@@ -25,6 +25,7 @@ class EpisodeRecord:
 
     `timeline` holds, for every decision, [step, answers, truths, confidences]; an answer that was forced on the
     model or has no known truth is in the timeline but not in `confusion` ({truth: {said: times}}).
+    `passes` counts runs of the backbone, `guesses_right` the answers that were foreseen from the step before.
     `confusion_by_mention` is the same per mention, in the order of mention, so that a majority guess can be
     made for each.
     """
@@ -46,6 +47,8 @@ class EpisodeRecord:
     answers_correct: int = 0
     confusion: dict[str, dict[str, int]] = field(default_factory=dict)
     confusion_by_mention: tuple[dict[str, dict[str, int]], ...] = ()
+    passes: int = 0
+    guesses_right: int = 0
     inference_ms_median: float | None = None
     batch_mean: float | None = None
     wall_s: float = 0.0

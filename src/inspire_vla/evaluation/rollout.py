@@ -4,6 +4,7 @@ A chunk of actions is executed open-loop for `n_action_steps`; then the agent is
 its answers are held against the truth. A slot whose episode ends takes the next one at once.
 """
 
+import inspect
 import time
 import traceback
 import warnings
@@ -78,6 +79,8 @@ class _Episode:
         self.inference_ms: list[float] = []
         self.batches: list[int] = []
         self.undecodable = self.undecodable_in_a_row = 0
+        self.passes = self.guesses_right = 0
+        self.said: dict[str, str] | None = None
         self.footage = Footage(fps=float(_metadata(env).get("render_fps", 10)))
         self.rng = np.random.default_rng([job.seed, 0x1A5])
         self.observation: Observation = {}
@@ -102,6 +105,9 @@ class _Episode:
         truths = tuple(truth.get(mention) for mention in self.mentions)
         answers = tuple(decision.answers)
         confidences = tuple(round(float(c), 3) for c in decision.confidences)
+        self.said = dict(zip(self.mentions, answers, strict=True))
+        self.passes += int(getattr(decision, "passes", 0))
+        self.guesses_right += sum(map(bool, getattr(decision, "guessed", ())))
         self.timeline.append((self.steps, answers, truths, confidences))
         self.confusions.extend({} for _ in range(len(answers) - len(self.confusions)))
         for confusion, said, true, forced in zip(
@@ -111,7 +117,7 @@ class _Episode:
                 add(confusion, true, said)
         self.inference_ms.append(ms)
         self.batches.append(batch)
-        if not decision.decodable:
+        if not decision.decodable or decision.actions is None:
             self._hold()
             return
         self.undecodable_in_a_row = 0
@@ -151,10 +157,15 @@ class _Episode:
         self.success, self.finished = False, True
 
     def _film(self) -> None:
-        if self.job.record_video:
-            pixels = self.observation["pixels"]
+        """Keep a picture for the video: what the environment renders, else what the agent saw first."""
+        if not self.job.record_video:
+            return
+        pixels = self.observation.get("pixels")
+        if getattr(self.env, "render_mode", None) == "rgb_array":
+            frame = self.env.render()
+        else:
             frame = next(iter(pixels.values())) if isinstance(pixels, Mapping) else pixels
-            self.footage.frames.append(np.array(frame, dtype=np.uint8))
+        self.footage.frames.append(np.array(frame, dtype=np.uint8))
 
     def record(self) -> EpisodeRecord:
         confusion = merge(self.confusions)
@@ -172,6 +183,8 @@ class _Episode:
             mentions=self.mentions,
             decisions=len(self.timeline),
             undecodable=self.undecodable,
+            passes=self.passes,
+            guesses_right=self.guesses_right,
             answers_asked=asked(confusion),
             answers_correct=correct(confusion),
             confusion=confusion,
@@ -199,6 +212,8 @@ def rollout(
     Deterministic for the same jobs, slots and agent.
     """
     settings = settings or RolloutSettings()
+    if settings.n_action_steps is None:
+        settings = replace(settings, n_action_steps=getattr(agent, "n_action_steps", None))
     rule = AnswerRule.of(agent)
     waiting = iter(jobs)
     spare: dict[tuple[str, str], list[Any]] = {}
@@ -260,16 +275,19 @@ def _decide(playing: list[_Episode], agent: Agent) -> None:
     asking = [episode for episode in playing if not episode.finished and not episode.chunk]
     if not asking:
         return
+    guessing = "guesses" in inspect.signature(agent.act).parameters
     groups = [asking]
     while groups:
         group = groups.pop()
         try:
             forced = [episode.forced() for episode in group]
+            known = {"guesses": [episode.said for episode in group]} if guessing else {}
             started = time.perf_counter()
             decisions = agent.act(
                 [episode.observation for episode in group],
                 [episode.instruction for episode in group],
                 answers=None if all(answer is None for answer in forced) else forced,
+                **known,
             )
             ms = 1000 * (time.perf_counter() - started)
             if len(decisions) != len(group):

@@ -27,19 +27,14 @@ class AnswerRule:
 
     @classmethod
     def of(cls, agent: Any) -> "AnswerRule":
-        """Return the agent's rule: its `answer_rule` (an AnswerRule or a mapping), else the default."""
-        rule = getattr(agent, "answer_rule", None)
-        if rule is None:
-            return cls()
-        if isinstance(rule, cls):
-            return rule
-        names = list(cls.__dataclass_fields__)
-        values = {name: rule[name] for name in names if name in rule} if isinstance(rule, Mapping) else None
-        if values is None:
-            raise InspireError(
-                f"agent.answer_rule must be an AnswerRule or a mapping of {names}, found {rule!r}."
-            )
-        return cls(**values)
+        """Return the agent's rule: its `answer_rule`, else that of its `config.reasoning`, else the default."""
+        rule = getattr(agent, "answer_rule", None) or getattr(
+            getattr(agent, "config", None), "reasoning", None
+        )
+        if rule is None or isinstance(rule, cls):
+            return rule or cls()
+        values = dict(rule) if isinstance(rule, Mapping) else vars(rule)
+        return cls(**{name: values[name] for name in cls.__dataclass_fields__ if name in values})
 
     def truth(self, info: Mapping[str, Any]) -> dict[str, str]:
         """Return {mention: true answer} from an environment's `info`; empty when it holds no offsets."""
@@ -52,7 +47,9 @@ class AnswerRule:
     def words(self) -> tuple[str, ...]:
         """The answers that this rule can give."""
         return answer_words(
-            self.mode, grasped_word=self.grasped_word, close_word=self.close_threshold_m is not None
+            self.mode,
+            grasped_word=self.grasped_word,
+            close_word=self.close_threshold_m is not None or self.mode == "distance",
         )
 
 
