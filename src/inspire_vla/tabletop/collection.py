@@ -102,11 +102,14 @@ def collect(
     started = time.monotonic()
     if suite not in SUITES:
         raise InspireError(f"Unknown suite {suite!r}.{did_you_mean(str(suite), SUITES)}")
-    for name, value, low in (("episodes", episodes, 1), ("processes", processes, 1), ("seed", seed, 0)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < low:
-            raise InspireError(f"{name} must be a whole number of at least {low}, found {value!r}.")
-    if not 0 <= noise <= 1:
-        raise InspireError(f"noise must be between 0 and 1, found {noise!r}.")
+    for name, number, low in (("episodes", episodes, 1), ("processes", processes, 1), ("seed", seed, 0)):
+        if isinstance(number, bool) or not isinstance(number, int) or number < low:
+            raise InspireError(f"{name} must be a whole number of at least {low}, found {number!r}.")
+    for name, value in (("noise", noise), ("layout_randomness", layout_randomness)):
+        if not 0 <= value <= 1:
+            raise InspireError(f"{name} must be between 0 and 1, found {value!r}.")
+    if isinstance(image_size, bool) or not isinstance(image_size, int) or not 16 <= image_size <= 640:
+        raise InspireError(f"image_size must be between 16 and 640 pixels, found {image_size!r}.")
     cameras = ("image", "image2") if wrist else ("image",)
     conditions = Conditions(suite, seed, cameras, image_size, float(noise), float(layout_randomness))
     labels = LabelInfo(
@@ -129,7 +132,7 @@ def collect(
         shutil.rmtree(assembling, ignore_errors=True)
         record = _assemble(conditions, labels, episodes, work, assembling, settings, progress)
         os.replace(assembling, out)
-        shutil.rmtree(work)
+        shutil.rmtree(work, ignore_errors=True)
     return _report(out, record, time.monotonic() - started)
 
 

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-import datasets
 import numpy as np
 from lerobot.datasets import dataset_writer
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
+import datasets
 from inspire_vla.labels import LabelInfo, answer_column, answer_feature, label_states, write_labels
 from inspire_vla.tabletop.demonstration import Conditions, Demonstration
 from inspire_vla.tabletop.env import CONTROL_HZ
@@ -118,24 +118,23 @@ class TabletopDatasetWriter:
 
 @contextmanager
 def _pictures_embedded_at_once():
-    """LeRobot 0.6 reads an episode's pictures into its table row by row, which is most of a save; here in one go."""
+    """LeRobot 0.6 reads an episode's pictures into its table row by row, which is most of a save, and leaves a
+    random fingerprint in the file; here in one go, and the same each time.
+    """
     original = getattr(dataset_writer, "embed_images", None)
     if original is None:  # another LeRobot: its own way
         yield
         return
 
-    def embed(dataset):
-        kept = dataset.format
-        table = dataset.with_format("arrow")
-        table = table.map(datasets.table.embed_table_storage, batched=True, batch_size=None)
-        return table.with_format(**kept)
+    def embed(dataset: datasets.Dataset) -> datasets.Dataset:
+        table = datasets.table.embed_table_storage(dataset.data.table)
+        whole = datasets.Dataset(
+            datasets.table.InMemoryTable(table), info=dataset.info, fingerprint="inspire"
+        )
+        return whole.with_format(**dataset.format)
 
-    shown = datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
     dataset_writer.embed_images = embed
     try:
         yield
     finally:
         dataset_writer.embed_images = original
-        if not shown:
-            datasets.enable_progress_bars()

@@ -117,6 +117,7 @@ def _environment(conditions: Conditions, task_name: str) -> TabletopEnv:
 
 def _attempt(env: TabletopEnv, seed: int, noise: float) -> list[tuple[dict, dict, np.ndarray]] | None:
     """(observation, info, clean action) of each step; None when the episode did not succeed."""
+    env.render()  # the first picture after another scene's may be stale: this one is thrown away
     observation, info = env.reset(seed=seed)
     expert, generator = Expert(env), np.random.default_rng((seed, 1))
     rows = []
@@ -151,7 +152,7 @@ def save_demonstration(demonstration: Demonstration, path: Path) -> None:
         arrays[f"png_sizes.{name}"] = np.array([len(picture) for picture in pictures], dtype=np.int64)
     try:
         with open(temporary, "wb") as file:
-            np.savez(file, **arrays)
+            np.savez(file, **arrays)  # type: ignore[arg-type]
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
