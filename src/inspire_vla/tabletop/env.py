@@ -154,7 +154,7 @@ class TabletopEnv(gymnasium.Env):
         here, rotation = self._kinematics.forward(data.qpos[:n])
         target = self._target + action[:3] * MAX_STEP_M
         pull = target - here  # a blocked arm must not wind up
-        target = here + pull * min(1.0, _LEASH_M / max(np.linalg.norm(pull), 1e-9))
+        target = here + pull * min(1.0, _LEASH_M / max(float(np.linalg.norm(pull)), 1e-9))
         self._target = np.clip(target, _REACH_LOW, _REACH_HIGH)
         turned = rotation_matrix(action[3:6] * MAX_TURN_RAD) @ self._turned
         lag = rotation_vector(turned @ POINTING_DOWN @ rotation.T)

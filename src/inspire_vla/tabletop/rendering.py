@@ -8,6 +8,7 @@ import functools
 import os
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -59,13 +60,13 @@ class _SharedContext:
 
     def __init__(self) -> None:
         self.pid = -1
-        self.context = None
+        self.context: Any = None
 
     def make_current(self) -> None:
         if self.pid != os.getpid():
             self.context = _open_context()
             self.pid = os.getpid()
-        self.context.make_current()  # type: ignore[union-attr]
+        self.context.make_current()
 
 
 _SHARED = _SharedContext()

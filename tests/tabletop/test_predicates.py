@@ -1,0 +1,59 @@
+"""Goals hold when they should and only then."""
+
+import numpy as np
+
+from inspire_vla.tabletop.env import TabletopEnv
+from inspire_vla.tabletop.predicates import All, Closed, In, On, Open, above_place, at_place
+from inspire_vla.tabletop.suites import SUITES
+
+
+def _world(name: str):
+    task = next(task for task in SUITES["tabletop_seen"] if task.scene.name == name)
+    env = TabletopEnv(task, cameras=())
+    env.reset(seed=0)
+    return env.world
+
+
+def _put(world, thing: str, position) -> None:
+    import mujoco
+
+    at = world.model.joint(thing).qposadr[0]
+    world.data.qpos[at : at + 3] = position
+    mujoco.mj_forward(world.model, world.data)
+
+
+def test_on_needs_place_and_height():
+    world = _world("plates")
+    plate, extent = world.place("blue_plate")
+    goal = On("red_cube", "blue_plate")
+    assert not goal.holds(world)
+    _put(world, "red_cube", plate + np.array([0.02, 0.0, extent.floor_z_m + 0.024]))
+    assert goal.holds(world)
+    _put(world, "red_cube", plate + np.array([0.0, 0.0, 0.15]))
+    assert above_place(world, "red_cube", "blue_plate")
+    assert not at_place(world, "red_cube", "blue_plate")
+    _put(world, "red_cube", plate + np.array([0.10, 0.0, 0.024]))
+    assert not goal.holds(world)
+
+
+def test_in_needs_to_be_below_the_rim():
+    world = _world("basket")
+    basket, _ = world.place("brown_basket")
+    goal = In("yellow_ball", "brown_basket")
+    _put(world, "yellow_ball", basket + np.array([0.05, -0.05, 0.031]))
+    assert goal.holds(world)
+    _put(world, "yellow_ball", basket + np.array([0.0, 0.0, 0.20]))
+    assert not goal.holds(world)
+
+
+def test_a_drawer_is_open_or_closed_or_neither_and_never_both():
+    world = _world("cabinet")
+    joint = world.model.joint("brown_cabinet_drawer").qposadr[0]
+    seen = set()
+    for opening in np.linspace(0, 0.12, 25):
+        world.data.qpos[joint] = opening
+        is_open, is_closed = Open("brown_cabinet").holds(world), Closed("brown_cabinet").holds(world)
+        assert not (is_open and is_closed)
+        assert not All((Open("brown_cabinet"), Closed("brown_cabinet"))).holds(world)
+        seen.add((is_open, is_closed))
+    assert seen == {(True, False), (False, True), (False, False)}

@@ -1,0 +1,94 @@
+"""Pictures: which back end, what they show, and what is said when there are none."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from inspire_vla.tabletop import rendering
+from inspire_vla.tabletop.env import TabletopEnv
+from inspire_vla.tabletop.rendering import choose_gl_backend
+from inspire_vla.tabletop.suites import SUITES
+
+TASK = SUITES["tabletop_seen"][0]
+with_pictures = pytest.mark.skipif(
+    choose_gl_backend() == "disable", reason="no off-screen OpenGL on this machine"
+)
+
+
+@with_pictures
+def test_pictures_have_the_asked_shape_and_repeat():
+    env = TabletopEnv(TASK, cameras=("image", "image2"), image_size=96)
+    first, _ = env.reset(seed=0)
+    again, _ = env.reset(seed=0)
+    for name in ("image", "image2"):
+        assert first["pixels"][name].shape == (96, 96, 3)
+        assert first["pixels"][name].dtype == np.uint8
+        assert np.array_equal(first["pixels"][name], again["pixels"][name])
+        assert first["pixels"][name].std() > 10
+    assert env.observation_space.contains(first)
+
+
+@with_pictures
+def test_the_agent_view_looks_back_at_the_robot():
+    """The red cube stands on the robot's left and so in the picture's right half; the arm is at the top."""
+    env = TabletopEnv(TASK, cameras=())
+    env.reset(seed=0)
+    picture = env.picture("image", 192, 192).astype(int)
+    red = (picture[..., 0] > 120) & (picture[..., 1] < 70) & (picture[..., 2] < 70)
+    _, columns = np.nonzero(red)
+    assert len(columns) > 20
+    assert columns.mean() > 110
+    dark = picture.sum(-1) < 150
+    assert dark[:64].sum() > 3 * dark[128:].sum()
+
+
+@with_pictures
+def test_environments_share_the_process_without_mixing_pictures():
+    one, two = (TabletopEnv(task, cameras=()) for task in (TASK, SUITES["tabletop_seen"][6]))
+    one.reset(seed=0)
+    before = one.picture()
+    two.reset(seed=0)
+    assert not np.array_equal(two.picture(), before)
+    assert np.array_equal(one.picture(), before)
+
+
+def _run(code: str, **variables: str) -> str:
+    env = {**os.environ, **variables}
+    env = {name: value for name, value in env.items() if value != "unset"}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=100
+    ).stdout
+
+
+def test_a_set_backend_is_kept_and_children_inherit_the_choice(monkeypatch):
+    choose_gl_backend.cache_clear()
+    monkeypatch.setenv("MUJOCO_GL", "osmesa")
+    assert choose_gl_backend() == "osmesa"
+    choose_gl_backend.cache_clear()
+    monkeypatch.delenv("MUJOCO_GL")
+    monkeypatch.setattr(rendering, "_works", lambda backend: backend == "osmesa")
+    assert choose_gl_backend() == "osmesa"  # EGL fails its probe: the fall-back
+    assert os.environ["MUJOCO_GL"] == "osmesa"
+    choose_gl_backend.cache_clear()
+    monkeypatch.delenv("MUJOCO_GL")
+    monkeypatch.setattr(rendering, "_works", lambda backend: False)
+    assert choose_gl_backend() == "disable"
+    choose_gl_backend.cache_clear()
+
+
+def test_without_opengl_physics_runs_and_pictures_name_the_package():
+    out = _run(
+        "from inspire_vla.tabletop.env import TabletopEnv\n"
+        "from inspire_vla.tabletop.suites import SUITES\n"
+        "env = TabletopEnv(SUITES['tabletop_seen'][0], cameras=())\n"
+        "env.reset(seed=0); env.step([0] * 7); print('moved')\n"
+        "try: env.render()\n"
+        "except ValueError as reason: print(reason)\n",
+        MUJOCO_GL="disable",
+    )
+    assert "moved" in out
+    assert "libegl1" in out
+    assert "libosmesa6" in out
