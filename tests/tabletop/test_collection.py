@@ -15,6 +15,7 @@ import pytest
 
 from inspire_vla.errors import InspireError
 from inspire_vla.labels import answer_column, label_states, read_labels
+from inspire_vla.labels.relabel import relabel
 from inspire_vla.spatial import NO_LABEL, decode_answers
 from inspire_vla.tabletop import collection, demonstration
 from inspire_vla.tabletop.collection import MAX_OBJECTS, collect
@@ -103,6 +104,30 @@ def test_labels_can_be_made_again_from_the_privileged_columns(dataset):
         again = label_states(offsets, grasped, max_objects=MAX_OBJECTS, mode=mode, frame=labels.frame)
         np.testing.assert_array_equal(codes, np.where(asked, again, NO_LABEL))
         assert "grasped" in decode_answers(codes, mode)
+
+
+def test_relabelling_equals_collecting_in_that_mode(dataset, tmp_path):
+    """Same columns as a collection made with these labels; the original keeps every byte."""
+    import pyarrow.parquet
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    before = digests(dataset)
+    other = {"modes": ("position", "direction"), "frame": "official_libero"}
+    labels = relabel(dataset, tmp_path / "relabelled", **other)
+    assert digests(dataset) == before
+    collect(SUITE, 3, tmp_path / "collected", wrist=True, **other, **SMALL)
+    made, wanted = (
+        pyarrow.parquet.read_table(next((tmp_path / name).glob("data/**/*.parquet"))).to_pydict()
+        for name in ("relabelled", "collected")
+    )
+    assert set(made) == set(wanted)
+    assert all(made[column] == wanted[column] for column in wanted)
+    assert read_labels(tmp_path / "relabelled") == labels == read_labels(tmp_path / "collected")
+    opened = LeRobotDataset("any/name", root=tmp_path / "relabelled")
+    assert tuple(opened[0]["observation.answers.position"].shape) == (MAX_OBJECTS,)
+    assert "observation.answers.distance" not in opened.features
+    with pytest.raises(InspireError, match="exists"):
+        relabel(dataset, tmp_path / "relabelled")
 
 
 def test_the_record_says_how_each_episode_was_made(dataset):

@@ -7,7 +7,9 @@ int16 (max_objects,): the code of each asked object's answer (its index in `spat
 
 from inspire_vla.labels.columns import (
     ANSWERS_PREFIX,
+    GRASPED_COLUMN,
     LABELS_FILE,
+    OFFSET_COLUMN,
     LabelInfo,
     LabelMismatch,
     LabelsMissing,
@@ -23,7 +25,9 @@ from inspire_vla.labels.simulator_state import label_states
 
 __all__ = [
     "ANSWERS_PREFIX",
+    "GRASPED_COLUMN",
     "LABELS_FILE",
+    "OFFSET_COLUMN",
     "LabelInfo",
     "LabelMismatch",
     "LabelsMissing",

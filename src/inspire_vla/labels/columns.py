@@ -26,6 +26,9 @@ from inspire_vla.spatial import FRAMES, MODES, Frame, canonical_answers, get_fra
 
 LABELS_FILE = "meta/inspire_labels.json"
 ANSWERS_PREFIX = "observation.answers."
+OFFSET_COLUMN, GRASPED_COLUMN = "privileged.gripper_to_object_m", "privileged.grasped"
+"""The truth that labels are made from, where a simulator gave it: float32 (3·max_objects,) metres in the robot's base
+frame, int16 (max_objects,), both zero beyond the objects of the instruction. LeRobot hands neither to a policy."""
 VERSION = 1
 LARGEST_FILE = 64 * 1024 * 1024  # bytes; a hundred thousand tasks take a tenth of it
 

@@ -15,12 +15,19 @@ from lerobot.datasets import dataset_writer
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 import datasets
-from inspire_vla.labels import LabelInfo, answer_column, answer_feature, label_states, write_labels
+from inspire_vla.labels import (
+    GRASPED_COLUMN,
+    OFFSET_COLUMN,
+    LabelInfo,
+    answer_column,
+    answer_feature,
+    label_states,
+    write_labels,
+)
 from inspire_vla.tabletop.demonstration import Conditions, Demonstration
 from inspire_vla.tabletop.env import CONTROL_HZ
 
 ROBOT_TYPE = "inspire_tabletop"
-OFFSET_COLUMN, GRASPED_COLUMN = "privileged.gripper_to_object_m", "privileged.grasped"
 STATE_NAMES = ("x", "y", "z", "axis_angle_x", "axis_angle_y", "axis_angle_z", "finger_left", "finger_right")
 ACTION_NAMES = ("dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper")
 
