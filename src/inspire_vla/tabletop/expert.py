@@ -107,7 +107,7 @@ class Expert:
         origin, extent = world.place(place)
         bottom = world.scene.things[thing].shape.height_m / 2
         goal = origin + np.array([self._spot(thing, place), 0.0, extent.floor_z_m])
-        rest = extent.floor_z_m + bottom + (0.006 if extent.rim_z_m - extent.floor_z_m < 0.03 else 0.0)
+        rest = extent.floor_z_m + bottom + (0.004 if extent.rim_z_m - extent.floor_z_m < 0.03 else 0.0)
         rest = (
             max(rest, extent.rim_z_m - 0.012 + bottom) if extent.rim_z_m - extent.floor_z_m > 0.03 else rest
         )
@@ -123,7 +123,7 @@ class Expert:
                 target[:2] = here[:2]
                 target[2] = here[2] + (travel - at[2])
             return self._move(here, target, CLOSE, _FAST_M)
-        if at[2] - goal[2] < 0.010:
+        if at[2] - goal[2] < 0.008:
             return self._move(here, here, OPEN, _SLOW_M)
         return self._move(here, target, CLOSE, 0.024)
 

@@ -224,8 +224,9 @@ def _tray(name: str, rgb) -> str:
 
 def _box(name: str, rgb) -> str:
     return (
-        _geom("box", "0.055 0.055 0.101", _rgba(rgb), pos="0 0 0.101")
-        + _geom("box", "0.060 0.060 0.004", _rgba(rgb, 1.2), pos="0 0 0.206")
+        # One solid carries what lies on the box: through a thin lid above another solid, cylinders fell.
+        _geom("box", "0.055 0.055 0.1049", _rgba(rgb), pos="0 0 0.1049")
+        + _geom("box", "0.060 0.060 0.004", _rgba(rgb, 1.2), pos="0 0 0.206", klass="look")
         + f'<site name="{name}" pos="0 0 0.210"/>'
     )
 
