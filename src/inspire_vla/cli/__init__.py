@@ -1,0 +1,23 @@
+"""The command `inspire`: thin. Each subcommand reads its arguments and calls a room; rooms load when called."""
+
+import sys
+from collections.abc import Sequence
+
+from inspire_vla.cli.arguments import parser
+from inspire_vla.errors import InspireError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a subcommand and return its exit code: 0 done, 2 input that cannot be worked with, 130 interrupted."""
+    options = parser().parse_args(arguments)
+    try:
+        return options.run(options) or 0
+    except InspireError as error:
+        print(f"inspire {options.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nStopped. What was finished is kept; the same command goes on from there.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `inspire … | head`
+        sys.stderr.close()
+        return 1

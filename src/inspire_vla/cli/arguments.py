@@ -1,0 +1,166 @@
+"""The arguments of `inspire`. Nothing heavy is imported here, so that `--help` answers at once."""
+
+import argparse
+import os
+from collections.abc import Callable
+
+from inspire_vla import __version__
+from inspire_vla.cli import commands
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser; `parse_args().run(options)` runs the subcommand."""
+    root = argparse.ArgumentParser(
+        prog="inspire",
+        description="Vision-language-action models that say where things are before they act.",
+    )
+    root.add_argument("--version", action="version", version=f"inspire_vla {__version__}")
+    commands_of_root = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(
+        name: str, run: Callable[[argparse.Namespace], int | None], text: str
+    ) -> argparse.ArgumentParser:
+        sub = commands_of_root.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        return sub
+
+    _demo(
+        command(
+            "demo", commands.demo, "the whole road on the nano model: collect, train, act, compare, a page"
+        )
+    )
+    _collect(
+        command("collect", commands.collect, "let the scripted expert demonstrate; write a labelled dataset")
+    )
+    _labels(command("labels", commands.labels, "show what the labels of a dataset mean"))
+    _train(
+        command(
+            "train", commands.train, "train a policy with LeRobot (arguments after -- go to lerobot-train)"
+        )
+    )
+    _evaluate(command("evaluate", commands.evaluate, "let a policy act; resumable, writes a run"))
+    _compare(
+        command("compare", commands.compare, "hold runs against each other, paired by (task, initial state)")
+    )
+    _report(command("report", commands.report, "one self-contained HTML page from runs"))
+    command("doctor", commands.doctor, "check this installation: versions, rendering, plug-in, LIBERO")
+    return root
+
+
+def _collect(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--suite", default="tabletop_seen", help="default: %(default)s")
+    sub.add_argument("--episodes", type=positive, required=True, help="successful episodes, over all tasks")
+    sub.add_argument("--out", required=True, help="folder of the dataset, to be made")
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--processes", type=positive, default=os.cpu_count() or 1, help="default: all cores")
+    sub.add_argument("--image-size", type=positive, default=96, metavar="PIXELS")
+    sub.add_argument("--wrist", action="store_true", help="also the wrist camera")
+    sub.add_argument("--modes", nargs="+", default=["direction"], help="reasoning modes to label")
+    sub.add_argument("--frame", default="robot", help="robot (default) or official_libero")
+    sub.add_argument("--noise", type=float, help="of the executed action, in units of it")
+    sub.add_argument("--layout-randomness", type=float, default=0.0, metavar="0..1")
+    sub.add_argument("--restart", action="store_true", help="throw away what an interrupted call left")
+
+
+def _labels(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("dataset", help="folder of a LeRobot dataset")
+
+
+def _train(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--dataset", help="folder of a labelled LeRobot dataset (not needed with --resume)")
+    sub.add_argument("--out", required=True, help="folder for checkpoints")
+    sub.add_argument("--recipe", default="nano_tabletop", help="named configuration, default: %(default)s")
+    sub.add_argument(
+        "--reasoning",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="InSpire, or --no-reasoning: base",
+    )
+    sub.add_argument("--steps", type=positive)
+    sub.add_argument("--batch-size", type=positive)
+    sub.add_argument("--seed", type=int)
+    sub.add_argument(
+        "--from", dest="start", metavar="CHECKPOINT", help="start from this checkpoint's weights"
+    )
+    sub.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
+    sub.add_argument(
+        "more", nargs="*", metavar="-- ARGUMENTS", help="for lerobot-train, such as --policy.vq.levels=3"
+    )
+
+
+def _evaluate(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--policy", required=True, help="checkpoint folder, or a shipped one: nano_base, nano_inspire"
+    )
+    sub.add_argument(
+        "--suite", nargs="+", default=["seen", "unseen"], help="suites, or seen, unseen (default: both)"
+    )
+    sub.add_argument("--task", nargs="+", help="only these tasks")
+    sub.add_argument("--episodes", type=positive, default=10, help="per task, default: %(default)s")
+    sub.add_argument("--out", required=True, help="folder of the run")
+    sub.add_argument("--name", help="of the policy in tables; default: InSpire or base")
+    sub.add_argument("--first-seed", type=int, help="episode e starts from seed FIRST+e")
+    sub.add_argument("--control", default="own", help="answers the action sees: own (default), truth, random")
+    sub.add_argument("--n-action-steps", type=positive, help="actions executed of each chunk")
+    sub.add_argument("--max-steps", type=positive, help="control steps an episode, default: the task's own")
+    sub.add_argument("--layout-randomness", type=float, default=0.0, metavar="0..1")
+    sub.add_argument(
+        "--videos", type=int, default=0, metavar="N", help="film the first N episodes of each task"
+    )
+    sub.add_argument(
+        "--shard", type=shard, default=(0, 1), metavar="I/N", help="play every N-th episode from the I-th"
+    )
+    sub.add_argument(
+        "--workers", type=positive, default=os.cpu_count() or 1, help="processes, default: all cores"
+    )
+    sub.add_argument("--slots", type=positive, default=4, help="environments a process, default: %(default)s")
+    sub.add_argument("--device", help="cpu, cuda, …; default: the checkpoint's")
+
+
+def _compare(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="folders of runs; the others are held against the first",
+    )
+    sub.add_argument("--out", metavar="JSON", help="also write comparison.json")
+    sub.add_argument("--tasks", action="store_true", help="show every task")
+
+
+def _report(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs, the base model's first")
+    sub.add_argument("--out", default="report.html", metavar="HTML", help="default: %(default)s")
+    sub.add_argument("--title", default="InSpire and its base model")
+    sub.add_argument("--max-videos", type=int, default=12)
+
+
+def _demo(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--out", default="runs/demo", help="default: %(default)s")
+    sub.add_argument("--base", default="nano_base", help="checkpoint, default: %(default)s")
+    sub.add_argument("--inspire", default="nano_inspire", help="checkpoint, default: %(default)s")
+    sub.add_argument("--episodes", type=positive, default=2, help="per task and policy, default: %(default)s")
+    sub.add_argument(
+        "--suite", nargs="+", default=["seen", "unseen"], help="suites, or seen, unseen (default: both)"
+    )
+    sub.add_argument(
+        "--workers", type=positive, default=os.cpu_count() or 1, help="processes, default: all cores"
+    )
+    sub.add_argument("--demonstrations", type=positive, default=4, help="to collect, default: %(default)s")
+    sub.add_argument("--steps", type=positive, default=10, help="training steps, default: %(default)s")
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, found {text}")
+    return number
+
+
+def shard(text: str) -> tuple[int, int]:
+    """ "2/8" → (2, 8)."""
+    first, slash, count = text.partition("/")
+    if not slash or not (first.isdigit() and count.isdigit() and int(first) < int(count)):
+        raise argparse.ArgumentTypeError(f"is written I/N with 0 ≤ I < N, found {text!r}")
+    return int(first), int(count)

@@ -1,0 +1,147 @@
+"""What each subcommand does: read arguments, call a room, print what came out."""
+
+import argparse
+import os
+from pathlib import Path
+
+from inspire_vla.errors import InspireError
+
+
+def collect(options: argparse.Namespace) -> None:
+    from inspire_vla.tabletop.collection import NOISE
+    from inspire_vla.tabletop.collection import collect as collect_demonstrations
+
+    report = collect_demonstrations(
+        options.suite,
+        options.episodes,
+        options.out,
+        seed=options.seed,
+        processes=options.processes,
+        image_size=options.image_size,
+        wrist=options.wrist,
+        modes=options.modes,
+        frame=options.frame,
+        noise=NOISE if options.noise is None else options.noise,
+        layout_randomness=options.layout_randomness,
+        resume=not options.restart,
+    )
+    print(report)
+
+
+def labels(options: argparse.Namespace) -> None:
+    import json
+
+    from inspire_vla.labels import read_labels
+
+    print(json.dumps(read_labels(Path(options.dataset)).to_json(), indent=1, ensure_ascii=False))
+
+
+def train(options: argparse.Namespace) -> None:
+    from inspire_vla.lerobot_plugin.training import train as train_policy
+
+    recipe, arguments = train_arguments(options)
+    train_policy(arguments, recipe=recipe)
+
+
+def train_arguments(options: argparse.Namespace) -> tuple[str | None, list[str]]:
+    """Return the recipe (None when resuming) and the arguments for lerobot-train."""
+    out = Path(options.out)
+    if options.resume:
+        config = out / "checkpoints" / "last" / "pretrained_model" / "train_config.json"
+        if not config.is_file():
+            raise InspireError(f"nothing to resume in {out}: there is no {config.relative_to(out)}.")
+        arguments = [f"--config_path={config}", "--resume=true"]
+    else:
+        if options.dataset is None:
+            raise InspireError("--dataset is needed: the folder that `inspire collect` has written.")
+        if out.exists():
+            raise InspireError(f"{out} exists. Give another --out, or --resume to go on with it.")
+        arguments = [f"--dataset.root={options.dataset}", f"--output_dir={out}"]
+    for name, value in (("steps", options.steps), ("batch_size", options.batch_size), ("seed", options.seed)):
+        if value is not None:
+            arguments.append(f"--{name}={value}")
+    if options.start is not None:
+        from inspire_vla.cli.policies import find
+
+        arguments.append(f"--policy.path={find(options.start)}")
+    if options.reasoning is not None:
+        arguments.append(f"--policy.reasoning.enabled={str(options.reasoning).lower()}")
+    return None if options.resume else options.recipe, [*arguments, *options.more]
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    from inspire_vla import reports
+    from inspire_vla.cli import benchmarks, policies
+    from inspire_vla.evaluation import FIRST_SEED, EvaluationPlan
+    from inspire_vla.evaluation import compare as compare_runs
+    from inspire_vla.evaluation import evaluate as evaluate_policy
+
+    policy = policies.describe(options.policy, options.name)
+    benchmark = benchmarks.tabletop_for(policy, options.layout_randomness)
+    plan = EvaluationPlan(
+        suites=benchmarks.expand(options.suite, benchmark().suites()),
+        episodes_per_task=options.episodes,
+        policy={**policy, "layout_randomness": options.layout_randomness},
+        tasks=None if options.task is None else tuple(options.task),
+        first_seed=FIRST_SEED if options.first_seed is None else options.first_seed,
+        n_action_steps=options.n_action_steps,
+        max_steps=options.max_steps,
+        control=options.control,
+        videos_per_task=options.videos,
+        shard=options.shard,
+    )
+    run = evaluate_policy(
+        options.out,
+        plan,
+        benchmark=benchmark,
+        agent=policies.agent_for(options.policy, options.device),
+        workers=options.workers,
+        slots=options.slots,
+        video_writer=reports.write_episode_video if options.videos else None,
+    )
+    reports.print_comparison(compare_runs([run]))
+    print(f"Run: {run.path}")
+
+
+def compare(options: argparse.Namespace) -> None:
+    from inspire_vla.evaluation import compare as compare_runs
+    from inspire_vla.evaluation import read_run, write_comparison
+    from inspire_vla.reports import print_comparison
+
+    comparison = compare_runs([read_run(path) for path in options.runs])
+    print_comparison(comparison, tasks=options.tasks)
+    if options.out:
+        write_comparison(options.out, comparison)
+        print(f"Written: {options.out}")
+
+
+def report(options: argparse.Namespace) -> None:
+    from inspire_vla.evaluation import compare as compare_runs
+    from inspire_vla.evaluation import read_run
+    from inspire_vla.reports import write_page
+
+    comparison = compare_runs([read_run(path) for path in options.runs])
+    page = write_page(options.out, comparison, title=options.title, max_videos=options.max_videos)
+    print(f"Page: {page}")
+
+
+def demo(options: argparse.Namespace) -> None:
+    from inspire_vla.cli.demo import run_demo
+
+    run_demo(
+        Path(options.out),
+        base=options.base,
+        inspire=options.inspire,
+        episodes=options.episodes,
+        suites=options.suite,
+        workers=options.workers,
+        demonstrations=options.demonstrations,
+        steps=options.steps,
+    )
+
+
+def doctor(options: argparse.Namespace) -> int:
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    from inspire_vla.cli.doctor import print_checks
+
+    return print_checks()

@@ -1,0 +1,155 @@
+"""`inspire demo`: the whole road in one go, in a few minutes on two cores, and a page at its end.
+
+collect a handful of labelled demonstrations ─▶ a few training steps        (that the road is whole)
+shipped base and InSpire checkpoints ─▶ act on seen and unseen tasks ─▶ table, page      (what it is for)
+"""
+
+import contextlib
+import io
+import logging
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from inspire_vla import reports
+from inspire_vla.cli import benchmarks, policies
+from inspire_vla.evaluation import EvaluationPlan, Run, compare, evaluate, write_comparison
+
+NAMES = ("base", "InSpire")
+NOTES = (
+    """This is the demonstration: few episodes, to see base and InSpire act, not to measure them. The intervals say \
+how little so few episodes can show; docs/results.md has the measurement.""",
+    """The nano models are small and know nothing but this benchmark. Success is that of the shipped checkpoints, \
+whatever it is.""",
+)
+
+
+def run_demo(
+    out: Path,
+    *,
+    base: str,
+    inspire: str,
+    episodes: int,
+    suites: Sequence[str],
+    workers: int,
+    demonstrations: int,
+    steps: int,
+) -> Path:
+    """Run all stages and return the page's path. Stages that a former call finished in `out` are kept."""
+    console = Console()
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    descriptions = [policies.describe(c, name) for name, c in zip(NAMES, (base, inspire), strict=True)]
+    out.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+
+    console.rule("1  Demonstrations with labels", align="left")
+    dataset = out / f"demonstrations_{demonstrations}"
+    console.print(_collect(dataset, demonstrations, workers), highlight=False)
+
+    console.rule("2  A few training steps", align="left")
+    console.print(_train(dataset, out / "training", steps), highlight=False)
+
+    console.rule("3  Base and InSpire act, on the same tasks from the same states", align="left")
+    runs = [
+        _evaluate(out, checkpoint, description, suites, episodes, workers)
+        for checkpoint, description in zip((base, inspire), descriptions, strict=True)
+    ]
+
+    console.rule("4  What came out", align="left")
+    comparison = compare(runs)
+    write_comparison(out / "comparison.json", comparison)
+    reports.print_comparison(comparison, console=console)
+    page = reports.write_page(
+        out / "index.html", comparison, attention=_attention((base, inspire), descriptions[0]), notes=NOTES
+    )
+    minutes = (time.monotonic() - started) / 60
+    console.print(f"\n{minutes:.1f} minutes. The page, with videos: [bold]{page}[/bold]", highlight=False)
+    return page
+
+
+def _collect(dataset: Path, demonstrations: int, workers: int) -> str:
+    from inspire_vla.tabletop.collection import collect
+
+    return str(collect("tabletop_seen", demonstrations, dataset, processes=min(workers, demonstrations)))
+
+
+def _train(dataset: Path, out: Path, steps: int) -> str:
+    """Train InSpire from scratch for a few steps; LeRobot's log goes into a file."""
+    from inspire_vla.lerobot_plugin.training import train
+
+    shutil.rmtree(out, ignore_errors=True)
+    arguments = [
+        f"--dataset.root={dataset}", f"--output_dir={out}", f"--steps={steps}", f"--save_freq={steps}",
+        "--batch_size=8", "--log_freq=1", "--wandb.enable=false",
+    ]  # fmt: skip
+    log = io.StringIO()
+    started = time.monotonic()
+    try:
+        with _logged(log):
+            train(arguments, recipe="nano_tabletop")
+    finally:
+        (out.parent / "training.log").write_text(log.getvalue())
+    seconds = time.monotonic() - started
+    return f"{steps} steps in {seconds:.0f} s: {policies.find(out)} (log: {out.parent / 'training.log'})"
+
+
+@contextlib.contextmanager
+def _logged(log: io.StringIO) -> Any:
+    """Send what is printed and logged into `log`."""
+    root = logging.getLogger()
+    before = list(root.handlers), root.level
+    try:
+        with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+            yield
+    finally:
+        root.handlers[:], level = before
+        root.setLevel(level)
+
+
+def _evaluate(
+    out: Path, checkpoint: str, policy: dict[str, Any], suites: Sequence[str], episodes: int, workers: int
+) -> Run:
+    benchmark = benchmarks.tabletop_for(policy)
+    plan = EvaluationPlan(
+        suites=benchmarks.expand(suites, benchmark().suites()),
+        episodes_per_task=episodes,
+        policy=policy,
+        videos_per_task=1,
+    )
+    return evaluate(
+        out / f"run_{policy['name']}_{policy['sha256'][:8]}_{episodes}",
+        plan,
+        benchmark=benchmark,
+        agent=policies.agent_for(checkpoint),
+        workers=workers,
+        video_writer=reports.write_episode_video,
+    )
+
+
+def _attention(checkpoints: Sequence[str], policy: dict[str, Any]) -> list[reports.Figure]:
+    """Where base and InSpire look at the beginning of two tasks, one seen and one unseen."""
+    from inspire_vla.lerobot_plugin.attention import attention_over_picture
+
+    agents = {name: policies.load(str(policies.find(c))) for name, c in zip(NAMES, checkpoints, strict=True)}
+    benchmark = benchmarks.tabletop_for(policy)()
+    figures = []
+    for suite in ("tabletop_seen", "tabletop_spatial"):
+        env = benchmark.make(suite, benchmark.tasks(suite)[0])
+        observation, info = env.reset(seed=1_000_000)
+        picture = env.render()
+        pictures = [("what the camera sees", picture, None)]
+        for name, agent in agents.items():
+            for doing, weights in attention_over_picture(agent, observation, info["task"]).items():
+                pictures.append((f"{name}, {doing}", picture, weights))
+        drawn = [(title, reports.overlay(shown, weights)) for title, shown, weights in pictures]
+        caption = (
+            f"“{info['task']}” ({suite}), first picture. Attention rolled out over all layers; bright: most."
+        )
+        figures.append(reports.Figure(reports.png(reports.side_by_side(drawn)), caption))
+        env.close()
+    return figures

@@ -1,0 +1,154 @@
+"""`inspire doctor`: is everything here that a run needs, and if not, what to do."""
+
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+
+from rich.console import Console
+from rich.markup import escape
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding. `required`: without it nothing runs; `advice`: what to do about it."""
+
+    name: str
+    ok: bool
+    found: str
+    advice: str = ""
+    required: bool = True
+
+
+def checks() -> list[Check]:
+    """Look at everything. A check that crashes is a finding, not a crash."""
+    return [
+        _safely(check) for check in (_python, _packages, _torch, _rendering, _plugin, _ffmpeg, _libero, _disk)
+    ]
+
+
+def print_checks() -> int:
+    """Print the findings; return 0 when everything required is there, else 1."""
+    console = Console()
+    found = checks()
+    for check in found:
+        mark = (
+            "[green]ok  [/green]"
+            if check.ok
+            else "[red]no  [/red]"
+            if check.required
+            else "[yellow]–   [/yellow]"
+        )
+        console.print(f"{mark}{check.name:<12} {escape(check.found)}", highlight=False)
+        if not check.ok and check.advice:
+            console.print(f"                 → {escape(check.advice)}", highlight=False)
+    return int(any(check.required and not check.ok for check in found))
+
+
+def _safely(check: Callable[[], Check]) -> Check:
+    try:
+        return check()
+    except Exception as error:
+        return Check(check.__name__.strip("_"), False, f"{type(error).__name__}: {error}")
+
+
+def _python() -> Check:
+    text = ".".join(map(str, sys.version_info[:3]))
+    return Check("python", sys.version_info >= (3, 12), text, "Python 3.12 or later is needed.")
+
+
+def _packages() -> Check:
+    from packaging.version import Version
+
+    wanted = {"lerobot": ("0.6.1", "0.7"), "mujoco": ("3.3", "3.9"), "transformers": ("5.4", "5.6")}
+    parts, wrong = [], []
+    for package, (low, high) in wanted.items():
+        try:
+            found = version(package)
+        except PackageNotFoundError:
+            parts.append(f"{package} missing")
+            wrong.append(package)
+            continue
+        parts.append(f"{package} {found}")
+        if not Version(low) <= Version(found) < Version(high):
+            wrong.append(f"{package} (needed: >= {low}, < {high})")
+    return Check(
+        "packages", not wrong, ", ".join(parts), f"Reinstall with `make install`: {', '.join(wrong)}."
+    )
+
+
+def _torch() -> Check:
+    import torch
+
+    devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] or ["CPU only"]
+    return Check(
+        "torch", True, f"{torch.__version__}, {', '.join(devices)}, {torch.get_num_threads()} threads"
+    )
+
+
+def _rendering() -> Check:
+    from inspire_vla.tabletop.rendering import choose_gl_backend
+
+    backend = choose_gl_backend()
+    if backend == "disable":
+        return Check(
+            "rendering", False, "neither EGL nor OSMesa answers",
+            "Debian or Ubuntu: apt-get install libegl1 libgl1-mesa-dri (EGL), or libosmesa6 (OSMesa).",
+        )  # fmt: skip
+    code = (
+        "from inspire_vla.cli.benchmarks import tabletop; b = tabletop(); s = b.suites()[0]; "
+        "o, _ = b.make(s, b.tasks(s)[0]).reset(seed=0); print(o['pixels']['image'].std() > 1)"
+    )
+    probe = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120,
+        env={**os.environ, "MUJOCO_GL": backend},
+    )  # fmt: skip
+    ok = probe.stdout.strip() == "True"
+    problem = "" if ok else (probe.stderr.strip().splitlines() or ["the picture is empty"])[-1]
+    return Check("rendering", ok, f"MUJOCO_GL={backend} {problem}".strip(), "Unset MUJOCO_GL and try again.")
+
+
+def _plugin() -> Check:
+    import lerobot.configs
+    import lerobot.envs.configs
+
+    importlib.import_module("lerobot_policy_inspire_vla")
+    try:
+        version("lerobot_policy_inspire_vla")
+    except PackageNotFoundError:
+        return Check(
+            "plug-in", False, "the distribution is not installed", "pip install -e . in the repository."
+        )
+    policies = lerobot.configs.PreTrainedConfig.get_known_choices()
+    environments = lerobot.envs.configs.EnvConfig.get_known_choices()
+    found = {
+        "policy inspire_vla": "inspire_vla" in policies,
+        "env inspire_tabletop": "inspire_tabletop" in environments,
+    }
+    text = ", ".join(f"{name} {'registered' if there else 'not registered'}" for name, there in found.items())
+    return Check("plug-in", all(found.values()), text)
+
+
+def _ffmpeg() -> Check:
+    import av
+
+    found = [codec for codec in ("libx264", "libopenh264") if codec in av.codecs_available]
+    return Check("video", bool(found), f"PyAV {av.__version__}, {found}", "Reinstall the package `av`.")
+
+
+def _libero() -> Check:
+    there = find_spec("libero") is not None
+    return Check(
+        "LIBERO", there, "installed" if there else "not installed (optional)",
+        "pip install -c constraints.txt -e '.[libero]' to evaluate on LIBERO.", required=False,
+    )  # fmt: skip
+
+
+def _disk() -> Check:
+    free = shutil.disk_usage(".").free / 2**30
+    return Check("disk", free > 1, f"{free:.0f} GiB free here", "Datasets and checkpoints need a few GiB.")
