@@ -105,3 +105,13 @@ def test_shards_are_parts_of_the_whole(tmp_path):
 def test_a_plan_is_checked_before_anything_runs(bad):
     with pytest.raises(InspireError):
         plan(**bad)
+
+
+def test_a_run_in_which_everything_crashes_is_stopped_and_leaves_nothing(tmp_path):
+    always = Factory("toys:AlwaysCrashes")
+    with pytest.raises(InspireError, match=r"first 8 episodes all crashed(.|\n)*wrong keyword"):
+        run(tmp_path, plan(20), agent=always)
+    assert read_run(tmp_path).records == ()
+    few = run(tmp_path / "few", plan(2), agent=always)
+    assert len(few.records) == 4
+    assert all(r.error for r in few.records)

@@ -133,6 +133,11 @@ class CrashesOn(GoodAgent):
         return super().act(observations, instructions, answers)
 
 
+class AlwaysCrashes(GoodAgent):
+    def act(self, observations, instructions, answers=None):
+        raise RuntimeError("wrong keyword")
+
+
 class DiesOn(GoodAgent):
     """The process dies when the goal is on the right."""
 

@@ -44,6 +44,8 @@ from inspire_vla.evaluation.truth import CONTROLS
 FIRST_SEED = 1_000_000
 """Seeds of evaluation start here, far from those of demonstrations, so that no initial state was trained on."""
 
+MAX_FIRST_CRASHES = 8
+
 EpisodeVideoWriter = Callable[[Path, Sequence[Any], float, Mapping[str, Any]], None]
 """(path of the mp4, frames (H, W, 3) uint8, frames a second, the episode's record as a dictionary)"""
 
@@ -133,7 +135,7 @@ def evaluate(
         todo = [job for job in jobs if job.key not in done]
         worker = _Worker(benchmark, agent, _settings(plan), slots, folder, video_writer)
         with _progress_bar(plan, jobs, log.records, progress) as advance:
-            for record in _records(worker, todo, workers):
+            for record in _unless_all_crash(_records(worker, todo, workers)):
                 log.append(record)
                 advance(record)
     _close_run(folder)
@@ -250,6 +252,25 @@ def _records(worker: _Worker, jobs: list[EpisodeJob], workers: int) -> Iterator[
         yield from worker.play(jobs)
         return
     yield from _in_processes(worker, jobs, min(workers, len(jobs)))
+
+
+def _unless_all_crash(records: Iterator[EpisodeRecord]) -> Iterator[EpisodeRecord]:
+    """Pass records on; but when the first MAX_FIRST_CRASHES all crash, stop: that is a mistake, not a measurement."""
+    crashed: list[EpisodeRecord] = []
+    for record in records:
+        crashed.append(record)
+        if record.error and record.traceback:
+            if len(crashed) >= MAX_FIRST_CRASHES:
+                raise InspireError(
+                    f"the first {len(crashed)} episodes all crashed, so none was recorded. "
+                    f"The last, {record.suite} / {record.task}:\n{record.traceback}"
+                )
+            continue
+        yield from crashed
+        break
+    else:
+        yield from crashed
+    yield from records
 
 
 @dataclass
