@@ -110,11 +110,11 @@ def build_text_tokenizer() -> "PreTrainedTokenizerFast":
 
 
 @cache
-def load_text_tokenizer() -> "PreTrainedTokenizerFast":
+def load_text_tokenizer(folder: Path = FOLDER) -> "PreTrainedTokenizerFast":
     """The tokenizer the package ships. One object for all: not to be changed."""
     from transformers import PreTrainedTokenizerFast
 
-    return PreTrainedTokenizerFast.from_pretrained(str(FOLDER), local_files_only=True)
+    return PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
 
 
 def answer_parts() -> tuple[str, ...]:

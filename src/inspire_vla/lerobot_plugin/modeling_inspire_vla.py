@@ -24,6 +24,8 @@ from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfi
 from inspire_vla.lerobot_plugin.supervision import DialogueWriter, losses, supervise
 from inspire_vla.spatial import answer_words
 
+TEXT_FOLDER = "text_tokenizer"
+
 
 class InspireVLAPolicy(PreTrainedPolicy):
     """LeRobot policy `inspire_vla`. `act` returns what LeRobot's `select_action` cannot: the reasoning."""
@@ -185,6 +187,7 @@ class InspireVLAPolicy(PreTrainedPolicy):
     def _save_pretrained(self, save_directory: Path, state_dict: dict[str, Tensor] | None = None) -> None:
         super()._save_pretrained(save_directory, state_dict=state_dict)
         self.action_tokenizer.save(save_directory / FOLDER)
+        self.backbone.text_tokenizer.save_pretrained(save_directory / TEXT_FOLDER)
 
     @classmethod
     def from_pretrained(
@@ -207,4 +210,6 @@ class InspireVLAPolicy(PreTrainedPolicy):
             )
         config.validate_features()
         kwargs.setdefault("action_tokenizer", load_action_tokenizer(config, folder))
+        if (folder / TEXT_FOLDER).is_dir():
+            kwargs.setdefault("text_tokenizer_folder", folder / TEXT_FOLDER)
         return super().from_pretrained(folder, config=config, strict=strict, **kwargs)
