@@ -1,144 +1,191 @@
 """Decoding laws: a guess changes the time and never the outcome; a batch is its rows; a forced word is said."""
 
+from itertools import product
+
 import numpy as np
 import pytest
-import torch
+from tiny import INSTRUCTIONS, MODES, Setting
 
-from inspire_vla.action_tokenizers import ActionVocabulary, ResidualVQ
-from inspire_vla.backbones.nano import Nano, NanoConfig
-from inspire_vla.backbones.text_tokenizer import load_text_tokenizer
-from inspire_vla.decoding import AnswerSet, decode
-from inspire_vla.dialogue import build_dialogue, render
+from inspire_vla.action_tokenizers import UndecodableAction
+from inspire_vla.decoding import Decision, decode
 from inspire_vla.errors import InspireError
-from inspire_vla.spatial import answer_words
 
-INSTRUCTIONS = (
-    "pick up the red cube and place it on the blue plate",
-    "open the top drawer of the cabinet",
-    "put the red cube on the blue plate and put the yellow ball in the basket",
-    "close the drawer of the cabinet",
-)
-TOKENIZER = load_text_tokenizer()
-CHUNKS = np.random.default_rng(0).uniform(-1, 1, (64, 2, 7))
-ACTIONS = ResidualVQ.fit(CHUNKS, codes_per_level=8, levels=2)
-VOCABULARY = ActionVocabulary.appended(len(TOKENIZER), ACTIONS.vocabulary_size)
+SEEDS_PER_KIND = 7  # × 5 modes × 2 attention patterns × 3 kinds of actions = 210 random models
 
 
-def make(seed: int, mode: str = "direction") -> tuple[Nano, AnswerSet]:
-    torch.manual_seed(seed)
-    backbone = Nano(
-        NanoConfig(hidden_size=32, layers=2, heads=2, mlp_size=48, stem_width=4),
-        text_tokenizer=TOKENIZER,
-        vocabulary_size=VOCABULARY.id_range[1],
-        cameras=1,
-        image_size=(32, 32),
-        state_dim=3,
-    ).eval()
-    for parameter in backbone.parameters():  # far from uniform, so that answers differ between rows and seeds
-        parameter.data *= 3 if parameter.ndim > 1 else 1
-    return backbone, AnswerSet(answer_words(mode), TOKENIZER, backbone.template)
+def same(found: list[Decision], expected: list[Decision]) -> None:
+    assert [d.token_ids for d in found] == [d.token_ids for d in expected]
+    assert [d.answers for d in found] == [d.answers for d in expected]
+    for one, two in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one.confidences, two.confidences, atol=2e-4)
+        np.testing.assert_array_equal(one.actions, two.actions)
 
 
-def say(backbone, answers, instructions, *, mode="direction", seed=0, rows=None, reasoning=True, **kwargs):
-    generator = torch.Generator().manual_seed(seed)
-    images = torch.rand(len(instructions), 1, 3, 32, 32, generator=generator)
-    state = torch.randn(len(instructions), 3, generator=generator)
-    if rows is not None:
-        images, state, instructions = images[rows], state[rows], [instructions[r] for r in rows]
-    with torch.inference_mode():
-        observation = backbone.observe(images, state)
-    return decode(
-        backbone,
-        observation,
-        [build_dialogue(i, mode=mode, reasoning=reasoning) for i in instructions],
-        answers=answers,
-        action_tokenizer=ACTIONS,
-        action_vocabulary=VOCABULARY,
-        **kwargs,
-    )
+def guesses_of_every_kind(decisions: list[Decision], words: tuple[str, ...], rng: np.random.Generator):
+    """All right; wrong at one place, for each place; all wrong; some left out; words that are none."""
+    right = [d.words for d in decisions]
+
+    def wrong(word: str) -> str:
+        return str(rng.choice([w for w in words if w != word]))
+
+    yield right
+    for place in range(max(len(d.mentions) for d in decisions)):
+        yield [
+            {m: wrong(w) if i == place else w for i, (m, w) in enumerate(guess.items())} for guess in right
+        ]
+    yield [{m: wrong(w) for m, w in guess.items()} for guess in right]
+    yield [
+        {m: w if rng.random() < 0.5 else wrong(w) for m, w in guess.items() if rng.random() < 0.7}
+        for guess in right
+    ]
+    yield [{"the moon": "left", **dict.fromkeys(guess, "sideways")} for guess in right]
 
 
-@pytest.mark.parametrize("mode", ["direction", "direction_3d", "distance", "distance_fine", "position"])
-@pytest.mark.parametrize("seed", range(4))
-def test_guesses_never_change_the_outcome(seed: int, mode: str) -> None:
-    backbone, answers = make(seed, mode)
-    plain = say(backbone, answers, INSTRUCTIONS, mode=mode, seed=seed)
-    rng = np.random.default_rng(seed)
-    right = [d.words for d in plain]
-    wrong = [{m: str(rng.choice(answers.words)) for m in d.mentions} for d in plain]
-    half = [{m: w for m, w in d.words.items() if rng.random() < 0.5} for d in plain]
-    for guesses in (right, wrong, half):
-        guessed = say(backbone, answers, INSTRUCTIONS, mode=mode, seed=seed, guesses=guesses)
-        assert [d.token_ids for d in guessed] == [d.token_ids for d in plain]
-        assert [d.answers for d in guessed] == [d.answers for d in plain]
-        np.testing.assert_allclose(
-            [c for d in guessed for c in d.confidences], [c for d in plain for c in d.confidences], atol=1e-4
+@pytest.mark.parametrize("actions", ["vq", "bins", "fast"])
+@pytest.mark.parametrize("both_ways", [False, True], ids=["causal", "both_ways"])
+@pytest.mark.parametrize("mode", MODES)
+def test_guessed_cached_and_batched_equals_plain(mode: str, both_ways: bool, actions: str) -> None:
+    for seed in range(SEEDS_PER_KIND):
+        rng = np.random.default_rng([seed, MODES.index(mode), both_ways])
+        texts = tuple(rng.choice(INSTRUCTIONS, size=1 + seed % 4).tolist())
+        asked = "after" if seed % 3 == 2 else "before"
+        setting = Setting(
+            int(rng.integers(1 << 30)),
+            mode=mode,
+            asked=asked,
+            both_ways=both_ways,
+            hide_answers=seed == 5,
+            actions=actions,
+            instructions=texts,
+            max_objects=1 if seed == 6 else None,
         )
+        cached = setting.decode()
+        for row, decision in enumerate(cached):
+            tokens, confidences = setting.plainly(row)
+            assert decision.token_ids == tokens
+            np.testing.assert_allclose(decision.confidences, confidences, atol=2e-4)
+        for guesses in guesses_of_every_kind(cached, setting.grammar.answers.words, rng):
+            found = setting.decode(guesses=guesses)
+            same(found, cached)
+            for decision, guess in zip(found, guesses, strict=True):
+                holds = [guess.get(m) == a for m, a in decision.words.items()]
+                assert decision.guessed == tuple(holds)
 
 
-def test_a_perfect_guess_costs_the_passes_of_the_base_model() -> None:
-    backbone, answers = make(0)
-    base = say(backbone, answers, INSTRUCTIONS, reasoning=False)
-    plain = say(backbone, answers, INSTRUCTIONS)
-    guessed = say(backbone, answers, INSTRUCTIONS, guesses=[d.words for d in plain])
-    assert base[0].passes == guessed[0].passes == ACTIONS.levels
-    assert plain[0].passes == ACTIONS.levels + max(len(d.mentions) for d in plain)
-    assert all(all(d.guessed) for d in guessed)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_a_batch_is_its_rows(seed: int) -> None:
-    backbone, answers = make(seed)
-    together = say(backbone, answers, INSTRUCTIONS, seed=seed)
+@pytest.mark.parametrize("both_ways", [False, True])
+def test_a_batch_is_its_rows(both_ways: bool) -> None:
+    setting = Setting(3, mode="direction_3d", both_ways=both_ways)
+    together = setting.decode()
+    assert len({d.token_ids for d in together}) == len(together)
     for row in range(len(INSTRUCTIONS)):
-        (alone,) = say(backbone, answers, INSTRUCTIONS, seed=seed, rows=[row])
-        assert alone.token_ids == together[row].token_ids
-        np.testing.assert_allclose(alone.confidences, together[row].confidences, atol=1e-4)
+        same(setting.decode([row]), together[row : row + 1])
+    same(setting.decode([3, 1]), [together[3], together[1]])
 
 
-def test_the_cached_outcome_is_that_of_one_uncached_pass() -> None:
-    """Every chosen token is the constrained argmax of a fresh forward over the whole sequence before it."""
-    backbone, answers = make(1)
-    (decision,) = say(backbone, answers, INSTRUCTIONS, rows=[2])
-    generator = torch.Generator().manual_seed(0)
-    images = torch.rand(len(INSTRUCTIONS), 1, 3, 32, 32, generator=generator)[[2]]
-    state = torch.randn(len(INSTRUCTIONS), 3, generator=generator)[[2]]
-    dialogue = build_dialogue(INSTRUCTIONS[2], decision.answers)
-    rendered = render(dialogue, TOKENIZER, decision.token_ids[-ACTIONS.levels :])
-    with torch.inference_mode():
-        seen = backbone.observe(images, state)
-        ids = torch.from_numpy(rendered.ids)[None]
-        hidden = backbone.extend(torch.cat([seen, backbone.embed(ids)], 1))
-        scores = backbone.logits(hidden)[0, seen.shape[1] - 1 : -1]
-    for (start, _), word in zip(rendered.answer_spans, decision.answers, strict=True):
-        allowed = answers.all_ids
-        assert (allowed[scores[start][allowed].argmax()],) == answers.token_ids_of[word]
-    start, stop = rendered.action_span
-    for level, place in enumerate(range(start, stop)):
-        low, high = VOCABULARY.ids_of_span(ACTIONS.allowed(level))
-        assert low + scores[place][low:high].argmax() == rendered.ids[place]
+@pytest.mark.parametrize(
+    ("mode", "asked", "row"), product(("direction", "direction_3d"), ("before", "after"), range(4))
+)
+def test_a_perfect_guess_costs_the_passes_of_the_base_model(mode: str, asked: str, row: int) -> None:
+    setting = Setting(row, mode=mode, asked=asked)
+    base = Setting(row, mode=mode, asked=asked, reasoning=False).decode([row])[0]
+    plain = setting.decode([row])[0]
+    guessed = setting.decode([row], guesses=[plain.words])[0]
+    assert base.mentions == ()
+    assert base.passes == guessed.passes == setting.tokenizer.levels
+    answer_tokens = len(plain.token_ids) - setting.tokenizer.levels
+    assert plain.passes == base.passes + answer_tokens
+    assert all(guessed.guessed)
 
 
-def test_a_forced_answer_is_said_and_marked() -> None:
-    backbone, answers = make(2)
+def test_a_wrong_guess_costs_one_pass_more_each() -> None:
+    """Single-token answers: the correction goes through together with all that is guessed behind it."""
+    setting = Setting(0)
+    plain = setting.decode([2])[0]
+    assert len(plain.mentions) == 4
+    for wrong in range(5):
+        guess = {
+            m: w if i >= wrong else next(x for x in setting.grammar.answers.words if x != w)
+            for i, (m, w) in enumerate(plain.words.items())
+        }
+        found = setting.decode([2], guesses=[guess])[0]
+        assert found.answers == plain.answers
+        assert found.passes == setting.tokenizer.levels + wrong
+
+
+@pytest.mark.parametrize("both_ways", [False, True])
+def test_a_forced_answer_is_said_marked_and_acted_on(both_ways: bool) -> None:
+    setting = Setting(2, both_ways=both_ways)
     for word in ("left", "grasped"):
-        (decision,) = say(backbone, answers, INSTRUCTIONS, rows=[0], forced=[{"the red cube": word}])
+        forced = {"the red cube": word}
+        (decision,) = setting.decode([0], forced=[forced], guesses=[{"the red cube": "up"}])
+        tokens, confidences = setting.plainly(0, forced)
         assert decision.answers[0] == word
         assert decision.forced == (True, False)
-        assert 0 < decision.confidences[0] < 1
+        assert decision.guessed == (False, False)
+        assert decision.token_ids == tokens
+        np.testing.assert_allclose(decision.confidences, confidences, atol=2e-4)
+
+
+def test_forcing_all_answers_costs_no_pass() -> None:
+    setting = Setting(2)
+    forced = [dict.fromkeys(d.mentions, "left") for d in setting.dialogues()]
+    found = setting.decode(forced=forced)
+    assert {d.passes for d in found} == {setting.tokenizer.levels}
+    assert all(set(d.answers) == {"left"} for d in found)
+
+
+def test_what_is_hidden_does_not_move_the_arm() -> None:
+    shown, hidden = Setting(4), Setting(4, hide_answers=True)
+    levels = shown.tokenizer.levels
+
+    def codes(setting: Setting, word: str) -> list[tuple[int, ...]]:
+        forced = [dict.fromkeys(d.mentions, word) for d in setting.dialogues()]
+        return [d.token_ids[-levels:] for d in setting.decode(forced=forced)]
+
+    assert codes(hidden, "left") == codes(hidden, "grasped")
+    assert codes(shown, "left") != codes(shown, "grasped")
 
 
 def test_impossible_words_and_unasked_objects_are_refused() -> None:
-    backbone, answers = make(2)
+    setting = Setting(2)
     with pytest.raises(InspireError, match=r"'letf' is no answer here. Did you mean 'left'\?"):
-        say(backbone, answers, INSTRUCTIONS, rows=[0], forced=[{"the red cube": "letf"}])
+        setting.decode([0], forced=[{"the red cube": "letf"}])
     with pytest.raises(InspireError, match="'the mug' is not asked about"):
-        say(backbone, answers, INSTRUCTIONS, rows=[0], forced=[{"the mug": "left"}])
+        setting.decode([0], forced=[{"the mug": "left"}])
+    with pytest.raises(InspireError, match="1 observations for 0"):
+        decode(setting.backbone, setting.seen[:1], [], setting.grammar)
 
 
-def test_sampling_follows_its_generator() -> None:
-    backbone, answers = make(3)
-    one, two, other = (
-        say(backbone, answers, INSTRUCTIONS, temperature=2.0, generator=np.random.default_rng(s)) for s in (1, 1, 2)
+def test_broken_weights_are_refused() -> None:
+    setting = Setting(2)
+    setting.backbone.head.weight.data.fill_(float("nan"))
+    with pytest.raises(InspireError, match="NaN"):
+        setting.decode([0])
+
+
+def test_sampling_follows_its_generator_and_not_the_guesses() -> None:
+    setting = Setting(3)
+
+    def sample(seed: int, **options) -> list[Decision]:
+        return setting.decode(temperature=3.0, generator=np.random.default_rng(seed), **options)
+
+    one = sample(1)
+    same(sample(1), one)
+    same(sample(1, guesses=[d.words for d in one]), one)
+    same(sample(1, guesses=[d.words for d in setting.decode()]), one)
+    assert [d.token_ids for d in sample(2)] != [d.token_ids for d in one]
+
+
+def test_codes_that_stand_for_no_action_are_told() -> None:
+    setting = Setting(3)
+
+    def refuse(codes: np.ndarray) -> np.ndarray:
+        raise UndecodableAction("no action")
+
+    broken = type(
+        "Broken", (), {"decode": staticmethod(refuse), "allowed_codes": setting.tokenizer.allowed_codes}
     )
-    assert [d.token_ids for d in one] == [d.token_ids for d in two] != [d.token_ids for d in other]
+    setting.grammar.action_tokenizer = broken()
+    decisions = setting.decode()
+    assert all(d.actions is None and not d.decodable for d in decisions)
+    assert all(len(d.token_ids) == setting.tokenizer.levels + len(d.mentions) for d in decisions)

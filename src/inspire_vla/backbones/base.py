@@ -16,11 +16,13 @@ class Backbone(nn.Module, ABC):
 
     One control step is one growing sequence, `observation tokens · text · answers · action codes`.
     `observe` and `embed` make its elements, `extend` appends some of them to what a cache already holds.
-    All of training is a single `extend` from nothing. The law-suite every backbone passes is
-    tests/backbones/laws.py.
+    All of training is a single `extend` from nothing; its mask and that of decoding come from `attention_mask`.
+    The law-suite every backbone passes is tests/backbones/laws.py.
     """
 
     name: ClassVar[str]
+    both_ways: ClassVar[bool] = False
+    """Whether what is given (pictures, questions, instruction) attends both ways: see `attention_mask`."""
     hidden_size: int
     vocabulary_size: int
     text_tokenizer: TextTokenizer

@@ -121,10 +121,15 @@ class Nano(Backbone):
         attends: Bool[Tensor, "batch time total"] | None = None,
         cache: Cache | None = None,
     ) -> Float[Tensor, "batch time hidden"]:
+        past = cache.get_seq_length() if cache is not None else 0
+        mask: dict[str, Tensor | None] | None = None
+        if attends is not None or past == 0 or embeddings.shape[1] == 1:
+            # As a dictionary it is taken as it is; transformers would spend a tenth of a pass on making its own.
+            mask = {"full_attention": None if attends is None else attends[:, None]}
         return self.decoder(
             inputs_embeds=embeddings,
             position_ids=positions,
-            attention_mask=None if attends is None else attends[:, None],
+            attention_mask=mask,
             past_key_values=cache,
             use_cache=cache is not None,
         ).last_hidden_state

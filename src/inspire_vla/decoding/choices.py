@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from inspire_vla.dialogue import Template, TextTokenizer, answer_token_sequences
 from inspire_vla.errors import InspireError, did_you_mean
@@ -20,26 +20,30 @@ class Choice:
 
 def choose(
     scores: Float[np.ndarray, " vocabulary"],
-    allowed: Sequence[int] | np.ndarray,
+    allowed: Int[np.ndarray, " n"],
     *,
+    forced: int | None = None,
     temperature: float = 0.0,
     generator: np.random.Generator | None = None,
 ) -> Choice:
-    """Pick among `allowed` token ids: the best one, or a sample at a temperature above zero.
+    """Pick among the `allowed` token ids: the forced one, else the best, or a sample at a temperature above zero.
 
     The probability is the softmax over `allowed` at temperature one, which is what a confidence means here.
+    Of equal scores the smallest id wins. Raises InspireError for scores that are not finite.
     """
-    ids = np.asarray(allowed)
-    kept = scores[ids].astype(np.float64)
-    probabilities = np.exp(kept - kept.max())
-    probabilities /= probabilities.sum()
-    if temperature > 0:
-        warm = np.exp((kept - kept.max()) / temperature)
-        generator = generator or np.random.default_rng()
-        place = int(generator.choice(len(ids), p=warm / warm.sum()))
+    kept = scores[allowed].astype(np.float64)
+    kept -= kept.max()
+    odds = np.exp(kept)
+    if not np.isfinite(odds).all():
+        raise InspireError("The model's scores are NaN or infinite: weights or inputs are broken.")
+    if forced is not None:
+        place = int(np.flatnonzero(allowed == forced)[0])
+    elif temperature > 0:
+        warm = np.exp(kept / temperature)
+        place = int((generator or np.random.default_rng()).choice(len(allowed), p=warm / warm.sum()))
     else:
         place = int(kept.argmax())
-    return Choice(int(ids[place]), float(probabilities[place]))
+    return Choice(int(allowed[place]), float(odds[place] / odds.sum()))
 
 
 class AnswerSet:
@@ -61,8 +65,8 @@ class AnswerSet:
         self._children = {prefix: np.array(sorted(tokens)) for prefix, tokens in children.items()}
         self.all_ids = np.unique(np.concatenate([np.array(ids) for ids in sequences]))
 
-    def allowed(self, prefix: Sequence[int]) -> np.ndarray | None:
-        """Token ids that may follow `prefix`; None where the answer is complete."""
+    def allowed(self, prefix: Sequence[int]) -> Int[np.ndarray, " n"] | None:
+        """Token ids that may follow `prefix`, ascending; None where the answer is complete."""
         return self._children.get(tuple(prefix))
 
     def word(self, token_ids: Sequence[int]) -> str:

@@ -1,4 +1,11 @@
-"""The method: answer where each object is, then act on the answers (arXiv 2505.13888, section III)."""
+"""The method: answer where each object is, then act on the answers (arXiv 2505.13888, section III).
+
+    pictures  Q1 answer  Q2 answer  instruction  code code …
+
+Everything passes through the backbone once, over one growing cache. An answer rarely changes from one control step
+to the next, so the last ones are guessed: the whole dialogue goes through in the pass that the pictures need anyway,
+and only what the model disagrees with is said anew. Where all guesses hold, reasoning takes no pass of its own.
+"""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -8,14 +15,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from inspire_vla.action_tokenizers import ActionTokenizer, ActionVocabulary
 from inspire_vla.backbones.base import Backbone
-from inspire_vla.decoding.choices import AnswerSet, choose
+from inspire_vla.decoding.choices import choose
 from inspire_vla.decoding.decision import Decision
+from inspire_vla.decoding.grammar import Grammar
 from inspire_vla.decoding.growing import GrowingSequences
 from inspire_vla.decoding.line import Line
 from inspire_vla.dialogue import Dialogue
-from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.errors import InspireError
 
 
 @torch.inference_mode()
@@ -23,73 +30,59 @@ def decode(
     backbone: Backbone,
     observation: Float[Tensor, "batch seen hidden"],
     dialogues: Sequence[Dialogue],
+    grammar: Grammar,
     *,
-    answers: AnswerSet,
-    action_tokenizer: ActionTokenizer,
-    action_vocabulary: ActionVocabulary,
     guesses: Sequence[Mapping[str, str]] | None = None,
     forced: Sequence[Mapping[str, str]] | None = None,
     temperature: float = 0.0,
     generator: np.random.Generator | None = None,
+    hide_answers: bool = False,
 ) -> list[Decision]:
-    """Answer the questions of each dialogue, then decode its action chunk, over one growing cache.
+    """Answer the questions of each dialogue, then decode its action chunk.
 
-    Answers are constrained to the closed set, action codes to what the action tokenizer allows. Guessed answers
-    run through the backbone together with the prompt and are kept as far as the model agrees; the outcome is that
-    of plain greedy decoding, only sooner.
+    Answers are constrained to the closed set, action codes to what the action tokenizer allows. The outcome is that
+    of plain greedy decoding, token for token, whatever is guessed (up to the rounding of the backbone's arithmetic,
+    which may differ between one long pass and several short ones).
 
     Args:
         observation: what `backbone.observe` made of the pictures.
         dialogues: one per row; their own answers are not looked at.
         guesses: per row {mention: word} expected, usually the answers of the previous control step.
         forced: per row {mention: word} the caller insists on.
-        temperature: 0 takes the best token; above, tokens are sampled (answers and codes).
+        temperature: 0 takes the best token; above, tokens are sampled (answers and codes), independently of guesses.
+        hide_answers: answer, but act without seeing the answers; for models trained so.
 
     Raises:
-        InspireError: a forced word that is no answer, or a forced object that is not asked about.
+        InspireError: a forced word that is no answer, a forced object that is not asked about, scores that are NaN.
     """
-    if len(dialogues) != len(observation):
+    if len(dialogues) != len(observation) or not dialogues:
         raise InspireError(f"{len(observation)} observations for {len(dialogues)} dialogues.")
     nothing: list[Mapping[str, str]] = [{}] * len(dialogues)
-    forced, guesses = forced or nothing, guesses or nothing
+    dice: list[np.random.Generator | None] = [None] * len(dialogues)
+    if temperature > 0:  # one per row, thrown once per token said, so guesses don't change what falls
+        dice[:] = (generator or np.random.default_rng()).spawn(len(dialogues))
     lines = []
-    for dialogue, must, may in zip(dialogues, forced, guesses, strict=True):
-        for mention, word in must.items():
-            if mention not in dialogue.mentions:
-                raise InspireError(
-                    f"{mention!r} is not asked about.{did_you_mean(mention, dialogue.mentions)}"
-                )
-            answers.check(word)
-        known = {mention: word for mention, word in may.items() if word in answers.token_ids_of}
-        line = Line(
-            dialogue,
-            backbone.text_tokenizer,
-            answers,
-            action_tokenizer,
-            action_vocabulary,
-            guesses=known,
-            forced=must,
-        )
-        lines.append(line)
+    for dialogue, likely, certain, die in zip(
+        dialogues, guesses or nothing, forced or nothing, dice, strict=True
+    ):
+        grammar.check(dialogue, certain)
+        pick = partial(choose, temperature=temperature, generator=die)
+        lines.append(Line(grammar.script(dialogue), pick, guesses=likely, forced=certain))
 
-    pick = partial(choose, temperature=temperature, generator=generator)
-    sequences = GrowingSequences(backbone, observation)
+    sequences = GrowingSequences(backbone, observation, hide_answers=hide_answers)
     while not all(line.done for line in lines):
-        proposals = [([], []) if line.done else line.propose() for line in lines]
-        hidden = sequences.append([tokens for tokens, _ in proposals])
-        scores = _scores(backbone, hidden, [places for _, places in proposals])
-        for row, (line, (tokens, places)) in enumerate(zip(lines, proposals, strict=True)):
-            if not line.done:
-                kept = line.hear(tokens, places, scores[row], pick)
-                sequences.retract(row, kept)
-        sequences.crop()
+        pieces, asked = zip(*(line.propose() for line in lines), strict=True)
+        hidden = sequences.append(pieces)
+        scores = _scores(backbone, hidden, asked)
+        sequences.keep([line.hear(at, row) for line, at, row in zip(lines, asked, scores, strict=True)])
     return [line.decision(sequences.passes) for line in lines]
 
 
 def _scores(
-    backbone: Backbone, hidden: Sequence[Tensor], places: Sequence[Sequence[int]]
-) -> list[np.ndarray]:
-    """Scores over the vocabulary at the wanted places of each row, from one pass through the head."""
-    wanted = torch.cat([states[list(at)] for states, at in zip(hidden, places, strict=True)])
+    backbone: Backbone, hidden: Float[Tensor, "batch piece hidden"], asked: Sequence[Sequence[int]]
+) -> list[Float[np.ndarray, "asked vocabulary"]]:
+    """Scores of what comes after the asked tokens of each row, from one pass through the head."""
+    rows = [row for row, places in enumerate(asked) for _ in places]
+    wanted = hidden[rows, [place for places in asked for place in places]]
     scores = backbone.logits(wanted).float().cpu().numpy()
-    return np.split(scores, np.cumsum([len(at) for at in places])[:-1])
+    return np.split(scores, np.cumsum([len(places) for places in asked])[:-1])

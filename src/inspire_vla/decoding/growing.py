@@ -7,84 +7,77 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from inspire_vla.backbones.attention import NOBODY, SEEN, attention_mask
 from inspire_vla.backbones.base import Backbone
+from inspire_vla.decoding.grammar import Token
 
 
 class GrowingSequences:
     """A batch of sequences over one cache. Every element passes through the backbone once.
 
-    Rows of different length are padded on the right of each piece; a padded column is never attended to,
+    Rows of different length are padded on the right of each piece; a padded column is attended to by nobody,
     so each row equals the row computed alone:
 
         column    0   1   2 | 3  4  5 | 6
         row 0     img img img Q  Q  Q   a
-        row 1     img img img Q  ·  ·   a      ·  padded: in the cache, seen by nobody
+        row 1     img img img Q  ·  ·   a      ·  NOBODY: in the cache, seen by none
+
+    Attributes:
+        roles: (batch, columns) what each column of the cache belongs to.
+        passes: how often the backbone ran.
     """
 
-    def __init__(self, backbone: Backbone, observation: Float[Tensor, "batch seen hidden"]) -> None:
-        self.backbone = backbone
+    def __init__(
+        self,
+        backbone: Backbone,
+        observation: Float[Tensor, "batch seen hidden"],
+        *,
+        hide_answers: bool = False,
+    ) -> None:
+        self.backbone, self.hide_answers = backbone, hide_answers
         self.cache = backbone.new_cache()
-        self.observation = observation  # waits for the first piece: both go through in one pass
-        rows = len(observation)
-        self.valid = np.zeros((rows, 0), dtype=bool)
-        self.lengths = np.zeros(rows, dtype=np.int64)
+        self.roles = np.full((len(observation), 0), NOBODY, dtype=np.int64)
         self.passes = 0
+        self._observation = observation  # waits for the first piece: both go through in one pass
+        self._start = 0  # column where the last piece begins
 
-    def append(self, pieces: Sequence[Sequence[int]]) -> list[Float[Tensor, "piece hidden"]]:
-        """Append token ids to each row; a row's piece may be empty.
-
-        Returns:
-            Per row the hidden states of its piece.
-        """
-        first = self.passes == 0
-        longest = max(map(len, pieces))
-        ids = np.zeros((len(pieces), longest), dtype=np.int64)
-        new_valid = np.zeros((len(pieces), longest), dtype=bool)
+    def append(self, pieces: Sequence[Sequence[Token]]) -> Float[Tensor, "batch piece hidden"]:
+        """Append a piece to each row; a piece may be empty. Returns the hidden states, junk where padded."""
+        new = np.zeros((len(pieces), max(map(len, pieces)), 2), dtype=np.int64)
+        new[..., 1] = NOBODY
         for row, piece in enumerate(pieces):
-            ids[row, : len(piece)] = piece
-            new_valid[row, : len(piece)] = True
-        device = self.observation.device
+            new[row, : len(piece)] = np.array(piece, dtype=np.int64).reshape(-1, 2)
+        ids, roles = new[..., 0], new[..., 1]
+        device = self._observation.device
         embeddings = self.backbone.embed(torch.from_numpy(ids).to(device))
-        if first:
-            embeddings = torch.cat([self.observation, embeddings], dim=1)
-            seen = self.observation.shape[1]
-            new_valid = np.concatenate([np.ones((len(pieces), seen), dtype=bool), new_valid], axis=1)
-        positions = self.lengths[:, None] + np.cumsum(new_valid, axis=1) - 1
-        past = self.valid.shape[1]
-        self.valid = np.concatenate([self.valid, new_valid], axis=1)
-        self.lengths += new_valid.sum(1)
+        past = self.roles.shape[1]
+        self._start = past
+        if self.passes == 0:
+            self._start = seen = self._observation.shape[1]
+            embeddings = torch.cat([self._observation.to(embeddings.dtype), embeddings], dim=1)
+            roles = np.concatenate([np.full((len(pieces), seen), SEEN), roles], axis=1)
+        self.roles = np.concatenate([self.roles, roles], axis=1)
+        places = np.maximum(np.cumsum(self.roles != NOBODY, axis=1) - 1, 0)[:, past:]
+        mask = attention_mask(
+            torch.from_numpy(self.roles),
+            past=past,
+            both_ways=self.backbone.both_ways,
+            hide_answers=self.hide_answers,
+        )
         hidden = self.backbone.extend(
             embeddings,
-            positions=torch.from_numpy(np.maximum(positions, 0)).to(device),
-            attends=self._attends(past, device),
+            positions=torch.from_numpy(places).to(device),
+            attends=None if mask is None else mask.to(device),
             cache=self.cache,
         )
         self.passes += 1
-        self._starts = [past + (self.observation.shape[1] if first else 0)] * len(pieces)
-        skip = self.observation.shape[1] if first else 0
-        return [hidden[row, skip : skip + len(piece)] for row, piece in enumerate(pieces)]
+        return hidden[:, self._start - past :]
 
-    def retract(self, row: int, kept: int) -> None:
-        """Take back all but the first `kept` tokens of the row's last piece: nothing will attend to them."""
-        start = self._starts[row] + kept
-        self.lengths[row] -= self.valid[row, start:].sum()
-        self.valid[row, start:] = False
-
-    def crop(self) -> None:
-        """Drop the columns at the end that no row uses."""
-        used = int(np.flatnonzero(self.valid.any(0))[-1]) + 1
-        if used < self.valid.shape[1]:
+    def keep(self, counts: Sequence[int]) -> None:
+        """Take back all but the first `counts[row]` tokens of each row's last piece."""
+        columns = np.arange(self.roles.shape[1]) - self._start
+        self.roles[columns >= np.array(counts)[:, None]] = NOBODY
+        used = self._start + max(counts)
+        if used < self.roles.shape[1]:  # the columns at the end that no row uses
             self.cache.crop(used)
-            self.valid = self.valid[:, :used]
-
-    def _attends(self, past: int, device: torch.device) -> Tensor | None:
-        """(batch, new, total): valid columns up to one's own. None where that is plain causal attention."""
-        total = self.valid.shape[1]
-        if self.valid.all() and (past == 0 or total == past + 1):
-            return None
-        causal = np.arange(total)[None, :] <= np.arange(past, total)[:, None]
-        attends = causal[None] & self.valid[:, None, :]
-        attends[:, np.arange(total - past), np.arange(past, total)] = (
-            True  # a padded query sees itself: no NaN
-        )
-        return torch.from_numpy(attends).to(device)
+            self.roles = self.roles[:, :used]

@@ -18,7 +18,10 @@ ASKED = ("before", "after")
 
 @dataclass
 class ReasoningConfig:
-    """What the model is asked before it acts. `enabled=False` is the base model; nothing else differs."""
+    """What the model is asked before it acts. `enabled=False` is the base model; nothing else differs.
+
+    `hide_answers`: the model learns to answer but acts without seeing its answers, an ablation.
+    """
 
     enabled: bool = True
     mode: str = "direction"
@@ -28,6 +31,7 @@ class ReasoningConfig:
     asked: str = "before"
     max_objects: int = 3
     answer_loss_weight: float = 1.0
+    hide_answers: bool = False
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:

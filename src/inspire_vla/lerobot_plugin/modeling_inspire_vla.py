@@ -15,7 +15,8 @@ from lerobot.utils.constants import ACTION, OBS_STATE
 from torch import Tensor
 
 from inspire_vla.action_tokenizers import ActionTokenizer, UndecodableAction
-from inspire_vla.decoding import AnswerSet, Decision, decode
+from inspire_vla.backbones.attention import SEEN, attention_mask
+from inspire_vla.decoding import AnswerSet, Decision, Grammar, decode
 from inspire_vla.errors import InspireError
 from inspire_vla.labels.columns import answer_column, check_compatible, read_labels
 from inspire_vla.lerobot_plugin.action_chunks import FOLDER, fit_action_tokenizer, load_action_tokenizer
@@ -75,7 +76,9 @@ class InspireVLAPolicy(PreTrainedPolicy):
             close_word=reasoning.close_threshold_m is not None or reasoning.mode == "distance",
         )
         self.answer_set = AnswerSet(words, self.writer.tokenizer, self.backbone.template)
-        self.action_vocabulary.check_disjoint(self.answer_set.all_ids)
+        self.grammar = Grammar(
+            self.writer.tokenizer, self.answer_set, self.action_tokenizer, self.action_vocabulary
+        )
         self.reset()
 
     # Training
@@ -95,7 +98,13 @@ class InspireVLAPolicy(PreTrainedPolicy):
             batch[ACTION].device,
         )
         seen = self._observe(batch)
-        hidden = self.backbone.extend(torch.cat([seen, self.backbone.embed(sample.ids[:, :-1])], dim=1))
+        roles = torch.cat([sample.roles.new_full(seen.shape[:2], SEEN), sample.roles[:, :-1]], dim=1)
+        attends = attention_mask(
+            roles, both_ways=self.backbone.both_ways, hide_answers=self.config.reasoning.hide_answers
+        )
+        hidden = self.backbone.extend(
+            torch.cat([seen, self.backbone.embed(sample.ids[:, :-1])], dim=1), attends=attends
+        )
         predicts = hidden[:, seen.shape[1] - 1 :]  # the state before each id
         found = losses(self.backbone.logits(predicts[sample.supervised]), sample)
         loss, log = (
@@ -142,13 +151,12 @@ class InspireVLAPolicy(PreTrainedPolicy):
             self.backbone,
             observation,
             [self.writer.prompt(task) for task in batch["task"]],
-            answers=self.answer_set,
-            action_tokenizer=self.action_tokenizer,
-            action_vocabulary=self.action_vocabulary,
+            self.grammar,
             guesses=guesses,
             forced=answers,
             temperature=temperature,
             generator=generator,
+            hide_answers=self.config.reasoning.hide_answers,
         )
 
     def predict_action_chunk(

@@ -1,0 +1,62 @@
+"""Who attends to whom: the one function that training and decoding both make their masks with."""
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from inspire_vla.dialogue import Role
+
+SEEN = -1
+"""The role of pictures and robot state, which stand before all text."""
+NOBODY = -2
+"""The role of a padded or withdrawn column: nothing attends to it."""
+
+
+def attention_mask(
+    roles: Int[Tensor, "batch total"],
+    *,
+    past: int = 0,
+    both_ways: bool = False,
+    hide_answers: bool = False,
+) -> Bool[Tensor, "batch new total"] | None:
+    """Which columns each element from column `past` on sees. None where that is plain causal attention.
+
+    Causal (nano, MiniVLA, OpenVLA): an element sees itself and all before it. Both ways (PaliGemma): what the
+    model is *given* in one go is a block whose elements all see each other; what it says stays causal. Only the
+    past can be kept in a cache, so a block sees those before it and none after it. Without reasoning this is
+    π0-FAST's own attention: pictures and prompt one block, then "Action:" and the codes.
+
+                   seen      question 1    answer  question 2   answer  instruction   action
+        causal     0  1  2   3  4  5       6       7  8  9      10      11 12 13      14 15     ← block numbers:
+        both ways  0  0  0   0  0  0       1       2  2  2      3       4  4  4       5  6      sees all ≤ its own
+
+    Args:
+        roles: a `Role`, SEEN or NOBODY per column.
+        past: so many columns are in the cache already; they ask for no row of the mask.
+        hide_answers: an answer is seen by its own tokens alone. The model then answers but cannot act on it: an
+            ablation that tells what comes of the answers from what comes of having learned to give them.
+    """
+    total = roles.shape[1]
+    empty = roles == NOBODY
+    if not both_ways and not hide_answers and not bool(empty.any()) and (past == 0 or total == past + 1):
+        return None
+    block = _blocks(roles) if both_ways else torch.arange(total, device=roles.device).expand_as(roles)
+    sees = (block[:, None, :] <= block[:, past:, None]) & ~empty[:, None, :]
+    if hide_answers:
+        # Each answer follows a question of its own, so the questions so far number it.
+        number = (roles == Role.QUESTION).cumsum(1) + 1
+        private = torch.where(roles == Role.ANSWER, number, 0)
+        sees &= (private[:, None, :] == 0) | (private[:, None, :] == private[:, past:, None])
+    own = torch.arange(past, total, device=roles.device)
+    sees[:, own - past, own] = True  # a padded element sees itself: a softmax over nothing would be NaN
+    return sees
+
+
+def _blocks(roles: Int[Tensor, "batch total"]) -> Int[Tensor, "batch total"]:
+    """The block number of each column. Given are the observation, questions, instruction, and text before them."""
+    spoken = (roles != SEEN) & (roles != NOBODY) & (roles != Role.TEXT)
+    opening = (roles == Role.TEXT) & (spoken.cumsum(1) == 0)
+    given = (roles == SEEN) | (roles == Role.QUESTION) | (roles == Role.INSTRUCTION) | opening
+    joins = torch.zeros_like(given)
+    joins[:, 1:] = given[:, 1:] & given[:, :-1]
+    return (~joins).cumsum(1)

@@ -1,0 +1,191 @@
+"""Tiny random models in every kind the engine must serve, and a decoder so plain that it is obviously right."""
+
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inspire_vla.action_tokenizers import ActionTokenizer, ActionVocabulary, Fast, ResidualVQ, UniformBins
+from inspire_vla.backbones.base import Backbone
+from inspire_vla.backbones.nano import Nano, NanoConfig
+from inspire_vla.backbones.text_tokenizer import load_text_tokenizer
+from inspire_vla.decoding import AnswerSet, Decision, Grammar, decode
+from inspire_vla.dialogue import NANO_TEMPLATE, Dialogue, RememberingTokenizer, Role, build_dialogue, render
+from inspire_vla.spatial import answer_words
+
+TOKENIZER = RememberingTokenizer(load_text_tokenizer())
+TEXT_IDS = len(load_text_tokenizer())
+INSTRUCTIONS = (
+    "pick up the red cube and place it on the blue plate",
+    "open the top drawer of the cabinet",
+    "put the red cube on the blue plate and put the yellow ball in the basket",
+    "close the drawer of the cabinet",
+)
+MODES = ("direction", "direction_3d", "distance", "distance_fine", "position")
+SIZE = 32
+
+
+class BothWays(Nano):
+    """Nano with PaliGemma's attention: what it is given attends both ways."""
+
+    both_ways = True
+
+
+@cache
+def action_tokenizer(kind: str) -> ActionTokenizer:
+    chunks = np.cumsum(np.random.default_rng(0).uniform(-0.3, 0.3, (64, 4, 2)), axis=1)
+    if kind == "bins":
+        return UniformBins(horizon=2, action_dim=2)
+    if kind == "fast":
+        return Fast.fit(chunks, vocabulary_size=260)
+    return ResidualVQ.fit(chunks, codes_per_level=8, levels=3)
+
+
+@cache
+def answer_set(mode: str) -> AnswerSet:
+    return AnswerSet(answer_words(mode), TOKENIZER, NANO_TEMPLATE)
+
+
+def tiny(seed: int, *, both_ways: bool = False, vocabulary_size: int | None = None) -> Nano:
+    """A random model whose scores are far from uniform, so that rows, seeds and answers differ."""
+    rng = np.random.default_rng(seed)
+    heads = int(rng.choice([1, 2, 4]))
+    config = NanoConfig(
+        hidden_size=8 * heads, layers=int(rng.integers(1, 3)), heads=heads, mlp_size=24, stem_width=4
+    )
+    torch.manual_seed(seed)
+    model = (BothWays if both_ways else Nano)(
+        config,
+        text_tokenizer=TOKENIZER,
+        vocabulary_size=vocabulary_size or TEXT_IDS + 32,
+        cameras=1,
+        image_size=(SIZE, SIZE),
+        state_dim=3,
+    ).eval()
+    for parameter in model.parameters():
+        parameter.data *= 4 if parameter.ndim > 1 else 1
+    return model
+
+
+@dataclass
+class Setting:
+    """A model, a language and a batch to decide for. `rows` picks from the batch without changing its rows."""
+
+    seed: int
+    mode: str = "direction"
+    asked: str = "before"
+    both_ways: bool = False
+    hide_answers: bool = False
+    actions: str = "vq"
+    instructions: tuple[str, ...] = INSTRUCTIONS
+    max_objects: int | None = None
+    reasoning: bool = True
+    backbone: Backbone = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tokenizer = action_tokenizer(self.actions)
+        vocabulary = ActionVocabulary.appended(TEXT_IDS, self.tokenizer.vocabulary_size)
+        self.backbone = tiny(self.seed, both_ways=self.both_ways, vocabulary_size=vocabulary.id_range[1])
+        self.grammar = Grammar(TOKENIZER, answer_set(self.mode), self.tokenizer, vocabulary)
+        generator = torch.Generator().manual_seed(self.seed)
+        count = len(self.instructions)
+        images = torch.rand(count, 1, 3, SIZE, SIZE, generator=generator)
+        with torch.inference_mode():
+            self.seen = self.backbone.observe(images, torch.randn(count, 3, generator=generator))
+
+    def dialogues(self) -> list[Dialogue]:
+        return [
+            build_dialogue(
+                text,
+                mode=self.mode,
+                asked=self.asked,
+                max_objects=self.max_objects,
+                reasoning=self.reasoning,
+            )
+            for text in self.instructions
+        ]
+
+    def decode(self, rows: list[int] | None = None, **options) -> list[Decision]:
+        rows = list(range(len(self.instructions))) if rows is None else rows
+        dialogues = self.dialogues()
+        return decode(
+            self.backbone,
+            self.seen[rows],
+            [dialogues[row] for row in rows],
+            self.grammar,
+            hide_answers=self.hide_answers,
+            **options,
+        )
+
+    @torch.inference_mode()
+    def plainly(self, row: int, forced: dict[str, str] | None = None) -> tuple[tuple[int, ...], list[float]]:
+        """Tokens and confidences by the definition: one row, no cache, a whole pass for every token that is said."""
+        dialogue, grammar = self.dialogues()[row], self.grammar
+        said: list[int] = []
+        answers: list[str] = []
+        confidences: list[float] = []
+        for mention in dialogue.mentions:
+            spelled: tuple[int, ...] = ()
+            confidence = 1.0
+            while (allowed := grammar.answers.allowed(spelled)) is not None:
+                scores = self._scores(row, dialogue, answers, spelled)[allowed].astype(np.float64)
+                place = int(scores.argmax())
+                if forced and mention in forced:
+                    token = grammar.answers.token_ids_of[forced[mention]][len(spelled)]
+                    place = int(np.flatnonzero(allowed == token)[0])
+                odds = np.exp(scores - scores.max())
+                confidence *= odds[place] / odds.sum()
+                spelled += (int(allowed[place]),)
+            said += spelled
+            answers.append(grammar.answers.word(spelled))
+            confidences.append(float(confidence))
+        codes: list[int] = []
+        while (mask := self.tokenizer.allowed_codes(len(codes), codes)) is not None:
+            ids = grammar.action_vocabulary.to_ids(np.arange(len(mask)))
+            scores = self._scores(row, dialogue, answers, ids[codes] if codes else ())[ids]
+            codes.append(int(np.where(mask, scores, -np.inf).argmax()))
+        said += [int(grammar.action_vocabulary.to_ids(code)) for code in codes]
+        return tuple(said), confidences
+
+    def _scores(self, row: int, dialogue: Dialogue, answers: list[str], tail) -> np.ndarray:
+        """Scores after the given answers and `tail`, the tokens of what is being said now."""
+        words = self.grammar.answers.words
+        filled = dialogue.with_answers([*answers, *[words[0]] * (len(dialogue.mentions) - len(answers))])
+        rendered = render(filled, TOKENIZER)
+        answering = len(answers) < len(dialogue.mentions)
+        cut = rendered.answer_spans[len(answers)][0] if answering else len(rendered)
+        tail = [int(token) for token in tail]
+        ids = [*rendered.ids[:cut].tolist(), *tail]
+        roles = [*rendered.roles[:cut].tolist(), *[Role.ANSWER if answering else Role.ACTION] * len(tail)]
+        seen = self.seen[[row]]
+        embedded = self.backbone.embed(torch.tensor([ids]))
+        attends = mask_by_definition(seen.shape[1], roles, self.both_ways, self.hide_answers)
+        hidden = self.backbone.extend(torch.cat([seen, embedded], 1), attends=attends[None])
+        return self.backbone.logits(hidden[0, -1]).numpy()
+
+
+def mask_by_definition(
+    seen: int, roles: list[int], both_ways: bool = False, hide_answers: bool = False
+) -> Tensor:
+    """The mask of one row without padding, element by element, from the words of `attention_mask`'s docstring."""
+    kinds = ["seen"] * seen
+    speaking = False
+    for role in roles:
+        speaking |= role != Role.TEXT
+        given = role in (Role.QUESTION, Role.INSTRUCTION) or not speaking
+        kinds.append("answer" if role == Role.ANSWER else "given" if given else "said")
+    total = len(kinds)
+    block = list(range(total))
+    if both_ways:
+        for i in range(1, total):
+            if kinds[i] in ("seen", "given") and kinds[i - 1] in ("seen", "given"):
+                block[i] = block[i - 1]
+
+    def sees(query: int, key: int) -> bool:
+        if hide_answers and kinds[key] == "answer" and not all(k == "answer" for k in kinds[key : query + 1]):
+            return False
+        return block[key] <= block[query]
+
+    return torch.tensor([[sees(query, key) for key in range(total)] for query in range(total)])
