@@ -1,0 +1,136 @@
+"""Where in a dataset's columns the hand's position and the gripper stand."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inspire_vla.errors import InspireError
+
+_GRIPPER_WORDS = ("gripper", "finger", "claw", "jaw")
+_AXES = ("x", "y", "z")
+
+
+@dataclass(frozen=True)
+class HandColumns:
+    """Columns and the places in them. `width`: measured opening(s); `command`: what the gripper was told.
+
+    Written on a command line as "observation.state:0,1,2", "observation.state:6,7", "action:6".
+    """
+
+    position_column: str
+    position_at: tuple[int, int, int]
+    width_column: str | None = None
+    width_at: tuple[int, ...] = ()
+    command_column: str | None = None
+    command_at: tuple[int, ...] = ()
+
+    def columns(self) -> tuple[str, ...]:
+        """The columns needed."""
+        named = (self.position_column, self.width_column, self.command_column)
+        return tuple(dict.fromkeys(name for name in named if name is not None))
+
+    def position(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
+        """(T, 3), in the dataset's unit."""
+        return _pick(columns, self.position_column, self.position_at)
+
+    def width(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64] | None:
+        """(T, n) or None."""
+        return None if self.width_column is None else _pick(columns, self.width_column, self.width_at)
+
+    def command(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64] | None:
+        """(T, n) or None."""
+        return None if self.command_column is None else _pick(columns, self.command_column, self.command_at)
+
+    def to_json(self) -> dict[str, str | None]:
+        """As written on a command line."""
+        return {
+            "position": _spell(self.position_column, self.position_at),
+            "width": _spell(self.width_column, self.width_at),
+            "command": _spell(self.command_column, self.command_at),
+        }
+
+    @classmethod
+    def parse(cls, position: str, width: str | None = None, command: str | None = None) -> "HandColumns":
+        """Read "column:0,1,2" forms. Raises InspireError for another form or without any gripper."""
+        column, at = _read(position)
+        if len(at) != 3:
+            raise InspireError(f"the hand's position needs three numbers, as in column:0,1,2; found {position!r}.")
+        if width is None and command is None:
+            raise InspireError("a gripper needs a width or a command, such as action:6.")
+        width_column, width_at = _read(width) if width else (None, ())
+        command_column, command_at = _read(command) if command else (None, ())
+        return cls(column, (at[0], at[1], at[2]), width_column, width_at, command_column, command_at)
+
+
+def find_hand_columns(
+    columns: Mapping[str, NDArray[Any]], names: Mapping[str, Sequence[str]]
+) -> HandColumns:
+    """Find hand and gripper by what the dataset calls its numbers; LIBERO's and OpenVLA's shapes without names.
+
+    Raises:
+        InspireError: nothing looks like a hand's position; it lists what there is.
+    """
+    position = width = command = None
+    for column in sorted(columns, key=lambda name: (name == "action", name)):
+        own = [str(name).lower() for name in names.get(column, ())]
+        if column != "action" and position is None:
+            axes = [next((i for i, n in enumerate(own) if _is_axis(n, axis)), None) for axis in _AXES]
+            if None not in axes:
+                position = (column, tuple(axes))
+        fingers = tuple(i for i, name in enumerate(own) if any(word in name for word in _GRIPPER_WORDS))
+        if fingers and column == "action":
+            command = (column, fingers)
+        elif fingers and width is None:
+            width = (column, fingers)
+    size = {name: value.shape[1] if value.ndim == 2 else 1 for name, value in columns.items()}
+    if position is None and size.get("observation.state") == 8 and size.get("action") == 7:
+        position = ("observation.state", (0, 1, 2))  # LIBERO: position, axis-angle, two fingers
+        width = width or ("observation.state", (6, 7))
+    if command is None and size.get("action") == 7:
+        command = ("action", (6,))
+    if position is None or (width is None and command is None):
+        lacking = "hand position" if position is None else "gripper"
+        there = {name: list(names.get(name, ())) or size[name] for name in columns}
+        raise InspireError(
+            f"no {lacking} is found by name among {there}. Say where it is (--position, --width, --command); a dataset "
+            "of joint angles needs --urdf."
+        )
+    return HandColumns(
+        position[0],
+        position[1],  # type: ignore[arg-type]
+        *(width or (None, ())),
+        *(command or (None, ())),
+    )
+
+
+def _is_axis(name: str, axis: str) -> bool:
+    parts = name.replace(".", "_").replace("/", "_").split("_")
+    return parts[-1] == axis and not any(p in ("axis", "angle", "rot", "quat", "d") for p in parts[:-1])
+
+
+def _pick(columns: Mapping[str, NDArray[Any]], name: str, at: Sequence[int]) -> NDArray[np.float64]:
+    if name not in columns:
+        raise InspireError(f"there is no column {name!r}. Possible: {sorted(columns)}.")
+    values = np.asarray(columns[name], dtype=np.float64)
+    values = values[:, None] if values.ndim == 1 else values
+    if max(at) >= values.shape[1]:
+        raise InspireError(f"column {name!r} holds {values.shape[1]} numbers; number {max(at)} is asked for.")
+    return values[:, list(at)]
+
+
+def _read(text: str) -> tuple[str, tuple[int, ...]]:
+    column, colon, numbers = text.rpartition(":")
+    try:
+        at = tuple(int(number) for number in numbers.split(","))
+    except ValueError:
+        at = ()
+    if not colon or not at or min(at) < 0:
+        raise InspireError(f"a column is written name:0,1,2; found {text!r}.")
+    return column, at
+
+
+def _spell(column: str | None, at: Sequence[int]) -> str | None:
+    return None if column is None else f"{column}:{','.join(map(str, at))}"
