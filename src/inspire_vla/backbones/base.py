@@ -17,7 +17,7 @@ class Backbone(nn.Module, ABC):
     One control step is one growing sequence, `observation tokens · text · answers · action codes`.
     `observe` and `embed` make its elements, `extend` appends some of them to what a cache already holds.
     All of training is a single `extend` from nothing; its mask and that of decoding come from `attention_mask`.
-    The law-suite every backbone passes is tests/backbones/laws.py.
+    The law-suite every backbone passes is tests/backbones/backbone_laws.py.
     """
 
     name: ClassVar[str]

@@ -1,0 +1,201 @@
+"""The laws every backbone keeps. A new one inherits them:
+
+class TestMine(BackboneLaws):
+    def make(self, seed): return MyBackbone(tiny sizes, random weights of that seed).eval(), images, state
+"""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny import mask_by_definition
+from torch import Tensor
+
+from inspire_vla.action_tokenizers import ActionVocabulary, UniformBins
+from inspire_vla.backbones.attention import NOBODY, SEEN, attention_mask
+from inspire_vla.backbones.base import Backbone
+from inspire_vla.decoding import AnswerSet, Grammar, decode
+from inspire_vla.dialogue import Role, build_dialogue, render
+from inspire_vla.spatial import answer_words
+
+TEXTS = ("put the red cube on the blue plate", "open the top drawer of the cabinet", "close the drawer")
+ROWS = len(TEXTS)
+
+
+class BackboneLaws:
+    """Inherit it, name the class Test…, and give `make`."""
+
+    tolerance = 1e-4
+
+    def make(self, seed: int) -> tuple[Backbone, Tensor, Tensor | None]:
+        """A tiny random backbone in eval mode, pictures (3, camera, 3, height, width) and states (3, dim) for it."""
+        raise NotImplementedError
+
+    @pytest.fixture(params=range(2))
+    def given(self, request: pytest.FixtureRequest) -> tuple[Backbone, Tensor, Tensor | None]:
+        return self.make(request.param)
+
+    def sequence(self, backbone: Backbone, row: int) -> tuple[Tensor, Tensor]:
+        """The ids (time,) of a demonstration and their roles."""
+        dialogue = build_dialogue(TEXTS[row], template=backbone.template)
+        dialogue = dialogue.with_answers(["left", "grasped"][: len(dialogue.mentions)])
+        rendered = render(dialogue, backbone.text_tokenizer, [5, 6, 7])
+        return torch.from_numpy(rendered.ids), torch.from_numpy(rendered.roles.astype(np.int64))
+
+    def whole(self, backbone: Backbone, seen: Tensor, ids: Tensor, roles: Tensor) -> Tensor:
+        """Hidden states (time, hidden) of one row in one pass, mask made by its definition."""
+        attends = mask_by_definition(len(seen), roles.tolist(), backbone.both_ways)
+        elements = torch.cat([seen, backbone.embed(ids[None])[0]])
+        return backbone.extend(elements[None], attends=attends[None])[0]
+
+    def close(self, found: Tensor, expected: Tensor) -> None:
+        scale = expected.abs().max().clamp(min=1.0)
+        torch.testing.assert_close(found / scale, expected / scale, rtol=0, atol=self.tolerance)
+
+    def test_sizes_are_as_announced(self, given: tuple) -> None:
+        backbone, images, state = given
+        with torch.inference_mode():
+            seen = backbone.observe(images, state)
+            ids, roles = self.sequence(backbone, 0)
+            hidden = self.whole(backbone, seen[0], ids, roles)
+            scores = backbone.logits(hidden)
+        assert seen.shape[0] == ROWS
+        assert seen.shape[2] == hidden.shape[1] == backbone.hidden_size
+        assert len(hidden) == seen.shape[1] + len(ids)
+        assert scores.shape[1] == backbone.vocabulary_size
+        assert torch.isfinite(scores).all()
+
+    def test_the_mask_is_its_definition(self, given: tuple) -> None:
+        backbone = given[0]
+        for row in range(ROWS):
+            _, roles = self.sequence(backbone, row)
+            every = torch.cat([torch.full((4,), SEEN), roles])[None]
+            for hide in (False, True):
+                options = {"both_ways": backbone.both_ways, "hide_answers": hide}
+                expected = mask_by_definition(4, roles.tolist(), **options)
+                found = attention_mask(every, **options)
+                if found is None:
+                    found = torch.ones_like(expected).tril()[None]
+                assert torch.equal(found[0], expected)
+
+    def test_cache_equals_no_cache(self, given: tuple) -> None:
+        """Cut where a block ends, the pieces give what one pass gives; cropped, the cache is as it was."""
+        backbone, images, state = given
+        with torch.inference_mode():
+            seen = backbone.observe(images, state)[0]
+            ids, roles = self.sequence(backbone, 0)
+            expected = self.whole(backbone, seen, ids, roles)
+            elements = torch.cat([seen, backbone.embed(ids[None])[0]])
+            every = torch.cat([torch.full((len(seen),), SEEN), roles])[None]
+            said = (roles == Role.ANSWER) | (roles == Role.ACTION)
+            stops = [len(seen) + place for place in said.nonzero().flatten().tolist()] + [len(elements)]
+            cache, pieces = backbone.new_cache(), []
+            for start, stop in pairwise([0, *stops]):
+                extension = {
+                    "positions": torch.arange(start, stop)[None],
+                    "attends": attention_mask(every[:, :stop], past=start, both_ways=backbone.both_ways),
+                    "cache": cache,
+                }
+                if start:  # a refuted guess: said, and taken back
+                    backbone.extend(torch.randn(1, stop - start, elements.shape[1]), **extension)
+                    cache.crop(start)
+                pieces.append(backbone.extend(elements[None, start:stop], **extension)[0])
+            assert cache.get_seq_length() == len(elements)
+        self.close(torch.cat(pieces), expected)
+
+    def test_padding_side_does_not_matter(self, given: tuple) -> None:
+        backbone, images, state = given
+        with torch.inference_mode():
+            seen = backbone.observe(images, state)[1]
+            ids, roles = self.sequence(backbone, 1)
+            expected = self.whole(backbone, seen, ids, roles)
+            count = len(expected)
+            elements = torch.cat([seen, backbone.embed(ids[None])[0]])
+            every = torch.cat([torch.full((len(seen),), SEEN), roles])
+            for before, after in ((3, 0), (0, 3), (2, 1)):
+                own = slice(before, before + count)
+                padded = torch.randn(before + count + after, elements.shape[1])
+                padded[own] = elements
+                kinds = torch.full((1, len(padded)), NOBODY)
+                kinds[0, own] = every
+                places = torch.zeros(1, len(padded), dtype=torch.long)
+                places[0, own] = torch.arange(count)
+                mask = attention_mask(kinds, both_ways=backbone.both_ways)
+                self.close(backbone.extend(padded[None], positions=places, attends=mask)[0, own], expected)
+
+    def test_a_batch_equals_singles(self, given: tuple) -> None:
+        backbone, images, state = given
+        with torch.inference_mode():
+            seen = backbone.observe(images, state)
+            pairs = [self.sequence(backbone, row) for row in range(ROWS)]
+            longest = max(len(ids) for ids, _ in pairs)
+            ids = torch.stack([torch.nn.functional.pad(i, (0, longest - len(i))) for i, _ in pairs])
+            roles = torch.stack(
+                [torch.nn.functional.pad(r, (0, longest - len(r)), value=NOBODY) for _, r in pairs]
+            )
+            kinds = torch.cat([torch.full(seen.shape[:2], SEEN), roles], 1)
+            mask = attention_mask(kinds, both_ways=backbone.both_ways)
+            together = backbone.extend(torch.cat([seen, backbone.embed(ids)], 1), attends=mask)
+            for row, (own, kind) in enumerate(pairs):
+                alone_seen = backbone.observe(images[[row]], None if state is None else state[[row]])[0]
+                self.close(seen[row], alone_seen)
+                alone = self.whole(backbone, alone_seen, own, kind)
+                self.close(together[row, : len(alone)], alone)
+
+    def test_nothing_sees_what_comes_after_its_block(self, given: tuple) -> None:
+        backbone, images, state = given
+        with torch.inference_mode():
+            seen = backbone.observe(images, state)[0]
+            ids, roles = self.sequence(backbone, 0)
+            before = self.whole(backbone, seen, ids, roles)
+            for place in range(1, len(ids)):
+                changed = ids.clone()
+                changed[place] = (ids[place] + 1) % 200
+                after = self.whole(backbone, seen, changed, roles)
+                mask = mask_by_definition(len(seen), roles.tolist(), backbone.both_ways)
+                blind = ~mask[:, len(seen) + place]
+                torch.testing.assert_close(after[blind], before[blind], rtol=0, atol=1e-5)
+                assert not torch.allclose(after[~blind], before[~blind], rtol=0, atol=1e-5)
+
+    def test_saved_and_loaded_is_identical(self, given: tuple, tmp_path) -> None:
+        backbone, images, state = given
+        save_file(
+            {k: v.contiguous().clone() for k, v in backbone.state_dict().items()}, tmp_path / "w.safetensors"
+        )
+        other, _, _ = self.make(99)
+        other.load_state_dict(load_file(tmp_path / "w.safetensors"))
+        ids, roles = self.sequence(backbone, 0)
+        with torch.inference_mode():
+            one = backbone.logits(self.whole(backbone, backbone.observe(images, state)[0], ids, roles))
+            two = other.logits(self.whole(other, other.observe(images, state)[0], ids, roles))
+        assert torch.equal(one, two)
+
+    def test_the_gradient_reaches_every_trainable_part(self, given: tuple) -> None:
+        backbone, images, state = given
+        ids, roles = self.sequence(backbone, 0)
+        hidden = self.whole(backbone, backbone.observe(images, state)[0], ids, roles)
+        backbone.logits(hidden).logsumexp(-1).sum().backward()
+        trainable = {name: p for name, p in backbone.named_parameters() if p.requires_grad}
+        unreached = [n for n, p in trainable.items() if p.grad is None or not p.grad.abs().sum() > 0]
+        assert trainable
+        assert not unreached
+
+    def test_guess_and_verify_equals_greedy(self, given: tuple) -> None:
+        backbone, images, state = given
+        bins = UniformBins(horizon=1, action_dim=2, bins=16)
+        vocabulary = ActionVocabulary.last_ids(backbone.vocabulary_size, bins.vocabulary_size)
+        answers = AnswerSet(answer_words("direction"), backbone.text_tokenizer, backbone.template)
+        grammar = Grammar(backbone.text_tokenizer, answers, bins, vocabulary)
+        dialogues = [build_dialogue(text, template=backbone.template) for text in TEXTS]
+        with torch.inference_mode():
+            seen = backbone.observe(images, state)
+        plain = decode(backbone, seen, dialogues, grammar)
+        other = {word: answers.words[i - 1] for i, word in enumerate(answers.words)}
+        right = [d.words for d in plain]
+        wrong = [{m: other[w] for m, w in words.items()} for words in right]
+        mixed = [{m: other[w] if i else w for i, (m, w) in enumerate(words.items())} for words in right]
+        for guesses in (right, wrong, mixed):
+            found = decode(backbone, seen, dialogues, grammar, guesses=guesses)
+            assert [d.token_ids for d in found] == [d.token_ids for d in plain]

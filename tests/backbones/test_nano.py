@@ -1,0 +1,48 @@
+"""Nano keeps the laws, as it is and with PaliGemma's attention."""
+
+import pytest
+import torch
+from backbone_laws import ROWS, BackboneLaws
+from tiny import SIZE, tiny
+
+from inspire_vla.backbones.nano import Nano
+from inspire_vla.errors import InspireError
+
+
+class TestNano(BackboneLaws):
+    both_ways = False
+
+    def make(self, seed: int) -> tuple[Nano, torch.Tensor, torch.Tensor]:
+        backbone = tiny(7, both_ways=self.both_ways)
+        torch.manual_seed(seed)
+        for parameter in backbone.parameters():
+            parameter.data += 0.3 * torch.randn_like(parameter)
+        return backbone, torch.rand(ROWS, 1, 3, SIZE, SIZE), torch.randn(ROWS, 3)
+
+
+class TestNanoBothWays(TestNano):
+    both_ways = True
+
+
+def test_pictures_of_another_size_or_number_are_refused() -> None:
+    nano = tiny(0)
+    for shape in ((1, 1, 3, SIZE, 2 * SIZE), (1, 2, 3, SIZE, SIZE)):
+        with pytest.raises(InspireError, match=f"takes 1 picture.*{SIZE}×{SIZE}"):
+            nano.observe(torch.rand(shape), torch.zeros(1, 3))
+
+
+def test_a_missing_state_is_told() -> None:
+    with pytest.raises(InspireError, match="trained with the robot state"):
+        tiny(0).observe(torch.rand(1, 1, 3, SIZE, SIZE), None)
+
+
+def test_its_own_mask_is_that_of_transformers() -> None:
+    """`extend` spares transformers the making of a mask; a checkpoint must not notice."""
+    nano = tiny(1)
+    elements = torch.randn(2, 7, nano.hidden_size)
+    with torch.inference_mode():
+        expected = nano.decoder(inputs_embeds=elements).last_hidden_state
+        assert torch.equal(nano.extend(elements), expected)
+        cache = nano.new_cache()
+        pieces = [nano.extend(elements[:, a:b], cache=cache) for a, b in ((0, 3), (3, 6), (6, 7))]
+    torch.testing.assert_close(torch.cat(pieces, 1), expected)
