@@ -23,6 +23,12 @@ def test_scale_does_not_matter():
     assert np.array_equal(np.asarray(overlay(PICTURE, weights)), np.asarray(overlay(PICTURE, 7 * weights)))
 
 
+def test_looking_everywhere_alike_shows_no_heat():
+    even = np.asarray(overlay(PICTURE, np.ones((8, 8))))
+    assert np.array_equal(even, np.asarray(overlay(PICTURE, np.zeros((8, 8)))))
+    assert overlay(PICTURE, None).size == (320, 320)
+
+
 def test_side_by_side():
     one = overlay(PICTURE, np.ones((2, 2)), size=100)
     assert side_by_side([("a", one), ("b", one)]).size == (208, 126)

@@ -139,7 +139,7 @@ def _demo(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--out", default="runs/demo", help="default: %(default)s")
     sub.add_argument("--base", default="nano_base", help="checkpoint, default: %(default)s")
     sub.add_argument("--inspire", default="nano_inspire", help="checkpoint, default: %(default)s")
-    sub.add_argument("--episodes", type=positive, default=2, help="per task and policy, default: %(default)s")
+    sub.add_argument("--episodes", type=positive, default=1, help="per task and policy, default: %(default)s")
     sub.add_argument(
         "--suite", nargs="+", default=["seen", "unseen"], help="suites, or seen, unseen (default: both)"
     )

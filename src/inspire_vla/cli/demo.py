@@ -43,6 +43,7 @@ def run_demo(
     """Run all stages and return the page's path. Stages that a former call finished in `out` are kept."""
     console = Console()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    logging.disable(logging.WARNING)  # LeRobot warns of decoders that nothing here needs
     descriptions = [policies.describe(c, name) for name, c in zip(NAMES, (base, inspire), strict=True)]
     out.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
@@ -65,7 +66,12 @@ def run_demo(
     write_comparison(out / "comparison.json", comparison)
     reports.print_comparison(comparison, console=console)
     page = reports.write_page(
-        out / "index.html", comparison, attention=_attention((base, inspire), descriptions[0]), notes=NOTES
+        out / "index.html",
+        comparison,
+        title="InSpire and its base model: a demonstration",
+        attention=_attention((base, inspire), descriptions[0]),
+        notes=NOTES,
+        max_videos=20,
     )
     minutes = (time.monotonic() - started) / 60
     console.print(f"\n{minutes:.1f} minutes. The page, with videos: [bold]{page}[/bold]", highlight=False)
@@ -85,7 +91,7 @@ def _train(dataset: Path, out: Path, steps: int) -> str:
     shutil.rmtree(out, ignore_errors=True)
     arguments = [
         f"--dataset.root={dataset}", f"--output_dir={out}", f"--steps={steps}", f"--save_freq={steps}",
-        "--batch_size=8", "--log_freq=1", "--wandb.enable=false",
+        "--batch_size=8", "--policy.vq.codes_per_level=32", "--log_freq=1", "--wandb.enable=false",
     ]  # fmt: skip
     log = io.StringIO()
     started = time.monotonic()
@@ -103,12 +109,15 @@ def _logged(log: io.StringIO) -> Any:
     """Send what is printed and logged into `log`."""
     root = logging.getLogger()
     before = list(root.handlers), root.level
+    logging.disable(logging.NOTSET)
+    root.handlers.clear()  # one may already write to the terminal
     try:
         with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
             yield
     finally:
         root.handlers[:], level = before
         root.setLevel(level)
+        logging.disable(logging.WARNING)
 
 
 def _evaluate(
@@ -120,6 +129,7 @@ def _evaluate(
         episodes_per_task=episodes,
         policy=policy,
         videos_per_task=1,
+        filmed_tasks=2,
     )
     return evaluate(
         out / f"run_{policy['name']}_{policy['sha256'][:8]}_{episodes}",

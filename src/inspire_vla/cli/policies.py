@@ -1,6 +1,8 @@
 """Checkpoints by folder or by shipped name, and what a run says of them."""
 
+import contextlib
 import hashlib
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -86,4 +88,5 @@ def load(path: str, device: str | None = None) -> Any:
     """Load the agent, after which its imports count: LeRobot and torch."""
     from inspire_vla.lerobot_plugin.loading import load_policy
 
-    return load_policy(path, device=device)
+    with contextlib.redirect_stdout(io.StringIO()):  # LeRobot announces every load
+        return load_policy(path, device=device)

@@ -22,22 +22,27 @@ def heat_colours(weights: np.ndarray) -> np.ndarray:
 
 
 def overlay(
-    picture: np.ndarray, weights: np.ndarray, *, size: int = 320, strength: float = 0.75
+    picture: np.ndarray, weights: np.ndarray | None, *, size: int = 320, strength: float = 0.75
 ) -> Image.Image:
     """Lay attention weights (h, w) ≥ 0 of the picture's patches over `picture` (H, W, 3) uint8.
 
-    The weights are scaled so that the largest is 1: colours compare places within a picture, not pictures.
+    Heat is what exceeds the mean weight, in units of the largest excess (or of half the mean, where all weights are
+    alike): colours compare places within a picture, not pictures. Without weights it is the picture alone.
+
     Returns a picture `size` pixels wide. Raises InspireError for wrong shapes, negative or non-finite weights.
     """
     if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
         raise InspireError(f"picture must be (H, W, 3) uint8, found {picture.shape} {picture.dtype}.")
+    height = round(size * picture.shape[0] / picture.shape[1])
+    shown = Image.fromarray(picture).resize((size, height), Image.Resampling.BICUBIC)
+    if weights is None:
+        return shown
     weights = np.asarray(weights, dtype=np.float64)
     if weights.ndim != 2 or not np.isfinite(weights).all() or (weights < 0).any():
         raise InspireError(f"weights must be (h, w), finite and ≥ 0, found shape {weights.shape}.")
-    height = round(size * picture.shape[0] / picture.shape[1])
-    shown = Image.fromarray(picture).resize((size, height), Image.Resampling.BICUBIC)
-    peak = weights.max()
-    scaled = weights / peak if peak > 0 else weights
+    mean = weights.mean()
+    excess = np.maximum(weights / mean - 1, 0) if mean > 0 else weights
+    scaled = excess / max(excess.max(), 0.5)
     smooth = Image.fromarray(scaled.astype(np.float32)).resize((size, height), Image.Resampling.BICUBIC)
     heat = np.clip(np.asarray(smooth, dtype=np.float64), 0, 1)
     alpha = (strength * np.sqrt(heat))[..., None]
