@@ -1,0 +1,116 @@
+"""What backbones share whose text side is a decoder of transformers."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, linear
+from transformers import PreTrainedModel
+from transformers.cache_utils import Cache, DynamicCache
+
+from inspire_vla.backbones.base import Backbone
+
+
+class HostedBackbone(Backbone):
+    """Runs embeddings through `decoder`. A subclass makes them from pictures in `observe`.
+
+    Attributes:
+        decoder: a text model of transformers that takes `inputs_embeds` and returns `last_hidden_state`.
+        head: scores of the next token; None where they are read off the token embeddings (tied).
+    """
+
+    lora_targets: ClassVar[str]
+    """Regular expression of the linear layers that LoRA adapts by default."""
+    fsdp_units: ClassVar[tuple[str, ...]]
+    """Class names of the blocks that FSDP shards as one."""
+    decoder: PreTrainedModel
+    head: nn.Linear | None
+
+    @abstractmethod
+    def vision(self) -> tuple[nn.Module, ...]:
+        """The vision towers, without the projector: what `freeze_vision` freezes."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.decoder.dtype
+
+    def freeze_vision(self) -> None:
+        """Take the vision towers out of training."""
+        for tower in self.vision():
+            tower.requires_grad_(False)
+
+    def checkpoint_activations(self) -> None:
+        """Recompute activations in the backward pass: about a third more time for a fraction of the memory."""
+        options = {"use_reentrant": False}
+        for model in (self.decoder, *self.vision()):
+            if hasattr(model, "gradient_checkpointing_enable"):
+                model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
+            elif hasattr(model, "set_grad_checkpointing"):  # timm
+                model.set_grad_checkpointing()
+
+    def embed(self, token_ids: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time hidden"]:
+        return self.decoder.get_input_embeddings()(token_ids)
+
+    def extend(
+        self,
+        embeddings: Float[Tensor, "batch time hidden"],
+        *,
+        positions: Int[Tensor, "batch time"] | None = None,
+        attends: Bool[Tensor, "batch time total"] | None = None,
+        cache: Cache | None = None,
+    ) -> Float[Tensor, "batch time hidden"]:
+        return self.decoder(
+            inputs_embeds=embeddings,
+            position_ids=positions,
+            # Four dimensions: transformers takes such a mask as it is.
+            attention_mask=None if attends is None else attends[:, None],
+            past_key_values=cache,
+            use_cache=cache is not None,
+        ).last_hidden_state
+
+    def logits(self, hidden: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch vocabulary"]:
+        if self.head is not None:
+            return self.head(hidden)
+        return linear(hidden, self.decoder.get_input_embeddings().weight)
+
+    def new_cache(self) -> Cache:
+        return DynamicCache()
+
+
+@dataclass
+class LanguageConfig:
+    """Size of a Qwen2 or Llama decoder. The default is Qwen2.5-0.5B, as MiniVLA has it.
+
+    Attributes:
+        family: "qwen2" or "llama".
+        vocabulary_size: rows of the embedding, padding rows included.
+        tied: the head is the token embedding.
+    """
+
+    family: str = "qwen2"
+    vocabulary_size: int = 151936
+    hidden_size: int = 896
+    mlp_size: int = 4864
+    layers: int = 24
+    heads: int = 14
+    key_value_heads: int = 2
+    rope_theta: float = 1e6
+    norm_eps: float = 1e-6
+    longest: int = 32768
+    tied: bool = True
+
+
+def resized(images: Float[Tensor, "batch 3 height width"], side: int) -> Float[Tensor, "batch 3 side side"]:
+    """Pictures in [0, 1] at side × side, bicubic with antialiasing; the aspect ratio is not kept."""
+    if tuple(images.shape[-2:]) == (side, side):
+        return images
+    return interpolate(images.float(), (side, side), mode="bicubic", antialias=True).clamp(0, 1)
+
+
+def trainable(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """The named parameters that are trained."""
+    return ((name, p) for name, p in module.named_parameters() if p.requires_grad)

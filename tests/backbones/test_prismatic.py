@@ -1,0 +1,120 @@
+"""Prismatic is the original to the last digit: same weights, pixels and ids, same logits; and it keeps the laws."""
+
+import pytest
+import torch
+from originals import Original
+from texts import llama_text, qwen_text
+
+from inspire_vla.backbones.prismatic import Prismatic, flat_checkpoint, map_weights, read_config
+from inspire_vla.dialogue import build_dialogue, render
+from inspire_vla.errors import InspireError
+
+TEXTS = {"qwen2": qwen_text, "llama": llama_text}
+INSTRUCTION = "pick up the red cube and place it on the blue plate"
+
+
+def converted(original: Original, family: str, layout: str, pictures: int = 1) -> Prismatic:
+    source = flat_checkpoint(original.checkpoint()) if layout == "pt" else original.huggingface()
+    text_config = original.language.config.to_dict()
+    config = read_config(source, tower_heads=4, text_config=text_config)
+    model = Prismatic(config, text_tokenizer=TEXTS[family](), pictures=pictures)
+    mapped = map_weights(source, config)
+    assert mapped.unknown == ()
+    model.load_state_dict(mapped.state, strict=True)
+    return model.eval()
+
+
+@pytest.mark.parametrize("layout", ["pt", "huggingface"])
+@pytest.mark.parametrize(("family", "tied"), [("qwen2", True), ("qwen2", False), ("llama", False)])
+@pytest.mark.parametrize("pictures", [1, 2])
+def test_logits_are_those_of_the_original_modules(family, tied, layout, pictures) -> None:
+    tokenizer = TEXTS[family]()
+    original = Original.random(family, len(tokenizer) + 7, tied=tied)
+    model = converted(original, family, layout, pictures)
+    images = torch.rand(2, pictures, 3, 28, 28)
+    ids = torch.randint(0, len(tokenizer), (2, 9))
+    ids[:, 0] = model.first_id
+    expected = original.logits(images, ids)
+    with torch.no_grad():
+        found = model.logits(
+            model.extend(torch.cat([model.observe(images, None), model.embed(ids[:, 1:])], 1))
+        )
+    assert found.shape == expected.shape
+    assert expected.abs().max() > 0.5  # a parity of zeros would prove nothing
+    assert (found - expected).abs().max() < 1e-5
+
+
+def test_a_base_prompt_has_the_ids_of_the_original_prompt() -> None:
+    model = converted(Original.random("qwen2", len(qwen_text()), tied=True), "qwen2", "pt")
+    ids = render(
+        build_dialogue(INSTRUCTION, reasoning=False, template=model.template), model.text_tokenizer
+    ).ids
+    whole = (
+        "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n"
+        f"<|im_start|>user\nWhat action should the robot take to {INSTRUCTION}?<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert [model.first_id, *ids.tolist()] == qwen_text().encode(whole, add_special_tokens=False)
+
+
+def test_a_llama_prompt_begins_behind_bos_and_ends_with_the_lone_space() -> None:
+    tokenizer = llama_text()
+    model = converted(Original.random("llama", len(tokenizer)), "llama", "pt")
+    assert model.first_id == tokenizer.bos_token_id
+    ids = render(
+        build_dialogue(INSTRUCTION, reasoning=False, template=model.template), model.text_tokenizer
+    ).ids
+    plain = tokenizer.encode(
+        f"In: What action should the robot take to {INSTRUCTION}?\nOut:", add_special_tokens=False
+    )
+    assert ids.tolist() == [*plain, tokenizer.convert_tokens_to_ids("▁")]
+
+
+def test_the_towers_normalise_each_in_its_own_way() -> None:
+    model = converted(Original.random("qwen2", len(qwen_text()), tied=True), "qwen2", "pt")
+    assert model.towers.dino_mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
+    assert model.towers.siglip_deviation.flatten().tolist() == pytest.approx([0.5, 0.5, 0.5])
+    assert not any("mean" in name for name in model.state_dict())
+
+
+def test_pictures_of_any_size_are_looked_at() -> None:
+    model = converted(Original.random("qwen2", len(qwen_text()), tied=True), "qwen2", "pt")
+    image = torch.rand(1, 1, 3, 28, 28).round()
+    large = image.repeat_interleave(4, -1).repeat_interleave(4, -2)
+    with torch.no_grad():
+        assert model.observe(large, None).shape == (1, 1 + 4, 32)
+
+
+def test_what_is_wrong_is_said() -> None:
+    original = Original.random("qwen2", len(qwen_text()), tied=True)
+    with pytest.raises(InspireError, match="holds 'model' with"):
+        flat_checkpoint({"state_dict": {}})
+    with pytest.raises(InspireError, match="no Prismatic model"):
+        read_config({"decoder.weight": torch.zeros(1)})
+    model = converted(original, "qwen2", "pt")
+    with pytest.raises(InspireError, match="looks at 1 picture"):
+        model.observe(torch.rand(1, 2, 3, 28, 28), None)
+    with pytest.raises(InspireError, match="use_state"):
+        model.observe(torch.rand(1, 1, 3, 28, 28), torch.zeros(1, 8))
+    with pytest.raises(InspireError, match="does not belong to qwen2"):
+        Prismatic(model.config, text_tokenizer=llama_text())
+
+
+def test_gradient_reaches_every_parameter_and_frozen_towers_get_none() -> None:
+    model = converted(Original.random("llama", len(llama_text())), "llama", "huggingface").train()
+
+    def backward() -> None:
+        seen = model.observe(torch.rand(2, 1, 3, 28, 28), None)
+        model.logits(
+            model.extend(torch.cat([seen, model.embed(torch.tensor([[5, 6], [7, 8]]))], 1))
+        ).logsumexp(-1).sum().backward()
+
+    backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+    whole = {name: p.grad.clone() for name, p in model.named_parameters()}
+    model.zero_grad(set_to_none=True)
+    model.freeze_vision()
+    model.checkpoint_activations()
+    torch.manual_seed(0)
+    backward()
+    untouched = [name for name, p in model.named_parameters() if p.grad is None]
+    assert untouched == [name for name in whole if name.startswith("towers.")]
