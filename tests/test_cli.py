@@ -1,0 +1,165 @@
+import argparse
+import json
+import subprocess
+import sys
+
+import pytest
+
+from inspire_vla.cli import main
+from inspire_vla.cli.arguments import parser, shard
+from inspire_vla.cli.benchmarks import expand
+from inspire_vla.cli.commands import train_arguments
+from inspire_vla.cli.policies import describe, find
+from inspire_vla.errors import InspireError
+
+COMMANDS = ("demo", "collect", "labels", "train", "evaluate", "compare", "report", "doctor")
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    folder = tmp_path / "mine" / "checkpoints" / "last" / "pretrained_model"
+    folder.mkdir(parents=True)
+    config = {
+        "type": "inspire_vla",
+        "backbone": "nano",
+        "reasoning": {"enabled": True, "mode": "direction"},
+        "input_features": {
+            "observation.images.image": {"type": "VISUAL", "shape": [3, 96, 96]},
+            "observation.state": {"type": "STATE", "shape": [8]},
+        },
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "model.safetensors").write_bytes(b"weights")
+    return tmp_path / "mine"
+
+
+def test_help_answers_at_once_and_names_every_command():
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "inspire_vla.cli", "--help"],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    for command in COMMANDS:
+        assert command in done.stdout
+    for heavy in ("torch", "mujoco", "numpy", "rich", "scipy"):
+        assert f" {heavy}\n" not in done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0
+    assert "usage: inspire" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate", "--policy", "no_such", "--out", "x"], "unknown checkpoint 'no_such'"),
+        (["demo", "--base", "no_such"], "unknown checkpoint 'no_such'"),
+        (["compare", "no_such"], "no such folder"),
+        (["report", "no_such"], "no such folder"),
+        (["train", "--out", "x"], "--dataset is needed"),
+        (["train", "--out", "x", "--resume"], "nothing to resume"),
+        (
+            ["collect", "--suite", "tabletop_sene", "--episodes", "1", "--out", "x"],
+            "Did you mean 'tabletop_seen'",
+        ),
+    ],
+)
+def test_bad_input_is_said_in_a_line_without_traceback(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.startswith(f"inspire {arguments[0]}: ")
+    assert "Traceback" not in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_suite_or_task_lists_the_choices(checkpoint, capsys, tmp_path):
+    start = ["evaluate", "--policy", str(checkpoint), "--out", str(tmp_path / "run")]
+    assert main([*start, "--suite", "tabletop_gaol"]) == 2
+    assert "Did you mean 'tabletop_goal'" in capsys.readouterr().err
+    assert main([*start, "--suite", "tabletop_goal", "--task", "fly"]) == 2
+    assert "unknown task 'fly'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_interruption_is_not_a_crash(monkeypatch, capsys):
+    def interrupted(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("inspire_vla.cli.commands.doctor", interrupted)
+    assert main(["doctor"]) == 130
+    assert "goes on from there" in capsys.readouterr().err
+
+
+def test_a_checkpoint_is_found_in_what_training_wrote(checkpoint):
+    inner = checkpoint / "checkpoints" / "last" / "pretrained_model"
+    assert find(checkpoint) == inner
+    assert find(inner) == inner
+    found = describe(checkpoint)
+    assert (found["name"], found["image_size"], found["cameras"]) == ("InSpire", 96, ["image"])
+    assert describe(checkpoint, "other")["name"] == "other"
+    assert found["checkpoint"] == "mine"
+
+
+def test_a_broken_checkpoint_is_refused(checkpoint, tmp_path):
+    inner = find(checkpoint)
+    (inner / "model.safetensors").unlink()
+    with pytest.raises(InspireError, match=r"model\.safetensors is missing"):
+        find(checkpoint)
+    (inner / "model.safetensors").write_bytes(b"")
+    (inner / "config.json").write_text('{"type": "act"}')
+    with pytest.raises(InspireError, match="type 'act'"):
+        describe(checkpoint)
+    (inner / "config.json").unlink()
+    with pytest.raises(InspireError, match=r"no config\.json"):
+        find(checkpoint)
+
+
+def test_train_turns_into_lerobots_arguments(checkpoint, tmp_path):
+    line = [
+        "train",
+        "--dataset",
+        "d",
+        "--out",
+        str(tmp_path / "o"),
+        "--no-reasoning",
+        "--steps",
+        "5",
+        "--seed",
+        "1",
+    ]
+    recipe, arguments = train_arguments(parser().parse_args([*line, "--", "--policy.vq.levels=3"]))
+    assert recipe == "nano_tabletop"
+    assert arguments == [
+        "--dataset.root=d",
+        f"--output_dir={tmp_path / 'o'}",
+        "--steps=5",
+        "--seed=1",
+        "--policy.reasoning.enabled=false",
+        "--policy.vq.levels=3",
+    ]
+    (tmp_path / "o").mkdir()
+    with pytest.raises(InspireError, match="exists"):
+        train_arguments(parser().parse_args(line))
+    (find(checkpoint) / "train_config.json").write_text("{}")
+    recipe, arguments = train_arguments(parser().parse_args(["train", "--out", str(checkpoint), "--resume"]))
+    assert recipe is None
+    assert arguments[1] == "--resume=true"
+
+
+def test_words_for_suites():
+    known = ("tabletop_seen", "tabletop_goal", "tabletop_validation")
+    assert expand(["seen", "unseen"], known) == ("tabletop_seen", "tabletop_goal")
+    assert expand(["tabletop_goal", "unseen"], known) == ("tabletop_goal",)
+    assert expand(["validation"], known) == ("tabletop_validation",)
+
+
+def test_shards_are_checked():
+    assert shard("2/8") == (2, 8)
+    for wrong in ("8/8", "3", "a/b", "-1/2"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            shard(wrong)
