@@ -1,0 +1,393 @@
+"""A policy server that speaks openpi's web-socket protocol, so that existing clients and robots work unchanged.
+
+    client                          server
+    connect  ─────────────────────▶
+             ◀─────────────────────  metadata (binary, once)
+    observation (binary)  ────────▶
+             ◀─────────────────────  {"actions", "server_timing", "reasoning"} (binary)
+             ◀─────────────────────  or: what was wrong (text), then close 1011
+
+`GET /healthz` answers "OK" while the process lives, `/readyz` while it takes requests, `/metrics` what it has counted.
+The port opens after the warm-up. Pages in a browser are turned away: see `steering` for one that is meant to.
+"""
+
+import asyncio
+import hmac
+import http
+import logging
+import signal
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request as HttpRequest
+from websockets.http11 import Response
+
+from inspire_vla.errors import InspireError
+from inspire_vla.serving import codec
+from inspire_vla.serving.batching import Batcher, Outcome
+from inspire_vla.serving.logs import log
+from inspire_vla.serving.metrics import Metrics
+from inspire_vla.serving.observations import ObservationReader, Request
+from inspire_vla.spatial import answer_words
+
+MAX_SESSIONS = 64
+"""Robots whose guesses are kept for one connection; the longest unheard is forgotten."""
+MAX_REASON = 2000
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """Where and within what limits. `port` 0 takes a free one; `api_key` None asks for none.
+
+    `requests_per_second` holds back a connection that sends faster (0: no limit); `drain_s` is how long a stop waits
+    for answers in progress.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    api_key: str | None = None
+    max_message_bytes: int = codec.MAX_BYTES
+    max_connections: int = 64
+    requests_per_second: float = 200.0
+    max_batch: int = 16
+    batch_window_s: float = 0.003
+    drain_s: float = 10.0
+
+
+class Undecodable(InspireError):
+    """The model said something that stands for no action."""
+
+
+class PolicyServer:
+    """Serves an agent (`act`, `config`) until stopped.
+
+    `keys`: {camera: key under which clients send it}, where it is not the customary one.
+    """
+
+    def __init__(
+        self,
+        agent: Any,
+        settings: ServerSettings | None = None,
+        *,
+        keys: Mapping[str, str] | None = None,
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.agent, self.settings = agent, settings or ServerSettings()
+        self.reader = ObservationReader.of(agent.config, keys)
+        self.metrics = Metrics()
+        self.metadata = describe(agent, self.reader, about or {})
+        self._greeting = codec.pack(self.metadata)
+        self.batcher = Batcher(
+            agent,
+            max_batch=self.settings.max_batch,
+            window_s=self.settings.batch_window_s,
+            on_batch=self._count_batch,
+        )
+        self.batcher.expected = lambda: len(self._open)
+        self._open: dict[ServerConnection, _Client] = {}
+        self._stopping = False
+        self._server: Server | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on, once `start` has returned."""
+        if self._server is None:
+            raise InspireError("The server has not been started.")
+        return next(iter(self._server.sockets)).getsockname()[1]
+
+    async def start(self) -> None:
+        """Warm up, then listen. Raises InspireError where the port is taken."""
+        began = time.perf_counter()
+        await self.batcher.call(self._warm_up)
+        log("warm", seconds=round(time.perf_counter() - began, 2))
+        self.batcher.start()
+        settings = self.settings
+        try:
+            self._server = await serve(
+                self._handle,
+                settings.host,
+                settings.port,
+                origins=[None],  # browsers name an origin; a page from anywhere must not drive the robot
+                compression=None,
+                max_size=settings.max_message_bytes,
+                max_queue=2,
+                process_request=self._http,
+                ping_interval=20,
+                ping_timeout=20,
+                close_timeout=2,
+            )
+        except OSError as error:
+            await self.batcher.stop()
+            raise InspireError(
+                f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}."
+            ) from error
+        log("ready", host=settings.host, port=self.port, key=settings.api_key is not None)
+
+    async def stop(self) -> None:
+        """Take no more requests, finish the answers in progress (at most `drain_s`), close."""
+        if self._server is None:
+            return
+        self._stopping = True
+        log("stopping", connections=len(self._open))
+        deadline = time.monotonic() + self.settings.drain_s
+        while any(client.busy for client in self._open.values()) and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        self._server.close()
+        await self.batcher.stop()
+        await self._server.wait_closed()
+        log("stopped")
+
+    async def run(self, on_ready: Callable[[int], None] | None = None) -> None:
+        """Start, serve until SIGINT or SIGTERM, stop."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(name, stop.set)
+        try:
+            await self.start()
+            if on_ready is not None:
+                on_ready(self.port)
+            await stop.wait()
+        finally:
+            for name in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(name)
+            await self.stop()
+
+    # Connections
+
+    def _http(self, connection: ServerConnection, request: HttpRequest) -> Response | None:
+        """Answer plain HTTP, and say who may connect."""
+        path = request.path.partition("?")[0]
+        if path == "/healthz":
+            return connection.respond(http.HTTPStatus.OK, "OK\n")
+        if path == "/readyz":
+            ready = not self._stopping
+            return connection.respond(*((http.HTTPStatus.OK, "OK\n") if ready else _BUSY))
+        if not self._allowed(request.headers):
+            self.metrics.refused_connections.labels("key").inc()
+            log("refused", logging.WARNING, reason="key", peer=_peer(connection))
+            return connection.respond(
+                http.HTTPStatus.UNAUTHORIZED, "Send the header 'Authorization: Api-Key …'.\n"
+            )
+        if path == "/metrics":
+            self.metrics.waiting.set(self.batcher.waiting)
+            response = connection.respond(http.HTTPStatus.OK, self.metrics.text().decode())
+            del response.headers["Content-Type"]
+            response.headers["Content-Type"] = "text/plain; version=0.0.4; charset=utf-8"
+            return response
+        if self._stopping or len(self._open) >= self.settings.max_connections:
+            self.metrics.refused_connections.labels("stopping" if self._stopping else "full").inc()
+            return connection.respond(*_BUSY)
+        return None
+
+    def _allowed(self, headers: Headers) -> bool:
+        if self.settings.api_key is None:
+            return True
+        given = headers.get_all("Authorization")
+        wanted = f"Api-Key {self.settings.api_key}".encode()
+        return len(given) == 1 and hmac.compare_digest(given[0].encode("utf-8", "replace"), wanted)
+
+    async def _handle(self, connection: ServerConnection) -> None:
+        client = _Client(self.settings.requests_per_second)
+        self._open[connection] = client
+        self.metrics.connections.set(len(self._open))
+        peer = _peer(connection)
+        log("connected", peer=peer)
+        try:
+            await connection.send(self._greeting)
+            async for message in connection:
+                client.busy = True
+                try:
+                    await self._answer(connection, client, message)
+                finally:
+                    client.busy = False
+                if self._stopping:
+                    await connection.close(1001, "the server stops")
+        except ConnectionClosed:
+            pass
+        except Undecodable as error:
+            await self._refuse(connection, str(error), "undecodable", peer)
+        except InspireError as error:
+            await self._refuse(connection, str(error), "refused", peer)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            log("failed", logging.ERROR, peer=peer, error=repr(error))
+            logging.getLogger("inspire_vla.serving").debug("traceback", exc_info=error)
+            await self._refuse(connection, f"The policy failed: {type(error).__name__}.", "failed", peer)
+        finally:
+            del self._open[connection]
+            self.metrics.connections.set(len(self._open))
+            log(
+                "disconnected", peer=peer, answered=client.answered, code=connection.close_code,
+                seconds=round(time.monotonic() - client.since, 1),
+            )  # fmt: skip
+
+    async def _answer(self, connection: ServerConnection, client: "_Client", message: str | bytes) -> None:
+        began = time.perf_counter()
+        if isinstance(message, str):
+            raise codec.MalformedMessage("An observation is a binary msgpack message, found text.")
+        found = codec.unpack(message, max_bytes=self.settings.max_message_bytes)
+        request = self.reader.read(found, client.instruction)
+        if isinstance(found.get("instruction"), str):
+            client.instruction = found["instruction"].strip()
+        del found, message
+        if (pause := client.pause_s()) > 0:
+            self.metrics.throttled.inc()
+            await asyncio.sleep(pause)
+        outcome = await self._decide(connection, client, request)
+        if outcome is None:
+            self.metrics.requests.labels("gone").inc()
+            return
+        decision = outcome.decision
+        client.remember(request, decision)
+        if decision.actions is None and not request.undecodable:
+            raise Undecodable(
+                "The model said tokens that stand for no action. Ask again with another picture."
+            )
+        timing = {"infer_ms": outcome.infer_ms, "queue_ms": outcome.queue_ms, "batch": outcome.batch}
+        if client.previous_ms is not None:
+            timing["prev_total_ms"] = client.previous_ms
+        reply = {
+            "actions": None if decision.actions is None else np.ascontiguousarray(decision.actions),
+            "server_timing": timing,
+            "reasoning": reasoning_of(decision),
+        }
+        if request.unused:
+            reply["unused"] = list(request.unused[:20])
+        await connection.send(codec.pack(reply))
+        client.previous_ms = 1000 * (time.perf_counter() - began)
+        client.answered += 1
+        self._count(decision, client.previous_ms / 1000)
+
+    async def _decide(
+        self, connection: ServerConnection, client: "_Client", request: Request
+    ) -> Outcome | None:
+        """Wait for the decision; None when the client has gone meanwhile."""
+        deciding = asyncio.create_task(self.batcher.decide(request, client.guesses(request)))
+        leaving = asyncio.create_task(connection.wait_closed())
+        try:
+            await asyncio.wait((deciding, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if deciding.done():
+                return deciding.result()
+            return None
+        finally:
+            for task in (deciding, leaving):
+                task.cancel()
+
+    async def _refuse(self, connection: ServerConnection, reason: str, outcome: str, peer: str) -> None:
+        self.metrics.requests.labels(outcome).inc()
+        log("refused", logging.WARNING, peer=peer, reason=reason[:500])
+        try:
+            await connection.send(reason[:MAX_REASON])
+            await connection.close(1011, "refused; the message before says why")
+        except ConnectionClosed:
+            pass
+
+    # Counting
+
+    def _warm_up(self) -> None:
+        example = self.reader.example()
+        order = "pick up the red cube"
+        for _ in range(2):  # the second time with guesses, which takes another way through the decoder
+            (decision,) = self.agent.act([example], [order])
+            self.agent.act([example], [order], guesses=[decision.words])
+
+    def _count_batch(self, size: int, seconds: float) -> None:
+        self.metrics.batch.observe(size)
+        self.metrics.infer.observe(seconds)
+
+    def _count(self, decision: Any, seconds: float) -> None:
+        self.metrics.requests.labels("ok" if decision.actions is not None else "undecodable").inc()
+        self.metrics.total.observe(seconds)
+        self.metrics.guesses.inc(sum(decision.guessed))
+        self.metrics.forced.inc(sum(decision.forced))
+        for word in decision.answers:
+            self.metrics.answers.labels(word).inc()
+
+
+class _Client:
+    """What is kept of one connection: guesses per session, the instruction in force, and its pace."""
+
+    def __init__(self, requests_per_second: float) -> None:
+        self.rate = requests_per_second
+        self.allowance, self.at = self.rate, time.monotonic()
+        self.since = self.at
+        self.instruction = ""
+        self.busy = False
+        self.answered = 0
+        self.previous_ms: float | None = None
+        self._said: OrderedDict[str, dict[str, str]] = OrderedDict()
+
+    def guesses(self, request: Request) -> dict[str, str] | None:
+        return self._said.get(request.session) if request.guesses is None else request.guesses
+
+    def remember(self, request: Request, decision: Any) -> None:
+        """Keep what the model itself said; a forced word is no sign of what it will say next."""
+        own = zip(decision.mentions, decision.answers, decision.forced, strict=True)
+        self._said[request.session] = {mention: word for mention, word, forced in own if not forced}
+        self._said.move_to_end(request.session)
+        while len(self._said) > MAX_SESSIONS:
+            self._said.popitem(last=False)
+
+    def pause_s(self) -> float:
+        """Spend one request of the allowance, which refills at `rate` up to a second's worth."""
+        if self.rate <= 0:
+            return 0.0
+        now = time.monotonic()
+        self.allowance = min(max(1.0, self.rate), self.allowance + (now - self.at) * self.rate) - 1
+        self.at = now
+        return max(0.0, -self.allowance / self.rate)
+
+
+def reasoning_of(decision: Any) -> dict[str, Any]:
+    """A decision's reasoning as it is sent: lists that run parallel to `mentions`."""
+    return {
+        "mentions": list(decision.mentions),
+        "answers": list(decision.answers),
+        "confidences": [float(confidence) for confidence in decision.confidences],
+        "forced": [bool(forced) for forced in decision.forced],
+        "guessed": [bool(guessed) for guessed in decision.guessed],
+        "passes": int(decision.passes),
+    }
+
+
+def describe(agent: Any, reader: ObservationReader, about: Mapping[str, Any]) -> dict[str, Any]:
+    """What a server says of its policy when a client connects."""
+    config = agent.config
+    reasoning = config.reasoning
+    close = reasoning.close_threshold_m is not None or reasoning.mode == "distance"
+    words = answer_words(reasoning.mode, grasped_word=reasoning.grasped_word, close_word=close)
+    return {
+        "policy": "inspire_vla",
+        **about,
+        "cameras": reader.keys(),
+        "image_size": [reader.height, reader.width],
+        "state_dim": reader.state_dim,
+        "action_dim": int(config.action_feature.shape[0]),
+        "chunk_size": int(config.chunk_size),
+        "n_action_steps": int(config.n_action_steps),
+        "reasoning": {
+            "enabled": bool(reasoning.enabled),
+            "mode": reasoning.mode,
+            "frame": str(reasoning.frame),
+            "close_threshold_m": reasoning.close_threshold_m,
+            "grasped_word": bool(reasoning.grasped_word),
+            "words": list(words),
+        },
+    }
+
+
+def _peer(connection: ServerConnection) -> str:
+    address = connection.remote_address
+    return f"{address[0]}:{address[1]}" if address else "?"
+
+
+_BUSY = (http.HTTPStatus.SERVICE_UNAVAILABLE, "Full or stopping; try again.\n")

@@ -1,0 +1,128 @@
+"""The client finds its server again, waits no longer than told, and loads quickly."""
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from inspire_vla.errors import InspireError
+from inspire_vla.serving.client import PolicyClient, Reply, ServerError, Unreachable
+from inspire_vla.serving.server import PolicyServer, ServerSettings
+
+from .conftest import Running, ToyAgent, observation, timed
+
+
+def test_it_loads_neither_torch_nor_a_server() -> None:
+    heavy = "torch lerobot mujoco prometheus_client websockets.asyncio jaxtyping PIL gymnasium".split()
+    code = f"import inspire_vla.serving.client, sys; print([m for m in {heavy} if m in sys.modules])"
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert found.stdout.strip() == "[]"
+
+
+def test_nobody_there_is_said_in_time() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with timed(2), pytest.raises(Unreachable, match="No policy server at"):
+        PolicyClient(f"ws://127.0.0.1:{port}", connect_timeout_s=0.5)
+
+
+def test_something_else_at_the_port_is_said(running) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        with timed(3), pytest.raises(Unreachable):
+            PolicyClient(f"ws://127.0.0.1:{silent.getsockname()[1]}", connect_timeout_s=0.6)
+    with pytest.raises(InspireError, match="no address"):
+        PolicyClient("http//nowhere", connect_timeout_s=0.1)
+
+
+def test_a_late_answer_is_not_taken_for_the_next(running) -> None:
+    agent = ToyAgent()
+    server = running(agent)
+    client = PolicyClient(server.url, timeout_s=0.2)
+    agent.delay_s = 0.6
+    with pytest.raises(Unreachable, match="no answer within"):
+        client.infer(observation(1))
+    agent.delay_s = 0.0
+    client.timeout_s = 5.0
+    assert client.infer(observation(2)).actions[0, 0] == 2
+    client.close()
+
+
+def test_a_restarted_server_is_found_again() -> None:
+    first = Running(ToyAgent())
+    port = first.port
+    client = PolicyClient(first.url)
+    assert client.infer(observation(1)).actions[0, 0] == 1
+    first.stop()
+    second: list[Running] = []
+    starter = threading.Thread(
+        target=lambda: (time.sleep(0.4), second.append(Running(ToyAgent(), port=port)))
+    )
+    starter.start()
+    assert client.infer(observation(2)).actions[0, 0] == 2  # waits until the server is back
+    assert client.reconnections >= 1
+    starter.join()
+    client.close()
+    second[0].stop()
+
+
+def test_a_server_killed_between_question_and_answer_is_asked_again() -> None:
+    agent = ToyAgent()
+    first = Running(agent, drain_s=0.0)
+    port = first.port
+    agent.delay_s = 0.5
+    client = PolicyClient(first.url)
+    client.send(observation(5))
+    time.sleep(0.1)
+    first.stop()
+    second = Running(ToyAgent(), port=port)
+    assert client.receive().actions[0, 0] == 5
+    client.close()
+    second.stop()
+
+
+def test_one_question_at_a_time(running) -> None:
+    with PolicyClient(running().url) as client:
+        with pytest.raises(InspireError, match="No answer is due"):
+            client.receive()
+        client.send(observation())
+        with pytest.raises(InspireError, match="still due"):
+            client.send(observation())
+        client.receive()
+
+
+def test_after_an_error_the_next_request_works(running) -> None:
+    with PolicyClient(running().url) as client:
+        for _ in range(3):
+            with pytest.raises(ServerError, match="NaN"):
+                client.infer(observation() | {"observation/state": [float("nan")] * 8})
+            assert client.infer(observation()).decodable
+
+
+@pytest.mark.parametrize(
+    "message", [None, {}, {"actions": [1.0]}, {"actions": [["x"]]}, {"actions": [[1.0], [2.0, 3.0]]}]
+)
+def test_an_answer_without_actions_is_refused(message: object) -> None:
+    with pytest.raises(ServerError):
+        Reply.of(message)
+
+
+def test_answers_of_other_servers_are_read() -> None:
+    reply = Reply.of({"actions": [[0.5, 1.0]], "server_timing": {"infer_ms": 3.0}, "state": b"x"})
+    assert reply.actions.shape == (1, 2)
+    assert reply.words == {}
+    assert reply.timing["infer_ms"] == 3.0
+
+
+def test_a_taken_port_is_said(running) -> None:
+    server = running()
+    other = PolicyServer(ToyAgent(), ServerSettings(port=server.port))
+    with pytest.raises(InspireError, match="Cannot listen"):
+        server.call(other.start())

@@ -1,0 +1,127 @@
+"""What clients send is read as it was meant, or refused by name."""
+
+import numpy as np
+import pytest
+
+from inspire_vla.errors import InspireError
+from inspire_vla.serving.observations import ObservationReader
+
+from .conftest import ToyAgent, observation
+
+READER = ObservationReader.of(ToyAgent().config)
+TWO = ObservationReader.of(ToyAgent(("image", "image2")).config)
+
+
+def gradient(size: int = 16) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
+
+
+def seen(picture: np.ndarray) -> np.ndarray:
+    return READER.read(observation() | {"observation/image": picture}).observation["pixels"]["image"]
+
+
+def test_a_picture_of_the_right_size_is_untouched() -> None:
+    np.testing.assert_array_equal(seen(gradient()), gradient())
+
+
+def test_channels_first_and_real_numbers_are_the_same_picture() -> None:
+    np.testing.assert_array_equal(seen(gradient().transpose(2, 0, 1)), gradient())
+    for dtype in (np.float32, np.float64):
+        np.testing.assert_array_equal(seen(gradient().astype(dtype) / 255), gradient())
+
+
+def test_other_sizes_of_the_same_proportions_are_scaled() -> None:
+    assert seen(np.full((224, 224, 3), 90, np.uint8)).shape == (16, 16, 3)
+    assert (seen(np.full((224, 224, 3), 90, np.uint8)) == 90).all()
+
+
+@pytest.mark.parametrize(
+    ("picture", "says"),
+    [
+        (np.full((16, 16, 3), np.nan), "NaN"),
+        (np.full((16, 16, 3), np.inf, np.float32), "infinite"),
+        (np.full((16, 16, 3), 255.0), "0 to 1"),
+        (np.full((16, 16, 3), -0.1), "0 to 1"),
+        (np.zeros((16, 16, 3), np.int32), "uint8"),
+        (np.zeros((16, 16, 3), bool), "uint8"),
+        (np.zeros((16, 16), np.uint8), "must be a picture"),
+        (np.zeros((16, 16, 4), np.uint8), "must be a picture"),
+        (np.zeros((0, 16, 3), np.uint8), "must be a picture"),
+        (np.zeros((5000, 1, 3), np.uint8), "must be a picture"),
+        (np.zeros((480, 640, 3), np.uint8), "Crop or pad"),
+        ([[1, 2]], "must be an array"),
+        (None, "must be an array"),
+    ],
+)
+def test_what_is_no_picture_is_named(picture: object, says: str) -> None:
+    with pytest.raises(InspireError, match=says) as caught:
+        READER.read(observation() | {"observation/image": picture})
+    assert "observation/image" in str(caught.value)
+
+
+def test_an_unknown_camera_is_named_with_what_was_found() -> None:
+    message = observation()
+    message["observation/imgae"] = message.pop("observation/image")
+    with pytest.raises(
+        InspireError, match=r"camera 'image'.*Did you mean 'observation/imgae'.*--camera image=KEY"
+    ):
+        READER.read(message)
+
+
+def test_liberos_wrist_camera_is_the_second_and_otherwise_reported_unused() -> None:
+    message = observation() | {"observation/wrist_image": gradient()}
+    assert set(TWO.read(message).observation["pixels"]) == {"image", "image2"}
+    assert READER.read(message).unused == ("observation/wrist_image",)
+    with pytest.raises(InspireError, match="'observation/image2' or 'observation/wrist_image'"):
+        TWO.read(observation())
+
+
+def test_cameras_may_have_other_keys() -> None:
+    reader = ObservationReader.of(ToyAgent().config, {"image": "observation/exterior_image_1_left"})
+    message = observation()
+    message["observation/exterior_image_1_left"] = message.pop("observation/image")
+    assert reader.read(message).observation["pixels"]["image"].shape == (16, 16, 3)
+    with pytest.raises(InspireError, match=r"no camera 'top'. Possible: \['image'\]"):
+        ObservationReader.of(ToyAgent().config, {"top": "x"})
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        None,
+        [1.0] * 7,
+        [[1.0] * 8],
+        ["a"] * 8,
+        [[1], [1, 2]],
+        [float("inf")] * 8,
+        [1e300] * 8,
+        np.zeros(8, bool),
+    ],
+)
+def test_a_wrong_state_is_named(state: object) -> None:
+    with pytest.raises(InspireError, match="observation/state"):
+        READER.read(observation() | {"observation/state": state})
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"prompt": 3}, {"prompt": ""}, {"prompt": "x" * 2000}, {"instruction": ["go"]}, {"answers": "left"},
+        {"answers": {"the cube": 3}}, {"answers": {b"x": "left"}}, {"guesses": [1]}, {"session": 5},
+        {"answers": {str(i): "left" for i in range(100)}},
+    ],
+)  # fmt: skip
+def test_wrong_words_are_named(more: dict) -> None:
+    with pytest.raises(InspireError, match=next(iter(more))):
+        READER.read(observation() | more)
+
+
+def test_nil_leaves_an_answer_to_the_model() -> None:
+    request = READER.read(observation(answers={"the red cube": None, "the plate": "up"}))
+    assert request.answers == {"the plate": "up"}
+
+
+@pytest.mark.parametrize("message", [None, 3, "text", [1], b"x", {b"prompt": "go"}])
+def test_what_is_no_map_is_refused(message: object) -> None:
+    with pytest.raises(InspireError, match="map with text keys"):
+        READER.read(message)

@@ -1,0 +1,239 @@
+"""The protocol step by step, over a raw web socket, and what the server adds to it."""
+
+import threading
+import time
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import msgpack
+import numpy as np
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from inspire_vla.serving.client import PolicyClient, ServerError
+from inspire_vla.serving.codec import pack, unpack
+
+from .conftest import ToyAgent, observation
+
+
+def raw(running, **options):
+    return connect(running.url, compression=None, proxy=None, **options)
+
+
+def test_openpis_conversation(running) -> None:
+    server = running()
+    with raw(server) as socket:
+        metadata = socket.recv()
+        assert isinstance(metadata, bytes)  # a binary frame comes first, unasked
+        assert unpack(metadata)["action_dim"] == 7
+        for turn in range(2):
+            socket.send(pack(observation(40)))
+            answer = socket.recv()
+            assert isinstance(answer, bytes)
+            reply = unpack(answer)
+            assert reply["actions"].shape == (4, 7)
+            assert reply["actions"].dtype == np.float32
+            assert reply["actions"][0, 0] == 40
+            assert reply["server_timing"]["infer_ms"] > 0
+            assert ("prev_total_ms" in reply["server_timing"]) == (turn > 0)
+            assert reply["reasoning"]["mentions"] == ["the red cube"]
+            assert reply["reasoning"]["answers"] == ["left"]
+            assert reply["reasoning"]["confidences"] == [0.75]
+            assert reply["reasoning"]["forced"] == [False]
+
+
+def test_an_error_is_a_text_frame_and_close_1011(running) -> None:
+    with raw(running()) as socket:
+        socket.recv()
+        socket.send(b"\xc1")
+        assert "msgpack" in socket.recv()
+        with pytest.raises(ConnectionClosed):
+            socket.recv()
+        assert socket.close_code == 1011
+
+
+def test_health_readiness_and_metrics_are_plain_http(running) -> None:
+    server = running()
+    base = f"http://127.0.0.1:{server.port}"
+    with urlopen(f"{base}/healthz") as response:
+        assert (response.status, response.read()) == (200, b"OK\n")
+    assert urlopen(f"{base}/readyz").status == 200
+    with PolicyClient(server.url) as client:
+        client.infer(observation())
+        client.infer(observation(answers={"the red cube": "up"}))
+        page = urlopen(f"{base}/metrics").read().decode()
+    assert 'inspire_requests_total{outcome="ok"} 2.0' in page
+    assert 'inspire_answers_total{word="up"} 1.0' in page
+    assert "inspire_answers_forced_total 1.0" in page
+    assert "inspire_connections 1.0" in page
+
+
+def test_health_answers_while_the_agent_thinks(running) -> None:
+    agent = ToyAgent()
+    server = running(agent)
+    agent.delay_s = 1.0
+    with PolicyClient(server.url) as client:
+        client.send(observation())
+        time.sleep(0.05)
+        began = time.monotonic()
+        assert urlopen(f"http://127.0.0.1:{server.port}/healthz").status == 200
+        assert time.monotonic() - began < 0.5
+        client.receive()
+
+
+def test_the_port_opens_after_the_warm_up(running) -> None:
+    agent = ToyAgent()
+    running(agent)
+    assert len(agent.batches) >= 2
+    assert any(guesses is not None for guesses in agent.guesses)
+
+
+def test_simultaneous_requests_share_a_batch_and_keep_their_answers(running) -> None:
+    agent = ToyAgent()
+    server = running(agent, batch_window_s=0.05)
+    clients = [PolicyClient(server.url) for _ in range(6)]
+    agent.batches.clear()
+    for value, client in enumerate(clients):
+        client.send(observation(value))
+    replies = [client.receive() for client in clients]
+    assert [reply.actions[0, 0] for reply in replies] == list(range(6))
+    assert len(agent.batches) < 6
+    assert max(reply.timing["batch"] for reply in replies) > 1
+    for client in clients:
+        client.close()
+
+
+def test_guesses_belong_to_a_connection_and_session(running) -> None:
+    agent = ToyAgent()
+    server = running(agent)
+    with PolicyClient(server.url) as one, PolicyClient(server.url) as two:
+        one.infer(observation(session="arm"))
+        agent.guesses.clear()
+        one.infer(observation(session="arm"))
+        two.infer(observation(session="arm"))  # the same name from another client is another robot
+        one.infer(observation(session="other arm"))
+        one.infer(observation(session="arm", guesses={"the red cube": "up"}))
+    assert agent.guesses == [[{"the red cube": "left"}], [None], [None], [{"the red cube": "up"}]]
+
+
+def test_a_forced_answer_is_not_guessed_next(running) -> None:
+    agent = ToyAgent()
+    with PolicyClient(running(agent).url) as client:
+        reply = client.infer(observation(answers={"the red cube": "up"}))
+        assert reply.words == {"the red cube": "up"}
+        assert reply.forced == (True,)
+        client.infer(observation())
+    assert agent.guesses[-1] == [{}]
+
+
+def test_an_instruction_overrules_the_prompt_until_the_next(running) -> None:
+    with PolicyClient(running().url) as client:
+        assert client.infer(observation()).mentions == ("the red cube",)
+        assert client.infer(observation(instruction="open the drawer")).mentions == ("the drawer",)
+        assert client.infer(observation()).mentions == ("the drawer",)
+        assert client.infer(observation(instruction="")).mentions == ("the drawer",)
+        assert client.infer(observation()).mentions == ("the red cube",)
+
+
+def test_one_bad_request_costs_the_batch_nothing(running) -> None:
+    agent = ToyAgent()
+    server = running(agent, batch_window_s=0.1)
+    good, bad = PolicyClient(server.url), PolicyClient(server.url)
+    bad.send(observation(answers={"the red cube": "sideways"}))
+    good.send(observation(9))
+    assert good.receive().actions[0, 0] == 9
+    with pytest.raises(ServerError, match="sideways"):
+        bad.receive()
+    good.close()
+
+
+def test_a_crash_is_reported_without_its_inside(running) -> None:
+    with PolicyClient(running().url) as client:
+        with pytest.raises(ServerError) as caught:
+            client.infer(observation(prompt="crash"))
+        assert "RuntimeError" in str(caught.value)
+        assert "secret" not in str(caught.value)
+        assert client.infer(observation()).decodable
+
+
+def test_an_undecodable_action_is_an_error_or_said(running) -> None:
+    server = running()
+    with PolicyClient(server.url) as client:
+        order = "pick up the undecodable cube"
+        with pytest.raises(ServerError, match="no action"):
+            client.infer(observation(prompt=order))
+        reply = client.infer(observation(prompt=order, undecodable=True))
+        assert not reply.decodable
+        assert reply.mentions == ("the undecodable cube",)
+
+
+def test_the_key_is_asked_for(running) -> None:
+    server = running(api_key="secret")
+    with PolicyClient(server.url, api_key="secret") as client:
+        assert client.infer(observation()).decodable
+    for key in (None, "secre", "secrets", "Secret", "sécret"):
+        with pytest.raises((ServerError, UnicodeError), match="401|latin|ascii"):
+            PolicyClient(server.url, api_key=key)
+    base = f"http://127.0.0.1:{server.port}"
+    assert urlopen(f"{base}/healthz").status == 200
+    with pytest.raises(HTTPError, match="401"):
+        urlopen(f"{base}/metrics")
+    assert urlopen(Request(f"{base}/metrics", headers={"Authorization": "Api-Key secret"})).status == 200
+
+
+def test_pages_in_a_browser_are_turned_away(running) -> None:
+    with pytest.raises(InvalidStatus, match="403"):
+        raw(running(), origin="http://somewhere.example")
+
+
+def test_more_connections_than_allowed_wait_outside(running) -> None:
+    server = running(max_connections=1)
+    with PolicyClient(server.url) as client:
+        with pytest.raises(InvalidStatus, match="503"):
+            raw(server)
+        assert client.infer(observation()).decodable
+
+
+def test_a_fast_client_is_held_back(running) -> None:
+    server = running(requests_per_second=20)
+    with PolicyClient(server.url) as client:
+        client.infer(observation())
+        began = time.monotonic()
+        for _ in range(25):
+            client.infer(observation())
+        assert time.monotonic() - began > 0.2
+    assert server.server.metrics.throttled._value.get() > 0
+
+
+def test_a_message_too_long_closes_only_its_connection(running) -> None:
+    server = running(max_message_bytes=10_000)
+    with PolicyClient(server.url) as good, raw(server) as socket:
+        socket.recv()
+        socket.send(b"\0" * 20_000)
+        with pytest.raises(ConnectionClosed):
+            socket.recv()
+        assert socket.close_code == 1009
+        assert good.infer(observation()).decodable
+
+
+def test_a_stop_lets_the_answer_in_progress_out(running) -> None:
+    agent = ToyAgent()
+    server = running(agent)
+    agent.delay_s = 0.4
+    client = PolicyClient(server.url)
+    client.send(observation(3))
+    time.sleep(0.1)
+    stopper = threading.Thread(target=server.stop)
+    stopper.start()
+    assert client.receive().actions[0, 0] == 3
+    stopper.join(5)
+    assert not stopper.is_alive()
+    client.close()
+
+
+def test_metadata_is_plain_msgpack(running) -> None:
+    with raw(running()) as socket:
+        metadata = msgpack.unpackb(socket.recv())
+    assert metadata["cameras"] == {"image": "observation/image"}
+    assert metadata["reasoning"]["words"] == ["right", "left", "up", "down", "front", "back", "grasped"]
