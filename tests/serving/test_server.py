@@ -173,7 +173,7 @@ def test_the_key_is_asked_for(running) -> None:
     with PolicyClient(server.url, api_key="secret") as client:
         assert client.infer(observation()).decodable
     for key in (None, "secre", "secrets", "Secret", "sécret"):
-        with pytest.raises((ServerError, UnicodeError), match="401|latin|ascii"):
+        with pytest.raises((ServerError, UnicodeError), match=r"401|latin|ascii"):
             PolicyClient(server.url, api_key=key)
     base = f"http://127.0.0.1:{server.port}"
     assert urlopen(f"{base}/healthz").status == 200

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from inspire_vla.errors import InspireError
@@ -100,7 +101,7 @@ class Batcher:
             group = groups.pop()
             began = time.perf_counter()
             try:
-                decisions = await self.call(lambda group=group: self._act(group))
+                decisions = await self.call(partial(self._act, group))
             except asyncio.CancelledError:
                 for waiting in batch:
                     waiting.future.cancel()

@@ -137,7 +137,7 @@ class PolicyClient:
         self._sent = data
 
     def receive(self) -> Reply:
-        """Wait for the answer. A connection that breaks meanwhile is made anew, and the observation sent again, once."""
+        """Wait for the answer. A connection that breaks meanwhile is made anew and the observation sent once more."""
         if self._sent is None:
             raise InspireError("No answer is due: call send() first.")
         data, self._sent = self._sent, None

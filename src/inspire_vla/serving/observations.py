@@ -78,8 +78,9 @@ class ObservationReader:
         shape = tuple(next(iter(features.values())).shape)
         state = config.robot_state_feature
         return cls(
-            {name: (keys or {}).get(name) for name in names},
-            *shape[-2:],
+            cameras={name: (keys or {}).get(name) for name in names},
+            height=shape[-2],
+            width=shape[-1],
             state_dim=0 if state is None else state.shape[0],
         )
 
@@ -142,7 +143,8 @@ class ObservationReader:
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise InspireError(
             f"The policy looks through camera {camera!r}, sent as {' or '.join(map(repr, possible))}; pictures found: "
-            f"{[key[:60] for key in pictures[:10]]}.{hint} A server started with --camera {camera}=KEY takes another key."
+            f"{[key[:60] for key in pictures[:10]]}.{hint} "
+            f"A server started with --camera {camera}=KEY takes another key."
         )
 
     def _picture(self, key: str, value: Any) -> np.ndarray:

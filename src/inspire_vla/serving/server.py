@@ -255,7 +255,7 @@ class PolicyServer:
         timing = {"infer_ms": outcome.infer_ms, "queue_ms": outcome.queue_ms, "batch": outcome.batch}
         if client.previous_ms is not None:
             timing["prev_total_ms"] = client.previous_ms
-        reply = {
+        reply: dict[str, Any] = {
             "actions": None if decision.actions is None else np.ascontiguousarray(decision.actions),
             "server_timing": timing,
             "reasoning": reasoning_of(decision),
