@@ -4,6 +4,7 @@ from toys import BaseAgent, CrashesOn, GoodAgent, ToyBenchmark, ToyEnv, Undecoda
 
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import AnswerRule, EpisodeJob, Factory, RolloutSettings, rollout, select_tasks
+from inspire_vla.evaluation.truth import forced_answers
 
 
 def jobs(n=3, tasks=("go left", "go right"), suite="toy_seen"):
@@ -142,3 +143,25 @@ def test_an_agent_says_how_many_actions_are_executed():
     agent.n_action_steps = 2
     record = next(iter(rollout(jobs(1), ToyBenchmark(), agent)))
     assert [step for step, *_ in record.timeline] == list(range(0, record.steps, 2))
+
+
+def test_shuffled_answers_are_those_of_the_other_objects():
+    truth = {"the cup": "left", "the plate": "down", "the bowl": "up"}
+    rng = np.random.default_rng(0)
+    found = forced_answers("shuffled", truth, ("left", "down", "up"), rng)
+    assert found == {"the cup": "up", "the plate": "left", "the bowl": "down"}
+    assert forced_answers("shuffled", {"the cup": "left"}, ("left",), rng) == {"the cup": "left"}
+
+
+def test_the_truth_is_forced_only_where_it_is_asked_for():
+    heard = []
+
+    class AsksOnce(GoodAgent):
+        answer_rule = AnswerRule(max_objects=1)
+
+        def act(self, observations, instructions, answers=None):
+            heard.extend(answers)
+            return super().act(observations, instructions, answers)
+
+    list(rollout(jobs(1), ToyBenchmark(), AsksOnce(), RolloutSettings(control="truth")))
+    assert {frozenset(answer) for answer in heard} == {frozenset({"the goal"})}

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -96,7 +97,8 @@ class _Episode:
         return self.rule.truth(self.info)
 
     def forced(self) -> dict[str, str] | None:
-        return forced_answers(self.settings.control, self.truth(), self.rule.words(), self.rng)
+        asked_about = dict(islice(self.truth().items(), self.rule.max_objects))
+        return forced_answers(self.settings.control, asked_about, self.rule.words(), self.rng)
 
     def decide(self, decision: Decision, ms: float, batch: int) -> None:
         """Take the agent's decision: note its answers against the truth and queue its actions."""

@@ -12,8 +12,10 @@ from inspire_vla.spatial import answer_words, relate
 Confusion = dict[str, dict[str, int]]
 """{truth: {said: times}}"""
 
-CONTROLS = ("own", "truth", "random")
-"""Which answers the actions are conditioned on: the model's own, the true ones, or words drawn at random."""
+CONTROLS = ("own", "truth", "shuffled", "random")
+"""Which answers the actions are conditioned on: the model's own, the true ones (an oracle), the true ones handed on to
+the next object asked about, or words drawn at random (chance). A model trained with `reasoning.hide_answers` answers
+and does not look; one with `reasoning.enabled=false` is not asked."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,8 @@ class AnswerRule:
     frame: str = "robot"
     close_threshold_m: float | None = None
     grasped_word: bool = True
+    max_objects: int | None = None
+    """The policy is asked about the first so many mentions."""
 
     @classmethod
     def of(cls, agent: Any) -> "AnswerRule":
@@ -41,7 +45,9 @@ class AnswerRule:
         if "gripper_to_object_m" not in info or "mentions" not in info:
             return {}
         offsets = np.asarray(info["gripper_to_object_m"], dtype=np.float64).reshape(-1, 3)
-        words = relate(offsets, np.asarray(info["grasped"], dtype=bool), **asdict(self))
+        rule = asdict(self)
+        rule.pop("max_objects")
+        words = relate(offsets, np.asarray(info["grasped"], dtype=bool), **rule)
         return dict(zip(info["mentions"], (str(word) for word in words), strict=True))
 
     def words(self) -> tuple[str, ...]:
@@ -56,11 +62,17 @@ class AnswerRule:
 def forced_answers(
     control: str, truth: Mapping[str, str], words: Sequence[str], rng: np.random.Generator
 ) -> dict[str, str] | None:
-    """Return the answers to force on the agent under a control of `CONTROLS`, None for none."""
+    """Return the answers to force on the agent under a control of `CONTROLS`, None for none.
+
+    `truth` holds what is asked about, in order. "shuffled" changes nothing where there is one object alone.
+    """
     if control == "own":
         return None
     if control == "truth":
         return dict(truth)
+    if control == "shuffled":
+        answers = list(truth.values())
+        return dict(zip(truth, answers[-1:] + answers[:-1], strict=True))
     if control == "random":
         return {mention: str(rng.choice(list(words))) for mention in truth}
     raise InspireError(f"unknown control of answers {control!r}. Possible: {list(CONTROLS)}.")
