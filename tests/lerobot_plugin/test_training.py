@@ -1,8 +1,10 @@
 """Training is lerobot-train: it runs, it resumes to the same weights, its checkpoints load and act."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from lerobot.datasets import LeRobotDataset
@@ -13,6 +15,7 @@ from inspire_vla.labels.columns import LabelMismatch, LabelsMissing
 from inspire_vla.lerobot_plugin.frame_cache import FrameCache
 from inspire_vla.lerobot_plugin.loading import load_policy
 from inspire_vla.lerobot_plugin.training import train
+from inspire_vla.spatial import canonical_answers
 
 TINY = (
     "--policy.nano.hidden_size=32",
@@ -60,7 +63,23 @@ def test_a_checkpoint_acts_and_says_why(trained: Path) -> None:
     assert steered.forced == (True, False)
 
 
-def test_resuming_gives_the_weights_of_an_unbroken_run(trained: Path, labelled_dataset: Path, tmp_path: Path) -> None:
+def test_an_episode_starts_with_the_most_frequent_first_answers(
+    trained: Path, labelled_dataset: Path
+) -> None:
+    policy = load_policy(trained).policy
+    table = pq.read_table(next((labelled_dataset / "data").rglob("*.parquet"))).to_pydict()
+    first = [
+        a for a, f in zip(table["observation.answers.direction"], table["frame_index"], strict=True) if f == 0
+    ]
+    for slot, word in enumerate(policy.first_answers):
+        counts = Counter(codes[slot] for codes in first if codes[slot] >= 0)
+        assert counts[canonical_answers("direction").index(word)] == max(counts.values())
+    assert len(policy.first_answers) == 2  # no instruction here names a third object
+
+
+def test_resuming_gives_the_weights_of_an_unbroken_run(
+    trained: Path, labelled_dataset: Path, tmp_path: Path
+) -> None:
     out = run(labelled_dataset, tmp_path / "broken", "--steps=6", "--save_freq=3")
     (out / "checkpoints" / "last").unlink()
     (out / "checkpoints" / "last").symlink_to("000003")

@@ -48,7 +48,8 @@ class Agent:
 
         Args:
             answers: per robot {mention: word} to overrule the model with.
-            guesses: per robot the answers expected, e.g. the last ones; only the time depends on them.
+            guesses: per robot the answers expected, e.g. the last ones; only the time depends on them. None at the
+                start of an episode.
 
         Returns:
             Decisions with actions (chunk_size, action_dim) in the units of the demonstrations.
@@ -57,7 +58,7 @@ class Agent:
         decisions = self.policy.act(
             batch,
             answers=None if answers is None else [a or {} for a in answers],
-            guesses=None if guesses is None else [g or {} for g in guesses],
+            guesses=guesses,
         )
         return [self._in_robot_units(decision) for decision in decisions]
 

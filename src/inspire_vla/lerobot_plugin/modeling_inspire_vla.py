@@ -22,6 +22,11 @@ from inspire_vla.labels.columns import answer_column, check_compatible, read_lab
 from inspire_vla.lerobot_plugin.action_chunks import FOLDER, fit_action_tokenizer, load_action_tokenizer
 from inspire_vla.lerobot_plugin.backbone_choice import make_backbone
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
+from inspire_vla.lerobot_plugin.first_answers import (
+    count_first_answers,
+    load_first_answers,
+    save_first_answers,
+)
 from inspire_vla.lerobot_plugin.supervision import DialogueWriter, losses, supervise
 from inspire_vla.spatial import answer_words
 
@@ -41,6 +46,7 @@ class InspireVLAPolicy(PreTrainedPolicy):
         dataset_meta: Any | None = None,
         action_tokenizer: ActionTokenizer | None = None,
         text_tokenizer_folder: Path | None = None,
+        first_answers: tuple[str, ...] = (),
         **kwargs: Any,
     ) -> None:
         """
@@ -48,6 +54,7 @@ class InspireVLAPolicy(PreTrainedPolicy):
             dataset_meta: LeRobotDatasetMetadata; the action tokenizer is fitted on it, its labels are checked.
             action_tokenizer: an existing one, of a checkpoint.
             text_tokenizer_folder: the checkpoint's own text tokenizer, where the backbone has one.
+            first_answers: guesses where there is no last answer; counted in the dataset if it is given.
 
         Raises:
             InspireError: neither of the two, or labels of another frame or mode than the policy's.
@@ -59,6 +66,8 @@ class InspireVLAPolicy(PreTrainedPolicy):
             check_compatible(
                 read_labels(dataset_meta.root), frame=r.frame, mode=r.mode, grasped_word=r.grasped_word
             )
+            first_answers = first_answers or count_first_answers(dataset_meta, r.mode)
+        self.first_answers = first_answers
         if action_tokenizer is None:
             if dataset_meta is None:
                 raise InspireError(
@@ -134,7 +143,7 @@ class InspireVLAPolicy(PreTrainedPolicy):
         batch: dict[str, Any],
         *,
         answers: Sequence[Mapping[str, str]] | None = None,
-        guesses: Sequence[Mapping[str, str]] | None = None,
+        guesses: Sequence[Mapping[str, str] | None] | None = None,
         temperature: float = 0.0,
         generator: np.random.Generator | None = None,
     ) -> list[Decision]:
@@ -142,17 +151,22 @@ class InspireVLAPolicy(PreTrainedPolicy):
 
         Args:
             answers: per row {mention: word} to overrule the model with.
-            guesses: per row the expected answers; they change the time it takes, never the outcome.
+            guesses: per row the expected answers; they change the time it takes, never the outcome. None: those
+                most frequent at the start of an episode. {}: nothing is guessed.
         """
         self.eval()
         with torch.inference_mode():
             observation = self._observe(batch)
+        dialogues = [self.writer.prompt(task) for task in batch["task"]]
+        first = [dict(zip(dialogue.mentions, self.first_answers, strict=False)) for dialogue in dialogues]
         return decode(
             self.backbone,
             observation,
-            [self.writer.prompt(task) for task in batch["task"]],
+            dialogues,
             self.grammar,
-            guesses=guesses,
+            guesses=[
+                f if g is None else g for f, g in zip(first, guesses or [None] * len(first), strict=True)
+            ],
             forced=answers,
             temperature=temperature,
             generator=generator,
@@ -196,6 +210,7 @@ class InspireVLAPolicy(PreTrainedPolicy):
         super()._save_pretrained(save_directory, state_dict=state_dict)
         self.action_tokenizer.save(save_directory / FOLDER)
         self.backbone.text_tokenizer.save_pretrained(save_directory / TEXT_FOLDER)
+        save_first_answers(self.first_answers, save_directory)
 
     @classmethod
     def from_pretrained(
@@ -218,6 +233,7 @@ class InspireVLAPolicy(PreTrainedPolicy):
             )
         config.validate_features()
         kwargs.setdefault("action_tokenizer", load_action_tokenizer(config, folder))
+        kwargs.setdefault("first_answers", load_first_answers(folder))
         if (folder / TEXT_FOLDER).is_dir():
             kwargs.setdefault("text_tokenizer_folder", folder / TEXT_FOLDER)
         return super().from_pretrained(folder, config=config, strict=strict, **kwargs)

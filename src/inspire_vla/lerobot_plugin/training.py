@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from inspire_vla.errors import InspireError
 import inspire_vla.lerobot_plugin.configuration_inspire_vla  # noqa: F401  registers the policy
+from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.frame_cache import FrameCache
 from inspire_vla.recipes import recipe_file
 
