@@ -12,6 +12,7 @@ has no label.
 Things that are pushed, pressed or turned without a grasp are where the hand lingers.
 """
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -28,7 +29,15 @@ from inspire_vla.labels.roles import Act, acts_of
 
 _SPREAD_M = 0.03
 """How far a place read off the hand may be from the object's middle: what the confidence of a direction rests on."""
-_SURE = {"held": 0.95, "target": 0.95, "carried": 0.85, "goal": 0.9, "aside": 0.5, "touched": 0.6, "contact": 0.35}
+_SURE = {
+    "held": 0.95,
+    "target": 0.95,
+    "carried": 0.85,
+    "goal": 0.9,
+    "aside": 0.5,
+    "touched": 0.6,
+    "contact": 0.35,
+}
 _LINGER_M = 0.05
 _PUSH_M = 0.01
 
@@ -104,12 +113,24 @@ class FromDemonstration:
         finite = {name: np.nan_to_num(np.asarray(value, dtype=np.float64)) for name, value in columns.items()}
         command, width = hand.command(finite), hand.width(finite)
         sign = self.open_is_high
-        return replace(
+        found = replace(
             self,
             hand=hand,
             command_scale=None if command is None else scale_of(command, starts, open_is_high=sign),
             width_scale=None if width is None else scale_of(width, starts, open_is_high=sign),
         )
+        edges = [*starts.tolist(), len(positions)]
+        grips = [
+            grip
+            for first, end in itertools.pairwise(edges)
+            if end > first
+            for grip in found._grips({name: value[first:end] for name, value in finite.items()})
+        ]
+        missed = [grip.full is False for grip in grips]
+        if len(missed) >= 5 and np.mean(missed) > 0.6:
+            # demonstrations mostly succeed: what looks like nothing held is how wide things are here
+            return replace(found, empty=-1.0)
+        return found
 
     def label(self, episode: Episode) -> Tracks:
         """See the table above. An episode with positions that are no numbers has no labels and a note."""
@@ -124,13 +145,16 @@ class FromDemonstration:
             return Tracks.unknown(frames, objects, "positions that are no numbers")
         if frames < 3:
             return Tracks.unknown(frames, objects, f"only {frames} frames")
-        grips = find_grips(
-            None if command is None or self.command_scale is None else self.command_scale(command),
-            None if width is None or self.width_scale is None else self.width_scale(width),
-            empty=self.empty,
-        ) if self.command_scale or self.width_scale else []  # fmt: skip
+        grips = self._grips(episode.columns)
         story = _Story(hand, grips, acts_of(episode.instruction, episode.mentions), objects, self)
         return story.tell()
+
+    def _grips(self, columns: Mapping[str, NDArray[Any]]) -> list[Grip]:
+        assert self.hand is not None
+        command, width = self.hand.command(columns), self.hand.width(columns)
+        told = None if command is None or self.command_scale is None else self.command_scale(command)
+        seen = None if width is None or self.width_scale is None else self.width_scale(width)
+        return [] if told is None and seen is None else find_grips(told, seen, empty=self.empty)
 
 
 class _Story:
@@ -208,7 +232,7 @@ class _Story:
         # where the hand went furthest between letting go and closing again, another thing began
         jumps = [
             float(np.linalg.norm(self._at(b.held) - self._at(a.opening)))
-            for a, b in zip(grips, grips[1:], strict=False)
+            for a, b in itertools.pairwise(grips)
         ]
         cuts = sorted(np.argsort(jumps, kind="stable")[::-1][: len(takers) - 1].tolist())
         bounds = [0, *(cut + 1 for cut in cuts), len(grips)]
@@ -220,7 +244,7 @@ class _Story:
     def _same_thing(self, grips: list[Grip]) -> bool:
         return all(
             np.linalg.norm(self._at(b.held) - self._at(a.opening)) < 0.08
-            for a, b in zip(grips, grips[1:], strict=False)
+            for a, b in itertools.pairwise(grips)
         )
 
     def _spans(self, shares: list[list[Grip]]) -> list[tuple[int, int]]:
@@ -308,9 +332,7 @@ class _Story:
         return first + int(inside[0]), first + int(inside[-1]) + 1
 
 
-def _direction_confidence(
-    offsets: NDArray[np.float64], grasped: NDArray[np.bool_]
-) -> NDArray[np.float64]:
+def _direction_confidence(offsets: NDArray[np.float64], grasped: NDArray[np.bool_]) -> NDArray[np.float64]:
     """How sure the largest axis is the largest, if each axis is off by `_SPREAD_M` (normal): 0.25 … 1."""
     sizes = np.sort(np.abs(offsets), axis=-1)
     lead = (sizes[..., 2] - sizes[..., 1]) / (np.sqrt(2) * _SPREAD_M)

@@ -1,7 +1,7 @@
 """When does a gripper hold something? From its width, its command, or both, whatever their sign and unit.
 
-    opening  1 ──────╮            ╭──────      closing at ╮, held once the width has come to rest above the
-             0       ╰────────────╯            width of an empty gripper, let go at ╭
+opening  1 ──────╮            ╭──────      closing at ╮, held once the width has come to rest above the
+         0       ╰────────────╯            width of an empty gripper, let go at ╭
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from inspire_vla.errors import InspireError
 
 _CLOSED_BELOW, _OPEN_ABOVE = 0.35, 0.65  # of the range: hysteresis
 _STALL = 0.03  # of the range and frame: slower is at rest
+_MOVES = 0.15  # of the range: a gripper that moves less in an episode was not used
 EMPTY = 0.08
 """A gripper shut to less than this part of its range holds nothing."""
 _SHORT = 2  # frames: a closing as short as this is a slip of the hand
@@ -69,6 +70,8 @@ def scale_of(
         return None
     if 0 < low < 0.6 * high:
         low = 0.0  # a width: shut is zero, even if nothing thinner than a cup was ever gripped
+    elif 0.6 * low < high < 0:
+        high = 0.0
     if open_is_high is None:
         open_is_high = bool(np.mean(raw[starts] > (low + high) / 2) >= 0.5)
     return OpeningScale(low, high) if open_is_high else OpeningScale(high, low)
@@ -87,8 +90,11 @@ def find_grips(
     Raises:
         InspireError: neither is given.
     """
-    signal = command if command is not None else width
-    if signal is None:
+    if command is not None:
+        signal = command
+    elif width is not None:
+        signal = _stretched(width)
+    else:
         raise InspireError("a gripper needs a command or a width, found neither.")
     shut = _hysteresis(signal)
     edges = np.flatnonzero(np.diff(np.concatenate(([0], shut.view(np.int8), [0]))))
@@ -107,6 +113,12 @@ def find_grips(
         middle = float(np.median(width[rest:end]))
         grips.append(Grip(begin, rest, end, middle > empty))
     return grips
+
+
+def _stretched(width: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A hand around a wide thing is never shut: what counts is how far it moves in this episode."""
+    low, high = float(width.min()), float(width.max())
+    return (width - low) / (high - low) if high - low > _MOVES else np.ones_like(width)
 
 
 def _first_run(moved: NDArray[np.intp]) -> int:

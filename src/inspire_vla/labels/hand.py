@@ -57,7 +57,9 @@ class HandColumns:
         """Read "column:0,1,2" forms. Raises InspireError for another form or without any gripper."""
         column, at = _read(position)
         if len(at) != 3:
-            raise InspireError(f"the hand's position needs three numbers, as in column:0,1,2; found {position!r}.")
+            raise InspireError(
+                f"the hand's position needs three numbers, as in column:0,1,2; found {position!r}."
+            )
         if width is None and command is None:
             raise InspireError("a gripper needs a width or a command, such as action:6.")
         width_column, width_at = _read(width) if width else (None, ())
@@ -65,9 +67,7 @@ class HandColumns:
         return cls(column, (at[0], at[1], at[2]), width_column, width_at, command_column, command_at)
 
 
-def find_hand_columns(
-    columns: Mapping[str, NDArray[Any]], names: Mapping[str, Sequence[str]]
-) -> HandColumns:
+def find_hand_columns(columns: Mapping[str, NDArray[Any]], names: Mapping[str, Sequence[str]]) -> HandColumns:
     """Find hand and gripper by what the dataset calls its numbers; LIBERO's and OpenVLA's shapes without names.
 
     Raises:

@@ -1,8 +1,8 @@
 """Which of an instruction's objects is acted on, and which is where it goes.
 
-    put the red cube on the plate            carry(red cube → plate)
-    open the top drawer and put the bowl in it   touch(drawer), carry(bowl → drawer)
-    put the mug in the microwave and close it    carry(mug → microwave), touch(microwave)
+put the red cube on the plate            carry(red cube → plate)
+open the top drawer and put the bowl in it   touch(drawer), carry(bowl → drawer)
+put the mug in the microwave and close it    carry(mug → microwave), touch(microwave)
 """
 
 from dataclasses import dataclass, replace

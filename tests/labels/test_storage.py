@@ -1,0 +1,169 @@
+"""Laws of the storage step: the original stays, a killed call changes nothing, LeRobot opens the result."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from inspire_vla.errors import InspireError
+from inspire_vla.labels import LABELS_FILE, read_labels
+from inspire_vla.labels.from_demonstration import FromDemonstration
+from inspire_vla.labels.lerobot_files import LeRobotFiles, matrix
+from inspire_vla.labels.storage import CONFIDENCE_COLUMN, label_dataset
+
+
+@pytest.fixture
+def dataset(synthetic, tmp_path: Path) -> Path:
+    return synthetic.make_dataset(tmp_path / "source")
+
+
+def tree(root: Path) -> dict[str, str]:
+    return {
+        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_the_original_is_untouched_and_videos_are_shared(dataset, tmp_path):
+    before = tree(dataset)
+    report = label_dataset(dataset, FromDemonstration(), out=tmp_path / "out")
+    assert tree(dataset) == before
+    after = tree(tmp_path / "out")
+    assert set(after) == set(before) | {LABELS_FILE}
+    changed = {name for name in before if after[name] != before[name]}
+    assert changed == {name for name in before if name.startswith("data/")} | {
+        "meta/info.json",
+        "meta/stats.json",
+    }
+    assert os.path.samefile(dataset / "videos/film.mp4", tmp_path / "out/videos/film.mp4")
+    assert report.episodes == 4
+    assert report.unlabelled == 0
+    assert read_labels(tmp_path / "out").labeller == "from_demonstration"
+
+
+def test_only_label_columns_are_added(synthetic, dataset, tmp_path):
+    label_dataset(dataset, FromDemonstration(), out=tmp_path / "out")
+    for path in LeRobotFiles.open(dataset).data_files():
+        old, new = pq.read_table(path), pq.read_table(tmp_path / "out" / path.relative_to(dataset))
+        assert new.select(old.column_names).equals(old)
+        assert set(new.column_names) - set(old.column_names) == {
+            "observation.answers.direction",
+            CONFIDENCE_COLUMN,
+        }
+        assert matrix(new["observation.answers.direction"]).shape == (len(old), len(synthetic.mentions))
+
+
+class Killed(BaseException):
+    """Not caught by anything, like a kill."""
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_killed_at_any_moment_the_result_is_the_same(synthetic, tmp_path, monkeypatch, in_place):
+    calm = synthetic.make_dataset(tmp_path / "calm/source")
+    where = {"in_place": True} if in_place else {"out": tmp_path / "calm/out"}
+    label_dataset(calm, FromDemonstration(), **where)
+    wanted = tree(calm if in_place else tmp_path / "calm/out")
+    original = tree(tmp_path / "calm/source.before_labels") if in_place else tree(calm)
+
+    moment, survived = 0, False
+    while not survived:
+        place = tmp_path / f"killed_{moment}"
+        source = synthetic.make_dataset(place / "source")
+        where = {"in_place": True} if in_place else {"out": place / "out"}
+        with monkeypatch.context() as patch:
+            _kill_at(patch, moment)
+            try:
+                label_dataset(source, FromDemonstration(), **where)
+                survived = True
+            except Killed:
+                pass
+        if not survived:
+            label_dataset(source, FromDemonstration(), **where)
+        assert tree(source if in_place else place / "out") == wanted
+        assert tree(place / "source.before_labels" if in_place else source) == original
+        assert {path.name for path in place.iterdir()} == {
+            "source",
+            "source.before_labels" if in_place else "out",
+        }
+        moment += 1
+    assert moment > 6
+
+
+def _kill_at(patch: pytest.MonkeyPatch, moment: int) -> None:
+    """Raise before the `moment`-th change of a file's name or link, the only things a call does to others."""
+    count = 0
+
+    def guarded(function):
+        def call(*arguments, **options):
+            nonlocal count
+            count += 1
+            if count > moment:
+                raise Killed
+            return function(*arguments, **options)
+
+        return call
+
+    patch.setattr(Path, "rename", guarded(Path.rename))
+    patch.setattr(Path, "replace", guarded(Path.replace))
+    patch.setattr(Path, "unlink", guarded(Path.unlink))
+    patch.setattr(os, "link", guarded(os.link))
+
+
+def test_labelling_again_replaces_labels(dataset, tmp_path):
+    label_dataset(dataset, FromDemonstration(), out=tmp_path / "once")
+    label_dataset(tmp_path / "once", FromDemonstration(), out=tmp_path / "twice", frame="official_libero")
+    read = {
+        name: pq.read_table(next((tmp_path / name).glob("data/**/*.parquet"))) for name in ("once", "twice")
+    }
+    assert set(read["once"].column_names) == set(read["twice"].column_names)
+    codes = {name: matrix(table["observation.answers.direction"]) for name, table in read.items()}
+    mirrored = np.array([1, 0, 2, 3, 4, 5, 6, 7])[codes["once"]]
+    assert (codes["twice"] == mirrored).all()
+    assert read_labels(tmp_path / "twice").frame.name == "official_libero"
+
+
+def test_min_confidence_leaves_labels_out_and_counts_them(dataset, tmp_path):
+    report = label_dataset(dataset, FromDemonstration(), out=tmp_path / "out", min_confidence=0.9)
+    tables = [pq.read_table(path) for path in (tmp_path / "out").glob("data/**/*.parquet")]
+    codes = np.concatenate([matrix(table["observation.answers.direction"]) for table in tables])
+    assert report.unlabelled == (codes == -1).sum() > 0
+
+
+def test_lerobot_opens_the_result(dataset, tmp_path):
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    label_dataset(dataset, FromDemonstration(), out=tmp_path / "out", modes=["direction", "distance"])
+    opened = LeRobotDataset("any/name", root=tmp_path / "out")
+    assert opened[3]["observation.answers.direction"].shape == (2,)
+    assert opened[3]["observation.answers.distance"].shape == (2,)
+
+
+def test_bad_input_is_refused(dataset, tmp_path):
+    with pytest.raises(InspireError, match="say where"):
+        label_dataset(dataset, FromDemonstration())
+    with pytest.raises(InspireError, match="exists"):
+        label_dataset(dataset, FromDemonstration(), out=dataset)
+    with pytest.raises(InspireError, match="no LeRobot dataset"):
+        label_dataset(tmp_path, FromDemonstration(), out=tmp_path / "out")
+    path = LeRobotFiles.open(dataset).data_files()[0]
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(InspireError, match="damaged or truncated"):
+        label_dataset(dataset, FromDemonstration(), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_nan_poses_are_counted_not_labelled(dataset, tmp_path):
+    path = LeRobotFiles.open(dataset).data_files()[0]
+    table = pq.read_table(path)
+    state = matrix(table["observation.state"]).copy()
+    state[3] = np.nan
+    column = pa.FixedSizeListArray.from_arrays(pa.array(state.ravel()), state.shape[1])
+    place = table.column_names.index("observation.state")
+    pq.write_table(table.set_column(place, "observation.state", column), path)
+    report = label_dataset(dataset, FromDemonstration(), out=tmp_path / "out")
+    assert report.notes["positions that are no numbers"] == 1
