@@ -299,10 +299,10 @@ class _Story:
         contact = self._contact(*span)
         if contact is None:
             return
-        begin, end = contact
+        begin, middle, end = contact
         known = int(self.from_frame[act.target])
         if known == 0 and not np.isfinite(self.place[:begin, act.target]).any():
-            self._put(act.target, 0, begin, self._at(begin), _SURE["touched"] * trust)
+            self._put(act.target, 0, begin, self._at(middle), _SURE["touched"] * trust)
         way = self._at(end - 1) - self._at(begin)
         length = float(np.linalg.norm(way))
         ahead = way / length * _PUSH_M if length > 1e-6 else np.array([0.0, 0.0, -_PUSH_M])
@@ -315,8 +315,8 @@ class _Story:
             kind = "aside" if act.aside else "touched"
             self._put(act.goal, 0, frames, self._at(end - 1), _SURE[kind] * trust)
 
-    def _contact(self, first: int, end: int) -> tuple[int, int] | None:
-        """The frames of the longest linger within `_LINGER_M`, away from where the span begins."""
+    def _contact(self, first: int, end: int) -> tuple[int, int, int] | None:
+        """First, middle and end of the longest linger within `_LINGER_M`, away from where the span begins."""
         if end - first < 3:
             return None
         hand = self.hand[first:end]
@@ -329,7 +329,7 @@ class _Story:
         near = np.linalg.norm(hand[candidates][:, None] - hand[None], axis=2) < _LINGER_M
         middle = int(candidates[np.argmax(near.sum(axis=1))])
         inside = np.flatnonzero(np.linalg.norm(hand - hand[middle], axis=1) < _LINGER_M)
-        return first + int(inside[0]), first + int(inside[-1]) + 1
+        return first + int(inside[0]), first + middle, first + int(inside[-1]) + 1
 
 
 def _direction_confidence(offsets: NDArray[np.float64], grasped: NDArray[np.bool_]) -> NDArray[np.float64]:
