@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from inspire_vla import __version__
 from inspire_vla.cli import commands
+from inspire_vla.cli.serve import serve, serve_arguments
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
         command("compare", commands.compare, "hold runs against each other, paired by (task, initial state)")
     )
     _report(command("report", commands.report, "one self-contained HTML page from runs"))
+    serve_arguments(command("serve", serve, "serve a policy to robots over openpi's web-socket protocol"))
     command("doctor", commands.doctor, "check this installation: versions, rendering, plug-in, LIBERO")
     return root
 
@@ -89,9 +91,9 @@ def _train(sub: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument(
-        "--policy", required=True, help="checkpoint folder, or a shipped one: nano_base, nano_inspire"
-    )
+    sub.add_argument("--policy", help="checkpoint folder, or a shipped one: nano_base, nano_inspire")
+    sub.add_argument("--remote", metavar="URL", help="a policy server, such as ws://127.0.0.1:8000, instead")
+    sub.add_argument("--api-key-env", metavar="NAME", help="environment variable that holds the server's key")
     sub.add_argument(
         "--suite", nargs="+", default=["seen", "unseen"], help="suites, or seen, unseen (default: both)"
     )

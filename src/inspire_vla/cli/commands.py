@@ -72,11 +72,18 @@ def train_arguments(options: argparse.Namespace) -> tuple[str | None, list[str]]
 def evaluate(options: argparse.Namespace) -> None:
     from inspire_vla import reports
     from inspire_vla.cli import benchmarks, policies
+    from inspire_vla.cli.serve import remote_policy
     from inspire_vla.evaluation import FIRST_SEED, EvaluationPlan
     from inspire_vla.evaluation import compare as compare_runs
     from inspire_vla.evaluation import evaluate as evaluate_policy
 
-    policy = policies.describe(options.policy, options.name)
+    if options.remote is not None:
+        policy, agent = remote_policy(options)
+    elif options.policy is not None:
+        policy = policies.describe(options.policy, options.name)
+        agent = policies.agent_for(options.policy, options.device)
+    else:
+        raise InspireError("Which policy? Give --policy CHECKPOINT or --remote ws://HOST:PORT.")
     benchmark = benchmarks.tabletop_for(policy, options.layout_randomness)
     plan = EvaluationPlan(
         suites=benchmarks.expand(options.suite, benchmark().suites()),
@@ -94,7 +101,7 @@ def evaluate(options: argparse.Namespace) -> None:
         options.out,
         plan,
         benchmark=benchmark,
-        agent=policies.agent_for(options.policy, options.device),
+        agent=agent,
         workers=options.workers,
         slots=options.slots,
         video_writer=reports.write_episode_video if options.videos else None,

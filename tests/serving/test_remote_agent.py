@@ -1,0 +1,104 @@
+"""An agent over the network decides as the agent itself does."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from inspire_vla.errors import InspireError
+from inspire_vla.evaluation.truth import AnswerRule
+from inspire_vla.serving.client import ServerError
+from inspire_vla.serving.remote_agent import RemoteAgent, api_key_from
+
+from .conftest import ToyAgent
+
+
+def seen(rng: np.random.Generator, size: int) -> dict:
+    picture = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
+    return {"pixels": {"image": picture}, "agent_pos": rng.normal(size=8).astype(np.float32)}
+
+
+def test_a_batch_travels_together(running) -> None:
+    toy = ToyAgent()
+    agent = RemoteAgent(url=running(toy, batch_window_s=0.05).url)
+    rng = np.random.default_rng(0)
+    observations = [seen(rng, 16) for _ in range(5)]
+    orders = [
+        "pick up the red cube",
+        "open the drawer",
+        "pick up the undecodable cube",
+        "turn on the stove",
+        "open the box",
+    ]
+    agent.act(observations, orders)
+    toy.batches.clear()
+    answers = [None, {"the drawer": "up"}, None, None, None]
+    replies = agent.act(observations, orders, answers, [{"the red cube": "up"}, None, None, None, None])
+    for reply, own in zip(replies, ToyAgent().act(observations, orders, answers), strict=True):
+        assert (reply.mentions, reply.answers, reply.forced) == (own.mentions, own.answers, own.forced)
+        assert reply.decodable == own.decodable
+        if own.decodable:
+            np.testing.assert_array_equal(reply.actions, own.actions)
+    assert len(toy.batches) < 5
+    assert any(guess == {"the red cube": "up"} for guesses in toy.guesses for guess in guesses or ())
+    assert AnswerRule.of(agent) == AnswerRule.of(toy)
+    assert agent.n_action_steps == 2
+    agent.close()
+
+
+def test_an_error_in_one_row_leaves_no_answer_behind(running) -> None:
+    agent = RemoteAgent(url=running().url)
+    rng = np.random.default_rng(0)
+    rows = [seen(rng, 16) for _ in range(3)]
+    with pytest.raises(ServerError, match="sideways"):
+        agent.act(rows, ["open the drawer"] * 3, [{"the drawer": "sideways"}, None, None])
+    for reply, row in zip(agent.act(rows, ["open the drawer"] * 3), rows, strict=True):
+        assert reply.actions[0, 0] == pytest.approx(row["pixels"]["image"].mean())
+    with pytest.raises(InspireError, match="looks through 'image'"):
+        agent.act([{"pixels": {}, "agent_pos": np.zeros(8)}], ["open the drawer"])
+    agent.close()
+
+
+def test_a_key_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    with pytest.raises(InspireError, match="NO_SUCH_KEY"):
+        api_key_from("NO_SUCH_KEY")
+    monkeypatch.setenv("NO_SUCH_KEY", "x")
+    assert api_key_from("NO_SUCH_KEY") == "x"
+    assert api_key_from(None) is None
+
+
+def test_a_served_checkpoint_decides_as_at_home(running, tmp_path: Path) -> None:
+    from inspire_vla.lerobot_plugin.loading import load_policy
+    from inspire_vla.lerobot_plugin.training import train
+
+    source = Path(__file__).parents[1] / "lerobot_plugin" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("noise_dataset", source)
+    noise = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(noise)
+    dataset = noise.write_dataset(tmp_path / "data")
+    nano = ("hidden_size=32", "layers=2", "heads=2", "mlp_size=48", "stem_width=4")
+    sizes = [*(f"--policy.nano.{size}" for size in nano), "--policy.vq.codes_per_level=8"]
+    where = [f"--dataset.root={dataset}", f"--output_dir={tmp_path / 'run'}"]
+    train([*where, *sizes, "--steps=2", "--batch_size=4"], recipe="nano_tabletop")
+
+    home = load_policy(tmp_path / "run")
+    away = RemoteAgent(url=running(load_policy(tmp_path / "run")).url)
+    rng = np.random.default_rng(3)
+    said: list[dict[str, str]] = [{}, {}, {}]
+    for _ in range(3):
+        rows = [seen(rng, 32) for _ in range(3)]
+        orders = [*noise.TASKS, noise.TASKS[0]]
+        forced = [None, None, {"the red cube": "up"}]
+        replies = away.act(rows, orders, forced, said)
+        for reply, own in zip(replies, home.act(rows, orders, forced, said), strict=True):
+            assert (reply.mentions, reply.answers, reply.forced) == (own.mentions, own.answers, own.forced)
+            np.testing.assert_allclose(reply.actions, own.actions, atol=1e-5)
+            np.testing.assert_allclose(reply.confidences, own.confidences, atol=1e-4)
+        said = [reply.words for reply in replies]
+    with pytest.raises(ServerError, match="sideways"):
+        away.act(rows[:1], orders[:1], [{"the red cube": "sideways"}])
+    with pytest.raises(ServerError, match=r"[Nn]o object|mention"):
+        away.act(rows[:1], ["do something nice"])
+    away.close()
