@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from backbone_laws import ROWS, BackboneLaws
 from originals import Original
 from texts import llama_text, qwen_text
 
@@ -22,6 +23,19 @@ def converted(original: Original, family: str, layout: str, pictures: int = 1) -
     assert mapped.unknown == ()
     model.load_state_dict(mapped.state, strict=True)
     return model.eval()
+
+
+class TestMiniVLA(BackboneLaws):
+    family = "qwen2"
+
+    def make(self, seed: int) -> tuple[Prismatic, torch.Tensor, None]:
+        text = TEXTS[self.family]()
+        original = Original.random(self.family, len(text), seed=seed, tied=self.family == "qwen2")
+        return converted(original, self.family, "pt", pictures=2), torch.rand(ROWS, 2, 3, 28, 28), None
+
+
+class TestOpenVLA(TestMiniVLA):
+    family = "llama"
 
 
 @pytest.mark.parametrize("layout", ["pt", "huggingface"])

@@ -156,6 +156,7 @@ def _segments(
     state_text: str | None,
 ) -> tuple[Segment, ...]:
     ends = template.supervise_ends
+    instruction = instruction.lower() if template.lowercase else instruction
     reasoning = []
     for mention in mentions:
         text = template.question.replace("{question}", question(mention, mode))

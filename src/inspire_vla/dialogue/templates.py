@@ -41,6 +41,7 @@ class Template:
         action_end: closes the action's turn.
         supervise_ends: whether answer_end and action_end are learned too, as a model needs that is to stop by
             itself. Our decoding stops by the closed set of answers and the action tokenizer's length.
+        lowercase: whether the instruction is written in small letters, as the model read it in its own training.
 
     Raises:
         InspireError: a string lacks the slot it must hold.
@@ -57,6 +58,7 @@ class Template:
     action_prompt_after: str = ""
     action_end: str = ""
     supervise_ends: bool = False
+    lowercase: bool = False
 
     def __post_init__(self) -> None:
         for field, slot in _SLOTS.items():

@@ -24,8 +24,11 @@ MINIVLA = replace(
     start="system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n",
     action_end="<|im_end|><|endoftext|>",
     supervise_ends=True,
+    lowercase=True,
 )
-OPENVLA = replace(OPENVLA_TEMPLATE, action_prompt=PIECE_SPACE, action_prompt_after="Out:" + PIECE_SPACE)
+OPENVLA = replace(
+    OPENVLA_TEMPLATE, action_prompt=PIECE_SPACE, action_prompt_after="Out:" + PIECE_SPACE, lowercase=True
+)
 
 
 class LlamaText:

@@ -1,0 +1,228 @@
+"""PaliGemma as π0-FAST has it (arXiv 2501.09747): what is given attends both ways, what is said is causal.
+
+cameras · <bos>Task: …, State: …;\\n · Action:  · codes · | <eos>
+└──────────── one block ──────────┘   └──── causal ────┘
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, pad
+from transformers import GemmaConfig, GemmaModel, SiglipVisionConfig
+from transformers.models.siglip.modeling_siglip import SiglipVisionTransformer
+
+from inspire_vla.backbones.hosted import HostedBackbone
+from inspire_vla.backbones.weight_map import DROP, Mapped, rename
+from inspire_vla.dialogue import PI0_FAST_TEMPLATE, TextTokenizer
+from inspire_vla.errors import InspireError
+
+STATE_BINS = 256
+SKIPPED_IDS = 128
+"""The last ids of PaliGemma's vocabulary are segmentation tokens; action codes begin below them."""
+
+PI0_FAST = replace(PI0_FAST_TEMPLATE, lowercase=True)
+"""openpi's prompt, as `pi0_fast_base` was trained."""
+PI0_FAST_LEROBOT = replace(PI0_FAST_TEMPLATE, name="pi0_fast_lerobot", action_prompt="<bos>Action: ")
+"""LeRobot's own training puts a second <bos> before "Action:"; it is causal there, and so it is here."""
+PROMPTS = {"openpi": PI0_FAST, "lerobot": PI0_FAST_LEROBOT}
+
+
+@dataclass
+class GemmaSize:
+    """Gemma-2B."""
+
+    vocabulary_size: int = 257152
+    hidden_size: int = 2048
+    mlp_size: int = 16384
+    layers: int = 18
+    heads: int = 8
+    key_value_heads: int = 1
+    head_size: int = 256
+
+
+@dataclass
+class SiglipSize:
+    """SigLIP So400m/14."""
+
+    width: int = 1152
+    mlp_size: int = 4304
+    layers: int = 27
+    heads: int = 16
+
+
+@dataclass
+class PaliGemmaConfig:
+    """PaliGemma-3B at 224 pixels.
+
+    Attributes:
+        prompt: "openpi" or "lerobot": whose checkpoint this is; they differ in a <bos> before the action.
+        tied: the head is the token embedding.
+    """
+
+    language: GemmaSize = field(default_factory=GemmaSize)
+    vision: SiglipSize = field(default_factory=SiglipSize)
+    image_size: int = 224
+    patch_size: int = 14
+    prompt: str = "openpi"
+    tied: bool = True
+
+
+class PaliGemma(HostedBackbone):
+    """Patches of every camera, then the text. The robot's state is part of the text: see `state_texts`."""
+
+    name: ClassVar[str] = "pi0fast"
+    both_ways = True
+    lora_targets = (
+        r".*backbone\.(decoder|tower)\..*(q_proj|k_proj|v_proj|o_proj|out_proj|gate_proj|up_proj|down_proj)"
+    )
+    fsdp_units = ("GemmaDecoderLayer", "SiglipEncoderLayer")
+
+    def __init__(self, config: PaliGemmaConfig, *, text_tokenizer: Any, pictures: int = 1) -> None:
+        """Raises InspireError for an unknown prompt, or a tokenizer without <bos> and <eos>."""
+        super().__init__()
+        if config.prompt not in PROMPTS:
+            raise InspireError(f"The prompt is one of {sorted(PROMPTS)}, found {config.prompt!r}.")
+        for token in ("<bos>", "<eos>"):
+            if len(text_tokenizer.encode(token, add_special_tokens=False)) != 1:
+                raise InspireError(f"The tokenizer has no token {token!r}: it is not PaliGemma's.")
+        self.config, self.pictures = config, pictures
+        self.template = PROMPTS[config.prompt]
+        self.text_tokenizer: TextTokenizer = text_tokenizer
+        language, vision = config.language, config.vision
+        self.hidden_size, self.vocabulary_size = language.hidden_size, language.vocabulary_size
+        self.tower = SiglipVisionTransformer(
+            SiglipVisionConfig(
+                hidden_size=vision.width,
+                intermediate_size=vision.mlp_size,
+                num_hidden_layers=vision.layers,
+                num_attention_heads=vision.heads,
+                image_size=config.image_size,
+                patch_size=config.patch_size,
+                vision_use_head=False,
+                attn_implementation="sdpa",
+            )
+        )
+        self.projector = nn.Linear(vision.width, language.hidden_size)
+        self.decoder = GemmaModel(
+            GemmaConfig(
+                vocab_size=language.vocabulary_size,
+                hidden_size=language.hidden_size,
+                intermediate_size=language.mlp_size,
+                num_hidden_layers=language.layers,
+                num_attention_heads=language.heads,
+                num_key_value_heads=language.key_value_heads,
+                head_dim=language.head_size,
+                hidden_activation="gelu_pytorch_tanh",
+                pad_token_id=None,
+                attn_implementation="sdpa",
+            )
+        )
+        size = language.hidden_size, language.vocabulary_size
+        self.head = None if config.tied else nn.Linear(*size, bias=False)
+
+    def vision(self) -> tuple[nn.Module, ...]:
+        return (self.tower,)
+
+    def observe(
+        self, images: Float[Tensor, "batch camera 3 height width"], state: Float[Tensor, "batch dim"] | None
+    ) -> Float[Tensor, "batch seen hidden"]:
+        batch, pictures = images.shape[:2]
+        if pictures != self.pictures:
+            raise InspireError(f"This model looks at {self.pictures} picture(s), found {pictures}.")
+        pixels = fitted(images.flatten(0, 1) * 2 - 1, self.config.image_size)
+        patches = self.projector(self.tower(pixels.to(self.dtype)).last_hidden_state)
+        return patches.unflatten(0, (batch, pictures)).flatten(1, 2)
+
+
+def fitted(pixels: Float[Tensor, "batch 3 height width"], side: int) -> Float[Tensor, "batch 3 side side"]:
+    """Pixels in [-1, 1] resized to fit side × side with their aspect ratio kept; black borders fill the rest."""
+    height, width = pixels.shape[-2:]
+    if (height, width) == (side, side):
+        return pixels
+    ratio = max(height, width) / side
+    new = int(height / ratio), int(width / ratio)
+    pixels = interpolate(pixels.float(), new, mode="bilinear", align_corners=False).clamp(-1, 1)
+    top, left = (side - new[0]) // 2, (side - new[1]) // 2
+    return pad(pixels, (left, side - new[1] - left, top, side - new[0] - top), value=-1.0)
+
+
+def state_texts(state: Float[np.ndarray, "batch dim"]) -> list[str]:
+    """Normalised states → "12 200 …": each number's bin among 256 over [-1, 1], as openpi writes them."""
+    edges = np.linspace(-1, 1, STATE_BINS + 1)[:-1]
+    return [" ".join(map(str, row)) for row in (np.digitize(state, edges) - 1).tolist()]
+
+
+def map_weights(source: Mapping[str, Tensor]) -> Mapped:
+    """Tensors of a LeRobot π0-FAST checkpoint (`lerobot/pi0fast-base`) or of transformers' PaliGemma → ours.
+
+    PaliGemma's head is its token embedding. LeRobot's files hold it as `lm_head.weight` and the embedding under its
+    own name or not at all; LeRobot's own training does not tie the two, so that they may differ: then both are kept.
+    """
+    start = r"(?:model\.)?(?:paligemma_with_expert\.)?(?:paligemma\.)?(?:model\.)?"
+    head = next((name for name in source if name.endswith("lm_head.weight")), None)
+    embedding = next((name for name in source if name.endswith("embed_tokens.weight")), None)
+    tensors = dict(source)
+    tied = head is None or embedding is None or torch.equal(source[head], source[embedding])
+    if head is not None and embedding is None:
+        tensors[head.replace("lm_head", "language_model.embed_tokens")] = tensors[head]
+    rules: list[tuple[str, str | None]] = [
+        (r".*lm_head\.weight", DROP if tied else "head.weight"),
+        (start + r"vision_tower\.(?:vision_model\.)?(?:head\..*)", DROP),
+        (start + r"vision_tower\.(?:vision_model\.)?(.*)", r"tower.\1"),
+        (start + r"multi_modal_projector\.linear\.(.*)", r"projector.\1"),
+        (start + r"language_model\.(?:model\.)?(.*)", r"decoder.\1"),
+    ]
+    return rename(tensors, rules)
+
+
+def read_config(source: Mapping[str, Tensor], **given: Any) -> PaliGemmaConfig:
+    """The sizes, off the shapes of the mapped tensors. Heads cannot be seen: Gemma-2B's head size 256, SigLIP's 16.
+
+    Args:
+        given: fields of the result that are known otherwise; `head_size` and `vision_heads` too.
+
+    Raises InspireError where this is no PaliGemma.
+    """
+    mapped = map_weights(source).state
+    head_size, vision_heads = given.pop("head_size", 256), given.pop("vision_heads", 16)
+    try:
+        embedding = mapped["decoder.embed_tokens.weight"]
+        patch = next(t for name, t in mapped.items() if name.endswith("patch_embedding.weight"))
+        places = next(t for name, t in mapped.items() if name.endswith("position_embedding.weight"))
+        vision_mlp = next(t for name, t in mapped.items() if name.endswith("layers.0.mlp.fc1.weight"))
+        gate = mapped["decoder.layers.0.mlp.gate_proj.weight"]
+        queries = mapped["decoder.layers.0.self_attn.q_proj.weight"]
+        keys = mapped["decoder.layers.0.self_attn.k_proj.weight"]
+    except (KeyError, StopIteration):
+        raise InspireError(f"This is no PaliGemma model: found {sorted(source)[:5]}.") from None
+
+    def layers(prefix: str) -> int:
+        return 1 + max(
+            int(name.split(".layers.")[1].split(".")[0])
+            for name in mapped
+            if name.startswith(prefix) and ".layers." in name
+        )
+
+    return PaliGemmaConfig(
+        language=GemmaSize(
+            vocabulary_size=embedding.shape[0],
+            hidden_size=embedding.shape[1],
+            mlp_size=gate.shape[0],
+            layers=layers("decoder."),
+            heads=queries.shape[0] // head_size,
+            key_value_heads=keys.shape[0] // head_size,
+            head_size=head_size,
+        ),
+        vision=SiglipSize(
+            width=patch.shape[0], mlp_size=vision_mlp.shape[0], layers=layers("tower."), heads=vision_heads
+        ),
+        image_size=round(places.shape[0] ** 0.5) * patch.shape[-1],
+        patch_size=patch.shape[-1],
+        tied="head.weight" not in mapped,
+        **given,
+    )
