@@ -1,0 +1,70 @@
+"""A policy server and a LeRobot robot, at the robot's own pace: chunks overlap, so the arm does not stop to think.
+
+    inspire serve --policy nano_inspire
+    python examples/robot_loop.py --remote ws://127.0.0.1:8000
+
+For an arm of yours, make its `Robot` in place of TabletopRobot and map its features in `as_request`.
+"""
+
+import argparse
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from tabletop_robot import ACTION, STATE, TabletopRobot, TabletopRobotConfig
+
+from inspire_vla.serving.chunk_player import ChunkPlayer
+from inspire_vla.serving.client import PolicyClient
+
+
+def as_request(seen: Mapping[str, Any], instruction: str) -> dict[str, Any]:
+    """LeRobot's flat observation → what the server reads."""
+    state = np.array([seen[name] for name in STATE], dtype=np.float32)
+    return {"observation/image": seen["image"], "observation/state": state, "prompt": instruction}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Drive a LeRobot robot by a policy server.")
+    parser.add_argument("--remote", default="ws://127.0.0.1:8000", help="policy server, default: %(default)s")
+    parser.add_argument("--suite", default="tabletop_seen")
+    parser.add_argument("--task", default="", help="default: the suite's first")
+    parser.add_argument("--seed", type=int, default=1_000_000)
+    parser.add_argument("--hz", type=float, default=10.0, help="control steps a second, default: %(default)s")
+    parser.add_argument(
+        "--ahead", type=int, default=2, help="ask so many steps before the chunk ends; 0: no overlap"
+    )
+    parser.add_argument("--steps", type=int, default=300)
+    options = parser.parse_args()
+
+    robot = TabletopRobot(TabletopRobotConfig(suite=options.suite, task=options.task, seed=options.seed))
+    late = 0
+    with (
+        robot,
+        PolicyClient(options.remote) as client,
+        ChunkPlayer(client.infer, ahead=options.ahead) as player,
+    ):
+        print(f"{client.metadata.get('name', 'a policy')}: {robot.instruction}")
+        said: dict[str, str] = {}
+        due = time.monotonic()
+        for step in range(options.steps):
+            action = player.step(as_request(robot.get_observation(), robot.instruction))
+            robot.send_action(dict(zip(ACTION, action, strict=True)))
+            if player.reply.words != said:
+                said = player.reply.words
+                print(f"{step:4d}  " + ", ".join(f"{mention}: {word}" for mention, word in said.items()))
+            if robot.over:
+                break
+            due += 1 / options.hz
+            if (wait := due - time.monotonic()) > 0:
+                time.sleep(wait)
+            else:
+                late, due = late + 1, time.monotonic()
+        outcome = "success" if robot.info["is_success"] else "no success"
+        print(
+            f"{outcome} after {player.steps} steps; waited for the policy {player.waits} times, late {late} times"
+        )
+
+
+if __name__ == "__main__":
+    main()

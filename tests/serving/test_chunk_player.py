@@ -1,0 +1,95 @@
+"""An action's place in its chunk is its distance from the observation, however late the chunk arrives."""
+
+import threading
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from inspire_vla.errors import InspireError
+from inspire_vla.serving.chunk_player import ChunkPlayer
+
+HORIZON = 6
+
+
+def chunk_from(observation: dict) -> SimpleNamespace:
+    """Action i of the chunk asked at step t is [t, t + i]."""
+    t = observation["t"]
+    return SimpleNamespace(actions=np.array([[t, t + i] for i in range(HORIZON)], dtype=np.float32))
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 3])
+@pytest.mark.parametrize("n_action_steps", [None, 4])
+@pytest.mark.parametrize("delay_s", [0.0, 0.012])
+def test_every_action_belongs_to_its_step(ahead: int, n_action_steps: int | None, delay_s: float) -> None:
+    def infer(observation: dict) -> SimpleNamespace:
+        time.sleep(delay_s)
+        return chunk_from(observation)
+
+    with ChunkPlayer(infer, n_action_steps=n_action_steps, ahead=ahead) as player:
+        for t in range(40):
+            _, belongs_to = player.step({"t": t})
+            assert belongs_to == t
+            time.sleep(0.005)
+
+
+def test_with_overlap_the_arm_does_not_wait() -> None:
+    def infer(observation: dict) -> SimpleNamespace:
+        time.sleep(0.02)
+        return chunk_from(observation)
+
+    waits = {}
+    for ahead in (0, 3):
+        with ChunkPlayer(infer, ahead=ahead) as player:
+            for t in range(30):
+                player.step({"t": t})
+                time.sleep(0.015)
+            waits[ahead] = player.waits
+    assert waits[0] >= 4  # after every chunk
+    assert waits[3] < waits[0] / 2
+
+
+def test_a_chunk_too_late_for_all_its_steps_is_asked_again() -> None:
+    gate = threading.Event()
+
+    def infer(observation: dict) -> SimpleNamespace:
+        if observation["t"] == 1:
+            gate.wait(5)
+        return SimpleNamespace(
+            actions=chunk_from(observation).actions[: 2 if observation["t"] == 1 else HORIZON]
+        )
+
+    with ChunkPlayer(infer, ahead=5) as player:
+        assert player.step({"t": 0})[1] == 0
+        for t in range(1, 4):
+            assert player.step({"t": t})[1] == t
+        gate.set()
+        time.sleep(0.05)
+        assert list(player.step({"t": 4})) == [4, 4]  # the late chunk ended at step 2
+
+
+def test_an_undecodable_answer_leaves_the_old_chunk_playing_but_not_for_ever() -> None:
+    answers = iter([True, False, True, *[False] * 9])
+
+    def infer(observation: dict) -> SimpleNamespace:
+        return chunk_from(observation) if next(answers) else SimpleNamespace(actions=None)
+
+    with ChunkPlayer(infer, ahead=0, max_undecodable=3) as player:
+        for t in range(2 * HORIZON):
+            assert player.step({"t": t})[1] == t
+        with pytest.raises(InspireError, match="3 answers in a row"):
+            player.step({"t": 12})
+
+
+def test_errors_of_the_policy_reach_the_loop() -> None:
+    def infer(observation: dict) -> SimpleNamespace:
+        raise InspireError("no such camera")
+
+    with ChunkPlayer(infer) as player, pytest.raises(InspireError, match="no such camera"):
+        player.step({"t": 0})
+
+
+def test_ahead_must_fit() -> None:
+    with pytest.raises(InspireError, match="ahead"):
+        ChunkPlayer(chunk_from, n_action_steps=2, ahead=2)

@@ -1,0 +1,47 @@
+"""The example: a LeRobot robot driven by a server."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from .conftest import ToyAgent
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture
+def examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+
+
+def test_the_loop_drives_the_robot(
+    running, examples: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    import robot_loop
+
+    server = running(ToyAgent(size=96))
+    monkeypatch.setattr(sys, "argv", ["robot_loop.py", "--remote", server.url, "--steps", "8", "--hz", "100"])
+    robot_loop.main()
+    said = capsys.readouterr().out
+    assert "left" in said
+    assert "no success after 8 steps" in said
+
+
+def test_the_robot_keeps_lerobots_contract(examples: None, tmp_path: Path) -> None:
+    from lerobot.robots import RobotConfig, make_robot_from_config
+    from tabletop_robot import ACTION, TabletopRobotConfig
+
+    assert RobotConfig.get_choice_class("tabletop") is TabletopRobotConfig
+    robot = make_robot_from_config(TabletopRobotConfig(calibration_dir=tmp_path))
+    with pytest.raises(ValueError, match="not connected"):
+        robot.get_observation()
+    with robot:
+        seen = robot.get_observation()
+        assert set(seen) == set(robot.observation_features)
+        assert seen["image"].shape == robot.observation_features["image"]
+        sent = robot.send_action(dict.fromkeys(ACTION, 9.0))
+        assert set(sent) == set(robot.action_features)
+        np.testing.assert_array_equal(list(sent.values()), 1.0)
+    assert not robot.is_connected
