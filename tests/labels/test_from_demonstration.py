@@ -177,11 +177,11 @@ def test_roles(instruction, told):
 
 
 def test_agreement_with_a_simulators_truth(tmp_path):
-    """Five tabletop demonstrations: the numbers of docs/labelling.md come from more of them, by the same code."""
+    """Two tabletop demonstrations: the numbers of docs/labelling.md come from more of them, by the same code."""
     from inspire_vla.labels.agreement import agreement
     from inspire_vla.tabletop.collection import collect
 
-    collect("tabletop_seen", 5, tmp_path / "data", image_size=24, progress=False)
+    collect("tabletop_seen", 2, tmp_path / "data", image_size=24, progress=False)
     found = agreement(tmp_path / "data", FromDemonstration())
     assert found.correct / found.asked > 0.8
     assert found.of_word("grasped")[0] / found.of_word("grasped")[1] > 0.85

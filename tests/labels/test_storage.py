@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,8 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("in_place", [False, True])
 def test_killed_at_any_moment_the_result_is_the_same(synthetic, tmp_path, monkeypatch, in_place):
-    calm = synthetic.make_dataset(tmp_path / "calm/source")
+    calm = tmp_path / "calm/source"
+    shutil.copytree(synthetic.make_dataset(tmp_path / "made", episodes=2), calm)
     where = {"in_place": True} if in_place else {"out": tmp_path / "calm/out"}
     label_dataset(calm, FromDemonstration(), **where)
     wanted = tree(calm if in_place else tmp_path / "calm/out")
@@ -73,7 +75,8 @@ def test_killed_at_any_moment_the_result_is_the_same(synthetic, tmp_path, monkey
     moment, survived = 0, False
     while not survived:
         place = tmp_path / f"killed_{moment}"
-        source = synthetic.make_dataset(place / "source")
+        source = place / "source"
+        shutil.copytree(tmp_path / "made", source)
         where = {"in_place": True} if in_place else {"out": place / "out"}
         with monkeypatch.context() as patch:
             _kill_at(patch, moment)

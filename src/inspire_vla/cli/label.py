@@ -1,0 +1,156 @@
+"""`inspire label` and `inspire labels`: arguments and what they call."""
+
+import argparse
+import json
+from pathlib import Path
+
+from inspire_vla.errors import InspireError
+
+
+def add_label_arguments(sub: argparse.ArgumentParser) -> None:
+    """Arguments of `inspire label`."""
+    sub.add_argument("source", help="folder of a LeRobot dataset (v3)")
+    sub.add_argument(
+        "--labeller",
+        default="demonstration",
+        help="demonstration (default): from the hand's path and gripper; truth: from privileged columns; "
+        "table:FILE: object positions per frame (parquet or CSV); package.module:function: your own",
+    )
+    where = sub.add_mutually_exclusive_group(required=True)
+    where.add_argument("--out", help="folder to make; videos and pictures are hard-linked")
+    where.add_argument("--in-place", action="store_true", help="the original is kept as NAME.before_labels")
+    sub.add_argument("--modes", nargs="+", default=["direction"], help="reasoning modes, default: direction")
+    sub.add_argument("--frame", default="robot", help="words of the axes: robot (default) or official_libero")
+    sub.add_argument("--close-m", type=float, metavar="METRES", help="say `close` below this distance")
+    sub.add_argument("--no-grasped", action="store_true", help="never say `grasped`")
+    sub.add_argument("--mentions", metavar="JSON", help="file of {instruction: [mention, …]} that overrules")
+    sub.add_argument("--max-objects", type=int, help="width of the columns; default: what the tasks need")
+    sub.add_argument(
+        "--min-confidence", type=float, default=0.0, metavar="0..1", help="leave out the less sure"
+    )
+    sub.add_argument("--review", metavar="HTML", help="write a page of pictures and labels to check")
+    hand = sub.add_argument_group("labeller demonstration: where hand and gripper are, if names do not tell")
+    hand.add_argument("--position", metavar="COLUMN:0,1,2", help="the hand's position")
+    hand.add_argument("--width", metavar="COLUMN:6,7", help="measured opening, or finger joints")
+    hand.add_argument(
+        "--command", metavar="COLUMN:6", dest="gripper_command", help="what the gripper is told"
+    )
+    hand.add_argument("--open-is", choices=("high", "low"), help="default: read off the data")
+    hand.add_argument("--metres-per-unit", type=float, default=1.0, help="0.001 for millimetres")
+    hand.add_argument("--below-hand-m", type=float, default=0.0, help="finger tips below the recorded point")
+
+
+def label(options: argparse.Namespace) -> None:
+    """Label a dataset and print the counts."""
+    from inspire_vla.labels import ModeRule
+    from inspire_vla.labels.storage import label_dataset
+    from inspire_vla.spatial import get_frame
+
+    frame = get_frame(options.frame)
+    words = ", ".join(f"+{axis} {getattr(frame, axis)[1]}" for axis in "xyz")
+    print(f"frame {frame.name}: {words}; gripper sign: {options.open_is or 'read off the data'}")
+    report = label_dataset(
+        options.source,
+        _labeller(options),
+        out=options.out,
+        in_place=options.in_place,
+        modes=options.modes,
+        frame=frame,
+        rule=ModeRule(options.close_m, not options.no_grasped),
+        mentions=_mentions(options.mentions),
+        max_objects=options.max_objects,
+        min_confidence=options.min_confidence,
+        progress=True,
+    )
+    print(report)
+    if options.review:
+        from inspire_vla.reports.label_review import write_review
+
+        print(f"To check: {write_review(report.root, options.review)}")
+
+
+def _labeller(options: argparse.Namespace):
+    from inspire_vla.labels.choose import labeller_of
+    from inspire_vla.labels.from_demonstration import FromDemonstration
+    from inspire_vla.labels.hand import HandColumns
+
+    if options.labeller != "demonstration":
+        return labeller_of(options.labeller)
+    hand = None
+    if options.position:
+        hand = HandColumns.parse(options.position, options.width, options.gripper_command)
+    elif options.width or options.gripper_command:
+        raise InspireError("--width and --command need --position too.")
+    return FromDemonstration(
+        hand=hand,
+        open_is_high=None if options.open_is is None else options.open_is == "high",
+        metres_per_unit=options.metres_per_unit,
+        below_hand_m=options.below_hand_m,
+    )
+
+
+def _mentions(path: str | None) -> dict[str, list[str]] | None:
+    if path is None:
+        return None
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InspireError(f"{path} cannot be read as JSON: {error}.") from None
+    if not isinstance(found, dict) or not all(
+        isinstance(words, list) and words and all(isinstance(word, str) for word in words)
+        for words in found.values()
+    ):
+        raise InspireError(f"{path} must hold {{instruction: [mention, …]}}.")
+    return found
+
+
+def add_labels_arguments(sub: argparse.ArgumentParser) -> None:
+    """Arguments of `inspire labels`."""
+    sub.add_argument("dataset", help="folder of a labelled LeRobot dataset")
+    sub.add_argument("--mode", help="reasoning mode; default: the first")
+    sub.add_argument("--figure", metavar="PNG", help="draw timelines of --episodes")
+    sub.add_argument("--episodes", type=int, nargs="+", default=[0], help="to draw, default: 0")
+    sub.add_argument("--review", metavar="HTML", help="write a page of pictures and labels to check")
+    sub.add_argument("--json", action="store_true", help="only what the labels mean, as JSON")
+
+
+def labels(options: argparse.Namespace) -> None:
+    """Print what labels mean and how often each word stands; draw on request."""
+    from inspire_vla.labels.summary import summarize, timelines
+
+    info, tasks = summarize(options.dataset, mode=options.mode)
+    if options.json:
+        print(json.dumps(info.to_json(), indent=1, ensure_ascii=False))
+        return
+    frame = ", ".join(f"+{axis} {getattr(info.frame, axis)[1]}" for axis in "xyz")
+    print(f"labeller {info.labeller}; frame {info.frame.name} ({frame}); modes {', '.join(info.modes)}")
+    totals = {word: 0 for task in tasks for counter in task.words for word in counter}
+    for task in tasks:
+        for counter in task.words:
+            for word, count in counter.items():
+                totals[word] += count
+    words = sorted(totals, key=lambda word: (word == "", -totals[word]))[:10]
+    longest = max(len(mention) for task in tasks for mention in task.mentions) + 4
+    header = "".join(f"{word or 'no label':>9}" for word in words)
+    for task in tasks:
+        changes = sum(task.changes) / len(task.changes)
+        print(f"\n{task.instruction}")
+        print(
+            f"  {task.episodes} episodes, {task.frames} frames, {changes:.1f} changes of an answer per episode"
+        )
+        print(f"{'  share of frames, %':<{longest}}{header}")
+        for mention, counter in zip(task.mentions, task.words, strict=True):
+            shares = "".join(f"{100 * counter[word] / task.frames:9.1f}" for word in words)
+            print(f"{'  ' + mention:<{longest}}{shares}")
+    every = sum(totals.values()) or 1
+    print(f"\n{'all labels, %':<{longest}}{header}")
+    print(" " * longest + "".join(f"{100 * totals[word] / every:9.1f}" for word in words))
+    if options.figure:
+        from inspire_vla.reports.label_timeline import draw_timelines
+
+        chosen = [next(timelines(options.dataset, mode=options.mode, only=e)) for e in options.episodes]
+        print(f"Figure: {draw_timelines(chosen, options.figure)}")
+    if options.review:
+        from inspire_vla.reports.label_review import write_review
+
+        print(f"To check: {write_review(options.dataset, options.review)}")

@@ -1,0 +1,34 @@
+"""A labeller by what is written on a command line."""
+
+import importlib
+
+from inspire_vla.errors import InspireError
+from inspire_vla.labels.from_demonstration import FromDemonstration
+from inspire_vla.labels.labeller import Labeller
+from inspire_vla.labels.own import FromFunction, FromTable
+from inspire_vla.labels.privileged import PrivilegedColumns
+
+
+def labeller_of(text: str) -> Labeller:
+    """demonstration · truth · table:FILE · package.module:function (a callable, or something that makes a labeller).
+
+    Raises InspireError for anything else.
+    """
+    if text == "demonstration":
+        return FromDemonstration()
+    if text == "truth":
+        return PrivilegedColumns()
+    head, colon, rest = text.partition(":")
+    if head == "table" and rest:
+        return FromTable.read(rest)
+    if not colon or not rest:
+        raise InspireError(
+            f"unknown labeller {text!r}. Possible: demonstration, truth, table:FILE, package.module:function."
+        )
+    try:
+        found = getattr(importlib.import_module(head), rest)
+    except (ImportError, AttributeError) as error:
+        raise InspireError(f"labeller {text!r} cannot be imported: {error}.") from None
+    if isinstance(found, type):
+        return found()
+    return found if hasattr(found, "label") else FromFunction(found, text)

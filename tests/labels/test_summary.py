@@ -1,0 +1,108 @@
+"""Counting labels, drawing them, a user's own truth; and the command that does it."""
+
+import json
+
+import numpy as np
+import pytest
+
+from inspire_vla.cli import main
+from inspire_vla.errors import InspireError
+from inspire_vla.labels.choose import labeller_of
+from inspire_vla.labels.from_demonstration import FromDemonstration
+from inspire_vla.labels.labeller import Episode
+from inspire_vla.labels.own import FromFunction, FromTable
+from inspire_vla.labels.storage import label_dataset
+from inspire_vla.labels.summary import least_sure, summarize, timelines
+
+
+@pytest.fixture(scope="module")
+def labelled(synthetic, tmp_path_factory):
+    root = tmp_path_factory.mktemp("labelled")
+    label_dataset(synthetic.make_dataset(root / "source"), FromDemonstration(), out=root / "out")
+    return root / "out"
+
+
+def test_counts_add_up(synthetic, labelled):
+    info, (task,) = summarize(labelled)
+    assert (task.episodes, task.mentions) == (4, synthetic.mentions)
+    assert task.frames == 4 * len(synthetic.path()[0])
+    assert all(sum(counter.values()) == task.frames for counter in task.words)
+    assert all(task.words[0][word] > 0 for word in ("down", "grasped"))
+    assert len(set(task.changes)) == 1
+    assert info.labeller == "from_demonstration"
+
+
+def test_unknown_mode_and_episode_are_refused(labelled):
+    with pytest.raises(InspireError, match="not in 'position'"):
+        summarize(labelled, mode="position")
+    with pytest.raises(InspireError, match="no labelled episode 99"):
+        list(timelines(labelled, only=99))
+    assert sorted(least_sure(labelled, 2)) == sorted(set(least_sure(labelled, 2)))
+
+
+def test_the_command_labels_shows_and_draws(synthetic, tmp_path, capsys):
+    source, out = synthetic.make_dataset(tmp_path / "source", episodes=2), tmp_path / "out"
+    page, figure = tmp_path / "page.html", tmp_path / "figure.png"
+    assert main(["label", str(source), "--out", str(out), "--review", str(page)]) == 0
+    assert "2 episodes" in capsys.readouterr().out
+    assert "the red cube: <b>" in page.read_text()
+    assert main(["labels", str(out), "--figure", str(figure), "--episodes", "0", "1"]) == 0
+    shown = capsys.readouterr().out
+    assert "grasped" in shown
+    assert "the plate" in shown
+    assert figure.stat().st_size > 5000
+    assert main(["label", str(source), "--out", str(out)]) == 2
+    assert "exists" in capsys.readouterr().err
+    assert main(["labels", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["frame"]["name"] == "robot"
+
+
+def episode(synthetic):
+    hand, _, _ = synthetic.path()
+    columns = {"observation.state": hand}
+    names = {"observation.state": ("x", "y", "z")}
+    return Episode(3, synthetic.instruction, synthetic.mentions, columns, names), hand
+
+
+def test_a_table_says_where_things_are(synthetic, tmp_path):
+    shown, hand = episode(synthetic)
+    path = tmp_path / "objects.csv"
+    lines = [
+        "episode,frame,object,x,y,z,grasped",
+        "3,0,the red cube,0.5,0.2,0.02,0",
+        "3,5,the red cube,0.5,0.2,0.1,1",
+    ]
+    path.write_text("\n".join([*lines, "3,2,1,0.6,-0.15,0.04,0"]) + "\n")
+    from inspire_vla.labels.hand import HandColumns
+
+    table = FromTable.read(path, HandColumns("observation.state", (0, 1, 2)))
+    tracks = table.label(shown)
+    np.testing.assert_allclose(tracks.gripper_to_object_m[0, 0], synthetic.cube - hand[0], atol=1e-6)
+    assert tracks.grasped[:, 0].tolist() == [False] * 5 + [True] * (len(hand) - 5)
+    assert np.isnan(tracks.gripper_to_object_m[:2, 1]).all()
+    assert np.isfinite(tracks.gripper_to_object_m[2:, 1]).all()
+    path.write_text("episode,frame,x,y,z\n0,0,1,1,1\n")
+    with pytest.raises(InspireError, match=r"lacks the columns \['object'\]"):
+        FromTable.read(path)
+
+
+def test_a_function_is_a_labeller(synthetic):
+    shown, hand = episode(synthetic)
+
+    def truth(episode):
+        place = np.stack(
+            [np.tile(synthetic.cube, (len(episode), 1)), np.tile(synthetic.plate, (len(episode), 1))], 1
+        )
+        return place - episode.columns["observation.state"][:, None], np.zeros((len(episode), 2), bool)
+
+    assert FromFunction(truth).label(shown).gripper_to_object_m.shape == (len(hand), 2, 3)
+    with pytest.raises(InspireError, match="expected"):
+        FromFunction(lambda e: (np.zeros((1, 2, 3)), np.zeros((1, 2), bool))).label(shown)
+
+
+def test_labellers_by_name():
+    assert labeller_of("truth").name == "simulator_state"
+    with pytest.raises(InspireError, match="Possible: demonstration, truth"):
+        labeller_of("oracle")
+    with pytest.raises(InspireError, match="cannot be imported"):
+        labeller_of("no.such.module:thing")
