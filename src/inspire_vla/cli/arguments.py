@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 
 from inspire_vla import __version__
-from inspire_vla.cli import commands
+from inspire_vla.cli import commands, label
 from inspire_vla.cli.serve import serve, serve_arguments
 
 
@@ -33,7 +33,12 @@ def parser() -> argparse.ArgumentParser:
     _collect(
         command("collect", commands.collect, "let the scripted expert demonstrate; write a labelled dataset")
     )
-    _labels(command("labels", commands.labels, "show what the labels of a dataset mean"))
+    label.add_label_arguments(
+        command("label", label.label, "label any LeRobot dataset with where the objects are")
+    )
+    label.add_labels_arguments(
+        command("labels", label.labels, "show the labels of a dataset: words per task, timelines")
+    )
     _train(
         command(
             "train", commands.train, "train a policy with LeRobot (arguments after -- go to lerobot-train)"
@@ -62,10 +67,6 @@ def _collect(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--noise", type=float, help="of the executed action, in units of it")
     sub.add_argument("--layout-randomness", type=float, default=0.0, metavar="0..1")
     sub.add_argument("--restart", action="store_true", help="throw away what an interrupted call left")
-
-
-def _labels(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("dataset", help="folder of a LeRobot dataset")
 
 
 def _train(sub: argparse.ArgumentParser) -> None:

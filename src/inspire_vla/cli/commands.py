@@ -28,14 +28,6 @@ def collect(options: argparse.Namespace) -> None:
     print(report)
 
 
-def labels(options: argparse.Namespace) -> None:
-    import json
-
-    from inspire_vla.labels import read_labels
-
-    print(json.dumps(read_labels(Path(options.dataset)).to_json(), indent=1, ensure_ascii=False))
-
-
 def train(options: argparse.Namespace) -> None:
     from inspire_vla.lerobot_plugin.training import train as train_policy
 
