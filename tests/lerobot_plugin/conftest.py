@@ -16,7 +16,11 @@ SIZE = 32
 def write_dataset(root: Path, *, labelled: bool = True, episodes: int = 4, frames: int = 12) -> Path:
     rng = np.random.default_rng(0)
     features = {
-        "observation.images.image": {"dtype": "image", "shape": (SIZE, SIZE, 3), "names": ["height", "width", "channels"]},
+        "observation.images.image": {
+            "dtype": "image",
+            "shape": (SIZE, SIZE, 3),
+            "names": ["height", "width", "channels"],
+        },
         "observation.state": {"dtype": "float32", "shape": (8,), "names": [f"s{i}" for i in range(8)]},
         "action": {"dtype": "float32", "shape": (7,), "names": [f"a{i}" for i in range(7)]},
     }
@@ -42,7 +46,9 @@ def write_dataset(root: Path, *, labelled: bool = True, episodes: int = 4, frame
     dataset.finalize()
     if labelled:
         tasks = {task: find_mentions(task) for task in TASKS}
-        info = LabelInfo(frame="robot", modes={"direction": ModeRule()}, tasks=tasks, max_objects=3, labeller="noise")
+        info = LabelInfo(
+            frame="robot", modes={"direction": ModeRule()}, tasks=tasks, max_objects=3, labeller="noise"
+        )
         write_labels(root, info)
     return root
 

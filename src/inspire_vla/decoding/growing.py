@@ -36,7 +36,7 @@ class GrowingSequences:
     ) -> None:
         self.backbone, self.hide_answers = backbone, hide_answers
         self.cache = backbone.new_cache()
-        self.roles = np.full((len(observation), 0), NOBODY, dtype=np.int64)
+        self.roles: np.ndarray = np.full((len(observation), 0), NOBODY, dtype=np.int64)
         self.passes = 0
         self._observation = observation  # waits for the first piece: both go through in one pass
         self._start = 0  # column where the last piece begins

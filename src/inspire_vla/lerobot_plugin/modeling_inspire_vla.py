@@ -209,7 +209,7 @@ class InspireVLAPolicy(PreTrainedPolicy):
     def _save_pretrained(self, save_directory: Path, state_dict: dict[str, Tensor] | None = None) -> None:
         super()._save_pretrained(save_directory, state_dict=state_dict)
         self.action_tokenizer.save(save_directory / FOLDER)
-        self.backbone.text_tokenizer.save_pretrained(save_directory / TEXT_FOLDER)
+        self.backbone.text_tokenizer.save_pretrained(save_directory / TEXT_FOLDER)  # type: ignore[attr-defined]
         save_first_answers(self.first_answers, save_directory)
 
     @classmethod

@@ -54,7 +54,7 @@ class DialogueWriter:
         dialogue = build_dialogue(
             instruction,
             mode=self.config.mode,
-            asked=self.config.asked,
+            asked=self.config.asked,  # type: ignore[arg-type]  # checked by the configuration
             max_objects=self.config.max_objects,
             template=self.template,
             reasoning=self.config.enabled,
@@ -94,7 +94,7 @@ def supervise(
     longest = max(len(row.ids) for row in rows)
 
     def padded(name: str, dtype: type) -> Tensor:
-        out = np.zeros((len(rows), longest), dtype=dtype)
+        out: np.ndarray = np.zeros((len(rows), longest), dtype=dtype)
         for place, row in enumerate(rows):
             values = getattr(row, name)
             out[place, : len(values)] = values

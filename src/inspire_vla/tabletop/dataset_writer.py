@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import datasets
 import numpy as np
 from lerobot.datasets import dataset_writer
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
-import datasets
 from inspire_vla.labels import (
     GRASPED_COLUMN,
     OFFSET_COLUMN,
