@@ -1,0 +1,144 @@
+"""docs/performance.md's table and figure, from the numbers that reasoning_overhead.py has written."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+WAYS = {
+    "official": "paper's way",
+    "cached": "one cache",
+    "guessed": "guess and verify",
+    "guessed_first_wrong": "first guess wrong",
+}
+
+
+def write(results: Path, document: Path = DOCUMENT) -> None:
+    """Put the table between the document's markers, and the figure beside the results."""
+    found = json.loads(results.read_text(encoding="utf-8"))
+    overheads = {name: run for name, run in found.items() if "by_objects" in run}
+    lines = [*_table(overheads), "", *_acceptance(overheads), "", *_memory(found), "", *_origins(found)]
+    figure = results.with_suffix(".svg")
+    _figure(overheads, figure)
+    lines += ["", f"![Step time against the base model's]({figure.relative_to(document.parent).as_posix()})"]
+    text = document.read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    document.write_text(before + BEGIN + "\n" + "\n".join(lines) + "\n" + END + after, encoding="utf-8")
+    print(f"{document} and {figure}")
+
+
+def _table(overheads: dict[str, Any]) -> list[str]:
+    head = [
+        "model",
+        "objects",
+        "steps",
+        "base, ms",
+        *[f"{title}, × base" for title in WAYS.values()],
+        "passes",
+    ]
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    for run in overheads.values():
+        for count, row in run["by_objects"].items():
+            ratios = [_interval(row["ratio"].get(way)) for way in WAYS]
+            passes = " / ".join(
+                f"{row['passes'][way]:.3g}" for way in ("base", "official", "cached", "guessed")
+            )
+            cells = [f"{run['title']}, {run['device']}", count, str(row["steps"])]
+            lines.append(
+                "| " + " | ".join([*cells, f"{row['ms']['base']['median']:.1f}", *ratios, passes]) + " |"
+            )
+    note = "Medians, quartiles in brackets; passes: base / paper's way / one cache / guess and verify, mean."
+    return [*lines, "", note]
+
+
+def _interval(spread: dict[str, float] | None) -> str:
+    return f"{spread['median']:.2f} [{spread['q25']:.2f}, {spread['q75']:.2f}]" if spread else "–"
+
+
+def _acceptance(overheads: dict[str, Any]) -> list[str]:
+    run = overheads.get("nano")
+    if run is None:
+        return []
+    row = run["all"]
+    share = row["steps_all_guessed_right_after_the_first"]
+    mean = row["mean_ratio"]
+    text = (
+        f"Replayed: {row['steps']} decisions of {run['episodes']} episodes ({', '.join(run['suites'])}). "
+        f"{100 * row['answers_guessed_right']:.0f} % of all answers were guessed right; in {100 * share:.0f} % "
+        "of the decisions after an episode's first, all of them were. On average over all decisions, wrong "
+        f"guesses included, one takes {mean['guessed']:.2f} × the base model's time ({mean['cached']:.2f} × "
+        f"with the cache alone, {mean['official']:.2f} × the paper's way)."
+    )
+    lines = [text]
+    for name, other in overheads.items():
+        weighed = [
+            f"{n} object{'s' if n != '1' else ''} {_weighed(r, share):.3f}"
+            for n, r in other["by_objects"].items()
+            if "guessed_first_wrong" in r["ratio"]
+        ]
+        if name != "nano" and weighed:
+            lines.append(
+                f"{other['title']}, with guesses right as often as that: {', '.join(weighed)} × base."
+            )
+    return lines
+
+
+def _weighed(row: dict[str, Any], right: float) -> float:
+    ratio = row["ratio"]
+    return right * ratio["guessed"]["median"] + (1 - right) * ratio["guessed_first_wrong"]["median"]
+
+
+def _memory(found: dict[str, Any]) -> list[str]:
+    run = found.get("memory")
+    if run is None:
+        return []
+    growth = run["growth_mib_after_the_first_tenth"]
+    return [f"Memory: {growth:+.1f} MiB from the first tenth to the end of {run['steps']:,} steps."]
+
+
+def _origins(found: dict[str, Any]) -> list[str]:
+    lines = ["Where the numbers come from:", ""]
+    for run in found.values():
+        origin = run["provenance"]
+        machine = origin["machine"]
+        device = machine.get("gpu", machine["processor"]) if run["device"] != "cpu" else machine["processor"]
+        lines.append(
+            f"- `{origin['command']}`, commit {str(origin['commit'])[:12]}, {origin['started']}, {device}, "
+            f"{run['threads']} thread(s), load {run['load_before']} before it began"
+        )
+    return lines
+
+
+def _figure(overheads: dict[str, Any], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    with pyplot.rc_context({"font.family": "sans-serif", "svg.hashsalt": "inspire", "svg.fonttype": "none"}):
+        figure, axes = pyplot.subplots(
+            1, len(overheads), figsize=(4 * len(overheads), 3.2), sharey=True, squeeze=False
+        )
+        for axis, run in zip(axes[0], overheads.values(), strict=True):
+            counts = list(run["by_objects"])
+            for place, (way, title) in enumerate(list(WAYS.items())[:3]):
+                rows = [run["by_objects"][n]["ratio"][way] for n in counts]
+                middle = [row["median"] for row in rows]
+                error = [
+                    [row["median"] - row["q25"] for row in rows],
+                    [row["q75"] - row["median"] for row in rows],
+                ]
+                where = [i + 0.26 * (place - 1) for i in range(len(counts))]
+                colour = ("#b0413e", "#8d99ae", "#2a6f97")[place]
+                axis.bar(where, middle, width=0.24, label=title, color=colour, yerr=error, capsize=2)
+            axis.axhline(1, color="black", linewidth=0.8)
+            axis.set_xticks(range(len(counts)), counts)
+            axis.set_title(f"{run['title']}, {run['device']}", fontsize=9)
+            axis.set_xlabel("objects asked about")
+        axes[0, 0].set_ylabel("step time ÷ base model's")
+        axes[0, 0].legend(frameon=False, fontsize=8)
+        figure.tight_layout()
+        figure.savefig(path, metadata={"Date": None})
+        pyplot.close(figure)

@@ -1,0 +1,48 @@
+"""The benchmark runs, its baseline says what we say, and its report has a row for everything."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    yield importlib.import_module("reasoning_overhead")
+    for name in ("reasoning_overhead", "real_sizes", "official_style", "overhead_report"):
+        sys.modules.pop(name, None)
+
+
+def test_all_ways_agree_and_are_reported(
+    benchmark, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = benchmark.measure_real_size("tiny", "cpu", torch.float32, 2, [1, 3])
+    assert "ways differ" not in capsys.readouterr().out
+    for count, row in found["by_objects"].items():
+        passes = row["passes"]
+        assert passes["guessed"] == passes["base"] == 7
+        assert passes["guessed_first_wrong"] == 8
+        assert passes["cached"] == passes["official"] == 7 + int(count)
+
+    origin = {"command": "x", "commit": "c", "started": "s", "machine": {"processor": "p"}}
+    found |= {"device": "cpu", "threads": 1, "load_before": 0.0, "provenance": origin}
+    results = tmp_path / "out" / "results.json"
+    results.parent.mkdir()
+    results.write_text(json.dumps({"tiny": found}))
+    document = tmp_path / "performance.md"
+    report = importlib.import_module("overhead_report")
+    document.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    report.write(results, document)
+    text = document.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert text.count("| a toy, to try the benchmark, cpu |") == 2
+    assert "out/results.svg" in text
+    assert (tmp_path / "out" / "results.svg").stat().st_size > 1000
