@@ -12,6 +12,7 @@ from lerobot.processor import NormalizerProcessorStep
 from lerobot.utils.constants import ACTION
 
 from inspire_vla.action_tokenizers import ActionTokenizer, Fast, ResidualVQ, UniformBins
+from inspire_vla.action_tokenizers import load_action_tokenizer as load_any
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from lerobot.datasets import LeRobotDatasetMetadata
 
 FOLDER = "action_tokenizer"
-CLASSES: dict[str, type[ActionTokenizer]] = {c.name: c for c in (ResidualVQ, UniformBins, Fast)}
 LARGEST_FIT = 200_000  # chunks; more do not move the means, they only cost time
 
 
@@ -28,6 +28,10 @@ def fit_action_tokenizer(config: InspireVLAConfig, dataset: "LeRobotDatasetMetad
     horizon, action_dim = config.chunk_size, config.action_feature.shape[0]
     if config.action_tokenizer == UniformBins.name:
         return UniformBins(horizon=horizon, action_dim=action_dim)
+    if config.action_tokenizer == "learned_vq":
+        raise InspireError(
+            "A learned VQ comes with MiniVLA's weights; a new one is not trained here: residual_vq is."
+        )
     chunks = normalised_chunks(config, dataset)
     if len(chunks) > LARGEST_FIT:
         chunks = chunks[np.random.default_rng(0).choice(len(chunks), LARGEST_FIT, replace=False)]
@@ -43,12 +47,28 @@ def fit_action_tokenizer(config: InspireVLAConfig, dataset: "LeRobotDatasetMetad
     )
 
 
-def load_action_tokenizer(config: InspireVLAConfig, checkpoint: Path) -> ActionTokenizer:
-    """Load the action tokenizer of a checkpoint folder. Raises InspireError if it is not there."""
+def load_action_tokenizer(
+    config: InspireVLAConfig, checkpoint: Path, dataset: "LeRobotDatasetMetadata | None" = None
+) -> ActionTokenizer:
+    """Load the action tokenizer of a checkpoint folder.
+
+    Fine-tuning may ask for another kind, horizon or action than the checkpoint's; it is then made anew on `dataset`.
+
+    Raises InspireError if it is not there, or is another and there is no dataset.
+    """
     folder = checkpoint / FOLDER
     if not folder.is_dir():
         raise InspireError(f"{checkpoint} holds no {FOLDER}/ folder: it is not a checkpoint of inspire_vla.")
-    return CLASSES[config.action_tokenizer].load(folder)
+    found = load_any(folder)
+    wanted = config.action_tokenizer, config.chunk_size, config.action_feature.shape[0]
+    if (found.name, found.horizon, found.action_dim) == wanted:
+        return found
+    if dataset is None:
+        raise InspireError(
+            f"The checkpoint's action tokenizer is {found.name} for {found.horizon} × {found.action_dim} numbers, the "
+            f"configuration wants {wanted[0]} for {wanted[1]} × {wanted[2]}."
+        )
+    return fit_action_tokenizer(config, dataset)
 
 
 def normalised_chunks(

@@ -1,13 +1,29 @@
 """Configuration → backbone, with the action codes placed in its vocabulary."""
 
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from inspire_vla.action_tokenizers import ActionTokenizer, ActionVocabulary
 from inspire_vla.backbones.base import Backbone
+from inspire_vla.backbones.hosted import HostedBackbone
+from inspire_vla.backbones.image_text import ImageText
 from inspire_vla.backbones.nano import Nano
+from inspire_vla.backbones.paligemma import SKIPPED_IDS, PaliGemma
+from inspire_vla.backbones.prismatic import Prismatic
 from inspire_vla.backbones.text_tokenizer import FOLDER as SHIPPED
 from inspire_vla.backbones.text_tokenizer import load_text_tokenizer
+from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
+
+CONFIG_OF = {
+    "minivla": "prismatic",
+    "openvla": "prismatic",
+    "pi0fast": "paligemma",
+    "image_text": "image_text",
+}
+"""The configuration field that holds a backbone's own settings."""
 
 
 def make_backbone(
@@ -18,8 +34,35 @@ def make_backbone(
     Args:
         text_tokenizer_folder: the checkpoint's own text tokenizer, so that words the package learns later do not
             move the action codes of a checkpoint that exists.
+
+    Raises:
+        InspireError: a published model's backbone without the tokenizer of its checkpoint.
     """
-    tokenizer = load_text_tokenizer(text_tokenizer_folder or SHIPPED)
+    if config.backbone == "nano":
+        return _nano(config, action_tokenizer, text_tokenizer_folder)
+    if text_tokenizer_folder is None:
+        raise InspireError(
+            f"The backbone {config.backbone!r} starts from published weights. Convert them once with "
+            f"`inspire convert --from {config.backbone} PATH --to OUT`, and train with --policy.path=OUT."
+        )
+    with _default_dtype(getattr(torch, config.dtype)):
+        backbone, vocabulary = _hosted(config, action_tokenizer, text_tokenizer_folder)
+    if vocabulary.id_range[1] > backbone.vocabulary_size:
+        raise InspireError(
+            f"{vocabulary.size} action codes end at token id {vocabulary.id_range[1]}, but the model knows only "
+            f"{backbone.vocabulary_size}."
+        )
+    if config.freeze_vision:
+        backbone.freeze_vision()
+    if config.gradient_checkpointing:
+        backbone.checkpoint_activations()
+    return backbone, vocabulary
+
+
+def _nano(
+    config: InspireVLAConfig, action_tokenizer: ActionTokenizer, folder: Path | None
+) -> tuple[Nano, ActionVocabulary]:
+    tokenizer = load_text_tokenizer(folder or SHIPPED)
     vocabulary = ActionVocabulary.appended(len(tokenizer), action_tokenizer.vocabulary_size)
     features = list(config.image_features.values())
     state = config.robot_state_feature
@@ -32,3 +75,50 @@ def make_backbone(
         state_dim=state.shape[0] if state else 0,
     )
     return backbone, vocabulary
+
+
+def _hosted(
+    config: InspireVLAConfig, action_tokenizer: ActionTokenizer, folder: Path
+) -> tuple[HostedBackbone, ActionVocabulary]:
+    pictures = len(config.image_features) * config.image_history
+    codes = action_tokenizer.vocabulary_size
+    if config.backbone == "image_text":
+        added = config.image_text.action_tokens == "added"
+        text_ids = len(hosted_tokenizer(folder))
+        backbone = ImageText.from_folder(
+            folder, pictures=pictures, vocabulary_size=text_ids + codes if added else None
+        )
+        place = ActionVocabulary.appended if added else ActionVocabulary.last_ids
+        return backbone, place(text_ids, codes)
+    tokenizer = hosted_tokenizer(folder)
+    if config.backbone == "pi0fast":
+        paligemma = PaliGemma(config.paligemma, text_tokenizer=tokenizer, pictures=pictures)
+        return paligemma, ActionVocabulary.last_ids(paligemma.vocabulary_size, codes, skip=SKIPPED_IDS)
+    prismatic = Prismatic(config.prismatic, text_tokenizer=tokenizer, pictures=pictures)
+    return prismatic, ActionVocabulary.last_ids(config.prismatic.action_ids_end, codes)
+
+
+def hosted_tokenizer(folder: str | Path) -> Any:
+    """The tokenizer of transformers in a folder (or of the hub). Raises InspireError where there is none."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise InspireError(
+            f"No tokenizer can be loaded from {folder}: {str(error).splitlines()[0]}"
+        ) from None
+
+
+class _default_dtype:
+    """Within, new parameters are of a dtype, so that a 7B model is never held in float32 first."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+
+    def __enter__(self) -> None:
+        self.before = torch.get_default_dtype()
+        torch.set_default_dtype(self.dtype)
+
+    def __exit__(self, *error: object) -> None:
+        torch.set_default_dtype(self.before)

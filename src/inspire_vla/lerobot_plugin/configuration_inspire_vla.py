@@ -6,13 +6,17 @@ from lerobot.configs import FeatureType, NormalizationMode, PreTrainedConfig
 from lerobot.optim.optimizers import AdamWConfig
 from lerobot.optim.schedulers import CosineAnnealingWithWarmupSchedulerConfig
 
+from inspire_vla.backbones.image_text import ImageTextConfig
 from inspire_vla.backbones.nano import NanoConfig
+from inspire_vla.backbones.paligemma import PaliGemmaConfig
+from inspire_vla.backbones.prismatic import PrismaticConfig
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.labels.columns import ANSWERS_PREFIX
 from inspire_vla.spatial import MODES, get_frame
 
-BACKBONES = ("nano",)
-ACTION_TOKENIZERS = ("residual_vq", "uniform_bins", "fast")
+BACKBONES = ("nano", "minivla", "openvla", "pi0fast", "image_text")
+ACTION_TOKENIZERS = ("residual_vq", "uniform_bins", "fast", "learned_vq")
+DTYPES = ("float32", "bfloat16")
 ASKED = ("before", "after")
 
 
@@ -61,11 +65,21 @@ class InspireVLAConfig(PreTrainedConfig):
     action_tokenizer: str = "residual_vq"
     reasoning: ReasoningConfig = field(default_factory=ReasoningConfig)
     nano: NanoConfig = field(default_factory=NanoConfig)
+    prismatic: PrismaticConfig = field(default_factory=PrismaticConfig)
+    paligemma: PaliGemmaConfig = field(default_factory=PaliGemmaConfig)
+    image_text: ImageTextConfig = field(default_factory=ImageTextConfig)
     vq: VQConfig = field(default_factory=VQConfig)
 
     chunk_size: int = 4
     n_action_steps: int = 4
     use_state: bool = True
+    image_history: int = 1
+    """So many pictures of each camera, the last one now: MiniVLA's history of two."""
+
+    dtype: str = "float32"
+    """Of the weights: "bfloat16" halves the memory; use it on CUDA."""
+    freeze_vision: bool = False
+    gradient_checkpointing: bool = False
 
     normalization_mapping: dict[str, NormalizationMode] = field(
         default_factory=lambda: {
@@ -85,9 +99,12 @@ class InspireVLAConfig(PreTrainedConfig):
         for value, choices, what in (
             (self.backbone, BACKBONES, "backbone"),
             (self.action_tokenizer, ACTION_TOKENIZERS, "action tokenizer"),
+            (self.dtype, DTYPES, "dtype"),
         ):
             if value not in choices:
                 raise InspireError(f"Unknown {what} {value!r}.{did_you_mean(value, choices)}")
+        if self.image_history < 1:
+            raise InspireError(f"image_history must be at least 1, found {self.image_history}.")
         if not 1 <= self.n_action_steps <= self.chunk_size:
             raise InspireError(
                 f"n_action_steps must lie between 1 and chunk_size {self.chunk_size}, found {self.n_action_steps}."
@@ -123,8 +140,8 @@ class InspireVLAConfig(PreTrainedConfig):
         return CosineAnnealingWithWarmupSchedulerConfig(num_warmup_steps=self.warmup_steps)
 
     @property
-    def observation_delta_indices(self) -> None:
-        return None
+    def observation_delta_indices(self) -> list[int] | None:
+        return list(range(1 - self.image_history, 1)) if self.image_history > 1 else None
 
     @property
     def action_delta_indices(self) -> list[int]:

@@ -1,5 +1,6 @@
 """The policy: one class for the base model and the reasoning one, whatever the backbone."""
 
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,9 @@ from torch import Tensor
 
 from inspire_vla.action_tokenizers import ActionTokenizer, UndecodableAction
 from inspire_vla.backbones.attention import SEEN, attention_mask
+from inspire_vla.backbones.hosted import HostedBackbone
+from inspire_vla.backbones.image_text import ImageText
+from inspire_vla.backbones.paligemma import state_texts
 from inspire_vla.decoding import AnswerSet, Decision, Grammar, decode
 from inspire_vla.errors import InspireError
 from inspire_vla.labels.columns import answer_column, check_compatible, read_labels
@@ -88,6 +92,7 @@ class InspireVLAPolicy(PreTrainedPolicy):
         self.grammar = Grammar(
             self.writer.tokenizer, self.answer_set, self.action_tokenizer, self.action_vocabulary
         )
+        self._last_step: float | None = None
         self.reset()
 
     # Training
@@ -97,8 +102,11 @@ class InspireVLAPolicy(PreTrainedPolicy):
         column = (
             batch.get(answer_column(self.config.reasoning.mode)) if self.config.reasoning.enabled else None
         )
+        if column is not None and column.ndim == 3:  # with a history of pictures come earlier labels
+            column = column[:, -1]
         labels = [None] * len(batch["task"]) if column is None else column.cpu().numpy().astype(np.int64)
-        dialogues = [self.writer.demonstration(t, c) for t, c in zip(batch["task"], labels, strict=True)]
+        told = zip(batch["task"], labels, self._states_as_text(batch), strict=True)
+        dialogues = [self.writer.demonstration(task, codes, state) for task, codes, state in told]
         codes = self.action_tokenizer.encode(batch[ACTION].detach().float().cpu().numpy())
         sample = supervise(
             dialogues,
@@ -123,10 +131,12 @@ class InspireVLAPolicy(PreTrainedPolicy):
         if found.answer is not None:
             loss = loss + self.config.reasoning.answer_loss_weight * found.answer
             log |= {"answer_loss": found.answer.item(), "answer_accuracy": found.answer_accuracy}
+            log |= {f"answer_accuracy/{key}": value for key, value in found.accuracy_of.items()}
+        log |= self._speed(roles.numel())
         return loss, log
 
     def get_optim_params(self) -> list[dict[str, Any]]:
-        """Weight decay on matrices only."""
+        """Weight decay on matrices only; what is frozen is left out."""
         matrices = [p for p in self.parameters() if p.requires_grad and p.ndim >= 2]
         others = [p for p in self.parameters() if p.requires_grad and p.ndim < 2]
         return [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
@@ -137,6 +147,7 @@ class InspireVLAPolicy(PreTrainedPolicy):
         """Forget the episode: queued actions and the answers that would be guessed next."""
         self._queue: deque[Tensor] = deque()
         self._guesses: list[dict[str, str]] = []
+        self._seen: deque[Tensor] = deque(maxlen=self.config.image_history)
 
     def act(
         self,
@@ -157,7 +168,8 @@ class InspireVLAPolicy(PreTrainedPolicy):
         self.eval()
         with torch.inference_mode():
             observation = self._observe(batch)
-        dialogues = [self.writer.prompt(task) for task in batch["task"]]
+        states = self._states_as_text(batch)
+        dialogues = [self.writer.prompt(t, state) for t, state in zip(batch["task"], states, strict=True)]
         first = [dict(zip(dialogue.mentions, self.first_answers, strict=False)) for dialogue in dialogues]
         return decode(
             self.backbone,
@@ -188,6 +200,8 @@ class InspireVLAPolicy(PreTrainedPolicy):
 
     def select_action(self, batch: dict[str, Any], **kwargs: Any) -> Float[Tensor, "batch dim"]:
         """The next action; a new chunk is decoded every `n_action_steps` calls."""
+        if self.config.image_history > 1:
+            batch = self._with_history(batch)
         if not self._queue:
             chunk = self.predict_action_chunk(batch)
             self._queue.extend(chunk[:, : self.config.n_action_steps].unbind(1))
@@ -200,9 +214,62 @@ class InspireVLAPolicy(PreTrainedPolicy):
             raise InspireError(
                 f"The policy looks at {missing}, but the observation has the pictures {cameras}."
             )
-        images = torch.stack([batch[key] for key in self.config.image_features], dim=1)
-        has_state = any(f.type is FeatureType.STATE for f in self.config.input_features.values())
-        return self.backbone.observe(images.float(), batch[OBS_STATE].float() if has_state else None)
+        images = torch.stack([batch[key] for key in self.config.image_features], dim=-4).float()
+        if self.config.image_history > 1:
+            if (
+                images.ndim == 5
+            ):  # no earlier picture is known: this one stands for it, as when an episode starts
+                images = images[:, None].expand(-1, self.config.image_history, -1, -1, -1, -1)
+            images = images.flatten(1, 2)  # all cameras at t−1, then all at t
+        felt = self._has_state and not self.backbone.template.needs_state
+        return self.backbone.observe(images, self._state(batch) if felt else None)
+
+    def _with_history(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """The batch with the last `image_history` pictures of each camera, (batch, time, 3, height, width)."""
+        now = torch.stack([batch[key] for key in self.config.image_features])
+        self._seen.append(now)
+        past = [self._seen[0]] * (self.config.image_history - len(self._seen))
+        pictures = torch.stack([*past, *self._seen], dim=2)
+        return batch | dict(zip(self.config.image_features, pictures, strict=True))
+
+    @property
+    def _has_state(self) -> bool:
+        return any(f.type is FeatureType.STATE for f in self.config.input_features.values())
+
+    def _state(self, batch: dict[str, Any]) -> Float[Tensor, "batch dim"]:
+        state = batch[OBS_STATE].float()
+        return state[:, -1] if state.ndim == 3 else state
+
+    def _states_as_text(self, batch: dict[str, Any]) -> list[str | None]:
+        """The robot's states as the template writes them; None each where it does not."""
+        if not self.backbone.template.needs_state:
+            return [None] * len(batch["task"])
+        if not self._has_state:
+            raise InspireError(
+                f"The prompt of {self.config.backbone!r} says the robot's state: set use_state."
+            )
+        return list(state_texts(self._state(batch).cpu().numpy()))
+
+    def _speed(self, tokens: int) -> dict[str, float]:
+        """Tokens per second, padding and pictures included, since the loss was last asked for."""
+        now, before = time.perf_counter(), self._last_step
+        self._last_step = now
+        return {} if before is None else {"tokens_per_second": tokens / (now - before)}
+
+    def _get_default_peft_targets(self) -> dict[str, Any] | None:
+        """What LoRA adapts unless told otherwise: the linear layers; embeddings and head stay as they are."""
+        if not isinstance(self.backbone, HostedBackbone):
+            return None
+        grown = self.config.backbone == "image_text" and self.config.image_text.action_tokens == "added"
+        new = (
+            ["embed_tokens", "lm_head"] if grown else []
+        )  # tokens that were not there before are learned whole
+        return {"target_modules": self.backbone.lora_targets, "modules_to_save": new}
+
+    @property
+    def _fsdp_wrap_modules(self) -> list[str]:
+        """Class names of the blocks to shard. LeRobot 0.6.1 does not ask; accelerate's configuration can name them."""
+        return list(self.backbone.fsdp_units) if isinstance(self.backbone, HostedBackbone) else []
 
     # Checkpoints
 
@@ -210,6 +277,8 @@ class InspireVLAPolicy(PreTrainedPolicy):
         super()._save_pretrained(save_directory, state_dict=state_dict)
         self.action_tokenizer.save(save_directory / FOLDER)
         self.backbone.text_tokenizer.save_pretrained(save_directory / TEXT_FOLDER)  # type: ignore[attr-defined]
+        if isinstance(self.backbone, ImageText):
+            self.backbone.save_companions(save_directory / TEXT_FOLDER)
         save_first_answers(self.first_answers, save_directory)
 
     @classmethod
@@ -232,7 +301,9 @@ class InspireVLAPolicy(PreTrainedPolicy):
                 f"{pretrained_name_or_path} is a policy of type {config.type!r}, not 'inspire_vla'."
             )
         config.validate_features()
-        kwargs.setdefault("action_tokenizer", load_action_tokenizer(config, folder))
+        kwargs.setdefault(
+            "action_tokenizer", load_action_tokenizer(config, folder, kwargs.get("dataset_meta"))
+        )
         kwargs.setdefault("first_answers", load_first_answers(folder))
         if (folder / TEXT_FOLDER).is_dir():
             kwargs.setdefault("text_tokenizer_folder", folder / TEXT_FOLDER)

@@ -1,7 +1,7 @@
 """Demonstrated samples → one padded batch of ids with what each of them is supervised for."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -23,6 +23,8 @@ from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import ReasoningConfig
 from inspire_vla.spatial import decode_answers
 
+_STATE = "{state}"
+
 
 class DialogueWriter:
     """Writes instructions down as dialogues, as the configuration says; remembers those it has written."""
@@ -32,23 +34,41 @@ class DialogueWriter:
         self.tokenizer = RememberingTokenizer(tokenizer)
         self._written = lru_cache(maxsize=1 << 16)(self._write)
 
-    def prompt(self, instruction: str) -> Dialogue:
-        """The dialogue with its answers left open."""
-        return self._written(instruction, None)
+    def prompt(self, instruction: str, state_text: str | None = None) -> Dialogue:
+        """The dialogue with its answers left open. `state_text`: for templates that write the robot's state."""
+        return self._told(self._written(instruction, None), state_text)
 
-    def demonstration(self, instruction: str, codes: np.ndarray | None) -> Dialogue:
+    def demonstration(
+        self, instruction: str, codes: np.ndarray | None, state_text: str | None = None
+    ) -> Dialogue:
         """The dialogue with the labelled answers, (max_objects,) codes.
 
         Raises InspireError where an asked object has no label.
         """
         if not self.config.enabled:
-            return self._written(instruction, None)
+            return self.prompt(instruction, state_text)
         if codes is None:
             raise InspireError(
                 "Reasoning is trained on labels, and the batch has none. Label the dataset, or train the base model "
                 "with --policy.reasoning.enabled=false."
             )
-        return self._written(instruction, tuple(codes.tolist()))
+        return self._told(self._written(instruction, tuple(codes.tolist())), state_text)
+
+    def _told(self, dialogue: Dialogue, state_text: str | None) -> Dialogue:
+        """The state put in its place: what is parsed and remembered is the dialogue without it."""
+        if not self.template.needs_state:
+            return dialogue
+        if state_text is None:
+            raise InspireError(
+                f"Template {self.template.name!r} writes the robot's state, and there is none."
+            )
+        segments = tuple(
+            replace(segment, text=(segment.text or "").replace(_STATE, state_text))
+            if segment.role is Role.INSTRUCTION
+            else segment
+            for segment in dialogue.segments
+        )
+        return replace(dialogue, segments=segments)
 
     def _write(self, instruction: str, codes: tuple[int, ...] | None) -> Dialogue:
         dialogue = build_dialogue(
@@ -58,6 +78,7 @@ class DialogueWriter:
             max_objects=self.config.max_objects,
             template=self.template,
             reasoning=self.config.enabled,
+            state_text=_STATE if self.template.needs_state else None,
         )
         if codes is None:
             return dialogue
@@ -76,11 +97,13 @@ class SupervisedBatch:
     Attributes:
         supervised: where an id is to be predicted from those before it.
         roles: a `Role` each.
+        answers: (row, start, stop, number of the object, word) of each answer, to count which are right.
     """
 
     ids: Int[Tensor, "batch time"]
     supervised: Bool[Tensor, "batch time"]
     roles: Int[Tensor, "batch time"]
+    answers: tuple[tuple[int, int, int, int, str], ...] = ()
 
 
 def supervise(
@@ -100,31 +123,70 @@ def supervise(
             out[place, : len(values)] = values
         return torch.from_numpy(out).to(device)
 
-    return SupervisedBatch(padded("ids", np.int64), padded("loss_mask", np.bool_), padded("roles", np.int64))
+    answers = tuple(
+        (row, *span, number, str(dialogue.answers[number]))
+        for row, (dialogue, rendered) in enumerate(zip(dialogues, rows, strict=True))
+        for number, span in enumerate(rendered.answer_spans)
+    )
+    return SupervisedBatch(
+        padded("ids", np.int64), padded("loss_mask", np.bool_), padded("roles", np.int64), answers
+    )
 
 
 @dataclass(frozen=True)
 class Losses:
-    """Mean cross-entropies over a batch, and how often the answer was right."""
+    """Mean cross-entropies over a batch, and how often the answer was right.
+
+    Attributes:
+        accuracy_of: share of answers right by "object_0", "object_1", … and by demonstrated word; only those that
+            are in the batch.
+    """
 
     action: Tensor
     answer: Tensor | None
     action_accuracy: float
     answer_accuracy: float | None
+    accuracy_of: Mapping[str, float] = field(default_factory=dict)
 
 
 def losses(logits: Float[Tensor, "tokens vocabulary"], batch: SupervisedBatch) -> Losses:
-    """Next-token losses. `logits` has one row per supervised token, in the order of `batch.supervised`."""
+    """Next-token losses. `logits` has one row per supervised token, in the order of `batch.supervised`.
+
+    A supervised token of the text (the end of a turn, where the template has it learned) counts to what it ends.
+    """
     targets = batch.ids[batch.supervised]
-    roles = batch.roles[batch.supervised]
+    roles = _ended(batch)[batch.supervised]
     each = cross_entropy(logits.float(), targets, reduction="none")
-    right = (logits.argmax(-1) == targets).float()
+    right = logits.argmax(-1) == targets
     acts = roles == int(Role.ACTION)
     answers = roles == int(Role.ANSWER)
+    said = batch.roles[batch.supervised] == int(Role.ANSWER)
     spoken = bool(answers.any())
     return Losses(
         action=each[acts].mean(),
         answer=each[answers].mean() if spoken else None,
-        action_accuracy=right[acts].mean().item(),
-        answer_accuracy=right[answers].mean().item() if spoken else None,
+        action_accuracy=right[acts].float().mean().item(),
+        answer_accuracy=right[said].float().mean().item() if spoken else None,
+        accuracy_of=_accuracy_of(right, batch) if spoken else {},
     )
+
+
+def _ended(batch: SupervisedBatch) -> Int[Tensor, "batch time"]:
+    """Roles, those of supervised text replaced by the role of the last answer or action before it."""
+    spoken = (batch.roles == int(Role.ANSWER)) | (batch.roles == int(Role.ACTION))
+    place = torch.arange(batch.roles.shape[1], device=batch.roles.device)
+    last = torch.where(spoken, place, 0).cummax(1).values
+    ends = batch.supervised & (batch.roles == int(Role.TEXT))
+    return torch.where(ends, batch.roles.gather(1, last), batch.roles)
+
+
+def _accuracy_of(right: Bool[Tensor, " tokens"], batch: SupervisedBatch) -> dict[str, float]:
+    found = torch.zeros_like(batch.supervised)
+    found[batch.supervised] = right
+    table = found.cpu().numpy()
+    counts: dict[str, list[bool]] = {}
+    for row, start, stop, number, word in batch.answers:
+        hit = bool(table[row, start:stop].all())
+        for key in (f"object_{number}", word):
+            counts.setdefault(key, []).append(hit)
+    return {key: sum(hits) / len(hits) for key, hits in counts.items()}

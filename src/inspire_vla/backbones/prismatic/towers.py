@@ -22,10 +22,9 @@ class FusedTowers(nn.Module):
         self.dino = _tower(config.dino, config)
         self.siglip = _tower(config.siglip, config)
         for name in ("dino", "siglip"):
-            self.register_buffer(f"{name}_mean", torch.tensor(MEANS[name]).view(3, 1, 1), persistent=False)
-            self.register_buffer(
-                f"{name}_deviation", torch.tensor(DEVIATIONS[name]).view(3, 1, 1), persistent=False
-            )
+            for what, values in (("mean", MEANS[name]), ("deviation", DEVIATIONS[name])):
+                per_channel = torch.tensor(values, dtype=torch.float32).view(3, 1, 1)
+                self.register_buffer(f"{name}_{what}", per_channel, persistent=False)
 
     def forward(self, images: Float[Tensor, "batch 3 side side"]) -> Float[Tensor, "batch patch channel"]:
         """Pictures in [0, 1] → patches; channels of DINOv2 first, then those of SigLIP."""
