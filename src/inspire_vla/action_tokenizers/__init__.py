@@ -14,19 +14,23 @@ inherits tests/action_tokenizers/laws.py.
 
 from inspire_vla.action_tokenizers.base import ActionTokenizer, UndecodableAction
 from inspire_vla.action_tokenizers.fast import Fast
+from inspire_vla.action_tokenizers.learned_vq import LearnedVQ
 from inspire_vla.action_tokenizers.storage import read_kind
 from inspire_vla.action_tokenizers.uniform_bins import UniformBins
 from inspire_vla.action_tokenizers.vector_quantized import ResidualVQ
 from inspire_vla.action_tokenizers.vocabulary import ActionVocabulary
 from inspire_vla.errors import InspireError, did_you_mean
 
-KINDS: dict[str, type[ActionTokenizer]] = {kind.name: kind for kind in (UniformBins, Fast, ResidualVQ)}
+KINDS: dict[str, type[ActionTokenizer]] = {
+    kind.name: kind for kind in (UniformBins, Fast, ResidualVQ, LearnedVQ)
+}
 
 __all__ = [
     "KINDS",
     "ActionTokenizer",
     "ActionVocabulary",
     "Fast",
+    "LearnedVQ",
     "ResidualVQ",
     "UndecodableAction",
     "UniformBins",
