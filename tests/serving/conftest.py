@@ -25,6 +25,7 @@ class ToyAgent:
     def __init__(self, cameras: tuple[str, ...] = ("image",), size: int = 16, delay_s: float = 0.0) -> None:
         shape = SimpleNamespace(shape=(3, size, size))
         self.delay_s = delay_s
+        self.n_action_steps = 2
         self.batches: list[int] = []
         self.guesses: list[Any] = []
         self.config = SimpleNamespace(
