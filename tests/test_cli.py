@@ -12,7 +12,7 @@ from inspire_vla.cli.commands import train_arguments
 from inspire_vla.cli.policies import describe, find
 from inspire_vla.errors import InspireError
 
-COMMANDS = ("demo", "collect", "labels", "train", "evaluate", "compare", "report", "doctor")
+COMMANDS = ("demo", "collect", "labels", "train", "evaluate", "compare", "report", "serve", "steer", "doctor")
 
 
 @pytest.fixture

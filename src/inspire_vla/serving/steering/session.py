@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,7 @@ class SteeringSession:
         hz: float = 10.0,
     ) -> None:
         self.agent, self.benchmark, self.hz = agent, benchmark, hz
+        self.error: str | None = None
         self._publish = publish
         rule = getattr(agent, "answer_rule", None) or vars(agent.config.reasoning)
         self.rule: dict[str, Any] = {name: rule[name] for name in RULE}
@@ -120,7 +122,7 @@ class SteeringSession:
                 command = self._inbox.get(timeout=wait)
                 if command is None:
                     break
-                self._guarded(lambda command=command: self._obey(command))
+                self._guarded(partial(self._obey, command))
                 self._show()
                 continue
             except queue.Empty:
@@ -142,7 +144,7 @@ class SteeringSession:
                 log("session failed", error=repr(error))
 
     def _clear(self) -> None:
-        self.error: str | None = None
+        self.error = None
         self.steps = self.undecodable = 0
         self.success = self.over = False
         self.decision: Any = None
