@@ -98,7 +98,10 @@ def _evaluate(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--remote", metavar="URL", help="a policy server, such as ws://127.0.0.1:8000, instead")
     sub.add_argument("--api-key-env", metavar="NAME", help="environment variable that holds the server's key")
     sub.add_argument(
-        "--suite", nargs="+", default=["seen", "unseen"], help="suites, or seen, unseen (default: both)"
+        "--suite",
+        nargs="+",
+        default=["seen", "unseen"],
+        help="suites, or seen, unseen (default: both); also libero_90, libero_spatial, …",
     )
     sub.add_argument("--task", nargs="+", help="only these tasks")
     sub.add_argument("--episodes", type=positive, default=10, help="per task, default: %(default)s")
@@ -120,6 +123,9 @@ def _evaluate(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--slots", type=positive, default=4, help="environments a process, default: %(default)s")
     sub.add_argument("--device", help="cpu, cuda, …; default: the checkpoint's")
+    sub.add_argument(
+        "--mapping", metavar="JSON", help="LIBERO: {instruction: {mention: name}}, overrules grounding"
+    )
 
 
 def _compare(sub: argparse.ArgumentParser) -> None:

@@ -64,6 +64,7 @@ def train_arguments(options: argparse.Namespace) -> tuple[str | None, list[str]]
 def evaluate(options: argparse.Namespace) -> None:
     from inspire_vla import reports
     from inspire_vla.cli import benchmarks, policies
+    from inspire_vla.cli.libero import libero_for, wants_libero
     from inspire_vla.cli.serve import remote_policy
     from inspire_vla.evaluation import FIRST_SEED, EvaluationPlan
     from inspire_vla.evaluation import compare as compare_runs
@@ -76,7 +77,11 @@ def evaluate(options: argparse.Namespace) -> None:
         agent = policies.agent_for(options.policy, options.device)
     else:
         raise InspireError("Which policy? Give --policy CHECKPOINT or --remote ws://HOST:PORT.")
-    benchmark = benchmarks.tabletop_for(policy, options.layout_randomness)
+    on_libero = wants_libero(options.suite)
+    if on_libero:
+        benchmark = libero_for(policy, options.mapping)
+    else:
+        benchmark = benchmarks.tabletop_for(policy, options.layout_randomness)
     plan = EvaluationPlan(
         suites=benchmarks.expand(options.suite, benchmark().suites()),
         episodes_per_task=options.episodes,
@@ -95,7 +100,7 @@ def evaluate(options: argparse.Namespace) -> None:
         benchmark=benchmark,
         agent=agent,
         workers=options.workers,
-        slots=options.slots,
+        slots=1 if on_libero else options.slots,  # robosuite: one rendering environment per process
         video_writer=reports.write_episode_video if options.videos else None,
     )
     reports.print_comparison(compare_runs([run]))
