@@ -19,11 +19,11 @@ LEVELS = (
     ("labels", "backbones", "recipes"),
     ("decoding",),
     ("lerobot_plugin",),
-    ("tabletop", "evaluation", "serving"),
+    ("tabletop", "libero", "evaluation", "serving"),
     ("cli",),
 )
-ONLY = {"reports": {"errors", "spatial"}}
-"""reports reads the records that evaluation writes; it does not import it."""
+ONLY = {"reports": {"errors", "spatial", "labels"}}
+"""reports reads the records that evaluation writes and the labels of datasets; it does not import evaluation."""
 HEAVY_BEFORE = {"torch": "backbones", "mujoco": "tabletop"}
 """Rooms of earlier levels than this one never import the package."""
 

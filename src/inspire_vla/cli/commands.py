@@ -29,9 +29,9 @@ def collect(options: argparse.Namespace) -> None:
 
 
 def train(options: argparse.Namespace) -> None:
+    recipe, arguments = train_arguments(options)  # before LeRobot loads, which takes seconds
     from inspire_vla.lerobot_plugin.training import train as train_policy
 
-    recipe, arguments = train_arguments(options)
     train_policy(arguments, recipe=recipe)
 
 
