@@ -160,7 +160,7 @@ def _row(objects: int, found: dict[str, tuple[float, Decision]], *, new: bool) -
 def measure_real_size(
     name: str, device: str, dtype: torch.dtype, repeats: int, objects: Sequence[int]
 ) -> dict[str, Any]:
-    """Random weights and noise for pictures: right guesses and wrong ones timed apart, then weighed as in life."""
+    """Random weights and noise for pictures: right guesses and one wrong guess timed apart, then weighed as in life."""
     from real_sizes import SIZES, make
 
     backbone, bins, vocabulary = make(name, device, dtype)
@@ -183,7 +183,8 @@ def measure_real_size(
         dialogue = build_dialogue(INSTRUCTIONS[count], max_objects=count, **options)
         assert len(dialogue.mentions) == count, dialogue.mentions
         plain = build_dialogue(INSTRUCTIONS[count], reasoning=False, **options)
-        rows, wrong_ms, wrong_passes = [], [], []
+        rows: list[dict[str, Any]] = []
+        wrong: list[tuple[float, float, int]] = []  # ms, × base, passes
         for repeat in range(-1, repeats):
             images = torch.rand(1, backbone.pictures, 3, 224, 224, generator=generator).to(device, dtype)
 
@@ -197,18 +198,16 @@ def measure_real_size(
             right = ways.time(observe, dialogue, plain, {}, ("cached",))["cached"][1].words
             found = ways.time(observe, dialogue, plain, right)
             rows.append(_row(count, found, new=False))
-            other = answers.words
-            wrong = dict(right)
-            wrong[dialogue.mentions[0]] = other[other.index(right[dialogue.mentions[0]]) - 1]
-            seconds, decision = ways.time(observe, dialogue, plain, wrong, ("guessed",))["guessed"]
-            wrong_ms.append(1000 * seconds)
-            wrong_passes.append(decision.passes)
+            guess = dict(right)
+            first, words = dialogue.mentions[0], answers.words
+            guess[first] = words[words.index(right[first]) - 1]
+            seconds, decision = ways.time(observe, dialogue, plain, guess, ("guessed",))["guessed"]
+            wrong.append((1000 * seconds, seconds / found["base"][0], decision.passes))
         summary = _summary(rows)["by_objects"][str(count)]
-        base = np.array([row["ms"]["base"] for row in rows])
-        ratios = np.array(wrong_ms) / base
-        summary["ms"]["guessed_first_wrong"] = _spread(wrong_ms)
-        summary["ratio"]["guessed_first_wrong"] = _spread(ratios)
-        summary["passes"]["guessed_first_wrong"] = float(np.mean(wrong_passes))
+        # Where what was said behind the wrong guess turned out right, no pass was lost, and there is nothing to see.
+        lost = [w for w in wrong if w[2] > summary["passes"]["base"]] or wrong
+        for key, values in zip(("ms", "ratio", "passes"), zip(*lost, strict=True), strict=True):
+            summary[key]["one_pass_more"] = float(np.mean(values)) if key == "passes" else _spread(values)
         out["by_objects"][str(count)] = summary
         print(name, count, json.dumps(summary["ratio"]))
     return out
@@ -232,16 +231,21 @@ def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
             "passes": {way: float(np.mean([row["passes"][way] for row in rows])) for way in ways},
             "answers_guessed_right": sum(row["right"] for row in rows) / asked,
             "steps_all_guessed_right": float(np.mean([row["right"] == row["objects"] for row in rows])),
-            "steps_all_guessed_right_after_the_first": float(
-                np.mean([row["right"] == row["objects"] for row in followers])
-            )
-            if followers
-            else None,
+            "steps_all_guessed_right_after_the_first": _share(
+                [row["right"] == row["objects"] for row in followers]
+            ),
+            "steps_without_an_extra_pass": _share(
+                [row["passes"]["guessed"] <= row["passes"]["base"] for row in rows]
+            ),
         }
 
     counts = sorted({row["objects"] for row in rows})
     by_objects = {str(n): of([row for row in rows if row["objects"] == n]) for n in counts}
     return {"all": of(rows), "by_objects": by_objects}
+
+
+def _share(holds: Sequence[bool]) -> float | None:
+    return float(np.mean(holds)) if holds else None
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:

@@ -97,19 +97,23 @@ def test_a_perfect_guess_costs_the_passes_of_the_base_model(mode: str, asked: st
     assert all(guessed.guessed)
 
 
-def test_a_wrong_guess_costs_one_pass_more_each() -> None:
-    """Single-token answers: the correction goes through together with all that is guessed behind it."""
-    setting = Setting(0)
-    plain = setting.decode([2])[0]
-    assert len(plain.mentions) == 4
-    for wrong in range(5):
-        guess = {
-            m: w if i >= wrong else next(x for x in setting.grammar.answers.words if x != w)
-            for i, (m, w) in enumerate(plain.words.items())
-        }
-        found = setting.decode([2], guesses=[guess])[0]
-        assert found.answers == plain.answers
-        assert found.passes == setting.tokenizer.levels + wrong
+def test_a_wrong_guess_costs_at_most_one_pass() -> None:
+    """Single-token answers: the correction goes through together with all that is expected behind it."""
+    saved = 0
+    for seed in range(4):
+        setting = Setting(seed)
+        plain = setting.decode([2])[0]
+        assert len(plain.mentions) == 4
+        for wrong in range(5):
+            guess = {
+                m: w if i >= wrong else next(x for x in setting.grammar.answers.words if x != w)
+                for i, (m, w) in enumerate(plain.words.items())
+            }
+            found = setting.decode([2], guesses=[guess])[0]
+            assert found.answers == plain.answers
+            assert setting.tokenizer.levels <= found.passes <= setting.tokenizer.levels + wrong
+            saved += setting.tokenizer.levels + wrong - found.passes
+    assert saved > 0  # what was said behind a wrong guess is a guess, too
 
 
 @pytest.mark.parametrize("both_ways", [False, True])

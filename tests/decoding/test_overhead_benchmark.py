@@ -27,7 +27,7 @@ def test_all_ways_agree_and_are_reported(
     for count, row in found["by_objects"].items():
         passes = row["passes"]
         assert passes["guessed"] == passes["base"] == 7
-        assert passes["guessed_first_wrong"] == 8
+        assert 7 <= passes["one_pass_more"] <= 8
         assert passes["cached"] == passes["official"] == 7 + int(count)
 
     origin = {"command": "x", "commit": "c", "started": "s", "machine": {"processor": "p"}}

@@ -74,7 +74,7 @@ def decode(
         pieces, asked = zip(*(line.propose() for line in lines), strict=True)
         hidden = sequences.append(pieces)
         scores = _scores(backbone, hidden, asked)
-        sequences.keep([line.hear(at, row) for line, at, row in zip(lines, asked, scores, strict=True)])
+        sequences.keep([line.hear(own) for line, own in zip(lines, scores, strict=True)])
     return [line.decision(sequences.passes) for line in lines]
 
 

@@ -30,6 +30,11 @@ class Place(NamedTuple):
     codes: tuple[int, ...] = ()
     """Action codes, once all answers are given."""
 
+    @property
+    def slot(self) -> tuple[int, int]:
+        """Which token of which answer (or of the action) is chosen here, whatever was said before."""
+        return self.answered, len(self.spelled) + len(self.codes)
+
 
 class Grammar:
     """A policy's language: its answers, its action codes, and the text around them."""
@@ -81,6 +86,15 @@ class Script:
         stops = [*(start for start, _ in rendered.answer_spans), len(tokens)]
         self.texts = tuple(tokens[a:b] for a, b in zip(starts, stops, strict=True))
         """Before each answer and, last, before the action."""
+
+    def spell(self, words: Mapping[str, str]) -> dict[tuple[int, int], int]:
+        """{mention: word} → {slot: token}. What is not asked about or no answer is left out."""
+        known = self.grammar.answers.token_ids_of
+        return {
+            (number, depth): token
+            for number, mention in enumerate(self.mentions)
+            for depth, token in enumerate(known.get(words.get(mention, ""), ()))
+        }
 
     def allowed(self, place: Place) -> Int[np.ndarray, " n"] | None:
         """The token ids that may be said here; None where all has been said."""
