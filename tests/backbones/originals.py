@@ -28,7 +28,9 @@ class Original:
     language: PreTrainedModel
 
     @classmethod
-    def random(cls, family: str, vocabulary: int, seed: int = 0, tied: bool = False) -> "Original":
+    def random(
+        cls, family: str, vocabulary: int, seed: int = 0, tied: bool = False, heads: int = 4
+    ) -> "Original":
         torch.manual_seed(seed)
         common = {"img_size": SIDE, "patch_size": PATCH, "num_classes": 0, "depth": 3, "num_heads": 4}
         dino = VisionTransformer(**common, embed_dim=32, init_values=0.5, reg_tokens=4, no_embed_class=True)
@@ -42,7 +44,8 @@ class Original:
         )  # fmt: skip
         sizes = {
             "vocab_size": vocabulary, "hidden_size": hidden, "intermediate_size": 48, "num_hidden_layers": 2,
-            "num_attention_heads": 4, "num_key_value_heads": 2 if family == "qwen2" else 4, "pad_token_id": None,
+            "num_attention_heads": heads, "num_key_value_heads": 2 if family == "qwen2" and heads > 1 else heads,
+            "pad_token_id": None,
             "tie_word_embeddings": tied, "rms_norm_eps": 1e-6,
             "rope_parameters": {"rope_type": "default", "rope_theta": 1e6 if family == "qwen2" else 1e4},
         }  # fmt: skip

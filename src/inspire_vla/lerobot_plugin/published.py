@@ -1,0 +1,181 @@
+"""Published checkpoints on disk: their tensors, settings and statistics, read without running any of their code."""
+
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from inspire_vla.action_tokenizers import LearnedVQ
+from inspire_vla.backbones.prismatic import flat_checkpoint
+from inspire_vla.errors import InspireError, did_you_mean
+
+Statistics = dict[str, dict[str, np.ndarray]]
+"""{feature: {"mean", "std", "min", "max", "q01", "q99": (dim,)}}, LeRobot's."""
+
+
+@dataclass
+class Published:
+    """Attributes:
+    folder: what lies beside the weights: settings, tokenizer, statistics.
+    layout: "prismatic_pt", "huggingface" or "lerobot".
+    settings: config.json, {} where there is none.
+    """
+
+    folder: Path
+    layout: str
+    tensors: dict[str, Tensor]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def read_published(path: str | Path) -> Published:
+    """Read a folder of safetensors, a Prismatic run folder, or its `.pt` file.
+
+    Raises:
+        InspireError: nothing of that is there, or a file that only arbitrary code could load.
+    """
+    path = Path(path)
+    if path.is_dir():
+        shards = sorted(path.glob("*.safetensors"))
+        shards = [s for s in shards if not s.name.startswith("policy_")]
+        if shards:
+            settings = read_json(path / "config.json")
+            tensors: dict[str, Tensor] = {}
+            for shard in shards:
+                tensors |= load_file(shard)
+            layout = "lerobot" if settings.get("type") == "pi0_fast" else "huggingface"
+            return Published(path, layout, tensors, settings)
+        files = sorted([*path.glob("*.pt"), *path.glob("checkpoints/*.pt")])
+        if not files:
+            found = sorted(child.name for child in path.iterdir())[:10]
+            raise InspireError(f"{path} holds no weights: neither *.safetensors nor *.pt among {found}.")
+        path = next((f for f in files if f.name == "latest-checkpoint.pt"), files[-1])
+    if not path.is_file():
+        raise InspireError(f"There is no checkpoint {path}.")
+    run = path.parent.parent if path.parent.name == "checkpoints" else path.parent
+    return Published(run, "prismatic_pt", flat_checkpoint(load_pt(path)), read_json(run / "config.json"))
+
+
+def load_pt(path: Path) -> Any:
+    """A torch file, tensors only. Raises InspireError for one that would run code."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise InspireError(f"{path} is no plain file of tensors: {str(error).splitlines()[0]}") from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object; {} where there is no file. Raises InspireError for a broken one."""
+    if not path.is_file():
+        return {}
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InspireError(f"{path} is not JSON: {error}.") from None
+    if not isinstance(data, dict):
+        raise InspireError(f"{path} is not a JSON object.")
+    return data
+
+
+def prismatic_statistics(
+    source: Published, dataset: str | None, *, gripper: str = "as_trained"
+) -> Statistics:
+    """OpenVLA's `norm_stats` as LeRobot's statistics of the action.
+
+    Args:
+        dataset: which, where the model was trained on several ("unnorm_key").
+        gripper: the last action. "as_trained": 0 closed … 1 open, as OpenVLA's data has it, is left as it is.
+            "libero": turned into −1 open … +1 closed, which LIBERO and LeRobot's LIBERO data take.
+
+    Raises:
+        InspireError: no statistics, an unknown dataset, or several and none named.
+    """
+    table = source.settings.get("norm_stats") or read_json(source.folder / "dataset_statistics.json")
+    if not table:
+        raise InspireError(
+            f"{source.folder} has no statistics: neither norm_stats in config.json nor dataset_statistics.json. "
+            "Without them the actions have no units."
+        )
+    if dataset is None:
+        if len(table) > 1:
+            raise InspireError(
+                f"The model knows several datasets; say which one's units are wanted: {sorted(table)}."
+            )
+        dataset = next(iter(table))
+    if dataset not in table:
+        raise InspireError(f"No statistics of dataset {dataset!r}.{did_you_mean(dataset, table)}")
+    action = table[dataset].get("action", {})
+    if not {"q01", "q99"} <= action.keys():
+        raise InspireError(f"The statistics of {dataset!r} hold no q01 and q99: {sorted(action)}.")
+    found = {
+        key: np.array(action[key], dtype=np.float32)
+        for key in ("mean", "std", "min", "max", "q01", "q99")
+        if key in action
+    }
+    # Where the mask is false OpenVLA does not normalise: these bounds do nothing.
+    untouched = {"mean": 0.0, "std": 1.0, "min": -1.0, "max": 1.0, "q01": -1.0, "q99": 1.0}
+    mask = np.array(action.get("mask", [True] * len(found["q01"])), dtype=bool)
+    for key, values in found.items():
+        values[~mask] = untouched[key]
+    if gripper == "libero":
+        # x = 1 − 2n, written as bounds: n = −1 ↦ 3, n = 1 ↦ −1.
+        found["q01"][-1], found["q99"][-1] = 3.0, -1.0
+    elif gripper != "as_trained":
+        raise InspireError(f"gripper is 'as_trained' or 'libero', found {gripper!r}.")
+    return {"action": found}
+
+
+def lerobot_statistics(folder: Path) -> tuple[Statistics, dict[str, str]]:
+    """Statistics and normalisation modes of a LeRobot checkpoint; both {} where it has no normaliser.
+
+    Raises InspireError where the normaliser's file is missing.
+    """
+    pipeline = read_json(folder / "policy_preprocessor.json")
+    for step in pipeline.get("steps", []):
+        if step.get("registry_name") != "normalizer_processor":
+            continue
+        modes = {str(k): str(v) for k, v in step.get("config", {}).get("norm_map", {}).items()}
+        file = step.get("state_file")
+        if not file:
+            return {}, modes
+        if not (folder / file).is_file():
+            raise InspireError(f"{folder} lacks {file}, the statistics that policy_preprocessor.json names.")
+        statistics: Statistics = {}
+        for name, tensor in load_file(folder / file).items():
+            feature, _, what = name.rpartition(".")
+            statistics.setdefault(feature, {})[what] = tensor.float().numpy()
+        return statistics, modes
+    return {}, {}
+
+
+def read_learned_vq(folder: str | Path) -> LearnedVQ:
+    """MiniVLA's VQ: a folder of pretrain_vq with config.json and checkpoints/model.pt.
+
+    Raises InspireError for a missing or foreign file.
+    """
+    folder = Path(folder)
+    settings = read_json(folder / "config.json")
+    if "input_dim_h" not in settings:
+        raise InspireError(
+            f"{folder} holds no pretrain_vq configuration: config.json has {sorted(settings)[:6]}."
+        )
+    path = folder / "checkpoints" / "model.pt"
+    if not path.is_file():
+        raise InspireError(f"{folder} lacks checkpoints/model.pt.")
+    checkpoint = load_pt(path)
+    if not isinstance(checkpoint, Mapping):
+        raise InspireError(f"{path} is no pretrain_vq checkpoint.")
+    arrays = {
+        part: {name: tensor.float().numpy() for name, tensor in checkpoint[part].items()}
+        for part in ("encoder", "decoder", "vq_embedding")
+        if part in checkpoint
+    }
+    return LearnedVQ.from_published(
+        arrays, horizon=int(settings["input_dim_h"]), action_scale=float(settings.get("act_scale", 1.0))
+    )
