@@ -4,6 +4,7 @@ One OpenGL context serves the whole process; every compiled model adds its own b
 reflections and anti-aliasing stay off, because software rendering pays for each of them.
 """
 
+import atexit
 import functools
 import os
 import subprocess
@@ -66,6 +67,7 @@ class _SharedContext:
         if self.pid != os.getpid():
             self.context = _open_context()
             self.pid = os.getpid()
+            atexit.register(self.context.free)  # at the interpreter's own clean-up EGL is gone already
         self.context.make_current()
 
 
