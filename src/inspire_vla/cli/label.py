@@ -9,7 +9,11 @@ from inspire_vla.errors import InspireError
 
 def add_label_arguments(sub: argparse.ArgumentParser) -> None:
     """Arguments of `inspire label`."""
-    sub.add_argument("source", help="folder of a LeRobot dataset (v3)")
+    sub.add_argument(
+        "source",
+        help="folder of a LeRobot dataset (v3); or LIBERO's HDF5 demonstrations (a file or a folder); or a split of "
+        "CALVIN: these two are imported with labels, --out is then a new dataset",
+    )
     sub.add_argument(
         "--labeller",
         default="demonstration",
@@ -38,10 +42,84 @@ def add_label_arguments(sub: argparse.ArgumentParser) -> None:
     hand.add_argument("--open-is", choices=("high", "low"), help="default: read off the data")
     hand.add_argument("--metres-per-unit", type=float, default=1.0, help="0.001 for millimetres")
     hand.add_argument("--below-hand-m", type=float, default=0.0, help="finger tips below the recorded point")
+    add_import_arguments(sub)
+
+
+def add_import_arguments(sub: argparse.ArgumentParser) -> None:
+    """Arguments of `inspire label` for sources that are imported."""
+    group = sub.add_argument_group("LIBERO's HDF5 and CALVIN")
+    group.add_argument("--image-size", type=int, default=128, help="LIBERO: pixels, 0 for no pictures")
+    group.add_argument("--keep-noops", action="store_true", help="LIBERO: keep actions that do nothing")
+    group.add_argument("--replay", action="store_true", help="LIBERO: act again, leave failures out")
+    group.add_argument("--mapping", metavar="JSON", help="LIBERO: {instruction: {mention: name}}, overrules")
+    group.add_argument("--processes", type=int, default=1, help="LIBERO: default %(default)s")
+    group.add_argument("--fixtures", metavar="JSON", help="CALVIN: {drawer: [x, y, z], …} in metres")
 
 
 def label(options: argparse.Namespace) -> None:
-    """Label a dataset and print the counts."""
+    """Label a dataset, or import one with labels, and print the counts."""
+    source = Path(options.source)
+    if source.suffix == ".hdf5" or (source.is_dir() and any(source.glob("**/*.hdf5"))):
+        return _import_libero(options)
+    if (source / "lang_annotations").is_dir():
+        return _import_calvin(options)
+    return _label(options)
+
+
+def _import_libero(options: argparse.Namespace) -> None:
+    from inspire_vla.labels import ModeRule
+    from inspire_vla.libero.demonstrations import import_demonstrations
+    from inspire_vla.libero.grounding import read_mapping
+
+    report = import_demonstrations(
+        [options.source],
+        _new_folder(options),
+        image_size=options.image_size or None,
+        drop_noops=not options.keep_noops,
+        replay=options.replay,
+        modes=options.modes,
+        frame=options.frame,
+        rule=ModeRule(options.close_m, not options.no_grasped),
+        mapping=read_mapping(options.mapping) if options.mapping else None,
+        processes=options.processes,
+        progress=True,
+    )
+    print(report)
+
+
+def _import_calvin(options: argparse.Namespace) -> None:
+    from inspire_vla.labels import ModeRule
+    from inspire_vla.labels.calvin import import_calvin
+
+    report = import_calvin(
+        options.source,
+        _new_folder(options),
+        fixtures=_json_object(options.fixtures) if options.fixtures else None,
+        pictures=options.image_size > 0,
+        modes=options.modes,
+        frame=options.frame,
+        rule=ModeRule(options.close_m, not options.no_grasped),
+    )
+    print(report)
+
+
+def _new_folder(options: argparse.Namespace) -> str:
+    if options.out is None:
+        raise InspireError("these demonstrations are imported: say --out for the new dataset.")
+    return options.out
+
+
+def _json_object(path: str) -> dict:
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InspireError(f"{path} cannot be read as JSON: {error}.") from None
+    if not isinstance(found, dict):
+        raise InspireError(f"{path} must hold a JSON object.")
+    return found
+
+
+def _label(options: argparse.Namespace) -> None:
     from inspire_vla.labels import ModeRule
     from inspire_vla.labels.storage import label_dataset
     from inspire_vla.spatial import get_frame
@@ -92,11 +170,8 @@ def _labeller(options: argparse.Namespace):
 def _mentions(path: str | None) -> dict[str, list[str]] | None:
     if path is None:
         return None
-    try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InspireError(f"{path} cannot be read as JSON: {error}.") from None
-    if not isinstance(found, dict) or not all(
+    found = _json_object(path)
+    if not all(
         isinstance(words, list) and words and all(isinstance(word, str) for word in words)
         for words in found.values()
     ):

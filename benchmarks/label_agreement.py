@@ -1,0 +1,47 @@
+"""How often labels from the demonstration alone say what the simulator's truth says: docs/labelling.md's table.
+
+    python benchmarks/label_agreement.py DATASET [DATASET …]
+
+Datasets are those of `inspire collect`, which carry the truth. Intervals are 95 %, drawn over episodes (labels of one
+episode are not independent); words have Wilson intervals over labels, which are too narrow, hence only for reading.
+"""
+
+import sys
+import time
+
+from inspire_vla.evaluation import wilson
+from inspire_vla.labels.agreement import agreement
+from inspire_vla.labels.from_demonstration import FromDemonstration
+
+
+def main(roots: list[str]) -> None:
+    for root in roots:
+        started = time.process_time()
+        found = agreement(root, FromDemonstration())
+        seconds = time.process_time() - started
+        low, high = found.interval()
+        print(f"\n{root}: {len(found.episodes)} episodes, {found.asked} labels, {seconds:.1f} s of one core")
+        print(
+            f"all   {100 * found.correct / found.asked:.1f} % [{100 * low:.1f}, {100 * high:.1f}] over episodes\n"
+        )
+        print("| truth | agree | n | most often said instead |\n|---|---|---|---|")
+        words = sorted({truth for truth, _ in found.confusion}, key=lambda word: -found.of_word(word)[1])
+        for word in words:
+            correct, true = found.of_word(word)
+            other = {said: n for (truth, said), n in found.confusion.items() if truth == word != said}
+            often = max(other, key=lambda said: other[said], default="")
+            estimate = wilson(correct, true)
+            note = f"{often or 'no label'} ({100 * other[often] / true:.1f} %)" if other else ""
+            print(f"| {word} | {estimate} | {true} | {note} |")
+        print("\n| confidence | share of labels | agree |\n|---|---|---|")
+        for tenth, (asked, correct) in sorted(found.by_confidence.items()):
+            share = 100 * asked / found.asked
+            print(
+                f"| {tenth / 10:.1f}–{(tenth + 1) / 10:.1f} | {share:.1f} % | {100 * correct / asked:.1f} % |"
+            )
+        for role, (asked, correct) in sorted(found.by_role.items()):
+            print(f"mention {role + 1}: {100 * correct / asked:.1f} % of {asked}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
