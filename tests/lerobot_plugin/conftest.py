@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from lerobot.datasets import LeRobotDataset
+from tiny_runs import run
 
 from inspire_vla.instruction import find_mentions
 from inspire_vla.labels.columns import LabelInfo, ModeRule, answer_column, answer_feature, write_labels
@@ -61,3 +62,9 @@ def labelled_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def unlabelled_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("data") / "unlabelled", labelled=False)
+
+
+@pytest.fixture(scope="session")
+def trained(labelled_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny InSpire policy after six steps, saved at the third too."""
+    return run(labelled_dataset, tmp_path_factory.mktemp("run") / "inspire", "--steps=6", "--save_freq=3")

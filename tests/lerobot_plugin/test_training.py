@@ -9,6 +9,7 @@ import pytest
 import torch
 from lerobot.datasets import LeRobotDataset
 from safetensors.torch import load_file
+from tiny_runs import run
 
 from inspire_vla.errors import InspireError
 from inspire_vla.labels.columns import LabelMismatch, LabelsMissing
@@ -17,31 +18,9 @@ from inspire_vla.lerobot_plugin.loading import load_policy
 from inspire_vla.lerobot_plugin.training import train
 from inspire_vla.spatial import canonical_answers
 
-TINY = (
-    "--policy.nano.hidden_size=32",
-    "--policy.nano.layers=2",
-    "--policy.nano.heads=2",
-    "--policy.nano.mlp_size=48",
-    "--policy.nano.stem_width=4",
-    "--policy.vq.codes_per_level=8",
-    "--batch_size=8",
-)
-
-
-def run(dataset: Path, out: Path, *more: str, **kwargs) -> Path:
-    train(
-        [f"--dataset.root={dataset}", f"--output_dir={out}", *TINY, *more], recipe="nano_tabletop", **kwargs
-    )
-    return out
-
 
 def weights(out: Path, step: str = "last") -> dict[str, torch.Tensor]:
     return load_file(out / "checkpoints" / step / "pretrained_model" / "model.safetensors")
-
-
-@pytest.fixture(scope="module")
-def trained(labelled_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run(labelled_dataset, tmp_path_factory.mktemp("run") / "inspire", "--steps=6", "--save_freq=3")
 
 
 def test_a_checkpoint_acts_and_says_why(trained: Path) -> None:
