@@ -8,6 +8,7 @@ from inspire_vla import __version__
 from inspire_vla.cli import commands, label
 from inspire_vla.cli.serve import serve, serve_arguments
 from inspire_vla.cli.steer import steer, steer_arguments
+from inspire_vla.cli.view import view, view_arguments
 
 
 def parser() -> argparse.ArgumentParser:
@@ -52,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     _report(command("report", commands.report, "one self-contained HTML page from runs"))
     serve_arguments(command("serve", serve, "serve a policy to robots over openpi's web-socket protocol"))
     steer_arguments(command("steer", steer, "watch a policy in a page, and overrule what it says"))
+    view_arguments(command("view", view, "an episode in rerun, or a run's episodes as timelines"))
     command("doctor", commands.doctor, "check this installation: versions, rendering, plug-in, LIBERO")
     return root
 

@@ -1,0 +1,168 @@
+"""Episodes and demonstrations in rerun: pictures, dialogue, answers against the truth, actions, over the steps.
+
+    camera/<name>            pictures                    dialogue              the dialogue as Markdown
+    sure/<mention>           confidence of the answer    said/<mention>        the answer, and whether it is true
+    state/<name>, action/<name>                          numbers
+
+rerun-sdk is optional: `pip install rerun-sdk`.
+"""
+
+import importlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from inspire_vla.errors import InspireError
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What there is to show of one step. Tuples of answers run parallel to `mentions`; None where not known.
+
+    pictures: {camera: (H, W, 3) uint8}; state, action: {name: number}.
+    """
+
+    step: int
+    pictures: Mapping[str, np.ndarray] = field(default_factory=dict)
+    answers: Sequence[str | None] = ()
+    truths: Sequence[str | None] = ()
+    confidences: Sequence[float] = ()
+    state: Mapping[str, float] = field(default_factory=dict)
+    action: Mapping[str, float] = field(default_factory=dict)
+
+
+def view(
+    name: str,
+    instruction: str,
+    mentions: Sequence[str],
+    moments: Iterable[Moment],
+    *,
+    save: str | Path | None = None,
+    outcome: str = "",
+) -> None:
+    """Send moments to rerun: to a file with `save`, else to a viewer that is opened.
+
+    Raises InspireError without rerun-sdk, or for a file that does not end in .rrd.
+    """
+    rr, blueprint = _rerun()
+    recording = rr.RecordingStream("inspire_vla", recording_id=name)
+    if save is not None:
+        target = Path(save)
+        if target.suffix != ".rrd":
+            raise InspireError(f"a recording is saved as .rrd, found {target.name!r}.")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        recording.save(target, default_blueprint=_layout(blueprint))
+    else:
+        recording.spawn(default_blueprint=_layout(blueprint))
+    recording.log(
+        "episode",
+        rr.TextDocument(f"# {instruction}\n{name}  \n{outcome}", media_type="text/markdown"),
+        static=True,
+    )
+    before: tuple[Any, ...] = ()
+    for moment in moments:
+        recording.set_time("step", sequence=moment.step)
+        for camera, picture in moment.pictures.items():
+            recording.log(f"camera/{_path(camera)}", rr.Image(picture).compress(jpeg_quality=90))
+        for room, numbers in (("state", moment.state), ("action", moment.action)):
+            for key, number in numbers.items():
+                recording.log(f"{room}/{_path(key)}", rr.Scalars(float(number)))
+        for mention, sure in zip(mentions, moment.confidences, strict=False):
+            recording.log(f"sure/{_path(mention)}", rr.Scalars(float(sure)))
+        said = (tuple(moment.answers), tuple(moment.truths), tuple(moment.confidences))
+        if said != before and (moment.answers or moment.truths):
+            text = dialogue_text(instruction, mentions, moment)
+            recording.log("dialogue", rr.TextDocument(text, media_type="text/markdown"))
+            for line in _log_lines(mentions, moment):
+                recording.log("said", rr.TextLog(line))
+            before = said
+    recording.flush()
+    recording.disconnect()
+
+
+def dialogue_text(instruction: str, mentions: Sequence[str], moment: Moment) -> str:
+    """The dialogue of a moment as Markdown: a row an object, then the instruction."""
+    rows = ["| object | said | sure | truth |", "|---|---|---|---|"]
+    for i, mention in enumerate(mentions):
+        said, truth = _at(moment.answers, i), _at(moment.truths, i)
+        sure = _at(moment.confidences, i)
+        mark = "" if said is None or truth is None else " ✓" if said == truth else " ✗"
+        rows.append(
+            f"| {mention} | **{said or '–'}** | {'–' if sure is None else f'{sure:.0%}'} | {truth or '–'}{mark} |"
+        )
+    return "\n".join([*rows, "", f"> {instruction}"])
+
+
+def moments_of(record: Mapping[str, Any], frames: Sequence[np.ndarray] = ()) -> list[Moment]:
+    """Return the moments of an episode's record; `frames[t]` is the picture of step t where there are any."""
+    timeline = list(record.get("timeline") or ())
+    steps = range(max(len(frames), int(record.get("steps", 0)) + 1))
+    moments, at = [], -1
+    for step in steps:
+        while at + 1 < len(timeline) and timeline[at + 1][0] <= step:
+            at += 1
+        _, answers, truths, confidences = timeline[at] if at >= 0 else (0, (), (), ())
+        pictures = {"agent view": frames[step]} if step < len(frames) else {}
+        moments.append(Moment(step, pictures, tuple(answers), tuple(truths), tuple(confidences)))
+    return moments
+
+
+def camera_frames(video: str | Path, count: int) -> list[np.ndarray]:
+    """Return the first `count` camera pictures (H, W, 3) uint8 of an episode's video, without the words beneath."""
+    frames: list[np.ndarray] = []
+    with av.open(str(video)) as container:
+        for frame in container.decode(video=0):
+            if len(frames) == count:
+                break
+            picture = frame.to_ndarray(format="rgb24")
+            frames.append(np.ascontiguousarray(picture[: picture.shape[1]]))
+    return frames
+
+
+def _log_lines(mentions: Sequence[str], moment: Moment) -> list[str]:
+    lines = []
+    for i, mention in enumerate(mentions):
+        said, truth = _at(moment.answers, i), _at(moment.truths, i)
+        if said is None:
+            lines.append(f"{mention}: truly {truth}")
+        else:
+            lines.append(f"{mention}: {said}" + (f" (truth: {truth})" if truth not in (None, said) else ""))
+    return lines
+
+
+def _layout(blueprint: Any) -> Any:
+    b = blueprint
+    return b.Blueprint(
+        b.Horizontal(
+            b.Spatial2DView(origin="camera", name="camera"),
+            b.Vertical(
+                b.TextDocumentView(origin="dialogue", name="dialogue"),
+                b.TimeSeriesView(origin="sure", name="how sure"),
+                b.TimeSeriesView(origin="action", name="action"),
+                b.TextLogView(origin="said", name="said"),
+                row_shares=[2, 2, 2, 1],
+            ),
+            column_shares=[3, 2],
+        ),
+        collapse_panels=True,
+    )
+
+
+def _at(values: Sequence[Any], i: int) -> Any:
+    return values[i] if i < len(values) else None
+
+
+def _path(text: str) -> str:
+    """A name as one part of rerun's paths."""
+    return "".join(letter if letter.isalnum() else "_" for letter in text)
+
+
+def _rerun() -> tuple[Any, Any]:
+    try:
+        return importlib.import_module("rerun"), importlib.import_module("rerun.blueprint")
+    except ImportError as error:
+        raise InspireError(f"`inspire view` needs rerun: pip install rerun-sdk ({error}).") from error

@@ -1,0 +1,62 @@
+"""Moments follow the record; the dialogue is readable; a recording is written and reads back."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from inspire_vla.errors import InspireError
+from inspire_vla.reports.video import write_episode_video
+from inspire_vla.reports.viewer import Moment, camera_frames, dialogue_text, moments_of, view
+
+RECORD = {
+    "instruction": "pick up the red cube", "mentions": ("the red cube",), "steps": 6, "success": True,
+    "policy": "InSpire",
+    "timeline": ((0, ("left",), ("left",), (0.9,)), (4, ("down",), ("up",), (0.5,))),
+}  # fmt: skip
+
+
+def test_what_was_said_holds_until_the_next_decision() -> None:
+    moments = moments_of(RECORD)
+    assert len(moments) == 7
+    assert [m.answers[0] for m in moments] == ["left"] * 4 + ["down"] * 3
+    assert moments_of({"steps": 2})[0] == Moment(0)
+
+
+def test_the_dialogue_says_what_is_true() -> None:
+    first, last = moments_of(RECORD)[0], moments_of(RECORD)[-1]
+    assert "| the red cube | **left** | 90% | left ✓ |" in dialogue_text("go", RECORD["mentions"], first)
+    assert "| the red cube | **down** | 50% | up ✗ |" in dialogue_text("go", RECORD["mentions"], last)
+    assert "**–** | – | – |" in dialogue_text("go", ("the plate",), Moment(0))
+
+
+def test_pictures_come_back_from_an_episodes_video(tmp_path: Path) -> None:
+    frames = [np.full((96, 96, 3), 30 * t, np.uint8) for t in range(7)]
+    write_episode_video(tmp_path / "x.mp4", frames, 10, RECORD)
+    back = camera_frames(tmp_path / "x.mp4", 7)
+    assert len(back) == 7
+    assert back[0].shape == (384, 384, 3)
+    assert [round(float(p[100:200, 100:200].mean()) / 30) for p in back] == list(range(7))
+
+
+def test_a_recording_is_written(tmp_path: Path) -> None:
+    pytest.importorskip("rerun")
+    moments = [
+        Moment(
+            t,
+            {"agent view": np.zeros((8, 8, 3), np.uint8)},
+            ("left",),
+            ("up",),
+            (0.5,),
+            {"x": 1.0},
+            {"a/b": 0.1},
+        )
+        for t in range(3)
+    ]
+    view("an episode", "pick up the red cube", ("the red cube",), moments, save=tmp_path / "new" / "x.rrd")
+    data = (tmp_path / "new" / "x.rrd").read_bytes()
+    assert data[:3] == b"RRF"
+    for entity in (b"/camera/agent_view", b"/sure/the_red_cube", b"/action/a_b", b"/dialogue"):
+        assert entity in data
+    with pytest.raises(InspireError, match=r"\.rrd"):
+        view("x", "go", (), [], save=tmp_path / "x.mp4")
