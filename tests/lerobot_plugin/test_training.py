@@ -32,6 +32,7 @@ def test_a_checkpoint_acts_and_says_why(trained: Path) -> None:
     ]
     orders = ["pick up the red cube and place it on the blue plate", "open the top drawer of the cabinet"]
     plate, drawer = agent.act(seen, orders)
+    assert set(agent.config.input_features) == {"observation.images.image", "observation.state"}  # no labels
     assert plate.mentions == ("the red cube", "the blue plate")
     assert drawer.mentions == ("the top drawer of the cabinet",)
     assert plate.actions.shape == (4, 7)
