@@ -1,0 +1,74 @@
+"""Laws of forward kinematics: known poses, degrees are radians, lengths are kept; hostile files are refused."""
+
+import numpy as np
+import pytest
+
+from inspire_vla.errors import InspireError
+from inspire_vla.labels.forward_kinematics import Kinematics
+from inspire_vla.labels.hand import HandColumns
+
+URDF = """<robot name="two"><link name="base"/><link name="upper"/><link name="lower"/><link name="slide"/>
+<link name="tip"/>
+<joint name="shoulder" type="revolute"><parent link="base"/><child link="upper"/>
+  <origin xyz="0 0 1" rpy="0 0 0"/><axis xyz="0 0 2"/></joint>
+<joint name="elbow" type="continuous"><parent link="upper"/><child link="lower"/>
+  <origin xyz="0.5 0 0"/><axis xyz="0 0 1"/></joint>
+<joint name="rail" type="prismatic"><parent link="lower"/><child link="slide"/><axis xyz="1 0 0"/></joint>
+<joint name="hand" type="fixed"><parent link="slide"/><child link="tip"/><origin xyz="0.25 0 0" rpy="0 0 1.57"/></joint>
+</robot>"""
+
+
+@pytest.fixture
+def urdf(tmp_path):
+    path = tmp_path / "robot.urdf"
+    path.write_text(URDF)
+    return path
+
+
+def test_known_poses(urdf):
+    chain = Kinematics.read(urdf, "tip")
+    assert chain.joint_names == ("shoulder", "elbow", "rail")
+    quarter = np.pi / 2
+    poses = np.array([[0, 0, 0], [quarter, 0, 0], [0, quarter, 0], [0, 0, 0.1], [quarter, -quarter, 0]])
+    wanted = [[0.75, 0, 1], [0, 0.75, 1], [0.5, 0.25, 1], [0.85, 0, 1], [0.25, 0.5, 1]]
+    np.testing.assert_allclose(chain.positions(poses), wanted, atol=1e-12)
+
+
+def test_degrees_are_radians_and_turning_keeps_the_reach(urdf):
+    angles = np.random.default_rng(0).uniform(-3, 3, (20, 2))
+    radians = Kinematics.read(urdf, "tip").positions(np.c_[angles, np.zeros(20)])
+    degrees = Kinematics.read(urdf, "tip", degrees=True).positions(np.c_[np.degrees(angles), np.zeros(20)])
+    np.testing.assert_allclose(radians, degrees, atol=1e-12)
+    turned = Kinematics.read(urdf, "tip").positions(np.c_[angles + np.array([1.0, 0]), np.zeros(20)])
+    np.testing.assert_allclose(np.linalg.norm(turned, axis=1), np.linalg.norm(radians, axis=1))
+
+
+def test_a_hand_of_joints_has_a_position(urdf):
+    hand = HandColumns.parse(
+        "observation.state:0,1,2", "observation.state:3", kinematics=Kinematics.read(urdf, "tip")
+    )
+    np.testing.assert_allclose(hand.position({"observation.state": np.zeros((2, 4))}), [[0.75, 0, 1]] * 2)
+    assert "urdf_sha256" in hand.to_json()
+
+
+@pytest.mark.parametrize(
+    ("text", "tip", "says"),
+    [
+        ("<robot", "tip", "cannot be read as URDF"),
+        ("<!DOCTYPE r [<!ENTITY a 'b'>]><robot/>", "tip", "DOCTYPE"),
+        (URDF, "tipp", "Did you mean 'tip'"),
+        (URDF.replace("prismatic", "floating"), "tip", "floating"),
+        (URDF.replace("0 0 2", "0 0 0"), "tip", "no axis"),
+        (URDF.replace("0.5 0 0", "0.5 nan 0"), "tip", "three numbers"),
+    ],
+)
+def test_what_cannot_be_followed_is_refused(tmp_path, text, tip, says):
+    path = tmp_path / "robot.urdf"
+    path.write_text(text)
+    with pytest.raises(InspireError, match=says):
+        Kinematics.read(path, tip)
+
+
+def test_a_wrong_number_of_joints_is_refused(urdf):
+    with pytest.raises(InspireError, match="has 3 joints"):
+        Kinematics.read(urdf, "tip").positions(np.zeros((4, 6)))
