@@ -1,0 +1,103 @@
+"""What reasoning costs a training step: InSpire against base, same weights, same batch, one after the other.
+
+    python benchmarks/training_step.py runs/nano_inspire --batch-size 16 --steps 20
+    python benchmarks/training_step.py out/minivla --device cuda --batch-size 16 --steps 30
+
+Any checkpoint of ours will do, converted ones too. The batch is noise: time does not look at values. A step is the
+loss, its gradient and AdamW. The two kinds alternate, so that a slow moment of the machine hits both; the ratio is the median
+of the pairs' ratios. The aim is at most 1.10.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from inspire_vla.labels.columns import answer_column
+from inspire_vla.lerobot_plugin.loading import load_policy
+from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
+from inspire_vla.lerobot_plugin.supervision import DialogueWriter
+
+INSTRUCTIONS = ("open the top drawer of the cabinet", "pick up the red cube and place it on the blue plate")
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    """Measure, print, and return what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("policy", help="checkpoint folder")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args(arguments)
+    policy = load_policy(options.policy, device=options.device).policy.to(options.device).train()
+    batch = noise(policy, options.batch_size, options.device)
+    optimizer = torch.optim.AdamW(policy.get_optim_params(), lr=1e-6)
+    reasoning = policy.config.reasoning
+    writers = {
+        enabled: DialogueWriter(
+            replace(reasoning, enabled=enabled), policy.backbone.template, policy.backbone.text_tokenizer
+        )
+        for enabled in (False, True)
+    }
+
+    def seconds(enabled: bool) -> float:
+        policy.writer = writers[enabled]
+        policy.config.reasoning = writers[enabled].config
+        if options.device.startswith("cuda"):
+            torch.cuda.synchronize()
+        start = time.perf_counter()
+        policy.forward(batch)[0].backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if options.device.startswith("cuda"):
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
+
+    for _ in range(2):  # warm up
+        seconds(False), seconds(True)
+    pairs = []
+    for number in range(options.steps):
+        first = bool(number % 2)
+        times = {first: seconds(first)}
+        times[not first] = seconds(not first)
+        pairs.append((times[False], times[True]))
+    base, inspire = np.array(pairs).T
+    result = {
+        "policy": options.policy,
+        "backbone": policy.config.backbone,
+        "device": options.device,
+        "batch_size": options.batch_size,
+        "pairs": options.steps,
+        "base_ms": round(1e3 * float(np.median(base)), 2),
+        "inspire_ms": round(1e3 * float(np.median(inspire)), 2),
+        "ratio_median": round(float(np.median(inspire / base)), 3),
+        "ratio_quartiles": np.percentile(inspire / base, [25, 75]).round(3).tolist(),
+    }
+    print(json.dumps(result, indent=1))
+    return result
+
+
+def noise(policy: InspireVLAPolicy, rows: int, device: str) -> dict[str, Any]:
+    """A preprocessed batch of the policy's shapes; both instructions have labels for two objects."""
+    generator = torch.Generator().manual_seed(0)
+    config = policy.config
+    features = {**config.input_features, **config.output_features}
+    batch: dict[str, Any] = {
+        key: torch.rand(rows, *feature.shape, generator=generator).to(device)
+        for key, feature in features.items()
+        if key != "action"
+    }
+    shape = (rows, config.chunk_size, config.action_feature.shape[0])
+    batch["action"] = (torch.rand(shape, generator=generator) * 2 - 1).to(device)
+    batch["task"] = [INSTRUCTIONS[row % 2] for row in range(rows)]
+    batch[answer_column(config.reasoning.mode)] = torch.tensor([[0, 3, 1]] * rows, device=device)
+    return batch
+
+
+if __name__ == "__main__":
+    main()
