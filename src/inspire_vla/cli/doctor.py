@@ -142,11 +142,14 @@ def _ffmpeg() -> Check:
 
 
 def _libero() -> Check:
-    there = find_spec("libero") is not None
-    return Check(
-        "LIBERO", there, "installed" if there else "not installed (optional)",
-        "pip install -c constraints.txt -e '.[libero]' to evaluate on LIBERO.", required=False,
-    )  # fmt: skip
+    if find_spec("libero") is None:
+        advice = "pip install -c constraints.txt -e '.[libero]' to evaluate on LIBERO."
+        return Check("LIBERO", False, "not installed (optional)", advice, required=False)
+    from inspire_vla.libero.simulation import assets_here
+
+    advice = "`python -c 'import libero.libero'` downloads them from the Hugging Face hub."
+    found = "installed, with assets" if assets_here() else "installed, its 3-D assets are missing (optional)"
+    return Check("LIBERO", assets_here(), found, advice, required=False)
 
 
 def _disk() -> Check:

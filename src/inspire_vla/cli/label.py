@@ -42,6 +42,9 @@ def add_label_arguments(sub: argparse.ArgumentParser) -> None:
     hand.add_argument("--open-is", choices=("high", "low"), help="default: read off the data")
     hand.add_argument("--metres-per-unit", type=float, default=1.0, help="0.001 for millimetres")
     hand.add_argument("--below-hand-m", type=float, default=0.0, help="finger tips below the recorded point")
+    hand.add_argument("--urdf", metavar="FILE", help="--position names joints; their hand is worked out")
+    hand.add_argument("--tip", metavar="LINK", help="with --urdf: the link between the fingers")
+    hand.add_argument("--degrees", action="store_true", help="with --urdf: joints are in degrees")
     add_import_arguments(sub)
 
 
@@ -149,14 +152,21 @@ def _label(options: argparse.Namespace) -> None:
 
 def _labeller(options: argparse.Namespace):
     from inspire_vla.labels.choose import labeller_of
+    from inspire_vla.labels.forward_kinematics import Kinematics
     from inspire_vla.labels.from_demonstration import FromDemonstration
     from inspire_vla.labels.hand import HandColumns
 
     if options.labeller != "demonstration":
         return labeller_of(options.labeller)
-    hand = None
+    hand = kinematics = None
+    if options.urdf:
+        if not (options.tip and options.position):
+            raise InspireError("--urdf needs --tip LINK and --position COLUMN:joints.")
+        kinematics = Kinematics.read(options.urdf, options.tip, degrees=options.degrees)
     if options.position:
-        hand = HandColumns.parse(options.position, options.width, options.gripper_command)
+        hand = HandColumns.parse(
+            options.position, options.width, options.gripper_command, kinematics=kinematics
+        )
     elif options.width or options.gripper_command:
         raise InspireError("--width and --command need --position too.")
     return FromDemonstration(

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspire_vla.errors import InspireError
+from inspire_vla.labels.forward_kinematics import Kinematics
 
 _GRIPPER_WORDS = ("gripper", "finger", "claw", "jaw")
 _AXES = ("x", "y", "z")
@@ -17,15 +18,17 @@ _AXES = ("x", "y", "z")
 class HandColumns:
     """Columns and the places in them. `width`: measured opening(s); `command`: what the gripper was told.
 
-    Written on a command line as "observation.state:0,1,2", "observation.state:6,7", "action:6".
+    Written on a command line as "observation.state:0,1,2", "observation.state:6,7", "action:6". With `kinematics`,
+    `position_at` are joints and the position is worked out.
     """
 
     position_column: str
-    position_at: tuple[int, int, int]
+    position_at: tuple[int, ...]
     width_column: str | None = None
     width_at: tuple[int, ...] = ()
     command_column: str | None = None
     command_at: tuple[int, ...] = ()
+    kinematics: Kinematics | None = None
 
     def columns(self) -> tuple[str, ...]:
         """The columns needed."""
@@ -33,8 +36,14 @@ class HandColumns:
         return tuple(dict.fromkeys(name for name in named if name is not None))
 
     def position(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
-        """(T, 3), in the dataset's unit."""
-        return _pick(columns, self.position_column, self.position_at)
+        """(T, 3), in the dataset's unit; metres if worked out from joints."""
+        values = _pick(columns, self.position_column, self.position_at)
+        if self.kinematics is None:
+            return values
+        found = np.full((len(values), 3), np.nan)
+        whole = np.isfinite(values).all(axis=1)
+        found[whole] = self.kinematics.positions(values[whole])
+        return found
 
     def width(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64] | None:
         """(T, n) or None."""
@@ -46,17 +55,25 @@ class HandColumns:
 
     def to_json(self) -> dict[str, str | None]:
         """As written on a command line."""
-        return {
+        said = {
             "position": _spell(self.position_column, self.position_at),
             "width": _spell(self.width_column, self.width_at),
             "command": _spell(self.command_column, self.command_at),
         }
+        return said if self.kinematics is None else said | {"urdf_sha256": self.kinematics.digest}
 
     @classmethod
-    def parse(cls, position: str, width: str | None = None, command: str | None = None) -> "HandColumns":
+    def parse(
+        cls,
+        position: str,
+        width: str | None = None,
+        command: str | None = None,
+        *,
+        kinematics: Kinematics | None = None,
+    ) -> "HandColumns":
         """Read "column:0,1,2" forms. Raises InspireError for another form or without any gripper."""
         column, at = _read(position)
-        if len(at) != 3:
+        if len(at) != 3 and kinematics is None:
             raise InspireError(
                 f"the hand's position needs three numbers, as in column:0,1,2; found {position!r}."
             )
@@ -64,7 +81,7 @@ class HandColumns:
             raise InspireError("a gripper needs a width or a command, such as action:6.")
         width_column, width_at = _read(width) if width else (None, ())
         command_column, command_at = _read(command) if command else (None, ())
-        return cls(column, (at[0], at[1], at[2]), width_column, width_at, command_column, command_at)
+        return cls(column, at, width_column, width_at, command_column, command_at, kinematics)
 
 
 def find_hand_columns(columns: Mapping[str, NDArray[Any]], names: Mapping[str, Sequence[str]]) -> HandColumns:
@@ -96,11 +113,11 @@ def find_hand_columns(columns: Mapping[str, NDArray[Any]], names: Mapping[str, S
         there = {name: list(names.get(name, ())) or size[name] for name in columns}
         raise InspireError(
             f"no {lacking} is found by name among {there}. Say where it is (--position, --width, --command); a dataset "
-            "of joint angles needs --urdf."
+            "of joint angles needs --urdf and --tip."
         )
     return HandColumns(
         position[0],
-        position[1],  # type: ignore[arg-type]
+        position[1],
         *(width or (None, ())),
         *(command or (None, ())),
     )
