@@ -4,8 +4,8 @@
     python benchmarks/training_step.py out/minivla --device cuda --batch-size 16 --steps 30
 
 Any checkpoint of ours will do, converted ones too. The batch is noise: time does not look at values. A step is the
-loss, its gradient and AdamW. The two kinds alternate, so that a slow moment of the machine hits both; the ratio is the median
-of the pairs' ratios. The aim is at most 1.10.
+loss, its gradient and AdamW. The two kinds alternate, so that a slow moment of the machine hits both; the ratio is the
+median of the pairs' ratios. The aim is at most 1.10.
 """
 
 import argparse
