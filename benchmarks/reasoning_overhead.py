@@ -334,8 +334,9 @@ def main() -> None:
     found["device"] = args.device
     found["threads"] = torch.get_num_threads()
     found["load_before"] = round(load, 1)
-    found["provenance"] = provenance()
-    found["provenance"]["command"] = found["provenance"]["command"].split(" --out")[0]  # where it lies says nothing
+    origin = provenance()
+    origin["command"] = origin["command"].split(" --out")[0]  # where the numbers lie is nobody's business
+    found["provenance"] = origin
     args.out.parent.mkdir(parents=True, exist_ok=True)
     results = json.loads(args.out.read_text()) if args.out.exists() else {}
     results[args.what if args.device == "cpu" else f"{args.what}_{args.device}"] = found
