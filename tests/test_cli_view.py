@@ -1,14 +1,20 @@
-import importlib.util
+"""inspire view on a run and on a dataset."""
+
+import io
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from inspire_vla.cli import main
 from inspire_vla.cli.view import DatasetEpisode
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import EpisodeRecord
-from inspire_vla.labels import read_labels
+from inspire_vla.labels.columns import LabelInfo, ModeRule, answer_column, answer_feature, write_labels
+from inspire_vla.spatial import encode_answers
 
 
 @pytest.fixture
@@ -49,19 +55,62 @@ def test_what_is_neither_is_said(tmp_path: Path, capsys: pytest.CaptureFixture) 
     assert "neither a run" in capsys.readouterr().err
 
 
-def test_an_episode_of_a_dataset_holds_its_own_frames_and_labels(tmp_path: Path) -> None:
-    source = Path(__file__).parent / "lerobot_plugin" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("noise_dataset_to_view", source)
-    noise = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(noise)
-    folder = noise.write_dataset(tmp_path / "data")
-    episode = DatasetEpisode(folder, 1)
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    """Two episodes of three and four frames as LeRobot v3 stores them, labelled; written without LeRobot."""
+    root = tmp_path / "data"
+    (root / "meta").mkdir(parents=True)
+    (root / "data" / "chunk-000").mkdir(parents=True)
+    features = {
+        "observation.images.image": {"dtype": "image", "shape": [8, 8, 3], "names": None},
+        "observation.state": {"dtype": "float32", "shape": [2], "names": ["x", "y"]},
+        "action": {"dtype": "float32", "shape": [2], "names": None},
+        answer_column("direction"): answer_feature(2),
+    }
+    info = {"codebase_version": "v3.0", "fps": 10, "total_episodes": 2, "features": features}
+    (root / "meta" / "info.json").write_text(json.dumps(info))
+    tasks = pa.table({"task_index": [0, 1], "task": ["open the drawer", "pick up the cube"]})
+    pq.write_table(tasks, root / "meta" / "tasks.parquet")
+    rows = []
+    for episode, length in ((0, 3), (1, 4)):
+        for frame in range(length):
+            png = io.BytesIO()
+            Image.new("RGB", (8, 8), (10 * frame, 100 * episode, 0)).save(png, "PNG")
+            codes = encode_answers([["left", "down"][frame % 2], None]).tolist()
+            rows.append(
+                {
+                    "observation.images.image": {"bytes": png.getvalue(), "path": ""},
+                    "observation.state": [float(frame), 1.0], "action": [0.5, float(episode)],
+                    answer_column("direction"): codes,
+                    "episode_index": episode, "frame_index": frame, "task_index": episode,
+                }
+            )  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(rows), root / "data" / "chunk-000" / "file-000.parquet")
+    said = {"open the drawer": ("the drawer",), "pick up the cube": ("the cube",)}
+    write_labels(
+        root,
+        LabelInfo(frame="robot", modes={"direction": ModeRule()}, tasks=said, max_objects=2, labeller="x"),
+    )
+    return root
+
+
+def test_an_episode_of_a_dataset_holds_its_own_frames_and_labels(dataset: Path) -> None:
+    episode = DatasetEpisode(dataset, 1)
     moments = list(episode.moments())
-    assert episode.instruction == noise.TASKS[1]
-    assert episode.mentions == read_labels(folder).tasks[noise.TASKS[1]]
-    assert len(moments) == 12
-    assert moments[3].pictures["image"].shape == (32, 32, 3)
-    assert len(moments[3].truths) == len(episode.mentions)
-    assert list(moments[3].action) == [f"a{i}" for i in range(7)]
-    with pytest.raises(InspireError, match="there are 4"):
-        DatasetEpisode(folder, 4)
+    assert (episode.instruction, episode.mentions) == ("pick up the cube", ("the cube",))
+    assert [moment.truths for moment in moments] == [["left"], ["down"], ["left"], ["down"]]
+    assert [moment.pictures["image"][0, 0].tolist() for moment in moments] == [
+        [10 * t, 100, 0] for t in range(4)
+    ]
+    assert moments[2].state == {"x": 2.0, "y": 1.0}
+    assert moments[2].action == {"0": 0.5, "1": 1.0}
+    with pytest.raises(InspireError, match="there are 2"):
+        DatasetEpisode(dataset, 2)
+
+
+def test_a_dataset_as_a_recording(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    pytest.importorskip("rerun")
+    assert main(["view", str(dataset), "--save", str(tmp_path / "d.rrd")]) == 0
+    assert b"/camera/image" in (tmp_path / "d.rrd").read_bytes()
+    assert main(["view", str(dataset), "--timeline", str(tmp_path / "d.svg")]) == 2
+    assert "draws runs" in capsys.readouterr().err
