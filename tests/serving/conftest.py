@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inspire_vla.decoding.decision import Decision
 from inspire_vla.errors import InspireError
 from inspire_vla.instruction import find_mentions
+from inspire_vla.serving.client import Reply
 from inspire_vla.serving.server import PolicyServer, ServerSettings
 
 WORDS = ("right", "left", "up", "down", "front", "back", "grasped")
@@ -61,7 +61,7 @@ class ToyAgent:
         actions[1] = observation["agent_pos"][:7]
         actions[2, 0] = len(instruction)
         undecodable = instruction == "pick up the undecodable cube"
-        return Decision(
+        return Reply(
             None if undecodable else actions,
             mentions, said, (0.75,) * len(said), forced, (False,) * len(said), passes=1,
         )  # fmt: skip

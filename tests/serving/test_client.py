@@ -28,7 +28,7 @@ def test_nobody_there_is_said_in_time() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with timed(2), pytest.raises(Unreachable, match="No policy server at"):
+    with timed(10), pytest.raises(Unreachable, match="No policy server at"):
         PolicyClient(f"ws://127.0.0.1:{port}", connect_timeout_s=0.5)
 
 
@@ -36,7 +36,7 @@ def test_something_else_at_the_port_is_said(running) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        with timed(3), pytest.raises(Unreachable):
+        with timed(10), pytest.raises(Unreachable):
             PolicyClient(f"ws://127.0.0.1:{silent.getsockname()[1]}", connect_timeout_s=0.6)
     with pytest.raises(InspireError, match="no address"):
         PolicyClient("http//nowhere", connect_timeout_s=0.1)

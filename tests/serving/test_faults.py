@@ -73,9 +73,9 @@ def fuzz(server: Running, times: int, seed: int) -> dict[str, int]:
     for _ in range(times):
         if socket is None:
             socket = connect(server.url, compression=None, proxy=None)
-            assert isinstance(socket.recv(timeout=10), bytes)
+            assert isinstance(socket.recv(timeout=60), bytes)
         socket.send(malformed(dice))
-        answer = socket.recv(timeout=10)
+        answer = socket.recv(timeout=60)
         if isinstance(answer, bytes):
             assert unpack(answer)["actions"].shape == (4, 7)
             outcomes["answered"] += 1
@@ -84,7 +84,7 @@ def fuzz(server: Running, times: int, seed: int) -> dict[str, int]:
         assert "Traceback" not in answer
         outcomes["refused"] += 1
         with pytest.raises(ConnectionClosed):
-            socket.recv(timeout=10)
+            socket.recv(timeout=60)
         assert socket.close_code == 1011
         socket.close()
         socket = None
@@ -212,7 +212,7 @@ def test_a_client_gone_mid_inference_disturbs_nobody(running) -> None:
         leaver.close()  # … and are gone before theirs begins
     assert stayer.infer(observation(3)).actions[0, 0] == 3
     assert sum(agent.batches) <= 3
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + 30
     while server.server.metrics.requests.labels("gone")._value.get() < 4 and time.monotonic() < deadline:
         time.sleep(0.02)
     assert server.server.metrics.requests.labels("gone")._value.get() == 4
@@ -227,7 +227,7 @@ def test_an_abrupt_end_of_the_network_is_a_disconnect(running) -> None:
     socket.socket.close()  # no closing handshake
     with PolicyClient(server.url) as client:
         assert client.infer(observation()).decodable
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while server.server._open and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not server.server._open

@@ -72,13 +72,13 @@ def test_health_readiness_and_metrics_are_plain_http(running) -> None:
 def test_health_answers_while_the_agent_thinks(running) -> None:
     agent = ToyAgent()
     server = running(agent)
-    agent.delay_s = 1.0
+    agent.delay_s = 2.0
     with PolicyClient(server.url) as client:
         client.send(observation())
         time.sleep(0.05)
         began = time.monotonic()
         assert urlopen(f"http://127.0.0.1:{server.port}/healthz").status == 200
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < 1.5
         client.receive()
 
 

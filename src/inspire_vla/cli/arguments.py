@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from inspire_vla import __version__
 from inspire_vla.cli import commands, label
+from inspire_vla.cli.attention import attention, attention_arguments
 from inspire_vla.cli.convert import convert, convert_arguments
 from inspire_vla.cli.serve import serve, serve_arguments
 from inspire_vla.cli.steer import steer, steer_arguments
@@ -59,6 +60,9 @@ def parser() -> argparse.ArgumentParser:
     _report(command("report", commands.report, "one self-contained HTML page from runs"))
     serve_arguments(command("serve", serve, "serve a policy to robots over openpi's web-socket protocol"))
     steer_arguments(command("steer", steer, "watch a policy in a page, and overrule what it says"))
+    attention_arguments(
+        command("attention", attention, "how much of the attention lies on the objects mentioned")
+    )
     view_arguments(command("view", view, "an episode in rerun, or a run's episodes as timelines"))
     command("doctor", commands.doctor, "check this installation: versions, rendering, plug-in, LIBERO")
     return root

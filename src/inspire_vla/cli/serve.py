@@ -50,9 +50,9 @@ def serve(options: argparse.Namespace) -> None:
     from inspire_vla.serving.remote_agent import api_key_from
     from inspire_vla.serving.server import PolicyServer, ServerSettings
 
-    log_to_stderr()
     key = api_key_from(options.api_key_env)
     about = policies.describe(options.policy, options.name)
+    log_to_stderr()
     agent = policies.agent_for(options.policy, options.device)()
     settings = ServerSettings(
         host=options.host,

@@ -1,0 +1,48 @@
+"""The commands say what is wrong before anything heavy is loaded."""
+
+import argparse
+
+import pytest
+
+from inspire_vla.cli import main
+from inspire_vla.cli.arguments import parser
+from inspire_vla.cli.serve import camera_key, remote_policy
+
+from .conftest import ToyAgent
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["serve", "--policy", "no_such"], "unknown checkpoint 'no_such'"),
+        (["serve", "--policy", "x", "--api-key-env", "NO_SUCH_KEY"], "NO_SUCH_KEY holds no API key"),
+        (["steer", "--policy", "no_such"], "unknown checkpoint 'no_such'"),
+        (["steer", "--hz", "0"], "--hz must be positive"),
+        (["evaluate", "--out", "x"], "--policy CHECKPOINT or --remote"),
+        (["evaluate", "--out", "x", "--remote", "ws://127.0.0.1:1", "--policy", "y"], "leave out --policy"),
+    ],
+)
+def test_input_that_cannot_be_worked_with_is_said(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    assert main(arguments) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_cameras_key_is_read() -> None:
+    assert camera_key("image=observation/front") == ("image", "observation/front")
+    with pytest.raises(argparse.ArgumentTypeError, match="CAMERA=KEY"):
+        camera_key("image")
+
+
+def test_a_servers_policy_becomes_a_runs(running) -> None:
+    server = running(ToyAgent(size=96))
+    options = parser().parse_args(["evaluate", "--remote", server.url, "--out", "x", "--name", "far"])
+    policy, factory = remote_policy(options)
+    assert policy["name"] == "far"
+    assert (policy["cameras"], policy["image_size"]) == (["image"], 96)
+    assert policy["reasoning"]["mode"] == "direction"
+    agent = factory()
+    assert agent.n_action_steps == 2
+    agent.close()
