@@ -232,7 +232,7 @@ def track(
             grasped[:, i] = gripping & (np.linalg.norm(place[:, i] - hand, axis=1) < _HELD_M)
             continue
         fixture = next((name for name, said in _FIXTURES.items() if words & {name, *said}), None)
-        if fixture in fixtures:
+        if fixture is not None and fixture in fixtures:
             place[:, i] = fixtures[fixture]
     return Tracks((place - hand[:, None]).astype(np.float32), grasped)
 

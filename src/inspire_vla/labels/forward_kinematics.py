@@ -82,18 +82,18 @@ class Kinematics:
 
     def positions(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
         """(T, n) joint values → (T, 3) metres in the base frame. Raises InspireError for another n."""
-        values = np.asarray(values, dtype=np.float64)
-        if values.ndim != 2 or values.shape[1] != len(self.joint_names):
+        numbers: NDArray[np.float64] = np.asarray(values, dtype=np.float64)
+        if numbers.ndim != 2 or numbers.shape[1] != len(self.joint_names):
             raise InspireError(
-                f"the chain has {len(self.joint_names)} joints {list(self.joint_names)}, found values {values.shape}."
+                f"the chain has {len(self.joint_names)} joints {list(self.joint_names)}, found values {numbers.shape}."
             )
-        pose = np.tile(np.eye(4), (len(values), 1, 1))
-        number = 0
+        pose: NDArray[np.float64] = np.tile(np.eye(4), (len(numbers), 1, 1))
+        at = 0
         for joint in self.joints:
-            pose = pose @ joint.origin
+            pose = np.matmul(pose, joint.origin)
             if joint.moves:
-                pose = pose @ _motion(joint, values[:, number], self.degrees)
-                number += 1
+                pose = np.matmul(pose, _motion(joint, numbers[:, at], self.degrees))
+                at += 1
         return pose[:, :3, 3]
 
 

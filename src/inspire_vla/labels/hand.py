@@ -90,12 +90,15 @@ def find_hand_columns(columns: Mapping[str, NDArray[Any]], names: Mapping[str, S
     Raises:
         InspireError: nothing looks like a hand's position; it lists what there is.
     """
-    position = width = command = None
+    position: tuple[str, tuple[int, ...]] | None = None
+    width: tuple[str, tuple[int, ...]] | None = None
+    command: tuple[str, tuple[int, ...]] | None = None
     for column in sorted(columns, key=lambda name: (name == "action", name)):
         own = [str(name).lower() for name in names.get(column, ())]
         if column != "action" and position is None:
-            axes = [next((i for i, n in enumerate(own) if _is_axis(n, axis)), None) for axis in _AXES]
-            if None not in axes:
+            firsts = [next((i for i, n in enumerate(own) if _is_axis(n, axis)), -1) for axis in _AXES]
+            axes = [first for first in firsts if first >= 0]
+            if len(axes) == len(_AXES):
                 position = (column, tuple(axes))
         fingers = tuple(i for i, name in enumerate(own) if any(word in name for word in _GRIPPER_WORDS))
         if fingers and column == "action":

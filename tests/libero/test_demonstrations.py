@@ -1,0 +1,132 @@
+"""HDF5 demonstrations in LIBERO's layout become a labelled dataset; the bad ones are counted."""
+
+import hashlib
+
+import h5py
+import numpy as np
+import pytest
+
+from inspire_vla.errors import InspireError
+from inspire_vla.labels import GRASPED_COLUMN, read_labels
+from inspire_vla.labels.lerobot_files import LeRobotFiles, read_rows
+from inspire_vla.libero import demonstrations
+from inspire_vla.libero.demonstrations import import_demonstrations
+from inspire_vla.spatial import decode_answers
+
+pytestmark = pytest.mark.libero
+QUICK = {"image_size": None, "processes": 0}
+
+
+def write(path, recording, **demonstrations):
+    """An HDF5 file in LIBERO's layout; each demonstration is (states, actions)."""
+    with h5py.File(path, "w") as file:
+        data = file.create_group("data")
+        data.attrs["bddl_file_name"] = f"somewhere/else/libero_goal/{recording.path.name}"
+        for name, arrays in demonstrations.items():
+            group = data.create_group(name)
+            for key, values in zip(("states", "actions"), arrays, strict=False):
+                group.create_dataset(key, data=values)
+    return path
+
+
+@pytest.fixture(scope="module")
+def files(recording, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hdf5")
+    states, actions = recording.states, recording.actions
+    broken = states.copy()
+    broken[3, 5] = np.nan
+    good = (states, actions)
+    write(folder / "a_demo.hdf5", recording, demo_0=good, demo_2=(broken, actions), demo_10=good)
+    write(folder / "b_demo.hdf5", recording, demo_0=(states[:0], actions[:0]), demo_1=(states,))
+    whole = write(folder / "c_demo.hdf5", recording, demo_0=good)
+    whole.write_bytes(whole.read_bytes()[:2000])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def imported(files, tmp_path_factory):
+    out = tmp_path_factory.mktemp("imported") / "data"
+    return out, import_demonstrations([files], out, **QUICK)
+
+
+def test_the_recording_grips(recording):
+    """Robosuite's contacts say so, and the thing is then in the hand."""
+    assert recording.mentions == ("the cream cheese", "the bowl")
+    assert recording.grasped[-5:, 0].all()
+    assert not recording.grasped[:30].any()
+    assert not recording.grasped[:, 1].any()
+    assert np.abs(recording.offsets[-1, 0]).max() < 0.03
+
+
+def test_good_demonstrations_come_in_and_bad_ones_are_counted(recording, imported):
+    _, report = imported
+    assert report.episodes == 2
+    assert sorted(report.skipped) == [
+        "a_demo.hdf5:demo_2",
+        "b_demo.hdf5:demo_0",
+        "b_demo.hdf5:demo_1",
+        "c_demo.hdf5",
+    ]
+    assert "no numbers" in report.skipped["a_demo.hdf5:demo_2"]
+    assert "empty" in report.skipped["b_demo.hdf5:demo_0"]
+    assert "no states" in report.skipped["b_demo.hdf5:demo_1"]
+    assert "truncated" in report.skipped["c_demo.hdf5"]
+    assert report.noops == 2 * 10  # three while still, and all but the first of eight while closing
+    assert report.frames == 2 * len(recording.actions) - report.noops
+
+
+def test_labels_are_the_simulators_truth(recording, imported):
+    out, _ = imported
+    files = LeRobotFiles.open(out)
+    rows = read_rows(
+        files.data_files()[0], ("observation.answers.direction", "observation.state", GRASPED_COLUMN)
+    )
+    first = next(rows.episodes())
+    kept = demonstrations._kept(recording.actions)
+    np.testing.assert_array_equal(rows.columns[GRASPED_COLUMN][first] == 1, recording.grasped[kept])
+    np.testing.assert_allclose(rows.columns["observation.state"][first, :3], recording.hands[kept], atol=2e-3)
+    words = decode_answers(rows.columns["observation.answers.direction"][first])
+    assert words[0, 0] == "down"
+    assert words[-1].tolist()[0] == "grasped"
+    assert read_labels(out).tasks == {recording.instruction: recording.mentions}
+
+
+def test_killed_it_goes_on_and_ends_the_same(files, imported, tmp_path, monkeypatch):
+    def digests(root):
+        return {
+            p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in (root / "data").rglob("*.parquet")
+        }
+
+    calls = []
+    real = demonstrations._import
+
+    def dying(job, *rest):
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(job.number)
+        real(job, *rest)
+
+    monkeypatch.setattr(demonstrations, "_import", dying)
+    with pytest.raises(KeyboardInterrupt):
+        import_demonstrations([files], tmp_path / "data", **QUICK)
+    monkeypatch.setattr(
+        demonstrations, "_import", lambda job, *rest: (calls.append(job.number), real(job, *rest))
+    )
+    import_demonstrations([files], tmp_path / "data", **QUICK)
+    assert len(calls) == len(set(calls)) == 5
+    assert digests(tmp_path / "data") == digests(imported[0])
+    assert {path.name for path in tmp_path.iterdir()} == {"data"}
+
+
+def test_replays_that_fail_are_left_out(files, tmp_path):
+    with pytest.raises(InspireError, match="does not reach the goal"):
+        import_demonstrations([files / "a_demo.hdf5"], tmp_path / "data", replay=True, **QUICK)
+
+
+def test_bad_input_is_refused(files, tmp_path):
+    with pytest.raises(InspireError, match=r"no \.hdf5"):
+        import_demonstrations([tmp_path], tmp_path / "data", **QUICK)
+    with h5py.File(tmp_path / "mystery.hdf5", "w") as file:
+        file.create_group("data").attrs["bddl_file_name"] = "../../etc/passwd"
+    with pytest.raises(InspireError, match="unknown task 'passwd'"):
+        import_demonstrations([tmp_path / "mystery.hdf5"], tmp_path / "data", **QUICK)
