@@ -1,0 +1,141 @@
+"""Fine-tuning a converted model: frozen towers, recomputed activations; what is logged and saved."""
+
+from pathlib import Path
+
+import pytest
+import sources
+import torch
+from lerobot.configs import PreTrainedConfig
+from lerobot.utils.constants import ACTION
+from test_convert import TASK
+
+from inspire_vla.cli import main
+from inspire_vla.errors import InspireError
+from inspire_vla.lerobot_plugin.backbone_choice import make_backbone
+from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
+from inspire_vla.lerobot_plugin.convert import convert
+from inspire_vla.lerobot_plugin.loading import load_policy
+from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
+
+
+@pytest.fixture(scope="module")
+def pi0fast(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("out") / "pi0fast"
+    convert("pi0fast", source / "run", out, options=sources.pi0fast(source))
+    return out
+
+
+def batch(policy: InspireVLAPolicy, rows: int = 2) -> dict:
+    torch.manual_seed(0)
+    return {
+        "task": [TASK] * rows,
+        "observation.images.image": torch.rand(rows, 3, 28, 28),
+        "observation.state": torch.rand(rows, 8) * 2 - 1,
+        "observation.answers.direction": torch.tensor([[0, 3, -1]] * rows),
+        ACTION: torch.rand(rows, policy.config.chunk_size, 7) * 2 - 1,
+    }
+
+
+def load(out: Path, **changes) -> InspireVLAPolicy:
+    config = PreTrainedConfig.from_pretrained(out)
+    assert isinstance(config, InspireVLAConfig)
+    config.reasoning.enabled = True
+    for name, value in changes.items():
+        setattr(config, name, value)
+    return InspireVLAPolicy.from_pretrained(out, config=config)
+
+
+def test_frozen_towers_stay_as_they_are(pi0fast: Path) -> None:
+    policy = load(pi0fast, freeze_vision=True)
+    loss, _ = policy.forward(batch(policy))
+    loss.backward()
+    untouched = {name for name, p in policy.backbone.named_parameters() if p.grad is None}
+    assert untouched == {name for name, _ in policy.backbone.named_parameters() if name.startswith("tower.")}
+    given = {id(p) for group in policy.get_optim_params() for p in group["params"]}
+    assert not given & {id(p) for p in policy.backbone.tower.parameters()}
+
+
+def test_recomputed_activations_change_no_gradient(pi0fast: Path) -> None:
+    gradients = []
+    for recompute in (False, True):
+        policy = load(pi0fast, gradient_checkpointing=recompute).train()
+        policy.forward(batch(policy))[0].backward()
+        gradients.append({name: p.grad for name, p in policy.named_parameters() if p.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, expected in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], expected)
+
+
+def test_what_is_logged(pi0fast: Path) -> None:
+    policy = load(pi0fast)
+    policy.forward(batch(policy))
+    loss, log = policy.forward(batch(policy))
+    assert loss.item() == pytest.approx(log["action_loss"] + log["answer_loss"], rel=1e-5)
+    assert {"answer_accuracy/object_0", "answer_accuracy/object_1"} <= log.keys()
+    assert {"answer_accuracy/right", "answer_accuracy/down"} & log.keys()
+    assert log["tokens_per_second"] > 0
+
+
+def test_the_state_is_said_and_the_instruction_parsed_once(pi0fast: Path) -> None:
+    policy = load(pi0fast)
+    one = policy.writer.prompt(TASK, "1 2")
+    other = policy.writer.prompt(TASK, "3 4")
+    assert "State: 1 2;" in "".join(s.text or "" for s in one.segments)
+    assert "State: 3 4;" in "".join(s.text or "" for s in other.segments)
+    assert policy.writer._written.cache_info().misses == 1
+    with pytest.raises(InspireError, match="writes the robot's state"):
+        policy.writer.prompt(TASK)
+
+
+def test_an_undecodable_action_is_never_the_mean_action(pi0fast: Path) -> None:
+    """LeRobot's pi0_fast answers a broken code sequence with zeros; here the grammar admits no such sequence."""
+    policy = load(pi0fast)
+    decisions = policy.act(batch(policy))
+    assert all(decision.decodable for decision in decisions)
+    assert policy.grammar.actions((0,)) is None
+
+
+def test_settings_survive_saving(pi0fast: Path, tmp_path: Path) -> None:
+    """LeRobot's pi0_fast forgets fast_skip_tokens; here the place of the codes follows from what is saved."""
+    policy = load(pi0fast)
+    policy.save_pretrained(tmp_path)
+    again = InspireVLAPolicy.from_pretrained(tmp_path)
+    assert again.action_vocabulary == policy.action_vocabulary
+    assert again.config.paligemma == policy.config.paligemma
+    assert again.action_tokenizer.horizon == policy.config.chunk_size == 4
+
+
+def test_broken_weights_are_an_error_not_random_ones(pi0fast: Path, tmp_path: Path) -> None:
+    """LeRobot's pi0_fast prints a load error and returns random weights."""
+    load(pi0fast).save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"broken")
+    with pytest.raises(Exception, match=r"(?i)header|safetensor|deserial"):
+        load_policy(tmp_path)
+
+
+def test_a_published_backbone_without_its_weights_says_what_to_do() -> None:
+    config = InspireVLAConfig(backbone="openvla", input_features={}, output_features={})
+    with pytest.raises(InspireError, match="inspire convert --from openvla"):
+        make_backbone(config, None)
+    with pytest.raises(InspireError, match="Did you mean 'minivla'"):
+        InspireVLAConfig(backbone="mini_vla")
+
+
+def test_the_command_converts_and_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    source = tmp_path / "model"
+    source.mkdir()
+    sources.image_text(source)
+    command = [
+        "convert",
+        "--from",
+        "image_text",
+        str(source),
+        "--to",
+        str(tmp_path / "out"),
+        "--dtype",
+        "float32",
+    ]
+    assert main(command) == 0
+    assert "tensors matched" in capsys.readouterr().out
+    assert main(command) == 2
+    assert "exists and is not empty" in capsys.readouterr().err
