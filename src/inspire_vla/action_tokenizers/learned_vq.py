@@ -133,7 +133,7 @@ class LearnedVQ(ActionTokenizer):
         mlps = {
             f"{part}.{key}": value for part in ("encoder", "decoder") for key, value in weights[part].items()
         }
-        books = []
+        books: list[np.ndarray] = []
         while (key := f"layers.{len(books)}._codebook.embed") in weights["vq_embedding"]:
             book = np.asarray(weights["vq_embedding"][key])
             books.append(book.reshape(book.shape[-2:]))  # newer versions have a leading dimension of 1

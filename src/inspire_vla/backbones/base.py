@@ -21,7 +21,7 @@ class Backbone(nn.Module, ABC):
     """
 
     name: ClassVar[str]
-    both_ways: ClassVar[bool] = False
+    both_ways: bool = False
     """Whether what is given (pictures, questions, instruction) attends both ways: see `attention_mask`."""
     hidden_size: int
     vocabulary_size: int

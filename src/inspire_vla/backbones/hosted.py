@@ -25,7 +25,7 @@ class HostedBackbone(Backbone):
 
     lora_targets: ClassVar[str]
     """Regular expression of the linear layers that LoRA adapts by default."""
-    fsdp_units: ClassVar[tuple[str, ...]]
+    fsdp_units: tuple[str, ...]
     """Class names of the blocks that FSDP shards as one."""
     decoder: PreTrainedModel
     head: nn.Linear | None

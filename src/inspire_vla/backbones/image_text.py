@@ -43,7 +43,7 @@ class ImageText(HostedBackbone):
 
     name: ClassVar[str] = "image_text"
     lora_targets = r".*backbone\.model\..*(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
-    fsdp_units: ClassVar[tuple[str, ...]] = ()
+    fsdp_units: tuple[str, ...] = ()
 
     def __init__(self, model: PreTrainedModel, processor: Any, *, pictures: int = 1) -> None:
         """
@@ -157,9 +157,8 @@ def chat(processor: Any, pictures: int) -> tuple[str, Template]:
     Without a chat template the pictures are the model's image tokens and a dialogue is plain lines.
     """
     if not getattr(processor, "chat_template", None):
-        image = getattr(processor, "image_token", None) or getattr(
-            processor.tokenizer, "image_token", "<image>"
-        )
+        own = getattr(processor.tokenizer, "image_token", "<image>")
+        image = str(getattr(processor, "image_token", None) or own)
         template = Template(
             "lines", question="{question}\n", answer="{answer}", answer_end="\n", instruction=PROMPT + "\n"
         )

@@ -45,7 +45,8 @@ class Line:
 
     def propose(self) -> tuple[list[Token], list[int]]:
         """The tokens of the next pass, and those among them after which the scores are asked for."""
-        tokens, self._asked = [], []
+        tokens: list[Token] = []
+        self._asked = []
         place, spoken = self._place, self._settled
         while (
             self.script.allowed(place) is not None
