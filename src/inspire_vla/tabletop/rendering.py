@@ -5,6 +5,7 @@ reflections and anti-aliasing stay off, because software rendering pays for each
 """
 
 import atexit
+import contextlib
 import functools
 import os
 import subprocess
@@ -67,11 +68,17 @@ class _SharedContext:
         if self.pid != os.getpid():
             self.context = _open_context()
             self.pid = os.getpid()
-            atexit.register(self.context.free)  # at the interpreter's own clean-up EGL is gone already
+            atexit.register(_free, self.context)
         self.context.make_current()
 
 
 _SHARED = _SharedContext()
+
+
+def _free(context: Any) -> None:
+    """Free the context before the interpreter's own clean-up, when EGL is gone; it may be gone already."""
+    with contextlib.suppress(Exception):
+        context.free()
 
 
 def _open_context():
