@@ -1,0 +1,54 @@
+"""A short rollout in LIBERO, with the truth of what is mentioned."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from inspire_vla.evaluation import EpisodeJob, RolloutSettings, rollout
+from inspire_vla.libero.bddl import LiberoMissing
+from inspire_vla.libero.benchmark import LiberoBenchmark
+from inspire_vla.libero.simulation import require_libero
+from inspire_vla.spatial import relate
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    try:
+        require_libero()
+    except LiberoMissing as error:
+        pytest.skip(str(error))
+    return LiberoBenchmark(image_size=32)
+
+
+class Still:
+    """An agent that stays where it is and answers what it is told is true."""
+
+    def __init__(self):
+        self.seen = []
+
+    def act(self, observations, instructions, answers=None):
+        self.seen += [(o["pixels"]["image"].shape, o["agent_pos"].shape) for o in observations]
+        said = [dict(answer or {}) for answer in answers]
+        return [
+            SimpleNamespace(
+                actions=np.zeros((2, 7), np.float32), mentions=tuple(one), answers=tuple(one.values()),
+                confidences=(1.0,) * len(one), forced=(True,) * len(one), decodable=True, guessed=(), passes=1,
+            )
+            for one in said
+        ]  # fmt: skip
+
+
+@pytest.mark.libero
+def test_a_rollout_knows_where_things_are(benchmark):
+    job = EpisodeJob("libero_goal", "put_the_bowl_on_the_stove", 0, 1_000_003)
+    agent = Still()
+    (record,) = rollout([job], benchmark, agent, RolloutSettings(max_steps=3, control="truth"), slots=1)
+    assert record.error is None, record.traceback
+    assert record.instruction == "put the bowl on the stove"
+    assert record.mentions == ("the bowl", "the stove")
+    assert (record.steps, record.success) == (3, False)
+    assert agent.seen[0] == ((32, 32, 3), (8,))
+    # initial state 3: the bowl in front and below the hand, the stove to its left and below
+    offsets = np.array([[0.11, -0.006, -0.271], [-0.042, 0.21, -0.265]])
+    assert record.timeline[0][1] == tuple(relate(offsets, False).tolist())
