@@ -10,7 +10,9 @@ from inspire_vla.evaluation import read_run
 
 CHECKPOINTS = Path(inspire_vla.__file__).parent / "checkpoints"
 LARGEST = 25 * 2**20
-LEAST_SEEN = 14  # of 27: the cards say far more, and chance alone falls below this less than once in a thousand
+LEAST_SEEN = (
+    14  # of 27: the cards say far more, and chance alone falls below this less than once in a thousand
+)
 LEAST_ACCURACY = 0.8
 
 
@@ -27,7 +29,17 @@ def test_a_checkpoint_is_small_and_has_a_card(name: str) -> None:
 @pytest.mark.parametrize("name", ["nano_base", "nano_inspire"])
 def test_it_still_does_what_its_card_says(name: str, tmp_path: Path) -> None:
     """One episode of each seen task, from fixed states: well below the card means that something broke."""
-    arguments = ["evaluate", "--policy", name, "--suite", "tabletop_seen", "--episodes", "1", "--workers", "2"]
+    arguments = [
+        "evaluate",
+        "--policy",
+        name,
+        "--suite",
+        "tabletop_seen",
+        "--episodes",
+        "1",
+        "--workers",
+        "2",
+    ]
     assert main([*arguments, "--out", str(tmp_path / "run")]) == 0
     records = read_run(tmp_path / "run").records
     assert len(records) == 27
