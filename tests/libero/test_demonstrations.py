@@ -2,7 +2,6 @@
 
 import hashlib
 
-import h5py
 import numpy as np
 import pytest
 
@@ -12,6 +11,8 @@ from inspire_vla.labels.lerobot_files import LeRobotFiles, read_rows
 from inspire_vla.libero import demonstrations
 from inspire_vla.libero.demonstrations import import_demonstrations
 from inspire_vla.spatial import decode_answers
+
+h5py = pytest.importorskip("h5py", reason="LIBERO's files are HDF5; the extra `libero` brings h5py")
 
 pytestmark = pytest.mark.libero
 QUICK = {"image_size": None, "processes": 0}
