@@ -150,8 +150,19 @@ class Job:
         return f"{Path(self.file).name}:{self.name}"
 
 
+def _h5py() -> Any:
+    try:
+        import h5py
+    except ModuleNotFoundError as error:
+        raise InspireError(
+            "LIBERO's demonstrations are HDF5 files, and h5py is not installed: "
+            "pip install 'lerobot_policy_inspire_vla[libero]'."
+        ) from error
+    return h5py
+
+
 def _jobs(sources: Sequence[str | Path], report: ImportReport) -> list[Job]:
-    import h5py
+    h5py = _h5py()
 
     files: list[Path] = []
     for source in map(Path, sources):
@@ -206,7 +217,7 @@ def _import(job: Job, settings: Settings, staging: Path) -> None:
 
 
 def _read(job: Job, settings: Settings) -> dict[str, np.ndarray]:
-    import h5py
+    h5py = _h5py()
 
     try:
         with h5py.File(job.file, "r") as file:
