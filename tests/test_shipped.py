@@ -13,7 +13,7 @@ LARGEST = 25 * 2**20
 LEAST_SEEN = (
     14  # of 27: the cards say far more, and chance alone falls below this less than once in a thousand
 )
-LEAST_ACCURACY = 0.8
+LEAST_ACCURACY = 0.6  # the card: 0.73; the majority guess: 0.38
 
 
 @pytest.mark.parametrize("name", ["nano_base", "nano_inspire"])
