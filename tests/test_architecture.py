@@ -17,7 +17,7 @@ LEVELS = (
     ("spatial", "instruction"),
     ("dialogue", "action_tokenizers"),
     ("labels", "backbones", "recipes"),
-    ("decoding",),
+    ("decoding", "grounding"),
     ("lerobot_plugin",),
     ("tabletop", "libero", "evaluation", "serving"),
     ("cli",),

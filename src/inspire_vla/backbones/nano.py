@@ -25,21 +25,47 @@ class NanoConfig:
     heads: int = 4
     mlp_size: int = 512
     stem_width: int = 32
+    deep_stem: bool = False
+    """A stem with residual blocks: what the grounding pre-training teaches to see. Without, five thin layers."""
 
 
-class Stem(nn.Sequential):
+def stem(config: NanoConfig) -> nn.Sequential:
     """Picture → one vector per 16 × 16 pixels. Starts with stride 4, which is what a CPU can afford."""
-
-    def __init__(self, width: int, hidden_size: int) -> None:
-        super().__init__(
+    width, hidden = config.stem_width, config.hidden_size
+    if not config.deep_stem:
+        return nn.Sequential(
             nn.Conv2d(3, width, 4, stride=4),
             nn.GELU(),
             nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
             nn.GELU(),
             nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1),
             nn.GELU(),
-            nn.Conv2d(4 * width, hidden_size, 1),
+            nn.Conv2d(4 * width, hidden, 1),
         )
+    return nn.Sequential(
+        nn.Conv2d(3, width, 4, stride=4),
+        nn.GELU(),
+        nn.Conv2d(width, width, 3, padding=1),
+        nn.GELU(),
+        nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
+        Residual(2 * width),
+        nn.GELU(),
+        nn.Conv2d(2 * width, hidden, 3, stride=2, padding=1),
+        Residual(hidden),
+    )
+
+
+class Residual(nn.Module):
+    """x + convolution(ReLU(convolution(normalised x)))."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(8, channels)
+        self.inner = nn.Conv2d(channels, channels, 3, padding=1)
+        self.outer = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.outer(torch.relu(self.inner(self.norm(x))))
 
 
 class Nano(Backbone):
@@ -75,7 +101,7 @@ class Nano(Backbone):
         self.hidden_size, self.vocabulary_size = config.hidden_size, vocabulary_size
         self.text_tokenizer = text_tokenizer
         self.image_size = image_size
-        self.stem = Stem(config.stem_width, config.hidden_size)
+        self.stem = stem(config)
         patches = (height // STRIDE) * (width // STRIDE)
         self.place = nn.Parameter(torch.randn(cameras, patches, config.hidden_size) * 0.02)
         self.state = nn.Linear(state_dim, config.hidden_size) if state_dim else None
@@ -102,13 +128,19 @@ class Nano(Backbone):
                 f"This model takes {len(self.place)} picture(s) of {self.image_size[0]}×{self.image_size[1]} pixels, "
                 f"found {cameras} of {images.shape[-2]}×{images.shape[-1]}."
             )
-        features = self.stem(images.flatten(0, 1) * 2 - 1).flatten(2).transpose(1, 2)
+        pixels = (images.flatten(0, 1) * 2 - 1).contiguous(memory_format=torch.channels_last)
+        features = self.stem(pixels).flatten(2).transpose(1, 2)
         seen = (features.unflatten(0, (batch, cameras)) + self.place).flatten(1, 2)
         if self.state is None:
             return seen
         if state is None:
             raise InspireError("This model was trained with the robot state; none is in the observation.")
         return torch.cat([seen, self.state(state)[:, None]], dim=1)
+
+    def freeze_vision(self) -> None:
+        """Leave what sees as it is: only the decoder, the robot's state and the head go on learning."""
+        self.stem.requires_grad_(False)
+        self.place.requires_grad_(False)
 
     def embed(self, token_ids: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time hidden"]:
         return self.decoder.embed_tokens(token_ids)

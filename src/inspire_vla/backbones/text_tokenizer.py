@@ -5,8 +5,8 @@ A small model on a CPU pays for every token, so the questions' fixed phrases are
     |In which direction is the| red| cube| relative to the robot?| left|
 
 The vocabulary is made from the word lists below, not trained, so it is the same everywhere. Ids: the special tokens,
-the 256 bytes, then phrases and words in the order of the lists. Checkpoints hold embeddings by id: append words at
-the end of WORDS and rebuild with `python -m inspire_vla.backbones.text_tokenizer`; never reorder.
+the 256 bytes, then phrases and words in the order of the lists. Checkpoints hold embeddings by id: append new texts at
+the end and rebuild with `python -m inspire_vla.backbones.text_tokenizer`; never reorder.
 """
 
 import re
@@ -64,11 +64,14 @@ WORDS: tuple[str, ...] = tuple(
 )
 """Words that are one token where a space precedes them."""
 
+GROUNDING_TEXTS = ("Where is the", "Where is", "Is there a", "What is at", " yes", " no", " nothing")
+"""Of the pre-training's questions; behind all others, because ids are never moved."""
+
 _SPLIT = "|".join(
     [
         *(
             re.escape(phrase).replace("\\ ", " ") + r"(?!\w)"
-            for phrase in sorted(PHRASES, key=len, reverse=True)
+            for phrase in sorted((*PHRASES, *GROUNDING_TEXTS), key=len, reverse=True)
         ),
         r" ?-?\d",
         r" ?[\p{L}']+",
@@ -86,7 +89,7 @@ def build_text_tokenizer() -> "PreTrainedTokenizerFast":
     byte_letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokens = [*SPECIAL_TOKENS, *byte_letters]
-    for text in (*PHRASES, *(f" {word}" for word in WORDS)):
+    for text in (*PHRASES, *(f" {word}" for word in WORDS), *GROUNDING_TEXTS):
         letters = to_bytes.pre_tokenize_str(text)[0][0]
         if letters not in tokens:  # "?" is a byte already
             tokens.append(letters)

@@ -8,6 +8,8 @@ from inspire_vla import __version__
 from inspire_vla.cli import commands, label
 from inspire_vla.cli.attention import attention, attention_arguments
 from inspire_vla.cli.convert import convert, convert_arguments
+from inspire_vla.cli.number_arguments import positive, shard
+from inspire_vla.cli.pretrain import pretrain, pretrain_arguments
 from inspire_vla.cli.serve import serve, serve_arguments
 from inspire_vla.cli.steer import steer, steer_arguments
 from inspire_vla.cli.view import view, view_arguments
@@ -42,6 +44,9 @@ def parser() -> argparse.ArgumentParser:
     )
     label.add_labels_arguments(
         command("labels", label.labels, "show the labels of a dataset: words per task, timelines")
+    )
+    pretrain_arguments(
+        command("pretrain", pretrain, "teach nano what things are called and where they are in a picture")
     )
     _train(
         command(
@@ -171,19 +176,3 @@ def _demo(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--demonstrations", type=positive, default=4, help="to collect, default: %(default)s")
     sub.add_argument("--steps", type=positive, default=10, help="training steps, default: %(default)s")
-
-
-def positive(text: str) -> int:
-    """A whole number of at least 1."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, found {text}")
-    return number
-
-
-def shard(text: str) -> tuple[int, int]:
-    """ "2/8" → (2, 8)."""
-    first, slash, count = text.partition("/")
-    if not slash or not (first.isdigit() and count.isdigit() and int(first) < int(count)):
-        raise argparse.ArgumentTypeError(f"is written I/N with 0 ≤ I < N, found {text!r}")
-    return int(first), int(count)

@@ -15,6 +15,7 @@ from inspire_vla.backbones.prismatic import Prismatic
 from inspire_vla.backbones.text_tokenizer import FOLDER as SHIPPED
 from inspire_vla.backbones.text_tokenizer import load_text_tokenizer
 from inspire_vla.errors import InspireError
+from inspire_vla.grounding.pretraining import load_weights
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 
 CONFIG_OF = {
@@ -74,7 +75,36 @@ def _nano(
         image_size=(features[0].shape[1], features[0].shape[2]),
         state_dim=state.shape[0] if state else 0,
     )
+    if (
+        config.nano_start and folder is None
+    ):  # a checkpoint, which has a tokenizer of its own, brings all weights
+        start_from(backbone, config.nano_start)
+    if config.freeze_vision:
+        backbone.freeze_vision()
     return backbone, vocabulary
+
+
+def start_from(backbone: Nano, pretrained: str | Path) -> None:
+    """Give a fresh nano the eyes and words of a grounding pre-training; the robot's state and action codes stay fresh.
+
+    Raises InspireError where the two differ in size.
+    """
+    size, weights = load_weights(pretrained)
+    own = backbone.state_dict()
+    for name, value in weights.items():
+        rows = value.shape[0] if name in ("decoder.embed_tokens.weight", "head.weight") else None
+        target = own[name] if name in own else None
+        if (
+            target is None
+            or target.shape[1:] != value.shape[1:]
+            or (rows is None and target.shape != value.shape)
+        ):
+            raise InspireError(
+                f"{pretrained} was pre-trained as {size} and does not fit: {name} is {tuple(value.shape)} there, "
+                f"{None if target is None else tuple(target.shape)} here."
+            )
+        target[:rows] = value  # words; action codes come behind them
+    backbone.load_state_dict(own)
 
 
 def _hosted(

@@ -65,6 +65,8 @@ class InspireVLAConfig(PreTrainedConfig):
     action_tokenizer: str = "residual_vq"
     reasoning: ReasoningConfig = field(default_factory=ReasoningConfig)
     nano: NanoConfig = field(default_factory=NanoConfig)
+    nano_start: str | None = None
+    """Folder of a grounding pre-training (`inspire pretrain`) that a new nano begins with. A checkpoint has its own weights."""
     prismatic: PrismaticConfig = field(default_factory=PrismaticConfig)
     paligemma: PaliGemmaConfig = field(default_factory=PaliGemmaConfig)
     image_text: ImageTextConfig = field(default_factory=ImageTextConfig)

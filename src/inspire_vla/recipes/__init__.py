@@ -1,4 +1,4 @@
-"""Named run configurations: files of LeRobot's training configuration."""
+"""Named configurations: files of LeRobot's training configuration, and plans of grounding pre-trainings."""
 
 from pathlib import Path
 

@@ -23,7 +23,7 @@ JITTER_M = 0.025
 YAW_JITTER_RAD = 0.15
 TABLE_X_M, TABLE_Y_M = (0.31, 0.64), (-0.28, 0.28)
 """Where things may stand: middles of their footprints, base frame."""
-START_X_M, START_Y_M, START_Z_M = (0.42, 0.54), (-0.08, 0.08), (0.08, 0.16)
+START_X_M, START_Y_M, START_Z_M = (0.42, 0.54), (-0.08, 0.08), (0.04, 0.14)
 """Where the gripper starts."""
 TIMESTEP_S = 0.005
 AGENT_CAMERA = "agent"
@@ -117,7 +117,7 @@ def scene_xml(scene: Scene) -> str:
       castshadow="false"/>
     <geom name="table" type="box" size="0.46 0.52 0.02" pos="0.36 0 -0.02" rgba="0.83 0.76 0.66 1" class="solid"/>
     <geom type="box" size="0.465 0.525 0.012" pos="0.36 0 -0.055" rgba="0.62 0.53 0.43 1" class="look"/>
-    <camera name="{AGENT_CAMERA}" pos="1.08 0 0.90" xyaxes="0 1 0 -0.755 0 0.656" fovy="36.5"/>
+    <camera name="{AGENT_CAMERA}" pos="1.08 0 0.90" xyaxes="0 1 0 -0.755 0 0.656" fovy="40"/>
     {arm.body_xml()}{bodies}
   </worldbody>
   {arm.machinery_xml()}{machinery}

@@ -13,20 +13,24 @@ def target_masks(env: TabletopEnv, camera: str = "image", height: int = 96, widt
     What hides a target is not part of its mask; a mask may be empty. A drawer is its own moving part.
     """
     world, model = env.world, env.world.model
-    bodies = _bodies(Renderer(model), world.data, CAMERAS[camera], height, width)
-    parents = np.array(model.body_parentid)
+    bodies = bodies_of_pixels(Renderer(model), world.data, CAMERAS[camera], height, width)
     masks = []
     for name in env.task.targets:
-        own = int(model.site_bodyid[model.site(name).id])
-        family = {own}
-        for body in range(own + 1, model.nbody):  # parents come first
-            if int(parents[body]) in family:
-                family.add(body)
-        masks.append(np.isin(bodies, sorted(family)))
+        body = model.body(int(model.site_bodyid[model.site(name).id])).name
+        masks.append(np.isin(bodies, family_of(model, body)))
     return np.array(masks, dtype=bool).reshape(-1, height, width)
 
 
-def _bodies(renderer: Renderer, data, camera: str, height: int, width: int) -> np.ndarray:
+def family_of(model, body: str) -> list[int]:
+    """Numbers of a body and of all that hang on it."""
+    family = [model.body(body).id]
+    for number in range(family[0] + 1, model.nbody):  # parents come first
+        if int(model.body_parentid[number]) in family:
+            family.append(number)
+    return family
+
+
+def bodies_of_pixels(renderer: Renderer, data, camera: str, height: int, width: int) -> np.ndarray:
     """(height, width) int: the body each pixel shows, -1 where there is none."""
     scene = renderer._scene
     flags = (mujoco.mjtRndFlag.mjRND_SEGMENT, mujoco.mjtRndFlag.mjRND_IDCOLOR)

@@ -1,0 +1,58 @@
+"""`inspire pretrain`: teach a small backbone what things are called and where they are in a picture."""
+
+import argparse
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+from inspire_vla.cli.number_arguments import positive
+
+HELD_OUT_SEED = 1
+"""Of the pictures that the examination is held on."""
+
+
+def pretrain_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--out", required=True, help="folder for the weights; interrupted, call again to go on")
+    sub.add_argument(
+        "--pictures", type=positive, default=81920, metavar="N", help="drawn, default: %(default)s"
+    )
+    sub.add_argument(
+        "--pictures-dir", default="datasets/pictures", help="where they lie, default: %(default)s"
+    )
+    sub.add_argument("--recipe", default="nano_grounding", help="named plan, default: %(default)s")
+    sub.add_argument("--steps", type=positive, help="all steps; default: the recipe's")
+    sub.add_argument("--naming-steps", type=positive, help="of these, on names alone")
+    sub.add_argument("--seed", type=int)
+    sub.add_argument("--threads", type=positive, default=os.cpu_count() or 1, help="default: all cores")
+    sub.add_argument("--processes", type=positive, default=os.cpu_count() or 1, help="that draw pictures")
+
+
+def pretrain(options: argparse.Namespace) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    from inspire_vla.grounding.examination import examine
+    from inspire_vla.grounding.pretraining import make_backbone, read_plan
+    from inspire_vla.grounding.pretraining import pretrain as train
+    from inspire_vla.recipes import recipe_file
+    from inspire_vla.tabletop.picture_files import draw_pictures
+
+    torch.set_num_threads(options.threads)
+    plan = read_plan(
+        recipe_file(options.recipe), steps=options.steps, naming_steps=options.naming_steps, seed=options.seed
+    )
+    files = draw_pictures(
+        options.pictures_dir, options.pictures, processes=options.processes, image_size=plan.image_size
+    )
+    held_out = draw_pictures(options.pictures_dir, 1, seed=HELD_OUT_SEED, image_size=plan.image_size)
+    out = train(files, options.out, plan)
+    model = make_backbone(plan)
+    model.load_state_dict(load_file(out / "model.safetensors"))
+    result = examine(model, held_out)
+    (Path(out) / "examination.json").write_text(json.dumps(asdict(result), indent=1) + "\n")
+    print(
+        f"On {result.where_n} held-out pictures: found {result.found:.1%} of things within 3 % of the picture's side "
+        f"(blind {result.found_blind:.1%}), median error {result.error:.3f}; presence {result.presence:.1%} "
+        f"(chance about 50 %), names {result.naming:.1%}."
+    )

@@ -1,0 +1,113 @@
+"""Pictures → batches, in an order that the step's number fixes, so that an interrupted training goes on the same way."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from inspire_vla.backbones.base import TextTokenizer
+from inspire_vla.errors import InspireError
+from inspire_vla.grounding.naming import names_of_points
+from inspire_vla.grounding.pictures import Pictures, load_pictures
+from inspire_vla.grounding.questions import exchanges
+
+FILES_TOGETHER = 2
+"""So many files are shuffled into one another."""
+
+
+@dataclass(frozen=True)
+class GroundingBatch:
+    """Pictures, what is at the points of each, and a conversation on each.
+
+    Attributes:
+        images: RGB in [0, 1].
+        points: class of (kind, colour) at a grid over the picture.
+        ids: questions and answers, right-padded.
+        supervised: the ids of answers.
+    """
+
+    images: Float[Tensor, "batch 1 3 height width"]
+    points: Int[Tensor, "batch rows columns 2"]
+    ids: Int[Tensor, "batch time"]
+    supervised: Bool[Tensor, "batch time"]
+
+
+class Batches:
+    """Batch number `step` of a training that reads its files over and over, each time in another order."""
+
+    def __init__(
+        self,
+        files: Sequence[Path],
+        tokenizer: TextTokenizer,
+        *,
+        batch_size: int,
+        questions: int,
+        grid: int,
+        seed: int,
+    ) -> None:
+        if not files:
+            raise InspireError("There are no pictures to learn from.")
+        self.files, self.tokenizer, self.seed = list(files), tokenizer, seed
+        self.batch_size, self.questions, self.grid = batch_size, questions, grid
+        self._ids = lru_cache(maxsize=1 << 16)(self._tokenise)
+        self._loaded: tuple[int, list[Pictures], np.ndarray] | None = None
+        first = load_pictures(self.files[0])
+        self.group = FILES_TOGETHER * (len(first) // batch_size)
+        """Batches in a group of files."""
+
+    def __getitem__(self, step: int) -> GroundingBatch:
+        number, place = divmod(step, self.group)
+        if self._loaded is None or self._loaded[0] != number:
+            self._loaded = (number, *self._load(number))
+        _, pictures, order = self._loaded
+        rows = order[place * self.batch_size : (place + 1) * self.batch_size]
+        rng = np.random.default_rng((self.seed, step))
+        return self.collate([(pictures[file], int(row)) for file, row in rows], rng)
+
+    def _load(self, number: int) -> tuple[list[Pictures], np.ndarray]:
+        groups = -(-len(self.files) // FILES_TOGETHER)
+        epoch, group = divmod(number, groups)
+        order = np.random.default_rng((self.seed, 3, epoch)).permutation(len(self.files))
+        wanted = [
+            self.files[order[i % len(order)]]
+            for i in range(group * FILES_TOGETHER, (group + 1) * FILES_TOGETHER)
+        ]
+        pictures = [load_pictures(file) for file in wanted]
+        rows = np.array([(f, row) for f, shard in enumerate(pictures) for row in range(len(shard))])
+        np.random.default_rng((self.seed, 4, number)).shuffle(rows)
+        return pictures, rows
+
+    def collate(self, rows: Sequence[tuple[Pictures, int]], rng: np.random.Generator) -> GroundingBatch:
+        """Ask about each picture, and pad to the longest conversation."""
+        talks = [self._talk(pictures, row, rng) for pictures, row in rows]
+        longest = max(len(ids) for ids, _ in talks)
+        ids = np.zeros((len(rows), longest), np.int64)
+        supervised = np.zeros((len(rows), longest), bool)
+        for place, (own, learned) in enumerate(talks):
+            ids[place, : len(own)] = own
+            supervised[place, : len(own)] = learned
+        pixels = np.stack([pictures.pixels[row] for pictures, row in rows])
+        points = np.stack([names_of_points(pictures, row, self.grid) for pictures, row in rows])
+        return GroundingBatch(
+            torch.from_numpy(pixels).permute(0, 3, 1, 2).float()[:, None] / 255,
+            torch.from_numpy(points),
+            torch.from_numpy(ids),
+            torch.from_numpy(supervised),
+        )
+
+    def _talk(self, pictures: Pictures, row: int, rng: np.random.Generator) -> tuple[list[int], list[bool]]:
+        ids: list[int] = []
+        supervised: list[bool] = []
+        for exchange in exchanges(pictures, row, rng, self.questions):
+            asked, answered = self._ids(exchange.question), self._ids(exchange.answer)
+            ids += [*asked, *answered]
+            supervised += [False] * len(asked) + [True] * len(answered)
+        return ids, supervised
+
+    def _tokenise(self, text: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer.encode(text, add_special_tokens=False))

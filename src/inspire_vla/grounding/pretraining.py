@@ -1,0 +1,214 @@
+"""The pre-training itself: first the stem learns names alone, which is cheap, then all of it learns to answer."""
+
+import json
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from tqdm.auto import tqdm
+
+from inspire_vla.backbones.nano import STRIDE, Nano, NanoConfig
+from inspire_vla.backbones.text_tokenizer import load_text_tokenizer
+from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.grounding.batches import Batches, GroundingBatch
+from inspire_vla.grounding.naming import POINTS, NamingHead
+
+WEIGHTS, PLAN, STATE, LOG = "model.safetensors", "plan.json", "training_state.pt", "log.jsonl"
+
+
+@dataclass(frozen=True)
+class PretrainingPlan:
+    """Everything that fixes a pre-training, given the pictures."""
+
+    nano: NanoConfig = field(default_factory=NanoConfig)
+    image_size: int = 96
+    naming_steps: int = 3000
+    """Steps on names alone, before the first question."""
+    steps: int = 9000
+    """All steps."""
+    batch_size: int = 64
+    questions: int = 8
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warmup_steps: int = 200
+    seed: int = 0
+
+
+def read_plan(recipe: Path, **changes: Any) -> PretrainingPlan:
+    """A plan from a recipe's file; changes that are None are none. Raises InspireError for a key it does not know."""
+    found: dict[str, Any] = yaml.safe_load(recipe.read_text())
+    found |= {key: value for key, value in changes.items() if value is not None}
+    known = [each.name for each in fields(PretrainingPlan)]
+    for key in found:
+        if key not in known:
+            raise InspireError(
+                f"{recipe.name} is no plan of a pre-training: {key!r}.{did_you_mean(key, known)}"
+            )
+    return PretrainingPlan(**{**found, "nano": NanoConfig(**found.get("nano", {}))})
+
+
+def pretrain(
+    files: Sequence[Path],
+    out: str | Path,
+    plan: PretrainingPlan,
+    *,
+    save_every: int = 250,
+    log_every: int = 50,
+) -> Path:
+    """Train on the pictures of `files`; writes `out`: weights, plan, log. Interrupted, it goes on where it was.
+
+    Raises:
+        InspireError: `out` holds a pre-training of another plan.
+    """
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    _check_plan(out / PLAN, plan)
+    torch.manual_seed(plan.seed)
+    model = make_backbone(plan)
+    head = NamingHead(plan.nano.hidden_size)
+    parameters = [*model.parameters(), *head.parameters()]
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": [p for p in parameters if p.ndim >= 2]},
+            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        ],
+        lr=plan.learning_rate,
+        weight_decay=plan.weight_decay,
+        betas=(0.9, 0.98),
+    )
+    step = _resume(out, model, head, optimiser)
+    batches = Batches(
+        files,
+        model.text_tokenizer,
+        batch_size=plan.batch_size,
+        questions=plan.questions,
+        grid=plan.image_size // STRIDE * POINTS,
+        seed=plan.seed,
+    )
+    sums: dict[str, float] = {}
+    started, begun = time.monotonic(), step
+    with tqdm(total=plan.steps, initial=step, desc="learning to see", unit="step") as bar:
+        while step < plan.steps:
+            for group in optimiser.param_groups:
+                group["lr"] = plan.learning_rate * _schedule(step, plan)
+            loss, numbers = losses(model, head, batches[step], talk=step >= plan.naming_steps)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimiser.step()
+            step += 1
+            bar.update()
+            for name, value in numbers.items():
+                sums[name] = sums.get(name, 0.0) + value / log_every
+            if step % log_every == 0:
+                speed = (step - begun) * plan.batch_size / (time.monotonic() - started)
+                line = {
+                    "step": step,
+                    **{k: round(v, 4) for k, v in sums.items()},
+                    "pictures_per_s": round(speed),
+                }
+                bar.set_postfix({k: v for k, v in line.items() if k != "step"}, refresh=False)
+                with open(out / LOG, "a") as log:
+                    log.write(json.dumps(line) + "\n")
+                sums = {}
+            if step % save_every == 0 or step == plan.steps:
+                _save(out, model, head, optimiser, step)
+    return out
+
+
+def make_backbone(plan: PretrainingPlan) -> Nano:
+    """The backbone that is trained: words only, no robot state, no action codes."""
+    tokenizer = load_text_tokenizer()
+    return Nano(
+        plan.nano,
+        text_tokenizer=tokenizer,
+        vocabulary_size=len(tokenizer),
+        cameras=1,
+        image_size=(plan.image_size, plan.image_size),
+        state_dim=0,
+    )
+
+
+def losses(
+    model: Nano, head: NamingHead, batch: GroundingBatch, *, talk: bool
+) -> tuple[Tensor, dict[str, float]]:
+    """The loss of a batch, and its parts: of naming alone, or of naming and answering."""
+    seen = model.observe(batch.images, None)
+    loss, right = head(seen, batch.points)
+    numbers = {"naming_loss": loss.item(), "naming_accuracy": right}
+    if talk:
+        ids = batch.ids
+        hidden = model.extend(torch.cat([seen, model.embed(ids[:, :-1])], dim=1))
+        predicts = hidden[:, seen.shape[1] - 1 :][batch.supervised]
+        logits = model.logits(predicts)
+        answer = cross_entropy(logits, ids[batch.supervised])
+        numbers["answer_loss"] = answer.item()
+        numbers["answer_accuracy"] = (logits.argmax(-1) == ids[batch.supervised]).float().mean().item()
+        loss = loss + answer
+    return loss, numbers
+
+
+def _schedule(step: int, plan: PretrainingPlan) -> float:
+    """Warm-up, then a cosine down to a twentieth."""
+    if step < plan.warmup_steps:
+        return (step + 1) / plan.warmup_steps
+    done = (step - plan.warmup_steps) / max(1, plan.steps - plan.warmup_steps)
+    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _check_plan(path: Path, plan: PretrainingPlan) -> None:
+    written = json.loads(json.dumps(asdict(plan)))
+    if path.exists():
+        found = json.loads(path.read_text())
+        if found != written:
+            other = sorted(key for key in found | written if found.get(key) != written.get(key))
+            raise InspireError(
+                f"{path.parent} holds a pre-training with another {', '.join(other)}: use another --out."
+            )
+        return
+    path.write_text(json.dumps(written, indent=1) + "\n")
+
+
+def _resume(out: Path, model: Nano, head: NamingHead, optimiser: torch.optim.Optimizer) -> int:
+    if not (out / STATE).exists():
+        return 0
+    state: dict[str, Any] = torch.load(out / STATE, weights_only=True)
+    model.load_state_dict(state["model"])
+    head.load_state_dict(state["head"])
+    optimiser.load_state_dict(state["optimiser"])
+    return int(state["step"])
+
+
+def _save(out: Path, model: Nano, head: NamingHead, optimiser: torch.optim.Optimizer, step: int) -> None:
+    """The state to go on from, and the weights to start a policy from; each whole or not at all."""
+    state = {
+        "step": step,
+        "model": model.state_dict(),
+        "head": head.state_dict(),
+        "optimiser": optimiser.state_dict(),
+    }
+    torch.save(state, out / f".{STATE}.tmp")
+    os.replace(out / f".{STATE}.tmp", out / STATE)
+    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+    save_file(weights, out / f".{WEIGHTS}.tmp", metadata={"step": str(step)})
+    os.replace(out / f".{WEIGHTS}.tmp", out / WEIGHTS)
+
+
+def load_weights(folder: str | Path) -> tuple[NanoConfig, dict[str, Tensor]]:
+    """A pre-trained backbone's size and weights. Raises InspireError if the folder holds none."""
+    folder = Path(folder)
+    if not (folder / WEIGHTS).is_file() or not (folder / PLAN).is_file():
+        raise InspireError(
+            f"{folder} holds no pre-trained backbone ({PLAN}, {WEIGHTS}): `inspire pretrain` makes one."
+        )
+    plan = json.loads((folder / PLAN).read_text())
+    return NanoConfig(**plan["nano"]), load_file(folder / WEIGHTS)

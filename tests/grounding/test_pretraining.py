@@ -1,0 +1,168 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scenes import pictures
+
+from inspire_vla.backbones.nano import NanoConfig
+from inspire_vla.errors import InspireError
+from inspire_vla.grounding.batches import Batches
+from inspire_vla.grounding.examination import examine
+from inspire_vla.grounding.naming import COLOURS, KINDS, NamingHead, names_of_points
+from inspire_vla.grounding.pictures import load_pictures, save_pictures
+from inspire_vla.grounding.pretraining import (
+    PretrainingPlan,
+    load_weights,
+    losses,
+    make_backbone,
+    pretrain,
+    read_plan,
+)
+from inspire_vla.recipes import recipe_file
+
+TINY = NanoConfig(hidden_size=16, layers=1, heads=2, mlp_size=32, stem_width=8, deep_stem=True)
+PLAN = PretrainingPlan(nano=TINY, image_size=32, naming_steps=3, steps=8, batch_size=4, warmup_steps=2)
+
+
+@pytest.fixture
+def files(tmp_path):
+    paths = [tmp_path / f"{i}.npz" for i in range(3)]
+    for path in paths:
+        save_pictures(pictures(count=12), path)
+    return paths
+
+
+def batches(files):
+    plan = replace(PLAN)
+    model = make_backbone(plan)
+    return model, Batches(files, model.text_tokenizer, batch_size=4, questions=6, grid=8, seed=0)
+
+
+def test_pictures_survive_their_file(tmp_path):
+    before = pictures(count=3)
+    save_pictures(before, tmp_path / "a.npz")
+    after = load_pictures(tmp_path / "a.npz")
+    assert all(np.array_equal(getattr(before, n), getattr(after, n)) for n in ("pixels", "owners", "names"))
+    (tmp_path / "a.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:200])
+    with pytest.raises(InspireError, match="damaged"):
+        load_pictures(tmp_path / "a.npz")
+
+
+def test_every_point_has_the_name_of_what_is_seen_there():
+    names = names_of_points(pictures(), 0, 8)
+    assert names.shape == (8, 8, 2)
+    assert names[1, 1].tolist() == [KINDS.index("cube"), COLOURS.index("red")]
+    assert names[1, 6].tolist() == [KINDS.index("mug"), COLOURS.index("blue")]
+    assert names[6, 1].tolist() == [KINDS.index("cabinet"), COLOURS.index("brown")]
+    assert names[6, 6].tolist() == [KINDS.index("robot"), 0]
+    p = pictures()
+    p.owners[:] = -1
+    assert not names_of_points(p, 0, 8).any()
+
+
+def test_the_naming_head_gives_each_patch_its_own_points():
+    """Only the patch whose points are wrong gets a gradient that tells it so."""
+    head = NamingHead(16)
+    seen = torch.randn(1, 4, 16, requires_grad=True)
+    points = torch.zeros(1, 8, 8, 2, dtype=torch.long)
+    points[..., 0], points[..., 1] = 2, 1
+    head(seen, points)[0].backward()
+    before = seen.grad.clone()
+    points[0, :4, 4:, 1] = 5  # above right: patch 1
+    seen.grad = None
+    head(seen, points)[0].backward()
+    changed = (seen.grad - before).abs().amax(dim=(0, 2)) > 1e-7
+    assert changed.tolist() == [False, True, False, False]
+
+
+def test_only_answers_are_supervised(files):
+    model, all_batches = batches(files)
+    batch = all_batches[0]
+    tokenizer = model.text_tokenizer
+    for ids, supervised in zip(batch.ids.tolist(), batch.supervised.tolist(), strict=True):
+        learned = tokenizer.decode([i for i, s in zip(ids, supervised, strict=True) if s]).split()
+        assert set(learned) <= {
+            *"0123456789",
+            "yes",
+            "no",
+            "nothing",
+            "red",
+            "blue",
+            "brown",
+            "cube",
+            "mug",
+            "cabinet",
+        }
+        asked = tokenizer.decode([i for i, s in zip(ids, supervised, strict=True) if not s])
+        assert "?" in asked
+
+
+def test_a_batch_depends_on_its_number_alone(files):
+    _, first = batches(files)
+    _, second = batches(files)
+    for step in (0, 3, 9, 1):
+        a, b = first[step], second[step]
+        assert torch.equal(a.ids, b.ids)
+        assert torch.equal(a.images, b.images)
+    assert not torch.equal(first[0].ids, first[1].ids)
+
+
+def test_interrupted_and_unbroken_trainings_are_equal(files, tmp_path, monkeypatch):
+    whole = pretrain(files, tmp_path / "whole", PLAN, save_every=4, log_every=2)
+
+    from inspire_vla.grounding import pretraining
+
+    calls = []
+
+    def dying(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 7:
+            raise KeyboardInterrupt
+        return losses(*args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pretraining, "losses", dying)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(files, tmp_path / "broken", PLAN, save_every=4, log_every=2)
+    broken = pretrain(files, tmp_path / "broken", PLAN, save_every=4, log_every=2)
+    (_, expected), (_, found) = load_weights(whole), load_weights(broken)
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    logged = [json.loads(line) for line in (whole / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in logged] == [2, 4, 6, 8]
+    assert "answer_loss" not in logged[0]
+    assert "answer_loss" in logged[-1]
+
+
+def test_another_plan_is_refused(files, tmp_path):
+    pretrain(files, tmp_path / "run", replace(PLAN, steps=1), log_every=1)
+    with pytest.raises(InspireError, match="another steps"):
+        pretrain(files, tmp_path / "run", replace(PLAN, steps=2))
+
+
+def test_one_picture_can_be_learned(files):
+    """Everything is wired: a little model finds what it has seen often."""
+    torch.manual_seed(0)
+    model, all_batches = batches(files)
+    head = NamingHead(16)
+    optimiser = torch.optim.Adam([*model.parameters(), *head.parameters()], lr=1e-2)
+    for step in range(60):
+        loss, numbers = losses(model, head, all_batches[step], talk=True)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert numbers["answer_accuracy"] > 0.7
+    result = examine(model, files, pictures=24)
+    assert result.where_n == result.naming_n == 24
+    assert 0 <= result.found <= 1
+    assert result.found > result.found_blind
+
+
+def test_the_shipped_plan_reads():
+    plan = read_plan(recipe_file("nano_grounding"), steps=11, seed=None)
+    assert (plan.steps, plan.seed) == (11, 0)
+    assert plan.nano.deep_stem
+    with pytest.raises(InspireError, match="no plan"):
+        read_plan(recipe_file("nano_tabletop"))

@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+
+from inspire_vla.errors import InspireError
+from inspire_vla.grounding.pictures import GRIPPER, ROBOT
+from inspire_vla.tabletop import picture_files
+from inspire_vla.tabletop.free_pictures import free_pictures
+from inspire_vla.tabletop.objects import COLOURS, thing
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return free_pictures(3, 48)
+
+
+def test_the_seed_fixes_everything(drawn):
+    again = free_pictures(3, 2)
+    assert np.array_equal(again.pixels, drawn.pixels[:2])
+    assert np.array_equal(again.places, drawn.places[:2])
+    assert not np.array_equal(drawn.pixels[0], drawn.pixels[1])
+
+
+def test_what_is_named_is_seen_where_it_is_said_to_be(drawn):
+    """A thing's point lies on the thing or beside something nearer: on itself for most."""
+    hits = total = 0
+    for row in range(len(drawn.pixels)):
+        for i, name in enumerate(drawn.names[row]):
+            u, v = drawn.places[row, i]
+            in_view = 0.05 < u < 0.95 and 0.05 < v < 0.95
+            if not name or name == GRIPPER or str(name).endswith("handle") or not in_view:
+                continue
+            if drawn.visible[row, i] < 0.002:
+                continue
+            x, y = int(u * 48), int(v * 48)
+            total += 1
+            hits += i in drawn.owners[row, max(0, y - 1) : y + 2, max(0, x - 1) : x + 2]
+    assert total > 50
+    assert hits / total > 0.9
+
+
+def test_colours_are_those_of_the_names(drawn):
+    """Red things are redder than green ones where they are seen."""
+    means: dict[str, list[np.ndarray]] = {}
+    for row in range(len(drawn.pixels)):
+        big = drawn.pixels[row].reshape(48, 2, 48, 2, 3).mean(axis=(1, 3))
+        for i, name in enumerate(drawn.names[row]):
+            if name and (drawn.owners[row] == i).sum() > 4:
+                means.setdefault(str(name).split("_")[0], []).append(big[drawn.owners[row] == i].mean(axis=0))
+    for colour, found in means.items():
+        if colour in ("red", "green", "blue"):
+            mean = np.mean(found, axis=0)
+            assert int(mean.argmax()) == int(np.argmax(COLOURS[colour]))
+    assert means
+
+
+def test_names_are_the_benchmarks_and_the_robot_is_in_the_pictures(drawn):
+    for name in set(drawn.names.flatten()) - {"", GRIPPER}:
+        thing(str(name).removesuffix("_handle"))
+    assert (drawn.owners == ROBOT).any(axis=(1, 2)).mean() > 0.9
+
+
+def test_files_are_drawn_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(picture_files, "PICTURES_A_FILE", 2)
+    files = picture_files.draw_pictures(tmp_path, 3)
+    assert len(files) == 2
+    stamp = files[0].stat().st_mtime_ns
+    files[1].unlink()
+    assert picture_files.draw_pictures(tmp_path, 3) == files
+    assert files[0].stat().st_mtime_ns == stamp
+    assert files[1].exists()
+    with pytest.raises(InspireError, match="count"):
+        picture_files.draw_pictures(tmp_path, 0)
