@@ -37,7 +37,7 @@ def test_presence_is_asked_both_ways_and_truly():
 def test_names_are_asked_by_place():
     named = [e for e in all_of(pictures(), 200) if e.question.startswith("What is at")]
     for exchange in named:
-        x1, y1, x2, y2 = map(int, exchange.question.removeprefix("What is at ").rstrip("?").split())
+        x1, y1, _, y2 = map(int, exchange.question.removeprefix("What is at ").rstrip("?").split())
         left, top, edge = x1 < 5, y1 < 5, (y1, y2) <= (0, 2)
         expected = {(True, True): " red cube", (False, True): " blue mug", (True, False): " brown cabinet"}
         if exchange.answer == " nothing":

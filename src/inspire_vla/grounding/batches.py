@@ -1,4 +1,4 @@
-"""Pictures → batches, in an order that the step's number fixes, so that an interrupted training goes on the same way."""
+"""Pictures → batches, in an order that the step's number fixes: an interrupted training goes on the same way."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -25,7 +25,7 @@ class Pictures:
         pixels: RGB.
         owners: for points on a grid over the picture the number of the thing seen there, NOTHING or ROBOT.
         names: "red_cube_1", "brown_cabinet_1_handle" or "gripper".
-        places: of each thing's point, from the left and from the top, as shares of the picture's sides; may lie outside.
+        places: of each thing's point, from the left and from the top, as shares of the sides; may lie outside.
         visible: share of the picture that shows the thing (of a handle: its cabinet).
     """
 

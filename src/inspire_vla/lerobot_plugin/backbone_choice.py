@@ -93,7 +93,7 @@ def start_from(backbone: Nano, pretrained: str | Path) -> None:
     own = backbone.state_dict()
     for name, value in weights.items():
         rows = value.shape[0] if name in ("decoder.embed_tokens.weight", "head.weight") else None
-        target = own[name] if name in own else None
+        target = own.get(name)
         if (
             target is None
             or target.shape[1:] != value.shape[1:]

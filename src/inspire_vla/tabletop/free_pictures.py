@@ -93,10 +93,8 @@ class _FreeScene:
         data.qpos[arm.ARM_DOFS : arm.ARM_DOFS + 2] = rng.uniform(0.0, arm.FINGER_OPEN_M)
         small = [name for name, item in things.items() if item.shape.graspable]
         held = str(rng.choice(small)) if small and rng.random() < 0.3 else None
-        taken: list[tuple[float, float, float]] = []
-        for name, item in things.items():
-            x, y = _free_place(rng, taken, item.shape.radius_m)
-            taken.append((x, y, item.shape.radius_m))
+        places = _free_places(rng, [item.shape.radius_m for item in things.values()])
+        for (name, item), (x, y) in zip(things.items(), places, strict=True):
             z = item.rest_z_m
             if name == held:
                 x, y, z = gripper - (0.0, 0.0, item.shape.grasp_z_m)
@@ -169,14 +167,22 @@ def _draw_names(rng: np.random.Generator) -> list[str]:
     return names
 
 
-def _free_place(
-    rng: np.random.Generator, taken: list[tuple[float, float, float]], radius: float
-) -> tuple[float, float]:
-    for _ in range(500):
-        x, y = rng.uniform(*_X_M), rng.uniform(*_Y_M)
-        if all(np.hypot(x - a, y - b) >= radius + other + _GAP_M for a, b, other in taken):
-            return float(x), float(y)
-    raise InspireError("No free place on the table in 500 draws.")
+def _free_places(rng: np.random.Generator, radii: list[float]) -> list[tuple[float, float]]:
+    """Where things stand that do not overlap; where they get in each other's way, all begin anew."""
+    for _ in range(100):
+        places: list[tuple[float, float]] = []
+        for radius in radii:
+            for _ in range(500):
+                x, y = float(rng.uniform(*_X_M)), float(rng.uniform(*_Y_M))
+                others = zip(places, radii, strict=False)
+                if all(np.hypot(x - a, y - b) >= radius + other + _GAP_M for (a, b), other in others):
+                    places.append((x, y))
+                    break
+            else:
+                break
+        if len(places) == len(radii):
+            return places
+    raise InspireError(f"{len(radii)} things of radii {radii} m do not fit on the table.")
 
 
 def _arm_pose(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
