@@ -16,7 +16,7 @@ LEVELS = (
     ("errors",),
     ("spatial", "instruction"),
     ("dialogue", "action_tokenizers"),
-    ("labels", "backbones", "recipes"),
+    ("labels", "backbones", "recipes", "experiment"),
     ("decoding", "grounding"),
     ("lerobot_plugin",),
     ("tabletop", "libero", "evaluation", "serving"),

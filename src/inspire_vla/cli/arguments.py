@@ -10,6 +10,7 @@ from inspire_vla.cli.attention import attention, attention_arguments
 from inspire_vla.cli.convert import convert, convert_arguments
 from inspire_vla.cli.number_arguments import positive, shard
 from inspire_vla.cli.pretrain import pretrain, pretrain_arguments
+from inspire_vla.cli.reproduce import reproduce, reproduce_arguments
 from inspire_vla.cli.serve import serve, serve_arguments
 from inspire_vla.cli.steer import steer, steer_arguments
 from inspire_vla.cli.view import view, view_arguments
@@ -63,6 +64,11 @@ def parser() -> argparse.ArgumentParser:
         command("compare", commands.compare, "hold runs against each other, paired by (task, initial state)")
     )
     _report(command("report", commands.report, "one self-contained HTML page from runs"))
+    reproduce_arguments(
+        command(
+            "reproduce", reproduce, "the experiment of docs/protocol.md, from pictures to the results page"
+        )
+    )
     serve_arguments(command("serve", serve, "serve a policy to robots over openpi's web-socket protocol"))
     steer_arguments(command("steer", steer, "watch a policy in a page, and overrule what it says"))
     attention_arguments(

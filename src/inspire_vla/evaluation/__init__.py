@@ -1,6 +1,7 @@
 """Rollouts, success rates with intervals, paired comparison. Knows neither a simulator nor a policy."""
 
 from inspire_vla.evaluation.compare import compare, group_of, write_comparison
+from inspire_vla.evaluation.pooling import pool
 from inspire_vla.evaluation.protocols import Agent, Benchmark, Decision, Factory, select_tasks
 from inspire_vla.evaluation.provenance import provenance
 from inspire_vla.evaluation.records import EpisodeLog, EpisodeRecord, Run, read_run
@@ -37,6 +38,7 @@ __all__ = [
     "group_of",
     "mcnemar",
     "paired_difference",
+    "pool",
     "provenance",
     "read_run",
     "rollout",

@@ -18,6 +18,8 @@ from inspire_vla.errors import InspireError
 from inspire_vla.grounding.pretraining import load_weights
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 
+SHIPPED_STARTS = Path(__file__).parents[1] / "checkpoints"
+
 CONFIG_OF = {
     "minivla": "prismatic",
     "openvla": "prismatic",
@@ -87,9 +89,15 @@ def _nano(
 def start_from(backbone: Nano, pretrained: str | Path) -> None:
     """Give a fresh nano the eyes and words of a grounding pre-training; the robot's state and action codes stay fresh.
 
+    Args:
+        pretrained: a folder, or the name of one that the package ships.
+
     Raises InspireError where the two differ in size.
     """
-    size, weights = load_weights(pretrained)
+    folder = Path(pretrained)
+    if not folder.is_dir() and (SHIPPED_STARTS / folder).is_dir():
+        folder = SHIPPED_STARTS / folder
+    size, weights = load_weights(folder)
     own = backbone.state_dict()
     for name, value in weights.items():
         rows = value.shape[0] if name in ("decoder.embed_tokens.weight", "head.weight") else None

@@ -66,7 +66,7 @@ class InspireVLAConfig(PreTrainedConfig):
     reasoning: ReasoningConfig = field(default_factory=ReasoningConfig)
     nano: NanoConfig = field(default_factory=NanoConfig)
     nano_start: str | None = None
-    """Folder of a grounding pre-training (`inspire pretrain`) that a new nano begins with."""
+    """What a new nano begins with: the folder of an `inspire pretrain`, or the name of a shipped one."""
     prismatic: PrismaticConfig = field(default_factory=PrismaticConfig)
     paligemma: PaliGemmaConfig = field(default_factory=PaliGemmaConfig)
     image_text: ImageTextConfig = field(default_factory=ImageTextConfig)

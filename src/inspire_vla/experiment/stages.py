@@ -1,0 +1,133 @@
+"""A preset → the commands that carry it out, in order. Pure: nothing is run here."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from inspire_vla.experiment.presets import Preset
+
+UNSEEN, SEEN, VALIDATION = "unseen", "tabletop_seen", "tabletop_validation"
+RESULTS = "results"
+_MODES = ("direction", "direction_3d", "position", "distance", "distance_fine")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A command of `inspire`. `again`: the command that goes on with it; `done`: the file that says it is finished.
+
+    partial: exists once there is something to go on with.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    done: Path
+    again: tuple[str, ...] | None = None
+    partial: Path | None = None
+
+    def next_command(self) -> tuple[str, ...]:
+        """What to call now: the command, or the one that goes on."""
+        if self.again is not None and self.partial is not None and self.partial.exists():
+            return self.again
+        return self.command
+
+
+def stages(preset: Preset, out: Path) -> list[Stage]:
+    """All of the experiment in `out`."""
+    plan = [*_grounding(preset, out)]
+    headline = preset.layout_randomness
+    plan += _data(preset, out, headline)
+    for seed in preset.seeds:
+        for kind in ("base", "inspire"):
+            plan += _trained(preset, out, kind, headline, seed)
+    for control in preset.controls:
+        for seed in preset.seeds:
+            plan += _evaluated(preset, out, f"inspire_r{headline:g}_s{seed}", headline, control=control)
+    first = preset.seeds[0]
+    for step in preset.checkpoints:
+        for kind in ("base", "inspire"):
+            plan.append(_checkpoint(preset, out, f"{kind}_r{headline:g}_s{first}", headline, step))
+    for randomness in preset.curve:
+        plan += _data(preset, out, randomness)
+        for kind in ("base", "inspire"):
+            plan += _trained(preset, out, kind, randomness, first)
+    for name, arguments in preset.ablations.items():
+        plan += _trained(preset, out, name.replace(" ", "_"), headline, first, arguments)
+    return plan
+
+
+def _grounding(preset: Preset, out: Path) -> Iterator[Stage]:
+    if preset.pictures:
+        folder = out / "grounding"
+        command = ("pretrain", f"--out={folder}", f"--pictures={preset.pictures}")
+        where = (f"--pictures-dir={out / 'pictures'}", f"--recipe={preset.pretrain_recipe}")
+        arguments = (*command, *where, *preset.pretrain_arguments)
+        yield Stage("grounding pre-training", arguments, folder / "examination.json")
+
+
+def _data(preset: Preset, out: Path, randomness: float) -> Iterator[Stage]:
+    folder = _dataset(out, randomness)
+    yield Stage(
+        f"demonstrations, layout_randomness {randomness:g}",
+        (
+            "collect", f"--suite={SEEN}", f"--episodes={27 * preset.demonstrations}", f"--out={folder}",
+            f"--layout-randomness={randomness}", "--modes", *_MODES,
+        ),
+        folder / "meta" / "info.json",
+    )  # fmt: skip
+
+
+def _trained(
+    preset: Preset, out: Path, kind: str, randomness: float, seed: int, arguments: tuple[str, ...] = ()
+) -> Iterator[Stage]:
+    name = f"{kind}_r{randomness:g}_s{seed}"
+    folder = out / "policies" / name
+    start = (f"--policy.nano_start={out / 'grounding'}",) if preset.pictures else ()
+    reasoning = "--no-reasoning" if kind == "base" else "--reasoning"
+    command = (
+        "train", f"--recipe={preset.recipe}", f"--dataset={_dataset(out, randomness)}", f"--out={folder}",
+        f"--seed={seed}", reasoning, "--", *start, *preset.arguments, *arguments,
+    )  # fmt: skip
+    yield Stage(
+        f"train {name}",
+        command,
+        folder / "finished",
+        again=("train", f"--out={folder}", "--resume"),
+        partial=folder / "checkpoints" / "last",
+    )
+    yield from _evaluated(preset, out, name, randomness)
+
+
+def _evaluated(
+    preset: Preset, out: Path, policy: str, randomness: float, control: str = "own"
+) -> Iterator[Stage]:
+    name = policy if control == "own" else f"{policy}_{control}"
+    for group, suite, episodes in (
+        ("seen", SEEN, preset.episodes_seen),
+        ("unseen", UNSEEN, preset.episodes_unseen),
+    ):
+        folder = out / "runs" / f"{name}_{group}"
+        yield Stage(
+            f"evaluate {name} on {group} tasks",
+            (
+                "evaluate", f"--policy={out / 'policies' / policy}", f"--suite={suite}", f"--episodes={episodes}",
+                f"--layout-randomness={randomness}", f"--control={control}", f"--name={name}", f"--out={folder}",
+            ),
+            folder / "finished",
+        )  # fmt: skip
+
+
+def _checkpoint(preset: Preset, out: Path, policy: str, randomness: float, step: int) -> Stage:
+    folder = out / "runs" / f"{policy}_step{step}_validation"
+    return Stage(
+        f"evaluate {policy} after {step} steps on validation tasks",
+        (
+            "evaluate", f"--policy={out / 'policies' / policy / 'checkpoints' / f'{step:06d}' / 'pretrained_model'}",
+            f"--suite={VALIDATION}", f"--episodes={preset.episodes_validation}",
+            f"--layout-randomness={randomness}", f"--name={policy}_step{step}", f"--out={folder}",
+        ),
+        folder / "finished",
+    )  # fmt: skip
+
+
+def _dataset(out: Path, randomness: float) -> Path:
+    return out / "demonstrations" / f"seen_r{randomness:g}"

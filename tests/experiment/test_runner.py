@@ -1,0 +1,54 @@
+"""Stages are run once, in order, within their time; commands are stood in for by a small program."""
+
+import json
+import sys
+
+import pytest
+
+from inspire_vla.errors import InspireError
+from inspire_vla.experiment import Stage, runner
+from inspire_vla.experiment.runner import run_stages
+
+
+@pytest.fixture(autouse=True)
+def _commands_are_python(monkeypatch):
+    """A stage's command is Python code here."""
+    real = runner.subprocess.Popen
+
+    def popen(arguments, **options):
+        return real([sys.executable, "-c", arguments[3]], **options)
+
+    monkeypatch.setattr(runner.subprocess, "Popen", popen)
+
+
+def stage(tmp_path, name, code):
+    return Stage(name, (code,), tmp_path / f"{name}.done")
+
+
+def journal(tmp_path):
+    return [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
+
+
+def test_finished_stages_are_not_run_again(tmp_path):
+    count = tmp_path / "count"
+    plan = [stage(tmp_path, name, f"open({str(count)!r}, 'a').write('{name} ')") for name in ("a", "b")]
+    assert run_stages(plan, tmp_path).finished
+    assert run_stages(plan, tmp_path).finished
+    assert count.read_text() == "a b "
+    assert [line["outcome"] for line in journal(tmp_path)] == ["finished", "finished"]
+
+
+def test_a_failure_stops_and_shows_its_last_lines(tmp_path):
+    plan = [stage(tmp_path, "a", "raise SystemExit('the disk is full')"), stage(tmp_path, "b", "")]
+    with pytest.raises(InspireError, match="the disk is full"):
+        run_stages(plan, tmp_path)
+    assert not plan[0].done.exists()
+    assert [line["stage"] for line in journal(tmp_path)] == ["a"]
+
+
+def test_time_over_interrupts_and_keeps_what_was_done(tmp_path):
+    plan = [stage(tmp_path, "quick", ""), stage(tmp_path, "slow", "import time; time.sleep(60)")]
+    progress = run_stages(plan, tmp_path, minutes=0.03)
+    assert (progress.done, progress.total, progress.finished) == (1, 2, False)
+    assert not plan[1].done.exists()
+    assert journal(tmp_path)[-1]["outcome"] == "interrupted"

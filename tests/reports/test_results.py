@@ -1,0 +1,66 @@
+import pytest
+
+from inspire_vla.errors import InspireError
+from inspire_vla.reports import results
+
+RATE = {"rate": 0.5, "low": 0.4, "high": 0.6, "n": 10, "successes": 5}
+PAIR = {"difference": 0.1, "low": 0.02, "high": 0.18, "p_value": 0.012, "n": 10}
+
+
+def comparison(policies=2):
+    row = {"rates": [RATE] * policies, "paired": [None] + [PAIR] * (policies - 1)}
+    answers = {"asked": 1000, "rate": 0.9, "majority": 0.4}
+    return {
+        "policies": [{"name": name} for name in ("base", "InSpire", "truth")[:policies]],
+        "groups": [
+            {"group": "seen", "suites": ["tabletop_seen"], **row},
+            {"group": "unseen", "suites": ["tabletop_goal", "tabletop_object"], **row},
+        ],
+        "suites": [{"suite": s, **row} for s in ("tabletop_seen", "tabletop_goal", "tabletop_object")],
+        "answers": [{"seen": None, "unseen": None, "suites": {}}]
+        + [{"seen": answers, "unseen": answers, "suites": {"tabletop_goal": answers}}] * (policies - 1),
+    }
+
+
+def test_headline_has_a_row_for_each_suite_and_mean():
+    rows = results.headline_table(comparison())
+    assert len(rows) == 2 + 1 + 2 + 1
+    assert (
+        "| **unseen, mean of 2 suites** | 10 | 50.0 [40–60] | 50.0 [40–60] | +10.0 [+2, +18] | p = 0.012 |"
+        in rows
+    )
+
+
+def test_variants_are_held_against_the_first():
+    rows = results.variants_table(comparison(3), {"truth": "the truth"})
+    assert rows[2].startswith("| base | 50.0 [40–60] | 50.0 [40–60] | – | – | – / – |")
+    assert rows[4] == "| the truth | 50.0 [40–60] | 50.0 [40–60] | +10.0 [+2, +18] | p = 0.012 | 90 / 90 |"
+
+
+def test_answers_stand_beside_the_majority_guess():
+    assert "| **seen** | 1,000 | 90.0 | 40.0 |" in results.answer_lines(comparison(), 1)
+
+
+def test_figures_are_drawn_and_the_same_each_time(tmp_path):
+    curves = {"loss": [("base", [1, 2], [0.5, 0.2])]}
+    for draw in (
+        lambda path: results.success_figure(comparison(), path),
+        lambda path: results.variants_figure(comparison(3), {}, path),
+        lambda path: results.curves_figure(curves, path),
+    ):
+        first, second = tmp_path / "first.svg", tmp_path / "second.svg"
+        draw(first)
+        draw(second)
+        assert first.read_text() == second.read_text()
+        assert "</svg>" in first.read_text()
+
+
+def test_only_what_stands_between_the_markers_is_written(tmp_path):
+    document = tmp_path / "results.md"
+    document.write_text(f"before\n{results.BEGIN}\nold\n{results.END}\nafter\n")
+    results.write_between_markers(document, "new")
+    assert document.read_text() == f"before\n{results.BEGIN}\nnew\n{results.END}\nafter\n"
+    document.write_text("no markers")
+    with pytest.raises(InspireError, match="markers"):
+        results.write_between_markers(document, "new")
+    assert document.read_text() == "no markers"
