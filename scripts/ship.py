@@ -1,0 +1,149 @@
+"""Put the pair of a finished experiment, and what it started from, into the package, with cards that say what was measured.
+
+    python scripts/ship.py runs/laptop --preset laptop
+
+The pair is that of the preset's first training seed, whatever it scored.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import inspire_vla
+from inspire_vla.evaluation import compare, pool, read_run
+from inspire_vla.experiment import Preset, read_preset
+from inspire_vla.reports.numbers import interval
+
+SHIPPED = Path(inspire_vla.__file__).parent / "checkpoints"
+LARGEST = 25 * 2**20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("experiment", type=Path)
+    parser.add_argument("--preset", default="laptop")
+    options = parser.parse_args()
+    preset = read_preset(options.preset)
+    ship_grounding(options.experiment / "grounding", preset)
+    for kind in ("base", "inspire"):
+        ship_policy(options.experiment, preset, kind)
+
+
+def ship_grounding(source: Path, preset: Preset) -> None:
+    """The pre-trained backbone: weights, plan, examination, card."""
+    seen = json.loads((source / "examination.json").read_text())
+    card = f"""---
+license: apache-2.0
+tags: [robotics, inspire_vla]
+---
+# nano_grounding
+
+What the nano policies start from: it knows what the tabletop benchmark's things are called and where they are in a
+picture, and nothing of robots' directions, actions, layouts or tasks. It stands in for the pre-training of the
+vision-language model that a real VLA starts from.
+
+    inspire pretrain --recipe {preset.pretrain_recipe} --pictures {preset.pictures} --out runs/grounding
+
+Commit {commit()}. On {seen["where_n"]} held-out pictures it finds {100 * seen["found"]:.1f} % of things within 3 % of the picture's side (blind:
+{100 * seen["found_blind"]:.1f} %), median error {seen["error"]:.3f} of the side; presence {100 * seen["presence"]:.1f} % (n = {seen["presence_n"]}, chance about 50),
+names {100 * seen["naming"]:.1f} % (n = {seen["naming_n"]}).
+"""
+    install(
+        "nano_grounding", [source / n for n in ("model.safetensors", "plan.json", "examination.json")], card
+    )
+
+
+def ship_policy(experiment: Path, preset: Preset, kind: str) -> None:
+    """A policy's checkpoint and its card, whose front matter the smoke test reads."""
+    r, seed = preset.layout_randomness, preset.seeds[0]
+    name = f"{kind}_r{r:g}_s{seed}"
+    source = experiment / "policies" / name / "checkpoints" / "last" / "pretrained_model"
+    runs = [read_run(experiment / "runs" / f"{name}_{group}") for group in ("seen", "unseen")]
+    found = compare([pool([runs], name)])
+    rates = {group["group"]: group["rates"][0] for group in found["groups"]}
+    answers = {g: found["answers"][0].get(g) for g in ("seen", "unseen")}
+    measured: dict[str, Any] = {
+        "layout_randomness": r,
+        "seen_success": round(rates["seen"]["rate"], 4),
+        "seen_episodes": rates["seen"]["n"],
+    }
+    said = ""
+    if answers["seen"] and answers["unseen"]:
+        measured["seen_answers_true"] = round(answers["seen"]["rate"], 4)
+        said = "\nAnswers in the loop: " + "; ".join(
+            f"{g} {100 * a['rate']:.1f} % true (majority guess {100 * a['majority']:.1f} %, n = {a['asked']:,})"
+            for g, a in answers.items()
+        ) + ".\n"  # fmt: skip
+    front = yaml.safe_dump(
+        {"license": "apache-2.0", "library_name": "lerobot", "tags": ["robotics", "lerobot", "inspire_vla"],
+         "measured": measured}, sort_keys=False,
+    )  # fmt: skip
+    what = "InSpire policy" if kind == "inspire" else "base model"
+    reasoning = "--reasoning" if kind == "inspire" else "--no-reasoning"
+    evaluated = runs[0].info.get("provenance", {})
+    steps = json.loads((source / "train_config.json").read_text())["steps"]
+    card = f"""---
+{front}---
+# nano_{kind}
+
+The {what} that `make demo` shows: backbone nano, one 96-pixel camera and robot state, residual VQ on chunks of 4 actions.
+It knows the tabletop benchmark's seen tasks; for the demonstration and for tests, not for a robot. From the experiment
+of docs/protocol.md, preset `{preset.name}`; the pair of the first training seed ships, whatever it scored.
+
+    inspire reproduce --preset {preset.name}
+
+and in it
+
+    inspire collect --suite tabletop_seen --episodes {27 * preset.demonstrations} --layout-randomness {r:g} --out datasets/seen
+    inspire train --recipe {preset.recipe} --dataset datasets/seen --seed {seed} {reasoning} --out runs/nano_{kind}
+
+Training: seed {seed}, {steps:,} steps, from nano_grounding. Evaluated at commit {str(evaluated.get("commit"))[:12]}. Weights sha256
+{hashlib.sha256((source / "model.safetensors").read_bytes()).hexdigest()}.
+
+Success, % with 95 % interval, `layout_randomness` {r:g}, seeds from 1,000,000: seen {rate(rates["seen"])} ({preset.episodes_seen} episodes a
+task), unseen, mean of four suites, {rate(rates["unseen"])} ({preset.episodes_unseen} episodes a task).
+{said}
+Everything else is in docs/results.md of the repository.
+"""
+    files = [path for path in source.iterdir() if path.name not in ("README.md", "train_config.json")]
+    install(f"nano_{kind}", [*files, source / "train_config.json"], card)
+
+
+def rate(row: dict[str, Any]) -> str:
+    return f"{100 * row['rate']:.1f} [{interval(row)}] (n = {row['n']})"
+
+
+def install(name: str, sources: list[Path], card: str) -> None:
+    """Replace a shipped checkpoint, whole."""
+    partial, target = SHIPPED / f".{name}.partial", SHIPPED / name
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for source in sources:
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy(source, partial / source.name)
+    (partial / "README.md").write_text(card, encoding="utf-8")
+    size = sum(file.stat().st_size for file in partial.rglob("*") if file.is_file())
+    if size > LARGEST:
+        raise SystemExit(f"{name} takes {size / 2**20:.1f} MiB; at most {LARGEST / 2**20:.0f} are shipped.")
+    shutil.rmtree(target, ignore_errors=True)
+    os.replace(partial, target)
+    print(f"{target}: {size / 2**20:.1f} MiB")
+
+
+def commit() -> str:
+    return subprocess.run(
+        ["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True
+    ).stdout.strip()
+
+
+if __name__ == "__main__":
+    main()
