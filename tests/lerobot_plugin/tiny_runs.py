@@ -11,6 +11,9 @@ TINY = (
     "--policy.nano.heads=2",
     "--policy.nano.mlp_size=48",
     "--policy.nano.stem_width=4",
+    "--policy.nano.deep_stem=false",
+    "--policy.nano_start=null",
+    "--policy.freeze_vision=false",
     "--policy.vq.codes_per_level=8",
     "--batch_size=8",
 )

@@ -14,6 +14,7 @@ from inspire_vla.dialogue import NANO_TEMPLATE, TextTokenizer
 from inspire_vla.errors import InspireError
 
 STRIDE = 16  # pixels per visual token and side
+GROUPS = 8  # of channels that a residual block normalises together
 
 
 @dataclass
@@ -60,7 +61,7 @@ class Residual(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(8, channels)
+        self.norm = nn.GroupNorm(GROUPS, channels)
         self.inner = nn.Conv2d(channels, channels, 3, padding=1)
         self.outer = nn.Conv2d(channels, channels, 3, padding=1)
 
@@ -98,6 +99,11 @@ class Nano(Backbone):
             )
         if config.hidden_size % config.heads:
             raise InspireError(f"hidden_size {config.hidden_size} is not a multiple of heads {config.heads}.")
+        if config.deep_stem and (2 * config.stem_width % GROUPS or config.hidden_size % GROUPS):
+            raise InspireError(
+                f"With deep_stem, hidden_size and twice stem_width must be multiples of {GROUPS}, found "
+                f"{config.hidden_size} and {2 * config.stem_width}."
+            )
         self.hidden_size, self.vocabulary_size = config.hidden_size, vocabulary_size
         self.text_tokenizer = text_tokenizer
         self.image_size = image_size
