@@ -41,6 +41,12 @@ def test_answers_stand_beside_the_majority_guess():
     assert "| **seen** | 1,000 | 90.0 | 40.0 |" in results.answer_lines(comparison(), 1)
 
 
+def test_costs_and_what_went_wrong_are_told():
+    policy = {"name": "base", "decisions": 1234, "undecodable": 2, "crashed": [{}],
+              "timing": {"inference_ms_median": 9.96, "batch_mean": None}}  # fmt: skip
+    assert results.cost_lines({"policies": [policy]})[2] == "| base | 1,234 | 10.0 | 0.0 | 2 | 1 |"
+
+
 def test_figures_are_drawn_and_the_same_each_time(tmp_path):
     curves = {"loss": [("base", [1, 2], [0.5, 0.2])]}
     for draw in (

@@ -80,6 +80,7 @@ def write_results(preset: "Preset", out: Path, document: Path | None = None) -> 
     if curves:
         results.curves_figure(curves, figures / "learning.svg")
         text += ["### Learning curves", "", f"![Learning curves]({link}/learning.svg)", ""]
+    text += ["### Cost", "", *results.cost_lines(comparison), ""]
     text += ["### Where it comes from", "", *_origin(preset, out, headline)]
     written = "\n".join(text) + "\n"
     if document is not None:

@@ -23,6 +23,7 @@ class Preset:
         seeds: of training; each is a base and an InSpire policy.
         episodes_seen, episodes_unseen: per task and policy.
         controls: answers that InSpire's actions see instead of its own: truth, random, shuffled.
+        episodes_controls: per task, of seen and unseen suites alike; None: as many as the policies play.
         ablations: name → arguments of `inspire train` by which this policy differs from InSpire, first seed.
         checkpoints: training steps at which success on validation tasks is measured, first seed.
         arguments: of every `inspire train`, behind its --, such as --steps=3000.
@@ -38,6 +39,7 @@ class Preset:
     layout_randomness: float = 0.25
     curve: tuple[float, ...] = ()
     controls: tuple[str, ...] = ()
+    episodes_controls: int | None = None
     ablations: dict[str, tuple[str, ...]] = field(default_factory=dict)
     checkpoints: tuple[int, ...] = ()
     episodes_validation: int = 2

@@ -100,7 +100,8 @@ def _trained(
 def _evaluated(
     preset: Preset, out: Path, policy: str, randomness: float, control: str = "own"
 ) -> Iterator[Stage]:
-    name = policy if control == "own" else f"{policy}_{control}"
+    own = control == "own"
+    name, fewer = (policy, None) if own else (f"{policy}_{control}", preset.episodes_controls)
     for group, suite, episodes in (
         ("seen", SEEN, preset.episodes_seen),
         ("unseen", UNSEEN, preset.episodes_unseen),
@@ -109,7 +110,7 @@ def _evaluated(
         yield Stage(
             f"evaluate {name} on {group} tasks",
             (
-                "evaluate", f"--policy={out / 'policies' / policy}", f"--suite={suite}", f"--episodes={episodes}",
+                "evaluate", f"--policy={out / 'policies' / policy}", f"--suite={suite}", f"--episodes={fewer or episodes}",
                 f"--layout-randomness={randomness}", f"--control={control}", f"--name={name}", f"--out={folder}",
             ),
             folder / "finished",

@@ -84,6 +84,21 @@ def answer_lines(comparison: Mapping[str, Any], policy: int) -> list[str]:
     return lines
 
 
+def cost_lines(comparison: Mapping[str, Any]) -> list[str]:
+    """What a decision took in these evaluations, busy as the machine was."""
+    lines = [
+        "| | decisions | ms a decision, median | batch, mean | undecodable | crashed episodes |",
+        "|---|---|---|---|---|---|",
+    ]
+    for policy in comparison["policies"]:
+        timing = policy["timing"]
+        lines.append(
+            f"| {policy['name']} | {policy['decisions']:,} | {timing['inference_ms_median'] or 0:.1f} "
+            f"| {timing['batch_mean'] or 0:.1f} | {policy['undecodable']} | {len(policy['crashed'])} |"
+        )
+    return lines
+
+
 def _rate(rate: Mapping[str, Any] | None) -> str:
     if rate is None or rate["rate"] is None:
         return "–"
