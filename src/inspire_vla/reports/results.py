@@ -87,7 +87,7 @@ def answer_lines(comparison: Mapping[str, Any], policy: int) -> list[str]:
 def cost_lines(comparison: Mapping[str, Any]) -> list[str]:
     """What a decision took in these evaluations, busy as the machine was."""
     lines = [
-        "| | decisions | ms a decision, median | batch, mean | undecodable | crashed episodes |",
+        "| | decisions | ms a decision, median | batch, mean | undecodable | crashed |",
         "|---|---|---|---|---|---|",
     ]
     for policy in comparison["policies"]:
