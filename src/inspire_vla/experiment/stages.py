@@ -110,8 +110,9 @@ def _evaluated(
         yield Stage(
             f"evaluate {name} on {group} tasks",
             (
-                "evaluate", f"--policy={out / 'policies' / policy}", f"--suite={suite}", f"--episodes={fewer or episodes}",
-                f"--layout-randomness={randomness}", f"--control={control}", f"--name={name}", f"--out={folder}",
+                "evaluate", f"--policy={out / 'policies' / policy}", f"--suite={suite}",
+                f"--episodes={fewer or episodes}", f"--layout-randomness={randomness}", f"--control={control}",
+                f"--name={name}", f"--out={folder}",
             ),
             folder / "finished",
         )  # fmt: skip
