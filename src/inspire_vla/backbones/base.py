@@ -55,8 +55,10 @@ class Backbone(nn.Module, ABC):
         """
 
     @abstractmethod
-    def logits(self, hidden: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch vocabulary"]:
-        """Scores of the token that comes next."""
+    def logits(
+        self, hidden: Float[Tensor, "*batch hidden"], among: Int[Tensor, " n"] | None = None
+    ) -> Float[Tensor, "*batch scored"]:
+        """Scores of the token that comes next: of the whole vocabulary, or of the token ids `among` alone."""
 
     @abstractmethod
     def new_cache(self) -> Cache:

@@ -72,10 +72,17 @@ class HostedBackbone(Backbone):
             use_cache=cache is not None,
         ).last_hidden_state
 
-    def logits(self, hidden: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch vocabulary"]:
-        if self.head is not None:
-            return self.head(hidden)
-        return linear(hidden, self.decoder.get_input_embeddings().weight)
+    def logits(
+        self, hidden: Float[Tensor, "*batch hidden"], among: Int[Tensor, " n"] | None = None
+    ) -> Float[Tensor, "*batch scored"]:
+        if self.head is None:
+            weight = self.decoder.get_input_embeddings().weight
+        elif among is None or type(self.head) is not nn.Linear:  # LoRA may have wrapped it
+            scores = self.head(hidden)
+            return scores if among is None else scores[..., among]
+        else:
+            weight = self.head.weight
+        return linear(hidden, weight if among is None else weight[among])
 
     def new_cache(self) -> Cache:
         return DynamicCache()

@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import linear
 from transformers import Qwen2Config, Qwen2Model
 from transformers.cache_utils import Cache, DynamicCache
 
@@ -134,8 +135,10 @@ class Nano(Backbone):
             use_cache=cache is not None,
         ).last_hidden_state
 
-    def logits(self, hidden: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch vocabulary"]:
-        return self.head(hidden)
+    def logits(
+        self, hidden: Float[Tensor, "*batch hidden"], among: Int[Tensor, " n"] | None = None
+    ) -> Float[Tensor, "*batch scored"]:
+        return self.head(hidden) if among is None else linear(hidden, self.head.weight[among])
 
     def new_cache(self) -> Cache:
         return DynamicCache(config=self.decoder.config)

@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from inspire_vla.backbones.base import Backbone
@@ -70,19 +70,26 @@ def decode(
         lines.append(Line(grammar.script(dialogue), pick, guesses=likely, forced=certain))
 
     sequences = GrowingSequences(backbone, observation, hide_answers=hide_answers)
+    sayable = torch.from_numpy(grammar.sayable).to(observation.device)
     while not all(line.done for line in lines):
         pieces, asked = zip(*(line.propose() for line in lines), strict=True)
         hidden = sequences.append(pieces)
-        scores = _scores(backbone, hidden, asked)
+        scores = _scores(backbone, hidden, asked, sayable)
         sequences.keep([line.hear(own) for line, own in zip(lines, scores, strict=True)])
     return [line.decision(sequences.passes) for line in lines]
 
 
 def _scores(
-    backbone: Backbone, hidden: Float[Tensor, "batch piece hidden"], asked: Sequence[Sequence[int]]
-) -> list[Float[np.ndarray, "asked vocabulary"]]:
-    """Scores of what comes after the asked tokens of each row, from one pass through the head."""
+    backbone: Backbone,
+    hidden: Float[Tensor, "batch piece hidden"],
+    asked: Sequence[Sequence[int]],
+    sayable: Int[Tensor, " sayable"],
+) -> list[Float[np.ndarray, "asked sayable"]]:
+    """Scores of what comes after the asked tokens of each row, from one pass through the head.
+
+    What can never be said is not scored: π0-FAST would read 2 GiB of its head for every code, of which 16 MiB count.
+    """
     rows = [row for row, places in enumerate(asked) for _ in places]
     wanted = hidden[rows, [place for places in asked for place in places]]
-    scores = backbone.logits(wanted).float().cpu().numpy()
+    scores = backbone.logits(wanted, among=sayable).float().cpu().numpy()
     return np.split(scores, np.cumsum([len(places) for places in asked])[:-1])

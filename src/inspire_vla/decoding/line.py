@@ -10,7 +10,7 @@ from inspire_vla.decoding.decision import Decision
 from inspire_vla.decoding.grammar import Place, Script, Token
 
 Chooser = Callable[..., Choice]
-"""(scores over the vocabulary, allowed token ids, forced=token id or None) → the choice; see `choose`."""
+"""(scores of what is sayable, the closed set, forced=token id or None) → the choice; see `choose`."""
 
 
 class Line:
@@ -59,7 +59,7 @@ class Line:
             place, spoken = self.script.say(place, expected)
         return tokens, [at for at, _ in self._asked]
 
-    def hear(self, scores: Float[np.ndarray, "asked vocabulary"]) -> int:
+    def hear(self, scores: Float[np.ndarray, "asked sayable"]) -> int:
         """Say the next tokens by their scores, on to the first that was not expected.
 
         Returns how many of the proposed tokens stand.
@@ -103,7 +103,7 @@ class Line:
         if token is None:
             return None
         allowed = self.script.allowed(place)
-        return token if allowed is not None and token in allowed else None
+        return token if allowed is not None and token in allowed.token_ids else None
 
     def _expect_what_was_said(self, scores: np.ndarray, asked: list[tuple[int, Place]]) -> None:
         """Take what the model says behind a wrong guess for the next guess. No die is thrown for it."""
