@@ -37,7 +37,9 @@ def main() -> None:
     parser.add_argument("checkpoint", nargs="?", help="of nano; for `nano` and `memory`")
     parser.add_argument("--episodes", type=int, default=20)
     parser.add_argument("--suites", nargs="+", default=["tabletop_seen", "tabletop_goal", "tabletop_long"])
-    parser.add_argument("--seconds", type=float, default=600, help="stop after so long; real sizes go on later")
+    parser.add_argument(
+        "--seconds", type=float, default=600, help="stop after so long; real sizes go on later"
+    )
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument(
         "--repeats", type=int, help="per observation of nano (3, the best counts), else in all (20)"

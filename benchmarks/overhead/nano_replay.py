@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from overhead.ways import WAYS, Task, Ways, row_of, summary
 from torch import Tensor
 
 from inspire_vla.dialogue import build_dialogue
+from overhead.ways import WAYS, Task, Ways, row_of, summary
 
 
 def measure_nano(

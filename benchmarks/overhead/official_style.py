@@ -21,7 +21,9 @@ def decode_official_style(
 ) -> Decision:
     """One row. `observe` encodes the pictures; it is called once per question and once for the action."""
     script = grammar.script(dialogue)
-    sayable = torch.from_numpy(grammar.sayable).to(backbone.device)  # for fairness: the head costs as much as ours
+    sayable = torch.from_numpy(grammar.sayable).to(
+        backbone.device
+    )  # for fairness: the head costs as much as ours
     place, text = Place(), list(script.texts[0])
     answers: list[str] = []
     said: list[int] = []

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from overhead.official_style import decode_official_style
 from torch import Tensor
 
 from inspire_vla.backbones.base import Backbone
 from inspire_vla.decoding import Decision, Grammar, decode
 from inspire_vla.dialogue import Dialogue
+from overhead.official_style import decode_official_style
 
 WAYS = ("base", "official", "cached", "guessed")
 Timed = dict[str, tuple[float, Decision]]
@@ -51,9 +51,7 @@ class Ways:
 
         calls: dict[str, Callable[[], Decision]] = {
             "base": lambda: ours(task.plain, {}),
-            "official": lambda: decode_official_style(
-                self.backbone, task.observe, task.asking, self.grammar
-            ),
+            "official": lambda: decode_official_style(self.backbone, task.observe, task.asking, self.grammar),
             "cached": lambda: ours(task.asking, {}),
             "guessed": lambda: ours(task.asking, guesses),
         }
