@@ -41,10 +41,10 @@ def choose(
     Of equal scores the first wins. Raises InspireError for scores that are not finite.
     """
     kept = scores[allowed.columns].astype(np.float64)
+    if not np.isfinite(kept).all():
+        raise InspireError("The model's scores are NaN or infinite: weights or inputs are broken.")
     kept -= kept.max()
     odds = np.exp(kept)
-    if not np.isfinite(odds).all():
-        raise InspireError("The model's scores are NaN or infinite: weights or inputs are broken.")
     if forced is not None:
         place = int(np.flatnonzero(allowed.token_ids == forced)[0])
     elif temperature > 0:
