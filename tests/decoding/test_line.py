@@ -29,10 +29,10 @@ def play(guesses=(), forced=()) -> tuple[list[list[int]], list[int], Decision]:
     proposed, stood = [], []
     while not line.done:
         tokens, asked = line.propose()
-        assert asked == [at for at, _ in line._asked]
+        assert asked == [question.at for question in line._asked]
         scores = np.zeros((len(asked), len(GRAMMAR.sayable)))
-        for row, (_, place) in enumerate(line._asked):
-            said = SAYS[SLOTS.index(place.slot)]
+        for row, question in enumerate(line._asked):
+            said = SAYS[SLOTS.index(question.place.slot)]
             scores[row, GRAMMAR.sayable.tolist().index(said)] = 1
         proposed.append([token.id for token in tokens])
         stood.append(line.hear(scores))

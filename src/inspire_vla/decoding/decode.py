@@ -58,16 +58,14 @@ def decode(
     if len(dialogues) != len(observation) or not dialogues:
         raise InspireError(f"{len(observation)} observations for {len(dialogues)} dialogues.")
     nothing: list[Mapping[str, str]] = [{}] * len(dialogues)
-    dice: list[np.random.Generator | None] = [None] * len(dialogues)
-    if temperature > 0:  # one per row, thrown once per token said, so guesses don't change what falls
-        dice[:] = (generator or np.random.default_rng()).spawn(len(dialogues))
+    dice = _dice(len(dialogues), temperature, generator)
     lines = []
-    for dialogue, likely, certain, die in zip(
+    for dialogue, guess, word, die in zip(
         dialogues, guesses or nothing, forced or nothing, dice, strict=True
     ):
-        grammar.check(dialogue, certain)
+        grammar.check(dialogue, word)
         pick = partial(choose, temperature=temperature, generator=die)
-        lines.append(Line(grammar.script(dialogue), pick, guesses=likely, forced=certain))
+        lines.append(Line(grammar.script(dialogue), pick, guesses=guess, forced=word))
 
     sequences = GrowingSequences(backbone, observation, hide_answers=hide_answers)
     sayable = torch.from_numpy(grammar.sayable).to(observation.device)
@@ -77,6 +75,13 @@ def decode(
         scores = _scores(backbone, hidden, asked, sayable)
         sequences.keep([line.hear(own) for line, own in zip(lines, scores, strict=True)])
     return [line.decision(sequences.passes) for line in lines]
+
+
+def _dice(
+    rows: int, temperature: float, generator: np.random.Generator | None
+) -> Sequence[np.random.Generator | None]:
+    """A die per row. It is thrown once per token said, so that guesses don't change what falls."""
+    return (generator or np.random.default_rng()).spawn(rows) if temperature > 0 else [None] * rows
 
 
 def _scores(
