@@ -16,6 +16,7 @@ from torch import Tensor
 from inspire_vla.action_tokenizers import ActionVocabulary, UniformBins
 from inspire_vla.backbones.attention import NOBODY, SEEN, attention_mask
 from inspire_vla.backbones.base import Backbone
+from inspire_vla.backbones.hosted import HostedBackbone
 from inspire_vla.decoding import AnswerSet, Grammar, decode
 from inspire_vla.dialogue import Role, build_dialogue, render
 from inspire_vla.spatial import answer_words
@@ -184,18 +185,43 @@ class BackboneLaws:
 
     def test_guess_and_verify_equals_greedy(self, given: tuple) -> None:
         backbone, images, state = given
+        grammar, dialogues, guesses = self.language(backbone)
+        with torch.inference_mode():
+            seen = backbone.observe(images, state)
+        plain = decode(backbone, seen, dialogues, grammar)
+        for guess in guesses(plain):
+            found = decode(backbone, seen, dialogues, grammar, guesses=guess)
+            assert [d.token_ids for d in found] == [d.token_ids for d in plain]
+
+    def test_static_steps_say_the_same(self, given: tuple) -> None:
+        backbone, images, state = given
+        if not isinstance(backbone, HostedBackbone):
+            pytest.skip("its passes are bare tensor operations")
+        grammar, dialogues, guesses = self.language(backbone)
+        with torch.inference_mode():
+            seen = backbone.observe(images, state)
+        plain = decode(backbone, seen, dialogues, grammar)
+        backbone.use_static_steps(columns=256)
+        for guess in [None, *guesses(plain)]:  # every decision finds what the last one left in the cache
+            found = decode(backbone, seen, dialogues, grammar, guesses=guess)
+            assert [d.token_ids for d in found] == [d.token_ids for d in plain]
+            for row in range(ROWS):
+                alone = decode(backbone, seen[[row]], dialogues[row : row + 1], grammar)
+                assert alone[0].token_ids == plain[row].token_ids
+
+    def language(self, backbone: Backbone) -> tuple:
+        """A grammar, dialogues for ROWS rows, and a function: decisions → guesses right, wrong, and mixed."""
         bins = UniformBins(horizon=1, action_dim=2, bins=16)
         vocabulary = ActionVocabulary.last_ids(backbone.vocabulary_size, bins.vocabulary_size)
         answers = AnswerSet(answer_words("direction"), backbone.text_tokenizer, backbone.template)
         grammar = Grammar(backbone.text_tokenizer, answers, bins, vocabulary)
         dialogues = [build_dialogue(text, template=backbone.template) for text in TEXTS]
-        with torch.inference_mode():
-            seen = backbone.observe(images, state)
-        plain = decode(backbone, seen, dialogues, grammar)
         other = {word: answers.words[i - 1] for i, word in enumerate(answers.words)}
-        right = [d.words for d in plain]
-        wrong = [{m: other[w] for m, w in words.items()} for words in right]
-        mixed = [{m: other[w] if i else w for i, (m, w) in enumerate(words.items())} for words in right]
-        for guesses in (right, wrong, mixed):
-            found = decode(backbone, seen, dialogues, grammar, guesses=guesses)
-            assert [d.token_ids for d in found] == [d.token_ids for d in plain]
+
+        def guesses(decisions: list) -> tuple:
+            right = [d.words for d in decisions]
+            wrong = [{m: other[w] for m, w in words.items()} for words in right]
+            mixed = [{m: other[w] if i else w for i, (m, w) in enumerate(words.items())} for words in right]
+            return right, wrong, mixed
+
+        return grammar, dialogues, guesses

@@ -36,8 +36,8 @@ def test_a_missing_state_is_told() -> None:
         tiny(0).observe(torch.rand(1, 1, 3, SIZE, SIZE), None)
 
 
-def test_its_own_mask_is_that_of_transformers() -> None:
-    """`extend` spares transformers the making of a mask; a checkpoint must not notice."""
+def test_decoding_is_training() -> None:
+    """Training runs transformers' decoder, decoding the lean one; a checkpoint must not notice."""
     nano = tiny(1)
     elements = torch.randn(2, 7, nano.hidden_size)
     with torch.inference_mode():

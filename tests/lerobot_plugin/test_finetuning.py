@@ -95,6 +95,19 @@ def test_an_undecodable_action_is_never_the_mean_action(pi0fast: Path) -> None:
     assert policy.grammar.actions((0,)) is None
 
 
+def test_static_steps_are_a_setting_and_change_nothing_that_is_said(pi0fast: Path) -> None:
+    growing, static = load(pi0fast), load(pi0fast, static_steps="eager", static_columns=192)
+    given = batch(growing)
+    said = growing.act(given)
+    for guesses in ([{}, {}], [decision.words for decision in said]):
+        found = static.act(given, guesses=guesses)
+        assert [d.token_ids for d in found] == [d.token_ids for d in said]
+    with pytest.raises(InspireError, match="static cache of 32"):
+        load(pi0fast, static_steps="eager", static_columns=32).act(given)
+    with pytest.raises(InspireError, match="Unknown static_steps 'graphs'"):
+        InspireVLAConfig(static_steps="graphs")
+
+
 def test_settings_survive_saving(pi0fast: Path, tmp_path: Path) -> None:
     """LeRobot's pi0_fast forgets fast_skip_tokens; here the place of the codes follows from what is saved."""
     policy = load(pi0fast)

@@ -38,6 +38,10 @@ def test_a_checkpoint_acts_and_says_why(trained: Path) -> None:
     assert plate.actions.shape == (4, 7)
     assert np.isfinite(plate.actions).all()
     assert all(0 < c <= 1 for c in plate.confidences)
+    dice = np.random.default_rng
+    warm = [agent.act(seen, orders, temperature=50.0, generator=dice(seed)) for seed in (0, 0, 1)]
+    tokens = [[decision.token_ids for decision in decisions] for decisions in warm]
+    assert tokens[0] == tokens[1] != tokens[2]
     (steered, _) = agent.act(seen, orders, answers=[{"the red cube": "up"}, None])
     assert steered.answers[0] == "up"
     assert steered.forced == (True, False)

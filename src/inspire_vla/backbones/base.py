@@ -1,14 +1,20 @@
 """The protocol between the method and a language model that sees."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformers.cache_utils import Cache
 
 from inspire_vla.dialogue import Template, TextTokenizer
+
+
+class KeyValueCache(Protocol):
+    """Keys and values of what has passed through a backbone. transformers' caches are such."""
+
+    def crop(self, length: int, /) -> None:
+        """Forget all but the first `length` columns."""
 
 
 class Backbone(nn.Module, ABC):
@@ -45,7 +51,7 @@ class Backbone(nn.Module, ABC):
         *,
         positions: Int[Tensor, "batch time"] | None = None,
         attends: Bool[Tensor, "batch time total"] | None = None,
-        cache: Cache | None = None,
+        cache: KeyValueCache | None = None,
     ) -> Float[Tensor, "batch time hidden"]:
         """Run `embeddings` behind what `cache` holds, and add them to it.
 
@@ -55,12 +61,14 @@ class Backbone(nn.Module, ABC):
         """
 
     @abstractmethod
-    def logits(self, hidden: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch vocabulary"]:
-        """Scores of the token that comes next."""
+    def logits(
+        self, hidden: Float[Tensor, "*batch hidden"], among: Int[Tensor, " n"] | None = None
+    ) -> Float[Tensor, "*batch scored"]:
+        """Scores of the token that comes next: of the whole vocabulary, or of the token ids `among` alone."""
 
     @abstractmethod
-    def new_cache(self) -> Cache:
-        """An empty key-value cache for `extend`."""
+    def new_cache(self, rows: int = 1) -> KeyValueCache:
+        """An empty cache for `extend`, of that many rows."""
 
     @property
     def device(self) -> torch.device:

@@ -1,7 +1,7 @@
 """What backbones share whose text side is a decoder of transformers."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, linear
-from transformers import PreTrainedModel
-from transformers.cache_utils import Cache, DynamicCache
+from transformers import DynamicCache, PreTrainedModel
 
-from inspire_vla.backbones.base import Backbone
+from inspire_vla.backbones.base import Backbone, KeyValueCache
+from inspire_vla.backbones.static_steps import FixedCache, Pass, StaticSteps
 
 
 class HostedBackbone(Backbone):
@@ -29,6 +29,7 @@ class HostedBackbone(Backbone):
     """Class names of the blocks that FSDP shards as one."""
     decoder: PreTrainedModel
     head: nn.Linear | None
+    static_steps: StaticSteps | None = None
 
     @abstractmethod
     def vision(self) -> tuple[nn.Module, ...]:
@@ -52,6 +53,10 @@ class HostedBackbone(Backbone):
             elif hasattr(model, "set_grad_checkpointing"):  # timm
                 model.set_grad_checkpointing()
 
+    def use_static_steps(self, columns: int, compiler: Callable[[Pass], Pass] | None = None) -> None:
+        """Decode in static shapes from now on, see `StaticSteps`. Training does not change."""
+        self.static_steps = StaticSteps(self.decoder, columns=columns, compiler=compiler)
+
     def embed(self, token_ids: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time hidden"]:
         return self.decoder.get_input_embeddings()(token_ids)
 
@@ -61,8 +66,11 @@ class HostedBackbone(Backbone):
         *,
         positions: Int[Tensor, "batch time"] | None = None,
         attends: Bool[Tensor, "batch time total"] | None = None,
-        cache: Cache | None = None,
+        cache: KeyValueCache | None = None,
     ) -> Float[Tensor, "batch time hidden"]:
+        if isinstance(cache, FixedCache):
+            assert self.static_steps is not None, "the cache is not of this backbone"
+            return self.static_steps.extend(embeddings, cache, positions=positions, attends=attends)
         return self.decoder(
             inputs_embeds=embeddings,
             position_ids=positions,
@@ -72,13 +80,20 @@ class HostedBackbone(Backbone):
             use_cache=cache is not None,
         ).last_hidden_state
 
-    def logits(self, hidden: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch vocabulary"]:
-        if self.head is not None:
-            return self.head(hidden)
-        return linear(hidden, self.decoder.get_input_embeddings().weight)
+    def logits(
+        self, hidden: Float[Tensor, "*batch hidden"], among: Int[Tensor, " n"] | None = None
+    ) -> Float[Tensor, "*batch scored"]:
+        if self.head is None:
+            weight = self.decoder.get_input_embeddings().weight
+        elif among is None or type(self.head) is not nn.Linear:  # LoRA may have wrapped it
+            scores = self.head(hidden)
+            return scores if among is None else scores[..., among]
+        else:
+            weight = self.head.weight
+        return linear(hidden, weight if among is None else weight[among])
 
-    def new_cache(self) -> Cache:
-        return DynamicCache()
+    def new_cache(self, rows: int = 1) -> KeyValueCache:
+        return DynamicCache() if self.static_steps is None else self.static_steps.new_cache(rows)
 
 
 @dataclass

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 
@@ -94,8 +94,11 @@ class ImageText(HostedBackbone):
         found = [getattr(inner, name, None) for name in ("vision_tower", "vision_model", "visual")]
         return tuple(tower for tower in found if tower is not None)
 
-    def logits(self, hidden: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch vocabulary"]:
+    def logits(
+        self, hidden: Float[Tensor, "*batch hidden"], among: Int[Tensor, " n"] | None = None
+    ) -> Float[Tensor, "*batch scored"]:
         scores = self.model.get_output_embeddings()(hidden)
+        scores = scores if among is None else scores[..., among]
         return scores if self._softcap is None else self._softcap * torch.tanh(scores / self._softcap)
 
     def observe(

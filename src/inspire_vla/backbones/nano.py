@@ -6,10 +6,11 @@ from typing import ClassVar
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import linear
 from transformers import Qwen2Config, Qwen2Model
-from transformers.cache_utils import Cache, DynamicCache
 
-from inspire_vla.backbones.base import Backbone
+from inspire_vla.backbones import lean
+from inspire_vla.backbones.base import Backbone, KeyValueCache
 from inspire_vla.dialogue import NANO_TEMPLATE, TextTokenizer
 from inspire_vla.errors import InspireError
 
@@ -157,23 +158,22 @@ class Nano(Backbone):
         *,
         positions: Int[Tensor, "batch time"] | None = None,
         attends: Bool[Tensor, "batch time total"] | None = None,
-        cache: Cache | None = None,
+        cache: KeyValueCache | None = None,
     ) -> Float[Tensor, "batch time hidden"]:
-        past = cache.get_seq_length() if cache is not None else 0
-        mask: dict[str, Tensor | None] | None = None
-        if attends is not None or past == 0 or embeddings.shape[1] == 1:
-            # As a dictionary it is taken as it is; transformers would spend a tenth of a pass on making its own.
-            mask = {"full_attention": None if attends is None else attends[:, None]}
+        if isinstance(cache, lean.LeanCache):
+            return lean.extend(self.decoder, embeddings, cache, positions=positions, attends=attends)
         return self.decoder(
             inputs_embeds=embeddings,
             position_ids=positions,
-            attention_mask=mask,
-            past_key_values=cache,
-            use_cache=cache is not None,
+            # As a dictionary it is taken as it is; transformers would spend a tenth of a pass on making its own.
+            attention_mask={"full_attention": None if attends is None else attends[:, None]},
+            use_cache=False,
         ).last_hidden_state
 
-    def logits(self, hidden: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch vocabulary"]:
-        return self.head(hidden)
+    def logits(
+        self, hidden: Float[Tensor, "*batch hidden"], among: Int[Tensor, " n"] | None = None
+    ) -> Float[Tensor, "*batch scored"]:
+        return self.head(hidden) if among is None else linear(hidden, self.head.weight[among])
 
-    def new_cache(self) -> Cache:
-        return DynamicCache(config=self.decoder.config)
+    def new_cache(self, rows: int = 1) -> KeyValueCache:
+        return lean.LeanCache()

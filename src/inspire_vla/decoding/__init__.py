@@ -5,10 +5,10 @@ line.py      a row: guesses held against the model        choices.py   closed se
 growing.py   ragged rows over one growing cache           decision.py  what the caller sees
 """
 
-from inspire_vla.decoding.choices import AnswerSet, Choice, choose
+from inspire_vla.decoding.choices import AnswerSet, Choice, ClosedSet, choose
 from inspire_vla.decoding.decision import Decision
 from inspire_vla.decoding.decode import decode
 from inspire_vla.decoding.grammar import Grammar
 from inspire_vla.decoding.growing import GrowingSequences
 
-__all__ = ["AnswerSet", "Choice", "Decision", "Grammar", "GrowingSequences", "choose", "decode"]
+__all__ = ["AnswerSet", "Choice", "ClosedSet", "Decision", "Grammar", "GrowingSequences", "choose", "decode"]

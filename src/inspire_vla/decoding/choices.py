@@ -2,12 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from inspire_vla.dialogue import Template, TextTokenizer, answer_token_sequences
 from inspire_vla.errors import InspireError, did_you_mean
+
+
+class ClosedSet(NamedTuple):
+    """What may be said at one place. Only what may be said anywhere is scored, so a score's column is not its id."""
+
+    token_ids: Int[np.ndarray, " n"]
+    columns: Int[np.ndarray, " n"]
+    """Where the scores of these tokens stand."""
 
 
 @dataclass(frozen=True)
@@ -19,31 +28,31 @@ class Choice:
 
 
 def choose(
-    scores: Float[np.ndarray, " vocabulary"],
-    allowed: Int[np.ndarray, " n"],
+    scores: Float[np.ndarray, " sayable"],
+    allowed: ClosedSet,
     *,
     forced: int | None = None,
     temperature: float = 0.0,
     generator: np.random.Generator | None = None,
 ) -> Choice:
-    """Pick among the `allowed` token ids: the forced one, else the best, or a sample at a temperature above zero.
+    """Pick among the `allowed` tokens: the forced one, else the best, or a sample at a temperature above zero.
 
     The probability is the softmax over `allowed` at temperature one, which is what a confidence means here.
-    Of equal scores the smallest id wins. Raises InspireError for scores that are not finite.
+    Of equal scores the first wins. Raises InspireError for scores that are not finite.
     """
-    kept = scores[allowed].astype(np.float64)
+    kept = scores[allowed.columns].astype(np.float64)
+    if not np.isfinite(kept).all():
+        raise InspireError("The model's scores are NaN or infinite: weights or inputs are broken.")
     kept -= kept.max()
     odds = np.exp(kept)
-    if not np.isfinite(odds).all():
-        raise InspireError("The model's scores are NaN or infinite: weights or inputs are broken.")
     if forced is not None:
-        place = int(np.flatnonzero(allowed == forced)[0])
+        place = int(np.flatnonzero(allowed.token_ids == forced)[0])
     elif temperature > 0:
         warm = np.exp(kept / temperature)
-        place = int((generator or np.random.default_rng()).choice(len(allowed), p=warm / warm.sum()))
+        place = int((generator or np.random.default_rng()).choice(len(kept), p=warm / warm.sum()))
     else:
         place = int(kept.argmax())
-    return Choice(int(allowed[place]), float(odds[place] / odds.sum()))
+    return Choice(int(allowed.token_ids[place]), float(odds[place] / odds.sum()))
 
 
 class AnswerSet:

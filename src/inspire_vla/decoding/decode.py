@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from inspire_vla.backbones.base import Backbone
@@ -58,31 +58,43 @@ def decode(
     if len(dialogues) != len(observation) or not dialogues:
         raise InspireError(f"{len(observation)} observations for {len(dialogues)} dialogues.")
     nothing: list[Mapping[str, str]] = [{}] * len(dialogues)
-    dice: list[np.random.Generator | None] = [None] * len(dialogues)
-    if temperature > 0:  # one per row, thrown once per token said, so guesses don't change what falls
-        dice[:] = (generator or np.random.default_rng()).spawn(len(dialogues))
+    dice = _dice(len(dialogues), temperature, generator)
     lines = []
-    for dialogue, likely, certain, die in zip(
+    for dialogue, guess, word, die in zip(
         dialogues, guesses or nothing, forced or nothing, dice, strict=True
     ):
-        grammar.check(dialogue, certain)
+        grammar.check(dialogue, word)
         pick = partial(choose, temperature=temperature, generator=die)
-        lines.append(Line(grammar.script(dialogue), pick, guesses=likely, forced=certain))
+        lines.append(Line(grammar.script(dialogue), pick, guesses=guess, forced=word))
 
     sequences = GrowingSequences(backbone, observation, hide_answers=hide_answers)
+    sayable = torch.from_numpy(grammar.sayable).to(observation.device)
     while not all(line.done for line in lines):
         pieces, asked = zip(*(line.propose() for line in lines), strict=True)
         hidden = sequences.append(pieces)
-        scores = _scores(backbone, hidden, asked)
+        scores = _scores(backbone, hidden, asked, sayable)
         sequences.keep([line.hear(own) for line, own in zip(lines, scores, strict=True)])
     return [line.decision(sequences.passes) for line in lines]
 
 
+def _dice(
+    rows: int, temperature: float, generator: np.random.Generator | None
+) -> Sequence[np.random.Generator | None]:
+    """A die per row. It is thrown once per token said, so that guesses don't change what falls."""
+    return (generator or np.random.default_rng()).spawn(rows) if temperature > 0 else [None] * rows
+
+
 def _scores(
-    backbone: Backbone, hidden: Float[Tensor, "batch piece hidden"], asked: Sequence[Sequence[int]]
-) -> list[Float[np.ndarray, "asked vocabulary"]]:
-    """Scores of what comes after the asked tokens of each row, from one pass through the head."""
+    backbone: Backbone,
+    hidden: Float[Tensor, "batch piece hidden"],
+    asked: Sequence[Sequence[int]],
+    sayable: Int[Tensor, " sayable"],
+) -> list[Float[np.ndarray, "asked sayable"]]:
+    """Scores of what comes after the asked tokens of each row, from one pass through the head.
+
+    What can never be said is not scored: π0-FAST would read 2 GiB of its head for every code, of which 16 MiB count.
+    """
     rows = [row for row, places in enumerate(asked) for _ in places]
     wanted = hidden[rows, [place for places in asked for place in places]]
-    scores = backbone.logits(wanted).float().cpu().numpy()
+    scores = backbone.logits(wanted, among=sayable).float().cpu().numpy()
     return np.split(scores, np.cumsum([len(places) for places in asked])[:-1])

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 from inspire_vla.action_tokenizers import ActionTokenizer, ActionVocabulary, UndecodableAction
-from inspire_vla.decoding.choices import AnswerSet
+from inspire_vla.decoding.choices import AnswerSet, ClosedSet
 from inspire_vla.dialogue import Dialogue, Role, TextTokenizer, render
 from inspire_vla.errors import InspireError, did_you_mean
 
@@ -37,7 +37,11 @@ class Place(NamedTuple):
 
 
 class Grammar:
-    """A policy's language: its answers, its action codes, and the text around them."""
+    """A policy's language: its answers, its action codes, and the text around them.
+
+    Attributes:
+        sayable: (n,) token ids of all that is ever chosen, answers and then codes: the columns of the scores.
+    """
 
     def __init__(
         self,
@@ -50,6 +54,8 @@ class Grammar:
         action_vocabulary.check_disjoint(answers.all_ids)
         self.tokenizer, self.answers = tokenizer, answers
         self.action_tokenizer, self.action_vocabulary = action_tokenizer, action_vocabulary
+        codes = action_vocabulary.to_ids(np.arange(action_vocabulary.size))
+        self.sayable = np.concatenate([answers.all_ids, codes])
         # A robot repeats its instruction a thousand times; a demonstration has a few dozen.
         self.script = lru_cache(maxsize=4096)(self._script)
 
@@ -65,6 +71,14 @@ class Grammar:
                     f"{mention!r} is not asked about.{did_you_mean(mention, dialogue.mentions)}"
                 )
             self.answers.check(word)
+
+    def some_answers(self, token_ids: Int[np.ndarray, " n"]) -> ClosedSet:
+        """The set of these tokens of answers."""
+        return ClosedSet(token_ids, np.searchsorted(self.answers.all_ids, token_ids))
+
+    def some_codes(self, codes: Int[np.ndarray, " n"]) -> ClosedSet:
+        """The set of these action codes."""
+        return ClosedSet(self.action_vocabulary.to_ids(codes), len(self.answers.all_ids) + codes)
 
     def actions(self, codes: tuple[int, ...]) -> np.ndarray | None:
         """Codes → action chunk (horizon, action_dim), normalised. None where they stand for no action."""
@@ -96,12 +110,14 @@ class Script:
             for depth, token in enumerate(known.get(words.get(mention, ""), ()))
         }
 
-    def allowed(self, place: Place) -> Int[np.ndarray, " n"] | None:
-        """The token ids that may be said here; None where all has been said."""
+    def allowed(self, place: Place) -> ClosedSet | None:
+        """What may be said here; None where all has been said."""
+        grammar = self.grammar
         if place.answered < len(self.mentions):
-            return self.grammar.answers.allowed(place.spelled)
-        codes = self.grammar.action_tokenizer.allowed_codes(len(place.codes), place.codes)
-        return None if codes is None else self.grammar.action_vocabulary.to_ids(np.flatnonzero(codes))
+            tokens = grammar.answers.allowed(place.spelled)
+            return None if tokens is None else grammar.some_answers(tokens)
+        codes = grammar.action_tokenizer.allowed_codes(len(place.codes), place.codes)
+        return None if codes is None else grammar.some_codes(np.flatnonzero(codes))
 
     def say(self, place: Place, token_id: int) -> tuple[Place, tuple[Token, ...]]:
         """Where one stands after saying an allowed token, and what this adds: the token and the text behind it."""

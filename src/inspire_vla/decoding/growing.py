@@ -35,7 +35,7 @@ class GrowingSequences:
         hide_answers: bool = False,
     ) -> None:
         self.backbone, self.hide_answers = backbone, hide_answers
-        self.cache = backbone.new_cache()
+        self.cache = backbone.new_cache(len(observation))
         self.roles: np.ndarray = np.full((len(observation), 0), NOBODY, dtype=np.int64)
         self.passes = 0
         self._observation = observation  # waits for the first piece: both go through in one pass

@@ -1,16 +1,28 @@
 """One row of a batch while it is decoded: what is settled, what is expected, what the model then says."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from inspire_vla.decoding.choices import Choice, choose
+from inspire_vla.decoding.choices import Choice, ClosedSet, choose
 from inspire_vla.decoding.decision import Decision
 from inspire_vla.decoding.grammar import Place, Script, Token
 
 Chooser = Callable[..., Choice]
-"""(scores over the vocabulary, allowed token ids, forced=token id or None) → the choice; see `choose`."""
+"""(scores of what is sayable, the closed set, forced=token id or None) → the choice; see `choose`."""
+
+
+class Asked(NamedTuple):
+    """A choice that the scores after a proposed token decide."""
+
+    at: int
+    """Which token of the piece."""
+    place: Place
+    allowed: ClosedSet
+    expected: int | None
+    """The token that was proposed behind it; None: the piece ends here."""
 
 
 class Line:
@@ -23,6 +35,9 @@ class Line:
 
     Expected are forced words, guessed words and, after a wrong guess, what the model said behind it: one other answer
     changes few of the later ones, and often not even the first code. With none of these this is plain greedy decoding.
+
+    Attributes:
+        done: all has been said.
     """
 
     def __init__(
@@ -30,50 +45,46 @@ class Line:
     ) -> None:
         self.script, self.pick = script, pick
         self.guesses, self.forced = guesses, forced
+        self.done = False
         self._forced = script.spell(forced)
         self._expected = script.spell(guesses) | self._forced
         self._place = Place()
-        self._allowed = script.allowed(self._place)
-        self._said: list[tuple[Place, Choice]] = []
         self._settled: Sequence[Token] = script.texts[0]
-        self._asked: list[tuple[int, Place]] = []
-
-    @property
-    def done(self) -> bool:
-        """Whether all has been said."""
-        return self._allowed is None
+        self._asked: list[Asked] = []
+        self._said: list[tuple[Place, Choice]] = []
 
     def propose(self) -> tuple[list[Token], list[int]]:
         """The tokens of the next pass, and those among them after which the scores are asked for."""
         tokens: list[Token] = []
         self._asked = []
         place, spoken = self._place, self._settled
-        while (
-            self.script.allowed(place) is not None
-        ):  # the very last token is only looked at, never passed through
+        while (allowed := self.script.allowed(place)) is not None:
             tokens += spoken
-            self._asked.append((len(tokens) - 1, place))
-            expected = self._expects(place)
+            expected = self._expected.get(place.slot)
+            if expected not in allowed.token_ids:
+                expected = None
+            self._asked.append(Asked(len(tokens) - 1, place, allowed, expected))
             if expected is None:
                 break
             place, spoken = self.script.say(place, expected)
-        return tokens, [at for at, _ in self._asked]
+        return tokens, [asked.at for asked in self._asked]  # the very last token never passes through
 
-    def hear(self, scores: Float[np.ndarray, "asked vocabulary"]) -> int:
+    def hear(self, scores: Float[np.ndarray, "asked sayable"]) -> int:
         """Say the next tokens by their scores, on to the first that was not expected.
 
         Returns how many of the proposed tokens stand.
         """
-        for number, (at, place) in enumerate(self._asked):
-            expected = self._expects(place)
-            choice = self.pick(scores[number], self._allowed, forced=self._forced.get(place.slot))
+        stands = 0
+        for number, (at, place, allowed, expected) in enumerate(self._asked):
+            choice = self.pick(scores[number], allowed, forced=self._forced.get(place.slot))
             self._said.append((place, choice))
             self._place, self._settled = self.script.say(place, choice.token_id)
-            self._allowed = self.script.allowed(self._place)
-            if choice.token_id != expected or self.done:
+            stands = at + 1
+            if choice.token_id != expected:
                 self._expect_what_was_said(scores[number + 1 :], self._asked[number + 1 :])
-                return at + 1
-        return 0  # nothing was asked: this row is done
+                break
+        self.done = self.script.allowed(self._place) is None
+        return stands
 
     def decision(self, passes: int) -> Decision:
         """What was said, once all has been."""
@@ -97,17 +108,8 @@ class Line:
             passes=passes,
         )
 
-    def _expects(self, place: Place) -> int | None:
-        """The token that is expected here, if one is and it may be said."""
-        token = self._expected.get(place.slot)
-        if token is None:
-            return None
-        allowed = self.script.allowed(place)
-        return token if allowed is not None and token in allowed else None
-
-    def _expect_what_was_said(self, scores: np.ndarray, asked: list[tuple[int, Place]]) -> None:
+    def _expect_what_was_said(self, scores: np.ndarray, asked: Sequence[Asked]) -> None:
         """Take what the model says behind a wrong guess for the next guess. No die is thrown for it."""
-        for row, (_, place) in zip(scores, asked, strict=True):
-            allowed = self.script.allowed(place)
-            if place.slot not in self._forced and allowed is not None:
+        for row, (_, place, allowed, _) in zip(scores, asked, strict=True):
+            if place.slot not in self._forced:
                 self._expected[place.slot] = choose(row, allowed).token_id

@@ -12,6 +12,7 @@ from inspire_vla.backbones.image_text import ImageText
 from inspire_vla.backbones.nano import Nano
 from inspire_vla.backbones.paligemma import SKIPPED_IDS, PaliGemma
 from inspire_vla.backbones.prismatic import Prismatic
+from inspire_vla.backbones.static_steps import cuda_graphs
 from inspire_vla.backbones.text_tokenizer import FOLDER as SHIPPED
 from inspire_vla.backbones.text_tokenizer import load_text_tokenizer
 from inspire_vla.errors import InspireError
@@ -55,6 +56,9 @@ def make_backbone(
             f"{vocabulary.size} action codes end at token id {vocabulary.id_range[1]}, but the model knows only "
             f"{backbone.vocabulary_size}."
         )
+    if config.static_steps != "off":
+        compiler = cuda_graphs if config.static_steps == "cuda_graphs" else None
+        backbone.use_static_steps(config.static_columns, compiler)
     if config.freeze_vision:
         backbone.freeze_vision()
     if config.gradient_checkpointing:

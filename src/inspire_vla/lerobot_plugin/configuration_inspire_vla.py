@@ -17,6 +17,7 @@ from inspire_vla.spatial import MODES, get_frame
 BACKBONES = ("nano", "minivla", "openvla", "pi0fast", "image_text")
 ACTION_TOKENIZERS = ("residual_vq", "uniform_bins", "fast", "learned_vq")
 DTYPES = ("float32", "bfloat16")
+STATIC_STEPS = ("off", "eager", "cuda_graphs")
 ASKED = ("before", "after")
 
 
@@ -80,6 +81,11 @@ class InspireVLAConfig(PreTrainedConfig):
 
     dtype: str = "float32"
     """Of the weights: "bfloat16" halves the memory; use it on CUDA."""
+    static_steps: str = "off"
+    """How published backbones decode: "off": in shapes that grow. "eager": in static shapes. "cuda_graphs": those
+    compiled for replay, on a GPU (the first decisions take minutes)."""
+    static_columns: int = 1024
+    """Room for the longest sequence in static shapes."""
     freeze_vision: bool = False
     gradient_checkpointing: bool = False
 
@@ -102,6 +108,7 @@ class InspireVLAConfig(PreTrainedConfig):
             (self.backbone, BACKBONES, "backbone"),
             (self.action_tokenizer, ACTION_TOKENIZERS, "action tokenizer"),
             (self.dtype, DTYPES, "dtype"),
+            (self.static_steps, STATIC_STEPS, "static_steps"),
         ):
             if value not in choices:
                 raise InspireError(f"Unknown {what} {value!r}.{did_you_mean(value, choices)}")

@@ -43,6 +43,8 @@ class Agent:
         instructions: Sequence[str],
         answers: Sequence[Mapping[str, str] | None] | None = None,
         guesses: Sequence[Mapping[str, str] | None] | None = None,
+        temperature: float = 0.0,
+        generator: np.random.Generator | None = None,
     ) -> list[Decision]:
         """Decide for several robots at once.
 
@@ -50,6 +52,7 @@ class Agent:
             answers: per robot {mention: word} to overrule the model with.
             guesses: per robot the answers expected, e.g. the last ones; only the time depends on them. None at the
                 start of an episode.
+            temperature: 0 takes the best token; above, answers and codes are sampled, by `generator` if given.
 
         Returns:
             Decisions with actions (chunk_size, action_dim) in the units of the demonstrations.
@@ -59,6 +62,8 @@ class Agent:
             batch,
             answers=None if answers is None else [a or {} for a in answers],
             guesses=guesses,
+            temperature=temperature,
+            generator=generator,
         )
         return [self._in_robot_units(decision) for decision in decisions]
 

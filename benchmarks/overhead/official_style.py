@@ -21,6 +21,9 @@ def decode_official_style(
 ) -> Decision:
     """One row. `observe` encodes the pictures; it is called once per question and once for the action."""
     script = grammar.script(dialogue)
+    sayable = torch.from_numpy(grammar.sayable).to(
+        backbone.device
+    )  # for fairness: the head costs as much as ours
     place, text = Place(), list(script.texts[0])
     answers: list[str] = []
     said: list[int] = []
@@ -32,7 +35,7 @@ def decode_official_style(
         spelled: tuple[int, ...] = ()
         while (allowed := script.allowed(place)) is not None and place.answered == answered:
             hidden = sequences.append([piece])
-            token = choose(backbone.logits(hidden[0, -1]).float().cpu().numpy(), allowed).token_id
+            token = choose(backbone.logits(hidden[0, -1], sayable).float().cpu().numpy(), allowed).token_id
             place, spoken = script.say(place, token)
             said.append(token)
             spelled += (token,)
