@@ -87,7 +87,9 @@ def main() -> None:
     found["provenance"] = origin
     args.out.parent.mkdir(parents=True, exist_ok=True)
     results = json.loads(args.out.read_text()) if args.out.exists() else {}
-    results[args.what if args.device == "cpu" else f"{args.what}_{args.device}"] = found
+    device = "" if args.device == "cpu" else f"_{args.device}"
+    depth = "" if args.depth == 1 else f"_{args.depth:g}"
+    results[f"{args.what}{device}{depth}"] = found
     args.out.write_text(json.dumps(results, indent=1) + "\n")
     shown = ("all", "by_objects", "growth_mib_after_the_first_tenth")
     print(json.dumps({k: v for k, v in found.items() if k in shown}, indent=1))

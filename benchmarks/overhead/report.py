@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "performance.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 WAYS = {
     "official": "paper's way",
@@ -45,16 +45,25 @@ def _table(overheads: dict[str, Any]) -> list[str]:
             passes = " / ".join(
                 f"{row['passes'][way]:.3g}" for way in ("base", "official", "cached", "guessed")
             )
-            cells = [f"{run['title']}, {run['device']}", count, str(row["steps"])]
+            cells = [f"{_title(run)}, {run['device']}", count, str(row["steps"])]
             lines.append(
-                "| " + " | ".join([*cells, f"{row['ms']['base']['median']:.1f}", *ratios, passes]) + " |"
+                "| " + " | ".join([*cells, f"{row['ms']['base']['median']:,.1f}", *ratios, passes]) + " |"
             )
     note = "Medians, quartiles in brackets; passes: base / paper's way / one cache / guess and verify, mean."
     return [*lines, "", note]
 
 
+def _title(run: dict[str, Any]) -> str:
+    depth = run.get("depth", 1.0)
+    return run["title"] if depth == 1 else f"{run['title']}, {depth:.2g} of its layers"
+
+
 def _interval(spread: dict[str, float] | None) -> str:
-    return f"{spread['median']:.2f} [{spread['q25']:.2f}, {spread['q75']:.2f}]" if spread else "–"
+    if not spread:
+        return "–"
+    if spread["q25"] == spread["q75"]:  # measured once
+        return f"{spread['median']:.2f}"
+    return f"{spread['median']:.2f} [{spread['q25']:.2f}, {spread['q75']:.2f}]"
 
 
 def _acceptance(overheads: dict[str, Any]) -> list[str]:
@@ -81,7 +90,7 @@ def _acceptance(overheads: dict[str, Any]) -> list[str]:
         ]
         if name != "nano" and weighed:
             lines.append(
-                f"{other['title']}, with an extra pass as often as that: {', '.join(weighed)} × base."
+                f"{_title(other)}, with an extra pass as often as that: {', '.join(weighed)} × base."
             )
     return lines
 
@@ -96,7 +105,12 @@ def _memory(found: dict[str, Any]) -> list[str]:
     if run is None:
         return []
     growth = run["growth_mib_after_the_first_tenth"]
-    return [f"Memory: {growth:+.1f} MiB from the first tenth to the end of {run['steps']:,} steps."]
+    first, *_, last = run["resident_mib"].values()
+    text = (
+        f"Memory: {first:,.1f} MiB after a tenth of {run['steps']:,} decisions, {last:,.1f} MiB after all "
+        f"({growth:+.1f} MiB)."
+    )
+    return [text]
 
 
 def _origins(found: dict[str, Any]) -> list[str]:
@@ -107,7 +121,8 @@ def _origins(found: dict[str, Any]) -> list[str]:
         device = machine.get("gpu", machine["processor"]) if run["device"] != "cpu" else machine["processor"]
         lines.append(
             f"- `{origin['command']}`, commit {str(origin['commit'])[:12]}, {origin['started']}, {device}, "
-            f"{run['threads']} thread(s), load {run['load_before']} before it began"
+            f"{run['threads']} thread(s), {run.get('clock', 'wall clock')}, "
+            f"load {run['load_before']} before it began"
         )
     return lines
 
@@ -120,11 +135,11 @@ def _figure(overheads: dict[str, Any], path: Path) -> None:
 
     with pyplot.rc_context({"font.family": "sans-serif", "svg.hashsalt": "inspire", "svg.fonttype": "none"}):
         figure, axes = pyplot.subplots(
-            1, len(overheads), figsize=(4 * len(overheads), 3.2), sharey=True, squeeze=False
+            1, len(overheads), figsize=(1.6 + 2.4 * len(overheads), 3.2), sharey=True, squeeze=False
         )
         for axis, run in zip(axes[0], overheads.values(), strict=True):
             counts = list(run["by_objects"])
-            for place, (way, title) in enumerate(list(WAYS.items())[:3]):
+            for place, (way, label) in enumerate(list(WAYS.items())[:3]):
                 rows = [run["by_objects"][n]["ratio"][way] for n in counts]
                 middle = [row["median"] for row in rows]
                 error = [
@@ -133,10 +148,10 @@ def _figure(overheads: dict[str, Any], path: Path) -> None:
                 ]
                 where = [i + 0.26 * (place - 1) for i in range(len(counts))]
                 colour = ("#b0413e", "#8d99ae", "#2a6f97")[place]
-                axis.bar(where, middle, width=0.24, label=title, color=colour, yerr=error, capsize=2)
+                axis.bar(where, middle, width=0.24, label=label, color=colour, yerr=error, capsize=2)
             axis.axhline(1, color="black", linewidth=0.8)
             axis.set_xticks(range(len(counts)), counts)
-            axis.set_title(f"{run['title']}, {run['device']}", fontsize=9)
+            axis.set_title(f"{_title(run)}, {run['device']}".replace(" (", "\n(", 1), fontsize=8)
             axis.set_xlabel("objects asked about")
         axes[0, 0].set_ylabel("step time ÷ base model's")
         axes[0, 0].legend(frameon=False, fontsize=8)

@@ -3,6 +3,7 @@
 import importlib
 import json
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,11 @@ def test_all_ways_agree_and_are_reported(
     assert text.count("| a toy, to try the benchmark, cpu |") == 2
     assert "out/results.svg" in text
     assert (tmp_path / "out" / "results.svg").stat().st_size > 1000
+
+
+def test_the_memory_of_a_process_that_decides_does_not_grow(benchmark) -> None:
+    """A hundredth of what `memory` runs; docs/performance.md has the whole."""
+    checkpoint = files("inspire_vla") / "checkpoints" / "nano_inspire"
+    found = benchmark.measure_memory(str(checkpoint), 100)
+    assert list(found["resident_mib"]) == list(range(10, 101, 10))
+    assert found["growth_mib_after_the_first_tenth"] < 8
