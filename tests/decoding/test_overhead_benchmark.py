@@ -29,12 +29,14 @@ def test_all_ways_agree_and_are_reported(
     capsys.readouterr()
     found = benchmark.measure_real_size(*size, 2, [1, 3], kept=kept)
     assert capsys.readouterr().out.count('"repeat"') == 3  # one of the four was there
+    rows = [json.loads(line) for line in kept.read_text().splitlines()]
+    assert {row["wrong"]["passes"] for row in rows} == {8}  # one more than the base model's
     assert len(kept.read_text().splitlines()) == found["all"]["steps"] == 4
     assert found["all"]["ways_differ"] == 0
     for count, row in found["by_objects"].items():
         passes = row["passes"]
         assert passes["guessed"] == passes["base"] == 7
-        assert passes["one_pass_more"] == 8
+        assert row["ratio"]["no_pass_lost"] == row["ratio"]["guessed"]  # all guesses were right
         assert passes["cached"] == passes["official"] == 7 + int(count)
 
     origin = {"command": "x", "commit": "c", "started": "s", "machine": {"processor": "p"}}
