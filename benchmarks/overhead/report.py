@@ -19,7 +19,17 @@ def write(results: Path, document: Path = DOCUMENT) -> None:
     """Put the table between the document's markers, and the figure beside the results."""
     found = json.loads(results.read_text(encoding="utf-8"))
     overheads = {name: run for name, run in found.items() if "by_objects" in run}
-    lines = [*_table(overheads), "", *_acceptance(overheads), "", *_memory(found), "", *_origins(found)]
+    lines = [
+        *_table(overheads),
+        "",
+        *_acceptance(overheads),
+        "",
+        *_memory(found),
+        "",
+        *_passes(found),
+        "",
+        *_origins(found),
+    ]
     figure = results.with_suffix(".svg")
     _figure(overheads, figure)
     lines += ["", f"![Step time against the base model's]({figure.relative_to(document.parent).as_posix()})"]
@@ -111,6 +121,23 @@ def _memory(found: dict[str, Any]) -> list[str]:
         f"({growth:+.1f} MiB)."
     )
     return [text]
+
+
+def _passes(found: dict[str, Any]) -> list[str]:
+    run = found.get("passes")
+    if run is None:
+        return []
+    parts = [
+        f"{name} {' ms against '.join(f'{ms:.2f}' for ms in best.values())} ms"
+        for name, best in run["best_ms"].items()
+        if len(best) == 2
+    ]
+    seen = run["best_ms"]["pictures"]["observe"]
+    return [
+        f"Nano by itself, transformers' modules against bare operations, best of {run['best_of']}: "
+        + "; ".join(parts)
+        + f". Its pictures: {seen:.2f} ms."
+    ]
 
 
 def _origins(found: dict[str, Any]) -> list[str]:
