@@ -3,6 +3,7 @@
     python benchmarks/reasoning_overhead.py nano CHECKPOINT     # replays rollouts of a checkpoint
     python benchmarks/reasoning_overhead.py minivla             # real size, random weights; pi0fast, openvla
     python benchmarks/reasoning_overhead.py memory CHECKPOINT   # does anything grow over 10,000 steps?
+    python benchmarks/reasoning_overhead.py passes CHECKPOINT   # nano's decoder by itself
     python benchmarks/reasoning_overhead.py report              # docs/performance.md from what was measured
 
 A step is what depends on the model: encoding the pictures, all passes, choosing tokens, decoding the actions. The ways
@@ -21,6 +22,7 @@ import torch
 from overhead import report
 from overhead.memory import measure_memory
 from overhead.nano_replay import measure_nano
+from overhead.passes import measure_passes
 from overhead.real_sizes import SIZES, measure_real_size
 
 from inspire_vla.evaluation.provenance import provenance
@@ -33,8 +35,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["nano", *SIZES, "memory", "report"])
-    parser.add_argument("checkpoint", nargs="?", help="of nano; for `nano` and `memory`")
+    parser.add_argument("what", choices=["nano", *SIZES, "memory", "passes", "report"])
+    parser.add_argument("checkpoint", nargs="?", help="of nano; for `nano`, `memory` and `passes`")
     parser.add_argument("--episodes", type=int, default=20)
     parser.add_argument("--suites", nargs="+", default=["tabletop_seen", "tabletop_goal", "tabletop_long"])
     parser.add_argument(
@@ -59,7 +61,7 @@ def main() -> None:
         return
     if args.threads:
         torch.set_num_threads(args.threads)
-    if args.what in ("nano", "memory") and not args.checkpoint:
+    if args.what in ("nano", "memory", "passes") and not args.checkpoint:
         parser.error(f"{args.what} needs a checkpoint")
     origin = provenance()
     load = os.getloadavg()[0]
@@ -67,6 +69,8 @@ def main() -> None:
         found = measure_nano(args.checkpoint, args.episodes, args.suites, args.seconds, args.repeats or 3)
     elif args.what == "memory":
         found = measure_memory(args.checkpoint, args.steps)
+    elif args.what == "passes":
+        found = measure_passes(args.checkpoint, args.repeats or 200)
     else:
         name = args.dtype or ("bfloat16" if args.device == "cuda" else "float32")
         found = measure_real_size(
@@ -87,9 +91,11 @@ def main() -> None:
     found["provenance"] = origin
     args.out.parent.mkdir(parents=True, exist_ok=True)
     results = json.loads(args.out.read_text()) if args.out.exists() else {}
-    results[args.what if args.device == "cpu" else f"{args.what}_{args.device}"] = found
+    device = "" if args.device == "cpu" else f"_{args.device}"
+    depth = "" if args.depth == 1 else f"_{args.depth:g}"
+    results[f"{args.what}{device}{depth}"] = found
     args.out.write_text(json.dumps(results, indent=1) + "\n")
-    shown = ("all", "by_objects", "growth_mib_after_the_first_tenth")
+    shown = ("all", "by_objects", "best_ms", "growth_mib_after_the_first_tenth")
     print(json.dumps({k: v for k, v in found.items() if k in shown}, indent=1))
 
 

@@ -4,21 +4,32 @@ import json
 from pathlib import Path
 from typing import Any
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "performance.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
-WAYS = {
+COLUMNS = {
     "official": "paper's way",
     "cached": "one cache",
-    "guessed": "guess and verify",
-    "one_pass_more": "one pass more",
+    "no_pass_lost": "guess and verify: no pass lost",
+    "pass_lost": "one pass lost",
 }
+BARS = {"official": "paper's way", "cached": "one cache", "guessed": "guess and verify"}
 
 
 def write(results: Path, document: Path = DOCUMENT) -> None:
     """Put the table between the document's markers, and the figure beside the results."""
     found = json.loads(results.read_text(encoding="utf-8"))
     overheads = {name: run for name, run in found.items() if "by_objects" in run}
-    lines = [*_table(overheads), "", *_acceptance(overheads), "", *_memory(found), "", *_origins(found)]
+    lines = [
+        *_table(overheads),
+        "",
+        *_acceptance(overheads),
+        "",
+        *_memory(found),
+        "",
+        *_passes(found),
+        "",
+        *_origins(found),
+    ]
     figure = results.with_suffix(".svg")
     _figure(overheads, figure)
     lines += ["", f"![Step time against the base model's]({figure.relative_to(document.parent).as_posix()})"]
@@ -35,26 +46,42 @@ def _table(overheads: dict[str, Any]) -> list[str]:
         "objects",
         "steps",
         "base, ms",
-        *[f"{title}, × base" for title in WAYS.values()],
+        *COLUMNS.values(),
+        "as often as in life",
         "passes",
     ]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    nano = overheads.get("nano")
+    free = nano["all"]["steps_without_an_extra_pass"] if nano else None
     for run in overheads.values():
         for count, row in run["by_objects"].items():
-            ratios = [_interval(row["ratio"].get(way)) for way in WAYS]
+            ratios = [_interval(row["ratio"].get(way)) for way in COLUMNS]
             passes = " / ".join(
                 f"{row['passes'][way]:.3g}" for way in ("base", "official", "cached", "guessed")
             )
-            cells = [f"{run['title']}, {run['device']}", count, str(row["steps"])]
-            lines.append(
-                "| " + " | ".join([*cells, f"{row['ms']['base']['median']:.1f}", *ratios, passes]) + " |"
-            )
-    note = "Medians, quartiles in brackets; passes: base / paper's way / one cache / guess and verify, mean."
+            life = row["mean_ratio"]["guessed"] if run is nano else _weighed(row, free)
+            cells = [f"{_title(run)}, {run['device']}", count, str(row["steps"])]
+            cells += [f"{row['ms']['base']['median']:,.1f}", *ratios, f"{life:.2f}" if life else "–", passes]
+            lines.append("| " + " | ".join(cells) + " |")
+    note = (
+        "Times as multiples of the base model's: medians, quartiles in brackets. As often as in life: nano's mean over "
+        "its rollouts, wrong guesses included; for the others a pass is lost as often as in those rollouts. Passes: "
+        "base / paper's way / one cache / guess and verify, mean."
+    )
     return [*lines, "", note]
 
 
+def _title(run: dict[str, Any]) -> str:
+    depth = run.get("depth", 1.0)
+    return run["title"] if depth == 1 else f"{run['title']}, {depth:.2g} of its layers"
+
+
 def _interval(spread: dict[str, float] | None) -> str:
-    return f"{spread['median']:.2f} [{spread['q25']:.2f}, {spread['q75']:.2f}]" if spread else "–"
+    if not spread:
+        return "–"
+    if spread["q25"] == spread["q75"]:  # measured once
+        return f"{spread['median']:.2f}"
+    return f"{spread['median']:.2f} [{spread['q25']:.2f}, {spread['q75']:.2f}]"
 
 
 def _acceptance(overheads: dict[str, Any]) -> list[str]:
@@ -72,23 +99,15 @@ def _acceptance(overheads: dict[str, Any]) -> list[str]:
         f"guesses included, one takes {mean['guessed']:.2f} × the base model's time ({mean['cached']:.2f} × "
         f"with the cache alone, {mean['official']:.2f} × the paper's way)."
     )
-    lines = [text]
-    for name, other in overheads.items():
-        weighed = [
-            f"{n} object{'s' if n != '1' else ''} {_weighed(r, free):.3f}"
-            for n, r in other["by_objects"].items()
-            if "one_pass_more" in r["ratio"]
-        ]
-        if name != "nano" and weighed:
-            lines.append(
-                f"{other['title']}, with an extra pass as often as that: {', '.join(weighed)} × base."
-            )
-    return lines
+    return [text]
 
 
-def _weighed(row: dict[str, Any], free: float) -> float:
+def _weighed(row: dict[str, Any], free: float | None) -> float | None:
+    """What guess and verify takes on average if a share `free` of the decisions loses no pass."""
     ratio = row["ratio"]
-    return free * ratio["guessed"]["median"] + (1 - free) * ratio["one_pass_more"]["median"]
+    if free is None or not {"no_pass_lost", "pass_lost"} <= ratio.keys():
+        return None
+    return free * ratio["no_pass_lost"]["median"] + (1 - free) * ratio["pass_lost"]["median"]
 
 
 def _memory(found: dict[str, Any]) -> list[str]:
@@ -96,7 +115,29 @@ def _memory(found: dict[str, Any]) -> list[str]:
     if run is None:
         return []
     growth = run["growth_mib_after_the_first_tenth"]
-    return [f"Memory: {growth:+.1f} MiB from the first tenth to the end of {run['steps']:,} steps."]
+    first, *_, last = run["resident_mib"].values()
+    text = (
+        f"Memory: {first:,.1f} MiB after a tenth of {run['steps']:,} decisions, {last:,.1f} MiB after all "
+        f"({growth:+.1f} MiB)."
+    )
+    return [text]
+
+
+def _passes(found: dict[str, Any]) -> list[str]:
+    run = found.get("passes")
+    if run is None:
+        return []
+    parts = [
+        f"{name} {' ms against '.join(f'{ms:.2f}' for ms in best.values())} ms"
+        for name, best in run["best_ms"].items()
+        if len(best) == 2
+    ]
+    seen = run["best_ms"]["pictures"]["observe"]
+    return [
+        f"Nano by itself, transformers' modules against bare operations, best of {run['best_of']}: "
+        + "; ".join(parts)
+        + f". Its pictures: {seen:.2f} ms."
+    ]
 
 
 def _origins(found: dict[str, Any]) -> list[str]:
@@ -107,7 +148,8 @@ def _origins(found: dict[str, Any]) -> list[str]:
         device = machine.get("gpu", machine["processor"]) if run["device"] != "cpu" else machine["processor"]
         lines.append(
             f"- `{origin['command']}`, commit {str(origin['commit'])[:12]}, {origin['started']}, {device}, "
-            f"{run['threads']} thread(s), load {run['load_before']} before it began"
+            f"{run['threads']} thread(s), {run.get('clock', 'wall clock')}, "
+            f"load {run['load_before']} before it began"
         )
     return lines
 
@@ -120,11 +162,11 @@ def _figure(overheads: dict[str, Any], path: Path) -> None:
 
     with pyplot.rc_context({"font.family": "sans-serif", "svg.hashsalt": "inspire", "svg.fonttype": "none"}):
         figure, axes = pyplot.subplots(
-            1, len(overheads), figsize=(4 * len(overheads), 3.2), sharey=True, squeeze=False
+            1, len(overheads), figsize=(1.6 + 2.4 * len(overheads), 3.2), sharey=True, squeeze=False
         )
         for axis, run in zip(axes[0], overheads.values(), strict=True):
             counts = list(run["by_objects"])
-            for place, (way, title) in enumerate(list(WAYS.items())[:3]):
+            for place, (way, label) in enumerate(BARS.items()):
                 rows = [run["by_objects"][n]["ratio"][way] for n in counts]
                 middle = [row["median"] for row in rows]
                 error = [
@@ -133,10 +175,10 @@ def _figure(overheads: dict[str, Any], path: Path) -> None:
                 ]
                 where = [i + 0.26 * (place - 1) for i in range(len(counts))]
                 colour = ("#b0413e", "#8d99ae", "#2a6f97")[place]
-                axis.bar(where, middle, width=0.24, label=title, color=colour, yerr=error, capsize=2)
+                axis.bar(where, middle, width=0.24, label=label, color=colour, yerr=error, capsize=2)
             axis.axhline(1, color="black", linewidth=0.8)
             axis.set_xticks(range(len(counts)), counts)
-            axis.set_title(f"{run['title']}, {run['device']}", fontsize=9)
+            axis.set_title(f"{_title(run)}, {run['device']}".replace(" (", "\n(", 1), fontsize=8)
             axis.set_xlabel("objects asked about")
         axes[0, 0].set_ylabel("step time ÷ base model's")
         axes[0, 0].legend(frameon=False, fontsize=8)

@@ -71,7 +71,10 @@ def ways_differ(found: Timed) -> bool:
 
 
 def row_of(found: Timed, objects: int, *, new: bool = False) -> dict[str, Any]:
-    """The numbers of one decision, as JSON. `new`: it is the first of an episode."""
+    """The numbers of one decision, as JSON. `new`: it is the first of an episode.
+
+    A row may hold "wrong" as well: milliseconds and passes of a decision whose wrong guess was made to cost a pass.
+    """
     return {
         "objects": objects,
         "first_of_episode": new,
@@ -100,17 +103,24 @@ def _summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     def all_right(row: dict[str, Any]) -> bool:
         return row["right"] == row["objects"]
 
+    def free(row: dict[str, Any]) -> bool:
+        return row["passes"]["guessed"] <= row["passes"]["base"]
+
+    ratio = {way: [row["ms"][way] / row["ms"]["base"] for row in rows] for way in ways}
+    ratio["no_pass_lost"] = [r for r, row in zip(ratio["guessed"], rows, strict=True) if free(row)]
+    ratio["pass_lost"] = [r for r, row in zip(ratio["guessed"], rows, strict=True) if not free(row)]
+    ratio["pass_lost"] += [row["wrong"]["ms"] / row["ms"]["base"] for row in rows if "wrong" in row]
     return {
         "steps": len(rows),
         "ms": {way: spread([row["ms"][way] for row in rows]) for way in ways},
-        "ratio": {way: spread([row["ms"][way] / row["ms"]["base"] for row in rows]) for way in ways},
+        "ratio": {way: spread(found) for way, found in ratio.items() if found},
         "mean_ratio": {way: sum(row["ms"][way] for row in rows) / base for way in ways},
         "passes": {way: float(np.mean([row["passes"][way] for row in rows])) for way in ways},
         "ways_differ": sum(row["differ"] for row in rows),
         "answers_guessed_right": sum(row["right"] for row in rows) / sum(row["objects"] for row in rows),
         "steps_all_guessed_right": share(all_right, rows),
         "steps_all_guessed_right_after_the_first": share(all_right, followers),
-        "steps_without_an_extra_pass": share(lambda r: r["passes"]["guessed"] <= r["passes"]["base"], rows),
+        "steps_without_an_extra_pass": share(free, rows),
     }
 
 

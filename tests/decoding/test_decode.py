@@ -82,17 +82,22 @@ def test_a_batch_is_its_rows(both_ways: bool) -> None:
     same(setting.decode([3, 1]), [together[3], together[1]])
 
 
+@pytest.mark.parametrize("actions", ["vq", "bins"])
+@pytest.mark.parametrize("both_ways", [False, True], ids=["causal", "both_ways"])
 @pytest.mark.parametrize(
     ("mode", "asked", "row"), product(("direction", "direction_3d"), ("before", "after"), range(4))
 )
-def test_a_perfect_guess_costs_the_passes_of_the_base_model(mode: str, asked: str, row: int) -> None:
-    setting = Setting(row, mode=mode, asked=asked)
-    base = Setting(row, mode=mode, asked=asked, reasoning=False).decode([row])[0]
+def test_a_perfect_guess_costs_the_passes_of_the_base_model(
+    mode: str, asked: str, row: int, both_ways: bool, actions: str
+) -> None:
+    options = {"mode": mode, "asked": asked, "both_ways": both_ways, "actions": actions}
+    setting = Setting(row, **options)
+    base = Setting(row, **options, reasoning=False).decode([row])[0]
     plain = setting.decode([row])[0]
     guessed = setting.decode([row], guesses=[plain.words])[0]
     assert base.mentions == ()
-    assert base.passes == guessed.passes == setting.tokenizer.levels
-    answer_tokens = len(plain.token_ids) - setting.tokenizer.levels
+    assert base.passes == guessed.passes == len(base.token_ids)
+    answer_tokens = len(plain.token_ids) - len(base.token_ids)
     assert plain.passes == base.passes + answer_tokens
     assert all(guessed.guessed)
 

@@ -1,10 +1,54 @@
-"""Nothing grows from one decision to the next."""
+"""Ragged rows over one cache are the rows alone, whatever is taken back; and nothing outlives a decision."""
 
 import gc
 import tracemalloc
 
+import numpy as np
+import pytest
 import torch
-from tiny import Setting
+from tiny import Setting, mask_by_definition
+
+from inspire_vla.backbones.attention import NOBODY
+from inspire_vla.decoding import GrowingSequences
+from inspire_vla.decoding.grammar import Token
+from inspire_vla.dialogue import Role
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_of_any_length_are_the_rows_alone(seed: int) -> None:
+    """Pieces of random length are appended, random ends of them taken back; what is left is as in one pass."""
+    setting = Setting(seed)
+    backbone, rng = setting.backbone, np.random.default_rng(seed)
+    count = len(setting.seen)
+    sequences = GrowingSequences(backbone, setting.seen)
+    kept: list[list[Token]] = [[] for _ in range(count)]
+    hidden: list[list[torch.Tensor]] = [[] for _ in range(count)]
+    passes = 0
+    for step in range(6):
+        pieces = [
+            [Token(int(i), Role.TEXT) for i in rng.integers(0, 200, rng.integers(step == 0, 5))]
+            for _ in range(count)
+        ]
+        if not any(pieces):
+            continue
+        found = sequences.append(pieces)
+        passes += 1
+        counts = [int(rng.integers(0, len(piece) + 1)) for piece in pieces]
+        sequences.keep(counts)
+        for row, (piece, stands) in enumerate(zip(pieces, counts, strict=True)):
+            kept[row] += piece[:stands]
+            hidden[row] += found[row, :stands]
+        assert sequences.passes == passes
+        held = (sequences.roles != NOBODY).sum(1)
+        assert held.tolist() == [setting.seen.shape[1] + len(row) for row in kept]
+    for row, tokens in enumerate(kept):
+        if tokens:
+            ids, roles = zip(*tokens, strict=True)
+            elements = torch.cat([setting.seen[[row]], backbone.embed(torch.tensor([ids]))], 1)
+            attends = mask_by_definition(setting.seen.shape[1], list(roles))
+            alone = backbone.extend(elements, attends=attends[None])[0, setting.seen.shape[1] :]
+            torch.testing.assert_close(torch.stack(hidden[row]), alone, rtol=1e-3, atol=1e-4)
 
 
 def live_tensors() -> int:

@@ -3,6 +3,7 @@
 import importlib
 import json
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -28,12 +29,14 @@ def test_all_ways_agree_and_are_reported(
     capsys.readouterr()
     found = benchmark.measure_real_size(*size, 2, [1, 3], kept=kept)
     assert capsys.readouterr().out.count('"repeat"') == 3  # one of the four was there
+    rows = [json.loads(line) for line in kept.read_text().splitlines()]
+    assert {row["wrong"]["passes"] for row in rows} == {8}  # one more than the base model's
     assert len(kept.read_text().splitlines()) == found["all"]["steps"] == 4
     assert found["all"]["ways_differ"] == 0
     for count, row in found["by_objects"].items():
         passes = row["passes"]
         assert passes["guessed"] == passes["base"] == 7
-        assert passes["one_pass_more"] == 8
+        assert row["ratio"]["no_pass_lost"] == row["ratio"]["guessed"]  # all guesses were right
         assert passes["cached"] == passes["official"] == 7 + int(count)
 
     origin = {"command": "x", "commit": "c", "started": "s", "machine": {"processor": "p"}}
@@ -52,3 +55,11 @@ def test_all_ways_agree_and_are_reported(
     assert text.count("| a toy, to try the benchmark, cpu |") == 2
     assert "out/results.svg" in text
     assert (tmp_path / "out" / "results.svg").stat().st_size > 1000
+
+
+def test_the_memory_of_a_process_that_decides_does_not_grow(benchmark) -> None:
+    """A hundredth of what `memory` runs; docs/performance.md has the whole."""
+    checkpoint = files("inspire_vla") / "checkpoints" / "nano_inspire"
+    found = benchmark.measure_memory(str(checkpoint), 100)
+    assert list(found["resident_mib"]) == list(range(10, 101, 10))
+    assert found["growth_mib_after_the_first_tenth"] < 8

@@ -106,6 +106,8 @@ def test_static_steps_are_a_setting_and_change_nothing_that_is_said(pi0fast: Pat
         load(pi0fast, static_steps="eager", static_columns=32).act(given)
     with pytest.raises(InspireError, match="Unknown static_steps 'graphs'"):
         InspireVLAConfig(static_steps="graphs")
+    with pytest.raises(InspireError, match="nano has no static steps"):
+        InspireVLAConfig(static_steps="eager")
 
 
 def test_settings_survive_saving(pi0fast: Path, tmp_path: Path) -> None:

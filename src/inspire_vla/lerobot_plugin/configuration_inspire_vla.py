@@ -112,6 +112,10 @@ class InspireVLAConfig(PreTrainedConfig):
         ):
             if value not in choices:
                 raise InspireError(f"Unknown {what} {value!r}.{did_you_mean(value, choices)}")
+        if self.backbone == "nano" and self.static_steps != "off":
+            raise InspireError(
+                f"nano has no static steps (they are for {BACKBONES[1:]}); set static_steps to 'off'."
+            )
         if self.image_history < 1:
             raise InspireError(f"image_history must be at least 1, found {self.image_history}.")
         if not 1 <= self.n_action_steps <= self.chunk_size:
