@@ -64,7 +64,10 @@ class ImageText(HostedBackbone):
         self.both_ways = model.config.model_type == "paligemma"
         text_config = model.config.get_text_config()
         self.hidden_size = text_config.hidden_size
-        self.vocabulary_size = model.get_output_embeddings().weight.shape[0]
+        head = model.get_output_embeddings()
+        self.vocabulary_size = head.weight.shape[0]
+        self._tied = head.weight is model.get_input_embeddings().weight and head.bias is None
+        self.head = None
         self._softcap = getattr(text_config, "final_logit_softcapping", None)
         self.opening, self.template = chat(processor, pictures)
 
@@ -94,8 +97,18 @@ class ImageText(HostedBackbone):
         found = [getattr(inner, name, None) for name in ("vision_tower", "vision_model", "visual")]
         return tuple(tower for tower in found if tower is not None)
 
+    def tie(self) -> None:
+        if self._tied:
+            self.model.get_output_embeddings().weight = self.model.get_input_embeddings().weight
+
+    @property
+    def rows_of_new_tokens(self) -> tuple[str, ...]:
+        """Names of the layers in which tokens that were added have rows: a LoRA has to learn these whole."""
+        return ("embed_tokens",) if self._tied else ("embed_tokens", "lm_head")
+
     def logits(self, hidden: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch vocabulary"]:
-        scores = self.model.get_output_embeddings()(hidden)
+        # Where the head is the embedding it is read there: a LoRA's copy of the embedding is then that of the head.
+        scores = super().logits(hidden) if self._tied else self.model.get_output_embeddings()(hidden)
         return scores if self._softcap is None else self._softcap * torch.tanh(scores / self._softcap)
 
     def observe(
