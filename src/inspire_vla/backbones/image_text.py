@@ -74,7 +74,9 @@ class ImageText(HostedBackbone):
     @classmethod
     def from_folder(cls, folder: Path, *, pictures: int = 1, vocabulary_size: int | None = None) -> Self:
         """The model with fresh weights, off the configuration and processor in a checkpoint's folder."""
-        model = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(folder))
+        config = AutoConfig.from_pretrained(folder)
+        # The configuration names the dtype it was saved with; what is wanted is that of new parameters here.
+        model = AutoModelForImageTextToText.from_config(config, dtype=torch.get_default_dtype())
         if vocabulary_size is not None and vocabulary_size != model.get_input_embeddings().weight.shape[0]:
             model.resize_token_embeddings(vocabulary_size, mean_resizing=False)
         return cls(model, AutoProcessor.from_pretrained(folder), pictures=pictures)
