@@ -24,6 +24,7 @@ from inspire_vla.decoding import AnswerSet, Decision, Grammar, decode
 from inspire_vla.errors import InspireError
 from inspire_vla.labels.columns import answer_column, check_compatible, read_labels
 from inspire_vla.lerobot_plugin.action_chunks import FOLDER, fit_action_tokenizer, load_action_tokenizer
+from inspire_vla.lerobot_plugin.answer_log import AnswerLog
 from inspire_vla.lerobot_plugin.backbone_choice import make_backbone
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 from inspire_vla.lerobot_plugin.first_answers import (
@@ -92,6 +93,7 @@ class InspireVLAPolicy(PreTrainedPolicy):
         self.grammar = Grammar(
             self.writer.tokenizer, self.answer_set, self.action_tokenizer, self.action_vocabulary
         )
+        self._answer_log = AnswerLog(words, reasoning.max_objects)
         self._last_step: float | None = None
         config.belongs_to(self)
         self.reset()
@@ -132,7 +134,7 @@ class InspireVLAPolicy(PreTrainedPolicy):
         if found.answer is not None:
             loss = loss + self.config.reasoning.answer_loss_weight * found.answer
             log |= {"answer_loss": found.answer.item(), "answer_accuracy": found.answer_accuracy}
-            log |= {f"answer_accuracy/{key}": value for key, value in found.accuracy_of.items()}
+            log |= self._answer_log(found.accuracy_of)
         log |= self._speed(roles.numel())
         return loss, log
 
@@ -268,8 +270,16 @@ class InspireVLAPolicy(PreTrainedPolicy):
 
     @property
     def _fsdp_wrap_modules(self) -> list[str]:
-        """Class names of the blocks to shard. LeRobot 0.6.1 does not ask; accelerate's configuration can name them."""
-        return list(self.backbone.fsdp_units) if isinstance(self.backbone, HostedBackbone) else []
+        """Class names of the blocks that FSDP shards each as one; LeRobot asks for them from 0.6.2 on."""
+        if not isinstance(self.backbone, HostedBackbone):
+            return []
+        present = {type(module).__name__ for module in self.backbone.modules()}
+        return [name for name in self.backbone.fsdp_units if name in present]
+
+    @property
+    def _no_split_modules(self) -> list[str]:
+        """The same, under the name by which accelerate asks for them."""
+        return self._fsdp_wrap_modules
 
     # Checkpoints
 
