@@ -6,8 +6,9 @@
 
 Any checkpoint of ours will do, converted ones too; or the name of a family, which is then built at its published
 widths, pictures and text but `--depth` layers deep (see `shallow.py`). The batch is noise: time does not look at
-values. A step is the loss, its gradient and, but for shallow models, whose optimizer would be out of proportion, AdamW. The two kinds alternate, so that a slow moment of the machine hits both; the ratio is the
-median of the pairs' ratios. On the CPU the clock is the process's own time. The aim is at most 1.10.
+values. A step is the loss, its gradient and, but for shallow models, whose optimizer would be out of proportion, AdamW.
+The two kinds alternate, so that a slow moment of the machine hits both; the ratio is the median of the pairs' ratios.
+On the CPU the clock is the process's own time. The aim is at most 1.10.
 """
 
 import argparse
@@ -19,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import torch
-
 from shallow import FAMILIES, shallow
 
 from inspire_vla.labels.columns import answer_column
