@@ -2,10 +2,13 @@
 
     python benchmarks/training_step.py runs/nano_inspire --batch-size 16 --steps 20
     python benchmarks/training_step.py out/minivla --device cuda --batch-size 16 --steps 30
+    python benchmarks/training_step.py minivla --depth 2 --batch-size 2 --steps 8      # no weights needed
 
-Any checkpoint of ours will do, converted ones too. The batch is noise: time does not look at values. A step is the
-loss, its gradient and AdamW. The two kinds alternate, so that a slow moment of the machine hits both; the ratio is the
-median of the pairs' ratios. On the CPU the clock is the process's own time. The aim is at most 1.10.
+Any checkpoint of ours will do, converted ones too; or the name of a family, which is then built at its published
+widths, pictures and text but `--depth` layers deep (see `shallow.py`). The batch is noise: time does not look at
+values. A step is the loss, its gradient and, but for shallow models, whose optimizer would be out of proportion, AdamW.
+The two kinds alternate, so that a slow moment of the machine hits both; the ratio is the median of the pairs' ratios.
+On the CPU the clock is the process's own time. The aim is at most 1.10.
 """
 
 import argparse
@@ -17,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from shallow import FAMILIES, shallow
 
 from inspire_vla.labels.columns import answer_column
 from inspire_vla.lerobot_plugin.loading import load_policy
@@ -29,12 +33,19 @@ INSTRUCTIONS = ("open the top drawer of the cabinet", "pick up the red cube and 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Measure, print, and return what was measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("policy", help="checkpoint folder")
+    parser.add_argument("policy", help=f"checkpoint folder, or one of {', '.join(FAMILIES)}")
+    parser.add_argument("--depth", type=int, default=2, help="layers of a family's towers and decoder")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args(arguments)
-    policy = load_policy(options.policy, device=options.device).policy.to(options.device).train()
+    torch.set_num_threads(options.threads)
+    built = options.policy in FAMILIES
+    if built:
+        policy = shallow(options.policy, options.depth).to(options.device).train()
+    else:
+        policy = load_policy(options.policy, device=options.device).policy.to(options.device).train()
     batch = noise(policy, options.batch_size, options.device)
     optimizer = torch.optim.AdamW(policy.get_optim_params(), lr=1e-6)
     reasoning = policy.config.reasoning
@@ -56,12 +67,14 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         policy.config.reasoning = writers[enabled].config
         start = clock()
         policy.forward(batch)[0].backward()
-        optimizer.step()
+        if not built:
+            optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         return clock() - start
 
     for _ in range(2):  # warm up
         seconds(False), seconds(True)
+    lengths = {enabled: elements(policy, writers[enabled], batch) for enabled in (False, True)}
     pairs = []
     for number in range(options.steps):
         first = bool(number % 2)
@@ -72,6 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     result = {
         "policy": options.policy,
         "backbone": policy.config.backbone,
+        "depth": options.depth if built else None,
+        "elements": {"base": lengths[False], "inspire": lengths[True]},
         "device": options.device,
         "batch_size": options.batch_size,
         "pairs": options.steps,
@@ -82,6 +97,19 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     }
     print(json.dumps(result, indent=1))
     return result
+
+
+def elements(policy: InspireVLAPolicy, writer: DialogueWriter, batch: dict[str, Any]) -> int:
+    """How long the batch's padded sequences are, pictures included."""
+    told: list[int] = []
+    hook = policy.backbone.decoder.register_forward_pre_hook(
+        lambda module, args, options: told.append(options["inputs_embeds"].shape[1]), with_kwargs=True
+    )
+    policy.writer, policy.config.reasoning = writer, writer.config
+    with torch.no_grad():
+        policy.forward(batch)
+    hook.remove()
+    return told[-1]
 
 
 def noise(policy: InspireVLAPolicy, rows: int, device: str) -> dict[str, Any]:

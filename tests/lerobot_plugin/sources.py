@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from originals import Original
 from safetensors.torch import save_file
-from test_image_text import idefics, randomised
 from test_learned_vq import DIM, HORIZON, checkpoint, original
 from test_paligemma import original as paligemma
 from test_paligemma import state as lerobot_names
 from texts import gemma_text, llama_text, qwen_text
+from vlms import idefics3, randomised
 
 from inspire_vla.action_tokenizers import Fast
 from inspire_vla.lerobot_plugin.convert import Options
@@ -111,7 +111,7 @@ def pi0fast(folder: Path) -> Options:
 
 def image_text(folder: Path) -> Options:
     """Any model that save_pretrained has written."""
-    model = randomised(idefics(), 0)
+    model = randomised(idefics3(), 0)
     model.model.save_pretrained(folder)
     model.processor.save_pretrained(folder)
     return Options(chunk_size=2)

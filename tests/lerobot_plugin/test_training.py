@@ -61,20 +61,6 @@ def test_an_episode_starts_with_the_most_frequent_first_answers(
     assert len(policy.first_answers) == 2  # no instruction here names a third object
 
 
-def test_resuming_gives_the_weights_of_an_unbroken_run(
-    trained: Path, labelled_dataset: Path, tmp_path: Path
-) -> None:
-    out = run(labelled_dataset, tmp_path / "broken", "--steps=6", "--save_freq=3")
-    (out / "checkpoints" / "last").unlink()
-    (out / "checkpoints" / "last").symlink_to("000003")
-    config = out / "checkpoints/last/pretrained_model/train_config.json"
-    train([f"--config_path={config}", "--resume=true"])
-    whole, resumed = weights(trained), weights(out)
-    assert whole.keys() == resumed.keys()
-    for key in whole:
-        torch.testing.assert_close(resumed[key], whole[key], rtol=0, atol=0)
-
-
 def test_the_base_model_differs_in_the_flag_alone(
     trained: Path, unlabelled_dataset: Path, tmp_path: Path
 ) -> None:

@@ -21,7 +21,8 @@ class Backbone(nn.Module, ABC):
     """Turns an observation and tokens into hidden states, and hidden states into scores of the next token.
 
     One control step is one growing sequence, `observation tokens · text · answers · action codes`.
-    `observe` and `embed` make its elements, `extend` appends some of them to what a cache already holds.
+    `observe` and `embed` make its elements (embeddings; in some models with more behind them), `extend` appends some
+    of them to what a cache already holds.
     All of training is a single `extend` from nothing; its mask and that of decoding come from `attention_mask`.
     The law-suite every backbone passes is tests/backbones/backbone_laws.py.
     """

@@ -39,6 +39,9 @@ class HostedBackbone(Backbone):
     def dtype(self) -> torch.dtype:
         return self.decoder.dtype
 
+    def tie(self) -> None:
+        """Have head and embedding share their weights again, where a copy of one was learned."""
+
     def freeze_vision(self) -> None:
         """Take the vision towers out of training."""
         for tower in self.vision():

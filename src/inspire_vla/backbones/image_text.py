@@ -1,25 +1,28 @@
-"""Any image-text-to-text model of transformers (SmolVLM, Qwen2.5-VL, PaliGemma 2, Gemma 3, …) as a VLA.
+"""Any image-text-to-text model of transformers (SmolVLM2, Qwen2.5-VL, Qwen3-VL, PaliGemma 2, Gemma 3, …) as a VLA.
 
 Nothing of a model is rewritten. Its processor makes the tokens and pixels of a turn that holds the pictures, the model
-merges them as it always does, and the embeddings are taken where they enter its decoder.
+merges them as it always does, and what it then calls its decoder with is caught: the embeddings, and where a model has
+them, places in two dimensions (Qwen-VL), pictures that see themselves both ways (Gemma 3) and features for the middle
+layers (Qwen3-VL).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
+from transformers.cache_utils import Cache
 
+from inspire_vla.backbones.chat_template import chat
 from inspire_vla.backbones.hosted import HostedBackbone
-from inspire_vla.dialogue import Template, TextTokenizer
+from inspire_vla.dialogue import TextTokenizer
 from inspire_vla.errors import InspireError
-
-PROMPT = "What action should the robot take to {instruction}?"
-_MARKS = ("⟦one⟧", "⟦two⟧", "⟦three⟧")
 
 
 @dataclass
@@ -34,15 +37,32 @@ class ImageTextConfig:
     action_tokens: str = "added"
 
 
+@dataclass(frozen=True)
+class _Pictures:
+    """How a model arranges the turn with its pictures, which stands before all text. The same for every row.
+
+    Attributes:
+        places: (3, seen) where each element stands, for models that count in three dimensions; else None.
+        sees: (seen, seen) who sees whom, where that is more than what came before; else None.
+    """
+
+    places: Tensor | None
+    sees: Tensor | None
+
+
 class ImageText(HostedBackbone):
     """The model's own turn with pictures, then the dialogue in its own chat template.
 
-    Positions are those of the sequence. Models that number pictures in two dimensions (Qwen-VL) get plain positions
-    for them, which fine-tuning has to make up for.
+    An element of a sequence is an embedding and, behind it, what the model adds in its first layers (`deep` of them:
+    Qwen3-VL; zeros for text). How the pictures are arranged is remembered from `observe`: it is the same for all
+    pictures of a size, and a batch holds pictures of one size.
     """
 
     name: ClassVar[str] = "image_text"
-    lora_targets = r".*backbone\.model\..*(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+    lora_targets = (
+        r".*backbone\.model\..*"
+        r"(q_proj|k_proj|v_proj|o_proj|out_proj|gate_proj|up_proj|down_proj|qkv|attn\.proj|fc1|fc2)"
+    )
     fsdp_units: tuple[str, ...] = ()
 
     def __init__(self, model: PreTrainedModel, processor: Any, *, pictures: int = 1) -> None:
@@ -64,14 +84,24 @@ class ImageText(HostedBackbone):
         self.both_ways = model.config.model_type == "paligemma"
         text_config = model.config.get_text_config()
         self.hidden_size = text_config.hidden_size
-        self.vocabulary_size = model.get_output_embeddings().weight.shape[0]
+        head = model.get_output_embeddings()
+        self.vocabulary_size = head.weight.shape[0]
+        self._tied = head.weight is model.get_input_embeddings().weight and head.bias is None
+        self.head = None
+        self._window = _window(text_config)
+        self.deep = len(
+            getattr(getattr(model.config, "vision_config", None), "deepstack_visual_indexes", ()) or ()
+        )
+        self._pictures = _Pictures(None, None)
         self._softcap = getattr(text_config, "final_logit_softcapping", None)
         self.opening, self.template = chat(processor, pictures)
 
     @classmethod
     def from_folder(cls, folder: Path, *, pictures: int = 1, vocabulary_size: int | None = None) -> Self:
         """The model with fresh weights, off the configuration and processor in a checkpoint's folder."""
-        model = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(folder))
+        config = AutoConfig.from_pretrained(folder)
+        # The configuration names the dtype it was saved with; what is wanted is that of new parameters here.
+        model = AutoModelForImageTextToText.from_config(config, dtype=torch.get_default_dtype())
         if vocabulary_size is not None and vocabulary_size != model.get_input_embeddings().weight.shape[0]:
             model.resize_token_embeddings(vocabulary_size, mean_resizing=False)
         return cls(model, AutoProcessor.from_pretrained(folder), pictures=pictures)
@@ -94,11 +124,23 @@ class ImageText(HostedBackbone):
         found = [getattr(inner, name, None) for name in ("vision_tower", "vision_model", "visual")]
         return tuple(tower for tower in found if tower is not None)
 
+    def tie(self) -> None:
+        if self._tied:
+            self.model.get_output_embeddings().weight = self.model.get_input_embeddings().weight
+
+    @property
+    def rows_of_new_tokens(self) -> tuple[str, ...]:
+        """Names of the layers in which tokens that were added have rows: a LoRA has to learn these whole."""
+        return ("embed_tokens",) if self._tied else ("embed_tokens", "lm_head")
+
     def logits(
         self, hidden: Float[Tensor, "*batch hidden"], among: Int[Tensor, " n"] | None = None
     ) -> Float[Tensor, "*batch scored"]:
-        scores = self.model.get_output_embeddings()(hidden)
-        scores = scores if among is None else scores[..., among]
+        if self._tied:  # read where the embedding is: a LoRA's copy of the embedding is then that of the head
+            scores = super().logits(hidden, among)
+        else:
+            scores = self.model.get_output_embeddings()(hidden)
+            scores = scores if among is None else scores[..., among]
         return scores if self._softcap is None else self._softcap * torch.tanh(scores / self._softcap)
 
     def observe(
@@ -125,8 +167,8 @@ class ImageText(HostedBackbone):
         bos = getattr(self.text_tokenizer, "bos_token", None)
         return bos is not None and self.opening.startswith(bos)
 
-    def _merged(self, inputs: Any) -> Float[Tensor, "batch seen hidden"]:
-        """The embeddings with which the model would call its decoder."""
+    def _merged(self, inputs: Any) -> Float[Tensor, "batch seen element"]:
+        """The elements with which the model would call its decoder; their arrangement is remembered."""
 
         def catch(module: nn.Module, args: tuple, options: dict[str, Any]) -> None:
             raise _Caught(options)
@@ -135,18 +177,92 @@ class ImageText(HostedBackbone):
         try:
             self.model(**inputs, use_cache=False)
         except _Caught as caught:
-            beside = caught.options.get("deepstack_visual_embeds")
-            if beside is not None:
-                raise InspireError(
-                    f"{self.model.config.model_type} feeds pictures into its middle layers, which a sequence of "
-                    "embeddings cannot hold."
-                ) from None
-            return caught.options["inputs_embeds"]
+            options = caught.options
+        else:
+            raise InspireError(
+                f"{type(self.model).__name__} did not call its decoder {type(self.decoder).__name__}."
+            )
         finally:
             hook.remove()
-        raise InspireError(
-            f"{type(self.model).__name__} did not call its decoder {type(self.decoder).__name__}."
+        self._pictures = _Pictures(
+            _places(options.get("position_ids")), None if self.both_ways else _sees(options)
         )
+        elements = self._widened(options["inputs_embeds"])
+        if self.deep:
+            where = options["visual_pos_masks"]
+            for number, features in enumerate(options["deepstack_visual_embeds"], start=1):
+                own = slice(number * self.hidden_size, (number + 1) * self.hidden_size)
+                elements[..., own][where] = features.to(elements.dtype)
+        return elements
+
+    def _widened(self, embeddings: Float[Tensor, "batch time hidden"]) -> Float[Tensor, "batch time element"]:
+        return pad(embeddings, (0, self.deep * self.hidden_size))
+
+    def embed(self, token_ids: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time element"]:
+        return self._widened(super().embed(token_ids))
+
+    def extend(
+        self,
+        embeddings: Float[Tensor, "batch time element"],
+        *,
+        positions: Int[Tensor, "batch time"] | None = None,
+        attends: Bool[Tensor, "batch time total"] | None = None,
+        cache: Cache | None = None,
+    ) -> Float[Tensor, "batch time hidden"]:
+        past = 0 if cache is None else cache.get_seq_length()
+        total = past + embeddings.shape[1]
+        if self._window is not None and total > self._window:
+            raise InspireError(
+                f"A sequence of {total} elements is longer than the window of {self._window} that some layers of "
+                f"{self.model.config.model_type} look back: fewer pictures, or a smaller image_history."
+            )
+        if positions is None:
+            positions = torch.arange(past, total, device=embeddings.device).expand(len(embeddings), -1)
+        if past == 0 and self._pictures.sees is not None:
+            if attends is None:
+                attends = torch.ones(total, total, dtype=torch.bool, device=embeddings.device).tril()
+                attends = attends.expand(len(embeddings), -1, -1)
+            attends = attends | self._among_pictures(positions, attends)
+        embedded, *deep = embeddings.split(self.hidden_size, dim=-1)
+        more: dict[str, Any] = {}
+        if deep:
+            everywhere = torch.ones(embedded.shape[:2], dtype=torch.bool, device=embedded.device)
+            more = {
+                "visual_pos_masks": everywhere,
+                "deepstack_visual_embeds": [d.flatten(0, 1) for d in deep],
+            }
+        return self.decoder(
+            inputs_embeds=embedded,
+            position_ids=self._in_three_dimensions(positions),
+            attention_mask=None if attends is None else attends[:, None],
+            past_key_values=cache,
+            use_cache=cache is not None,
+            **more,
+        ).last_hidden_state
+
+    def _in_three_dimensions(self, places: Int[Tensor, "batch time"]) -> Tensor:
+        """Places in the sequence → what the model counts by: a picture takes fewer numbers than elements."""
+        table = self._pictures.places
+        if table is None:
+            return places
+        table = table.to(places.device)
+        seen = table.shape[1]
+        behind = places + (table.max() + 1 - seen)
+        return torch.where(places < seen, table[:, places.clamp(max=seen - 1)], behind)
+
+    def _among_pictures(
+        self, places: Int[Tensor, "batch time"], attends: Bool[Tensor, "batch time time"]
+    ) -> Bool[Tensor, "batch time time"]:
+        """Who sees whom within the turn of the pictures, for elements that are not withdrawn."""
+        sees = self._pictures.sees
+        assert sees is not None
+        sees = sees.to(places.device)
+        seen = len(sees)
+        index = places.clamp(max=seen - 1)
+        among = sees[index[:, :, None], index[:, None, :]]
+        own = torch.eye(places.shape[1], dtype=torch.bool, device=places.device)
+        inside = (places < seen) & (attends & ~own).any(1)  # nobody looks at a withdrawn column
+        return among & inside[:, :, None] & inside[:, None, :]
 
 
 class _Caught(Exception):
@@ -154,34 +270,22 @@ class _Caught(Exception):
         self.options = options
 
 
-def chat(processor: Any, pictures: int) -> tuple[str, Template]:
-    """The text of a turn up to its pictures, and how a dialogue goes on from there in the model's chat template.
+def _places(positions: Tensor | None) -> Int[Tensor, "3 seen"] | None:
+    """Of the turn with the pictures, where the model counts in three dimensions (a fourth is the plain place)."""
+    return positions[-3:, 0] if positions is not None and positions.ndim == 3 else None
 
-    Without a chat template the pictures are the model's image tokens and a dialogue is plain lines.
-    """
-    if not getattr(processor, "chat_template", None):
-        own = getattr(processor.tokenizer, "image_token", "<image>")
-        image = str(getattr(processor, "image_token", None) or own)
-        template = Template(
-            "lines", question="{question}\n", answer="{answer}", answer_end="\n", instruction=PROMPT + "\n"
-        )
-        return image * pictures, template
-    shown = [{"type": "image"}] * pictures
-    turns = [
-        {"role": "user", "content": [*shown, {"type": "text", "text": _MARKS[0]}]},
-        {"role": "assistant", "content": [{"type": "text", "text": _MARKS[1]}]},
-        {"role": "user", "content": [{"type": "text", "text": _MARKS[2]}]},
-    ]
-    text = processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-    rest = text
-    pieces = []
-    for mark in _MARKS:
-        piece, found, rest = rest.partition(mark)
-        if not found:
-            raise InspireError("The processor's chat template does not repeat the text of a turn.")
-        pieces.append(piece)
-    opening, asks, goes_on = pieces
-    template = Template(
-        "chat", question="{question}" + asks, answer="{answer}", answer_end=goes_on, instruction=PROMPT + rest
-    )
-    return opening, template
+
+def _sees(options: Mapping[str, Any]) -> Bool[Tensor, "seen seen"] | None:
+    """Who sees whom in the turn with the pictures, where the model says more than "all before"."""
+    mask = options.get("attention_mask")
+    mask = mask.get("full_attention") if isinstance(mask, Mapping) else mask
+    if not isinstance(mask, Tensor) or mask.ndim != 4:
+        return None
+    sees = mask[0, 0] if mask.dtype == torch.bool else mask[0, 0] == 0
+    return None if torch.equal(sees, torch.ones_like(sees).tril()) else sees
+
+
+def _window(config: Any) -> int | None:
+    """How far the layers look back that do not look at everything; None where all do."""
+    slides = "sliding_attention" in (getattr(config, "layer_types", None) or ())
+    return getattr(config, "sliding_window", None) if slides else None

@@ -78,7 +78,8 @@ class PaliGemma(HostedBackbone):
     name: ClassVar[str] = "pi0fast"
     both_ways = True
     lora_targets = (
-        r".*backbone\.(decoder|tower)\..*(q_proj|k_proj|v_proj|o_proj|out_proj|gate_proj|up_proj|down_proj)"
+        r".*backbone\.(decoder|tower)\..*"
+        r"(q_proj|k_proj|v_proj|o_proj|out_proj|gate_proj|up_proj|down_proj|fc1|fc2)"
     )
     fsdp_units = ("GemmaDecoderLayer", "SiglipEncoderLayer")
 

@@ -4,7 +4,7 @@ import argparse
 
 from inspire_vla.errors import InspireError
 
-KINDS = ("openvla", "minivla", "pi0fast", "image_text")
+KINDS = ("openvla", "minivla", "pi0fast", "image_text", "lora")
 
 
 def convert_arguments(sub: argparse.ArgumentParser) -> None:

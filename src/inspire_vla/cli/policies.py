@@ -14,6 +14,8 @@ from inspire_vla.evaluation import Factory
 SHIPPED = Path(inspire_vla.__file__).parent / "checkpoints"
 INSIDE = ("", "pretrained_model", "checkpoints/last/pretrained_model")
 """Where a config.json may lie in a folder that `inspire train` or LeRobot wrote."""
+WEIGHTS = ("model.safetensors", "adapter_model.safetensors")
+"""A whole checkpoint's, or those of a LoRA, which names the checkpoint that it was trained on."""
 
 
 def shipped() -> list[str]:
@@ -22,7 +24,7 @@ def shipped() -> list[str]:
 
 
 def find(policy: str | Path) -> Path:
-    """Return the folder that holds config.json and model.safetensors.
+    """Return the folder that holds config.json and the weights, or those of a LoRA.
 
     Raises InspireError for a folder without them, or a name that is neither a folder nor shipped.
     """
@@ -31,8 +33,7 @@ def find(policy: str | Path) -> Path:
         for inside in INSIDE:
             if (folder / inside / "config.json").is_file():
                 found = folder / inside
-                if not (found / "model.safetensors").is_file():
-                    raise InspireError(f"{found} is not a whole checkpoint: model.safetensors is missing.")
+                weights(found)
                 return found
     if given.is_dir():
         raise InspireError(
@@ -42,6 +43,14 @@ def find(policy: str | Path) -> Path:
     raise InspireError(
         f"unknown checkpoint {str(policy)!r}: no such folder.{did_you_mean(str(policy), shipped())}"
     )
+
+
+def weights(folder: Path) -> Path:
+    """Return the file of a checkpoint's weights. Raises InspireError where it is missing."""
+    for name in WEIGHTS:
+        if (folder / name).is_file():
+            return folder / name
+    raise InspireError(f"{folder} is not a whole checkpoint: {WEIGHTS[0]} is missing.")
 
 
 def describe(policy: str | Path, name: str | None = None) -> dict[str, Any]:
@@ -64,7 +73,7 @@ def describe(policy: str | Path, name: str | None = None) -> dict[str, Any]:
     return {
         "name": name or ("InSpire" if reasoning.get("enabled") else "base"),
         "checkpoint": folder.name if folder.name != "pretrained_model" else folder.parent.parent.parent.name,
-        "sha256": sha256(folder / "model.safetensors"),
+        "sha256": sha256(weights(folder)),
         "backbone": config.get("backbone"),
         "action_tokenizer": config.get("action_tokenizer"),
         "reasoning": reasoning,

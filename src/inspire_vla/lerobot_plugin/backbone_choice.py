@@ -49,7 +49,7 @@ def make_backbone(
             f"The backbone {config.backbone!r} starts from published weights. Convert them once with "
             f"`inspire convert --from {config.backbone} PATH --to OUT`, and train with --policy.path=OUT."
         )
-    with _default_dtype(getattr(torch, config.dtype)):
+    with _default_dtype(getattr(torch, config.weights_dtype or config.dtype)):
         backbone, vocabulary = _hosted(config, action_tokenizer, text_tokenizer_folder)
     if vocabulary.id_range[1] > backbone.vocabulary_size:
         raise InspireError(

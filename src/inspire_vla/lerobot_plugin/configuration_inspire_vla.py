@@ -1,6 +1,9 @@
 """Policy type `inspire_vla` = backbone × action tokenizer × reasoning (design decision 1)."""
 
+import weakref
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
 
 from lerobot.configs import FeatureType, NormalizationMode, PreTrainedConfig
 from lerobot.optim.optimizers import AdamWConfig
@@ -48,6 +51,13 @@ class ReasoningConfig:
         get_frame(self.frame)
 
 
+class WritesBeside(Protocol):
+    """What has files of its own to lie beside a config.json."""
+
+    def save_beside(self, folder: Path) -> None:
+        """Write them."""
+
+
 @dataclass
 class VQConfig:
     """Size of the residual vector quantiser of action chunks."""
@@ -80,7 +90,10 @@ class InspireVLAConfig(PreTrainedConfig):
     """So many pictures of each camera, the last one now: MiniVLA's history of two."""
 
     dtype: str = "float32"
-    """Of the weights: "bfloat16" halves the memory; use it on CUDA."""
+    """Of computation and weights. "bfloat16" is for CUDA; LeRobot turns autocast on by it."""
+    weights_dtype: str | None = None
+    """Of the weights, where it is another one. "float32" beside dtype bfloat16 is mixed precision, for full
+    fine-tuning: a step of 2e-5 is lost in the rounding of a bfloat16 weight."""
     static_steps: str = "off"
     """How published backbones decode: "off": in shapes that grow. "eager": in static shapes. "cuda_graphs": those
     compiled for replay, on a GPU (the first decisions take minutes)."""
@@ -109,6 +122,7 @@ class InspireVLAConfig(PreTrainedConfig):
             (self.action_tokenizer, ACTION_TOKENIZERS, "action tokenizer"),
             (self.dtype, DTYPES, "dtype"),
             (self.static_steps, STATIC_STEPS, "static_steps"),
+            (self.weights_dtype or self.dtype, DTYPES, "dtype of the weights"),
         ):
             if value not in choices:
                 raise InspireError(f"Unknown {what} {value!r}.{did_you_mean(value, choices)}")
@@ -122,6 +136,22 @@ class InspireVLAConfig(PreTrainedConfig):
             raise InspireError(
                 f"n_action_steps must lie between 1 and chunk_size {self.chunk_size}, found {self.n_action_steps}."
             )
+
+    def belongs_to(self, policy: "WritesBeside") -> None:
+        """Have `policy` write its other files wherever this configuration is saved.
+
+        With LoRA, PEFT saves the adapter alone and LeRobot adds the configuration: nothing else of ours is asked.
+        """
+        self._policy = weakref.ref(policy)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        super()._save_pretrained(save_directory)
+        policy = getattr(self, "_policy", lambda: None)()
+        if policy is not None:
+            policy.save_beside(save_directory)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_policy"}
 
     def validate_features(self) -> None:
         """Check the features, and take the label columns out of the inputs: they are truth, not observation."""

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from huggingface_hub import snapshot_download
 from lerobot.configs import PreTrainedConfig
 from lerobot.policies import make_pre_post_processors
 
 from inspire_vla.decoding import Decision
 from inspire_vla.errors import InspireError
+from inspire_vla.lerobot_plugin.adapters import is_adapter, load_adapted
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
 
@@ -108,12 +110,17 @@ def load_policy(path: str | Path, *, device: str | None = None) -> Agent:
         raise InspireError(
             f"There is no checkpoint {str(path)!r}: neither a folder here nor a hub name 'user/name'."
         )
+    else:
+        folder = Path(snapshot_download(str(path)))
     config = PreTrainedConfig.from_pretrained(folder)
     if not isinstance(config, InspireVLAConfig):
         raise InspireError(f"{path} is a policy of type {config.type!r}, not 'inspire_vla'.")
     if device is not None:
         config.device = device
-    policy = InspireVLAPolicy.from_pretrained(folder, config=config)
+    if is_adapter(folder):
+        policy = load_adapted(folder, config)
+    else:
+        policy = InspireVLAPolicy.from_pretrained(folder, config=config)
     preprocessor, postprocessor = make_pre_post_processors(
         config,
         pretrained_path=str(folder),

@@ -24,6 +24,7 @@ from inspire_vla.decoding import AnswerSet, Decision, Grammar, decode
 from inspire_vla.errors import InspireError
 from inspire_vla.labels.columns import answer_column, check_compatible, read_labels
 from inspire_vla.lerobot_plugin.action_chunks import FOLDER, fit_action_tokenizer, load_action_tokenizer
+from inspire_vla.lerobot_plugin.answer_log import AnswerLog
 from inspire_vla.lerobot_plugin.backbone_choice import make_backbone
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 from inspire_vla.lerobot_plugin.first_answers import (
@@ -92,7 +93,9 @@ class InspireVLAPolicy(PreTrainedPolicy):
         self.grammar = Grammar(
             self.writer.tokenizer, self.answer_set, self.action_tokenizer, self.action_vocabulary
         )
+        self._answer_log = AnswerLog(words, reasoning.max_objects)
         self._last_step: float | None = None
+        config.belongs_to(self)
         self.reset()
 
     # Training
@@ -131,7 +134,7 @@ class InspireVLAPolicy(PreTrainedPolicy):
         if found.answer is not None:
             loss = loss + self.config.reasoning.answer_loss_weight * found.answer
             log |= {"answer_loss": found.answer.item(), "answer_accuracy": found.answer_accuracy}
-            log |= {f"answer_accuracy/{key}": value for key, value in found.accuracy_of.items()}
+            log |= self._answer_log(found.accuracy_of)
         log |= self._speed(roles.numel())
         return loss, log
 
@@ -260,26 +263,33 @@ class InspireVLAPolicy(PreTrainedPolicy):
         """What LoRA adapts unless told otherwise: the linear layers; embeddings and head stay as they are."""
         if not isinstance(self.backbone, HostedBackbone):
             return None
-        grown = self.config.backbone == "image_text" and self.config.image_text.action_tokens == "added"
-        new = (
-            ["embed_tokens", "lm_head"] if grown else []
-        )  # tokens that were not there before are learned whole
-        return {"target_modules": self.backbone.lora_targets, "modules_to_save": new}
+        learned_whole: list[str] = []
+        if isinstance(self.backbone, ImageText) and self.config.image_text.action_tokens == "added":
+            learned_whole = list(self.backbone.rows_of_new_tokens)
+        return {"target_modules": self.backbone.lora_targets, "modules_to_save": learned_whole}
 
     @property
     def _fsdp_wrap_modules(self) -> list[str]:
-        """Class names of the blocks to shard. LeRobot 0.6.1 does not ask; accelerate's configuration can name them."""
-        return list(self.backbone.fsdp_units) if isinstance(self.backbone, HostedBackbone) else []
+        """Class names of the blocks that FSDP shards each as one; LeRobot asks for them from 0.6.2 on."""
+        if not isinstance(self.backbone, HostedBackbone):
+            return []
+        present = {type(module).__name__ for module in self.backbone.modules()}
+        return [name for name in self.backbone.fsdp_units if name in present]
+
+    @property
+    def _no_split_modules(self) -> list[str]:
+        """The same, under the name by which accelerate asks for them."""
+        return self._fsdp_wrap_modules
 
     # Checkpoints
 
-    def _save_pretrained(self, save_directory: Path, state_dict: dict[str, Tensor] | None = None) -> None:
-        super()._save_pretrained(save_directory, state_dict=state_dict)
-        self.action_tokenizer.save(save_directory / FOLDER)
-        self.backbone.text_tokenizer.save_pretrained(save_directory / TEXT_FOLDER)  # type: ignore[attr-defined]
+    def save_beside(self, folder: Path) -> None:
+        """Write what a checkpoint holds besides weights and configuration, when the latter is saved."""
+        self.action_tokenizer.save(folder / FOLDER)
+        self.backbone.text_tokenizer.save_pretrained(folder / TEXT_FOLDER)  # type: ignore[attr-defined]
         if isinstance(self.backbone, ImageText):
-            self.backbone.save_companions(save_directory / TEXT_FOLDER)
-        save_first_answers(self.first_answers, save_directory)
+            self.backbone.save_companions(folder / TEXT_FOLDER)
+        save_first_answers(self.first_answers, folder)
 
     @classmethod
     def from_pretrained(
@@ -301,9 +311,11 @@ class InspireVLAPolicy(PreTrainedPolicy):
                 f"{pretrained_name_or_path} is a policy of type {config.type!r}, not 'inspire_vla'."
             )
         config.validate_features()
-        kwargs.setdefault(
-            "action_tokenizer", load_action_tokenizer(config, folder, kwargs.get("dataset_meta"))
-        )
+        if "action_tokenizer" not in kwargs:
+            # Resuming a LoRA, LeRobot loads its base: the action tokenizer may have been made anew for the LoRA.
+            own = Path(config.pretrained_path or "") if config.use_peft else folder
+            place = own if (own / FOLDER).is_dir() else folder
+            kwargs["action_tokenizer"] = load_action_tokenizer(config, place, kwargs.get("dataset_meta"))
         kwargs.setdefault("first_answers", load_first_answers(folder))
         if (folder / TEXT_FOLDER).is_dir():
             kwargs.setdefault("text_tokenizer_folder", folder / TEXT_FOLDER)

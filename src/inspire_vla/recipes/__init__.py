@@ -4,6 +4,8 @@ from pathlib import Path
 
 from inspire_vla.errors import InspireError, did_you_mean
 
+FSDP = Path(__file__).parent / "accelerate" / "fsdp.yaml"
+"""Configuration of accelerate to train over several GPUs."""
 RECIPES = {file.stem: file for file in sorted(Path(__file__).parent.glob("*.yaml"))}
 
 

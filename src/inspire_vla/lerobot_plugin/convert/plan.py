@@ -1,0 +1,120 @@
+"""What a conversion is told, what it makes of its source before there is a policy, and what it reports."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lerobot.configs import FeatureType, NormalizationMode, PolicyFeature
+
+from inspire_vla.action_tokenizers import ActionTokenizer
+from inspire_vla.backbones.weight_map import Mapped
+from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, ReasoningConfig
+from inspire_vla.lerobot_plugin.convert.published import Statistics
+
+PICTURE = 256  # pixels a side that the configuration names; pictures of any size are resized
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a checkpoint does not say itself.
+
+    Attributes:
+        tokenizer: folder of the language model's tokenizer, where the weights come without it.
+        vq: folder of MiniVLA's pretrain_vq, for models that act by it.
+        fast: folder of the FAST processor's files, for π0-FAST.
+        statistics: the dataset whose units are wanted, where there are several ("unnorm_key").
+        gripper: see `prismatic_statistics`.
+        cameras: names of the pictures, `observation.images.<name>`; None: those of the checkpoint, or "image".
+        action_dim, chunk_size, state_dim: None: the checkpoint's.
+        prompt: for π0-FAST, "openpi" or "lerobot"; see `PaliGemmaConfig`.
+        dtype: of the written weights.
+        heads: attention heads of the towers (and their head size in `head_size`), for models of unusual size.
+        action_tokens: for image-text models, "added" or "reserved".
+    """
+
+    tokenizer: str | None = None
+    vq: str | None = None
+    fast: str | None = None
+    statistics: str | None = None
+    gripper: str = "as_trained"
+    cameras: tuple[str, ...] | None = None
+    action_dim: int | None = None
+    chunk_size: int | None = None
+    state_dim: int | None = None
+    prompt: str = "openpi"
+    dtype: str = "float32"
+    heads: int = 16
+    head_size: int = 256
+    action_tokens: str = "added"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of every tensor. `matched` counts, the others name."""
+
+    kind: str
+    out: str
+    matched: int
+    dropped: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        return not self.missing and not self.unexpected
+
+    def __str__(self) -> str:
+        lines = [f"{self.kind}: {self.matched} tensors matched, {len(self.dropped)} left out (never run)."]
+        for what in ("missing", "unexpected"):
+            names = getattr(self, what)
+            if names:
+                lines.append(f"{what}: {len(names)}, e.g. {', '.join(names[:5])}")
+        return "\n".join([*lines, *self.notes])
+
+
+@dataclass
+class Plan:
+    """What a kind makes of its source, before there is a policy."""
+
+    config: InspireVLAConfig
+    action_tokenizer: ActionTokenizer
+    text_folder: Path
+    mapped: Mapped
+    statistics: Statistics
+    notes: list[str]
+
+
+def base_config(
+    kind: str,
+    options: Options,
+    cameras: Sequence[str],
+    action_dim: int,
+    actions: ActionTokenizer,
+    *,
+    state_dim: int,
+) -> InspireVLAConfig:
+    inputs = {
+        f"observation.images.{name}": PolicyFeature(FeatureType.VISUAL, (3, PICTURE, PICTURE))
+        for name in cameras
+    }
+    if state_dim:
+        inputs["observation.state"] = PolicyFeature(FeatureType.STATE, (state_dim,))
+    return InspireVLAConfig(
+        backbone=kind,
+        action_tokenizer=actions.name,
+        reasoning=ReasoningConfig(enabled=False),
+        chunk_size=actions.horizon,
+        n_action_steps=actions.horizon,
+        use_state=state_dim > 0,
+        dtype=options.dtype,
+        input_features=inputs,
+        output_features={"action": PolicyFeature(FeatureType.ACTION, (action_dim,))},
+        normalization_mapping={
+            "VISUAL": NormalizationMode.IDENTITY,
+            "STATE": NormalizationMode.QUANTILES,
+            "ACTION": NormalizationMode.QUANTILES,
+        },
+        optimizer_lr=2e-5,
+        optimizer_weight_decay=0.0,
+    )

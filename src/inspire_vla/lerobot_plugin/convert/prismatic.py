@@ -1,0 +1,84 @@
+"""OpenVLA and MiniVLA."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from inspire_vla.action_tokenizers import ActionTokenizer, UniformBins
+from inspire_vla.backbones import prismatic
+from inspire_vla.errors import InspireError
+from inspire_vla.lerobot_plugin.backbone_choice import hosted_tokenizer
+from inspire_vla.lerobot_plugin.convert.plan import Options, Plan, base_config
+from inspire_vla.lerobot_plugin.convert.published import prismatic_statistics, read_learned_vq, read_published
+
+EXTRA_TOKENS = 256  # MiniVLA's `<|extra_i|>`, which Qwen's own tokenizer lacks
+
+
+def openvla(path: Path, options: Options, scratch: Path) -> Plan:
+    return _prismatic("openvla", path, options, scratch)
+
+
+def minivla(path: Path, options: Options, scratch: Path) -> Plan:
+    return _prismatic("minivla", path, options, scratch)
+
+
+def _prismatic(kind: str, path: Path, options: Options, scratch: Path) -> Plan:
+    source = read_published(path)
+    text_config = source.settings.get("text_config", {}) if source.layout == "huggingface" else None
+    sizes = prismatic.read_config(source.tensors, tower_heads=options.heads, text_config=text_config)
+    family = {"openvla": "llama", "minivla": "qwen2"}[kind]
+    if sizes.language.family != family:
+        other = {"llama": "openvla", "qwen2": "minivla"}[sizes.language.family]
+        raise InspireError(
+            f"{path} holds a {sizes.language.family} model: convert it as {other!r}, not {kind!r}."
+        )
+    run = source.settings.get("vla", {})
+    acts_by = str(run.get("action_tokenizer", "action_tokenizer"))
+    notes = []
+
+    tokenizer = hosted_tokenizer(options.tokenizer or source.folder)
+    if kind == "minivla":
+        tokenizer, extra = _with_extra_tokens(tokenizer, f"{run.get('base_vlm', '')} {acts_by}")
+        end = len(tokenizer) if extra and "extra" in acts_by else tokenizer.vocab_size
+    elif source.layout == "huggingface":
+        end = sizes.language.vocabulary_size - int(source.settings.get("pad_to_multiple_of", 64))
+    else:
+        end = tokenizer.vocab_size
+    tokenizer.save_pretrained(scratch / "text")
+
+    statistics = prismatic_statistics(source, options.statistics, gripper=options.gripper)
+    action_dim = options.action_dim or len(statistics["action"]["q01"])
+    actions: ActionTokenizer
+    if options.vq is not None:
+        actions = read_learned_vq(options.vq)
+    elif "vq" in acts_by:
+        raise InspireError(f"The model acts by {acts_by!r}: give the folder of its VQ weights as well (vq).")
+    else:
+        actions = UniformBins(horizon=options.chunk_size or 1, action_dim=action_dim)
+    if actions.action_dim != action_dim:
+        raise InspireError(
+            f"The action tokenizer speaks of {actions.action_dim} numbers, the statistics of {action_dim}."
+        )
+
+    wrist, pictures = bool(run.get("use_wrist_image")), int(run.get("image_sequence_len", 1))
+    cameras = options.cameras or (("image", "image2") if wrist else ("image",))
+    if pictures % len(cameras):
+        raise InspireError(
+            f"The model looks at {pictures} picture(s), which {len(cameras)} cameras cannot share."
+        )
+    notes.append(
+        f"Gripper {'as trained (0 closed, 1 open)' if options.gripper == 'as_trained' else '-1 open, +1 closed'}."
+    )
+    config = base_config(kind, options, cameras, action_dim, actions, state_dim=0)
+    config.prismatic = replace(sizes, action_ids_end=int(end))
+    config.image_history = pictures // len(cameras)
+    mapped = prismatic.map_weights(source.tensors, config.prismatic)
+    return Plan(config, actions, scratch / "text", mapped, statistics, notes)
+
+
+def _with_extra_tokens(tokenizer: Any, told: str) -> tuple[Any, bool]:
+    """Qwen's tokenizer with MiniVLA's extra tokens, where the run's settings speak of them."""
+    if "extra" not in told:
+        return tokenizer, False
+    tokenizer.add_tokens([f"<|extra_{i}|>" for i in range(EXTRA_TOKENS)])
+    return tokenizer, True

@@ -1,0 +1,98 @@
+"""Several GPUs: accelerate finds each family's blocks, the processes' logs agree, a sharded run is a plain one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+import torch
+from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.utils import FullyShardedDataParallelPlugin
+from families import finetune, load, make
+from safetensors.torch import load_file
+
+from inspire_vla.lerobot_plugin import answer_log
+from inspire_vla.lerobot_plugin.answer_log import AnswerLog
+from inspire_vla.lerobot_plugin.convert import KINDS
+from inspire_vla.recipes import FSDP
+
+BLOCKS = {
+    "minivla": {"Qwen2DecoderLayer", "Block", "Projector"},
+    "openvla": {"LlamaDecoderLayer", "Block", "Projector"},
+    "pi0fast": {"GemmaDecoderLayer", "SiglipEncoderLayer"},
+    "image_text": {"LlamaDecoderLayer", "Idefics3VisionAttention"},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_accelerate_finds_the_blocks_of_each_family(
+    kind: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    policy = load(make(kind, tmp_path_factory))
+    plugin = FullyShardedDataParallelPlugin(auto_wrap_policy="transformer_based_wrap")
+    plugin.set_auto_wrap_policy(policy)  # raises where a class is not in the model
+    found = plugin.auto_wrap_policy.keywords["transformer_layer_cls"]
+    assert {block.__name__ for block in found} == BLOCKS[kind]
+    inside = {id(p) for m in policy.modules() if type(m) in found for p in m.parameters()}
+    layers = [m for m in policy.modules() if type(m).__name__.endswith("DecoderLayer")]
+    assert len(layers) == 2
+    assert all(id(p) in inside for layer in layers for p in layer.parameters())
+
+
+def test_the_shipped_configuration_is_one_that_accelerate_and_lerobot_take() -> None:
+    config = load_config_from_file(str(FSDP))
+    assert config.distributed_type == "FSDP"
+    assert config.fsdp_config["fsdp_version"] == 1  # LeRobot 0.6.1 gathers its checkpoints by version 1
+    assert config.fsdp_config["fsdp_use_orig_params"] is True  # else no frozen vision
+    assert "fsdp_transformer_layer_cls_to_wrap" not in config.fsdp_config  # the policy is asked
+
+
+def test_every_process_logs_the_same_names() -> None:
+    """LeRobot adds up the processes' logs by position: a word that one batch lacks would shift all that follow."""
+    alone = AnswerLog(["left", "right"], 2)
+    assert alone({"left": 1.0}) == {"answer_accuracy/left": 1.0}
+    with patch.object(answer_log, "several_processes", lambda: True):
+        one, other = AnswerLog(["left", "right"], 2), AnswerLog(["left", "right"], 2)
+        first, second = one({"object_0": 0.5, "left": 0.5}), other({"right": 1.0, "object_1": 0.0})
+        assert (
+            list(first)
+            == list(second)
+            == [f"answer_accuracy/{n}" for n in ("object_0", "object_1", "left", "right")]
+        )
+        assert first["answer_accuracy/right"] != first["answer_accuracy/right"]  # NaN: not asked yet
+        later = one({"right": 1.0})
+        assert later["answer_accuracy/left"] == 0.5
+        assert later["answer_accuracy/right"] == 1.0
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(("kind", "reasoning"), [("openvla", False), ("pi0fast", True)])
+def test_two_processes_that_share_a_model_train_it_as_one_does(
+    kind: str, reasoning: bool, tmp_path_factory: pytest.TempPathFactory, labelled_dataset: Path
+) -> None:
+    """Twice two rows are the four rows of one process, in the same order; gloo on CPUs stands for GPUs."""
+    base, out = make(kind, tmp_path_factory), tmp_path_factory.mktemp("runs")
+    options = (
+        "--seed=0", "--save_freq=2", "--policy.optimizer_lr=0.001", "--policy.warmup_steps=0",
+        f"--policy.reasoning.enabled={str(reasoning).lower()}",
+    )  # fmt: skip
+    worker = Path(__file__).with_name("fsdp_worker.py")
+    launch = [
+        sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(FSDP), "--num_processes", "2",
+        "--main_process_port", "0", str(worker), f"--dataset.root={labelled_dataset}", "--dataset.repo_id=local/tiny",
+        f"--output_dir={out / 'sharded'}", "--num_workers=0", f"--policy.path={base}", "--policy.push_to_hub=false",
+        "--policy.device=cpu", "--batch_size=2", "--steps=2", "--wandb.enable=false", *options,
+    ]  # fmt: skip
+    done = subprocess.run(launch, capture_output=True, text=True, timeout=900, env=dict(os.environ))
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    sharded = load_file(out / "sharded" / "checkpoints" / "last" / "pretrained_model" / "model.safetensors")
+    before = load_file(base / "model.safetensors")
+    assert sharded.keys() == before.keys()
+    assert any(not torch.equal(sharded[name], before[name]) for name in before)
+    if reasoning:  # rows say more or less, so that the mean of two means is another one
+        return
+    one = finetune(base, labelled_dataset, out / "one", *options, "--batch_size=4")
+    for name, expected in load_file(one / "model.safetensors").items():
+        torch.testing.assert_close(sharded[name], expected, rtol=1e-3, atol=1e-4)
