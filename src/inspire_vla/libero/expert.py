@@ -180,7 +180,14 @@ class Expert:
         return sim.data.site_xmat[sim.model.site_name2id(site)].reshape(3, 3)
 
     def _travel(
-        self, at: NDArray[np.float64], then: float, yaw: float, gripper: float, hangs: float, *, thing: str | None = None
+        self,
+        at: NDArray[np.float64],
+        then: float,
+        yaw: float,
+        gripper: float,
+        hangs: float,
+        *,
+        thing: str | None = None,
     ) -> Iterator[NDArray[np.float32]]:
         """Up, across over everything on the way, and down to the height `then`."""
         hand = self._truth.hand()
@@ -189,7 +196,9 @@ class Expert:
         yield from self._go(np.array([*at, over]), yaw, gripper, near=0.012, most=120)
         yield from self._go(np.array([*at, then]), yaw, gripper, near=0.010, most=60)
 
-    def _height_between(self, here: NDArray[np.float64], there: NDArray[np.float64], thing: str | None) -> float:
+    def _height_between(
+        self, here: NDArray[np.float64], there: NDArray[np.float64], thing: str | None
+    ) -> float:
         half = float(np.abs(there - here).max()) / 2 + 0.08
         without = [] if thing is None else [thing]
         relief, _ = self._scan.reliefs((here + there) / 2, half, max(0.012, half / 20), without=without)
@@ -198,7 +207,14 @@ class Expert:
         return float(relief.at(line[:, None] + around).max())
 
     def _go(
-        self, target: NDArray[np.float64], yaw: float | None, gripper: float, *, near: float, most: int, slow: bool = False
+        self,
+        target: NDArray[np.float64],
+        yaw: float | None,
+        gripper: float,
+        *,
+        near: float,
+        most: int,
+        slow: bool = False,
     ) -> Iterator[NDArray[np.float32]]:
         for _ in range(most):
             off = float(np.linalg.norm(target - self._truth.hand()))

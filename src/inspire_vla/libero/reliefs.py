@@ -190,6 +190,9 @@ def _grid(us: NDArray[np.float64], vs: NDArray[np.float64]) -> NDArray[np.float6
 
 
 _PAD_GRID = np.concatenate(
-    [_grid(sign * np.linspace(0.02, _PAD_END_M, 5), np.linspace(-_PAD_HALF_M, _PAD_HALF_M, 3)) for sign in (-1, 1)]
+    [
+        _grid(sign * np.linspace(0.02, _PAD_END_M, 5), np.linspace(-_PAD_HALF_M, _PAD_HALF_M, 3))
+        for sign in (-1, 1)
+    ]
 )  # while it holds something, the pads are anywhere between shut and open
 _PALM_GRID = _grid(np.linspace(-_PALM_M[0], _PALM_M[0], 15), np.linspace(-_PALM_M[1], _PALM_M[1], 5))

@@ -42,7 +42,13 @@ class Scanner:
         return np.flatnonzero((roots == self.root(name)) & (self.model.geom_contype > 0))
 
     def reliefs(
-        self, middle: NDArray[np.float64], half_m: float, cell: float, *, own: str | None = None, without: Sequence[str] = ()
+        self,
+        middle: NDArray[np.float64],
+        half_m: float,
+        cell: float,
+        *,
+        own: str | None = None,
+        without: Sequence[str] = (),
     ) -> tuple[Relief, Relief]:
         """Of everything around `middle` (2,), and of `own` alone (−inf where something else is on top)."""
         n = 2 * round(half_m / cell) + 1
