@@ -7,27 +7,6 @@ from pathlib import Path
 from inspire_vla.errors import InspireError
 
 
-def collect(options: argparse.Namespace) -> None:
-    from inspire_vla.tabletop.collection import NOISE
-    from inspire_vla.tabletop.collection import collect as collect_demonstrations
-
-    report = collect_demonstrations(
-        options.suite,
-        options.episodes,
-        options.out,
-        seed=options.seed,
-        processes=options.processes,
-        image_size=options.image_size,
-        wrist=options.wrist,
-        modes=options.modes,
-        frame=options.frame,
-        noise=NOISE if options.noise is None else options.noise,
-        layout_randomness=options.layout_randomness,
-        resume=not options.restart,
-    )
-    print(report)
-
-
 def train(options: argparse.Namespace) -> None:
     recipe, arguments = train_arguments(options)  # before LeRobot loads, which takes seconds
     from inspire_vla.lerobot_plugin.training import train as train_policy

@@ -20,7 +20,7 @@ from inspire_vla import __version__
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.labels import ModeRule
 from inspire_vla.labels.demonstration import Demonstration, save_demonstration, save_left_out
-from inspire_vla.libero.bddl import SUITES, read_problem, task_files
+from inspire_vla.libero.bddl import SUITES, instruction_of, read_problem, task_files
 from inspire_vla.libero.benchmark import MAX_STEPS
 from inspire_vla.libero.expert import Expert, able
 from inspire_vla.libero.recording import (
@@ -49,7 +49,7 @@ class Conditions:
     tasks: tuple[str, ...]
     seed: int
     cameras: tuple[str, ...]
-    image_size: int
+    image_size: int | None
     noise: float
 
 
@@ -81,7 +81,7 @@ def collect(
     tasks: Sequence[str] | None = None,
     seed: int = 0,
     processes: int = 1,
-    image_size: int = 128,
+    image_size: int | None = 128,
     cameras: Sequence[str] = ("image", "image2"),
     modes: Sequence[str] = ("direction",),
     frame: str | Frame = "robot",
@@ -95,6 +95,7 @@ def collect(
         episodes: dealt round-robin to the tasks that the expert can do. One that fails MAX_ATTEMPTS times is left out
             and counted.
         tasks: only these, by their files' names; None: all of the suite.
+        image_size: pixels; None for no pictures, which are most of the time.
 
     Raises:
         InspireError: an unknown suite or task, numbers out of range, no task the expert can do, `out` exists and is
@@ -107,19 +108,22 @@ def collect(
             raise InspireError(f"{name} must be at least {low}, found {number}.")
     if not 0 <= noise <= 1:
         raise InspireError(f"noise must be between 0 and 1, found {noise!r}.")
-    if not 16 <= image_size <= 1024:
+    if image_size is not None and not 16 <= image_size <= 1024:
         raise InspireError(f"image_size must be between 16 and 1024 pixels, found {image_size}.")
     require_libero()
     files = {path.stem: path for path in task_files(suite)}
     for task in tasks or ():
         if task not in files:
             raise InspireError(f"unknown task {task!r} of {suite}.{did_you_mean(task, files)}")
-    reasons = {task: able(read_problem(files[task])) for task in (tasks or files)}
+    reasons = {
+        task: able(read_problem(files[task]), instruction_of(files[task])) for task in (tasks or files)
+    }
     unable = {task: why for task, why in reasons.items() if why}
     chosen = tuple(task for task, why in reasons.items() if not why)
     if not chosen:
         raise InspireError(f"the expert can do none of these tasks: {unable}.")
-    conditions = Conditions(suite, chosen, seed, check_cameras(cameras), image_size, float(noise))
+    shown = check_cameras(cameras) if image_size else ()
+    conditions = Conditions(suite, chosen, seed, shown, image_size, float(noise))
     labels = labels_for(
         [files[task] for task in chosen], {}, modes, frame, ModeRule(), {"source": "LIBERO, scripted expert"}
     )

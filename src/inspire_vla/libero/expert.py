@@ -27,8 +27,11 @@ _CLEAR_M = 0.05
 _NOT_REACHED_DOWNWARDS = ("microwave", "rack", "shelf_1_top_region", "shelf_1_bottom_region")
 
 
-def able(problem: Problem) -> str | None:
+def able(problem: Problem, instruction: str) -> str | None:
     """None, or why the task is none for this expert."""
+    for verb in ("open", "close", "turn", "push"):
+        if verb in instruction.lower().split():
+            return f"it does not {verb} things"
     for predicate in problem.goal:
         if predicate[0] not in ("on", "in"):
             return f"it does not {predicate[0]} things"

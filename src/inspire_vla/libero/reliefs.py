@@ -22,6 +22,8 @@ _PALM_ABOVE_M = 0.034
 """How far the palm is above the grip point."""
 _TIP_BELOW_M = 0.009
 _DEEPEST_M = 0.030
+_ASKEW_M = 0.010
+"""How much the edge that a pad meets may recede over the pad's width."""
 _OVERLAP_M = 0.006
 """A pad must reach this far below the top of what it grips, measured at the grip point."""
 
@@ -121,14 +123,24 @@ def _grasps_along(
     low = np.maximum(hand_floor(heights, cell), top - _DEEPEST_M)
     overlap = top - low
     for i, j in np.argwhere(overlap >= _OVERLAP_M):
-        gripped = mine[max(0, i - half) : i + half + 1, j] > low[i, j] + _OVERLAP_M / 2
-        where = np.flatnonzero(gripped) - min(half, i)
-        if not len(where):
+        first = max(0, i - half)
+        between = np.s_[first : i + half + 1, max(0, j - side) : j + side + 1]
+        gripped = mine[between] > low[i, j] + _OVERLAP_M / 2
+        others = (heights[between] > low[i, j]) & ~np.isfinite(mine[between])
+        if others.any() or not gripped.any(axis=0).all():
             continue
-        off_middle = abs(float(where.mean())) * cell  # both pads should meet it at once
-        width = (where.max() - where.min() + 1) * cell
+        near, far = gripped.argmax(axis=0), len(gripped) - 1 - gripped[::-1].argmax(axis=0)
+        askew = max(np.ptp(near), np.ptp(far)) * cell  # a corner slips out of the hand
+        if askew > _ASKEW_M:
+            continue
+        off_middle = (
+            abs(float((near + far).mean()) / 2 + first - i) * cell
+        )  # both pads should meet it at once
+        width = float((far - near).max() + 1) * cell
         lever = float(np.linalg.norm(points[i, j] - middle))
-        score = min(float(overlap[i, j]), 0.025) - 0.6 * off_middle - 0.15 * lever - 0.05 * width
+        score = (
+            min(float(overlap[i, j]), 0.025) - 0.6 * off_middle - 0.15 * lever - 0.05 * width - 0.5 * askew
+        )
         yield Grasp(np.array([*points[i, j], low[i, j]]), yaw, score)
 
 
