@@ -104,7 +104,8 @@ def _evaluate(sub: argparse.ArgumentParser) -> None:
         "--suite",
         nargs="+",
         default=["seen", "unseen"],
-        help="suites, or seen, unseen (default: both); also libero_90, libero_spatial, …",
+        help="suites, with blanks or commas between, or seen, unseen (default: both); also libero_90,libero_spatial, …; "
+        "libero_plus_spatial, …; calvin",
     )
     sub.add_argument("--task", nargs="+", help="only these tasks")
     sub.add_argument("--episodes", type=positive, default=10, help="per task, default: %(default)s")
@@ -125,6 +126,10 @@ def _evaluate(sub: argparse.ArgumentParser) -> None:
         "--workers", type=positive, default=os.cpu_count() or 1, help="processes, default: all cores"
     )
     sub.add_argument("--slots", type=positive, default=4, help="environments a process, default: %(default)s")
+    sub.add_argument(
+        "--ray", metavar="ADDRESS", help="play on a Ray cluster: auto, HOST:PORT, ray://HOST:PORT; local starts one"
+    )
+    sub.add_argument("--ray-gpus", type=float, default=0.0, help="part of a GPU for each worker of the cluster")
     sub.add_argument("--device", help="cpu, cuda, …; default: the checkpoint's")
     sub.add_argument(
         "--mapping", metavar="JSON", help="LIBERO: {instruction: {mention: name}}, overrules grounding"
