@@ -32,7 +32,11 @@ def ray_here():
     patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
     patch.setenv("RAY_DISABLE_IMPORT_WARNING", "1")
     ray.init(
-        address="local", num_cpus=3, include_dashboard=False, log_to_driver=False, object_store_memory=100 * 2**20
+        address="local",
+        num_cpus=3,
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=100 * 2**20,
     )
     yield RayCluster("local")
     ray.shutdown()

@@ -104,7 +104,7 @@ def _evaluate(sub: argparse.ArgumentParser) -> None:
         "--suite",
         nargs="+",
         default=["seen", "unseen"],
-        help="suites, with blanks or commas between, or seen, unseen (default: both); also libero_90,libero_spatial, …; "
+        help="suites, with commas or blanks between; or seen, unseen (default: both); also libero_90,libero_goal, …; "
         "libero_plus_spatial, …; calvin",
     )
     sub.add_argument("--task", nargs="+", help="only these tasks")
@@ -127,9 +127,13 @@ def _evaluate(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--slots", type=positive, default=4, help="environments a process, default: %(default)s")
     sub.add_argument(
-        "--ray", metavar="ADDRESS", help="play on a Ray cluster: auto, HOST:PORT, ray://HOST:PORT; local starts one"
+        "--ray",
+        metavar="ADDRESS",
+        help="play on a Ray cluster: auto, HOST:PORT, ray://HOST:PORT; local starts one",
     )
-    sub.add_argument("--ray-gpus", type=float, default=0.0, help="part of a GPU for each worker of the cluster")
+    sub.add_argument(
+        "--ray-gpus", type=float, default=0.0, help="part of a GPU for each worker of the cluster"
+    )
     sub.add_argument("--device", help="cpu, cuda, …; default: the checkpoint's")
     sub.add_argument(
         "--mapping", metavar="JSON", help="LIBERO: {instruction: {mention: name}}, overrules grounding"
