@@ -1,4 +1,5 @@
-"""What LeRobot imports when it looks for plug-ins: registers the policy and the environment on import.
+"""What LeRobot imports when it looks for plug-ins: registers the policy, the environment and the styles of
+our language rows on import.
 
 LeRobot finds plug-ins by distribution name and imports the package of the same name; everything else
 lives in `inspire_vla`. LeRobot only logs an import error here, so `inspire doctor` repeats this import
@@ -8,6 +9,8 @@ and shows what went wrong.
 import importlib
 
 from inspire_vla import __version__
+from inspire_vla.labels.language import register_style
+from inspire_vla.spatial import MODES
 
 REGISTERING_MODULES = (
     "inspire_vla.lerobot_plugin.configuration_inspire_vla",  # --policy.type=inspire_vla
@@ -18,3 +21,6 @@ __all__ = ["REGISTERING_MODULES", "__version__"]
 
 for _module in REGISTERING_MODULES:
     importlib.import_module(_module)
+
+for _mode in MODES:
+    register_style(_mode)  # rows that `inspire label --language-column` writes

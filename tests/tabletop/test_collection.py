@@ -15,6 +15,7 @@ import pytest
 
 from inspire_vla.errors import InspireError
 from inspire_vla.labels import answer_column, label_states, read_labels
+from inspire_vla.labels.demonstration import load_demonstration, save_demonstration
 from inspire_vla.labels.relabel import relabel
 from inspire_vla.spatial import NO_LABEL, decode_answers
 from inspire_vla.tabletop import collection, demonstration
@@ -22,8 +23,6 @@ from inspire_vla.tabletop.collection import MAX_OBJECTS, collect
 from inspire_vla.tabletop.demonstration import (
     Conditions,
     demonstrate,
-    load_demonstration,
-    save_demonstration,
     seed_of,
     task_of,
 )
@@ -249,7 +248,7 @@ def test_killed_with_two_processes_and_run_again(tmp_path):
             collect(SUITE, 4, tmp_path / "data", **SMALL)
             break
         except InspireError as error:
-            assert "Another collection" in str(error)  # noqa: PT017  its worker still holds the lock
+            assert "Another call is collecting" in str(error)  # noqa: PT017  its worker still holds the lock
             time.sleep(0.5)
     collect(SUITE, 4, tmp_path / "whole", **SMALL)
     assert digests(tmp_path / "data") == digests(tmp_path / "whole")
@@ -274,7 +273,7 @@ def test_other_settings_do_not_mix(tmp_path, monkeypatch):
 def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path, monkeypatch, number):
     saved = []
 
-    def full_after_one(shown, path, real=demonstration.save_demonstration):
+    def full_after_one(shown, path, real=save_demonstration):
         if saved:
             raise OSError(number, os.strerror(number))
         saved.append(path)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from inspire_vla import __version__
 from inspire_vla.cli import commands, label
 from inspire_vla.cli.attention import attention, attention_arguments
+from inspire_vla.cli.collect import collect, collect_arguments
 from inspire_vla.cli.convert import convert, convert_arguments
 from inspire_vla.cli.number_arguments import positive, shard
 from inspire_vla.cli.pretrain import pretrain, pretrain_arguments
@@ -37,8 +38,8 @@ def parser() -> argparse.ArgumentParser:
             "demo", commands.demo, "the whole road on the nano model: collect, train, act, compare, a page"
         )
     )
-    _collect(
-        command("collect", commands.collect, "let the scripted expert demonstrate; write a labelled dataset")
+    collect_arguments(
+        command("collect", collect, "let the scripted expert demonstrate; write a labelled dataset")
     )
     label.add_label_arguments(
         command("label", label.label, "label any LeRobot dataset with where the objects are")
@@ -79,21 +80,6 @@ def parser() -> argparse.ArgumentParser:
     return root
 
 
-def _collect(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--suite", default="tabletop_seen", help="default: %(default)s")
-    sub.add_argument("--episodes", type=positive, required=True, help="successful episodes, over all tasks")
-    sub.add_argument("--out", required=True, help="folder of the dataset, to be made")
-    sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--processes", type=positive, default=os.cpu_count() or 1, help="default: all cores")
-    sub.add_argument("--image-size", type=positive, default=96, metavar="PIXELS")
-    sub.add_argument("--wrist", action="store_true", help="also the wrist camera")
-    sub.add_argument("--modes", nargs="+", default=["direction"], help="reasoning modes to label")
-    sub.add_argument("--frame", default="robot", help="robot (default) or official_libero")
-    sub.add_argument("--noise", type=float, help="of the executed action, in units of it")
-    sub.add_argument("--layout-randomness", type=float, default=0.0, metavar="0..1")
-    sub.add_argument("--restart", action="store_true", help="throw away what an interrupted call left")
-
-
 def _train(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--dataset", help="folder of a labelled LeRobot dataset (not needed with --resume)")
     sub.add_argument("--out", required=True, help="folder for checkpoints")
@@ -124,7 +110,8 @@ def _evaluate(sub: argparse.ArgumentParser) -> None:
         "--suite",
         nargs="+",
         default=["seen", "unseen"],
-        help="suites, or seen, unseen (default: both); also libero_90, libero_spatial, …",
+        help="suites, with commas or blanks between; or seen, unseen (default: both); also libero_90,libero_goal, …; "
+        "libero_plus_spatial, …; calvin",
     )
     sub.add_argument("--task", nargs="+", help="only these tasks")
     sub.add_argument("--episodes", type=positive, default=10, help="per task, default: %(default)s")
@@ -145,6 +132,14 @@ def _evaluate(sub: argparse.ArgumentParser) -> None:
         "--workers", type=positive, default=os.cpu_count() or 1, help="processes, default: all cores"
     )
     sub.add_argument("--slots", type=positive, default=4, help="environments a process, default: %(default)s")
+    sub.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="play on a Ray cluster: auto, HOST:PORT, ray://HOST:PORT; local starts one",
+    )
+    sub.add_argument(
+        "--ray-gpus", type=float, default=0.0, help="part of a GPU for each worker of the cluster"
+    )
     sub.add_argument("--device", help="cpu, cuda, …; default: the checkpoint's")
     sub.add_argument(
         "--mapping", metavar="JSON", help="LIBERO: {instruction: {mention: name}}, overrules grounding"

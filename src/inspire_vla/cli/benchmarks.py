@@ -50,9 +50,14 @@ def tabletop_for(policy: dict[str, Any], layout_randomness: float = 0.0) -> Fact
 
 
 def expand(names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    """Replace the words seen, unseen and validation by the suites they stand for."""
+    """Cut at commas, and replace the words seen, unseen and validation by the suites they stand for."""
     suites: list[str] = []
-    for name in names:
+    for name in split(names):
         members = [suite for suite in known if group_of(suite) == name]
         suites += members if name in ("seen", "unseen", "validation") else [name]
     return tuple(dict.fromkeys(suites))
+
+
+def split(names: Sequence[str]) -> tuple[str, ...]:
+    """("a,b", "c") → ("a", "b", "c")."""
+    return tuple(part for name in names for part in name.split(",") if part)

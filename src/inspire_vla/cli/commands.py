@@ -7,27 +7,6 @@ from pathlib import Path
 from inspire_vla.errors import InspireError
 
 
-def collect(options: argparse.Namespace) -> None:
-    from inspire_vla.tabletop.collection import NOISE
-    from inspire_vla.tabletop.collection import collect as collect_demonstrations
-
-    report = collect_demonstrations(
-        options.suite,
-        options.episodes,
-        options.out,
-        seed=options.seed,
-        processes=options.processes,
-        image_size=options.image_size,
-        wrist=options.wrist,
-        modes=options.modes,
-        frame=options.frame,
-        noise=NOISE if options.noise is None else options.noise,
-        layout_randomness=options.layout_randomness,
-        resume=not options.restart,
-    )
-    print(report)
-
-
 def train(options: argparse.Namespace) -> None:
     recipe, arguments = train_arguments(options)  # before LeRobot loads, which takes seconds
     from inspire_vla.lerobot_plugin.training import train as train_policy
@@ -66,7 +45,7 @@ def evaluate(options: argparse.Namespace) -> None:
     from inspire_vla.cli import benchmarks, policies
     from inspire_vla.cli.libero import libero_for, wants_libero
     from inspire_vla.cli.serve import remote_policy
-    from inspire_vla.evaluation import FIRST_SEED, EvaluationPlan
+    from inspire_vla.evaluation import FIRST_SEED, EvaluationPlan, RayCluster
     from inspire_vla.evaluation import compare as compare_runs
     from inspire_vla.evaluation import evaluate as evaluate_policy
 
@@ -77,7 +56,7 @@ def evaluate(options: argparse.Namespace) -> None:
         agent = policies.agent_for(options.policy, options.device)
     else:
         raise InspireError("Which policy? Give --policy CHECKPOINT or --remote ws://HOST:PORT.")
-    on_libero = wants_libero(options.suite)
+    on_libero = wants_libero(benchmarks.split(options.suite))
     if on_libero:
         benchmark = libero_for(policy, options.mapping)
     else:
@@ -102,6 +81,7 @@ def evaluate(options: argparse.Namespace) -> None:
         workers=options.workers,
         slots=1 if on_libero else options.slots,  # robosuite: one rendering environment per process
         video_writer=reports.write_episode_video if options.videos else None,
+        ray=None if options.ray is None else RayCluster(options.ray, options.ray_gpus),
     )
     reports.print_comparison(compare_runs([run]))
     print(f"Run: {run.path}")

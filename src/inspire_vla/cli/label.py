@@ -33,6 +33,11 @@ def add_label_arguments(sub: argparse.ArgumentParser) -> None:
         "--min-confidence", type=float, default=0.0, metavar="0..1", help="leave out the less sure"
     )
     sub.add_argument("--review", metavar="HTML", help="write a page of pictures and labels to check")
+    sub.add_argument(
+        "--language-column",
+        action="store_true",
+        help="also as rows of LeRobot's language column, for recipes",
+    )
     hand = sub.add_argument_group("labeller demonstration: where hand and gripper are, if names do not tell")
     hand.add_argument("--position", metavar="COLUMN:0,1,2", help="the hand's position")
     hand.add_argument("--width", metavar="COLUMN:6,7", help="measured opening, or finger joints")
@@ -141,6 +146,7 @@ def _label(options: argparse.Namespace) -> None:
         mentions=_mentions(options.mentions),
         max_objects=options.max_objects,
         min_confidence=options.min_confidence,
+        language=options.language_column,
         progress=True,
     )
     print(report)

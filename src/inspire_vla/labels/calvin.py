@@ -108,12 +108,12 @@ def import_calvin(
     with NewDataset(
         building,
         labels,
+        name=out.name,
         fps=30,
         robot_type="panda",
         image_size=size,
         cameras=("image",) if size else (),
         state_names=("x", "y", "z", "roll", "pitch", "yaw", "gripper_width", "gripper_command"),
-        action_names=("dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper"),
     ) as dataset:
         for text, mentions, first, last in sequences:
             try:

@@ -145,15 +145,20 @@ def integer_column(codes: NDArray[np.integer]) -> tuple[pa.Array, dict[str, Any]
 
 
 def replace_columns(
-    source: Path, target: Path, drop: list[str], added: dict[str, NDArray[np.integer]]
+    source: Path,
+    target: Path,
+    drop: list[str],
+    added: dict[str, NDArray[np.integer]],
+    said: dict[str, pa.Array] | None = None,
 ) -> None:
-    """Write `target`: `source` without the columns `drop`, with `added` (N, n); row groups as they were.
+    """Write `target`: `source` without the columns `drop`, with `added` (N, n) and `said`; row groups as they were.
 
     Whole or not at all. `source` is only read.
     """
     temporary = target.with_name(f".{target.name}.tmp")
     target.parent.mkdir(parents=True, exist_ok=True)
-    made = {name: integer_column(codes) for name, codes in added.items()}
+    made: dict[str, tuple[pa.Array, Any]] = {name: integer_column(codes) for name, codes in added.items()}
+    made |= {name: (column, None) for name, column in (said or {}).items()}  # LeRobot knows their features
     with pq.ParquetFile(source) as file:
         kept = [name for name in file.schema_arrow.names if name not in drop and name not in made]
         schema = pa.schema([file.schema_arrow.field(name) for name in kept])
@@ -163,9 +168,9 @@ def replace_columns(
         if b"huggingface" in metadata:
             record = json.loads(metadata[b"huggingface"])
             features = record.setdefault("info", {}).setdefault("features", {})
-            for name in drop:
+            for name in (*drop, *made):
                 features.pop(name, None)
-            features.update({name: feature for name, (_, feature) in made.items()})
+            features.update({name: feature for name, (_, feature) in made.items() if feature is not None})
             metadata[b"huggingface"] = json.dumps(record).encode()
         schema = schema.with_metadata(metadata)
         with pq.ParquetWriter(temporary, schema, compression="snappy") as writer:

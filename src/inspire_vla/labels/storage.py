@@ -8,13 +8,8 @@ the same. In place, the finished folder takes the name of the original, which is
 share all videos and pictures on the disk.
 """
 
-import hashlib
 import json
-import os
-import shutil
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +19,10 @@ from tqdm.auto import tqdm
 
 from inspire_vla.errors import InspireError
 from inspire_vla.instruction import find_mentions
+from inspire_vla.labels import language as language_rows
+from inspire_vla.labels.building import SETTINGS, begin, digest, finish_swap, swap, write_json
 from inspire_vla.labels.columns import (
     ANSWERS_PREFIX,
-    LABELS_FILE,
     LabelInfo,
     ModeRule,
     answer_column,
@@ -35,54 +31,11 @@ from inspire_vla.labels.columns import (
 )
 from inspire_vla.labels.labeller import Episode, Labeller, Tracks, encode_tracks
 from inspire_vla.labels.lerobot_files import LeRobotFiles, Rows, read_rows, replace_columns
-from inspire_vla.spatial import NO_LABEL, Frame
+from inspire_vla.labels.report import LabelReport
+from inspire_vla.spatial import NO_LABEL, Frame, decode_answers
 
 CONFIDENCE_COLUMN = "labels.confidence"
 """uint8 (max_objects,): the labeller's confidence in hundredths. LeRobot hands it to no policy."""
-_SETTINGS = ".labelling.json"
-_REWRITTEN = ("meta/info.json", "meta/stats.json", LABELS_FILE)
-
-
-@dataclass
-class LabelReport:
-    """What came out. `notes`: remark → episodes it was made of; `without_object`: instructions that name none."""
-
-    root: Path
-    episodes: int = 0
-    frames: int = 0
-    labels: int = 0
-    unlabelled: int = 0
-    notes: Counter[str] = field(default_factory=Counter)
-    without_object: tuple[str, ...] = ()
-    backup: Path | None = None
-    warnings: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON values; `from_json` reads them."""
-        return {
-            **vars(self),
-            "root": str(self.root),
-            "backup": None if self.backup is None else str(self.backup),
-        }
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> "LabelReport":
-        """Inverse of `to_json`."""
-        values = {**record, "root": Path(record["root"]), "notes": Counter(record["notes"])}
-        values["backup"] = None if record["backup"] is None else Path(record["backup"])
-        return cls(**{**values, **{name: tuple(record[name]) for name in ("without_object", "warnings")}})
-
-    def __str__(self) -> str:
-        asked = self.labels + self.unlabelled
-        share = 100 * self.unlabelled / asked if asked else 0.0
-        lines = [f"{self.root}: {self.episodes} episodes, {self.frames} frames, {self.labels} labels"]
-        lines += [f"  {self.unlabelled} ({share:.1f} %) places unknown or not sure enough: no label"]
-        lines += [f"  {count} episodes: {note}" for note, count in self.notes.most_common()]
-        lines += [f"  no object found, no labels: {instruction!r}" for instruction in self.without_object]
-        lines += [f"  warning: {warning}" for warning in self.warnings]
-        if self.backup is not None:
-            lines.append(f"  the dataset as it was: {self.backup} (shares videos and pictures with it)")
-        return "\n".join(lines)
 
 
 def label_dataset(
@@ -98,6 +51,7 @@ def label_dataset(
     max_objects: int | None = None,
     min_confidence: float = 0.0,
     labels: LabelInfo | None = None,
+    language: bool = False,
     progress: bool = False,
 ) -> LabelReport:
     """Write `out` (or `source` itself, keeping a backup) with label columns in place of those it had.
@@ -109,6 +63,7 @@ def label_dataset(
         max_objects: width of the columns; None: the most mentions of any instruction.
         min_confidence: less sure labels are left out.
         labels: what is written, as a whole, in place of `modes`, `frame`, `rule`, `mentions` and `max_objects`.
+        language: also as rows of LeRobot's language column, in the style of each mode (language.py).
 
     Raises:
         InspireError: not exactly one of `out` and `in_place`; `out` exists; `source` is damaged or no LeRobot v3
@@ -119,10 +74,10 @@ def label_dataset(
         raise InspireError("say where to write: another folder (--out), or the dataset itself (--in-place).")
     target = root if in_place else Path(out).absolute()  # type: ignore[arg-type]
     building = target.with_name(f".{target.name}.labelling")
-    request = _digest([labeller.name, labeller.settings(), list(modes), str(frame), str(rule), str(mentions),
-                       max_objects, min_confidence, str(labels)])  # fmt: skip
+    request = digest([labeller.name, labeller.settings(), list(modes), str(frame), str(rule), str(mentions),
+                       max_objects, min_confidence, str(labels), language])  # fmt: skip
     if in_place:
-        finished = _finish_swap(root, building)
+        finished = finish_swap(root, building)
         if finished is not None and finished["request"] == request:
             return LabelReport.from_json(finished["report"])
     elif target.exists():
@@ -139,27 +94,31 @@ def label_dataset(
         tasks=tasks,
         max_objects=max_objects or max(map(len, tasks.values())),
         labeller=labeller.name,
-        extra={"settings": labeller.settings(), "min_confidence": min_confidence, "without_object": without},
+        extra={"settings": labeller.settings(), "min_confidence": min_confidence, "without_object": without}
+        | ({"language_column": language_rows.COLUMN} if language else {}),
     )
-    _begin(building, root, labels)
+    begin(building, root, labels)
     report = LabelReport(target, without_object=tuple(without))
     totals: dict[str, list[NDArray[Any]]] = {}
     below: list[NDArray[np.bool_]] = []
     for path in tqdm(files.data_files(), desc="labelling", unit="file", disable=not progress):
-        rows = read_rows(path, columns)
+        rows = read_rows(path, (*columns, "timestamp") if language else columns)
         added = _label_rows(rows, files, labels, labeller, min_confidence, report, below)
         for name, codes in added.items():
             totals.setdefault(name, []).append(codes)
         written = building / path.relative_to(root)
         if not written.exists():
             old = [name for name in files.info["features"] if _is_label(name)]
-            replace_columns(path, written, old, added)
-    _describe(building, files, labels, {name: np.concatenate(parts) for name, parts in totals.items()})
+            said = _said(path, rows, files, labels, added) if language else {}
+            replace_columns(path, written, old, added, said)
+    _describe(
+        building, files, labels, {name: np.concatenate(parts) for name, parts in totals.items()}, language
+    )
     report.warnings = _implausible(below)
     if in_place:
-        _swap(root, building, report, request)
+        swap(root, building, report, request)
     else:
-        (building / _SETTINGS).unlink()
+        (building / SETTINGS).unlink()
         building.rename(target)
     return report
 
@@ -218,6 +177,22 @@ def _label_rows(
     return added
 
 
+def _said(
+    path: Path, rows: Rows, files: LeRobotFiles, labels: LabelInfo, added: Mapping[str, NDArray[Any]]
+) -> dict[str, Any]:
+    """The language column of one data file, beside what other styles say there."""
+    column = language_rows.existing(path)
+    for mode in labels.modes:
+        episodes = []
+        for span in rows.episodes():
+            mentions = labels.tasks.get(files.tasks[int(rows.task_index[span.start])], ())
+            answers = decode_answers(added[answer_column(mode)][span, : len(mentions)], mode)
+            times = rows.columns["timestamp"][span]
+            episodes.append((len(times), list(language_rows.rows_of(mentions, answers, times, mode))))
+        column = language_rows.language_column(episodes, column, mode)
+    return {language_rows.COLUMN: column}
+
+
 def _mentions(
     instructions: Iterable[str], given: Mapping[str, Sequence[str]]
 ) -> tuple[dict[str, tuple[str, ...]], list[str]]:
@@ -265,50 +240,19 @@ def _implausible(below: list[NDArray[np.bool_]]) -> tuple[str, ...]:
     return ()
 
 
-# --- files
+# --- what is written of it
 
 
 def _is_label(name: str) -> bool:
     return name.startswith(ANSWERS_PREFIX) or name == CONFIDENCE_COLUMN
 
 
-def _begin(building: Path, root: Path, labels: LabelInfo) -> None:
-    """Make the unfinished folder, or go on in the one that an interrupted call with the same settings left."""
-    data = [
-        (path.relative_to(root).as_posix(), path.stat().st_size, path.stat().st_mtime_ns)
-        for path in sorted((root / "data").glob("**/*.parquet"))
-    ]
-    digest = {"settings": _digest([labels.to_json(), os.fspath(root), data])}
-    marker = building / _SETTINGS
-    if building.exists():
-        if marker.is_file() and json.loads(marker.read_text() or "{}") == digest:
-            return
-        shutil.rmtree(building)
-    fresh = building.with_name(f"{building.name}.linking")
-    shutil.rmtree(fresh, ignore_errors=True)
-    for path in sorted(root.rglob("*")):
-        relative = path.relative_to(root)
-        if path.is_dir():
-            (fresh / relative).mkdir(parents=True, exist_ok=True)
-        elif not (relative.parts[0] == "data" and path.suffix == ".parquet") and (
-            relative.as_posix() not in _REWRITTEN
-        ):
-            _link(path, fresh / relative)
-    (fresh / _SETTINGS).write_text(json.dumps(digest))
-    fresh.rename(building)
-
-
-def _link(path: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    original = os.path.realpath(path)  # a dataset from the hub is made of symbolic links
-    try:
-        os.link(original, target)
-    except OSError:  # another file system
-        shutil.copy2(original, target)
-
-
 def _describe(
-    building: Path, files: LeRobotFiles, labels: LabelInfo, columns: dict[str, NDArray[Any]]
+    building: Path,
+    files: LeRobotFiles,
+    labels: LabelInfo,
+    columns: dict[str, NDArray[Any]],
+    language: bool,
 ) -> None:
     """meta/: what the new columns are."""
     info = json.loads(json.dumps(files.info))
@@ -327,44 +271,8 @@ def _describe(
             "std": values.std(0).tolist(),
             "count": [len(values)],
         }
+    if language:
+        info["features"][language_rows.COLUMN] = language_rows.FEATURE
     for name, content in (("info", info), ("stats", stats)):
-        _write_json(building / f"meta/{name}.json", content)
+        write_json(building / f"meta/{name}.json", content)
     write_labels(building, labels)
-
-
-def _swap(root: Path, building: Path, report: LabelReport, request: str) -> None:
-    """The original goes aside and the finished folder takes its name."""
-    backup, number = root.with_name(f"{root.name}.before_labels"), 1
-    while backup.exists():
-        number += 1
-        backup = root.with_name(f"{root.name}.before_labels.{number}")
-    report.backup = backup
-    _write_json(building / _SETTINGS, {"finished": True, "request": request, "report": report.to_json()})
-    root.rename(backup)
-    building.rename(root)  # killed before this line: `_finish_swap` does it
-    (root / _SETTINGS).unlink()
-
-
-def _finish_swap(root: Path, building: Path) -> dict[str, Any] | None:
-    """Between the two renames the dataset has no name: the next call gives it one, and has nothing else to do."""
-    marker = building / _SETTINGS
-    if not root.exists() and marker.is_file():
-        if not json.loads(marker.read_text()).get("finished"):
-            return None
-        building.rename(root)
-    marker = root / _SETTINGS
-    if not marker.is_file():
-        return None
-    finished = json.loads(marker.read_text())
-    marker.unlink()
-    return finished
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _write_json(path: Path, content: Any) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(content, indent=4, ensure_ascii=False) + "\n")
-    temporary.replace(path)

@@ -13,7 +13,7 @@ import numpy as np
 
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.libero.bddl import SUITES, instruction_of, task_files
-from inspire_vla.libero.simulation import SETTLING_STEPS, Truth, require_libero
+from inspire_vla.libero.simulation import SETTLING_STEPS, Truth, axis_angle, require_libero
 
 MAX_STEPS = {
     "libero_spatial": 220,
@@ -159,11 +159,3 @@ class LiberoTask(gymnasium.Env):
             "gripper_to_object_m": offsets,
             "grasped": grasped,
         }
-
-
-def axis_angle(quaternion: np.ndarray) -> np.ndarray:
-    """(x, y, z, w) → axis times angle in 0..2π, as robosuite and the policies of the field have it."""
-    x, y, z, w = (float(value) for value in quaternion)
-    w = max(-1.0, min(1.0, w))
-    length = np.sqrt(1.0 - w * w)
-    return np.zeros(3) if length < 1e-9 else np.array([x, y, z]) * 2.0 * np.arccos(w) / length

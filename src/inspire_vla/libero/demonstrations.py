@@ -1,45 +1,37 @@
-"""LIBERO's HDF5 demonstrations into a labelled LeRobot dataset.
+"""LIBERO's HDF5 demonstrations into a labelled LeRobot dataset, in pieces that survive a kill (staging.py).
 
-    *.hdf5 ──worker: set each recorded state, read poses, render──▶ .NAME.importing/00012.npz
-           ──one writer──▶ .NAME.assembling/ ──rename──▶ NAME/
+    *.hdf5 ──worker: set each recorded state, read poses, render──▶ a piece per demonstration ──▶ NAME/
 
-Nothing is stepped unless `replay` is wanted. Each episode depends on its demonstration alone, so an import that was
-killed goes on where it was and ends the same.
+Nothing is stepped unless `replay` is wanted. Each episode depends on its demonstration alone.
 """
 
-import hashlib
-import io
-import json
-import multiprocessing
-import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from tqdm.auto import tqdm
 
 from inspire_vla.errors import InspireError
-from inspire_vla.labels import LabelInfo, ModeRule
-from inspire_vla.labels.simulator_state import LABELLER
-from inspire_vla.libero.bddl import SUITES, bddl_folder, instruction_of, read_problem
-from inspire_vla.libero.grounding import ground
-from inspire_vla.libero.simulation import (
-    CONTROL_HZ,
-    SETTLING_STEPS,
-    Truth,
-    make_simulation,
-    place_fixtures,
-    require_libero,
+from inspire_vla.labels import ModeRule
+from inspire_vla.labels.demonstration import Demonstration, save_demonstration, save_left_out
+from inspire_vla.libero.bddl import SUITES, bddl_folder, instruction_of
+from inspire_vla.libero.recording import (
+    Overrule,
+    check_cameras,
+    demonstration_of,
+    labels_for,
+    observe,
+    simulation,
+    write_dataset,
 )
+from inspire_vla.libero.simulation import SETTLING_STEPS, Truth, place_fixtures, require_libero
 from inspire_vla.spatial import Frame
+from inspire_vla.staging import Staging, in_processes
 
-CAMERAS = {"image": "agentview", "image2": "robot0_eye_in_hand"}
 NOOP_BELOW = 1e-4
 """An action whose motion is smaller, with the gripper told as before, is a no-op (OpenVLA's rule)."""
 
@@ -52,7 +44,7 @@ class Settings:
     cameras: tuple[str, ...]
     drop_noops: bool
     replay: bool
-    mapping: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+    mapping: Overrule = field(default_factory=dict)
 
 
 @dataclass
@@ -83,7 +75,7 @@ def import_demonstrations(
     modes: Sequence[str] = ("direction",),
     frame: str | Frame = "robot",
     rule: ModeRule = ModeRule(),  # noqa: B008  frozen
-    mapping: Mapping[str, Mapping[str, Sequence[str]]] | None = None,
+    mapping: Overrule | None = None,
     processes: int = 1,
     progress: bool = False,
 ) -> ImportReport:
@@ -95,7 +87,7 @@ def import_demonstrations(
         replay: carry the actions out in the simulator again, as the field does, and leave failures out; else the
             recorded states are used as they are.
         mapping: instruction → mention → name(s), overrules grounding.
-        processes: 0 to import in this process.
+        processes: up to 1 to import in this process.
 
     Raises:
         InspireError: no HDF5 file, `out` exists, LIBERO is not installed, or nothing could be imported.
@@ -104,32 +96,46 @@ def import_demonstrations(
     out = Path(out).absolute()
     if out.exists():
         raise InspireError(f"{out} exists; choose another folder.")
-    unknown = [camera for camera in cameras if camera not in CAMERAS]
-    if unknown:
-        raise InspireError(f"unknown camera {unknown[0]!r}. Possible: {list(CAMERAS)}.")
-    settings = Settings(
-        image_size, tuple(cameras) if image_size else (), drop_noops, replay, dict(mapping or {})
-    )
+    shown = check_cameras(cameras) if image_size else ()
+    settings = Settings(image_size, shown, drop_noops, replay, dict(mapping or {}))
     report = ImportReport(out)
     jobs = _jobs(sources, report)
-    staging = out.with_name(f".{out.name}.importing")
-    _begin(staging, settings, jobs)
-    waiting = [job for job in jobs if not (staging / f"{job.number:05d}.npz").exists()]
-    with tqdm(
-        total=len(jobs), initial=len(jobs) - len(waiting), desc="importing", disable=not progress
-    ) as bar:
-        if processes == 0 or len(waiting) < 2:
-            for job in waiting:
-                _import(job, settings, staging)
+    if not jobs:
+        raise InspireError(f"nothing could be imported: {report.skipped}.")
+    labels = labels_for(
+        [job.task_file for job in jobs], settings.mapping, modes, frame, rule,
+        {"source": "LIBERO HDF5", "replay": replay, "drop_noops": drop_noops},
+    )  # fmt: skip
+    files = sorted({job.file for job in jobs})
+    inputs = [(name, Path(name).stat().st_size, Path(name).stat().st_mtime_ns) for name in files]
+    staging = Staging(
+        out, {"settings": asdict(settings), "inputs": inputs, "jobs": [job.key for job in jobs]}, "importing"
+    )
+    make = partial(_import, jobs, settings, staging)
+    with staging.begun(anew_if_other=True):
+        missing = staging.missing(len(jobs))
+        before = len(jobs) - len(missing)
+        with tqdm(total=len(jobs), initial=before, desc="importing", disable=not progress) as bar:
+            for _ in in_processes(make, missing, processes):
                 bar.update()
+        found = staging.finish(
+            lambda folder: write_dataset(
+                folder,
+                labels,
+                [staging.piece(job.number) for job in jobs],
+                name=out.name,
+                image_size=image_size,
+                cameras=shown,
+                make_again=make,
+            )
+        )
+    for job, one in zip(jobs, found, strict=True):
+        if isinstance(one, str):
+            report.skipped[job.key] = one
         else:
-            context = multiprocessing.get_context("spawn")
-            with ProcessPoolExecutor(processes, mp_context=context) as pool:
-                for future in [pool.submit(_import, job, settings, staging) for job in waiting]:
-                    future.result()
-                    bar.update()
-    _assemble(jobs, staging, out, settings, modes, frame, rule, report)
-    shutil.rmtree(staging)
+            report.episodes += 1
+            report.frames += len(one)
+            report.noops += one.dropped
     return report
 
 
@@ -203,20 +209,36 @@ def _task_file(path: Path, said: Any) -> Path:
 # --- one demonstration
 
 
-def _import(job: Job, settings: Settings, staging: Path) -> None:
-    """Write the job's file: arrays, or why there are none."""
+def _import(jobs: Sequence[Job], settings: Settings, staging: Staging, number: int) -> None:
+    """Write the job's piece: the demonstration, or why there is none."""
     try:
-        arrays = _read(job, settings)
+        save_demonstration(_read(jobs[number], settings), staging.piece(number))
     except InspireError as error:
-        arrays = {"skipped": np.array(str(error))}
-    path = staging / f"{job.number:05d}.npz"
-    temporary = path.with_name(f".{path.name}.tmp")
-    with open(temporary, "wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
-    temporary.replace(path)
+        save_left_out(str(error), staging.piece(number))
 
 
-def _read(job: Job, settings: Settings) -> dict[str, np.ndarray]:
+def _read(job: Job, settings: Settings) -> Demonstration:
+    states, actions, model_xml = _recorded(job)
+    env = simulation(job.task_file, settings.image_size)
+    inner = env.env
+    wanted = len(inner.sim.get_state().flatten())
+    if states.shape[1] != wanted:
+        raise InspireError(f"states of {states.shape[1]} numbers, this LIBERO's scene has {wanted}")
+    if isinstance(model_xml, str) and model_xml:
+        place_fixtures(inner, model_xml)
+    instruction = instruction_of(job.task_file)
+    truth = Truth(inner, job.task_file, instruction, overrule=settings.mapping.get(instruction))
+    kept = _kept(actions) if settings.drop_noops else np.arange(len(actions))
+    rows = list(_replayed(env, states[0], actions[kept], truth, settings)) if settings.replay else [
+        observe(inner, truth, settings.cameras, settings.image_size, states[row]) for row in kept
+    ]  # fmt: skip
+    task = Path(job.task_file).stem
+    dropped = len(actions) - len(kept)
+    return demonstration_of(rows, actions[kept], truth, task, settings.cameras, dropped=dropped)
+
+
+def _recorded(job: Job) -> tuple[np.ndarray, np.ndarray, Any]:
+    """States (T, n), actions (T, 7) and the model file of a demonstration. Raises InspireError if they are none."""
     h5py = _h5py()
 
     try:
@@ -234,27 +256,7 @@ def _read(job: Job, settings: Settings) -> dict[str, np.ndarray]:
         raise InspireError(f"{states.shape} states do not go with {actions.shape} actions")
     if not (np.isfinite(states).all() and np.isfinite(actions).all()):
         raise InspireError("states or actions that are no numbers")
-    env = _simulation(job.task_file, settings.image_size)
-    inner = env.env
-    if states.shape[1] != len(inner.sim.get_state().flatten()):
-        wanted = len(inner.sim.get_state().flatten())
-        raise InspireError(f"states of {states.shape[1]} numbers, this LIBERO's scene has {wanted}")
-    if isinstance(model_xml, str) and model_xml:
-        place_fixtures(inner, model_xml)
-    instruction = instruction_of(job.task_file)
-    truth = Truth(inner, job.task_file, instruction, overrule=settings.mapping.get(instruction))
-    kept = _kept(actions) if settings.drop_noops else np.arange(len(actions))
-    rows = list(_replayed(env, states[0], actions[kept], truth, settings)) if settings.replay else [
-        _observe(inner, truth, settings, states[row]) for row in kept
-    ]  # fmt: skip
-    return {
-        "state": np.stack([row["state"] for row in rows]).astype(np.float32),
-        "action": actions[kept].astype(np.float32),
-        "gripper_to_object_m": np.stack([row["offsets"] for row in rows]).astype(np.float32),
-        "grasped": np.stack([row["grasped"] for row in rows]),
-        "noops": np.array(len(actions) - len(kept)),
-        **{f"png.{camera}": _packed([row[camera] for row in rows]) for camera in settings.cameras},
-    }
+    return states, actions, model_xml
 
 
 def _kept(actions: np.ndarray) -> np.ndarray:
@@ -272,157 +274,8 @@ def _replayed(env: Any, first: np.ndarray, actions: np.ndarray, truth: Truth, se
         env.step([0, 0, 0, 0, 0, 0, -1])
     success = False
     for action in actions:
-        yield _observe(env.env, truth, settings, None)
+        yield observe(env.env, truth, settings.cameras, settings.image_size)
         env.step(action.tolist())
         success = success or bool(env.check_success())
     if not success:
         raise InspireError("its replay does not reach the goal")
-
-
-def _observe(inner: Any, truth: Truth, settings: Settings, state: np.ndarray | None) -> dict[str, Any]:
-    """What is seen and true, at a recorded state or as things are."""
-    from inspire_vla.libero.benchmark import axis_angle
-
-    if state is not None:
-        inner.sim.set_state_from_flattened(state)
-        inner.sim.forward()
-    offsets, grasped = truth.offsets()
-    robot, data = inner.robots[0], inner.sim.data
-    w, x, y, z = data.get_body_xquat(robot.robot_model.eef_name)
-    fingers = data.qpos[robot._ref_gripper_joint_pos_indexes]
-    row: dict[str, Any] = {
-        "offsets": offsets,
-        "grasped": grasped,
-        "state": np.concatenate([truth.hand(), axis_angle(np.array([x, y, z, w])), fingers]),
-    }
-    for camera in settings.cameras:
-        size = settings.image_size
-        picture = inner.sim.render(camera_name=CAMERAS[camera], width=size, height=size)[::-1, ::-1]
-        buffer = io.BytesIO()
-        Image.fromarray(np.ascontiguousarray(picture)).save(buffer, "PNG")
-        row[camera] = buffer.getvalue()
-    return row
-
-
-@lru_cache(maxsize=1)
-def _simulation_cached(task_file: str, pixels: int | None) -> Any:
-    return make_simulation(task_file, pixels=pixels)
-
-
-_current: list[tuple[str, int | None]] = []
-
-
-def _simulation(task_file: str, pixels: int | None) -> Any:
-    """One simulation at a time: the last is closed before another is made."""
-    import gc
-
-    key = (task_file, pixels)
-    if _current and _current[0] != key:
-        _simulation_cached(*_current[0]).close()
-        _simulation_cached.cache_clear()
-        gc.collect()
-    _current[:] = [key]
-    return _simulation_cached(*key)
-
-
-def _packed(pictures: list[bytes]) -> np.ndarray:
-    """Pictures of several lengths in one array: their number, their lengths, their bytes."""
-    sizes = np.array([len(pictures), *map(len, pictures)], dtype=np.int64)
-    return np.concatenate([sizes.view(np.uint8), np.frombuffer(b"".join(pictures), dtype=np.uint8)])
-
-
-def _unpacked(packed: np.ndarray) -> list[bytes]:
-    count = int(packed[:8].view(np.int64)[0])
-    sizes = packed[8 : 8 * (count + 1)].view(np.int64)
-    ends = sizes.cumsum() + 8 * (count + 1)
-    return [packed[end - size : end].tobytes() for size, end in zip(sizes, ends, strict=True)]
-
-
-# --- the dataset
-
-
-def _begin(staging: Path, settings: Settings, jobs: list[Job]) -> None:
-    """Go on in the folder that an interrupted call with the same settings left, else begin anew."""
-    files = sorted({job.file for job in jobs})
-    inputs = [(name, Path(name).stat().st_size, Path(name).stat().st_mtime_ns) for name in files]
-    text = json.dumps([asdict(settings), inputs, [job.key for job in jobs]], default=str, sort_keys=True)
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    marker = staging / "settings"
-    if marker.is_file() and marker.read_text() == digest:
-        return
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    marker.write_text(digest)
-
-
-def _assemble(
-    jobs: list[Job],
-    staging: Path,
-    out: Path,
-    settings: Settings,
-    modes: Sequence[str],
-    frame: str | Frame,
-    rule: ModeRule,
-    report: ImportReport,
-) -> None:
-    """Write the LeRobot dataset from the staged episodes."""
-    from inspire_vla.labels.new_dataset import NewDataset
-
-    tasks: dict[str, tuple[str, ...]] = {}
-    for job in jobs:
-        instruction = instruction_of(job.task_file)
-        if instruction not in tasks:
-            problem = read_problem(Path(job.task_file))
-            tasks[instruction] = tuple(
-                ground(problem, instruction, overrule=settings.mapping.get(instruction))
-            )
-    if not tasks:
-        raise InspireError(f"nothing could be imported: {report.skipped}.")
-    labels = LabelInfo(
-        frame=frame,  # type: ignore[arg-type]  # LabelInfo looks a name up
-        modes=dict.fromkeys(modes, rule),
-        tasks=tasks,
-        max_objects=max(map(len, tasks.values())),
-        labeller=LABELLER,
-        extra={"source": "LIBERO HDF5", "replay": settings.replay, "drop_noops": settings.drop_noops},
-    )
-    building = out.with_name(f".{out.name}.assembling")
-    shutil.rmtree(building, ignore_errors=True)
-    with NewDataset(
-        building,
-        labels,
-        fps=CONTROL_HZ,
-        robot_type="panda",
-        image_size=settings.image_size,
-        cameras=settings.cameras,
-        state_names=(
-            "x",
-            "y",
-            "z",
-            "axis_angle_x",
-            "axis_angle_y",
-            "axis_angle_z",
-            "finger_left",
-            "finger_right",
-        ),
-        action_names=("dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper"),
-    ) as dataset:
-        for job in jobs:
-            with np.load(staging / f"{job.number:05d}.npz", allow_pickle=False) as arrays:
-                if "skipped" in arrays:
-                    report.skipped[job.key] = str(arrays["skipped"])
-                    continue
-                dataset.add(
-                    instruction_of(job.task_file),
-                    arrays["state"],
-                    arrays["action"],
-                    arrays["gripper_to_object_m"],
-                    arrays["grasped"],
-                    {camera: _unpacked(arrays[f"png.{camera}"]) for camera in settings.cameras},
-                )
-                report.episodes += 1
-                report.frames += len(arrays["action"])
-                report.noops += int(arrays["noops"])
-        if not report.episodes:
-            raise InspireError(f"nothing could be imported: {report.skipped}.")
-    building.rename(out)

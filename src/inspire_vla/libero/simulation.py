@@ -58,14 +58,16 @@ def make_simulation(task_file: str | Path, *, pixels: int | None = None) -> Any:
     Keep one with rendering per process: robosuite does not switch GL contexts.
     """
     require_libero()
-    from libero.libero.envs import OffScreenRenderEnv
     from libero.libero.envs.env_wrapper import ControlEnv
 
-    common = {"bddl_file_name": os.fspath(task_file), "control_freq": CONTROL_HZ}
-    if pixels is None:
-        env = ControlEnv(**common, has_offscreen_renderer=False, use_camera_obs=False, hard_reset=False)
-    else:
-        env = OffScreenRenderEnv(**common, camera_heights=pixels, camera_widths=pixels)
+    shown = {} if pixels is None else {"camera_heights": pixels, "camera_widths": pixels}
+    env = ControlEnv(
+        bddl_file_name=os.fspath(task_file),
+        control_freq=CONTROL_HZ,
+        has_offscreen_renderer=pixels is not None,
+        use_camera_obs=False,  # a picture costs more than a step: `sim.render` draws those that are wanted
+        **shown,
+    )
     env.seed(0)
     env.reset()
     return env
@@ -188,3 +190,11 @@ def place_fixtures(inner: Any, model_xml: str) -> int:
         placed += 1
     inner.sim.forward()
     return placed
+
+
+def axis_angle(quaternion: np.ndarray) -> np.ndarray:
+    """(x, y, z, w) → axis times angle in 0..2π, as robosuite and the policies of the field have it."""
+    x, y, z, w = (float(value) for value in quaternion)
+    w = max(-1.0, min(1.0, w))
+    length = np.sqrt(1.0 - w * w)
+    return np.zeros(3) if length < 1e-9 else np.array([x, y, z]) * 2.0 * np.arccos(w) / length

@@ -1,26 +1,15 @@
-"""Collect labelled demonstrations of a suite as a LeRobot v3 dataset.
+"""Collect labelled demonstrations of a suite as a LeRobot v3 dataset, in pieces that survive a kill (staging.py).
 
-    workers ──a file per episode──▶ .NAME.collecting/episode_000123.npz
-            ──one writer──▶ .NAME.assembling/ ──rename──▶ NAME/
-
-Each episode is fixed by (suite, seed, task, number) alone, whoever makes it and when. So the run may be killed at
-any moment: started again it makes the missing episodes, and the dataset comes out the same, byte for byte.
+Each episode is fixed by (suite, seed, task, number) alone, whoever makes it and when: the dataset comes out the same,
+byte for byte.
 """
 
-import errno
-import fcntl
 import json
-import multiprocessing
-import os
-import shutil
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +18,18 @@ from tqdm.auto import tqdm
 from inspire_vla import __version__
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.labels import LabelInfo, ModeRule
+from inspire_vla.labels.demonstration import load_demonstration, save_demonstration
+from inspire_vla.labels.new_dataset import NewDataset
 from inspire_vla.labels.simulator_state import LABELLER
 from inspire_vla.spatial import Frame
-from inspire_vla.tabletop.demonstration import (
-    Conditions,
-    demonstrate,
-    load_demonstration,
-    save_demonstration,
-    task_of,
-)
+from inspire_vla.staging import Staging, in_processes
+from inspire_vla.tabletop.demonstration import Conditions, demonstrate, task_of
+from inspire_vla.tabletop.env import CONTROL_HZ
 from inspire_vla.tabletop.suites import SUITES
 
 MAX_OBJECTS = 4
 """Width of the label columns: the most mentions of an instruction of any suite."""
+ROBOT_TYPE = "inspire_tabletop"
 COLLECTION_FILE = "meta/inspire_collection.json"
 NOISE = 0.15
 """Default noise of the executed action, in units of it: 6 mm a step."""
@@ -125,117 +113,72 @@ def collect(
     out = Path(out).absolute()
     if out.exists():
         return _finished(out, settings, episodes)
-    work, assembling = out.with_name(f".{out.name}.collecting"), out.with_name(f".{out.name}.assembling")
-    with _said_clearly(work), _alone(work):
-        _begin(work, settings, resume)
-        _make_missing(conditions, episodes, work, processes, progress)
-        shutil.rmtree(assembling, ignore_errors=True)
-        record = _assemble(conditions, labels, episodes, work, assembling, settings, progress)
-        os.replace(assembling, out)
-        shutil.rmtree(work, ignore_errors=True)
+    staging = Staging(out, settings)
+    with staging.begun(resume=resume):
+        _make_missing(conditions, episodes, staging, processes, progress)
+        record = staging.finish(partial(_assemble, conditions, labels, episodes, staging, progress))
     return _report(out, record, time.monotonic() - started)
 
 
-def _shard(work: Path, episode: int) -> Path:
-    return work / f"episode_{episode:06d}.npz"
-
-
-def _begin(work: Path, settings: dict[str, Any], resume: bool) -> None:
-    plan = work / "settings.json"
-    if not resume:
-        for path in work.glob("episode_*.npz"):
-            path.unlink()
-        plan.unlink(missing_ok=True)
-    for path in work.glob(".*.tmp"):
-        path.unlink()
-    if plan.exists():
-        found = json.loads(plan.read_text())
-        if found != settings:
-            differing = sorted(key for key in settings | found if settings.get(key) != found.get(key))
-            raise InspireError(
-                f"An interrupted collection in {work} had another {', '.join(differing)}. "
-                "Collect with the settings it had, into another folder, or with resume=False to throw it away."
-            )
-        return
-    temporary = plan.with_suffix(".tmp")
-    temporary.write_text(json.dumps(settings))
-    os.replace(temporary, plan)
-
-
-def _make_missing(conditions: Conditions, episodes: int, work: Path, processes: int, progress: bool) -> None:
-    missing = [episode for episode in range(episodes) if not _shard(work, episode).exists()]
+def _make_missing(
+    conditions: Conditions, episodes: int, staging: Staging, processes: int, progress: bool
+) -> None:
+    missing = staging.missing(episodes)
     with tqdm(total=episodes, initial=episodes - len(missing), unit="episode", disable=not progress) as bar:
         bar.set_description(f"demonstrating {conditions.suite}")
         failed = 0
-        for attempts in _made(conditions, missing, work, min(processes, len(missing))):
+        for attempts in in_processes(partial(_work, conditions, staging), missing, processes):
             failed += attempts
             bar.update()
             bar.set_postfix(failed=failed, refresh=False)
 
 
-def _made(conditions: Conditions, missing: list[int], work: Path, processes: int) -> Iterator[int]:
-    """Make the missing episodes; yields the number of failed attempts as each is done."""
-    if processes <= 1:
-        for episode in missing:
-            yield _work(conditions, episode, work)
-        return
-    context = multiprocessing.get_context("spawn")  # OpenGL contexts do not survive a fork
-    pool = ProcessPoolExecutor(
-        processes, mp_context=context, initializer=_follow_parent, initargs=(os.getpid(),)
-    )
-    try:
-        for done in as_completed([pool.submit(_work, conditions, episode, work) for episode in missing]):
-            yield done.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _work(conditions: Conditions, episode: int, work: Path) -> int:
+def _work(conditions: Conditions, staging: Staging, episode: int) -> int:
+    """Make the piece of one episode; returns the number of failed attempts."""
     demonstration = demonstrate(conditions, episode)
-    save_demonstration(demonstration, _shard(work, episode))
+    save_demonstration(demonstration, staging.piece(episode))
     return len(demonstration.failed_seeds)
-
-
-def _follow_parent(parent: int) -> None:
-    """In a worker: leave when the parent is killed, which a pool does not notice."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _assemble(
     conditions: Conditions,
     labels: LabelInfo,
     episodes: int,
-    work: Path,
-    assembling: Path,
-    settings: dict[str, Any],
+    staging: Staging,
     progress: bool,
+    assembling: Path,
 ) -> dict[str, Any]:
     """Write the dataset from the episodes' files. Returns the record of the collection."""
-    from inspire_vla.tabletop.dataset_writer import (
-        TabletopDatasetWriter,
-    )  # LeRobot and torch, seconds to import
-
     rows: list[dict[str, Any]] = []
-    with TabletopDatasetWriter(assembling, conditions, labels) as writer:
+    with NewDataset(
+        assembling,
+        labels,
+        name=conditions.suite,
+        fps=CONTROL_HZ,
+        robot_type=ROBOT_TYPE,
+        image_size=conditions.image_size,
+        cameras=conditions.cameras,
+    ) as dataset:
         for episode in tqdm(
             range(episodes), desc="writing the dataset", unit="episode", disable=not progress
         ):
-            path = _shard(work, episode)
+            path = staging.piece(episode)
             try:
                 demonstration = load_demonstration(path)
             except InspireError:  # the machine went down while it was written
                 path.unlink()
-                _work(conditions, episode, work)
+                _work(conditions, staging, episode)
                 demonstration = load_demonstration(path)
             if demonstration.task_name != task_of(conditions, episode).name:
                 raise InspireError(f"{path} is of task {demonstration.task_name!r}: from another collection?")
-            writer.add(demonstration)
+            dataset.add(
+                demonstration.instruction,
+                demonstration.state,
+                demonstration.action,
+                demonstration.gripper_to_object_m,
+                demonstration.grasped,
+                demonstration.pictures,
+            )
             rows.append(
                 {
                     "task": demonstration.task_name,
@@ -244,7 +187,7 @@ def _assemble(
                     "failed_seeds": list(demonstration.failed_seeds),
                 }
             )
-    record = {"settings": settings, "episodes": rows}
+    record = {"settings": staging.settings, "episodes": rows}
     (assembling / COLLECTION_FILE).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     return record
 
@@ -271,32 +214,3 @@ def _report(out: Path, record: dict[str, Any], seconds: float) -> CollectReport:
             failed[row["task"]] += len(row["failed_seeds"])
     frames = sum(row["frames"] for row in record["episodes"])
     return CollectReport(out, len(record["episodes"]), frames, dict(failed), seconds)
-
-
-@contextmanager
-def _alone(work: Path) -> Iterator[None]:
-    """Hold the lock of the working folder: two collections into one folder would mix."""
-    work.mkdir(parents=True, exist_ok=True)
-    with open(work / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InspireError(f"Another collection is writing into {work}.") from None
-        yield
-
-
-@contextmanager
-def _said_clearly(work: Path) -> Iterator[None]:
-    kept = f"Finished episodes are kept in {work}; run the same command again to go on."
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise InspireError(f"The disk is full. Make room. {kept}") from error
-        if isinstance(error, PermissionError | NotADirectoryError | FileNotFoundError):
-            raise InspireError(f"Cannot write the dataset: {error}.") from error
-        raise
-    except BrokenProcessPool as error:
-        raise InspireError(
-            f"A worker process died; out of memory, with too many processes? {kept}"
-        ) from error

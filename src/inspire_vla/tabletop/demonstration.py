@@ -1,17 +1,14 @@
-"""One demonstration of the scripted expert, from its seed to a file. Needs no LeRobot, so that workers start fast."""
+"""One demonstration of the scripted expert, from its seed. Needs no LeRobot, so that workers start fast."""
 
 import functools
-import io
-import os
-import zipfile
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from inspire_vla.errors import InspireError
+from inspire_vla.labels.demonstration import Demonstration
+from inspire_vla.labels.new_dataset import png
 from inspire_vla.tabletop.env import TabletopEnv
 from inspire_vla.tabletop.expert import Expert, disturbed
 from inspire_vla.tabletop.suites import SUITES
@@ -31,29 +28,6 @@ class Conditions:
     image_size: int
     noise: float
     layout_randomness: float
-
-
-@dataclass(frozen=True)
-class Demonstration:
-    """What was seen and done in T control steps; row t is the state before action t.
-
-    pictures: camera → T pictures as PNG bytes; state float32 (T, 8); action float32 (T, 7); gripper_to_object_m
-    float32 (T, k, 3), metres, base frame, and grasped bool (T, k), both in the order of the mentions.
-    """
-
-    task_name: str
-    instruction: str
-    mentions: tuple[str, ...]
-    seed: int
-    failed_seeds: tuple[int, ...]
-    pictures: dict[str, tuple[bytes, ...]]
-    state: np.ndarray
-    action: np.ndarray
-    gripper_to_object_m: np.ndarray
-    grasped: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.action)
 
 
 def task_of(conditions: Conditions, episode: int) -> Task:
@@ -89,7 +63,7 @@ def demonstrate(conditions: Conditions, episode: int) -> Demonstration:
             f"The expert failed {MAX_ATTEMPTS} times at {task.name!r} with noise {conditions.noise} and "
             f"layout_randomness {conditions.layout_randomness}. Less of either may help."
         )
-    pictures = {name: tuple(_png(row[0]["pixels"][name]) for row in rows) for name in conditions.cameras}
+    pictures = {name: tuple(png(row[0]["pixels"][name]) for row in rows) for name in conditions.cameras}
     return Demonstration(
         task_name=task.name,
         instruction=task.instruction,
@@ -128,61 +102,3 @@ def _attempt(env: TabletopEnv, seed: int, noise: float) -> list[tuple[dict, dict
         executed = disturbed(action, generator, noise) if noise else action
         observation, _, done, truncated, info = env.step(executed)
     return rows if info["is_success"] else None
-
-
-def _png(picture: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG", compress_level=6)
-    return buffer.getvalue()
-
-
-def save_demonstration(demonstration: Demonstration, path: Path) -> None:
-    """Write one file (.npz), whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    arrays: dict[str, np.ndarray] = {
-        "state": demonstration.state,
-        "action": demonstration.action,
-        "gripper_to_object_m": demonstration.gripper_to_object_m,
-        "grasped": demonstration.grasped,
-        "names": np.array([demonstration.task_name, demonstration.instruction, *demonstration.mentions]),
-        "seeds": np.array([demonstration.seed, *demonstration.failed_seeds], dtype=np.int64),
-    }
-    for name, pictures in demonstration.pictures.items():
-        arrays[f"png.{name}"] = np.frombuffer(b"".join(pictures), dtype=np.uint8)
-        arrays[f"png_sizes.{name}"] = np.array([len(picture) for picture in pictures], dtype=np.int64)
-    try:
-        with open(temporary, "wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def load_demonstration(path: Path) -> Demonstration:
-    """Read what `save_demonstration` wrote. Raises InspireError for a damaged file."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            stored = {name: arrays[name] for name in arrays.files}
-        pictures = {
-            name.removeprefix("png."): _cut(stored[name], stored[name.replace("png.", "png_sizes.", 1)])
-            for name in stored
-            if name.startswith("png.")
-        }
-        task_name, instruction, *mentions = stored["names"].tolist()
-        seed, *failed = stored["seeds"].tolist()
-        return Demonstration(
-            task_name=task_name,
-            instruction=instruction,
-            mentions=tuple(mentions),
-            seed=seed,
-            failed_seeds=tuple(failed),
-            pictures=pictures,
-            **{name: stored[name] for name in ("state", "action", "gripper_to_object_m", "grasped")},
-        )
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InspireError(f"{path} is damaged ({error}); delete it and run again.") from None
-
-
-def _cut(data: np.ndarray, sizes: np.ndarray) -> tuple[bytes, ...]:
-    ends = sizes.cumsum()
-    return tuple(data[end - size : end].tobytes() for size, end in zip(sizes, ends, strict=True))

@@ -1,0 +1,143 @@
+"""The expert of LIBERO: what it says it can do, what it records, and that a collection is the same however it is made."""
+
+import json
+
+import numpy as np
+import pytest
+
+from inspire_vla.errors import InspireError
+from inspire_vla.labels import GRASPED_COLUMN, read_labels
+from inspire_vla.labels.lerobot_files import LeRobotFiles, read_rows
+from inspire_vla.libero import collection
+from inspire_vla.libero.bddl import LiberoMissing, bddl_folder, instruction_of, read_problem, task_files
+from inspire_vla.libero.collection import (
+    COLLECTION_FILE,
+    CollectReport,
+    Conditions,
+    collect,
+    demonstrate,
+    seed_of,
+)
+from inspire_vla.libero.expert import able
+from inspire_vla.libero.simulation import require_libero
+
+pytestmark = pytest.mark.libero
+SUITE, TASK = "libero_object", "pick_up_the_chocolate_pudding_and_place_it_in_the_basket"
+SMALL = {"tasks": [TASK], "image_size": None, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def installed():
+    try:
+        require_libero()
+    except LiberoMissing as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def task_folder():
+    try:
+        return bddl_folder()
+    except LiberoMissing as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def collected(installed, tmp_path_factory):
+    root = tmp_path_factory.mktemp("collected") / "data"
+    return root, collect(SUITE, 1, root, **SMALL)
+
+
+def test_it_says_what_it_cannot_do(task_folder):
+    able_in = {
+        suite: sum(able(read_problem(path), instruction_of(path)) is None for path in task_files(suite))
+        for suite in ("libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90")
+    }
+    assert able_in["libero_spatial"] == able_in["libero_object"] == 10
+    assert able_in["libero_goal"] == 5
+    assert able_in["libero_90"] > 40
+    drawer = next(path for path in task_files("libero_goal") if "middle_drawer" in path.stem)
+    assert able(read_problem(drawer), instruction_of(drawer)) == "it does not open things"
+
+
+def test_a_demonstration_ends_with_the_thing_let_go_in_its_place(collected):
+    root, report = collected
+    assert report.attempts[TASK][0] == report.episodes == 1
+    assert "1 of" in str(report)
+    rows = read_rows(
+        LeRobotFiles.open(root).data_files()[0],
+        (GRASPED_COLUMN, "privileged.gripper_to_object_m", "action", "observation.state"),
+    )
+    grasped = rows.columns[GRASPED_COLUMN]
+    offsets = rows.columns["privileged.gripper_to_object_m"].reshape(len(grasped), -1, 3)
+    held = np.flatnonzero(grasped[:, 0])
+    assert 20 < len(held) < len(grasped)
+    assert np.abs(offsets[held, 0]).max() < 0.1
+    assert not grasped[:, 1].any()  # nobody holds the basket
+    assert np.abs(rows.columns["action"]).max() <= 1.0
+    hand = rows.columns["observation.state"][:, :3]
+    thing, basket = hand[-1] + offsets[-1, 0], hand[-1] + offsets[-1, 1]
+    assert np.linalg.norm((thing - basket)[:2]) < 0.1
+    assert read_labels(root).tasks == {instruction_of(TASK): ("the chocolate pudding", "the basket")}
+
+
+def test_the_same_seed_gives_the_same_demonstration(collected):
+    root, _ = collected
+    record = json.loads((root / COLLECTION_FILE).read_text())["episodes"][0]
+    shown, failed = demonstrate(Conditions(SUITE, (TASK,), 0, (), None, collection.NOISE), 0)
+    assert shown is not None
+    assert (shown.seed, len(shown), len(failed)) == (record["seed"], record["frames"], record["failed"])
+    rows = read_rows(LeRobotFiles.open(root).data_files()[0], ("action", "observation.state"))
+    np.testing.assert_array_equal(rows.columns["action"], shown.action)
+    np.testing.assert_array_equal(rows.columns["observation.state"], shown.state)
+
+
+def test_a_finished_collection_is_left_alone(collected, tmp_path):
+    root, report = collected
+    assert collect(SUITE, 1, root, **SMALL) == report
+    with pytest.raises(InspireError, match="other settings"):
+        collect(SUITE, 2, root, **SMALL)
+
+
+def test_an_episode_that_always_fails_is_left_out_and_counted(installed, tmp_path, monkeypatch):
+    monkeypatch.setattr(collection, "_attempt", lambda *_: None)
+    monkeypatch.setattr(collection, "simulation", lambda *_: None)
+    with pytest.raises(InspireError, match="the expert failed 4 times': 2"):
+        collect(SUITE, 2, tmp_path / "data", **SMALL)
+    assert not (tmp_path / "data").exists()
+
+
+def test_the_report_lists_rates_and_what_it_cannot_do(tmp_path):
+    text = str(CollectReport(tmp_path, 3, 300, {"a": (3, 4)}, {"open_it": "it does not open things"}))
+    assert "3 of    4 ( 75 %)  a" in text
+    assert "cannot do: open_it (it does not open things)" in text
+
+
+def test_seeds_differ_by_task_number_and_attempt():
+    conditions = Conditions(SUITE, (TASK,), 0, (), None, 0.0)
+    seeds = {seed_of(conditions, task, n, a) for task in ("a", "b") for n in range(20) for a in range(4)}
+    assert len(seeds) == 160
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "message"),
+    [
+        (("libero_objects", 1), {}, "Did you mean 'libero_object'"),
+        ((SUITE, 0), {}, "episodes must be"),
+        ((SUITE, 1), {"noise": -1.0}, "noise must be"),
+        ((SUITE, 1), {"image_size": 2}, "image_size must be"),
+    ],
+)
+def test_bad_input_is_said(tmp_path, arguments, settings, message):
+    with pytest.raises(InspireError, match=message):
+        collect(*arguments, tmp_path / "data", **settings)
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_tasks_and_cameras_are_said(installed, tmp_path):
+    for settings, message in (
+        ({"tasks": ["pick_up_the_moon"]}, "unknown task"),
+        ({"cameras": ("front",)}, "unknown camera"),
+    ):
+        with pytest.raises(InspireError, match=message):
+            collect(SUITE, 1, tmp_path / "data", **settings)
