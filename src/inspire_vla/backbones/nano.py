@@ -110,6 +110,11 @@ class Nano(Backbone):
             raise InspireError("This model was trained with the robot state; none is in the observation.")
         return torch.cat([seen, self.state(state)[:, None]], dim=1)
 
+    def picture_tokens(self, seen: int, pictures: int, which: int = 0) -> tuple[range, tuple[int, int]]:
+        rows, columns = (side // STRIDE for side in self.image_size)
+        each = rows * columns
+        return range(which * each, (which + 1) * each), (rows, columns)
+
     def embed(self, token_ids: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time hidden"]:
         return self.decoder.embed_tokens(token_ids)
 

@@ -26,6 +26,7 @@ from rich.progress import (
 )
 
 from inspire_vla.errors import InspireError
+from inspire_vla.evaluation.footage import Footage, write_footage
 from inspire_vla.evaluation.protocols import Agent, Benchmark, select_tasks
 from inspire_vla.evaluation.provenance import now, provenance
 from inspire_vla.evaluation.records import (
@@ -38,7 +39,7 @@ from inspire_vla.evaluation.records import (
     read_run,
     write_json,
 )
-from inspire_vla.evaluation.rollout import EpisodeJob, Footage, RolloutSettings, rollout
+from inspire_vla.evaluation.rollout import EpisodeJob, RolloutSettings, rollout
 from inspire_vla.evaluation.truth import CONTROLS
 
 FIRST_SEED = 1_000_000
@@ -245,6 +246,7 @@ class _Worker:
         path = self.folder / "videos" / job.suite / f"{name}_{job.episode:03d}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)
         writer(path, footage.frames, footage.fps, vars(record))
+        write_footage(path.with_suffix(".npz"), footage.actions, footage.states)
         return path.relative_to(self.folder).as_posix()
 
 
