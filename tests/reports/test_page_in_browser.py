@@ -84,7 +84,7 @@ def test_films_play_and_their_timelines_follow(tab: Page, page: Path) -> None:
     tab.show().open(page.as_uri())
     at = tab.evaluate(
         """(async () => {
-          const film = document.querySelector("video"), chart = film.parentElement.querySelector("svg");
+          const film = document.querySelector("video"), chart = film.closest(".film").querySelector(".time svg");
           film.dataset.stopped = "1";  // it would play as soon as it is in view
           await new Promise((done) => { film.onseeked = done; film.pause(); film.currentTime = 2; });
           const line = chart.querySelector(".t-now"), box = chart.getBoundingClientRect();

@@ -1,6 +1,6 @@
 """The distribution of the attention on the objects asked about, for each policy, while it answers and while it acts.
 
-A lane each:  a violin of the shares, its quartiles a line, the mean a dot with its 95 % interval, chance a dashed mark.
+A lane each:  a violin of the shares, their mean a dot with its 95 % interval, chance a dashed mark.
 """
 
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from inspire_vla.reports.theme import standalone
 
 WIDTH, LEFT, RIGHT, TOP, LANE, HEAD = 380, 104, 14, 26, 46, 22
 STYLE = (
-    ".a-violin{stroke:none;opacity:.28}.a-box{stroke-width:5;stroke-linecap:butt;opacity:.5}"
-    ".a-mean{stroke-width:2;stroke-linecap:round}.a-chance{stroke:var(--ink);stroke-dasharray:2.5 2.5}"
+    ".a-violin{stroke:none;opacity:.28}.a-mean{stroke-width:3;stroke-linecap:round}"
+    ".a-chance{stroke:var(--ink);stroke-dasharray:2.5 2.5}"
     ".a-grid{stroke:var(--line)}.a-tick{fill:var(--soft);font-size:10.5px;text-anchor:middle}"
     ".a-group{font-weight:650}.a-doing{fill:var(--soft);font-size:11px}"
     + "".join(f".p{i}{{fill:var(--p{i});stroke:var(--p{i})}}" for i in range(6))
@@ -87,7 +87,6 @@ def _lane(row: dict, shares: np.ndarray, y: float, reach: float, policy: int) ->
         f'<text class="a-doing" x="6" y="{y + 12:.1f}">{escape(row["doing"])}</text>'
         f'<g class="p{policy % 6}"><title>{escape(tip)}</title>'
         f'<polygon class="a-violin" points="{" ".join(upper + lower)}"/>'
-        f'<line class="a-box" x1="{x(row["share_25"]):.1f}" x2="{x(row["share_75"]):.1f}" y1="{y}" y2="{y}"/>'
         f'<line class="a-mean" x1="{x(row["low"]):.1f}" x2="{x(row["high"]):.1f}" y1="{y}" y2="{y}"/>'
         f'<circle cx="{x(row["mean"]):.1f}" cy="{y}" r="4.5"/></g>'
         f'<line class="a-chance" x1="{chance:.1f}" x2="{chance:.1f}" y1="{y - 15:.1f}" y2="{y + 15:.1f}"/>'

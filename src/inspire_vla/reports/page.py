@@ -170,6 +170,7 @@ def _videos(comparison: dict[str, Any], limit: int) -> list[dict[str, Any]]:
                 "seed": key[2],
                 "episodes": [{**episode, **_sources(Path(episode["video"]))} for episode in group],
                 "words": timeline.words_in(group),
+                "steps": max(episode["steps"] for episode in group),
             }
         )
     return chosen
