@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from lerobot.teleoperators import Teleoperator, TeleoperatorConfig
-from lerobot_tabletop.robot import ACTION, CONNECTED
 
 from inspire_vla.errors import InspireError
 from inspire_vla.tabletop.expert import Expert
+from lerobot_tabletop.robot import ACTION, CONNECTED
 
 
 @TeleoperatorConfig.register_subclass("tabletop_hand")
