@@ -1,5 +1,6 @@
 # make demo   the whole road on the nano model, and a page to look at       make test   the tests
 # make lint   ruff and mypy        make e2e   the slow end-to-end tests     make clean  remove what was built
+# make soak   10,000 requests from 8 clients and 10,000 malformed messages, against a served checkpoint
 SHELL := /bin/sh
 VENV  ?= .venv
 BIN   := $(VENV)/bin
@@ -9,10 +10,10 @@ STAMP := $(VENV)/.installed
 OFFLINE := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 WANDB_MODE=disabled
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format e2e doctor constraints clean
+.PHONY: help install demo test lint format e2e soak doctor constraints clean
 
 help:
-	@sed -n '1,2p' Makefile | sed 's/^# *//'
+	@sed -n '1,3p' Makefile | sed 's/^# *//'
 
 install: $(STAMP)
 
@@ -41,6 +42,9 @@ format: install
 
 e2e: install
 	$(OFFLINE) $(BIN)/python -m pytest -m e2e --timeout 3600 $(ARGS)
+
+soak: install
+	cd tests && $(OFFLINE) $(abspath $(BIN))/python -m serving.stress --out ../runs/soak.json $(ARGS)
 
 doctor: install
 	@$(BIN)/inspire doctor

@@ -1,8 +1,8 @@
 """Families of published weights at their own widths but few layers deep, with random weights, for timing.
 
 Pictures, hidden sizes and heads are the published ones; depth is cut in the same proportion in towers and decoder, so
-that their shares of the time stay about what they are. The vocabulary is small (an embedding of 257,152 rows says nothing
-about a step), the text that of our own tokenizer, in which a word is a token as it mostly is in theirs.
+that their shares of the time stay about what they are. The vocabulary is small (an embedding of 257,152 rows says
+nothing about a step), the text that of our own tokenizer, in which a word is a token as it mostly is in theirs.
 """
 
 import tempfile

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from tabletop_robot import ACTION, STATE, TabletopRobot, TabletopRobotConfig
+from lerobot_tabletop import ACTION, STATE, TabletopRobot, TabletopRobotConfig
 
 from inspire_vla.serving.chunk_player import ChunkPlayer
 from inspire_vla.serving.client import PolicyClient

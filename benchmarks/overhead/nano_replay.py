@@ -60,7 +60,7 @@ def measure_nano(
 
 def _play(agent: Any, episodes: int, suites: Sequence[str]) -> Iterator[tuple[int, dict[str, Any], str]]:
     """(episode, preprocessed batch, instruction) of every decision in `episodes` rollouts, task after task."""
-    from inspire_vla.evaluation.runner import FIRST_SEED
+    from inspire_vla.evaluation import FIRST_SEED
     from inspire_vla.tabletop.benchmark import TabletopBenchmark
 
     benchmark = TabletopBenchmark()

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from inspire_vla.action_tokenizers import ActionVocabulary, UniformBins
 from inspire_vla.backbones.attention import NOBODY, SEEN, attention_mask
+from inspire_vla.backbones.attention_flow import as_numbers, attention_weights
 from inspire_vla.backbones.base import Backbone
 from inspire_vla.backbones.hosted import HostedBackbone
 from inspire_vla.decoding import AnswerSet, Grammar, decode
@@ -110,6 +111,39 @@ class BackboneLaws:
                 pieces.append(backbone.extend(elements[None, start:stop], **extension)[0])
             assert cache.get_seq_length() == len(elements)
         self.close(torch.cat(pieces), expected)
+
+    def test_looking_at_attention_changes_nothing(self, given: tuple) -> None:
+        """The weights are those of the very pass that decides, mask included, and every layer gives its own."""
+        backbone, images, state = given
+        with torch.inference_mode():
+            seen = backbone.observe(images, state)[0]
+            ids, roles = self.sequence(backbone, 0)
+            expected = self.whole(backbone, seen, ids, roles)
+            elements = torch.cat([seen, backbone.embed(ids[None])[0]])[None]
+            attends = mask_by_definition(len(seen), roles.tolist(), backbone.both_ways)
+            with attention_weights(backbone) as layers:
+                found = backbone.extend(elements, attends=as_numbers(attends[None], elements.dtype))[0]
+            after = self.whole(backbone, seen, ids, roles)
+        self.close(found, expected)
+        self.close(after, expected)
+        assert len(layers) == backbone.decoder.config.num_hidden_layers
+        for weights in layers:
+            torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:3]))
+            assert (weights[:, :, ~attends] == 0).all()
+
+    def test_pictures_are_where_the_backbone_says(self, given: tuple) -> None:
+        backbone, images, state = given
+        with torch.inference_mode():
+            seen = backbone.observe(images, state)
+            pictures = images.shape[1]
+            for which in range(pictures):
+                columns, (height, width) = backbone.picture_tokens(seen.shape[1], pictures, which)
+                assert len(columns) == height * width
+                assert set(columns) <= set(range(seen.shape[1]))
+                dark = images.clone()
+                dark[:, which] = 0
+                changed = (backbone.observe(dark, state) != seen).any(-1)[0]
+                assert set(changed.nonzero().flatten().tolist()) == set(columns)
 
     def test_padding_side_does_not_matter(self, given: tuple) -> None:
         backbone, images, state = given

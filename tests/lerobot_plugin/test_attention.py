@@ -7,8 +7,9 @@ import pytest
 import torch
 from tiny_runs import run
 
-from inspire_vla.lerobot_plugin.attention import attention_over_picture, rollout
-from inspire_vla.lerobot_plugin.loading import load_policy
+from inspire_vla.errors import InspireError
+from inspire_vla.lerobot_plugin.attention import looks
+from inspire_vla.lerobot_plugin.loading import Agent, load_policy
 
 ORDER = "pick up the red cube and place it on the blue plate"
 SEEN = {
@@ -17,29 +18,55 @@ SEEN = {
 }
 
 
-def test_shares_over_the_picture_of_a_reasoning_policy(trained: Path) -> None:
-    agent = load_policy(trained)
+@pytest.fixture(scope="module")
+def agent(trained: Path) -> Agent:
+    return load_policy(trained)
+
+
+@pytest.mark.parametrize("method", ["rollout", "gradient"])
+def test_a_look_for_every_answer_and_for_the_action(agent: Agent, method: str) -> None:
     before = agent.act([SEEN], [ORDER])[0]
-    looks = attention_over_picture(agent, SEEN, ORDER)
-    assert set(looks) == {"answering", "acting"}
-    for weights in looks.values():
-        assert weights.shape == (2, 2)  # 32 pixels, 16 a token
-        assert (weights > 0).all()
-        assert weights.sum() == pytest.approx(1)
+    found = looks(agent, SEEN, ORDER, method=method)
+    assert [look.doing for look in found] == ["answering", "answering", "acting"]
+    assert [look.mention for look in found] == [*before.mentions, None]
+    assert [look.said for look in found] == [*before.answers, ""]
+    for look in found:
+        assert look.weights.shape == (2, 2)  # 32 pixels, 16 a token
+        assert (look.weights >= 0).all()
+        assert look.weights.sum() == pytest.approx(1)
+        assert 0 <= look.seen_share <= 1
     after = agent.act([SEEN], [ORDER])[0]
     assert after.token_ids == before.token_ids
     assert agent.policy.backbone.decoder.config._attn_implementation == "sdpa"
+    assert all(p.grad is None for p in agent.policy.parameters())
+
+
+def test_the_two_methods_are_two(agent: Agent) -> None:
+    plain, weighted = (looks(agent, SEEN, ORDER, method=method) for method in ("rollout", "gradient"))
+    assert any(np.abs(p.weights - w.weights).max() > 1e-3 for p, w in zip(plain, weighted, strict=True))
+    with pytest.raises(InspireError, match="gradient"):
+        looks(agent, SEEN, ORDER, method="gradients")
+
+
+def test_a_patch_that_alone_is_seen_gets_all_attention(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every layer made to look at column 3 only: the weights lie on the last patch of the picture."""
+    import inspire_vla.lerobot_plugin.attention as room
+
+    real = room._pass
+
+    def blinkered(policy, seen, rendered):
+        total = seen.shape[1] + len(rendered.ids)
+        only = torch.zeros(1, total, total, dtype=torch.bool)
+        only[..., 3] = True
+        monkeypatch.setattr(room, "attention_mask", lambda *_, **__: only)
+        return real(policy, seen, rendered)
+
+    monkeypatch.setattr(room, "_pass", blinkered)
+    for look in looks(agent, SEEN, ORDER):
+        np.testing.assert_allclose(look.weights, [[0, 0], [0, 1]], atol=1e-6)
+        assert look.seen_share == pytest.approx(0.75)  # two layers: a half and a quarter; the rest is its own
 
 
 def test_a_base_policy_only_acts(unlabelled_dataset: Path, tmp_path: Path) -> None:
     out = run(unlabelled_dataset, tmp_path / "base", "--steps=1", "--policy.reasoning.enabled=false")
-    assert set(attention_over_picture(load_policy(out), SEEN, ORDER)) == {"acting"}
-
-
-def test_rollout_keeps_rows_that_sum_to_one_and_causality() -> None:
-    torch.manual_seed(0)
-    causal = torch.full((5, 5), float("-inf")).triu(1)
-    layers = [(torch.randn(2, 3, 5, 5) + causal).softmax(-1) for _ in range(4)]
-    mixed = rollout(layers)
-    torch.testing.assert_close(mixed.sum(-1), torch.ones(2, 5))
-    assert (mixed.triu(1) == 0).all()
+    assert [look.doing for look in looks(load_policy(out), SEEN, ORDER)] == ["acting"]

@@ -1,4 +1,4 @@
-"""The expert of LIBERO: what it says it can do, what it records, and that a collection is the same however it is made."""
+"""The expert of LIBERO: what it can do, what it records, and that a collection is the same however it is made."""
 
 import json
 

@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from inspire_vla.evaluation import EpisodeRecord, Run, compare, provenance
 from inspire_vla.evaluation.truth import add, merge
-from inspire_vla.reports import write_episode_video
+from inspire_vla.reports import Attention, write_episode_video
+from inspire_vla.reports.attention_figure import Row, Tile
+from inspire_vla.reports.attention_share import Measurement, Share
 
 SUITES = {
     "tabletop_seen": (0.78, 0.84),
@@ -91,7 +94,29 @@ def _record(
         batch_mean=3.7,
         wall_s=1.9,
         timeline=tuple(timeline),
+        gripper=((0, "open"), (12, "closed"), (14, "holding"), (33, "open")),
     )
+
+
+def attention(instruction: str = "put the black bowl on the plate") -> Attention:
+    """Two policies before one picture, and shares of ten tasks; InSpire's are larger."""
+    picture = Image.fromarray(frames(1, 0)[0]).resize((288, 288))
+    share = Share(0.12, 0.10)
+    tiles = (
+        Tile(picture, "", "what the camera sees", "outlined: the black bowl"),
+        Tile(picture, "base", "acting", "", share),
+        Tile(picture, "InSpire", "acting", "", share),
+        Tile(picture, "InSpire", "answering", "the black bowl? left.", share),
+    )
+    rng = np.random.default_rng(0)
+    measured = [
+        Measurement(name, group, group, f"task {t}", seed, doing, None, float(rng.beta(at, 20)), 0.06)
+        for name, doing, at in (("base", "acting", 2), ("InSpire", "acting", 4), ("InSpire", "answering", 5))
+        for group in ("seen", "unseen")
+        for t in range(10)
+        for seed in range(3)
+    ]
+    return Attention((Row(instruction, "tabletop_seen", 1, tiles),), tuple(measured), {"method": "rollout"})
 
 
 def comparison(folder: Path | None = None) -> dict:

@@ -3,7 +3,7 @@ import pytest
 from synthetic import frames
 
 from inspire_vla.errors import InspireError
-from inspire_vla.reports import overlay, side_by_side
+from inspire_vla.reports.attention import outlined, overlay
 
 PICTURE = frames(1, 0)[0]
 
@@ -29,11 +29,18 @@ def test_looking_everywhere_alike_shows_no_heat():
     assert overlay(PICTURE, None).size == (320, 320)
 
 
-def test_side_by_side():
-    one = overlay(PICTURE, np.ones((2, 2)), size=100)
-    assert side_by_side([("a", one), ("b", one)]).size == (208, 126)
-    with pytest.raises(InspireError):
-        side_by_side([])
+def test_an_outline_goes_around_the_mask_and_leaves_it_open():
+    mask = np.zeros((80, 80), bool)
+    mask[20:40, 30:60] = True
+    plain = overlay(PICTURE, None, size=160)
+    drawn = np.asarray(outlined(plain, mask, (255, 0, 255)))
+    line = (drawn == (255, 0, 255)).all(-1)
+    inside = np.kron(mask, np.ones((2, 2), bool))
+    assert line.any()
+    assert not (line & inside).any()
+    assert np.array_equal(drawn[inside], np.asarray(plain)[inside])
+    rows, columns = np.nonzero(line)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (38, 81, 58, 121)
 
 
 @pytest.mark.parametrize("weights", [np.ones(3), -np.ones((2, 2)), np.full((2, 2), np.nan)])

@@ -5,7 +5,7 @@ import pytest
 import synthetic
 
 from inspire_vla.errors import InspireError
-from inspire_vla.reports import Figure, render_page, write_page
+from inspire_vla.reports import render_page, write_page
 from inspire_vla.reports.attention import png
 from inspire_vla.reports.chart import difference_chart, success_chart
 
@@ -44,7 +44,7 @@ def check(html):
 
 
 def test_the_page_holds_everything_and_loads_nothing(filmed):
-    html = render_page(filmed, notes=["a note"], attention=[Figure(b"png", "looking")])
+    html = render_page(filmed, notes=["a note"], attention=synthetic.attention())
     seen = check(html)
     assert {"svg", "table", "video", "img"} <= seen
     for attribute in re.findall(r'(?:src|href|poster)="([^"]*)"', html):
@@ -56,7 +56,9 @@ def test_the_page_holds_everything_and_loads_nothing(filmed):
         "McNemar",
         "put the black bowl on the plate",
         "a note",
-        "looking",
+        "Where they look",
+        "12.0% on it, 1.2× chance",
+        "of attention",
         "commit",
     ):
         assert word in html
@@ -75,6 +77,8 @@ def test_what_records_say_is_escaped(filmed):
     html = render_page(comparison, notes=[nasty], title=nasty)
     check(html)
     assert nasty not in html
+    looks = synthetic.attention(instruction=nasty)
+    assert nasty not in render_page(comparison, attention=looks)
     assert html.count("alert(") == html.count("&lt;script&gt;alert(")
 
 
@@ -93,6 +97,15 @@ def test_videos_are_the_first_of_every_suite_and_limited(filmed):
     assert render_page(filmed, max_videos=4).count("<video") == 4
     assert render_page(filmed, max_videos=0).count("<video") == 0
     assert render_page(filmed).count("<video") == 8
+
+
+def test_every_film_has_its_timeline(filmed):
+    html = render_page(filmed)
+    assert html.count('class="timeline"') == 8
+    assert html.count(">gripper</text>") == 8
+    assert 'data-fps="10.0"' in html
+    for name in set(re.findall(r"var\(--([\w-]+)\)", html)):
+        assert f"--{name}:" in html, name
 
 
 def test_charts_name_every_suite_and_stay_inside(filmed):

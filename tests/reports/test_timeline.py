@@ -1,5 +1,6 @@
 """The figure shows every decision in its place, survives any words, and is well-formed."""
 
+import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -40,6 +41,37 @@ def test_an_answer_lasts_until_the_next_and_is_as_high_as_it_is_sure() -> None:
     assert float(truth.get("y")) > float(said.get("y")) + SAID
 
 
+def test_the_gripper_is_a_line_a_bar_and_full() -> None:
+    record = {**RECORD, "gripper": ((0, "open"), (5, "closed"), (10, "holding"))}
+    drawn = ElementTree.fromstring(episode_timeline(record))
+    half = (WIDTH - LEFT - RIGHT) / 2
+    (line,) = [e for e in drawn.iter(f"{SVG}line") if e.get("class") == "t-open"]
+    assert [float(line.get(x)) for x in ("x1", "x2")] == pytest.approx([LEFT, LEFT + half / 2], abs=0.1)
+    (closed,) = [e for e in drawn.iter(f"{SVG}rect") if e.get("class") == "t-closed"]
+    (holding,) = [e for e in drawn.iter(f"{SVG}rect") if e.get("class") == "t-holding"]
+    assert float(closed.get("height")) < float(holding.get("height"))
+    assert float(holding.get("x")) == pytest.approx(LEFT + half, abs=0.1)
+    assert float(holding.get("width")) == pytest.approx(half, abs=0.1)
+    assert "gripper" in "".join(drawn.itertext())
+    assert "gripper" not in episode_timeline(RECORD)
+
+
+def test_without_a_title_it_is_the_lanes_alone() -> None:
+    bare = episode_timeline(RECORD, titled=False)
+    assert RECORD["instruction"] not in bare
+    assert len(rects(bare, "left")) == 2
+    assert 'data-steps="20"' in bare
+
+
+def test_every_colour_that_is_used_is_there() -> None:
+    figure = str(timelines([{**RECORD, "gripper": ((0, "closed"),)}]))
+    style = figure[figure.index("<style>") : figure.index("</style>")]
+    for name in re.findall(r"var\(--([\w-]+)\)", style):
+        assert style.count(f"--{name}:#") >= 2, name  # light and dark
+    for name in set(re.findall(r'class="([\w-]+)"', figure)):
+        assert f".{name}" in style, name
+
+
 def test_episodes_share_one_scale() -> None:
     short = {**RECORD, "steps": 10, "timeline": RECORD["timeline"][:1]}
     figure = timelines([RECORD, short])
@@ -56,10 +88,11 @@ def test_episodes_share_one_scale() -> None:
         {**RECORD, "instruction": "<script>alert(1)</script> & more" * 9, "mentions": ("<b>",)},
         {**RECORD, "timeline": ((0, ("3 -2 1",), ("far",), (2.0,)), (5, (), (), ()))},
         {**RECORD, "steps": 0},
+        {**RECORD, "mentions": (), "timeline": (), "gripper": ((0, "open"), (3, "<odd>"))},
     ],
 )
 def test_any_record_makes_a_well_formed_figure(record: dict) -> None:
-    for svg in (episode_timeline(record), timelines([record] * 3)):
+    for svg in (episode_timeline(record), episode_timeline(record, titled=False), timelines([record] * 3)):
         ElementTree.fromstring(svg)
         assert "<script" not in svg
 

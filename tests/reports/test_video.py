@@ -5,7 +5,8 @@ from synthetic import frames
 
 from inspire_vla.errors import InspireError
 from inspire_vla.reports import write_episode_video
-from inspire_vla.reports.video import draw_episode, first_picture
+from inspire_vla.reports.video import draw_episode, first_picture, frame_rate
+from inspire_vla.reports.video_strip import strip_height, word_colour
 
 RECORD = {
     "instruction": "put the black bowl on the plate",
@@ -30,6 +31,7 @@ def test_a_browser_can_play_it_and_it_is_small(tmp_path):
     assert (tmp_path / "v.mp4").stat().st_size < 100_000
     assert [p.name for p in tmp_path.iterdir()] == ["v.mp4"]
     assert first_picture(tmp_path / "v.mp4").width == 384
+    assert frame_rate(tmp_path / "v.mp4") == 10
 
 
 def test_what_is_drawn_follows_the_dialogue():
@@ -46,6 +48,20 @@ def test_green_when_true_and_red_when_false():
     green = (first[..., 1] - first[..., 0] > 60).sum(axis=1)
     red = (first[..., 0] - first[..., 1] > 80).sum(axis=1)
     assert green[384:].argmax() < red[384:].argmax()  # "left" is true and stands above "up", which is not
+
+
+def test_the_timeline_grows_with_the_film():
+    record = {**RECORD, "steps": 7, "gripper": ((0, "open"), (2, "closed"), (4, "holding"))}
+    pictures = [p.astype(int) for p in draw_episode(frames(8, 0), record)]
+    foot = slice(384 + 20 + 12 + 2 * 26, 384 + 20 + 12 + 2 * 26 + 6 + strip_height(record))
+    left = np.array(word_colour("left"))
+    lit = [int((np.abs(p[foot] - left).sum(-1) < 60).sum()) for p in pictures]
+    assert lit[0] == 0
+    assert lit[1] < lit[2] < lit[3] < lit[4]
+    assert lit[7] - lit[4] < 20  # from then on it says "grasped"; the line of now may hide a column
+    green = [int((np.abs(p[foot] - np.array(word_colour("grasped"))).sum(-1) < 60).sum()) for p in pictures]
+    assert green[4] == 0 < green[5] < green[6]
+    assert strip_height({}) == 0
 
 
 def test_a_base_models_episode_is_drawn_too():

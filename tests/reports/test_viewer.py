@@ -23,6 +23,16 @@ def test_what_was_said_holds_until_the_next_decision() -> None:
     assert moments_of({"steps": 2})[0] == Moment(0)
 
 
+def test_actions_states_and_gripper_stand_at_their_step() -> None:
+    actions, states = np.arange(42).reshape(6, 7), np.arange(14).reshape(7, 2)
+    record = {**RECORD, "gripper": ((1, "open"), (3, "holding"))}
+    moments = moments_of(record, actions=actions, states=states)
+    assert moments[2].action == dict(zip("x y z rx ry rz gripper".split(), range(14, 21), strict=True))
+    assert moments[6].action == {}
+    assert moments[6].state == {"0": 12.0, "1": 13.0}
+    assert [m.gripper for m in moments] == [None, "open", "open", *["holding"] * 4]
+
+
 def test_the_dialogue_says_what_is_true() -> None:
     first, last = moments_of(RECORD)[0], moments_of(RECORD)[-1]
     assert "| the red cube | **left** | 90% | left ✓ |" in dialogue_text("go", RECORD["mentions"], first)
@@ -50,13 +60,14 @@ def test_a_recording_is_written(tmp_path: Path) -> None:
             (0.5,),
             {"x": 1.0},
             {"a/b": 0.1},
+            "closed",
         )
         for t in range(3)
     ]
     view("an episode", "pick up the red cube", ("the red cube",), moments, save=tmp_path / "new" / "x.rrd")
     data = (tmp_path / "new" / "x.rrd").read_bytes()
     assert data[:3] == b"RRF"
-    for entity in (b"/camera/agent_view", b"/sure/the_red_cube", b"/action/a_b", b"/dialogue"):
+    for entity in (b"/camera/agent_view", b"/sure/the_red_cube", b"/action/a_b", b"/dialogue", b"/gripper"):
         assert entity in data
     with pytest.raises(InspireError, match=r"\.rrd"):
         view("x", "go", (), [], save=tmp_path / "x.mp4")

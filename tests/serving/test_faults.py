@@ -1,119 +1,19 @@
 """What goes wrong on one connection stays there, and costs no memory. Short here; at full length with `make e2e`."""
 
 import gc
-import random
 import resource
 import threading
 import time
 import tracemalloc
 
-import msgpack
-import numpy as np
 import pytest
-from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
 
 from inspire_vla.serving.client import PolicyClient
-from inspire_vla.serving.codec import pack, unpack
+from inspire_vla.serving.codec import pack
 
 from .conftest import Running, ToyAgent, observation
-
-
-def malformed(dice: random.Random) -> bytes | str:
-    """A message that is broken in one of many ways; now and then it is whole after all."""
-    kind = dice.randrange(9)
-    if kind == 0:
-        return dice.randbytes(dice.randrange(200))
-    if kind == 1:
-        return "text " * dice.randrange(20)
-    if kind == 2:
-        data = bytearray(pack(observation()))
-        for _ in range(dice.randint(1, 8)):
-            data[dice.randrange(len(data))] = dice.randrange(256)
-        return bytes(data)
-    if kind == 3:
-        data = pack(observation())
-        return data[: dice.randrange(len(data))]
-    if kind == 4:
-        array = {b"__ndarray__": True, b"data": b"x" * dice.randrange(9)}
-        array |= {b"dtype": dice.choice(["|O", "<c8", "<f4", "V3"]), b"shape": [dice.randrange(2**40)]}
-        return msgpack.packb({"observation/image": array, "prompt": "go"})
-    message = observation(value=dice.randrange(256))
-    key = dice.choice(
-        ["observation/image", "observation/state", "prompt", "answers", "instruction", "session"]
-    )
-    values = [
-        None,
-        3,
-        "x" * 5000,
-        [1, [2]],
-        {"a": 1},
-        np.zeros(3),
-        np.full((16, 16, 3), np.nan),
-        np.zeros((2,) * 8),
-    ]
-    if kind == 5:
-        message.pop(key, None)
-    elif kind == 6:
-        message[key] = dice.choice(values)
-    elif kind == 7:
-        message["observation/image"] = dice.choice(
-            [np.zeros((16, 16, 3), np.int64), np.zeros((1, 4000, 3), np.uint8), np.zeros((3, 3), np.float16)]
-        )
-    else:
-        message = {dice.choice([b"k", "k"]): dice.choice(values) for _ in range(3)}
-    return pack(message)
-
-
-def fuzz(server: Running, times: int, seed: int) -> dict[str, int]:
-    """Send malformed messages; each is answered by an error and a close, or by actions. Returns how often."""
-    dice = random.Random(seed)
-    outcomes = {"answered": 0, "refused": 0}
-    socket: ClientConnection | None = None
-    for _ in range(times):
-        if socket is None:
-            socket = connect(server.url, compression=None, proxy=None)
-            assert isinstance(socket.recv(timeout=60), bytes)
-        socket.send(malformed(dice))
-        answer = socket.recv(timeout=60)
-        if isinstance(answer, bytes):
-            assert unpack(answer)["actions"].shape == (4, 7)
-            outcomes["answered"] += 1
-            continue
-        assert 0 < len(answer) <= 2000
-        assert "Traceback" not in answer
-        outcomes["refused"] += 1
-        with pytest.raises(ConnectionClosed):
-            socket.recv(timeout=60)
-        assert socket.close_code == 1011
-        socket.close()
-        socket = None
-    if socket is not None:
-        socket.close()
-    return outcomes
-
-
-def soak(server: Running, requests: int, clients: int) -> None:
-    """`clients` ask at once, `requests` in all; every answer must be its own question's."""
-    wrong: list[object] = []
-
-    def ask(who: int) -> None:
-        try:
-            with PolicyClient(server.url) as client:
-                for turn in range(requests // clients):
-                    value = (who * 37 + turn) % 256
-                    reply = client.infer(observation(value))
-                    if reply.actions[0, 0] != value:
-                        wrong.append((who, turn))
-        except Exception as error:
-            wrong.append(error)
-
-    threads = [threading.Thread(target=ask, args=(who,)) for who in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert wrong == []
+from .stress import fuzz, soak
 
 
 def check_fuzz(server: Running, times: int) -> None:
@@ -135,7 +35,7 @@ def check_fuzz(server: Running, times: int) -> None:
 
     thread = threading.Thread(target=steady)
     thread.start()
-    outcomes = fuzz(server, times, seed=times)
+    outcomes = fuzz(server.url, times, seed=times, chunk=(4, 7))
     stop.set()
     thread.join(20)
     assert failures == []
@@ -144,7 +44,7 @@ def check_fuzz(server: Running, times: int) -> None:
 
 
 def check_soak(server: Running, requests: int) -> None:
-    soak(server, requests, clients=8)
+    assert len(soak(server.url, requests, clients=8, expected=lambda reply: reply.actions[0, 0])) == requests
     assert server.server.metrics.requests.labels("ok")._value.get() == requests
 
 

@@ -31,7 +31,7 @@ def test_the_loop_drives_the_robot(
 
 def test_the_robot_keeps_lerobots_contract(examples: None, tmp_path: Path) -> None:
     from lerobot.robots import RobotConfig, make_robot_from_config
-    from tabletop_robot import ACTION, TabletopRobotConfig
+    from lerobot_tabletop import ACTION, TabletopRobotConfig
 
     assert RobotConfig.get_choice_class("tabletop") is TabletopRobotConfig
     robot = make_robot_from_config(TabletopRobotConfig(calibration_dir=tmp_path))

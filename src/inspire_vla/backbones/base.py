@@ -1,5 +1,6 @@
 """The protocol between the method and a language model that sees."""
 
+import math
 from abc import ABC, abstractmethod
 from typing import ClassVar, Protocol
 
@@ -8,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from inspire_vla.dialogue import Template, TextTokenizer
+from inspire_vla.errors import InspireError
 
 
 class KeyValueCache(Protocol):
@@ -71,6 +73,25 @@ class Backbone(nn.Module, ABC):
     def new_cache(self, rows: int = 1) -> KeyValueCache:
         """An empty cache for `extend`, of that many rows."""
 
+    def picture_tokens(self, seen: int, pictures: int, which: int = 0) -> tuple[range, tuple[int, int]]:
+        """Where picture `which` of `pictures` stands among the `seen` elements that `observe` made, and its grid.
+
+        Returns the columns, row by row from the top left, and how many rows and columns of the picture they are.
+        Here: pictures one after the other from the first element, each as a square. Raises InspireError otherwise.
+        """
+        each = seen // pictures
+        return square_grid(range(which * each, (which + 1) * each))
+
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
+
+
+def square_grid(columns: range) -> tuple[range, tuple[int, int]]:
+    """Columns of a picture whose tokens are a square. Raises InspireError where they are not."""
+    side = math.isqrt(len(columns))
+    if not side or side * side != len(columns):
+        raise InspireError(
+            f"the {len(columns)} tokens of a picture are no square: where they lie is not known."
+        )
+    return columns, (side, side)

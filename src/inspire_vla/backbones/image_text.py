@@ -19,6 +19,7 @@ from torch.nn.functional import pad
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 from transformers.cache_utils import Cache
 
+from inspire_vla.backbones.base import square_grid
 from inspire_vla.backbones.chat_template import chat
 from inspire_vla.backbones.hosted import HostedBackbone
 from inspire_vla.dialogue import TextTokenizer
@@ -95,6 +96,7 @@ class ImageText(HostedBackbone):
         self._pictures = _Pictures(None, None)
         self._softcap = getattr(text_config, "final_logit_softcapping", None)
         self.opening, self.template = chat(processor, pictures)
+        self._picture_columns: list[int] = []  # of the last observation
 
     @classmethod
     def from_folder(cls, folder: Path, *, pictures: int = 1, vocabulary_size: int | None = None) -> Self:
@@ -158,9 +160,26 @@ class ImageText(HostedBackbone):
             return_tensors="pt",
             add_special_tokens=self.opening == "" or not self._opens_itself,
         ).to(images.device)
+        image_token = getattr(self.model.config, "image_token_id", None)
+        self._picture_columns = [i for i, t in enumerate(inputs["input_ids"][0].tolist()) if t == image_token]
         if "pixel_values" in inputs:
             inputs["pixel_values"] = inputs["pixel_values"].to(self.dtype)
         return self._merged(inputs)
+
+    def picture_tokens(self, seen: int, pictures: int, which: int = 0) -> tuple[range, tuple[int, int]]:
+        columns = self._picture_columns
+        if not columns:
+            raise InspireError(f"{self.model.config.model_type} does not say which tokens are its pictures.")
+        starts = [i for i, at in enumerate(columns) if not i or at != columns[i - 1] + 1]
+        runs = [columns[a:b] for a, b in zip(starts, [*starts[1:], len(columns)], strict=True)]
+        if len(runs) == 1 and pictures > 1:  # nothing stands between them
+            each = len(columns) // pictures
+            runs = [columns[i * each : (i + 1) * each] for i in range(pictures)]
+        if len(runs) != pictures:
+            raise InspireError(
+                f"{pictures} picture(s) became {len(runs)} runs of tokens: they are cut into tiles."
+            )
+        return square_grid(range(runs[which][0], runs[which][-1] + 1))
 
     @property
     def _opens_itself(self) -> bool:

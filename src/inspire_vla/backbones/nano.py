@@ -149,6 +149,11 @@ class Nano(Backbone):
         self.stem.requires_grad_(False)
         self.place.requires_grad_(False)
 
+    def picture_tokens(self, seen: int, pictures: int, which: int = 0) -> tuple[range, tuple[int, int]]:
+        rows, columns = (side // STRIDE for side in self.image_size)
+        each = rows * columns
+        return range(which * each, (which + 1) * each), (rows, columns)
+
     def embed(self, token_ids: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time hidden"]:
         return self.decoder.embed_tokens(token_ids)
 

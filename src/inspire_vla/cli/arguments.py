@@ -73,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
     serve_arguments(command("serve", serve, "serve a policy to robots over openpi's web-socket protocol"))
     steer_arguments(command("steer", steer, "watch a policy in a page, and overrule what it says"))
     attention_arguments(
-        command("attention", attention, "how much of the attention lies on the objects mentioned")
+        command("attention", attention, "where base and InSpire look, in pictures and numbers")
     )
     view_arguments(command("view", view, "an episode in rerun, or a run's episodes as timelines"))
     command("doctor", commands.doctor, "check this installation: versions, rendering, plug-in, LIBERO")
@@ -162,6 +162,7 @@ def _report(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--out", default="report.html", metavar="HTML", help="default: %(default)s")
     sub.add_argument("--title", default="InSpire and its base model")
     sub.add_argument("--max-videos", type=int, default=12)
+    sub.add_argument("--attention", metavar="FOLDER", help="what `inspire attention --out` has written")
 
 
 def _demo(sub: argparse.ArgumentParser) -> None:

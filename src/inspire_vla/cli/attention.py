@@ -1,84 +1,109 @@
-"""inspire attention: how much of a policy's attention lies on the objects that the instruction mentions."""
+"""inspire attention: where policies look while they answer and while they act, and how much of it is on the objects."""
 
 import argparse
-import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from inspire_vla.errors import InspireError
 
 
 def attention_arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--policy", nargs="+", required=True, help="checkpoints, such as nano_base nano_inspire")
+    sub.add_argument(
+        "--policy",
+        nargs="+",
+        default=["nano_base", "nano_inspire"],
+        help="checkpoints, the base model's first; default: the shipped pair",
+    )
     sub.add_argument(
         "--suite", nargs="+", default=["seen", "unseen"], help="suites, or seen, unseen (default: both)"
     )
     sub.add_argument("--episodes", type=int, default=3, help="initial states a task, default: %(default)s")
-    sub.add_argument("--out", metavar="JSON", help="also write every share")
+    sub.add_argument(
+        "--method",
+        default="rollout",
+        help="rollout (default): where it looks; gradient: where it looks to say what it says",
+    )
+    sub.add_argument(
+        "--out",
+        metavar="FOLDER",
+        help="write figure.png, shares.svg and attention.json, for `inspire report` too",
+    )
+    sub.add_argument("--figure", action="store_true", help="only draw the figure into --out; measure nothing")
+    sub.add_argument(
+        "--examples", type=int, default=1, help="tasks of each suite in the figure, default: %(default)s"
+    )
     sub.add_argument("--device", help="cpu, cuda, …; default: the checkpoints'")
 
 
 def attention(options: argparse.Namespace) -> None:
-    """Measure over the suites' initial states and print the medians."""
+    """Look over the suites' initial states, print the shares, and write what was asked for."""
     from rich.console import Console
+    from rich.progress import Progress
+
+    from inspire_vla.cli import benchmarks, policies
+    from inspire_vla.cli.looking import look_around, states_of
+    from inspire_vla.evaluation import provenance
+    from inspire_vla.reports.attention_figure import write_attention
+    from inspire_vla.reports.attention_share import compared, summarise
+
+    if options.figure and options.out is None:
+        raise InspireError("--figure needs --out FOLDER to draw into.")
+    if options.episodes < 1 or options.examples < 0:
+        raise InspireError(
+            f"--episodes must be at least 1 and --examples at least 0, found {options.episodes}, {options.examples}."
+        )
+    about = [policies.describe(checkpoint) for checkpoint in options.policy]
+    agents = [
+        (name, policies.agent_for(checkpoint, options.device)())
+        for name, checkpoint in zip(_names(about), options.policy, strict=True)
+    ]
+    benchmark = benchmarks.tabletop_for(about[0])()
+    suites = benchmarks.expand(options.suite, benchmark.suites())
+    amount = {"episodes": 0 if options.figure else options.episodes, "examples": options.examples}
+    console = Console()
+    with Progress(console=console, transient=True) as progress:
+        bar = progress.add_task("looking", total=states_of(benchmark, suites, **amount))
+        found = look_around(
+            agents, benchmark, suites, **amount, method=options.method, on_state=lambda: progress.advance(bar)
+        )
+    if found.measured:
+        console.print(_table(summarise(found.measured)))
+        for row in compared(found.measured):
+            console.print(
+                f"{row['policy']} − {row['to']} while acting, {row['group']}: {100 * row['mean']:+.2f} points of "
+                f"attention [{100 * row['low']:+.2f}, {100 * row['high']:+.2f}], n = {row['n']} pairs",
+                highlight=False,
+            )
+    if options.out:
+        found.about.update(provenance(), policies=about)
+        print(f"Written: {write_attention(options.out, found)}")
+
+
+def _names(about: list[dict[str, Any]]) -> list[str]:
+    """The policies' names; with their checkpoints' where two share one."""
+    names = [policy["name"] for policy in about]
+    return [f"{p['name']} {p['checkpoint']}" if names.count(p["name"]) > 1 else p["name"] for p in about]
+
+
+def _table(rows: list[dict[str, Any]]) -> Any:
     from rich.table import Table
 
-    from inspire_vla.cli import policies
-    from inspire_vla.reports.attention_share import summary
-
-    if options.episodes < 1:
-        raise InspireError(f"--episodes must be at least 1, found {options.episodes}.")
-    found: dict[str, dict[str, list[Any]]] = {}
-    for checkpoint in options.policy:
-        policy = policies.describe(checkpoint)
-        name = f"{policy['name']} ({policy['checkpoint']})"
-        rows = found.setdefault(name, {})
-        agent = policies.agent_for(checkpoint, options.device)()
-        for doing, share in _shares(agent, policy, options.suite, options.episodes):
-            rows.setdefault(doing, []).append(share)
-    table = Table(title="Attention on the objects mentioned, % of the picture's (median, quartiles)")
-    for head in ("policy", "while", "n", "share", "by chance", "times chance"):
-        table.add_column(head, justify="left" if head in ("policy", "while") else "right")
-    summaries = {name: {doing: summary(s) for doing, s in rows.items()} for name, rows in found.items()}
-    for name, of in summaries.items():
-        for doing, s in of.items():
-            if s["n"]:
-                share = f"{s['share_50']:.1%} [{s['share_25']:.1%}–{s['share_75']:.1%}]"
-                table.add_row(
-                    name, doing, str(s["n"]), share, f"{s['chance_50']:.1%}", f"{s['ratio_50']:.1f}"
-                )
-    Console().print(table)
-    if options.out:
-        every = {
-            name: {doing: [vars(s) for s in rows] for doing, rows in its.items()}
-            for name, its in found.items()
-        }
-        data = {"suites": options.suite, "episodes": options.episodes, "summary": summaries, "shares": every}
-        Path(options.out).write_text(json.dumps(data, indent=1), encoding="utf-8")
-        print(f"Written: {options.out}")
-
-
-def _shares(
-    agent: Any, policy: dict[str, Any], suites: list[str], episodes: int
-) -> Iterator[tuple[str, Any]]:
-    """(answering or acting, share of all mentioned objects together) for every initial state."""
-    import numpy as np
-
-    from inspire_vla.cli import benchmarks
-    from inspire_vla.evaluation import FIRST_SEED
-    from inspire_vla.lerobot_plugin.attention import attention_over_picture
-    from inspire_vla.reports.attention_share import attention_share
-    from inspire_vla.tabletop.segmentation import target_masks
-
-    size = policy["image_size"]
-    benchmark = benchmarks.tabletop_for(policy)()
-    for suite in benchmarks.expand(suites, benchmark.suites()):
-        for task in benchmark.tasks(suite):
-            env = benchmark.make(suite, task)
-            for episode in range(episodes):
-                observation, info = env.reset(seed=FIRST_SEED + episode)
-                mask = np.asarray(target_masks(env, "image", size, size).any(axis=0))
-                for doing, weights in attention_over_picture(agent, observation, info["task"]).items():
-                    yield doing, attention_share(weights, mask)
-            env.close()
+    table = Table(title="Attention on the objects mentioned, % of the picture's", title_justify="left")
+    for head in (
+        "tasks",
+        "policy",
+        "while",
+        "n",
+        "mean \\[95 %]",
+        "median \\[quartiles]",
+        "chance",
+        "× chance",
+    ):
+        table.add_column(head, justify="left" if head in ("tasks", "policy", "while") else "right")
+    for s in rows:
+        table.add_row(
+            s["group"], s["policy"], s["doing"], str(s["n"]),
+            f"{100 * s['mean']:.1f} \\[{100 * s['low']:.1f}–{100 * s['high']:.1f}]",
+            f"{100 * s['share_50']:.1f} \\[{100 * s['share_25']:.1f}–{100 * s['share_75']:.1f}]",
+            f"{100 * s['chance']:.1f}", f"{s['ratio_50']:.1f}",
+        )  # fmt: skip
+    return table

@@ -102,10 +102,13 @@ def compare(options: argparse.Namespace) -> None:
 def report(options: argparse.Namespace) -> None:
     from inspire_vla.evaluation import compare as compare_runs
     from inspire_vla.evaluation import read_run
-    from inspire_vla.reports import write_page
+    from inspire_vla.reports import read_attention, write_page
 
     comparison = compare_runs([read_run(path) for path in options.runs])
-    page = write_page(options.out, comparison, title=options.title, max_videos=options.max_videos)
+    attention = None if options.attention is None else read_attention(options.attention)
+    page = write_page(
+        options.out, comparison, title=options.title, attention=attention, max_videos=options.max_videos
+    )
     print(f"Page: {page}")
 
 

@@ -23,6 +23,8 @@ from inspire_vla.evaluation import EvaluationPlan, Run, compare, evaluate, write
 NAMES = ("base", "InSpire")
 LAYOUT_RANDOMNESS = 0.25
 """As the shipped pair was trained and measured: docs/protocol.md."""
+LOOKED_AT = ("tabletop_seen", "tabletop_spatial", "tabletop_goal")
+"""Suites whose attention is shown and measured."""
 NOTES = (
     """This is the demonstration: few episodes, to see base and InSpire act, not to measure them. The intervals say \
 how little so few episodes can show; docs/results.md has the measurement.""",
@@ -71,7 +73,7 @@ def run_demo(
         out / "index.html",
         comparison,
         title="InSpire and its base model: a demonstration",
-        attention=_attention((base, inspire), descriptions[0]),
+        attention=_attention(out, (base, inspire), descriptions[0]),
         notes=NOTES,
         max_videos=20,
     )
@@ -143,25 +145,11 @@ def _evaluate(
     )
 
 
-def _attention(checkpoints: Sequence[str], policy: dict[str, Any]) -> list[reports.Figure]:
-    """Where base and InSpire look at the beginning of two tasks, one seen and one unseen."""
-    from inspire_vla.lerobot_plugin.attention import attention_over_picture
+def _attention(out: Path, checkpoints: Sequence[str], policy: dict[str, Any]) -> reports.Attention:
+    """Where base and InSpire look: one initial state of every task measured, the first of some suites shown."""
+    from inspire_vla.cli.looking import look_around
 
-    agents = {name: policies.load(str(policies.find(c))) for name, c in zip(NAMES, checkpoints, strict=True)}
-    benchmark = benchmarks.tabletop_for(policy)()
-    figures = []
-    for suite in ("tabletop_seen", "tabletop_spatial"):
-        env = benchmark.make(suite, benchmark.tasks(suite)[0])
-        observation, info = env.reset(seed=1_000_000)
-        picture = env.render()
-        pictures = [("what the camera sees", picture, None)]
-        for name, agent in agents.items():
-            for doing, weights in attention_over_picture(agent, observation, info["task"]).items():
-                pictures.append((f"{name}, {doing}", picture, weights))
-        drawn = [(title, reports.overlay(shown, weights)) for title, shown, weights in pictures]
-        caption = (
-            f"“{info['task']}” ({suite}), first picture. Attention rolled out over all layers; bright: most."
-        )
-        figures.append(reports.Figure(reports.png(reports.side_by_side(drawn)), caption))
-        env.close()
-    return figures
+    agents = [(name, policies.agent_for(c)()) for name, c in zip(NAMES, checkpoints, strict=True)]
+    found = look_around(agents, benchmarks.tabletop_for(policy)(), LOOKED_AT, episodes=1)
+    reports.write_attention(out / "attention", found)
+    return found

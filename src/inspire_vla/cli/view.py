@@ -59,16 +59,20 @@ def _timeline(folder: Path, options: argparse.Namespace) -> None:
 
 
 def _episode_of_run(folder: Path, options: argparse.Namespace) -> None:
+    from inspire_vla.evaluation.footage import read_footage
     from inspire_vla.reports.viewer import camera_frames, moments_of
     from inspire_vla.reports.viewer import view as show
 
     records = _records(folder)
     record = records[_within(options.episode, len(records))]
-    frames = camera_frames(folder / record["video"], record["steps"] + 1) if record["video"] else []
+    frames, actions, states = [], (), ()
+    if record["video"]:
+        frames = camera_frames(folder / record["video"], record["steps"] + 1)
+        actions, states = read_footage((folder / record["video"]).with_suffix(".npz"))
     outcome = "success" if record["success"] else record["error"] or "no success"
     name = f"{record['policy']} {record['suite']} {record['task']} {record['seed']}"
     show(
-        name, record["instruction"], record["mentions"], moments_of(record, frames),
+        name, record["instruction"], record["mentions"], moments_of(record, frames, actions, states),
         save=options.save, outcome=outcome,
     )  # fmt: skip
 

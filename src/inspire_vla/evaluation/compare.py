@@ -230,8 +230,10 @@ def _episode(run: Run, record: EpisodeRecord) -> dict[str, Any]:
         "answers_correct",
     )
     values = {key: getattr(record, key) for key in kept}
-    video = None if record.video is None else str(run.path / record.video)
-    return {"policy": run.name, **values, "video": video}
+    if record.video is None:
+        return {"policy": run.name, **values, "video": None}
+    shown = {"error": record.error, "timeline": record.timeline, "gripper": record.gripper}  # to be drawn
+    return {"policy": run.name, **values, **shown, "video": str(run.path / record.video)}
 
 
 def _unpaired(names: Sequence[str], tables: Sequence[dict[Key, EpisodeRecord]]) -> list[dict[str, Any]]:

@@ -27,7 +27,7 @@ class EpisodeRecord:
     model or has no known truth is in the timeline but not in `confusion` ({truth: {said: times}}).
     `passes` counts runs of the backbone, `guesses_right` the answers that were foreseen from the step before.
     `confusion_by_mention` is the same per mention, in the order of mention, so that a majority guess can be
-    made for each.
+    made for each. `gripper` holds [step, "open", "closed" or "holding"] wherever that changed.
     """
 
     suite: str
@@ -54,6 +54,7 @@ class EpisodeRecord:
     wall_s: float = 0.0
     video: str | None = None
     timeline: tuple[tuple[int, tuple[str, ...], tuple[str | None, ...], tuple[float, ...]], ...] = ()
+    gripper: tuple[tuple[int, str], ...] = ()
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -76,6 +77,7 @@ class EpisodeRecord:
             (step, tuple(answers), tuple(truths), tuple(confidences))
             for step, answers, truths, confidences in values.get("timeline", ())
         )
+        values["gripper"] = tuple((step, state) for step, state in values.get("gripper", ()))
         try:
             return cls(**values)
         except TypeError as error:

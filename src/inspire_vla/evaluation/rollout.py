@@ -9,7 +9,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 
 from inspire_vla.errors import InspireError
+from inspire_vla.evaluation.footage import Footage
+from inspire_vla.evaluation.gripper import GripperLog
 from inspire_vla.evaluation.protocols import Agent, Benchmark, Decision, Observation
 from inspire_vla.evaluation.records import EpisodeRecord
 from inspire_vla.evaluation.truth import AnswerRule, Confusion, add, asked, correct, forced_answers, merge
@@ -49,14 +51,6 @@ class RolloutSettings:
     control: str = "own"
 
 
-@dataclass
-class Footage:
-    """The pictures of an episode, one a step, for a video. frames: list of (H, W, 3) uint8."""
-
-    frames: list[np.ndarray] = field(default_factory=list)
-    fps: float = 10.0
-
-
 VideoWriter = Callable[[EpisodeJob, EpisodeRecord, Footage], str | None]
 """Writes an episode's video and returns where, relative to the run's folder."""
 
@@ -82,6 +76,7 @@ class _Episode:
         self.undecodable = self.undecodable_in_a_row = 0
         self.passes = self.guesses_right = 0
         self.said: dict[str, str] | None = None
+        self.gripper = GripperLog()
         self.footage = Footage(fps=float(_metadata(env).get("render_fps", 10)))
         self.rng = np.random.default_rng([job.seed, 0x1A5])
         self.observation: Observation = {}
@@ -146,6 +141,7 @@ class _Episode:
     def step(self) -> None:
         self.last_action = self.chunk.pop(0)
         self.observation, _, terminated, truncated, self.info = self.env.step(self.last_action)
+        self.gripper.note(self.steps, self.last_action, self.info)
         self.steps += 1
         self._film()
         self.success = bool(self.info.get("is_success", False))
@@ -168,6 +164,10 @@ class _Episode:
         else:
             frame = next(iter(pixels.values())) if isinstance(pixels, Mapping) else pixels
         self.footage.frames.append(np.array(frame, dtype=np.uint8))
+        if self.last_action is not None:
+            self.footage.actions.append(self.last_action)
+        if "agent_pos" in self.observation:
+            self.footage.states.append(np.array(self.observation["agent_pos"], dtype=np.float32))
 
     def record(self) -> EpisodeRecord:
         confusion = merge(self.confusions)
@@ -195,6 +195,7 @@ class _Episode:
             batch_mean=round(float(np.mean(self.batches)), 2) if self.batches else None,
             wall_s=round(time.perf_counter() - self.started, 3),
             timeline=tuple(self.timeline),
+            gripper=tuple(self.gripper.changes),
         )
 
 

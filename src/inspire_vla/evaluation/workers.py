@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from inspire_vla.errors import InspireError
+from inspire_vla.evaluation.footage import Footage, write_footage
 from inspire_vla.evaluation.protocols import Agent, Benchmark
 from inspire_vla.evaluation.records import EpisodeRecord
-from inspire_vla.evaluation.rollout import EpisodeJob, Footage, RolloutSettings, rollout
+from inspire_vla.evaluation.rollout import EpisodeJob, RolloutSettings, rollout
 
 EpisodeVideoWriter = Callable[[Path, Sequence[Any], float, Mapping[str, Any]], None]
 """(path of the mp4, frames (H, W, 3) uint8, frames a second, the episode's record as a dictionary)"""
@@ -47,6 +48,7 @@ class Worker:
         path = self.folder / "videos" / job.suite / f"{name}_{job.episode:03d}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)
         writer(path, footage.frames, footage.fps, vars(record))
+        write_footage(path.with_suffix(".npz"), footage.actions, footage.states)
         return path.relative_to(self.folder).as_posix()
 
 

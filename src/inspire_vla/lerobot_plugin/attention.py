@@ -1,119 +1,127 @@
-"""Where a policy looks while it answers and while it acts: attention rolled out over layers and heads.
+"""Where a policy looks while it answers and while it acts, as in the paper's figure 4."""
 
-Attention rollout (Abnar & Zuidema 2020): per layer the mean over heads, half of it replaced by the identity for the
-residual connection, multiplied from the first layer to the last. Row t then says from which inputs the state at
-position t, which predicts the next token, was mixed.
-"""
-
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from transformers import PreTrainedModel
+from jaxtyping import Float
+from torch import Tensor
 
-from inspire_vla.dialogue import render
-from inspire_vla.errors import InspireError
+from inspire_vla.backbones.attention import SEEN, attention_mask
+from inspire_vla.backbones.attention_flow import (
+    METHODS,
+    as_numbers,
+    attention_weights,
+    gradient_rollout,
+    rollout,
+)
+from inspire_vla.decoding import Decision
+from inspire_vla.dialogue import Rendered, render
+from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.lerobot_plugin.loading import Agent, Observation
 
 
-@torch.inference_mode()
-def attention_over_picture(agent: Agent, observation: Observation, instruction: str) -> dict[str, np.ndarray]:
-    """Let the policy decide, and return where it looked on its first camera's picture.
+@dataclass(frozen=True)
+class Look:
+    """Where a policy looked on the picture of its first camera while it said something.
 
-    Returns:
-        {"answering": (h, w), "acting": (h, w)} float64 over the visual tokens, each summing to 1; without
-        "answering" for a base model.
-
-    Raises InspireError for a backbone without readable attention, or an undecodable action.
+    Attributes:
+        doing: "answering" the question about `mention`, or "acting", where `mention` is None.
+        said: the answer; "" while acting.
+        weights: (h, w) over the picture's tokens, ≥ 0, summing to 1.
+        seen_share: how much of all attention this picture got, 0 to 1; the rest went to words, state, other cameras.
     """
-    policy = agent.policy
+
+    doing: Literal["answering", "acting"]
+    mention: str | None
+    said: str
+    weights: Float[np.ndarray, "h w"]
+    seen_share: float
+
+
+def looks(
+    agent: Agent, observation: Observation, instruction: str, *, method: str = "rollout"
+) -> tuple[Look, ...]:
+    """Let the policy decide, and return where it looked: for each answer in turn, then for the action.
+
+    method: see `backbones.attention_flow`. "gradient" asks for the log-probability of what was said.
+
+    Raises InspireError for an unknown method, a backbone without readable attention, or an undecodable action.
+    """
+    if method not in METHODS:
+        raise InspireError(f"Unknown method {method!r}.{did_you_mean(method, METHODS)}")
     decision = agent.act([observation], [instruction])[0]
     if decision.actions is None:
         raise InspireError(
             f"tokens {decision.token_ids} stand for no action, so there is no acting to look at."
         )
-    dialogue = policy.writer.prompt(instruction)
+    policy = agent.policy
+    batch = agent.preprocessor(agent._batch([observation], [instruction]))
+    rendered = _as_said(policy, batch, decision)
+    with torch.no_grad():  # not inference_mode: what it makes cannot be differentiated through
+        seen = policy._observe(batch)
+    told = [("answering", m, a) for m, a in zip(decision.mentions, decision.answers, strict=True)]
+    assert rendered.action_span is not None
+    spans = [*rendered.answer_spans, rendered.action_span]
+    with torch.set_grad_enabled(method == "gradient"), attention_weights(policy.backbone) as layers:
+        hidden = _pass(policy, seen, rendered)
+        plain = rollout(layers)
+        found = []
+        for (doing, mention, said), span in zip([*told, ("acting", None, "")], spans, strict=True):
+            rows = [seen.shape[1] + t - 1 for t in range(*span)]  # the state before token t predicts it
+            mixed = plain
+            if method == "gradient":
+                mixed = gradient_rollout(layers, _log_probability(policy, hidden[0, rows], rendered, span))
+            weights, share = _over_picture(policy, mixed[0, rows].mean(0), seen.shape[1])
+            found.append(Look(doing, mention, said, weights, share))  # type: ignore[arg-type]
+    return tuple(found)
+
+
+def _as_said(policy: Any, batch: dict[str, Any], decision: Decision) -> Rendered:
+    """The whole sequence of the decision, answers and action included."""
+    (state,) = policy._states_as_text(batch)
+    dialogue = policy.writer.prompt(batch["task"][0], state)
     if dialogue.mentions:
         dialogue = dialogue.with_answers(list(decision.answers))
-    said = len(decision.token_ids) - sum(
-        len(policy.answer_set.token_ids_of[word]) for word in decision.answers
-    )
-    rendered = render(dialogue, policy.writer.tokenizer, np.array(decision.token_ids[-said:]))
-    batch = agent.preprocessor(agent._batch([observation], [instruction]))
-    seen = policy._observe(batch)
+    answered = sum(len(policy.answer_set.token_ids_of[word]) for word in decision.answers)
+    return render(dialogue, policy.writer.tokenizer, np.array(decision.token_ids[answered:]))
+
+
+def _pass(policy: Any, seen: Tensor, rendered: Rendered) -> Float[Tensor, "1 total hidden"]:
+    """The hidden states of the sequence in one pass, with the mask that training and decoding have."""
+    backbone = policy.backbone
     ids = torch.from_numpy(rendered.ids)[None].to(seen.device)
-    with _attention_of(policy.backbone) as layers:
-        policy.backbone.extend(torch.cat([seen, policy.backbone.embed(ids)], dim=1))
-    if not layers:
-        raise InspireError(f"backbone {policy.backbone.name!r} shows no attention weights.")
-    mixed = rollout(layers)[0]
-    height, width = _grid(policy, seen.shape[1])
-    looks = {"answering": rendered.answer_spans, "acting": (rendered.action_span,)}
-    found = {}
-    for doing, spans in looks.items():
-        rows = [
-            seen.shape[1] + t - 1 for span in spans if span for t in range(*span)
-        ]  # what predicts token t
-        if rows:
-            weights = mixed[rows, : height * width].mean(0).double().cpu().numpy()
-            found[doing] = (weights / weights.sum()).reshape(height, width)
-    return found
-
-
-def rollout(layers: list[Tensor]) -> Tensor:
-    """(batch, heads, T, T) of each layer, first to last → (batch, T, T), rows summing to 1."""
-    mixed = torch.eye(layers[0].shape[-1], device=layers[0].device).expand(layers[0].shape[0], -1, -1)
-    for weights in layers:
-        mean = weights.float().mean(1)
-        mixed = (0.5 * mean + 0.5 * torch.eye(mean.shape[-1], device=mean.device)) @ mixed
-    return mixed
-
-
-@dataclass
-class _Listener:
-    layers: list[Tensor] = field(default_factory=list)
-
-    def __call__(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        if (
-            isinstance(output, tuple)
-            and len(output) > 1
-            and torch.is_tensor(output[1])
-            and output[1].ndim == 4
-        ):
-            self.layers.append(output[1])
-
-
-@contextmanager
-def _attention_of(backbone: nn.Module) -> Iterator[list[Tensor]]:
-    """Within, every attention layer of transformers' models leaves its weights in the list, first to last."""
-    models = [m for m in backbone.modules() if isinstance(m, PreTrainedModel)]
-    listener = _Listener()
-    before = [(model, model.config._attn_implementation) for model in models]
-    layers = {m for model in models for name, m in model.named_modules() if name.endswith("self_attn")}
-    hooks = [m.register_forward_hook(listener) for m in layers]
-    try:
-        for model in models:
-            model.set_attn_implementation("eager")  # the others don't keep the weights
-        yield listener.layers
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for model, implementation in before:
-            model.set_attn_implementation(implementation)
-
-
-def _grid(policy: Any, seen: int) -> tuple[int, int]:
-    """Rows and columns of the visual tokens of one picture."""
-    cameras = len(policy.config.image_features)
-    height, width = next(iter(policy.config.image_features.values())).shape[-2:]
-    for stride in range(1, min(height, width) + 1):
-        tokens = (height // stride) * (width // stride) * cameras
-        if height % stride == 0 and width % stride == 0 and 0 <= seen - tokens <= 4:  # a few for the state
-            return height // stride, width // stride
-    raise InspireError(
-        f"cannot tell which of {seen} observed tokens belong to {cameras} × {height}×{width} pixels."
+    roles = torch.from_numpy(rendered.roles.astype(np.int64))[None].to(seen.device)
+    roles = torch.cat([roles.new_full(seen.shape[:2], SEEN), roles], dim=1)
+    attends = attention_mask(
+        roles, both_ways=backbone.both_ways, hide_answers=policy.config.reasoning.hide_answers
     )
+    if attends is None:
+        attends = torch.ones(roles.shape[1], roles.shape[1], dtype=torch.bool, device=seen.device).tril()[
+            None
+        ]
+    with torch.no_grad():
+        embeddings = torch.cat([seen, backbone.embed(ids).to(seen.dtype)], dim=1)
+    embeddings.requires_grad_(torch.is_grad_enabled())  # so that there is a gradient where all is frozen
+    return backbone.extend(embeddings, attends=as_numbers(attends, embeddings.dtype))
+
+
+def _log_probability(
+    policy: Any, hidden: Float[Tensor, "said hidden"], rendered: Rendered, span: Sequence[int]
+) -> Float[Tensor, ""]:
+    ids = torch.from_numpy(rendered.ids[slice(*span)]).to(hidden.device)
+    scores = policy.backbone.logits(hidden).float().log_softmax(-1)
+    return scores.gather(-1, ids[:, None]).sum()
+
+
+def _over_picture(policy: Any, row: Float[Tensor, " total"], seen: int) -> tuple[np.ndarray, float]:
+    """Weights (h, w) of the first camera's latest picture, summing to 1, and its share of the whole row."""
+    cameras, history = len(policy.config.image_features), policy.config.image_history
+    places, shape = policy.backbone.picture_tokens(seen, cameras * history, cameras * (history - 1))
+    values = row.double().cpu().numpy()
+    weights = values[list(places)]
+    if not weights.sum() > 0:  # a gradient may leave the picture out altogether
+        return np.full(shape, 1 / len(weights)), 0.0
+    return (weights / weights.sum()).reshape(shape), float(weights.sum() / values.sum())

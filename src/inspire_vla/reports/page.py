@@ -5,26 +5,21 @@ import io
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from inspire_vla.errors import InspireError
-from inspire_vla.reports import numbers
+from inspire_vla.reports import attention_chart, numbers, theme, timeline
+from inspire_vla.reports.attention import jpeg
+from inspire_vla.reports.attention_figure import Attention
+from inspire_vla.reports.attention_share import compared
 from inspire_vla.reports.chart import difference_chart, success_chart
 from inspire_vla.reports.table import warnings
-from inspire_vla.reports.video import first_picture
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A picture with its caption, for instance attention of base and InSpire side by side."""
-
-    png: bytes
-    caption: str
+from inspire_vla.reports.video import first_picture, frame_rate
 
 
 def write_page(
@@ -32,14 +27,14 @@ def write_page(
     comparison: dict[str, Any],
     *,
     title: str = "InSpire and its base model",
-    attention: Sequence[Figure] = (),
+    attention: Attention | None = None,
     notes: Sequence[str] = (),
     max_videos: int = 12,
 ) -> Path:
     """Write the page of a comparison (see `evaluation.compare`) and return its path; whole or not at all.
 
     Args:
-        attention: figures shown under "Where they look".
+        attention: shown under "Where they look".
         notes: paragraphs at the top, plain text: what the reader should know about this run.
         max_videos: at most so many, the first filmed of every suite before any second; nothing is picked by outcome.
 
@@ -61,7 +56,7 @@ def render_page(
     comparison: dict[str, Any],
     *,
     title: str = "InSpire and its base model",
-    attention: Sequence[Figure] = (),
+    attention: Attention | None = None,
     notes: Sequence[str] = (),
     max_videos: int = 12,
 ) -> str:
@@ -76,6 +71,7 @@ def render_page(
         points=numbers.points,
         p_value=numbers.p_value,
         ms=numbers.milliseconds,
+        timeline=partial(timeline.episode_timeline, titled=False),
         pretty=partial(json.dumps, indent=1, ensure_ascii=False, default=str),
     )
     return environment.get_template("page.html").render(
@@ -87,14 +83,42 @@ def render_page(
         difference_chart=difference_chart(comparison),
         confusions=_confusions(comparison),
         videos=_videos(comparison, max_videos),
-        attention=[
-            {"src": _data("image/png", figure.png), "caption": figure.caption} for figure in attention
-        ],
+        looks=None if attention is None else _looks(attention, comparison),
+        colours=theme.variables(),
+        figure_style=Markup(timeline.STYLE + attention_chart.STYLE),
     )
 
 
 def _data(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _looks(attention: Attention, comparison: dict[str, Any]) -> dict[str, Any]:
+    """The tiles as data, the chart, and the differences; a policy has the colour that it has elsewhere on the page."""
+    known = [policy["name"] for policy in comparison["policies"]]
+    names = known if set(attention.policies) <= set(known) else attention.policies
+    rows = [
+        {
+            "instruction": row.instruction,
+            "suite": row.suite,
+            "tiles": [
+                {
+                    "src": _data("image/jpeg", jpeg(tile.picture)), "policy": tile.policy, "doing": tile.doing,
+                    "about": tile.about, "numbers": tile.numbers,
+                    "colour": names.index(tile.policy) % 6 if tile.policy else None,
+                }
+                for tile in row.tiles
+            ],
+        }
+        for row in attention.rows
+    ]  # fmt: skip
+    return {
+        "rows": rows,
+        "method": attention.method,
+        "chart": attention_chart.share_chart(attention.measured) if attention.measured else None,
+        "compared": compared(attention.measured),
+        "n": len({(m.suite, m.task, m.seed) for m in attention.measured}),
+    }
 
 
 def _confusions(comparison: dict[str, Any]) -> list[dict[str, Any]]:
@@ -145,6 +169,8 @@ def _videos(comparison: dict[str, Any], limit: int) -> list[dict[str, Any]]:
                 "instruction": group[0]["instruction"],
                 "seed": key[2],
                 "episodes": [{**episode, **_sources(Path(episode["video"]))} for episode in group],
+                "words": timeline.words_in(group),
+                "steps": max(episode["steps"] for episode in group),
             }
         )
     return chosen
@@ -159,4 +185,5 @@ def _sources(video: Path) -> dict[str, Any]:
         "poster": _data("image/jpeg", buffer.getvalue()),
         "width": poster.width,
         "height": poster.height,
+        "fps": frame_rate(video),
     }

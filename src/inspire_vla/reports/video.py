@@ -1,4 +1,7 @@
-"""An episode as a video: what the camera saw and, beneath it, what was said, what was true, and how surely."""
+"""An episode as a video: what the camera saw and, beneath it, what was said, what was true, and how surely.
+
+At its foot a timeline grows with it; see video_strip.py.
+"""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +14,7 @@ from PIL import Image, ImageDraw
 
 from inspire_vla.errors import InspireError
 from inspire_vla.reports.drawing import FAINT, FALSE, INK, PAPER, TRUE, UNKNOWN, Colour, fit, font, wrap
+from inspire_vla.reports.video_strip import draw_strip, strip_height, word_colour
 
 WIDTH = 384
 """Of the video, pixels."""
@@ -66,7 +70,8 @@ def _compose(
     mentions = list(record.get("mentions") or ())
     ruler = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     instruction = wrap(ruler, str(record.get("instruction", "")), SIZE, WIDTH - 2 * MARGIN)[:3]
-    total = height + MARGIN + 20 * len(instruction) + 6 + ROW * max(1, len(mentions)) + 24 + MARGIN
+    strip = strip_height(record)
+    total = height + MARGIN + 20 * len(instruction) + 6 + ROW * max(1, len(mentions)) + strip + 28 + MARGIN
     canvas = Image.new("RGB", (WIDTH, total + total % 2), PAPER)
     resample = Image.Resampling.NEAREST if WIDTH % frame.shape[1] == 0 else Image.Resampling.BICUBIC
     canvas.paste(Image.fromarray(frame).resize((WIDTH, height), resample), (0, 0))
@@ -82,6 +87,8 @@ def _compose(
     for i, mention in enumerate(mentions):
         _answer_row(draw, y, mention, said, i)
         y += ROW
+    draw_strip(draw, MARGIN, y + 2, WIDTH - 2 * MARGIN, record, t)
+    y += strip + 4
     outcome, colour = ("success", TRUE) if record.get("success") else ("failure", FALSE)
     draw.text((MARGIN, y + 2), f"{record.get('policy', '')}   step {t}", FAINT, font(SIZE - 3))
     if final:
@@ -104,9 +111,12 @@ def _answer_row(draw: ImageDraw.ImageDraw, y: int, mention: str, said: Sequence[
     colour: Colour = UNKNOWN if answer is None or truth is None else TRUE if answer == truth else FALSE
     draw.text((MARGIN, y), fit(draw, mention, SIZE - 2, 168), INK, font(SIZE - 2))
     text = "–" if answer is None else answer
-    draw.text((MARGIN + 178, y), text, colour, font(SIZE))
+    at = MARGIN + 178
+    if answer is not None:
+        draw.rounded_rectangle((at, y + 5, at + 9, y + 14), 2, fill=word_colour(answer))  # as in the timeline
+    draw.text((at + 16, y), text, colour, font(SIZE))
     if truth is not None and answer != truth:
-        x = MARGIN + 178 + draw.textlength(text, font(SIZE)) + 8
+        x = at + 16 + draw.textlength(text, font(SIZE)) + 8
         draw.text((x, y + 2), fit(draw, f"is {truth}", SIZE - 3, int(WIDTH - 70 - x)), FAINT, font(SIZE - 3))
     left, right = WIDTH - MARGIN - 50, WIDTH - MARGIN
     draw.rectangle((left, y + 6, right, y + 13), outline=FAINT)
@@ -153,3 +163,9 @@ def first_picture(path: str | Path) -> Image.Image:
         for frame in container.decode(video=0):
             return frame.to_image()
     raise InspireError(f"{path} holds no picture.")
+
+
+def frame_rate(path: str | Path) -> float:
+    """Return the pictures a second of a video."""
+    with av.open(str(path)) as container:
+        return float(container.streams.video[0].average_rate or 10)

@@ -3,6 +3,7 @@
     camera/<name>            pictures                    dialogue              the dialogue as Markdown
     sure/<mention>           confidence of the answer    said/<mention>        the answer, and whether it is true
     state/<name>, action/<name>                          numbers
+    gripper                  open 0, closed 0.5, holding 1
 
 rerun-sdk is optional: `pip install rerun-sdk`.
 """
@@ -18,12 +19,16 @@ import numpy as np
 
 from inspire_vla.errors import InspireError
 
+ACTION_NAMES = tuple("x y z rx ry rz gripper".split())
+"""Of the seven numbers that every benchmark here takes."""
+GRIPPER = {"open": 0.0, "closed": 0.5, "holding": 1.0}
+
 
 @dataclass(frozen=True)
 class Moment:
     """What there is to show of one step. Tuples of answers run parallel to `mentions`; None where not known.
 
-    pictures: {camera: (H, W, 3) uint8}; state, action: {name: number}.
+    pictures: {camera: (H, W, 3) uint8}; state, action: {name: number}; gripper: "open", "closed" or "holding".
     """
 
     step: int
@@ -33,6 +38,7 @@ class Moment:
     confidences: Sequence[float] = ()
     state: Mapping[str, float] = field(default_factory=dict)
     action: Mapping[str, float] = field(default_factory=dict)
+    gripper: str | None = None
 
 
 def view(
@@ -71,6 +77,8 @@ def view(
         for room, numbers in (("state", moment.state), ("action", moment.action)):
             for key, number in numbers.items():
                 recording.log(f"{room}/{_path(key)}", rr.Scalars(float(number)))
+        if moment.gripper is not None:
+            recording.log("gripper", rr.Scalars(GRIPPER[moment.gripper]))
         for mention, sure in zip(mentions, moment.confidences, strict=False):
             recording.log(f"sure/{_path(mention)}", rr.Scalars(float(sure)))
         said = (tuple(moment.answers), tuple(moment.truths), tuple(moment.confidences))
@@ -97,18 +105,45 @@ def dialogue_text(instruction: str, mentions: Sequence[str], moment: Moment) -> 
     return "\n".join([*rows, "", f"> {instruction}"])
 
 
-def moments_of(record: Mapping[str, Any], frames: Sequence[np.ndarray] = ()) -> list[Moment]:
-    """Return the moments of an episode's record; `frames[t]` is the picture of step t where there are any."""
+def moments_of(
+    record: Mapping[str, Any],
+    frames: Sequence[np.ndarray] = (),
+    actions: Sequence[np.ndarray] = (),
+    states: Sequence[np.ndarray] = (),
+) -> list[Moment]:
+    """Return the moments of an episode's record, with what there is at step t of frames, actions and states."""
     timeline = list(record.get("timeline") or ())
+    gripper = list(record.get("gripper") or ())
     steps = range(max(len(frames), int(record.get("steps", 0)) + 1))
-    moments, at = [], -1
+    moments = []
     for step in steps:
-        while at + 1 < len(timeline) and timeline[at + 1][0] <= step:
-            at += 1
-        _, answers, truths, confidences = timeline[at] if at >= 0 else (0, (), (), ())
-        pictures = {"agent view": frames[step]} if step < len(frames) else {}
-        moments.append(Moment(step, pictures, tuple(answers), tuple(truths), tuple(confidences)))
+        _, answers, truths, confidences = _latest(timeline, step) or (0, (), (), ())
+        moments.append(
+            Moment(
+                step,
+                {"agent view": frames[step]} if step < len(frames) else {},
+                tuple(answers),
+                tuple(truths),
+                tuple(confidences),
+                state=_named(states, step),
+                action=_named(actions, step),
+                gripper=(_latest(gripper, step) or (0, None))[1],
+            )
+        )
     return moments
+
+
+def _latest(changes: Sequence[Any], step: int) -> Any:
+    """The last of `changes`, each beginning with its step, that is not after `step`; None before the first."""
+    return next((change for change in reversed(changes) if change[0] <= step), None)
+
+
+def _named(table: Sequence[np.ndarray], step: int) -> dict[str, float]:
+    if step >= len(table):
+        return {}
+    row = table[step]
+    names = ACTION_NAMES if len(row) == len(ACTION_NAMES) else tuple(map(str, range(len(row))))
+    return {name: float(number) for name, number in zip(names, row, strict=True)}
 
 
 def camera_frames(video: str | Path, count: int) -> list[np.ndarray]:
@@ -143,8 +178,9 @@ def _layout(blueprint: Any) -> Any:
                 b.TextDocumentView(origin="dialogue", name="dialogue"),
                 b.TimeSeriesView(origin="sure", name="how sure"),
                 b.TimeSeriesView(origin="action", name="action"),
+                b.TimeSeriesView(origin="gripper", name="gripper: open, closed, holding"),
                 b.TextLogView(origin="said", name="said"),
-                row_shares=[2, 2, 2, 1],
+                row_shares=[2, 2, 2, 1, 1],
             ),
             column_shares=[3, 2],
         ),

@@ -12,33 +12,26 @@ The port opens after the warm-up. Pages in a browser are turned away: see `steer
 """
 
 import asyncio
-import hmac
-import http
 import logging
 import signal
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
-from websockets.http11 import Request as HttpRequest
-from websockets.http11 import Response
 
 from inspire_vla.errors import InspireError
 from inspire_vla.serving import codec
+from inspire_vla.serving.answers import describe, reply_of
 from inspire_vla.serving.batching import Batcher, Outcome
+from inspire_vla.serving.client_state import ClientState
+from inspire_vla.serving.door import Door, peer_of
 from inspire_vla.serving.logs import log
 from inspire_vla.serving.metrics import Metrics
 from inspire_vla.serving.observations import ObservationReader, Request
-from inspire_vla.spatial import answer_words
 
-MAX_SESSIONS = 64
-"""Robots whose guesses are kept for one connection; the longest unheard is forgotten."""
 MAX_REASON = 2000
 
 
@@ -91,8 +84,14 @@ class PolicyServer:
             on_batch=self._count_batch,
         )
         self.batcher.expected = lambda: len(self._open)
-        self._open: dict[ServerConnection, _Client] = {}
-        self._stopping = False
+        self._open: dict[ServerConnection, ClientState] = {}
+        self.door = Door(
+            self.metrics,
+            api_key=self.settings.api_key,
+            max_connections=self.settings.max_connections,
+            connected=lambda: len(self._open),
+            waiting=lambda: self.batcher.waiting,
+        )
         self._server: Server | None = None
 
     @property
@@ -118,7 +117,7 @@ class PolicyServer:
                 compression=None,
                 max_size=settings.max_message_bytes,
                 max_queue=2,
-                process_request=self._http,
+                process_request=self.door,
                 ping_interval=20,
                 ping_timeout=20,
                 close_timeout=2,
@@ -134,7 +133,7 @@ class PolicyServer:
         """Take no more requests, finish the answers in progress (at most `drain_s`), close."""
         if self._server is None:
             return
-        self._stopping = True
+        self.door.stopping = True
         log("stopping", connections=len(self._open))
         deadline = time.monotonic() + self.settings.drain_s
         while any(client.busy for client in self._open.values()) and time.monotonic() < deadline:
@@ -162,43 +161,11 @@ class PolicyServer:
 
     # Connections
 
-    def _http(self, connection: ServerConnection, request: HttpRequest) -> Response | None:
-        """Answer plain HTTP, and say who may connect."""
-        path = request.path.partition("?")[0]
-        if path == "/healthz":
-            return connection.respond(http.HTTPStatus.OK, "OK\n")
-        if path == "/readyz":
-            ready = not self._stopping
-            return connection.respond(*((http.HTTPStatus.OK, "OK\n") if ready else _BUSY))
-        if not self._allowed(request.headers):
-            self.metrics.refused_connections.labels("key").inc()
-            log("refused", logging.WARNING, reason="key", peer=_peer(connection))
-            return connection.respond(
-                http.HTTPStatus.UNAUTHORIZED, "Send the header 'Authorization: Api-Key …'.\n"
-            )
-        if path == "/metrics":
-            self.metrics.waiting.set(self.batcher.waiting)
-            response = connection.respond(http.HTTPStatus.OK, self.metrics.text().decode())
-            del response.headers["Content-Type"]
-            response.headers["Content-Type"] = "text/plain; version=0.0.4; charset=utf-8"
-            return response
-        if self._stopping or len(self._open) >= self.settings.max_connections:
-            self.metrics.refused_connections.labels("stopping" if self._stopping else "full").inc()
-            return connection.respond(*_BUSY)
-        return None
-
-    def _allowed(self, headers: Headers) -> bool:
-        if self.settings.api_key is None:
-            return True
-        given = headers.get_all("Authorization")
-        wanted = f"Api-Key {self.settings.api_key}".encode()
-        return len(given) == 1 and hmac.compare_digest(given[0].encode("utf-8", "replace"), wanted)
-
     async def _handle(self, connection: ServerConnection) -> None:
-        client = _Client(self.settings.requests_per_second)
+        client = ClientState(self.settings.requests_per_second)
         self._open[connection] = client
         self.metrics.connections.set(len(self._open))
-        peer = _peer(connection)
+        peer = peer_of(connection)
         log("connected", peer=peer)
         try:
             await connection.send(self._greeting)
@@ -208,7 +175,7 @@ class PolicyServer:
                     await self._answer(connection, client, message)
                 finally:
                     client.busy = False
-                if self._stopping:
+                if self.door.stopping:
                     await connection.close(1001, "the server stops")
         except ConnectionClosed:
             pass
@@ -230,7 +197,7 @@ class PolicyServer:
                 seconds=round(time.monotonic() - client.since, 1),
             )  # fmt: skip
 
-    async def _answer(self, connection: ServerConnection, client: "_Client", message: str | bytes) -> None:
+    async def _answer(self, connection: ServerConnection, client: ClientState, message: str | bytes) -> None:
         began = time.perf_counter()
         if isinstance(message, str):
             raise codec.MalformedMessage("An observation is a binary msgpack message, found text.")
@@ -255,20 +222,13 @@ class PolicyServer:
         timing = {"infer_ms": outcome.infer_ms, "queue_ms": outcome.queue_ms, "batch": outcome.batch}
         if client.previous_ms is not None:
             timing["prev_total_ms"] = client.previous_ms
-        reply: dict[str, Any] = {
-            "actions": None if decision.actions is None else np.ascontiguousarray(decision.actions),
-            "server_timing": timing,
-            "reasoning": reasoning_of(decision),
-        }
-        if request.unused:
-            reply["unused"] = list(request.unused[:20])
-        await connection.send(codec.pack(reply))
+        await connection.send(codec.pack(reply_of(decision, timing, request.unused)))
         client.previous_ms = 1000 * (time.perf_counter() - began)
         client.answered += 1
         self._count(decision, client.previous_ms / 1000)
 
     async def _decide(
-        self, connection: ServerConnection, client: "_Client", request: Request
+        self, connection: ServerConnection, client: ClientState, request: Request
     ) -> Outcome | None:
         """Wait for the decision; None when the client has gone meanwhile."""
         deciding = asyncio.create_task(self.batcher.decide(request, client.guesses(request)))
@@ -311,83 +271,3 @@ class PolicyServer:
         self.metrics.forced.inc(sum(decision.forced))
         for word in decision.answers:
             self.metrics.answers.labels(word).inc()
-
-
-class _Client:
-    """What is kept of one connection: guesses per session, the instruction in force, and its pace."""
-
-    def __init__(self, requests_per_second: float) -> None:
-        self.rate = requests_per_second
-        self.allowance, self.at = self.rate, time.monotonic()
-        self.since = self.at
-        self.instruction = ""
-        self.busy = False
-        self.answered = 0
-        self.previous_ms: float | None = None
-        self._said: OrderedDict[str, dict[str, str]] = OrderedDict()
-
-    def guesses(self, request: Request) -> dict[str, str] | None:
-        return self._said.get(request.session) if request.guesses is None else request.guesses
-
-    def remember(self, request: Request, decision: Any) -> None:
-        """Keep what the model itself said; a forced word is no sign of what it will say next."""
-        own = zip(decision.mentions, decision.answers, decision.forced, strict=True)
-        self._said[request.session] = {mention: word for mention, word, forced in own if not forced}
-        self._said.move_to_end(request.session)
-        while len(self._said) > MAX_SESSIONS:
-            self._said.popitem(last=False)
-
-    def pause_s(self) -> float:
-        """Spend one request of the allowance, which refills at `rate` up to a second's worth."""
-        if self.rate <= 0:
-            return 0.0
-        now = time.monotonic()
-        self.allowance = min(max(1.0, self.rate), self.allowance + (now - self.at) * self.rate) - 1
-        self.at = now
-        return max(0.0, -self.allowance / self.rate)
-
-
-def reasoning_of(decision: Any) -> dict[str, Any]:
-    """A decision's reasoning as it is sent: lists that run parallel to `mentions`."""
-    return {
-        "mentions": list(decision.mentions),
-        "answers": list(decision.answers),
-        "confidences": [float(confidence) for confidence in decision.confidences],
-        "forced": [bool(forced) for forced in decision.forced],
-        "guessed": [bool(guessed) for guessed in decision.guessed],
-        "passes": int(decision.passes),
-    }
-
-
-def describe(agent: Any, reader: ObservationReader, about: Mapping[str, Any]) -> dict[str, Any]:
-    """What a server says of its policy when a client connects."""
-    config = agent.config
-    reasoning = config.reasoning
-    close = reasoning.close_threshold_m is not None or reasoning.mode == "distance"
-    words = answer_words(reasoning.mode, grasped_word=reasoning.grasped_word, close_word=close)
-    return {
-        "policy": "inspire_vla",
-        **about,
-        "cameras": reader.keys(),
-        "image_size": [reader.height, reader.width],
-        "state_dim": reader.state_dim,
-        "action_dim": int(config.action_feature.shape[0]),
-        "chunk_size": int(config.chunk_size),
-        "n_action_steps": int(config.n_action_steps),
-        "reasoning": {
-            "enabled": bool(reasoning.enabled),
-            "mode": reasoning.mode,
-            "frame": str(reasoning.frame),
-            "close_threshold_m": reasoning.close_threshold_m,
-            "grasped_word": bool(reasoning.grasped_word),
-            "words": list(words),
-        },
-    }
-
-
-def _peer(connection: ServerConnection) -> str:
-    address = connection.remote_address
-    return f"{address[0]}:{address[1]}" if address else "?"
-
-
-_BUSY = (http.HTTPStatus.SERVICE_UNAVAILABLE, "Full or stopping; try again.\n")

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaModel, Qwen2Config, Qwen2Model
 
+from inspire_vla.backbones.base import square_grid
 from inspire_vla.backbones.hosted import HostedBackbone, LanguageConfig, resized
 from inspire_vla.backbones.prismatic.config import PrismaticConfig
 from inspire_vla.backbones.prismatic.towers import FusedTowers
@@ -130,6 +131,10 @@ class Prismatic(HostedBackbone):
         seen = patches.unflatten(0, (batch, pictures)).flatten(1, 2)
         first = self.embed(torch.full((batch, 1), self.first_id, device=seen.device))
         return torch.cat([first, seen], dim=1)
+
+    def picture_tokens(self, seen: int, pictures: int, which: int = 0) -> tuple[range, tuple[int, int]]:
+        each = (seen - 1) // pictures  # behind the text's first token
+        return square_grid(range(1 + which * each, 1 + (which + 1) * each))
 
 
 def make_decoder(config: LanguageConfig) -> Qwen2Model | LlamaModel:

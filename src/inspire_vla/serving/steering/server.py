@@ -2,7 +2,7 @@
 
     GET /      the page            GET /healthz   "OK"
     WS  /live  out: one JSON text (first `hello`, then states), each state followed by its picture (JPEG, binary)
-               in:  commands as JSON, see session.py
+               in:  commands as JSON, see commands.py
 
 Only the page served here may open the web socket: other sites are refused by their Origin.
 """

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from inspire_vla.dialogue import question
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.serving.logs import log
-from inspire_vla.spatial import answer_words, get_frame, relate
+from inspire_vla.serving.steering import telling
+from inspire_vla.serving.steering.commands import checked
+from inspire_vla.spatial import relate
 
 HISTORY = 120
 """Decisions that are remembered for the page's timeline."""
@@ -32,7 +33,7 @@ class SteeringSession:
         publish: called from the session's thread with (state as a JSON-able dictionary, picture (H, W, 3) uint8).
         hz: control steps a second.
 
-    `command` takes what the page sends; see `_COMMANDS`. An error is shown on the page and pauses the robot.
+    `command` takes what the page sends; see commands.py. An error is shown on the page and pauses the robot.
     """
 
     def __init__(
@@ -78,37 +79,11 @@ class SteeringSession:
 
     def command(self, command: Mapping[str, Any]) -> None:
         """Queue a command {"do": name, …}. Raises InspireError for an unknown or misshapen one."""
-        name = command.get("do")
-        if name not in _COMMANDS:
-            raise InspireError(
-                f"Unknown command {str(name)[:40]!r}.{did_you_mean(str(name)[:40], _COMMANDS)}"
-            )
-        wanted = _COMMANDS[name]
-        for key, kinds in wanted.items():
-            if not isinstance(command.get(key), kinds):
-                raise InspireError(f"Command {name!r} needs {key!r} as {kinds}.")
-        self._inbox.put({"do": name, **{key: command[key] for key in wanted}})
+        self._inbox.put(checked(command))
 
     def hello(self) -> dict[str, Any]:
         """What stays the same: the policy, its words, and the tasks to choose from."""
-        frame = get_frame(self.rule["frame"])
-        close = self.rule["close_threshold_m"] is not None or self.rule["mode"] == "distance"
-        words = answer_words(self.rule["mode"], grasped_word=self.rule["grasped_word"], close_word=close)
-        describe = getattr(self.benchmark, "instructions", None)
-        suites = {
-            suite: describe(suite) if describe else {task: task for task in self.benchmark.tasks(suite)}
-            for suite in self.benchmark.suites()
-        }
-        arrows = dict(zip((*frame.x, *frame.y, *frame.z), "↑↓←→▼▲", strict=True))
-        return {
-            "hello": True,
-            "policy": str(getattr(self.agent, "name", None) or "policy"),
-            "reasoning": bool(getattr(self.agent, "reasoning_enabled", True)),
-            "mode": self.rule["mode"],
-            "words": list(words),
-            "arrows": arrows,  # as the agent view shows the directions: it looks back at the robot
-            "suites": suites,
-        }
+        return telling.hello(self.agent, self.benchmark, self.rule)
 
     # The thread
 
@@ -255,21 +230,6 @@ class SteeringSession:
         )
         return dict(zip(self._info["mentions"], map(str, words), strict=True))
 
-    def _motion(self) -> list[str]:
-        """The rest of the chunk in words: the axes along which it mostly goes, and what the gripper does."""
-        if not self._chunk:
-            return []
-        frame = get_frame(self.rule["frame"])
-        total = np.sum(self._chunk, axis=0)
-        reach = max(0.4 * float(np.abs(total[:3]).max()), 0.15 * len(self._chunk))
-        words = [
-            pair[int(along > 0)]
-            for pair, along in zip((frame.x, frame.y, frame.z), total[:3], strict=True)
-            if abs(along) >= reach
-        ]
-        grip = float(self._chunk[-1][-1])
-        return [*(words or ["stays"]), "gripper closed" if grip > 0 else "gripper open"]
-
     def _show(self) -> None:
         if self._env is None:
             picture = np.full((256, 256, 3), 40, dtype=np.uint8)
@@ -278,22 +238,6 @@ class SteeringSession:
             picture = np.asarray(self._env.render())
             truth = self._truth()
         decision = self.decision
-        objects = []
-        if decision is not None:
-            rows = zip(
-                decision.mentions, decision.answers, decision.confidences, decision.forced, strict=True
-            )
-            for mention, answer, confidence, forced in rows:
-                objects.append(
-                    {
-                        "mention": mention,
-                        "question": question(mention, self.rule["mode"]),
-                        "answer": answer,
-                        "confidence": round(float(confidence), 4),
-                        "forced": bool(forced),
-                        "truth": truth.get(mention),
-                    }
-                )
         self._publish(
             {
                 "suite": self.suite,
@@ -309,21 +253,9 @@ class SteeringSession:
                 "infer_ms": round(self.infer_ms, 1),
                 "passes": 0 if decision is None else int(getattr(decision, "passes", 0)),
                 "decodable": decision is None or decision.actions is not None,
-                "motion": self._motion(),
-                "objects": objects,
+                "motion": telling.motion(self._chunk, self.rule["frame"]),
+                "objects": telling.objects(decision, truth, self.rule["mode"]),
                 "history": list(self.history),
             },
             picture,
         )
-
-
-_COMMANDS: dict[str, dict[str, Any]] = {
-    "play": {"on": bool},
-    "step": {},
-    "reset": {},
-    "shuffle": {},
-    "task": {"suite": str, "task": str},
-    "instruct": {"text": str},
-    "answer": {"mention": str, "word": str | None},
-}
-"""{command: {argument: type}}"""

@@ -1,7 +1,4 @@
-"""The tabletop as a LeRobot `Robot`: what a real arm's driver looks like to our policies, without the arm.
-
-Importing this file registers `--robot.type=tabletop` with LeRobot.
-"""
+"""The tabletop as a LeRobot `Robot`: what a real arm's driver looks like to our policies, without the arm."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +13,9 @@ STATE = tuple(f"{name}.pos" for name in "x y z rx ry rz finger_1 finger_2".split
 """Gripper in the base frame (m, axis times angle in rad) and both finger joints (m)."""
 ACTION = tuple(f"{name}.vel" for name in "x y z rx ry rz gripper".split())
 """The tabletop's seven numbers in [-1, 1]; the gripper: -1 opens, +1 closes. LeRobot keeps .pos and .vel only."""
+
+CONNECTED: list["TabletopRobot"] = []
+"""The robots in this process, for the hand that teleoperates them."""
 
 
 @RobotConfig.register_subclass("tabletop")
@@ -43,6 +43,12 @@ class TabletopRobot(Robot):
         self._seen: dict[str, Any] = {}
         self.info: dict[str, Any] = {}
         self.over = False
+
+    @property
+    def env(self) -> Any:
+        """The simulated table, for whoever may know more than a robot does."""
+        self._needs_connection()
+        return self._env
 
     @property
     def observation_features(self) -> dict[str, Any]:
@@ -73,6 +79,7 @@ class TabletopRobot(Robot):
         self._env = benchmark.make(self.config.suite, task, image_size=self.config.image_size)
         self._seen, self.info = self._env.reset(seed=self.config.seed)
         self.over = False
+        CONNECTED.append(self)
 
     def calibrate(self) -> None:
         pass
@@ -97,6 +104,7 @@ class TabletopRobot(Robot):
     def disconnect(self) -> None:
         if self._env is not None:
             self._env.close()
+            CONNECTED.remove(self)
         self._env = None
 
     def _needs_connection(self) -> None:

@@ -1,0 +1,51 @@
+"""Rollouts keep rows that sum to one, and causality; gradients point at what made the score."""
+
+import pytest
+import torch
+
+from inspire_vla.backbones.attention_flow import as_numbers, gradient_rollout, rollout
+from inspire_vla.errors import InspireError
+
+
+def layers(count: int = 4, *, slope: bool = False) -> list[torch.Tensor]:
+    torch.manual_seed(0)
+    hidden = as_numbers(torch.ones(5, 5).bool().tril()[None], torch.float32)
+    return [(torch.randn(2, 3, 5, 5) + hidden).softmax(-1).requires_grad_(slope) for _ in range(count)]
+
+
+def test_rollout_keeps_rows_that_sum_to_one_and_causality() -> None:
+    mixed = rollout(layers())
+    torch.testing.assert_close(mixed.sum(-1), torch.ones(2, 5))
+    assert (mixed.triu(1) == 0).all()
+
+
+def test_rollout_of_attention_to_oneself_stays_there() -> None:
+    torch.testing.assert_close(rollout([torch.eye(5).expand(2, 3, 5, 5)] * 3), torch.eye(5).expand(2, 5, 5))
+
+
+def test_the_gradient_finds_what_made_the_score() -> None:
+    """A score that reads one weight of one layer; another that is lowered by it."""
+    weights = layers(slope=True)
+    mixed = gradient_rollout(weights, weights[-1][0, :, 4, 2].sum())
+    others = mixed[0] - torch.eye(5)
+    assert others[4].argmax() == 2
+    others[4, 2] = 0
+    assert (others == 0).all()
+    assert torch.equal(mixed[1], torch.eye(5))
+    against = gradient_rollout(weights, -weights[-1][0, :, 4, 2].sum())
+    assert torch.equal(against[0], torch.eye(5))
+
+
+def test_the_gradient_goes_on_through_the_layers() -> None:
+    """Column 2 of the last layer, and behind it what column 2 was mixed from in the layer before."""
+    first, last = layers(2, slope=True)
+    mixed = gradient_rollout([first, last], (last @ first)[0, :, 4, 0].sum())
+    assert mixed[0, 4, 0] > 0
+    assert (mixed.triu(1) == 0).all()
+
+
+def test_a_score_of_something_else_is_refused() -> None:
+    with pytest.raises(InspireError, match="no gradient"):
+        gradient_rollout(layers(slope=True), torch.tensor(1.0))
+    with pytest.raises(InspireError, match="shows no attention"):
+        rollout([])
