@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +52,7 @@ vision-language model that a real VLA starts from.
 
     inspire pretrain --recipe {preset.pretrain_recipe} --pictures {preset.pictures} --out runs/grounding
 
-Commit {commit()}. On {seen["where_n"]} held-out pictures it finds {100 * seen["found"]:.1f} % of things within 3 % of the picture's side (blind:
+Commit {str(seen.get("provenance", {}).get("commit"))[:12]}. On {seen["where_n"]} held-out pictures it finds {100 * seen["found"]:.1f} % of things within 3 % of the picture's side (blind:
 {100 * seen["found_blind"]:.1f} %), median error {seen["error"]:.3f} of the side; presence {100 * seen["presence"]:.1f} % (n = {seen["presence_n"]}, chance about 50),
 names {100 * seen["naming"]:.1f} % (n = {seen["naming_n"]}).
 """
@@ -137,12 +136,6 @@ def install(name: str, sources: list[Path], card: str) -> None:
     shutil.rmtree(target, ignore_errors=True)
     os.replace(partial, target)
     print(f"{target}: {size / 2**20:.1f} MiB")
-
-
-def commit() -> str:
-    return subprocess.run(
-        ["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True
-    ).stdout.strip()
 
 
 if __name__ == "__main__":

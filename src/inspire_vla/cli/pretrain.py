@@ -32,6 +32,7 @@ def pretrain(options: argparse.Namespace) -> None:
     import torch
     from safetensors.torch import load_file
 
+    from inspire_vla.evaluation import provenance
     from inspire_vla.grounding.examination import examine
     from inspire_vla.grounding.pretraining import make_backbone, read_plan
     from inspire_vla.grounding.pretraining import pretrain as train
@@ -39,6 +40,7 @@ def pretrain(options: argparse.Namespace) -> None:
     from inspire_vla.tabletop.picture_files import draw_pictures
 
     torch.set_num_threads(options.threads)
+    origin = provenance()  # of the code that trains, which may have changed when it is done
     plan = read_plan(
         recipe_file(options.recipe), steps=options.steps, naming_steps=options.naming_steps, seed=options.seed
     )
@@ -50,7 +52,9 @@ def pretrain(options: argparse.Namespace) -> None:
     model = make_backbone(plan)
     model.load_state_dict(load_file(out / "model.safetensors"))
     result = examine(model, held_out)
-    (Path(out) / "examination.json").write_text(json.dumps(asdict(result), indent=1) + "\n")
+    (Path(out) / "examination.json").write_text(
+        json.dumps(asdict(result) | {"provenance": origin}, indent=1) + "\n"
+    )
     print(
         f"On {result.where_n} held-out pictures: found {result.found:.1%} of things within 3 % of the picture's side "
         f"(blind {result.found_blind:.1%}), median error {result.error:.3f}; presence {result.presence:.1%} "
