@@ -1,7 +1,9 @@
 """Ragged rows over one cache are the rows alone, whatever is taken back; and nothing outlives a decision."""
 
 import gc
+import resource
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,6 +56,31 @@ def test_rows_of_any_length_are_the_rows_alone(seed: int) -> None:
 def live_tensors() -> int:
     gc.collect()
     return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
+
+
+@pytest.mark.e2e
+def test_ten_thousand_decisions_leave_nothing() -> None:
+    """Rows alone and together, guesses right, wrong and none: the process is no bigger in the end than early on."""
+    setting = Setting(1)
+    right = [d.words for d in setting.decode()]
+    wrong = [dict.fromkeys(words, "up") for words in right]
+    dialogues = setting.dialogues()
+    setting.dialogues = lambda: dialogues
+    noted = {}
+    for step in range(1, 10_001):
+        rows = list(range(4)) if step % 20 == 0 else [step % 4]
+        guesses = (right, wrong, [{}] * 4)[step % 3]
+        setting.decode(rows, guesses=[guesses[row] for row in rows])
+        if step % 1000 == 0:
+            noted[step] = (resident_mib(), live_tensors())
+    print(noted)
+    assert noted[10_000][0] - noted[1000][0] < 4
+    assert noted[10_000][1] == noted[1000][1]
+
+
+def resident_mib() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
 
 
 def test_memory_does_not_grow() -> None:

@@ -1,7 +1,7 @@
 """A Qwen2 decoder of transformers, run by bare tensor operations: the same numbers without the machinery.
 
-A pass over one token of a small model costs a millisecond of arithmetic and another of module calls, dictionaries,
-masks and caches that are concatenated anew. Decoding takes many short passes, so it goes this way; training and
+A short pass of a small model spends a good part of its time on module calls, dictionaries, masks and caches that are
+concatenated anew. Decoding takes many short passes, so it goes this way; training and
 attention maps take transformers' own. The two agree to rounding: tests/backbones/test_lean.py.
 """
 
