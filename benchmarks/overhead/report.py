@@ -59,7 +59,8 @@ def _table(overheads: dict[str, Any]) -> list[str]:
             passes = " / ".join(
                 f"{row['passes'][way]:.3g}" for way in ("base", "official", "cached", "guessed")
             )
-            life = row["mean_ratio"]["guessed"] if run is nano else _weighed(row, free)
+            replayed = "replayed_steps" in run
+            life = row["mean_ratio"]["guessed"] if replayed else _weighed(row, free)
             cells = [f"{_title(run)}, {run['device']}", count, str(row["steps"])]
             cells += [f"{row['ms']['base']['median']:,.1f}", *ratios, f"{life:.2f}" if life else "–", passes]
             lines.append("| " + " | ".join(cells) + " |")
