@@ -182,7 +182,7 @@ def _figure(overheads: dict[str, Any], path: Path) -> None:
             axis.set_title(f"{_title(run)}, {run['device']}".replace(" (", "\n(", 1), fontsize=8)
             axis.set_xlabel("objects asked about")
         axes[0, 0].set_ylabel("step time ÷ base model's")
-        axes[0, 0].legend(frameon=False, fontsize=8)
+        axes[0, -1].legend(frameon=False, fontsize=8, loc="upper right")
         figure.tight_layout()
         figure.savefig(path, metadata={"Date": None})
         pyplot.close(figure)
