@@ -66,14 +66,6 @@ def test_the_state_is_said_and_the_instruction_parsed_once(pi0fast: Path) -> Non
         policy.writer.prompt(TASK)
 
 
-def test_an_undecodable_action_is_never_the_mean_action(pi0fast: Path) -> None:
-    """LeRobot's pi0_fast answers a broken code sequence with zeros; here the grammar admits no such sequence."""
-    policy = load(pi0fast)
-    decisions = policy.act(batch(policy))
-    assert all(decision.decodable for decision in decisions)
-    assert policy.grammar.actions((0,)) is None
-
-
 def test_static_steps_are_a_setting_and_change_nothing_that_is_said(pi0fast: Path) -> None:
     growing, static = load(pi0fast), load(pi0fast, static_steps="eager", static_columns=192)
     given = batch(growing)
@@ -87,24 +79,6 @@ def test_static_steps_are_a_setting_and_change_nothing_that_is_said(pi0fast: Pat
         InspireVLAConfig(static_steps="graphs")
     with pytest.raises(InspireError, match="nano has no static steps"):
         InspireVLAConfig(static_steps="eager")
-
-
-def test_settings_survive_saving(pi0fast: Path, tmp_path: Path) -> None:
-    """LeRobot's pi0_fast forgets fast_skip_tokens; here the place of the codes follows from what is saved."""
-    policy = load(pi0fast)
-    policy.save_pretrained(tmp_path)
-    again = InspireVLAPolicy.from_pretrained(tmp_path)
-    assert again.action_vocabulary == policy.action_vocabulary
-    assert again.config.paligemma == policy.config.paligemma
-    assert again.action_tokenizer.horizon == policy.config.chunk_size == 4
-
-
-def test_broken_weights_are_an_error_not_random_ones(pi0fast: Path, tmp_path: Path) -> None:
-    """LeRobot's pi0_fast prints a load error and returns random weights."""
-    load(pi0fast).save_pretrained(tmp_path)
-    (tmp_path / "model.safetensors").write_bytes(b"broken")
-    with pytest.raises(Exception, match=r"(?i)header|safetensor|deserial"):
-        load_policy(tmp_path)
 
 
 def test_a_published_backbone_without_its_weights_says_what_to_do() -> None:
