@@ -53,7 +53,8 @@ def minivla(folder: Path, *, vq: bool = True, pictures: int = 2, wrist: bool = F
     source = Original.random("qwen2", len(qwen_text()) + 3, tied=True, heads=1)
     torch.save(source.checkpoint(), run / "checkpoints" / "step-000001.pt")
     settings = {
-        "base_vlm": "prism-qwen25-extra-dinosiglip-224px+0_5b", "image_sequence_len": pictures, "use_wrist_image": wrist,
+        "base_vlm": "prism-qwen25-extra-dinosiglip-224px+0_5b",
+        "image_sequence_len": pictures, "use_wrist_image": wrist,
         "action_tokenizer": "libero_vq_extra_action_tokenizer" if vq else "extra_action_tokenizer",
     }  # fmt: skip
     (run / "config.json").write_text(json.dumps({"vla": settings}))

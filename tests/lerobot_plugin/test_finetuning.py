@@ -1,48 +1,21 @@
-"""Fine-tuning a converted model: frozen towers, recomputed activations; what is logged and saved."""
+"""Fine-tuning a converted model: what is logged, and what is done once."""
 
 from pathlib import Path
 
 import pytest
 import sources
-import torch
-from lerobot.configs import PreTrainedConfig
-from lerobot.utils.constants import ACTION
-from test_convert import TASK
+from families import TASK, load, make
+from test_memory_options import batch
 
 from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.backbone_choice import make_backbone
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
-from inspire_vla.lerobot_plugin.convert import convert
-from inspire_vla.lerobot_plugin.loading import load_policy
-from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
 
 
 @pytest.fixture(scope="module")
 def pi0fast(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("out") / "pi0fast"
-    convert("pi0fast", source / "run", out, options=sources.pi0fast(source))
-    return out
-
-
-def batch(policy: InspireVLAPolicy, rows: int = 2) -> dict:
-    torch.manual_seed(0)
-    return {
-        "task": [TASK] * rows,
-        "observation.images.image": torch.rand(rows, 3, 28, 28),
-        "observation.state": torch.rand(rows, 8) * 2 - 1,
-        "observation.answers.direction": torch.tensor([[0, 3, -1]] * rows),
-        ACTION: torch.rand(rows, policy.config.chunk_size, 7) * 2 - 1,
-    }
-
-
-def load(out: Path, **changes) -> InspireVLAPolicy:
-    config = PreTrainedConfig.from_pretrained(out)
-    assert isinstance(config, InspireVLAConfig)
-    config.reasoning.enabled = True
-    for name, value in changes.items():
-        setattr(config, name, value)
-    return InspireVLAPolicy.from_pretrained(out, config=config)
+    return make("pi0fast", tmp_path_factory)
 
 
 def test_what_is_logged(pi0fast: Path) -> None:
