@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 
-from inspire_vla.backbones.base import square_grid
-from inspire_vla.backbones.base import KeyValueCache
+from inspire_vla.backbones.base import KeyValueCache, square_grid
 from inspire_vla.backbones.chat_template import chat
 from inspire_vla.backbones.hosted import HostedBackbone
 from inspire_vla.backbones.static_steps import FixedCache, Pass
