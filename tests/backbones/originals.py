@@ -4,14 +4,7 @@ Facts: openvla/openvla prismatic/extern/hf/modeling_prismatic.py and Stanford-IL
 prismatic/models/backbones/vision/dinosiglip_vit.py (timm VisionTransformer, second-to-last block through
 `get_intermediate_layers`, channels fused, three-layer projector, patches behind the first text token).
 
-Whoever has the original code and weights makes a fixture of the real thing so: convert the weights with --dtype
-float32; in the original's own environment load the model in float32 on the CPU, take a picture (224, 224, 3) uint8, so
-that nothing is resized, and save beside the converted checkpoint
-
-    logits = model(input_ids=ids, pixel_values=transform(Image.fromarray(picture))[None]).logits
-    np.savez("parity.npz", picture=picture, input_ids=ids[0], logits=logits[0])
-
-`INSPIRE_PARITY=FOLDER pytest tests/backbones/test_prismatic.py -k fixture` then compares.
+Whoever has the original code and weights makes a fixture of the real thing with make_parity_fixture.py.
 """
 
 from dataclasses import dataclass

@@ -1,9 +1,5 @@
 """Prismatic is the original to the last digit: same weights, pixels and ids, same logits; and it keeps the laws."""
 
-import os
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 from backbone_laws import ROWS, BackboneLaws
@@ -136,19 +132,3 @@ def test_gradient_reaches_every_parameter_and_frozen_towers_get_none() -> None:
     backward()
     untouched = [name for name, p in model.named_parameters() if p.grad is None]
     assert untouched == [name for name in whole if name.startswith("towers.")]
-
-
-@pytest.mark.skipif("INSPIRE_PARITY" not in os.environ, reason="names no folder with a parity fixture")
-@torch.no_grad()
-def test_a_fixture_of_the_original_code_and_weights() -> None:
-    from inspire_vla.lerobot_plugin.loading import load_policy
-
-    folder = Path(os.environ["INSPIRE_PARITY"])
-    fixture = np.load(folder / "parity.npz")
-    model = load_policy(folder, device="cpu").policy.backbone.eval()
-    image = torch.from_numpy(fixture["picture"]).permute(2, 0, 1).float() / 255
-    ids = torch.from_numpy(fixture["input_ids"].astype(np.int64))[None]
-    assert ids[0, 0] == model.first_id
-    seen = model.observe(image[None, None], None)
-    found = model.logits(model.extend(torch.cat([seen, model.embed(ids[:, 1:])], 1)))[0]
-    assert (found - torch.from_numpy(fixture["logits"]).float()).abs().max() <= 1e-4

@@ -43,7 +43,7 @@ def openvla(folder: Path) -> Options:
     return Options(heads=4, statistics="libero")
 
 
-def minivla(folder: Path, *, vq: bool = True) -> Options:
+def minivla(folder: Path, *, vq: bool = True, pictures: int = 2, wrist: bool = False) -> Options:
     """As an openvla-mini run: config.json, dataset_statistics.json, checkpoints/*.pt; VQ and tokenizer elsewhere."""
     run, text, quantiser = folder / "run", folder / "text", folder / "vq"
     for place in (run / "checkpoints", text, quantiser / "checkpoints"):
@@ -53,7 +53,8 @@ def minivla(folder: Path, *, vq: bool = True) -> Options:
     source = Original.random("qwen2", len(qwen_text()) + 3, tied=True, heads=1)
     torch.save(source.checkpoint(), run / "checkpoints" / "step-000001.pt")
     settings = {
-        "base_vlm": "prism-qwen25-extra-dinosiglip-224px+0_5b", "image_sequence_len": 2, "use_wrist_image": False,
+        "base_vlm": "prism-qwen25-extra-dinosiglip-224px+0_5b",
+        "image_sequence_len": pictures, "use_wrist_image": wrist,
         "action_tokenizer": "libero_vq_extra_action_tokenizer" if vq else "extra_action_tokenizer",
     }  # fmt: skip
     (run / "config.json").write_text(json.dumps({"vla": settings}))

@@ -1,48 +1,21 @@
-"""Fine-tuning a converted model: frozen towers, recomputed activations; what is logged and saved."""
+"""Fine-tuning a converted model: what is logged, and what is done once."""
 
 from pathlib import Path
 
 import pytest
 import sources
-import torch
-from lerobot.configs import PreTrainedConfig
-from lerobot.utils.constants import ACTION
-from test_convert import TASK
+from families import TASK, load, make
+from test_memory_options import batch
 
 from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.backbone_choice import make_backbone
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
-from inspire_vla.lerobot_plugin.convert import convert
-from inspire_vla.lerobot_plugin.loading import load_policy
-from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
 
 
 @pytest.fixture(scope="module")
 def pi0fast(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("out") / "pi0fast"
-    convert("pi0fast", source / "run", out, options=sources.pi0fast(source))
-    return out
-
-
-def batch(policy: InspireVLAPolicy, rows: int = 2) -> dict:
-    torch.manual_seed(0)
-    return {
-        "task": [TASK] * rows,
-        "observation.images.image": torch.rand(rows, 3, 28, 28),
-        "observation.state": torch.rand(rows, 8) * 2 - 1,
-        "observation.answers.direction": torch.tensor([[0, 3, -1]] * rows),
-        ACTION: torch.rand(rows, policy.config.chunk_size, 7) * 2 - 1,
-    }
-
-
-def load(out: Path, **changes) -> InspireVLAPolicy:
-    config = PreTrainedConfig.from_pretrained(out)
-    assert isinstance(config, InspireVLAConfig)
-    config.reasoning.enabled = True
-    for name, value in changes.items():
-        setattr(config, name, value)
-    return InspireVLAPolicy.from_pretrained(out, config=config)
+    return make("pi0fast", tmp_path_factory)
 
 
 def test_what_is_logged(pi0fast: Path) -> None:
@@ -66,14 +39,6 @@ def test_the_state_is_said_and_the_instruction_parsed_once(pi0fast: Path) -> Non
         policy.writer.prompt(TASK)
 
 
-def test_an_undecodable_action_is_never_the_mean_action(pi0fast: Path) -> None:
-    """LeRobot's pi0_fast answers a broken code sequence with zeros; here the grammar admits no such sequence."""
-    policy = load(pi0fast)
-    decisions = policy.act(batch(policy))
-    assert all(decision.decodable for decision in decisions)
-    assert policy.grammar.actions((0,)) is None
-
-
 def test_static_steps_are_a_setting_and_change_nothing_that_is_said(pi0fast: Path) -> None:
     growing, static = load(pi0fast), load(pi0fast, static_steps="eager", static_columns=192)
     given = batch(growing)
@@ -87,24 +52,6 @@ def test_static_steps_are_a_setting_and_change_nothing_that_is_said(pi0fast: Pat
         InspireVLAConfig(static_steps="graphs")
     with pytest.raises(InspireError, match="nano has no static steps"):
         InspireVLAConfig(static_steps="eager")
-
-
-def test_settings_survive_saving(pi0fast: Path, tmp_path: Path) -> None:
-    """LeRobot's pi0_fast forgets fast_skip_tokens; here the place of the codes follows from what is saved."""
-    policy = load(pi0fast)
-    policy.save_pretrained(tmp_path)
-    again = InspireVLAPolicy.from_pretrained(tmp_path)
-    assert again.action_vocabulary == policy.action_vocabulary
-    assert again.config.paligemma == policy.config.paligemma
-    assert again.action_tokenizer.horizon == policy.config.chunk_size == 4
-
-
-def test_broken_weights_are_an_error_not_random_ones(pi0fast: Path, tmp_path: Path) -> None:
-    """LeRobot's pi0_fast prints a load error and returns random weights."""
-    load(pi0fast).save_pretrained(tmp_path)
-    (tmp_path / "model.safetensors").write_bytes(b"broken")
-    with pytest.raises(Exception, match=r"(?i)header|safetensor|deserial"):
-        load_policy(tmp_path)
 
 
 def test_a_published_backbone_without_its_weights_says_what_to_do() -> None:

@@ -6,7 +6,7 @@ them, places in two dimensions (Qwen-VL), pictures that see themselves both ways
 layers (Qwen3-VL).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,11 +17,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
-from transformers.cache_utils import Cache
 
-from inspire_vla.backbones.base import square_grid
+from inspire_vla.backbones.base import KeyValueCache, square_grid
 from inspire_vla.backbones.chat_template import chat
 from inspire_vla.backbones.hosted import HostedBackbone
+from inspire_vla.backbones.static_steps import FixedCache, Pass
 from inspire_vla.dialogue import TextTokenizer
 from inspire_vla.errors import InspireError
 
@@ -217,6 +217,14 @@ class ImageText(HostedBackbone):
     def _widened(self, embeddings: Float[Tensor, "batch time hidden"]) -> Float[Tensor, "batch time element"]:
         return pad(embeddings, (0, self.deep * self.hidden_size))
 
+    def use_static_steps(self, columns: int, compiler: Callable[[Pass], Pass] | None = None) -> None:
+        """Raises InspireError for models whose passes hold more than embeddings, places and a mask."""
+        if self.deep or _counts_in_three(self.model.config.get_text_config()):
+            raise InspireError(
+                f"{self.model.config.model_type} has no static steps; set static_steps to 'off'."
+            )
+        super().use_static_steps(columns, compiler)
+
     def embed(self, token_ids: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time element"]:
         return self._widened(super().embed(token_ids))
 
@@ -226,9 +234,10 @@ class ImageText(HostedBackbone):
         *,
         positions: Int[Tensor, "batch time"] | None = None,
         attends: Bool[Tensor, "batch time total"] | None = None,
-        cache: Cache | None = None,
+        cache: KeyValueCache | None = None,
     ) -> Float[Tensor, "batch time hidden"]:
-        past = 0 if cache is None else cache.get_seq_length()
+        fixed = isinstance(cache, FixedCache)
+        past = 0 if cache is None else cache.length if fixed else cache.get_seq_length()
         total = past + embeddings.shape[1]
         if self._window is not None and total > self._window:
             raise InspireError(
@@ -243,6 +252,8 @@ class ImageText(HostedBackbone):
                 attends = attends.expand(len(embeddings), -1, -1)
             attends = attends | self._among_pictures(positions, attends)
         embedded, *deep = embeddings.split(self.hidden_size, dim=-1)
+        if fixed:
+            return super().extend(embedded, positions=positions, attends=attends, cache=cache)
         more: dict[str, Any] = {}
         if deep:
             everywhere = torch.ones(embedded.shape[:2], dtype=torch.bool, device=embedded.device)
@@ -302,6 +313,10 @@ def _sees(options: Mapping[str, Any]) -> Bool[Tensor, "seen seen"] | None:
         return None
     sees = mask[0, 0] if mask.dtype == torch.bool else mask[0, 0] == 0
     return None if torch.equal(sees, torch.ones_like(sees).tril()) else sees
+
+
+def _counts_in_three(config: Any) -> bool:
+    return "mrope_section" in (getattr(config, "rope_parameters", None) or {})
 
 
 def _window(config: Any) -> int | None:

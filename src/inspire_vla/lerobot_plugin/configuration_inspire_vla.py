@@ -137,6 +137,20 @@ class InspireVLAConfig(PreTrainedConfig):
                 f"n_action_steps must lie between 1 and chunk_size {self.chunk_size}, found {self.n_action_steps}."
             )
 
+    def take_sizes_of(self, saved: "InspireVLAConfig") -> None:
+        """Take over a checkpoint's sizes where none were given, as with `--policy.type … --policy.pretrained_path`.
+
+        Raises InspireError where the checkpoint is of another backbone.
+        """
+        if saved.backbone != self.backbone:
+            raise InspireError(
+                f"The checkpoint's backbone is {saved.backbone!r}, the configuration asks for {self.backbone!r}."
+            )
+        for name in ("nano", "prismatic", "paligemma", "image_text"):
+            own = getattr(self, name)
+            if own == type(own)():
+                setattr(self, name, getattr(saved, name))
+
     def belongs_to(self, policy: "WritesBeside") -> None:
         """Have `policy` write its other files wherever this configuration is saved.
 

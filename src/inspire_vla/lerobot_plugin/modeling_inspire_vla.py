@@ -305,11 +305,13 @@ class InspireVLAPolicy(PreTrainedPolicy):
         folder = Path(pretrained_name_or_path)
         if not folder.is_dir():
             folder = Path(snapshot_download(str(pretrained_name_or_path), revision=revision))
-        config = config or PreTrainedConfig.from_pretrained(folder)
-        if not isinstance(config, InspireVLAConfig):
+        saved = PreTrainedConfig.from_pretrained(folder)
+        config = config or saved
+        if not isinstance(saved, InspireVLAConfig) or not isinstance(config, InspireVLAConfig):
             raise InspireError(
-                f"{pretrained_name_or_path} is a policy of type {config.type!r}, not 'inspire_vla'."
+                f"{pretrained_name_or_path} is a policy of type {saved.type!r}, not 'inspire_vla'."
             )
+        config.take_sizes_of(saved)
         config.validate_features()
         if "action_tokenizer" not in kwargs:
             # Resuming a LoRA, LeRobot loads its base: the action tokenizer may have been made anew for the LoRA.

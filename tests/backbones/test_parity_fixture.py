@@ -1,0 +1,54 @@
+"""A checkpoint of ours against a fixture of the original code: the real one, where there is one, and a small one."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from make_parity_fixture import write
+from originals import Original
+from test_prismatic import converted
+from texts import qwen_text
+
+from inspire_vla.backbones.attention import SEEN, attention_mask
+from inspire_vla.backbones.base import Backbone
+from inspire_vla.dialogue import Role
+
+
+@torch.no_grad()
+def difference(model: Backbone, file: Path) -> float:
+    """Largest difference of logits between a backbone and a fixture."""
+    fixture = np.load(file)
+    images = torch.from_numpy(fixture["pictures"]).permute(0, 3, 1, 2).float()[None] / 255
+    ids, given = torch.from_numpy(fixture["input_ids"])[None], int(fixture["given"])
+    first = getattr(model, "first_id", None)  # Prismatic's pictures stand behind the first token
+    if first is not None:
+        assert ids[0, 0] == first
+        ids = ids[:, 1:]
+    seen = model.observe(images, None)
+    roles = [SEEN] * seen.shape[1] + [Role.INSTRUCTION] * given + [Role.ACTION] * (ids.shape[1] - given)
+    mask = attention_mask(torch.tensor([roles]), both_ways=model.both_ways)
+    found = model.logits(model.extend(torch.cat([seen, model.embed(ids)], 1), attends=mask))[0]
+    return float((found - torch.from_numpy(fixture["logits"])).abs().max())
+
+
+def test_a_fixture_is_read_as_it_is_written(tmp_path: Path) -> None:
+    original = Original.random("qwen2", len(qwen_text()), tied=True)
+    model = converted(original, "qwen2", "pt")
+    shown = np.random.default_rng(0).integers(0, 255, (1, 28, 28, 3), dtype=np.uint8)
+    ids = torch.randint(0, 500, (1, 9))
+    ids[:, 0] = model.first_id
+    logits = original.logits(torch.from_numpy(shown).permute(0, 3, 1, 2).float()[None] / 255, ids)[0]
+    write(tmp_path / "parity.npz", shown, ids[0], 0, logits)
+    assert difference(model, tmp_path / "parity.npz") < 1e-4
+    write(tmp_path / "parity.npz", shown, ids[0], 0, logits + 0.01)
+    assert difference(model, tmp_path / "parity.npz") > 1e-3
+
+
+@pytest.mark.skipif("INSPIRE_PARITY" not in os.environ, reason="names no folder with a parity fixture")
+def test_a_fixture_of_the_original_code_and_weights() -> None:
+    from inspire_vla.lerobot_plugin.loading import load_policy
+
+    folder = Path(os.environ["INSPIRE_PARITY"])
+    assert difference(load_policy(folder, device="cpu").policy.backbone.eval(), folder / "parity.npz") <= 1e-4

@@ -1,0 +1,105 @@
+"""Several cameras and a history of pictures: all cameras at t-1, then all at t, in training as in acting."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sources
+import torch
+from families import TASK, finetune, load
+from lerobot.utils.constants import ACTION
+
+from inspire_vla.lerobot_plugin.convert import convert
+from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
+
+CAMERAS = ("observation.images.image", "observation.images.image2")
+
+
+@pytest.fixture(scope="module")
+def minivla(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MiniVLA with agent view and wrist, two of each: four pictures."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("out") / "minivla"
+    options = sources.minivla(source, pictures=4, wrist=True)
+    convert("minivla", source / "run", out, options=options)
+    return out
+
+
+def listening(policy: InspireVLAPolicy) -> list[torch.Tensor]:
+    """The pictures that the backbone is shown, call by call."""
+    shown: list[torch.Tensor] = []
+    observe = policy.backbone.observe
+
+    def listen(images: torch.Tensor, state: Any) -> torch.Tensor:
+        shown.append(images)
+        return observe(images, state)
+
+    policy.backbone.observe = listen  # type: ignore[method-assign]
+    return shown
+
+
+def frames(policy: InspireVLAPolicy, count: int) -> torch.Tensor:
+    """(time, camera, 3, 28, 28), each picture of one grey."""
+    grey = torch.arange(count * 2).view(count, 2, 1, 1, 1) / 20
+    return grey.expand(-1, -1, 3, 28, 28).clone()
+
+
+def test_pictures_come_in_the_order_of_the_original(minivla: Path) -> None:
+    policy = load(minivla)
+    assert policy.backbone.pictures == 4
+    assert policy.config.observation_delta_indices == [-1, 0]
+    shown, seen = listening(policy), frames(policy, 2)
+    training = {
+        "task": [TASK], ACTION: torch.zeros(1, policy.config.chunk_size, 7),
+        "observation.answers.direction": torch.tensor([[[1, 1, -1], [0, 3, -1]]]),  # with history come labels of then
+    }  # fmt: skip
+    training |= {camera: seen[None, :, number] for number, camera in enumerate(CAMERAS)}
+    policy.forward(training)
+    assert torch.equal(shown[-1][0], torch.stack([seen[0, 0], seen[0, 1], seen[1, 0], seen[1, 1]]))
+
+
+def test_acting_remembers_the_picture_before(minivla: Path) -> None:
+    policy = load(minivla, n_action_steps=1)
+    shown, seen = listening(policy), frames(policy, 3)
+
+    def step(time: int) -> torch.Tensor:
+        return policy.select_action(
+            {"task": [TASK]} | {camera: seen[[time], number] for number, camera in enumerate(CAMERAS)}
+        )
+
+    for time, before in (
+        (0, 0),
+        (1, 0),
+        (2, 1),
+    ):  # where an episode begins, the picture stands for the one before
+        step(time)
+        assert torch.equal(shown[-1][0], torch.cat([seen[before], seen[time]]))
+    policy.reset()
+    step(2)
+    assert torch.equal(shown[-1][0], torch.cat([seen[2], seen[2]]))
+
+
+def test_a_batch_with_history_equals_its_rows(minivla: Path) -> None:
+    policy = load(minivla)
+    torch.manual_seed(0)
+    pictures = torch.rand(3, 2, 2, 3, 28, 28)
+    tasks = [TASK, "open the top drawer of the cabinet", "close the drawer"]
+
+    def rows(*which: int) -> dict[str, Any]:
+        chosen = list(which)
+        return {"task": [tasks[i] for i in chosen]} | {
+            camera: pictures[chosen][:, :, number] for number, camera in enumerate(CAMERAS)
+        }
+
+    together = policy.act(rows(0, 1, 2))
+    for number, decision in enumerate(together):
+        (alone,) = policy.act(rows(number))
+        assert alone.token_ids == decision.token_ids
+
+
+def test_lerobot_trains_on_the_history_of_a_dataset(
+    labelled_dataset: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("out") / "minivla"
+    convert("minivla", source / "run", out, options=sources.minivla(source))
+    trained = finetune(out, labelled_dataset, tmp_path_factory.mktemp("run") / "out", "--steps=1")
+    assert load(trained).config.image_history == 2

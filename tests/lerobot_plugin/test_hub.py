@@ -1,0 +1,107 @@
+"""push_to_hub and from_pretrained as LeRobot's policies do them, with a folder in place of the hub."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import patch
+
+import pytest
+import torch
+from families import TASK, finetune, load, make
+from huggingface_hub import ModelCard
+from lerobot.configs import PreTrainedConfig
+from lerobot.configs.train import TrainPipelineConfig
+from lerobot.policies import pretrained
+
+from inspire_vla.errors import InspireError
+from inspire_vla.lerobot_plugin import loading, modeling_inspire_vla
+from inspire_vla.lerobot_plugin.loading import load_policy
+from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
+from inspire_vla.lerobot_plugin.training import train
+
+NAME = "somebody/robot"
+
+
+@pytest.fixture
+def hub(tmp_path: Path):
+    """A hub of one folder: what is uploaded to NAME is what is downloaded from it."""
+    place = tmp_path / "hub" / NAME
+
+    class Api:
+        def create_repo(self, repo_id: str, **_):
+            assert repo_id == NAME
+            place.mkdir(parents=True, exist_ok=True)
+            return SimpleNamespace(repo_id=repo_id)
+
+        def upload_folder(self, *, repo_id: str, folder_path: str | Path, **_):
+            assert repo_id == NAME
+            shutil.copytree(folder_path, place, dirs_exist_ok=True)
+            return SimpleNamespace(repo_url=SimpleNamespace(url=NAME))
+
+    def snapshot(repo_id: str, **_) -> str:
+        assert repo_id == NAME
+        return str(place)
+
+    with (
+        patch.object(pretrained, "HfApi", Api),
+        patch.object(modeling_inspire_vla, "snapshot_download", snapshot),
+        patch.object(loading, "snapshot_download", snapshot),
+        patch.object(ModelCard, "validate", lambda self, **_: None),  # asks the hub
+    ):
+        yield place
+
+
+def test_what_is_pushed_comes_back_whole(
+    hub: Path, labelled_dataset: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    trained = finetune(
+        make("pi0fast", tmp_path_factory),
+        labelled_dataset,
+        tmp_path_factory.mktemp("run") / "out",
+        "--steps=1",
+    )
+    agent = load_policy(trained)
+    agent.policy.config.repo_id = NAME
+    agent.policy.push_model_to_hub(TrainPipelineConfig.from_pretrained(trained))
+    for pipeline in (agent.preprocessor, agent.postprocessor):
+        pipeline.save_pretrained(hub)  # LeRobot pushes them beside the policy
+    again = InspireVLAPolicy.from_pretrained(NAME)
+    mine, theirs = agent.policy.state_dict(), again.state_dict()
+    assert mine.keys() == theirs.keys()
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+    assert again.action_vocabulary == agent.policy.action_vocabulary
+    assert again.first_answers == agent.policy.first_answers
+    observation = {
+        "pixels": {"image": torch.zeros(28, 28, 3, dtype=torch.uint8).numpy()}, "agent_pos": torch.zeros(8).numpy()
+    }  # fmt: skip
+    one, two = agent.act([observation], [TASK]), load_policy(NAME).act([observation], [TASK])
+    assert one[0].token_ids == two[0].token_ids
+    card = (hub / "README.md").read_text()
+    assert "inspire_vla" in card
+
+
+def test_a_checkpoint_of_another_policy_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"type": "act"}')
+    with pytest.raises(Exception, match="policy of type 'act', not 'inspire_vla'"):
+        InspireVLAPolicy.from_pretrained(tmp_path)
+
+
+def test_sizes_come_from_the_checkpoint_where_none_are_given(
+    tmp_path_factory: pytest.TempPathFactory, labelled_dataset: Path
+) -> None:
+    """`--policy.type=inspire_vla --policy.backbone=openvla --policy.pretrained_path=…`, as LeRobot reads it."""
+    base = make("openvla", tmp_path_factory)
+    out = tmp_path_factory.mktemp("run") / "out"
+    command = [
+        f"--dataset.root={labelled_dataset}", "--dataset.repo_id=local/tiny", f"--output_dir={out}",
+        "--policy.type=inspire_vla", f"--policy.pretrained_path={base}", "--policy.push_to_hub=false",
+        "--policy.device=cpu", "--policy.use_state=false", "--batch_size=2", "--num_workers=0", "--steps=1",
+        "--policy.vq.codes_per_level=8",
+    ]  # fmt: skip
+    with pytest.raises(InspireError, match="backbone is 'openvla', the configuration asks for 'minivla'"):
+        train([*command, "--policy.backbone=minivla"], frames_in_memory=False)
+    shutil.rmtree(out, ignore_errors=True)
+    train([*command, "--policy.backbone=openvla"], frames_in_memory=False)
+    trained = PreTrainedConfig.from_pretrained(out / "checkpoints" / "last" / "pretrained_model")
+    assert trained.prismatic.language == load(base).config.prismatic.language
+    assert trained.reasoning.enabled
