@@ -39,7 +39,9 @@ def test_the_place_of_both_is_known_throughout(synthetic):
     assert np.abs(plate - synthetic.plate).max() < FromDemonstration().goal_drop_m + 0.001
     after = ~held & (np.arange(len(hand)) > first)
     cube_after = (tracks.gripper_to_object_m[:, 0] + hand)[after]
-    np.testing.assert_allclose(cube_after, np.broadcast_to(synthetic.plate - below, cube_after.shape), atol=1e-6)
+    np.testing.assert_allclose(
+        cube_after, np.broadcast_to(synthetic.plate - below, cube_after.shape), atol=1e-6
+    )
     assert not tracks.grasped[:, 1].any()
     assert (tracks.confidence > 0).all()
 
