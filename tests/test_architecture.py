@@ -20,7 +20,7 @@ LEVELS = (
     ("labels", "backbones", "recipes", "experiment"),
     ("decoding", "grounding"),
     ("lerobot_plugin",),
-    ("tabletop", "libero", "evaluation", "serving"),
+    ("tabletop", "libero", "calvin", "evaluation", "serving"),
     ("cli",),
 )
 ONLY = {"reports": {"errors", "spatial", "labels"}}

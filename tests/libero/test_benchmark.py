@@ -1,12 +1,16 @@
 """LIBERO as a benchmark: its suites and published limits."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from inspire_vla.cli.libero import wants_libero
+from inspire_vla.cli.benchmarks import choose, simulator_of
 from inspire_vla.errors import InspireError
+from inspire_vla.evaluation import EvaluationPlan
 from inspire_vla.libero.bddl import LiberoMissing
 from inspire_vla.libero.benchmark import MAX_STEPS, LiberoBenchmark, axis_angle
+from inspire_vla.libero.plus import PLUS_SUITES
 from inspire_vla.libero.simulation import require_libero
 
 
@@ -20,8 +24,10 @@ def benchmark():
 
 
 def test_five_suites_and_130_tasks(benchmark):
-    assert set(benchmark.suites()) == set(MAX_STEPS)
-    assert sum(len(benchmark.tasks(suite)) for suite in benchmark.suites()) == 130
+    assert set(benchmark.suites()) == set(MAX_STEPS) | set(PLUS_SUITES)
+    assert sum(len(benchmark.tasks(suite)) for suite in MAX_STEPS) == 130
+    with pytest.raises(LiberoMissing, match="needs LIBERO-Plus"):
+        benchmark.tasks("libero_plus_goal")
     with pytest.raises(InspireError, match="Did you mean 'libero_goal'"):
         benchmark.tasks("libero_gaol")
     with pytest.raises(InspireError, match="unknown task"):
@@ -29,13 +35,31 @@ def test_five_suites_and_130_tasks(benchmark):
 
 
 def test_a_run_is_of_one_simulator():
-    assert wants_libero(["libero_90", "libero_goal"])
-    assert not wants_libero(["seen"])
+    options = SimpleNamespace(suite=["libero_90,tabletop_seen"], mapping=None, layout_randomness=0.0, slots=4)
     with pytest.raises(InspireError, match="do not mix"):
-        wants_libero(["libero_90", "tabletop_seen"])
+        choose(options, {"cameras": ["image"], "image_size": 32})
+    assert [simulator_of(name) for name in ("libero_90", "seen", "calvin")] == [
+        "LIBERO",
+        "the tabletop",
+        "CALVIN",
+    ]
+    tabletop = choose(
+        SimpleNamespace(**(vars(options) | {"suite": ["seen"]})), {"cameras": ["image"], "image_size": 32}
+    )
+    assert (tabletop.suites, tabletop.slots) == (("tabletop_seen",), 4)
+    calvin = SimpleNamespace(**(vars(options) | {"suite": ["calvin"], "calvin": None}))
+    with pytest.raises(InspireError, match="--calvin FOLDER"):
+        choose(calvin, {"cameras": ["image"], "image_size": 32})
 
 
 def test_axis_angle_of_a_turn():
     np.testing.assert_allclose(axis_angle(np.array([0, 0, 0, 1.0])), 0)
     half = np.pi / 8
     np.testing.assert_allclose(axis_angle(np.array([0, np.sin(half), 0, np.cos(half)])), [0, np.pi / 4, 0])
+
+
+def test_more_episodes_than_initial_states_are_refused(benchmark):
+    with pytest.raises(InspireError, match="50 fixed initial states"):
+        EvaluationPlan(("libero_goal",), 51, {"name": "any"}).jobs(benchmark)
+    jobs = EvaluationPlan(("libero_goal",), 50, {"name": "any"}).jobs(benchmark)
+    assert len({(job.task, job.seed % 50) for job in jobs}) == len(jobs) == 500

@@ -47,7 +47,7 @@ def test_a_rollout_knows_where_things_are(benchmark):
     assert record.error is None, record.traceback
     assert record.instruction == "put the bowl on the stove"
     assert record.mentions == ("the bowl", "the stove")
-    assert (record.steps, record.success) == (3, False)
+    assert (record.steps, record.success, record.init_state) == (3, False, 3)
     assert agent.seen[0] == ((32, 32, 3), (8,))
     # initial state 3: the bowl in front and below the hand, the stove to its left and below
     offsets = np.array([[0.11, -0.006, -0.271], [-0.042, 0.21, -0.265]])

@@ -142,6 +142,9 @@ def _evaluate(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--device", help="cpu, cuda, …; default: the checkpoint's")
     sub.add_argument(
+        "--calvin", metavar="FOLDER", help="CALVIN: a data set's split, which says the environment"
+    )
+    sub.add_argument(
         "--mapping", metavar="JSON", help="LIBERO: {instruction: {mention: name}}, overrules grounding"
     )
 

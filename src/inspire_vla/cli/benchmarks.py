@@ -1,8 +1,11 @@
 """The tabletop as evaluation wants a benchmark: tasks by name, environments as a policy sees them."""
 
-from collections.abc import Sequence
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import Factory, group_of
 
 FILM_PIXELS = 256
@@ -47,6 +50,46 @@ def tabletop_for(policy: dict[str, Any], layout_randomness: float = 0.0) -> Fact
     return Factory(
         "inspire_vla.cli.benchmarks:tabletop", {**arguments, "layout_randomness": layout_randomness}
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What to evaluate on: how to make it, its suites, environments a process, and what the run says of it."""
+
+    factory: Factory
+    suites: tuple[str, ...]
+    slots: int
+    says: Mapping[str, Any]
+
+
+def choose(options: argparse.Namespace, policy: Mapping[str, Any]) -> Choice:
+    """The benchmark that the suites belong to.
+
+    Raises InspireError: suites of two simulators (a run is of one), a benchmark that is not installed.
+    """
+    names = split(options.suite)
+    kinds = {simulator_of(name) for name in names}
+    if len(kinds) > 1:
+        raise InspireError(f"suites of {' and '.join(sorted(kinds))} do not mix in one run: {list(names)}.")
+    if kinds == {"LIBERO"}:
+        from inspire_vla.cli.libero import conditions, libero_for
+
+        factory = libero_for(policy, options.mapping)
+        return Choice(
+            factory, names, 1, {"libero": conditions(names)}
+        )  # one rendering environment per process
+    if kinds == {"CALVIN"}:
+        if options.calvin is None:
+            raise InspireError("CALVIN's environment is made from a data set: --calvin FOLDER, its split.")
+        arguments = {"split": options.calvin, "image_size": policy["image_size"]}
+        return Choice(Factory("inspire_vla.calvin:CalvinBenchmark", arguments), names, 1, {})
+    factory = tabletop_for(dict(policy), options.layout_randomness)
+    return Choice(factory, expand(names, factory().suites()), options.slots, {})
+
+
+def simulator_of(suite: str) -> str:
+    """Which simulator a suite is of, by its name."""
+    return "LIBERO" if suite.startswith("libero_") else "CALVIN" if suite == "calvin" else "the tabletop"
 
 
 def expand(names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:

@@ -43,7 +43,6 @@ def train_arguments(options: argparse.Namespace) -> tuple[str | None, list[str]]
 def evaluate(options: argparse.Namespace) -> None:
     from inspire_vla import reports
     from inspire_vla.cli import benchmarks, policies
-    from inspire_vla.cli.libero import libero_for, wants_libero
     from inspire_vla.cli.serve import remote_policy
     from inspire_vla.evaluation import FIRST_SEED, EvaluationPlan, RayCluster
     from inspire_vla.evaluation import compare as compare_runs
@@ -56,13 +55,9 @@ def evaluate(options: argparse.Namespace) -> None:
         agent = policies.agent_for(options.policy, options.device)
     else:
         raise InspireError("Which policy? Give --policy CHECKPOINT or --remote ws://HOST:PORT.")
-    on_libero = wants_libero(benchmarks.split(options.suite))
-    if on_libero:
-        benchmark = libero_for(policy, options.mapping)
-    else:
-        benchmark = benchmarks.tabletop_for(policy, options.layout_randomness)
+    chosen = benchmarks.choose(options, policy)
     plan = EvaluationPlan(
-        suites=benchmarks.expand(options.suite, benchmark().suites()),
+        suites=chosen.suites,
         episodes_per_task=options.episodes,
         policy={**policy, "layout_randomness": options.layout_randomness},
         tasks=None if options.task is None else tuple(options.task),
@@ -72,14 +67,15 @@ def evaluate(options: argparse.Namespace) -> None:
         control=options.control,
         videos_per_task=options.videos,
         shard=options.shard,
+        extra=chosen.says,
     )
     run = evaluate_policy(
         options.out,
         plan,
-        benchmark=benchmark,
+        benchmark=chosen.factory,
         agent=agent,
         workers=options.workers,
-        slots=1 if on_libero else options.slots,  # robosuite: one rendering environment per process
+        slots=chosen.slots,
         video_writer=reports.write_episode_video if options.videos else None,
         ray=None if options.ray is None else RayCluster(options.ray, options.ray_gpus),
     )

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import Factory
 
 
@@ -12,14 +11,6 @@ def libero(cameras: Sequence[str] = ("image",), image_size: int = 256, mapping: 
     from inspire_vla.libero.benchmark import LiberoBenchmark
 
     return LiberoBenchmark(cameras, image_size, mapping)
-
-
-def wants_libero(suites: Sequence[str]) -> bool:
-    """Whether these suites are LIBERO's. Raises InspireError for a mixture: a run is of one simulator."""
-    chosen = [suite.startswith("libero_") for suite in suites]
-    if any(chosen) and not all(chosen):
-        raise InspireError(f"suites of LIBERO and of the tabletop do not mix in one run: {list(suites)}.")
-    return any(chosen)
 
 
 def libero_for(policy: Mapping[str, Any], mapping: str | None = None) -> Factory:
@@ -36,3 +27,15 @@ def libero_for(policy: Mapping[str, Any], mapping: str | None = None) -> Factory
     table = None if mapping is None else read_mapping(mapping)
     arguments = {"cameras": tuple(policy["cameras"]), "image_size": policy["image_size"], "mapping": table}
     return Factory("inspire_vla.cli.libero:libero", arguments)
+
+
+def conditions(suites: Sequence[str]) -> dict[str, Any]:
+    """What a run on LIBERO says of how it was played."""
+    from inspire_vla.libero.benchmark import MAX_STEPS, LiberoBenchmark
+    from inspire_vla.libero.plus import PLUS_SUITES
+
+    return {
+        "step_limits": {suite: MAX_STEPS[PLUS_SUITES.get(suite, suite)] for suite in suites},
+        "step_limits_from": "OpenVLA, MiniVLA, InSpire and pi0-FAST as published",
+        "initial_states": f"fixed: number seed modulo {LiberoBenchmark.initial_states}",
+    }

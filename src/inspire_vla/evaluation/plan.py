@@ -46,7 +46,16 @@ class EvaluationPlan:
             raise InspireError(f"plan.policy must hold a name, found {dict(self.policy)}.")
 
     def jobs(self, benchmark: Benchmark) -> list[EpisodeJob]:
-        """Return the episodes in a fixed order: task by task, so that an environment is used again."""
+        """Return the episodes in a fixed order: task by task, so that an environment is used again.
+
+        Raises InspireError: unknown suites or tasks, or more episodes than the benchmark has initial states.
+        """
+        states = getattr(benchmark, "initial_states", None)
+        if states is not None and self.episodes_per_task > states:
+            raise InspireError(
+                f"{self.episodes_per_task} episodes a task, but there are {states} fixed initial states: each is "
+                "played once at most."
+            )
         tasks = select_tasks(benchmark, self.suites, self.tasks)
         filmed = {st for s in self.suites for st in [t for t in tasks if t[0] == s][: self.filmed_tasks]}
         jobs = [

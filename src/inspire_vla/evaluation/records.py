@@ -27,7 +27,8 @@ class EpisodeRecord:
     model or has no known truth is in the timeline but not in `confusion` ({truth: {said: times}}).
     `passes` counts runs of the backbone, `guesses_right` the answers that were foreseen from the step before.
     `confusion_by_mention` is the same per mention, in the order of mention, so that a majority guess can be
-    made for each. `gripper` holds [step, "open", "closed" or "holding"] wherever that changed.
+    made for each. `init_state` is the number of the fixed
+    initial state, where there are some. `gripper` holds [step, "open", "closed" or "holding"] wherever that changed.
     """
 
     suite: str
@@ -55,6 +56,7 @@ class EpisodeRecord:
     video: str | None = None
     timeline: tuple[tuple[int, tuple[str, ...], tuple[str | None, ...], tuple[float, ...]], ...] = ()
     gripper: tuple[tuple[int, str], ...] = ()
+    init_state: int | None = None
 
     @property
     def key(self) -> tuple[str, str, int]:

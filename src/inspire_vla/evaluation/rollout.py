@@ -194,6 +194,7 @@ class _Episode:
             inference_ms_median=round(float(np.median(self.inference_ms)), 3) if self.inference_ms else None,
             batch_mean=round(float(np.mean(self.batches)), 2) if self.batches else None,
             wall_s=round(time.perf_counter() - self.started, 3),
+            init_state=self.info.get("init_state"),
             timeline=tuple(self.timeline),
             gripper=tuple(self.gripper.changes),
         )

@@ -13,7 +13,7 @@ Things that are pushed, pressed or turned without a grasp are where the hand lin
 """
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -35,6 +35,7 @@ _SURE = {
     "carried": 0.85,
     "goal": 0.9,
     "aside": 0.5,
+    "drawer": 0.5,  # its middle is a hand's length from where things are let go in it
     "touched": 0.6,
     "contact": 0.35,
 }
@@ -51,6 +52,7 @@ class FromDemonstration:
         open_is_high: sign of the gripper's width and command; None reads it off the dataset.
         metres_per_unit: of the hand's position; 0.001 for millimetres.
         below_hand_m: how far the finger tips are below the recorded point (a flange, a wrist).
+        target_drop_m: how far the middle of a thing lies below the hand that grips it: hands grip from above.
         goal_drop_m: how far the middle of a goal lies below the hand that lets go over it.
     """
 
@@ -58,7 +60,8 @@ class FromDemonstration:
     open_is_high: bool | None = None
     metres_per_unit: float = 1.0
     below_hand_m: float = 0.0
-    goal_drop_m: float = 0.02
+    target_drop_m: float = 0.015
+    goal_drop_m: float = 0.03
     empty: float = EMPTY
     command_scale: OpeningScale | None = None
     width_scale: OpeningScale | None = None
@@ -74,6 +77,7 @@ class FromDemonstration:
             "hand": None if self.hand is None else self.hand.to_json(),
             "metres_per_unit": self.metres_per_unit,
             "below_hand_m": self.below_hand_m,
+            "target_drop_m": self.target_drop_m,
             "goal_drop_m": self.goal_drop_m,
             "empty": self.empty,
             "gripper_shut_and_wide": scales,
@@ -146,7 +150,7 @@ class FromDemonstration:
         if frames < 3:
             return Tracks.unknown(frames, objects, f"only {frames} frames")
         grips = self._grips(episode.columns)
-        story = _Story(hand, grips, acts_of(episode.instruction, episode.mentions), objects, self)
+        story = _Story(hand, grips, acts_of(episode.instruction, episode.mentions), episode.mentions, self)
         return story.tell()
 
     def _grips(self, columns: Mapping[str, NDArray[Any]]) -> list[Grip]:
@@ -165,9 +169,11 @@ class _Story:
         hand: NDArray[np.float64],
         grips: list[Grip],
         acts: tuple[Act, ...],
-        objects: int,
+        mentions: Sequence[str],
         rule: FromDemonstration,
     ) -> None:
+        objects = len(mentions)
+        self.drawers = {i for i, mention in enumerate(mentions) if "drawer" in mention}
         self.hand, self.acts, self.rule = hand, acts, rule
         self.grips = [grip for grip in grips if grip.full is not False]
         self.empty_grips = len(grips) - len(self.grips)
@@ -272,9 +278,10 @@ class _Story:
     def _carried(self, act: Act, grips: list[Grip], trust: float) -> None:
         frames, target = len(self.hand), act.target
         settled = 1.0 if grips[0].full else 0.8  # a closing seen by command only may have missed
+        drop = np.array([0.0, 0.0, self.rule.target_drop_m])
         at = 0
         for i, grip in enumerate(grips):
-            self._put(target, at, grip.held, self._at(grip.held), _SURE["target"] * trust * settled)
+            self._put(target, at, grip.held, self._at(grip.held) - drop, _SURE["target"] * trust * settled)
             held = slice(grip.held, min(grip.opening + 1, frames))
             self.place[held, target] = self.hand[held]
             self.grasped[held, target] = True
@@ -282,14 +289,14 @@ class _Story:
             at = held.stop
             self.from_frame[target] = max(self.from_frame[target], at)
             if i == len(grips) - 1:
-                self._put(target, at, frames, self._at(grip.opening), _SURE["carried"] * trust)
+                self._put(target, at, frames, self._at(grip.opening) - drop, _SURE["carried"] * trust)
         self.from_frame[target] = max(self.from_frame[target], at)
         if act.source is not None:
             self._put(act.source, 0, frames, self._at(grips[0].held), _SURE["goal"] * trust)
         if act.goal is not None and not np.isfinite(self.place[-1, act.goal]).all():
             last = grips[-1]
             let_go = self._at(last.opening) - np.array([0.0, 0.0, self.rule.goal_drop_m])
-            kind = "aside" if act.aside else "goal"
+            kind = "aside" if act.aside else "drawer" if act.goal in self.drawers else "goal"
             done = 1.0 if last.opening < frames else 0.9
             self._put(act.goal, 0, frames, let_go, _SURE[kind] * trust * done)
 

@@ -108,7 +108,9 @@ def find_grips(
             continue
         change = np.abs(np.diff(width[begin:end], prepend=width[begin]))
         moved = np.flatnonzero(change > _STALL)
-        rest = begin + (int(moved[_first_run(moved)]) + 1 if len(moved) else 0)
+        rest = begin + (
+            int(moved[_first_run(moved)]) if len(moved) else 0
+        )  # its last move has brought it there
         rest = min(rest, end - 1)
         middle = float(np.median(width[rest:end]))
         grips.append(Grip(begin, rest, end, middle > empty))

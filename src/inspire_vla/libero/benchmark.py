@@ -6,6 +6,7 @@ chance except where fixtures stand, which the seed fixes too. Two policies with 
 
 import gc
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -13,6 +14,7 @@ import numpy as np
 
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.libero.bddl import SUITES, instruction_of, task_files
+from inspire_vla.libero.plus import PLUS_SUITES, plain_task_file, plus_tasks
 from inspire_vla.libero.simulation import SETTLING_STEPS, Truth, axis_angle, require_libero
 
 MAX_STEPS = {
@@ -26,13 +28,15 @@ MAX_STEPS = {
 
 
 class LiberoBenchmark:
-    """Tasks are named as their files are; see the module's words on seeds.
+    """Tasks are named as their files are; see the module's words on seeds. `libero_plus_…` suites are LIBERO-Plus's.
 
     Args:
         cameras: `image` (agent view) and `image2` (wrist), turned by 180° as LeRobot's pictures are.
         image_size: pixels; the size that the policy was trained on.
         mapping: instruction → mention → name(s) of the scene, where grounding shall be overruled.
     """
+
+    initial_states = 50
 
     def __init__(
         self,
@@ -49,10 +53,12 @@ class LiberoBenchmark:
 
     def suites(self) -> tuple[str, ...]:
         """libero_90 (seen), libero_spatial, libero_object, libero_goal, libero_10 (long)."""
-        return SUITES
+        return (*SUITES, *PLUS_SUITES)
 
     def tasks(self, suite: str) -> tuple[str, ...]:
-        """Names of a suite's tasks. Raises LiberoMissing without LIBERO."""
+        """Names of a suite's tasks. Raises LiberoMissing without LIBERO, or LIBERO-Plus for its suites."""
+        if suite in PLUS_SUITES:
+            return plus_tasks(suite)
         return tuple(path.stem for path in task_files(suite))
 
     def make(self, suite: str, task: str) -> "LiberoTask":
@@ -81,14 +87,17 @@ class LiberoTask(gymnasium.Env):
         require_libero()
         from lerobot.envs.libero import LiberoEnv, _get_suite
 
-        tasks = _get_suite(suite)
-        index = next(i for i, one in enumerate(tasks.tasks) if one.bddl_file == f"{task}.bddl")
+        plus = suite in PLUS_SUITES
+        plain = PLUS_SUITES.get(suite, suite)
+        tasks = _get_suite(plain)
+        index = next(i for i, one in enumerate(tasks.tasks) if Path(one.bddl_file).stem == task)
         self.suite, self.task, self._cameras = suite, task, cameras
-        self.max_episode_steps = MAX_STEPS[suite]
+        self.max_episode_steps = MAX_STEPS[plain]
         self._env = LiberoEnv(
             tasks,
             index,
-            suite,
+            plain,
+            is_libero_plus=plus,
             obs_type="pixels_agent_pos",
             observation_width=image_size,
             observation_height=image_size,
@@ -103,8 +112,8 @@ class LiberoTask(gymnasium.Env):
                 "agent_pos": gymnasium.spaces.Box(-np.inf, np.inf, (8,), np.float32),
             }
         )
-        self._task_file = self._env._task_bddl_file
-        self.instruction = instruction_of(self._task_file)
+        self._task_file = plain_task_file(plain, task) if plus else Path(self._env._task_bddl_file)
+        self.instruction = self._env.task_description.lower() if plus else instruction_of(self._task_file)
         self._mapping = mapping.get(self.instruction, {})
         self._truth: Truth | None = None
         self._steps = 0
