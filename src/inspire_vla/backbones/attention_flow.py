@@ -39,7 +39,7 @@ def attention_weights(backbone: Backbone) -> Iterator[list[Tensor]]:
 
     def listen(module: nn.Module, inputs: Any, output: Any) -> None:
         weights = output[1] if isinstance(output, tuple) and len(output) > 1 else None
-        if torch.is_tensor(weights) and weights.ndim == 4:
+        if isinstance(weights, Tensor) and weights.ndim == 4:
             found.append(weights)
 
     hooks = [module.register_forward_hook(listen) for module in layers]
