@@ -15,7 +15,7 @@ from torch import Tensor
 
 from inspire_vla.action_tokenizers import ActionVocabulary, UniformBins
 from inspire_vla.backbones.attention import NOBODY, SEEN, attention_mask
-from inspire_vla.backbones.attention_flow import as_numbers, attention_weights
+from inspire_vla.backbones.attention_flow import attention_weights
 from inspire_vla.backbones.base import Backbone
 from inspire_vla.backbones.hosted import HostedBackbone
 from inspire_vla.decoding import AnswerSet, Grammar, decode
@@ -122,7 +122,7 @@ class BackboneLaws:
             elements = torch.cat([seen, backbone.embed(ids[None])[0]])[None]
             attends = mask_by_definition(len(seen), roles.tolist(), backbone.both_ways)
             with attention_weights(backbone) as layers:
-                found = backbone.extend(elements, attends=as_numbers(attends[None], elements.dtype))[0]
+                found = backbone.extend(elements, attends=attends[None])[0]
             after = self.whole(backbone, seen, ids, roles)
         self.close(found, expected)
         self.close(after, expected)

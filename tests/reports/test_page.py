@@ -57,7 +57,7 @@ def test_the_page_holds_everything_and_loads_nothing(filmed):
         "put the black bowl on the plate",
         "a note",
         "Where they look",
-        "12.0% on it, 1.2× chance",
+        "12.0 % on it, 1.2 times chance",
         "of attention",
         "commit",
     ):

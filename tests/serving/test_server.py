@@ -1,5 +1,8 @@
 """The protocol step by step, over a raw web socket, and what the server adds to it."""
 
+import io
+import json
+import logging
 import threading
 import time
 from urllib.error import HTTPError
@@ -11,6 +14,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from inspire_vla.serving import door, logs
 from inspire_vla.serving.client import PolicyClient, ServerError
 from inspire_vla.serving.codec import pack, unpack
 
@@ -237,3 +241,66 @@ def test_metadata_is_plain_msgpack(running) -> None:
         metadata = msgpack.unpackb(socket.recv())
     assert metadata["cameras"] == {"image": "observation/image"}
     assert metadata["reasoning"]["words"] == ["right", "left", "up", "down", "front", "back", "grasped"]
+
+
+def test_the_key_is_compared_in_constant_time(running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the library's function for it, on whole keys: a short-cut would tell how much of a key was right."""
+    compared: list[tuple[bytes, bytes]] = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append((one, other))
+        return False
+
+    server = running(api_key="secret")
+    monkeypatch.setattr(door.hmac, "compare_digest", compare)
+    with pytest.raises(ServerError, match="401"):
+        PolicyClient(server.url, api_key="secret")
+    assert compared == [(b"Api-Key secret", b"Api-Key secret")]
+
+
+def test_logs_are_json_lines_that_tell_the_story(running) -> None:
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logs.JsonLines())
+    logs.LOG.addHandler(handler)
+    level = logs.LOG.level
+    logs.LOG.setLevel(logging.INFO)
+    try:
+        server = running()
+        with PolicyClient(server.url) as client:
+            client.infer(observation())
+            with pytest.raises(ServerError):
+                client.infer({"prompt": "go\nthere"})
+        server.stop()
+    finally:
+        logs.LOG.removeHandler(handler)
+        logs.LOG.setLevel(level)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    events = [line["event"] for line in lines]
+    assert events[:3] == ["warm", "ready", "connected"]
+    assert "stopping" in events
+    assert events[-1] == "stopped"
+    (refused,) = [line for line in lines if line["event"] == "refused"]
+    assert refused["level"] == "warning"
+    assert "observation/image" in refused["reason"]
+    assert next(line for line in lines if line["event"] == "disconnected")["answered"] == 1
+    assert all({"time", "level", "event"} <= set(line) for line in lines)
+
+
+def test_not_ready_while_stopping_and_no_new_robot_is_taken(running) -> None:
+    agent = ToyAgent()
+    server = running(agent)
+    agent.delay_s = 1.0
+    with PolicyClient(server.url) as client:
+        client.send(observation())
+        time.sleep(0.1)
+        stopper = threading.Thread(target=server.stop)
+        stopper.start()
+        time.sleep(0.2)
+        assert urlopen(f"http://127.0.0.1:{server.port}/healthz").status == 200
+        with pytest.raises(HTTPError, match="503"):
+            urlopen(f"http://127.0.0.1:{server.port}/readyz")
+        with pytest.raises(InvalidStatus, match="503"):
+            raw(server)
+        assert client.receive().decodable
+        stopper.join(10)

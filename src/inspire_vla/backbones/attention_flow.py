@@ -29,8 +29,7 @@ METHODS = ("rollout", "gradient")
 def attention_weights(backbone: Backbone) -> Iterator[list[Tensor]]:
     """Within, every attention layer leaves its weights (batch, heads, T, T) in the list, first to last.
 
-    A pass within needs its mask given as numbers (`as_numbers`), for the layers then compute attention the plain way,
-    which takes no mask for "sees everything" and a mask of booleans for numbers.
+    A pass within needs an explicit mask: the layers compute attention the plain way, which takes none for "sees all".
     """
     models = [m for m in backbone.modules() if isinstance(m, PreTrainedModel)]
     before = [(model, model.config._attn_implementation) for model in models]
@@ -39,10 +38,17 @@ def attention_weights(backbone: Backbone) -> Iterator[list[Tensor]]:
 
     def listen(module: nn.Module, inputs: Any, output: Any) -> None:
         weights = output[1] if isinstance(output, tuple) and len(output) > 1 else None
-        if torch.is_tensor(weights) and weights.ndim == 4:
+        if isinstance(weights, Tensor) and weights.ndim == 4:
             found.append(weights)
 
+    def number(module: nn.Module, inputs: Any, options: dict[str, Any]) -> Any:
+        mask = options.get("attention_mask")
+        if isinstance(mask, Tensor) and mask.dtype == torch.bool:  # the plain way would add it as 0 and 1
+            options = {**options, "attention_mask": as_numbers(mask, next(module.parameters()).dtype)}
+        return inputs, options
+
     hooks = [module.register_forward_hook(listen) for module in layers]
+    hooks += [module.register_forward_pre_hook(number, with_kwargs=True) for module in layers]
     try:
         for model in models:
             model.set_attn_implementation("eager")  # the others don't keep the weights

@@ -89,9 +89,22 @@ class Backbone(nn.Module, ABC):
 
 def square_grid(columns: range) -> tuple[range, tuple[int, int]]:
     """Columns of a picture whose tokens are a square. Raises InspireError where they are not."""
-    side = math.isqrt(len(columns))
-    if not side or side * side != len(columns):
+    return grid_like(columns, (1, 1))
+
+
+def grid_like(columns: range, picture: tuple[int, int]) -> tuple[range, tuple[int, int]]:
+    """Columns of a picture whose tokens stand in its own proportions, given its height and width, or as a square.
+
+    Raises InspireError where they are no square, and no number of rows comes within a quarter of the proportions.
+    """
+    count, wanted = len(columns), math.log(picture[0] / picture[1])
+    shapes = [(rows, count // rows) for rows in range(1, count + 1) if count % rows == 0]
+    off, shape = min(((abs(math.log(r / c) - wanted), (r, c)) for r, c in shapes), default=(math.inf, (0, 0)))
+    if off > math.log(1.25):
+        side = math.isqrt(count)
+        if side and side * side == count:  # the model squeezes every picture into a square
+            return columns, (side, side)
         raise InspireError(
-            f"the {len(columns)} tokens of a picture are no square: where they lie is not known."
+            f"the {count} tokens of a picture of {picture[0]}:{picture[1]} are no grid: where they lie is not known."
         )
-    return columns, (side, side)
+    return columns, shape

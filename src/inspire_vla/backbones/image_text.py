@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 
-from inspire_vla.backbones.base import KeyValueCache, square_grid
+from inspire_vla.backbones.base import KeyValueCache, grid_like
 from inspire_vla.backbones.chat_template import chat
 from inspire_vla.backbones.hosted import HostedBackbone
 from inspire_vla.backbones.static_steps import FixedCache, Pass
@@ -96,7 +96,8 @@ class ImageText(HostedBackbone):
         self._pictures = _Pictures(None, None)
         self._softcap = getattr(text_config, "final_logit_softcapping", None)
         self.opening, self.template = chat(processor, pictures)
-        self._picture_columns: list[int] = []  # of the last observation
+        self._picture_columns: list[int] = []  # of the last observation, as the next
+        self._picture_size = (1, 1)
 
     @classmethod
     def from_folder(cls, folder: Path, *, pictures: int = 1, vocabulary_size: int | None = None) -> Self:
@@ -161,6 +162,7 @@ class ImageText(HostedBackbone):
             add_special_tokens=self.opening == "" or not self._opens_itself,
         ).to(images.device)
         image_token = getattr(self.model.config, "image_token_id", None)
+        self._picture_size = (int(images.shape[-2]), int(images.shape[-1]))
         self._picture_columns = [i for i, t in enumerate(inputs["input_ids"][0].tolist()) if t == image_token]
         if "pixel_values" in inputs:
             inputs["pixel_values"] = inputs["pixel_values"].to(self.dtype)
@@ -179,7 +181,7 @@ class ImageText(HostedBackbone):
             raise InspireError(
                 f"{pictures} picture(s) became {len(runs)} runs of tokens: they are cut into tiles."
             )
-        return square_grid(range(runs[which][0], runs[which][-1] + 1))
+        return grid_like(range(runs[which][0], runs[which][-1] + 1), self._picture_size)
 
     @property
     def _opens_itself(self) -> bool:

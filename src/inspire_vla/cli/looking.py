@@ -86,7 +86,7 @@ def _masks(env: Any, height: int, width: int) -> np.ndarray:
 def _mask(masks: np.ndarray, info: Any, mention: str | None) -> np.ndarray:
     """The object asked about; while acting, all objects mentioned."""
     named = list(info["mentions"])
-    return masks[named.index(mention)] if mention in named else masks.any(axis=0)
+    return masks[named.index(mention)] if mention in named else np.asarray(masks.any(axis=0))
 
 
 def _share(env: Any, info: Any, look: Any) -> Share:
@@ -103,7 +103,8 @@ def _row(env: Any, info: Any, suite: str, seed: int, found: Any, shares: Any) ->
     for mask, colour in zip(masks, TARGETS, strict=False):
         camera = outlined(camera, mask, colour)
     tiles = [Tile(camera, "", "what the camera sees", "outlined: " + ", ".join(info["mentions"]))]
-    acting, answering = [], []
+    acting: list[Tile] = []
+    answering: list[Tile] = []
     for name, its in found:
         for look, share in zip(its, shares[name], strict=True):
             shown = outlined(

@@ -1,7 +1,7 @@
 """inspire view: an episode of a run, or of a dataset, in rerun; or episodes as a timeline figure."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -65,10 +65,12 @@ def _episode_of_run(folder: Path, options: argparse.Namespace) -> None:
 
     records = _records(folder)
     record = records[_within(options.episode, len(records))]
-    frames, actions, states = [], (), ()
+    frames: list[Any] = []
+    actions: Sequence[Any] = ()
+    states: Sequence[Any] = ()
     if record["video"]:
         frames = camera_frames(folder / record["video"], record["steps"] + 1)
-        actions, states = read_footage((folder / record["video"]).with_suffix(".npz"))
+        actions, states = map(list, read_footage((folder / record["video"]).with_suffix(".npz")))
     outcome = "success" if record["success"] else record["error"] or "no success"
     name = f"{record['policy']} {record['suite']} {record['task']} {record['seed']}"
     show(

@@ -12,7 +12,6 @@ from torch import Tensor
 from inspire_vla.backbones.attention import SEEN, attention_mask
 from inspire_vla.backbones.attention_flow import (
     METHODS,
-    as_numbers,
     attention_weights,
     gradient_rollout,
     rollout,
@@ -105,7 +104,7 @@ def _pass(policy: Any, seen: Tensor, rendered: Rendered) -> Float[Tensor, "1 tot
     with torch.no_grad():
         embeddings = torch.cat([seen, backbone.embed(ids).to(seen.dtype)], dim=1)
     embeddings.requires_grad_(torch.is_grad_enabled())  # so that there is a gradient where all is frozen
-    return backbone.extend(embeddings, attends=as_numbers(attends, embeddings.dtype))
+    return backbone.extend(embeddings, attends=attends)
 
 
 def _log_probability(

@@ -22,7 +22,7 @@ from inspire_vla.reports.theme import LIGHT, rgb
 
 TILE = 288
 """Side of a tile, pixels."""
-GAP, MARGIN, HEAD, CAPTION = 12, 24, 34, 42
+GAP, MARGIN, HEAD, CAPTION = 12, 24, 34, 62
 INK, SOFT, PAPER = rgb(LIGHT["ink"]), rgb(LIGHT["soft"]), rgb(LIGHT["paper"])
 
 
@@ -41,7 +41,7 @@ class Tile:
         """How much of the attention lies on the object, beside chance."""
         if self.share is None or not self.share.area > 0:
             return ""
-        return f"{self.share.share:.1%} on it, {self.share.ratio:.1f}× chance"
+        return f"{100 * self.share.share:.1f} % on it, {self.share.ratio:.1f} times chance"
 
 
 @dataclass(frozen=True)
@@ -167,8 +167,8 @@ def _caption(draw: ImageDraw.ImageDraw, x: int, y: int, tile: Tile, policies: Se
         left += 16
     head = f"{tile.policy}, {tile.doing}" if tile.policy else tile.doing
     draw.text((left, y), fit(draw, head, 15, TILE - 16), INK, font(15))
-    under = "   ".join(text for text in (tile.about, tile.numbers) if text)
-    draw.text((x, y + 19), fit(draw, under, 13, TILE), SOFT, font(13))
+    for line, text in enumerate(text for text in (tile.about, tile.numbers) if text):
+        draw.text((x, y + 19 + 17 * line), fit(draw, text, 13, TILE), SOFT, font(13))
 
 
 def _scale(canvas: Image.Image, draw: ImageDraw.ImageDraw, y: int) -> None:
