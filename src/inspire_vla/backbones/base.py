@@ -18,6 +18,10 @@ class KeyValueCache(Protocol):
     def crop(self, length: int, /) -> None:
         """Forget all but the first `length` columns."""
 
+    def get_seq_length(self) -> int:
+        """How many columns it holds."""
+        ...
+
 
 class Backbone(nn.Module, ABC):
     """Turns an observation and tokens into hidden states, and hidden states into scores of the next token.

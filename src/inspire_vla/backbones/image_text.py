@@ -239,7 +239,10 @@ class ImageText(HostedBackbone):
         cache: KeyValueCache | None = None,
     ) -> Float[Tensor, "batch time hidden"]:
         fixed = isinstance(cache, FixedCache)
-        past = 0 if cache is None else cache.length if fixed else cache.get_seq_length()
+        if isinstance(cache, FixedCache):
+            past = cache.length
+        else:
+            past = 0 if cache is None else cache.get_seq_length()
         total = past + embeddings.shape[1]
         if self._window is not None and total > self._window:
             raise InspireError(

@@ -145,7 +145,7 @@ class CalvinTask(gymnasium.Env):
         return self._picture
 
     def _observation(self, raw: Mapping[str, Any]) -> dict[str, Any]:
-        picture = np.asarray(raw["rgb_obs"]["rgb_static"], dtype=np.uint8)
+        picture: np.ndarray = np.asarray(raw["rgb_obs"]["rgb_static"], dtype=np.uint8)
         if picture.shape[:2] != (self._image_size, self._image_size):
             resized = Image.fromarray(picture).resize(
                 (self._image_size, self._image_size), Image.Resampling.BILINEAR

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.action_chunks import FOLDER, load_action_tokenizer
@@ -34,7 +35,7 @@ def load_adapted(folder: Path, config: InspireVLAConfig) -> InspireVLAPolicy:
             f"{folder} holds a LoRA that was trained on {base!r}, and that is not here. Put its path into "
             f"{ADAPTER} as base_model_name_or_path."
         )
-    given = {"first_answers": load_first_answers(folder)}
+    given: dict[str, Any] = {"first_answers": load_first_answers(folder)}
     if (folder / FOLDER).is_dir():
         given["action_tokenizer"] = load_action_tokenizer(config, folder)
     policy = InspireVLAPolicy.from_pretrained(base, config=config, **given)

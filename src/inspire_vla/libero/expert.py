@@ -98,7 +98,8 @@ class Expert:
         centre = self._truth.point(thing)[:2]
         grasps = find_grasps(everything, own, centre)
         kept = [grasp for grasp in grasps if not any(_alike(grasp, other, centre) for other in tried)]
-        return (kept or grasps or [None])[0]
+        left = kept or grasps
+        return left[0] if left else None
 
     def _pick(self, thing: str, grasp: Grasp) -> Iterator[NDArray[np.float32]]:
         yield from self._travel(grasp.point[:2], float(grasp.point[2]) + 0.06, grasp.yaw, OPEN, 0.0)

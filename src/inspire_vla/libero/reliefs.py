@@ -197,7 +197,7 @@ def find_spot(
     return best
 
 
-def _grid(us: NDArray[np.float64], vs: NDArray[np.float64]) -> NDArray[np.float64]:
+def _grid(us: NDArray[np.floating], vs: NDArray[np.floating]) -> NDArray[np.floating]:
     return np.stack(np.meshgrid(us, vs, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
