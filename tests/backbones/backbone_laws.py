@@ -20,6 +20,7 @@ from inspire_vla.backbones.base import Backbone
 from inspire_vla.backbones.hosted import HostedBackbone
 from inspire_vla.decoding import AnswerSet, Grammar, decode
 from inspire_vla.dialogue import Role, build_dialogue, render
+from inspire_vla.errors import InspireError
 from inspire_vla.spatial import answer_words
 
 TEXTS = ("put the red cube on the blue plate", "open the top drawer of the cabinet", "close the drawer")
@@ -127,9 +128,11 @@ class BackboneLaws:
         self.close(found, expected)
         self.close(after, expected)
         assert len(layers) == backbone.decoder.config.num_hidden_layers
+        unseen = ~attends
+        unseen[: len(seen), : len(seen)] = False  # among its pictures a model may look both ways
         for weights in layers:
             torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:3]))
-            assert (weights[:, :, ~attends] == 0).all()
+            assert (weights[:, :, unseen] == 0).all()
 
     def test_pictures_are_where_the_backbone_says(self, given: tuple) -> None:
         backbone, images, state = given
@@ -240,7 +243,14 @@ class BackboneLaws:
         with torch.inference_mode():
             seen = backbone.observe(images, state)
         plain = decode(backbone, seen, dialogues, grammar)
-        backbone.use_static_steps(columns=256)
+        refusal = None
+        try:
+            backbone.use_static_steps(columns=256)
+        except InspireError as error:
+            refusal = str(error)
+        if refusal is not None:  # models whose passes hold more than embeddings, places and one mask
+            assert "set static_steps to 'off'" in refusal
+            return
         for guess in [None, *guesses(plain)]:  # every decision finds what the last one left in the cache
             found = decode(backbone, seen, dialogues, grammar, guesses=guess)
             assert [d.token_ids for d in found] == [d.token_ids for d in plain]

@@ -220,8 +220,8 @@ class ImageText(HostedBackbone):
         return pad(embeddings, (0, self.deep * self.hidden_size))
 
     def use_static_steps(self, columns: int, compiler: Callable[[Pass], Pass] | None = None) -> None:
-        """Raises InspireError for models whose passes hold more than embeddings, places and a mask."""
-        if self.deep or _counts_in_three(self.model.config.get_text_config()):
+        """Raises InspireError for models whose passes hold more than embeddings, places and one mask."""
+        if self.deep or self._window is not None or _counts_in_three(self.model.config.get_text_config()):
             raise InspireError(
                 f"{self.model.config.model_type} has no static steps; set static_steps to 'off'."
             )
