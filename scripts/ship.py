@@ -88,7 +88,7 @@ def ship_policy(experiment: Path, preset: Preset, kind: str) -> None:
     )  # fmt: skip
     what = "InSpire policy" if kind == "inspire" else "base model"
     reasoning = "--reasoning" if kind == "inspire" else "--no-reasoning"
-    evaluated = runs[0].info.get("provenance", {})
+    evaluated = runs[0].info
     steps = json.loads((source / "train_config.json").read_text())["steps"]
     card = f"""---
 {front}---
@@ -114,14 +114,20 @@ task), unseen, mean of four suites, {rate(rates["unseen"])} ({preset.episodes_un
 Everything else is in docs/results.md of the repository.
 """
     files = [path for path in source.iterdir() if path.name not in ("README.md", "train_config.json")]
-    install(f"nano_{kind}", [*files, source / "train_config.json"], card)
+    target = install(f"nano_{kind}", [*files, source / "train_config.json"], card)
+    for file in (
+        "config.json",
+        "train_config.json",
+    ):  # the start by its shipped name, not by a folder of this machine
+        text = (target / file).read_text()
+        (target / file).write_text(text.replace(str(experiment / "grounding"), "nano_grounding"))
 
 
 def rate(row: dict[str, Any]) -> str:
     return f"{100 * row['rate']:.1f} [{interval(row)}] (n = {row['n']})"
 
 
-def install(name: str, sources: list[Path], card: str) -> None:
+def install(name: str, sources: list[Path], card: str) -> Path:
     """Replace a shipped checkpoint, whole."""
     partial, target = SHIPPED / f".{name}.partial", SHIPPED / name
     shutil.rmtree(partial, ignore_errors=True)
@@ -136,6 +142,7 @@ def install(name: str, sources: list[Path], card: str) -> None:
     shutil.rmtree(target, ignore_errors=True)
     os.replace(partial, target)
     print(f"{target}: {size / 2**20:.1f} MiB")
+    return target
 
 
 if __name__ == "__main__":

@@ -170,7 +170,7 @@ def _origin(preset: "Preset", out: Path, runs: list[Any]) -> list[str]:
     info = json.loads(data.read_text())
     lines.append(f"Data: {info['total_episodes']:,} demonstrations, {info['total_frames']:,} frames, seed 0.")
     for run in runs:
-        origin = run.info.get("provenance", {})
+        origin = run.info
         seeds = ", ".join(map(str, preset.seeds))
         lines.append(
             f"{run.name}: training seed{'s' if len(preset.seeds) > 1 else ''} {seeds}; weights "
