@@ -16,7 +16,7 @@ _TITLES = {
     "random": "answers forced: random",
     "shuffled": "answers forced: the truth of another object",
 }
-_LOGGED = re.compile(r"step:(\d+(?:\.\d+)?)([KM]?) .*?loss:(\d+\.\d+)")
+_LOGGED = re.compile(r"smpl:(\d+(?:\.\d+)?)([KM]?) .*?loss:(\d+\.\d+)")  # LeRobot writes 1,400 steps as 1K
 
 
 def reproduce_arguments(sub: argparse.ArgumentParser) -> None:
@@ -128,35 +128,32 @@ def _seeds(preset: "Preset", out: Path) -> list[str]:
 
 
 def _curves(preset: "Preset", out: Path) -> Iterator[tuple[str, list[tuple[str, list[float], list[float]]]]]:
+    """(title, ((name, thousands of samples, values), …))."""
     seeing = out / "grounding" / "log.jsonl"
     if seeing.exists():
         rows = [json.loads(line) for line in seeing.read_text().splitlines()]
+        batch = json.loads((seeing.parent / "plan.json").read_text())["batch_size"]
         lines = []
         for key, name in (("naming_accuracy", "names of points"), ("answer_accuracy", "tokens of answers")):
             own = [row for row in rows if key in row]
-            lines.append((name, [row["step"] for row in own], [row[key] for row in own]))
+            lines.append((name, [row["step"] * batch / 1e3 for row in own], [row[key] for row in own]))
         yield "pre-training, share right", lines
     losses = []
     for kind in ("base", "inspire"):
         name = f"train_{kind}_r{preset.layout_randomness:g}_s{preset.seeds[0]}"
-        steps: dict[float, float] = {}
+        samples: dict[float, float] = {}
         for log in (out / "logs").glob(f"*_{name}.txt"):
             for number, unit, loss in _LOGGED.findall(log.read_text(errors="replace")):
-                steps[float(number) * {"": 1, "K": 1e3, "M": 1e6}[unit]] = float(loss)
-        if steps:
-            losses.append(
-                (
-                    "InSpire, answers included" if kind == "inspire" else "base",
-                    sorted(steps),
-                    [steps[s] for s in sorted(steps)],
-                )
-            )
+                samples[float(number) * {"": 1e-3, "K": 1, "M": 1e3}[unit]] = float(loss)
+        if samples:
+            label = "InSpire, answers included" if kind == "inspire" else "base"
+            losses.append((label, sorted(samples), [samples[s] for s in sorted(samples)]))
     if losses:
         yield "policy, loss", losses
 
 
 def _origin(preset: "Preset", out: Path, runs: list[Any]) -> list[str]:
-    lines = [f"    inspire reproduce --preset {preset.name}", ""]
+    lines = [f"    inspire reproduce --preset {preset.name}"]
     examination = out / "grounding" / "examination.json"
     if examination.exists():
         seen = json.loads(examination.read_text())
@@ -180,4 +177,4 @@ def _origin(preset: "Preset", out: Path, runs: list[Any]) -> list[str]:
     total = sum(json.loads(line)["seconds"] for line in (out / "journal.jsonl").read_text().splitlines()) if (
         out / "journal.jsonl").exists() else 0  # fmt: skip
     lines.append(f"Machine time of all stages together: {total / 3600:.1f} h.")
-    return ["", *[line for each in lines for line in (each, "")]]
+    return [line for each in lines if each for line in (each, "")]

@@ -144,7 +144,7 @@ def variants_figure(comparison: Mapping[str, Any], titles: Mapping[str, str], pa
 def curves_figure(
     curves: Mapping[str, Sequence[tuple[str, Sequence[float], Sequence[float]]]], path: Path
 ) -> None:
-    """Learning curves: {title: ((name, steps, values), …)}, a panel each."""
+    """Learning curves: {title: ((name, thousands of samples, values), …)}, a panel each."""
     with _figure(path, (3.4 * len(curves), 2.7), columns=len(curves)) as axes:
         for axis, (title, lines) in zip(axes, curves.items(), strict=True):
             for place, (name, steps, values) in enumerate(lines):
@@ -156,7 +156,7 @@ def curves_figure(
                     linewidth=1.3,
                 )
             axis.set_title(title, fontsize=9, loc="left")
-            axis.set_xlabel("training step")
+            axis.set_xlabel("samples, thousands")
             axis.set_ylim(bottom=0)
             axis.legend(frameon=False, fontsize=8)
 
