@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from accelerate.state import AcceleratorState
 from lerobot.datasets import LeRobotDataset
 from tiny_runs import run
 
@@ -52,6 +53,12 @@ def write_dataset(root: Path, *, labelled: bool = True, episodes: int = 4, frame
         )
         write_labels(root, info)
     return root
+
+
+@pytest.fixture(autouse=True)
+def _each_training_chooses_its_precision() -> None:
+    """accelerate keeps the first one of a process."""
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(scope="session")

@@ -78,8 +78,12 @@ def test_a_served_checkpoint_decides_as_at_home(running, tmp_path: Path) -> None
     noise = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(noise)
     dataset = noise.write_dataset(tmp_path / "data")
-    nano = ("hidden_size=32", "layers=2", "heads=2", "mlp_size=48", "stem_width=4")
+    nano = ("hidden_size=32", "layers=2", "heads=2", "mlp_size=48", "stem_width=4", "deep_stem=false")
     sizes = [*(f"--policy.nano.{size}" for size in nano), "--policy.vq.codes_per_level=8"]
+    sizes += [
+        "--policy.nano_start=null",
+        "--policy.freeze_vision=false",
+    ]  # of that size nothing is pre-trained
     where = [f"--dataset.root={dataset}", f"--output_dir={tmp_path / 'run'}"]
     train([*where, *sizes, "--steps=2", "--batch_size=4"], recipe="nano_tabletop")
 

@@ -70,6 +70,7 @@ def _run(arguments: Sequence[str], log: Path, deadline: float | None) -> str:
             stderr=subprocess.STDOUT,
             env=environment,
             start_new_session=True,
+            preexec_fn=_listen,
         )
         try:
             while process.poll() is None:
@@ -81,6 +82,11 @@ def _run(arguments: Sequence[str], log: Path, deadline: float | None) -> str:
             _stop(process)
             raise
     return "finished" if process.returncode == 0 else f"exit status {process.returncode}"
+
+
+def _listen() -> None:
+    """In the command: heed interrupts, also where this program was started in the background, which ignores them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _stop(process: subprocess.Popen) -> None:
