@@ -33,8 +33,9 @@ def test_headline_has_a_row_for_each_suite_and_mean():
 
 def test_variants_are_held_against_the_first():
     rows = results.variants_table(comparison(3), {"truth": "the truth"})
-    assert rows[2].startswith("| base | 50.0 [40–60] | 50.0 [40–60] | – | – | – / – |")
-    assert rows[4] == "| the truth | 50.0 [40–60] | 50.0 [40–60] | +10.0 [+2, +18] | p = 0.012 | 90 / 90 |"
+    cell = "50.0 [40–60] | +10.0 [+2, +18], n = 10 | p = 0.012"
+    assert rows[2] == "| base | 50.0 [40–60] | – | – | 50.0 [40–60] | – | – | – / – |"
+    assert rows[4] == f"| the truth | {cell} | {cell} | 90 / 90 |"
 
 
 def test_answers_stand_beside_the_majority_guess():

@@ -45,29 +45,25 @@ def _headline(name: str, row: Mapping[str, Any]) -> str:
 
 
 def variants_table(comparison: Mapping[str, Any], titles: Mapping[str, str]) -> list[str]:
-    """One row for each policy or control: seen, unseen, the paired difference to the first on unseen tasks, answers."""
-    groups = {group["group"]: group for group in comparison["groups"]}
-    lines = [
-        "| | seen, % | unseen, % | unseen against the first, points | McNemar | answers seen / unseen, % true |",
-        "|---|---|---|---|---|---|",
-    ]
+    """One row for each policy or control: success, and the paired difference to the first, by group; answers."""
+    groups = [group for group in comparison["groups"] if group["group"] in ("seen", "unseen")]
+    heads = [f"{g['group']}, % | against the first, points | McNemar" for g in groups]
+    lines = [f"| | {' | '.join(heads)} | answers true, % |", "|---" * (2 + 3 * len(groups)) + "|"]
     for i, policy in enumerate(comparison["policies"]):
-        cells = [_rate(groups[g]["rates"][i]) if g in groups else "–" for g in ("seen", "unseen")]
-        pair = groups.get("unseen", {}).get("paired", [None] * (i + 1))[i]
-        against = (
-            "–"
-            if pair is None
-            else f"{points(pair['difference'])} [{points(pair['low'], 0)}, {points(pair['high'], 0)}]"
-        )
-        test = "–" if pair is None else p_value(pair["p_value"])
-        answers = comparison["answers"][i]
-        said = " / ".join(
-            "–" if answers.get(g) is None else f"{100 * answers[g]['rate']:.0f}" for g in ("seen", "unseen")
-        )
-        lines.append(
-            f"| {titles.get(policy['name'], policy['name'])} | {cells[0]} | {cells[1]} | {against} | {test} | {said} |"
-        )
+        cells = [
+            cell for group in groups for cell in (_rate(group["rates"][i]), *_against(group["paired"][i]))
+        ]
+        answers = [comparison["answers"][i].get(group["group"]) for group in groups]
+        said = " / ".join("–" if a is None else f"{100 * a['rate']:.0f}" for a in answers)
+        lines.append(f"| {titles.get(policy['name'], policy['name'])} | {' | '.join(cells)} | {said} |")
     return lines
+
+
+def _against(pair: Mapping[str, Any] | None) -> tuple[str, str]:
+    if pair is None:
+        return "–", "–"
+    span = f"[{points(pair['low'], 0)}, {points(pair['high'], 0)}]"
+    return f"{points(pair['difference'])} {span}, n = {pair['n']}", p_value(pair["p_value"])
 
 
 def answer_lines(comparison: Mapping[str, Any], policy: int) -> list[str]:
