@@ -126,7 +126,7 @@ def variants_figure(comparison: Mapping[str, Any], titles: Mapping[str, str], pa
             for i, rate in enumerate(group["rates"]):
                 if rate is None or rate["rate"] is None:
                     continue
-                colour = (BASE, INSPIRE)[i] if i < 2 else OTHER
+                colour = {"base": BASE, "InSpire": INSPIRE}.get(comparison["policies"][i]["name"], OTHER)
                 low, high = 100 * max(0.0, rate["low"]), 100 * min(1.0, rate["high"])
                 axis.plot([low, high], [i, i], color=colour, linewidth=1.5)
                 axis.plot(100 * rate["rate"], i, "o", color=colour, markersize=5)
