@@ -101,18 +101,20 @@ def test_killed_it_goes_on_and_ends_the_same(files, imported, tmp_path, monkeypa
     calls = []
     real = demonstrations._import
 
-    def dying(job, *rest):
+    def counted(*arguments):
+        *_, number = arguments
+        real(*arguments)
+        calls.append(number)
+
+    def dying(*arguments):
         if len(calls) == 2:
             raise KeyboardInterrupt
-        calls.append(job.number)
-        real(job, *rest)
+        counted(*arguments)
 
     monkeypatch.setattr(demonstrations, "_import", dying)
     with pytest.raises(KeyboardInterrupt):
         import_demonstrations([files], tmp_path / "data", **QUICK)
-    monkeypatch.setattr(
-        demonstrations, "_import", lambda job, *rest: (calls.append(job.number), real(job, *rest))
-    )
+    monkeypatch.setattr(demonstrations, "_import", counted)
     import_demonstrations([files], tmp_path / "data", **QUICK)
     assert len(calls) == len(set(calls)) == 5
     assert digests(tmp_path / "data") == digests(imported[0])
