@@ -19,6 +19,7 @@ import numpy as np
 from inspire_vla.errors import InspireError
 from inspire_vla.tabletop import arm
 from inspire_vla.tabletop.ik import arm_kinematics, rotation_matrix, rotation_vector
+from inspire_vla.tabletop.placing import put_thing
 from inspire_vla.tabletop.rendering import Renderer, choose_gl_backend
 from inspire_vla.tabletop.scenes import (
     AGENT_CAMERA,
@@ -202,13 +203,7 @@ class TabletopEnv(gymnasium.Env):
         data, scene = self._data, self.task.scene
         for name, (x, y, yaw) in layout.items():
             item = scene.things[name]
-            pose = [x, y, item.rest_z_m, np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)]
-            if item.shape.fixed:
-                slot = self._model.body(name).mocapid[0]
-                data.mocap_pos[slot], data.mocap_quat[slot] = pose[:3], pose[3:]
-            else:
-                at = self._model.joint(name).qposadr[0]
-                data.qpos[at : at + 7] = pose
+            put_thing(self._model, data, item, (x, y, item.rest_z_m), yaw)
             if item.kind == "cabinet":
                 drawer = self._model.joint(f"{name}_drawer")
                 data.qpos[drawer.qposadr[0]] = drawer.range[1] if scene.drawer_open else 0.0

@@ -13,6 +13,7 @@ from inspire_vla.grounding.pictures import GRIPPER, HANDLE, NOTHING, ROBOT, Pict
 from inspire_vla.tabletop import arm
 from inspire_vla.tabletop.ik import arm_kinematics
 from inspire_vla.tabletop.objects import COLOURS, SHAPES
+from inspire_vla.tabletop.placing import put_thing
 from inspire_vla.tabletop.rendering import Renderer, choose_gl_backend
 from inspire_vla.tabletop.scenes import AGENT_CAMERA, Scene, scene_xml
 from inspire_vla.tabletop.segmentation import bodies_of_pixels, family_of
@@ -99,13 +100,7 @@ class _FreeScene:
             if name == held:
                 x, y, z = gripper - (0.0, 0.0, item.shape.grasp_z_m)
             yaw = rng.uniform(-np.pi, np.pi) if not item.shape.fixed else rng.uniform(-0.2, 0.2)
-            pose = [x, y, z, np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)]
-            if item.shape.fixed:
-                slot = self.model.body(name).mocapid[0]
-                data.mocap_pos[slot], data.mocap_quat[slot] = pose[:3], pose[3:]
-            else:
-                at = self.model.joint(name).qposadr[0]
-                data.qpos[at : at + 7] = pose
+            put_thing(self.model, data, item, (x, y, z), yaw)
             if item.kind == "cabinet":
                 drawer = self.model.joint(f"{name}_drawer")
                 data.qpos[drawer.qposadr[0]] = rng.choice([0.0, rng.uniform(*drawer.range)])
