@@ -75,7 +75,8 @@ def main() -> None:
     except LiberoMissing as missing:
         print(missing)
     rows += [
-        (f"tabletop, layout_randomness {r:g}", tabletop(rng, r)) for r in (0, 0.1, 0.2, 0.25, 0.3, 0.5, 0.7, 1)
+        (f"tabletop, layout_randomness {r:g}", tabletop(rng, r))
+        for r in (0, 0.1, 0.2, 0.25, 0.3, 0.5, 0.7, 1)
     ]
     print(f"{'':34} scenes  things/scene  scenes/name  by scene  by name")
     for name, draws in rows:

@@ -46,6 +46,21 @@ def test_a_failure_stops_and_shows_its_last_lines(tmp_path):
     assert [line["stage"] for line in journal(tmp_path)] == ["a"]
 
 
+def test_what_cannot_be_gone_on_with_is_removed_and_what_can_is_kept(tmp_path):
+    """A training that was killed before its first checkpoint leaves a folder that a new one refuses."""
+    folder = tmp_path / "policy"
+    anew = f"import os; os.mkdir({str(folder)!r})"
+    on = f"import os; assert os.listdir({str(folder)!r}) == ['last']"
+    train = Stage("train", (anew,), tmp_path / "done", (on,), folder / "last", folder)
+    folder.mkdir()
+    (folder / "half").touch()
+    assert run_stages([train], tmp_path).finished
+    assert list(folder.iterdir()) == []
+    train.done.unlink()
+    (folder / "last").touch()
+    assert run_stages([train], tmp_path).finished
+
+
 def test_time_over_interrupts_and_keeps_what_was_done(tmp_path):
     plan = [stage(tmp_path, "quick", ""), stage(tmp_path, "slow", "import time; time.sleep(60)")]
     progress = run_stages(plan, tmp_path, minutes=0.03)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,6 +49,8 @@ def run_stages(plan: Sequence[Stage], out: Path, *, minutes: float | None = None
             continue
         console.print(f"[bold]{number + 1}/{len(plan)}[/bold]  {stage.name}", highlight=False)
         log = logs / f"{number:03d}_{stage.name.replace(' ', '_').replace(',', '')}.txt"
+        if stage.scrap is not None and stage.next_command() == stage.command:
+            shutil.rmtree(stage.scrap, ignore_errors=True)
         started = time.monotonic()
         outcome = _run(stage.next_command(), log, deadline)
         _note(out, stage, outcome, time.monotonic() - started)

@@ -13,9 +13,10 @@ _MODES = ("direction", "direction_3d", "position", "distance", "distance_fine")
 
 @dataclass(frozen=True)
 class Stage:
-    """A command of `inspire`. `again`: the command that goes on with it; `done`: the file that says it is finished.
+    """A command of `inspire`, and the file that says it is done.
 
-    partial: exists once there is something to go on with.
+    again: the command that goes on with it, where that is another; `partial` exists once there is something to go on with.
+    scrap: what an interrupted command leaves that nothing goes on with; it is removed before the command runs anew.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Stage:
     done: Path
     again: tuple[str, ...] | None = None
     partial: Path | None = None
+    scrap: Path | None = None
 
     def next_command(self) -> tuple[str, ...]:
         """What to call now: the command, or the one that goes on."""
@@ -93,6 +95,7 @@ def _trained(
         folder / "finished",
         again=("train", f"--out={folder}", "--resume"),
         partial=folder / "checkpoints" / "last",
+        scrap=folder,
     )
     yield from _evaluated(preset, out, name, randomness)
 
