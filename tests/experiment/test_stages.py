@@ -52,6 +52,19 @@ def test_controls_play_all_seeds_and_ablations_the_first():
     assert [n for n in found if n.startswith("train answers_hidden")] == ["train answers_hidden_r0.25_s0"]
 
 
+def test_an_ablation_with_another_rule_trains_on_labels_of_its_own():
+    plan = stages(read_preset("full"), Path("out"))
+    label = next(s for s in plan if s.name == "labels for without_grasped")
+    train = next(s for s in plan if s.name.startswith("train without_grasped"))
+    assert "--no-grasped" in label.command
+    own = next(a for a in label.command if a.startswith("--out=")).replace("--out=", "--dataset=")
+    assert own in train.command
+    assert "--policy.reasoning.grasped_word=false" in train.command
+    assert plan.index(label) < plan.index(train)
+    with pytest.raises(InspireError, match="rule of no ablation"):
+        replace(SMALL, rules={"x": ("--no-grasped",)})
+
+
 def test_without_pictures_nothing_is_pretrained():
     plan = stages(replace(SMALL, pictures=0), Path("out"))
     assert not any("pretrain" in stage.command or "nano_start" in " ".join(stage.command) for stage in plan)

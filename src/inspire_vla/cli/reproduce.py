@@ -27,7 +27,9 @@ def reproduce_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--minutes", type=float, help="stop after so long; the same command goes on from there")
     sub.add_argument("--dry-run", action="store_true", help="only print the commands")
     sub.add_argument(
-        "--docs", metavar="DOCUMENT", help="also write the results between the markers of this document"
+        "--docs",
+        metavar="DOCUMENT",
+        help="write the results between the markers of this document instead of OUT/results.md",
     )
 
 
@@ -52,7 +54,7 @@ def reproduce(options: argparse.Namespace) -> int:
 
 
 def write_results(preset: "Preset", out: Path, document: Path | None = None) -> Path:
-    """Write OUT/results.md and OUT/figures from the finished runs; into `document` too, its figures beside it."""
+    """Write the finished runs' results and figures: to OUT/results.md, or between the markers of `document`."""
     from inspire_vla.evaluation import compare, pool, write_comparison
     from inspire_vla.reports import results
 
@@ -174,7 +176,8 @@ def _origin(preset: "Preset", out: Path, runs: list[Any]) -> list[str]:
             f"{run.info['policy'].get('sha256', '')[:12]}…; evaluated at commit {str(origin.get('commit'))[:12]}, "
             f"{origin.get('started', '')}."
         )
-    total = sum(json.loads(line)["seconds"] for line in (out / "journal.jsonl").read_text().splitlines()) if (
-        out / "journal.jsonl").exists() else 0  # fmt: skip
-    lines.append(f"Machine time of all stages together: {total / 3600:.1f} h.")
+    journal = [json.loads(line) for line in (out / "journal.jsonl").read_text().splitlines()]
+    done = len({line["stage"] for line in journal})
+    hours = sum(line["seconds"] for line in journal) / 3600
+    lines.append(f"Machine time of the {done} stages in the journal: {hours:.1f} h.")
     return [line for each in lines if each for line in (each, "")]

@@ -25,7 +25,10 @@ class Preset:
         controls: answers that InSpire's actions see instead of its own: truth, random, shuffled.
         episodes_controls: per task, of seen and unseen suites alike; None: as many as the policies play.
         ablations: name → arguments of `inspire train` by which this policy differs from InSpire, first seed.
+        rules: name of an ablation → arguments of `inspire label` by which its labels differ.
         checkpoints: training steps at which success on validation tasks is measured, first seed.
+        episodes_validation: per task and checkpoint.
+        pretrain_recipe, recipe: of the pre-training and of the policies.
         arguments: of every `inspire train`, behind its --, such as --steps=3000.
         pretrain_arguments: of `inspire pretrain`.
     """
@@ -41,6 +44,7 @@ class Preset:
     controls: tuple[str, ...] = ()
     episodes_controls: int | None = None
     ablations: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    rules: dict[str, tuple[str, ...]] = field(default_factory=dict)
     checkpoints: tuple[int, ...] = ()
     episodes_validation: int = 2
     pretrain_recipe: str = "nano_grounding"
@@ -53,6 +57,11 @@ class Preset:
             raise InspireError(
                 f"preset {self.name!r}: at least one seed, demonstration and episode is needed."
             )
+        for name in self.rules:
+            if name not in self.ablations:
+                raise InspireError(
+                    f"preset {self.name!r}: rule of no ablation: {name!r}.{did_you_mean(name, self.ablations)}"
+                )
         for randomness in (self.layout_randomness, *self.curve):
             if not 0 <= randomness <= 1:
                 raise InspireError(
@@ -72,5 +81,6 @@ def read_preset(name: str) -> Preset:
             raise InspireError(f"{path.name}: unknown key {key!r}.{did_you_mean(key, known)}")
     for key in ("seeds", "curve", "controls", "checkpoints", "arguments", "pretrain_arguments"):
         given[key] = tuple(given.get(key, ()))
-    given["ablations"] = {name: tuple(args) for name, args in given.get("ablations", {}).items()}
+    for key in ("ablations", "rules"):
+        given[key] = {name: tuple(args) for name, args in given.get(key, {}).items()}
     return Preset(**{"name": path.stem, **given})

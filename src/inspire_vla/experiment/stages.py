@@ -15,7 +15,7 @@ _MODES = ("direction", "direction_3d", "position", "distance", "distance_fine")
 class Stage:
     """A command of `inspire`, and the file that says it is done.
 
-    again: the command that goes on with it, where that is another; `partial` exists once there is something to go on with.
+    again: the command that goes on with it, where that is another; used once `partial` exists.
     scrap: what an interrupted command leaves that nothing goes on with; it is removed before the command runs anew.
     """
 
@@ -53,7 +53,10 @@ def stages(preset: Preset, out: Path) -> list[Stage]:
         for kind in ("base", "inspire"):
             plan += _trained(preset, out, kind, randomness, first)
     for name, arguments in preset.ablations.items():
-        plan += _trained(preset, out, name.replace(" ", "_"), headline, first, arguments)
+        kind, rule = name.replace(" ", "_"), preset.rules.get(name, ())
+        if rule:
+            plan.append(_relabelled(out, headline, kind, rule))
+        plan += _trained(preset, out, kind, headline, first, arguments, own_labels=bool(rule))
     return plan
 
 
@@ -79,14 +82,21 @@ def _data(preset: Preset, out: Path, randomness: float) -> Iterator[Stage]:
 
 
 def _trained(
-    preset: Preset, out: Path, kind: str, randomness: float, seed: int, arguments: tuple[str, ...] = ()
+    preset: Preset,
+    out: Path,
+    kind: str,
+    randomness: float,
+    seed: int,
+    arguments: tuple[str, ...] = (),
+    own_labels: bool = False,
 ) -> Iterator[Stage]:
     name = f"{kind}_r{randomness:g}_s{seed}"
+    dataset = _dataset(out, randomness, kind if own_labels else "")
     folder = out / "policies" / name
     start = (f"--policy.nano_start={out / 'grounding'}",) if preset.pictures else ()
     reasoning = "--no-reasoning" if kind == "base" else "--reasoning"
     command = (
-        "train", f"--recipe={preset.recipe}", f"--dataset={_dataset(out, randomness)}", f"--out={folder}",
+        "train", f"--recipe={preset.recipe}", f"--dataset={dataset}", f"--out={folder}",
         f"--seed={seed}", reasoning, "--", *start, *preset.arguments, *arguments,
     )  # fmt: skip
     yield Stage(
@@ -134,5 +144,12 @@ def _checkpoint(preset: Preset, out: Path, policy: str, randomness: float, step:
     )  # fmt: skip
 
 
-def _dataset(out: Path, randomness: float) -> Path:
-    return out / "demonstrations" / f"seen_r{randomness:g}"
+def _relabelled(out: Path, randomness: float, kind: str, rule: tuple[str, ...]) -> Stage:
+    """The same demonstrations, labelled from their own truth by another rule; pictures are hard-linked."""
+    folder = _dataset(out, randomness, kind)
+    command = ("label", str(_dataset(out, randomness)), "--labeller=truth", f"--out={folder}", *rule)
+    return Stage(f"labels for {kind}", command, folder / "meta" / "inspire_labels.json")
+
+
+def _dataset(out: Path, randomness: float, labels: str = "") -> Path:
+    return out / "demonstrations" / "_".join(filter(None, (f"seen_r{randomness:g}", labels)))
