@@ -112,7 +112,9 @@ def test_a_mismatch_names_both_sides():
     with pytest.raises(LabelMismatch, match=r"up to 4 objects.*up to 5"):
         check_compatible(labels, max_objects=5)
     with pytest.raises(LabelMismatch, match="never says"):
-        check_compatible(labels, grasped_word=False)
+        check_compatible(labels, rule=ModeRule(grasped_word=False))
+    with pytest.raises(LabelMismatch, match="threshold of 'close'"):
+        check_compatible(labels, rule=ModeRule(close_threshold_m=0.06))
     with pytest.raises(InspireError, match="Did you mean 'robot'"):
         check_compatible(labels, frame="robots")
 

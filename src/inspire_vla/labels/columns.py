@@ -192,13 +192,13 @@ def check_compatible(
     frame: str | Frame = "robot",
     mode: str = "direction",
     max_objects: int | None = None,
-    grasped_word: bool | None = None,
+    rule: ModeRule | None = None,
 ) -> ModeRule:
     """Check that the labels of a dataset are the answers a policy gives; return how the mode was labelled.
 
     Args:
         labels: the dataset's.
-        frame, mode, max_objects, grasped_word: the policy's; None is not compared.
+        frame, mode, max_objects, rule: the policy's; None is not compared.
 
     Raises:
         LabelMismatch: naming both sides.
@@ -216,16 +216,22 @@ def check_compatible(
             f"The dataset is labelled in modes {sorted(labels.modes)}, the policy reasons in mode {mode!r}. "
             "Set the policy's mode to one of them, or label the dataset in that mode too."
         )
-    rule = labels.modes[mode]
+    own = labels.modes[mode]
     if max_objects is not None and max_objects > labels.max_objects:
         raise LabelMismatch(
             f"The dataset labels up to {labels.max_objects} objects, the policy asks about up to {max_objects}."
         )
-    if grasped_word is not None and rule.grasped_word != grasped_word:
+    if rule is not None and rule.grasped_word != own.grasped_word:
         says = {True: "says", False: "never says"}
-        own, theirs = says[rule.grasped_word], says[grasped_word]
-        raise LabelMismatch(f"The dataset {own} 'grasped' in mode {mode!r}, the policy {theirs} it.")
-    return rule
+        raise LabelMismatch(
+            f"The dataset {says[own.grasped_word]} 'grasped' in mode {mode!r}, the policy {says[rule.grasped_word]} it."
+        )
+    if rule is not None and rule.close_threshold_m != own.close_threshold_m:
+        raise LabelMismatch(
+            f"The dataset's threshold of 'close' in mode {mode!r} is {own.close_threshold_m} m, the policy's "
+            f"{rule.close_threshold_m} m (None: the mode's own). Set close_threshold_m to the dataset's, or label again."
+        )
+    return own
 
 
 def _words(frame: Frame) -> str:

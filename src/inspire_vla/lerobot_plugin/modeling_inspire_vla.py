@@ -22,7 +22,7 @@ from inspire_vla.backbones.image_text import ImageText
 from inspire_vla.backbones.paligemma import state_texts
 from inspire_vla.decoding import AnswerSet, Decision, Grammar, decode
 from inspire_vla.errors import InspireError
-from inspire_vla.labels.columns import answer_column, check_compatible, read_labels
+from inspire_vla.labels.columns import ModeRule, answer_column, check_compatible, read_labels
 from inspire_vla.lerobot_plugin.action_chunks import FOLDER, fit_action_tokenizer, load_action_tokenizer
 from inspire_vla.lerobot_plugin.answer_log import AnswerLog
 from inspire_vla.lerobot_plugin.backbone_choice import make_backbone
@@ -69,7 +69,10 @@ class InspireVLAPolicy(PreTrainedPolicy):
         if dataset_meta is not None and config.reasoning.enabled:
             r = config.reasoning
             check_compatible(
-                read_labels(dataset_meta.root), frame=r.frame, mode=r.mode, grasped_word=r.grasped_word
+                read_labels(dataset_meta.root),
+                frame=r.frame,
+                mode=r.mode,
+                rule=ModeRule(r.close_threshold_m, r.grasped_word),
             )
             first_answers = first_answers or count_first_answers(dataset_meta, r.mode)
         self.first_answers = first_answers
