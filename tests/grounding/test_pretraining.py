@@ -77,6 +77,12 @@ def test_the_naming_head_gives_each_patch_its_own_points():
     assert changed.tolist() == [False, True, False, False]
 
 
+def test_an_empty_table_has_names_but_no_colours():
+    loss, right = NamingHead(16)(torch.randn(1, 4, 16), torch.zeros(1, 8, 8, 2, dtype=torch.long))
+    assert torch.isfinite(loss)
+    assert right == 0.0
+
+
 def test_only_answers_are_supervised(files):
     model, all_batches = batches(files)
     batch = all_batches[0]
@@ -130,8 +136,9 @@ def test_interrupted_and_unbroken_trainings_are_equal(files, tmp_path, monkeypat
     (_, expected), (_, found) = load_weights(whole), load_weights(broken)
     assert expected.keys() == found.keys()
     assert all(torch.equal(expected[name], found[name]) for name in expected)
-    logged = [json.loads(line) for line in (whole / "log.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in logged] == [2, 4, 6, 8]
+    for out in (whole, broken):
+        logged = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+        assert [line["step"] for line in logged] == [2, 4, 6, 8]
     assert "answer_loss" not in logged[0]
     assert "answer_loss" in logged[-1]
 

@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 
 from inspire_vla.errors import InspireError
+from inspire_vla.grounding.naming import COLOURS as COLOUR_NAMES
+from inspire_vla.grounding.naming import KINDS
 from inspire_vla.grounding.pictures import GRIPPER, ROBOT
 from inspire_vla.tabletop import picture_files
 from inspire_vla.tabletop.free_pictures import free_pictures
-from inspire_vla.tabletop.objects import COLOURS, thing
+from inspire_vla.tabletop.objects import COLOURS, SHAPES, thing
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +59,11 @@ def test_names_are_the_benchmarks_and_the_robot_is_in_the_pictures(drawn):
     for name in set(drawn.names.flatten()) - {"", GRIPPER}:
         thing(str(name).removesuffix("_handle"))
     assert (drawn.owners == ROBOT).any(axis=(1, 2)).mean() > 0.9
+
+
+def test_the_pre_training_knows_every_shape_and_colour():
+    assert set(KINDS) - {"nothing", "robot"} == set(SHAPES)
+    assert set(COLOUR_NAMES) - {"none"} == set(COLOURS)
 
 
 def test_files_are_drawn_once(tmp_path, monkeypatch):

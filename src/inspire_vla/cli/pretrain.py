@@ -24,6 +24,7 @@ def pretrain_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--steps", type=positive, help="all steps; default: the recipe's")
     sub.add_argument("--naming-steps", type=positive, help="of these, on names alone")
     sub.add_argument("--seed", type=int)
+    sub.add_argument("--device", default="cpu", help="cpu (default), cuda, …")
     sub.add_argument("--threads", type=positive, default=os.cpu_count() or 1, help="default: all cores")
     sub.add_argument("--processes", type=positive, default=os.cpu_count() or 1, help="that draw pictures")
 
@@ -48,7 +49,7 @@ def pretrain(options: argparse.Namespace) -> None:
         options.pictures_dir, options.pictures, processes=options.processes, image_size=plan.image_size
     )
     held_out = draw_pictures(options.pictures_dir, 1, seed=HELD_OUT_SEED, image_size=plan.image_size)
-    out = train(files, options.out, plan)
+    out = train(files, options.out, plan, device=options.device)
     model = make_backbone(plan)
     model.load_state_dict(load_file(out / "model.safetensors"))
     result = examine(model, held_out)

@@ -1,7 +1,7 @@
 """Pictures → batches, in an order that the step's number fixes: an interrupted training goes on the same way."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 
@@ -35,6 +35,10 @@ class GroundingBatch:
     points: Int[Tensor, "batch rows columns 2"]
     ids: Int[Tensor, "batch time"]
     supervised: Bool[Tensor, "batch time"]
+
+    def to(self, device: torch.device) -> "GroundingBatch":
+        """The same on a device."""
+        return GroundingBatch(*(getattr(self, each.name).to(device) for each in fields(self)))
 
 
 class Batches:

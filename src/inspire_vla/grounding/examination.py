@@ -88,11 +88,9 @@ def _answers(model: Nano, asked: Sequence[tuple[np.ndarray, Exchange]], *, lengt
         size = len(questions[order[start]])
         rows = [i for i in order[start : start + _BATCH] if len(questions[i]) == size]
         start += len(rows)
-        images = (
-            torch.from_numpy(np.stack([asked[i][0] for i in rows])).permute(0, 3, 1, 2)[:, None].float() / 255
-        )
-        seen = model.observe(images, None)
-        ids = torch.tensor([questions[i] for i in rows])
+        pixels = torch.from_numpy(np.stack([asked[i][0] for i in rows])).to(model.device)
+        seen = model.observe(pixels.permute(0, 3, 1, 2)[:, None].float() / 255, None)
+        ids = torch.tensor([questions[i] for i in rows], device=model.device)
         for _ in range(length):
             hidden = model.extend(torch.cat([seen, model.embed(ids)], dim=1))
             ids = torch.cat([ids, model.logits(hidden[:, -1]).argmax(-1, keepdim=True)], dim=1)

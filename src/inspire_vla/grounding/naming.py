@@ -72,10 +72,12 @@ class NamingHead(nn.Module):
             scores.unflatten(1, (patches, patches)).permute(0, 1, 3, 2, 4, 5).reshape(batch, rows, rows, -1)
         )
         kinds, colours = scores.split((len(KINDS), len(COLOURS)), dim=-1)
-        weight = torch.ones(len(KINDS))
+        weight = torch.ones(len(KINDS), device=seen.device)
         weight[0] = _NOTHING_WEIGHT
         loss = cross_entropy(kinds.flatten(0, 2), points[..., 0].flatten(), weight=weight)
         things = points[..., 1] > 0
+        if not things.any():  # an empty table has no colours
+            return loss, 0.0
         loss = loss + cross_entropy(colours[things], points[..., 1][things])
         right = (kinds.argmax(-1) == points[..., 0]) & (colours.argmax(-1) == points[..., 1])
         return loss, right[things].float().mean().item()

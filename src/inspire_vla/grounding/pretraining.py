@@ -61,6 +61,7 @@ def pretrain(
     out: str | Path,
     plan: PretrainingPlan,
     *,
+    device: str = "cpu",
     save_every: int = 250,
     log_every: int = 50,
 ) -> Path:
@@ -73,8 +74,8 @@ def pretrain(
     out.mkdir(parents=True, exist_ok=True)
     _check_plan(out / PLAN, plan)
     torch.manual_seed(plan.seed)
-    model = make_backbone(plan)
-    head = NamingHead(plan.nano.hidden_size)
+    model = make_backbone(plan).to(device)
+    head = NamingHead(plan.nano.hidden_size).to(device)
     parameters = [*model.parameters(), *head.parameters()]
     optimiser = torch.optim.AdamW(
         [
@@ -100,7 +101,9 @@ def pretrain(
         while step < plan.steps:
             for group in optimiser.param_groups:
                 group["lr"] = plan.learning_rate * _schedule(step, plan)
-            loss, numbers = losses(model, head, batches[step], talk=step >= plan.naming_steps)
+            loss, numbers = losses(
+                model, head, batches[step].to(model.device), talk=step >= plan.naming_steps
+            )
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -181,11 +184,21 @@ def _check_plan(path: Path, plan: PretrainingPlan) -> None:
 def _resume(out: Path, model: Nano, head: NamingHead, optimiser: torch.optim.Optimizer) -> int:
     if not (out / STATE).exists():
         return 0
-    state: dict[str, Any] = torch.load(out / STATE, weights_only=True)
+    state: dict[str, Any] = torch.load(out / STATE, weights_only=True, map_location=model.device)
+    _forget_after(out / LOG, int(state["step"]))
     model.load_state_dict(state["model"])
     head.load_state_dict(state["head"])
     optimiser.load_state_dict(state["optimiser"])
     return int(state["step"])
+
+
+def _forget_after(log: Path, step: int) -> None:
+    """Drop the lines of steps that are taken again."""
+    lines = log.read_text().splitlines(keepends=True) if log.exists() else []
+    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    partial = log.with_name(f".{log.name}.tmp")
+    partial.write_text("".join(kept))
+    os.replace(partial, log)
 
 
 def _save(out: Path, model: Nano, head: NamingHead, optimiser: torch.optim.Optimizer, step: int) -> None:
