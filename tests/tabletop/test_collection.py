@@ -211,7 +211,7 @@ def test_an_interrupted_collection_goes_on_to_the_same_dataset(tmp_path, monkeyp
     monkeypatch.undo()
     work = tmp_path / ".cut.collecting"
     assert len(list(work.glob("episode_*.npz"))) == 2
-    cut_at(collection, "load_demonstration", 3)
+    cut_at(collection, "load_or_make", 3)
     with pytest.raises(KeyboardInterrupt):
         collect(SUITE, 4, out, **SMALL)
     monkeypatch.undo()

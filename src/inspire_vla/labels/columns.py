@@ -229,7 +229,7 @@ def check_compatible(
     if rule is not None and rule.close_threshold_m != own.close_threshold_m:
         raise LabelMismatch(
             f"The dataset's threshold of 'close' in mode {mode!r} is {own.close_threshold_m} m, the policy's "
-            f"{rule.close_threshold_m} m (None: the mode's own). Set close_threshold_m to the dataset's, or label again."
+            f"{rule.close_threshold_m} m (None: the mode's own). Set close_threshold_m to its, or label it again."
         )
     return own
 

@@ -3,6 +3,7 @@
 import os
 import zipfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +61,21 @@ def save_demonstration(demonstration: Demonstration, path: Path) -> None:
 def save_left_out(why: str, path: Path, failed_seeds: tuple[int, ...] = ()) -> None:
     """Write the file of a demonstration that there is none of, and why."""
     _save(path, {"left_out": np.array(why), "seeds": np.array([0, *failed_seeds], dtype=np.int64)})
+
+
+def load_or_make(path: Path, make: Callable[[], object]) -> Demonstration:
+    """Load a demonstration; one that is damaged, since the machine went down while it was written, is made anew.
+
+    Raises LeftOut as `load_demonstration` does.
+    """
+    try:
+        return load_demonstration(path)
+    except LeftOut:
+        raise
+    except InspireError:
+        path.unlink()
+        make()
+        return load_demonstration(path)
 
 
 def load_demonstration(path: Path) -> Demonstration:

@@ -23,6 +23,7 @@ from inspire_vla.labels.columns import (
     answer_feature,
     write_labels,
 )
+from inspire_vla.labels.demonstration import Demonstration
 from inspire_vla.labels.labeller import Tracks, encode_tracks
 
 STATE_NAMES = ("x", "y", "z", "axis_angle_x", "axis_angle_y", "axis_angle_z", "finger_left", "finger_right")
@@ -91,6 +92,17 @@ class NewDataset:
                 shutil.rmtree(self._root, ignore_errors=True)
         finally:
             shutil.rmtree(self._pictures, ignore_errors=True)
+
+    def add_demonstration(self, demonstration: Demonstration) -> None:
+        """Append a demonstration."""
+        self.add(
+            demonstration.instruction,
+            demonstration.state,
+            demonstration.action,
+            demonstration.gripper_to_object_m,
+            demonstration.grasped,
+            demonstration.pictures,
+        )
 
     def add(
         self,

@@ -4,7 +4,7 @@ import gc
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from inspire_vla.errors import InspireError
 from inspire_vla.labels import LabelInfo, ModeRule
-from inspire_vla.labels.demonstration import Demonstration, LeftOut, load_demonstration
+from inspire_vla.labels.demonstration import Demonstration, LeftOut, load_or_make
 from inspire_vla.labels.new_dataset import NewDataset, png
 from inspire_vla.labels.simulator_state import LABELLER
 from inspire_vla.libero.bddl import instruction_of, read_problem
@@ -149,22 +149,11 @@ def write_dataset(
     ) as dataset:
         for number, path in enumerate(tqdm(pieces, desc="writing the dataset", disable=not progress)):
             try:
-                demonstration = load_demonstration(path)
+                demonstration = load_or_make(path, partial(make_again, number))
             except LeftOut as error:
                 found.append(str(error))
                 continue
-            except InspireError:  # the machine went down while it was written
-                path.unlink()
-                make_again(number)
-                demonstration = load_demonstration(path)
-            dataset.add(
-                demonstration.instruction,
-                demonstration.state,
-                demonstration.action,
-                demonstration.gripper_to_object_m,
-                demonstration.grasped,
-                demonstration.pictures,
-            )
+            dataset.add_demonstration(demonstration)
             found.append(replace(demonstration, pictures={}))
         if all(isinstance(one, str) for one in found):
             raise InspireError(f"no demonstration is left: {dict(Counter(map(str, found)))}.")

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from inspire_vla import __version__
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.labels import LabelInfo, ModeRule
-from inspire_vla.labels.demonstration import load_demonstration, save_demonstration
+from inspire_vla.labels.demonstration import load_or_make, save_demonstration
 from inspire_vla.labels.new_dataset import NewDataset
 from inspire_vla.labels.simulator_state import LABELLER
 from inspire_vla.spatial import Frame
@@ -163,22 +163,10 @@ def _assemble(
             range(episodes), desc="writing the dataset", unit="episode", disable=not progress
         ):
             path = staging.piece(episode)
-            try:
-                demonstration = load_demonstration(path)
-            except InspireError:  # the machine went down while it was written
-                path.unlink()
-                _work(conditions, staging, episode)
-                demonstration = load_demonstration(path)
+            demonstration = load_or_make(path, partial(_work, conditions, staging, episode))
             if demonstration.task_name != task_of(conditions, episode).name:
                 raise InspireError(f"{path} is of task {demonstration.task_name!r}: from another collection?")
-            dataset.add(
-                demonstration.instruction,
-                demonstration.state,
-                demonstration.action,
-                demonstration.gripper_to_object_m,
-                demonstration.grasped,
-                demonstration.pictures,
-            )
+            dataset.add_demonstration(demonstration)
             rows.append(
                 {
                     "task": demonstration.task_name,
