@@ -54,7 +54,7 @@ vision-language model that a real VLA starts from.
 
 Commit {str(seen.get("provenance", {}).get("commit"))[:12]}. On {seen["where_n"]} held-out pictures it finds {100 * seen["found"]:.1f} % of things within 3 % of the picture's side (blind:
 {100 * seen["found_blind"]:.1f} %), median error {seen["error"]:.3f} of the side; presence {100 * seen["presence"]:.1f} % (n = {seen["presence_n"]}, chance about 50),
-names {100 * seen["naming"]:.1f} % (n = {seen["naming_n"]}).
+names {100 * seen["naming"]:.1f} % (n = {seen["naming_n"]}). Seed {json.loads((source / "plan.json").read_text())["seed"]}; what departed from the command is in docs/results.md.
 """
     install(
         "nano_grounding", [source / n for n in ("model.safetensors", "plan.json", "examination.json")], card
@@ -89,6 +89,8 @@ def ship_policy(experiment: Path, preset: Preset, kind: str) -> None:
     what = "InSpire policy" if kind == "inspire" else "base model"
     reasoning = "--reasoning" if kind == "inspire" else "--no-reasoning"
     evaluated = runs[0].info
+    journal = map(json.loads, (experiment / "journal.jsonl").read_text().splitlines())
+    trained = sorted({str(line.get("commit"))[:12] for line in journal if line["stage"] == f"train {name}"})
     steps = json.loads((source / "train_config.json").read_text())["steps"]
     card = f"""---
 {front}---
@@ -105,7 +107,7 @@ and in it
     inspire collect --suite tabletop_seen --episodes {27 * preset.demonstrations} --layout-randomness {r:g} --out datasets/seen
     inspire train --recipe {preset.recipe} --dataset datasets/seen --seed {seed} {reasoning} --out runs/nano_{kind}
 
-Training: seed {seed}, {steps:,} steps, from nano_grounding. Evaluated at commit {str(evaluated.get("commit"))[:12]}. Weights sha256
+Training: seed {seed}, {steps:,} steps, from nano_grounding, at commit {", ".join(trained)}. Evaluated at commit {str(evaluated.get("commit"))[:12]}. Weights sha256
 {hashlib.sha256((source / "model.safetensors").read_bytes()).hexdigest()}.
 
 Success, % with 95 % interval, `layout_randomness` {r:g}, seeds from 1,000,000: seen {rate(rates["seen"])} ({preset.episodes_seen} episodes a
@@ -115,10 +117,8 @@ Everything else is in docs/results.md of the repository.
 """
     files = [path for path in source.iterdir() if path.name not in ("README.md", "train_config.json")]
     target = install(f"nano_{kind}", [*files, source / "train_config.json"], card)
-    for file in (
-        "config.json",
-        "train_config.json",
-    ):  # the start by its shipped name, not by a folder of this machine
+    # The start is written by its shipped name, not by a folder of this machine.
+    for file in ("config.json", "train_config.json"):
         text = (target / file).read_text()
         (target / file).write_text(text.replace(str(experiment / "grounding"), "nano_grounding"))
 

@@ -36,6 +36,7 @@ def test_finished_stages_are_not_run_again(tmp_path):
     assert run_stages(plan, tmp_path).finished
     assert count.read_text() == "a b "
     assert [line["outcome"] for line in journal(tmp_path)] == ["finished", "finished"]
+    assert {line["commit"] for line in journal(tmp_path)} == {None}
 
 
 def test_a_failure_stops_and_shows_its_last_lines(tmp_path):

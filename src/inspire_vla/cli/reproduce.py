@@ -34,6 +34,7 @@ def reproduce_arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def reproduce(options: argparse.Namespace) -> int:
+    from inspire_vla.evaluation import provenance
     from inspire_vla.experiment import read_preset, run_stages, stages
 
     preset = read_preset(options.preset)
@@ -44,7 +45,7 @@ def reproduce(options: argparse.Namespace) -> int:
             print("done   " if stage.done.exists() else "to do  ", "inspire", *stage.next_command())
         return 0
     out.mkdir(parents=True, exist_ok=True)
-    progress = run_stages(plan, out, minutes=options.minutes)
+    progress = run_stages(plan, out, minutes=options.minutes, commit=provenance()["commit"])
     if not progress.finished:
         print(f"{progress.done} of {progress.total} stages are done; the same command goes on.")
         return 0
@@ -168,15 +169,18 @@ def _origin(preset: "Preset", out: Path, runs: list[Any]) -> list[str]:
     data = out / "demonstrations" / f"seen_r{preset.layout_randomness:g}" / "meta" / "info.json"
     info = json.loads(data.read_text())
     lines.append(f"Data: {info['total_episodes']:,} demonstrations, {info['total_frames']:,} frames, seed 0.")
+    journal = [json.loads(line) for line in (out / "journal.jsonl").read_text().splitlines()]
     for run in runs:
-        origin = run.info
+        kind = "base" if run.name == "base" else "inspire"
+        trained = {
+            str(line.get("commit"))[:12] for line in journal if line["stage"].startswith(f"train {kind}_")
+        }
         seeds = ", ".join(map(str, preset.seeds))
         lines.append(
-            f"{run.name}: training seed{'s' if len(preset.seeds) > 1 else ''} {seeds}; weights "
-            f"{run.info['policy'].get('sha256', '')[:12]}…; evaluated at commit {str(origin.get('commit'))[:12]}, "
-            f"{origin.get('started', '')}."
+            f"{run.name}: training seed{'s' if len(preset.seeds) > 1 else ''} {seeds}, trained at commit "
+            f"{', '.join(sorted(trained))}; weights {run.info['policy'].get('sha256', '')[:12]}…; evaluated at commit "
+            f"{str(run.info.get('commit'))[:12]}, {run.info.get('started', '')}, episode seeds from 1,000,000."
         )
-    journal = [json.loads(line) for line in (out / "journal.jsonl").read_text().splitlines()]
     done = len({line["stage"] for line in journal})
     hours = sum(line["seconds"] for line in journal) / 3600
     lines.append(f"Machine time of the {done} stages in the journal: {hours:.1f} h.")

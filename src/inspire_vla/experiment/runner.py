@@ -32,10 +32,12 @@ class Progress:
         return self.done == self.total
 
 
-def run_stages(plan: Sequence[Stage], out: Path, *, minutes: float | None = None) -> Progress:
+def run_stages(
+    plan: Sequence[Stage], out: Path, *, minutes: float | None = None, commit: str | None = None
+) -> Progress:
     """Run what is missing. After `minutes` the running command is interrupted, to be gone on with by the next call.
 
-    Every command, its time and outcome is a line of `out`/journal.jsonl, what it printed a file of `out`/logs.
+    Every command, its commit, time and outcome is a line of `out`/journal.jsonl, what it printed a file of `out`/logs.
 
     Raises:
         InspireError: a command failed; its last lines are shown.
@@ -53,7 +55,7 @@ def run_stages(plan: Sequence[Stage], out: Path, *, minutes: float | None = None
             shutil.rmtree(stage.scrap, ignore_errors=True)
         started = time.monotonic()
         outcome = _run(stage.next_command(), log, deadline)
-        _note(out, stage, outcome, time.monotonic() - started)
+        _note(out, stage, outcome, time.monotonic() - started, commit)
         if outcome == "interrupted":
             return Progress(number, len(plan))
         if outcome != "finished":
@@ -104,10 +106,10 @@ def _stop(process: subprocess.Popen) -> None:
             continue
 
 
-def _note(out: Path, stage: Stage, outcome: str, seconds: float) -> None:
+def _note(out: Path, stage: Stage, outcome: str, seconds: float, commit: str | None) -> None:
     line = {"stage": stage.name, "command": ["inspire", *stage.next_command()], "outcome": outcome}
     with open(out / JOURNAL, "a") as journal:
-        journal.write(json.dumps(line | {"seconds": round(seconds, 1)}) + "\n")
+        journal.write(json.dumps(line | {"seconds": round(seconds, 1), "commit": commit}) + "\n")
 
 
 def _tail(log: Path, lines: int = 12) -> str:
