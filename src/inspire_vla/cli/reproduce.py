@@ -1,22 +1,7 @@
 """`inspire reproduce`: the experiment of docs/protocol.md, from pictures to the results page."""
 
 import argparse
-import json
-import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from inspire_vla.evaluation import Run
-    from inspire_vla.experiment import Preset
-
-_TITLES = {
-    "truth": "answers forced: the truth",
-    "random": "answers forced: random",
-    "shuffled": "answers forced: the truth of another object",
-}
-_LOGGED = re.compile(r"smpl:(\d+(?:\.\d+)?)([KM]?) .*?loss:(\d+\.\d+)")  # LeRobot writes 1,400 steps as 1K
 
 
 def reproduce_arguments(sub: argparse.ArgumentParser) -> None:
@@ -34,6 +19,7 @@ def reproduce_arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def reproduce(options: argparse.Namespace) -> int:
+    from inspire_vla.cli.experiment_results import write_results
     from inspire_vla.evaluation import provenance
     from inspire_vla.experiment import read_preset, run_stages, stages
 
@@ -52,136 +38,3 @@ def reproduce(options: argparse.Namespace) -> int:
     document = Path(options.docs) if options.docs else None
     print(f"Results: {write_results(preset, out, document)}")
     return 0
-
-
-def write_results(preset: "Preset", out: Path, document: Path | None = None) -> Path:
-    """Write the finished runs' results and figures: to OUT/results.md, or between the markers of `document`."""
-    from inspire_vla.evaluation import compare, pool, write_comparison
-    from inspire_vla.reports import results
-
-    figures = out / "figures" if document is None else document.parent / document.stem
-    link = "figures" if document is None else document.stem
-    kinds = ("base", "inspire")
-    headline = [
-        pool(
-            [list(_runs(out, f"{kind}_r{preset.layout_randomness:g}_s{seed}")) for seed in preset.seeds], name
-        )
-        for kind, name in zip(kinds, ("base", "InSpire"), strict=True)
-    ]
-    comparison = compare(headline)
-    write_comparison(out / "comparison.json", comparison)
-    results.success_figure(comparison, figures / "success.svg")
-    text = ["### Base against InSpire", "", *results.headline_table(comparison), ""]
-    text += [f"![Success by suite]({link}/success.svg)", "", *_seeds(preset, out), ""]
-    text += ["### Does it see where things are?", "", *results.answer_lines(comparison, 1), ""]
-    if preset.controls or preset.ablations:
-        variants = compare([headline[1], headline[0], *_variants(preset, out)])
-        results.variants_figure(variants, _TITLES, figures / "variants.svg")
-        text += ["### Controls and ablations", "", *results.variants_table(variants, _TITLES), ""]
-        text += [f"![Controls and ablations]({link}/variants.svg)", ""]
-    curves = dict(_curves(preset, out))
-    if curves:
-        results.curves_figure(curves, figures / "learning.svg")
-        text += ["### Learning curves", "", f"![Learning curves]({link}/learning.svg)", ""]
-    text += ["### Cost", "", *results.cost_lines(comparison), ""]
-    text += ["### Where it comes from", "", *_origin(preset, out, headline)]
-    written = "\n".join(text) + "\n"
-    if document is not None:
-        results.write_between_markers(document, written)
-        return document
-    path = out / "results.md"
-    path.write_text(written, encoding="utf-8")
-    return path
-
-
-def _runs(out: Path, name: str) -> Iterator["Run"]:
-    from inspire_vla.evaluation import read_run
-
-    for group in ("seen", "unseen"):
-        yield read_run(out / "runs" / f"{name}_{group}")
-
-
-def _variants(preset: "Preset", out: Path) -> "Iterator[Run]":
-    from inspire_vla.evaluation import pool
-
-    r = f"r{preset.layout_randomness:g}"
-    for control in preset.controls:
-        yield pool([list(_runs(out, f"inspire_{r}_s{seed}_{control}")) for seed in preset.seeds], control)
-    for name in preset.ablations:
-        yield pool([list(_runs(out, f"{name.replace(' ', '_')}_{r}_s{preset.seeds[0]}"))], name)
-
-
-def _seeds(preset: "Preset", out: Path) -> list[str]:
-    """Each training seed by itself, and each other layout_randomness."""
-    from inspire_vla.evaluation import compare, pool
-
-    rows = [(preset.layout_randomness, seed) for seed in preset.seeds]
-    rows += [(r, preset.seeds[0]) for r in preset.curve]
-    lines = ["| layout_randomness | training seed | seen: base, InSpire | unseen: base, InSpire | unseen difference |",
-             "|---|---|---|---|---|"]  # fmt: skip
-    for r, seed in rows:
-        pair = [pool([list(_runs(out, f"{kind}_r{r:g}_s{seed}"))], kind) for kind in ("base", "inspire")]
-        groups = {group["group"]: group for group in compare(pair)["groups"]}
-        cells = [
-            ", ".join(f"{100 * rate['rate']:.1f}" for rate in groups[g]["rates"]) for g in ("seen", "unseen")
-        ]
-        difference = f"{100 * groups['unseen']['paired'][1]['difference']:+.1f}".replace("-", "−")
-        lines.append(f"| {r:g} | {seed} | {cells[0]} | {cells[1]} | {difference} |")
-    return lines
-
-
-def _curves(preset: "Preset", out: Path) -> Iterator[tuple[str, list[tuple[str, list[float], list[float]]]]]:
-    """(title, ((name, thousands of samples, values), …))."""
-    seeing = out / "grounding" / "log.jsonl"
-    if seeing.exists():
-        rows = [json.loads(line) for line in seeing.read_text().splitlines()]
-        batch = json.loads((seeing.parent / "plan.json").read_text())["batch_size"]
-        lines = []
-        for key, name in (("naming_accuracy", "names of points"), ("answer_accuracy", "tokens of answers")):
-            own = [row for row in rows if key in row]
-            lines.append((name, [row["step"] * batch / 1e3 for row in own], [row[key] for row in own]))
-        yield "pre-training, share right", lines
-    losses = []
-    for kind in ("base", "inspire"):
-        name = f"train_{kind}_r{preset.layout_randomness:g}_s{preset.seeds[0]}"
-        samples: dict[float, float] = {}
-        for log in (out / "logs").glob(f"*_{name}.txt"):
-            for number, unit, loss in _LOGGED.findall(log.read_text(errors="replace")):
-                samples[float(number) * {"": 1e-3, "K": 1, "M": 1e3}[unit]] = float(loss)
-        if samples:
-            label = "InSpire, answers included" if kind == "inspire" else "base"
-            losses.append((label, sorted(samples), [samples[s] for s in sorted(samples)]))
-    if losses:
-        yield "policy, loss", losses
-
-
-def _origin(preset: "Preset", out: Path, runs: list[Any]) -> list[str]:
-    lines = [f"    inspire reproduce --preset {preset.name}"]
-    examination = out / "grounding" / "examination.json"
-    if examination.exists():
-        seen = json.loads(examination.read_text())
-        lines.append(
-            f"Pre-training: of {seen['where_n']} things in held-out pictures {100 * seen['found']:.1f} % are found "
-            f"within 3 % of the picture's side (blind: {100 * seen['found_blind']:.1f} %), presence "
-            f"{100 * seen['presence']:.1f} % (n = {seen['presence_n']}, chance about 50), names "
-            f"{100 * seen['naming']:.1f} % (n = {seen['naming_n']})."
-        )
-    data = out / "demonstrations" / f"seen_r{preset.layout_randomness:g}" / "meta" / "info.json"
-    info = json.loads(data.read_text())
-    lines.append(f"Data: {info['total_episodes']:,} demonstrations, {info['total_frames']:,} frames, seed 0.")
-    journal = [json.loads(line) for line in (out / "journal.jsonl").read_text().splitlines()]
-    for run in runs:
-        kind = "base" if run.name == "base" else "inspire"
-        trained = {
-            str(line.get("commit"))[:12] for line in journal if line["stage"].startswith(f"train {kind}_")
-        }
-        seeds = ", ".join(map(str, preset.seeds))
-        lines.append(
-            f"{run.name}: training seed{'s' if len(preset.seeds) > 1 else ''} {seeds}, trained at commit "
-            f"{', '.join(sorted(trained))}; weights {run.info['policy'].get('sha256', '')[:12]}…; evaluated at commit "
-            f"{str(run.info.get('commit'))[:12]}, {run.info.get('started', '')}, episode seeds from 1,000,000."
-        )
-    done = len({line["stage"] for line in journal})
-    hours = sum(line["seconds"] for line in journal) / 3600
-    lines.append(f"Machine time of the {done} stages in the journal: {hours:.1f} h.")
-    return [line for each in lines if each for line in (each, "")]

@@ -1,0 +1,117 @@
+"""`inspire reproduce`: what it would run, what it makes of finished runs, and (e2e) the whole road in small."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from inspire_vla.cli import main
+from inspire_vla.cli.experiment_results import write_results
+from inspire_vla.errors import InspireError
+from inspire_vla.evaluation import EpisodeRecord
+from inspire_vla.experiment import Preset, read_preset, stages
+from inspire_vla.reports.results import BEGIN, END
+
+PRESET = Preset(
+    "tiny",
+    demonstrations=1,
+    seeds=(0, 1),
+    episodes_seen=4,
+    episodes_unseen=4,
+    controls=("truth",),
+    pictures=0,
+)
+
+
+def write_run(folder: Path, name: str, suite: str, successes: int) -> None:
+    """Four episodes of one task, the first `successes` of them successful."""
+    folder.mkdir(parents=True)
+    reasons = not name.startswith("base")
+    info = {"policy": {"name": name, "sha256": "f" * 64}, "commit": "c" * 40, "started": "then"}
+    (folder / "run.json").write_text(json.dumps(info))
+    records = [
+        EpisodeRecord(
+            suite=suite, task="t", instruction="i", episode=e, seed=1_000_000 + e, success=e < successes, steps=5,
+            answers_asked=2 * reasons, answers_correct=reasons,
+            confusion={"left": {"left": 1, "up": 1}} if reasons else {},
+            confusion_by_mention=({"left": {"left": 1, "up": 1}},) if reasons else (),
+        )
+        for e in range(4)
+    ]  # fmt: skip
+    (folder / "episodes.jsonl").write_text("".join(f"{record.to_json()}\n" for record in records))
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Path:
+    out = tmp_path / "experiment"
+    for seed in PRESET.seeds:
+        for name, seen, unseen in (("base", 2, 0), ("inspire", 4, 2), ("inspire_truth", 3, 1)):
+            kind, _, control = name.partition("_")
+            policy = f"{kind}_r0.25_s{seed}" + (f"_{control}" if control else "")
+            write_run(out / "runs" / f"{policy}_seen", policy, "tabletop_seen", seen)
+            write_run(out / "runs" / f"{policy}_unseen", policy, "tabletop_goal", unseen)
+    meta = out / "demonstrations" / "seen_r0.25" / "meta"
+    meta.mkdir(parents=True)
+    (meta / "info.json").write_text(json.dumps({"total_episodes": 27, "total_frames": 1234}))
+    journal = [
+        {"stage": f"train {kind}_r0.25_s{seed}", "seconds": 1800.0, "commit": f"{kind[0]}{seed}" * 20}
+        for kind in ("base", "inspire")
+        for seed in PRESET.seeds
+    ]
+    (out / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in journal))
+    return out
+
+
+def test_results_pool_the_seeds_and_say_where_they_come_from(finished: Path) -> None:
+    text = write_results(PRESET, finished).read_text()
+    assert "| **seen** | 8 | 50.0 [22–78] | 100.0 [68–100] | +50.0 [" in text
+    assert "| **unseen** | 8 | 0.0 [0–32] | 50.0 [22–78] | +50.0 [" in text
+    assert "| 0.25 | 1 | 50.0, 100.0 | 0.0, 50.0 | +50.0 |" in text
+    assert (
+        "| **unseen** | 16 | 50.0 | 100.0 |" in text
+    )  # two answers of each of eight episodes, half of them true
+    assert "| answers forced: the truth | 75.0" in text
+    assert "trained at commit b0b0b0b0b0b0, b1b1b1b1b1b1" in text
+    assert "trained at commit i0i0i0i0i0i0, i1i1i1i1i1i1" in text
+    assert "27 demonstrations, 1,234 frames" in text
+    assert "Machine time of the 4 stages in the journal: 2.0 h." in text
+    assert (finished / "figures" / "variants.svg").exists()
+
+
+def test_a_document_keeps_what_stands_around_its_markers(finished: Path, tmp_path: Path) -> None:
+    document = tmp_path / "page.md"
+    document.write_text(f"mine\n{BEGIN}\n{END}\nmine too\n")
+    assert write_results(PRESET, finished, document) == document
+    text = document.read_text()
+    assert text.startswith("mine\n")
+    assert text.endswith("mine too\n")
+    assert "![Success by suite](page/success.svg)" in text
+    assert (tmp_path / "page" / "success.svg").exists()
+
+
+def test_a_missing_run_is_named(finished: Path) -> None:
+    (finished / "runs" / "base_r0.25_s1_unseen" / "run.json").unlink()
+    with pytest.raises(InspireError, match=r"base_r0\.25_s1_unseen"):
+        write_results(PRESET, finished)
+
+
+def test_a_dry_run_shows_every_command_and_runs_none(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    out = tmp_path / "x"
+    assert main(["reproduce", "--preset", "laptop", "--out", str(out), "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(stages(read_preset("laptop"), out))
+    assert all(line.startswith("to do") for line in lines)
+    assert not out.exists()
+
+
+@pytest.mark.e2e
+def test_the_whole_experiment_in_small_and_in_pieces(tmp_path: Path) -> None:
+    """Interrupted again and again, the same command ends with results."""
+    out = tmp_path / "smoke"
+    for _ in range(40):
+        assert main(["reproduce", "--preset", "smoke", "--out", str(out), "--minutes", "1"]) == 0
+        if (out / "results.md").exists():
+            break
+    journal = [json.loads(line) for line in (out / "journal.jsonl").read_text().splitlines()]
+    assert "interrupted" in {line["outcome"] for line in journal}
+    assert "### Controls and ablations" in (out / "results.md").read_text()
