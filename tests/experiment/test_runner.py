@@ -60,6 +60,7 @@ def test_what_cannot_be_gone_on_with_is_removed_and_what_can_is_kept(tmp_path):
     train.done.unlink()
     (folder / "last").touch()
     assert run_stages([train], tmp_path).finished
+    assert [line["command"] for line in journal(tmp_path)] == [["inspire", anew], ["inspire", on]]
 
 
 def test_time_over_interrupts_and_keeps_what_was_done(tmp_path):

@@ -51,11 +51,12 @@ def run_stages(
             continue
         console.print(f"[bold]{number + 1}/{len(plan)}[/bold]  {stage.name}", highlight=False)
         log = logs / f"{number:03d}_{stage.name.replace(' ', '_').replace(',', '')}.txt"
-        if stage.scrap is not None and stage.next_command() == stage.command:
+        command = stage.next_command()
+        if stage.scrap is not None and command == stage.command:
             shutil.rmtree(stage.scrap, ignore_errors=True)
         started = time.monotonic()
-        outcome = _run(stage.next_command(), log, deadline)
-        _note(out, stage, outcome, time.monotonic() - started, commit)
+        outcome = _run(command, log, deadline)
+        _note(out, stage.name, command, outcome, time.monotonic() - started, commit)
         if outcome == "interrupted":
             return Progress(number, len(plan))
         if outcome != "finished":
@@ -106,8 +107,10 @@ def _stop(process: subprocess.Popen) -> None:
             continue
 
 
-def _note(out: Path, stage: Stage, outcome: str, seconds: float, commit: str | None) -> None:
-    line = {"stage": stage.name, "command": ["inspire", *stage.next_command()], "outcome": outcome}
+def _note(
+    out: Path, stage: str, command: Sequence[str], outcome: str, seconds: float, commit: str | None
+) -> None:
+    line = {"stage": stage, "command": ["inspire", *command], "outcome": outcome}
     with open(out / JOURNAL, "a") as journal:
         journal.write(json.dumps(line | {"seconds": round(seconds, 1), "commit": commit}) + "\n")
 
