@@ -163,3 +163,16 @@ def test_shards_are_checked():
     for wrong in ("8/8", "3", "a/b", "-1/2"):
         with pytest.raises(argparse.ArgumentTypeError):
             shard(wrong)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--suite", "tabletop_seen", "--task", "x"], "--task is for LIBERO"),
+        (["--suite", "libero_object", "--layout-randomness", "0.5"], "--layout-randomness is the tabletop's"),
+    ],
+)
+def test_options_of_the_other_benchmark_are_refused(arguments, said, tmp_path, capsys) -> None:
+    assert main(["collect", *arguments, "--episodes", "1", "--out", str(tmp_path / "x")]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()

@@ -32,6 +32,10 @@ def collect(options: argparse.Namespace) -> None:
     env = options.env or ("libero" if options.suite.startswith("libero_") else "tabletop")
     if options.task and env != "libero":
         raise InspireError("--task is for LIBERO: a suite of the tabletop is collected as a whole.")
+    if options.layout_randomness and env == "libero":
+        raise InspireError(
+            "--layout-randomness is the tabletop's: LIBERO's task files say where things stand."
+        )
     common = {
         "seed": options.seed,
         "processes": options.processes,
