@@ -31,11 +31,10 @@ def pretrain_arguments(sub: argparse.ArgumentParser) -> None:
 
 def pretrain(options: argparse.Namespace) -> None:
     import torch
-    from safetensors.torch import load_file
 
     from inspire_vla.evaluation import provenance
     from inspire_vla.grounding.examination import examine
-    from inspire_vla.grounding.pretraining import make_backbone, read_plan
+    from inspire_vla.grounding.pretraining import load_pretrained, read_plan
     from inspire_vla.grounding.pretraining import pretrain as train
     from inspire_vla.recipes import recipe_file
     from inspire_vla.tabletop.picture_files import draw_pictures
@@ -50,9 +49,7 @@ def pretrain(options: argparse.Namespace) -> None:
     )
     held_out = draw_pictures(options.pictures_dir, 1, seed=HELD_OUT_SEED, image_size=plan.image_size)
     out = train(files, options.out, plan, device=options.device)
-    model = make_backbone(plan)
-    model.load_state_dict(load_file(out / "model.safetensors"))
-    result = examine(model, held_out)
+    result = examine(*load_pretrained(out, plan), held_out)
     (Path(out) / "examination.json").write_text(
         json.dumps(asdict(result) | {"provenance": origin}, indent=1) + "\n"
     )

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from inspire_vla.backbones.base import TextTokenizer
 from inspire_vla.errors import InspireError
-from inspire_vla.grounding.naming import names_of_points
-from inspire_vla.grounding.pictures import Pictures, load_pictures
+from inspire_vla.grounding.naming import middles_of_points, names_of_points
+from inspire_vla.grounding.pictures import Pictures, load_pictures, mirrored
 from inspire_vla.grounding.questions import exchanges
 
 FILES_TOGETHER = 2
@@ -27,14 +27,18 @@ class GroundingBatch:
     Attributes:
         images: RGB in [0, 1].
         points: class of (kind, colour) at a grid over the picture.
+        middles: from those points to the middle of what is there, shares of the sides; NaN: nothing.
         ids: questions and answers, right-padded.
         supervised: the ids of answers.
+        places: at the end of a question that is answered by pointing the place, shares of the sides; else NaN.
     """
 
     images: Float[Tensor, "batch 1 3 height width"]
     points: Int[Tensor, "batch rows columns 2"]
+    middles: Float[Tensor, "batch rows columns 2"]
     ids: Int[Tensor, "batch time"]
     supervised: Bool[Tensor, "batch time"]
+    places: Float[Tensor, "batch time 2"]
 
     def to(self, device: torch.device) -> "GroundingBatch":
         """The same on a device."""
@@ -87,31 +91,46 @@ class Batches:
         return pictures, rows
 
     def collate(self, rows: Sequence[tuple[Pictures, int]], rng: np.random.Generator) -> GroundingBatch:
-        """Ask about each picture, and pad to the longest conversation."""
+        """Ask about each picture, every other one mirrored, and pad to the longest conversation."""
+        rows = [
+            (mirrored(pictures, row), 0) if rng.random() < 0.5 else (pictures, row) for pictures, row in rows
+        ]
         talks = [self._talk(pictures, row, rng) for pictures, row in rows]
-        longest = max(len(ids) for ids, _ in talks)
+        longest = max(len(ids) for ids, _, _ in talks)
         ids = np.zeros((len(rows), longest), np.int64)
         supervised = np.zeros((len(rows), longest), bool)
-        for place, (own, learned) in enumerate(talks):
+        places = np.full((len(rows), longest, 2), np.nan, np.float32)
+        for place, (own, learned, pointed) in enumerate(talks):
             ids[place, : len(own)] = own
             supervised[place, : len(own)] = learned
+            for end, where in pointed:
+                places[place, end] = where
         pixels = np.stack([pictures.pixels[row] for pictures, row in rows])
         points = np.stack([names_of_points(pictures, row, self.grid) for pictures, row in rows])
+        middles = np.stack([middles_of_points(pictures, row, self.grid) for pictures, row in rows])
         return GroundingBatch(
             torch.from_numpy(pixels).permute(0, 3, 1, 2).float()[:, None] / 255,
             torch.from_numpy(points),
+            torch.from_numpy(middles),
             torch.from_numpy(ids),
             torch.from_numpy(supervised),
+            torch.from_numpy(places),
         )
 
-    def _talk(self, pictures: Pictures, row: int, rng: np.random.Generator) -> tuple[list[int], list[bool]]:
+    def _talk(
+        self, pictures: Pictures, row: int, rng: np.random.Generator
+    ) -> tuple[list[int], list[bool], list[tuple[int, tuple[float, float]]]]:
+        """Ids, which of them are learned, and at which of them to point where."""
         ids: list[int] = []
         supervised: list[bool] = []
+        pointed: list[tuple[int, tuple[float, float]]] = []
         for exchange in exchanges(pictures, row, rng, self.questions):
             asked, answered = self._ids(exchange.question), self._ids(exchange.answer)
             ids += [*asked, *answered]
             supervised += [False] * len(asked) + [True] * len(answered)
-        return ids, supervised
+            if exchange.place is not None:
+                pointed.append((len(ids) - 1, exchange.place))
+        return ids, supervised, pointed
 
     def _tokenise(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer.encode(text, add_special_tokens=False))

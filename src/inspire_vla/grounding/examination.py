@@ -1,18 +1,20 @@
 """How well a pre-trained backbone sees, on pictures it has not learned from; always beside what chance would get."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from inspire_vla.backbones.nano import Nano
+from inspire_vla.grounding.objective import Heads
 from inspire_vla.grounding.pictures import load_pictures
+from inspire_vla.grounding.pointing import NEAR
 from inspire_vla.grounding.questions import Exchange, exchanges
 
-NEAR = 0.03
-"""Share of the picture's side that counts as found: about two centimetres on the benchmark's table."""
 _BATCH = 64
 
 
@@ -34,8 +36,10 @@ class Examination:
     naming: float
 
 
-def examine(model: Nano, files: Sequence[Path], *, pictures: int = 512, seed: int = 0) -> Examination:
-    """Ask one question of each kind on each picture; answers are decoded greedily, digit by digit."""
+def examine(
+    model: Nano, heads: Heads, files: Sequence[Path], *, pictures: int = 512, seed: int = 0
+) -> Examination:
+    """Ask one question of each kind on each picture; words are decoded greedily, places pointed at."""
     rng = np.random.default_rng((seed, 5))
     model.eval()
     asked: dict[str, list[tuple[np.ndarray, Exchange]]] = {"Where": [], "Is": [], "What": []}
@@ -51,10 +55,8 @@ def examine(model: Nano, files: Sequence[Path], *, pictures: int = 512, seed: in
         left -= min(left, len(shard))
         if not left:
             break
-    where = _answers(model, asked["Where"], length=4)
-    truth = np.array([_place(e.answer) for _, e in asked["Where"]])
-    said = np.array([_place(text) for text in where])
-    distance = np.hypot(*(said - truth).T)
+    truth = np.array([e.place for _, e in asked["Where"]])
+    distance = np.hypot(*(_places(model, heads, asked["Where"]) - truth).T)
     blind = np.hypot(*(truth - np.median(truth, axis=0)).T)
     presence = _answers(model, asked["Is"], length=1)
     naming = _answers(model, asked["What"], length=2)
@@ -70,18 +72,37 @@ def examine(model: Nano, files: Sequence[Path], *, pictures: int = 512, seed: in
     )
 
 
-def _place(answer: str) -> tuple[float, float]:
-    digits = [int(word) if word.lstrip("-").isdigit() else 5 for word in answer.split()]
-    digits += [5] * (4 - len(digits))
-    return digits[0] / 10 + digits[2] / 100 + 0.005, digits[1] / 10 + digits[3] / 100 + 0.005
+@torch.inference_mode()
+def _places(
+    model: Nano, heads: Heads, asked: Sequence[tuple[np.ndarray, Exchange]]
+) -> Float[np.ndarray, "n 2"]:
+    """Where the model points, shares of the sides."""
+    found = np.zeros((len(asked), 2))
+    for rows, seen, ids in _equally_long(model, asked):
+        hidden = model.extend(torch.cat([seen, model.embed(ids)], dim=1))
+        found[rows] = heads.pointing.point(hidden[:, -1]).cpu().numpy()
+    return found
 
 
 @torch.inference_mode()
 def _answers(model: Nano, asked: Sequence[tuple[np.ndarray, Exchange]], *, length: int) -> list[str]:
-    """Greedy answers of `length` tokens. Rows of equally long questions are answered together."""
-    tokenizer = model.text_tokenizer
-    questions = [tokenizer.encode(e.question, add_special_tokens=False) for _, e in asked]
+    """Greedy answers of `length` tokens."""
     answers = [""] * len(asked)
+    for rows, seen, ids in _equally_long(model, asked):
+        size = ids.shape[1]
+        for _ in range(length):
+            hidden = model.extend(torch.cat([seen, model.embed(ids)], dim=1))
+            ids = torch.cat([ids, model.logits(hidden[:, -1]).argmax(-1, keepdim=True)], dim=1)
+        for i, own in zip(rows, ids[:, size:].tolist(), strict=True):
+            answers[i] = model.text_tokenizer.decode(own)
+    return answers
+
+
+def _equally_long(
+    model: Nano, asked: Sequence[tuple[np.ndarray, Exchange]]
+) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+    """Batches of rows whose questions have equally many tokens: their numbers, what is seen, ids."""
+    questions = [model.text_tokenizer.encode(e.question, add_special_tokens=False) for _, e in asked]
     order = sorted(range(len(asked)), key=lambda i: len(questions[i]))
     start = 0
     while start < len(order):
@@ -90,10 +111,4 @@ def _answers(model: Nano, asked: Sequence[tuple[np.ndarray, Exchange]], *, lengt
         start += len(rows)
         pixels = torch.from_numpy(np.stack([asked[i][0] for i in rows])).to(model.device)
         seen = model.observe(pixels.permute(0, 3, 1, 2)[:, None].float() / 255, None)
-        ids = torch.tensor([questions[i] for i in rows], device=model.device)
-        for _ in range(length):
-            hidden = model.extend(torch.cat([seen, model.embed(ids)], dim=1))
-            ids = torch.cat([ids, model.logits(hidden[:, -1]).argmax(-1, keepdim=True)], dim=1)
-        for i, own in zip(rows, ids[:, size:].tolist(), strict=True):
-            answers[i] = tokenizer.decode(own)
-    return answers
+        yield rows, seen, torch.tensor([questions[i] for i in rows], device=model.device)

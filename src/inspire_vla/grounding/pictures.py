@@ -39,6 +39,16 @@ class Pictures:
         return len(self.pixels)
 
 
+def mirrored(pictures: Pictures, row: int) -> Pictures:
+    """One picture alone, its left and right exchanged."""
+    own = {field.name: getattr(pictures, field.name)[row : row + 1] for field in fields(Pictures)}
+    places = own["places"].copy()
+    places[0, own["names"][0] != "", 0] = 1 - places[0, own["names"][0] != "", 0]
+    return Pictures(
+        **own | {"pixels": own["pixels"][:, :, ::-1], "owners": own["owners"][:, :, ::-1], "places": places}
+    )
+
+
 def save_pictures(pictures: Pictures, path: Path) -> None:
     """Write one file (.npz), whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -13,16 +13,17 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
 from inspire_vla.backbones.nano import STRIDE, Nano, NanoConfig
 from inspire_vla.backbones.text_tokenizer import load_text_tokenizer
 from inspire_vla.errors import InspireError, did_you_mean
-from inspire_vla.grounding.batches import Batches, GroundingBatch
-from inspire_vla.grounding.naming import POINTS, NamingHead
+from inspire_vla.grounding.batches import Batches
+from inspire_vla.grounding.naming import POINTS
+from inspire_vla.grounding.objective import Heads, losses
 
-WEIGHTS, PLAN, STATE, LOG = "model.safetensors", "plan.json", "training_state.pt", "log.jsonl"
+WEIGHTS, HEADS = "model.safetensors", "heads.safetensors"
+PLAN, STATE, LOG = "plan.json", "training_state.pt", "log.jsonl"
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ def pretrain(
     _check_plan(out / PLAN, plan)
     torch.manual_seed(plan.seed)
     model = make_backbone(plan).to(device)
-    head = NamingHead(plan.nano.hidden_size).to(device)
-    parameters = [*model.parameters(), *head.parameters()]
+    heads = Heads(plan.nano.hidden_size).to(device)
+    parameters = [*model.parameters(), *heads.parameters()]
     optimiser = torch.optim.AdamW(
         [
             {"params": [p for p in parameters if p.ndim >= 2]},
@@ -86,7 +87,7 @@ def pretrain(
         weight_decay=plan.weight_decay,
         betas=(0.9, 0.98),
     )
-    step = _resume(out, model, head, optimiser)
+    step = _resume(out, model, heads, optimiser)
     batches = Batches(
         files,
         model.text_tokenizer,
@@ -102,7 +103,7 @@ def pretrain(
             for group in optimiser.param_groups:
                 group["lr"] = plan.learning_rate * _schedule(step, plan)
             loss, numbers = losses(
-                model, head, batches[step].to(model.device), talk=step >= plan.naming_steps
+                model, heads, batches[step].to(model.device), talk=step >= plan.naming_steps
             )
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -124,8 +125,16 @@ def pretrain(
                     log.write(json.dumps(line) + "\n")
                 sums = {}
             if step % save_every == 0 or step == plan.steps:
-                _save(out, model, head, optimiser, step)
+                _save(out, model, heads, optimiser, step)
     return out
+
+
+def load_pretrained(folder: Path, plan: PretrainingPlan) -> tuple[Nano, Heads]:
+    """What a pre-training has made, heads included."""
+    model, heads = make_backbone(plan), Heads(plan.nano.hidden_size)
+    model.load_state_dict(load_file(folder / WEIGHTS))
+    heads.load_state_dict(load_file(folder / HEADS))
+    return model, heads
 
 
 def make_backbone(plan: PretrainingPlan) -> Nano:
@@ -139,25 +148,6 @@ def make_backbone(plan: PretrainingPlan) -> Nano:
         image_size=(plan.image_size, plan.image_size),
         state_dim=0,
     )
-
-
-def losses(
-    model: Nano, head: NamingHead, batch: GroundingBatch, *, talk: bool
-) -> tuple[Tensor, dict[str, float]]:
-    """The loss of a batch, and its parts: of naming alone, or of naming and answering."""
-    seen = model.observe(batch.images, None)
-    loss, right = head(seen, batch.points)
-    numbers = {"naming_loss": loss.item(), "naming_accuracy": right}
-    if talk:
-        ids = batch.ids
-        hidden = model.extend(torch.cat([seen, model.embed(ids[:, :-1])], dim=1))
-        predicts = hidden[:, seen.shape[1] - 1 :][batch.supervised]
-        logits = model.logits(predicts)
-        answer = cross_entropy(logits, ids[batch.supervised])
-        numbers["answer_loss"] = answer.item()
-        numbers["answer_accuracy"] = (logits.argmax(-1) == ids[batch.supervised]).float().mean().item()
-        loss = loss + answer
-    return loss, numbers
 
 
 def _schedule(step: int, plan: PretrainingPlan) -> float:
@@ -181,13 +171,13 @@ def _check_plan(path: Path, plan: PretrainingPlan) -> None:
     path.write_text(json.dumps(written, indent=1) + "\n")
 
 
-def _resume(out: Path, model: Nano, head: NamingHead, optimiser: torch.optim.Optimizer) -> int:
+def _resume(out: Path, model: Nano, heads: Heads, optimiser: torch.optim.Optimizer) -> int:
     if not (out / STATE).exists():
         return 0
     state: dict[str, Any] = torch.load(out / STATE, weights_only=True, map_location=model.device)
     _forget_after(out / LOG, int(state["step"]))
     model.load_state_dict(state["model"])
-    head.load_state_dict(state["head"])
+    heads.load_state_dict(state["heads"])
     optimiser.load_state_dict(state["optimiser"])
     return int(state["step"])
 
@@ -201,19 +191,20 @@ def _forget_after(log: Path, step: int) -> None:
     os.replace(partial, log)
 
 
-def _save(out: Path, model: Nano, head: NamingHead, optimiser: torch.optim.Optimizer, step: int) -> None:
+def _save(out: Path, model: Nano, heads: Heads, optimiser: torch.optim.Optimizer, step: int) -> None:
     """The state to go on from, and the weights to start a policy from; each whole or not at all."""
     state = {
         "step": step,
         "model": model.state_dict(),
-        "head": head.state_dict(),
+        "heads": heads.state_dict(),
         "optimiser": optimiser.state_dict(),
     }
     torch.save(state, out / f".{STATE}.tmp")
     os.replace(out / f".{STATE}.tmp", out / STATE)
-    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
-    save_file(weights, out / f".{WEIGHTS}.tmp", metadata={"step": str(step)})
-    os.replace(out / f".{WEIGHTS}.tmp", out / WEIGHTS)
+    for module, name in ((heads, HEADS), (model, WEIGHTS)):
+        weights = {key: value.contiguous() for key, value in module.state_dict().items()}
+        save_file(weights, out / f".{name}.tmp", metadata={"step": str(step)})
+        os.replace(out / f".{name}.tmp", out / name)
 
 
 def load_weights(folder: str | Path) -> tuple[NanoConfig, dict[str, Tensor]]:

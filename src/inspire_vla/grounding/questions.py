@@ -1,9 +1,9 @@
 """Questions on a picture, and their answers: what things are called, whether they are there, where they stand in it.
 
-Where is the red cube? 4 7 2 3          tenths of the picture's width and height, then hundredths: (0.42, 0.73)
-Where is the gripper? 5 1 0 8
+Where is the red cube? ☞ (0.42, 0.73)   answered by pointing: shares of the picture's width and height
+Where is the gripper? ☞ (0.50, 0.18)
 Is there a blue mug? no
-What is at 4 7 2 3? red cube
+What is at 4 7 2 3? red cube            tenths of width and height, then hundredths: (0.42, 0.73)
 """
 
 from collections import Counter
@@ -22,17 +22,20 @@ _BESIDE = 0.17
 
 @dataclass(frozen=True)
 class Exchange:
-    """One question and its answer, as they are written."""
+    """One question and its answer: words, or a place to point at (from the left, from the top)."""
 
     question: str
-    answer: str
+    answer: str = ""
+    place: tuple[float, float] | None = None
 
 
 def exchanges(pictures: Pictures, row: int, rng: np.random.Generator, most: int) -> list[Exchange]:
     """Draw up to `most` questions on a picture, in random order."""
     shown = _shown(pictures, row)
     named = _phrases(pictures, row, shown, rng)
-    asked = [Exchange(f"Where is {name}?", place_words(pictures.places[row, i])) for i, name in named]
+    asked = [
+        Exchange(f"Where is {name}?", place=tuple(pictures.places[row, i].tolist())) for i, name in named
+    ]
     rng.shuffle(asked)  # type: ignore[arg-type]
     others = [*_presence(pictures, row, shown, rng), *_naming(pictures, row, rng)]
     drawn = [*asked[: most - len(others)], *others]

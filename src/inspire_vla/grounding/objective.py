@@ -1,0 +1,45 @@
+"""What the pre-training learns: names everywhere, then pointing and answering too."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from inspire_vla.backbones.nano import Nano
+from inspire_vla.grounding.batches import GroundingBatch
+from inspire_vla.grounding.naming import NamingHead
+from inspire_vla.grounding.pointing import NEAR, PointingHead
+
+
+class Heads(nn.Module):
+    """What reads the backbone during the pre-training, and is thrown away afterwards."""
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.naming = NamingHead(hidden_size)
+        self.pointing = PointingHead(hidden_size)
+
+
+def losses(
+    model: Nano, heads: Heads, batch: GroundingBatch, *, talk: bool
+) -> tuple[Tensor, dict[str, float]]:
+    """The loss of a batch, and its parts: of naming alone, or of naming, pointing and answering."""
+    seen = model.observe(batch.images, None)
+    loss, numbers = heads.naming(seen, batch.points, batch.middles)
+    if talk:
+        ids = batch.ids
+        hidden = model.extend(torch.cat([seen, model.embed(ids)], dim=1))[:, seen.shape[1] :]
+        logits = model.logits(hidden[:, :-1][batch.supervised[:, 1:]])
+        wanted = ids[batch.supervised]
+        answer = cross_entropy(logits, wanted)
+        pointed = ~batch.places[..., 0].isnan()
+        pointing = heads.pointing.loss(hidden[pointed], batch.places[pointed])
+        with torch.no_grad():
+            off = (heads.pointing.point(hidden[pointed]) - batch.places[pointed]).norm(dim=-1)
+        numbers |= {
+            "answer_loss": answer.item(),
+            "answer_accuracy": (logits.argmax(-1) == wanted).float().mean().item(),
+            "pointing_loss": pointing.item(),
+            "found": (off < NEAR).float().mean().item(),
+        }
+        loss = loss + answer + pointing
+    return loss, numbers
