@@ -18,11 +18,13 @@ def test_a_place_is_said_in_tenths_then_hundredths(place, words):
 
 
 def test_places_of_things_drawers_and_gripper_are_asked():
-    where = {e.question: e.answer for e in all_of(pictures()) if e.question.startswith("Where")}
-    assert where["Where is the red cube?"] == " 2 2 5 5"
-    assert where["Where is the mug?"] == where["Where is the blue mug?"] == " 7 2 5 5"
-    assert where["Where is the top drawer of the cabinet?"] == " 3 7 0 0"
-    assert where["Where is the gripper?"] == " 7 7 5 5"
+    asked = [e for e in all_of(pictures()) if e.question.startswith("Where")]
+    assert {e.answer for e in asked} == {""}
+    where = {e.question: e.place for e in asked}
+    assert where["Where is the red cube?"] == pytest.approx((0.25, 0.25))
+    assert where["Where is the mug?"] == where["Where is the blue mug?"] == pytest.approx((0.75, 0.25))
+    assert where["Where is the top drawer of the cabinet?"] == pytest.approx((0.3, 0.7))
+    assert where["Where is the gripper?"] == pytest.approx((0.75, 0.75))
 
 
 def test_presence_is_asked_both_ways_and_truly():
@@ -58,8 +60,8 @@ def test_hidden_things_and_things_outside_are_not_asked_about():
 def test_twins_are_told_apart_by_what_stands_beside_them_or_not_asked():
     names = ("red_cube_1", "red_cube_2", "blue_mug_1")
     near = pictures(names, ((0.2, 0.2), (0.8, 0.8), (0.25, 0.25)))
-    asked = {e.question: e.answer for e in all_of(near) if "cube" in e.question and "Where" in e.question}
-    assert asked == {"Where is the red cube next to the blue mug?": " 2 2 0 0"}
+    asked = {e.question: e.place for e in all_of(near) if "cube" in e.question and "Where" in e.question}
+    assert asked == {"Where is the red cube next to the blue mug?": pytest.approx((0.2, 0.2))}
     between = pictures(names, ((0.4, 0.5), (0.6, 0.5), (0.5, 0.5)))
     assert not any("cube" in e.question for e in all_of(between) if e.question.startswith("Where"))
 

@@ -92,7 +92,7 @@ class NamingHead(nn.Module):
         points: Int[Tensor, "batch rows columns 2"],
         middles: Float[Tensor, "batch rows columns 2"],
     ) -> tuple[Tensor, dict[str, float]]:
-        """The loss, and its parts: how often kind and colour are right where there is a thing, how far middles are off."""
+        """The loss; how often kind and colour are right where there is a thing, how far middles are off."""
         batch, rows = points.shape[:2]
         patches = rows // POINTS
         scores = self.out(seen[:, : patches * patches]).unflatten(-1, (POINTS, POINTS, -1))
