@@ -187,6 +187,43 @@ class BackboneLaws:
                 alone = self.whole(backbone, alone_seen, own, kind)
                 self.close(together[row, : len(alone)], alone)
 
+    def test_what_is_learned_is_predicted_as_by_a_whole_pass(self, given: tuple) -> None:
+        """Scores and gradients, whatever a backbone leaves out; rows of several lengths, with and without padding."""
+        backbone, images, state = given
+        pairs = [self.sequence(backbone, row) for row in range(ROWS)]
+        longest = max(len(ids) for ids, _ in pairs)
+
+        def gradients(whole: bool, rows: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
+            seen = backbone.observe(images, state)[rows]
+            ids = torch.zeros(len(rows), longest, dtype=torch.long)
+            roles = torch.full((len(rows), longest), NOBODY)
+            for place, row in enumerate(rows):
+                ids[place, : len(pairs[row][0])], roles[place, : len(pairs[row][1])] = pairs[row]
+            kinds = torch.cat([torch.full(seen.shape[:2], SEEN), roles], 1)[:, :-1]
+            learned = torch.zeros_like(kinds, dtype=torch.bool)
+            learned[:, seen.shape[1] - 1 :] = (roles == Role.ANSWER) | (roles == Role.ACTION)
+            elements = torch.cat([seen, backbone.embed(ids[:, :-1])], 1)
+            attends = attention_mask(kinds, both_ways=backbone.both_ways)
+            backbone.zero_grad()
+            if whole:
+                scores = backbone.logits(backbone.extend(elements, attends=attends)[learned])
+            else:
+                scores = backbone.predict(elements, learned, attends=attends)
+            assert len(scores) == learned.sum()
+            targets = torch.arange(len(scores)) % backbone.vocabulary_size
+            torch.nn.functional.cross_entropy(scores, targets).backward()
+            named = backbone.named_parameters()
+            return scores.detach(), {name: p.grad.clone() for name, p in named if p.grad is not None}
+
+        for rows in (list(range(ROWS)), [max(range(ROWS), key=lambda row: len(pairs[row][0]))]):
+            (expected, slopes), (found, ours) = gradients(True, rows), gradients(False, rows)
+            scale = expected.abs().max().clamp(min=1.0)
+            torch.testing.assert_close(found / scale, expected / scale, rtol=0, atol=1e-5)
+            assert ours.keys() == slopes.keys()
+            for name, slope in slopes.items():
+                scale = slope.abs().max().clamp(min=1.0)
+                torch.testing.assert_close(ours[name] / scale, slope / scale, rtol=0, atol=1e-5, msg=name)
+
     def test_nothing_sees_what_comes_after_its_block(self, given: tuple) -> None:
         backbone, images, state = given
         with torch.inference_mode():

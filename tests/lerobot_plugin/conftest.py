@@ -1,5 +1,6 @@
 """A tiny labelled dataset in LeRobot's format, made of noise; made once for the whole test run."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -56,8 +57,9 @@ def write_dataset(root: Path, *, labelled: bool = True, episodes: int = 4, frame
 
 
 @pytest.fixture(autouse=True)
-def _each_training_chooses_its_precision() -> None:
-    """accelerate keeps the first one of a process."""
+def _each_training_chooses_its_precision() -> Iterator[None]:
+    """accelerate keeps the first one of a process. Forgotten afterwards, for the trainings of fixtures."""
+    yield
     AcceleratorState._reset_state(reset_partial_state=True)
 
 

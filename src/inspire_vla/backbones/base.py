@@ -29,7 +29,8 @@ class Backbone(nn.Module, ABC):
     One control step is one growing sequence, `observation tokens · text · answers · action codes`.
     `observe` and `embed` make its elements (embeddings; in some models with more behind them), `extend` appends some
     of them to what a cache already holds.
-    All of training is a single `extend` from nothing; its mask and that of decoding come from `attention_mask`.
+    All of training is a single `extend` from nothing, by `predict`; its mask and that of decoding come from
+    `attention_mask`.
     The law-suite every backbone passes is tests/backbones/backbone_laws.py.
     """
 
@@ -72,6 +73,19 @@ class Backbone(nn.Module, ABC):
         self, hidden: Float[Tensor, "*batch hidden"], among: Int[Tensor, " n"] | None = None
     ) -> Float[Tensor, "*batch scored"]:
         """Scores of the token that comes next: of the whole vocabulary, or of the token ids `among` alone."""
+
+    def predict(
+        self,
+        embeddings: Float[Tensor, "batch time hidden"],
+        learned: Bool[Tensor, "batch time"],
+        *,
+        attends: Bool[Tensor, "batch time time"] | None = None,
+    ) -> Float[Tensor, "learned vocabulary"]:
+        """Scores of the token after each of the `learned` elements, row by row: one `extend` from nothing.
+
+        All that training asks for. A backbone may leave out what these scores do not depend on.
+        """
+        return self.logits(self.extend(embeddings, attends=attends)[learned])
 
     @abstractmethod
     def new_cache(self, rows: int = 1) -> KeyValueCache:

@@ -30,6 +30,8 @@ class HostedBackbone(Backbone):
     decoder: PreTrainedModel
     head: nn.Linear | None
     static_steps: StaticSteps | None = None
+    narrows: ClassVar[bool] = False
+    """Whether `decoder` went through `last_layer.can_narrow`."""
 
     @abstractmethod
     def vision(self) -> tuple[nn.Module, ...]:
@@ -82,6 +84,23 @@ class HostedBackbone(Backbone):
             past_key_values=cache,
             use_cache=cache is not None,
         ).last_hidden_state
+
+    def predict(
+        self,
+        embeddings: Float[Tensor, "batch time hidden"],
+        learned: Bool[Tensor, "batch time"],
+        *,
+        attends: Bool[Tensor, "batch time time"] | None = None,
+    ) -> Float[Tensor, "learned vocabulary"]:
+        if not self.narrows:
+            return super().predict(embeddings, learned, attends=attends)
+        hidden = self.decoder(
+            inputs_embeds=embeddings,
+            attention_mask=None if attends is None else attends[:, None],
+            use_cache=False,
+            learned=learned,
+        ).last_hidden_state
+        return self.logits(hidden)
 
     def logits(
         self, hidden: Float[Tensor, "*batch hidden"], among: Int[Tensor, " n"] | None = None

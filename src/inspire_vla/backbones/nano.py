@@ -11,6 +11,7 @@ from transformers import Qwen2Config, Qwen2Model
 
 from inspire_vla.backbones import lean
 from inspire_vla.backbones.base import Backbone, KeyValueCache
+from inspire_vla.backbones.last_layer import can_narrow
 from inspire_vla.dialogue import NANO_TEMPLATE, TextTokenizer
 from inspire_vla.errors import InspireError
 
@@ -124,6 +125,7 @@ class Nano(Backbone):
                 attn_implementation="sdpa",
             )
         )
+        can_narrow(self.decoder)
         self.head = nn.Linear(config.hidden_size, vocabulary_size, bias=False)
 
     def observe(
@@ -167,12 +169,30 @@ class Nano(Backbone):
     ) -> Float[Tensor, "batch time hidden"]:
         if isinstance(cache, lean.LeanCache):
             return lean.extend(self.decoder, embeddings, cache, positions=positions, attends=attends)
+        return self._run(embeddings, attends=attends, position_ids=positions)
+
+    def predict(
+        self,
+        embeddings: Float[Tensor, "batch time hidden"],
+        learned: Bool[Tensor, "batch time"],
+        *,
+        attends: Bool[Tensor, "batch time time"] | None = None,
+    ) -> Float[Tensor, "learned vocabulary"]:
+        return self.logits(self._run(embeddings, attends=attends, learned=learned))
+
+    def _run(
+        self,
+        embeddings: Float[Tensor, "batch time hidden"],
+        *,
+        attends: Bool[Tensor, "batch time time"] | None,
+        **more: Tensor | None,
+    ) -> Tensor:
         return self.decoder(
             inputs_embeds=embeddings,
-            position_ids=positions,
             # As a dictionary it is taken as it is; transformers would spend a tenth of a pass on making its own.
             attention_mask={"full_attention": None if attends is None else attends[:, None]},
             use_cache=False,
+            **more,
         ).last_hidden_state
 
     def logits(

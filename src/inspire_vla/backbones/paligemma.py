@@ -17,6 +17,7 @@ from transformers import GemmaConfig, GemmaModel, SiglipVisionConfig
 from transformers.models.siglip.modeling_siglip import SiglipVisionTransformer
 
 from inspire_vla.backbones.hosted import HostedBackbone
+from inspire_vla.backbones.last_layer import can_narrow
 from inspire_vla.backbones.weight_map import DROP, Mapped, rename
 from inspire_vla.dialogue import PI0_FAST_TEMPLATE, TextTokenizer
 from inspire_vla.errors import InspireError
@@ -77,6 +78,7 @@ class PaliGemma(HostedBackbone):
 
     name: ClassVar[str] = "pi0fast"
     both_ways = True
+    narrows = True
     lora_targets = (
         r".*backbone\.(decoder|tower)\..*"
         r"(q_proj|k_proj|v_proj|o_proj|out_proj|gate_proj|up_proj|down_proj|fc1|fc2)"
@@ -123,6 +125,7 @@ class PaliGemma(HostedBackbone):
                 attn_implementation="sdpa",
             )
         )
+        can_narrow(self.decoder)
         size = language.hidden_size, language.vocabulary_size
         self.head = None if config.tied else nn.Linear(*size, bias=False)
 

@@ -125,11 +125,14 @@ class InspireVLAPolicy(PreTrainedPolicy):
         attends = attention_mask(
             roles, both_ways=self.backbone.both_ways, hide_answers=self.config.reasoning.hide_answers
         )
-        hidden = self.backbone.extend(
-            torch.cat([seen, self.backbone.embed(sample.ids[:, :-1])], dim=1), attends=attends
+        # The state before an id predicts it: the first id follows the last thing seen.
+        before = sample.supervised.new_zeros(len(seen), seen.shape[1] - 1)
+        scores = self.backbone.predict(
+            torch.cat([seen, self.backbone.embed(sample.ids[:, :-1])], dim=1),
+            torch.cat([before, sample.supervised], dim=1),
+            attends=attends,
         )
-        predicts = hidden[:, seen.shape[1] - 1 :]  # the state before each id
-        found = losses(self.backbone.logits(predicts[sample.supervised]), sample)
+        found = losses(scores, sample)
         loss, log = (
             found.action,
             {"action_loss": found.action.item(), "action_accuracy": found.action_accuracy},

@@ -10,6 +10,7 @@ from transformers import LlamaConfig, LlamaModel, Qwen2Config, Qwen2Model
 
 from inspire_vla.backbones.base import square_grid
 from inspire_vla.backbones.hosted import HostedBackbone, LanguageConfig, resized
+from inspire_vla.backbones.last_layer import can_narrow
 from inspire_vla.backbones.prismatic.config import PrismaticConfig
 from inspire_vla.backbones.prismatic.towers import FusedTowers
 from inspire_vla.dialogue import OPENVLA_TEMPLATE, QWEN_TEMPLATE, Template, TextTokenizer
@@ -82,6 +83,7 @@ class Prismatic(HostedBackbone):
     """
 
     name: ClassVar[str] = "prismatic"
+    narrows = True
     lora_targets = r".*backbone\.(decoder|towers|projector)\..*(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj|qkv|attn\.proj|fc1|fc2|fc3)"  # noqa: E501  as OpenVLA's own fine-tuning: all linear layers
     fsdp_units = ("Qwen2DecoderLayer", "LlamaDecoderLayer", "Block", "Projector")
 
@@ -113,6 +115,7 @@ class Prismatic(HostedBackbone):
         self.towers = FusedTowers(config)
         self.projector = Projector(config.dino.width + config.siglip.width, language.hidden_size)
         self.decoder = make_decoder(language)
+        can_narrow(self.decoder)
         size = language.hidden_size, language.vocabulary_size
         self.head = None if language.tied else nn.Linear(*size, bias=False)
 
