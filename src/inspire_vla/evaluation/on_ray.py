@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from inspire_vla.errors import InspireError
+from inspire_vla.evaluation.episode import EpisodeJob
 from inspire_vla.evaluation.records import EpisodeRecord
-from inspire_vla.evaluation.rollout import EpisodeJob
 from inspire_vla.evaluation.workers import Worker, failures, serve, shares
 
 _POLL_S = 0.5

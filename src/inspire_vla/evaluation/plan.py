@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from inspire_vla.errors import InspireError
+from inspire_vla.evaluation.episode import EpisodeJob
 from inspire_vla.evaluation.protocols import Benchmark, select_tasks
-from inspire_vla.evaluation.rollout import EpisodeJob
 from inspire_vla.evaluation.truth import CONTROLS
 
 FIRST_SEED = 1_000_000

@@ -19,6 +19,7 @@ from rich.progress import (
 )
 
 from inspire_vla.errors import InspireError
+from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.on_ray import RayCluster, on_ray
 from inspire_vla.evaluation.plan import EvaluationPlan
 from inspire_vla.evaluation.protocols import Agent, Benchmark
@@ -33,7 +34,6 @@ from inspire_vla.evaluation.records import (
     read_run,
     write_json,
 )
-from inspire_vla.evaluation.rollout import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.workers import EpisodeVideoWriter, Worker, in_processes
 
 MAX_FIRST_CRASHES = 8

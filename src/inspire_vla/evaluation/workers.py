@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from inspire_vla.errors import InspireError
+from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.footage import Footage, write_footage
 from inspire_vla.evaluation.protocols import Agent, Benchmark
 from inspire_vla.evaluation.records import EpisodeRecord
-from inspire_vla.evaluation.rollout import EpisodeJob, RolloutSettings, rollout
+from inspire_vla.evaluation.rollout import rollout
 
 EpisodeVideoWriter = Callable[[Path, Sequence[Any], float, Mapping[str, Any]], None]
 """(path of the mp4, frames (H, W, 3) uint8, frames a second, the episode's record as a dictionary)"""
