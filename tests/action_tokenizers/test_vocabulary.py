@@ -24,6 +24,21 @@ def test_ids_and_codes_are_inverse(vocabulary):
     assert (low, high) != vocabulary.id_range
 
 
+@pytest.mark.parametrize(
+    ("special", "first"),
+    [([], 99), ([99, 98], 97), ([96], 95), ([96, 88, 3], 95), ([96, 89], 88), ([200], 99)],
+)
+def test_reserved_ids_are_the_last_row_without_special_ones(special, first):
+    ids = ActionVocabulary.last_free_ids(100, 7, special).to_ids(np.arange(7)).tolist()
+    assert ids == list(range(first, first - 7, -1))
+    assert not set(ids) & set(special)
+
+
+def test_special_ids_may_leave_no_row():
+    with pytest.raises(InspireError, match=r"8 codes in a row.*longest row is 7.*'added'"):
+        ActionVocabulary.last_free_ids(20, 8, [4, 12])
+
+
 def test_pi0_fast_token_ids():
     """PaliGemma's vocabulary of 257152 without its last 128 ids: code 0 → 257023."""
     assert ActionVocabulary.last_ids(257_152, 2048, skip=128).to_ids(0) == 257_023

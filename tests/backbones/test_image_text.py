@@ -117,3 +117,18 @@ def test_a_sequence_beyond_the_window_of_some_layers_is_refused() -> None:
     elements: Any = torch.randn(1, 513, 32)
     with pytest.raises(InspireError, match="513 elements is longer than the window of 512"):
         model.extend(elements)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_special_ids_are_those_that_mean_something(kind: str) -> None:
+    model = MODELS[kind]()
+    text, special = model.text_tokenizer, model.special_ids
+    pictures = {
+        v for k, v in model.model.config.to_dict().items() if k in ("image_token_id", "image_token_index")
+    }
+    assert pictures
+    assert pictures <= special
+    assert {text.eos_token_id, text.pad_token_id} <= special
+    words = set(text.encode("open the top drawer of the cabinet", add_special_tokens=False))
+    assert words
+    assert not words & special

@@ -128,6 +128,19 @@ def test_the_gripper_can_be_turned_to_liberos_sign(tmp_path: Path) -> None:
     assert post(torch.tensor([[0.0] * 6 + [0.0]])).flatten()[-1] == 1.0  # closed
 
 
+def test_reserved_actions_take_no_id_that_means_something(tmp_path: Path) -> None:
+    options = sources.image_text(tmp_path)
+    with pytest.raises(InspireError, match="Did you mean 'reserved'"):
+        convert("image_text", tmp_path, tmp_path / "out", options=replace(options, action_tokens="reserve"))
+    convert("image_text", tmp_path, tmp_path / "out", options=replace(options, action_tokens="reserved"))
+    agent = load_policy(tmp_path / "out")
+    text, vocabulary = agent.policy.backbone.text_tokenizer, agent.policy.action_vocabulary
+    assert vocabulary.size == 256
+    assert not vocabulary.holds(text.all_special_ids).any()
+    assert vocabulary.id_range[1] == text.convert_tokens_to_ids("<image>")  # the first of those at the end
+    assert agent.act([observation()], [TASK])[0].decodable
+
+
 def test_unmatched_tensors_are_an_error_unless_allowed(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()

@@ -1,6 +1,6 @@
 """Codes ↔ token ids. The only place where an offset between the two is written down."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +40,25 @@ class ActionVocabulary:
         OpenVLA and MiniVLA: skip 0 (there: id = size − digit, digit = code + 1); π0-FAST: skip 128.
         """
         return cls(size=size, first_id=text_vocabulary_size - 1 - skip, step=-1)
+
+    @classmethod
+    def last_free_ids(
+        cls, text_vocabulary_size: int, size: int, special: Iterable[int]
+    ) -> "ActionVocabulary":
+        """The last `size` ids in a row without a `special` one (end of turn, place of a picture, …), falling.
+
+        Raises InspireError where the special ids leave no such row.
+        """
+        top, longest = text_vocabulary_size, 0
+        for barrier in (*sorted({i for i in special if 0 <= i < top}, reverse=True), -1):
+            free = top - barrier - 1
+            if free >= size:
+                return cls(size=size, first_id=top - 1, step=-1)
+            top, longest = barrier, max(longest, free)
+        raise InspireError(
+            f"{size} codes in a row do not fit between the special ids of a vocabulary of {text_vocabulary_size}: the "
+            f"longest row is {longest}. Add tokens for them instead (action_tokens 'added')."
+        )
 
     @property
     def id_range(self) -> tuple[int, int]:

@@ -23,7 +23,9 @@ from inspire_vla.backbones.chat_template import chat
 from inspire_vla.backbones.hosted import HostedBackbone
 from inspire_vla.backbones.static_steps import FixedCache, Pass
 from inspire_vla.dialogue import TextTokenizer
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, did_you_mean
+
+ACTION_TOKENS = ("added", "reserved")
 
 
 @dataclass
@@ -32,10 +34,17 @@ class ImageTextConfig:
 
     Attributes:
         action_tokens: "added": the vocabulary grows by the action codes. "reserved": they take the last ids of the
-            tokenizer's own vocabulary, its least used ones.
+            tokenizer's own vocabulary, its least used ones, but for those that mean something to the model.
+
+    Raises InspireError for any other.
     """
 
     action_tokens: str = "added"
+
+    def __post_init__(self) -> None:
+        if self.action_tokens not in ACTION_TOKENS:
+            hint = did_you_mean(self.action_tokens, ACTION_TOKENS)
+            raise InspireError(f"Unknown way to give actions tokens {self.action_tokens!r}.{hint}")
 
 
 @dataclass(frozen=True)
@@ -130,6 +139,19 @@ class ImageText(HostedBackbone):
     def tie(self) -> None:
         if self._tied:
             self.model.get_output_embeddings().weight = self.model.get_input_embeddings().weight
+
+    @property
+    def special_ids(self) -> set[int]:
+        """Token ids that no action may take: special tokens, and those the model's configuration names."""
+        tokenizer: Any = self.text_tokenizer
+        added = getattr(tokenizer, "added_tokens_decoder", {})
+        named = {
+            value
+            for config in (self.model.config, self.model.config.get_text_config())
+            for key, value in config.to_dict().items()
+            if key.endswith(("_token_id", "_token_index")) and isinstance(value, int)
+        }
+        return {*tokenizer.all_special_ids, *(i for i, token in added.items() if token.special), *named}
 
     @property
     def rows_of_new_tokens(self) -> tuple[str, ...]:

@@ -130,8 +130,9 @@ def _hosted(
         backbone = ImageText.from_folder(
             folder, pictures=pictures, vocabulary_size=text_ids + codes if added else None
         )
-        place = ActionVocabulary.appended if added else ActionVocabulary.last_ids
-        return backbone, place(text_ids, codes)
+        if added:
+            return backbone, ActionVocabulary.appended(text_ids, codes)
+        return backbone, ActionVocabulary.last_free_ids(text_ids, codes, backbone.special_ids)
     tokenizer = hosted_tokenizer(folder)
     if config.backbone == "pi0fast":
         paligemma = PaliGemma(config.paligemma, text_tokenizer=tokenizer, pictures=pictures)

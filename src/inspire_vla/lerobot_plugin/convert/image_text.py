@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from inspire_vla.action_tokenizers import UniformBins
+from inspire_vla.backbones.image_text import ImageTextConfig
 from inspire_vla.backbones.weight_map import Mapped
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.convert.plan import Options, Plan, base_config
@@ -29,7 +30,7 @@ def image_text(path: Path, options: Options, scratch: Path) -> Plan:
     config = base_config(
         "image_text", options, options.cameras or ("image",), actions.action_dim, actions, state_dim=0
     )
-    config.image_text.action_tokens = options.action_tokens
+    config.image_text = ImageTextConfig(options.action_tokens)
     state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     note = "No action was ever learned: fine-tune it."
     return Plan(config, actions, folder, Mapped(state, (), ()), {}, [note])
