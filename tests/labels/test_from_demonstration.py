@@ -6,6 +6,7 @@ import pytest
 from inspire_vla.errors import InspireError
 from inspire_vla.instruction import find_mentions
 from inspire_vla.labels.from_demonstration import FromDemonstration
+from inspire_vla.labels.gripper import sign_by_width
 from inspire_vla.labels.hand import HandColumns, find_hand_columns
 from inspire_vla.labels.labeller import Episode
 from inspire_vla.labels.roles import acts_of
@@ -71,6 +72,18 @@ def test_any_sign_unit_and_kind_of_gripper(synthetic, convention):
     np.testing.assert_allclose(found.gripper_to_object_m, plain.gripper_to_object_m, atol=0.06)
 
 
+def test_a_dataset_that_only_pushes_has_its_gripper_the_right_way_round(synthetic):
+    hand, _, _ = synthetic.path()
+    frames = len(hand)
+    told = np.where(np.arange(frames) > frames - 5, 1.0, -1.0)  # opens at the very end, +1 opens
+    width = np.r_[0.08, 0.04, np.zeros(frames - 7), np.linspace(0.01, 0.08, 5)]
+    tracks = label(synthetic, hand, told, width, "close the drawer")
+    assert not tracks.grasped.any()
+    assert sign_by_width(told, width / 0.08) is True
+    assert sign_by_width(-told, width / 0.08) is False
+    assert sign_by_width(told, np.full(frames, 0.5)) is None
+
+
 def test_millimetres_equal_metres(synthetic):
     hand, command, width = synthetic.path()
     metres = label(synthetic, hand, command, width)
@@ -128,7 +141,34 @@ def test_pressing_without_a_grasp_finds_where_the_hand_lingers(synthetic):
     )
     assert not tracks.grasped.any()
     assert np.abs(tracks.gripper_to_object_m[0, 0] + hand[0] - button).max() < 0.06
-    assert tracks.confidence.max() < 0.7
+    assert tracks.confidence.max() <= 0.5
+
+
+def test_something_thin_is_held_if_it_is_carried_far(synthetic):
+    hand, command, width = synthetic.path()
+    width = np.where(width == width.min(), 0.004, width)  # of 0.08: what an empty gripper shuts to as well
+    thin, thick = label(synthetic, hand, command, width), label(synthetic, *synthetic.path())
+    assert "closings on something thin" in thin.notes[0]
+    assert thin.grasped[:, 0].sum() == pytest.approx(thick.grasped[:, 0].sum(), abs=3)
+    assert thin.confidence[thin.grasped].max() < thick.confidence[thick.grasped].min()
+    missed = np.where(np.arange(len(hand))[:, None] > 12, hand[12], hand)  # shut there, opened there
+    assert not label(synthetic, missed, command, width).grasped.any()
+
+
+@pytest.mark.parametrize("sideways", [0.0, 0.5])
+def test_a_drawer_is_pushed_shut_ahead_of_the_hand(synthetic, sideways):
+    over, before, shut = np.array([[0.6, -0.2, 0.3], [0.53, 0.2, 0.22], [0.4, 0.2 + sideways * 0.1, 0.22]])
+    ways = [(over, before), (before, shut), (shut, before)]
+    hand = np.concatenate([a + (b - a) * np.linspace(0, 1, 15)[:, None] for a, b in ways])
+    tracks = label(
+        synthetic, hand, None, np.r_[0.08, np.zeros(len(hand) - 1)], "close the drawer", open_is_high=True
+    )
+    place = (tracks.gripper_to_object_m + hand[:, None])[:, 0]
+    ahead = (shut - before) / np.linalg.norm(shut - before)
+    np.testing.assert_allclose(place[-1], shut + 0.02 * ahead, atol=0.02)
+    assert np.abs(place[0] - before).max() < 0.06
+    assert not tracks.grasped.any()
+    assert tracks.confidence.max() > 0.5
 
 
 def test_nothing_is_invented(synthetic):

@@ -9,7 +9,7 @@ has no label.
     held          in the hand: `grasped`        hand at the release
     after         hand at the release           hand at the release
 
-Things that are pushed, pressed or turned without a grasp are where the hand lingers.
+Things that are pushed without a grasp are ahead of the hand (`pushing`); those pressed or turned, where it lingers.
 """
 
 import itertools
@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from scipy.special import erf
 
 from inspire_vla.errors import InspireError
-from inspire_vla.labels.gripper import EMPTY, Grip, OpeningScale, find_grips, scale_of
+from inspire_vla.labels.gripper import EMPTY, Grip, OpeningScale, find_grips, scale_of, sign_by_width
 from inspire_vla.labels.hand import HandColumns, find_hand_columns
 from inspire_vla.labels.labeller import Episode, Tracks
+from inspire_vla.labels.pushing import Push, find_push
 from inspire_vla.labels.roles import Act, acts_of
 
 _SPREAD_M = 0.03
@@ -36,9 +37,16 @@ _SURE = {
     "goal": 0.9,
     "aside": 0.5,
     "drawer": 0.5,  # its middle is a hand's length from where things are let go in it
-    "touched": 0.6,
+    "pushed": 0.7,
+    "touched": 0.5,  # nothing was held: that the hand lingered there is all there is
     "contact": 0.35,
 }
+_SETTLED = {True: 1.0, None: 0.8, False: 0.6}
+"""How sure a grip is that is seen to hold, that only the command tells of, that is shut but carried far."""
+_CARRIED_M = 0.08
+"""A hand that closed on nothing does not go so far sideways before it opens again."""
+_NEVER = -1.0
+"""`empty` of a dataset in which most grips look empty: so thin are its things, unless something is pushed shut."""
 _LINGER_M = 0.05
 _PUSH_M = 0.01
 
@@ -117,23 +125,24 @@ class FromDemonstration:
         finite = {name: np.nan_to_num(np.asarray(value, dtype=np.float64)) for name, value in columns.items()}
         command, width = hand.command(finite), hand.width(finite)
         sign = self.open_is_high
-        found = replace(
-            self,
-            hand=hand,
-            command_scale=None if command is None else scale_of(command, starts, open_is_high=sign),
-            width_scale=None if width is None else scale_of(width, starts, open_is_high=sign),
-        )
+        seen = None if width is None else scale_of(width, starts, open_is_high=sign)
+        if sign is None and command is not None and width is not None and seen is not None:
+            sign = sign_by_width(
+                command, seen(width)
+            )  # who pushes with shut fingers says "shut" from the start
+        told = None if command is None else scale_of(command, starts, open_is_high=sign)
+        found = replace(self, hand=hand, command_scale=told, width_scale=seen)
         edges = [*starts.tolist(), len(positions)]
         grips = [
             grip
             for first, end in itertools.pairwise(edges)
             if end > first
-            for grip in found._grips({name: value[first:end] for name, value in finite.items()})
+            for grip in found._grips({name: value[first:end] for name, value in finite.items()}, self.empty)
         ]
         missed = [grip.full is False for grip in grips]
         if len(missed) >= 5 and np.mean(missed) > 0.6:
             # demonstrations mostly succeed: what looks like nothing held is how wide things are here
-            return replace(found, empty=-1.0)
+            return replace(found, empty=_NEVER)
         return found
 
     def label(self, episode: Episode) -> Tracks:
@@ -149,16 +158,17 @@ class FromDemonstration:
             return Tracks.unknown(frames, objects, "positions that are no numbers")
         if frames < 3:
             return Tracks.unknown(frames, objects, f"only {frames} frames")
-        grips = self._grips(episode.columns)
-        story = _Story(hand, grips, acts_of(episode.instruction, episode.mentions), episode.mentions, self)
-        return story.tell()
+        acts = acts_of(episode.instruction, episode.mentions)
+        pushes = bool(acts) and all(act.push for act in acts)
+        grips = self._grips(episode.columns, EMPTY if pushes and self.empty == _NEVER else self.empty)
+        return _Story(hand, grips, acts, episode.mentions, self).tell()
 
-    def _grips(self, columns: Mapping[str, NDArray[Any]]) -> list[Grip]:
+    def _grips(self, columns: Mapping[str, NDArray[Any]], empty: float = EMPTY) -> list[Grip]:
         assert self.hand is not None
         command, width = self.hand.command(columns), self.hand.width(columns)
         told = None if command is None or self.command_scale is None else self.command_scale(command)
         seen = None if width is None or self.width_scale is None else self.width_scale(width)
-        return [] if told is None and seen is None else find_grips(told, seen, empty=self.empty)
+        return [] if told is None and seen is None else find_grips(told, seen, empty=empty)
 
 
 class _Story:
@@ -175,13 +185,19 @@ class _Story:
         objects = len(mentions)
         self.drawers = {i for i, mention in enumerate(mentions) if "drawer" in mention}
         self.hand, self.acts, self.rule = hand, acts, rule
-        self.grips = [grip for grip in grips if grip.full is not False]
+        carries = sum(not act.touch for act in acts)
+        held = [grip for grip in grips if grip.full is not False]
+        thin = sorted(
+            (grip for grip in grips if grip.full is False and self._way(grip) > _CARRIED_M), key=self._way
+        )
+        thin = thin[max(0, len(thin) - max(0, carries - len(held))) :]
+        self.grips = [grip for grip in grips if grip in held or grip in thin]
         self.empty_grips = len(grips) - len(self.grips)
         frames = len(hand)
         self.place = np.full((frames, objects, 3), np.nan)
         self.grasped = np.zeros((frames, objects), dtype=bool)
         self.sure = np.zeros((frames, objects))
-        self.notes: list[str] = []
+        self.notes = [f"{len(thin)} closings on something thin, or on nothing"] if thin else []
         self.from_frame = np.zeros(objects, dtype=np.int64)
         """Up to here an object's place is already told by an earlier act."""
 
@@ -265,6 +281,10 @@ class _Story:
 
     # --- where things are
 
+    def _way(self, grip: Grip) -> float:
+        """How far sideways the hand went with it, metres."""
+        return float(np.linalg.norm((self._at(grip.opening) - self._at(grip.held))[:2]))
+
     def _at(self, frame: int) -> NDArray[np.float64]:
         return self.hand[min(max(frame, 0), len(self.hand) - 1)]
 
@@ -277,7 +297,7 @@ class _Story:
 
     def _carried(self, act: Act, grips: list[Grip], trust: float) -> None:
         frames, target = len(self.hand), act.target
-        settled = 1.0 if grips[0].full else 0.8  # a closing seen by command only may have missed
+        settled = _SETTLED[grips[0].full]
         drop = np.array([0.0, 0.0, self.rule.target_drop_m])
         at = 0
         for i, grip in enumerate(grips):
@@ -307,6 +327,10 @@ class _Story:
         if contact is None:
             return
         begin, middle, end = contact
+        push = find_push(self.hand, *span, middle) if act.push else None
+        if push is not None:
+            self._pushed(act, push, trust)
+            return
         known = int(self.from_frame[act.target])
         if known == 0 and not np.isfinite(self.place[:begin, act.target]).any():
             self._put(act.target, 0, begin, self._at(middle), _SURE["touched"] * trust)
@@ -321,6 +345,14 @@ class _Story:
         if act.goal is not None and not np.isfinite(self.place[-1, act.goal]).all():
             kind = "aside" if act.aside else "touched"
             self._put(act.goal, 0, frames, self._at(end - 1), _SURE[kind] * trust)
+
+    def _pushed(self, act: Act, push: Push, trust: float) -> None:
+        at = slice(int(self.from_frame[act.target]), len(self.hand))
+        self.place[at, act.target] = push.place[at]
+        self.sure[at, act.target] = _SURE["pushed"] * trust
+        self.from_frame[act.target] = push.end
+        if act.goal is not None and not np.isfinite(self.place[-1, act.goal]).all():
+            self._put(act.goal, 0, len(self.hand), push.place[-1], _SURE["touched"] * trust)
 
     def _contact(self, first: int, end: int) -> tuple[int, int, int] | None:
         """First, middle and end of the longest linger within `_LINGER_M`, away from where the span begins."""

@@ -16,6 +16,8 @@ _STALL = 0.03  # of the range and frame: slower is at rest
 _MOVES = 0.15  # of the range: a gripper that moves less in an episode was not used
 EMPTY = 0.08
 """A gripper shut to less than this part of its range holds nothing."""
+_FOLLOWS = 2  # frames: so late fingers do what they are told
+_CLEAR = 0.3
 _SHORT = 2  # frames: a closing as short as this is a slip of the hand
 
 
@@ -75,6 +77,20 @@ def scale_of(
     if open_is_high is None:
         open_is_high = bool(np.mean(raw[starts] > (low + high) / 2) >= 0.5)
     return OpeningScale(low, high) if open_is_high else OpeningScale(high, low)
+
+
+def sign_by_width(command: NDArray[np.floating], opening: NDArray[np.float64]) -> bool | None:
+    """Whether larger commands are followed by wider fingers; None if neither larger nor smaller ones clearly are.
+
+    Args:
+        command: (N,) or (N, n) of a whole dataset.
+        opening: (N,) measured, 0 shut … 1 open.
+    """
+    told, seen = joined(command)[:-_FOLLOWS], opening[_FOLLOWS:]
+    if len(told) < 2 or np.ptp(told) < 1e-6 or np.ptp(seen) < 1e-6:
+        return None
+    correlation = float(np.corrcoef(told, seen)[0, 1])
+    return correlation > 0 if abs(correlation) > _CLEAR else None
 
 
 def find_grips(

@@ -15,6 +15,8 @@ _TOUCHING = frozenset(
     "activate deactivate light dim wipe poke".split()
 )
 """Acts that may be done without holding anything."""
+_PUSHING = frozenset("close shut push slide".split())
+"""Of these, acts that move the thing on ahead of the hand."""
 _SHIFTED = frozenset(("beside", "side"))
 _AWAY = frozenset(("from", "off", "out of", "off of", "away from"))
 _PRONOUNS = ("it", "them")
@@ -23,13 +25,15 @@ _PRONOUNS = ("it", "them")
 @dataclass(frozen=True)
 class Act:
     """Something done to mention `target`. `goal`: mention it is brought to; `aside`: next to it, not onto it.
-    `source`: mention it is taken from. `touch`: may be done without holding anything.
+    `source`: mention it is taken from. `touch`: may be done without holding anything; `push`: the thing then
+    moves on ahead of the hand.
     """
 
     target: int
     goal: int | None = None
     aside: bool = False
     touch: bool = False
+    push: bool = False
     source: int | None = None
 
 
@@ -50,8 +54,10 @@ def acts_of(instruction: str, mentions: tuple[str, ...]) -> tuple[Act, ...]:
             _bring(acts, mention, aside=PREPOSITIONS[preposition] in _SHIFTED)
         else:
             joined = verb is None and bool(acts)
-            touch = acts[-1].touch if joined else verb in _TOUCHING
-            acts.append(Act(mention, touch=touch))
+            if joined:
+                acts.append(Act(mention, touch=acts[-1].touch, push=acts[-1].push))
+            else:
+                acts.append(Act(mention, touch=verb in _TOUCHING, push=verb in _PUSHING))
         at, last = end, mention
     _read_pronouns(words[at:], acts, last)
     return tuple(acts)
@@ -78,8 +84,10 @@ def _read_pronouns(words: list[str], acts: list[Act], last: int) -> None:
         earlier = words[:i]
         if _ending(earlier) and acts[-1].goal is None and len(acts) > 1:
             acts[-1] = replace(acts[-1], goal=acts[-2].target)
-        elif _last_verb(earlier) in _TOUCHING and last >= 0 and acts[-1] != Act(last, touch=True):
-            acts.append(Act(last, touch=True))
+        elif (verb := _last_verb(earlier)) in _TOUCHING and last >= 0:
+            act = Act(last, touch=True, push=verb in _PUSHING)
+            if acts[-1] != act:
+                acts.append(act)
 
 
 def _spans(words: list[str], mentions: tuple[str, ...]) -> list[tuple[int, tuple[int, int]]]:

@@ -1,0 +1,74 @@
+"""Laws of reading a push off the hand's path."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from inspire_vla.instruction import find_mentions
+from inspire_vla.labels.pushing import find_push
+from inspire_vla.labels.roles import acts_of
+
+
+def strokes(count=3, length_m=0.05, back_m=0.06, lift_m=0.05):
+    """A hand that comes from afar and pushes along -x in strokes, up and back between them; (T, 3) and their ends."""
+    corners = [np.array([0.7, -0.3, 0.4]), np.array([0.6, 0.0, 0.2])]
+    ends = []
+    for k in range(count):
+        end = np.array([0.56 - k * length_m, 0.0, 0.2])
+        up, back = np.array([0, 0, lift_m]), np.array([back_m, 0, 0])
+        corners += [end, end + up, end + up + back, end + back]
+        ends.append(end)
+    return np.concatenate(
+        [a + (b - a) * np.linspace(0, 1, 6, endpoint=False)[:, None] for a, b in pairwise(corners)]
+    ), ends
+
+
+def push_of(hand):
+    linger = int(np.argmin(np.linalg.norm(hand - np.median(hand[len(hand) // 3 :], axis=0), axis=1)))
+    return find_push(hand, 0, len(hand), linger)
+
+
+def test_the_thing_moves_on_and_never_back():
+    hand, ends = strokes()
+    push = push_of(hand)
+    along = -push.place[:, 0]
+    assert (np.diff(along) >= -1e-9).all()
+    assert along[-1] == pytest.approx(-ends[-1][0] + 0.02, abs=0.01)
+    assert (along >= -hand[:, 0]).all()
+    np.testing.assert_allclose(push.place[:, 2], 0.2, atol=0.01)
+    np.testing.assert_allclose(push.place[push.end :], push.place[-1:].repeat(len(hand) - push.end, 0))
+    np.testing.assert_allclose(push.place[: push.begin], push.place[:1].repeat(push.begin, 0))
+
+
+@pytest.mark.parametrize("turn", [0.4, 2.0, -1.3])
+def test_turning_and_moving_the_world_turns_and_moves_the_place(turn):
+    hand, _ = strokes()
+    c, s = np.cos(turn), np.sin(turn)
+    rotation, shift = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]), np.array([0.3, -0.2, 0.1])
+    plain, moved = push_of(hand), push_of(hand @ rotation.T + shift)
+    np.testing.assert_allclose(moved.place[-1], rotation @ plain.place[-1] + shift, atol=0.005)
+    assert (moved.begin, moved.end) == (plain.begin, plain.end)
+
+
+def test_a_press_a_rest_and_a_touch_are_no_pushes():
+    hand, _ = strokes()
+    down = np.column_stack([np.full(30, 0.4), np.zeros(30), np.linspace(0.4, 0.1, 30)])
+    assert push_of(down) is None
+    assert push_of(np.tile(hand[:1], (20, 1))) is None
+    assert push_of(hand[:1] + np.linspace(0, 0.02, 20)[:, None] * np.array([1.0, 0, 0])) is None
+    assert find_push(hand, 3, 5, 3) is None
+
+
+@pytest.mark.parametrize(
+    ("instruction", "pushes"),
+    [
+        ("close the top drawer of the cabinet", [True]),
+        ("open the top drawer of the cabinet", [False]),
+        ("put the bowl in the drawer and close it", [False, True]),
+        ("push the plate to the front of the stove", [True]),
+        ("turn on the stove", [False]),
+    ],
+)
+def test_which_acts_push(instruction, pushes):
+    assert [act.push for act in acts_of(instruction, find_mentions(instruction))] == pushes
