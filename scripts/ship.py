@@ -1,6 +1,7 @@
 """Put the pair of a finished experiment, and what it started from, into the package, with cards that say what was measured.
 
     python scripts/ship.py runs/laptop --preset laptop
+    python scripts/ship.py runs/laptop --grounding-only        # before any policy has started from it
 
 The pair is that of the preset's first training seed, whatever it scored.
 """
@@ -30,10 +31,11 @@ def main() -> None:
     )
     parser.add_argument("experiment", type=Path)
     parser.add_argument("--preset", default="laptop")
+    parser.add_argument("--grounding-only", action="store_true")
     options = parser.parse_args()
     preset = read_preset(options.preset)
     ship_grounding(options.experiment / "grounding", preset)
-    for kind in ("base", "inspire"):
+    for kind in () if options.grounding_only else ("base", "inspire"):
         ship_policy(options.experiment, preset, kind)
 
 
