@@ -1,19 +1,21 @@
 # make demo   the whole road on the nano model, and a page to look at       make test   the tests
 # make lint   ruff and mypy        make e2e   the slow end-to-end tests     make clean  remove what was built
+# make libero   LIBERO with its assets, the windowless OpenCV kept
 # make soak   10,000 requests from 8 clients and 10,000 malformed messages, against a served checkpoint
 SHELL := /bin/sh
 VENV  ?= .venv
 BIN   := $(VENV)/bin
+LIBERO_KIT ?= ../shared/libero
 STAMP := $(VENV)/.installed
 
 # Nothing here needs the network once the installation is done.
 OFFLINE := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 WANDB_MODE=disabled
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format e2e soak doctor constraints clean
+.PHONY: help install demo test lint format e2e soak doctor libero constraints clean
 
 help:
-	@sed -n '1,3p' Makefile | sed 's/^# *//'
+	@sed -n '1,4p' Makefile | sed 's/^# *//'
 
 install: $(STAMP)
 
@@ -48,6 +50,14 @@ soak: install
 
 doctor: install
 	@$(BIN)/inspire doctor
+
+# LIBERO asks for opencv-python, which writes its files over those of the headless one that is pinned here.
+libero: install
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev,libero]'
+	$(BIN)/python -m pip uninstall -q -y opencv-python
+	$(BIN)/python -m pip install --disable-pip-version-check -q --force-reinstall --no-deps -c constraints.txt \
+		opencv-python-headless
+	$(BIN)/python scripts/libero_assets.py $(LIBERO_KIT)
 
 constraints: install
 	$(BIN)/python scripts/write_constraints.py > constraints.txt

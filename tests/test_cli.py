@@ -2,10 +2,11 @@ import argparse
 import json
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 
-from inspire_vla.cli import main
+from inspire_vla.cli import doctor, main
 from inspire_vla.cli.arguments import parser, shard
 from inspire_vla.cli.benchmarks import expand
 from inspire_vla.cli.commands import train_arguments
@@ -93,6 +94,28 @@ def test_an_interruption_is_not_a_crash(monkeypatch, capsys):
     monkeypatch.setattr("inspire_vla.cli.commands.doctor", interrupted)
     assert main(["doctor"]) == 130
     assert "goes on from there" in capsys.readouterr().err
+
+
+def test_doctor_says_how_to_get_what_is_optional(monkeypatch):
+    installed = {"opencv-python": "5.0", "opencv-python-headless": "4.13"}
+
+    def version(name):
+        if name not in installed:
+            raise PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr(doctor, "version", version)
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    both, calvin, ray = doctor._opencv(), doctor._calvin(), doctor._ray()
+    assert not both.ok
+    assert "opencv-python 5.0, opencv-python-headless 4.13" in both.found
+    assert "make libero" in both.advice
+    assert "calvin_env" in calvin.found
+    assert "[ray]" in ray.advice
+    assert "make libero" in doctor._libero().advice
+    assert not any(check.required or check.ok for check in (both, calvin, ray, doctor._libero()))
+    del installed["opencv-python"]
+    assert doctor._opencv().ok
 
 
 def test_a_checkpoint_is_found_in_what_training_wrote(checkpoint):

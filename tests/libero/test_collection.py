@@ -100,7 +100,7 @@ def test_a_finished_collection_is_left_alone(collected, tmp_path):
 
 
 def test_an_episode_that_always_fails_is_left_out_and_counted(installed, tmp_path, monkeypatch):
-    monkeypatch.setattr(collection, "_attempt", lambda *_: None)
+    monkeypatch.setattr(collection, "try_once", lambda *_: None)
     monkeypatch.setattr(collection, "simulation", lambda *_: None)
     with pytest.raises(InspireError, match="the expert failed 4 times': 2"):
         collect(SUITE, 2, tmp_path / "data", **SMALL)

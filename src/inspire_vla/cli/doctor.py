@@ -13,6 +13,8 @@ from importlib.util import find_spec
 from rich.console import Console
 from rich.markup import escape
 
+from inspire_vla.libero.bddl import LiberoMissing
+
 
 @dataclass(frozen=True)
 class Check:
@@ -28,7 +30,21 @@ class Check:
 def checks() -> list[Check]:
     """Look at everything. A check that crashes is a finding, not a crash."""
     return [
-        _safely(check) for check in (_python, _packages, _torch, _rendering, _plugin, _ffmpeg, _libero, _disk)
+        _safely(check)
+        for check in (
+            _python,
+            _packages,
+            _torch,
+            _rendering,
+            _plugin,
+            _ffmpeg,
+            _opencv,
+            _libero,
+            _libero_plus,
+            _calvin,
+            _ray,
+            _disk,
+        )
     ]
 
 
@@ -143,13 +159,71 @@ def _ffmpeg() -> Check:
 
 def _libero() -> Check:
     if find_spec("libero") is None:
-        advice = "pip install -c constraints.txt -e '.[libero]' to evaluate on LIBERO."
+        advice = "`make libero` installs it, with its assets and the headless OpenCV kept."
         return Check("LIBERO", False, "not installed (optional)", advice, required=False)
     from inspire_vla.libero.simulation import assets_here
 
-    advice = "`python -c 'import libero.libero'` downloads them from the Hugging Face hub."
+    advice = "`make libero` downloads them from the Hugging Face hub, or links those of ../shared/libero."
     found = "installed, with assets" if assets_here() else "installed, its 3-D assets are missing (optional)"
     return Check("LIBERO", assets_here(), found, advice, required=False)
+
+
+def _libero_plus() -> Check:
+    from inspire_vla.libero.plus import plus_tasks
+
+    try:
+        found = f"installed in LIBERO's place, {len(plus_tasks('libero_plus_spatial'))} tasks of spatial"
+        return Check("LIBERO-Plus", True, found, required=False)
+    except LiberoMissing:
+        return Check(
+            "LIBERO-Plus", False, "not installed (optional)",
+            "`make libero`, then clone github.com/sylvestf/LIBERO-plus, put it first on PYTHONPATH, "
+            "and give it its assets as its README says.",
+            required=False,
+        )  # fmt: skip
+
+
+def _calvin() -> Check:
+    missing = [name for name in ("calvin_env", "calvin_agent") if find_spec(name) is None]
+    return Check(
+        "CALVIN", not missing, f"{', '.join(missing)} not installed (optional)" if missing else "installed",
+        "Clone github.com/mees/calvin with its submodules and `pip install --no-deps -e` its calvin_env "
+        "and calvin_models here; its data is fetched by dataset/download_data.sh.",
+        required=False,
+    )  # fmt: skip
+
+
+def _ray() -> Check:
+    try:
+        return Check("Ray", True, version("ray"), required=False)
+    except PackageNotFoundError:
+        advice = "pip install -c constraints.txt -e '.[ray]' to evaluate over machines (--ray)."
+        return Check("Ray", False, "not installed (optional)", advice, required=False)
+
+
+def _opencv() -> Check:
+    """Distributions that write the same package `cv2`: the last one installed wins, whatever is pinned."""
+    kinds = (
+        "opencv-python",
+        "opencv-contrib-python",
+        "opencv-python-headless",
+        "opencv-contrib-python-headless",
+    )
+    found = [f"{kind} {version(kind)}" for kind in kinds if _is_installed(kind)]
+    return Check(
+        "OpenCV", len(found) == 1 and "headless" in found[0], ", ".join(found) or "not installed",
+        "LIBERO's installation brings opencv-python, which needs a display's libraries. `make libero` keeps the "
+        "headless one alone; by hand: pip uninstall opencv-python, then pip install --force-reinstall --no-deps "
+        "-c constraints.txt opencv-python-headless.",
+        required=False,
+    )  # fmt: skip
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        return bool(version(distribution))
+    except PackageNotFoundError:
+        return False
 
 
 def _disk() -> Check:

@@ -41,7 +41,7 @@ def bddl_folder() -> Path:
         folder = Path(place) / "libero" / "bddl_files"
         if folder.is_dir():
             return folder
-    raise LiberoMissing("LIBERO is not installed: pip install -c constraints.txt -e '.[libero]'.")
+    raise LiberoMissing("LIBERO is not installed: `make libero`.")
 
 
 def task_files(suite: str) -> tuple[Path, ...]:

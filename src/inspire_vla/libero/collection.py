@@ -167,7 +167,7 @@ def demonstrate(conditions: Conditions, episode: int) -> tuple[Demonstration | N
     failed: list[int] = []
     for attempt in range(MAX_ATTEMPTS):
         seed = seed_of(conditions, task, episode // len(conditions.tasks), attempt)
-        found = _attempt(env, path, conditions, seed)
+        found = try_once(env, path, conditions, seed)
         if found is not None:
             states, actions, truth = found
             rows = [
@@ -189,10 +189,14 @@ def seed_of(conditions: Conditions, task: str, number: int, attempt: int) -> int
     )
 
 
-def _attempt(
+def try_once(
     env: Any, path: Path, conditions: Conditions, seed: int
 ) -> tuple[list[np.ndarray], np.ndarray, Truth] | None:
-    """States before each action, the clean actions, and the truth's eye; None if the goal was not reached in time."""
+    """One attempt in a scene drawn from `seed`; `env` is that of the task file `path`.
+
+    Returns states before each of the T actions, the clean actions (T, 7), and the truth's eye; None if the goal was not
+    reached in time.
+    """
     env.seed(seed)
     env.reset()
     for _ in range(SETTLING_STEPS):

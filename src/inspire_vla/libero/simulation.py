@@ -39,17 +39,18 @@ def require_libero() -> None:
         (folder / "config.yaml").write_text(text)
     if not assets_here():
         raise LiberoMissing(
-            f"LIBERO's 3-D assets are missing ({package / 'assets'}). hf-libero downloads them from the Hugging Face "
-            "hub when `import libero.libero` runs with network access; offline, put a copy there."
+            f"LIBERO's 3-D assets are missing ({package / 'assets'}). `make libero` downloads them from the "
+            "Hugging Face hub, or links a copy from ../shared/libero."
         )
 
 
 def assets_here() -> bool:
     """Whether LIBERO and its assets are installed, without importing it."""
     try:
-        return any((bddl_folder().parent / "assets").glob("*/*"))
+        places = (bddl_folder().parent / "assets", Path.home() / ".cache/libero/assets")
     except InspireError:
         return False
+    return any(any(place.glob("*/*")) for place in places)  # hf-libero downloads to the second
 
 
 def make_simulation(task_file: str | Path, *, pixels: int | None = None) -> Any:

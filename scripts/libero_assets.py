@@ -1,0 +1,36 @@
+"""Fetch LIBERO's 3-D assets: from the Hugging Face hub, or where that is out of reach from the kit in ../shared/libero.
+
+python scripts/libero_assets.py [KIT]
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from inspire_vla.libero.bddl import LiberoMissing
+from inspire_vla.libero.simulation import assets_here, require_libero
+
+
+def main() -> None:
+    kit = Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/libero").resolve() / "install.py"
+    if not assets_here():
+        try:
+            require_libero()  # writes the configuration that importing libero would ask for
+        except LiberoMissing as error:
+            print(error)
+        try:
+            from libero.libero.utils.download_utils import download_assets_from_huggingface
+
+            download_assets_from_huggingface()
+        except Exception as error:
+            print(f"The hub is out of reach ({type(error).__name__}).")
+    if not assets_here():
+        if not kit.is_file():
+            sys.exit(f"LIBERO's assets are neither on the hub nor in a kit ({kit}).")
+        subprocess.run([sys.executable, str(kit)], check=True)
+    require_libero()
+    print("LIBERO's assets are here.")
+
+
+if __name__ == "__main__":
+    main()
