@@ -155,34 +155,3 @@ def test_unmatched_tensors_are_an_error_unless_allowed(tmp_path: Path) -> None:
     assert not (tmp_path / "a").exists()
     report = convert("openvla", source, tmp_path / "a", options=options, allow_partial=True)
     assert len(report.missing) == len(report.unexpected) == 1
-
-
-def test_what_is_wrong_is_said(tmp_path: Path) -> None:
-    source = tmp_path / "openvla"
-    source.mkdir()
-    options = sources.openvla(source)
-    out = tmp_path / "out"
-    with pytest.raises(InspireError, match="Did you mean 'openvla'"):
-        convert("opnvla", source, out)
-    with pytest.raises(InspireError, match="convert it as 'openvla'"):
-        convert("minivla", source, out, options=options)
-    with pytest.raises(InspireError, match=r"several datasets.*bridge_orig"):
-        convert("openvla", source, out, options=replace(options, statistics=None))
-    with pytest.raises(InspireError, match=r"'libreo'\. Did you mean 'libero'"):
-        convert("openvla", source, out, options=replace(options, statistics="libreo"))
-    config = json.loads((source / "config.json").read_text())
-    del config["norm_stats"]
-    (source / "config.json").write_text(json.dumps(config))
-    with pytest.raises(InspireError, match="has no statistics"):
-        convert("openvla", source, out, options=options)
-    with pytest.raises(InspireError, match="no PaliGemma"):
-        convert("pi0fast", source, out, options=options)
-    mini = tmp_path / "mini"
-    with_vq = sources.minivla(mini)
-    with pytest.raises(InspireError, match="VQ weights"):
-        convert("minivla", mini / "run", out, options=replace(with_vq, vq=None))
-    with pytest.raises(InspireError, match=r"neither \*\.safetensors nor"):
-        convert("minivla", mini, out)
-    torch.save(Path(), mini / "run" / "checkpoints" / "step-000001.pt")  # would run code
-    with pytest.raises(InspireError, match="no plain file of tensors"):
-        convert("minivla", mini / "run", out, options=with_vq)

@@ -15,6 +15,7 @@ from inspire_vla.lerobot_plugin.convert.lora import merge
 from inspire_vla.lerobot_plugin.convert.pi0fast import pi0fast
 from inspire_vla.lerobot_plugin.convert.plan import Options, Plan, Report
 from inspire_vla.lerobot_plugin.convert.prismatic import minivla, openvla
+from inspire_vla.lerobot_plugin.convert.recognise import check_kind
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
 
 __all__ = ["KINDS", "LORA", "Options", "Report", "convert"]
@@ -52,10 +53,11 @@ def convert(
     if kind not in (*_KINDS, LORA):
         raise InspireError(f"Unknown kind of checkpoint {kind!r}.{did_you_mean(kind, (*_KINDS, LORA))}")
     out = Path(out)
-    if out.exists() and any(out.iterdir()):
-        raise InspireError(f"{out} exists and is not empty.")
+    if out.is_file() or (out.exists() and any(out.iterdir())):
+        raise InspireError(f"{out} exists and is {'a file' if out.is_file() else 'not empty'}.")
     if kind == LORA:
         return merge(Path(path), out)
+    check_kind(Path(path), kind)
     with tempfile.TemporaryDirectory() as scratch:
         plan = _KINDS[kind](Path(path), options or Options(), Path(scratch))
         policy = InspireVLAPolicy(

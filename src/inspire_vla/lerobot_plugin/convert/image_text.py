@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
 from inspire_vla.action_tokenizers import UniformBins
 from inspire_vla.backbones.image_text import ImageTextConfig
@@ -20,8 +21,11 @@ def image_text(path: Path, options: Options, scratch: Path) -> Plan:
         model = AutoModelForImageTextToText.from_pretrained(
             path, use_safetensors=True, dtype=getattr(torch, options.dtype)
         )
-    except (OSError, ValueError, KeyError) as error:
-        raise InspireError(f"{path} is no image-text-to-text model: {str(error).splitlines()[0]}") from None
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        found = sorted(child.name for child in path.iterdir())[:10]
+        raise InspireError(
+            f"{path} is no image-text-to-text model: {str(error).splitlines()[0]} (found {found})"
+        ) from None
     if options.action_tokens == "added":
         model.resize_token_embeddings(len(processor.tokenizer) + actions.vocabulary_size)
     folder = scratch / "text"

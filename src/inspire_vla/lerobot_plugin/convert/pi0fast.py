@@ -11,7 +11,7 @@ from inspire_vla.backbones import paligemma
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.backbone_choice import hosted_tokenizer
 from inspire_vla.lerobot_plugin.convert.plan import Options, Plan, base_config
-from inspire_vla.lerobot_plugin.convert.published import lerobot_statistics, read_published
+from inspire_vla.lerobot_plugin.convert.published import lerobot_statistics, read_published, settings_of
 
 
 def pi0fast(path: Path, options: Options, scratch: Path) -> Plan:
@@ -19,7 +19,12 @@ def pi0fast(path: Path, options: Options, scratch: Path) -> Plan:
     sizes = paligemma.read_config(
         source.tensors, prompt=options.prompt, head_size=options.head_size, vision_heads=options.heads
     )
-    settings = source.settings
+    given = options.cameras, options.action_dim, options.state_dim, options.chunk_size
+    settings = (
+        source.settings
+        if all(given)
+        else settings_of(source, "cameras, action_dim, state_dim and chunk_size, unless you give all four")
+    )
     if options.fast is None:
         raise InspireError("π0-FAST acts by FAST: give the folder of its processor's files (fast).")
     if not (options.tokenizer or (source.folder / "tokenizer.json").is_file()):

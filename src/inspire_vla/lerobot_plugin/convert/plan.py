@@ -8,7 +8,12 @@ from lerobot.configs import FeatureType, NormalizationMode, PolicyFeature
 
 from inspire_vla.action_tokenizers import ActionTokenizer
 from inspire_vla.backbones.weight_map import Mapped
-from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, ReasoningConfig
+from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.lerobot_plugin.configuration_inspire_vla import (
+    DTYPES,
+    InspireVLAConfig,
+    ReasoningConfig,
+)
 from inspire_vla.lerobot_plugin.convert.published import Statistics
 
 PICTURE = 256  # pixels a side that the configuration names; pictures of any size are resized
@@ -30,6 +35,8 @@ class Options:
         dtype: of the written weights.
         heads: attention heads of the towers (and their head size in `head_size`), for models of unusual size.
         action_tokens: for image-text models, "added" or "reserved".
+
+    Raises InspireError for an unknown dtype.
     """
 
     tokenizer: str | None = None
@@ -46,6 +53,10 @@ class Options:
     heads: int = 16
     head_size: int = 256
     action_tokens: str = "added"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise InspireError(f"Unknown dtype {self.dtype!r}.{did_you_mean(self.dtype, DTYPES)}")
 
 
 @dataclass(frozen=True)

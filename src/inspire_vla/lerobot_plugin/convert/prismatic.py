@@ -9,7 +9,12 @@ from inspire_vla.backbones import prismatic
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.backbone_choice import hosted_tokenizer
 from inspire_vla.lerobot_plugin.convert.plan import Options, Plan, base_config
-from inspire_vla.lerobot_plugin.convert.published import prismatic_statistics, read_learned_vq, read_published
+from inspire_vla.lerobot_plugin.convert.published import (
+    prismatic_statistics,
+    read_learned_vq,
+    read_published,
+    settings_of,
+)
 
 EXTRA_TOKENS = 256  # MiniVLA's `<|extra_i|>`, which Qwen's own tokenizer lacks
 
@@ -24,7 +29,8 @@ def minivla(path: Path, options: Options, scratch: Path) -> Plan:
 
 def _prismatic(kind: str, path: Path, options: Options, scratch: Path) -> Plan:
     source = read_published(path)
-    text_config = source.settings.get("text_config", {}) if source.layout == "huggingface" else None
+    settings = settings_of(source, "how the model acts and how many pictures it looks at")
+    text_config = (settings.get("text_config") or {}) if source.layout == "huggingface" else None
     sizes = prismatic.read_config(source.tensors, tower_heads=options.heads, text_config=text_config)
     family = {"openvla": "llama", "minivla": "qwen2"}[kind]
     if sizes.language.family != family:
@@ -32,7 +38,7 @@ def _prismatic(kind: str, path: Path, options: Options, scratch: Path) -> Plan:
         raise InspireError(
             f"{path} holds a {sizes.language.family} model: convert it as {other!r}, not {kind!r}."
         )
-    run = source.settings.get("vla", {})
+    run = settings.get("vla") or {}
     acts_by = str(run.get("action_tokenizer", "action_tokenizer"))
     notes = []
 
@@ -41,7 +47,7 @@ def _prismatic(kind: str, path: Path, options: Options, scratch: Path) -> Plan:
         tokenizer, extra = _with_extra_tokens(tokenizer, f"{run.get('base_vlm', '')} {acts_by}")
         end = len(tokenizer) if extra and "extra" in acts_by else tokenizer.vocab_size
     elif source.layout == "huggingface":
-        end = sizes.language.vocabulary_size - int(source.settings.get("pad_to_multiple_of", 64))
+        end = sizes.language.vocabulary_size - int(settings.get("pad_to_multiple_of", 64))
     else:
         end = tokenizer.vocab_size
     tokenizer.save_pretrained(scratch / "text")
@@ -64,7 +70,8 @@ def _prismatic(kind: str, path: Path, options: Options, scratch: Path) -> Plan:
     cameras = options.cameras or (("image", "image2") if wrist else ("image",))
     if pictures % len(cameras):
         raise InspireError(
-            f"The model looks at {pictures} picture(s), which {len(cameras)} cameras cannot share."
+            f"The model looks at {pictures} picture(s), which {len(cameras)} cameras {list(cameras)} cannot share; "
+            f"possible numbers of cameras: {[n for n in range(1, pictures + 1) if pictures % n == 0]}."
         )
     notes.append(
         f"Gripper {'as trained (0 closed, 1 open)' if options.gripper == 'as_trained' else '-1 open, +1 closed'}."

@@ -2,19 +2,23 @@
 
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from inspire_vla.action_tokenizers import LearnedVQ
 from inspire_vla.backbones.prismatic import flat_checkpoint
 from inspire_vla.errors import InspireError, did_you_mean
+
+LFS = b"version https://git-lfs"
 
 Statistics = dict[str, dict[str, np.ndarray]]
 """{feature: {"mean", "std", "min", "max", "q01", "q99": (dim,)}}, LeRobot's."""
@@ -42,13 +46,12 @@ def read_published(path: str | Path) -> Published:
     """
     path = Path(path)
     if path.is_dir():
-        shards = sorted(path.glob("*.safetensors"))
-        shards = [s for s in shards if not s.name.startswith("policy_")]
+        shards = safetensors_files(path)
         if shards:
             settings = read_json(path / "config.json")
             tensors: dict[str, Tensor] = {}
             for shard in shards:
-                tensors |= load_file(shard)
+                tensors |= read_safetensors(shard)
             layout = "lerobot" if settings.get("type") == "pi0_fast" else "huggingface"
             return Published(path, layout, tensors, settings)
         files = sorted([*path.glob("*.pt"), *path.glob("checkpoints/*.pt")])
@@ -62,12 +65,48 @@ def read_published(path: str | Path) -> Published:
     return Published(run, "prismatic_pt", flat_checkpoint(load_pt(path)), read_json(run / "config.json"))
 
 
+def safetensors_files(folder: Path) -> list[Path]:
+    """The files of weights in a folder, without the statistics of LeRobot's processors."""
+    return sorted(f for f in folder.glob("*.safetensors") if not f.name.startswith("policy_"))
+
+
+def read_safetensors(file: Path) -> dict[str, Tensor]:
+    """All tensors of a file. Raises InspireError for one that is not whole."""
+    with _told(file):
+        return load_file(file)
+
+
+def tensor_names(file: Path) -> list[str]:
+    """Their names; no tensor is read. Raises InspireError for a file that is not whole."""
+    with _told(file), safe_open(file, "pt") as opened:
+        return list(opened.keys())
+
+
+@contextmanager
+def _told(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (SafetensorError, OSError) as error:
+        with file.open("rb") as opened:
+            pointer = opened.read(len(LFS)) == LFS
+        why = "a pointer of Git LFS and not the file itself" if pointer else f"not a whole file ({error})"
+        raise InspireError(f"{file} is {why}: {file.stat().st_size:,} bytes. Download it again.") from None
+
+
 def load_pt(path: Path) -> Any:
     """A torch file, tensors only. Raises InspireError for one that would run code."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise InspireError(f"{path} is no plain file of tensors: {str(error).splitlines()[0]}") from None
+
+
+def settings_of(source: Published, why: str) -> dict[str, Any]:
+    """The source's config.json. Raises InspireError where there is none; `why` ends the sentence "it says …"."""
+    if not source.settings:
+        found = sorted(child.name for child in source.folder.iterdir())[:10]
+        raise InspireError(f"{source.folder} has no config.json among {found}: it says {why}.")
+    return source.settings
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -147,7 +186,7 @@ def lerobot_statistics(folder: Path) -> tuple[Statistics, dict[str, str]]:
         if not (folder / file).is_file():
             raise InspireError(f"{folder} lacks {file}, the statistics that policy_preprocessor.json names.")
         statistics: Statistics = {}
-        for name, tensor in load_file(folder / file).items():
+        for name, tensor in read_safetensors(folder / file).items():
             feature, _, what = name.rpartition(".")
             statistics.setdefault(feature, {})[what] = tensor.float().numpy()
         return statistics, modes
