@@ -18,7 +18,7 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     return make(request.param, tmp_path_factory)
 
 
-def batch(policy: InspireVLAPolicy, rows: int = 2) -> dict[str, Any]:
+def batch(policy: InspireVLAPolicy, rows: int = 2, size: int = 28) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
 
     def random(*shape: int) -> torch.Tensor:
@@ -26,16 +26,16 @@ def batch(policy: InspireVLAPolicy, rows: int = 2) -> dict[str, Any]:
 
     return {
         "task": [TASK] * rows,
-        "observation.images.image": random(rows, 3, 28, 28),
+        "observation.images.image": random(rows, 3, size, size),
         "observation.state": random(rows, 8) * 2 - 1,
         "observation.answers.direction": torch.tensor([[0, 3, -1]] * rows),
         ACTION: random(rows, policy.config.chunk_size, 7) * 2 - 1,
     }
 
 
-def gradients(policy: InspireVLAPolicy) -> dict[str, torch.Tensor]:
+def gradients(policy: InspireVLAPolicy, size: int = 28) -> dict[str, torch.Tensor]:
     policy.train()
-    policy.forward(batch(policy))[0].backward()
+    policy.forward(batch(policy, size=size))[0].backward()
     return {name: p.grad for name, p in policy.backbone.named_parameters() if p.grad is not None}
 
 
@@ -59,6 +59,16 @@ def test_recomputed_activations_change_no_gradient(checkpoint: Path) -> None:
     assert plain.keys() == found.keys()
     for name, expected in plain.items():
         torch.testing.assert_close(found[name], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_nano_recomputes_too(trained: Path) -> None:
+    plain, recomputed = (
+        gradients(load(trained / "checkpoints/last/pretrained_model", gradient_checkpointing=on), size=32)
+        for on in (False, True)
+    )
+    assert plain.keys() == recomputed.keys()
+    for name, expected in plain.items():
+        torch.testing.assert_close(recomputed[name], expected, rtol=1e-4, atol=1e-6)
 
 
 def test_frozen_vision_gets_no_gradient_and_no_optimizer(checkpoint: Path) -> None:

@@ -1,6 +1,7 @@
 """A run that was broken off and resumed has the losses of an unbroken one, and its weights, to the last bit."""
 
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
@@ -31,38 +32,69 @@ def losses() -> Iterator[list[dict[str, float]]]:
         yield found
 
 
-def nano(place: pytest.TempPathFactory, data: Path) -> Path:
-    return run(data, place.mktemp("nano") / "run", "--steps=6", "--save_freq=3", "--seed=0")
+WAYS = {
+    "full": (),
+    "lora": ("--peft.r=4",),
+    "checkpointing": ("--policy.gradient_checkpointing=true",),
+    "bfloat16": ("--policy.dtype=bfloat16",),
+    "frozen": ("--policy.freeze_vision=true",),
+}
+FAMILIES = ("nano", "minivla", "pi0fast")
+QUICK = (("nano", "full"), ("pi0fast", "full"))
+CASES = [
+    pytest.param(family, way, marks=() if (family, way) in QUICK else pytest.mark.e2e, id=f"{family}-{way}")
+    for family in FAMILIES
+    for way in WAYS
+]
 
 
-def pi0fast(place: pytest.TempPathFactory, data: Path) -> Path:
-    out = place.mktemp("pi0fast") / "run"
-    finetune(
-        make("pi0fast", place), data, out, "--steps=6", "--save_freq=3", "--seed=0", "--policy.optimizer_lr=0.01",
-        "--policy.warmup_steps=2",
-    )  # fmt: skip
+def begin(family: str, way: str, place: pytest.TempPathFactory, data: Path) -> Path:
+    """Six steps, saved at the third too."""
+    out, more = place.mktemp(family) / "run", ("--steps=6", "--save_freq=3", "--seed=0", *WAYS[way])
+    if family == "nano" and way != "lora":
+        return run(data, out, *more)
+    if family == "nano":  # of what is trained already; it has no layers of its own choice
+        base = (
+            run(data, place.mktemp("base") / "run", "--steps=1") / "checkpoints" / "last" / "pretrained_model"
+        )
+        more = (*more, "--peft.target_modules=.*decoder.*(q_proj|v_proj|up_proj)")
+    else:
+        base = make(family, place)
+    finetune(base, data, out, *more, "--policy.optimizer_lr=0.01", "--policy.warmup_steps=2")
     return out
 
 
-@pytest.mark.parametrize("begin", [nano, pi0fast])
+def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """What was learned: a model, or an adapter."""
+    (file,) = (f for f in (checkpoint / "pretrained_model").glob("*model.safetensors"))
+    return load_file(file)
+
+
+@pytest.mark.parametrize(("family", "way"), CASES)
 def test_resuming_gives_the_losses_and_weights_of_an_unbroken_run(
-    begin: Callable[[pytest.TempPathFactory, Path], Path],
-    tmp_path_factory: pytest.TempPathFactory,
-    labelled_dataset: Path,
+    family: str, way: str, tmp_path_factory: pytest.TempPathFactory, labelled_dataset: Path
 ) -> None:
     with losses() as whole:
-        out = begin(tmp_path_factory, labelled_dataset)
-    last = out / "checkpoints" / "last"
-    expected = load_file(last / "pretrained_model" / "model.safetensors")
+        out = begin(family, way, tmp_path_factory, labelled_dataset)
+    whole = whole[-6:]  # before them, the base of a LoRA on nano
+    checkpoints = out / "checkpoints"
+    expected, halfway = weights(checkpoints / "000006"), weights(checkpoints / "000003")
+    last = checkpoints / "last"
     last.unlink()
     last.symlink_to("000003")
+    shutil.rmtree(checkpoints / "000006")
     config = last / "pretrained_model" / "train_config.json"
     with losses() as resumed:
-        train([f"--config_path={config}", "--resume=true"], frames_in_memory=begin is nano)
-    assert len(whole) == 6
+        train(
+            [f"--config_path={config}", "--resume=true"], frames_in_memory=family == "nano" and way != "lora"
+        )
     assert len({step["loss"] for step in whole}) == 6
     assert resumed == whole[3:]
-    found = load_file(out / "checkpoints" / "000006" / "pretrained_model" / "model.safetensors")
+    found = weights(checkpoints / "000006")
     assert found.keys() == expected.keys()
     for name, tensor in expected.items():
         torch.testing.assert_close(found[name], tensor, rtol=0, atol=0)
+    moved = {name for name, tensor in expected.items() if not torch.equal(tensor, halfway[name])}
+    assert moved
+    if way == "frozen":
+        assert not any(part in name for name in moved for part in (".stem.", ".tower.", ".towers."))

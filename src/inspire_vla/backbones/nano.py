@@ -151,6 +151,10 @@ class Nano(Backbone):
         self.stem.requires_grad_(False)
         self.place.requires_grad_(False)
 
+    def checkpoint_activations(self) -> None:
+        """Recompute the decoder's activations in the backward pass instead of keeping them."""
+        self.decoder.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
     def picture_tokens(self, seen: int, pictures: int, which: int = 0) -> tuple[range, tuple[int, int]]:
         rows, columns = (side // STRIDE for side in self.image_size)
         each = rows * columns

@@ -87,6 +87,8 @@ def _nano(
         start_from(backbone, config.nano_start)
     if config.freeze_vision:
         backbone.freeze_vision()
+    if config.gradient_checkpointing:
+        backbone.checkpoint_activations()
     return backbone, vocabulary
 
 
