@@ -9,6 +9,7 @@ import torch
 from families import TASK, finetune, load
 from lerobot.utils.constants import ACTION
 
+from inspire_vla.cli import main
 from inspire_vla.lerobot_plugin.convert import convert
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
 
@@ -96,10 +97,30 @@ def test_a_batch_with_history_equals_its_rows(minivla: Path) -> None:
         assert alone.token_ids == decision.token_ids
 
 
-def test_lerobot_trains_on_the_history_of_a_dataset(
-    labelled_dataset: Path, tmp_path_factory: pytest.TempPathFactory
+@pytest.mark.parametrize("command", ["lerobot-train", "inspire train"])
+def test_a_training_sees_the_history_of_a_dataset(
+    command: str,
+    labelled_dataset: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("out") / "minivla"
     convert("minivla", source / "run", out, options=sources.minivla(source))
-    trained = finetune(out, labelled_dataset, tmp_path_factory.mktemp("run") / "out", "--steps=1")
-    assert load(trained).config.image_history == 2
+    shown: list[torch.Tensor] = []
+    forward = InspireVLAPolicy.forward
+
+    def listen(self: InspireVLAPolicy, batch: dict[str, Any]) -> Any:
+        shown.append(batch[CAMERAS[0]])
+        return forward(self, batch)
+
+    monkeypatch.setattr(InspireVLAPolicy, "forward", listen)
+    run = tmp_path_factory.mktemp("run") / "out"
+    if command == "lerobot-train":
+        finetune(out, labelled_dataset, run, "--steps=1")
+    else:
+        line = f"train --dataset {labelled_dataset} --out {run} --from {out} --steps 1 --batch-size 2 --reasoning"
+        assert main(line.split()) == 0
+    assert load(run / "checkpoints" / "last" / "pretrained_model").config.image_history == 2
+    (pictures,) = shown
+    assert pictures.shape[:3] == (2, 2, 3)
+    assert not torch.equal(pictures[:, 0], pictures[:, 1])  # noise: no two frames are alike

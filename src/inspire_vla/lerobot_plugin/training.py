@@ -19,7 +19,8 @@ def train(arguments: Sequence[str], *, recipe: str | None = None, frames_in_memo
     Args:
         arguments: as on its command line, `--dataset.root=…`, `--output_dir=…`, `--steps=…`.
         recipe: name of a shipped configuration the arguments amend.
-        frames_in_memory: decode every picture once and keep it; for small pictures, not for terabytes.
+        frames_in_memory: decode every picture once and keep it: for nano, whose pictures are small. Not done for
+            others, nor where a policy looks at earlier pictures too.
     """
     from lerobot.scripts import lerobot_train
 
@@ -50,6 +51,8 @@ def _frames_in_memory(lerobot_train: Any, wanted: bool) -> Iterator[None]:
     original = lerobot_train.make_train_eval_datasets
 
     def cached(cfg: Any) -> Any:
+        if cfg.policy.backbone != "nano" or cfg.policy.observation_delta_indices is not None:
+            return original(cfg)
         horizon = cfg.policy.chunk_size
         return tuple(None if d is None else FrameCache(d, horizon) for d in original(cfg))
 
