@@ -14,7 +14,7 @@ On the CPU the clock is the process's own time. The aim is at most 1.10.
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +28,8 @@ from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
 from inspire_vla.lerobot_plugin.supervision import DialogueWriter
 
 INSTRUCTIONS = ("open the top drawer of the cabinet", "pick up the red cube and place it on the blue plate")
+
+PARTS = ("text and loss", "pictures", "decoder and scores", "backward", "optimizer")
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
@@ -62,18 +64,30 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         torch.cuda.synchronize()
         return time.perf_counter()
 
+    within = {"pictures": 0.0, "decoder": 0.0}
+    for part, owner, name in (("pictures", policy, "_observe"), ("decoder", policy.backbone, "predict")):
+        setattr(owner, name, timed(getattr(owner, name), part, within, clock))
+    parts: dict[bool, list[list[float]]] = {False: [], True: []}
+
     def seconds(enabled: bool) -> float:
         policy.writer = writers[enabled]
         policy.config.reasoning = writers[enabled].config
         start = clock()
-        policy.forward(batch)[0].backward()
+        loss = policy.forward(batch)[0]
+        forward = clock()
+        loss.backward()
+        backward = clock()
         if not built:
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        return clock() - start
+        end = clock()
+        text = forward - start - sum(within.values())
+        parts[enabled].append([text, *within.values(), backward - forward, end - backward])
+        return end - start
 
     for _ in range(2):  # warm up
         seconds(False), seconds(True)
+    parts = {False: [], True: []}
     lengths = {enabled: elements(policy, writers[enabled], batch) for enabled in (False, True)}
     pairs = []
     for number in range(options.steps):
@@ -94,9 +108,27 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         "inspire_ms": round(1e3 * float(np.median(inspire)), 2),
         "ratio_median": round(float(np.median(inspire / base)), 3),
         "ratio_quartiles": np.percentile(inspire / base, [25, 75]).round(3).tolist(),
+        "parts_ms": {
+            name: dict(zip(PARTS, (1e3 * np.median(parts[enabled], axis=0)).round(2).tolist(), strict=True))
+            for name, enabled in (("base", False), ("inspire", True))
+        },
     }
     print(json.dumps(result, indent=1))
     return result
+
+
+def timed(
+    function: Callable[..., Any], part: str, within: dict[str, float], clock: Callable[[], float]
+) -> Any:
+    """`function`, which leaves in `within` how long its last call took."""
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        start = clock()
+        result = function(*arguments, **options)
+        within[part] = clock() - start
+        return result
+
+    return call
 
 
 def elements(policy: InspireVLAPolicy, writer: DialogueWriter, batch: dict[str, Any]) -> int:
