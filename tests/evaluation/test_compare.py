@@ -43,6 +43,15 @@ def test_groups_are_macro_averages_and_pairs_are_pooled():
     json.dumps(result, allow_nan=False)
 
 
+def test_what_was_trained_on_decides_what_is_seen():
+    runs = [run(name, grid({"libero_90": 3, "libero_goal": 5})) for name in ("base", "inspire")]
+    groups = lambda: [(g["group"], g["suites"]) for g in compare(runs)["groups"]]  # noqa: E731
+    assert groups() == [("trained on unknown", ["libero_90", "libero_goal"])]
+    for one in runs:
+        one.info["trained_on"] = ["libero_goal"]
+    assert groups() == [("seen", ["libero_goal"]), ("unseen", ["libero_90"])]
+
+
 def test_a_policy_equals_itself():
     records = grid({"a_seen": 4})
     paired = compare([run("x", records), run("y", records)])["groups"][0]["paired"][1]
@@ -89,11 +98,13 @@ def test_bad_runs_are_refused():
 
 
 def test_groups_by_name(tmp_path):
-    assert [group_of(s) for s in ("tabletop_seen", "libero_90", "tabletop_validation", "libero_spatial")] == [
-        "seen",
-        "seen",
-        "validation",
-        "unseen",
-    ]
+    names = ("tabletop_seen", "tabletop_validation", "tabletop_goal", "libero_90", "libero_spatial")
+    by_name = ["seen", "validation", "unseen", "trained on unknown", "trained on unknown"]
+    assert [group_of(suite) for suite in names] == by_name
+    assert [group_of(suite, [["libero_90"], None]) for suite in names] == by_name
+    trained = [["libero_90", "tabletop_validation"], ["libero_90", "libero_spatial"]]
+    assert [group_of(suite, trained) for suite in names] == [
+        "unseen", "validation", "unseen", "seen", "seen by some",
+    ]  # fmt: skip
     write_comparison(tmp_path / "c.json", compare([run("a", grid({"b_new": 1}))]))
     assert json.loads((tmp_path / "c.json").read_text())["version"] == 1

@@ -50,7 +50,12 @@ def write_dataset(root: Path, *, labelled: bool = True, episodes: int = 4, frame
     if labelled:
         tasks = {task: find_mentions(task) for task in TASKS}
         info = LabelInfo(
-            frame="robot", modes={"direction": ModeRule()}, tasks=tasks, max_objects=3, labeller="noise"
+            frame="robot",
+            modes={"direction": ModeRule()},
+            tasks=tasks,
+            max_objects=3,
+            labeller="noise",
+            extra={"suites": ["noise"]},
         )
         write_labels(root, info)
     return root

@@ -47,6 +47,10 @@ def test_a_checkpoint_acts_and_says_why(trained: Path) -> None:
     assert steered.forced == (True, False)
 
 
+def test_a_checkpoint_knows_what_it_was_trained_on(trained: Path) -> None:
+    assert load_policy(trained).policy.trained_on == ("noise",)
+
+
 def test_an_episode_starts_with_the_most_frequent_first_answers(
     trained: Path, labelled_dataset: Path
 ) -> None:

@@ -67,7 +67,7 @@ def evaluate(options: argparse.Namespace) -> None:
         control=options.control,
         videos_per_task=options.videos,
         shard=options.shard,
-        extra=chosen.says,
+        extra={**chosen.says, "trained_on": policies.trained_on(options.policy)},
     )
     run = evaluate_policy(
         options.out,

@@ -82,6 +82,14 @@ def describe(policy: str | Path, name: str | None = None) -> dict[str, Any]:
     }
 
 
+def trained_on(policy: str | Path | None) -> list[str] | None:
+    """Suites that a checkpoint has seen in training; None is unknown, as of a policy that is not here."""
+    from inspire_vla.lerobot_plugin.trained_on import load_trained_on
+
+    suites = None if policy is None else load_trained_on(find(policy))
+    return None if suites is None else list(suites)
+
+
 def sha256(path: Path) -> str:
     """Return the hash of a file, to say which weights made a number."""
     with path.open("rb") as file:

@@ -5,8 +5,9 @@ high}; every paired entry compares a policy with the first one, over the episode
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,20 +27,33 @@ from inspire_vla.evaluation.truth import asked, correct, majority, merge
 Key = tuple[str, str, int]
 
 
-GROUPS = ("seen", "validation", "unseen")
+UNKNOWN = "trained on unknown"
+GROUPS = ("seen", "seen by some", "validation", "unseen", UNKNOWN)
 
 
-def group_of(suite: str) -> str:
-    """A suite's group, by name: seen (`tabletop_seen`, `libero_90`: trained on), validation (tuned on), unseen."""
+def group_of(suite: str, trained_on: Sequence[Collection[str] | None] = ()) -> str:
+    """A suite's group: seen in training, by some or all of the policies; validation, which is tuned on; unseen.
+
+    Args:
+        trained_on: the suites of each policy, None where they are unknown. Then the tabletop's names decide, which has
+            one suite to train on; of other benchmarks it is said that it is not known.
+    """
     if suite.endswith("_validation"):
         return "validation"
-    return "seen" if suite.endswith("_seen") or suite == "libero_90" else "unseen"
+    known = [suites for suites in trained_on if suites is not None]
+    if not known or len(known) < len(trained_on):
+        if suite.startswith(("libero", "calvin")):
+            return UNKNOWN
+        return "seen" if suite.endswith("_seen") else "unseen"
+    seen = [suite in suites for suites in known]
+    return "seen" if all(seen) else "seen by some" if any(seen) else "unseen"
 
 
-def compare(runs: Sequence[Run], *, group: Callable[[str], str] = group_of) -> dict[str, Any]:
+def compare(runs: Sequence[Run], *, group: Callable[[str], str] | None = None) -> dict[str, Any]:
     """Compare `runs`, the first being what the others are held against (the base model).
 
-    Groups (seen, unseen) average over their suites, each suite counting alike, as the paper's tables do; their
+    Groups (seen, unseen: by what the runs say their policies were trained on, unless `group` is given) average
+    over their suites, each suite counting alike, as the paper's tables do; their
     pairs are pooled for McNemar's test. With a single run there is nothing paired, only its rates.
 
     Raises InspireError without runs, for two runs of one name, or an episode that a run holds twice.
@@ -51,6 +65,8 @@ def compare(runs: Sequence[Run], *, group: Callable[[str], str] = group_of) -> d
         raise InspireError(
             f"runs must have different names, found {names}. Give the policies names (--name)."
         )
+    if group is None:
+        group = partial(group_of, trained_on=[run.info.get("trained_on") for run in runs])
     tables = [_by_key(run) for run in runs]
     suites = sorted({k[0] for table in tables for k in table}, key=lambda s: (GROUPS.index(group(s)), s))
     tasks = sorted({k[:2] for table in tables for k in table}, key=lambda st: (suites.index(st[0]), st[1]))

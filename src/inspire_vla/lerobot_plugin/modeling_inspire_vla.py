@@ -33,6 +33,7 @@ from inspire_vla.lerobot_plugin.first_answers import (
     save_first_answers,
 )
 from inspire_vla.lerobot_plugin.supervision import DialogueWriter, losses, supervise
+from inspire_vla.lerobot_plugin.trained_on import Suites, both, load_trained_on, save_trained_on, suites_of
 from inspire_vla.spatial import answer_words
 
 TEXT_FOLDER = "text_tokenizer"
@@ -52,6 +53,7 @@ class InspireVLAPolicy(PreTrainedPolicy):
         action_tokenizer: ActionTokenizer | None = None,
         text_tokenizer_folder: Path | None = None,
         first_answers: tuple[str, ...] = (),
+        trained_on: Suites = (),
         **kwargs: Any,
     ) -> None:
         """
@@ -60,6 +62,7 @@ class InspireVLAPolicy(PreTrainedPolicy):
             action_tokenizer: an existing one, of a checkpoint.
             text_tokenizer_folder: the checkpoint's own text tokenizer, where the backbone has one.
             first_answers: guesses where there is no last answer; counted in the dataset if it is given.
+            trained_on: suites that a checkpoint has seen; those of the dataset are added.
 
         Raises:
             InspireError: neither of the two, or labels of another frame or mode than the policy's.
@@ -76,6 +79,9 @@ class InspireVLAPolicy(PreTrainedPolicy):
             )
             first_answers = first_answers or count_first_answers(dataset_meta, r.mode)
         self.first_answers = first_answers
+        self.trained_on = (
+            trained_on if dataset_meta is None else both(trained_on, suites_of(dataset_meta.root))
+        )
         if action_tokenizer is None:
             if dataset_meta is None:
                 raise InspireError(
@@ -296,6 +302,7 @@ class InspireVLAPolicy(PreTrainedPolicy):
         if isinstance(self.backbone, ImageText):
             self.backbone.save_companions(folder / TEXT_FOLDER)
         save_first_answers(self.first_answers, folder)
+        save_trained_on(self.trained_on, folder)
 
     @classmethod
     def from_pretrained(
@@ -325,6 +332,7 @@ class InspireVLAPolicy(PreTrainedPolicy):
             place = own if (own / FOLDER).is_dir() else folder
             kwargs["action_tokenizer"] = load_action_tokenizer(config, place, kwargs.get("dataset_meta"))
         kwargs.setdefault("first_answers", load_first_answers(folder))
+        kwargs.setdefault("trained_on", load_trained_on(folder))
         if (folder / TEXT_FOLDER).is_dir():
             kwargs.setdefault("text_tokenizer_folder", folder / TEXT_FOLDER)
         return super().from_pretrained(folder, config=config, strict=strict, **kwargs)

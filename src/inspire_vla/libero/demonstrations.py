@@ -104,7 +104,8 @@ def import_demonstrations(
         raise InspireError(f"nothing could be imported: {report.skipped}.")
     labels = labels_for(
         [job.task_file for job in jobs], settings.mapping, modes, frame, rule,
-        {"source": "LIBERO HDF5", "replay": replay, "drop_noops": drop_noops},
+        {"source": "LIBERO HDF5", "replay": replay, "drop_noops": drop_noops,
+         "suites": sorted({Path(job.task_file).parent.name for job in jobs})},
     )  # fmt: skip
     files = sorted({job.file for job in jobs})
     inputs = [(name, Path(name).stat().st_size, Path(name).stat().st_mtime_ns) for name in files]
