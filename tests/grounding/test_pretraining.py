@@ -9,7 +9,7 @@ from scenes import pictures
 from inspire_vla.backbones.nano import NanoConfig
 from inspire_vla.errors import InspireError
 from inspire_vla.grounding.batches import Batches
-from inspire_vla.grounding.examination import examine
+from inspire_vla.grounding.examination import examine, point_at
 from inspire_vla.grounding.naming import COLOURS, KINDS, NamingHead, middles_of_points, names_of_points
 from inspire_vla.grounding.objective import Heads
 from inspire_vla.grounding.pictures import load_pictures, mirrored, save_pictures
@@ -215,3 +215,18 @@ def test_the_shipped_plan_reads():
     assert plan.nano.deep_stem
     with pytest.raises(InspireError, match="no plan"):
         read_plan(recipe_file("nano_tabletop"))
+
+
+def test_the_examination_asks_about_pictures_from_all_files(tmp_path):
+    model, heads = make_backbone(PLAN), Heads(TINY.hidden_size)
+    files = []
+    for number in range(3):
+        files.append(tmp_path / f"{number}.npz")
+        shown = pictures(count=8)
+        shown.pixels[:] = number
+        save_pictures(shown, files[-1])
+    asked, places = point_at(model, heads, files, pictures=6)
+    assert [int(pixels.max()) for pixels, _ in asked] == [0, 0, 1, 1, 2, 2]
+    assert all(exchange.question.startswith("Where") and exchange.place for _, exchange in asked)
+    assert places.shape == (6, 2)
+    assert ((places > 0) & (places < 1)).all()

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from inspire_vla.cli.number_arguments import positive
 
+SHOWN = 12
+"""Pictures in the figure, spread over those of the examination."""
 HELD_OUT_SEED = 1
 """Of the pictures that the examination is held on."""
 
@@ -33,10 +35,12 @@ def pretrain(options: argparse.Namespace) -> None:
     import torch
 
     from inspire_vla.evaluation import provenance
-    from inspire_vla.grounding.examination import examine
+    from inspire_vla.grounding.examination import examine, point_at
+    from inspire_vla.grounding.pointing import NEAR
     from inspire_vla.grounding.pretraining import load_pretrained, read_plan
     from inspire_vla.grounding.pretraining import pretrain as train
     from inspire_vla.recipes import recipe_file
+    from inspire_vla.reports.pointing_figure import Pointed, draw_pointing
     from inspire_vla.tabletop.picture_files import draw_pictures
 
     torch.set_num_threads(options.threads)
@@ -49,12 +53,20 @@ def pretrain(options: argparse.Namespace) -> None:
     )
     held_out = draw_pictures(options.pictures_dir, 1, seed=HELD_OUT_SEED, image_size=plan.image_size)
     out = train(files, options.out, plan, device=options.device)
-    result = examine(*load_pretrained(out, plan), held_out)
+    trained = load_pretrained(out, plan)
+    asked, places = point_at(*trained, held_out, pictures=SHOWN)
+    answers = [
+        Pointed(pixels, exchange.question, tuple(place), exchange.place)
+        for (pixels, exchange), place in zip(asked, places.tolist(), strict=True)
+        if exchange.place is not None
+    ]
+    draw_pointing(answers, NEAR).save(out / "pointing.png")
+    result = examine(*trained, held_out)
     (Path(out) / "examination.json").write_text(
         json.dumps(asdict(result) | {"provenance": origin}, indent=1) + "\n"
     )
     print(
         f"On {result.where_n} held-out pictures: found {result.found:.1%} of things within 3 % of the picture's side "
         f"(blind {result.found_blind:.1%}), median error {result.error:.3f}; presence {result.presence:.1%} "
-        f"(chance about 50 %), names {result.naming:.1%}."
+        f"(chance about 50 %), names {result.naming:.1%}.\nWhere it points on {SHOWN} of them: {out / 'pointing.png'}"
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from inspire_vla.backbones.nano import Nano
@@ -37,24 +37,11 @@ class Examination:
 
 
 def examine(
-    model: Nano, heads: Heads, files: Sequence[Path], *, pictures: int = 512, seed: int = 0
+    model: Nano, heads: Heads, files: Sequence[Path], *, pictures: int = 2048, seed: int = 0
 ) -> Examination:
     """Ask one question of each kind on each picture; words are decoded greedily, places pointed at."""
-    rng = np.random.default_rng((seed, 5))
     model.eval()
-    asked: dict[str, list[tuple[np.ndarray, Exchange]]] = {"Where": [], "Is": [], "What": []}
-    left = pictures
-    for file in files:
-        shard = load_pictures(file)
-        for row in range(min(left, len(shard))):
-            talk = exchanges(shard, row, rng, 12)
-            for kind, list_of_kind in asked.items():
-                own = [e for e in talk if e.question.startswith(kind)]
-                if own:
-                    list_of_kind.append((shard.pixels[row], own[0]))
-        left -= min(left, len(shard))
-        if not left:
-            break
+    asked = _questions(files, pictures, seed)
     truth = np.array([e.place for _, e in asked["Where"]])
     distance = np.hypot(*(_places(model, heads, asked["Where"]) - truth).T)
     blind = np.hypot(*(truth - np.median(truth, axis=0)).T)
@@ -70,6 +57,36 @@ def examine(
         len(naming),
         float(np.mean([a.startswith(e.answer) for a, (_, e) in zip(naming, asked["What"], strict=True)])),
     )
+
+
+def point_at(
+    model: Nano, heads: Heads, files: Sequence[Path], *, pictures: int, seed: int = 0
+) -> tuple[list[tuple[UInt8[np.ndarray, "height width 3"], Exchange]], Float[np.ndarray, "n 2"]]:
+    """Questions "Where is …?" on some pictures of those of the examination, and where the model points."""
+    model.eval()
+    asked = _questions(files, pictures, seed)["Where"]
+    return asked, _places(model, heads, asked)
+
+
+def _questions(
+    files: Sequence[Path], pictures: int, seed: int
+) -> dict[str, list[tuple[np.ndarray, Exchange]]]:
+    """Of each kind, named by its first word, at most one a picture.
+
+    The pictures are spread over all files: neighbours show the same things.
+    """
+    rng = np.random.default_rng((seed, 5))
+    asked: dict[str, list[tuple[np.ndarray, Exchange]]] = {"Where": [], "Is": [], "What": []}
+    shards = [load_pictures(file) for file in files]
+    rows = [(shard, row) for shard in shards for row in range(len(shard))]
+    for at in np.linspace(0, len(rows), min(pictures, len(rows)), endpoint=False).astype(int):
+        shard, row = rows[at]
+        talk = exchanges(shard, row, rng, 12)
+        for kind, list_of_kind in asked.items():
+            own = [e for e in talk if e.question.startswith(kind)]
+            if own:
+                list_of_kind.append((shard.pixels[row], own[0]))
+    return asked
 
 
 @torch.inference_mode()
