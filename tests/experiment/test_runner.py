@@ -6,19 +6,19 @@ import sys
 import pytest
 
 from inspire_vla.errors import InspireError
-from inspire_vla.experiment import Stage, runner
+from inspire_vla.experiment import Stage, running
 from inspire_vla.experiment.runner import run_stages
 
 
 @pytest.fixture(autouse=True)
 def _commands_are_python(monkeypatch):
     """A stage's command is Python code here."""
-    real = runner.subprocess.Popen
+    real = running.subprocess.Popen
 
     def popen(arguments, **options):
         return real([sys.executable, "-c", arguments[3]], **options)
 
-    monkeypatch.setattr(runner.subprocess, "Popen", popen)
+    monkeypatch.setattr(running.subprocess, "Popen", popen)
 
 
 def stage(tmp_path, name, code):

@@ -1,7 +1,6 @@
 """The arguments of `inspire`. Nothing heavy is imported here, so that `--help` answers at once."""
 
 import argparse
-import os
 from collections.abc import Callable
 
 from inspire_vla import __version__
@@ -15,6 +14,7 @@ from inspire_vla.cli.reproduce import reproduce, reproduce_arguments
 from inspire_vla.cli.serve import serve, serve_arguments
 from inspire_vla.cli.steer import steer, steer_arguments
 from inspire_vla.cli.view import view, view_arguments
+from inspire_vla.cores import usable_cores
 
 
 def parser() -> argparse.ArgumentParser:
@@ -128,9 +128,7 @@ def _evaluate(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--shard", type=shard, default=(0, 1), metavar="I/N", help="play every N-th episode from the I-th"
     )
-    sub.add_argument(
-        "--workers", type=positive, default=os.cpu_count() or 1, help="processes, default: all cores"
-    )
+    sub.add_argument("--workers", type=positive, default=usable_cores(), help="processes, default: all cores")
     sub.add_argument("--slots", type=positive, default=4, help="environments a process, default: %(default)s")
     sub.add_argument(
         "--ray",
@@ -176,8 +174,6 @@ def _demo(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--suite", nargs="+", default=["seen", "unseen"], help="suites, or seen, unseen (default: both)"
     )
-    sub.add_argument(
-        "--workers", type=positive, default=os.cpu_count() or 1, help="processes, default: all cores"
-    )
+    sub.add_argument("--workers", type=positive, default=usable_cores(), help="processes, default: all cores")
     sub.add_argument("--demonstrations", type=positive, default=4, help="to collect, default: %(default)s")
     sub.add_argument("--steps", type=positive, default=10, help="training steps, default: %(default)s")

@@ -1,9 +1,9 @@
 """`inspire collect`: the scripted expert of the tabletop, or of LIBERO."""
 
 import argparse
-import os
 
 from inspire_vla.cli.number_arguments import positive
+from inspire_vla.cores import usable_cores
 from inspire_vla.errors import InspireError
 
 ENVIRONMENTS = ("tabletop", "libero")
@@ -17,7 +17,7 @@ def collect_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--episodes", type=positive, required=True, help="over all tasks, dealt round-robin")
     sub.add_argument("--out", required=True, help="folder of the dataset, to be made")
     sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--processes", type=positive, default=os.cpu_count() or 1, help="default: all cores")
+    sub.add_argument("--processes", type=positive, default=usable_cores(), help="default: all cores")
     sub.add_argument("--image-size", type=positive, metavar="PIXELS", help="default: 96, LIBERO: 128")
     sub.add_argument("--wrist", action="store_true", help="also the wrist camera")
     sub.add_argument("--modes", nargs="+", default=["direction"], help="reasoning modes to label")

@@ -2,11 +2,11 @@
 
 import argparse
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 
 from inspire_vla.cli.number_arguments import positive
+from inspire_vla.cores import usable_cores
 
 SHOWN = 12
 """Pictures in the figure, spread over those of the examination."""
@@ -27,8 +27,8 @@ def pretrain_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--naming-steps", type=positive, help="of these, on names alone")
     sub.add_argument("--seed", type=int)
     sub.add_argument("--device", default="cpu", help="cpu (default), cuda, …")
-    sub.add_argument("--threads", type=positive, default=os.cpu_count() or 1, help="default: all cores")
-    sub.add_argument("--processes", type=positive, default=os.cpu_count() or 1, help="that draw pictures")
+    sub.add_argument("--threads", type=positive, default=usable_cores(), help="default: all cores")
+    sub.add_argument("--processes", type=positive, default=usable_cores(), help="that draw pictures")
 
 
 def pretrain(options: argparse.Namespace) -> None:

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from inspire_vla.cli.number_arguments import positive
+
 
 def reproduce_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
@@ -10,6 +12,9 @@ def reproduce_arguments(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--out", help="folder of the experiment, default: runs/PRESET")
     sub.add_argument("--minutes", type=float, help="stop after so long; the same command goes on from there")
+    sub.add_argument(
+        "--jobs", type=positive, default=1, help="commands side by side, each on its share of the cores"
+    )
     sub.add_argument("--dry-run", action="store_true", help="only print the commands")
     sub.add_argument(
         "--docs",
@@ -31,7 +36,8 @@ def reproduce(options: argparse.Namespace) -> int:
             print("done   " if stage.done.exists() else "to do  ", "inspire", *stage.next_command())
         return 0
     out.mkdir(parents=True, exist_ok=True)
-    progress = run_stages(plan, out, minutes=options.minutes, commit=provenance()["commit"])
+    commit = provenance()["commit"]
+    progress = run_stages(plan, out, minutes=options.minutes, commit=commit, jobs=options.jobs)
     if not progress.finished:
         print(f"{progress.done} of {progress.total} stages are done; the same command goes on.")
         return 0

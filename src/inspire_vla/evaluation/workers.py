@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from inspire_vla.cores import usable_cores
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.footage import Footage, write_footage
@@ -156,7 +157,7 @@ def _threads_per_worker(workers: int) -> Iterator[None]:
 
     Threads that wait must sleep, not spin: on a busy machine spinning made a decision fifty times slower.
     """
-    wanted = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // workers)), "OMP_WAIT_POLICY": "PASSIVE"}
+    wanted = {"OMP_NUM_THREADS": str(max(1, usable_cores() // workers)), "OMP_WAIT_POLICY": "PASSIVE"}
     mine = {name: value for name, value in wanted.items() if name not in os.environ}
     os.environ.update(mine)
     try:

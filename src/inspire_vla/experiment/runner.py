@@ -1,11 +1,8 @@
-"""Carry stages out, one after the other, as long as there is time; what is finished is never done twice."""
+"""Carry stages out, some side by side, as long as there is time; what is finished is never done twice."""
 
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,9 +11,9 @@ from pathlib import Path
 from rich.console import Console
 
 from inspire_vla.errors import InspireError
+from inspire_vla.experiment.running import Running
 from inspire_vla.experiment.stages import Stage
 
-_GRACE_S = 45
 JOURNAL = "journal.jsonl"
 
 
@@ -33,88 +30,83 @@ class Progress:
 
 
 def run_stages(
-    plan: Sequence[Stage], out: Path, *, minutes: float | None = None, commit: str | None = None
+    plan: Sequence[Stage],
+    out: Path,
+    *,
+    minutes: float | None = None,
+    commit: str | None = None,
+    jobs: int = 1,
 ) -> Progress:
-    """Run what is missing. After `minutes` the running command is interrupted, to be gone on with by the next call.
+    """Run what is missing. After `minutes` the running commands are interrupted, to be gone on with by the next call.
 
     Every command, its commit, time and outcome is a line of `out`/journal.jsonl, what it printed a file of `out`/logs.
 
+    Args:
+        jobs: commands side by side, each on its share of the cores. A stage waits for the files it needs.
+
     Raises:
-        InspireError: a command failed; its last lines are shown.
+        InspireError: a command failed; its last lines are shown. The others are interrupted.
     """
-    console = Console()
-    logs = out / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
-    deadline = None if minutes is None else time.monotonic() + 60 * minutes
-    for number, stage in enumerate(plan):
-        if stage.done.exists():
-            continue
-        console.print(f"[bold]{number + 1}/{len(plan)}[/bold]  {stage.name}", highlight=False)
-        log = logs / f"{number:03d}_{stage.name.replace(' ', '_').replace(',', '')}.txt"
-        command = stage.next_command()
-        if stage.scrap is not None and command == stage.command:
-            shutil.rmtree(stage.scrap, ignore_errors=True)
-        started = time.monotonic()
-        outcome = _run(command, log, deadline)
-        _note(out, stage.name, command, outcome, time.monotonic() - started, commit)
-        if outcome == "interrupted":
-            return Progress(number, len(plan))
-        if outcome != "finished":
-            raise InspireError(f"{stage.name} failed ({outcome}). Its last lines, of {log}:\n{_tail(log)}")
-        if not stage.done.exists():  # commands that leave no such file themselves
-            stage.done.parent.mkdir(parents=True, exist_ok=True)
-            stage.done.write_text("")
-    return Progress(len(plan), len(plan))
+    shares = _shares(jobs)
+    (out / "logs").mkdir(parents=True, exist_ok=True)
+    deadline = float("inf") if minutes is None else time.monotonic() + 60 * minutes
+    waiting = [stage for stage in plan if not stage.done.exists()]
+    running: dict[int, tuple[Stage, Running]] = {}
+    try:
+        while waiting or running:
+            for lane in range(len(shares)):
+                stage = next((stage for stage in waiting if stage.missing is None), None)
+                if lane not in running and stage is not None:
+                    waiting.remove(stage)
+                    running[lane] = stage, _start(stage, plan, out, shares[lane])
+            if not running:
+                raise InspireError(f"{waiting[0].name} needs what no stage makes: {waiting[0].missing}.")
+            time.sleep(0.2)
+            for lane, (stage, command) in list(running.items()):
+                if command.outcome is not None:
+                    del running[lane]
+                    _finish(stage, command, out, commit)
+            if time.monotonic() > deadline:
+                break
+    finally:
+        for stage, command in running.values():
+            command.stop()
+            _note(out, stage, command, "interrupted", commit)
+    return Progress(sum(stage.done.exists() for stage in plan), len(plan))
 
 
-def _run(arguments: Sequence[str], log: Path, deadline: float | None) -> str:
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
-    with open(log, "ab") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "inspire_vla.cli", *arguments],
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-            preexec_fn=_listen,
+def _shares(jobs: int) -> list[list[int] | None]:
+    """The cores of each of the commands that run side by side; None: all, or the system cannot tell them apart."""
+    if jobs == 1 or not hasattr(os, "sched_getaffinity"):
+        return [None] * jobs
+    cores = sorted(os.sched_getaffinity(0))
+    if jobs > len(cores):
+        raise InspireError(f"{jobs} commands side by side need as many cores; here are {len(cores)}.")
+    return [cores[lane::jobs] for lane in range(jobs)]
+
+
+def _start(stage: Stage, plan: Sequence[Stage], out: Path, cores: Sequence[int] | None) -> Running:
+    number = plan.index(stage)
+    Console().print(f"[bold]{number + 1}/{len(plan)}[/bold]  {stage.name}", highlight=False)
+    command = stage.next_command()
+    if stage.scrap is not None and command == stage.command:
+        shutil.rmtree(stage.scrap, ignore_errors=True)
+    return Running(command, out / "logs" / f"{number:03d}_{stage.log_name}.txt", cores)
+
+
+def _finish(stage: Stage, command: Running, out: Path, commit: str | None) -> None:
+    outcome = str(command.outcome)
+    _note(out, stage, command, outcome, commit)
+    if outcome != "finished":
+        raise InspireError(
+            f"{stage.name} failed ({outcome}). Its last lines, of {command.log}:\n{command.tail()}"
         )
-        try:
-            while process.poll() is None:
-                if deadline is not None and time.monotonic() > deadline:
-                    _stop(process)
-                    return "interrupted"
-                time.sleep(0.2)
-        except BaseException:
-            _stop(process)
-            raise
-    return "finished" if process.returncode == 0 else f"exit status {process.returncode}"
+    if not stage.done.exists():  # commands that leave no such file themselves
+        stage.done.parent.mkdir(parents=True, exist_ok=True)
+        stage.done.write_text("")
 
 
-def _listen() -> None:
-    """In the command: heed interrupts, also where this program was started in the background, which ignores them."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def _stop(process: subprocess.Popen) -> None:
-    """Interrupt the command and everything it started; kill it if it does not listen."""
-    for sign, patience in ((signal.SIGINT, _GRACE_S), (signal.SIGKILL, 10)):
-        if process.poll() is not None:
-            return
-        os.killpg(process.pid, sign)
-        try:
-            process.wait(patience)
-        except subprocess.TimeoutExpired:
-            continue
-
-
-def _note(
-    out: Path, stage: str, command: Sequence[str], outcome: str, seconds: float, commit: str | None
-) -> None:
-    line = {"stage": stage, "command": ["inspire", *command], "outcome": outcome}
+def _note(out: Path, stage: Stage, command: Running, outcome: str, commit: str | None) -> None:
+    line = {"stage": stage.name, "command": ["inspire", *command.arguments], "outcome": outcome}
     with open(out / JOURNAL, "a") as journal:
-        journal.write(json.dumps(line | {"seconds": round(seconds, 1), "commit": commit}) + "\n")
-
-
-def _tail(log: Path, lines: int = 12) -> str:
-    text = log.read_text(errors="replace").replace("\r", "\n")
-    return "\n".join(line for line in text.splitlines()[-200:] if line.strip())[-1500:]
+        journal.write(json.dumps(line | {"seconds": round(command.seconds, 1), "commit": commit}) + "\n")

@@ -17,6 +17,7 @@ class Stage:
 
     again: the command that goes on with it, where that is another; used once `partial` exists.
     scrap: what an interrupted command leaves that nothing goes on with; it is removed before the command runs anew.
+    needs: files of other stages, without which it cannot begin.
     """
 
     name: str
@@ -25,6 +26,16 @@ class Stage:
     again: tuple[str, ...] | None = None
     partial: Path | None = None
     scrap: Path | None = None
+    needs: tuple[Path, ...] = ()
+
+    @property
+    def missing(self) -> Path | None:
+        """The first file that it still waits for."""
+        return next((path for path in self.needs if not path.exists()), None)
+
+    @property
+    def log_name(self) -> str:
+        return self.name.replace(" ", "_").replace(",", "")
 
     def next_command(self) -> tuple[str, ...]:
         """What to call now: the command, or the one that goes on."""
@@ -77,7 +88,7 @@ def _data(preset: Preset, out: Path, randomness: float) -> Iterator[Stage]:
             "collect", f"--suite={SEEN}", f"--episodes={27 * preset.demonstrations}", f"--out={folder}",
             f"--layout-randomness={randomness}", "--modes", *_MODES,
         ),
-        folder / "meta" / "info.json",
+        _complete(folder),
     )  # fmt: skip
 
 
@@ -94,6 +105,7 @@ def _trained(
     dataset = _dataset(out, randomness, kind if own_labels else "")
     folder = out / "policies" / name
     start = (f"--policy.nano_start={out / 'grounding'}",) if preset.pictures else ()
+    needs = [_complete(dataset, labels=own_labels), *(stage.done for stage in _grounding(preset, out))]
     reasoning = "--no-reasoning" if kind == "base" else "--reasoning"
     command = (
         "train", f"--recipe={preset.recipe}", f"--dataset={dataset}", f"--out={folder}",
@@ -103,6 +115,7 @@ def _trained(
         f"train {name}",
         command,
         folder / "finished",
+        needs=tuple(needs),
         again=("train", f"--out={folder}", "--resume"),
         partial=folder / "checkpoints" / "last",
         scrap=folder,
@@ -128,6 +141,7 @@ def _evaluated(
                 f"--name={name}", f"--out={folder}",
             ),
             folder / "finished",
+            needs=(out / "policies" / policy / "finished",),
         )  # fmt: skip
 
 
@@ -141,15 +155,21 @@ def _checkpoint(preset: Preset, out: Path, policy: str, randomness: float, step:
             f"--layout-randomness={randomness}", f"--name={policy}_step{step}", f"--out={folder}",
         ),
         folder / "finished",
+        needs=(out / "policies" / policy / "finished",),
     )  # fmt: skip
 
 
 def _relabelled(out: Path, randomness: float, kind: str, rule: tuple[str, ...]) -> Stage:
     """The same demonstrations, labelled from their own truth by another rule; pictures are hard-linked."""
-    folder = _dataset(out, randomness, kind)
-    command = ("label", str(_dataset(out, randomness)), "--labeller=truth", f"--out={folder}", *rule)
-    return Stage(f"labels for {kind}", command, folder / "meta" / "inspire_labels.json")
+    source, folder = _dataset(out, randomness), _dataset(out, randomness, kind)
+    command = ("label", str(source), "--labeller=truth", f"--out={folder}", *rule)
+    return Stage(f"labels for {kind}", command, _complete(folder, labels=True), needs=(_complete(source),))
 
 
 def _dataset(out: Path, randomness: float, labels: str = "") -> Path:
     return out / "demonstrations" / "_".join(filter(None, (f"seen_r{randomness:g}", labels)))
+
+
+def _complete(dataset: Path, labels: bool = False) -> Path:
+    """The file that says that a dataset is."""
+    return dataset / "meta" / ("inspire_labels.json" if labels else "info.json")
