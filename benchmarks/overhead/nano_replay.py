@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from inspire_vla.dialogue import build_dialogue
-from overhead.ways import WAYS, Task, Ways, row_of, summary
+from overhead.ways import Task, Ways, row_of, summary
 
 
 def measure_nano(
@@ -39,10 +39,9 @@ def measure_nano(
             with torch.inference_mode():
                 return policy._observe(batch)
 
-        tries = [ways.time(Task(observe, dialogue, plain), guesses) for _ in range(1 if warm else repeats)]
+        found = ways.best(Task(observe, dialogue, plain), guesses, tries=1 if warm else repeats)
         if warm:
             continue
-        found = {way: min((t[way] for t in tries), key=lambda timed: timed[0]) for way in WAYS}
         rows.append(row_of(found, len(dialogue.mentions), new=episode not in last))
         last[episode] = found["guessed"][1].words
         if time.monotonic() > deadline:

@@ -165,6 +165,15 @@ def test_impossible_words_and_unasked_objects_are_refused() -> None:
         decode(setting.backbone, setting.seen[:1], [], setting.grammar)
 
 
+def test_rows_that_do_not_match_and_impossible_temperatures_are_refused() -> None:
+    setting = Setting(2)
+    with pytest.raises(InspireError, match="2 guesses and 3 forced for 1 dialogues"):
+        setting.decode([0], guesses=[{}, {}], forced=[{}, {}, {}])
+    for impossible in (-0.5, float("nan")):
+        with pytest.raises(InspireError, match="temperature"):
+            setting.decode([0], temperature=impossible)
+
+
 def test_broken_weights_are_refused() -> None:
     setting = Setting(2)
     setting.backbone.head.weight.data.fill_(float("nan"))

@@ -8,7 +8,7 @@ attention maps take transformers' own. The two agree to rounding: tests/backbone
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention, silu
+from torch.nn.functional import rms_norm, scaled_dot_product_attention, silu
 from transformers import Qwen2Model
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
@@ -98,9 +98,7 @@ def extend(
 
 
 def _normed(x: Float[Tensor, "*batch hidden"], norm: Qwen2RMSNorm) -> Float[Tensor, "*batch hidden"]:
-    wide = x.float()
-    scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + norm.variance_epsilon)
-    return norm.weight * (wide * scale).to(x.dtype)
+    return rms_norm(x, x.shape[-1:], norm.weight, norm.variance_epsilon)
 
 
 def _turned(x: Tensor, cos: Tensor, signed_sin: Tensor) -> Tensor:

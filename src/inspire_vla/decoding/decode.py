@@ -53,15 +53,20 @@ def decode(
         hide_answers: answer, but act without seeing the answers; for models trained so.
 
     Raises:
-        InspireError: a forced word that is no answer, a forced object that is not asked about, scores that are NaN.
+        InspireError: a forced word that is no answer, a forced object that is not asked about, rows that don't match,
+            a temperature below zero, scores that are NaN.
     """
-    if len(dialogues) != len(observation) or not dialogues:
-        raise InspireError(f"{len(observation)} observations for {len(dialogues)} dialogues.")
-    nothing: list[Mapping[str, str]] = [{}] * len(dialogues)
-    dice = _dice(len(dialogues), temperature, generator)
+    rows = len(dialogues)
+    guesses, forced = guesses or [{}] * rows, forced or [{}] * rows
+    counts = {"observations": len(observation), "guesses": len(guesses), "forced": len(forced)}
+    wrong = [f"{count} {what}" for what, count in counts.items() if count != rows]
+    if wrong or not rows:
+        raise InspireError(f"{' and '.join(wrong) or 'nothing'} for {rows} dialogues.")
+    if not temperature >= 0:
+        raise InspireError(f"A temperature is 0 (the best token) or above (samples); found {temperature}.")
     lines = []
     for dialogue, guess, word, die in zip(
-        dialogues, guesses or nothing, forced or nothing, dice, strict=True
+        dialogues, guesses, forced, _dice(rows, temperature, generator), strict=True
     ):
         grammar.check(dialogue, word)
         pick = partial(choose, temperature=temperature, generator=die)
