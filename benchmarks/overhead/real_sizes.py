@@ -30,6 +30,8 @@ INSTRUCTIONS = {
     3: "pick up the red mug between the plate and the basket and put the yellow mug on the left plate",
 }
 SPECIAL = ("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<bos>", "<eos>", "<s>", "</s>", "▁")
+OFFICIAL = 2
+"""So many repeats time the paper's way as well: it is far from the others, and takes as long as all of them."""
 _PIECES = re.compile("|".join(map(re.escape, SPECIAL)) + r"| ?\d| ?\w+|\n|[^\w\s]|\s")
 
 
@@ -194,7 +196,7 @@ def measure_real_size(
 def _rows(
     name: str, ways: Ways, backbone: HostedBackbone, todo: Sequence[tuple[int, int]]
 ) -> Iterator[dict[str, Any]]:
-    """A row for each (repeat, objects): every way with right guesses, and guess and verify with a wrong one."""
+    """A row for each (repeat, objects): the ways with right guesses, and guess and verify with a wrong one."""
     words = ways.grammar.answers.words
     options: dict[str, Any] = {
         "template": backbone.template,
@@ -215,7 +217,7 @@ def _rows(
         task = Task(observe, dialogue, plain)
         found = ways.time(task, {}, ("cached",))  # says what is right to guess
         right = found["cached"][1].words
-        found |= ways.time(task, right, ("base", "official", "guessed"))
+        found |= ways.time(task, right, ("base", "guessed", *(("official",) if repeat < OFFICIAL else ())))
         first = dialogue.mentions[0]
         wrong = right | {first: words[words.index(right[first]) - 1]}
         # With random weights what is said behind a wrong guess always stands, so that it would cost no pass.

@@ -100,9 +100,8 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    ways = [way for way in WAYS if way in rows[0]["ms"]]
+    timed = {way: [row for row in rows if way in row["ms"]] for way in WAYS}  # not all ways in all rows
     followers = [row for row in rows if not row["first_of_episode"]]
-    base = sum(row["ms"]["base"] for row in rows)
 
     def share(holds: Callable[[dict[str, Any]], bool], among: Sequence[dict[str, Any]]) -> float | None:
         return float(np.mean([holds(row) for row in among])) if among else None
@@ -113,16 +112,24 @@ def _summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     def free(row: dict[str, Any]) -> bool:
         return row["passes"]["guessed"] <= row["passes"]["base"]
 
-    ratio = {way: [row["ms"][way] / row["ms"]["base"] for row in rows] for way in ways}
+    def total(way: str, among: Sequence[dict[str, Any]]) -> float:
+        return sum(row["ms"][way] for row in among)
+
+    def best(way: str) -> float:
+        return min(row["ms"][way] for row in timed[way])
+
+    ways = [way for way in WAYS if timed[way]]
+    ratio = {way: [row["ms"][way] / row["ms"]["base"] for row in timed[way]] for way in ways}
     ratio["no_pass_lost"] = [r for r, row in zip(ratio["guessed"], rows, strict=True) if free(row)]
     ratio["pass_lost"] = [r for r, row in zip(ratio["guessed"], rows, strict=True) if not free(row)]
     ratio["pass_lost"] += [row["wrong"]["ms"] / row["ms"]["base"] for row in rows if "wrong" in row]
     return {
         "steps": len(rows),
-        "ms": {way: spread([row["ms"][way] for row in rows]) for way in ways},
+        "ms": {way: spread([row["ms"][way] for row in timed[way]]) for way in ways},
         "ratio": {way: spread(found) for way, found in ratio.items() if found},
-        "mean_ratio": {way: sum(row["ms"][way] for row in rows) / base for way in ways},
-        "passes": {way: float(np.mean([row["passes"][way] for row in rows])) for way in ways},
+        "mean_ratio": {way: total(way, timed[way]) / total("base", timed[way]) for way in ways},
+        "ratio_of_bests": {way: best(way) / best("base") for way in ways},
+        "passes": {way: float(np.mean([row["passes"][way] for row in timed[way]])) for way in ways},
         "ways_differ": sum(row["differ"] for row in rows),
         "answers_guessed_right": sum(row["right"] for row in rows) / sum(row["objects"] for row in rows),
         "steps_all_guessed_right": share(all_right, rows),
