@@ -4,6 +4,7 @@
     python benchmarks/reasoning_overhead.py minivla             # real size, random weights; pi0fast, openvla
     python benchmarks/reasoning_overhead.py memory CHECKPOINT   # does anything grow over 10,000 steps?
     python benchmarks/reasoning_overhead.py passes CHECKPOINT   # nano's decoder by itself
+    python benchmarks/reasoning_overhead.py habit CHECKPOINT --dataset DEMONSTRATIONS   # better guesses?
     python benchmarks/reasoning_overhead.py report              # docs/performance.md from what was measured
 
 A step is what depends on the model: encoding the pictures, all passes, choosing tokens, decoding the actions. The ways
@@ -19,7 +20,7 @@ import os
 from pathlib import Path
 
 import torch
-from overhead import report
+from overhead import habit, report
 from overhead.memory import measure_memory
 from overhead.nano_replay import measure_nano
 from overhead.passes import measure_passes
@@ -35,8 +36,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["nano", *SIZES, "memory", "passes", "report"])
-    parser.add_argument("checkpoint", nargs="?", help="of nano; for `nano`, `memory` and `passes`")
+    parser.add_argument("what", choices=["nano", *SIZES, "memory", "passes", "habit", "report"])
+    parser.add_argument("checkpoint", nargs="?", help="of nano; for `nano`, `memory`, `passes` and `habit`")
+    parser.add_argument("--dataset", type=Path, help="labelled demonstrations; for `habit`")
     parser.add_argument("--episodes", type=int, default=20)
     parser.add_argument("--suites", nargs="+", default=["tabletop_seen", "tabletop_goal", "tabletop_long"])
     parser.add_argument(
@@ -61,14 +63,18 @@ def main() -> None:
         return
     if args.threads:
         torch.set_num_threads(args.threads)
-    if args.what in ("nano", "memory", "passes") and not args.checkpoint:
+    if args.what in ("nano", "memory", "passes", "habit") and not args.checkpoint:
         parser.error(f"{args.what} needs a checkpoint")
+    if args.what == "habit" and not args.dataset:
+        parser.error("habit needs a --dataset")
     origin = provenance()
     load = os.getloadavg()[0]
     if args.what == "nano":
         found = measure_nano(args.checkpoint, args.episodes, args.suites, args.seconds, args.repeats or 3)
     elif args.what == "memory":
         found = measure_memory(args.checkpoint, args.steps)
+    elif args.what == "habit":
+        found = habit.measure_habit(args.checkpoint, args.dataset, args.episodes, args.suites)
     elif args.what == "passes":
         found = measure_passes(args.checkpoint, args.repeats or 200)
     else:
@@ -95,7 +101,7 @@ def main() -> None:
     depth = "" if args.depth == 1 else f"_{args.depth:g}"
     results[f"{args.what}{device}{depth}"] = found
     args.out.write_text(json.dumps(results, indent=1) + "\n")
-    shown = ("all", "by_objects", "best_ms", "growth_mib_after_the_first_tenth")
+    shown = ("all", "by_objects", "best_ms", "growth_mib_after_the_first_tenth", "rollouts")
     print(json.dumps({k: v for k, v in found.items() if k in shown}, indent=1))
 
 

@@ -52,7 +52,12 @@ def test_all_ways_agree_and_are_reported(
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "old" not in text
-    assert text.count("| a toy, to try the benchmark, cpu |") == 2
+    (one, three) = [
+        line for line in text.splitlines() if line.startswith("| a toy, to try the benchmark, cpu |")
+    ]
+    best = found["by_objects"]["3"]["ratio_of_bests"]["guessed"]
+    assert f"| {best:.2f} | – | 7 / 10 / 10 / 7 |" in three
+    assert one.endswith("| 7 / 8 / 8 / 7 |")
     assert "out/results.svg" in text
     assert (tmp_path / "out" / "results.svg").stat().st_size > 1000
 
@@ -63,3 +68,22 @@ def test_the_memory_of_a_process_that_decides_does_not_grow(benchmark) -> None:
     found = benchmark.measure_memory(str(checkpoint), 100)
     assert list(found["resident_mib"]) == list(range(10, 101, 10))
     assert found["growth_mib_after_the_first_tenth"] < 8
+
+
+def test_a_habit_is_learned_and_the_last_answers_stand_in_for_it(benchmark) -> None:
+    said = [("left", "down"), ("left", "down"), ("down", "right"), ("grasped", "right")]
+    habit = benchmark.habit.Habit([said] * benchmark.habit.ENOUGH)
+    assert [habit(said[:step]) for step in (1, 2, 3)] == said[1:]
+    assert habit(said) == said[-1]  # nobody went on from here
+    assert habit([("up", "up")]) == ("up", "up")
+    rare = benchmark.habit.Habit([said] * (benchmark.habit.ENOUGH - 1))
+    assert rare(said[:2]) == ("left", "down")
+
+
+def test_a_habit_depends_on_what_stood_before(benchmark) -> None:
+    come = [("left",), ("down",), ("grasped",)]
+    gone = [("right",), ("down",), ("right",)]
+    habit = benchmark.habit.Habit([come] * 6 + [gone] * 7)
+    assert habit(come[:2]) == ("grasped",)
+    assert habit(gone[:2]) == ("right",)
+    assert habit([("down",)]) == ("right",)  # nothing stood before: what comes most often after "down"

@@ -1,0 +1,124 @@
+"""Would a table of habits guess better than the last answers do? Only measured: decoding guesses the last answers."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+
+from inspire_vla.decoding import decode
+from inspire_vla.labels.columns import answer_column
+from inspire_vla.spatial import NO_LABEL, decode_answers
+from overhead.nano_replay import _play
+
+Words = tuple[str, ...]
+"""The answers of one decision."""
+LONGEST = 12
+"""Decisions; an answer that has stood longer is as old as that."""
+ENOUGH = 5
+"""So often a habit must have been seen in the demonstrations."""
+
+
+class Habit:
+    """From how long each of the last answers has stood, and what was said before it, to the next answers."""
+
+    def __init__(self, episodes: Iterable[Sequence[Words]]) -> None:
+        self._next: dict[Any, Counter[Words]] = defaultdict(Counter)
+        for said in episodes:
+            for step in range(1, len(said)):
+                for key in _keys(said[:step]):
+                    self._next[key][said[step]] += 1
+
+    def __call__(self, said: Sequence[Words]) -> Words:
+        """The most frequent answers after what has been `said`; without enough examples, the last ones."""
+        for key in _keys(said):
+            found = self._next.get(key)
+            if found and found.total() >= ENOUGH:
+                return found.most_common(1)[0][0]
+        return said[-1]
+
+
+def _keys(said: Sequence[Words]) -> list[Any]:
+    """What the next answers may depend on, the most telling first."""
+    last, ages, before = said[-1], [], []
+    for place, word in enumerate(last):
+        other = next((n for n, words in enumerate(reversed(said)) if words[place] != word), None)
+        ages.append(min(len(said) if other is None else other, LONGEST))
+        before.append(None if other is None else said[-1 - other][place])
+    return [(last, *ages, *before), (last, *ages)]
+
+
+def measure_habit(checkpoint: str, dataset: Path, episodes: int, suites: Sequence[str]) -> dict[str, Any]:
+    """Learn habits from labelled demonstrations, then guess in a checkpoint's own rollouts both ways."""
+    from inspire_vla.lerobot_plugin.loading import load_policy
+
+    agent = load_policy(checkpoint, device="cpu")
+    policy = agent.policy
+    shown = _demonstrations(dataset, policy.config.reasoning.mode, agent.n_action_steps)
+    learned = [said for number, said in shown if number % 5]
+    habit = Habit(learned)
+    guessers: dict[str, Callable[[Sequence[Words]], Words]] = {"last": lambda said: said[-1], "habit": habit}
+    unseen = [
+        {name: guess(said[:step]) == said[step] for name, guess in guessers.items()}
+        for number, said in shown
+        if number % 5 == 0
+        for step in range(1, len(said))
+    ]
+    rows: list[dict[str, Any]] = []
+    told: dict[int, list[Words]] = defaultdict(list)
+    for episode, batch, asked in _play(agent, episodes, suites):
+        dialogue, said = policy.writer.prompt(asked), told[episode]
+        with torch.inference_mode():
+            seen = policy._observe(batch)
+        row: dict[str, Any] = {"episode": episode}
+        for name, guess in guessers.items():
+            expected = guess(said) if said else policy.first_answers
+            words = dict(zip(dialogue.mentions, expected, strict=False))
+            (decision,) = decode(policy.backbone, seen, [dialogue], policy.grammar, guesses=[words])
+            spare = decision.passes - (len(decision.token_ids) - len(decision.answers))
+            row[name] = {"right": all(decision.guessed), "free": spare <= 0, "passes": decision.passes}
+        said.append(decision.answers)
+        rows.append(row)
+    return {
+        "demonstrations": {"decisions": len(unseen), **{n: _share(u[n] for u in unseen) for n in guessers}},
+        "rollouts": {
+            "decisions": len(rows),
+            "episodes": len(told),
+            **{
+                name: {what: _share(row[name][what] for row in rows) for what in ("right", "free", "passes")}
+                for name in guessers
+            },
+            "free_gained": _gained(rows),
+        },
+    }
+
+
+def _demonstrations(dataset: Path, mode: str, stride: int) -> list[tuple[int, list[Words]]]:
+    """(episode, its answers every `stride` frames), beginning at each of the first `stride` frames."""
+    column = answer_column(mode)
+    found: dict[int, list[Words]] = defaultdict(list)
+    for file in sorted((dataset / "data").rglob("*.parquet")):
+        table = pq.read_table(file, columns=[column, "episode_index"])
+        for number, codes in zip(table["episode_index"].to_pylist(), table[column].to_pylist(), strict=True):
+            asked = np.array([code for code in codes if code != NO_LABEL], dtype=np.int16)
+            found[number].append(tuple(decode_answers(asked, mode).tolist()))
+    return [(number, said[start::stride]) for number, said in found.items() for start in range(stride)]
+
+
+def _gained(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """By how much more decisions lose no pass with habits, with a 95 % interval (bootstrap over episodes)."""
+    by_episode: dict[int, list[int]] = defaultdict(list)
+    for row in rows:
+        by_episode[row["episode"]].append(int(row["habit"]["free"]) - int(row["last"]["free"]))
+    sums = np.array([[sum(gains), len(gains)] for gains in by_episode.values()])
+    drawn = np.random.default_rng(0).integers(len(sums), size=(5000, len(sums)))
+    totals = sums[drawn].sum(axis=1)
+    low, high = np.percentile(totals[:, 0] / totals[:, 1], (2.5, 97.5))
+    return {"mean": float(sums[:, 0].sum() / sums[:, 1].sum()), "low": float(low), "high": float(high)}
+
+
+def _share(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
