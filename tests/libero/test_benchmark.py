@@ -59,7 +59,7 @@ def test_axis_angle_of_a_turn():
 
 
 def test_more_episodes_than_initial_states_are_refused(benchmark):
-    with pytest.raises(InspireError, match="50 fixed initial states"):
+    with pytest.raises(InspireError, match="libero_goal has 50 fixed initial states"):
         EvaluationPlan(("libero_goal",), 51, {"name": "any"}).jobs(benchmark)
     jobs = EvaluationPlan(("libero_goal",), 50, {"name": "any"}).jobs(benchmark)
     assert len({(job.task, job.seed % 50) for job in jobs}) == len(jobs) == 500

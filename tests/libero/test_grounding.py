@@ -76,6 +76,7 @@ def test_a_mapping_overrules_and_is_checked(problem, tmp_path):
         ground(scene, said, overrule={"the black bowl": "akita_black_bowl"})
     with pytest.raises(InspireError, match="fits nothing"):
         ground(scene, "put the violin on the plate")
+    assert ground(scene, "put the violin on the plate", leave_unknown=True) == {"the plate": ("plate_1",)}
     path = tmp_path / "mapping.json"
     path.write_text(json.dumps({said: {"the plate": "plate_1"}}))
     assert read_mapping(path) == {said: {"the plate": ["plate_1"]}}

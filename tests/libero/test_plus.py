@@ -1,45 +1,69 @@
-"""LIBERO-Plus's names against a stand-in of its suites: LIBERO-Plus itself is not here."""
+"""LIBERO-Plus's names against a stand-in of its suites, named as its repository names them: it is not here itself."""
 
 from types import SimpleNamespace
 
 import pytest
 
 from inspire_vla.errors import InspireError
-from inspire_vla.libero import plus
-from inspire_vla.libero.bddl import LiberoMissing
-from inspire_vla.libero.plus import PLUS_SUITES, plain_task_file, plus_tasks
+from inspire_vla.libero import bddl, plus
+from inspire_vla.libero.bddl import LiberoMissing, plain_name, task_files
+from inspire_vla.libero.plus import PLUS_SUITES, changed_instruction, changed_task_file, plus_tasks
+
+PLAIN = "put_the_bowl_on_the_plate"
+VIEW = "_view_15_0_100_0_0_initstate_3"
+FILES = [
+    "",
+    "_table_1",
+    "_tb_2",
+    "_light_17",
+    "_add_4",
+    "_moved_level5_sample3",
+    "_level1_sample2",
+    "_language_26",
+]
+CHANGED = [*FILES[1:-1], f"_language_26{VIEW}", VIEW, f"{VIEW}_noise_7"]
+ASKED = "For dinner always put the bowl on the plate"
 
 
 @pytest.fixture
 def installed(monkeypatch, tmp_path):
-    """A suite of one plain task and twelve changed ones, where LeRobot would look it up."""
-    names = [
-        "put_the_bowl_on_the_plate",
-        *(f"put_the_bowl_on_the_plate_view_0_{i}_initstate_0" for i in range(12)),
-    ]
+    """A suite of LIBERO-Plus, where LeRobot would look it up, with its files."""
+    names = [PLAIN + change for change in CHANGED] * 2
     found = SimpleNamespace(tasks=[SimpleNamespace(bddl_file=f"{name}.bddl") for name in names])
     (tmp_path / "libero_goal").mkdir()
-    for stem in (
-        "put_the_bowl_on_the_plate",
-        "put_the_bowl_on_the_plate_view_0_1_initstate_0",
-        "put_the_bowl",
-    ):
-        (tmp_path / "libero_goal" / f"{stem}.bddl").write_text("")
-    (tmp_path / "libero_goal" / "put_the_bowl.bddl").unlink()
+    for change in [*FILES, " copy 2"]:
+        said = ASKED if "language" in change else "Put the bowl on the plate"
+        (tmp_path / "libero_goal" / f"{PLAIN}{change}.bddl").write_text(
+            f"(define (problem P) (:language {said}) (:objects a - b) (:goal (And (On a b))))"
+        )
     libero = pytest.importorskip("lerobot.envs.libero", reason="the extra `libero` is not installed")
     monkeypatch.setattr(libero, "_get_suite", lambda name: found)
     monkeypatch.setattr(plus, "require_libero", lambda: None)
     monkeypatch.setattr(plus, "bddl_folder", lambda: tmp_path)
+    monkeypatch.setattr(bddl, "bddl_folder", lambda: tmp_path)
     return found
 
 
-def test_changed_tasks_are_found_with_what_they_were_made_of(installed):
+def test_changed_tasks_have_their_files_and_what_is_meant(installed):
     tasks = plus_tasks("libero_plus_goal")
-    assert len(tasks) == 13
+    assert len(tasks) == 2 * len(CHANGED)
     for task in tasks:
-        assert plain_task_file("libero_goal", task).stem == "put_the_bowl_on_the_plate"
-    with pytest.raises(InspireError, match="begins with the name of no task"):
-        plain_task_file("libero_goal", "fly_view_0")
+        assert plain_name(task) == PLAIN
+        asked = ASKED.lower() if "language" in task else "put the bowl on the plate"
+        assert changed_instruction("libero_goal", task) == asked
+    names = {task: changed_task_file("libero_goal", task).stem for task in tasks}
+    assert names[f"{PLAIN}_language_26{VIEW}"] == f"{PLAIN}_language_26"
+    assert names[f"{PLAIN}{VIEW}_noise_7"] == PLAIN
+    assert names[f"{PLAIN}_add_4"] == f"{PLAIN}_add_4"
+    with pytest.raises(InspireError, match=r"no file fly\.bddl"):
+        changed_task_file("libero_goal", "fly_view_0_0_100_0_0_initstate_0")
+
+
+def test_its_files_are_no_plain_tasks(installed):
+    assert [path.stem for path in task_files("libero_goal")] == [PLAIN]
+    assert (
+        plain_name("pick_up_the_black_bowl_from_table_center") == "pick_up_the_black_bowl_from_table_center"
+    )
 
 
 def test_a_plain_libero_is_told_apart(installed):

@@ -169,18 +169,13 @@ def _libero() -> Check:
 
 
 def _libero_plus() -> Check:
-    from inspire_vla.libero.plus import plus_tasks
+    from inspire_vla.libero.plus import INSTALL, plus_tasks
 
     try:
         found = f"installed in LIBERO's place, {len(plus_tasks('libero_plus_spatial'))} tasks of spatial"
         return Check("LIBERO-Plus", True, found, required=False)
     except LiberoMissing:
-        return Check(
-            "LIBERO-Plus", False, "not installed (optional)",
-            "`make libero`, then clone github.com/sylvestf/LIBERO-plus, put it first on PYTHONPATH, "
-            "and give it its assets as its README says.",
-            required=False,
-        )  # fmt: skip
+        return Check("LIBERO-Plus", False, "not installed (optional)", INSTALL, required=False)
 
 
 def _calvin() -> Check:

@@ -37,5 +37,6 @@ def conditions(suites: Sequence[str]) -> dict[str, Any]:
     return {
         "step_limits": {suite: MAX_STEPS[PLUS_SUITES.get(suite, suite)] for suite in suites},
         "step_limits_from": "OpenVLA, MiniVLA, InSpire and pi0-FAST as published",
-        "initial_states": f"fixed: number seed modulo {LiberoBenchmark.initial_states}",
+        "initial_states": {suite: LiberoBenchmark.initial_states[suite] for suite in suites},
+        "initial_state_of_an_episode": "number seed modulo their number",
     }

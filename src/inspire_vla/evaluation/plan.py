@@ -50,13 +50,13 @@ class EvaluationPlan:
 
         Raises InspireError: unknown suites or tasks, or more episodes than the benchmark has initial states.
         """
-        states = getattr(benchmark, "initial_states", None)
-        if states is not None and self.episodes_per_task > states:
-            raise InspireError(
-                f"{self.episodes_per_task} episodes a task, but there are {states} fixed initial states: each is "
-                "played once at most."
-            )
         tasks = select_tasks(benchmark, self.suites, self.tasks)
+        for suite, states in getattr(benchmark, "initial_states", {}).items():
+            if suite in self.suites and self.episodes_per_task > states:
+                raise InspireError(
+                    f"{self.episodes_per_task} episodes a task, but {suite} has {states} fixed initial state"
+                    f"{'s' * (states > 1)} a task: each is played once at most."
+                )
         filmed = {st for s in self.suites for st in [t for t in tasks if t[0] == s][: self.filmed_tasks]}
         jobs = [
             EpisodeJob(*st, e, self.first_seed + e, record_video=e < self.videos_per_task and st in filmed)

@@ -16,7 +16,7 @@ Observation = Mapping[str, Any]
 class Benchmark(Protocol):
     """Suites of tasks. `make` gives a gymnasium environment whose `reset(seed=…)` fixes the initial state.
 
-    One that starts from fixed states says how many there are of each task: `initial_states`.
+    One that starts from fixed states says how many there are of each task of a suite: `initial_states[suite]`.
 
     The environment's `info` holds `is_success`, and for the truth of answers `mentions` (k words),
     `gripper_to_object_m` (k, 3) and `grasped` (k,). Its instruction is `info["instruction"]`, or failing

@@ -12,6 +12,10 @@ from inspire_vla.errors import InspireError, did_you_mean
 
 SUITES = ("libero_90", "libero_spatial", "libero_object", "libero_goal", "libero_10")
 _TOKEN = re.compile(r"[()]|[^\s()]+")
+_CHANGE = re.compile(
+    r"(_(table|tb|light|add|language)_\d+|_(moved_)?level\d+_sample\d+)?(_view_[\d_]+_initstate_\d+(_noise_\d+)?)?$"
+)
+"""What LIBERO-Plus puts behind the name of a task that it changed."""
 
 
 class LiberoMissing(InspireError):
@@ -45,13 +49,19 @@ def bddl_folder() -> Path:
 
 
 def task_files(suite: str) -> tuple[Path, ...]:
-    """The task files of a suite, by name. Raises InspireError for an unknown suite."""
+    """The task files of a suite, by name, without LIBERO-Plus's. Raises InspireError for an unknown suite."""
     if suite not in SUITES:
         raise InspireError(f"unknown LIBERO suite {suite!r}.{did_you_mean(suite, SUITES)}")
-    files = tuple(sorted((bddl_folder() / suite).glob("*.bddl")))
+    found = sorted((bddl_folder() / suite).glob("*.bddl"))
+    files = tuple(path for path in found if plain_name(path.stem) == path.stem and " copy" not in path.stem)
     if not files:
         raise LiberoMissing(f"LIBERO's installation holds no task files of {suite}.")
     return files
+
+
+def plain_name(task: str) -> str:
+    """The name of the task of LIBERO's that a task of LIBERO-Plus's is made of; a task of LIBERO's keeps its name."""
+    return _CHANGE.sub("", task)
 
 
 def instruction_of(path: str | Path) -> str:

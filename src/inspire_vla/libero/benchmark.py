@@ -13,8 +13,8 @@ import gymnasium
 import numpy as np
 
 from inspire_vla.errors import InspireError, did_you_mean
-from inspire_vla.libero.bddl import SUITES, instruction_of, task_files
-from inspire_vla.libero.plus import PLUS_SUITES, plain_task_file, plus_tasks
+from inspire_vla.libero.bddl import SUITES, LiberoMissing, instruction_of, task_files
+from inspire_vla.libero.plus import PLUS_SUITES, changed_instruction, changed_task_file, plus_tasks
 from inspire_vla.libero.simulation import SETTLING_STEPS, Truth, axis_angle, require_libero
 
 MAX_STEPS = {
@@ -36,7 +36,8 @@ class LiberoBenchmark:
         mapping: instruction → mention → name(s) of the scene, where grounding shall be overruled.
     """
 
-    initial_states = 50
+    initial_states = dict.fromkeys(SUITES, 50) | dict.fromkeys(PLUS_SUITES, 1)
+    """Of each task. LIBERO-Plus plays its tasks once; many of them have one initial state."""
 
     def __init__(
         self,
@@ -90,7 +91,12 @@ class LiberoTask(gymnasium.Env):
         plus = suite in PLUS_SUITES
         plain = PLUS_SUITES.get(suite, suite)
         tasks = _get_suite(plain)
-        index = next(i for i, one in enumerate(tasks.tasks) if Path(one.bddl_file).stem == task)
+        index = next((i for i, one in enumerate(tasks.tasks) if Path(one.bddl_file).stem == task), None)
+        if index is None:
+            raise LiberoMissing(
+                f"the LIBERO that is installed has no {task!r} in {plain}: it is LIBERO-Plus, whose tasks are those of "
+                f"{', '.join(PLUS_SUITES)}. Take it off PYTHONPATH for the plain ones."
+            )
         self.suite, self.task, self._cameras = suite, task, cameras
         self.max_episode_steps = MAX_STEPS[plain]
         self._env = LiberoEnv(
@@ -112,8 +118,9 @@ class LiberoTask(gymnasium.Env):
                 "agent_pos": gymnasium.spaces.Box(-np.inf, np.inf, (8,), np.float32),
             }
         )
-        self._task_file = plain_task_file(plain, task) if plus else Path(self._env._task_bddl_file)
-        self.instruction = self._env.task_description.lower() if plus else instruction_of(self._task_file)
+        self._task_file = changed_task_file(plain, task) if plus else Path(self._env._task_bddl_file)
+        self.instruction = changed_instruction(plain, task) if plus else instruction_of(self._task_file)
+        self._free_wording = plus
         self._mapping = mapping.get(self.instruction, {})
         self._truth: Truth | None = None
         self._steps = 0
@@ -124,7 +131,13 @@ class LiberoTask(gymnasium.Env):
         number = 0 if seed is None else seed
         self._env.init_state_id = number
         raw, info = self._env.reset(seed=number)
-        self._truth = Truth(self._env._env.env, self._task_file, self.instruction, overrule=self._mapping)
+        self._truth = Truth(
+            self._env._env.env,
+            self._task_file,
+            self.instruction,
+            overrule=self._mapping,
+            leave_unknown=self._free_wording,
+        )
         self._steps = 0
         states = self._env._init_states
         self._state_id = number % len(states) if states is not None else None

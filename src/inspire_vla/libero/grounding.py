@@ -31,11 +31,13 @@ def ground(
     mentions: Sequence[str] | None = None,
     *,
     overrule: Mapping[str, Sequence[str] | str] | None = None,
+    leave_unknown: bool = False,
 ) -> Grounding:
     """Tie each mention of an instruction to names of the scene.
 
     Args:
         overrule: mention → name(s), which stand in place of what is found.
+        leave_unknown: leave out mentions that fit nothing, as sentences in free words have them.
 
     Raises:
         InspireError: a mention that fits nothing, or a name of `overrule` that is not there; the choices are listed.
@@ -56,6 +58,8 @@ def ground(
                     )
             continue
         names = _of_role(problem, acts, words, i) or _by_words(problem, mention)
+        if not names and leave_unknown:
+            continue
         if not names:
             raise InspireError(
                 f"{mention!r} of {instruction!r} fits nothing in its scene. Map it: one of {sorted(problem.names())}."

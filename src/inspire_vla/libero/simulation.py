@@ -81,6 +81,7 @@ class Truth:
         inner: the environment; its `sim` is looked up at every call, since a reset may build another.
         task_file: its BDDL file.
         overrule: mention → name(s) of the scene.
+        leave_unknown: know nothing of a mention that fits nothing in the scene, in place of raising.
 
     Raises:
         InspireError: a mention that fits nothing in the scene.
@@ -94,11 +95,16 @@ class Truth:
         mentions: Sequence[str] | None = None,
         *,
         overrule: Mapping[str, Sequence[str] | str] | None = None,
+        leave_unknown: bool = False,
     ) -> None:
         self._inner = inner
         self.instruction = instruction or instruction_of(task_file)
         self.grounding: Grounding = ground(
-            read_problem(task_file), self.instruction, mentions, overrule=overrule
+            read_problem(task_file),
+            self.instruction,
+            mentions,
+            overrule=overrule,
+            leave_unknown=leave_unknown,
         )
         self.mentions = tuple(self.grounding)
         for names in self.grounding.values():
