@@ -48,7 +48,6 @@ def _table(overheads: dict[str, Any]) -> list[str]:
         "steps",
         "base, ms",
         *COLUMNS.values(),
-        "no pass lost, by the best times",
         "as often as in life",
         "passes",
     ]
@@ -64,15 +63,12 @@ def _table(overheads: dict[str, Any]) -> list[str]:
             replayed = "replayed_steps" in run
             life = row["mean_ratio"]["guessed"] if replayed else _weighed(row, free)
             cells = [f"{_title(run)}, {run['device']}", count, str(row["steps"])]
-            best = None if replayed else row.get("ratio_of_bests")
-            cells += [f"{row['ms']['base']['median']:,.1f}", *ratios]
-            cells += [f"{best['guessed']:.2f}" if best else "–", f"{life:.2f}" if life else "–", passes]
+            cells += [f"{row['ms']['base']['median']:,.1f}", *ratios, f"{life:.2f}" if life else "–", passes]
             lines.append("| " + " | ".join(cells) + " |")
     note = (
-        "Times as multiples of the base model's: medians, quartiles in brackets. By the best times: the shortest "
-        "decision against the base model's shortest, where all do the same work on other pictures. As often as in "
-        "life: nano's mean over its rollouts, wrong guesses included; for the others a pass is lost as often as in "
-        "those rollouts. Passes: base / paper's way / one cache / guess and verify, mean."
+        "Times as multiples of the base model's: medians, quartiles in brackets. As often as in life: nano's mean over "
+        "its rollouts, wrong guesses included; for the others a pass is lost as often as in those rollouts. Passes: "
+        "base / paper's way / one cache / guess and verify, mean."
     )
     return [*lines, "", note]
 

@@ -115,9 +115,6 @@ def _summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     def total(way: str, among: Sequence[dict[str, Any]]) -> float:
         return sum(row["ms"][way] for row in among)
 
-    def best(way: str) -> float:
-        return min(row["ms"][way] for row in timed[way])
-
     ways = [way for way in WAYS if timed[way]]
     ratio = {way: [row["ms"][way] / row["ms"]["base"] for row in timed[way]] for way in ways}
     ratio["no_pass_lost"] = [r for r, row in zip(ratio["guessed"], rows, strict=True) if free(row)]
@@ -128,7 +125,6 @@ def _summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "ms": {way: spread([row["ms"][way] for row in timed[way]]) for way in ways},
         "ratio": {way: spread(found) for way, found in ratio.items() if found},
         "mean_ratio": {way: total(way, timed[way]) / total("base", timed[way]) for way in ways},
-        "ratio_of_bests": {way: best(way) / best("base") for way in ways},
         "passes": {way: float(np.mean([row["passes"][way] for row in timed[way]])) for way in ways},
         "ways_differ": sum(row["differ"] for row in rows),
         "answers_guessed_right": sum(row["right"] for row in rows) / sum(row["objects"] for row in rows),

@@ -55,8 +55,7 @@ def test_all_ways_agree_and_are_reported(
     (one, three) = [
         line for line in text.splitlines() if line.startswith("| a toy, to try the benchmark, cpu |")
     ]
-    best = found["by_objects"]["3"]["ratio_of_bests"]["guessed"]
-    assert f"| {best:.2f} | – | 7 / 10 / 10 / 7 |" in three
+    assert three.endswith("| – | 7 / 10 / 10 / 7 |")
     assert one.endswith("| 7 / 8 / 8 / 7 |")
     assert "out/results.svg" in text
     assert (tmp_path / "out" / "results.svg").stat().st_size > 1000
