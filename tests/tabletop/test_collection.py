@@ -29,7 +29,7 @@ from inspire_vla.tabletop.demonstration import (
 from inspire_vla.tabletop.suites import SUITES
 
 SUITE = "tabletop_seen"
-CONDITIONS = Conditions(SUITE, 0, ("image",), 24, 0.15, 0.0)
+CONDITIONS = Conditions(SUITE, 0, ("image",), 24, 0.15, 0.0, 0.0)
 SMALL = {"image_size": 24, "progress": False}
 
 
@@ -172,9 +172,9 @@ def test_a_demonstration_survives_its_file(tmp_path):
 def test_a_failed_attempt_is_replaced_and_counted(tmp_path, monkeypatch):
     attempts = []
 
-    def failing_at_first(env, seed, noise, real=demonstration._attempt):
+    def failing_at_first(env, seed, conditions, real=demonstration._attempt):
         attempts.append(seed)
-        return None if len(attempts) == 1 else real(env, seed, noise)
+        return None if len(attempts) == 1 else real(env, seed, conditions)
 
     monkeypatch.setattr(demonstration, "_attempt", failing_at_first)
     report = collect(SUITE, 1, tmp_path / "data", **SMALL)
@@ -295,6 +295,7 @@ def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path, monkeypatch, number):
         ((SUITE, 1), {"seed": -1}, "seed must be"),
         ((SUITE, 1), {"noise": 2.0}, "noise must be"),
         ((SUITE, 1), {"noise": float("nan")}, "noise must be"),
+        ((SUITE, 1), {"mishaps": -0.1}, "mishaps must be"),
         ((SUITE, 1), {"modes": ("directions",)}, "Did you mean 'direction'"),
         ((SUITE, 1), {"modes": ()}, "at least one mode"),
         ((SUITE, 1), {"frame": "robots"}, "Did you mean 'robot'"),

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from inspire_vla.tabletop.check_expert import check_task
+from inspire_vla.tabletop.disturbance import Disturbance
 from inspire_vla.tabletop.env import TabletopEnv
-from inspire_vla.tabletop.expert import Expert, disturbed
+from inspire_vla.tabletop.expert import Expert
 from inspire_vla.tabletop.suites import SUITES
 
 
@@ -25,6 +26,13 @@ def test_it_recovers_from_noise():
     assert sum(o.successes for o in outcomes) >= sum(o.episodes for o in outcomes) - 1
 
 
+def test_it_recovers_from_mishaps():
+    outcomes = [
+        check_task(task, range(20, 23), noise=0.15, mishaps=0.05) for task in SUITES["tabletop_seen"][::3]
+    ]
+    assert sum(o.successes for o in outcomes) >= 0.8 * sum(o.episodes for o in outcomes)
+
+
 def test_its_action_is_a_function_of_the_state():
     env = TabletopEnv(SUITES["tabletop_seen"][0], cameras=())
     env.reset(seed=0)
@@ -38,10 +46,10 @@ def test_its_action_is_a_function_of_the_state():
 def test_actions_are_in_range_and_never_turn():
     env = TabletopEnv(SUITES["tabletop_seen"][6], cameras=())
     env.reset(seed=0)
-    rng = np.random.default_rng(0)
+    disturbed = Disturbance(np.random.default_rng(0), noise=0.3, mishaps=0.0)
     for _ in range(20):
         clean = Expert(env).action()
-        noisy = disturbed(clean, rng, 0.3)
+        noisy = disturbed(clean)
         assert clean.dtype == noisy.dtype == np.float32
         assert np.abs(clean).max() <= 1.0
         assert np.abs(noisy).max() <= 1.0

@@ -23,6 +23,11 @@ def collect_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--modes", nargs="+", default=["direction"], help="reasoning modes to label")
     sub.add_argument("--frame", default="robot", help="robot (default) or official_libero")
     sub.add_argument("--noise", type=float, help="of the executed action, in units of it")
+    sub.add_argument(
+        "--mishaps",
+        type=float,
+        help="tabletop only: chance, a step, that hand or gripper are disturbed for some",
+    )
     sub.add_argument("--layout-randomness", type=float, default=0.0, metavar="0..1", help="tabletop only")
     sub.add_argument("--restart", action="store_true", help="throw away what an interrupted call left")
 
@@ -36,6 +41,8 @@ def collect(options: argparse.Namespace) -> None:
         raise InspireError(
             "--layout-randomness is the tabletop's: LIBERO's task files say where things stand."
         )
+    if options.mishaps is not None and env == "libero":
+        raise InspireError("--mishaps is the tabletop's: LIBERO's expert has noise alone (--noise).")
     common = {
         "seed": options.seed,
         "processes": options.processes,
@@ -59,6 +66,8 @@ def collect(options: argparse.Namespace) -> None:
     else:
         from inspire_vla.tabletop.collection import collect as collect_tabletop
 
+        if options.mishaps is not None:
+            common["mishaps"] = options.mishaps
         print(
             collect_tabletop(
                 options.suite,

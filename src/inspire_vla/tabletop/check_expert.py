@@ -1,6 +1,6 @@
 """How often the expert succeeds, how long it takes, and which directions it passes through.
 
-python -m inspire_vla.tabletop.check_expert [--suite NAME] [--episodes N] [--noise SCALE]
+python -m inspire_vla.tabletop.check_expert [--suite NAME] [--episodes N] [--noise SCALE] [--mishaps CHANCE]
 """
 
 import argparse
@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from inspire_vla.tabletop.disturbance import Disturbance
 from inspire_vla.tabletop.env import TabletopEnv
-from inspire_vla.tabletop.expert import Expert, disturbed
+from inspire_vla.tabletop.expert import Expert
 from inspire_vla.tabletop.suites import SUITES
 from inspire_vla.tabletop.tasks import Task
 
@@ -29,19 +30,21 @@ class Outcome:
     words: Counter = field(default_factory=Counter)
 
 
-def check_task(task: Task, seeds: range, *, noise: float = 0.0, layout_randomness: float = 0.0) -> Outcome:
+def check_task(
+    task: Task, seeds: range, *, noise: float = 0.0, mishaps: float = 0.0, layout_randomness: float = 0.0
+) -> Outcome:
     """Let the expert solve `task` once for every seed."""
     env = TabletopEnv(task, cameras=(), layout_randomness=layout_randomness)
     outcome = Outcome(task)
     for seed in seeds:
         _, info = env.reset(seed=seed)
-        expert, rng = Expert(env), np.random.default_rng(seed)
+        expert = Expert(env)
+        disturbed = Disturbance(np.random.default_rng(seed), noise=noise, mishaps=mishaps)
         done = False
         steps = 0
         while not done:
             outcome.words.update(_words(info))
-            action = expert.action()
-            _, _, success, truncated, info = env.step(disturbed(action, rng, noise) if noise else action)
+            _, _, success, truncated, info = env.step(disturbed(expert.action()))
             done = success or truncated
             steps += 1
         outcome.episodes += 1
@@ -64,6 +67,7 @@ def main() -> None:
     parser.add_argument("--suite", choices=sorted(SUITES), action="append")
     parser.add_argument("--episodes", type=int, default=3, help="episodes of each task")
     parser.add_argument("--noise", type=float, default=0.0)
+    parser.add_argument("--mishaps", type=float, default=0.0)
     parser.add_argument("--layout-randomness", type=float, default=0.0)
     parser.add_argument("--first-seed", type=int, default=0)
     given = parser.parse_args()
@@ -72,7 +76,13 @@ def main() -> None:
         outcomes = []
         for task in SUITES[suite]:
             seeds = range(given.first_seed, given.first_seed + given.episodes)
-            result = check_task(task, seeds, noise=given.noise, layout_randomness=given.layout_randomness)
+            result = check_task(
+                task,
+                seeds,
+                noise=given.noise,
+                mishaps=given.mishaps,
+                layout_randomness=given.layout_randomness,
+            )
             outcomes.append(result)
             words += result.words
             failed = f"  failed: {result.failed_seeds}" if result.failed_seeds else ""

@@ -9,8 +9,9 @@ import numpy as np
 from inspire_vla.errors import InspireError
 from inspire_vla.labels.demonstration import Demonstration
 from inspire_vla.labels.new_dataset import png
+from inspire_vla.tabletop.disturbance import Disturbance
 from inspire_vla.tabletop.env import TabletopEnv
-from inspire_vla.tabletop.expert import Expert, disturbed
+from inspire_vla.tabletop.expert import Expert
 from inspire_vla.tabletop.suites import SUITES
 from inspire_vla.tabletop.tasks import Task
 
@@ -27,6 +28,7 @@ class Conditions:
     cameras: tuple[str, ...]
     image_size: int
     noise: float
+    mishaps: float
     layout_randomness: float
 
 
@@ -54,14 +56,14 @@ def demonstrate(conditions: Conditions, episode: int) -> Demonstration:
     failed: list[int] = []
     for attempt in range(MAX_ATTEMPTS):
         seed = seed_of(conditions, task, number, attempt)
-        rows = _attempt(_environment(conditions, task.name), seed, conditions.noise)
+        rows = _attempt(_environment(conditions, task.name), seed, conditions)
         if rows is not None:
             break
         failed.append(seed)
     else:
         raise InspireError(
-            f"The expert failed {MAX_ATTEMPTS} times at {task.name!r} with noise {conditions.noise} and "
-            f"layout_randomness {conditions.layout_randomness}. Less of either may help."
+            f"The expert failed {MAX_ATTEMPTS} times at {task.name!r} with noise {conditions.noise}, "
+            f"mishaps {conditions.mishaps} and layout_randomness {conditions.layout_randomness}. Less of any may help."
         )
     pictures = {name: tuple(png(row[0]["pixels"][name]) for row in rows) for name in conditions.cameras}
     return Demonstration(
@@ -89,16 +91,20 @@ def _environment(conditions: Conditions, task_name: str) -> TabletopEnv:
     )
 
 
-def _attempt(env: TabletopEnv, seed: int, noise: float) -> list[tuple[dict, dict, np.ndarray]] | None:
+def _attempt(
+    env: TabletopEnv, seed: int, conditions: Conditions
+) -> list[tuple[dict, dict, np.ndarray]] | None:
     """(observation, info, clean action) of each step; None when the episode did not succeed."""
     env.render()  # the first picture after another scene's may be stale: this one is thrown away
     observation, info = env.reset(seed=seed)
-    expert, generator = Expert(env), np.random.default_rng((seed, 1))
+    expert = Expert(env)
+    disturbed = Disturbance(
+        np.random.default_rng((seed, 1)), noise=conditions.noise, mishaps=conditions.mishaps
+    )
     rows = []
     done = truncated = False
     while not (done or truncated):
         action = expert.action()
         rows.append((observation, info, action))
-        executed = disturbed(action, generator, noise) if noise else action
-        observation, _, done, truncated, info = env.step(executed)
+        observation, _, done, truncated, info = env.step(disturbed(action))
     return rows if info["is_success"] else None

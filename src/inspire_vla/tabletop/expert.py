@@ -193,13 +193,3 @@ def _steps_of(goal: Goal) -> Iterator[Goal]:
 
 def _place_of(goal: Goal) -> str:
     return goal.on if isinstance(goal, On) else goal.inside  # type: ignore[attr-defined]
-
-
-def disturbed(action: np.ndarray, rng: np.random.Generator, scale: float) -> np.ndarray:
-    """The action with Gaussian noise of standard deviation `scale` on its three translations (DART).
-
-    Execute this one and record the clean one: the data then shows how to come back from small errors.
-    """
-    noisy = action.copy()
-    noisy[:3] += rng.normal(0.0, scale, 3).astype(np.float32)
-    return noisy.clip(-1.0, 1.0)

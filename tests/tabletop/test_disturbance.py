@@ -1,0 +1,41 @@
+"""Mishaps are shoves and fumbles of some steps; without them only noise is left."""
+
+import numpy as np
+import pytest
+
+from inspire_vla.tabletop.disturbance import Disturbance
+
+CLEAN = np.array([0.1, -0.2, 0.3, 0.0, 0.0, 0.0, 1.0], dtype=np.float32)
+
+
+def executed(steps: int, *, noise: float = 0.0, mishaps: float = 0.0, seed: int = 0) -> np.ndarray:
+    disturbed = Disturbance(np.random.default_rng(seed), noise=noise, mishaps=mishaps)
+    return np.stack([disturbed(CLEAN) for _ in range(steps)])
+
+
+def test_without_either_the_action_is_the_clean_one_and_is_not_touched():
+    assert np.array_equal(executed(50), np.tile(CLEAN, (50, 1)))
+
+
+def test_noise_is_on_translations_alone():
+    off = executed(500, noise=0.15) - CLEAN
+    assert np.allclose(off[:, :3].std(axis=0), 0.15, rtol=0.15)
+    assert not off[:, 3:].any()
+
+
+def test_mishaps_are_shoves_to_the_side_or_a_gripper_that_does_the_opposite():
+    moves = executed(4000, mishaps=0.05)
+    shoved = np.abs(moves[:, :2] - CLEAN[:2]).max(axis=1) > 0
+    fumbles = moves[:, 6] == -CLEAN[6]
+    assert not (shoved & fumbles).any()
+    assert np.array_equal(moves[:, 2:6], np.tile(CLEAN[2:6], (4000, 1)))
+    assert np.allclose(np.linalg.norm(moves[shoved, :2] - CLEAN[:2], axis=1), 0.6, atol=1e-6)
+    shares = shoved.mean(), fumbles.mean()  # half of 0.05 a free step, each some three or four steps long
+    assert shares == pytest.approx((0.064, 0.085), abs=0.02)
+
+
+def test_chance_is_the_generators():
+    once, again, other = (executed(200, noise=0.1, mishaps=0.1, seed=s) for s in (3, 3, 4))
+    assert np.array_equal(once, again)
+    assert not np.array_equal(once, other)
+    assert np.abs(once).max() <= 1.0
