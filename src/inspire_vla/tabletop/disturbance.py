@@ -25,7 +25,7 @@ class Disturbance:
     def __init__(self, generator: np.random.Generator, *, noise: float, mishaps: float) -> None:
         self._generator, self._noise, self._mishaps = generator, noise, mishaps
         self._left = 0
-        self._shove = np.zeros(2, dtype=np.float32)
+        self._shove: np.ndarray = np.zeros(2, dtype=np.float32)
         self._fumbles = False
 
     def __call__(self, action: np.ndarray) -> np.ndarray:
