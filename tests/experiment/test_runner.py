@@ -65,7 +65,7 @@ def test_what_cannot_be_gone_on_with_is_removed_and_what_can_is_kept(tmp_path):
 
 def test_time_over_interrupts_and_keeps_what_was_done(tmp_path):
     plan = [stage(tmp_path, "quick", ""), stage(tmp_path, "slow", "import time; time.sleep(60)")]
-    progress = run_stages(plan, tmp_path, minutes=0.03)
+    progress = run_stages(plan, tmp_path, minutes=0.1)
     assert (progress.done, progress.total, progress.finished) == (1, 2, False)
     assert not plan[1].done.exists()
     assert journal(tmp_path)[-1]["outcome"] == "interrupted"

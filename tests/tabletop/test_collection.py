@@ -72,7 +72,7 @@ def test_the_frames_are_the_demonstration(dataset):
     from PIL import Image
 
     table = pyarrow.parquet.read_table(next(dataset.glob("data/**/*.parquet"))).to_pydict()
-    conditions = Conditions(SUITE, 0, ("image", "image2"), 24, collection.NOISE, collection.MISHAPS, 0.0)
+    conditions = Conditions(SUITE, 0, ("image", "image2"), 24, collection.NOISE, 0.0, 0.0)
     shown = demonstrate(conditions, 1)
     rows = [row for row, episode in enumerate(table["episode_index"]) if episode == 1]
     assert len(rows) == len(shown)

@@ -86,7 +86,7 @@ def _data(preset: Preset, out: Path, randomness: float) -> Iterator[Stage]:
         f"demonstrations, layout_randomness {randomness:g}",
         (
             "collect", f"--suite={SEEN}", f"--episodes={27 * preset.demonstrations}", f"--out={folder}",
-            f"--layout-randomness={randomness}", "--modes", *_MODES,
+            f"--layout-randomness={randomness}", f"--mishaps={preset.mishaps:g}", "--modes", *_MODES,
         ),
         _complete(folder),
     )  # fmt: skip

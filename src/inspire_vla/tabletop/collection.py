@@ -33,8 +33,6 @@ ROBOT_TYPE = "inspire_tabletop"
 COLLECTION_FILE = "meta/inspire_collection.json"
 NOISE = 0.15
 """Default noise of the executed action, in units of it: 6 mm a step."""
-MISHAPS = 0.04
-"""Default chance of a mishap, a step: one or two an episode."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ def collect(
     modes: Sequence[str] = ("direction",),
     frame: str | Frame = "robot",
     noise: float = NOISE,
-    mishaps: float = MISHAPS,
+    mishaps: float = 0.0,
     layout_randomness: float = 0.0,
     resume: bool = True,
     progress: bool = True,
@@ -83,8 +81,8 @@ def collect(
         episodes: successful episodes, dealt round-robin to the suite's tasks.
         out: folder to make; it must not exist, unless it is the finished dataset of this very call.
         noise: standard deviation of the noise on executed translations; the clean action is what is recorded.
-        mishaps: chance, a step, that the hand is shoved or the gripper does the opposite for some steps; see
-            disturbance.py.
+        mishaps: chance, a step, that the hand is shoved or the gripper does the opposite for some steps; 0.04 makes
+            one or two an episode. See disturbance.py.
         layout_randomness: see scenes.py.
         resume: go on from what an interrupted call with the same settings left; else begin anew.
 
