@@ -7,6 +7,7 @@ The pair is that of the preset's first training seed, whatever it scored.
 """
 
 import argparse
+import filecmp
 import hashlib
 import json
 import os
@@ -40,7 +41,10 @@ def main() -> None:
 
 
 def ship_grounding(source: Path, preset: Preset) -> None:
-    """The pre-trained backbone: weights, plan, examination, card."""
+    """The pre-trained backbone: weights, plan, examination, card. What ships already is left as it is."""
+    shipped = SHIPPED / "nano_grounding" / "model.safetensors"
+    if shipped.exists() and filecmp.cmp(source / "model.safetensors", shipped, shallow=False):
+        return
     seen = json.loads((source / "examination.json").read_text())
     card = f"""---
 license: apache-2.0
