@@ -1,24 +1,14 @@
 """Stages are run once, in order, within their time; commands are stood in for by a small program."""
 
 import json
-import sys
 
 import pytest
 
 from inspire_vla.errors import InspireError
-from inspire_vla.experiment import Stage, running
+from inspire_vla.experiment import Stage
 from inspire_vla.experiment.runner import run_stages
 
-
-@pytest.fixture(autouse=True)
-def _commands_are_python(monkeypatch):
-    """A stage's command is Python code here."""
-    real = running.subprocess.Popen
-
-    def popen(arguments, **options):
-        return real([sys.executable, "-c", arguments[3]], **options)
-
-    monkeypatch.setattr(running.subprocess, "Popen", popen)
+pytestmark = pytest.mark.usefixtures("_commands_are_python")
 
 
 def stage(tmp_path, name, code):

@@ -2,14 +2,13 @@
 
 import json
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from inspire_vla.errors import InspireError
-from inspire_vla.experiment import PRESETS, Stage, read_preset, running, stages
+from inspire_vla.experiment import PRESETS, Stage, read_preset, stages
 from inspire_vla.experiment.runner import run_stages
 
 needs_two_cores = pytest.mark.skipif(
@@ -18,15 +17,7 @@ needs_two_cores = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(autouse=True)
-def _commands_are_python(monkeypatch):
-    """A stage's command is Python code here."""
-    real = running.subprocess.Popen
-
-    def popen(arguments, **options):
-        return real([sys.executable, "-c", arguments[3]], **options)
-
-    monkeypatch.setattr(running.subprocess, "Popen", popen)
+pytestmark = pytest.mark.usefixtures("_commands_are_python")
 
 
 def meets(tmp_path, own: str, other: str) -> str:

@@ -1,0 +1,18 @@
+"""Stages whose commands are Python code, so that experiments run in moments."""
+
+import sys
+
+import pytest
+
+from inspire_vla.experiment import running
+
+
+@pytest.fixture
+def _commands_are_python(monkeypatch):
+    """A stage's command is Python code here."""
+    real = running.subprocess.Popen
+
+    def popen(arguments, **options):
+        return real([sys.executable, "-c", arguments[3]], **options)
+
+    monkeypatch.setattr(running.subprocess, "Popen", popen)
