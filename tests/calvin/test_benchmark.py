@@ -8,6 +8,7 @@ import pytest
 
 from inspire_vla.calvin import CalvinBenchmark, CalvinMissing
 from inspire_vla.calvin.benchmark import MAX_STEPS
+from inspire_vla.calvin.stand_ins import fnv1_32, learner_left_out
 from inspire_vla.errors import InspireError
 
 LIFT = "lift_red_block_table"
@@ -75,6 +76,9 @@ def calvin(monkeypatch, tmp_path):
         vars(module).update(content)
         monkeypatch.setitem(sys.modules, name, module)
     (tmp_path / "validation/.hydra").mkdir(parents=True)
+    (tmp_path / "validation/.hydra/merged_config.yaml").write_text(
+        "file: calvin_table_D/urdf/calvin_table_D.urdf"
+    )
     return SimpleNamespace(split=tmp_path / "validation", table=table)
 
 
@@ -102,6 +106,17 @@ def test_the_limit_ends_it_and_a_block_without_colour_has_no_truth(calvin):
     assert info["mentions"] == ()
     ends = [env.step(np.zeros(7))[3] for _ in range(MAX_STEPS)]
     assert ends == [False] * (MAX_STEPS - 1) + [True]
+
+
+def test_the_hash_is_pyhashs():
+    assert fnv1_32("test") == 3910690890  # pyhash's own test
+
+
+def test_stand_ins_leave_with_the_import():
+    before = set(sys.modules)
+    with learner_left_out():
+        assert sys.modules["calvin_agent.models.mcil"].MCIL is object
+    assert set(sys.modules) <= before | {"pyhash", "cv2"}
 
 
 def test_what_is_missing_is_said(calvin, tmp_path, monkeypatch):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from inspire_vla.errors import InspireError
-from inspire_vla.labels.calvin import BLOCKS, import_calvin, read_annotations, read_frame, track
+from inspire_vla.labels.calvin import import_calvin, read_annotations, read_frame, track
+from inspire_vla.labels.calvin_scenes import SCENES, ScenesOfSplit, get_scene
 
 
 def frames(count=6):
@@ -22,15 +23,68 @@ def frames(count=6):
 
 def test_blocks_are_where_the_scene_says():
     robot, scene = frames()
-    tracks = track(robot, scene, ("the red block", "the blue block", "the block", "the drawer"), {})
+    said = ("the red block", "the blue block", "the block", "top of another block", "the table")
+    tracks = track(robot, scene, said, SCENES["D"])
     np.testing.assert_allclose(tracks.gripper_to_object_m[0, :2], [[0.2, 0, 0], [0, 0.3, 0]], atol=1e-6)
     assert tracks.grasped[:, 0].tolist() == [False] * 3 + [True] * 3
     assert not tracks.grasped[:, 1].any()
     np.testing.assert_array_equal(tracks.grasped[:, 2], tracks.grasped[:, 0])  # the block that moved
-    assert np.isnan(tracks.gripper_to_object_m[:, 3]).all()
-    placed = track(robot, scene, ("the drawer",), {"drawer": np.array([0.1, 0.2, 0.3])})
-    np.testing.assert_allclose(placed.gripper_to_object_m[0, 0], [0.1, 0.2, -0.2], atol=1e-6)
-    assert set(BLOCKS.values()) == {6, 12, 18}
+    np.testing.assert_array_equal(tracks.gripper_to_object_m[:, 3], tracks.gripper_to_object_m[:, 1])
+    assert np.isnan(tracks.gripper_to_object_m[:, 4]).all()
+
+
+def test_the_order_of_the_blocks_is_the_scenes():
+    """The same numbers are other blocks on another table: the first is the pink one on A, the blue one on C."""
+    robot, scene = frames()
+    first = {name: track(robot, scene, ("the red block",), SCENES[name]) for name in SCENES}
+    assert {name: bool(tracks.grasped[-1, 0]) for name, tracks in first.items()} == {
+        "A": False, "B": True, "C": False, "D": True,
+    }  # fmt: skip
+    assert track(robot, scene, ("the pink block",), SCENES["A"]).grasped[-1, 0]
+    assert track(robot, scene, ("the blue block",), SCENES["C"]).grasped[-1, 0]
+
+
+@pytest.mark.parametrize(
+    ("mention", "name"),
+    [
+        ("the drawer handle", "drawer"), ("the handle of the drawer", "drawer"), ("the handle", "drawer"),
+        ("the cabinet drawer", "drawer"), ("the door handle", "door"), ("the sliding door", "door"),
+        ("the sliding cabinet", "shelf"), ("the slider", "shelf"), ("the light switch", "switch"),
+        ("the led light", "led"), ("the green lamp", "led"), ("the yellow light", "bulb"), ("the light bulb", "bulb"),
+        ("the button", "button"), ("the red block in the drawer", "red"), ("the tower", None),
+    ],
+)  # fmt: skip
+def test_what_calvin_calls_its_fixtures(mention, name):
+    places = SCENES["D"].places(frames()[1])
+    assert SCENES["D"].name_of(mention, places) == name
+
+
+def test_doors_and_drawers_move_with_their_joints():
+    state = np.zeros((2, 24))
+    state[1, :4] = [0.28, 0.22, 0.01, 0.088]
+    for scene in SCENES.values():
+        places = scene.places(state)
+        moved = {name: places[name][1] - places[name][0] for name in scene.fixtures}
+        np.testing.assert_allclose(moved["door"], [-0.28, 0, 0], atol=1e-9)
+        np.testing.assert_allclose(moved["drawer"], [0, -0.22, 0], atol=1e-9)
+        np.testing.assert_allclose(np.linalg.norm(moved["switch"]), 0.088, atol=1e-4)
+        assert not moved["led"].any()
+        assert not moved["shelf"].any()
+
+
+def test_a_split_says_its_scene(tmp_path):
+    with pytest.raises(InspireError, match="--scene A, B, C or D"):
+        ScenesOfSplit(tmp_path)
+    with pytest.raises(InspireError, match="unknown scene 'E'"):
+        ScenesOfSplit(tmp_path, "E")
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra/merged_config.yaml").write_text("file: calvin_table_C/urdf/calvin_table_C.urdf")
+    assert ScenesOfSplit(tmp_path).of(7) is SCENES["C"]
+    several = ScenesOfSplit(tmp_path, None, {"calvin_scene_A": [0, 9], "calvin_scene_B": [10, 19]})
+    assert [several.of(frame) for frame in (0, 9, 10)] == [SCENES["A"], SCENES["A"], SCENES["B"]]
+    with pytest.raises(InspireError, match="does not say"):
+        several.of(20)
+    assert ScenesOfSplit(tmp_path, "calvin_scene_D").of(3) is get_scene("d")
 
 
 @pytest.fixture
@@ -44,7 +98,7 @@ def split(tmp_path):
         )  # fmt: skip
     (tmp_path / "lang_annotations").mkdir()
     annotations = {
-        "language": {"ann": ["lift the red block", "push the sliding door", "lift the blue block"]},
+        "language": {"ann": ["lift the red block", "push the tower", "lift the blue block"]},
         "info": {"indx": [(0, 5), (1, 4), (3, 9)]},
     }
     np.save(tmp_path / "lang_annotations/auto_lang_ann.npy", annotations, allow_pickle=True)
@@ -52,10 +106,21 @@ def split(tmp_path):
 
 
 def test_a_split_becomes_a_dataset_and_gaps_are_counted(split, tmp_path):
-    report = import_calvin(split, tmp_path / "out", pictures=False)
+    report = import_calvin(split, tmp_path / "out", pictures=False, scene="D")
     assert (report.episodes, report.frames) == (2, 10)
     assert report.skipped == {"a frame is missing": 1}
-    assert report.unplaced == {"the sliding door": 1}
+    assert report.unplaced == {"the tower": 1}
+
+
+def test_scenes_of_a_split_of_several(split, tmp_path):
+    np.save(
+        split / "scene_info.npy", {"calvin_scene_A": [0, 2], "calvin_scene_C": [3, 99]}, allow_pickle=True
+    )
+    report = import_calvin(split, tmp_path / "out", pictures=False)
+    assert report.episodes == 2
+    np.save(split / "scene_info.npy", np.zeros(3))
+    with pytest.raises(InspireError, match="holds no scenes"):
+        import_calvin(split, tmp_path / "other", pictures=False)
 
 
 def test_annotations_cannot_run_anything(split):

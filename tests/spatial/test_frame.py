@@ -24,6 +24,18 @@ def test_get_frame_takes_a_name_or_a_frame():
         get_frame("robto")
 
 
+def test_a_frame_by_its_words():
+    given = get_frame("right, front,up")
+    assert given.axes == (("left", "right"), ("back", "front"), ("down", "up"))
+    assert get_frame(given.name) == given
+    assert str(given) == "right,front,up: +x right, +y front, +z up"
+    assert get_frame("front,left,up").axes == FRAMES["robot"].axes
+    with pytest.raises(InspireError, match=r"must be three of back, .*front,left,up"):
+        get_frame("right,ahead,up")
+    with pytest.raises(InspireError, match="one opposition each"):
+        get_frame("right,left,up")
+
+
 @pytest.mark.parametrize(
     "axes",
     [{"x": ("left", "right")}, {"y": ("left", "left")}, {"z": ("below", "above")}, {"x": ("front", "up")}],

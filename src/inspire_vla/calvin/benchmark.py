@@ -2,8 +2,8 @@
 
 CALVIN's published number is another one, the length of chains of five tasks. Here an episode is the first task of
 such a chain: its initial state is CALVIN's, the seed picks which. Actions and state are those of the imported data set
-(`labels.calvin`). Written after CALVIN's published interface and tested with a stand-in; it has not been run with
-the real one.
+(`labels.calvin`). CALVIN's own sequences, states, sentences and oracle were run with this; its simulator (PyBullet) has
+only been read, at mees/calvin fa03f01 and mees/calvin_env 797142c.
 """
 
 import importlib
@@ -16,9 +16,11 @@ import gymnasium
 import numpy as np
 from PIL import Image
 
+from inspire_vla.calvin.stand_ins import learner_left_out
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.instruction import find_mentions
 from inspire_vla.labels.calvin import track
+from inspire_vla.labels.calvin_scenes import CalvinScene, ScenesOfSplit
 
 SUITE = "calvin"
 MAX_STEPS = 360
@@ -37,20 +39,15 @@ class CalvinBenchmark:
     Args:
         split: folder of a data set's split, whose `.hydra` configuration says which environment (A to D).
         image_size: pixels; pictures are resized to it.
-        fixtures: slider, drawer, … → (x, y, z) metres, for the truth of answers about them.
     """
 
-    def __init__(
-        self, split: str | Path, image_size: int = 200, fixtures: Mapping[str, Sequence[float]] | None = None
-    ) -> None:
+    def __init__(self, split: str | Path, image_size: int = 200) -> None:
         self._split, self._image_size = Path(split), image_size
-        self._fixtures = {
-            name: np.asarray(place, dtype=np.float64) for name, place in (fixtures or {}).items()
-        }
         if not (self._split / ".hydra").is_dir():
             raise CalvinMissing(
                 f"{split} is no split of a CALVIN data set: .hydra is missing, which says how its environment is made."
             )
+        self._scene = ScenesOfSplit(self._split).of(0)
 
     def suites(self) -> tuple[str, ...]:
         """One suite."""
@@ -69,14 +66,15 @@ class CalvinBenchmark:
             raise InspireError(f"unknown task {task!r} of CALVIN.{did_you_mean(task, names)}")
         return CalvinTask(
             self._environment, self._oracle, task, self._sentences[task], self._starts[task], self._image_size,
-            self._fixtures,
+            self._scene,
         )  # fmt: skip
 
     @cached_property
     def _starts(self) -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
         """Task → (robot_obs, scene_obs) that it begins from."""
-        chains = _package("calvin_agent.evaluation.multistep_sequences").get_sequences(_CHAINS)
-        state_of = _package("calvin_agent.evaluation.utils").get_env_state_for_initial_condition
+        with learner_left_out():
+            chains = _package("calvin_agent.evaluation.multistep_sequences").get_sequences(_CHAINS)
+            state_of = _package("calvin_agent.evaluation.utils").get_env_state_for_initial_condition
         found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
         for initial, chain in chains:
             robot, scene = state_of(initial)
@@ -112,10 +110,10 @@ class CalvinTask(gymnasium.Env):
         instruction: str,
         starts: Sequence[tuple[np.ndarray, np.ndarray]],
         image_size: int,
-        fixtures: Mapping[str, np.ndarray],
+        scene: CalvinScene,
     ) -> None:
         self._env, self._oracle, self.task, self.instruction = environment, oracle, task, instruction
-        self._starts, self._image_size, self._fixtures = starts, image_size, fixtures
+        self._starts, self._image_size, self._scene = starts, image_size, scene
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (7,), np.float32)
         self._mentions = find_mentions(instruction)
         self._steps = 0
@@ -159,7 +157,7 @@ class CalvinTask(gymnasium.Env):
         robot, scene = (np.asarray(raw[name], dtype=np.float64)[None] for name in ("robot_obs", "scene_obs"))
         # which block "the block" is shows only in the end: no truth of it here
         named = [m for m in self._mentions if not (set(m.split()) & set(_COLOURLESS)) or _coloured(m)]
-        tracks = track(robot, scene, named, self._fixtures)
+        tracks = track(robot, scene, named, self._scene)
         known = np.isfinite(tracks.gripper_to_object_m[0]).all(axis=-1)
         return {
             "is_success": success,

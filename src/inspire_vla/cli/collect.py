@@ -21,7 +21,11 @@ def collect_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--image-size", type=positive, metavar="PIXELS", help="default: 96, LIBERO: 128")
     sub.add_argument("--wrist", action="store_true", help="also the wrist camera")
     sub.add_argument("--modes", nargs="+", default=["direction"], help="reasoning modes to label")
-    sub.add_argument("--frame", default="robot", help="robot (default) or official_libero")
+    sub.add_argument(
+        "--frame",
+        default="robot",
+        help="robot (default), official_libero, or the words at +x,+y,+z, as front,left,up",
+    )
     sub.add_argument("--noise", type=float, help="of the executed action, in units of it")
     sub.add_argument(
         "--mishaps",

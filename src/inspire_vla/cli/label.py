@@ -24,7 +24,11 @@ def add_label_arguments(sub: argparse.ArgumentParser) -> None:
     where.add_argument("--out", help="folder to make; videos and pictures are hard-linked")
     where.add_argument("--in-place", action="store_true", help="the original is kept as NAME.before_labels")
     sub.add_argument("--modes", nargs="+", default=["direction"], help="reasoning modes, default: direction")
-    sub.add_argument("--frame", default="robot", help="words of the axes: robot (default) or official_libero")
+    sub.add_argument(
+        "--frame",
+        default="robot",
+        help="robot (default), official_libero, or the words at +x,+y,+z, as front,left,up",
+    )
     sub.add_argument("--close-m", type=float, metavar="METRES", help="say `close` below this distance")
     sub.add_argument("--no-grasped", action="store_true", help="never say `grasped`")
     sub.add_argument("--mentions", metavar="JSON", help="file of {instruction: [mention, …]} that overrules")
@@ -61,7 +65,7 @@ def add_import_arguments(sub: argparse.ArgumentParser) -> None:
     group.add_argument("--replay", action="store_true", help="LIBERO: act again, leave failures out")
     group.add_argument("--mapping", metavar="JSON", help="LIBERO: {instruction: {mention: name}}, overrules")
     group.add_argument("--processes", type=int, default=1, help="LIBERO: default %(default)s")
-    group.add_argument("--fixtures", metavar="JSON", help="CALVIN: {drawer: [x, y, z], …} in metres")
+    group.add_argument("--scene", metavar="A..D", help="CALVIN: which table; default: what the split says")
 
 
 def label(options: argparse.Namespace) -> None:
@@ -92,6 +96,7 @@ def _import_libero(options: argparse.Namespace) -> None:
         processes=options.processes,
         progress=True,
     )
+    _print_frame(options)
     print(report)
 
 
@@ -102,13 +107,20 @@ def _import_calvin(options: argparse.Namespace) -> None:
     report = import_calvin(
         options.source,
         _new_folder(options),
-        fixtures=_json_object(options.fixtures) if options.fixtures else None,
+        scene=options.scene,
         pictures=options.image_size > 0,
         modes=options.modes,
         frame=options.frame,
         rule=ModeRule(options.close_m, not options.no_grasped),
     )
+    _print_frame(options)
     print(report)
+
+
+def _print_frame(options: argparse.Namespace) -> None:
+    from inspire_vla.spatial import get_frame
+
+    print(f"frame {get_frame(options.frame)}")
 
 
 def _new_folder(options: argparse.Namespace) -> str:
@@ -133,8 +145,7 @@ def _label(options: argparse.Namespace) -> None:
     from inspire_vla.spatial import get_frame
 
     frame = get_frame(options.frame)
-    words = ", ".join(f"+{axis} {getattr(frame, axis)[1]}" for axis in "xyz")
-    print(f"frame {frame.name}: {words}; gripper sign: {options.open_is or 'read off the data'}")
+    print(f"frame {frame}; gripper sign: {options.open_is or 'read off the data'}")
     report = label_dataset(
         options.source,
         _labeller(options),
@@ -213,8 +224,7 @@ def labels(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(info.to_json(), indent=1, ensure_ascii=False))
         return
-    frame = ", ".join(f"+{axis} {getattr(info.frame, axis)[1]}" for axis in "xyz")
-    print(f"labeller {info.labeller}; frame {info.frame.name} ({frame}); modes {', '.join(info.modes)}")
+    print(f"labeller {info.labeller}; frame {info.frame}; modes {', '.join(info.modes)}")
     totals = {word: 0 for task in tasks for counter in task.words for word in counter}
     for task in tasks:
         for counter in task.words:

@@ -3,16 +3,14 @@
     training/episode_0000123.npz    a frame: robot_obs (15), scene_obs (24), rel_actions (7), rgb_static
     training/lang_annotations/auto_lang_ann.npy      {"language": {"ann": […]}, "info": {"indx": [(first, last), …]}}
 
-scene_obs: 0 slider, 1 drawer, 2 button, 3 switch, 4 bulb, 5 LED, 6–11 red, 12–17 blue, 18–23 pink block (xyz, euler).
-robot_obs: 0:3 the point between the fingers, 3:6 euler angles, 6 gripper width, 14 gripper command (+1 open).
-Blocks have a place in scene_obs. Slider, drawer, button, switch and lights are fixtures: give their places with
-`fixtures`; a mention without any place has no label.
+scene_obs: 0 sliding door, 1 drawer, 2 button, 3 switch, 4 bulb, 5 LED, then three blocks (xyz, euler each) in the order
+of the scene; see `labels.calvin_scenes`. robot_obs: 0:3 the point between the fingers, 3:6 euler angles, 6 gripper
+width, 14 gripper command (+1 open). A mention without any place ("the table") has no label.
 """
 
 import pickle
-import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,23 +20,15 @@ from numpy.typing import NDArray
 
 from inspire_vla.errors import InspireError
 from inspire_vla.instruction import NoObjectFound, find_mentions
+from inspire_vla.labels.calvin_scenes import CalvinScene, ScenesOfSplit
 from inspire_vla.labels.columns import LabelInfo, ModeRule
 from inspire_vla.labels.labeller import Tracks
 from inspire_vla.labels.new_dataset import NewDataset
 from inspire_vla.labels.simulator_state import LABELLER
 from inspire_vla.spatial import Frame
 
-BLOCKS = {"red": 6, "blue": 12, "pink": 18}
 _HELD_M = 0.035
 _SHUT_M, _WIDE_M = 0.005, 0.075
-_FIXTURES = {
-    "slider": ("slider", "sliding", "door", "cabinet", "handle"),
-    "drawer": ("drawer",),
-    "button": ("button",),
-    "switch": ("switch", "lever"),
-    "light": ("bulb", "lightbulb", "lamp", "yellow"),
-    "led": ("led", "green"),
-}
 
 
 @dataclass
@@ -62,7 +52,7 @@ def import_calvin(
     split: str | Path,
     out: str | Path,
     *,
-    fixtures: Mapping[str, Sequence[float]] | None = None,
+    scene: str | None = None,
     pictures: bool = True,
     modes: Sequence[str] = ("direction",),
     frame: str | Frame = "robot",
@@ -72,20 +62,16 @@ def import_calvin(
     """Write `out` from a split's folder (`training`, `validation`): an episode per annotated sequence.
 
     Args:
-        fixtures: slider, drawer, button, switch, light, led → (x, y, z) metres, in the axes of robot_obs; they differ
-            between CALVIN's environments A to D.
+        scene: A to D; default: what the split says of itself.
         limit: at most so many sequences.
 
     Raises:
-        InspireError: no annotations, `out` exists, an unknown fixture, or nothing could be imported.
+        InspireError: no annotations, `out` exists, no scene is known, or nothing could be imported.
     """
     split, out = Path(split), Path(out).absolute()
     if out.exists():
         raise InspireError(f"{out} exists; choose another folder.")
-    places = {name: np.asarray(place, dtype=np.float64) for name, place in (fixtures or {}).items()}
-    wrong = [name for name, place in places.items() if name not in _FIXTURES or place.shape != (3,)]
-    if wrong:
-        raise InspireError(f"fixture {wrong[0]!r} must be one of {list(_FIXTURES)} with x, y, z.")
+    scenes = ScenesOfSplit(split, scene, read_scene_info(split))
     report = CalvinReport(out)
     sequences = []
     for text, first, last in read_annotations(split)[:limit]:
@@ -101,7 +87,7 @@ def import_calvin(
         tasks={text: mentions for text, mentions, _, _ in sequences},
         max_objects=max(len(mentions) for _, mentions, _, _ in sequences),
         labeller=LABELLER,
-        extra={"source": "CALVIN", "fixtures": {name: place.tolist() for name, place in places.items()}},
+        extra={"source": "CALVIN", "scene": scene or "as the split says"},
     )
     size = _picture_size(split, sequences[0][2]) if pictures else None
     building = out.with_name(f".{out.name}.assembling")
@@ -117,16 +103,17 @@ def import_calvin(
     ) as dataset:
         for text, mentions, first, last in sequences:
             try:
+                table = scenes.of(first)
                 frames = [read_frame(split, number) for number in range(first, last + 1)]
             except InspireError as error:
                 report.skipped[str(error)] += 1
                 continue
             robot = np.stack([f["robot_obs"] for f in frames]).astype(np.float64)
-            scene = np.stack([f["scene_obs"] for f in frames]).astype(np.float64)
-            if not (np.isfinite(robot).all() and np.isfinite(scene).all()):
+            state = np.stack([f["scene_obs"] for f in frames]).astype(np.float64)
+            if not (np.isfinite(robot).all() and np.isfinite(state).all()):
                 report.skipped["poses that are no numbers"] += 1
                 continue
-            tracks = track(robot, scene, mentions, places)
+            tracks = track(robot, state, mentions, table)
             unknown = ~np.isfinite(tracks.gripper_to_object_m).all(axis=(0, 2))
             report.unplaced.update(m for m, missing in zip(mentions, unknown, strict=True) if missing)
             dataset.add(
@@ -155,6 +142,18 @@ def read_annotations(split: Path) -> list[tuple[str, int, int]]:
         return [(str(text), int(a), int(b)) for text, (a, b) in zip(texts, spans, strict=True)]
     except (OSError, KeyError, ValueError, TypeError, EOFError, pickle.UnpicklingError) as error:
         raise InspireError(f"{path} holds no language annotations of CALVIN: {error}.") from None
+
+
+def read_scene_info(split: Path) -> dict[str, Sequence[int]]:
+    """Scene → (first frame, last frame), {} without such a file. Raises InspireError if it holds something else."""
+    path = split / "scene_info.npy"
+    if not path.exists():
+        return {}
+    try:
+        with open(path, "rb") as file:
+            return {str(name): [int(number) for number in span] for name, span in _load_plain(file).items()}
+    except (OSError, AttributeError, ValueError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        raise InspireError(f"{path} holds no scenes of CALVIN: {error}.") from None
 
 
 class _Plain(pickle.Unpickler):
@@ -203,38 +202,25 @@ def read_frame(split: Path, number: int) -> dict[str, NDArray[Any]]:
 
 
 def track(
-    robot: NDArray[np.float64],
-    scene: NDArray[np.float64],
-    mentions: Sequence[str],
-    fixtures: Mapping[str, NDArray[np.float64]],
+    robot: NDArray[np.float64], state: NDArray[np.float64], mentions: Sequence[str], scene: CalvinScene
 ) -> Tracks:
-    """Where the mentions are. robot (T, 15), scene (T, 24).
+    """Where the mentions are. robot: robot_obs (T, 15), state: scene_obs (T, 24).
 
     A block is held while the hand around it is neither wide open nor shut and its middle is within 3.5 cm.
-    "the block" is the one that moves most in the sequence.
     """
     hand, width = robot[:, :3], robot[:, 6]
     gripping = (width > _SHUT_M) & (width < _WIDE_M) & (robot[:, 14] < 0)
-    place = np.full((len(robot), len(mentions), 3), np.nan)
+    offsets = np.full((len(robot), len(mentions), 3), np.nan)
     grasped = np.zeros((len(robot), len(mentions)), dtype=bool)
-    travelled = {
-        colour: float(np.linalg.norm(scene[-1, at : at + 3] - scene[0, at : at + 3]))
-        for colour, at in BLOCKS.items()
-    }
+    places = scene.places(state)
     for i, mention in enumerate(mentions):
-        words = set(re.findall(r"[a-z]+", mention))
-        block = next((colour for colour in BLOCKS if colour in words), None)
-        if block is None and words & {"block", "blocks", "object"}:
-            block = max(travelled, key=lambda colour: travelled[colour])
-        if block is not None:
-            at = BLOCKS[block]
-            place[:, i] = scene[:, at : at + 3]
-            grasped[:, i] = gripping & (np.linalg.norm(place[:, i] - hand, axis=1) < _HELD_M)
+        name = scene.name_of(mention, places)
+        if name is None:
             continue
-        fixture = next((name for name, said in _FIXTURES.items() if words & {name, *said}), None)
-        if fixture is not None and fixture in fixtures:
-            place[:, i] = fixtures[fixture]
-    return Tracks((place - hand[:, None]).astype(np.float32), grasped)
+        offsets[:, i] = places[name] - hand
+        if name in scene.blocks:
+            grasped[:, i] = gripping & (np.linalg.norm(offsets[:, i], axis=1) < _HELD_M)
+    return Tracks(offsets.astype(np.float32), grasped)
 
 
 def _picture_size(split: Path, number: int) -> int | None:

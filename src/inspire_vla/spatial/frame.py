@@ -45,6 +45,11 @@ class Frame:
         """The pairs (negative, positive) of x, y, z."""
         return self.x, self.y, self.z
 
+    def __str__(self) -> str:
+        return f"{self.name}: " + ", ".join(
+            f"+{axis} {pair[1]}" for axis, pair in zip("xyz", self.axes, strict=True)
+        )
+
 
 ROBOT = Frame("robot")
 """The right-handed base frame of an arm: +x front, +y left, +z up."""
@@ -56,9 +61,29 @@ FRAMES: dict[str, Frame] = {frame.name: frame for frame in (ROBOT, OFFICIAL_LIBE
 
 
 def get_frame(frame: str | Frame) -> Frame:
-    """Return a frame by its name; a `Frame` is returned as it is. Raises InspireError for an unknown name."""
+    """Return a frame by its name, or by the words at +x, +y and +z ("right,front,up"); a `Frame` as it is.
+
+    Raises:
+        InspireError: an unknown name, or words that are not one of each opposition.
+    """
     if isinstance(frame, Frame):
         return frame
+    if "," in frame:
+        return _given(frame)
     if frame not in FRAMES:
-        raise InspireError(f"Unknown frame {frame!r}.{did_you_mean(str(frame), FRAMES)}")
+        raise InspireError(
+            f"Unknown frame {frame!r}.{did_you_mean(str(frame), FRAMES)} Or say the words at +x, +y and +z: "
+            "front,left,up."
+        )
     return FRAMES[frame]
+
+
+def _given(text: str) -> Frame:
+    opposite = {word: other for pair in WORD_PAIRS for word, other in (pair, pair[::-1])}
+    words = [word.strip() for word in text.split(",")]
+    if len(words) != 3 or any(word not in opposite for word in words):
+        raise InspireError(
+            f"frame {text!r} must be three of {', '.join(opposite)}: the words at +x, +y and +z, as in front,left,up."
+        )
+    x, y, z = ((opposite[word], word) for word in words)
+    return Frame(",".join(words), x, y, z)
