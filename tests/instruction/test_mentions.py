@@ -61,7 +61,7 @@ def test_libero_sentences_are_those_of_the_installed_package():
 def test_case_full_stop_and_politeness_change_nothing(sentence, mentions):
     assert find_mentions(sentence.upper()) == mentions
     assert find_mentions(sentence.rstrip(".?!") + ".") == mentions
-    if " should " not in sentence and not sentence.startswith(("in ", "end ", "Please")):
+    if " should " not in sentence and not sentence.startswith(("in ", "for ", "as ", "end ", "Please")):
         assert find_mentions("please " + sentence) == mentions
         assert find_mentions("Robot, could you " + sentence + "?") == mentions
 

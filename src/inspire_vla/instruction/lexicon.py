@@ -58,8 +58,30 @@ ADVERB_PHRASES = (
     "upside down",
     "at the same time",
     "as far as possible",
+    "let go of it",
+    "let it go",
+    "let go",
+    "make sure that",
+    "make sure",
+    "be sure to",
+    "ensure that",
+    "ensure",
+    "remember to",
+    "don't forget to",
 )
 """Left out before parsing: they hold words that would begin an object's name."""
+
+OCCASION = r"^(for|as|during|since|because|following|on this|in preparation|in order)\b"
+REQUEST = (
+    r"\b(please|kindly|could you|can you|would you|we need to|you need to|we should|you should|always)\b"
+)
+"""A sentence may begin with why or when it is asked ("for our breakfast we need to …"): nothing to ask about."""
+
+RESULT = (
+    r"\b(?:make sure|ensure)(?: that)? (.+?) (?:ends? up|is placed|is put|is)(?: securely| safely)? "
+    r"(?=(?:on|in|inside|into|under)\b)"
+)
+"""What shall be so, "make sure the cup ends up on the plate", is a thing to put somewhere."""
 
 MEASURES = _words("degrees degree cm centimeters centimetres inches times")
 
@@ -185,7 +207,7 @@ HOLDING = _words(
     "locate look approach go use wipe clean wash dry cover uncover cut stir mix fold unfold unfurl "
     "straighten scoop shake spin squash collapse uncap cap tilt fill build make unscrew unzip zip peel "
     "slice chop scrub dust brush crush tie untie bend water feed select choose swap poke pinch tip invert "
-    "play ring tear wrap unwrap separate sort topple strike navigate dip swipe"
+    "secure play ring tear wrap unwrap separate sort topple strike navigate dip swipe"
 )
 """What is acted on: places named belong to it ("pick up the bowl on the plate")."""
 

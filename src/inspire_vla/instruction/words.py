@@ -3,13 +3,24 @@
 import re
 from collections.abc import Collection
 
-from inspire_vla.instruction.lexicon import ADVERB_PHRASES, DETERMINERS, IRREGULAR, PREPOSITIONS, VERBS
+from inspire_vla.instruction.lexicon import (
+    ADVERB_PHRASES,
+    DETERMINERS,
+    IRREGULAR,
+    OCCASION,
+    PREPOSITIONS,
+    REQUEST,
+    RESULT,
+    VERBS,
+)
 
 BREAK = ","
 """Stands where punctuation parts two pieces."""
 
 _WORD = re.compile(r"[^\W_]+(?:['’.\-][^\W_]+)*|[,;:.!?()\n]")
 _ADVERBIAL = re.compile(rf"\b({'|'.join(ADVERB_PHRASES)})\b")
+_OCCASION = re.compile(rf"{OCCASION}(?:(?!\bthe\b).)*?(?={REQUEST})")
+_RESULT = re.compile(RESULT)
 _LATE_SPACE = re.compile(r"\b(on|in|into|onto|to|of|at|from|up|and|open|close|under)t he ")
 _SHORT = {"the", "and", "next"} | {p for p in PREPOSITIONS if " " not in p}
 
@@ -18,6 +29,7 @@ def split_words(instruction: str) -> list[str]:
     """Lower-case words of an instruction, punctuation as BREAK, obvious slips mended."""
     words: list[str] = []
     text = instruction.lower().replace("’", "'").replace("_", " ")
+    text = _RESULT.sub(r"put \1 ", _OCCASION.sub("", text.strip()))
     text = _LATE_SPACE.sub(r"\1 the ", _ADVERBIAL.sub(" ", text))
     for word in _WORD.findall(text):
         if not word[0].isalnum():
