@@ -12,7 +12,7 @@ import torch
 from inspire_vla.decoding import decode
 from inspire_vla.labels.columns import answer_column
 from inspire_vla.spatial import NO_LABEL, decode_answers
-from overhead.nano_replay import _play
+from overhead.nano_replay import play
 
 Words = tuple[str, ...]
 """The answers of one decision."""
@@ -69,7 +69,7 @@ def measure_habit(checkpoint: str, dataset: Path, episodes: int, suites: Sequenc
     ]
     rows: list[dict[str, Any]] = []
     told: dict[int, list[Words]] = defaultdict(list)
-    for episode, batch, asked in _play(agent, episodes, suites):
+    for episode, batch, asked in play(agent, episodes, suites):
         dialogue, said = policy.writer.prompt(asked), told[episode]
         with torch.inference_mode():
             seen = policy._observe(batch)

@@ -24,7 +24,7 @@ def measure_nano(
 
     agent = load_policy(checkpoint, device="cpu")
     policy = agent.policy
-    frames = list(_play(agent, episodes, suites))
+    frames = list(play(agent, episodes, suites))
     ways = Ways(policy.backbone, policy.grammar)
     rows: list[dict[str, Any]] = []
     deadline = time.monotonic() + seconds
@@ -57,7 +57,7 @@ def measure_nano(
     }
 
 
-def _play(agent: Any, episodes: int, suites: Sequence[str]) -> Iterator[tuple[int, dict[str, Any], str]]:
+def play(agent: Any, episodes: int, suites: Sequence[str]) -> Iterator[tuple[int, dict[str, Any], str]]:
     """(episode, preprocessed batch, instruction) of every decision in `episodes` rollouts, task after task."""
     from inspire_vla.evaluation import FIRST_SEED
     from inspire_vla.tabletop.benchmark import TabletopBenchmark
