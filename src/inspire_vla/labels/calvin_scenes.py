@@ -149,4 +149,7 @@ class ScenesOfSplit:
         for scene, first, last in self._intervals:
             if first <= frame <= last:
                 return scene
-        raise InspireError("scene_info.npy does not say the scene of a frame")
+        raise InspireError(
+            "scene_info.npy does not say the scene of a frame "
+            f"(it knows {', '.join(f'{first} to {last}' for _, first, last in self._intervals)}; --scene overrules it)"
+        )
