@@ -27,7 +27,11 @@ def write_run(folder: Path, name: str, suite: str, successes: int) -> None:
     """Four episodes of one task, the first `successes` of them successful."""
     folder.mkdir(parents=True)
     reasons = not name.startswith("base")
-    info = {"policy": {"name": name, "sha256": "f" * 64}, "commit": "c" * 40, "started": "then"}
+    info = {
+        "policy": {"name": name, "sha256": name.split("_")[2] * 32},
+        "commit": "c" * 40,
+        "started": "then",
+    }
     (folder / "run.json").write_text(json.dumps(info))
     records = [
         EpisodeRecord(
@@ -73,6 +77,7 @@ def test_results_pool_the_seeds_and_say_where_they_come_from(finished: Path) -> 
     assert "| answers forced: the truth | 75.0" in text
     assert "trained at commit b0b0b0b0b0b0, b1b1b1b1b1b1" in text
     assert "trained at commit i0i0i0i0i0i0, i1i1i1i1i1i1" in text
+    assert text.count("weights s0s0s0s0s0s0…, s1s1s1s1s1s1…; evaluated at commit cccccccccccc, then") == 2
     assert "27 demonstrations, 1,234 frames" in text
     assert "Machine time of the 4 stages in the journal: 2.0 h." in text
     assert (finished / "figures" / "variants.svg").exists()

@@ -130,11 +130,18 @@ def _origin(preset: Preset, out: Path, runs: list[Any]) -> list[str]:
         trained = {
             str(line.get("commit"))[:12] for line in journal if line["stage"].startswith(f"train {kind}_")
         }
-        seeds = ", ".join(map(str, preset.seeds))
+        infos = [
+            each.info
+            for seed in preset.seeds
+            for each in _runs(out, f"{kind}_r{preset.layout_randomness:g}_s{seed}")
+        ]
+        weights = dict.fromkeys(str(info["policy"].get("sha256"))[:12] for info in infos)
+        commits = dict.fromkeys(str(info.get("commit"))[:12] for info in infos)
+        started = sorted(str(info.get("started")) for info in infos)
         lines.append(
-            f"{run.name}: training seed{'s' if len(preset.seeds) > 1 else ''} {seeds}, trained at commit "
-            f"{', '.join(sorted(trained))}; weights {run.info['policy'].get('sha256', '')[:12]}…; evaluated at commit "
-            f"{str(run.info.get('commit'))[:12]}, {run.info.get('started', '')}, episode seeds from 1,000,000."
+            f"{run.name}: training seed{'s' if len(preset.seeds) > 1 else ''} {', '.join(map(str, preset.seeds))}, "
+            f"trained at commit {', '.join(sorted(trained))}; weights {', '.join(f'{each}…' for each in weights)}; "
+            f"evaluated at commit {', '.join(commits)}, {started[0]} and later, episode seeds from 1,000,000."
         )
     done = len({line["stage"] for line in journal})
     hours = sum(line["seconds"] for line in journal) / 3600
