@@ -75,7 +75,7 @@ def test_the_pictures_are_arranged_as_the_model_arranges_them() -> None:
     images = torch.rand(1, 1, 3, 56, 84)  # 2 x 3 merged patches
     for model in (qwen, gemma, idefics):
         model.observe(images, None)
-    table = qwen._pictures.places
+    table = qwen._turn.places
     assert table is not None
     first = int((table[1] != table[2]).nonzero()[0]) - 1
     corner = int(table[0, first])
@@ -83,12 +83,12 @@ def test_the_pictures_are_arranged_as_the_model_arranges_them() -> None:
     assert grid == [[0] * 6, [0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2]]
     places = torch.tensor([[table.shape[1], table.shape[1] + 1]])
     following = int(table.max()) + 1  # text goes on behind the largest number
-    assert qwen._in_three_dimensions(places).tolist() == [[[following, following + 1]]] * 3
-    sees = gemma._pictures.sees
+    assert qwen._turn.counted(places).tolist() == [[[following, following + 1]]] * 3
+    sees = gemma._turn.sees
     assert sees is not None
     later = sees & ~torch.ones_like(sees).tril()
     assert int(later.sum()) == 6  # the pairs of a picture's four elements, and nobody else
-    assert idefics._pictures.places is idefics._pictures.sees is None
+    assert idefics._turn.places is idefics._turn.sees is None
 
 
 def test_the_dialogue_is_written_in_the_models_chat_template() -> None:

@@ -6,7 +6,7 @@ them, places in two dimensions (Qwen-VL), pictures that see themselves both ways
 layers (Qwen3-VL).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor,
 from inspire_vla.backbones.base import KeyValueCache, grid_like
 from inspire_vla.backbones.chat_template import chat
 from inspire_vla.backbones.hosted import HostedBackbone
+from inspire_vla.backbones.picture_turn import PictureTurn
 from inspire_vla.backbones.static_steps import FixedCache, Pass
 from inspire_vla.dialogue import TextTokenizer
 from inspire_vla.errors import InspireError, did_you_mean
@@ -45,19 +46,6 @@ class ImageTextConfig:
         if self.action_tokens not in ACTION_TOKENS:
             hint = did_you_mean(self.action_tokens, ACTION_TOKENS)
             raise InspireError(f"Unknown way to give actions tokens {self.action_tokens!r}.{hint}")
-
-
-@dataclass(frozen=True)
-class _Pictures:
-    """How a model arranges the turn with its pictures, which stands before all text. The same for every row.
-
-    Attributes:
-        places: (3, seen) where each element stands, for models that count in three dimensions; else None.
-        sees: (seen, seen) who sees whom, where that is more than what came before; else None.
-    """
-
-    places: Tensor | None
-    sees: Tensor | None
 
 
 class ImageText(HostedBackbone):
@@ -102,7 +90,7 @@ class ImageText(HostedBackbone):
         self.deep = len(
             getattr(getattr(model.config, "vision_config", None), "deepstack_visual_indexes", ()) or ()
         )
-        self._pictures = _Pictures(None, None)
+        self._turn = PictureTurn()
         self._softcap = getattr(text_config, "final_logit_softcapping", None)
         self.opening, self.template = chat(processor, pictures)
         self._picture_columns: list[int] = []  # of the last observation, as the next
@@ -227,9 +215,7 @@ class ImageText(HostedBackbone):
             )
         finally:
             hook.remove()
-        self._pictures = _Pictures(
-            _places(options.get("position_ids")), None if self.both_ways else _sees(options)
-        )
+        self._turn = PictureTurn.of_call(options, both_ways=self.both_ways)
         elements = self._widened(options["inputs_embeds"])
         if self.deep:
             where = options["visual_pos_masks"]
@@ -273,11 +259,8 @@ class ImageText(HostedBackbone):
             )
         if positions is None:
             positions = torch.arange(past, total, device=embeddings.device).expand(len(embeddings), -1)
-        if past == 0 and self._pictures.sees is not None:
-            if attends is None:
-                attends = torch.ones(total, total, dtype=torch.bool, device=embeddings.device).tril()
-                attends = attends.expand(len(embeddings), -1, -1)
-            attends = attends | self._among_pictures(positions, attends)
+        if past == 0:
+            attends = self._turn.widened(attends, positions)
         embedded, *deep = embeddings.split(self.hidden_size, dim=-1)
         if fixed:
             return super().extend(embedded, positions=positions, attends=attends, cache=cache)
@@ -290,56 +273,17 @@ class ImageText(HostedBackbone):
             }
         return self.decoder(
             inputs_embeds=embedded,
-            position_ids=self._in_three_dimensions(positions),
+            position_ids=self._turn.counted(positions),
             attention_mask=None if attends is None else attends[:, None],
             past_key_values=cache,
             use_cache=cache is not None,
             **more,
         ).last_hidden_state
 
-    def _in_three_dimensions(self, places: Int[Tensor, "batch time"]) -> Tensor:
-        """Places in the sequence → what the model counts by: a picture takes fewer numbers than elements."""
-        table = self._pictures.places
-        if table is None:
-            return places
-        table = table.to(places.device)
-        seen = table.shape[1]
-        behind = places + (table.max() + 1 - seen)
-        return torch.where(places < seen, table[:, places.clamp(max=seen - 1)], behind)
-
-    def _among_pictures(
-        self, places: Int[Tensor, "batch time"], attends: Bool[Tensor, "batch time time"]
-    ) -> Bool[Tensor, "batch time time"]:
-        """Who sees whom within the turn of the pictures, for elements that are not withdrawn."""
-        sees = self._pictures.sees
-        assert sees is not None
-        sees = sees.to(places.device)
-        seen = len(sees)
-        index = places.clamp(max=seen - 1)
-        among = sees[index[:, :, None], index[:, None, :]]
-        own = torch.eye(places.shape[1], dtype=torch.bool, device=places.device)
-        inside = (places < seen) & (attends & ~own).any(1)  # nobody looks at a withdrawn column
-        return among & inside[:, :, None] & inside[:, None, :]
-
 
 class _Caught(Exception):
     def __init__(self, options: dict[str, Any]) -> None:
         self.options = options
-
-
-def _places(positions: Tensor | None) -> Int[Tensor, "3 seen"] | None:
-    """Of the turn with the pictures, where the model counts in three dimensions (a fourth is the plain place)."""
-    return positions[-3:, 0] if positions is not None and positions.ndim == 3 else None
-
-
-def _sees(options: Mapping[str, Any]) -> Bool[Tensor, "seen seen"] | None:
-    """Who sees whom in the turn with the pictures, where the model says more than "all before"."""
-    mask = options.get("attention_mask")
-    mask = mask.get("full_attention") if isinstance(mask, Mapping) else mask
-    if not isinstance(mask, Tensor) or mask.ndim != 4:
-        return None
-    sees = mask[0, 0] if mask.dtype == torch.bool else mask[0, 0] == 0
-    return None if torch.equal(sees, torch.ones_like(sees).tril()) else sees
 
 
 def _counts_in_three(config: Any) -> bool:
