@@ -9,7 +9,7 @@ from inspire_vla.cli import main
 from inspire_vla.cli.experiment_results import write_results
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import EpisodeRecord
-from inspire_vla.experiment import Preset, read_preset, stages
+from inspire_vla.experiment import Preset, keep_evidence, read_preset, stages
 from inspire_vla.reports.results import BEGIN, END
 
 PRESET = Preset(
@@ -92,6 +92,41 @@ def test_a_document_keeps_what_stands_around_its_markers(finished: Path, tmp_pat
     assert text.endswith("mine too\n")
     assert "![Success by suite](page/success.svg)" in text
     assert (tmp_path / "page" / "success.svg").exists()
+
+
+def test_the_kept_evidence_gives_the_same_results_without_what_is_large(
+    finished: Path, tmp_path: Path
+) -> None:
+    log = finished / "logs" / "003_train_base_r0.25_s0.txt"
+    log.parent.mkdir()
+    log.write_text("Training: 5%\rINFO step:9 smpl:1K loss:2.500 grdn:1\n\rTraining: 6%")
+    for episodes in finished.glob("runs/*/episodes.jsonl"):
+        line = json.loads(episodes.read_text().splitlines()[0])
+        line["timeline"] = [[0, ["left"], ["left"], [1.0]]] * 50
+        episodes.write_text(json.dumps(line) + "\n" + "\n".join(episodes.read_text().splitlines()[1:]) + "\n")
+    run = finished / "runs" / "base_r0.25_s0_seen" / "run.json"
+    run.write_text(json.dumps(json.loads(run.read_text()) | {"path": f"{finished}/policies/base_r0.25_s0"}))
+    weights = finished / "policies" / "base_r0.25_s0" / "model.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.write_text("large")
+    kept = tmp_path / "evidence"
+    for _ in range(2):  # the second replaces the first
+        keep_evidence(finished, kept)
+    texts = [path.read_text() for path in kept.rglob("*") if path.suffix in (".json", ".jsonl", ".txt")]
+    assert not any("timeline" in text or str(tmp_path) in text or "Training:" in text for text in texts)
+    assert "policies/base_r0.25_s0" in (kept / "runs" / "base_r0.25_s0_seen" / "run.json").read_text()
+    assert not list(kept.rglob("*.safetensors"))
+    assert write_results(PRESET, kept).read_text() == write_results(PRESET, finished).read_text()
+    assert (kept / "figures" / "learning.svg").exists()
+
+
+def test_evidence_never_replaces_another_folder(finished: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.tex").touch()
+    with pytest.raises(InspireError, match="no evidence"):
+        keep_evidence(finished, mine)
+    assert (mine / "thesis.tex").exists()
 
 
 def test_a_missing_run_is_named(finished: Path) -> None:

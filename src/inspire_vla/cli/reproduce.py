@@ -21,12 +21,18 @@ def reproduce_arguments(sub: argparse.ArgumentParser) -> None:
         metavar="DOCUMENT",
         help="write the results between the markers of this document instead of OUT/results.md",
     )
+    sub.add_argument(
+        "--keep",
+        metavar="FOLDER",
+        help="also copy what the results rest on here: every episode, no weights, no pictures; "
+        "with --out FOLDER the same results are written from it",
+    )
 
 
 def reproduce(options: argparse.Namespace) -> int:
     from inspire_vla.cli.experiment_results import write_results
     from inspire_vla.evaluation import provenance
-    from inspire_vla.experiment import read_preset, run_stages, stages
+    from inspire_vla.experiment import keep_evidence, read_preset, run_stages, stages
 
     preset = read_preset(options.preset)
     out = Path(options.out or f"runs/{preset.name}")
@@ -43,4 +49,7 @@ def reproduce(options: argparse.Namespace) -> int:
         return 0
     document = Path(options.docs) if options.docs else None
     print(f"Results: {write_results(preset, out, document)}")
+    if options.keep:
+        keep_evidence(out, Path(options.keep))
+        print(f"What they rest on: {options.keep}")
     return 0

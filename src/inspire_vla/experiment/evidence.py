@@ -1,0 +1,64 @@
+"""What the results of an experiment rest on, small enough for git: every episode, no weights, no pictures.
+
+The copy has the layout of an experiment's folder in which all is done, so `inspire reproduce --out COPY` writes the
+same results from it without running anything.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from inspire_vla.errors import InspireError
+from inspire_vla.experiment.runner import JOURNAL
+
+_WHOLE = (
+    JOURNAL,
+    "grounding/*.json",
+    "grounding/log.jsonl",
+    "demonstrations/*/meta/info.json",
+    "demonstrations/*/meta/inspire_labels.json",
+    "policies/*/finished",
+    "runs/*/run.json",
+    "runs/*/finished",
+)
+_LARGE = ("timeline", "traceback")
+"""Of an episode: what no number of the results is made of."""
+
+
+def keep_evidence(out: Path, folder: Path) -> None:
+    """Copy the evidence of the experiment in `out` to `folder`, whole or not at all; an earlier copy is replaced.
+
+    Paths of this machine are told from the experiment's folder.
+
+    Raises InspireError where `folder` holds something else.
+    """
+    if folder.exists() and not (folder / JOURNAL).is_file():
+        raise InspireError(f"{folder} holds no evidence of an experiment (no {JOURNAL}): give a new folder.")
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    for source, text in _evidence(out):
+        copy = partial / source.relative_to(out)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        for root in (f"{out.resolve()}/", f"{out}/"):
+            text = text.replace(root, "")
+        copy.write_text(text, encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(partial, folder)
+
+
+def _evidence(out: Path) -> Iterator[tuple[Path, str]]:
+    for pattern in _WHOLE:
+        for path in sorted(out.glob(pattern)):
+            yield path, path.read_text(encoding="utf-8")
+    for path in sorted(out.glob("runs/*/episodes.jsonl")):
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        slim = [{key: value for key, value in line.items() if key not in _LARGE} for line in lines]
+        yield (
+            path,
+            "".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in slim),
+        )
+    for path in sorted(out.glob("logs/*_train_*.txt")):
+        printed = path.read_text(encoding="utf-8", errors="replace").replace("\r", "\n").splitlines()
+        yield path, "".join(f"{line[line.index('smpl:') :]}\n" for line in printed if "smpl:" in line)
