@@ -1,12 +1,13 @@
 """`inspire reproduce`: what it would run, what it makes of finished runs, and (e2e) the whole road in small."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from inspire_vla.cli import main
-from inspire_vla.cli.experiment_results import write_results
+from inspire_vla.cli.experiment_results import _curves, write_results
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import EpisodeRecord
 from inspire_vla.experiment import Preset, keep_evidence, read_preset, stages
@@ -81,6 +82,20 @@ def test_results_pool_the_seeds_and_say_where_they_come_from(finished: Path) -> 
     assert "27 demonstrations, 1,234 frames" in text
     assert "Machine time of the 4 stages in the journal: 2.0 h." in text
     assert (finished / "figures" / "variants.svg").exists()
+
+
+def test_success_at_checkpoints_is_a_learning_curve(finished: Path) -> None:
+    preset = replace(PRESET, checkpoints=(500, 1000))
+    for kind, successes in (("base", (0, 1)), ("inspire", (1, 3))):
+        for step, count in zip(preset.checkpoints, successes, strict=True):
+            name = f"{kind}_r0.25_s0_step{step}"
+            write_run(finished / "runs" / f"{name}_validation", name, "tabletop_validation", count)
+    assert "![Learning curves](figures/learning.svg)" in write_results(preset, finished).read_text()
+    drawn = (finished / "figures" / "learning.svg").read_text()
+    assert "validation, success in %" in drawn
+    assert "training steps, thousands" in drawn
+    ((_, lines),) = _curves(preset, finished)
+    assert lines == [("base", [0.5, 1.0], [0.0, 25.0]), ("InSpire", [0.5, 1.0], [25.0, 75.0])]
 
 
 def test_a_document_keeps_what_stands_around_its_markers(finished: Path, tmp_path: Path) -> None:

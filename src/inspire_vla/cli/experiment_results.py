@@ -42,7 +42,8 @@ def write_results(preset: Preset, out: Path, document: Path | None = None) -> Pa
         text += [f"![Controls and ablations]({link}/variants.svg)", ""]
     curves = dict(_curves(preset, out))
     if curves:
-        results.curves_figure(curves, figures / "learning.svg")
+        across = {title: "training steps, thousands" for title in curves if title.startswith("validation")}
+        results.curves_figure(curves, figures / "learning.svg", across)
         text += ["### Learning curves", "", f"![Learning curves]({link}/learning.svg)", ""]
     text += ["### Cost", "", *results.cost_lines(comparison), ""]
     text += ["### Where it comes from", "", *_origin(preset, out, headline)]
@@ -108,6 +109,17 @@ def _curves(preset: Preset, out: Path) -> Iterator[tuple[str, list[tuple[str, li
             losses.append((label, sorted(samples), [samples[s] for s in sorted(samples)]))
     if losses:
         yield "policy, loss", losses
+    if preset.checkpoints:
+        yield "validation, success in %", list(_success_by_step(preset, out))
+
+
+def _success_by_step(preset: Preset, out: Path) -> Iterator[tuple[str, list[float], list[float]]]:
+    """On validation tasks, of both kinds' first seed, at the checkpoints of the preset, in thousands of steps."""
+    for kind, name in (("base", "base"), ("inspire", "InSpire")):
+        policy = f"{kind}_r{preset.layout_randomness:g}_s{preset.seeds[0]}"
+        runs = [read_run(out / "runs" / f"{policy}_step{step}_validation") for step in preset.checkpoints]
+        rates = [100 * sum(record.success for record in run.records) / len(run.records) for run in runs]
+        yield name, [step / 1e3 for step in preset.checkpoints], rates
 
 
 def _origin(preset: Preset, out: Path, runs: list[Any]) -> list[str]:

@@ -138,9 +138,15 @@ def variants_figure(comparison: Mapping[str, Any], titles: Mapping[str, str], pa
 
 
 def curves_figure(
-    curves: Mapping[str, Sequence[tuple[str, Sequence[float], Sequence[float]]]], path: Path
+    curves: Mapping[str, Sequence[tuple[str, Sequence[float], Sequence[float]]]],
+    path: Path,
+    across: Mapping[str, str] | None = None,
 ) -> None:
-    """Learning curves: {title: ((name, thousands of samples, values), …)}, a panel each."""
+    """Learning curves: {title: ((name, thousands of samples, values), …)}, a panel each.
+
+    Args:
+        across: what those panels count whose horizontal axis counts something else.
+    """
     with _figure(path, (3.4 * len(curves), 2.7), columns=len(curves)) as axes:
         for axis, (title, lines) in zip(axes, curves.items(), strict=True):
             for place, (name, steps, values) in enumerate(lines):
@@ -152,7 +158,7 @@ def curves_figure(
                     linewidth=1.3,
                 )
             axis.set_title(title, fontsize=9, loc="left")
-            axis.set_xlabel("samples, thousands")
+            axis.set_xlabel((across or {}).get(title, "samples, thousands"))
             axis.set_ylim(bottom=0)
             axis.legend(frameon=False, fontsize=8)
 
