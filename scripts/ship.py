@@ -98,6 +98,8 @@ def ship_policy(experiment: Path, preset: Preset, kind: str) -> None:
     journal = map(json.loads, (experiment / "journal.jsonl").read_text().splitlines())
     trained = sorted({str(line.get("commit"))[:12] for line in journal if line["stage"] == f"train {name}"})
     steps = json.loads((source / "train_config.json").read_text())["steps"]
+    mishaps = f" --mishaps {preset.mishaps:g}" if preset.mishaps else ""
+    arguments = f" -- {' '.join(preset.arguments)}" if preset.arguments else ""
     card = f"""---
 {front}---
 # nano_{kind}
@@ -110,8 +112,8 @@ of docs/protocol.md, preset `{preset.name}`; the pair of the first training seed
 
 and in it
 
-    inspire collect --suite tabletop_seen --episodes {27 * preset.demonstrations} --layout-randomness {r:g} --out datasets/seen
-    inspire train --recipe {preset.recipe} --dataset datasets/seen --seed {seed} {reasoning} --out runs/nano_{kind}
+    inspire collect --suite tabletop_seen --episodes {27 * preset.demonstrations} --layout-randomness {r:g}{mishaps} --out datasets/seen
+    inspire train --recipe {preset.recipe} --dataset datasets/seen --seed {seed} {reasoning} --out runs/nano_{kind}{arguments}
 
 Training: seed {seed}, {steps:,} steps, from nano_grounding, at commit {", ".join(trained)}. Evaluated at commit {str(evaluated.get("commit"))[:12]}. Weights sha256
 {hashlib.sha256((source / "model.safetensors").read_bytes()).hexdigest()}.
