@@ -125,10 +125,10 @@ Everything else is in docs/results.md of the repository.
 """
     files = [path for path in source.iterdir() if path.name not in ("README.md", "train_config.json")]
     target = install(f"nano_{kind}", [*files, source / "train_config.json"], card)
-    # The start is written by its shipped name, not by a folder of this machine.
+    # The start is written by its shipped name, and no folder of this machine by any.
     for file in ("config.json", "train_config.json"):
-        text = (target / file).read_text()
-        (target / file).write_text(text.replace(str(experiment / "grounding"), "nano_grounding"))
+        text = (target / file).read_text().replace(str(experiment / "grounding"), "nano_grounding")
+        (target / file).write_text(text.replace(f"{experiment}/", f"runs/{preset.name}/"))
 
 
 def rate(row: dict[str, Any]) -> str:
