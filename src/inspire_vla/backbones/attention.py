@@ -33,8 +33,9 @@ def attention_mask(
     Args:
         roles: a `Role`, SEEN or NOBODY per column.
         past: so many columns are in the cache already; they ask for no row of the mask.
-        hide_answers: an answer is seen by its own tokens alone. The model then answers but cannot act on it: an
-            ablation that tells what comes of the answers from what comes of having learned to give them.
+        hide_answers: an answer is seen by its own tokens alone. The model then answers but cannot act on the word: an
+            ablation that tells what comes of the words from what comes of having learned to give them. The question
+            stays visible, and with it the state from which the answer was read.
     """
     total = roles.shape[1]
     empty = roles == NOBODY

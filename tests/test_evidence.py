@@ -1,0 +1,44 @@
+"""docs/results.md says what evidence/ holds: each number between its markers comes anew from the kept episodes."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from inspire_vla.cli import main
+from inspire_vla.experiment import read_preset
+from inspire_vla.reports.results import BEGIN, END
+
+ROOT = Path(__file__).parents[1]
+KEPT = ROOT / "evidence" / "laptop"
+
+
+def measured(document: Path) -> str:
+    return document.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0]
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> tuple[Path, Path]:
+    """The evidence and the page, to write into."""
+    shutil.copytree(KEPT, tmp_path / "laptop")
+    shutil.copy(ROOT / "docs" / "results.md", tmp_path)
+    return tmp_path / "laptop", tmp_path / "results.md"
+
+
+def test_the_page_is_written_from_the_evidence_without_running_anything(copy: tuple[Path, Path]) -> None:
+    evidence, page = copy
+    before, journal = page.read_text(encoding="utf-8"), (evidence / "journal.jsonl").read_bytes()
+    assert main(["reproduce", "--preset=laptop", f"--out={evidence}", f"--docs={page}"]) == 0
+    assert page.read_text(encoding="utf-8") == before
+    assert (evidence / "journal.jsonl").read_bytes() == journal
+
+
+def test_an_episode_more_or_less_changes_the_page(copy: tuple[Path, Path]) -> None:
+    evidence, page = copy
+    before = measured(page)
+    seed = read_preset("laptop").seeds[0]
+    episodes = evidence / "runs" / f"inspire_r0.25_s{seed}_seen" / "episodes.jsonl"
+    flipped = episodes.read_text(encoding="utf-8").replace('"success":true', '"success":false', 1)
+    episodes.write_text(flipped, encoding="utf-8")
+    assert main(["reproduce", "--preset=laptop", f"--out={evidence}", f"--docs={page}"]) == 0
+    assert measured(page) != before
