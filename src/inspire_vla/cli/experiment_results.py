@@ -37,8 +37,14 @@ def write_results(preset: Preset, out: Path, document: Path | None = None) -> Pa
     text += ["### Does it see where things are?", "", *results.answer_lines(comparison, 1), ""]
     if preset.controls or preset.ablations:
         variants = compare([headline[1], headline[0], *_variants(preset, out)])
-        results.variants_figure(variants, _TITLES, figures / "variants.svg")
-        text += ["### Controls and ablations", "", *results.variants_table(variants, _TITLES), ""]
+        titles = _TITLES | {name: f"{name}, seed {preset.seeds[0]}" for name in preset.ablations}
+        results.variants_figure(variants, titles, figures / "variants.svg")
+        text += ["### Controls and ablations", "", *results.variants_table(variants, titles), ""]
+        if preset.ablations and len(preset.seeds) > 1:
+            text += [
+                f"An ablation is of training seed {preset.seeds[0]} alone and meets InSpire's episodes of it.",
+                "",
+            ]
         text += [f"![Controls and ablations]({link}/variants.svg)", ""]
     curves = dict(_curves(preset, out))
     if curves:
