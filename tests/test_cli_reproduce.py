@@ -135,6 +135,20 @@ def test_the_kept_evidence_gives_the_same_results_without_what_is_large(
     assert (kept / "figures" / "learning.svg").exists()
 
 
+def test_a_short_name_is_not_taken_out_of_other_words(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    finished.rename("s")
+    Path("s/journal.jsonl").write_text(json.dumps({"command": ["--dataset=s/demonstrations/runs/x", "s/y"]}))
+    keep_evidence(Path("s"), Path("kept"))
+    assert json.loads(Path("kept/journal.jsonl").read_text())["command"] == [
+        "--dataset=demonstrations/runs/x",
+        "y",
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "s"]
+
+
 def test_evidence_never_replaces_another_folder(finished: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()

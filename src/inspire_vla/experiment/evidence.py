@@ -6,6 +6,7 @@ same results from it without running anything.
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,24 +29,28 @@ _LARGE = ("timeline", "traceback")
 
 
 def keep_evidence(out: Path, folder: Path) -> None:
-    """Copy the evidence of the experiment in `out` to `folder`, whole or not at all; an earlier copy is replaced.
+    """Copy the evidence of the experiment in `out` to `folder`; an earlier copy is replaced once the new one is whole.
 
-    Paths of this machine are told from the experiment's folder.
+    Paths below `out` are told from there, whatever it is called on this machine.
 
     Raises InspireError where `folder` holds something else.
     """
     if folder.exists() and not (folder / JOURNAL).is_file():
         raise InspireError(f"{folder} holds no evidence of an experiment (no {JOURNAL}): give a new folder.")
+    roots = {str(out.resolve()), str(out)} - {"."}
+    below = re.compile(rf"(?<![\w./-])(?:{'|'.join(map(re.escape, sorted(roots)))})/")
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     for source, text in _evidence(out):
         copy = partial / source.relative_to(out)
         copy.parent.mkdir(parents=True, exist_ok=True)
-        for root in (f"{out.resolve()}/", f"{out}/"):
-            text = text.replace(root, "")
-        copy.write_text(text, encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
+        copy.write_text(below.sub("", text), encoding="utf-8")
+    earlier = folder.with_name(f".{folder.name}.earlier")
+    if folder.exists():
+        shutil.rmtree(earlier, ignore_errors=True)
+        os.replace(folder, earlier)
     os.replace(partial, folder)
+    shutil.rmtree(earlier, ignore_errors=True)
 
 
 def _evidence(out: Path) -> Iterator[tuple[Path, str]]:
