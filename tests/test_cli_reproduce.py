@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from inspire_vla.cli import main
-from inspire_vla.cli.experiment_results import _curves, write_results
+from inspire_vla.cli.experiment_results import learning_curves, write_results
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import EpisodeRecord
 from inspire_vla.experiment import Preset, keep_evidence, read_preset, stages
@@ -94,7 +94,7 @@ def test_success_at_checkpoints_is_a_learning_curve(finished: Path) -> None:
     drawn = (finished / "figures" / "learning.svg").read_text()
     assert "validation, success in %" in drawn
     assert "training steps, thousands" in drawn
-    ((_, lines),) = _curves(preset, finished)
+    ((_, lines),) = learning_curves(preset, finished)
     assert lines == [("base", [0.5, 1.0], [0.0, 25.0]), ("InSpire", [0.5, 1.0], [25.0, 75.0])]
 
 

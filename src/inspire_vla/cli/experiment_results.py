@@ -15,6 +15,7 @@ _TITLES = {
     "random": "answers forced: random",
     "shuffled": "answers forced: the truth of another object",
 }
+_VALIDATION = "validation, success in %"
 _LOGGED = re.compile(r"smpl:(\d+(?:\.\d+)?)([KM]?) .*?loss:(\d+\.\d+)")  # LeRobot writes 1,400 steps as 1K
 
 
@@ -46,9 +47,9 @@ def write_results(preset: Preset, out: Path, document: Path | None = None) -> Pa
                 "",
             ]
         text += [f"![Controls and ablations]({link}/variants.svg)", ""]
-    curves = dict(_curves(preset, out))
+    curves = dict(learning_curves(preset, out))
     if curves:
-        across = {title: "training steps, thousands" for title in curves if title.startswith("validation")}
+        across = {_VALIDATION: "training steps, thousands"}
         results.curves_figure(curves, figures / "learning.svg", across)
         text += ["### Learning curves", "", f"![Learning curves]({link}/learning.svg)", ""]
     text += ["### Cost", "", *results.cost_lines(comparison), ""]
@@ -92,8 +93,10 @@ def _seeds(preset: Preset, out: Path) -> list[str]:
     return lines
 
 
-def _curves(preset: Preset, out: Path) -> Iterator[tuple[str, list[tuple[str, list[float], list[float]]]]]:
-    """(title, ((name, thousands of samples, values), …))."""
+def learning_curves(
+    preset: Preset, out: Path
+) -> Iterator[tuple[str, list[tuple[str, list[float], list[float]]]]]:
+    """(title, ((name, thousands of samples, values), …)) of each panel; of validation, thousands of training steps."""
     seeing = out / "grounding" / "log.jsonl"
     if seeing.exists():
         rows = [json.loads(line) for line in seeing.read_text().splitlines()]
@@ -116,7 +119,7 @@ def _curves(preset: Preset, out: Path) -> Iterator[tuple[str, list[tuple[str, li
     if losses:
         yield "policy, loss", losses
     if preset.checkpoints:
-        yield "validation, success in %", list(_success_by_step(preset, out))
+        yield _VALIDATION, list(_success_by_step(preset, out))
 
 
 def _success_by_step(preset: Preset, out: Path) -> Iterator[tuple[str, list[float], list[float]]]:

@@ -28,7 +28,7 @@ ASKED = ("before", "after")
 class ReasoningConfig:
     """What the model is asked before it acts. `enabled=False` is the base model; nothing else differs.
 
-    `hide_answers`: the model learns to answer but acts without seeing its answers, an ablation.
+    `hide_answers`: the model learns to answer but acts without seeing the words of its answers, an ablation.
     """
 
     enabled: bool = True
