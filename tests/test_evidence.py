@@ -1,6 +1,9 @@
 """docs/results.md says what evidence/ holds: each number between its markers comes anew from the kept episodes."""
 
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from inspire_vla.reports.results import BEGIN, END
 
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "evidence" / "laptop"
+_SEEN = (r"ever held in (\d+)", r"times or more in (\d+)")
 
 
 def measured(document: Path) -> str:
@@ -42,3 +46,22 @@ def test_an_episode_more_or_less_changes_the_page(copy: tuple[Path, Path]) -> No
     episodes.write_text(flipped, encoding="utf-8")
     assert main(["reproduce", "--preset=laptop", f"--out={evidence}", f"--docs={page}"]) == 0
     assert measured(page) != before
+
+
+def test_the_counts_in_the_prose_are_those_of_the_script() -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "how_they_fail.py"), str(KEPT)]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    page = (
+        (ROOT / "docs" / "results.md").read_text(encoding="utf-8").split(END)[1].split("## Earlier rounds")[0]
+    )
+    prose = " ".join(page.split())
+    base, inspire = said.split("inspire\n")
+    never, again = ([re.search(word, kind)[1] for kind in (base, inspire)] for word in _SEEN)
+    picking = [re.search(r"(\d+) with something", kind)[1] for kind in (base, inspire)]
+    assert f"{never[0]} of {picking[0]} (base) and {never[1]} of {picking[1]} (InSpire)" in prose
+    assert f"in {again[0]} and {again[1]} the fingers" in prose
+    held, let_go = re.search(
+        r"long: something is held in (\d+) of 288, and let go again in (\d+)", inspire
+    ).groups()
+    assert f"hold of in {held} of 288 episodes and let go again in {let_go}" in prose
+    assert re.search(r"t interval (\S+ to \S+)", said)[1] in prose
