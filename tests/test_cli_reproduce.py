@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from inspire_vla.cli import main
-from inspire_vla.cli.experiment_results import learning_curves, write_results
+from inspire_vla.cli.experiment_curves import learning_curves
+from inspire_vla.cli.experiment_results import write_results
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import EpisodeRecord
 from inspire_vla.experiment import Preset, keep_evidence, read_preset, stages
@@ -71,7 +72,7 @@ def test_results_pool_the_seeds_and_say_where_they_come_from(finished: Path) -> 
     text = write_results(PRESET, finished).read_text()
     assert "| **seen** | 8 | 50.0 [22–78] | 100.0 [68–100] | +50.0 [" in text
     assert "| **unseen** | 8 | 0.0 [0–32] | 50.0 [22–78] | +50.0 [" in text
-    assert "| 0.25 | 1 | 50.0, 100.0 | 0.0, 50.0 | +50.0 |" in text
+    assert "| 1 | 50.0, 100.0 | 0.0, 50.0 | +50.0 |" in text
     assert (
         "| **unseen** | 16 | 50.0 | 100.0 |" in text
     )  # two answers of each of eight episodes, half of them true
@@ -80,8 +81,29 @@ def test_results_pool_the_seeds_and_say_where_they_come_from(finished: Path) -> 
     assert "trained at commit i0i0i0i0i0i0, i1i1i1i1i1i1" in text
     assert text.count("weights s0s0s0s0s0s0…, s1s1s1s1s1s1…; evaluated at commit cccccccccccc, then") == 2
     assert "27 demonstrations, 1,234 frames" in text
-    assert "Machine time of the 4 stages in the journal: 2.0 h." in text
+    assert (
+        "Machine time of the 4 stages in the journal: 2.0 h (1 at b0b0b0b0b0b0, 1 at b1b1b1b1b1b1, " in text
+    )
     assert (finished / "figures" / "variants.svg").exists()
+
+
+def test_other_layouts_are_a_curve_of_the_first_seed_and_leave_the_headline_alone(finished: Path) -> None:
+    before = write_results(PRESET, finished).read_text()
+    for name, seen, unseen in (("base", 1, 1), ("inspire", 2, 4)):
+        policy = f"{name}_r1_s0"
+        write_run(finished / "runs" / f"{policy}_seen", policy, "tabletop_seen", seen)
+        write_run(finished / "runs" / f"{policy}_unseen", policy, "tabletop_goal", unseen)
+    with open(finished / "journal.jsonl", "a") as journal:
+        journal.write(json.dumps({"stage": "train base_r1_s0", "seconds": 1.0, "commit": "d" * 40}) + "\n")
+    text = write_results(replace(PRESET, curve=(1.0,)), finished).read_text()
+    curve = text.split("### How much the layouts vary (training seed 0)")[1].split("###")[0]
+    assert "| 0.25 | 50.0 [15–85] | 100.0 [51–100] | 0.0 [0–49] | 50.0 [15–85] | +50.0 [" in curve
+    assert "| 1 | 25.0 [5–70] | 50.0 [15–85] | 25.0 [5–70] | 100.0 [51–100] | +75.0 [" in curve
+    assert "| 50 / 50 | 100 / 100 |" in curve
+    assert "![Success over layout_randomness](figures/randomness.svg)" in curve
+    assert (finished / "figures" / "randomness.svg").exists()
+    assert text.split("### Does it see")[0] == before.split("### Does it see")[0]
+    assert "trained at commit b0b0b0b0b0b0, b1b1b1b1b1b1;" in text
 
 
 def test_success_at_checkpoints_is_a_learning_curve(finished: Path) -> None:

@@ -1,7 +1,7 @@
 import pytest
 
 from inspire_vla.errors import InspireError
-from inspire_vla.reports import results
+from inspire_vla.reports import result_figures, results
 
 RATE = {"rate": 0.5, "low": 0.4, "high": 0.6, "n": 10, "successes": 5}
 PAIR = {"difference": 0.1, "low": 0.02, "high": 0.18, "p_value": 0.012, "n": 10}
@@ -34,8 +34,8 @@ def test_headline_has_a_row_for_each_suite_and_mean():
 def test_variants_are_held_against_the_first():
     rows = results.variants_table(comparison(3), {"truth": "the truth"})
     cell = "50.0 [40–60] | +10.0 [+2, +18], n = 10 | p = 0.012"
-    assert rows[2] == "| base | 50.0 [40–60] | – | – | 50.0 [40–60] | – | – | – / – |"
-    assert rows[4] == f"| the truth | {cell} | {cell} | 90 / 90 |"
+    assert rows[2] == "| base | 50.0 [40–60] | – | – | 50.0 [40–60] | – | – | – / – | – / – |"
+    assert rows[4] == f"| the truth | {cell} | {cell} | 90 / 90 | 40 / 40 |"
 
 
 def test_answers_stand_beside_the_majority_guess():
@@ -51,9 +51,10 @@ def test_costs_and_what_went_wrong_are_told():
 def test_figures_are_drawn_and_the_same_each_time(tmp_path):
     curves = {"loss": [("base", [1, 2], [0.5, 0.2])]}
     for draw in (
-        lambda path: results.success_figure(comparison(), path),
-        lambda path: results.variants_figure(comparison(3), {}, path),
-        lambda path: results.curves_figure(curves, path),
+        lambda path: result_figures.success_figure(comparison(), path),
+        lambda path: result_figures.variants_figure(comparison(3), {}, path),
+        lambda path: result_figures.curves_figure(curves, path),
+        lambda path: result_figures.randomness_figure({0.0: comparison(), 1.0: comparison()}, path),
     ):
         first, second = tmp_path / "first.svg", tmp_path / "second.svg"
         draw(first)

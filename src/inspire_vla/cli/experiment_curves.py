@@ -1,0 +1,50 @@
+"""The curves of an experiment: its pre-training, its policies' losses, success on validation tasks by training step."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from inspire_vla.evaluation import read_run
+from inspire_vla.experiment import Preset
+
+VALIDATION = "validation, success in %"
+_LOGGED = re.compile(r"smpl:(\d+(?:\.\d+)?)([KM]?) .*?loss:(\d+\.\d+)")  # LeRobot writes 1,400 steps as 1K
+
+
+def learning_curves(
+    preset: Preset, out: Path
+) -> Iterator[tuple[str, list[tuple[str, list[float], list[float]]]]]:
+    """(title, ((name, thousands of samples, values), …)) of each panel; of validation, thousands of training steps."""
+    seeing = out / "grounding" / "log.jsonl"
+    if seeing.exists():
+        rows = [json.loads(line) for line in seeing.read_text().splitlines()]
+        batch = json.loads((seeing.parent / "plan.json").read_text())["batch_size"]
+        lines = []
+        for key, name in (("naming_accuracy", "names of points"), ("answer_accuracy", "tokens of answers")):
+            own = [row for row in rows if key in row]
+            lines.append((name, [row["step"] * batch / 1e3 for row in own], [row[key] for row in own]))
+        yield "pre-training, share right", lines
+    losses = []
+    for kind in ("base", "inspire"):
+        name = f"train_{kind}_r{preset.layout_randomness:g}_s{preset.seeds[0]}"
+        samples: dict[float, float] = {}
+        for log in (out / "logs").glob(f"*_{name}.txt"):
+            for number, unit, loss in _LOGGED.findall(log.read_text(errors="replace")):
+                samples[float(number) * {"": 1e-3, "K": 1, "M": 1e3}[unit]] = float(loss)
+        if samples:
+            label = "InSpire, answers included" if kind == "inspire" else "base"
+            losses.append((label, sorted(samples), [samples[s] for s in sorted(samples)]))
+    if losses:
+        yield "policy, loss", losses
+    if preset.checkpoints:
+        yield VALIDATION, list(_success_by_step(preset, out))
+
+
+def _success_by_step(preset: Preset, out: Path) -> Iterator[tuple[str, list[float], list[float]]]:
+    """On validation tasks, of both kinds' first seed, at the checkpoints of the preset, in thousands of steps."""
+    for kind, name in (("base", "base"), ("inspire", "InSpire")):
+        policy = f"{kind}_r{preset.layout_randomness:g}_s{preset.seeds[0]}"
+        runs = [read_run(out / "runs" / f"{policy}_step{step}_validation") for step in preset.checkpoints]
+        rates = [100 * sum(record.success for record in run.records) / len(run.records) for run in runs]
+        yield name, [step / 1e3 for step in preset.checkpoints], rates

@@ -1,0 +1,68 @@
+"""Where an experiment's numbers come from: its command, pre-training, data, commits, weights and machine time."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from inspire_vla.evaluation import Run, read_run
+from inspire_vla.experiment import Preset
+
+
+def origin(preset: Preset, out: Path, headline: Sequence[Run]) -> list[str]:
+    """Paragraphs in Markdown, an empty line between them. headline: the pooled runs of base and of InSpire."""
+    journal = [json.loads(line) for line in (out / "journal.jsonl").read_text().splitlines()]
+    lines = [f"    inspire reproduce --preset {preset.name}", *_pretraining(out), _data(preset, out)]
+    lines += [_trained(preset, run, journal) for run in headline]
+    lines.append(_stages(journal))
+    return "\n\n".join(lines).split("\n")
+
+
+def _pretraining(out: Path) -> list[str]:
+    examination = out / "grounding" / "examination.json"
+    if not examination.exists():
+        return []
+    seen = json.loads(examination.read_text())
+    line = (
+        f"Pre-training: of {seen['where_n']} things in held-out pictures {100 * seen['found']:.1f} % are found "
+        f"within 3 % of the picture's side (blind: {100 * seen['found_blind']:.1f} %), presence "
+        f"{100 * seen['presence']:.1f} % (n = {seen['presence_n']}, chance about 50), names "
+        f"{100 * seen['naming']:.1f} % (n = {seen['naming_n']})."
+    )
+    return [line]
+
+
+def _data(preset: Preset, out: Path) -> str:
+    data = out / "demonstrations" / f"seen_r{preset.layout_randomness:g}" / "meta" / "info.json"
+    info = json.loads(data.read_text())
+    return f"Data: {info['total_episodes']:,} demonstrations, {info['total_frames']:,} frames, seed 0."
+
+
+def _trained(preset: Preset, run: Run, journal: Sequence[Mapping[str, Any]]) -> str:
+    kind = "base" if run.name == "base" else "inspire"
+    stages = {f"train {kind}_r{preset.layout_randomness:g}_s{seed}" for seed in preset.seeds}
+    trained = dict.fromkeys(_commit(line) for line in journal if line["stage"] in stages)
+    infos = [read_run(path).info for path in run.info["pooled"]]
+    weights = dict.fromkeys(str(info["policy"].get("sha256"))[:12] for info in infos)
+    evaluated = dict.fromkeys(_commit(info) for info in infos)
+    started = min(str(info.get("started")) for info in infos)
+    return (
+        f"{run.name}: training seed{'s' if len(preset.seeds) > 1 else ''} {', '.join(map(str, preset.seeds))}, "
+        f"trained at commit {', '.join(trained)}; weights {', '.join(f'{each}…' for each in weights)}; "
+        f"evaluated at commit {', '.join(evaluated)}, {started} and later, episode seeds from 1,000,000."
+    )
+
+
+def _stages(journal: Sequence[Mapping[str, Any]]) -> str:
+    """How long all of it took, and at which commits it ran."""
+    commits: dict[str, set[str]] = {}
+    for line in journal:
+        commits.setdefault(_commit(line), set()).add(line["stage"])
+    done = len(set.union(*commits.values()))
+    hours = sum(line["seconds"] for line in journal) / 3600
+    where = ", ".join(f"{len(stages)} at {commit}" for commit, stages in commits.items())
+    return f"Machine time of the {done} stages in the journal: {hours:.1f} h ({where})."
+
+
+def _commit(line: Mapping[str, Any]) -> str:
+    return str(line.get("commit"))[:12]
