@@ -72,7 +72,7 @@ def test_results_pool_the_seeds_and_say_where_they_come_from(finished: Path) -> 
     text = write_results(PRESET, finished).read_text()
     assert "| **seen** | 8 | 50.0 [22–78] | 100.0 [68–100] | +50.0 [" in text
     assert "| **unseen** | 8 | 0.0 [0–32] | 50.0 [22–78] | +50.0 [" in text
-    assert "| 1 | 50.0, 100.0 | 0.0, 50.0 | +50.0 |" in text
+    assert "| 1 | 50.0, 100.0 | 0.0, 50.0 | +50.0 | 50.0, 50.0 |" in text
     assert (
         "| **unseen** | 16 | 50.0 | 100.0 |" in text
     )  # two answers of each of eight episodes, half of them true
@@ -112,7 +112,9 @@ def test_success_at_checkpoints_is_a_learning_curve(finished: Path) -> None:
         for step, count in zip(preset.checkpoints, successes, strict=True):
             name = f"{kind}_r0.25_s0_step{step}"
             write_run(finished / "runs" / f"{name}_validation", name, "tabletop_validation", count)
-    assert "![Learning curves](figures/learning.svg)" in write_results(preset, finished).read_text()
+    text = write_results(preset, finished).read_text()
+    assert "![Learning curves](figures/learning.svg)" in text
+    assert "| 1,000 | 4 | 25.0 [5–70] | 75.0 [30–95] | +50.0 [" in text
     drawn = (finished / "figures" / "learning.svg").read_text()
     assert "validation, success in %" in drawn
     assert "training steps, thousands" in drawn

@@ -4,8 +4,9 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from inspire_vla.evaluation import read_run
+from inspire_vla.evaluation import compare, read_run
 from inspire_vla.experiment import Preset
 
 VALIDATION = "validation, success in %"
@@ -43,8 +44,18 @@ def learning_curves(
 
 def _success_by_step(preset: Preset, out: Path) -> Iterator[tuple[str, list[float], list[float]]]:
     """On validation tasks, of both kinds' first seed, at the checkpoints of the preset, in thousands of steps."""
-    for kind, name in (("base", "base"), ("inspire", "InSpire")):
-        policy = f"{kind}_r{preset.layout_randomness:g}_s{preset.seeds[0]}"
-        runs = [read_run(out / "runs" / f"{policy}_step{step}_validation") for step in preset.checkpoints]
-        rates = [100 * sum(record.success for record in run.records) / len(run.records) for run in runs]
-        yield name, [step / 1e3 for step in preset.checkpoints], rates
+    rates = [
+        [100 * rate["rate"] for rate in comparison["groups"][0]["rates"]]
+        for comparison in validation(preset, out).values()
+    ]
+    for place, name in enumerate(("base", "InSpire")):
+        yield name, [step / 1e3 for step in preset.checkpoints], [pair[place] for pair in rates]
+
+
+def validation(preset: Preset, out: Path) -> dict[int, dict[str, Any]]:
+    """{training steps: comparison of base and InSpire on validation tasks}, first seed."""
+    policies = [f"{kind}_r{preset.layout_randomness:g}_s{preset.seeds[0]}" for kind in ("base", "inspire")]
+    return {
+        step: compare([read_run(out / "runs" / f"{policy}_step{step}_validation") for policy in policies])
+        for step in preset.checkpoints
+    }

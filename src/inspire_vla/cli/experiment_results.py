@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from inspire_vla.cli.experiment_curves import VALIDATION, learning_curves
+from inspire_vla.cli.experiment_curves import VALIDATION, learning_curves, validation
 from inspire_vla.cli.experiment_origin import origin
 from inspire_vla.evaluation import Run, compare, pool, read_run, write_comparison
 from inspire_vla.experiment import Preset
@@ -83,7 +83,11 @@ def _learning(preset: Preset, out: Path, figures: Path) -> list[str]:
     result_figures.curves_figure(
         curves, figures / "learning.svg", across={VALIDATION: "training steps, thousands"}
     )
-    return ["### Learning curves", "", f"![Learning curves]({figures.name}/learning.svg)"]
+    lines = ["### Learning curves", "", f"![Learning curves]({figures.name}/learning.svg)"]
+    if preset.checkpoints:
+        title = f"Success on validation tasks, training seed {preset.seeds[0]}:"
+        lines += ["", title, "", *results.steps_table(validation(preset, out))]
+    return lines
 
 
 def _pooled(
@@ -110,16 +114,14 @@ def _variants(preset: Preset, out: Path) -> Iterator[Run]:
 
 def _seeds(preset: Preset, out: Path) -> list[str]:
     """Each training seed by itself."""
-    lines = [
-        "| training seed | seen: base, InSpire | unseen: base, InSpire | unseen difference |",
-        "|---" * 4 + "|",
-    ]
+    head = "| training seed | seen: base, InSpire | unseen: base, InSpire | difference | answers true: seen, unseen |"
+    lines = [head, "|---" * 5 + "|"]
     for seed in preset.seeds:
-        pair = [_pooled(preset, out, kind, [seed]) for kind in _NAMES]
-        groups = {group["group"]: group for group in compare(pair)["groups"]}
-        cells = [
-            ", ".join(f"{100 * rate['rate']:.1f}" for rate in groups[g]["rates"]) for g in ("seen", "unseen")
-        ]
-        difference = points(groups["unseen"]["paired"][1]["difference"])
-        lines.append(f"| {seed} | {cells[0]} | {cells[1]} | {difference} |")
+        comparison = compare([_pooled(preset, out, kind, [seed]) for kind in _NAMES])
+        groups = {group["group"]: group for group in comparison["groups"]}
+        rates = [groups[name]["rates"] for name in ("seen", "unseen")]
+        rates.append([comparison["answers"][1].get(name) for name in ("seen", "unseen")])
+        cells = [", ".join("–" if r is None else f"{100 * r['rate']:.1f}" for r in pair) for pair in rates]
+        cells.insert(2, points(groups["unseen"]["paired"][1]["difference"]))
+        lines.append(f"| {seed} | {' | '.join(cells)} |")
     return lines

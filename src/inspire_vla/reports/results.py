@@ -23,10 +23,7 @@ def write_between_markers(document: Path, text: str) -> None:
 
 def headline_table(comparison: Mapping[str, Any]) -> list[str]:
     """Base against InSpire, by suite and group: rates, paired difference, McNemar's test."""
-    lines = [
-        "| suite | pairs | base, % | InSpire, % | difference, points | McNemar |",
-        "|---|---|---|---|---|---|",
-    ]
+    lines = _against_base("suite")
     for group in comparison["groups"]:
         members = [suite for suite in comparison["suites"] if suite["suite"] in group["suites"]]
         for suite in members if len(members) > 1 else ():
@@ -34,6 +31,17 @@ def headline_table(comparison: Mapping[str, Any]) -> list[str]:
         mean = f", mean of {len(members)} suites" if len(members) > 1 else ""
         lines.append(_headline(f"**{group['group']}{mean}**", group))
     return lines
+
+
+def steps_table(by_step: Mapping[int, Mapping[str, Any]]) -> list[str]:
+    """{training steps: comparison of base and InSpire on one group of suites} → a row each."""
+    rows = [_headline(f"{step:,}", comparison["groups"][0]) for step, comparison in sorted(by_step.items())]
+    return _against_base("training steps") + rows
+
+
+def _against_base(first: str) -> list[str]:
+    head = f"| {first} | pairs | base, % | InSpire, % | difference, points | McNemar |"
+    return [head, "|---" * 6 + "|"]
 
 
 def _headline(name: str, row: Mapping[str, Any]) -> str:
