@@ -88,6 +88,58 @@ def test_a_server_killed_between_question_and_answer_is_asked_again() -> None:
     second.stop()
 
 
+def cut(client: PolicyClient, server: Running) -> None:
+    server.call(next(iter(server.server._open)).close())
+
+
+def refuse(client: PolicyClient, server: Running) -> None:
+    with pytest.raises(ServerError, match="NaN"):
+        client.infer(observation() | {"observation/state": [float("nan")] * 8})
+
+
+def time_out(client: PolicyClient, server: Running) -> None:
+    client.timeout_s, server.server.agent.delay_s = 0.1, 0.4
+    with pytest.raises(Unreachable, match="no answer within"):
+        client.infer(observation())
+    client.timeout_s, server.server.agent.delay_s = 20.0, 0.0
+
+
+@pytest.mark.parametrize("lose", [cut, refuse, time_out, lambda client, _: client.close()])
+def test_an_instruction_outlives_its_connection(running, lose) -> None:
+    server = running()
+    with PolicyClient(server.url) as client:
+        assert client.infer(observation(instruction="open the drawer")).mentions == ("the drawer",)
+        lose(client, server)
+        assert client.infer(observation()).mentions == ("the drawer",)
+        assert client.reconnections == 1
+        client.infer(observation(instruction=""))
+        assert client.infer(observation()).mentions == ("the red cube",)
+
+
+def test_an_observation_sent_once_more_has_the_instruction_too() -> None:
+    agent = ToyAgent()
+    first = Running(agent, drain_s=0.0)
+    client = PolicyClient(first.url)
+    client.infer(observation(instruction="open the drawer"))
+    agent.delay_s = 0.5
+    client.send(observation())
+    time.sleep(0.1)
+    first.stop()
+    second = Running(ToyAgent(), port=first.port)
+    assert client.receive().mentions == ("the drawer",)
+    client.close()
+    second.stop()
+
+
+def test_a_refused_instruction_does_not_give_back_to_the_prompt(running) -> None:
+    with PolicyClient(running().url) as client:
+        with pytest.raises(ServerError, match="NaN"):
+            client.infer(
+                observation(instruction="open the drawer") | {"observation/state": [float("nan")] * 8}
+            )
+        assert client.infer(observation()).mentions == ("the drawer",)
+
+
 def test_one_question_at_a_time(running) -> None:
     with PolicyClient(running().url) as client:
         with pytest.raises(InspireError, match="No answer is due"):

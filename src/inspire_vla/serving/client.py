@@ -7,6 +7,9 @@
 
 One observation may be on the way at a time. `send` and `receive` are the two halves of `infer`: between them the
 robot can go on moving.
+
+An `instruction` holds until another. The server forgets it with the connection, so the client repeats the last one
+with every observation, one that was refused too: a robot that was told to do something new never goes back silently.
 """
 
 import time
@@ -112,6 +115,7 @@ class PolicyClient:
         self._connection: ClientConnection | None = None
         self._sent: bytes | None = None
         self._sent_at = 0.0
+        self._instruction = ""
         self.reconnections = 0
         self.metadata: dict[str, Any] = {}
         self._connect()
@@ -131,7 +135,12 @@ class PolicyClient:
         """
         if self._sent is not None:
             raise InspireError("An answer is still due: call receive() before the next send().")
-        data = codec.pack(dict(observation))
+        message = (
+            {"instruction": self._instruction, **observation} if self._instruction else dict(observation)
+        )
+        data = codec.pack(message)
+        if isinstance(message.get("instruction"), str):
+            self._instruction = message["instruction"]
         self._sent_at = time.monotonic()
         self._deliver(data)
         self._sent = data
