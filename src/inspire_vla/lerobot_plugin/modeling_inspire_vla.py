@@ -27,6 +27,7 @@ from inspire_vla.lerobot_plugin.action_chunks import FOLDER, fit_action_tokenize
 from inspire_vla.lerobot_plugin.answer_log import AnswerLog
 from inspire_vla.lerobot_plugin.backbone_choice import make_backbone
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
+from inspire_vla.lerobot_plugin.dataset_labels import check_mentions
 from inspire_vla.lerobot_plugin.first_answers import (
     count_first_answers,
     load_first_answers,
@@ -65,18 +66,16 @@ class InspireVLAPolicy(PreTrainedPolicy):
             trained_on: suites that a checkpoint has seen; those of the dataset are added.
 
         Raises:
-            InspireError: neither of the two, or labels of another frame or mode than the policy's.
+            InspireError: neither of the two, or labels of another frame, mode or other objects than the policy's.
         """
         super().__init__(config)
         config.validate_features()
         if dataset_meta is not None and config.reasoning.enabled:
             r = config.reasoning
-            check_compatible(
-                read_labels(dataset_meta.root),
-                frame=r.frame,
-                mode=r.mode,
-                rule=ModeRule(r.close_threshold_m, r.grasped_word),
-            )
+            labels = read_labels(dataset_meta.root)
+            rule = ModeRule(r.close_threshold_m, r.grasped_word)
+            check_compatible(labels, frame=r.frame, mode=r.mode, rule=rule)
+            check_mentions(labels, dataset_meta.tasks.index, r.max_objects)
             first_answers = first_answers or count_first_answers(dataset_meta, r.mode)
         self.first_answers = first_answers
         self.trained_on = (
