@@ -16,7 +16,9 @@ from inspire_vla.spatial import decode_answers
 
 @dataclass
 class Agreement:
-    """confusion: (truth, said) → labels; "" is no label. by_confidence: tenth of confidence → (labels, agreeing)."""
+    """Counts where there is a truth. confusion: (truth, said) → labels, said "" is no label.
+    by_confidence: tenth of confidence → (labels, agreeing).
+    """
 
     confusion: Counter[tuple[str, str]] = field(default_factory=Counter)
     by_confidence: dict[int, tuple[int, int]] = field(default_factory=dict)
@@ -74,15 +76,17 @@ def agreement(dataset_root: str | Path, labeller: Labeller, *, mode: str = "dire
             tracks = labeller.label(episode)
             said = decode_answers(encode_tracks(tracks, rule)[mode][:, :objects], mode)
             true = decode_answers(encode_tracks(truth.label(episode), rule)[mode][:, :objects], mode)
-            found.confusion.update(zip(true.ravel().tolist(), said.ravel().tolist(), strict=True))
+            known = true != ""  # where the truth has no place, nothing agrees or disagrees
+            found.confusion.update(zip(true[known].tolist(), said[known].tolist(), strict=True))
             agrees = true == said
-            found.episodes.append((agrees.size, int(agrees.sum())))
+            if known.any():
+                found.episodes.append((int(known.sum()), int(agrees[known].sum())))
             for i in range(objects):
-                _count(found.by_role, i, agrees[:, i])
+                _count(found.by_role, i, agrees[known[:, i], i])
             if tracks.confidence is not None:
                 tenth = np.minimum(np.asarray(tracks.confidence) * 10, 9).astype(int)
-                for value in np.unique(tenth).tolist():
-                    _count(found.by_confidence, value, agrees[tenth == value])
+                for value in np.unique(tenth[known]).tolist():
+                    _count(found.by_confidence, value, agrees[known & (tenth == value)])
     return found
 
 

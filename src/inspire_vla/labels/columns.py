@@ -29,6 +29,8 @@ ANSWERS_PREFIX = "observation.answers."
 OFFSET_COLUMN, GRASPED_COLUMN = "privileged.gripper_to_object_m", "privileged.grasped"
 """The truth that labels are made from, where a simulator gave it: float32 (3·max_objects,) metres in the robot's base
 frame, int16 (max_objects,), both zero beyond the objects of the instruction. LeRobot hands neither to a policy."""
+UNKNOWN_PLACE = -1
+"""Stands in GRASPED_COLUMN where an object's place is not known; the offset there is zero and means nothing."""
 VERSION = 1
 LARGEST_FILE = 64 * 1024 * 1024  # bytes; a hundred thousand tasks take a tenth of it
 

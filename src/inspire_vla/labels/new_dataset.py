@@ -18,6 +18,7 @@ from PIL import Image
 from inspire_vla.labels.columns import (
     GRASPED_COLUMN,
     OFFSET_COLUMN,
+    UNKNOWN_PLACE,
     LabelInfo,
     answer_column,
     answer_feature,
@@ -113,13 +114,17 @@ class NewDataset:
         grasped: np.ndarray,
         pictures: Mapping[str, Sequence[bytes | np.ndarray]],
     ) -> None:
-        """Append one episode of T frames: (T, n), (T, m), (T, k, 3) metres, (T, k) bool, pictures as PNG or arrays."""
+        """Append one episode of T frames: (T, n), (T, m), (T, k, 3) metres, (T, k) bool, pictures as PNG or arrays.
+
+        Where a place is not known (NaN) there is no label, and the privileged columns say so: grasped −1, offset 0.
+        """
         frames, objects = grasped.shape
         count = self._labels.max_objects
-        offsets = np.zeros((frames, count, 3), dtype=np.float32)
-        offsets[:, :objects] = np.nan_to_num(gripper_to_object_m)  # an unknown place has no label; zero here
+        known = np.isfinite(gripper_to_object_m).all(axis=-1)
+        offsets = np.zeros((frames, count, 3), dtype=np.float32)  # no NaN: LeRobot takes means of it
+        offsets[:, :objects] = np.where(known[..., None], gripper_to_object_m, 0.0)
         held = np.zeros((frames, count), dtype=np.int16)
-        held[:, :objects] = grasped
+        held[:, :objects] = np.where(known, grasped, UNKNOWN_PLACE)
         columns: dict[str, Any] = {
             "observation.state": state.astype(np.float32),
             "action": action.astype(np.float32),

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from inspire_vla.errors import InspireError
-from inspire_vla.labels.columns import GRASPED_COLUMN, OFFSET_COLUMN
+from inspire_vla.labels.columns import GRASPED_COLUMN, OFFSET_COLUMN, UNKNOWN_PLACE
 from inspire_vla.labels.labeller import Episode, Tracks
 from inspire_vla.labels.simulator_state import LABELLER
 
@@ -32,10 +32,11 @@ class PrivilegedColumns:
         return OFFSET_COLUMN, GRASPED_COLUMN
 
     def label(self, episode: Episode) -> Tracks:
-        """The columns' first k objects."""
+        """The columns' first k objects, NaN where they hold no place."""
         objects = len(episode.mentions)
         offsets = np.asarray(episode.columns[OFFSET_COLUMN]).reshape(len(episode), -1, 3)
         grasped = np.asarray(episode.columns[GRASPED_COLUMN]).reshape(len(episode), -1)
         if offsets.shape[1] < objects:
             raise InspireError(f"{objects} objects are asked about, the columns hold {offsets.shape[1]}.")
-        return Tracks(offsets[:, :objects], grasped[:, :objects] == 1)
+        known = grasped[:, :objects] != UNKNOWN_PLACE
+        return Tracks(np.where(known[..., None], offsets[:, :objects], np.nan), grasped[:, :objects] == 1)
