@@ -45,6 +45,18 @@ def write_run(folder: Path, name: str, suite: str, successes: int) -> None:
         for e in range(4)
     ]  # fmt: skip
     (folder / "episodes.jsonl").write_text("".join(f"{record.to_json()}\n" for record in records))
+    (folder / "finished").touch()
+
+
+def train(out: Path, policy: str) -> None:
+    (out / "policies" / policy).mkdir(parents=True, exist_ok=True)
+    (out / "policies" / policy / "finished").touch()
+
+
+def collect(out: Path, dataset: str) -> None:
+    meta = out / "demonstrations" / dataset / "meta"
+    meta.mkdir(parents=True)
+    (meta / "info.json").write_text(json.dumps({"total_episodes": 27, "total_frames": 1234}))
 
 
 @pytest.fixture
@@ -54,11 +66,10 @@ def finished(tmp_path: Path) -> Path:
         for name, seen, unseen in (("base", 2, 0), ("inspire", 4, 2), ("inspire_truth", 3, 1)):
             kind, _, control = name.partition("_")
             policy = f"{kind}_r0.25_s{seed}" + (f"_{control}" if control else "")
+            train(out, f"{kind}_r0.25_s{seed}")
             write_run(out / "runs" / f"{policy}_seen", policy, "tabletop_seen", seen)
             write_run(out / "runs" / f"{policy}_unseen", policy, "tabletop_goal", unseen)
-    meta = out / "demonstrations" / "seen_r0.25" / "meta"
-    meta.mkdir(parents=True)
-    (meta / "info.json").write_text(json.dumps({"total_episodes": 27, "total_frames": 1234}))
+    collect(out, "seen_r0.25")
     journal = [
         {"stage": f"train {kind}_r0.25_s{seed}", "seconds": 1800.0, "commit": f"{kind[0]}{seed}" * 20}
         for kind in ("base", "inspire")
@@ -91,8 +102,10 @@ def test_other_layouts_are_a_curve_of_the_first_seed_and_leave_the_headline_alon
     before = write_results(PRESET, finished).read_text()
     for name, seen, unseen in (("base", 1, 1), ("inspire", 2, 4)):
         policy = f"{name}_r1_s0"
+        train(finished, policy)
         write_run(finished / "runs" / f"{policy}_seen", policy, "tabletop_seen", seen)
         write_run(finished / "runs" / f"{policy}_unseen", policy, "tabletop_goal", unseen)
+    collect(finished, "seen_r1")
     with open(finished / "journal.jsonl", "a") as journal:
         journal.write(json.dumps({"stage": "train base_r1_s0", "seconds": 1.0, "commit": "d" * 40}) + "\n")
     text = write_results(replace(PRESET, curve=(1.0,)), finished).read_text()
@@ -146,7 +159,6 @@ def test_the_kept_evidence_gives_the_same_results_without_what_is_large(
     run = finished / "runs" / "base_r0.25_s0_seen" / "run.json"
     run.write_text(json.dumps(json.loads(run.read_text()) | {"path": f"{finished}/policies/base_r0.25_s0"}))
     weights = finished / "policies" / "base_r0.25_s0" / "model.safetensors"
-    weights.parent.mkdir(parents=True)
     weights.write_text("large")
     kept = tmp_path / "evidence"
     for _ in range(2):  # the second replaces the first
@@ -182,10 +194,33 @@ def test_evidence_never_replaces_another_folder(finished: Path, tmp_path: Path) 
     assert (mine / "thesis.tex").exists()
 
 
-def test_a_missing_run_is_named(finished: Path) -> None:
-    (finished / "runs" / "base_r0.25_s1_unseen" / "run.json").unlink()
-    with pytest.raises(InspireError, match=r"base_r0\.25_s1_unseen"):
+def test_base_and_inspire_themselves_must_be_finished(finished: Path) -> None:
+    (finished / "runs" / "base_r0.25_s1_unseen" / "finished").unlink()
+    with pytest.raises(InspireError, match=r"evaluate base_r0\.25_s1 on unseen tasks to do"):
         write_results(PRESET, finished)
+
+
+def test_what_else_is_not_finished_is_named_and_left_out(finished: Path) -> None:
+    train(finished, "hidden_r0.25_s0")
+    write_run(finished / "runs" / "hidden_r0.25_s0_seen", "hidden_r0.25_s0", "tabletop_seen", 1)
+    preset = replace(
+        PRESET,
+        controls=("truth", "random"),
+        curve=(1.0,),
+        checkpoints=(500,),
+        ablations={"hidden": ("--x",), "ruled": ("--y",)},
+        rules={"ruled": ("--z",)},
+    )
+    left = "answers forced: random, layout_randomness 1, validation after 500 steps, hidden, ruled"
+    expected = write_results(PRESET, finished).read_text().rstrip() + f"\n\nNot finished: {left}.\n"
+    assert write_results(preset, finished).read_text() == expected
+    write_run(finished / "runs" / "hidden_r0.25_s0_unseen", "hidden_r0.25_s0", "tabletop_goal", 1)
+    text = write_results(preset, finished).read_text()
+    assert "| hidden, seed 0 | 25.0" in text
+    assert (
+        "Not finished: answers forced: random, layout_randomness 1, validation after 500 steps, ruled."
+        in text
+    )
 
 
 def test_a_dry_run_shows_every_command_and_runs_none(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -32,9 +32,19 @@ def copy(tmp_path: Path) -> tuple[Path, Path]:
 def test_the_page_is_written_from_the_evidence_without_running_anything(copy: tuple[Path, Path]) -> None:
     evidence, page = copy
     before, journal = page.read_text(encoding="utf-8"), (evidence / "journal.jsonl").read_bytes()
-    assert main(["reproduce", "--preset=laptop", f"--out={evidence}", f"--docs={page}"]) == 0
+    assert main(["reproduce", "--results-only", f"--out={evidence}", f"--docs={page}"]) == 0
     assert page.read_text(encoding="utf-8") == before
     assert (evidence / "journal.jsonl").read_bytes() == journal
+
+
+def test_the_evidence_itself_is_not_gone_on_with(
+    copy: tuple[Path, Path], capsys: pytest.CaptureFixture
+) -> None:
+    evidence, _ = copy
+    (evidence / "policies" / "base_r0.25_s0" / "finished").unlink()
+    assert main(["reproduce", "--preset=laptop", f"--out={evidence}"]) != 0
+    assert "--results-only" in capsys.readouterr().err
+    assert not list((evidence / "policies").rglob("*.safetensors"))
 
 
 def test_an_episode_more_or_less_changes_the_page(copy: tuple[Path, Path]) -> None:
@@ -44,7 +54,7 @@ def test_an_episode_more_or_less_changes_the_page(copy: tuple[Path, Path]) -> No
     episodes = evidence / "runs" / f"inspire_r0.25_s{seed}_seen" / "episodes.jsonl"
     flipped = episodes.read_text(encoding="utf-8").replace('"success":true', '"success":false', 1)
     episodes.write_text(flipped, encoding="utf-8")
-    assert main(["reproduce", "--preset=laptop", f"--out={evidence}", f"--docs={page}"]) == 0
+    assert main(["reproduce", "--results-only", f"--out={evidence}", f"--docs={page}"]) == 0
     assert measured(page) != before
 
 

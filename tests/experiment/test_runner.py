@@ -29,6 +29,13 @@ def test_finished_stages_are_not_run_again(tmp_path):
     assert {line["commit"] for line in journal(tmp_path)} == {None}
 
 
+def test_a_stage_notes_the_commit_at_which_it_began(tmp_path):
+    plan = [stage(tmp_path, name, "") for name in ("a", "b")]
+    commits = iter(("first", "second"))
+    run_stages(plan, tmp_path, commit=lambda: next(commits))
+    assert [line["commit"] for line in journal(tmp_path)] == ["first", "second"]
+
+
 def test_a_failure_stops_and_shows_its_last_lines(tmp_path):
     plan = [stage(tmp_path, "a", "raise SystemExit('the disk is full')"), stage(tmp_path, "b", "")]
     with pytest.raises(InspireError, match="the disk is full"):

@@ -9,12 +9,19 @@ from inspire_vla.evaluation import Run, read_run
 from inspire_vla.experiment import Preset
 
 
-def origin(preset: Preset, out: Path, headline: Sequence[Run]) -> list[str]:
-    """Paragraphs in Markdown, an empty line between them. headline: the pooled runs of base and of InSpire."""
+def origin(preset: Preset, out: Path, headline: Sequence[Run], left: Sequence[str] = ()) -> list[str]:
+    """Paragraphs in Markdown, an empty line between them.
+
+    Args:
+        headline: the pooled runs of base and of InSpire.
+        left: what is not finished.
+    """
     journal = [json.loads(line) for line in (out / "journal.jsonl").read_text().splitlines()]
     lines = [f"    inspire reproduce --preset {preset.name}", *_pretraining(out), _data(preset, out)]
     lines += [_trained(preset, run, journal) for run in headline]
     lines.append(_stages(journal))
+    if left:
+        lines.append(f"Not finished: {', '.join(left)}.")
     return "\n\n".join(lines).split("\n")
 
 

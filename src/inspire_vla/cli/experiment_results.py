@@ -7,7 +7,7 @@ from typing import Any
 from inspire_vla.cli.experiment_curves import VALIDATION, learning_curves, validation
 from inspire_vla.cli.experiment_origin import origin
 from inspire_vla.evaluation import Run, compare, pool, read_run, write_comparison
-from inspire_vla.experiment import Preset
+from inspire_vla.experiment import Preset, finished_part
 from inspire_vla.reports import result_figures, results
 from inspire_vla.reports.numbers import points
 
@@ -20,7 +20,13 @@ _TITLES = {
 
 
 def write_results(preset: Preset, out: Path, document: Path | None = None) -> Path:
-    """Write the finished runs' results and figures: to OUT/results.md, or between the markers of `document`."""
+    """Write the results and figures of what is finished: to OUT/results.md, or between the markers of `document`.
+
+    Controls, layouts, checkpoints and ablations that are not finished are named instead.
+
+    Raises InspireError where base and InSpire themselves are not.
+    """
+    preset, left = finished_part(preset, out)
     target = out / "results.md" if document is None else document
     figures = out / "figures" if document is None else document.parent / document.stem
     headline = [_pooled(preset, out, kind) for kind in _NAMES]
@@ -33,7 +39,7 @@ def write_results(preset: Preset, out: Path, document: Path | None = None) -> Pa
         _over_layouts(preset, out, figures),
         _learning(preset, out, figures),
         ["### Cost", "", *results.cost_lines(comparison)],
-        ["### Where it comes from", "", *origin(preset, out, headline)],
+        ["### Where it comes from", "", *origin(preset, out, headline, left)],
     ]
     written = "\n\n".join("\n".join(lines) for lines in sections if lines) + "\n"
     if document is None:

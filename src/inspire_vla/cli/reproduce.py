@@ -15,6 +15,9 @@ def reproduce_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--jobs", type=positive, default=1, help="commands side by side, each on its share of the cores"
     )
+    sub.add_argument(
+        "--results-only", action="store_true", help="run nothing: the results of what is finished in OUT"
+    )
     sub.add_argument("--dry-run", action="store_true", help="only print the commands")
     sub.add_argument(
         "--docs",
@@ -25,14 +28,14 @@ def reproduce_arguments(sub: argparse.ArgumentParser) -> None:
         "--keep",
         metavar="FOLDER",
         help="also copy what the results rest on here: every episode, no weights, no pictures; "
-        "with --out FOLDER the same results are written from it",
+        "--results-only --out FOLDER writes the same results from it",
     )
 
 
 def reproduce(options: argparse.Namespace) -> int:
     from inspire_vla.cli.experiment_results import write_results
-    from inspire_vla.evaluation import provenance
-    from inspire_vla.experiment import keep_evidence, read_preset, run_stages, stages
+    from inspire_vla.evaluation.provenance import commit
+    from inspire_vla.experiment import keep_evidence, read_preset, refuse_evidence, run_stages, stages
 
     preset = read_preset(options.preset)
     out = Path(options.out or f"runs/{preset.name}")
@@ -41,14 +44,15 @@ def reproduce(options: argparse.Namespace) -> int:
         for stage in plan:
             print("done   " if stage.done.exists() else "to do  ", "inspire", *stage.next_command())
         return 0
-    out.mkdir(parents=True, exist_ok=True)
-    commit = provenance()["commit"]
-    progress = run_stages(plan, out, minutes=options.minutes, commit=commit, jobs=options.jobs)
-    if not progress.finished:
-        print(f"{progress.done} of {progress.total} stages are done; the same command goes on.")
-        return 0
-    document = Path(options.docs) if options.docs else None
-    print(f"Results: {write_results(preset, out, document)}")
+    if not options.results_only:
+        if not all(stage.done.exists() for stage in plan):
+            refuse_evidence(out)
+        out.mkdir(parents=True, exist_ok=True)
+        progress = run_stages(plan, out, minutes=options.minutes, commit=commit, jobs=options.jobs)
+        if not progress.finished:
+            print(f"{progress.done} of {progress.total} stages are done; the same command goes on.")
+            return 0
+    print(f"Results: {write_results(preset, out, Path(options.docs) if options.docs else None)}")
     if options.keep:
         keep_evidence(out, Path(options.keep))
         print(f"What they rest on: {options.keep}")

@@ -1,8 +1,19 @@
 """The whole experiment of docs/protocol.md as a list of commands, each of which can be interrupted and gone on with."""
 
-from inspire_vla.experiment.evidence import keep_evidence
+from inspire_vla.experiment.evidence import keep_evidence, refuse_evidence
+from inspire_vla.experiment.finished import finished_part
 from inspire_vla.experiment.presets import PRESETS, Preset, read_preset
 from inspire_vla.experiment.runner import run_stages
 from inspire_vla.experiment.stages import Stage, stages
 
-__all__ = ["PRESETS", "Preset", "Stage", "keep_evidence", "read_preset", "run_stages", "stages"]
+__all__ = [
+    "PRESETS",
+    "Preset",
+    "Stage",
+    "finished_part",
+    "keep_evidence",
+    "read_preset",
+    "refuse_evidence",
+    "run_stages",
+    "stages",
+]

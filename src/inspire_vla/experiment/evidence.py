@@ -1,7 +1,7 @@
 """What the results of an experiment rest on, small enough for git: every episode, no weights, no pictures.
 
-The copy has the layout of an experiment's folder in which all is done, so `inspire reproduce --out COPY` writes the
-same results from it without running anything.
+The copy has the layout of an experiment's folder, so `inspire reproduce --results-only --out COPY` writes the same
+results from it.
 """
 
 import json
@@ -51,6 +51,17 @@ def keep_evidence(out: Path, folder: Path) -> None:
         os.replace(folder, earlier)
     os.replace(partial, folder)
     shutil.rmtree(earlier, ignore_errors=True)
+
+
+def refuse_evidence(out: Path) -> None:
+    """Raise InspireError where `out` is such a copy: what is left to do would begin without weights and pictures."""
+    for info in out.glob("demonstrations/*/meta/info.json"):
+        dataset = info.parents[1]
+        if not (dataset / "data").is_dir():
+            raise InspireError(
+                f"{dataset} holds no demonstrations: {out} is a copy of an experiment's evidence. Its results: "
+                "--results-only. To go on with it, copy it, remove the copy's demonstrations, give the copy as --out."
+            )
 
 
 def _evidence(out: Path) -> Iterator[tuple[Path, str]]:

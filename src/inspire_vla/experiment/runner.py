@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,14 +34,16 @@ def run_stages(
     out: Path,
     *,
     minutes: float | None = None,
-    commit: str | None = None,
+    commit: Callable[[], str | None] = lambda: None,
     jobs: int = 1,
 ) -> Progress:
     """Run what is missing. After `minutes` the running commands are interrupted, to be gone on with by the next call.
 
-    Every command, its commit, time and outcome is a line of `out`/journal.jsonl, what it printed a file of `out`/logs.
+    Every command, its commit when it began, time and outcome is a line of `out`/journal.jsonl, what it printed a file
+    of `out`/logs.
 
     Args:
+        commit: asked when a command begins, for the tree may have moved on since the last.
         jobs: commands side by side, each on its share of the cores. A stage waits for the files it needs.
 
     Raises:
@@ -51,27 +53,27 @@ def run_stages(
     (out / "logs").mkdir(parents=True, exist_ok=True)
     deadline = float("inf") if minutes is None else time.monotonic() + 60 * minutes
     waiting = [stage for stage in plan if not stage.done.exists()]
-    running: dict[int, tuple[Stage, Running]] = {}
+    running: dict[int, tuple[Stage, Running, str | None]] = {}
     try:
         while waiting or running:
             for lane in range(len(shares)):
                 stage = next((stage for stage in waiting if stage.missing is None), None)
                 if lane not in running and stage is not None:
                     waiting.remove(stage)
-                    running[lane] = stage, _start(stage, plan, out, shares[lane])
+                    running[lane] = stage, _start(stage, plan, out, shares[lane]), commit()
             if not running:
                 raise InspireError(f"{waiting[0].name} needs what no stage makes: {waiting[0].missing}.")
             time.sleep(0.2)
-            for lane, (stage, command) in list(running.items()):
+            for lane, (stage, command, at) in list(running.items()):
                 if command.outcome is not None:
                     del running[lane]
-                    _finish(stage, command, out, commit)
+                    _finish(stage, command, out, at)
             if time.monotonic() > deadline:
                 break
     finally:
-        for stage, command in running.values():
+        for stage, command, at in running.values():
             command.stop()
-            _note(out, stage, command, "interrupted", commit)
+            _note(out, stage, command, "interrupted", at)
     return Progress(sum(stage.done.exists() for stage in plan), len(plan))
 
 
