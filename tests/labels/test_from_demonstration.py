@@ -5,11 +5,13 @@ import pytest
 
 from inspire_vla.errors import InspireError
 from inspire_vla.instruction import find_mentions
+from inspire_vla.labels.columns import LabelInfo, ModeRule
 from inspire_vla.labels.from_demonstration import FromDemonstration
 from inspire_vla.labels.gripper import sign_by_width
 from inspire_vla.labels.hand import HandColumns, find_hand_columns
-from inspire_vla.labels.labeller import Episode
+from inspire_vla.labels.labeller import Episode, encode_tracks
 from inspire_vla.labels.roles import acts_of
+from inspire_vla.spatial import NO_LABEL, canonical_answers
 
 
 def label(synthetic, hand, command, width, instruction=None, labeller=None, **options):
@@ -47,6 +49,24 @@ def test_the_place_of_both_is_known_throughout(synthetic):
     assert (tracks.confidence > 0).all()
 
 
+def test_what_is_held_is_grasped_or_has_no_label(synthetic):
+    """Nothing tells where in the fingers it is: without the word `grasped` no other word is invented."""
+    tracks = label(synthetic, *synthetic.path())
+    held = tracks.grasped[:, 0]
+    assert held.any()
+    codes = {}
+    for word in (True, False):
+        rule = ModeRule(grasped_word=word)
+        labels = LabelInfo(
+            "robot", {"direction": rule}, {synthetic.instruction: synthetic.mentions}, 2, "any"
+        )
+        codes[word] = encode_tracks(tracks, labels)["direction"]
+    assert set(codes[True][held, 0]) == {canonical_answers("direction").index("grasped")}
+    assert set(codes[False][held, 0]) == {NO_LABEL}
+    np.testing.assert_array_equal(codes[False][~held], codes[True][~held])
+    assert (codes[False][~held] != NO_LABEL).all()
+
+
 @pytest.mark.parametrize("convention", ["flipped", "0..1", "raw", "width only", "command only", "two joints"])
 def test_any_sign_unit_and_kind_of_gripper(synthetic, convention):
     hand, command, width = synthetic.path()
@@ -69,7 +89,8 @@ def test_any_sign_unit_and_kind_of_gripper(synthetic, convention):
     slack = 3  # frames between telling the fingers and their coming to rest
     differs = np.flatnonzero(found.grasped[:, 0] != plain.grasped[:, 0])
     assert len(differs) <= slack
-    np.testing.assert_allclose(found.gripper_to_object_m, plain.gripper_to_object_m, atol=0.06)
+    known = ~(found.grasped | plain.grasped)  # what is held has no offset
+    np.testing.assert_allclose(found.gripper_to_object_m[known], plain.gripper_to_object_m[known], atol=0.06)
 
 
 def test_a_dataset_that_only_pushes_has_its_gripper_the_right_way_round(synthetic):

@@ -74,7 +74,10 @@ class Story:
         """Up to here an object's place is already told by an earlier act."""
 
     def tell(self) -> Tracks:
-        """Where every object was in every frame, and how sure that is."""
+        """Where every object was in every frame, and how sure that is.
+
+        Where a held thing's middle lies from the fingers, a demonstration does not tell: `grasped`, and no offset.
+        """
         shares, trust = self._share()
         if self.empty_grips:
             self.notes.append(f"{self.empty_grips} closings on nothing")
@@ -88,9 +91,10 @@ class Story:
         if unknown:
             self.notes.append(f"{len(unknown)} objects whose place the demonstration does not tell")
         offsets = self.place - self.hand[:, None]
-        offsets[self.grasped] = 0.0
+        offsets[self.grasped] = np.nan
         margin = _direction_confidence(np.nan_to_num(offsets), self.grasped)
-        confidence = np.where(np.isfinite(offsets).all(-1), self.sure * margin, 0.0)
+        known = np.isfinite(offsets).all(-1) | self.grasped
+        confidence = np.where(known, self.sure * margin, 0.0)
         return Tracks(
             offsets.astype(np.float32), self.grasped, confidence.astype(np.float32), tuple(self.notes)
         )
