@@ -60,6 +60,7 @@ libero: install
 	$(BIN)/python scripts/libero_assets.py $(LIBERO_KIT)
 
 constraints: install
+	$(BIN)/python -m pip install --disable-pip-version-check -q -e '.[dev,ray]'
 	$(BIN)/python scripts/write_constraints.py > constraints.txt
 
 clean:

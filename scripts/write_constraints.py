@@ -7,6 +7,9 @@ from packaging.utils import canonicalize_name
 
 ROOT = "lerobot_policy_inspire_vla"
 
+EXTRAS = frozenset({"dev", "ray"})
+"""Whose versions are written; install them first, what is not installed is left out."""
+
 HEADER = """\
 # The versions this package is developed and tested with (Linux x86-64, Python 3.12).
 # `make install` uses them; `make constraints` writes this file anew from the environment."""
@@ -35,7 +38,7 @@ def dependency_versions(name: str, extras: frozenset[str]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    found = dependency_versions(ROOT, frozenset({"dev"}))
+    found = dependency_versions(ROOT, EXTRAS)
     found.pop(canonicalize_name(ROOT))
     print(HEADER)
     for package, version in sorted(found.items()):

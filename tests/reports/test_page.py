@@ -5,6 +5,7 @@ import pytest
 import synthetic
 
 from inspire_vla.errors import InspireError
+from inspire_vla.evaluation import compare
 from inspire_vla.reports import render_page, write_page
 from inspire_vla.reports.attention import png
 from inspire_vla.reports.chart import difference_chart, success_chart
@@ -82,9 +83,22 @@ def test_what_records_say_is_escaped(filmed):
     assert html.count("alert(") == html.count("&lt;script&gt;alert(")
 
 
-def test_a_single_run_has_no_difference(filmed):
-    from inspire_vla.evaluation import compare
+def test_the_attention_of_another_checkpoint_is_refused():
+    runs = [synthetic.run("base", 0, talks=False), synthetic.run("InSpire", 1, talks=True)]
+    for run in runs:
+        run.info["policy"] |= {"checkpoint": "mine", "sha256": "a" * 64}
+    looks = synthetic.attention()
+    looks.about["policies"] = [{"name": "InSpire", "checkpoint": "mine", "sha256": "a" * 64}]
+    comparison = compare(runs)
+    assert "Where they look" in render_page(comparison, attention=looks)
+    looks.about["policies"] = [{"name": "InSpire", "checkpoint": "nano_inspire", "sha256": "b" * 64}]
+    with pytest.raises(
+        InspireError, match=r"another 'InSpire' \(nano_inspire, weights bbbbbbbb\) than the run"
+    ):
+        render_page(comparison, attention=looks)
 
+
+def test_a_single_run_has_no_difference(filmed):
     alone = compare([synthetic.run("base", 0, talks=False)])
     assert difference_chart(alone) is None
     html = render_page(alone)

@@ -95,6 +95,7 @@ def _data(kind: str, content: bytes) -> str:
 
 def _looks(attention: Attention, comparison: dict[str, Any]) -> dict[str, Any]:
     """The tiles as data, the chart, and the differences; a policy has the colour that it has elsewhere on the page."""
+    _refuse_others(attention, comparison)
     known = [policy["name"] for policy in comparison["policies"]]
     names = known if set(attention.policies) <= set(known) else attention.policies
     rows = [
@@ -119,6 +120,19 @@ def _looks(attention: Attention, comparison: dict[str, Any]) -> dict[str, Any]:
         "compared": compared(attention.measured),
         "n": len({(m.suite, m.task, m.seed) for m in attention.measured}),
     }
+
+
+def _refuse_others(attention: Attention, comparison: dict[str, Any]) -> None:
+    """Raise InspireError where the one who looks is another checkpoint than its namesake on the page."""
+    played = {policy["name"]: policy["run"].get("policy", {}) for policy in comparison["policies"]}
+    for policy in attention.about.get("policies", ()):
+        named = played.get(policy["name"], {})
+        here, there = policy.get("sha256"), named.get("sha256")
+        if here and there and here != there:
+            raise InspireError(
+                f"the attention is of another {policy['name']!r} ({policy.get('checkpoint')}, weights {here[:8]}) than "
+                f"the run ({named.get('checkpoint')}, {there[:8]}). Look again: inspire attention --policy CHECKPOINT …"
+            )
 
 
 def _confusions(comparison: dict[str, Any]) -> list[dict[str, Any]]:
