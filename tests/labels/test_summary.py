@@ -1,6 +1,9 @@
 """Counting labels, drawing them, a user's own truth; and the command that does it."""
 
 import json
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
 from inspire_vla.labels.choose import labeller_of
 from inspire_vla.labels.from_demonstration import FromDemonstration
+from inspire_vla.labels.hand import HandColumns
 from inspire_vla.labels.labeller import Episode
 from inspire_vla.labels.own import FromFunction, FromTable
 from inspire_vla.labels.storage import label_dataset
@@ -73,8 +77,6 @@ def test_a_table_says_where_things_are(synthetic, tmp_path):
         "3,5,the red cube,0.5,0.2,0.1,1",
     ]
     path.write_text("\n".join([*lines, "3,2,1,0.6,-0.15,0.04,0"]) + "\n")
-    from inspire_vla.labels.hand import HandColumns
-
     table = FromTable.read(path, HandColumns("observation.state", (0, 1, 2)))
     tracks = table.label(shown)
     np.testing.assert_allclose(tracks.gripper_to_object_m[0, 0], synthetic.cube - hand[0], atol=1e-6)
@@ -84,6 +86,34 @@ def test_a_table_says_where_things_are(synthetic, tmp_path):
     path.write_text("episode,frame,x,y,z\n0,0,1,1,1\n")
     with pytest.raises(InspireError, match=r"lacks the columns \['object'\]"):
         FromTable.read(path)
+
+
+def table_of(synthetic, path: Path) -> Path:
+    rows = [f"3,0,the red cube,{','.join(map(str, synthetic.cube))}"]
+    path.write_text("\n".join(["episode,frame,object,x,y,z", *rows]) + "\n")
+    return path
+
+
+def test_a_table_in_metres_meets_a_hand_in_millimetres(synthetic, tmp_path):
+    shown, hand = episode(synthetic)
+    table = FromTable.read(table_of(synthetic, tmp_path / "objects.csv"))
+    columns = {"observation.state": 1000 * hand}
+    with pytest.raises(InspireError, match="--metres-per-unit"):
+        table.prepared(columns, shown.names, np.zeros(1, int))
+    told = replace(table, metres_per_unit=0.001, below_hand_m=0.1)
+    told = told.prepared(columns, shown.names, np.zeros(1, int))  # there is no gripper, and none is needed
+    found = told.label(replace(shown, columns=columns)).gripper_to_object_m[:, 0]
+    np.testing.assert_allclose(found, synthetic.cube - (hand - [0, 0, 0.1]), atol=1e-6)
+    assert told.settings()["metres_per_unit"] == 0.001
+
+
+def test_a_table_asks_for_no_gripper(synthetic, tmp_path):
+    table = FromTable.read(table_of(synthetic, tmp_path / "objects.csv"))
+    with pytest.raises(InspireError, match=r"\(--position\)"):
+        table.prepared({"observation.state": np.zeros((5, 4))}, {}, np.zeros(1, int))
+    assert HandColumns.parse("observation.state:0,1,2", needs_gripper=False).columns() == (
+        "observation.state",
+    )
 
 
 def test_a_function_is_a_labeller(synthetic):
@@ -106,3 +136,13 @@ def test_labellers_by_name():
         labeller_of("oracle")
     with pytest.raises(InspireError, match="cannot be imported"):
         labeller_of("no.such.module:thing")
+
+
+def test_a_module_of_the_current_folder_is_found(tmp_path, monkeypatch):
+    """The console script has its own folder on the path, not the current one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", str(tmp_path))])
+    (tmp_path / "my_labels_of_today.py").write_text("def truth(episode): ...\n")
+    before = list(sys.path)
+    assert labeller_of("my_labels_of_today:truth").name == "my_labels_of_today:truth"
+    assert sys.path == before

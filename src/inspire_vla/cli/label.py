@@ -4,6 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
+from inspire_vla.cli.labeller_arguments import add_hand_arguments, chosen_labeller
 from inspire_vla.errors import InspireError
 
 
@@ -42,18 +43,7 @@ def add_label_arguments(sub: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also as rows of LeRobot's language column, for recipes",
     )
-    hand = sub.add_argument_group("labeller demonstration: where hand and gripper are, if names do not tell")
-    hand.add_argument("--position", metavar="COLUMN:0,1,2", help="the hand's position")
-    hand.add_argument("--width", metavar="COLUMN:6,7", help="measured opening, or finger joints")
-    hand.add_argument(
-        "--command", metavar="COLUMN:6", dest="gripper_command", help="what the gripper is told"
-    )
-    hand.add_argument("--open-is", choices=("high", "low"), help="default: read off the data")
-    hand.add_argument("--metres-per-unit", type=float, default=1.0, help="0.001 for millimetres")
-    hand.add_argument("--below-hand-m", type=float, default=0.0, help="finger tips below the recorded point")
-    hand.add_argument("--urdf", metavar="FILE", help="--position names joints; their hand is worked out")
-    hand.add_argument("--tip", metavar="LINK", help="with --urdf: the link between the fingers")
-    hand.add_argument("--degrees", action="store_true", help="with --urdf: joints are in degrees")
+    add_hand_arguments(sub)
     add_import_arguments(sub)
 
 
@@ -148,7 +138,7 @@ def _label(options: argparse.Namespace) -> None:
     print(f"frame {frame}; gripper sign: {options.open_is or 'read off the data'}")
     report = label_dataset(
         options.source,
-        _labeller(options),
+        chosen_labeller(options),
         out=options.out,
         in_place=options.in_place,
         modes=options.modes,
@@ -165,33 +155,6 @@ def _label(options: argparse.Namespace) -> None:
         from inspire_vla.reports.label_review import write_review
 
         print(f"To check: {write_review(report.root, options.review)}")
-
-
-def _labeller(options: argparse.Namespace):
-    from inspire_vla.labels.choose import labeller_of
-    from inspire_vla.labels.forward_kinematics import Kinematics
-    from inspire_vla.labels.from_demonstration import FromDemonstration
-    from inspire_vla.labels.hand import HandColumns
-
-    if options.labeller != "demonstration":
-        return labeller_of(options.labeller)
-    hand = kinematics = None
-    if options.urdf:
-        if not (options.tip and options.position):
-            raise InspireError("--urdf needs --tip LINK and --position COLUMN:joints.")
-        kinematics = Kinematics.read(options.urdf, options.tip, degrees=options.degrees)
-    if options.position:
-        hand = HandColumns.parse(
-            options.position, options.width, options.gripper_command, kinematics=kinematics
-        )
-    elif options.width or options.gripper_command:
-        raise InspireError("--width and --command need --position too.")
-    return FromDemonstration(
-        hand=hand,
-        open_is_high=None if options.open_is is None else options.open_is == "high",
-        metres_per_unit=options.metres_per_unit,
-        below_hand_m=options.below_hand_m,
-    )
 
 
 def _mentions(path: str | None) -> dict[str, list[str]] | None:

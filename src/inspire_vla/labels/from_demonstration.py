@@ -93,15 +93,7 @@ class FromDemonstration:
             InspireError: no hand or gripper is found, or the positions are in no unit a hand can have.
         """
         hand = self.hand or find_hand_columns(columns, names)
-        positions = hand.position(columns) * self.metres_per_unit
-        if not np.isfinite(positions).any():
-            raise InspireError(f"column {hand.position_column!r} holds no finite position.")
-        extent = np.nanmax(positions, axis=0) - np.nanmin(positions, axis=0)
-        if extent.max() > 10:
-            raise InspireError(
-                f"the hand moves over {np.round(extent, 2).tolist()} units, which cannot be metres. "
-                "Say metres_per_unit (0.001 for millimetres)."
-            )
+        hand.check_unit(columns, self.metres_per_unit)
         finite = {name: np.nan_to_num(np.asarray(value, dtype=np.float64)) for name, value in columns.items()}
         command, width = hand.command(finite), hand.width(finite)
         sign = self.open_is_high
@@ -112,7 +104,7 @@ class FromDemonstration:
             )  # who pushes with shut fingers says "shut" from the start
         told = None if command is None else scale_of(command, starts, open_is_high=sign)
         found = replace(self, hand=hand, command_scale=told, width_scale=seen)
-        edges = [*starts.tolist(), len(positions)]
+        edges = [*starts.tolist(), len(finite[hand.position_column])]
         grips = [
             grip
             for first, end in itertools.pairwise(edges)
@@ -130,8 +122,7 @@ class FromDemonstration:
         if self.hand is None:
             raise InspireError("the labeller does not know where the hand is: call prepared() first.")
         frames, objects = len(episode), len(episode.mentions)
-        hand = self.hand.position(episode.columns) * self.metres_per_unit
-        hand = hand - np.array([0.0, 0.0, self.below_hand_m])
+        hand = self.hand.tips(episode.columns, self.metres_per_unit, self.below_hand_m)
         command, width = self.hand.command(episode.columns), self.hand.width(episode.columns)
         numbers = [hand, *(value for value in (command, width) if value is not None)]
         if any(not np.isfinite(value).all() for value in numbers):

@@ -45,6 +45,24 @@ class HandColumns:
         found[whole] = self.kinematics.positions(values[whole])
         return found
 
+    def tips(
+        self, columns: Mapping[str, NDArray[Any]], metres_per_unit: float, below_hand_m: float
+    ) -> NDArray[np.float64]:
+        """(T, 3) metres, robot base frame: the finger tips, `below_hand_m` under the recorded point."""
+        return self.position(columns) * metres_per_unit - np.array([0.0, 0.0, below_hand_m])
+
+    def check_unit(self, columns: Mapping[str, NDArray[Any]], metres_per_unit: float) -> None:
+        """Raise InspireError where no position is finite, or the hand moves further than one can in metres."""
+        positions = self.position(columns) * metres_per_unit
+        if not np.isfinite(positions).any():
+            raise InspireError(f"column {self.position_column!r} holds no finite position.")
+        extent = np.nanmax(positions, axis=0) - np.nanmin(positions, axis=0)
+        if extent.max() > 10:
+            raise InspireError(
+                f"the hand moves over {np.round(extent, 2).tolist()} units, which cannot be metres. "
+                "Say --metres-per-unit (0.001 for millimetres)."
+            )
+
     def width(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64] | None:
         """(T, n) or None."""
         return None if self.width_column is None else _pick(columns, self.width_column, self.width_at)
@@ -70,25 +88,29 @@ class HandColumns:
         command: str | None = None,
         *,
         kinematics: Kinematics | None = None,
+        needs_gripper: bool = True,
     ) -> "HandColumns":
-        """Read "column:0,1,2" forms. Raises InspireError for another form or without any gripper."""
+        """Read "column:0,1,2" forms. Raises InspireError for another form, or for no gripper where one is needed."""
         column, at = _read(position)
         if len(at) != 3 and kinematics is None:
             raise InspireError(
                 f"the hand's position needs three numbers, as in column:0,1,2; found {position!r}."
             )
-        if width is None and command is None:
+        if needs_gripper and width is None and command is None:
             raise InspireError("a gripper needs a width or a command, such as action:6.")
         width_column, width_at = _read(width) if width else (None, ())
         command_column, command_at = _read(command) if command else (None, ())
         return cls(column, at, width_column, width_at, command_column, command_at, kinematics)
 
 
-def find_hand_columns(columns: Mapping[str, NDArray[Any]], names: Mapping[str, Sequence[str]]) -> HandColumns:
+def find_hand_columns(
+    columns: Mapping[str, NDArray[Any]], names: Mapping[str, Sequence[str]], *, needs_gripper: bool = True
+) -> HandColumns:
     """Find hand and gripper by what the dataset calls its numbers; LIBERO's and OpenVLA's shapes without names.
 
     Raises:
-        InspireError: nothing looks like a hand's position; it lists what there is.
+        InspireError: nothing looks like a hand's position, or like a gripper where one is needed; it lists what
+            there is.
     """
     position: tuple[str, tuple[int, ...]] | None = None
     width: tuple[str, tuple[int, ...]] | None = None
@@ -111,12 +133,13 @@ def find_hand_columns(columns: Mapping[str, NDArray[Any]], names: Mapping[str, S
         width = width or ("observation.state", (6, 7))
     if command is None and size.get("action") == 7:
         command = ("action", (6,))
-    if position is None or (width is None and command is None):
+    if position is None or (needs_gripper and width is None and command is None):
         lacking = "hand position" if position is None else "gripper"
         there = {name: list(names.get(name, ())) or size[name] for name in columns}
         raise InspireError(
-            f"no {lacking} is found by name among {there}. Say where it is (--position, --width, --command); a dataset "
-            "of joint angles needs --urdf and --tip."
+            f"no {lacking} is found by name among {there}. Say where it is "
+            f"({'--position, --width, --command' if needs_gripper else '--position'}); a dataset of joint angles needs "
+            "--urdf and --tip."
         )
     return HandColumns(
         position[0],

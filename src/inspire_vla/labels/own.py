@@ -69,11 +69,17 @@ class FromTable:
     """A table as drawn above. Frames between two rows of an object take the earlier one; before the first: no label.
 
     Without the column `grasped` nothing is grasped.
+
+    Args:
+        hand: where the hand's position stands in the dataset; None finds it by its names. No gripper is needed.
+        metres_per_unit, below_hand_m: of the hand's position, as of FromDemonstration; the table is in metres.
     """
 
     rows: Mapping[tuple[int, str], tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]]
     digest: str
     hand: HandColumns | None = None
+    metres_per_unit: float = 1.0
+    below_hand_m: float = 0.0
     name: str = field(default="table", init=False)
 
     @classmethod
@@ -111,7 +117,12 @@ class FromTable:
 
     def settings(self) -> dict[str, Any]:
         """The table's digest and where the hand is."""
-        return {"sha256": self.digest, "hand": None if self.hand is None else self.hand.to_json()}
+        return {
+            "sha256": self.digest,
+            "hand": None if self.hand is None else self.hand.to_json(),
+            "metres_per_unit": self.metres_per_unit,
+            "below_hand_m": self.below_hand_m,
+        }
 
     def columns(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """Where the hand may be."""
@@ -125,14 +136,16 @@ class FromTable:
         names: Mapping[str, tuple[str, ...]],
         starts: NDArray[np.intp],
     ) -> Self:
-        """Find the hand by name, if it was not given."""
-        return self if self.hand is not None else replace(self, hand=find_hand_columns(columns, names))
+        """Find the hand by name, if it was not given. Raises InspireError: none, or its unit cannot be metres."""
+        hand = self.hand or find_hand_columns(columns, names, needs_gripper=False)
+        hand.check_unit(columns, self.metres_per_unit)
+        return replace(self, hand=hand)
 
     def label(self, episode: Episode) -> Tracks:
         """Positions of the table minus the hand's."""
         if self.hand is None:
             raise InspireError("the table's labeller does not know where the hand is: call prepared() first.")
-        hand = self.hand.position(episode.columns)
+        hand = self.hand.tips(episode.columns, self.metres_per_unit, self.below_hand_m)
         frames, objects = len(episode), len(episode.mentions)
         place = np.full((frames, objects, 3), np.nan)
         grasped = np.zeros((frames, objects), dtype=bool)
