@@ -1,4 +1,4 @@
-"""Truth that a dataset carries: what a simulator did not know stays unknown."""
+"""Truth that a dataset carries: each column is of the object that the dataset says, unknown places stay unknown."""
 
 from pathlib import Path
 
@@ -6,11 +6,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from inspire_vla.labels import GRASPED_COLUMN, OFFSET_COLUMN, LabelInfo, ModeRule
+from inspire_vla.errors import InspireError
+from inspire_vla.labels import GRASPED_COLUMN, LABELS_FILE, OFFSET_COLUMN, LabelInfo, ModeRule, read_labels
 from inspire_vla.labels.agreement import agreement
+from inspire_vla.labels.labeller import Episode
 from inspire_vla.labels.lerobot_files import matrix
 from inspire_vla.labels.new_dataset import NewDataset
-from inspire_vla.labels.privileged import PrivilegedColumns
+from inspire_vla.labels.privileged import KEPT_MENTIONS, PrivilegedColumns
+from inspire_vla.labels.relabel import relabel
 from inspire_vla.labels.storage import label_dataset
 
 INSTRUCTION, MENTIONS = "put the red cube on the plate", ("the red cube", "the plate")
@@ -56,3 +59,50 @@ def test_agreement_asks_only_where_there_is_a_truth(dataset):
     assert (found.asked, found.correct) == (6, 6)
     assert found.by_role == {0: (6, 6), 1: (0, 0)}
     assert found.episodes == [(6, 6)]
+
+
+@pytest.fixture
+def own_words(dataset):
+    """The same dataset, whose mentions no parser would find today."""
+    path = dataset / LABELS_FILE
+    path.write_text(path.read_text().replace('"the red cube"', '"cube number one"'))
+    return dataset
+
+
+def test_labels_are_about_the_objects_that_the_dataset_says(own_words, tmp_path):
+    label_dataset(own_words, PrivilegedColumns(), out=tmp_path / "out")
+    relabel(own_words, tmp_path / "again")
+    for name in ("out", "again"):
+        assert read_labels(tmp_path / name).tasks == {INSTRUCTION: ("cube number one", "the plate")}
+
+
+def test_mentions_in_another_order_take_their_columns_along(dataset, tmp_path):
+    turned = {INSTRUCTION: MENTIONS[::-1]}
+    label_dataset(dataset, PrivilegedColumns(), out=tmp_path / "out", mentions=turned)
+    (codes,) = columns_of(tmp_path / "out", "observation.answers.direction")
+    assert codes.tolist() == [[-1, FRONT]] * 3 + [[-1, GRASPED]] * 3
+    # the columns themselves stay as they were, and the new folder says of what they are
+    assert read_labels(tmp_path / "out").extra[KEPT_MENTIONS] == {INSTRUCTION: list(MENTIONS)}
+    label_dataset(
+        tmp_path / "out", PrivilegedColumns(), out=tmp_path / "once_more", mentions={INSTRUCTION: MENTIONS}
+    )
+    (codes,) = columns_of(tmp_path / "once_more", "observation.answers.direction")
+    assert codes.tolist() == [[FRONT, -1]] * 3 + [[GRASPED, -1]] * 3
+    assert KEPT_MENTIONS not in read_labels(tmp_path / "once_more").extra
+
+
+def test_mentions_that_no_column_is_of_are_refused(dataset, tmp_path):
+    with pytest.raises(
+        InspireError, match=r"nothing of \['the cup'\].*They are of \['the red cube', 'the plate'\]"
+    ):
+        label_dataset(
+            dataset,
+            PrivilegedColumns(),
+            out=tmp_path / "out",
+            mentions={INSTRUCTION: ["the plate", "the cup"]},
+        )
+    with pytest.raises(InspireError, match=r"call opened\(\) first"):
+        PrivilegedColumns().label(Episode(0, INSTRUCTION, MENTIONS, {OFFSET_COLUMN: np.zeros((1, 9))}))
+    (dataset / LABELS_FILE).unlink()
+    with pytest.raises(InspireError, match="says what its privileged columns are of"):
+        label_dataset(dataset, PrivilegedColumns(), out=tmp_path / "other")

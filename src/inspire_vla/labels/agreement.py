@@ -10,7 +10,7 @@ from inspire_vla.labels.columns import LabelInfo, ModeRule, read_labels
 from inspire_vla.labels.labeller import Episode, Labeller, encode_tracks
 from inspire_vla.labels.lerobot_files import LeRobotFiles, read_rows
 from inspire_vla.labels.privileged import PrivilegedColumns
-from inspire_vla.labels.storage import prepared
+from inspire_vla.labels.storage import opened, prepared
 from inspire_vla.spatial import decode_answers
 
 
@@ -56,9 +56,9 @@ def agreement(dataset_root: str | Path, labeller: Labeller, *, mode: str = "dire
     files = LeRobotFiles.open(dataset_root)
     labels = read_labels(dataset_root)
     rule = LabelInfo(labels.frame, {mode: ModeRule()}, labels.tasks, labels.max_objects, labeller.name)
-    names, truth = files.names(), PrivilegedColumns()
+    names, truth = files.names(), PrivilegedColumns().opened(files.root)
     numbers = files.number_columns()
-    labeller = prepared(labeller, files, labeller.columns(numbers))
+    labeller = prepared(opened(labeller, files.root), files, labeller.columns(numbers))
     wanted = tuple(dict.fromkeys((*labeller.columns(numbers), *truth.columns(numbers))))
     found = Agreement()
     for path in files.data_files():

@@ -23,6 +23,7 @@ from inspire_vla.labels import language as language_rows
 from inspire_vla.labels.building import SETTINGS, begin, digest, finish_swap, swap, write_json
 from inspire_vla.labels.columns import (
     ANSWERS_PREFIX,
+    OFFSET_COLUMN,
     LabelInfo,
     ModeRule,
     answer_column,
@@ -31,6 +32,7 @@ from inspire_vla.labels.columns import (
 )
 from inspire_vla.labels.labeller import Episode, Labeller, Tracks, encode_tracks
 from inspire_vla.labels.lerobot_files import LeRobotFiles, Rows, read_rows, replace_columns
+from inspire_vla.labels.privileged import kept_mentions
 from inspire_vla.labels.report import LabelReport
 from inspire_vla.spatial import NO_LABEL, Frame, decode_answers
 
@@ -58,8 +60,9 @@ def label_dataset(
 
     Args:
         source: folder of a LeRobot v3 dataset.
-        labeller: see labeller.py. One with a method `prepared` is shown the dataset first.
-        mentions: instruction → mentions, where the parser's are not wanted.
+        labeller: see labeller.py. One with a method `prepared` is shown the dataset first, one with `opened` is told
+            its folder; if it then has `mentions`, its labels are about these.
+        mentions: instruction → mentions, where those of the labeller or the parser are not wanted.
         max_objects: width of the columns; None: the most mentions of any instruction.
         min_confidence: less sure labels are left out.
         labels: what is written, as a whole, in place of `modes`, `frame`, `rule`, `mentions` and `max_objects`.
@@ -83,7 +86,9 @@ def label_dataset(
     elif target.exists():
         raise InspireError(f"{target} exists; choose another folder.")
     files = LeRobotFiles.open(root)
-    tasks, without = _mentions(files.tasks.values(), labels.tasks if labels else mentions or {})
+    labeller = opened(labeller, root)
+    given = {**(getattr(labeller, "mentions", None) or {}), **(mentions or {})}
+    tasks, without = _mentions(files.tasks.values(), labels.tasks if labels else given)
     if not tasks:
         raise InspireError(f"no instruction of {root} names an object: {list(files.tasks.values())[:3]} …")
     columns = labeller.columns(files.number_columns())
@@ -95,7 +100,8 @@ def label_dataset(
         max_objects=max_objects or max(map(len, tasks.values())),
         labeller=labeller.name,
         extra={"settings": labeller.settings(), "min_confidence": min_confidence, "without_object": without}
-        | ({"language_column": language_rows.COLUMN} if language else {}),
+        | ({"language_column": language_rows.COLUMN} if language else {})
+        | (kept_mentions(root, tasks) if OFFSET_COLUMN in files.number_columns() else {}),
     )
     begin(building, root, labels)
     report = LabelReport(target, without_object=tuple(without))
@@ -205,6 +211,11 @@ def _mentions(
         except InspireError:
             without.append(instruction)
     return found, without
+
+
+def opened(labeller: Labeller, root: Path) -> Labeller:
+    """Tell the labeller which dataset it is, if it wants to know."""
+    return labeller.opened(root) if hasattr(labeller, "opened") else labeller
 
 
 def prepared(labeller: Labeller, files: LeRobotFiles, columns: tuple[str, ...]) -> Labeller:
