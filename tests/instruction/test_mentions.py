@@ -82,6 +82,20 @@ def test_any_noun_can_be_named(noun):
     )
 
 
+@pytest.mark.parametrize("noun", ["plate", "stove", "tape", "soap", "slider", "plum"])
+def test_a_noun_is_not_taken_for_a_misspelt_verb(noun):
+    assert find_mentions(f"pick up the bowl and {noun}") == ("the bowl", noun)
+    assert find_mentions(f"put the cup and {noun} on the table") == ("the cup", noun, "the table")
+    assert find_mentions(f"put the cup and {noun} back in the drawer")[:2] == ("the cup", noun)
+    assert find_mentions(f"take the cup and {noun} that are on the table")[1].startswith(noun)
+
+
+def test_a_misspelt_verb_is_one_where_its_object_follows():
+    assert find_mentions("lift the cup and plcae it on the tray") == ("the cup", "the tray")
+    assert find_mentions("lift the cup and opne the drawer") == ("the cup", "the drawer")
+    assert find_mentions("open the drawer and pikc up the cup") == ("the drawer", "the cup")
+
+
 @pytest.mark.parametrize("verb", ["squash", "defenestrate", "frobnicate"])
 def test_a_verb_never_heard_of_still_has_an_object(verb):
     assert find_mentions(f"{verb} the red cube") == ("the red cube",)

@@ -95,19 +95,29 @@ class Parser:
         return verb
 
     def _verb_ahead(self, distance: int = 0) -> bool:
-        """Whether a clause begins here: a verb, and not a noun that looks like one ("the clean plate")."""
+        """Whether a clause begins here: a verb, and not a noun that looks like one ("the clean plate").
+
+        A noun may also stand here ("the bowl and plate"), so a misspelt verb counts only where its object follows.
+        """
         at = self.at + distance
         while at < len(self.words) and self.words[at] in ("then", "finally", "also", "please"):
             at += 1
         if at >= len(self.words) or self.words[at] in DETERMINERS:
             return False
         if self.words[at] in ADJECTIVES or self.words[at] in SIDES:
-            return base_verb(self.words[at]) is not None and self._follows_verb(at)
-        return mended_verb(self.words[at]) is not None
+            return base_verb(self.words[at]) is not None and self._object_follows(at)
+        if base_verb(self.words[at]) is not None:
+            return True
+        verb = mended_verb(self.words[at])
+        if verb is not None and at + 1 < len(self.words) and self.words[at + 1] in PARTICLES.get(verb, ()):
+            at += 1
+        return verb is not None and self._object_follows(at)
 
-    def _follows_verb(self, at: int) -> bool:
+    def _object_follows(self, at: int) -> bool:
         following = self.words[at + 1] if at + 1 < len(self.words) else None
-        return following in DETERMINERS or following in ("it", "them")
+        return following in ("it", "them") or (
+            following in DETERMINERS and not self._link(at + 1, peek=True)  # "the bowl and plate that are …"
+        )
 
     # --- things
 
