@@ -115,3 +115,17 @@ def test_a_run_in_which_everything_crashes_is_stopped_and_leaves_nothing(tmp_pat
     few = run(tmp_path / "few", plan(2), agent=always)
     assert len(few.records) == 4
     assert all(r.error for r in few.records)
+
+
+def test_so_is_a_run_in_which_every_worker_dies(tmp_path, monkeypatch):
+    monkeypatch.setattr("inspire_vla.evaluation.runner.MAX_FIRST_CRASHES", 2)
+    dies = Factory("toys:DiesOn")
+    with pytest.raises(InspireError, match=r"first 2 episodes all crashed(.|\n)*signal 9"):
+        run(tmp_path, plan(3, tasks=("go right",)), agent=dies, workers=1, slots=1)
+    assert read_run(tmp_path).records == ()  # run again, all are played
+
+
+def test_what_the_policy_did_is_no_crash(tmp_path, monkeypatch):
+    monkeypatch.setattr("inspire_vla.evaluation.runner.MAX_FIRST_CRASHES", 2)
+    records = run(tmp_path, plan(2), agent=Factory("toys:Undecodable")).records
+    assert [(bool(r.error), r.crashed) for r in records] == [(True, False)] * 4

@@ -55,6 +55,7 @@ class Episode:
         self.finished = False
         self.error: str | None = None
         self.traceback: str | None = None
+        self.crashed = False
         self.chunk: list[np.ndarray] = []
         self.last_action: np.ndarray | None = None
         self.mentions: tuple[str, ...] = ()
@@ -141,6 +142,7 @@ class Episode:
         """A crash ends the episode as a failure, with its traceback."""
         self.error = f"{type(error).__name__}: {error}"
         self.traceback = "".join(traceback.format_exception(error))
+        self.crashed = True
         self.success, self.finished = False, True
 
     def _film(self) -> None:
@@ -186,6 +188,7 @@ class Episode:
             init_state=self.info.get("init_state"),
             timeline=tuple(self.timeline),
             gripper=tuple(self.gripper.changes),
+            crashed=self.crashed,
         )
 
 

@@ -23,6 +23,9 @@ VERSION = 1
 class EpisodeRecord:
     """One episode, as it is written. A crashed episode has `error` and counts as a failure.
 
+    `crashed`: stopped by an exception or by the death of its worker, not by what the policy did; None: not known, in
+    records of before.
+
     `timeline` holds, for every decision, [step, answers, truths, confidences]; an answer that was forced on the
     model or has no known truth is in the timeline but not in `confusion` ({truth: {said: times}}).
     `passes` counts runs of the backbone, `guesses_right` the answers that were foreseen from the step before.
@@ -57,6 +60,7 @@ class EpisodeRecord:
     timeline: tuple[tuple[int, tuple[str, ...], tuple[str | None, ...], tuple[float, ...]], ...] = ()
     gripper: tuple[tuple[int, str], ...] = ()
     init_state: int | None = None
+    crashed: bool | None = None
 
     @property
     def key(self) -> tuple[str, str, int]:

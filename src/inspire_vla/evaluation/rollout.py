@@ -94,7 +94,8 @@ def _start(
         if env is not None:
             _close(env)
         text = "".join(traceback.format_exception(error))
-        return None, replace(failure, error=f"{type(error).__name__}: {error}", traceback=text)
+        message = f"{type(error).__name__}: {error}"
+        return None, replace(failure, error=message, traceback=text, crashed=True)
     return episode, failure
 
 

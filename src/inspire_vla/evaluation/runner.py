@@ -170,11 +170,11 @@ def _unless_all_crash(records: Iterator[EpisodeRecord]) -> Iterator[EpisodeRecor
     crashed: list[EpisodeRecord] = []
     for record in records:
         crashed.append(record)
-        if record.error and record.traceback:
+        if record.crashed:
             if len(crashed) >= MAX_FIRST_CRASHES:
                 raise InspireError(
                     f"the first {len(crashed)} episodes all crashed, so none was recorded. "
-                    f"The last, {record.suite} / {record.task}:\n{record.traceback}"
+                    f"The last, {record.suite} / {record.task}:\n{record.traceback or record.error}"
                 )
             continue
         yield from crashed

@@ -124,7 +124,7 @@ def failures(jobs: Iterable[EpisodeJob], policy: str, reason: str) -> Iterator[E
     """Records of episodes that were lost: each is a failure, with its reason."""
     for job in jobs:
         yield EpisodeRecord(
-            job.suite, job.task, job.task, job.episode, job.seed, False, 0, policy, error=reason
+            job.suite, job.task, job.task, job.episode, job.seed, False, 0, policy, error=reason, crashed=True
         )  # fmt: skip
 
 
