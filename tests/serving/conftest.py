@@ -35,7 +35,12 @@ class ToyAgent:
             chunk_size=4,
             n_action_steps=2,
             reasoning=SimpleNamespace(
-                enabled=True, mode="direction", frame="robot", close_threshold_m=None, grasped_word=True
+                enabled=True,
+                mode="direction",
+                frame="robot",
+                close_threshold_m=None,
+                grasped_word=True,
+                max_objects=2,
             ),
         )
 
@@ -49,7 +54,7 @@ class ToyAgent:
     def _decide(self, observation, instruction, answers):
         if instruction == "crash":
             raise RuntimeError("secret path")
-        mentions = find_mentions(instruction)
+        mentions = find_mentions(instruction)[: self.config.reasoning.max_objects]
         for mention, word in (answers or {}).items():
             if mention not in mentions or word not in WORDS:
                 raise InspireError(f"{word!r} of {mention!r} is no answer.")

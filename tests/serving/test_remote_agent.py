@@ -2,12 +2,16 @@
 
 import importlib.util
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from inspire_vla.errors import InspireError
-from inspire_vla.evaluation.truth import AnswerRule
+from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
+from inspire_vla.evaluation.rollout import rollout
+from inspire_vla.evaluation.truth import CONTROLS, AnswerRule
+from inspire_vla.instruction import find_mentions
 from inspire_vla.serving.client import ServerError
 from inspire_vla.serving.remote_agent import RemoteAgent, api_key_from
 
@@ -45,6 +49,48 @@ def test_a_batch_travels_together(running) -> None:
     assert AnswerRule.of(agent) == AnswerRule.of(toy)
     assert agent.n_action_steps == 2
     agent.close()
+
+
+class ThreeThings:
+    """A benchmark and its environment, of one task that names an object more than the policy is asked about."""
+
+    order = "put the red cube and the blue cube in the box"
+    metadata: ClassVar = {"render_fps": 10}
+
+    def make(self, suite: str, task: str) -> "ThreeThings":
+        return self
+
+    def reset(self, *, seed: int):
+        self.rng, self.steps = np.random.default_rng(seed), 0
+        return self._seen()
+
+    def step(self, action: np.ndarray):
+        self.steps += 1
+        observation, info = self._seen()
+        return observation, 0.0, False, self.steps == 6, info
+
+    def close(self) -> None: ...
+
+    def _seen(self):
+        mentions = find_mentions(self.order)
+        assert len(mentions) == 3
+        offsets = self.rng.normal(size=(3, 3))
+        told = {"mentions": mentions, "gripper_to_object_m": offsets, "grasped": np.zeros(3, bool)}
+        return seen(self.rng, 16), {"is_success": False, "task": self.order, **told}
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_controls_force_far_away_what_they_force_at_home(running, control: str) -> None:
+    away, home = RemoteAgent(url=running(ToyAgent()).url), ToyAgent()
+    job = EpisodeJob("any", "any", 0, 7)
+    played = [
+        next(iter(rollout([job], ThreeThings(), agent, RolloutSettings(control=control))))
+        for agent in (away, home)
+    ]
+    assert [record.error for record in played] == [None, None]
+    assert played[0].timeline == played[1].timeline
+    assert len(played[0].timeline[0][1]) == 2
+    away.close()
 
 
 def test_an_error_in_one_row_leaves_no_answer_behind(running) -> None:

@@ -54,6 +54,7 @@ def describe(agent: Any, reader: ObservationReader, about: Mapping[str, Any]) ->
             "frame": str(reasoning.frame),
             "close_threshold_m": reasoning.close_threshold_m,
             "grasped_word": bool(reasoning.grasped_word),
+            "max_objects": int(reasoning.max_objects),
             "words": list(words),
         },
     }

@@ -29,7 +29,8 @@ class RemoteAgent:
             )
         reasoning = self.metadata["reasoning"]
         self.answer_rule = {
-            key: reasoning[key] for key in ("mode", "frame", "close_threshold_m", "grasped_word")
+            key: reasoning[key]
+            for key in ("mode", "frame", "close_threshold_m", "grasped_word", "max_objects")
         }
         self.reasoning_enabled = bool(reasoning["enabled"])
         self.n_action_steps = int(self.metadata["n_action_steps"])
