@@ -24,6 +24,14 @@ def as_request(seen: Mapping[str, Any], instruction: str) -> dict[str, Any]:
     return {"observation/image": seen["image"], "observation/state": state, "prompt": instruction}
 
 
+def overlapping(client: PolicyClient, ahead: int) -> ChunkPlayer:
+    """Play as much of a chunk as the policy was made for, and ask for the next at most so many steps before."""
+    steps = client.metadata.get("n_action_steps")
+    return ChunkPlayer(
+        client.infer, n_action_steps=steps, ahead=ahead if steps is None else min(ahead, steps - 1)
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Drive a LeRobot robot by a policy server.")
     parser.add_argument("--remote", default="ws://127.0.0.1:8000", help="policy server, default: %(default)s")
@@ -42,7 +50,7 @@ def main() -> None:
     with (
         robot,
         PolicyClient(options.remote) as client,
-        ChunkPlayer(client.infer, ahead=options.ahead) as player,
+        overlapping(client, options.ahead) as player,
     ):
         print(f"{client.metadata.get('name', 'a policy')}: {robot.instruction}")
         said: dict[str, str] = {}

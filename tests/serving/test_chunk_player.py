@@ -29,8 +29,10 @@ def test_every_action_belongs_to_its_step(ahead: int, n_action_steps: int | None
 
     with ChunkPlayer(infer, n_action_steps=n_action_steps, ahead=ahead) as player:
         for t in range(40):
-            _, belongs_to = player.step({"t": t})
+            asked_at, belongs_to = player.step({"t": t})
             assert belongs_to == t
+            if ahead == 0:
+                assert t - asked_at == t % (n_action_steps or HORIZON)
             time.sleep(0.005)
 
 
@@ -91,5 +93,5 @@ def test_errors_of_the_policy_reach_the_loop() -> None:
 
 
 def test_ahead_must_fit() -> None:
-    with pytest.raises(InspireError, match="ahead"):
+    with pytest.raises(InspireError, match="from 0 to n_action_steps − 1 = 1, found 2"):
         ChunkPlayer(chunk_from, n_action_steps=2, ahead=2)

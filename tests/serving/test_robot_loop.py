@@ -16,14 +16,19 @@ def examples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(EXAMPLES))
 
 
+@pytest.mark.parametrize("ahead", [0, 2])
 def test_the_loop_drives_the_robot(
-    running, examples: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    ahead: int, running, examples: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     import robot_loop
 
-    server = running(ToyAgent(size=96))
-    monkeypatch.setattr(sys, "argv", ["robot_loop.py", "--remote", server.url, "--steps", "8", "--hz", "100"])
+    agent = ToyAgent(size=96)
+    server = running(agent)
+    warm = len(agent.batches)
+    command = f"robot_loop.py --remote {server.url} --steps 8 --hz 100 --ahead {ahead}"
+    monkeypatch.setattr(sys, "argv", command.split())
     robot_loop.main()
+    assert len(agent.batches) - warm >= 8 / agent.n_action_steps  # its chunks are twice as long
     said = capsys.readouterr().out
     assert "left" in said
     assert "no success after 8 steps" in said

@@ -22,8 +22,8 @@ class ChunkPlayer:
 
     Args:
         infer: observation → reply with `actions` (horizon, dim) or None; runs in a thread of its own.
-        n_action_steps: how many actions of a chunk to play before the next should take over; None: its own length
-            less `ahead`.
+        n_action_steps: how many actions of a chunk to play before the next should take over, as the server's metadata
+            says; None: all of them.
         ahead: how many steps before that to ask. 0 asks only when the actions are used up: no overlap.
         max_undecodable: so many answers without actions in a row raise InspireError.
     """
@@ -37,7 +37,12 @@ class ChunkPlayer:
         max_undecodable: int = 5,
     ) -> None:
         if ahead < 0 or (n_action_steps is not None and not 0 <= ahead < n_action_steps):
-            raise InspireError(f"ahead must lie between 0 and n_action_steps - 1, found {ahead}.")
+            most = (
+                "0 or more"
+                if n_action_steps is None
+                else f"from 0 to n_action_steps − 1 = {n_action_steps - 1}"
+            )
+            raise InspireError(f"ahead must be {most}, found {ahead}.")
         self._infer, self.n_action_steps, self.ahead = infer, n_action_steps, ahead
         self.max_undecodable = max_undecodable
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="next-chunk")
@@ -56,7 +61,7 @@ class ChunkPlayer:
         """
         if self._due is not None and self._due.done():
             self._take()
-        while self._at >= len(self._chunk):
+        while self._at >= self._end():
             if self._due is None:
                 self._ask(observation)
             assert self._due is not None
@@ -90,6 +95,10 @@ class ChunkPlayer:
     def _last(self) -> int:
         length = len(self._chunk)
         return length if self.n_action_steps is None else min(self.n_action_steps, length)
+
+    def _end(self) -> int:
+        """Where playing stops. With overlap only where the chunk does: a late answer finds the arm still moving."""
+        return len(self._chunk) if self.ahead else self._last()
 
     def _ask(self, observation: Mapping[str, Any]) -> None:
         self._due = self._thread.submit(self._infer, observation)
