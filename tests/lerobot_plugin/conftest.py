@@ -16,7 +16,15 @@ TASKS = ("pick up the red cube and place it on the blue plate", "open the top dr
 SIZE = 32
 
 
-def write_dataset(root: Path, *, labelled: bool = True, episodes: int = 4, frames: int = 12) -> Path:
+def write_dataset(
+    root: Path,
+    *,
+    labelled: bool = True,
+    episodes: int = 4,
+    frames: int = 12,
+    tasks: tuple[str, ...] = TASKS,
+    width: int = 3,
+) -> Path:
     rng = np.random.default_rng(0)
     features = {
         "observation.images.image": {
@@ -28,10 +36,10 @@ def write_dataset(root: Path, *, labelled: bool = True, episodes: int = 4, frame
         "action": {"dtype": "float32", "shape": (7,), "names": [f"a{i}" for i in range(7)]},
     }
     if labelled:
-        features[answer_column("direction")] = answer_feature(3)
+        features[answer_column("direction")] = answer_feature(width)
     dataset = LeRobotDataset.create("local/tiny", fps=10, root=root, features=features, use_videos=False)
     for episode in range(episodes):
-        task = TASKS[episode % 2]
+        task = tasks[episode % len(tasks)]
         for _ in range(frames):
             frame = {
                 "observation.images.image": rng.integers(0, 255, (SIZE, SIZE, 3), dtype=np.uint8),
@@ -40,7 +48,7 @@ def write_dataset(root: Path, *, labelled: bool = True, episodes: int = 4, frame
                 "task": task,
             }
             if labelled:
-                codes = np.full(3, -1, dtype=np.int16)
+                codes = np.full(width, -1, dtype=np.int16)
                 asked = len(find_mentions(task))
                 codes[:asked] = rng.integers(0, 7, asked)
                 frame[answer_column("direction")] = codes
@@ -48,12 +56,11 @@ def write_dataset(root: Path, *, labelled: bool = True, episodes: int = 4, frame
         dataset.save_episode()
     dataset.finalize()
     if labelled:
-        tasks = {task: find_mentions(task) for task in TASKS}
         info = LabelInfo(
             frame="robot",
             modes={"direction": ModeRule()},
-            tasks=tasks,
-            max_objects=3,
+            tasks={task: find_mentions(task) for task in tasks},
+            max_objects=width,
             labeller="noise",
             extra={"suites": ["noise"]},
         )
@@ -71,6 +78,12 @@ def _each_training_chooses_its_precision() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def labelled_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("data") / "labelled")
+
+
+@pytest.fixture(scope="session")
+def one_object_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Instructions with one object each: LeRobot stores and hands out their labels as plain numbers."""
+    return write_dataset(tmp_path_factory.mktemp("data") / "one_object", tasks=TASKS[1:], width=1)
 
 
 @pytest.fixture(scope="session")

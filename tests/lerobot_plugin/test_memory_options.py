@@ -24,11 +24,14 @@ def batch(policy: InspireVLAPolicy, rows: int = 2, size: int = 28) -> dict[str, 
     def random(*shape: int) -> torch.Tensor:
         return torch.rand(shape, generator=generator)
 
+    labels = torch.tensor([[0, 3, -1]] * rows)
+    if policy.config.image_history > 1:  # with a history of pictures come earlier labels
+        labels = torch.stack([torch.full_like(labels, -1), labels], dim=1)
     return {
         "task": [TASK] * rows,
         "observation.images.image": random(rows, 3, size, size),
         "observation.state": random(rows, 8) * 2 - 1,
-        "observation.answers.direction": torch.tensor([[0, 3, -1]] * rows),
+        "observation.answers.direction": labels,
         ACTION: random(rows, policy.config.chunk_size, 7) * 2 - 1,
     }
 

@@ -1,9 +1,13 @@
-"""Whether the labels of a dataset are answers to what a policy will ask."""
+"""Whether the labels of a dataset are answers to what a policy will ask, and the labels themselves."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from jaxtyping import Int
 
 from inspire_vla.instruction import NoObjectFound, find_mentions
-from inspire_vla.labels.columns import LabelInfo, LabelMismatch
+from inspire_vla.labels.columns import LabelInfo, LabelMismatch, answer_column
+from inspire_vla.labels.lerobot_files import LeRobotFiles, Rows, read_rows
 
 
 def check_mentions(labels: LabelInfo, instructions: Iterable[str], max_objects: int) -> None:
@@ -37,3 +41,13 @@ def check_mentions(labels: LabelInfo, instructions: Iterable[str], max_objects: 
             f"{list(labelled[:max_objects])}. Label the dataset again without --mentions, {fewer}or train the base "
             "model with --policy.reasoning.enabled=false."
         )
+
+
+def stored_answers(
+    files: LeRobotFiles, mode: str
+) -> Iterator[tuple[Rows, Int[np.ndarray, "frames max_objects"]]]:
+    """The rows of each data file and the codes of their answers. A column for one object is stored as plain numbers."""
+    column = answer_column(mode)
+    for path in files.data_files():
+        rows = read_rows(path, (column,))
+        yield rows, rows.columns[column].reshape(len(rows.task_index), -1).astype(np.int64)

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow.parquet as pq
 
-from inspire_vla.labels.columns import answer_column
+from inspire_vla.labels.lerobot_files import LeRobotFiles
+from inspire_vla.lerobot_plugin.dataset_labels import stored_answers
 from inspire_vla.spatial import canonical_answers, decode_answers
 
 if TYPE_CHECKING:
@@ -18,14 +18,10 @@ FILE = "first_answers.json"
 
 def count_first_answers(dataset: "LeRobotDatasetMetadata", mode: str) -> tuple[str, ...]:
     """The most frequent label of the first, second, … object in the first frames of a labelled dataset."""
-    column = answer_column(mode)
-    codes = []
-    for file in sorted((Path(dataset.root) / "data").rglob("*.parquet")):
-        table = pq.read_table(file, columns=[column, "frame_index"])
-        first = np.flatnonzero(table["frame_index"].to_numpy() == 0)
-        codes += table[column].take(first).to_pylist()
+    files = LeRobotFiles.open(dataset.root)
+    first = [codes[rows.starts()] for rows, codes in stored_answers(files, mode)]
     words = []
-    for slot in np.array(codes, dtype=np.int64).T:
+    for slot in np.concatenate(first).T:
         counts = np.bincount(slot[slot >= 0], minlength=len(canonical_answers(mode)))
         if not counts.any():  # no instruction names so many objects
             break

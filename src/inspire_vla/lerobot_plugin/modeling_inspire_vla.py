@@ -22,7 +22,7 @@ from inspire_vla.backbones.image_text import ImageText
 from inspire_vla.backbones.paligemma import state_texts
 from inspire_vla.decoding import AnswerSet, Decision, Grammar, decode
 from inspire_vla.errors import InspireError
-from inspire_vla.labels.columns import ModeRule, answer_column, check_compatible, read_labels
+from inspire_vla.labels.columns import ModeRule, check_compatible, read_labels
 from inspire_vla.lerobot_plugin.action_chunks import FOLDER, fit_action_tokenizer, load_action_tokenizer
 from inspire_vla.lerobot_plugin.answer_log import AnswerLog
 from inspire_vla.lerobot_plugin.backbone_choice import make_backbone
@@ -33,7 +33,7 @@ from inspire_vla.lerobot_plugin.first_answers import (
     load_first_answers,
     save_first_answers,
 )
-from inspire_vla.lerobot_plugin.supervision import DialogueWriter, losses, supervise
+from inspire_vla.lerobot_plugin.supervision import DialogueWriter, label_codes, losses, supervise
 from inspire_vla.lerobot_plugin.trained_on import Suites, both, load_trained_on, save_trained_on, suites_of
 from inspire_vla.spatial import answer_words
 
@@ -110,12 +110,7 @@ class InspireVLAPolicy(PreTrainedPolicy):
 
     def forward(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, float]]:
         """Joint next-token loss of answers and action codes over a preprocessed batch of demonstrations."""
-        column = (
-            batch.get(answer_column(self.config.reasoning.mode)) if self.config.reasoning.enabled else None
-        )
-        if column is not None and column.ndim == 3:  # with a history of pictures come earlier labels
-            column = column[:, -1]
-        labels = [None] * len(batch["task"]) if column is None else column.cpu().numpy().astype(np.int64)
+        labels = label_codes(batch, self.config)
         told = zip(batch["task"], labels, self._states_as_text(batch), strict=True)
         dialogues = [self.writer.demonstration(task, codes, state) for task, codes, state in told]
         codes = self.action_tokenizer.encode(batch[ACTION].detach().float().cpu().numpy())

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,8 @@ from inspire_vla.dialogue import (
     render,
 )
 from inspire_vla.errors import InspireError
-from inspire_vla.lerobot_plugin.configuration_inspire_vla import ReasoningConfig
+from inspire_vla.labels.columns import answer_column
+from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, ReasoningConfig
 from inspire_vla.spatial import decode_answers
 
 _STATE = "{state}"
@@ -88,6 +90,19 @@ class DialogueWriter:
                 f"{instruction!r} asks about {list(dialogue.mentions)}, but the labels are {list(codes)} (-1: none)."
             )
         return dialogue.with_answers([str(word) for word in decode_answers(np.array(own), self.config.mode)])
+
+
+def label_codes(batch: Mapping[str, Any], config: InspireVLAConfig) -> list[np.ndarray | None]:
+    """The labels of each row, (max_objects,) codes; None each where nothing is asked or the batch has no labels.
+
+    A column for one object comes without its last dimension, and with a history of pictures come earlier labels.
+    """
+    rows = len(batch["task"])
+    column = batch.get(answer_column(config.reasoning.mode)) if config.reasoning.enabled else None
+    if column is None:
+        return [None] * rows
+    now = column[:, -1] if config.image_history > 1 else column
+    return list(now.reshape(rows, -1).cpu().numpy().astype(np.int64))
 
 
 @dataclass(frozen=True)
