@@ -120,6 +120,7 @@ def test_stand_ins_leave_with_the_import():
 
 
 def test_what_is_missing_is_said(calvin, tmp_path, monkeypatch):
+    assert CalvinBenchmark(calvin.split).conditions["split"].endswith("/validation")
     with pytest.raises(CalvinMissing, match="hydra is missing"):
         CalvinBenchmark(tmp_path)
     with pytest.raises(InspireError, match="Did you mean 'stack_block'"):

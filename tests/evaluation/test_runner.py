@@ -60,6 +60,19 @@ def test_a_finished_run_is_not_played_again_and_another_plan_is_refused(tmp_path
         run(tmp_path, plan(3))
 
 
+def test_other_conditions_are_another_plan(tmp_path):
+    calm, windy = (Factory("toys:ToyBenchmark", {"conditions": {"wind": wind}}) for wind in (0.0, 0.25))
+    evaluate(tmp_path, plan(), benchmark=calm, agent=GOOD, workers=0, progress=False)
+    evaluate(tmp_path, plan(), benchmark=calm, agent=GOOD, workers=0, progress=False)
+    with pytest.raises(InspireError, match=r"conditions: there {'wind': 0.0}, now {'wind': 0.25}"):
+        evaluate(tmp_path, plan(), benchmark=windy, agent=GOOD, workers=0, progress=False)
+    written = tmp_path / "run.json"
+    info = json.loads(written.read_text())
+    del info["plan"]["conditions"]  # a run of before: it can be gone on with
+    written.write_text(json.dumps(info))
+    evaluate(tmp_path, plan(), benchmark=windy, agent=GOOD, workers=0, progress=False)
+
+
 def test_a_killed_run_goes_on_where_it_was(tmp_path):
     process = multiprocessing.get_context("spawn").Process(
         target=toys.slow_evaluation, args=(tmp_path, plan(6))

@@ -58,6 +58,9 @@ class ToyEnv:
 
 
 class ToyBenchmark:
+    def __init__(self, conditions=()):
+        self.conditions = dict(conditions)
+
     def suites(self):
         return tuple(SUITES)
 

@@ -47,9 +47,16 @@ def test_a_run_is_of_one_simulator():
         SimpleNamespace(**(vars(options) | {"suite": ["seen"]})), {"cameras": ["image"], "image_size": 32}
     )
     assert (tabletop.suites, tabletop.slots) == (("tabletop_seen",), 4)
+    assert tabletop.factory().conditions == {"layout_randomness": 0.0}
     calvin = SimpleNamespace(**(vars(options) | {"suite": ["calvin"], "calvin": None}))
     with pytest.raises(InspireError, match="--calvin FOLDER"):
         choose(calvin, {"cameras": ["image"], "image_size": 32})
+
+
+def test_a_mapping_is_a_condition():
+    assert LiberoBenchmark().conditions == {"mapping": None, "step_limits": MAX_STEPS}
+    mapped, other = (LiberoBenchmark(mapping={"lift it": {"it": name}}).conditions for name in ("mug", "cup"))
+    assert mapped["mapping"] != other["mapping"] is not None
 
 
 def test_axis_angle_of_a_turn():

@@ -36,6 +36,14 @@ def test_warnings_are_shown():
     assert "3 of 1200 actions undecodable" in text
 
 
+def test_pairs_that_are_none_are_told():
+    comparison = synthetic.comparison()
+    comparison["differing_conditions"] = [
+        {"policy": "InSpire", "differing": {"layout_randomness": (0.0, 0.25)}}
+    ]
+    assert "layout_randomness 0.0 and 0.25" in " ".join(printed(comparison).split())
+
+
 def test_numbers():
     assert percent(0.125) == "12.5 %"
     assert percent(None) == "–"

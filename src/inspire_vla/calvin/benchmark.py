@@ -48,6 +48,7 @@ class CalvinBenchmark:
                 f"{split} is no split of a CALVIN data set: .hydra is missing, which says how its environment is made."
             )
         self._scene = ScenesOfSplit(self._split).of(0)
+        self.conditions = {"split": "/".join(self._split.resolve().parts[-2:]), "step_limit": MAX_STEPS}
 
     def suites(self) -> tuple[str, ...]:
         """One suite."""

@@ -19,6 +19,7 @@ class NamedTabletop:
         from inspire_vla.tabletop.benchmark import TabletopBenchmark
 
         self._inner = TabletopBenchmark()
+        self.conditions = {"layout_randomness": layout_randomness}
         self._options = {
             "cameras": tuple(cameras),
             "image_size": image_size,

@@ -13,6 +13,7 @@ from statistics import median
 from typing import Any
 
 from inspire_vla.errors import InspireError
+from inspire_vla.evaluation.conditions import differing
 from inspire_vla.evaluation.records import EpisodeRecord, Run, write_json
 from inspire_vla.evaluation.statistics import (
     Estimate,
@@ -87,6 +88,11 @@ def compare(runs: Sequence[Run], *, group: Callable[[str], str] | None = None) -
             for run, table in zip(runs, tables, strict=True)
         ],
         "unpaired": _unpaired(names, tables),
+        "differing_conditions": [
+            {"policy": run.name, "differing": differing(runs[0], run)}
+            for run in runs[1:]
+            if differing(runs[0], run)
+        ],
         "episodes": [
             _episode(run, record) for run, t in zip(runs, tables, strict=True) for record in t.values()
         ],

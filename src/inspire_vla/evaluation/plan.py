@@ -65,8 +65,8 @@ class EvaluationPlan:
         ]
         return jobs[self.shard[0] :: self.shard[1]]
 
-    def identity(self) -> dict[str, Any]:
-        """What must agree for a run to be resumed."""
+    def identity(self, benchmark: Benchmark) -> dict[str, Any]:
+        """What must agree for a run to be resumed: the plan, and the benchmark's `conditions`."""
         return {
             "suites": list(self.suites),
             "tasks": None if self.tasks is None else list(self.tasks),
@@ -77,4 +77,5 @@ class EvaluationPlan:
             "max_steps": self.max_steps,
             "control": self.control,
             "shard": list(self.shard),
+            "conditions": dict(getattr(benchmark, "conditions", {})),
         }

@@ -8,6 +8,7 @@ playing are failures with that reason, and a new worker takes over the rest.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.progress import (
     BarColumn,
@@ -60,13 +61,14 @@ def evaluate(
         ray: play on this Ray cluster's machines instead of this one's processes.
 
     Raises:
-        InspireError: unknown suite or task, `out` holds a run of another plan or is in use, full disk, or an
-            agent or benchmark that cannot be made.
+        InspireError: unknown suite or task, `out` holds a run of another plan, of a benchmark under other conditions
+            or is in use, full disk, or an agent or benchmark that cannot be made.
     """
     folder = Path(out)
-    jobs = plan.jobs(benchmark())
+    played = benchmark()
+    jobs, identity = plan.jobs(played), plan.identity(played)
     with EpisodeLog(folder / EPISODES) as log:
-        _open_run(folder, plan, workers, slots, had_episodes=bool(log.records))
+        _open_run(folder, plan, identity, workers, slots, had_episodes=bool(log.records))
         done = {record.key for record in log.records}
         todo = [job for job in jobs if job.key not in done]
         worker = Worker(benchmark, agent, _settings(plan), slots, folder, video_writer)
@@ -82,13 +84,21 @@ def _settings(plan: EvaluationPlan) -> RolloutSettings:
     return RolloutSettings(str(plan.policy["name"]), plan.n_action_steps, plan.max_steps, plan.control)
 
 
-def _open_run(folder: Path, plan: EvaluationPlan, workers: int, slots: int, *, had_episodes: bool) -> None:
+def _open_run(
+    folder: Path,
+    plan: EvaluationPlan,
+    identity: dict[str, Any],
+    workers: int,
+    slots: int,
+    *,
+    had_episodes: bool,
+) -> None:
     """Write run.json, or check that the one there is of the same plan and note the resumption."""
     path = folder / RUN
     if path.exists():
         info = read_run(folder).info
-        before, wanted = info.get("plan", {}), plan.identity()
-        different = {k: (before.get(k), v) for k, v in wanted.items() if before.get(k) != v}
+        before = {"conditions": identity["conditions"]} | info.get("plan", {})  # not told by runs of before
+        different = {k: (before.get(k), v) for k, v in identity.items() if before.get(k) != v}
         if different:
             found = "; ".join(f"{k}: there {was!r}, now {will!r}" for k, (was, will) in different.items())
             raise InspireError(f"{folder} holds a run of another plan ({found}). Give another folder.")
@@ -102,7 +112,7 @@ def _open_run(folder: Path, plan: EvaluationPlan, workers: int, slots: int, *, h
         info = {
             "version": VERSION,
             "policy": dict(plan.policy),
-            "plan": plan.identity(),
+            "plan": identity,
             "workers": workers,
             "slots": slots,
             **dict(plan.extra),

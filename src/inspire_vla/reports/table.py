@@ -97,6 +97,12 @@ def warnings(comparison: dict[str, Any]) -> list[str]:
             f"{entry['policy']}: {entry['only_here']} episodes without a partner in the first run, "
             f"{entry['missing_here']} of the first missing here; differences use the pairs alone"
         )
+    for entry in comparison.get("differing_conditions", ()):
+        found = "; ".join(f"{name} {there} and {here}" for name, (there, here) in entry["differing"].items())
+        lines.append(
+            f"{entry['policy']}: played under other conditions than the first run ({found}): these are no pairs, "
+            "the difference is not of the policies alone"
+        )
     return lines
 
 
