@@ -18,9 +18,14 @@ from rich.console import Console
 
 from inspire_vla import reports
 from inspire_vla.cli import benchmarks, policies
+from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import EvaluationPlan, Run, compare, evaluate, write_comparison
 
 NAMES = ("base", "InSpire")
+SUITES = ("seen", "unseen")
+"""Played where no others are asked for."""
+MARKER = "made_by_inspire_demo"
+"""A file in the demo's folder, in which it replaces what a former call made."""
 LAYOUT_RANDOMNESS = 0.25
 """As the shipped pair was trained and measured: docs/protocol.md."""
 LOOKED_AT = ("tabletop_seen", "tabletop_spatial", "tabletop_goal")
@@ -44,12 +49,15 @@ def run_demo(
     demonstrations: int,
     steps: int,
 ) -> Path:
-    """Run all stages and return the page's path. Stages that a former call finished in `out` are kept."""
+    """Run all stages and return the page's path. Stages that a former call finished in `out` are kept.
+
+    Raises InspireError where `out` holds anything that is not the demo's.
+    """
     console = Console()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     logging.disable(logging.WARNING)  # LeRobot warns of decoders that nothing here needs
     descriptions = [policies.describe(c, name) for name, c in zip(NAMES, (base, inspire), strict=True)]
-    out.mkdir(parents=True, exist_ok=True)
+    _take(out)
     started = time.monotonic()
 
     console.rule("1  Demonstrations with labels", align="left")
@@ -80,6 +88,19 @@ def run_demo(
     minutes = (time.monotonic() - started) / 60
     console.print(f"\n{minutes:.1f} minutes. The page, with videos: [bold]{page}[/bold]", highlight=False)
     return page
+
+
+def _take(out: Path) -> None:
+    """Make the demo's folder, or take it again."""
+    if out.exists() and not (out / MARKER).exists():
+        found = sorted(path.name for path in out.iterdir())[:5] if out.is_dir() else ["a file"]
+        if found:
+            raise InspireError(
+                f"{out} holds other things, which the demo might overwrite: {found}. Give it a folder of its own, "
+                "such as --out runs/demo."
+            )
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MARKER).touch()
 
 
 def _collect(dataset: Path, demonstrations: int, workers: int) -> str:
@@ -128,15 +149,18 @@ def _evaluate(
     out: Path, checkpoint: str, policy: dict[str, Any], suites: Sequence[str], episodes: int, workers: int
 ) -> Run:
     benchmark = benchmarks.tabletop_for(policy, LAYOUT_RANDOMNESS)
+    known = benchmark().suites()
+    played = benchmarks.expand(suites, known)
+    others = [] if played == benchmarks.expand(SUITES, known) else list(played)
     plan = EvaluationPlan(
-        suites=benchmarks.expand(suites, benchmark().suites()),
+        suites=played,
         episodes_per_task=episodes,
         policy={**policy, "layout_randomness": LAYOUT_RANDOMNESS},
         videos_per_task=1,
         filmed_tasks=2,
     )
     return evaluate(
-        out / f"run_{policy['name']}_{policy['sha256'][:8]}_{episodes}",
+        out / "_".join(["run", policy["name"], policy["sha256"][:8], str(episodes), *others]),
         plan,
         benchmark=benchmark,
         agent=policies.agent_for(checkpoint),
