@@ -9,6 +9,7 @@ import pytest
 from inspire_vla.errors import InspireError
 from inspire_vla.labels.calvin import import_calvin, read_annotations, read_frame, track
 from inspire_vla.labels.calvin_scenes import SCENES, ScenesOfSplit, get_scene
+from inspire_vla.labels.new_dataset import NewDataset
 
 
 def frames(count=6):
@@ -110,6 +111,34 @@ def test_a_split_becomes_a_dataset_and_gaps_are_counted(split, tmp_path):
     assert (report.episodes, report.frames) == (2, 10)
     assert report.skipped == {"a frame is missing": 1}
     assert report.unplaced == {"the tower": 1}
+
+
+class Killed(BaseException):
+    """Not caught by anything, like a kill."""
+
+
+def test_a_killed_import_is_made_again(split, tmp_path, monkeypatch):
+    def killed(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("inspire_vla.labels.calvin.track", killed)
+        patch.setattr(NewDataset, "__exit__", lambda *_: None)  # a kill does not tidy up
+        with pytest.raises(Killed):
+            import_calvin(split, tmp_path / "out", pictures=False, scene="D")
+    assert (tmp_path / ".out.assembling").exists()
+    assert import_calvin(split, tmp_path / "out", pictures=False, scene="D").episodes == 2
+    assert not (tmp_path / ".out.assembling").exists()
+
+
+def test_a_dataset_that_cannot_be_finished_is_removed(split, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("inspire_vla.labels.new_dataset.write_labels", full)
+    with pytest.raises(OSError, match="no space"):
+        import_calvin(split, tmp_path / "out", pictures=False, scene="D")
+    assert not list(tmp_path.glob(".out.assembling*"))
 
 
 def test_scenes_of_a_split_of_several(split, tmp_path):

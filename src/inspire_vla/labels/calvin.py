@@ -9,6 +9,7 @@ width, 14 gripper command (+1 open). A mention without any place ("the table") h
 """
 
 import pickle
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -91,6 +92,7 @@ def import_calvin(
     )
     size = _picture_size(split, sequences[0][2]) if pictures else None
     building = out.with_name(f".{out.name}.assembling")
+    shutil.rmtree(building, ignore_errors=True)  # of a call that was killed
     with NewDataset(
         building,
         labels,

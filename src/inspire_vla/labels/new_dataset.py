@@ -85,13 +85,15 @@ class NewDataset:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
+        complete = False
         try:
             if kind is None:
                 self._dataset.finalize()
                 write_labels(self._root, self._labels)
-            else:
-                shutil.rmtree(self._root, ignore_errors=True)
+                complete = True
         finally:
+            if not complete:
+                shutil.rmtree(self._root, ignore_errors=True)
             shutil.rmtree(self._pictures, ignore_errors=True)
 
     def add_demonstration(self, demonstration: Demonstration) -> None:
