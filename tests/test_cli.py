@@ -174,6 +174,38 @@ def test_train_turns_into_lerobots_arguments(checkpoint, tmp_path):
     assert arguments[1] == "--resume=true"
 
 
+def test_a_resumed_training_ignores_nothing_that_is_asked_for(checkpoint, tmp_path):
+    (find(checkpoint) / "train_config.json").write_text(
+        json.dumps({"dataset": {"root": str(tmp_path / "d")}})
+    )
+    line = ["train", "--out", str(checkpoint), "--resume"]
+    for same in ([], ["--dataset", str(tmp_path / "x" / ".." / "d")]):
+        assert train_arguments(parser().parse_args([*line, *same]))[1][1:] == ["--resume=true"]
+    with pytest.raises(InspireError, match="found --dataset other"):
+        train_arguments(parser().parse_args([*line, "--dataset", "other"]))
+    with pytest.raises(InspireError, match="leave out --recipe"):
+        train_arguments(parser().parse_args([*line, "--recipe", "minivla"]))
+
+
+def test_an_interrupted_training_is_told_how_it_goes_on(checkpoint, tmp_path, capsys, monkeypatch):
+    def interrupted(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("inspire_vla.cli.commands.train", interrupted)
+    monkeypatch.setattr("inspire_vla.cli.commands.compare", interrupted)
+    (find(checkpoint) / "train_config.json").write_text("{}")
+    (tmp_path / "begun").mkdir()
+    for out, said in (
+        (checkpoint, f"`inspire train --out {checkpoint} --resume` goes on from the last checkpoint."),
+        (tmp_path / "begun", f"No checkpoint was saved yet: remove {tmp_path / 'begun'} to begin again."),
+        (tmp_path / "never", "No checkpoint was saved yet."),
+    ):
+        assert main(["train", "--out", str(out)]) == 130
+        assert capsys.readouterr().err == f"\nStopped. {said}\n"
+    assert main(["compare", "x"]) == 130
+    assert "the same command goes on" in capsys.readouterr().err
+
+
 def test_words_for_suites():
     known = ("tabletop_seen", "tabletop_goal", "tabletop_validation")
     assert expand(["seen", "unseen"], known) == ("tabletop_seen", "tabletop_goal")

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from inspire_vla.cli.arguments import parser
+from inspire_vla.cli.commands import after_interruption
 from inspire_vla.errors import InspireError
 
 
@@ -16,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"inspire {options.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nStopped. What was finished is kept; the same command goes on from there.", file=sys.stderr)
+        print(f"\nStopped. {after_interruption(options)}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `inspire … | head`
         sys.stderr.close()

@@ -83,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
 def _train(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--dataset", help="folder of a labelled LeRobot dataset (not needed with --resume)")
     sub.add_argument("--out", required=True, help="folder for checkpoints")
-    sub.add_argument("--recipe", default="nano_tabletop", help="named configuration, default: %(default)s")
+    sub.add_argument("--recipe", help=f"named configuration, default: {commands.RECIPE}")
     sub.add_argument(
         "--reasoning",
         action=argparse.BooleanOptionalAction,

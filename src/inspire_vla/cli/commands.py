@@ -1,10 +1,14 @@
 """What each subcommand does: read arguments, call a room, print what came out."""
 
 import argparse
+import json
 import os
 from pathlib import Path
 
 from inspire_vla.errors import InspireError
+
+RECIPE = "nano_tabletop"
+"""Trained where no other is named."""
 
 
 def train(options: argparse.Namespace) -> None:
@@ -15,12 +19,16 @@ def train(options: argparse.Namespace) -> None:
 
 
 def train_arguments(options: argparse.Namespace) -> tuple[str | None, list[str]]:
-    """Return the recipe (None when resuming) and the arguments for lerobot-train."""
+    """Return the recipe (None when resuming) and the arguments for lerobot-train.
+
+    Raises InspireError for a folder that cannot be written or resumed, or for what a resumed training would ignore.
+    """
     out = Path(options.out)
     if options.resume:
-        config = out / "checkpoints" / "last" / "pretrained_model" / "train_config.json"
+        config = _saved_config(out)
         if not config.is_file():
             raise InspireError(f"nothing to resume in {out}: there is no {config.relative_to(out)}.")
+        _refuse_another_training(options, config)
         arguments = [f"--config_path={config}", "--resume=true"]
     else:
         if options.dataset is None:
@@ -37,7 +45,35 @@ def train_arguments(options: argparse.Namespace) -> tuple[str | None, list[str]]
         arguments.append(f"--policy.path={find(options.start)}")
     if options.reasoning is not None:
         arguments.append(f"--policy.reasoning.enabled={str(options.reasoning).lower()}")
-    return None if options.resume else options.recipe, [*arguments, *options.more]
+    return None if options.resume else options.recipe or RECIPE, [*arguments, *options.more]
+
+
+def _saved_config(out: Path) -> Path:
+    """Where the last checkpoint of a training says what was trained."""
+    return out / "checkpoints" / "last" / "pretrained_model" / "train_config.json"
+
+
+def _refuse_another_training(options: argparse.Namespace, config: Path) -> None:
+    if options.recipe is not None:
+        raise InspireError("--resume goes on with the checkpoint's own configuration; leave out --recipe.")
+    if options.dataset is not None:
+        root = (json.loads(config.read_text(encoding="utf-8")).get("dataset") or {}).get("root")
+        if root is None or Path(root).resolve() != Path(options.dataset).resolve():
+            raise InspireError(
+                f"{options.out} is trained on {root}, and --resume goes on with that; found --dataset "
+                f"{options.dataset}. Leave it out, or train from this checkpoint into another folder: --from "
+                f"{options.out} --out NEW."
+            )
+
+
+def after_interruption(options: argparse.Namespace) -> str:
+    """How to go on with a command that was interrupted."""
+    if options.command != "train":
+        return "What was finished is kept; the same command goes on from there."
+    out = Path(options.out)
+    if _saved_config(out).is_file():
+        return f"`inspire train --out {out} --resume` goes on from the last checkpoint."
+    return f"No checkpoint was saved yet{f': remove {out} to begin again' if out.exists() else ''}."
 
 
 def evaluate(options: argparse.Namespace) -> None:
