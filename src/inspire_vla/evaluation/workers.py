@@ -1,5 +1,6 @@
 """Episodes over several processes of this machine. When one dies, what it was playing has failed; the rest goes on."""
 
+import hashlib
 import multiprocessing
 import os
 import traceback
@@ -19,6 +20,7 @@ from inspire_vla.evaluation.protocols import Agent, Benchmark
 from inspire_vla.evaluation.records import EpisodeRecord
 from inspire_vla.evaluation.rollout import rollout
 
+_LONGEST_NAME = 80
 EpisodeVideoWriter = Callable[[Path, Sequence[Any], float, Mapping[str, Any]], None]
 """(path of the mp4, frames (H, W, 3) uint8, frames a second, the episode's record as a dictionary)"""
 
@@ -46,12 +48,19 @@ class Worker:
     def _write_video(
         self, writer: EpisodeVideoWriter, job: EpisodeJob, record: EpisodeRecord, footage: Footage
     ) -> str:
-        name = "".join(c if c.isalnum() else "_" for c in job.task)[:80]
-        path = self.folder / "videos" / job.suite / f"{name}_{job.episode:03d}.mp4"
+        path = self.folder / "videos" / job.suite / f"{_file_name(job.task)}_{job.episode:03d}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)
         writer(path, footage.frames, footage.fps, vars(record))
         write_footage(path.with_suffix(".npz"), footage.actions, footage.states)
         return path.relative_to(self.folder).as_posix()
+
+
+def _file_name(task: str) -> str:
+    """The task in letters that a file's name may have; a long one is cut, and told apart by its hash."""
+    name = "".join(c if c.isalnum() else "_" for c in task)
+    if len(name) <= _LONGEST_NAME:
+        return name
+    return f"{name[:_LONGEST_NAME]}_{hashlib.sha256(task.encode()).hexdigest()[:8]}"
 
 
 @dataclass
