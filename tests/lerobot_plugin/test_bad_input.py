@@ -54,8 +54,9 @@ def test_missing_or_impossible_labels_are_told(checkpoint: Path) -> None:
     unlabelled = {key: value for key, value in batch(policy).items() if "answers" not in key}
     with pytest.raises(InspireError, match=r"batch has none.*reasoning.enabled=false"):
         policy.forward(unlabelled)
+    labels = torch.tensor([0, -1, -1]).expand_as(batch(policy)["observation.answers.direction"])
     with pytest.raises(InspireError, match=r"asks about .*labels are \[0, -1, -1\]"):
-        policy.forward(batch(policy) | {"observation.answers.direction": torch.tensor([[0, -1, -1]] * 2)})
+        policy.forward(batch(policy) | {"observation.answers.direction": labels})
 
 
 def test_unknown_names_say_what_there_is() -> None:

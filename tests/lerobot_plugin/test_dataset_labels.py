@@ -1,22 +1,37 @@
 """A policy learns from a dataset's labels only what it will be asked."""
 
 import json
+import logging
 import shutil
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from tiny_runs import run
 
+from inspire_vla.errors import InspireError
 from inspire_vla.instruction import find_mentions
-from inspire_vla.labels.columns import LABELS_FILE, LabelInfo, LabelMismatch, ModeRule
+from inspire_vla.labels.columns import (
+    LABELS_FILE,
+    LabelInfo,
+    LabelMismatch,
+    LabelsMissing,
+    ModeRule,
+    read_labels,
+)
+from inspire_vla.labels.lerobot_files import LeRobotFiles, Rows
+from inspire_vla.lerobot_plugin import dataset_labels
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
-from inspire_vla.lerobot_plugin.dataset_labels import check_mentions
+from inspire_vla.lerobot_plugin.dataset_labels import check_mentions, count_unlabelled
 from inspire_vla.lerobot_plugin.loading import load_policy
 from inspire_vla.lerobot_plugin.supervision import label_codes
 
 CUBE = "pick up the red cube and place it on the blue plate"
 TASKS = (CUBE, "open the top drawer of the cabinet")
+COLUMN = "observation.answers.direction"
 
 
 def labels(**tasks: tuple[str, ...]) -> LabelInfo:
@@ -61,7 +76,7 @@ def test_the_labels_of_now_are_found_in_a_batch_as_lerobot_makes_it(objects: int
     """(rows, history, objects); without the last dimension for one object, without the second for one picture."""
     now = torch.arange(2 * objects).view(2, objects)
     column = now if history == 1 else torch.stack([torch.full_like(now, -1), now], dim=1)
-    batch = {"task": TASKS, "observation.answers.direction": column.squeeze(-1) if objects == 1 else column}
+    batch = {"task": TASKS, COLUMN: column.squeeze(-1) if objects == 1 else column}
     found = label_codes(batch, InspireVLAConfig(image_history=history))
     assert [codes.tolist() for codes in found] == now.tolist()
 
@@ -69,3 +84,63 @@ def test_the_labels_of_now_are_found_in_a_batch_as_lerobot_makes_it(objects: int
 def test_a_policy_learns_from_instructions_with_one_object(one_object_dataset: Path, tmp_path: Path) -> None:
     policy = load_policy(run(one_object_dataset, tmp_path / "out", "--steps=1")).policy
     assert len(policy.first_answers) == 1
+
+
+@pytest.fixture
+def half_labelled(labelled_dataset: Path, tmp_path: Path) -> Path:
+    """As after `inspire label --min-confidence`: every second frame lacks its last label, one drawer has none."""
+    data = tmp_path / "half"
+    shutil.copytree(labelled_dataset, data)
+    for file in (data / "data").rglob("*.parquet"):
+        table = pq.read_table(file)
+        column = table.schema.get_field_index(COLUMN)
+        codes = np.array(table[COLUMN].to_pylist(), dtype=np.int16)
+        codes[::2, 1] = -1
+        codes[table["episode_index"].to_numpy() == 1] = -1
+        made = pa.FixedSizeListArray.from_arrays(pa.array(codes.ravel()), codes.shape[1])
+        pq.write_table(table.set_column(column, COLUMN, made).cast(table.schema), file)
+    return data
+
+
+def test_frames_without_labels_are_counted_and_told(
+    half_labelled: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files, said = LeRobotFiles.open(half_labelled), read_labels(half_labelled)
+    with caplog.at_level(logging.WARNING):
+        assert count_unlabelled(said, files, "direction", 3) == {CUBE: 12, TASKS[1]: 12}
+    assert (
+        f"24 of 48 frames lack a label and are left out of the training: 12 of 24 in {CUBE!r}" in caplog.text
+    )
+    caplog.clear()
+    assert count_unlabelled(said, files, "direction", 1) == {
+        TASKS[1]: 12
+    }  # the second object is not asked about
+    with pytest.raises(LabelMismatch, match="does not say what its labels in 'open the top drawer"):
+        count_unlabelled(labels(**{CUBE: said.tasks[CUBE]}), files, "direction", 3)
+
+
+def test_a_dataset_without_any_whole_labels_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = Rows({}, np.zeros(12, dtype=np.int64), np.zeros(12, dtype=np.int64))
+    monkeypatch.setattr(dataset_labels, "stored_answers", lambda *_: [(rows, np.full((12, 3), -1))])
+    files = LeRobotFiles(Path("data"), {}, {0: CUBE})
+    with pytest.raises(LabelsMissing, match=r"No frame of data .*12 of 12 in 'pick up"):
+        count_unlabelled(labels(**{CUBE: find_mentions(CUBE)}), files, "direction", 3)
+
+
+def test_rows_without_labels_change_nothing_in_a_batch(half_labelled: Path, tmp_path: Path) -> None:
+    policy = load_policy(run(half_labelled, tmp_path / "out", "--steps=4", "--batch_size=16")).policy
+    torch.manual_seed(0)
+    batch = {
+        "task": [CUBE, TASKS[1], CUBE, "do it again"],
+        "observation.images.image": torch.rand(4, 3, 32, 32),
+        "observation.state": torch.randn(4, 8),
+        "action": torch.rand(4, 4, 7) * 2 - 1,
+        COLUMN: torch.tensor([[0, 3, -1], [6, -1, -1], [0, -1, -1], [-1, -1, -1]]),
+    }
+    labelled = {key: value[:2] for key, value in batch.items()}
+    for given, lacking in ((batch, 2), (labelled, 0)):
+        loss, log = policy.forward(given)
+        assert log["unlabelled_rows"] == lacking
+        assert loss.item() == pytest.approx(policy.forward(labelled)[0].item(), rel=1e-6)
+    with pytest.raises(InspireError, match="this batch has no other"):
+        policy.forward({key: value[2:] for key, value in batch.items()})

@@ -22,12 +22,11 @@ from inspire_vla.backbones.image_text import ImageText
 from inspire_vla.backbones.paligemma import state_texts
 from inspire_vla.decoding import AnswerSet, Decision, Grammar, decode
 from inspire_vla.errors import InspireError
-from inspire_vla.labels.columns import ModeRule, check_compatible, read_labels
 from inspire_vla.lerobot_plugin.action_chunks import FOLDER, fit_action_tokenizer, load_action_tokenizer
 from inspire_vla.lerobot_plugin.answer_log import AnswerLog
 from inspire_vla.lerobot_plugin.backbone_choice import make_backbone
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
-from inspire_vla.lerobot_plugin.dataset_labels import check_mentions
+from inspire_vla.lerobot_plugin.dataset_labels import check_labels
 from inspire_vla.lerobot_plugin.first_answers import (
     count_first_answers,
     load_first_answers,
@@ -66,17 +65,13 @@ class InspireVLAPolicy(PreTrainedPolicy):
             trained_on: suites that a checkpoint has seen; those of the dataset are added.
 
         Raises:
-            InspireError: neither of the two, or labels of another frame, mode or other objects than the policy's.
+            InspireError: neither of the two, or labels that are no answers to what the policy asks.
         """
         super().__init__(config)
         config.validate_features()
         if dataset_meta is not None and config.reasoning.enabled:
-            r = config.reasoning
-            labels = read_labels(dataset_meta.root)
-            rule = ModeRule(r.close_threshold_m, r.grasped_word)
-            check_compatible(labels, frame=r.frame, mode=r.mode, rule=rule)
-            check_mentions(labels, dataset_meta.tasks.index, r.max_objects)
-            first_answers = first_answers or count_first_answers(dataset_meta, r.mode)
+            check_labels(dataset_meta.root, config.reasoning)
+            first_answers = first_answers or count_first_answers(dataset_meta, config.reasoning.mode)
         self.first_answers = first_answers
         self.trained_on = (
             trained_on if dataset_meta is None else both(trained_on, suites_of(dataset_meta.root))
@@ -109,8 +104,16 @@ class InspireVLAPolicy(PreTrainedPolicy):
     # Training
 
     def forward(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, float]]:
-        """Joint next-token loss of answers and action codes over a preprocessed batch of demonstrations."""
+        """Joint next-token loss of answers and action codes over a preprocessed batch of demonstrations.
+
+        Rows that lack a label of what they are asked are left out, and counted in the log as "unlabelled_rows".
+        """
         labels = label_codes(batch, self.config)
+        learned = self.writer.answered(batch["task"], labels)
+        unlabelled = len(labels) - len(learned)
+        if unlabelled:
+            labels = [labels[row] for row in learned]
+            batch = self._rows(batch, learned)
         told = zip(batch["task"], labels, self._states_as_text(batch), strict=True)
         dialogues = [self.writer.demonstration(task, codes, state) for task, codes, state in told]
         codes = self.action_tokenizer.encode(batch[ACTION].detach().float().cpu().numpy())
@@ -137,12 +140,19 @@ class InspireVLAPolicy(PreTrainedPolicy):
             found.action,
             {"action_loss": found.action.item(), "action_accuracy": found.action_accuracy},
         )
+        if self.config.reasoning.enabled:
+            log["unlabelled_rows"] = float(unlabelled)
         if found.answer is not None:
             loss = loss + self.config.reasoning.answer_loss_weight * found.answer
             log |= {"answer_loss": found.answer.item(), "answer_accuracy": found.answer_accuracy}
             log |= self._answer_log(found.accuracy_of)
         log |= self._speed(roles.numel())
         return loss, log
+
+    def _rows(self, batch: dict[str, Any], rows: list[int]) -> dict[str, Any]:
+        """Some rows of a batch, of what is learned from."""
+        used = [key for key in (*self.config.image_features, OBS_STATE, ACTION) if key in batch]
+        return {key: batch[key][rows] for key in used} | {"task": [batch["task"][row] for row in rows]}
 
     def get_optim_params(self) -> list[dict[str, Any]]:
         """Weight decay on matrices only; what is frozen is left out."""

@@ -21,6 +21,7 @@ from inspire_vla.dialogue import (
     render,
 )
 from inspire_vla.errors import InspireError
+from inspire_vla.instruction import NoObjectFound
 from inspire_vla.labels.columns import answer_column
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, ReasoningConfig
 from inspire_vla.spatial import decode_answers
@@ -56,6 +57,28 @@ class DialogueWriter:
             )
         return self._told(self._written(instruction, tuple(codes.tolist())), state_text)
 
+    def answered(self, instructions: Sequence[str], labels: Sequence[np.ndarray | None]) -> list[int]:
+        """Numbers of the rows that can be learned from: those whose (max_objects,) codes answer all that is asked.
+
+        An action is learned as what follows from the answers, so that there is nothing to learn without them. All rows
+        where no row has its labels: `demonstration` says of them what is missing.
+        """
+        rows = [
+            n for n, told in enumerate(zip(instructions, labels, strict=True)) if self._has_answers(*told)
+        ]
+        return rows or list(range(len(labels)))
+
+    def _has_answers(self, instruction: str, codes: np.ndarray | None) -> bool:
+        if not self.config.enabled or codes is None:
+            return True
+        try:
+            asked = len(self._written(instruction, None).mentions)
+        except NoObjectFound:
+            if (codes >= 0).any():
+                raise
+            return False
+        return bool((codes[:asked] >= 0).all())
+
     def _told(self, dialogue: Dialogue, state_text: str | None) -> Dialogue:
         """The state put in its place: what is parsed and remembered is the dialogue without it."""
         if not self.template.needs_state:
@@ -87,7 +110,8 @@ class DialogueWriter:
         own = codes[: len(dialogue.mentions)]
         if len(own) < len(dialogue.mentions) or min(own, default=0) < 0:
             raise InspireError(
-                f"{instruction!r} asks about {list(dialogue.mentions)}, but the labels are {list(codes)} (-1: none)."
+                f"{instruction!r} asks about {list(dialogue.mentions)}, but the labels are {list(codes)} (-1: none). "
+                "Such rows are left out, and this batch has no other: take a larger --batch_size, or label more."
             )
         return dialogue.with_answers([str(word) for word in decode_answers(np.array(own), self.config.mode)])
 
