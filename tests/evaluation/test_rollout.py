@@ -148,9 +148,44 @@ def test_an_agent_says_how_many_actions_are_executed():
 def test_shuffled_answers_are_those_of_the_other_objects():
     truth = {"the cup": "left", "the plate": "down", "the bowl": "up"}
     rng = np.random.default_rng(0)
-    found = forced_answers("shuffled", truth, ("left", "down", "up"), rng)
+    words = ("left", "down", "up")
+    found = forced_answers("shuffled", tuple(truth), truth, words, rng)
     assert found == {"the cup": "up", "the plate": "left", "the bowl": "down"}
-    assert forced_answers("shuffled", {"the cup": "left"}, ("left",), rng) == {"the cup": "left"}
+    assert forced_answers("shuffled", ("the cup",), truth, words, rng) == {"the cup": "left"}
+
+
+@pytest.mark.parametrize("control", ["truth", "shuffled", "random"])
+def test_what_a_control_cannot_set_is_counted(control):
+    class Blind(ToyEnv):
+        """Nobody knows where the wall is, which is mentioned first."""
+
+        def _info(self):
+            info = super()._info()
+            known = {name: info[name][:1] for name in ("mentions", "gripper_to_object_m", "grasped")}
+            return info | known | {"instruction": "push the wall to the goal"}
+
+    class Benchmark(ToyBenchmark):
+        def make(self, suite, task):
+            return Blind(suite, task)
+
+    class WallFirst(GoodAgent):
+        answer_rule = AnswerRule(max_objects=2)
+
+        def act(self, observations, instructions, answers=None):
+            assert all(set(one) <= {"the wall", "the goal"} for one in answers)
+            return super().act(observations, instructions, answers)
+
+    (record,) = rollout(jobs(1, ("go left",)), Benchmark(), WallFirst(), RolloutSettings(control=control))
+    assert record.error is None, record.traceback
+    assert record.answers_to_force == 2 * record.decisions
+    assert record.answers_forced == record.answers_to_force // (1 if control == "random" else 2)
+
+
+def test_of_what_is_asked_the_truth_is_forced_and_of_nothing_else():
+    truth = {"the bowl": "up", "the lamp": "left"}  # of the cup, which is asked about first, it is not known
+    assert forced_answers("truth", ("the cup", "the bowl"), truth, (), np.random.default_rng(0)) == {
+        "the bowl": "up"
+    }
 
 
 def test_the_truth_is_forced_only_where_it_is_asked_for():

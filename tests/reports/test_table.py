@@ -36,6 +36,13 @@ def test_warnings_are_shown():
     assert "3 of 1200 actions undecodable" in text
 
 
+def test_a_control_that_did_not_set_all_answers_is_told():
+    comparison = synthetic.comparison()
+    assert "its control" not in printed(comparison)
+    comparison["policies"][1] |= {"answers_to_force": 40, "answers_forced": 30}
+    assert "its control set 30 of 40 answers (75.0 %)" in " ".join(printed(comparison).split())
+
+
 def test_pairs_that_are_none_are_told():
     comparison = synthetic.comparison()
     comparison["differing_conditions"] = [

@@ -231,6 +231,8 @@ def _policy(run: Run, table: dict[Key, EpisodeRecord]) -> dict[str, Any]:
         },
         "decisions": sum(r.decisions for r in records),
         "undecodable": sum(r.undecodable for r in records),
+        "answers_to_force": sum(r.answers_to_force or 0 for r in records),
+        "answers_forced": sum(r.answers_forced or 0 for r in records),
         "crashed": [
             {"suite": r.suite, "task": r.task, "seed": r.seed, "error": r.error, "traceback": r.traceback}
             for r in records

@@ -3,8 +3,8 @@
 import time
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from inspire_vla.evaluation.gripper import GripperLog
 from inspire_vla.evaluation.protocols import Decision, Observation
 from inspire_vla.evaluation.records import EpisodeRecord
 from inspire_vla.evaluation.truth import AnswerRule, Confusion, add, asked, correct, forced_answers, merge
+from inspire_vla.instruction import NoObjectFound, find_mentions
 
 MAX_UNDECODABLE_IN_A_ROW = 5
 
@@ -65,6 +66,7 @@ class Episode:
         self.batches: list[int] = []
         self.undecodable = self.undecodable_in_a_row = 0
         self.passes = self.guesses_right = 0
+        self.answers_to_force = self.answers_forced = 0
         self.said: dict[str, str] | None = None
         self.gripper = GripperLog()
         self.footage = Footage(fps=float(_metadata(env).get("render_fps", 10)))
@@ -82,8 +84,20 @@ class Episode:
         return self.rule.truth(self.info)
 
     def forced(self) -> dict[str, str] | None:
-        asked_about = dict(islice(self.truth().items(), self.rule.max_objects))
-        return forced_answers(self.settings.control, asked_about, self.rule.words(), self.rng)
+        truth = self.truth()
+        return forced_answers(
+            self.settings.control, self._asked_about(truth), truth, self.rule.words(), self.rng
+        )
+
+    def _asked_about(self, truth: Mapping[str, str]) -> tuple[str, ...]:
+        """What the agent will answer: as in its last decision, before that what the instruction mentions."""
+        named = self.mentions
+        if not named:
+            with suppress(NoObjectFound):
+                named = find_mentions(self.instruction)
+            if not truth.keys() <= set(named):  # the environment calls things otherwise than we parse them
+                named = tuple(truth)
+        return named[: self.rule.max_objects]
 
     def decide(self, decision: Decision, ms: float, batch: int) -> None:
         """Take the agent's decision: note its answers against the truth and queue its actions."""
@@ -96,6 +110,9 @@ class Episode:
         self.passes += int(getattr(decision, "passes", 0))
         self.guesses_right += sum(map(bool, getattr(decision, "guessed", ())))
         self.timeline.append((self.steps, answers, truths, confidences))
+        if self.settings.control != "own":
+            self.answers_to_force += len(answers)
+            self.answers_forced += sum(map(bool, decision.forced))
         self.confusions.extend({} for _ in range(len(answers) - len(self.confusions)))
         for confusion, said, true, forced in zip(
             self.confusions, answers, truths, decision.forced, strict=False
@@ -189,6 +206,8 @@ class Episode:
             timeline=tuple(self.timeline),
             gripper=tuple(self.gripper.changes),
             crashed=self.crashed,
+            answers_to_force=self.answers_to_force,
+            answers_forced=self.answers_forced,
         )
 
 

@@ -24,7 +24,8 @@ class EpisodeRecord:
     """One episode, as it is written. A crashed episode has `error` and counts as a failure.
 
     `crashed`: stopped by an exception or by the death of its worker, not by what the policy did; None: not known, in
-    records of before.
+    records of before. `answers_to_force`: answers given under a control that sets them; `answers_forced`: those that it
+    did set. An object without a known truth is answered by the policy itself. None: not known, as above.
 
     `timeline` holds, for every decision, [step, answers, truths, confidences]; an answer that was forced on the
     model or has no known truth is in the timeline but not in `confusion` ({truth: {said: times}}).
@@ -61,6 +62,8 @@ class EpisodeRecord:
     gripper: tuple[tuple[int, str], ...] = ()
     init_state: int | None = None
     crashed: bool | None = None
+    answers_to_force: int | None = None
+    answers_forced: int | None = None
 
     @property
     def key(self) -> tuple[str, str, int]:

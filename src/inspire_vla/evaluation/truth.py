@@ -15,7 +15,8 @@ Confusion = dict[str, dict[str, int]]
 CONTROLS = ("own", "truth", "shuffled", "random")
 """Which answers the actions are conditioned on: the model's own, the true ones (an oracle), the true ones handed on to
 the next object asked about, or words drawn at random (chance). A model trained with `reasoning.hide_answers` answers
-and does not look; one with `reasoning.enabled=false` is not asked."""
+and does not look; one with `reasoning.enabled=false` is not asked. Where the truth of an object is not known, all but
+"random" leave it to the policy, which is counted (`EpisodeRecord.answers_forced`)."""
 
 
 @dataclass(frozen=True)
@@ -60,21 +61,27 @@ class AnswerRule:
 
 
 def forced_answers(
-    control: str, truth: Mapping[str, str], words: Sequence[str], rng: np.random.Generator
+    control: str,
+    mentions: Sequence[str],
+    truth: Mapping[str, str],
+    words: Sequence[str],
+    rng: np.random.Generator,
 ) -> dict[str, str] | None:
     """Return the answers to force on the agent under a control of `CONTROLS`, None for none.
 
-    `truth` holds what is asked about, in order. "shuffled" changes nothing where there is one object alone.
+    `mentions` is what is asked about, in order; one without `truth` is left to the agent, unless any word will do.
+    "shuffled" changes nothing where there is one object alone.
     """
+    known = [mention for mention in mentions if mention in truth]
+    answers = [truth[mention] for mention in known]
     if control == "own":
         return None
     if control == "truth":
-        return dict(truth)
+        return dict(zip(known, answers, strict=True))
     if control == "shuffled":
-        answers = list(truth.values())
-        return dict(zip(truth, answers[-1:] + answers[:-1], strict=True))
+        return dict(zip(known, answers[-1:] + answers[:-1], strict=True))
     if control == "random":
-        return {mention: str(rng.choice(list(words))) for mention in truth}
+        return {mention: str(rng.choice(list(words))) for mention in mentions}
     raise InspireError(f"unknown control of answers {control!r}. Possible: {list(CONTROLS)}.")
 
 

@@ -90,6 +90,12 @@ def warnings(comparison: dict[str, Any]) -> list[str]:
             lines.append(
                 f"{policy['name']}: {policy['undecodable']} of {policy['decisions']} actions undecodable"
             )
+        asked, forced = policy.get("answers_to_force", 0), policy.get("answers_forced", 0)
+        if forced < asked:
+            lines.append(
+                f"{policy['name']}: its control set {forced} of {asked} answers ({percent(forced / asked)}); the "
+                "others are the policy's own, about objects whose truth is not known"
+            )
         if "finished" not in policy["run"]:
             lines.append(f"{policy['name']}: the run is not finished ({policy['episodes']} episodes so far)")
     for entry in comparison["unpaired"]:
