@@ -7,13 +7,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from lerobot.datasets import LeRobotDataset
 from safetensors.torch import load_file
 from tiny_runs import run
 
 from inspire_vla.errors import InspireError
 from inspire_vla.labels.columns import LabelMismatch, LabelsMissing
-from inspire_vla.lerobot_plugin.frame_cache import FrameCache
 from inspire_vla.lerobot_plugin.loading import load_policy
 from inspire_vla.lerobot_plugin.training import train
 from inspire_vla.spatial import canonical_answers
@@ -77,23 +75,6 @@ def test_the_base_model_differs_in_the_flag_alone(
     (decision,) = agent.act([seen], ["open the top drawer of the cabinet"])
     assert decision.mentions == ()
     assert decision.actions.shape == (4, 7)
-
-
-def test_frames_in_memory_are_the_frames_of_the_dataset(labelled_dataset: Path) -> None:
-    times = {"action": [i / 10 for i in range(4)]}
-    dataset = LeRobotDataset("local/tiny", root=labelled_dataset, delta_timestamps=times)
-    cache = FrameCache(dataset, horizon=4)
-    assert len(cache) == len(dataset)
-    for place in (0, 5, 10, 11, 12, 47):
-        slow, quick = dataset[place], cache[place]
-        for key in quick:
-            value = quick[key]
-            if key == "observation.images.image":
-                value = value.float() / 255
-            if key == "task":
-                assert value == slow[key]
-            else:
-                torch.testing.assert_close(value, slow[key])
 
 
 def test_reasoning_without_labels_is_refused(unlabelled_dataset: Path, tmp_path: Path) -> None:

@@ -13,6 +13,11 @@ from inspire_vla.labels.columns import ANSWERS_PREFIX
 from inspire_vla.lerobot_plugin.action_chunks import chunk_places
 
 
+def can_keep(dataset: Any) -> bool:
+    """Whether a dataset's pictures may be kept: not those of a stream, nor those that are changed each time anew."""
+    return isinstance(dataset, LeRobotDataset) and dataset.image_transforms is None
+
+
 class FrameCache(Dataset):
     """The items of a LeRobotDataset that an InSpire policy learns from, decoded once and kept.
 
@@ -32,20 +37,22 @@ class FrameCache(Dataset):
         names = {index: name for name, index in dataset.meta.tasks["task_index"].items()}
         self._tasks = [names[index] for index in rows["task_index"]]
         self._images: dict[str, torch.Tensor] = {}
-        for camera in dataset.meta.camera_keys:
-            height, width = dataset.meta.features[camera]["shape"][:2]
-            self._images[camera] = torch.empty((len(rows), 3, height, width), dtype=torch.uint8)
         for place in tqdm(range(len(rows)), desc="Frames into memory", unit="frame"):
             item = dataset[place] if self._has_video else rows[place]
-            for camera, images in self._images.items():
-                images[place] = _as_uint8(item[camera])
+            for camera in dataset.meta.camera_keys:
+                image = _as_uint8(item[camera])
+                if not place:  # its size as it is: features name it in either order
+                    self._images[camera] = torch.empty((len(rows), *image.shape), dtype=torch.uint8)
+                self._images[camera][place] = image
 
     @property
     def _has_video(self) -> bool:
         return bool(self._dataset.meta.video_keys)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["_dataset"], name)
+        if name.startswith("__") or "_dataset" not in self.__dict__:  # as when a worker process unpickles it
+            raise AttributeError(f"{type(self).__name__} has no {name!r}")
+        return getattr(self._dataset, name)
 
     def __len__(self) -> int:
         return len(self._actions)

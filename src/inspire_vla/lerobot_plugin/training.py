@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import inspire_vla.lerobot_plugin.configuration_inspire_vla  # noqa: F401  registers the policy
 from inspire_vla.errors import InspireError
-from inspire_vla.lerobot_plugin.frame_cache import FrameCache
+from inspire_vla.lerobot_plugin.frame_cache import FrameCache, can_keep
 from inspire_vla.recipes import recipe_file
 
 
@@ -20,7 +20,8 @@ def train(arguments: Sequence[str], *, recipe: str | None = None, frames_in_memo
         arguments: as on its command line, `--dataset.root=…`, `--output_dir=…`, `--steps=…`.
         recipe: name of a shipped configuration the arguments amend.
         frames_in_memory: decode every picture once and keep it: for nano, whose pictures are small. Not done for
-            others, nor where a policy looks at earlier pictures too.
+            others, nor where a policy looks at earlier pictures too, pictures are augmented (`image_transforms`) or
+            streamed.
     """
     from lerobot.scripts import lerobot_train
 
@@ -54,7 +55,7 @@ def _frames_in_memory(lerobot_train: Any, wanted: bool) -> Iterator[None]:
         if cfg.policy.backbone != "nano" or cfg.policy.observation_delta_indices is not None:
             return original(cfg)
         horizon = cfg.policy.chunk_size
-        return tuple(None if d is None else FrameCache(d, horizon) for d in original(cfg))
+        return tuple(FrameCache(d, horizon) if can_keep(d) else d for d in original(cfg))
 
     with patch.object(lerobot_train, "make_train_eval_datasets", cached):
         yield
