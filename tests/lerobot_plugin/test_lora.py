@@ -16,6 +16,7 @@ from inspire_vla.cli import policies
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.convert import KINDS, convert
 from inspire_vla.lerobot_plugin.loading import load_policy
+from inspire_vla.lerobot_plugin.trained_on import load_trained_on
 from inspire_vla.lerobot_plugin.training import train
 
 SEEN = {
@@ -53,10 +54,15 @@ def test_adapters_stand_on_language_model_and_towers_and_nothing_else_is_saved(a
 
 
 def test_the_merged_policy_is_the_trained_one(adapted, labelled_dataset: Path) -> None:
-    _, base, lora = adapted
+    kind, base, lora = adapted
     agent = load_policy(lora)
     assert agent.reasoning_enabled
     assert not agent.config.use_peft
+    known = (
+        kind == "image_text"
+    )  # a model of no robot; published robot policies don't say what they have seen
+    assert load_trained_on(base) == (() if known else None)
+    assert agent.policy.trained_on == (("noise",) if known else None)
     config = PreTrainedConfig.from_pretrained(lora)
     config.pretrained_path = lora
     meta = LeRobotDatasetMetadata("local/tiny", root=labelled_dataset)

@@ -9,6 +9,7 @@ from inspire_vla.lerobot_plugin.action_chunks import FOLDER, load_action_tokeniz
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 from inspire_vla.lerobot_plugin.first_answers import load_first_answers
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
+from inspire_vla.lerobot_plugin.trained_on import load_trained_on
 
 ADAPTER = "adapter_config.json"
 
@@ -35,7 +36,10 @@ def load_adapted(folder: Path, config: InspireVLAConfig) -> InspireVLAPolicy:
             f"{folder} holds a LoRA that was trained on {base!r}, and that is not here. Put its path into "
             f"{ADAPTER} as base_model_name_or_path."
         )
-    given: dict[str, Any] = {"first_answers": load_first_answers(folder)}
+    given: dict[str, Any] = {
+        "first_answers": load_first_answers(folder),
+        "trained_on": load_trained_on(folder),  # which counts what its base has seen
+    }
     if (folder / FOLDER).is_dir():
         given["action_tokenizer"] = load_action_tokenizer(config, folder)
     policy = InspireVLAPolicy.from_pretrained(base, config=config, **given)

@@ -61,7 +61,10 @@ def convert(
     with tempfile.TemporaryDirectory() as scratch:
         plan = _KINDS[kind](Path(path), options or Options(), Path(scratch))
         policy = InspireVLAPolicy(
-            plan.config, action_tokenizer=plan.action_tokenizer, text_tokenizer_folder=plan.text_folder
+            plan.config,
+            action_tokenizer=plan.action_tokenizer,
+            text_tokenizer_folder=plan.text_folder,
+            trained_on=plan.trained_on,
         )
         report = fill(policy, kind, out, plan, allow_partial)
         write(policy, out, plan, report, str(Path(path).name))

@@ -37,4 +37,4 @@ def image_text(path: Path, options: Options, scratch: Path) -> Plan:
     config.image_text = ImageTextConfig(options.action_tokens)
     state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     note = "No action was ever learned: fine-tune it."
-    return Plan(config, actions, folder, Mapped(state, (), ()), {}, [note])
+    return Plan(config, actions, folder, Mapped(state, (), ()), {}, [note], trained_on=())

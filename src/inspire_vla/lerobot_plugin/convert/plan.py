@@ -15,6 +15,7 @@ from inspire_vla.lerobot_plugin.configuration_inspire_vla import (
     ReasoningConfig,
 )
 from inspire_vla.lerobot_plugin.convert.published import Statistics
+from inspire_vla.lerobot_plugin.trained_on import Suites
 
 PICTURE = 256  # pixels a side that the configuration names; pictures of any size are resized
 
@@ -86,7 +87,11 @@ class Report:
 
 @dataclass
 class Plan:
-    """What a kind makes of its source, before there is a policy."""
+    """What a kind makes of its source, before there is a policy.
+
+    Attributes:
+        trained_on: suites that the weights have seen; published ones of robots don't say, so that it is not known.
+    """
 
     config: InspireVLAConfig
     action_tokenizer: ActionTokenizer
@@ -94,6 +99,7 @@ class Plan:
     mapped: Mapped
     statistics: Statistics
     notes: list[str]
+    trained_on: Suites = None
 
 
 def base_config(
