@@ -8,9 +8,11 @@ import sources
 import torch
 from families import TASK, finetune, load
 from lerobot.utils.constants import ACTION
+from tiny_runs import run
 
 from inspire_vla.cli import main
 from inspire_vla.lerobot_plugin.convert import convert
+from inspire_vla.lerobot_plugin.loading import load_policy
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
 
 CAMERAS = ("observation.images.image", "observation.images.image2")
@@ -124,3 +126,16 @@ def test_a_training_sees_the_history_of_a_dataset(
     (pictures,) = shown
     assert pictures.shape[:3] == (2, 2, 3)
     assert not torch.equal(pictures[:, 0], pictures[:, 1])  # noise: no two frames are alike
+
+
+def test_a_nano_learns_and_acts_with_a_history(labelled_dataset: Path, tmp_path: Path) -> None:
+    out = run(labelled_dataset, tmp_path / "out", "--steps=1", "--policy.image_history=2")
+    policy = load_policy(out).policy
+    torch.manual_seed(0)
+    shown, pictures = listening(policy), torch.rand(2, 3, 32, 32)
+    for picture in pictures:
+        policy._queue.clear()
+        policy.select_action(
+            {"task": [TASK], CAMERAS[0]: picture[None], "observation.state": torch.zeros(1, 8)}
+        )
+    assert torch.equal(shown[-1][0], pictures)

@@ -90,6 +90,7 @@ class Nano(Backbone):
         """
         Args:
             vocabulary_size: text tokens and action codes together.
+            cameras: pictures of an observation; with a history, each moment's count.
             image_size: height, width in pixels, multiples of 16.
             state_dim: numbers in the robot state; 0: the model does not feel, it only sees.
         """

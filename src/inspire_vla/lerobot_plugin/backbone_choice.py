@@ -77,7 +77,7 @@ def _nano(
         config.nano,
         text_tokenizer=tokenizer,
         vocabulary_size=vocabulary.id_range[1],
-        cameras=len(features),
+        cameras=len(features) * config.image_history,
         image_size=(features[0].shape[1], features[0].shape[2]),
         state_dim=state.shape[0] if state else 0,
     )
