@@ -10,6 +10,7 @@ from inspire_vla.calvin import CalvinBenchmark, CalvinMissing
 from inspire_vla.calvin.benchmark import MAX_STEPS
 from inspire_vla.calvin.stand_ins import fnv1_32, learner_left_out
 from inspire_vla.errors import InspireError
+from inspire_vla.evaluation import EvaluationPlan
 
 LIFT = "lift_red_block_table"
 
@@ -63,7 +64,9 @@ def calvin(monkeypatch, tmp_path):
         "calvin_agent": {"__file__": str(models / "calvin_agent/__init__.py")},
         "calvin_agent.evaluation": {},
         "calvin_agent.evaluation.multistep_sequences": {
-            "get_sequences": lambda n: [(1, (LIFT,)), (2, ("stack_block",)), (3, (LIFT, "stack_block"))]
+            "get_sequences": lambda n: [
+                (1, (LIFT,)), (2, ("stack_block",)), (1, (LIFT, "stack_block")), (3, (LIFT, "stack_block")),
+            ]
         },
         "calvin_agent.evaluation.utils": {"get_env_state_for_initial_condition": state},
         "calvin_env": {}, "calvin_env.envs": {},
@@ -98,6 +101,17 @@ def test_a_task_from_one_of_its_own_initial_states_to_success(calvin):
         assert not truncated
     assert (steps, reward, info["is_success"]) == (5, 1.0, True)
     assert calvin.table.told[0][-1] == 1.0
+
+
+def test_each_initial_state_is_played_once(calvin):
+    benchmark = CalvinBenchmark(calvin.split)
+    assert benchmark.initial_states == {("calvin", LIFT): 2, ("calvin", "stack_block"): 1}
+    EvaluationPlan(("calvin",), 1, {"name": "any"}).jobs(benchmark)
+    EvaluationPlan(("calvin",), 2, {"name": "any"}, tasks=(LIFT,)).jobs(benchmark)
+    with pytest.raises(
+        InspireError, match=r"calvin / stack_block has 1 fixed initial state a task.*Possible: at most 1"
+    ):
+        EvaluationPlan(("calvin",), 2, {"name": "any"}).jobs(benchmark)
 
 
 def test_the_limit_ends_it_and_a_block_without_colour_has_no_truth(calvin):

@@ -60,6 +60,11 @@ class CalvinBenchmark:
             raise InspireError(f"unknown suite {suite!r}.{did_you_mean(suite, (SUITE,))}")
         return tuple(sorted(self._starts))
 
+    @property
+    def initial_states(self) -> dict[tuple[str, str], int]:
+        """(suite, task) → from how many states it may begin."""
+        return {(SUITE, task): len(starts) for task, starts in self._starts.items()}
+
     def make(self, suite: str, task: str) -> "CalvinTask":
         """An environment for a task."""
         names = self.tasks(suite)
@@ -72,15 +77,15 @@ class CalvinBenchmark:
 
     @cached_property
     def _starts(self) -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
-        """Task → (robot_obs, scene_obs) that it begins from."""
+        """Task → (robot_obs, scene_obs) that it begins from, each once: many chains share theirs."""
         with learner_left_out():
             chains = _package("calvin_agent.evaluation.multistep_sequences").get_sequences(_CHAINS)
             state_of = _package("calvin_agent.evaluation.utils").get_env_state_for_initial_condition
-        found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+        found: dict[str, dict[bytes, tuple[np.ndarray, np.ndarray]]] = {}
         for initial, chain in chains:
-            robot, scene = state_of(initial)
-            found.setdefault(chain[0], []).append((np.asarray(robot), np.asarray(scene)))
-        return found
+            robot, scene = map(np.asarray, state_of(initial))
+            found.setdefault(chain[0], {}).setdefault(robot.tobytes() + scene.tobytes(), (robot, scene))
+        return {task: list(starts.values()) for task, starts in found.items()}
 
     @cached_property
     def _environment(self) -> Any:

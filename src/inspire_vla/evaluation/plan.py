@@ -51,12 +51,18 @@ class EvaluationPlan:
         Raises InspireError: unknown suites or tasks, or more episodes than the benchmark has initial states.
         """
         tasks = select_tasks(benchmark, self.suites, self.tasks)
-        for suite, states in getattr(benchmark, "initial_states", {}).items():
-            if suite in self.suites and self.episodes_per_task > states:
-                raise InspireError(
-                    f"{self.episodes_per_task} episodes a task, but {suite} has {states} fixed initial state"
-                    f"{'s' * (states > 1)} a task: each is played once at most."
-                )
+        states = getattr(benchmark, "initial_states", {})
+        limits = [
+            (states.get((s, t), states.get(s)), f"{s} / {t}" if (s, t) in states else s) for s, t in tasks
+        ]
+        least, where = min(
+            ((n, of) for n, of in limits if n is not None), default=(self.episodes_per_task, "")
+        )
+        if self.episodes_per_task > least:
+            raise InspireError(
+                f"{self.episodes_per_task} episodes a task, but {where} has {least} fixed initial state"
+                f"{'s' * (least > 1)} a task: each is played once at most. Possible: at most {least}."
+            )
         filmed = {st for s in self.suites for st in [t for t in tasks if t[0] == s][: self.filmed_tasks]}
         jobs = [
             EpisodeJob(*st, e, self.first_seed + e, record_video=e < self.videos_per_task and st in filmed)

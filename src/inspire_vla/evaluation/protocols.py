@@ -16,8 +16,9 @@ Observation = Mapping[str, Any]
 class Benchmark(Protocol):
     """Suites of tasks. `make` gives a gymnasium environment whose `reset(seed=…)` fixes the initial state.
 
-    One that starts from fixed states says how many there are of each task of a suite: `initial_states[suite]`. What
-    else its episodes depend on, beside suite, task and seed, it says in `conditions`: {name: JSON value}.
+    One that starts from fixed states says how many there are, of each task of a suite (`initial_states[suite]`) or of
+    a single one (`initial_states[suite, task]`). What else its episodes depend on, beside suite, task and seed, it says
+    in `conditions`: {name: JSON value}.
 
     The environment's `info` holds `is_success`, and for the truth of answers `mentions` (k words),
     `gripper_to_object_m` (k, 3) and `grasped` (k,). Its instruction is `info["instruction"]`, or failing
