@@ -86,6 +86,9 @@ def test_what_a_preset_cannot_be(tmp_path):
     wrong.write_text("demonstrations: 1\nseeds: [0]\nepisodes_seen: 1\nepisodes_unseen: 1\nepisode_seen: 2\n")
     with pytest.raises(InspireError, match="episode_seen"):
         read_preset(str(wrong))
+    wrong.write_text("seeds: [0]\nepisodes_seen: 1\n")
+    with pytest.raises(InspireError, match="lacks demonstrations, episodes_unseen"):
+        read_preset(str(wrong))
     with pytest.raises(InspireError, match="at least one seed"):
         replace(SMALL, seeds=())
     with pytest.raises(InspireError, match="between 0 and 1"):

@@ -46,3 +46,19 @@ def test_a_servers_policy_becomes_a_runs(running) -> None:
     agent = factory()
     assert agent.n_action_steps == 2
     agent.close()
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("serve --policy nano_base --port 99999", "must be from 0 to 65535, found 99999"),
+        ("steer --port -1", "must be from 0 to 65535, found -1"),
+        ("serve --policy nano_base --max-connections 0", "must be at least 1, found 0"),
+        ("serve --policy nano_base --max-batch 0", "must be at least 1, found 0"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(command: str, says: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        parser().parse_args(command.split())
+    assert stopped.value.code == 2
+    assert says in capsys.readouterr().err

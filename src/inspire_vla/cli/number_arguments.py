@@ -11,6 +11,14 @@ def positive(text: str) -> int:
     return number
 
 
+def port(text: str) -> int:
+    """A port to listen on; 0 takes a free one."""
+    number = int(text)
+    if not 0 <= number <= 65535:
+        raise argparse.ArgumentTypeError(f"must be from 0 to 65535, found {text}")
+    return number
+
+
 def shard(text: str) -> tuple[int, int]:
     """ "2/8" → (2, 8)."""
     first, slash, count = text.partition("/")

@@ -37,7 +37,7 @@ def pretrain(options: argparse.Namespace) -> None:
     from inspire_vla.evaluation import provenance
     from inspire_vla.grounding.examination import examine, point_at
     from inspire_vla.grounding.pointing import NEAR
-    from inspire_vla.grounding.pretraining import load_pretrained, read_plan
+    from inspire_vla.grounding.pretraining import check_plan, load_pretrained, read_plan
     from inspire_vla.grounding.pretraining import pretrain as train
     from inspire_vla.recipes import recipe_file
     from inspire_vla.reports.pointing_figure import Pointed, draw_pointing
@@ -48,6 +48,7 @@ def pretrain(options: argparse.Namespace) -> None:
     plan = read_plan(
         recipe_file(options.recipe), steps=options.steps, naming_steps=options.naming_steps, seed=options.seed
     )
+    check_plan(options.out, plan)  # before the drawing, which takes long
     files = draw_pictures(
         options.pictures_dir, options.pictures, processes=options.processes, image_size=plan.image_size
     )

@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+from inspire_vla.cli.number_arguments import port, positive
 from inspire_vla.errors import InspireError
 
 ABOUT = ("name", "checkpoint", "sha256", "backbone", "action_tokenizer")
@@ -16,7 +17,7 @@ def serve_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--host", default="127.0.0.1", help="0.0.0.0 to be reached from elsewhere; default: %(default)s"
     )
-    sub.add_argument("--port", type=int, default=8000, help="default: %(default)s")
+    sub.add_argument("--port", type=port, default=8000, help="default: %(default)s")
     sub.add_argument(
         "--api-key-env", metavar="NAME", help="environment variable that holds the key clients must send"
     )
@@ -30,14 +31,14 @@ def serve_arguments(sub: argparse.ArgumentParser) -> None:
         help="key under which clients send a camera's picture; default: observation/CAMERA",
     )
     sub.add_argument("--max-message-mb", type=float, default=16, metavar="MB", help="default: %(default)s")
-    sub.add_argument("--max-connections", type=int, default=64, help="default: %(default)s")
+    sub.add_argument("--max-connections", type=positive, default=64, help="default: %(default)s")
     sub.add_argument(
         "--requests-per-second",
         type=float,
         default=200,
         help="of one client; 0: no limit; default: %(default)s",
     )
-    sub.add_argument("--max-batch", type=int, default=16, help="default: %(default)s")
+    sub.add_argument("--max-batch", type=positive, default=16, help="default: %(default)s")
     sub.add_argument("--device", help="cpu, cuda, …; default: the checkpoint's")
 
 

@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+from inspire_vla.cli.number_arguments import port
 from inspire_vla.errors import InspireError
 
 VIEW_PIXELS = 448
@@ -18,7 +19,7 @@ def steer_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--host", default="127.0.0.1", help="0.0.0.0 to be reached from elsewhere; default: %(default)s"
     )
-    sub.add_argument("--port", type=int, default=8080, help="of the page, default: %(default)s")
+    sub.add_argument("--port", type=port, default=8080, help="of the page, default: %(default)s")
     sub.add_argument("--hz", type=float, default=10.0, help="control steps a second, default: %(default)s")
     sub.add_argument("--device", help="cpu, cuda, …; default: the checkpoint's")
     sub.set_defaults(name=None)

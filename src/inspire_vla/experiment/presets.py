@@ -1,6 +1,6 @@
 """How large an experiment is: what the protocol leaves to machine time."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ class Preset:
 
 
 def read_preset(name: str) -> Preset:
-    """A shipped preset, or a file of one's own. Raises InspireError for an unknown name or key."""
+    """A shipped preset, or a file of one's own. Raises InspireError for an unknown name or key, or a missing key."""
     path = PRESETS.get(name, Path(name))
     if not path.is_file():
         raise InspireError(f"Unknown preset {name!r}, and no such file.{did_you_mean(name, PRESETS)}")
@@ -81,6 +81,10 @@ def read_preset(name: str) -> Preset:
     for key in given:
         if key not in known:
             raise InspireError(f"{path.name}: unknown key {key!r}.{did_you_mean(key, known)}")
+    needed = [each.name for each in fields(Preset) if each.default is each.default_factory is MISSING]
+    lacking = [key for key in needed if key not in given and key != "name"]
+    if lacking:
+        raise InspireError(f"{path.name} lacks {', '.join(lacking)}. Other keys may be left out: {known}.")
     for key in ("seeds", "curve", "controls", "checkpoints", "arguments", "pretrain_arguments"):
         given[key] = tuple(given.get(key, ()))
     for key in ("ablations", "rules"):

@@ -73,7 +73,9 @@ def pretrain(
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    _check_plan(out / PLAN, plan)
+    check_plan(out, plan)
+    if not (out / PLAN).exists():
+        (out / PLAN).write_text(json.dumps(asdict(plan), indent=1) + "\n")
     torch.manual_seed(plan.seed)
     model = make_backbone(plan).to(device)
     heads = Heads(plan.nano.hidden_size).to(device)
@@ -158,17 +160,16 @@ def _schedule(step: int, plan: PretrainingPlan) -> float:
     return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def _check_plan(path: Path, plan: PretrainingPlan) -> None:
-    written = json.loads(json.dumps(asdict(plan)))
+def check_plan(out: str | Path, plan: PretrainingPlan) -> None:
+    """Raise InspireError where `out` holds a pre-training of another plan."""
+    path = Path(out) / PLAN
     if path.exists():
-        found = json.loads(path.read_text())
-        if found != written:
-            other = sorted(key for key in found | written if found.get(key) != written.get(key))
+        found, wanted = json.loads(path.read_text()), json.loads(json.dumps(asdict(plan)))
+        other = sorted(key for key in found | wanted if found.get(key) != wanted.get(key))
+        if other:
             raise InspireError(
-                f"{path.parent} holds a pre-training with another {', '.join(other)}: use another --out."
+                f"{out} holds a pre-training with another {', '.join(other)}: use another --out."
             )
-        return
-    path.write_text(json.dumps(written, indent=1) + "\n")
 
 
 def _resume(out: Path, model: Nano, heads: Heads, optimiser: torch.optim.Optimizer) -> int:

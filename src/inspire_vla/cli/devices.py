@@ -1,0 +1,22 @@
+"""The device of --device, checked before anything is loaded or drawn for it."""
+
+from inspire_vla.errors import InspireError, did_you_mean
+
+
+def check_device(device: str | None) -> None:
+    """Raise InspireError for a device that torch does not have here. None and cpu are always there: torch stays out."""
+    if device in (None, "cpu"):
+        return
+    possible = devices()
+    if device not in possible:
+        raise InspireError(f"--device {device} cannot be used here.{did_you_mean(device, possible)}")
+
+
+def devices() -> list[str]:
+    """What torch computes on here: cpu, and an accelerator by its kind and by its numbers."""
+    from torch import accelerator
+
+    found = accelerator.current_accelerator() if accelerator.is_available() else None
+    if found is None:
+        return ["cpu"]
+    return ["cpu", found.type, *(f"{found.type}:{i}" for i in range(accelerator.device_count()))]

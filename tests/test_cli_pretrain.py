@@ -1,0 +1,18 @@
+"""`inspire pretrain` finds out what it cannot do before it draws pictures."""
+
+from pathlib import Path
+
+import pytest
+
+from inspire_vla.cli import main
+
+
+def test_another_plan_is_refused_before_anything_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    drawn: list[object] = []
+    monkeypatch.setattr("inspire_vla.tabletop.picture_files.draw_pictures", lambda *a, **b: drawn.append(a))
+    (tmp_path / "plan.json").write_text("{}")
+    assert main(["pretrain", "--out", str(tmp_path), "--steps", "7"]) == 2
+    assert "use another --out" in capsys.readouterr().err
+    assert drawn == []
