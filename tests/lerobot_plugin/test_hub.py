@@ -14,7 +14,6 @@ from lerobot.configs.train import TrainPipelineConfig
 from lerobot.policies import pretrained
 
 from inspire_vla.errors import InspireError
-from inspire_vla.lerobot_plugin import loading, modeling_inspire_vla
 from inspire_vla.lerobot_plugin.loading import load_policy
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
 from inspire_vla.lerobot_plugin.training import train
@@ -44,8 +43,7 @@ def hub(tmp_path: Path):
 
     with (
         patch.object(pretrained, "HfApi", Api),
-        patch.object(modeling_inspire_vla, "snapshot_download", snapshot),
-        patch.object(loading, "snapshot_download", snapshot),
+        patch("huggingface_hub.snapshot_download", snapshot),
         patch.object(ModelCard, "validate", lambda self, **_: None),  # asks the hub
     ):
         yield place

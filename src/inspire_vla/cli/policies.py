@@ -1,4 +1,4 @@
-"""Checkpoints by folder or by shipped name, and what a run says of them."""
+"""Checkpoints by folder or by name, and what a run says of them."""
 
 import contextlib
 import hashlib
@@ -7,50 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import inspire_vla
-from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import Factory
-
-SHIPPED = Path(inspire_vla.__file__).parent / "checkpoints"
-INSIDE = ("", "pretrained_model", "checkpoints/last/pretrained_model")
-"""Where a config.json may lie in a folder that `inspire train` or LeRobot wrote."""
-WEIGHTS = ("model.safetensors", "adapter_model.safetensors")
-"""A whole checkpoint's, or those of a LoRA, which names the checkpoint that it was trained on."""
-
-
-def shipped() -> list[str]:
-    """Names of the checkpoints in this package."""
-    return sorted(p.parent.name for p in SHIPPED.glob("*/config.json"))
-
-
-def find(policy: str | Path) -> Path:
-    """Return the folder that holds config.json and the weights, or those of a LoRA.
-
-    Raises InspireError for a folder without them, or a name that is neither a folder nor shipped.
-    """
-    given = Path(policy)
-    for folder in (given, SHIPPED / given) if len(given.parts) == 1 else (given,):
-        for inside in INSIDE:
-            if (folder / inside / "config.json").is_file():
-                found = folder / inside
-                weights(found)
-                return found
-    if given.is_dir():
-        raise InspireError(
-            f"{policy} is no checkpoint: there is no config.json in it, nor in {list(INSIDE[1:])}. "
-            f"Found: {sorted(p.name for p in given.iterdir())[:20]}."
-        )
-    raise InspireError(
-        f"unknown checkpoint {str(policy)!r}: no such folder.{did_you_mean(str(policy), shipped())}"
-    )
-
-
-def weights(folder: Path) -> Path:
-    """Return the file of a checkpoint's weights. Raises InspireError where it is missing."""
-    for name in WEIGHTS:
-        if (folder / name).is_file():
-            return folder / name
-    raise InspireError(f"{folder} is not a whole checkpoint: {WEIGHTS[0]} is missing.")
+from inspire_vla.lerobot_plugin.lookup import find, weights
 
 
 def describe(policy: str | Path, name: str | None = None) -> dict[str, Any]:
@@ -72,7 +31,7 @@ def describe(policy: str | Path, name: str | None = None) -> dict[str, Any]:
         raise InspireError(f"{folder}: all pictures must have one size, found {sorted(sizes)}.")
     return {
         "name": name or ("InSpire" if reasoning.get("enabled") else "base"),
-        "checkpoint": folder.name if folder.name != "pretrained_model" else folder.parent.parent.parent.name,
+        "checkpoint": _called(policy, folder),
         "sha256": sha256(weights(folder)),
         "backbone": config.get("backbone"),
         "action_tokenizer": config.get("action_tokenizer"),
@@ -80,6 +39,13 @@ def describe(policy: str | Path, name: str | None = None) -> dict[str, Any]:
         "cameras": sorted(pictures),
         "image_size": sizes.pop(),
     }
+
+
+def _called(policy: str | Path, folder: Path) -> str:
+    """A checkpoint's name: that of its folder or its training's, or the one it is shipped or found on the hub by."""
+    if not Path(policy).is_dir():
+        return str(policy)
+    return folder.name if folder.name != "pretrained_model" else folder.parent.parent.parent.name
 
 
 def trained_on(policy: str | Path | None) -> list[str] | None:

@@ -8,6 +8,7 @@ from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.action_chunks import FOLDER, load_action_tokenizer
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 from inspire_vla.lerobot_plugin.first_answers import load_first_answers
+from inspire_vla.lerobot_plugin.lookup import find
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
 from inspire_vla.lerobot_plugin.trained_on import load_trained_on
 
@@ -31,18 +32,20 @@ def load_adapted(folder: Path, config: InspireVLAConfig) -> InspireVLAPolicy:
             f"{folder} holds a LoRA: install the extra, pip install 'lerobot_policy_inspire_vla[peft]'."
         ) from None
     base = json.loads((folder / ADAPTER).read_text(encoding="utf-8")).get("base_model_name_or_path") or ""
-    if not base or (len(Path(base).parts) != 2 and not Path(base).is_dir()):
+    try:
+        whole = find(base or "no base")
+    except InspireError as error:
         raise InspireError(
             f"{folder} holds a LoRA that was trained on {base!r}, and that is not here. Put its path into "
-            f"{ADAPTER} as base_model_name_or_path."
-        )
+            f"{ADAPTER} as base_model_name_or_path. ({error})"
+        ) from None
     given: dict[str, Any] = {
         "first_answers": load_first_answers(folder),
         "trained_on": load_trained_on(folder),  # which counts what its base has seen
     }
     if (folder / FOLDER).is_dir():
         given["action_tokenizer"] = load_action_tokenizer(config, folder)
-    policy = InspireVLAPolicy.from_pretrained(base, config=config, **given)
+    policy = InspireVLAPolicy.from_pretrained(whole, config=config, **given)
     merged = PeftModel.from_pretrained(policy, str(folder)).merge_and_unload()
     assert isinstance(merged, InspireVLAPolicy)
     merged.backbone.tie()

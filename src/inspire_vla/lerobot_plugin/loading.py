@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from huggingface_hub import snapshot_download
 from lerobot.configs import PreTrainedConfig
 from lerobot.policies import make_pre_post_processors
 
@@ -15,6 +14,7 @@ from inspire_vla.decoding import Decision
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.adapters import is_adapter, load_adapted
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
+from inspire_vla.lerobot_plugin.lookup import find
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
 
 Observation = Mapping[str, Any]
@@ -93,25 +93,11 @@ class Agent:
 
 
 def load_policy(path: str | Path, *, device: str | None = None) -> Agent:
-    """Load a checkpoint folder (or a repository of the hub) as an agent.
+    """Load a checkpoint as an agent: a folder, a shipped one by its name, or one of the hub (see `lookup.find`).
 
-    Raises InspireError for a folder that is no checkpoint of ours.
+    Raises InspireError for what is no checkpoint of ours.
     """
-    folder = Path(path)
-    if folder.is_dir():
-        for candidate in (folder, folder / "pretrained_model", folder / "checkpoints/last/pretrained_model"):
-            if (candidate / "config.json").is_file():
-                folder = candidate
-                break
-        else:
-            found = sorted(child.name for child in folder.iterdir())
-            raise InspireError(f"{folder} is no checkpoint: there is no config.json among {found}.")
-    elif len(folder.parts) != 2 or folder.is_absolute():
-        raise InspireError(
-            f"There is no checkpoint {str(path)!r}: neither a folder here nor a hub name 'user/name'."
-        )
-    else:
-        folder = Path(snapshot_download(str(path)))
+    folder = find(path)
     config = PreTrainedConfig.from_pretrained(folder)
     if not isinstance(config, InspireVLAConfig):
         raise InspireError(f"{path} is a policy of type {config.type!r}, not 'inspire_vla'.")

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from huggingface_hub import snapshot_download
 from jaxtyping import Float
 from lerobot.configs import FeatureType, PreTrainedConfig
 from lerobot.policies import PreTrainedPolicy
@@ -32,6 +31,7 @@ from inspire_vla.lerobot_plugin.first_answers import (
     load_first_answers,
     save_first_answers,
 )
+from inspire_vla.lerobot_plugin.lookup import of_hub
 from inspire_vla.lerobot_plugin.supervision import DialogueWriter, label_codes, losses, supervise
 from inspire_vla.lerobot_plugin.trained_on import Suites, both, load_trained_on, save_trained_on, suites_of
 from inspire_vla.spatial import answer_words
@@ -321,7 +321,7 @@ class InspireVLAPolicy(PreTrainedPolicy):
         """Load a checkpoint folder, or one of the hub. Weights must fit exactly unless `strict` is False."""
         folder = Path(pretrained_name_or_path)
         if not folder.is_dir():
-            folder = Path(snapshot_download(str(pretrained_name_or_path), revision=revision))
+            folder = of_hub(pretrained_name_or_path, revision)
         saved = PreTrainedConfig.from_pretrained(folder)
         config = config or saved
         if not isinstance(saved, InspireVLAConfig) or not isinstance(config, InspireVLAConfig):

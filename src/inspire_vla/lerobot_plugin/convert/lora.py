@@ -6,12 +6,12 @@ from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.adapters import is_adapter
 from inspire_vla.lerobot_plugin.convert.plan import Report
 from inspire_vla.lerobot_plugin.loading import load_policy
+from inspire_vla.lerobot_plugin.lookup import find
 
 
 def merge(path: Path, out: Path) -> Report:
     """Write `out` from a checkpoint that LoRA wrote. Raises InspireError where it is none."""
-    inside = path / "checkpoints" / "last" / "pretrained_model"
-    folder = inside if inside.is_dir() else path
+    folder = find(path)
     if not is_adapter(folder):
         raise InspireError(f"{path} holds no LoRA: there is no adapter_config.json.")
     agent = load_policy(folder)
