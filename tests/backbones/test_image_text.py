@@ -1,5 +1,6 @@
 """Models of transformers as backbones: each keeps the laws and says what it says by itself; nothing is rewritten."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -100,6 +101,17 @@ def test_the_dialogue_is_written_in_the_models_chat_template() -> None:
         "user: What action should the robot take to open the drawer?\nassistant: "
     )
     assert chat(vlms.paligemma2().processor, 2)[0] == "<image><image>"
+
+
+def test_the_dialogue_is_kept_without_the_file_that_lerobot_does_not_upload(tmp_path: Path) -> None:
+    model = vlms.idefics3(2)
+    model.save_companions(tmp_path)
+    assert ImageText.from_folder(tmp_path, pictures=1).template == model.template
+    (tmp_path / "chat_template.jinja").unlink()
+    again = ImageText.from_folder(tmp_path, pictures=2)
+    assert (again.opening, again.template) == (model.opening, model.template)
+    with pytest.raises(InspireError, match=r"made for 2 picture.*look at 1: .*chat_template\.jinja"):
+        ImageText.from_folder(tmp_path, pictures=1)
 
 
 def test_wrong_input_is_told() -> None:

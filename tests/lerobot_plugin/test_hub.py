@@ -9,6 +9,7 @@ import pytest
 import torch
 from families import TASK, finetune, load, make
 from huggingface_hub import ModelCard
+from huggingface_hub.utils import filter_repo_objects
 from lerobot.configs import PreTrainedConfig
 from lerobot.configs.train import TrainPipelineConfig
 from lerobot.policies import pretrained
@@ -32,9 +33,12 @@ def hub(tmp_path: Path):
             place.mkdir(parents=True, exist_ok=True)
             return SimpleNamespace(repo_id=repo_id)
 
-        def upload_folder(self, *, repo_id: str, folder_path: str | Path, **_):
+        def upload_folder(self, *, repo_id: str, folder_path: str | Path, allow_patterns: list[str], **_):
             assert repo_id == NAME
-            shutil.copytree(folder_path, place, dirs_exist_ok=True)
+            files = [p.relative_to(folder_path) for p in Path(folder_path).rglob("*") if p.is_file()]
+            for file in filter_repo_objects(map(str, files), allow_patterns=allow_patterns):
+                (place / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(Path(folder_path) / file, place / file)
             return SimpleNamespace(repo_url=SimpleNamespace(url=NAME))
 
     def snapshot(repo_id: str, **_) -> str:
@@ -49,11 +53,12 @@ def hub(tmp_path: Path):
         yield place
 
 
+@pytest.mark.parametrize("kind", ["pi0fast", "image_text"])
 def test_what_is_pushed_comes_back_whole(
-    hub: Path, labelled_dataset: Path, tmp_path_factory: pytest.TempPathFactory
+    kind: str, hub: Path, labelled_dataset: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     trained = finetune(
-        make("pi0fast", tmp_path_factory),
+        make(kind, tmp_path_factory),
         labelled_dataset,
         tmp_path_factory.mktemp("run") / "out",
         "--steps=1",
@@ -69,6 +74,7 @@ def test_what_is_pushed_comes_back_whole(
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
     assert again.action_vocabulary == agent.policy.action_vocabulary
     assert again.first_answers == agent.policy.first_answers
+    assert again.backbone.template == agent.policy.backbone.template
     observation = {
         "pixels": {"image": torch.zeros(28, 28, 3, dtype=torch.uint8).numpy()}, "agent_pos": torch.zeros(8).numpy()
     }  # fmt: skip

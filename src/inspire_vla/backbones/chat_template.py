@@ -1,11 +1,15 @@
-"""A model's own chat template as the template of a dialogue."""
+"""A model's own chat template as the template of a dialogue, and the file that keeps it beside a checkpoint."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 from inspire_vla.dialogue import Template
 from inspire_vla.errors import InspireError
 
 PROMPT = "What action should the robot take to {instruction}?"
+FILE = "dialogue_template.json"
+"""transformers keeps a chat template in a file of its own kind, which LeRobot doesn't upload to the hub."""
 _MARKS = ("⟦one⟧", "⟦two⟧", "⟦three⟧")
 
 
@@ -40,3 +44,30 @@ def chat(processor: Any, pictures: int) -> tuple[str, Template]:
         "chat", question="{question}" + asks, answer="{answer}", answer_end=goes_on, instruction=PROMPT + rest
     )
     return opening, template
+
+
+def save_chat(opening: str, template: Template, pictures: int, folder: Path) -> None:
+    """Write what `chat` made for so many pictures."""
+    record = {"pictures": pictures, "opening": opening, "template": template.as_dict()}
+    (folder / FILE).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def load_chat(folder: Path, processor: Any, pictures: int) -> tuple[str, Template]:
+    """What `save_chat` wrote; what `chat` makes where there is no file, or one for another number of pictures.
+
+    Raises InspireError where it is for another number, and the processor has lost its chat template.
+    """
+    file = folder / FILE
+    if not file.is_file():
+        return chat(processor, pictures)
+    saved = json.loads(file.read_text(encoding="utf-8"))
+    opening, template = saved["opening"], Template(**saved["template"])
+    if saved["pictures"] == pictures:
+        return opening, template
+    made = chat(processor, pictures)
+    if made[1] != template:
+        raise InspireError(
+            f"{folder} was made for {saved['pictures']} picture(s) and is to look at {pictures}: that takes the "
+            "model's chat_template.jinja, which is not in it. Copy it there from the published model."
+        )
+    return made

@@ -19,11 +19,11 @@ from torch.nn.functional import pad
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 
 from inspire_vla.backbones.base import KeyValueCache, grid_like
-from inspire_vla.backbones.chat_template import chat
+from inspire_vla.backbones.chat_template import chat, load_chat, save_chat
 from inspire_vla.backbones.hosted import HostedBackbone
 from inspire_vla.backbones.picture_turn import PictureTurn
 from inspire_vla.backbones.static_steps import FixedCache, Pass
-from inspire_vla.dialogue import TextTokenizer
+from inspire_vla.dialogue import Template, TextTokenizer
 from inspire_vla.errors import InspireError, did_you_mean
 
 ACTION_TOKENS = ("added", "reserved")
@@ -63,11 +63,19 @@ class ImageText(HostedBackbone):
     )
     fsdp_units: tuple[str, ...] = ()
 
-    def __init__(self, model: PreTrainedModel, processor: Any, *, pictures: int = 1) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        processor: Any,
+        *,
+        pictures: int = 1,
+        said: tuple[str, Template] | None = None,
+    ) -> None:
         """
         Args:
             model: for image-text-to-text; its vocabulary already holds the action codes.
             processor: the model's.
+            said: opening and template of a dialogue; None: those of the processor's chat template.
 
         Raises:
             InspireError: a processor without tokenizer or image processor, or a model whose decoder is not found.
@@ -92,7 +100,7 @@ class ImageText(HostedBackbone):
         )
         self._turn = PictureTurn()
         self._softcap = getattr(text_config, "final_logit_softcapping", None)
-        self.opening, self.template = chat(processor, pictures)
+        self.opening, self.template = said or chat(processor, pictures)
         self._picture_columns: list[int] = []  # of the last observation, as the next
         self._picture_size = (1, 1)
 
@@ -104,11 +112,13 @@ class ImageText(HostedBackbone):
         model = AutoModelForImageTextToText.from_config(config, dtype=torch.get_default_dtype())
         if vocabulary_size is not None and vocabulary_size != model.get_input_embeddings().weight.shape[0]:
             model.resize_token_embeddings(vocabulary_size, mean_resizing=False)
-        return cls(model, AutoProcessor.from_pretrained(folder), pictures=pictures)
+        processor = AutoProcessor.from_pretrained(folder)
+        return cls(model, processor, pictures=pictures, said=load_chat(folder, processor, pictures))
 
     def save_companions(self, folder: Path) -> None:
-        """Write the model's configuration and processor: what `from_folder` reads."""
+        """Write the model's configuration, processor and way to write a dialogue: what `from_folder` reads."""
         self.processor.save_pretrained(folder)
+        save_chat(self.opening, self.template, self.pictures, folder)
         self.model.config.save_pretrained(folder)
 
     @cached_property
