@@ -47,7 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     if built:
         policy = shallow(options.policy, options.depth).to(options.device).train()
     else:
-        policy = load_policy(options.policy, device=options.device).policy.to(options.device).train()
+        policy = (
+            load_policy(options.policy, device=options.device, keep_weights_dtype=True)
+            .policy.to(options.device)
+            .train()
+        )
     batch = noise(policy, options.batch_size, options.device)
     optimizer = torch.optim.AdamW(policy.get_optim_params(), lr=1e-6)
     reasoning = policy.config.reasoning

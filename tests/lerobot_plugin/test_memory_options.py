@@ -10,6 +10,7 @@ from lerobot.utils.constants import ACTION
 from safetensors.torch import load_file
 
 from inspire_vla.lerobot_plugin.convert import KINDS
+from inspire_vla.lerobot_plugin.loading import load_policy
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
 
 
@@ -132,3 +133,6 @@ def test_lerobot_trains_with_all_of_them(
     assert {tensor.dtype for tensor in after.values()} == {torch.float32}
     for name, tensor in before.items():
         assert torch.equal(tensor, after[name]) == name.startswith("backbone.tower."), name
+    for keep, expected in ((False, torch.bfloat16), (True, torch.float32)):  # to act, to train on
+        policy = load_policy(trained, keep_weights_dtype=keep).policy
+        assert {p.dtype for p in policy.backbone.parameters()} == {expected}

@@ -92,8 +92,13 @@ class Agent:
         return replace(decision, actions=actions.float().cpu().numpy())
 
 
-def load_policy(path: str | Path, *, device: str | None = None) -> Agent:
+def load_policy(path: str | Path, *, device: str | None = None, keep_weights_dtype: bool = False) -> Agent:
     """Load a checkpoint as an agent: a folder, a shipped one by its name, or one of the hub (see `lookup.find`).
+
+    Args:
+        device: another than the checkpoint's.
+        keep_weights_dtype: keep the weights in their `weights_dtype`, to train on or to save them. Else they are in
+            `dtype`, in which the policy computes: what is more was for the steps of a training.
 
     Raises InspireError for what is no checkpoint of ours.
     """
@@ -103,6 +108,8 @@ def load_policy(path: str | Path, *, device: str | None = None) -> Agent:
         raise InspireError(f"{path} is a policy of type {config.type!r}, not 'inspire_vla'.")
     if device is not None:
         config.device = device
+    if not keep_weights_dtype:
+        config.weights_dtype = None
     if is_adapter(folder):
         policy = load_adapted(folder, config)
     else:

@@ -14,7 +14,7 @@ def merge(path: Path, out: Path) -> Report:
     folder = find(path)
     if not is_adapter(folder):
         raise InspireError(f"{path} holds no LoRA: there is no adapter_config.json.")
-    agent = load_policy(folder)
+    agent = load_policy(folder, keep_weights_dtype=True)
     agent.policy.save_pretrained(out)
     agent.preprocessor.save_pretrained(out)
     agent.postprocessor.save_pretrained(out)
