@@ -52,23 +52,38 @@ def load_action_tokenizer(
 ) -> ActionTokenizer:
     """Load the action tokenizer of a checkpoint folder.
 
-    Fine-tuning may ask for another kind, horizon or action than the checkpoint's; it is then made anew on `dataset`.
+    Fine-tuning may ask for another kind, horizon, action or size of the VQ than the checkpoint's; it is then made anew
+    on `dataset`.
 
-    Raises InspireError if it is not there, or is another and there is no dataset.
+    Raises:
+        InspireError: it is not there; it is another and there is no dataset; it would have another number of codes, and
+            the checkpoint's weights hold a row for each code.
     """
     folder = checkpoint / FOLDER
     if not folder.is_dir():
         raise InspireError(f"{checkpoint} holds no {FOLDER}/ folder: it is not a checkpoint of inspire_vla.")
     found = load_any(folder)
     wanted = config.action_tokenizer, config.chunk_size, config.action_feature.shape[0]
-    if (found.name, found.horizon, found.action_dim) == wanted:
-        return found
+    same = (found.name, found.horizon, found.action_dim) == wanted
     if dataset is None:
+        if same:
+            return found
         raise InspireError(
             f"The checkpoint's action tokenizer is {found.name} for {found.horizon} × {found.action_dim} numbers, the "
             f"configuration wants {wanted[0]} for {wanted[1]} × {wanted[2]}."
         )
-    return fit_action_tokenizer(config, dataset)
+    if isinstance(found, ResidualVQ):
+        same &= (found.levels, found.codes_per_level) == (config.vq.levels, config.vq.codes_per_level)
+    if same:
+        return found
+    made = fit_action_tokenizer(config, dataset)
+    if config.learns_codes and made.vocabulary_size != found.vocabulary_size:
+        raise InspireError(
+            f"The checkpoint's weights hold a row for each of its {found.vocabulary_size} action codes ({found.name}); "
+            f"the configuration asks for {made.vocabulary_size} ({made.name}). Fine-tune with the checkpoint's own "
+            "--policy.action_tokenizer and --policy.vq, or train from the start."
+        )
+    return made
 
 
 def normalised_chunks(

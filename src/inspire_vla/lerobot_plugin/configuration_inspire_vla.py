@@ -197,6 +197,13 @@ class InspireVLAConfig(PreTrainedConfig):
         return CosineAnnealingWithWarmupSchedulerConfig(num_warmup_steps=self.warmup_steps)
 
     @property
+    def learns_codes(self) -> bool:
+        """Whether the vocabulary ends with the action codes, rather than lending them ids that it has anyway."""
+        return self.backbone == "nano" or (
+            self.backbone == "image_text" and self.image_text.action_tokens == "added"
+        )
+
+    @property
     def observation_delta_indices(self) -> list[int] | None:
         return list(range(1 - self.image_history, 1)) if self.image_history > 1 else None
 
