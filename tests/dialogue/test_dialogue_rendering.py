@@ -177,6 +177,31 @@ def test_remembering_changes_nothing_but_the_time(pieces):
     np.testing.assert_array_equal(again.ids, second.ids)
 
 
+def test_what_comes_again_is_remembered_whatever_else_was_said(words):
+    """More texts than it holds, then one that came often and one that came late."""
+    remembering = RememberingTokenizer(words)
+    for number in range((1 << 16) + 100):
+        remembering.encode(f"red {number}")
+        remembering.encode("blue")
+    calls = words.calls
+    remembering.encode("blue")
+    remembering.encode(f"red {(1 << 16) + 99}")
+    assert words.calls == calls
+    remembering.encode("red 0")
+    assert words.calls == calls + 1
+
+
+def test_the_robots_state_is_not_remembered(pieces):
+    """π0-FAST says it with the instruction, in other numbers each time; the question stays remembered."""
+    remembering = RememberingTokenizer(pieces)
+    sizes = set()
+    for number in range(5):
+        said = build_dialogue(INSTRUCTION, ["left", "down"], template="pi0_fast", state_text=f"{number} 2")
+        np.testing.assert_array_equal(render(said, remembering).ids, render(said, pieces).ids)
+        sizes.add(remembering._known.cache_info().currsize)
+    assert len(sizes) == 1
+
+
 def test_a_new_template_is_a_few_strings(pieces):
     mine = Template("mine", question="Q: {question} A:", instruction=" Do: {instruction} =>", action_end=".")
     rendered = render(build_dialogue(INSTRUCTION, ["left", "down"], template=mine), pieces, ACTION_IDS)

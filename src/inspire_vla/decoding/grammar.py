@@ -56,8 +56,8 @@ class Grammar:
         self.action_tokenizer, self.action_vocabulary = action_tokenizer, action_vocabulary
         codes = action_vocabulary.to_ids(np.arange(action_vocabulary.size))
         self.sayable = np.concatenate([answers.all_ids, codes])
-        # A robot repeats its instruction a thousand times; a demonstration has a few dozen.
-        self.script = lru_cache(maxsize=4096)(self._script)
+        # A robot repeats its instruction a thousand times; few are kept, as with its state in words each is new.
+        self.script = lru_cache(maxsize=256)(self._script)
 
     def _script(self, dialogue: Dialogue) -> "Script":
         """The script of a dialogue, whose own answers are not looked at."""

@@ -5,6 +5,7 @@ Each segment is tokenised on its own, so a sequence cut where a segment begins h
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -33,22 +34,23 @@ class TextTokenizer(Protocol):
 
 
 class RememberingTokenizer:
-    """Remembers the ids of every text it has seen. A training repeats a few hundred segments for ever."""
+    """Remembers the ids of the last 65,536 texts: questions, answers and instructions come again and again.
+
+    What says the robot's state hardly ever does; `render` asks `tokenizer` itself for it.
+    """
 
     def __init__(self, tokenizer: TextTokenizer) -> None:
         self.tokenizer = tokenizer
-        self._seen: dict[str, tuple[int, ...]] = {}
+        self._known = lru_cache(maxsize=1 << 16)(self._encode)
 
     def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
         """Text to ids, by memory if the text is known."""
         if add_special_tokens:
             return self.tokenizer.encode(text, add_special_tokens=True)
-        ids = self._seen.get(text)
-        if ids is None:
-            ids = tuple(self.tokenizer.encode(text, add_special_tokens=False))
-            if len(self._seen) < 1 << 16:
-                self._seen[text] = ids
-        return list(ids)
+        return list(self._known(text))
+
+    def _encode(self, text: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer.encode(text, add_special_tokens=False))
 
     def decode(self, token_ids: Any, **options: Any) -> str:
         """Ids to text."""
@@ -143,11 +145,13 @@ def _render(dialogue: Dialogue, segments: Sequence[Segment], tokenizer: TextToke
     mask: list[bool] = []
     roles: list[int] = []
     spans: list[Span] = []
+    plain = tokenizer.tokenizer if isinstance(tokenizer, RememberingTokenizer) else tokenizer
     for i, segment in enumerate(segments):
         if segment.ids is not None:
             own = list(segment.ids)
         elif segment.text is not None:
-            own = tokenizer.encode(segment.text, add_special_tokens=False)
+            passing = segment.role is Role.INSTRUCTION and dialogue.template.needs_state
+            own = (plain if passing else tokenizer).encode(segment.text, add_special_tokens=False)
         else:
             number = sum(earlier.role is Role.ANSWER for earlier in segments[:i])
             raise InspireError(
