@@ -50,6 +50,14 @@ def test_an_episode_of_a_run_as_a_recording(run: Path, tmp_path: Path, capsys: p
     assert "there are 4, from 0" in capsys.readouterr().err
 
 
+def test_without_rerun_the_extra_is_named(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr("inspire_vla.cli.view.importlib.util.find_spec", lambda name: None)
+    assert main(["view", str(run), "--save", str(tmp_path / "e.rrd")]) == 2
+    assert "-c constraints.txt -e '.[view]'" in capsys.readouterr().err
+
+
 def test_what_is_neither_is_said(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["view", str(tmp_path), "--save", "x.rrd"]) == 2
     assert "neither a run" in capsys.readouterr().err

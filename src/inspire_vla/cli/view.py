@@ -1,6 +1,7 @@
 """inspire view: an episode of a run, or of a dataset, in rerun; or episodes as a timeline figure."""
 
 import argparse
+import importlib.util
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -58,7 +59,16 @@ def _timeline(folder: Path, options: argparse.Namespace) -> None:
     print(f"Written: {write_timelines(options.timeline, chosen[: options.most])}")
 
 
+def _need_rerun() -> None:
+    if importlib.util.find_spec("rerun") is None:
+        raise InspireError(
+            "rerun is not installed, the extra `view`: pip install -c constraints.txt -e '.[view]' in the repository. "
+            "--timeline does without."
+        )
+
+
 def _episode_of_run(folder: Path, options: argparse.Namespace) -> None:
+    _need_rerun()
     from inspire_vla.evaluation.footage import read_footage
     from inspire_vla.reports.viewer import camera_frames, moments_of
     from inspire_vla.reports.viewer import view as show
@@ -80,6 +90,7 @@ def _episode_of_run(folder: Path, options: argparse.Namespace) -> None:
 
 
 def _episode_of_dataset(folder: Path, options: argparse.Namespace) -> None:
+    _need_rerun()
     from inspire_vla.reports.viewer import view as show
 
     episode = DatasetEpisode(folder, options.episode)
