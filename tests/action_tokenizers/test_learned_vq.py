@@ -6,7 +6,7 @@ import torch
 from laws import TokenizerLaws, demonstrations
 from torch import nn
 
-from inspire_vla.action_tokenizers import LearnedVQ
+from inspire_vla.action_tokenizers import GRIPPERS, LearnedVQ
 from inspire_vla.errors import InspireError
 
 HORIZON, DIM, LATENT, ROUNDS, K = 4, 7, 24, 7, 32
@@ -48,6 +48,17 @@ class TestLearnedVQ(TokenizerLaws):
 
     def error_bound(self, tokenizer: LearnedVQ) -> float:
         return 4.0  # random weights promise nothing
+
+
+class TestTurnedGripper(TestLearnedVQ):
+    def make(self) -> LearnedVQ:
+        return LearnedVQ.from_published(checkpoint(*original()), horizon=HORIZON, gripper=GRIPPERS["libero"])
+
+
+def test_actions_beyond_the_range_are_clipped() -> None:
+    tokenizer = LearnedVQ.from_published(checkpoint(*original()), horizon=HORIZON)
+    chunks = 3 * demonstrations(50, HORIZON, DIM)
+    np.testing.assert_array_equal(tokenizer.encode(chunks), tokenizer.encode(np.clip(chunks, -1, 1)))
 
 
 @torch.no_grad()

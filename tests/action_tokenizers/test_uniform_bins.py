@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from laws import TokenizerLaws
 
-from inspire_vla.action_tokenizers import ActionVocabulary, UniformBins
+from inspire_vla.action_tokenizers import GRIPPERS, ActionVocabulary, UniformBins
 from inspire_vla.errors import InspireError
 
 
@@ -19,6 +19,11 @@ class TestUniformBins(TokenizerLaws):
 class TestSingleStep(TestUniformBins):
     def make(self):
         return UniformBins()
+
+
+class TestTurnedGripper(TestUniformBins):
+    def make(self):
+        return UniformBins(horizon=2, gripper=GRIPPERS["libero"])
 
 
 def test_half_a_bin_is_reached_and_never_exceeded():

@@ -120,12 +120,29 @@ def test_statistics_come_along(converted) -> None:
         torch.testing.assert_close(actions, torch.tensor([2.5] * 7))  # z-scores, as that checkpoint says
 
 
-def test_the_gripper_can_be_turned_to_liberos_sign(tmp_path: Path) -> None:
-    options = replace(sources.openvla(tmp_path), gripper="libero")
-    convert("openvla", tmp_path, tmp_path / "out", options=options)
-    post = load_policy(tmp_path / "out").postprocessor
-    assert post(torch.tensor([[0.0] * 6 + [1.0]])).flatten()[-1] == -1.0  # open
-    assert post(torch.tensor([[0.0] * 6 + [0.0]])).flatten()[-1] == 1.0  # closed
+@pytest.mark.parametrize("kind", ["openvla", "minivla"])
+def test_the_gripper_can_be_turned_to_liberos_sign(kind: str, tmp_path: Path) -> None:
+    """The codes keep meaning what they do when LeRobot puts a dataset's statistics in place of the checkpoint's."""
+    options = getattr(sources, kind)(tmp_path / "source" if kind == "minivla" else tmp_path)
+    source = tmp_path / "source" / "run" if kind == "minivla" else tmp_path
+    told = {}
+    for gripper in ("as_trained", "libero"):
+        convert(kind, source, tmp_path / gripper, options=replace(options, gripper=gripper))
+        told[gripper] = load_policy(tmp_path / gripper)
+        post = told[gripper].postprocessor  # which says nothing of it
+        assert post(torch.tensor([[0.0] * 6 + [0.3]])).flatten()[-1] == pytest.approx(0.3)
+    plain, turned = (told[gripper].policy.action_tokenizer for gripper in ("as_trained", "libero"))
+    codes = plain.encode(np.full((plain.horizon, 7), 0.25))
+    np.testing.assert_array_equal(plain.decode(codes)[..., :-1], turned.decode(codes)[..., :-1])
+    np.testing.assert_allclose(turned.decode(codes)[..., -1], 1 - 2 * plain.decode(codes)[..., -1], atol=1e-6)
+    for trained, libero in ((0.0, 1.0), (1.0, -1.0)):
+        chunk = np.full((plain.horizon, 7), 0.1)
+        np.testing.assert_array_equal(
+            plain.encode(np.where(np.arange(7) == 6, trained, chunk)),
+            turned.encode(np.where(np.arange(7) == 6, libero, chunk)),
+        )
+    with pytest.raises(InspireError, match="Did you mean 'libero'"):
+        replace(options, gripper="libro")
 
 
 def test_reserved_actions_take_no_id_that_means_something(tmp_path: Path) -> None:

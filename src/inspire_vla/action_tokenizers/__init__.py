@@ -14,6 +14,7 @@ inherits tests/action_tokenizers/laws.py.
 
 from inspire_vla.action_tokenizers.base import ActionTokenizer, UndecodableAction
 from inspire_vla.action_tokenizers.fast import Fast
+from inspire_vla.action_tokenizers.gripper import GRIPPERS, Gripper
 from inspire_vla.action_tokenizers.learned_vq import LearnedVQ
 from inspire_vla.action_tokenizers.storage import read_kind
 from inspire_vla.action_tokenizers.uniform_bins import UniformBins
@@ -26,10 +27,12 @@ KINDS: dict[str, type[ActionTokenizer]] = {
 }
 
 __all__ = [
+    "GRIPPERS",
     "KINDS",
     "ActionTokenizer",
     "ActionVocabulary",
     "Fast",
+    "Gripper",
     "LearnedVQ",
     "ResidualVQ",
     "UndecodableAction",

@@ -9,12 +9,13 @@ All rounds share the codes 0 … K−1, as the original's rounds share their K t
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from inspire_vla.action_tokenizers import storage
 from inspire_vla.action_tokenizers.base import ActionTokenizer, checked_actions, checked_codes
+from inspire_vla.action_tokenizers.gripper import Gripper
 from inspire_vla.errors import InspireError
 
 _LAYERS = ("encoder.0", "encoder.2", "fc")
@@ -38,6 +39,7 @@ class LearnedVQ(ActionTokenizer):
         *,
         horizon: int,
         action_scale: float = 1.0,
+        gripper: Gripper = Gripper(),  # noqa: B008  frozen
     ) -> None:
         """
         Args:
@@ -45,6 +47,7 @@ class LearnedVQ(ActionTokenizer):
             mlps: weights and biases under `encoder.…` and `decoder.…`, as in the original's checkpoint.
             horizon: actions of a chunk; the first layer's width over it is the action's dimension.
             action_scale: actions are divided by it before the encoder.
+            gripper: how the codes speak of it.
 
         Raises:
             InspireError: arrays that are missing or do not fit together.
@@ -65,7 +68,7 @@ class LearnedVQ(ActionTokenizer):
         if not all(np.isfinite(array).all() for array in (self.codebooks, *self.mlps.values())):
             raise InspireError("The VQ's weights hold NaN or infinite numbers.")
         self.horizon, self.action_dim = horizon, width // horizon
-        self.action_scale = float(action_scale)
+        self.action_scale, self.gripper = float(action_scale), gripper
         self.rounds, self.codes_per_round = self.codebooks.shape[:2]
 
     @property
@@ -77,9 +80,12 @@ class LearnedVQ(ActionTokenizer):
         return self.rounds
 
     def encode(self, actions: np.ndarray) -> np.ndarray:
-        """(…, H, D) → (…, rounds) int64."""
+        """(…, H, D) → (…, rounds) int64. What lies outside [-1, 1] is clipped, as where the VQ was trained."""
         actions = checked_actions(actions, self.horizon, self.action_dim)
-        flat = actions.reshape(-1, self.horizon * self.action_dim) / self.action_scale
+        flat = (
+            np.clip(self.gripper.said(actions), -1.0, 1.0).reshape(-1, self.horizon * self.action_dim)
+            / self.action_scale
+        )
         residual = self._mlp("encoder", flat)
         codes = np.empty((len(residual), self.rounds), dtype=np.int64)
         for number, book in enumerate(self.codebooks.astype(np.float64)):
@@ -93,8 +99,9 @@ class LearnedVQ(ActionTokenizer):
         codes = checked_codes(codes, self.rounds, self.codes_per_round)
         flat = codes.reshape(-1, self.rounds)
         latent = sum(book[flat[:, number]] for number, book in enumerate(self.codebooks.astype(np.float64)))
-        actions = self._mlp("decoder", latent) * self.action_scale
-        return actions.reshape(*codes.shape[:-1], self.horizon, self.action_dim).astype(np.float32)
+        said = self._mlp("decoder", latent) * self.action_scale
+        said = said.reshape(*codes.shape[:-1], self.horizon, self.action_dim)
+        return self.gripper.meant(said).astype(np.float32)
 
     def allowed(self, position: int, prefix: Sequence[int] = ()) -> tuple[int, int] | None:
         return (0, self.codes_per_round) if position < self.rounds else None
@@ -105,7 +112,8 @@ class LearnedVQ(ActionTokenizer):
         return {"rmse": float(np.sqrt((error**2).mean())), "p99": float(np.percentile(error, 99))}
 
     def save(self, folder: str | Path) -> None:
-        settings = {"horizon": self.horizon, "action_scale": self.action_scale}
+        settings: dict[str, Any] = {"horizon": self.horizon, "action_scale": self.action_scale}
+        settings |= self.gripper.settings()
         storage.write(folder, self.name, settings, {"codebooks": self.codebooks, **self.mlps})
 
     @classmethod
@@ -116,11 +124,17 @@ class LearnedVQ(ActionTokenizer):
             arrays,
             horizon=storage.setting(settings, "horizon", int),
             action_scale=storage.setting(settings, "action_scale", (int, float)),
+            gripper=Gripper.of_settings(settings),
         )
 
     @classmethod
     def from_published(
-        cls, weights: Mapping[str, Mapping[str, np.ndarray]], *, horizon: int, action_scale: float = 1.0
+        cls,
+        weights: Mapping[str, Mapping[str, np.ndarray]],
+        *,
+        horizon: int,
+        action_scale: float = 1.0,
+        gripper: Gripper = Gripper(),  # noqa: B008  frozen
     ) -> Self:
         """The original's checkpoint {"encoder", "decoder", "vq_embedding"} of arrays.
 
@@ -139,7 +153,7 @@ class LearnedVQ(ActionTokenizer):
             books.append(book.reshape(book.shape[-2:]))  # newer versions have a leading dimension of 1
         if not books or any(name.startswith("project_") for name in weights["vq_embedding"]):
             raise InspireError(f"No plain codebooks in vq_embedding: {sorted(weights['vq_embedding'])[:6]}.")
-        return cls(np.stack(books), mlps, horizon=horizon, action_scale=action_scale)
+        return cls(np.stack(books), mlps, horizon=horizon, action_scale=action_scale, gripper=gripper)
 
     def _mlp(self, name: str, values: np.ndarray) -> np.ndarray:
         """Three linear layers with ReLU between, in float64, so that a batch rounds as its rows do."""

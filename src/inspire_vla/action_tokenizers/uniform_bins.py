@@ -14,23 +14,33 @@ import numpy as np
 
 from inspire_vla.action_tokenizers import storage
 from inspire_vla.action_tokenizers.base import ActionTokenizer, checked_actions, checked_codes, positive_int
+from inspire_vla.action_tokenizers.gripper import Gripper
 from inspire_vla.errors import InspireError
 
 
 class UniformBins(ActionTokenizer):
     """H·D codes for a chunk, time-major. Actions outside [-1, 1] are clipped.
 
-    Round trip: |decode(encode(a)) − a| ≤ half a bin = 1 / (bins − 1) for every a in [-1, 1].
+    Round trip: |decode(encode(a)) − a| ≤ half a bin = 1 / (bins − 1) for every a in [-1, 1]; of a gripper that is told
+    otherwise (see `Gripper`), that times its scale.
     """
 
     name: ClassVar[str] = "uniform_bins"
 
-    def __init__(self, *, horizon: int = 1, action_dim: int = 7, bins: int = 256) -> None:
+    def __init__(
+        self,
+        *,
+        horizon: int = 1,
+        action_dim: int = 7,
+        bins: int = 256,
+        gripper: Gripper = Gripper(),  # noqa: B008  frozen
+    ) -> None:
         self.horizon = positive_int("horizon", horizon)
         self.action_dim = positive_int("action_dim", action_dim)
         self.bins = positive_int("bins", bins)
         if self.bins < 2:
             raise InspireError(f"bins must be at least 2, found {bins}.")
+        self.gripper = gripper
         self._edges = np.linspace(-1.0, 1.0, self.bins)
         self._centres = (self._edges[:-1] + self._edges[1:]) / 2.0
 
@@ -45,28 +55,30 @@ class UniformBins(ActionTokenizer):
     @property
     def max_error(self) -> float:
         """Largest |decode(encode(a)) − a| for a in [-1, 1]."""
-        return 1.0 / (self.bins - 1)
+        return max(1.0, abs(self.gripper.scale)) / (self.bins - 1)
 
     def encode(self, actions: np.ndarray) -> np.ndarray:
         """(…, H, D) → (…, H·D) int64."""
         actions = checked_actions(actions, self.horizon, self.action_dim)
-        codes = np.digitize(np.clip(actions, -1.0, 1.0), self._edges) - 1
+        codes = np.digitize(np.clip(self.gripper.said(actions), -1.0, 1.0), self._edges) - 1
         return codes.reshape(*actions.shape[:-2], -1).astype(np.int64)
 
     def decode(self, codes) -> np.ndarray:
-        """(…, H·D) codes → (…, H, D) float32, the bins' centres."""
+        """(…, H·D) codes → (…, H, D) float32, what the bins' centres mean."""
         codes = checked_codes(codes, self.max_codes, self.bins)
-        actions = self._centres[np.minimum(codes, self.bins - 2)]
-        return actions.reshape(*codes.shape[:-1], self.horizon, self.action_dim).astype(np.float32)
+        said = self._centres[np.minimum(codes, self.bins - 2)]
+        said = said.reshape(*codes.shape[:-1], self.horizon, self.action_dim)
+        return self.gripper.meant(said).astype(np.float32)
 
     def allowed(self, position: int, prefix: Sequence[int] = ()) -> tuple[int, int] | None:
         return (0, self.bins) if position < self.max_codes else None
 
     def save(self, folder: str | Path) -> None:
         settings = {"horizon": self.horizon, "action_dim": self.action_dim, "bins": self.bins}
-        storage.write(folder, self.name, settings, {})
+        storage.write(folder, self.name, settings | self.gripper.settings(), {})
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
         settings, _ = storage.read(folder, cls.name)
-        return cls(**{key: storage.setting(settings, key, int) for key in ("horizon", "action_dim", "bins")})
+        sizes = {key: storage.setting(settings, key, int) for key in ("horizon", "action_dim", "bins")}
+        return cls(**sizes, gripper=Gripper.of_settings(settings))

@@ -77,6 +77,8 @@ def load_action_tokenizer(
     if same:
         return found
     made = fit_action_tokenizer(config, dataset)
+    if isinstance(found, UniformBins) and isinstance(made, UniformBins):
+        made.gripper = found.gripper  # the same bins, in the same words
     if config.learns_codes and made.vocabulary_size != found.vocabulary_size:
         raise InspireError(
             f"The checkpoint's weights hold a row for each of its {found.vocabulary_size} action codes ({found.name}); "

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from inspire_vla.action_tokenizers import ActionTokenizer, UniformBins
+from inspire_vla.action_tokenizers import GRIPPERS, ActionTokenizer, UniformBins
 from inspire_vla.backbones import prismatic
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.backbone_choice import hosted_tokenizer
@@ -52,15 +52,16 @@ def _prismatic(kind: str, path: Path, options: Options, scratch: Path) -> Plan:
         end = tokenizer.vocab_size
     tokenizer.save_pretrained(scratch / "text")
 
-    statistics = prismatic_statistics(source, options.statistics, gripper=options.gripper)
+    statistics = prismatic_statistics(source, options.statistics)
     action_dim = options.action_dim or len(statistics["action"]["q01"])
     actions: ActionTokenizer
+    gripper = GRIPPERS[options.gripper]
     if options.vq is not None:
-        actions = read_learned_vq(options.vq)
+        actions = read_learned_vq(options.vq, gripper)
     elif "vq" in acts_by:
         raise InspireError(f"The model acts by {acts_by!r}: give the folder of its VQ weights as well (vq).")
     else:
-        actions = UniformBins(horizon=options.chunk_size or 1, action_dim=action_dim)
+        actions = UniformBins(horizon=options.chunk_size or 1, action_dim=action_dim, gripper=gripper)
     if actions.action_dim != action_dim:
         raise InspireError(
             f"The action tokenizer speaks of {actions.action_dim} numbers, the statistics of {action_dim}."

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from inspire_vla.action_tokenizers import LearnedVQ
+from inspire_vla.action_tokenizers import Gripper, LearnedVQ
 from inspire_vla.backbones.prismatic import flat_checkpoint
 from inspire_vla.errors import InspireError, did_you_mean
 
@@ -122,15 +122,11 @@ def read_json(path: Path) -> dict[str, Any]:
     return data
 
 
-def prismatic_statistics(
-    source: Published, dataset: str | None, *, gripper: str = "as_trained"
-) -> Statistics:
+def prismatic_statistics(source: Published, dataset: str | None) -> Statistics:
     """OpenVLA's `norm_stats` as LeRobot's statistics of the action.
 
     Args:
         dataset: which, where the model was trained on several ("unnorm_key").
-        gripper: the last action. "as_trained": 0 closed … 1 open, as OpenVLA's data has it, is left as it is.
-            "libero": turned into −1 open … +1 closed, which LIBERO and LeRobot's LIBERO data take.
 
     Raises:
         InspireError: no statistics, an unknown dataset, or several and none named.
@@ -162,11 +158,6 @@ def prismatic_statistics(
     mask = np.array(action.get("mask", [True] * len(found["q01"])), dtype=bool)
     for key, values in found.items():
         values[~mask] = untouched[key]
-    if gripper == "libero":
-        # x = 1 − 2n, written as bounds: n = −1 ↦ 3, n = 1 ↦ −1.
-        found["q01"][-1], found["q99"][-1] = 3.0, -1.0
-    elif gripper != "as_trained":
-        raise InspireError(f"gripper is 'as_trained' or 'libero', found {gripper!r}.")
     return {"action": found}
 
 
@@ -193,7 +184,7 @@ def lerobot_statistics(folder: Path) -> tuple[Statistics, dict[str, str]]:
     return {}, {}
 
 
-def read_learned_vq(folder: str | Path) -> LearnedVQ:
+def read_learned_vq(folder: str | Path, gripper: Gripper) -> LearnedVQ:
     """MiniVLA's VQ: a folder of pretrain_vq with config.json and checkpoints/model.pt.
 
     Raises InspireError for a missing or foreign file.
@@ -216,5 +207,8 @@ def read_learned_vq(folder: str | Path) -> LearnedVQ:
         if part in checkpoint
     }
     return LearnedVQ.from_published(
-        arrays, horizon=int(settings["input_dim_h"]), action_scale=float(settings.get("act_scale", 1.0))
+        arrays,
+        horizon=int(settings["input_dim_h"]),
+        action_scale=float(settings.get("act_scale", 1.0)),
+        gripper=gripper,
     )
