@@ -128,6 +128,13 @@ def test_a_training_sees_the_history_of_a_dataset(
     assert not torch.equal(pictures[:, 0], pictures[:, 1])  # noise: no two frames are alike
 
 
+def test_an_agent_that_is_shown_less_than_it_learned_from_says_so(
+    minivla: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    load_policy(minivla)
+    assert "learned to look at 2 pictures of each camera" in caplog.text
+
+
 def test_a_nano_learns_and_acts_with_a_history(labelled_dataset: Path, tmp_path: Path) -> None:
     out = run(labelled_dataset, tmp_path / "out", "--steps=1", "--policy.image_history=2")
     policy = load_policy(out).policy

@@ -1,5 +1,6 @@
 """A checkpoint as an agent: plain observations in, actions in the robot's units and the reasoning out."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -100,6 +101,8 @@ def load_policy(path: str | Path, *, device: str | None = None, keep_weights_dty
         keep_weights_dtype: keep the weights in their `weights_dtype`, to train on or to save them. Else they are in
             `dtype`, in which the policy computes: what is more was for the steps of a training.
 
+    A warning says where the policy learned to see earlier pictures too, which an agent is not shown.
+
     Raises InspireError for what is no checkpoint of ours.
     """
     folder = find(path)
@@ -110,6 +113,12 @@ def load_policy(path: str | Path, *, device: str | None = None, keep_weights_dty
         config.device = device
     if not keep_weights_dtype:
         config.weights_dtype = None
+    if config.image_history > 1:
+        logging.getLogger(__name__).warning(
+            f"{path} learned to look at {config.image_history} pictures of each camera, one after the other. An agent "
+            "is shown one at a time, which stands for the earlier ones as well, so that it may act worse than by "
+            "LeRobot's own commands: their `select_action` keeps pictures."
+        )
     if is_adapter(folder):
         policy = load_adapted(folder, config)
     else:
