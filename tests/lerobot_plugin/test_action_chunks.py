@@ -8,7 +8,7 @@ import pytest
 from lerobot.configs import FeatureType, PolicyFeature
 from lerobot.datasets import LeRobotDatasetMetadata
 
-from inspire_vla.action_tokenizers import ResidualVQ
+from inspire_vla.action_tokenizers import GRIPPERS, ResidualVQ, UniformBins
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.action_chunks import FOLDER, load_action_tokenizer
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, VQConfig
@@ -49,3 +49,11 @@ def test_acting_takes_what_the_checkpoint_holds(checkpoint: Path) -> None:
         InspireError, match=r"is residual_vq for 4 × 7 numbers, the configuration wants .* 2 × 7"
     ):
         load_action_tokenizer(configured(chunk_size=2, n_action_steps=2), checkpoint)
+
+
+def test_bins_of_another_chunk_keep_the_grippers_turn(tmp_path: Path, labelled_dataset: Path) -> None:
+    meta = LeRobotDatasetMetadata("local/tiny", root=labelled_dataset)
+    UniformBins(gripper=GRIPPERS["libero"]).save(tmp_path / FOLDER)
+    config = configured(backbone="openvla", action_tokenizer="uniform_bins", chunk_size=4)
+    made = load_action_tokenizer(config, tmp_path, meta)
+    assert (made.horizon, made.gripper) == (4, GRIPPERS["libero"])
