@@ -48,7 +48,8 @@ def _entries(preset: Preset) -> Iterator[tuple[str, Callable[[Preset], Preset]]]
 
 
 def _with(key: str, entry: tuple[Any, ...], preset: Preset) -> Preset:
-    return replace(preset, **{key: (*getattr(preset, key), *entry)})
+    more: dict[str, Any] = {key: (*getattr(preset, key), *entry)}
+    return replace(preset, **more)
 
 
 def _ablated(
