@@ -80,16 +80,25 @@ def randomness_figure(curve: Mapping[float, Mapping[str, Any]], path: Path) -> N
             for place, (colour, kind) in enumerate(((BASE, "base"), (INSPIRE, "InSpire"))):
                 rates = [group["rates"][place] for group in groups]
                 axis.plot(across, [100 * rate["rate"] for rate in rates], color=colour, linewidth=1.2)
-                _dots(axis, across, rates, colour, kind)
+                _dots(axis, across, rates, colour, kind, beside=(0, (-13, 7)[place]))
             axis.set_title(f"{name} tasks", fontsize=9, loc="left")
             axis.set_xlabel("layout_randomness")
-            axis.set_ylim(0, 105)
-            axis.set_xlim(-0.05, 1.14)
+            axis.set_ylim(-12, 112)
+            axis.set_xlim(-0.08, 1.08)
+            axis.set_yticks(range(0, 101, 20))
         axes[0].set_ylabel("success, %")
-        axes[1].legend(frameon=False)
+        axes[1].legend(frameon=False, loc="upper right")
 
 
-def _dots(axis: Any, where: Sequence[float], rates: Sequence[Any], colour: str, name: str) -> None:
+def _dots(
+    axis: Any,
+    where: Sequence[float],
+    rates: Sequence[Any],
+    colour: str,
+    name: str,
+    beside: tuple[float, float] = (7, -3),
+) -> None:
+    """Rates in % with their intervals. beside: where a rate's number stands from its dot, in points of print."""
     middle = [100 * rate["rate"] for rate in rates]
     error = [
         [100 * (rate["rate"] - max(0.0, rate["low"])) for rate in rates],
@@ -98,7 +107,13 @@ def _dots(axis: Any, where: Sequence[float], rates: Sequence[Any], colour: str, 
     axis.errorbar(where, middle, yerr=error, fmt="o", color=colour, capsize=3, label=name, markersize=5)
     for x, y in zip(where, middle, strict=True):
         axis.annotate(
-            f"{y:.0f}", (x, y), textcoords="offset points", xytext=(7, -3), fontsize=8, color=colour
+            f"{y:.0f}",
+            (x, y),
+            textcoords="offset points",
+            xytext=beside,
+            ha="left" if beside[0] else "center",
+            fontsize=8,
+            color=colour,
         )
 
 
