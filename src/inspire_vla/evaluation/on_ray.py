@@ -98,7 +98,7 @@ def _connected(cluster: RayCluster) -> Iterator[Any]:
         import ray
     except ModuleNotFoundError as error:
         raise InspireError(
-            "Ray is not installed: pip install 'lerobot_policy_inspire_vla[ray]', here and on every machine."
+            "Ray is not installed: pip install -c constraints.txt -e '.[ray]', here and on every machine."
         ) from error
     mine = not ray.is_initialized()
     if mine:

@@ -29,7 +29,7 @@ def load_adapted(folder: Path, config: InspireVLAConfig) -> InspireVLAPolicy:
         from peft import PeftModel
     except ImportError:
         raise InspireError(
-            f"{folder} holds a LoRA: install the extra, pip install 'lerobot_policy_inspire_vla[peft]'."
+            f"{folder} holds a LoRA: install the extra, pip install -c constraints.txt -e '.[peft]'."
         ) from None
     base = json.loads((folder / ADAPTER).read_text(encoding="utf-8")).get("base_model_name_or_path") or ""
     try:

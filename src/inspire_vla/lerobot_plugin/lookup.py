@@ -70,9 +70,10 @@ def of_hub(name: str | Path, revision: str | None = None) -> Path:
     try:
         return Path(snapshot_download(str(name), revision=revision))
     except (OSError, ValueError) as error:  # the hub's own errors are such
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InspireError(
             f"unknown checkpoint {str(name)!r}: neither a folder here nor reachable on the hub "
-            f"({str(error).strip().splitlines()[0]}).{did_you_mean(str(name), _possible(path))}"
+            f"({why}).{did_you_mean(str(name), _possible(path))}"
         ) from error
 
 

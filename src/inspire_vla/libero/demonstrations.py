@@ -162,8 +162,7 @@ def _h5py() -> Any:
         import h5py
     except ModuleNotFoundError as error:
         raise InspireError(
-            "LIBERO's demonstrations are HDF5 files, and h5py is not installed: "
-            "pip install 'lerobot_policy_inspire_vla[libero]'."
+            "LIBERO's demonstrations are HDF5 files, and h5py is not installed: `make libero`."
         ) from error
     return h5py
 

@@ -5,7 +5,7 @@
     state/<name>, action/<name>                          numbers
     gripper                  open 0, closed 0.5, holding 1
 
-rerun-sdk is optional: `pip install rerun-sdk`.
+rerun is optional: the extra `view`.
 """
 
 import importlib
@@ -201,4 +201,6 @@ def _rerun() -> tuple[Any, Any]:
     try:
         return importlib.import_module("rerun"), importlib.import_module("rerun.blueprint")
     except ImportError as error:
-        raise InspireError(f"`inspire view` needs rerun: pip install rerun-sdk ({error}).") from error
+        raise InspireError(
+            f"`inspire view` needs rerun: pip install -c constraints.txt -e '.[view]' ({error})."
+        ) from error
