@@ -217,6 +217,7 @@ def test_what_else_is_not_finished_is_named_and_left_out(finished: Path) -> None
     write_run(finished / "runs" / "hidden_r0.25_s0_unseen", "hidden_r0.25_s0", "tabletop_goal", 1)
     text = write_results(preset, finished).read_text()
     assert "| hidden, seed 0 | 25.0" in text
+    assert "| InSpire, seed 0 | 100.0 [51–100] | +0.0 [" in text
     assert (
         "Not finished: answers forced: random, layout_randomness 1, validation after 500 steps, ruled."
         in text

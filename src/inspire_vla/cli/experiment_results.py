@@ -12,6 +12,7 @@ from inspire_vla.reports import result_figures, results
 from inspire_vla.reports.numbers import points
 
 _NAMES = {"base": "base", "inspire": "InSpire"}
+_ALONE = "InSpire of the first seed"
 _TITLES = {
     "truth": "answers forced: the truth",
     "random": "answers forced: random",
@@ -59,7 +60,8 @@ def _controls_and_ablations(preset: Preset, out: Path, headline: Sequence[Run], 
     if not (preset.controls or preset.ablations):
         return []
     variants = compare([headline[1], headline[0], *_variants(preset, out)])
-    titles = _TITLES | {name: f"{name}, seed {preset.seeds[0]}" for name in preset.ablations}
+    of_first = {_ALONE: "InSpire"} | {name: name for name in preset.ablations}
+    titles = _TITLES | {name: f"{title}, seed {preset.seeds[0]}" for name, title in of_first.items()}
     result_figures.variants_figure(variants, titles, figures / "variants.svg")
     lines = ["### Controls and ablations", "", *results.variants_table(variants, titles), ""]
     if preset.ablations and len(preset.seeds) > 1:
@@ -114,6 +116,8 @@ def _variants(preset: Preset, out: Path) -> Iterator[Run]:
     r = f"r{preset.layout_randomness:g}"
     for control in preset.controls:
         yield pool([list(_runs(out, f"inspire_{r}_s{seed}_{control}")) for seed in preset.seeds], control)
+    if preset.ablations and len(preset.seeds) > 1:
+        yield pool([list(_runs(out, f"inspire_{r}_s{preset.seeds[0]}"))], _ALONE)
     for name in preset.ablations:
         yield pool([list(_runs(out, f"{name.replace(' ', '_')}_{r}_s{preset.seeds[0]}"))], name)
 
