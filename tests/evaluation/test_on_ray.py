@@ -69,5 +69,5 @@ def test_an_agent_that_cannot_be_made_stops_the_run(ray_here, tmp_path):
 
 def test_without_ray_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
-    with pytest.raises(InspireError, match=r"lerobot_policy_inspire_vla\[ray\]"):
+    with pytest.raises(InspireError, match=r"pip install .*\[ray\]"):
         run(tmp_path, plan(), cluster=RayCluster())
