@@ -89,9 +89,7 @@ def compare(runs: Sequence[Run], *, group: Callable[[str], str] | None = None) -
         ],
         "unpaired": _unpaired(names, tables),
         "differing_conditions": [
-            {"policy": run.name, "differing": differing(runs[0], run)}
-            for run in runs[1:]
-            if differing(runs[0], run)
+            {"policy": run.name, "differing": found} for run in runs[1:] if (found := differing(runs[0], run))
         ],
         "episodes": [
             _episode(run, record) for run, t in zip(runs, tables, strict=True) for record in t.values()

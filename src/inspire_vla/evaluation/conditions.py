@@ -6,12 +6,12 @@ from inspire_vla.evaluation.records import Run
 
 
 def conditions_of(run: Run) -> dict[str, Any]:
-    """Name → value, as far as run.json tells: what the benchmark says of itself, and the plan's step limit."""
+    """Name → value, as far as run.json tells: what the benchmark says of itself, and the plan's step limit.
+
+    Runs of before `conditions` was written have `layout_randomness` with the policy.
+    """
     plan = run.info.get("plan", {})
-    places = (
-        ("max_steps", plan),
-        ("layout_randomness", plan.get("policy", {})),
-    )  # the latter in runs of before
+    places = (("max_steps", plan), ("layout_randomness", plan.get("policy", {})))
     return {name: place[name] for name, place in places if name in place} | plan.get("conditions", {})
 
 
