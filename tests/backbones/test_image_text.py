@@ -112,6 +112,9 @@ def test_the_dialogue_is_kept_without_the_file_that_lerobot_does_not_upload(tmp_
     assert (again.opening, again.template) == (model.opening, model.template)
     with pytest.raises(InspireError, match=r"made for 2 picture.*look at 1: .*chat_template\.jinja"):
         ImageText.from_folder(tmp_path, pictures=1)
+    (tmp_path / "dialogue_template.json").write_text('{"pictures": 2}')
+    with pytest.raises(InspireError, match=r"dialogue_template\.json cannot be read \(KeyError: 'opening'\)"):
+        ImageText.from_folder(tmp_path, pictures=2)
 
 
 def test_wrong_input_is_told() -> None:

@@ -55,19 +55,30 @@ def save_chat(opening: str, template: Template, pictures: int, folder: Path) -> 
 def load_chat(folder: Path, processor: Any, pictures: int) -> tuple[str, Template]:
     """What `save_chat` wrote; what `chat` makes where there is no file, or one for another number of pictures.
 
-    Raises InspireError where it is for another number, and the processor has lost its chat template.
+    Raises InspireError for a file of another form, and where it is for another number and the processor has lost its
+    chat template.
     """
     file = folder / FILE
     if not file.is_file():
         return chat(processor, pictures)
-    saved = json.loads(file.read_text(encoding="utf-8"))
-    opening, template = saved["opening"], Template(**saved["template"])
-    if saved["pictures"] == pictures:
+    try:
+        saved = json.loads(file.read_text(encoding="utf-8"))
+        opening, template, made_for = (
+            str(saved["opening"]),
+            Template(**saved["template"]),
+            int(saved["pictures"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise InspireError(
+            f"{file} cannot be read ({type(error).__name__}: {error}). It must hold pictures, opening and template; "
+            "copy it again from the checkpoint it belongs to."
+        ) from error
+    if made_for == pictures:
         return opening, template
     made = chat(processor, pictures)
     if made[1] != template:
         raise InspireError(
-            f"{folder} was made for {saved['pictures']} picture(s) and is to look at {pictures}: that takes the "
+            f"{folder} was made for {made_for} picture(s) and is to look at {pictures}: that takes the "
             "model's chat_template.jinja, which is not in it. Copy it there from the published model."
         )
     return made
