@@ -80,8 +80,8 @@ class BackboneLaws:
         for row in range(ROWS):
             _, roles = self.sequence(backbone, row)
             every = torch.cat([torch.full((4,), SEEN), roles])[None]
-            for hide in (False, True):
-                options = {"both_ways": backbone.both_ways, "hide_answers": hide}
+            for hide in ((), (Role.ANSWER,), (Role.ANSWER, Role.QUESTION)):
+                options = {"both_ways": backbone.both_ways, "hide": hide}
                 expected = mask_by_definition(4, roles.tolist(), **options)
                 found = attention_mask(every, **options)
                 if found is None:

@@ -77,7 +77,7 @@ class Setting:
     mode: str = "direction"
     asked: str = "before"
     both_ways: bool = False
-    hide_answers: bool = False
+    hide: tuple[Role, ...] = ()
     actions: str = "vq"
     instructions: tuple[str, ...] = INSTRUCTIONS
     max_objects: int | None = None
@@ -115,7 +115,7 @@ class Setting:
             self.seen[rows],
             [dialogues[row] for row in rows],
             self.grammar,
-            hide_answers=self.hide_answers,
+            hide=self.hide,
             **options,
         )
 
@@ -161,16 +161,17 @@ class Setting:
         roles = [*rendered.roles[:cut].tolist(), *[Role.ANSWER if answering else Role.ACTION] * len(tail)]
         seen = self.seen[[row]]
         embedded = self.backbone.embed(torch.tensor([ids]))
-        attends = mask_by_definition(seen.shape[1], roles, self.both_ways, self.hide_answers)
+        attends = mask_by_definition(seen.shape[1], roles, self.both_ways, self.hide)
         hidden = self.backbone.extend(torch.cat([seen, embedded], 1), attends=attends[None])
         return self.backbone.logits(hidden[0, -1]).numpy()
 
 
 def mask_by_definition(
-    seen: int, roles: list[int], both_ways: bool = False, hide_answers: bool = False
+    seen: int, roles: list[int], both_ways: bool = False, hide: tuple[Role, ...] = ()
 ) -> Tensor:
     """The mask of one row without padding, element by element, from the words of `attention_mask`'s docstring."""
     kinds = ["seen"] * seen
+    talk = [None] * seen + [role if role in (Role.QUESTION, Role.ANSWER) else None for role in roles]
     speaking = False
     for role in roles:
         speaking |= role != Role.TEXT
@@ -184,7 +185,9 @@ def mask_by_definition(
                 block[i] = block[i - 1]
 
     def sees(query: int, key: int) -> bool:
-        if hide_answers and kinds[key] == "answer" and not all(k == "answer" for k in kinds[key : query + 1]):
+        if Role.ANSWER in hide and talk[key] == Role.ANSWER and set(talk[key : query + 1]) != {Role.ANSWER}:
+            return False
+        if Role.QUESTION in hide and talk[key] == Role.QUESTION and talk[query] is None:
             return False
         return block[key] <= block[query]
 

@@ -8,6 +8,7 @@ from tiny import INSTRUCTIONS, MODES, Setting
 
 from inspire_vla.action_tokenizers import UndecodableAction
 from inspire_vla.decoding import Decision, decode
+from inspire_vla.dialogue import Role
 from inspire_vla.errors import InspireError
 
 SEEDS_PER_KIND = 7  # × 5 modes × 2 attention patterns × 3 kinds of actions = 210 random models
@@ -54,7 +55,7 @@ def test_guessed_cached_and_batched_equals_plain(mode: str, both_ways: bool, act
             mode=mode,
             asked=asked,
             both_ways=both_ways,
-            hide_answers=seed == 5,
+            hide={4: (Role.ANSWER, Role.QUESTION), 5: (Role.ANSWER,)}.get(seed, ()),
             actions=actions,
             instructions=texts,
             max_objects=1 if seed == 6 else None,
@@ -144,7 +145,7 @@ def test_forcing_all_answers_costs_no_pass() -> None:
 
 
 def test_what_is_hidden_does_not_move_the_arm() -> None:
-    shown, hidden = Setting(4), Setting(4, hide_answers=True)
+    shown, hidden = Setting(4), Setting(4, hide=(Role.ANSWER,))
     levels = shown.tokenizer.levels
 
     def codes(setting: Setting, word: str) -> list[tuple[int, ...]]:

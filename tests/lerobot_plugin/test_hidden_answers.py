@@ -1,20 +1,25 @@
-"""Training and decoding hide the same: with hidden answers neither loss nor action depends on what is answered."""
+"""Training and decoding hide the same: what is hidden of the dialogue moves neither loss nor action."""
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from lerobot.configs import FeatureType, PolicyFeature
 from lerobot.datasets import LeRobotDatasetMetadata
 
+from inspire_vla.backbones.attention import SEEN, attention_mask
 from inspire_vla.backbones.nano import NanoConfig
+from inspire_vla.backbones.text_tokenizer import load_text_tokenizer
+from inspire_vla.dialogue import TEMPLATES, Role, Template, build_dialogue, render
+from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, ReasoningConfig, VQConfig
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
 
 TASK = "pick up the red cube and place it on the blue plate"
 
 
-def make(dataset: Path, *, hide_answers: bool) -> InspireVLAPolicy:
+def make(dataset: Path, **reasoning: bool) -> InspireVLAPolicy:
     torch.manual_seed(0)
     config = InspireVLAConfig(
         device="cpu",
@@ -25,7 +30,7 @@ def make(dataset: Path, *, hide_answers: bool) -> InspireVLAPolicy:
         output_features={"action": PolicyFeature(type=FeatureType.ACTION, shape=(7,))},
         nano=NanoConfig(hidden_size=32, layers=2, heads=2, mlp_size=48, stem_width=4),
         vq=VQConfig(codes_per_level=8),
-        reasoning=ReasoningConfig(hide_answers=hide_answers),
+        reasoning=ReasoningConfig(**reasoning),
     )
     policy = InspireVLAPolicy(config, dataset_meta=LeRobotDatasetMetadata("local/tiny", root=dataset))
     for parameter in policy.parameters():
@@ -54,3 +59,55 @@ def test_actions_do_not_depend_on_hidden_answers(hidden: bool, labelled_dataset:
     (one,), (two,) = (policy.act(batch, answers=[w]) for w in words)
     if hidden:
         assert one.token_ids[2:] == two.token_ids[2:]
+
+
+@pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
+@pytest.mark.parametrize("both_ways", [False, True], ids=["causal", "both_ways"])
+def test_nothing_of_a_hidden_dialogue_reaches_the_action(template: Template, both_ways: bool) -> None:
+    """Not through any number of layers: whoever is seen by one who is seen has been followed."""
+    state = "1 2 3" if template.needs_state else None
+    dialogue = build_dialogue(TASK, template=template, state_text=state).with_answers(["left", "grasped"])
+    rendered = render(dialogue, load_text_tokenizer(), [5, 6, 7])
+    roles = torch.cat([torch.full((4,), SEEN), torch.from_numpy(rendered.roles.astype(np.int64))])
+    talk = (roles == Role.QUESTION) | (roles == Role.ANSWER)
+    acts = roles == Role.ACTION
+    acts[int(acts.nonzero()[0]) - 1] = True  # it says the first code
+
+    def reached(*hide: Role) -> set[int]:
+        sees = attention_mask(roles[None], both_ways=both_ways, hide=hide)
+        step = torch.ones(len(roles), len(roles)).tril() if sees is None else sees[0].float()
+        path = step.clone()
+        for _ in range(len(roles)):
+            path = (path @ step).clamp(max=1)
+        return set(roles[(path[acts] > 0).any(0) & talk].tolist())
+
+    assert reached() == {Role.QUESTION, Role.ANSWER}
+    assert reached(Role.ANSWER) == {Role.QUESTION}
+    assert reached(Role.ANSWER, Role.QUESTION) == set()
+
+
+def test_a_hidden_dialogue_is_still_learned_and_said(labelled_dataset: Path) -> None:
+    shown = make(labelled_dataset)
+    hidden = make(labelled_dataset, hide_answers=True, hide_questions=True)
+    torch.manual_seed(1)
+    batch = {
+        "task": [TASK],
+        "observation.images.image": torch.rand(1, 3, 32, 32),
+        "observation.state": torch.randn(1, 8),
+        "action": torch.rand(1, 4, 7) * 2 - 1,
+    }
+    labels = {"observation.answers.direction": torch.tensor([[0, 3, -1]])}
+    with torch.no_grad():
+        logs = [policy.forward(batch | labels)[1] for policy in (shown, hidden)]
+    assert abs(logs[0]["action_loss"] - logs[1]["action_loss"]) > 1e-3
+    assert logs[1]["answer_loss"] > 0
+    (one,), (two,) = (hidden.act(batch, answers=[{"the red cube": w}]) for w in ("left", "up"))
+    assert one.token_ids[2:] == two.token_ids[2:]
+    assert one.answers[0] == "left"
+
+
+def test_what_cannot_be_hidden_is_refused() -> None:
+    with pytest.raises(InspireError, match="asked='before'"):
+        ReasoningConfig(hide_answers=True, asked="after")
+    with pytest.raises(InspireError, match="needs hide_answers"):
+        ReasoningConfig(hide_questions=True)

@@ -1,5 +1,7 @@
 """Who attends to whom: the one function that training and decoding both make their masks with."""
 
+from collections.abc import Collection
+
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
@@ -17,7 +19,7 @@ def attention_mask(
     *,
     past: int = 0,
     both_ways: bool = False,
-    hide_answers: bool = False,
+    hide: Collection[Role] = (),
 ) -> Bool[Tensor, "batch new total"] | None:
     """Which columns each element from column `past` on sees. None where that is plain causal attention.
 
@@ -33,17 +35,22 @@ def attention_mask(
     Args:
         roles: a `Role`, SEEN or NOBODY per column.
         past: so many columns are in the cache already; they ask for no row of the mask.
-        hide_answers: an answer is seen by its own tokens alone. The model then answers but cannot act on the word: an
-            ablation that tells what comes of the words from what comes of having learned to give them. The question
-            stays visible, and with it the state from which the answer was read.
+        hide: ablations that tell what comes of the reasoning from what comes of having learned it. Role.ANSWER: an
+            answer is seen by its own tokens alone, so the model answers but cannot act on the word. The question stays
+            visible, and with it the state from which the answer was read. Role.QUESTION: questions are seen by
+            questions and answers alone, so that nothing which was worked out for an answer reaches the action.
     """
     total = roles.shape[1]
     empty = roles == NOBODY
-    if not both_ways and not hide_answers and not bool(empty.any()) and (past == 0 or total == past + 1):
+    if not both_ways and not hide and not bool(empty.any()) and (past == 0 or total == past + 1):
         return None
     block = _blocks(roles) if both_ways else torch.arange(total, device=roles.device).expand_as(roles)
     sees = (block[:, None, :] <= block[:, past:, None]) & ~empty[:, None, :]
-    if hide_answers:
+    if Role.QUESTION in hide:
+        asking = roles == Role.QUESTION
+        talks = asking | (roles == Role.ANSWER)
+        sees &= ~asking[:, None, :] | talks[:, past:, None]
+    if Role.ANSWER in hide:
         # Each answer follows a question of its own, so the questions so far number it.
         number = (roles == Role.QUESTION).cumsum(1) + 1
         private = torch.where(roles == Role.ANSWER, number, 0)

@@ -7,7 +7,7 @@ to the next, so the last ones are guessed: the whole dialogue goes through in th
 and only what the model disagrees with is said anew. Where all guesses hold, reasoning takes no pass of its own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -21,7 +21,7 @@ from inspire_vla.decoding.decision import Decision
 from inspire_vla.decoding.grammar import Grammar
 from inspire_vla.decoding.growing import GrowingSequences
 from inspire_vla.decoding.line import Line
-from inspire_vla.dialogue import Dialogue
+from inspire_vla.dialogue import Dialogue, Role
 from inspire_vla.errors import InspireError
 
 
@@ -36,7 +36,7 @@ def decode(
     forced: Sequence[Mapping[str, str]] | None = None,
     temperature: float = 0.0,
     generator: np.random.Generator | None = None,
-    hide_answers: bool = False,
+    hide: Collection[Role] = (),
 ) -> list[Decision]:
     """Answer the questions of each dialogue, then decode its action chunk.
 
@@ -50,7 +50,7 @@ def decode(
         guesses: per row {mention: word} expected, usually the answers of the previous control step.
         forced: per row {mention: word} the caller insists on.
         temperature: 0 takes the best token; above, tokens are sampled (answers and codes), independently of guesses.
-        hide_answers: answer, but act without seeing the answers; for models trained so.
+        hide: what the action must not see of the dialogue (see `attention_mask`); for models trained so.
 
     Raises:
         InspireError: a forced word that is no answer, a forced object that is not asked about, rows that don't match,
@@ -72,7 +72,7 @@ def decode(
         pick = partial(choose, temperature=temperature, generator=die)
         lines.append(Line(grammar.script(dialogue), pick, guesses=guess, forced=word))
 
-    sequences = GrowingSequences(backbone, observation, hide_answers=hide_answers)
+    sequences = GrowingSequences(backbone, observation, hide=hide)
     sayable = torch.from_numpy(grammar.sayable).to(observation.device)
     while not all(line.done for line in lines):
         pieces, asked = zip(*(line.propose() for line in lines), strict=True)

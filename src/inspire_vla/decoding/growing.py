@@ -1,6 +1,6 @@
 """Sequences that grow side by side over one key-value cache; rows may differ in length."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from inspire_vla.backbones.attention import NOBODY, SEEN, attention_mask
 from inspire_vla.backbones.base import Backbone
 from inspire_vla.decoding.grammar import Token
+from inspire_vla.dialogue import Role
 
 
 class GrowingSequences:
@@ -32,9 +33,9 @@ class GrowingSequences:
         backbone: Backbone,
         observation: Float[Tensor, "batch seen hidden"],
         *,
-        hide_answers: bool = False,
+        hide: Collection[Role] = (),
     ) -> None:
-        self.backbone, self.hide_answers = backbone, hide_answers
+        self.backbone, self.hide = backbone, hide
         self.cache = backbone.new_cache(len(observation))
         self.roles: np.ndarray = np.full((len(observation), 0), NOBODY, dtype=np.int64)
         self.passes = 0
@@ -62,7 +63,7 @@ class GrowingSequences:
             torch.from_numpy(self.roles),
             past=past,
             both_ways=self.backbone.both_ways,
-            hide_answers=self.hide_answers,
+            hide=self.hide,
         )
         hidden = self.backbone.extend(
             embeddings,

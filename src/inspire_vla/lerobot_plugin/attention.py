@@ -94,9 +94,7 @@ def _pass(policy: Any, seen: Tensor, rendered: Rendered) -> Float[Tensor, "1 tot
     ids = torch.from_numpy(rendered.ids)[None].to(seen.device)
     roles = torch.from_numpy(rendered.roles.astype(np.int64))[None].to(seen.device)
     roles = torch.cat([roles.new_full(seen.shape[:2], SEEN), roles], dim=1)
-    attends = attention_mask(
-        roles, both_ways=backbone.both_ways, hide_answers=policy.config.reasoning.hide_answers
-    )
+    attends = attention_mask(roles, both_ways=backbone.both_ways, hide=policy.config.reasoning.hidden)
     if attends is None:
         attends = torch.ones(roles.shape[1], roles.shape[1], dtype=torch.bool, device=seen.device).tril()[
             None

@@ -13,6 +13,7 @@ from inspire_vla.backbones.image_text import ImageTextConfig
 from inspire_vla.backbones.nano import NanoConfig
 from inspire_vla.backbones.paligemma import PaliGemmaConfig
 from inspire_vla.backbones.prismatic import PrismaticConfig
+from inspire_vla.dialogue import Role
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.labels.columns import ANSWERS_PREFIX
 from inspire_vla.spatial import MODES, get_frame
@@ -28,7 +29,8 @@ ASKED = ("before", "after")
 class ReasoningConfig:
     """What the model is asked before it acts. `enabled=False` is the base model; nothing else differs.
 
-    `hide_answers`: the model learns to answer but acts without seeing the words of its answers, an ablation.
+    Ablations: with `hide_answers` the model learns to answer but acts without seeing the words of its answers; with
+    `hide_questions` as well it sees nothing of the dialogue.
     """
 
     enabled: bool = True
@@ -40,6 +42,7 @@ class ReasoningConfig:
     max_objects: int = 3
     answer_loss_weight: float = 1.0
     hide_answers: bool = False
+    hide_questions: bool = False
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -48,7 +51,18 @@ class ReasoningConfig:
             raise InspireError(f"Questions are asked {ASKED} the instruction, found {self.asked!r}.")
         if self.max_objects < 1:
             raise InspireError(f"max_objects must be at least 1, found {self.max_objects}.")
+        if self.hide_questions and not self.hide_answers:
+            raise InspireError("hide_questions hides the dialogue whole: it needs hide_answers as well.")
+        if self.hide_answers and self.asked == "after":
+            raise InspireError(
+                "What is said right before the action cannot be hidden from it: hide_answers needs asked='before'."
+            )
         get_frame(self.frame)
+
+    @property
+    def hidden(self) -> tuple[Role, ...]:
+        """What of the dialogue the action does not see."""
+        return (Role.ANSWER,) * self.hide_answers + (Role.QUESTION,) * self.hide_questions
 
 
 class WritesBeside(Protocol):

@@ -125,9 +125,7 @@ class InspireVLAPolicy(PreTrainedPolicy):
         )
         seen = self._observe(batch)
         roles = torch.cat([sample.roles.new_full(seen.shape[:2], SEEN), sample.roles[:, :-1]], dim=1)
-        attends = attention_mask(
-            roles, both_ways=self.backbone.both_ways, hide_answers=self.config.reasoning.hide_answers
-        )
+        attends = attention_mask(roles, both_ways=self.backbone.both_ways, hide=self.config.reasoning.hidden)
         # The state before an id predicts it: the first id follows the last thing seen.
         before = sample.supervised.new_zeros(len(seen), seen.shape[1] - 1)
         scores = self.backbone.predict(
@@ -201,7 +199,7 @@ class InspireVLAPolicy(PreTrainedPolicy):
             forced=answers,
             temperature=temperature,
             generator=generator,
-            hide_answers=self.config.reasoning.hide_answers,
+            hide=self.config.reasoning.hidden,
         )
 
     def predict_action_chunk(
