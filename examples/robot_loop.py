@@ -28,7 +28,10 @@ def overlapping(client: PolicyClient, ahead: int) -> ChunkPlayer:
     """Play as much of a chunk as the policy was made for, and ask for the next at most so many steps before."""
     steps = client.metadata.get("n_action_steps")
     return ChunkPlayer(
-        client.infer, n_action_steps=steps, ahead=ahead if steps is None else min(ahead, steps - 1)
+        client.infer,
+        n_action_steps=steps,
+        ahead=ahead if steps is None else min(ahead, steps - 1),
+        image_history=client.metadata.get("image_history", 1),
     )
 
 

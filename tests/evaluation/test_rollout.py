@@ -200,3 +200,34 @@ def test_the_truth_is_forced_only_where_it_is_asked_for():
 
     list(rollout(jobs(1), ToyBenchmark(), AsksOnce(), RolloutSettings(control="truth")))
     assert {frozenset(answer) for answer in heard} == {frozenset({"the goal"})}
+
+
+class LooksBack(GoodAgent):
+    """Is shown the pictures of three control steps; keeps what it was shown, by how far it had got."""
+
+    image_history = 3
+
+    def act(self, observations, instructions, answers=None):
+        self.shown = getattr(self, "shown", []) + [
+            o["pixels"]["image"][:, 0, 0, 0].tolist() for o in observations
+        ]
+        return super().act(observations, instructions, answers)
+
+
+class Numbered(ToyEnv):
+    """A picture of one grey: the number of its control step."""
+
+    def _observation(self):
+        return super()._observation() | {"pixels": {"image": np.full((8, 8, 3), self.t, np.uint8)}}
+
+
+def test_an_agent_that_looks_back_sees_the_steps_between_its_decisions():
+    agent, benchmark = LooksBack(), ToyBenchmark()
+    benchmark.make = Numbered
+    played = jobs(2, ("go far left",), "toy_new")
+    records = list(rollout(played, benchmark, agent, RolloutSettings(n_action_steps=4), slots=1))
+    decided = [step for record in records for step, *_ in record.timeline]
+    assert decided.count(0) == 2
+    assert agent.shown == [list(range(max(0, step - 2), step + 1)) for step in decided]
+    film = next(iter(rollout(played, benchmark, GoodAgent(), slots=1)))
+    assert film.success  # an agent without `image_history` is shown (H, W, 3), as ever

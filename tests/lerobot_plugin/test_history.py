@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import sources
 import torch
@@ -11,9 +12,11 @@ from lerobot.utils.constants import ACTION
 from tiny_runs import run
 
 from inspire_vla.cli import main
+from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.convert import convert
 from inspire_vla.lerobot_plugin.loading import load_policy
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
+from inspire_vla.picture_history import PictureHistory
 
 CAMERAS = ("observation.images.image", "observation.images.image2")
 
@@ -128,11 +131,38 @@ def test_a_training_sees_the_history_of_a_dataset(
     assert not torch.equal(pictures[:, 0], pictures[:, 1])  # noise: no two frames are alike
 
 
-def test_an_agent_that_is_shown_less_than_it_learned_from_says_so(
-    minivla: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    load_policy(minivla)
-    assert "learned to look at 2 pictures of each camera" in caplog.text
+def test_an_agent_is_shown_what_select_action_remembers(minivla: Path) -> None:
+    """The same three control steps through LeRobot's way and through ours: the backbone sees the same pictures."""
+    policy, agent = load(minivla, n_action_steps=1), load_policy(minivla)
+    by_lerobot, by_agent = listening(policy), listening(agent.policy)
+    rng, history = np.random.default_rng(0), PictureHistory(agent.image_history)
+    for _ in range(3):
+        pixels = {c: rng.integers(0, 256, (28, 28, 3), dtype=np.uint8) for c in ("image", "image2")}
+        observation = history.observe({"pixels": pixels, "agent_pos": np.zeros(8, np.float32)})
+        now = {
+            f"observation.images.{camera}": torch.from_numpy(picture).permute(2, 0, 1)[None] / 255
+            for camera, picture in pixels.items()
+        }
+        policy.select_action({"task": [TASK]} | now)
+        agent.act([observation], [TASK])
+        assert by_agent[-1].shape[1] == 4
+        assert torch.equal(by_agent[-1], by_lerobot[-1])
+
+
+def test_rows_whose_episodes_have_just_begun_join_those_that_go_on(minivla: Path) -> None:
+    agent = load_policy(minivla)
+    shown, rng = listening(agent.policy), np.random.default_rng(0)
+    two = rng.integers(0, 256, (2, 28, 28, 3), dtype=np.uint8)
+
+    def observation(pictures: np.ndarray) -> dict[str, Any]:
+        return {"pixels": {"image": pictures, "image2": pictures}, "agent_pos": np.zeros(8, np.float32)}
+
+    agent.act([observation(two), observation(two[:1]), observation(two[1])], [TASK] * 3)
+    first, last = (torch.from_numpy(picture).permute(2, 0, 1) / 255 for picture in two)
+    expected = [(first, first, last, last), (first,) * 4, (last,) * 4]
+    assert torch.equal(shown[-1], torch.stack([torch.stack(row) for row in expected]))
+    with pytest.raises(InspireError, match=r"2 pictures of camera 'image'; found an array \(3, 28, 28, 3\)"):
+        agent.act([observation(two[[0, 0, 1]])], [TASK])
 
 
 def test_a_nano_learns_and_acts_with_a_history(labelled_dataset: Path, tmp_path: Path) -> None:

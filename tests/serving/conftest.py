@@ -34,6 +34,7 @@ class ToyAgent:
             action_feature=SimpleNamespace(shape=(7,)),
             chunk_size=4,
             n_action_steps=2,
+            image_history=1,
             reasoning=SimpleNamespace(
                 enabled=True,
                 mode="direction",

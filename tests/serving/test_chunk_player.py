@@ -95,3 +95,27 @@ def test_errors_of_the_policy_reach_the_loop() -> None:
 def test_ahead_must_fit() -> None:
     with pytest.raises(InspireError, match="from 0 to n_action_steps − 1 = 1, found 2"):
         ChunkPlayer(chunk_from, n_action_steps=2, ahead=2)
+
+
+@pytest.mark.parametrize("ahead", [0, 2])
+def test_the_pictures_of_the_steps_before_are_sent_along(ahead: int) -> None:
+    sent: list[list[int]] = []
+
+    def infer(observation: dict) -> SimpleNamespace:
+        sent.append(observation["image"][:, 0, 0, 0].tolist())
+        assert observation["state"].shape == (3,)
+        assert sent[-1][-1] == observation["t"]
+        return chunk_from(observation)
+
+    def seen(t: int) -> dict:
+        return {"t": t, "image": np.full((2, 2, 3), t, np.uint8), "state": np.zeros(3)}
+
+    with ChunkPlayer(infer, n_action_steps=4, ahead=ahead, image_history=2) as player:
+        for t in range(20):
+            player.step(seen(t))
+        player.reset()
+        player.step(seen(30))
+    assert sent[0] == [0]
+    assert len(sent) >= 5
+    assert all(pictures == [pictures[-1] - 1, pictures[-1]] for pictures in sent[1:-1])
+    assert sent[-1] == [30]

@@ -125,3 +125,23 @@ def test_nil_leaves_an_answer_to_the_model() -> None:
 def test_what_is_no_map_is_refused(message: object) -> None:
     with pytest.raises(InspireError, match="map with text keys"):
         READER.read(message)
+
+
+def test_a_policy_that_looks_back_may_be_sent_several_pictures() -> None:
+    config = ToyAgent().config
+    config.image_history = 2
+    reader = ObservationReader.of(config)
+    two = np.stack([gradient(), gradient()[::-1]])
+
+    def read(pictures: np.ndarray) -> np.ndarray:
+        return reader.read(observation() | {"observation/image": pictures}).observation["pixels"]["image"]
+
+    for sent in (two, two.transpose(0, 3, 1, 2), two.astype(np.float32) / 255):
+        np.testing.assert_array_equal(read(sent), two)
+    assert read(two[0]).shape == (16, 16, 3)
+    with pytest.raises(InspireError, match="holds 3 pictures; the policy looks at 1 to 2 pictures"):
+        read(np.stack([two[0]] * 3))
+    with pytest.raises(InspireError, match="holds 2 pictures; the policy looks at one picture"):
+        seen(two)
+    with pytest.raises(InspireError, match="Crop or pad"):
+        read(np.zeros((2, 480, 640, 3), np.uint8))

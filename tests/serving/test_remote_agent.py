@@ -152,3 +152,27 @@ def test_a_served_checkpoint_decides_as_at_home(running, tmp_path: Path) -> None
     with pytest.raises(ServerError, match=r"[Nn]o object|mention"):
         away.act(rows[:1], ["do something nice"])
     away.close()
+
+
+def test_a_policy_that_looks_back_is_shown_the_same_from_afar(running) -> None:
+    class LooksBack(ToyAgent):
+        shown: ClassVar[list] = []
+
+        def act(self, observations, *rest, **more):
+            self.shown += [o["pixels"]["image"] for o in observations]
+            return super().act(observations, *rest, **more)
+
+    toy = LooksBack()
+    toy.config.image_history = 2
+    agent = RemoteAgent(url=running(toy).url)
+    toy.shown.clear()
+    job = EpisodeJob("toys", "three", 0, 0)
+    list(rollout([job], ThreeThings(), agent, RolloutSettings(max_steps=6)))
+    agent.close()
+    assert [len(pictures) for pictures in toy.shown] == [1, 2, 2]
+    rng, pictures = np.random.default_rng(0), []
+    for _ in range(5):
+        rng.normal(size=(3, 3))
+        pictures.append(seen(rng, 16)["pixels"]["image"])
+    np.testing.assert_array_equal(toy.shown[1], pictures[1:3])
+    np.testing.assert_array_equal(toy.shown[2], pictures[3:5])

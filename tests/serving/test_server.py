@@ -16,6 +16,7 @@ from websockets.sync.client import connect
 
 from inspire_vla.serving import door, logs
 from inspire_vla.serving.client import PolicyClient, ServerError
+from inspire_vla.serving.client_state import ClientState
 from inspire_vla.serving.codec import pack, unpack
 
 from .conftest import ToyAgent, observation
@@ -199,15 +200,18 @@ def test_more_connections_than_allowed_wait_outside(running) -> None:
         assert client.infer(observation()).decodable
 
 
-def test_a_fast_client_is_held_back(running) -> None:
-    server = running(requests_per_second=20)
+def test_a_fast_client_is_held_back(running, monkeypatch) -> None:
+    pauses = iter([0.0, 0.15, 0.0])
+    monkeypatch.setattr(ClientState, "pause_s", lambda self: next(pauses))
+    server = running()
     with PolicyClient(server.url) as client:
-        client.infer(observation())
-        began = time.monotonic()
-        for _ in range(25):
+        took = []
+        for _ in range(3):
+            began = time.monotonic()
             client.infer(observation())
-        assert time.monotonic() - began > 0.2
-    assert server.server.metrics.throttled._value.get() > 0
+            took.append(time.monotonic() - began)
+    assert took[1] >= 0.15
+    assert server.server.metrics.throttled._value.get() == 1
 
 
 def test_a_message_too_long_closes_only_its_connection(running) -> None:

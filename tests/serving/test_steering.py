@@ -62,9 +62,11 @@ BENCHMARK = SimpleNamespace(
 class Played:
     """A session whose states are kept."""
 
-    def __init__(self) -> None:
+    def __init__(self, agent: ToyAgent | None = None) -> None:
         self.states: list[dict] = []
-        self.session = SteeringSession(ToyAgent(), BENCHMARK, lambda s, p: self.states.append(s), hz=200)
+        self.session = SteeringSession(
+            agent or ToyAgent(), BENCHMARK, lambda s, p: self.states.append(s), hz=200
+        )
         self.session.start()
         self.wait(lambda s: True)
 
@@ -216,3 +218,19 @@ def test_only_the_page_itself_may_steer(page) -> None:
             assert "refused" in json.loads(viewer.recv(timeout=30))
         viewer.send('{"do": "step"}')
         assert json.loads(viewer.recv(timeout=30))["steps"] == 1
+
+
+def test_a_policy_that_looks_back_is_shown_the_step_before() -> None:
+    class LooksBack(ToyAgent):
+        image_history = 2
+
+        def act(self, observations, *rest, **more):
+            self.shown = [*getattr(self, "shown", []), len(observations[0]["pixels"]["image"])]
+            return super().act(observations, *rest, **more)
+
+    agent = LooksBack()
+    played = Played(agent)
+    played.tell(lambda s: s["over"], do="play", on=True)
+    played.tell(lambda s: not s["over"], do="reset")
+    played.session.stop()
+    assert agent.shown == [1, 2, 2, 1]

@@ -16,6 +16,7 @@ from inspire_vla.evaluation.protocols import Decision, Observation
 from inspire_vla.evaluation.records import EpisodeRecord
 from inspire_vla.evaluation.truth import AnswerRule, Confusion, add, asked, correct, forced_answers, merge
 from inspire_vla.instruction import NoObjectFound, find_mentions
+from inspire_vla.picture_history import PictureHistory
 
 MAX_UNDECODABLE_IN_A_ROW = 5
 
@@ -48,7 +49,10 @@ class RolloutSettings:
 class Episode:
     """One episode in its environment, from `reset` over `decide` and `step` to its `record`."""
 
-    def __init__(self, job: EpisodeJob, env: Any, settings: RolloutSettings, rule: AnswerRule):
+    def __init__(
+        self, job: EpisodeJob, env: Any, settings: RolloutSettings, rule: AnswerRule, image_history: int = 1
+    ) -> None:
+        self.history = PictureHistory(image_history)
         self.job, self.env, self.settings, self.rule = job, env, settings, rule
         self.started = time.perf_counter()
         self.steps = 0
@@ -71,12 +75,14 @@ class Episode:
         self.gripper = GripperLog()
         self.footage = Footage(fps=float(_metadata(env).get("render_fps", 10)))
         self.rng = np.random.default_rng([job.seed, 0x1A5])
-        self.observation: Observation = {}
+        self.observation: Observation = {}  # of now
+        self.shown: Observation = {}  # to the agent: with the pictures before, where it looks back
         self.info: Mapping[str, Any] = {}
         self.instruction = ""
 
     def reset(self) -> None:
         self.observation, self.info = self.env.reset(seed=self.job.seed)
+        self.shown = self.history.observe(self.observation)
         self.instruction = str(self.info.get("instruction", self.info.get("task", self.job.task)))
         self._film()
 
@@ -148,6 +154,7 @@ class Episode:
     def step(self) -> None:
         self.last_action = self.chunk.pop(0)
         self.observation, _, terminated, truncated, self.info = self.env.step(self.last_action)
+        self.shown = self.history.observe(self.observation)
         self.gripper.note(self.steps, self.last_action, self.info)
         self.steps += 1
         self._film()

@@ -43,6 +43,7 @@ def rollout(
     if settings.n_action_steps is None:
         settings = replace(settings, n_action_steps=getattr(agent, "n_action_steps", None))
     rule = AnswerRule.of(agent)
+    image_history = getattr(agent, "image_history", 1)
     waiting = iter(jobs)
     spare: dict[tuple[str, str], list[Any]] = {}
     playing: list[Episode] = []
@@ -56,7 +57,7 @@ def rollout(
                     break
                 if on_start is not None:
                     on_start(job)
-                episode, failure = _start(job, benchmark, settings, rule, spare)
+                episode, failure = _start(job, benchmark, settings, rule, image_history, spare)
                 if episode is not None:
                     playing.append(episode)
                 else:
@@ -76,7 +77,12 @@ def rollout(
 
 
 def _start(
-    job: EpisodeJob, benchmark: Benchmark, settings: RolloutSettings, rule: AnswerRule, spare: dict
+    job: EpisodeJob,
+    benchmark: Benchmark,
+    settings: RolloutSettings,
+    rule: AnswerRule,
+    image_history: int,
+    spare: dict,
 ) -> tuple[Episode | None, EpisodeRecord]:
     """Return the started episode, or None and the record of its failure."""
     failure = EpisodeRecord(job.suite, job.task, job.task, job.episode, job.seed, False, 0, settings.policy)
@@ -88,7 +94,7 @@ def _start(
                 while envs:
                     _close(envs.pop())
         env = free.pop() if free else benchmark.make(job.suite, job.task)
-        episode = Episode(job, env, settings, rule)
+        episode = Episode(job, env, settings, rule, image_history)
         episode.reset()
     except Exception as error:
         if env is not None:
@@ -113,7 +119,7 @@ def _decide(playing: list[Episode], agent: Agent) -> None:
             known = {"guesses": [episode.said for episode in group]} if guessing else {}
             started = time.perf_counter()
             decisions = agent.act(
-                [episode.observation for episode in group],
+                [episode.shown for episode in group],
                 [episode.instruction for episode in group],
                 answers=None if all(answer is None for answer in forced) else forced,
                 **known,

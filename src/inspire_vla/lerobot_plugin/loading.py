@@ -1,6 +1,5 @@
 """A checkpoint as an agent: plain observations in, actions in the robot's units and the reasoning out."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 from lerobot.configs import PreTrainedConfig
 from lerobot.policies import make_pre_post_processors
 
@@ -19,7 +19,9 @@ from inspire_vla.lerobot_plugin.lookup import find
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
 
 Observation = Mapping[str, Any]
-"""{"pixels": {camera: (H, W, 3) uint8}, "agent_pos": (state_dim,) float}: what gymnasium environments give."""
+"""{"pixels": {camera: (H, W, 3) uint8}, "agent_pos": (state_dim,) float}: what gymnasium environments give. A policy
+that looks back (`image_history`) is shown (time, H, W, 3), the oldest first; where there are fewer pictures than it
+looks at, as when an episode begins, the oldest stands for those before it."""
 
 
 class Agent:
@@ -39,6 +41,11 @@ class Agent:
     @property
     def n_action_steps(self) -> int:
         return self.config.n_action_steps
+
+    @property
+    def image_history(self) -> int:
+        """How many pictures of each camera it looks at; a `PictureHistory` keeps them."""
+        return self.config.image_history
 
     def act(
         self,
@@ -79,12 +86,28 @@ class Agent:
             missing = next((o for o in observations if camera not in o["pixels"]), None)
             if missing is not None:
                 raise InspireError(f"The policy looks through {camera!r}; found {sorted(missing['pixels'])}.")
-            pictures = np.stack([o["pixels"][camera] for o in observations])
-            batch[key] = torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous().float() / 255
+            pictures = np.stack([self._looked_back(o["pixels"][camera], camera) for o in observations])
+            batch[key] = torch.from_numpy(pictures).movedim(-1, -3).contiguous().float() / 255
         if self.config.robot_state_feature is not None:
             state = np.stack([np.asarray(o["agent_pos"], dtype=np.float32) for o in observations])
             batch["observation.state"] = torch.from_numpy(state)
         return batch
+
+    def _looked_back(
+        self, pictures: UInt8[np.ndarray, "*time height width 3"], camera: str
+    ) -> UInt8[np.ndarray, "*history height width 3"]:
+        """A camera's pictures, as many as the policy looks at; for one that does not look back a single one."""
+        length = self.image_history
+        if pictures.ndim == 3:
+            pictures = pictures[None]
+        if pictures.ndim != 4 or not 1 <= len(pictures) <= length:
+            raise InspireError(
+                f"The policy looks at {length} pictures of camera {camera!r}; found an array {pictures.shape}, where "
+                "(height, width, 3) or (time, height, width, 3) is possible."
+            )
+        if length == 1:
+            return pictures[0]
+        return np.concatenate([np.repeat(pictures[:1], length - len(pictures), axis=0), pictures])
 
     def _in_robot_units(self, decision: Decision) -> Decision:
         if decision.actions is None:
@@ -101,8 +124,6 @@ def load_policy(path: str | Path, *, device: str | None = None, keep_weights_dty
         keep_weights_dtype: keep the weights in their `weights_dtype`, to train on or to save them. Else they are in
             `dtype`, in which the policy computes: what is more was for the steps of a training.
 
-    A warning says where the policy learned to see earlier pictures too, which an agent is not shown.
-
     Raises InspireError for what is no checkpoint of ours.
     """
     folder = find(path)
@@ -113,12 +134,6 @@ def load_policy(path: str | Path, *, device: str | None = None, keep_weights_dty
         config.device = device
     if not keep_weights_dtype:
         config.weights_dtype = None
-    if config.image_history > 1:
-        logging.getLogger(__name__).warning(
-            f"{path} learned to look at {config.image_history} pictures of each camera, one after the other. An agent "
-            "is shown one at a time, which stands for the earlier ones as well, so that it may act worse than by "
-            "LeRobot's own commands: their `select_action` keeps pictures."
-        )
     if is_adapter(folder):
         policy = load_adapted(folder, config)
     else:

@@ -44,6 +44,7 @@ def describe(agent: Any, reader: ObservationReader, about: Mapping[str, Any]) ->
         **about,
         "cameras": reader.keys(),
         "image_size": [reader.height, reader.width],
+        "image_history": reader.image_history,
         "state_dim": reader.state_dim,
         "action_dim": int(config.action_feature.shape[0]),
         "chunk_size": int(config.chunk_size),

@@ -1,6 +1,7 @@
 """What openpi's clients send → what our agents see.
 
     observation/image        uint8 (H, W, 3), or (3, H, W), or float in 0..1     → pixels["image"]
+                             (time, H, W, 3) for a policy that looks back, the oldest first
     observation/wrist_image  likewise; also under observation/image2             → pixels["image2"]
     observation/state        (state_dim,) numbers                                → agent_pos
     prompt                   text; `instruction` overrules it and is kept until the next
@@ -32,7 +33,8 @@ class Request:
     """One observation, checked.
 
     Attributes:
-        observation: {"pixels": {camera: (size, size, 3) uint8}, "agent_pos": (state_dim,) float32}.
+        observation: {"pixels": {camera: (size, size, 3) uint8}, "agent_pos": (state_dim,) float32}; pictures are
+            (time, size, size, 3) where several were sent.
         answers: {mention: word} that overrule the model.
         guesses: {mention: word} expected; None to use those of the connection.
         session: whose guesses, where one connection serves several robots.
@@ -57,12 +59,14 @@ class ObservationReader:
         cameras: {camera of the policy: key under which clients send it}; None for the customary keys.
         height, width: of the policy's pictures.
         state_dim: length of the state, 0 for a policy without.
+        image_history: how many pictures of each camera the policy looks at, at most so many may be sent.
     """
 
     cameras: Mapping[str, str | None]
     height: int
     width: int
     state_dim: int
+    image_history: int = 1
 
     @classmethod
     def of(cls, config: Any, keys: Mapping[str, str] | None = None) -> "ObservationReader":
@@ -82,6 +86,7 @@ class ObservationReader:
             height=shape[-2],
             width=shape[-1],
             state_dim=0 if state is None else state.shape[0],
+            image_history=config.image_history,
         )
 
     def read(self, message: Any, instruction: str = "") -> Request:
@@ -96,7 +101,7 @@ class ObservationReader:
         for camera in self.cameras:
             key = self._key(camera, message)
             used.add(key)
-            pixels[camera] = self._picture(key, message[key])
+            pixels[camera] = self._pictures(key, message[key])
         observation: dict[str, Any] = {"pixels": pixels}
         if self.state_dim:
             used.add("observation/state")
@@ -146,6 +151,14 @@ class ObservationReader:
             f"{[key[:60] for key in pictures[:10]]}.{hint} "
             f"A server started with --camera {camera}=KEY takes another key."
         )
+
+    def _pictures(self, key: str, value: Any) -> np.ndarray:
+        if not isinstance(value, np.ndarray) or value.ndim != 4:
+            return self._picture(key, value)
+        if not 1 <= len(value) <= self.image_history:
+            one = "one picture" if self.image_history == 1 else f"1 to {self.image_history} pictures"
+            raise InspireError(f"{key!r} holds {len(value)} pictures; the policy looks at {one} of a camera.")
+        return np.stack([self._picture(key, picture) for picture in value])
 
     def _picture(self, key: str, value: Any) -> np.ndarray:
         if not isinstance(value, np.ndarray):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.picture_history import PictureHistory
 from inspire_vla.serving.logs import log
 from inspire_vla.serving.steering import telling
 from inspire_vla.serving.steering.commands import checked
@@ -60,6 +61,7 @@ class SteeringSession:
         if self.task not in tasks:
             raise InspireError(f"No task {task!r} in {self.suite}.{did_you_mean(self.task, tasks)}")
         self.seed = FIRST_SEED
+        self._history = PictureHistory(getattr(agent, "image_history", 1))
         self._env: Any = None
         self._inbox: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._run, name="session", daemon=True)
@@ -135,7 +137,9 @@ class SteeringSession:
             self._env = None
         self._clear()
         self._env = self.benchmark.make(self.suite, self.task)
-        self._seen, self._info = self._env.reset(seed=self.seed)
+        self._history.reset()
+        observation, self._info = self._env.reset(seed=self.seed)
+        self._seen = self._history.observe(observation)
         self._decide()
 
     def _obey(self, command: dict[str, Any]) -> None:
@@ -178,7 +182,8 @@ class SteeringSession:
             self._decide()
         if not self._chunk:
             return
-        self._seen, _, terminated, truncated, self._info = self._env.step(self._chunk.pop(0))
+        observation, _, terminated, truncated, self._info = self._env.step(self._chunk.pop(0))
+        self._seen = self._history.observe(observation)
         self.steps += 1
         self.success = bool(self._info.get("is_success", False))
         self.over = bool(terminated or truncated)
