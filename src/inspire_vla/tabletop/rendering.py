@@ -7,6 +7,7 @@ reflections and anti-aliasing stay off, because software rendering pays for each
 import atexit
 import contextlib
 import functools
+import importlib
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import numpy as np
 
 from inspire_vla.errors import InspireError
 
-_BACKENDS = ("egl", "osmesa")
+_BACKENDS = ("cgl",) if sys.platform == "darwin" else ("egl", "osmesa")
 _PROBE = "from mujoco.{0} import GLContext; c = GLContext(8, 8); c.make_current(); print('inspire-gl-ok'); c.free()"
 _OFF = ("disable", "disabled", "off", "false", "0")
 
@@ -27,7 +28,7 @@ class GraphicsUnavailable(InspireError):
 
 @functools.cache
 def choose_gl_backend() -> str:
-    """Return "egl", "osmesa" or "disable", set MUJOCO_GL to it, and remember it for child processes.
+    """Return "egl", "osmesa" ("cgl" on macOS) or "disable", set MUJOCO_GL to it, and remember it for child processes.
 
     A MUJOCO_GL that is already set wins. Otherwise each back end is tried once in a child process,
     since a broken driver can end the process that tries it. Call this before mujoco is imported.
@@ -37,13 +38,15 @@ def choose_gl_backend() -> str:
         return "disable" if wanted in _OFF else wanted
     found = next((backend for backend in _BACKENDS if _works(backend)), "disable")
     os.environ["MUJOCO_GL"] = found
-    if found != "disable":
+    if found in ("egl", "osmesa"):
         os.environ.setdefault("PYOPENGL_PLATFORM", found)
     return found
 
 
 def _works(backend: str) -> bool:
-    env = {**os.environ, "MUJOCO_GL": backend, "PYOPENGL_PLATFORM": backend}
+    env = {**os.environ, "MUJOCO_GL": backend}
+    if backend != "cgl":
+        env["PYOPENGL_PLATFORM"] = backend
     try:
         probe = subprocess.run(
             [sys.executable, "-c", _PROBE.format(backend)],
@@ -84,13 +87,9 @@ def _free(context: Any) -> None:
 def _open_context():
     backend = choose_gl_backend()
     try:
-        if backend == "egl":
-            from mujoco.egl import GLContext
-        elif backend == "osmesa":
-            from mujoco.osmesa import GLContext
-        else:
-            raise RuntimeError("neither EGL nor OSMesa answered")
-        return GLContext(640, 640)
+        if backend == "disable":
+            raise RuntimeError(f"none of {_BACKENDS} answered")
+        return importlib.import_module(f"mujoco.{backend}").GLContext(640, 640)
     except Exception as reason:
         raise GraphicsUnavailable(
             f"Cannot draw pictures: off-screen OpenGL failed with MUJOCO_GL={backend!r} ({reason}). "
