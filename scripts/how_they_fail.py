@@ -6,12 +6,9 @@ python scripts/how_they_fail.py evidence/laptop --preset laptop
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import mean, stdev
 
-from scipy.stats import t
-
-from inspire_vla.evaluation import EpisodeRecord, compare, pool, read_run
-from inspire_vla.experiment import Preset, read_preset
+from inspire_vla.evaluation import EpisodeRecord, read_run
+from inspire_vla.experiment import Preset, finished_part, read_preset
 
 OFTEN = 3
 """So many times shut on nothing counts as trying again beside the thing."""
@@ -24,12 +21,11 @@ def main() -> None:
     parser.add_argument("experiment", type=Path)
     parser.add_argument("--preset", default="laptop")
     options = parser.parse_args()
-    preset = read_preset(options.preset)
+    preset, _ = finished_part(read_preset(options.preset), options.experiment)
     for kind in ("base", "inspire"):
         print(kind)
         on_seen(list(records(options.experiment, preset, kind, "seen")))
         on_unseen(list(records(options.experiment, preset, kind, "unseen")))
-    over_trainings(options.experiment, preset)
 
 
 def records(experiment: Path, preset: Preset, kind: str, group: str) -> Iterator[EpisodeRecord]:
@@ -72,21 +68,6 @@ def on_unseen(episodes: list[EpisodeRecord]) -> None:
             for e in own
         )
         print(f"  {suite}: something is held in {held} of {len(own)}, and let go again in {let_go}")
-
-
-def over_trainings(experiment: Path, preset: Preset) -> None:
-    """The unseen difference with training seeds, not episodes, as what varies."""
-    found = []
-    for seed in preset.seeds:
-        runs = [
-            read_run(experiment / "runs" / name(preset, kind, seed, "unseen")) for kind in ("base", "inspire")
-        ]
-        (group,) = compare([pool([[run]], run.name) for run in runs])["groups"]
-        found.append(100 * group["paired"][1]["difference"])
-    if len(found) > 1:
-        half = t.ppf(0.975, len(found) - 1) * stdev(found) / len(found) ** 0.5
-        print(f"unseen difference over {len(found)} trainings: mean {mean(found):+.1f}, standard deviation "
-              f"{stdev(found):.1f}, t interval {mean(found) - half:+.0f} to {mean(found) + half:+.0f}")  # fmt: skip
 
 
 if __name__ == "__main__":

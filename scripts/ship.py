@@ -19,7 +19,7 @@ import yaml
 
 import inspire_vla
 from inspire_vla.evaluation import compare, pool, read_run
-from inspire_vla.experiment import Preset, read_preset
+from inspire_vla.experiment import Preset, finished_part, read_preset
 from inspire_vla.reports.numbers import interval
 
 SHIPPED = Path(inspire_vla.__file__).parent / "checkpoints"
@@ -58,7 +58,7 @@ vision-language model that a real VLA starts from.
 
     inspire pretrain --recipe {preset.pretrain_recipe} --pictures {preset.pictures} --out runs/grounding
 
-Commit {str(seen.get("provenance", {}).get("commit"))[:12]}. On {seen["where_n"]} held-out pictures it finds {100 * seen["found"]:.1f} % of things within 3 % of the picture's side (blind:
+Commit {str(seen.get("provenance", {}).get("commit"))[:12]}. Of {seen["where_n"]} questions on held-out pictures it finds {100 * seen["found"]:.1f} % within 3 % of the picture's side (blind:
 {100 * seen["found_blind"]:.1f} %), median error {seen["error"]:.3f} of the side; presence {100 * seen["presence"]:.1f} % (n = {seen["presence_n"]}, chance about 50),
 names {100 * seen["naming"]:.1f} % (n = {seen["naming_n"]}). Seed {json.loads((source / "plan.json").read_text())["seed"]}; what departed from the command is in docs/results.md.
 """
@@ -72,9 +72,21 @@ def ship_policy(experiment: Path, preset: Preset, kind: str) -> None:
     r, seed = preset.layout_randomness, preset.seeds[0]
     name = f"{kind}_r{r:g}_s{seed}"
     source = experiment / "policies" / name / "checkpoints" / "last" / "pretrained_model"
-    runs = [read_run(experiment / "runs" / f"{name}_{group}") for group in ("seen", "unseen")]
-    found = compare([pool([runs], name)])
+    found = success(experiment, name)
     rates = {group["group"]: group["rates"][0] for group in found["groups"]}
+    others = [
+        [
+            100 * group["rates"][0]["rate"]
+            for group in success(experiment, f"{kind}_r{r:g}_s{other}")["groups"]
+        ]
+        for other in finished_part(preset, experiment)[0].seeds[1:]
+    ]
+    beside = ""
+    if others:
+        of_seen, of_unseen = (
+            ", ".join(f"{value:.1f}" for value in column) for column in zip(*others, strict=True)
+        )
+        beside = f"\nOther training seeds, which do not ship: seen {of_seen}; unseen {of_unseen}.\n"
     answers = {g: found["answers"][0].get(g) for g in ("seen", "unseen")}
     measured: dict[str, Any] = {
         "layout_randomness": r,
@@ -85,7 +97,7 @@ def ship_policy(experiment: Path, preset: Preset, kind: str) -> None:
     if answers["seen"] and answers["unseen"]:
         measured["seen_answers_true"] = round(answers["seen"]["rate"], 4)
         said = "\nAnswers in the loop: " + "; ".join(
-            f"{g} {100 * a['rate']:.1f} % true (majority guess {100 * a['majority']:.1f} %, n = {a['asked']:,})"
+            f"{g} {100 * a['rate']:.1f} % true (majority guess {100 * a['majority']:.1f} %, by heart {100 * a['by_heart']:.1f} %, n = {a['asked']:,})"
             for g, a in answers.items()
         ) + ".\n"  # fmt: skip
     front = yaml.safe_dump(
@@ -94,7 +106,7 @@ def ship_policy(experiment: Path, preset: Preset, kind: str) -> None:
     )  # fmt: skip
     what = "InSpire policy" if kind == "inspire" else "base model"
     reasoning = "--reasoning" if kind == "inspire" else "--no-reasoning"
-    evaluated = runs[0].info
+    evaluated = found["policies"][0]["run"]
     journal = map(json.loads, (experiment / "journal.jsonl").read_text().splitlines())
     trained = sorted({str(line.get("commit"))[:12] for line in journal if line["stage"] == f"train {name}"})
     steps = json.loads((source / "train_config.json").read_text())["steps"]
@@ -120,7 +132,7 @@ Training: seed {seed}, {steps:,} steps, from nano_grounding, at commit {", ".joi
 
 Success, % with 95 % interval, `layout_randomness` {r:g}, seeds from 1,000,000: seen {rate(rates["seen"])} ({preset.episodes_seen} episodes a
 task), unseen, mean of four suites, {rate(rates["unseen"])} ({preset.episodes_unseen} episodes a task).
-{said}
+{beside}{said}
 Everything else is in docs/results.md of the repository.
 """
     files = [path for path in source.iterdir() if path.name not in ("README.md", "train_config.json")]
@@ -129,6 +141,12 @@ Everything else is in docs/results.md of the repository.
     for file in ("config.json", "train_config.json"):
         text = (target / file).read_text().replace(str(experiment / "grounding"), "nano_grounding")
         (target / file).write_text(text.replace(f"{experiment}/", f"runs/{preset.name}/"))
+
+
+def success(experiment: Path, policy: str) -> dict[str, Any]:
+    """What a policy's two runs come to."""
+    runs = [read_run(experiment / "runs" / f"{policy}_{group}") for group in ("seen", "unseen")]
+    return compare([pool([runs], policy)])
 
 
 def rate(row: dict[str, Any]) -> str:

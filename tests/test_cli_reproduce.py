@@ -85,8 +85,12 @@ def test_results_pool_the_seeds_and_say_where_they_come_from(finished: Path) -> 
     assert "| **unseen** | 8 | 0.0 [0–32] | 50.0 [22–78] | +50.0 [" in text
     assert "| 1 | 50.0, 100.0 | 0.0, 50.0 | +50.0 | 50.0, 50.0 |" in text
     assert (
-        "| **unseen** | 16 | 50.0 | 100.0 |" in text
+        "| **unseen** | 16 | 50.0 | 100.0 | 100.0 | 50.0 | 100.0 |" in text
     )  # two answers of each of eight episodes, half of them true
+    sure = text.split("### How sure it is")[1].split("###")[0]
+    assert (
+        "| **seen** | +50.0 | [+50, +50] | [+50, +50], p < 0.001 | 1 | 0 | 1 |" in sure
+    )  # one task, alike seeds
     assert "| answers forced: the truth | 75.0" in text
     assert "trained at commit b0b0b0b0b0b0, b1b1b1b1b1b1" in text
     assert "trained at commit i0i0i0i0i0i0, i1i1i1i1i1i1" in text
@@ -112,7 +116,7 @@ def test_other_layouts_are_a_curve_of_the_first_seed_and_leave_the_headline_alon
     curve = text.split("### How much the layouts vary (training seed 0)")[1].split("###")[0]
     assert "| 0.25 | 50.0 [15–85] | 100.0 [51–100] | 0.0 [0–49] | 50.0 [15–85] | +50.0 [" in curve
     assert "| 1 | 25.0 [5–70] | 50.0 [15–85] | 25.0 [5–70] | 100.0 [51–100] | +75.0 [" in curve
-    assert "| 50 / 50 | 100 / 100 |" in curve
+    assert "| 50 / 50 | 100 / 100 | 100 / 100 |" in curve
     assert "![Success over layout_randomness](figures/randomness.svg)" in curve
     assert (finished / "figures" / "randomness.svg").exists()
     assert text.split("### Does it see")[0] == before.split("### Does it see")[0]
@@ -194,10 +198,24 @@ def test_evidence_never_replaces_another_folder(finished: Path, tmp_path: Path) 
     assert (mine / "thesis.tex").exists()
 
 
-def test_base_and_inspire_themselves_must_be_finished(finished: Path) -> None:
-    (finished / "runs" / "base_r0.25_s1_unseen" / "finished").unlink()
-    with pytest.raises(InspireError, match=r"evaluate base_r0\.25_s1 on unseen tasks to do"):
+def test_base_and_inspire_of_the_first_seed_must_be_finished(finished: Path) -> None:
+    (finished / "runs" / "base_r0.25_s0_unseen" / "finished").unlink()
+    with pytest.raises(InspireError, match=r"evaluate base_r0\.25_s0 on unseen tasks to do"):
         write_results(PRESET, finished)
+
+
+def test_a_training_seed_that_is_not_finished_is_left_out_whole(finished: Path) -> None:
+    (finished / "runs" / "base_r0.25_s1_unseen" / "finished").unlink()
+    expected = write_results(replace(PRESET, seeds=(0,)), finished).read_text().rstrip()
+    assert write_results(PRESET, finished).read_text() == f"{expected}\n\nNot finished: training seed 1.\n"
+
+
+def test_a_control_needs_all_training_seeds_that_are_finished(finished: Path) -> None:
+    (finished / "runs" / "inspire_r0.25_s1_truth_seen" / "finished").unlink()
+    text = write_results(PRESET, finished).read_text()
+    assert "Not finished: answers forced: the truth" not in text
+    assert text.endswith("Not finished: answers forced: truth.\n")
+    assert "| 1 | 50.0, 100.0 |" in text
 
 
 def test_what_else_is_not_finished_is_named_and_left_out(finished: Path) -> None:

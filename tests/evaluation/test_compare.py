@@ -1,10 +1,12 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import EpisodeRecord, Run, compare, group_of, write_comparison
+from inspire_vla.evaluation.truth import merge
 
 
 def record(suite, task, seed, success, confusion=None, **changes):
@@ -84,6 +86,22 @@ def test_answers_stand_beside_the_majority_guess():
     assert answers["majority_words"] == ["left"]
     assert answers["confusion"]["left"]["right"] == 20
     assert result["answers"][1]["unseen"] is None
+
+
+def test_what_is_known_by_heart_is_the_most_frequent_truth_of_each_thing_of_each_task():
+    """Two tasks whose things lie on opposite sides: one guess for both is right half the time, one each always."""
+    left, right, up = {"left": {"left": 4}}, {"right": {"left": 4}}, {"up": {"up": 3}, "down": {"up": 1}}
+    records = [
+        replace(
+            record("b_new", task, 0, True, confusion=merge([first, up])), confusion_by_mention=(first, up)
+        )
+        for task, first in (("to the left", left), ("to the right", right))
+    ]
+    answers = compare([run("i", records)])["answers"][0]["unseen"]
+    assert answers["majority"] == pytest.approx((4 + 6) / 16)
+    assert answers["by_heart"] == pytest.approx((8 + 6) / 16)
+    assert [m["by_heart"] for m in answers["by_mention"]] == [1.0, 0.75]
+    assert [m["majority"] for m in answers["by_mention"]] == [0.5, 0.75]
 
 
 def test_bad_runs_are_refused():

@@ -9,7 +9,8 @@ PAIR = {"difference": 0.1, "low": 0.02, "high": 0.18, "p_value": 0.012, "n": 10}
 
 def comparison(policies=2):
     row = {"rates": [RATE] * policies, "paired": [None] + [PAIR] * (policies - 1)}
-    answers = {"asked": 1000, "rate": 0.9, "majority": 0.4}
+    answers = {"asked": 1000, "rate": 0.9, "majority": 0.4, "by_heart": 0.5}
+    answers["by_mention"] = [{"asked": 600, "correct": 510, "by_heart": 0.45}]
     return {
         "policies": [{"name": name} for name in ("base", "InSpire", "truth")[:policies]],
         "groups": [
@@ -34,12 +35,12 @@ def test_headline_has_a_row_for_each_suite_and_mean():
 def test_variants_are_held_against_the_first():
     rows = results.variants_table(comparison(3), {"truth": "the truth"})
     cell = "50.0 [40–60] | +10.0 [+2, +18], n = 10 | p = 0.012"
-    assert rows[2] == "| base | 50.0 [40–60] | – | – | 50.0 [40–60] | – | – | – / – | – / – |"
-    assert rows[4] == f"| the truth | {cell} | {cell} | 90 / 90 | 40 / 40 |"
+    assert rows[2] == "| base | 50.0 [40–60] | – | – | 50.0 [40–60] | – | – | – / – | – / – | – / – |"
+    assert rows[4] == f"| the truth | {cell} | {cell} | 90 / 90 | 40 / 40 | 50 / 50 |"
 
 
-def test_answers_stand_beside_the_majority_guess():
-    assert "| **seen** | 1,000 | 90.0 | 40.0 |" in results.answer_lines(comparison(), 1)
+def test_answers_stand_beside_what_needs_no_look():
+    assert "| **seen** | 1,000 | 90.0 | 40.0 | 50.0 | 85.0 | 45.0 |" in results.answer_lines(comparison(), 1)
 
 
 def test_costs_and_what_went_wrong_are_told():

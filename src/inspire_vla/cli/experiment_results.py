@@ -6,7 +6,7 @@ from typing import Any
 
 from inspire_vla.cli.experiment_curves import VALIDATION, learning_curves, validation
 from inspire_vla.cli.experiment_origin import origin
-from inspire_vla.evaluation import Run, compare, pool, read_run, write_comparison
+from inspire_vla.evaluation import PairedClusters, Run, compare, pool, read_run, write_comparison
 from inspire_vla.experiment import Preset, finished_part
 from inspire_vla.reports import result_figures, results
 from inspire_vla.reports.numbers import points
@@ -35,6 +35,7 @@ def write_results(preset: Preset, out: Path, document: Path | None = None) -> Pa
     write_comparison(out / "comparison.json", comparison)
     sections = [
         _headline(preset, out, comparison, figures),
+        _how_sure(comparison, headline),
         ["### Does it see where things are?", "", *results.answer_lines(comparison, 1)],
         _controls_and_ablations(preset, out, headline, figures),
         _over_layouts(preset, out, figures),
@@ -53,7 +54,19 @@ def write_results(preset: Preset, out: Path, document: Path | None = None) -> Pa
 def _headline(preset: Preset, out: Path, comparison: dict[str, Any], figures: Path) -> list[str]:
     result_figures.success_figure(comparison, figures / "success.svg")
     lines = ["### Base against InSpire", "", *results.headline_table(comparison), ""]
-    return [*lines, f"![Success by suite]({figures.name}/success.svg)", "", *_seeds(preset, out)]
+    lines += ["A mean counts each suite alike; its McNemar's test pools their pairs.", ""]
+    lines += [f"![Success by suite]({figures.name}/success.svg)", "", *_seeds(preset, out), ""]
+    return [*lines, *results.tasks_table(comparison)]
+
+
+def _how_sure(comparison: dict[str, Any], headline: Sequence[Run]) -> list[str]:
+    intro = (
+        "The intervals and McNemar's test above are over episodes of these very policies. Tasks and training seeds "
+        "might have been others, too:"
+    )
+    named = results.by_suite_and_group(comparison)
+    rows = [(name, PairedClusters(*headline, suites).summary()) for name, suites in named]
+    return ["### How sure it is", "", intro, "", *results.clusters_table(rows)]
 
 
 def _controls_and_ablations(preset: Preset, out: Path, headline: Sequence[Run], figures: Path) -> list[str]:
@@ -64,9 +77,16 @@ def _controls_and_ablations(preset: Preset, out: Path, headline: Sequence[Run], 
     titles = _TITLES | {name: f"{title}, seed {preset.seeds[0]}" for name, title in of_first.items()}
     result_figures.variants_figure(variants, titles, figures / "variants.svg")
     lines = ["### Controls and ablations", "", *results.variants_table(variants, titles), ""]
+    if preset.controls and preset.episodes_controls:
+        lines += [
+            f"A control meets InSpire's first {preset.episodes_controls} episodes of each task, not all.",
+            "",
+        ]
     if preset.ablations and len(preset.seeds) > 1:
-        alone = f"An ablation is of training seed {preset.seeds[0]} alone and meets InSpire's episodes of it."
-        lines += [alone, ""]
+        lines += [
+            f"An ablation is of training seed {preset.seeds[0]} alone and meets InSpire's episodes of it.",
+            "",
+        ]
     return [*lines, f"![Controls and ablations]({figures.name}/variants.svg)"]
 
 

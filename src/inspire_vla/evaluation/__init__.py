@@ -1,5 +1,6 @@
 """Rollouts, success rates with intervals, paired comparison. Knows neither a simulator nor a policy."""
 
+from inspire_vla.evaluation.clusters import PairedClusters
 from inspire_vla.evaluation.compare import compare, group_of, write_comparison
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.on_ray import RayCluster
@@ -33,6 +34,7 @@ __all__ = [
     "EvaluationPlan",
     "Factory",
     "PairCounts",
+    "PairedClusters",
     "RayCluster",
     "RolloutSettings",
     "Run",

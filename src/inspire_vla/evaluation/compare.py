@@ -4,7 +4,7 @@ The result is a plain dictionary (comparison.json), which `reports` draws. Every
 high}; every paired entry compares a policy with the first one, over the episodes that both have played.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -23,7 +23,7 @@ from inspire_vla.evaluation.statistics import (
     paired_difference,
     wilson,
 )
-from inspire_vla.evaluation.truth import asked, correct, majority, merge
+from inspire_vla.evaluation.truth import Confusion, asked, correct, majority, merge
 
 Key = tuple[str, str, int]
 
@@ -183,20 +183,24 @@ def answer_summary(records: Iterable[EpisodeRecord], suites: Sequence[str]) -> d
     """Answers against truth over `suites`; None where nothing was answered.
 
     `majority` is the accuracy of always guessing the most frequent truth of each mention (first, second, …),
-    chosen after the fact: the best of constant guesses. The interval treats answers as independent, which those
-    of one episode are not: read it as a lower bound of the uncertainty.
+    chosen after the fact: the best of constant guesses. `by_heart` is that of a constant guess for each mention of each
+    task: the best of what can be said without looking. The interval treats answers as independent, which those of one
+    episode are not: read it as a lower bound of the uncertainty.
     """
     chosen = [record for record in records if record.suite in suites]
     total = merge(record.confusion for record in chosen)
     n = asked(total)
     if n == 0:
         return None
-    longest = max(len(record.confusion_by_mention) for record in chosen)
-    by_mention = [
-        merge(r.confusion_by_mention[i] for r in chosen if i < len(r.confusion_by_mention))
-        for i in range(longest)
-    ]
+    by_mention = _by_mention(chosen)
     guesses = [majority(confusion) for confusion in by_mention]
+    by_task = defaultdict(list)
+    for record in chosen:
+        by_task[record.suite, record.task].append(record)
+    known = [0] * len(by_mention)
+    for records_of_task in by_task.values():
+        for i, confusion in enumerate(_by_mention(records_of_task)):
+            known[i] += majority(confusion)[1]
     accuracy = wilson(correct(total), n)
     return {
         "asked": n,
@@ -204,13 +208,28 @@ def answer_summary(records: Iterable[EpisodeRecord], suites: Sequence[str]) -> d
         **_as_dict(accuracy),
         "majority": sum(times for _, times in guesses) / n,
         "majority_words": [word for word, _ in guesses],
+        "by_heart": sum(known) / n,
         "by_mention": [
-            {"asked": asked(c), "correct": correct(c), "majority_word": word, "majority": times / asked(c)}
-            for c, (word, times) in zip(by_mention, guesses, strict=True)
+            {
+                "asked": asked(c),
+                "correct": correct(c),
+                "majority_word": word,
+                "majority": times / asked(c),
+                "by_heart": right / asked(c),
+            }
+            for c, (word, times), right in zip(by_mention, guesses, known, strict=True)
             if asked(c)
         ],
         "confusion": total,
     }
+
+
+def _by_mention(records: Sequence[EpisodeRecord]) -> list[Confusion]:
+    longest = max(len(record.confusion_by_mention) for record in records)
+    return [
+        merge(r.confusion_by_mention[i] for r in records if i < len(r.confusion_by_mention))
+        for i in range(longest)
+    ]
 
 
 def _policy(run: Run, table: dict[Key, EpisodeRecord]) -> dict[str, Any]:

@@ -4,10 +4,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from inspire_vla.errors import InspireError
-from inspire_vla.evaluation.records import Run
+from inspire_vla.evaluation.records import EpisodeRecord, Run
 
 REPLICA = 10**12
 """Added to the seeds of the second training seed's episodes, twice to the third's: far from any episode's seed."""
+
+
+def replica_of(record: EpisodeRecord) -> int:
+    """Which replica (0, 1, …) an episode of a pooled run is of."""
+    return record.seed // REPLICA
 
 
 def pool(runs_of_replicas: Sequence[Sequence[Run]], name: str) -> Run:

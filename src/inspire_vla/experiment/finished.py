@@ -12,11 +12,14 @@ from inspire_vla.experiment.stages import stages
 
 
 def finished_part(preset: Preset, out: Path) -> tuple[Preset, list[str]]:
-    """The preset with only those controls, layouts, checkpoints and ablations that are finished; names of the others.
+    """The preset with only those training seeds, controls, layouts, … that are finished; names of the others.
 
-    Raises InspireError where base and InSpire themselves are not.
+    A control is finished with all the training seeds that are.
+
+    Raises InspireError where base and InSpire of the first training seed are not.
     """
-    part = replace(preset, controls=(), curve=(), checkpoints=(), ablations={}, rules={})
+    first = preset.seeds[:1]
+    part = replace(preset, seeds=first, controls=(), curve=(), checkpoints=(), ablations={}, rules={})
     required = stages(part, out)
     missing = [stage.name for stage in required if not stage.done.exists()]
     if missing:
@@ -24,10 +27,9 @@ def finished_part(preset: Preset, out: Path) -> tuple[Preset, list[str]]:
         raise InspireError(
             f"{out} has no results yet: {missing[0]}{more} to do. `inspire reproduce` does it."
         )
-    bare, known, left = part, {stage.name for stage in required}, []
+    left = []
     for name, grown in _entries(preset):
-        own = [stage for stage in stages(grown(bare), out) if stage.name not in known]
-        if all(stage.done.exists() for stage in own):
+        if all(stage.done.exists() for stage in stages(grown(part), out)):
             part = grown(part)
         else:
             left.append(name)
@@ -36,6 +38,8 @@ def finished_part(preset: Preset, out: Path) -> tuple[Preset, list[str]]:
 
 def _entries(preset: Preset) -> Iterator[tuple[str, Callable[[Preset], Preset]]]:
     """What is asked for beside base and InSpire: (name, what adds it to a preset)."""
+    for seed in preset.seeds[1:]:
+        yield f"training seed {seed}", partial(_with, "seeds", (seed,))
     for control in preset.controls:
         yield f"answers forced: {control}", partial(_with, "controls", (control,))
     for randomness in preset.curve:

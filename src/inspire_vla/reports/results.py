@@ -23,14 +23,34 @@ def write_between_markers(document: Path, text: str) -> None:
 
 def headline_table(comparison: Mapping[str, Any]) -> list[str]:
     """Base against InSpire, by suite and group: rates, paired difference, McNemar's test."""
-    lines = _against_base("suite")
+    rows = {(suite["suite"],): suite for suite in comparison["suites"]}
+    rows |= {tuple(group["suites"]): group for group in comparison["groups"]}
+    return _against_base("suite") + [
+        _headline(name, rows[tuple(suites)]) for name, suites in by_suite_and_group(comparison)
+    ]
+
+
+def tasks_table(comparison: Mapping[str, Any]) -> list[str]:
+    """Successes of base and InSpire by task, folded away, for whoever wants to know what a mean is made of."""
+    lines = ["<details><summary>By task, all training seeds together</summary>", ""]
+    lines += ["| suite | task | n | base | InSpire |", "|---" * 5 + "|"]
+    for row in comparison["tasks"]:
+        first, second = (rate["successes"] for rate in row["rates"])
+        lines.append(
+            f"| {short(row['suite'])} | {row['task']} | {row['rates'][0]['n']} | {first} | {second} |"
+        )
+    return [*lines, "", "</details>"]
+
+
+def by_suite_and_group(comparison: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """The rows of a comparison, (name, its suites): each group, before it its suites if they are several."""
+    rows: list[tuple[str, list[str]]] = []
     for group in comparison["groups"]:
-        members = [suite for suite in comparison["suites"] if suite["suite"] in group["suites"]]
-        for suite in members if len(members) > 1 else ():
-            lines.append(_headline(short(suite["suite"]), suite))
-        mean = f", mean of {len(members)} suites" if len(members) > 1 else ""
-        lines.append(_headline(f"**{group['group']}{mean}**", group))
-    return lines
+        several = len(group["suites"]) > 1
+        rows += [(short(suite), [suite]) for suite in group["suites"] if several]
+        mean = f", mean of {len(group['suites'])} suites" if several else ""
+        rows.append((f"**{group['group']}{mean}**", list(group["suites"])))
+    return rows
 
 
 def steps_table(by_step: Mapping[int, Mapping[str, Any]]) -> list[str]:
@@ -47,7 +67,7 @@ def _against_base(first: str) -> list[str]:
 def _headline(name: str, row: Mapping[str, Any]) -> str:
     first, second = row["rates"]
     pair = row["paired"][1]
-    difference = f"{points(pair['difference'])} [{points(pair['low'], 0)}, {points(pair['high'], 0)}]"
+    difference = f"{points(pair['difference'])} {_span(pair)}"
     return f"| {name} | {pair['n']} | {_rate(first)} | {_rate(second)} | {difference} | {p_value(pair['p_value'])} |"
 
 
@@ -56,15 +76,15 @@ def variants_table(comparison: Mapping[str, Any], titles: Mapping[str, str]) -> 
     groups = [group for group in comparison["groups"] if group["group"] in ("seen", "unseen")]
     heads = [f"{g['group']}, % | against the first, points | McNemar" for g in groups]
     lines = [
-        f"| | {' | '.join(heads)} | answers true, % | majority guess, % |",
-        "|---" * (3 + 3 * len(groups)) + "|",
+        f"| | {' | '.join(heads)} | answers true, % | majority guess, % | by heart, % |",
+        "|---" * (4 + 3 * len(groups)) + "|",
     ]
     for i, policy in enumerate(comparison["policies"]):
         cells = [
             cell for group in groups for cell in (_rate(group["rates"][i]), *_against(group["paired"][i]))
         ]
         answers = [comparison["answers"][i].get(group["group"]) for group in groups]
-        cells += [_both(answers, "rate"), _both(answers, "majority")]
+        cells += [_both(answers, key) for key in ("rate", "majority", "by_heart")]
         lines.append(f"| {titles.get(policy['name'], policy['name'])} | {' | '.join(cells)} |")
     return lines
 
@@ -72,8 +92,7 @@ def variants_table(comparison: Mapping[str, Any], titles: Mapping[str, str]) -> 
 def _against(pair: Mapping[str, Any] | None) -> tuple[str, str]:
     if pair is None:
         return "–", "–"
-    span = f"[{points(pair['low'], 0)}, {points(pair['high'], 0)}]"
-    return f"{points(pair['difference'])} {span}, n = {pair['n']}", p_value(pair["p_value"])
+    return f"{points(pair['difference'])} {_span(pair)}, n = {pair['n']}", p_value(pair["p_value"])
 
 
 def _both(answers: Sequence[Mapping[str, Any] | None], key: str) -> str:
@@ -84,30 +103,78 @@ def _both(answers: Sequence[Mapping[str, Any] | None], key: str) -> str:
 def curve_table(curve: Mapping[float, Mapping[str, Any]]) -> list[str]:
     """{layout_randomness: comparison of base and InSpire} → a row each."""
     rates = "seen: base, % | InSpire, % | unseen: base, % | InSpire, %"
-    head = f"| layout_randomness | {rates} | difference, points | McNemar | answers true, % | majority guess, % |"
-    lines = [head, "|---" * 9 + "|"]
+    answered = "answers true, % | majority guess, % | by heart, %"
+    lines = [
+        f"| layout_randomness | {rates} | difference, points | McNemar | {answered} |",
+        "|---" * 10 + "|",
+    ]
     for randomness, comparison in sorted(curve.items()):
         groups = {group["group"]: group for group in comparison["groups"]}
         cells = [_rate(rate) for name in ("seen", "unseen") for rate in groups[name]["rates"]]
         cells += _against(groups["unseen"]["paired"][1])
         answers = [comparison["answers"][1].get(name) for name in ("seen", "unseen")]
-        cells += [_both(answers, "rate"), _both(answers, "majority")]
+        cells += [_both(answers, key) for key in ("rate", "majority", "by_heart")]
         lines.append(f"| {randomness:g} | {' | '.join(cells)} |")
     return lines
 
 
 def answer_lines(comparison: Mapping[str, Any], policy: int) -> list[str]:
-    """Accuracy of the answers in the loop, by group and suite, beside the majority guess."""
+    """Accuracy of the answers in the loop, by group and suite, beside what can be said without looking.
+
+    The first thing that an instruction names is by itself as well: mostly the one to be taken hold of.
+    """
     answers = comparison["answers"][policy]
-    lines = ["| answers in the loop | n | true, % | majority guess, % |", "|---|---|---|---|"]
+    heads = ("answers in the loop", "n", "true, %", "majority guess, %", "by heart, %")
+    heads += ("of the first thing: true, %", "by heart, %")
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     rows = [(f"**{g}**", answers.get(g)) for g in ("seen", "unseen")]
     rows += [(short(name), row) for name, row in answers["suites"].items() if not name.endswith("_seen")]
     for name, row in rows:
         if row is not None:
-            lines.append(
-                f"| {name} | {row['asked']:,} | {100 * row['rate']:.1f} | {100 * row['majority']:.1f} |"
+            first = row["by_mention"][0]
+            shares = (
+                row["rate"],
+                row["majority"],
+                row["by_heart"],
+                first["correct"] / first["asked"],
+                first["by_heart"],
             )
-    return lines
+            lines.append(
+                f"| {name} | {row['asked']:,} | {' | '.join(f'{100 * share:.1f}' for share in shares)} |"
+            )
+    what = (
+        "*Majority guess*: always the most frequent truth of the first, second, … thing. *By heart*: the most frequent "
+        "truth of each thing of each task. Both are chosen after the fact."
+    )
+    return [*lines, "", what]
+
+
+def clusters_table(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+    """How sure a difference is: (name, `PairedClusters.summary`) → a row each."""
+    heads = (
+        "",
+        "difference, points",
+        "tasks and trainings drawn anew",
+        "trainings alone",
+        "tasks better",
+        "worse",
+        "in all",
+    )
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for name, row in rows:
+        alone = row["trainings"]
+        student = "–" if alone is None else f"{_span(alone)}, {p_value(alone['p_value'])}"
+        counts = " | ".join(str(row[key]) for key in ("better", "worse", "tasks"))
+        lines.append(f"| {name} | {points(row['difference'])} | {_span(row)} | {student} | {counts} |")
+    how = (
+        "*Drawn anew*: percentiles of 20,000 draws of tasks, within their suite, and trainings at once. *Alone*: "
+        "Student's t over trainings."
+    )
+    return [*lines, "", how]
+
+
+def _span(row: Mapping[str, Any]) -> str:
+    return f"[{points(max(-1.0, row['low']), 0)}, {points(min(1.0, row['high']), 0)}]"
 
 
 def cost_lines(comparison: Mapping[str, Any]) -> list[str]:
@@ -122,7 +189,8 @@ def cost_lines(comparison: Mapping[str, Any]) -> list[str]:
             f"| {policy['name']} | {policy['decisions']:,} | {timing['inference_ms_median'] or 0:.1f} "
             f"| {timing['batch_mean'] or 0:.1f} | {policy['undecodable']} | {len(policy['crashed'])} |"
         )
-    return lines
+    told = "As measured on the way, on cores that were busy otherwise; docs/performance.md holds like against like."
+    return [*lines, "", told]
 
 
 def _rate(rate: Mapping[str, Any] | None) -> str:
