@@ -104,13 +104,11 @@ def test_no_json_is_said(tmp_path, content):
 
 def test_a_mismatch_names_both_sides():
     labels = info()
-    assert check_compatible(labels, frame="robot", mode="direction", max_objects=4) == ModeRule()
+    assert check_compatible(labels, frame="robot", mode="direction") == ModeRule()
     with pytest.raises(LabelMismatch, match=r"'robot'.*'official_libero'"):
         check_compatible(labels, frame="official_libero")
     with pytest.raises(LabelMismatch, match=r"\['direction'\].*'distance'"):
         check_compatible(labels, mode="distance")
-    with pytest.raises(LabelMismatch, match=r"up to 4 objects.*up to 5"):
-        check_compatible(labels, max_objects=5)
     with pytest.raises(LabelMismatch, match="never says"):
         check_compatible(labels, rule=ModeRule(grasped_word=False))
     with pytest.raises(LabelMismatch, match="threshold of 'close'"):

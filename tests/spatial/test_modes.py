@@ -11,6 +11,8 @@ from inspire_vla.spatial import (
     canonical_answers,
     decode_answers,
     encode_answers,
+    relate,
+    says_close,
 )
 
 
@@ -50,6 +52,18 @@ def test_switches_only_leave_out(mode):
     assert everything == canonical_answers(mode)
     without = answer_words(mode, grasped_word=False, close_word=False)
     assert list(without) == [a for a in everything if not {"grasped", "close"} & set(a.split())]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("threshold", [None, 0.0, 0.06])
+def test_a_model_says_close_where_its_labels_may(mode, threshold):
+    """The words of `relate`, near and far, are answers; without a threshold `close` is none, but for mode distance."""
+    offsets = np.array([[0.01, 0.02, -0.01], [0.3, -0.2, 0.1], [0.0, 0.0, 0.0]])
+    words = relate(offsets, grasped=False, mode=mode, close_threshold_m=threshold)
+    may = answer_words(mode, close_word=says_close(mode, threshold))
+    assert set(words.tolist()) <= set(may)
+    if threshold is None and mode != "distance":
+        assert not any("close" in answer.split() for answer in may)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -71,10 +71,8 @@ class Fast(ActionTokenizer):
         self._valid = np.array([piece.valid and piece.largest <= last for piece in self._pieces])
 
     @classmethod
-    def fit(
-        cls, actions: np.ndarray, *, vocabulary_size: int = 1024, scale: float = 10.0, seed: int = 0
-    ) -> Self:
-        """Learn the byte-pair merges from chunks (N, H, D). Nothing is drawn, whatever `seed`.
+    def fit(cls, actions: np.ndarray, *, vocabulary_size: int = 1024, scale: float = 10.0) -> Self:
+        """Learn the byte-pair merges from chunks (N, H, D). Nothing is drawn: the same chunks give the same merges.
 
         Raises:
             InspireError: no chunks, NaN, or a vocabulary below the 256 bytes it must hold.

@@ -193,14 +193,13 @@ def check_compatible(
     *,
     frame: str | Frame = "robot",
     mode: str = "direction",
-    max_objects: int | None = None,
     rule: ModeRule | None = None,
 ) -> ModeRule:
     """Check that the labels of a dataset are the answers a policy gives; return how the mode was labelled.
 
     Args:
         labels: the dataset's.
-        frame, mode, max_objects, rule: the policy's; None is not compared.
+        frame, mode, rule: the policy's; without a rule none is compared.
 
     Raises:
         LabelMismatch: naming both sides.
@@ -219,10 +218,6 @@ def check_compatible(
             "Set the policy's mode to one of them, or label the dataset in that mode too."
         )
     own = labels.modes[mode]
-    if max_objects is not None and max_objects > labels.max_objects:
-        raise LabelMismatch(
-            f"The dataset labels up to {labels.max_objects} objects, the policy asks about up to {max_objects}."
-        )
     if rule is not None and rule.grasped_word != own.grasped_word:
         says = {True: "says", False: "never says"}
         raise LabelMismatch(

@@ -21,14 +21,6 @@ from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfi
 
 SHIPPED_STARTS = Path(__file__).parents[1] / "checkpoints"
 
-CONFIG_OF = {
-    "minivla": "prismatic",
-    "openvla": "prismatic",
-    "pi0fast": "paligemma",
-    "image_text": "image_text",
-}
-"""The configuration field that holds a backbone's own settings."""
-
 
 def make_backbone(
     config: InspireVLAConfig, action_tokenizer: ActionTokenizer, text_tokenizer_folder: Path | None = None

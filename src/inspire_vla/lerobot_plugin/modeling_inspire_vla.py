@@ -34,7 +34,7 @@ from inspire_vla.lerobot_plugin.first_answers import (
 from inspire_vla.lerobot_plugin.lookup import of_hub
 from inspire_vla.lerobot_plugin.supervision import DialogueWriter, label_codes, losses, supervise
 from inspire_vla.lerobot_plugin.trained_on import Suites, both, load_trained_on, save_trained_on, suites_of
-from inspire_vla.spatial import answer_words
+from inspire_vla.spatial import answer_words, says_close
 
 TEXT_FOLDER = "text_tokenizer"
 
@@ -90,7 +90,7 @@ class InspireVLAPolicy(PreTrainedPolicy):
         words = answer_words(
             reasoning.mode,
             grasped_word=reasoning.grasped_word,
-            close_word=reasoning.close_threshold_m is not None or reasoning.mode == "distance",
+            close_word=says_close(reasoning.mode, reasoning.close_threshold_m),
         )
         self.answer_set = AnswerSet(words, self.writer.tokenizer, self.backbone.template)
         self.grammar = Grammar(

@@ -13,6 +13,7 @@ from inspire_vla.spatial.modes import (
     canonical_array,
     decode_answers,
     encode_answers,
+    says_close,
 )
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
     "is_held_by_width",
     "relate",
     "relate_codes",
+    "says_close",
 ]

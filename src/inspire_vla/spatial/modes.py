@@ -71,6 +71,11 @@ def answer_words(
     )
 
 
+def says_close(mode: str, close_threshold_m: float | None) -> bool:
+    """Whether a model answers `close`: where there is a threshold, and mode distance has one of its own."""
+    return close_threshold_m is not None or mode == "distance"
+
+
 @cache
 def canonical_array(mode: str = "direction") -> NDArray[np.str_]:
     """`canonical_answers` as a read-only string array, so that `canonical_array(mode)[codes]` are the words."""
