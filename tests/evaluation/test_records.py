@@ -1,4 +1,5 @@
 import json
+import resource
 
 import pytest
 
@@ -69,6 +70,23 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
         log.append(record(2))
     with EpisodeLog(path) as log:
         assert [r.episode for r in log.records] == [0, 2]
+
+
+def test_a_line_that_did_not_fit_leaves_the_file_as_it_was(tmp_path):
+    """The kernel's own refusal, in the middle of a line: nothing of it may come later, on closing."""
+    path = tmp_path / "e.jsonl"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with EpisodeLog(path) as log:
+        log.append(record(0))
+        before = path.read_bytes()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, hard))
+        try:
+            with pytest.raises(InspireError, match="make room"):
+                log.append(record(1))
+            log.close()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before
 
 
 def test_reading_what_is_not_a_run_lists_what_is(tmp_path):

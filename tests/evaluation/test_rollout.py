@@ -231,3 +231,12 @@ def test_an_agent_that_looks_back_sees_the_steps_between_its_decisions():
     assert agent.shown == [list(range(max(0, step - 2), step + 1)) for step in decided]
     film = next(iter(rollout(played, benchmark, GoodAgent(), slots=1)))
     assert film.success  # an agent without `image_history` is shown (H, W, 3), as ever
+
+
+@pytest.mark.parametrize("control", ["truth", "random", "shuffled"])
+def test_answers_of_a_policy_that_is_not_asked_cannot_be_forced(control):
+    agent = BaseAgent()
+    agent.reasoning_enabled = False
+    with pytest.raises(InspireError, match=f"not asked anything.*{control}"):
+        list(rollout(jobs(), ToyBenchmark(), agent, RolloutSettings(control=control)))
+    assert len(list(rollout(jobs(), ToyBenchmark(), agent))) == 6

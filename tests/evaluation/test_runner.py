@@ -3,6 +3,7 @@ import multiprocessing
 import os
 import signal
 import time
+from multiprocessing.connection import Connection
 
 import pytest
 import toys
@@ -138,6 +139,18 @@ def test_a_run_in_which_everything_crashes_is_stopped_and_leaves_nothing(tmp_pat
     assert all(r.error for r in few.records)
 
 
+def test_what_is_left_of_a_run_may_all_crash(tmp_path):
+    """Interrupted after the healthy half, it must be able to end: the crashing task is told, not asked for ever."""
+    crashing = Factory("toys:CrashesOn")  # on the right
+    whole = run(tmp_path, plan(10), agent=crashing, slots=1)
+    episodes = tmp_path / "episodes.jsonl"
+    lines = episodes.read_text().splitlines(keepends=True)
+    episodes.write_text("".join(line for line in lines if not json.loads(line)["crashed"]))
+    again = run(tmp_path, plan(10), agent=crashing, slots=1)
+    assert sum(r.crashed for r in again.records) == 10
+    assert outcomes(again.records) == outcomes(whole.records)
+
+
 def test_so_is_a_run_in_which_every_worker_dies(tmp_path, monkeypatch):
     monkeypatch.setattr("inspire_vla.evaluation.runner.MAX_FIRST_CRASHES", 2)
     dies = Factory("toys:DiesOn")
@@ -150,3 +163,19 @@ def test_what_the_policy_did_is_no_crash(tmp_path, monkeypatch):
     monkeypatch.setattr("inspire_vla.evaluation.runner.MAX_FIRST_CRASHES", 2)
     records = run(tmp_path, plan(2), agent=Factory("toys:Undecodable")).records
     assert [(bool(r.error), r.crashed) for r in records] == [(True, False)] * 4
+
+
+def test_a_worker_killed_in_the_middle_of_a_message_is_a_dead_worker(tmp_path, monkeypatch):
+    """The pipe then says so by an OSError: half a message has come."""
+    receive = Connection.recv
+
+    def torn(self):
+        try:
+            return receive(self)
+        except EOFError:
+            raise OSError("got end of file during message") from None
+
+    monkeypatch.setattr(Connection, "recv", torn)
+    whole = run(tmp_path, plan(2), agent=Factory("toys:DiesOn"), workers=1, slots=1)
+    assert {r.task: r.crashed for r in whole.records} == {"go left": False, "go right": True}
+    assert len(whole.records) == 4

@@ -73,6 +73,14 @@ class ToyAgent:
         )  # fmt: skip
 
 
+def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait for what another thread does, however busy the machine is."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.005)
+
+
 class Running:
     """A server in a thread with its own event loop."""
 

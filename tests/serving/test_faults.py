@@ -12,7 +12,7 @@ from websockets.sync.client import connect
 from inspire_vla.serving.client import PolicyClient
 from inspire_vla.serving.codec import pack
 
-from .conftest import Running, ToyAgent, observation
+from .conftest import Running, ToyAgent, observation, until
 from .stress import fuzz, soak
 
 
@@ -99,19 +99,24 @@ def test_memory_does_not_grow(running, rounds: int) -> None:
 def test_a_client_gone_mid_inference_disturbs_nobody(running) -> None:
     agent = ToyAgent()
     server = running(agent, batch_window_s=0.0)
-    agent.delay_s = 0.2
     stayer = PolicyClient(server.url)
     leavers = [PolicyClient(server.url) for _ in range(4)]
     agent.batches.clear()
+    goes_on, act = threading.Event(), agent.act
+    agent.act = lambda *rows, **more: (goes_on.wait(30), act(*rows, **more))[
+        1
+    ]  # a batch takes as long as we like
     leavers[0].send(observation(1))
-    time.sleep(0.05)
+    until(lambda: any(state.busy for state in server.server._open.values()))
     for leaver in leavers[1:]:
         leaver.send(observation(2))  # these wait for the batch in progress …
-    time.sleep(0.02)
+    until(lambda: server.server.batcher.waiting == 3)
     for leaver in leavers:
         leaver.close()  # … and are gone before theirs begins
+    until(lambda: len(server.server._open) == 1)
+    goes_on.set()
     assert stayer.infer(observation(3)).actions[0, 0] == 3
-    assert sum(agent.batches) <= 3
+    assert sum(agent.batches) == 2  # the one in progress, and the stayer
     deadline = time.monotonic() + 30
     while server.server.metrics.requests.labels("gone")._value.get() < 4 and time.monotonic() < deadline:
         time.sleep(0.02)

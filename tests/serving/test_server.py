@@ -19,7 +19,7 @@ from inspire_vla.serving.client import PolicyClient, ServerError
 from inspire_vla.serving.client_state import ClientState
 from inspire_vla.serving.codec import pack, unpack
 
-from .conftest import ToyAgent, observation
+from .conftest import ToyAgent, observation, until
 
 
 def raw(running, **options):
@@ -231,7 +231,7 @@ def test_a_stop_lets_the_answer_in_progress_out(running) -> None:
     agent.delay_s = 0.4
     client = PolicyClient(server.url)
     client.send(observation(3))
-    time.sleep(0.1)
+    until(lambda: any(state.busy for state in server.server._open.values()))
     stopper = threading.Thread(target=server.stop)
     stopper.start()
     assert client.receive().actions[0, 0] == 3
@@ -297,10 +297,10 @@ def test_not_ready_while_stopping_and_no_new_robot_is_taken(running) -> None:
     agent.delay_s = 1.0
     with PolicyClient(server.url) as client:
         client.send(observation())
-        time.sleep(0.1)
+        until(lambda: any(state.busy for state in server.server._open.values()))
         stopper = threading.Thread(target=server.stop)
         stopper.start()
-        time.sleep(0.2)
+        until(lambda: server.server.door.stopping)
         assert urlopen(f"http://127.0.0.1:{server.port}/healthz").status == 200
         with pytest.raises(HTTPError, match="503"):
             urlopen(f"http://127.0.0.1:{server.port}/readyz")

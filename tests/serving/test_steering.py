@@ -62,10 +62,10 @@ BENCHMARK = SimpleNamespace(
 class Played:
     """A session whose states are kept."""
 
-    def __init__(self, agent: ToyAgent | None = None) -> None:
+    def __init__(self, agent: ToyAgent | None = None, benchmark=BENCHMARK, task: str | None = None) -> None:
         self.states: list[dict] = []
         self.session = SteeringSession(
-            agent or ToyAgent(), BENCHMARK, lambda s, p: self.states.append(s), hz=200
+            agent or ToyAgent(), benchmark, lambda s, p: self.states.append(s), task=task, hz=200
         )
         self.session.start()
         self.wait(lambda s: True)
@@ -234,3 +234,32 @@ def test_a_policy_that_looks_back_is_shown_the_step_before() -> None:
     played.tell(lambda s: not s["over"], do="reset")
     played.session.stop()
     assert agent.shown == [1, 2, 2, 1]
+
+
+def test_a_task_that_cannot_be_set_up_is_told_and_the_next_one_plays() -> None:
+    class Breaks(ToyEnv):
+        def reset(self, *, seed: int) -> tuple[dict, dict]:
+            if self.task == "open the drawer":
+                raise RuntimeError("no drawer")
+            return super().reset(seed=seed)
+
+    benchmark = SimpleNamespace(
+        suites=BENCHMARK.suites, tasks=BENCHMARK.tasks, make=lambda suite, task: Breaks(task)
+    )
+    played = Played(benchmark=benchmark, task="open the drawer")
+    assert "no drawer" in played.states[-1]["error"]
+    state = played.tell(lambda s: s["error"] is None, do="task", suite="toys", task="pick up the red cube")
+    assert state["steps"] == 0
+    state = played.tell(lambda s: s["error"] is not None, do="task", suite="toys", task="open the drawer")
+    assert "no drawer" in state["error"]
+    played.session.stop()
+
+
+def test_a_picture_that_cannot_be_drawn_is_told() -> None:
+    class Blind(ToyEnv):
+        def render(self) -> np.ndarray:
+            raise RuntimeError("no light")
+
+    played = Played(benchmark=SimpleNamespace(**vars(BENCHMARK) | {"make": lambda suite, task: Blind(task)}))
+    assert "no light" in played.states[-1]["error"]
+    played.session.stop()

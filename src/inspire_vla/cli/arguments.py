@@ -118,7 +118,11 @@ def _evaluate(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--out", required=True, help="folder of the run")
     sub.add_argument("--name", help="of the policy in tables; default: InSpire or base")
     sub.add_argument("--first-seed", type=int, help="episode e starts from seed FIRST+e")
-    sub.add_argument("--control", default="own", help="answers the action sees: own (default), truth, random")
+    sub.add_argument(
+        "--control",
+        default="own",
+        help="answers the action sees: own (default), truth, shuffled (the truth of another object), random",
+    )
     sub.add_argument("--n-action-steps", type=positive, help="actions executed of each chunk")
     sub.add_argument("--max-steps", type=positive, help="control steps an episode, default: the task's own")
     sub.add_argument("--layout-randomness", type=float, default=0.0, metavar="0..1")

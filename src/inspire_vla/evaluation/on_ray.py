@@ -4,6 +4,7 @@ The driver alone writes. Workers make their own benchmark and agent, so this pac
 must be on every machine, at the same paths. Videos travel back as bytes.
 """
 
+import glob
 import itertools
 import tempfile
 from collections.abc import Iterator
@@ -127,7 +128,9 @@ def _play(post: Any, number: int, worker: Worker, jobs: list[EpisodeJob]) -> Non
         def send(message: tuple[str, Any]) -> None:
             kind, value = message
             if kind == "record" and value.video:
-                post.put((number, "video", (value.video, (Path(folder) / value.video).read_bytes())))
+                film = Path(folder) / value.video
+                for file in film.parent.glob(f"{glob.escape(film.stem)}.*"):  # beside it: actions and states
+                    post.put((number, "video", (str(file.relative_to(folder)), file.read_bytes())))
             post.put((number, kind, value))
 
         serve(send, here, jobs)

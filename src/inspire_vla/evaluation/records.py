@@ -148,7 +148,7 @@ class EpisodeLog:
         self.path = path
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("ab")
+            self._file = path.open("ab", buffering=0)  # nothing is left to be written when closing
         try:
             _lock(self._file, path)
             self.records, self._size = read_episodes(path)
@@ -162,11 +162,12 @@ class EpisodeLog:
         line = (record.to_json() + "\n").encode("utf-8")
         with disk_errors(self.path):
             try:
-                self._file.write(line)
-                self._file.flush()
+                left = memoryview(line)
+                while left:
+                    left = left[self._file.write(left) :]
                 os.fsync(self._file.fileno())
             except OSError:
-                os.truncate(self.path, self._size)
+                self._file.truncate(self._size)
                 raise
         self._size += len(line)
         self.records.append(record)

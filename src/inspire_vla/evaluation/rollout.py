@@ -42,6 +42,10 @@ def rollout(
     settings = settings or RolloutSettings()
     if settings.n_action_steps is None:
         settings = replace(settings, n_action_steps=getattr(agent, "n_action_steps", None))
+    if settings.control != "own" and not getattr(agent, "reasoning_enabled", True):
+        raise InspireError(
+            f"The policy is not asked anything, so no answers can be forced (control {settings.control!r})."
+        )
     rule = AnswerRule.of(agent)
     image_history = getattr(agent, "image_history", 1)
     waiting = iter(jobs)

@@ -15,8 +15,8 @@ Confusion = dict[str, dict[str, int]]
 CONTROLS = ("own", "truth", "shuffled", "random")
 """Which answers the actions are conditioned on: the model's own, the true ones (an oracle), the true ones handed on to
 the next object asked about, or words drawn at random (chance). A model trained with `reasoning.hide_answers` answers
-and does not look; one with `reasoning.enabled=false` is not asked. Where the truth of an object is not known, all but
-"random" leave it to the policy, which is counted (`EpisodeRecord.answers_forced`)."""
+and does not look; of one with `reasoning.enabled=false`, which is not asked, only "own" is possible. Where the truth of
+an object is not known, all but "random" leave it to the policy, which is counted (`EpisodeRecord.answers_forced`)."""
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def in_processes(worker: Worker, jobs: list[EpisodeJob], count: int) -> Iterator
                 for process in [p for p in running if p.connection in ready]:
                     try:
                         kind, value = process.connection.recv()
-                    except EOFError:
+                    except (EOFError, OSError):  # died, perhaps in the middle of a message
                         running.remove(process)
                         yield from _bury(process, worker.settings.policy)
                         if process.left:

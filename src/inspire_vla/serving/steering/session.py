@@ -136,9 +136,14 @@ class SteeringSession:
             self._env.close()
             self._env = None
         self._clear()
-        self._env = self.benchmark.make(self.suite, self.task)
+        env = self.benchmark.make(self.suite, self.task)
+        try:
+            observation, info = env.reset(seed=self.seed)
+        except BaseException:
+            env.close()
+            raise
+        self._env, self._info = env, info
         self._history.reset()
-        observation, self._info = self._env.reset(seed=self.seed)
         self._seen = self._history.observe(observation)
         self._decide()
 
@@ -236,12 +241,15 @@ class SteeringSession:
         return dict(zip(self._info["mentions"], map(str, words), strict=True))
 
     def _show(self) -> None:
-        if self._env is None:
-            picture = np.full((256, 256, 3), 40, dtype=np.uint8)
-            truth: dict[str, str] = {}
-        else:
-            picture = np.asarray(self._env.render())
-            truth = self._truth()
+        picture = np.full((256, 256, 3), 40, dtype=np.uint8)
+        truth: dict[str, str] = {}
+
+        def look() -> None:
+            nonlocal picture, truth
+            if self._env is not None:
+                picture, truth = np.asarray(self._env.render()), self._truth()
+
+        self._guarded(look)
         decision = self.decision
         self._publish(
             {
