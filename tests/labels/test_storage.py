@@ -7,14 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from inspire_vla.errors import InspireError
 from inspire_vla.labels import LABELS_FILE, read_labels
 from inspire_vla.labels.from_demonstration import FromDemonstration
-from inspire_vla.labels.lerobot_files import LeRobotFiles, matrix
+from inspire_vla.labels.lerobot_files import LeRobotFiles, matrix, read_rows
+from inspire_vla.labels.own import FromFunction
 from inspire_vla.labels.storage import CONFIDENCE_COLUMN, label_dataset
+from inspire_vla.labels.summary import timelines
 
 
 @pytest.fixture
@@ -128,6 +131,43 @@ def test_labelling_again_replaces_labels(dataset, tmp_path):
     mirrored = np.array([1, 0, 2, 3, 4, 5, 6, 7])[codes["once"]]
     assert (codes["twice"] == mirrored).all()
     assert read_labels(tmp_path / "twice").frame.name == "official_libero"
+
+
+def test_every_data_file_has_the_columns_that_the_dataset_declares(dataset, tmp_path):
+    """Also one whose instructions name no object: of it no labeller says how sure it is."""
+    (first,) = (dataset / "data").rglob("*.parquet")
+    table = pq.read_table(first)
+    last = pc.equal(table["episode_index"], 3)
+    other = table.filter(last)
+    place = other.schema.get_field_index("task_index")
+    other = other.set_column(place, "task_index", pa.array(np.ones(len(other), np.int64)))
+    pq.write_table(table.filter(pc.invert(last)), first)
+    pq.write_table(other.cast(table.schema), first.with_name("file-001.parquet"))
+    tasks = [*LeRobotFiles.open(dataset).tasks.values(), "do it again"]
+    pq.write_table(pa.table({"task_index": [0, 1], "task": tasks}), dataset / "meta/tasks.parquet")
+    label_dataset(dataset, FromDemonstration(), out=tmp_path / "out")
+    declared = set(LeRobotFiles.open(tmp_path / "out").info["features"])
+    assert CONFIDENCE_COLUMN in declared
+    written = [pq.read_table(path) for path in LeRobotFiles.open(tmp_path / "out").data_files()]
+    assert [set(one.column_names) for one in written] == [declared] * 2
+    assert not matrix(written[1][CONFIDENCE_COLUMN]).any()
+    assert {timeline.episode for timeline in timelines(tmp_path / "out")} == {0, 1, 2}
+    label_dataset(
+        dataset, FromFunction(_nowhere), out=tmp_path / "plain"
+    )  # which says of nothing how sure it is
+    assert CONFIDENCE_COLUMN not in LeRobotFiles.open(tmp_path / "plain").info["features"]
+
+
+def _nowhere(episode):
+    return np.zeros((len(episode), len(episode.mentions), 3)), np.zeros(
+        (len(episode), len(episode.mentions)), bool
+    )
+
+
+@pytest.mark.parametrize("name", ["labels.confidence", "confidence"])
+def test_a_missing_column_is_named(dataset, name):
+    with pytest.raises(InspireError, match=rf"lacks the columns \['{name}'\]. It has \["):
+        read_rows(next((dataset / "data").rglob("*.parquet")), (name,))
 
 
 def test_min_confidence_leaves_labels_out_and_counts_them(dataset, tmp_path):

@@ -26,7 +26,7 @@ def begin(building: Path, root: Path, labels: LabelInfo) -> None:
     wanted = {"settings": digest([labels.to_json(), os.fspath(root), data])}
     marker = building / SETTINGS
     if building.exists():
-        if marker.is_file() and json.loads(marker.read_text() or "{}") == wanted:
+        if marker.is_file() and json.loads(marker.read_text(encoding="utf-8") or "{}") == wanted:
             return
         shutil.rmtree(building)
     fresh = building.with_name(f"{building.name}.linking")
@@ -39,7 +39,7 @@ def begin(building: Path, root: Path, labels: LabelInfo) -> None:
             relative.as_posix() not in REWRITTEN
         ):
             _link(path, fresh / relative)
-    (fresh / SETTINGS).write_text(json.dumps(wanted))
+    (fresh / SETTINGS).write_text(json.dumps(wanted), encoding="utf-8")
     fresh.rename(building)
 
 
@@ -69,13 +69,13 @@ def finish_swap(root: Path, building: Path) -> dict[str, Any] | None:
     """Between the two renames the dataset has no name: the next call gives it one, and has nothing else to do."""
     marker = building / SETTINGS
     if not root.exists() and marker.is_file():
-        if not json.loads(marker.read_text()).get("finished"):
+        if not json.loads(marker.read_text(encoding="utf-8")).get("finished"):
             return None
         building.rename(root)
     marker = root / SETTINGS
     if not marker.is_file():
         return None
-    finished = json.loads(marker.read_text())
+    finished = json.loads(marker.read_text(encoding="utf-8"))
     marker.unlink()
     return finished
 
@@ -86,5 +86,5 @@ def digest(value: Any) -> str:
 
 def write_json(path: Path, content: Any) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(content, indent=4, ensure_ascii=False) + "\n")
+    temporary.write_text(json.dumps(content, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
     temporary.replace(path)

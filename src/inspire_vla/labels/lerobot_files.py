@@ -104,12 +104,15 @@ def read_rows(path: Path, columns: tuple[str, ...]) -> Rows:
     """Read `columns` of one data file. Raises InspireError for a damaged file or a column it lacks."""
     wanted = [*columns, "episode_index", "task_index"]
     try:
+        present = pq.read_schema(
+            path
+        ).names  # asked for "a.b" that is not there, pyarrow calls the file invalid
+        lacking = [name for name in wanted if name not in present]
+        if lacking:
+            raise InspireError(f"{path} lacks the columns {lacking}. It has {present}.")
         table = pq.read_table(path, columns=wanted)
     except (OSError, pa.ArrowInvalid) as error:
         raise InspireError(f"{path} is damaged or truncated: {error}.") from None
-    lacking = [name for name in wanted if name not in table.column_names]
-    if lacking:
-        raise InspireError(f"{path} lacks the columns {lacking}. It has {table.column_names}.")
     found = {name: matrix(table[name]) for name in columns}
     return Rows(found, table["episode_index"].to_numpy(), table["task_index"].to_numpy())
 

@@ -37,7 +37,8 @@ from inspire_vla.labels.report import LabelReport
 from inspire_vla.spatial import NO_LABEL, Frame, decode_answers
 
 CONFIDENCE_COLUMN = "labels.confidence"
-"""uint8 (max_objects,): the labeller's confidence in hundredths. LeRobot hands it to no policy."""
+"""uint8 (max_objects,): the labeller's confidence in hundredths, 0 where it said none. In every data file or in none.
+LeRobot hands it to no policy."""
 
 
 def label_dataset(
@@ -105,21 +106,22 @@ def label_dataset(
     )
     begin(building, root, labels)
     report = LabelReport(target, without_object=tuple(without))
-    totals: dict[str, list[NDArray[Any]]] = {}
     below: list[NDArray[np.bool_]] = []
+    added: dict[Path, dict[str, NDArray[Any]]] = {}
+    told = False
     for path in tqdm(files.data_files(), desc="labelling", unit="file", disable=not progress):
-        rows = read_rows(path, (*columns, "timestamp") if language else columns)
-        added = _label_rows(rows, files, labels, labeller, min_confidence, report, below)
-        for name, codes in added.items():
-            totals.setdefault(name, []).append(codes)
+        rows = read_rows(path, columns)
+        added[path], sure = _label_rows(rows, files, labels, labeller, min_confidence, report, below)
+        told |= sure
+    names = [name for name in added[path] if told or name != CONFIDENCE_COLUMN]  # one schema for all files
+    old = [name for name in files.info["features"] if _is_label(name)]
+    for path, found in tqdm(added.items(), desc="writing", unit="file", disable=not progress):
         written = building / path.relative_to(root)
         if not written.exists():
-            old = [name for name in files.info["features"] if _is_label(name)]
-            said = _said(path, rows, files, labels, added) if language else {}
-            replace_columns(path, written, old, added, said)
-    _describe(
-        building, files, labels, {name: np.concatenate(parts) for name, parts in totals.items()}, language
-    )
+            said = _said(path, read_rows(path, ("timestamp",)), files, labels, found) if language else {}
+            replace_columns(path, written, old, {name: found[name] for name in names}, said)
+    totals = {name: np.concatenate([found[name] for found in added.values()]) for name in names}
+    _describe(building, files, labels, totals, language)
     report.warnings = _implausible(below)
     if in_place:
         swap(root, building, report, request)
@@ -137,15 +139,15 @@ def _label_rows(
     min_confidence: float,
     report: LabelReport,
     below: list[NDArray[np.bool_]],
-) -> dict[str, NDArray[Any]]:
-    """The label columns of one data file."""
+) -> tuple[dict[str, NDArray[Any]], bool]:
+    """The label columns of one data file, and whether the labeller said of any episode how sure it is."""
     count, width = len(rows.episode_index), labels.max_objects
     added: dict[str, NDArray[Any]] = {
         answer_column(mode): np.full((count, width), NO_LABEL, dtype=np.int16) for mode in labels.modes
     }
-    confidence = np.zeros((count, width), dtype=np.uint8)
+    confidence = added[CONFIDENCE_COLUMN] = np.zeros((count, width), dtype=np.uint8)
     names = files.names()
-    unsure = False
+    told = False
     for span in rows.episodes():
         report.episodes += 1
         report.frames += span.stop - span.start
@@ -172,15 +174,13 @@ def _label_rows(
             added[answer_column(mode)][span] = values
         objects = len(episode.mentions)
         if tracks.confidence is not None:
-            unsure = True
+            told = True
             confidence[span, :objects] = np.round(100 * np.asarray(tracks.confidence)).astype(np.uint8)
         known = next(iter(codes.values()))[:, :objects] != NO_LABEL
         report.labels += int(known.sum())
         report.unlabelled += int((~known).sum())
         below.append(_starts_below(tracks))
-    if unsure:
-        added[CONFIDENCE_COLUMN] = confidence
-    return added
+    return added, told
 
 
 def _said(
@@ -268,7 +268,7 @@ def _describe(
     """meta/: what the new columns are."""
     info = json.loads(json.dumps(files.info))
     stats_file = files.root / "meta/stats.json"
-    stats = json.loads(stats_file.read_text()) if stats_file.exists() else {}
+    stats = json.loads(stats_file.read_text(encoding="utf-8")) if stats_file.exists() else {}
     for name in [name for name in info["features"] if _is_label(name)]:
         del info["features"][name]
         stats.pop(name, None)
