@@ -6,22 +6,23 @@ episode,frame,object,x,y,z[,grasped]         object: a mention, or its number in
 
 import hashlib
 import inspect
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.labels.hand import HandColumns, find_hand_columns
 from inspire_vla.labels.labeller import Episode, Tracks
+from inspire_vla.labels.lerobot_files import LeRobotFiles, read_rows
+from inspire_vla.labels.object_table import ObjectRows, bare, mention_of, read_object_table
 
-_COLUMNS = ("episode", "frame", "object", "x", "y", "z")
+_FAR_M = 3.0
+"""Further from the hand than anything that an arm is shown to reach for: the unit is another one."""
 
 
 @dataclass(frozen=True)
@@ -50,18 +51,40 @@ class FromFunction:
         return names if self.wanted is None else self.wanted
 
     def label(self, episode: Episode) -> Tracks:
-        """What the function says, checked. Raises InspireError for another shape."""
-        found = self.function(episode)
-        if not isinstance(found, Tracks):
-            offsets, grasped = found
-            found = Tracks(np.asarray(offsets, dtype=np.float32), np.asarray(grasped, dtype=bool))
-        wanted = (len(episode), len(episode.mentions), 3)
-        if found.gripper_to_object_m.shape != wanted:
+        """What the function says, checked. Raises InspireError: it fails, or says something else."""
+        shape = (len(episode), len(episode.mentions))
+        try:
+            found = self.function(episode)
+        except Exception as error:
+            where = "".join(traceback.format_tb(error.__traceback__)[1:])
             raise InspireError(
-                f"{self.label_name} returned offsets {found.gripper_to_object_m.shape} for episode {episode.index}, "
-                f"expected {wanted}."
+                f"{self.label_name} failed in episode {episode.index}: {type(error).__name__}: {error}.\n{where}"
+            ) from error
+        if not isinstance(found, Tracks):
+            found = self._tracks(found, episode, shape)
+        given = np.shape(found.gripper_to_object_m)
+        if given != (*shape, 3):
+            raise InspireError(
+                f"{self.label_name} returned offsets {given} for episode {episode.index}, "
+                f"expected {(*shape, 3)}: frames, objects {list(episode.mentions)}, x y z."
             )
+        if (np.linalg.norm(found.gripper_to_object_m, axis=-1) > _FAR_M).any():
+            note = f"objects more than {_FAR_M:g} m from the hand: are the offsets in metres?"
+            return replace(found, notes=(*found.notes, note))
         return found
+
+    def _tracks(self, found: Any, episode: Episode, shape: tuple[int, int]) -> Tracks:
+        try:
+            offsets, grasped = found if isinstance(found, (tuple, list)) else (None, None)
+            offsets, grasped = np.asarray(offsets, dtype=np.float32), np.asarray(grasped)
+            if np.shape(grasped) == shape and np.isin(grasped, (0, 1)).all():
+                return Tracks(offsets, grasped.astype(bool))
+        except (ValueError, TypeError):  # not two, or no numbers, or of no shape that offsets have
+            pass
+        raise InspireError(
+            f"{self.label_name} returned {_told(found)} for episode {episode.index}, expected Tracks, or the pair of "
+            f"gripper_to_object_m {(*shape, 3)} in metres, NaN where unknown, and grasped {shape} of bool."
+        )
 
 
 @dataclass(frozen=True)
@@ -71,49 +94,25 @@ class FromTable:
     Without the column `grasped` nothing is grasped.
 
     Args:
+        rows: episode → object → its rows.
         hand: where the hand's position stands in the dataset; None finds it by its names. No gripper is needed.
         metres_per_unit, below_hand_m: of the hand's position, as of FromDemonstration; the table is in metres.
+        instructions: of each episode; `opened` reads them off a dataset.
     """
 
-    rows: Mapping[tuple[int, str], tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]]
+    rows: Mapping[int, Mapping[str, ObjectRows]]
     digest: str
     hand: HandColumns | None = None
     metres_per_unit: float = 1.0
     below_hand_m: float = 0.0
+    instructions: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     name: str = field(default="table", init=False)
 
     @classmethod
     def read(cls, path: str | Path, hand: HandColumns | None = None) -> Self:
-        """Read parquet or CSV. Raises InspireError: unreadable, a column lacks, a position that is no number."""
+        """Read parquet or CSV. Raises InspireError: unreadable, a column lacks, a cell that cannot be meant."""
         path = Path(path)
-        try:
-            table = pq.read_table(path) if path.suffix == ".parquet" else pc.read_csv(path)
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        except (OSError, pa.ArrowInvalid) as error:
-            raise InspireError(f"{path} cannot be read as parquet or CSV: {error}.") from None
-        lacking = [name for name in _COLUMNS if name not in table.column_names]
-        if lacking:
-            raise InspireError(f"{path} lacks the columns {lacking}. It has {table.column_names}.")
-        try:
-            numbers = np.column_stack([table[axis].to_numpy().astype(np.float64) for axis in "xyz"])
-            episodes = table["episode"].to_numpy().astype(np.int64)
-            frames = table["frame"].to_numpy().astype(np.int64)
-            held = (
-                table["grasped"].to_numpy(zero_copy_only=False).astype(bool)
-                if "grasped" in table.column_names
-                else np.zeros(len(table), bool)
-            )
-        except (ValueError, TypeError, pa.ArrowInvalid) as error:
-            raise InspireError(f"{path}: episode, frame, x, y, z must be numbers ({error}).") from None
-        objects = [str(value) for value in table["object"].to_pylist()]
-        found: dict[tuple[int, str], list[int]] = {}
-        for i, key in enumerate(zip(episodes.tolist(), objects, strict=True)):
-            found.setdefault(key, []).append(i)
-        rows = {}
-        for key, numbered in found.items():
-            order = np.array(numbered)[np.argsort(frames[numbered], kind="stable")]
-            rows[key] = (frames[order], numbers[order], held[order])
-        return cls(rows, digest, hand)
+        return cls(read_object_table(path), hashlib.sha256(path.read_bytes()).hexdigest(), hand)
 
     def settings(self) -> dict[str, Any]:
         """The table's digest and where the hand is."""
@@ -130,6 +129,32 @@ class FromTable:
             return (self.hand.position_column,)
         return tuple(name for name in names if name == "action" or name.startswith("observation.state"))
 
+    def opened(self, dataset_root: str | Path) -> Self:
+        """Hold the table's numbers against this dataset's. Raises InspireError for an episode or frame it lacks."""
+        files = LeRobotFiles.open(dataset_root)
+        frames: dict[int, int] = {}
+        instructions: dict[int, tuple[str, ...]] = {}
+        for path in files.data_files():
+            rows = read_rows(path, ())
+            for span in rows.episodes():
+                episode, tasks = int(rows.episode_index[span.start]), np.unique(rows.task_index[span])
+                frames[episode] = span.stop - span.start
+                instructions[episode] = tuple(files.tasks.get(int(task), "") for task in tasks)
+        foreign = sorted(set(self.rows) - set(frames))
+        if foreign:
+            raise InspireError(
+                f"the table has rows of {len(foreign)} episodes that the dataset lacks, {foreign[:5]}: the dataset's "
+                f"{len(frames)} episodes are numbered {min(frames)} to {max(frames)}."
+            )
+        for episode, objects in self.rows.items():
+            for name, found in objects.items():
+                if found.frames[-1] >= frames[episode]:
+                    raise InspireError(
+                        f"the table has {name!r} in frame {found.frames[-1]} of episode {episode}, whose frames are 0 "
+                        f"to {frames[episode] - 1}: they are counted from 0 in each episode, not over the dataset."
+                    )
+        return replace(self, instructions=instructions)
+
     def prepared(
         self,
         columns: Mapping[str, NDArray[Any]],
@@ -142,22 +167,56 @@ class FromTable:
         return replace(self, hand=hand)
 
     def label(self, episode: Episode) -> Tracks:
-        """Positions of the table minus the hand's."""
+        """Positions of the table minus the hand's. Raises InspireError for what is out of any hand's reach."""
         if self.hand is None:
             raise InspireError("the table's labeller does not know where the hand is: call prepared() first.")
         hand = self.hand.tips(episode.columns, self.metres_per_unit, self.below_hand_m)
         frames, objects = len(episode), len(episode.mentions)
         place = np.full((frames, objects, 3), np.nan)
         grasped = np.zeros((frames, objects), dtype=bool)
-        missing = 0
-        for i, mention in enumerate(episode.mentions):
-            row = self.rows.get((episode.index, mention)) or self.rows.get((episode.index, str(i)))
-            if row is None:
-                missing += 1
-                continue
-            at = np.searchsorted(row[0], np.arange(frames), side="right") - 1
+        found, notes = self._matched(episode)
+        for i, rows in found.items():
+            at = np.searchsorted(rows.frames, np.arange(frames), side="right") - 1
             known = at >= 0
-            place[known, i] = row[1][at[known]]
-            grasped[known, i] = row[2][at[known]]
-        notes = (f"{missing} objects that the table lacks",) if missing else ()
+            place[known, i] = rows.position_m[at[known]]
+            grasped[known, i] = rows.grasped[at[known]]
+        far = np.argwhere(np.linalg.norm(place - hand[:, None], axis=-1) > _FAR_M)
+        if len(far):
+            frame, i = far[0]
+            raise InspireError(
+                f"{episode.mentions[i]!r} is at {np.round(place[frame, i], 3).tolist()} in the table, and the hand at "
+                f"{np.round(hand[frame], 3).tolist()} (episode {episode.index}, frame {frame}): more than {_FAR_M:g} m "
+                "apart, which no arm reaches. The table must be in metres (a thousandth of millimetres) and the "
+                "robot's base frame; --metres-per-unit is of the hand's position alone."
+            )
         return Tracks((place - hand[:, None]).astype(np.float32), grasped, None, notes)
+
+    def _matched(self, episode: Episode) -> tuple[dict[int, ObjectRows], tuple[str, ...]]:
+        """Number of the mention → its rows, and what of the episode's rows and mentions remains without the other."""
+        found: dict[int, ObjectRows] = {}
+        names: dict[int, str] = {}
+        notes = []
+        others = [text for text in self.instructions.get(episode.index, ()) if text != episode.instruction]
+        for name, rows in self.rows.get(episode.index, {}).items():
+            i = mention_of(name, episode.mentions)
+            if i is not None and i in names:
+                raise InspireError(
+                    f"the table calls {episode.mentions[i]!r} both {names[i]!r} and {name!r} in episode "
+                    f"{episode.index}. Possible: one name for one object."
+                )
+            if i is not None:
+                found[i], names[i] = rows, name
+            elif not any(name.isdecimal() or bare(name) in text.casefold() for text in others):
+                notes.append(
+                    f"the table's {name!r} is no object of the task.{did_you_mean(name, episode.mentions)}"
+                )
+        lacking = [mention for i, mention in enumerate(episode.mentions) if i not in found]
+        return found, (*notes, *(f"the table has no rows of {mention!r}" for mention in lacking))
+
+
+def _told(value: Any) -> str:
+    """What a value is, in a few words: "a tuple of (array (5, 3), array (5,))"."""
+    if isinstance(value, (tuple, list)) and len(value) <= 4:
+        return f"a {type(value).__name__} of ({', '.join(map(_told, value))})"
+    shape = getattr(value, "shape", None)
+    return "None" if value is None else f"{type(value).__name__}{'' if shape is None else f' {tuple(shape)}'}"

@@ -1,0 +1,76 @@
+"""Laws of reading a table of objects: a cell means one thing, or the table is refused with the cell named."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from inspire_vla.errors import InspireError
+from inspire_vla.labels.object_table import mention_of, read_object_table
+
+HEADER = "episode,frame,object,x,y,z,grasped"
+
+
+def written(folder: Path, *rows: str) -> Path:
+    path = folder / "objects.csv"
+    path.write_text("\n".join([HEADER, *rows]) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("cells", "grasped"),
+    [
+        (("0", "1", ""), [False, True, False]),
+        (("", "", ""), [False, False, False]),
+        (("false", "TRUE", ""), [False, True, False]),
+        (("False", "1", "0"), [False, True, False]),
+        (("0.0", "1.0", ""), [False, True, False]),
+    ],
+)
+def test_grasped_is_said_by_true_and_one_alone(tmp_path, cells, grasped):
+    path = written(tmp_path, *(f"0,{i},cup,1,1,1,{cell}" for i, cell in enumerate(cells)))
+    assert read_object_table(path)[0]["cup"].grasped.tolist() == grasped
+
+
+@pytest.mark.parametrize("value", [pa.array([True, None]), pa.array([1, None]), pa.array([1.0, np.nan])])
+def test_parquet_says_grasped_in_its_own_types(tmp_path, value):
+    place = {"object": ["cup", "cup"], "x": [1, 1], "y": [1, 1], "z": [1, None]}
+    table = pa.table({"episode": [0, 0], "frame": [1, 0], **place, "grasped": value})
+    pq.write_table(table, tmp_path / "objects.parquet")
+    found = read_object_table(tmp_path / "objects.parquet")[0]["cup"]
+    assert (found.frames.tolist(), found.grasped.tolist()) == ([0, 1], [False, True])
+    assert np.isnan(found.position_m[0, 2])
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ("0,1,cup,1,1,1,no", r"'grasped', row 2, holds 'no'. Possible: 1 or true"),
+        ("0,1,cup,1,1,1,2", r"'grasped', row 2, holds '2'"),
+        (",1,cup,1,1,1,0", r"'episode' must hold whole numbers.*1 rows do not.*row 2 with an empty cell"),
+        ("0,-1,cup,1,1,1,0", r"'frame' must hold whole numbers, counted from 0.*row 2 with -1"),
+        ("0,0.5,cup,1,1,1,0", r"'frame' must hold whole numbers.*row 2 with 0.5"),
+        ("first,1,cup,1,1,1,0", r"'episode' must hold numbers; it holds string"),
+        ("0,1,cup,1,far,1,0", r"'y' must hold numbers"),
+        ("0,1,,1,1,1,0", r"'object', row 2, is empty. Possible"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_a_cell_that_cannot_be_meant_is_named(tmp_path, row, says):
+    with pytest.raises(InspireError, match=says):
+        read_object_table(written(tmp_path, "0,0,cup,1,1,1,0", row))
+
+
+def test_names_meet_whatever_their_case_and_article():
+    mentions = ("the red cube", "a plate")
+    for name in ("the red cube", "The Red Cube", "red cube", "a red  cube", "0"):
+        assert mention_of(name, mentions) == 0
+    assert mention_of("Plate", mentions) == 1
+    assert [mention_of(name, mentions) for name in ("the red cub", "2", "the", "cube")] == [None] * 4
+
+
+def test_an_article_that_tells_two_things_apart_is_heard():
+    mentions = ("a cup", "the cup")
+    assert [mention_of(name, mentions) for name in ("a cup", "the cup", "cup")] == [0, 1, None]
