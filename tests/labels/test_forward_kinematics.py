@@ -72,3 +72,51 @@ def test_what_cannot_be_followed_is_refused(tmp_path, text, tip, says):
 def test_a_wrong_number_of_joints_is_refused(urdf):
     with pytest.raises(InspireError, match="has 3 joints"):
         Kinematics.read(urdf, "tip").positions(np.zeros((4, 6)))
+
+
+LIMITED = URDF.replace('<axis xyz="0 0 2"/>', '<axis xyz="0 0 2"/><limit lower="-3" upper="3" effort="1"/>')
+
+
+def joints(scale: float, frames: int = 400) -> np.ndarray:
+    """Shoulder and elbow go `scale` to both sides, the rail stands."""
+    way = scale * np.sin(np.linspace(0, 7, frames))
+    return np.c_[way, way, np.zeros(frames)]
+
+
+def hand_of(path, *, degrees: bool) -> HandColumns:
+    return HandColumns.parse(
+        "observation.state:0,1,2",
+        kinematics=Kinematics.read(path, "tip", degrees=degrees),
+        needs_gripper=False,
+    )
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("scale", "degrees"), [(2.9, False), (3.5, False), (0.01, False), (160, True), (8, True)]
+)
+def test_a_unit_that_can_be_is_taken(tmp_path, scale, degrees):
+    path = tmp_path / "robot.urdf"
+    path.write_text(LIMITED)
+    glitch = joints(scale)
+    glitch[7, :2], glitch[9] = 1e4, np.nan
+    for values in (joints(scale), glitch):
+        hand_of(path, degrees=degrees).check_unit({"observation.state": values}, 1.0)
+
+
+def test_degrees_read_as_radians_are_refused(tmp_path):
+    path = tmp_path / "robot.urdf"
+    for text, possible in ((LIMITED, "-3 to 3 radians"), (URDF, "-12.57 to 12.57 radians")):
+        path.write_text(text)
+        with pytest.raises(
+            InspireError, match=rf"joint 'shoulder' goes from -3.* to 3.*, and {possible}.*--degrees"
+        ):
+            hand_of(path, degrees=False).check_unit({"observation.state": joints(40)}, 1.0)
+
+
+@pytest.mark.parametrize(("scale", "says"), [(3, "are these radians"), (300, "are these degrees")])
+def test_what_can_hardly_be_degrees_is_doubted(tmp_path, scale, says):
+    path = tmp_path / "robot.urdf"
+    path.write_text(LIMITED)
+    with pytest.warns(UserWarning, match=says):
+        hand_of(path, degrees=True).check_unit({"observation.state": joints(scale)}, 1.0)

@@ -5,6 +5,7 @@ hand = base ── joint 1 ── link ── joint 2 ── … ── tip,    
 
 import hashlib
 import re
+import warnings
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +19,26 @@ from inspire_vla.errors import InspireError, did_you_mean
 
 LARGEST_FILE = 16 * 1024 * 1024
 _TURNING, _SLIDING = ("revolute", "continuous"), ("prismatic",)
+_UNLIMITED = (-4 * np.pi, 4 * np.pi)
+"""Two turns: what a joint without limits may have been wound up to, in radians."""
+_SLACK = 1.0
+"""Radians beyond its limits that a joint's zero may be off; further is another unit."""
+_STILL = 0.12
+"""A robot whose joints all stay within so many radians of zero does not act: they were radians, not degrees."""
 
 
 @dataclass(frozen=True)
 class Joint:
-    """One joint of the chain. `origin`: (4, 4) child in parent at zero; `axis`: (3,) of unit length."""
+    """One joint of the chain. `origin`: (4, 4) child in parent at zero; `axis`: (3,) of unit length.
+
+    limits: lowest and highest angle, radians; of no meaning if it slides.
+    """
 
     name: str
     kind: str
     origin: NDArray[np.float64]
     axis: NDArray[np.float64]
+    limits: tuple[float, float] = _UNLIMITED
 
     @property
     def moves(self) -> bool:
@@ -96,6 +107,37 @@ class Kinematics:
                 at += 1
         return pose[:, :3, 3]
 
+    def check_unit(self, values: NDArray[np.floating]) -> None:
+        """Hold a dataset's (T, n) joint values against the joints' limits: are they in the unit they are read in?
+
+        Raises InspireError where they are read as radians and cannot be. Warns where they can hardly be degrees.
+        """
+        joints = [joint for joint in self.joints if joint.moves]
+        whole = np.asarray(values, dtype=np.float64)
+        whole = whole[np.isfinite(whole).all(axis=1)]
+        turning = [
+            (joint, column) for joint, column in zip(joints, whole.T, strict=True) if joint.kind in _TURNING
+        ]
+        if not len(whole) or not turning:
+            return
+        unit, name = (np.pi / 180, "degrees") if self.degrees else (1.0, "radians")
+        for joint, column in turning:
+            low, high = unit * np.quantile(column, [0.01, 0.99])  # one bad frame is no unit
+            if low > joint.limits[0] - _SLACK and high < joint.limits[1] + _SLACK:
+                continue
+            seen, possible = (f"{a / unit:.4g} to {b / unit:.4g}" for a, b in ((low, high), joint.limits))
+            found = f"joint {joint.name!r} goes from {seen}, and {possible} {name} are possible"
+            if not self.degrees:
+                raise InspireError(f"{found}. Did you forget --degrees?")
+            warnings.warn(
+                f"{found}: are these degrees, from the URDF's zero? Labels may be wrong.", stacklevel=3
+            )
+        if self.degrees and max(np.abs(column).max() for _, column in turning) * unit < _STILL:
+            warnings.warn(
+                "no joint goes further than 7 degrees from zero: are these radians? Then leave out --degrees.",
+                stacklevel=3,
+            )
+
 
 def _motion(joint: Joint, values: NDArray[np.float64], degrees: bool) -> NDArray[np.float64]:
     motion = np.tile(np.eye(4), (len(values), 1, 1))
@@ -122,7 +164,15 @@ def _joint(element: ElementTree.Element) -> Joint:
     length = float(np.linalg.norm(axis))
     if kind != "fixed" and length < 1e-9:
         raise InspireError(f"joint {name!r} has no axis.")
-    return Joint(name, kind, origin, axis / max(length, 1e-9))
+    return Joint(name, kind, origin, axis / max(length, 1e-9), _limits(element))
+
+
+def _limits(element: ElementTree.Element) -> tuple[float, float]:
+    limit = element.find("limit")
+    if limit is None or element.get("type") == "continuous":
+        return _UNLIMITED
+    low, high = float(limit.get("lower", "0")), float(limit.get("upper", "0"))
+    return (low, high) if low < high else _UNLIMITED
 
 
 def _three(text: str, name: str) -> NDArray[np.float64]:

@@ -52,8 +52,10 @@ class HandColumns:
         return self.position(columns) * metres_per_unit - np.array([0.0, 0.0, below_hand_m])
 
     def check_unit(self, columns: Mapping[str, NDArray[Any]], metres_per_unit: float) -> None:
-        """Raise InspireError where no position is finite, or the hand moves further than one can in metres."""
+        """Raise InspireError where no position is finite, or hand or joints move further than they can."""
         positions = self.position(columns) * metres_per_unit
+        if self.kinematics is not None:
+            self.kinematics.check_unit(_pick(columns, self.position_column, self.position_at))
         if not np.isfinite(positions).any():
             raise InspireError(f"column {self.position_column!r} holds no finite position.")
         extent = np.nanmax(positions, axis=0) - np.nanmin(positions, axis=0)
