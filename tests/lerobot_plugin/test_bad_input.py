@@ -55,8 +55,10 @@ def test_missing_or_impossible_labels_are_told(checkpoint: Path) -> None:
     with pytest.raises(InspireError, match=r"batch has none.*reasoning.enabled=false"):
         policy.forward(unlabelled)
     labels = torch.tensor([0, -1, -1]).expand_as(batch(policy)["observation.answers.direction"])
+    loss, log = policy.forward(batch(policy) | {"observation.answers.direction": labels})
+    assert (loss.item(), log["unlabelled_rows"]) == (0.0, 2.0)
     with pytest.raises(InspireError, match=r"asks about .*labels are \[0, -1, -1\]"):
-        policy.forward(batch(policy) | {"observation.answers.direction": labels})
+        policy.writer.demonstration(TASK, np.array([0, -1, -1]))
 
 
 def test_unknown_names_say_what_there_is() -> None:

@@ -51,20 +51,18 @@ def test_the_shipped_configuration_is_one_that_accelerate_and_lerobot_take() -> 
 
 def test_every_process_logs_the_same_names() -> None:
     """LeRobot adds up the processes' logs by position: a word that one batch lacks would shift all that follow."""
+    named = "answer_accuracy/{}".format
     alone = AnswerLog(["left", "right"], 2)
-    assert alone({"left": 1.0}) == {"answer_accuracy/left": 1.0}
+    assert alone({named("left"): 1.0}) == {named("left"): 1.0}
     with patch.object(answer_log, "several_processes", lambda: True):
         one, other = AnswerLog(["left", "right"], 2), AnswerLog(["left", "right"], 2)
-        first, second = one({"object_0": 0.5, "left": 0.5}), other({"right": 1.0, "object_1": 0.0})
-        assert (
-            list(first)
-            == list(second)
-            == [f"answer_accuracy/{n}" for n in ("object_0", "object_1", "left", "right")]
-        )
-        assert first["answer_accuracy/right"] != first["answer_accuracy/right"]  # NaN: not asked yet
-        later = one({"right": 1.0})
-        assert later["answer_accuracy/left"] == 0.5
-        assert later["answer_accuracy/right"] == 1.0
+        first = one({"action_loss": 2.0, named("object_0"): 0.5, named("left"): 0.5})
+        second = other({"unlabelled_rows": 4.0})  # a batch without a label tells of nothing else
+        assert list(first) == list(second)
+        assert list(first)[-4:] == [named(name) for name in ("object_0", "object_1", "left", "right")]
+        assert first[named("right")] != first[named("right")]  # NaN: not asked yet
+        later = one({named("right"): 1.0})
+        assert (later["action_loss"], later[named("left")], later[named("right")]) == (2.0, 0.5, 1.0)
 
 
 @pytest.mark.e2e

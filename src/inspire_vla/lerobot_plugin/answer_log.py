@@ -1,4 +1,4 @@
-"""Answer accuracies as a training may log them, on one GPU or on many."""
+"""What a training that answers may log, on one GPU or on many."""
 
 from collections.abc import Iterable, Mapping
 
@@ -8,23 +8,22 @@ import torch.distributed
 class AnswerLog:
     """Names of the log, and what was last known of each.
 
-    A batch tells only of the words that are in it. LeRobot averages over processes by position, so that with several
-    of them every process must log the same names, at every step: those it has nothing new of keep their last value,
-    NaN before the first.
+    A batch tells only of the words that are in it, and one without labels of no loss. LeRobot averages over processes
+    by position, so that with several of them every process must log the same names, at every step: those it has nothing
+    new of keep their last value, NaN before the first.
     """
 
     def __init__(self, words: Iterable[str], max_objects: int) -> None:
-        names = [*(f"object_{number}" for number in range(max_objects)), *words]
-        self._last = dict.fromkeys(names, float("nan"))
+        told = [*(f"object_{number}" for number in range(max_objects)), *words]
+        names = ["action_loss", "action_accuracy", "unlabelled_rows", "answer_loss", "answer_accuracy"]
+        self._last = dict.fromkeys([*names, *(f"answer_accuracy/{name}" for name in told)], float("nan"))
 
-    def __call__(self, accuracy_of: Mapping[str, float]) -> dict[str, float]:
-        """What to log where a batch tells `accuracy_of`."""
+    def __call__(self, found: Mapping[str, float]) -> dict[str, float]:
+        """What to log where a batch tells `found`."""
         if not several_processes():
-            found = dict(accuracy_of)
-        else:
-            self._last |= accuracy_of
-            found = self._last
-        return {f"answer_accuracy/{name}": value for name, value in found.items()}
+            return dict(found)
+        self._last |= found
+        return dict(self._last)
 
 
 def several_processes() -> bool:

@@ -32,7 +32,13 @@ from inspire_vla.lerobot_plugin.first_answers import (
     save_first_answers,
 )
 from inspire_vla.lerobot_plugin.lookup import of_hub
-from inspire_vla.lerobot_plugin.supervision import DialogueWriter, label_codes, losses, supervise
+from inspire_vla.lerobot_plugin.supervision import (
+    DialogueWriter,
+    Losses,
+    label_codes,
+    losses,
+    supervise,
+)
 from inspire_vla.lerobot_plugin.trained_on import Suites, both, load_trained_on, save_trained_on, suites_of
 from inspire_vla.spatial import answer_words, says_close
 
@@ -106,16 +112,22 @@ class InspireVLAPolicy(PreTrainedPolicy):
     def forward(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, float]]:
         """Joint next-token loss of answers and action codes over a preprocessed batch of demonstrations.
 
-        Rows that lack a label of what they are asked are left out, and counted in the log as "unlabelled_rows".
+        Rows that lack a label of what they are asked are left out, and counted in the log as "unlabelled_rows". Where
+        there is no other the loss is zero: one of them goes through the model nevertheless, without its questions,
+        since processes that train together wait for one another in every pass.
         """
         labels = label_codes(batch, self.config)
         learned = self.writer.answered(batch["task"], labels)
         unlabelled = len(labels) - len(learned)
         if unlabelled:
-            labels = [labels[row] for row in learned]
-            batch = self._rows(batch, learned)
+            rows = learned or [0]
+            labels = [labels[row] for row in rows]
+            batch = self._rows(batch, rows)
         told = zip(batch["task"], labels, self._states_as_text(batch), strict=True)
-        dialogues = [self.writer.demonstration(task, codes, state) for task, codes, state in told]
+        dialogues = [
+            self.writer.demonstration(task, codes, state) if learned else self.writer.unasked(task, state)
+            for task, codes, state in told
+        ]
         codes = self.action_tokenizer.encode(batch[ACTION].detach().float().cpu().numpy())
         sample = supervise(
             dialogues,
@@ -134,18 +146,19 @@ class InspireVLAPolicy(PreTrainedPolicy):
             attends=attends,
         )
         found = losses(scores, sample)
-        loss, log = (
-            found.action,
-            {"action_loss": found.action.item(), "action_accuracy": found.action_accuracy},
-        )
+        loss, log = self._joint(found) if learned else (0.0 * found.action, {})
         if self.config.reasoning.enabled:
-            log["unlabelled_rows"] = float(unlabelled)
-        if found.answer is not None:
-            loss = loss + self.config.reasoning.answer_loss_weight * found.answer
-            log |= {"answer_loss": found.answer.item(), "answer_accuracy": found.answer_accuracy}
-            log |= self._answer_log(found.accuracy_of)
-        log |= self._speed(roles.numel())
-        return loss, log
+            log = self._answer_log(log | {"unlabelled_rows": float(unlabelled)})
+        return loss, log | self._speed(roles.numel())
+
+    def _joint(self, found: Losses) -> tuple[Tensor, dict[str, float]]:
+        """The loss of actions and answers together, and what to log of it."""
+        log = {"action_loss": found.action.item(), "action_accuracy": found.action_accuracy}
+        if found.answer is None or found.answer_accuracy is None:
+            return found.action, log
+        log |= {"answer_loss": found.answer.item(), "answer_accuracy": found.answer_accuracy}
+        log |= {f"answer_accuracy/{name}": value for name, value in found.accuracy_of.items()}
+        return found.action + self.config.reasoning.answer_loss_weight * found.answer, log
 
     def _rows(self, batch: dict[str, Any], rows: list[int]) -> dict[str, Any]:
         """Some rows of a batch, of what is learned from."""

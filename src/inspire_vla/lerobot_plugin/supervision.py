@@ -57,16 +57,18 @@ class DialogueWriter:
             )
         return self._told(self._written(instruction, tuple(codes.tolist())), state_text)
 
+    def unasked(self, instruction: str, state_text: str | None = None) -> Dialogue:
+        """The instruction and its action alone, as the base model has them."""
+        return self._told(self._written(instruction, None, reasoning=False), state_text)
+
     def answered(self, instructions: Sequence[str], labels: Sequence[np.ndarray | None]) -> list[int]:
         """Numbers of the rows that can be learned from: those whose (max_objects,) codes answer all that is asked.
 
-        An action is learned as what follows from the answers, so that there is nothing to learn without them. All rows
-        where no row has its labels: `demonstration` says of them what is missing.
+        An action is learned as what follows from the answers, so that there is nothing to learn without them.
         """
-        rows = [
+        return [
             n for n, told in enumerate(zip(instructions, labels, strict=True)) if self._has_answers(*told)
         ]
-        return rows or list(range(len(labels)))
 
     def _has_answers(self, instruction: str, codes: np.ndarray | None) -> bool:
         if not self.config.enabled or codes is None:
@@ -95,14 +97,16 @@ class DialogueWriter:
         )
         return replace(dialogue, segments=segments)
 
-    def _write(self, instruction: str, codes: tuple[int, ...] | None) -> Dialogue:
+    def _write(
+        self, instruction: str, codes: tuple[int, ...] | None, reasoning: bool | None = None
+    ) -> Dialogue:
         dialogue = build_dialogue(
             instruction,
             mode=self.config.mode,
             asked=self.config.asked,  # type: ignore[arg-type]  # checked by the configuration
             max_objects=self.config.max_objects,
             template=self.template,
-            reasoning=self.config.enabled,
+            reasoning=self.config.enabled if reasoning is None else reasoning,
             state_text=_STATE if self.template.needs_state else None,
         )
         if codes is None:
@@ -110,8 +114,7 @@ class DialogueWriter:
         own = codes[: len(dialogue.mentions)]
         if len(own) < len(dialogue.mentions) or min(own, default=0) < 0:
             raise InspireError(
-                f"{instruction!r} asks about {list(dialogue.mentions)}, but the labels are {list(codes)} (-1: none). "
-                "Such rows are left out, and this batch has no other: take a larger --batch_size, or label more."
+                f"{instruction!r} asks about {list(dialogue.mentions)}, but the labels are {list(codes)} (-1: none)."
             )
         return dialogue.with_answers([str(word) for word in decode_answers(np.array(own), self.config.mode)])
 
