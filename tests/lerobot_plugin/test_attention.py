@@ -8,7 +8,7 @@ import torch
 from tiny_runs import run
 
 from inspire_vla.errors import InspireError
-from inspire_vla.lerobot_plugin.attention import looks
+from inspire_vla.lerobot_plugin.attention import _over_picture, looks
 from inspire_vla.lerobot_plugin.loading import Agent, load_policy
 
 ORDER = "pick up the red cube and place it on the blue plate"
@@ -39,6 +39,23 @@ def test_a_look_for_every_answer_and_for_the_action(agent: Agent, method: str) -
     assert after.token_ids == before.token_ids
     assert agent.policy.backbone.decoder.config._attn_implementation == "sdpa"
     assert all(p.grad is None for p in agent.policy.parameters())
+
+
+class WithoutFloat64(torch.Tensor):
+    """A tensor of Apple's GPUs: only on the CPU it has float64."""
+
+    def cpu(self) -> torch.Tensor:
+        return self.as_subclass(torch.Tensor)
+
+    def double(self) -> torch.Tensor:
+        raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+
+
+def test_weights_are_doubled_on_the_cpu(agent: Agent) -> None:
+    row = torch.tensor([0.1, 0.2, 0.3, 0.2, 0.2]).as_subclass(WithoutFloat64)
+    weights, share = _over_picture(agent.policy, row, 5)
+    np.testing.assert_allclose(weights, [[0.125, 0.25], [0.375, 0.25]], rtol=1e-6)
+    assert share == pytest.approx(0.8)
 
 
 def test_the_two_methods_are_two(agent: Agent) -> None:

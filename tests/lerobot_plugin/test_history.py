@@ -1,6 +1,7 @@
 """Several cameras and a history of pictures: all cameras at t-1, then all at t, in training as in acting."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from tiny_runs import run
 from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.convert import convert
-from inspire_vla.lerobot_plugin.loading import load_policy
+from inspire_vla.lerobot_plugin.loading import Agent, load_policy
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
 from inspire_vla.picture_history import PictureHistory
 
@@ -163,6 +164,13 @@ def test_rows_whose_episodes_have_just_begun_join_those_that_go_on(minivla: Path
     assert torch.equal(shown[-1], torch.stack([torch.stack(row) for row in expected]))
     with pytest.raises(InspireError, match=r"2 pictures of camera 'image'; found an array \(3, 28, 28, 3\)"):
         agent.act([observation(two[[0, 0, 1]])], [TASK])
+
+
+def test_the_oldest_of_too_few_pictures_stands_for_those_before_it() -> None:
+    two = np.stack([np.full((4, 4, 3), grey, np.uint8) for grey in (10, 20)])
+    agent = Agent(SimpleNamespace(config=SimpleNamespace(image_history=3)), None, None)
+    assert agent._looked_back(two, "image")[:, 0, 0, 0].tolist() == [10, 10, 20]
+    assert agent._looked_back(two[1], "image")[:, 0, 0, 0].tolist() == [20, 20, 20]
 
 
 def test_a_nano_learns_and_acts_with_a_history(labelled_dataset: Path, tmp_path: Path) -> None:

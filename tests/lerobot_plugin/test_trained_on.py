@@ -38,5 +38,6 @@ def test_a_checkpoint_of_before_is_known_by_its_dataset(tmp_path):
 def test_unknown_stays_unknown():
     assert both((), ("a",)) == ("a",)
     assert both(("b",), ("a", "b")) == ("a", "b")
+    assert both(("b",), ("a",)) == ("a", "b")  # what came earlier is not forgotten
     assert both(None, ("a",)) is None
     assert both(("a",), None) is None

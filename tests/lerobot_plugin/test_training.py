@@ -12,6 +12,7 @@ from tiny_runs import run
 
 from inspire_vla.errors import InspireError
 from inspire_vla.labels.columns import LabelMismatch, LabelsMissing
+from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 from inspire_vla.lerobot_plugin.loading import load_policy
 from inspire_vla.lerobot_plugin.training import train
 from inspire_vla.spatial import canonical_answers
@@ -43,6 +44,47 @@ def test_a_checkpoint_acts_and_says_why(trained: Path) -> None:
     (steered, _) = agent.act(seen, orders, answers=[{"the red cube": "up"}, None])
     assert steered.answers[0] == "up"
     assert steered.forced == (True, False)
+
+
+def test_answers_weigh_what_the_configuration_says(trained: Path) -> None:
+    policy = load_policy(trained).policy
+    batch = {
+        "task": ["open the top drawer of the cabinet"] * 2,
+        "observation.images.image": torch.rand(2, 3, 32, 32), "observation.state": torch.randn(2, 8),
+        "action": torch.rand(2, 4, 7) * 2 - 1, "observation.answers.direction": torch.tensor([[0, -1, -1]] * 2),
+    }  # fmt: skip
+    for weight in (0.0, 0.25, 1.0):
+        policy.config.reasoning.answer_loss_weight = weight
+        loss, log = policy.forward(batch)
+        assert loss.item() == pytest.approx(log["action_loss"] + weight * log["answer_loss"], rel=1e-6)
+
+
+def test_weight_decay_is_on_matrices_only(trained: Path) -> None:
+    """Norms and biases shrunk towards zero would be another model; every trained parameter is in one group."""
+    policy = load_policy(trained).policy
+    decayed, plain = policy.get_optim_params()
+    assert "weight_decay" not in decayed  # the optimizer's own
+    assert plain["weight_decay"] == 0.0
+    assert all(p.ndim >= 2 for p in decayed["params"])
+    assert plain["params"]
+    assert all(p.ndim < 2 for p in plain["params"])
+    given = [id(p) for group in (decayed, plain) for p in group["params"]]
+    assert sorted(given) == sorted(id(p) for p in policy.parameters() if p.requires_grad)
+
+
+def test_nano_in_bfloat16_is_refused() -> None:
+    for options in ({"dtype": "bfloat16"}, {"weights_dtype": "bfloat16"}):
+        with pytest.raises(InspireError, match=r"nano computes in float32.*found dtype"):
+            InspireVLAConfig(backbone="nano", **options)
+        InspireVLAConfig(backbone="openvla", **options)
+
+
+def test_pictures_that_are_no_bytes_are_refused(trained: Path) -> None:
+    """Numbers from 0 to 1, divided by 255 as bytes are, would be a picture that is nearly black."""
+    agent = load_policy(trained)
+    seen = {"pixels": {"image": np.ones((32, 32, 3), np.float32)}, "agent_pos": np.zeros(8)}
+    with pytest.raises(InspireError, match=r"camera 'image' are float32; .*uint8"):
+        agent.act([seen], ["open the top drawer of the cabinet"])
 
 
 def test_a_checkpoint_knows_what_it_was_trained_on(trained: Path) -> None:

@@ -117,7 +117,7 @@ def _over_picture(policy: Any, row: Float[Tensor, " total"], seen: int) -> tuple
     """Weights (h, w) of the first camera's latest picture, summing to 1, and its share of the whole row."""
     cameras, history = len(policy.config.image_features), policy.config.image_history
     places, shape = policy.backbone.picture_tokens(seen, cameras * history, cameras * (history - 1))
-    values = row.double().cpu().numpy()
+    values = row.cpu().double().numpy()  # in this order: Apple's GPUs have no float64
     weights = values[list(places)]
     if not weights.sum() > 0:  # a gradient may leave the picture out altogether
         return np.full(shape, 1 / len(weights)), 0.0

@@ -144,6 +144,11 @@ class InspireVLAConfig(PreTrainedConfig):
             raise InspireError(
                 f"nano has no static steps (they are for {BACKBONES[1:]}); set static_steps to 'off'."
             )
+        if self.backbone == "nano" and "bfloat16" in (self.dtype, self.weights_dtype):
+            raise InspireError(
+                f"nano computes in float32 (bfloat16 is for {BACKBONES[1:]}); found dtype {self.dtype!r} and "
+                f"weights_dtype {self.weights_dtype!r}."
+            )
         if self.image_history < 1:
             raise InspireError(f"image_history must be at least 1, found {self.image_history}.")
         if not 1 <= self.n_action_steps <= self.chunk_size:

@@ -98,6 +98,11 @@ class Agent:
     ) -> UInt8[np.ndarray, "*history height width 3"]:
         """A camera's pictures, as many as the policy looks at; for one that does not look back a single one."""
         length = self.image_history
+        if pictures.dtype != np.uint8:
+            raise InspireError(
+                f"The pictures of camera {camera!r} are {pictures.dtype}; whole numbers from 0 to 255 (uint8) are "
+                "possible. Those from 0 to 1: (255 * pictures).round().astype(np.uint8)."
+            )
         if pictures.ndim == 3:
             pictures = pictures[None]
         if pictures.ndim != 4 or not 1 <= len(pictures) <= length:
