@@ -33,8 +33,6 @@ def fit_action_tokenizer(config: InspireVLAConfig, dataset: "LeRobotDatasetMetad
             "A learned VQ comes with MiniVLA's weights; a new one is not trained here: residual_vq is."
         )
     chunks = normalised_chunks(config, dataset)
-    if len(chunks) > LARGEST_FIT:
-        chunks = chunks[np.random.default_rng(0).choice(len(chunks), LARGEST_FIT, replace=False)]
     if config.action_tokenizer == Fast.name:
         return Fast.fit(chunks)
     weights = np.ones(action_dim)
@@ -91,12 +89,16 @@ def load_action_tokenizer(
 def normalised_chunks(
     config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata"
 ) -> Float[np.ndarray, "chunks horizon action_dim"]:
-    """All action chunks of a dataset as training sees them: normalised, the last action repeated at the end."""
-    actions, starts_of = [], []
+    """Action chunks of a dataset as training sees them: normalised, the last action repeated at the end.
+
+    All of them, or `LARGEST_FIT` drawn always alike: chosen before they are cut, since chunks overlap and together take
+    `horizon` times the memory of the actions.
+    """
+    actions, episodes = [], []
     for file in sorted((Path(dataset.root) / "data").rglob("*.parquet")):
         table = pq.read_table(file, columns=[ACTION, "episode_index"])
         actions.append(np.array(table[ACTION].to_pylist(), dtype=np.float32))
-        starts_of.append(table["episode_index"].to_numpy())
+        episodes.append(table["episode_index"].to_numpy())
     if not actions:
         raise InspireError(f"The dataset {dataset.root} holds no actions to fit the action tokenizer on.")
     normaliser = NormalizerProcessorStep(
@@ -105,20 +107,19 @@ def normalised_chunks(
         stats={ACTION: dataset.stats[ACTION]},
     )
     flat = normaliser._normalize_action(torch.from_numpy(np.concatenate(actions)), inverse=False).numpy()
-    return chunk(flat, np.concatenate(starts_of), config.chunk_size)
+    starts = np.arange(len(flat))
+    if len(flat) > LARGEST_FIT:
+        starts = np.random.default_rng(0).choice(len(flat), LARGEST_FIT, replace=False)
+    return flat[chunk_places(np.concatenate(episodes), config.chunk_size, starts)]
 
 
-def chunk(
-    actions: Float[np.ndarray, "frames action_dim"], episodes: np.ndarray, horizon: int
-) -> Float[np.ndarray, "frames horizon action_dim"]:
-    """The `horizon` actions from each frame on, not beyond its episode: there the last one is repeated."""
-    places = chunk_places(episodes, horizon)
-    return actions[places]
+def chunk_places(episodes: np.ndarray, horizon: int, starts: np.ndarray | None = None) -> np.ndarray:
+    """(starts, horizon) row numbers of the chunk that begins at each of `starts`, by default at every row.
 
-
-def chunk_places(episodes: np.ndarray, horizon: int) -> np.ndarray:
-    """(frames, horizon) row numbers of each frame's chunk; `episodes` says which episode each row belongs to."""
-    frames = len(episodes)
+    `episodes` says which episode each row belongs to: beyond its end the last row is repeated.
+    """
+    if starts is None:
+        starts = np.arange(len(episodes))
     last = np.flatnonzero(np.append(episodes[1:] != episodes[:-1], True))
-    end_of = last[np.searchsorted(last, np.arange(frames))]
-    return np.minimum(np.arange(frames)[:, None] + np.arange(horizon), end_of[:, None])
+    end_of = last[np.searchsorted(last, starts)]
+    return np.minimum(starts[:, None] + np.arange(horizon), end_of[:, None])
