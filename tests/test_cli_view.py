@@ -116,6 +116,22 @@ def test_an_episode_of_a_dataset_holds_its_own_frames_and_labels(dataset: Path) 
         DatasetEpisode(dataset, 2)
 
 
+def test_columns_of_one_number_are_stored_as_plain_numbers(dataset: Path) -> None:
+    """One object a task, a state and an action of one number: LeRobot writes no lists."""
+    (file,) = (dataset / "data").rglob("*.parquet")
+    rows = pq.read_table(file).to_pylist()
+    for row in rows:
+        for name in ("observation.state", "action", answer_column("direction")):
+            row[name] = row[name][0]
+    pq.write_table(pa.Table.from_pylist(rows), file)
+    info = json.loads((dataset / "meta" / "info.json").read_text())
+    info["features"]["observation.state"] |= {"shape": [1], "names": ["x"]}
+    (dataset / "meta" / "info.json").write_text(json.dumps(info))
+    moments = list(DatasetEpisode(dataset, 1).moments())
+    assert [moment.truths for moment in moments] == [["left"], ["down"], ["left"], ["down"]]
+    assert (moments[2].state, moments[2].action) == ({"x": 2.0}, {"0": 0.5})
+
+
 def test_a_dataset_as_a_recording(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     pytest.importorskip("rerun")
     assert main(["view", str(dataset), "--save", str(tmp_path / "d.rrd")]) == 0

@@ -120,13 +120,18 @@ class DatasetEpisode:
 
     def moments(self) -> Iterator[Any]:
         """The frames as `reports.viewer.Moment`s; the answers are the labels, which are true."""
+        import numpy as np
+
         from inspire_vla.labels.columns import answer_column
         from inspire_vla.reports.viewer import Moment
         from inspire_vla.spatial import decode_answers
 
         column = answer_column(self.mode)
         for step, row in enumerate(self.rows):
-            words = decode_answers(row.get(column, [])[: len(self.mentions)], mode=self.mode)
+            codes = np.atleast_1d(
+                row.get(column, [])
+            )  # LeRobot stores a column of one number as plain numbers
+            words = decode_answers(codes[: len(self.mentions)], mode=self.mode)
             yield Moment(
                 step,
                 {
@@ -158,8 +163,11 @@ class DatasetEpisode:
     def _numbers(self, feature: str, row: dict[str, Any]) -> dict[str, float]:
         if feature not in row:
             return {}
-        names = self.files.names().get(feature) or [str(i) for i in range(len(row[feature]))]
-        return dict(zip(names, row[feature], strict=True))
+        import numpy as np
+
+        numbers = np.atleast_1d(row[feature]).tolist()
+        names = self.files.names().get(feature) or [str(i) for i in range(len(numbers))]
+        return dict(zip(names, numbers, strict=True))
 
 
 def _within(episode: int, count: int) -> int:
