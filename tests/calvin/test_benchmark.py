@@ -101,6 +101,7 @@ def test_a_task_from_one_of_its_own_initial_states_to_success(calvin):
         assert not truncated
     assert (steps, reward, info["is_success"]) == (5, 1.0, True)
     assert calvin.table.told[0][-1] == 1.0
+    assert env.metadata["gripper_closes"] == -1.0  # CALVIN: +1 opens
 
 
 def test_each_initial_state_is_played_once(calvin):

@@ -1,12 +1,16 @@
 """The gripper's states are noted where they change, and only as far as they are known."""
 
 import numpy as np
+import pytest
+from toys import ToyDecision, ToyEnv
 
+from inspire_vla.evaluation.episode import Episode, EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.gripper import GripperLog
+from inspire_vla.evaluation.truth import AnswerRule
 
 
-def play(told: list[float], grasped: list[bool] | None = None) -> list[tuple[int, str]]:
-    log = GripperLog()
+def play(told: list[float], grasped: list[bool] | None = None, closes: float = 1.0) -> list[tuple[int, str]]:
+    log = GripperLog(closes)
     for step, number in enumerate(told):
         info = {} if grasped is None else {"grasped": np.array([False, grasped[step]])}
         log.note(step, np.array([0.0] * 6 + [number]), info)
@@ -22,6 +26,29 @@ def test_closed_around_something_is_holding() -> None:
     assert play([-1, 1, 1, 1, -1], grasped) == [
         (0, "open"), (1, "closed"), (2, "holding"), (3, "closed"), (4, "open"),
     ]  # fmt: skip
+
+
+def test_where_minus_one_closes_all_is_turned() -> None:
+    told, grasped = [-1.0, 1.0, 0.05, 1.0, -1.0], [False, False, True, True, True]
+    assert play([-number for number in told], grasped, closes=-1.0) == play(told, grasped)
+
+
+@pytest.mark.parametrize("closes", [None, 1.0, -1.0])
+def test_before_the_first_action_the_gripper_is_held_open(closes: float | None) -> None:
+    """Where no action can be decoded the arm holds still; the gripper keeps what it was told last."""
+    env = ToyEnv("toy_seen", "go left")
+    env.metadata = {} if closes is None else {"gripper_closes": closes}
+    episode = Episode(EpisodeJob("toy_seen", "go left", 0, 0), env, RolloutSettings(), AnswerRule())
+    episode.reset()
+    episode.decide(ToyDecision(actions=None, decodable=False), 1.0, 1)
+    assert episode.chunk[0].tolist() == [0.0] * 6 + [-(closes or 1.0)]
+    episode.step()
+    assert episode.gripper.changes == [(0, "open")]
+    told = np.array([[0.5] * 6 + [0.3]], dtype=np.float32)
+    episode.decide(ToyDecision(actions=told), 1.0, 1)
+    episode.step()
+    episode.decide(ToyDecision(actions=None, decodable=False), 1.0, 1)
+    assert episode.chunk[0].tolist() == [0.0] * 6 + [told[0, -1]]
 
 
 def test_before_it_was_told_anything_nothing_is_known() -> None:

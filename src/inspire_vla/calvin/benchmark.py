@@ -105,7 +105,7 @@ class CalvinBenchmark:
 class CalvinTask(gymnasium.Env):
     """One task. Benchmark and tasks share one simulator: play one at a time (slots=1)."""
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 30, "gripper_closes": -1.0}  # noqa: RUF012
     render_mode = "rgb_array"
 
     def __init__(

@@ -72,7 +72,8 @@ class Episode:
         self.passes = self.guesses_right = 0
         self.answers_to_force = self.answers_forced = 0
         self.said: dict[str, str] | None = None
-        self.gripper = GripperLog()
+        self.gripper_closes = float(_metadata(env).get("gripper_closes", 1.0))
+        self.gripper = GripperLog(self.gripper_closes)
         self.footage = Footage(fps=float(_metadata(env).get("render_fps", 10)))
         self.rng = np.random.default_rng([job.seed, 0x1A5])
         self.observation: Observation = {}  # of now
@@ -147,8 +148,8 @@ class Episode:
             self.finished = True
             return
         hold = np.zeros(self.env.action_space.shape, dtype=np.float32)
-        if self.last_action is not None:
-            hold[-1] = self.last_action[-1]  # the gripper keeps what it was told
+        # the gripper keeps what it was told, and begins open: a zero would close CALVIN's
+        hold[-1] = -self.gripper_closes if self.last_action is None else self.last_action[-1]
         self.chunk = [hold]
 
     def step(self) -> None:
