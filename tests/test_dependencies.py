@@ -1,0 +1,41 @@
+"""What the package imports it also asks for: not by the grace of what another package happens to need."""
+
+import ast
+import sys
+import tomllib
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+REPOSITORY = Path(__file__).parents[1]
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
+BROUGHT = {"libero", "h5py", "ray", "rerun", "peft"}
+"""By extras, or, like LIBERO, by whoever has it."""
+
+
+def imported() -> set[str]:
+    """Top-level names that some file of the package imports, anywhere in it."""
+    found: set[str] = set()
+    for file in (REPOSITORY / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.split(".")[0])
+    own = {path.name for path in (REPOSITORY / "src").iterdir()}
+    return found - own - sys.stdlib_module_names - BROUGHT
+
+
+def test_what_is_imported_is_declared() -> None:
+    declared = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
+    of = packages_distributions()
+    undeclared = {n for n in imported() if not {canonicalize_name(d) for d in of.get(n, [n])} & declared}
+    assert undeclared == set()
+
+
+def test_the_installed_versions_are_within_the_bounds() -> None:
+    for line in PROJECT["dependencies"]:
+        needed = Requirement(line)
+        assert needed.specifier.contains(version(needed.name)), line
