@@ -68,6 +68,16 @@ def test_an_unknown_camera_is_named_with_what_was_found() -> None:
         READER.read(message)
 
 
+def test_the_picture_of_another_camera_is_no_hint() -> None:
+    message = observation() | {"observation/image2": gradient()}
+    message["observation/img"] = message.pop("observation/image")
+    with pytest.raises(InspireError, match="Did you mean 'observation/img'"):
+        TWO.read(message)
+    del message["observation/img"]
+    with pytest.raises(InspireError, match=r"other pictures found: \[\]\. A server"):
+        TWO.read(message)
+
+
 def test_liberos_wrist_camera_is_the_second_and_otherwise_reported_unused() -> None:
     message = observation() | {"observation/wrist_image": gradient()}
     assert set(TWO.read(message).observation["pixels"]) == {"image", "image2"}

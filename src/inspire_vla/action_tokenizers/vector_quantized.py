@@ -99,7 +99,10 @@ class ResidualVQ(ActionTokenizer):
             positive_int("levels", levels),
         )
         if count < codes_per_level:
-            raise InspireError(f"{count} chunks are too few for {codes_per_level} codes per level.")
+            raise InspireError(
+                f"{count} chunks are too few for {codes_per_level} codes per level "
+                "(--policy.vq.codes_per_level)."
+            )
         weights = (
             np.ones(action_dim) if dimension_weights is None else np.asarray(dimension_weights, dtype=float)
         )

@@ -70,7 +70,7 @@ def _nano(
         text_tokenizer=tokenizer,
         vocabulary_size=vocabulary.id_range[1],
         cameras=len(features) * config.image_history,
-        image_size=(features[0].shape[1], features[0].shape[2]),
+        image_size=config.seen_size,
         state_dim=state.shape[0] if state else 0,
     )
     if (
@@ -107,7 +107,9 @@ def start_from(backbone: Nano, pretrained: str | Path) -> None:
         ):
             raise InspireError(
                 f"{pretrained} was pre-trained as {size} and does not fit: {name} is {tuple(value.shape)} there, "
-                f"{None if target is None else tuple(target.shape)} here."
+                f"{None if target is None else tuple(target.shape)} here. It starts policies with as many "
+                "cameras and as large pictures as it was pre-trained on; others start from nothing: `inspire train "
+                "--recipe nano_own`, or --policy.nano_start=null --policy.freeze_vision=false."
             )
         target[:rows] = value  # words; action codes come behind them
     backbone.load_state_dict(own)

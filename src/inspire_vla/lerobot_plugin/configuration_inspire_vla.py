@@ -103,6 +103,10 @@ class InspireVLAConfig(PreTrainedConfig):
     image_history: int = 1
     """So many pictures of each camera, the last one now: MiniVLA's history of two."""
 
+    picture_size: tuple[int, int] | None = None
+    """(height, width) that pictures are scaled to before the backbone sees them: where cameras differ in size, or are
+    too large for nano. None: as they are."""
+
     dtype: str = "float32"
     """Of computation and weights. "bfloat16" is for CUDA; LeRobot turns autocast on by it."""
     weights_dtype: str | None = None
@@ -200,9 +204,11 @@ class InspireVLAConfig(PreTrainedConfig):
             )
         if self.action_feature is None:
             raise InspireError("There is no `action` among the output features.")
-        if len({tuple(f.shape) for f in self.image_features.values()}) != 1:
+        if self.picture_size is None and len({tuple(f.shape) for f in self.image_features.values()}) != 1:
             shapes = {key: tuple(f.shape) for key, f in self.image_features.items()}
-            raise InspireError(f"All pictures must have one size, found {shapes}.")
+            raise InspireError(
+                f"All pictures must have one size, found {shapes}. --policy.picture_size=[224,224] scales them to one."
+            )
 
     def get_optimizer_preset(self) -> AdamWConfig:
         return AdamWConfig(
@@ -214,6 +220,12 @@ class InspireVLAConfig(PreTrainedConfig):
 
     def get_scheduler_preset(self) -> CosineAnnealingWithWarmupSchedulerConfig:
         return CosineAnnealingWithWarmupSchedulerConfig(num_warmup_steps=self.warmup_steps)
+
+    @property
+    def seen_size(self) -> tuple[int, int]:
+        """(height, width) of the pictures that the backbone is shown."""
+        height, width = self.picture_size or next(iter(self.image_features.values())).shape[-2:]
+        return height, width
 
     @property
     def learns_codes(self) -> bool:

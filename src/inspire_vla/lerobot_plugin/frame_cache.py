@@ -1,5 +1,7 @@
 """A dataset's frames in memory, so that training a small model does not wait for files."""
 
+import logging
+import os
 from typing import Any
 
 import numpy as np
@@ -11,21 +13,40 @@ from tqdm import tqdm
 
 from inspire_vla.labels.columns import ANSWERS_PREFIX
 from inspire_vla.lerobot_plugin.action_chunks import chunk_places
+from inspire_vla.lerobot_plugin.picture_sizes import scaled
 
 
-def can_keep(dataset: Any) -> bool:
-    """Whether a dataset's pictures may be kept: not those of a stream, nor those that are changed each time anew."""
-    return isinstance(dataset, LeRobotDataset) and dataset.image_transforms is None
+def can_keep(dataset: Any, size: tuple[int, int] | None = None) -> bool:
+    """Whether a dataset's pictures may be kept: not those of a stream, nor those that are changed each time anew, nor
+    more of them than half of this machine's memory holds, which is told.
+
+    size: (height, width) that they are kept in, None for their own.
+    """
+    if not isinstance(dataset, LeRobotDataset) or dataset.image_transforms is not None:
+        return False
+    shapes = [dataset.meta.features[camera]["shape"] for camera in dataset.meta.camera_keys]
+    of_frame = sum(3 * size[0] * size[1] if size else int(np.prod(shape)) for shape in shapes)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if len(dataset) * of_frame <= memory // 2:
+        return True
+    logging.getLogger(__name__).warning(
+        f"{len(dataset):,} frames are {len(dataset) * of_frame / 2**30:.0f} GiB of pictures, more than half of this "
+        "machine's memory: they are read from their files as training goes. A smaller --policy.picture_size keeps less."
+    )
+    return False
 
 
 class FrameCache(Dataset):
     """The items of a LeRobotDataset that an InSpire policy learns from, decoded once and kept.
 
     Gives the same items as the dataset does: pictures (3, H, W) as uint8, `action` (horizon, dim) with
-    `action_is_pad`, state, labels and task. Everything else is asked of the dataset itself.
+    `action_is_pad`, state, labels and task. Everything else is asked of the dataset itself. Pictures may be kept in the
+    size that the policy looks at, which scales them by the same function.
     """
 
-    def __init__(self, dataset: LeRobotDataset, horizon: int) -> None:
+    def __init__(
+        self, dataset: LeRobotDataset, horizon: int, picture_size: tuple[int, int] | None = None
+    ) -> None:
         self._dataset = dataset
         rows = dataset.hf_dataset.with_format(None)
         keys = [key for key in rows.column_names if key.startswith(("observation.state", ANSWERS_PREFIX))]
@@ -41,6 +62,8 @@ class FrameCache(Dataset):
             item = dataset[place] if self._has_video else rows[place]
             for camera in dataset.meta.camera_keys:
                 image = _as_uint8(item[camera])
+                if picture_size is not None:
+                    image = scaled(image.float(), picture_size).round().to(torch.uint8)
                 if not place:  # its size as it is: features name it in either order
                     self._images[camera] = torch.empty((len(rows), *image.shape), dtype=torch.uint8)
                 self._images[camera][place] = image

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from lerobot.configs import PreTrainedConfig
 from lerobot.policies import make_pre_post_processors
 
@@ -89,9 +89,20 @@ class Agent:
             pictures = np.stack([self._looked_back(o["pixels"][camera], camera) for o in observations])
             batch[key] = torch.from_numpy(pictures).movedim(-1, -3).contiguous().float() / 255
         if self.config.robot_state_feature is not None:
-            state = np.stack([np.asarray(o["agent_pos"], dtype=np.float32) for o in observations])
+            state = np.stack([self._state(observation) for observation in observations])
             batch["observation.state"] = torch.from_numpy(state)
         return batch
+
+    def _state(self, observation: Observation) -> Float[np.ndarray, " state_dim"]:
+        wanted = tuple(self.config.robot_state_feature.shape)
+        if "agent_pos" not in observation:
+            raise InspireError(
+                f"The policy feels {wanted[0]} numbers, 'agent_pos'; found {sorted(observation)}."
+            )
+        state = np.asarray(observation["agent_pos"], dtype=np.float32)
+        if state.shape != wanted:
+            raise InspireError(f"'agent_pos' must be {wanted[0]} numbers, found an array {state.shape}.")
+        return state
 
     def _looked_back(
         self, pictures: UInt8[np.ndarray, "*time height width 3"], camera: str

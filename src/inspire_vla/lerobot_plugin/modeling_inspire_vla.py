@@ -22,6 +22,7 @@ from inspire_vla.backbones.paligemma import state_texts
 from inspire_vla.decoding import AnswerSet, Decision, Grammar, decode
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.action_chunks import FOLDER, fit_action_tokenizer, load_action_tokenizer
+from inspire_vla.lerobot_plugin.action_range import check_action_range
 from inspire_vla.lerobot_plugin.answer_log import AnswerLog
 from inspire_vla.lerobot_plugin.backbone_choice import make_backbone
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
@@ -32,6 +33,7 @@ from inspire_vla.lerobot_plugin.first_answers import (
     save_first_answers,
 )
 from inspire_vla.lerobot_plugin.lookup import of_hub
+from inspire_vla.lerobot_plugin.picture_sizes import scaled, take_sizes_of_dataset
 from inspire_vla.lerobot_plugin.supervision import (
     DialogueWriter,
     Losses,
@@ -75,6 +77,9 @@ class InspireVLAPolicy(PreTrainedPolicy):
         """
         super().__init__(config)
         config.validate_features()
+        if dataset_meta is not None:
+            check_action_range(config, dataset_meta)
+            take_sizes_of_dataset(config, dataset_meta)
         if dataset_meta is not None and config.reasoning.enabled:
             check_labels(dataset_meta.root, config.reasoning)
             first_answers = first_answers or count_first_answers(dataset_meta, config.reasoning.mode)
@@ -244,7 +249,7 @@ class InspireVLAPolicy(PreTrainedPolicy):
             raise InspireError(
                 f"The policy looks at {missing}, but the observation has the pictures {cameras}."
             )
-        images = torch.stack([batch[key] for key in self.config.image_features], dim=-4).float()
+        images = torch.stack(self._pictures(batch), dim=-4)
         if self.config.image_history > 1:
             if (
                 images.ndim == 5
@@ -256,11 +261,15 @@ class InspireVLAPolicy(PreTrainedPolicy):
 
     def _with_history(self, batch: dict[str, Any]) -> dict[str, Any]:
         """The batch with the last `image_history` pictures of each camera, (batch, time, 3, height, width)."""
-        now = torch.stack([batch[key] for key in self.config.image_features])
+        now = torch.stack(self._pictures(batch))
         self._seen.append(now)
         past = [self._seen[0]] * (self.config.image_history - len(self._seen))
         pictures = torch.stack([*past, *self._seen], dim=2)
         return batch | dict(zip(self.config.image_features, pictures, strict=True))
+
+    def _pictures(self, batch: dict[str, Any]) -> list[Float[Tensor, "batch *history 3 height width"]]:
+        """Of each camera, in one size."""
+        return [scaled(batch[key].float(), self.config.picture_size) for key in self.config.image_features]
 
     @property
     def _has_state(self) -> bool:

@@ -9,6 +9,7 @@ from unittest.mock import patch
 
 import inspire_vla.lerobot_plugin.configuration_inspire_vla  # noqa: F401  registers the policy
 from inspire_vla.errors import InspireError
+from inspire_vla.lerobot_plugin.dataset_labels import check_labels
 from inspire_vla.lerobot_plugin.frame_cache import FrameCache, can_keep
 from inspire_vla.recipes import recipe_file
 
@@ -20,8 +21,8 @@ def train(arguments: Sequence[str], *, recipe: str | None = None, frames_in_memo
         arguments: as on its command line, `--dataset.root=…`, `--output_dir=…`, `--steps=…`.
         recipe: name of a shipped configuration the arguments amend.
         frames_in_memory: decode every picture once and keep it: for nano, whose pictures are small. Not done for
-            others, nor where a policy looks at earlier pictures too, pictures are augmented (`image_transforms`) or
-            streamed.
+            others, nor where a policy looks at earlier pictures too, pictures are augmented (`image_transforms`),
+            streamed, or more than the memory holds.
     """
     from lerobot.scripts import lerobot_train
 
@@ -54,8 +55,10 @@ def _frames_in_memory(lerobot_train: Any, wanted: bool) -> Iterator[None]:
     def cached(cfg: Any) -> Any:
         if cfg.policy.backbone != "nano" or cfg.policy.observation_delta_indices is not None:
             return original(cfg)
-        horizon = cfg.policy.chunk_size
-        return tuple(FrameCache(d, horizon) if can_keep(d) else d for d in original(cfg))
+        horizon, size, found = cfg.policy.chunk_size, cfg.policy.picture_size, original(cfg)
+        if cfg.policy.reasoning.enabled and can_keep(found[0], size):
+            check_labels(found[0].root, cfg.policy.reasoning)  # before pictures are read for minutes
+        return tuple(FrameCache(d, horizon, size) if can_keep(d, size) else d for d in found)
 
     with patch.object(lerobot_train, "make_train_eval_datasets", cached):
         yield

@@ -57,14 +57,13 @@ class ObservationReader:
 
     Attributes:
         cameras: {camera of the policy: key under which clients send it}; None for the customary keys.
-        height, width: of the policy's pictures.
+        sizes: {camera: (height, width)} of the pictures that the policy was trained on.
         state_dim: length of the state, 0 for a policy without.
         image_history: how many pictures of each camera the policy looks at, at most so many may be sent.
     """
 
     cameras: Mapping[str, str | None]
-    height: int
-    width: int
+    sizes: Mapping[str, tuple[int, int]]
     state_dim: int
     image_history: int = 1
 
@@ -79,12 +78,10 @@ class ObservationReader:
         for camera in keys or {}:
             if camera not in names:
                 raise InspireError(f"The policy has no camera {camera!r}. Possible: {names}.")
-        shape = tuple(next(iter(features.values())).shape)
         state = config.robot_state_feature
         return cls(
             cameras={name: (keys or {}).get(name) for name in names},
-            height=shape[-2],
-            width=shape[-1],
+            sizes={name: tuple(f.shape[-2:]) for name, f in zip(names, features.values(), strict=True)},
             state_dim=0 if state is None else state.shape[0],
             image_history=config.image_history,
         )
@@ -101,7 +98,7 @@ class ObservationReader:
         for camera in self.cameras:
             key = self._key(camera, message)
             used.add(key)
-            pixels[camera] = self._pictures(key, message[key])
+            pixels[camera] = self._pictures(key, message[key], self.sizes[camera])
         observation: dict[str, Any] = {"pixels": pixels}
         if self.state_dim:
             used.add("observation/state")
@@ -122,8 +119,8 @@ class ObservationReader:
 
     def example(self) -> dict[str, Any]:
         """An observation of nothing in particular, to warm up with."""
-        picture = np.full((self.height, self.width, 3), 127, dtype=np.uint8)
-        observation: dict[str, Any] = {"pixels": dict.fromkeys(self.cameras, picture)}
+        pixels = {camera: np.full((*size, 3), 127, dtype=np.uint8) for camera, size in self.sizes.items()}
+        observation: dict[str, Any] = {"pixels": pixels}
         if self.state_dim:
             observation["agent_pos"] = np.zeros(self.state_dim, dtype=np.float32)
         return observation
@@ -141,59 +138,27 @@ class ObservationReader:
         for key in possible:
             if key in message:
                 return key
+        others = {key for other in self.cameras for key in self._possible(other)}
         pictures = sorted(
-            k for k, v in message.items() if isinstance(v, np.ndarray) and v.ndim == 3 and k not in possible
+            k
+            for k, v in message.items()
+            if isinstance(v, np.ndarray) and v.ndim in (3, 4) and k not in others
         )
         near = difflib.get_close_matches(possible[0], pictures, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise InspireError(
-            f"The policy looks through camera {camera!r}, sent as {' or '.join(map(repr, possible))}; pictures found: "
-            f"{[key[:60] for key in pictures[:10]]}.{hint} "
+            f"The policy looks through camera {camera!r}, sent as {' or '.join(map(repr, possible))}; other pictures "
+            f"found: {[key[:60] for key in pictures[:10]]}.{hint} "
             f"A server started with --camera {camera}=KEY takes another key."
         )
 
-    def _pictures(self, key: str, value: Any) -> np.ndarray:
+    def _pictures(self, key: str, value: Any, size: tuple[int, int]) -> np.ndarray:
         if not isinstance(value, np.ndarray) or value.ndim != 4:
-            return self._picture(key, value)
+            return _picture(key, value, size)
         if not 1 <= len(value) <= self.image_history:
             one = "one picture" if self.image_history == 1 else f"1 to {self.image_history} pictures"
             raise InspireError(f"{key!r} holds {len(value)} pictures; the policy looks at {one} of a camera.")
-        return np.stack([self._picture(key, picture) for picture in value])
-
-    def _picture(self, key: str, value: Any) -> np.ndarray:
-        if not isinstance(value, np.ndarray):
-            raise InspireError(f"{key!r} must be an array (H, W, 3), found {type(value).__name__}.")
-        if value.ndim == 3 and value.shape[0] == 3 and value.shape[2] != 3:
-            value = value.transpose(1, 2, 0)
-        if (
-            value.ndim != 3
-            or value.shape[2] != 3
-            or not 1 <= min(value.shape[:2]) <= max(value.shape[:2]) <= MAX_PIXELS
-        ):
-            raise InspireError(
-                f"{key!r} must be a picture (H, W, 3) of at most {MAX_PIXELS} pixels a side, found {value.shape}."
-            )
-        if value.dtype.kind == "f":
-            if not np.isfinite(value).all():
-                raise InspireError(f"{key!r} holds NaN or infinite values.")
-            if value.min() < 0 or value.max() > 1:
-                raise InspireError(
-                    f"{key!r} holds {value.min():.3g} to {value.max():.3g}: a picture of real numbers lies in 0 to 1."
-                )
-            value = np.rint(value.astype(np.float32) * 255).astype(np.uint8)
-        if value.dtype != np.uint8:
-            raise InspireError(f"{key!r} must be uint8 (or real numbers in 0 to 1), found {value.dtype}.")
-        if value.shape[:2] == (self.height, self.width):
-            return value
-        if value.shape[0] * self.width != value.shape[1] * self.height:
-            raise InspireError(
-                f"{key!r} is {value.shape[0]} × {value.shape[1]}; the policy looks at {self.height} × {self.width}. "
-                "Crop or pad to these proportions as the demonstrations were."
-            )
-        scaled = Image.fromarray(np.ascontiguousarray(value)).resize(
-            (self.width, self.height), Image.Resampling.BILINEAR
-        )
-        return np.asarray(scaled)
+        return np.stack([_picture(key, picture, size) for picture in value])
 
     def _state(self, message: Mapping[str, Any]) -> np.ndarray:
         key = "observation/state"
@@ -214,6 +179,42 @@ class ObservationReader:
         if not np.isfinite(state).all():
             raise InspireError(f"{key!r} holds NaN or infinite values.")
         return state
+
+
+def _picture(key: str, value: Any, size: tuple[int, int]) -> np.ndarray:
+    """A picture that was sent, as uint8 (height, width, 3) of `size`."""
+    if not isinstance(value, np.ndarray):
+        raise InspireError(f"{key!r} must be an array (H, W, 3), found {type(value).__name__}.")
+    if value.ndim == 3 and value.shape[0] == 3 and value.shape[2] != 3:
+        value = value.transpose(1, 2, 0)
+    if (
+        value.ndim != 3
+        or value.shape[2] != 3
+        or not 1 <= min(value.shape[:2]) <= max(value.shape[:2]) <= MAX_PIXELS
+    ):
+        raise InspireError(
+            f"{key!r} must be a picture (H, W, 3) of at most {MAX_PIXELS} pixels a side, found {value.shape}."
+        )
+    if value.dtype.kind == "f":
+        if not np.isfinite(value).all():
+            raise InspireError(f"{key!r} holds NaN or infinite values.")
+        if value.min() < 0 or value.max() > 1:
+            raise InspireError(
+                f"{key!r} holds {value.min():.3g} to {value.max():.3g}: a picture of real numbers lies in 0 to 1."
+            )
+        value = np.rint(value.astype(np.float32) * 255).astype(np.uint8)
+    if value.dtype != np.uint8:
+        raise InspireError(f"{key!r} must be uint8 (or real numbers in 0 to 1), found {value.dtype}.")
+    if value.shape[:2] == size:
+        return value
+    height, width = size
+    if value.shape[0] * width != value.shape[1] * height:
+        raise InspireError(
+            f"{key!r} is {value.shape[0]} × {value.shape[1]}; the policy looks at {height} × {width}. "
+            "Crop or pad to these proportions as the demonstrations were."
+        )
+    scaled = Image.fromarray(np.ascontiguousarray(value)).resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(scaled)
 
 
 def _text(message: Mapping[str, Any], key: str) -> str:

@@ -1,0 +1,177 @@
+"""A robot of one's own: joints in degrees, two cameras of different sizes. It trains, acts and is served."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from families import finetune, load, make
+from lerobot.datasets import LeRobotDataset
+from tiny_runs import TINY
+
+from inspire_vla.errors import InspireError
+from inspire_vla.instruction import find_mentions
+from inspire_vla.labels.columns import LabelInfo, ModeRule, answer_column, answer_feature, write_labels
+from inspire_vla.lerobot_plugin.frame_cache import FrameCache, can_keep
+from inspire_vla.lerobot_plugin.loading import load_policy
+from inspire_vla.lerobot_plugin.picture_sizes import scaled
+from inspire_vla.lerobot_plugin.training import train
+from inspire_vla.serving.observations import ObservationReader
+
+TASK = "Pick up the red screwdriver."
+SIZES = {"front": (54, 96), "wrist": (48, 64)}
+LOW, HIGH = np.array([-90, -60, 10, -45, -90, 0]), np.array([90, 60, 120, 45, 90, 100])
+"""Degrees, the gripper in percent."""
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root, rng = tmp_path_factory.mktemp("own") / "data", np.random.default_rng(0)
+    joints = [f"joint_{i}.pos" for i in range(5)] + ["gripper.pos"]
+    features = {
+        f"observation.images.{camera}": {
+            "dtype": "image", "shape": (*size, 3), "names": ["height", "width", "channels"]
+        }
+        for camera, size in SIZES.items()
+    } | {
+        key: {"dtype": "float32", "shape": (6,), "names": joints} for key in ("observation.state", "action")
+    } | {answer_column("direction"): answer_feature(1)}  # fmt: skip
+    dataset = LeRobotDataset.create("local/own", fps=10, root=root, features=features, use_videos=False)
+    for _ in range(3):
+        for _ in range(12):
+            joint = rng.uniform(LOW, HIGH).astype(np.float32)
+            pictures = {
+                f"observation.images.{camera}": rng.integers(0, 255, (*size, 3), dtype=np.uint8)
+                for camera, size in SIZES.items()
+            }
+            label = {answer_column("direction"): np.array([rng.integers(7)], np.int16)}
+            dataset.add_frame(
+                {**pictures, "observation.state": joint, "action": joint, "task": TASK, **label}
+            )
+        dataset.save_episode()
+    dataset.finalize()
+    info = LabelInfo(
+        "robot",
+        modes={"direction": ModeRule()},
+        tasks={TASK: find_mentions(TASK)},
+        max_objects=1,
+        labeller="noise",
+    )
+    write_labels(root, info)
+    return root
+
+
+def run(dataset: Path, out: Path, *more: str, recipe: str = "nano_own") -> Path:
+    arguments = [
+        f"--dataset.root={dataset}",
+        f"--output_dir={out}",
+        *TINY,
+        "--steps=2",
+        "--policy.chunk_size=4",
+    ]
+    train([*arguments, "--policy.n_action_steps=4", *more], recipe=recipe)
+    return out
+
+
+@pytest.fixture(scope="module")
+def trained(own: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run(own, tmp_path_factory.mktemp("run") / "own", "--policy.picture_size=[32,48]")
+
+
+def test_actions_come_out_in_the_units_that_went_in(trained: Path) -> None:
+    """The ends that the tokenizer clips to, −1 and 1, are the ends of the demonstrations, in degrees."""
+    agent = load_policy(trained)
+    ends = agent.postprocessor(torch.tensor([[-1.0] * 6, [1.0] * 6])).numpy()
+    assert (np.abs(ends - [LOW, HIGH]) < 0.2 * (HIGH - LOW)).all()
+    pictures = {camera: np.zeros((*size, 3), np.uint8) for camera, size in SIZES.items()}
+    decision = agent.act([{"pixels": pictures, "agent_pos": np.zeros(6)}], [TASK])[0]
+    assert decision.actions.shape == (4, 6)
+    assert np.abs(decision.actions).max() > 1.5
+
+
+def test_a_server_takes_each_camera_in_its_own_size(trained: Path) -> None:
+    agent = load_policy(trained)
+    reader = ObservationReader.of(agent.config)
+    assert reader.sizes == SIZES
+    message = {f"observation/{c}": np.zeros((*size, 3), np.uint8) for c, size in SIZES.items()}
+    message |= {"observation/state": np.zeros(6), "prompt": TASK}
+    request = reader.read(message)
+    assert {camera: p.shape[:2] for camera, p in request.observation["pixels"].items()} == SIZES
+    with pytest.raises(InspireError, match="54 × 96"):
+        reader.read(message | {"observation/front": np.zeros((48, 64, 3), np.uint8)})
+
+
+def test_what_is_felt_is_checked_by_name(trained: Path) -> None:
+    agent = load_policy(trained)
+    pixels = {camera: np.zeros((*size, 3), np.uint8) for camera, size in SIZES.items()}
+    with pytest.raises(InspireError, match=r"must be 6 numbers, found an array \(7,\)"):
+        agent.act([{"pixels": pixels, "agent_pos": np.zeros(7)}], [TASK])
+    with pytest.raises(InspireError, match=r"feels 6 numbers, 'agent_pos'; found \['pixels'\]"):
+        agent.act([{"pixels": pixels}], [TASK])
+
+
+@pytest.mark.parametrize("tokenizer", ["residual_vq", "uniform_bins"])
+def test_actions_that_would_be_clipped_are_refused_by_name(own: Path, tmp_path: Path, tokenizer: str) -> None:
+    unscaled = '--policy.normalization_mapping={"VISUAL":"IDENTITY","STATE":"MEAN_STD","ACTION":"IDENTITY"}'
+    with pytest.raises(InspireError, match=r"joint_0\.pos -\d.*QUANTILES brings them there"):
+        run(own, tmp_path / "out", f"--policy.action_tokenizer={tokenizer}", unscaled)
+
+
+def test_the_shipped_eyes_say_what_else_there_is(own: Path, tmp_path: Path) -> None:
+    more = ["--policy.nano_start=nano_grounding", '--policy.normalization_mapping={"ACTION":"QUANTILES"}']
+    with pytest.raises(InspireError, match="--recipe nano_own"):
+        run(own, tmp_path / "out", *more)
+
+
+def test_cameras_of_different_sizes_ask_for_one(own: Path, tmp_path: Path) -> None:
+    with pytest.raises(InspireError, match=r"--policy\.picture_size"):
+        run(own, tmp_path / "out", "--policy.picture_size=null")
+
+
+def test_frames_are_kept_in_the_size_that_is_looked_at(own: Path, caplog: pytest.LogCaptureFixture) -> None:
+    dataset = LeRobotDataset("local/own", root=own, delta_timestamps={"action": [0.0, 0.1]})
+    kept = FrameCache(dataset, 2, (32, 48))
+    for camera in SIZES:
+        key = f"observation.images.{camera}"
+        expected = scaled(dataset[7][key], (32, 48)) * 255
+        assert kept[7][key].dtype == torch.uint8
+        torch.testing.assert_close(kept[7][key].float(), expected, atol=0.51, rtol=0)
+    assert can_keep(dataset)
+
+
+def test_more_than_the_memory_holds_is_not_kept(
+    own: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset = LeRobotDataset("local/own", root=own)
+    all_pictures = 36 * 3 * (54 * 96 + 48 * 64)
+    monkeypatch.setattr("os.sysconf", lambda name: {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": all_pictures}[name])
+    assert not can_keep(dataset)
+    assert "36 frames" in caplog.text
+    assert "--policy.picture_size" in caplog.text
+    assert can_keep(dataset, (32, 32))
+
+
+def test_scaling_keeps_what_is_even_and_every_leading_axis() -> None:
+    pictures = torch.full((2, 3, 3, 48, 64), 0.25)
+    small = scaled(pictures, (24, 16))
+    assert small.shape == (2, 3, 3, 24, 16)
+    torch.testing.assert_close(small, torch.full_like(small, 0.25))
+    assert scaled(pictures, None) is pictures
+    assert scaled(pictures, (48, 64)) is pictures
+
+
+def test_the_size_is_part_of_the_checkpoint(trained: Path) -> None:
+    config = json.loads((trained / "checkpoints" / "last" / "pretrained_model" / "config.json").read_text())
+    assert config["picture_size"] == [32, 48]
+    assert load_policy(trained).config.seen_size == (32, 48)
+
+
+def test_a_converted_policy_is_served_with_the_pictures_it_was_finetuned_on(
+    labelled_dataset: Path, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    checkpoint = make("image_text", tmp_path_factory)
+    before = ObservationReader.of(load(checkpoint).config)
+    after = ObservationReader.of(load(finetune(checkpoint, labelled_dataset, tmp_path / "run")).config)
+    assert set(before.sizes.values()) != {(32, 32)}
+    assert after.sizes == {"image": (32, 32)}
