@@ -15,9 +15,10 @@ from inspire_vla.errors import InspireError
 from inspire_vla.labels import LABELS_FILE, read_labels
 from inspire_vla.labels.from_demonstration import FromDemonstration
 from inspire_vla.labels.lerobot_files import LeRobotFiles, matrix, read_rows
-from inspire_vla.labels.own import FromFunction
+from inspire_vla.labels.own import FromFunction, FromTable
 from inspire_vla.labels.storage import CONFIDENCE_COLUMN, label_dataset
 from inspire_vla.labels.summary import timelines
+from inspire_vla.spatial import decode_answers
 
 
 @pytest.fixture
@@ -210,3 +211,82 @@ def test_nan_poses_are_counted_not_labelled(dataset, tmp_path):
     pq.write_table(table.set_column(place, "observation.state", column), path)
     report = label_dataset(dataset, FromDemonstration(), out=tmp_path / "out")
     assert report.notes["positions that are no numbers"] == 1
+
+
+# --- more than one task in an episode
+
+
+def of_two_tasks(synthetic, root: Path) -> Path:
+    """In the second half of each episode another cube is brought to a bowl, by the same path mirrored."""
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    features = {
+        "observation.state": {"dtype": "float32", "shape": (8,), "names": list(synthetic.state_names)},
+        "action": {"dtype": "float32", "shape": (7,), "names": list(synthetic.action_names)},
+    }
+    dataset = LeRobotDataset.create("any/name", fps=10, features=features, root=root, use_videos=False)
+    for _ in range(2):
+        for task, side in ((synthetic.instruction, 1), ("put the blue block in the bowl", -1)):
+            for hand, told, opening in zip(*synthetic.path(), strict=True):
+                state = np.float32([*(hand * [1, side, 1]), 0, 0, 0, opening / 2, -opening / 2])
+                action = np.float32([*[0] * 6, told])
+                dataset.add_frame({"observation.state": state, "action": action, "task": task})
+        dataset.save_episode()
+    dataset.finalize()
+    return root
+
+
+def words_of(root: Path) -> np.ndarray:
+    table = pq.read_table(LeRobotFiles.open(root).data_files()[0])
+    return decode_answers(matrix(table["observation.answers.direction"])).reshape(2, 2, -1, 2)
+
+
+def test_each_tasks_frames_are_labelled_with_its_objects(synthetic, tmp_path):
+    source = of_two_tasks(synthetic, tmp_path / "source")
+    report = label_dataset(source, FromDemonstration(), out=tmp_path / "out", language=True)
+    assert (report.episodes, report.frames, report.unlabelled) == (2, 4 * len(synthetic.path()[0]), 0)
+    first, second = words_of(tmp_path / "out").swapaxes(0, 1)
+    mirrored = {"left": "right", "right": "left"}
+    assert (second == np.vectorize(lambda word: mirrored.get(word, word))(first)).all()
+    assert "right" in first
+    rows = pq.read_table(LeRobotFiles.open(tmp_path / "out").data_files()[0])["language_persistent"][
+        0
+    ].as_py()
+    turn = len(synthetic.path()[0]) / 10
+    assert all(("the red cube" in row["content"]) == (row["timestamp"] < turn - 0.05) for row in rows)
+    assert any("the bowl" in row["content"] for row in rows)
+
+
+def test_a_table_counts_frames_from_the_episodes_first(synthetic, tmp_path):
+    source = of_two_tasks(synthetic, tmp_path / "source")
+    turn = len(synthetic.path()[0])
+    places = {"the red cube": (0, synthetic.cube), "the plate": (0, synthetic.plate)}
+    places |= {
+        "blue block": (turn, [1, -1, 1] * synthetic.cube),
+        "bowl": (turn, [1, -1, 1] * synthetic.plate),
+    }
+    lines = [
+        f"{e},{frame},{name},{','.join(map(str, at))}" for e in (0, 1) for name, (frame, at) in places.items()
+    ]
+    (tmp_path / "objects.csv").write_text("\n".join(["episode,frame,object,x,y,z", *lines]) + "\n")
+    report = label_dataset(source, FromTable.read(tmp_path / "objects.csv"), out=tmp_path / "out")
+    assert (report.unlabelled, dict(report.notes)) == (0, {})
+    first, second = words_of(tmp_path / "out").swapaxes(0, 1)
+    mirrored = {"left": "right", "right": "left"}
+    assert (second == np.vectorize(lambda word: mirrored.get(word, word))(first)).all()
+
+
+# --- nothing is written where nothing is known
+
+
+def test_no_label_at_all_is_an_error_that_says_why(dataset, tmp_path):
+    (tmp_path / "objects.csv").write_text("episode,frame,object,x,y,z\n0,0,the red cub,0.5,0.2,0.02\n")
+    with pytest.raises(
+        InspireError, match=r"nothing is written(?s:.*)1 episodes: .*Did you mean 'the red cube'"
+    ):
+        label_dataset(dataset, FromTable.read(tmp_path / "objects.csv"), out=tmp_path / "out")
+    with pytest.raises(InspireError, match=r"less sure than 1\.1"):
+        label_dataset(dataset, FromDemonstration(), out=tmp_path / "out", min_confidence=1.1)
+    with pytest.raises(InspireError, match="failed in episode 0"):
+        label_dataset(dataset, FromFunction(lambda episode: 1 / 0), out=tmp_path / "out")
+    assert {path.name for path in tmp_path.iterdir()} == {"source", "objects.csv"}

@@ -8,8 +8,10 @@ the same. In place, the finished folder takes the name of the original, which is
 share all videos and pictures on the disk.
 """
 
+import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from inspire_vla.labels.columns import (
     answer_feature,
     write_labels,
 )
+from inspire_vla.labels.from_demonstration import FromDemonstration
 from inspire_vla.labels.labeller import Episode, Labeller, Tracks, encode_tracks
 from inspire_vla.labels.lerobot_files import LeRobotFiles, Rows, read_rows, replace_columns
 from inspire_vla.labels.privileged import kept_mentions
@@ -71,7 +74,8 @@ def label_dataset(
 
     Raises:
         InspireError: not exactly one of `out` and `in_place`; `out` exists; `source` is damaged or no LeRobot v3
-            dataset; no instruction names an object; whatever the labeller cannot work with.
+            dataset; no instruction names an object; no frame gets a label; whatever the labeller cannot work with.
+            Nothing is written then.
     """
     root = Path(source).absolute()
     if (out is None) == (not in_place):
@@ -104,7 +108,6 @@ def label_dataset(
         | ({"language_column": language_rows.COLUMN} if language else {})
         | (kept_mentions(root, tasks) if OFFSET_COLUMN in files.number_columns() else {}),
     )
-    begin(building, root, labels)
     report = LabelReport(target, without_object=tuple(without))
     below: list[NDArray[np.bool_]] = []
     added: dict[Path, dict[str, NDArray[Any]]] = {}
@@ -113,6 +116,9 @@ def label_dataset(
         rows = read_rows(path, columns)
         added[path], sure = _label_rows(rows, files, labels, labeller, min_confidence, report, below)
         told |= sure
+    if not report.labels:
+        raise InspireError(_why_none(report, min_confidence))
+    begin(building, root, labels)
     names = [name for name in added[path] if told or name != CONFIDENCE_COLUMN]  # one schema for all files
     old = [name for name in files.info["features"] if _is_label(name)]
     for path, found in tqdm(added.items(), desc="writing", unit="file", disable=not progress):
@@ -151,36 +157,61 @@ def _label_rows(
     for span in rows.episodes():
         report.episodes += 1
         report.frames += span.stop - span.start
-        instruction = files.tasks.get(int(rows.task_index[span.start]))
-        if instruction is None:
-            raise InspireError(
-                f"episode {rows.episode_index[span.start]} has a task that tasks.parquet lacks."
+        notes: dict[str, None] = {}  # each once an episode, in order
+        for run in _runs(rows, span):
+            instruction = files.tasks.get(int(rows.task_index[run.start]))
+            if instruction is None:
+                raise InspireError(
+                    f"episode {rows.episode_index[span.start]} has a task that tasks.parquet lacks."
+                )
+            if instruction not in labels.tasks:
+                notes["its instruction names no object"] = None
+                continue
+            # grips belong to the task they are made in; other labellers count frames from the episode's first
+            shown = run if isinstance(labeller, FromDemonstration) else span
+            episode = Episode(
+                int(rows.episode_index[span.start]),
+                instruction,
+                labels.tasks[instruction],
+                {name: values[shown] for name, values in rows.columns.items()},
+                names,
+                float(files.info.get("fps", 10)),
             )
-        if instruction not in labels.tasks:
-            report.notes["its instruction names no object"] += 1
-            continue
-        episode = Episode(
-            int(rows.episode_index[span.start]),
-            instruction,
-            labels.tasks[instruction],
-            {name: values[span] for name, values in rows.columns.items()},
-            names,
-            float(files.info.get("fps", 10)),
-        )
-        tracks = labeller.label(episode)
-        report.notes.update(tracks.notes)
-        codes = encode_tracks(tracks, labels, min_confidence=min_confidence)
-        for mode, values in codes.items():
-            added[answer_column(mode)][span] = values
-        objects = len(episode.mentions)
-        if tracks.confidence is not None:
-            told = True
-            confidence[span, :objects] = np.round(100 * np.asarray(tracks.confidence)).astype(np.uint8)
-        known = next(iter(codes.values()))[:, :objects] != NO_LABEL
-        report.labels += int(known.sum())
-        report.unlabelled += int((~known).sum())
-        below.append(_starts_below(tracks))
+            tracks = labeller.label(episode)
+            if shown != run:
+                tracks = _frames_of(tracks, run.start - span.start, run.stop - span.start)
+            notes.update(dict.fromkeys(tracks.notes))
+            codes = encode_tracks(tracks, labels, min_confidence=min_confidence)
+            for mode, values in codes.items():
+                added[answer_column(mode)][run] = values
+            objects = len(episode.mentions)
+            if tracks.confidence is not None:
+                told = True
+                confidence[run, :objects] = np.round(100 * np.asarray(tracks.confidence)).astype(np.uint8)
+            known = next(iter(codes.values()))[:, :objects] != NO_LABEL
+            report.labels += int(known.sum())
+            report.unlabelled += int((~known).sum())
+            if run.start == span.start:
+                below.append(_starts_below(tracks))
+        report.notes.update(notes.keys())
     return added, told
+
+
+def _runs(rows: Rows, span: slice) -> Iterator[slice]:
+    """The stretches of an episode that have one task: LeRobot keeps a task with every frame."""
+    changes = span.start + 1 + np.flatnonzero(np.diff(rows.task_index[span]))
+    for first, end in itertools.pairwise([span.start, *changes.tolist(), span.stop]):
+        yield slice(first, end)
+
+
+def _frames_of(tracks: Tracks, first: int, end: int) -> Tracks:
+    sure = None if tracks.confidence is None else tracks.confidence[first:end]
+    return replace(
+        tracks,
+        gripper_to_object_m=tracks.gripper_to_object_m[first:end],
+        grasped=tracks.grasped[first:end],
+        confidence=sure,
+    )
 
 
 def _said(
@@ -191,10 +222,12 @@ def _said(
     for mode in labels.modes:
         episodes = []
         for span in rows.episodes():
-            mentions = labels.tasks.get(files.tasks[int(rows.task_index[span.start])], ())
-            answers = decode_answers(added[answer_column(mode)][span, : len(mentions)], mode)
-            times = rows.columns["timestamp"][span]
-            episodes.append((len(times), list(language_rows.rows_of(mentions, answers, times, mode))))
+            said: list[dict[str, Any]] = []
+            for run in _runs(rows, span):
+                mentions = labels.tasks.get(files.tasks[int(rows.task_index[run.start])], ())
+                answers = decode_answers(added[answer_column(mode)][run, : len(mentions)], mode)
+                said += language_rows.rows_of(mentions, answers, rows.columns["timestamp"][run], mode)
+            episodes.append((span.stop - span.start, said))
         column = language_rows.language_column(episodes, column, mode)
     return {language_rows.COLUMN: column}
 
@@ -249,6 +282,15 @@ def _implausible(below: list[NDArray[np.bool_]]) -> tuple[str, ...]:
         found = f"only {int(whole.sum())} of {len(whole)} objects lie below the gripper at the start"
         return (f"{found}: is +z up, and are positions in the robot's base frame?",)
     return ()
+
+
+def _why_none(report: LabelReport, min_confidence: float) -> str:
+    notes = [f"  {count} episodes: {note}" for note, count in report.notes.most_common()]
+    sure = [f"  labels less sure than {min_confidence} are left out"] if min_confidence else []
+    none = (
+        f"none of {report.frames} frames in {report.episodes} episodes gets a label, so nothing is written:"
+    )
+    return "\n".join([none, *notes, *sure])
 
 
 # --- what is written of it
