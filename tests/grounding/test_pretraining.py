@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from inspire_vla.grounding.objective import Heads
 from inspire_vla.grounding.pictures import load_pictures, mirrored, save_pictures
 from inspire_vla.grounding.pretraining import (
     PretrainingPlan,
+    check_plan,
     load_pretrained,
     load_weights,
     losses,
@@ -128,6 +130,38 @@ def test_only_answers_are_supervised(files):
         }
         asked = tokenizer.decode([i for i, s in zip(ids, supervised, strict=True) if not s])
         assert "?" in asked
+
+
+@pytest.mark.parametrize("lacking", ["places", "answers"])
+def test_a_batch_without_a_kind_of_question_learns_from_the_others(files, lacking):
+    """Not the mean of nothing, which is NaN, and with which all weights are lost."""
+    model, all_batches = batches(files)
+    batch = all_batches[0]
+    if lacking == "places":
+        batch = replace(batch, places=torch.full_like(batch.places, torch.nan))
+    else:
+        batch = replace(batch, supervised=torch.zeros_like(batch.supervised))
+    heads = Heads(TINY.hidden_size)
+    loss, numbers = losses(model, heads, batch, talk=True)
+    loss.backward()
+    assert all(np.isfinite(number) for number in numbers.values())
+    assert numbers["pointing_loss" if lacking == "places" else "answer_loss"] == 0.0
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+def test_a_plan_is_written_whole_or_not_at_all(files, tmp_path, monkeypatch):
+    """Killed while it was written, it would be a pre-training that cannot go on nor begin anew."""
+
+    def torn(path, text, **_):
+        path.write_bytes(text[:20].encode())
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", torn)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(files, tmp_path / "out", PLAN)
+    check_plan(tmp_path / "out", PLAN)
+    assert not (tmp_path / "out/plan.json").exists()
 
 
 def test_places_are_pointed_at_from_the_end_of_their_questions(files):

@@ -113,6 +113,18 @@ def test_a_split_becomes_a_dataset_and_gaps_are_counted(split, tmp_path):
     assert report.unplaced == {"the tower": 1}
 
 
+def test_a_sequence_with_a_frame_without_its_picture_is_left_out_and_the_frame_named(split, tmp_path):
+    path = split / "episode_0000000.npz"
+    with np.load(path) as arrays:
+        np.savez(path, **{name: arrays[name] for name in arrays.files if name != "rgb_static"})
+    annotations = split / "lang_annotations/auto_lang_ann.npy"
+    told = {"language": {"ann": ["lift the red block"] * 2}, "info": {"indx": [(1, 4), (0, 5)]}}
+    np.save(annotations, told, allow_pickle=True)
+    report = import_calvin(split, tmp_path / "out", scene="D")
+    assert report.episodes == 1
+    assert report.skipped == {"episode_0000000.npz needs a picture rgb_static of (16, 16, 3), found none": 1}
+
+
 class Killed(BaseException):
     """Not caught by anything, like a kill."""
 

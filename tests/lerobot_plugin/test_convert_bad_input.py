@@ -206,3 +206,9 @@ def test_the_command_prints_it_in_a_line(
     path, _ = made["openvla"]
     assert main(["convert", "--from", "pi0fast", str(path), "--to", str(out)]) != 0
     assert "convert it as 'openvla' or 'minivla'" in capsys.readouterr().err
+
+
+def test_a_file_is_no_image_text_model(tmp_path: Path, out: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(InspireError, match=r"no image-text-to-text model: .*\(no folder\)"):
+        convert("image_text", tmp_path / "model.safetensors", out)

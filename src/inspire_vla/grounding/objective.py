@@ -1,6 +1,7 @@
 """What the pre-training learns: names everywhere, then pointing and answering too."""
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -30,16 +31,23 @@ def losses(
         hidden = model.extend(torch.cat([seen, model.embed(ids)], dim=1))[:, seen.shape[1] :]
         logits = model.logits(hidden[:, :-1][batch.supervised[:, 1:]])
         wanted = ids[batch.supervised]
-        answer = cross_entropy(logits, wanted)
         pointed = ~batch.places[..., 0].isnan()
-        pointing = heads.pointing.loss(hidden[pointed], batch.places[pointed])
+        ends, places = hidden[pointed], batch.places[pointed]
+        # a batch without a question of a kind has a loss of zero there, not the mean of nothing, which is NaN
+        answer = cross_entropy(logits, wanted) if len(wanted) else logits.sum()
+        pointing = heads.pointing.loss(ends, places) if len(places) else ends.sum()
         with torch.no_grad():
-            off = (heads.pointing.point(hidden[pointed]) - batch.places[pointed]).norm(dim=-1)
+            off = (heads.pointing.point(ends) - places).norm(dim=-1)
         numbers |= {
             "answer_loss": answer.item(),
-            "answer_accuracy": (logits.argmax(-1) == wanted).float().mean().item(),
+            "answer_accuracy": _share(logits.argmax(-1) == wanted),
             "pointing_loss": pointing.item(),
-            "found": (off < NEAR).float().mean().item(),
+            "found": _share(off < NEAR),
         }
         loss = loss + answer + pointing
     return loss, numbers
+
+
+def _share(right: Bool[Tensor, " n"]) -> float:
+    """How much of it is true; 0 of nothing."""
+    return right.float().mean().item() if len(right) else 0.0

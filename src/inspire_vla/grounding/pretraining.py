@@ -46,7 +46,7 @@ class PretrainingPlan:
 
 def read_plan(recipe: Path, **changes: Any) -> PretrainingPlan:
     """A plan from a recipe's file; changes that are None are none. Raises InspireError for a key it does not know."""
-    found: dict[str, Any] = yaml.safe_load(recipe.read_text())
+    found: dict[str, Any] = yaml.safe_load(recipe.read_text(encoding="utf-8"))
     found |= {key: value for key, value in changes.items() if value is not None}
     known = [each.name for each in fields(PretrainingPlan)]
     for key in found:
@@ -75,7 +75,7 @@ def pretrain(
     out.mkdir(parents=True, exist_ok=True)
     check_plan(out, plan)
     if not (out / PLAN).exists():
-        (out / PLAN).write_text(json.dumps(asdict(plan), indent=1) + "\n")
+        _write(out / PLAN, json.dumps(asdict(plan), indent=1) + "\n")
     torch.manual_seed(plan.seed)
     model = make_backbone(plan).to(device)
     heads = Heads(plan.nano.hidden_size).to(device)
@@ -123,7 +123,7 @@ def pretrain(
                     "pictures_per_s": round(speed),
                 }
                 bar.set_postfix({k: v for k, v in line.items() if k != "step"}, refresh=False)
-                with open(out / LOG, "a") as log:
+                with open(out / LOG, "a", encoding="utf-8") as log:
                     log.write(json.dumps(line) + "\n")
                 sums = {}
             if step % save_every == 0 or step == plan.steps:
@@ -164,7 +164,7 @@ def check_plan(out: str | Path, plan: PretrainingPlan) -> None:
     """Raise InspireError where `out` holds a pre-training of another plan."""
     path = Path(out) / PLAN
     if path.exists():
-        found, wanted = json.loads(path.read_text()), json.loads(json.dumps(asdict(plan)))
+        found, wanted = json.loads(path.read_text(encoding="utf-8")), json.loads(json.dumps(asdict(plan)))
         other = sorted(key for key in found | wanted if found.get(key) != wanted.get(key))
         if other:
             raise InspireError(
@@ -185,11 +185,16 @@ def _resume(out: Path, model: Nano, heads: Heads, optimiser: torch.optim.Optimiz
 
 def _forget_after(log: Path, step: int) -> None:
     """Drop the lines of steps that are taken again."""
-    lines = log.read_text().splitlines(keepends=True) if log.exists() else []
+    lines = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.exists() else []
     kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-    partial = log.with_name(f".{log.name}.tmp")
-    partial.write_text("".join(kept))
-    os.replace(partial, log)
+    _write(log, "".join(kept))
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    partial = path.with_name(f".{path.name}.tmp")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
 
 
 def _save(out: Path, model: Nano, heads: Heads, optimiser: torch.optim.Optimizer, step: int) -> None:
@@ -215,5 +220,5 @@ def load_weights(folder: str | Path) -> tuple[NanoConfig, dict[str, Tensor]]:
         raise InspireError(
             f"{folder} holds no pre-trained backbone ({PLAN}, {WEIGHTS}): `inspire pretrain` makes one."
         )
-    plan = json.loads((folder / PLAN).read_text())
+    plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
     return NanoConfig(**plan["nano"]), load_file(folder / WEIGHTS)

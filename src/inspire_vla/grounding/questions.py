@@ -38,9 +38,9 @@ def exchanges(pictures: Pictures, row: int, rng: np.random.Generator, most: int)
     ]
     rng.shuffle(asked)  # type: ignore[arg-type]
     others = [*_presence(pictures, row, shown, rng), *_naming(pictures, row, rng)]
-    drawn = [*asked[: most - len(others)], *others]
+    drawn = [*asked[: max(0, most - len(others))], *others]
     rng.shuffle(drawn)  # type: ignore[arg-type]
-    return drawn
+    return drawn[:most]
 
 
 def place_words(place: np.ndarray) -> str:

@@ -106,7 +106,7 @@ def import_calvin(
         for text, mentions, first, last in sequences:
             try:
                 table = scenes.of(first)
-                frames = [read_frame(split, number) for number in range(first, last + 1)]
+                frames = [read_frame(split, number, size) for number in range(first, last + 1)]
             except InspireError as error:
                 report.skipped[str(error)] += 1
                 continue
@@ -187,8 +187,11 @@ def _load_plain(file: Any) -> Any:
     return np.asarray(_Plain(file).load()).item()
 
 
-def read_frame(split: Path, number: int) -> dict[str, NDArray[Any]]:
-    """One frame. Raises InspireError if it is missing, damaged, or lacks an array."""
+def read_frame(split: Path, number: int, picture_size: int | None = None) -> dict[str, NDArray[Any]]:
+    """One frame. Raises InspireError if it is missing, damaged, or lacks an array.
+
+    picture_size: side of the picture that it must have; None: it need have none.
+    """
     path = split / f"episode_{number:07d}.npz"
     try:
         with np.load(path, allow_pickle=False) as arrays:
@@ -200,6 +203,9 @@ def read_frame(split: Path, number: int) -> dict[str, NDArray[Any]]:
     for name, size in (("robot_obs", 15), ("scene_obs", 24), ("rel_actions", 7)):
         if name not in found or found[name].shape != (size,):
             raise InspireError(f"a frame lacks {name} of {size} numbers")
+    wanted = (picture_size, picture_size, 3)
+    if picture_size is not None and (shape := np.shape(found.get("rgb_static"))) != wanted:
+        raise InspireError(f"{path.name} needs a picture rgb_static of {wanted}, found {shape or 'none'}")
     return found
 
 

@@ -247,14 +247,16 @@ def _assemble(
             failed = len(one.failed_seeds)
             rows.append({"task": task, "seed": one.seed, "frames": len(one), "failed": failed})
     record = {"settings": staging.settings, "episodes": rows}
-    (folder / COLLECTION_FILE).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    (folder / COLLECTION_FILE).write_text(
+        json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     return record
 
 
 def _finished(out: Path, settings: dict[str, Any], unable: dict[str, str]) -> CollectReport:
     """The report of a dataset that is already there, if it is the one asked for."""
     try:
-        record = json.loads((out / COLLECTION_FILE).read_text())
+        record = json.loads((out / COLLECTION_FILE).read_text(encoding="utf-8"))
         same = record["settings"] == settings
     except (OSError, ValueError, KeyError, TypeError):
         raise InspireError(f"{out} exists and is no collected dataset; choose another folder.") from None

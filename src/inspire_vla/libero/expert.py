@@ -93,7 +93,7 @@ class Expert:
         corners = self._scan.corners(thing)
         low, high = corners.min(axis=0), corners.max(axis=0)
         middle = (low + high)[:2] / 2
-        half = float(np.max(high - low)[..., None].max()) / 2 + 0.06
+        half = float((high - low).max()) / 2 + 0.06
         everything, own = self._scan.reliefs(middle, min(half, 0.2), 0.004, own=thing)
         centre = self._truth.point(thing)[:2]
         grasps = find_grasps(everything, own, centre)

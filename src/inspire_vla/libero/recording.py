@@ -4,7 +4,7 @@ import gc
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,23 +78,18 @@ def demonstration_of(
     )
 
 
-@lru_cache(maxsize=1)
-def _simulation(task_file: str, pixels: int | None) -> Any:
-    return make_simulation(task_file, pixels=pixels)
-
-
-_current: list[tuple[str, int | None]] = []
+_kept: dict[tuple[str, int | None], Any] = {}
 
 
 def simulation(task_file: str, pixels: int | None) -> Any:
     """One simulation at a time, kept: the last is closed before another is made."""
     key = (task_file, pixels)
-    if _current and _current[0] != key:
-        _simulation(*_current[0]).close()
-        _simulation.cache_clear()
-        gc.collect()
-    _current[:] = [key]
-    return _simulation(*key)
+    if key not in _kept:
+        if _kept:
+            _kept.popitem()[1].close()
+            gc.collect()
+        _kept[key] = make_simulation(task_file, pixels=pixels)
+    return _kept[key]
 
 
 def labels_for(

@@ -36,7 +36,7 @@ def require_libero() -> None:
             "assets": package / "assets",
         }
         text = "".join(f"{name}: {path}\n" for name, path in places.items())
-        (folder / "config.yaml").write_text(text)
+        (folder / "config.yaml").write_text(text, encoding="utf-8")
     if not assets_here():
         raise LiberoMissing(
             f"LIBERO's 3-D assets are missing ({package / 'assets'}). `make libero` downloads them from the "

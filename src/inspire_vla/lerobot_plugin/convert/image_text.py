@@ -22,9 +22,11 @@ def image_text(path: Path, options: Options, scratch: Path) -> Plan:
             path, use_safetensors=True, dtype=getattr(torch, options.dtype)
         )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        found = sorted(child.name for child in path.iterdir())[:10]
+        found = (
+            f"found {sorted(child.name for child in path.iterdir())[:10]}" if path.is_dir() else "no folder"
+        )
         raise InspireError(
-            f"{path} is no image-text-to-text model: {str(error).splitlines()[0]} (found {found})"
+            f"{path} is no image-text-to-text model: {str(error).splitlines()[0]} ({found})"
         ) from None
     if options.action_tokens == "added":
         model.resize_token_embeddings(len(processor.tokenizer) + actions.vocabulary_size)
