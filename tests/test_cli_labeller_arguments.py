@@ -57,3 +57,9 @@ def test_other_labellers_refuse_all_of_it(labeller: str) -> None:
     with pytest.raises(InspireError, match="makes no use of --position, --metres-per-unit, --below-hand-m"):
         chosen(labeller, *POSITION, *UNIT)
     assert chosen(labeller).name == "simulator_state"
+
+
+@pytest.mark.parametrize("joints", [("--degrees",), ("--tip", "gripper")])
+def test_what_is_said_of_joints_needs_the_robot(table: str, joints: tuple[str, ...]) -> None:
+    with pytest.raises(InspireError, match="say --urdf FILE too"):
+        chosen(table, *POSITION, *joints)

@@ -76,6 +76,8 @@ def _hand(options: argparse.Namespace, *, needs_gripper: bool) -> "HandColumns |
         if not (options.tip and options.position):
             raise InspireError("--urdf needs --tip LINK and --position COLUMN:joints.")
         kinematics = Kinematics.read(options.urdf, options.tip, degrees=options.degrees)
+    elif options.tip or options.degrees:
+        raise InspireError("--tip and --degrees are of the joints of a robot: say --urdf FILE too.")
     if options.position:
         return HandColumns.parse(
             options.position,

@@ -56,7 +56,7 @@ class FromFunction:
         try:
             found = self.function(episode)
         except Exception as error:
-            where = "".join(traceback.format_tb(error.__traceback__)[1:])
+            where = "".join(traceback.format_tb(error.__traceback__)[1:]).rstrip()
             raise InspireError(
                 f"{self.label_name} failed in episode {episode.index}: {type(error).__name__}: {error}.\n{where}"
             ) from error
