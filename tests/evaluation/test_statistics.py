@@ -41,12 +41,16 @@ def test_mcnemar_looks_only_at_disagreement():
     assert mcnemar(PairCounts(9, 2, 8, 7)) == mcnemar(PairCounts(90, 8, 2, 0))
 
 
-def test_newcombe_matches_the_published_example():
-    # Newcombe 1998, table III, method 10, (e, f, g, h) = (36, 12, 2, 0): 0.0569 to 0.3404
-    estimate = paired_difference(PairCounts(both=36, only_first=2, only_second=12, neither=0))
-    assert estimate.value == pytest.approx(0.2)
-    assert estimate.low == pytest.approx(0.0569, abs=5e-4)
-    assert estimate.high == pytest.approx(0.3404, abs=5e-4)
+@pytest.mark.parametrize(
+    ("counts", "low", "high"),
+    [((36, 12, 2, 0), 0.0569, 0.3404), ((20, 12, 2, 16), 0.0562, 0.3290), ((1, 7, 1, 12), 0.0256, 0.5072)],
+)
+def test_newcombe_matches_the_published_examples(counts, low, high):
+    """Newcombe 1998, method 10. Where the pairs agree more than by chance (the second, the third), φ is corrected."""
+    both, only_second, only_first, neither = counts
+    estimate = paired_difference(PairCounts(both, only_first, only_second, neither))
+    assert estimate.value == pytest.approx((only_second - only_first) / sum(counts))
+    assert (estimate.low, estimate.high) == pytest.approx((low, high), abs=5e-4)
 
 
 def test_paired_difference_changes_sign_with_the_order():

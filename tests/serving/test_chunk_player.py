@@ -83,6 +83,10 @@ def test_an_undecodable_answer_leaves_the_old_chunk_playing_but_not_for_ever() -
             assert player.step({"t": t})[1] == t
         with pytest.raises(InspireError, match="3 answers in a row"):
             player.step({"t": 12})
+        player.reset()
+        with pytest.raises(InspireError, match="3 answers in a row"):  # another episode, three answers again
+            player.step({"t": 0})
+        assert sum(1 for _ in answers) == 3
 
 
 def test_errors_of_the_policy_reach_the_loop() -> None:

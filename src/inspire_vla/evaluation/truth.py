@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from inspire_vla.errors import InspireError
-from inspire_vla.spatial import answer_words, relate
+from inspire_vla.spatial import answer_words, relate, says_close
 
 Confusion = dict[str, dict[str, int]]
 """{truth: {said: times}}"""
@@ -56,7 +56,7 @@ class AnswerRule:
         return answer_words(
             self.mode,
             grasped_word=self.grasped_word,
-            close_word=self.close_threshold_m is not None or self.mode == "distance",
+            close_word=says_close(self.mode, self.close_threshold_m),
         )
 
 

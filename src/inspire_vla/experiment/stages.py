@@ -7,7 +7,6 @@ from pathlib import Path
 from inspire_vla.experiment.presets import Preset
 
 UNSEEN, SEEN, VALIDATION = "unseen", "tabletop_seen", "tabletop_validation"
-RESULTS = "results"
 _MODES = ("direction", "direction_3d", "position", "distance", "distance_fine")
 
 

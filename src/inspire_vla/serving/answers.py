@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from inspire_vla.serving.observations import ObservationReader
-from inspire_vla.spatial import answer_words
+from inspire_vla.spatial import answer_words, says_close
 
 
 def reply_of(decision: Any, timing: Mapping[str, float], unused: tuple[str, ...]) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def describe(agent: Any, reader: ObservationReader, about: Mapping[str, Any]) ->
     """What a server says of its policy; `about` adds to it."""
     config = agent.config
     reasoning = config.reasoning
-    close = reasoning.close_threshold_m is not None or reasoning.mode == "distance"
+    close = says_close(reasoning.mode, reasoning.close_threshold_m)
     words = answer_words(reasoning.mode, grasped_word=reasoning.grasped_word, close_word=close)
     return {
         "policy": "inspire_vla",

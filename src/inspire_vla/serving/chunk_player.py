@@ -85,6 +85,7 @@ class ChunkPlayer:
     def reset(self) -> None:
         """Forget the chunk, earlier pictures, and an answer that is due: the world has changed."""
         self._history.reset()
+        self._undecodable = 0
         if self._due is not None:
             self._due.exception()
         self._due = None

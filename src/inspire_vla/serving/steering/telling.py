@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from inspire_vla.dialogue import question
-from inspire_vla.spatial import answer_words, get_frame
+from inspire_vla.spatial import answer_words, get_frame, says_close
 
 
 def hello(agent: Any, benchmark: Any, rule: Mapping[str, Any]) -> dict[str, Any]:
@@ -15,7 +15,7 @@ def hello(agent: Any, benchmark: Any, rule: Mapping[str, Any]) -> dict[str, Any]
     rule: how answers are made of offsets, as of `spatial.relate`.
     """
     frame = get_frame(rule["frame"])
-    close = rule["close_threshold_m"] is not None or rule["mode"] == "distance"
+    close = says_close(rule["mode"], rule["close_threshold_m"])
     words = answer_words(rule["mode"], grasped_word=rule["grasped_word"], close_word=close)
     instructions = getattr(benchmark, "instructions", None)
     suites = {
