@@ -204,7 +204,8 @@ def read_frame(split: Path, number: int, picture_size: int | None = None) -> dic
         if name not in found or found[name].shape != (size,):
             raise InspireError(f"a frame lacks {name} of {size} numbers")
     wanted = (picture_size, picture_size, 3)
-    if picture_size is not None and (shape := np.shape(found.get("rgb_static"))) != wanted:
+    shape = found["rgb_static"].shape if "rgb_static" in found else None
+    if picture_size is not None and shape != wanted:
         raise InspireError(f"{path.name} needs a picture rgb_static of {wanted}, found {shape or 'none'}")
     return found
 

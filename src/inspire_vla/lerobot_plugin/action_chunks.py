@@ -107,7 +107,7 @@ def normalised_chunks(
         stats={ACTION: dataset.stats[ACTION]},
     )
     flat = normaliser._normalize_action(torch.from_numpy(np.concatenate(actions)), inverse=False).numpy()
-    starts = np.arange(len(flat))
+    starts: np.ndarray = np.arange(len(flat))
     if len(flat) > LARGEST_FIT:
         starts = np.random.default_rng(0).choice(len(flat), LARGEST_FIT, replace=False)
     return flat[chunk_places(np.concatenate(episodes), config.chunk_size, starts)]
