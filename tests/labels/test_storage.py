@@ -255,6 +255,9 @@ def test_each_tasks_frames_are_labelled_with_its_objects(synthetic, tmp_path):
     turn = len(synthetic.path()[0]) / 10
     assert all(("the red cube" in row["content"]) == (row["timestamp"] < turn - 0.05) for row in rows)
     assert any("the bowl" in row["content"] for row in rows)
+    shown = [(t.episode, t.mentions[0], len(t.answers)) for t in timelines(tmp_path / "out")]
+    half = len(synthetic.path()[0])
+    assert shown == [(e, thing, half) for e in (0, 1) for thing in ("the red cube", "the blue block")]
 
 
 def test_a_table_counts_frames_from_the_episodes_first(synthetic, tmp_path):

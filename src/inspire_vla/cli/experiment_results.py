@@ -64,8 +64,9 @@ def _how_sure(comparison: dict[str, Any], headline: Sequence[Run]) -> list[str]:
         "The intervals and McNemar's test above are over episodes of these very policies. Tasks and training seeds "
         "might have been others, too:"
     )
+    base, inspire = headline
     named = results.by_suite_and_group(comparison)
-    rows = [(name, PairedClusters(*headline, suites).summary()) for name, suites in named]
+    rows = [(name, PairedClusters(base, inspire, suites).summary()) for name, suites in named]
     return ["### How sure it is", "", intro, "", *results.clusters_table(rows)]
 
 

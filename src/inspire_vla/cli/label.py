@@ -212,7 +212,7 @@ def labels(options: argparse.Namespace) -> None:
     if options.figure:
         from inspire_vla.reports.label_timeline import draw_timelines
 
-        chosen = [next(timelines(options.dataset, mode=options.mode, only=e)) for e in options.episodes]
+        chosen = [t for e in options.episodes for t in timelines(options.dataset, mode=options.mode, only=e)]
         print(f"Figure: {draw_timelines(chosen, options.figure)}")
     if options.review:
         from inspire_vla.reports.label_review import write_review

@@ -93,6 +93,12 @@ class Rows:
         for first, end in itertools.pairwise(edges):
             yield slice(first, end)
 
+    def of_one_task(self, span: slice) -> Iterator[slice]:
+        """The stretches of an episode that have one task: LeRobot keeps a task with every frame."""
+        changes = span.start + 1 + np.flatnonzero(np.diff(self.task_index[span]))
+        for first, end in itertools.pairwise([span.start, *changes.tolist(), span.stop]):
+            yield slice(first, end)
+
     def starts(self) -> NDArray[np.intp]:
         """Rows at which an episode begins."""
         if not len(self.episode_index):

@@ -8,9 +8,8 @@ the same. In place, the finished folder takes the name of the original, which is
 share all videos and pictures on the disk.
 """
 
-import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -158,7 +157,7 @@ def _label_rows(
         report.episodes += 1
         report.frames += span.stop - span.start
         notes: dict[str, None] = {}  # each once an episode, in order
-        for run in _runs(rows, span):
+        for run in rows.of_one_task(span):
             instruction = files.tasks.get(int(rows.task_index[run.start]))
             if instruction is None:
                 raise InspireError(
@@ -197,13 +196,6 @@ def _label_rows(
     return added, told
 
 
-def _runs(rows: Rows, span: slice) -> Iterator[slice]:
-    """The stretches of an episode that have one task: LeRobot keeps a task with every frame."""
-    changes = span.start + 1 + np.flatnonzero(np.diff(rows.task_index[span]))
-    for first, end in itertools.pairwise([span.start, *changes.tolist(), span.stop]):
-        yield slice(first, end)
-
-
 def _frames_of(tracks: Tracks, first: int, end: int) -> Tracks:
     sure = None if tracks.confidence is None else tracks.confidence[first:end]
     return replace(
@@ -223,7 +215,7 @@ def _said(
         episodes = []
         for span in rows.episodes():
             said: list[dict[str, Any]] = []
-            for run in _runs(rows, span):
+            for run in rows.of_one_task(span):
                 mentions = labels.tasks.get(files.tasks[int(rows.task_index[run.start])], ())
                 answers = decode_answers(added[answer_column(mode)][run, : len(mentions)], mode)
                 said += language_rows.rows_of(mentions, answers, rows.columns["timestamp"][run], mode)

@@ -63,7 +63,7 @@ def summarize(dataset_root: str | Path, *, mode: str | None = None) -> tuple[Lab
 def timelines(
     dataset_root: str | Path, *, mode: str | None = None, only: int | None = None
 ) -> Iterator[Timeline]:
-    """Yield the `Timeline` of each labelled episode, or of episode `only`.
+    """Yield the `Timeline` of each labelled episode, or of episode `only`: of each of its tasks, in turn.
 
     Raises InspireError: no labels, no such mode, no such episode.
     """
@@ -80,7 +80,7 @@ def timelines(
         width = labels.max_objects
         codes = rows.columns[column].reshape(-1, width)
         confidence = rows.columns[sure].reshape(-1, width) / 100 if sure else None
-        for span in rows.episodes():
+        for span in (run for whole in rows.episodes() for run in rows.of_one_task(whole)):
             episode, instruction = (
                 int(rows.episode_index[span.start]),
                 files.tasks[int(rows.task_index[span.start])],
@@ -99,7 +99,8 @@ def timelines(
             )
     if only is not None and not seen:
         raise InspireError(
-            f"there is no labelled episode {only}; episodes are 0 to {files.info['total_episodes'] - 1}."
+            f"there is no labelled episode {only}; the dataset has 0 to {files.info['total_episodes'] - 1}, of "
+            "which some may have no labels."
         )
 
 

@@ -23,7 +23,7 @@ def write_between_markers(document: Path, text: str) -> None:
 
 def headline_table(comparison: Mapping[str, Any]) -> list[str]:
     """Base against InSpire, by suite and group: rates, paired difference, McNemar's test."""
-    rows = {(suite["suite"],): suite for suite in comparison["suites"]}
+    rows: dict[tuple[str, ...], Mapping[str, Any]] = {(row["suite"],): row for row in comparison["suites"]}
     rows |= {tuple(group["suites"]): group for group in comparison["groups"]}
     return _against_base("suite") + [
         _headline(name, rows[tuple(suites)]) for name, suites in by_suite_and_group(comparison)
@@ -124,8 +124,8 @@ def answer_lines(comparison: Mapping[str, Any], policy: int) -> list[str]:
     The first thing that an instruction names is by itself as well: mostly the one to be taken hold of.
     """
     answers = comparison["answers"][policy]
-    heads = ("answers in the loop", "n", "true, %", "majority guess, %", "by heart, %")
-    heads += ("of the first thing: true, %", "by heart, %")
+    heads = ["answers in the loop", "n", "true, %", "majority guess, %", "by heart, %"]
+    heads += ["of the first thing: true, %", "by heart, %"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     rows = [(f"**{g}**", answers.get(g)) for g in ("seen", "unseen")]
     rows += [(short(name), row) for name, row in answers["suites"].items() if not name.endswith("_seen")]
