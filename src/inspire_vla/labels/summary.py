@@ -111,4 +111,4 @@ def least_sure(dataset_root: str | Path, count: int) -> list[int]:
         missing = float((timeline.answers == "").mean())
         sure = 1.0 if timeline.confidence is None else float(timeline.confidence.mean())
         doubts.append((sure - missing, timeline.episode))
-    return [episode for _, episode in sorted(doubts)[:count]]
+    return list(dict.fromkeys(episode for _, episode in sorted(doubts)))[:count]
