@@ -1,13 +1,14 @@
 """Draw many free pictures into files; interrupted, it goes on with the file it was at."""
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
 from inspire_vla.errors import InspireError
 from inspire_vla.grounding.pictures import save_pictures
+from inspire_vla.staging import in_processes
 
 PICTURES_A_FILE = 2048
 
@@ -27,27 +28,28 @@ def draw_pictures(
             raise InspireError(f"{name} must be at least 1, found {number}.")
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    files = [
-        folder / f"pictures_{image_size}_seed{seed}_{i:05d}.npz" for i in range(-(-count // PICTURES_A_FILE))
-    ]
-    missing = [(file, i) for i, file in enumerate(files) if not file.exists()]
+    files = [folder / _name(seed, number, image_size) for number in range(-(-count // PICTURES_A_FILE))]
+    missing = [number for number, file in enumerate(files) if not file.exists()]
     with tqdm(
         total=len(files), initial=len(files) - len(missing), desc="drawing pictures", unit="file"
     ) as bar:
-        if processes == 1:
-            for file, i in missing:
-                _draw(file, seed, i, image_size)
+        try:
+            for _ in in_processes(partial(_draw, folder, seed, image_size), missing, processes):
                 bar.update()
-        elif missing:
-            context = multiprocessing.get_context("spawn")  # OpenGL contexts do not survive a fork
-            with ProcessPoolExecutor(min(processes, len(missing)), mp_context=context) as pool:
-                for done in as_completed([pool.submit(_draw, f, seed, i, image_size) for f, i in missing]):
-                    done.result()
-                    bar.update()
+        except BrokenProcessPool as error:
+            raise InspireError(
+                f"A process that draws pictures died, perhaps for want of memory. What is finished lies in {folder}: "
+                "run the same command again to go on, with fewer processes if need be."
+            ) from error
     return files
 
 
-def _draw(file: Path, seed: int, number: int, image_size: int) -> None:
+def _name(seed: int, number: int, image_size: int) -> str:
+    return f"pictures_{image_size}_seed{seed}_{number:05d}.npz"
+
+
+def _draw(folder: Path, seed: int, image_size: int, number: int) -> None:
     from inspire_vla.tabletop.free_pictures import free_pictures
 
-    save_pictures(free_pictures(seed * 1_000_003 + number, PICTURES_A_FILE, image_size), file)
+    pictures = free_pictures(seed * 1_000_003 + number, PICTURES_A_FILE, image_size)
+    save_pictures(pictures, folder / _name(seed, number, image_size))
