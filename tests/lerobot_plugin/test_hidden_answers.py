@@ -1,6 +1,7 @@
 """Training and decoding hide the same: what is hidden of the dialogue moves neither loss nor action."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,16 +39,20 @@ def make(dataset: Path, **reasoning: bool) -> InspireVLAPolicy:
     return policy.eval()
 
 
-@pytest.mark.parametrize("hidden", [True, False])
-def test_actions_do_not_depend_on_hidden_answers(hidden: bool, labelled_dataset: Path) -> None:
-    policy = make(labelled_dataset, hide_answers=hidden)
+def example() -> dict[str, Any]:
     torch.manual_seed(1)
-    batch = {
+    return {
         "task": [TASK],
         "observation.images.image": torch.rand(1, 3, 32, 32),
         "observation.state": torch.randn(1, 8),
         "action": torch.rand(1, 4, 7) * 2 - 1,
     }
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+def test_actions_do_not_depend_on_hidden_answers(hidden: bool, labelled_dataset: Path) -> None:
+    policy = make(labelled_dataset, hide_answers=hidden)
+    batch = example()
     column = "observation.answers.direction"
     with torch.no_grad():
         losses = [
@@ -89,13 +94,7 @@ def test_nothing_of_a_hidden_dialogue_reaches_the_action(template: Template, bot
 def test_a_hidden_dialogue_is_still_learned_and_said(labelled_dataset: Path) -> None:
     shown = make(labelled_dataset)
     hidden = make(labelled_dataset, hide_answers=True, hide_questions=True)
-    torch.manual_seed(1)
-    batch = {
-        "task": [TASK],
-        "observation.images.image": torch.rand(1, 3, 32, 32),
-        "observation.state": torch.randn(1, 8),
-        "action": torch.rand(1, 4, 7) * 2 - 1,
-    }
+    batch = example()
     labels = {"observation.answers.direction": torch.tensor([[0, 3, -1]])}
     with torch.no_grad():
         logs = [policy.forward(batch | labels)[1] for policy in (shown, hidden)]
