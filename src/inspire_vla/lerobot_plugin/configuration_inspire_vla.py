@@ -108,7 +108,8 @@ class InspireVLAConfig(PreTrainedConfig):
     too large for nano. None: as they are."""
 
     dtype: str = "float32"
-    """Of computation and weights. "bfloat16" is for CUDA; LeRobot turns autocast on by it."""
+    """Of computation and weights. "bfloat16" is for CUDA; LeRobot turns autocast on by it, which is all that it does to
+    nano, whose weights are float32."""
     weights_dtype: str | None = None
     """Of the weights, where it is another one. "float32" beside dtype bfloat16 is mixed precision, for full
     fine-tuning: a step of 2e-5 is lost in the rounding of a bfloat16 weight."""
@@ -148,10 +149,9 @@ class InspireVLAConfig(PreTrainedConfig):
             raise InspireError(
                 f"nano has no static steps (they are for {BACKBONES[1:]}); set static_steps to 'off'."
             )
-        if self.backbone == "nano" and "bfloat16" in (self.dtype, self.weights_dtype):
+        if self.backbone == "nano" and self.weights_dtype == "bfloat16":
             raise InspireError(
-                f"nano computes in float32 (bfloat16 is for {BACKBONES[1:]}); found dtype {self.dtype!r} and "
-                f"weights_dtype {self.weights_dtype!r}."
+                f"nano's weights are float32 (weights_dtype is for {BACKBONES[1:]}); leave weights_dtype out."
             )
         if self.image_history < 1:
             raise InspireError(f"image_history must be at least 1, found {self.image_history}.")
