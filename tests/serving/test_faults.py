@@ -1,6 +1,7 @@
 """What goes wrong on one connection stays there, and costs no memory. Short here; at full length with `make e2e`."""
 
 import gc
+import logging
 import resource
 import threading
 import time
@@ -67,7 +68,10 @@ def test_soak_at_full_length(running) -> None:
 
 
 @pytest.mark.parametrize("rounds", [150, pytest.param(3000, marks=pytest.mark.e2e)])
-def test_memory_does_not_grow(running, rounds: int) -> None:
+def test_memory_does_not_grow(running, rounds: int, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(
+        logging.WARNING
+    )  # after LeRobot's tests all is logged, and pytest would keep every frame
     agent = ToyAgent(size=64)
     server = running(agent)
 
