@@ -15,7 +15,7 @@ Things that are pushed without a grasp are ahead of the hand (`pushing`); those 
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,7 @@ class FromDemonstration:
         goal_drop_m: how far the middle of a goal lies below the hand that lets go over it.
     """
 
+    one_task_at_a_time: ClassVar[bool] = True  # a grip belongs to the task it is made in
     hand: HandColumns | None = None
     open_is_high: bool | None = None
     metres_per_unit: float = 1.0

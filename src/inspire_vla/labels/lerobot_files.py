@@ -110,9 +110,7 @@ def read_rows(path: Path, columns: tuple[str, ...]) -> Rows:
     """Read `columns` of one data file. Raises InspireError for a damaged file or a column it lacks."""
     wanted = [*columns, "episode_index", "task_index"]
     try:
-        present = pq.read_schema(
-            path
-        ).names  # asked for "a.b" that is not there, pyarrow calls the file invalid
+        present = pq.read_schema(path).names  # pyarrow calls a file invalid that lacks a column "a.b"
         lacking = [name for name in wanted if name not in present]
         if lacking:
             raise InspireError(f"{path} lacks the columns {lacking}. It has {present}.")

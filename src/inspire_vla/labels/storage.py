@@ -31,7 +31,6 @@ from inspire_vla.labels.columns import (
     answer_feature,
     write_labels,
 )
-from inspire_vla.labels.from_demonstration import FromDemonstration
 from inspire_vla.labels.labeller import Episode, Labeller, Tracks, encode_tracks
 from inspire_vla.labels.lerobot_files import LeRobotFiles, Rows, read_rows, replace_columns
 from inspire_vla.labels.privileged import kept_mentions
@@ -166,8 +165,7 @@ def _label_rows(
             if instruction not in labels.tasks:
                 notes["its instruction names no object"] = None
                 continue
-            # grips belong to the task they are made in; other labellers count frames from the episode's first
-            shown = run if isinstance(labeller, FromDemonstration) else span
+            shown = run if getattr(labeller, "one_task_at_a_time", False) else span
             episode = Episode(
                 int(rows.episode_index[span.start]),
                 instruction,
