@@ -68,8 +68,8 @@ class Tracks:
 class Labeller(Protocol):
     """`name` and `settings` (JSON values) are written beside the labels; equal ones give equal labels.
 
-    `columns(names)` picks from a dataset's columns those that `label` wants to see. It is shown whole episodes, of those
-    with several tasks once for each; one that says `one_task_at_a_time` only the frames of the task.
+    `columns(names)` picks from a dataset's columns those that `label` wants to see. It is shown whole episodes, those
+    with several tasks once for each; one that says `one_task_at_a_time` only the frames of that task.
     """
 
     @property
