@@ -128,9 +128,7 @@ class DatasetEpisode:
 
         column = answer_column(self.mode)
         for step, row in enumerate(self.rows):
-            codes = np.atleast_1d(
-                row.get(column, [])
-            )  # LeRobot stores a column of one number as plain numbers
+            codes = np.atleast_1d(row.get(column, []))  # of one number LeRobot makes no list
             words = decode_answers(codes[: len(self.mentions)], mode=self.mode)
             yield Moment(
                 step,
