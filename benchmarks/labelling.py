@@ -53,7 +53,7 @@ def timed(function: Callable[[], object]) -> tuple[float, float]:
 
 
 def synthetic(root: Path, episodes: int, frames: int, seed: int = 0) -> None:
-    """A LeRobot v3 dataset of pick-and-place paths, no pictures, 100 episodes a file. Only what labelling reads."""
+    """A LeRobot v3 dataset of pick-and-place paths, no images, 100 episodes a file. Only what labelling reads."""
     generator = np.random.default_rng(seed)
     (root / "meta").mkdir(parents=True)
     features = {

@@ -7,7 +7,7 @@
     python benchmarks/reasoning_overhead.py habit CHECKPOINT --dataset DEMONSTRATIONS   # better guesses?
     python benchmarks/reasoning_overhead.py report              # docs/performance.md from what was measured
 
-A step is what depends on the model: encoding the pictures, all passes, choosing tokens, decoding the actions. The ways
+A step is what depends on the model: encoding the images, all passes, choosing tokens, decoding the actions. The ways
 are measured side by side on the same observation, one after the other in changing order, so that a slow moment of the
 machine hits all alike; ratios are taken within an observation. On one thread of a CPU the clock is the processor's,
 which stands still while another process has the core. The results of the ways are compared as well: but for the base

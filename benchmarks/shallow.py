@@ -1,6 +1,6 @@
 """Families of published weights at their own widths but few layers deep, with random weights, for timing.
 
-Pictures, hidden sizes and heads are the published ones; depth is cut in the same proportion in towers and decoder, so
+Images, hidden sizes and heads are the published ones; depth is cut in the same proportion in towers and decoder, so
 that their shares of the time stay about what they are. The vocabulary is small (an embedding of 257,152 rows says
 nothing about a step), the text that of our own tokenizer, in which a word is a token as it mostly is in theirs.
 """
@@ -29,7 +29,7 @@ WORDS = (
 
 def shallow(family: str, depth: int) -> InspireVLAPolicy:
     """A policy of the family, `depth` layers deep, that learns seven numbers a step and looks through two cameras
-    (pi0-FAST) or at two pictures of one (MiniVLA)."""
+    (pi0-FAST) or at two images of one (MiniVLA)."""
     chunks = np.cumsum(np.random.default_rng(0).uniform(-0.2, 0.2, (256, 10, 7)), axis=1).clip(-1, 1)
     actions: ActionTokenizer
     cameras = ("image", "image2")

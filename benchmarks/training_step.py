@@ -5,7 +5,7 @@
     python benchmarks/training_step.py minivla --depth 2 --batch-size 2 --steps 8      # no weights needed
 
 Any checkpoint of ours will do, converted ones too; or the name of a family, which is then built at its published
-widths, pictures and text but `--depth` layers deep (see `shallow.py`). The batch is noise: time does not look at
+widths, images and text but `--depth` layers deep (see `shallow.py`). The batch is noise: time does not look at
 values. A step is the loss, its gradient and, but for shallow models, whose optimizer would be out of proportion, AdamW.
 The two kinds alternate, so that a slow moment of the machine hits both; the ratio is the median of the pairs' ratios.
 On the CPU the clock is the process's own time. The aim is at most 1.10.
@@ -29,7 +29,7 @@ from inspire_vla.lerobot_plugin.supervision import DialogueWriter
 
 INSTRUCTIONS = ("open the top drawer of the cabinet", "pick up the red cube and place it on the blue plate")
 
-PARTS = ("text and loss", "pictures", "decoder and scores", "backward", "optimizer")
+PARTS = ("text and loss", "images", "decoder and scores", "backward", "optimizer")
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
@@ -68,8 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         torch.cuda.synchronize()
         return time.perf_counter()
 
-    within = {"pictures": 0.0, "decoder": 0.0}
-    for part, owner, name in (("pictures", policy, "_observe"), ("decoder", policy.backbone, "predict")):
+    within = {"images": 0.0, "decoder": 0.0}
+    for part, owner, name in (("images", policy, "_observe"), ("decoder", policy.backbone, "predict")):
         setattr(owner, name, timed(getattr(owner, name), part, within, clock))
     parts: dict[bool, list[list[float]]] = {False: [], True: []}
 
@@ -136,7 +136,7 @@ def timed(
 
 
 def elements(policy: InspireVLAPolicy, writer: DialogueWriter, batch: dict[str, Any]) -> int:
-    """How long the batch's padded sequences are, pictures included."""
+    """How long the batch's padded sequences are, images included."""
     told: list[int] = []
     hook = policy.backbone.decoder.register_forward_pre_hook(
         lambda module, args, options: told.append(options["inputs_embeds"].shape[1]), with_kwargs=True

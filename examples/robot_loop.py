@@ -31,7 +31,7 @@ def overlapping(client: PolicyClient, ahead: int) -> ChunkPlayer:
         client.infer,
         n_action_steps=steps,
         ahead=ahead if steps is None else min(ahead, steps - 1),
-        image_history=client.metadata.get("image_history", 1),
+        n_obs_steps=client.metadata.get("n_obs_steps", 1),
     )
 
 

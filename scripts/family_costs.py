@@ -41,7 +41,7 @@ CARDS = (Card("24 GB (RTX 4090)", 24, 165e12, 1.01e12), Card("80 GB (H100 SXM)",
 
 @dataclass(frozen=True)
 class Family:
-    """Sizes of a family as it is trained: `seen` elements of pictures, `text` tokens with two questions and codes."""
+    """Sizes of a family as it is trained: `seen` elements of images, `text` tokens with two questions and codes."""
 
     name: str
     model: HostedBackbone

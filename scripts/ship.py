@@ -53,12 +53,12 @@ tags: [robotics, inspire_vla]
 # nano_grounding
 
 What the nano policies start from: it knows what the tabletop benchmark's things are called and where they are in a
-picture, and nothing of robots' directions, actions, layouts or tasks. It stands in for the pre-training of the
+image, and nothing of robots' directions, actions, layouts or tasks. It stands in for the pre-training of the
 vision-language model that a real VLA starts from.
 
-    inspire pretrain --recipe {preset.pretrain_recipe} --pictures {preset.pictures} --out runs/grounding
+    inspire pretrain --recipe {preset.pretrain_recipe} --images {preset.images} --out runs/grounding
 
-Commit {str(seen.get("provenance", {}).get("commit"))[:12]}. Of {seen["where_n"]} questions on held-out pictures it finds {100 * seen["found"]:.1f} % within 3 % of the picture's side (blind:
+Commit {str(seen.get("provenance", {}).get("commit"))[:12]}. Of {seen["where_n"]} questions on held-out images it finds {100 * seen["found"]:.1f} % within 3 % of the image's side (blind:
 {100 * seen["found_blind"]:.1f} %), median error {seen["error"]:.3f} of the side; presence {100 * seen["presence"]:.1f} % (n = {seen["presence_n"]}, chance about 50),
 names {100 * seen["naming"]:.1f} % (n = {seen["naming_n"]}). Seed {json.loads((source / "plan.json").read_text())["seed"]}; what departed from the command is in docs/results.md.
 """
@@ -110,7 +110,7 @@ def ship_policy(experiment: Path, preset: Preset, kind: str) -> None:
     journal = map(json.loads, (experiment / "journal.jsonl").read_text().splitlines())
     trained = sorted({str(line.get("commit"))[:12] for line in journal if line["stage"] == f"train {name}"})
     steps = json.loads((source / "train_config.json").read_text())["steps"]
-    mishaps = f" --mishaps {preset.mishaps:g}" if preset.mishaps else ""
+    perturbations = f" --perturbations {preset.perturbations:g}" if preset.perturbations else ""
     arguments = f" -- {' '.join(preset.arguments)}" if preset.arguments else ""
     card = f"""---
 {front}---
@@ -124,7 +124,7 @@ of docs/protocol.md, preset `{preset.name}`; the pair of the first training seed
 
 and in it
 
-    inspire collect --suite tabletop_seen --episodes {27 * preset.demonstrations} --layout-randomness {r:g}{mishaps} --out datasets/seen
+    inspire collect --suite tabletop_seen --episodes {27 * preset.demonstrations} --layout-randomness {r:g}{perturbations} --out datasets/seen
     inspire train --recipe {preset.recipe} --dataset datasets/seen --seed {seed} {reasoning} --out runs/nano_{kind}{arguments}
 
 Training: seed {seed}, {steps:,} steps, from nano_grounding, at commit {", ".join(trained)}. Evaluated at commit {str(evaluated.get("commit"))[:12]}. Weights sha256

@@ -1,4 +1,4 @@
-"""Holds the picture of docs/architecture.md: who may import whom, and what loads when."""
+"""Holds the image of docs/architecture.md: who may import whom, and what loads when."""
 
 import ast
 import subprocess
@@ -14,7 +14,7 @@ ROOT = Path(inspire_vla.__file__).parent
 # A room may import rooms of the levels before its own, and itself. Rooms of one level don't import each other.
 LEVELS = (
     ("errors",),
-    ("staging", "cores", "picture_history"),
+    ("staging", "cores", "observation_history"),
     ("spatial", "instruction"),
     ("dialogue", "action_tokenizers"),
     ("labels", "backbones", "recipes", "experiment"),
@@ -74,7 +74,7 @@ def test_a_room_imports_only_what_stands_left_of_it(room):
 
 
 @pytest.mark.parametrize(("package", "first"), HEAVY_BEFORE.items())
-def test_heavy_packages_begin_where_the_picture_says(package, first):
+def test_heavy_packages_begin_where_the_image_says(package, first):
     start = next(i for i, members in enumerate(LEVELS) if first in members)
     for level in LEVELS[:start]:
         for room in level:

@@ -36,7 +36,7 @@ def test_base_and_inspire_look_at_the_same_states(method: str) -> None:
     acting = [m for m in found.measured if m.doing == "acting"]
     assert acting[0].area == acting[1].area
     assert acting[0].area >= max(m.area for m in found.measured if m.mention)  # all objects together
-    assert {tile.picture.size for tile in row.tiles} == {(288, 288)}
+    assert {tile.image.size for tile in row.tiles} == {(288, 288)}
 
 
 def test_two_policies_need_two_names() -> None:

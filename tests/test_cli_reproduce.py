@@ -21,7 +21,7 @@ PRESET = Preset(
     episodes_seen=4,
     episodes_unseen=4,
     controls=("truth",),
-    pictures=0,
+    images=0,
 )
 
 

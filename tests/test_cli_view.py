@@ -107,7 +107,7 @@ def test_an_episode_of_a_dataset_holds_its_own_frames_and_labels(dataset: Path) 
     moments = list(episode.moments())
     assert (episode.instruction, episode.mentions) == ("pick up the cube", ("the cube",))
     assert [moment.truths for moment in moments] == [["left"], ["down"], ["left"], ["down"]]
-    assert [moment.pictures["image"][0, 0].tolist() for moment in moments] == [
+    assert [moment.images["image"][0, 0].tolist() for moment in moments] == [
         [10 * t, 100, 0] for t in range(4)
     ]
     assert moments[2].state == {"x": 2.0, "y": 1.0}

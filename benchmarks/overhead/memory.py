@@ -22,8 +22,8 @@ def measure_memory(checkpoint: str, steps: int) -> dict[str, Any]:
     noted = {}
     for step in range(1, steps + 1):
         text = texts[step % len(texts)]
-        picture = rng.integers(0, 255, (*shape[1:], 3), dtype=np.uint8)
-        observation = {"pixels": dict.fromkeys(cameras, picture), "agent_pos": rng.normal(size=8)}
+        image = rng.integers(0, 255, (*shape[1:], 3), dtype=np.uint8)
+        observation = {"pixels": dict.fromkeys(cameras, image), "agent_pos": rng.normal(size=8)}
         guess = {m: str(rng.choice(words)) for m in agent.policy.writer.prompt(text).mentions}
         agent.act([observation], [text], guesses=[guess])
         if step % max(1, steps // 10) == 0:

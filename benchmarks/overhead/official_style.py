@@ -1,6 +1,6 @@
 """The baseline: answers as the paper's released code asks for them. For comparison only.
 
-Every question is a generation of its own, and the action one more: the pictures go through the vision towers again and
+Every question is a generation of its own, and the action one more: the images go through the vision towers again and
 all text so far through the model again. Within one generation keys and values are cached, as `generate` does.
 """
 
@@ -19,7 +19,7 @@ from inspire_vla.dialogue import Dialogue
 def decode_official_style(
     backbone: Backbone, observe: Callable[[], Tensor], dialogue: Dialogue, grammar: Grammar
 ) -> Decision:
-    """One row. `observe` encodes the pictures; it is called once per question and once for the action."""
+    """One row. `observe` encodes the images; it is called once per question and once for the action."""
     script = grammar.script(dialogue)
     sayable = torch.from_numpy(grammar.sayable).to(
         backbone.device

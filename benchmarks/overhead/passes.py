@@ -13,7 +13,7 @@ SHAPES = {"first pass, 54 columns": (0, 54), "one token behind 60": (60, 1), "20
 
 
 def measure_passes(checkpoint: str, repeats: int) -> dict[str, Any]:
-    """The best of `repeats` passes in milliseconds, in turn, and what observing a picture takes."""
+    """The best of `repeats` passes in milliseconds, in turn, and what observing an image takes."""
     from inspire_vla.lerobot_plugin.loading import load_policy
 
     policy = load_policy(checkpoint, device="cpu").policy
@@ -44,9 +44,9 @@ def measure_passes(checkpoint: str, repeats: int) -> dict[str, Any]:
                 lean.extend(decoder, before, ours)
             found[name] = _best({"transformers": transformers, "lean": bare}, repeats)
         camera = next(iter(policy.config.image_features.values())).shape
-        picture = torch.rand(1, len(policy.config.image_features), *camera)
+        image = torch.rand(1, len(policy.config.image_features), *camera)
         state = torch.randn(1, nano.state.in_features) if nano.state is not None else None
-        found["pictures"] = _best({"observe": lambda: nano.observe(picture, state)}, repeats)
+        found["images"] = _best({"observe": lambda: nano.observe(image, state)}, repeats)
     return {"title": "nano's passes", "best_of": repeats, "clock": "processor time", "best_ms": found}
 
 

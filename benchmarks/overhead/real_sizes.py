@@ -82,7 +82,7 @@ def _paligemma(depth: float) -> HostedBackbone:
         language=replace(language, layers=cut(language.layers, depth)),
         vision=replace(vision, layers=cut(vision.layers, depth)),
     )
-    return PaliGemma(config, text_tokenizer=WordTokenizer(), pictures=2)
+    return PaliGemma(config, text_tokenizer=WordTokenizer(), num_images=2)
 
 
 def _tiny(depth: float) -> HostedBackbone:
@@ -156,7 +156,7 @@ def measure_real_size(
     seconds: float = float("inf"),
     kept: Path | None = None,
 ) -> dict[str, Any]:
-    """Noise for pictures; all guesses right, and one of them wrong, timed apart.
+    """Noise for images; all guesses right, and one of them wrong, timed apart.
 
     Args:
         depth: share of the layers of towers and decoder that are kept, where memory does not hold all.
@@ -207,7 +207,7 @@ def _rows(
         assert len(dialogue.mentions) == count, dialogue.mentions
         plain = build_dialogue(INSTRUCTIONS[count], reasoning=False, **options)
         generator = torch.Generator().manual_seed(1000 * count + repeat + 1)
-        images = torch.rand(1, backbone.pictures, 3, 224, 224, generator=generator)
+        images = torch.rand(1, backbone.num_images, 3, 224, 224, generator=generator)
         images = images.to(backbone.device, backbone.dtype)
 
         def observe(images: Tensor = images) -> Tensor:

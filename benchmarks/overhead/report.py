@@ -154,11 +154,11 @@ def _passes(found: dict[str, Any]) -> list[str]:
         for name, best in run["best_ms"].items()
         if len(best) == 2
     ]
-    seen = run["best_ms"]["pictures"]["observe"]
+    seen = run["best_ms"]["images"]["observe"]
     return [
         f"Nano by itself, transformers' modules against bare operations, best of {run['best_of']}: "
         + "; ".join(parts)
-        + f". Its pictures: {seen:.2f} ms."
+        + f". Its images: {seen:.2f} ms."
     ]
 
 

@@ -22,7 +22,7 @@ Timed = dict[str, tuple[float, Decision]]
 
 @dataclass(frozen=True)
 class Task:
-    """What is decided on: the pictures, the dialogue, and the base model's dialogue, which asks nothing."""
+    """What is decided on: the images, the dialogue, and the base model's dialogue, which asks nothing."""
 
     observe: Callable[[], Tensor]
     asking: Dialogue

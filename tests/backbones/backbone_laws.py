@@ -34,7 +34,7 @@ class BackboneLaws:
     seeds = 2
 
     def make(self, seed: int) -> tuple[Backbone, Tensor, Tensor | None]:
-        """A tiny random backbone in eval mode, pictures (3, camera, 3, height, width) and states (3, dim) for it."""
+        """A tiny random backbone in eval mode, images (3, camera, 3, height, width) and states (3, dim) for it."""
         raise NotImplementedError
 
     @pytest.fixture(params=range(2))
@@ -129,18 +129,18 @@ class BackboneLaws:
         self.close(after, expected)
         assert len(layers) == backbone.decoder.config.num_hidden_layers
         unseen = ~attends
-        unseen[: len(seen), : len(seen)] = False  # among its pictures a model may look both ways
+        unseen[: len(seen), : len(seen)] = False  # among its images a model may look both ways
         for weights in layers:
             torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:3]))
             assert (weights[:, :, unseen] == 0).all()
 
-    def test_pictures_are_where_the_backbone_says(self, given: tuple) -> None:
+    def test_images_are_where_the_backbone_says(self, given: tuple) -> None:
         backbone, images, state = given
         with torch.inference_mode():
             seen = backbone.observe(images, state)
-            pictures = images.shape[1]
-            for which in range(pictures):
-                columns, (height, width) = backbone.picture_tokens(seen.shape[1], pictures, which)
+            num_images = images.shape[1]
+            for which in range(num_images):
+                columns, (height, width) = backbone.image_tokens(seen.shape[1], num_images, which)
                 assert len(columns) == height * width
                 assert set(columns) <= set(range(seen.shape[1]))
                 dark = images.clone()
@@ -272,7 +272,7 @@ class BackboneLaws:
             found = decode(backbone, seen, dialogues, grammar, guesses=guess)
             assert [d.token_ids for d in found] == [d.token_ids for d in plain]
 
-    def test_static_steps_say_the_same(self, given: tuple) -> None:
+    def test_static_cache_say_the_same(self, given: tuple) -> None:
         backbone, images, state = given
         if not isinstance(backbone, HostedBackbone):
             pytest.skip("its passes are bare tensor operations")
@@ -282,11 +282,11 @@ class BackboneLaws:
         plain = decode(backbone, seen, dialogues, grammar)
         refusal = None
         try:
-            backbone.use_static_steps(columns=256)
+            backbone.use_static_cache(columns=256)
         except InspireError as error:
             refusal = str(error)
         if refusal is not None:  # models whose passes hold more than embeddings, places and one mask
-            assert "set static_steps to 'off'" in refusal
+            assert "set static_cache to 'off'" in refusal
             return
         for guess in [None, *guesses(plain)]:  # every decision finds what the last one left in the cache
             found = decode(backbone, seen, dialogues, grammar, guesses=guess)

@@ -6,10 +6,10 @@
 
 A fixture holds what went in and what came out, in float32 on the CPU:
 
-    pictures (picture, 224, 224, 3) uint8, so that nothing is resized
+    images (image, 224, 224, 3) uint8, so that nothing is resized
     input_ids (T,) int64, the whole text from its first token on
-    given () int64, how many of them attend both ways with the pictures (pi0fast; else 0)
-    logits (T', vocabulary) float32 of the whole sequence, pictures included
+    given () int64, how many of them attend both ways with the images (pi0fast; else 0)
+    logits (T', vocabulary) float32 of the whole sequence, images included
 
 Then convert the weights with `inspire convert … --dtype float32 --to FOLDER`, put parity.npz there, and
 
@@ -24,15 +24,15 @@ PROMPT = "In: What action should the robot take to pick up the red cube?\nOut: "
 SEED = 0
 
 
-def pictures(count):
-    """Noise is the hardest picture: every patch differs."""
+def images(count):
+    """Noise is the hardest image: every patch differs."""
     return np.random.default_rng(SEED).integers(0, 255, (count, 224, 224, 3), dtype=np.uint8)
 
 
 def write(path, shown, input_ids, given, logits):
     """Write the fixture; the test reads these four."""
     np.savez_compressed(
-        path, pictures=shown, input_ids=np.asarray(input_ids, dtype=np.int64), given=np.int64(given),
+        path, images=shown, input_ids=np.asarray(input_ids, dtype=np.int64), given=np.int64(given),
         logits=np.asarray(logits, dtype=np.float32),
     )  # fmt: skip
 
@@ -46,7 +46,7 @@ def openvla(source, path):
     model = AutoModelForVision2Seq.from_pretrained(
         source, trust_remote_code=True, torch_dtype=torch.float32
     ).eval()
-    shown = pictures(1)
+    shown = images(1)
     inputs = processor(PROMPT, Image.fromarray(shown[0]))
     with torch.no_grad():
         logits = model(**inputs).logits[0]
@@ -59,7 +59,7 @@ def minivla(source, path):
     from prismatic.models import load_vla
 
     model = load_vla(source, load_for_training=False).float().eval()
-    shown = pictures(1)
+    shown = images(1)
     pixels = model.vision_backbone.get_image_transform()(Image.fromarray(shown[0]))
     pixels = {key: value[None] for key, value in pixels.items()}
     text = "<|im_start|>user\nWhat action should the robot take to pick up the red cube?<|im_end|>\n"
@@ -76,7 +76,7 @@ def pi0fast(source, path):
 
     policy = PI0FastPolicy.from_pretrained(source).float().eval()
     paligemma = policy.model.paligemma_with_expert.paligemma
-    shown = pictures(1)
+    shown = images(1)
     pixels = torch.from_numpy(shown).permute(0, 3, 1, 2).float() / 127.5 - 1
     tokenizer = AutoTokenizer.from_pretrained("google/paligemma-3b-pt-224")
     prompt = tokenizer.encode("<bos>Task: pick up the red cube, State: 12 200;\n", add_special_tokens=False)

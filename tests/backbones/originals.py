@@ -57,10 +57,10 @@ class Original:
         return cls(dino.eval(), siglip.eval(), projector.eval(), language.eval())
 
     @torch.no_grad()
-    def logits(self, pictures: Tensor, ids: Tensor) -> Tensor:
-        """(batch, picture, 3, side, side) in [0, 1] and the whole text (batch, T) → (batch, 1 + patches + T − 1, V)."""
-        batch = pictures.shape[0]
-        images = pictures.flatten(0, 1)
+    def logits(self, images: Tensor, ids: Tensor) -> Tensor:
+        """(batch, image, 3, side, side) in [0, 1] and the whole text (batch, T) → (batch, 1 + patches + T − 1, V)."""
+        batch = images.shape[0]
+        images = images.flatten(0, 1)
         mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
         inputs = (images - mean.view(3, 1, 1)) / deviation.view(3, 1, 1), (images - 0.5) / 0.5
         features = [

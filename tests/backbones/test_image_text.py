@@ -16,7 +16,7 @@ from inspire_vla.errors import InspireError
 
 
 class ImageTextLaws(BackboneLaws):
-    """Two pictures for each row, wider than high."""
+    """Two images for each row, wider than high."""
 
     kind: str
     seeds = 1
@@ -52,7 +52,7 @@ class TestGemma3(ImageTextLaws):
 @torch.no_grad()
 @pytest.mark.parametrize("kind", [kind for kind in MODELS if kind != "paligemma2"])
 def test_logits_are_those_of_the_model_itself(kind: str) -> None:
-    """Text behind the pictures, in one pass of ours and in the model's own forward.
+    """Text behind the images, in one pass of ours and in the model's own forward.
 
     PaliGemma 2 is left out: it has no dialogue of its own to compare with, and its mask is tested with pi0-FAST's.
     """
@@ -71,7 +71,7 @@ def test_logits_are_those_of_the_model_itself(kind: str) -> None:
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
 
 
-def test_the_pictures_are_arranged_as_the_model_arranges_them() -> None:
+def test_the_images_are_arranged_as_the_model_arranges_them() -> None:
     qwen, gemma, idefics = (randomised(MODELS[kind](1), 0) for kind in ("qwen25_vl", "gemma3", "idefics3"))
     images = torch.rand(1, 1, 3, 56, 84)  # 2 x 3 merged patches
     for model in (qwen, gemma, idefics):
@@ -88,7 +88,7 @@ def test_the_pictures_are_arranged_as_the_model_arranges_them() -> None:
     sees = gemma._turn.sees
     assert sees is not None
     later = sees & ~torch.ones_like(sees).tril()
-    assert int(later.sum()) == 6  # the pairs of a picture's four elements, and nobody else
+    assert int(later.sum()) == 6  # the pairs of an image's four elements, and nobody else
     assert idefics._turn.places is idefics._turn.sees is None
 
 
@@ -106,20 +106,20 @@ def test_the_dialogue_is_written_in_the_models_chat_template() -> None:
 def test_the_dialogue_is_kept_without_the_file_that_lerobot_does_not_upload(tmp_path: Path) -> None:
     model = vlms.idefics3(2)
     model.save_companions(tmp_path)
-    assert ImageText.from_folder(tmp_path, pictures=1).template == model.template
+    assert ImageText.from_folder(tmp_path, num_images=1).template == model.template
     (tmp_path / "chat_template.jinja").unlink()
-    again = ImageText.from_folder(tmp_path, pictures=2)
+    again = ImageText.from_folder(tmp_path, num_images=2)
     assert (again.opening, again.template) == (model.opening, model.template)
-    with pytest.raises(InspireError, match=r"made for 2 picture.*look at 1: .*chat_template\.jinja"):
-        ImageText.from_folder(tmp_path, pictures=1)
-    (tmp_path / "dialogue_template.json").write_text('{"pictures": 2}')
+    with pytest.raises(InspireError, match=r"made for 2 image.*look at 1: .*chat_template\.jinja"):
+        ImageText.from_folder(tmp_path, num_images=1)
+    (tmp_path / "dialogue_template.json").write_text('{"images": 2}')
     with pytest.raises(InspireError, match=r"dialogue_template\.json cannot be read \(KeyError: 'opening'\)"):
-        ImageText.from_folder(tmp_path, pictures=2)
+        ImageText.from_folder(tmp_path, num_images=2)
 
 
 def test_wrong_input_is_told() -> None:
     model = vlms.paligemma2()
-    with pytest.raises(InspireError, match="looks at 1 picture"):
+    with pytest.raises(InspireError, match="looks at 1 image"):
         model.observe(torch.rand(1, 2, 3, 28, 28), None)
     with pytest.raises(InspireError, match="use_state"):
         model.observe(torch.rand(1, 1, 3, 28, 28), torch.zeros(1, 3))
@@ -138,11 +138,11 @@ def test_a_sequence_beyond_the_window_of_some_layers_is_refused() -> None:
 def test_special_ids_are_those_that_mean_something(kind: str) -> None:
     model = MODELS[kind]()
     text, special = model.text_tokenizer, model.special_ids
-    pictures = {
+    images = {
         v for k, v in model.model.config.to_dict().items() if k in ("image_token_id", "image_token_index")
     }
-    assert pictures
-    assert pictures <= special
+    assert images
+    assert images <= special
     assert {text.eos_token_id, text.pad_token_id} <= special
     words = set(text.encode("open the top drawer of the cabinet", add_special_tokens=False))
     assert words

@@ -24,10 +24,10 @@ class TestNanoBothWays(TestNano):
     both_ways = True
 
 
-def test_pictures_of_another_size_or_number_are_refused() -> None:
+def test_images_of_another_size_or_number_are_refused() -> None:
     nano = tiny(0)
     for shape in ((1, 1, 3, SIZE, 2 * SIZE), (1, 2, 3, SIZE, SIZE)):
-        with pytest.raises(InspireError, match=f"takes 1 picture.*{SIZE}×{SIZE}"):
+        with pytest.raises(InspireError, match=f"takes 1 image.*{SIZE}×{SIZE}"):
             nano.observe(torch.rand(shape), torch.zeros(1, 3))
 
 

@@ -46,10 +46,10 @@ def state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {f"model.paligemma_with_expert.paligemma.{k}": v.clone() for k, v in model.state_dict().items()}
 
 
-def converted(model: torch.nn.Module, pictures: int = 1, prompt: str = "openpi") -> PaliGemma:
+def converted(model: torch.nn.Module, num_images: int = 1, prompt: str = "openpi") -> PaliGemma:
     source = state(model)
     ours = PaliGemma(
-        read_config(source, prompt=prompt, **KNOWN), text_tokenizer=gemma_text(), pictures=pictures
+        read_config(source, prompt=prompt, **KNOWN), text_tokenizer=gemma_text(), num_images=num_images
     )
     mapped = map_weights(source)
     assert mapped.unknown == ()
@@ -59,7 +59,7 @@ def converted(model: torch.nn.Module, pictures: int = 1, prompt: str = "openpi")
 
 class TestPaliGemma(BackboneLaws):
     def make(self, seed: int) -> tuple[PaliGemma, torch.Tensor, None]:
-        model = converted(original(seed), pictures=2)
+        model = converted(original(seed), num_images=2)
         # The laws write dialogues without a state.
         model.template = replace(model.template, instruction="Task: {instruction};\n")
         return model, torch.rand(ROWS, 2, 3, 28, 28), None
@@ -68,7 +68,7 @@ class TestPaliGemma(BackboneLaws):
 @torch.no_grad()
 def test_logits_are_those_of_lerobots_own_module() -> None:
     model = original()
-    ours = converted(model, pictures=2)
+    ours = converted(model, num_images=2)
     images, prompt, action = (
         torch.rand(2, 2, 3, 28, 28),
         torch.randint(5, 90, (2, 7)),
@@ -128,7 +128,7 @@ def test_the_prompt_is_openpis_and_bos_is_where_training_had_it() -> None:
         roles = torch.tensor([[SEEN] * 4 + rendered.roles.tolist()])
         mask = attention_mask(roles, both_ways=True)[0]
         given = 4 + rendered.segment_spans[1][1]
-        assert mask[:given, :given].all()  # pictures and prompt, <bos> too, see each other
+        assert mask[:given, :given].all()  # images and prompt, <bos> too, see each other
         behind = mask[given:, given:]
         assert torch.equal(behind, torch.ones_like(behind).tril())  # a <bos> before the action is causal
 
@@ -148,7 +148,7 @@ def test_states_are_written_in_openpis_bins() -> None:
     assert state_texts(state) == ["0 128 255 255 -1"]
 
 
-def test_pictures_are_fitted_as_lerobot_fits_them() -> None:
+def test_images_are_fitted_as_lerobot_fits_them() -> None:
     images = torch.rand(2, 3, 40, 60)
     expected = resize_with_pad_torch(images, 28, 28) * 2 - 1
     torch.testing.assert_close(fitted(images * 2 - 1, 28), expected, atol=1e-5, rtol=0)
@@ -159,5 +159,5 @@ def test_what_is_wrong_is_said() -> None:
         read_config({"a.weight": torch.zeros(1)})
     with pytest.raises(InspireError, match="prompt is one of"):
         converted(original(), prompt="opnepi")
-    with pytest.raises(InspireError, match="looks at 1 picture"):
+    with pytest.raises(InspireError, match="looks at 1 image"):
         converted(original()).observe(torch.rand(1, 2, 3, 28, 28), None)

@@ -20,9 +20,9 @@ from inspire_vla.dialogue import Role
 def difference(model: Backbone, file: Path) -> float:
     """Largest difference of logits between a backbone and a fixture."""
     fixture = np.load(file)
-    images = torch.from_numpy(fixture["pictures"]).permute(0, 3, 1, 2).float()[None] / 255
+    images = torch.from_numpy(fixture["images"]).permute(0, 3, 1, 2).float()[None] / 255
     ids, given = torch.from_numpy(fixture["input_ids"])[None], int(fixture["given"])
-    first = getattr(model, "first_id", None)  # Prismatic's pictures stand behind the first token
+    first = getattr(model, "first_id", None)  # Prismatic's images stand behind the first token
     if first is not None:
         assert ids[0, 0] == first
         ids = ids[:, 1:]

@@ -14,11 +14,11 @@ TEXTS = {"qwen2": qwen_text, "llama": llama_text}
 INSTRUCTION = "pick up the red cube and place it on the blue plate"
 
 
-def converted(original: Original, family: str, layout: str, pictures: int = 1) -> Prismatic:
+def converted(original: Original, family: str, layout: str, num_images: int = 1) -> Prismatic:
     source = flat_checkpoint(original.checkpoint()) if layout == "pt" else original.huggingface()
     text_config = original.language.config.to_dict()
     config = read_config(source, tower_heads=4, text_config=text_config)
-    model = Prismatic(config, text_tokenizer=TEXTS[family](), pictures=pictures)
+    model = Prismatic(config, text_tokenizer=TEXTS[family](), num_images=num_images)
     mapped = map_weights(source, config)
     assert mapped.unknown == ()
     model.load_state_dict(mapped.state, strict=True)
@@ -31,7 +31,7 @@ class TestMiniVLA(BackboneLaws):
     def make(self, seed: int) -> tuple[Prismatic, torch.Tensor, None]:
         text = TEXTS[self.family]()
         original = Original.random(self.family, len(text), seed=seed, tied=self.family == "qwen2")
-        return converted(original, self.family, "pt", pictures=2), torch.rand(ROWS, 2, 3, 28, 28), None
+        return converted(original, self.family, "pt", num_images=2), torch.rand(ROWS, 2, 3, 28, 28), None
 
 
 class TestOpenVLA(TestMiniVLA):
@@ -40,12 +40,12 @@ class TestOpenVLA(TestMiniVLA):
 
 @pytest.mark.parametrize("layout", ["pt", "huggingface"])
 @pytest.mark.parametrize(("family", "tied"), [("qwen2", True), ("qwen2", False), ("llama", False)])
-@pytest.mark.parametrize("pictures", [1, 2])
-def test_logits_are_those_of_the_original_modules(family, tied, layout, pictures) -> None:
+@pytest.mark.parametrize("images", [1, 2])
+def test_logits_are_those_of_the_original_modules(family, tied, layout, images) -> None:
     tokenizer = TEXTS[family]()
     original = Original.random(family, len(tokenizer) + 7, tied=tied)
-    model = converted(original, family, layout, pictures)
-    images = torch.rand(2, pictures, 3, 28, 28)
+    model = converted(original, family, layout, images)
+    images = torch.rand(2, images, 3, 28, 28)
     ids = torch.randint(0, len(tokenizer), (2, 9))
     ids[:, 0] = model.first_id
     expected = original.logits(images, ids)
@@ -90,7 +90,7 @@ def test_the_towers_normalise_each_in_its_own_way() -> None:
     assert not any("mean" in name for name in model.state_dict())
 
 
-def test_pictures_of_any_size_are_looked_at() -> None:
+def test_images_of_any_size_are_looked_at() -> None:
     model = converted(Original.random("qwen2", len(qwen_text()), tied=True), "qwen2", "pt")
     image = torch.rand(1, 1, 3, 28, 28).round()
     large = image.repeat_interleave(4, -1).repeat_interleave(4, -2)
@@ -105,7 +105,7 @@ def test_what_is_wrong_is_said() -> None:
     with pytest.raises(InspireError, match="no Prismatic model"):
         read_config({"decoder.weight": torch.zeros(1)})
     model = converted(original, "qwen2", "pt")
-    with pytest.raises(InspireError, match="looks at 1 picture"):
+    with pytest.raises(InspireError, match="looks at 1 image"):
         model.observe(torch.rand(1, 2, 3, 28, 28), None)
     with pytest.raises(InspireError, match="use_state"):
         model.observe(torch.rand(1, 1, 3, 28, 28), torch.zeros(1, 8))

@@ -58,12 +58,12 @@ def with_tokens(text: PreTrainedTokenizerFast, *tokens: str, **named: str) -> Pr
     return own
 
 
-def built(config: PretrainedConfig, processor: Any, pictures: int, vocabulary: int) -> ImageText:
+def built(config: PretrainedConfig, processor: Any, num_images: int, vocabulary: int) -> ImageText:
     assert config.get_text_config().vocab_size == vocabulary
-    return ImageText(AutoModelForImageTextToText.from_config(config), processor, pictures=pictures)
+    return ImageText(AutoModelForImageTextToText.from_config(config), processor, num_images=num_images)
 
 
-def paligemma2(pictures: int = 1) -> ImageText:
+def paligemma2(num_images: int = 1) -> ImageText:
     text = with_tokens(gemma_text(), "<image>")
     images = SiglipImageProcessor(size={"height": 28, "width": 28})
     images.image_seq_length = 4
@@ -73,10 +73,10 @@ def paligemma2(pictures: int = 1) -> ImageText:
         vision_config=VISION | {"model_type": "siglip_vision_model", "vision_use_head": False},
         image_token_index=text.convert_tokens_to_ids("<image>"), projection_dim=32,
     )  # fmt: skip
-    return built(config, PaliGemmaProcessor(images, text), pictures, vocabulary)
+    return built(config, PaliGemmaProcessor(images, text), num_images, vocabulary)
 
 
-def idefics3(pictures: int = 1) -> ImageText:
+def idefics3(num_images: int = 1) -> ImageText:
     text = with_tokens(
         gemma_text(), "<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>"
     )
@@ -92,10 +92,10 @@ def idefics3(pictures: int = 1) -> ImageText:
         text_config=TEXT | {"model_type": "llama", "vocab_size": vocabulary}, vision_config=VISION,
         image_token_id=text.convert_tokens_to_ids("<image>"), scale_factor=2, tie_word_embeddings=False, pad_token_id=0,
     )  # fmt: skip
-    return built(config, processor, pictures, vocabulary)
+    return built(config, processor, num_images, vocabulary)
 
 
-def smolvlm2(pictures: int = 1) -> ImageText:
+def smolvlm2(num_images: int = 1) -> ImageText:
     text = with_tokens(
         gemma_text(), "<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>", "<video>"
     )
@@ -113,7 +113,7 @@ def smolvlm2(pictures: int = 1) -> ImageText:
         text_config=TEXT | {"model_type": "llama", "vocab_size": vocabulary}, vision_config=VISION,
         image_token_id=text.convert_tokens_to_ids("<image>"), scale_factor=2, tie_word_embeddings=False, pad_token_id=0,
     )  # fmt: skip
-    return built(config, processor, pictures, vocabulary)
+    return built(config, processor, num_images, vocabulary)
 
 
 QWEN_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
@@ -130,7 +130,7 @@ def _qwen_ids(text: PreTrainedTokenizerFast) -> dict[str, Any]:
     return ids | {"tie_word_embeddings": True}
 
 
-def qwen25_vl(pictures: int = 1) -> ImageText:
+def qwen25_vl(num_images: int = 1) -> ImageText:
     text = with_tokens(qwen_text(), *QWEN_TOKENS)
     processor = Qwen2_5_VLProcessor(
         Qwen2VLImageProcessor(min_pixels=28 * 28, max_pixels=28 * 28 * 8), text, Qwen2VLVideoProcessor(),
@@ -148,10 +148,10 @@ def qwen25_vl(pictures: int = 1) -> ImageText:
         },
         **_qwen_ids(text),
     )  # fmt: skip
-    return built(config, processor, pictures, vocabulary)
+    return built(config, processor, num_images, vocabulary)
 
 
-def qwen3_vl(pictures: int = 1) -> ImageText:
+def qwen3_vl(num_images: int = 1) -> ImageText:
     text = with_tokens(qwen_text(), *QWEN_TOKENS)
     processor = Qwen3VLProcessor(
         Qwen2VLImageProcessor(min_pixels=28 * 28, max_pixels=28 * 28 * 8), text, Qwen3VLVideoProcessor(),
@@ -169,10 +169,10 @@ def qwen3_vl(pictures: int = 1) -> ImageText:
         },
         **_qwen_ids(text),
     )  # fmt: skip
-    return built(config, processor, pictures, vocabulary)
+    return built(config, processor, num_images, vocabulary)
 
 
-def gemma3(pictures: int = 1) -> ImageText:
+def gemma3(num_images: int = 1) -> ImageText:
     text = with_tokens(
         gemma_text(),
         image_token="<image_soft_token>",
@@ -194,7 +194,7 @@ def gemma3(pictures: int = 1) -> ImageText:
         eoi_token_index=text.convert_tokens_to_ids("<end_of_image>"),
         image_token_index=text.convert_tokens_to_ids("<image_soft_token>"),
     )  # fmt: skip
-    return built(config, processor, pictures, vocabulary)
+    return built(config, processor, num_images, vocabulary)
 
 
 MODELS: dict[str, Callable[..., ImageText]] = {

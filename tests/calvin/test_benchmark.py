@@ -34,8 +34,8 @@ class Table:
         return self._seen(), 0.0, False, self.get_info()
 
     def _seen(self):
-        picture = np.full((20, 20, 3), 7, np.uint8)
-        return {"rgb_obs": {"rgb_static": picture}, "robot_obs": self.robot, "scene_obs": self.scene}
+        image = np.full((20, 20, 3), 7, np.uint8)
+        return {"rgb_obs": {"rgb_static": image}, "robot_obs": self.robot, "scene_obs": self.scene}
 
 
 @pytest.fixture

@@ -203,9 +203,9 @@ def test_the_truth_is_forced_only_where_it_is_asked_for():
 
 
 class LooksBack(GoodAgent):
-    """Is shown the pictures of three control steps; keeps what it was shown, by how far it had got."""
+    """Is shown the images of three control steps; keeps what it was shown, by how far it had got."""
 
-    image_history = 3
+    n_obs_steps = 3
 
     def act(self, observations, instructions, answers=None):
         self.shown = getattr(self, "shown", []) + [
@@ -215,7 +215,7 @@ class LooksBack(GoodAgent):
 
 
 class Numbered(ToyEnv):
-    """A picture of one grey: the number of its control step."""
+    """An image of one grey: the number of its control step."""
 
     def _observation(self):
         return super()._observation() | {"pixels": {"image": np.full((8, 8, 3), self.t, np.uint8)}}
@@ -230,7 +230,7 @@ def test_an_agent_that_looks_back_sees_the_steps_between_its_decisions():
     assert decided.count(0) == 2
     assert agent.shown == [list(range(max(0, step - 2), step + 1)) for step in decided]
     film = next(iter(rollout(played, benchmark, GoodAgent(), slots=1)))
-    assert film.success  # an agent without `image_history` is shown (H, W, 3), as ever
+    assert film.success  # an agent without `n_obs_steps` is shown (H, W, 3), as ever
 
 
 @pytest.mark.parametrize("control", ["truth", "random", "shuffled"])

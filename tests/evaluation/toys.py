@@ -42,8 +42,8 @@ class ToyEnv:
         self.closed = True
 
     def _observation(self):
-        picture = np.full((8, 8, 3), int(np.clip(128 + 100 * (self.goal_y - self.y), 0, 255)), np.uint8)
-        return {"pixels": {"image": picture}, "agent_pos": np.array([self.y, self.goal_y], np.float32)}
+        image = np.full((8, 8, 3), int(np.clip(128 + 100 * (self.goal_y - self.y), 0, 255)), np.uint8)
+        return {"pixels": {"image": image}, "agent_pos": np.array([self.y, self.goal_y], np.float32)}
 
     def _info(self):
         offset = np.array([[0.0, self.goal_y - self.y, 0.0], [0.5, 0.0, 0.0]])

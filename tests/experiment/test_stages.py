@@ -65,9 +65,11 @@ def test_an_ablation_with_another_rule_trains_on_labels_of_its_own():
         replace(SMALL, rules={"x": ("--no-grasped",)})
 
 
-def test_without_pictures_nothing_is_pretrained():
-    plan = stages(replace(SMALL, pictures=0), Path("out"))
-    assert not any("pretrain" in stage.command or "nano_start" in " ".join(stage.command) for stage in plan)
+def test_without_images_nothing_is_pretrained():
+    plan = stages(replace(SMALL, images=0), Path("out"))
+    assert not any(
+        "pretrain" in stage.command or "pretrained_init" in " ".join(stage.command) for stage in plan
+    )
 
 
 def test_an_interrupted_training_is_gone_on_with(tmp_path):

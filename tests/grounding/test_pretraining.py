@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scenes import pictures
+from scenes import images
 
 from inspire_vla.backbones.nano import NanoConfig
 from inspire_vla.errors import InspireError
 from inspire_vla.grounding.batches import Batches
 from inspire_vla.grounding.examination import examine, point_at
+from inspire_vla.grounding.images import load_images, mirrored, save_images
 from inspire_vla.grounding.naming import COLOURS, KINDS, NamingHead, middles_of_points, names_of_points
 from inspire_vla.grounding.objective import Heads
-from inspire_vla.grounding.pictures import load_pictures, mirrored, save_pictures
 from inspire_vla.grounding.pretraining import (
     PretrainingPlan,
     check_plan,
@@ -34,7 +34,7 @@ PLAN = PretrainingPlan(nano=TINY, image_size=32, naming_steps=3, steps=8, batch_
 def files(tmp_path):
     paths = [tmp_path / f"{i}.npz" for i in range(3)]
     for path in paths:
-        save_pictures(pictures(count=12), path)
+        save_images(images(count=12), path)
     return paths
 
 
@@ -44,41 +44,41 @@ def batches(files):
     return model, Batches(files, model.text_tokenizer, batch_size=4, questions=6, grid=8, seed=0)
 
 
-def test_pictures_survive_their_file(tmp_path):
-    before = pictures(count=3)
-    save_pictures(before, tmp_path / "a.npz")
-    after = load_pictures(tmp_path / "a.npz")
+def test_images_survive_their_file(tmp_path):
+    before = images(count=3)
+    save_images(before, tmp_path / "a.npz")
+    after = load_images(tmp_path / "a.npz")
     assert all(np.array_equal(getattr(before, n), getattr(after, n)) for n in ("pixels", "owners", "names"))
     (tmp_path / "a.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:200])
     with pytest.raises(InspireError, match="damaged"):
-        load_pictures(tmp_path / "a.npz")
+        load_images(tmp_path / "a.npz")
 
 
 def test_every_point_has_the_name_of_what_is_seen_there():
-    names = names_of_points(pictures(), 0, 8)
+    names = names_of_points(images(), 0, 8)
     assert names.shape == (8, 8, 2)
     assert names[1, 1].tolist() == [KINDS.index("cube"), COLOURS.index("red")]
     assert names[1, 6].tolist() == [KINDS.index("mug"), COLOURS.index("blue")]
     assert names[6, 1].tolist() == [KINDS.index("cabinet"), COLOURS.index("brown")]
     assert names[6, 6].tolist() == [KINDS.index("robot"), 0]
-    p = pictures()
+    p = images()
     p.owners[:] = -1
     assert not names_of_points(p, 0, 8).any()
 
 
 def test_every_point_tells_how_far_the_middle_of_what_is_there_is():
-    middles = middles_of_points(pictures(), 0, 8)
+    middles = middles_of_points(images(), 0, 8)
     points = (np.arange(8) * 6 + 3.5) / 48
     assert middles[1, 1] == pytest.approx((0.25 - points[1], 0.25 - points[1]))  # the red cube's quarter
     assert middles[1, 6] == pytest.approx((0.75 - points[6], 0.25 - points[1]))
     assert middles[6, 6] == pytest.approx((0.75 - points[6], 0.75 - points[6]))  # the robot's: the gripper
-    p = pictures()
+    p = images()
     p.owners[:] = -1
     assert np.isnan(middles_of_points(p, 0, 8)).all()
 
 
 def test_in_a_mirror_left_and_right_are_exchanged_and_nothing_else():
-    p = pictures()
+    p = images()
     other = mirrored(p, 0)
     assert other.places[0, 0] == pytest.approx((1 - p.places[0, 0, 0], p.places[0, 0, 1]))
     assert np.array_equal(other.pixels[0], p.pixels[0, :, ::-1])
@@ -221,7 +221,7 @@ def test_another_plan_is_refused(files, tmp_path):
         pretrain(files, tmp_path / "run", replace(PLAN, steps=2))
 
 
-def test_one_picture_can_be_learned(files):
+def test_one_image_can_be_learned(files):
     """Everything is wired: a little model learns the names and the places of what it has seen often."""
     torch.manual_seed(0)
     model, all_batches = batches(files)
@@ -237,7 +237,7 @@ def test_one_picture_can_be_learned(files):
     for name in ("naming_loss", "pointing_loss", "answer_loss"):
         first, last = (sum(each[name] for each in part) for part in (log[:8], log[-8:]))
         assert last < 0.7 * first, name
-    result = examine(model, heads, files, pictures=24)
+    result = examine(model, heads, files, images=24)
     assert result.where_n == result.naming_n == 24
     assert result.naming > 0.5
     assert 0 <= result.found <= 1
@@ -251,15 +251,15 @@ def test_the_shipped_plan_reads():
         read_plan(recipe_file("nano_tabletop"))
 
 
-def test_the_examination_asks_about_pictures_from_all_files(tmp_path):
+def test_the_examination_asks_about_images_from_all_files(tmp_path):
     model, heads = make_backbone(PLAN), Heads(TINY.hidden_size)
     files = []
     for number in range(3):
         files.append(tmp_path / f"{number}.npz")
-        shown = pictures(count=8)
+        shown = images(count=8)
         shown.pixels[:] = number
-        save_pictures(shown, files[-1])
-    asked, places = point_at(model, heads, files, pictures=6)
+        save_images(shown, files[-1])
+    asked, places = point_at(model, heads, files, images=6)
     assert [int(pixels.max()) for pixels, _ in asked] == [0, 0, 1, 1, 2, 2]
     assert all(exchange.question.startswith("Where") and exchange.place for _, exchange in asked)
     assert places.shape == (6, 2)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scenes import NAMES, PLACES, pictures
+from scenes import NAMES, PLACES, images
 
 from inspire_vla.grounding.questions import exchanges, place_words
 
@@ -18,7 +18,7 @@ def test_a_place_is_said_in_tenths_then_hundredths(place, words):
 
 
 def test_places_of_things_drawers_and_gripper_are_asked():
-    asked = [e for e in all_of(pictures()) if e.question.startswith("Where")]
+    asked = [e for e in all_of(images()) if e.question.startswith("Where")]
     assert {e.answer for e in asked} == {""}
     where = {e.question: e.place for e in asked}
     assert where["Where is the red cube?"] == pytest.approx((0.25, 0.25))
@@ -28,7 +28,7 @@ def test_places_of_things_drawers_and_gripper_are_asked():
 
 
 def test_presence_is_asked_both_ways_and_truly():
-    asked = {e.question: e.answer for e in all_of(pictures(), 200) if e.question.startswith("Is there")}
+    asked = {e.question: e.answer for e in all_of(images(), 200) if e.question.startswith("Is there")}
     assert asked["Is there a red cube?"] == " yes"
     assert asked["Is there a red mug?"] == " no"
     assert {q for q, a in asked.items() if a == " yes"} == {
@@ -37,7 +37,7 @@ def test_presence_is_asked_both_ways_and_truly():
 
 
 def test_names_are_asked_by_place():
-    named = [e for e in all_of(pictures(), 200) if e.question.startswith("What is at")]
+    named = [e for e in all_of(images(), 200) if e.question.startswith("What is at")]
     for exchange in named:
         x1, y1, _, y2 = map(int, exchange.question.removeprefix("What is at ").rstrip("?").split())
         left, top, edge = x1 < 5, y1 < 5, (y1, y2) <= (0, 2)
@@ -50,7 +50,7 @@ def test_names_are_asked_by_place():
 
 
 def test_hidden_things_and_things_outside_are_not_asked_about():
-    p = pictures()
+    p = images()
     p.visible[0, 0] = 0.0
     p.places[0, 1] = (1.2, 0.5)
     asked = {e.question for e in all_of(p) if e.question.startswith("Where")}
@@ -59,15 +59,15 @@ def test_hidden_things_and_things_outside_are_not_asked_about():
 
 def test_twins_are_told_apart_by_what_stands_beside_them_or_not_asked():
     names = ("red_cube_1", "red_cube_2", "blue_mug_1")
-    near = pictures(names, ((0.2, 0.2), (0.8, 0.8), (0.25, 0.25)))
+    near = images(names, ((0.2, 0.2), (0.8, 0.8), (0.25, 0.25)))
     asked = {e.question: e.place for e in all_of(near) if "cube" in e.question and "Where" in e.question}
     assert asked == {"Where is the red cube next to the blue mug?": pytest.approx((0.2, 0.2))}
-    between = pictures(names, ((0.4, 0.5), (0.6, 0.5), (0.5, 0.5)))
+    between = images(names, ((0.4, 0.5), (0.6, 0.5), (0.5, 0.5)))
     assert not any("cube" in e.question for e in all_of(between) if e.question.startswith("Where"))
 
 
 def test_no_more_is_asked_than_wanted():
     for most in range(6):
         for seed in range(20):
-            assert len(exchanges(pictures(), 0, np.random.default_rng(seed), most)) <= most
+            assert len(exchanges(images(), 0, np.random.default_rng(seed), most)) <= most
     assert len(NAMES) == len(PLACES)

@@ -32,7 +32,7 @@ def path(steps: int = 12) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def make_dataset(root: Path, episodes: int = 4) -> Path:
-    """Write it with LeRobot, without pictures, and put a file where its videos would be."""
+    """Write it with LeRobot, without images, and put a file where its videos would be."""
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
     features = {

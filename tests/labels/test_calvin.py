@@ -107,13 +107,13 @@ def split(tmp_path):
 
 
 def test_a_split_becomes_a_dataset_and_gaps_are_counted(split, tmp_path):
-    report = import_calvin(split, tmp_path / "out", pictures=False, scene="D")
+    report = import_calvin(split, tmp_path / "out", images=False, scene="D")
     assert (report.episodes, report.frames) == (2, 10)
     assert report.skipped == {"a frame is missing": 1}
     assert report.unplaced == {"the tower": 1}
 
 
-def test_a_sequence_with_a_frame_without_its_picture_is_left_out_and_the_frame_named(split, tmp_path):
+def test_a_sequence_with_a_frame_without_its_image_is_left_out_and_the_frame_named(split, tmp_path):
     path = split / "episode_0000000.npz"
     with np.load(path) as arrays:
         np.savez(path, **{name: arrays[name] for name in arrays.files if name != "rgb_static"})
@@ -122,7 +122,7 @@ def test_a_sequence_with_a_frame_without_its_picture_is_left_out_and_the_frame_n
     np.save(annotations, told, allow_pickle=True)
     report = import_calvin(split, tmp_path / "out", scene="D")
     assert report.episodes == 1
-    assert report.skipped == {"episode_0000000.npz needs a picture rgb_static of (16, 16, 3), found none": 1}
+    assert report.skipped == {"episode_0000000.npz needs an image rgb_static of (16, 16, 3), found none": 1}
 
 
 class Killed(BaseException):
@@ -137,9 +137,9 @@ def test_a_killed_import_is_made_again(split, tmp_path, monkeypatch):
         patch.setattr("inspire_vla.labels.calvin.track", killed)
         patch.setattr(NewDataset, "__exit__", lambda *_: None)  # a kill does not tidy up
         with pytest.raises(Killed):
-            import_calvin(split, tmp_path / "out", pictures=False, scene="D")
+            import_calvin(split, tmp_path / "out", images=False, scene="D")
     assert (tmp_path / ".out.assembling").exists()
-    assert import_calvin(split, tmp_path / "out", pictures=False, scene="D").episodes == 2
+    assert import_calvin(split, tmp_path / "out", images=False, scene="D").episodes == 2
     assert not (tmp_path / ".out.assembling").exists()
 
 
@@ -149,7 +149,7 @@ def test_a_dataset_that_cannot_be_finished_is_removed(split, tmp_path, monkeypat
 
     monkeypatch.setattr("inspire_vla.labels.new_dataset.write_labels", full)
     with pytest.raises(OSError, match="no space"):
-        import_calvin(split, tmp_path / "out", pictures=False, scene="D")
+        import_calvin(split, tmp_path / "out", images=False, scene="D")
     assert not list(tmp_path.glob(".out.assembling*"))
 
 
@@ -157,11 +157,11 @@ def test_scenes_of_a_split_of_several(split, tmp_path):
     np.save(
         split / "scene_info.npy", {"calvin_scene_A": [0, 2], "calvin_scene_C": [3, 99]}, allow_pickle=True
     )
-    report = import_calvin(split, tmp_path / "out", pictures=False)
+    report = import_calvin(split, tmp_path / "out", images=False)
     assert report.episodes == 2
     np.save(split / "scene_info.npy", np.zeros(3))
     with pytest.raises(InspireError, match="holds no scenes"):
-        import_calvin(split, tmp_path / "other", pictures=False)
+        import_calvin(split, tmp_path / "other", images=False)
 
 
 def test_annotations_cannot_run_anything(split):

@@ -43,7 +43,7 @@ def openvla(folder: Path) -> Options:
     return Options(heads=4, statistics="libero")
 
 
-def minivla(folder: Path, *, vq: bool = True, pictures: int = 2, wrist: bool = False) -> Options:
+def minivla(folder: Path, *, vq: bool = True, images: int = 2, wrist: bool = False) -> Options:
     """As an openvla-mini run: config.json, dataset_statistics.json, checkpoints/*.pt; VQ and tokenizer elsewhere."""
     run, text, quantiser = folder / "run", folder / "text", folder / "vq"
     for place in (run / "checkpoints", text, quantiser / "checkpoints"):
@@ -54,7 +54,7 @@ def minivla(folder: Path, *, vq: bool = True, pictures: int = 2, wrist: bool = F
     torch.save(source.checkpoint(), run / "checkpoints" / "step-000001.pt")
     settings = {
         "base_vlm": "prism-qwen25-extra-dinosiglip-224px+0_5b",
-        "image_sequence_len": pictures, "use_wrist_image": wrist,
+        "image_sequence_len": images, "use_wrist_image": wrist,
         "action_tokenizer": "libero_vq_extra_action_tokenizer" if vq else "extra_action_tokenizer",
     }  # fmt: skip
     (run / "config.json").write_text(json.dumps({"vla": settings}))

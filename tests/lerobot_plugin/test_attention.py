@@ -8,7 +8,7 @@ import torch
 from tiny_runs import run
 
 from inspire_vla.errors import InspireError
-from inspire_vla.lerobot_plugin.attention import _over_picture, looks
+from inspire_vla.lerobot_plugin.attention import _over_image, looks
 from inspire_vla.lerobot_plugin.loading import Agent, load_policy
 
 ORDER = "pick up the red cube and place it on the blue plate"
@@ -53,7 +53,7 @@ class WithoutFloat64(torch.Tensor):
 
 def test_weights_are_doubled_on_the_cpu(agent: Agent) -> None:
     row = torch.tensor([0.1, 0.2, 0.3, 0.2, 0.2]).as_subclass(WithoutFloat64)
-    weights, share = _over_picture(agent.policy, row, 5)
+    weights, share = _over_image(agent.policy, row, 5)
     np.testing.assert_allclose(weights, [[0.125, 0.25], [0.375, 0.25]], rtol=1e-6)
     assert share == pytest.approx(0.8)
 
@@ -66,7 +66,7 @@ def test_the_two_methods_are_two(agent: Agent) -> None:
 
 
 def test_a_patch_that_alone_is_seen_gets_all_attention(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every layer made to look at column 3 only: the weights lie on the last patch of the picture."""
+    """Every layer made to look at column 3 only: the weights lie on the last patch of the image."""
     import inspire_vla.lerobot_plugin.attention as room
 
     real = room._pass

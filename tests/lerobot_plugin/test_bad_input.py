@@ -26,10 +26,10 @@ def observed(**cameras: Any) -> dict[str, Any]:
     return {"pixels": dict.fromkeys(cameras or ("image",), blank), "agent_pos": np.zeros(8)}
 
 
-def test_another_number_of_pictures_is_told(checkpoint: Path) -> None:
+def test_another_number_of_images_is_told(checkpoint: Path) -> None:
     policy = load(checkpoint)
-    wanted = policy.backbone.pictures
-    with pytest.raises(InspireError, match=f"looks at {wanted} picture.*found 3"):
+    wanted = policy.backbone.num_images
+    with pytest.raises(InspireError, match=f"looks at {wanted} image.*found 3"):
         policy.backbone.observe(torch.rand(1, 3, 3, 28, 28), None)
     agent = load_policy(checkpoint)
     with pytest.raises(InspireError, match=r"looks through 'image'; found \['front'\]"):
@@ -67,7 +67,7 @@ def test_unknown_names_say_what_there_is() -> None:
         ("action_tokenizer", "fats", "Did you mean 'fast'"),
         ("dtype", "bfloat", "Did you mean 'bfloat16'"),
         ("weights_dtype", "float", "Did you mean 'float32'"),
-        ("image_history", 0, "at least 1, found 0"),
+        ("n_obs_steps", 0, "at least 1, found 0"),
         ("n_action_steps", 9, "between 1 and chunk_size 4, found 9"),
     ):
         with pytest.raises(InspireError, match=told):

@@ -96,7 +96,7 @@ def test_action_ids_are_the_originals(converted) -> None:
     vocabulary, text = policy.action_vocabulary, policy.backbone.text_tokenizer
     if kind == "minivla":  # libero_vq_extra_action_tokenizer: len(tokenizer) − 1 − code
         assert vocabulary.to_ids([0, 3]).tolist() == [len(text) - 1, len(text) - 4]
-        assert policy.config.image_history == 2
+        assert policy.config.n_obs_steps == 2
     elif kind == "openvla":  # the vocabulary without its padding: size − digit, digit = code + 1
         end = policy.backbone.vocabulary_size - 8
         assert vocabulary.to_ids([0, 255]).tolist() == [end - 1, end - 256]

@@ -72,11 +72,11 @@ def test_a_training_on_labels_of_other_objects_is_refused(labelled_dataset: Path
 @pytest.mark.parametrize("history", [1, 2])
 @pytest.mark.parametrize("objects", [1, 2, 3])
 def test_the_labels_of_now_are_found_in_a_batch_as_lerobot_makes_it(objects: int, history: int) -> None:
-    """(rows, history, objects); without the last dimension for one object, without the second for one picture."""
+    """(rows, history, objects); without the last dimension for one object, without the second for one image."""
     now = torch.arange(2 * objects).view(2, objects)
     column = now if history == 1 else torch.stack([torch.full_like(now, -1), now], dim=1)
     batch = {"task": TASKS, COLUMN: column.squeeze(-1) if objects == 1 else column}
-    found = label_codes(batch, InspireVLAConfig(image_history=history))
+    found = label_codes(batch, InspireVLAConfig(n_obs_steps=history))
     assert [codes.tolist() for codes in found] == now.tolist()
 
 

@@ -39,19 +39,19 @@ def test_the_state_is_said_and_the_instruction_parsed_once(pi0fast: Path) -> Non
         policy.writer.prompt(TASK)
 
 
-def test_static_steps_are_a_setting_and_change_nothing_that_is_said(pi0fast: Path) -> None:
-    growing, static = load(pi0fast), load(pi0fast, static_steps="eager", static_columns=192)
+def test_static_cache_are_a_setting_and_change_nothing_that_is_said(pi0fast: Path) -> None:
+    growing, static = load(pi0fast), load(pi0fast, static_cache="eager", static_cache_length=192)
     given = batch(growing)
     said = growing.act(given)
     for guesses in ([{}, {}], [decision.words for decision in said]):
         found = static.act(given, guesses=guesses)
         assert [d.token_ids for d in found] == [d.token_ids for d in said]
     with pytest.raises(InspireError, match="static cache of 32"):
-        load(pi0fast, static_steps="eager", static_columns=32).act(given)
-    with pytest.raises(InspireError, match="Unknown static_steps 'graphs'"):
-        InspireVLAConfig(static_steps="graphs")
+        load(pi0fast, static_cache="eager", static_cache_length=32).act(given)
+    with pytest.raises(InspireError, match="Unknown static_cache 'graphs'"):
+        InspireVLAConfig(static_cache="graphs")
     with pytest.raises(InspireError, match="nano has no static steps"):
-        InspireVLAConfig(static_steps="eager")
+        InspireVLAConfig(static_cache="eager")
 
 
 def test_a_published_backbone_without_its_weights_says_what_to_do() -> None:

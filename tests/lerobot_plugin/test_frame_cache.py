@@ -46,9 +46,9 @@ def test_worker_processes_get_it_whole(labelled_dataset: Path) -> None:
 
 
 @pytest.mark.parametrize("channels_first", [False, True])
-def test_pictures_are_as_large_as_they_are(channels_first: bool, tmp_path: Path) -> None:
+def test_images_are_as_large_as_they_are(channels_first: bool, tmp_path: Path) -> None:
     """32 × 48 pixels, declared as (32, 48, 3) or as (3, 32, 48)."""
-    picture = np.random.default_rng(0).integers(0, 255, (32, 48, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 255, (32, 48, 3), dtype=np.uint8)
     shape, names = (32, 48, 3), ["height", "width", "channels"]
     if channels_first:
         shape, names = (3, 32, 48), ["channels", "height", "width"]
@@ -58,17 +58,17 @@ def test_pictures_are_as_large_as_they_are(channels_first: bool, tmp_path: Path)
     }
     dataset = LeRobotDataset.create("local/wide", 10, features, root=tmp_path / "data", use_videos=False)
     for _ in range(5):
-        given = picture.transpose(2, 0, 1) if channels_first else picture
+        given = image.transpose(2, 0, 1) if channels_first else image
         dataset.add_frame(
             {"observation.images.image": given, "action": np.zeros(7, np.float32), "task": "wave"}
         )
     dataset.save_episode()
     dataset.finalize()
     cache = FrameCache(opened(tmp_path / "data"), horizon=4)
-    assert torch.equal(cache[3]["observation.images.image"], torch.from_numpy(picture).permute(2, 0, 1))
+    assert torch.equal(cache[3]["observation.images.image"], torch.from_numpy(image).permute(2, 0, 1))
 
 
-def test_pictures_that_change_each_time_are_not_kept(labelled_dataset: Path) -> None:
+def test_images_that_change_each_time_are_not_kept(labelled_dataset: Path) -> None:
     plain, augmented = (
         opened(labelled_dataset),
         opened(labelled_dataset, image_transforms=torch.nn.Identity()),

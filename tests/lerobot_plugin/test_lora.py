@@ -67,7 +67,7 @@ def test_the_merged_policy_is_the_trained_one(adapted, labelled_dataset: Path) -
     config.pretrained_path = lora
     meta = LeRobotDatasetMetadata("local/tiny", root=labelled_dataset)
     wrapped = make_policy(config, ds_meta=meta).eval()  # LeRobot's own way, the adapter beside the weights
-    images = torch.rand(1, agent.policy.backbone.pictures, 3, 28, 28)
+    images = torch.rand(1, agent.policy.backbone.num_images, 3, 28, 28)
     ids = torch.tensor([[5, 6, 7, 8]])
     untouched = load_policy(base).policy.eval()
     scores = []

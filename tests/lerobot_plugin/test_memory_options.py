@@ -26,7 +26,7 @@ def batch(policy: InspireVLAPolicy, rows: int = 2, size: int = 28) -> dict[str, 
         return torch.rand(shape, generator=generator)
 
     labels = torch.tensor([[0, 3, -1]] * rows)
-    if policy.config.image_history > 1:  # with a history of pictures come earlier labels
+    if policy.config.n_obs_steps > 1:  # with a history of images come earlier labels
         labels = torch.stack([torch.full_like(labels, -1), labels], dim=1)
     return {
         "task": [TASK] * rows,

@@ -39,7 +39,7 @@ def test_eyes_are_taken_over_and_stay_as_they_are(labelled_dataset, tmp_path):
     start = pretrained(tmp_path / "start")
     out = run(
         labelled_dataset, tmp_path / "run", "--steps=2", "--save_freq=2",
-        f"--policy.nano_start={start}", "--policy.freeze_vision=true",
+        f"--policy.pretrained_init={start}", "--policy.freeze_vision=true",
     )  # fmt: skip
     before, after = load_file(start / WEIGHTS), weights(out)
     for name, value in before.items():
@@ -57,7 +57,7 @@ def test_a_checkpoint_needs_its_start_no_more(labelled_dataset, tmp_path):
 
     start = pretrained(tmp_path / "start")
     out = run(
-        labelled_dataset, tmp_path / "run", "--steps=1", "--save_freq=1", f"--policy.nano_start={start}"
+        labelled_dataset, tmp_path / "run", "--steps=1", "--save_freq=1", f"--policy.pretrained_init={start}"
     )
     shutil.rmtree(start)
     policy = load_policy(out).policy
@@ -68,11 +68,11 @@ def test_a_checkpoint_needs_its_start_no_more(labelled_dataset, tmp_path):
 def test_another_size_is_refused(labelled_dataset, tmp_path):
     other = pretrained(tmp_path / "start", NanoConfig(16, 2, 2, 48, 4))
     with pytest.raises(InspireError, match="does not fit"):
-        run(labelled_dataset, tmp_path / "run", "--steps=1", f"--policy.nano_start={other}")
+        run(labelled_dataset, tmp_path / "run", "--steps=1", f"--policy.pretrained_init={other}")
 
 
 def test_a_folder_without_weights_is_refused(labelled_dataset, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InspireError, match="inspire pretrain"):
-        run(labelled_dataset, tmp_path / "run", "--steps=1", f"--policy.nano_start={tmp_path / 'empty'}")
-    assert "--policy.nano_start=null" in TINY
+        run(labelled_dataset, tmp_path / "run", "--steps=1", f"--policy.pretrained_init={tmp_path / 'empty'}")
+    assert "--policy.pretrained_init=null" in TINY

@@ -14,8 +14,8 @@ from inspire_vla.errors import InspireError
 from inspire_vla.instruction import find_mentions
 from inspire_vla.labels.columns import LabelInfo, ModeRule, answer_column, answer_feature, write_labels
 from inspire_vla.lerobot_plugin.frame_cache import FrameCache, can_keep
+from inspire_vla.lerobot_plugin.image_sizes import scaled
 from inspire_vla.lerobot_plugin.loading import load_policy
-from inspire_vla.lerobot_plugin.picture_sizes import scaled
 from inspire_vla.lerobot_plugin.training import train
 from inspire_vla.serving.observations import ObservationReader
 
@@ -41,14 +41,12 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for _ in range(3):
         for _ in range(12):
             joint = rng.uniform(LOW, HIGH).astype(np.float32)
-            pictures = {
+            images = {
                 f"observation.images.{camera}": rng.integers(0, 255, (*size, 3), dtype=np.uint8)
                 for camera, size in SIZES.items()
             }
             label = {answer_column("direction"): np.array([rng.integers(7)], np.int16)}
-            dataset.add_frame(
-                {**pictures, "observation.state": joint, "action": joint, "task": TASK, **label}
-            )
+            dataset.add_frame({**images, "observation.state": joint, "action": joint, "task": TASK, **label})
         dataset.save_episode()
     dataset.finalize()
     info = LabelInfo(
@@ -76,7 +74,7 @@ def run(dataset: Path, out: Path, *more: str, recipe: str = "nano_own") -> Path:
 
 @pytest.fixture(scope="module")
 def trained(own: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run(own, tmp_path_factory.mktemp("run") / "own", "--policy.picture_size=[32,48]")
+    return run(own, tmp_path_factory.mktemp("run") / "own", "--policy.image_size=[32,48]")
 
 
 def test_actions_come_out_in_the_units_that_went_in(trained: Path) -> None:
@@ -84,8 +82,8 @@ def test_actions_come_out_in_the_units_that_went_in(trained: Path) -> None:
     agent = load_policy(trained)
     ends = agent.postprocessor(torch.tensor([[-1.0] * 6, [1.0] * 6])).numpy()
     assert (np.abs(ends - [LOW, HIGH]) < 0.2 * (HIGH - LOW)).all()
-    pictures = {camera: np.zeros((*size, 3), np.uint8) for camera, size in SIZES.items()}
-    decision = agent.act([{"pixels": pictures, "agent_pos": np.zeros(6)}], [TASK])[0]
+    images = {camera: np.zeros((*size, 3), np.uint8) for camera, size in SIZES.items()}
+    decision = agent.act([{"pixels": images, "agent_pos": np.zeros(6)}], [TASK])[0]
     assert decision.actions.shape == (4, 6)
     assert np.abs(decision.actions).max() > 1.5
 
@@ -119,14 +117,17 @@ def test_actions_that_would_be_clipped_are_refused_by_name(own: Path, tmp_path: 
 
 
 def test_the_shipped_eyes_say_what_else_there_is(own: Path, tmp_path: Path) -> None:
-    more = ["--policy.nano_start=nano_grounding", '--policy.normalization_mapping={"ACTION":"QUANTILES"}']
+    more = [
+        "--policy.pretrained_init=nano_grounding",
+        '--policy.normalization_mapping={"ACTION":"QUANTILES"}',
+    ]
     with pytest.raises(InspireError, match="--recipe nano_own"):
         run(own, tmp_path / "out", *more)
 
 
 def test_cameras_of_different_sizes_ask_for_one(own: Path, tmp_path: Path) -> None:
-    with pytest.raises(InspireError, match=r"--policy\.picture_size"):
-        run(own, tmp_path / "out", "--policy.picture_size=null")
+    with pytest.raises(InspireError, match=r"--policy\.image_size"):
+        run(own, tmp_path / "out", "--policy.image_size=null")
 
 
 def test_frames_are_kept_in_the_size_that_is_looked_at(own: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -144,30 +145,30 @@ def test_more_than_the_memory_holds_is_not_kept(
     own: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     dataset = LeRobotDataset("local/own", root=own)
-    all_pictures = 36 * 3 * (54 * 96 + 48 * 64)
-    monkeypatch.setattr("os.sysconf", lambda name: {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": all_pictures}[name])
+    all_images = 36 * 3 * (54 * 96 + 48 * 64)
+    monkeypatch.setattr("os.sysconf", lambda name: {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": all_images}[name])
     assert not can_keep(dataset)
     assert "36 frames" in caplog.text
-    assert "--policy.picture_size" in caplog.text
+    assert "--policy.image_size" in caplog.text
     assert can_keep(dataset, (32, 32))
 
 
 def test_scaling_keeps_what_is_even_and_every_leading_axis() -> None:
-    pictures = torch.full((2, 3, 3, 48, 64), 0.25)
-    small = scaled(pictures, (24, 16))
+    images = torch.full((2, 3, 3, 48, 64), 0.25)
+    small = scaled(images, (24, 16))
     assert small.shape == (2, 3, 3, 24, 16)
     torch.testing.assert_close(small, torch.full_like(small, 0.25))
-    assert scaled(pictures, None) is pictures
-    assert scaled(pictures, (48, 64)) is pictures
+    assert scaled(images, None) is images
+    assert scaled(images, (48, 64)) is images
 
 
 def test_the_size_is_part_of_the_checkpoint(trained: Path) -> None:
     config = json.loads((trained / "checkpoints" / "last" / "pretrained_model" / "config.json").read_text())
-    assert config["picture_size"] == [32, 48]
+    assert config["image_size"] == [32, 48]
     assert load_policy(trained).config.seen_size == (32, 48)
 
 
-def test_a_converted_policy_is_served_with_the_pictures_it_was_finetuned_on(
+def test_a_converted_policy_is_served_with_the_images_it_was_finetuned_on(
     labelled_dataset: Path, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
 ) -> None:
     checkpoint = make("image_text", tmp_path_factory)

@@ -80,8 +80,8 @@ def test_weights_of_nano_in_bfloat16_are_refused() -> None:
     InspireVLAConfig(backbone="openvla", weights_dtype="bfloat16")
 
 
-def test_pictures_that_are_no_bytes_are_refused(trained: Path) -> None:
-    """Numbers from 0 to 1, divided by 255 as bytes are, would be a picture that is nearly black."""
+def test_images_that_are_no_bytes_are_refused(trained: Path) -> None:
+    """Numbers from 0 to 1, divided by 255 as bytes are, would be an image that is nearly black."""
     agent = load_policy(trained)
     seen = {"pixels": {"image": np.ones((32, 32, 3), np.float32)}, "agent_pos": np.zeros(8)}
     with pytest.raises(InspireError, match=r"camera 'image' are float32; .*uint8"):

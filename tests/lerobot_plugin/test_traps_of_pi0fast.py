@@ -47,7 +47,7 @@ def test_bos_is_masked_in_acting_as_in_training(pi0fast: Path) -> None:
     acting, trained = (attention_mask(roles, both_ways=True)[0] for roles in (prompt, training))
     count = prompt.shape[1]
     assert torch.equal(trained[:count, :count], acting)
-    assert trained[0, 4]  # the first picture sees <bos>, which comes after it
+    assert trained[0, 4]  # the first image sees <bos>, which comes after it
 
 
 def test_a_broken_code_sequence_is_never_the_mean_action(pi0fast: Path) -> None:

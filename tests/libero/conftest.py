@@ -1,4 +1,4 @@
-"""LIBERO without pictures: one small demonstration, recorded once for all tests. Skipped where LIBERO is not whole."""
+"""LIBERO without images: one small demonstration, recorded once for all tests. Skipped where LIBERO is not whole."""
 
 from types import SimpleNamespace
 

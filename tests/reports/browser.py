@@ -70,7 +70,7 @@ class Page:
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
-    def picture(self, path: Path | None = None, *, whole: bool = True) -> bytes:
+    def image(self, path: Path | None = None, *, whole: bool = True) -> bytes:
         """The window as PNG, or the whole page."""
         options: dict[str, Any] = {}
         if whole:

@@ -28,14 +28,14 @@ WORDS = ("down", "grasped", "left", "right", "front", "back", "up")
 
 def frames(n: int, seed: int, size: int = 128) -> list[np.ndarray]:
     """A square that wanders over a table."""
-    pictures = []
+    images = []
     for t in range(n):
-        picture = np.full((size, size, 3), (196, 178, 150), np.uint8)
-        picture[: size // 3] = (120, 140, 160)
+        image = np.full((size, size, 3), (196, 178, 150), np.uint8)
+        image[: size // 3] = (120, 140, 160)
         x, y = (int(size * (0.3 + 0.3 * np.sin(0.1 * t + seed + k))) for k in (0, 1))
-        picture[size // 3 + y // 2 : size // 3 + y // 2 + 20, x : x + 20] = (190, 40, 40)
-        pictures.append(picture)
-    return pictures
+        image[size // 3 + y // 2 : size // 3 + y // 2 + 20, x : x + 20] = (190, 40, 40)
+        images.append(image)
+    return images
 
 
 def run(name: str, column: int, *, talks: bool, folder: Path | None = None, per_task: int = 8) -> Run:
@@ -99,14 +99,14 @@ def _record(
 
 
 def attention(instruction: str = "put the black bowl on the plate") -> Attention:
-    """Two policies before one picture, and shares of ten tasks; InSpire's are larger."""
-    picture = Image.fromarray(frames(1, 0)[0]).resize((288, 288))
+    """Two policies before one image, and shares of ten tasks; InSpire's are larger."""
+    image = Image.fromarray(frames(1, 0)[0]).resize((288, 288))
     share = Share(0.12, 0.10)
     tiles = (
-        Tile(picture, "", "what the camera sees", "outlined: the black bowl"),
-        Tile(picture, "base", "acting", "", share),
-        Tile(picture, "InSpire", "acting", "", share),
-        Tile(picture, "InSpire", "answering", "the black bowl? left.", share),
+        Tile(image, "", "what the camera sees", "outlined: the black bowl"),
+        Tile(image, "base", "acting", "", share),
+        Tile(image, "InSpire", "acting", "", share),
+        Tile(image, "InSpire", "answering", "the black bowl? left.", share),
     )
     rng = np.random.default_rng(0)
     measured = [

@@ -36,7 +36,7 @@ def test_what_is_written_comes_back(tmp_path: Path) -> None:
     assert back.policies == ["base", "InSpire"]
     for old, new in zip(attention.rows[0].tiles, back.rows[0].tiles, strict=True):
         assert (new.policy, new.doing, new.about, new.share) == (old.policy, old.doing, old.about, old.share)
-        difference = np.asarray(new.picture, int) - np.asarray(old.picture, int)
+        difference = np.asarray(new.image, int) - np.asarray(old.image, int)
         assert np.abs(difference).mean() < 3  # JPEG
     with pytest.raises(InspireError, match="inspire attention"):
         read_attention(tmp_path)

@@ -1,6 +1,6 @@
 """The page in a real browser: no complaint, nothing beyond the edge, readable in light and dark, printable.
 
-Part of `make e2e`; skipped where there is no Chromium. With PICTURES=folder the pictures are kept, to be looked at.
+Part of `make e2e`; skipped where there is no Chromium. With IMAGES=folder the images are kept, to be looked at.
 """
 
 import io
@@ -18,7 +18,7 @@ from inspire_vla.reports.attention_chart import write_share_chart
 from inspire_vla.reports.timeline import write_timelines
 
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(chromium() is None, reason="needs Chromium")]
-KEEP = os.environ.get("PICTURES")
+KEEP = os.environ.get("IMAGES")
 
 CONTRAST = """
 (() => {
@@ -60,8 +60,8 @@ def tab():
         yield page
 
 
-def picture(tab: Page, name: str, *, whole: bool = False) -> np.ndarray:
-    data = tab.picture(whole=whole)
+def image(tab: Page, name: str, *, whole: bool = False) -> np.ndarray:
+    data = tab.image(whole=whole)
     if KEEP:
         Path(KEEP, f"{name}.png").write_bytes(data)
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
@@ -76,7 +76,7 @@ def test_it_fits_and_reads(tab: Page, page: Path, size: tuple[int, int], dark: b
     assert tab.overflow() == []
     ratio, text = tab.evaluate(CONTRAST)
     assert ratio >= 4.5, text
-    shown = picture(tab, f"page_{size[0]}_{'dark' if dark else 'light'}", whole=bool(KEEP))
+    shown = image(tab, f"page_{size[0]}_{'dark' if dark else 'light'}", whole=bool(KEEP))
     assert (shown[:20].mean() < 60) == dark
 
 
@@ -97,12 +97,12 @@ def test_films_play_and_their_timelines_follow(tab: Page, page: Path) -> None:
         })()"""
     )
     steps = int(at[3])
-    assert at[0] == pytest.approx(118 + (428 - 118) * 2 * 10 / steps, abs=0.5)  # 2 s of 10 pictures
+    assert at[0] == pytest.approx(118 + (428 - 118) * 2 * 10 / steps, abs=0.5)  # 2 s of 10 images
     assert at[1:3] == [0, 118]
     assert tab.complaints == []
 
 
-def test_it_prints_light_with_pictures_for_films(tab: Page, page: Path) -> None:
+def test_it_prints_light_with_images_for_films(tab: Page, page: Path) -> None:
     tab.show(dark=True, media="print").open(page.as_uri())
     assert tab.evaluate("getComputedStyle(document.body).backgroundColor") in (
         "rgb(255, 255, 255)",
@@ -118,7 +118,7 @@ def test_figures_of_their_own_are_light_and_dark(tab: Page, page: Path, name: st
     brightness = []
     for dark in (False, True):
         tab.show(dark=dark).open((page.parent / f"{name}.svg").as_uri())
-        brightness.append(picture(tab, f"{name}_{'dark' if dark else 'light'}")[5:100, 5:100].mean())
+        brightness.append(image(tab, f"{name}_{'dark' if dark else 'light'}")[5:100, 5:100].mean())
     assert brightness[0] > 200
     assert brightness[1] < 80
     assert tab.complaints == []

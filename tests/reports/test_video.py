@@ -5,7 +5,7 @@ from synthetic import frames
 
 from inspire_vla.errors import InspireError
 from inspire_vla.reports import write_episode_video
-from inspire_vla.reports.video import draw_episode, first_picture, frame_rate
+from inspire_vla.reports.video import draw_episode, first_image, frame_rate
 from inspire_vla.reports.video_strip import strip_height, word_colour
 
 RECORD = {
@@ -30,17 +30,17 @@ def test_a_browser_can_play_it_and_it_is_small(tmp_path):
         assert sum(1 for _ in container.decode(video=0)) == 58  # the end is held
     assert (tmp_path / "v.mp4").stat().st_size < 100_000
     assert [p.name for p in tmp_path.iterdir()] == ["v.mp4"]
-    assert first_picture(tmp_path / "v.mp4").width == 384
+    assert first_image(tmp_path / "v.mp4").width == 384
     assert frame_rate(tmp_path / "v.mp4") == 10
 
 
 def test_what_is_drawn_follows_the_dialogue():
-    pictures = list(draw_episode(frames(8, 0), RECORD))
+    images = list(draw_episode(frames(8, 0), RECORD))
     panel = 384
-    assert np.array_equal(pictures[1][panel : panel + 60], pictures[2][panel : panel + 60])
-    assert not np.array_equal(pictures[3][panel:], pictures[4][panel:])  # a new answer
-    assert {p.shape for p in pictures} == {pictures[0].shape}
-    assert pictures[0].shape[0] % 2 == 0
+    assert np.array_equal(images[1][panel : panel + 60], images[2][panel : panel + 60])
+    assert not np.array_equal(images[3][panel:], images[4][panel:])  # a new answer
+    assert {p.shape for p in images} == {images[0].shape}
+    assert images[0].shape[0] % 2 == 0
 
 
 def test_green_when_true_and_red_when_false():
@@ -52,14 +52,14 @@ def test_green_when_true_and_red_when_false():
 
 def test_the_timeline_grows_with_the_film():
     record = {**RECORD, "steps": 7, "gripper": ((0, "open"), (2, "closed"), (4, "holding"))}
-    pictures = [p.astype(int) for p in draw_episode(frames(8, 0), record)]
+    images = [p.astype(int) for p in draw_episode(frames(8, 0), record)]
     foot = slice(384 + 20 + 12 + 2 * 26, 384 + 20 + 12 + 2 * 26 + 6 + strip_height(record))
     left = np.array(word_colour("left"))
-    lit = [int((np.abs(p[foot] - left).sum(-1) < 60).sum()) for p in pictures]
+    lit = [int((np.abs(p[foot] - left).sum(-1) < 60).sum()) for p in images]
     assert lit[0] == 0
     assert lit[1] < lit[2] < lit[3] < lit[4]
     assert lit[7] - lit[4] < 20  # from then on it says "grasped"; the line of now may hide a column
-    green = [int((np.abs(p[foot] - np.array(word_colour("grasped"))).sum(-1) < 60).sum()) for p in pictures]
+    green = [int((np.abs(p[foot] - np.array(word_colour("grasped"))).sum(-1) < 60).sum()) for p in images]
     assert green[4] == 0 < green[5] < green[6]
     assert strip_height({}) == 0
 

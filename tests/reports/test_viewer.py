@@ -40,7 +40,7 @@ def test_the_dialogue_says_what_is_true() -> None:
     assert "**–** | – | – |" in dialogue_text("go", ("the plate",), Moment(0))
 
 
-def test_pictures_come_back_from_an_episodes_video(tmp_path: Path) -> None:
+def test_images_come_back_from_an_episodes_video(tmp_path: Path) -> None:
     frames = [np.full((96, 96, 3), 30 * t, np.uint8) for t in range(7)]
     write_episode_video(tmp_path / "x.mp4", frames, 10, RECORD)
     back = camera_frames(tmp_path / "x.mp4", 7)

@@ -20,7 +20,7 @@ WORDS = ("right", "left", "up", "down", "front", "back", "grasped")
 
 
 class ToyAgent:
-    """Actions hold what was seen: [mean of the picture, state…]. Notes every batch it is given."""
+    """Actions hold what was seen: [mean of the image, state…]. Notes every batch it is given."""
 
     def __init__(self, cameras: tuple[str, ...] = ("image",), size: int = 16, delay_s: float = 0.0) -> None:
         shape = SimpleNamespace(shape=(3, size, size))
@@ -34,7 +34,7 @@ class ToyAgent:
             action_feature=SimpleNamespace(shape=(7,)),
             chunk_size=4,
             n_action_steps=2,
-            image_history=1,
+            n_obs_steps=1,
             reasoning=SimpleNamespace(
                 enabled=True,
                 mode="direction",
@@ -61,9 +61,9 @@ class ToyAgent:
                 raise InspireError(f"{word!r} of {mention!r} is no answer.")
         said = tuple((answers or {}).get(mention, "left") for mention in mentions)
         forced = tuple(mention in (answers or {}) for mention in mentions)
-        pictures = [float(p.mean()) for p in observation["pixels"].values()]
+        images = [float(p.mean()) for p in observation["pixels"].values()]
         actions = np.zeros((4, 7), np.float32)
-        actions[0, : len(pictures)] = pictures
+        actions[0, : len(images)] = images
         actions[1] = observation["agent_pos"][:7]
         actions[2, 0] = len(instruction)
         undecodable = instruction == "pick up the undecodable cube"

@@ -114,7 +114,7 @@ def soak(
 ) -> list[float]:
     """`clients` ask at once, `requests` in all. Returns how long each took, in ms.
 
-    expected: of a reply, the value of the picture it answers: then every answer must be its own question's.
+    expected: of a reply, the value of the image it answers: then every answer must be its own question's.
     """
     wrong: list[object] = []
     took: list[float] = []

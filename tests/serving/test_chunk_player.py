@@ -103,7 +103,7 @@ def test_ahead_must_fit() -> None:
 
 
 @pytest.mark.parametrize("ahead", [0, 2])
-def test_the_pictures_of_the_steps_before_are_sent_along(ahead: int) -> None:
+def test_the_images_of_the_steps_before_are_sent_along(ahead: int) -> None:
     sent: list[list[int]] = []
 
     def infer(observation: dict) -> SimpleNamespace:
@@ -115,12 +115,12 @@ def test_the_pictures_of_the_steps_before_are_sent_along(ahead: int) -> None:
     def seen(t: int) -> dict:
         return {"t": t, "image": np.full((2, 2, 3), t, np.uint8), "state": np.zeros(3)}
 
-    with ChunkPlayer(infer, n_action_steps=4, ahead=ahead, image_history=2) as player:
+    with ChunkPlayer(infer, n_action_steps=4, ahead=ahead, n_obs_steps=2) as player:
         for t in range(20):
             player.step(seen(t))
         player.reset()
         player.step(seen(30))
     assert sent[0] == [0]
     assert len(sent) >= 5
-    assert all(pictures == [pictures[-1] - 1, pictures[-1]] for pictures in sent[1:-1])
+    assert all(images == [images[-1] - 1, images[-1]] for images in sent[1:-1])
     assert sent[-1] == [30]

@@ -96,7 +96,7 @@ def test_memory_does_not_grow(running, rounds: int, caplog: pytest.LogCaptureFix
     gc.collect()
     grown = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    assert grown < 600_000  # a picture is 12 kB; 50 kept would show
+    assert grown < 600_000  # an image is 12 kB; 50 kept would show
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 8 * 2**20
 
 

@@ -16,15 +16,15 @@ def gradient(size: int = 16) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
 
 
-def seen(picture: np.ndarray) -> np.ndarray:
-    return READER.read(observation() | {"observation/image": picture}).observation["pixels"]["image"]
+def seen(image: np.ndarray) -> np.ndarray:
+    return READER.read(observation() | {"observation/image": image}).observation["pixels"]["image"]
 
 
-def test_a_picture_of_the_right_size_is_untouched() -> None:
+def test_a_image_of_the_right_size_is_untouched() -> None:
     np.testing.assert_array_equal(seen(gradient()), gradient())
 
 
-def test_channels_first_and_real_numbers_are_the_same_picture() -> None:
+def test_channels_first_and_real_numbers_are_the_same_image() -> None:
     np.testing.assert_array_equal(seen(gradient().transpose(2, 0, 1)), gradient())
     for dtype in (np.float32, np.float64):
         np.testing.assert_array_equal(seen(gradient().astype(dtype) / 255), gradient())
@@ -36,7 +36,7 @@ def test_other_sizes_of_the_same_proportions_are_scaled() -> None:
 
 
 @pytest.mark.parametrize(
-    ("picture", "says"),
+    ("image", "says"),
     [
         (np.full((16, 16, 3), np.nan), "NaN"),
         (np.full((16, 16, 3), np.inf, np.float32), "infinite"),
@@ -44,18 +44,18 @@ def test_other_sizes_of_the_same_proportions_are_scaled() -> None:
         (np.full((16, 16, 3), -0.1), "0 to 1"),
         (np.zeros((16, 16, 3), np.int32), "uint8"),
         (np.zeros((16, 16, 3), bool), "uint8"),
-        (np.zeros((16, 16), np.uint8), "must be a picture"),
-        (np.zeros((16, 16, 4), np.uint8), "must be a picture"),
-        (np.zeros((0, 16, 3), np.uint8), "must be a picture"),
-        (np.zeros((5000, 1, 3), np.uint8), "must be a picture"),
+        (np.zeros((16, 16), np.uint8), "must be an image"),
+        (np.zeros((16, 16, 4), np.uint8), "must be an image"),
+        (np.zeros((0, 16, 3), np.uint8), "must be an image"),
+        (np.zeros((5000, 1, 3), np.uint8), "must be an image"),
         (np.zeros((480, 640, 3), np.uint8), "Crop or pad"),
         ([[1, 2]], "must be an array"),
         (None, "must be an array"),
     ],
 )
-def test_what_is_no_picture_is_named(picture: object, says: str) -> None:
+def test_what_is_no_image_is_named(image: object, says: str) -> None:
     with pytest.raises(InspireError, match=says) as caught:
-        READER.read(observation() | {"observation/image": picture})
+        READER.read(observation() | {"observation/image": image})
     assert "observation/image" in str(caught.value)
 
 
@@ -68,13 +68,13 @@ def test_an_unknown_camera_is_named_with_what_was_found() -> None:
         READER.read(message)
 
 
-def test_the_picture_of_another_camera_is_no_hint() -> None:
+def test_the_image_of_another_camera_is_no_hint() -> None:
     message = observation() | {"observation/image2": gradient()}
     message["observation/img"] = message.pop("observation/image")
     with pytest.raises(InspireError, match="Did you mean 'observation/img'"):
         TWO.read(message)
     del message["observation/img"]
-    with pytest.raises(InspireError, match=r"other pictures found: \[\]\. A server"):
+    with pytest.raises(InspireError, match=r"other images found: \[\]\. A server"):
         TWO.read(message)
 
 
@@ -137,21 +137,21 @@ def test_what_is_no_map_is_refused(message: object) -> None:
         READER.read(message)
 
 
-def test_a_policy_that_looks_back_may_be_sent_several_pictures() -> None:
+def test_a_policy_that_looks_back_may_be_sent_several_images() -> None:
     config = ToyAgent().config
-    config.image_history = 2
+    config.n_obs_steps = 2
     reader = ObservationReader.of(config)
     two = np.stack([gradient(), gradient()[::-1]])
 
-    def read(pictures: np.ndarray) -> np.ndarray:
-        return reader.read(observation() | {"observation/image": pictures}).observation["pixels"]["image"]
+    def read(images: np.ndarray) -> np.ndarray:
+        return reader.read(observation() | {"observation/image": images}).observation["pixels"]["image"]
 
     for sent in (two, two.transpose(0, 3, 1, 2), two.astype(np.float32) / 255):
         np.testing.assert_array_equal(read(sent), two)
     assert read(two[0]).shape == (16, 16, 3)
-    with pytest.raises(InspireError, match="holds 3 pictures; the policy looks at 1 to 2 pictures"):
+    with pytest.raises(InspireError, match="holds 3 images; the policy looks at 1 to 2 images"):
         read(np.stack([two[0]] * 3))
-    with pytest.raises(InspireError, match="holds 2 pictures; the policy looks at one picture"):
+    with pytest.raises(InspireError, match="holds 2 images; the policy looks at one image"):
         seen(two)
     with pytest.raises(InspireError, match="Crop or pad"):
         read(np.zeros((2, 480, 640, 3), np.uint8))

@@ -19,8 +19,8 @@ from .conftest import ToyAgent
 
 
 def seen(rng: np.random.Generator, size: int) -> dict:
-    picture = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
-    return {"pixels": {"image": picture}, "agent_pos": rng.normal(size=8).astype(np.float32)}
+    image = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
+    return {"pixels": {"image": image}, "agent_pos": rng.normal(size=8).astype(np.float32)}
 
 
 def test_a_batch_travels_together(running) -> None:
@@ -127,7 +127,7 @@ def test_a_served_checkpoint_decides_as_at_home(running, tmp_path: Path) -> None
     nano = ("hidden_size=32", "layers=2", "heads=2", "mlp_size=48", "stem_width=4", "deep_stem=false")
     sizes = [*(f"--policy.nano.{size}" for size in nano), "--policy.vq.codes_per_level=8"]
     sizes += [
-        "--policy.nano_start=null",
+        "--policy.pretrained_init=null",
         "--policy.freeze_vision=false",
     ]  # of that size nothing is pre-trained
     where = [f"--dataset.root={dataset}", f"--output_dir={tmp_path / 'run'}"]
@@ -163,16 +163,16 @@ def test_a_policy_that_looks_back_is_shown_the_same_from_afar(running) -> None:
             return super().act(observations, *rest, **more)
 
     toy = LooksBack()
-    toy.config.image_history = 2
+    toy.config.n_obs_steps = 2
     agent = RemoteAgent(url=running(toy).url)
     toy.shown.clear()
     job = EpisodeJob("toys", "three", 0, 0)
     list(rollout([job], ThreeThings(), agent, RolloutSettings(max_steps=6)))
     agent.close()
-    assert [len(pictures) for pictures in toy.shown] == [1, 2, 2]
-    rng, pictures = np.random.default_rng(0), []
+    assert [len(images) for images in toy.shown] == [1, 2, 2]
+    rng, images = np.random.default_rng(0), []
     for _ in range(5):
         rng.normal(size=(3, 3))
-        pictures.append(seen(rng, 16)["pixels"]["image"])
-    np.testing.assert_array_equal(toy.shown[1], pictures[1:3])
-    np.testing.assert_array_equal(toy.shown[2], pictures[3:5])
+        images.append(seen(rng, 16)["pixels"]["image"])
+    np.testing.assert_array_equal(toy.shown[1], images[1:3])
+    np.testing.assert_array_equal(toy.shown[2], images[3:5])

@@ -222,7 +222,7 @@ def test_only_the_page_itself_may_steer(page) -> None:
 
 def test_a_policy_that_looks_back_is_shown_the_step_before() -> None:
     class LooksBack(ToyAgent):
-        image_history = 2
+        n_obs_steps = 2
 
         def act(self, observations, *rest, **more):
             self.shown = [*getattr(self, "shown", []), len(observations[0]["pixels"]["image"])]
@@ -255,7 +255,7 @@ def test_a_task_that_cannot_be_set_up_is_told_and_the_next_one_plays() -> None:
     played.session.stop()
 
 
-def test_a_picture_that_cannot_be_drawn_is_told() -> None:
+def test_a_image_that_cannot_be_drawn_is_told() -> None:
     class Blind(ToyEnv):
         def render(self) -> np.ndarray:
             raise RuntimeError("no light")

@@ -65,7 +65,7 @@ def test_lerobot_opens_it(dataset):
 
 
 def test_the_frames_are_the_demonstration(dataset):
-    """Pictures to the pixel, states and clean actions to the bit."""
+    """Images to the pixel, states and clean actions to the bit."""
     import io
 
     import pyarrow.parquet
@@ -82,9 +82,9 @@ def test_the_frames_are_the_demonstration(dataset):
             np.array([table[column][row] for row in rows], np.float32), getattr(shown, name)
         )
     for camera in ("image", "image2"):
-        for row, picture in zip(rows, shown.pictures[camera], strict=True):
+        for row, image in zip(rows, shown.images[camera], strict=True):
             stored = Image.open(io.BytesIO(table[f"observation.images.{camera}"][row]["bytes"]))
-            np.testing.assert_array_equal(np.asarray(stored), np.asarray(Image.open(io.BytesIO(picture))))
+            np.testing.assert_array_equal(np.asarray(stored), np.asarray(Image.open(io.BytesIO(image))))
 
 
 def test_labels_can_be_made_again_from_the_privileged_columns(dataset):
@@ -157,7 +157,7 @@ def test_a_demonstration_survives_its_file(tmp_path):
     shown = demonstrate(CONDITIONS, 0)
     save_demonstration(shown, tmp_path / "one.npz")
     read = load_demonstration(tmp_path / "one.npz")
-    assert read.pictures == shown.pictures
+    assert read.images == shown.images
     assert (read.instruction, read.mentions, read.seed) == (shown.instruction, shown.mentions, shown.seed)
     for name in ("state", "action", "gripper_to_object_m", "grasped"):
         np.testing.assert_array_equal(getattr(read, name), getattr(shown, name))
@@ -295,7 +295,7 @@ def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path, monkeypatch, number):
         ((SUITE, 1), {"seed": -1}, "seed must be"),
         ((SUITE, 1), {"noise": 2.0}, "noise must be"),
         ((SUITE, 1), {"noise": float("nan")}, "noise must be"),
-        ((SUITE, 1), {"mishaps": -0.1}, "mishaps must be"),
+        ((SUITE, 1), {"perturbations": -0.1}, "perturbations must be"),
         ((SUITE, 1), {"modes": ("directions",)}, "Did you mean 'direction'"),
         ((SUITE, 1), {"modes": ()}, "at least one mode"),
         ((SUITE, 1), {"frame": "robots"}, "Did you mean 'robot'"),

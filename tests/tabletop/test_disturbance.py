@@ -1,4 +1,4 @@
-"""Mishaps are shoves and fumbles of some steps; without them only noise is left."""
+"""Perturbations are shoves and fumbles of some steps; without them only noise is left."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,8 @@ from inspire_vla.tabletop.disturbance import Disturbance
 CLEAN = np.array([0.1, -0.2, 0.3, 0.0, 0.0, 0.0, 1.0], dtype=np.float32)
 
 
-def executed(steps: int, *, noise: float = 0.0, mishaps: float = 0.0, seed: int = 0) -> np.ndarray:
-    disturbed = Disturbance(np.random.default_rng(seed), noise=noise, mishaps=mishaps)
+def executed(steps: int, *, noise: float = 0.0, perturbations: float = 0.0, seed: int = 0) -> np.ndarray:
+    disturbed = Disturbance(np.random.default_rng(seed), noise=noise, perturbations=perturbations)
     return np.stack([disturbed(CLEAN) for _ in range(steps)])
 
 
@@ -23,8 +23,8 @@ def test_noise_is_on_translations_alone():
     assert not off[:, 3:].any()
 
 
-def test_mishaps_are_shoves_to_the_side_or_a_gripper_that_does_the_opposite():
-    moves = executed(4000, mishaps=0.05)
+def test_perturbations_are_shoves_to_the_side_or_a_gripper_that_does_the_opposite():
+    moves = executed(4000, perturbations=0.05)
     shoved = np.abs(moves[:, :2] - CLEAN[:2]).max(axis=1) > 0
     fumbles = moves[:, 6] == -CLEAN[6]
     assert not (shoved & fumbles).any()
@@ -35,7 +35,7 @@ def test_mishaps_are_shoves_to_the_side_or_a_gripper_that_does_the_opposite():
 
 
 def test_chance_is_the_generators():
-    once, again, other = (executed(200, noise=0.1, mishaps=0.1, seed=s) for s in (3, 3, 4))
+    once, again, other = (executed(200, noise=0.1, perturbations=0.1, seed=s) for s in (3, 3, 4))
     assert np.array_equal(once, again)
     assert not np.array_equal(once, other)
     assert np.abs(once).max() <= 1.0

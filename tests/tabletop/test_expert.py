@@ -26,9 +26,10 @@ def test_it_recovers_from_noise():
     assert sum(o.successes for o in outcomes) >= sum(o.episodes for o in outcomes) - 1
 
 
-def test_it_recovers_from_mishaps():
+def test_it_recovers_from_perturbations():
     outcomes = [
-        check_task(task, range(20, 23), noise=0.15, mishaps=0.05) for task in SUITES["tabletop_seen"][::3]
+        check_task(task, range(20, 23), noise=0.15, perturbations=0.05)
+        for task in SUITES["tabletop_seen"][::3]
     ]
     assert sum(o.successes for o in outcomes) >= 0.8 * sum(o.episodes for o in outcomes)
 
@@ -46,7 +47,7 @@ def test_its_action_is_a_function_of_the_state():
 def test_actions_are_in_range_and_never_turn():
     env = TabletopEnv(SUITES["tabletop_seen"][6], cameras=())
     env.reset(seed=0)
-    disturbed = Disturbance(np.random.default_rng(0), noise=0.3, mishaps=0.0)
+    disturbed = Disturbance(np.random.default_rng(0), noise=0.3, perturbations=0.0)
     for _ in range(20):
         clean = Expert(env).action()
         noisy = disturbed(clean)

@@ -1,4 +1,4 @@
-"""Pictures: which back end, what they show, and what is said when there are none."""
+"""Images: which back end, what they show, and what is said when there are none."""
 
 import os
 import subprocess
@@ -13,13 +13,13 @@ from inspire_vla.tabletop.rendering import choose_gl_backend
 from inspire_vla.tabletop.suites import SUITES
 
 TASK = SUITES["tabletop_seen"][0]
-with_pictures = pytest.mark.skipif(
+with_images = pytest.mark.skipif(
     choose_gl_backend() == "disable", reason="no off-screen OpenGL on this machine"
 )
 
 
-@with_pictures
-def test_pictures_have_the_asked_shape_and_repeat():
+@with_images
+def test_images_have_the_asked_shape_and_repeat():
     env = TabletopEnv(TASK, cameras=("image", "image2"), image_size=96)
     first, _ = env.reset(seed=0)
     again, _ = env.reset(seed=0)
@@ -31,28 +31,28 @@ def test_pictures_have_the_asked_shape_and_repeat():
     assert env.observation_space.contains(first)
 
 
-@with_pictures
+@with_images
 def test_the_agent_view_looks_back_at_the_robot():
-    """The red cube stands on the robot's left and so in the picture's right half; the arm is at the top."""
+    """The red cube stands on the robot's left and so in the image's right half; the arm is at the top."""
     env = TabletopEnv(TASK, cameras=())
     env.reset(seed=0)
-    picture = env.picture("image", 192, 192).astype(int)
-    red = (picture[..., 0] > 120) & (picture[..., 1] < 70) & (picture[..., 2] < 70)
+    image = env.image("image", 192, 192).astype(int)
+    red = (image[..., 0] > 120) & (image[..., 1] < 70) & (image[..., 2] < 70)
     _, columns = np.nonzero(red)
     assert len(columns) > 20
     assert columns.mean() > 110
-    dark = picture.sum(-1) < 150
+    dark = image.sum(-1) < 150
     assert dark[:64].sum() > 3 * dark[128:].sum()
 
 
-@with_pictures
-def test_environments_share_the_process_without_mixing_pictures():
+@with_images
+def test_environments_share_the_process_without_mixing_images():
     one, two = (TabletopEnv(task, cameras=()) for task in (TASK, SUITES["tabletop_seen"][6]))
     one.reset(seed=0)
-    before = one.picture()
+    before = one.image()
     two.reset(seed=0)
-    assert not np.array_equal(two.picture(), before)
-    assert np.array_equal(one.picture(), before)
+    assert not np.array_equal(two.image(), before)
+    assert np.array_equal(one.image(), before)
 
 
 def _run(code: str, **variables: str) -> str:
@@ -79,7 +79,7 @@ def test_a_set_backend_is_kept_and_children_inherit_the_choice(monkeypatch):
     choose_gl_backend.cache_clear()
 
 
-def test_without_opengl_physics_runs_and_pictures_name_the_package():
+def test_without_opengl_physics_runs_and_images_name_the_package():
     out = _run(
         "from inspire_vla.tabletop.env import TabletopEnv\n"
         "from inspire_vla.tabletop.suites import SUITES\n"

@@ -1,4 +1,4 @@
-"""Masks lie where the picture shows the object, and follow it."""
+"""Masks lie where the image shows the object, and follow it."""
 
 import numpy as np
 import pytest
@@ -18,18 +18,18 @@ def env():
 
 def test_masks_have_the_colours_of_their_objects(env) -> None:
     cube, plate = target_masks(env, "image", 192, 192)
-    picture = env.picture("image", 192, 192).astype(int)
+    image = env.image("image", 192, 192).astype(int)
     assert 0.002 < cube.mean() < 0.05
     assert 0.005 < plate.mean() < 0.1
     assert not (cube & plate).any()
-    assert (picture[cube].argmax(-1) == 0).mean() > 0.95  # red
-    assert (picture[plate].argmax(-1) == 2).mean() > 0.95  # blue
+    assert (image[cube].argmax(-1) == 0).mean() > 0.95  # red
+    assert (image[plate].argmax(-1) == 2).mean() > 0.95  # blue
 
 
-def test_pictures_after_a_mask_are_pictures(env) -> None:
-    before = env.picture("image", 96, 96)
+def test_images_after_a_mask_are_images(env) -> None:
+    before = env.image("image", 96, 96)
     target_masks(env)
-    np.testing.assert_array_equal(env.picture("image", 96, 96), before)
+    np.testing.assert_array_equal(env.image("image", 96, 96), before)
 
 
 def test_the_mask_is_the_same_at_any_size(env) -> None:

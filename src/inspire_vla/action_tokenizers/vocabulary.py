@@ -45,7 +45,7 @@ class ActionVocabulary:
     def last_free_ids(
         cls, text_vocabulary_size: int, size: int, special: Iterable[int]
     ) -> "ActionVocabulary":
-        """The last `size` ids in a row without a `special` one (end of turn, place of a picture, …), falling.
+        """The last `size` ids in a row without a `special` one (end of turn, place of an image, …), falling.
 
         Raises InspireError where the special ids leave no such row.
         """

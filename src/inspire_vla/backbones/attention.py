@@ -9,7 +9,7 @@ from torch import Tensor
 from inspire_vla.dialogue import Role
 
 SEEN = -1
-"""The role of pictures and robot state, which stand before all text."""
+"""The role of images and robot state, which stand before all text."""
 NOBODY = -2
 """The role of a padded or withdrawn column: nothing attends to it."""
 
@@ -26,7 +26,7 @@ def attention_mask(
     Causal (nano, MiniVLA, OpenVLA): an element sees itself and all before it. Both ways (PaliGemma): what the
     model is *given* in one go is a block whose elements all see each other; what it says stays causal. Only the
     past can be kept in a cache, so a block sees those before it and none after it. Without reasoning this is
-    π0-FAST's own attention: pictures and prompt one block, then "Action:" and the codes.
+    π0-FAST's own attention: images and prompt one block, then "Action:" and the codes.
 
                    seen      question 1    answer  question 2   answer  instruction   action
         causal     0  1  2   3  4  5       6       7  8  9      10      11 12 13      14 15     ← block numbers:

@@ -36,7 +36,7 @@ class Backbone(nn.Module, ABC):
 
     name: ClassVar[str]
     both_ways: bool = False
-    """Whether what is given (pictures, questions, instruction) attends both ways: see `attention_mask`."""
+    """Whether what is given (images, questions, instruction) attends both ways: see `attention_mask`."""
     hidden_size: int
     vocabulary_size: int
     text_tokenizer: TextTokenizer
@@ -46,7 +46,7 @@ class Backbone(nn.Module, ABC):
     def observe(
         self, images: Float[Tensor, "batch camera 3 height width"], state: Float[Tensor, "batch dim"] | None
     ) -> Float[Tensor, "batch seen hidden"]:
-        """Pictures in [0, 1], RGB, and the normalised robot state → the embeddings a sequence starts with."""
+        """Images in [0, 1], RGB, and the normalised robot state → the embeddings a sequence starts with."""
 
     @abstractmethod
     def embed(self, token_ids: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time hidden"]:
@@ -91,13 +91,13 @@ class Backbone(nn.Module, ABC):
     def new_cache(self, rows: int = 1) -> KeyValueCache:
         """An empty cache for `extend`, of that many rows."""
 
-    def picture_tokens(self, seen: int, pictures: int, which: int = 0) -> tuple[range, tuple[int, int]]:
-        """Where picture `which` of `pictures` stands among the `seen` elements that `observe` made, and its grid.
+    def image_tokens(self, seen: int, num_images: int, which: int = 0) -> tuple[range, tuple[int, int]]:
+        """Where image `which` of `images` stands among the `seen` elements that `observe` made, and its grid.
 
-        Returns the columns, row by row from the top left, and how many rows and columns of the picture they are.
-        Here: pictures one after the other from the first element, each as a square. Raises InspireError otherwise.
+        Returns the columns, row by row from the top left, and how many rows and columns of the image they are.
+        Here: images one after the other from the first element, each as a square. Raises InspireError otherwise.
         """
-        each = seen // pictures
+        each = seen // num_images
         return square_grid(range(which * each, (which + 1) * each))
 
     @property
@@ -106,23 +106,23 @@ class Backbone(nn.Module, ABC):
 
 
 def square_grid(columns: range) -> tuple[range, tuple[int, int]]:
-    """Columns of a picture whose tokens are a square. Raises InspireError where they are not."""
+    """Columns of an image whose tokens are a square. Raises InspireError where they are not."""
     return grid_like(columns, (1, 1))
 
 
-def grid_like(columns: range, picture: tuple[int, int]) -> tuple[range, tuple[int, int]]:
-    """Columns of a picture whose tokens stand in its own proportions, given its height and width, or as a square.
+def grid_like(columns: range, image: tuple[int, int]) -> tuple[range, tuple[int, int]]:
+    """Columns of an image whose tokens stand in its own proportions, given its height and width, or as a square.
 
     Raises InspireError where they are no square, and no number of rows comes within a quarter of the proportions.
     """
-    count, wanted = len(columns), math.log(picture[0] / picture[1])
+    count, wanted = len(columns), math.log(image[0] / image[1])
     shapes = [(rows, count // rows) for rows in range(1, count + 1) if count % rows == 0]
     off, shape = min(((abs(math.log(r / c) - wanted), (r, c)) for r, c in shapes), default=(math.inf, (0, 0)))
     if off > math.log(1.25):
         side = math.isqrt(count)
-        if side and side * side == count:  # the model squeezes every picture into a square
+        if side and side * side == count:  # the model squeezes every image into a square
             return columns, (side, side)
         raise InspireError(
-            f"the {count} tokens of a picture of {picture[0]}:{picture[1]} are no grid: where they lie is not known."
+            f"the {count} tokens of an image of {image[0]}:{image[1]} are no grid: where they lie is not known."
         )
     return columns, shape

@@ -13,10 +13,10 @@ FILE = "dialogue_template.json"
 _MARKS = ("⟦one⟧", "⟦two⟧", "⟦three⟧")
 
 
-def chat(processor: Any, pictures: int) -> tuple[str, Template]:
-    """The text of a turn up to its pictures, and how a dialogue goes on from there in the model's chat template.
+def chat(processor: Any, num_images: int) -> tuple[str, Template]:
+    """The text of a turn up to its images, and how a dialogue goes on from there in the model's chat template.
 
-    Without a chat template the pictures are the model's image tokens and a dialogue is plain lines.
+    Without a chat template the images are the model's image tokens and a dialogue is plain lines.
     """
     if not getattr(processor, "chat_template", None):
         own = getattr(processor.tokenizer, "image_token", "<image>")
@@ -24,8 +24,8 @@ def chat(processor: Any, pictures: int) -> tuple[str, Template]:
         template = Template(
             "lines", question="{question}\n", answer="{answer}", answer_end="\n", instruction=PROMPT + "\n"
         )
-        return image * pictures, template
-    shown = [{"type": "image"}] * pictures
+        return image * num_images, template
+    shown = [{"type": "image"}] * num_images
     turns = [
         {"role": "user", "content": [*shown, {"type": "text", "text": _MARKS[0]}]},
         {"role": "assistant", "content": [{"type": "text", "text": _MARKS[1]}]},
@@ -46,39 +46,39 @@ def chat(processor: Any, pictures: int) -> tuple[str, Template]:
     return opening, template
 
 
-def save_chat(opening: str, template: Template, pictures: int, folder: Path) -> None:
-    """Write what `chat` made for so many pictures."""
-    record = {"pictures": pictures, "opening": opening, "template": template.as_dict()}
+def save_chat(opening: str, template: Template, num_images: int, folder: Path) -> None:
+    """Write what `chat` made for so many images."""
+    record = {"images": num_images, "opening": opening, "template": template.as_dict()}
     (folder / FILE).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def load_chat(folder: Path, processor: Any, pictures: int) -> tuple[str, Template]:
-    """What `save_chat` wrote; what `chat` makes where there is no file, or one for another number of pictures.
+def load_chat(folder: Path, processor: Any, num_images: int) -> tuple[str, Template]:
+    """What `save_chat` wrote; what `chat` makes where there is no file, or one for another number of images.
 
     Raises InspireError for a file of another form, and where it is for another number and the processor has lost its
     chat template.
     """
     file = folder / FILE
     if not file.is_file():
-        return chat(processor, pictures)
+        return chat(processor, num_images)
     try:
         saved = json.loads(file.read_text(encoding="utf-8"))
         opening, template, made_for = (
             str(saved["opening"]),
             Template(**saved["template"]),
-            int(saved["pictures"]),
+            int(saved["images"]),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise InspireError(
-            f"{file} cannot be read ({type(error).__name__}: {error}). It must hold pictures, opening and template; "
+            f"{file} cannot be read ({type(error).__name__}: {error}). It must hold images, opening and template; "
             "copy it again from the checkpoint it belongs to."
         ) from error
-    if made_for == pictures:
+    if made_for == num_images:
         return opening, template
-    made = chat(processor, pictures)
+    made = chat(processor, num_images)
     if made[1] != template:
         raise InspireError(
-            f"{folder} was made for {made_for} picture(s) and is to look at {pictures}: that takes the "
+            f"{folder} was made for {made_for} image(s) and is to look at {num_images}: that takes the "
             "model's chat_template.jinja, which is not in it. Copy it there from the published model."
         )
     return made

@@ -12,11 +12,11 @@ from torch.nn.functional import interpolate, linear
 from transformers import DynamicCache, PreTrainedModel
 
 from inspire_vla.backbones.base import Backbone, KeyValueCache
-from inspire_vla.backbones.static_steps import FixedCache, Pass, StaticSteps
+from inspire_vla.backbones.static_cache import FixedCache, Pass, StaticSteps
 
 
 class HostedBackbone(Backbone):
-    """Runs embeddings through `decoder`. A subclass makes them from pictures in `observe`.
+    """Runs embeddings through `decoder`. A subclass makes them from images in `observe`.
 
     Attributes:
         decoder: a text model of transformers that takes `inputs_embeds` and returns `last_hidden_state`.
@@ -29,7 +29,7 @@ class HostedBackbone(Backbone):
     """Class names of the blocks that FSDP shards as one."""
     decoder: PreTrainedModel
     head: nn.Linear | None
-    static_steps: StaticSteps | None = None
+    static_cache: StaticSteps | None = None
     narrows: ClassVar[bool] = False
     """Whether `decoder` went through `last_layer.can_narrow`."""
 
@@ -58,9 +58,9 @@ class HostedBackbone(Backbone):
             elif hasattr(model, "set_grad_checkpointing"):  # timm
                 model.set_grad_checkpointing()
 
-    def use_static_steps(self, columns: int, compiler: Callable[[Pass], Pass] | None = None) -> None:
+    def use_static_cache(self, columns: int, compiler: Callable[[Pass], Pass] | None = None) -> None:
         """Decode in static shapes from now on, see `StaticSteps`. Training does not change."""
-        self.static_steps = StaticSteps(self.decoder, columns=columns, compiler=compiler)
+        self.static_cache = StaticSteps(self.decoder, columns=columns, compiler=compiler)
 
     def embed(self, token_ids: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time hidden"]:
         return self.decoder.get_input_embeddings()(token_ids)
@@ -74,8 +74,8 @@ class HostedBackbone(Backbone):
         cache: KeyValueCache | None = None,
     ) -> Float[Tensor, "batch time hidden"]:
         if isinstance(cache, FixedCache):
-            assert self.static_steps is not None, "the cache is not of this backbone"
-            return self.static_steps.extend(embeddings, cache, positions=positions, attends=attends)
+            assert self.static_cache is not None, "the cache is not of this backbone"
+            return self.static_cache.extend(embeddings, cache, positions=positions, attends=attends)
         return self.decoder(
             inputs_embeds=embeddings,
             position_ids=positions,
@@ -115,7 +115,7 @@ class HostedBackbone(Backbone):
         return linear(hidden, weight if among is None else weight[among])
 
     def new_cache(self, rows: int = 1) -> KeyValueCache:
-        return DynamicCache() if self.static_steps is None else self.static_steps.new_cache(rows)
+        return DynamicCache() if self.static_cache is None else self.static_cache.new_cache(rows)
 
 
 @dataclass
@@ -142,7 +142,7 @@ class LanguageConfig:
 
 
 def resized(images: Float[Tensor, "batch 3 height width"], side: int) -> Float[Tensor, "batch 3 side side"]:
-    """Pictures in [0, 1] at side × side, bicubic with antialiasing; the aspect ratio is not kept."""
+    """Images in [0, 1] at side × side, bicubic with antialiasing; the aspect ratio is not kept."""
     if tuple(images.shape[-2:]) == (side, side):
         return images
     return interpolate(images.float(), (side, side), mode="bicubic", antialias=True).clamp(0, 1)

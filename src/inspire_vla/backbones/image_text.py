@@ -1,8 +1,8 @@
 """Any image-text-to-text model of transformers (SmolVLM2, Qwen2.5-VL, Qwen3-VL, PaliGemma 2, Gemma 3, …) as a VLA.
 
-Nothing of a model is rewritten. Its processor makes the tokens and pixels of a turn that holds the pictures, the model
+Nothing of a model is rewritten. Its processor makes the tokens and pixels of a turn that holds the images, the model
 merges them as it always does, and what it then calls its decoder with is caught: the embeddings, and where a model has
-them, places in two dimensions (Qwen-VL), pictures that see themselves both ways (Gemma 3) and features for the middle
+them, places in two dimensions (Qwen-VL), images that see themselves both ways (Gemma 3) and features for the middle
 layers (Qwen3-VL).
 """
 
@@ -21,8 +21,8 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor,
 from inspire_vla.backbones.base import KeyValueCache, grid_like
 from inspire_vla.backbones.chat_template import chat, load_chat, save_chat
 from inspire_vla.backbones.hosted import HostedBackbone
-from inspire_vla.backbones.picture_turn import PictureTurn
-from inspire_vla.backbones.static_steps import FixedCache, Pass
+from inspire_vla.backbones.image_rotation import ImageTurn
+from inspire_vla.backbones.static_cache import FixedCache, Pass
 from inspire_vla.dialogue import Template, TextTokenizer
 from inspire_vla.errors import InspireError, did_you_mean
 
@@ -49,11 +49,11 @@ class ImageTextConfig:
 
 
 class ImageText(HostedBackbone):
-    """The model's own turn with pictures, then the dialogue in its own chat template.
+    """The model's own turn with images, then the dialogue in its own chat template.
 
     An element of a sequence is an embedding and, behind it, what the model adds in its first layers (`deep` of them:
-    Qwen3-VL; zeros for text). How the pictures are arranged is remembered from `observe`: it is the same for all
-    pictures of a size, and a batch holds pictures of one size.
+    Qwen3-VL; zeros for text). How the images are arranged is remembered from `observe`: it is the same for all
+    images of a size, and a batch holds images of one size.
     """
 
     name: ClassVar[str] = "image_text"
@@ -68,7 +68,7 @@ class ImageText(HostedBackbone):
         model: PreTrainedModel,
         processor: Any,
         *,
-        pictures: int = 1,
+        num_images: int = 1,
         said: tuple[str, Template] | None = None,
     ) -> None:
         """
@@ -84,7 +84,7 @@ class ImageText(HostedBackbone):
         for part in ("tokenizer", "image_processor"):
             if getattr(processor, part, None) is None:
                 raise InspireError(f"The processor {type(processor).__name__} has no {part}.")
-        self.model, self.processor, self.pictures = model, processor, pictures
+        self.model, self.processor, self.num_images = model, processor, num_images
         self.text_tokenizer: TextTokenizer = processor.tokenizer
         self.fsdp_units = tuple(sorted(getattr(model, "_no_split_modules", None) or ()))
         self.both_ways = model.config.model_type == "paligemma"
@@ -98,14 +98,14 @@ class ImageText(HostedBackbone):
         self.deep = len(
             getattr(getattr(model.config, "vision_config", None), "deepstack_visual_indexes", ()) or ()
         )
-        self._turn = PictureTurn()
+        self._turn = ImageTurn()
         self._softcap = getattr(text_config, "final_logit_softcapping", None)
-        self.opening, self.template = said or chat(processor, pictures)
-        self._picture_columns: list[int] = []  # of the last observation, as the next
-        self._picture_size = (1, 1)
+        self.opening, self.template = said or chat(processor, num_images)
+        self._image_columns: list[int] = []  # of the last observation, as the next
+        self._image_size = (1, 1)
 
     @classmethod
-    def from_folder(cls, folder: Path, *, pictures: int = 1, vocabulary_size: int | None = None) -> Self:
+    def from_folder(cls, folder: Path, *, num_images: int = 1, vocabulary_size: int | None = None) -> Self:
         """The model with fresh weights, off the configuration and processor in a checkpoint's folder."""
         config = AutoConfig.from_pretrained(folder)
         # The configuration names the dtype it was saved with; what is wanted is that of new parameters here.
@@ -113,12 +113,12 @@ class ImageText(HostedBackbone):
         if vocabulary_size is not None and vocabulary_size != model.get_input_embeddings().weight.shape[0]:
             model.resize_token_embeddings(vocabulary_size, mean_resizing=False)
         processor = AutoProcessor.from_pretrained(folder)
-        return cls(model, processor, pictures=pictures, said=load_chat(folder, processor, pictures))
+        return cls(model, processor, num_images=num_images, said=load_chat(folder, processor, num_images))
 
     def save_companions(self, folder: Path) -> None:
         """Write the model's configuration, processor and way to write a dialogue: what `from_folder` reads."""
         self.processor.save_pretrained(folder)
-        save_chat(self.opening, self.template, self.pictures, folder)
+        save_chat(self.opening, self.template, self.num_images, folder)
         self.model.config.save_pretrained(folder)
 
     @cached_property
@@ -167,13 +167,13 @@ class ImageText(HostedBackbone):
         return scores if self._softcap is None else self._softcap * torch.tanh(scores / self._softcap)
 
     def observe(
-        self, images: Float[Tensor, "batch picture 3 height width"], state: Float[Tensor, "batch dim"] | None
+        self, images: Float[Tensor, "batch image 3 height width"], state: Float[Tensor, "batch dim"] | None
     ) -> Float[Tensor, "batch seen hidden"]:
         if state is not None:
             raise InspireError("An image-text model does not feel the robot's state: set use_state to false.")
-        batch, pictures = images.shape[:2]
-        if pictures != self.pictures:
-            raise InspireError(f"This model looks at {self.pictures} picture(s), found {pictures}.")
+        batch, num_images = images.shape[:2]
+        if num_images != self.num_images:
+            raise InspireError(f"This model looks at {self.num_images} image(s), found {num_images}.")
         inputs = self.processor(
             images=[list(row.unbind(0)) for row in images],
             text=[self.opening] * batch,
@@ -182,26 +182,26 @@ class ImageText(HostedBackbone):
             add_special_tokens=self.opening == "" or not self._opens_itself,
         ).to(images.device)
         image_token = getattr(self.model.config, "image_token_id", None)
-        self._picture_size = (int(images.shape[-2]), int(images.shape[-1]))
-        self._picture_columns = [i for i, t in enumerate(inputs["input_ids"][0].tolist()) if t == image_token]
+        self._image_size = (int(images.shape[-2]), int(images.shape[-1]))
+        self._image_columns = [i for i, t in enumerate(inputs["input_ids"][0].tolist()) if t == image_token]
         if "pixel_values" in inputs:
             inputs["pixel_values"] = inputs["pixel_values"].to(self.dtype)
         return self._merged(inputs)
 
-    def picture_tokens(self, seen: int, pictures: int, which: int = 0) -> tuple[range, tuple[int, int]]:
-        columns = self._picture_columns
+    def image_tokens(self, seen: int, num_images: int, which: int = 0) -> tuple[range, tuple[int, int]]:
+        columns = self._image_columns
         if not columns:
-            raise InspireError(f"{self.model.config.model_type} does not say which tokens are its pictures.")
+            raise InspireError(f"{self.model.config.model_type} does not say which tokens are its images.")
         starts = [i for i, at in enumerate(columns) if not i or at != columns[i - 1] + 1]
         runs = [columns[a:b] for a, b in zip(starts, [*starts[1:], len(columns)], strict=True)]
-        if len(runs) == 1 and pictures > 1:  # nothing stands between them
-            each = len(columns) // pictures
-            runs = [columns[i * each : (i + 1) * each] for i in range(pictures)]
-        if len(runs) != pictures:
+        if len(runs) == 1 and num_images > 1:  # nothing stands between them
+            each = len(columns) // num_images
+            runs = [columns[i * each : (i + 1) * each] for i in range(num_images)]
+        if len(runs) != num_images:
             raise InspireError(
-                f"{pictures} picture(s) became {len(runs)} runs of tokens: they are cut into tiles."
+                f"{num_images} image(s) became {len(runs)} runs of tokens: they are cut into tiles."
             )
-        return grid_like(range(runs[which][0], runs[which][-1] + 1), self._picture_size)
+        return grid_like(range(runs[which][0], runs[which][-1] + 1), self._image_size)
 
     @property
     def _opens_itself(self) -> bool:
@@ -225,7 +225,7 @@ class ImageText(HostedBackbone):
             )
         finally:
             hook.remove()
-        self._turn = PictureTurn.of_call(options, both_ways=self.both_ways)
+        self._turn = ImageTurn.of_call(options, both_ways=self.both_ways)
         elements = self._widened(options["inputs_embeds"])
         if self.deep:
             where = options["visual_pos_masks"]
@@ -237,13 +237,13 @@ class ImageText(HostedBackbone):
     def _widened(self, embeddings: Float[Tensor, "batch time hidden"]) -> Float[Tensor, "batch time element"]:
         return pad(embeddings, (0, self.deep * self.hidden_size))
 
-    def use_static_steps(self, columns: int, compiler: Callable[[Pass], Pass] | None = None) -> None:
+    def use_static_cache(self, columns: int, compiler: Callable[[Pass], Pass] | None = None) -> None:
         """Raises InspireError for models whose passes hold more than embeddings, places and one mask."""
         if self.deep or self._window is not None or _counts_in_three(self.model.config.get_text_config()):
             raise InspireError(
-                f"{self.model.config.model_type} has no static steps; set static_steps to 'off'."
+                f"{self.model.config.model_type} has no static steps; set static_cache to 'off'."
             )
-        super().use_static_steps(columns, compiler)
+        super().use_static_cache(columns, compiler)
 
     def embed(self, token_ids: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time element"]:
         return self._widened(super().embed(token_ids))
@@ -265,7 +265,7 @@ class ImageText(HostedBackbone):
         if self._window is not None and total > self._window:
             raise InspireError(
                 f"A sequence of {total} elements is longer than the window of {self._window} that some layers of "
-                f"{self.model.config.model_type} look back: fewer pictures, or a smaller image_history."
+                f"{self.model.config.model_type} look back: fewer images, or a smaller n_obs_steps."
             )
         if positions is None:
             positions = torch.arange(past, total, device=embeddings.device).expand(len(embeddings), -1)

@@ -1,7 +1,7 @@
 """The last layer of a decoder, computed only where the next token is learned.
 
 Of what a sequence says in training only answers and action codes are learned: a few dozen elements at most, while the
-pictures alone are hundreds. All layers but the last need every element, since later ones look at them. The last layer
+images alone are hundreds. All layers but the last need every element, since later ones look at them. The last layer
 needs every element's key and value, but queries, output projection and MLP only of those whose score is asked for.
 
     layers 1 … n−1    all elements

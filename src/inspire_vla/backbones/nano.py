@@ -33,7 +33,7 @@ class NanoConfig:
 
 
 def stem(config: NanoConfig) -> nn.Sequential:
-    """Picture → one vector per 16 × 16 pixels. Starts with stride 4, which is what a CPU can afford."""
+    """Image → one vector per 16 × 16 pixels. Starts with stride 4, which is what a CPU can afford."""
     width, hidden = config.stem_width, config.hidden_size
     if not config.deep_stem:
         return nn.Sequential(
@@ -90,7 +90,7 @@ class Nano(Backbone):
         """
         Args:
             vocabulary_size: text tokens and action codes together.
-            cameras: pictures of an observation; with a history, each moment's count.
+            cameras: images of an observation; with a history, each moment's count.
             image_size: height, width in pixels, multiples of 16.
             state_dim: numbers in the robot state; 0: the model does not feel, it only sees.
         """
@@ -98,7 +98,7 @@ class Nano(Backbone):
         height, width = image_size
         if height % STRIDE or width % STRIDE:
             raise InspireError(
-                f"nano takes pictures whose sides are multiples of {STRIDE}, found {height}×{width}."
+                f"nano takes images whose sides are multiples of {STRIDE}, found {height}×{width}."
             )
         if config.hidden_size % config.heads:
             raise InspireError(f"hidden_size {config.hidden_size} is not a multiple of heads {config.heads}.")
@@ -135,7 +135,7 @@ class Nano(Backbone):
         batch, cameras = images.shape[:2]
         if cameras != len(self.place) or tuple(images.shape[-2:]) != tuple(self.image_size):
             raise InspireError(
-                f"This model takes {len(self.place)} picture(s) of {self.image_size[0]}×{self.image_size[1]} pixels, "
+                f"This model takes {len(self.place)} image(s) of {self.image_size[0]}×{self.image_size[1]} pixels, "
                 f"found {cameras} of {images.shape[-2]}×{images.shape[-1]}."
             )
         pixels = (images.flatten(0, 1) * 2 - 1).contiguous(memory_format=torch.channels_last)
@@ -156,7 +156,7 @@ class Nano(Backbone):
         """Recompute the decoder's activations in the backward pass instead of keeping them."""
         self.decoder.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
-    def picture_tokens(self, seen: int, pictures: int, which: int = 0) -> tuple[range, tuple[int, int]]:
+    def image_tokens(self, seen: int, num_images: int, which: int = 0) -> tuple[range, tuple[int, int]]:
         rows, columns = (side // STRIDE for side in self.image_size)
         each = rows * columns
         return range(which * each, (which + 1) * each), (rows, columns)

@@ -85,7 +85,7 @@ class PaliGemma(HostedBackbone):
     )
     fsdp_units = ("GemmaDecoderLayer", "SiglipEncoderLayer")
 
-    def __init__(self, config: PaliGemmaConfig, *, text_tokenizer: Any, pictures: int = 1) -> None:
+    def __init__(self, config: PaliGemmaConfig, *, text_tokenizer: Any, num_images: int = 1) -> None:
         """Raises InspireError for an unknown prompt, or a tokenizer without <bos> and <eos>."""
         super().__init__()
         if config.prompt not in PROMPTS:
@@ -93,7 +93,7 @@ class PaliGemma(HostedBackbone):
         for token in ("<bos>", "<eos>"):
             if len(text_tokenizer.encode(token, add_special_tokens=False)) != 1:
                 raise InspireError(f"The tokenizer has no token {token!r}: it is not PaliGemma's.")
-        self.config, self.pictures = config, pictures
+        self.config, self.num_images = config, num_images
         self.template = PROMPTS[config.prompt]
         self.text_tokenizer: TextTokenizer = text_tokenizer
         language, vision = config.language, config.vision
@@ -135,12 +135,12 @@ class PaliGemma(HostedBackbone):
     def observe(
         self, images: Float[Tensor, "batch camera 3 height width"], state: Float[Tensor, "batch dim"] | None
     ) -> Float[Tensor, "batch seen hidden"]:
-        batch, pictures = images.shape[:2]
-        if pictures != self.pictures:
-            raise InspireError(f"This model looks at {self.pictures} picture(s), found {pictures}.")
+        batch, num_images = images.shape[:2]
+        if num_images != self.num_images:
+            raise InspireError(f"This model looks at {self.num_images} image(s), found {num_images}.")
         pixels = fitted(images.flatten(0, 1) * 2 - 1, self.config.image_size)
         patches = self.projector(self.tower(pixels.to(self.dtype)).last_hidden_state)
-        return patches.unflatten(0, (batch, pictures)).flatten(1, 2)
+        return patches.unflatten(0, (batch, num_images)).flatten(1, 2)
 
 
 def fitted(pixels: Float[Tensor, "batch 3 height width"], side: int) -> Float[Tensor, "batch 3 side side"]:

@@ -38,7 +38,7 @@ class CalvinBenchmark:
 
     Args:
         split: folder of a data set's split, whose `.hydra` configuration says which environment (A to D).
-        image_size: pixels; pictures are resized to it.
+        image_size: pixels; images are resized to it.
     """
 
     def __init__(self, split: str | Path, image_size: int = 200) -> None:
@@ -123,7 +123,7 @@ class CalvinTask(gymnasium.Env):
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (7,), np.float32)
         self._mentions = find_mentions(instruction)
         self._steps = 0
-        self._picture = np.zeros((image_size, image_size, 3), np.uint8)
+        self._image = np.zeros((image_size, image_size, 3), np.uint8)
         self._first: Any = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
@@ -146,18 +146,18 @@ class CalvinTask(gymnasium.Env):
 
     def render(self) -> np.ndarray:
         """The static camera as last seen."""
-        return self._picture
+        return self._image
 
     def _observation(self, raw: Mapping[str, Any]) -> dict[str, Any]:
-        picture: np.ndarray = np.asarray(raw["rgb_obs"]["rgb_static"], dtype=np.uint8)
-        if picture.shape[:2] != (self._image_size, self._image_size):
-            resized = Image.fromarray(picture).resize(
+        image: np.ndarray = np.asarray(raw["rgb_obs"]["rgb_static"], dtype=np.uint8)
+        if image.shape[:2] != (self._image_size, self._image_size):
+            resized = Image.fromarray(image).resize(
                 (self._image_size, self._image_size), Image.Resampling.BILINEAR
             )
-            picture = np.asarray(resized)
-        self._picture = picture
+            image = np.asarray(resized)
+        self._image = image
         robot = np.asarray(raw["robot_obs"], dtype=np.float32)
-        return {"pixels": {"image": picture}, "agent_pos": np.concatenate([robot[:7], robot[14:15]])}
+        return {"pixels": {"image": image}, "agent_pos": np.concatenate([robot[:7], robot[14:15]])}
 
     def _info(self, raw: Mapping[str, Any], success: bool) -> dict[str, Any]:
         robot, scene = (np.asarray(raw[name], dtype=np.float64)[None] for name in ("robot_obs", "scene_obs"))

@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
         command("labels", label.labels, "show the labels of a dataset: words per task, timelines")
     )
     pretrain_arguments(
-        command("pretrain", pretrain, "teach nano what things are called and where they are in a picture")
+        command("pretrain", pretrain, "teach nano what things are called and where they are in an image")
     )
     _train(
         command(
@@ -66,15 +66,11 @@ def parser() -> argparse.ArgumentParser:
     )
     _report(command("report", commands.report, "one self-contained HTML page from runs"))
     reproduce_arguments(
-        command(
-            "reproduce", reproduce, "the experiment of docs/protocol.md, from pictures to the results page"
-        )
+        command("reproduce", reproduce, "the experiment of docs/protocol.md, from images to the results page")
     )
     serve_arguments(command("serve", serve, "serve a policy to robots over openpi's web-socket protocol"))
     steer_arguments(command("steer", steer, "watch a policy in a page, and overrule what it says"))
-    attention_arguments(
-        command("attention", attention, "where base and InSpire look, in pictures and numbers")
-    )
+    attention_arguments(command("attention", attention, "where base and InSpire look, in images and numbers"))
     view_arguments(command("view", view, "an episode in rerun, or a run's episodes as timelines"))
     command("doctor", commands.doctor, "check this installation: versions, rendering, plug-in, LIBERO")
     return root

@@ -87,7 +87,7 @@ def _names(about: list[dict[str, Any]]) -> list[str]:
 def _table(rows: list[dict[str, Any]]) -> Any:
     from rich.table import Table
 
-    table = Table(title="Attention on the objects mentioned, % of the picture's", title_justify="left")
+    table = Table(title="Attention on the objects mentioned, % of the image's", title_justify="left")
     for head in (
         "tasks",
         "policy",

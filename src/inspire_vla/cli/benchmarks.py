@@ -9,11 +9,11 @@ from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import Factory, group_of
 
 FILM_PIXELS = 256
-"""Side of filmed pictures; the policy's own are smaller."""
+"""Side of filmed images; the policy's own are smaller."""
 
 
 class NamedTabletop:
-    """`tabletop.TabletopBenchmark` with the policy's cameras and picture size."""
+    """`tabletop.TabletopBenchmark` with the policy's cameras and image size."""
 
     def __init__(self, cameras: Sequence[str], image_size: int, layout_randomness: float):
         from inspire_vla.tabletop.benchmark import TabletopBenchmark
@@ -34,7 +34,7 @@ class NamedTabletop:
 
     def make(self, suite: str, task: str) -> Any:
         env = self._inner.make(suite, task, **self._options)
-        env.render = lambda: env.picture("image", FILM_PIXELS, FILM_PIXELS)  # type: ignore[method-assign]
+        env.render = lambda: env.image("image", FILM_PIXELS, FILM_PIXELS)  # type: ignore[method-assign]
         return env
 
 
@@ -46,7 +46,7 @@ def tabletop(
 
 
 def tabletop_for(policy: dict[str, Any], layout_randomness: float = 0.0) -> Factory:
-    """Return the factory of the benchmark with the pictures that a policy's description asks for."""
+    """Return the factory of the benchmark with the images that a policy's description asks for."""
     arguments = {"cameras": tuple(policy["cameras"]), "image_size": policy["image_size"]}
     return Factory(
         "inspire_vla.cli.benchmarks:tabletop", {**arguments, "layout_randomness": layout_randomness}

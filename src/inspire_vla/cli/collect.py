@@ -28,7 +28,7 @@ def collect_arguments(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--noise", type=float, help="of the executed action, in units of it")
     sub.add_argument(
-        "--mishaps",
+        "--perturbations",
         type=float,
         help="tabletop only: chance, a step, that hand or gripper are disturbed for some",
     )
@@ -45,8 +45,8 @@ def collect(options: argparse.Namespace) -> None:
         raise InspireError(
             "--layout-randomness is the tabletop's: LIBERO's task files say where things stand."
         )
-    if options.mishaps is not None and env == "libero":
-        raise InspireError("--mishaps is the tabletop's: LIBERO's expert has noise alone (--noise).")
+    if options.perturbations is not None and env == "libero":
+        raise InspireError("--perturbations is the tabletop's: LIBERO's expert has noise alone (--noise).")
     common = {
         "seed": options.seed,
         "processes": options.processes,
@@ -70,8 +70,8 @@ def collect(options: argparse.Namespace) -> None:
     else:
         from inspire_vla.tabletop.collection import collect as collect_tabletop
 
-        if options.mishaps is not None:
-            common["mishaps"] = options.mishaps
+        if options.perturbations is not None:
+            common["perturbations"] = options.perturbations
         print(
             collect_tabletop(
                 options.suite,

@@ -21,7 +21,7 @@ def convert_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--gripper", default="as_trained", help="as_trained (default), or libero: -1 open … +1 closed"
     )
-    sub.add_argument("--cameras", nargs="+", metavar="NAME", help="observation.images.NAME of each picture")
+    sub.add_argument("--cameras", nargs="+", metavar="NAME", help="observation.images.NAME of each image")
     for name in ("--action-dim", "--chunk-size", "--state-dim"):
         sub.add_argument(name, type=int, help="default: the checkpoint's")
     sub.add_argument(

@@ -125,7 +125,7 @@ def _rendering() -> Check:
         env={**os.environ, "MUJOCO_GL": backend},
     )  # fmt: skip
     ok = probe.stdout.strip() == "True"
-    problem = "" if ok else (probe.stderr.strip().splitlines() or ["the picture is empty"])[-1]
+    problem = "" if ok else (probe.stderr.strip().splitlines() or ["the image is empty"])[-1]
     return Check("rendering", ok, f"MUJOCO_GL={backend} {problem}".strip(), "Unset MUJOCO_GL and try again.")
 
 

@@ -31,8 +31,8 @@ def _pretraining(out: Path) -> list[str]:
         return []
     seen = json.loads(examination.read_text())
     line = (
-        f"Pre-training: {seen['where_n']} times asked where something is, on held-out pictures, it points within 3 % "
-        f"of the picture's side in {100 * seen['found']:.1f} % (blind: {100 * seen['found_blind']:.1f} %), presence "
+        f"Pre-training: {seen['where_n']} times asked where something is, on held-out images, it points within 3 % "
+        f"of the image's side in {100 * seen['found']:.1f} % (blind: {100 * seen['found_blind']:.1f} %), presence "
         f"{100 * seen['presence']:.1f} % (n = {seen['presence_n']}, chance about 50), names "
         f"{100 * seen['naming']:.1f} % (n = {seen['naming_n']})."
     )

@@ -22,7 +22,7 @@ def add_label_arguments(sub: argparse.ArgumentParser) -> None:
         "table:FILE: object positions per frame (parquet or CSV); package.module:function: your own",
     )
     where = sub.add_mutually_exclusive_group(required=True)
-    where.add_argument("--out", help="folder to make; videos and pictures are hard-linked")
+    where.add_argument("--out", help="folder to make; videos and images are hard-linked")
     where.add_argument("--in-place", action="store_true", help="the original is kept as NAME.before_labels")
     sub.add_argument("--modes", nargs="+", default=["direction"], help="reasoning modes, default: direction")
     sub.add_argument(
@@ -37,7 +37,7 @@ def add_label_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--min-confidence", type=float, default=0.0, metavar="0..1", help="leave out the less sure"
     )
-    sub.add_argument("--review", metavar="HTML", help="write a page of pictures and labels to check")
+    sub.add_argument("--review", metavar="HTML", help="write a page of images and labels to check")
     sub.add_argument(
         "--language-column",
         action="store_true",
@@ -50,7 +50,7 @@ def add_label_arguments(sub: argparse.ArgumentParser) -> None:
 def add_import_arguments(sub: argparse.ArgumentParser) -> None:
     """Arguments of `inspire label` for sources that are imported."""
     group = sub.add_argument_group("LIBERO's HDF5 and CALVIN")
-    group.add_argument("--image-size", type=int, default=128, help="LIBERO: pixels, 0 for no pictures")
+    group.add_argument("--image-size", type=int, default=128, help="LIBERO: pixels, 0 for no images")
     group.add_argument("--keep-noops", action="store_true", help="LIBERO: keep actions that do nothing")
     group.add_argument("--replay", action="store_true", help="LIBERO: act again, leave failures out")
     group.add_argument("--mapping", metavar="JSON", help="LIBERO: {instruction: {mention: name}}, overrules")
@@ -98,7 +98,7 @@ def _import_calvin(options: argparse.Namespace) -> None:
         options.source,
         _new_folder(options),
         scene=options.scene,
-        pictures=options.image_size > 0,
+        images=options.image_size > 0,
         modes=options.modes,
         frame=options.frame,
         rule=ModeRule(options.close_m, not options.no_grasped),
@@ -175,7 +175,7 @@ def add_labels_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--mode", help="reasoning mode; default: the first")
     sub.add_argument("--figure", metavar="PNG", help="draw timelines of --episodes")
     sub.add_argument("--episodes", type=int, nargs="+", default=[0], help="to draw, default: 0")
-    sub.add_argument("--review", metavar="HTML", help="write a page of pictures and labels to check")
+    sub.add_argument("--review", metavar="HTML", help="write a page of images and labels to check")
     sub.add_argument("--json", action="store_true", help="only what the labels mean, as JSON")
 
 

@@ -14,7 +14,7 @@ def libero(cameras: Sequence[str] = ("image",), image_size: int = 256, mapping: 
 
 
 def libero_for(policy: Mapping[str, Any], mapping: str | None = None) -> Factory:
-    """Return the factory of the benchmark with the pictures that a policy's description asks for.
+    """Return the factory of the benchmark with the images that a policy's description asks for.
 
     `mapping`: file that overrules which thing a mention means.
 

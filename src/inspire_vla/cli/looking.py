@@ -1,4 +1,4 @@
-"""Base and InSpire look at the same initial states of the tabletop: pictures to show and shares to count."""
+"""Base and InSpire look at the same initial states of the tabletop: images to show and shares to count."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -28,7 +28,7 @@ def look_around(
     method: str = "rollout",
     on_state: Callable[[], None] = lambda: None,
 ) -> Attention:
-    """Let every agent decide at the first picture of each task, and see where it looked.
+    """Let every agent decide at the first image of each task, and see where it looked.
 
     Args:
         agents: (name, agent), the base model first.
@@ -97,9 +97,9 @@ def _share(env: Any, info: Any, look: Any) -> Share:
 
 
 def _row(env: Any, info: Any, suite: str, seed: int, found: Any, shares: Any) -> Row:
-    picture = env.picture("image", TILE, TILE)
+    image = env.image("image", TILE, TILE)
     masks = _masks(env, TILE, TILE)
-    camera = overlay(picture, None, size=TILE)
+    camera = overlay(image, None, size=TILE)
     for mask, colour in zip(masks, TARGETS, strict=False):
         camera = outlined(camera, mask, colour)
     tiles = [Tile(camera, "", "what the camera sees", "outlined: " + ", ".join(info["mentions"]))]
@@ -108,7 +108,7 @@ def _row(env: Any, info: Any, suite: str, seed: int, found: Any, shares: Any) ->
     for name, its in found:
         for look, share in zip(its, shares[name], strict=True):
             shown = outlined(
-                overlay(picture, look.weights, size=TILE), _mask(masks, info, look.mention), WHITE, width=1
+                overlay(image, look.weights, size=TILE), _mask(masks, info, look.mention), WHITE, width=1
             )
             about = f"{look.mention}? {look.said}." if look.mention else ""
             (answering if look.mention else acting).append(Tile(shown, name, look.doing, about, share))

@@ -23,12 +23,10 @@ def describe(policy: str | Path, name: str | None = None) -> dict[str, Any]:
         raise InspireError(f"{folder} is a policy of type {config.get('type')!r}, not 'inspire_vla'.")
     reasoning = config.get("reasoning") or {}
     prefix = "observation.images."
-    pictures = {
-        k.removeprefix(prefix): v for k, v in config["input_features"].items() if k.startswith(prefix)
-    }
-    sizes = {tuple(feature["shape"])[-1] for feature in pictures.values()}
+    images = {k.removeprefix(prefix): v for k, v in config["input_features"].items() if k.startswith(prefix)}
+    sizes = {tuple(feature["shape"])[-1] for feature in images.values()}
     if len(sizes) != 1:
-        raise InspireError(f"{folder}: all pictures must have one size, found {sorted(sizes)}.")
+        raise InspireError(f"{folder}: all images must have one size, found {sorted(sizes)}.")
     return {
         "name": name or ("InSpire" if reasoning.get("enabled") else "base"),
         "checkpoint": _called(policy, folder),
@@ -36,7 +34,7 @@ def describe(policy: str | Path, name: str | None = None) -> dict[str, Any]:
         "backbone": config.get("backbone"),
         "action_tokenizer": config.get("action_tokenizer"),
         "reasoning": reasoning,
-        "cameras": sorted(pictures),
+        "cameras": sorted(images),
         "image_size": sizes.pop(),
     }
 

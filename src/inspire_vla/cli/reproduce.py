@@ -1,4 +1,4 @@
-"""`inspire reproduce`: the experiment of docs/protocol.md, from pictures to the results page."""
+"""`inspire reproduce`: the experiment of docs/protocol.md, from images to the results page."""
 
 import argparse
 from pathlib import Path
@@ -27,7 +27,7 @@ def reproduce_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--keep",
         metavar="FOLDER",
-        help="also copy what the results rest on here: every episode, no weights, no pictures; "
+        help="also copy what the results rest on here: every episode, no weights, no images; "
         "--results-only --out FOLDER writes the same results from it",
     )
 

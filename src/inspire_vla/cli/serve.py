@@ -28,7 +28,7 @@ def serve_arguments(sub: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="CAMERA=KEY",
-        help="key under which clients send a camera's picture; default: observation/CAMERA",
+        help="key under which clients send a camera's image; default: observation/CAMERA",
     )
     sub.add_argument("--max-message-mb", type=float, default=16, metavar="MB", help="default: %(default)s")
     sub.add_argument("--max-connections", type=positive, default=64, help="default: %(default)s")
@@ -93,7 +93,7 @@ def remote_policy(options: argparse.Namespace) -> tuple[dict[str, Any], Any]:
     agent.close()
     height, width = said["image_size"]
     if height != width:
-        raise InspireError(f"The tabletop draws square pictures; the policy looks at {height} × {width}.")
+        raise InspireError(f"The tabletop draws square images; the policy looks at {height} × {width}.")
     policy = {name: said.get(name) for name in ABOUT}
     policy |= {"reasoning": said["reasoning"], "cameras": sorted(said["cameras"]), "image_size": height}
     policy["name"] = options.name or said.get("name") or "remote"

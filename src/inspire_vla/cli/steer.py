@@ -7,7 +7,7 @@ from inspire_vla.cli.number_arguments import port
 from inspire_vla.errors import InspireError
 
 VIEW_PIXELS = 448
-"""Side of the picture that the page shows; the policy's own is smaller."""
+"""Side of the image that the page shows; the policy's own is smaller."""
 
 
 def steer_arguments(sub: argparse.ArgumentParser) -> None:
@@ -54,7 +54,7 @@ def steer(options: argparse.Namespace) -> None:
 
 
 def _live_tabletop(policy: dict[str, Any]) -> Any:
-    """The tabletop with larger pictures to look at, and its tasks' instructions."""
+    """The tabletop with larger images to look at, and its tasks' instructions."""
     from inspire_vla.cli.benchmarks import tabletop
     from inspire_vla.tabletop.benchmark import TabletopBenchmark
 
@@ -63,7 +63,7 @@ def _live_tabletop(policy: dict[str, Any]) -> Any:
 
     def live(suite: str, task: str) -> Any:
         env = make(suite, task)
-        env.render = lambda: env.picture("image", VIEW_PIXELS, VIEW_PIXELS)
+        env.render = lambda: env.image("image", VIEW_PIXELS, VIEW_PIXELS)
         return env
 
     benchmark.make = live

@@ -133,7 +133,7 @@ class DatasetEpisode:
             yield Moment(
                 step,
                 {
-                    key.removeprefix("observation.images."): self._picture(key, step)
+                    key.removeprefix("observation.images."): self._image(key, step)
                     for key in self.files.cameras
                 },
                 truths=[str(word) or None for word in words],
@@ -141,7 +141,7 @@ class DatasetEpisode:
                 action=self._numbers("action", row),
             )
 
-    def _picture(self, key: str, step: int) -> Any:
+    def _image(self, key: str, step: int) -> Any:
         import io
 
         import numpy as np
@@ -149,8 +149,8 @@ class DatasetEpisode:
 
         if key in self.rows[step]:
             return np.asarray(Image.open(io.BytesIO(self.rows[step][key]["bytes"])).convert("RGB"))
-        picture = self._videos[step][key]
-        return (picture.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+        image = self._videos[step][key]
+        return (image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
 
     @cached_property
     def _videos(self) -> Any:

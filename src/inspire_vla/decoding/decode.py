@@ -1,9 +1,9 @@
 """The method: answer where each object is, then act on the answers (arXiv 2505.13888, section III).
 
-    pictures  Q1 answer  Q2 answer  instruction  code code …
+    images  Q1 answer  Q2 answer  instruction  code code …
 
 Everything passes through the backbone once, over one growing cache. An answer rarely changes from one control step
-to the next, so the last ones are guessed: the whole dialogue goes through in the pass that the pictures need anyway,
+to the next, so the last ones are guessed: the whole dialogue goes through in the pass that the images need anyway,
 and only what the model disagrees with is said anew. Where all guesses hold, reasoning takes no pass of its own.
 """
 
@@ -45,7 +45,7 @@ def decode(
     which may differ between one long pass and several short ones).
 
     Args:
-        observation: what `backbone.observe` made of the pictures.
+        observation: what `backbone.observe` made of the images.
         dialogues: one per row; their own answers are not looked at.
         guesses: per row {mention: word} expected, usually the answers of the previous control step.
         forced: per row {mention: word} the caller insists on.

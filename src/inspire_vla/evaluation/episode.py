@@ -16,7 +16,7 @@ from inspire_vla.evaluation.protocols import Decision, Observation
 from inspire_vla.evaluation.records import EpisodeRecord
 from inspire_vla.evaluation.truth import AnswerRule, Confusion, add, asked, correct, forced_answers, merge
 from inspire_vla.instruction import NoObjectFound, find_mentions
-from inspire_vla.picture_history import PictureHistory
+from inspire_vla.observation_history import ObservationHistory
 
 MAX_UNDECODABLE_IN_A_ROW = 5
 
@@ -50,9 +50,9 @@ class Episode:
     """One episode in its environment, from `reset` over `decide` and `step` to its `record`."""
 
     def __init__(
-        self, job: EpisodeJob, env: Any, settings: RolloutSettings, rule: AnswerRule, image_history: int = 1
+        self, job: EpisodeJob, env: Any, settings: RolloutSettings, rule: AnswerRule, n_obs_steps: int = 1
     ) -> None:
-        self.history = PictureHistory(image_history)
+        self.history = ObservationHistory(n_obs_steps)
         self.job, self.env, self.settings, self.rule = job, env, settings, rule
         self.started = time.perf_counter()
         self.steps = 0
@@ -77,7 +77,7 @@ class Episode:
         self.footage = Footage(fps=float(_metadata(env).get("render_fps", 10)))
         self.rng = np.random.default_rng([job.seed, 0x1A5])
         self.observation: Observation = {}  # of now
-        self.shown: Observation = {}  # to the agent: with the pictures before, where it looks back
+        self.shown: Observation = {}  # to the agent: with the images before, where it looks back
         self.info: Mapping[str, Any] = {}
         self.instruction = ""
 
@@ -171,7 +171,7 @@ class Episode:
         self.success, self.finished = False, True
 
     def _film(self) -> None:
-        """Keep a picture for the video: what the environment renders, else what the agent saw first."""
+        """Keep an image for the video: what the environment renders, else what the agent saw first."""
         if not self.job.record_video:
             return
         pixels = self.observation.get("pixels")

@@ -1,4 +1,4 @@
-"""What is kept of a filmed episode besides its record: pictures for the video, actions and states beside it."""
+"""What is kept of a filmed episode besides its record: images for the video, actions and states beside it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

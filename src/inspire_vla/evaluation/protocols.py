@@ -12,7 +12,7 @@ from inspire_vla.errors import InspireError, did_you_mean
 Observation = Mapping[str, Any]
 """What an environment gives and an agent takes: {"pixels": {name: (H, W, 3) uint8}, "agent_pos": (8,)}.
 
-An agent whose `image_history` is more than 1 is shown (time, H, W, 3): the pictures of the last control steps."""
+An agent whose `n_obs_steps` is more than 1 is shown (time, H, W, 3): the images of the last control steps."""
 
 
 class Benchmark(Protocol):
@@ -57,8 +57,8 @@ class Agent(Protocol):
     """Decides for a batch of environments at once; keeps nothing between calls.
 
     When `act` also takes `guesses`, it is given the last decision's {mention: answer} of each episode. An agent's
-    `n_action_steps` is how many actions of a chunk are executed, unless the plan says otherwise; its `image_history`
-    (1 where it has none) how many pictures of each camera it is shown.
+    `n_action_steps` is how many actions of a chunk are executed, unless the plan says otherwise; its `n_obs_steps`
+    (1 where it has none) how many images of each camera it is shown.
     """
 
     def act(

@@ -47,7 +47,7 @@ def rollout(
             f"The policy is not asked anything, so no answers can be forced (control {settings.control!r})."
         )
     rule = AnswerRule.of(agent)
-    image_history = getattr(agent, "image_history", 1)
+    n_obs_steps = getattr(agent, "n_obs_steps", 1)
     waiting = iter(jobs)
     spare: dict[tuple[str, str], list[Any]] = {}
     playing: list[Episode] = []
@@ -61,7 +61,7 @@ def rollout(
                     break
                 if on_start is not None:
                     on_start(job)
-                episode, failure = _start(job, benchmark, settings, rule, image_history, spare)
+                episode, failure = _start(job, benchmark, settings, rule, n_obs_steps, spare)
                 if episode is not None:
                     playing.append(episode)
                 else:
@@ -85,7 +85,7 @@ def _start(
     benchmark: Benchmark,
     settings: RolloutSettings,
     rule: AnswerRule,
-    image_history: int,
+    n_obs_steps: int,
     spare: dict,
 ) -> tuple[Episode | None, EpisodeRecord]:
     """Return the started episode, or None and the record of its failure."""
@@ -98,7 +98,7 @@ def _start(
                 while envs:
                     _close(envs.pop())
         env = free.pop() if free else benchmark.make(job.suite, job.task)
-        episode = Episode(job, env, settings, rule, image_history)
+        episode = Episode(job, env, settings, rule, n_obs_steps)
         episode.reset()
     except Exception as error:
         if env is not None:

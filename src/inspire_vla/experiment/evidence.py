@@ -1,4 +1,4 @@
-"""What the results of an experiment rest on, small enough for git: every episode, no weights, no pictures.
+"""What the results of an experiment rest on, small enough for git: every episode, no weights, no images.
 
 The copy has the layout of an experiment's folder, so `inspire reproduce --results-only --out COPY` writes the same
 results from it.
@@ -54,7 +54,7 @@ def keep_evidence(out: Path, folder: Path) -> None:
 
 
 def refuse_evidence(out: Path) -> None:
-    """Raise InspireError where `out` is such a copy: what is left to do would begin without weights and pictures."""
+    """Raise InspireError where `out` is such a copy: what is left to do would begin without weights and images."""
     for info in out.glob("demonstrations/*/meta/info.json"):
         dataset = info.parents[1]
         if not (dataset / "data").is_dir():

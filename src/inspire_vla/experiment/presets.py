@@ -16,9 +16,9 @@ class Preset:
     """One size of the experiment.
 
     Attributes:
-        pictures: drawn for the grounding pre-training; 0: none, policies begin from nothing.
+        images: drawn for the grounding pre-training; 0: none, policies begin from nothing.
         demonstrations: of each seen task.
-        mishaps: in them, chance a step; see `inspire collect`.
+        perturbations: in them, chance a step; see `inspire collect`.
         layout_randomness: of the headline, in demonstrations and evaluations.
         curve: further values of it, for base and InSpire with the first seed.
         seeds: of training; each is a base and an InSpire policy.
@@ -39,8 +39,8 @@ class Preset:
     seeds: tuple[int, ...]
     episodes_seen: int
     episodes_unseen: int
-    pictures: int = 81920
-    mishaps: float = 0.0
+    images: int = 81920
+    perturbations: float = 0.0
     layout_randomness: float = 0.25
     curve: tuple[float, ...] = ()
     controls: tuple[str, ...] = ()

@@ -71,10 +71,10 @@ def stages(preset: Preset, out: Path) -> list[Stage]:
 
 
 def _grounding(preset: Preset, out: Path) -> Iterator[Stage]:
-    if preset.pictures:
+    if preset.images:
         folder = out / "grounding"
-        command = ("pretrain", f"--out={folder}", f"--pictures={preset.pictures}")
-        where = (f"--pictures-dir={out / 'pictures'}", f"--recipe={preset.pretrain_recipe}")
+        command = ("pretrain", f"--out={folder}", f"--images={preset.images}")
+        where = (f"--images-dir={out / 'images'}", f"--recipe={preset.pretrain_recipe}")
         arguments = (*command, *where, *preset.pretrain_arguments)
         yield Stage("grounding pre-training", arguments, folder / "examination.json")
 
@@ -85,7 +85,7 @@ def _data(preset: Preset, out: Path, randomness: float) -> Iterator[Stage]:
         f"demonstrations, layout_randomness {randomness:g}",
         (
             "collect", f"--suite={SEEN}", f"--episodes={27 * preset.demonstrations}", f"--out={folder}",
-            f"--layout-randomness={randomness}", f"--mishaps={preset.mishaps:g}", "--modes", *_MODES,
+            f"--layout-randomness={randomness}", f"--perturbations={preset.perturbations:g}", "--modes", *_MODES,
         ),
         _complete(folder),
     )  # fmt: skip
@@ -103,7 +103,7 @@ def _trained(
     name = f"{kind}_r{randomness:g}_s{seed}"
     dataset = _dataset(out, randomness, kind if own_labels else "")
     folder = out / "policies" / name
-    start = (f"--policy.nano_start={out / 'grounding'}",) if preset.pictures else ()
+    start = (f"--policy.pretrained_init={out / 'grounding'}",) if preset.images else ()
     needs = [_complete(dataset, labels=own_labels), *(stage.done for stage in _grounding(preset, out))]
     reasoning = "--no-reasoning" if kind == "base" else "--reasoning"
     command = (
@@ -159,7 +159,7 @@ def _checkpoint(preset: Preset, out: Path, policy: str, randomness: float, step:
 
 
 def _relabelled(out: Path, randomness: float, kind: str, rule: tuple[str, ...]) -> Stage:
-    """The same demonstrations, labelled from their own truth by another rule; pictures are hard-linked."""
+    """The same demonstrations, labelled from their own truth by another rule; images are hard-linked."""
     source, folder = _dataset(out, randomness), _dataset(out, randomness, kind)
     command = ("label", str(source), "--labeller=truth", f"--out={folder}", *rule)
     return Stage(f"labels for {kind}", command, _complete(folder, labels=True), needs=(_complete(source),))

@@ -1,4 +1,4 @@
-"""How well a pre-trained backbone sees, on pictures it has not learned from; always beside what chance would get."""
+"""How well a pre-trained backbone sees, on images it has not learned from; always beside what chance would get."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from inspire_vla.backbones.nano import Nano
+from inspire_vla.grounding.images import load_images
 from inspire_vla.grounding.objective import Heads
-from inspire_vla.grounding.pictures import load_pictures
 from inspire_vla.grounding.pointing import NEAR
 from inspire_vla.grounding.questions import Exchange, exchanges
 
@@ -20,10 +20,10 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class Examination:
-    """n questions of each kind, right ones, and the rate of the best answer that does not look at the picture.
+    """n questions of each kind, right ones, and the rate of the best answer that does not look at the image.
 
     found: share of "Where is …?" answered within NEAR; found_blind: by always answering the middle of the places.
-    error: median distance, shares of the picture's side.
+    error: median distance, shares of the image's side.
     """
 
     where_n: int
@@ -37,11 +37,11 @@ class Examination:
 
 
 def examine(
-    model: Nano, heads: Heads, files: Sequence[Path], *, pictures: int = 2048, seed: int = 0
+    model: Nano, heads: Heads, files: Sequence[Path], *, images: int = 2048, seed: int = 0
 ) -> Examination:
-    """Ask one question of each kind on each picture; words are decoded greedily, places pointed at."""
+    """Ask one question of each kind on each image; words are decoded greedily, places pointed at."""
     model.eval()
-    asked = _questions(files, pictures, seed)
+    asked = _questions(files, images, seed)
     truth = np.array([e.place for _, e in asked["Where"]])
     distance = np.hypot(*(_places(model, heads, asked["Where"]) - truth).T)
     blind = np.hypot(*(truth - np.median(truth, axis=0)).T)
@@ -60,26 +60,24 @@ def examine(
 
 
 def point_at(
-    model: Nano, heads: Heads, files: Sequence[Path], *, pictures: int, seed: int = 0
+    model: Nano, heads: Heads, files: Sequence[Path], *, images: int, seed: int = 0
 ) -> tuple[list[tuple[UInt8[np.ndarray, "height width 3"], Exchange]], Float[np.ndarray, "n 2"]]:
-    """Questions "Where is …?" on some pictures of those of the examination, and where the model points."""
+    """Questions "Where is …?" on some images of those of the examination, and where the model points."""
     model.eval()
-    asked = _questions(files, pictures, seed)["Where"]
+    asked = _questions(files, images, seed)["Where"]
     return asked, _places(model, heads, asked)
 
 
-def _questions(
-    files: Sequence[Path], pictures: int, seed: int
-) -> dict[str, list[tuple[np.ndarray, Exchange]]]:
-    """Of each kind, named by its first word, at most one a picture.
+def _questions(files: Sequence[Path], images: int, seed: int) -> dict[str, list[tuple[np.ndarray, Exchange]]]:
+    """Of each kind, named by its first word, at most one an image.
 
-    The pictures are spread over all files: neighbours show the same things.
+    The images are spread over all files: neighbours show the same things.
     """
     rng = np.random.default_rng((seed, 5))
     asked: dict[str, list[tuple[np.ndarray, Exchange]]] = {"Where": [], "Is": [], "What": []}
-    shards = [load_pictures(file) for file in files]
+    shards = [load_images(file) for file in files]
     rows = [(shard, row) for shard in shards for row in range(len(shard))]
-    for at in np.linspace(0, len(rows), min(pictures, len(rows)), endpoint=False).astype(int):
+    for at in np.linspace(0, len(rows), min(images, len(rows)), endpoint=False).astype(int):
         shard, row = rows[at]
         talk = exchanges(shard, row, rng, 12)
         for kind, list_of_kind in asked.items():

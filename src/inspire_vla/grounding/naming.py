@@ -1,4 +1,4 @@
-"""What is at every point of the picture: the dense half of the pre-training, which the stem alone can learn.
+"""What is at every point of the image: the dense half of the pre-training, which the stem alone can learn.
 
 A visual token is asked for the kind and the colour of what lies at each point of a grid within its own patch, and how
 far off that thing's middle is. So identity and place get into the token before any language has to be understood; a
@@ -11,7 +11,7 @@ from jaxtyping import Float, Float32, Int
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, smooth_l1_loss
 
-from inspire_vla.grounding.pictures import GRIPPER, NOTHING, ROBOT, Pictures
+from inspire_vla.grounding.images import GRIPPER, NOTHING, ROBOT, Images
 from inspire_vla.grounding.questions import kind_and_colour
 
 KINDS = (
@@ -34,48 +34,48 @@ COLOURS = (
 POINTS = 4
 """Points a side in each patch."""
 _NOTHING_WEIGHT = 0.2
-"""Most of a picture is table and wall."""
+"""Most of an image is table and wall."""
 _OFFSET_UNIT = 0.1
-"""Offsets are learned in tenths of the picture's side."""
+"""Offsets are learned in tenths of the image's side."""
 _HAND = 0.2
 """Points of the robot that are nearer to the gripper than this tell where it is."""
 
 
-def names_of_points(pictures: Pictures, row: int, grid: int) -> Int[np.ndarray, "grid grid 2"]:
+def names_of_points(images: Images, row: int, grid: int) -> Int[np.ndarray, "grid grid 2"]:
     """(kind, colour) as indices into KINDS and COLOURS at a `grid` × `grid` of points."""
-    owners = pictures.owners[row]
+    owners = images.owners[row]
     step = owners.shape[0] // grid
     owners = owners[step // 2 :: step, step // 2 :: step]
-    table = [(KINDS.index(kind), COLOURS.index(colour)) for kind, colour in _kinds(pictures, row)]
+    table = [(KINDS.index(kind), COLOURS.index(colour)) for kind, colour in _kinds(images, row)]
     table += [(0, 0)] * (127 - len(table)) + [(1, 0), (0, 0)]  # −2 is the robot, −1 nothing
     return np.array(table, dtype=np.int64)[owners]
 
 
-def middles_of_points(pictures: Pictures, row: int, grid: int) -> Float32[np.ndarray, "grid grid 2"]:
+def middles_of_points(images: Images, row: int, grid: int) -> Float32[np.ndarray, "grid grid 2"]:
     """From each point to the middle of what is seen there (of the robot: the gripper), in shares of the sides.
 
     NaN where there is nothing.
     """
-    owners = pictures.owners[row]
+    owners = images.owners[row]
     step = owners.shape[0] // grid
     along = (np.arange(grid) * step + step // 2 + 0.5) / owners.shape[0]
     owners = owners[step // 2 :: step, step // 2 :: step]
     offsets = np.full((grid, grid, 2), np.nan, np.float32)
     points = np.stack(np.meshgrid(along, along), axis=-1).astype(np.float32)
     things = owners >= 0
-    offsets[things] = pictures.places[row][owners[things]] - points[things]
-    hands = np.flatnonzero(pictures.names[row] == GRIPPER)
+    offsets[things] = images.places[row][owners[things]] - points[things]
+    hands = np.flatnonzero(images.names[row] == GRIPPER)
     if len(hands):
-        off = pictures.places[row][hands[0]] - points
+        off = images.places[row][hands[0]] - points
         near = (owners == ROBOT) & (np.abs(off).max(axis=-1) < _HAND)
         offsets[near] = off[near]
     return offsets
 
 
-def _kinds(pictures: Pictures, row: int) -> list[tuple[str, str]]:
+def _kinds(images: Images, row: int) -> list[tuple[str, str]]:
     return [
         kind_and_colour(name) if name.count("_") == 2 else ("nothing", "none")
-        for name in map(str, pictures.names[row])
+        for name in map(str, images.names[row])
     ]
 
 
@@ -96,7 +96,7 @@ class NamingHead(nn.Module):
         batch, rows = points.shape[:2]
         patches = rows // POINTS
         scores = self.out(seen[:, : patches * patches]).unflatten(-1, (POINTS, POINTS, -1))
-        # token (i, j), point (a, b) of it → point (POINTS·i + a, POINTS·j + b) of the picture
+        # token (i, j), point (a, b) of it → point (POINTS·i + a, POINTS·j + b) of the image
         scores = (
             scores.unflatten(1, (patches, patches)).permute(0, 1, 3, 2, 4, 5).reshape(batch, rows, rows, -1)
         )

@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 NEAR = 0.03
-"""Share of the picture's side that counts as found: about two centimetres on the benchmark's table."""
+"""Share of the image's side that counts as found: about two centimetres on the benchmark's table."""
 BINS = 64
-"""Along each side of the picture."""
+"""Along each side of the image."""
 _SPREAD = 1.0
 """Standard deviation of what counts as right, in bins."""
 _WINDOW = 3
@@ -19,7 +19,7 @@ _WINDOW = 3
 
 
 class PointingHead(nn.Module):
-    """What the model thinks at the end of a question → where in the picture. Thrown away in the end."""
+    """What the model thinks at the end of a question → where in the image. Thrown away in the end."""
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__()

@@ -28,7 +28,7 @@ PLAN, STATE, LOG = "plan.json", "training_state.pt", "log.jsonl"
 
 @dataclass(frozen=True)
 class PretrainingPlan:
-    """Everything that fixes a pre-training, given the pictures."""
+    """Everything that fixes a pre-training, given the images."""
 
     nano: NanoConfig = field(default_factory=NanoConfig)
     image_size: int = 96
@@ -66,7 +66,7 @@ def pretrain(
     save_every: int = 250,
     log_every: int = 50,
 ) -> Path:
-    """Train on the pictures of `files`; writes `out`: weights, plan, log. Interrupted, it goes on where it was.
+    """Train on the images of `files`; writes `out`: weights, plan, log. Interrupted, it goes on where it was.
 
     Raises:
         InspireError: `out` holds a pre-training of another plan.
@@ -120,7 +120,7 @@ def pretrain(
                 line = {
                     "step": step,
                     **{k: round(v, 4) for k, v in sums.items()},
-                    "pictures_per_s": round(speed),
+                    "images_per_s": round(speed),
                 }
                 bar.set_postfix({k: v for k, v in line.items() if k != "step"}, refresh=False)
                 with open(out / LOG, "a", encoding="utf-8") as log:

@@ -1,6 +1,6 @@
-"""Questions on a picture, and their answers: what things are called, whether they are there, where they stand in it.
+"""Questions on an image, and their answers: what things are called, whether they are there, where they stand in it.
 
-Where is the red cube? ☞ (0.42, 0.73)   answered by pointing: shares of the picture's width and height
+Where is the red cube? ☞ (0.42, 0.73)   answered by pointing: shares of the image's width and height
 Where is the gripper? ☞ (0.50, 0.18)
 Is there a blue mug? no
 What is at 4 7 2 3? red cube            tenths of width and height, then hundredths: (0.42, 0.73)
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from inspire_vla.grounding.pictures import GRIPPER, HANDLE, NOTHING, Pictures
+from inspire_vla.grounding.images import GRIPPER, HANDLE, NOTHING, Images
 
 LEAST_VISIBLE = 0.0008
-"""A thing that takes less of the picture (two points of 48 × 48) is not asked about."""
+"""A thing that takes less of the image (two points of 48 × 48) is not asked about."""
 _BESIDE = 0.17
-"""In shares of the picture: of two alike, the nearer one to another thing "is next to" it if nearer than this."""
+"""In shares of the image: of two alike, the nearer one to another thing "is next to" it if nearer than this."""
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,13 @@ class Exchange:
     place: tuple[float, float] | None = None
 
 
-def exchanges(pictures: Pictures, row: int, rng: np.random.Generator, most: int) -> list[Exchange]:
-    """Draw up to `most` questions on a picture, in random order."""
-    shown = _shown(pictures, row)
-    named = _phrases(pictures, row, shown, rng)
-    asked = [
-        Exchange(f"Where is {name}?", place=tuple(pictures.places[row, i].tolist())) for i, name in named
-    ]
+def exchanges(images: Images, row: int, rng: np.random.Generator, most: int) -> list[Exchange]:
+    """Draw up to `most` questions on an image, in random order."""
+    shown = _shown(images, row)
+    named = _phrases(images, row, shown, rng)
+    asked = [Exchange(f"Where is {name}?", place=tuple(images.places[row, i].tolist())) for i, name in named]
     rng.shuffle(asked)  # type: ignore[arg-type]
-    others = [*_presence(pictures, row, shown, rng), *_naming(pictures, row, rng)]
+    others = [*_presence(images, row, shown, rng), *_naming(images, row, rng)]
     drawn = [*asked[: max(0, most - len(others))], *others]
     rng.shuffle(drawn)  # type: ignore[arg-type]
     return drawn[:most]
@@ -55,18 +53,18 @@ def kind_and_colour(name: str) -> tuple[str, str]:
     return kind, colour
 
 
-def _shown(pictures: Pictures, row: int) -> list[int]:
-    """Numbers of the things whose point is in the picture and of which something is to be seen."""
-    places = pictures.places[row]
-    inside = ((places > 0) & (places < 1)).all(axis=1) & (pictures.visible[row] >= LEAST_VISIBLE)
-    return [i for i in np.flatnonzero(inside).tolist() if pictures.names[row, i]]
+def _shown(images: Images, row: int) -> list[int]:
+    """Numbers of the things whose point is in the image and of which something is to be seen."""
+    places = images.places[row]
+    inside = ((places > 0) & (places < 1)).all(axis=1) & (images.visible[row] >= LEAST_VISIBLE)
+    return [i for i in np.flatnonzero(inside).tolist() if images.names[row, i]]
 
 
 def _phrases(
-    pictures: Pictures, row: int, shown: list[int], rng: np.random.Generator
+    images: Images, row: int, shown: list[int], rng: np.random.Generator
 ) -> Iterator[tuple[int, str]]:
-    """(number, what it is called) of the things that a phrase picks out among all of the picture's."""
-    names = [str(name) for name in pictures.names[row] if name]
+    """(number, what it is called) of the things that a phrase picks out among all of the image's."""
+    names = [str(name) for name in images.names[row] if name]
     things = [name for name in names if name != GRIPPER and not name.endswith(HANDLE)]
     alike = Counter(kind_and_colour(name) for name in things)
     kinds = Counter(kind for kind, _ in map(kind_and_colour, things))
@@ -82,14 +80,14 @@ def _phrases(
         if alike[kind, colour] == 1:
             short = kinds[kind] == 1 and rng.random() < 0.25
             yield i, f"the {kind}" if short else f"the {colour} {kind}"
-        elif (neighbour := _neighbour(pictures, row, shown, i)) is not None:
+        elif (neighbour := _neighbour(images, row, shown, i)) is not None:
             near_kind, near_colour = kind_and_colour(names[neighbour])
             yield i, f"the {colour} {kind} next to the {near_colour} {near_kind}"
 
 
-def _neighbour(pictures: Pictures, row: int, shown: list[int], twin: int) -> int | None:
+def _neighbour(images: Images, row: int, shown: list[int], twin: int) -> int | None:
     """A thing that stands beside this one of several alike, and beside no other of them."""
-    names, places = pictures.names[row], pictures.places[row]
+    names, places = images.names[row], images.places[row]
     alike = kind_and_colour(str(names[twin]))
     things = [i for i in shown if names[i] != GRIPPER and not str(names[i]).endswith(HANDLE)]
     twins = [i for i in things if kind_and_colour(str(names[i])) == alike]
@@ -106,9 +104,9 @@ def _neighbour(pictures: Pictures, row: int, shown: list[int], twin: int) -> int
     return None if best is None else best[1]
 
 
-def _presence(pictures: Pictures, row: int, shown: list[int], rng: np.random.Generator) -> Iterator[Exchange]:
+def _presence(images: Images, row: int, shown: list[int], rng: np.random.Generator) -> Iterator[Exchange]:
     """One question: of a thing that is there, or of one half of which is (its colour, its kind)."""
-    names = [str(name) for name in pictures.names[row] if name]
+    names = [str(name) for name in images.names[row] if name]
     there = {kind_and_colour(name) for name in names if name != GRIPPER and not name.endswith(HANDLE)}
     seen = [i for i in shown if names[i] != GRIPPER and not names[i].endswith(HANDLE)]
     if not seen:
@@ -123,9 +121,9 @@ def _presence(pictures: Pictures, row: int, shown: list[int], rng: np.random.Gen
         yield Exchange(f"Is there a {colour} {kind}?", " no")
 
 
-def _naming(pictures: Pictures, row: int, rng: np.random.Generator) -> Iterator[Exchange]:
-    """One question: what is at a point of the picture, a thing four times of five."""
-    owners = pictures.owners[row]
+def _naming(images: Images, row: int, rng: np.random.Generator) -> Iterator[Exchange]:
+    """One question: what is at a point of the image, a thing four times of five."""
+    owners = images.owners[row]
     wanted = owners >= 0 if rng.random() < 0.8 else owners == NOTHING
     points = np.argwhere(wanted)
     if not len(points):
@@ -135,6 +133,6 @@ def _naming(pictures: Pictures, row: int, rng: np.random.Generator) -> Iterator[
     owner = int(owners[y, x])
     answer = " nothing"
     if owner >= 0:
-        kind, colour = kind_and_colour(str(pictures.names[row, owner]))
+        kind, colour = kind_and_colour(str(images.names[row, owner]))
         answer = f" {colour} {kind}"
     yield Exchange(f"What is at{place_words(place)}?", answer)

@@ -54,7 +54,7 @@ def import_calvin(
     out: str | Path,
     *,
     scene: str | None = None,
-    pictures: bool = True,
+    images: bool = True,
     modes: Sequence[str] = ("direction",),
     frame: str | Frame = "robot",
     rule: ModeRule = ModeRule(),  # noqa: B008  frozen
@@ -90,7 +90,7 @@ def import_calvin(
         labeller=LABELLER,
         extra={"source": "CALVIN", "scene": scene or "as the split says"},
     )
-    size = _picture_size(split, sequences[0][2]) if pictures else None
+    size = _image_size(split, sequences[0][2]) if images else None
     building = out.with_name(f".{out.name}.assembling")
     shutil.rmtree(building, ignore_errors=True)  # of a call that was killed
     with NewDataset(
@@ -187,10 +187,10 @@ def _load_plain(file: Any) -> Any:
     return np.asarray(_Plain(file).load()).item()
 
 
-def read_frame(split: Path, number: int, picture_size: int | None = None) -> dict[str, NDArray[Any]]:
+def read_frame(split: Path, number: int, image_size: int | None = None) -> dict[str, NDArray[Any]]:
     """One frame. Raises InspireError if it is missing, damaged, or lacks an array.
 
-    picture_size: side of the picture that it must have; None: it need have none.
+    image_size: side of the image that it must have; None: it need have none.
     """
     path = split / f"episode_{number:07d}.npz"
     try:
@@ -203,10 +203,10 @@ def read_frame(split: Path, number: int, picture_size: int | None = None) -> dic
     for name, size in (("robot_obs", 15), ("scene_obs", 24), ("rel_actions", 7)):
         if name not in found or found[name].shape != (size,):
             raise InspireError(f"a frame lacks {name} of {size} numbers")
-    wanted = (picture_size, picture_size, 3)
+    wanted = (image_size, image_size, 3)
     shape = found["rgb_static"].shape if "rgb_static" in found else None
-    if picture_size is not None and shape != wanted:
-        raise InspireError(f"{path.name} needs a picture rgb_static of {wanted}, found {shape or 'none'}")
+    if image_size is not None and shape != wanted:
+        raise InspireError(f"{path.name} needs an image rgb_static of {wanted}, found {shape or 'none'}")
     return found
 
 
@@ -232,7 +232,7 @@ def track(
     return Tracks(offsets.astype(np.float32), grasped)
 
 
-def _picture_size(split: Path, number: int) -> int | None:
+def _image_size(split: Path, number: int) -> int | None:
     frame = read_frame(split, number)
-    picture = frame.get("rgb_static")
-    return int(picture.shape[0]) if picture is not None and picture.ndim == 3 else None
+    image = frame.get("rgb_static")
+    return int(image.shape[0]) if image is not None and image.ndim == 3 else None

@@ -20,7 +20,7 @@ class LeftOut(InspireError):
 class Demonstration:
     """What was seen and done in T control steps; row t is the state before action t.
 
-    pictures: camera → T pictures as PNG bytes; state float32 (T, 8); action float32 (T, 7); gripper_to_object_m
+    images: camera → T images as PNG bytes; state float32 (T, 8); action float32 (T, 7); gripper_to_object_m
     float32 (T, k, 3), metres, base frame, and grasped bool (T, k), both in the order of the mentions. failed_seeds:
     attempts that failed before this one. dropped: steps left out because they did nothing.
     """
@@ -28,7 +28,7 @@ class Demonstration:
     task_name: str
     instruction: str
     mentions: tuple[str, ...]
-    pictures: dict[str, tuple[bytes, ...]]
+    images: dict[str, tuple[bytes, ...]]
     state: np.ndarray
     action: np.ndarray
     gripper_to_object_m: np.ndarray
@@ -52,9 +52,9 @@ def save_demonstration(demonstration: Demonstration, path: Path) -> None:
         "seeds": np.array([demonstration.seed, *demonstration.failed_seeds], dtype=np.int64),
         "dropped": np.array(demonstration.dropped, dtype=np.int64),
     }
-    for name, pictures in demonstration.pictures.items():
-        arrays[f"png.{name}"] = np.frombuffer(b"".join(pictures), dtype=np.uint8)
-        arrays[f"png_sizes.{name}"] = np.array([len(picture) for picture in pictures], dtype=np.int64)
+    for name, images in demonstration.images.items():
+        arrays[f"png.{name}"] = np.frombuffer(b"".join(images), dtype=np.uint8)
+        arrays[f"png_sizes.{name}"] = np.array([len(image) for image in images], dtype=np.int64)
     _save(path, arrays)
 
 
@@ -90,7 +90,7 @@ def load_demonstration(path: Path) -> Demonstration:
             stored = {name: arrays[name] for name in arrays.files}
         if "left_out" in stored:
             raise LeftOut(str(stored["left_out"]))
-        pictures = {
+        images = {
             name.removeprefix("png."): _cut(stored[name], stored[name.replace("png.", "png_sizes.", 1)])
             for name in stored
             if name.startswith("png.")
@@ -104,7 +104,7 @@ def load_demonstration(path: Path) -> Demonstration:
             seed=seed,
             failed_seeds=tuple(failed),
             dropped=int(stored["dropped"]),
-            pictures=pictures,
+            images=images,
             **{name: stored[name] for name in ("state", "action", "gripper_to_object_m", "grasped")},
         )
     except LeftOut:

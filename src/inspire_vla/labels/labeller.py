@@ -19,7 +19,7 @@ from inspire_vla.spatial import NO_LABEL
 
 @dataclass(frozen=True)
 class Episode:
-    """One demonstration as a labeller sees it: T frames, no pictures.
+    """One demonstration as a labeller sees it: T frames, no images.
 
     columns: name → array (T,) or (T, n). names: name → what its n numbers are called, where the dataset says so.
     """

@@ -1,4 +1,4 @@
-"""A LeRobot v3 dataset as files: its low-dimensional columns, read and rewritten without its pictures' codecs."""
+"""A LeRobot v3 dataset as files: its low-dimensional columns, read and rewritten without its images' codecs."""
 
 import itertools
 import json
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from inspire_vla.errors import InspireError
 
-_PICTURES = ("image", "video")
+_IMAGES = ("image", "video")
 _NUMBERS = ("float32", "float64", "float16", "int16", "int32", "int64", "int8", "uint8", "bool")
 
 
@@ -54,7 +54,7 @@ class LeRobotFiles:
         return sorted((self.root / "data").glob("**/*.parquet"))
 
     def number_columns(self) -> tuple[str, ...]:
-        """Names of the columns that hold numbers, not pictures nor LeRobot's bookkeeping."""
+        """Names of the columns that hold numbers, not images nor LeRobot's bookkeeping."""
         own = ("timestamp", "frame_index", "episode_index", "index", "task_index")
         return tuple(
             name
@@ -69,14 +69,14 @@ class LeRobotFiles:
             names = feature.get("names")
             if isinstance(names, dict):  # {"motors": [...]}
                 names = next((value for value in names.values() if isinstance(value, list)), None)
-            if isinstance(names, list) and feature["dtype"] not in _PICTURES:
+            if isinstance(names, list) and feature["dtype"] not in _IMAGES:
                 found[name] = tuple(map(str, names))
         return found
 
     @property
     def cameras(self) -> tuple[str, ...]:
-        """Columns that hold pictures."""
-        return tuple(name for name, f in self.info["features"].items() if f["dtype"] in _PICTURES)
+        """Columns that hold images."""
+        return tuple(name for name, f in self.info["features"].items() if f["dtype"] in _IMAGES)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """A labelled LeRobot dataset, written episode by episode: what collections and importers share.
 
-Pictures are stored as PNG in the parquet files (LeRobot's dtype "image"), not as video: small pictures read five
+Images are stored as PNG in the parquet files (LeRobot's dtype "image"), not as video: small images read five
 times faster at random that way, and are exactly what a policy will see.
 """
 
@@ -36,7 +36,7 @@ class NewDataset:
     """Use as a context: the dataset in `root` is complete when the block ends without an error, else it is removed.
 
     Args:
-        root: folder to make. name: of the dataset. image_size: of the pictures, None for none.
+        root: folder to make. name: of the dataset. image_size: of the images, None for none.
         state_names, action_names: what the numbers are called; their count is the columns' width.
     """
 
@@ -54,12 +54,12 @@ class NewDataset:
         action_names: Sequence[str] = ACTION_NAMES,
     ) -> None:
         self._root, self._labels, self._fps, self._robot, self._name = root, labels, fps, robot_type, name
-        self._pictures = root.with_name(root.name + ".pictures")
+        self._images = root.with_name(root.name + ".images")
         count = labels.max_objects
         shape = (image_size, image_size, 3)
-        picture = {"dtype": "image", "shape": shape, "names": ["height", "width", "channels"]}
+        image = {"dtype": "image", "shape": shape, "names": ["height", "width", "channels"]}
         self._features: dict[str, dict[str, Any]] = {
-            f"observation.images.{camera}": dict(picture) for camera in cameras
+            f"observation.images.{camera}": dict(image) for camera in cameras
         }
         for column, names in (("observation.state", state_names), ("action", action_names)):
             self._features[column] = {"dtype": "float32", "shape": (len(names),), "names": list(names)}
@@ -71,8 +71,8 @@ class NewDataset:
     def __enter__(self) -> Self:
         from lerobot.datasets.lerobot_dataset import LeRobotDataset  # and torch: seconds to import
 
-        shutil.rmtree(self._pictures, ignore_errors=True)
-        self._pictures.mkdir(parents=True)
+        shutil.rmtree(self._images, ignore_errors=True)
+        self._images.mkdir(parents=True)
         self._dataset = LeRobotDataset.create(
             repo_id=f"inspire_vla/{self._name}",
             root=self._root,
@@ -94,7 +94,7 @@ class NewDataset:
         finally:
             if not complete:
                 shutil.rmtree(self._root, ignore_errors=True)
-            shutil.rmtree(self._pictures, ignore_errors=True)
+            shutil.rmtree(self._images, ignore_errors=True)
 
     def add_demonstration(self, demonstration: Demonstration) -> None:
         """Append a demonstration."""
@@ -104,7 +104,7 @@ class NewDataset:
             demonstration.action,
             demonstration.gripper_to_object_m,
             demonstration.grasped,
-            demonstration.pictures,
+            demonstration.images,
         )
 
     def add(
@@ -114,9 +114,9 @@ class NewDataset:
         action: np.ndarray,
         gripper_to_object_m: np.ndarray,
         grasped: np.ndarray,
-        pictures: Mapping[str, Sequence[bytes | np.ndarray]],
+        images: Mapping[str, Sequence[bytes | np.ndarray]],
     ) -> None:
-        """Append one episode of T frames: (T, n), (T, m), (T, k, 3) metres, (T, k) bool, pictures as PNG or arrays.
+        """Append one episode of T frames: (T, n), (T, m), (T, k, 3) metres, (T, k) bool, images as PNG or arrays.
 
         Where a place is not known (NaN) there is no label, and the privileged columns say so: grasped −1, offset 0.
         """
@@ -135,7 +135,7 @@ class NewDataset:
         }
         codes = encode_tracks(Tracks(gripper_to_object_m, grasped), self._labels)
         columns |= {answer_column(mode): values for mode, values in codes.items()}
-        for camera, shown in pictures.items():
+        for camera, shown in images.items():
             columns[f"observation.images.{camera}"] = self._as_files(camera, shown)
         columns |= {
             "size": frames,
@@ -146,29 +146,29 @@ class NewDataset:
             "index": [],  # LeRobot fills in these two
             "task_index": [],
         }
-        with _pictures_embedded_at_once():
+        with _images_embedded_at_once():
             self._dataset.save_episode(columns)
 
-    def _as_files(self, camera: str, pictures: Sequence[bytes | np.ndarray]) -> list[str]:
-        """LeRobot takes pictures by their paths. The files of the last episode are overwritten."""
-        folder = self._pictures / camera
+    def _as_files(self, camera: str, images: Sequence[bytes | np.ndarray]) -> list[str]:
+        """LeRobot takes images by their paths. The files of the last episode are overwritten."""
+        folder = self._images / camera
         folder.mkdir(exist_ok=True)
-        paths = [os.fspath(folder / f"frame-{i:06d}.png") for i in range(len(pictures))]
-        for path, picture in zip(paths, pictures, strict=True):
-            Path(path).write_bytes(picture if isinstance(picture, bytes) else png(picture))
+        paths = [os.fspath(folder / f"frame-{i:06d}.png") for i in range(len(images))]
+        for path, image in zip(paths, images, strict=True):
+            Path(path).write_bytes(image if isinstance(image, bytes) else png(image))
         return paths
 
 
-def png(picture: np.ndarray) -> bytes:
+def png(image: np.ndarray) -> bytes:
     """(H, W, 3) uint8 → a PNG file."""
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(picture)).save(buffer, "PNG", compress_level=6)
+    Image.fromarray(np.ascontiguousarray(image)).save(buffer, "PNG", compress_level=6)
     return buffer.getvalue()
 
 
 @contextmanager
-def _pictures_embedded_at_once() -> Iterator[None]:
-    """LeRobot 0.6 reads an episode's pictures into its table row by row, which is most of a save, and leaves a
+def _images_embedded_at_once() -> Iterator[None]:
+    """LeRobot 0.6 reads an episode's images into its table row by row, which is most of a save, and leaves a
     random fingerprint in the file; here in one go, and the same each time.
     """
     import datasets

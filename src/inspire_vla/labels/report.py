@@ -45,5 +45,5 @@ class LabelReport:
         lines += [f"  no object found, no labels: {instruction!r}" for instruction in self.without_object]
         lines += [f"  warning: {warning}" for warning in self.warnings]
         if self.backup is not None:
-            lines.append(f"  the dataset as it was: {self.backup} (shares videos and pictures with it)")
+            lines.append(f"  the dataset as it was: {self.backup} (shares videos and images with it)")
         return "\n".join(lines)

@@ -5,7 +5,7 @@
 Every file in the unfinished folder is whole or absent, and what it holds depends on the source and the settings
 alone. So the call may be killed at any moment: made again it writes the files that are missing, and the result is
 the same. In place, the finished folder takes the name of the original, which is kept as NAME.before_labels; both
-share all videos and pictures on the disk.
+share all videos and images on the disk.
 """
 
 import json

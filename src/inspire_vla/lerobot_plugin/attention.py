@@ -24,13 +24,13 @@ from inspire_vla.lerobot_plugin.loading import Agent, Observation
 
 @dataclass(frozen=True)
 class Look:
-    """Where a policy looked on the picture of its first camera while it said something.
+    """Where a policy looked on the image of its first camera while it said something.
 
     Attributes:
         doing: "answering" the question about `mention`, or "acting", where `mention` is None.
         said: the answer; "" while acting.
-        weights: (h, w) over the picture's tokens, ≥ 0, summing to 1.
-        seen_share: how much of all attention this picture got, 0 to 1; the rest went to words, state, other cameras.
+        weights: (h, w) over the image's tokens, ≥ 0, summing to 1.
+        seen_share: how much of all attention this image got, 0 to 1; the rest went to words, state, other cameras.
     """
 
     doing: Literal["answering", "acting"]
@@ -73,7 +73,7 @@ def looks(
             mixed = plain
             if method == "gradient":
                 mixed = gradient_rollout(layers, _log_probability(policy, hidden[0, rows], rendered, span))
-            weights, share = _over_picture(policy, mixed[0, rows].mean(0), seen.shape[1])
+            weights, share = _over_image(policy, mixed[0, rows].mean(0), seen.shape[1])
             found.append(Look(doing, mention, said, weights, share))  # type: ignore[arg-type]
     return tuple(found)
 
@@ -113,12 +113,12 @@ def _log_probability(
     return scores.gather(-1, ids[:, None]).sum()
 
 
-def _over_picture(policy: Any, row: Float[Tensor, " total"], seen: int) -> tuple[np.ndarray, float]:
-    """Weights (h, w) of the first camera's latest picture, summing to 1, and its share of the whole row."""
-    cameras, history = len(policy.config.image_features), policy.config.image_history
-    places, shape = policy.backbone.picture_tokens(seen, cameras * history, cameras * (history - 1))
+def _over_image(policy: Any, row: Float[Tensor, " total"], seen: int) -> tuple[np.ndarray, float]:
+    """Weights (h, w) of the first camera's latest image, summing to 1, and its share of the whole row."""
+    cameras, history = len(policy.config.image_features), policy.config.n_obs_steps
+    places, shape = policy.backbone.image_tokens(seen, cameras * history, cameras * (history - 1))
     values = row.cpu().double().numpy()  # in this order: Apple's GPUs have no float64
     weights = values[list(places)]
-    if not weights.sum() > 0:  # a gradient may leave the picture out altogether
+    if not weights.sum() > 0:  # a gradient may leave the image out altogether
         return np.full(shape, 1 / len(weights)), 0.0
     return (weights / weights.sum()).reshape(shape), float(weights.sum() / values.sum())

@@ -12,7 +12,7 @@ from inspire_vla.backbones.image_text import ImageText
 from inspire_vla.backbones.nano import Nano
 from inspire_vla.backbones.paligemma import SKIPPED_IDS, PaliGemma
 from inspire_vla.backbones.prismatic import Prismatic
-from inspire_vla.backbones.static_steps import cuda_graphs
+from inspire_vla.backbones.static_cache import cuda_graphs
 from inspire_vla.backbones.text_tokenizer import FOLDER as SHIPPED
 from inspire_vla.backbones.text_tokenizer import load_text_tokenizer
 from inspire_vla.errors import InspireError
@@ -48,9 +48,9 @@ def make_backbone(
             f"{vocabulary.size} action codes end at token id {vocabulary.id_range[1]}, but the model knows only "
             f"{backbone.vocabulary_size}."
         )
-    if config.static_steps != "off":
-        compiler = cuda_graphs if config.static_steps == "cuda_graphs" else None
-        backbone.use_static_steps(config.static_columns, compiler)
+    if config.static_cache != "off":
+        compiler = cuda_graphs if config.static_cache == "cuda_graphs" else None
+        backbone.use_static_cache(config.static_cache_length, compiler)
     if config.freeze_vision:
         backbone.freeze_vision()
     if config.gradient_checkpointing:
@@ -69,14 +69,14 @@ def _nano(
         config.nano,
         text_tokenizer=tokenizer,
         vocabulary_size=vocabulary.id_range[1],
-        cameras=len(features) * config.image_history,
+        cameras=len(features) * config.n_obs_steps,
         image_size=config.seen_size,
         state_dim=state.shape[0] if state else 0,
     )
     if (
-        config.nano_start and folder is None
+        config.pretrained_init and folder is None
     ):  # a checkpoint, which has a tokenizer of its own, brings all weights
-        start_from(backbone, config.nano_start)
+        start_from(backbone, config.pretrained_init)
     if config.freeze_vision:
         backbone.freeze_vision()
     if config.gradient_checkpointing:
@@ -108,8 +108,8 @@ def start_from(backbone: Nano, pretrained: str | Path) -> None:
             raise InspireError(
                 f"{pretrained} was pre-trained as {size} and does not fit: {name} is {tuple(value.shape)} there, "
                 f"{None if target is None else tuple(target.shape)} here. It starts policies with as many "
-                "cameras and as large pictures as it was pre-trained on; others start from nothing: `inspire train "
-                "--recipe nano_own`, or --policy.nano_start=null --policy.freeze_vision=false."
+                "cameras and as large images as it was pre-trained on; others start from nothing: `inspire train "
+                "--recipe nano_own`, or --policy.pretrained_init=null --policy.freeze_vision=false."
             )
         target[:rows] = value  # words; action codes come behind them
     backbone.load_state_dict(own)
@@ -118,22 +118,22 @@ def start_from(backbone: Nano, pretrained: str | Path) -> None:
 def _hosted(
     config: InspireVLAConfig, action_tokenizer: ActionTokenizer, folder: Path
 ) -> tuple[HostedBackbone, ActionVocabulary]:
-    pictures = len(config.image_features) * config.image_history
+    num_images = len(config.image_features) * config.n_obs_steps
     codes = action_tokenizer.vocabulary_size
     if config.backbone == "image_text":
         added = config.image_text.action_tokens == "added"
         text_ids = len(hosted_tokenizer(folder))
         backbone = ImageText.from_folder(
-            folder, pictures=pictures, vocabulary_size=text_ids + codes if added else None
+            folder, num_images=num_images, vocabulary_size=text_ids + codes if added else None
         )
         if added:
             return backbone, ActionVocabulary.appended(text_ids, codes)
         return backbone, ActionVocabulary.last_free_ids(text_ids, codes, backbone.special_ids)
     tokenizer = hosted_tokenizer(folder)
     if config.backbone == "pi0fast":
-        paligemma = PaliGemma(config.paligemma, text_tokenizer=tokenizer, pictures=pictures)
+        paligemma = PaliGemma(config.paligemma, text_tokenizer=tokenizer, num_images=num_images)
         return paligemma, ActionVocabulary.last_ids(paligemma.vocabulary_size, codes, skip=SKIPPED_IDS)
-    prismatic = Prismatic(config.prismatic, text_tokenizer=tokenizer, pictures=pictures)
+    prismatic = Prismatic(config.prismatic, text_tokenizer=tokenizer, num_images=num_images)
     return prismatic, ActionVocabulary.last_ids(config.prismatic.action_ids_end, codes)
 
 

@@ -21,7 +21,7 @@ from inspire_vla.spatial import MODES, get_frame
 BACKBONES = ("nano", "minivla", "openvla", "pi0fast", "image_text")
 ACTION_TOKENIZERS = ("residual_vq", "uniform_bins", "fast", "learned_vq")
 DTYPES = ("float32", "bfloat16")
-STATIC_STEPS = ("off", "eager", "cuda_graphs")
+STATIC_CACHE = ("off", "eager", "cuda_graphs")
 ASKED = ("before", "after")
 
 
@@ -90,7 +90,7 @@ class InspireVLAConfig(PreTrainedConfig):
     action_tokenizer: str = "residual_vq"
     reasoning: ReasoningConfig = field(default_factory=ReasoningConfig)
     nano: NanoConfig = field(default_factory=NanoConfig)
-    nano_start: str | None = None
+    pretrained_init: str | None = None
     """What a new nano begins with: the folder of an `inspire pretrain`, or the name of a shipped one."""
     prismatic: PrismaticConfig = field(default_factory=PrismaticConfig)
     paligemma: PaliGemmaConfig = field(default_factory=PaliGemmaConfig)
@@ -100,11 +100,9 @@ class InspireVLAConfig(PreTrainedConfig):
     chunk_size: int = 4
     n_action_steps: int = 4
     use_state: bool = True
-    image_history: int = 1
-    """So many pictures of each camera, the last one now: MiniVLA's history of two."""
 
-    picture_size: tuple[int, int] | None = None
-    """(height, width) that pictures are scaled to before the backbone sees them: where cameras differ in size, or are
+    image_size: tuple[int, int] | None = None
+    """(height, width) that images are scaled to before the backbone sees them: where cameras differ in size, or are
     too large for nano. None: as they are."""
 
     dtype: str = "float32"
@@ -113,10 +111,10 @@ class InspireVLAConfig(PreTrainedConfig):
     weights_dtype: str | None = None
     """Of the weights, where it is another one. "float32" beside dtype bfloat16 is mixed precision, for full
     fine-tuning: a step of 2e-5 is lost in the rounding of a bfloat16 weight."""
-    static_steps: str = "off"
+    static_cache: str = "off"
     """How published backbones decode: "off": in shapes that grow. "eager": in static shapes. "cuda_graphs": those
     compiled for replay, on a GPU (the first decisions take minutes)."""
-    static_columns: int = 1024
+    static_cache_length: int = 1024
     """Room for the longest sequence in static shapes."""
     freeze_vision: bool = False
     gradient_checkpointing: bool = False
@@ -140,21 +138,21 @@ class InspireVLAConfig(PreTrainedConfig):
             (self.backbone, BACKBONES, "backbone"),
             (self.action_tokenizer, ACTION_TOKENIZERS, "action tokenizer"),
             (self.dtype, DTYPES, "dtype"),
-            (self.static_steps, STATIC_STEPS, "static_steps"),
+            (self.static_cache, STATIC_CACHE, "static_cache"),
             (self.weights_dtype or self.dtype, DTYPES, "dtype of the weights"),
         ):
             if value not in choices:
                 raise InspireError(f"Unknown {what} {value!r}.{did_you_mean(value, choices)}")
-        if self.backbone == "nano" and self.static_steps != "off":
+        if self.backbone == "nano" and self.static_cache != "off":
             raise InspireError(
-                f"nano has no static steps (they are for {BACKBONES[1:]}); set static_steps to 'off'."
+                f"nano has no static steps (they are for {BACKBONES[1:]}); set static_cache to 'off'."
             )
         if self.backbone == "nano" and self.weights_dtype == "bfloat16":
             raise InspireError(
                 f"nano's weights are float32 (weights_dtype is for {BACKBONES[1:]}); leave weights_dtype out."
             )
-        if self.image_history < 1:
-            raise InspireError(f"image_history must be at least 1, found {self.image_history}.")
+        if self.n_obs_steps < 1:
+            raise InspireError(f"n_obs_steps must be at least 1, found {self.n_obs_steps}.")
         if not 1 <= self.n_action_steps <= self.chunk_size:
             raise InspireError(
                 f"n_action_steps must lie between 1 and chunk_size {self.chunk_size}, found {self.n_action_steps}."
@@ -204,10 +202,10 @@ class InspireVLAConfig(PreTrainedConfig):
             )
         if self.action_feature is None:
             raise InspireError("There is no `action` among the output features.")
-        if self.picture_size is None and len({tuple(f.shape) for f in self.image_features.values()}) != 1:
+        if self.image_size is None and len({tuple(f.shape) for f in self.image_features.values()}) != 1:
             shapes = {key: tuple(f.shape) for key, f in self.image_features.items()}
             raise InspireError(
-                f"All pictures must have one size, found {shapes}. --policy.picture_size=[224,224] scales them to one."
+                f"All images must have one size, found {shapes}. --policy.image_size=[224,224] scales them to one."
             )
 
     def get_optimizer_preset(self) -> AdamWConfig:
@@ -223,8 +221,8 @@ class InspireVLAConfig(PreTrainedConfig):
 
     @property
     def seen_size(self) -> tuple[int, int]:
-        """(height, width) of the pictures that the backbone is shown."""
-        height, width = self.picture_size or next(iter(self.image_features.values())).shape[-2:]
+        """(height, width) of the images that the backbone is shown."""
+        height, width = self.image_size or next(iter(self.image_features.values())).shape[-2:]
         return height, width
 
     @property
@@ -236,7 +234,7 @@ class InspireVLAConfig(PreTrainedConfig):
 
     @property
     def observation_delta_indices(self) -> list[int] | None:
-        return list(range(1 - self.image_history, 1)) if self.image_history > 1 else None
+        return list(range(1 - self.n_obs_steps, 1)) if self.n_obs_steps > 1 else None
 
     @property
     def action_delta_indices(self) -> list[int]:

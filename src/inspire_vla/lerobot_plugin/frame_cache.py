@@ -13,11 +13,11 @@ from tqdm import tqdm
 
 from inspire_vla.labels.columns import ANSWERS_PREFIX
 from inspire_vla.lerobot_plugin.action_chunks import chunk_places
-from inspire_vla.lerobot_plugin.picture_sizes import scaled
+from inspire_vla.lerobot_plugin.image_sizes import scaled
 
 
 def can_keep(dataset: Any, size: tuple[int, int] | None = None) -> bool:
-    """Whether a dataset's pictures may be kept: not those of a stream, nor those that are changed each time anew, nor
+    """Whether a dataset's images may be kept: not those of a stream, nor those that are changed each time anew, nor
     more of them than half of this machine's memory holds, which is told.
 
     size: (height, width) that they are kept in, None for their own.
@@ -30,8 +30,8 @@ def can_keep(dataset: Any, size: tuple[int, int] | None = None) -> bool:
     if len(dataset) * of_frame <= memory // 2:
         return True
     logging.getLogger(__name__).warning(
-        f"{len(dataset):,} frames are {len(dataset) * of_frame / 2**30:.0f} GiB of pictures, more than half of this "
-        "machine's memory: they are read from their files as training goes. A smaller --policy.picture_size keeps less."
+        f"{len(dataset):,} frames are {len(dataset) * of_frame / 2**30:.0f} GiB of images, more than half of this "
+        "machine's memory: they are read from their files as training goes. A smaller --policy.image_size keeps less."
     )
     return False
 
@@ -39,13 +39,13 @@ def can_keep(dataset: Any, size: tuple[int, int] | None = None) -> bool:
 class FrameCache(Dataset):
     """The items of a LeRobotDataset that an InSpire policy learns from, decoded once and kept.
 
-    Gives the same items as the dataset does: pictures (3, H, W) as uint8, `action` (horizon, dim) with
-    `action_is_pad`, state, labels and task. Everything else is asked of the dataset itself. Pictures may be kept in the
+    Gives the same items as the dataset does: images (3, H, W) as uint8, `action` (horizon, dim) with
+    `action_is_pad`, state, labels and task. Everything else is asked of the dataset itself. Images may be kept in the
     size that the policy looks at, which scales them by the same function.
     """
 
     def __init__(
-        self, dataset: LeRobotDataset, horizon: int, picture_size: tuple[int, int] | None = None
+        self, dataset: LeRobotDataset, horizon: int, image_size: tuple[int, int] | None = None
     ) -> None:
         self._dataset = dataset
         rows = dataset.hf_dataset.with_format(None)
@@ -62,8 +62,8 @@ class FrameCache(Dataset):
             item = dataset[place] if self._has_video else rows[place]
             for camera in dataset.meta.camera_keys:
                 image = _as_uint8(item[camera])
-                if picture_size is not None:
-                    image = scaled(image.float(), picture_size).round().to(torch.uint8)
+                if image_size is not None:
+                    image = scaled(image.float(), image_size).round().to(torch.uint8)
                 if not place:  # its size as it is: features name it in either order
                     self._images[camera] = torch.empty((len(rows), *image.shape), dtype=torch.uint8)
                 self._images[camera][place] = image

@@ -20,7 +20,7 @@ from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
 
 Observation = Mapping[str, Any]
 """{"pixels": {camera: (H, W, 3) uint8}, "agent_pos": (state_dim,) float}: what gymnasium environments give. A policy
-that looks back (`image_history`) is shown (time, H, W, 3), the oldest first; where there are fewer pictures than it
+that looks back (`n_obs_steps`) is shown (time, H, W, 3), the oldest first; where there are fewer images than it
 looks at, as when an episode begins, the oldest stands for those before it."""
 
 
@@ -43,9 +43,9 @@ class Agent:
         return self.config.n_action_steps
 
     @property
-    def image_history(self) -> int:
-        """How many pictures of each camera it looks at; a `PictureHistory` keeps them."""
-        return self.config.image_history
+    def n_obs_steps(self) -> int:
+        """How many images of each camera it looks at; a `ObservationHistory` keeps them."""
+        return self.config.n_obs_steps
 
     def act(
         self,
@@ -86,8 +86,8 @@ class Agent:
             missing = next((o for o in observations if camera not in o["pixels"]), None)
             if missing is not None:
                 raise InspireError(f"The policy looks through {camera!r}; found {sorted(missing['pixels'])}.")
-            pictures = np.stack([self._looked_back(o["pixels"][camera], camera) for o in observations])
-            batch[key] = torch.from_numpy(pictures).movedim(-1, -3).contiguous().float() / 255
+            images = np.stack([self._looked_back(o["pixels"][camera], camera) for o in observations])
+            batch[key] = torch.from_numpy(images).movedim(-1, -3).contiguous().float() / 255
         if self.config.robot_state_feature is not None:
             state = np.stack([self._state(observation) for observation in observations])
             batch["observation.state"] = torch.from_numpy(state)
@@ -105,25 +105,25 @@ class Agent:
         return state
 
     def _looked_back(
-        self, pictures: UInt8[np.ndarray, "*time height width 3"], camera: str
+        self, images: UInt8[np.ndarray, "*time height width 3"], camera: str
     ) -> UInt8[np.ndarray, "*history height width 3"]:
-        """A camera's pictures, as many as the policy looks at; for one that does not look back a single one."""
-        length = self.image_history
-        if pictures.dtype != np.uint8:
+        """A camera's images, as many as the policy looks at; for one that does not look back a single one."""
+        length = self.n_obs_steps
+        if images.dtype != np.uint8:
             raise InspireError(
-                f"The pictures of camera {camera!r} are {pictures.dtype}; whole numbers from 0 to 255 (uint8) are "
-                "possible. Those from 0 to 1: (255 * pictures).round().astype(np.uint8)."
+                f"The images of camera {camera!r} are {images.dtype}; whole numbers from 0 to 255 (uint8) are "
+                "possible. Those from 0 to 1: (255 * images).round().astype(np.uint8)."
             )
-        if pictures.ndim == 3:
-            pictures = pictures[None]
-        if pictures.ndim != 4 or not 1 <= len(pictures) <= length:
+        if images.ndim == 3:
+            images = images[None]
+        if images.ndim != 4 or not 1 <= len(images) <= length:
             raise InspireError(
-                f"The policy looks at {length} pictures of camera {camera!r}; found an array {pictures.shape}, where "
+                f"The policy looks at {length} images of camera {camera!r}; found an array {images.shape}, where "
                 "(height, width, 3) or (time, height, width, 3) is possible."
             )
         if length == 1:
-            return pictures[0]
-        return np.concatenate([np.repeat(pictures[:1], length - len(pictures), axis=0), pictures])
+            return images[0]
+        return np.concatenate([np.repeat(images[:1], length - len(images), axis=0), images])
 
     def _in_robot_units(self, decision: Decision) -> Decision:
         if decision.actions is None:

@@ -32,8 +32,8 @@ from inspire_vla.lerobot_plugin.first_answers import (
     load_first_answers,
     save_first_answers,
 )
+from inspire_vla.lerobot_plugin.image_sizes import scaled, take_sizes_of_dataset
 from inspire_vla.lerobot_plugin.lookup import of_hub
-from inspire_vla.lerobot_plugin.picture_sizes import scaled, take_sizes_of_dataset
 from inspire_vla.lerobot_plugin.supervision import (
     DialogueWriter,
     Losses,
@@ -182,7 +182,7 @@ class InspireVLAPolicy(PreTrainedPolicy):
         """Forget the episode: queued actions and the answers that would be guessed next."""
         self._queue: deque[Tensor] = deque()
         self._guesses: list[dict[str, str]] = []
-        self._seen: deque[Tensor] = deque(maxlen=self.config.image_history)
+        self._seen: deque[Tensor] = deque(maxlen=self.config.n_obs_steps)
 
     def act(
         self,
@@ -235,7 +235,7 @@ class InspireVLAPolicy(PreTrainedPolicy):
 
     def select_action(self, batch: dict[str, Any], **kwargs: Any) -> Float[Tensor, "batch dim"]:
         """The next action; a new chunk is decoded every `n_action_steps` calls."""
-        if self.config.image_history > 1:
+        if self.config.n_obs_steps > 1:
             batch = self._with_history(batch)
         if not self._queue:
             chunk = self.predict_action_chunk(batch)
@@ -247,29 +247,29 @@ class InspireVLAPolicy(PreTrainedPolicy):
         if missing:
             cameras = sorted(key for key in batch if key.startswith("observation.images"))
             raise InspireError(
-                f"The policy looks at {missing}, but the observation has the pictures {cameras}."
+                f"The policy looks at {missing}, but the observation has the images {cameras}."
             )
-        images = torch.stack(self._pictures(batch), dim=-4)
-        if self.config.image_history > 1:
+        images = torch.stack(self._images(batch), dim=-4)
+        if self.config.n_obs_steps > 1:
             if (
                 images.ndim == 5
-            ):  # no earlier picture is known: this one stands for it, as when an episode starts
-                images = images[:, None].expand(-1, self.config.image_history, -1, -1, -1, -1)
+            ):  # no earlier image is known: this one stands for it, as when an episode starts
+                images = images[:, None].expand(-1, self.config.n_obs_steps, -1, -1, -1, -1)
             images = images.flatten(1, 2)  # all cameras at t−1, then all at t
         felt = self._has_state and not self.backbone.template.needs_state
         return self.backbone.observe(images, self._state(batch) if felt else None)
 
     def _with_history(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """The batch with the last `image_history` pictures of each camera, (batch, time, 3, height, width)."""
-        now = torch.stack(self._pictures(batch))
+        """The batch with the last `n_obs_steps` images of each camera, (batch, time, 3, height, width)."""
+        now = torch.stack(self._images(batch))
         self._seen.append(now)
-        past = [self._seen[0]] * (self.config.image_history - len(self._seen))
-        pictures = torch.stack([*past, *self._seen], dim=2)
-        return batch | dict(zip(self.config.image_features, pictures, strict=True))
+        past = [self._seen[0]] * (self.config.n_obs_steps - len(self._seen))
+        images = torch.stack([*past, *self._seen], dim=2)
+        return batch | dict(zip(self.config.image_features, images, strict=True))
 
-    def _pictures(self, batch: dict[str, Any]) -> list[Float[Tensor, "batch *history 3 height width"]]:
+    def _images(self, batch: dict[str, Any]) -> list[Float[Tensor, "batch *history 3 height width"]]:
         """Of each camera, in one size."""
-        return [scaled(batch[key].float(), self.config.picture_size) for key in self.config.image_features]
+        return [scaled(batch[key].float(), self.config.image_size) for key in self.config.image_features]
 
     @property
     def _has_state(self) -> bool:
@@ -290,7 +290,7 @@ class InspireVLAPolicy(PreTrainedPolicy):
         return list(state_texts(self._state(batch).cpu().numpy()))
 
     def _speed(self, tokens: int) -> dict[str, float]:
-        """Tokens per second, padding and pictures included, since the loss was last asked for."""
+        """Tokens per second, padding and images included, since the loss was last asked for."""
         now, before = time.perf_counter(), self._last_step
         self._last_step = now
         return {} if before is None else {"tokens_per_second": tokens / (now - before)}

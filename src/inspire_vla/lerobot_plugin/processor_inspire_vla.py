@@ -15,6 +15,6 @@ def make_inspire_vla_pre_post_processors(
 ]:
     """Pre- and post-processor of an InSpire policy. The dialogue is rendered in the policy, which decodes it too.
 
-    Pictures stay in [0, 1]; state and actions are normalised as `config.normalization_mapping` says.
+    Images stay in [0, 1]; state and actions are normalised as `config.normalization_mapping` says.
     """
     return make_default_pre_post_processors(config, dataset_stats, normalizer_device=config.device)

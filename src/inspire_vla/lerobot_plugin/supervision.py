@@ -122,13 +122,13 @@ class DialogueWriter:
 def label_codes(batch: Mapping[str, Any], config: InspireVLAConfig) -> list[np.ndarray | None]:
     """The labels of each row, (max_objects,) codes; None each where nothing is asked or the batch has no labels.
 
-    A column for one object comes without its last dimension, and with a history of pictures come earlier labels.
+    A column for one object comes without its last dimension, and with a history of images come earlier labels.
     """
     rows = len(batch["task"])
     column = batch.get(answer_column(config.reasoning.mode)) if config.reasoning.enabled else None
     if column is None:
         return [None] * rows
-    now = column[:, -1] if config.image_history > 1 else column
+    now = column[:, -1] if config.n_obs_steps > 1 else column
     return list(now.reshape(rows, -1).cpu().numpy().astype(np.int64))
 
 

@@ -20,8 +20,8 @@ def train(arguments: Sequence[str], *, recipe: str | None = None, frames_in_memo
     Args:
         arguments: as on its command line, `--dataset.root=…`, `--output_dir=…`, `--steps=…`.
         recipe: name of a shipped configuration the arguments amend.
-        frames_in_memory: decode every picture once and keep it: for nano, whose pictures are small. Not done for
-            others, nor where a policy looks at earlier pictures too, pictures are augmented (`image_transforms`),
+        frames_in_memory: decode every image once and keep it: for nano, whose images are small. Not done for
+            others, nor where a policy looks at earlier images too, images are augmented (`image_transforms`),
             streamed, or more than the memory holds.
     """
     from lerobot.scripts import lerobot_train
@@ -55,9 +55,9 @@ def _frames_in_memory(lerobot_train: Any, wanted: bool) -> Iterator[None]:
     def cached(cfg: Any) -> Any:
         if cfg.policy.backbone != "nano" or cfg.policy.observation_delta_indices is not None:
             return original(cfg)
-        horizon, size, found = cfg.policy.chunk_size, cfg.policy.picture_size, original(cfg)
+        horizon, size, found = cfg.policy.chunk_size, cfg.policy.image_size, original(cfg)
         if cfg.policy.reasoning.enabled and can_keep(found[0], size):
-            check_labels(found[0].root, cfg.policy.reasoning)  # before pictures are read for minutes
+            check_labels(found[0].root, cfg.policy.reasoning)  # before images are read for minutes
         return tuple(FrameCache(d, horizon, size) if can_keep(d, size) else d for d in found)
 
     with patch.object(lerobot_train, "make_train_eval_datasets", cached):

@@ -32,7 +32,7 @@ class LiberoBenchmark:
     """Tasks are named as their files are; see the module's words on seeds. `libero_plus_…` suites are LIBERO-Plus's.
 
     Args:
-        cameras: `image` (agent view) and `image2` (wrist), turned by 180° as LeRobot's pictures are.
+        cameras: `image` (agent view) and `image2` (wrist), turned by 180° as LeRobot's images are.
         image_size: pixels; the size that the policy was trained on.
         mapping: instruction → mention → name(s) of the scene, where grounding shall be overruled.
     """
@@ -113,10 +113,10 @@ class LiberoTask(gymnasium.Env):
         )
         self.action_space = self._env.action_space
         size = (image_size, image_size, 3)
-        pictures = {camera: gymnasium.spaces.Box(0, 255, size, np.uint8) for camera in cameras}
+        images = {camera: gymnasium.spaces.Box(0, 255, size, np.uint8) for camera in cameras}
         self.observation_space = gymnasium.spaces.Dict(
             {
-                "pixels": gymnasium.spaces.Dict(pictures),
+                "pixels": gymnasium.spaces.Dict(images),
                 "agent_pos": gymnasium.spaces.Box(-np.inf, np.inf, (8,), np.float32),
             }
         )
@@ -126,7 +126,7 @@ class LiberoTask(gymnasium.Env):
         self._mapping = mapping.get(self.instruction, {})
         self._truth: Truth | None = None
         self._steps = 0
-        self._picture: np.ndarray = np.zeros(size, np.uint8)
+        self._image: np.ndarray = np.zeros(size, np.uint8)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
         """Start from initial state `seed` modulo their number."""
@@ -154,17 +154,17 @@ class LiberoTask(gymnasium.Env):
 
     def render(self) -> np.ndarray:
         """The agent view as last seen, turned."""
-        return self._picture
+        return self._image
 
     def close(self) -> None:
-        """Close it wholly: an environment half alive breaks the next one's pictures."""
+        """Close it wholly: an environment half alive breaks the next one's images."""
         self._truth = None
         self._env.close()
         gc.collect()
 
     def _observation(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         pixels = {camera: np.ascontiguousarray(raw["pixels"][camera][::-1, ::-1]) for camera in self.CAMERAS}
-        self._picture = pixels["image"]
+        self._image = pixels["image"]
         robot = raw["robot_state"]
         angle = axis_angle(robot["eef"]["quat"])
         state = np.concatenate([robot["eef"]["pos"], angle, robot["gripper"]["qpos"]]).astype(np.float32)

@@ -1,8 +1,8 @@
 """Demonstrations of LIBERO's tasks without a download: the scripted expert acts, what it does is recorded and labelled.
 
 Scenes are drawn anew from the task file's own regions, as for LIBERO's demonstrations; the fixed initial states that
-evaluation starts from are never used. The expert acts without pictures; the states it went through are then set
-again and rendered, so that only successful attempts cost pictures.
+evaluation starts from are never used. The expert acts without images; the states it went through are then set
+again and rendered, so that only successful attempts cost images.
 """
 
 import json
@@ -95,7 +95,7 @@ def collect(
         episodes: dealt round-robin to the tasks that the expert can do. One that fails MAX_ATTEMPTS times is left out
             and counted.
         tasks: only these, by their files' names; None: all of the suite.
-        image_size: pixels; None for no pictures, which are most of the time.
+        image_size: pixels; None for no images, which are most of the time.
 
     Raises:
         InspireError: an unknown suite or task, numbers out of range, no task the expert can do, `out` exists and is

@@ -83,7 +83,7 @@ def import_demonstrations(
 
     Args:
         sources: HDF5 files, or folders of them.
-        image_size: pixels of rendered pictures, turned by 180° as LeRobot's LIBERO pictures are; None for none.
+        image_size: pixels of rendered images, turned by 180° as LeRobot's LIBERO images are; None for none.
         replay: carry the actions out in the simulator again, as the field does, and leave failures out; else the
             recorded states are used as they are.
         mapping: instruction → mention → name(s), overrules grounding.

@@ -1,4 +1,4 @@
-"""What a demonstration in LIBERO looks like, from states of the simulation: pictures, hand, truth; and its dataset."""
+"""What a demonstration in LIBERO looks like, from states of the simulation: images, hand, truth; and its dataset."""
 
 import gc
 from collections import Counter
@@ -37,7 +37,7 @@ def check_cameras(cameras: Sequence[str]) -> tuple[str, ...]:
 def observe(
     inner: Any, truth: Truth, cameras: Sequence[str], image_size: int | None, state: np.ndarray | None = None
 ) -> dict[str, Any]:
-    """What is seen and true, at a recorded state or as things are. Pictures are turned by 180° as LeRobot's are."""
+    """What is seen and true, at a recorded state or as things are. Images are turned by 180° as LeRobot's are."""
     if state is not None:
         inner.sim.set_state_from_flattened(state)
         inner.sim.forward()
@@ -51,8 +51,8 @@ def observe(
         "state": np.concatenate([truth.hand(), axis_angle(np.array([x, y, z, w])), fingers]),
     }
     for camera in cameras:
-        picture = inner.sim.render(camera_name=CAMERAS[camera], width=image_size, height=image_size)
-        row[camera] = png(picture[::-1, ::-1])
+        image = inner.sim.render(camera_name=CAMERAS[camera], width=image_size, height=image_size)
+        row[camera] = png(image[::-1, ::-1])
     return row
 
 
@@ -69,7 +69,7 @@ def demonstration_of(
         task_name=task,
         instruction=truth.instruction,
         mentions=truth.mentions,
-        pictures={camera: tuple(row[camera] for row in rows) for camera in cameras},
+        images={camera: tuple(row[camera] for row in rows) for camera in cameras},
         state=np.stack([row["state"] for row in rows]).astype(np.float32),
         action=np.asarray(actions, dtype=np.float32),
         gripper_to_object_m=np.stack([row["offsets"] for row in rows]).astype(np.float32),
@@ -133,7 +133,7 @@ def write_dataset(
 ) -> list[Demonstration | str]:
     """Write a LeRobot dataset of the pieces; a damaged one is made again.
 
-    Returns each piece's demonstration without its pictures, or why it was left out.
+    Returns each piece's demonstration without its images, or why it was left out.
 
     Raises:
         InspireError: every piece was left out.
@@ -149,7 +149,7 @@ def write_dataset(
                 found.append(str(error))
                 continue
             dataset.add_demonstration(demonstration)
-            found.append(replace(demonstration, pictures={}))
+            found.append(replace(demonstration, images={}))
         if all(isinstance(one, str) for one in found):
             raise InspireError(f"no demonstration is left: {dict(Counter(map(str, found)))}.")
     return found

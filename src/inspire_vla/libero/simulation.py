@@ -66,7 +66,7 @@ def make_simulation(task_file: str | Path, *, pixels: int | None = None) -> Any:
         bddl_file_name=os.fspath(task_file),
         control_freq=CONTROL_HZ,
         has_offscreen_renderer=pixels is not None,
-        use_camera_obs=False,  # a picture costs more than a step: `sim.render` draws those that are wanted
+        use_camera_obs=False,  # an image costs more than a step: `sim.render` draws those that are wanted
         **shown,
     )
     env.seed(0)

@@ -20,19 +20,19 @@ def heat_colours(weights: np.ndarray) -> np.ndarray:
 
 
 def overlay(
-    picture: np.ndarray, weights: np.ndarray | None, *, size: int = 320, strength: float = 0.75
+    image: np.ndarray, weights: np.ndarray | None, *, size: int = 320, strength: float = 0.75
 ) -> Image.Image:
-    """Lay attention weights (h, w) ≥ 0 of the picture's patches over `picture` (H, W, 3) uint8.
+    """Lay attention weights (h, w) ≥ 0 of the image's patches over `image` (H, W, 3) uint8.
 
     Heat is what exceeds the mean weight, in units of the largest excess (or of half the mean, where all weights are
-    alike): colours compare places within a picture, not pictures. Without weights it is the picture alone.
+    alike): colours compare places within an image, not images. Without weights it is the image alone.
 
-    Returns a picture `size` pixels wide. Raises InspireError for wrong shapes, negative or non-finite weights.
+    Returns an image `size` pixels wide. Raises InspireError for wrong shapes, negative or non-finite weights.
     """
-    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
-        raise InspireError(f"picture must be (H, W, 3) uint8, found {picture.shape} {picture.dtype}.")
-    height = round(size * picture.shape[0] / picture.shape[1])
-    shown = Image.fromarray(picture).resize((size, height), Image.Resampling.BICUBIC)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise InspireError(f"image must be (H, W, 3) uint8, found {image.shape} {image.dtype}.")
+    height = round(size * image.shape[0] / image.shape[1])
+    shown = Image.fromarray(image).resize((size, height), Image.Resampling.BICUBIC)
     if weights is None:
         return shown
     weights = np.asarray(weights, dtype=np.float64)
@@ -51,32 +51,32 @@ def overlay(
 
 
 def outlined(
-    picture: Image.Image, mask: np.ndarray, colour: tuple[int, int, int], *, width: int = 2
+    image: Image.Image, mask: np.ndarray, colour: tuple[int, int, int], *, width: int = 2
 ) -> Image.Image:
-    """Return the picture with the edge of `mask` (H, W) bool drawn around it, `width` pixels wide, on a dark hem."""
+    """Return the image with the edge of `mask` (H, W) bool drawn around it, `width` pixels wide, on a dark hem."""
     grown = Image.fromarray(np.asarray(mask, dtype=np.uint8) * 255).resize(
-        picture.size, Image.Resampling.NEAREST
+        image.size, Image.Resampling.NEAREST
     )
     rings = []
     for reach in (0, width, width + 1):
         wide = grown if not reach else grown.filter(ImageFilter.MaxFilter(2 * reach + 1))
         rings.append(np.asarray(wide) > 127)
     inside, line, hem = rings
-    pixels = np.array(picture)
+    pixels = np.array(image)
     pixels[hem & ~line] = pixels[hem & ~line] // 3
     pixels[line & ~inside] = colour
     return Image.fromarray(pixels)
 
 
-def png(picture: Image.Image) -> bytes:
+def png(image: Image.Image) -> bytes:
     """Encode as PNG."""
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
+    image.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
-def jpeg(picture: Image.Image, quality: int = 86) -> bytes:
+def jpeg(image: Image.Image, quality: int = 86) -> bytes:
     """Encode as JPEG: a sixth of a PNG's size, for pages."""
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=quality, optimize=True)
+    image.save(buffer, "JPEG", quality=quality, optimize=True)
     return buffer.getvalue()

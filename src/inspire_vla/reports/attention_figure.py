@@ -28,9 +28,9 @@ INK, SOFT, PAPER = rgb(LIGHT["ink"]), rgb(LIGHT["soft"]), rgb(LIGHT["paper"])
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture. `policy` is "" for what the camera sees; `about` says what was asked and said."""
+    """One image. `policy` is "" for what the camera sees; `about` says what was asked and said."""
 
-    picture: Image.Image
+    image: Image.Image
     policy: str
     doing: str
     about: str = ""
@@ -94,7 +94,7 @@ def draw_figure(rows: Sequence[Row], policies: Sequence[str] = ()) -> Image.Imag
         y += HEAD
         x = MARGIN
         for tile in row.tiles:
-            canvas.paste(tile.picture.resize((TILE, TILE)), (x, y))
+            canvas.paste(tile.image.resize((TILE, TILE)), (x, y))
             _caption(draw, x, y + TILE + 6, tile, policies)
             x += TILE + GAP
         y += TILE + CAPTION + GAP
@@ -111,7 +111,7 @@ def write_attention(folder: str | Path, attention: Attention) -> Path:
         tiles = []
         for k, tile in enumerate(row.tiles):
             name = f"tiles/{i:02d}_{k:02d}.jpg"
-            (target / name).write_bytes(jpeg(tile.picture))
+            (target / name).write_bytes(jpeg(tile.image))
             share = None if tile.share is None else vars(tile.share)
             tiles.append(
                 {
@@ -154,8 +154,8 @@ def read_attention(folder: str | Path) -> Attention:
 
 def _tile(source: Path, data: dict[str, Any]) -> Tile:
     share = None if data["share"] is None else Share(**data["share"])
-    with Image.open(source / data["file"]) as picture:
-        return Tile(picture.convert("RGB"), data["policy"], data["doing"], data["about"], share)
+    with Image.open(source / data["file"]) as image:
+        return Tile(image.convert("RGB"), data["policy"], data["doing"], data["about"], share)
 
 
 def _caption(draw: ImageDraw.ImageDraw, x: int, y: int, tile: Tile, policies: Sequence[str]) -> None:
@@ -175,4 +175,4 @@ def _scale(canvas: Image.Image, draw: ImageDraw.ImageDraw, y: int) -> None:
     """The key: from the mean attention to the most."""
     ramp = heat_colours(np.linspace(0, 1, 160))[None].repeat(10, 0)
     canvas.paste(Image.fromarray(ramp), (MARGIN, y + 6))
-    draw.text((MARGIN + 170, y + 2), "attention above its mean, to the most in the picture", SOFT, font(13))
+    draw.text((MARGIN + 170, y + 2), "attention above its mean, to the most in the image", SOFT, font(13))

@@ -13,7 +13,7 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Share:
-    """Of one picture: `share` of the attention lies on the mask, which is `area` of the picture, both 0 to 1."""
+    """Of one image: `share` of the attention lies on the mask, which is `area` of the image, both 0 to 1."""
 
     share: float
     area: float
@@ -50,7 +50,7 @@ class Measurement:
 def attention_share(weights: np.ndarray, mask: np.ndarray) -> Share:
     """Return the share of attention `weights` (h, w) ≥ 0 that lies on `mask` (H, W) bool.
 
-    A patch that the mask covers in part counts in part. Raises InspireError where the patches don't tile the picture.
+    A patch that the mask covers in part counts in part. Raises InspireError where the patches don't tile the image.
     """
     weights, mask = np.asarray(weights, dtype=np.float64), np.asarray(mask, dtype=bool)
     if (

@@ -1,4 +1,4 @@
-"""Colours, fonts and words for pictures; the same colours as the page."""
+"""Colours, fonts and words for images; the same colours as the page."""
 
 from functools import cache
 

@@ -1,4 +1,4 @@
-"""A page of pictures with labels, for a person to check what a labeller said: the least sure episodes first."""
+"""A page of images with labels, for a person to check what a labeller said: the least sure episodes first."""
 
 import base64
 import io
@@ -22,10 +22,8 @@ _STYLE = (
 UNSURE = 0.6
 
 
-def write_review(
-    dataset_root: str | Path, path: str | Path, *, episodes: int = 12, pictures: int = 5
-) -> Path:
-    """Write one self-contained HTML file. Every change of a label within reason gets a picture.
+def write_review(dataset_root: str | Path, path: str | Path, *, episodes: int = 12, images: int = 5) -> Path:
+    """Write one self-contained HTML file. Every change of a label within reason gets an image.
 
     Raises InspireError: no labels.
     """
@@ -35,8 +33,8 @@ def write_review(
     sections = []
     for episode in chosen:
         timeline = shown[episode]
-        frames = _frames_to_show(timeline, pictures)
-        views = _pictures(files, timeline, frames)
+        frames = _frames_to_show(timeline, images)
+        views = _images(files, timeline, frames)
         figures = "".join(
             f"<figure>{_image(view)}<figcaption>{_caption(timeline, frame)}</figcaption></figure>"
             for frame, view in zip(frames, views, strict=True)
@@ -74,16 +72,16 @@ def _caption(timeline: Timeline, frame: int) -> str:
 
 def _image(view: np.ndarray | None) -> str:
     if view is None:
-        return "<p>no picture</p>"
+        return "<p>no image</p>"
     buffer = io.BytesIO()
-    picture = Image.fromarray(view)
-    picture.thumbnail((320, 320))
-    picture.save(buffer, "JPEG", quality=80)
+    image = Image.fromarray(view)
+    image.thumbnail((320, 320))
+    image.save(buffer, "JPEG", quality=80)
     return f"<img alt='' src='data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}'>"
 
 
-def _pictures(files: LeRobotFiles, timeline: Timeline, frames: Sequence[int]) -> list[np.ndarray | None]:
-    """The first camera's pictures at these frames; None where there is none."""
+def _images(files: LeRobotFiles, timeline: Timeline, frames: Sequence[int]) -> list[np.ndarray | None]:
+    """The first camera's images at these frames; None where there is none."""
     if not files.cameras:
         return [None] * len(frames)
     camera = files.cameras[0]
@@ -132,13 +130,11 @@ def _filmed(
         stream = container.streams.video[0]
         container.seek(int(start / stream.time_base), stream=stream)  # type: ignore[operator]
         at = 0
-        for picture in container.decode(stream):
+        for image in container.decode(stream):
             while (
-                at < len(wanted)
-                and picture.time is not None
-                and picture.time >= wanted[at] - 0.5 / timeline.fps
+                at < len(wanted) and image.time is not None and image.time >= wanted[at] - 0.5 / timeline.fps
             ):
-                found[at] = picture.to_ndarray(format="rgb24")
+                found[at] = image.to_ndarray(format="rgb24")
                 at += 1
             if at == len(wanted):
                 break

@@ -19,7 +19,7 @@ from inspire_vla.reports.attention_figure import Attention
 from inspire_vla.reports.attention_share import compared
 from inspire_vla.reports.chart import difference_chart, success_chart
 from inspire_vla.reports.table import warnings
-from inspire_vla.reports.video import first_picture, frame_rate
+from inspire_vla.reports.video import first_image, frame_rate
 
 
 def write_page(
@@ -104,7 +104,7 @@ def _looks(attention: Attention, comparison: dict[str, Any]) -> dict[str, Any]:
             "suite": row.suite,
             "tiles": [
                 {
-                    "src": _data("image/jpeg", jpeg(tile.picture)), "policy": tile.policy, "doing": tile.doing,
+                    "src": _data("image/jpeg", jpeg(tile.image)), "policy": tile.policy, "doing": tile.doing,
                     "about": tile.about, "numbers": tile.numbers,
                     "colour": names.index(tile.policy) % 6 if tile.policy else None,
                 }
@@ -191,7 +191,7 @@ def _videos(comparison: dict[str, Any], limit: int) -> list[dict[str, Any]]:
 
 
 def _sources(video: Path) -> dict[str, Any]:
-    poster = first_picture(video)
+    poster = first_image(video)
     buffer = io.BytesIO()
     poster.save(buffer, "JPEG", quality=80)
     return {

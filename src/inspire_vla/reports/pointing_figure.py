@@ -1,4 +1,4 @@
-"""Where a pre-trained backbone points when it is asked where things are, on pictures it has not learned from.
+"""Where a pre-trained backbone points when it is asked where things are, on images it has not learned from.
 
 A tile a question: a cross where it points, a ring around what it was asked for, as wide as what counts as found.
 """
@@ -21,7 +21,7 @@ INK, PAPER = rgb(LIGHT["ink"]), rgb(LIGHT["paper"])
 
 @dataclass(frozen=True)
 class Pointed:
-    """A question on a picture; where was pointed and where it is, shares of the sides from left and top."""
+    """A question on an image; where was pointed and where it is, shares of the sides from left and top."""
 
     pixels: UInt8[np.ndarray, "height width 3"]
     question: str
@@ -33,7 +33,7 @@ def draw_pointing(answers: Sequence[Pointed], near: float) -> Image.Image:
     """The tiles in rows of four, on light paper.
 
     Args:
-        near: radius of the ring, share of the picture's side; a cross within it is green, another red.
+        near: radius of the ring, share of the image's side; a cross within it is green, another red.
 
     Raises InspireError for no answer.
     """
@@ -55,8 +55,8 @@ def draw_pointing(answers: Sequence[Pointed], near: float) -> Image.Image:
 
 
 def _tile(answer: Pointed, near: float) -> Image.Image:
-    picture = Image.fromarray(answer.pixels).resize((TILE, TILE), Image.Resampling.LANCZOS)
-    draw = ImageDraw.Draw(picture)
+    image = Image.fromarray(answer.pixels).resize((TILE, TILE), Image.Resampling.LANCZOS)
+    draw = ImageDraw.Draw(image)
     found = math.dist(answer.pointed, answer.true) < near
     (u, v), (x, y) = ((TILE * p for p in place) for place in (answer.true, answer.pointed))
     ring, arm = near * TILE, 8
@@ -64,4 +64,4 @@ def _tile(answer: Pointed, near: float) -> Image.Image:
         draw.ellipse((u - ring, v - ring, u + ring, v + ring), outline=colour, width=width)
         draw.line((x - arm, y, x + arm, y), colour, width)
         draw.line((x, y - arm, x, y + arm), colour, width)
-    return picture
+    return image

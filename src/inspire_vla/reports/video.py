@@ -36,7 +36,7 @@ def write_episode_video(
 def draw_episode(
     frames: Sequence[np.ndarray], record: Mapping[str, Any], *, hold: int = 0
 ) -> Iterator[np.ndarray]:
-    """Yield (H', WIDTH, 3) pictures: frame t with what was said last; the end is held for `hold` frames."""
+    """Yield (H', WIDTH, 3) images: frame t with what was said last; the end is held for `hold` frames."""
     if not len(frames):
         raise InspireError("a video needs at least one frame, found none.")
     height = round(frames[0].shape[0] * WIDTH / frames[0].shape[1])
@@ -51,11 +51,11 @@ def draw_episode(
             at += 1
         said = timeline[at] if at >= 0 else None
         last = t == len(frames) - 1
-        picture = _compose(frame, height, record, said, t, final=last)
-        yield picture
+        image = _compose(frame, height, record, said, t, final=last)
+        yield image
         if last:
             for _ in range(hold):
-                yield picture
+                yield image
 
 
 def _compose(
@@ -126,8 +126,8 @@ def _answer_row(draw: ImageDraw.ImageDraw, y: int, mention: str, said: Sequence[
         )
 
 
-def write_video(path: str | Path, pictures: Iterator[np.ndarray] | Sequence[np.ndarray], fps: float) -> None:
-    """Write (H, W, 3) uint8 pictures, even in height and width, as H.264 mp4; whole or not at all."""
+def write_video(path: str | Path, images: Iterator[np.ndarray] | Sequence[np.ndarray], fps: float) -> None:
+    """Write (H, W, 3) uint8 images, even in height and width, as H.264 mp4; whole or not at all."""
     target = Path(path)
     partial = target.with_name(target.stem + ".partial.mp4")
     codec = next((name for name in CODECS if name in av.codecs_available), None)
@@ -138,16 +138,16 @@ def write_video(path: str | Path, pictures: Iterator[np.ndarray] | Sequence[np.n
     try:
         with av.open(str(partial), "w", options={"movflags": "faststart"}) as container:
             stream: Any = None
-            for picture in pictures:
+            for image in images:
                 if stream is None:
                     stream = container.add_stream(codec, rate=max(1, round(fps)))
-                    stream.height, stream.width = picture.shape[:2]
+                    stream.height, stream.width = image.shape[:2]
                     stream.pix_fmt = "yuv420p"
                     stream.thread_count = 1
                     if codec == "libx264":
                         stream.options = {"crf": "27", "preset": "medium", "tune": "animation"}
                 container.mux(
-                    stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24"))
+                    stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24"))
                 )
             if stream is None:
                 raise InspireError("a video needs at least one frame, found none.")
@@ -157,15 +157,15 @@ def write_video(path: str | Path, pictures: Iterator[np.ndarray] | Sequence[np.n
         partial.unlink(missing_ok=True)
 
 
-def first_picture(path: str | Path) -> Image.Image:
+def first_image(path: str | Path) -> Image.Image:
     """Return the first frame of a video, to show where videos don't play."""
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
             return frame.to_image()
-    raise InspireError(f"{path} holds no picture.")
+    raise InspireError(f"{path} holds no image.")
 
 
 def frame_rate(path: str | Path) -> float:
-    """Return the pictures a second of a video."""
+    """Return the images a second of a video."""
     with av.open(str(path)) as container:
         return float(container.streams.video[0].average_rate or 10)

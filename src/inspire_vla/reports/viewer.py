@@ -1,6 +1,6 @@
-"""Episodes and demonstrations in rerun: pictures, dialogue, answers against the truth, actions, over the steps.
+"""Episodes and demonstrations in rerun: images, dialogue, answers against the truth, actions, over the steps.
 
-    camera/<name>            pictures                    dialogue              the dialogue as Markdown
+    camera/<name>            images                    dialogue              the dialogue as Markdown
     sure/<mention>           confidence of the answer    said/<mention>        the answer, and whether it is true
     state/<name>, action/<name>                          numbers
     gripper                  open 0, closed 0.5, holding 1
@@ -28,11 +28,11 @@ GRIPPER = {"open": 0.0, "closed": 0.5, "holding": 1.0}
 class Moment:
     """What there is to show of one step. Tuples of answers run parallel to `mentions`; None where not known.
 
-    pictures: {camera: (H, W, 3) uint8}; state, action: {name: number}; gripper: "open", "closed" or "holding".
+    images: {camera: (H, W, 3) uint8}; state, action: {name: number}; gripper: "open", "closed" or "holding".
     """
 
     step: int
-    pictures: Mapping[str, np.ndarray] = field(default_factory=dict)
+    images: Mapping[str, np.ndarray] = field(default_factory=dict)
     answers: Sequence[str | None] = ()
     truths: Sequence[str | None] = ()
     confidences: Sequence[float] = ()
@@ -72,8 +72,8 @@ def view(
     before: tuple[Any, ...] = ()
     for moment in moments:
         recording.set_time("step", sequence=moment.step)
-        for camera, picture in moment.pictures.items():
-            recording.log(f"camera/{_path(camera)}", rr.Image(picture).compress(jpeg_quality=90))
+        for camera, image in moment.images.items():
+            recording.log(f"camera/{_path(camera)}", rr.Image(image).compress(jpeg_quality=90))
         for room, numbers in (("state", moment.state), ("action", moment.action)):
             for key, number in numbers.items():
                 recording.log(f"{room}/{_path(key)}", rr.Scalars(float(number)))
@@ -147,14 +147,14 @@ def _named(table: Sequence[np.ndarray], step: int) -> dict[str, float]:
 
 
 def camera_frames(video: str | Path, count: int) -> list[np.ndarray]:
-    """Return the first `count` camera pictures (H, W, 3) uint8 of an episode's video, without the words beneath."""
+    """Return the first `count` camera images (H, W, 3) uint8 of an episode's video, without the words beneath."""
     frames: list[np.ndarray] = []
     with av.open(str(video)) as container:
         for frame in container.decode(video=0):
             if len(frames) == count:
                 break
-            picture = frame.to_ndarray(format="rgb24")
-            frames.append(np.ascontiguousarray(picture[: picture.shape[1]]))
+            image = frame.to_ndarray(format="rgb24")
+            frames.append(np.ascontiguousarray(image[: image.shape[1]]))
     return frames
 
 

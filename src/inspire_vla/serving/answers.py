@@ -45,7 +45,7 @@ def describe(agent: Any, reader: ObservationReader, about: Mapping[str, Any]) ->
         "cameras": reader.keys(),
         "image_size": list(next(iter(reader.sizes.values()))),
         "image_sizes": {camera: list(size) for camera, size in reader.sizes.items()},
-        "image_history": reader.image_history,
+        "n_obs_steps": reader.n_obs_steps,
         "state_dim": reader.state_dim,
         "action_dim": int(config.action_feature.shape[0]),
         "chunk_size": int(config.chunk_size),

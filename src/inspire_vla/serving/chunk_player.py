@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 
 from inspire_vla.errors import InspireError
-from inspire_vla.picture_history import PictureHistory
+from inspire_vla.observation_history import ObservationHistory
 
 
 class ChunkPlayer:
@@ -27,8 +27,8 @@ class ChunkPlayer:
             says; None: all of them.
         ahead: how many steps before that to ask. 0 asks only when the actions are used up: no overlap.
         max_undecodable: so many answers without actions in a row raise InspireError.
-        image_history: how many pictures of each camera the policy looks at, as the server's metadata says. What an
-            observation holds of three axes is then sent with the pictures of the steps before.
+        n_obs_steps: how many images of each camera the policy looks at, as the server's metadata says. What an
+            observation holds of three axes is then sent with the images of the steps before.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class ChunkPlayer:
         n_action_steps: int | None = None,
         ahead: int = 2,
         max_undecodable: int = 5,
-        image_history: int = 1,
+        n_obs_steps: int = 1,
     ) -> None:
         if ahead < 0 or (n_action_steps is not None and not 0 <= ahead < n_action_steps):
             most = (
@@ -49,7 +49,7 @@ class ChunkPlayer:
             raise InspireError(f"ahead must be {most}, found {ahead}.")
         self._infer, self.n_action_steps, self.ahead = infer, n_action_steps, ahead
         self.max_undecodable = max_undecodable
-        self._history = PictureHistory(image_history)
+        self._history = ObservationHistory(n_obs_steps)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="next-chunk")
         self._due: Future[Any] | None = None
         self._asked_at = 0
@@ -64,8 +64,8 @@ class ChunkPlayer:
 
         Raises what `infer` raised, or InspireError after too many answers without actions.
         """
-        pictures = {k: v for k, v in observation.items() if isinstance(v, np.ndarray) and v.ndim == 3}
-        observation = {**observation, **self._history.see(pictures)}
+        images = {k: v for k, v in observation.items() if isinstance(v, np.ndarray) and v.ndim == 3}
+        observation = {**observation, **self._history.see(images)}
         if self._due is not None and self._due.done():
             self._take()
         while self._at >= self._end():
@@ -83,7 +83,7 @@ class ChunkPlayer:
         return action
 
     def reset(self) -> None:
-        """Forget the chunk, earlier pictures, and an answer that is due: the world has changed."""
+        """Forget the chunk, earlier images, and an answer that is due: the world has changed."""
         self._history.reset()
         self._undecodable = 0
         if self._due is not None:

@@ -1,7 +1,7 @@
 """A client of a policy server: ours or any that speaks openpi's protocol. Needs numpy, msgpack and websockets only.
 
     with PolicyClient("ws://127.0.0.1:8000") as client:
-        reply = client.infer({"observation/image": picture, "observation/state": state, "prompt": "open the drawer"})
+        reply = client.infer({"observation/image": image, "observation/state": state, "prompt": "open the drawer"})
         reply.actions          # (horizon, action_dim)
         reply.words            # {"the drawer": "left"}
 

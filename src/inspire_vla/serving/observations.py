@@ -6,8 +6,8 @@
     observation/state        (state_dim,) numbers                                → agent_pos
     prompt                   text; `instruction` overrules it and is kept until the next
 
-A picture is scaled to the policy's size when it has the policy's proportions, and refused otherwise. Which way up a
-picture stands and what the state's numbers mean is between robot and demonstrations: send what was trained on.
+An image is scaled to the policy's size when it has the policy's proportions, and refused otherwise. Which way up a
+image stands and what the state's numbers mean is between robot and demonstrations: send what was trained on.
 """
 
 import difflib
@@ -22,7 +22,7 @@ from inspire_vla.errors import InspireError
 
 PREFIX = "observation/"
 ALIASES = {"image2": ("observation/wrist_image",), "wrist": ("observation/wrist_image",)}
-"""Further keys under which a camera's picture is found, after observation/<camera>."""
+"""Further keys under which a camera's image is found, after observation/<camera>."""
 MAX_PIXELS = 4096
 MAX_INSTRUCTION = 1000
 OPTIONS = ("answers", "guesses", "instruction", "prompt", "session", "undecodable")
@@ -33,7 +33,7 @@ class Request:
     """One observation, checked.
 
     Attributes:
-        observation: {"pixels": {camera: (size, size, 3) uint8}, "agent_pos": (state_dim,) float32}; pictures are
+        observation: {"pixels": {camera: (size, size, 3) uint8}, "agent_pos": (state_dim,) float32}; images are
             (time, size, size, 3) where several were sent.
         answers: {mention: word} that overrule the model.
         guesses: {mention: word} expected; None to use those of the connection.
@@ -57,15 +57,15 @@ class ObservationReader:
 
     Attributes:
         cameras: {camera of the policy: key under which clients send it}; None for the customary keys.
-        sizes: {camera: (height, width)} of the pictures that the policy was trained on.
+        sizes: {camera: (height, width)} of the images that the policy was trained on.
         state_dim: length of the state, 0 for a policy without.
-        image_history: how many pictures of each camera the policy looks at, at most so many may be sent.
+        n_obs_steps: how many images of each camera the policy looks at, at most so many may be sent.
     """
 
     cameras: Mapping[str, str | None]
     sizes: Mapping[str, tuple[int, int]]
     state_dim: int
-    image_history: int = 1
+    n_obs_steps: int = 1
 
     @classmethod
     def of(cls, config: Any, keys: Mapping[str, str] | None = None) -> "ObservationReader":
@@ -83,7 +83,7 @@ class ObservationReader:
             cameras={name: (keys or {}).get(name) for name in names},
             sizes={name: tuple(f.shape[-2:]) for name, f in zip(names, features.values(), strict=True)},
             state_dim=0 if state is None else state.shape[0],
-            image_history=config.image_history,
+            n_obs_steps=config.n_obs_steps,
         )
 
     def read(self, message: Any, instruction: str = "") -> Request:
@@ -98,7 +98,7 @@ class ObservationReader:
         for camera in self.cameras:
             key = self._key(camera, message)
             used.add(key)
-            pixels[camera] = self._pictures(key, message[key], self.sizes[camera])
+            pixels[camera] = self._images(key, message[key], self.sizes[camera])
         observation: dict[str, Any] = {"pixels": pixels}
         if self.state_dim:
             used.add("observation/state")
@@ -139,26 +139,26 @@ class ObservationReader:
             if key in message:
                 return key
         others = {key for other in self.cameras for key in self._possible(other)}
-        pictures = sorted(
+        images = sorted(
             k
             for k, v in message.items()
             if isinstance(v, np.ndarray) and v.ndim in (3, 4) and k not in others
         )
-        near = difflib.get_close_matches(possible[0], pictures, n=1)
+        near = difflib.get_close_matches(possible[0], images, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise InspireError(
-            f"The policy looks through camera {camera!r}, sent as {' or '.join(map(repr, possible))}; other pictures "
-            f"found: {[key[:60] for key in pictures[:10]]}.{hint} "
+            f"The policy looks through camera {camera!r}, sent as {' or '.join(map(repr, possible))}; other images "
+            f"found: {[key[:60] for key in images[:10]]}.{hint} "
             f"A server started with --camera {camera}=KEY takes another key."
         )
 
-    def _pictures(self, key: str, value: Any, size: tuple[int, int]) -> np.ndarray:
+    def _images(self, key: str, value: Any, size: tuple[int, int]) -> np.ndarray:
         if not isinstance(value, np.ndarray) or value.ndim != 4:
-            return _picture(key, value, size)
-        if not 1 <= len(value) <= self.image_history:
-            one = "one picture" if self.image_history == 1 else f"1 to {self.image_history} pictures"
-            raise InspireError(f"{key!r} holds {len(value)} pictures; the policy looks at {one} of a camera.")
-        return np.stack([_picture(key, picture, size) for picture in value])
+            return _image(key, value, size)
+        if not 1 <= len(value) <= self.n_obs_steps:
+            one = "one image" if self.n_obs_steps == 1 else f"1 to {self.n_obs_steps} images"
+            raise InspireError(f"{key!r} holds {len(value)} images; the policy looks at {one} of a camera.")
+        return np.stack([_image(key, image, size) for image in value])
 
     def _state(self, message: Mapping[str, Any]) -> np.ndarray:
         key = "observation/state"
@@ -181,8 +181,8 @@ class ObservationReader:
         return state
 
 
-def _picture(key: str, value: Any, size: tuple[int, int]) -> np.ndarray:
-    """A picture that was sent, as uint8 (height, width, 3) of `size`."""
+def _image(key: str, value: Any, size: tuple[int, int]) -> np.ndarray:
+    """An image that was sent, as uint8 (height, width, 3) of `size`."""
     if not isinstance(value, np.ndarray):
         raise InspireError(f"{key!r} must be an array (H, W, 3), found {type(value).__name__}.")
     if value.ndim == 3 and value.shape[0] == 3 and value.shape[2] != 3:
@@ -193,14 +193,14 @@ def _picture(key: str, value: Any, size: tuple[int, int]) -> np.ndarray:
         or not 1 <= min(value.shape[:2]) <= max(value.shape[:2]) <= MAX_PIXELS
     ):
         raise InspireError(
-            f"{key!r} must be a picture (H, W, 3) of at most {MAX_PIXELS} pixels a side, found {value.shape}."
+            f"{key!r} must be an image (H, W, 3) of at most {MAX_PIXELS} pixels a side, found {value.shape}."
         )
     if value.dtype.kind == "f":
         if not np.isfinite(value).all():
             raise InspireError(f"{key!r} holds NaN or infinite values.")
         if value.min() < 0 or value.max() > 1:
             raise InspireError(
-                f"{key!r} holds {value.min():.3g} to {value.max():.3g}: a picture of real numbers lies in 0 to 1."
+                f"{key!r} holds {value.min():.3g} to {value.max():.3g}: an image of real numbers lies in 0 to 1."
             )
         value = np.rint(value.astype(np.float32) * 255).astype(np.uint8)
     if value.dtype != np.uint8:

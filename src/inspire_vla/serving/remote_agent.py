@@ -34,7 +34,7 @@ class RemoteAgent:
         }
         self.reasoning_enabled = bool(reasoning["enabled"])
         self.n_action_steps = int(self.metadata["n_action_steps"])
-        self.image_history = int(self.metadata.get("image_history", 1))
+        self.n_obs_steps = int(self.metadata.get("n_obs_steps", 1))
 
     def act(
         self,

@@ -216,9 +216,7 @@ class PolicyServer:
         decision = outcome.decision
         client.remember(request, decision)
         if decision.actions is None and not request.undecodable:
-            raise Undecodable(
-                "The model said tokens that stand for no action. Ask again with another picture."
-            )
+            raise Undecodable("The model said tokens that stand for no action. Ask again with another image.")
         timing = {"infer_ms": outcome.infer_ms, "queue_ms": outcome.queue_ms, "batch": outcome.batch}
         if client.previous_ms is not None:
             timing["prev_total_ms"] = client.previous_ms

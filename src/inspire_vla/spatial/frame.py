@@ -55,7 +55,7 @@ ROBOT = Frame("robot")
 """The right-handed base frame of an arm: +x front, +y left, +z up."""
 
 OFFICIAL_LIBERO = Frame("official_libero", y=("left", "right"))
-"""The words of the paper's released LIBERO labels: +y right, since its pictures are mirrored."""
+"""The words of the paper's released LIBERO labels: +y right, since its images are mirrored."""
 
 FRAMES: dict[str, Frame] = {frame.name: frame for frame in (ROBOT, OFFICIAL_LIBERO)}
 

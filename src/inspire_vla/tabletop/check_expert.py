@@ -1,6 +1,6 @@
 """How often the expert succeeds, how long it takes, and which directions it passes through.
 
-python -m inspire_vla.tabletop.check_expert [--suite NAME] [--episodes N] [--noise SCALE] [--mishaps CHANCE]
+python -m inspire_vla.tabletop.check_expert [--suite NAME] [--episodes N] [--noise SCALE] [--perturbations CHANCE]
 """
 
 import argparse
@@ -31,7 +31,12 @@ class Outcome:
 
 
 def check_task(
-    task: Task, seeds: range, *, noise: float = 0.0, mishaps: float = 0.0, layout_randomness: float = 0.0
+    task: Task,
+    seeds: range,
+    *,
+    noise: float = 0.0,
+    perturbations: float = 0.0,
+    layout_randomness: float = 0.0,
 ) -> Outcome:
     """Let the expert solve `task` once for every seed."""
     env = TabletopEnv(task, cameras=(), layout_randomness=layout_randomness)
@@ -39,7 +44,7 @@ def check_task(
     for seed in seeds:
         _, info = env.reset(seed=seed)
         expert = Expert(env)
-        disturbed = Disturbance(np.random.default_rng(seed), noise=noise, mishaps=mishaps)
+        disturbed = Disturbance(np.random.default_rng(seed), noise=noise, perturbations=perturbations)
         done = False
         steps = 0
         while not done:
@@ -67,7 +72,7 @@ def main() -> None:
     parser.add_argument("--suite", choices=sorted(SUITES), action="append")
     parser.add_argument("--episodes", type=int, default=3, help="episodes of each task")
     parser.add_argument("--noise", type=float, default=0.0)
-    parser.add_argument("--mishaps", type=float, default=0.0)
+    parser.add_argument("--perturbations", type=float, default=0.0)
     parser.add_argument("--layout-randomness", type=float, default=0.0)
     parser.add_argument("--first-seed", type=int, default=0)
     given = parser.parse_args()
@@ -80,7 +85,7 @@ def main() -> None:
                 task,
                 seeds,
                 noise=given.noise,
-                mishaps=given.mishaps,
+                perturbations=given.perturbations,
                 layout_randomness=given.layout_randomness,
             )
             outcomes.append(result)

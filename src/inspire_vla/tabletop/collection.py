@@ -65,7 +65,7 @@ def collect(
     modes: Sequence[str] = ("direction",),
     frame: str | Frame = "robot",
     noise: float = NOISE,
-    mishaps: float = 0.0,
+    perturbations: float = 0.0,
     layout_randomness: float = 0.0,
     resume: bool = True,
     progress: bool = True,
@@ -81,8 +81,8 @@ def collect(
         episodes: successful episodes, dealt round-robin to the suite's tasks.
         out: folder to make; it must not exist, unless it is the finished dataset of this very call.
         noise: standard deviation of the noise on executed translations; the clean action is what is recorded.
-        mishaps: chance, a step, that the hand is shoved or the gripper does the opposite for some steps; 0.04 makes
-            one or two an episode. See disturbance.py.
+        perturbations: chance, a step, that the hand is shoved or the gripper does the opposite for some steps; 0.04
+            makes one or two an episode. See disturbance.py.
         layout_randomness: see scenes.py.
         resume: go on from what an interrupted call with the same settings left; else begin anew.
 
@@ -96,14 +96,18 @@ def collect(
     for name, number, low in (("episodes", episodes, 1), ("processes", processes, 1), ("seed", seed, 0)):
         if isinstance(number, bool) or not isinstance(number, int) or number < low:
             raise InspireError(f"{name} must be a whole number of at least {low}, found {number!r}.")
-    for name, value in (("noise", noise), ("mishaps", mishaps), ("layout_randomness", layout_randomness)):
+    for name, value in (
+        ("noise", noise),
+        ("perturbations", perturbations),
+        ("layout_randomness", layout_randomness),
+    ):
         if not 0 <= value <= 1:
             raise InspireError(f"{name} must be between 0 and 1, found {value!r}.")
     if isinstance(image_size, bool) or not isinstance(image_size, int) or not 16 <= image_size <= 640:
         raise InspireError(f"image_size must be between 16 and 640 pixels, found {image_size!r}.")
     cameras = ("image", "image2") if wrist else ("image",)
     conditions = Conditions(
-        suite, seed, cameras, image_size, float(noise), float(mishaps), float(layout_randomness)
+        suite, seed, cameras, image_size, float(noise), float(perturbations), float(layout_randomness)
     )
     labels = LabelInfo(
         frame=frame,  # type: ignore[arg-type]  # LabelInfo looks a name up

@@ -28,7 +28,7 @@ class Conditions:
     cameras: tuple[str, ...]
     image_size: int
     noise: float
-    mishaps: float
+    perturbations: float
     layout_randomness: float
 
 
@@ -63,16 +63,17 @@ def demonstrate(conditions: Conditions, episode: int) -> Demonstration:
     else:
         raise InspireError(
             f"The expert failed {MAX_ATTEMPTS} times at {task.name!r} with noise {conditions.noise}, "
-            f"mishaps {conditions.mishaps} and layout_randomness {conditions.layout_randomness}. Less of any may help."
+            f"perturbations {conditions.perturbations} and layout_randomness {conditions.layout_randomness}. "
+            "Less of any may help."
         )
-    pictures = {name: tuple(png(row[0]["pixels"][name]) for row in rows) for name in conditions.cameras}
+    images = {name: tuple(png(row[0]["pixels"][name]) for row in rows) for name in conditions.cameras}
     return Demonstration(
         task_name=task.name,
         instruction=task.instruction,
         mentions=task.words,
         seed=seed,
         failed_seeds=tuple(failed),
-        pictures=pictures,
+        images=images,
         state=np.stack([row[0]["agent_pos"] for row in rows]).astype(np.float32),
         action=np.stack([row[2] for row in rows]).astype(np.float32),
         gripper_to_object_m=np.stack([row[1]["gripper_to_object_m"] for row in rows]).astype(np.float32),
@@ -95,11 +96,11 @@ def _attempt(
     env: TabletopEnv, seed: int, conditions: Conditions
 ) -> list[tuple[dict, dict, np.ndarray]] | None:
     """(observation, info, clean action) of each step; None when the episode did not succeed."""
-    env.render()  # the first picture after another scene's may be stale: this one is thrown away
+    env.render()  # the first image after another scene's may be stale: this one is thrown away
     observation, info = env.reset(seed=seed)
     expert = Expert(env)
     disturbed = Disturbance(
-        np.random.default_rng((seed, 1)), noise=conditions.noise, mishaps=conditions.mishaps
+        np.random.default_rng((seed, 1)), noise=conditions.noise, perturbations=conditions.perturbations
     )
     rows = []
     done = truncated = False

@@ -7,7 +7,7 @@ back from millimetres. What undoes a policy is larger: fingers that shut on noth
 import numpy as np
 
 _STEPS = {"shove": (2, 4), "fumble": (3, 5)}
-"""How long a mishap lasts, in control steps, both ends included."""
+"""How long a perturbation lasts, in control steps, both ends included."""
 _SHOVE = 0.6
 """Length of a shove, in units of the action: 24 mm a step."""
 
@@ -18,12 +18,12 @@ class Disturbance:
     Args:
         generator: all chance comes from here.
         noise: standard deviation of Gaussian noise on the three translations of every action, in units of it.
-        mishaps: probability, at each step at which none is going on, that one begins: for some steps the hand is
+        perturbations: probability, at each step at which none is going on, that one begins: for some steps the hand is
             shoved to the side, or the gripper does the opposite of what it is told.
     """
 
-    def __init__(self, generator: np.random.Generator, *, noise: float, mishaps: float) -> None:
-        self._generator, self._noise, self._mishaps = generator, noise, mishaps
+    def __init__(self, generator: np.random.Generator, *, noise: float, perturbations: float) -> None:
+        self._generator, self._noise, self._perturbations = generator, noise, perturbations
         self._left = 0
         self._shove: np.ndarray = np.zeros(2, dtype=np.float32)
         self._fumbles = False
@@ -31,7 +31,7 @@ class Disturbance:
     def __call__(self, action: np.ndarray) -> np.ndarray:
         """What is executed instead of `action`, float32 (7,) in [-1, 1]."""
         executed = action.copy()
-        if self._mishaps and not self._left and self._generator.random() < self._mishaps:
+        if self._perturbations and not self._left and self._generator.random() < self._perturbations:
             self._begin()
         if self._left:
             self._left -= 1

@@ -2,7 +2,7 @@
 
 Observation
     pixels.image   uint8 (size, size, 3)  agent view: from the front, looking back at the robot, as in LIBERO.
-                   So the robot's left (+y) is on the picture's right, and front (+x) is at its bottom.
+                   So the robot's left (+y) is on the image's right, and front (+x) is at its bottom.
     pixels.image2  uint8 (size, size, 3)  wrist camera; only when asked for
     agent_pos      float32 (8,)  gripper x y z (m, base frame), rotation from pointing straight down
                    (axis times angle, rad, base frame), both finger joints (m, 0 to 0.04)
@@ -54,8 +54,8 @@ class TabletopEnv(gymnasium.Env):
 
     Args:
         task: what to do, and where.
-        cameras: pictures to draw, of "image" (agent view) and "image2" (wrist); () draws none.
-        image_size: side of the pictures in pixels, 16 to 640.
+        cameras: images to draw, of "image" (agent view) and "image2" (wrist); () draws none.
+        image_size: side of the images in pixels, 16 to 640.
         layout_randomness: see scenes.py; 0 keeps the scene's layout, 1 places everything freely.
         max_steps: control steps until truncation; the task's own number by default.
 
@@ -91,8 +91,8 @@ class TabletopEnv(gymnasium.Env):
         box = gymnasium.spaces.Box
         spaces: dict[str, gymnasium.Space] = {"agent_pos": box(-10.0, 10.0, (8,), np.float32)}
         if self.cameras:
-            picture = box(0, 255, (image_size, image_size, 3), np.uint8)
-            spaces["pixels"] = gymnasium.spaces.Dict(dict.fromkeys(self.cameras, picture))
+            image = box(0, 255, (image_size, image_size, 3), np.uint8)
+            spaces["pixels"] = gymnasium.spaces.Dict(dict.fromkeys(self.cameras, image))
         self.observation_space = gymnasium.spaces.Dict(spaces)
         self.action_space = box(-1.0, 1.0, (7,), np.float32)
 
@@ -141,9 +141,9 @@ class TabletopEnv(gymnasium.Env):
 
     def render(self) -> np.ndarray:
         """The agent view, uint8 (image_size, image_size, 3)."""
-        return self.picture("image", self.image_size, self.image_size)
+        return self.image("image", self.image_size, self.image_size)
 
-    def picture(self, camera: str = "image", height: int = 384, width: int = 384) -> np.ndarray:
+    def image(self, camera: str = "image", height: int = 384, width: int = 384) -> np.ndarray:
         """What a camera sees now, at any size up to 640, uint8 (height, width, 3)."""
         key = id(self._model)
         if key not in _RENDERERS:
@@ -182,7 +182,7 @@ class TabletopEnv(gymnasium.Env):
         observation: dict[str, Any] = {"agent_pos": state}
         if self.cameras:
             size = self.image_size
-            observation["pixels"] = {name: self.picture(name, size, size) for name in self.cameras}
+            observation["pixels"] = {name: self.image(name, size, size) for name in self.cameras}
         return observation
 
     def _info(self) -> dict[str, Any]:

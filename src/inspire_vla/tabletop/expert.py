@@ -2,7 +2,7 @@
 
 It is a function of what can be seen now, not a schedule: each step looks at what is held and where, and
 moves on from there. A dropped or missed thing is therefore fetched again, and a small network that
-sees pictures can imitate it. It never turns the hand.
+sees images can imitate it. It never turns the hand.
 """
 
 from collections.abc import Iterator

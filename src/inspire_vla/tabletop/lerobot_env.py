@@ -24,7 +24,7 @@ CONTROL_HZ = 10
 @EnvConfig.register_subclass("inspire_tabletop")
 @dataclass
 class InspireTabletopEnv(EnvConfig):
-    """`task`: a suite, or several with commas between. The pictures become observation.images.image (agent view)
+    """`task`: a suite, or several with commas between. The images become observation.images.image (agent view)
     and, with `wrist`, observation.images.image2; the state becomes observation.state (8,).
 
     Raises:
@@ -41,15 +41,15 @@ class InspireTabletopEnv(EnvConfig):
     wrist: bool = False
     layout_randomness: float = 0.0
     render_size: int = 256
-    """Side of the pictures in evaluation videos, pixels."""
+    """Side of the images in evaluation videos, pixels."""
     features: dict[str, PolicyFeature] = field(default_factory=dict)
     features_map: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.fps != CONTROL_HZ:
             raise InspireError(f"The tabletop is controlled at {CONTROL_HZ} Hz, found fps {self.fps}.")
-        picture = PolicyFeature(type=FeatureType.VISUAL, shape=(self.image_size, self.image_size, 3))
-        self.features = {f"pixels/{camera}": picture for camera in self.cameras} | {
+        image = PolicyFeature(type=FeatureType.VISUAL, shape=(self.image_size, self.image_size, 3))
+        self.features = {f"pixels/{camera}": image for camera in self.cameras} | {
             "agent_pos": PolicyFeature(type=FeatureType.STATE, shape=(8,)),
             ACTION: PolicyFeature(type=FeatureType.ACTION, shape=(7,)),
         }
@@ -60,7 +60,7 @@ class InspireTabletopEnv(EnvConfig):
 
     @property
     def cameras(self) -> tuple[str, ...]:
-        """Names of the pictures."""
+        """Names of the images."""
         return ("image", "image2") if self.wrist else ("image",)
 
     @property
@@ -142,4 +142,4 @@ class _ForLeRobot(gymnasium.Wrapper):
 
     def render(self) -> np.ndarray:
         """The agent view at `render_size`, uint8 (H, W, 3)."""
-        return self.env.unwrapped.picture("image", self._render_size, self._render_size)  # type: ignore[attr-defined]
+        return self.env.unwrapped.image("image", self._render_size, self._render_size)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Pictures without a display: find a working OpenGL, then draw a camera of a model into an array.
+"""Images without a display: find a working OpenGL, then draw a camera of a model into an array.
 
 One OpenGL context serves the whole process; every compiled model adds its own buffers to it. Shadows,
 reflections and anti-aliasing stay off, because software rendering pays for each of them.
@@ -23,7 +23,7 @@ _OFF = ("disable", "disabled", "off", "false", "0")
 
 
 class GraphicsUnavailable(InspireError):
-    """No off-screen OpenGL works on this machine, so there can be no pictures. Physics still runs."""
+    """No off-screen OpenGL works on this machine, so there can be no images. Physics still runs."""
 
 
 @functools.cache
@@ -92,9 +92,9 @@ def _open_context():
         return importlib.import_module(f"mujoco.{backend}").GLContext(640, 640)
     except Exception as reason:
         raise GraphicsUnavailable(
-            f"Cannot draw pictures: off-screen OpenGL failed with MUJOCO_GL={backend!r} ({reason}). "
+            f"Cannot draw images: off-screen OpenGL failed with MUJOCO_GL={backend!r} ({reason}). "
             "On Debian or Ubuntu install 'libegl1 libgl1-mesa-dri' (EGL) or 'libosmesa6' (OSMesa), "
-            "unset MUJOCO_GL and try again. Without pictures, make the environment with cameras=()."
+            "unset MUJOCO_GL and try again. Without images, make the environment with cameras=()."
         ) from reason
 
 
@@ -122,7 +122,7 @@ class Renderer:
         self._perturb = mujoco.MjvPerturb()
 
     def render(self, data, camera: str, height: int, width: int) -> np.ndarray:
-        """Return the picture uint8 (height, width, 3), upright, as the named camera sees `data` now."""
+        """Return the image uint8 (height, width, 3), upright, as the named camera sees `data` now."""
         mujoco = self._mujoco
         _SHARED.make_current()
         if self._pid != os.getpid():
@@ -140,7 +140,7 @@ class Renderer:
             self._scene,
         )
         viewport = mujoco.MjrRect(0, 0, width, height)
-        picture = np.empty((height, width, 3), np.uint8)
+        image = np.empty((height, width, 3), np.uint8)
         mujoco.mjr_render(viewport, self._scene, self._context)
-        mujoco.mjr_readPixels(picture, None, viewport, self._context)
-        return np.ascontiguousarray(picture[::-1])
+        mujoco.mjr_readPixels(image, None, viewport, self._context)
+        return np.ascontiguousarray(image[::-1])

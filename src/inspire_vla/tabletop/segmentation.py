@@ -1,4 +1,4 @@
-"""Which pixels of a picture belong to the objects that the instruction mentions."""
+"""Which pixels of an image belong to the objects that the instruction mentions."""
 
 import mujoco
 import numpy as np

@@ -22,7 +22,7 @@ PIECE_SPACE = "▁"
 MINIVLA = replace(
     QWEN_TEMPLATE,
     name="minivla",
-    # The pictures stand behind the very first token, <|im_start|>, which `observe` therefore brings along.
+    # The images stand behind the very first token, <|im_start|>, which `observe` therefore brings along.
     start="system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n",
     action_end="<|im_end|><|endoftext|>",
     supervise_ends=True,
@@ -76,9 +76,9 @@ class Projector(nn.Module):
 
 
 class Prismatic(HostedBackbone):
-    """The first token of the text, then the patches of every picture in order, then the rest of the text.
+    """The first token of the text, then the patches of every image in order, then the rest of the text.
 
-    Several pictures (a wrist camera, or history) are simply more patches; MiniVLA interleaves them by time:
+    Several images (a wrist camera, or history) are simply more patches; MiniVLA interleaves them by time:
     t−1 agent view, t−1 wrist, t agent view, t wrist. The robot's state is not an input of these models.
     """
 
@@ -87,11 +87,11 @@ class Prismatic(HostedBackbone):
     lora_targets = r".*backbone\.(decoder|towers|projector)\..*(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj|qkv|attn\.proj|fc1|fc2|fc3)"  # noqa: E501  as OpenVLA's own fine-tuning: all linear layers
     fsdp_units = ("Qwen2DecoderLayer", "LlamaDecoderLayer", "Block", "Projector")
 
-    def __init__(self, config: PrismaticConfig, *, text_tokenizer: Any, pictures: int = 1) -> None:
+    def __init__(self, config: PrismaticConfig, *, text_tokenizer: Any, num_images: int = 1) -> None:
         """
         Args:
             text_tokenizer: the language model's, of transformers.
-            pictures: how many are looked at at once.
+            num_images: how many are looked at at once.
 
         Raises:
             InspireError: unknown language family, or a tokenizer that does not belong to it.
@@ -110,7 +110,7 @@ class Prismatic(HostedBackbone):
             raise InspireError(
                 f"The tokenizer has no token {first!r}: it does not belong to {language.family}."
             )
-        self.config, self.pictures = config, pictures
+        self.config, self.num_images = config, num_images
         self.hidden_size, self.vocabulary_size = language.hidden_size, language.vocabulary_size
         self.towers = FusedTowers(config)
         self.projector = Projector(config.dino.width + config.siglip.width, language.hidden_size)
@@ -123,20 +123,20 @@ class Prismatic(HostedBackbone):
         return self.towers.dino, self.towers.siglip
 
     def observe(
-        self, images: Float[Tensor, "batch picture 3 height width"], state: Float[Tensor, "batch dim"] | None
+        self, images: Float[Tensor, "batch image 3 height width"], state: Float[Tensor, "batch dim"] | None
     ) -> Float[Tensor, "batch seen hidden"]:
         if state is not None:
             raise InspireError("MiniVLA and OpenVLA do not feel the robot's state: set use_state to false.")
-        batch, pictures = images.shape[:2]
-        if pictures != self.pictures:
-            raise InspireError(f"This model looks at {self.pictures} picture(s), found {pictures}.")
+        batch, num_images = images.shape[:2]
+        if num_images != self.num_images:
+            raise InspireError(f"This model looks at {self.num_images} image(s), found {num_images}.")
         patches = self.projector(self.towers(resized(images.flatten(0, 1), self.config.image_size)))
-        seen = patches.unflatten(0, (batch, pictures)).flatten(1, 2)
+        seen = patches.unflatten(0, (batch, num_images)).flatten(1, 2)
         first = self.embed(torch.full((batch, 1), self.first_id, device=seen.device))
         return torch.cat([first, seen], dim=1)
 
-    def picture_tokens(self, seen: int, pictures: int, which: int = 0) -> tuple[range, tuple[int, int]]:
-        each = (seen - 1) // pictures  # behind the text's first token
+    def image_tokens(self, seen: int, num_images: int, which: int = 0) -> tuple[range, tuple[int, int]]:
+        each = (seen - 1) // num_images  # behind the text's first token
         return square_grid(range(1 + which * each, 1 + (which + 1) * each))
 
 

@@ -37,7 +37,7 @@ class PrismaticConfig:
     """The default is MiniVLA; `inspire convert` reads the sizes off the weights it converts.
 
     Attributes:
-        image_size: pictures are resized to a square of so many pixels.
+        image_size: images are resized to a square of so many pixels.
         action_ids_end: action codes take the token ids below this one, falling.
     """
 

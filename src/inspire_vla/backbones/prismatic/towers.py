@@ -1,4 +1,4 @@
-"""Two vision transformers that look at the same picture; their patches are joined channel by channel."""
+"""Two vision transformers that look at the same image; their patches are joined channel by channel."""
 
 import torch
 from jaxtyping import Float
@@ -27,7 +27,7 @@ class FusedTowers(nn.Module):
                 self.register_buffer(f"{name}_{what}", per_channel, persistent=False)
 
     def forward(self, images: Float[Tensor, "batch 3 side side"]) -> Float[Tensor, "batch patch channel"]:
-        """Pictures in [0, 1] → patches; channels of DINOv2 first, then those of SigLIP."""
+        """Images in [0, 1] → patches; channels of DINOv2 first, then those of SigLIP."""
         dtype = self.dino.patch_embed.proj.weight.dtype
         dino = self.dino.forward_features(((images - self.dino_mean) / self.dino_deviation).to(dtype))
         siglip = self.siglip.forward_features(((images - self.siglip_mean) / self.siglip_deviation).to(dtype))

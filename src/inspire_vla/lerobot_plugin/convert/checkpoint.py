@@ -70,7 +70,7 @@ tags: [robotics, lerobot, inspire_vla]
 # inspire_vla checkpoint, converted from `{source}` ({report.kind})
 
 Backbone `{config.backbone}`, actions by `{plan.action_tokenizer.name}` ({plan.action_tokenizer.horizon} ×
-{plan.action_tokenizer.action_dim}), pictures {", ".join(config.image_features)}, robot state
+{plan.action_tokenizer.action_dim}), images {", ".join(config.image_features)}, robot state
 {"read" if config.use_state else "not read"}. {report.matched} tensors of the source, unchanged but for their dtype
 ({config.dtype}). Its licence is that of the source.
 

@@ -17,7 +17,7 @@ from inspire_vla.lerobot_plugin.configuration_inspire_vla import (
 from inspire_vla.lerobot_plugin.convert.published import Statistics
 from inspire_vla.lerobot_plugin.trained_on import Suites
 
-PICTURE = 256  # pixels a side that the configuration names; pictures of any size are resized
+IMAGE = 256  # pixels a side that the configuration names; images of any size are resized
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Options:
         fast: folder of the FAST processor's files, for π0-FAST.
         statistics: the dataset whose units are wanted, where there are several ("unnorm_key").
         gripper: of OpenVLA and MiniVLA, see `GRIPPERS`. Kept with the action tokenizer.
-        cameras: names of the pictures, `observation.images.<name>`; None: those of the checkpoint, or "image".
+        cameras: names of the images, `observation.images.<name>`; None: those of the checkpoint, or "image".
         action_dim, chunk_size, state_dim: None: the checkpoint's.
         prompt: for π0-FAST, "openpi" or "lerobot"; see `PaliGemmaConfig`.
         dtype: of the written weights.
@@ -114,8 +114,7 @@ def base_config(
     state_dim: int,
 ) -> InspireVLAConfig:
     inputs = {
-        f"observation.images.{name}": PolicyFeature(FeatureType.VISUAL, (3, PICTURE, PICTURE))
-        for name in cameras
+        f"observation.images.{name}": PolicyFeature(FeatureType.VISUAL, (3, IMAGE, IMAGE)) for name in cameras
     }
     if state_dim:
         inputs["observation.state"] = PolicyFeature(FeatureType.STATE, (state_dim,))

@@ -29,7 +29,7 @@ def minivla(path: Path, options: Options, scratch: Path) -> Plan:
 
 def _prismatic(kind: str, path: Path, options: Options, scratch: Path) -> Plan:
     source = read_published(path)
-    settings = settings_of(source, "how the model acts and how many pictures it looks at")
+    settings = settings_of(source, "how the model acts and how many images it looks at")
     text_config = (settings.get("text_config") or {}) if source.layout == "huggingface" else None
     sizes = prismatic.read_config(source.tensors, tower_heads=options.heads, text_config=text_config)
     family = {"openvla": "llama", "minivla": "qwen2"}[kind]
@@ -67,19 +67,19 @@ def _prismatic(kind: str, path: Path, options: Options, scratch: Path) -> Plan:
             f"The action tokenizer speaks of {actions.action_dim} numbers, the statistics of {action_dim}."
         )
 
-    wrist, pictures = bool(run.get("use_wrist_image")), int(run.get("image_sequence_len", 1))
+    wrist, images = bool(run.get("use_wrist_image")), int(run.get("image_sequence_len", 1))
     cameras = options.cameras or (("image", "image2") if wrist else ("image",))
-    if pictures % len(cameras):
+    if images % len(cameras):
         raise InspireError(
-            f"The model looks at {pictures} picture(s), which {len(cameras)} cameras {list(cameras)} cannot share; "
-            f"possible numbers of cameras: {[n for n in range(1, pictures + 1) if pictures % n == 0]}."
+            f"The model looks at {images} image(s), which {len(cameras)} cameras {list(cameras)} cannot share; "
+            f"possible numbers of cameras: {[n for n in range(1, images + 1) if images % n == 0]}."
         )
     notes.append(
         f"Gripper {'as trained (0 closed, 1 open)' if options.gripper == 'as_trained' else '-1 open, +1 closed'}."
     )
     config = base_config(kind, options, cameras, action_dim, actions, state_dim=0)
     config.prismatic = replace(sizes, action_ids_end=int(end))
-    config.image_history = pictures // len(cameras)
+    config.n_obs_steps = images // len(cameras)
     mapped = prismatic.map_weights(source.tensors, config.prismatic)
     return Plan(config, actions, scratch / "text", mapped, statistics, notes)
 

@@ -1,7 +1,7 @@
-"""Serves the steering page and its web socket, from one port: pictures and state out, a person's wishes in.
+"""Serves the steering page and its web socket, from one port: images and state out, a person's wishes in.
 
     GET /      the page            GET /healthz   "OK"
-    WS  /live  out: one JSON text (first `hello`, then states), each state followed by its picture (JPEG, binary)
+    WS  /live  out: one JSON text (first `hello`, then states), each state followed by its image (JPEG, binary)
                in:  commands as JSON, see commands.py
 
 Only the page served here may open the web socket: other sites are refused by their Origin.
@@ -93,10 +93,10 @@ class SteeringServer:
         finally:
             await self.stop()
 
-    def _on_state(self, state: dict[str, Any], picture: np.ndarray) -> None:
+    def _on_state(self, state: dict[str, Any], image: np.ndarray) -> None:
         """From the session's thread: encode here, show from the event loop."""
         file = io.BytesIO()
-        Image.fromarray(picture).save(file, "JPEG", quality=88)
+        Image.fromarray(image).save(file, "JPEG", quality=88)
         update = (json.dumps(state, ensure_ascii=False), file.getvalue())
         if self._loop is not None and not self._loop.is_closed():
             with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
@@ -162,6 +162,6 @@ class SteeringServer:
                 await news.wait()
                 news.clear()
                 if self._latest is not None:
-                    text, picture = self._latest
+                    text, image = self._latest
                     await connection.send(text)
-                    await connection.send(picture)
+                    await connection.send(image)

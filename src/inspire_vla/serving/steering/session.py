@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from inspire_vla.errors import InspireError, did_you_mean
-from inspire_vla.picture_history import PictureHistory
+from inspire_vla.observation_history import ObservationHistory
 from inspire_vla.serving.logs import log
 from inspire_vla.serving.steering import telling
 from inspire_vla.serving.steering.commands import checked
@@ -31,7 +31,7 @@ class SteeringSession:
     """Plays an agent in a benchmark.
 
     Args:
-        publish: called from the session's thread with (state as a JSON-able dictionary, picture (H, W, 3) uint8).
+        publish: called from the session's thread with (state as a JSON-able dictionary, image (H, W, 3) uint8).
         hz: control steps a second.
 
     `command` takes what the page sends; see commands.py. An error is shown on the page and pauses the robot.
@@ -61,7 +61,7 @@ class SteeringSession:
         if self.task not in tasks:
             raise InspireError(f"No task {task!r} in {self.suite}.{did_you_mean(self.task, tasks)}")
         self.seed = FIRST_SEED
-        self._history = PictureHistory(getattr(agent, "image_history", 1))
+        self._history = ObservationHistory(getattr(agent, "n_obs_steps", 1))
         self._env: Any = None
         self._inbox: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._run, name="session", daemon=True)
@@ -241,13 +241,13 @@ class SteeringSession:
         return dict(zip(self._info["mentions"], map(str, words), strict=True))
 
     def _show(self) -> None:
-        picture = np.full((256, 256, 3), 40, dtype=np.uint8)
+        image = np.full((256, 256, 3), 40, dtype=np.uint8)
         truth: dict[str, str] = {}
 
         def look() -> None:
-            nonlocal picture, truth
+            nonlocal image, truth
             if self._env is not None:
-                picture, truth = np.asarray(self._env.render()), self._truth()
+                image, truth = np.asarray(self._env.render()), self._truth()
 
         self._guarded(look)
         decision = self.decision
@@ -270,5 +270,5 @@ class SteeringSession:
                 "objects": telling.objects(decision, truth, self.rule["mode"]),
                 "history": list(self.history),
             },
-            picture,
+            image,
         )

@@ -1,4 +1,4 @@
-"""How an image-text model arranges the turn with its pictures, which stands before all text."""
+"""How an image-text model arranges the turn with its images, which stands before all text."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class PictureTurn:
+class ImageTurn:
     """The same for every row of a batch. Without either a sequence is counted one by one, and sees what came before.
 
     Attributes:
@@ -32,7 +32,7 @@ class PictureTurn:
         return cls(_places(options.get("position_ids")), None if both_ways else _sees(options))
 
     def counted(self, places: Int[Tensor, "batch time"]) -> Tensor:
-        """Places in the sequence → what the model counts by: a picture takes fewer numbers than elements."""
+        """Places in the sequence → what the model counts by: an image takes fewer numbers than elements."""
         if self.places is None:
             return places
         table = self.places.to(places.device)
@@ -43,7 +43,7 @@ class PictureTurn:
     def widened(
         self, attends: Bool[Tensor, "batch time time"] | None, places: Int[Tensor, "batch time"]
     ) -> Bool[Tensor, "batch time time"] | None:
-        """The mask of a first pass, with what pictures see of each other. None, where nothing is added: causal."""
+        """The mask of a first pass, with what images see of each other. None, where nothing is added: causal."""
         if self.sees is None:
             return attends
         if attends is None:
@@ -60,12 +60,12 @@ class PictureTurn:
 
 
 def _places(positions: Tensor | None) -> Int[Tensor, "3 seen"] | None:
-    """Of the turn with the pictures, where the model counts in three dimensions (a fourth is the plain place)."""
+    """Of the turn with the images, where the model counts in three dimensions (a fourth is the plain place)."""
     return positions[-3:, 0] if positions is not None and positions.ndim == 3 else None
 
 
 def _sees(options: Mapping[str, Any]) -> Bool[Tensor, "seen seen"] | None:
-    """Who sees whom in the turn with the pictures, where the model says more than "all before"."""
+    """Who sees whom in the turn with the images, where the model says more than "all before"."""
     mask = options.get("attention_mask")
     mask = mask.get("full_attention") if isinstance(mask, Mapping) else mask
     if not isinstance(mask, Tensor) or mask.ndim != 4:

@@ -30,7 +30,7 @@ class FixedCache(StaticCache):
         super().__init__(config=config, max_cache_len=columns)
         if any(self.is_sliding):
             raise InspireError(
-                "A decoder with sliding windows has no static steps; set static_steps to 'off'."
+                "A decoder with sliding windows has no static steps; set static_cache to 'off'."
             )
         self.columns, self.length = columns, 0
 

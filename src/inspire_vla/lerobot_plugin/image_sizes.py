@@ -1,4 +1,4 @@
-"""Pictures in the size that a policy looks at, whatever its cameras give."""
+"""Images in the size that a policy looks at, whatever its cameras give."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 
 def scaled(
-    pictures: Float[Tensor, "*batch 3 height width"], size: tuple[int, int] | None
+    images: Float[Tensor, "*batch 3 height width"], size: tuple[int, int] | None
 ) -> Float[Tensor, "*batch 3 new_height new_width"]:
-    """Pictures of `size` (height, width), without aliasing; as they are for None. Proportions follow the size."""
-    if size is None or tuple(pictures.shape[-2:]) == tuple(size):
-        return pictures
-    flat = pictures.reshape(-1, *pictures.shape[-3:])
+    """Images of `size` (height, width), without aliasing; as they are for None. Proportions follow the size."""
+    if size is None or tuple(images.shape[-2:]) == tuple(size):
+        return images
+    flat = images.reshape(-1, *images.shape[-3:])
     small = F.interpolate(flat, size=tuple(size), mode="bilinear", antialias=True)
-    return small.reshape(*pictures.shape[:-2], *small.shape[-2:])
+    return small.reshape(*images.shape[:-2], *small.shape[-2:])
 
 
 def take_sizes_of_dataset(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -> None:
-    """Note in the configuration how large the pictures are that are trained on, so that a server expects these.
+    """Note in the configuration how large the images are that are trained on, so that a server expects these.
 
     A converted checkpoint says the sizes of its original's training. Cameras that the training renames are known if all
     of the dataset's have one size. nano's weights belong to a size: there nothing changes.

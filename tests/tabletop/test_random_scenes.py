@@ -4,21 +4,21 @@ import numpy as np
 import pytest
 
 from inspire_vla.errors import InspireError
+from inspire_vla.grounding.images import GRIPPER, ROBOT
 from inspire_vla.grounding.naming import COLOURS as COLOUR_NAMES
 from inspire_vla.grounding.naming import KINDS
-from inspire_vla.grounding.pictures import GRIPPER, ROBOT
-from inspire_vla.tabletop import picture_files
-from inspire_vla.tabletop.free_pictures import free_pictures
+from inspire_vla.tabletop import image_files
 from inspire_vla.tabletop.objects import COLOURS, SHAPES, thing
+from inspire_vla.tabletop.random_scenes import random_scenes
 
 
 @pytest.fixture(scope="module")
 def drawn():
-    return free_pictures(3, 48)
+    return random_scenes(3, 48)
 
 
 def test_the_seed_fixes_everything(drawn):
-    again = free_pictures(3, 2)
+    again = random_scenes(3, 2)
     assert np.array_equal(again.pixels, drawn.pixels[:2])
     assert np.array_equal(again.places, drawn.places[:2])
     assert not np.array_equal(drawn.pixels[0], drawn.pixels[1])
@@ -57,7 +57,7 @@ def test_colours_are_those_of_the_names(drawn):
     assert means
 
 
-def test_names_are_the_benchmarks_and_the_robot_is_in_the_pictures(drawn):
+def test_names_are_the_benchmarks_and_the_robot_is_in_the_images(drawn):
     for name in set(drawn.names.flatten()) - {"", GRIPPER}:
         thing(str(name).removesuffix("_handle"))
     assert (drawn.owners == ROBOT).any(axis=(1, 2)).mean() > 0.9
@@ -69,22 +69,22 @@ def test_the_pre_training_knows_every_shape_and_colour():
 
 
 def test_files_are_drawn_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(picture_files, "PICTURES_A_FILE", 2)
-    files = picture_files.draw_pictures(tmp_path, 3)
+    monkeypatch.setattr(image_files, "IMAGES_A_FILE", 2)
+    files = image_files.draw_images(tmp_path, 3)
     assert len(files) == 2
     stamp = files[0].stat().st_mtime_ns
     files[1].unlink()
-    assert picture_files.draw_pictures(tmp_path, 3) == files
+    assert image_files.draw_images(tmp_path, 3) == files
     assert files[0].stat().st_mtime_ns == stamp
     assert files[1].exists()
     with pytest.raises(InspireError, match="count"):
-        picture_files.draw_pictures(tmp_path, 0)
+        image_files.draw_images(tmp_path, 0)
 
 
 def test_a_process_that_died_is_told(tmp_path, monkeypatch):
     def died(*_):
         raise BrokenProcessPool("gone")
 
-    monkeypatch.setattr(picture_files, "in_processes", died)
+    monkeypatch.setattr(image_files, "in_processes", died)
     with pytest.raises(InspireError, match="run the same command again"):
-        picture_files.draw_pictures(tmp_path, 5, processes=2)
+        image_files.draw_images(tmp_path, 5, processes=2)

@@ -1,9 +1,9 @@
-"""What is shown is what was seen: the last pictures, the oldest first, and never those of another episode."""
+"""What is shown is what was seen: the last images, the oldest first, and never those of another episode."""
 
 import numpy as np
 import pytest
 
-from inspire_vla.picture_history import PictureHistory
+from inspire_vla.observation_history import ObservationHistory
 
 
 def grey(value: int) -> dict[str, np.ndarray]:
@@ -11,8 +11,8 @@ def grey(value: int) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("length", [2, 3])
-def test_the_last_pictures_the_oldest_first(length: int) -> None:
-    history = PictureHistory(length)
+def test_the_last_images_the_oldest_first(length: int) -> None:
+    history = ObservationHistory(length)
     for now in range(6):
         seen = history.see(grey(now))
         times = list(range(max(0, now - length + 1), now + 1))
@@ -23,20 +23,20 @@ def test_the_last_pictures_the_oldest_first(length: int) -> None:
     assert history.see(grey(9))["image"][:, 0, 0, 0].tolist() == [9]
 
 
-def test_a_policy_that_does_not_look_back_sees_the_picture_itself() -> None:
-    pictures = grey(1)
-    assert PictureHistory().see(pictures)["image"] is pictures["image"]
+def test_a_policy_that_does_not_look_back_sees_the_image_itself() -> None:
+    images = grey(1)
+    assert ObservationHistory().see(images)["image"] is images["image"]
 
 
 def test_a_camera_that_reuses_its_memory_does_not_change_the_past() -> None:
-    history, memory = PictureHistory(2), np.zeros((2, 2, 3), np.uint8)
+    history, memory = ObservationHistory(2), np.zeros((2, 2, 3), np.uint8)
     history.see({"image": memory})
     memory[:] = 7
     assert history.see({"image": memory})["image"][:, 0, 0, 0].tolist() == [0, 7]
 
 
 def test_the_rest_of_an_observation_is_that_of_now() -> None:
-    history = PictureHistory(2)
+    history = ObservationHistory(2)
     history.observe({"pixels": grey(0), "agent_pos": np.array([0.0])})
     seen = history.observe({"pixels": grey(1), "agent_pos": np.array([1.0])})
     assert seen["pixels"]["image"][:, 0, 0, 0].tolist() == [0, 1]

@@ -1,4 +1,4 @@
-"""Pictures with what is in them, in files of a few thousand."""
+"""Images with what is in them, in files of a few thousand."""
 
 import os
 import zipfile
@@ -18,15 +18,15 @@ HANDLE = "_handle"
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """N pictures, each with up to K things. Beyond a picture's own things names are "" and numbers 0.
+class Images:
+    """N images, each with up to K things. Beyond an image's own things names are "" and numbers 0.
 
     Attributes:
         pixels: RGB.
-        owners: for points on a grid over the picture the number of the thing seen there, NOTHING or ROBOT.
+        owners: for points on a grid over the image the number of the thing seen there, NOTHING or ROBOT.
         names: "red_cube_1", "brown_cabinet_1_handle" or "gripper".
         places: of each thing's point, from the left and from the top, as shares of the sides; may lie outside.
-        visible: share of the picture that shows the thing (of a handle: its cabinet).
+        visible: share of the image that shows the thing (of a handle: its cabinet).
     """
 
     pixels: UInt8[np.ndarray, "n height width 3"]
@@ -39,31 +39,31 @@ class Pictures:
         return len(self.pixels)
 
 
-def mirrored(pictures: Pictures, row: int) -> Pictures:
-    """One picture alone, its left and right exchanged."""
-    own = {field.name: getattr(pictures, field.name)[row : row + 1] for field in fields(Pictures)}
+def mirrored(images: Images, row: int) -> Images:
+    """One image alone, its left and right exchanged."""
+    own = {field.name: getattr(images, field.name)[row : row + 1] for field in fields(Images)}
     places = own["places"].copy()
     places[0, own["names"][0] != "", 0] = 1 - places[0, own["names"][0] != "", 0]
-    return Pictures(
+    return Images(
         **own | {"pixels": own["pixels"][:, :, ::-1], "owners": own["owners"][:, :, ::-1], "places": places}
     )
 
 
-def save_pictures(pictures: Pictures, path: Path) -> None:
+def save_images(images: Images, path: Path) -> None:
     """Write one file (.npz), whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
-            np.savez(file, **{field.name: getattr(pictures, field.name) for field in fields(Pictures)})
+            np.savez(file, **{field.name: getattr(images, field.name) for field in fields(Images)})
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def load_pictures(path: Path) -> Pictures:
-    """Read what `save_pictures` wrote. Raises InspireError for a damaged file."""
+def load_images(path: Path) -> Images:
+    """Read what `save_images` wrote. Raises InspireError for a damaged file."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return Pictures(**{field.name: arrays[field.name] for field in fields(Pictures)})
+            return Images(**{field.name: arrays[field.name] for field in fields(Images)})
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InspireError(f"{path} is damaged ({error}); delete it and draw the pictures again.") from None
+        raise InspireError(f"{path} is damaged ({error}); delete it and draw the images again.") from None

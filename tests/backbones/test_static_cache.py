@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import GemmaConfig, GemmaModel, Qwen2Config, Qwen2Model
 
-from inspire_vla.backbones.static_steps import FixedCache, StaticSteps
+from inspire_vla.backbones.static_cache import FixedCache, StaticSteps
 from inspire_vla.errors import InspireError
 
 HIDDEN = 16

@@ -1,4 +1,4 @@
-"""Draw many free pictures into files; interrupted, it goes on with the file it was at."""
+"""Draw many random scenes into files; interrupted, it goes on with the file it was at."""
 
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -7,16 +7,16 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from inspire_vla.errors import InspireError
-from inspire_vla.grounding.pictures import save_pictures
+from inspire_vla.grounding.images import save_images
 from inspire_vla.staging import in_processes
 
-PICTURES_A_FILE = 2048
+IMAGES_A_FILE = 2048
 
 
-def draw_pictures(
+def draw_images(
     out: str | Path, count: int, *, seed: int = 0, processes: int = 1, image_size: int = 96
 ) -> list[Path]:
-    """Make sure that `count` pictures (rounded up to whole files) lie in `out`; returns their files.
+    """Make sure that `count` images (rounded up to whole files) lie in `out`; returns their files.
 
     File i depends on seed, i and image size alone, so it does not matter who draws it and when.
 
@@ -28,28 +28,26 @@ def draw_pictures(
             raise InspireError(f"{name} must be at least 1, found {number}.")
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / _name(seed, number, image_size) for number in range(-(-count // PICTURES_A_FILE))]
+    files = [folder / _name(seed, number, image_size) for number in range(-(-count // IMAGES_A_FILE))]
     missing = [number for number, file in enumerate(files) if not file.exists()]
-    with tqdm(
-        total=len(files), initial=len(files) - len(missing), desc="drawing pictures", unit="file"
-    ) as bar:
+    with tqdm(total=len(files), initial=len(files) - len(missing), desc="drawing images", unit="file") as bar:
         try:
             for _ in in_processes(partial(_draw, folder, seed, image_size), missing, processes):
                 bar.update()
         except BrokenProcessPool as error:
             raise InspireError(
-                f"A process that draws pictures died, perhaps for want of memory. What is finished lies in {folder}: "
+                f"A process that draws images died, perhaps for want of memory. What is finished lies in {folder}: "
                 "run the same command again to go on, with fewer processes if need be."
             ) from error
     return files
 
 
 def _name(seed: int, number: int, image_size: int) -> str:
-    return f"pictures_{image_size}_seed{seed}_{number:05d}.npz"
+    return f"images_{image_size}_seed{seed}_{number:05d}.npz"
 
 
 def _draw(folder: Path, seed: int, image_size: int, number: int) -> None:
-    from inspire_vla.tabletop.free_pictures import free_pictures
+    from inspire_vla.tabletop.random_scenes import random_scenes
 
-    pictures = free_pictures(seed * 1_000_003 + number, PICTURES_A_FILE, image_size)
-    save_pictures(pictures, folder / _name(seed, number, image_size))
+    images = random_scenes(seed * 1_000_003 + number, IMAGES_A_FILE, image_size)
+    save_images(images, folder / _name(seed, number, image_size))

@@ -1,7 +1,7 @@
-"""Pictures to learn to see from: any things, anywhere, under any light, seen from anywhere.
+"""Images to learn to see from: any things, anywhere, under any light, seen from anywhere.
 
 They show the benchmark's shapes and colours and its arm, but none of its layouts, tasks or actions. Where each thing is
-in the picture is known to the pixel; where it is relative to the robot is not even written down.
+in the image is known to the pixel; where it is relative to the robot is not even written down.
 """
 
 import functools
@@ -9,7 +9,7 @@ import functools
 import numpy as np
 
 from inspire_vla.errors import InspireError
-from inspire_vla.grounding.pictures import GRIPPER, HANDLE, NOTHING, ROBOT, Pictures
+from inspire_vla.grounding.images import GRIPPER, HANDLE, NOTHING, ROBOT, Images
 from inspire_vla.tabletop import arm
 from inspire_vla.tabletop.ik import arm_kinematics
 from inspire_vla.tabletop.objects import COLOURS, SHAPES
@@ -21,8 +21,8 @@ from inspire_vla.tabletop.segmentation import bodies_of_pixels, family_of
 choose_gl_backend()
 import mujoco  # noqa: E402  (MUJOCO_GL must be chosen first)
 
-PICTURES_A_SCENE = 32
-"""Pictures drawn of one set of things before the next is compiled."""
+IMAGES_A_SCENE = 32
+"""Images drawn of one set of things before the next is compiled."""
 MOST_THINGS = 8
 _X_M, _Y_M = (0.18, 0.74), (-0.42, 0.42)
 _GAP_M = 0.012
@@ -32,11 +32,11 @@ _CLUTTER = [kind for kind, shape in SHAPES.items() if not shape.fixed] * 2 + lis
 """What is drawn from: small things and dishes are met three times as often as furniture."""
 
 
-def free_pictures(seed: int, count: int, image_size: int = 96) -> Pictures:
-    """Draw `count` pictures; the seed fixes them all."""
+def random_scenes(seed: int, count: int, image_size: int = 96) -> Images:
+    """Draw `count` images; the seed fixes them all."""
     rng = np.random.default_rng((seed, 2))
     most = MOST_THINGS + 2  # and a drawer's handle, and the gripper
-    drawn = Pictures(
+    drawn = Images(
         pixels=np.empty((count, image_size, image_size, 3), np.uint8),
         owners=np.empty((count, _SEGMENTATION, _SEGMENTATION), np.int8),
         names=np.zeros((count, most), "U24"),
@@ -44,14 +44,14 @@ def free_pictures(seed: int, count: int, image_size: int = 96) -> Pictures:
         visible=np.zeros((count, most), np.float32),
     )
     for row in range(count):
-        if row % PICTURES_A_SCENE == 0:
+        if row % IMAGES_A_SCENE == 0:
             scene = _FreeScene(rng)
         scene.draw(rng, drawn, row)
     return drawn
 
 
 class _FreeScene:
-    """A set of things, compiled once; every picture puts them, the arm, camera and light elsewhere."""
+    """A set of things, compiled once; every image puts them, the arm, camera and light elsewhere."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.scene = Scene("free", tuple((name, 0.0, 0.0) for name in _draw_names(rng)))
@@ -64,8 +64,8 @@ class _FreeScene:
         self.arm = family_of(self.model, "base")
         self.cabinets = [name for name, item in self.scene.things.items() if item.kind == "cabinet"]
 
-    def draw(self, rng: np.random.Generator, into: Pictures, row: int) -> None:
-        """Arrange, light and look anew; write the picture into a row."""
+    def draw(self, rng: np.random.Generator, into: Images, row: int) -> None:
+        """Arrange, light and look anew; write the image into a row."""
         self._place(rng)
         self._light(rng)
         self._look(rng)
@@ -84,7 +84,7 @@ class _FreeScene:
         shown += [shown[list(self.scene.things).index(name)] for name in self.cabinets]
         shown.append(float((owners == ROBOT).mean()))
         into.names[row, : len(points)] = points
-        into.places[row, : len(points)] = [self._in_picture(point) for point in points]
+        into.places[row, : len(points)] = [self._in_image(point) for point in points]
         into.visible[row, : len(points)] = shown
 
     def _place(self, rng: np.random.Generator) -> None:
@@ -131,7 +131,7 @@ class _FreeScene:
         mujoco.mju_mat2Quat(self.model.cam_quat[self.camera], np.stack([right, up, back], axis=1).flatten())
         self.model.cam_fovy[self.camera] = rng.uniform(34.0, 50.0)
 
-    def _in_picture(self, site: str) -> tuple[float, float]:
+    def _in_image(self, site: str) -> tuple[float, float]:
         point = self.data.site_xpos[self.model.site(site).id]
         axes = self.data.cam_xmat[self.camera].reshape(3, 3)  # columns: right, up, back
         right, up, back = axes.T @ (point - self.data.cam_xpos[self.camera])

@@ -1,6 +1,6 @@
-"""The last pictures of each camera, for a policy that looks back (MiniVLA was trained on two, `image_history`).
+"""The last images of each camera, for a policy that looks back (MiniVLA was trained on two, `n_obs_steps`).
 
-Whoever plays an episode keeps one and shows it every step, also those between two decisions: the picture before is
+Whoever plays an episode keeps one and shows it every step, also those between two decisions: the image before is
 that of the control step before, as in the demonstrations.
 """
 
@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 
-class PictureHistory:
-    """Remembers the pictures of one episode.
+class ObservationHistory:
+    """Remembers the images of one episode.
 
     length: how many of each camera the policy looks at, that of now included. With 1 nothing is remembered.
     """
@@ -27,19 +27,19 @@ class PictureHistory:
         self._seen.clear()
 
     def see(
-        self, pictures: Mapping[str, UInt8[np.ndarray, "height width 3"]]
+        self, images: Mapping[str, UInt8[np.ndarray, "height width 3"]]
     ) -> dict[str, UInt8[np.ndarray, "*time height width 3"]]:
-        """Take in what the cameras show now, and return each camera's last pictures, the oldest first.
+        """Take in what the cameras show now, and return each camera's last images, the oldest first.
 
-        As many as there were, at most `length`; for a length of 1 the picture itself, without an axis of time.
+        As many as there were, at most `length`; for a length of 1 the image itself, without an axis of time.
         """
         if self.length == 1:
-            return dict(pictures)
-        self._seen.append({camera: np.array(picture) for camera, picture in pictures.items()})
-        return {camera: np.stack([then[camera] for then in self._seen]) for camera in pictures}
+            return dict(images)
+        self._seen.append({camera: np.array(image) for camera, image in images.items()})
+        return {camera: np.stack([then[camera] for then in self._seen]) for camera in images}
 
     def observe(self, observation: Mapping[str, Any]) -> dict[str, Any]:
-        """`see` for an environment's observation {"pixels": {camera: picture}, …}."""
+        """`see` for an environment's observation {"pixels": {camera: image}, …}."""
         if self.length == 1:
             return dict(observation)
         return {**observation, "pixels": self.see(observation["pixels"])}

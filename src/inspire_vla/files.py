@@ -1,0 +1,132 @@
+"""Work on disk: atomic writes, folder locks, and JSON read against a schema. All files are written through here."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import filelock
+from pydantic import TypeAdapter, ValidationError
+
+from inspire_vla.errors import InspireError
+
+
+@contextmanager
+def atomic_path(target: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `target`, a file or a folder to make, and rename it to `target` at the end.
+
+    Whoever looks at `target` finds the old content or all of the new, never a part. On an error the temporary path is
+    removed and `target` stays as it was. A file is synced to the disk before it is renamed. A folder that exists
+    already is replaced only when the new one is complete.
+
+    Raises:
+        InspireError: the disk is full, or the path cannot be written.
+    """
+    target = Path(target)
+    partial = target.with_name(f".{target.name}.partial")
+    with disk_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        remove(partial)
+        try:
+            yield partial
+            _replace(partial, target)
+        finally:
+            remove(partial)
+
+
+def write_text(target: str | Path, text: str) -> None:
+    """Write a UTF-8 text file atomically."""
+    with atomic_path(target) as path:
+        path.write_text(text, encoding="utf-8")
+
+
+def write_json(target: str | Path, data: Any, *, indent: int | None = 1) -> None:
+    """Write `data` as a UTF-8 JSON file atomically."""
+    write_text(target, json.dumps(data, indent=indent, ensure_ascii=False) + "\n")
+
+
+def read_json[T](path: str | Path, schema: type[T]) -> T:
+    """Read a JSON file as `schema`: a dataclass, a pydantic model, or a type such as `dict[str, Any]`.
+
+    Raises:
+        InspireError: no such file, no JSON, or JSON of another form; names the file, the field and what was found.
+    """
+    path = Path(path)
+    try:
+        return TypeAdapter(schema).validate_json(path.read_bytes())
+    except OSError as error:
+        raise InspireError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except ValidationError as error:
+        raise InspireError(f"{path} {describe(error)}") from None
+
+
+def describe(error: ValidationError) -> str:
+    """Say in one sentence where data does not fit its schema."""
+    first, *others = error.errors(include_url=False)
+    if first["type"] == "json_invalid":
+        return f"holds no valid JSON: {first['ctx']['error']}."
+    place = ".".join(map(str, first["loc"])) or "the whole file"
+    more = f" ({len(others)} more like it)" if others else ""
+    return f"does not fit: {place}: {first['msg']}, found {str(first['input'])[:80]!r}{more}."
+
+
+@contextmanager
+def folder_lock(folder: str | Path, doing: str = "writing") -> Iterator[None]:
+    """Hold `folder` alone, so that two commands never write into it at the same time. Works on every platform.
+
+    The lock is a hidden file beside the folder. The system releases it when the process ends, however it ends.
+
+    Raises:
+        InspireError: another process holds it.
+    """
+    folder = Path(folder)
+    with disk_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder.with_name(f".{folder.name}.lock"))
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise InspireError(
+                f"Another process is {doing} {folder}. Wait for it, or give another folder."
+            ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def disk_errors(target: Path) -> Iterator[None]:
+    """Turn an OSError while writing `target` (full disk, no permission) into an InspireError."""
+    try:
+        yield
+    except OSError as error:
+        raise InspireError(
+            f"Cannot write {target}: {error.strerror or error}. What was finished before is kept; run the same command "
+            "again to continue."
+        ) from error
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _replace(partial: Path, target: Path) -> None:
+    if partial.is_file():
+        with open(partial, "rb+") as file:
+            os.fsync(file.fileno())
+    if not target.is_dir():
+        os.replace(partial, target)
+        return
+    earlier = target.with_name(f".{target.name}.earlier")
+    remove(earlier)
+    os.replace(target, earlier)
+    os.replace(partial, target)
+    remove(earlier)

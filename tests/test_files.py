@@ -1,0 +1,81 @@
+"""Atomic writes, locks and schemas."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import pytest
+
+from inspire_vla.errors import InspireError
+from inspire_vla.files import atomic_path, folder_lock, read_json, write_json, write_text
+
+
+@dataclass(frozen=True)
+class Settings:
+    steps: int
+    name: str = "x"
+
+
+def test_an_interrupted_write_leaves_the_old_content_and_nothing_else(tmp_path):
+    write_text(tmp_path / "a.txt", "old")
+
+    def write_half():
+        with atomic_path(tmp_path / "a.txt") as path:
+            path.write_text("half", encoding="utf-8")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_half()
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_folder_is_replaced_when_the_new_one_is_complete(tmp_path):
+    for text in ("one", "two"):
+        with atomic_path(tmp_path / "folder") as path:
+            path.mkdir()
+            (path / text).write_text(text, encoding="utf-8")
+    assert [p.name for p in (tmp_path / "folder").iterdir()] == ["two"]
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
+def test_json_is_read_as_its_schema(tmp_path):
+    write_json(tmp_path / "s.json", {"steps": 3})
+    assert read_json(tmp_path / "s.json", Settings) == Settings(3)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [('{"steps": "many"}', "steps"), ("{}", "steps"), ("[1]", "whole file"), ('{"steps": ', "JSON")],
+)
+def test_other_json_is_refused_by_file_and_field(tmp_path, content, found):
+    (tmp_path / "s.json").write_text(content, encoding="utf-8")
+    with pytest.raises(InspireError, match=r"s\.json") as error:
+        read_json(tmp_path / "s.json", Settings)
+    assert found in str(error.value)
+
+
+def test_a_missing_file_and_a_path_that_cannot_be_written_are_clear_errors(tmp_path):
+    with pytest.raises(InspireError, match="cannot be read"):
+        read_json(tmp_path / "none.json", Settings)
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(InspireError, match="Cannot write"):
+        write_text(tmp_path / "file" / "below.txt", "")
+
+
+def test_a_folder_is_held_by_one_process_and_free_when_that_is_killed(tmp_path):
+    code = (
+        "import sys, time; from inspire_vla.files import folder_lock\n"
+        "with folder_lock(sys.argv[1]): print('held', flush=True); time.sleep(600)"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "out")], stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline() == "held\n"
+    with pytest.raises(InspireError, match="Another process"), folder_lock(tmp_path / "out"):
+        pass
+    other.kill()
+    other.wait()
+    with folder_lock(tmp_path / "out"):
+        pass
