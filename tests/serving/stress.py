@@ -52,7 +52,7 @@ def malformed(dice: random.Random, size: int = 16) -> bytes | str:
         return msgpack.packb({"observation/image": array, "prompt": "go"})
     message = observation(value=dice.randrange(256), size=size)
     key = dice.choice(
-        ["observation/image", "observation/state", "prompt", "answers", "instruction", "session"]
+        ["observation/image", "observation/state", "prompt", "overrides", "instruction", "session"]
     )
     values = [
         None,

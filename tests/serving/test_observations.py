@@ -116,9 +116,9 @@ def test_a_wrong_state_is_named(state: object) -> None:
 @pytest.mark.parametrize(
     "more",
     [
-        {"prompt": 3}, {"prompt": ""}, {"prompt": "x" * 2000}, {"instruction": ["go"]}, {"answers": "left"},
-        {"answers": {"the cube": 3}}, {"answers": {b"x": "left"}}, {"guesses": [1]}, {"session": 5},
-        {"answers": {str(i): "left" for i in range(100)}},
+        {"prompt": 3}, {"prompt": ""}, {"prompt": "x" * 2000}, {"instruction": ["go"]}, {"overrides": "left"},
+        {"overrides": {"the cube": 3}}, {"overrides": {b"x": "left"}}, {"drafts": [1]}, {"session": 5},
+        {"overrides": {str(i): "left" for i in range(100)}},
     ],
 )  # fmt: skip
 def test_wrong_words_are_named(more: dict) -> None:
@@ -127,8 +127,8 @@ def test_wrong_words_are_named(more: dict) -> None:
 
 
 def test_nil_leaves_an_answer_to_the_model() -> None:
-    request = READER.read(observation(answers={"the red cube": None, "the plate": "up"}))
-    assert request.answers == {"the plate": "up"}
+    request = READER.read(observation(overrides={"the red cube": None, "the plate": "up"}))
+    assert request.overrides == {"the plate": "up"}
 
 
 @pytest.mark.parametrize("message", [None, 3, "text", [1], b"x", {b"prompt": "go"}])

@@ -45,7 +45,7 @@ def test_openpis_conversation(running) -> None:
             assert reply["reasoning"]["mentions"] == ["the red cube"]
             assert reply["reasoning"]["answers"] == ["left"]
             assert reply["reasoning"]["confidences"] == [0.75]
-            assert reply["reasoning"]["forced"] == [False]
+            assert reply["reasoning"]["overridden"] == [False]
 
 
 def test_an_error_is_a_text_frame_and_close_1011(running) -> None:
@@ -66,11 +66,11 @@ def test_health_readiness_and_metrics_are_plain_http(running) -> None:
     assert urlopen(f"{base}/readyz").status == 200
     with PolicyClient(server.url) as client:
         client.infer(observation())
-        client.infer(observation(answers={"the red cube": "up"}))
+        client.infer(observation(overrides={"the red cube": "up"}))
         page = urlopen(f"{base}/metrics").read().decode()
     assert 'inspire_requests_total{outcome="ok"} 2.0' in page
     assert 'inspire_answers_total{word="up"} 1.0' in page
-    assert "inspire_answers_forced_total 1.0" in page
+    assert "inspire_answers_overridden_total 1.0" in page
     assert "inspire_connections 1.0" in page
 
 
@@ -118,14 +118,14 @@ def test_guesses_belong_to_a_connection_and_session(running) -> None:
         one.infer(observation(session="arm"))
         two.infer(observation(session="arm"))  # the same name from another client is another robot
         one.infer(observation(session="other arm"))
-        one.infer(observation(session="arm", guesses={"the red cube": "up"}))
+        one.infer(observation(session="arm", drafts={"the red cube": "up"}))
     assert agent.guesses == [[{"the red cube": "left"}], [None], [None], [{"the red cube": "up"}]]
 
 
 def test_a_forced_answer_is_not_guessed_next(running) -> None:
     agent = ToyAgent()
     with PolicyClient(running(agent).url) as client:
-        reply = client.infer(observation(answers={"the red cube": "up"}))
+        reply = client.infer(observation(overrides={"the red cube": "up"}))
         assert reply.words == {"the red cube": "up"}
         assert reply.forced == (True,)
         client.infer(observation())
@@ -145,7 +145,7 @@ def test_one_bad_request_costs_the_batch_nothing(running) -> None:
     agent = ToyAgent()
     server = running(agent, batch_window_s=0.1)
     good, bad = PolicyClient(server.url), PolicyClient(server.url)
-    bad.send(observation(answers={"the red cube": "sideways"}))
+    bad.send(observation(overrides={"the red cube": "sideways"}))
     good.send(observation(9))
     assert good.receive().actions[0, 0] == 9
     with pytest.raises(ServerError, match="sideways"):

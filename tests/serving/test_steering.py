@@ -94,7 +94,7 @@ def test_it_begins_paused_and_has_already_answered(played: Played) -> None:
     state = played.states[-1]
     assert (state["playing"], state["steps"]) == (False, 0)
     (said,) = state["objects"]
-    assert (said["mention"], said["answer"], said["truth"], said["forced"]) == (
+    assert (said["mention"], said["answer"], said["truth"], said["overridden"]) == (
         "the red cube",
         "left",
         "up",
@@ -114,13 +114,15 @@ def test_it_plays_to_the_end_and_starts_over(played: Played) -> None:
 
 
 def test_a_word_holds_until_the_model_decides_again(played: Played) -> None:
-    state = played.tell(lambda s: s["objects"][0]["forced"], do="answer", mention="the red cube", word="up")
+    state = played.tell(
+        lambda s: s["objects"][0]["overridden"], do="answer", mention="the red cube", word="up"
+    )
     assert state["objects"][0]["answer"] == "up"
     for step in (1, 2, 3):
         state = played.tell(lambda s, step=step: s["steps"] == step, do="step")
         assert state["objects"][0]["answer"] == "up"
     state = played.tell(
-        lambda s: not s["objects"][0]["forced"], do="answer", mention="the red cube", word=None
+        lambda s: not s["objects"][0]["overridden"], do="answer", mention="the red cube", word=None
     )
     assert state["objects"][0]["answer"] == "left"
 

@@ -27,9 +27,9 @@ def reasoning_of(decision: Any) -> dict[str, Any]:
         "mentions": list(decision.mentions),
         "answers": list(decision.answers),
         "confidences": [float(confidence) for confidence in decision.confidences],
-        "forced": [bool(forced) for forced in decision.forced],
-        "guessed": [bool(guessed) for guessed in decision.guessed],
-        "passes": int(decision.passes),
+        "overridden": [bool(forced) for forced in decision.forced],
+        "accepted": [bool(guessed) for guessed in decision.guessed],
+        "forward_passes": int(decision.passes),
     }
 
 

@@ -121,7 +121,7 @@ class Batcher:
                     waiting.future.set_result(Outcome(decision, queued, 1000 * took, len(group)))
 
     def _act(self, group: Sequence[_Waiting]) -> Sequence[Any]:
-        forced = [waiting.request.answers or None for waiting in group]
+        forced = [waiting.request.overrides or None for waiting in group]
         decisions = self.agent.act(
             [waiting.request.observation for waiting in group],
             [waiting.request.instruction for waiting in group],

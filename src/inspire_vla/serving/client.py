@@ -79,12 +79,13 @@ class Reply:
             if actions.ndim != 2 or actions.dtype.kind not in "fiu":
                 raise ServerError(f"The server sent actions of shape {actions.shape}, dtype {actions.dtype}.")
         said = message.get("reasoning") or {}
-        keys = ("mentions", "answers", "confidences", "forced", "guessed")
+        keys = ("mentions", "answers", "confidences", "overridden", "accepted")
         told = {key: tuple(said.get(key, ())) for key in keys}
         if len({len(values) for values in told.values()}) != 1:
             raise ServerError(f"The server's reasoning is uneven: {dict(said)}.")
         timing = {**(message.get("server_timing") or {}), "round_trip_ms": round_trip_ms}
-        return cls(actions, **told, passes=int(said.get("passes", 0)), timing=timing, message=message)
+        passes = int(said.get("forward_passes", 0))
+        return cls(actions, *told.values(), passes=passes, timing=timing, message=message)
 
 
 class PolicyClient:

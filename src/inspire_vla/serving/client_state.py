@@ -25,7 +25,7 @@ class ClientState:
 
     def guesses(self, request: Request) -> dict[str, str] | None:
         """Return what the answers are expected to be: the client's own guesses, else the session's last answers."""
-        return self._said.get(request.session) if request.guesses is None else request.guesses
+        return self._said.get(request.session) if request.drafts is None else request.drafts
 
     def remember(self, request: Request, decision: Any) -> None:
         """Keep what the model itself said; a forced word is no sign of what it will say next."""

@@ -33,9 +33,9 @@ class Metrics:
         )
         self.answers = Counter("inspire_answers", "Answers said, by word", ["word"], registry=registry)
         self.guesses = Counter(
-            "inspire_guesses_right", "Answers foreseen from the step before", registry=registry
+            "inspire_drafts_accepted", "Draft answers that the model confirmed", registry=registry
         )
-        self.forced = Counter("inspire_answers_forced", "Answers overruled by a client", registry=registry)
+        self.forced = Counter("inspire_answers_overridden", "Answers replaced by a client", registry=registry)
         self.throttled = Counter(
             "inspire_throttled", "Observations held back by the rate limit", registry=registry
         )

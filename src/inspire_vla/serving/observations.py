@@ -25,7 +25,7 @@ ALIASES = {"image2": ("observation/wrist_image",), "wrist": ("observation/wrist_
 """Further keys under which a camera's image is found, after observation/<camera>."""
 MAX_PIXELS = 4096
 MAX_INSTRUCTION = 1000
-OPTIONS = ("answers", "guesses", "instruction", "prompt", "session", "undecodable")
+OPTIONS = ("drafts", "instruction", "overrides", "prompt", "session", "undecodable")
 
 
 @dataclass(frozen=True)
@@ -35,17 +35,17 @@ class Request:
     Attributes:
         observation: {"pixels": {camera: (size, size, 3) uint8}, "agent_pos": (state_dim,) float32}; images are
             (time, size, size, 3) where several were sent.
-        answers: {mention: word} that overrule the model.
-        guesses: {mention: word} expected; None to use those of the connection.
-        session: whose guesses, where one connection serves several robots.
+        overrides: {mention: word} that replace the model's answers.
+        drafts: {mention: word} expected; None to use those of the connection.
+        session: whose drafts, where one connection serves several robots.
         undecodable: answer with `actions: nil` instead of an error where the model said no action.
         unused: keys that were sent and not looked at.
     """
 
     observation: dict[str, Any]
     instruction: str
-    answers: dict[str, str]
-    guesses: dict[str, str] | None
+    overrides: dict[str, str]
+    drafts: dict[str, str] | None
     session: str
     undecodable: bool
     unused: tuple[str, ...]
@@ -106,12 +106,12 @@ class ObservationReader:
         order = _text(message, "instruction") or instruction or _text(message, "prompt")
         if not order:
             raise InspireError("There is no `prompt` (nor `instruction`): the robot must be told what to do.")
-        guesses = message.get("guesses")
+        drafts = message.get("drafts")
         return Request(
             observation,
             order,
-            _words(message, "answers"),
-            None if guesses is None else _words(message, "guesses"),
+            _words(message, "overrides"),
+            None if drafts is None else _words(message, "drafts"),
             _text(message, "session"),
             message.get("undecodable") is True,
             tuple(sorted(str(key)[:60] for key in message if key not in used)),

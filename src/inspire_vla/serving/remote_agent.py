@@ -81,11 +81,11 @@ class RemoteAgent:
         if missing:
             raise InspireError(f"The policy looks through {missing[0]!r}; found {sorted(pixels)}.")
         message = {key: pixels[camera] for camera, key in self.metadata["cameras"].items()}
-        message |= {"instruction": instruction, "undecodable": True, "guesses": dict(likely or {})}
+        message |= {"instruction": instruction, "undecodable": True, "drafts": dict(likely or {})}
         if self.metadata["state_dim"]:
             message["observation/state"] = observation["agent_pos"]
         if forced:
-            message["answers"] = dict(forced)
+            message["overrides"] = dict(forced)
         return message
 
 

@@ -264,7 +264,7 @@ class SteeringSession:
                 "over": self.over,
                 "error": self.error,
                 "infer_ms": round(self.infer_ms, 1),
-                "passes": 0 if decision is None else int(getattr(decision, "passes", 0)),
+                "forward_passes": 0 if decision is None else int(getattr(decision, "passes", 0)),
                 "decodable": decision is None or decision.actions is not None,
                 "motion": telling.motion(self._chunk, self.rule["frame"]),
                 "objects": telling.objects(decision, truth, self.rule["mode"]),

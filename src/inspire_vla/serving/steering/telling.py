@@ -45,7 +45,7 @@ def objects(decision: Any, truth: Mapping[str, str], mode: str) -> list[dict[str
             "question": question(mention, mode),
             "answer": answer,
             "confidence": round(float(confidence), 4),
-            "forced": bool(forced),
+            "overridden": bool(forced),
             "truth": truth.get(mention),
         }
         for mention, answer, confidence, forced in rows
