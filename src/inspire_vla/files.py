@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,8 @@ def describe(error: ValidationError) -> str:
 def folder_lock(folder: str | Path, doing: str = "writing") -> Iterator[None]:
     """Hold `folder` alone, so that two commands never write into it at the same time. Works on every platform.
 
-    The lock is a hidden file beside the folder. The system releases it when the process ends, however it ends.
+    The lock is a hidden file beside the folder, removed at the end. The system releases it when the process ends,
+    however it ends.
 
     Raises:
         InspireError: another process holds it.
@@ -95,6 +96,8 @@ def folder_lock(folder: str | Path, doing: str = "writing") -> Iterator[None]:
     try:
         yield
     finally:
+        with suppress(OSError):  # Windows removes no open file; filelock removes it there on release
+            os.unlink(lock.lock_file)
         lock.release()
 
 

@@ -210,13 +210,13 @@ def test_an_interrupted_collection_goes_on_to_the_same_dataset(tmp_path, monkeyp
         collect(SUITE, 4, out, **SMALL)
     monkeypatch.undo()
     work = tmp_path / ".cut.collecting"
-    assert len(list(work.glob("episode_*.npz"))) == 2
+    assert len(list(work.glob("shard_*.npz"))) == 2
     cut_at(collection, "load_or_make", 3)
     with pytest.raises(KeyboardInterrupt):
         collect(SUITE, 4, out, **SMALL)
     monkeypatch.undo()
     assert not out.exists()
-    first = work / "episode_000000.npz"
+    first = work / "shard_000000.npz"
     first.write_bytes(first.read_bytes()[:1000])
     collect(SUITE, 4, out, **SMALL)
     assert digests(out) == digests(tmp_path / "whole")
@@ -239,7 +239,7 @@ def test_killed_with_two_processes_and_run_again(tmp_path):
     work = tmp_path / ".data.collecting"
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    while not list(work.glob("episode_*.npz")) and process.poll() is None and time.monotonic() < deadline:
+    while not list(work.glob("shard_*.npz")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -248,7 +248,7 @@ def test_killed_with_two_processes_and_run_again(tmp_path):
             collect(SUITE, 4, tmp_path / "data", **SMALL)
             break
         except InspireError as error:
-            assert "Another call is collecting" in str(error)  # noqa: PT017  its worker still holds the lock
+            assert "Another process is collecting" in str(error)  # noqa: PT017  its worker still holds the lock
             time.sleep(0.5)
     collect(SUITE, 4, tmp_path / "whole", **SMALL)
     assert digests(tmp_path / "data") == digests(tmp_path / "whole")
@@ -280,7 +280,7 @@ def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path, monkeypatch, number):
         real(shown, path)
 
     monkeypatch.setattr(collection, "save_demonstration", full_after_one)
-    with pytest.raises(InspireError, match=r"disk is full.*run the same command again"):
+    with pytest.raises(InspireError, match=f"{os.strerror(number)}.*run the same command again"):
         collect(SUITE, 2, tmp_path / "data", **SMALL)
     assert saved[0].exists()
     assert not (tmp_path / "data").exists()

@@ -1,5 +1,3 @@
-from concurrent.futures.process import BrokenProcessPool
-
 import numpy as np
 import pytest
 
@@ -79,12 +77,3 @@ def test_files_are_drawn_once(tmp_path, monkeypatch):
     assert files[1].exists()
     with pytest.raises(InspireError, match="count"):
         image_files.draw_images(tmp_path, 0)
-
-
-def test_a_process_that_died_is_told(tmp_path, monkeypatch):
-    def died(*_):
-        raise BrokenProcessPool("gone")
-
-    monkeypatch.setattr(image_files, "in_processes", died)
-    with pytest.raises(InspireError, match="run the same command again"):
-        image_files.draw_images(tmp_path, 5, processes=2)

@@ -14,7 +14,7 @@ from inspire_vla.cli.reproduce import reproduce, reproduce_arguments
 from inspire_vla.cli.serve import serve, serve_arguments
 from inspire_vla.cli.steer import steer, steer_arguments
 from inspire_vla.cli.view import view, view_arguments
-from inspire_vla.cores import usable_cores
+from inspire_vla.jobs import usable_cores
 
 
 def parser() -> argparse.ArgumentParser:

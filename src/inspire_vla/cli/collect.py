@@ -3,8 +3,8 @@
 import argparse
 
 from inspire_vla.cli.number_arguments import positive
-from inspire_vla.cores import usable_cores
 from inspire_vla.errors import InspireError
+from inspire_vla.jobs import usable_cores
 
 ENVIRONMENTS = ("tabletop", "libero")
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from inspire_vla.cli.number_arguments import positive
-from inspire_vla.cores import usable_cores
+from inspire_vla.jobs import usable_cores
 
 SHOWN = 12
 """Images in the figure, spread over those of the examination."""

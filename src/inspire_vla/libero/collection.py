@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from inspire_vla import __version__
 from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.jobs import ResumableJob, map_in_processes
 from inspire_vla.labels import ModeRule
 from inspire_vla.labels.demonstration import Demonstration, save_demonstration, save_left_out
 from inspire_vla.libero.bddl import SUITES, instruction_of, read_problem, task_files
@@ -33,7 +34,6 @@ from inspire_vla.libero.recording import (
 )
 from inspire_vla.libero.simulation import SETTLING_STEPS, Truth, require_libero
 from inspire_vla.spatial import Frame
-from inspire_vla.staging import Staging, in_processes
 
 MAX_ATTEMPTS = 4
 COLLECTION_FILE = "meta/inspire_collection.json"
@@ -135,28 +135,28 @@ def collect(
     out = Path(out).absolute()
     if out.exists():
         return _finished(out, settings, unable)
-    staging = Staging(out, settings)
-    make = partial(_make, conditions, staging)
-    with staging.begun(resume=resume):
-        missing = staging.missing(episodes)
+    job = ResumableJob(out, settings)
+    make = partial(_make, conditions, job)
+    with job.started(resume=resume):
+        missing = job.missing(episodes)
         with tqdm(
             total=episodes,
             initial=episodes - len(missing),
             desc=f"demonstrating {suite}",
             disable=not progress,
         ) as bar:
-            for _ in in_processes(make, missing, processes):
+            for _ in map_in_processes(make, missing, processes):
                 bar.update()
-        record = staging.finish(partial(_assemble, conditions, labels, episodes, staging, make, progress))
+        record = job.finish(partial(_assemble, conditions, labels, episodes, job, make, progress))
     return _report(out, record, unable)
 
 
-def _make(conditions: Conditions, staging: Staging, episode: int) -> None:
+def _make(conditions: Conditions, job: ResumableJob, episode: int) -> None:
     demonstration, failed = demonstrate(conditions, episode)
     if demonstration is None:
-        save_left_out(f"the expert failed {len(failed)} times", staging.piece(episode), failed)
+        save_left_out(f"the expert failed {len(failed)} times", job.shard(episode), failed)
     else:
-        save_demonstration(demonstration, staging.piece(episode))
+        save_demonstration(demonstration, job.shard(episode))
 
 
 def demonstrate(conditions: Conditions, episode: int) -> tuple[Demonstration | None, tuple[int, ...]]:
@@ -223,7 +223,7 @@ def _assemble(
     conditions: Conditions,
     labels: Any,
     episodes: int,
-    staging: Staging,
+    job: ResumableJob,
     make: Any,
     progress: bool,
     folder: Path,
@@ -231,7 +231,7 @@ def _assemble(
     found = write_dataset(
         folder,
         labels,
-        [staging.piece(number) for number in range(episodes)],
+        [job.shard(number) for number in range(episodes)],
         name=conditions.suite,
         image_size=conditions.image_size,
         cameras=conditions.cameras,
@@ -246,7 +246,7 @@ def _assemble(
         else:
             failed = len(one.failed_seeds)
             rows.append({"task": task, "seed": one.seed, "frames": len(one), "failed": failed})
-    record = {"settings": staging.settings, "episodes": rows}
+    record = {"settings": job.settings, "episodes": rows}
     (folder / COLLECTION_FILE).write_text(
         json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )

@@ -1,4 +1,4 @@
-"""LIBERO's HDF5 demonstrations into a labelled LeRobot dataset, in pieces that survive a kill (staging.py).
+"""LIBERO's HDF5 demonstrations into a labelled LeRobot dataset, in shards that survive a kill (jobs.py).
 
     *.hdf5 ──worker: set each recorded state, read poses, render──▶ a piece per demonstration ──▶ NAME/
 
@@ -16,6 +16,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from inspire_vla.errors import InspireError
+from inspire_vla.jobs import ResumableJob, map_in_processes
 from inspire_vla.labels import ModeRule
 from inspire_vla.labels.demonstration import Demonstration, save_demonstration, save_left_out
 from inspire_vla.libero.bddl import SUITES, bddl_folder, instruction_of
@@ -30,7 +31,6 @@ from inspire_vla.libero.recording import (
 )
 from inspire_vla.libero.simulation import SETTLING_STEPS, Truth, place_fixtures, require_libero
 from inspire_vla.spatial import Frame
-from inspire_vla.staging import Staging, in_processes
 
 NOOP_BELOW = 1e-4
 """An action whose motion is smaller, with the gripper told as before, is a no-op (OpenVLA's rule)."""
@@ -109,21 +109,21 @@ def import_demonstrations(
     )  # fmt: skip
     files = sorted({job.file for job in jobs})
     inputs = [(name, Path(name).stat().st_size, Path(name).stat().st_mtime_ns) for name in files]
-    staging = Staging(
+    resumable = ResumableJob(
         out, {"settings": asdict(settings), "inputs": inputs, "jobs": [job.key for job in jobs]}, "importing"
     )
-    make = partial(_import, jobs, settings, staging)
-    with staging.begun(anew_if_other=True):
-        missing = staging.missing(len(jobs))
+    make = partial(_import, jobs, settings, resumable)
+    with resumable.started(restart_if_changed=True):
+        missing = resumable.missing(len(jobs))
         before = len(jobs) - len(missing)
         with tqdm(total=len(jobs), initial=before, desc="importing", disable=not progress) as bar:
-            for _ in in_processes(make, missing, processes):
+            for _ in map_in_processes(make, missing, processes):
                 bar.update()
-        found = staging.finish(
+        found = resumable.finish(
             lambda folder: write_dataset(
                 folder,
                 labels,
-                [staging.piece(job.number) for job in jobs],
+                [resumable.shard(job.number) for job in jobs],
                 name=out.name,
                 image_size=image_size,
                 cameras=shown,
@@ -209,12 +209,12 @@ def _task_file(path: Path, said: Any) -> Path:
 # --- one demonstration
 
 
-def _import(jobs: Sequence[Job], settings: Settings, staging: Staging, number: int) -> None:
-    """Write the job's piece: the demonstration, or why there is none."""
+def _import(jobs: Sequence[Job], settings: Settings, resumable: ResumableJob, number: int) -> None:
+    """Write the job's shard: the demonstration, or why there is none."""
     try:
-        save_demonstration(_read(jobs[number], settings), staging.piece(number))
+        save_demonstration(_read(jobs[number], settings), resumable.shard(number))
     except InspireError as error:
-        save_left_out(str(error), staging.piece(number))
+        save_left_out(str(error), resumable.shard(number))
 
 
 def _read(job: Job, settings: Settings) -> Demonstration:

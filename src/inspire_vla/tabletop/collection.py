@@ -1,4 +1,4 @@
-"""Collect labelled demonstrations of a suite as a LeRobot v3 dataset, in pieces that survive a kill (staging.py).
+"""Collect labelled demonstrations of a suite as a LeRobot v3 dataset, in shards that survive a kill (jobs.py).
 
 Each episode is fixed by (suite, seed, task, number) alone, whoever makes it and when: the dataset comes out the same,
 byte for byte.
@@ -17,12 +17,12 @@ from tqdm.auto import tqdm
 
 from inspire_vla import __version__
 from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.jobs import ResumableJob, map_in_processes
 from inspire_vla.labels import LabelInfo, ModeRule
 from inspire_vla.labels.demonstration import load_or_make, save_demonstration
 from inspire_vla.labels.new_dataset import NewDataset
 from inspire_vla.labels.simulator_state import LABELLER
 from inspire_vla.spatial import Frame
-from inspire_vla.staging import Staging, in_processes
 from inspire_vla.tabletop.demonstration import Conditions, demonstrate, task_of
 from inspire_vla.tabletop.env import CONTROL_HZ
 from inspire_vla.tabletop.suites import SUITES
@@ -122,30 +122,30 @@ def collect(
     out = Path(out).absolute()
     if out.exists():
         return _finished(out, settings, episodes)
-    staging = Staging(out, settings)
-    with staging.begun(resume=resume):
-        _make_missing(conditions, episodes, staging, processes, progress)
-        record = staging.finish(partial(_assemble, conditions, labels, episodes, staging, progress))
+    job = ResumableJob(out, settings)
+    with job.started(resume=resume):
+        _make_missing(conditions, episodes, job, processes, progress)
+        record = job.finish(partial(_assemble, conditions, labels, episodes, job, progress))
     return _report(out, record, time.monotonic() - started)
 
 
 def _make_missing(
-    conditions: Conditions, episodes: int, staging: Staging, processes: int, progress: bool
+    conditions: Conditions, episodes: int, job: ResumableJob, processes: int, progress: bool
 ) -> None:
-    missing = staging.missing(episodes)
+    missing = job.missing(episodes)
     with tqdm(total=episodes, initial=episodes - len(missing), unit="episode", disable=not progress) as bar:
         bar.set_description(f"demonstrating {conditions.suite}")
         failed = 0
-        for attempts in in_processes(partial(_work, conditions, staging), missing, processes):
+        for attempts in map_in_processes(partial(_work, conditions, job), missing, processes):
             failed += attempts
             bar.update()
             bar.set_postfix(failed=failed, refresh=False)
 
 
-def _work(conditions: Conditions, staging: Staging, episode: int) -> int:
+def _work(conditions: Conditions, job: ResumableJob, episode: int) -> int:
     """Make the piece of one episode; returns the number of failed attempts."""
     demonstration = demonstrate(conditions, episode)
-    save_demonstration(demonstration, staging.piece(episode))
+    save_demonstration(demonstration, job.shard(episode))
     return len(demonstration.failed_seeds)
 
 
@@ -153,7 +153,7 @@ def _assemble(
     conditions: Conditions,
     labels: LabelInfo,
     episodes: int,
-    staging: Staging,
+    job: ResumableJob,
     progress: bool,
     assembling: Path,
 ) -> dict[str, Any]:
@@ -171,8 +171,8 @@ def _assemble(
         for episode in tqdm(
             range(episodes), desc="writing the dataset", unit="episode", disable=not progress
         ):
-            path = staging.piece(episode)
-            demonstration = load_or_make(path, partial(_work, conditions, staging, episode))
+            path = job.shard(episode)
+            demonstration = load_or_make(path, partial(_work, conditions, job, episode))
             if demonstration.task_name != task_of(conditions, episode).name:
                 raise InspireError(f"{path} is of task {demonstration.task_name!r}: from another collection?")
             dataset.add_demonstration(demonstration)
@@ -184,7 +184,7 @@ def _assemble(
                     "failed_seeds": list(demonstration.failed_seeds),
                 }
             )
-    record = {"settings": staging.settings, "episodes": rows}
+    record = {"settings": job.settings, "episodes": rows}
     (assembling / COLLECTION_FILE).write_text(
         json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )

@@ -1,6 +1,5 @@
 """Draw many random scenes into files; interrupted, it goes on with the file it was at."""
 
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 
@@ -8,7 +7,7 @@ from tqdm.auto import tqdm
 
 from inspire_vla.errors import InspireError
 from inspire_vla.grounding.images import save_images
-from inspire_vla.staging import in_processes
+from inspire_vla.jobs import map_in_processes
 
 IMAGES_A_FILE = 2048
 
@@ -31,14 +30,8 @@ def draw_images(
     files = [folder / _name(seed, number, image_size) for number in range(-(-count // IMAGES_A_FILE))]
     missing = [number for number, file in enumerate(files) if not file.exists()]
     with tqdm(total=len(files), initial=len(files) - len(missing), desc="drawing images", unit="file") as bar:
-        try:
-            for _ in in_processes(partial(_draw, folder, seed, image_size), missing, processes):
-                bar.update()
-        except BrokenProcessPool as error:
-            raise InspireError(
-                f"A process that draws images died, perhaps for want of memory. What is finished lies in {folder}: "
-                "run the same command again to go on, with fewer processes if need be."
-            ) from error
+        for _ in map_in_processes(partial(_draw, folder, seed, image_size), missing, processes):
+            bar.update()
     return files
 
 

@@ -1,0 +1,140 @@
+"""Long jobs: resumable work in shards that ends as one folder, and worker processes."""
+
+import json
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from inspire_vla.errors import InspireError
+from inspire_vla.files import atomic_path, disk_errors, folder_lock, read_json, remove, write_json
+
+
+def usable_cores() -> int:
+    """Number of processor cores that this process may run on.
+
+    Where `taskset` or a container restricts the process, this is fewer than the machine has.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class ResumableJob:
+    """Work that writes one file per shard and then assembles the shards into the folder `out`.
+
+        workers ── one file per shard ──▶ .NAME.DOING/ ── assemble ──▶ .NAME.partial/ ── rename ──▶ NAME/
+
+    A shard must depend only on its number and on the settings. Then an interrupted call, made again, computes the
+    missing shards only, and `out` is the same as without the interruption. `out` is complete or absent.
+
+    Args:
+        settings: JSON values that determine every shard.
+        doing: what the job does, as in "collecting"; part of the name of the shards' folder.
+    """
+
+    out: Path
+    settings: dict[str, Any]
+    doing: str = "collecting"
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the shards."""
+        return self.out.with_name(f".{self.out.name}.{self.doing}")
+
+    def shard(self, number: int) -> Path:
+        """The file of one shard."""
+        return self.folder / f"shard_{number:06d}.npz"
+
+    @contextmanager
+    def started(self, *, resume: bool = True, restart_if_changed: bool = False) -> Iterator[None]:
+        """Hold the folder alone; keep the shards of an interrupted call that had the same settings.
+
+        Args:
+            resume: False removes all shards first.
+            restart_if_changed: whether shards of other settings are removed. Otherwise they are an error.
+
+        Raises:
+            InspireError: another process works on this job, the settings differ, or the disk cannot be written.
+        """
+        with folder_lock(self.out, self.doing), disk_errors(self.out):
+            self._prepare(resume, restart_if_changed)
+            yield
+
+    def missing(self, count: int) -> list[int]:
+        """The numbers below `count` whose shards do not exist."""
+        return [number for number in range(count) if not self.shard(number).exists()]
+
+    def finish(self, assemble: Callable[[Path], Any]) -> Any:
+        """Let `assemble` create a folder, rename it to `out`, and remove the shards. Returns what it returns."""
+        with atomic_path(self.out) as partial:
+            result = assemble(partial)
+        remove(self.folder)
+        return result
+
+    def _prepare(self, resume: bool, restart_if_changed: bool) -> None:
+        recorded = self.folder / "settings.json"
+        settings = json.loads(json.dumps(self.settings))
+        found = read_json(recorded, dict[str, Any]) if recorded.exists() else None
+        if not resume or (restart_if_changed and found != settings):
+            remove(self.folder)
+            found = None
+        for path in self.folder.glob(".*.tmp"):
+            path.unlink()
+        if found is None:
+            write_json(recorded, settings)
+        elif found != settings:
+            changed = sorted(key for key in settings | found if settings.get(key) != found.get(key))
+            raise InspireError(
+                f"An interrupted call left shards in {self.folder} that had another {', '.join(changed)}. Repeat its "
+                "settings, choose another folder, or remove the shards with resume=False."
+            )
+
+
+def map_in_processes[T](function: Callable[[int], T], numbers: Sequence[int], processes: int) -> Iterator[T]:
+    """Yield `function(number)` for each number, as the calls finish. With one process or none, no worker is started.
+
+    Workers are spawned, because OpenGL contexts do not survive a fork. They end when this process is killed.
+
+    Raises:
+        InspireError: a worker process died.
+    """
+    processes = min(processes, len(numbers))
+    if processes <= 1:
+        yield from map(function, numbers)
+        return
+    pool = ProcessPoolExecutor(
+        processes,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_exit_with_parent,
+        initargs=(os.getpid(),),
+    )
+    try:
+        for future in as_completed([pool.submit(function, number) for number in numbers]):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise InspireError(
+            "A worker process died, perhaps for lack of memory. What was finished before is kept; run the same command "
+            "again to continue, with fewer processes if need be."
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _exit_with_parent(parent: int) -> None:
+    """In a worker: exit when the parent is killed. A process pool does not notice that by itself."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
