@@ -42,7 +42,7 @@ def shallow(family: str, depth: int) -> InspireVLAPolicy:
     if family == "pi0fast":
         config.input_features["observation.state"] = PolicyFeature(FeatureType.STATE, (8,))
         actions = Fast.fit(chunks, vocabulary_size=1024)
-        config.reasoning.asked = "after"
+        config.reasoning.question_position = "after"
         config.paligemma = PaliGemmaConfig(
             language=GemmaSize(vocabulary_size=VOCABULARY, layers=depth),
             vision=SiglipSize(layers=max(1, round(depth * 27 / 18))),

@@ -61,8 +61,8 @@ def main() -> None:
         for step in range(options.steps):
             action = player.step(as_request(robot.get_observation(), robot.instruction))
             robot.send_action(dict(zip(ACTION, action, strict=True)))
-            if player.reply.words != said:
-                said = player.reply.words
+            if player.reply.answers_by_mention != said:
+                said = player.reply.answers_by_mention
                 print(f"{step:4d}  " + ", ".join(f"{mention}: {word}" for mention, word in said.items()))
             if robot.over:
                 break

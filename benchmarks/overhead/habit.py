@@ -77,9 +77,13 @@ def measure_habit(checkpoint: str, dataset: Path, episodes: int, suites: Sequenc
         for name, guess in guessers.items():
             expected = guess(said) if said else policy.first_answers
             words = dict(zip(dialogue.mentions, expected, strict=False))
-            (decision,) = decode(policy.backbone, seen, [dialogue], policy.grammar, guesses=[words])
-            spare = decision.passes - (len(decision.token_ids) - len(decision.answers))
-            row[name] = {"right": all(decision.guessed), "free": spare <= 0, "passes": decision.passes}
+            (decision,) = decode(policy.backbone, seen, [dialogue], policy.grammar, drafts=[words])
+            spare = decision.forward_passes - (len(decision.token_ids) - len(decision.answers))
+            row[name] = {
+                "right": all(decision.accepted),
+                "free": spare <= 0,
+                "passes": decision.forward_passes,
+            }
         said.append(decision.answers)
         rows.append(row)
     return {

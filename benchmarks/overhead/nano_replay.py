@@ -1,4 +1,4 @@
-"""Nano on what its own rollouts saw, so that guesses are right as often as in life."""
+"""Nano on what its own rollouts saw, so that drafts are right as often as in life."""
 
 import random
 import time
@@ -33,17 +33,17 @@ def measure_nano(
         dialogue = policy.writer.prompt(asked)
         plain = build_dialogue(asked, template=policy.backbone.template, reasoning=False)
         first = dict(zip(dialogue.mentions, policy.first_answers, strict=False))
-        guesses = last.get(episode, first)
+        drafts = last.get(episode, first)
 
         def observe(batch: dict = batch) -> Tensor:
             with torch.inference_mode():
                 return policy._observe(batch)
 
-        found = ways.best(Task(observe, dialogue, plain), guesses, tries=1 if warm else repeats)
+        found = ways.best(Task(observe, dialogue, plain), drafts, tries=1 if warm else repeats)
         if warm:
             continue
         rows.append(row_of(found, len(dialogue.mentions), new=episode not in last))
-        last[episode] = found["guessed"][1].words
+        last[episode] = found["guessed"][1].answers_by_mention
         if time.monotonic() > deadline:
             break
     return {
@@ -70,12 +70,12 @@ def play(agent: Any, episodes: int, suites: Sequence[str]) -> Iterator[tuple[int
         env = benchmark.make(suite, task)
         observation, info = env.reset(seed=FIRST_SEED + episode)
         over = False
-        guesses = None
+        drafts = None
         while not over:
             batch = agent.preprocessor(agent._batch([observation], [task.instruction]))
             yield episode, batch, task.instruction
-            (decision,) = agent.act([observation], [task.instruction], guesses=guesses)
-            guesses = [decision.words]
+            (decision,) = agent.act([observation], [task.instruction], drafts=drafts)
+            drafts = [decision.answers_by_mention]
             actions = np.zeros((1, 7)) if decision.actions is None else decision.actions
             for action in actions[: agent.n_action_steps]:
                 observation, _, terminated, truncated, info = env.step(action)

@@ -45,5 +45,9 @@ def decode_official_style(
         if place.answered > answered:
             answers.append(grammar.answers.word(spelled))
     return Decision(
-        grammar.actions(place.codes), dialogue.mentions, tuple(answers), token_ids=tuple(said), passes=passes
+        grammar.actions(place.codes),
+        dialogue.mentions,
+        tuple(answers),
+        token_ids=tuple(said),
+        forward_passes=passes,
     )

@@ -156,7 +156,7 @@ def measure_real_size(
     seconds: float = float("inf"),
     kept: Path | None = None,
 ) -> dict[str, Any]:
-    """Noise for images; all guesses right, and one of them wrong, timed apart.
+    """Noise for images; all drafts right, and one of them wrong, timed apart.
 
     Args:
         depth: share of the layers of towers and decoder that are kept, where memory does not hold all.
@@ -196,7 +196,7 @@ def measure_real_size(
 def _rows(
     name: str, ways: Ways, backbone: HostedBackbone, todo: Sequence[tuple[int, int]]
 ) -> Iterator[dict[str, Any]]:
-    """A row for each (repeat, objects): the ways with right guesses, and guess and verify with a wrong one."""
+    """A row for each (repeat, objects): the ways with right drafts, and draft and verify with a wrong one."""
     words = ways.grammar.answers.words
     options: dict[str, Any] = {
         "template": backbone.template,
@@ -215,15 +215,15 @@ def _rows(
                 return backbone.observe(images, None)
 
         task = Task(observe, dialogue, plain)
-        found = ways.time(task, {}, ("cached",))  # says what is right to guess
-        right = found["cached"][1].words
+        found = ways.time(task, {}, ("cached",))  # says what is right to draft
+        right = found["cached"][1].answers_by_mention
         found |= ways.time(task, right, ("base", "guessed", *(("official",) if repeat < OFFICIAL else ())))
         first = dialogue.mentions[0]
         wrong = right | {first: words[words.index(right[first]) - 1]}
-        # With random weights what is said behind a wrong guess always stands, so that it would cost no pass.
+        # With random weights what is said behind a wrong draft always stands, so that it would cost no pass.
         with patch.object(Line, "_expect_what_was_said"):
             seconds, decision = ways.time(task, wrong, ("guessed",))["guessed"]
         row = {"repeat": repeat, **row_of(found, count)}
-        if decision.passes == row["passes"]["base"] + 1:
-            row["wrong"] = {"ms": 1000 * seconds, "passes": decision.passes}
+        if decision.forward_passes == row["passes"]["base"] + 1:
+            row["wrong"] = {"ms": 1000 * seconds, "passes": decision.forward_passes}
         yield row

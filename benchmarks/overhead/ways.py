@@ -43,17 +43,17 @@ class Ways:
         )
         self._wait: Callable[[], object] = torch.cuda.synchronize if on_gpu else lambda: None
 
-    def time(self, task: Task, guesses: Mapping[str, str], ways: Sequence[str] = WAYS) -> Timed:
+    def time(self, task: Task, drafts: Mapping[str, str], ways: Sequence[str] = WAYS) -> Timed:
         """Decide in each of the ways. Raises AssertionError if one of them says something else than the others."""
 
-        def ours(dialogue: Dialogue, guess: Mapping[str, str]) -> Decision:
-            return decode(self.backbone, task.observe(), [dialogue], self.grammar, guesses=[guess])[0]
+        def ours(dialogue: Dialogue, draft: Mapping[str, str]) -> Decision:
+            return decode(self.backbone, task.observe(), [dialogue], self.grammar, drafts=[draft])[0]
 
         calls: dict[str, Callable[[], Decision]] = {
             "base": lambda: ours(task.plain, {}),
             "official": lambda: decode_official_style(self.backbone, task.observe, task.asking, self.grammar),
             "cached": lambda: ours(task.asking, {}),
-            "guessed": lambda: ours(task.asking, guesses),
+            "guessed": lambda: ours(task.asking, drafts),
         }
         found: Timed = {}
         for way in self.order.sample(list(ways), len(ways)):
@@ -64,11 +64,9 @@ class Ways:
             found[way] = (self.clock() - start, decision)
         return found
 
-    def best(
-        self, task: Task, guesses: Mapping[str, str], ways: Sequence[str] = WAYS, *, tries: int
-    ) -> Timed:
+    def best(self, task: Task, drafts: Mapping[str, str], ways: Sequence[str] = WAYS, *, tries: int) -> Timed:
         """The shortest of `tries` decisions in each way, all ways in turn: what else ran then counts least."""
-        timed = [self.time(task, guesses, ways) for _ in range(tries)]
+        timed = [self.time(task, drafts, ways) for _ in range(tries)]
         return {way: min((one[way] for one in timed), key=lambda took: took[0]) for way in ways}
 
 
@@ -80,15 +78,15 @@ def ways_differ(found: Timed) -> bool:
 def row_of(found: Timed, objects: int, *, new: bool = False) -> dict[str, Any]:
     """The numbers of one decision, as JSON. `new`: it is the first of an episode.
 
-    A row may hold "wrong" as well: milliseconds and passes of a decision whose wrong guess was made to cost a pass.
+    A row may hold "wrong" as well: milliseconds and passes of a decision whose wrong draft was made to cost a pass.
     """
     return {
         "objects": objects,
         "first_of_episode": new,
-        "right": sum(found["guessed"][1].guessed),
+        "right": sum(found["guessed"][1].accepted),
         "differ": ways_differ(found),
         "ms": {way: 1000 * seconds for way, (seconds, _) in found.items()},
-        "passes": {way: decision.passes for way, (_, decision) in found.items()},
+        "passes": {way: decision.forward_passes for way, (_, decision) in found.items()},
     }
 
 

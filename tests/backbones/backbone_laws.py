@@ -19,7 +19,7 @@ from inspire_vla.backbones.attention_flow import attention_weights
 from inspire_vla.backbones.base import Backbone
 from inspire_vla.backbones.hosted import HostedBackbone
 from inspire_vla.decoding import AnswerSet, Grammar, decode
-from inspire_vla.dialogue import Role, build_dialogue, render
+from inspire_vla.dialogue import TokenType, build_dialogue, render
 from inspire_vla.errors import InspireError
 from inspire_vla.spatial import answer_words
 
@@ -44,15 +44,15 @@ class BackboneLaws:
         return self.make(request.param)
 
     def sequence(self, backbone: Backbone, row: int) -> tuple[Tensor, Tensor]:
-        """The ids (time,) of a demonstration and their roles."""
+        """The ids (time,) of a demonstration and their token_types."""
         dialogue = build_dialogue(TEXTS[row], template=backbone.template)
         dialogue = dialogue.with_answers(["left", "grasped"][: len(dialogue.mentions)])
         rendered = render(dialogue, backbone.text_tokenizer, [5, 6, 7])
-        return torch.from_numpy(rendered.ids), torch.from_numpy(rendered.roles.astype(np.int64))
+        return torch.from_numpy(rendered.ids), torch.from_numpy(rendered.token_types.astype(np.int64))
 
-    def whole(self, backbone: Backbone, seen: Tensor, ids: Tensor, roles: Tensor) -> Tensor:
+    def whole(self, backbone: Backbone, seen: Tensor, ids: Tensor, token_types: Tensor) -> Tensor:
         """Hidden states (time, hidden) of one row in one pass, mask made by its definition."""
-        attends = mask_by_definition(len(seen), roles.tolist(), backbone.both_ways)
+        attends = mask_by_definition(len(seen), token_types.tolist(), backbone.both_ways)
         elements = torch.cat([seen, backbone.embed(ids[None])[0]])
         return backbone.extend(elements[None], attends=attends[None])[0]
 
@@ -64,8 +64,8 @@ class BackboneLaws:
         backbone, images, state = given
         with torch.inference_mode():
             seen = backbone.observe(images, state)
-            ids, roles = self.sequence(backbone, 0)
-            hidden = self.whole(backbone, seen[0], ids, roles)
+            ids, token_types = self.sequence(backbone, 0)
+            hidden = self.whole(backbone, seen[0], ids, token_types)
             scores = backbone.logits(hidden)
             embedded = backbone.embed(ids[None])
         assert seen.shape[0] == ROWS
@@ -78,11 +78,11 @@ class BackboneLaws:
     def test_the_mask_is_its_definition(self, given: tuple) -> None:
         backbone = given[0]
         for row in range(ROWS):
-            _, roles = self.sequence(backbone, row)
-            every = torch.cat([torch.full((4,), SEEN), roles])[None]
-            for hide in ((), (Role.ANSWER,), (Role.ANSWER, Role.QUESTION)):
+            _, token_types = self.sequence(backbone, row)
+            every = torch.cat([torch.full((4,), SEEN), token_types])[None]
+            for hide in ((), (TokenType.ANSWER,), (TokenType.ANSWER, TokenType.QUESTION)):
                 options = {"both_ways": backbone.both_ways, "hide": hide}
-                expected = mask_by_definition(4, roles.tolist(), **options)
+                expected = mask_by_definition(4, token_types.tolist(), **options)
                 found = attention_mask(every, **options)
                 if found is None:
                     found = torch.ones_like(expected).tril()[None]
@@ -93,11 +93,11 @@ class BackboneLaws:
         backbone, images, state = given
         with torch.inference_mode():
             seen = backbone.observe(images, state)[0]
-            ids, roles = self.sequence(backbone, 0)
-            expected = self.whole(backbone, seen, ids, roles)
+            ids, token_types = self.sequence(backbone, 0)
+            expected = self.whole(backbone, seen, ids, token_types)
             elements = torch.cat([seen, backbone.embed(ids[None])[0]])
-            every = torch.cat([torch.full((len(seen),), SEEN), roles])[None]
-            said = (roles == Role.ANSWER) | (roles == Role.ACTION)
+            every = torch.cat([torch.full((len(seen),), SEEN), token_types])[None]
+            said = (token_types == TokenType.ANSWER) | (token_types == TokenType.ACTION)
             stops = [len(seen) + place for place in said.nonzero().flatten().tolist()] + [len(elements)]
             cache, pieces = backbone.new_cache(), []
             for start, stop in pairwise([0, *stops]):
@@ -106,7 +106,7 @@ class BackboneLaws:
                     "attends": attention_mask(every[:, :stop], past=start, both_ways=backbone.both_ways),
                     "cache": cache,
                 }
-                if start:  # a refuted guess: said, and taken back
+                if start:  # a rejected draft: appended, then truncated
                     backbone.extend(torch.randn(1, stop - start, elements.shape[1]), **extension)
                     cache.crop(start)
                 pieces.append(backbone.extend(elements[None, start:stop], **extension)[0])
@@ -118,13 +118,13 @@ class BackboneLaws:
         backbone, images, state = given
         with torch.inference_mode():
             seen = backbone.observe(images, state)[0]
-            ids, roles = self.sequence(backbone, 0)
-            expected = self.whole(backbone, seen, ids, roles)
+            ids, token_types = self.sequence(backbone, 0)
+            expected = self.whole(backbone, seen, ids, token_types)
             elements = torch.cat([seen, backbone.embed(ids[None])[0]])[None]
-            attends = mask_by_definition(len(seen), roles.tolist(), backbone.both_ways)
+            attends = mask_by_definition(len(seen), token_types.tolist(), backbone.both_ways)
             with attention_weights(backbone) as layers:
                 found = backbone.extend(elements, attends=attends[None])[0]
-            after = self.whole(backbone, seen, ids, roles)
+            after = self.whole(backbone, seen, ids, token_types)
         self.close(found, expected)
         self.close(after, expected)
         assert len(layers) == backbone.decoder.config.num_hidden_layers
@@ -152,11 +152,11 @@ class BackboneLaws:
         backbone, images, state = given
         with torch.inference_mode():
             seen = backbone.observe(images, state)[1]
-            ids, roles = self.sequence(backbone, 1)
-            expected = self.whole(backbone, seen, ids, roles)
+            ids, token_types = self.sequence(backbone, 1)
+            expected = self.whole(backbone, seen, ids, token_types)
             count = len(expected)
             elements = torch.cat([seen, backbone.embed(ids[None])[0]])
-            every = torch.cat([torch.full((len(seen),), SEEN), roles])
+            every = torch.cat([torch.full((len(seen),), SEEN), token_types])
             for before, after in ((3, 0), (0, 3), (2, 1)):
                 own = slice(before, before + count)
                 padded = torch.randn(before + count + after, elements.shape[1])
@@ -175,10 +175,10 @@ class BackboneLaws:
             pairs = [self.sequence(backbone, row) for row in range(ROWS)]
             longest = max(len(ids) for ids, _ in pairs)
             ids = torch.stack([torch.nn.functional.pad(i, (0, longest - len(i))) for i, _ in pairs])
-            roles = torch.stack(
+            token_types = torch.stack(
                 [torch.nn.functional.pad(r, (0, longest - len(r)), value=NOBODY) for _, r in pairs]
             )
-            kinds = torch.cat([torch.full(seen.shape[:2], SEEN), roles], 1)
+            kinds = torch.cat([torch.full(seen.shape[:2], SEEN), token_types], 1)
             mask = attention_mask(kinds, both_ways=backbone.both_ways)
             together = backbone.extend(torch.cat([seen, backbone.embed(ids)], 1), attends=mask)
             for row, (own, kind) in enumerate(pairs):
@@ -196,12 +196,14 @@ class BackboneLaws:
         def gradients(whole: bool, rows: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
             seen = backbone.observe(images, state)[rows]
             ids = torch.zeros(len(rows), longest, dtype=torch.long)
-            roles = torch.full((len(rows), longest), NOBODY)
+            token_types = torch.full((len(rows), longest), NOBODY)
             for place, row in enumerate(rows):
-                ids[place, : len(pairs[row][0])], roles[place, : len(pairs[row][1])] = pairs[row]
-            kinds = torch.cat([torch.full(seen.shape[:2], SEEN), roles], 1)[:, :-1]
+                ids[place, : len(pairs[row][0])], token_types[place, : len(pairs[row][1])] = pairs[row]
+            kinds = torch.cat([torch.full(seen.shape[:2], SEEN), token_types], 1)[:, :-1]
             learned = torch.zeros_like(kinds, dtype=torch.bool)
-            learned[:, seen.shape[1] - 1 :] = (roles == Role.ANSWER) | (roles == Role.ACTION)
+            learned[:, seen.shape[1] - 1 :] = (token_types == TokenType.ANSWER) | (
+                token_types == TokenType.ACTION
+            )
             elements = torch.cat([seen, backbone.embed(ids[:, :-1])], 1)
             attends = attention_mask(kinds, both_ways=backbone.both_ways)
             backbone.zero_grad()
@@ -228,13 +230,13 @@ class BackboneLaws:
         backbone, images, state = given
         with torch.inference_mode():
             seen = backbone.observe(images, state)[0]
-            ids, roles = self.sequence(backbone, 0)
-            before = self.whole(backbone, seen, ids, roles)
+            ids, token_types = self.sequence(backbone, 0)
+            before = self.whole(backbone, seen, ids, token_types)
             for place in range(1, len(ids), 1 + len(ids) // 16):
                 changed = ids.clone()
                 changed[place] = (ids[place] + 1) % 200
-                after = self.whole(backbone, seen, changed, roles)
-                mask = mask_by_definition(len(seen), roles.tolist(), backbone.both_ways)
+                after = self.whole(backbone, seen, changed, token_types)
+                mask = mask_by_definition(len(seen), token_types.tolist(), backbone.both_ways)
                 blind = ~mask[:, len(seen) + place]
                 torch.testing.assert_close(after[blind], before[blind], rtol=0, atol=1e-5)
                 assert not torch.allclose(after[~blind], before[~blind], rtol=0, atol=1e-5)
@@ -246,16 +248,16 @@ class BackboneLaws:
         )
         other, _, _ = self.make(99)
         other.load_state_dict(load_file(tmp_path / "w.safetensors"))
-        ids, roles = self.sequence(backbone, 0)
+        ids, token_types = self.sequence(backbone, 0)
         with torch.inference_mode():
-            one = backbone.logits(self.whole(backbone, backbone.observe(images, state)[0], ids, roles))
-            two = other.logits(self.whole(other, other.observe(images, state)[0], ids, roles))
+            one = backbone.logits(self.whole(backbone, backbone.observe(images, state)[0], ids, token_types))
+            two = other.logits(self.whole(other, other.observe(images, state)[0], ids, token_types))
         assert torch.equal(one, two)
 
     def test_the_gradient_reaches_every_trainable_part(self, given: tuple) -> None:
         backbone, images, state = given
-        ids, roles = self.sequence(backbone, 0)
-        hidden = self.whole(backbone, backbone.observe(images, state)[0], ids, roles)
+        ids, token_types = self.sequence(backbone, 0)
+        hidden = self.whole(backbone, backbone.observe(images, state)[0], ids, token_types)
         backbone.logits(hidden).logsumexp(-1).sum().backward()
         trainable = {name: p for name, p in backbone.named_parameters() if p.requires_grad}
         unreached = [n for n, p in trainable.items() if p.grad is None or not p.grad.abs().sum() > 0]
@@ -264,19 +266,19 @@ class BackboneLaws:
 
     def test_guess_and_verify_equals_greedy(self, given: tuple) -> None:
         backbone, images, state = given
-        grammar, dialogues, guesses = self.language(backbone)
+        grammar, dialogues, drafts = self.language(backbone)
         with torch.inference_mode():
             seen = backbone.observe(images, state)
         plain = decode(backbone, seen, dialogues, grammar)
-        for guess in guesses(plain):
-            found = decode(backbone, seen, dialogues, grammar, guesses=guess)
+        for draft in drafts(plain):
+            found = decode(backbone, seen, dialogues, grammar, drafts=draft)
             assert [d.token_ids for d in found] == [d.token_ids for d in plain]
 
     def test_static_cache_say_the_same(self, given: tuple) -> None:
         backbone, images, state = given
         if not isinstance(backbone, HostedBackbone):
             pytest.skip("its passes are bare tensor operations")
-        grammar, dialogues, guesses = self.language(backbone)
+        grammar, dialogues, drafts = self.language(backbone)
         with torch.inference_mode():
             seen = backbone.observe(images, state)
         plain = decode(backbone, seen, dialogues, grammar)
@@ -288,15 +290,15 @@ class BackboneLaws:
         if refusal is not None:  # models whose passes hold more than embeddings, places and one mask
             assert "set static_cache to 'off'" in refusal
             return
-        for guess in [None, *guesses(plain)]:  # every decision finds what the last one left in the cache
-            found = decode(backbone, seen, dialogues, grammar, guesses=guess)
+        for draft in [None, *drafts(plain)]:  # every decision finds what the last one left in the cache
+            found = decode(backbone, seen, dialogues, grammar, drafts=draft)
             assert [d.token_ids for d in found] == [d.token_ids for d in plain]
             for row in range(ROWS):
                 alone = decode(backbone, seen[[row]], dialogues[row : row + 1], grammar)
                 assert alone[0].token_ids == plain[row].token_ids
 
     def language(self, backbone: Backbone) -> tuple:
-        """A grammar, dialogues for ROWS rows, and a function: decisions → guesses right, wrong, and mixed."""
+        """A grammar, dialogues for ROWS rows, and a function: decisions → drafts right, wrong, and mixed."""
         bins = UniformBins(horizon=1, action_dim=2, bins=16)
         vocabulary = ActionVocabulary.last_ids(backbone.vocabulary_size, bins.vocabulary_size)
         answers = AnswerSet(answer_words("direction"), backbone.text_tokenizer, backbone.template)
@@ -304,10 +306,10 @@ class BackboneLaws:
         dialogues = [build_dialogue(text, template=backbone.template) for text in TEXTS]
         other = {word: answers.words[i - 1] for i, word in enumerate(answers.words)}
 
-        def guesses(decisions: list) -> tuple:
-            right = [d.words for d in decisions]
+        def drafts(decisions: list) -> tuple:
+            right = [d.answers_by_mention for d in decisions]
             wrong = [{m: other[w] for m, w in words.items()} for words in right]
             mixed = [{m: other[w] if i else w for i, (m, w) in enumerate(words.items())} for words in right]
             return right, wrong, mixed
 
-        return grammar, dialogues, guesses
+        return grammar, dialogues, drafts

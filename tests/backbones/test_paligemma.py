@@ -13,7 +13,7 @@ from transformers import PaliGemmaConfig as HFConfig
 
 from inspire_vla.backbones.attention import SEEN, attention_mask
 from inspire_vla.backbones.paligemma import PaliGemma, fitted, map_weights, read_config, state_texts
-from inspire_vla.dialogue import Role, build_dialogue, render
+from inspire_vla.dialogue import TokenType, build_dialogue, render
 from inspire_vla.errors import InspireError
 
 VOCABULARY = len(gemma_text()) + 5
@@ -89,8 +89,10 @@ def test_logits_are_those_of_lerobots_own_module() -> None:
     expected = model.lm_head(hidden)
 
     seen = ours.observe(images, None)
-    roles = torch.tensor([[SEEN] * seen.shape[1] + [Role.INSTRUCTION] * 7 + [Role.ACTION] * 4] * 2)
-    mask = attention_mask(roles, both_ways=ours.both_ways)
+    token_types = torch.tensor(
+        [[SEEN] * seen.shape[1] + [TokenType.INSTRUCTION] * 7 + [TokenType.ACTION] * 4] * 2
+    )
+    mask = attention_mask(token_types, both_ways=ours.both_ways)
     found = ours.logits(
         ours.extend(torch.cat([seen, ours.embed(torch.cat([prompt, action], 1))], 1), attends=mask)
     )
@@ -125,8 +127,8 @@ def test_the_prompt_is_openpis_and_bos_is_where_training_had_it() -> None:
         task = "open the drawer" if prompt == "openpi" else "Open the Drawer"
         assert text == f"<bos>Task: {task}, State: 12 200;\n{before}|<eos>"
         rendered = render(dialogue, tokenizer, [7, 8])
-        roles = torch.tensor([[SEEN] * 4 + rendered.roles.tolist()])
-        mask = attention_mask(roles, both_ways=True)[0]
+        token_types = torch.tensor([[SEEN] * 4 + rendered.token_types.tolist()])
+        mask = attention_mask(token_types, both_ways=True)[0]
         given = 4 + rendered.segment_spans[1][1]
         assert mask[:given, :given].all()  # images and prompt, <bos> too, see each other
         behind = mask[given:, given:]

@@ -13,7 +13,7 @@ from texts import qwen_text
 
 from inspire_vla.backbones.attention import SEEN, attention_mask
 from inspire_vla.backbones.base import Backbone
-from inspire_vla.dialogue import Role
+from inspire_vla.dialogue import TokenType
 
 
 @torch.no_grad()
@@ -27,8 +27,10 @@ def difference(model: Backbone, file: Path) -> float:
         assert ids[0, 0] == first
         ids = ids[:, 1:]
     seen = model.observe(images, None)
-    roles = [SEEN] * seen.shape[1] + [Role.INSTRUCTION] * given + [Role.ACTION] * (ids.shape[1] - given)
-    mask = attention_mask(torch.tensor([roles]), both_ways=model.both_ways)
+    token_types = (
+        [SEEN] * seen.shape[1] + [TokenType.INSTRUCTION] * given + [TokenType.ACTION] * (ids.shape[1] - given)
+    )
+    mask = attention_mask(torch.tensor([token_types]), both_ways=model.both_ways)
     found = model.logits(model.extend(torch.cat([seen, model.embed(ids)], 1), attends=mask))[0]
     return float((found - torch.from_numpy(fixture["logits"])).abs().max())
 

@@ -12,10 +12,10 @@ from inspire_vla.backbones.base import Backbone
 from inspire_vla.backbones.nano import Nano, NanoConfig
 from inspire_vla.backbones.text_tokenizer import load_text_tokenizer
 from inspire_vla.decoding import AnswerSet, Decision, Grammar, decode
-from inspire_vla.dialogue import NANO_TEMPLATE, Dialogue, RememberingTokenizer, Role, build_dialogue, render
+from inspire_vla.dialogue import NANO_TEMPLATE, CachedTokenizer, Dialogue, TokenType, build_dialogue, render
 from inspire_vla.spatial import answer_words
 
-TOKENIZER = RememberingTokenizer(load_text_tokenizer())
+TOKENIZER = CachedTokenizer(load_text_tokenizer())
 TEXT_IDS = len(load_text_tokenizer())
 INSTRUCTIONS = (
     "pick up the red cube and place it on the blue plate",
@@ -75,9 +75,9 @@ class Setting:
 
     seed: int
     mode: str = "direction"
-    asked: str = "before"
+    question_position: str = "before"
     both_ways: bool = False
-    hide: tuple[Role, ...] = ()
+    hide: tuple[TokenType, ...] = ()
     actions: str = "vq"
     instructions: tuple[str, ...] = INSTRUCTIONS
     max_objects: int | None = None
@@ -100,7 +100,7 @@ class Setting:
             build_dialogue(
                 text,
                 mode=self.mode,
-                asked=self.asked,
+                question_position=self.question_position,
                 max_objects=self.max_objects,
                 reasoning=self.reasoning,
             )
@@ -120,7 +120,9 @@ class Setting:
         )
 
     @torch.inference_mode()
-    def plainly(self, row: int, forced: dict[str, str] | None = None) -> tuple[tuple[int, ...], list[float]]:
+    def plainly(
+        self, row: int, overrides: dict[str, str] | None = None
+    ) -> tuple[tuple[int, ...], list[float]]:
         """Tokens and confidences by the definition: one row, no cache, a whole pass for every token that is said."""
         dialogue, grammar = self.dialogues()[row], self.grammar
         said: list[int] = []
@@ -132,8 +134,8 @@ class Setting:
             while (allowed := grammar.answers.allowed(spelled)) is not None:
                 scores = self._scores(row, dialogue, answers, spelled)[allowed].astype(np.float64)
                 place = int(scores.argmax())
-                if forced and mention in forced:
-                    token = grammar.answers.token_ids_of[forced[mention]][len(spelled)]
+                if overrides and mention in overrides:
+                    token = grammar.answers.token_ids_of[overrides[mention]][len(spelled)]
                     place = int(np.flatnonzero(allowed == token)[0])
                 odds = np.exp(scores - scores.max())
                 confidence *= odds[place] / odds.sum()
@@ -158,25 +160,31 @@ class Setting:
         cut = rendered.answer_spans[len(answers)][0] if answering else len(rendered)
         tail = [int(token) for token in tail]
         ids = [*rendered.ids[:cut].tolist(), *tail]
-        roles = [*rendered.roles[:cut].tolist(), *[Role.ANSWER if answering else Role.ACTION] * len(tail)]
+        token_types = [
+            *rendered.token_types[:cut].tolist(),
+            *[TokenType.ANSWER if answering else TokenType.ACTION] * len(tail),
+        ]
         seen = self.seen[[row]]
         embedded = self.backbone.embed(torch.tensor([ids]))
-        attends = mask_by_definition(seen.shape[1], roles, self.both_ways, self.hide)
+        attends = mask_by_definition(seen.shape[1], token_types, self.both_ways, self.hide)
         hidden = self.backbone.extend(torch.cat([seen, embedded], 1), attends=attends[None])
         return self.backbone.logits(hidden[0, -1]).numpy()
 
 
 def mask_by_definition(
-    seen: int, roles: list[int], both_ways: bool = False, hide: tuple[Role, ...] = ()
+    seen: int, token_types: list[int], both_ways: bool = False, hide: tuple[TokenType, ...] = ()
 ) -> Tensor:
     """The mask of one row without padding, element by element, from the words of `attention_mask`'s docstring."""
     kinds = ["seen"] * seen
-    talk = [None] * seen + [role if role in (Role.QUESTION, Role.ANSWER) else None for role in roles]
+    talk = [None] * seen + [
+        token_type if token_type in (TokenType.QUESTION, TokenType.ANSWER) else None
+        for token_type in token_types
+    ]
     speaking = False
-    for role in roles:
-        speaking |= role != Role.TEXT
-        given = role in (Role.QUESTION, Role.INSTRUCTION) or not speaking
-        kinds.append("answer" if role == Role.ANSWER else "given" if given else "said")
+    for token_type in token_types:
+        speaking |= token_type != TokenType.TEXT
+        given = token_type in (TokenType.QUESTION, TokenType.INSTRUCTION) or not speaking
+        kinds.append("answer" if token_type == TokenType.ANSWER else "given" if given else "said")
     total = len(kinds)
     block = list(range(total))
     if both_ways:
@@ -185,9 +193,13 @@ def mask_by_definition(
                 block[i] = block[i - 1]
 
     def sees(query: int, key: int) -> bool:
-        if Role.ANSWER in hide and talk[key] == Role.ANSWER and set(talk[key : query + 1]) != {Role.ANSWER}:
+        if (
+            TokenType.ANSWER in hide
+            and talk[key] == TokenType.ANSWER
+            and set(talk[key : query + 1]) != {TokenType.ANSWER}
+        ):
             return False
-        if Role.QUESTION in hide and talk[key] == Role.QUESTION and talk[query] is None:
+        if TokenType.QUESTION in hide and talk[key] == TokenType.QUESTION and talk[query] is None:
             return False
         return block[key] <= block[query]
 

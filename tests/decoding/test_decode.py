@@ -1,4 +1,4 @@
-"""Decoding laws: a guess changes the time and never the outcome; a batch is its rows; a forced word is said."""
+"""Decoding laws: a draft changes the time and never the outcome; a batch is its rows; an override is emitted."""
 
 from itertools import product
 
@@ -8,7 +8,7 @@ from tiny import INSTRUCTIONS, MODES, Setting
 
 from inspire_vla.action_tokenizers import UndecodableAction
 from inspire_vla.decoding import Decision, decode
-from inspire_vla.dialogue import Role
+from inspire_vla.dialogue import TokenType
 from inspire_vla.errors import InspireError
 
 SEEDS_PER_KIND = 7  # × 5 modes × 2 attention patterns × 3 kinds of actions = 210 random models
@@ -22,9 +22,9 @@ def same(found: list[Decision], expected: list[Decision]) -> None:
         np.testing.assert_array_equal(one.actions, two.actions)
 
 
-def guesses_of_every_kind(decisions: list[Decision], words: tuple[str, ...], rng: np.random.Generator):
+def drafts_of_every_kind(decisions: list[Decision], words: tuple[str, ...], rng: np.random.Generator):
     """All right; wrong at one place, for each place; all wrong; some left out; words that are none."""
-    right = [d.words for d in decisions]
+    right = [d.answers_by_mention for d in decisions]
 
     def wrong(word: str) -> str:
         return str(rng.choice([w for w in words if w != word]))
@@ -32,14 +32,14 @@ def guesses_of_every_kind(decisions: list[Decision], words: tuple[str, ...], rng
     yield right
     for place in range(max(len(d.mentions) for d in decisions)):
         yield [
-            {m: wrong(w) if i == place else w for i, (m, w) in enumerate(guess.items())} for guess in right
+            {m: wrong(w) if i == place else w for i, (m, w) in enumerate(draft.items())} for draft in right
         ]
-    yield [{m: wrong(w) for m, w in guess.items()} for guess in right]
+    yield [{m: wrong(w) for m, w in draft.items()} for draft in right]
     yield [
-        {m: w if rng.random() < 0.5 else wrong(w) for m, w in guess.items() if rng.random() < 0.7}
-        for guess in right
+        {m: w if rng.random() < 0.5 else wrong(w) for m, w in draft.items() if rng.random() < 0.7}
+        for draft in right
     ]
-    yield [{"the moon": "left", **dict.fromkeys(guess, "sideways")} for guess in right]
+    yield [{"the moon": "left", **dict.fromkeys(draft, "sideways")} for draft in right]
 
 
 @pytest.mark.parametrize("actions", ["vq", "bins", "fast"])
@@ -49,13 +49,13 @@ def test_guessed_cached_and_batched_equals_plain(mode: str, both_ways: bool, act
     for seed in range(SEEDS_PER_KIND):
         rng = np.random.default_rng([seed, MODES.index(mode), both_ways])
         texts = tuple(rng.choice(INSTRUCTIONS, size=1 + seed % 4).tolist())
-        asked = "after" if seed % 3 == 2 else "before"
+        question_position = "after" if seed % 3 == 2 else "before"
         setting = Setting(
             int(rng.integers(1 << 30)),
             mode=mode,
-            asked=asked,
+            question_position=question_position,
             both_ways=both_ways,
-            hide={4: (Role.ANSWER, Role.QUESTION), 5: (Role.ANSWER,)}.get(seed, ()),
+            hide={4: (TokenType.ANSWER, TokenType.QUESTION), 5: (TokenType.ANSWER,)}.get(seed, ()),
             actions=actions,
             instructions=texts,
             max_objects=1 if seed == 6 else None,
@@ -65,12 +65,12 @@ def test_guessed_cached_and_batched_equals_plain(mode: str, both_ways: bool, act
             tokens, confidences = setting.plainly(row)
             assert decision.token_ids == tokens
             np.testing.assert_allclose(decision.confidences, confidences, atol=2e-4)
-        for guesses in guesses_of_every_kind(cached, setting.grammar.answers.words, rng):
-            found = setting.decode(guesses=guesses)
+        for drafts in drafts_of_every_kind(cached, setting.grammar.answers.words, rng):
+            found = setting.decode(drafts=drafts)
             same(found, cached)
-            for decision, guess in zip(found, guesses, strict=True):
-                holds = [guess.get(m) == a for m, a in decision.words.items()]
-                assert decision.guessed == tuple(holds)
+            for decision, draft in zip(found, drafts, strict=True):
+                holds = [draft.get(m) == a for m, a in decision.answers_by_mention.items()]
+                assert decision.accepted == tuple(holds)
 
 
 @pytest.mark.parametrize("both_ways", [False, True])
@@ -86,21 +86,27 @@ def test_a_batch_is_its_rows(both_ways: bool) -> None:
 @pytest.mark.parametrize("actions", ["vq", "bins"])
 @pytest.mark.parametrize("both_ways", [False, True], ids=["causal", "both_ways"])
 @pytest.mark.parametrize(
-    ("mode", "asked", "row"), product(("direction", "direction_3d"), ("before", "after"), range(4))
+    ("mode", "question_position", "row"),
+    product(("direction", "direction_3d"), ("before", "after"), range(4)),
 )
 def test_a_perfect_guess_costs_the_passes_of_the_base_model(
-    mode: str, asked: str, row: int, both_ways: bool, actions: str
+    mode: str, question_position: str, row: int, both_ways: bool, actions: str
 ) -> None:
-    options = {"mode": mode, "asked": asked, "both_ways": both_ways, "actions": actions}
+    options = {
+        "mode": mode,
+        "question_position": question_position,
+        "both_ways": both_ways,
+        "actions": actions,
+    }
     setting = Setting(row, **options)
     base = Setting(row, **options, reasoning=False).decode([row])[0]
     plain = setting.decode([row])[0]
-    guessed = setting.decode([row], guesses=[plain.words])[0]
+    guessed = setting.decode([row], drafts=[plain.answers_by_mention])[0]
     assert base.mentions == ()
-    assert base.passes == guessed.passes == len(base.token_ids)
+    assert base.forward_passes == guessed.forward_passes == len(base.token_ids)
     answer_tokens = len(plain.token_ids) - len(base.token_ids)
-    assert plain.passes == base.passes + answer_tokens
-    assert all(guessed.guessed)
+    assert plain.forward_passes == base.forward_passes + answer_tokens
+    assert all(guessed.accepted)
 
 
 def test_a_wrong_guess_costs_at_most_one_pass() -> None:
@@ -111,46 +117,46 @@ def test_a_wrong_guess_costs_at_most_one_pass() -> None:
         plain = setting.decode([2])[0]
         assert len(plain.mentions) == 4
         for wrong in range(5):
-            guess = {
+            draft = {
                 m: w if i >= wrong else next(x for x in setting.grammar.answers.words if x != w)
-                for i, (m, w) in enumerate(plain.words.items())
+                for i, (m, w) in enumerate(plain.answers_by_mention.items())
             }
-            found = setting.decode([2], guesses=[guess])[0]
+            found = setting.decode([2], drafts=[draft])[0]
             assert found.answers == plain.answers
-            assert setting.tokenizer.levels <= found.passes <= setting.tokenizer.levels + wrong
-            saved += setting.tokenizer.levels + wrong - found.passes
-    assert saved > 0  # what was said behind a wrong guess is a guess, too
+            assert setting.tokenizer.levels <= found.forward_passes <= setting.tokenizer.levels + wrong
+            saved += setting.tokenizer.levels + wrong - found.forward_passes
+    assert saved > 0  # what was said behind a wrong draft is a draft, too
 
 
 @pytest.mark.parametrize("both_ways", [False, True])
-def test_a_forced_answer_is_said_marked_and_acted_on(both_ways: bool) -> None:
+def test_an_override_is_emitted_marked_and_acted_on(both_ways: bool) -> None:
     setting = Setting(2, both_ways=both_ways)
     for word in ("left", "grasped"):
-        forced = {"the red cube": word}
-        (decision,) = setting.decode([0], forced=[forced], guesses=[{"the red cube": "up"}])
-        tokens, confidences = setting.plainly(0, forced)
+        overrides = {"the red cube": word}
+        (decision,) = setting.decode([0], overrides=[overrides], drafts=[{"the red cube": "up"}])
+        tokens, confidences = setting.plainly(0, overrides)
         assert decision.answers[0] == word
-        assert decision.forced == (True, False)
-        assert decision.guessed == (False, False)
+        assert decision.overridden == (True, False)
+        assert decision.accepted == (False, False)
         assert decision.token_ids == tokens
         np.testing.assert_allclose(decision.confidences, confidences, atol=2e-4)
 
 
 def test_forcing_all_answers_costs_no_pass() -> None:
     setting = Setting(2)
-    forced = [dict.fromkeys(d.mentions, "left") for d in setting.dialogues()]
-    found = setting.decode(forced=forced)
-    assert {d.passes for d in found} == {setting.tokenizer.levels}
+    overrides = [dict.fromkeys(d.mentions, "left") for d in setting.dialogues()]
+    found = setting.decode(overrides=overrides)
+    assert {d.forward_passes for d in found} == {setting.tokenizer.levels}
     assert all(set(d.answers) == {"left"} for d in found)
 
 
 def test_what_is_hidden_does_not_move_the_arm() -> None:
-    shown, hidden = Setting(4), Setting(4, hide=(Role.ANSWER,))
+    shown, hidden = Setting(4), Setting(4, hide=(TokenType.ANSWER,))
     levels = shown.tokenizer.levels
 
     def codes(setting: Setting, word: str) -> list[tuple[int, ...]]:
-        forced = [dict.fromkeys(d.mentions, word) for d in setting.dialogues()]
-        return [d.token_ids[-levels:] for d in setting.decode(forced=forced)]
+        overrides = [dict.fromkeys(d.mentions, word) for d in setting.dialogues()]
+        return [d.token_ids[-levels:] for d in setting.decode(overrides=overrides)]
 
     assert codes(hidden, "left") == codes(hidden, "grasped")
     assert codes(shown, "left") != codes(shown, "grasped")
@@ -159,17 +165,17 @@ def test_what_is_hidden_does_not_move_the_arm() -> None:
 def test_impossible_words_and_unasked_objects_are_refused() -> None:
     setting = Setting(2)
     with pytest.raises(InspireError, match=r"'letf' is no answer here. Did you mean 'left'\?"):
-        setting.decode([0], forced=[{"the red cube": "letf"}])
+        setting.decode([0], overrides=[{"the red cube": "letf"}])
     with pytest.raises(InspireError, match="'the mug' is not asked about"):
-        setting.decode([0], forced=[{"the mug": "left"}])
+        setting.decode([0], overrides=[{"the mug": "left"}])
     with pytest.raises(InspireError, match="1 observations for 0"):
         decode(setting.backbone, setting.seen[:1], [], setting.grammar)
 
 
 def test_rows_that_do_not_match_and_impossible_temperatures_are_refused() -> None:
     setting = Setting(2)
-    with pytest.raises(InspireError, match="2 guesses and 3 forced for 1 dialogues"):
-        setting.decode([0], guesses=[{}, {}], forced=[{}, {}, {}])
+    with pytest.raises(InspireError, match="2 drafts and 3 overrides for 1 dialogues"):
+        setting.decode([0], drafts=[{}, {}], overrides=[{}, {}, {}])
     for impossible in (-0.5, float("nan")):
         with pytest.raises(InspireError, match="temperature"):
             setting.decode([0], temperature=impossible)
@@ -190,8 +196,8 @@ def test_sampling_follows_its_generator_and_not_the_guesses() -> None:
 
     one = sample(1)
     same(sample(1), one)
-    same(sample(1, guesses=[d.words for d in one]), one)
-    same(sample(1, guesses=[d.words for d in setting.decode()]), one)
+    same(sample(1, drafts=[d.answers_by_mention for d in one]), one)
+    same(sample(1, drafts=[d.answers_by_mention for d in setting.decode()]), one)
     assert [d.token_ids for d in sample(2)] != [d.token_ids for d in one]
 
 

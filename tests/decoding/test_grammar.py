@@ -10,11 +10,11 @@ from inspire_vla.errors import InspireError
 
 
 @pytest.mark.parametrize("actions", ["vq", "bins", "fast"])
-@pytest.mark.parametrize("asked", ["before", "after"])
+@pytest.mark.parametrize("question_position", ["before", "after"])
 @pytest.mark.parametrize("mode", MODES)
-def test_a_random_walk_is_a_training_sequence(mode: str, asked: str, actions: str) -> None:
+def test_a_random_walk_is_a_training_sequence(mode: str, question_position: str, actions: str) -> None:
     rng = np.random.default_rng(0)
-    setting = Setting(0, mode=mode, asked=asked, actions=actions)
+    setting = Setting(0, mode=mode, question_position=question_position, actions=actions)
     grammar = setting.grammar
     for dialogue in setting.dialogues():
         script = grammar.script(dialogue)
@@ -34,7 +34,7 @@ def test_a_random_walk_is_a_training_sequence(mode: str, asked: str, actions: st
             dialogue.with_answers(answers), TOKENIZER, grammar.action_vocabulary.to_ids(place.codes)
         )
         assert [token.id for token in tokens] == rendered.ids[: len(tokens)].tolist()
-        assert [token.role for token in tokens] == rendered.roles[: len(tokens)].tolist()
+        assert [token.token_type for token in tokens] == rendered.token_types[: len(tokens)].tolist()
         assert len(tokens) == rendered.action_span[1]
         assert grammar.actions(place.codes) is not None  # what is allowed can be decoded
         words = dict(zip(dialogue.mentions, answers, strict=True))

@@ -13,7 +13,7 @@ from tiny import Setting, mask_by_definition
 from inspire_vla.backbones.attention import NOBODY
 from inspire_vla.decoding import GrowingSequences
 from inspire_vla.decoding.grammar import Token
-from inspire_vla.dialogue import Role
+from inspire_vla.dialogue import TokenType
 
 
 @torch.inference_mode()
@@ -29,7 +29,7 @@ def test_rows_of_any_length_are_the_rows_alone(seed: int) -> None:
     passes = 0
     for step in range(6):
         pieces = [
-            [Token(int(i), Role.TEXT) for i in rng.integers(0, 200, rng.integers(step == 0, 5))]
+            [Token(int(i), TokenType.TEXT) for i in rng.integers(0, 200, rng.integers(step == 0, 5))]
             for _ in range(count)
         ]
         if not any(pieces):
@@ -42,13 +42,13 @@ def test_rows_of_any_length_are_the_rows_alone(seed: int) -> None:
             kept[row] += piece[:stands]
             hidden[row] += found[row, :stands]
         assert sequences.passes == passes
-        held = (sequences.roles != NOBODY).sum(1)
+        held = (sequences.token_types != NOBODY).sum(1)
         assert held.tolist() == [setting.seen.shape[1] + len(row) for row in kept]
     for row, tokens in enumerate(kept):
         if tokens:
-            ids, roles = zip(*tokens, strict=True)
+            ids, token_types = zip(*tokens, strict=True)
             elements = torch.cat([setting.seen[[row]], backbone.embed(torch.tensor([ids]))], 1)
-            attends = mask_by_definition(setting.seen.shape[1], list(roles))
+            attends = mask_by_definition(setting.seen.shape[1], list(token_types))
             alone = backbone.extend(elements, attends=attends[None])[0, setting.seen.shape[1] :]
             torch.testing.assert_close(torch.stack(hidden[row]), alone, rtol=1e-3, atol=1e-4)
 
@@ -60,17 +60,17 @@ def live_tensors() -> int:
 
 @pytest.mark.e2e
 def test_ten_thousand_decisions_leave_nothing() -> None:
-    """Rows alone and together, guesses right, wrong and none: the process is no bigger in the end than early on."""
+    """Rows alone and together, drafts right, wrong and none: the process is no bigger in the end than early on."""
     setting = Setting(1)
-    right = [d.words for d in setting.decode()]
+    right = [d.answers_by_mention for d in setting.decode()]
     wrong = [dict.fromkeys(words, "up") for words in right]
     dialogues = setting.dialogues()
     setting.dialogues = lambda: dialogues
     noted = {}
     for step in range(1, 10_001):
         rows = list(range(4)) if step % 20 == 0 else [step % 4]
-        guesses = (right, wrong, [{}] * 4)[step % 3]
-        setting.decode(rows, guesses=[guesses[row] for row in rows])
+        drafts = (right, wrong, [{}] * 4)[step % 3]
+        setting.decode(rows, drafts=[drafts[row] for row in rows])
         if step % 1000 == 0:
             noted[step] = (resident_mib(), live_tensors())
     print(noted)
@@ -85,14 +85,14 @@ def resident_mib() -> float:
 
 def test_memory_does_not_grow() -> None:
     setting = Setting(1)
-    right = [d.words for d in setting.decode()]
+    right = [d.answers_by_mention for d in setting.decode()]
     wrong = [dict.fromkeys(words, "up") for words in right]
     dialogues = setting.dialogues()
     setting.dialogues = lambda: dialogues
 
     def steps(count: int) -> None:
         for step in range(count):
-            setting.decode(guesses=(right, wrong)[step % 2])
+            setting.decode(drafts=(right, wrong)[step % 2])
 
     steps(10)
     tensors = live_tensors()

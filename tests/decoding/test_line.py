@@ -23,9 +23,9 @@ SAYS = (word("left"), word("down"), *CODES)
 SLOTS = ((0, 0), (1, 0), (2, 0), (2, 1), (2, 2))
 
 
-def play(guesses=(), forced=()) -> tuple[list[list[int]], list[int], Decision]:
+def play(drafts=(), overrides=()) -> tuple[list[list[int]], list[int], Decision]:
     """The ids proposed in each pass, how many of them stood, and the decision."""
-    line = Line(SCRIPT, choose, guesses=dict(guesses), forced=dict(forced))
+    line = Line(SCRIPT, choose, drafts=dict(drafts), overrides=dict(overrides))
     proposed, stood = [], []
     while not line.done:
         tokens, asked = line.propose()
@@ -50,7 +50,7 @@ def test_without_guesses_one_token_is_said_per_pass() -> None:
     assert proposed == [ids(0), [left, *ids(1)], [down, *ids(2)], [first], [second]]
     assert stood == [len(tokens) for tokens in proposed]
     assert decision.token_ids == SAYS
-    assert decision.guessed == (False, False)
+    assert decision.accepted == (False, False)
 
 
 def test_right_guesses_are_heard_in_the_first_pass() -> None:
@@ -59,7 +59,7 @@ def test_right_guesses_are_heard_in_the_first_pass() -> None:
     assert proposed == [[*ids(0), left, *ids(1), down, *ids(2)], [first], [second]]
     assert stood == [len(tokens) for tokens in proposed]
     assert decision.token_ids == SAYS
-    assert decision.guessed == (True, True)
+    assert decision.accepted == (True, True)
 
 
 def test_from_a_wrong_guess_on_what_the_model_said_behind_it_is_expected() -> None:
@@ -69,27 +69,27 @@ def test_from_a_wrong_guess_on_what_the_model_said_behind_it_is_expected() -> No
     assert stood[0] == len(ids(0))
     assert proposed[1:] == [[left, *ids(1), down, *ids(2), first], [second]]
     assert decision.token_ids == SAYS
-    assert decision.guessed == (False, False)
+    assert decision.accepted == (False, False)
 
 
 def test_a_right_guess_stands_before_a_wrong_one() -> None:
     proposed, stood, decision = play({CUBE: "left", PLATE: "right"})
     assert stood[0] == len([*ids(0), SAYS[0], *ids(1)])
     assert proposed[1] == [SAYS[1], *ids(2), SAYS[2]]
-    assert decision.guessed == (True, False)
+    assert decision.accepted == (True, False)
 
 
 def test_a_forced_word_is_said_against_the_model() -> None:
     proposed, _, decision = play({CUBE: "left"}, {CUBE: "grasped", PLATE: "down"})
     assert proposed[0] == [*ids(0), word("grasped"), *ids(1), SAYS[1], *ids(2)]
     assert decision.answers == ("grasped", "down")
-    assert decision.forced == (True, True)
-    assert decision.guessed == (False, False)
+    assert decision.overridden == (True, True)
+    assert decision.accepted == (False, False)
     assert decision.confidences[0] < decision.confidences[1]
 
 
 def test_the_last_token_is_said_and_never_passed_through() -> None:
-    for guesses in ({}, {CUBE: "left", PLATE: "down"}, {CUBE: "up", PLATE: "up"}):
-        proposed, _, decision = play(guesses)
+    for drafts in ({}, {CUBE: "left", PLATE: "down"}, {CUBE: "up", PLATE: "up"}):
+        proposed, _, decision = play(drafts)
         assert decision.token_ids[-1] == SAYS[-1]
         assert all(SAYS[-1] not in tokens for tokens in proposed)

@@ -2,40 +2,54 @@
 
 import pytest
 
-from inspire_vla.dialogue import OPENVLA_TEMPLATE, Role, build_dialogue
+from inspire_vla.dialogue import OPENVLA_TEMPLATE, TokenType, build_dialogue
 from inspire_vla.errors import InspireError
 from inspire_vla.instruction import NoObjectFound
 
 INSTRUCTION = "put the red cube on the blue plate"
 
 
-def spoken(dialogue) -> list[tuple[Role, str | None]]:
-    return [(segment.role, segment.text) for segment in dialogue.segments]
+def spoken(dialogue) -> list[tuple[TokenType, str | None]]:
+    return [(segment.token_type, segment.text) for segment in dialogue.segments]
 
 
 def test_questions_stand_before_the_instruction():
     dialogue = build_dialogue(INSTRUCTION, ["left", "down"])
     assert spoken(dialogue) == [
-        (Role.QUESTION, "In which direction is the red cube relative to the robot?"),
-        (Role.ANSWER, " left"),
-        (Role.QUESTION, "In which direction is the blue plate relative to the robot?"),
-        (Role.ANSWER, " down"),
-        (Role.INSTRUCTION, f"\nTask: {INSTRUCTION}"),
-        (Role.ACTION, None),
+        (TokenType.QUESTION, "In which direction is the red cube relative to the robot?"),
+        (TokenType.ANSWER, " left"),
+        (TokenType.QUESTION, "In which direction is the blue plate relative to the robot?"),
+        (TokenType.ANSWER, " down"),
+        (TokenType.INSTRUCTION, f"\nTask: {INSTRUCTION}"),
+        (TokenType.ACTION, None),
     ]
     assert dialogue.mentions == ("the red cube", "the blue plate")
     assert dialogue.answers == ("left", "down")
 
 
 def test_or_after_it():
-    roles = [role for role, _ in spoken(build_dialogue(INSTRUCTION, ["left", "down"], asked="after"))]
-    assert roles == [Role.INSTRUCTION, Role.QUESTION, Role.ANSWER, Role.QUESTION, Role.ANSWER, Role.ACTION]
+    token_types = [
+        token_type
+        for token_type, _ in spoken(build_dialogue(INSTRUCTION, ["left", "down"], question_position="after"))
+    ]
+    assert token_types == [
+        TokenType.INSTRUCTION,
+        TokenType.QUESTION,
+        TokenType.ANSWER,
+        TokenType.QUESTION,
+        TokenType.ANSWER,
+        TokenType.ACTION,
+    ]
 
 
 def test_only_answers_and_action_are_supervised():
-    for asked in ("before", "after"):
-        dialogue = build_dialogue(INSTRUCTION, ["left", "down"], asked=asked)
-        assert [s.role for s in dialogue.segments if s.supervised] == [Role.ANSWER, Role.ANSWER, Role.ACTION]
+    for question_position in ("before", "after"):
+        dialogue = build_dialogue(INSTRUCTION, ["left", "down"], question_position=question_position)
+        assert [s.token_type for s in dialogue.segments if s.supervised] == [
+            TokenType.ANSWER,
+            TokenType.ANSWER,
+            TokenType.ACTION,
+        ]
 
 
 def test_a_template_may_supervise_its_ends():
@@ -53,7 +67,9 @@ def test_a_template_may_supervise_its_ends():
 def test_the_base_model_differs_in_nothing_but_the_reasoning():
     base, full = build_dialogue(INSTRUCTION, reasoning=False), build_dialogue(INSTRUCTION, ["left", "down"])
     assert base.mentions == base.answers == ()
-    assert base.segments == tuple(s for s in full.segments if s.role in (Role.INSTRUCTION, Role.ACTION))
+    assert base.segments == tuple(
+        s for s in full.segments if s.token_type in (TokenType.INSTRUCTION, TokenType.ACTION)
+    )
     assert build_dialogue("do something", reasoning=False).segments  # it needs no object
 
 
@@ -105,7 +121,7 @@ def test_what_is_refused():
     with pytest.raises(InspireError, match="Did you mean 'left'"):
         build_dialogue(INSTRUCTION, ["lefft", "down"])
     with pytest.raises(InspireError, match="'before' or 'after'"):
-        build_dialogue(INSTRUCTION, asked="first")
+        build_dialogue(INSTRUCTION, question_position="first")
     with pytest.raises(InspireError, match="Unknown reasoning mode"):
         build_dialogue(INSTRUCTION, mode="angle")
     with pytest.raises(InspireError, match="Unknown template"):

@@ -8,9 +8,9 @@ import pytest
 from inspire_vla.dialogue import (
     NANO_TEMPLATE,
     TEMPLATES,
-    RememberingTokenizer,
-    Role,
+    CachedTokenizer,
     Template,
+    TokenType,
     answer_token_sequences,
     build_dialogue,
     render,
@@ -33,9 +33,9 @@ def test_exact_ids_mask_and_roles(words):
     assert rendered.ids.tolist() == [*question, *left, *instruction, *ACTION_IDS]
     assert rendered.ids.dtype == np.int64
     assert np.flatnonzero(rendered.loss_mask).tolist() == [12, 23, 24, 25]
-    q, a, i, x = Role.QUESTION, Role.ANSWER, Role.INSTRUCTION, Role.ACTION
-    assert rendered.roles.tolist() == [q] * 12 + [a] + [i] * 10 + [x] * 3
-    assert rendered.roles.dtype == np.uint8
+    q, a, i, x = TokenType.QUESTION, TokenType.ANSWER, TokenType.INSTRUCTION, TokenType.ACTION
+    assert rendered.token_types.tolist() == [q] * 12 + [a] + [i] * 10 + [x] * 3
+    assert rendered.token_types.dtype == np.uint8
     assert rendered.answer_spans == ((12, 13),)
     assert rendered.action_span == (23, 26)
     assert rendered.segment_spans == ((0, 12), (12, 13), (13, 23), (23, 26))
@@ -55,7 +55,7 @@ def test_the_mask_marks_exactly_answers_and_action_whatever_they_are_made_of(pie
     )
     for (start, stop), answer in zip(rendered.answer_spans, dialogue.answers, strict=True):
         assert pieces.decode(rendered.ids[start:stop]) == f" {answer}"
-    is_supervised = np.isin(rendered.roles, [Role.ANSWER, Role.ACTION])
+    is_supervised = np.isin(rendered.token_types, [TokenType.ANSWER, TokenType.ACTION])
     np.testing.assert_array_equal(rendered.loss_mask, is_supervised)
 
 
@@ -76,7 +76,7 @@ def dialogues():
             INSTRUCTION,
             answers,
             mode=mode,
-            asked=("before", "after")[number % 2],
+            question_position=("before", "after")[number % 2],
             template=list(TEMPLATES)[number % len(TEMPLATES)],
             state_text="1 2 3",
         )
@@ -116,7 +116,7 @@ def test_segments_lie_end_to_end(pieces):
         rendered = render(dialogue, pieces, ACTION_IDS)
         edges = [0, *(stop for _, stop in rendered.segment_spans)]
         assert [start for start, _ in rendered.segment_spans] == edges[:-1]
-        assert edges[-1] == len(rendered) == len(rendered.loss_mask) == len(rendered.roles)
+        assert edges[-1] == len(rendered) == len(rendered.loss_mask) == len(rendered.token_types)
         assert len(rendered.segment_spans) == len(dialogue.segments)
 
 
@@ -164,7 +164,7 @@ def test_answers_that_cannot_be_told_apart_are_refused(words, pieces):
 
 
 def test_remembering_changes_nothing_but_the_time(pieces):
-    remembering = RememberingTokenizer(pieces)
+    remembering = CachedTokenizer(pieces)
     dialogue = build_dialogue(INSTRUCTION, ["left", "down"])
     first = render(dialogue, remembering, ACTION_IDS)
     calls = pieces.calls
@@ -179,7 +179,7 @@ def test_remembering_changes_nothing_but_the_time(pieces):
 
 def test_what_comes_again_is_remembered_whatever_else_was_said(words):
     """More texts than it holds, then one that came often and one that came late."""
-    remembering = RememberingTokenizer(words)
+    remembering = CachedTokenizer(words)
     for number in range((1 << 16) + 100):
         remembering.encode(f"red {number}")
         remembering.encode("blue")
@@ -193,7 +193,7 @@ def test_what_comes_again_is_remembered_whatever_else_was_said(words):
 
 def test_the_robots_state_is_not_remembered(pieces):
     """π0-FAST says it with the instruction, in other numbers each time; the question stays remembered."""
-    remembering = RememberingTokenizer(pieces)
+    remembering = CachedTokenizer(pieces)
     sizes = set()
     for number in range(5):
         said = build_dialogue(INSTRUCTION, ["left", "down"], template="pi0_fast", state_text=f"{number} 2")
@@ -206,5 +206,5 @@ def test_a_new_template_is_a_few_strings(pieces):
     mine = Template("mine", question="Q: {question} A:", instruction=" Do: {instruction} =>", action_end=".")
     rendered = render(build_dialogue(INSTRUCTION, ["left", "down"], template=mine), pieces, ACTION_IDS)
     assert pieces.decode(rendered.ids[rendered.loss_mask][:-3]) == " left down"
-    assert rendered.roles[-1] == Role.TEXT
+    assert rendered.token_types[-1] == TokenType.TEXT
     assert not rendered.loss_mask[-1]

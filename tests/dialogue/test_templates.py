@@ -9,12 +9,12 @@ from inspire_vla.dialogue import NANO_TEMPLATE, TEMPLATES, Template, build_dialo
 from inspire_vla.errors import InspireError
 
 
-def written(template: str, asked: str = "before") -> str:
+def written(template: str, question_position: str = "before") -> str:
     dialogue = build_dialogue(
         "lift the cup",
         ["left"],
         template=template,
-        asked=asked,
+        question_position=question_position,
         state_text="12 250" if template == "pi0_fast" else None,
     )
     return "".join("<A>" if segment.text is None else segment.text for segment in dialogue.segments)
@@ -24,7 +24,7 @@ QUESTION = "In which direction is the cup relative to the robot?"
 
 
 @pytest.mark.parametrize(
-    ("template", "asked", "text"),
+    ("template", "question_position", "text"),
     [
         ("nano", "before", f"{QUESTION} left\nTask: lift the cup<A>"),
         ("nano", "after", f"\nTask: lift the cup{QUESTION} left<A>"),
@@ -55,8 +55,8 @@ QUESTION = "In which direction is the cup relative to the robot?"
         ),
     ],
 )
-def test_what_is_written(template, asked, text):
-    assert written(template, asked) == text
+def test_what_is_written(template, question_position, text):
+    assert written(template, question_position) == text
 
 
 @pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)

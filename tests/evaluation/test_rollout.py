@@ -125,13 +125,13 @@ def test_unknown_names_list_the_choices():
         Factory("toys")()
 
 
-def test_the_last_answers_are_handed_back_as_guesses():
-    class Guessing(GoodAgent):
-        def act(self, observations, instructions, answers=None, guesses=None):
-            self.calls.append(guesses)
-            return super().act(observations, instructions, answers)
+def test_the_last_answers_are_handed_back_as_drafts():
+    class Drafting(GoodAgent):
+        def act(self, observations, instructions, overrides=None, drafts=None):
+            self.calls.append(drafts)
+            return super().act(observations, instructions, overrides)
 
-    agent = Guessing()
+    agent = Drafting()
     list(rollout(jobs(1, ("go left",)), ToyBenchmark(), agent, RolloutSettings(n_action_steps=1)))
     given = [call for call in agent.calls if isinstance(call, list)]
     assert given[0] == [None]
@@ -171,9 +171,9 @@ def test_what_a_control_cannot_set_is_counted(control):
     class WallFirst(GoodAgent):
         answer_rule = AnswerRule(max_objects=2)
 
-        def act(self, observations, instructions, answers=None):
-            assert all(set(one) <= {"the wall", "the goal"} for one in answers)
-            return super().act(observations, instructions, answers)
+        def act(self, observations, instructions, overrides=None):
+            assert all(set(one) <= {"the wall", "the goal"} for one in overrides)
+            return super().act(observations, instructions, overrides)
 
     (record,) = rollout(jobs(1, ("go left",)), Benchmark(), WallFirst(), RolloutSettings(control=control))
     assert record.error is None, record.traceback
@@ -194,9 +194,9 @@ def test_the_truth_is_forced_only_where_it_is_asked_for():
     class AsksOnce(GoodAgent):
         answer_rule = AnswerRule(max_objects=1)
 
-        def act(self, observations, instructions, answers=None):
-            heard.extend(answers)
-            return super().act(observations, instructions, answers)
+        def act(self, observations, instructions, overrides=None):
+            heard.extend(overrides)
+            return super().act(observations, instructions, overrides)
 
     list(rollout(jobs(1), ToyBenchmark(), AsksOnce(), RolloutSettings(control="truth")))
     assert {frozenset(answer) for answer in heard} == {frozenset({"the goal"})}
@@ -207,11 +207,11 @@ class LooksBack(GoodAgent):
 
     n_obs_steps = 3
 
-    def act(self, observations, instructions, answers=None):
+    def act(self, observations, instructions, overrides=None):
         self.shown = getattr(self, "shown", []) + [
             o["pixels"]["image"][:, 0, 0, 0].tolist() for o in observations
         ]
-        return super().act(observations, instructions, answers)
+        return super().act(observations, instructions, overrides)
 
 
 class Numbered(ToyEnv):

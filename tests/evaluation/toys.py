@@ -77,18 +77,18 @@ class ToyDecision:
     mentions: tuple = ()
     answers: tuple = ()
     confidences: tuple = ()
-    forced: tuple = ()
+    overridden: tuple = ()
     decodable: bool = True
 
 
 @dataclass
 class GoodAgent:
-    """Walks to the goal as its (true or forced) answer tells it; says the wall is in front."""
+    """Walks to the goal as its (true or overridden) answer tells it; says the wall is in front."""
 
     broken_side: bool = False
     calls: list = field(default_factory=list)
 
-    def act(self, observations, instructions, answers=None):
+    def act(self, observations, instructions, overrides=None):
         self.calls.append(len(observations))
         decisions = []
         for i, observation in enumerate(observations):
@@ -96,7 +96,7 @@ class GoodAgent:
             side = "left" if goal >= y else "right"
             if self.broken_side:
                 side = "left"
-            forced = (answers[i] or {}) if answers is not None else {}
+            forced = (overrides[i] or {}) if overrides is not None else {}
             words = tuple(forced.get(m, w) for m, w in (("the goal", side), ("the wall", "front")))
             step = 0.5 if words[0] == "left" else -0.5 if words[0] == "right" else 0.0
             actions = np.zeros((4, 7), np.float32)
@@ -116,44 +116,44 @@ class GoodAgent:
 class BaseAgent:
     """Says nothing; goes left, always."""
 
-    def act(self, observations, instructions, answers=None):
+    def act(self, observations, instructions, overrides=None):
         actions = np.zeros((2, 7), np.float32)
         actions[:, 1] = 0.5
         return [ToyDecision(actions) for _ in observations]
 
 
 class Undecodable(BaseAgent):
-    def act(self, observations, instructions, answers=None):
+    def act(self, observations, instructions, overrides=None):
         return [ToyDecision(np.zeros((0, 7), np.float32), decodable=False) for _ in observations]
 
 
 class CrashesOn(GoodAgent):
     """Crashes when the goal is on the right, and takes its batch with it."""
 
-    def act(self, observations, instructions, answers=None):
+    def act(self, observations, instructions, overrides=None):
         if any("right" in instruction for instruction in instructions):
             raise RuntimeError("cannot turn right")
-        return super().act(observations, instructions, answers)
+        return super().act(observations, instructions, overrides)
 
 
 class AlwaysCrashes(GoodAgent):
-    def act(self, observations, instructions, answers=None):
+    def act(self, observations, instructions, overrides=None):
         raise RuntimeError("wrong keyword")
 
 
 class DiesOn(GoodAgent):
     """The process dies when the goal is on the right."""
 
-    def act(self, observations, instructions, answers=None):
+    def act(self, observations, instructions, overrides=None):
         if any(instruction == "go right" for instruction in instructions):
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().act(observations, instructions, answers)
+        return super().act(observations, instructions, overrides)
 
 
 class Slow(GoodAgent):
-    def act(self, observations, instructions, answers=None):
+    def act(self, observations, instructions, overrides=None):
         time.sleep(0.1)
-        return super().act(observations, instructions, answers)
+        return super().act(observations, instructions, overrides)
 
 
 def touch_video(path, frames, fps, record):

@@ -43,8 +43,8 @@ def test_static_cache_are_a_setting_and_change_nothing_that_is_said(pi0fast: Pat
     growing, static = load(pi0fast), load(pi0fast, static_cache="eager", static_cache_length=192)
     given = batch(growing)
     said = growing.act(given)
-    for guesses in ([{}, {}], [decision.words for decision in said]):
-        found = static.act(given, guesses=guesses)
+    for drafts in ([{}, {}], [decision.answers_by_mention for decision in said]):
+        found = static.act(given, drafts=drafts)
         assert [d.token_ids for d in found] == [d.token_ids for d in said]
     with pytest.raises(InspireError, match="static cache of 32"):
         load(pi0fast, static_cache="eager", static_cache_length=32).act(given)

@@ -12,7 +12,7 @@ from lerobot.datasets import LeRobotDatasetMetadata
 from inspire_vla.backbones.attention import SEEN, attention_mask
 from inspire_vla.backbones.nano import NanoConfig
 from inspire_vla.backbones.text_tokenizer import load_text_tokenizer
-from inspire_vla.dialogue import TEMPLATES, Role, Template, build_dialogue, render
+from inspire_vla.dialogue import TEMPLATES, Template, TokenType, build_dialogue, render
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, ReasoningConfig, VQConfig
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
@@ -61,7 +61,7 @@ def test_actions_do_not_depend_on_hidden_answers(hidden: bool, labelled_dataset:
     assert (abs(losses[0]["action_loss"] - losses[1]["action_loss"]) < 1e-6) == hidden
     assert abs(losses[0]["answer_loss"] - losses[1]["answer_loss"]) > 1e-3
     words = [{"the red cube": w, "the blue plate": w} for w in ("left", "grasped")]
-    (one,), (two,) = (policy.act(batch, answers=[w]) for w in words)
+    (one,), (two,) = (policy.act(batch, overrides=[w]) for w in words)
     if hidden:
         assert one.token_ids[2:] == two.token_ids[2:]
 
@@ -73,22 +73,22 @@ def test_nothing_of_a_hidden_dialogue_reaches_the_action(template: Template, bot
     state = "1 2 3" if template.needs_state else None
     dialogue = build_dialogue(TASK, template=template, state_text=state).with_answers(["left", "grasped"])
     rendered = render(dialogue, load_text_tokenizer(), [5, 6, 7])
-    roles = torch.cat([torch.full((4,), SEEN), torch.from_numpy(rendered.roles.astype(np.int64))])
-    talk = (roles == Role.QUESTION) | (roles == Role.ANSWER)
-    acts = roles == Role.ACTION
+    token_types = torch.cat([torch.full((4,), SEEN), torch.from_numpy(rendered.token_types.astype(np.int64))])
+    talk = (token_types == TokenType.QUESTION) | (token_types == TokenType.ANSWER)
+    acts = token_types == TokenType.ACTION
     acts[int(acts.nonzero()[0]) - 1] = True  # it says the first code
 
-    def reached(*hide: Role) -> set[int]:
-        sees = attention_mask(roles[None], both_ways=both_ways, hide=hide)
-        step = torch.ones(len(roles), len(roles)).tril() if sees is None else sees[0].float()
+    def reached(*hide: TokenType) -> set[int]:
+        sees = attention_mask(token_types[None], both_ways=both_ways, hide=hide)
+        step = torch.ones(len(token_types), len(token_types)).tril() if sees is None else sees[0].float()
         path = step.clone()
-        for _ in range(len(roles)):
+        for _ in range(len(token_types)):
             path = (path @ step).clamp(max=1)
-        return set(roles[(path[acts] > 0).any(0) & talk].tolist())
+        return set(token_types[(path[acts] > 0).any(0) & talk].tolist())
 
-    assert reached() == {Role.QUESTION, Role.ANSWER}
-    assert reached(Role.ANSWER) == {Role.QUESTION}
-    assert reached(Role.ANSWER, Role.QUESTION) == set()
+    assert reached() == {TokenType.QUESTION, TokenType.ANSWER}
+    assert reached(TokenType.ANSWER) == {TokenType.QUESTION}
+    assert reached(TokenType.ANSWER, TokenType.QUESTION) == set()
 
 
 def test_a_hidden_dialogue_is_still_learned_and_said(labelled_dataset: Path) -> None:
@@ -100,13 +100,13 @@ def test_a_hidden_dialogue_is_still_learned_and_said(labelled_dataset: Path) -> 
         logs = [policy.forward(batch | labels)[1] for policy in (shown, hidden)]
     assert abs(logs[0]["action_loss"] - logs[1]["action_loss"]) > 1e-3
     assert logs[1]["answer_loss"] > 0
-    (one,), (two,) = (hidden.act(batch, answers=[{"the red cube": w}]) for w in ("left", "up"))
+    (one,), (two,) = (hidden.act(batch, overrides=[{"the red cube": w}]) for w in ("left", "up"))
     assert one.token_ids[2:] == two.token_ids[2:]
     assert one.answers[0] == "left"
 
 
 def test_what_cannot_be_hidden_is_refused() -> None:
-    with pytest.raises(InspireError, match="asked='before'"):
-        ReasoningConfig(hide_answers=True, asked="after")
+    with pytest.raises(InspireError, match="question_position='before'"):
+        ReasoningConfig(hide_answers=True, question_position="after")
     with pytest.raises(InspireError, match="needs hide_answers"):
         ReasoningConfig(hide_questions=True)

@@ -41,9 +41,9 @@ def test_a_checkpoint_acts_and_says_why(trained: Path) -> None:
     warm = [agent.act(seen, orders, temperature=50.0, generator=dice(seed)) for seed in (0, 0, 1)]
     tokens = [[decision.token_ids for decision in decisions] for decisions in warm]
     assert tokens[0] == tokens[1] != tokens[2]
-    (steered, _) = agent.act(seen, orders, answers=[{"the red cube": "up"}, None])
+    (steered, _) = agent.act(seen, orders, overrides=[{"the red cube": "up"}, None])
     assert steered.answers[0] == "up"
-    assert steered.forced == (True, False)
+    assert steered.overridden == (True, False)
 
 
 def test_answers_weigh_what_the_configuration_says(trained: Path) -> None:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from test_memory_options import batch
 
 from inspire_vla.backbones.attention import SEEN, attention_mask
-from inspire_vla.dialogue import Role, render
+from inspire_vla.dialogue import TokenType, render
 from inspire_vla.lerobot_plugin import modeling_inspire_vla
 from inspire_vla.lerobot_plugin.convert import convert
 from inspire_vla.lerobot_plugin.loading import load_policy
@@ -42,9 +42,9 @@ def test_bos_is_masked_in_acting_as_in_training(pi0fast: Path) -> None:
     policy = load(pi0fast)
     policy.config.reasoning.enabled = False
     rendered = render(policy.writer.prompt(TASK, "1 2"), policy.writer.tokenizer)
-    prompt = torch.tensor([[SEEN] * 4 + rendered.roles.tolist()])
-    training = torch.tensor([[*prompt[0].tolist(), *[Role.ACTION] * 3]])
-    acting, trained = (attention_mask(roles, both_ways=True)[0] for roles in (prompt, training))
+    prompt = torch.tensor([[SEEN] * 4 + rendered.token_types.tolist()])
+    training = torch.tensor([[*prompt[0].tolist(), *[TokenType.ACTION] * 3]])
+    acting, trained = (attention_mask(token_types, both_ways=True)[0] for token_types in (prompt, training))
     count = prompt.shape[1]
     assert torch.equal(trained[:count, :count], acting)
     assert trained[0, 4]  # the first image sees <bos>, which comes after it
@@ -68,7 +68,9 @@ def test_what_does_not_begin_with_action_crashes_no_batch(pi0fast: Path) -> None
         for parameter in policy.backbone.decoder.parameters():
             torch.nn.init.normal_(parameter, std=3.0)
     told = policy.writer.prompt(TASK, "1 2")
-    assert "".join(s.text or "" for s in told.segments if s.role is Role.TEXT).count("Action: ") == 1
+    assert (
+        "".join(s.text or "" for s in told.segments if s.token_type is TokenType.TEXT).count("Action: ") == 1
+    )
     decisions = policy.act(batch(policy, rows=3))
     assert [decision.decodable for decision in decisions] == [True] * 3
     low, high = policy.action_vocabulary.id_range
@@ -132,7 +134,7 @@ def test_the_first_code_has_its_term_in_the_loss(pi0fast: Path) -> None:
     with patch.object(modeling_inspire_vla, "losses", wraps=losses) as told:
         _, log = policy.forward(one)
     logits, sample = told.call_args.args
-    acts = sample.roles[sample.supervised] == Role.ACTION
+    acts = sample.token_types[sample.supervised] == TokenType.ACTION
     targets = sample.ids[sample.supervised][acts]
     assert targets.tolist() == policy.action_vocabulary.to_ids(codes).tolist()
     each = torch.nn.functional.cross_entropy(logits, sample.ids[sample.supervised], reduction="none")

@@ -27,13 +27,14 @@ class Still:
     def __init__(self):
         self.seen = []
 
-    def act(self, observations, instructions, answers=None):
+    def act(self, observations, instructions, overrides=None):
         self.seen += [(o["pixels"]["image"].shape, o["agent_pos"].shape) for o in observations]
-        said = [dict(answer or {}) for answer in answers]
+        said = [dict(answer or {}) for answer in overrides]
         return [
             SimpleNamespace(
                 actions=np.zeros((2, 7), np.float32), mentions=tuple(one), answers=tuple(one.values()),
-                confidences=(1.0,) * len(one), forced=(True,) * len(one), decodable=True, guessed=(), passes=1,
+                confidences=(1.0,) * len(one), overridden=(True,) * len(one), decodable=True,
+                accepted=(), forward_passes=1,
             )
             for one in said
         ]  # fmt: skip

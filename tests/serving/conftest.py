@@ -27,7 +27,7 @@ class ToyAgent:
         self.delay_s = delay_s
         self.n_action_steps = 2
         self.batches: list[int] = []
-        self.guesses: list[Any] = []
+        self.drafts: list[Any] = []
         self.config = SimpleNamespace(
             image_features={f"observation.images.{camera}": shape for camera in cameras},
             robot_state_feature=SimpleNamespace(shape=(8,)),
@@ -45,12 +45,12 @@ class ToyAgent:
             ),
         )
 
-    def act(self, observations, instructions, answers=None, guesses=None):
+    def act(self, observations, instructions, overrides=None, drafts=None):
         self.batches.append(len(observations))
-        self.guesses.append(guesses)
+        self.drafts.append(drafts)
         time.sleep(self.delay_s)
-        answers = answers or [None] * len(observations)
-        return [self._decide(*row) for row in zip(observations, instructions, answers, strict=True)]
+        overrides = overrides or [None] * len(observations)
+        return [self._decide(*row) for row in zip(observations, instructions, overrides, strict=True)]
 
     def _decide(self, observation, instruction, answers):
         if instruction == "crash":
@@ -69,7 +69,7 @@ class ToyAgent:
         undecodable = instruction == "pick up the undecodable cube"
         return Reply(
             None if undecodable else actions,
-            mentions, said, (0.75,) * len(said), forced, (False,) * len(said), passes=1,
+            mentions, said, (0.75,) * len(said), forced, (False,) * len(said), forward_passes=1,
         )  # fmt: skip
 
 

@@ -169,7 +169,7 @@ def test_an_answer_without_actions_is_refused(message: object) -> None:
 def test_answers_of_other_servers_are_read() -> None:
     reply = Reply.of({"actions": [[0.5, 1.0]], "server_timing": {"infer_ms": 3.0}, "state": b"x"})
     assert reply.actions.shape == (1, 2)
-    assert reply.words == {}
+    assert reply.answers_by_mention == {}
     assert reply.timing["infer_ms"] == 3.0
 
 

@@ -86,12 +86,12 @@ def test_memory_does_not_grow(running, rounds: int, caplog: pytest.LogCaptureFix
 
     play(50)
     agent.batches.clear()
-    agent.guesses.clear()
+    agent.drafts.clear()
     gc.collect()
     tracemalloc.start()
     play(rounds)
     agent.batches.clear()
-    agent.guesses.clear()
+    agent.drafts.clear()
     time.sleep(0.1)
     gc.collect()
     grown = tracemalloc.get_traced_memory()[0]

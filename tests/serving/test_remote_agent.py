@@ -40,12 +40,16 @@ def test_a_batch_travels_together(running) -> None:
     answers = [None, {"the drawer": "up"}, None, None, None]
     replies = agent.act(observations, orders, answers, [{"the red cube": "up"}, None, None, None, None])
     for reply, own in zip(replies, ToyAgent().act(observations, orders, answers), strict=True):
-        assert (reply.mentions, reply.answers, reply.forced) == (own.mentions, own.answers, own.forced)
+        assert (reply.mentions, reply.answers, reply.overridden) == (
+            own.mentions,
+            own.answers,
+            own.overridden,
+        )
         assert reply.decodable == own.decodable
         if own.decodable:
             np.testing.assert_array_equal(reply.actions, own.actions)
     assert len(toy.batches) < 5
-    assert any(guess == {"the red cube": "up"} for guesses in toy.guesses for guess in guesses or ())
+    assert any(guess == {"the red cube": "up"} for guesses in toy.drafts for guess in guesses or ())
     assert AnswerRule.of(agent) == AnswerRule.of(toy)
     assert agent.n_action_steps == 2
     agent.close()
@@ -143,10 +147,14 @@ def test_a_served_checkpoint_decides_as_at_home(running, tmp_path: Path) -> None
         forced = [None, None, {"the red cube": "up"}]
         replies = away.act(rows, orders, forced, said)
         for reply, own in zip(replies, home.act(rows, orders, forced, said), strict=True):
-            assert (reply.mentions, reply.answers, reply.forced) == (own.mentions, own.answers, own.forced)
+            assert (reply.mentions, reply.answers, reply.overridden) == (
+                own.mentions,
+                own.answers,
+                own.overridden,
+            )
             np.testing.assert_allclose(reply.actions, own.actions, atol=1e-5)
             np.testing.assert_allclose(reply.confidences, own.confidences, atol=1e-4)
-        said = [reply.words for reply in replies]
+        said = [reply.answers_by_mention for reply in replies]
     with pytest.raises(ServerError, match="sideways"):
         away.act(rows[:1], orders[:1], [{"the red cube": "sideways"}])
     with pytest.raises(ServerError, match=r"[Nn]o object|mention"):

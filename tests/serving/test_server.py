@@ -91,7 +91,7 @@ def test_the_port_opens_after_the_warm_up(running) -> None:
     agent = ToyAgent()
     running(agent)
     assert len(agent.batches) >= 2
-    assert any(guesses is not None for guesses in agent.guesses)
+    assert any(guesses is not None for guesses in agent.drafts)
 
 
 def test_simultaneous_requests_share_a_batch_and_keep_their_answers(running) -> None:
@@ -114,22 +114,22 @@ def test_guesses_belong_to_a_connection_and_session(running) -> None:
     server = running(agent)
     with PolicyClient(server.url) as one, PolicyClient(server.url) as two:
         one.infer(observation(session="arm"))
-        agent.guesses.clear()
+        agent.drafts.clear()
         one.infer(observation(session="arm"))
         two.infer(observation(session="arm"))  # the same name from another client is another robot
         one.infer(observation(session="other arm"))
         one.infer(observation(session="arm", drafts={"the red cube": "up"}))
-    assert agent.guesses == [[{"the red cube": "left"}], [None], [None], [{"the red cube": "up"}]]
+    assert agent.drafts == [[{"the red cube": "left"}], [None], [None], [{"the red cube": "up"}]]
 
 
 def test_a_forced_answer_is_not_guessed_next(running) -> None:
     agent = ToyAgent()
     with PolicyClient(running(agent).url) as client:
         reply = client.infer(observation(overrides={"the red cube": "up"}))
-        assert reply.words == {"the red cube": "up"}
-        assert reply.forced == (True,)
+        assert reply.answers_by_mention == {"the red cube": "up"}
+        assert reply.overridden == (True,)
         client.infer(observation())
-    assert agent.guesses[-1] == [{}]
+    assert agent.drafts[-1] == [{}]
 
 
 def test_an_instruction_overrules_the_prompt_until_the_next(running) -> None:

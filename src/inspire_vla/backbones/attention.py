@@ -6,20 +6,20 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from inspire_vla.dialogue import Role
+from inspire_vla.dialogue import TokenType
 
 SEEN = -1
-"""The role of images and robot state, which stand before all text."""
+"""The token_type of images and robot state, which stand before all text."""
 NOBODY = -2
-"""The role of a padded or withdrawn column: nothing attends to it."""
+"""The token_type of a padded or withdrawn column: nothing attends to it."""
 
 
 def attention_mask(
-    roles: Int[Tensor, "batch total"],
+    token_types: Int[Tensor, "batch total"],
     *,
     past: int = 0,
     both_ways: bool = False,
-    hide: Collection[Role] = (),
+    hide: Collection[TokenType] = (),
 ) -> Bool[Tensor, "batch new total"] | None:
     """Which columns each element from column `past` on sees. None where that is plain causal attention.
 
@@ -33,38 +33,47 @@ def attention_mask(
         both ways  0  0  0   0  0  0       1       2  2  2      3       4  4  4       5  6      sees all ≤ its own
 
     Args:
-        roles: a `Role`, SEEN or NOBODY per column.
+        token_types: a `TokenType`, SEEN or NOBODY per column.
         past: so many columns are in the cache already; they ask for no row of the mask.
-        hide: ablations that tell what comes of the reasoning from what comes of having learned it. Role.ANSWER: an
+        hide: ablations that tell what comes of the reasoning from what comes of having learned it. TokenType.ANSWER: an
             answer is seen by its own tokens alone, so the model answers but cannot act on the word. The question stays
-            visible, and with it the state from which the answer was read. Role.QUESTION: questions are seen by
+            visible, and with it the state from which the answer was read. TokenType.QUESTION: questions are seen by
             questions and answers alone, so that nothing which was worked out for an answer reaches the action.
     """
-    total = roles.shape[1]
-    empty = roles == NOBODY
+    total = token_types.shape[1]
+    empty = token_types == NOBODY
     if not both_ways and not hide and not bool(empty.any()) and (past == 0 or total == past + 1):
         return None
-    block = _blocks(roles) if both_ways else torch.arange(total, device=roles.device).expand_as(roles)
+    block = (
+        _blocks(token_types)
+        if both_ways
+        else torch.arange(total, device=token_types.device).expand_as(token_types)
+    )
     sees = (block[:, None, :] <= block[:, past:, None]) & ~empty[:, None, :]
-    if Role.QUESTION in hide:
-        asking = roles == Role.QUESTION
-        talks = asking | (roles == Role.ANSWER)
+    if TokenType.QUESTION in hide:
+        asking = token_types == TokenType.QUESTION
+        talks = asking | (token_types == TokenType.ANSWER)
         sees &= ~asking[:, None, :] | talks[:, past:, None]
-    if Role.ANSWER in hide:
+    if TokenType.ANSWER in hide:
         # Each answer follows a question of its own, so the questions so far number it.
-        number = (roles == Role.QUESTION).cumsum(1) + 1
-        private = torch.where(roles == Role.ANSWER, number, 0)
+        number = (token_types == TokenType.QUESTION).cumsum(1) + 1
+        private = torch.where(token_types == TokenType.ANSWER, number, 0)
         sees &= (private[:, None, :] == 0) | (private[:, None, :] == private[:, past:, None])
-    own = torch.arange(past, total, device=roles.device)
+    own = torch.arange(past, total, device=token_types.device)
     sees[:, own - past, own] = True  # a padded element sees itself: a softmax over nothing would be NaN
     return sees
 
 
-def _blocks(roles: Int[Tensor, "batch total"]) -> Int[Tensor, "batch total"]:
+def _blocks(token_types: Int[Tensor, "batch total"]) -> Int[Tensor, "batch total"]:
     """The block number of each column. Given are the observation, questions, instruction, and text before them."""
-    spoken = (roles != SEEN) & (roles != NOBODY) & (roles != Role.TEXT)
-    opening = (roles == Role.TEXT) & (spoken.cumsum(1) == 0)
-    given = (roles == SEEN) | (roles == Role.QUESTION) | (roles == Role.INSTRUCTION) | opening
+    spoken = (token_types != SEEN) & (token_types != NOBODY) & (token_types != TokenType.TEXT)
+    opening = (token_types == TokenType.TEXT) & (spoken.cumsum(1) == 0)
+    given = (
+        (token_types == SEEN)
+        | (token_types == TokenType.QUESTION)
+        | (token_types == TokenType.INSTRUCTION)
+        | opening
+    )
     joins = torch.zeros_like(given)
     joins[:, 1:] = given[:, 1:] & given[:, :-1]
     return (~joins).cumsum(1)

@@ -14,28 +14,28 @@ class Decision:
         actions: (horizon, action_dim), in the units of whoever returns the decision (the decoder: normalised).
             None where the codes stand for no action; the caller counts that and says so.
         mentions: the objects asked about, in order; () for the base model.
-        answers: what the model says of each, or what the caller forced.
+        answers: the answer about each object: the model's, or the caller's override.
         confidences: the answer's probability among the allowed ones, as the model sees it.
-        forced: the caller gave the word, to steer or as an ablation.
-        guessed: the word was guessed beforehand and turned out to be the model's own answer.
+        overridden: whether the caller set the answer, to steer or as an ablation.
+        accepted: whether the answer was drafted and the model accepted the draft.
         token_ids: all tokens that were said, answers and action codes, in order.
-        passes: how often the backbone ran; a batch shares its passes.
+        forward_passes: forward passes of the backbone; all rows of a batch share them.
     """
 
     actions: Float[np.ndarray, "horizon action_dim"] | None
     mentions: tuple[str, ...] = ()
     answers: tuple[str, ...] = ()
     confidences: tuple[float, ...] = ()
-    forced: tuple[bool, ...] = ()
-    guessed: tuple[bool, ...] = ()
+    overridden: tuple[bool, ...] = ()
+    accepted: tuple[bool, ...] = ()
     token_ids: tuple[int, ...] = ()
-    passes: int = 0
+    forward_passes: int = 0
 
     @property
     def decodable(self) -> bool:
         return self.actions is not None
 
     @property
-    def words(self) -> dict[str, str]:
-        """{mention: answer}: what to guess at the next control step."""
+    def answers_by_mention(self) -> dict[str, str]:
+        """{mention: answer}: the draft of the next control step."""
         return dict(zip(self.mentions, self.answers, strict=True))

@@ -4,7 +4,7 @@
 
 Everything passes through the backbone once, over one growing cache. An answer rarely changes from one control step
 to the next, so the last ones are guessed: the whole dialogue goes through in the pass that the images need anyway,
-and only what the model disagrees with is said anew. Where all guesses hold, reasoning takes no pass of its own.
+and only what the model disagrees with is said anew. Where all drafts hold, reasoning takes no pass of its own.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -21,7 +21,7 @@ from inspire_vla.decoding.decision import Decision
 from inspire_vla.decoding.grammar import Grammar
 from inspire_vla.decoding.growing import GrowingSequences
 from inspire_vla.decoding.line import Line
-from inspire_vla.dialogue import Dialogue, Role
+from inspire_vla.dialogue import Dialogue, TokenType
 from inspire_vla.errors import InspireError
 
 
@@ -32,11 +32,11 @@ def decode(
     dialogues: Sequence[Dialogue],
     grammar: Grammar,
     *,
-    guesses: Sequence[Mapping[str, str]] | None = None,
-    forced: Sequence[Mapping[str, str]] | None = None,
+    drafts: Sequence[Mapping[str, str]] | None = None,
+    overrides: Sequence[Mapping[str, str]] | None = None,
     temperature: float = 0.0,
     generator: np.random.Generator | None = None,
-    hide: Collection[Role] = (),
+    hide: Collection[TokenType] = (),
 ) -> list[Decision]:
     """Answer the questions of each dialogue, then decode its action chunk.
 
@@ -47,30 +47,30 @@ def decode(
     Args:
         observation: what `backbone.observe` made of the images.
         dialogues: one per row; their own answers are not looked at.
-        guesses: per row {mention: word} expected, usually the answers of the previous control step.
-        forced: per row {mention: word} the caller insists on.
-        temperature: 0 takes the best token; above, tokens are sampled (answers and codes), independently of guesses.
+        drafts: per row {mention: word} expected, usually the answers of the previous control step.
+        overrides: per row {mention: word} the caller insists on.
+        temperature: 0 takes the best token; above, tokens are sampled (answers and codes), independently of drafts.
         hide: what the action must not see of the dialogue (see `attention_mask`); for models trained so.
 
     Raises:
-        InspireError: a forced word that is no answer, a forced object that is not asked about, rows that don't match,
-            a temperature below zero, scores that are NaN.
+        InspireError: an override that is no answer or whose object is not asked about, a wrong number of rows,
+            a temperature below zero, scores that are not finite.
     """
     rows = len(dialogues)
-    guesses, forced = guesses or [{}] * rows, forced or [{}] * rows
-    counts = {"observations": len(observation), "guesses": len(guesses), "forced": len(forced)}
+    drafts, overrides = drafts or [{}] * rows, overrides or [{}] * rows
+    counts = {"observations": len(observation), "drafts": len(drafts), "overrides": len(overrides)}
     wrong = [f"{count} {what}" for what, count in counts.items() if count != rows]
     if wrong or not rows:
         raise InspireError(f"{' and '.join(wrong) or 'nothing'} for {rows} dialogues.")
     if not temperature >= 0:
         raise InspireError(f"A temperature is 0 (the best token) or above (samples); found {temperature}.")
     lines = []
-    for dialogue, guess, word, die in zip(
-        dialogues, guesses, forced, _dice(rows, temperature, generator), strict=True
+    for dialogue, draft, word, die in zip(
+        dialogues, drafts, overrides, _dice(rows, temperature, generator), strict=True
     ):
         grammar.check(dialogue, word)
         pick = partial(choose, temperature=temperature, generator=die)
-        lines.append(Line(grammar.script(dialogue), pick, guesses=guess, forced=word))
+        lines.append(Line(grammar.script(dialogue), pick, drafts=draft, overrides=word))
 
     sequences = GrowingSequences(backbone, observation, hide=hide)
     sayable = torch.from_numpy(grammar.sayable).to(observation.device)
@@ -85,7 +85,7 @@ def decode(
 def _dice(
     rows: int, temperature: float, generator: np.random.Generator | None
 ) -> Sequence[np.random.Generator | None]:
-    """A die per row. It is thrown once per token said, so that guesses don't change what falls."""
+    """A die per row. It is thrown once per token said, so that drafts don't change what falls."""
     return (generator or np.random.default_rng()).spawn(rows) if temperature > 0 else [None] * rows
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Int
 
 from inspire_vla.action_tokenizers import ActionTokenizer, ActionVocabulary, UndecodableAction
 from inspire_vla.decoding.choices import AnswerSet, ClosedSet
-from inspire_vla.dialogue import Dialogue, Role, TextTokenizer, render
+from inspire_vla.dialogue import Dialogue, TextTokenizer, TokenType, render
 from inspire_vla.errors import InspireError, did_you_mean
 
 
@@ -17,7 +17,7 @@ class Token(NamedTuple):
     """A token in a sequence, and what it belongs to."""
 
     id: int
-    role: int
+    token_type: int
 
 
 class Place(NamedTuple):
@@ -95,7 +95,7 @@ class Script:
         self.grammar, self.mentions = grammar, dialogue.mentions
         filled = dialogue.with_answers([grammar.answers.words[0]] * len(dialogue.mentions))
         rendered = render(filled, grammar.tokenizer)
-        tokens = tuple(map(Token, rendered.ids.tolist(), rendered.roles.tolist()))
+        tokens = tuple(map(Token, rendered.ids.tolist(), rendered.token_types.tolist()))
         starts = [0, *(stop for _, stop in rendered.answer_spans)]
         stops = [*(start for start, _ in rendered.answer_spans), len(tokens)]
         self.texts = tuple(tokens[a:b] for a, b in zip(starts, stops, strict=True))
@@ -123,8 +123,8 @@ class Script:
         """Where one stands after saying an allowed token, and what this adds: the token and the text behind it."""
         if place.answered == len(self.mentions):
             code = int(self.grammar.action_vocabulary.to_codes(token_id))
-            return place._replace(codes=(*place.codes, code)), (Token(token_id, Role.ACTION),)
-        token = Token(token_id, Role.ANSWER)
+            return place._replace(codes=(*place.codes, code)), (Token(token_id, TokenType.ACTION),)
+        token = Token(token_id, TokenType.ANSWER)
         spelled = (*place.spelled, token_id)
         if self.grammar.answers.allowed(spelled) is not None:
             return place._replace(spelled=spelled), (token,)

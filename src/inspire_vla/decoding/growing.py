@@ -10,7 +10,7 @@ from torch import Tensor
 from inspire_vla.backbones.attention import NOBODY, SEEN, attention_mask
 from inspire_vla.backbones.base import Backbone
 from inspire_vla.decoding.grammar import Token
-from inspire_vla.dialogue import Role
+from inspire_vla.dialogue import TokenType
 
 
 class GrowingSequences:
@@ -24,7 +24,7 @@ class GrowingSequences:
         row 1     img img img Q  ·  ·   a      ·  NOBODY: in the cache, seen by none
 
     Attributes:
-        roles: (batch, columns) what each column of the cache belongs to.
+        token_types: (batch, columns) what each column of the cache belongs to.
         passes: how often the backbone ran.
     """
 
@@ -33,11 +33,11 @@ class GrowingSequences:
         backbone: Backbone,
         observation: Float[Tensor, "batch seen hidden"],
         *,
-        hide: Collection[Role] = (),
+        hide: Collection[TokenType] = (),
     ) -> None:
         self.backbone, self.hide = backbone, hide
         self.cache = backbone.new_cache(len(observation))
-        self.roles: np.ndarray = np.full((len(observation), 0), NOBODY, dtype=np.int64)
+        self.token_types: np.ndarray = np.full((len(observation), 0), NOBODY, dtype=np.int64)
         self.passes = 0
         self._observation = observation  # waits for the first piece: both go through in one pass
         self._start = 0  # column where the last piece begins
@@ -48,19 +48,19 @@ class GrowingSequences:
         new[..., 1] = NOBODY
         for row, piece in enumerate(pieces):
             new[row, : len(piece)] = np.array(piece, dtype=np.int64).reshape(-1, 2)
-        ids, roles = new[..., 0], new[..., 1]
+        ids, token_types = new[..., 0], new[..., 1]
         device = self._observation.device
         embeddings = self.backbone.embed(torch.from_numpy(ids).to(device))
-        past = self.roles.shape[1]
+        past = self.token_types.shape[1]
         self._start = past
         if self.passes == 0:
             self._start = seen = self._observation.shape[1]
             embeddings = torch.cat([self._observation.to(embeddings.dtype), embeddings], dim=1)
-            roles = np.concatenate([np.full((len(pieces), seen), SEEN), roles], axis=1)
-        self.roles = np.concatenate([self.roles, roles], axis=1)
-        places = np.maximum(np.cumsum(self.roles != NOBODY, axis=1) - 1, 0)[:, past:]
+            token_types = np.concatenate([np.full((len(pieces), seen), SEEN), token_types], axis=1)
+        self.token_types = np.concatenate([self.token_types, token_types], axis=1)
+        places = np.maximum(np.cumsum(self.token_types != NOBODY, axis=1) - 1, 0)[:, past:]
         mask = attention_mask(
-            torch.from_numpy(self.roles),
+            torch.from_numpy(self.token_types),
             past=past,
             both_ways=self.backbone.both_ways,
             hide=self.hide,
@@ -76,9 +76,9 @@ class GrowingSequences:
 
     def keep(self, counts: Sequence[int]) -> None:
         """Take back all but the first `counts[row]` tokens of each row's last piece."""
-        columns = np.arange(self.roles.shape[1]) - self._start
-        self.roles[columns >= np.array(counts)[:, None]] = NOBODY
+        columns = np.arange(self.token_types.shape[1]) - self._start
+        self.token_types[columns >= np.array(counts)[:, None]] = NOBODY
         used = self._start + max(counts)
-        if used < self.roles.shape[1]:  # the columns at the end that no row uses
+        if used < self.token_types.shape[1]:  # the columns at the end that no row uses
             self.cache.crop(used)
-            self.roles = self.roles[:, :used]
+            self.token_types = self.token_types[:, :used]

@@ -41,13 +41,13 @@ class Line:
     """
 
     def __init__(
-        self, script: Script, pick: Chooser, *, guesses: Mapping[str, str], forced: Mapping[str, str]
+        self, script: Script, pick: Chooser, *, drafts: Mapping[str, str], overrides: Mapping[str, str]
     ) -> None:
         self.script, self.pick = script, pick
-        self.guesses, self.forced = guesses, forced
+        self.drafts, self.overrides = drafts, overrides
         self.done = False
-        self._forced = script.spell(forced)
-        self._expected = script.spell(guesses) | self._forced
+        self._forced = script.spell(overrides)
+        self._expected = script.spell(drafts) | self._forced
         self._place = Place()
         self._settled: Sequence[Token] = script.texts[0]
         self._asked: list[Asked] = []
@@ -102,10 +102,10 @@ class Line:
             mentions=mentions,
             answers=answers,
             confidences=tuple(confidences),
-            forced=tuple(mention in self.forced for mention in mentions),
-            guessed=tuple(m not in self.forced and self.guesses.get(m) == answer for m, answer in told),
+            overridden=tuple(mention in self.overrides for mention in mentions),
+            accepted=tuple(m not in self.overrides and self.drafts.get(m) == answer for m, answer in told),
             token_ids=tuple(choice.token_id for _, choice in self._said),
-            passes=passes,
+            forward_passes=passes,
         )
 
     def _expect_what_was_said(self, scores: np.ndarray, asked: Sequence[Asked]) -> None:

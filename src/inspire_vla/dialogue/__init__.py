@@ -1,9 +1,9 @@
 """What is said, and which of its tokens are supervised. Pure; a tokenizer is passed in."""
 
-from inspire_vla.dialogue.dialogue import Dialogue, Role, Segment, build_dialogue
+from inspire_vla.dialogue.dialogue import Dialogue, Segment, TokenType, build_dialogue
 from inspire_vla.dialogue.questions import QUESTIONS, question
 from inspire_vla.dialogue.rendering import (
-    RememberingTokenizer,
+    CachedTokenizer,
     Rendered,
     Span,
     TextTokenizer,
@@ -28,14 +28,14 @@ __all__ = [
     "QUESTIONS",
     "QWEN_TEMPLATE",
     "TEMPLATES",
+    "CachedTokenizer",
     "Dialogue",
-    "RememberingTokenizer",
     "Rendered",
-    "Role",
     "Segment",
     "Span",
     "Template",
     "TextTokenizer",
+    "TokenType",
     "answer_token_sequences",
     "build_dialogue",
     "get_template",

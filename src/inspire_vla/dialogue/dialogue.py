@@ -12,10 +12,10 @@ from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.instruction import find_mentions
 from inspire_vla.spatial import MODES, canonical_answers, encode_answers
 
-Asked = Literal["before", "after"]
+QuestionPosition = Literal["before", "after"]
 
 
-class Role(IntEnum):
+class TokenType(IntEnum):
     """What a token belongs to. The order is stored and never changes."""
 
     TEXT = 0
@@ -27,10 +27,10 @@ class Role(IntEnum):
 
 @dataclass(frozen=True)
 class Segment:
-    """A run of text (or of ids) with one role. `text` and `ids` both None: said later (an answer, the action)."""
+    """A run of text (or of ids) with one token_type. `text` and `ids` both None: said later (an answer, the action)."""
 
     text: str | None
-    role: Role
+    token_type: TokenType
     supervised: bool = False
     ids: tuple[int, ...] | None = None
 
@@ -44,16 +44,16 @@ class Dialogue:
         mentions: the objects asked about, in order of mention; () for the base model.
         answers: the answer to each, None where it is not known.
         mode: the reasoning mode.
-        asked: whether questions stand before or after the instruction.
-        segments: the whole sequence. The i-th segment with Role.ANSWER answers mentions[i]; exactly one has
-            Role.ACTION, and its ids come when it is rendered.
+        question_position: whether questions stand before or after the instruction.
+        segments: the whole sequence. The i-th segment with TokenType.ANSWER answers mentions[i]; exactly one has
+            TokenType.ACTION, and its ids come when it is rendered.
     """
 
     instruction: str
     mentions: tuple[str, ...]
     answers: tuple[str | None, ...]
     mode: str
-    asked: Asked
+    question_position: QuestionPosition
     template: Template
     segments: tuple[Segment, ...]
 
@@ -72,7 +72,7 @@ class Dialogue:
         spoken = iter(checked)
         segments = tuple(
             replace(segment, text=_say(self.template, next(spoken)))
-            if segment.role is Role.ANSWER
+            if segment.token_type is TokenType.ANSWER
             else segment
             for segment in self.segments
         )
@@ -85,7 +85,7 @@ def build_dialogue(
     *,
     mentions: Sequence[str] | None = None,
     mode: str = "direction",
-    asked: Asked = "before",
+    question_position: QuestionPosition = "before",
     max_objects: int | None = None,
     template: str | Template = NANO_TEMPLATE,
     reasoning: bool = True,
@@ -99,7 +99,7 @@ def build_dialogue(
             {mention: answer}; None where unknown.
         mentions: the objects to ask about; found in the instruction if None.
         mode: reasoning mode, see `inspire_vla.spatial.MODES`.
-        asked: questions "before" or "after" the instruction.
+        question_position: questions "before" or "after" the instruction.
         max_objects: ask about the first so many mentions.
         template: how it is written down.
         reasoning: False leaves all questions out: the base model.
@@ -117,8 +117,10 @@ def build_dialogue(
     template = get_template(template)
     if mode not in MODES:
         raise InspireError(f"Unknown reasoning mode {mode!r}.{did_you_mean(str(mode), MODES)}")
-    if asked not in ("before", "after"):
-        raise InspireError(f"Questions are asked 'before' or 'after' the instruction; found {asked!r}.")
+    if question_position not in ("before", "after"):
+        raise InspireError(
+            f"Questions are asked 'before' or 'after' the instruction; found {question_position!r}."
+        )
     if not isinstance(instruction, str) or not instruction.strip():
         raise InspireError(f"An instruction must be a sentence; found {instruction!r}.")
     if max_objects is not None and max_objects < 1:
@@ -140,9 +142,9 @@ def build_dialogue(
         mentions=asked_about,
         answers=(None,) * len(asked_about),
         mode=mode,
-        asked=asked,
+        question_position=question_position,
         template=template,
-        segments=_segments(instruction, asked_about, mode, asked, template, state_text),
+        segments=_segments(instruction, asked_about, mode, question_position, template, state_text),
     )
     return dialogue if answers is None or not reasoning else dialogue.with_answers(answers)
 
@@ -151,7 +153,7 @@ def _segments(
     instruction: str,
     mentions: tuple[str, ...],
     mode: str,
-    asked: Asked,
+    question_position: QuestionPosition,
     template: Template,
     state_text: str | None,
 ) -> tuple[Segment, ...]:
@@ -161,26 +163,26 @@ def _segments(
     for mention in mentions:
         text = template.question.replace("{question}", question(mention, mode))
         reasoning += [
-            Segment(text, Role.QUESTION),
-            Segment(None, Role.ANSWER, supervised=True),
-            Segment(template.answer_end, Role.TEXT, supervised=ends),
+            Segment(text, TokenType.QUESTION),
+            Segment(None, TokenType.ANSWER, supervised=True),
+            Segment(template.answer_end, TokenType.TEXT, supervised=ends),
         ]
 
     def told(pattern: str) -> Segment:
         return Segment(
             pattern.replace("{state}", state_text or "").replace("{instruction}", instruction),
-            Role.INSTRUCTION,
+            TokenType.INSTRUCTION,
         )
 
-    segments = [Segment(template.start, Role.TEXT)]
-    if mentions and asked == "after":
+    segments = [Segment(template.start, TokenType.TEXT)]
+    if mentions and question_position == "after":
         segments += [told(template.instruction_first or template.instruction), *reasoning]
-        segments += [Segment(template.action_prompt_after or template.action_prompt, Role.TEXT)]
+        segments += [Segment(template.action_prompt_after or template.action_prompt, TokenType.TEXT)]
     else:
-        segments += [*reasoning, told(template.instruction), Segment(template.action_prompt, Role.TEXT)]
+        segments += [*reasoning, told(template.instruction), Segment(template.action_prompt, TokenType.TEXT)]
     segments += [
-        Segment(None, Role.ACTION, supervised=True),
-        Segment(template.action_end, Role.TEXT, supervised=ends),
+        Segment(None, TokenType.ACTION, supervised=True),
+        Segment(template.action_end, TokenType.TEXT, supervised=ends),
     ]
     return tuple(segment for segment in segments if segment.text != "")
 

@@ -1,4 +1,4 @@
-"""The one renderer: a dialogue becomes ids, loss mask and roles together, for training and for prompting.
+"""The one renderer: a dialogue becomes ids, loss mask and token_types together, for training and for prompting.
 
 Each segment is tokenised on its own, so a sequence cut where a segment begins has the very ids it had in training.
 """
@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from inspire_vla.dialogue.dialogue import Dialogue, Role, Segment
+from inspire_vla.dialogue.dialogue import Dialogue, Segment, TokenType
 from inspire_vla.dialogue.templates import NANO_TEMPLATE, Template, get_template
 from inspire_vla.errors import InspireError
 
@@ -33,7 +33,7 @@ class TextTokenizer(Protocol):
         ...
 
 
-class RememberingTokenizer:
+class CachedTokenizer:
     """Remembers the ids of the last 65,536 texts: questions, answers and instructions come again and again.
 
     What says the robot's state hardly ever does; `render` asks `tokenizer` itself for it.
@@ -64,7 +64,7 @@ class Rendered:
     Attributes:
         ids: (T,) int64 token ids.
         loss_mask: (T,) bool, True where the id is to be predicted from those before it.
-        roles: (T,) uint8, a `Role` each.
+        token_types: (T,) uint8, a `TokenType` each.
         answer_spans: where answer i stands in ids, for every answer rendered.
         action_span: where the action ids stand; None if there are none.
         segment_spans: where each rendered segment of the dialogue stands.
@@ -72,7 +72,7 @@ class Rendered:
 
     ids: NDArray[np.int64]
     loss_mask: NDArray[np.bool_]
-    roles: NDArray[np.uint8]
+    token_types: NDArray[np.uint8]
     answer_spans: tuple[Span, ...]
     action_span: Span | None
     segment_spans: tuple[Span, ...]
@@ -87,13 +87,13 @@ def render(dialogue: Dialogue, tokenizer: TextTokenizer, action_ids: ArrayLike |
     Raises InspireError if an answer is not known, or the action ids are not a row of integers.
     """
     segments = dialogue.segments
-    place = next(i for i, segment in enumerate(segments) if segment.role is Role.ACTION)
+    place = next(i for i, segment in enumerate(segments) if segment.token_type is TokenType.ACTION)
     if action_ids is None:
         return _render(dialogue, segments[:place], tokenizer)
     ids = np.asarray(action_ids)
     if ids.ndim != 1 or ids.size == 0 or ids.dtype.kind not in "iu":
         raise InspireError(f"action_ids must be a row of integers; found shape {ids.shape}, {ids.dtype}.")
-    action = Segment(None, Role.ACTION, supervised=True, ids=tuple(ids.tolist()))
+    action = Segment(None, TokenType.ACTION, supervised=True, ids=tuple(ids.tolist()))
     return _render(dialogue, (*segments[:place], action, *segments[place + 1 :]), tokenizer)
 
 
@@ -106,7 +106,7 @@ def render_prompt(
     """
     if upto == "action":
         return render(dialogue, tokenizer).ids
-    places = [i for i, segment in enumerate(dialogue.segments) if segment.role is Role.ANSWER]
+    places = [i for i, segment in enumerate(dialogue.segments) if segment.token_type is TokenType.ANSWER]
     if isinstance(upto, bool) or not isinstance(upto, int) or not 0 <= upto < len(places):
         raise InspireError(f"upto must be 'action' or an answer from 0 to {len(places) - 1}; found {upto!r}.")
     return _render(dialogue, dialogue.segments[: places[upto]], tokenizer).ids
@@ -143,17 +143,17 @@ def answer_token_sequences(
 def _render(dialogue: Dialogue, segments: Sequence[Segment], tokenizer: TextTokenizer) -> Rendered:
     ids: list[int] = []
     mask: list[bool] = []
-    roles: list[int] = []
+    token_types: list[int] = []
     spans: list[Span] = []
-    plain = tokenizer.tokenizer if isinstance(tokenizer, RememberingTokenizer) else tokenizer
+    plain = tokenizer.tokenizer if isinstance(tokenizer, CachedTokenizer) else tokenizer
     for i, segment in enumerate(segments):
         if segment.ids is not None:
             own = list(segment.ids)
         elif segment.text is not None:
-            passing = segment.role is Role.INSTRUCTION and dialogue.template.needs_state
+            passing = segment.token_type is TokenType.INSTRUCTION and dialogue.template.needs_state
             own = (plain if passing else tokenizer).encode(segment.text, add_special_tokens=False)
         else:
-            number = sum(earlier.role is Role.ANSWER for earlier in segments[:i])
+            number = sum(earlier.token_type is TokenType.ANSWER for earlier in segments[:i])
             raise InspireError(
                 f"The answer about {dialogue.mentions[number]!r} is not known, and what follows it depends on it. "
                 "Pass it to build_dialogue, or render_prompt up to it."
@@ -161,17 +161,18 @@ def _render(dialogue: Dialogue, segments: Sequence[Segment], tokenizer: TextToke
         spans.append((len(ids), len(ids) + len(own)))
         ids += own
         mask += [segment.supervised] * len(own)
-        roles += [int(segment.role)] * len(own)
+        token_types += [int(segment.token_type)] * len(own)
     answers = tuple(
-        span for span, segment in zip(spans, segments, strict=True) if segment.role is Role.ANSWER
+        span for span, segment in zip(spans, segments, strict=True) if segment.token_type is TokenType.ANSWER
     )
     action = next(
-        (s for s, segment in zip(spans, segments, strict=True) if segment.role is Role.ACTION), None
+        (s for s, segment in zip(spans, segments, strict=True) if segment.token_type is TokenType.ACTION),
+        None,
     )
     return Rendered(
         ids=np.array(ids, dtype=np.int64),
         loss_mask=np.array(mask, dtype=np.bool_),
-        roles=np.array(roles, dtype=np.uint8),
+        token_types=np.array(token_types, dtype=np.uint8),
         answer_spans=answers,
         action_span=action,
         segment_spans=tuple(spans),

@@ -114,15 +114,15 @@ class Episode:
         answers = tuple(decision.answers)
         confidences = tuple(round(float(c), 3) for c in decision.confidences)
         self.said = dict(zip(self.mentions, answers, strict=True))
-        self.passes += int(getattr(decision, "passes", 0))
-        self.guesses_right += sum(map(bool, getattr(decision, "guessed", ())))
+        self.passes += int(getattr(decision, "forward_passes", 0))
+        self.guesses_right += sum(map(bool, getattr(decision, "accepted", ())))
         self.timeline.append((self.steps, answers, truths, confidences))
         if self.settings.control != "own":
             self.answers_to_force += len(answers)
-            self.answers_forced += sum(map(bool, decision.forced))
+            self.answers_forced += sum(map(bool, decision.overridden))
         self.confusions.extend({} for _ in range(len(answers) - len(self.confusions)))
         for confusion, said, true, forced in zip(
-            self.confusions, answers, truths, decision.forced, strict=False
+            self.confusions, answers, truths, decision.overridden, strict=False
         ):
             if true is not None and not forced:
                 add(confusion, true, said)

@@ -36,7 +36,7 @@ class Decision(Protocol):
     """What an agent decided at one moment, in environment units.
 
     `actions` is (horizon, action_dim), None when what the model said stands for no action (`decodable` is False).
-    Where present, `guessed` (per answer) and `passes` are recorded.
+    Where present, `accepted` (per answer) and `forward_passes` are recorded.
     """
 
     @property
@@ -48,7 +48,7 @@ class Decision(Protocol):
     @property
     def confidences(self) -> tuple[float, ...]: ...
     @property
-    def forced(self) -> tuple[bool, ...]: ...
+    def overridden(self) -> tuple[bool, ...]: ...
     @property
     def decodable(self) -> bool: ...
 
@@ -56,7 +56,7 @@ class Decision(Protocol):
 class Agent(Protocol):
     """Decides for a batch of environments at once; keeps nothing between calls.
 
-    When `act` also takes `guesses`, it is given the last decision's {mention: answer} of each episode. An agent's
+    When `act` also takes `drafts`, it is given the last decision's {mention: answer} of each episode. An agent's
     `n_action_steps` is how many actions of a chunk are executed, unless the plan says otherwise; its `n_obs_steps`
     (1 where it has none) how many images of each camera it is shown.
     """
@@ -65,7 +65,7 @@ class Agent(Protocol):
         self,
         observations: Sequence[Observation],
         instructions: Sequence[str],
-        answers: Sequence[Mapping[str, str] | None] | None = None,
+        overrides: Sequence[Mapping[str, str] | None] | None = None,
     ) -> Sequence[Decision]: ...
 
 

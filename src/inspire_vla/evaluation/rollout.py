@@ -114,18 +114,18 @@ def _decide(playing: list[Episode], agent: Agent) -> None:
     asking = [episode for episode in playing if not episode.finished and not episode.chunk]
     if not asking:
         return
-    guessing = "guesses" in inspect.signature(agent.act).parameters
+    guessing = "drafts" in inspect.signature(agent.act).parameters
     groups = [asking]
     while groups:
         group = groups.pop()
         try:
             forced = [episode.forced() for episode in group]
-            known = {"guesses": [episode.said for episode in group]} if guessing else {}
+            known = {"drafts": [episode.said for episode in group]} if guessing else {}
             started = time.perf_counter()
             decisions = agent.act(
                 [episode.shown for episode in group],
                 [episode.instruction for episode in group],
-                answers=None if all(answer is None for answer in forced) else forced,
+                overrides=None if all(answer is None for answer in forced) else forced,
                 **known,
             )
             ms = 1000 * (time.perf_counter() - started)

@@ -92,13 +92,13 @@ def _pass(policy: Any, seen: Tensor, rendered: Rendered) -> Float[Tensor, "1 tot
     """The hidden states of the sequence in one pass, with the mask that training and decoding have."""
     backbone = policy.backbone
     ids = torch.from_numpy(rendered.ids)[None].to(seen.device)
-    roles = torch.from_numpy(rendered.roles.astype(np.int64))[None].to(seen.device)
-    roles = torch.cat([roles.new_full(seen.shape[:2], SEEN), roles], dim=1)
-    attends = attention_mask(roles, both_ways=backbone.both_ways, hide=policy.config.reasoning.hidden)
+    token_types = torch.from_numpy(rendered.token_types.astype(np.int64))[None].to(seen.device)
+    token_types = torch.cat([token_types.new_full(seen.shape[:2], SEEN), token_types], dim=1)
+    attends = attention_mask(token_types, both_ways=backbone.both_ways, hide=policy.config.reasoning.hidden)
     if attends is None:
-        attends = torch.ones(roles.shape[1], roles.shape[1], dtype=torch.bool, device=seen.device).tril()[
-            None
-        ]
+        attends = torch.ones(
+            token_types.shape[1], token_types.shape[1], dtype=torch.bool, device=seen.device
+        ).tril()[None]
     with torch.no_grad():
         embeddings = torch.cat([seen, backbone.embed(ids).to(seen.dtype)], dim=1)
     embeddings.requires_grad_(torch.is_grad_enabled())  # so that there is a gradient where all is frozen

@@ -13,7 +13,7 @@ from inspire_vla.backbones.image_text import ImageTextConfig
 from inspire_vla.backbones.nano import NanoConfig
 from inspire_vla.backbones.paligemma import PaliGemmaConfig
 from inspire_vla.backbones.prismatic import PrismaticConfig
-from inspire_vla.dialogue import Role
+from inspire_vla.dialogue import TokenType
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.labels.columns import ANSWERS_PREFIX
 from inspire_vla.spatial import MODES, get_frame
@@ -22,7 +22,7 @@ BACKBONES = ("nano", "minivla", "openvla", "pi0fast", "image_text")
 ACTION_TOKENIZERS = ("residual_vq", "uniform_bins", "fast", "learned_vq")
 DTYPES = ("float32", "bfloat16")
 STATIC_CACHE = ("off", "eager", "cuda_graphs")
-ASKED = ("before", "after")
+QUESTION_POSITIONS = ("before", "after")
 
 
 @dataclass
@@ -38,7 +38,7 @@ class ReasoningConfig:
     frame: str = "robot"
     close_threshold_m: float | None = None
     grasped_word: bool = True
-    asked: str = "before"
+    question_position: str = "before"
     max_objects: int = 3
     answer_loss_weight: float = 1.0
     hide_answers: bool = False
@@ -47,22 +47,25 @@ class ReasoningConfig:
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise InspireError(f"Unknown reasoning mode {self.mode!r}.{did_you_mean(self.mode, MODES)}")
-        if self.asked not in ASKED:
-            raise InspireError(f"Questions are asked {ASKED} the instruction, found {self.asked!r}.")
+        if self.question_position not in QUESTION_POSITIONS:
+            raise InspireError(
+                f"Questions are asked {QUESTION_POSITIONS} the instruction, found {self.question_position!r}."
+            )
         if self.max_objects < 1:
             raise InspireError(f"max_objects must be at least 1, found {self.max_objects}.")
         if self.hide_questions and not self.hide_answers:
             raise InspireError("hide_questions hides the dialogue whole: it needs hide_answers as well.")
-        if self.hide_answers and self.asked == "after":
+        if self.hide_answers and self.question_position == "after":
             raise InspireError(
-                "What is said right before the action cannot be hidden from it: hide_answers needs asked='before'."
+                "What is said right before the action cannot be hidden from it: hide_answers needs "
+                "question_position='before'."
             )
         get_frame(self.frame)
 
     @property
-    def hidden(self) -> tuple[Role, ...]:
+    def hidden(self) -> tuple[TokenType, ...]:
         """What of the dialogue the action does not see."""
-        return (Role.ANSWER,) * self.hide_answers + (Role.QUESTION,) * self.hide_questions
+        return (TokenType.ANSWER,) * self.hide_answers + (TokenType.QUESTION,) * self.hide_questions
 
 
 class WritesBeside(Protocol):

@@ -25,7 +25,7 @@ looks at, as when an episode begins, the oldest stands for those before it."""
 
 
 class Agent:
-    """A policy with its processors. Holds nothing of an episode: guesses are handed in by the caller."""
+    """A policy with its processors. Holds nothing of an episode: drafts are handed in by the caller."""
 
     def __init__(self, policy: InspireVLAPolicy, preprocessor: Any, postprocessor: Any) -> None:
         self.policy, self.preprocessor, self.postprocessor = policy, preprocessor, postprocessor
@@ -51,8 +51,8 @@ class Agent:
         self,
         observations: Sequence[Observation],
         instructions: Sequence[str],
-        answers: Sequence[Mapping[str, str] | None] | None = None,
-        guesses: Sequence[Mapping[str, str] | None] | None = None,
+        overrides: Sequence[Mapping[str, str] | None] | None = None,
+        drafts: Sequence[Mapping[str, str] | None] | None = None,
         temperature: float = 0.0,
         generator: np.random.Generator | None = None,
     ) -> list[Decision]:
@@ -60,7 +60,7 @@ class Agent:
 
         Args:
             answers: per robot {mention: word} to overrule the model with.
-            guesses: per robot the answers expected, e.g. the last ones; only the time depends on them. None at the
+            drafts: per robot the answers expected, e.g. the last ones; only the time depends on them. None at the
                 start of an episode.
             temperature: 0 takes the best token; above, answers and codes are sampled, by `generator` if given.
 
@@ -70,8 +70,8 @@ class Agent:
         batch = self.preprocessor(self._batch(observations, instructions))
         decisions = self.policy.act(
             batch,
-            answers=None if answers is None else [a or {} for a in answers],
-            guesses=guesses,
+            overrides=None if overrides is None else [row or {} for row in overrides],
+            drafts=drafts,
             temperature=temperature,
             generator=generator,
         )

@@ -69,7 +69,7 @@ class InspireVLAPolicy(PreTrainedPolicy):
             dataset_meta: LeRobotDatasetMetadata; the action tokenizer is fitted on it, its labels are checked.
             action_tokenizer: an existing one, of a checkpoint.
             text_tokenizer_folder: the checkpoint's own text tokenizer, where the backbone has one.
-            first_answers: guesses where there is no last answer; counted in the dataset if it is given.
+            first_answers: drafts where there is no last answer; counted in the dataset if it is given.
             trained_on: suites that a checkpoint has seen; those of the dataset are added.
 
         Raises:
@@ -141,8 +141,12 @@ class InspireVLAPolicy(PreTrainedPolicy):
             batch[ACTION].device,
         )
         seen = self._observe(batch)
-        roles = torch.cat([sample.roles.new_full(seen.shape[:2], SEEN), sample.roles[:, :-1]], dim=1)
-        attends = attention_mask(roles, both_ways=self.backbone.both_ways, hide=self.config.reasoning.hidden)
+        token_types = torch.cat(
+            [sample.token_types.new_full(seen.shape[:2], SEEN), sample.token_types[:, :-1]], dim=1
+        )
+        attends = attention_mask(
+            token_types, both_ways=self.backbone.both_ways, hide=self.config.reasoning.hidden
+        )
         # The state before an id predicts it: the first id follows the last thing seen.
         before = sample.supervised.new_zeros(len(seen), seen.shape[1] - 1)
         scores = self.backbone.predict(
@@ -154,7 +158,7 @@ class InspireVLAPolicy(PreTrainedPolicy):
         loss, log = self._joint(found) if learned else (0.0 * found.action, {})
         if self.config.reasoning.enabled:
             log = self._answer_log(log | {"unlabelled_rows": float(unlabelled)})
-        return loss, log | self._speed(roles.numel())
+        return loss, log | self._speed(token_types.numel())
 
     def _joint(self, found: Losses) -> tuple[Tensor, dict[str, float]]:
         """The loss of actions and answers together, and what to log of it."""
@@ -179,26 +183,26 @@ class InspireVLAPolicy(PreTrainedPolicy):
     # Acting
 
     def reset(self) -> None:
-        """Forget the episode: queued actions and the answers that would be guessed next."""
+        """Forget the episode: queued actions and the drafts of the next answers."""
         self._queue: deque[Tensor] = deque()
-        self._guesses: list[dict[str, str]] = []
+        self._drafts: list[dict[str, str]] = []
         self._seen: deque[Tensor] = deque(maxlen=self.config.n_obs_steps)
 
     def act(
         self,
         batch: dict[str, Any],
         *,
-        answers: Sequence[Mapping[str, str]] | None = None,
-        guesses: Sequence[Mapping[str, str] | None] | None = None,
+        overrides: Sequence[Mapping[str, str]] | None = None,
+        drafts: Sequence[Mapping[str, str] | None] | None = None,
         temperature: float = 0.0,
         generator: np.random.Generator | None = None,
     ) -> list[Decision]:
         """Answer, then act, for each row of a preprocessed batch. Actions are in normalised units.
 
         Args:
-            answers: per row {mention: word} to overrule the model with.
-            guesses: per row the expected answers; they change the time it takes, never the outcome. None: those
-                most frequent at the start of an episode. {}: nothing is guessed.
+            overrides: per row {mention: answer} to set instead of the model's answers.
+            drafts: per row {mention: answer} expected. Drafts change the time, never the outcome. None: the most
+                frequent first answers of the dataset. {}: no draft.
         """
         self.eval()
         with torch.inference_mode():
@@ -211,10 +215,8 @@ class InspireVLAPolicy(PreTrainedPolicy):
             observation,
             dialogues,
             self.grammar,
-            guesses=[
-                f if g is None else g for f, g in zip(first, guesses or [None] * len(first), strict=True)
-            ],
-            forced=answers,
+            drafts=[f if g is None else g for f, g in zip(first, drafts or [None] * len(first), strict=True)],
+            overrides=overrides,
             temperature=temperature,
             generator=generator,
             hide=self.config.reasoning.hidden,
@@ -224,9 +226,9 @@ class InspireVLAPolicy(PreTrainedPolicy):
         self, batch: dict[str, Any], **kwargs: Any
     ) -> Float[Tensor, "batch horizon dim"]:
         """The whole decoded chunk, `chunk_size` long, normalised. Raises UndecodableAction rather than invent."""
-        same = len(self._guesses) == len(batch["task"])
-        decisions = self.act(batch, guesses=self._guesses if same else None)
-        self._guesses = [decision.words for decision in decisions]
+        same = len(self._drafts) == len(batch["task"])
+        decisions = self.act(batch, drafts=self._drafts if same else None)
+        self._drafts = [decision.answers_by_mention for decision in decisions]
         for row, decision in enumerate(decisions):
             if decision.actions is None:
                 raise UndecodableAction(f"Row {row}: tokens {decision.token_ids} stand for no action chunk.")

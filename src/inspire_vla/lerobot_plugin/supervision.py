@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from inspire_vla.dialogue import (
+    CachedTokenizer,
     Dialogue,
-    RememberingTokenizer,
-    Role,
     Template,
     TextTokenizer,
+    TokenType,
     build_dialogue,
     render,
 )
@@ -34,7 +34,7 @@ class DialogueWriter:
 
     def __init__(self, config: ReasoningConfig, template: Template, tokenizer: TextTokenizer) -> None:
         self.config, self.template = config, template
-        self.tokenizer = RememberingTokenizer(tokenizer)
+        self.tokenizer = CachedTokenizer(tokenizer)
         self._written = lru_cache(maxsize=1 << 16)(self._write)
 
     def prompt(self, instruction: str, state_text: str | None = None) -> Dialogue:
@@ -91,7 +91,7 @@ class DialogueWriter:
             )
         segments = tuple(
             replace(segment, text=(segment.text or "").replace(_STATE, state_text))
-            if segment.role is Role.INSTRUCTION
+            if segment.token_type is TokenType.INSTRUCTION
             else segment
             for segment in dialogue.segments
         )
@@ -103,7 +103,7 @@ class DialogueWriter:
         dialogue = build_dialogue(
             instruction,
             mode=self.config.mode,
-            asked=self.config.asked,  # type: ignore[arg-type]  # checked by the configuration
+            question_position=self.config.question_position,  # type: ignore[arg-type]  # checked by the configuration
             max_objects=self.config.max_objects,
             template=self.template,
             reasoning=self.config.enabled if reasoning is None else reasoning,
@@ -138,13 +138,13 @@ class SupervisedBatch:
 
     Attributes:
         supervised: where an id is to be predicted from those before it.
-        roles: a `Role` each.
+        token_types: a `TokenType` each.
         answers: (row, start, stop, number of the object, word) of each answer, to count which are right.
     """
 
     ids: Int[Tensor, "batch time"]
     supervised: Bool[Tensor, "batch time"]
-    roles: Int[Tensor, "batch time"]
+    token_types: Int[Tensor, "batch time"]
     answers: tuple[tuple[int, int, int, int, str], ...] = ()
 
 
@@ -171,7 +171,7 @@ def supervise(
         for number, span in enumerate(rendered.answer_spans)
     )
     return SupervisedBatch(
-        padded("ids", np.int64), padded("loss_mask", np.bool_), padded("roles", np.int64), answers
+        padded("ids", np.int64), padded("loss_mask", np.bool_), padded("token_types", np.int64), answers
     )
 
 
@@ -197,12 +197,12 @@ def losses(logits: Float[Tensor, "tokens vocabulary"], batch: SupervisedBatch) -
     A supervised token of the text (the end of a turn, where the template has it learned) counts to what it ends.
     """
     targets = batch.ids[batch.supervised]
-    roles = _ended(batch)[batch.supervised]
+    token_types = _ended(batch)[batch.supervised]
     each = cross_entropy(logits.float(), targets, reduction="none")
     right = logits.argmax(-1) == targets
-    acts = roles == int(Role.ACTION)
-    answers = roles == int(Role.ANSWER)
-    said = batch.roles[batch.supervised] == int(Role.ANSWER)
+    acts = token_types == int(TokenType.ACTION)
+    answers = token_types == int(TokenType.ANSWER)
+    said = batch.token_types[batch.supervised] == int(TokenType.ANSWER)
     spoken = bool(answers.any())
     return Losses(
         action=each[acts].mean(),
@@ -214,12 +214,12 @@ def losses(logits: Float[Tensor, "tokens vocabulary"], batch: SupervisedBatch) -
 
 
 def _ended(batch: SupervisedBatch) -> Int[Tensor, "batch time"]:
-    """Roles, those of supervised text replaced by the role of the last answer or action before it."""
-    spoken = (batch.roles == int(Role.ANSWER)) | (batch.roles == int(Role.ACTION))
-    place = torch.arange(batch.roles.shape[1], device=batch.roles.device)
+    """Token types, those of supervised text replaced by the type of the last answer or action before it."""
+    spoken = (batch.token_types == int(TokenType.ANSWER)) | (batch.token_types == int(TokenType.ACTION))
+    place = torch.arange(batch.token_types.shape[1], device=batch.token_types.device)
     last = torch.where(spoken, place, 0).cummax(1).values
-    ends = batch.supervised & (batch.roles == int(Role.TEXT))
-    return torch.where(ends, batch.roles.gather(1, last), batch.roles)
+    ends = batch.supervised & (batch.token_types == int(TokenType.TEXT))
+    return torch.where(ends, batch.token_types.gather(1, last), batch.token_types)
 
 
 def _accuracy_of(right: Bool[Tensor, " tokens"], batch: SupervisedBatch) -> dict[str, float]:

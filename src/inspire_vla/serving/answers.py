@@ -27,9 +27,9 @@ def reasoning_of(decision: Any) -> dict[str, Any]:
         "mentions": list(decision.mentions),
         "answers": list(decision.answers),
         "confidences": [float(confidence) for confidence in decision.confidences],
-        "overridden": [bool(forced) for forced in decision.forced],
-        "accepted": [bool(guessed) for guessed in decision.guessed],
-        "forward_passes": int(decision.passes),
+        "overridden": [bool(overridden) for overridden in decision.overridden],
+        "accepted": [bool(accepted) for accepted in decision.accepted],
+        "forward_passes": int(decision.forward_passes),
     }
 
 

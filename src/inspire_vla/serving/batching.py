@@ -125,8 +125,8 @@ class Batcher:
         decisions = self.agent.act(
             [waiting.request.observation for waiting in group],
             [waiting.request.instruction for waiting in group],
-            answers=forced if any(forced) else None,
-            guesses=[waiting.guesses for waiting in group],
+            overrides=forced if any(forced) else None,
+            drafts=[waiting.guesses for waiting in group],
         )
         if len(decisions) != len(group):
             raise InspireError(f"Asked for {len(group)} decisions, the agent returned {len(decisions)}.")

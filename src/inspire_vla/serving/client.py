@@ -3,7 +3,7 @@
     with PolicyClient("ws://127.0.0.1:8000") as client:
         reply = client.infer({"observation/image": image, "observation/state": state, "prompt": "open the drawer"})
         reply.actions          # (horizon, action_dim)
-        reply.words            # {"the drawer": "left"}
+        reply.answers_by_mention # {"the drawer": "left"}
 
 One observation may be on the way at a time. `send` and `receive` are the two halves of `infer`: between them the
 robot can go on moving.
@@ -50,9 +50,9 @@ class Reply:
     mentions: tuple[str, ...] = ()
     answers: tuple[str, ...] = ()
     confidences: tuple[float, ...] = ()
-    forced: tuple[bool, ...] = ()
-    guessed: tuple[bool, ...] = ()
-    passes: int = 0
+    overridden: tuple[bool, ...] = ()
+    accepted: tuple[bool, ...] = ()
+    forward_passes: int = 0
     timing: Mapping[str, float] = field(default_factory=dict)
     message: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -61,7 +61,7 @@ class Reply:
         return self.actions is not None
 
     @property
-    def words(self) -> dict[str, str]:
+    def answers_by_mention(self) -> dict[str, str]:
         """{mention: answer}"""
         return dict(zip(self.mentions, self.answers, strict=True))
 
@@ -85,7 +85,7 @@ class Reply:
             raise ServerError(f"The server's reasoning is uneven: {dict(said)}.")
         timing = {**(message.get("server_timing") or {}), "round_trip_ms": round_trip_ms}
         passes = int(said.get("forward_passes", 0))
-        return cls(actions, *told.values(), passes=passes, timing=timing, message=message)
+        return cls(actions, *told.values(), forward_passes=passes, timing=timing, message=message)
 
 
 class PolicyClient:

@@ -29,7 +29,7 @@ class ClientState:
 
     def remember(self, request: Request, decision: Any) -> None:
         """Keep what the model itself said; a forced word is no sign of what it will say next."""
-        own = zip(decision.mentions, decision.answers, decision.forced, strict=True)
+        own = zip(decision.mentions, decision.answers, decision.overridden, strict=True)
         self._said[request.session] = {mention: word for mention, word, forced in own if not forced}
         self._said.move_to_end(request.session)
         while len(self._said) > MAX_SESSIONS:

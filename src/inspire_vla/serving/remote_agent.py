@@ -40,8 +40,8 @@ class RemoteAgent:
         self,
         observations: Sequence[Mapping[str, Any]],
         instructions: Sequence[str],
-        answers: Sequence[Mapping[str, str] | None] | None = None,
-        guesses: Sequence[Mapping[str, str] | None] | None = None,
+        overrides: Sequence[Mapping[str, str] | None] | None = None,
+        drafts: Sequence[Mapping[str, str] | None] | None = None,
     ) -> list[Reply]:
         """As `lerobot_plugin.loading.Agent.act`. Raises ServerError or Unreachable."""
         if len(observations) != len(instructions) or not observations:
@@ -49,7 +49,7 @@ class RemoteAgent:
         while len(self._clients) < len(observations):
             self._clients.append(PolicyClient(**self._options))
         nothing: list[Mapping[str, str] | None] = [None] * len(observations)
-        rows = zip(observations, instructions, answers or nothing, guesses or nothing, strict=True)
+        rows = zip(observations, instructions, overrides or nothing, drafts or nothing, strict=True)
         asked: list[PolicyClient] = []
         replies: list[Reply] = []
         try:

@@ -256,7 +256,7 @@ class PolicyServer:
         order = "pick up the red cube"
         for _ in range(2):  # the second time with guesses, which takes another way through the decoder
             (decision,) = self.agent.act([example], [order])
-            self.agent.act([example], [order], guesses=[decision.words])
+            self.agent.act([example], [order], drafts=[decision.answers_by_mention])
 
     def _count_batch(self, size: int, seconds: float) -> None:
         self.metrics.batch.observe(size)
@@ -265,7 +265,7 @@ class PolicyServer:
     def _count(self, decision: Any, seconds: float) -> None:
         self.metrics.requests.labels("ok" if decision.actions is not None else "undecodable").inc()
         self.metrics.total.observe(seconds)
-        self.metrics.guesses.inc(sum(decision.guessed))
-        self.metrics.forced.inc(sum(decision.forced))
+        self.metrics.guesses.inc(sum(decision.accepted))
+        self.metrics.forced.inc(sum(decision.overridden))
         for word in decision.answers:
             self.metrics.answers.labels(word).inc()

@@ -57,7 +57,7 @@ def pi0fast(path: Path, options: Options, scratch: Path) -> Plan:
         mode = modes.get(feature) or (settings.get("normalization_mapping") or {}).get(feature)
         if mode:
             config.normalization_mapping[feature] = NormalizationMode(mode)
-    config.reasoning.asked = "after"
+    config.reasoning.question_position = "after"
     return Plan(config, actions, scratch / "text", paligemma.map_weights(source.tensors), statistics, notes)
 
 

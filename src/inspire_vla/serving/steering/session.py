@@ -203,7 +203,7 @@ class SteeringSession:
         began = time.perf_counter()
         try:
             (self.decision,) = self.agent.act(
-                [self._seen], [order], answers=[self.held or None], guesses=[self._guesses or None]
+                [self._seen], [order], overrides=[self.held or None], drafts=[self._guesses or None]
             )
         except InspireError:
             self.held = {}  # so that the next try is not refused for the same word
@@ -215,7 +215,7 @@ class SteeringSession:
             self.steps,
             list(decision.answers),
             [truth.get(m) for m in decision.mentions],
-            list(decision.forced),
+            list(decision.overridden),
         ]
         if self.history and self.history[-1][0] == self.steps:
             self.history.pop()
@@ -264,7 +264,7 @@ class SteeringSession:
                 "over": self.over,
                 "error": self.error,
                 "infer_ms": round(self.infer_ms, 1),
-                "forward_passes": 0 if decision is None else int(getattr(decision, "passes", 0)),
+                "forward_passes": 0 if decision is None else int(getattr(decision, "forward_passes", 0)),
                 "decodable": decision is None or decision.actions is not None,
                 "motion": telling.motion(self._chunk, self.rule["frame"]),
                 "objects": telling.objects(decision, truth, self.rule["mode"]),

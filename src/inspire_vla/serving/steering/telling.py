@@ -38,7 +38,7 @@ def objects(decision: Any, truth: Mapping[str, str], mode: str) -> list[dict[str
     """A row an object: question, answer, how sure, whether forced, and the truth where it is known."""
     if decision is None:
         return []
-    rows = zip(decision.mentions, decision.answers, decision.confidences, decision.forced, strict=True)
+    rows = zip(decision.mentions, decision.answers, decision.confidences, decision.overridden, strict=True)
     return [
         {
             "mention": mention,
