@@ -69,7 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         return time.perf_counter()
 
     within = {"images": 0.0, "decoder": 0.0}
-    for part, owner, name in (("images", policy, "_observe"), ("decoder", policy.backbone, "predict")):
+    for part, owner, name in (
+        ("images", policy, "_encode_observation"),
+        ("decoder", policy.backbone, "forward"),
+    ):
         setattr(owner, name, timed(getattr(owner, name), part, within, clock))
     parts: dict[bool, list[list[float]]] = {False: [], True: []}
 

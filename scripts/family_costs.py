@@ -18,7 +18,7 @@ from functools import cache
 
 import torch
 
-from inspire_vla.backbones.hosted import HostedBackbone
+from inspire_vla.backbones.hf_decoder import HFBackbone
 from inspire_vla.backbones.paligemma import PaliGemma, PaliGemmaConfig
 from inspire_vla.backbones.prismatic import Prismatic, PrismaticConfig, llama_2_7b
 
@@ -44,7 +44,7 @@ class Family:
     """Sizes of a family as it is trained: `seen` elements of images, `text` tokens with two questions and codes."""
 
     name: str
-    model: HostedBackbone
+    model: HFBackbone
     seen: int
     text: int
     said: int

@@ -72,12 +72,12 @@ def measure_habit(checkpoint: str, dataset: Path, episodes: int, suites: Sequenc
     for episode, batch, asked in play(agent, episodes, suites):
         dialogue, said = policy.writer.prompt(asked), told[episode]
         with torch.inference_mode():
-            seen = policy._observe(batch)
+            prefix = policy._encode_observation(batch)
         row: dict[str, Any] = {"episode": episode}
         for name, guess in guessers.items():
             expected = guess(said) if said else policy.first_answers
             words = dict(zip(dialogue.mentions, expected, strict=False))
-            (decision,) = decode(policy.backbone, seen, [dialogue], policy.grammar, drafts=[words])
+            (decision,) = decode(policy.backbone, prefix, [dialogue], policy.grammar, drafts=[words])
             spare = decision.forward_passes - (len(decision.token_ids) - len(decision.answers))
             row[name] = {
                 "right": all(decision.accepted),

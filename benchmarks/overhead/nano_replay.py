@@ -37,7 +37,7 @@ def measure_nano(
 
         def observe(batch: dict = batch) -> Tensor:
             with torch.inference_mode():
-                return policy._observe(batch)
+                return policy._encode_observation(batch)
 
         found = ways.best(Task(observe, dialogue, plain), drafts, tries=1 if warm else repeats)
         if warm:

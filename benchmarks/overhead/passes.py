@@ -24,19 +24,25 @@ def measure_passes(checkpoint: str, repeats: int) -> dict[str, Any]:
             before, elements = torch.randn(1, past, nano.hidden_size), torch.randn(1, new, nano.hidden_size)
             positions = torch.arange(past, past + new)[None]
             mask = torch.ones(1, new, past + new, dtype=torch.bool).tril(past)
-            attends = None if new == 1 or past == 0 else mask
+            attention_mask = None if new == 1 or past == 0 else mask
             theirs, ours = DynamicCache(config=decoder.config), lean.LeanCache()
 
             def transformers(
-                elements=elements, positions=positions, attends=attends, theirs=theirs, past=past
+                elements=elements,
+                positions=positions,
+                attention_mask=attention_mask,
+                theirs=theirs,
+                past=past,
             ) -> None:
-                given = {"full_attention": None if attends is None else attends[:, None]}
+                given = {"full_attention": None if attention_mask is None else attention_mask[:, None]}
                 options = {"position_ids": positions, "attention_mask": given, "past_key_values": theirs}
                 decoder(inputs_embeds=elements, use_cache=True, **options)
                 theirs.crop(past)
 
-            def bare(elements=elements, positions=positions, attends=attends, ours=ours, past=past) -> None:
-                lean.extend(decoder, elements, ours, positions=positions, attends=attends)
+            def bare(
+                elements=elements, positions=positions, attention_mask=attention_mask, ours=ours, past=past
+            ) -> None:
+                lean.extend(decoder, elements, ours, positions=positions, attention_mask=attention_mask)
                 ours.crop(past)
 
             if past:
@@ -46,7 +52,7 @@ def measure_passes(checkpoint: str, repeats: int) -> dict[str, Any]:
         camera = next(iter(policy.config.image_features.values())).shape
         image = torch.rand(1, len(policy.config.image_features), *camera)
         state = torch.randn(1, nano.state.in_features) if nano.state is not None else None
-        found["images"] = _best({"observe": lambda: nano.observe(image, state)}, repeats)
+        found["images"] = _best({"observe": lambda: nano.encode_observation(image, state)}, repeats)
     return {"title": "nano's passes", "best_of": repeats, "clock": "processor time", "best_ms": found}
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers.initialization import no_init_weights
 
 from inspire_vla.action_tokenizers import ActionTokenizer, ActionVocabulary, UniformBins
-from inspire_vla.backbones.hosted import HostedBackbone, LanguageConfig
+from inspire_vla.backbones.hf_decoder import HFBackbone, LanguageConfig
 from inspire_vla.backbones.paligemma import GemmaSize, PaliGemma, PaliGemmaConfig, SiglipSize
 from inspire_vla.backbones.prismatic import Prismatic, PrismaticConfig
 from inspire_vla.backbones.prismatic.config import TowerConfig, llama_2_7b
@@ -65,7 +65,7 @@ def cut(layers: int, depth: float) -> int:
     return max(1, round(depth * layers))
 
 
-def _prismatic(language: LanguageConfig, depth: float) -> HostedBackbone:
+def _prismatic(language: LanguageConfig, depth: float) -> HFBackbone:
     whole = PrismaticConfig()
     config = replace(
         whole,
@@ -76,7 +76,7 @@ def _prismatic(language: LanguageConfig, depth: float) -> HostedBackbone:
     return Prismatic(config, text_tokenizer=WordTokenizer())
 
 
-def _paligemma(depth: float) -> HostedBackbone:
+def _paligemma(depth: float) -> HFBackbone:
     language, vision = GemmaSize(), SiglipSize()
     config = PaliGemmaConfig(
         language=replace(language, layers=cut(language.layers, depth)),
@@ -85,7 +85,7 @@ def _paligemma(depth: float) -> HostedBackbone:
     return PaliGemma(config, text_tokenizer=WordTokenizer(), num_images=2)
 
 
-def _tiny(depth: float) -> HostedBackbone:
+def _tiny(depth: float) -> HFBackbone:
     language = LanguageConfig(
         vocabulary_size=1024, hidden_size=32, mlp_size=48, layers=2, heads=2, key_value_heads=1
     )
@@ -105,7 +105,7 @@ class Size:
     """
 
     title: str
-    make: Callable[[float], HostedBackbone]
+    make: Callable[[float], HFBackbone]
     horizon: int
     state: bool = False
 
@@ -120,7 +120,7 @@ SIZES = {
 
 def make(
     name: str, device: str, dtype: torch.dtype, depth: float = 1.0
-) -> tuple[HostedBackbone, ActionTokenizer, ActionVocabulary]:
+) -> tuple[HFBackbone, ActionTokenizer, ActionVocabulary]:
     """The backbone with noise for weights, and its action codes on the last ids of its vocabulary."""
     size = SIZES[name]
     default = torch.get_default_dtype()
@@ -194,7 +194,7 @@ def measure_real_size(
 
 
 def _rows(
-    name: str, ways: Ways, backbone: HostedBackbone, todo: Sequence[tuple[int, int]]
+    name: str, ways: Ways, backbone: HFBackbone, todo: Sequence[tuple[int, int]]
 ) -> Iterator[dict[str, Any]]:
     """A row for each (repeat, objects): the ways with right drafts, and draft and verify with a wrong one."""
     words = ways.grammar.answers.words
@@ -212,7 +212,7 @@ def _rows(
 
         def observe(images: Tensor = images) -> Tensor:
             with torch.inference_mode():
-                return backbone.observe(images, None)
+                return backbone.encode_observation(images, None)
 
         task = Task(observe, dialogue, plain)
         found = ways.time(task, {}, ("cached",))  # says what is right to draft

@@ -14,10 +14,10 @@ from tiny import mask_by_definition
 from torch import Tensor
 
 from inspire_vla.action_tokenizers import ActionVocabulary, UniformBins
-from inspire_vla.backbones.attention import NOBODY, SEEN, attention_mask
+from inspire_vla.backbones.attention import PAD, PREFIX, make_attention_mask
 from inspire_vla.backbones.attention_flow import attention_weights
 from inspire_vla.backbones.base import Backbone
-from inspire_vla.backbones.hosted import HostedBackbone
+from inspire_vla.backbones.hf_decoder import HFBackbone
 from inspire_vla.decoding import AnswerSet, Grammar, decode
 from inspire_vla.dialogue import TokenType, build_dialogue, render
 from inspire_vla.errors import InspireError
@@ -50,11 +50,11 @@ class BackboneLaws:
         rendered = render(dialogue, backbone.text_tokenizer, [5, 6, 7])
         return torch.from_numpy(rendered.ids), torch.from_numpy(rendered.token_types.astype(np.int64))
 
-    def whole(self, backbone: Backbone, seen: Tensor, ids: Tensor, token_types: Tensor) -> Tensor:
+    def whole(self, backbone: Backbone, prefix: Tensor, ids: Tensor, token_types: Tensor) -> Tensor:
         """Hidden states (time, hidden) of one row in one pass, mask made by its definition."""
-        attends = mask_by_definition(len(seen), token_types.tolist(), backbone.both_ways)
-        elements = torch.cat([seen, backbone.embed(ids[None])[0]])
-        return backbone.extend(elements[None], attends=attends[None])[0]
+        attention_mask = mask_by_definition(len(prefix), token_types.tolist(), backbone.bidirectional_prefix)
+        elements = torch.cat([prefix, backbone.embed(ids[None])[0]])
+        return backbone.extend(elements[None], attention_mask=attention_mask[None])[0]
 
     def close(self, found: Tensor, expected: Tensor) -> None:
         scale = expected.abs().max().clamp(min=1.0)
@@ -63,15 +63,15 @@ class BackboneLaws:
     def test_sizes_are_as_announced(self, given: tuple) -> None:
         backbone, images, state = given
         with torch.inference_mode():
-            seen = backbone.observe(images, state)
+            prefix = backbone.encode_observation(images, state)
             ids, token_types = self.sequence(backbone, 0)
-            hidden = self.whole(backbone, seen[0], ids, token_types)
+            hidden = self.whole(backbone, prefix[0], ids, token_types)
             scores = backbone.logits(hidden)
             embedded = backbone.embed(ids[None])
-        assert seen.shape[0] == ROWS
+        assert prefix.shape[0] == ROWS
         assert hidden.shape[1] == backbone.hidden_size
-        assert seen.shape[2] == embedded.shape[2] >= backbone.hidden_size
-        assert len(hidden) == seen.shape[1] + len(ids)
+        assert prefix.shape[2] == embedded.shape[2] >= backbone.hidden_size
+        assert len(hidden) == prefix.shape[1] + len(ids)
         assert scores.shape[1] == backbone.vocabulary_size
         assert torch.isfinite(scores).all()
 
@@ -79,11 +79,11 @@ class BackboneLaws:
         backbone = given[0]
         for row in range(ROWS):
             _, token_types = self.sequence(backbone, row)
-            every = torch.cat([torch.full((4,), SEEN), token_types])[None]
+            every = torch.cat([torch.full((4,), PREFIX), token_types])[None]
             for hide in ((), (TokenType.ANSWER,), (TokenType.ANSWER, TokenType.QUESTION)):
-                options = {"both_ways": backbone.both_ways, "hide": hide}
+                options = {"bidirectional_prefix": backbone.bidirectional_prefix, "hide": hide}
                 expected = mask_by_definition(4, token_types.tolist(), **options)
-                found = attention_mask(every, **options)
+                found = make_attention_mask(every, **options)
                 if found is None:
                     found = torch.ones_like(expected).tril()[None]
                 assert torch.equal(found[0], expected)
@@ -92,18 +92,20 @@ class BackboneLaws:
         """Cut where a block ends, the pieces give what one pass gives; cropped, the cache is as it was."""
         backbone, images, state = given
         with torch.inference_mode():
-            seen = backbone.observe(images, state)[0]
+            prefix = backbone.encode_observation(images, state)[0]
             ids, token_types = self.sequence(backbone, 0)
-            expected = self.whole(backbone, seen, ids, token_types)
-            elements = torch.cat([seen, backbone.embed(ids[None])[0]])
-            every = torch.cat([torch.full((len(seen),), SEEN), token_types])[None]
+            expected = self.whole(backbone, prefix, ids, token_types)
+            elements = torch.cat([prefix, backbone.embed(ids[None])[0]])
+            every = torch.cat([torch.full((len(prefix),), PREFIX), token_types])[None]
             said = (token_types == TokenType.ANSWER) | (token_types == TokenType.ACTION)
-            stops = [len(seen) + place for place in said.nonzero().flatten().tolist()] + [len(elements)]
+            stops = [len(prefix) + place for place in said.nonzero().flatten().tolist()] + [len(elements)]
             cache, pieces = backbone.new_cache(), []
             for start, stop in pairwise([0, *stops]):
                 extension = {
                     "positions": torch.arange(start, stop)[None],
-                    "attends": attention_mask(every[:, :stop], past=start, both_ways=backbone.both_ways),
+                    "attention_mask": make_attention_mask(
+                        every[:, :stop], past=start, bidirectional_prefix=backbone.bidirectional_prefix
+                    ),
                     "cache": cache,
                 }
                 if start:  # a rejected draft: appended, then truncated
@@ -117,19 +119,21 @@ class BackboneLaws:
         """The weights are those of the very pass that decides, mask included, and every layer gives its own."""
         backbone, images, state = given
         with torch.inference_mode():
-            seen = backbone.observe(images, state)[0]
+            prefix = backbone.encode_observation(images, state)[0]
             ids, token_types = self.sequence(backbone, 0)
-            expected = self.whole(backbone, seen, ids, token_types)
-            elements = torch.cat([seen, backbone.embed(ids[None])[0]])[None]
-            attends = mask_by_definition(len(seen), token_types.tolist(), backbone.both_ways)
+            expected = self.whole(backbone, prefix, ids, token_types)
+            elements = torch.cat([prefix, backbone.embed(ids[None])[0]])[None]
+            attention_mask = mask_by_definition(
+                len(prefix), token_types.tolist(), backbone.bidirectional_prefix
+            )
             with attention_weights(backbone) as layers:
-                found = backbone.extend(elements, attends=attends[None])[0]
-            after = self.whole(backbone, seen, ids, token_types)
+                found = backbone.extend(elements, attention_mask=attention_mask[None])[0]
+            after = self.whole(backbone, prefix, ids, token_types)
         self.close(found, expected)
         self.close(after, expected)
         assert len(layers) == backbone.decoder.config.num_hidden_layers
-        unseen = ~attends
-        unseen[: len(seen), : len(seen)] = False  # among its images a model may look both ways
+        unseen = ~attention_mask
+        unseen[: len(prefix), : len(prefix)] = False  # among its images a model may look both ways
         for weights in layers:
             torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:3]))
             assert (weights[:, :, unseen] == 0).all()
@@ -137,54 +141,58 @@ class BackboneLaws:
     def test_images_are_where_the_backbone_says(self, given: tuple) -> None:
         backbone, images, state = given
         with torch.inference_mode():
-            seen = backbone.observe(images, state)
+            prefix = backbone.encode_observation(images, state)
             num_images = images.shape[1]
             for which in range(num_images):
-                columns, (height, width) = backbone.image_tokens(seen.shape[1], num_images, which)
+                columns, (height, width) = backbone.image_tokens(prefix.shape[1], num_images, which)
                 assert len(columns) == height * width
-                assert set(columns) <= set(range(seen.shape[1]))
+                assert set(columns) <= set(range(prefix.shape[1]))
                 dark = images.clone()
                 dark[:, which] = 0
-                changed = (backbone.observe(dark, state) != seen).any(-1)[0]
+                changed = (backbone.encode_observation(dark, state) != prefix).any(-1)[0]
                 assert set(changed.nonzero().flatten().tolist()) == set(columns)
 
     def test_padding_side_does_not_matter(self, given: tuple) -> None:
         backbone, images, state = given
         with torch.inference_mode():
-            seen = backbone.observe(images, state)[1]
+            prefix = backbone.encode_observation(images, state)[1]
             ids, token_types = self.sequence(backbone, 1)
-            expected = self.whole(backbone, seen, ids, token_types)
+            expected = self.whole(backbone, prefix, ids, token_types)
             count = len(expected)
-            elements = torch.cat([seen, backbone.embed(ids[None])[0]])
-            every = torch.cat([torch.full((len(seen),), SEEN), token_types])
+            elements = torch.cat([prefix, backbone.embed(ids[None])[0]])
+            every = torch.cat([torch.full((len(prefix),), PREFIX), token_types])
             for before, after in ((3, 0), (0, 3), (2, 1)):
                 own = slice(before, before + count)
                 padded = torch.randn(before + count + after, elements.shape[1])
                 padded[own] = elements
-                kinds = torch.full((1, len(padded)), NOBODY)
+                kinds = torch.full((1, len(padded)), PAD)
                 kinds[0, own] = every
                 places = torch.zeros(1, len(padded), dtype=torch.long)
                 places[0, own] = torch.arange(count)
-                mask = attention_mask(kinds, both_ways=backbone.both_ways)
-                self.close(backbone.extend(padded[None], positions=places, attends=mask)[0, own], expected)
+                mask = make_attention_mask(kinds, bidirectional_prefix=backbone.bidirectional_prefix)
+                self.close(
+                    backbone.extend(padded[None], positions=places, attention_mask=mask)[0, own], expected
+                )
 
     def test_a_batch_equals_singles(self, given: tuple) -> None:
         backbone, images, state = given
         with torch.inference_mode():
-            seen = backbone.observe(images, state)
+            prefix = backbone.encode_observation(images, state)
             pairs = [self.sequence(backbone, row) for row in range(ROWS)]
             longest = max(len(ids) for ids, _ in pairs)
             ids = torch.stack([torch.nn.functional.pad(i, (0, longest - len(i))) for i, _ in pairs])
             token_types = torch.stack(
-                [torch.nn.functional.pad(r, (0, longest - len(r)), value=NOBODY) for _, r in pairs]
+                [torch.nn.functional.pad(r, (0, longest - len(r)), value=PAD) for _, r in pairs]
             )
-            kinds = torch.cat([torch.full(seen.shape[:2], SEEN), token_types], 1)
-            mask = attention_mask(kinds, both_ways=backbone.both_ways)
-            together = backbone.extend(torch.cat([seen, backbone.embed(ids)], 1), attends=mask)
+            kinds = torch.cat([torch.full(prefix.shape[:2], PREFIX), token_types], 1)
+            mask = make_attention_mask(kinds, bidirectional_prefix=backbone.bidirectional_prefix)
+            together = backbone.extend(torch.cat([prefix, backbone.embed(ids)], 1), attention_mask=mask)
             for row, (own, kind) in enumerate(pairs):
-                alone_seen = backbone.observe(images[[row]], None if state is None else state[[row]])[0]
-                self.close(seen[row], alone_seen)
-                alone = self.whole(backbone, alone_seen, own, kind)
+                alone_prefix = backbone.encode_observation(
+                    images[[row]], None if state is None else state[[row]]
+                )[0]
+                self.close(prefix[row], alone_prefix)
+                alone = self.whole(backbone, alone_prefix, own, kind)
                 self.close(together[row, : len(alone)], alone)
 
     def test_what_is_learned_is_predicted_as_by_a_whole_pass(self, given: tuple) -> None:
@@ -194,24 +202,24 @@ class BackboneLaws:
         longest = max(len(ids) for ids, _ in pairs)
 
         def gradients(whole: bool, rows: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
-            seen = backbone.observe(images, state)[rows]
+            prefix = backbone.encode_observation(images, state)[rows]
             ids = torch.zeros(len(rows), longest, dtype=torch.long)
-            token_types = torch.full((len(rows), longest), NOBODY)
+            token_types = torch.full((len(rows), longest), PAD)
             for place, row in enumerate(rows):
                 ids[place, : len(pairs[row][0])], token_types[place, : len(pairs[row][1])] = pairs[row]
-            kinds = torch.cat([torch.full(seen.shape[:2], SEEN), token_types], 1)[:, :-1]
-            learned = torch.zeros_like(kinds, dtype=torch.bool)
-            learned[:, seen.shape[1] - 1 :] = (token_types == TokenType.ANSWER) | (
+            kinds = torch.cat([torch.full(prefix.shape[:2], PREFIX), token_types], 1)[:, :-1]
+            loss_mask = torch.zeros_like(kinds, dtype=torch.bool)
+            loss_mask[:, prefix.shape[1] - 1 :] = (token_types == TokenType.ANSWER) | (
                 token_types == TokenType.ACTION
             )
-            elements = torch.cat([seen, backbone.embed(ids[:, :-1])], 1)
-            attends = attention_mask(kinds, both_ways=backbone.both_ways)
+            elements = torch.cat([prefix, backbone.embed(ids[:, :-1])], 1)
+            attention_mask = make_attention_mask(kinds, bidirectional_prefix=backbone.bidirectional_prefix)
             backbone.zero_grad()
             if whole:
-                scores = backbone.logits(backbone.extend(elements, attends=attends)[learned])
+                scores = backbone.logits(backbone.extend(elements, attention_mask=attention_mask)[loss_mask])
             else:
-                scores = backbone.predict(elements, learned, attends=attends)
-            assert len(scores) == learned.sum()
+                scores = backbone(elements, loss_mask, attention_mask=attention_mask)
+            assert len(scores) == loss_mask.sum()
             targets = torch.arange(len(scores)) % backbone.vocabulary_size
             torch.nn.functional.cross_entropy(scores, targets).backward()
             named = backbone.named_parameters()
@@ -229,15 +237,15 @@ class BackboneLaws:
     def test_nothing_sees_what_comes_after_its_block(self, given: tuple) -> None:
         backbone, images, state = given
         with torch.inference_mode():
-            seen = backbone.observe(images, state)[0]
+            prefix = backbone.encode_observation(images, state)[0]
             ids, token_types = self.sequence(backbone, 0)
-            before = self.whole(backbone, seen, ids, token_types)
+            before = self.whole(backbone, prefix, ids, token_types)
             for place in range(1, len(ids), 1 + len(ids) // 16):
                 changed = ids.clone()
                 changed[place] = (ids[place] + 1) % 200
-                after = self.whole(backbone, seen, changed, token_types)
-                mask = mask_by_definition(len(seen), token_types.tolist(), backbone.both_ways)
-                blind = ~mask[:, len(seen) + place]
+                after = self.whole(backbone, prefix, changed, token_types)
+                mask = mask_by_definition(len(prefix), token_types.tolist(), backbone.bidirectional_prefix)
+                blind = ~mask[:, len(prefix) + place]
                 torch.testing.assert_close(after[blind], before[blind], rtol=0, atol=1e-5)
                 assert not torch.allclose(after[~blind], before[~blind], rtol=0, atol=1e-5)
 
@@ -250,14 +258,18 @@ class BackboneLaws:
         other.load_state_dict(load_file(tmp_path / "w.safetensors"))
         ids, token_types = self.sequence(backbone, 0)
         with torch.inference_mode():
-            one = backbone.logits(self.whole(backbone, backbone.observe(images, state)[0], ids, token_types))
-            two = other.logits(self.whole(other, other.observe(images, state)[0], ids, token_types))
+            one = backbone.logits(
+                self.whole(backbone, backbone.encode_observation(images, state)[0], ids, token_types)
+            )
+            two = other.logits(
+                self.whole(other, other.encode_observation(images, state)[0], ids, token_types)
+            )
         assert torch.equal(one, two)
 
     def test_the_gradient_reaches_every_trainable_part(self, given: tuple) -> None:
         backbone, images, state = given
         ids, token_types = self.sequence(backbone, 0)
-        hidden = self.whole(backbone, backbone.observe(images, state)[0], ids, token_types)
+        hidden = self.whole(backbone, backbone.encode_observation(images, state)[0], ids, token_types)
         backbone.logits(hidden).logsumexp(-1).sum().backward()
         trainable = {name: p for name, p in backbone.named_parameters() if p.requires_grad}
         unreached = [n for n, p in trainable.items() if p.grad is None or not p.grad.abs().sum() > 0]
@@ -268,20 +280,20 @@ class BackboneLaws:
         backbone, images, state = given
         grammar, dialogues, drafts = self.language(backbone)
         with torch.inference_mode():
-            seen = backbone.observe(images, state)
-        plain = decode(backbone, seen, dialogues, grammar)
+            prefix = backbone.encode_observation(images, state)
+        plain = decode(backbone, prefix, dialogues, grammar)
         for draft in drafts(plain):
-            found = decode(backbone, seen, dialogues, grammar, drafts=draft)
+            found = decode(backbone, prefix, dialogues, grammar, drafts=draft)
             assert [d.token_ids for d in found] == [d.token_ids for d in plain]
 
     def test_static_cache_say_the_same(self, given: tuple) -> None:
         backbone, images, state = given
-        if not isinstance(backbone, HostedBackbone):
+        if not isinstance(backbone, HFBackbone):
             pytest.skip("its passes are bare tensor operations")
         grammar, dialogues, drafts = self.language(backbone)
         with torch.inference_mode():
-            seen = backbone.observe(images, state)
-        plain = decode(backbone, seen, dialogues, grammar)
+            prefix = backbone.encode_observation(images, state)
+        plain = decode(backbone, prefix, dialogues, grammar)
         refusal = None
         try:
             backbone.use_static_cache(columns=256)
@@ -291,10 +303,10 @@ class BackboneLaws:
             assert "set static_cache to 'off'" in refusal
             return
         for draft in [None, *drafts(plain)]:  # every decision finds what the last one left in the cache
-            found = decode(backbone, seen, dialogues, grammar, drafts=draft)
+            found = decode(backbone, prefix, dialogues, grammar, drafts=draft)
             assert [d.token_ids for d in found] == [d.token_ids for d in plain]
             for row in range(ROWS):
-                alone = decode(backbone, seen[[row]], dialogues[row : row + 1], grammar)
+                alone = decode(backbone, prefix[[row]], dialogues[row : row + 1], grammar)
                 assert alone[0].token_ids == plain[row].token_ids
 
     def language(self, backbone: Backbone) -> tuple:

@@ -64,9 +64,9 @@ def test_logits_are_those_of_the_model_itself(kind: str) -> None:
         return_tensors="pt", add_special_tokens=False,
     )  # fmt: skip
     expected = ours.model(**inputs).logits
-    seen = ours.observe(images, None)
-    ids = inputs["input_ids"][:, seen.shape[1] :]
-    found = ours.logits(ours.extend(torch.cat([seen, ours.embed(ids)], 1)))
+    prefix = ours.encode_observation(images, None)
+    ids = inputs["input_ids"][:, prefix.shape[1] :]
+    found = ours.logits(ours.extend(torch.cat([prefix, ours.embed(ids)], 1)))
     assert expected.abs().max() > 0.5
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
 
@@ -75,7 +75,7 @@ def test_the_images_are_arranged_as_the_model_arranges_them() -> None:
     qwen, gemma, idefics = (randomised(MODELS[kind](1), 0) for kind in ("qwen25_vl", "gemma3", "idefics3"))
     images = torch.rand(1, 1, 3, 56, 84)  # 2 x 3 merged patches
     for model in (qwen, gemma, idefics):
-        model.observe(images, None)
+        model.encode_observation(images, None)
     table = qwen._turn.places
     assert table is not None
     first = int((table[1] != table[2]).nonzero()[0]) - 1
@@ -120,9 +120,9 @@ def test_the_dialogue_is_kept_without_the_file_that_lerobot_does_not_upload(tmp_
 def test_wrong_input_is_told() -> None:
     model = vlms.paligemma2()
     with pytest.raises(InspireError, match="looks at 1 image"):
-        model.observe(torch.rand(1, 2, 3, 28, 28), None)
+        model.encode_observation(torch.rand(1, 2, 3, 28, 28), None)
     with pytest.raises(InspireError, match="use_state"):
-        model.observe(torch.rand(1, 1, 3, 28, 28), torch.zeros(1, 3))
+        model.encode_observation(torch.rand(1, 1, 3, 28, 28), torch.zeros(1, 3))
     with pytest.raises(InspireError, match="has no tokenizer"):
         ImageText(model.model, object())
 

@@ -56,7 +56,7 @@ def test_it_says_there_what_it_says_everywhere(kind: str, masked: bool, key_valu
     before = model(**options).last_hidden_state
     can_narrow(model)
     assert torch.equal(model(**options).last_hidden_state, before)
-    found = model(**options, learned=LEARNED).last_hidden_state
+    found = model(**options, loss_mask=LEARNED).last_hidden_state
     torch.testing.assert_close(found, before[LEARNED], rtol=1e-5, atol=1e-5)
 
 
@@ -66,7 +66,7 @@ def test_only_the_learned_elements_pass_through_the_last_layer() -> None:
     passed: list[int] = []
     for layer in model.layers:
         layer.mlp.register_forward_pre_hook(lambda _, inputs: passed.append(inputs[0].numel() // HIDDEN))
-    model(inputs_embeds=torch.randn(ROWS, TIME, HIDDEN), use_cache=False, learned=LEARNED)
+    model(inputs_embeds=torch.randn(ROWS, TIME, HIDDEN), use_cache=False, loss_mask=LEARNED)
     assert passed == [ROWS * TIME, int(LEARNED.sum())]
 
 
@@ -77,7 +77,7 @@ def test_a_copy_narrows_its_own_layer(copied) -> None:
     can_narrow(model)
     other = copied(model)
     assert list(other.state_dict()) == names
-    options = {"inputs_embeds": torch.randn(ROWS, TIME, HIDDEN), "use_cache": False, "learned": LEARNED}
+    options = {"inputs_embeds": torch.randn(ROWS, TIME, HIDDEN), "use_cache": False, "loss_mask": LEARNED}
     expected = model(**options).last_hidden_state
     for parameter in model.parameters():
         parameter.data.zero_()

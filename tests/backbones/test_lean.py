@@ -39,16 +39,16 @@ def test_it_is_the_decoder_of_transformers(seed: int, key_value_heads: int) -> N
         past = ours.get_seq_length()
         elements = torch.randn(2, new, HIDDEN, generator=generator)
         positions = torch.randint(0, 40, (2, new), generator=generator)
-        attends = torch.rand(2, new, past + new, generator=generator) < 0.6
-        attends[..., past:] |= torch.eye(new, dtype=torch.bool)
+        attention_mask = torch.rand(2, new, past + new, generator=generator) < 0.6
+        attention_mask[..., past:] |= torch.eye(new, dtype=torch.bool)
         expected = model(
             inputs_embeds=elements,
             position_ids=positions,
-            attention_mask={"full_attention": attends[:, None]},
+            attention_mask={"full_attention": attention_mask[:, None]},
             past_key_values=theirs,
             use_cache=True,
         ).last_hidden_state
-        found = lean.extend(model, elements, ours, positions=positions, attends=attends)
+        found = lean.extend(model, elements, ours, positions=positions, attention_mask=attention_mask)
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
         ours.crop(crop)
         theirs.crop(crop)

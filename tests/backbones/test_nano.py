@@ -10,10 +10,10 @@ from inspire_vla.errors import InspireError
 
 
 class TestNano(BackboneLaws):
-    both_ways = False
+    bidirectional_prefix = False
 
     def make(self, seed: int) -> tuple[Nano, torch.Tensor, torch.Tensor]:
-        backbone = tiny(7, both_ways=self.both_ways)
+        backbone = tiny(7, bidirectional_prefix=self.bidirectional_prefix)
         torch.manual_seed(seed)
         for parameter in backbone.parameters():
             parameter.data += 0.3 * torch.randn_like(parameter)
@@ -21,19 +21,19 @@ class TestNano(BackboneLaws):
 
 
 class TestNanoBothWays(TestNano):
-    both_ways = True
+    bidirectional_prefix = True
 
 
 def test_images_of_another_size_or_number_are_refused() -> None:
     nano = tiny(0)
     for shape in ((1, 1, 3, SIZE, 2 * SIZE), (1, 2, 3, SIZE, SIZE)):
         with pytest.raises(InspireError, match=f"takes 1 image.*{SIZE}×{SIZE}"):
-            nano.observe(torch.rand(shape), torch.zeros(1, 3))
+            nano.encode_observation(torch.rand(shape), torch.zeros(1, 3))
 
 
 def test_a_missing_state_is_told() -> None:
     with pytest.raises(InspireError, match="trained with the robot state"):
-        tiny(0).observe(torch.rand(1, 1, 3, SIZE, SIZE), None)
+        tiny(0).encode_observation(torch.rand(1, 1, 3, SIZE, SIZE), None)
 
 
 def test_decoding_is_training() -> None:

@@ -11,7 +11,7 @@ from lerobot.policies.pi_gemma import PaliGemmaForConditionalGenerationWithPiGem
 from texts import gemma_text
 from transformers import PaliGemmaConfig as HFConfig
 
-from inspire_vla.backbones.attention import SEEN, attention_mask
+from inspire_vla.backbones.attention import PREFIX, make_attention_mask
 from inspire_vla.backbones.paligemma import PaliGemma, fitted, map_weights, read_config, state_texts
 from inspire_vla.dialogue import TokenType, build_dialogue, render
 from inspire_vla.errors import InspireError
@@ -88,13 +88,13 @@ def test_logits_are_those_of_lerobots_own_module() -> None:
     ).last_hidden_state
     expected = model.lm_head(hidden)
 
-    seen = ours.observe(images, None)
+    prefix = ours.encode_observation(images, None)
     token_types = torch.tensor(
-        [[SEEN] * seen.shape[1] + [TokenType.INSTRUCTION] * 7 + [TokenType.ACTION] * 4] * 2
+        [[PREFIX] * prefix.shape[1] + [TokenType.INSTRUCTION] * 7 + [TokenType.ACTION] * 4] * 2
     )
-    mask = attention_mask(token_types, both_ways=ours.both_ways)
+    mask = make_attention_mask(token_types, bidirectional_prefix=ours.bidirectional_prefix)
     found = ours.logits(
-        ours.extend(torch.cat([seen, ours.embed(torch.cat([prompt, action], 1))], 1), attends=mask)
+        ours.extend(torch.cat([prefix, ours.embed(torch.cat([prompt, action], 1))], 1), attention_mask=mask)
     )
     assert expected.abs().max() > 0.5
     # LeRobot's queries of the given part see no action, ours neither: all rows can be compared.
@@ -127,8 +127,8 @@ def test_the_prompt_is_openpis_and_bos_is_where_training_had_it() -> None:
         task = "open the drawer" if prompt == "openpi" else "Open the Drawer"
         assert text == f"<bos>Task: {task}, State: 12 200;\n{before}|<eos>"
         rendered = render(dialogue, tokenizer, [7, 8])
-        token_types = torch.tensor([[SEEN] * 4 + rendered.token_types.tolist()])
-        mask = attention_mask(token_types, both_ways=True)[0]
+        token_types = torch.tensor([[PREFIX] * 4 + rendered.token_types.tolist()])
+        mask = make_attention_mask(token_types, bidirectional_prefix=True)[0]
         given = 4 + rendered.segment_spans[1][1]
         assert mask[:given, :given].all()  # images and prompt, <bos> too, see each other
         behind = mask[given:, given:]
@@ -162,4 +162,4 @@ def test_what_is_wrong_is_said() -> None:
     with pytest.raises(InspireError, match="prompt is one of"):
         converted(original(), prompt="opnepi")
     with pytest.raises(InspireError, match="looks at 1 image"):
-        converted(original()).observe(torch.rand(1, 2, 3, 28, 28), None)
+        converted(original()).encode_observation(torch.rand(1, 2, 3, 28, 28), None)

@@ -11,7 +11,7 @@ from originals import Original
 from test_prismatic import converted
 from texts import qwen_text
 
-from inspire_vla.backbones.attention import SEEN, attention_mask
+from inspire_vla.backbones.attention import PREFIX, make_attention_mask
 from inspire_vla.backbones.base import Backbone
 from inspire_vla.dialogue import TokenType
 
@@ -26,12 +26,14 @@ def difference(model: Backbone, file: Path) -> float:
     if first is not None:
         assert ids[0, 0] == first
         ids = ids[:, 1:]
-    seen = model.observe(images, None)
+    prefix = model.encode_observation(images, None)
     token_types = (
-        [SEEN] * seen.shape[1] + [TokenType.INSTRUCTION] * given + [TokenType.ACTION] * (ids.shape[1] - given)
+        [PREFIX] * prefix.shape[1]
+        + [TokenType.INSTRUCTION] * given
+        + [TokenType.ACTION] * (ids.shape[1] - given)
     )
-    mask = attention_mask(torch.tensor([token_types]), both_ways=model.both_ways)
-    found = model.logits(model.extend(torch.cat([seen, model.embed(ids)], 1), attends=mask))[0]
+    mask = make_attention_mask(torch.tensor([token_types]), bidirectional_prefix=model.bidirectional_prefix)
+    found = model.logits(model.extend(torch.cat([prefix, model.embed(ids)], 1), attention_mask=mask))[0]
     return float((found - torch.from_numpy(fixture["logits"])).abs().max())
 
 

@@ -51,7 +51,7 @@ def test_logits_are_those_of_the_original_modules(family, tied, layout, images) 
     expected = original.logits(images, ids)
     with torch.no_grad():
         found = model.logits(
-            model.extend(torch.cat([model.observe(images, None), model.embed(ids[:, 1:])], 1))
+            model.extend(torch.cat([model.encode_observation(images, None), model.embed(ids[:, 1:])], 1))
         )
     assert found.shape == expected.shape
     assert expected.abs().max() > 0.5  # a parity of zeros would prove nothing
@@ -95,7 +95,7 @@ def test_images_of_any_size_are_looked_at() -> None:
     image = torch.rand(1, 1, 3, 28, 28).round()
     large = image.repeat_interleave(4, -1).repeat_interleave(4, -2)
     with torch.no_grad():
-        assert model.observe(large, None).shape == (1, 1 + 4, 32)
+        assert model.encode_observation(large, None).shape == (1, 1 + 4, 32)
 
 
 def test_what_is_wrong_is_said() -> None:
@@ -106,9 +106,9 @@ def test_what_is_wrong_is_said() -> None:
         read_config({"decoder.weight": torch.zeros(1)})
     model = converted(original, "qwen2", "pt")
     with pytest.raises(InspireError, match="looks at 1 image"):
-        model.observe(torch.rand(1, 2, 3, 28, 28), None)
+        model.encode_observation(torch.rand(1, 2, 3, 28, 28), None)
     with pytest.raises(InspireError, match="use_state"):
-        model.observe(torch.rand(1, 1, 3, 28, 28), torch.zeros(1, 8))
+        model.encode_observation(torch.rand(1, 1, 3, 28, 28), torch.zeros(1, 8))
     with pytest.raises(InspireError, match="does not belong to qwen2"):
         Prismatic(model.config, text_tokenizer=llama_text())
 
@@ -117,9 +117,9 @@ def test_gradient_reaches_every_parameter_and_frozen_towers_get_none() -> None:
     model = converted(Original.random("llama", len(llama_text())), "llama", "huggingface").train()
 
     def backward() -> None:
-        seen = model.observe(torch.rand(2, 1, 3, 28, 28), None)
+        prefix = model.encode_observation(torch.rand(2, 1, 3, 28, 28), None)
         model.logits(
-            model.extend(torch.cat([seen, model.embed(torch.tensor([[5, 6], [7, 8]]))], 1))
+            model.extend(torch.cat([prefix, model.embed(torch.tensor([[5, 6], [7, 8]]))], 1))
         ).logsumexp(-1).sum().backward()
 
     backward()
@@ -127,7 +127,7 @@ def test_gradient_reaches_every_parameter_and_frozen_towers_get_none() -> None:
     whole = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.zero_grad(set_to_none=True)
     model.freeze_vision()
-    model.checkpoint_activations()
+    model.gradient_checkpointing_enable()
     torch.manual_seed(0)
     backward()
     untouched = [name for name, p in model.named_parameters() if p.grad is None]

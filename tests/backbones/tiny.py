@@ -27,10 +27,10 @@ MODES = ("direction", "direction_3d", "distance", "distance_fine", "position")
 SIZE = 32
 
 
-class BothWays(Nano):
+class BidirectionalPrefixNano(Nano):
     """Nano with PaliGemma's attention: what it is given attends both ways."""
 
-    both_ways = True
+    bidirectional_prefix = True
 
 
 @cache
@@ -48,7 +48,7 @@ def answer_set(mode: str) -> AnswerSet:
     return AnswerSet(answer_words(mode), TOKENIZER, NANO_TEMPLATE)
 
 
-def tiny(seed: int, *, both_ways: bool = False, vocabulary_size: int | None = None) -> Nano:
+def tiny(seed: int, *, bidirectional_prefix: bool = False, vocabulary_size: int | None = None) -> Nano:
     """A random model whose scores are far from uniform, so that rows, seeds and answers differ."""
     rng = np.random.default_rng(seed)
     heads = int(rng.choice([1, 2, 4]))
@@ -56,7 +56,7 @@ def tiny(seed: int, *, both_ways: bool = False, vocabulary_size: int | None = No
         hidden_size=8 * heads, layers=int(rng.integers(1, 3)), heads=heads, mlp_size=24, stem_width=4
     )
     torch.manual_seed(seed)
-    model = (BothWays if both_ways else Nano)(
+    model = (BidirectionalPrefixNano if bidirectional_prefix else Nano)(
         config,
         text_tokenizer=TOKENIZER,
         vocabulary_size=vocabulary_size or TEXT_IDS + 32,
@@ -76,7 +76,7 @@ class Setting:
     seed: int
     mode: str = "direction"
     question_position: str = "before"
-    both_ways: bool = False
+    bidirectional_prefix: bool = False
     hide: tuple[TokenType, ...] = ()
     actions: str = "vq"
     instructions: tuple[str, ...] = INSTRUCTIONS
@@ -87,13 +87,15 @@ class Setting:
     def __post_init__(self) -> None:
         self.tokenizer = action_tokenizer(self.actions)
         vocabulary = ActionVocabulary.appended(TEXT_IDS, self.tokenizer.vocabulary_size)
-        self.backbone = tiny(self.seed, both_ways=self.both_ways, vocabulary_size=vocabulary.id_range[1])
+        self.backbone = tiny(
+            self.seed, bidirectional_prefix=self.bidirectional_prefix, vocabulary_size=vocabulary.id_range[1]
+        )
         self.grammar = Grammar(TOKENIZER, answer_set(self.mode), self.tokenizer, vocabulary)
         generator = torch.Generator().manual_seed(self.seed)
         count = len(self.instructions)
         images = torch.rand(count, 1, 3, SIZE, SIZE, generator=generator)
         with torch.inference_mode():
-            self.seen = self.backbone.observe(images, torch.randn(count, 3, generator=generator))
+            self.prefix = self.backbone.encode_observation(images, torch.randn(count, 3, generator=generator))
 
     def dialogues(self) -> list[Dialogue]:
         return [
@@ -112,7 +114,7 @@ class Setting:
         dialogues = self.dialogues()
         return decode(
             self.backbone,
-            self.seen[rows],
+            self.prefix[rows],
             [dialogues[row] for row in rows],
             self.grammar,
             hide=self.hide,
@@ -164,19 +166,21 @@ class Setting:
             *rendered.token_types[:cut].tolist(),
             *[TokenType.ANSWER if answering else TokenType.ACTION] * len(tail),
         ]
-        seen = self.seen[[row]]
+        prefix = self.prefix[[row]]
         embedded = self.backbone.embed(torch.tensor([ids]))
-        attends = mask_by_definition(seen.shape[1], token_types, self.both_ways, self.hide)
-        hidden = self.backbone.extend(torch.cat([seen, embedded], 1), attends=attends[None])
+        attention_mask = mask_by_definition(
+            prefix.shape[1], token_types, self.bidirectional_prefix, self.hide
+        )
+        hidden = self.backbone.extend(torch.cat([prefix, embedded], 1), attention_mask=attention_mask[None])
         return self.backbone.logits(hidden[0, -1]).numpy()
 
 
 def mask_by_definition(
-    seen: int, token_types: list[int], both_ways: bool = False, hide: tuple[TokenType, ...] = ()
+    prefix: int, token_types: list[int], bidirectional_prefix: bool = False, hide: tuple[TokenType, ...] = ()
 ) -> Tensor:
-    """The mask of one row without padding, element by element, from the words of `attention_mask`'s docstring."""
-    kinds = ["seen"] * seen
-    talk = [None] * seen + [
+    """The mask of one row without padding, element by element, from the words of `make_attention_mask`'s docstring."""
+    kinds = ["prefix"] * prefix
+    talk = [None] * prefix + [
         token_type if token_type in (TokenType.QUESTION, TokenType.ANSWER) else None
         for token_type in token_types
     ]
@@ -187,9 +191,9 @@ def mask_by_definition(
         kinds.append("answer" if token_type == TokenType.ANSWER else "given" if given else "said")
     total = len(kinds)
     block = list(range(total))
-    if both_ways:
+    if bidirectional_prefix:
         for i in range(1, total):
-            if kinds[i] in ("seen", "given") and kinds[i - 1] in ("seen", "given"):
+            if kinds[i] in ("prefix", "given") and kinds[i - 1] in ("prefix", "given"):
                 block[i] = block[i - 1]
 
     def sees(query: int, key: int) -> bool:

@@ -43,18 +43,18 @@ def drafts_of_every_kind(decisions: list[Decision], words: tuple[str, ...], rng:
 
 
 @pytest.mark.parametrize("actions", ["vq", "bins", "fast"])
-@pytest.mark.parametrize("both_ways", [False, True], ids=["causal", "both_ways"])
+@pytest.mark.parametrize("bidirectional_prefix", [False, True], ids=["causal", "bidirectional_prefix"])
 @pytest.mark.parametrize("mode", MODES)
-def test_guessed_cached_and_batched_equals_plain(mode: str, both_ways: bool, actions: str) -> None:
+def test_guessed_cached_and_batched_equals_plain(mode: str, bidirectional_prefix: bool, actions: str) -> None:
     for seed in range(SEEDS_PER_KIND):
-        rng = np.random.default_rng([seed, MODES.index(mode), both_ways])
+        rng = np.random.default_rng([seed, MODES.index(mode), bidirectional_prefix])
         texts = tuple(rng.choice(INSTRUCTIONS, size=1 + seed % 4).tolist())
         question_position = "after" if seed % 3 == 2 else "before"
         setting = Setting(
             int(rng.integers(1 << 30)),
             mode=mode,
             question_position=question_position,
-            both_ways=both_ways,
+            bidirectional_prefix=bidirectional_prefix,
             hide={4: (TokenType.ANSWER, TokenType.QUESTION), 5: (TokenType.ANSWER,)}.get(seed, ()),
             actions=actions,
             instructions=texts,
@@ -73,9 +73,9 @@ def test_guessed_cached_and_batched_equals_plain(mode: str, both_ways: bool, act
                 assert decision.accepted == tuple(holds)
 
 
-@pytest.mark.parametrize("both_ways", [False, True])
-def test_a_batch_is_its_rows(both_ways: bool) -> None:
-    setting = Setting(3, mode="direction_3d", both_ways=both_ways)
+@pytest.mark.parametrize("bidirectional_prefix", [False, True])
+def test_a_batch_is_its_rows(bidirectional_prefix: bool) -> None:
+    setting = Setting(3, mode="direction_3d", bidirectional_prefix=bidirectional_prefix)
     together = setting.decode()
     assert len({d.token_ids for d in together}) == len(together)
     for row in range(len(INSTRUCTIONS)):
@@ -84,18 +84,18 @@ def test_a_batch_is_its_rows(both_ways: bool) -> None:
 
 
 @pytest.mark.parametrize("actions", ["vq", "bins"])
-@pytest.mark.parametrize("both_ways", [False, True], ids=["causal", "both_ways"])
+@pytest.mark.parametrize("bidirectional_prefix", [False, True], ids=["causal", "bidirectional_prefix"])
 @pytest.mark.parametrize(
     ("mode", "question_position", "row"),
     product(("direction", "direction_3d"), ("before", "after"), range(4)),
 )
 def test_a_perfect_guess_costs_the_passes_of_the_base_model(
-    mode: str, question_position: str, row: int, both_ways: bool, actions: str
+    mode: str, question_position: str, row: int, bidirectional_prefix: bool, actions: str
 ) -> None:
     options = {
         "mode": mode,
         "question_position": question_position,
-        "both_ways": both_ways,
+        "bidirectional_prefix": bidirectional_prefix,
         "actions": actions,
     }
     setting = Setting(row, **options)
@@ -128,9 +128,9 @@ def test_a_wrong_guess_costs_at_most_one_pass() -> None:
     assert saved > 0  # what was said behind a wrong draft is a draft, too
 
 
-@pytest.mark.parametrize("both_ways", [False, True])
-def test_an_override_is_emitted_marked_and_acted_on(both_ways: bool) -> None:
-    setting = Setting(2, both_ways=both_ways)
+@pytest.mark.parametrize("bidirectional_prefix", [False, True])
+def test_an_override_is_emitted_marked_and_acted_on(bidirectional_prefix: bool) -> None:
+    setting = Setting(2, bidirectional_prefix=bidirectional_prefix)
     for word in ("left", "grasped"):
         overrides = {"the red cube": word}
         (decision,) = setting.decode([0], overrides=[overrides], drafts=[{"the red cube": "up"}])
@@ -169,7 +169,7 @@ def test_impossible_words_and_unasked_objects_are_refused() -> None:
     with pytest.raises(InspireError, match="'the mug' is not asked about"):
         setting.decode([0], overrides=[{"the mug": "left"}])
     with pytest.raises(InspireError, match="1 observations for 0"):
-        decode(setting.backbone, setting.seen[:1], [], setting.grammar)
+        decode(setting.backbone, setting.prefix[:1], [], setting.grammar)
 
 
 def test_rows_that_do_not_match_and_impossible_temperatures_are_refused() -> None:

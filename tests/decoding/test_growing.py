@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny import Setting, mask_by_definition
 
-from inspire_vla.backbones.attention import NOBODY
+from inspire_vla.backbones.attention import PAD
 from inspire_vla.decoding import GrowingSequences
 from inspire_vla.decoding.grammar import Token
 from inspire_vla.dialogue import TokenType
@@ -22,8 +22,8 @@ def test_rows_of_any_length_are_the_rows_alone(seed: int) -> None:
     """Pieces of random length are appended, random ends of them taken back; what is left is as in one pass."""
     setting = Setting(seed)
     backbone, rng = setting.backbone, np.random.default_rng(seed)
-    count = len(setting.seen)
-    sequences = GrowingSequences(backbone, setting.seen)
+    count = len(setting.prefix)
+    sequences = GrowingSequences(backbone, setting.prefix)
     kept: list[list[Token]] = [[] for _ in range(count)]
     hidden: list[list[torch.Tensor]] = [[] for _ in range(count)]
     passes = 0
@@ -42,14 +42,16 @@ def test_rows_of_any_length_are_the_rows_alone(seed: int) -> None:
             kept[row] += piece[:stands]
             hidden[row] += found[row, :stands]
         assert sequences.passes == passes
-        held = (sequences.token_types != NOBODY).sum(1)
-        assert held.tolist() == [setting.seen.shape[1] + len(row) for row in kept]
+        held = (sequences.token_types != PAD).sum(1)
+        assert held.tolist() == [setting.prefix.shape[1] + len(row) for row in kept]
     for row, tokens in enumerate(kept):
         if tokens:
             ids, token_types = zip(*tokens, strict=True)
-            elements = torch.cat([setting.seen[[row]], backbone.embed(torch.tensor([ids]))], 1)
-            attends = mask_by_definition(setting.seen.shape[1], list(token_types))
-            alone = backbone.extend(elements, attends=attends[None])[0, setting.seen.shape[1] :]
+            elements = torch.cat([setting.prefix[[row]], backbone.embed(torch.tensor([ids]))], 1)
+            attention_mask = mask_by_definition(setting.prefix.shape[1], list(token_types))
+            alone = backbone.extend(elements, attention_mask=attention_mask[None])[
+                0, setting.prefix.shape[1] :
+            ]
             torch.testing.assert_close(torch.stack(hidden[row]), alone, rtol=1e-3, atol=1e-4)
 
 

@@ -91,16 +91,16 @@ def test_in_a_mirror_left_and_right_are_exchanged_and_nothing_else():
 def test_the_naming_head_gives_each_patch_its_own_points():
     """Only the patch whose points are wrong gets a gradient that tells it so."""
     head = NamingHead(16)
-    seen = torch.randn(1, 4, 16, requires_grad=True)
+    prefix = torch.randn(1, 4, 16, requires_grad=True)
     points = torch.zeros(1, 8, 8, 2, dtype=torch.long)
     points[..., 0], points[..., 1] = 2, 1
     middles = torch.full((1, 8, 8, 2), torch.nan)
-    head(seen, points, middles)[0].backward()
-    before = seen.grad.clone()
+    head(prefix, points, middles)[0].backward()
+    before = prefix.grad.clone()
     points[0, :4, 4:, 1] = 5  # above right: patch 1
-    seen.grad = None
-    head(seen, points, middles)[0].backward()
-    changed = (seen.grad - before).abs().amax(dim=(0, 2)) > 1e-7
+    prefix.grad = None
+    head(prefix, points, middles)[0].backward()
+    changed = (prefix.grad - before).abs().amax(dim=(0, 2)) > 1e-7
     assert changed.tolist() == [False, True, False, False]
 
 

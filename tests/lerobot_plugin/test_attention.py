@@ -75,7 +75,7 @@ def test_a_patch_that_alone_is_seen_gets_all_attention(agent: Agent, monkeypatch
         total = seen.shape[1] + len(rendered.ids)
         only = torch.zeros(1, total, total, dtype=torch.bool)
         only[..., 3] = True
-        monkeypatch.setattr(room, "attention_mask", lambda *_, **__: only)
+        monkeypatch.setattr(room, "make_attention_mask", lambda *_, **__: only)
         return real(policy, seen, rendered)
 
     monkeypatch.setattr(room, "_pass", blinkered)

@@ -9,7 +9,7 @@ import torch
 from lerobot.configs import FeatureType, PolicyFeature
 from lerobot.datasets import LeRobotDatasetMetadata
 
-from inspire_vla.backbones.attention import SEEN, attention_mask
+from inspire_vla.backbones.attention import PREFIX, make_attention_mask
 from inspire_vla.backbones.nano import NanoConfig
 from inspire_vla.backbones.text_tokenizer import load_text_tokenizer
 from inspire_vla.dialogue import TEMPLATES, Template, TokenType, build_dialogue, render
@@ -67,19 +67,23 @@ def test_actions_do_not_depend_on_hidden_answers(hidden: bool, labelled_dataset:
 
 
 @pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
-@pytest.mark.parametrize("both_ways", [False, True], ids=["causal", "both_ways"])
-def test_nothing_of_a_hidden_dialogue_reaches_the_action(template: Template, both_ways: bool) -> None:
+@pytest.mark.parametrize("bidirectional_prefix", [False, True], ids=["causal", "bidirectional_prefix"])
+def test_nothing_of_a_hidden_dialogue_reaches_the_action(
+    template: Template, bidirectional_prefix: bool
+) -> None:
     """Not through any number of layers: whoever is seen by one who is seen has been followed."""
     state = "1 2 3" if template.needs_state else None
     dialogue = build_dialogue(TASK, template=template, state_text=state).with_answers(["left", "grasped"])
     rendered = render(dialogue, load_text_tokenizer(), [5, 6, 7])
-    token_types = torch.cat([torch.full((4,), SEEN), torch.from_numpy(rendered.token_types.astype(np.int64))])
+    token_types = torch.cat(
+        [torch.full((4,), PREFIX), torch.from_numpy(rendered.token_types.astype(np.int64))]
+    )
     talk = (token_types == TokenType.QUESTION) | (token_types == TokenType.ANSWER)
     acts = token_types == TokenType.ACTION
     acts[int(acts.nonzero()[0]) - 1] = True  # it says the first code
 
     def reached(*hide: TokenType) -> set[int]:
-        sees = attention_mask(token_types[None], both_ways=both_ways, hide=hide)
+        sees = make_attention_mask(token_types[None], bidirectional_prefix=bidirectional_prefix, hide=hide)
         step = torch.ones(len(token_types), len(token_types)).tril() if sees is None else sees[0].float()
         path = step.clone()
         for _ in range(len(token_types)):

@@ -34,13 +34,13 @@ def minivla(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def listening(policy: InspireVLAPolicy) -> list[torch.Tensor]:
     """The images that the backbone is shown, call by call."""
     shown: list[torch.Tensor] = []
-    observe = policy.backbone.observe
+    observe = policy.backbone.encode_observation
 
     def listen(images: torch.Tensor, state: Any) -> torch.Tensor:
         shown.append(images)
         return observe(images, state)
 
-    policy.backbone.observe = listen  # type: ignore[method-assign]
+    policy.backbone.encode_observation = listen  # type: ignore[method-assign]
     return shown
 
 

@@ -74,7 +74,7 @@ def test_the_merged_policy_is_the_trained_one(adapted, labelled_dataset: Path) -
     with torch.inference_mode():
         for policy in (agent.policy.eval(), wrapped, untouched):
             model = policy.backbone
-            elements = torch.cat([model.observe(images, None), model.embed(ids)], 1)
+            elements = torch.cat([model.encode_observation(images, None), model.embed(ids)], 1)
             scores.append(model.logits(model.extend(elements)))
     torch.testing.assert_close(scores[0], scores[1], rtol=1e-4, atol=1e-4)
     assert (scores[0] - scores[2]).abs().max() > 1e-2  # and it has learned something

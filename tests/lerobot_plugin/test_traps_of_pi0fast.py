@@ -13,7 +13,7 @@ from lerobot.utils.constants import ACTION
 from safetensors.torch import load_file, save_file
 from test_memory_options import batch
 
-from inspire_vla.backbones.attention import SEEN, attention_mask
+from inspire_vla.backbones.attention import PREFIX, make_attention_mask
 from inspire_vla.dialogue import TokenType, render
 from inspire_vla.lerobot_plugin import modeling_inspire_vla
 from inspire_vla.lerobot_plugin.convert import convert
@@ -42,9 +42,11 @@ def test_bos_is_masked_in_acting_as_in_training(pi0fast: Path) -> None:
     policy = load(pi0fast)
     policy.config.reasoning.enabled = False
     rendered = render(policy.writer.prompt(TASK, "1 2"), policy.writer.tokenizer)
-    prompt = torch.tensor([[SEEN] * 4 + rendered.token_types.tolist()])
+    prompt = torch.tensor([[PREFIX] * 4 + rendered.token_types.tolist()])
     training = torch.tensor([[*prompt[0].tolist(), *[TokenType.ACTION] * 3]])
-    acting, trained = (attention_mask(token_types, both_ways=True)[0] for token_types in (prompt, training))
+    acting, trained = (
+        make_attention_mask(token_types, bidirectional_prefix=True)[0] for token_types in (prompt, training)
+    )
     count = prompt.shape[1]
     assert torch.equal(trained[:count, :count], acting)
     assert trained[0, 4]  # the first image sees <bos>, which comes after it

@@ -1,4 +1,4 @@
-"""Who attends to whom: the one function that training and decoding both make their masks with."""
+"""Who attention_mask to whom: the one function that training and decoding both make their masks with."""
 
 from collections.abc import Collection
 
@@ -8,17 +8,17 @@ from torch import Tensor
 
 from inspire_vla.dialogue import TokenType
 
-SEEN = -1
+PREFIX = -1
 """The token_type of images and robot state, which stand before all text."""
-NOBODY = -2
-"""The token_type of a padded or withdrawn column: nothing attends to it."""
+PAD = -2
+"""The token_type of a padded or withdrawn column: nothing attention_mask to it."""
 
 
-def attention_mask(
+def make_attention_mask(
     token_types: Int[Tensor, "batch total"],
     *,
     past: int = 0,
-    both_ways: bool = False,
+    bidirectional_prefix: bool = False,
     hide: Collection[TokenType] = (),
 ) -> Bool[Tensor, "batch new total"] | None:
     """Which columns each element from column `past` on sees. None where that is plain causal attention.
@@ -28,12 +28,12 @@ def attention_mask(
     past can be kept in a cache, so a block sees those before it and none after it. Without reasoning this is
     π0-FAST's own attention: images and prompt one block, then "Action:" and the codes.
 
-                   seen      question 1    answer  question 2   answer  instruction   action
+                   prefix      question 1    answer  question 2   answer  instruction   action
         causal     0  1  2   3  4  5       6       7  8  9      10      11 12 13      14 15     ← block numbers:
         both ways  0  0  0   0  0  0       1       2  2  2      3       4  4  4       5  6      sees all ≤ its own
 
     Args:
-        token_types: a `TokenType`, SEEN or NOBODY per column.
+        token_types: a `TokenType`, PREFIX or PAD per column.
         past: so many columns are in the cache already; they ask for no row of the mask.
         hide: ablations that tell what comes of the reasoning from what comes of having learned it. TokenType.ANSWER: an
             answer is seen by its own tokens alone, so the model answers but cannot act on the word. The question stays
@@ -41,12 +41,12 @@ def attention_mask(
             questions and answers alone, so that nothing which was worked out for an answer reaches the action.
     """
     total = token_types.shape[1]
-    empty = token_types == NOBODY
-    if not both_ways and not hide and not bool(empty.any()) and (past == 0 or total == past + 1):
+    empty = token_types == PAD
+    if not bidirectional_prefix and not hide and not bool(empty.any()) and (past == 0 or total == past + 1):
         return None
     block = (
         _blocks(token_types)
-        if both_ways
+        if bidirectional_prefix
         else torch.arange(total, device=token_types.device).expand_as(token_types)
     )
     sees = (block[:, None, :] <= block[:, past:, None]) & ~empty[:, None, :]
@@ -66,10 +66,10 @@ def attention_mask(
 
 def _blocks(token_types: Int[Tensor, "batch total"]) -> Int[Tensor, "batch total"]:
     """The block number of each column. Given are the observation, questions, instruction, and text before them."""
-    spoken = (token_types != SEEN) & (token_types != NOBODY) & (token_types != TokenType.TEXT)
+    spoken = (token_types != PREFIX) & (token_types != PAD) & (token_types != TokenType.TEXT)
     opening = (token_types == TokenType.TEXT) & (spoken.cumsum(1) == 0)
     given = (
-        (token_types == SEEN)
+        (token_types == PREFIX)
         | (token_types == TokenType.QUESTION)
         | (token_types == TokenType.INSTRUCTION)
         | opening

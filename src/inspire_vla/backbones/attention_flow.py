@@ -61,11 +61,11 @@ def attention_weights(backbone: Backbone) -> Iterator[list[Tensor]]:
 
 
 def as_numbers(
-    attends: Bool[Tensor, "batch new total"], dtype: torch.dtype
+    attention_mask: Bool[Tensor, "batch new total"], dtype: torch.dtype
 ) -> Float[Tensor, "batch new total"]:
     """Return the mask as what is added to scores: 0 where an element sees, the least number where it doesn't."""
-    nothing = torch.zeros(attends.shape, dtype=dtype, device=attends.device)
-    return nothing.masked_fill(~attends, torch.finfo(dtype).min)
+    nothing = torch.zeros(attention_mask.shape, dtype=dtype, device=attention_mask.device)
+    return nothing.masked_fill(~attention_mask, torch.finfo(dtype).min)
 
 
 def rollout(layers: Sequence[Float[Tensor, "batch heads t t"]]) -> Float[Tensor, "batch t t"]:

@@ -27,25 +27,24 @@ class Backbone(nn.Module, ABC):
     """Turns an observation and tokens into hidden states, and hidden states into scores of the next token.
 
     One control step is one growing sequence, `observation tokens · text · answers · action codes`.
-    `observe` and `embed` make its elements (embeddings; in some models with more behind them), `extend` appends some
-    of them to what a cache already holds.
-    All of training is a single `extend` from nothing, by `predict`; its mask and that of decoding come from
-    `attention_mask`.
+    `encode_observation` makes the elements of the observation (the prefix), `embed` those of text and codes, and
+    `extend` runs elements behind those in a cache. Training is a single `forward` without a cache. Both take their
+    mask from `make_attention_mask`.
     The law-suite every backbone passes is tests/backbones/backbone_laws.py.
     """
 
     name: ClassVar[str]
-    both_ways: bool = False
-    """Whether what is given (images, questions, instruction) attends both ways: see `attention_mask`."""
+    bidirectional_prefix: bool = False
+    """Whether what is given (images, questions, instruction) attends both ways: see `make_attention_mask`."""
     hidden_size: int
     vocabulary_size: int
     text_tokenizer: TextTokenizer
     template: Template
 
     @abstractmethod
-    def observe(
+    def encode_observation(
         self, images: Float[Tensor, "batch camera 3 height width"], state: Float[Tensor, "batch dim"] | None
-    ) -> Float[Tensor, "batch seen hidden"]:
+    ) -> Float[Tensor, "batch prefix hidden"]:
         """Images in [0, 1], RGB, and the normalised robot state → the embeddings a sequence starts with."""
 
     @abstractmethod
@@ -58,14 +57,14 @@ class Backbone(nn.Module, ABC):
         embeddings: Float[Tensor, "batch time hidden"],
         *,
         positions: Int[Tensor, "batch time"] | None = None,
-        attends: Bool[Tensor, "batch time total"] | None = None,
+        attention_mask: Bool[Tensor, "batch time total"] | None = None,
         cache: KeyValueCache | None = None,
     ) -> Float[Tensor, "batch time hidden"]:
         """Run `embeddings` behind what `cache` holds, and add them to it.
 
         Args:
             positions: place of each element in its own sequence; default: its column.
-            attends: which of the `total` = cached + new columns each element sees; default: all up to itself.
+            attention_mask: which of the `total` = cached + new columns each element sees; default: all up to itself.
         """
 
     @abstractmethod
@@ -74,31 +73,33 @@ class Backbone(nn.Module, ABC):
     ) -> Float[Tensor, "*batch scored"]:
         """Scores of the token that comes next: of the whole vocabulary, or of the token ids `among` alone."""
 
-    def predict(
+    def forward(
         self,
         embeddings: Float[Tensor, "batch time hidden"],
-        learned: Bool[Tensor, "batch time"],
+        loss_mask: Bool[Tensor, "batch time"],
         *,
-        attends: Bool[Tensor, "batch time time"] | None = None,
-    ) -> Float[Tensor, "learned vocabulary"]:
-        """Scores of the token after each of the `learned` elements, row by row: one `extend` from nothing.
+        attention_mask: Bool[Tensor, "batch time time"] | None = None,
+    ) -> Float[Tensor, "supervised vocabulary"]:
+        """Scores of the token after each element of `loss_mask`, row by row: one `extend` from nothing.
 
         All that training asks for. A backbone may leave out what these scores do not depend on.
         """
-        return self.logits(self.extend(embeddings, attends=attends)[learned])
+        return self.logits(self.extend(embeddings, attention_mask=attention_mask)[loss_mask])
 
     @abstractmethod
     def new_cache(self, rows: int = 1) -> KeyValueCache:
         """An empty cache for `extend`, of that many rows."""
 
-    def image_tokens(self, seen: int, num_images: int, which: int = 0) -> tuple[range, tuple[int, int]]:
-        """Where image `which` of `images` stands among the `seen` elements that `observe` made, and its grid.
+    def image_tokens(
+        self, prefix_length: int, num_images: int, index: int = 0
+    ) -> tuple[range, tuple[int, int]]:
+        """Where image `index` of `num_images` is in a prefix of `prefix_length` elements, and its grid.
 
         Returns the columns, row by row from the top left, and how many rows and columns of the image they are.
         Here: images one after the other from the first element, each as a square. Raises InspireError otherwise.
         """
-        each = seen // num_images
-        return square_grid(range(which * each, (which + 1) * each))
+        each = prefix_length // num_images
+        return square_grid(range(index * each, (index + 1) * each))
 
     @property
     def device(self) -> torch.device:

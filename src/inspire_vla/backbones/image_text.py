@@ -20,7 +20,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor,
 
 from inspire_vla.backbones.base import KeyValueCache, grid_like
 from inspire_vla.backbones.chat_template import chat, load_chat, save_chat
-from inspire_vla.backbones.hosted import HostedBackbone
+from inspire_vla.backbones.hf_decoder import HFBackbone
 from inspire_vla.backbones.image_rotation import ImageTurn
 from inspire_vla.backbones.static_cache import FixedCache, Pass
 from inspire_vla.dialogue import Template, TextTokenizer
@@ -48,12 +48,12 @@ class ImageTextConfig:
             raise InspireError(f"Unknown way to give actions tokens {self.action_tokens!r}.{hint}")
 
 
-class ImageText(HostedBackbone):
+class ImageText(HFBackbone):
     """The model's own turn with images, then the dialogue in its own chat template.
 
     An element of a sequence is an embedding and, behind it, what the model adds in its first layers (`deep` of them:
-    Qwen3-VL; zeros for text). How the images are arranged is remembered from `observe`: it is the same for all
-    images of a size, and a batch holds images of one size.
+    Qwen3-VL; zeros for text). `encode_observation` keeps how the images are arranged: it is
+    the same for all images of a size, and a batch holds images of one size.
     """
 
     name: ClassVar[str] = "image_text"
@@ -87,7 +87,7 @@ class ImageText(HostedBackbone):
         self.model, self.processor, self.num_images = model, processor, num_images
         self.text_tokenizer: TextTokenizer = processor.tokenizer
         self.fsdp_units = tuple(sorted(getattr(model, "_no_split_modules", None) or ()))
-        self.both_ways = model.config.model_type == "paligemma"
+        self.bidirectional_prefix = model.config.model_type == "paligemma"
         text_config = model.config.get_text_config()
         self.hidden_size = text_config.hidden_size
         head = model.get_output_embeddings()
@@ -166,9 +166,9 @@ class ImageText(HostedBackbone):
             scores = scores if among is None else scores[..., among]
         return scores if self._softcap is None else self._softcap * torch.tanh(scores / self._softcap)
 
-    def observe(
+    def encode_observation(
         self, images: Float[Tensor, "batch image 3 height width"], state: Float[Tensor, "batch dim"] | None
-    ) -> Float[Tensor, "batch seen hidden"]:
+    ) -> Float[Tensor, "batch prefix hidden"]:
         if state is not None:
             raise InspireError("An image-text model does not feel the robot's state: set use_state to false.")
         batch, num_images = images.shape[:2]
@@ -188,7 +188,9 @@ class ImageText(HostedBackbone):
             inputs["pixel_values"] = inputs["pixel_values"].to(self.dtype)
         return self._merged(inputs)
 
-    def image_tokens(self, seen: int, num_images: int, which: int = 0) -> tuple[range, tuple[int, int]]:
+    def image_tokens(
+        self, prefix_length: int, num_images: int, index: int = 0
+    ) -> tuple[range, tuple[int, int]]:
         columns = self._image_columns
         if not columns:
             raise InspireError(f"{self.model.config.model_type} does not say which tokens are its images.")
@@ -201,14 +203,14 @@ class ImageText(HostedBackbone):
             raise InspireError(
                 f"{num_images} image(s) became {len(runs)} runs of tokens: they are cut into tiles."
             )
-        return grid_like(range(runs[which][0], runs[which][-1] + 1), self._image_size)
+        return grid_like(range(runs[index][0], runs[index][-1] + 1), self._image_size)
 
     @property
     def _opens_itself(self) -> bool:
         bos = getattr(self.text_tokenizer, "bos_token", None)
         return bos is not None and self.opening.startswith(bos)
 
-    def _merged(self, inputs: Any) -> Float[Tensor, "batch seen element"]:
+    def _merged(self, inputs: Any) -> Float[Tensor, "batch prefix element"]:
         """The elements with which the model would call its decoder; their arrangement is remembered."""
 
         def catch(module: nn.Module, args: tuple, options: dict[str, Any]) -> None:
@@ -225,7 +227,7 @@ class ImageText(HostedBackbone):
             )
         finally:
             hook.remove()
-        self._turn = ImageTurn.of_call(options, both_ways=self.both_ways)
+        self._turn = ImageTurn.of_call(options, bidirectional_prefix=self.bidirectional_prefix)
         elements = self._widened(options["inputs_embeds"])
         if self.deep:
             where = options["visual_pos_masks"]
@@ -253,7 +255,7 @@ class ImageText(HostedBackbone):
         embeddings: Float[Tensor, "batch time element"],
         *,
         positions: Int[Tensor, "batch time"] | None = None,
-        attends: Bool[Tensor, "batch time total"] | None = None,
+        attention_mask: Bool[Tensor, "batch time total"] | None = None,
         cache: KeyValueCache | None = None,
     ) -> Float[Tensor, "batch time hidden"]:
         fixed = isinstance(cache, FixedCache)
@@ -270,10 +272,10 @@ class ImageText(HostedBackbone):
         if positions is None:
             positions = torch.arange(past, total, device=embeddings.device).expand(len(embeddings), -1)
         if past == 0:
-            attends = self._turn.widened(attends, positions)
+            attention_mask = self._turn.widened(attention_mask, positions)
         embedded, *deep = embeddings.split(self.hidden_size, dim=-1)
         if fixed:
-            return super().extend(embedded, positions=positions, attends=attends, cache=cache)
+            return super().extend(embedded, positions=positions, attention_mask=attention_mask, cache=cache)
         more: dict[str, Any] = {}
         if deep:
             everywhere = torch.ones(embedded.shape[:2], dtype=torch.bool, device=embedded.device)
@@ -284,7 +286,7 @@ class ImageText(HostedBackbone):
         return self.decoder(
             inputs_embeds=embedded,
             position_ids=self._turn.counted(positions),
-            attention_mask=None if attends is None else attends[:, None],
+            attention_mask=None if attention_mask is None else attention_mask[:, None],
             past_key_values=cache,
             use_cache=cache is not None,
             **more,

@@ -1,4 +1,4 @@
-"""The last layer of a decoder, computed only where the next token is learned.
+"""The last layer of a decoder, computed only where the next token is loss_mask.
 
 Of what a sequence says in training only answers and action codes are learned: a few dozen elements at most, while the
 images alone are hundreds. All layers but the last need every element, since later ones look at them. The last layer
@@ -19,9 +19,9 @@ from transformers import GemmaModel, LlamaModel, Qwen2Model
 
 
 def can_narrow(decoder: Qwen2Model | LlamaModel | GemmaModel) -> None:
-    """Have `decoder(…, learned=…)` return the last hidden states of the `learned` elements alone, (learned, hidden).
+    """Have `decoder(…, loss_mask=…)` return the last hidden states where the mask is true, (supervised, hidden).
 
-    `learned` is (batch, time) bool; the states come row by row, in order. Without it nothing changes, and neither do
+    `loss_mask` is (batch, time) bool; the states come row by row, in order. Without it nothing changes, and neither do
     the names of parameters. It is the layer itself that narrows, so that recomputed activations, FSDP and LoRA, which
     all work on whole layers or on the linear ones within, find what they expect.
     """
@@ -33,13 +33,13 @@ def _forward(
     layer: nn.Module,
     hidden: Float[Tensor, "batch time hidden"],
     *,
-    learned: Bool[Tensor, "batch time"] | None = None,
+    loss_mask: Bool[Tensor, "batch time"] | None = None,
     **options: Any,
 ) -> Tensor:
-    if learned is None:
+    if loss_mask is None:
         return type(layer).forward(layer, hidden, **options)
     attention = layer.self_attn
-    columns, real = _places(learned)
+    columns, real = _places(loss_mask)
     row = torch.arange(len(hidden), device=hidden.device)[:, None]
     x = layer.input_layernorm(hidden)
     cos, sin = (table.expand(*hidden.shape[:2], -1) for table in options["position_embeddings"])
@@ -58,26 +58,26 @@ def _forward(
         scale=attention.scaling,
         enable_gqa=queries.shape[1] != keys.shape[1],
     )
-    said = hidden[learned] + attention.o_proj(mixed.transpose(1, 2)[real].flatten(1))
+    said = hidden[loss_mask] + attention.o_proj(mixed.transpose(1, 2)[real].flatten(1))
     return said + layer.mlp(layer.post_attention_layernorm(said))
 
 
 def _places(
-    learned: Bool[Tensor, "batch time"],
+    loss_mask: Bool[Tensor, "batch time"],
 ) -> tuple[Int[Tensor, "batch most"], Bool[Tensor, "batch most"]]:
     """The columns of the learned elements, rows with fewer filled up with others; and which are not such filling."""
-    count = learned.sum(1, keepdim=True)
+    count = loss_mask.sum(1, keepdim=True)
     most = int(count.max())
-    columns = learned.int().argsort(dim=1, descending=True, stable=True)[:, :most]
-    return columns, torch.arange(most, device=learned.device) < count
+    columns = loss_mask.int().argsort(dim=1, descending=True, stable=True)[:, :most]
+    return columns, torch.arange(most, device=loss_mask.device) < count
 
 
-def _mask(attends: Tensor | None, columns: Int[Tensor, "batch most"], time: int) -> Tensor:
+def _mask(attention_mask: Tensor | None, columns: Int[Tensor, "batch most"], time: int) -> Tensor:
     """The rows of a (batch, 1, time, time) mask at `columns`; None is plain causal attention."""
-    if attends is None:
+    if attention_mask is None:
         return (torch.arange(time, device=columns.device) <= columns[:, :, None])[:, None]
     row = torch.arange(len(columns), device=columns.device)[:, None]
-    return attends[:, 0].expand(len(columns), -1, -1)[row, columns][:, None]
+    return attention_mask[:, 0].expand(len(columns), -1, -1)[row, columns][:, None]
 
 
 def _turned(

@@ -66,17 +66,17 @@ def extend(
     cache: LeanCache,
     *,
     positions: Int[Tensor, "batch new"] | None = None,
-    attends: Bool[Tensor, "batch new total"] | None = None,
+    attention_mask: Bool[Tensor, "batch new total"] | None = None,
 ) -> Float[Tensor, "batch new hidden"]:
     """What `decoder` makes of `embeddings` behind what `cache` holds, see `Backbone.extend`."""
     batch, new, _ = embeddings.shape
     past, heads = cache.length, (batch, new, -1, decoder.layers[0].self_attn.head_dim)
     if positions is None:
         positions = torch.arange(past, past + new, device=embeddings.device)[None]
-    if attends is None and past and new > 1:
-        attends = torch.ones(1, new, past + new, dtype=torch.bool, device=embeddings.device).tril(past)
-    mask = None if attends is None else attends[:, None]
-    causal = attends is None and new > 1
+    if attention_mask is None and past and new > 1:
+        attention_mask = torch.ones(1, new, past + new, dtype=torch.bool, device=embeddings.device).tril(past)
+    mask = None if attention_mask is None else attention_mask[:, None]
+    causal = attention_mask is None and new > 1
     cos, sin = decoder.rotary_emb(embeddings, positions)
     left, right = sin.chunk(2, dim=-1)
     rotation = cos[:, :, None], torch.cat([-left, right], dim=-1)[:, :, None]

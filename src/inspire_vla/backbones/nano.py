@@ -129,9 +129,9 @@ class Nano(Backbone):
         can_narrow(self.decoder)
         self.head = nn.Linear(config.hidden_size, vocabulary_size, bias=False)
 
-    def observe(
+    def encode_observation(
         self, images: Float[Tensor, "batch camera 3 height width"], state: Float[Tensor, "batch dim"] | None
-    ) -> Float[Tensor, "batch seen hidden"]:
+    ) -> Float[Tensor, "batch prefix hidden"]:
         batch, cameras = images.shape[:2]
         if cameras != len(self.place) or tuple(images.shape[-2:]) != tuple(self.image_size):
             raise InspireError(
@@ -140,26 +140,28 @@ class Nano(Backbone):
             )
         pixels = (images.flatten(0, 1) * 2 - 1).contiguous(memory_format=torch.channels_last)
         features = self.stem(pixels).flatten(2).transpose(1, 2)
-        seen = (features.unflatten(0, (batch, cameras)) + self.place).flatten(1, 2)
+        prefix = (features.unflatten(0, (batch, cameras)) + self.place).flatten(1, 2)
         if self.state is None:
-            return seen
+            return prefix
         if state is None:
             raise InspireError("This model was trained with the robot state; none is in the observation.")
-        return torch.cat([seen, self.state(state)[:, None]], dim=1)
+        return torch.cat([prefix, self.state(state)[:, None]], dim=1)
 
     def freeze_vision(self) -> None:
         """Leave what sees as it is: only the decoder, the robot's state and the head go on learning."""
         self.stem.requires_grad_(False)
         self.place.requires_grad_(False)
 
-    def checkpoint_activations(self) -> None:
+    def gradient_checkpointing_enable(self) -> None:
         """Recompute the decoder's activations in the backward pass instead of keeping them."""
         self.decoder.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
-    def image_tokens(self, seen: int, num_images: int, which: int = 0) -> tuple[range, tuple[int, int]]:
+    def image_tokens(
+        self, prefix_length: int, num_images: int, index: int = 0
+    ) -> tuple[range, tuple[int, int]]:
         rows, columns = (side // STRIDE for side in self.image_size)
         each = rows * columns
-        return range(which * each, (which + 1) * each), (rows, columns)
+        return range(index * each, (index + 1) * each), (rows, columns)
 
     def embed(self, token_ids: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time hidden"]:
         return self.decoder.embed_tokens(token_ids)
@@ -169,33 +171,35 @@ class Nano(Backbone):
         embeddings: Float[Tensor, "batch time hidden"],
         *,
         positions: Int[Tensor, "batch time"] | None = None,
-        attends: Bool[Tensor, "batch time total"] | None = None,
+        attention_mask: Bool[Tensor, "batch time total"] | None = None,
         cache: KeyValueCache | None = None,
     ) -> Float[Tensor, "batch time hidden"]:
         if isinstance(cache, lean.LeanCache):
-            return lean.extend(self.decoder, embeddings, cache, positions=positions, attends=attends)
-        return self._run(embeddings, attends=attends, position_ids=positions)
+            return lean.extend(
+                self.decoder, embeddings, cache, positions=positions, attention_mask=attention_mask
+            )
+        return self._run(embeddings, attention_mask=attention_mask, position_ids=positions)
 
-    def predict(
+    def forward(
         self,
         embeddings: Float[Tensor, "batch time hidden"],
-        learned: Bool[Tensor, "batch time"],
+        loss_mask: Bool[Tensor, "batch time"],
         *,
-        attends: Bool[Tensor, "batch time time"] | None = None,
-    ) -> Float[Tensor, "learned vocabulary"]:
-        return self.logits(self._run(embeddings, attends=attends, learned=learned))
+        attention_mask: Bool[Tensor, "batch time time"] | None = None,
+    ) -> Float[Tensor, "supervised vocabulary"]:
+        return self.logits(self._run(embeddings, attention_mask=attention_mask, loss_mask=loss_mask))
 
     def _run(
         self,
         embeddings: Float[Tensor, "batch time hidden"],
         *,
-        attends: Bool[Tensor, "batch time time"] | None,
+        attention_mask: Bool[Tensor, "batch time time"] | None,
         **more: Tensor | None,
     ) -> Tensor:
         return self.decoder(
             inputs_embeds=embeddings,
             # As a dictionary it is taken as it is; transformers would spend a tenth of a pass on making its own.
-            attention_mask={"full_attention": None if attends is None else attends[:, None]},
+            attention_mask={"full_attention": None if attention_mask is None else attention_mask[:, None]},
             use_cache=False,
             **more,
         ).last_hidden_state

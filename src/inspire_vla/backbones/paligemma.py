@@ -16,7 +16,7 @@ from torch.nn.functional import interpolate, pad
 from transformers import GemmaConfig, GemmaModel, SiglipVisionConfig
 from transformers.models.siglip.modeling_siglip import SiglipVisionTransformer
 
-from inspire_vla.backbones.hosted import HostedBackbone
+from inspire_vla.backbones.hf_decoder import HFBackbone
 from inspire_vla.backbones.last_layer import can_narrow
 from inspire_vla.backbones.weight_map import DROP, Mapped, rename
 from inspire_vla.dialogue import PI0_FAST_TEMPLATE, TextTokenizer
@@ -73,11 +73,11 @@ class PaliGemmaConfig:
     tied: bool = True
 
 
-class PaliGemma(HostedBackbone):
+class PaliGemma(HFBackbone):
     """Patches of every camera, then the text. The robot's state is part of the text: see `state_texts`."""
 
     name: ClassVar[str] = "pi0fast"
-    both_ways = True
+    bidirectional_prefix = True
     narrows = True
     lora_targets = (
         r".*backbone\.(decoder|tower)\..*"
@@ -132,9 +132,9 @@ class PaliGemma(HostedBackbone):
     def vision(self) -> tuple[nn.Module, ...]:
         return (self.tower,)
 
-    def observe(
+    def encode_observation(
         self, images: Float[Tensor, "batch camera 3 height width"], state: Float[Tensor, "batch dim"] | None
-    ) -> Float[Tensor, "batch seen hidden"]:
+    ) -> Float[Tensor, "batch prefix hidden"]:
         batch, num_images = images.shape[:2]
         if num_images != self.num_images:
             raise InspireError(f"This model looks at {self.num_images} image(s), found {num_images}.")

@@ -74,7 +74,7 @@ class StaticSteps:
         cache: FixedCache,
         *,
         positions: Int[Tensor, "batch new"] | None = None,
-        attends: Bool[Tensor, "batch new total"] | None = None,
+        attention_mask: Bool[Tensor, "batch new total"] | None = None,
     ) -> Float[Tensor, "batch new hidden"]:
         """See `Backbone.extend`. Raises InspireError where the columns do not suffice."""
         batch, new, _ = embeddings.shape
@@ -84,9 +84,9 @@ class StaticSteps:
         device = embeddings.device
         if positions is None:
             positions = torch.arange(past, total, device=device).expand(batch, -1)
-        if attends is None:
-            attends = torch.ones(1, new, total, dtype=torch.bool, device=device).tril(past)
-        mask = pad(attends, (0, self.columns - total)).expand(batch, -1, -1)[:, None]
+        if attention_mask is None:
+            attention_mask = torch.ones(1, new, total, dtype=torch.bool, device=device).tril(past)
+        mask = pad(attention_mask, (0, self.columns - total)).expand(batch, -1, -1)[:, None]
         run = self._one_token if new == 1 and past else self._pass
         if self._marks:
             torch.compiler.cudagraph_mark_step_begin()

@@ -28,7 +28,7 @@ from inspire_vla.errors import InspireError
 @torch.inference_mode()
 def decode(
     backbone: Backbone,
-    observation: Float[Tensor, "batch seen hidden"],
+    observation: Float[Tensor, "batch prefix hidden"],
     dialogues: Sequence[Dialogue],
     grammar: Grammar,
     *,
@@ -45,12 +45,12 @@ def decode(
     which may differ between one long pass and several short ones).
 
     Args:
-        observation: what `backbone.observe` made of the images.
+        observation: what `backbone.encode_observation` made of the images.
         dialogues: one per row; their own answers are not looked at.
         drafts: per row {mention: word} expected, usually the answers of the previous control step.
         overrides: per row {mention: word} the caller insists on.
         temperature: 0 takes the best token; above, tokens are sampled (answers and codes), independently of drafts.
-        hide: what the action must not see of the dialogue (see `attention_mask`); for models trained so.
+        hide: what the action must not see of the dialogue (see `make_attention_mask`); for models trained so.
 
     Raises:
         InspireError: an override that is no answer or whose object is not asked about, a wrong number of rows,

@@ -93,8 +93,8 @@ def _places(
 ) -> Float[np.ndarray, "n 2"]:
     """Where the model points, shares of the sides."""
     found = np.zeros((len(asked), 2))
-    for rows, seen, ids in _equally_long(model, asked):
-        hidden = model.extend(torch.cat([seen, model.embed(ids)], dim=1))
+    for rows, prefix, ids in _equally_long(model, asked):
+        hidden = model.extend(torch.cat([prefix, model.embed(ids)], dim=1))
         found[rows] = heads.pointing.point(hidden[:, -1]).cpu().numpy()
     return found
 
@@ -103,10 +103,10 @@ def _places(
 def _answers(model: Nano, asked: Sequence[tuple[np.ndarray, Exchange]], *, length: int) -> list[str]:
     """Greedy answers of `length` tokens."""
     answers = [""] * len(asked)
-    for rows, seen, ids in _equally_long(model, asked):
+    for rows, prefix, ids in _equally_long(model, asked):
         size = ids.shape[1]
         for _ in range(length):
-            hidden = model.extend(torch.cat([seen, model.embed(ids)], dim=1))
+            hidden = model.extend(torch.cat([prefix, model.embed(ids)], dim=1))
             ids = torch.cat([ids, model.logits(hidden[:, -1]).argmax(-1, keepdim=True)], dim=1)
         for i, own in zip(rows, ids[:, size:].tolist(), strict=True):
             answers[i] = model.text_tokenizer.decode(own)
@@ -125,5 +125,5 @@ def _equally_long(
         rows = [i for i in order[start : start + _BATCH] if len(questions[i]) == size]
         start += len(rows)
         pixels = torch.from_numpy(np.stack([asked[i][0] for i in rows])).to(model.device)
-        seen = model.observe(pixels.permute(0, 3, 1, 2)[:, None].float() / 255, None)
-        yield rows, seen, torch.tensor([questions[i] for i in rows], device=model.device)
+        prefix = model.encode_observation(pixels.permute(0, 3, 1, 2)[:, None].float() / 255, None)
+        yield rows, prefix, torch.tensor([questions[i] for i in rows], device=model.device)

@@ -88,20 +88,20 @@ class NamingHead(nn.Module):
 
     def forward(
         self,
-        seen: Float[Tensor, "batch patches hidden"],
+        prefix: Float[Tensor, "batch patches hidden"],
         points: Int[Tensor, "batch rows columns 2"],
         middles: Float[Tensor, "batch rows columns 2"],
     ) -> tuple[Tensor, dict[str, float]]:
         """The loss; how often kind and colour are right where there is a thing, how far middles are off."""
         batch, rows = points.shape[:2]
         patches = rows // POINTS
-        scores = self.out(seen[:, : patches * patches]).unflatten(-1, (POINTS, POINTS, -1))
+        scores = self.out(prefix[:, : patches * patches]).unflatten(-1, (POINTS, POINTS, -1))
         # token (i, j), point (a, b) of it → point (POINTS·i + a, POINTS·j + b) of the image
         scores = (
             scores.unflatten(1, (patches, patches)).permute(0, 1, 3, 2, 4, 5).reshape(batch, rows, rows, -1)
         )
         kinds, colours, offsets = scores.split((len(KINDS), len(COLOURS), 2), dim=-1)
-        weight = torch.ones(len(KINDS), device=seen.device)
+        weight = torch.ones(len(KINDS), device=prefix.device)
         weight[0] = _NOTHING_WEIGHT
         loss = cross_entropy(kinds.flatten(0, 2), points[..., 0].flatten(), weight=weight)
         numbers = {"naming_accuracy": 0.0, "middle_error": 0.0}

@@ -24,11 +24,11 @@ def losses(
     model: Nano, heads: Heads, batch: GroundingBatch, *, talk: bool
 ) -> tuple[Tensor, dict[str, float]]:
     """The loss of a batch, and its parts: of naming alone, or of naming, pointing and answering."""
-    seen = model.observe(batch.images, None)
-    loss, numbers = heads.naming(seen, batch.points, batch.middles)
+    prefix = model.encode_observation(batch.images, None)
+    loss, numbers = heads.naming(prefix, batch.points, batch.middles)
     if talk:
         ids = batch.ids
-        hidden = model.extend(torch.cat([seen, model.embed(ids)], dim=1))[:, seen.shape[1] :]
+        hidden = model.extend(torch.cat([prefix, model.embed(ids)], dim=1))[:, prefix.shape[1] :]
         logits = model.logits(hidden[:, :-1][batch.supervised[:, 1:]])
         wanted = ids[batch.supervised]
         pointed = ~batch.places[..., 0].isnan()

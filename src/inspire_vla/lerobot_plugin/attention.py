@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from inspire_vla.backbones.attention import SEEN, attention_mask
+from inspire_vla.backbones.attention import PREFIX, make_attention_mask
 from inspire_vla.backbones.attention_flow import (
     METHODS,
     attention_weights,
@@ -60,20 +60,20 @@ def looks(
     batch = agent.preprocessor(agent._batch([observation], [instruction]))
     rendered = _as_said(policy, batch, decision)
     with torch.no_grad():  # not inference_mode: what it makes cannot be differentiated through
-        seen = policy._observe(batch)
+        prefix = policy._encode_observation(batch)
     told = [("answering", m, a) for m, a in zip(decision.mentions, decision.answers, strict=True)]
     assert rendered.action_span is not None
     spans = [*rendered.answer_spans, rendered.action_span]
     with torch.set_grad_enabled(method == "gradient"), attention_weights(policy.backbone) as layers:
-        hidden = _pass(policy, seen, rendered)
+        hidden = _pass(policy, prefix, rendered)
         plain = rollout(layers)
         found = []
         for (doing, mention, said), span in zip([*told, ("acting", None, "")], spans, strict=True):
-            rows = [seen.shape[1] + t - 1 for t in range(*span)]  # the state before token t predicts it
+            rows = [prefix.shape[1] + t - 1 for t in range(*span)]  # the state before token t predicts it
             mixed = plain
             if method == "gradient":
                 mixed = gradient_rollout(layers, _log_probability(policy, hidden[0, rows], rendered, span))
-            weights, share = _over_image(policy, mixed[0, rows].mean(0), seen.shape[1])
+            weights, share = _over_image(policy, mixed[0, rows].mean(0), prefix.shape[1])
             found.append(Look(doing, mention, said, weights, share))  # type: ignore[arg-type]
     return tuple(found)
 
@@ -88,21 +88,23 @@ def _as_said(policy: Any, batch: dict[str, Any], decision: Decision) -> Rendered
     return render(dialogue, policy.writer.tokenizer, np.array(decision.token_ids[answered:]))
 
 
-def _pass(policy: Any, seen: Tensor, rendered: Rendered) -> Float[Tensor, "1 total hidden"]:
+def _pass(policy: Any, prefix: Tensor, rendered: Rendered) -> Float[Tensor, "1 total hidden"]:
     """The hidden states of the sequence in one pass, with the mask that training and decoding have."""
     backbone = policy.backbone
-    ids = torch.from_numpy(rendered.ids)[None].to(seen.device)
-    token_types = torch.from_numpy(rendered.token_types.astype(np.int64))[None].to(seen.device)
-    token_types = torch.cat([token_types.new_full(seen.shape[:2], SEEN), token_types], dim=1)
-    attends = attention_mask(token_types, both_ways=backbone.both_ways, hide=policy.config.reasoning.hidden)
-    if attends is None:
-        attends = torch.ones(
-            token_types.shape[1], token_types.shape[1], dtype=torch.bool, device=seen.device
+    ids = torch.from_numpy(rendered.ids)[None].to(prefix.device)
+    token_types = torch.from_numpy(rendered.token_types.astype(np.int64))[None].to(prefix.device)
+    token_types = torch.cat([token_types.new_full(prefix.shape[:2], PREFIX), token_types], dim=1)
+    attention_mask = make_attention_mask(
+        token_types, bidirectional_prefix=backbone.bidirectional_prefix, hide=policy.config.reasoning.hidden
+    )
+    if attention_mask is None:
+        attention_mask = torch.ones(
+            token_types.shape[1], token_types.shape[1], dtype=torch.bool, device=prefix.device
         ).tril()[None]
     with torch.no_grad():
-        embeddings = torch.cat([seen, backbone.embed(ids).to(seen.dtype)], dim=1)
+        embeddings = torch.cat([prefix, backbone.embed(ids).to(prefix.dtype)], dim=1)
     embeddings.requires_grad_(torch.is_grad_enabled())  # so that there is a gradient where all is frozen
-    return backbone.extend(embeddings, attends=attends)
+    return backbone.extend(embeddings, attention_mask=attention_mask)
 
 
 def _log_probability(
@@ -113,10 +115,10 @@ def _log_probability(
     return scores.gather(-1, ids[:, None]).sum()
 
 
-def _over_image(policy: Any, row: Float[Tensor, " total"], seen: int) -> tuple[np.ndarray, float]:
+def _over_image(policy: Any, row: Float[Tensor, " total"], prefix_length: int) -> tuple[np.ndarray, float]:
     """Weights (h, w) of the first camera's latest image, summing to 1, and its share of the whole row."""
     cameras, history = len(policy.config.image_features), policy.config.n_obs_steps
-    places, shape = policy.backbone.image_tokens(seen, cameras * history, cameras * (history - 1))
+    places, shape = policy.backbone.image_tokens(prefix_length, cameras * history, cameras * (history - 1))
     values = row.cpu().double().numpy()  # in this order: Apple's GPUs have no float64
     weights = values[list(places)]
     if not weights.sum() > 0:  # a gradient may leave the image out altogether

@@ -7,7 +7,7 @@ import torch
 
 from inspire_vla.action_tokenizers import ActionTokenizer, ActionVocabulary
 from inspire_vla.backbones.base import Backbone
-from inspire_vla.backbones.hosted import HostedBackbone
+from inspire_vla.backbones.hf_decoder import HFBackbone
 from inspire_vla.backbones.image_text import ImageText
 from inspire_vla.backbones.nano import Nano
 from inspire_vla.backbones.paligemma import SKIPPED_IDS, PaliGemma
@@ -54,7 +54,7 @@ def make_backbone(
     if config.freeze_vision:
         backbone.freeze_vision()
     if config.gradient_checkpointing:
-        backbone.checkpoint_activations()
+        backbone.gradient_checkpointing_enable()
     return backbone, vocabulary
 
 
@@ -80,7 +80,7 @@ def _nano(
     if config.freeze_vision:
         backbone.freeze_vision()
     if config.gradient_checkpointing:
-        backbone.checkpoint_activations()
+        backbone.gradient_checkpointing_enable()
     return backbone, vocabulary
 
 
@@ -117,7 +117,7 @@ def start_from(backbone: Nano, pretrained: str | Path) -> None:
 
 def _hosted(
     config: InspireVLAConfig, action_tokenizer: ActionTokenizer, folder: Path
-) -> tuple[HostedBackbone, ActionVocabulary]:
+) -> tuple[HFBackbone, ActionVocabulary]:
     num_images = len(config.image_features) * config.n_obs_steps
     codes = action_tokenizer.vocabulary_size
     if config.backbone == "image_text":

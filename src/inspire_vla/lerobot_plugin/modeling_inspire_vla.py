@@ -15,8 +15,8 @@ from lerobot.utils.constants import ACTION, OBS_STATE
 from torch import Tensor
 
 from inspire_vla.action_tokenizers import ActionTokenizer, UndecodableAction
-from inspire_vla.backbones.attention import SEEN, attention_mask
-from inspire_vla.backbones.hosted import HostedBackbone
+from inspire_vla.backbones.attention import PREFIX, make_attention_mask
+from inspire_vla.backbones.hf_decoder import HFBackbone
 from inspire_vla.backbones.image_text import ImageText
 from inspire_vla.backbones.paligemma import state_texts
 from inspire_vla.decoding import AnswerSet, Decision, Grammar, decode
@@ -140,19 +140,21 @@ class InspireVLAPolicy(PreTrainedPolicy):
             self.writer.tokenizer,
             batch[ACTION].device,
         )
-        seen = self._observe(batch)
+        prefix = self._encode_observation(batch)
         token_types = torch.cat(
-            [sample.token_types.new_full(seen.shape[:2], SEEN), sample.token_types[:, :-1]], dim=1
+            [sample.token_types.new_full(prefix.shape[:2], PREFIX), sample.token_types[:, :-1]], dim=1
         )
-        attends = attention_mask(
-            token_types, both_ways=self.backbone.both_ways, hide=self.config.reasoning.hidden
+        attention_mask = make_attention_mask(
+            token_types,
+            bidirectional_prefix=self.backbone.bidirectional_prefix,
+            hide=self.config.reasoning.hidden,
         )
         # The state before an id predicts it: the first id follows the last thing seen.
-        before = sample.supervised.new_zeros(len(seen), seen.shape[1] - 1)
-        scores = self.backbone.predict(
-            torch.cat([seen, self.backbone.embed(sample.ids[:, :-1])], dim=1),
+        before = sample.supervised.new_zeros(len(prefix), prefix.shape[1] - 1)
+        scores = self.backbone(
+            torch.cat([prefix, self.backbone.embed(sample.ids[:, :-1])], dim=1),
             torch.cat([before, sample.supervised], dim=1),
-            attends=attends,
+            attention_mask=attention_mask,
         )
         found = losses(scores, sample)
         loss, log = self._joint(found) if learned else (0.0 * found.action, {})
@@ -206,7 +208,7 @@ class InspireVLAPolicy(PreTrainedPolicy):
         """
         self.eval()
         with torch.inference_mode():
-            observation = self._observe(batch)
+            observation = self._encode_observation(batch)
         states = self._states_as_text(batch)
         dialogues = [self.writer.prompt(t, state) for t, state in zip(batch["task"], states, strict=True)]
         first = [dict(zip(dialogue.mentions, self.first_answers, strict=False)) for dialogue in dialogues]
@@ -244,7 +246,7 @@ class InspireVLAPolicy(PreTrainedPolicy):
             self._queue.extend(chunk[:, : self.config.n_action_steps].unbind(1))
         return self._queue.popleft()
 
-    def _observe(self, batch: dict[str, Any]) -> Float[Tensor, "batch seen hidden"]:
+    def _encode_observation(self, batch: dict[str, Any]) -> Float[Tensor, "batch prefix hidden"]:
         missing = [key for key in self.config.image_features if key not in batch]
         if missing:
             cameras = sorted(key for key in batch if key.startswith("observation.images"))
@@ -259,7 +261,7 @@ class InspireVLAPolicy(PreTrainedPolicy):
                 images = images[:, None].expand(-1, self.config.n_obs_steps, -1, -1, -1, -1)
             images = images.flatten(1, 2)  # all cameras at t−1, then all at t
         felt = self._has_state and not self.backbone.template.needs_state
-        return self.backbone.observe(images, self._state(batch) if felt else None)
+        return self.backbone.encode_observation(images, self._state(batch) if felt else None)
 
     def _with_history(self, batch: dict[str, Any]) -> dict[str, Any]:
         """The batch with the last `n_obs_steps` images of each camera, (batch, time, 3, height, width)."""
@@ -299,7 +301,7 @@ class InspireVLAPolicy(PreTrainedPolicy):
 
     def _get_default_peft_targets(self) -> dict[str, Any] | None:
         """What LoRA adapts unless told otherwise: the linear layers; embeddings and head stay as they are."""
-        if not isinstance(self.backbone, HostedBackbone):
+        if not isinstance(self.backbone, HFBackbone):
             return None
         learned_whole: list[str] = []
         if isinstance(self.backbone, ImageText) and self.config.image_text.action_tokens == "added":
@@ -309,7 +311,7 @@ class InspireVLAPolicy(PreTrainedPolicy):
     @property
     def _fsdp_wrap_modules(self) -> list[str]:
         """Class names of the blocks that FSDP shards each as one; LeRobot asks for them from 0.6.2 on."""
-        if not isinstance(self.backbone, HostedBackbone):
+        if not isinstance(self.backbone, HFBackbone):
             return []
         present = {type(module).__name__ for module in self.backbone.modules()}
         return [name for name in self.backbone.fsdp_units if name in present]

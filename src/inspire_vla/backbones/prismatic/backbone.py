@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaModel, Qwen2Config, Qwen2Model
 
 from inspire_vla.backbones.base import square_grid
-from inspire_vla.backbones.hosted import HostedBackbone, LanguageConfig, resized
+from inspire_vla.backbones.hf_decoder import HFBackbone, LanguageConfig, resized
 from inspire_vla.backbones.last_layer import can_narrow
 from inspire_vla.backbones.prismatic.config import PrismaticConfig
 from inspire_vla.backbones.prismatic.towers import FusedTowers
@@ -22,7 +22,7 @@ PIECE_SPACE = "▁"
 MINIVLA = replace(
     QWEN_TEMPLATE,
     name="minivla",
-    # The images stand behind the very first token, <|im_start|>, which `observe` therefore brings along.
+    # The images stand behind the very first token, <|im_start|>, which `encode_observation` therefore brings along.
     start="system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n",
     action_end="<|im_end|><|endoftext|>",
     supervise_ends=True,
@@ -75,7 +75,7 @@ class Projector(nn.Module):
         return self.fc3(self.gelu(self.fc2(self.gelu(self.fc1(patches)))))
 
 
-class Prismatic(HostedBackbone):
+class Prismatic(HFBackbone):
     """The first token of the text, then the patches of every image in order, then the rest of the text.
 
     Several images (a wrist camera, or history) are simply more patches; MiniVLA interleaves them by time:
@@ -122,22 +122,24 @@ class Prismatic(HostedBackbone):
     def vision(self) -> tuple[nn.Module, ...]:
         return self.towers.dino, self.towers.siglip
 
-    def observe(
+    def encode_observation(
         self, images: Float[Tensor, "batch image 3 height width"], state: Float[Tensor, "batch dim"] | None
-    ) -> Float[Tensor, "batch seen hidden"]:
+    ) -> Float[Tensor, "batch prefix hidden"]:
         if state is not None:
             raise InspireError("MiniVLA and OpenVLA do not feel the robot's state: set use_state to false.")
         batch, num_images = images.shape[:2]
         if num_images != self.num_images:
             raise InspireError(f"This model looks at {self.num_images} image(s), found {num_images}.")
         patches = self.projector(self.towers(resized(images.flatten(0, 1), self.config.image_size)))
-        seen = patches.unflatten(0, (batch, num_images)).flatten(1, 2)
-        first = self.embed(torch.full((batch, 1), self.first_id, device=seen.device))
-        return torch.cat([first, seen], dim=1)
+        prefix = patches.unflatten(0, (batch, num_images)).flatten(1, 2)
+        first = self.embed(torch.full((batch, 1), self.first_id, device=prefix.device))
+        return torch.cat([first, prefix], dim=1)
 
-    def image_tokens(self, seen: int, num_images: int, which: int = 0) -> tuple[range, tuple[int, int]]:
-        each = (seen - 1) // num_images  # behind the text's first token
-        return square_grid(range(1 + which * each, 1 + (which + 1) * each))
+    def image_tokens(
+        self, prefix_length: int, num_images: int, index: int = 0
+    ) -> tuple[range, tuple[int, int]]:
+        each = (prefix_length - 1) // num_images  # behind the text's first token
+        return square_grid(range(1 + index * each, 1 + (index + 1) * each))
 
 
 def make_decoder(config: LanguageConfig) -> Qwen2Model | LlamaModel:

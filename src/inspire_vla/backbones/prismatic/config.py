@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from inspire_vla.backbones.hosted import LanguageConfig
+from inspire_vla.backbones.hf_decoder import LanguageConfig
 
 
 @dataclass

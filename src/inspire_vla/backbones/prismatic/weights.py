@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inspire_vla.backbones.hosted import LanguageConfig
+from inspire_vla.backbones.hf_decoder import LanguageConfig
 from inspire_vla.backbones.prismatic.config import PrismaticConfig, TowerConfig
 from inspire_vla.backbones.weight_map import DROP, Mapped, rename
 from inspire_vla.errors import InspireError

@@ -15,8 +15,8 @@ from inspire_vla.backbones.base import Backbone, KeyValueCache
 from inspire_vla.backbones.static_cache import FixedCache, Pass, StaticSteps
 
 
-class HostedBackbone(Backbone):
-    """Runs embeddings through `decoder`. A subclass makes them from images in `observe`.
+class HFBackbone(Backbone):
+    """Runs embeddings through `decoder`. A subclass makes them from images in `encode_observation`.
 
     Attributes:
         decoder: a text model of transformers that takes `inputs_embeds` and returns `last_hidden_state`.
@@ -49,7 +49,7 @@ class HostedBackbone(Backbone):
         for tower in self.vision():
             tower.requires_grad_(False)
 
-    def checkpoint_activations(self) -> None:
+    def gradient_checkpointing_enable(self) -> None:
         """Recompute activations in the backward pass: about a third more time for a fraction of the memory."""
         options = {"use_reentrant": False}
         for model in (self.decoder, *self.vision()):
@@ -70,35 +70,37 @@ class HostedBackbone(Backbone):
         embeddings: Float[Tensor, "batch time hidden"],
         *,
         positions: Int[Tensor, "batch time"] | None = None,
-        attends: Bool[Tensor, "batch time total"] | None = None,
+        attention_mask: Bool[Tensor, "batch time total"] | None = None,
         cache: KeyValueCache | None = None,
     ) -> Float[Tensor, "batch time hidden"]:
         if isinstance(cache, FixedCache):
             assert self.static_cache is not None, "the cache is not of this backbone"
-            return self.static_cache.extend(embeddings, cache, positions=positions, attends=attends)
+            return self.static_cache.extend(
+                embeddings, cache, positions=positions, attention_mask=attention_mask
+            )
         return self.decoder(
             inputs_embeds=embeddings,
             position_ids=positions,
             # Four dimensions: transformers takes such a mask as it is.
-            attention_mask=None if attends is None else attends[:, None],
+            attention_mask=None if attention_mask is None else attention_mask[:, None],
             past_key_values=cache,
             use_cache=cache is not None,
         ).last_hidden_state
 
-    def predict(
+    def forward(
         self,
         embeddings: Float[Tensor, "batch time hidden"],
-        learned: Bool[Tensor, "batch time"],
+        loss_mask: Bool[Tensor, "batch time"],
         *,
-        attends: Bool[Tensor, "batch time time"] | None = None,
-    ) -> Float[Tensor, "learned vocabulary"]:
+        attention_mask: Bool[Tensor, "batch time time"] | None = None,
+    ) -> Float[Tensor, "supervised vocabulary"]:
         if not self.narrows:
-            return super().predict(embeddings, learned, attends=attends)
+            return super().forward(embeddings, loss_mask, attention_mask=attention_mask)
         hidden = self.decoder(
             inputs_embeds=embeddings,
-            attention_mask=None if attends is None else attends[:, None],
+            attention_mask=None if attention_mask is None else attention_mask[:, None],
             use_cache=False,
-            learned=learned,
+            loss_mask=loss_mask,
         ).last_hidden_state
         return self.logits(hidden)
 
