@@ -10,14 +10,14 @@ import sys
 import time
 
 from inspire_vla.evaluation import wilson
-from inspire_vla.labels.agreement import agreement
-from inspire_vla.labels.from_demonstration import FromDemonstration
+from inspire_vla.labels.episode_labeller import DemonstrationLabeller
+from inspire_vla.labels.summary import agreement
 
 
 def main(roots: list[str]) -> None:
     for root in roots:
         started = time.process_time()
-        found = agreement(root, FromDemonstration())
+        found = agreement(root, DemonstrationLabeller())
         seconds = time.process_time() - started
         low, high = found.interval()
         print(f"\n{root}: {len(found.episodes)} episodes, {found.asked} labels, {seconds:.1f} s of one core")

@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from inspire_vla.labels.from_demonstration import FromDemonstration
+from inspire_vla.labels.episode_labeller import DemonstrationLabeller
 from inspire_vla.labels.lerobot_files import matrix
 from inspire_vla.labels.storage import label_dataset
 from inspire_vla.spatial import canonical_answers, relate_codes
@@ -127,7 +127,7 @@ def main() -> None:
     try:
         synthetic(folder / "source", options.episodes, options.frames)
         processor, clock = timed(
-            lambda: label_dataset(folder / "source", FromDemonstration(), out=folder / "labelled")
+            lambda: label_dataset(folder / "source", DemonstrationLabeller(), out=folder / "labelled")
         )
         rows = options.episodes * options.frames
         result |= {"episodes": options.episodes, "frames": rows}

@@ -21,7 +21,7 @@ LEVELS = (
     ("labels", "backbones", "recipes", "experiment"),
     ("decoding", "grounding"),
     ("lerobot_plugin",),
-    ("tabletop", "libero", "calvin", "evaluation", "serving"),
+    ("tabletop", "libero", "evaluation", "serving"),
     ("cli",),
 )
 ONLY = {"reports": {"errors", "spatial", "labels"}}

@@ -109,14 +109,13 @@ def test_doctor_says_how_to_get_what_is_optional(monkeypatch):
 
     monkeypatch.setattr(doctor, "version", version)
     monkeypatch.setattr(doctor, "find_spec", lambda name: None)
-    both, calvin, ray = doctor._opencv(), doctor._calvin(), doctor._ray()
+    both, ray = doctor._opencv(), doctor._ray()
     assert not both.ok
     assert "opencv-python 5.0, opencv-python-headless 4.13" in both.found
     assert "make libero" in both.advice
-    assert "calvin_env" in calvin.found
     assert "[ray]" in ray.advice
     assert "make libero" in doctor._libero().advice
-    assert not any(check.required or check.ok for check in (both, calvin, ray, doctor._libero()))
+    assert not any(check.required or check.ok for check in (both, ray, doctor._libero()))
     del installed["opencv-python"]
     assert doctor._opencv().ok
 

@@ -7,12 +7,12 @@ import pytest
 from inspire_vla.cli.arguments import parser
 from inspire_vla.cli.labeller_arguments import chosen_labeller
 from inspire_vla.errors import InspireError
-from inspire_vla.labels.from_demonstration import FromDemonstration
+from inspire_vla.labels.custom import TableLabeller
+from inspire_vla.labels.episode_labeller import DemonstrationLabeller
 from inspire_vla.labels.labeller import Labeller
-from inspire_vla.labels.own import FromTable
 
 POSITION = ("--position", "observation.state:0,1,2")
-UNIT = ("--metres-per-unit", "0.001", "--below-hand-m", "0.1")
+UNIT = ("--metres-per-unit", "0.001", "--fingertips-below-m", "0.1")
 
 
 def chosen(labeller: str, *options: str) -> Labeller:
@@ -30,18 +30,18 @@ def table(tmp_path: Path) -> str:
 
 def test_a_table_is_told_where_the_hand_is_and_its_unit(table: str) -> None:
     found = chosen(table, *POSITION, *UNIT)
-    assert isinstance(found, FromTable)
+    assert isinstance(found, TableLabeller)
     assert found.hand is not None
     assert found.hand.columns() == ("observation.state",)
-    assert (found.metres_per_unit, found.below_hand_m) == (0.001, 0.1)
+    assert (found.metres_per_unit, found.fingertips_below_m) == (0.001, 0.1)
 
 
 def test_the_demonstration_is_told_all_of_it() -> None:
     found = chosen("demonstration", *POSITION, *UNIT, "--command", "action:6", "--open-is", "low")
-    assert isinstance(found, FromDemonstration)
+    assert isinstance(found, DemonstrationLabeller)
     assert found.hand is not None
     assert found.hand.columns() == ("observation.state", "action")
-    assert (found.metres_per_unit, found.below_hand_m, found.open_is_high) == (0.001, 0.1, False)
+    assert (found.metres_per_unit, found.fingertips_below_m, found.open_is_high) == (0.001, 0.1, False)
     with pytest.raises(InspireError, match="a gripper needs"):
         chosen("demonstration", *POSITION)
 
@@ -52,9 +52,11 @@ def test_a_table_refuses_a_gripper(table: str, unused: tuple[str, str]) -> None:
         chosen(table, *POSITION, *unused)
 
 
-@pytest.mark.parametrize("labeller", ["truth", "inspire_vla.labels.privileged:PrivilegedColumns"])
+@pytest.mark.parametrize("labeller", ["truth", "inspire_vla.labels.simulator_state:PrivilegedLabeller"])
 def test_other_labellers_refuse_all_of_it(labeller: str) -> None:
-    with pytest.raises(InspireError, match="makes no use of --position, --metres-per-unit, --below-hand-m"):
+    with pytest.raises(
+        InspireError, match="makes no use of --position, --metres-per-unit, --fingertips-below-m"
+    ):
         chosen(labeller, *POSITION, *UNIT)
     assert chosen(labeller).name == "simulator_state"
 

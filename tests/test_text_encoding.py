@@ -9,7 +9,7 @@ import inspire_vla
 
 SOURCE = Path(inspire_vla.__file__).parent
 ROOMS = (
-    "action_tokenizers", "backbones", "calvin", "grounding", "labels", "lerobot_plugin", "libero", "spatial",
+    "action_tokenizers", "backbones", "grounding", "labels", "lerobot_plugin", "libero", "spatial",
     "tabletop",
 )  # fmt: skip
 

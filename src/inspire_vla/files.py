@@ -1,5 +1,6 @@
 """Work on disk: atomic writes, folder locks, and JSON read against a schema. All files are written through here."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -61,6 +62,11 @@ def read_json[T](path: str | Path, schema: type[T]) -> T:
         raise InspireError(f"{path} cannot be read: {error.strerror or error}.") from None
     except ValidationError as error:
         raise InspireError(f"{path} {describe(error)}") from None
+
+
+def json_sha256(data: Any) -> str:
+    """Return the SHA-256 of `data` written as JSON with sorted keys; what is no JSON value counts by its str()."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def describe(error: ValidationError) -> str:

@@ -9,7 +9,7 @@ and shows what went wrong.
 import importlib
 
 from inspire_vla import __version__
-from inspire_vla.labels.language import register_style
+from inspire_vla.labels.language_column import register_style
 from inspire_vla.spatial import MODES
 
 REGISTERING_MODULES = (

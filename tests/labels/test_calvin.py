@@ -7,9 +7,16 @@ import numpy as np
 import pytest
 
 from inspire_vla.errors import InspireError
-from inspire_vla.labels.calvin import import_calvin, read_annotations, read_frame, track
-from inspire_vla.labels.calvin_scenes import SCENES, ScenesOfSplit, get_scene
-from inspire_vla.labels.new_dataset import NewDataset
+from inspire_vla.labels.calvin import (
+    SCENES,
+    ScenesOfSplit,
+    get_scene,
+    import_calvin,
+    read_annotations,
+    read_frame,
+    track,
+)
+from inspire_vla.labels.dataset_writer import LabelledDatasetWriter
 
 
 def frames(count=6):
@@ -135,7 +142,7 @@ def test_a_killed_import_is_made_again(split, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr("inspire_vla.labels.calvin.track", killed)
-        patch.setattr(NewDataset, "__exit__", lambda *_: None)  # a kill does not tidy up
+        patch.setattr(LabelledDatasetWriter, "__exit__", lambda *_: None)  # a kill does not tidy up
         with pytest.raises(Killed):
             import_calvin(split, tmp_path / "out", images=False, scene="D")
     assert (tmp_path / ".out.assembling").exists()
@@ -147,7 +154,7 @@ def test_a_dataset_that_cannot_be_finished_is_removed(split, tmp_path, monkeypat
     def full(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("inspire_vla.labels.new_dataset.write_labels", full)
+    monkeypatch.setattr("inspire_vla.labels.dataset_writer.write_labels", full)
     with pytest.raises(OSError, match="no space"):
         import_calvin(split, tmp_path / "out", images=False, scene="D")
     assert not list(tmp_path.glob(".out.assembling*"))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from inspire_vla.errors import InspireError
+from inspire_vla.labels.end_effector import EndEffectorColumns
 from inspire_vla.labels.forward_kinematics import Kinematics
-from inspire_vla.labels.hand import HandColumns
 
 URDF = """<robot name="two"><link name="base"/><link name="upper"/><link name="lower"/><link name="slide"/>
 <link name="tip"/>
@@ -44,7 +44,7 @@ def test_degrees_are_radians_and_turning_keeps_the_reach(urdf):
 
 
 def test_a_hand_of_joints_has_a_position(urdf):
-    hand = HandColumns.parse(
+    hand = EndEffectorColumns.parse(
         "observation.state:0,1,2", "observation.state:3", kinematics=Kinematics.read(urdf, "tip")
     )
     np.testing.assert_allclose(hand.position({"observation.state": np.zeros((2, 4))}), [[0.75, 0, 1]] * 2)
@@ -83,8 +83,8 @@ def joints(scale: float, frames: int = 400) -> np.ndarray:
     return np.c_[way, way, np.zeros(frames)]
 
 
-def hand_of(path, *, degrees: bool) -> HandColumns:
-    return HandColumns.parse(
+def hand_of(path, *, degrees: bool) -> EndEffectorColumns:
+    return EndEffectorColumns.parse(
         "observation.state:0,1,2",
         kinematics=Kinematics.read(path, "tip", degrees=degrees),
         needs_gripper=False,

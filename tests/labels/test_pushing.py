@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from inspire_vla.instruction import find_mentions
-from inspire_vla.labels.pushing import find_push
+from inspire_vla.labels.episode_labeller import find_push
 from inspire_vla.labels.roles import acts_of
 
 

@@ -13,9 +13,9 @@ import pytest
 
 from inspire_vla.errors import InspireError
 from inspire_vla.labels import LABELS_FILE, read_labels
-from inspire_vla.labels.from_demonstration import FromDemonstration
+from inspire_vla.labels.custom import FunctionLabeller, TableLabeller
+from inspire_vla.labels.episode_labeller import DemonstrationLabeller
 from inspire_vla.labels.lerobot_files import LeRobotFiles, matrix, read_rows
-from inspire_vla.labels.own import FromFunction, FromTable
 from inspire_vla.labels.storage import CONFIDENCE_COLUMN, label_dataset
 from inspire_vla.labels.summary import timelines
 from inspire_vla.spatial import decode_answers
@@ -36,7 +36,7 @@ def tree(root: Path) -> dict[str, str]:
 
 def test_the_original_is_untouched_and_videos_are_shared(dataset, tmp_path):
     before = tree(dataset)
-    report = label_dataset(dataset, FromDemonstration(), out=tmp_path / "out")
+    report = label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "out")
     assert tree(dataset) == before
     after = tree(tmp_path / "out")
     assert set(after) == set(before) | {LABELS_FILE}
@@ -52,7 +52,7 @@ def test_the_original_is_untouched_and_videos_are_shared(dataset, tmp_path):
 
 
 def test_only_label_columns_are_added(synthetic, dataset, tmp_path):
-    label_dataset(dataset, FromDemonstration(), out=tmp_path / "out")
+    label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "out")
     for path in LeRobotFiles.open(dataset).data_files():
         old, new = pq.read_table(path), pq.read_table(tmp_path / "out" / path.relative_to(dataset))
         assert new.select(old.column_names).equals(old)
@@ -72,7 +72,7 @@ def test_killed_at_any_moment_the_result_is_the_same(synthetic, tmp_path, monkey
     calm = tmp_path / "calm/source"
     shutil.copytree(synthetic.make_dataset(tmp_path / "made", episodes=2), calm)
     where = {"in_place": True} if in_place else {"out": tmp_path / "calm/out"}
-    label_dataset(calm, FromDemonstration(), **where)
+    label_dataset(calm, DemonstrationLabeller(), **where)
     wanted = tree(calm if in_place else tmp_path / "calm/out")
     original = tree(tmp_path / "calm/source.before_labels") if in_place else tree(calm)
 
@@ -85,12 +85,12 @@ def test_killed_at_any_moment_the_result_is_the_same(synthetic, tmp_path, monkey
         with monkeypatch.context() as patch:
             _kill_at(patch, moment)
             try:
-                label_dataset(source, FromDemonstration(), **where)
+                label_dataset(source, DemonstrationLabeller(), **where)
                 survived = True
             except Killed:
                 pass
         if not survived:
-            label_dataset(source, FromDemonstration(), **where)
+            label_dataset(source, DemonstrationLabeller(), **where)
         assert tree(source if in_place else place / "out") == wanted
         assert tree(place / "source.before_labels" if in_place else source) == original
         assert {path.name for path in place.iterdir()} == {
@@ -122,8 +122,8 @@ def _kill_at(patch: pytest.MonkeyPatch, moment: int) -> None:
 
 
 def test_labelling_again_replaces_labels(dataset, tmp_path):
-    label_dataset(dataset, FromDemonstration(), out=tmp_path / "once")
-    label_dataset(tmp_path / "once", FromDemonstration(), out=tmp_path / "twice", frame="official_libero")
+    label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "once")
+    label_dataset(tmp_path / "once", DemonstrationLabeller(), out=tmp_path / "twice", frame="official_libero")
     read = {
         name: pq.read_table(next((tmp_path / name).glob("data/**/*.parquet"))) for name in ("once", "twice")
     }
@@ -146,7 +146,7 @@ def test_every_data_file_has_the_columns_that_the_dataset_declares(dataset, tmp_
     pq.write_table(other.cast(table.schema), first.with_name("file-001.parquet"))
     tasks = [*LeRobotFiles.open(dataset).tasks.values(), "do it again"]
     pq.write_table(pa.table({"task_index": [0, 1], "task": tasks}), dataset / "meta/tasks.parquet")
-    label_dataset(dataset, FromDemonstration(), out=tmp_path / "out")
+    label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "out")
     declared = set(LeRobotFiles.open(tmp_path / "out").info["features"])
     assert CONFIDENCE_COLUMN in declared
     written = [pq.read_table(path) for path in LeRobotFiles.open(tmp_path / "out").data_files()]
@@ -154,7 +154,7 @@ def test_every_data_file_has_the_columns_that_the_dataset_declares(dataset, tmp_
     assert not matrix(written[1][CONFIDENCE_COLUMN]).any()
     assert {timeline.episode for timeline in timelines(tmp_path / "out")} == {0, 1, 2}
     label_dataset(
-        dataset, FromFunction(_nowhere), out=tmp_path / "plain"
+        dataset, FunctionLabeller(_nowhere), out=tmp_path / "plain"
     )  # which says of nothing how sure it is
     assert CONFIDENCE_COLUMN not in LeRobotFiles.open(tmp_path / "plain").info["features"]
 
@@ -172,7 +172,7 @@ def test_a_missing_column_is_named(dataset, name):
 
 
 def test_min_confidence_leaves_labels_out_and_counts_them(dataset, tmp_path):
-    report = label_dataset(dataset, FromDemonstration(), out=tmp_path / "out", min_confidence=0.9)
+    report = label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "out", min_confidence=0.9)
     tables = [pq.read_table(path) for path in (tmp_path / "out").glob("data/**/*.parquet")]
     codes = np.concatenate([matrix(table["observation.answers.direction"]) for table in tables])
     assert report.unlabelled == (codes == -1).sum() > 0
@@ -181,7 +181,7 @@ def test_min_confidence_leaves_labels_out_and_counts_them(dataset, tmp_path):
 def test_lerobot_opens_the_result(dataset, tmp_path):
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
-    label_dataset(dataset, FromDemonstration(), out=tmp_path / "out", modes=["direction", "distance"])
+    label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "out", modes=["direction", "distance"])
     opened = LeRobotDataset("any/name", root=tmp_path / "out")
     assert opened[3]["observation.answers.direction"].shape == (2,)
     assert opened[3]["observation.answers.distance"].shape == (2,)
@@ -189,15 +189,15 @@ def test_lerobot_opens_the_result(dataset, tmp_path):
 
 def test_bad_input_is_refused(dataset, tmp_path):
     with pytest.raises(InspireError, match="say where"):
-        label_dataset(dataset, FromDemonstration())
+        label_dataset(dataset, DemonstrationLabeller())
     with pytest.raises(InspireError, match="exists"):
-        label_dataset(dataset, FromDemonstration(), out=dataset)
+        label_dataset(dataset, DemonstrationLabeller(), out=dataset)
     with pytest.raises(InspireError, match="no LeRobot dataset"):
-        label_dataset(tmp_path, FromDemonstration(), out=tmp_path / "out")
+        label_dataset(tmp_path, DemonstrationLabeller(), out=tmp_path / "out")
     path = LeRobotFiles.open(dataset).data_files()[0]
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(InspireError, match="damaged or truncated"):
-        label_dataset(dataset, FromDemonstration(), out=tmp_path / "out")
+        label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -209,7 +209,7 @@ def test_nan_poses_are_counted_not_labelled(dataset, tmp_path):
     column = pa.FixedSizeListArray.from_arrays(pa.array(state.ravel()), state.shape[1])
     place = table.column_names.index("observation.state")
     pq.write_table(table.set_column(place, "observation.state", column), path)
-    report = label_dataset(dataset, FromDemonstration(), out=tmp_path / "out")
+    report = label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "out")
     assert report.notes["positions that are no numbers"] == 1
 
 
@@ -243,7 +243,7 @@ def words_of(root: Path) -> np.ndarray:
 
 def test_each_tasks_frames_are_labelled_with_its_objects(synthetic, tmp_path):
     source = of_two_tasks(synthetic, tmp_path / "source")
-    report = label_dataset(source, FromDemonstration(), out=tmp_path / "out", language=True)
+    report = label_dataset(source, DemonstrationLabeller(), out=tmp_path / "out", language=True)
     assert (report.episodes, report.frames, report.unlabelled) == (2, 4 * len(synthetic.path()[0]), 0)
     first, second = words_of(tmp_path / "out").swapaxes(0, 1)
     mirrored = {"left": "right", "right": "left"}
@@ -272,7 +272,7 @@ def test_a_table_counts_frames_from_the_episodes_first(synthetic, tmp_path):
         f"{e},{frame},{name},{','.join(map(str, at))}" for e in (0, 1) for name, (frame, at) in places.items()
     ]
     (tmp_path / "objects.csv").write_text("\n".join(["episode,frame,object,x,y,z", *lines]) + "\n")
-    report = label_dataset(source, FromTable.read(tmp_path / "objects.csv"), out=tmp_path / "out")
+    report = label_dataset(source, TableLabeller.read(tmp_path / "objects.csv"), out=tmp_path / "out")
     assert (report.unlabelled, dict(report.notes)) == (0, {})
     first, second = words_of(tmp_path / "out").swapaxes(0, 1)
     mirrored = {"left": "right", "right": "left"}
@@ -287,9 +287,9 @@ def test_no_label_at_all_is_an_error_that_says_why(dataset, tmp_path):
     with pytest.raises(
         InspireError, match=r"nothing is written(?s:.*)1 episodes: .*Did you mean 'the red cube'"
     ):
-        label_dataset(dataset, FromTable.read(tmp_path / "objects.csv"), out=tmp_path / "out")
+        label_dataset(dataset, TableLabeller.read(tmp_path / "objects.csv"), out=tmp_path / "out")
     with pytest.raises(InspireError, match=r"less sure than 1\.1"):
-        label_dataset(dataset, FromDemonstration(), out=tmp_path / "out", min_confidence=1.1)
+        label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "out", min_confidence=1.1)
     with pytest.raises(InspireError, match="failed in episode 0"):
-        label_dataset(dataset, FromFunction(lambda episode: 1 / 0), out=tmp_path / "out")
+        label_dataset(dataset, FunctionLabeller(lambda episode: 1 / 0), out=tmp_path / "out")
     assert {path.name for path in tmp_path.iterdir()} == {"source", "objects.csv"}

@@ -10,19 +10,18 @@ import pytest
 
 from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
-from inspire_vla.labels.choose import labeller_of
-from inspire_vla.labels.from_demonstration import FromDemonstration
-from inspire_vla.labels.hand import HandColumns
-from inspire_vla.labels.labeller import Episode
-from inspire_vla.labels.own import FromFunction, FromTable
+from inspire_vla.labels.custom import FunctionLabeller, TableLabeller
+from inspire_vla.labels.end_effector import EndEffectorColumns
+from inspire_vla.labels.episode_labeller import DemonstrationLabeller
+from inspire_vla.labels.labeller import Episode, get_labeller
 from inspire_vla.labels.storage import label_dataset
-from inspire_vla.labels.summary import least_sure, summarize, timelines
+from inspire_vla.labels.summary import least_confident, summarize, timelines
 
 
 @pytest.fixture(scope="module")
 def labelled(synthetic, tmp_path_factory):
     root = tmp_path_factory.mktemp("labelled")
-    label_dataset(synthetic.make_dataset(root / "source"), FromDemonstration(), out=root / "out")
+    label_dataset(synthetic.make_dataset(root / "source"), DemonstrationLabeller(), out=root / "out")
     return root / "out"
 
 
@@ -41,7 +40,7 @@ def test_unknown_mode_and_episode_are_refused(labelled):
         summarize(labelled, mode="position")
     with pytest.raises(InspireError, match="no labelled episode 99"):
         list(timelines(labelled, only=99))
-    assert sorted(least_sure(labelled, 2)) == sorted(set(least_sure(labelled, 2)))
+    assert sorted(least_confident(labelled, 2)) == sorted(set(least_confident(labelled, 2)))
 
 
 def test_the_command_labels_shows_and_draws(synthetic, tmp_path, capsys):
@@ -77,7 +76,7 @@ def test_a_table_says_where_things_are(synthetic, tmp_path):
         "3,5,the red cube,0.5,0.2,0.1,1",
     ]
     path.write_text("\n".join([*lines, "3,2,1,0.6,-0.15,0.04,0"]) + "\n")
-    table = FromTable.read(path, HandColumns("observation.state", (0, 1, 2)))
+    table = TableLabeller.read(path, EndEffectorColumns("observation.state", (0, 1, 2)))
     tracks = table.label(shown)
     np.testing.assert_allclose(tracks.gripper_to_object_m[0, 0], synthetic.cube - hand[0], atol=1e-6)
     assert tracks.grasped[:, 0].tolist() == [False] * 5 + [True] * (len(hand) - 5)
@@ -85,7 +84,7 @@ def test_a_table_says_where_things_are(synthetic, tmp_path):
     assert np.isfinite(tracks.gripper_to_object_m[2:, 1]).all()
     path.write_text("episode,frame,x,y,z\n0,0,1,1,1\n")
     with pytest.raises(InspireError, match=r"lacks the columns \['object'\]"):
-        FromTable.read(path)
+        TableLabeller.read(path)
 
 
 def table_of(synthetic, path: Path) -> Path:
@@ -96,11 +95,11 @@ def table_of(synthetic, path: Path) -> Path:
 
 def test_a_table_in_metres_meets_a_hand_in_millimetres(synthetic, tmp_path):
     shown, hand = episode(synthetic)
-    table = FromTable.read(table_of(synthetic, tmp_path / "objects.csv"))
+    table = TableLabeller.read(table_of(synthetic, tmp_path / "objects.csv"))
     columns = {"observation.state": 1000 * hand}
     with pytest.raises(InspireError, match="--metres-per-unit"):
         table.prepared(columns, shown.names, np.zeros(1, int))
-    told = replace(table, metres_per_unit=0.001, below_hand_m=0.1)
+    told = replace(table, metres_per_unit=0.001, fingertips_below_m=0.1)
     told = told.prepared(columns, shown.names, np.zeros(1, int))  # there is no gripper, and none is needed
     found = told.label(replace(shown, columns=columns)).gripper_to_object_m[:, 0]
     np.testing.assert_allclose(found, synthetic.cube - (hand - [0, 0, 0.1]), atol=1e-6)
@@ -108,10 +107,10 @@ def test_a_table_in_metres_meets_a_hand_in_millimetres(synthetic, tmp_path):
 
 
 def test_a_table_asks_for_no_gripper(synthetic, tmp_path):
-    table = FromTable.read(table_of(synthetic, tmp_path / "objects.csv"))
+    table = TableLabeller.read(table_of(synthetic, tmp_path / "objects.csv"))
     with pytest.raises(InspireError, match=r"\(--position\)"):
         table.prepared({"observation.state": np.zeros((5, 4))}, {}, np.zeros(1, int))
-    assert HandColumns.parse("observation.state:0,1,2", needs_gripper=False).columns() == (
+    assert EndEffectorColumns.parse("observation.state:0,1,2", needs_gripper=False).columns() == (
         "observation.state",
     )
 
@@ -125,17 +124,17 @@ def test_a_function_is_a_labeller(synthetic):
         )
         return place - episode.columns["observation.state"][:, None], np.zeros((len(episode), 2), bool)
 
-    assert FromFunction(truth).label(shown).gripper_to_object_m.shape == (len(hand), 2, 3)
+    assert FunctionLabeller(truth).label(shown).gripper_to_object_m.shape == (len(hand), 2, 3)
     with pytest.raises(InspireError, match="expected"):
-        FromFunction(lambda e: (np.zeros((1, 2, 3)), np.zeros((1, 2), bool))).label(shown)
+        FunctionLabeller(lambda e: (np.zeros((1, 2, 3)), np.zeros((1, 2), bool))).label(shown)
 
 
 def test_labellers_by_name():
-    assert labeller_of("truth").name == "simulator_state"
+    assert get_labeller("truth").name == "simulator_state"
     with pytest.raises(InspireError, match="Possible: demonstration, truth"):
-        labeller_of("oracle")
+        get_labeller("oracle")
     with pytest.raises(InspireError, match="cannot be imported"):
-        labeller_of("no.such.module:thing")
+        get_labeller("no.such.module:thing")
 
 
 def test_a_module_of_the_current_folder_is_found(tmp_path, monkeypatch):
@@ -144,5 +143,5 @@ def test_a_module_of_the_current_folder_is_found(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", str(tmp_path))])
     (tmp_path / "my_labels_of_today.py").write_text("def truth(episode): ...\n")
     before = list(sys.path)
-    assert labeller_of("my_labels_of_today:truth").name == "my_labels_of_today:truth"
+    assert get_labeller("my_labels_of_today:truth").name == "my_labels_of_today:truth"
     assert sys.path == before

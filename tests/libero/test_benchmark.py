@@ -38,19 +38,12 @@ def test_a_run_is_of_one_simulator():
     options = SimpleNamespace(suite=["libero_90,tabletop_seen"], mapping=None, layout_randomness=0.0, slots=4)
     with pytest.raises(InspireError, match="do not mix"):
         choose(options, {"cameras": ["image"], "image_size": 32})
-    assert [simulator_of(name) for name in ("libero_90", "seen", "calvin")] == [
-        "LIBERO",
-        "the tabletop",
-        "CALVIN",
-    ]
+    assert [simulator_of(name) for name in ("libero_90", "seen")] == ["LIBERO", "the tabletop"]
     tabletop = choose(
         SimpleNamespace(**(vars(options) | {"suite": ["seen"]})), {"cameras": ["image"], "image_size": 32}
     )
     assert (tabletop.suites, tabletop.slots) == (("tabletop_seen",), 4)
     assert tabletop.factory().conditions == {"layout_randomness": 0.0}
-    calvin = SimpleNamespace(**(vars(options) | {"suite": ["calvin"], "calvin": None}))
-    with pytest.raises(InspireError, match="--calvin FOLDER"):
-        choose(calvin, {"cameras": ["image"], "image_size": 32})
 
 
 def test_a_mapping_is_a_condition():

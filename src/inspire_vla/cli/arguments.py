@@ -107,7 +107,7 @@ def _evaluate(sub: argparse.ArgumentParser) -> None:
         nargs="+",
         default=["seen", "unseen"],
         help="suites, with commas or blanks between; or seen, unseen (default: both); also libero_90,libero_goal, …; "
-        "libero_plus_spatial, …; calvin",
+        "libero_plus_spatial, …",
     )
     sub.add_argument("--task", nargs="+", help="only these tasks")
     sub.add_argument("--episodes", type=positive, default=10, help="per task, default: %(default)s")
@@ -139,9 +139,6 @@ def _evaluate(sub: argparse.ArgumentParser) -> None:
         "--ray-gpus", type=float, default=0.0, help="part of a GPU for each worker of the cluster"
     )
     sub.add_argument("--device", help="cpu, cuda, …; default: the checkpoint's")
-    sub.add_argument(
-        "--calvin", metavar="FOLDER", help="CALVIN: a data set's split, which says the environment"
-    )
     sub.add_argument(
         "--mapping", metavar="JSON", help="LIBERO: {instruction: {mention: name}}, overrules grounding"
     )

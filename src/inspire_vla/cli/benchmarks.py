@@ -79,18 +79,13 @@ def choose(options: argparse.Namespace, policy: Mapping[str, Any]) -> Choice:
         return Choice(
             factory, names, 1, {"libero": conditions(names)}
         )  # one rendering environment per process
-    if kinds == {"CALVIN"}:
-        if options.calvin is None:
-            raise InspireError("CALVIN's environment is made from a data set: --calvin FOLDER, its split.")
-        arguments = {"split": options.calvin, "image_size": policy["image_size"]}
-        return Choice(Factory("inspire_vla.calvin:CalvinBenchmark", arguments), names, 1, {})
     factory = tabletop_for(dict(policy), options.layout_randomness)
     return Choice(factory, expand(names, factory().suites()), options.slots, {})
 
 
 def simulator_of(suite: str) -> str:
     """Which simulator a suite is of, by its name."""
-    return "LIBERO" if suite.startswith("libero_") else "CALVIN" if suite == "calvin" else "the tabletop"
+    return "LIBERO" if suite.startswith("libero_") else "the tabletop"
 
 
 def expand(names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:

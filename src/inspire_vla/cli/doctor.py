@@ -41,7 +41,6 @@ def checks() -> list[Check]:
             _opencv,
             _libero,
             _libero_plus,
-            _calvin,
             _ray,
             _disk,
         )
@@ -176,16 +175,6 @@ def _libero_plus() -> Check:
         return Check("LIBERO-Plus", True, found, required=False)
     except LiberoMissing:
         return Check("LIBERO-Plus", False, "not installed (optional)", INSTALL, required=False)
-
-
-def _calvin() -> Check:
-    missing = [name for name in ("calvin_env", "calvin_agent") if find_spec(name) is None]
-    return Check(
-        "CALVIN", not missing, f"{', '.join(missing)} not installed (optional)" if missing else "installed",
-        "Clone github.com/mees/calvin with its submodules and `pip install --no-deps -e` its calvin_env "
-        "and calvin_models here; its data is fetched by dataset/download_data.sh.",
-        required=False,
-    )  # fmt: skip
 
 
 def _ray() -> Check:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from inspire_vla.errors import InspireError
 
 if TYPE_CHECKING:
-    from inspire_vla.labels.hand import HandColumns
+    from inspire_vla.labels.end_effector import EndEffectorColumns
     from inspire_vla.labels.labeller import Labeller
 
 
@@ -23,7 +23,9 @@ def add_hand_arguments(sub: argparse.ArgumentParser) -> None:
     )
     hand.add_argument("--open-is", choices=("high", "low"), help="default: read off the data")
     hand.add_argument("--metres-per-unit", type=float, default=1.0, help="0.001 for millimetres")
-    hand.add_argument("--below-hand-m", type=float, default=0.0, help="finger tips below the recorded point")
+    hand.add_argument(
+        "--fingertips-below-m", type=float, default=0.0, help="finger tips below the recorded point"
+    )
     hand.add_argument("--urdf", metavar="FILE", help="--position names joints; their hand is worked out")
     hand.add_argument("--tip", metavar="LINK", help="with --urdf: the link between the fingers")
     hand.add_argument("--degrees", action="store_true", help="with --urdf: joints are in degrees")
@@ -31,11 +33,11 @@ def add_hand_arguments(sub: argparse.ArgumentParser) -> None:
 
 def chosen_labeller(options: argparse.Namespace) -> "Labeller":
     """Return the labeller asked for. Raises InspireError for an option that it would not look at."""
-    from inspire_vla.labels.choose import labeller_of
-    from inspire_vla.labels.from_demonstration import FromDemonstration
-    from inspire_vla.labels.own import FromTable
+    from inspire_vla.labels.custom import TableLabeller
+    from inspire_vla.labels.episode_labeller import DemonstrationLabeller
+    from inspire_vla.labels.labeller import get_labeller
 
-    found = labeller_of(options.labeller)
+    found = get_labeller(options.labeller)
     kind = options.labeller.partition(":")[0]  # one of the user's own may be of these types too, and is ready
     of_gripper = {
         "--width": options.width,
@@ -45,16 +47,16 @@ def chosen_labeller(options: argparse.Namespace) -> "Labeller":
     of_hand = {
         "--position": options.position,
         "--metres-per-unit": options.metres_per_unit != 1,
-        "--below-hand-m": options.below_hand_m != 0,
+        "--fingertips-below-m": options.fingertips_below_m != 0,
         "--urdf": options.urdf,
         "--tip": options.tip,
         "--degrees": options.degrees,
     }
-    unit = {"metres_per_unit": options.metres_per_unit, "below_hand_m": options.below_hand_m}
-    if kind == "demonstration" and isinstance(found, FromDemonstration):
+    unit = {"metres_per_unit": options.metres_per_unit, "fingertips_below_m": options.fingertips_below_m}
+    if kind == "demonstration" and isinstance(found, DemonstrationLabeller):
         sign = None if options.open_is is None else options.open_is == "high"
         return replace(found, hand=_hand(options, needs_gripper=True), open_is_high=sign, **unit)
-    if kind == "table" and isinstance(found, FromTable):
+    if kind == "table" and isinstance(found, TableLabeller):
         _refuse(options.labeller, of_gripper)
         return replace(found, hand=_hand(options, needs_gripper=False), **unit)
     _refuse(options.labeller, of_hand | of_gripper)
@@ -67,9 +69,9 @@ def _refuse(labeller: str, unused: dict[str, object]) -> None:
         raise InspireError(f"labeller {labeller} makes no use of {', '.join(given)}. Leave that out.")
 
 
-def _hand(options: argparse.Namespace, *, needs_gripper: bool) -> "HandColumns | None":
+def _hand(options: argparse.Namespace, *, needs_gripper: bool) -> "EndEffectorColumns | None":
+    from inspire_vla.labels.end_effector import EndEffectorColumns
     from inspire_vla.labels.forward_kinematics import Kinematics
-    from inspire_vla.labels.hand import HandColumns
 
     kinematics = None
     if options.urdf:
@@ -79,7 +81,7 @@ def _hand(options: argparse.Namespace, *, needs_gripper: bool) -> "HandColumns |
     elif options.tip or options.degrees:
         raise InspireError("--tip and --degrees are of the joints of a robot: say --urdf FILE too.")
     if options.position:
-        return HandColumns.parse(
+        return EndEffectorColumns.parse(
             options.position,
             options.width,
             options.gripper_command,

@@ -43,7 +43,7 @@ def group_of(suite: str, trained_on: Sequence[Collection[str] | None] = ()) -> s
         return "validation"
     known = [suites for suites in trained_on if suites is not None]
     if not known or len(known) < len(trained_on):
-        if suite.startswith(("libero", "calvin")):
+        if suite.startswith("libero"):
             return UNKNOWN
         return "seen" if suite.endswith("_seen") else "unseen"
     seen = [suite in suites for suites in known]

@@ -21,7 +21,7 @@ from inspire_vla.labels.columns import (
     read_labels,
     write_labels,
 )
-from inspire_vla.labels.simulator_state import label_states
+from inspire_vla.labels.labeller import label_states
 
 __all__ = [
     "ANSWERS_PREFIX",

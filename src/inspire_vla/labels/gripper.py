@@ -93,7 +93,7 @@ def sign_by_width(command: NDArray[np.floating], opening: NDArray[np.float64]) -
     return correlation > 0 if abs(correlation) > _CLEAR else None
 
 
-def find_grips(
+def find_grasps(
     command: NDArray[np.float64] | None, width: NDArray[np.float64] | None, *, empty: float = EMPTY
 ) -> list[Grip]:
     """Find every closing of an episode.

@@ -4,17 +4,20 @@ A new kind of truth is one small class with `label`. Words, codes, columns and f
 `labels.storage` for a dataset that exists, `libero.demonstrations` and `labels.calvin` for one that is imported.
 """
 
-from collections.abc import Mapping
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from inspire_vla.errors import InspireError
-from inspire_vla.labels.columns import LabelInfo
-from inspire_vla.labels.simulator_state import label_states
-from inspire_vla.spatial import NO_LABEL
+from inspire_vla.labels.columns import LabelInfo, ModeRule
+from inspire_vla.spatial import NO_LABEL, Frame, relate_codes
 
 
 @dataclass(frozen=True)
@@ -98,3 +101,87 @@ def encode_tracks(
         codes[:, : known.shape[1]][~usable] = NO_LABEL
         found[mode] = codes
     return found
+
+
+def label_states(
+    gripper_to_object_m: ArrayLike,
+    grasped: ArrayLike,
+    *,
+    max_objects: int,
+    mode: str = "direction",
+    frame: str | Frame = "robot",
+    rule: ModeRule = ModeRule(),  # noqa: B008  frozen
+) -> NDArray[np.int16]:
+    """Codes for the label column of each frame of a demonstration.
+
+    Args:
+        gripper_to_object_m: (T, k, 3) metres, robot base axes, in the order of the mentions.
+        grasped: (T, k) booleans.
+        max_objects: width of the column, at least k.
+
+    Returns:
+        (T, max_objects) int16, NO_LABEL (−1) beyond the k objects.
+
+    Raises:
+        InspireError: as `spatial.relate_codes`, and more objects than the column holds.
+    """
+    offsets = np.asarray(gripper_to_object_m)
+    if offsets.ndim != 3 or offsets.shape[-1] != 3:
+        raise InspireError(f"gripper_to_object_m must have shape (T, k, 3), found {offsets.shape}.")
+    frames, objects = offsets.shape[:2]
+    if objects > max_objects:
+        raise InspireError(f"{objects} objects do not fit a label column for {max_objects}.")
+    held = np.asarray(grasped)
+    if held.shape != (frames, objects):
+        raise InspireError(f"grasped must have shape {(frames, objects)}, found {held.shape}.")
+    codes = np.full((frames, max_objects), NO_LABEL, dtype=np.int16)
+    codes[:, :objects] = relate_codes(
+        offsets,
+        held,
+        mode=mode,
+        frame=frame,
+        close_threshold_m=rule.close_threshold_m,
+        grasped_word=rule.grasped_word,
+    )
+    return codes
+
+
+def get_labeller(text: str) -> Labeller:
+    """demonstration · truth · table:FILE · package.module:function (a callable, or something that makes a labeller).
+
+    A package of the current folder is found too. Raises InspireError for anything else.
+    """
+    from inspire_vla.labels.custom import FunctionLabeller, TableLabeller
+    from inspire_vla.labels.episode_labeller import DemonstrationLabeller
+    from inspire_vla.labels.simulator_state import PrivilegedLabeller
+
+    if text == "demonstration":
+        return DemonstrationLabeller()
+    if text == "truth":
+        return PrivilegedLabeller()
+    head, colon, rest = text.partition(":")
+    if head == "table" and rest:
+        return TableLabeller.read(rest)
+    if not colon or not rest:
+        raise InspireError(
+            f"unknown labeller {text!r}. Possible: demonstration, truth, table:FILE, package.module:function."
+        )
+    try:
+        with _current_folder_on_path():
+            found = getattr(importlib.import_module(head), rest)
+    except (ImportError, AttributeError) as error:
+        raise InspireError(f"labeller {text!r} cannot be imported: {error}.") from None
+    if isinstance(found, type):
+        return found()
+    return found if hasattr(found, "label") else FunctionLabeller(found, text)
+
+
+@contextlib.contextmanager
+def _current_folder_on_path() -> Iterator[None]:
+    """As `python -m` has it; the console script `inspire` has its own folder there instead."""
+    folder = os.getcwd()
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)

@@ -1,16 +1,11 @@
-"""`inspire label`: labels into a dataset's files, originals untouched.
-
-    NAME/ ──hard links, except parquet data and three files of meta/──▶ .OUT.labelling/ ──rename──▶ OUT/
-
-Every file in the unfinished folder is whole or absent, and what it holds depends on the source and the settings
-alone. So the call may be killed at any moment: made again it writes the files that are missing, and the result is
-the same. In place, the finished folder takes the name of the original, which is kept as NAME.before_labels; both
-share all videos and images on the disk.
-"""
+"""What came out of labelling a dataset."""
 
 import json
+import os
+import shutil
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +14,12 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from inspire_vla.errors import InspireError
+from inspire_vla.files import json_sha256
 from inspire_vla.instruction import find_mentions
-from inspire_vla.labels import language as language_rows
-from inspire_vla.labels.building import SETTINGS, begin, digest, finish_swap, swap, write_json
+from inspire_vla.labels import language_column as language_rows
 from inspire_vla.labels.columns import (
     ANSWERS_PREFIX,
+    LABELS_FILE,
     OFFSET_COLUMN,
     LabelInfo,
     ModeRule,
@@ -33,9 +29,124 @@ from inspire_vla.labels.columns import (
 )
 from inspire_vla.labels.labeller import Episode, Labeller, Tracks, encode_tracks
 from inspire_vla.labels.lerobot_files import LeRobotFiles, Rows, read_rows, replace_columns
-from inspire_vla.labels.privileged import kept_mentions
-from inspire_vla.labels.report import LabelReport
+from inspire_vla.labels.simulator_state import kept_mentions
 from inspire_vla.spatial import NO_LABEL, Frame, decode_answers
+
+
+@dataclass
+class LabelReport:
+    """What came out. `notes`: remark → episodes it was made of; `without_object`: instructions that name none."""
+
+    root: Path
+    episodes: int = 0
+    frames: int = 0
+    labels: int = 0
+    unlabelled: int = 0
+    notes: Counter[str] = field(default_factory=Counter)
+    without_object: tuple[str, ...] = ()
+    backup: Path | None = None
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values; `from_json` reads them."""
+        return {
+            **vars(self),
+            "root": str(self.root),
+            "backup": None if self.backup is None else str(self.backup),
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> "LabelReport":
+        """Inverse of `to_json`."""
+        values = {**record, "root": Path(record["root"]), "notes": Counter(record["notes"])}
+        values["backup"] = None if record["backup"] is None else Path(record["backup"])
+        return cls(**{**values, **{name: tuple(record[name]) for name in ("without_object", "warnings")}})
+
+    def __str__(self) -> str:
+        asked = self.labels + self.unlabelled
+        share = 100 * self.unlabelled / asked if asked else 0.0
+        lines = [f"{self.root}: {self.episodes} episodes, {self.frames} frames, {self.labels} labels"]
+        lines += [f"  {self.unlabelled} ({share:.1f} %) places unknown or not sure enough: no label"]
+        lines += [f"  {count} episodes: {note}" for note, count in self.notes.most_common()]
+        lines += [f"  no object found, no labels: {instruction!r}" for instruction in self.without_object]
+        lines += [f"  warning: {warning}" for warning in self.warnings]
+        if self.backup is not None:
+            lines.append(f"  the dataset as it was: {self.backup} (shares videos and images with it)")
+        return "\n".join(lines)
+
+
+SETTINGS = ".labelling.json"
+REWRITTEN = ("meta/info.json", "meta/stats.json", LABELS_FILE)
+
+
+def begin(building: Path, root: Path, labels: LabelInfo) -> None:
+    """Make the unfinished folder, or go on in the one that an interrupted call with the same settings left."""
+    data = [
+        (path.relative_to(root).as_posix(), path.stat().st_size, path.stat().st_mtime_ns)
+        for path in sorted((root / "data").glob("**/*.parquet"))
+    ]
+    wanted = {"settings": json_sha256([labels.to_json(), os.fspath(root), data])}
+    marker = building / SETTINGS
+    if building.exists():
+        if marker.is_file() and json.loads(marker.read_text(encoding="utf-8") or "{}") == wanted:
+            return
+        shutil.rmtree(building)
+    fresh = building.with_name(f"{building.name}.linking")
+    shutil.rmtree(fresh, ignore_errors=True)
+    for path in sorted(root.rglob("*")):
+        relative = path.relative_to(root)
+        if path.is_dir():
+            (fresh / relative).mkdir(parents=True, exist_ok=True)
+        elif not (relative.parts[0] == "data" and path.suffix == ".parquet") and (
+            relative.as_posix() not in REWRITTEN
+        ):
+            _link(path, fresh / relative)
+    (fresh / SETTINGS).write_text(json.dumps(wanted), encoding="utf-8")
+    fresh.rename(building)
+
+
+def _link(path: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    original = os.path.realpath(path)  # a dataset from the hub is made of symbolic links
+    try:
+        os.link(original, target)
+    except OSError:  # another file system
+        shutil.copy2(original, target)
+
+
+def swap(root: Path, building: Path, report: LabelReport, request: str) -> None:
+    """The original goes aside and the finished folder takes its name."""
+    backup, number = root.with_name(f"{root.name}.before_labels"), 1
+    while backup.exists():
+        number += 1
+        backup = root.with_name(f"{root.name}.before_labels.{number}")
+    report.backup = backup
+    write_json(building / SETTINGS, {"finished": True, "request": request, "report": report.to_json()})
+    root.rename(backup)
+    building.rename(root)  # killed before this line: `finish_swap` does it
+    (root / SETTINGS).unlink()
+
+
+def finish_swap(root: Path, building: Path) -> dict[str, Any] | None:
+    """Between the two renames the dataset has no name: the next call gives it one, and has nothing else to do."""
+    marker = building / SETTINGS
+    if not root.exists() and marker.is_file():
+        if not json.loads(marker.read_text(encoding="utf-8")).get("finished"):
+            return None
+        building.rename(root)
+    marker = root / SETTINGS
+    if not marker.is_file():
+        return None
+    finished = json.loads(marker.read_text(encoding="utf-8"))
+    marker.unlink()
+    return finished
+
+
+def write_json(path: Path, content: Any) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(content, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
 
 CONFIDENCE_COLUMN = "labels.confidence"
 """uint8 (max_objects,): the labeller's confidence in hundredths, 0 where it said none. In every data file or in none.
@@ -80,7 +191,7 @@ def label_dataset(
         raise InspireError("say where to write: another folder (--out), or the dataset itself (--in-place).")
     target = root if in_place else Path(out).absolute()  # type: ignore[arg-type]
     building = target.with_name(f".{target.name}.labelling")
-    request = digest([labeller.name, labeller.settings(), list(modes), str(frame), str(rule), str(mentions),
+    request = json_sha256([labeller.name, labeller.settings(), list(modes), str(frame), str(rule), str(mentions),
                        max_objects, min_confidence, str(labels), language])  # fmt: skip
     if in_place:
         finished = finish_swap(root, building)

@@ -13,7 +13,7 @@ import gymnasium
 import numpy as np
 
 from inspire_vla.errors import InspireError, did_you_mean
-from inspire_vla.labels.building import digest
+from inspire_vla.files import json_sha256
 from inspire_vla.libero.bddl import SUITES, LiberoMissing, instruction_of, task_files
 from inspire_vla.libero.plus import PLUS_SUITES, changed_instruction, changed_task_file, plus_tasks
 from inspire_vla.libero.simulation import SETTLING_STEPS, Truth, axis_angle, require_libero
@@ -52,7 +52,10 @@ class LiberoBenchmark:
                 f"unknown camera {unknown[0]!r}.{did_you_mean(unknown[0], LiberoTask.CAMERAS)}"
             )
         self._cameras, self._image_size, self._mapping = tuple(cameras), image_size, dict(mapping or {})
-        self.conditions = {"mapping": digest(mapping) if mapping else None, "step_limits": dict(MAX_STEPS)}
+        self.conditions = {
+            "mapping": json_sha256(mapping) if mapping else None,
+            "step_limits": dict(MAX_STEPS),
+        }
 
     def suites(self) -> tuple[str, ...]:
         """libero_90 (seen), libero_spatial, libero_object, libero_goal, libero_10 (long)."""

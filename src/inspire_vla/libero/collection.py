@@ -20,7 +20,7 @@ from inspire_vla import __version__
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.jobs import ResumableJob, map_in_processes
 from inspire_vla.labels import ModeRule
-from inspire_vla.labels.demonstration import Demonstration, save_demonstration, save_left_out
+from inspire_vla.labels.dataset_writer import Demonstration, save_demonstration, save_skipped
 from inspire_vla.libero.bddl import SUITES, instruction_of, read_problem, task_files
 from inspire_vla.libero.benchmark import MAX_STEPS
 from inspire_vla.libero.expert import Expert, able
@@ -154,7 +154,7 @@ def collect(
 def _make(conditions: Conditions, job: ResumableJob, episode: int) -> None:
     demonstration, failed = demonstrate(conditions, episode)
     if demonstration is None:
-        save_left_out(f"the expert failed {len(failed)} times", job.shard(episode), failed)
+        save_skipped(f"the expert failed {len(failed)} times", job.shard(episode), failed)
     else:
         save_demonstration(demonstration, job.shard(episode))
 

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from inspire_vla.errors import InspireError
 from inspire_vla.jobs import ResumableJob, map_in_processes
 from inspire_vla.labels import ModeRule
-from inspire_vla.labels.demonstration import Demonstration, save_demonstration, save_left_out
+from inspire_vla.labels.dataset_writer import Demonstration, save_demonstration, save_skipped
 from inspire_vla.libero.bddl import SUITES, bddl_folder, instruction_of
 from inspire_vla.libero.recording import (
     Overrule,
@@ -214,7 +214,7 @@ def _import(jobs: Sequence[Job], settings: Settings, resumable: ResumableJob, nu
     try:
         save_demonstration(_read(jobs[number], settings), resumable.shard(number))
     except InspireError as error:
-        save_left_out(str(error), resumable.shard(number))
+        save_skipped(str(error), resumable.shard(number))
 
 
 def _read(job: Job, settings: Settings) -> Demonstration:

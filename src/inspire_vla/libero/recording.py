@@ -13,8 +13,13 @@ from tqdm.auto import tqdm
 
 from inspire_vla.errors import InspireError
 from inspire_vla.labels import LabelInfo, ModeRule
-from inspire_vla.labels.demonstration import Demonstration, LeftOut, load_or_make
-from inspire_vla.labels.new_dataset import NewDataset, png
+from inspire_vla.labels.dataset_writer import (
+    Demonstration,
+    LabelledDatasetWriter,
+    SkippedDemonstration,
+    load_or_make,
+    png,
+)
 from inspire_vla.labels.simulator_state import LABELLER
 from inspire_vla.libero.bddl import instruction_of, read_problem
 from inspire_vla.libero.grounding import ground
@@ -139,13 +144,13 @@ def write_dataset(
         InspireError: every piece was left out.
     """
     found: list[Demonstration | str] = []
-    with NewDataset(
+    with LabelledDatasetWriter(
         folder, labels, name=name, fps=CONTROL_HZ, robot_type="panda", image_size=image_size, cameras=cameras
     ) as dataset:
         for number, path in enumerate(tqdm(pieces, desc="writing the dataset", disable=not progress)):
             try:
                 demonstration = load_or_make(path, partial(make_again, number))
-            except LeftOut as error:
+            except SkippedDemonstration as error:
                 found.append(str(error))
                 continue
             dataset.add_demonstration(demonstration)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from inspire_vla.labels.lerobot_files import LeRobotFiles
-from inspire_vla.labels.summary import Timeline, least_sure, timelines
+from inspire_vla.labels.summary import Timeline, least_confident, timelines
 
 _STYLE = (
     "body{font:15px/1.4 system-ui,sans-serif;margin:2rem auto;max-width:1100px;padding:0 1rem;color:#1c2430}"
@@ -28,7 +28,7 @@ def write_review(dataset_root: str | Path, path: str | Path, *, episodes: int = 
     Raises InspireError: no labels.
     """
     files = LeRobotFiles.open(dataset_root)
-    chosen = least_sure(dataset_root, episodes)
+    chosen = least_confident(dataset_root, episodes)
     shown = {timeline.episode: timeline for timeline in timelines(dataset_root) if timeline.episode in chosen}
     sections = []
     for episode in chosen:

@@ -19,8 +19,7 @@ from inspire_vla import __version__
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.jobs import ResumableJob, map_in_processes
 from inspire_vla.labels import LabelInfo, ModeRule
-from inspire_vla.labels.demonstration import load_or_make, save_demonstration
-from inspire_vla.labels.new_dataset import NewDataset
+from inspire_vla.labels.dataset_writer import LabelledDatasetWriter, load_or_make, save_demonstration
 from inspire_vla.labels.simulator_state import LABELLER
 from inspire_vla.spatial import Frame
 from inspire_vla.tabletop.demonstration import Conditions, demonstrate, task_of
@@ -159,7 +158,7 @@ def _assemble(
 ) -> dict[str, Any]:
     """Write the dataset from the episodes' files. Returns the record of the collection."""
     rows: list[dict[str, Any]] = []
-    with NewDataset(
+    with LabelledDatasetWriter(
         assembling,
         labels,
         name=conditions.suite,

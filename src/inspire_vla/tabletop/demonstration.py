@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from inspire_vla.errors import InspireError
-from inspire_vla.labels.demonstration import Demonstration
-from inspire_vla.labels.new_dataset import png
+from inspire_vla.labels.dataset_writer import Demonstration, png
 from inspire_vla.tabletop.disturbance import Disturbance
 from inspire_vla.tabletop.env import TabletopEnv
 from inspire_vla.tabletop.expert import Expert

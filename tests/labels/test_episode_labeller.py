@@ -6,9 +6,9 @@ import pytest
 from inspire_vla.errors import InspireError
 from inspire_vla.instruction import find_mentions
 from inspire_vla.labels.columns import LabelInfo, ModeRule
-from inspire_vla.labels.from_demonstration import FromDemonstration
+from inspire_vla.labels.end_effector import EndEffectorColumns, find_end_effector_columns
+from inspire_vla.labels.episode_labeller import DemonstrationLabeller
 from inspire_vla.labels.gripper import sign_by_width
-from inspire_vla.labels.hand import HandColumns, find_hand_columns
 from inspire_vla.labels.labeller import Episode, encode_tracks
 from inspire_vla.labels.roles import acts_of
 from inspire_vla.spatial import NO_LABEL, canonical_answers
@@ -24,7 +24,7 @@ def label(synthetic, hand, command, width, instruction=None, labeller=None, **op
     if told is not None:
         columns["action"], names["action"] = told[:, None], ("gripper",)
     shown = {name: np.concatenate([value, value]) for name, value in columns.items()}
-    labeller = (labeller or FromDemonstration(**options)).prepared(shown, names, np.array([0, len(hand)]))
+    labeller = (labeller or DemonstrationLabeller(**options)).prepared(shown, names, np.array([0, len(hand)]))
     instruction = instruction or synthetic.instruction
     mentions = find_mentions(instruction)
     return labeller.label(Episode(0, instruction, mentions, columns, names))
@@ -35,11 +35,13 @@ def test_the_place_of_both_is_known_throughout(synthetic):
     tracks = label(synthetic, hand, command, width)
     held = tracks.grasped[:, 0]
     first = int(np.argmax(held))
-    below = np.array([0.0, 0.0, FromDemonstration().target_drop_m])  # a hand grips a thing above its middle
+    below = np.array(
+        [0.0, 0.0, DemonstrationLabeller().target_drop_m]
+    )  # a hand grips a thing above its middle
     before = tracks.gripper_to_object_m[:first, 0] + hand[:first]
     np.testing.assert_allclose(before, np.broadcast_to(synthetic.cube - below, before.shape), atol=1e-6)
     plate = tracks.gripper_to_object_m[:, 1] + hand
-    assert np.abs(plate - synthetic.plate).max() < FromDemonstration().goal_drop_m + 0.001
+    assert np.abs(plate - synthetic.plate).max() < DemonstrationLabeller().goal_drop_m + 0.001
     after = ~held & (np.arange(len(hand)) > first)
     cube_after = (tracks.gripper_to_object_m[:, 0] + hand)[after]
     np.testing.assert_allclose(
@@ -80,10 +82,10 @@ def test_any_sign_unit_and_kind_of_gripper(synthetic, convention):
         "two joints": (command, np.column_stack([width / 2, -width / 2])),
     }[convention]
     if convention == "two joints":
-        hand_columns = HandColumns(
+        hand_columns = EndEffectorColumns(
             "observation.state", (0, 1, 2), "observation.state", (3, 4), "action", (0,)
         )
-        found = label(synthetic, hand, *given, labeller=FromDemonstration(hand=hand_columns))
+        found = label(synthetic, hand, *given, labeller=DemonstrationLabeller(hand=hand_columns))
     else:
         found = label(synthetic, hand, *given)
     slack = 3  # frames between telling the fingers and their coming to rest
@@ -210,14 +212,14 @@ def test_columns_are_found_by_name_or_the_error_lists_them():
         "action": [f"joint_{i}" for i in range(7)],
     }
     with pytest.raises(InspireError, match="no hand position is found"):
-        find_hand_columns(columns, names)
+        find_end_effector_columns(columns, names)
     names["observation.state"] = ["x", "y", "z", "roll", "pitch", "yaw", "gripper"]
-    found = find_hand_columns(columns, names)
+    found = find_end_effector_columns(columns, names)
     assert found.position_at == (0, 1, 2)
     assert found.width_at == (6,)
-    assert HandColumns.parse(**found.to_json()) == found
+    assert EndEffectorColumns.parse(**found.to_json()) == found
     with pytest.raises(InspireError, match="name:0,1,2"):
-        HandColumns.parse("observation.state", "a:1")
+        EndEffectorColumns.parse("observation.state", "a:1")
 
 
 @pytest.mark.parametrize(
@@ -242,10 +244,10 @@ def test_roles(instruction, told):
 
 def test_agreement_with_a_simulators_truth(tmp_path):
     """Two tabletop demonstrations: the numbers of docs/labelling.md come from more of them, by the same code."""
-    from inspire_vla.labels.agreement import agreement
+    from inspire_vla.labels.summary import agreement
     from inspire_vla.tabletop.collection import collect
 
     collect("tabletop_seen", 2, tmp_path / "data", image_size=24, progress=False)
-    found = agreement(tmp_path / "data", FromDemonstration())
+    found = agreement(tmp_path / "data", DemonstrationLabeller())
     assert found.correct / found.asked > 0.8
     assert found.of_word("grasped")[0] / found.of_word("grasped")[1] > 0.85

@@ -1,4 +1,4 @@
-"""A user's own truth: a function, or a table of object positions per frame.
+"""A table of object positions, read and checked cell by cell.
 
 episode,frame,object,x,y,z[,grasped]         object: a mention, or its number in the instruction
 0,0,the red cube,0.51,0.20,0.02,0            metres, robot base frame
@@ -7,26 +7,131 @@ episode,frame,object,x,y,z[,grasped]         object: a mention, or its number in
 import hashlib
 import inspect
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from inspire_vla.errors import InspireError, did_you_mean
-from inspire_vla.labels.hand import HandColumns, find_hand_columns
+from inspire_vla.labels.end_effector import EndEffectorColumns, find_end_effector_columns
 from inspire_vla.labels.labeller import Episode, Tracks
 from inspire_vla.labels.lerobot_files import LeRobotFiles, read_rows
-from inspire_vla.labels.object_table import ObjectRows, bare, mention_of, read_object_table
+
+_COLUMNS = ("episode", "frame", "object", "x", "y", "z")
+_ARTICLES = ("the", "a", "an")
+_GRASPED = {"": False, "0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
+
+
+@dataclass(frozen=True)
+class ObjectRows:
+    """One object in one episode, in order of frame. position_m: (n, 3), base frame, NaN where the cell is empty."""
+
+    frames: NDArray[np.int64]
+    position_m: NDArray[np.float64]
+    grasped: NDArray[np.bool_]
+
+
+def read_object_table(path: Path) -> dict[int, dict[str, ObjectRows]]:
+    """Read parquet or CSV: episode → object → rows. Raises InspireError: unreadable, or a cell that cannot be meant."""
+    try:
+        table = pq.read_table(path) if path.suffix == ".parquet" else pc.read_csv(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InspireError(f"{path} cannot be read as parquet or CSV: {error}.") from None
+    lacking = [name for name in _COLUMNS if name not in table.column_names]
+    if lacking:
+        raise InspireError(f"{path} lacks the columns {lacking}. It has {table.column_names}.")
+    position = np.column_stack([_numbers(path, table, axis) for axis in "xyz"])
+    episodes, frames = _counts(path, table, "episode"), _counts(path, table, "frame")
+    grasped = _grasped(path, table)
+    found: dict[tuple[int, str], list[int]] = {}
+    for i, key in enumerate(zip(episodes.tolist(), _objects(path, table), strict=True)):
+        found.setdefault(key, []).append(i)
+    rows: dict[int, dict[str, ObjectRows]] = {}
+    for (episode, name), numbered in found.items():
+        order = np.array(numbered)[np.argsort(frames[numbered], kind="stable")]
+        rows.setdefault(episode, {})[name] = ObjectRows(frames[order], position[order], grasped[order])
+    return rows
+
+
+def mention_of(name: str, mentions: Sequence[str]) -> int | None:
+    """Number of the mention that a table's `name` is: the same words, its number, or but for case and article."""
+    if name in mentions:
+        return mentions.index(name)
+    if name.isdecimal():
+        return int(name) if int(name) < len(mentions) else None
+    alike = [i for i, mention in enumerate(mentions) if bare(mention) == bare(name)]
+    return alike[0] if len(alike) == 1 else None  # "cup" is neither of "a cup" and "the cup"
+
+
+def bare(name: str) -> str:
+    """ "The Red  Cube" → "red cube"."""
+    words = name.casefold().split()
+    return " ".join(words[1:] if len(words) > 1 and words[0] in _ARTICLES else words)
+
+
+def _numbers(path: Path, table: pa.Table, name: str) -> NDArray[np.float64]:
+    values = table[name].to_numpy(zero_copy_only=False)
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (ValueError, TypeError):
+        raise InspireError(
+            f"{path}: column {name!r} must hold numbers; it holds {table[name].type}, as in {values[0]!r}."
+        ) from None
+
+
+def _counts(path: Path, table: pa.Table, name: str) -> NDArray[np.int64]:
+    numbers = _numbers(path, table, name)
+    wrong = ~(np.isfinite(numbers) & (numbers >= 0) & (numbers == np.round(numbers)))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise InspireError(
+            f"{path}: column {name!r} must hold whole numbers, counted from 0; {int(wrong.sum())} rows do not, the "
+            f"first is row {row + 1} with {_shown(table, name, row)}."
+        )
+    return numbers.astype(np.int64)
+
+
+def _grasped(path: Path, table: pa.Table) -> NDArray[np.bool_]:
+    if "grasped" not in table.column_names:
+        return np.zeros(len(table), dtype=bool)
+    cells = ["" if value is None or value != value else str(value) for value in table["grasped"].to_pylist()]
+    known = [_GRASPED.get(cell.strip().lower()) for cell in cells]
+    if None in known:
+        row = known.index(None)
+        raise InspireError(
+            f"{path}: column 'grasped', row {row + 1}, holds {cells[row]!r}. "
+            "Possible: 1 or true, 0 or false; empty is not grasped."
+        )
+    return np.array(known, dtype=bool)
+
+
+def _objects(path: Path, table: pa.Table) -> list[str]:
+    names = [" ".join(str("" if value is None else value).split()) for value in table["object"].to_pylist()]
+    if "" in names:
+        raise InspireError(
+            f"{path}: column 'object', row {names.index('') + 1}, is empty. "
+            "Possible: the words of the instruction, or the object's number in it."
+        )
+    return names
+
+
+def _shown(table: pa.Table, name: str, row: int) -> str:
+    value = table[name][row].as_py()
+    return "an empty cell" if value is None else repr(value)
+
 
 _FAR_M = 3.0
 """Further from the hand than anything that an arm is shown to reach for: the unit is another one."""
 
 
 @dataclass(frozen=True)
-class FromFunction:
+class FunctionLabeller:
     """A callable Episode → Tracks, or → (gripper_to_object_m (T, k, 3), grasped (T, k)). `label_name` is kept."""
 
     function: Callable[[Episode], Any]
@@ -88,7 +193,7 @@ class FromFunction:
 
 
 @dataclass(frozen=True)
-class FromTable:
+class TableLabeller:
     """A table as drawn above. Frames between two rows of an object take the earlier one; before the first: no label.
 
     Without the column `grasped` nothing is grasped.
@@ -96,20 +201,20 @@ class FromTable:
     Args:
         rows: episode → object → its rows.
         hand: where the hand's position stands in the dataset; None finds it by its names. No gripper is needed.
-        metres_per_unit, below_hand_m: of the hand's position, as of FromDemonstration; the table is in metres.
+        metres_per_unit, fingertips_below_m: as DemonstrationLabeller's; the table is in metres.
         instructions: of each episode; `opened` reads them off a dataset.
     """
 
     rows: Mapping[int, Mapping[str, ObjectRows]]
     digest: str
-    hand: HandColumns | None = None
+    hand: EndEffectorColumns | None = None
     metres_per_unit: float = 1.0
-    below_hand_m: float = 0.0
+    fingertips_below_m: float = 0.0
     instructions: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     name: str = field(default="table", init=False)
 
     @classmethod
-    def read(cls, path: str | Path, hand: HandColumns | None = None) -> Self:
+    def read(cls, path: str | Path, hand: EndEffectorColumns | None = None) -> Self:
         """Read parquet or CSV. Raises InspireError: unreadable, a column lacks, a cell that cannot be meant."""
         path = Path(path)
         return cls(read_object_table(path), hashlib.sha256(path.read_bytes()).hexdigest(), hand)
@@ -120,7 +225,7 @@ class FromTable:
             "sha256": self.digest,
             "hand": None if self.hand is None else self.hand.to_json(),
             "metres_per_unit": self.metres_per_unit,
-            "below_hand_m": self.below_hand_m,
+            "fingertips_below_m": self.fingertips_below_m,
         }
 
     def columns(self, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -162,7 +267,7 @@ class FromTable:
         starts: NDArray[np.intp],
     ) -> Self:
         """Find the hand by name, if it was not given. Raises InspireError: none, or its unit cannot be metres."""
-        hand = self.hand or find_hand_columns(columns, names, needs_gripper=False)
+        hand = self.hand or find_end_effector_columns(columns, names, needs_gripper=False)
         hand.check_unit(columns, self.metres_per_unit)
         return replace(self, hand=hand)
 
@@ -170,7 +275,7 @@ class FromTable:
         """Positions of the table minus the hand's. Raises InspireError for what is out of any hand's reach."""
         if self.hand is None:
             raise InspireError("the table's labeller does not know where the hand is: call prepared() first.")
-        hand = self.hand.tips(episode.columns, self.metres_per_unit, self.below_hand_m)
+        hand = self.hand.tips(episode.columns, self.metres_per_unit, self.fingertips_below_m)
         frames, objects = len(episode), len(episode.mentions)
         place = np.full((frames, objects, 3), np.nan)
         grasped = np.zeros((frames, objects), dtype=bool)

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from inspire_vla.labels.from_demonstration import FromDemonstration
-from inspire_vla.labels.language import COLUMN, ROW, rows_of
+from inspire_vla.labels.episode_labeller import DemonstrationLabeller
+from inspire_vla.labels.language_column import COLUMN, ROW, rows_of
 from inspire_vla.labels.lerobot_files import LeRobotFiles, matrix
 from inspire_vla.labels.storage import label_dataset
 from inspire_vla.spatial import decode_answers
@@ -18,7 +18,7 @@ from inspire_vla.spatial import decode_answers
 def labelled(synthetic, tmp_path_factory):
     root = tmp_path_factory.mktemp("language")
     synthetic.make_dataset(root / "source", episodes=2)
-    label_dataset(root / "source", FromDemonstration(), out=root / "out", language=True)
+    label_dataset(root / "source", DemonstrationLabeller(), out=root / "out", language=True)
     return root
 
 
@@ -64,11 +64,13 @@ def test_rows_of_others_are_kept_and_ours_replaced(labelled, tmp_path):
     lists = [[note, *rows] for rows in table[COLUMN].to_pylist()]
     place = table.column_names.index(COLUMN)
     other = tmp_path / "annotated"
-    label_dataset(source, FromDemonstration(), out=other, language=True)
+    label_dataset(source, DemonstrationLabeller(), out=other, language=True)
     path = LeRobotFiles.open(other).data_files()[0]
     table = pq.read_table(path).set_column(place, COLUMN, pa.array(lists, type=pa.list_(ROW)))
     pq.write_table(table, path)
-    label_dataset(other, FromDemonstration(), out=tmp_path / "again", frame="official_libero", language=True)
+    label_dataset(
+        other, DemonstrationLabeller(), out=tmp_path / "again", frame="official_libero", language=True
+    )
     rows = pq.read_table(LeRobotFiles.open(tmp_path / "again").data_files()[0])[COLUMN][0].as_py()
     assert [row["content"] for row in rows if row["style"] == "plan"] == ["look"]
     ours = [row for row in rows if row["style"] == "direction"]
@@ -82,5 +84,5 @@ def test_rows_of_others_are_kept_and_ours_replaced(labelled, tmp_path):
 
 
 def test_without_the_option_there_is_no_such_column(synthetic, labelled, tmp_path):
-    label_dataset(labelled / "source", FromDemonstration(), out=tmp_path / "out")
+    label_dataset(labelled / "source", DemonstrationLabeller(), out=tmp_path / "out")
     assert COLUMN not in LeRobotFiles.open(tmp_path / "out").info["features"]

@@ -1,16 +1,83 @@
-"""What a demonstration tells of its objects, once the hand's path, the grips and the acts are known."""
+"""Where is a thing that is pushed and never held? In front of the furthest the hand has got so far.
+
+    thing      ▢  ▢      ▢    ▢   ▢     moved on by every stroke, left where a stroke ends
+    hand    ──▶│◀─ ──────▶│◀─ ────▶│
+
+The hand comes into the lane of the push a little before it touches, and whatever stands in the lane is ahead of it.
+"""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf
 
-from inspire_vla.labels.gripper import Grip
-from inspire_vla.labels.labeller import Tracks
-from inspire_vla.labels.pushing import Push, find_push
-from inspire_vla.labels.roles import Act
+from inspire_vla.errors import InspireError
+from inspire_vla.labels.end_effector import EndEffectorColumns, find_end_effector_columns
+from inspire_vla.labels.gripper import EMPTY, Grip, OpeningScale, find_grasps, scale_of, sign_by_width
+from inspire_vla.labels.labeller import Episode, Tracks
+from inspire_vla.labels.roles import Act, acts_of
+
+_AROUND_M = 0.12
+"""Within so far of where the hand lingers lie the strokes."""
+_LANE_M = 0.04
+_CLEARANCE_M = 0.035
+"""How far before the thing the hand comes into the lane."""
+_AHEAD_M = 0.02
+"""From the finger tips to the middle of what they push: half a handle."""
+_LEVEL = 0.7
+"""A push whose direction has more than this of up or down is a press: what is pressed stays."""
+_LOW = 0.1
+_LEAST_M = 0.04
+
+
+@dataclass(frozen=True)
+class Push:
+    """begin, end: frames between which the thing may move; place: (T, 3), the unit and frame of the hand."""
+
+    begin: int
+    end: int
+    place: NDArray[np.float64]
+
+
+def find_push(hand: NDArray[np.float64], first: int, end: int, linger: int) -> Push | None:
+    """Read a push off the hand's path.
+
+    Args:
+        hand: (T, 3) metres, of the whole episode.
+        first, end: frames within which it was done.
+        linger: a frame of it at which the hand was near the thing.
+
+    Returns:
+        The push; None where the path has none: too short, or up and down.
+    """
+    near = first + np.flatnonzero(np.linalg.norm(hand[first:end] - hand[linger], axis=1) < _AROUND_M)
+    if len(near) < 3:
+        return None
+    direction = np.linalg.svd(hand[near] - hand[near].mean(axis=0), full_matrices=False)[2][0]
+    if abs(direction[2]) > _LEVEL:
+        return None
+    direction = np.array([*direction[:2], 0.0]) / np.linalg.norm(direction[:2])
+    along = hand @ direction
+    if along[near].max() - along[near[0]] < along[near[0]] - along[near].min():
+        direction, along = -direction, -along
+    last = int(near[np.argmax(along[near])])
+    aside = hand - hand[last]
+    aside = np.linalg.norm(aside - (aside @ direction)[:, None] * direction, axis=1)
+    lane = near[(aside[near] < _LANE_M) & (near <= last)]
+    if along[last] - along[lane[0]] < _LEAST_M:
+        return None
+    reached = np.full(len(hand), -np.inf)
+    reached[lane] = along[lane]
+    reached[: lane[0] + 1] = min(along[lane[0]] + _CLEARANCE_M, along[last])
+    front = np.maximum.accumulate(reached) + _AHEAD_M
+    middle = np.median(hand[lane] - along[lane][:, None] * direction, axis=0)
+    middle[2] = np.quantile(hand[lane, 2], _LOW)  # between strokes the hand is above it
+    return Push(int(lane[0]), last + 1, middle + front[:, None] * direction)
+
 
 _SPREAD_M = 0.03
 """How far a place read off the hand may be from the object's middle: what the confidence of a direction rests on."""
@@ -40,7 +107,7 @@ class Story:
         hand: (T, 3) of the finger tips, metres, base frame.
         grips: in order of time.
         acts: what the instruction asks for, in order; they name objects by their place in `mentions`.
-        target_drop_m, goal_drop_m: see FromDemonstration.
+        target_drop_m, goal_drop_m: see DemonstrationLabeller.
     """
 
     def __init__(
@@ -255,3 +322,120 @@ def _direction_confidence(offsets: NDArray[np.float64], grasped: NDArray[np.bool
     sign = sizes[..., 2] / _SPREAD_M
     either = 0.5 * (1 + erf(lead / np.sqrt(2))) * 0.5 * (1 + erf(sign / np.sqrt(2)))
     return np.where(grasped, 1.0, either)
+
+
+_NEVER = -1.0
+"""`empty` of a dataset in which most grips look empty: so thin are its things, unless something is pushed shut."""
+
+
+@dataclass(frozen=True)
+class DemonstrationLabeller:
+    """A labeller for any dataset that has the hand's position and the gripper.
+
+    Args:
+        hand: where position and gripper stand in the dataset; None finds them by their names.
+        open_is_high: sign of the gripper's width and command; None reads it off the dataset.
+        metres_per_unit: of the hand's position; 0.001 for millimetres.
+        fingertips_below_m: how far the finger tips are below the recorded point (a flange, a wrist).
+        target_drop_m: how far the middle of a thing lies below the hand that grips it: hands grip from above.
+        goal_drop_m: how far the middle of a goal lies below the hand that lets go over it.
+    """
+
+    one_task_at_a_time: ClassVar[bool] = True  # a grip belongs to the task it is made in
+    hand: EndEffectorColumns | None = None
+    open_is_high: bool | None = None
+    metres_per_unit: float = 1.0
+    fingertips_below_m: float = 0.0
+    target_drop_m: float = 0.015
+    goal_drop_m: float = 0.03
+    empty: float = EMPTY
+    command_scale: OpeningScale | None = None
+    width_scale: OpeningScale | None = None
+    name: str = field(default="from_demonstration", init=False)
+
+    def settings(self) -> dict[str, Any]:
+        """What fixes the labels, as JSON values."""
+        scales = {
+            key: None if scale is None else [scale.shut, scale.wide]
+            for key, scale in (("command", self.command_scale), ("width", self.width_scale))
+        }
+        return {
+            "hand": None if self.hand is None else self.hand.to_json(),
+            "metres_per_unit": self.metres_per_unit,
+            "fingertips_below_m": self.fingertips_below_m,
+            "target_drop_m": self.target_drop_m,
+            "goal_drop_m": self.goal_drop_m,
+            "empty": self.empty,
+            "gripper_shut_and_wide": scales,
+        }
+
+    def columns(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """The low-dimensional columns that hand and gripper stand in."""
+        if self.hand is not None:
+            return self.hand.columns()
+        return tuple(name for name in names if name == "action" or name.startswith("observation.state"))
+
+    def prepared(
+        self,
+        columns: Mapping[str, NDArray[Any]],
+        names: Mapping[str, tuple[str, ...]],
+        starts: NDArray[np.intp],
+    ) -> Self:
+        """Read off a dataset what was not given: where the hand is, the gripper's range and sign.
+
+        Args:
+            columns: name → (N, n) values of (a good part of) the dataset; names: what the n numbers are called.
+            starts: rows at which episodes begin.
+
+        Raises:
+            InspireError: no hand or gripper is found, or the positions are in no unit a hand can have.
+        """
+        hand = self.hand or find_end_effector_columns(columns, names)
+        hand.check_unit(columns, self.metres_per_unit)
+        finite = {name: np.nan_to_num(np.asarray(value, dtype=np.float64)) for name, value in columns.items()}
+        command, width = hand.command(finite), hand.width(finite)
+        sign = self.open_is_high
+        seen = None if width is None else scale_of(width, starts, open_is_high=sign)
+        if sign is None and command is not None and width is not None and seen is not None:
+            sign = sign_by_width(
+                command, seen(width)
+            )  # who pushes with shut fingers says "shut" from the start
+        told = None if command is None else scale_of(command, starts, open_is_high=sign)
+        found = replace(self, hand=hand, command_scale=told, width_scale=seen)
+        edges = [*starts.tolist(), len(finite[hand.position_column])]
+        grips = [
+            grip
+            for first, end in itertools.pairwise(edges)
+            if end > first
+            for grip in found._grips({name: value[first:end] for name, value in finite.items()}, self.empty)
+        ]
+        missed = [grip.full is False for grip in grips]
+        if len(missed) >= 5 and np.mean(missed) > 0.6:
+            # demonstrations mostly succeed: what looks like nothing held is how wide things are here
+            return replace(found, empty=_NEVER)
+        return found
+
+    def label(self, episode: Episode) -> Tracks:
+        """See the table above. An episode with positions that are no numbers has no labels and a note."""
+        if self.hand is None:
+            raise InspireError("the labeller does not know where the hand is: call prepared() first.")
+        frames, objects = len(episode), len(episode.mentions)
+        hand = self.hand.tips(episode.columns, self.metres_per_unit, self.fingertips_below_m)
+        command, width = self.hand.command(episode.columns), self.hand.width(episode.columns)
+        numbers = [hand, *(value for value in (command, width) if value is not None)]
+        if any(not np.isfinite(value).all() for value in numbers):
+            return Tracks.unknown(frames, objects, "positions that are no numbers")
+        if frames < 3:
+            return Tracks.unknown(frames, objects, f"only {frames} frames")
+        acts = acts_of(episode.instruction, episode.mentions)
+        pushes = bool(acts) and all(act.push for act in acts)
+        grips = self._grips(episode.columns, EMPTY if pushes and self.empty == _NEVER else self.empty)
+        drops = {"target_drop_m": self.target_drop_m, "goal_drop_m": self.goal_drop_m}
+        return Story(hand, grips, acts, episode.mentions, **drops).tell()
+
+    def _grips(self, columns: Mapping[str, NDArray[Any]], empty: float = EMPTY) -> list[Grip]:
+        assert self.hand is not None
+        command, width = self.hand.command(columns), self.hand.width(columns)
+        told = None if command is None or self.command_scale is None else self.command_scale(command)
+        seen = None if width is None or self.width_scale is None else self.width_scale(width)
+        return [] if told is None and seen is None else find_grasps(told, seen, empty=empty)

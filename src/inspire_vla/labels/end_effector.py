@@ -15,7 +15,7 @@ _AXES = ("x", "y", "z")
 
 
 @dataclass(frozen=True)
-class HandColumns:
+class EndEffectorColumns:
     """Columns and the places in them. `width`: measured opening(s); `command`: what the gripper was told.
 
     Written on a command line as "observation.state:0,1,2", "observation.state:6,7", "action:6". With `kinematics`,
@@ -46,10 +46,10 @@ class HandColumns:
         return found
 
     def tips(
-        self, columns: Mapping[str, NDArray[Any]], metres_per_unit: float, below_hand_m: float
+        self, columns: Mapping[str, NDArray[Any]], metres_per_unit: float, fingertips_below_m: float
     ) -> NDArray[np.float64]:
-        """(T, 3) metres, robot base frame: the finger tips, `below_hand_m` under the recorded point."""
-        return self.position(columns) * metres_per_unit - np.array([0.0, 0.0, below_hand_m])
+        """(T, 3) metres, robot base frame: the finger tips, `fingertips_below_m` under the recorded point."""
+        return self.position(columns) * metres_per_unit - np.array([0.0, 0.0, fingertips_below_m])
 
     def check_unit(self, columns: Mapping[str, NDArray[Any]], metres_per_unit: float) -> None:
         """Raise InspireError where no position is finite, or hand or joints move further than they can."""
@@ -91,7 +91,7 @@ class HandColumns:
         *,
         kinematics: Kinematics | None = None,
         needs_gripper: bool = True,
-    ) -> "HandColumns":
+    ) -> "EndEffectorColumns":
         """Read "column:0,1,2" forms. Raises InspireError for another form, or for no gripper where one is needed."""
         column, at = _read(position)
         if len(at) != 3 and kinematics is None:
@@ -105,9 +105,9 @@ class HandColumns:
         return cls(column, at, width_column, width_at, command_column, command_at, kinematics)
 
 
-def find_hand_columns(
+def find_end_effector_columns(
     columns: Mapping[str, NDArray[Any]], names: Mapping[str, Sequence[str]], *, needs_gripper: bool = True
-) -> HandColumns:
+) -> EndEffectorColumns:
     """Find hand and gripper by what the dataset calls its numbers; LIBERO's and OpenVLA's shapes without names.
 
     Raises:
@@ -143,7 +143,7 @@ def find_hand_columns(
             f"({'--position, --width, --command' if needs_gripper else '--position'}); a dataset of joint angles needs "
             "--urdf and --tip."
         )
-    return HandColumns(
+    return EndEffectorColumns(
         position[0],
         position[1],
         *(width or (None, ())),

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from inspire_vla.errors import InspireError
-from inspire_vla.labels.hand import HandColumns
+from inspire_vla.labels.custom import FunctionLabeller, TableLabeller
+from inspire_vla.labels.end_effector import EndEffectorColumns
 from inspire_vla.labels.labeller import Episode, Tracks
-from inspire_vla.labels.own import FromFunction, FromTable
 
-HAND = HandColumns("observation.state", (0, 1, 2))
+HAND = EndEffectorColumns("observation.state", (0, 1, 2))
 
 
 @pytest.fixture
@@ -23,10 +23,10 @@ def dataset(synthetic, tmp_path_factory) -> Path:
     return synthetic.make_dataset(tmp_path_factory.mktemp("own") / "source", episodes=2)
 
 
-def table(folder: Path, *rows: str) -> FromTable:
+def table(folder: Path, *rows: str) -> TableLabeller:
     path = folder / "objects.csv"
     path.write_text("\n".join(["episode,frame,object,x,y,z", *rows]) + "\n")
-    return FromTable.read(path, HAND)
+    return TableLabeller.read(path, HAND)
 
 
 # --- a table
@@ -85,7 +85,7 @@ def test_a_function_that_returns_something_else_is_told_what_to_return(shown, re
     with pytest.raises(
         InspireError, match=rf"mine returned {told}.* for episode 1, expected Tracks.*\({frames}, 2, 3"
     ):
-        FromFunction(lambda _: returned, "mine").label(shown)
+        FunctionLabeller(lambda _: returned, "mine").label(shown)
 
 
 def test_a_function_that_fails_says_in_which_episode_and_line(shown):
@@ -95,14 +95,14 @@ def test_a_function_that_fails_says_in_which_episode_and_line(shown):
     with pytest.raises(
         InspireError, match=r"mine failed in episode 1: KeyError: 'nope'(?s:.*)in careless"
     ) as told:
-        FromFunction(careless, "mine").label(shown)
+        FunctionLabeller(careless, "mine").label(shown)
     assert isinstance(told.value.__cause__, KeyError)
 
 
 def test_a_functions_millimetres_are_noted(shown):
     held = np.zeros((len(shown), 2), int)
     near, far = (
-        FromFunction(lambda _, d=d: (np.full((*held.shape, 3), d), held)).label(shown) for d in (1, 300)
+        FunctionLabeller(lambda _, d=d: (np.full((*held.shape, 3), d), held)).label(shown) for d in (1, 300)
     )
     assert near.notes == ()
     assert "are the offsets in metres?" in far.notes[0]

@@ -8,13 +8,12 @@ import pytest
 
 from inspire_vla.errors import InspireError
 from inspire_vla.labels import GRASPED_COLUMN, LABELS_FILE, OFFSET_COLUMN, LabelInfo, ModeRule, read_labels
-from inspire_vla.labels.agreement import agreement
+from inspire_vla.labels.dataset_writer import LabelledDatasetWriter
 from inspire_vla.labels.labeller import Episode
 from inspire_vla.labels.lerobot_files import matrix
-from inspire_vla.labels.new_dataset import NewDataset
-from inspire_vla.labels.privileged import KEPT_MENTIONS, PrivilegedColumns
-from inspire_vla.labels.relabel import relabel
+from inspire_vla.labels.simulator_state import KEPT_MENTIONS, PrivilegedLabeller
 from inspire_vla.labels.storage import label_dataset
+from inspire_vla.labels.summary import agreement
 
 INSTRUCTION, MENTIONS = "put the red cube on the plate", ("the red cube", "the plate")
 FRONT, GRASPED = 4, 6
@@ -35,7 +34,7 @@ def dataset(tmp_path: Path) -> Path:
     grasped = np.zeros((frames, 2), dtype=bool)
     grasped[3:, 0] = True
     labels = LabelInfo("robot", {"direction": ModeRule()}, {INSTRUCTION: MENTIONS}, 3, "simulator_state")
-    with NewDataset(
+    with LabelledDatasetWriter(
         tmp_path / "source", labels, name="toy", fps=10, robot_type="any", image_size=None, cameras=()
     ) as made:
         made.add(INSTRUCTION, np.zeros((frames, 8)), np.zeros((frames, 7)), offsets, grasped, {})
@@ -46,7 +45,7 @@ def test_an_unknown_place_is_marked_and_gets_no_label(dataset, tmp_path):
     offsets, grasped = columns_of(dataset, OFFSET_COLUMN, GRASPED_COLUMN)
     assert np.isfinite(offsets).all()  # LeRobot's statistics of the column stay numbers
     assert grasped.tolist() == [[0, -1, 0]] * 3 + [[1, -1, 0]] * 3
-    report = label_dataset(dataset, PrivilegedColumns(), out=tmp_path / "out")
+    report = label_dataset(dataset, PrivilegedLabeller(), out=tmp_path / "out")
     (before,) = columns_of(dataset, "observation.answers.direction")
     (codes,) = columns_of(tmp_path / "out", "observation.answers.direction")
     assert codes.tolist() == [[FRONT, -1]] * 3 + [[GRASPED, -1]] * 3
@@ -55,7 +54,7 @@ def test_an_unknown_place_is_marked_and_gets_no_label(dataset, tmp_path):
 
 
 def test_agreement_asks_only_where_there_is_a_truth(dataset):
-    found = agreement(dataset, PrivilegedColumns())
+    found = agreement(dataset, PrivilegedLabeller())
     assert (found.asked, found.correct) == (6, 6)
     assert found.by_role == {0: (6, 6), 1: (0, 0)}
     assert found.episodes == [(6, 6)]
@@ -70,21 +69,19 @@ def own_words(dataset):
 
 
 def test_labels_are_about_the_objects_that_the_dataset_says(own_words, tmp_path):
-    label_dataset(own_words, PrivilegedColumns(), out=tmp_path / "out")
-    relabel(own_words, tmp_path / "again")
-    for name in ("out", "again"):
-        assert read_labels(tmp_path / name).tasks == {INSTRUCTION: ("cube number one", "the plate")}
+    label_dataset(own_words, PrivilegedLabeller(), out=tmp_path / "out")
+    assert read_labels(tmp_path / "out").tasks == {INSTRUCTION: ("cube number one", "the plate")}
 
 
 def test_mentions_in_another_order_take_their_columns_along(dataset, tmp_path):
     turned = {INSTRUCTION: MENTIONS[::-1]}
-    label_dataset(dataset, PrivilegedColumns(), out=tmp_path / "out", mentions=turned)
+    label_dataset(dataset, PrivilegedLabeller(), out=tmp_path / "out", mentions=turned)
     (codes,) = columns_of(tmp_path / "out", "observation.answers.direction")
     assert codes.tolist() == [[-1, FRONT]] * 3 + [[-1, GRASPED]] * 3
     # the columns themselves stay as they were, and the new folder says of what they are
     assert read_labels(tmp_path / "out").extra[KEPT_MENTIONS] == {INSTRUCTION: list(MENTIONS)}
     label_dataset(
-        tmp_path / "out", PrivilegedColumns(), out=tmp_path / "once_more", mentions={INSTRUCTION: MENTIONS}
+        tmp_path / "out", PrivilegedLabeller(), out=tmp_path / "once_more", mentions={INSTRUCTION: MENTIONS}
     )
     (codes,) = columns_of(tmp_path / "once_more", "observation.answers.direction")
     assert codes.tolist() == [[FRONT, -1]] * 3 + [[GRASPED, -1]] * 3
@@ -97,12 +94,12 @@ def test_mentions_that_no_column_is_of_are_refused(dataset, tmp_path):
     ):
         label_dataset(
             dataset,
-            PrivilegedColumns(),
+            PrivilegedLabeller(),
             out=tmp_path / "out",
             mentions={INSTRUCTION: ["the plate", "the cup"]},
         )
     with pytest.raises(InspireError, match=r"call opened\(\) first"):
-        PrivilegedColumns().label(Episode(0, INSTRUCTION, MENTIONS, {OFFSET_COLUMN: np.zeros((1, 9))}))
+        PrivilegedLabeller().label(Episode(0, INSTRUCTION, MENTIONS, {OFFSET_COLUMN: np.zeros((1, 9))}))
     (dataset / LABELS_FILE).unlink()
     with pytest.raises(InspireError, match="says what its privileged columns are of"):
-        label_dataset(dataset, PrivilegedColumns(), out=tmp_path / "other")
+        label_dataset(dataset, PrivilegedLabeller(), out=tmp_path / "other")
