@@ -50,7 +50,7 @@ def on_seen(episodes: list[EpisodeRecord]) -> None:
     print(f"  seen: {len(failed)} of {len(episodes)} fail, {len(picking)} with something to pick up: "
           f"nothing is ever held in {never}, the fingers shut on nothing {OFTEN} times or more in {again}")  # fmt: skip
     for word, some in (("succeed", [e for e in episodes if e.success]), ("fail", failed)):
-        asked = sum(e.answers_asked for e in some)
+        asked = sum(e.answers_scored for e in some)
         if asked:
             share = 100 * sum(e.answers_correct for e in some) / asked
             print(f"  answers in the {len(some)} episodes that {word}: {share:.1f} % true, n = {asked:,}")

@@ -95,9 +95,9 @@ def ship_policy(experiment: Path, preset: Preset, kind: str) -> None:
     }
     said = ""
     if answers["seen"] and answers["unseen"]:
-        measured["seen_answers_true"] = round(answers["seen"]["rate"], 4)
+        measured["seen_answer_accuracy"] = round(answers["seen"]["rate"], 4)
         said = "\nAnswers in the loop: " + "; ".join(
-            f"{g} {100 * a['rate']:.1f} % true (majority guess {100 * a['majority']:.1f} %, by heart {100 * a['by_heart']:.1f} %, n = {a['asked']:,})"
+            f"{g} {100 * a['rate']:.1f} % accuracy (majority class {100 * a['majority_class']:.1f} %, per-task majority {100 * a['per_task_majority']:.1f} %, n = {a['n']:,})"
             for g, a in answers.items()
         ) + ".\n"  # fmt: skip
     front = yaml.safe_dump(

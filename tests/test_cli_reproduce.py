@@ -38,7 +38,7 @@ def write_run(folder: Path, name: str, suite: str, successes: int) -> None:
     records = [
         EpisodeRecord(
             suite=suite, task="t", instruction="i", episode=e, seed=1_000_000 + e, success=e < successes, steps=5,
-            answers_asked=2 * reasons, answers_correct=reasons,
+            answers_scored=2 * reasons, answers_correct=reasons,
             confusion={"left": {"left": 1, "up": 1}} if reasons else {},
             confusion_by_mention=({"left": {"left": 1, "up": 1}},) if reasons else (),
         )

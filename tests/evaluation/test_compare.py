@@ -14,7 +14,7 @@ def record(suite, task, seed, success, confusion=None, **changes):
     asked = sum(sum(row.values()) for row in (confusion or {}).values())
     return EpisodeRecord(
         suite, task, task, seed, seed, success, 10, confusion=confusion or {}, confusion_by_mention=by_mention,
-        answers_asked=asked, **changes,
+        answers_scored=asked, **changes,
     )  # fmt: skip
 
 
@@ -80,10 +80,10 @@ def test_answers_stand_beside_the_majority_guess():
     confusion = {"left": {"left": 6, "right": 2}, "right": {"left": 2}}
     result = compare([run("i", grid({"b_new": 5}, confusion=confusion)), run("base", grid({"b_new": 5}))])
     answers = result["answers"][0]["unseen"]
-    assert answers["asked"] == 100
+    assert answers["n"] == 100
     assert answers["rate"] == pytest.approx(0.6)
-    assert answers["majority"] == pytest.approx(0.8)
-    assert answers["majority_words"] == ["left"]
+    assert answers["majority_class"] == pytest.approx(0.8)
+    assert answers["majority_answers"] == ["left"]
     assert answers["confusion"]["left"]["right"] == 20
     assert result["answers"][1]["unseen"] is None
 
@@ -98,10 +98,10 @@ def test_what_is_known_by_heart_is_the_most_frequent_truth_of_each_thing_of_each
         for task, first in (("to the left", left), ("to the right", right))
     ]
     answers = compare([run("i", records)])["answers"][0]["unseen"]
-    assert answers["majority"] == pytest.approx((4 + 6) / 16)
-    assert answers["by_heart"] == pytest.approx((8 + 6) / 16)
-    assert [m["by_heart"] for m in answers["by_mention"]] == [1.0, 0.75]
-    assert [m["majority"] for m in answers["by_mention"]] == [0.5, 0.75]
+    assert answers["majority_class"] == pytest.approx((4 + 6) / 16)
+    assert answers["per_task_majority"] == pytest.approx((8 + 6) / 16)
+    assert [m["per_task_majority"] for m in answers["by_mention"]] == [1.0, 0.75]
+    assert [m["majority_class"] for m in answers["by_mention"]] == [0.5, 0.75]
 
 
 def test_bad_runs_are_refused():

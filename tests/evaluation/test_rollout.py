@@ -4,7 +4,7 @@ from toys import BaseAgent, CrashesOn, GoodAgent, ToyBenchmark, ToyEnv, Undecoda
 
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import AnswerRule, EpisodeJob, Factory, RolloutSettings, rollout, select_tasks
-from inspire_vla.evaluation.truth import forced_answers
+from inspire_vla.evaluation.truth import control_overrides
 
 
 def jobs(n=3, tasks=("go left", "go right"), suite="toy_seen"):
@@ -19,7 +19,7 @@ def test_an_agent_that_knows_the_way_succeeds_and_its_answers_are_true():
     records = list(rollout(jobs(), ToyBenchmark(), GoodAgent()))
     assert len(records) == 6
     assert all(r.success and r.error is None for r in records)
-    assert all(r.answers_correct == r.answers_asked == 2 * r.decisions for r in records)
+    assert all(r.answers_correct == r.answers_scored == 2 * r.decisions for r in records)
     first = records[0]
     assert first.confusion_by_mention[1] == {"front": {"front": first.decisions}}
     assert first.timeline[0][1:] == (("left", "front"), ("left", "front"), (0.9, 0.8))
@@ -50,13 +50,13 @@ def test_wrong_answers_are_counted_and_a_base_agent_is_asked_nothing():
     assert not any(r.success for r in wrong)
     assert wrong[0].confusion_by_mention[0] == {"right": {"left": wrong[0].decisions}}
     base = list(rollout(jobs(2, ("go left",)), ToyBenchmark(), BaseAgent()))
-    assert all(r.success and r.answers_asked == 0 and r.mentions == () for r in base)
+    assert all(r.success and r.answers_scored == 0 and r.mentions == () for r in base)
 
 
 def test_forced_answers_steer_and_are_not_scored():
     run = RolloutSettings(control="truth")
     records = list(rollout(jobs(2, ("go right",)), ToyBenchmark(), GoodAgent(broken_side=True), run))
-    assert all(r.success and r.answers_asked == 0 for r in records)
+    assert all(r.success and r.answers_scored == 0 for r in records)
     lost = list(rollout(jobs(4), ToyBenchmark(), GoodAgent(), RolloutSettings(control="random")))
     assert sum(r.success for r in lost) < 8
     again = list(rollout(jobs(4), ToyBenchmark(), GoodAgent(), RolloutSettings(control="random"), slots=2))
@@ -149,9 +149,9 @@ def test_shuffled_answers_are_those_of_the_other_objects():
     truth = {"the cup": "left", "the plate": "down", "the bowl": "up"}
     rng = np.random.default_rng(0)
     words = ("left", "down", "up")
-    found = forced_answers("shuffled", tuple(truth), truth, words, rng)
+    found = control_overrides("shuffled", tuple(truth), truth, words, rng)
     assert found == {"the cup": "up", "the plate": "left", "the bowl": "down"}
-    assert forced_answers("shuffled", ("the cup",), truth, words, rng) == {"the cup": "left"}
+    assert control_overrides("shuffled", ("the cup",), truth, words, rng) == {"the cup": "left"}
 
 
 @pytest.mark.parametrize("control", ["truth", "shuffled", "random"])
@@ -177,13 +177,13 @@ def test_what_a_control_cannot_set_is_counted(control):
 
     (record,) = rollout(jobs(1, ("go left",)), Benchmark(), WallFirst(), RolloutSettings(control=control))
     assert record.error is None, record.traceback
-    assert record.answers_to_force == 2 * record.decisions
-    assert record.answers_forced == record.answers_to_force // (1 if control == "random" else 2)
+    assert record.answers_to_override == 2 * record.decisions
+    assert record.answers_overridden == record.answers_to_override // (1 if control == "random" else 2)
 
 
 def test_of_what_is_asked_the_truth_is_forced_and_of_nothing_else():
     truth = {"the bowl": "up", "the lamp": "left"}  # of the cup, which is asked about first, it is not known
-    assert forced_answers("truth", ("the cup", "the bowl"), truth, (), np.random.default_rng(0)) == {
+    assert control_overrides("truth", ("the cup", "the bowl"), truth, (), np.random.default_rng(0)) == {
         "the bowl": "up"
     }
 

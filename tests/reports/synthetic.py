@@ -86,7 +86,7 @@ def _record(
         policy=name,
         mentions=mentions,
         decisions=len(timeline),
-        answers_asked=sum(sum(r.values()) for r in total.values()),
+        answers_scored=sum(sum(r.values()) for r in total.values()),
         answers_correct=sum(r.get(t, 0) for t, r in total.items()),
         confusion=total,
         confusion_by_mention=kept,

@@ -9,8 +9,8 @@ PAIR = {"difference": 0.1, "low": 0.02, "high": 0.18, "p_value": 0.012, "n": 10}
 
 def comparison(policies=2):
     row = {"rates": [RATE] * policies, "paired": [None] + [PAIR] * (policies - 1)}
-    answers = {"asked": 1000, "rate": 0.9, "majority": 0.4, "by_heart": 0.5}
-    answers["by_mention"] = [{"asked": 600, "correct": 510, "by_heart": 0.45}]
+    answers = {"n": 1000, "rate": 0.9, "majority_class": 0.4, "per_task_majority": 0.5}
+    answers["by_mention"] = [{"n": 600, "correct": 510, "per_task_majority": 0.45}]
     return {
         "policies": [{"name": name} for name in ("base", "InSpire", "truth")[:policies]],
         "groups": [

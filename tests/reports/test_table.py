@@ -14,7 +14,7 @@ def printed(comparison, **kwargs):
 def test_the_table_fits_a_terminal_of_80_columns():
     text = printed(synthetic.comparison())
     assert "…" not in text
-    for word in ("seen", "unseen", "spatial", "majority guess", "McNemar", "9.6 ms"):
+    for word in ("seen", "unseen", "spatial", "majority class", "McNemar", "9.6 ms"):
         assert word in text
 
 
@@ -39,7 +39,7 @@ def test_warnings_are_shown():
 def test_a_control_that_did_not_set_all_answers_is_told():
     comparison = synthetic.comparison()
     assert "its control" not in printed(comparison)
-    comparison["policies"][1] |= {"answers_to_force": 40, "answers_forced": 30}
+    comparison["policies"][1] |= {"answers_to_override": 40, "answers_overridden": 30}
     assert "its control set 30 of 40 answers (75.0 %)" in " ".join(printed(comparison).split())
 
 

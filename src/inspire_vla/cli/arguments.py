@@ -116,8 +116,8 @@ def _evaluate(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--first-seed", type=int, help="episode e starts from seed FIRST+e")
     sub.add_argument(
         "--control",
-        default="own",
-        help="answers the action sees: own (default), truth, shuffled (the truth of another object), random",
+        default="none",
+        help="overrides of answers: none (default), truth, shuffled (the truth of another object), random",
     )
     sub.add_argument("--n-action-steps", type=positive, help="actions executed of each chunk")
     sub.add_argument("--max-steps", type=positive, help="control steps an episode, default: the task's own")

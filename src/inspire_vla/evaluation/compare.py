@@ -182,10 +182,9 @@ def _group(name: str, suites: Sequence[str], tables: Sequence[dict[Key, EpisodeR
 def answer_summary(records: Iterable[EpisodeRecord], suites: Sequence[str]) -> dict[str, Any] | None:
     """Answers against truth over `suites`; None where nothing was answered.
 
-    `majority` is the accuracy of always guessing the most frequent truth of each mention (first, second, …),
-    chosen after the fact: the best of constant guesses. `by_heart` is that of a constant guess for each mention of each
-    task: the best of what can be said without looking. The interval treats answers as independent, which those of one
-    episode are not: read it as a lower bound of the uncertainty.
+    `majority_class`: accuracy of one constant answer for each mention (first, second, …). `per_task_majority`: accuracy
+    of one constant answer for each mention of each task. Both baselines are chosen on the evaluated episodes, so they
+    are the best of their kind.
     """
     chosen = [record for record in records if record.suite in suites]
     total = merge(record.confusion for record in chosen)
@@ -203,19 +202,19 @@ def answer_summary(records: Iterable[EpisodeRecord], suites: Sequence[str]) -> d
             known[i] += majority(confusion)[1]
     accuracy = wilson(correct(total), n)
     return {
-        "asked": n,
+        "n": n,
         "correct": correct(total),
         **_as_dict(accuracy),
-        "majority": sum(times for _, times in guesses) / n,
-        "majority_words": [word for word, _ in guesses],
-        "by_heart": sum(known) / n,
+        "majority_class": sum(times for _, times in guesses) / n,
+        "majority_answers": [word for word, _ in guesses],
+        "per_task_majority": sum(known) / n,
         "by_mention": [
             {
-                "asked": asked(c),
+                "n": asked(c),
                 "correct": correct(c),
-                "majority_word": word,
-                "majority": times / asked(c),
-                "by_heart": right / asked(c),
+                "majority_answer": word,
+                "majority_class": times / asked(c),
+                "per_task_majority": right / asked(c),
             }
             for c, (word, times), right in zip(by_mention, guesses, known, strict=True)
             if asked(c)
@@ -248,8 +247,8 @@ def _policy(run: Run, table: dict[Key, EpisodeRecord]) -> dict[str, Any]:
         },
         "decisions": sum(r.decisions for r in records),
         "undecodable": sum(r.undecodable for r in records),
-        "answers_to_force": sum(r.answers_to_force or 0 for r in records),
-        "answers_forced": sum(r.answers_forced or 0 for r in records),
+        "answers_to_override": sum(r.answers_to_override or 0 for r in records),
+        "answers_overridden": sum(r.answers_overridden or 0 for r in records),
         "crashed": [
             {"suite": r.suite, "task": r.task, "seed": r.seed, "error": r.error, "traceback": r.traceback}
             for r in records
@@ -267,7 +266,7 @@ def _episode(run: Run, record: EpisodeRecord) -> dict[str, Any]:
         "success",
         "steps",
         "mentions",
-        "answers_asked",
+        "answers_scored",
         "answers_correct",
     )
     values = {key: getattr(record, key) for key in kept}

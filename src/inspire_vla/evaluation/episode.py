@@ -14,7 +14,7 @@ from inspire_vla.evaluation.footage import Footage
 from inspire_vla.evaluation.gripper import GripperLog
 from inspire_vla.evaluation.protocols import Decision, Observation
 from inspire_vla.evaluation.records import EpisodeRecord
-from inspire_vla.evaluation.truth import AnswerRule, Confusion, add, asked, correct, forced_answers, merge
+from inspire_vla.evaluation.truth import AnswerRule, Confusion, add, asked, control_overrides, correct, merge
 from inspire_vla.instruction import NoObjectFound, find_mentions
 from inspire_vla.observation_history import ObservationHistory
 
@@ -43,7 +43,7 @@ class RolloutSettings:
     policy: str = "policy"
     n_action_steps: int | None = None
     max_steps: int | None = None
-    control: str = "own"
+    control: str = "none"
 
 
 class Episode:
@@ -69,8 +69,8 @@ class Episode:
         self.inference_ms: list[float] = []
         self.batches: list[int] = []
         self.undecodable = self.undecodable_in_a_row = 0
-        self.passes = self.guesses_right = 0
-        self.answers_to_force = self.answers_forced = 0
+        self.forward_passes = self.drafts_accepted = 0
+        self.answers_to_override = self.answers_overridden = 0
         self.said: dict[str, str] | None = None
         self.gripper_closes = float(_metadata(env).get("gripper_closes", 1.0))
         self.gripper = GripperLog(self.gripper_closes)
@@ -92,7 +92,7 @@ class Episode:
 
     def forced(self) -> dict[str, str] | None:
         truth = self.truth()
-        return forced_answers(
+        return control_overrides(
             self.settings.control, self._asked_about(truth), truth, self.rule.words(), self.rng
         )
 
@@ -114,12 +114,12 @@ class Episode:
         answers = tuple(decision.answers)
         confidences = tuple(round(float(c), 3) for c in decision.confidences)
         self.said = dict(zip(self.mentions, answers, strict=True))
-        self.passes += int(getattr(decision, "forward_passes", 0))
-        self.guesses_right += sum(map(bool, getattr(decision, "accepted", ())))
+        self.forward_passes += int(getattr(decision, "forward_passes", 0))
+        self.drafts_accepted += sum(map(bool, getattr(decision, "accepted", ())))
         self.timeline.append((self.steps, answers, truths, confidences))
-        if self.settings.control != "own":
-            self.answers_to_force += len(answers)
-            self.answers_forced += sum(map(bool, decision.overridden))
+        if self.settings.control != "none":
+            self.answers_to_override += len(answers)
+            self.answers_overridden += sum(map(bool, decision.overridden))
         self.confusions.extend({} for _ in range(len(answers) - len(self.confusions)))
         for confusion, said, true, forced in zip(
             self.confusions, answers, truths, decision.overridden, strict=False
@@ -201,9 +201,9 @@ class Episode:
             mentions=self.mentions,
             decisions=len(self.timeline),
             undecodable=self.undecodable,
-            passes=self.passes,
-            guesses_right=self.guesses_right,
-            answers_asked=asked(confusion),
+            forward_passes=self.forward_passes,
+            drafts_accepted=self.drafts_accepted,
+            answers_scored=asked(confusion),
             answers_correct=correct(confusion),
             confusion=confusion,
             confusion_by_mention=tuple(self.confusions),
@@ -214,8 +214,8 @@ class Episode:
             timeline=tuple(self.timeline),
             gripper=tuple(self.gripper.changes),
             crashed=self.crashed,
-            answers_to_force=self.answers_to_force,
-            answers_forced=self.answers_forced,
+            answers_to_override=self.answers_to_override,
+            answers_overridden=self.answers_overridden,
         )
 
 

@@ -29,7 +29,7 @@ class EvaluationPlan:
     first_seed: int = FIRST_SEED
     n_action_steps: int | None = None
     max_steps: int | None = None
-    control: str = "own"
+    control: str = "none"
     videos_per_task: int = 0
     filmed_tasks: int | None = None
     shard: tuple[int, int] = (0, 1)

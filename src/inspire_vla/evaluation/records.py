@@ -21,18 +21,21 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class EpisodeRecord:
-    """One episode, as it is written. A crashed episode has `error` and counts as a failure.
+    """One episode. A crashed episode has `error` and counts as a failure.
 
-    `crashed`: stopped by an exception or by the death of its worker, not by what the policy did; None: not known, in
-    records of before. `answers_to_force`: answers given under a control that sets them; `answers_forced`: those that it
-    did set. An object without a known truth is answered by the policy itself. None: not known, as above.
-
-    `timeline` holds, for every decision, [step, answers, truths, confidences]; an answer that was forced on the
-    model or has no known truth is in the timeline but not in `confusion` ({truth: {said: times}}).
-    `passes` counts runs of the backbone, `guesses_right` the answers that were foreseen from the step before.
-    `confusion_by_mention` is the same per mention, in the order of mention, so that a majority guess can be
-    made for each. `init_state` is the number of the fixed
-    initial state, where there are some. `gripper` holds [step, "open", "closed" or "holding"] wherever that changed.
+    Attributes:
+        forward_passes: how often the backbone ran.
+        drafts_accepted: answers of the last decision that the model confirmed (speculative decoding).
+        answers_scored, answers_correct: answers with a known truth that the model gave itself, and how many are right.
+        confusion: {truth: {answer: count}} of the scored answers.
+        confusion_by_mention: the same for the first, second, … mention.
+        answers_to_override: answers given under a control that replaces them. None in older records.
+        answers_overridden: how many of those the control replaced; an object without a known truth keeps the
+            policy's own answer. None in older records.
+        timeline: [step, answers, truths, confidences] of every decision, overridden answers included.
+        gripper: [step, "open", "closed" or "holding"], an entry for each change.
+        init_state: number of the fixed initial state, for benchmarks that have some.
+        crashed: an exception or the death of the worker ended the episode, not the policy. None in older records.
     """
 
     suite: str
@@ -48,12 +51,12 @@ class EpisodeRecord:
     mentions: tuple[str, ...] = ()
     decisions: int = 0
     undecodable: int = 0
-    answers_asked: int = 0
+    answers_scored: int = 0
     answers_correct: int = 0
     confusion: dict[str, dict[str, int]] = field(default_factory=dict)
     confusion_by_mention: tuple[dict[str, dict[str, int]], ...] = ()
-    passes: int = 0
-    guesses_right: int = 0
+    forward_passes: int = 0
+    drafts_accepted: int = 0
     inference_ms_median: float | None = None
     batch_mean: float | None = None
     wall_s: float = 0.0
@@ -62,8 +65,8 @@ class EpisodeRecord:
     gripper: tuple[tuple[int, str], ...] = ()
     init_state: int | None = None
     crashed: bool | None = None
-    answers_to_force: int | None = None
-    answers_forced: int | None = None
+    answers_to_override: int | None = None
+    answers_overridden: int | None = None
 
     @property
     def key(self) -> tuple[str, str, int]:

@@ -42,7 +42,7 @@ def rollout(
     settings = settings or RolloutSettings()
     if settings.n_action_steps is None:
         settings = replace(settings, n_action_steps=getattr(agent, "n_action_steps", None))
-    if settings.control != "own" and not getattr(agent, "reasoning_enabled", True):
+    if settings.control != "none" and not getattr(agent, "reasoning_enabled", True):
         raise InspireError(
             f"The policy is not asked anything, so no answers can be forced (control {settings.control!r})."
         )

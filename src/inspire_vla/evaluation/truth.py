@@ -12,11 +12,11 @@ from inspire_vla.spatial import answer_words, relate, says_close
 Confusion = dict[str, dict[str, int]]
 """{truth: {said: times}}"""
 
-CONTROLS = ("own", "truth", "shuffled", "random")
-"""Which answers the actions are conditioned on: the model's own, the true ones (an oracle), the true ones handed on to
-the next object asked about, or words drawn at random (chance). A model trained with `reasoning.hide_answers` answers
-and does not look; of one with `reasoning.enabled=false`, which is not asked, only "own" is possible. Where the truth of
-an object is not known, all but "random" leave it to the policy, which is counted (`EpisodeRecord.answers_forced`)."""
+CONTROLS = ("none", "truth", "shuffled", "random")
+"""What the actions are conditioned on: the model's own answers (none), the true ones (an oracle), the true answer of
+the next object asked about (shuffled), or random words (chance). A policy with `reasoning.enabled=false` only allows
+"none". Except under "random", an object without a known truth keeps the policy's own answer; such answers are counted
+(`EpisodeRecord.answers_overridden`)."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class AnswerRule:
         )
 
 
-def forced_answers(
+def control_overrides(
     control: str,
     mentions: Sequence[str],
     truth: Mapping[str, str],
@@ -74,7 +74,7 @@ def forced_answers(
     """
     known = [mention for mention in mentions if mention in truth]
     answers = [truth[mention] for mention in known]
-    if control == "own":
+    if control == "none":
         return None
     if control == "truth":
         return dict(zip(known, answers, strict=True))

@@ -123,9 +123,9 @@ def _trained(
 
 
 def _evaluated(
-    preset: Preset, out: Path, policy: str, randomness: float, control: str = "own"
+    preset: Preset, out: Path, policy: str, randomness: float, control: str = "none"
 ) -> Iterator[Stage]:
-    own = control == "own"
+    own = control == "none"
     name, fewer = (policy, None) if own else (f"{policy}_{control}", preset.episodes_controls)
     for group, suite, episodes in (
         ("seen", SEEN, preset.episodes_seen),

@@ -76,7 +76,7 @@ def variants_table(comparison: Mapping[str, Any], titles: Mapping[str, str]) -> 
     groups = [group for group in comparison["groups"] if group["group"] in ("seen", "unseen")]
     heads = [f"{g['group']}, % | against the first, points | McNemar" for g in groups]
     lines = [
-        f"| | {' | '.join(heads)} | answers true, % | majority guess, % | by heart, % |",
+        f"| | {' | '.join(heads)} | answer accuracy, % | majority class, % | per-task majority, % |",
         "|---" * (4 + 3 * len(groups)) + "|",
     ]
     for i, policy in enumerate(comparison["policies"]):
@@ -84,7 +84,7 @@ def variants_table(comparison: Mapping[str, Any], titles: Mapping[str, str]) -> 
             cell for group in groups for cell in (_rate(group["rates"][i]), *_against(group["paired"][i]))
         ]
         answers = [comparison["answers"][i].get(group["group"]) for group in groups]
-        cells += [_both(answers, key) for key in ("rate", "majority", "by_heart")]
+        cells += [_both(answers, key) for key in ("rate", "majority_class", "per_task_majority")]
         lines.append(f"| {titles.get(policy['name'], policy['name'])} | {' | '.join(cells)} |")
     return lines
 
@@ -103,7 +103,7 @@ def _both(answers: Sequence[Mapping[str, Any] | None], key: str) -> str:
 def curve_table(curve: Mapping[float, Mapping[str, Any]]) -> list[str]:
     """{layout_randomness: comparison of base and InSpire} → a row each."""
     rates = "seen: base, % | InSpire, % | unseen: base, % | InSpire, %"
-    answered = "answers true, % | majority guess, % | by heart, %"
+    answered = "answer accuracy, % | majority class, % | per-task majority, %"
     lines = [
         f"| layout_randomness | {rates} | difference, points | McNemar | {answered} |",
         "|---" * 10 + "|",
@@ -113,7 +113,7 @@ def curve_table(curve: Mapping[float, Mapping[str, Any]]) -> list[str]:
         cells = [_rate(rate) for name in ("seen", "unseen") for rate in groups[name]["rates"]]
         cells += _against(groups["unseen"]["paired"][1])
         answers = [comparison["answers"][1].get(name) for name in ("seen", "unseen")]
-        cells += [_both(answers, key) for key in ("rate", "majority", "by_heart")]
+        cells += [_both(answers, key) for key in ("rate", "majority_class", "per_task_majority")]
         lines.append(f"| {randomness:g} | {' | '.join(cells)} |")
     return lines
 
@@ -124,8 +124,8 @@ def answer_lines(comparison: Mapping[str, Any], policy: int) -> list[str]:
     The first thing that an instruction names is by itself as well: mostly the one to be taken hold of.
     """
     answers = comparison["answers"][policy]
-    heads = ["answers in the loop", "n", "true, %", "majority guess, %", "by heart, %"]
-    heads += ["of the first thing: true, %", "by heart, %"]
+    heads = ["answers in the loop", "n", "accuracy, %", "majority class, %", "per-task majority, %"]
+    heads += ["first mention: accuracy, %", "per-task majority, %"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     rows = [(f"**{g}**", answers.get(g)) for g in ("seen", "unseen")]
     rows += [(short(name), row) for name, row in answers["suites"].items() if not name.endswith("_seen")]
@@ -134,17 +134,17 @@ def answer_lines(comparison: Mapping[str, Any], policy: int) -> list[str]:
             first = row["by_mention"][0]
             shares = (
                 row["rate"],
-                row["majority"],
-                row["by_heart"],
-                first["correct"] / first["asked"],
-                first["by_heart"],
+                row["majority_class"],
+                row["per_task_majority"],
+                first["correct"] / first["n"],
+                first["per_task_majority"],
             )
             lines.append(
-                f"| {name} | {row['asked']:,} | {' | '.join(f'{100 * share:.1f}' for share in shares)} |"
+                f"| {name} | {row['n']:,} | {' | '.join(f'{100 * share:.1f}' for share in shares)} |"
             )
     what = (
-        "*Majority guess*: always the most frequent truth of the first, second, … thing. *By heart*: the most frequent "
-        "truth of each thing of each task. Both are chosen after the fact."
+        "*Majority class*: always the most frequent true answer of the first, second, … mention. *Per-task majority*: "
+        "the most frequent true answer of each mention of each task. Both are chosen on the evaluated episodes."
     )
     return [*lines, "", what]
 
@@ -154,8 +154,8 @@ def clusters_table(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
     heads = (
         "",
         "difference, points",
-        "tasks and trainings drawn anew",
-        "trainings alone",
+        "tasks and training seeds resampled",
+        "training seeds alone",
         "tasks better",
         "worse",
         "in all",
@@ -167,8 +167,8 @@ def clusters_table(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
         counts = " | ".join(str(row[key]) for key in ("better", "worse", "tasks"))
         lines.append(f"| {name} | {points(row['difference'])} | {_span(row)} | {student} | {counts} |")
     how = (
-        "*Drawn anew*: percentiles of 20,000 draws of tasks, within their suite, and trainings at once. *Alone*: "
-        "Student's t over trainings."
+        "*Resampled*: percentile bootstrap, 20,000 resamples of tasks (within their suite) and training seeds at once. "
+        "*Alone*: Student's t interval over training seeds."
     )
     return [*lines, "", how]
 
@@ -189,7 +189,7 @@ def cost_lines(comparison: Mapping[str, Any]) -> list[str]:
             f"| {policy['name']} | {policy['decisions']:,} | {timing['inference_ms_median'] or 0:.1f} "
             f"| {timing['batch_mean'] or 0:.1f} | {policy['undecodable']} | {len(policy['crashed'])} |"
         )
-    told = "As measured on the way, on cores that were busy otherwise; docs/performance.md holds like against like."
+    told = "Measured during these evaluations, on cores that also ran other work; see docs/performance.md for timings."
     return [*lines, "", told]
 
 

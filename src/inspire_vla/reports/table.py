@@ -57,7 +57,7 @@ def task_table(comparison: dict[str, Any]) -> Table:
 
 
 def answer_table(comparison: dict[str, Any]) -> Table | None:
-    """Accuracy of the answers in the loop beside the majority guess; None when nobody answered."""
+    """Accuracy of the answers in the loop beside the majority class; None when nobody answered."""
     rows = [
         (entry["policy"], group["group"], entry[group["group"]])
         for entry in comparison["answers"]
@@ -66,12 +66,12 @@ def answer_table(comparison: dict[str, Any]) -> Table | None:
     ]
     if not rows:
         return None
-    table = Table(title="Answers in the loop, % true", title_justify="left")
-    for column in ("policy", "suites", "true", "majority guess", "asked"):
+    table = Table(title="Answers in the loop, accuracy in %", title_justify="left")
+    for column in ("policy", "suites", "accuracy", "majority class", "n"):
         table.add_column(column, justify="left" if column in ("policy", "suites") else "right")
     for policy, group, answers in rows:
         table.add_row(
-            policy, group, percent(answers["rate"]), percent(answers["majority"]), str(answers["asked"])
+            policy, group, percent(answers["rate"]), percent(answers["majority_class"]), str(answers["n"])
         )
     return table
 
@@ -90,7 +90,7 @@ def warnings(comparison: dict[str, Any]) -> list[str]:
             lines.append(
                 f"{policy['name']}: {policy['undecodable']} of {policy['decisions']} actions undecodable"
             )
-        asked, forced = policy.get("answers_to_force", 0), policy.get("answers_forced", 0)
+        asked, forced = policy.get("answers_to_override", 0), policy.get("answers_overridden", 0)
         if forced < asked:
             lines.append(
                 f"{policy['name']}: its control set {forced} of {asked} answers ({percent(forced / asked)}); the "
