@@ -46,7 +46,7 @@ e2e: install
 	$(OFFLINE) $(BIN)/python -m pytest -m e2e --timeout 3600 $(ARGS)
 
 soak: install
-	cd tests && $(OFFLINE) $(abspath $(BIN))/python -m serving.stress --out ../runs/soak.json $(ARGS)
+	$(OFFLINE) $(BIN)/python -m tests.serving.stress --out runs/soak.json $(ARGS)
 
 doctor: install
 	@$(BIN)/inspire doctor

@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from laws import TokenizerLaws, demonstrations
 from scipy.fft import dct
+from tests.action_tokenizers.laws import TokenizerLaws, demonstrations
 from tokenizers import ByteLevelBPETokenizer
 
 from inspire_vla.action_tokenizers import Fast, UndecodableAction

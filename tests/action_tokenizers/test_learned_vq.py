@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from laws import TokenizerLaws, demonstrations
+from tests.action_tokenizers.laws import TokenizerLaws, demonstrations
 from torch import nn
 
 from inspire_vla.action_tokenizers import GRIPPERS, LearnedVQ

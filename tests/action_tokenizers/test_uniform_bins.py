@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from laws import TokenizerLaws
+from tests.action_tokenizers.laws import TokenizerLaws
 
 from inspire_vla.action_tokenizers import GRIPPERS, ActionVocabulary, UniformBins
 from inspire_vla.errors import InspireError

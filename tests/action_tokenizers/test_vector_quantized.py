@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from laws import TokenizerLaws, demonstrations
+from tests.action_tokenizers.laws import TokenizerLaws, demonstrations
 
 from inspire_vla.action_tokenizers import ResidualVQ, UndecodableAction
 from inspire_vla.action_tokenizers.kmeans import kmeans, nearest

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import mask_by_definition
+from tests.backbones.tiny import mask_by_definition
 from torch import Tensor
 
 from inspire_vla.action_tokenizers import ActionVocabulary, UniformBins

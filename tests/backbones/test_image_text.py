@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 import torch
-import vlms
-from backbone_laws import ROWS, BackboneLaws
-from vlms import MODELS, randomised
+from tests.backbones import vlms
+from tests.backbones.backbone_laws import ROWS, BackboneLaws
+from tests.backbones.vlms import MODELS, randomised
 
 from inspire_vla.backbones.chat_template import chat
 from inspire_vla.backbones.image_text import ImageText

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from backbone_laws import ROWS, BackboneLaws
-from tiny import SIZE, tiny
+from tests.backbones.backbone_laws import ROWS, BackboneLaws
+from tests.backbones.tiny import SIZE, tiny
 
 from inspire_vla.backbones.nano import Nano
 from inspire_vla.errors import InspireError

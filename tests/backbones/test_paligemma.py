@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from backbone_laws import ROWS, BackboneLaws
 from lerobot.policies.common.vla_utils import resize_with_pad_torch
 from lerobot.policies.pi_gemma import PaliGemmaForConditionalGenerationWithPiGemma
-from texts import gemma_text
+from tests.backbones.backbone_laws import ROWS, BackboneLaws
+from tests.backbones.texts import gemma_text
 from transformers import PaliGemmaConfig as HFConfig
 
 from inspire_vla.backbones.attention import PREFIX, make_attention_mask

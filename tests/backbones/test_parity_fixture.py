@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from make_parity_fixture import write
-from originals import Original
-from test_prismatic import converted
-from texts import qwen_text
+from tests.backbones.make_parity_fixture import write
+from tests.backbones.originals import Original
+from tests.backbones.test_prismatic import converted
+from tests.backbones.texts import qwen_text
 
 from inspire_vla.backbones.attention import PREFIX, make_attention_mask
 from inspire_vla.backbones.base import Backbone

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from backbone_laws import ROWS, BackboneLaws
-from originals import Original
-from texts import llama_text, qwen_text
+from tests.backbones.backbone_laws import ROWS, BackboneLaws
+from tests.backbones.originals import Original
+from tests.backbones.texts import llama_text, qwen_text
 
 from inspire_vla.backbones.prismatic import Prismatic, flat_checkpoint, map_weights, read_config
 from inspire_vla.dialogue import build_dialogue, render

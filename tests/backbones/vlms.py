@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from texts import gemma_text, qwen_text
+from tests.backbones.texts import gemma_text, qwen_text
 from transformers import (
     AutoModelForImageTextToText,
     Gemma3Config,

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tiny import MODES, TOKENIZER, answer_set
+from tests.backbones.tiny import MODES, TOKENIZER, answer_set
 
 from inspire_vla.decoding import AnswerSet, ClosedSet, choose
 from inspire_vla.dialogue import NANO_TEMPLATE

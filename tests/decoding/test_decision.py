@@ -4,7 +4,7 @@ from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
-from tiny import Setting
+from tests.backbones.tiny import Setting
 
 
 def test_it_is_frozen_and_parallel_to_the_mentions() -> None:

@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from tiny import INSTRUCTIONS, MODES, Setting
+from tests.backbones.tiny import INSTRUCTIONS, MODES, Setting
 
 from inspire_vla.action_tokenizers import UndecodableAction
 from inspire_vla.decoding import Decision, decode

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tiny import MODES, TOKENIZER, Setting
+from tests.backbones.tiny import MODES, TOKENIZER, Setting
 
 from inspire_vla.decoding.grammar import Place
 from inspire_vla.dialogue import render

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny import Setting, mask_by_definition
+from tests.backbones.tiny import Setting, mask_by_definition
 
 from inspire_vla.backbones.attention import PAD
 from inspire_vla.decoding import GrowingSequences

@@ -1,7 +1,7 @@
 """A row by itself, before a model that says the same whatever it hears: what is proposed, stands, is expected next."""
 
 import numpy as np
-from tiny import Setting
+from tests.backbones.tiny import Setting
 
 from inspire_vla.decoding import Decision, choose
 from inspire_vla.decoding.line import Line

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toys import GoodAgent, ToyBenchmark
+from tests.evaluation.toys import GoodAgent, ToyBenchmark
 
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import EvaluationPlan, Factory, evaluate
@@ -36,7 +36,7 @@ def test_a_filmed_episode_leaves_them_beside_its_video(tmp_path: Path) -> None:
         suites=("toy_seen",), episodes_per_task=2, policy={"name": "good"}, videos_per_task=1
     )
     run = evaluate(
-        tmp_path / "run", plan, benchmark=Factory("toys:ToyBenchmark", {}), agent=GoodAgent, workers=0,
+        tmp_path / "run", plan, benchmark=Factory("tests.evaluation.toys:ToyBenchmark", {}), agent=GoodAgent, workers=0,
         video_writer=lambda path, frames, fps, record: path.write_bytes(b"film"),
     )  # fmt: skip
     filmed = [record for record in run.records if record.video]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from toys import ToyDecision, ToyEnv
+from tests.evaluation.toys import ToyDecision, ToyEnv
 
 from inspire_vla.evaluation.episode import Episode, EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.gripper import GripperLog

@@ -4,15 +4,15 @@ import os
 from pathlib import Path
 
 import pytest
-import toys
+from tests.evaluation import toys
 
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import EvaluationPlan, Factory, RayCluster, evaluate
 
-BENCHMARK = Factory("toys:ToyBenchmark")
+BENCHMARK = Factory("tests.evaluation.toys:ToyBenchmark")
 
 
-def run(out, plan, agent="toys:GoodAgent", cluster=None, **more):
+def run(out, plan, agent="tests.evaluation.toys:GoodAgent", cluster=None, **more):
     return evaluate(
         out, plan, benchmark=BENCHMARK, agent=Factory(agent), workers=2 if cluster else 0, ray=cluster,
         progress=False, **more,
@@ -28,7 +28,7 @@ def ray_here():
     """One local Ray for all tests; its workers find the toys."""
     ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
     patch = pytest.MonkeyPatch()
-    paths = [str(Path(toys.__file__).parent), os.environ.get("PYTHONPATH", "")]
+    paths = [str(Path(toys.__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
     patch.setenv("RAY_DISABLE_IMPORT_WARNING", "1")
     ray.init(
@@ -55,7 +55,7 @@ def test_ray_gives_what_one_process_gives(ray_here, tmp_path):
 
 
 def test_a_dying_worker_costs_only_the_episodes_it_was_playing(ray_here, tmp_path):
-    done = run(tmp_path, plan(2), agent="toys:DiesOn", cluster=ray_here, slots=1)
+    done = run(tmp_path, plan(2), agent="tests.evaluation.toys:DiesOn", cluster=ray_here, slots=1)
     assert len(done.records) == 4
     died = [record for record in done.records if record.error]
     assert {record.task for record in died} == {"go right"}
@@ -64,7 +64,7 @@ def test_a_dying_worker_costs_only_the_episodes_it_was_playing(ray_here, tmp_pat
 
 def test_an_agent_that_cannot_be_made_stops_the_run(ray_here, tmp_path):
     with pytest.raises(InspireError, match="no 'Nobody'"):
-        run(tmp_path, plan(), agent="toys:Nobody", cluster=ray_here)
+        run(tmp_path, plan(), agent="tests.evaluation.toys:Nobody", cluster=ray_here)
 
 
 def test_without_ray_it_says_what_to_install(tmp_path, monkeypatch):

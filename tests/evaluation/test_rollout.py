@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from toys import BaseAgent, CrashesOn, GoodAgent, ToyBenchmark, ToyEnv, Undecodable
+from tests.evaluation.toys import BaseAgent, CrashesOn, GoodAgent, ToyBenchmark, ToyEnv, Undecodable
 
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import AnswerRule, EpisodeJob, Factory, RolloutSettings, rollout, select_tasks
@@ -120,9 +120,9 @@ def test_unknown_names_list_the_choices():
     with pytest.raises(InspireError, match=r"Did you mean 'go left'"):
         select_tasks(ToyBenchmark(), ["toy_seen"], ["go lefd"])
     with pytest.raises(InspireError, match="no 'ToyBenchmrak'"):
-        Factory("toys:ToyBenchmrak")()
+        Factory("tests.evaluation.toys:ToyBenchmrak")()
     with pytest.raises(InspireError, match="module:function"):
-        Factory("toys")()
+        Factory("tests.evaluation.toys")()
 
 
 def test_the_last_answers_are_handed_back_as_drafts():

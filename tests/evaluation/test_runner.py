@@ -6,13 +6,13 @@ import time
 from multiprocessing.connection import Connection
 
 import pytest
-import toys
+from tests.evaluation import toys
 
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import EvaluationPlan, Factory, evaluate, read_run
 
-BENCHMARK = Factory("toys:ToyBenchmark")
-GOOD = Factory("toys:GoodAgent")
+BENCHMARK = Factory("tests.evaluation.toys:ToyBenchmark")
+GOOD = Factory("tests.evaluation.toys:GoodAgent")
 
 
 def plan(episodes=2, name="good", **changes):
@@ -61,7 +61,7 @@ def test_processes_give_what_one_process_gives(tmp_path):
 
 def test_a_finished_run_is_not_played_again_and_another_plan_is_refused(tmp_path):
     run(tmp_path, plan())
-    again = run(tmp_path, plan(), agent=Factory("toys:CrashesOn"))
+    again = run(tmp_path, plan(), agent=Factory("tests.evaluation.toys:CrashesOn"))
     assert len(again.records) == 4
     assert all(r.error is None for r in again.records)
     assert len(again.info["resumed"]) == 1
@@ -70,7 +70,9 @@ def test_a_finished_run_is_not_played_again_and_another_plan_is_refused(tmp_path
 
 
 def test_other_conditions_are_another_plan(tmp_path):
-    calm, windy = (Factory("toys:ToyBenchmark", {"conditions": {"wind": wind}}) for wind in (0.0, 0.25))
+    calm, windy = (
+        Factory("tests.evaluation.toys:ToyBenchmark", {"conditions": {"wind": wind}}) for wind in (0.0, 0.25)
+    )
     evaluate(tmp_path, plan(), benchmark=calm, agent=GOOD, workers=0, progress=False)
     evaluate(tmp_path, plan(), benchmark=calm, agent=GOOD, workers=0, progress=False)
     with pytest.raises(InspireError, match=r"conditions: there {'wind': 0.0}, now {'wind': 0.25}"):
@@ -103,7 +105,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
 
 
 def test_a_dying_worker_costs_only_the_episodes_it_was_playing(tmp_path):
-    done = run(tmp_path, plan(2), agent=Factory("toys:DiesOn"), workers=1, slots=1)
+    done = run(tmp_path, plan(2), agent=Factory("tests.evaluation.toys:DiesOn"), workers=1, slots=1)
     assert len(done.records) == 4
     died = [r for r in done.records if r.error]
     assert {r.task for r in died} == {"go right"}
@@ -113,7 +115,7 @@ def test_a_dying_worker_costs_only_the_episodes_it_was_playing(tmp_path):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_agent_that_cannot_be_made_stops_the_run(tmp_path, workers):
     with pytest.raises(InspireError, match="no 'Nobody'"):
-        run(tmp_path, plan(), agent=Factory("toys:Nobody"), workers=workers)
+        run(tmp_path, plan(), agent=Factory("tests.evaluation.toys:Nobody"), workers=workers)
 
 
 def test_shards_are_parts_of_the_whole(tmp_path):
@@ -130,7 +132,7 @@ def test_a_plan_is_checked_before_anything_runs(bad):
 
 
 def test_a_run_in_which_everything_crashes_is_stopped_and_leaves_nothing(tmp_path):
-    always = Factory("toys:AlwaysCrashes")
+    always = Factory("tests.evaluation.toys:AlwaysCrashes")
     with pytest.raises(InspireError, match=r"first 8 episodes all crashed(.|\n)*wrong keyword"):
         run(tmp_path, plan(20), agent=always)
     assert read_run(tmp_path).records == ()
@@ -141,7 +143,7 @@ def test_a_run_in_which_everything_crashes_is_stopped_and_leaves_nothing(tmp_pat
 
 def test_what_is_left_of_a_run_may_all_crash(tmp_path):
     """Interrupted after the healthy half, it must be able to end: the crashing task is told, not asked for ever."""
-    crashing = Factory("toys:CrashesOn")  # on the right
+    crashing = Factory("tests.evaluation.toys:CrashesOn")  # on the right
     whole = run(tmp_path, plan(10), agent=crashing, slots=1)
     episodes = tmp_path / "episodes.jsonl"
     lines = episodes.read_text().splitlines(keepends=True)
@@ -153,7 +155,7 @@ def test_what_is_left_of_a_run_may_all_crash(tmp_path):
 
 def test_so_is_a_run_in_which_every_worker_dies(tmp_path, monkeypatch):
     monkeypatch.setattr("inspire_vla.evaluation.runner.MAX_FIRST_CRASHES", 2)
-    dies = Factory("toys:DiesOn")
+    dies = Factory("tests.evaluation.toys:DiesOn")
     with pytest.raises(InspireError, match=r"first 2 episodes all crashed(.|\n)*signal 9"):
         run(tmp_path, plan(3, tasks=("go right",)), agent=dies, workers=1, slots=1)
     assert read_run(tmp_path).records == ()  # run again, all are played
@@ -161,7 +163,7 @@ def test_so_is_a_run_in_which_every_worker_dies(tmp_path, monkeypatch):
 
 def test_what_the_policy_did_is_no_crash(tmp_path, monkeypatch):
     monkeypatch.setattr("inspire_vla.evaluation.runner.MAX_FIRST_CRASHES", 2)
-    records = run(tmp_path, plan(2), agent=Factory("toys:Undecodable")).records
+    records = run(tmp_path, plan(2), agent=Factory("tests.evaluation.toys:Undecodable")).records
     assert [(bool(r.error), r.crashed) for r in records] == [(True, False)] * 4
 
 
@@ -176,6 +178,6 @@ def test_a_worker_killed_in_the_middle_of_a_message_is_a_dead_worker(tmp_path, m
             raise OSError("got end of file during message") from None
 
     monkeypatch.setattr(Connection, "recv", torn)
-    whole = run(tmp_path, plan(2), agent=Factory("toys:DiesOn"), workers=1, slots=1)
+    whole = run(tmp_path, plan(2), agent=Factory("tests.evaluation.toys:DiesOn"), workers=1, slots=1)
     assert {r.task: r.crashed for r in whole.records} == {"go left": False, "go right": True}
     assert len(whole.records) == 4

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scenes import images
+from tests.grounding.scenes import images
 
 from inspire_vla.backbones.nano import NanoConfig
 from inspire_vla.errors import InspireError

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scenes import NAMES, PLACES, images
+from tests.grounding.scenes import NAMES, PLACES, images
 
 from inspire_vla.grounding.questions import exchanges, place_words
 

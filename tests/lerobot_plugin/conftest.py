@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from accelerate.state import AcceleratorState
 from lerobot.datasets import LeRobotDataset
-from tiny_runs import run
+from tests.lerobot_plugin.tiny_runs import run
 
 from inspire_vla.instruction import find_mentions
 from inspire_vla.labels.columns import LabelInfo, ModeRule, answer_column, answer_feature, write_labels

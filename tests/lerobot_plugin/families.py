@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sources
 from lerobot.configs import PreTrainedConfig
+from tests.lerobot_plugin import sources
 
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 from inspire_vla.lerobot_plugin.convert import convert

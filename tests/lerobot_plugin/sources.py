@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from originals import Original
 from safetensors.torch import save_file
-from test_learned_vq import DIM, HORIZON, checkpoint, original
-from test_paligemma import original as paligemma
-from test_paligemma import state as lerobot_names
-from texts import gemma_text, llama_text, qwen_text
-from vlms import idefics3, randomised
+from tests.action_tokenizers.test_learned_vq import DIM, HORIZON, checkpoint, original
+from tests.backbones.originals import Original
+from tests.backbones.test_paligemma import original as paligemma
+from tests.backbones.test_paligemma import state as lerobot_names
+from tests.backbones.texts import gemma_text, llama_text, qwen_text
+from tests.backbones.vlms import idefics3, randomised
 
 from inspire_vla.action_tokenizers import Fast
 from inspire_vla.lerobot_plugin.convert import Options

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_runs import run
+from tests.lerobot_plugin.tiny_runs import run
 
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.attention import _over_image, looks

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from families import TASK, load, make
-from test_memory_options import batch
+from tests.lerobot_plugin.families import TASK, load, make
+from tests.lerobot_plugin.test_memory_options import batch
 
 from inspire_vla.errors import InspireError
 from inspire_vla.instruction import NoObjectFound

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import sources
 import torch
 from safetensors.torch import load_file, save_file
+from tests.lerobot_plugin import sources
 
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.convert import KINDS, Options, convert

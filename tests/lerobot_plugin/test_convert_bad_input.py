@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import sources
 import torch
+from tests.lerobot_plugin import sources
 
 from inspire_vla.cli import main
 from inspire_vla.errors import InspireError

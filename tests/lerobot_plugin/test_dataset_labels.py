@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from tiny_runs import run
+from tests.lerobot_plugin.tiny_runs import run
 
 from inspire_vla.instruction import find_mentions
 from inspire_vla.labels.columns import (

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-import sources
-from families import TASK, load, make
-from test_memory_options import batch
+from tests.lerobot_plugin import sources
+from tests.lerobot_plugin.families import TASK, load, make
+from tests.lerobot_plugin.test_memory_options import batch
 
 from inspire_vla.cli import main
 from inspire_vla.errors import InspireError

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import sources
 import torch
-from families import TASK, finetune, load
 from lerobot.utils.constants import ACTION
-from tiny_runs import run
+from tests.lerobot_plugin import sources
+from tests.lerobot_plugin.families import TASK, finetune, load
+from tests.lerobot_plugin.tiny_runs import run
 
 from inspire_vla.cli import main
 from inspire_vla.errors import InspireError

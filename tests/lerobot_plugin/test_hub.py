@@ -7,12 +7,12 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from families import TASK, finetune, load, make
 from huggingface_hub import ModelCard
 from huggingface_hub.utils import filter_repo_objects
 from lerobot.configs import PreTrainedConfig
 from lerobot.configs.train import TrainPipelineConfig
 from lerobot.policies import pretrained
+from tests.lerobot_plugin.families import TASK, finetune, load, make
 
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.loading import load_policy

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from families import TASK, finetune, make
 from lerobot.configs import PreTrainedConfig
 from lerobot.datasets import LeRobotDatasetMetadata
 from lerobot.policies import make_policy
 from safetensors.torch import load_file
+from tests.lerobot_plugin.families import TASK, finetune, make
 
 from inspire_vla.cli import policies
 from inspire_vla.errors import InspireError

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 import torch
-from families import TASK, finetune, load, make
 from lerobot.utils.constants import ACTION
 from safetensors.torch import load_file
+from tests.lerobot_plugin.families import TASK, finetune, load, make
 
 from inspire_vla.lerobot_plugin.convert import KINDS
 from inspire_vla.lerobot_plugin.loading import load_policy

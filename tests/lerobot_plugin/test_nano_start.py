@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_runs import TINY, run
+from tests.lerobot_plugin.tiny_runs import TINY, run
 
 from inspire_vla.backbones.nano import NanoConfig
 from inspire_vla.errors import InspireError

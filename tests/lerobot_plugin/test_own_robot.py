@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from families import finetune, load, make
 from lerobot.datasets import LeRobotDataset
-from tiny_runs import TINY
+from tests.lerobot_plugin.families import finetune, load, make
+from tests.lerobot_plugin.tiny_runs import TINY
 
 from inspire_vla.errors import InspireError
 from inspire_vla.instruction import find_mentions

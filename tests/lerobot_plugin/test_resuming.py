@@ -8,9 +8,9 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from families import finetune, make
 from safetensors.torch import load_file
-from tiny_runs import run
+from tests.lerobot_plugin.families import finetune, make
+from tests.lerobot_plugin.tiny_runs import run
 
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
 from inspire_vla.lerobot_plugin.training import train

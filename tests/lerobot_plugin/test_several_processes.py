@@ -10,8 +10,8 @@ import pytest
 import torch
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.utils import FullyShardedDataParallelPlugin
-from families import finetune, load, make
 from safetensors.torch import load_file
+from tests.lerobot_plugin.families import finetune, load, make
 
 from inspire_vla.lerobot_plugin import answer_log
 from inspire_vla.lerobot_plugin.answer_log import AnswerLog

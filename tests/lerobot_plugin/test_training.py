@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_runs import run
+from tests.lerobot_plugin.tiny_runs import run
 
 from inspire_vla.errors import InspireError
 from inspire_vla.labels.columns import LabelMismatch, LabelsMissing

@@ -5,13 +5,13 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-import sources
 import torch
-from families import TASK, load, make
 from lerobot.configs import PreTrainedConfig
 from lerobot.utils.constants import ACTION
 from safetensors.torch import load_file, save_file
-from test_memory_options import batch
+from tests.lerobot_plugin import sources
+from tests.lerobot_plugin.families import TASK, load, make
+from tests.lerobot_plugin.test_memory_options import batch
 
 from inspire_vla.backbones.attention import PREFIX, make_attention_mask
 from inspire_vla.dialogue import TokenType, render

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from synthetic import frames
+from tests.reports.synthetic import frames
 
 from inspire_vla.errors import InspireError
 from inspire_vla.reports.attention import outlined, overlay

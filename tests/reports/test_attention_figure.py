@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import synthetic
+from tests.reports import synthetic
 
 from inspire_vla.errors import InspireError
 from inspire_vla.reports import read_attention, write_attention

@@ -2,7 +2,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-import synthetic
+from tests.reports import synthetic
 
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import compare

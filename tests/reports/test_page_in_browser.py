@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import synthetic
-from browser import DESKTOP, PHONE, Page, browser, chromium
 from PIL import Image
+from tests.reports import synthetic
+from tests.reports.browser import DESKTOP, PHONE, Page, browser, chromium
 
 from inspire_vla.reports import write_page
 from inspire_vla.reports.attention_chart import write_share_chart

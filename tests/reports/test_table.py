@@ -1,5 +1,5 @@
-import synthetic
 from rich.console import Console
+from tests.reports import synthetic
 
 from inspire_vla.reports import print_comparison
 from inspire_vla.reports.numbers import p_value, percent, points

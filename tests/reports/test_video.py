@@ -1,7 +1,7 @@
 import av
 import numpy as np
 import pytest
-from synthetic import frames
+from tests.reports.synthetic import frames
 
 from inspire_vla.errors import InspireError
 from inspire_vla.reports import write_episode_video

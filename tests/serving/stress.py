@@ -21,14 +21,13 @@ from urllib.request import urlopen
 import msgpack
 import numpy as np
 import pytest
+from tests.serving.conftest import observation
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from inspire_vla.evaluation import provenance
 from inspire_vla.serving.client import PolicyClient, Reply
 from inspire_vla.serving.codec import pack, unpack
-
-from .conftest import observation
 
 
 def malformed(dice: random.Random, size: int = 16) -> bytes | str:

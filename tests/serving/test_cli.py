@@ -3,12 +3,11 @@
 import argparse
 
 import pytest
+from tests.serving.conftest import ToyAgent
 
 from inspire_vla.cli import main
 from inspire_vla.cli.arguments import parser
 from inspire_vla.cli.serve import camera_key, remote_policy
-
-from .conftest import ToyAgent
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,11 @@ import threading
 import time
 
 import pytest
+from tests.serving.conftest import Running, ToyAgent, observation, timed
 
 from inspire_vla.errors import InspireError
 from inspire_vla.serving.client import PolicyClient, Reply, ServerError, Unreachable
 from inspire_vla.serving.server import PolicyServer, ServerSettings
-
-from .conftest import Running, ToyAgent, observation, timed
 
 
 def test_it_loads_neither_torch_nor_a_server() -> None:

@@ -8,13 +8,12 @@ import time
 import tracemalloc
 
 import pytest
+from tests.serving.conftest import Running, ToyAgent, observation, until
+from tests.serving.stress import fuzz, soak
 from websockets.sync.client import connect
 
 from inspire_vla.serving.client import PolicyClient
 from inspire_vla.serving.codec import pack
-
-from .conftest import Running, ToyAgent, observation, until
-from .stress import fuzz, soak
 
 
 def check_fuzz(server: Running, times: int) -> None:

@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
+from tests.serving.conftest import ToyAgent, observation
 
 from inspire_vla.errors import InspireError
 from inspire_vla.serving.observations import ObservationReader
-
-from .conftest import ToyAgent, observation
 
 READER = ObservationReader.of(ToyAgent().config)
 TWO = ObservationReader.of(ToyAgent(("image", "image2")).config)

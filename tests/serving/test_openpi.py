@@ -11,12 +11,11 @@ from pathlib import Path
 import msgpack
 import numpy as np
 import pytest
+from tests.serving.conftest import ToyAgent, observation
+from tests.serving.test_server import raw
 
 from inspire_vla.serving.client import PolicyClient, ServerError
 from inspire_vla.serving.codec import pack, unpack
-
-from .conftest import ToyAgent, observation
-from .test_server import raw
 
 SENT = Path(__file__).parent / "data" / "openpi_observation.msgpack"
 OBSERVATION = {

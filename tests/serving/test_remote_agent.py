@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from tests.serving.conftest import ToyAgent
 
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
@@ -14,8 +15,6 @@ from inspire_vla.evaluation.truth import CONTROLS, AnswerRule
 from inspire_vla.instruction import find_mentions
 from inspire_vla.serving.client import ServerError
 from inspire_vla.serving.remote_agent import RemoteAgent, api_key_from
-
-from .conftest import ToyAgent
 
 
 def seen(rng: np.random.Generator, size: int) -> dict:

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from .conftest import ToyAgent
+from tests.serving.conftest import ToyAgent
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -11,6 +11,7 @@ from urllib.request import Request, urlopen
 import msgpack
 import numpy as np
 import pytest
+from tests.serving.conftest import ToyAgent, observation, until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
@@ -18,8 +19,6 @@ from inspire_vla.serving import door, logs
 from inspire_vla.serving.client import PolicyClient, ServerError
 from inspire_vla.serving.client_state import ClientState
 from inspire_vla.serving.codec import pack, unpack
-
-from .conftest import ToyAgent, observation, until
 
 
 def raw(running, **options):

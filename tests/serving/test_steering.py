@@ -9,14 +9,13 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
+from tests.serving.conftest import Running, ToyAgent
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from inspire_vla.errors import InspireError
 from inspire_vla.serving.steering.server import SteeringServer
 from inspire_vla.serving.steering.session import SteeringSession
-
-from .conftest import Running, ToyAgent
 
 
 class ToyEnv:
