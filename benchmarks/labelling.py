@@ -60,7 +60,7 @@ def synthetic(root: Path, episodes: int, frames: int, seed: int = 0) -> None:
         name: {"dtype": "float32", "shape": [len(names)], "names": names} for name, names in NAMES.items()
     }
     info = {"codebase_version": "v3.0", "fps": 10, "features": features, "total_episodes": episodes}
-    (root / "meta/info.json").write_text(json.dumps(info))
+    (root / "meta/info.json").write_text(json.dumps(info), encoding="utf-8")
     pq.write_table(pa.table({"task_index": [0], "task": [INSTRUCTION]}), root / "meta/tasks.parquet")
     third = frames // 3
     for number, first in enumerate(range(0, episodes, 100)):
@@ -97,7 +97,7 @@ def json_per_frame(source: Path, out: Path, frames: int) -> int:
         codes = matrix(pq.read_table(path)["observation.answers.direction"])
         for i, row in enumerate(codes[:frames].tolist()):
             said = {"the red cube": words[row[0]], "the plate": words[row[1]]}
-            (out / f"{path.stem}_{i}.json").write_text(json.dumps(said))
+            (out / f"{path.stem}_{i}.json").write_text(json.dumps(said), encoding="utf-8")
         frames -= min(frames, len(codes))
     return sum(entry.stat().st_blocks * 512 for entry in os.scandir(out))
 
@@ -170,7 +170,7 @@ def main() -> None:
     finally:
         shutil.rmtree(folder)
     if options.json:
-        Path(options.json).write_text(json.dumps(result, indent=1) + "\n")
+        Path(options.json).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

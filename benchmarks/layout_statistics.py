@@ -32,7 +32,7 @@ def libero_90(rng: np.random.Generator) -> Draws:
         scenes.setdefault(re.match(r"[A-Z_]+SCENE\d+", path.stem).group(), path)  # type: ignore[union-attr]
     draws: Draws = defaultdict(list)
     for scene, path in scenes.items():
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         ranges = {
             f"{target}_{name}": [float(number) for number in numbers.split()]
             for name, target, numbers in _REGION.findall(text)

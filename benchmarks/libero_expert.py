@@ -71,7 +71,7 @@ def main() -> None:
     whole, lines = lines_of(options.record)
     done = {(line["suite"], line["task"], line["scene"], line["seed"], line["noise"]) for line in lines}
     options.record.parent.mkdir(parents=True, exist_ok=True)
-    with options.record.open("a") as file:
+    with options.record.open("a", encoding="utf-8") as file:
         file.truncate(whole)
         for suite in options.suites:
             paths = [p for p in task_files(suite) if able(read_problem(p), instruction_of(p)) is None]

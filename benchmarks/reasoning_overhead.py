@@ -96,11 +96,11 @@ def main() -> None:
         origin["command"] = origin["command"].split(private)[0]
     found["provenance"] = origin
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    results = json.loads(args.out.read_text()) if args.out.exists() else {}
+    results = json.loads(args.out.read_text(encoding="utf-8")) if args.out.exists() else {}
     device = "" if args.device == "cpu" else f"_{args.device}"
     depth = "" if args.depth == 1 else f"_{args.depth:g}"
     results[f"{args.what}{device}{depth}"] = found
-    args.out.write_text(json.dumps(results, indent=1) + "\n")
+    args.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     shown = ("all", "by_objects", "best_ms", "growth_mib_after_the_first_tenth", "rollouts")
     print(json.dumps({k: v for k, v in found.items() if k in shown}, indent=1))
 

@@ -45,7 +45,7 @@ def ship_grounding(source: Path, preset: Preset) -> None:
     shipped = SHIPPED / "nano_grounding" / "model.safetensors"
     if shipped.exists() and filecmp.cmp(source / "model.safetensors", shipped, shallow=False):
         return
-    seen = json.loads((source / "examination.json").read_text())
+    seen = json.loads((source / "examination.json").read_text(encoding="utf-8"))
     card = f"""---
 license: apache-2.0
 tags: [robotics, inspire_vla]
@@ -60,7 +60,7 @@ vision-language model that a real VLA starts from.
 
 Commit {str(seen.get("provenance", {}).get("commit"))[:12]}. Of {seen["where_n"]} questions on held-out images it finds {100 * seen["found"]:.1f} % within 3 % of the image's side (blind:
 {100 * seen["found_blind"]:.1f} %), median error {seen["error"]:.3f} of the side; presence {100 * seen["presence"]:.1f} % (n = {seen["presence_n"]}, chance about 50),
-names {100 * seen["naming"]:.1f} % (n = {seen["naming_n"]}). Seed {json.loads((source / "plan.json").read_text())["seed"]}; what departed from the command is in docs/results.md.
+names {100 * seen["naming"]:.1f} % (n = {seen["naming_n"]}). Seed {json.loads((source / "plan.json").read_text(encoding="utf-8"))["seed"]}; what departed from the command is in docs/results.md.
 """
     install(
         "nano_grounding", [source / n for n in ("model.safetensors", "plan.json", "examination.json")], card
@@ -107,9 +107,9 @@ def ship_policy(experiment: Path, preset: Preset, kind: str) -> None:
     what = "InSpire policy" if kind == "inspire" else "base model"
     reasoning = "--reasoning" if kind == "inspire" else "--no-reasoning"
     evaluated = found["policies"][0]["run"]
-    journal = map(json.loads, (experiment / "journal.jsonl").read_text().splitlines())
+    journal = map(json.loads, (experiment / "journal.jsonl").read_text(encoding="utf-8").splitlines())
     trained = sorted({str(line.get("commit"))[:12] for line in journal if line["stage"] == f"train {name}"})
-    steps = json.loads((source / "train_config.json").read_text())["steps"]
+    steps = json.loads((source / "train_config.json").read_text(encoding="utf-8"))["steps"]
     perturbations = f" --perturbations {preset.perturbations:g}" if preset.perturbations else ""
     arguments = f" -- {' '.join(preset.arguments)}" if preset.arguments else ""
     card = f"""---
@@ -139,8 +139,12 @@ Everything else is in docs/results.md of the repository.
     target = install(f"nano_{kind}", [*files, source / "train_config.json"], card)
     # The start is written by its shipped name, and no folder of this machine by any.
     for file in ("config.json", "train_config.json"):
-        text = (target / file).read_text().replace(str(experiment / "grounding"), "nano_grounding")
-        (target / file).write_text(text.replace(f"{experiment}/", f"runs/{preset.name}/"))
+        text = (
+            (target / file)
+            .read_text(encoding="utf-8")
+            .replace(str(experiment / "grounding"), "nano_grounding")
+        )
+        (target / file).write_text(text.replace(f"{experiment}/", f"runs/{preset.name}/"), encoding="utf-8")
 
 
 def success(experiment: Path, policy: str) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def checkpoint(tmp_path):
             "observation.state": {"type": "STATE", "shape": [8]},
         },
     }
-    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     (folder / "model.safetensors").write_bytes(b"weights")
     return tmp_path / "mine"
 
@@ -136,7 +136,7 @@ def test_a_broken_checkpoint_is_refused(checkpoint, tmp_path):
     with pytest.raises(InspireError, match=r"model\.safetensors is missing"):
         find(checkpoint)
     (inner / "model.safetensors").write_bytes(b"")
-    (inner / "config.json").write_text('{"type": "act"}')
+    (inner / "config.json").write_text('{"type": "act"}', encoding="utf-8")
     with pytest.raises(InspireError, match="type 'act'"):
         describe(checkpoint)
     (inner / "config.json").unlink()
@@ -170,7 +170,7 @@ def test_train_turns_into_lerobots_arguments(checkpoint, tmp_path):
     (tmp_path / "o").mkdir()
     with pytest.raises(InspireError, match="exists"):
         train_arguments(parser().parse_args(line))
-    (find(checkpoint) / "train_config.json").write_text("{}")
+    (find(checkpoint) / "train_config.json").write_text("{}", encoding="utf-8")
     recipe, arguments = train_arguments(parser().parse_args(["train", "--out", str(checkpoint), "--resume"]))
     assert recipe is None
     assert arguments[1] == "--resume=true"
@@ -178,7 +178,7 @@ def test_train_turns_into_lerobots_arguments(checkpoint, tmp_path):
 
 def test_a_resumed_training_ignores_nothing_that_is_asked_for(checkpoint, tmp_path):
     (find(checkpoint) / "train_config.json").write_text(
-        json.dumps({"dataset": {"root": str(tmp_path / "d")}})
+        json.dumps({"dataset": {"root": str(tmp_path / "d")}}), encoding="utf-8"
     )
     line = ["train", "--out", str(checkpoint), "--resume"]
     for same in ([], ["--dataset", str(tmp_path / "x" / ".." / "d")]):
@@ -195,7 +195,7 @@ def test_an_interrupted_training_is_told_how_it_goes_on(checkpoint, tmp_path, ca
 
     monkeypatch.setattr("inspire_vla.cli.commands.train", interrupted)
     monkeypatch.setattr("inspire_vla.cli.commands.compare", interrupted)
-    (find(checkpoint) / "train_config.json").write_text("{}")
+    (find(checkpoint) / "train_config.json").write_text("{}", encoding="utf-8")
     (tmp_path / "begun").mkdir()
     for out, said in (
         (checkpoint, f"`inspire train --out {checkpoint} --resume` goes on from the last checkpoint."),

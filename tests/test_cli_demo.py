@@ -26,12 +26,12 @@ def test_a_folder_of_something_else_is_left_alone(
 ) -> None:
     weights = tmp_path / "runs" / "training" / "weights"
     weights.parent.mkdir(parents=True)
-    weights.write_text("mine")
+    weights.write_text("mine", encoding="utf-8")
     assert main(["demo", "--out", str(tmp_path / "runs")]) == 2
     assert "['training']" in capsys.readouterr().err
     assert begun == []
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["training"]
-    assert weights.read_text() == "mine"
+    assert weights.read_text(encoding="utf-8") == "mine"
     assert main(["demo", "--out", str(weights)]) == 2
 
 

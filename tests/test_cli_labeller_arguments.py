@@ -24,7 +24,7 @@ def chosen(labeller: str, *options: str) -> Labeller:
 @pytest.fixture
 def table(tmp_path: Path) -> str:
     path = tmp_path / "objects.csv"
-    path.write_text("episode,frame,object,x,y,z\n0,0,the red cube,0.5,0.2,0.02\n")
+    path.write_text("episode,frame,object,x,y,z\n0,0,the red cube,0.5,0.2,0.02\n", encoding="utf-8")
     return f"table:{path}"
 
 

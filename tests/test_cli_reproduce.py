@@ -34,7 +34,7 @@ def write_run(folder: Path, name: str, suite: str, successes: int) -> None:
         "commit": "c" * 40,
         "started": "then",
     }
-    (folder / "run.json").write_text(json.dumps(info))
+    (folder / "run.json").write_text(json.dumps(info), encoding="utf-8")
     records = [
         EpisodeRecord(
             suite=suite, task="t", instruction="i", episode=e, seed=1_000_000 + e, success=e < successes, steps=5,
@@ -44,7 +44,9 @@ def write_run(folder: Path, name: str, suite: str, successes: int) -> None:
         )
         for e in range(4)
     ]  # fmt: skip
-    (folder / "episodes.jsonl").write_text("".join(f"{record.to_json()}\n" for record in records))
+    (folder / "episodes.jsonl").write_text(
+        "".join(f"{record.to_json()}\n" for record in records), encoding="utf-8"
+    )
     (folder / "finished").touch()
 
 
@@ -56,7 +58,9 @@ def train(out: Path, policy: str) -> None:
 def collect(out: Path, dataset: str) -> None:
     meta = out / "demonstrations" / dataset / "meta"
     meta.mkdir(parents=True)
-    (meta / "info.json").write_text(json.dumps({"total_episodes": 27, "total_frames": 1234}))
+    (meta / "info.json").write_text(
+        json.dumps({"total_episodes": 27, "total_frames": 1234}), encoding="utf-8"
+    )
 
 
 @pytest.fixture
@@ -75,12 +79,12 @@ def finished(tmp_path: Path) -> Path:
         for kind in ("base", "inspire")
         for seed in PRESET.seeds
     ]
-    (out / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in journal))
+    (out / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in journal), encoding="utf-8")
     return out
 
 
 def test_results_pool_the_seeds_and_say_where_they_come_from(finished: Path) -> None:
-    text = write_results(PRESET, finished).read_text()
+    text = write_results(PRESET, finished).read_text(encoding="utf-8")
     assert "| **seen** | 8 | 50.0 [22–78] | 100.0 [68–100] | +50.0 [" in text
     assert "| **unseen** | 8 | 0.0 [0–32] | 50.0 [22–78] | +50.0 [" in text
     assert "| 1 | 50.0, 100.0 | 0.0, 50.0 | +50.0 | 50.0, 50.0 |" in text
@@ -103,16 +107,16 @@ def test_results_pool_the_seeds_and_say_where_they_come_from(finished: Path) -> 
 
 
 def test_other_layouts_are_a_curve_of_the_first_seed_and_leave_the_headline_alone(finished: Path) -> None:
-    before = write_results(PRESET, finished).read_text()
+    before = write_results(PRESET, finished).read_text(encoding="utf-8")
     for name, seen, unseen in (("base", 1, 1), ("inspire", 2, 4)):
         policy = f"{name}_r1_s0"
         train(finished, policy)
         write_run(finished / "runs" / f"{policy}_seen", policy, "tabletop_seen", seen)
         write_run(finished / "runs" / f"{policy}_unseen", policy, "tabletop_goal", unseen)
     collect(finished, "seen_r1")
-    with open(finished / "journal.jsonl", "a") as journal:
+    with open(finished / "journal.jsonl", "a", encoding="utf-8") as journal:
         journal.write(json.dumps({"stage": "train base_r1_s0", "seconds": 1.0, "commit": "d" * 40}) + "\n")
-    text = write_results(replace(PRESET, curve=(1.0,)), finished).read_text()
+    text = write_results(replace(PRESET, curve=(1.0,)), finished).read_text(encoding="utf-8")
     curve = text.split("### How much the layouts vary (training seed 0)")[1].split("###")[0]
     assert "| 0.25 | 50.0 [15–85] | 100.0 [51–100] | 0.0 [0–49] | 50.0 [15–85] | +50.0 [" in curve
     assert "| 1 | 25.0 [5–70] | 50.0 [15–85] | 25.0 [5–70] | 100.0 [51–100] | +75.0 [" in curve
@@ -129,10 +133,10 @@ def test_success_at_checkpoints_is_a_learning_curve(finished: Path) -> None:
         for step, count in zip(preset.checkpoints, successes, strict=True):
             name = f"{kind}_r0.25_s0_step{step}"
             write_run(finished / "runs" / f"{name}_validation", name, "tabletop_validation", count)
-    text = write_results(preset, finished).read_text()
+    text = write_results(preset, finished).read_text(encoding="utf-8")
     assert "![Learning curves](figures/learning.svg)" in text
     assert "| 1,000 | 4 | 25.0 [5–70] | 75.0 [30–95] | +50.0 [" in text
-    drawn = (finished / "figures" / "learning.svg").read_text()
+    drawn = (finished / "figures" / "learning.svg").read_text(encoding="utf-8")
     assert "validation, success in %" in drawn
     assert "training steps, thousands" in drawn
     ((_, lines),) = learning_curves(preset, finished)
@@ -141,9 +145,9 @@ def test_success_at_checkpoints_is_a_learning_curve(finished: Path) -> None:
 
 def test_a_document_keeps_what_stands_around_its_markers(finished: Path, tmp_path: Path) -> None:
     document = tmp_path / "page.md"
-    document.write_text(f"mine\n{BEGIN}\n{END}\nmine too\n")
+    document.write_text(f"mine\n{BEGIN}\n{END}\nmine too\n", encoding="utf-8")
     assert write_results(PRESET, finished, document) == document
-    text = document.read_text()
+    text = document.read_text(encoding="utf-8")
     assert text.startswith("mine\n")
     assert text.endswith("mine too\n")
     assert "![Success by suite](page/success.svg)" in text
@@ -155,23 +159,39 @@ def test_the_kept_evidence_gives_the_same_results_without_what_is_large(
 ) -> None:
     log = finished / "logs" / "003_train_base_r0.25_s0.txt"
     log.parent.mkdir()
-    log.write_text("Training: 5%\rINFO step:9 smpl:1K loss:2.500 grdn:1\n\rTraining: 6%")
+    log.write_text("Training: 5%\rINFO step:9 smpl:1K loss:2.500 grdn:1\n\rTraining: 6%", encoding="utf-8")
     for episodes in finished.glob("runs/*/episodes.jsonl"):
-        line = json.loads(episodes.read_text().splitlines()[0])
+        line = json.loads(episodes.read_text(encoding="utf-8").splitlines()[0])
         line["timeline"] = [[0, ["left"], ["left"], [1.0]]] * 50
-        episodes.write_text(json.dumps(line) + "\n" + "\n".join(episodes.read_text().splitlines()[1:]) + "\n")
+        episodes.write_text(
+            json.dumps(line) + "\n" + "\n".join(episodes.read_text(encoding="utf-8").splitlines()[1:]) + "\n",
+            encoding="utf-8",
+        )
     run = finished / "runs" / "base_r0.25_s0_seen" / "run.json"
-    run.write_text(json.dumps(json.loads(run.read_text()) | {"path": f"{finished}/policies/base_r0.25_s0"}))
+    run.write_text(
+        json.dumps(
+            json.loads(run.read_text(encoding="utf-8")) | {"path": f"{finished}/policies/base_r0.25_s0"}
+        ),
+        encoding="utf-8",
+    )
     weights = finished / "policies" / "base_r0.25_s0" / "model.safetensors"
-    weights.write_text("large")
+    weights.write_text("large", encoding="utf-8")
     kept = tmp_path / "evidence"
     for _ in range(2):  # the second replaces the first
         keep_evidence(finished, kept)
-    texts = [path.read_text() for path in kept.rglob("*") if path.suffix in (".json", ".jsonl", ".txt")]
+    texts = [
+        path.read_text(encoding="utf-8")
+        for path in kept.rglob("*")
+        if path.suffix in (".json", ".jsonl", ".txt")
+    ]
     assert not any("timeline" in text or str(tmp_path) in text or "Training:" in text for text in texts)
-    assert "policies/base_r0.25_s0" in (kept / "runs" / "base_r0.25_s0_seen" / "run.json").read_text()
+    assert "policies/base_r0.25_s0" in (kept / "runs" / "base_r0.25_s0_seen" / "run.json").read_text(
+        encoding="utf-8"
+    )
     assert not list(kept.rglob("*.safetensors"))
-    assert write_results(PRESET, kept).read_text() == write_results(PRESET, finished).read_text()
+    assert write_results(PRESET, kept).read_text(encoding="utf-8") == write_results(
+        PRESET, finished
+    ).read_text(encoding="utf-8")
     assert (kept / "figures" / "learning.svg").exists()
 
 
@@ -180,9 +200,11 @@ def test_a_short_name_is_not_taken_out_of_other_words(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     finished.rename("s")
-    Path("s/journal.jsonl").write_text(json.dumps({"command": ["--dataset=s/demonstrations/runs/x", "s/y"]}))
+    Path("s/journal.jsonl").write_text(
+        json.dumps({"command": ["--dataset=s/demonstrations/runs/x", "s/y"]}), encoding="utf-8"
+    )
     keep_evidence(Path("s"), Path("kept"))
-    assert json.loads(Path("kept/journal.jsonl").read_text())["command"] == [
+    assert json.loads(Path("kept/journal.jsonl").read_text(encoding="utf-8"))["command"] == [
         "--dataset=demonstrations/runs/x",
         "y",
     ]
@@ -206,13 +228,16 @@ def test_base_and_inspire_of_the_first_seed_must_be_finished(finished: Path) -> 
 
 def test_a_training_seed_that_is_not_finished_is_left_out_whole(finished: Path) -> None:
     (finished / "runs" / "base_r0.25_s1_unseen" / "finished").unlink()
-    expected = write_results(replace(PRESET, seeds=(0,)), finished).read_text().rstrip()
-    assert write_results(PRESET, finished).read_text() == f"{expected}\n\nNot finished: training seed 1.\n"
+    expected = write_results(replace(PRESET, seeds=(0,)), finished).read_text(encoding="utf-8").rstrip()
+    assert (
+        write_results(PRESET, finished).read_text(encoding="utf-8")
+        == f"{expected}\n\nNot finished: training seed 1.\n"
+    )
 
 
 def test_a_control_needs_all_training_seeds_that_are_finished(finished: Path) -> None:
     (finished / "runs" / "inspire_r0.25_s1_truth_seen" / "finished").unlink()
-    text = write_results(PRESET, finished).read_text()
+    text = write_results(PRESET, finished).read_text(encoding="utf-8")
     assert "Not finished: answers forced: the truth" not in text
     assert text.endswith("Not finished: answers forced: truth.\n")
     assert "| 1 | 50.0, 100.0 |" in text
@@ -230,10 +255,12 @@ def test_what_else_is_not_finished_is_named_and_left_out(finished: Path) -> None
         rules={"ruled": ("--z",)},
     )
     left = "answers forced: random, layout_randomness 1, validation after 500 steps, hidden, ruled"
-    expected = write_results(PRESET, finished).read_text().rstrip() + f"\n\nNot finished: {left}.\n"
-    assert write_results(preset, finished).read_text() == expected
+    expected = (
+        write_results(PRESET, finished).read_text(encoding="utf-8").rstrip() + f"\n\nNot finished: {left}.\n"
+    )
+    assert write_results(preset, finished).read_text(encoding="utf-8") == expected
     write_run(finished / "runs" / "hidden_r0.25_s0_unseen", "hidden_r0.25_s0", "tabletop_goal", 1)
-    text = write_results(preset, finished).read_text()
+    text = write_results(preset, finished).read_text(encoding="utf-8")
     assert "| hidden, seed 0 | 25.0" in text
     assert "| InSpire, seed 0 | 100.0 [51–100] | +0.0 [" in text
     assert (
@@ -259,6 +286,6 @@ def test_the_whole_experiment_in_small_and_in_pieces(tmp_path: Path) -> None:
         assert main(["reproduce", "--preset", "smoke", "--out", str(out), "--minutes", "1"]) == 0
         if (out / "results.md").exists():
             break
-    journal = [json.loads(line) for line in (out / "journal.jsonl").read_text().splitlines()]
+    journal = [json.loads(line) for line in (out / "journal.jsonl").read_text(encoding="utf-8").splitlines()]
     assert "interrupted" in {line["outcome"] for line in journal}
-    assert "### Controls and ablations" in (out / "results.md").read_text()
+    assert "### Controls and ablations" in (out / "results.md").read_text(encoding="utf-8")

@@ -21,7 +21,9 @@ from inspire_vla.spatial import encode_answers
 def run(tmp_path: Path) -> Path:
     folder = tmp_path / "run"
     folder.mkdir()
-    (folder / "run.json").write_text(json.dumps({"version": 1, "policy": {"name": "InSpire"}}))
+    (folder / "run.json").write_text(
+        json.dumps({"version": 1, "policy": {"name": "InSpire"}}), encoding="utf-8"
+    )
     timeline = ((0, ("left",), ("left",), (0.9,)),)
     records = [
         EpisodeRecord(
@@ -30,13 +32,15 @@ def run(tmp_path: Path) -> Path:
         for task in ("b", "a")
         for seed in (1, 0)
     ]
-    (folder / "episodes.jsonl").write_text("".join(record.to_json() + "\n" for record in records))
+    (folder / "episodes.jsonl").write_text(
+        "".join(record.to_json() + "\n" for record in records), encoding="utf-8"
+    )
     return folder
 
 
 def test_timelines_of_a_run(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["view", str(run), "--timeline", str(tmp_path / "t.svg")]) == 0
-    drawn = (tmp_path / "t.svg").read_text()
+    drawn = (tmp_path / "t.svg").read_text(encoding="utf-8")
     assert drawn.index("do a") < drawn.index("do b")
     assert main(["view", str(run), "--timeline", str(tmp_path / "t.svg"), "--task", "c"]) == 2
     assert "No task 'c'" in capsys.readouterr().err
@@ -76,7 +80,7 @@ def dataset(tmp_path: Path) -> Path:
         answer_column("direction"): answer_feature(2),
     }
     info = {"codebase_version": "v3.0", "fps": 10, "total_episodes": 2, "features": features}
-    (root / "meta" / "info.json").write_text(json.dumps(info))
+    (root / "meta" / "info.json").write_text(json.dumps(info), encoding="utf-8")
     tasks = pa.table({"task_index": [0, 1], "task": ["open the drawer", "pick up the cube"]})
     pq.write_table(tasks, root / "meta" / "tasks.parquet")
     rows = []
@@ -124,9 +128,9 @@ def test_columns_of_one_number_are_stored_as_plain_numbers(dataset: Path) -> Non
         for name in ("observation.state", "action", answer_column("direction")):
             row[name] = row[name][0]
     pq.write_table(pa.Table.from_pylist(rows), file)
-    info = json.loads((dataset / "meta" / "info.json").read_text())
+    info = json.loads((dataset / "meta" / "info.json").read_text(encoding="utf-8"))
     info["features"]["observation.state"] |= {"shape": [1], "names": ["x"]}
-    (dataset / "meta" / "info.json").write_text(json.dumps(info))
+    (dataset / "meta" / "info.json").write_text(json.dumps(info), encoding="utf-8")
     moments = list(DatasetEpisode(dataset, 1).moments())
     assert [moment.truths for moment in moments] == [["left"], ["down"], ["left"], ["down"]]
     assert (moments[2].state, moments[2].action) == ({"x": 2.0}, {"0": 0.5})

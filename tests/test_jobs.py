@@ -12,14 +12,14 @@ from inspire_vla.jobs import ResumableJob, map_in_processes
 
 
 def make(job: ResumableJob, number: int) -> int:
-    job.shard(number).write_text(str(number * number))
+    job.shard(number).write_text(str(number * number), encoding="utf-8")
     return number
 
 
 def assemble(job: ResumableJob, count: int, folder) -> int:
     folder.mkdir()
     whole = [job.shard(number).read_text(encoding="utf-8") for number in range(count)]
-    (folder / "whole.json").write_text(json.dumps(whole))
+    (folder / "whole.json").write_text(json.dumps(whole), encoding="utf-8")
     return len(whole)
 
 
@@ -54,7 +54,7 @@ def test_shards_become_one_folder_and_are_removed(job, tmp_path):
 def test_shards_of_an_interrupted_call_are_kept(job):
     with job.started():
         make(job, 1)
-    (job.folder / ".half.tmp").write_text("torn")
+    (job.folder / ".half.tmp").write_text("torn", encoding="utf-8")
     with job.started():
         assert job.missing(3) == [0, 2]
         assert not (job.folder / ".half.tmp").exists()

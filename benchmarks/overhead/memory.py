@@ -37,5 +37,5 @@ def measure_memory(checkpoint: str, steps: int) -> dict[str, Any]:
 def _resident_mib() -> float:
     statm = Path("/proc/self/statm")
     if statm.exists():
-        return int(statm.read_text().split()[1]) * resource.getpagesize() / 2**20
+        return int(statm.read_text(encoding="utf-8").split()[1]) * resource.getpagesize() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -42,11 +42,11 @@ def test_evaluate_compare_report(road):
         assert "crashed" not in said
     said = inspire("compare", road / "run_base", road / "run_inspire", "--out", road / "comparison.json")
     assert "McNemar" in said
-    comparison = json.loads((road / "comparison.json").read_text())
+    comparison = json.loads((road / "comparison.json").read_text(encoding="utf-8"))
     assert comparison["unpaired"] == []
     assert comparison["answers"][1]["unseen"]["asked"] > 0
     inspire("report", road / "run_base", road / "run_inspire", "--out", road / "page.html")
-    assert "<video" in (road / "page.html").read_text()
+    assert "<video" in (road / "page.html").read_text(encoding="utf-8")
 
 
 def test_training_resumes(road):
@@ -60,7 +60,7 @@ def test_demo(road):
         "--out", road / "demo", "--steps", 2,
     )  # fmt: skip
     assert "The page, with videos" in said
-    page = (road / "demo" / "index.html").read_text()
+    page = (road / "demo" / "index.html").read_text(encoding="utf-8")
     assert "Where they look" in page
 
 

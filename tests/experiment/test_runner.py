@@ -16,7 +16,9 @@ def stage(tmp_path, name, code):
 
 
 def journal(tmp_path):
-    return [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line) for line in (tmp_path / "journal.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def test_finished_stages_are_not_run_again(tmp_path):
@@ -24,7 +26,7 @@ def test_finished_stages_are_not_run_again(tmp_path):
     plan = [stage(tmp_path, name, f"open({str(count)!r}, 'a').write('{name} ')") for name in ("a", "b")]
     assert run_stages(plan, tmp_path).finished
     assert run_stages(plan, tmp_path).finished
-    assert count.read_text() == "a b "
+    assert count.read_text(encoding="utf-8") == "a b "
     assert [line["outcome"] for line in journal(tmp_path)] == ["finished", "finished"]
     assert {line["commit"] for line in journal(tmp_path)} == {None}
 

@@ -40,7 +40,7 @@ def test_two_commands_run_at_once_each_on_its_own_cores(tmp_path):
         for a, b in (("left", "right"), ("right", "left"))
     ]
     assert run_stages(plan, tmp_path, jobs=2).finished
-    left, right = (set((tmp_path / name).read_text().split()) for name in ("left", "right"))
+    left, right = (set((tmp_path / name).read_text(encoding="utf-8").split()) for name in ("left", "right"))
     assert left
     assert right
     assert not left & right
@@ -61,7 +61,7 @@ def test_a_stage_waits_for_what_it_needs_while_later_ones_go_on(tmp_path):
         Stage("c", (note("c"),), tmp_path / "c.done"),
     ]
     assert run_stages(plan, tmp_path, jobs=2).finished
-    assert order.read_text() == "c a b "
+    assert order.read_text(encoding="utf-8") == "c a b "
 
 
 @needs_two_cores
@@ -72,7 +72,9 @@ def test_a_failure_interrupts_what_runs_beside_it(tmp_path):
     ]
     with pytest.raises(InspireError, match="bad failed"):
         run_stages(plan, tmp_path, jobs=2)
-    noted = [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
+    noted = [
+        json.loads(line) for line in (tmp_path / "journal.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert [(line["stage"], line["outcome"]) for line in noted] == [
         ("bad", "exit status 1"),
         ("slow", "interrupted"),

@@ -85,10 +85,13 @@ def test_what_a_preset_cannot_be(tmp_path):
     with pytest.raises(InspireError, match="laptop"):
         read_preset("labtop")
     wrong = tmp_path / "own.yaml"
-    wrong.write_text("demonstrations: 1\nseeds: [0]\nepisodes_seen: 1\nepisodes_unseen: 1\nepisode_seen: 2\n")
+    wrong.write_text(
+        "demonstrations: 1\nseeds: [0]\nepisodes_seen: 1\nepisodes_unseen: 1\nepisode_seen: 2\n",
+        encoding="utf-8",
+    )
     with pytest.raises(InspireError, match="episode_seen"):
         read_preset(str(wrong))
-    wrong.write_text("seeds: [0]\nepisodes_seen: 1\n")
+    wrong.write_text("seeds: [0]\nepisodes_seen: 1\n", encoding="utf-8")
     with pytest.raises(InspireError, match="lacks demonstrations, episodes_unseen"):
         read_preset(str(wrong))
     with pytest.raises(InspireError, match="at least one seed"):

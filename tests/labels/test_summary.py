@@ -89,7 +89,7 @@ def test_a_table_says_where_things_are(synthetic, tmp_path):
 
 def table_of(synthetic, path: Path) -> Path:
     rows = [f"3,0,the red cube,{','.join(map(str, synthetic.cube))}"]
-    path.write_text("\n".join(["episode,frame,object,x,y,z", *rows]) + "\n")
+    path.write_text("\n".join(["episode,frame,object,x,y,z", *rows]) + "\n", encoding="utf-8")
     return path
 
 

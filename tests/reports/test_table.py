@@ -6,7 +6,7 @@ from inspire_vla.reports.numbers import p_value, percent, points
 
 
 def printed(comparison, **kwargs):
-    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(width=80, record=True, file=open("/dev/null", "w", encoding="utf-8"))  # noqa: SIM115
     print_comparison(comparison, console=console, **kwargs)
     return console.export_text()
 

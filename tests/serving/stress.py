@@ -161,7 +161,7 @@ def served(policy: str) -> Iterator[tuple[str, int]]:
 
 def resident_mib(process: int) -> float:
     """Memory of a process, as Linux counts it."""
-    status = Path(f"/proc/{process}/status").read_text()
+    status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
     return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
 
 

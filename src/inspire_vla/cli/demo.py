@@ -124,7 +124,7 @@ def _train(dataset: Path, out: Path, steps: int) -> str:
         with _logged(log):
             train(arguments, recipe="nano_tabletop")
     finally:
-        (out.parent / "training.log").write_text(log.getvalue())
+        (out.parent / "training.log").write_text(log.getvalue(), encoding="utf-8")
     seconds = time.monotonic() - started
     return f"{steps} steps in {seconds:.0f} s: {policies.find(out)} (log: {out.parent / 'training.log'})"
 

@@ -19,8 +19,8 @@ def learning_curves(
     """(title, ((name, thousands of samples, values), …)) of each panel; of validation, thousands of training steps."""
     seeing = out / "grounding" / "log.jsonl"
     if seeing.exists():
-        rows = [json.loads(line) for line in seeing.read_text().splitlines()]
-        batch = json.loads((seeing.parent / "plan.json").read_text())["batch_size"]
+        rows = [json.loads(line) for line in seeing.read_text(encoding="utf-8").splitlines()]
+        batch = json.loads((seeing.parent / "plan.json").read_text(encoding="utf-8"))["batch_size"]
         lines = []
         for key, name in (("naming_accuracy", "names of points"), ("answer_accuracy", "tokens of answers")):
             own = [row for row in rows if key in row]
@@ -31,7 +31,7 @@ def learning_curves(
         name = f"train_{kind}_r{preset.layout_randomness:g}_s{preset.seeds[0]}"
         samples: dict[float, float] = {}
         for log in (out / "logs").glob(f"*_{name}.txt"):
-            for number, unit, loss in _LOGGED.findall(log.read_text(errors="replace")):
+            for number, unit, loss in _LOGGED.findall(log.read_text(errors="replace", encoding="utf-8")):
                 samples[float(number) * {"": 1e-3, "K": 1, "M": 1e3}[unit]] = float(loss)
         if samples:
             label = "InSpire, answers included" if kind == "inspire" else "base"

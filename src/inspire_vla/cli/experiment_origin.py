@@ -16,7 +16,7 @@ def origin(preset: Preset, out: Path, headline: Sequence[Run], left: Sequence[st
         headline: the pooled runs of base and of InSpire.
         left: what is not finished.
     """
-    journal = [json.loads(line) for line in (out / "journal.jsonl").read_text().splitlines()]
+    journal = [json.loads(line) for line in (out / "journal.jsonl").read_text(encoding="utf-8").splitlines()]
     lines = [f"    inspire reproduce --preset {preset.name}", *_pretraining(out), _data(preset, out)]
     lines += [_trained(preset, run, journal) for run in headline]
     lines.append(_stages(journal))
@@ -29,7 +29,7 @@ def _pretraining(out: Path) -> list[str]:
     examination = out / "grounding" / "examination.json"
     if not examination.exists():
         return []
-    seen = json.loads(examination.read_text())
+    seen = json.loads(examination.read_text(encoding="utf-8"))
     line = (
         f"Pre-training: {seen['where_n']} times asked where something is, on held-out images, it points within 3 % "
         f"of the image's side in {100 * seen['found']:.1f} % (blind: {100 * seen['found_blind']:.1f} %), presence "
@@ -41,7 +41,7 @@ def _pretraining(out: Path) -> list[str]:
 
 def _data(preset: Preset, out: Path) -> str:
     data = out / "demonstrations" / f"seen_r{preset.layout_randomness:g}" / "meta" / "info.json"
-    info = json.loads(data.read_text())
+    info = json.loads(data.read_text(encoding="utf-8"))
     return f"Data: {info['total_episodes']:,} demonstrations, {info['total_frames']:,} frames, seed 0."
 
 

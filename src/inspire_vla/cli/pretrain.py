@@ -62,7 +62,7 @@ def pretrain(options: argparse.Namespace) -> None:
     draw_pointing(answers, NEAR).save(out / "pointing.png")
     result = examine(*trained, held_out)
     (Path(out) / "examination.json").write_text(
-        json.dumps(asdict(result) | {"provenance": origin}, indent=1) + "\n"
+        json.dumps(asdict(result) | {"provenance": origin}, indent=1) + "\n", encoding="utf-8"
     )
     print(
         f"On {result.where_n} held-out images: found {result.found:.1%} of things within 3 % of the image's side "

@@ -76,7 +76,7 @@ def read_preset(name: str) -> Preset:
     path = PRESETS.get(name, Path(name))
     if not path.is_file():
         raise InspireError(f"Unknown preset {name!r}, and no such file.{did_you_mean(name, PRESETS)}")
-    given: dict[str, Any] = yaml.safe_load(path.read_text()) or {}
+    given: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     known = [each.name for each in fields(Preset)]
     for key in given:
         if key not in known:

@@ -105,10 +105,10 @@ def _finish(stage: Stage, command: Running, out: Path, commit: str | None) -> No
         )
     if not stage.done.exists():  # commands that leave no such file themselves
         stage.done.parent.mkdir(parents=True, exist_ok=True)
-        stage.done.write_text("")
+        stage.done.write_text("", encoding="utf-8")
 
 
 def _note(out: Path, stage: Stage, command: Running, outcome: str, commit: str | None) -> None:
     line = {"stage": stage.name, "command": ["inspire", *command.arguments], "outcome": outcome}
-    with open(out / JOURNAL, "a") as journal:
+    with open(out / JOURNAL, "a", encoding="utf-8") as journal:
         journal.write(json.dumps(line | {"seconds": round(command.seconds, 1), "commit": commit}) + "\n")

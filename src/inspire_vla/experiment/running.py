@@ -65,6 +65,6 @@ class Running:
 
     def tail(self, lines: int = 12) -> str:
         """The last it printed."""
-        text = self.log.read_text(errors="replace").replace("\r", "\n")
+        text = self.log.read_text(errors="replace", encoding="utf-8").replace("\r", "\n")
         printed = [line for line in text.splitlines()[-200:] if line.strip()]
         return "\n".join(printed[-lines:])[-1500:]
