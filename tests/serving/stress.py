@@ -1,6 +1,6 @@
-"""A server under load and under nonsense: what the tests do in short and `make soak` in full, with numbers.
+"""Load and malformed messages against a server. Tests run this briefly; `make soak` in full, with measurements.
 
-cd tests; python -m serving.stress      `inspire serve` in a process of its own, 8 clients
+python -m tests.serving.stress      `inspire serve` in a process of its own, 8 clients
 """
 
 import argparse
@@ -21,36 +21,36 @@ from urllib.request import urlopen
 import msgpack
 import numpy as np
 import pytest
-from tests.serving.conftest import observation
+from tests.serving.toy_server import observation
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from inspire_vla.evaluation import provenance
 from inspire_vla.serving.client import PolicyClient, Reply
-from inspire_vla.serving.codec import pack, unpack
+from inspire_vla.serving.protocol import pack, unpack
 
 
-def malformed(dice: random.Random, size: int = 16) -> bytes | str:
-    """A message that is broken in one of many ways; now and then it is whole after all."""
-    kind = dice.randrange(9)
+def malformed(rng: random.Random, size: int = 16) -> bytes | str:
+    """Return a message that is malformed in one of many ways, and sometimes is valid."""
+    kind = rng.randrange(9)
     if kind == 0:
-        return dice.randbytes(dice.randrange(200))
+        return rng.randbytes(rng.randrange(200))
     if kind == 1:
-        return "text " * dice.randrange(20)
+        return "text " * rng.randrange(20)
     if kind == 2:
         data = bytearray(pack(observation(size=size)))
-        for _ in range(dice.randint(1, 8)):
-            data[dice.randrange(len(data))] = dice.randrange(256)
+        for _ in range(rng.randint(1, 8)):
+            data[rng.randrange(len(data))] = rng.randrange(256)
         return bytes(data)
     if kind == 3:
         data = pack(observation(size=size))
-        return data[: dice.randrange(len(data))]
+        return data[: rng.randrange(len(data))]
     if kind == 4:
-        array = {b"__ndarray__": True, b"data": b"x" * dice.randrange(9)}
-        array |= {b"dtype": dice.choice(["|O", "<c8", "<f4", "V3"]), b"shape": [dice.randrange(2**40)]}
+        array = {b"__ndarray__": True, b"data": b"x" * rng.randrange(9)}
+        array |= {b"dtype": rng.choice(["|O", "<c8", "<f4", "V3"]), b"shape": [rng.randrange(2**40)]}
         return msgpack.packb({"observation/image": array, "prompt": "go"})
-    message = observation(value=dice.randrange(256), size=size)
-    key = dice.choice(
+    message = observation(value=rng.randrange(256), size=size)
+    key = rng.choice(
         ["observation/image", "observation/state", "prompt", "overrides", "instruction", "session"]
     )
     values = [
@@ -66,9 +66,9 @@ def malformed(dice: random.Random, size: int = 16) -> bytes | str:
     if kind == 5:
         message.pop(key, None)
     elif kind == 6:
-        message[key] = dice.choice(values)
+        message[key] = rng.choice(values)
     elif kind == 7:
-        message["observation/image"] = dice.choice(
+        message["observation/image"] = rng.choice(
             [
                 np.zeros((size, size, 3), np.int64),
                 np.zeros((1, 4000, 3), np.uint8),
@@ -76,24 +76,24 @@ def malformed(dice: random.Random, size: int = 16) -> bytes | str:
             ]
         )
     else:
-        message = {dice.choice([b"k", "k"]): dice.choice(values) for _ in range(3)}
+        message = {rng.choice([b"k", "k"]): rng.choice(values) for _ in range(3)}
     return pack(message)
 
 
 def fuzz(url: str, times: int, seed: int, *, chunk: tuple[int, int], size: int = 16) -> dict[str, int]:
-    """Send malformed messages; each is answered by an error and a close, or by actions. Returns how often."""
-    dice = random.Random(seed)
-    outcomes = {"answered": 0, "refused": 0}
+    """Send malformed messages and count the outcomes: an error and a close, or actions."""
+    rng = random.Random(seed)
+    outcomes = {"accepted": 0, "refused": 0}
     socket: ClientConnection | None = None
     for _ in range(times):
         if socket is None:
             socket = connect(url, compression=None, proxy=None)
             assert isinstance(socket.recv(timeout=60), bytes)
-        socket.send(malformed(dice, size))
+        socket.send(malformed(rng, size))
         answer = socket.recv(timeout=60)
         if isinstance(answer, bytes):
             assert unpack(answer)["actions"].shape == chunk
-            outcomes["answered"] += 1
+            outcomes["accepted"] += 1
             continue
         assert 0 < len(answer) <= 2000
         assert "Traceback" not in answer
@@ -111,9 +111,9 @@ def fuzz(url: str, times: int, seed: int, *, chunk: tuple[int, int], size: int =
 def soak(
     url: str, requests: int, clients: int, *, size: int = 16, expected: Callable[[Reply], Any] | None = None
 ) -> list[float]:
-    """`clients` ask at once, `requests` in all. Returns how long each took, in ms.
+    """Send `requests` from `clients` threads at once. Returns the round trip of each, in ms.
 
-    expected: of a reply, the value of the image it answers: then every answer must be its own question's.
+    expected: reply → value of its image, to check that each client gets the replies to its own observations.
     """
     wrong: list[object] = []
     took: list[float] = []
@@ -143,7 +143,7 @@ def soak(
 
 @contextmanager
 def served(policy: str) -> Iterator[tuple[str, int]]:
-    """`inspire serve` in a process of its own: (url, process id). It must end by itself when told to."""
+    """Run `inspire serve` in a process and yield (url, process id). The process must end on SIGTERM."""
     command = [sys.executable, "-m", "inspire_vla.cli", "serve", "--policy", policy, "--port", "0"]
     process = subprocess.Popen(
         [*command, "--requests-per-second", "0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -160,24 +160,24 @@ def served(policy: str) -> Iterator[tuple[str, int]]:
 
 
 def resident_mib(process: int) -> float:
-    """Memory of a process, as Linux counts it."""
+    """Return the resident memory of a process (Linux only)."""
     status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
     return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
 
 
 def counted(url: str, name: str) -> float:
-    """A number of the server's /metrics."""
+    """Return a value of the server's /metrics."""
     page = urlopen(url.replace("ws://", "http://") + "/metrics").read().decode()
     return float(re.search(rf"^{re.escape(name)} (\S+)", page, re.M)[1])  # type: ignore[index]
 
 
 def measure(policy: str, requests: int, malformed_messages: int, clients: int) -> dict[str, Any]:
-    """Soak, then fuzz with one good client beside, a served checkpoint."""
+    """Serve a checkpoint; send many requests, then malformed messages while one good client continues."""
     with served(policy) as (url, process):
         with PolicyClient(url) as client:
             size = client.metadata["image_size"][0]
             chunk = (client.metadata["chunk_size"], client.metadata["action_dim"])
-        soak(url, 50 * clients, clients, size=size)  # so that what grows once has grown
+        soak(url, 50 * clients, clients, size=size)  # caches fill before the measurement
         before, began = resident_mib(process), time.monotonic()
         passes = counted(url, "inspire_batch_size_count")
         took = np.array(soak(url, requests, clients, size=size))
@@ -219,7 +219,7 @@ def measure(policy: str, requests: int, malformed_messages: int, clients: int) -
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Soak and fuzz a policy server and write what was measured.")
+    parser = argparse.ArgumentParser(description="Soak and fuzz a policy server and write the measurements.")
     parser.add_argument("--policy", default="nano_inspire")
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--malformed", type=int, default=10_000)

@@ -1,4 +1,4 @@
-"""An action's place in its chunk is its distance from the observation, however late the chunk arrives."""
+"""Each action is played at its own step, however late its chunk arrives."""
 
 import threading
 import time
@@ -36,7 +36,7 @@ def test_every_action_belongs_to_its_step(ahead: int, n_action_steps: int | None
             time.sleep(0.005)
 
 
-def test_with_overlap_the_arm_does_not_wait() -> None:
+def test_with_overlap_the_robot_waits_less() -> None:
     def infer(observation: dict) -> SimpleNamespace:
         time.sleep(0.02)
         return chunk_from(observation)
@@ -52,7 +52,7 @@ def test_with_overlap_the_arm_does_not_wait() -> None:
     assert waits[3] < waits[0] / 2
 
 
-def test_a_chunk_too_late_for_all_its_steps_is_asked_again() -> None:
+def test_a_chunk_that_arrives_after_all_its_steps_is_requested_again() -> None:
     gate = threading.Event()
 
     def infer(observation: dict) -> SimpleNamespace:
@@ -67,12 +67,12 @@ def test_a_chunk_too_late_for_all_its_steps_is_asked_again() -> None:
         for t in range(1, 4):
             assert player.step({"t": t})[1] == t
         gate.set()
-        assert player._due is not None
-        player._due.result(30)
+        assert player._pending is not None
+        player._pending.result(30)
         assert list(player.step({"t": 4})) == [4, 4]  # the late chunk ended at step 2
 
 
-def test_an_undecodable_answer_leaves_the_old_chunk_playing_but_not_for_ever() -> None:
+def test_undecodable_replies_continue_the_old_chunk_up_to_a_limit() -> None:
     answers = iter([True, False, True, *[False] * 9])
 
     def infer(observation: dict) -> SimpleNamespace:
@@ -81,15 +81,15 @@ def test_an_undecodable_answer_leaves_the_old_chunk_playing_but_not_for_ever() -
     with ChunkPlayer(infer, ahead=0, max_undecodable=3) as player:
         for t in range(2 * HORIZON):
             assert player.step({"t": t})[1] == t
-        with pytest.raises(InspireError, match="3 answers in a row"):
+        with pytest.raises(InspireError, match="3 replies in a row"):
             player.step({"t": 12})
         player.reset()
-        with pytest.raises(InspireError, match="3 answers in a row"):  # another episode, three answers again
+        with pytest.raises(InspireError, match="3 replies in a row"):  # another episode, three replies again
             player.step({"t": 0})
         assert sum(1 for _ in answers) == 3
 
 
-def test_errors_of_the_policy_reach_the_loop() -> None:
+def test_errors_of_the_policy_are_raised() -> None:
     def infer(observation: dict) -> SimpleNamespace:
         raise InspireError("no such camera")
 
@@ -103,7 +103,7 @@ def test_ahead_must_fit() -> None:
 
 
 @pytest.mark.parametrize("ahead", [0, 2])
-def test_the_images_of_the_steps_before_are_sent_along(ahead: int) -> None:
+def test_the_observation_history_is_sent(ahead: int) -> None:
     sent: list[list[int]] = []
 
     def infer(observation: dict) -> SimpleNamespace:

@@ -3,7 +3,7 @@
 import argparse
 
 import pytest
-from tests.serving.conftest import ToyAgent
+from tests.serving.toy_server import ToyAgent
 
 from inspire_vla.cli import main
 from inspire_vla.cli.arguments import parser

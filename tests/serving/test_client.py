@@ -1,4 +1,4 @@
-"""The client finds its server again, waits no longer than told, and loads quickly."""
+"""The client reconnects, keeps its time limits, and loads quickly."""
 
 import socket
 import subprocess
@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from tests.serving.conftest import Running, ToyAgent, observation, timed
+from tests.serving.toy_server import Running, ToyAgent, observation, serve, timed
 
 from inspire_vla.errors import InspireError
 from inspire_vla.serving.client import PolicyClient, Reply, ServerError, Unreachable
@@ -23,7 +23,7 @@ def test_it_loads_neither_torch_nor_a_server() -> None:
     assert found.stdout.strip() == "[]"
 
 
-def test_nobody_there_is_said_in_time() -> None:
+def test_a_missing_server_is_reported_in_time() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -31,22 +31,22 @@ def test_nobody_there_is_said_in_time() -> None:
         PolicyClient(f"ws://127.0.0.1:{port}", connect_timeout_s=0.5)
 
 
-def test_something_else_at_the_port_is_said(running) -> None:
+def test_another_program_at_the_port_is_reported(running) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         with timed(10), pytest.raises(Unreachable):
             PolicyClient(f"ws://127.0.0.1:{silent.getsockname()[1]}", connect_timeout_s=0.6)
-    with pytest.raises(InspireError, match="no address"):
+    with pytest.raises(InspireError, match="no URL"):
         PolicyClient("http//nowhere", connect_timeout_s=0.1)
 
 
-def test_a_late_answer_is_not_taken_for_the_next(running) -> None:
+def test_a_late_reply_is_not_taken_for_the_next(running) -> None:
     agent = ToyAgent()
     server = running(agent)
     client = PolicyClient(server.url, timeout_s=0.2)
     agent.delay_s = 0.6
-    with pytest.raises(Unreachable, match="no answer within"):
+    with pytest.raises(Unreachable, match="no reply within"):
         client.infer(observation(1))
     agent.delay_s = 0.0
     client.timeout_s = 5.0
@@ -54,34 +54,32 @@ def test_a_late_answer_is_not_taken_for_the_next(running) -> None:
     client.close()
 
 
-def test_a_restarted_server_is_found_again() -> None:
-    first = Running(ToyAgent())
+def test_it_waits_for_a_restarted_server() -> None:
+    first = serve()
     port = first.port
     client = PolicyClient(first.url)
     assert client.infer(observation(1)).actions[0, 0] == 1
     first.stop()
     second: list[Running] = []
-    starter = threading.Thread(
-        target=lambda: (time.sleep(0.4), second.append(Running(ToyAgent(), port=port)))
-    )
+    starter = threading.Thread(target=lambda: (time.sleep(0.4), second.append(serve(port=port))))
     starter.start()
-    assert client.infer(observation(2)).actions[0, 0] == 2  # waits until the server is back
+    assert client.infer(observation(2)).actions[0, 0] == 2
     assert client.reconnections >= 1
     starter.join()
     client.close()
     second[0].stop()
 
 
-def test_a_server_killed_between_question_and_answer_is_asked_again() -> None:
+def test_an_observation_is_sent_again_if_the_server_restarts() -> None:
     agent = ToyAgent()
-    first = Running(agent, drain_s=0.0)
+    first = serve(agent, drain_s=0.0)
     port = first.port
     agent.delay_s = 0.5
     client = PolicyClient(first.url)
     client.send(observation(5))
     time.sleep(0.1)
     first.stop()
-    second = Running(ToyAgent(), port=port)
+    second = serve(port=port)
     assert client.receive().actions[0, 0] == 5
     client.close()
     second.stop()
@@ -98,13 +96,13 @@ def refuse(client: PolicyClient, server: Running) -> None:
 
 def time_out(client: PolicyClient, server: Running) -> None:
     client.timeout_s, server.server.agent.delay_s = 0.1, 0.4
-    with pytest.raises(Unreachable, match="no answer within"):
+    with pytest.raises(Unreachable, match="no reply within"):
         client.infer(observation())
     client.timeout_s, server.server.agent.delay_s = 20.0, 0.0
 
 
 @pytest.mark.parametrize("lose", [cut, refuse, time_out, lambda client, _: client.close()])
-def test_an_instruction_outlives_its_connection(running, lose) -> None:
+def test_an_instruction_survives_a_reconnection(running, lose) -> None:
     server = running()
     with PolicyClient(server.url) as client:
         assert client.infer(observation(instruction="open the drawer")).mentions == ("the drawer",)
@@ -115,22 +113,22 @@ def test_an_instruction_outlives_its_connection(running, lose) -> None:
         assert client.infer(observation()).mentions == ("the red cube",)
 
 
-def test_an_observation_sent_once_more_has_the_instruction_too() -> None:
+def test_an_observation_sent_again_has_the_instruction() -> None:
     agent = ToyAgent()
-    first = Running(agent, drain_s=0.0)
+    first = serve(agent, drain_s=0.0)
     client = PolicyClient(first.url)
     client.infer(observation(instruction="open the drawer"))
     agent.delay_s = 0.5
     client.send(observation())
     time.sleep(0.1)
     first.stop()
-    second = Running(ToyAgent(), port=first.port)
+    second = serve(port=first.port)
     assert client.receive().mentions == ("the drawer",)
     client.close()
     second.stop()
 
 
-def test_a_refused_instruction_does_not_give_back_to_the_prompt(running) -> None:
+def test_a_refused_request_keeps_its_instruction(running) -> None:
     with PolicyClient(running().url) as client:
         with pytest.raises(ServerError, match="NaN"):
             client.infer(
@@ -139,9 +137,9 @@ def test_a_refused_instruction_does_not_give_back_to_the_prompt(running) -> None
         assert client.infer(observation()).mentions == ("the drawer",)
 
 
-def test_one_question_at_a_time(running) -> None:
+def test_one_request_at_a_time(running) -> None:
     with PolicyClient(running().url) as client:
-        with pytest.raises(InspireError, match="No answer is due"):
+        with pytest.raises(InspireError, match="No reply is due"):
             client.receive()
         client.send(observation())
         with pytest.raises(InspireError, match="still due"):
@@ -160,19 +158,19 @@ def test_after_an_error_the_next_request_works(running) -> None:
 @pytest.mark.parametrize(
     "message", [None, {}, {"actions": [1.0]}, {"actions": [["x"]]}, {"actions": [[1.0], [2.0, 3.0]]}]
 )
-def test_an_answer_without_actions_is_refused(message: object) -> None:
+def test_a_reply_without_actions_is_refused(message: object) -> None:
     with pytest.raises(ServerError):
         Reply.of(message)
 
 
-def test_answers_of_other_servers_are_read() -> None:
+def test_replies_of_other_servers_are_read() -> None:
     reply = Reply.of({"actions": [[0.5, 1.0]], "server_timing": {"infer_ms": 3.0}, "state": b"x"})
     assert reply.actions.shape == (1, 2)
     assert reply.answers_by_mention == {}
     assert reply.timing["infer_ms"] == 3.0
 
 
-def test_a_taken_port_is_said(running) -> None:
+def test_a_taken_port_is_reported(running) -> None:
     server = running()
     other = PolicyServer(ToyAgent(), ServerSettings(port=server.port))
     with pytest.raises(InspireError, match="Cannot listen"):

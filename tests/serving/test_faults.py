@@ -1,4 +1,4 @@
-"""What goes wrong on one connection stays there, and costs no memory. Short here; at full length with `make e2e`."""
+"""A fault on one connection affects no other and leaks no memory. Short here; at full length in `make e2e`."""
 
 import gc
 import logging
@@ -8,12 +8,12 @@ import time
 import tracemalloc
 
 import pytest
-from tests.serving.conftest import Running, ToyAgent, observation, until
 from tests.serving.stress import fuzz, soak
+from tests.serving.toy_server import Running, ToyAgent, observation, until
 from websockets.sync.client import connect
 
 from inspire_vla.serving.client import PolicyClient
-from inspire_vla.serving.codec import pack
+from inspire_vla.serving.protocol import pack
 
 
 def check_fuzz(server: Running, times: int) -> None:
@@ -99,7 +99,7 @@ def test_memory_does_not_grow(running, rounds: int, caplog: pytest.LogCaptureFix
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 8 * 2**20
 
 
-def test_a_client_gone_mid_inference_disturbs_nobody(running) -> None:
+def test_a_disconnection_during_inference_affects_no_other_client(running) -> None:
     agent = ToyAgent()
     server = running(agent, batch_window_s=0.0)
     stayer = PolicyClient(server.url)
@@ -108,14 +108,14 @@ def test_a_client_gone_mid_inference_disturbs_nobody(running) -> None:
     goes_on, act = threading.Event(), agent.act
     agent.act = lambda *rows, **more: (goes_on.wait(30), act(*rows, **more))[
         1
-    ]  # a batch takes as long as we like
+    ]  # the test decides how long a batch takes
     leavers[0].send(observation(1))
     until(lambda: any(state.busy for state in server.server._open.values()))
     for leaver in leavers[1:]:
         leaver.send(observation(2))  # these wait for the batch in progress …
     until(lambda: server.server.batcher.waiting == 3)
     for leaver in leavers:
-        leaver.close()  # … and are gone before theirs begins
+        leaver.close()  # … and disconnect before theirs starts
     until(lambda: len(server.server._open) == 1)
     goes_on.set()
     assert stayer.infer(observation(3)).actions[0, 0] == 3
@@ -127,7 +127,7 @@ def test_a_client_gone_mid_inference_disturbs_nobody(running) -> None:
     stayer.close()
 
 
-def test_an_abrupt_end_of_the_network_is_a_disconnect(running) -> None:
+def test_a_lost_network_is_a_disconnection(running) -> None:
     server = running()
     socket = connect(server.url, compression=None, proxy=None)
     socket.recv()

@@ -1,8 +1,8 @@
-"""What clients send is read as it was meant, or refused by name."""
+"""Observations are converted for the policy, or refused with the name of the key."""
 
 import numpy as np
 import pytest
-from tests.serving.conftest import ToyAgent, observation
+from tests.serving.toy_server import ToyAgent, observation
 
 from inspire_vla.errors import InspireError
 from inspire_vla.serving.observations import ObservationReader
@@ -15,23 +15,23 @@ def gradient(size: int = 16) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
 
 
-def seen(image: np.ndarray) -> np.ndarray:
+def read_image(image: np.ndarray) -> np.ndarray:
     return READER.read(observation() | {"observation/image": image}).observation["pixels"]["image"]
 
 
-def test_a_image_of_the_right_size_is_untouched() -> None:
-    np.testing.assert_array_equal(seen(gradient()), gradient())
+def test_an_image_of_the_right_size_is_unchanged() -> None:
+    np.testing.assert_array_equal(read_image(gradient()), gradient())
 
 
-def test_channels_first_and_real_numbers_are_the_same_image() -> None:
-    np.testing.assert_array_equal(seen(gradient().transpose(2, 0, 1)), gradient())
+def test_channels_first_and_float_are_the_same_image() -> None:
+    np.testing.assert_array_equal(read_image(gradient().transpose(2, 0, 1)), gradient())
     for dtype in (np.float32, np.float64):
-        np.testing.assert_array_equal(seen(gradient().astype(dtype) / 255), gradient())
+        np.testing.assert_array_equal(read_image(gradient().astype(dtype) / 255), gradient())
 
 
-def test_other_sizes_of_the_same_proportions_are_scaled() -> None:
-    assert seen(np.full((224, 224, 3), 90, np.uint8)).shape == (16, 16, 3)
-    assert (seen(np.full((224, 224, 3), 90, np.uint8)) == 90).all()
+def test_other_sizes_of_the_same_aspect_ratio_are_scaled() -> None:
+    assert read_image(np.full((224, 224, 3), 90, np.uint8)).shape == (16, 16, 3)
+    assert (read_image(np.full((224, 224, 3), 90, np.uint8)) == 90).all()
 
 
 @pytest.mark.parametrize(
@@ -52,13 +52,13 @@ def test_other_sizes_of_the_same_proportions_are_scaled() -> None:
         (None, "must be an array"),
     ],
 )
-def test_what_is_no_image_is_named(image: object, says: str) -> None:
+def test_an_invalid_image_is_refused(image: object, says: str) -> None:
     with pytest.raises(InspireError, match=says) as caught:
         READER.read(observation() | {"observation/image": image})
     assert "observation/image" in str(caught.value)
 
 
-def test_an_unknown_camera_is_named_with_what_was_found() -> None:
+def test_a_missing_camera_is_reported_with_the_nearest_key() -> None:
     message = observation()
     message["observation/imgae"] = message.pop("observation/image")
     with pytest.raises(
@@ -67,17 +67,17 @@ def test_an_unknown_camera_is_named_with_what_was_found() -> None:
         READER.read(message)
 
 
-def test_the_image_of_another_camera_is_no_hint() -> None:
+def test_the_key_of_another_camera_is_not_suggested() -> None:
     message = observation() | {"observation/image2": gradient()}
     message["observation/img"] = message.pop("observation/image")
     with pytest.raises(InspireError, match="Did you mean 'observation/img'"):
         TWO.read(message)
     del message["observation/img"]
-    with pytest.raises(InspireError, match=r"other images found: \[\]\. A server"):
+    with pytest.raises(InspireError, match=r"other images found: \[\]\. Start"):
         TWO.read(message)
 
 
-def test_liberos_wrist_camera_is_the_second_and_otherwise_reported_unused() -> None:
+def test_liberos_wrist_camera_is_the_second_or_reported_as_unused() -> None:
     message = observation() | {"observation/wrist_image": gradient()}
     assert set(TWO.read(message).observation["pixels"]) == {"image", "image2"}
     assert READER.read(message).unused == ("observation/wrist_image",)
@@ -85,7 +85,7 @@ def test_liberos_wrist_camera_is_the_second_and_otherwise_reported_unused() -> N
         TWO.read(observation())
 
 
-def test_cameras_may_have_other_keys() -> None:
+def test_keys_of_cameras_can_be_set() -> None:
     reader = ObservationReader.of(ToyAgent().config, {"image": "observation/exterior_image_1_left"})
     message = observation()
     message["observation/exterior_image_1_left"] = message.pop("observation/image")
@@ -107,7 +107,7 @@ def test_cameras_may_have_other_keys() -> None:
         np.zeros(8, bool),
     ],
 )
-def test_a_wrong_state_is_named(state: object) -> None:
+def test_an_invalid_state_is_refused(state: object) -> None:
     with pytest.raises(InspireError, match="observation/state"):
         READER.read(observation() | {"observation/state": state})
 
@@ -120,8 +120,10 @@ def test_a_wrong_state_is_named(state: object) -> None:
         {"overrides": {str(i): "left" for i in range(100)}},
     ],
 )  # fmt: skip
-def test_wrong_words_are_named(more: dict) -> None:
-    with pytest.raises(InspireError, match=next(iter(more))):
+def test_an_invalid_option_is_refused(more: dict) -> None:
+    with pytest.raises(
+        InspireError, match=f"does not fit: {next(iter(more))}" if more != {"prompt": ""} else "prompt"
+    ):
         READER.read(observation() | more)
 
 
@@ -131,12 +133,12 @@ def test_nil_leaves_an_answer_to_the_model() -> None:
 
 
 @pytest.mark.parametrize("message", [None, 3, "text", [1], b"x", {b"prompt": "go"}])
-def test_what_is_no_map_is_refused(message: object) -> None:
+def test_a_message_that_is_no_map_is_refused(message: object) -> None:
     with pytest.raises(InspireError, match="map with text keys"):
         READER.read(message)
 
 
-def test_a_policy_that_looks_back_may_be_sent_several_images() -> None:
+def test_a_policy_with_several_obs_steps_takes_several_images() -> None:
     config = ToyAgent().config
     config.n_obs_steps = 2
     reader = ObservationReader.of(config)
@@ -148,9 +150,9 @@ def test_a_policy_that_looks_back_may_be_sent_several_images() -> None:
     for sent in (two, two.transpose(0, 3, 1, 2), two.astype(np.float32) / 255):
         np.testing.assert_array_equal(read(sent), two)
     assert read(two[0]).shape == (16, 16, 3)
-    with pytest.raises(InspireError, match="holds 3 images; the policy looks at 1 to 2 images"):
+    with pytest.raises(InspireError, match="holds 3 images; the policy takes 1 to 2 images"):
         read(np.stack([two[0]] * 3))
-    with pytest.raises(InspireError, match="holds 2 images; the policy looks at one image"):
-        seen(two)
+    with pytest.raises(InspireError, match="holds 2 images; the policy takes one image"):
+        read_image(two)
     with pytest.raises(InspireError, match="Crop or pad"):
         read(np.zeros((2, 480, 640, 3), np.uint8))

@@ -1,4 +1,4 @@
-"""openpi's own client and server, where they are installed; and always the bytes that its client sends.
+"""openpi's client and server, if installed; and the bytes that its client sends, always.
 
 data/openpi_observation.msgpack was packed by openpi-client 0.1.0 (openpi's commit 15a9616) from `OBSERVATION`.
 """
@@ -11,11 +11,11 @@ from pathlib import Path
 import msgpack
 import numpy as np
 import pytest
-from tests.serving.conftest import ToyAgent, observation
 from tests.serving.test_server import raw
+from tests.serving.toy_server import ToyAgent, observation
 
 from inspire_vla.serving.client import PolicyClient, ServerError
-from inspire_vla.serving.codec import pack, unpack
+from inspire_vla.serving.protocol import pack, unpack
 
 SENT = Path(__file__).parent / "data" / "openpi_observation.msgpack"
 OBSERVATION = {
@@ -27,14 +27,14 @@ OBSERVATION = {
 }
 
 
-def test_what_openpis_client_sends_is_read_and_is_what_we_send() -> None:
+def test_our_bytes_equal_those_of_openpis_client() -> None:
     data = SENT.read_bytes()
     assert pack(OBSERVATION) == data
     for key, value in unpack(data).items():
         np.testing.assert_array_equal(value, OBSERVATION[key])
 
 
-def test_its_bytes_are_answered_in_its_format(running) -> None:
+def test_the_reply_has_openpis_format(running) -> None:
     """Read as its client reads: plain msgpack, an array is a map with byte keys."""
     server = running(ToyAgent(cameras=("image", "wrist_image")))
     with raw(server) as socket:

@@ -1,4 +1,4 @@
-"""An agent over the network decides as the agent itself does."""
+"""A remote agent makes the decisions of the agent it serves."""
 
 import importlib.util
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from tests.serving.conftest import ToyAgent
+from tests.serving.toy_server import ToyAgent
 
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
@@ -17,16 +17,16 @@ from inspire_vla.serving.client import ServerError
 from inspire_vla.serving.remote_agent import RemoteAgent, api_key_from
 
 
-def seen(rng: np.random.Generator, size: int) -> dict:
+def random_observation(rng: np.random.Generator, size: int) -> dict:
     image = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
     return {"pixels": {"image": image}, "agent_pos": rng.normal(size=8).astype(np.float32)}
 
 
-def test_a_batch_travels_together(running) -> None:
+def test_a_batch_is_decided_together(running) -> None:
     toy = ToyAgent()
     agent = RemoteAgent(url=running(toy, batch_window_s=0.05).url)
     rng = np.random.default_rng(0)
-    observations = [seen(rng, 16) for _ in range(5)]
+    observations = [random_observation(rng, 16) for _ in range(5)]
     orders = [
         "pick up the red cube",
         "open the drawer",
@@ -54,40 +54,40 @@ def test_a_batch_travels_together(running) -> None:
     agent.close()
 
 
-class ThreeThings:
+class ThreeObjects:
     """A benchmark and its environment, of one task that names an object more than the policy is asked about."""
 
     order = "put the red cube and the blue cube in the box"
     metadata: ClassVar = {"render_fps": 10}
 
-    def make(self, suite: str, task: str) -> "ThreeThings":
+    def make(self, suite: str, task: str) -> "ThreeObjects":
         return self
 
     def reset(self, *, seed: int):
         self.rng, self.steps = np.random.default_rng(seed), 0
-        return self._seen()
+        return self._observation()
 
     def step(self, action: np.ndarray):
         self.steps += 1
-        observation, info = self._seen()
+        observation, info = self._observation()
         return observation, 0.0, False, self.steps == 6, info
 
     def close(self) -> None: ...
 
-    def _seen(self):
+    def _observation(self):
         mentions = find_mentions(self.order)
         assert len(mentions) == 3
         offsets = self.rng.normal(size=(3, 3))
         told = {"mentions": mentions, "gripper_to_object_m": offsets, "grasped": np.zeros(3, bool)}
-        return seen(self.rng, 16), {"is_success": False, "task": self.order, **told}
+        return random_observation(self.rng, 16), {"is_success": False, "task": self.order, **told}
 
 
 @pytest.mark.parametrize("control", CONTROLS)
-def test_controls_force_far_away_what_they_force_at_home(running, control: str) -> None:
+def test_controls_override_the_same_answers_remotely(running, control: str) -> None:
     away, home = RemoteAgent(url=running(ToyAgent()).url), ToyAgent()
     job = EpisodeJob("any", "any", 0, 7)
     played = [
-        next(iter(rollout([job], ThreeThings(), agent, RolloutSettings(control=control))))
+        next(iter(rollout([job], ThreeObjects(), agent, RolloutSettings(control=control))))
         for agent in (away, home)
     ]
     assert [record.error for record in played] == [None, None]
@@ -96,20 +96,20 @@ def test_controls_force_far_away_what_they_force_at_home(running, control: str) 
     away.close()
 
 
-def test_an_error_in_one_row_leaves_no_answer_behind(running) -> None:
+def test_an_error_in_one_row_leaves_no_reply_behind(running) -> None:
     agent = RemoteAgent(url=running().url)
     rng = np.random.default_rng(0)
-    rows = [seen(rng, 16) for _ in range(3)]
+    rows = [random_observation(rng, 16) for _ in range(3)]
     with pytest.raises(ServerError, match="sideways"):
         agent.act(rows, ["open the drawer"] * 3, [{"the drawer": "sideways"}, None, None])
     for reply, row in zip(agent.act(rows, ["open the drawer"] * 3), rows, strict=True):
         assert reply.actions[0, 0] == pytest.approx(row["pixels"]["image"].mean())
-    with pytest.raises(InspireError, match="looks through 'image'"):
+    with pytest.raises(InspireError, match="needs camera 'image'"):
         agent.act([{"pixels": {}, "agent_pos": np.zeros(8)}], ["open the drawer"])
     agent.close()
 
 
-def test_a_key_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_key_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
     with pytest.raises(InspireError, match="NO_SUCH_KEY"):
         api_key_from("NO_SUCH_KEY")
@@ -118,7 +118,7 @@ def test_a_key_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     assert api_key_from(None) is None
 
 
-def test_a_served_checkpoint_decides_as_at_home(running, tmp_path: Path) -> None:
+def test_a_served_checkpoint_decides_as_the_local_one(running, tmp_path: Path) -> None:
     from inspire_vla.lerobot_plugin.loading import load_policy
     from inspire_vla.lerobot_plugin.training import train
 
@@ -141,7 +141,7 @@ def test_a_served_checkpoint_decides_as_at_home(running, tmp_path: Path) -> None
     rng = np.random.default_rng(3)
     said: list[dict[str, str]] = [{}, {}, {}]
     for _ in range(3):
-        rows = [seen(rng, 32) for _ in range(3)]
+        rows = [random_observation(rng, 32) for _ in range(3)]
         orders = [*noise.TASKS, noise.TASKS[0]]
         forced = [None, None, {"the red cube": "up"}]
         replies = away.act(rows, orders, forced, said)
@@ -161,25 +161,25 @@ def test_a_served_checkpoint_decides_as_at_home(running, tmp_path: Path) -> None
     away.close()
 
 
-def test_a_policy_that_looks_back_is_shown_the_same_from_afar(running) -> None:
-    class LooksBack(ToyAgent):
+def test_the_observation_history_is_sent(running) -> None:
+    class TwoSteps(ToyAgent):
         shown: ClassVar[list] = []
 
         def act(self, observations, *rest, **more):
             self.shown += [o["pixels"]["image"] for o in observations]
             return super().act(observations, *rest, **more)
 
-    toy = LooksBack()
+    toy = TwoSteps()
     toy.config.n_obs_steps = 2
     agent = RemoteAgent(url=running(toy).url)
     toy.shown.clear()
     job = EpisodeJob("toys", "three", 0, 0)
-    list(rollout([job], ThreeThings(), agent, RolloutSettings(max_steps=6)))
+    list(rollout([job], ThreeObjects(), agent, RolloutSettings(max_steps=6)))
     agent.close()
     assert [len(images) for images in toy.shown] == [1, 2, 2]
     rng, images = np.random.default_rng(0), []
     for _ in range(5):
         rng.normal(size=(3, 3))
-        images.append(seen(rng, 16)["pixels"]["image"])
+        images.append(random_observation(rng, 16)["pixels"]["image"])
     np.testing.assert_array_equal(toy.shown[1], images[1:3])
     np.testing.assert_array_equal(toy.shown[2], images[3:5])

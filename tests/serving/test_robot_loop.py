@@ -1,11 +1,11 @@
-"""The example: a LeRobot robot driven by a server."""
+"""The example: a policy server controls a LeRobot robot."""
 
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.serving.conftest import ToyAgent
+from tests.serving.toy_server import ToyAgent
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -16,7 +16,7 @@ def examples(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("ahead", [0, 2])
-def test_the_loop_drives_the_robot(
+def test_the_loop_controls_the_robot(
     ahead: int, running, examples: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     import robot_loop
@@ -33,7 +33,7 @@ def test_the_loop_drives_the_robot(
     assert "no success after 8 steps" in said
 
 
-def test_the_robot_keeps_lerobots_contract(examples: None, tmp_path: Path) -> None:
+def test_the_robot_implements_lerobots_interface(examples: None, tmp_path: Path) -> None:
     from lerobot.robots import RobotConfig, make_robot_from_config
     from lerobot_tabletop import ACTION, TabletopRobotConfig
 

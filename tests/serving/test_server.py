@@ -1,4 +1,4 @@
-"""The protocol step by step, over a raw web socket, and what the server adds to it."""
+"""openpi's protocol over a plain web socket, and what our server adds to it."""
 
 import io
 import json
@@ -11,14 +11,15 @@ from urllib.request import Request, urlopen
 import msgpack
 import numpy as np
 import pytest
-from tests.serving.conftest import ToyAgent, observation, until
+from tests.serving.toy_server import ToyAgent, observation, until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from inspire_vla.serving import door, logs
+from inspire_vla.serving import runtime
+from inspire_vla.serving import server as server_module
 from inspire_vla.serving.client import PolicyClient, ServerError
-from inspire_vla.serving.client_state import ClientState
-from inspire_vla.serving.codec import pack, unpack
+from inspire_vla.serving.protocol import pack, unpack
+from inspire_vla.serving.server import ConnectionState
 
 
 def raw(running, **options):
@@ -73,7 +74,7 @@ def test_health_readiness_and_metrics_are_plain_http(running) -> None:
     assert "inspire_connections 1.0" in page
 
 
-def test_health_answers_while_the_agent_thinks(running) -> None:
+def test_health_is_answered_while_the_agent_runs(running) -> None:
     agent = ToyAgent()
     server = running(agent)
     agent.delay_s = 2.0
@@ -90,7 +91,7 @@ def test_the_port_opens_after_the_warm_up(running) -> None:
     agent = ToyAgent()
     running(agent)
     assert len(agent.batches) >= 2
-    assert any(guesses is not None for guesses in agent.drafts)
+    assert any(drafts is not None for drafts in agent.drafts)
 
 
 def test_simultaneous_requests_share_a_batch_and_keep_their_answers(running) -> None:
@@ -108,7 +109,7 @@ def test_simultaneous_requests_share_a_batch_and_keep_their_answers(running) -> 
         client.close()
 
 
-def test_guesses_belong_to_a_connection_and_session(running) -> None:
+def test_drafts_belong_to_a_connection_and_session(running) -> None:
     agent = ToyAgent()
     server = running(agent)
     with PolicyClient(server.url) as one, PolicyClient(server.url) as two:
@@ -121,7 +122,7 @@ def test_guesses_belong_to_a_connection_and_session(running) -> None:
     assert agent.drafts == [[{"the red cube": "left"}], [None], [None], [{"the red cube": "up"}]]
 
 
-def test_a_forced_answer_is_not_guessed_next(running) -> None:
+def test_an_override_is_not_the_next_draft(running) -> None:
     agent = ToyAgent()
     with PolicyClient(running(agent).url) as client:
         reply = client.infer(observation(overrides={"the red cube": "up"}))
@@ -131,7 +132,7 @@ def test_a_forced_answer_is_not_guessed_next(running) -> None:
     assert agent.drafts[-1] == [{}]
 
 
-def test_an_instruction_overrules_the_prompt_until_the_next(running) -> None:
+def test_an_instruction_replaces_the_prompt_until_the_next(running) -> None:
     with PolicyClient(running().url) as client:
         assert client.infer(observation()).mentions == ("the red cube",)
         assert client.infer(observation(instruction="open the drawer")).mentions == ("the drawer",)
@@ -140,7 +141,7 @@ def test_an_instruction_overrules_the_prompt_until_the_next(running) -> None:
         assert client.infer(observation()).mentions == ("the red cube",)
 
 
-def test_one_bad_request_costs_the_batch_nothing(running) -> None:
+def test_a_bad_request_fails_alone_in_its_batch(running) -> None:
     agent = ToyAgent()
     server = running(agent, batch_window_s=0.1)
     good, bad = PolicyClient(server.url), PolicyClient(server.url)
@@ -152,7 +153,7 @@ def test_one_bad_request_costs_the_batch_nothing(running) -> None:
     good.close()
 
 
-def test_a_crash_is_reported_without_its_inside(running) -> None:
+def test_a_crash_is_reported_without_details(running) -> None:
     with PolicyClient(running().url) as client:
         with pytest.raises(ServerError) as caught:
             client.infer(observation(prompt="crash"))
@@ -161,7 +162,7 @@ def test_a_crash_is_reported_without_its_inside(running) -> None:
         assert client.infer(observation()).decodable
 
 
-def test_an_undecodable_action_is_an_error_or_said(running) -> None:
+def test_an_undecodable_action_is_an_error_or_nil(running) -> None:
     server = running()
     with PolicyClient(server.url) as client:
         order = "pick up the undecodable cube"
@@ -172,7 +173,7 @@ def test_an_undecodable_action_is_an_error_or_said(running) -> None:
         assert reply.mentions == ("the undecodable cube",)
 
 
-def test_the_key_is_asked_for(running) -> None:
+def test_the_api_key_is_required(running) -> None:
     server = running(api_key="secret")
     with PolicyClient(server.url, api_key="secret") as client:
         assert client.infer(observation()).decodable
@@ -186,12 +187,12 @@ def test_the_key_is_asked_for(running) -> None:
     assert urlopen(Request(f"{base}/metrics", headers={"Authorization": "Api-Key secret"})).status == 200
 
 
-def test_pages_in_a_browser_are_turned_away(running) -> None:
+def test_connections_from_web_pages_are_refused(running) -> None:
     with pytest.raises(InvalidStatus, match="403"):
         raw(running(), origin="http://somewhere.example")
 
 
-def test_more_connections_than_allowed_wait_outside(running) -> None:
+def test_connections_above_the_limit_are_refused(running) -> None:
     server = running(max_connections=1)
     with PolicyClient(server.url) as client:
         with pytest.raises(InvalidStatus, match="503"):
@@ -199,9 +200,9 @@ def test_more_connections_than_allowed_wait_outside(running) -> None:
         assert client.infer(observation()).decodable
 
 
-def test_a_fast_client_is_held_back(running, monkeypatch) -> None:
-    pauses = iter([0.0, 0.15, 0.0])
-    monkeypatch.setattr(ClientState, "pause_s", lambda self: next(pauses))
+def test_a_fast_client_is_delayed(running, monkeypatch) -> None:
+    delays = iter([0.0, 0.15, 0.0])
+    monkeypatch.setattr(ConnectionState, "delay_s", lambda self: next(delays))
     server = running()
     with PolicyClient(server.url) as client:
         took = []
@@ -213,7 +214,7 @@ def test_a_fast_client_is_held_back(running, monkeypatch) -> None:
     assert server.server.metrics.throttled._value.get() == 1
 
 
-def test_a_message_too_long_closes_only_its_connection(running) -> None:
+def test_a_message_too_long_closes_its_connection_only(running) -> None:
     server = running(max_message_bytes=10_000)
     with PolicyClient(server.url) as good, raw(server) as socket:
         socket.recv()
@@ -224,7 +225,7 @@ def test_a_message_too_long_closes_only_its_connection(running) -> None:
         assert good.infer(observation()).decodable
 
 
-def test_a_stop_lets_the_answer_in_progress_out(running) -> None:
+def test_a_stop_finishes_the_reply_in_progress(running) -> None:
     agent = ToyAgent()
     server = running(agent)
     agent.delay_s = 0.4
@@ -247,7 +248,7 @@ def test_metadata_is_plain_msgpack(running) -> None:
 
 
 def test_the_key_is_compared_in_constant_time(running, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the library's function for it, on whole keys: a short-cut would tell how much of a key was right."""
+    """By hmac.compare_digest on whole keys, so that the duration reveals nothing about the key."""
     compared: list[tuple[bytes, bytes]] = []
 
     def compare(one: bytes, other: bytes) -> bool:
@@ -255,19 +256,19 @@ def test_the_key_is_compared_in_constant_time(running, monkeypatch: pytest.Monke
         return False
 
     server = running(api_key="secret")
-    monkeypatch.setattr(door.hmac, "compare_digest", compare)
+    monkeypatch.setattr(server_module.hmac, "compare_digest", compare)
     with pytest.raises(ServerError, match="401"):
         PolicyClient(server.url, api_key="secret")
     assert compared == [(b"Api-Key secret", b"Api-Key secret")]
 
 
-def test_logs_are_json_lines_that_tell_the_story(running) -> None:
+def test_logs_are_json_lines(running) -> None:
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(logs.JsonLines())
-    logs.LOG.addHandler(handler)
-    level = logs.LOG.level
-    logs.LOG.setLevel(logging.INFO)
+    handler.setFormatter(runtime.JsonFormatter())
+    runtime.LOG.addHandler(handler)
+    level = runtime.LOG.level
+    runtime.LOG.setLevel(logging.INFO)
     try:
         server = running()
         with PolicyClient(server.url) as client:
@@ -276,8 +277,8 @@ def test_logs_are_json_lines_that_tell_the_story(running) -> None:
                 client.infer({"prompt": "go\nthere"})
         server.stop()
     finally:
-        logs.LOG.removeHandler(handler)
-        logs.LOG.setLevel(level)
+        runtime.LOG.removeHandler(handler)
+        runtime.LOG.setLevel(level)
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     events = [line["event"] for line in lines]
     assert events[:3] == ["warm", "ready", "connected"]
@@ -286,11 +287,11 @@ def test_logs_are_json_lines_that_tell_the_story(running) -> None:
     (refused,) = [line for line in lines if line["event"] == "refused"]
     assert refused["level"] == "warning"
     assert "observation/image" in refused["reason"]
-    assert next(line for line in lines if line["event"] == "disconnected")["answered"] == 1
+    assert next(line for line in lines if line["event"] == "disconnected")["replies"] == 1
     assert all({"time", "level", "event"} <= set(line) for line in lines)
 
 
-def test_not_ready_while_stopping_and_no_new_robot_is_taken(running) -> None:
+def test_no_connection_is_accepted_while_stopping(running) -> None:
     agent = ToyAgent()
     server = running(agent)
     agent.delay_s = 1.0
@@ -299,7 +300,7 @@ def test_not_ready_while_stopping_and_no_new_robot_is_taken(running) -> None:
         until(lambda: any(state.busy for state in server.server._open.values()))
         stopper = threading.Thread(target=server.stop)
         stopper.start()
-        until(lambda: server.server.door.stopping)
+        until(lambda: server.server.stopping)
         assert urlopen(f"http://127.0.0.1:{server.port}/healthz").status == 200
         with pytest.raises(HTTPError, match="503"):
             urlopen(f"http://127.0.0.1:{server.port}/readyz")

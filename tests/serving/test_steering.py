@@ -1,6 +1,5 @@
-"""The session obeys, its page is served to its own origin only, and wrong commands are refused by name."""
+"""The session executes commands, refuses invalid ones, and serves its page to its own origin only."""
 
-import asyncio
 import json
 import time
 from types import SimpleNamespace
@@ -9,7 +8,7 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
-from tests.serving.conftest import Running, ToyAgent
+from tests.serving.toy_server import Running, ToyAgent
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -26,11 +25,11 @@ class ToyEnv:
 
     def reset(self, *, seed: int) -> tuple[dict, dict]:
         self.t = 0
-        return self._seen(), self._info()
+        return self._observation(), self._info()
 
     def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
         self.t += 1
-        return self._seen(), 0.0, self.t >= 6, False, self._info()
+        return self._observation(), 0.0, self.t >= 6, False, self._info()
 
     def render(self) -> np.ndarray:
         return np.full((32, 32, 3), 10 * self.t, dtype=np.uint8)
@@ -38,7 +37,7 @@ class ToyEnv:
     def close(self) -> None:
         pass
 
-    def _seen(self) -> dict:
+    def _observation(self) -> dict:
         return {"pixels": {"image": np.zeros((16, 16, 3), np.uint8)}, "agent_pos": np.zeros(8)}
 
     def _info(self) -> dict:
@@ -58,8 +57,8 @@ BENCHMARK = SimpleNamespace(
 )
 
 
-class Played:
-    """A session whose states are kept."""
+class RecordedSession:
+    """A session that records its view states."""
 
     def __init__(self, agent: ToyAgent | None = None, benchmark=BENCHMARK, task: str | None = None) -> None:
         self.states: list[dict] = []
@@ -77,97 +76,106 @@ class Played:
             time.sleep(0.005)
         raise AssertionError(self.states[-1:])
 
-    def tell(self, until, **command) -> dict:
-        self.session.command(command)
+    def command(self, until, **command) -> dict:
+        self.session.command(json.dumps(command))
         return self.wait(until)
 
 
 @pytest.fixture
 def played():
-    one = Played()
+    one = RecordedSession()
     yield one
     one.session.stop()
 
 
-def test_it_begins_paused_and_has_already_answered(played: Played) -> None:
+def test_it_starts_paused_after_a_first_decision(played: RecordedSession) -> None:
     state = played.states[-1]
     assert (state["playing"], state["steps"]) == (False, 0)
-    (said,) = state["objects"]
-    assert (said["mention"], said["answer"], said["truth"], said["overridden"]) == (
+    (row,) = state["objects"]
+    assert (row["mention"], row["answer"], row["truth"], row["overridden"]) == (
         "the red cube",
         "left",
         "up",
         False,
     )
-    assert "the red cube" in said["question"]
+    assert "the red cube" in row["question"]
     json.dumps(state)
 
 
-def test_it_plays_to_the_end_and_starts_over(played: Played) -> None:
-    state = played.tell(lambda s: s["over"], do="play", on=True)
+def test_it_plays_to_the_end_and_starts_over(played: RecordedSession) -> None:
+    state = played.command(lambda s: s["over"], type="play", on=True)
     assert (state["success"], state["steps"], state["playing"]) == (True, 6, False)
-    assert [entry[0] for entry in state["history"]] == [0, 2, 4]  # the toy plays two actions of a chunk
-    state = played.tell(lambda s: not s["over"], do="reset")
-    assert (state["steps"], len(state["history"])) == (0, 1)
-    assert played.tell(lambda s: s["seed"] == 1, do="shuffle")["steps"] == 0
+    assert [entry[0] for entry in state["timeline"]] == [0, 2, 4]  # the toy plays two actions of a chunk
+    state = played.command(lambda s: not s["over"], type="reset")
+    assert (state["steps"], len(state["timeline"])) == (0, 1)
+    assert played.command(lambda s: s["seed"] == 1, type="next_seed")["steps"] == 0
 
 
-def test_a_word_holds_until_the_model_decides_again(played: Played) -> None:
-    state = played.tell(
-        lambda s: s["objects"][0]["overridden"], do="answer", mention="the red cube", word="up"
+def test_an_override_stays_until_it_is_removed(played: RecordedSession) -> None:
+    state = played.command(
+        lambda s: s["objects"][0]["overridden"], type="override", mention="the red cube", word="up"
     )
     assert state["objects"][0]["answer"] == "up"
     for step in (1, 2, 3):
-        state = played.tell(lambda s, step=step: s["steps"] == step, do="step")
+        state = played.command(lambda s, step=step: s["steps"] == step, type="step")
         assert state["objects"][0]["answer"] == "up"
-    state = played.tell(
-        lambda s: not s["objects"][0]["overridden"], do="answer", mention="the red cube", word=None
+    state = played.command(
+        lambda s: not s["objects"][0]["overridden"], type="override", mention="the red cube", word=None
     )
     assert state["objects"][0]["answer"] == "left"
 
 
-def test_an_instruction_is_obeyed_and_given_back(played: Played) -> None:
-    state = played.tell(lambda s: not s["own"], do="instruct", text="open the drawer")
+def test_an_instruction_replaces_the_tasks_own(played: RecordedSession) -> None:
+    state = played.command(
+        lambda s: not s["is_task_instruction"], type="set_instruction", text="open the drawer"
+    )
     assert [o["mention"] for o in state["objects"]] == ["the drawer"]
-    assert state["objects"][0]["truth"] is None  # the benchmark knows nothing of it
-    state = played.tell(lambda s: s["own"], do="instruct", text=" ")
+    assert state["objects"][0]["truth"] is None  # unknown to the benchmark
+    state = played.command(lambda s: s["is_task_instruction"], type="set_instruction", text=" ")
     assert state["instruction"] == "pick up the red cube"
 
 
-def test_an_error_pauses_and_is_shown_and_passes(played: Played) -> None:
-    state = played.tell(lambda s: s["error"], do="instruct", text="crash")
+def test_an_error_is_shown_until_the_next_command(played: RecordedSession) -> None:
+    state = played.command(lambda s: s["error"], type="set_instruction", text="crash")
     assert "RuntimeError" in state["error"]
-    state = played.tell(lambda s: s["own"] and not s["error"], do="instruct", text="")
+    state = played.command(
+        lambda s: s["is_task_instruction"] and not s["error"], type="set_instruction", text=""
+    )
     assert state["objects"]
-    state = played.tell(lambda s: s["error"], do="answer", mention="the red cube", word="sideways")
+    state = played.command(lambda s: s["error"], type="override", mention="the red cube", word="sideways")
     assert "sideways" in state["error"]
-    assert played.tell(lambda s: s["steps"] == 1, do="step")["error"] is None
+    assert played.command(lambda s: s["steps"] == 1, type="step")["error"] is None
 
 
-def test_another_task_is_set_up(played: Played) -> None:
-    state = played.tell(
-        lambda s: s["task"] == "open the drawer", do="task", suite="toys", task="open the drawer"
+def test_a_task_can_be_chosen(played: RecordedSession) -> None:
+    state = played.command(
+        lambda s: s["task"] == "open the drawer", type="set_task", suite="toys", task="open the drawer"
     )
     assert state["instruction"] == "open the drawer"
-    assert "No task" in played.tell(lambda s: s["error"], do="task", suite="toys", task="fly")["error"]
+    assert (
+        "No task" in played.command(lambda s: s["error"], type="set_task", suite="toys", task="fly")["error"]
+    )
 
 
 @pytest.mark.parametrize(
     "command",
     [
-        {},
-        {"do": "plya"},
-        {"do": "play"},
-        {"do": "play", "on": "yes"},
-        {"do": "answer", "mention": "x", "word": 3},
+        "{",
+        "[]",
+        "{}",
+        '{"type": "plya"}',
+        '{"type": "play"}',
+        '{"type": "play", "on": "yes"}',
+        '{"type": "override", "mention": "x", "word": 3}',
+        b"\xff",
     ],
 )
-def test_wrong_commands_are_refused(played: Played, command: dict) -> None:
-    with pytest.raises(InspireError):
+def test_invalid_commands_are_refused(played: RecordedSession, command: str | bytes) -> None:
+    with pytest.raises(InspireError, match="The command"):
         played.session.command(command)
 
 
-def test_unknown_suites_and_tasks_are_named() -> None:
+def test_unknown_suites_and_tasks_are_reported() -> None:
     for wrong in ({"suite": "tools"}, {"task": "fly"}):
         with pytest.raises(InspireError, match="Possible"):
             SteeringSession(ToyAgent(), BENCHMARK, lambda s, p: None, **wrong)
@@ -175,20 +183,12 @@ def test_unknown_suites_and_tasks_are_named() -> None:
 
 @pytest.fixture
 def page():
-    running = Running.__new__(Running)
-    running.server = SteeringServer(ToyAgent(), BENCHMARK, port=0, hz=100)
-    running.loop = asyncio.new_event_loop()
-    import threading
-
-    running.thread = threading.Thread(target=running.loop.run_forever, daemon=True)
-    running.thread.start()
-    running.call(running.server.start())
-    running.port = running.server.port
+    running = Running(SteeringServer(ToyAgent(), BENCHMARK, port=0, hz=100))
     yield running
     running.stop()
 
 
-def test_the_page_needs_nothing_from_elsewhere(page) -> None:
+def test_the_page_loads_nothing_from_other_hosts(page) -> None:
     with urlopen(f"http://127.0.0.1:{page.port}/") as response:
         html, headers = response.read().decode(), response.headers
     assert headers["Content-Type"].startswith("text/html")
@@ -199,7 +199,7 @@ def test_the_page_needs_nothing_from_elsewhere(page) -> None:
         assert outside not in html
     with pytest.raises(HTTPError, match="404"):
         urlopen(f"http://127.0.0.1:{page.port}/else")
-    with pytest.raises(HTTPError, match="403"):  # a foreign name made to point here
+    with pytest.raises(HTTPError, match="403"):  # DNS rebinding
         urlopen(Request(f"http://127.0.0.1:{page.port}/", headers={"Host": f"evil.example:{page.port}"}))
 
 
@@ -209,35 +209,35 @@ def test_only_the_page_itself_may_steer(page) -> None:
         with pytest.raises(InvalidStatus, match="403"):
             connect(url, origin=origin, proxy=None)
     with connect(url, origin=f"http://127.0.0.1:{page.port}", proxy=None) as viewer:
-        hello = json.loads(viewer.recv(timeout=30))
-        assert hello["words"] == ["right", "left", "up", "down", "front", "back", "grasped"]
-        assert hello["arrows"]["left"] == "→"  # as the agent view shows it
+        metadata = json.loads(viewer.recv(timeout=30))
+        assert metadata["words"] == ["right", "left", "up", "down", "front", "back", "grasped"]
+        assert metadata["arrows"]["left"] == "→"  # as in the agent view
         assert json.loads(viewer.recv(timeout=30))["steps"] == 0
         assert viewer.recv(timeout=30)[:2] == b"\xff\xd8"  # JPEG
-        for wrong in ("{", "[]", '{"do": "fly"}'):
+        for wrong in ("{", '{"type": "fly"}'):
             viewer.send(wrong)
-            assert "refused" in json.loads(viewer.recv(timeout=30))
-        viewer.send('{"do": "step"}')
+            assert json.loads(viewer.recv(timeout=30))["type"] == "refused"
+        viewer.send('{"type": "step"}')
         assert json.loads(viewer.recv(timeout=30))["steps"] == 1
 
 
-def test_a_policy_that_looks_back_is_shown_the_step_before() -> None:
-    class LooksBack(ToyAgent):
+def test_a_policy_with_two_obs_steps_gets_the_previous_image() -> None:
+    class TwoSteps(ToyAgent):
         n_obs_steps = 2
 
         def act(self, observations, *rest, **more):
             self.shown = [*getattr(self, "shown", []), len(observations[0]["pixels"]["image"])]
             return super().act(observations, *rest, **more)
 
-    agent = LooksBack()
-    played = Played(agent)
-    played.tell(lambda s: s["over"], do="play", on=True)
-    played.tell(lambda s: not s["over"], do="reset")
+    agent = TwoSteps()
+    played = RecordedSession(agent)
+    played.command(lambda s: s["over"], type="play", on=True)
+    played.command(lambda s: not s["over"], type="reset")
     played.session.stop()
     assert agent.shown == [1, 2, 2, 1]
 
 
-def test_a_task_that_cannot_be_set_up_is_told_and_the_next_one_plays() -> None:
+def test_a_failed_setup_is_reported_and_another_task_works() -> None:
     class Breaks(ToyEnv):
         def reset(self, *, seed: int) -> tuple[dict, dict]:
             if self.task == "open the drawer":
@@ -247,20 +247,26 @@ def test_a_task_that_cannot_be_set_up_is_told_and_the_next_one_plays() -> None:
     benchmark = SimpleNamespace(
         suites=BENCHMARK.suites, tasks=BENCHMARK.tasks, make=lambda suite, task: Breaks(task)
     )
-    played = Played(benchmark=benchmark, task="open the drawer")
+    played = RecordedSession(benchmark=benchmark, task="open the drawer")
     assert "no drawer" in played.states[-1]["error"]
-    state = played.tell(lambda s: s["error"] is None, do="task", suite="toys", task="pick up the red cube")
+    state = played.command(
+        lambda s: s["error"] is None, type="set_task", suite="toys", task="pick up the red cube"
+    )
     assert state["steps"] == 0
-    state = played.tell(lambda s: s["error"] is not None, do="task", suite="toys", task="open the drawer")
+    state = played.command(
+        lambda s: s["error"] is not None, type="set_task", suite="toys", task="open the drawer"
+    )
     assert "no drawer" in state["error"]
     played.session.stop()
 
 
-def test_a_image_that_cannot_be_drawn_is_told() -> None:
+def test_a_failed_rendering_is_reported() -> None:
     class Blind(ToyEnv):
         def render(self) -> np.ndarray:
             raise RuntimeError("no light")
 
-    played = Played(benchmark=SimpleNamespace(**vars(BENCHMARK) | {"make": lambda suite, task: Blind(task)}))
+    played = RecordedSession(
+        benchmark=SimpleNamespace(**vars(BENCHMARK) | {"make": lambda suite, task: Blind(task)})
+    )
     assert "no light" in played.states[-1]["error"]
     played.session.stop()

@@ -1,4 +1,4 @@
-"""A policy on a robot: openpi's web-socket protocol, a server, a client, and steering by word.
+"""A policy on a robot: a server and a client of openpi's web-socket protocol, and a page to steer a policy.
 
-Import what you need from the modules. `client` needs only numpy, msgpack and websockets.
+Import from the modules. `client` needs only numpy, msgpack and websockets.
 """

@@ -1,7 +1,7 @@
-"""Requests that arrive together are decided together, by one worker thread, so that the event loop never waits.
+"""Dynamic batching: requests that arrive together are decided in one call of the agent, in a worker thread.
 
-While the worker decides one batch the next one gathers by itself. A batch that fails is decided one by one, so that
-a request which cannot be worked with costs nobody else their answer.
+The event loop never waits for the agent. While one batch runs, the next one gathers. If a batch fails, its requests are
+decided one by one, so that a bad request fails alone.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from inspire_vla.serving.observations import Request
 
 @dataclass(frozen=True)
 class Outcome:
-    """A decision with what it took: time waited and time decided (ms), and how many shared the batch."""
+    """A decision, the time it waited and took (ms), and the size of its batch."""
 
     decision: Any
     queue_ms: float
@@ -27,46 +27,49 @@ class Outcome:
 
 
 @dataclass
-class _Waiting:
+class _Pending:
     request: Request
-    guesses: dict[str, str] | None
+    drafts: dict[str, str] | None
     since: float
     future: asyncio.Future[Outcome]
 
 
 class Batcher:
-    """Hands requests to an agent in batches of at most `max_batch`.
+    """Passes requests to an agent in batches.
 
-    `window_s`: how long the first of a batch waits for company, when there is reason to expect any (see `expected`).
-    `on_batch(size, seconds)` is called after each pass through the agent.
+    Args:
+        max_batch: most requests in one call.
+        window_s: how long the first request of a batch waits for others.
+        expected: how many requests could arrive together; with one, nothing waits for others.
+        on_batch: called with (size, seconds) after each call of the agent.
     """
 
     def __init__(
         self,
         agent: Any,
         *,
-        max_batch: int = 16,
-        window_s: float = 0.003,
-        on_batch: Callable[[int, float], None] | None = None,
+        max_batch: int,
+        window_s: float,
+        expected: Callable[[], int],
+        on_batch: Callable[[int, float], None],
     ) -> None:
         self.agent, self.max_batch, self.window_s = agent, max_batch, window_s
-        self.expected: Callable[[], int] = lambda: 1
-        self._on_batch = on_batch
-        self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
+        self._expected, self._on_batch = expected, on_batch
+        self._queue: asyncio.Queue[_Pending] = asyncio.Queue()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="agent")
         self._task: asyncio.Task[None] | None = None
 
     @property
     def waiting(self) -> int:
-        """Requests not yet begun."""
+        """How many requests are not yet started."""
         return self._queue.qsize()
 
     def start(self) -> None:
-        """Begin to serve; called inside the event loop."""
+        """Start to take requests. Call it inside the event loop."""
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Stop after the batch in progress; whoever still waits is cancelled."""
+        """Stop after the batch in progress and cancel the requests that wait."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -74,60 +77,61 @@ class Batcher:
             self._queue.get_nowait().future.cancel()
         await asyncio.get_running_loop().run_in_executor(None, self._thread.shutdown)
 
-    async def decide(self, request: Request, guesses: dict[str, str] | None) -> Outcome:
-        """Wait for the agent's decision. Raises what the agent raised; a cancelled wait is not begun any more."""
+    async def decide(self, request: Request, drafts: dict[str, str] | None) -> Outcome:
+        """Return the agent's decision, or raise what the agent raised. A cancelled request is not started."""
         future = asyncio.get_running_loop().create_future()
-        self._queue.put_nowait(_Waiting(request, guesses, time.perf_counter(), future))
+        self._queue.put_nowait(_Pending(request, drafts, time.perf_counter(), future))
         return await future
 
     async def call(self, function: Callable[[], Any]) -> Any:
-        """Run a function where the agent runs, after the batch in progress: warm-up, loading."""
+        """Run a function in the agent's thread, after the batch in progress."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, function)
 
     async def _run(self) -> None:
         while True:
             batch = [await self._queue.get()]
-            if self.window_s > 0 and self._queue.qsize() + 1 < min(self.expected(), self.max_batch):
+            if self.window_s > 0 and self._queue.qsize() + 1 < min(self._expected(), self.max_batch):
                 await asyncio.sleep(self.window_s)
             while len(batch) < self.max_batch and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
-            batch = [waiting for waiting in batch if not waiting.future.done()]  # gone meanwhile
+            batch = [pending for pending in batch if not pending.future.done()]  # the others were cancelled
             if batch:
                 await self._decide(batch)
 
-    async def _decide(self, batch: Sequence[_Waiting]) -> None:
+    async def _decide(self, batch: Sequence[_Pending]) -> None:
         groups = [list(batch)]
         while groups:
             group = groups.pop()
-            began = time.perf_counter()
+            started = time.perf_counter()
             try:
                 decisions = await self.call(partial(self._act, group))
             except asyncio.CancelledError:
-                for waiting in batch:
-                    waiting.future.cancel()
+                for pending in batch:
+                    pending.future.cancel()
                 raise
             except Exception as error:
                 if len(group) > 1:
-                    groups.extend([waiting] for waiting in group)
+                    groups.extend([pending] for pending in group)
                 elif not group[0].future.done():
                     group[0].future.set_exception(error)
                 continue
-            took = time.perf_counter() - began
-            if self._on_batch is not None:
-                self._on_batch(len(group), took)
-            for waiting, decision in zip(group, decisions, strict=True):
-                if not waiting.future.done():
-                    queued = 1000 * (began - waiting.since)
-                    waiting.future.set_result(Outcome(decision, queued, 1000 * took, len(group)))
+            seconds = time.perf_counter() - started
+            self._on_batch(len(group), seconds)
+            for pending, decision in zip(group, decisions, strict=True):
+                if not pending.future.done():
+                    queue_ms = 1000 * (started - pending.since)
+                    pending.future.set_result(Outcome(decision, queue_ms, 1000 * seconds, len(group)))
 
-    def _act(self, group: Sequence[_Waiting]) -> Sequence[Any]:
-        forced = [waiting.request.overrides or None for waiting in group]
+    def _act(self, group: Sequence[_Pending]) -> Sequence[Any]:
+        overrides = [pending.request.overrides or None for pending in group]
         decisions = self.agent.act(
-            [waiting.request.observation for waiting in group],
-            [waiting.request.instruction for waiting in group],
-            overrides=forced if any(forced) else None,
-            drafts=[waiting.guesses for waiting in group],
+            [pending.request.observation for pending in group],
+            [pending.request.instruction for pending in group],
+            overrides=overrides if any(overrides) else None,
+            drafts=[pending.drafts for pending in group],
         )
         if len(decisions) != len(group):
-            raise InspireError(f"Asked for {len(group)} decisions, the agent returned {len(decisions)}.")
+            raise InspireError(
+                f"The agent returned {len(decisions)} decisions for {len(group)} observations."
+            )
         return decisions

@@ -1,11 +1,11 @@
-"""Action chunks with overlap: the arm goes on with one chunk while the next is computed.
+"""Asynchronous action chunking: the robot plays one chunk while the next is computed.
 
     step        0   1   2   3   4   5   6   7   8
-    chunk A     a0  a1  a2  a3  (a4  a5 …)          asked at step 0
-    chunk B             ask ·   ·   b2  b3  b4 …     asked at step 2, its b0 and b1 are past when it arrives
+    chunk A     a0  a1  a2  a3  (a4  a5 …)          requested at step 0
+    chunk B             ·   ·   b2  b3  b4 …        requested at step 2; b0 and b1 are past when it arrives
 
-A chunk's action i belongs to the i-th step after its observation, so what is past when it arrives is left out. When
-an answer takes longer than the chunk lasts, the arm waits, and that is counted.
+Action i of a chunk belongs to the i-th step after its observation, so actions that are past are skipped. If no action
+is left before the next chunk arrives, the robot waits, and the wait is counted.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,16 +19,20 @@ from inspire_vla.observation_history import ObservationHistory
 
 
 class ChunkPlayer:
-    """Gives one action a step.
+    """Returns one action per control step.
 
     Args:
-        infer: observation → reply with `actions` (horizon, dim) or None; runs in a thread of its own.
-        n_action_steps: how many actions of a chunk to play before the next should take over, as the server's metadata
-            says; None: all of them.
-        ahead: how many steps before that to ask. 0 asks only when the actions are used up: no overlap.
-        max_undecodable: so many answers without actions in a row raise InspireError.
-        n_obs_steps: how many images of each camera the policy looks at, as the server's metadata says. What an
-            observation holds of three axes is then sent with the images of the steps before.
+        infer: observation → reply with `actions` (horizon, dim) or None; runs in a thread.
+        n_action_steps: how many actions of a chunk to play before the next one takes over, from the server's metadata;
+            None for all.
+        ahead: how many steps earlier to request the next chunk. 0 requests it only when no action is left.
+        max_undecodable: this many replies in a row without actions raise InspireError.
+        n_obs_steps: how many images of each camera the policy takes, from the server's metadata. Arrays with three axes
+            in an observation are images; they are sent with those of the steps before.
+
+    Attributes:
+        steps, waits, skipped: counts of actions played, of waits for a chunk, and of actions past on arrival.
+        reply: the last reply.
     """
 
     def __init__(
@@ -41,58 +45,58 @@ class ChunkPlayer:
         n_obs_steps: int = 1,
     ) -> None:
         if ahead < 0 or (n_action_steps is not None and not 0 <= ahead < n_action_steps):
-            most = (
+            possible = (
                 "0 or more"
                 if n_action_steps is None
                 else f"from 0 to n_action_steps − 1 = {n_action_steps - 1}"
             )
-            raise InspireError(f"ahead must be {most}, found {ahead}.")
+            raise InspireError(f"ahead must be {possible}, found {ahead}.")
         self._infer, self.n_action_steps, self.ahead = infer, n_action_steps, ahead
         self.max_undecodable = max_undecodable
         self._history = ObservationHistory(n_obs_steps)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="next-chunk")
-        self._due: Future[Any] | None = None
-        self._asked_at = 0
+        self._pending: Future[Any] | None = None
+        self._requested_at = 0
         self._chunk = np.zeros((0, 0), dtype=np.float32)
-        self._at = 0
+        self._index = 0
         self._undecodable = 0
         self.steps = self.waits = self.skipped = 0
         self.reply: Any = None
 
     def step(self, observation: Mapping[str, Any]) -> np.ndarray:
-        """Return the action (dim,) for now. Blocks only when there is none left to play.
+        """Return the action (dim,) for this step. Blocks only if no action is left.
 
-        Raises what `infer` raised, or InspireError after too many answers without actions.
+        Raises what `infer` raised, or InspireError after too many replies without actions.
         """
         images = {k: v for k, v in observation.items() if isinstance(v, np.ndarray) and v.ndim == 3}
         observation = {**observation, **self._history.see(images)}
-        if self._due is not None and self._due.done():
-            self._take()
-        while self._at >= self._end():
-            if self._due is None:
-                self._ask(observation)
-            assert self._due is not None
-            if self.steps and not self._due.done():
+        if self._pending is not None and self._pending.done():
+            self._take_chunk()
+        while self._index >= self._end():
+            if self._pending is None:
+                self._request(observation)
+            assert self._pending is not None
+            if self.steps and not self._pending.done():
                 self.waits += 1
-            self._take()
-        if self._due is None and self.ahead and self._at >= self._last() - self.ahead:
-            self._ask(observation)
-        action = self._chunk[self._at]
-        self._at += 1
+            self._take_chunk()
+        if self._pending is None and self.ahead and self._index >= self._last() - self.ahead:
+            self._request(observation)
+        action = self._chunk[self._index]
+        self._index += 1
         self.steps += 1
         return action
 
     def reset(self) -> None:
-        """Forget the chunk, earlier images, and an answer that is due: the world has changed."""
+        """Drop the chunk, the earlier images and a pending reply, for a new episode."""
         self._history.reset()
         self._undecodable = 0
-        if self._due is not None:
-            self._due.exception()
-        self._due = None
-        self._at = len(self._chunk)
+        if self._pending is not None:
+            self._pending.exception()
+        self._pending = None
+        self._index = len(self._chunk)
 
     def close(self) -> None:
-        """End the thread, after the answer that is due."""
+        """End the thread, after a pending reply."""
         self._thread.shutdown()
 
     def __enter__(self) -> Self:
@@ -106,23 +110,23 @@ class ChunkPlayer:
         return length if self.n_action_steps is None else min(self.n_action_steps, length)
 
     def _end(self) -> int:
-        """Where playing stops. With overlap only where the chunk does: a late answer finds the arm still moving."""
+        """Return where the chunk ends. With overlap all of it may be played, so that a late reply causes no wait."""
         return len(self._chunk) if self.ahead else self._last()
 
-    def _ask(self, observation: Mapping[str, Any]) -> None:
-        self._due = self._thread.submit(self._infer, observation)
-        self._asked_at = self.steps
+    def _request(self, observation: Mapping[str, Any]) -> None:
+        self._pending = self._thread.submit(self._infer, observation)
+        self._requested_at = self.steps
 
-    def _take(self) -> None:
-        due, self._due = self._due, None
-        assert due is not None
-        self.reply = due.result()
+    def _take_chunk(self) -> None:
+        pending, self._pending = self._pending, None
+        assert pending is not None
+        self.reply = pending.result()
         if self.reply.actions is None:
             self._undecodable += 1
             if self._undecodable >= self.max_undecodable:
-                raise InspireError(f"{self._undecodable} answers in a row stood for no action.")
-            return  # what is left of the old chunk is played, then the policy is asked again
+                raise InspireError(f"{self._undecodable} replies in a row had no actions.")
+            return  # the rest of the old chunk is played before the next request
         self._undecodable = 0
-        past = self.steps - self._asked_at
+        past = self.steps - self._requested_at
         self.skipped += min(past, len(self.reply.actions))
-        self._chunk, self._at = self.reply.actions, past
+        self._chunk, self._index = self.reply.actions, past

@@ -1,17 +1,18 @@
-"""A client of a policy server: ours or any that speaks openpi's protocol. Needs numpy, msgpack and websockets only.
+"""A client of a policy server of openpi's protocol. Needs only numpy, msgpack and websockets.
 
     with PolicyClient("ws://127.0.0.1:8000") as client:
         reply = client.infer({"observation/image": image, "observation/state": state, "prompt": "open the drawer"})
-        reply.actions          # (horizon, action_dim)
-        reply.answers_by_mention # {"the drawer": "left"}
+        reply.actions               # (horizon, action_dim)
+        reply.answers_by_mention    # {"the drawer": "left"}
 
-One observation may be on the way at a time. `send` and `receive` are the two halves of `infer`: between them the
-robot can go on moving.
+One request may be in progress at a time. `send` and `receive` are the two halves of `infer`; the robot can move between
+them.
 
-An `instruction` holds until another. The server forgets it with the connection, so the client repeats the last one
-with every observation, one that was refused too: a robot that was told to do something new never goes back silently.
+An `instruction` stays in force until the next one. The server forgets it with the connection, so the client repeats it
+with every observation. A reconnection therefore does not bring back the prompt.
 """
 
+import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,28 +23,28 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.sync.client import ClientConnection, connect
 
 from inspire_vla.errors import InspireError
-from inspire_vla.serving import codec
+from inspire_vla.serving import protocol
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 
 
 class ServerError(InspireError):
-    """The server refused a request and said why. The next request goes over a new connection."""
+    """The server refused a request; the message says why. The next request uses a new connection."""
 
 
 class Unreachable(InspireError):
-    """No answer within the time allowed: server down, network gone, or another program at that port."""
+    """No reply in time: the server is down, the network is broken, or another program listens there."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a server answered; has the fields of a Decision. Tuples run parallel to `mentions`.
+    """A server's reply. It has the fields of a Decision; tuples run parallel to `mentions`.
 
     Attributes:
-        actions: (horizon, action_dim), in the units of the demonstrations; None where the model said something that
-            stands for no action (only from a server of ours, asked with `undecodable=True`).
-        timing: milliseconds, at least infer_ms; round_trip_ms is measured here.
-        message: all that the server sent.
+        actions: (horizon, action_dim), in the units of the demonstrations. None if the model's tokens stand for no
+            action; only our server sends that, and only if asked with `undecodable=True`.
+        timing: milliseconds; `infer_ms` of the server, and `round_trip_ms` measured here.
+        message: the whole message.
     """
 
     actions: np.ndarray | None
@@ -62,43 +63,48 @@ class Reply:
 
     @property
     def answers_by_mention(self) -> dict[str, str]:
-        """{mention: answer}"""
         return dict(zip(self.mentions, self.answers, strict=True))
 
     @classmethod
     def of(cls, message: Any, round_trip_ms: float = 0.0) -> "Reply":
-        """Read a server's answer. Raises ServerError where it holds no actions (H, D)."""
+        """Read a server's message. Raises ServerError if it holds no actions (H, D) and no nil."""
         if not isinstance(message, dict) or "actions" not in message:
-            raise ServerError("The server answered without `actions`: is it a policy server?")
+            raise ServerError("The reply has no `actions`. Is this a policy server?")
         actions = message["actions"]
         if actions is not None:
             try:
                 actions = np.array(actions)
             except ValueError as error:
-                raise ServerError(f"The server sent uneven actions: {error}.") from error
+                raise ServerError(
+                    f"The server sent rows of different lengths as actions: {error}."
+                ) from error
             if actions.ndim != 2 or actions.dtype.kind not in "fiu":
                 raise ServerError(f"The server sent actions of shape {actions.shape}, dtype {actions.dtype}.")
-        said = message.get("reasoning") or {}
+        reasoning = message.get("reasoning") or {}
         keys = ("mentions", "answers", "confidences", "overridden", "accepted")
-        told = {key: tuple(said.get(key, ())) for key in keys}
-        if len({len(values) for values in told.values()}) != 1:
-            raise ServerError(f"The server's reasoning is uneven: {dict(said)}.")
+        lists = {key: tuple(reasoning.get(key, ())) for key in keys}
+        if len({len(values) for values in lists.values()}) != 1:
+            raise ServerError(f"The server's reasoning has lists of different lengths: {dict(reasoning)}.")
+        passes = int(reasoning.get("forward_passes", 0))
         timing = {**(message.get("server_timing") or {}), "round_trip_ms": round_trip_ms}
-        passes = int(said.get("forward_passes", 0))
-        return cls(actions, *told.values(), forward_passes=passes, timing=timing, message=message)
+        return cls(actions, **lists, forward_passes=passes, timing=timing, message=message)
 
 
 class PolicyClient:
-    """A connection to a policy server that mends itself.
+    """A connection to a policy server that reconnects by itself.
 
     Args:
-        url: ws://host:port, or wss:// behind a proxy that holds the certificate.
-        api_key: sent as `Authorization: Api-Key …` where given.
-        timeout_s: for one answer.
-        connect_timeout_s: how long to go on trying to connect before Unreachable; a server may still be loading.
-        max_message_bytes: of an answer.
+        url: ws://host:port, or wss://host behind a TLS proxy.
+        api_key: sent as `Authorization: Api-Key …`.
+        timeout_s: for one reply.
+        connect_timeout_s: how long to try to connect. A server may still be loading.
+        max_message_bytes: largest reply.
 
-    Raises Unreachable when the server cannot be reached. `metadata` is what the server says of itself.
+    Attributes:
+        metadata: what the server sent about its policy.
+        reconnections: how often the connection was lost and made again.
+
+    Raises Unreachable if the server cannot be reached.
     """
 
     def __init__(
@@ -108,7 +114,7 @@ class PolicyClient:
         api_key: str | None = None,
         timeout_s: float = 30.0,
         connect_timeout_s: float = 20.0,
-        max_message_bytes: int = codec.MAX_BYTES,
+        max_message_bytes: int = protocol.MAX_BYTES,
     ) -> None:
         self.url, self.timeout_s, self.connect_timeout_s = url, timeout_s, connect_timeout_s
         self._headers = {"Authorization": f"Api-Key {api_key}"} if api_key else None
@@ -122,24 +128,24 @@ class PolicyClient:
         self._connect()
 
     def infer(self, observation: Mapping[str, Any]) -> Reply:
-        """Send an observation and wait for the answer; over a new connection where the old one has broken.
+        """Send an observation and return the reply. Reconnects if the connection is broken.
 
-        Raises ServerError (the request was refused) or Unreachable.
+        Raises ServerError if the server refuses the request, or Unreachable.
         """
         self.send(observation)
         return self.receive()
 
     def send(self, observation: Mapping[str, Any]) -> None:
-        """Send an observation without waiting. One at a time: `receive` its answer before the next.
+        """Send an observation without waiting. Call `receive` before the next `send`.
 
-        Raises InspireError when an answer is still due, Unreachable when there is no way to send.
+        Raises InspireError if a reply is still due, or Unreachable.
         """
         if self._sent is not None:
-            raise InspireError("An answer is still due: call receive() before the next send().")
+            raise InspireError("A reply is still due: call receive() before the next send().")
         message = (
             {"instruction": self._instruction, **observation} if self._instruction else dict(observation)
         )
-        data = codec.pack(message)
+        data = protocol.pack(message)
         if isinstance(message.get("instruction"), str):
             self._instruction = message["instruction"]
         self._sent_at = time.monotonic()
@@ -147,30 +153,28 @@ class PolicyClient:
         self._sent = data
 
     def receive(self) -> Reply:
-        """Wait for the answer. A connection that breaks meanwhile is made anew and the observation sent once more."""
+        """Return the reply. If the connection breaks, reconnect and send the observation once more."""
         if self._sent is None:
-            raise InspireError("No answer is due: call send() first.")
-        data, self._sent = self._sent, None
-        deadline = self._sent_at + self.timeout_s
+            raise InspireError("No reply is due: call send() first.")
+        data, deadline, self._sent = self._sent, self._sent_at + self.timeout_s, None
         try:
-            answer = self._wait(deadline)
+            reply = self._wait(deadline)
         except ConnectionClosed:
             self._drop()
             self._deliver(data)
-            deadline = time.monotonic() + self.timeout_s
             try:
-                answer = self._wait(deadline)
+                reply = self._wait(time.monotonic() + self.timeout_s)
             except ConnectionClosed as error:
                 self._drop()
-                raise Unreachable(f"{self.url} closed the connection twice: {error}.") from error
-        if isinstance(answer, str):  # an error frame; the server closes next
+                raise self._closed_twice(error) from error
+        if isinstance(reply, str):  # an error; the server closes the connection
             self._drop()
-            raise ServerError(answer)
-        message = codec.unpack(answer, max_bytes=self._max_bytes)
+            raise ServerError(reply)
+        message = protocol.unpack(reply, max_bytes=self._max_bytes)
         return Reply.of(message, 1000 * (time.monotonic() - self._sent_at))
 
     def close(self) -> None:
-        """Close the connection; the next `infer` would open another."""
+        """Close the connection. The next `infer` opens another."""
         if self._connection is not None:
             self._connection.close()
         self._drop()
@@ -193,24 +197,25 @@ class PolicyClient:
             except ConnectionClosed as error:
                 self._drop()
                 if attempt == 2:
-                    raise Unreachable(f"{self.url} closed the connection twice: {error}.") from error
+                    raise self._closed_twice(error) from error
 
     def _wait(self, deadline: float) -> str | bytes:
         assert self._connection is not None
         try:
             return self._connection.recv(timeout=max(0.001, deadline - time.monotonic()))
         except TimeoutError as error:
-            self._drop()  # a late answer must not be taken for that of the next question
-            raise Unreachable(f"{self.url} gave no answer within {self.timeout_s:g} s.") from error
+            self._drop()  # a late reply must not be taken for the next one
+            raise Unreachable(f"{self.url} sent no reply within {self.timeout_s:g} s.") from error
+
+    def _closed_twice(self, error: ConnectionClosed) -> Unreachable:
+        return Unreachable(f"{self.url} closed the connection twice: {error}.")
 
     def _drop(self) -> None:
         connection, self._connection, self._sent = self._connection, None, None
         if connection is not None:
-            try:
-                connection.close_timeout = 0.2
+            connection.close_timeout = 0.2
+            with contextlib.suppress(Exception):  # it is closed either way
                 connection.close()
-            except Exception:  # it is gone either way
-                pass
 
     def _connect(self) -> None:
         deadline = time.monotonic() + self.connect_timeout_s
@@ -225,7 +230,7 @@ class PolicyClient:
                     raise ServerError(f"{self.url}: HTTP {error.response.status_code} {body}") from error
                 reason: Exception = error
             except InvalidURI as error:
-                raise InspireError(f"{self.url!r} is no address; write ws://host:port.") from error
+                raise InspireError(f"{self.url!r} is no URL of a server; write ws://host:port.") from error
             except (OSError, InvalidHandshake, ConnectionClosed) as error:  # TimeoutError is an OSError
                 reason = error
             if time.monotonic() + pause > deadline:
@@ -243,13 +248,13 @@ class PolicyClient:
             max_size=self._max_bytes,
             open_timeout=min(10.0, timeout_s),
             close_timeout=2.0,
-            proxy=None,  # robots and their servers share a network
+            proxy=None,  # robots and their servers are on one network
         )
         try:
-            greeting = connection.recv(timeout=min(10.0, timeout_s))
-            if isinstance(greeting, str):
-                raise ServerError(greeting)
-            metadata = codec.unpack(greeting, max_bytes=self._max_bytes)
+            message = connection.recv(timeout=min(10.0, timeout_s))
+            if isinstance(message, str):
+                raise ServerError(message)
+            metadata = protocol.unpack(message, max_bytes=self._max_bytes)
         except BaseException:
             connection.close_timeout = 0.2
             connection.close()

@@ -1,65 +1,93 @@
-"""What openpi's clients send → what our agents see.
+"""Reads what openpi's clients send, and returns what our agents take.
 
     observation/image        uint8 (H, W, 3), or (3, H, W), or float in 0..1     → pixels["image"]
-                             (time, H, W, 3) for a policy that looks back, the oldest first
+                             (time, H, W, 3) for a policy with n_obs_steps > 1, oldest first
     observation/wrist_image  likewise; also under observation/image2             → pixels["image2"]
     observation/state        (state_dim,) numbers                                → agent_pos
-    prompt                   text; `instruction` overrules it and is kept until the next
+    prompt                   text; `instruction` replaces it and stays in force until the next
 
-An image is scaled to the policy's size when it has the policy's proportions, and refused otherwise. Which way up a
-image stands and what the state's numbers mean is between robot and demonstrations: send what was trained on.
+An image with the policy's aspect ratio is scaled to the policy's size. Other images are refused. Image orientation and
+the meaning of the state cannot be checked: send them as in the demonstrations.
 """
 
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from inspire_vla.errors import InspireError
+from inspire_vla.files import describe
 
-PREFIX = "observation/"
-ALIASES = {"image2": ("observation/wrist_image",), "wrist": ("observation/wrist_image",)}
+STATE_KEY = "observation/state"
+CAMERA_ALIASES = {"image2": ("observation/wrist_image",), "wrist": ("observation/wrist_image",)}
 """Further keys under which a camera's image is found, after observation/<camera>."""
 MAX_PIXELS = 4096
-MAX_INSTRUCTION = 1000
-OPTIONS = ("drafts", "instruction", "overrides", "prompt", "session", "undecodable")
+Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=1000)]
+Words = Annotated[dict[Text, Text | None], Field(max_length=64)]
+
+
+class Options(BaseModel):
+    """The fields of a request besides images and state.
+
+    Attributes:
+        prompt: the instruction.
+        instruction: replaces the prompt of this and later requests; an empty one ends that.
+        session: tells the robots of one connection apart.
+        overrides: {mention: word} that replace the model's answers; None leaves an answer to the model.
+        drafts: {mention: word} expected; None takes the session's last answers.
+        undecodable: reply with `actions: nil` instead of an error if the model's tokens stand for no action.
+    """
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    prompt: Text = ""
+    instruction: Text | None = None
+    session: Text = ""
+    overrides: Words | None = None
+    drafts: Words | None = None
+    undecodable: bool = False
+
+    @classmethod
+    def read(cls, message: Mapping[str, Any]) -> "Options":
+        """Return the options of a message. Raises InspireError naming the field and what was found."""
+        try:
+            return cls.model_validate({key: message[key] for key in cls.model_fields if key in message})
+        except ValidationError as error:
+            raise InspireError(f"The observation {describe(error)}") from None
 
 
 @dataclass(frozen=True)
 class Request:
-    """One observation, checked.
+    """One validated observation.
 
     Attributes:
         observation: {"pixels": {camera: (size, size, 3) uint8}, "agent_pos": (state_dim,) float32}; images are
-            (time, size, size, 3) where several were sent.
+            (time, size, size, 3) if several were sent.
+        instruction: the one in force.
         overrides: {mention: word} that replace the model's answers.
-        drafts: {mention: word} expected; None to use those of the connection.
-        session: whose drafts, where one connection serves several robots.
-        undecodable: answer with `actions: nil` instead of an error where the model said no action.
-        unused: keys that were sent and not looked at.
+        unused: keys of the message that the policy does not use.
     """
 
     observation: dict[str, Any]
     instruction: str
     overrides: dict[str, str]
-    drafts: dict[str, str] | None
-    session: str
-    undecodable: bool
+    options: Options
     unused: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class ObservationReader:
-    """Reads requests for one policy.
+    """Reads the requests for one policy.
 
     Attributes:
-        cameras: {camera of the policy: key under which clients send it}; None for the customary keys.
-        sizes: {camera: (height, width)} of the images that the policy was trained on.
-        state_dim: length of the state, 0 for a policy without.
-        n_obs_steps: how many images of each camera the policy looks at, at most so many may be sent.
+        cameras: {camera of the policy: key under which clients send it}; None for the default keys.
+        sizes: {camera: (height, width)} of the images in training.
+        state_dim: length of the state, 0 for a policy without one.
+        n_obs_steps: most images of each camera in one request.
     """
 
     cameras: Mapping[str, str | None]
@@ -69,7 +97,7 @@ class ObservationReader:
 
     @classmethod
     def of(cls, config: Any, keys: Mapping[str, str] | None = None) -> "ObservationReader":
-        """Return the reader of a policy's configuration; `keys` names the key of a camera.
+        """Return the reader for a policy's configuration. `keys` gives the key of a camera.
 
         Raises InspireError for a camera that the policy does not have.
         """
@@ -87,38 +115,35 @@ class ObservationReader:
         )
 
     def read(self, message: Any, instruction: str = "") -> Request:
-        """Check a message. `instruction` is the one kept from earlier, which overrules the prompt.
+        """Validate a message. `instruction` is the one of earlier requests, which replaces the prompt.
 
-        Raises InspireError naming the key, what it held, and what is possible.
+        Raises InspireError naming the key, what was found, and what is possible.
         """
         if not isinstance(message, dict) or not all(isinstance(key, str) for key in message):
             raise InspireError(f"An observation is a map with text keys, found {type(message).__name__}.")
-        used = set(OPTIONS)
+        used = {*Options.model_fields, STATE_KEY} if self.state_dim else {*Options.model_fields}
         pixels = {}
         for camera in self.cameras:
-            key = self._key(camera, message)
+            key = self._find_key(camera, message)
             used.add(key)
             pixels[camera] = self._images(key, message[key], self.sizes[camera])
         observation: dict[str, Any] = {"pixels": pixels}
         if self.state_dim:
-            used.add("observation/state")
             observation["agent_pos"] = self._state(message)
-        order = _text(message, "instruction") or instruction or _text(message, "prompt")
-        if not order:
-            raise InspireError("There is no `prompt` (nor `instruction`): the robot must be told what to do.")
-        drafts = message.get("drafts")
+        options = Options.read(message)
+        instruction = options.instruction or instruction or options.prompt
+        if not instruction:
+            raise InspireError("The observation has no `prompt` and no `instruction`. Send one of them.")
         return Request(
             observation,
-            order,
-            _words(message, "overrides"),
-            None if drafts is None else _words(message, "drafts"),
-            _text(message, "session"),
-            message.get("undecodable") is True,
-            tuple(sorted(str(key)[:60] for key in message if key not in used)),
+            instruction,
+            {mention: word for mention, word in (options.overrides or {}).items() if word is not None},
+            options,
+            tuple(sorted(key[:60] for key in message if key not in used)),
         )
 
     def example(self) -> dict[str, Any]:
-        """An observation of nothing in particular, to warm up with."""
+        """Return a grey observation, for the warm-up."""
         pixels = {camera: np.full((*size, 3), 127, dtype=np.uint8) for camera, size in self.sizes.items()}
         observation: dict[str, Any] = {"pixels": pixels}
         if self.state_dim:
@@ -126,30 +151,30 @@ class ObservationReader:
         return observation
 
     def keys(self) -> dict[str, str]:
-        """{camera: the key it should be sent under}"""
-        return {camera: self._possible(camera)[0] for camera in self.cameras}
+        """Return {camera: the key that clients should use}."""
+        return {camera: self._keys_of(camera)[0] for camera in self.cameras}
 
-    def _possible(self, camera: str) -> tuple[str, ...]:
+    def _keys_of(self, camera: str) -> tuple[str, ...]:
         declared = self.cameras[camera]
-        return (declared,) if declared else (PREFIX + camera, *ALIASES.get(camera, ()))
+        return (declared,) if declared else (f"observation/{camera}", *CAMERA_ALIASES.get(camera, ()))
 
-    def _key(self, camera: str, message: Mapping[str, Any]) -> str:
-        possible = self._possible(camera)
+    def _find_key(self, camera: str, message: Mapping[str, Any]) -> str:
+        possible = self._keys_of(camera)
         for key in possible:
             if key in message:
                 return key
-        others = {key for other in self.cameras for key in self._possible(other)}
+        known = {key for other in self.cameras for key in self._keys_of(other)}
         images = sorted(
-            k
-            for k, v in message.items()
-            if isinstance(v, np.ndarray) and v.ndim in (3, 4) and k not in others
+            key
+            for key, value in message.items()
+            if isinstance(value, np.ndarray) and value.ndim in (3, 4) and key not in known
         )
         near = difflib.get_close_matches(possible[0], images, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise InspireError(
-            f"The policy looks through camera {camera!r}, sent as {' or '.join(map(repr, possible))}; other images "
+            f"The policy needs camera {camera!r}, sent as {' or '.join(map(repr, possible))}; other images "
             f"found: {[key[:60] for key in images[:10]]}.{hint} "
-            f"A server started with --camera {camera}=KEY takes another key."
+            f"Start the server with --camera {camera}=KEY to use another key."
         )
 
     def _images(self, key: str, value: Any, size: tuple[int, int]) -> np.ndarray:
@@ -157,32 +182,31 @@ class ObservationReader:
             return _image(key, value, size)
         if not 1 <= len(value) <= self.n_obs_steps:
             one = "one image" if self.n_obs_steps == 1 else f"1 to {self.n_obs_steps} images"
-            raise InspireError(f"{key!r} holds {len(value)} images; the policy looks at {one} of a camera.")
+            raise InspireError(f"{key!r} holds {len(value)} images; the policy takes {one} of a camera.")
         return np.stack([_image(key, image, size) for image in value])
 
     def _state(self, message: Mapping[str, Any]) -> np.ndarray:
-        key = "observation/state"
-        if key not in message:
+        if STATE_KEY not in message:
             raise InspireError(
-                f"{key!r} is missing: {self.state_dim} numbers. Found: {sorted(message)[:20]}."
+                f"{STATE_KEY!r} is missing: {self.state_dim} numbers. Found: {sorted(message)[:20]}."
             )
         try:
-            state = np.asarray(message[key])
+            state = np.asarray(message[STATE_KEY])
         except ValueError as error:
-            raise InspireError(f"{key!r} must be {self.state_dim} numbers.") from error
+            raise InspireError(f"{STATE_KEY!r} must be {self.state_dim} numbers.") from error
         if state.shape != (self.state_dim,) or state.dtype.kind not in "fiu":
             raise InspireError(
-                f"{key!r} must be {self.state_dim} numbers, found shape {state.shape}, dtype {state.dtype}."
+                f"{STATE_KEY!r} must be {self.state_dim} numbers, found shape {state.shape}, dtype {state.dtype}."
             )
         with np.errstate(over="ignore"):
             state = state.astype(np.float32)
         if not np.isfinite(state).all():
-            raise InspireError(f"{key!r} holds NaN or infinite values.")
+            raise InspireError(f"{STATE_KEY!r} holds NaN or infinite values.")
         return state
 
 
 def _image(key: str, value: Any, size: tuple[int, int]) -> np.ndarray:
-    """An image that was sent, as uint8 (height, width, 3) of `size`."""
+    """Return an image as uint8 (height, width, 3) of `size`. Raises InspireError naming `key`."""
     if not isinstance(value, np.ndarray):
         raise InspireError(f"{key!r} must be an array (H, W, 3), found {type(value).__name__}.")
     if value.ndim == 3 and value.shape[0] == 3 and value.shape[2] != 3:
@@ -200,37 +224,18 @@ def _image(key: str, value: Any, size: tuple[int, int]) -> np.ndarray:
             raise InspireError(f"{key!r} holds NaN or infinite values.")
         if value.min() < 0 or value.max() > 1:
             raise InspireError(
-                f"{key!r} holds {value.min():.3g} to {value.max():.3g}: an image of real numbers lies in 0 to 1."
+                f"{key!r} holds {value.min():.3g} to {value.max():.3g}; a float image must lie in 0 to 1."
             )
         value = np.rint(value.astype(np.float32) * 255).astype(np.uint8)
     if value.dtype != np.uint8:
-        raise InspireError(f"{key!r} must be uint8 (or real numbers in 0 to 1), found {value.dtype}.")
+        raise InspireError(f"{key!r} must be uint8 (or float in 0 to 1), found {value.dtype}.")
     if value.shape[:2] == size:
         return value
     height, width = size
     if value.shape[0] * width != value.shape[1] * height:
         raise InspireError(
-            f"{key!r} is {value.shape[0]} × {value.shape[1]}; the policy looks at {height} × {width}. "
-            "Crop or pad to these proportions as the demonstrations were."
+            f"{key!r} is {value.shape[0]} × {value.shape[1]}; the policy takes {height} × {width}. "
+            "Crop or pad to this aspect ratio as the demonstrations were."
         )
     scaled = Image.fromarray(np.ascontiguousarray(value)).resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(scaled)
-
-
-def _text(message: Mapping[str, Any], key: str) -> str:
-    text = message.get(key, "")
-    if not isinstance(text, str) or len(text) > MAX_INSTRUCTION:
-        raise InspireError(f"{key!r} must be text of at most {MAX_INSTRUCTION} characters.")
-    return text.strip()
-
-
-def _words(message: Mapping[str, Any], key: str) -> dict[str, str]:
-    """Read {mention: word}; a word of nil leaves that answer to the model."""
-    words = message.get(key)
-    if words is None:
-        return {}
-    if not isinstance(words, dict) or len(words) > 64:
-        raise InspireError(f"{key!r} must be a map of mention to word, found {type(words).__name__}.")
-    if not all(isinstance(k, str) and (v is None or isinstance(v, str)) for k, v in words.items()):
-        raise InspireError(f"{key!r} must be a map of mention to word, both text.")
-    return {mention: word for mention, word in words.items() if word is not None}

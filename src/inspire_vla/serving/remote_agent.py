@@ -1,6 +1,6 @@
-"""An agent whose policy runs elsewhere: `act` over the network, for evaluation and anything else that takes an agent.
+"""An agent whose policy runs on a server, for evaluation and everything else that takes an agent.
 
-Each row of a batch has a connection of its own, so that the server decides the rows together.
+Each row of a batch uses a connection of its own, so that the server decides the rows together.
 """
 
 import os
@@ -12,7 +12,7 @@ from inspire_vla.serving.client import PolicyClient, Reply
 
 
 class RemoteAgent:
-    """The policy of a server, as an agent. Holds no state of episodes; connections open as rows need them.
+    """The policy of a server, as an agent. It keeps nothing of an episode and opens connections as rows need them.
 
     Args:
         client: options of PolicyClient: url, api_key, timeout_s, connect_timeout_s.
@@ -24,17 +24,15 @@ class RemoteAgent:
         self.metadata = self._clients[0].metadata
         if self.metadata.get("policy") != "inspire_vla":
             raise InspireError(
-                f"{self._clients[0].url} serves no policy of ours; it says {str(self.metadata)[:200]}. "
-                "PolicyClient talks to any server of openpi's protocol."
+                f"{self._clients[0].url} does not serve an inspire_vla policy; its metadata are "
+                f"{str(self.metadata)[:200]}. PolicyClient works with any server of openpi's protocol."
             )
         reasoning = self.metadata["reasoning"]
-        self.answer_rule = {
-            key: reasoning[key]
-            for key in ("mode", "frame", "close_threshold_m", "grasped_word", "max_objects")
-        }
+        keys = ("mode", "frame", "close_threshold_m", "grasped_word", "max_objects")
+        self.answer_rule = {key: reasoning[key] for key in keys}
         self.reasoning_enabled = bool(reasoning["enabled"])
         self.n_action_steps = int(self.metadata["n_action_steps"])
-        self.n_obs_steps = int(self.metadata.get("n_obs_steps", 1))
+        self.n_obs_steps = int(self.metadata["n_obs_steps"])
 
     def act(
         self,
@@ -43,23 +41,23 @@ class RemoteAgent:
         overrides: Sequence[Mapping[str, str] | None] | None = None,
         drafts: Sequence[Mapping[str, str] | None] | None = None,
     ) -> list[Reply]:
-        """As `lerobot_plugin.loading.Agent.act`. Raises ServerError or Unreachable."""
+        """Return a reply per row, like `lerobot_plugin.Agent.act`. Raises ServerError or Unreachable."""
         if len(observations) != len(instructions) or not observations:
             raise InspireError(f"{len(observations)} observations for {len(instructions)} instructions.")
         while len(self._clients) < len(observations):
             self._clients.append(PolicyClient(**self._options))
-        nothing: list[Mapping[str, str] | None] = [None] * len(observations)
-        rows = zip(observations, instructions, overrides or nothing, drafts or nothing, strict=True)
-        asked: list[PolicyClient] = []
+        none: list[Mapping[str, str] | None] = [None] * len(observations)
+        rows = zip(observations, instructions, overrides or none, drafts or none, strict=True)
+        waiting: list[PolicyClient] = []
         replies: list[Reply] = []
         try:
-            for client, (observation, instruction, forced, likely) in zip(self._clients, rows, strict=False):
-                client.send(self._message(observation, instruction, forced, likely))
-                asked.append(client)
-            while asked:
-                replies.append(asked.pop(0).receive())
+            for client, row in zip(self._clients, rows, strict=False):
+                client.send(self._message(*row))
+                waiting.append(client)
+            while waiting:
+                replies.append(waiting.pop(0).receive())
         except InspireError:
-            for client in asked:  # their answers would be taken for those of the next question
+            for client in waiting:  # their replies must not be taken for the next ones
                 client.close()
             raise
         return replies
@@ -73,29 +71,29 @@ class RemoteAgent:
         self,
         observation: Mapping[str, Any],
         instruction: str,
-        forced: Mapping[str, str] | None,
-        likely: Mapping[str, str] | None,
+        overrides: Mapping[str, str] | None,
+        drafts: Mapping[str, str] | None,
     ) -> dict[str, Any]:
-        pixels = observation["pixels"]
-        missing = [camera for camera in self.metadata["cameras"] if camera not in pixels]
+        pixels, cameras = observation["pixels"], self.metadata["cameras"]
+        missing = [camera for camera in cameras if camera not in pixels]
         if missing:
-            raise InspireError(f"The policy looks through {missing[0]!r}; found {sorted(pixels)}.")
-        message = {key: pixels[camera] for camera, key in self.metadata["cameras"].items()}
-        message |= {"instruction": instruction, "undecodable": True, "drafts": dict(likely or {})}
+            raise InspireError(f"The policy needs camera {missing[0]!r}; found {sorted(pixels)}.")
+        message = {key: pixels[camera] for camera, key in cameras.items()}
+        message |= {"instruction": instruction, "undecodable": True, "drafts": dict(drafts or {})}
         if self.metadata["state_dim"]:
             message["observation/state"] = observation["agent_pos"]
-        if forced:
-            message["overrides"] = dict(forced)
+        if overrides:
+            message["overrides"] = dict(overrides)
         return message
 
 
 def connect(url: str, api_key_env: str | None = None) -> RemoteAgent:
-    """Make the agent in a worker process; the key comes from an environment variable, not from a run's file."""
+    """Return an agent, in a worker process. `api_key_env` names the environment variable that holds the key."""
     return RemoteAgent(url=url, api_key=api_key_from(api_key_env))
 
 
 def api_key_from(variable: str | None) -> str | None:
-    """Return the API key that an environment variable holds. Raises InspireError where it holds none."""
+    """Return the API key in an environment variable. Raises InspireError if it is not set."""
     if variable is None:
         return None
     key = os.environ.get(variable, "")

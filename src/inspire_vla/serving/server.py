@@ -1,52 +1,61 @@
-"""A policy server that speaks openpi's web-socket protocol, so that existing clients and robots work unchanged.
+"""A policy server for openpi's web-socket protocol. Existing openpi clients and robots work unchanged.
 
     client                          server
     connect  ─────────────────────▶
              ◀─────────────────────  metadata (binary, once)
     observation (binary)  ────────▶
              ◀─────────────────────  {"actions", "server_timing", "reasoning"} (binary)
-             ◀─────────────────────  or: what was wrong (text), then close 1011
+             ◀─────────────────────  or: the error message (text), then close 1011
 
-`GET /healthz` answers "OK" while the process lives, `/readyz` while it takes requests, `/metrics` what it has counted.
-The port opens after the warm-up. Pages in a browser are turned away: see `steering` for one that is meant to.
+`GET /healthz` answers "OK" while the process lives, `/readyz` while it takes requests, `/metrics` gives Prometheus
+metrics. The port opens after the warm-up. Connections from web pages are refused; `steering` serves its own page.
 """
 
 import asyncio
+import hmac
+import http
 import logging
-import signal
 import time
-from collections.abc import Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from prometheus_client import generate_latest
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request as HttpRequest
+from websockets.http11 import Response
 
 from inspire_vla.errors import InspireError
-from inspire_vla.serving import codec
-from inspire_vla.serving.answers import describe, reply_of
+from inspire_vla.serving import protocol
 from inspire_vla.serving.batching import Batcher, Outcome
-from inspire_vla.serving.client_state import ClientState
-from inspire_vla.serving.door import Door, peer_of
-from inspire_vla.serving.logs import log
-from inspire_vla.serving.metrics import Metrics
 from inspire_vla.serving.observations import ObservationReader, Request
+from inspire_vla.serving.runtime import Metrics, cannot_listen, log, port_of
+from inspire_vla.spatial import answer_words, says_close
 
 MAX_REASON = 2000
+MAX_SESSIONS = 64
+"""Robots of one connection whose last answers are kept. The least recently used is dropped."""
 
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """Where and within what limits. `port` 0 takes a free one; `api_key` None asks for none.
+    """Address and limits.
 
-    `requests_per_second` holds back a connection that sends faster (0: no limit); `drain_s` is how long a stop waits
-    for answers in progress.
+    Attributes:
+        port: 0 takes a free one.
+        api_key: required as `Authorization: Api-Key …`; None requires none.
+        requests_per_second: of one connection; faster ones are delayed. 0 sets no limit.
+        batch_window_s: how long a request waits for others to share its batch.
+        drain_s: how long a stop waits for replies in progress.
     """
 
     host: str = "127.0.0.1"
     port: int = 8000
     api_key: str | None = None
-    max_message_bytes: int = codec.MAX_BYTES
+    max_message_bytes: int = protocol.MAX_BYTES
     max_connections: int = 64
     requests_per_second: float = 200.0
     max_batch: int = 16
@@ -55,13 +64,56 @@ class ServerSettings:
 
 
 class Undecodable(InspireError):
-    """The model said something that stands for no action."""
+    """The model's tokens stand for no action."""
+
+
+class ConnectionState:
+    """What the server keeps of one connection: its rate limit, the instruction in force, and the sessions' answers."""
+
+    def __init__(self, requests_per_second: float = 0.0) -> None:
+        self.rate = self.tokens = requests_per_second
+        self.opened_at = self.refilled_at = time.monotonic()
+        self.instruction = ""
+        self.busy = False
+        self.replies = 0
+        self.previous_ms: float | None = None
+        self._answers: OrderedDict[str, dict[str, str]] = OrderedDict()
+
+    def drafts(self, request: Request) -> dict[str, str] | None:
+        """Return the client's drafts; without any, the session's last answers."""
+        drafts = request.options.drafts
+        if drafts is None:
+            return self._answers.get(request.options.session)
+        return {mention: word for mention, word in drafts.items() if word is not None}
+
+    def remember(self, request: Request, decision: Any) -> None:
+        """Keep the model's own answers as the next drafts. Overridden answers do not predict the model."""
+        answers = zip(decision.mentions, decision.answers, decision.overridden, strict=True)
+        session = request.options.session
+        self._answers[session] = {mention: word for mention, word, overridden in answers if not overridden}
+        self._answers.move_to_end(session)
+        while len(self._answers) > MAX_SESSIONS:
+            self._answers.popitem(last=False)
+
+    def delay_s(self) -> float:
+        """Take one token from the token bucket and return how long to wait for it.
+
+        The bucket refills at `rate` and holds one second's worth.
+        """
+        if self.rate <= 0:
+            return 0.0
+        now = time.monotonic()
+        refilled = self.tokens + (now - self.refilled_at) * self.rate
+        self.tokens, self.refilled_at = min(max(1.0, self.rate), refilled) - 1, now
+        return max(0.0, -self.tokens / self.rate)
 
 
 class PolicyServer:
     """Serves an agent (`act`, `config`) until stopped.
 
-    `keys`: {camera: key under which clients send it}, where it is not the customary one.
+    Args:
+        keys: {camera: key under which clients send it}, where it is not the default key.
+        about: further entries of the metadata.
     """
 
     def __init__(
@@ -75,37 +127,29 @@ class PolicyServer:
         self.agent, self.settings = agent, settings or ServerSettings()
         self.reader = ObservationReader.of(agent.config, keys)
         self.metrics = Metrics()
-        self.metadata = describe(agent, self.reader, about or {})
-        self._greeting = codec.pack(self.metadata)
+        self.metadata = metadata_of(agent.config, self.reader, about or {})
+        self.stopping = False
+        self._metadata_message = protocol.pack(self.metadata)
+        self._open: dict[ServerConnection, ConnectionState] = {}
         self.batcher = Batcher(
             agent,
             max_batch=self.settings.max_batch,
             window_s=self.settings.batch_window_s,
+            expected=lambda: len(self._open),
             on_batch=self._count_batch,
-        )
-        self.batcher.expected = lambda: len(self._open)
-        self._open: dict[ServerConnection, ClientState] = {}
-        self.door = Door(
-            self.metrics,
-            api_key=self.settings.api_key,
-            max_connections=self.settings.max_connections,
-            connected=lambda: len(self._open),
-            waiting=lambda: self.batcher.waiting,
         )
         self._server: Server | None = None
 
     @property
     def port(self) -> int:
-        """The port that is listened on, once `start` has returned."""
-        if self._server is None:
-            raise InspireError("The server has not been started.")
-        return next(iter(self._server.sockets)).getsockname()[1]
+        """The port of a started server."""
+        return port_of(self._server)
 
     async def start(self) -> None:
-        """Warm up, then listen. Raises InspireError where the port is taken."""
-        began = time.perf_counter()
+        """Warm up, then listen. Raises InspireError if the port is taken."""
+        started = time.perf_counter()
         await self.batcher.call(self._warm_up)
-        log("warm", seconds=round(time.perf_counter() - began, 2))
+        log("warm", seconds=round(time.perf_counter() - started, 2))
         self.batcher.start()
         settings = self.settings
         try:
@@ -113,78 +157,92 @@ class PolicyServer:
                 self._handle,
                 settings.host,
                 settings.port,
-                origins=[None],  # browsers name an origin; a page from anywhere must not drive the robot
+                origins=[None],  # browsers send an Origin; no web page may control the robot
                 compression=None,
                 max_size=settings.max_message_bytes,
                 max_queue=2,
-                process_request=self.door,
+                process_request=self._handle_http,
                 ping_interval=20,
                 ping_timeout=20,
                 close_timeout=2,
             )
         except OSError as error:
             await self.batcher.stop()
-            raise InspireError(
-                f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}."
-            ) from error
+            raise cannot_listen(settings.host, settings.port, error) from error
         log("ready", host=settings.host, port=self.port, key=settings.api_key is not None)
 
     async def stop(self) -> None:
-        """Take no more requests, finish the answers in progress (at most `drain_s`), close."""
+        """Take no more requests, finish the replies in progress (at most `drain_s`), and close."""
         if self._server is None:
             return
-        self.door.stopping = True
+        self.stopping = True
         log("stopping", connections=len(self._open))
         deadline = time.monotonic() + self.settings.drain_s
-        while any(client.busy for client in self._open.values()) and time.monotonic() < deadline:
+        while any(state.busy for state in self._open.values()) and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
         self._server.close()
         await self.batcher.stop()
         await self._server.wait_closed()
         log("stopped")
 
-    async def run(self, on_ready: Callable[[int], None] | None = None) -> None:
-        """Start, serve until SIGINT or SIGTERM, stop."""
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for name in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(name, stop.set)
-        try:
-            await self.start()
-            if on_ready is not None:
-                on_ready(self.port)
-            await stop.wait()
-        finally:
-            for name in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(name)
-            await self.stop()
+    # HTTP
 
-    # Connections
+    def _handle_http(self, connection: ServerConnection, request: HttpRequest) -> Response | None:
+        """Answer health, readiness and metrics, and check the API key. None continues the web-socket handshake."""
+        busy = (http.HTTPStatus.SERVICE_UNAVAILABLE, "Full or stopping; try again.\n")
+        path = request.path.partition("?")[0]
+        if path == "/healthz":
+            return connection.respond(http.HTTPStatus.OK, "OK\n")
+        if path == "/readyz":
+            return connection.respond(*(busy if self.stopping else (http.HTTPStatus.OK, "OK\n")))
+        if not self._is_authorized(request):
+            self.metrics.refused_connections.labels("key").inc()
+            log("refused", logging.WARNING, reason="key", peer=_peer(connection))
+            return connection.respond(
+                http.HTTPStatus.UNAUTHORIZED, "Send the header 'Authorization: Api-Key …'.\n"
+            )
+        if path == "/metrics":
+            self.metrics.waiting.set(self.batcher.waiting)
+            response = connection.respond(http.HTTPStatus.OK, generate_latest(self.metrics.registry).decode())
+            del response.headers["Content-Type"]
+            response.headers["Content-Type"] = "text/plain; version=0.0.4; charset=utf-8"
+            return response
+        if self.stopping or len(self._open) >= self.settings.max_connections:
+            self.metrics.refused_connections.labels("stopping" if self.stopping else "full").inc()
+            return connection.respond(*busy)
+        return None
+
+    def _is_authorized(self, request: HttpRequest) -> bool:
+        if self.settings.api_key is None:
+            return True
+        sent = request.headers.get_all("Authorization")
+        expected = f"Api-Key {self.settings.api_key}".encode()
+        # Constant time: the duration of a refusal must not reveal how much of the key was right.
+        return len(sent) == 1 and hmac.compare_digest(sent[0].encode("utf-8", "replace"), expected)
+
+    # Web-socket connections
 
     async def _handle(self, connection: ServerConnection) -> None:
-        client = ClientState(self.settings.requests_per_second)
-        self._open[connection] = client
+        state = ConnectionState(self.settings.requests_per_second)
+        self._open[connection] = state
         self.metrics.connections.set(len(self._open))
-        peer = peer_of(connection)
+        peer = _peer(connection)
         log("connected", peer=peer)
         try:
-            await connection.send(self._greeting)
+            await connection.send(self._metadata_message)
             async for message in connection:
-                client.busy = True
+                state.busy = True
                 try:
-                    await self._answer(connection, client, message)
+                    await self._reply(connection, state, message)
                 finally:
-                    client.busy = False
-                if self.door.stopping:
+                    state.busy = False
+                if self.stopping:
                     await connection.close(1001, "the server stops")
         except ConnectionClosed:
             pass
-        except Undecodable as error:
-            await self._refuse(connection, str(error), "undecodable", peer)
         except InspireError as error:
-            await self._refuse(connection, str(error), "refused", peer)
-        except asyncio.CancelledError:
-            raise
+            outcome = "undecodable" if isinstance(error, Undecodable) else "refused"
+            await self._refuse(connection, str(error), outcome, peer)
         except Exception as error:
             log("failed", logging.ERROR, peer=peer, error=repr(error))
             logging.getLogger("inspire_vla.serving").debug("traceback", exc_info=error)
@@ -193,49 +251,49 @@ class PolicyServer:
             del self._open[connection]
             self.metrics.connections.set(len(self._open))
             log(
-                "disconnected", peer=peer, answered=client.answered, code=connection.close_code,
-                seconds=round(time.monotonic() - client.since, 1),
+                "disconnected", peer=peer, replies=state.replies, code=connection.close_code,
+                seconds=round(time.monotonic() - state.opened_at, 1),
             )  # fmt: skip
 
-    async def _answer(self, connection: ServerConnection, client: ClientState, message: str | bytes) -> None:
-        began = time.perf_counter()
+    async def _reply(
+        self, connection: ServerConnection, state: ConnectionState, message: str | bytes
+    ) -> None:
+        started = time.perf_counter()
         if isinstance(message, str):
-            raise codec.MalformedMessage("An observation is a binary msgpack message, found text.")
-        found = codec.unpack(message, max_bytes=self.settings.max_message_bytes)
-        request = self.reader.read(found, client.instruction)
-        if isinstance(found.get("instruction"), str):
-            client.instruction = found["instruction"].strip()
-        del found, message
-        if (pause := client.pause_s()) > 0:
+            raise protocol.MalformedMessage("An observation is a binary msgpack message, found text.")
+        data = protocol.unpack(message, max_bytes=self.settings.max_message_bytes)
+        request = self.reader.read(data, state.instruction)
+        if request.options.instruction is not None:
+            state.instruction = request.options.instruction
+        del data, message  # the images are large
+        if (delay := state.delay_s()) > 0:
             self.metrics.throttled.inc()
-            await asyncio.sleep(pause)
-        outcome = await self._decide(connection, client, request)
+            await asyncio.sleep(delay)
+        outcome = await self._decide(connection, state, request)
         if outcome is None:
             self.metrics.requests.labels("gone").inc()
             return
         decision = outcome.decision
-        client.remember(request, decision)
-        if decision.actions is None and not request.undecodable:
-            raise Undecodable("The model said tokens that stand for no action. Ask again with another image.")
+        state.remember(request, decision)
+        if decision.actions is None and not request.options.undecodable:
+            raise Undecodable("The model's tokens stand for no action. Try again with another image.")
         timing = {"infer_ms": outcome.infer_ms, "queue_ms": outcome.queue_ms, "batch": outcome.batch}
-        if client.previous_ms is not None:
-            timing["prev_total_ms"] = client.previous_ms
-        await connection.send(codec.pack(reply_of(decision, timing, request.unused)))
-        client.previous_ms = 1000 * (time.perf_counter() - began)
-        client.answered += 1
-        self._count(decision, client.previous_ms / 1000)
+        if state.previous_ms is not None:
+            timing["prev_total_ms"] = state.previous_ms
+        await connection.send(protocol.pack(reply_of(decision, timing, request.unused)))
+        state.previous_ms = 1000 * (time.perf_counter() - started)
+        state.replies += 1
+        self._count_reply(decision, state.previous_ms / 1000)
 
     async def _decide(
-        self, connection: ServerConnection, client: ClientState, request: Request
+        self, connection: ServerConnection, state: ConnectionState, request: Request
     ) -> Outcome | None:
-        """Wait for the decision; None when the client has gone meanwhile."""
-        deciding = asyncio.create_task(self.batcher.decide(request, client.guesses(request)))
+        """Return the outcome, or None if the client disconnects first."""
+        deciding = asyncio.create_task(self.batcher.decide(request, state.drafts(request)))
         leaving = asyncio.create_task(connection.wait_closed())
         try:
             await asyncio.wait((deciding, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if deciding.done():
-                return deciding.result()
-            return None
+            return deciding.result() if deciding.done() else None
         finally:
             for task in (deciding, leaving):
                 task.cancel()
@@ -245,27 +303,81 @@ class PolicyServer:
         log("refused", logging.WARNING, peer=peer, reason=reason[:500])
         try:
             await connection.send(reason[:MAX_REASON])
-            await connection.close(1011, "refused; the message before says why")
+            await connection.close(1011, "refused; see the message before")
         except ConnectionClosed:
             pass
 
-    # Counting
-
     def _warm_up(self) -> None:
         example = self.reader.example()
-        order = "pick up the red cube"
-        for _ in range(2):  # the second time with guesses, which takes another way through the decoder
-            (decision,) = self.agent.act([example], [order])
-            self.agent.act([example], [order], drafts=[decision.answers_by_mention])
+        instruction = "pick up the red cube"
+        for _ in range(2):  # with and without drafts: the decoder takes another path
+            (decision,) = self.agent.act([example], [instruction])
+            self.agent.act([example], [instruction], drafts=[decision.answers_by_mention])
 
     def _count_batch(self, size: int, seconds: float) -> None:
         self.metrics.batch.observe(size)
         self.metrics.infer.observe(seconds)
 
-    def _count(self, decision: Any, seconds: float) -> None:
+    def _count_reply(self, decision: Any, seconds: float) -> None:
         self.metrics.requests.labels("ok" if decision.actions is not None else "undecodable").inc()
         self.metrics.total.observe(seconds)
-        self.metrics.guesses.inc(sum(decision.accepted))
-        self.metrics.forced.inc(sum(decision.overridden))
+        self.metrics.accepted.inc(sum(decision.accepted))
+        self.metrics.overridden.inc(sum(decision.overridden))
         for word in decision.answers:
             self.metrics.answers.labels(word).inc()
+
+
+def reply_of(decision: Any, timing: Mapping[str, float], unused: tuple[str, ...]) -> dict[str, Any]:
+    """Return the message for a decision. The lists in `reasoning` run parallel to `mentions`.
+
+    unused: keys of the observation that the policy does not use.
+    """
+    reply: dict[str, Any] = {
+        "actions": None if decision.actions is None else np.ascontiguousarray(decision.actions),
+        "server_timing": dict(timing),
+        "reasoning": {
+            "mentions": list(decision.mentions),
+            "answers": list(decision.answers),
+            "confidences": list(map(float, decision.confidences)),
+            "overridden": list(map(bool, decision.overridden)),
+            "accepted": list(map(bool, decision.accepted)),
+            "forward_passes": int(decision.forward_passes),
+        },
+    }
+    if unused:
+        reply["unused"] = list(unused[:20])
+    return reply
+
+
+def metadata_of(config: Any, reader: ObservationReader, about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata of a policy, which the server sends to each new connection. `about` adds to it."""
+    reasoning = config.reasoning
+    close_word = says_close(reasoning.mode, reasoning.close_threshold_m)
+    words = answer_words(reasoning.mode, grasped_word=reasoning.grasped_word, close_word=close_word)
+    return {
+        "policy": "inspire_vla",
+        **about,
+        "cameras": reader.keys(),
+        "image_size": list(next(iter(reader.sizes.values()))),
+        "image_sizes": {camera: list(size) for camera, size in reader.sizes.items()},
+        "n_obs_steps": reader.n_obs_steps,
+        "state_dim": reader.state_dim,
+        "action_dim": int(config.action_feature.shape[0]),
+        "chunk_size": int(config.chunk_size),
+        "n_action_steps": int(config.n_action_steps),
+        "reasoning": {
+            "enabled": bool(reasoning.enabled),
+            "mode": reasoning.mode,
+            "frame": str(reasoning.frame),
+            "close_threshold_m": reasoning.close_threshold_m,
+            "grasped_word": bool(reasoning.grasped_word),
+            "max_objects": int(reasoning.max_objects),
+            "words": list(words),
+        },
+    }
+
+
+def _peer(connection: ServerConnection) -> str:
+    """Return address and port of the client, for logs."""
+    address = connection.remote_address
+    return f"{address[0]}:{address[1]}" if address else "?"

@@ -1,1 +1,1 @@
-"""Steering by word: a page that shows what the policy sees and says, and lets a person overrule its answers."""
+"""A page that shows a policy at work in a benchmark and lets a person override its answers."""

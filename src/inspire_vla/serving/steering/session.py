@@ -1,40 +1,90 @@
-"""One robot in one task, played in a thread of its own: told what to do, overruled, paused, set up anew.
+"""One environment and one policy, run in a thread: commands in, view states out.
 
-Knows no simulator: it is given a benchmark (`suites`, `tasks`, `make`) and an agent (`act`).
+Knows no simulator. It takes a benchmark (`suites`, `tasks`, `make`) and an agent (`act`).
 """
 
+import contextlib
 import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
 
+from inspire_vla.dialogue import question
 from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.files import describe
 from inspire_vla.observation_history import ObservationHistory
-from inspire_vla.serving.logs import log
-from inspire_vla.serving.steering import telling
-from inspire_vla.serving.steering.commands import checked
-from inspire_vla.spatial import relate
+from inspire_vla.serving.runtime import log
+from inspire_vla.spatial import answer_words, get_frame, relate, says_close
 
 HISTORY = 120
-"""Decisions that are remembered for the page's timeline."""
+"""Decisions that the page's timeline shows."""
+MAX_COMMANDS = 32
+"""Commands that may wait for the session."""
 MAX_UNDECODABLE = 5
 FIRST_SEED = 1_000_000
 RULE = ("mode", "frame", "close_threshold_m", "grasped_word")
 
+Text = Annotated[str, StringConstraints(max_length=500, strip_whitespace=True)]
+
+
+@dataclass(frozen=True)
+class Play:
+    """Play or pause."""
+
+    type: Literal["play"]
+    on: bool
+
+
+@dataclass(frozen=True)
+class Simple:
+    """One control step; the task from its start; the task from another initial state."""
+
+    type: Literal["step", "reset", "next_seed"]
+
+
+@dataclass(frozen=True)
+class SetTask:
+    type: Literal["set_task"]
+    suite: Text
+    task: Text
+
+
+@dataclass(frozen=True)
+class SetInstruction:
+    """An empty text returns to the task's own instruction."""
+
+    type: Literal["set_instruction"]
+    text: Text
+
+
+@dataclass(frozen=True)
+class Override:
+    """`word` None leaves the answer to the model again."""
+
+    type: Literal["override"]
+    mention: Text
+    word: Text | None
+
+
+Command = Play | Simple | SetTask | SetInstruction | Override
+COMMANDS: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="type")])
+
 
 class SteeringSession:
-    """Plays an agent in a benchmark.
+    """Runs an agent in a benchmark.
 
     Args:
-        publish: called from the session's thread with (state as a JSON-able dictionary, image (H, W, 3) uint8).
+        publish: called from the session's thread with (view state as a JSON-able dictionary, image (H, W, 3) uint8).
         hz: control steps a second.
 
-    `command` takes what the page sends; see commands.py. An error is shown on the page and pauses the robot.
+    An error is shown on the page and pauses the session.
     """
 
     def __init__(
@@ -48,7 +98,6 @@ class SteeringSession:
         hz: float = 10.0,
     ) -> None:
         self.agent, self.benchmark, self.hz = agent, benchmark, hz
-        self.error: str | None = None
         self._publish = publish
         rule = getattr(agent, "answer_rule", None) or vars(agent.config.reasoning)
         self.rule: dict[str, Any] = {name: rule[name] for name in RULE}
@@ -61,52 +110,76 @@ class SteeringSession:
         if self.task not in tasks:
             raise InspireError(f"No task {task!r} in {self.suite}.{did_you_mean(self.task, tasks)}")
         self.seed = FIRST_SEED
+        self.playing = self._stopping = False
+        self.error: str | None
+        self.instruction: str | None = None
+        self.overrides: dict[str, str] = {}
         self._history = ObservationHistory(getattr(agent, "n_obs_steps", 1))
         self._env: Any = None
-        self._inbox: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._commands: queue.Queue[Command | None] = queue.Queue(MAX_COMMANDS)
         self._thread = threading.Thread(target=self._run, name="session", daemon=True)
         self._clear()
-        self.playing = False
-        self.instruction: str | None = None
-        self.held: dict[str, str] = {}
 
     def start(self) -> None:
-        """Begin, paused at the task's start."""
+        """Start, paused at the task's initial state."""
         self._thread.start()
 
     def stop(self) -> None:
         """End the thread and close the environment."""
-        self._inbox.put(None)
+        self._stopping = True
+        with contextlib.suppress(queue.Full):
+            self._commands.put_nowait(None)  # wakes the thread
         self._thread.join(20)
 
-    def command(self, command: Mapping[str, Any]) -> None:
-        """Queue a command {"do": name, …}. Raises InspireError for an unknown or misshapen one."""
-        self._inbox.put(checked(command))
+    def command(self, message: str | bytes) -> None:
+        """Queue a command in JSON. Raises InspireError if it fits no command, or if too many wait."""
+        try:
+            command = COMMANDS.validate_json(message, strict=True)
+        except ValidationError as error:
+            raise InspireError(f"The command {describe(error)}") from None
+        try:
+            self._commands.put_nowait(command)
+        except queue.Full:
+            raise InspireError(f"{MAX_COMMANDS} commands wait already. Try again in a moment.") from None
 
-    def hello(self) -> dict[str, Any]:
-        """What stays the same: the policy, its words, and the tasks to choose from."""
-        return telling.hello(self.agent, self.benchmark, self.rule)
+    def metadata(self) -> dict[str, Any]:
+        """Return what does not change: the policy, its answer words, and the suites with their tasks."""
+        frame, rule = get_frame(self.rule["frame"]), self.rule
+        close_word = says_close(rule["mode"], rule["close_threshold_m"])
+        words = answer_words(rule["mode"], grasped_word=rule["grasped_word"], close_word=close_word)
+        instructions = getattr(self.benchmark, "instructions", None)
+        return {
+            "type": "metadata",
+            "policy": str(getattr(self.agent, "name", None) or "policy"),
+            "reasoning": bool(getattr(self.agent, "reasoning_enabled", True)),
+            "words": list(words),
+            # as the directions appear in the agent view, whose camera looks back at the robot
+            "arrows": dict(zip((*frame.x, *frame.y, *frame.z), "↑↓←→▼▲", strict=True)),
+            "suites": {
+                suite: instructions(suite)
+                if instructions
+                else {task: task for task in self.benchmark.tasks(suite)}
+                for suite in self.benchmark.suites()
+            },
+        }
 
-    # The thread
+    # The session's thread
 
     def _run(self) -> None:
         self._guarded(self._set_up)
         self._show()
         due = time.monotonic()
-        while True:
+        while not self._stopping:
             try:
                 wait = max(0.0, due - time.monotonic()) if self.playing else None
-                command = self._inbox.get(timeout=wait)
+                command = self._commands.get(timeout=wait)
                 if command is None:
-                    break
-                self._guarded(partial(self._obey, command))
-                self._show()
-                continue
+                    continue
+                self._guarded(partial(self._execute, command))
             except queue.Empty:
-                pass
-            self._guarded(self._step)
+                self._guarded(self._step)
+                due = max(due + 1 / self.hz, time.monotonic() - 1 / self.hz)
             self._show()
-            due = max(due + 1 / self.hz, time.monotonic() - 1 / self.hz)
         if self._env is not None:
             self._env.close()
 
@@ -127,11 +200,10 @@ class SteeringSession:
         self.decision: Any = None
         self.infer_ms = 0.0
         self._chunk: list[np.ndarray] = []
-        self._guesses: dict[str, str] = {}
-        self.history: deque[list[Any]] = deque(maxlen=HISTORY)
+        self._drafts: dict[str, str] = {}
+        self.timeline: deque[list[Any]] = deque(maxlen=HISTORY)
 
     def _set_up(self) -> None:
-        """The task from its start."""
         if self._env is not None:
             self._env.close()
             self._env = None
@@ -144,40 +216,37 @@ class SteeringSession:
             raise
         self._env, self._info = env, info
         self._history.reset()
-        self._seen = self._history.observe(observation)
+        self._observation = self._history.observe(observation)
         self._decide()
 
-    def _obey(self, command: dict[str, Any]) -> None:
+    def _execute(self, command: Command) -> None:
         self.error = None
-        match command["do"]:
-            case "play":
-                self.playing = command["on"] and not self.over
-            case "step":
+        match command:
+            case Play(on=on):
+                self.playing = on and not self.over
+            case Simple("step"):
                 self.playing = False
                 self._step()
-            case "reset":
+            case Simple(type):
+                self.seed += type == "next_seed"
                 self._set_up()
-            case "shuffle":
-                self.seed += 1
+            case SetTask(suite=suite, task=task):
+                tasks = self.benchmark.tasks(suite)
+                if task not in tasks:
+                    raise InspireError(f"No task {task!r}.{did_you_mean(task, tasks)}")
+                self.suite, self.task = suite, task
+                self.playing, self.instruction, self.overrides = False, None, {}
                 self._set_up()
-            case "task":
-                tasks = self.benchmark.tasks(command["suite"])
-                if command["task"] not in tasks:
-                    raise InspireError(f"No task {command['task']!r}.{did_you_mean(command['task'], tasks)}")
-                self.suite, self.task = command["suite"], command["task"]
-                self.playing, self.instruction, self.held = False, None, {}
-                self._set_up()
-            case "instruct":
-                self.instruction = command["text"].strip()[:500] or None
-                self.held = {}
-                self.history.clear()
+            case SetInstruction(text=text):
+                self.instruction, self.overrides = text or None, {}
+                self.timeline.clear()
                 self._decide()
-            case "answer":
-                if command["word"] is None:
-                    self.held.pop(command["mention"], None)
-                else:
-                    self.held[command["mention"]] = command["word"]
-                self._decide()  # at once: what is left of the chunk was meant otherwise
+            case Override(mention=mention, word=None):
+                self.overrides.pop(mention, None)
+                self._decide()
+            case Override(mention=mention, word=str(word)):
+                self.overrides[mention] = word
+                self._decide()  # at once: the rest of the chunk was decided without it
 
     def _step(self) -> None:
         if self.over or self._env is None:
@@ -188,87 +257,119 @@ class SteeringSession:
         if not self._chunk:
             return
         observation, _, terminated, truncated, self._info = self._env.step(self._chunk.pop(0))
-        self._seen = self._history.observe(observation)
+        self._observation = self._history.observe(observation)
         self.steps += 1
         self.success = bool(self._info.get("is_success", False))
         self.over = bool(terminated or truncated)
-        if self.over:
-            self.playing = False
+        self.playing = self.playing and not self.over
 
     def _decide(self) -> None:
         if self._env is None or self.over:
             return
         self._chunk = []
-        order = self.instruction or self._own_instruction()
-        began = time.perf_counter()
+        started = time.perf_counter()
         try:
             (self.decision,) = self.agent.act(
-                [self._seen], [order], overrides=[self.held or None], drafts=[self._guesses or None]
+                [self._observation],
+                [self.instruction or self._task_instruction()],
+                overrides=[self.overrides or None],
+                drafts=[self._drafts or None],
             )
         except InspireError:
-            self.held = {}  # so that the next try is not refused for the same word
+            self.overrides = {}  # so that the next try is not refused for the same word
             raise
-        self.infer_ms = 1000 * (time.perf_counter() - began)
+        self.infer_ms = 1000 * (time.perf_counter() - started)
         decision, truth = self.decision, self._truth()
-        self._guesses = dict(zip(decision.mentions, decision.answers, strict=True))
-        entry = [
-            self.steps,
-            list(decision.answers),
-            [truth.get(m) for m in decision.mentions],
-            list(decision.overridden),
-        ]
-        if self.history and self.history[-1][0] == self.steps:
-            self.history.pop()
-        self.history.append(entry)
+        self._drafts = dict(zip(decision.mentions, decision.answers, strict=True))
+        truths = [truth.get(mention) for mention in decision.mentions]
+        if self.timeline and self.timeline[-1][0] == self.steps:
+            self.timeline.pop()
+        self.timeline.append([self.steps, list(decision.answers), truths, list(decision.overridden)])
         if decision.actions is None:
             self.undecodable += 1
             if self.undecodable >= MAX_UNDECODABLE:
-                raise InspireError(f"The model said {self.undecodable} times what stands for no action.")
+                raise InspireError(
+                    f"The model's tokens stood for no action {self.undecodable} times in a row."
+                )
             return
         self.undecodable = 0
         self._chunk = list(decision.actions[: getattr(self.agent, "n_action_steps", None)])
 
-    def _own_instruction(self) -> str:
+    def _task_instruction(self) -> str:
         return str(self._info.get("instruction", self._info.get("task", self.task)))
 
     def _truth(self) -> dict[str, str]:
-        """{mention: true answer} for the objects the benchmark knows of."""
+        """Return {mention: true answer} for the objects that the benchmark knows."""
         if "gripper_to_object_m" not in self._info or not len(self._info["mentions"]):
             return {}
-        words = relate(
-            np.asarray(self._info["gripper_to_object_m"]), np.asarray(self._info["grasped"]), **self.rule
-        )
+        offsets, grasped = np.asarray(self._info["gripper_to_object_m"]), np.asarray(self._info["grasped"])
+        words = relate(offsets, grasped, **self.rule)
         return dict(zip(self._info["mentions"], map(str, words), strict=True))
 
     def _show(self) -> None:
         image = np.full((256, 256, 3), 40, dtype=np.uint8)
         truth: dict[str, str] = {}
 
-        def look() -> None:
+        def render() -> None:
             nonlocal image, truth
             if self._env is not None:
                 image, truth = np.asarray(self._env.render()), self._truth()
 
-        self._guarded(look)
+        self._guarded(render)
+        self._publish(self._view_state(truth), image)
+
+    def _view_state(self, truth: Mapping[str, str]) -> dict[str, Any]:
         decision = self.decision
-        self._publish(
-            {
-                "suite": self.suite,
-                "task": self.task,
-                "instruction": self.instruction or (self._own_instruction() if self._env is not None else ""),
-                "own": self.instruction is None,
-                "seed": self.seed - FIRST_SEED,
-                "steps": self.steps,
-                "playing": self.playing,
-                "success": self.success,
-                "over": self.over,
-                "error": self.error,
-                "infer_ms": round(self.infer_ms, 1),
-                "forward_passes": 0 if decision is None else int(getattr(decision, "forward_passes", 0)),
-                "decodable": decision is None or decision.actions is not None,
-                "motion": telling.motion(self._chunk, self.rule["frame"]),
-                "objects": telling.objects(decision, truth, self.rule["mode"]),
-                "history": list(self.history),
-            },
-            image,
-        )
+        instruction = self.instruction or (self._task_instruction() if self._env is not None else "")
+        return {
+            "type": "state",
+            "suite": self.suite,
+            "task": self.task,
+            "instruction": instruction,
+            "is_task_instruction": self.instruction is None,
+            "seed": self.seed - FIRST_SEED,
+            "steps": self.steps,
+            "playing": self.playing,
+            "success": self.success,
+            "over": self.over,
+            "error": self.error,
+            "infer_ms": round(self.infer_ms, 1),
+            "forward_passes": int(getattr(decision, "forward_passes", 0)),
+            "decodable": decision is None or decision.actions is not None,
+            "motion": describe_motion(self._chunk, self.rule["frame"]),
+            "objects": describe_objects(decision, truth, self.rule["mode"]),
+            "timeline": list(self.timeline),
+        }
+
+
+def describe_objects(decision: Any, truth: Mapping[str, str], mode: str) -> list[dict[str, Any]]:
+    """Return a row per object: question, answer, confidence, whether overridden, and the truth if known."""
+    if decision is None:
+        return []
+    rows = zip(decision.mentions, decision.answers, decision.confidences, decision.overridden, strict=True)
+    return [
+        {
+            "mention": mention,
+            "question": question(mention, mode),
+            "answer": answer,
+            "confidence": round(float(confidence), 4),
+            "overridden": bool(overridden),
+            "truth": truth.get(mention),
+        }
+        for mention, answer, confidence, overridden in rows
+    ]
+
+
+def describe_motion(chunk: Sequence[np.ndarray], frame_name: str) -> list[str]:
+    """Return the rest of a chunk in words: the main directions of its displacement, and the gripper at its end."""
+    if not chunk:
+        return []
+    frame = get_frame(frame_name)
+    total = np.sum(chunk, axis=0)
+    threshold = max(0.4 * float(np.abs(total[:3]).max()), 0.15 * len(chunk))
+    words = [
+        pair[int(along > 0)]
+        for pair, along in zip((frame.x, frame.y, frame.z), total[:3], strict=True)
+        if abs(along) >= threshold
+    ]
+    return [*(words or ["stays"]), "gripper closed" if float(chunk[-1][-1]) > 0 else "gripper open"]

@@ -1,4 +1,4 @@
-"""The bytes are openpi's; what comes back is what went in; what does not hold together is refused, cheaply."""
+"""Messages equal openpi's bytes, survive a round trip, and are validated at bounded cost."""
 
 import random
 import struct
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from inspire_vla.errors import InspireError
-from inspire_vla.serving.codec import MAX_ITEMS, MalformedMessage, pack, unpack
+from inspire_vla.serving.protocol import MAX_ITEMS, MalformedMessage, pack, unpack
 
 DTYPES = ("|b1", "|u1", "|i1", "<u2", "<i4", "<i8", "<f2", "<f4", "<f8", ">f4")
 
@@ -35,7 +35,7 @@ def test_a_scalar_is_these_bytes() -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 0, 4), (2, 3, 4)])
-def test_arrays_come_back_the_same(dtype: str, shape: tuple[int, ...]) -> None:
+def test_arrays_survive_a_round_trip(dtype: str, shape: tuple[int, ...]) -> None:
     array = np.asarray(np.random.default_rng(0).random(shape) * 100).astype(dtype)
     back = unpack(pack({"x": array}))["x"]
     assert back.dtype == array.dtype
@@ -44,18 +44,18 @@ def test_arrays_come_back_the_same(dtype: str, shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("value", [np.float32(1.5), np.int64(-3), np.bool_(True), np.uint8(255)])
-def test_scalars_come_back_with_their_type(value: np.generic) -> None:
+def test_scalars_keep_their_type(value: np.generic) -> None:
     back = unpack(pack(value))
     assert type(back) is type(value)
     assert back == value
 
 
-def test_views_travel_in_c_order() -> None:
+def test_views_are_sent_in_c_order() -> None:
     array = np.arange(24).reshape(2, 3, 4).transpose(2, 0, 1)[::-1]
     np.testing.assert_array_equal(unpack(pack(array)), array)
 
 
-def test_plain_values_come_back() -> None:
+def test_plain_values_survive_a_round_trip() -> None:
     message = {"prompt": "öffne", "n": [1, None, True, 2.5, b"bytes"], "deep": {"er": {}}}
     assert unpack(pack(message)) == message
 
@@ -63,7 +63,7 @@ def test_plain_values_come_back() -> None:
 @pytest.mark.parametrize(
     "value", [np.array([object()]), np.array([1j]), np.zeros(2, "f4,i4"), object(), {1, 2}]
 )
-def test_what_is_no_number_is_not_sent(value: object) -> None:
+def test_values_without_a_representation_are_refused(value: object) -> None:
     with pytest.raises(InspireError, match="cannot be sent"):
         pack({"x": value})
 
@@ -110,18 +110,18 @@ def array_map(data: object = b"\0" * 8, dtype: object = "<f4", shape: object = (
         msgpack.packb({b"__npgeneric__": True, b"data": 1, b"dtype": "|O"}),
     ],
 )
-def test_what_does_not_hold_together_is_refused(data: bytes) -> None:
+def test_malformed_messages_are_refused(data: bytes) -> None:
     with pytest.raises(MalformedMessage):
         unpack(data)
 
 
-def test_a_long_message_is_refused_unread() -> None:
-    with pytest.raises(MalformedMessage, match="at most 10 are taken"):
+def test_a_long_message_is_refused_before_decoding() -> None:
+    with pytest.raises(MalformedMessage, match="at most 10 are accepted"):
         unpack(b"\0" * 11, max_bytes=10)
 
 
 @pytest.mark.parametrize("bomb", [b"\x80", b"\x90", b"\x01"])
-def test_few_bytes_cannot_become_many_objects(bomb: bytes) -> None:
+def test_a_short_message_cannot_create_many_objects(bomb: bytes) -> None:
     row = b"\xdc\x4e\x20" + bomb * 20_000  # a list of MAX_ITEMS
     data = b"\xdc\x00\xff" + row * 255
     assert len(data) > 5_000_000
@@ -134,16 +134,16 @@ def test_few_bytes_cannot_become_many_objects(bomb: bytes) -> None:
     assert peak < 8_000_000
 
 
-def test_noise_is_read_or_refused_but_nothing_else_happens() -> None:
-    dice = random.Random(0)
+def test_mutated_messages_raise_nothing_else() -> None:
+    rng = random.Random(0)
     whole = pack(
         {"observation/image": np.zeros((4, 4, 3), np.uint8), "s": np.float32(1), "prompt": "go", "l": [1, 2]}
     )
     for _ in range(3000):
         data = bytearray(whole)
-        for _ in range(dice.randint(1, 6)):
-            data[dice.randrange(len(data))] = dice.randrange(256)
-        data = data[: dice.randint(0, len(data))] if dice.random() < 0.2 else data
+        for _ in range(rng.randint(1, 6)):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        data = data[: rng.randint(0, len(data))] if rng.random() < 0.2 else data
         try:
             unpack(bytes(data))
         except MalformedMessage:

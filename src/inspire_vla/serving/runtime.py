@@ -1,0 +1,122 @@
+"""What both servers need to run: log lines, metrics, and a clean end on SIGINT or SIGTERM."""
+
+import asyncio
+import json
+import logging
+import signal
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from websockets.asyncio.server import Server
+
+from inspire_vla.errors import InspireError
+
+LOG = logging.getLogger("inspire_vla.serving")
+SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+
+
+def log(event: str, level: int = logging.INFO, **fields: Any) -> None:
+    """Log an event with its fields."""
+    LOG.log(level, event, extra={"fields": fields})
+
+
+class JsonFormatter(logging.Formatter):
+    """Formats a record as one line of JSON: {"time", "level", "event", …}."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+            + f".{record.msecs:03.0f}Z",
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def log_to_stderr(level: int = logging.INFO) -> None:
+    """Write JSON lines to stderr: ours from `level` on, those of the websockets library from WARNING on."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    for logger, its_level in ((LOG, level), (logging.getLogger("websockets"), logging.WARNING)):
+        logger.handlers[:] = [handler]
+        logger.setLevel(its_level)
+        logger.propagate = False
+
+
+class Metrics:
+    """The Prometheus metrics of one server, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        gauge, counter = partial(Gauge, registry=self.registry), partial(Counter, registry=self.registry)
+        seconds = partial(Histogram, registry=self.registry, buckets=SECONDS)
+        self.requests = counter("inspire_requests", "Observations answered, by outcome", ["outcome"])
+        for outcome in ("ok", "undecodable", "refused", "failed", "gone"):
+            self.requests.labels(outcome)
+        self.refused_connections = counter(
+            "inspire_connections_refused", "Connections refused, by reason", ["reason"]
+        )
+        for reason in ("key", "full", "stopping"):
+            self.refused_connections.labels(reason)
+        self.connections = gauge("inspire_connections", "Open connections")
+        self.waiting = gauge("inspire_requests_waiting", "Observations not yet started")
+        self.infer = seconds("inspire_infer_seconds", "One call of the policy")
+        self.batch = Histogram(
+            "inspire_batch_size",
+            "Observations per call",
+            registry=self.registry,
+            buckets=(1, 2, 4, 8, 16, 32),
+        )
+        self.total = seconds("inspire_request_seconds", "From observation to reply")
+        self.answers = counter("inspire_answers", "Answers, by word", ["word"])
+        self.accepted = counter("inspire_drafts_accepted", "Draft answers that the model confirmed")
+        self.overridden = counter("inspire_answers_overridden", "Answers replaced by a client")
+        self.throttled = counter("inspire_throttled", "Observations delayed by the rate limit")
+
+
+class Service(Protocol):
+    """A server that `run` can start and stop."""
+
+    @property
+    def port(self) -> int: ...
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+async def run(service: Service, on_ready: Callable[[int], None]) -> None:
+    """Start a service, call `on_ready(port)`, and stop the service on SIGINT or SIGTERM."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, stop.set)
+    try:
+        await service.start()
+        try:
+            on_ready(service.port)
+            await stop.wait()
+        finally:
+            await service.stop()
+    finally:
+        for name in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(name)
+
+
+def port_of(server: Server | None) -> int:
+    """Return the port that a started web-socket server listens on."""
+    if server is None:
+        raise InspireError("The server has not been started.")
+    return next(iter(server.sockets)).getsockname()[1]
+
+
+def cannot_listen(host: str, port: int, error: OSError) -> InspireError:
+    """Return the error for an address that is taken or not ours."""
+    return InspireError(f"Cannot listen on {host}:{port}: {error.strerror}.")
