@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from inspire_vla.backbones.base import Backbone
-from inspire_vla.decoding import Decision, Grammar, GrowingSequences, choose
-from inspire_vla.decoding.grammar import Place, Token
+from inspire_vla.decoding import BatchedKVDecoder, Decision, DecodeState, Grammar, Token, sample
 from inspire_vla.dialogue import Dialogue
 
 
@@ -20,32 +19,34 @@ def decode_official_style(
     backbone: Backbone, observe: Callable[[], Tensor], dialogue: Dialogue, grammar: Grammar
 ) -> Decision:
     """One row. `observe` encodes the images; it is called once per question and once for the action."""
-    script = grammar.script(dialogue)
-    sayable = torch.from_numpy(grammar.sayable).to(
+    plan = grammar.plan(dialogue)
+    allowed_ids = torch.from_numpy(grammar.allowed_token_ids).to(
         backbone.device
     )  # for fairness: the head costs as much as ours
-    place, text = Place(), list(script.texts[0])
+    state, text = DecodeState(), list(plan.texts[0])
     answers: list[str] = []
     said: list[int] = []
     passes = 0
     for _ in range(len(dialogue.mentions) + 1):
-        sequences = GrowingSequences(backbone, observe())
-        piece: list[Token] = text
-        answered = place.answered
+        decoder = BatchedKVDecoder(backbone, observe())
+        new_tokens: list[Token] = text
+        answered = state.num_answered
         spelled: tuple[int, ...] = ()
-        while (allowed := script.allowed(place)) is not None and place.answered == answered:
-            hidden = sequences.append([piece])
-            token = choose(backbone.logits(hidden[0, -1], sayable).float().cpu().numpy(), allowed).token_id
-            place, spoken = script.say(place, token)
+        while (allowed := plan.allowed(state)) is not None and state.num_answered == answered:
+            hidden = decoder.extend([new_tokens])
+            token = sample(
+                backbone.logits(hidden[0, -1], allowed_ids).float().cpu().numpy(), allowed
+            ).token_id
+            state, added = plan.advance(state, token)
             said.append(token)
             spelled += (token,)
-            piece = [spoken[0]]
-            text += spoken
-        passes += sequences.passes
-        if place.answered > answered:
+            new_tokens = [added[0]]
+            text += added
+        passes += decoder.forward_passes
+        if state.num_answered > answered:
             answers.append(grammar.answers.word(spelled))
     return Decision(
-        grammar.actions(place.codes),
+        grammar.actions(state.codes),
         dialogue.mentions,
         tuple(answers),
         token_ids=tuple(said),

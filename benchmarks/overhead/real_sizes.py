@@ -18,8 +18,7 @@ from inspire_vla.backbones.hf_decoder import HFBackbone, LanguageConfig
 from inspire_vla.backbones.paligemma import GemmaSize, PaliGemma, PaliGemmaConfig, SiglipSize
 from inspire_vla.backbones.prismatic import Prismatic, PrismaticConfig
 from inspire_vla.backbones.prismatic.config import TowerConfig, llama_2_7b
-from inspire_vla.decoding import AnswerSet, Grammar
-from inspire_vla.decoding.line import Line
+from inspire_vla.decoding import AnswerSet, Grammar, RowState
 from inspire_vla.dialogue import build_dialogue
 from inspire_vla.spatial import answer_words
 from overhead.ways import Task, Ways, row_of, summary
@@ -220,8 +219,8 @@ def _rows(
         found |= ways.time(task, right, ("base", "guessed", *(("official",) if repeat < OFFICIAL else ())))
         first = dialogue.mentions[0]
         wrong = right | {first: words[words.index(right[first]) - 1]}
-        # With random weights what is said behind a wrong draft always stands, so that it would cost no pass.
-        with patch.object(Line, "_expect_what_was_said"):
+        # With random weights the tokens behind a rejected draft are always right, so that it would cost no pass.
+        with patch.object(RowState, "redraft"):
             seconds, decision = ways.time(task, wrong, ("guessed",))["guessed"]
         row = {"repeat": repeat, **row_of(found, count)}
         if decision.forward_passes == row["passes"]["base"] + 1:

@@ -1,5 +1,6 @@
 """Decoding laws: a draft changes the time and never the outcome; a batch is its rows; an override is emitted."""
 
+from dataclasses import FrozenInstanceError
 from itertools import product
 
 import numpy as np
@@ -23,16 +24,16 @@ def same(found: list[Decision], expected: list[Decision]) -> None:
 
 
 def drafts_of_every_kind(decisions: list[Decision], words: tuple[str, ...], rng: np.random.Generator):
-    """All right; wrong at one place, for each place; all wrong; some left out; words that are none."""
+    """All right; wrong at one position, for each position; all wrong; some left out; words that are no answers."""
     right = [d.answers_by_mention for d in decisions]
 
     def wrong(word: str) -> str:
         return str(rng.choice([w for w in words if w != word]))
 
     yield right
-    for place in range(max(len(d.mentions) for d in decisions)):
+    for position in range(max(len(d.mentions) for d in decisions)):
         yield [
-            {m: wrong(w) if i == place else w for i, (m, w) in enumerate(draft.items())} for draft in right
+            {m: wrong(w) if i == position else w for i, (m, w) in enumerate(draft.items())} for draft in right
         ]
     yield [{m: wrong(w) for m, w in draft.items()} for draft in right]
     yield [
@@ -45,7 +46,7 @@ def drafts_of_every_kind(decisions: list[Decision], words: tuple[str, ...], rng:
 @pytest.mark.parametrize("actions", ["vq", "bins", "fast"])
 @pytest.mark.parametrize("bidirectional_prefix", [False, True], ids=["causal", "bidirectional_prefix"])
 @pytest.mark.parametrize("mode", MODES)
-def test_guessed_cached_and_batched_equals_plain(mode: str, bidirectional_prefix: bool, actions: str) -> None:
+def test_drafted_cached_and_batched_equals_plain(mode: str, bidirectional_prefix: bool, actions: str) -> None:
     for seed in range(SEEDS_PER_KIND):
         rng = np.random.default_rng([seed, MODES.index(mode), bidirectional_prefix])
         texts = tuple(rng.choice(INSTRUCTIONS, size=1 + seed % 4).tolist())
@@ -89,7 +90,7 @@ def test_a_batch_is_its_rows(bidirectional_prefix: bool) -> None:
     ("mode", "question_position", "row"),
     product(("direction", "direction_3d"), ("before", "after"), range(4)),
 )
-def test_a_perfect_guess_costs_the_passes_of_the_base_model(
+def test_a_perfect_draft_costs_the_passes_of_the_base_model(
     mode: str, question_position: str, row: int, bidirectional_prefix: bool, actions: str
 ) -> None:
     options = {
@@ -101,16 +102,16 @@ def test_a_perfect_guess_costs_the_passes_of_the_base_model(
     setting = Setting(row, **options)
     base = Setting(row, **options, reasoning=False).decode([row])[0]
     plain = setting.decode([row])[0]
-    guessed = setting.decode([row], drafts=[plain.answers_by_mention])[0]
+    drafted = setting.decode([row], drafts=[plain.answers_by_mention])[0]
     assert base.mentions == ()
-    assert base.forward_passes == guessed.forward_passes == len(base.token_ids)
+    assert base.forward_passes == drafted.forward_passes == len(base.token_ids)
     answer_tokens = len(plain.token_ids) - len(base.token_ids)
     assert plain.forward_passes == base.forward_passes + answer_tokens
-    assert all(guessed.accepted)
+    assert all(drafted.accepted)
 
 
-def test_a_wrong_guess_costs_at_most_one_pass() -> None:
-    """Single-token answers: the correction goes through together with all that is expected behind it."""
+def test_a_rejected_draft_costs_at_most_one_pass() -> None:
+    """Single-token answers: the corrected token and the new draft behind it take one pass."""
     saved = 0
     for seed in range(4):
         setting = Setting(seed)
@@ -125,7 +126,7 @@ def test_a_wrong_guess_costs_at_most_one_pass() -> None:
             assert found.answers == plain.answers
             assert setting.tokenizer.levels <= found.forward_passes <= setting.tokenizer.levels + wrong
             saved += setting.tokenizer.levels + wrong - found.forward_passes
-    assert saved > 0  # what was said behind a wrong draft is a draft, too
+    assert saved > 0  # the model's predictions behind a rejected draft are drafts, too
 
 
 @pytest.mark.parametrize("bidirectional_prefix", [False, True])
@@ -142,7 +143,7 @@ def test_an_override_is_emitted_marked_and_acted_on(bidirectional_prefix: bool) 
         np.testing.assert_allclose(decision.confidences, confidences, atol=2e-4)
 
 
-def test_forcing_all_answers_costs_no_pass() -> None:
+def test_overriding_all_answers_costs_no_pass() -> None:
     setting = Setting(2)
     overrides = [dict.fromkeys(d.mentions, "left") for d in setting.dialogues()]
     found = setting.decode(overrides=overrides)
@@ -150,7 +151,7 @@ def test_forcing_all_answers_costs_no_pass() -> None:
     assert all(set(d.answers) == {"left"} for d in found)
 
 
-def test_what_is_hidden_does_not_move_the_arm() -> None:
+def test_hidden_answers_do_not_change_the_action() -> None:
     shown, hidden = Setting(4), Setting(4, hide=(TokenType.ANSWER,))
     levels = shown.tokenizer.levels
 
@@ -188,7 +189,7 @@ def test_broken_weights_are_refused() -> None:
         setting.decode([0])
 
 
-def test_sampling_follows_its_generator_and_not_the_guesses() -> None:
+def test_samples_depend_on_the_generator_and_not_on_drafts() -> None:
     setting = Setting(3)
 
     def sample(seed: int, **options) -> list[Decision]:
@@ -201,7 +202,7 @@ def test_sampling_follows_its_generator_and_not_the_guesses() -> None:
     assert [d.token_ids for d in sample(2)] != [d.token_ids for d in one]
 
 
-def test_codes_that_stand_for_no_action_are_told() -> None:
+def test_undecodable_codes_give_no_actions() -> None:
     setting = Setting(3)
 
     def refuse(codes: np.ndarray) -> np.ndarray:
@@ -214,3 +215,30 @@ def test_codes_that_stand_for_no_action_are_told() -> None:
     decisions = setting.decode()
     assert all(d.actions is None and not d.decodable for d in decisions)
     assert all(len(d.token_ids) == setting.tokenizer.levels + len(d.mentions) for d in decisions)
+
+
+def test_a_decision_is_frozen_and_parallel_to_the_mentions() -> None:
+    setting = Setting(5, mode="direction_3d")
+    for decision, dialogue in zip(setting.decode(), setting.dialogues(), strict=True):
+        assert decision.mentions == dialogue.mentions
+        answers = decision.answers, decision.confidences, decision.overridden, decision.accepted
+        assert {len(part) for part in answers} == {len(decision.mentions)}
+        assert all(0 < confidence <= 1 for confidence in decision.confidences)
+        assert decision.answers_by_mention == dict(zip(decision.mentions, decision.answers, strict=True))
+        assert decision.decodable
+        assert decision.actions is not None
+        assert decision.actions.shape == (setting.tokenizer.horizon, setting.tokenizer.action_dim)
+        assert np.abs(decision.actions).max() <= 1
+        with pytest.raises(FrozenInstanceError):
+            decision.forward_passes = 0
+
+
+def test_the_base_model_answers_nothing() -> None:
+    (decision,) = Setting(5, reasoning=False).decode([0])
+    assert (decision.mentions, decision.answers, decision.confidences, decision.answers_by_mention) == (
+        (),
+        (),
+        (),
+        {},
+    )
+    assert len(decision.token_ids) == 3

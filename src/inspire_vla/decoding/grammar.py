@@ -1,6 +1,10 @@
-"""What may be said when: fixed text, an answer, fixed text, an answer, fixed text, action codes."""
+"""Constrained decoding: which tokens are allowed at each slot of a dialogue.
 
-from collections.abc import Mapping
+A dialogue is fixed text with slots between: `text answer text answer text code code …`. An answer slot allows the
+answers of the reasoning mode, a code slot what the action tokenizer allows after the codes so far.
+"""
+
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -8,39 +12,89 @@ import numpy as np
 from jaxtyping import Int
 
 from inspire_vla.action_tokenizers import ActionTokenizer, ActionVocabulary, UndecodableAction
-from inspire_vla.decoding.choices import AnswerSet, ClosedSet
-from inspire_vla.dialogue import Dialogue, TextTokenizer, TokenType, render
+from inspire_vla.dialogue import (
+    Dialogue,
+    Template,
+    TextTokenizer,
+    TokenType,
+    answer_token_sequences,
+    render,
+)
 from inspire_vla.errors import InspireError, did_you_mean
 
 
 class Token(NamedTuple):
-    """A token in a sequence, and what it belongs to."""
+    """A token of a sequence."""
 
     id: int
-    token_type: int
+    type: int
+    """Its `TokenType`."""
 
 
-class Place(NamedTuple):
-    """How far a dialogue has been spoken: at a choice that has to be made, or (see `allowed`) at its end."""
+class AllowedTokens(NamedTuple):
+    """The tokens allowed at one slot. Only `Grammar.allowed_token_ids` are scored, so columns are not ids."""
 
-    answered: int = 0
+    token_ids: Int[np.ndarray, " n"]
+    columns: Int[np.ndarray, " n"]
+    """The columns of the scores that belong to these tokens."""
+
+
+class DecodeState(NamedTuple):
+    """How far a dialogue is decoded."""
+
+    num_answered: int = 0
     """Complete answers."""
-    spelled: tuple[int, ...] = ()
-    """Tokens of the answer being given."""
+    answer_tokens: tuple[int, ...] = ()
+    """Tokens of the answer that is not complete."""
     codes: tuple[int, ...] = ()
-    """Action codes, once all answers are given."""
+    """Action codes; none before all answers are complete."""
 
     @property
     def slot(self) -> tuple[int, int]:
-        """Which token of which answer (or of the action) is chosen here, whatever was said before."""
-        return self.answered, len(self.spelled) + len(self.codes)
+        """(number of the answer or, last, the action; number of the token in it), whatever was decoded before."""
+        return self.num_answered, len(self.answer_tokens) + len(self.codes)
+
+
+class AnswerSet:
+    """The allowed answers of a reasoning mode, as a trie of token ids.
+
+    Most answers are one token. Each token of a longer answer ("front left down") is chosen among those that continue
+    to an allowed answer.
+    """
+
+    def __init__(self, words: Sequence[str], tokenizer: TextTokenizer, template: Template) -> None:
+        self.words = tuple(words)
+        sequences = answer_token_sequences(self.words, tokenizer, template)
+        self.token_ids_of = dict(zip(self.words, sequences, strict=True))
+        self._word_of = {ids: word for word, ids in self.token_ids_of.items()}
+        children: dict[tuple[int, ...], set[int]] = {}
+        for ids in sequences:
+            for depth, token in enumerate(ids):
+                children.setdefault(ids[:depth], set()).add(token)
+        self._children = {prefix: np.array(sorted(tokens)) for prefix, tokens in children.items()}
+        self.all_ids = np.unique(np.concatenate([np.array(ids) for ids in sequences]))
+
+    def allowed(self, prefix: Sequence[int]) -> Int[np.ndarray, " n"] | None:
+        """Return the token ids that may follow `prefix`, ascending; None if `prefix` is a complete answer."""
+        return self._children.get(tuple(prefix))
+
+    def word(self, token_ids: Sequence[int]) -> str:
+        """Return the answer of these tokens."""
+        return self._word_of[tuple(token_ids)]
+
+    def check(self, word: str) -> str:
+        """Return `word`. Raises InspireError with the possible answers if it is none of them."""
+        if word not in self.token_ids_of:
+            shown = self.words if len(self.words) <= 40 else [*self.words[:5], "…", self.words[-1]]
+            raise InspireError(f"{word!r} is no answer here.{did_you_mean(word, shown)}")
+        return word
 
 
 class Grammar:
-    """A policy's language: its answers, its action codes, and the text around them.
+    """What a policy can decode: its answers, its action codes, and the fixed text between them.
 
     Attributes:
-        sayable: (n,) token ids of all that is ever chosen, answers and then codes: the columns of the scores.
+        allowed_token_ids: (V,) all token ids that any slot allows, answers first, then codes: the scores' columns.
     """
 
     def __init__(
@@ -50,46 +104,42 @@ class Grammar:
         action_tokenizer: ActionTokenizer,
         action_vocabulary: ActionVocabulary,
     ) -> None:
-        """Raises InspireError where a token is an answer and an action code as well."""
+        """Raises InspireError if a token id is both an answer's and an action code's."""
         action_vocabulary.check_disjoint(answers.all_ids)
         self.tokenizer, self.answers = tokenizer, answers
         self.action_tokenizer, self.action_vocabulary = action_tokenizer, action_vocabulary
-        codes = action_vocabulary.to_ids(np.arange(action_vocabulary.size))
-        self.sayable = np.concatenate([answers.all_ids, codes])
-        # A robot repeats its instruction a thousand times; few are kept, as with its state in words each is new.
-        self.script = lru_cache(maxsize=256)(self._script)
+        code_ids = action_vocabulary.to_ids(np.arange(action_vocabulary.size))
+        self.allowed_token_ids = np.concatenate([answers.all_ids, code_ids])
+        # An instruction is used a thousand times. Few plans are kept: a prompt with the state as text never repeats.
+        self.plan = lru_cache(maxsize=256)(self._plan)
 
-    def _script(self, dialogue: Dialogue) -> "Script":
-        """The script of a dialogue, whose own answers are not looked at."""
-        return Script(self, dialogue)
+    def _plan(self, dialogue: Dialogue) -> "PromptPlan":
+        """Return the plan of a dialogue. Answers that it holds are ignored."""
+        return PromptPlan(self, dialogue)
 
-    def check(self, dialogue: Dialogue, forced: Mapping[str, str]) -> None:
-        """Raise InspireError for a forced word that is no answer or an object that is not asked about."""
-        for mention, word in forced.items():
+    def check_overrides(self, dialogue: Dialogue, overrides: Mapping[str, str]) -> None:
+        """Raise InspireError for an override that is no answer or whose object is not asked about."""
+        for mention, word in overrides.items():
             if mention not in dialogue.mentions:
                 raise InspireError(
                     f"{mention!r} is not asked about.{did_you_mean(mention, dialogue.mentions)}"
                 )
             self.answers.check(word)
 
-    def some_answers(self, token_ids: Int[np.ndarray, " n"]) -> ClosedSet:
-        """The set of these tokens of answers."""
-        return ClosedSet(token_ids, np.searchsorted(self.answers.all_ids, token_ids))
-
-    def some_codes(self, codes: Int[np.ndarray, " n"]) -> ClosedSet:
-        """The set of these action codes."""
-        return ClosedSet(self.action_vocabulary.to_ids(codes), len(self.answers.all_ids) + codes)
-
     def actions(self, codes: tuple[int, ...]) -> np.ndarray | None:
-        """Codes → action chunk (horizon, action_dim), normalised. None where they stand for no action."""
+        """Return the normalised actions (horizon, action_dim) of `codes`, or None if they decode to no action."""
         try:
             return self.action_tokenizer.decode(np.array(codes, dtype=np.int64))
         except UndecodableAction:
             return None
 
 
-class Script:
-    """One dialogue as a walk from place to place. The one renderer made its text, so training saw the same ids."""
+class PromptPlan:
+    """The fixed text of one dialogue and the slots between. Its token ids are those of training (see `render`).
+
+    Attributes:
+        texts: fixed tokens before each answer and, last, before the action.
+    """
 
     def __init__(self, grammar: Grammar, dialogue: Dialogue) -> None:
         self.grammar, self.mentions = grammar, dialogue.mentions
@@ -99,10 +149,9 @@ class Script:
         starts = [0, *(stop for _, stop in rendered.answer_spans)]
         stops = [*(start for start, _ in rendered.answer_spans), len(tokens)]
         self.texts = tuple(tokens[a:b] for a, b in zip(starts, stops, strict=True))
-        """Before each answer and, last, before the action."""
 
-    def spell(self, words: Mapping[str, str]) -> dict[tuple[int, int], int]:
-        """{mention: word} → {slot: token}. What is not asked about or no answer is left out."""
+    def slot_tokens(self, words: Mapping[str, str]) -> dict[tuple[int, int], int]:
+        """{mention: answer} → {slot: token id}. Skips mentions without a question and words that are no answer."""
         known = self.grammar.answers.token_ids_of
         return {
             (number, depth): token
@@ -110,22 +159,26 @@ class Script:
             for depth, token in enumerate(known.get(words.get(mention, ""), ()))
         }
 
-    def allowed(self, place: Place) -> ClosedSet | None:
-        """What may be said here; None where all has been said."""
+    def allowed(self, state: DecodeState) -> AllowedTokens | None:
+        """Return the tokens allowed at the slot of `state`; None if the dialogue is complete."""
         grammar = self.grammar
-        if place.answered < len(self.mentions):
-            tokens = grammar.answers.allowed(place.spelled)
-            return None if tokens is None else grammar.some_answers(tokens)
-        codes = grammar.action_tokenizer.allowed_codes(len(place.codes), place.codes)
-        return None if codes is None else grammar.some_codes(np.flatnonzero(codes))
+        answer_ids = grammar.answers.all_ids
+        if state.num_answered < len(self.mentions):
+            ids = grammar.answers.allowed(state.answer_tokens)
+            return None if ids is None else AllowedTokens(ids, np.searchsorted(answer_ids, ids))
+        mask = grammar.action_tokenizer.allowed_codes(len(state.codes), state.codes)
+        if mask is None:
+            return None
+        codes = np.flatnonzero(mask)
+        return AllowedTokens(grammar.action_vocabulary.to_ids(codes), len(answer_ids) + codes)
 
-    def say(self, place: Place, token_id: int) -> tuple[Place, tuple[Token, ...]]:
-        """Where one stands after saying an allowed token, and what this adds: the token and the text behind it."""
-        if place.answered == len(self.mentions):
+    def advance(self, state: DecodeState, token_id: int) -> tuple[DecodeState, tuple[Token, ...]]:
+        """Return the state after an allowed token, and the tokens to append: it and the fixed text behind it."""
+        if state.num_answered == len(self.mentions):
             code = int(self.grammar.action_vocabulary.to_codes(token_id))
-            return place._replace(codes=(*place.codes, code)), (Token(token_id, TokenType.ACTION),)
+            return state._replace(codes=(*state.codes, code)), (Token(token_id, TokenType.ACTION),)
         token = Token(token_id, TokenType.ANSWER)
-        spelled = (*place.spelled, token_id)
-        if self.grammar.answers.allowed(spelled) is not None:
-            return place._replace(spelled=spelled), (token,)
-        return Place(place.answered + 1), (token, *self.texts[place.answered + 1])
+        answer_tokens = (*state.answer_tokens, token_id)
+        if self.grammar.answers.allowed(answer_tokens) is not None:
+            return state._replace(answer_tokens=answer_tokens), (token,)
+        return DecodeState(state.num_answered + 1), (token, *self.texts[state.num_answered + 1])

@@ -1,18 +1,18 @@
-"""Closed sets: what is forbidden cannot win, whatever the scores; what is chosen is the softmax over the rest."""
+"""Sampling is constrained to the allowed tokens; probabilities are the softmax over them."""
 
 import numpy as np
 import pytest
 from tests.backbones.tiny import MODES, TOKENIZER, answer_set
 
-from inspire_vla.decoding import AnswerSet, ClosedSet, choose
+from inspire_vla.decoding import AllowedTokens, AnswerSet, sample
 from inspire_vla.dialogue import NANO_TEMPLATE
 from inspire_vla.errors import InspireError
 from inspire_vla.spatial import answer_words
 
 
-def closed(columns: list[int]) -> ClosedSet:
+def allowed_tokens(columns: list[int]) -> AllowedTokens:
     """Tokens whose ids are 100 above their columns."""
-    return ClosedSet(np.array(columns) + 100, np.array(columns))
+    return AllowedTokens(np.array(columns) + 100, np.array(columns))
 
 
 @pytest.mark.parametrize("shift", [-1000.0, 0.0, 1000.0])
@@ -23,43 +23,43 @@ def test_a_forbidden_token_never_wins(shift: float) -> None:
         scores = rng.normal(size=12).astype(np.float32) + np.float32(shift)
         columns = sorted(rng.choice(12, size=int(rng.integers(1, 12)), replace=False).tolist())
         scores[np.setdiff1d(np.arange(12), columns)] += 5000
-        choice = choose(scores, closed(columns))
+        chosen = sample(scores, allowed_tokens(columns))
         best = max(columns, key=lambda column: scores[column])
-        assert choice.token_id == best + 100
-        odds = np.exp(scores[columns].astype(np.float64) - scores[best])
-        assert choice.probability == pytest.approx(odds.max() / odds.sum())
+        assert chosen.token_id == best + 100
+        weights = np.exp(scores[columns].astype(np.float64) - scores[best])
+        assert chosen.probability == pytest.approx(weights.max() / weights.sum())
 
 
-def test_the_forced_token_is_chosen_at_the_models_own_probability() -> None:
+def test_an_override_is_returned_with_the_models_own_probability() -> None:
     scores = np.array([0.0, np.log(3.0), 50.0])
-    choice = choose(scores, closed([0, 1]), forced=100)
-    assert (choice.token_id, choice.probability) == (100, pytest.approx(0.25))
+    chosen = sample(scores, allowed_tokens([0, 1]), override=100)
+    assert (chosen.token_id, chosen.probability) == (100, pytest.approx(0.25))
 
 
 def test_of_equal_scores_the_first_wins() -> None:
-    assert choose(np.zeros(4), closed([2, 1, 3])).token_id == 102
+    assert sample(np.zeros(4), allowed_tokens([2, 1, 3])).token_id == 102
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-def test_samples_follow_the_warmed_distribution(temperature: float) -> None:
-    scores, allowed = np.array([0.0, 9.0, 1.0, -1.0]), closed([0, 2, 3])
+def test_samples_follow_the_tempered_distribution(temperature: float) -> None:
+    scores, allowed = np.array([0.0, 9.0, 1.0, -1.0]), allowed_tokens([0, 2, 3])
     generator = np.random.default_rng(1)
-    drawn = [choose(scores, allowed, temperature=temperature, generator=generator) for _ in range(4000)]
-    odds = np.exp(scores[allowed.columns] / temperature)
-    for token, share in zip(allowed.token_ids, odds / odds.sum(), strict=True):
-        found = np.mean([choice.token_id == token for choice in drawn])
+    drawn = [sample(scores, allowed, temperature=temperature, rng=generator) for _ in range(4000)]
+    weights = np.exp(scores[allowed.columns] / temperature)
+    for token, share in zip(allowed.token_ids, weights / weights.sum(), strict=True):
+        found = np.mean([chosen.token_id == token for chosen in drawn])
         assert abs(found - share) < 4 * np.sqrt(share * (1 - share) / len(drawn))
-    # A confidence is what the model thinks, at temperature one, however warm the draw.
-    cold = np.exp(scores[allowed.columns])
-    said = dict(zip(allowed.token_ids.tolist(), (cold / cold.sum()).tolist(), strict=True))
-    assert all(choice.probability == pytest.approx(said[choice.token_id]) for choice in drawn)
+    # The probability is that at temperature 1, whatever the temperature of the samples.
+    plain = np.exp(scores[allowed.columns])
+    probabilities = dict(zip(allowed.token_ids.tolist(), (plain / plain.sum()).tolist(), strict=True))
+    assert all(chosen.probability == pytest.approx(probabilities[chosen.token_id]) for chosen in drawn)
 
 
 def test_broken_scores_are_refused() -> None:
     for broken in (np.nan, np.inf):
         with pytest.raises(InspireError, match="NaN or infinite"):
-            choose(np.array([0.0, broken]), closed([0, 1]))
-    assert choose(np.array([0.0, np.nan]), closed([0])).token_id == 100  # not looked at
+            sample(np.array([0.0, broken]), allowed_tokens([0, 1]))
+    assert sample(np.array([0.0, np.nan]), allowed_tokens([0])).token_id == 100  # not looked at
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -1,4 +1,4 @@
-"""Ragged rows over one cache are the rows alone, whatever is taken back; and nothing outlives a decision."""
+"""Ragged rows over one cache equal the rows alone, whatever is truncated; and decisions leave no memory behind."""
 
 import gc
 import resource
@@ -11,38 +11,37 @@ import torch
 from tests.backbones.tiny import Setting, mask_by_definition
 
 from inspire_vla.backbones.attention import PAD
-from inspire_vla.decoding import GrowingSequences
-from inspire_vla.decoding.grammar import Token
+from inspire_vla.decoding import BatchedKVDecoder, Token
 from inspire_vla.dialogue import TokenType
 
 
 @torch.inference_mode()
 @pytest.mark.parametrize("seed", range(4))
 def test_rows_of_any_length_are_the_rows_alone(seed: int) -> None:
-    """Pieces of random length are appended, random ends of them taken back; what is left is as in one pass."""
+    """Extend by random lengths and truncate at random; what is left equals one forward pass."""
     setting = Setting(seed)
     backbone, rng = setting.backbone, np.random.default_rng(seed)
-    count = len(setting.prefix)
-    sequences = GrowingSequences(backbone, setting.prefix)
-    kept: list[list[Token]] = [[] for _ in range(count)]
-    hidden: list[list[torch.Tensor]] = [[] for _ in range(count)]
+    rows = len(setting.prefix)
+    decoder = BatchedKVDecoder(backbone, setting.prefix)
+    kept: list[list[Token]] = [[] for _ in range(rows)]
+    hidden: list[list[torch.Tensor]] = [[] for _ in range(rows)]
     passes = 0
     for step in range(6):
-        pieces = [
+        new_tokens = [
             [Token(int(i), TokenType.TEXT) for i in rng.integers(0, 200, rng.integers(step == 0, 5))]
-            for _ in range(count)
+            for _ in range(rows)
         ]
-        if not any(pieces):
+        if not any(new_tokens):
             continue
-        found = sequences.append(pieces)
+        found = decoder.extend(new_tokens)
         passes += 1
-        counts = [int(rng.integers(0, len(piece) + 1)) for piece in pieces]
-        sequences.keep(counts)
-        for row, (piece, stands) in enumerate(zip(pieces, counts, strict=True)):
-            kept[row] += piece[:stands]
-            hidden[row] += found[row, :stands]
-        assert sequences.passes == passes
-        held = (sequences.token_types != PAD).sum(1)
+        counts = [int(rng.integers(0, len(tokens) + 1)) for tokens in new_tokens]
+        decoder.truncate(counts)
+        for row, (tokens, count) in enumerate(zip(new_tokens, counts, strict=True)):
+            kept[row] += tokens[:count]
+            hidden[row] += found[row, :count]
+        assert decoder.forward_passes == passes
+        held = (decoder.token_types != PAD).sum(1)
         assert held.tolist() == [setting.prefix.shape[1] + len(row) for row in kept]
     for row, tokens in enumerate(kept):
         if tokens:
