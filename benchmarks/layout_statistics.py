@@ -15,7 +15,7 @@ from collections import defaultdict
 import numpy as np
 
 from inspire_vla.libero.bddl import LiberoMissing, task_files
-from inspire_vla.tabletop.layouts import SCENES
+from inspire_vla.tabletop.scenes import SCENES
 
 _DRAWS = 200
 _REGION = re.compile(r"\((\w+)\s*\(:target (\w+)\)\s*\(:ranges\s*\(\s*\(([-\d.e\s]+)\)", re.DOTALL)
@@ -49,7 +49,7 @@ def tabletop(rng: np.random.Generator, randomness: float) -> Draws:
     draws: Draws = defaultdict(list)
     for scene in SCENES.values():
         layouts = [scene.sample_layout(rng, randomness) for _ in range(_DRAWS)]
-        for thing in scene.things:
+        for thing in scene.objects:
             draws[scene.name, thing].append(np.array([layout[thing][:2] for layout in layouts]))
     return draws
 

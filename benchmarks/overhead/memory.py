@@ -14,7 +14,7 @@ def measure_memory(checkpoint: str, steps: int) -> dict[str, Any]:
     from inspire_vla.tabletop.benchmark import TabletopBenchmark
 
     agent = load_policy(checkpoint, device="cpu")
-    texts = [task.instruction for task in TabletopBenchmark().tasks("tabletop_seen")]
+    texts = list(TabletopBenchmark().instructions("tabletop_seen").values())
     shape = next(iter(agent.config.image_features.values())).shape
     cameras = [key.removeprefix("observation.images.") for key in agent.config.image_features]
     rng = np.random.default_rng(0)

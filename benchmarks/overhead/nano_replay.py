@@ -63,18 +63,18 @@ def play(agent: Any, episodes: int, suites: Sequence[str]) -> Iterator[tuple[int
     from inspire_vla.tabletop.benchmark import TabletopBenchmark
 
     benchmark = TabletopBenchmark()
-    tasks = [(suite, task) for suite in suites for task in benchmark.tasks(suite)]
+    tasks = [(suite, *task) for suite in suites for task in benchmark.instructions(suite).items()]
     random.Random(0).shuffle(tasks)
     for episode in range(episodes):
-        suite, task = tasks[episode % len(tasks)]
+        suite, task, instruction = tasks[episode % len(tasks)]
         env = benchmark.make(suite, task)
         observation, info = env.reset(seed=FIRST_SEED + episode)
         over = False
         drafts = None
         while not over:
-            batch = agent.preprocessor(agent._batch([observation], [task.instruction]))
-            yield episode, batch, task.instruction
-            (decision,) = agent.act([observation], [task.instruction], drafts=drafts)
+            batch = agent.preprocessor(agent._batch([observation], [instruction]))
+            yield episode, batch, instruction
+            (decision,) = agent.act([observation], [instruction], drafts=drafts)
             drafts = [decision.answers_by_mention]
             actions = np.zeros((1, 7)) if decision.actions is None else decision.actions
             for action in actions[: agent.n_action_steps]:

@@ -75,7 +75,7 @@ class TabletopRobot(Robot):
     def connect(self, calibrate: bool = True) -> None:
         """Set the task up."""
         benchmark = TabletopBenchmark()
-        task = self.config.task or benchmark.tasks(self.config.suite)[0].name
+        task = self.config.task or benchmark.tasks(self.config.suite)[0]
         self._env = benchmark.make(self.config.suite, task, image_size=self.config.image_size)
         self._seen, self.info = self._env.reset(seed=self.config.seed)
         self.over = False

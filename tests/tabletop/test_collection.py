@@ -20,14 +20,8 @@ from inspire_vla.labels.dataset_writer import load_demonstration, save_demonstra
 from inspire_vla.labels.simulator_state import PrivilegedLabeller
 from inspire_vla.labels.storage import label_dataset
 from inspire_vla.spatial import NO_LABEL, decode_answers
-from inspire_vla.tabletop import collection, demonstration
-from inspire_vla.tabletop.collection import MAX_OBJECTS, collect
-from inspire_vla.tabletop.demonstration import (
-    Conditions,
-    demonstrate,
-    seed_of,
-    task_of,
-)
+from inspire_vla.tabletop import collection
+from inspire_vla.tabletop.collection import MAX_OBJECTS, Conditions, collect, demonstrate, seed_of, task_of
 from inspire_vla.tabletop.suites import SUITES
 
 SUITE = "tabletop_seen"
@@ -95,10 +89,10 @@ def test_labels_can_be_made_again_from_the_privileged_columns(dataset):
     table = pyarrow.parquet.read_table(next(dataset.glob("data/**/*.parquet"))).to_pydict()
     labels = read_labels(dataset)
     assert set(labels.modes) == {"direction", "distance"}
-    assert labels.tasks == {task.instruction: task.words for task in SUITES[SUITE]}
+    assert labels.tasks == {task.instruction: task.mentions for task in SUITES[SUITE]}
     offsets = np.array(table["privileged.gripper_to_object_m"], np.float32).reshape(-1, MAX_OBJECTS, 3)
     grasped = np.array(table["privileged.grasped"]) == 1
-    objects = np.array([len(task_of(CONDITIONS, episode).words) for episode in table["episode_index"]])
+    objects = np.array([len(task_of(CONDITIONS, episode).mentions) for episode in table["episode_index"]])
     asked = np.arange(MAX_OBJECTS) < objects[:, None]
     for mode in labels.modes:
         codes = np.array(table[answer_column(mode)])
@@ -177,17 +171,17 @@ def test_a_demonstration_survives_its_file(tmp_path):
 def test_a_failed_attempt_is_replaced_and_counted(tmp_path, monkeypatch):
     attempts = []
 
-    def failing_at_first(env, seed, conditions, real=demonstration._attempt):
+    def failing_at_first(env, seed, conditions, real=collection._attempt):
         attempts.append(seed)
         return None if len(attempts) == 1 else real(env, seed, conditions)
 
-    monkeypatch.setattr(demonstration, "_attempt", failing_at_first)
+    monkeypatch.setattr(collection, "_attempt", failing_at_first)
     report = collect(SUITE, 1, tmp_path / "data", **SMALL)
     assert report.failed == {SUITES[SUITE][0].name: 1}
     assert "1 of 2 attempts" in str(report)
     record = json.loads((tmp_path / "data" / collection.COLLECTION_FILE).read_text())
     assert record["episodes"][0]["failed_seeds"] == attempts[:1]
-    monkeypatch.setattr(demonstration, "_attempt", lambda *_: None)
+    monkeypatch.setattr(collection, "_attempt", lambda *_: None)
     with pytest.raises(InspireError, match="failed 20 times"):
         collect(SUITE, 1, tmp_path / "never", **SMALL)
 

@@ -54,7 +54,7 @@ def test_a_translation_moves_the_gripper_that_way(axis, sign):
 
 
 @pytest.mark.parametrize("axis", range(3))
-def test_a_rotation_turns_the_hand_about_that_axis(axis):
+def test_a_rotation_rotates_the_gripper_about_that_axis(axis):
     env = _env(SUITES["tabletop_seen"][6])
     env.reset(seed=0)
     action = STILL.copy()
@@ -71,12 +71,12 @@ def test_a_rotation_turns_the_hand_about_that_axis(axis):
 def test_the_gripper_closes_on_plus_one_and_opens_on_minus_one():
     env = _env()
     env.reset(seed=0)
-    shut, wide = STILL.copy(), STILL.copy()
-    shut[6], wide[6] = 1.0, -1.0
+    close, open_ = STILL.copy(), STILL.copy()
+    close[6], open_[6] = 1.0, -1.0
     for _ in range(4):
-        closed, *_ = env.step(shut)
+        closed, *_ = env.step(close)
     for _ in range(4):
-        opened, *_ = env.step(wide)
+        opened, *_ = env.step(open_)
     assert closed["agent_pos"][6:].max() < 0.003
     assert opened["agent_pos"][6:].min() > 0.037
 

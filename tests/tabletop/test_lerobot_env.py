@@ -16,7 +16,7 @@ from inspire_vla.tabletop.suites import SUITES
 
 
 class ExpertPolicy(torch.nn.Module):
-    """The scripted expert in a policy's clothes: it looks into the environments."""
+    """The scripted expert behind a policy's interface. It reads the state of the environments."""
 
     def __init__(self, vector_env) -> None:
         super().__init__()

@@ -5,9 +5,9 @@ from inspire_vla.errors import InspireError
 from inspire_vla.grounding.images import GRIPPER, ROBOT
 from inspire_vla.grounding.naming import COLOURS as COLOUR_NAMES
 from inspire_vla.grounding.naming import KINDS
-from inspire_vla.tabletop import image_files
-from inspire_vla.tabletop.objects import COLOURS, SHAPES, thing
-from inspire_vla.tabletop.random_scenes import random_scenes
+from inspire_vla.tabletop import random_scenes as module
+from inspire_vla.tabletop.objects import COLOURS, SHAPES, parse_object
+from inspire_vla.tabletop.random_scenes import draw_images, random_scenes
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def test_the_seed_fixes_everything(drawn):
 
 
 def test_what_is_named_is_seen_where_it_is_said_to_be(drawn):
-    """A thing's point lies on the thing or beside something nearer: on itself for most."""
+    """The recorded point of an object shows the object, unless it is occluded. Most are not."""
     hits = total = 0
     for row in range(len(drawn.pixels)):
         for i, name in enumerate(drawn.names[row]):
@@ -41,7 +41,7 @@ def test_what_is_named_is_seen_where_it_is_said_to_be(drawn):
 
 
 def test_colours_are_those_of_the_names(drawn):
-    """Red things are redder than green ones where they are seen."""
+    """The pixels of a red object are red, and so on."""
     means: dict[str, list[np.ndarray]] = {}
     for row in range(len(drawn.pixels)):
         big = drawn.pixels[row].reshape(48, 2, 48, 2, 3).mean(axis=(1, 3))
@@ -57,7 +57,7 @@ def test_colours_are_those_of_the_names(drawn):
 
 def test_names_are_the_benchmarks_and_the_robot_is_in_the_images(drawn):
     for name in set(drawn.names.flatten()) - {"", GRIPPER}:
-        thing(str(name).removesuffix("_handle"))
+        parse_object(str(name).removesuffix("_handle"))
     assert (drawn.owners == ROBOT).any(axis=(1, 2)).mean() > 0.9
 
 
@@ -67,13 +67,13 @@ def test_the_pre_training_knows_every_shape_and_colour():
 
 
 def test_files_are_drawn_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(image_files, "IMAGES_A_FILE", 2)
-    files = image_files.draw_images(tmp_path, 3)
+    monkeypatch.setattr(module, "IMAGES_PER_FILE", 2)
+    files = draw_images(tmp_path, 3)
     assert len(files) == 2
     stamp = files[0].stat().st_mtime_ns
     files[1].unlink()
-    assert image_files.draw_images(tmp_path, 3) == files
+    assert draw_images(tmp_path, 3) == files
     assert files[0].stat().st_mtime_ns == stamp
     assert files[1].exists()
     with pytest.raises(InspireError, match="count"):
-        image_files.draw_images(tmp_path, 0)
+        draw_images(tmp_path, 0)

@@ -5,14 +5,13 @@ import pytest
 
 from inspire_vla.errors import InspireError
 from inspire_vla.tabletop import objects
-from inspire_vla.tabletop.layouts import SCENES, TWINS
-from inspire_vla.tabletop.scenes import JITTER_M, Scene, compiled
+from inspire_vla.tabletop.scenes import DUPLICATE_SCENES, JITTER_M, SCENES, Scene, compiled
 
-ALL = [*SCENES.values(), *TWINS.values()]
+ALL = [*SCENES.values(), *DUPLICATE_SCENES.values()]
 
 
 @pytest.mark.parametrize("scene", ALL, ids=lambda scene: scene.name)
-def test_things_stay_near_their_places_and_apart(scene):
+def test_objects_stay_near_their_nominal_positions_and_apart(scene):
     rng = np.random.default_rng(0)
     nominal = {name: (x, y) for name, x, y in scene.layout}
     for _ in range(5):
@@ -20,11 +19,11 @@ def test_things_stay_near_their_places_and_apart(scene):
         for name, (x, y, yaw) in layout.items():
             assert abs(x - nominal[name][0]) <= JITTER_M
             assert abs(y - nominal[name][1]) <= JITTER_M
-            assert yaw == 0.0 or not scene.things[name].shape.fixed
+            assert yaw == 0.0 or not scene.objects[name].shape.fixed
         names = list(layout)
         for i, a in enumerate(names):
             for b in names[i + 1 :]:
-                reach = scene.things[a].shape.radius_m + scene.things[b].shape.radius_m
+                reach = scene.objects[a].shape.radius_m + scene.objects[b].shape.radius_m
                 if "cabinet" not in a + b:
                     assert np.hypot(*np.subtract(layout[a][:2], layout[b][:2])) > reach
 
@@ -50,11 +49,11 @@ def test_what_cannot_be_is_refused_in_words():
     with pytest.raises(InspireError, match="between 0 and 1"):
         SCENES["plates"].sample_layout(np.random.default_rng(0), 1.5)
     with pytest.raises(InspireError, match="Did you mean 'cube'"):
-        objects.thing("red_cub")
+        objects.parse_object("red_cub")
     with pytest.raises(InspireError, match="Did you mean 'purple'"):
-        objects.thing("purpel_cube")
+        objects.parse_object("purpel_cube")
     with pytest.raises(InspireError, match="colour_shape"):
-        objects.thing("cube")
+        objects.parse_object("cube")
     full = Scene("full", (("red_cube", 0.5, 0.0), ("blue_cube", 0.5, 0.0)))
     with pytest.raises(InspireError, match="too full"):
         full.sample_layout(np.random.default_rng(0))

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from inspire_vla.tabletop.benchmark import TabletopBenchmark
-from inspire_vla.tabletop.segmentation import target_masks
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +16,7 @@ def env():
 
 
 def test_masks_have_the_colours_of_their_objects(env) -> None:
-    cube, plate = target_masks(env, "image", 192, 192)
+    cube, plate = env.target_masks("image", 192, 192)
     image = env.image("image", 192, 192).astype(int)
     assert 0.002 < cube.mean() < 0.05
     assert 0.005 < plate.mean() < 0.1
@@ -28,10 +27,10 @@ def test_masks_have_the_colours_of_their_objects(env) -> None:
 
 def test_images_after_a_mask_are_images(env) -> None:
     before = env.image("image", 96, 96)
-    target_masks(env)
+    env.target_masks()
     np.testing.assert_array_equal(env.image("image", 96, 96), before)
 
 
 def test_the_mask_is_the_same_at_any_size(env) -> None:
-    small, large = (target_masks(env, "image", size, size) for size in (96, 384))
+    small, large = (env.target_masks("image", size, size) for size in (96, 384))
     np.testing.assert_allclose(small.mean((1, 2)), large.mean((1, 2)), rtol=0.15)

@@ -4,9 +4,9 @@ import pytest
 
 from inspire_vla.errors import InspireError
 from inspire_vla.instruction import find_mentions
-from inspire_vla.tabletop.benchmark import TabletopBenchmark
-from inspire_vla.tabletop.predicates import All, In, On
-from inspire_vla.tabletop.suites import SUITES
+from inspire_vla.tabletop.benchmark import TabletopBenchmark, find_task
+from inspire_vla.tabletop.suites import GROUPS, SUITES
+from inspire_vla.tabletop.tasks import All, In, On
 
 TASKS = [task for tasks in SUITES.values() for task in tasks]
 SEEN = SUITES["tabletop_seen"]
@@ -14,7 +14,7 @@ SEEN = SUITES["tabletop_seen"]
 
 def _moves(task):
     goals = task.goal.goals if isinstance(task.goal, All) else (task.goal,)
-    return [(g.thing, g.on if isinstance(g, On) else g.inside) for g in goals if isinstance(g, On | In)]
+    return [(goal.obj, goal.receptacle) for goal in goals if isinstance(goal, On | In)]
 
 
 def test_as_many_tasks_and_scenes_as_promised():
@@ -34,26 +34,25 @@ def test_names_are_unique_and_carry_their_suite(suite):
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: f"{task.suite}-{task.name}")
 def test_mentions_are_what_the_instruction_names(task):
-    assert task.words == find_mentions(task.instruction)
+    assert task.mentions == find_mentions(task.instruction)
     for target in task.targets:
-        thing = target.removesuffix("_handle")
-        assert thing in task.scene.things
+        assert target.removesuffix("_handle") in task.scene.objects
 
 
 def test_object_suite_moves_what_no_seen_task_moves():
-    moved = {thing for task in SEEN for thing, _ in _moves(task)}
-    assert not moved & {thing for task in SUITES["tabletop_object"] for thing, _ in _moves(task)}
+    moved = {obj for task in SEEN for obj, _ in _moves(task)}
+    assert not moved & {obj for task in SUITES["tabletop_object"] for obj, _ in _moves(task)}
 
 
-def test_goal_suite_pairs_known_things_and_places_anew():
+def test_goal_suite_pairs_known_objects_and_receptacles_anew():
     pairs = {(task.scene, pair) for task in SEEN for pair in _moves(task)}
-    things = {thing for task in SEEN for thing, _ in _moves(task)}
-    places = {place for task in SEEN for _, place in _moves(task)}
+    objects = {obj for task in SEEN for obj, _ in _moves(task)}
+    receptacles = {receptacle for task in SEEN for _, receptacle in _moves(task)}
     for task in SUITES["tabletop_goal"]:
-        for thing, place in _moves(task):
-            assert (task.scene, (thing, place)) not in pairs
-            assert thing in things
-            assert place in places
+        for obj, receptacle in _moves(task):
+            assert (task.scene, (obj, receptacle)) not in pairs
+            assert obj in objects
+            assert receptacle in receptacles
 
 
 def test_spatial_and_validation_scenes_are_not_trained_on():
@@ -62,11 +61,11 @@ def test_spatial_and_validation_scenes_are_not_trained_on():
         assert not trained & {task.scene for task in SUITES[suite]}
 
 
-def test_spatial_tasks_have_a_twin_to_mistake():
+def test_spatial_tasks_have_a_duplicate_as_distractor():
     for task in SUITES["tabletop_spatial"]:
-        ((thing, _),) = _moves(task)
-        stem = thing.rsplit("_", 1)[0]
-        assert sum(name.startswith(stem) for name in task.scene.things) == 2
+        ((obj, _),) = _moves(task)
+        stem = obj.rsplit("_", 1)[0]
+        assert sum(name.startswith(stem) for name in task.scene.objects) == 2
 
 
 def test_long_tasks_have_two_steps_and_twice_the_time():
@@ -80,6 +79,14 @@ def test_unknown_names_are_answered_with_the_possible_ones():
     with pytest.raises(InspireError, match="Did you mean 'tabletop_seen'"):
         benchmark.tasks("tabletop_sen")
     with pytest.raises(InspireError, match="Possible"):
-        benchmark.task("tabletop_seen", "fly")
-    assert benchmark.task("tabletop_seen", SEEN[0].name) is SEEN[0]
-    assert benchmark.task("tabletop_seen", SEEN[0].instruction) is SEEN[0]
+        benchmark.make("tabletop_seen", "fly")
+    assert find_task("tabletop_seen", SEEN[0].name) is SEEN[0]
+    assert find_task("tabletop_seen", SEEN[0].instruction) is SEEN[0]
+
+
+def test_every_suite_has_a_role_in_the_protocol():
+    assert set(GROUPS) == set(SUITES)
+    assert [suite for suite, group in GROUPS.items() if group != "unseen"] == [
+        "tabletop_seen",
+        "tabletop_validation",
+    ]

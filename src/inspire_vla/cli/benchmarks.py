@@ -8,48 +8,12 @@ from typing import Any
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import Factory, group_of
 
-FILM_PIXELS = 256
-"""Side of filmed images; the policy's own are smaller."""
-
-
-class NamedTabletop:
-    """`tabletop.TabletopBenchmark` with the policy's cameras and image size."""
-
-    def __init__(self, cameras: Sequence[str], image_size: int, layout_randomness: float):
-        from inspire_vla.tabletop.benchmark import TabletopBenchmark
-
-        self._inner = TabletopBenchmark()
-        self.conditions = {"layout_randomness": layout_randomness}
-        self._options = {
-            "cameras": tuple(cameras),
-            "image_size": image_size,
-            "layout_randomness": layout_randomness,
-        }
-
-    def suites(self) -> tuple[str, ...]:
-        return tuple(self._inner.suites())
-
-    def tasks(self, suite: str) -> tuple[str, ...]:
-        return tuple(task.name for task in self._inner.tasks(suite))
-
-    def make(self, suite: str, task: str) -> Any:
-        env = self._inner.make(suite, task, **self._options)
-        env.render = lambda: env.image("image", FILM_PIXELS, FILM_PIXELS)  # type: ignore[method-assign]
-        return env
-
-
-def tabletop(
-    cameras: Sequence[str] = ("image",), image_size: int = 96, layout_randomness: float = 0.0
-) -> NamedTabletop:
-    """Make the benchmark; called in every worker."""
-    return NamedTabletop(cameras, image_size, layout_randomness)
-
 
 def tabletop_for(policy: dict[str, Any], layout_randomness: float = 0.0) -> Factory:
     """Return the factory of the benchmark with the images that a policy's description asks for."""
     arguments = {"cameras": tuple(policy["cameras"]), "image_size": policy["image_size"]}
     return Factory(
-        "inspire_vla.cli.benchmarks:tabletop", {**arguments, "layout_randomness": layout_randomness}
+        "inspire_vla.tabletop.benchmark:TabletopBenchmark", {**arguments, "layout_randomness": layout_randomness}
     )  # fmt: skip
 
 

@@ -116,7 +116,7 @@ def _rendering() -> Check:
             "Debian or Ubuntu: apt-get install libegl1 libgl1-mesa-dri (EGL), or libosmesa6 (OSMesa).",
         )  # fmt: skip
     code = (
-        "from inspire_vla.cli.benchmarks import tabletop; b = tabletop(); s = b.suites()[0]; "
+        "from inspire_vla.tabletop.benchmark import TabletopBenchmark as B; b = B(); s = b.suites()[0]; "
         "o, _ = b.make(s, b.tasks(s)[0]).reset(seed=0); print(o['pixels']['image'].std() > 1)"
     )
     probe = subprocess.run(

@@ -78,9 +78,7 @@ def states_of(benchmark: Any, suites: Sequence[str], *, episodes: int, examples:
 
 def _masks(env: Any, height: int, width: int) -> np.ndarray:
     """(k, height, width) bool: an object mentioned each."""
-    from inspire_vla.tabletop.segmentation import target_masks
-
-    return np.asarray(target_masks(env, "image", height, width))
+    return np.asarray(env.target_masks("image", height, width))
 
 
 def _mask(masks: np.ndarray, info: Any, mention: str | None) -> np.ndarray:

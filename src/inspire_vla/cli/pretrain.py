@@ -39,7 +39,7 @@ def pretrain(options: argparse.Namespace) -> None:
     from inspire_vla.grounding.pretraining import pretrain as train
     from inspire_vla.recipes import recipe_file
     from inspire_vla.reports.pointing_figure import Pointed, draw_pointing
-    from inspire_vla.tabletop.image_files import draw_images
+    from inspire_vla.tabletop.random_scenes import draw_images
 
     torch.set_num_threads(options.threads)
     origin = provenance()  # of the code that trains, which may have changed when it is done

@@ -54,18 +54,7 @@ def steer(options: argparse.Namespace) -> None:
 
 
 def _live_tabletop(policy: dict[str, Any]) -> Any:
-    """The tabletop with larger images to look at, and its tasks' instructions."""
-    from inspire_vla.cli.benchmarks import tabletop
+    """The tabletop, with larger images to look at."""
     from inspire_vla.tabletop.benchmark import TabletopBenchmark
 
-    benchmark: Any = tabletop(tuple(policy["cameras"]), policy["image_size"])
-    named, make = TabletopBenchmark(), benchmark.make
-
-    def live(suite: str, task: str) -> Any:
-        env = make(suite, task)
-        env.render = lambda: env.image("image", VIEW_PIXELS, VIEW_PIXELS)
-        return env
-
-    benchmark.make = live
-    benchmark.instructions = lambda suite: {task.name: task.instruction for task in named.tasks(suite)}
-    return benchmark
+    return TabletopBenchmark(policy["cameras"], policy["image_size"], render_size=VIEW_PIXELS)

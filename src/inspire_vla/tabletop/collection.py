@@ -1,11 +1,13 @@
-"""Collect labelled demonstrations of a suite as a LeRobot v3 dataset, in shards that survive a kill (jobs.py).
+"""Collect labelled demonstrations of the scripted expert as a LeRobot v3 dataset. An interrupted call can be resumed.
 
-Each episode is fixed by (suite, seed, task, number) alone, whoever makes it and when: the dataset comes out the same,
-byte for byte.
+An episode depends only on (suite, seed, task, number), not on the process that makes it. Two collections with the same
+settings are therefore equal, byte for byte.
 """
 
+import functools
 import json
 import time
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,30 +15,201 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm.auto import tqdm
 
 from inspire_vla import __version__
-from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.errors import InspireError
+from inspire_vla.files import read_json, write_json
 from inspire_vla.jobs import ResumableJob, map_in_processes
 from inspire_vla.labels import LabelInfo, ModeRule
-from inspire_vla.labels.dataset_writer import LabelledDatasetWriter, load_or_make, save_demonstration
+from inspire_vla.labels.dataset_writer import (
+    Demonstration,
+    LabelledDatasetWriter,
+    load_or_make,
+    png,
+    save_demonstration,
+)
 from inspire_vla.labels.simulator_state import LABELLER
 from inspire_vla.spatial import Frame
-from inspire_vla.tabletop.demonstration import Conditions, demonstrate, task_of
-from inspire_vla.tabletop.env import CONTROL_HZ
-from inspire_vla.tabletop.suites import SUITES
+from inspire_vla.tabletop.benchmark import tasks_of
+from inspire_vla.tabletop.env import CONTROL_HZ, TabletopEnv
+from inspire_vla.tabletop.expert import Expert
+from inspire_vla.tabletop.tasks import Task
 
 MAX_OBJECTS = 4
-"""Width of the label columns: the most mentions of an instruction of any suite."""
+"""Width of the label columns: the maximum number of mentions in an instruction of any suite."""
+MAX_ATTEMPTS = 20
+"""Attempts at one episode before the expert counts as unable to do the task."""
 ROBOT_TYPE = "inspire_tabletop"
 COLLECTION_FILE = "meta/inspire_collection.json"
 NOISE = 0.15
-"""Default noise of the executed action, in units of it: 6 mm a step."""
+"""Default standard deviation of the action noise, in units of the action: 6 mm per step."""
+_PUSH_STEPS, _FLIP_STEPS = (2, 4), (3, 5)
+"""Shortest and longest duration of a perturbation, in control steps."""
+_PUSH = 0.6
+"""Size of an end-effector push, in units of the action: 24 mm per step."""
+
+
+class ActionPerturber:
+    """Perturbs the executed actions of one episode, so that the demonstrations show how to recover.
+
+    The perturbed action is executed and the clean action is recorded (DART, Laskey et al. 2017). Noise shows how to
+    correct millimetres. Perturbations show how to recover from a missed grasp or a dropped object.
+
+    Args:
+        rng: source of all randomness.
+        noise: standard deviation of Gaussian noise on the three translations, in units of the action.
+        perturbations: probability, at each step without one, that a perturbation starts. For some steps the end
+            effector is pushed sideways, or the gripper command is flipped.
+    """
+
+    def __init__(self, rng: np.random.Generator, *, noise: float, perturbations: float) -> None:
+        self._rng, self._noise, self._perturbations = rng, noise, perturbations
+        self._steps_left = 0
+        self._push: np.ndarray = np.zeros(2, dtype=np.float32)
+        self._flip_gripper = False
+
+    def __call__(self, action: np.ndarray) -> np.ndarray:
+        """Return the action to execute instead of `action`, float32 (7,) in [-1, 1]."""
+        executed = action.copy()
+        if self._perturbations and not self._steps_left and self._rng.random() < self._perturbations:
+            self._start()
+        if self._steps_left:
+            self._steps_left -= 1
+            executed[:2] += self._push
+            executed[6] *= -1.0 if self._flip_gripper else 1.0
+        if self._noise:
+            executed[:3] += self._rng.normal(0.0, self._noise, 3).astype(np.float32)
+        return executed.clip(-1.0, 1.0)
+
+    def _start(self) -> None:
+        self._flip_gripper = bool(self._rng.random() < 0.5)
+        shortest, longest = _FLIP_STEPS if self._flip_gripper else _PUSH_STEPS
+        self._steps_left = int(self._rng.integers(shortest, longest, endpoint=True))
+        angle = self._rng.uniform(-np.pi, np.pi)
+        size = 0.0 if self._flip_gripper else _PUSH
+        self._push = np.array([size * np.cos(angle), size * np.sin(angle)], dtype=np.float32)
+
+
+# --- one demonstration
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Everything that determines a demonstration, except its number."""
+
+    suite: str
+    seed: int
+    cameras: tuple[str, ...]
+    image_size: int
+    noise: float
+    perturbations: float
+    layout_randomness: float
+
+
+def task_of(conditions: Conditions, episode: int) -> Task:
+    """Return the task of an episode: number modulo the number of tasks (round-robin)."""
+    tasks = tasks_of(conditions.suite)
+    return tasks[episode % len(tasks)]
+
+
+def seed_of(conditions: Conditions, task: Task, number: int, attempt: int) -> int:
+    """Return the seed of the `number`-th episode of a task. It has 63 bits, so it is no evaluation seed."""
+    names = (zlib.crc32(conditions.suite.encode()), zlib.crc32(task.name.encode()))
+    words = np.random.SeedSequence((conditions.seed, *names, number, attempt)).generate_state(2, np.uint32)
+    return int(words[0] & 0x7FFFFFFF) << 32 | int(words[1])
+
+
+def demonstrate(conditions: Conditions, episode: int) -> Demonstration:
+    """Make a demonstration. A failed attempt is repeated with the next seed.
+
+    Raises:
+        InspireError: the expert failed `MAX_ATTEMPTS` times.
+    """
+    task = task_of(conditions, episode)
+    number = episode // len(tasks_of(conditions.suite))
+    env = _environment(conditions, episode % len(tasks_of(conditions.suite)))
+    failed: list[int] = []
+    for attempt in range(MAX_ATTEMPTS):
+        seed = seed_of(conditions, task, number, attempt)
+        rows = _attempt(env, seed, conditions)
+        if rows is not None:
+            break
+        failed.append(seed)
+    else:
+        raise InspireError(
+            f"The expert failed {MAX_ATTEMPTS} times at {task.name!r} with noise {conditions.noise}, "
+            f"perturbations {conditions.perturbations} and layout_randomness {conditions.layout_randomness}. "
+            "Lower values may help."
+        )
+    observations, infos, actions = zip(*rows, strict=True)
+    return Demonstration(
+        task_name=task.name,
+        instruction=task.instruction,
+        mentions=task.mentions,
+        seed=seed,
+        failed_seeds=tuple(failed),
+        images={name: tuple(png(o["pixels"][name]) for o in observations) for name in conditions.cameras},
+        state=np.stack([observation["agent_pos"] for observation in observations]).astype(np.float32),
+        action=np.stack(actions).astype(np.float32),
+        gripper_to_object_m=np.stack([info["gripper_to_object_m"] for info in infos]).astype(np.float32),
+        grasped=np.stack([info["grasped"] for info in infos]).astype(bool),
+    )
+
+
+@functools.lru_cache(maxsize=32)
+def _environment(conditions: Conditions, task_index: int) -> TabletopEnv:
+    return TabletopEnv(
+        tasks_of(conditions.suite)[task_index],
+        cameras=conditions.cameras,
+        image_size=conditions.image_size,
+        layout_randomness=conditions.layout_randomness,
+    )
+
+
+def _attempt(
+    env: TabletopEnv, seed: int, conditions: Conditions
+) -> list[tuple[dict, dict, np.ndarray]] | None:
+    """Return (observation, info, clean action) of each step, or None if the episode failed."""
+    env.render()  # the first image after another scene's may be stale: discard one
+    observation, info = env.reset(seed=seed)
+    expert = Expert(env)
+    rng = np.random.default_rng((seed, 1))
+    perturb = ActionPerturber(rng, noise=conditions.noise, perturbations=conditions.perturbations)
+    rows = []
+    done = truncated = False
+    while not (done or truncated):
+        action = expert.action()
+        rows.append((observation, info, action))
+        observation, _, done, truncated, info = env.step(perturb(action))
+    return rows if info["is_success"] else None
+
+
+# --- the dataset
+
+
+@dataclass(frozen=True)
+class EpisodeEntry:
+    """How one episode was made."""
+
+    task: str
+    seed: int
+    frames: int
+    failed_seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class CollectionRecord:
+    """Content of COLLECTION_FILE."""
+
+    settings: dict[str, Any]
+    episodes: tuple[EpisodeEntry, ...]
 
 
 @dataclass(frozen=True)
 class CollectReport:
-    """What came out. `failed`: task name → attempts of the expert that failed and were replaced."""
+    """Result of a collection. `failed`: task name → failed attempts of the expert, which were repeated."""
 
     root: Path
     episodes: int
@@ -45,10 +218,10 @@ class CollectReport:
     seconds: float
 
     def __str__(self) -> str:
-        tried = self.episodes + sum(self.failed.values())
+        attempts = self.episodes + sum(self.failed.values())
         done = f"{self.episodes} episodes, {self.frames} frames, in {self.seconds:.0f} s"
-        lines = [f"{self.root}: {done}; the expert succeeded in {self.episodes} of {tried} attempts."]
-        lines += [f"  failed and replaced: {count} × {task}" for task, count in sorted(self.failed.items())]
+        lines = [f"{self.root}: {done}; the expert succeeded in {self.episodes} of {attempts} attempts."]
+        lines += [f"  failed and repeated: {count} × {task}" for task, count in sorted(self.failed.items())]
         return "\n".join(lines)
 
 
@@ -69,49 +242,45 @@ def collect(
     resume: bool = True,
     progress: bool = True,
 ) -> CollectReport:
-    """Let the expert demonstrate, label every frame, write `out`: a dataset that stock LeRobot tools open.
+    """Collect successful episodes of the expert with a label for every frame, as a LeRobot dataset in `out`.
 
     Columns: observation.images.image (and image2, the wrist camera), observation.state (8,), action (7,),
-    observation.answers.<mode> int16 (MAX_OBJECTS,), and the privileged truth that the labels come from:
+    observation.answers.<mode> int16 (MAX_OBJECTS,), and the privileged state that the labels come from:
     privileged.gripper_to_object_m float32 (3·MAX_OBJECTS,) and privileged.grasped int16 (MAX_OBJECTS,), zero
     beyond the objects of the instruction.
 
     Args:
-        episodes: successful episodes, dealt round-robin to the suite's tasks.
-        out: folder to make; it must not exist, unless it is the finished dataset of this very call.
-        noise: standard deviation of the noise on executed translations; the clean action is what is recorded.
-        perturbations: chance, a step, that the hand is shoved or the gripper does the opposite for some steps; 0.04
-            makes one or two an episode. See disturbance.py.
-        layout_randomness: see scenes.py.
-        resume: go on from what an interrupted call with the same settings left; else begin anew.
+        episodes: number of successful episodes, distributed round-robin over the suite's tasks.
+        out: folder to create. It must not exist, unless it is the finished dataset of the same call.
+        noise: standard deviation of the noise on executed translations. The clean action is recorded.
+        perturbations: probability per step that the end effector is pushed or the gripper flipped for some steps.
+            With 0.04 an episode has one or two. See ActionPerturber.
+        layout_randomness: probability that an object stands anywhere on the table; see scenes.py.
+        resume: continue an interrupted call with the same settings; False starts again.
 
     Raises:
-        InspireError: an unknown suite, mode or frame; numbers out of range; `out` exists; an interrupted call
-            had other settings; the disk is full; a worker died.
+        InspireError: an unknown suite, mode or frame; a number out of range; `out` exists; an interrupted call had
+            other settings; the disk is full; a worker process died.
     """
     started = time.monotonic()
-    if suite not in SUITES:
-        raise InspireError(f"Unknown suite {suite!r}.{did_you_mean(str(suite), SUITES)}")
+    tasks = tasks_of(suite)
     for name, number, low in (("episodes", episodes, 1), ("processes", processes, 1), ("seed", seed, 0)):
         if isinstance(number, bool) or not isinstance(number, int) or number < low:
             raise InspireError(f"{name} must be a whole number of at least {low}, found {number!r}.")
-    for name, value in (
-        ("noise", noise),
-        ("perturbations", perturbations),
-        ("layout_randomness", layout_randomness),
-    ):
+    probabilities = {
+        "noise": noise, "perturbations": perturbations, "layout_randomness": layout_randomness,
+    }  # fmt: skip
+    for name, value in probabilities.items():
         if not 0 <= value <= 1:
             raise InspireError(f"{name} must be between 0 and 1, found {value!r}.")
     if isinstance(image_size, bool) or not isinstance(image_size, int) or not 16 <= image_size <= 640:
         raise InspireError(f"image_size must be between 16 and 640 pixels, found {image_size!r}.")
     cameras = ("image", "image2") if wrist else ("image",)
-    conditions = Conditions(
-        suite, seed, cameras, image_size, float(noise), float(perturbations), float(layout_randomness)
-    )
+    conditions = Conditions(suite, seed, cameras, image_size, *map(float, probabilities.values()))
     labels = LabelInfo(
         frame=frame,  # type: ignore[arg-type]  # LabelInfo looks a name up
         modes={mode: ModeRule() for mode in modes},
-        tasks={task.instruction: task.words for task in SUITES[suite]},
+        tasks={task.instruction: task.mentions for task in tasks},
         max_objects=MAX_OBJECTS,
         labeller=LABELLER,
     )
@@ -120,7 +289,7 @@ def collect(
     )
     out = Path(out).absolute()
     if out.exists():
-        return _finished(out, settings, episodes)
+        return _report(out, _finished(out, settings, episodes), 0.0)
     job = ResumableJob(out, settings)
     with job.started(resume=resume):
         _make_missing(conditions, episodes, job, processes, progress)
@@ -135,14 +304,14 @@ def _make_missing(
     with tqdm(total=episodes, initial=episodes - len(missing), unit="episode", disable=not progress) as bar:
         bar.set_description(f"demonstrating {conditions.suite}")
         failed = 0
-        for attempts in map_in_processes(partial(_work, conditions, job), missing, processes):
+        for attempts in map_in_processes(partial(_make_shard, conditions, job), missing, processes):
             failed += attempts
             bar.update()
             bar.set_postfix(failed=failed, refresh=False)
 
 
-def _work(conditions: Conditions, job: ResumableJob, episode: int) -> int:
-    """Make the piece of one episode; returns the number of failed attempts."""
+def _make_shard(conditions: Conditions, job: ResumableJob, episode: int) -> int:
+    """Write the shard of one episode. Returns the number of failed attempts."""
     demonstration = demonstrate(conditions, episode)
     save_demonstration(demonstration, job.shard(episode))
     return len(demonstration.failed_seeds)
@@ -154,12 +323,12 @@ def _assemble(
     episodes: int,
     job: ResumableJob,
     progress: bool,
-    assembling: Path,
-) -> dict[str, Any]:
-    """Write the dataset from the episodes' files. Returns the record of the collection."""
-    rows: list[dict[str, Any]] = []
+    folder: Path,
+) -> CollectionRecord:
+    """Write the dataset from the shards."""
+    entries: list[EpisodeEntry] = []
     with LabelledDatasetWriter(
-        assembling,
+        folder,
         labels,
         name=conditions.suite,
         fps=CONTROL_HZ,
@@ -171,44 +340,34 @@ def _assemble(
             range(episodes), desc="writing the dataset", unit="episode", disable=not progress
         ):
             path = job.shard(episode)
-            demonstration = load_or_make(path, partial(_work, conditions, job, episode))
+            demonstration = load_or_make(path, partial(_make_shard, conditions, job, episode))
             if demonstration.task_name != task_of(conditions, episode).name:
                 raise InspireError(f"{path} is of task {demonstration.task_name!r}: from another collection?")
             dataset.add_demonstration(demonstration)
-            rows.append(
-                {
-                    "task": demonstration.task_name,
-                    "seed": demonstration.seed,
-                    "frames": len(demonstration),
-                    "failed_seeds": list(demonstration.failed_seeds),
-                }
-            )
-    record = {"settings": job.settings, "episodes": rows}
-    (assembling / COLLECTION_FILE).write_text(
-        json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+            seeds = demonstration.seed, len(demonstration), demonstration.failed_seeds
+            entries.append(EpisodeEntry(demonstration.task_name, *seeds))
+    record = CollectionRecord(job.settings, tuple(entries))
+    write_json(folder / COLLECTION_FILE, asdict(record))
     return record
 
 
-def _finished(out: Path, settings: dict[str, Any], episodes: int) -> CollectReport:
-    """The report of a dataset that is already there, if it is the one asked for."""
+def _finished(out: Path, settings: dict[str, Any], episodes: int) -> CollectionRecord:
+    """Return the record of the dataset in `out`. Raises InspireError unless it is the one asked for."""
     try:
-        record = json.loads((out / COLLECTION_FILE).read_text(encoding="utf-8"))
-        same = record["settings"] == settings and len(record["episodes"]) == episodes
-    except (OSError, ValueError, KeyError, TypeError):
+        record = read_json(out / COLLECTION_FILE, CollectionRecord)
+    except InspireError:
         raise InspireError(f"{out} exists and is no collected dataset; choose another folder.") from None
-    if not same:
+    if record.settings != settings or len(record.episodes) != episodes:
         raise InspireError(
-            f"{out} exists: a dataset of {len(record['episodes'])} episodes collected with other settings or "
-            "another number of them. Choose another folder, or delete it."
+            f"{out} exists: a dataset of {len(record.episodes)} episodes, collected with other settings or another "
+            "number of episodes. Choose another folder, or delete it."
         )
-    return _report(out, record, 0.0)
+    return record
 
 
-def _report(out: Path, record: dict[str, Any], seconds: float) -> CollectReport:
-    failed: Counter[str] = Counter()
-    for row in record["episodes"]:
-        if row["failed_seeds"]:
-            failed[row["task"]] += len(row["failed_seeds"])
-    frames = sum(row["frames"] for row in record["episodes"])
-    return CollectReport(out, len(record["episodes"]), frames, dict(failed), seconds)
+def _report(out: Path, record: CollectionRecord, seconds: float) -> CollectReport:
+    failed = Counter({entry.task: 0 for entry in record.episodes})
+    for entry in record.episodes:
+        failed[entry.task] += len(entry.failed_seeds)
+    frames = sum(entry.frames for entry in record.episodes)
+    return CollectReport(out, len(record.episodes), frames, dict(+failed), seconds)

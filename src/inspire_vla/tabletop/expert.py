@@ -1,8 +1,7 @@
-"""A scripted expert that sees the state and solves every task, with recovery.
+"""A scripted expert that reads the simulator's state, solves every task and recovers from errors.
 
-It is a function of what can be seen now, not a schedule: each step looks at what is held and where, and
-moves on from there. A dropped or missed thing is therefore fetched again, and a small network that
-sees images can imitate it. It never turns the hand.
+Its action is a function of the current state, not of a schedule, so a policy can imitate it from images. If an object
+was dropped or missed, the expert picks it up again. It never rotates the gripper.
 """
 
 from collections.abc import Iterator
@@ -11,87 +10,81 @@ import numpy as np
 
 from inspire_vla.tabletop.env import MAX_STEP_M, TabletopEnv
 from inspire_vla.tabletop.objects import DRAWER_TRAVEL_M
-from inspire_vla.tabletop.predicates import All, Closed, Goal, In, On, Open, above_place, at_place
+from inspire_vla.tabletop.tasks import All, Closed, Goal, In, On, Open, is_above
 
 OPEN, CLOSE = -1.0, 1.0
 TRAVEL_Z_M = 0.135
-"""Height of the gripper on its way to a thing."""
+"""Height at which the gripper travels to an object."""
 _CARRY_CLEARANCE_M = 0.045
 _FAST_M, _SLOW_M = 0.030, 0.020
 _GAIN = 0.55
 _ALIGNED_M, _FUNNEL = 0.012, 4.0
-_SHUT_M = 0.006
+_CLOSED_M = 0.006
 _PUSH_FROM_M = np.array([0.035, 0.0, 0.010])
-"""Where a closing push begins, from the handle."""
+"""Where a push that closes a drawer starts, relative to the handle."""
 
 
 class Expert:
-    """Acts in one environment. `action()` gives the clean action for the state as it is now.
-
-    Args:
-        env: the environment to act in, after its reset.
-    """
+    """Acts in one environment, which has been reset. `action()` returns the action for the current state."""
 
     def __init__(self, env: TabletopEnv) -> None:
         self._env, self._world = env, env.world
 
     def action(self) -> np.ndarray:
-        """The next action, float32 (7,) in [-1, 1]."""
+        """Return the next action, float32 (7,) in [-1, 1]."""
         done: list[Goal] = []
         for goal in _steps_of(self._env.task.goal):
             if not self._reached(goal):
-                return self._leave() if self._among(done) else self._towards(goal)
+                return self._retreat() if self._near(done) else self._towards(goal)
             done.append(goal)
-        return self._leave()
+        return self._retreat()
 
-    def _among(self, done: list[Goal]) -> bool:
-        """Whether the fingers are still around what a finished goal was about: rise before going elsewhere."""
+    def _near(self, done: list[Goal]) -> bool:
+        """Whether the fingers are still around the object of a finished goal: then rise first."""
         here = self._world.gripper()
         for goal in done:
-            about = goal.thing if isinstance(goal, On | In) else f"{goal.cabinet}_handle"  # type: ignore[attr-defined]
-            off = here - self._world.point(about)
-            if np.hypot(*off[:2]) < 0.05 and off[2] < 0.055:
+            name = goal.obj if isinstance(goal, On | In) else f"{goal.cabinet}_handle"  # type: ignore[attr-defined]
+            offset = here - self._world.point(name)
+            if np.hypot(*offset[:2]) < 0.05 and offset[2] < 0.055:
                 return True
         return False
 
     def _reached(self, goal: Goal) -> bool:
-        if isinstance(goal, On | In):
-            place = _place_of(goal)
-            return at_place(self._world, goal.thing, place) and not self._world.touched(goal.thing)
         if isinstance(goal, Open) and self._world.grasped(f"{goal.cabinet}_handle"):
-            return self._world.drawer_opening(goal.cabinet) > 0.92 * DRAWER_TRAVEL_M  # some to spare
+            return (
+                self._world.drawer_opening(goal.cabinet) > 0.92 * DRAWER_TRAVEL_M
+            )  # further than the goal asks
         return goal.holds(self._world)
 
     def _towards(self, goal: Goal) -> np.ndarray:
         if isinstance(goal, On | In):
-            return self._pick_and_place(goal.thing, _place_of(goal))
+            return self._pick_and_place(goal.obj, goal.receptacle)
         if isinstance(goal, Open):
             return self._pull(goal.cabinet)
         if isinstance(goal, Closed):
             return self._push(goal.cabinet)
-        raise NotImplementedError(f"The expert has no way to reach {goal!r}.")
+        raise NotImplementedError(f"The expert cannot reach {goal!r}.")
 
-    def _pick_and_place(self, thing: str, place: str) -> np.ndarray:
+    def _pick_and_place(self, obj: str, receptacle: str) -> np.ndarray:
         world = self._world
-        here, item = world.gripper(), world.scene.things[thing]
-        at = world.point(thing)
-        if world.grasped(thing):
-            return self._carry(thing, place)
-        falling = (
-            above_place(world, thing, place) and world.gripper_opening() > 0.06 and not world.touched(thing)
-        )
-        if falling and at[2] > 0.03 + world.place(place)[1].floor_z_m:
-            return self._leave()
-        grasp = at.copy()
-        grasp[2] = max(at[2] + item.shape.grasp_z_m * max(0.0, world.upright(thing)), 0.014)
-        return self._reach(here, grasp)
+        position = world.point(obj)
+        if world.grasped(obj):
+            return self._carry(obj, receptacle)
+        _, extent = world.receptacle(receptacle)
+        released = world.gripper_opening() > 0.06 and not world.touched(obj)
+        if released and is_above(world, obj, receptacle) and position[2] > 0.03 + extent.floor_z_m:
+            return self._retreat()  # it is still falling
+        grasp = position.copy()
+        grasp_z_m = world.scene.objects[obj].shape.grasp_z_m
+        grasp[2] = max(position[2] + grasp_z_m * max(0.0, world.upright(obj)), 0.014)
+        return self._reach(world.gripper(), grasp)
 
     def _reach(self, here: np.ndarray, grasp: np.ndarray) -> np.ndarray:
-        """Over the point at travel height, down onto it, shut."""
+        """Move over the point at travel height, descend onto it, close."""
         off, high = float(np.hypot(*(grasp - here)[:2])), abs(grasp[2] - here[2])
         opening = self._world.gripper_opening()
-        closing = _SHUT_M < opening < 0.072 and off < 0.022 and high < 0.018
-        if closing or (off < _ALIGNED_M and high < 0.010 and opening > _SHUT_M):
+        closing = _CLOSED_M < opening < 0.072 and off < 0.022 and high < 0.018
+        if closing or (off < _ALIGNED_M and high < 0.010 and opening > _CLOSED_M):
             return self._move(here, grasp, CLOSE, _SLOW_M)
         target = grasp.copy()
         if off > _ALIGNED_M:
@@ -101,16 +94,16 @@ class Expert:
                 target[:2] = here[:2]
         return self._move(here, target, OPEN, _FAST_M if off > _ALIGNED_M else 0.024)
 
-    def _carry(self, thing: str, place: str) -> np.ndarray:
+    def _carry(self, obj: str, receptacle: str) -> np.ndarray:
         world = self._world
-        here, at = world.gripper(), world.point(thing)
-        origin, extent = world.place(place)
-        bottom = world.scene.things[thing].shape.height_m / 2
-        goal = origin + np.array([self._spot(thing, place), 0.0, extent.floor_z_m])
-        rest = extent.floor_z_m + bottom + (0.004 if extent.rim_z_m - extent.floor_z_m < 0.03 else 0.0)
-        rest = (
-            max(rest, extent.rim_z_m - 0.012 + bottom) if extent.rim_z_m - extent.floor_z_m > 0.03 else rest
-        )
+        here, at = world.gripper(), world.point(obj)
+        origin, extent = world.receptacle(receptacle)
+        bottom = world.scene.objects[obj].shape.height_m / 2
+        depth = extent.rim_z_m - extent.floor_z_m
+        rest = extent.floor_z_m + bottom + (0.004 if depth < 0.03 else 0.0)
+        if depth > 0.03:
+            rest = max(rest, extent.rim_z_m - 0.012 + bottom)
+        goal = origin + np.array([self._slot(obj, receptacle), 0.0, 0.0])
         goal[2] = rest + origin[2]
         target = here + (goal - at)
         off = float(np.hypot(*(goal - at)[:2]))
@@ -127,12 +120,11 @@ class Expert:
             return self._move(here, here, OPEN, _SLOW_M)
         return self._move(here, target, CLOSE, 0.024)
 
-    def _spot(self, thing: str, place: str) -> float:
-        """How far from the place's middle the thing goes, along x: things that share a place share it fairly."""
-        goals = [
-            g for g in _steps_of(self._env.task.goal) if isinstance(g, On | In) and _place_of(g) == place
-        ]
-        return 0.07 * ([goal.thing for goal in goals].index(thing) - (len(goals) - 1) / 2)
+    def _slot(self, obj: str, receptacle: str) -> float:
+        """Offset along x from the receptacle's centre, so that two objects fit side by side."""
+        goals = [goal for goal in _steps_of(self._env.task.goal) if isinstance(goal, On | In)]
+        objects = [goal.obj for goal in goals if goal.receptacle == receptacle]
+        return 0.07 * (objects.index(obj) - (len(objects) - 1) / 2)
 
     def _pull(self, cabinet: str) -> np.ndarray:
         world, here = self._world, self._world.gripper()
@@ -158,24 +150,22 @@ class Expert:
                 target[:2] = here[:2]
         return self._move(here, target, CLOSE, _FAST_M)
 
-    def _leave(self) -> np.ndarray:
+    def _retreat(self) -> np.ndarray:
         here = self._world.gripper()
         up = here.copy()
         up[2] += 0.06 if here[2] < 0.32 else 0.0
         return self._move(here, up, OPEN, _FAST_M)
 
     def _clear_height(self, here: np.ndarray, there: np.ndarray) -> float:
-        """Travel height that passes over the tall things on the straight way."""
+        """Travel height that passes over the tall objects on the straight line."""
         height = TRAVEL_Z_M
-        for name in self._world.scene.tall_things():
-            item = self._world.scene.things[name]
-            if item.kind == "cabinet":
-                middle, half = self._world.point(name), np.array([0.110, 0.20])
-            else:
-                middle, half = self._world.point(name), np.array([0.10, 0.16])
-            ways = here[None, :2] + np.linspace(0, 1, 9)[:, None] * (there - here)[None, :2]
-            if (np.abs(ways - middle[:2]) < half).all(axis=1).any():
-                height = max(height, item.shape.height_m + 0.09)
+        for name in self._world.scene.tall_objects():
+            spec = self._world.scene.objects[name]
+            centre = self._world.point(name)
+            half = np.array([0.110, 0.20]) if spec.kind == "cabinet" else np.array([0.10, 0.16])
+            line = here[None, :2] + np.linspace(0, 1, 9)[:, None] * (there - here)[None, :2]
+            if (np.abs(line - centre[:2]) < half).all(axis=1).any():
+                height = max(height, spec.shape.height_m + 0.09)
         return height
 
     @staticmethod
@@ -189,7 +179,3 @@ class Expert:
 
 def _steps_of(goal: Goal) -> Iterator[Goal]:
     yield from goal.goals if isinstance(goal, All) else (goal,)
-
-
-def _place_of(goal: Goal) -> str:
-    return goal.on if isinstance(goal, On) else goal.inside  # type: ignore[attr-defined]

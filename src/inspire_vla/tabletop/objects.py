@@ -1,8 +1,7 @@
-"""The things on the table: shapes and colours, their sizes, and their MJCF.
+"""The objects on the table: shapes, colours, sizes, and their MJCF.
 
-A new shape is one entry of SHAPES and one function that writes its geoms. Graspable objects have
-their body frame in the middle; places (plate, bowl, basket, tray, box, cabinet) have it where they
-stand on the table.
+A new shape is one entry of SHAPES and one function that writes its geoms. The body frame of a graspable object is in
+its middle. The body frame of a receptacle (plate, bowl, basket, tray, box, cabinet) is where it stands on the table.
 """
 
 from dataclasses import dataclass
@@ -19,32 +18,32 @@ COLOURS: dict[str, tuple[float, float, float]] = {
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where things can be put: a disc (radius) or a rectangle (half sides), metres, from the body frame."""
+class Receptacle:
+    """Where objects can be put: a disc (radius half_x_m) or a rectangle (half sides), relative to the body frame."""
 
     half_x_m: float
     half_y_m: float
     floor_z_m: float
-    """Height of the surface that things come to rest on."""
+    """Height of the surface on which objects come to rest."""
     rim_z_m: float
-    """Height above which a gripper passes freely; equals the floor for flat places."""
+    """Height above which a gripper passes freely. Equals the floor for flat receptacles."""
     round: bool = False
     target_z_m: float = 0.0
-    """Height of the point a mention of the place refers to."""
+    """Height of the point that a mention of the receptacle refers to."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What all objects of one kind share."""
+    """What all objects of one kind have in common."""
 
     graspable: bool
     fixed: bool
     radius_m: float
-    """Radius of the footprint: no other object's footprint may overlap it."""
+    """Radius of the footprint. Footprints of two objects must not overlap."""
     height_m: float
     grasp_z_m: float = 0.0
-    """Where the fingers close, from the body frame."""
-    place: Place | None = None
+    """Height at which the fingers close, from the body frame."""
+    receptacle: Receptacle | None = None
 
 
 SHAPES: dict[str, Shape] = {
@@ -52,24 +51,33 @@ SHAPES: dict[str, Shape] = {
     "cylinder": Shape(True, False, 0.024, 0.064, grasp_z_m=0.006),
     "ball": Shape(True, False, 0.025, 0.050),
     "mug": Shape(True, False, 0.036, 0.072, grasp_z_m=0.010),
-    "plate": Shape(False, False, 0.078, 0.012, place=Place(0.055, 0.055, 0.008, 0.012, True, 0.010)),
-    "bowl": Shape(False, False, 0.075, 0.045, place=Place(0.050, 0.050, 0.006, 0.045, True, 0.025)),
-    "basket": Shape(False, True, 0.110, 0.070, place=Place(0.078, 0.078, 0.006, 0.070, False, 0.035)),
-    "tray": Shape(False, True, 0.125, 0.022, place=Place(0.075, 0.100, 0.006, 0.022, False, 0.012)),
-    "box": Shape(False, True, 0.075, 0.210, place=Place(0.050, 0.050, 0.210, 0.210, False, 0.210)),
-    "cabinet": Shape(False, True, 0.140, 0.280, place=Place(0.065, 0.085, 0.280, 0.280, False, 0.280)),
+    "plate": Shape(
+        False, False, 0.078, 0.012, receptacle=Receptacle(0.055, 0.055, 0.008, 0.012, True, 0.010)
+    ),
+    "bowl": Shape(False, False, 0.075, 0.045, receptacle=Receptacle(0.050, 0.050, 0.006, 0.045, True, 0.025)),
+    "basket": Shape(
+        False, True, 0.110, 0.070, receptacle=Receptacle(0.078, 0.078, 0.006, 0.070, False, 0.035)
+    ),
+    "tray": Shape(False, True, 0.125, 0.022, receptacle=Receptacle(0.075, 0.100, 0.006, 0.022, False, 0.012)),
+    "box": Shape(False, True, 0.075, 0.210, receptacle=Receptacle(0.050, 0.050, 0.210, 0.210, False, 0.210)),
+    "cabinet": Shape(
+        False, True, 0.140, 0.280, receptacle=Receptacle(0.065, 0.085, 0.280, 0.280, False, 0.280)
+    ),
 }
 
 DRAWER_TRAVEL_M = 0.12
-DRAWER = Place(0.045, 0.070, 0.198, 0.260, False, 0.230)
-"""Inside of a cabinet's top drawer, from the middle of the drawer's part that is out when it is open."""
+DRAWER = Receptacle(0.045, 0.070, 0.198, 0.260, False, 0.230)
+"""Inside of a cabinet's top drawer, from the middle of the part that sticks out of the open drawer."""
 HANDLE_OUT_M = 0.050
 _CABINET_HALF = (0.075, 0.100)
 
 
 @dataclass(frozen=True)
-class Thing:
-    """One object of a scene. `name` is unique in its scene and begins the names of its bodies and sites."""
+class ObjectSpec:
+    """One object of a scene. `name` is unique in the scene and is the prefix of the names of its bodies and sites.
+
+    Raises InspireError for an unknown kind or colour.
+    """
 
     name: str
     colour: str
@@ -83,6 +91,7 @@ class Thing:
 
     @property
     def shape(self) -> Shape:
+        """Size and properties of its kind."""
         return SHAPES[self.kind]
 
     @property
@@ -91,30 +100,29 @@ class Thing:
         return self.shape.height_m / 2 if self.shape.graspable else 0.0
 
 
-def thing(name: str) -> Thing:
-    """ "red_cube" or "red_cube_2" → Thing."""
+def parse_object(name: str) -> ObjectSpec:
+    """Parse a name such as "red_cube" or "red_cube_2". Raises InspireError for any other form."""
     words = name.split("_")
     if len(words) not in (2, 3):
         raise InspireError(f"An object's name is colour_shape or colour_shape_number, not {name!r}.")
-    return Thing(name, words[0], words[1])
+    return ObjectSpec(name, words[0], words[1])
 
 
-def body_xml(item: Thing) -> str:
-    """The object's body, for <worldbody>. Fixed things are mocap bodies: immovable, yet placed by reset."""
-    shape, rgb = item.shape, COLOURS[item.colour]
-    geoms = _GEOMS[item.kind](item.name, rgb)
-    if shape.fixed:
-        return f'<body name="{item.name}" mocap="true">{geoms}</body>'
-    if shape.graspable:
-        geoms += f'<site name="{item.name}"/>'
-    return f'<body name="{item.name}"><freejoint name="{item.name}"/>{geoms}</body>'
+def body_xml(spec: ObjectSpec) -> str:
+    """Return the object's body, for <worldbody>. Fixed objects are mocap bodies, which only a reset moves."""
+    geoms = _GEOMS[spec.kind](spec.name, COLOURS[spec.colour])
+    if spec.shape.fixed:
+        return f'<body name="{spec.name}" mocap="true">{geoms}</body>'
+    if spec.shape.graspable:
+        geoms += f'<site name="{spec.name}"/>'
+    return f'<body name="{spec.name}"><freejoint name="{spec.name}"/>{geoms}</body>'
 
 
-def machinery_xml(item: Thing) -> str:
-    """What the object needs outside <worldbody>."""
-    if item.kind != "cabinet":
+def contact_xml(spec: ObjectSpec) -> str:
+    """Return the object's contact exclusions: a cabinet does not collide with its own drawer."""
+    if spec.kind != "cabinet":
         return ""
-    return f'<contact><exclude body1="{item.name}" body2="{item.name}_drawer"/></contact>'
+    return f'<contact><exclude body1="{spec.name}" body2="{spec.name}_drawer"/></contact>'
 
 
 DEFAULTS = """
@@ -148,9 +156,9 @@ def _ball(name: str, rgb) -> str:
 def _mug(name: str, rgb) -> str:
     wall, inside = _rgba(rgb), _rgba(rgb, 0.45)
     body = _geom("cylinder", "0.027 0.036", wall, extra='mass="0.07"')
-    coffee = _geom("cylinder", "0.021 0.001", inside, pos="0 0 0.0362", klass="look")
+    coffee = _geom("cylinder", "0.021 0.001", inside, pos="0 0 0.0362", klass="visual")
     handle = "".join(
-        _geom("box", size, wall, pos=pos, klass="look")
+        _geom("box", size, wall, pos=pos, klass="visual")
         for size, pos in (
             ("0.010 0.006 0.005", "0.034 0 0.019"),
             ("0.010 0.006 0.005", "0.034 0 -0.015"),
@@ -180,8 +188,8 @@ def _ring(
 def _plate(name: str, rgb) -> str:
     return (
         _geom("box", "0.055 0.055 0.004", "1 1 1 1", pos="0 0 0.004", klass="hidden", extra='mass="0.3"')
-        + _geom("cylinder", "0.076 0.0035", _rgba(rgb), pos="0 0 0.0075", klass="look")
-        + _geom("cylinder", "0.053 0.0006", _rgba(rgb, 0.80), pos="0 0 0.0110", klass="look")
+        + _geom("cylinder", "0.076 0.0035", _rgba(rgb), pos="0 0 0.0075", klass="visual")
+        + _geom("cylinder", "0.053 0.0006", _rgba(rgb, 0.80), pos="0 0 0.0110", klass="visual")
         + f'<site name="{name}" pos="0 0 0.010"/>'
     )
 
@@ -207,7 +215,7 @@ def _walls(hx: float, hy: float, height: float, t: float, colour: str, z0: float
 def _basket(name: str, rgb) -> str:
     floor = _geom("box", "0.078 0.078 0.003", _rgba(rgb, 0.6), pos="0 0 0.003")
     band = _walls(0.0785, 0.0785, 0.010, 0.0045, _rgba(rgb, 1.25), 0.060).replace(
-        'class="solid"', 'class="look"'
+        'class="solid"', 'class="visual"'
     )
     return (
         floor
@@ -224,9 +232,9 @@ def _tray(name: str, rgb) -> str:
 
 def _box(name: str, rgb) -> str:
     return (
-        # One solid carries what lies on the box: through a thin lid above another solid, cylinders fell.
+        # One solid geom carries what lies on the box: cylinders fell through a thin lid above another solid geom.
         _geom("box", "0.055 0.055 0.1049", _rgba(rgb), pos="0 0 0.1049")
-        + _geom("box", "0.060 0.060 0.004", _rgba(rgb, 1.2), pos="0 0 0.206", klass="look")
+        + _geom("box", "0.060 0.060 0.004", _rgba(rgb, 1.2), pos="0 0 0.206", klass="visual")
         + f'<site name="{name}" pos="0 0 0.210"/>'
     )
 
@@ -240,11 +248,11 @@ def _cabinet(name: str, rgb) -> str:
         + _geom("box", f"{hx} 0.010 0.046", wood, pos=f"0 {0.010 - hy} 0.228")
         + _geom("box", f"0.006 {hy} 0.046", wood, pos=f"{0.006 - hx} 0 0.228")
         + _geom("box", f"{hx + 0.004} {hy + 0.004} 0.004", light, pos="0 0 0.276")
-        + _geom("box", f"0.003 {hy - 0.012} 0.075", light, pos=f"{hx + 0.001} 0 0.093", klass="look")
-        + _geom("box", "0.012 0.020 0.007", metal, pos=f"{hx + 0.012} 0 0.105", klass="look")
+        + _geom("box", f"0.003 {hy - 0.012} 0.075", light, pos=f"{hx + 0.001} 0 0.093", klass="visual")
+        + _geom("box", "0.012 0.020 0.007", metal, pos=f"{hx + 0.012} 0 0.105", klass="visual")
         + f'<site name="{name}" pos="0 0 0.280"/>'
     )
-    x = hx - 0.005  # the drawer's front, when closed
+    x = hx - 0.005  # front of the closed drawer
     drawer = f"""<body name="{name}_drawer" pos="0 0 0">
       <joint name="{name}_drawer" type="slide" axis="1 0 0" range="0 {DRAWER_TRAVEL_M}" damping="6" frictionloss="0.6"/>
       <inertial pos="0 0 0.22" mass="0.4" diaginertia="0.002 0.002 0.002"/>
@@ -253,7 +261,7 @@ def _cabinet(name: str, rgb) -> str:
       {_geom("box", "0.061 0.004 0.030", light, pos=f"{x - 0.061} 0.075 0.222")}
       {_geom("box", "0.061 0.004 0.030", light, pos=f"{x - 0.061} -0.075 0.222")}
       {_geom("box", "0.061 0.078 0.003", _rgba(rgb, 0.7), pos=f"{x - 0.061} 0 0.195")}
-      {_geom("box", "0.018 0.006 0.007", metal, pos=f"{x + 0.026} 0 0.228", klass="look")}
+      {_geom("box", "0.018 0.006 0.007", metal, pos=f"{x + 0.026} 0 0.228", klass="visual")}
       {_geom("box", "0.007 0.013 0.018", metal, pos=f"{x + HANDLE_OUT_M} 0 0.230")}
       <site name="{name}_handle" pos="{x + HANDLE_OUT_M} 0 0.230"/>
       <site name="{name}_drawer" pos="{x - 0.056} 0 0.198"/>

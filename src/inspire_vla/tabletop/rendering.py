@@ -1,7 +1,7 @@
-"""Images without a display: find a working OpenGL, then draw a camera of a model into an array.
+"""Off-screen rendering: find a working OpenGL, then draw a camera's image or segmentation of a model.
 
-One OpenGL context serves the whole process; every compiled model adds its own buffers to it. Shadows,
-reflections and anti-aliasing stay off, because software rendering pays for each of them.
+One OpenGL context serves the whole process, and every compiled model adds its own buffers to it. Shadows, reflections
+and anti-aliasing are off, because each of them makes software rendering slower.
 """
 
 import atexit
@@ -23,19 +23,19 @@ _OFF = ("disable", "disabled", "off", "false", "0")
 
 
 class GraphicsUnavailable(InspireError):
-    """No off-screen OpenGL works on this machine, so there can be no images. Physics still runs."""
+    """No off-screen OpenGL works on this machine, so images cannot be drawn. Physics still runs."""
 
 
 @functools.cache
 def choose_gl_backend() -> str:
-    """Return "egl", "osmesa" ("cgl" on macOS) or "disable", set MUJOCO_GL to it, and remember it for child processes.
+    """Return "egl", "osmesa" ("cgl" on macOS) or "disable", and set MUJOCO_GL to it, also for child processes.
 
-    A MUJOCO_GL that is already set wins. Otherwise each back end is tried once in a child process,
-    since a broken driver can end the process that tries it. Call this before mujoco is imported.
+    A MUJOCO_GL that is already set is kept. Otherwise each back end is tried once in a child process, because a
+    broken driver can crash the process that tries it. Call this before mujoco is imported.
     """
-    wanted = os.environ.get("MUJOCO_GL", "").lower()
-    if wanted in _BACKENDS or wanted in _OFF:
-        return "disable" if wanted in _OFF else wanted
+    setting = os.environ.get("MUJOCO_GL", "").lower()
+    if setting in _BACKENDS or setting in _OFF:
+        return "disable" if setting in _OFF else setting
     found = next((backend for backend in _BACKENDS if _works(backend)), "disable")
     os.environ["MUJOCO_GL"] = found
     if found in ("egl", "osmesa"):
@@ -61,7 +61,7 @@ def _works(backend: str) -> bool:
 
 
 class _SharedContext:
-    """The process's only OpenGL context. A forked child makes its own, for OpenGL does not survive a fork."""
+    """The only OpenGL context of the process. A forked child makes its own: OpenGL does not survive a fork."""
 
     def __init__(self) -> None:
         self.pid = -1
@@ -79,7 +79,7 @@ _SHARED = _SharedContext()
 
 
 def _free(context: Any) -> None:
-    """Free the context before the interpreter's own clean-up, when EGL is gone; it may be gone already."""
+    """Free the context before the interpreter unloads EGL. Errors are ignored: EGL may be gone already."""
     with contextlib.suppress(Exception):
         context.free()
 
@@ -99,10 +99,7 @@ def _open_context():
 
 
 class Renderer:
-    """Draws named cameras of one compiled model.
-
-    Raises GraphicsUnavailable when the machine has no off-screen OpenGL.
-    """
+    """Draws named cameras of one compiled model. Raises GraphicsUnavailable if there is no off-screen OpenGL."""
 
     def __init__(self, model) -> None:
         import mujoco
@@ -122,7 +119,7 @@ class Renderer:
         self._perturb = mujoco.MjvPerturb()
 
     def render(self, data, camera: str, height: int, width: int) -> np.ndarray:
-        """Return the image uint8 (height, width, 3), upright, as the named camera sees `data` now."""
+        """Return the current image of the named camera, uint8 (height, width, 3), upright."""
         mujoco = self._mujoco
         _SHARED.make_current()
         if self._pid != os.getpid():
@@ -130,17 +127,37 @@ class Renderer:
             self._pid = os.getpid()
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._camera.fixedcamid = self._model.camera(camera).id
+        category = mujoco.mjtCatBit.mjCAT_ALL
         mujoco.mjv_updateScene(
-            self._model,
-            data,
-            self._option,
-            self._perturb,
-            self._camera,
-            mujoco.mjtCatBit.mjCAT_ALL,
-            self._scene,
+            self._model, data, self._option, self._perturb, self._camera, category, self._scene
         )
         viewport = mujoco.MjrRect(0, 0, width, height)
         image = np.empty((height, width, 3), np.uint8)
         mujoco.mjr_render(viewport, self._scene, self._context)
         mujoco.mjr_readPixels(image, None, viewport, self._context)
         return np.ascontiguousarray(image[::-1])
+
+    def segment(self, data, camera: str, height: int, width: int) -> np.ndarray:
+        """Return the id of the body that each pixel shows, int (height, width); -1 where there is none."""
+        mujoco, scene = self._mujoco, self._scene
+        flags = [int(mujoco.mjtRndFlag.mjRND_SEGMENT), int(mujoco.mjtRndFlag.mjRND_IDCOLOR)]
+        scene.flags[flags] = 1
+        try:
+            colours = self.render(data, camera, height, width).astype(np.int32)
+        finally:
+            scene.flags[flags] = 0
+        ids = colours[..., 0] + (colours[..., 1] << 8) + (colours[..., 2] << 16)
+        body_of_id = np.full(max(scene.ngeom, int(ids.max())) + 2, -1)
+        for geom in scene.geoms[: scene.ngeom]:
+            if geom.segid >= 0 and geom.objtype == mujoco.mjtObj.mjOBJ_GEOM:
+                body_of_id[geom.segid + 1] = self._model.geom_bodyid[geom.objid]
+        return body_of_id[ids]
+
+
+def subtree(model, body: str) -> list[int]:
+    """Return the ids of a body and of all its descendants."""
+    bodies = [model.body(body).id]
+    for number in range(bodies[0] + 1, model.nbody):  # a parent's id is lower than its children's
+        if int(model.body_parentid[number]) in bodies:
+            bodies.append(number)
+    return bodies

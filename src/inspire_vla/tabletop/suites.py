@@ -1,7 +1,8 @@
-"""The suites, as data. Where things stand is in layouts.py; how a sentence becomes a task, in phrases.py."""
+"""The suites, as data. Scenes and layouts are in scenes.py, the builders of tasks in tasks.py."""
 
-from inspire_vla.tabletop.layouts import SCENES, TWINS
-from inspire_vla.tabletop.phrases import (
+from inspire_vla.tabletop.scenes import DUPLICATE_SCENES, SCENES, Scene
+from inspire_vla.tabletop.tasks import (
+    Task,
     beside,
     close_drawer,
     move,
@@ -13,8 +14,6 @@ from inspire_vla.tabletop.phrases import (
     put_in_drawer,
     then,
 )
-from inspire_vla.tabletop.scenes import Scene
-from inspire_vla.tabletop.tasks import Task
 
 
 def _seen(suite: str, scenes: dict[str, Scene]) -> tuple[Task, ...]:
@@ -51,24 +50,24 @@ def _seen(suite: str, scenes: dict[str, Scene]) -> tuple[Task, ...]:
 
 
 def _spatial(suite: str) -> tuple[Task, ...]:
-    """Twins that only a relation tells apart, in layouts of their own."""
+    """Duplicate objects that only a relation tells apart, in scenes of their own."""
     return tuple(
-        beside(suite, scene, item, near, to)
-        for scene, item, near, to in (
-            (TWINS["twin_cubes"], "red_cube_1", "white_bowl", "blue_plate"),
-            (TWINS["twin_cubes"], "red_cube_2", "pink_mug", "blue_plate"),
-            (TWINS["twin_balls"], "yellow_ball_1", "white_plate", "brown_basket"),
-            (TWINS["twin_balls"], "yellow_ball_2", "purple_cube", "brown_basket"),
-            (TWINS["twin_mugs"], "white_mug_1", "yellow_plate", "gray_tray"),
-            (TWINS["twin_mugs"], "white_mug_2", "blue_ball", "gray_tray"),
-            (TWINS["twin_cylinders"], "black_cylinder_1", "white_box", "purple_plate"),
-            (TWINS["twin_cylinders"], "black_cylinder_2", "orange_mug", "purple_plate"),
+        beside(suite, scene, obj, near, to)
+        for scene, obj, near, to in (
+            (DUPLICATE_SCENES["twin_cubes"], "red_cube_1", "white_bowl", "blue_plate"),
+            (DUPLICATE_SCENES["twin_cubes"], "red_cube_2", "pink_mug", "blue_plate"),
+            (DUPLICATE_SCENES["twin_balls"], "yellow_ball_1", "white_plate", "brown_basket"),
+            (DUPLICATE_SCENES["twin_balls"], "yellow_ball_2", "purple_cube", "brown_basket"),
+            (DUPLICATE_SCENES["twin_mugs"], "white_mug_1", "yellow_plate", "gray_tray"),
+            (DUPLICATE_SCENES["twin_mugs"], "white_mug_2", "blue_ball", "gray_tray"),
+            (DUPLICATE_SCENES["twin_cylinders"], "black_cylinder_1", "white_box", "purple_plate"),
+            (DUPLICATE_SCENES["twin_cylinders"], "black_cylinder_2", "orange_mug", "purple_plate"),
         )
     )
 
 
 def _object(suite: str, s: dict[str, Scene]) -> tuple[Task, ...]:
-    """Things that only stood by in training."""
+    """Objects that are present in training, but never manipulated."""
     return (
         move(suite, s["plates"], "pink_mug", "blue_plate"),
         move(suite, s["cabinet"], "blue_cylinder", "white_plate"),
@@ -82,7 +81,7 @@ def _object(suite: str, s: dict[str, Scene]) -> tuple[Task, ...]:
 
 
 def _goal(suite: str, s: dict[str, Scene]) -> tuple[Task, ...]:
-    """Known thing, known place, never together."""
+    """A manipulated object and a receptacle that were seen, but never together."""
     return (
         put(suite, s["plates"], "red_cube", "white_bowl"),
         move(suite, s["basket"], "purple_cube", "white_plate"),
@@ -98,7 +97,7 @@ def _goal(suite: str, s: dict[str, Scene]) -> tuple[Task, ...]:
 
 
 def _long(suite: str, s: dict[str, Scene]) -> tuple[Task, ...]:
-    """Two known steps in a row."""
+    """Two seen steps in a row."""
     return (
         put_both(suite, s["basket"], "yellow_ball", "purple_cube", "brown_basket"),
         put_both(suite, s["tray"], "white_mug", "blue_ball", "gray_tray"),
@@ -129,5 +128,8 @@ SUITES: dict[str, tuple[Task, ...]] = {
     "tabletop_long": _long("tabletop_long", SCENES),
     "tabletop_validation": _seen("tabletop_validation", _MIRRORED),
 }
-"""All suites. Train on the first; report the next four; tune on `tabletop_validation`, the seen tasks in
-layouts with left and right exchanged, so that nothing is ever tuned on a suite that is reported."""
+"""All suites. Train on the first, report the next four, and tune on `tabletop_validation`: the seen tasks in layouts
+with left and right exchanged. So nothing is tuned on a suite that is reported."""
+
+GROUPS = dict.fromkeys(SUITES, "unseen") | {"tabletop_seen": "seen", "tabletop_validation": "validation"}
+"""Role of each suite, for a policy that was trained on the seen tasks."""

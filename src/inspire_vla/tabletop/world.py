@@ -1,17 +1,17 @@
-"""The privileged view of a running scene: where things are, what the fingers hold, how far a drawer is out."""
+"""Privileged state of a running scene: object positions, contacts of the fingers, drawer openings."""
 
 import numpy as np
 
 from inspire_vla.tabletop import arm, objects
-from inspire_vla.tabletop.objects import Place
+from inspire_vla.tabletop.objects import Receptacle
 from inspire_vla.tabletop.scenes import Scene
 
 
 class World:
-    """Reads one scene's MuJoCo state by name. All positions in metres in the base frame.
+    """Reads one scene's MuJoCo state by name. All positions are in metres, in the base frame.
 
-    Names are those of the scene's things; a cabinet "brown_cabinet" also has a "brown_cabinet_drawer" (the
-    place inside) and a "brown_cabinet_handle" (the point to pull).
+    Names are those of the scene's objects. A cabinet "brown_cabinet" also has "brown_cabinet_drawer" (the receptacle
+    inside) and "brown_cabinet_handle" (the point to pull).
     """
 
     def __init__(self, scene: Scene, model, data) -> None:
@@ -22,55 +22,50 @@ class World:
         self._body_of_geom = np.array(model.geom_bodyid)
 
     def gripper(self) -> np.ndarray:
-        """The point between the finger tips, (3,)."""
+        """Return the point between the finger tips, (3,)."""
         return self.data.site_xpos[self._gripper].copy()
 
     def gripper_opening(self) -> float:
-        """Distance between the pads, metres: 0 shut, 0.08 wide open."""
+        """Return the distance between the finger pads in metres: 0 closed, 0.08 open."""
         return float(self.data.qpos[arm.ARM_DOFS] + self.data.qpos[arm.ARM_DOFS + 1])
 
     def point(self, name: str) -> np.ndarray:
-        """The point that a mention of `name` refers to, (3,): a thing's middle, a place's middle, a handle."""
+        """Return the point that a mention of `name` refers to, (3,): the centre of an object, or a handle."""
         return self.data.site_xpos[self._sites[name]].copy()
 
-    def has(self, name: str) -> bool:
-        return name in self._sites
-
     def upright(self, name: str) -> float:
-        """Cosine of the angle between the thing's own vertical and the world's."""
-        return float(self.data.xmat[self.model.site_bodyid[self._sites[name]]][8])
+        """Return the cosine of the angle between the object's z axis and the vertical."""
+        return float(self.data.xmat[self._body(name)][8])
 
-    def place(self, name: str) -> tuple[np.ndarray, Place]:
-        """A place's origin (3,) and its extent around it."""
+    def receptacle(self, name: str) -> tuple[np.ndarray, Receptacle]:
+        """Return a receptacle's origin (3,) and its extent around the origin."""
         if name.endswith("_drawer"):
             x, y, _ = self.point(name)
             return np.array([x, y, 0.0]), objects.DRAWER
-        place = self.scene.things[name].shape.place
-        assert place is not None, f"{name} is not a place"
-        return self.data.xpos[self.model.site_bodyid[self._sites[name]]].copy(), place
+        extent = self.scene.objects[name].shape.receptacle
+        assert extent is not None, f"{name} is not a receptacle"
+        return self.data.xpos[self._body(name)].copy(), extent
 
     def drawer_opening(self, cabinet: str) -> float:
-        """How far the cabinet's top drawer is out, metres: 0 to objects.DRAWER_TRAVEL_M."""
+        """Return how far the cabinet's top drawer is open, in metres: 0 to objects.DRAWER_TRAVEL_M."""
         return float(self.data.qpos[self.model.joint(f"{cabinet}_drawer").qposadr[0]])
 
-    def touching(self) -> tuple[set[int], set[int]]:
-        """Bodies that the left and the right finger pad touch."""
-        pairs = self.data.contact.geom
-        both: tuple[set[int], set[int]] = (set(), set())
-        for first, second in pairs:
-            for pad, touched in zip(self._pads, both, strict=True):
-                if first == pad or second == pad:
-                    touched.add(int(self._body_of_geom[second if first == pad else first]))
-        return both
-
     def grasped(self, name: str) -> bool:
-        """Whether both fingers touch what `name` belongs to."""
-        body = int(self.model.site_bodyid[self._sites[name]])
-        left, right = self.touching()
-        return body in left and body in right
+        """Return whether both fingers touch the body of `name`."""
+        return all(self._body(name) in bodies for bodies in self._touching())
 
     def touched(self, name: str) -> bool:
-        """Whether any finger touches what `name` belongs to."""
-        body = int(self.model.site_bodyid[self._sites[name]])
-        left, right = self.touching()
-        return body in left or body in right
+        """Return whether any finger touches the body of `name`."""
+        return any(self._body(name) in bodies for bodies in self._touching())
+
+    def _body(self, name: str) -> int:
+        return int(self.model.site_bodyid[self._sites[name]])
+
+    def _touching(self) -> tuple[set[int], set[int]]:
+        """Bodies that the left and the right finger pad touch."""
+        touching: tuple[set[int], set[int]] = (set(), set())
+        for first, second in self.data.contact.geom:
+            for pad, bodies in zip(self._pads, touching, strict=True):
+                if pad in (first, second):
+                    bodies.add(int(self._body_of_geom[second if first == pad else first]))
+        return touching

@@ -3,8 +3,8 @@
 import numpy as np
 
 from inspire_vla.tabletop.env import TabletopEnv
-from inspire_vla.tabletop.predicates import All, Closed, In, On, Open, above_place, at_place
 from inspire_vla.tabletop.suites import SUITES
+from inspire_vla.tabletop.tasks import All, Closed, In, On, Open, is_above, rests_at
 
 
 def _world(name: str):
@@ -14,31 +14,31 @@ def _world(name: str):
     return env.world
 
 
-def _put(world, thing: str, position) -> None:
+def _put(world, obj: str, position) -> None:
     import mujoco
 
-    at = world.model.joint(thing).qposadr[0]
+    at = world.model.joint(obj).qposadr[0]
     world.data.qpos[at : at + 3] = position
     mujoco.mj_forward(world.model, world.data)
 
 
-def test_on_needs_place_and_height():
+def test_on_needs_position_and_height():
     world = _world("plates")
-    plate, extent = world.place("blue_plate")
+    plate, extent = world.receptacle("blue_plate")
     goal = On("red_cube", "blue_plate")
     assert not goal.holds(world)
     _put(world, "red_cube", plate + np.array([0.02, 0.0, extent.floor_z_m + 0.024]))
     assert goal.holds(world)
     _put(world, "red_cube", plate + np.array([0.0, 0.0, 0.15]))
-    assert above_place(world, "red_cube", "blue_plate")
-    assert not at_place(world, "red_cube", "blue_plate")
+    assert is_above(world, "red_cube", "blue_plate")
+    assert not rests_at(world, "red_cube", "blue_plate")
     _put(world, "red_cube", plate + np.array([0.10, 0.0, 0.024]))
     assert not goal.holds(world)
 
 
 def test_in_needs_to_be_below_the_rim():
     world = _world("basket")
-    basket, _ = world.place("brown_basket")
+    basket, _ = world.receptacle("brown_basket")
     goal = In("yellow_ball", "brown_basket")
     _put(world, "yellow_ball", basket + np.array([0.05, -0.05, 0.031]))
     assert goal.holds(world)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from inspire_vla.tabletop import arm
+from inspire_vla.tabletop.arm import arm_kinematics, rotation_matrix, rotation_vector
 from inspire_vla.tabletop.env import POINTING_DOWN
-from inspire_vla.tabletop.ik import arm_kinematics, rotation_matrix, rotation_vector
 
 RNG = np.random.default_rng(0)
 
