@@ -1,5 +1,6 @@
 # make demo   the whole road on the nano model, and a page to look at       make test   the tests
 # make lint   ruff and mypy        make e2e   the slow end-to-end tests     make clean  remove what was built
+# make docs    the documentation as a web site, in site/
 # make libero   LIBERO with its assets, the windowless OpenCV kept
 # make soak   10,000 requests from 8 clients and 10,000 malformed messages, against a served checkpoint
 SHELL := /bin/sh
@@ -12,10 +13,10 @@ STAMP := $(VENV)/.installed
 OFFLINE := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 WANDB_MODE=disabled
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format e2e soak doctor libero constraints clean
+.PHONY: help install demo test lint format e2e soak docs doctor libero constraints clean
 
 help:
-	@sed -n '1,4p' Makefile | sed 's/^# *//'
+	@sed -n '1,5p' Makefile | sed 's/^# *//'
 
 install: $(STAMP)
 
@@ -47,6 +48,9 @@ e2e: install
 
 soak: install
 	$(OFFLINE) $(BIN)/python -m tests.serving.stress --out runs/soak.json $(ARGS)
+
+docs: install
+	$(OFFLINE) $(BIN)/mkdocs build -q
 
 doctor: install
 	@$(BIN)/inspire doctor

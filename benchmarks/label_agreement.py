@@ -1,4 +1,4 @@
-"""How often labels from the demonstration alone say what the simulator's truth says: docs/labelling.md's table.
+"""How often labels from the demonstration alone say what the simulator's truth says: docs/label.md's table.
 
     python benchmarks/label_agreement.py DATASET [DATASET …]
 

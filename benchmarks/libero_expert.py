@@ -1,4 +1,4 @@
-"""How often the scripted expert solves each task of LIBERO, one attempt a scene: docs/labelling.md's table.
+"""How often the scripted expert solves each task of LIBERO, one attempt a scene: docs/label.md's table.
 
     python benchmarks/libero_expert.py runs/expert.jsonl --suites libero_object --scenes 10 --minutes 8
 

@@ -118,7 +118,7 @@ def ship_policy(experiment: Path, preset: Preset, kind: str) -> None:
 
 The {what} that `make demo` shows: backbone nano, one 96-pixel camera and robot state, residual VQ on chunks of 4 actions.
 It knows the tabletop benchmark's seen tasks; for the demonstration and for tests, not for a robot. From the experiment
-of docs/protocol.md, preset `{preset.name}`; the pair of the first training seed ships, whatever it scored.
+of docs/appendix/protocol.md, preset `{preset.name}`; the pair of the first training seed ships, whatever it scored.
 
     inspire reproduce --preset {preset.name}
 

@@ -1,11 +1,8 @@
 import argparse
 import json
-import re
-import shlex
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError
-from pathlib import Path
 
 import pytest
 
@@ -206,25 +203,6 @@ def test_an_interrupted_training_is_told_how_it_goes_on(checkpoint, tmp_path, ca
         assert capsys.readouterr().err == f"\nStopped. {said}\n"
     assert main(["compare", "x"]) == 130
     assert "the same command goes on" in capsys.readouterr().err
-
-
-def commands_on(page):
-    """`inspire …` with arguments, in blocks and within lines."""
-    text = page.read_text(encoding="utf-8")
-    found = re.findall(r"^    (inspire \w+ .+)$|`(inspire \w+ [^`]+)`", text, re.MULTILINE)
-    return [shlex.split(block or inline, comments=True)[1:] for block, inline in found]
-
-
-def test_the_commands_of_the_robots_page_are_commands():
-    commands = commands_on(Path(__file__).parents[1] / "docs" / "on_a_robot.md")
-    assert len(commands) >= 10
-    for words in commands:
-        options = parser().parse_args(words)
-        if words[0] == "attention":
-            assert options.out, words  # --figure draws into it
-        if words[0] in ("view", "report"):
-            for run in getattr(options, "runs", None) or [options.what]:
-                assert run.startswith(("runs/eval_", "datasets/")), words  # runs/inspire is a training
 
 
 def test_words_for_suites():

@@ -1,10 +1,11 @@
-"""docs/performance.md's table and figure, from the numbers that reasoning_overhead.py has written."""
+"""docs/appendix/performance_details.md's table and figure, from the numbers that reasoning_overhead.py has written."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "performance.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "appendix" / "performance_details.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 COLUMNS = {
     "official": "paper's way",
@@ -33,7 +34,7 @@ def write(results: Path, document: Path = DOCUMENT) -> None:
     ]
     figure = results.with_suffix(".svg")
     _figure(overheads, figure)
-    lines += ["", f"![Step time against the base model's]({figure.relative_to(document.parent).as_posix()})"]
+    lines += ["", f"![Step time against the base model's]({os.path.relpath(figure, document.parent)})"]
     text = document.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)

@@ -2,7 +2,7 @@
 
     PYTHONPATH=examples lerobot-rollout --robot.discover_packages_path=lerobot_tabletop --robot.type=tabletop …
 
-Importing this package registers `--robot.type=tabletop` and `--teleop.type=tabletop_hand`. docs/on_a_robot.md has the
+Importing this package registers `--robot.type=tabletop` and `--teleop.type=tabletop_hand`. docs/serve.md has the
 whole commands; tests/e2e/test_lerobot_commands.py runs them.
 """
 

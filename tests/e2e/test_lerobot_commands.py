@@ -1,4 +1,4 @@
-"""LeRobot's own commands with our policy type and the simulated robot of examples/, as docs/on_a_robot.md writes them.
+"""LeRobot's own commands with our policy type and the simulated robot of examples/, as docs/serve.md writes them.
 
 Nothing is patched: `--robot.discover_packages_path` is how LeRobot finds a robot that is not its own.
 """
@@ -15,7 +15,7 @@ from lerobot.datasets import LeRobotDataset
 from inspire_vla.cli.policies import find
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "on_a_robot.md"
+PAGE = ROOT / "docs" / "serve.md"
 TASK = "put the red mug on the plate"
 
 

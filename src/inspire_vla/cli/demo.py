@@ -27,7 +27,7 @@ SUITES = ("seen", "unseen")
 MARKER = "made_by_inspire_demo"
 """A file in the demo's folder, in which it replaces what a former call made."""
 LAYOUT_RANDOMNESS = 0.25
-"""As the shipped pair was trained and measured: docs/protocol.md."""
+"""As the shipped pair was trained and measured: docs/appendix/protocol.md."""
 LOOKED_AT = ("tabletop_seen", "tabletop_spatial", "tabletop_goal")
 """Suites whose attention is shown and measured."""
 NOTES = (

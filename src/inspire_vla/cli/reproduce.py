@@ -1,4 +1,4 @@
-"""`inspire reproduce`: the experiment of docs/protocol.md, from images to the results page."""
+"""`inspire reproduce`: the experiment of docs/appendix/protocol.md, from images to the results page."""
 
 import argparse
 from pathlib import Path

@@ -1,0 +1,33 @@
+"""Every command of the documentation is one that `inspire` accepts."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from inspire_vla.cli.arguments import parser
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+HISTORY = ("protocol.md", "rounds.md", "results.md", "performance_details.md")
+"""Pages with recorded commands, whose options are those of their commit."""
+
+
+def commands_on(page: Path) -> list[list[str]]:
+    """Arguments of each `inspire COMMAND …` in the page's code blocks; a line may continue after a backslash."""
+    text = re.sub(r"\\\n\s*", " ", page.read_text(encoding="utf-8"))
+    for name, words in re.findall(r"^    (\w+)=\(([^)]*)\)$", text, re.MULTILINE):  # arrays of the shell
+        text = text.replace(f'"${{{name}[@]}}"', words)
+    lines = re.findall(r"^    (inspire \w+.*)$", text, re.MULTILINE)
+    return [shlex.split(line, comments=True)[1:] for line in lines if "…" not in line]
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p.name not in HISTORY], ids=lambda p: p.name)
+def test_commands_are_accepted(page: Path) -> None:
+    for words in commands_on(page):
+        parser().parse_args(words)  # exits for what it does not know
+
+
+def test_commands_are_found() -> None:
+    assert sum(len(commands_on(page)) for page in PAGES) > 60
