@@ -243,7 +243,7 @@ def test_roles(instruction, told):
 
 
 def test_agreement_with_a_simulators_truth(tmp_path):
-    """Two tabletop demonstrations: the numbers of docs/labelling.md come from more of them, by the same code."""
+    """Two tabletop demonstrations: the numbers of docs/label.md come from more of them, by the same code."""
     from inspire_vla.labels.summary import agreement
     from inspire_vla.tabletop.collection import collect
 

@@ -1,4 +1,4 @@
-"""The whole experiment of docs/appendix/protocol.md as a list of commands, each of which can be interrupted and gone on with."""
+"""The experiment of docs/appendix/protocol.md as a list of commands, each of which can be interrupted and resumed."""
 
 from inspire_vla.experiment.evidence import keep_evidence, refuse_evidence
 from inspire_vla.experiment.finished import finished_part
