@@ -1,9 +1,9 @@
-"""A policy server and a LeRobot robot, at the robot's own pace: chunks overlap, so the arm does not stop to think.
+"""Control a LeRobot robot by a policy server, with overlapping action chunks.
 
     inspire serve --policy nano_inspire
     python examples/robot_loop.py --remote ws://127.0.0.1:8000
 
-For an arm of yours, make its `Robot` in place of TabletopRobot and map its features in `as_request`.
+For your own arm, replace TabletopRobot by its `Robot` and map its features in `to_request`.
 """
 
 import argparse
@@ -18,14 +18,14 @@ from inspire_vla.serving.chunk_player import ChunkPlayer
 from inspire_vla.serving.client import PolicyClient
 
 
-def as_request(seen: Mapping[str, Any], instruction: str) -> dict[str, Any]:
-    """LeRobot's flat observation → what the server reads."""
-    state = np.array([seen[name] for name in STATE], dtype=np.float32)
-    return {"observation/image": seen["image"], "observation/state": state, "prompt": instruction}
+def to_request(observation: Mapping[str, Any], instruction: str) -> dict[str, Any]:
+    """Convert LeRobot's flat observation to a request."""
+    state = np.array([observation[name] for name in STATE], dtype=np.float32)
+    return {"observation/image": observation["image"], "observation/state": state, "prompt": instruction}
 
 
-def overlapping(client: PolicyClient, ahead: int) -> ChunkPlayer:
-    """Play as much of a chunk as the policy was made for, and ask for the next at most so many steps before."""
+def make_player(client: PolicyClient, ahead: int) -> ChunkPlayer:
+    """Play `n_action_steps` of each chunk, and request the next one `ahead` steps earlier."""
     steps = client.metadata.get("n_action_steps")
     return ChunkPlayer(
         client.infer,
@@ -36,14 +36,17 @@ def overlapping(client: PolicyClient, ahead: int) -> ChunkPlayer:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Drive a LeRobot robot by a policy server.")
+    parser = argparse.ArgumentParser(description="Control a LeRobot robot by a policy server.")
     parser.add_argument("--remote", default="ws://127.0.0.1:8000", help="policy server, default: %(default)s")
     parser.add_argument("--suite", default="tabletop_seen")
-    parser.add_argument("--task", default="", help="default: the suite's first")
+    parser.add_argument("--task", default="", help="default: the first of the suite")
     parser.add_argument("--seed", type=int, default=1_000_000)
     parser.add_argument("--hz", type=float, default=10.0, help="control steps a second, default: %(default)s")
     parser.add_argument(
-        "--ahead", type=int, default=2, help="ask so many steps before the chunk ends; 0: no overlap"
+        "--ahead",
+        type=int,
+        default=2,
+        help="request the next chunk this many steps before the end of the current one; 0: no overlap",
     )
     parser.add_argument("--steps", type=int, default=300)
     options = parser.parse_args()
@@ -53,17 +56,17 @@ def main() -> None:
     with (
         robot,
         PolicyClient(options.remote) as client,
-        overlapping(client, options.ahead) as player,
+        make_player(client, options.ahead) as player,
     ):
         print(f"{client.metadata.get('name', 'a policy')}: {robot.instruction}")
-        said: dict[str, str] = {}
+        answers: dict[str, str] = {}
         due = time.monotonic()
         for step in range(options.steps):
-            action = player.step(as_request(robot.get_observation(), robot.instruction))
+            action = player.step(to_request(robot.get_observation(), robot.instruction))
             robot.send_action(dict(zip(ACTION, action, strict=True)))
-            if player.reply.answers_by_mention != said:
-                said = player.reply.answers_by_mention
-                print(f"{step:4d}  " + ", ".join(f"{mention}: {word}" for mention, word in said.items()))
+            if player.reply.answers_by_mention != answers:
+                answers = player.reply.answers_by_mention
+                print(f"{step:4d}  " + ", ".join(f"{mention}: {word}" for mention, word in answers.items()))
             if robot.over:
                 break
             due += 1 / options.hz

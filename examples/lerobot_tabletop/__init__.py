@@ -1,12 +1,12 @@
-"""The tabletop for LeRobot's own commands: a robot, and a hand that moves it.
+"""The tabletop for LeRobot's own commands: a simulated robot, and a teleoperator for it.
 
     PYTHONPATH=examples lerobot-rollout --robot.discover_packages_path=lerobot_tabletop --robot.type=tabletop …
 
-Importing this package registers `--robot.type=tabletop` and `--teleop.type=tabletop_hand`. docs/serve.md has the
-whole commands; tests/e2e/test_lerobot_commands.py runs them.
+Importing this package registers `--robot.type=tabletop` and `--teleop.type=tabletop_expert`. docs/serve.md has the
+complete commands; tests/e2e/test_lerobot_commands.py runs them.
 """
 
-from lerobot_tabletop.hand import TabletopHand, TabletopHandConfig
 from lerobot_tabletop.robot import ACTION, STATE, TabletopRobot, TabletopRobotConfig
+from lerobot_tabletop.teleoperator import ExpertTeleop, ExpertTeleopConfig
 
-__all__ = ["ACTION", "STATE", "TabletopHand", "TabletopHandConfig", "TabletopRobot", "TabletopRobotConfig"]
+__all__ = ["ACTION", "STATE", "ExpertTeleop", "ExpertTeleopConfig", "TabletopRobot", "TabletopRobotConfig"]

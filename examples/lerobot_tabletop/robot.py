@@ -1,4 +1,4 @@
-"""The tabletop as a LeRobot `Robot`: what a real arm's driver looks like to our policies, without the arm."""
+"""The tabletop as a LeRobot `Robot`. A policy uses it like a real arm."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,18 +10,18 @@ from inspire_vla.errors import InspireError
 from inspire_vla.tabletop.benchmark import TabletopBenchmark
 
 STATE = tuple(f"{name}.pos" for name in "x y z rx ry rz finger_1 finger_2".split())
-"""Gripper in the base frame (m, axis times angle in rad) and both finger joints (m)."""
+"""Pose of the gripper in the base frame (m, rotation vector in rad) and both finger joints (m)."""
 ACTION = tuple(f"{name}.vel" for name in "x y z rx ry rz gripper".split())
-"""The tabletop's seven numbers in [-1, 1]; the gripper: -1 opens, +1 closes. LeRobot keeps .pos and .vel only."""
+"""The tabletop's action, seven numbers in [-1, 1]; gripper: -1 opens, +1 closes. LeRobot records .pos and .vel only."""
 
 CONNECTED: list["TabletopRobot"] = []
-"""The robots in this process, for the hand that teleoperates them."""
+"""The robots in this process, for the teleoperator."""
 
 
 @RobotConfig.register_subclass("tabletop")
 @dataclass(kw_only=True)
 class TabletopRobotConfig(RobotConfig):
-    """Which task is set up, and from which seed."""
+    """The task and the seed of its initial state."""
 
     suite: str = "tabletop_seen"
     task: str = ""
@@ -30,7 +30,7 @@ class TabletopRobotConfig(RobotConfig):
 
 
 class TabletopRobot(Robot):
-    """Simulated: time passes with each `send_action`, a tenth of a second a time."""
+    """A simulated robot. Each `send_action` advances the time by 0.1 s."""
 
     config_class = TabletopRobotConfig
     name = "tabletop"
@@ -40,14 +40,14 @@ class TabletopRobot(Robot):
         self.config = config
         self.cameras: dict[str, Any] = {}
         self._env: Any = None
-        self._seen: dict[str, Any] = {}
+        self._observation: dict[str, Any] = {}
         self.info: dict[str, Any] = {}
         self.over = False
 
     @property
     def env(self) -> Any:
-        """The simulated table, for whoever may know more than a robot does."""
-        self._needs_connection()
+        """The simulated environment, for the scripted expert."""
+        self._require_connection()
         return self._env
 
     @property
@@ -61,7 +61,7 @@ class TabletopRobot(Robot):
 
     @property
     def instruction(self) -> str:
-        """What the task's instruction says."""
+        """The task's instruction."""
         return str(self.info["task"])
 
     @property
@@ -73,11 +73,11 @@ class TabletopRobot(Robot):
         return True
 
     def connect(self, calibrate: bool = True) -> None:
-        """Set the task up."""
+        """Set up the task."""
         benchmark = TabletopBenchmark()
         task = self.config.task or benchmark.tasks(self.config.suite)[0]
         self._env = benchmark.make(self.config.suite, task, image_size=self.config.image_size)
-        self._seen, self.info = self._env.reset(seed=self.config.seed)
+        self._observation, self.info = self._env.reset(seed=self.config.seed)
         self.over = False
         CONNECTED.append(self)
 
@@ -88,16 +88,16 @@ class TabletopRobot(Robot):
         pass
 
     def get_observation(self) -> dict[str, Any]:
-        self._needs_connection()
-        state = dict(zip(STATE, map(float, self._seen["agent_pos"]), strict=True))
-        return {**state, "image": self._seen["pixels"]["image"]}
+        self._require_connection()
+        state = dict(zip(STATE, map(float, self._observation["agent_pos"]), strict=True))
+        return {**state, "image": self._observation["pixels"]["image"]}
 
     def send_action(self, action: dict[str, Any]) -> dict[str, Any]:
-        """Move for a tenth of a second; once the task is over the arm stands still."""
-        self._needs_connection()
+        """Move for 0.1 s. After the end of the task the arm does not move."""
+        self._require_connection()
         sent = np.clip([float(action[name]) for name in ACTION], -1, 1).astype(np.float32)
         if not self.over:
-            self._seen, _, terminated, truncated, self.info = self._env.step(sent)
+            self._observation, _, terminated, truncated, self.info = self._env.step(sent)
             self.over = terminated or truncated
         return dict(zip(ACTION, map(float, sent), strict=True))
 
@@ -107,6 +107,6 @@ class TabletopRobot(Robot):
             CONNECTED.remove(self)
         self._env = None
 
-    def _needs_connection(self) -> None:
+    def _require_connection(self) -> None:
         if self._env is None:
             raise InspireError("The robot is not connected; call connect() first.")

@@ -74,9 +74,9 @@ def check(name: str, folder: Path) -> None:
 
 @pytest.mark.e2e
 @pytest.mark.timeout(600)
-def test_lerobot_record_by_a_hand(tmp_path: Path) -> None:
+def test_lerobot_record(tmp_path: Path) -> None:
     pasted(0, tmp_path)
-    check("by_hand", tmp_path)
+    check("demonstration", tmp_path)
 
 
 @pytest.mark.e2e

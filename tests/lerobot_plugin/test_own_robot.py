@@ -9,6 +9,7 @@ import torch
 from lerobot.datasets import LeRobotDataset
 from tests.lerobot_plugin.families import finetune, load, make
 from tests.lerobot_plugin.tiny_runs import TINY
+from tests.serving.toy_server import serve
 
 from inspire_vla.errors import InspireError
 from inspire_vla.instruction import find_mentions
@@ -17,6 +18,7 @@ from inspire_vla.lerobot_plugin.frame_cache import FrameCache, can_keep
 from inspire_vla.lerobot_plugin.image_sizes import scaled
 from inspire_vla.lerobot_plugin.loading import load_policy
 from inspire_vla.lerobot_plugin.training import train
+from inspire_vla.serving.client import PolicyClient, ServerError
 from inspire_vla.serving.observations import ObservationReader
 
 TASK = "Pick up the red screwdriver."
@@ -89,15 +91,13 @@ def test_actions_come_out_in_the_units_that_went_in(trained: Path) -> None:
 
 
 def test_a_server_takes_each_camera_in_its_own_size(trained: Path) -> None:
-    agent = load_policy(trained)
-    reader = ObservationReader.of(agent.config)
-    assert reader.sizes == SIZES
     message = {f"observation/{c}": np.zeros((*size, 3), np.uint8) for c, size in SIZES.items()}
     message |= {"observation/state": np.zeros(6), "prompt": TASK}
-    request = reader.read(message)
-    assert {camera: p.shape[:2] for camera, p in request.observation["pixels"].items()} == SIZES
-    with pytest.raises(InspireError, match="54 × 96"):
-        reader.read(message | {"observation/front": np.zeros((48, 64, 3), np.uint8)})
+    with serve(load_policy(trained)) as server, PolicyClient(server.url) as client:
+        assert client.metadata["image_sizes"] == {camera: list(size) for camera, size in SIZES.items()}
+        assert client.infer(message).actions.shape == (4, 6)
+        with pytest.raises(ServerError, match="54 × 96"):
+            client.infer(message | {"observation/front": np.zeros((48, 64, 3), np.uint8)})
 
 
 def test_what_is_felt_is_checked_by_name(trained: Path) -> None:
@@ -168,7 +168,7 @@ def test_the_size_is_part_of_the_checkpoint(trained: Path) -> None:
     assert load_policy(trained).config.seen_size == (32, 48)
 
 
-def test_a_converted_policy_is_served_with_the_images_it_was_finetuned_on(
+def test_a_finetuned_policy_reads_images_of_its_new_size(
     labelled_dataset: Path, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
 ) -> None:
     checkpoint = make("image_text", tmp_path_factory)

@@ -48,7 +48,7 @@ def serve(options: argparse.Namespace) -> None:
 
     from inspire_vla.cli import policies
     from inspire_vla.serving.remote_agent import api_key_from
-    from inspire_vla.serving.runtime import log_to_stderr, run
+    from inspire_vla.serving.runtime import log_to_stderr
     from inspire_vla.serving.server import PolicyServer, ServerSettings
 
     key = api_key_from(options.api_key_env)
@@ -67,7 +67,7 @@ def serve(options: argparse.Namespace) -> None:
     server = PolicyServer(
         agent, settings, keys=dict(options.camera), about={name: about[name] for name in ABOUT}
     )
-    asyncio.run(run(server, lambda port: print(f"{about['name']} at ws://{options.host}:{port}", flush=True)))
+    asyncio.run(server.run(lambda port: print(f"{about['name']} at ws://{options.host}:{port}", flush=True)))
 
 
 def camera_key(text: str) -> tuple[str, str]:

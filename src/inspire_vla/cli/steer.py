@@ -32,7 +32,7 @@ def steer(options: argparse.Namespace) -> None:
 
     from inspire_vla.cli import policies
     from inspire_vla.cli.serve import remote_policy
-    from inspire_vla.serving.runtime import log_to_stderr, run
+    from inspire_vla.serving.runtime import log_to_stderr
     from inspire_vla.serving.steering.server import SteeringServer
 
     if not options.hz > 0:
@@ -50,7 +50,7 @@ def steer(options: argparse.Namespace) -> None:
         suite=options.suite, task=options.task, hz=options.hz,
     )  # fmt: skip
     shown = "127.0.0.1" if options.host == "0.0.0.0" else options.host
-    asyncio.run(run(server, lambda port: print(f"Open http://{shown}:{port}", flush=True)))
+    asyncio.run(server.run(lambda port: print(f"Open http://{shown}:{port}", flush=True)))
 
 
 def _live_tabletop(policy: dict[str, Any]) -> Any:

@@ -6,12 +6,12 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from websockets.asyncio.server import Server
+from websockets.asyncio.server import Server, ServerConnection, serve
 
 from inspire_vla.errors import InspireError
 
@@ -81,42 +81,48 @@ class Metrics:
         self.throttled = counter("inspire_throttled", "Observations delayed by the rate limit")
 
 
-class Service(Protocol):
-    """A server that `run` can start and stop."""
+class WebSocketService:
+    """A web-socket server with a start, a stop, and a clean end on SIGINT or SIGTERM. Subclasses start and stop."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host, self._requested_port = host, port
+        self._server: Server | None = None
 
     @property
-    def port(self) -> int: ...
+    def port(self) -> int:
+        """The port of a started server."""
+        if self._server is None:
+            raise InspireError("The server has not been started.")
+        return next(iter(self._server.sockets)).getsockname()[1]
 
-    async def start(self) -> None: ...
+    async def start(self) -> None:
+        raise NotImplementedError
 
-    async def stop(self) -> None: ...
+    async def stop(self) -> None:
+        raise NotImplementedError
 
-
-async def run(service: Service, on_ready: Callable[[int], None]) -> None:
-    """Start a service, call `on_ready(port)`, and stop the service on SIGINT or SIGTERM."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, stop.set)
-    try:
-        await service.start()
-        try:
-            on_ready(service.port)
-            await stop.wait()
-        finally:
-            await service.stop()
-    finally:
+    async def run(self, on_ready: Callable[[int], None]) -> None:
+        """Start, call `on_ready(port)`, and stop on SIGINT or SIGTERM."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
         for name in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(name)
+            loop.add_signal_handler(name, stop.set)
+        try:
+            await self.start()
+            try:
+                on_ready(self.port)
+                await stop.wait()
+            finally:
+                await self.stop()
+        finally:
+            for name in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(name)
 
-
-def port_of(server: Server | None) -> int:
-    """Return the port that a started web-socket server listens on."""
-    if server is None:
-        raise InspireError("The server has not been started.")
-    return next(iter(server.sockets)).getsockname()[1]
-
-
-def cannot_listen(host: str, port: int, error: OSError) -> InspireError:
-    """Return the error for an address that is taken or not ours."""
-    return InspireError(f"Cannot listen on {host}:{port}: {error.strerror}.")
+    async def _listen(self, handler: Callable[[ServerConnection], Awaitable[None]], **options: Any) -> None:
+        """Accept connections. Raises InspireError if the port is taken."""
+        try:
+            self._server = await serve(handler, self.host, self._requested_port, compression=None, **options)
+        except OSError as error:
+            raise InspireError(
+                f"Cannot listen on {self.host}:{self._requested_port}: {error.strerror}."
+            ) from error

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 from prometheus_client import generate_latest
-from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request as HttpRequest
 from websockets.http11 import Response
@@ -32,7 +32,7 @@ from inspire_vla.errors import InspireError
 from inspire_vla.serving import protocol
 from inspire_vla.serving.batching import Batcher, Outcome
 from inspire_vla.serving.observations import ObservationReader, Request
-from inspire_vla.serving.runtime import Metrics, cannot_listen, log, port_of
+from inspire_vla.serving.runtime import Metrics, WebSocketService, log
 from inspire_vla.spatial import answer_words, says_close
 
 MAX_REASON = 2000
@@ -108,7 +108,7 @@ class ConnectionState:
         return max(0.0, -self.tokens / self.rate)
 
 
-class PolicyServer:
+class PolicyServer(WebSocketService):
     """Serves an agent (`act`, `config`) until stopped.
 
     Args:
@@ -125,6 +125,7 @@ class PolicyServer:
         about: Mapping[str, Any] | None = None,
     ) -> None:
         self.agent, self.settings = agent, settings or ServerSettings()
+        super().__init__(self.settings.host, self.settings.port)
         self.reader = ObservationReader.of(agent.config, keys)
         self.metrics = Metrics()
         self.metadata = metadata_of(agent.config, self.reader, about or {})
@@ -138,12 +139,6 @@ class PolicyServer:
             expected=lambda: len(self._open),
             on_batch=self._count_batch,
         )
-        self._server: Server | None = None
-
-    @property
-    def port(self) -> int:
-        """The port of a started server."""
-        return port_of(self._server)
 
     async def start(self) -> None:
         """Warm up, then listen. Raises InspireError if the port is taken."""
@@ -151,25 +146,21 @@ class PolicyServer:
         await self.batcher.call(self._warm_up)
         log("warm", seconds=round(time.perf_counter() - started, 2))
         self.batcher.start()
-        settings = self.settings
         try:
-            self._server = await serve(
+            await self._listen(
                 self._handle,
-                settings.host,
-                settings.port,
                 origins=[None],  # browsers send an Origin; no web page may control the robot
-                compression=None,
-                max_size=settings.max_message_bytes,
+                max_size=self.settings.max_message_bytes,
                 max_queue=2,
                 process_request=self._handle_http,
                 ping_interval=20,
                 ping_timeout=20,
                 close_timeout=2,
             )
-        except OSError as error:
+        except InspireError:
             await self.batcher.stop()
-            raise cannot_listen(settings.host, settings.port, error) from error
-        log("ready", host=settings.host, port=self.port, key=settings.api_key is not None)
+            raise
+        log("ready", host=self.host, port=self.port, key=self.settings.api_key is not None)
 
     async def stop(self) -> None:
         """Take no more requests, finish the replies in progress (at most `drain_s`), and close."""

@@ -20,13 +20,13 @@ from urllib.parse import urlsplit
 
 import numpy as np
 from PIL import Image
-from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request as HttpRequest
 from websockets.http11 import Response
 
 from inspire_vla.errors import InspireError
-from inspire_vla.serving.runtime import cannot_listen, log, port_of
+from inspire_vla.serving.runtime import WebSocketService, log
 from inspire_vla.serving.steering.session import SteeringSession
 
 LOCAL = ("127.0.0.1", "localhost", "[::1]")
@@ -36,34 +36,24 @@ CONTENT_SECURITY_POLICY = (
 )
 
 
-class SteeringServer:
+class SteeringServer(WebSocketService):
     """Shows one session to any number of viewers. Each may steer."""
 
     def __init__(
         self, agent: Any, benchmark: Any, *, host: str = "127.0.0.1", port: int = 8080, **session: Any
     ) -> None:
-        self.host, self._requested_port = host, port
+        super().__init__(host, port)
         self.session = SteeringSession(agent, benchmark, self._publish, **session)
         self._viewers: dict[ServerConnection, asyncio.Event] = {}
         self._latest: tuple[str, bytes] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._server: Server | None = None
-
-    @property
-    def port(self) -> int:
-        """The port of a started server."""
-        return port_of(self._server)
 
     async def start(self) -> None:
         """Listen and start the session. Raises InspireError if the port is taken."""
         self._loop = asyncio.get_running_loop()
-        try:
-            self._server = await serve(
-                self._handle, self.host, self._requested_port, process_request=self._handle_http, compression=None,
-                max_size=2**14, max_queue=4, close_timeout=1,
-            )  # fmt: skip
-        except OSError as error:
-            raise cannot_listen(self.host, self._requested_port, error) from error
+        await self._listen(
+            self._handle, process_request=self._handle_http, max_size=2**14, max_queue=4, close_timeout=1
+        )
         self.session.start()
 
     async def stop(self) -> None:

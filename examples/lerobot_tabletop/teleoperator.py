@@ -1,4 +1,4 @@
-"""A LeRobot `Teleoperator` that moves the simulated robot as a person would: the benchmark's scripted expert."""
+"""A LeRobot `Teleoperator` for the simulated robot: the benchmark's scripted expert in place of a person."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,19 +10,19 @@ from inspire_vla.tabletop.expert import Expert
 from lerobot_tabletop.robot import ACTION, CONNECTED
 
 
-@TeleoperatorConfig.register_subclass("tabletop_hand")
+@TeleoperatorConfig.register_subclass("tabletop_expert")
 @dataclass(kw_only=True)
-class TabletopHandConfig(TeleoperatorConfig):
-    """Nothing to choose: it moves the robot that is connected in the same process."""
+class ExpertTeleopConfig(TeleoperatorConfig):
+    """No options. The expert controls the robot that is connected in the same process."""
 
 
-class TabletopHand(Teleoperator):
-    """Sees the simulator's state, and so needs no leader arm."""
+class ExpertTeleop(Teleoperator):
+    """Reads the simulator's state and needs no leader arm."""
 
-    config_class = TabletopHandConfig
-    name = "tabletop_hand"
+    config_class = ExpertTeleopConfig
+    name = "tabletop_expert"
 
-    def __init__(self, config: TabletopHandConfig) -> None:
+    def __init__(self, config: ExpertTeleopConfig) -> None:
         super().__init__(config)
         self._connected = False
 
@@ -52,9 +52,9 @@ class TabletopHand(Teleoperator):
         pass
 
     def get_action(self) -> dict[str, Any]:
-        """What the expert would do now. Raises InspireError unless exactly one robot is connected."""
+        """Return the expert's action. Raises InspireError unless exactly one robot is connected."""
         if len(CONNECTED) != 1:
-            raise InspireError(f"The hand moves one simulated robot; {len(CONNECTED)} are connected.")
+            raise InspireError(f"The expert controls one simulated robot; {len(CONNECTED)} are connected.")
         return dict(zip(ACTION, map(float, Expert(CONNECTED[0].env).action()), strict=True))
 
     def send_feedback(self, feedback: dict[str, Any]) -> None:
