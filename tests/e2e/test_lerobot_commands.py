@@ -21,7 +21,7 @@ TASK = "put the red mug on the plate"
 
 def on_the_page() -> tuple[str, list[str]]:
     """What the page sets first, as a script, and its commands."""
-    section = PAGE.read_text(encoding="utf-8").split("### By LeRobot's own commands")[1].split("\n## ")[0]
+    section = PAGE.read_text(encoding="utf-8").split("### With LeRobot's own commands")[1].split("\n## ")[0]
     lines = [line.strip() for line in section.splitlines() if line.startswith("    ")]
     commands = [line for line in lines if line.startswith("lerobot-")]
     return "\n".join(line for line in lines if line not in commands), commands
