@@ -1,14 +1,23 @@
 """Observations are converted for the policy, or refused with the name of the key."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from tests.serving.toy_server import ToyAgent, observation
 
 from inspire_vla.errors import InspireError
-from inspire_vla.serving.observations import ObservationReader
+from inspire_vla.serving.observations import ObservationReader, Options, Request
 
 READER = ObservationReader.of(ToyAgent().config)
 TWO = ObservationReader.of(ToyAgent(("image", "image2")).config)
+
+
+def read_with(reader: ObservationReader, message: object) -> Request:
+    return reader.read(message, Options.read(message))
+
+
+read, read_two = partial(read_with, READER), partial(read_with, TWO)
 
 
 def gradient(size: int = 16) -> np.ndarray:
@@ -16,7 +25,7 @@ def gradient(size: int = 16) -> np.ndarray:
 
 
 def read_image(image: np.ndarray) -> np.ndarray:
-    return READER.read(observation() | {"observation/image": image}).observation["pixels"]["image"]
+    return read(observation() | {"observation/image": image}).observation["pixels"]["image"]
 
 
 def test_an_image_of_the_right_size_is_unchanged() -> None:
@@ -54,7 +63,7 @@ def test_other_sizes_of_the_same_aspect_ratio_are_scaled() -> None:
 )
 def test_an_invalid_image_is_refused(image: object, says: str) -> None:
     with pytest.raises(InspireError, match=says) as caught:
-        READER.read(observation() | {"observation/image": image})
+        read(observation() | {"observation/image": image})
     assert "observation/image" in str(caught.value)
 
 
@@ -64,32 +73,32 @@ def test_a_missing_camera_is_reported_with_the_nearest_key() -> None:
     with pytest.raises(
         InspireError, match=r"camera 'image'.*Did you mean 'observation/imgae'.*--camera image=KEY"
     ):
-        READER.read(message)
+        read(message)
 
 
 def test_the_key_of_another_camera_is_not_suggested() -> None:
     message = observation() | {"observation/image2": gradient()}
     message["observation/img"] = message.pop("observation/image")
     with pytest.raises(InspireError, match="Did you mean 'observation/img'"):
-        TWO.read(message)
+        read_two(message)
     del message["observation/img"]
     with pytest.raises(InspireError, match=r"other images found: \[\]\. Start"):
-        TWO.read(message)
+        read_two(message)
 
 
 def test_liberos_wrist_camera_is_the_second_or_reported_as_unused() -> None:
     message = observation() | {"observation/wrist_image": gradient()}
-    assert set(TWO.read(message).observation["pixels"]) == {"image", "image2"}
-    assert READER.read(message).unused == ("observation/wrist_image",)
+    assert set(read_two(message).observation["pixels"]) == {"image", "image2"}
+    assert read(message).unused == ("observation/wrist_image",)
     with pytest.raises(InspireError, match="'observation/image2' or 'observation/wrist_image'"):
-        TWO.read(observation())
+        read_two(observation())
 
 
 def test_keys_of_cameras_can_be_set() -> None:
     reader = ObservationReader.of(ToyAgent().config, {"image": "observation/exterior_image_1_left"})
     message = observation()
     message["observation/exterior_image_1_left"] = message.pop("observation/image")
-    assert reader.read(message).observation["pixels"]["image"].shape == (16, 16, 3)
+    assert read_with(reader, message).observation["pixels"]["image"].shape == (16, 16, 3)
     with pytest.raises(InspireError, match=r"no camera 'top'. Possible: \['image'\]"):
         ObservationReader.of(ToyAgent().config, {"top": "x"})
 
@@ -109,7 +118,7 @@ def test_keys_of_cameras_can_be_set() -> None:
 )
 def test_an_invalid_state_is_refused(state: object) -> None:
     with pytest.raises(InspireError, match="observation/state"):
-        READER.read(observation() | {"observation/state": state})
+        read(observation() | {"observation/state": state})
 
 
 @pytest.mark.parametrize(
@@ -124,18 +133,18 @@ def test_an_invalid_option_is_refused(more: dict) -> None:
     with pytest.raises(
         InspireError, match=f"does not fit: {next(iter(more))}" if more != {"prompt": ""} else "prompt"
     ):
-        READER.read(observation() | more)
+        read(observation() | more)
 
 
 def test_nil_leaves_an_answer_to_the_model() -> None:
-    request = READER.read(observation(overrides={"the red cube": None, "the plate": "up"}))
+    request = read(observation(overrides={"the red cube": None, "the plate": "up"}))
     assert request.overrides == {"the plate": "up"}
 
 
 @pytest.mark.parametrize("message", [None, 3, "text", [1], b"x", {b"prompt": "go"}])
 def test_a_message_that_is_no_map_is_refused(message: object) -> None:
     with pytest.raises(InspireError, match="map with text keys"):
-        READER.read(message)
+        read(message)
 
 
 def test_a_policy_with_several_obs_steps_takes_several_images() -> None:
@@ -144,15 +153,15 @@ def test_a_policy_with_several_obs_steps_takes_several_images() -> None:
     reader = ObservationReader.of(config)
     two = np.stack([gradient(), gradient()[::-1]])
 
-    def read(images: np.ndarray) -> np.ndarray:
-        return reader.read(observation() | {"observation/image": images}).observation["pixels"]["image"]
+    def read_images(images: np.ndarray) -> np.ndarray:
+        return read_with(reader, observation() | {"observation/image": images}).observation["pixels"]["image"]
 
     for sent in (two, two.transpose(0, 3, 1, 2), two.astype(np.float32) / 255):
-        np.testing.assert_array_equal(read(sent), two)
-    assert read(two[0]).shape == (16, 16, 3)
+        np.testing.assert_array_equal(read_images(sent), two)
+    assert read_images(two[0]).shape == (16, 16, 3)
     with pytest.raises(InspireError, match="holds 3 images; the policy takes 1 to 2 images"):
-        read(np.stack([two[0]] * 3))
+        read_images(np.stack([two[0]] * 3))
     with pytest.raises(InspireError, match="holds 2 images; the policy takes one image"):
         read_image(two)
     with pytest.raises(InspireError, match="Crop or pad"):
-        read(np.zeros((2, 480, 640, 3), np.uint8))
+        read_images(np.zeros((2, 480, 640, 3), np.uint8))

@@ -141,6 +141,18 @@ def test_an_instruction_replaces_the_prompt_until_the_next(running) -> None:
         assert client.infer(observation()).mentions == ("the red cube",)
 
 
+def test_an_instruction_replaces_the_prompt_of_its_session_only(running) -> None:
+    """Also after a reconnection, when the client repeats it."""
+    server = running()
+    with PolicyClient(server.url) as client:
+        client.infer(observation(session="one", instruction="open the drawer"))
+        for _ in range(2):
+            assert client.infer(observation(session="two")).mentions == ("the red cube",)
+            assert client.infer(observation()).mentions == ("the red cube",)
+            assert client.infer(observation(session="one")).mentions == ("the drawer",)
+            client.close()
+
+
 def test_a_bad_request_fails_alone_in_its_batch(running) -> None:
     agent = ToyAgent()
     server = running(agent, batch_window_s=0.1)

@@ -66,7 +66,11 @@ def parser() -> argparse.ArgumentParser:
     )
     _report(command("report", commands.report, "one self-contained HTML page from runs"))
     reproduce_arguments(
-        command("reproduce", reproduce, "the experiment of docs/appendix/protocol.md, from images to the results page")
+        command(
+            "reproduce",
+            reproduce,
+            "the experiment of docs/appendix/protocol.md, from images to the results page",
+        )
     )
     serve_arguments(command("serve", serve, "serve a policy to robots over openpi's web-socket protocol"))
     steer_arguments(command("steer", steer, "watch a policy in a page, and overrule what it says"))

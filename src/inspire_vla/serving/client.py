@@ -8,8 +8,8 @@
 One request may be in progress at a time. `send` and `receive` are the two halves of `infer`; the robot can move between
 them.
 
-An `instruction` stays in force until the next one. The server forgets it with the connection, so the client repeats it
-with every observation. A reconnection therefore does not bring back the prompt.
+An `instruction` stays in force for its `session` until the next one. The server forgets it with the connection, so the
+client repeats it with every observation. A reconnection therefore does not bring back the prompt.
 """
 
 import contextlib
@@ -122,7 +122,7 @@ class PolicyClient:
         self._connection: ClientConnection | None = None
         self._sent: bytes | None = None
         self._sent_at = 0.0
-        self._instruction = ""
+        self._instructions: dict[str, str] = {}
         self.reconnections = 0
         self.metadata: dict[str, Any] = {}
         self._connect()
@@ -142,12 +142,12 @@ class PolicyClient:
         """
         if self._sent is not None:
             raise InspireError("A reply is still due: call receive() before the next send().")
-        message = (
-            {"instruction": self._instruction, **observation} if self._instruction else dict(observation)
-        )
+        message, session = dict(observation), str(observation.get("session", ""))
+        if instruction := self._instructions.get(session):
+            message.setdefault("instruction", instruction)
         data = protocol.pack(message)
         if isinstance(message.get("instruction"), str):
-            self._instruction = message["instruction"]
+            self._instructions[session] = message["instruction"]
         self._sent_at = time.monotonic()
         self._deliver(data)
         self._sent = data

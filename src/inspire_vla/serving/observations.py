@@ -35,8 +35,8 @@ class Options(BaseModel):
 
     Attributes:
         prompt: the instruction.
-        instruction: replaces the prompt of this and later requests; an empty one ends that.
-        session: tells the robots of one connection apart.
+        instruction: replaces the prompt of this and later requests of the session; an empty one ends that.
+        session: tells the robots of one connection apart; each has its own instruction and drafts.
         overrides: {mention: word} that replace the model's answers; None leaves an answer to the model.
         drafts: {mention: word} expected; None takes the session's last answers.
         undecodable: reply with `actions: nil` instead of an error if the model's tokens stand for no action.
@@ -52,8 +52,10 @@ class Options(BaseModel):
     undecodable: bool = False
 
     @classmethod
-    def read(cls, message: Mapping[str, Any]) -> "Options":
+    def read(cls, message: Any) -> "Options":
         """Return the options of a message. Raises InspireError naming the field and what was found."""
+        if not isinstance(message, dict) or not all(isinstance(key, str) for key in message):
+            raise InspireError(f"An observation is a map with text keys, found {type(message).__name__}.")
         try:
             return cls.model_validate({key: message[key] for key in cls.model_fields if key in message})
         except ValidationError as error:
@@ -114,13 +116,11 @@ class ObservationReader:
             n_obs_steps=config.n_obs_steps,
         )
 
-    def read(self, message: Any, instruction: str = "") -> Request:
-        """Validate a message. `instruction` is the one of earlier requests, which replaces the prompt.
+    def read(self, message: Mapping[str, Any], options: Options, instruction: str = "") -> Request:
+        """Validate a message. `instruction` is that of earlier requests of the session and replaces the prompt.
 
         Raises InspireError naming the key, what was found, and what is possible.
         """
-        if not isinstance(message, dict) or not all(isinstance(key, str) for key in message):
-            raise InspireError(f"An observation is a map with text keys, found {type(message).__name__}.")
         used = {*Options.model_fields, STATE_KEY} if self.state_dim else {*Options.model_fields}
         pixels = {}
         for camera in self.cameras:
@@ -130,7 +130,6 @@ class ObservationReader:
         observation: dict[str, Any] = {"pixels": pixels}
         if self.state_dim:
             observation["agent_pos"] = self._state(message)
-        options = Options.read(message)
         instruction = options.instruction or instruction or options.prompt
         if not instruction:
             raise InspireError("The observation has no `prompt` and no `instruction`. Send one of them.")

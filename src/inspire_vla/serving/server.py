@@ -31,13 +31,13 @@ from websockets.http11 import Response
 from inspire_vla.errors import InspireError
 from inspire_vla.serving import protocol
 from inspire_vla.serving.batching import Batcher, Outcome
-from inspire_vla.serving.observations import ObservationReader, Request
+from inspire_vla.serving.observations import ObservationReader, Options, Request
 from inspire_vla.serving.runtime import Metrics, WebSocketService, log
 from inspire_vla.spatial import answer_words, says_close
 
 MAX_REASON = 2000
 MAX_SESSIONS = 64
-"""Robots of one connection whose last answers are kept. The least recently used is dropped."""
+"""Sessions of one connection. The least recently used is dropped."""
 
 
 @dataclass(frozen=True)
@@ -67,33 +67,44 @@ class Undecodable(InspireError):
     """The model's tokens stand for no action."""
 
 
+@dataclass
+class Session:
+    """What the server keeps of one robot: the instruction that replaces its prompt, and the model's last answers."""
+
+    instruction: str = ""
+    answers: dict[str, str] | None = None
+
+    def drafts(self, request: Request) -> dict[str, str] | None:
+        """Return the client's drafts; without any, the last answers."""
+        drafts = request.options.drafts
+        if drafts is None:
+            return self.answers
+        return {mention: word for mention, word in drafts.items() if word is not None}
+
+    def remember(self, decision: Any) -> None:
+        """Keep the model's own answers as the next drafts. Overridden answers do not predict the model."""
+        answers = zip(decision.mentions, decision.answers, decision.overridden, strict=True)
+        self.answers = {mention: word for mention, word, overridden in answers if not overridden}
+
+
 class ConnectionState:
-    """What the server keeps of one connection: its rate limit, the instruction in force, and the sessions' answers."""
+    """What the server keeps of one connection: its rate limit and its sessions."""
 
     def __init__(self, requests_per_second: float = 0.0) -> None:
         self.rate = self.tokens = requests_per_second
         self.opened_at = self.refilled_at = time.monotonic()
-        self.instruction = ""
         self.busy = False
         self.replies = 0
         self.previous_ms: float | None = None
-        self._answers: OrderedDict[str, dict[str, str]] = OrderedDict()
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
 
-    def drafts(self, request: Request) -> dict[str, str] | None:
-        """Return the client's drafts; without any, the session's last answers."""
-        drafts = request.options.drafts
-        if drafts is None:
-            return self._answers.get(request.options.session)
-        return {mention: word for mention, word in drafts.items() if word is not None}
-
-    def remember(self, request: Request, decision: Any) -> None:
-        """Keep the model's own answers as the next drafts. Overridden answers do not predict the model."""
-        answers = zip(decision.mentions, decision.answers, decision.overridden, strict=True)
-        session = request.options.session
-        self._answers[session] = {mention: word for mention, word, overridden in answers if not overridden}
-        self._answers.move_to_end(session)
-        while len(self._answers) > MAX_SESSIONS:
-            self._answers.popitem(last=False)
+    def session(self, name: str) -> Session:
+        """Return the session of this name, a new one if there is none."""
+        session = self._sessions.setdefault(name, Session())
+        self._sessions.move_to_end(name)
+        if len(self._sessions) > MAX_SESSIONS:
+            self._sessions.popitem(last=False)
+        return session
 
     def delay_s(self) -> float:
         """Take one token from the token bucket and return how long to wait for it.
@@ -253,19 +264,21 @@ class PolicyServer(WebSocketService):
         if isinstance(message, str):
             raise protocol.MalformedMessage("An observation is a binary msgpack message, found text.")
         data = protocol.unpack(message, max_bytes=self.settings.max_message_bytes)
-        request = self.reader.read(data, state.instruction)
-        if request.options.instruction is not None:
-            state.instruction = request.options.instruction
+        options = Options.read(data)
+        session = state.session(options.session)
+        request = self.reader.read(data, options, session.instruction)
+        if options.instruction is not None:
+            session.instruction = options.instruction
         del data, message  # the images are large
         if (delay := state.delay_s()) > 0:
             self.metrics.throttled.inc()
             await asyncio.sleep(delay)
-        outcome = await self._decide(connection, state, request)
+        outcome = await self._decide(connection, request, session.drafts(request))
         if outcome is None:
             self.metrics.requests.labels("gone").inc()
             return
         decision = outcome.decision
-        state.remember(request, decision)
+        session.remember(decision)
         if decision.actions is None and not request.options.undecodable:
             raise Undecodable("The model's tokens stand for no action. Try again with another image.")
         timing = {"infer_ms": outcome.infer_ms, "queue_ms": outcome.queue_ms, "batch": outcome.batch}
@@ -277,10 +290,10 @@ class PolicyServer(WebSocketService):
         self._count_reply(decision, state.previous_ms / 1000)
 
     async def _decide(
-        self, connection: ServerConnection, state: ConnectionState, request: Request
+        self, connection: ServerConnection, request: Request, drafts: dict[str, str] | None
     ) -> Outcome | None:
         """Return the outcome, or None if the client disconnects first."""
-        deciding = asyncio.create_task(self.batcher.decide(request, state.drafts(request)))
+        deciding = asyncio.create_task(self.batcher.decide(request, drafts))
         leaving = asyncio.create_task(connection.wait_closed())
         try:
             await asyncio.wait((deciding, leaving), return_when=asyncio.FIRST_COMPLETED)
