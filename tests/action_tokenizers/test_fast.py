@@ -9,7 +9,7 @@ from tests.action_tokenizers.laws import TokenizerLaws, demonstrations
 from tokenizers import ByteLevelBPETokenizer
 
 from inspire_vla.action_tokenizers import Fast, UndecodableAction
-from inspire_vla.action_tokenizers.utf8 import BYTE_OF_SYMBOL
+from inspire_vla.action_tokenizers.fast import BYTE_OF_CHARACTER
 from inspire_vla.errors import InspireError
 
 
@@ -63,8 +63,8 @@ def test_low_frequencies_come_first():
     level = np.linspace(-0.6, 0.6, 7)
     codes = tokenizer.encode(np.tile(level, (4, 1)))
     assert len(codes) == 28  # 256 codes: no merges, a byte for a coefficient
-    symbols = sorted(BYTE_OF_SYMBOL)
-    integers = np.array([BYTE_OF_SYMBOL[symbols[code]] for code in codes]) + tokenizer.min_token
+    symbols = sorted(BYTE_OF_CHARACTER)
+    integers = np.array([BYTE_OF_CHARACTER[symbols[code]] for code in codes]) + tokenizer.min_token
     np.testing.assert_array_equal(integers[:7], np.around(level * 2 * 10))
     assert (integers[7:] == 0).all()
 
@@ -131,11 +131,11 @@ def test_nothing_undecodable_becomes_zeros():
     """Half a character, or a coefficient beyond the alphabet: the published decoder gives the mean action there."""
     tokenizer = Fast.fit(demonstrations(horizon=50, action_dim=3), vocabulary_size=256)
     codes = tokenizer.encode(np.full((50, 3), 1.0))
-    symbols = sorted(BYTE_OF_SYMBOL)
-    of_byte = {byte: symbols.index(symbol) for symbol, byte in BYTE_OF_SYMBOL.items()}
+    symbols = sorted(BYTE_OF_CHARACTER)
+    of_byte = {byte: symbols.index(symbol) for symbol, byte in BYTE_OF_CHARACTER.items()}
     assert len(codes) > 150  # a character of two bytes is there
     first_half = next(i for i, code in enumerate(codes) if code == of_byte[0xC2])
-    with pytest.raises(UndecodableAction, match="break a character"):
+    with pytest.raises(UndecodableAction, match="incomplete character"):
         tokenizer.decode(np.delete(codes, first_half))
     beyond = chr(0x7FF).encode()
     huge = np.array([of_byte[byte] for byte in beyond * 150])

@@ -6,7 +6,7 @@ import torch
 from tests.action_tokenizers.laws import TokenizerLaws, demonstrations
 from torch import nn
 
-from inspire_vla.action_tokenizers import GRIPPERS, LearnedVQ
+from inspire_vla.action_tokenizers import GRIPPER_CONVENTIONS, LearnedVQ
 from inspire_vla.errors import InspireError
 
 HORIZON, DIM, LATENT, ROUNDS, K = 4, 7, 24, 7, 32
@@ -52,7 +52,9 @@ class TestLearnedVQ(TokenizerLaws):
 
 class TestTurnedGripper(TestLearnedVQ):
     def make(self) -> LearnedVQ:
-        return LearnedVQ.from_published(checkpoint(*original()), horizon=HORIZON, gripper=GRIPPERS["libero"])
+        return LearnedVQ.from_published(
+            checkpoint(*original()), horizon=HORIZON, gripper=GRIPPER_CONVENTIONS["libero"]
+        )
 
 
 def test_actions_beyond_the_range_are_clipped() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tests.action_tokenizers.laws import TokenizerLaws
 
-from inspire_vla.action_tokenizers import GRIPPERS, ActionVocabulary, UniformBins
+from inspire_vla.action_tokenizers import GRIPPER_CONVENTIONS, ActionVocabulary, UniformBins
 from inspire_vla.errors import InspireError
 
 
@@ -23,7 +23,7 @@ class TestSingleStep(TestUniformBins):
 
 class TestTurnedGripper(TestUniformBins):
     def make(self):
-        return UniformBins(horizon=2, gripper=GRIPPERS["libero"])
+        return UniformBins(horizon=2, gripper=GRIPPER_CONVENTIONS["libero"])
 
 
 def test_half_a_bin_is_reached_and_never_exceeded():

@@ -7,7 +7,6 @@ import pytest
 from tests.action_tokenizers.laws import TokenizerLaws, demonstrations
 
 from inspire_vla.action_tokenizers import ResidualVQ, UndecodableAction
-from inspire_vla.action_tokenizers.kmeans import kmeans, nearest
 from inspire_vla.errors import InspireError
 
 WEIGHTS = [1, 1, 1, 1, 1, 1, 5]
@@ -111,20 +110,25 @@ def test_arrays_that_do_not_belong_to_the_json_are_refused(tmp_path):
         ResidualVQ.load(tmp_path / "two")
 
 
-def test_kmeans_finds_clusters():
-    generator = np.random.default_rng(0)
-    centres = generator.normal(size=(10, 5)) * 20
-    points = (centres[:, None] + generator.normal(size=(10, 30, 5))).reshape(-1, 5).astype(np.float32)
-    means = kmeans(points, 10, np.random.default_rng(1))
-    assert len(np.unique(nearest(centres.astype(np.float32), means))) == 10
-    assert np.linalg.norm(means[nearest(centres.astype(np.float32), means)] - centres, axis=1).max() < 1.5
+def test_clusters_are_found():
+    """Chunks around ten centres: each centre gets a code of its own."""
+    rng = np.random.default_rng(0)
+    centres = rng.uniform(-0.9, 0.9, size=(10, 1, 3))
+    chunks = (centres[:, None] + rng.normal(size=(10, 30, 1, 3)) * 0.005).reshape(-1, 1, 3)
+    tokenizer = ResidualVQ.fit(chunks, codes_per_level=10, levels=1)
+    codes = tokenizer.encode(centres)
+    assert len(np.unique(codes)) == 10
+    assert np.abs(tokenizer.decode(codes) - centres).max() < 0.005
 
 
-def test_nearest_is_nearest():
-    generator = np.random.default_rng(0)
-    points, means = (generator.normal(size=(count, 6)).astype(np.float32) for count in (10_000, 17))
-    distances = ((points[:, None] - means) ** 2).sum(2)
-    np.testing.assert_array_equal(nearest(points, means), distances.argmin(1))
+def test_codes_are_the_nearest_centres():
+    rng = np.random.default_rng(0)
+    book = rng.uniform(-1, 1, (1, 17, 2, 3))
+    ones = np.ones(3)
+    tokenizer = ResidualVQ(book, centre=0 * ones, scale=ones, dimension_weights=ones)
+    chunks = rng.uniform(-1, 1, (10_000, 2, 3))
+    distances = ((chunks[:, None] - book[0]) ** 2).sum((2, 3))
+    np.testing.assert_array_equal(tokenizer.encode(chunks)[:, 0], distances.argmin(1))
 
 
 def test_errors_are_in_the_file(tmp_path):

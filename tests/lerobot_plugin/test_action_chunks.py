@@ -10,7 +10,7 @@ import pytest
 from lerobot.configs import FeatureType, PolicyFeature
 from lerobot.datasets import LeRobotDatasetMetadata
 
-from inspire_vla.action_tokenizers import GRIPPERS, ResidualVQ, UniformBins
+from inspire_vla.action_tokenizers import GRIPPER_CONVENTIONS, ResidualVQ, UniformBins
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin import action_chunks
 from inspire_vla.lerobot_plugin.action_chunks import (
@@ -62,10 +62,10 @@ def test_acting_takes_what_the_checkpoint_holds(checkpoint: Path) -> None:
 
 def test_bins_of_another_chunk_keep_the_grippers_turn(tmp_path: Path, labelled_dataset: Path) -> None:
     meta = LeRobotDatasetMetadata("local/tiny", root=labelled_dataset)
-    UniformBins(gripper=GRIPPERS["libero"]).save(tmp_path / FOLDER)
+    UniformBins(gripper=GRIPPER_CONVENTIONS["libero"]).save(tmp_path / FOLDER)
     config = configured(backbone="openvla", action_tokenizer="uniform_bins", chunk_size=4)
     made = load_action_tokenizer(config, tmp_path, meta)
-    assert (made.horizon, made.gripper) == (4, GRIPPERS["libero"])
+    assert (made.horizon, made.gripper) == (4, GRIPPER_CONVENTIONS["libero"])
 
 
 def chunks_of(dataset: Path, meta: LeRobotDatasetMetadata, horizon: int) -> np.ndarray:

@@ -1,19 +1,20 @@
-"""FAST (arXiv 2501.09747): a chunk as its cosine transform, quantised, and squeezed by byte-pair encoding.
+"""FAST (arXiv 2501.09747): the cosine transform of a chunk, quantised and compressed by byte-pair encoding.
 
     (H, D) ──DCT-II over time, orthonormal──▶ coefficients ──× scale, round──▶ integers
            ──row by row: lowest frequency of every dimension first──▶ H·D integers
            ──character chr(integer − min_token)──▶ text ──byte-level BPE──▶ codes
 
-The conventions are those of the published processor (physical-intelligence/fast: scale 10, 2048 codes,
-min_token −354), whose files `Fast.load_published` reads. Two things are stricter here. The published decoder
-turns what it cannot read into zeros, which the robot takes for the mean action: ours raises
-`UndecodableAction`. And the published encoder loses characters that it never saw: ours clips coefficients
-to the alphabet, and a fitted alphabet holds every coefficient that actions in [-1, 1] can have.
+Source: the published processor (physical-intelligence/fast: scale 10, 2048 codes, min_token −354), whose files
+`Fast.load_published` reads. Two things are stricter here. The published decoder turns codes that it cannot read into
+zeros, which the robot takes for the mean action; this one raises `UndecodableAction`. The published encoder drops
+characters that are not in its vocabulary; this one clips coefficients to the alphabet. A fitted alphabet holds every
+coefficient that actions in [-1, 1] can have.
 """
 
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -29,17 +30,22 @@ from inspire_vla.action_tokenizers.base import (
     ActionTokenizer,
     UndecodableAction,
     checked_actions,
+    checked_chunks,
+    codes_in_range,
     positive_int,
 )
-from inspire_vla.action_tokenizers.utf8 import BYTE_OF_SYMBOL, LARGEST_SYMBOL, Piece, symbol
 from inspire_vla.errors import InspireError
+from inspire_vla.files import read_json
+
+LARGEST_SYMBOL = 0x7FF
+"""The largest character used. UTF-8 writes it in two bytes, 110xxxxx 10xxxxxx, and characters below 0x80 in one."""
 
 
 class Fast(ActionTokenizer):
-    """A varying number of codes for a chunk; the chunk is complete when H·D coefficients have been said.
+    """A varying number of codes per chunk; the chunk is complete after H·D coefficients.
 
-    Round trip: |decode(encode(a)) − a| ≤ `max_error` for every a in [-1, 1] (fitted tokenizers). Actions
-    outside are not clipped (quantile-normalised data has such); their coefficients are, to the alphabet.
+    Round trip: |decode(encode(a)) − a| ≤ `max_error` for every a in [-1, 1] (fitted tokenizers). Actions outside
+    [-1, 1], which quantile-normalised data has, are not clipped; their coefficients are clipped to the alphabet.
     """
 
     name: ClassVar[str] = "fast"
@@ -47,7 +53,7 @@ class Fast(ActionTokenizer):
     def __init__(
         self, bpe: Tokenizer, *, horizon: int, action_dim: int, scale: float, min_token: int, max_token: int
     ) -> None:
-        """`bpe`: byte-level BPE; the alphabet are the integers [min_token, max_token]."""
+        """`bpe`: byte-level BPE. The alphabet is the integers [min_token, max_token]."""
         self.horizon = positive_int("horizon", horizon)
         self.action_dim = positive_int("action_dim", action_dim)
         _check_scale(scale)
@@ -62,34 +68,33 @@ class Fast(ActionTokenizer):
         if sorted(vocabulary.values()) != list(range(len(vocabulary))):
             raise InspireError("The ids of the BPE vocabulary must count from 0 without gaps.")
         texts = sorted(vocabulary, key=vocabulary.__getitem__)
-        if not all(character in BYTE_OF_SYMBOL for text in texts for character in text):
+        if not all(character in BYTE_OF_CHARACTER for text in texts for character in text):
             raise InspireError("The BPE vocabulary is not byte-level.")
-        self._pieces = [Piece.of(bytes(BYTE_OF_SYMBOL[character] for character in text)) for text in texts]
+        self._pieces = [
+            _Piece.of(bytes(BYTE_OF_CHARACTER[character] for character in text)) for text in texts
+        ]
         self._heads = np.array([piece.head for piece in self._pieces])
-        self._characters = np.array([piece.characters for piece in self._pieces])
+        self._starts = np.array([piece.starts for piece in self._pieces])
         last = self.max_token - self.min_token
         self._valid = np.array([piece.valid and piece.largest <= last for piece in self._pieces])
 
     @classmethod
     def fit(cls, actions: np.ndarray, *, vocabulary_size: int = 1024, scale: float = 10.0) -> Self:
-        """Learn the byte-pair merges from chunks (N, H, D). Nothing is drawn: the same chunks give the same merges.
+        """Learn the byte-pair merges from chunks (N, H, D). It uses no random numbers.
 
         Raises:
             InspireError: no chunks, NaN, or a vocabulary below the 256 bytes it must hold.
         """
-        array = np.asarray(actions)
-        if array.ndim != 3 or 0 in array.shape:
-            raise InspireError(f"Chunks to fit on must have shape (N, H, D), found {array.shape}.")
+        array = checked_chunks(actions)
         _, horizon, action_dim = array.shape
-        array = checked_actions(array, horizon, action_dim)
         if positive_int("vocabulary_size", vocabulary_size) < 256:
             raise InspireError(
                 f"vocabulary_size must be at least 256, one for each byte, found {vocabulary_size}."
             )
         _check_scale(scale)
         integers = _quantised(array, scale)
-        reach = math.ceil(scale * math.sqrt(horizon))  # |coefficient| ≤ √H for |action| ≤ 1
-        low, high = min(-reach, int(integers.min())), max(reach, int(integers.max()))
+        limit = math.ceil(scale * math.sqrt(horizon))  # |coefficient| ≤ √H for |action| ≤ 1
+        low, high = min(-limit, int(integers.min())), max(limit, int(integers.max()))
         if high - low > LARGEST_SYMBOL:
             raise InspireError(
                 f"Coefficients run from {low} to {high}: too many. Normalise the actions or lower scale."
@@ -101,7 +106,7 @@ class Fast(ActionTokenizer):
             min_frequency=2,
             show_progress=False,
             special_tokens=[],
-            initial_alphabet=sorted(BYTE_OF_SYMBOL),
+            initial_alphabet=sorted(BYTE_OF_CHARACTER),
             max_token_length=10_000,
         )
         bpe.train_from_iterator(_texts(integers, low), trainer)
@@ -117,12 +122,12 @@ class Fast(ActionTokenizer):
 
     @property
     def max_error(self) -> float:
-        """Largest |decode(encode(a)) − a| with no coefficient clipped: half a step, inverse DCT."""
+        """The largest |decode(encode(a)) − a| without clipping: half a quantisation step through the inverse DCT."""
         basis = idct(np.eye(self.horizon), axis=0, norm="ortho")
         return 0.5 / self.scale * float(np.abs(basis).sum(1).max())
 
     def encode(self, actions: np.ndarray) -> Any:
-        """(H, D) → (n,) int64; (N, H, D) → list of N such arrays of several lengths; and so on."""
+        """(H, D) → (n,) int64; (N, H, D) → a list of N such arrays of several lengths; and so on."""
         actions = checked_actions(actions, self.horizon, self.action_dim)
         flat = actions.reshape(-1, self.horizon, self.action_dim)
         integers = np.clip(_quantised(flat, self.scale), self.min_token, self.max_token)
@@ -134,23 +139,19 @@ class Fast(ActionTokenizer):
         """(n,) codes → (H, D) float32; a list of N code sequences → (N, H, D); and so on.
 
         Raises:
-            UndecodableAction: an unknown code, broken characters, too few or too many coefficients, or one
-                that is not in the alphabet.
+            UndecodableAction: an unknown code, an incomplete character, too few or too many coefficients, or one
+                outside the alphabet.
         """
         if len(codes) and isinstance(codes[0], (list, tuple, np.ndarray)):
             return np.stack([self.decode(sequence) for sequence in codes])
         sequence = np.asarray(codes)
         if sequence.ndim != 1 or (sequence.size and sequence.dtype.kind not in "iu"):
             raise UndecodableAction(f"Codes must be a sequence of integers, found {codes!r}.")
-        if sequence.size and not ((sequence >= 0) & (sequence < self.vocabulary_size)).all():
-            raise UndecodableAction(
-                f"Codes lie in [0, {self.vocabulary_size}), found [{sequence.min()}, {sequence.max()}]."
-            )
-        data = b"".join(self._pieces[code].data for code in sequence)
+        data = b"".join(self._pieces[code].data for code in codes_in_range(sequence, self.vocabulary_size))
         try:
             text = data.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise UndecodableAction(f"The codes break a character in two ({error.reason}).") from None
+            raise UndecodableAction(f"The codes hold an incomplete character ({error.reason}).") from None
         needed = self.horizon * self.action_dim
         if len(text) != needed:
             raise UndecodableAction(f"The codes hold {len(text)} coefficients, a chunk has {needed}.")
@@ -163,81 +164,75 @@ class Fast(ActionTokenizer):
         return idct(coefficients, axis=0, norm="ortho").astype(np.float32)
 
     def allowed(self, position: int, prefix: Sequence[int] = ()) -> tuple[int, int] | None:
-        """All codes until H·D coefficients are complete; `allowed_codes` tells which fit what is missing."""
-        begun, said = self._progress(prefix)
-        return (0, self.vocabulary_size) if begun or said < self.horizon * self.action_dim else None
+        """Return all codes until H·D coefficients are complete; `allowed_codes` says which of them fit."""
+        pending, started = self._progress(prefix)
+        return (0, self.vocabulary_size) if pending or started < self.horizon * self.action_dim else None
 
     def allowed_codes(self, position: int, prefix: Sequence[int] = ()) -> np.ndarray | None:
-        begun, said = self._progress(prefix)
-        missing = self.horizon * self.action_dim - said
-        if not begun and missing <= 0:
+        pending, started = self._progress(prefix)
+        missing = self.horizon * self.action_dim - started
+        if not pending and missing <= 0:
             return None
-        fits = self._valid & (self._characters <= missing)
-        if not begun:
+        fits = self._valid & (self._starts <= missing)
+        if not pending:
             return fits & (self._heads == 0)
-        return fits & (self._heads > 0) & (symbol(begun, self._heads) <= self.max_token - self.min_token)
+        return (
+            fits & (self._heads > 0) & (_two_bytes(pending, self._heads) <= self.max_token - self.min_token)
+        )
 
     def _progress(self, prefix: Sequence[int]) -> tuple[int, int]:
-        """(first byte of a character that still needs its second, or 0; characters begun) after these codes."""
-        begun = said = 0
+        """Return (first byte of a character whose second is missing, or 0; characters started) after these codes."""
+        pending = started = 0
         for code in prefix:
             if not 0 <= code < self.vocabulary_size:
                 raise UndecodableAction(f"Codes lie in [0, {self.vocabulary_size}), found {code}.")
             piece = self._pieces[code]
-            if not piece.valid or bool(piece.head) != bool(begun):
-                raise UndecodableAction(f"Code {code} breaks a character in two.")
-            begun = piece.tail
-            said += piece.characters
-        return begun, said
+            if not piece.valid or bool(piece.head) != bool(pending):
+                raise UndecodableAction(f"Code {code} does not continue an incomplete character.")
+            pending = piece.tail
+            started += piece.starts
+        return pending, started
 
     def save(self, folder: str | Path) -> None:
-        storage.write(folder, self.name, {**self._numbers(), "bpe": json.loads(self._bpe.to_str())}, {})
-
-    def _numbers(self) -> dict[str, Any]:
-        return {
+        numbers = {
             key: getattr(self, key) for key in ("horizon", "action_dim", "scale", "min_token", "max_token")
         }
+        storage.write(folder, self.name, {**numbers, "bpe": json.loads(self._bpe.to_str())}, {})
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
         settings, _ = storage.read(folder, cls.name)
         bpe = _tokenizer(json.dumps(storage.setting(settings, "bpe", dict)), str(folder))
-        whole = {
+        integers = {
             key: storage.setting(settings, key, int)
             for key in ("horizon", "action_dim", "min_token", "max_token")
         }
-        return cls(bpe, scale=storage.setting(settings, "scale", (int, float)), **whole)
+        return cls(bpe, scale=storage.setting(settings, "scale", (int, float)), **integers)
 
     @classmethod
     def load_published(cls, folder: str | Path, *, horizon: int, action_dim: int) -> Self:
-        """The published processor's files: `tokenizer.json` and `processor_config.json` (scale, min_token).
+        """Load the published processor's files: `tokenizer.json` and `processor_config.json` (scale, min_token).
 
-        Horizon and dimension are the caller's: the published tokenizer serves any.
+        The caller gives horizon and dimension, as the published tokenizer serves any.
 
         Raises:
             InspireError: a missing or malformed file, or one made for another horizon or dimension.
         """
         folder = Path(folder)
-        texts = {}
-        for name in ("processor_config.json", "tokenizer.json"):
-            try:
-                texts[name] = (folder / name).read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise InspireError(f"{folder} holds no published FAST processor: {name}: {error}.") from None
-        try:
-            config = json.loads(texts["processor_config.json"])
-        except ValueError as error:
-            raise InspireError(f"{folder / 'processor_config.json'} is not JSON: {error}.") from None
-        if not isinstance(config, dict):
-            raise InspireError(f"{folder / 'processor_config.json'} is not a JSON object.")
+        config = read_json(folder / "processor_config.json", dict[str, Any])
         for key, wanted in (("time_horizon", horizon), ("action_dim", action_dim)):
             if config.get(key) not in (None, wanted):
                 raise InspireError(
                     f"The FAST processor in {folder} has {key} {config[key]!r}, asked for {wanted}."
                 )
+        path = folder / "tokenizer.json"
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InspireError(f"{folder} holds no published FAST processor: {path.name}: {error}.") from None
         min_token = storage.setting(config, "min_token", int)
         return cls(
-            _tokenizer(texts["tokenizer.json"], f"{folder / 'tokenizer.json'}"),
+            _tokenizer(text, str(path)),
             horizon=horizon,
             action_dim=action_dim,
             scale=storage.setting(config, "scale", (int, float)),
@@ -246,13 +241,62 @@ class Fast(ActionTokenizer):
         )
 
 
+def _byte_of_character() -> dict[str, int]:
+    """{character that GPT-2's byte-level vocabularies write for a byte: that byte}."""
+    shown = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    hidden = [byte for byte in range(256) if byte not in shown]
+    return {chr(byte): byte for byte in shown} | {chr(256 + i): byte for i, byte in enumerate(hidden)}
+
+
+BYTE_OF_CHARACTER = _byte_of_character()
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """One vocabulary entry. It may begin and end inside a character."""
+
+    data: bytes
+    head: int  # its first byte if that completes the character before, else 0
+    tail: int  # its last byte if that starts a character without completing it, else 0
+    starts: int  # characters that start in it
+    largest: int  # the largest character that it is sure to hold
+    valid: bool  # whether it can be part of characters up to LARGEST_SYMBOL
+
+    @classmethod
+    def of(cls, data: bytes) -> "_Piece":
+        """Analyse the bytes of an entry."""
+        head = data[0] if data and _is_second(data[0]) else 0
+        tail = starts = largest = 0
+        valid = bool(data)
+        for byte in data[1:] if head else data:
+            if _is_second(byte):
+                valid &= tail != 0
+                largest = max(largest, _two_bytes(tail, byte))
+                tail = 0
+            else:
+                valid &= tail == 0 and (byte < 0x80 or 0xC2 <= byte < 0xE0)
+                starts += 1
+                tail = byte if byte >= 0x80 else 0
+                largest = max(largest, _two_bytes(byte, 0x80) if tail else byte)
+        return cls(data, head, tail, starts, largest, valid)
+
+
+def _two_bytes(first: int, second):
+    """Return the character that two bytes encode; `second` may be an array."""
+    return (first & 0x1F) << 6 | (second & 0x3F)
+
+
+def _is_second(byte: int) -> bool:
+    return 0x80 <= byte < 0xC0
+
+
 def _check_scale(scale: float) -> None:
     if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not 0 < scale < math.inf:
         raise InspireError(f"scale must be a number above zero, found {scale!r}.")
 
 
 def _quantised(actions: np.ndarray, scale: float) -> np.ndarray:
-    """(N, H, D) → integers (N, H, D): rounded half to even, as published."""
+    """(N, H, D) → integers (N, H, D), rounded half to even as in the published processor."""
     return np.around(dct(actions, axis=1, norm="ortho") * scale).astype(np.int64)
 
 

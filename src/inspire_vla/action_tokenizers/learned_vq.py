@@ -3,8 +3,8 @@
     chunk ──MLP──▶ latent ──nearest of K, subtract, nearest of K, …──▶ `rounds` codes
     codes ──sum of the codebooks' entries──▶ latent ──MLP──▶ chunk
 
-Facts: openvla-mini vla-scripts/pretrain_vq.py with vq_bet_official's VqVae and ResidualVQ of vector-quantize-pytorch.
-All rounds share the codes 0 … K−1, as the original's rounds share their K token ids. Runs in numpy: two small MLPs.
+Source: openvla-mini vla-scripts/pretrain_vq.py with vq_bet_official's VqVae and ResidualVQ of vector-quantize-pytorch.
+All rounds share the codes 0 … K−1, as they share K token ids in the original. The two small MLPs run in numpy.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,8 +14,12 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from inspire_vla.action_tokenizers import storage
-from inspire_vla.action_tokenizers.base import ActionTokenizer, checked_actions, checked_codes
-from inspire_vla.action_tokenizers.gripper import Gripper
+from inspire_vla.action_tokenizers.base import (
+    ActionTokenizer,
+    GripperConvention,
+    checked_actions,
+    checked_codes,
+)
 from inspire_vla.errors import InspireError
 
 _LAYERS = ("encoder.0", "encoder.2", "fc")
@@ -28,7 +32,7 @@ _MLP_ARRAYS = tuple(
 
 
 class LearnedVQ(ActionTokenizer):
-    """`rounds` codes for a chunk. What a chunk loses is up to the weights; `measure` tells on given chunks."""
+    """`rounds` codes per chunk. The round-trip error depends on the weights; see `measure`."""
 
     name: ClassVar[str] = "learned_vq"
 
@@ -39,18 +43,18 @@ class LearnedVQ(ActionTokenizer):
         *,
         horizon: int,
         action_scale: float = 1.0,
-        gripper: Gripper = Gripper(),  # noqa: B008  frozen
+        gripper: GripperConvention = GripperConvention(),  # noqa: B008  frozen
     ) -> None:
         """
         Args:
             codebooks: (rounds, K, latent).
             mlps: weights and biases under `encoder.…` and `decoder.…`, as in the original's checkpoint.
-            horizon: actions of a chunk; the first layer's width over it is the action's dimension.
+            horizon: actions of a chunk. The action dimension is the first layer's width divided by it.
             action_scale: actions are divided by it before the encoder.
-            gripper: how the codes speak of it.
+            gripper: the gripper convention of the codes.
 
         Raises:
-            InspireError: arrays that are missing or do not fit together.
+            InspireError: arrays that are missing or whose shapes do not match.
         """
         missing = [name for name in _MLP_ARRAYS if name not in mlps]
         if missing:
@@ -80,16 +84,16 @@ class LearnedVQ(ActionTokenizer):
         return self.rounds
 
     def encode(self, actions: np.ndarray) -> np.ndarray:
-        """(…, H, D) → (…, rounds) int64. What lies outside [-1, 1] is clipped, as where the VQ was trained."""
+        """(…, H, D) → (…, rounds) int64. Actions outside [-1, 1] are clipped, as in the VQ's training."""
         actions = checked_actions(actions, self.horizon, self.action_dim)
         flat = (
-            np.clip(self.gripper.said(actions), -1.0, 1.0).reshape(-1, self.horizon * self.action_dim)
+            np.clip(self.gripper.to_codes(actions), -1.0, 1.0).reshape(-1, self.horizon * self.action_dim)
             / self.action_scale
         )
         residual = self._mlp("encoder", flat)
         codes = np.empty((len(residual), self.rounds), dtype=np.int64)
         for number, book in enumerate(self.codebooks.astype(np.float64)):
-            distance = (book**2).sum(1) - 2 * residual @ book.T  # the residual's own length changes no order
+            distance = (book**2).sum(1) - 2 * residual @ book.T  # |residual|² does not change the order
             codes[:, number] = distance.argmin(1)
             residual = residual - book[codes[:, number]]
         return codes.reshape(*actions.shape[:-2], self.rounds)
@@ -99,15 +103,15 @@ class LearnedVQ(ActionTokenizer):
         codes = checked_codes(codes, self.rounds, self.codes_per_round)
         flat = codes.reshape(-1, self.rounds)
         latent = sum(book[flat[:, number]] for number, book in enumerate(self.codebooks.astype(np.float64)))
-        said = self._mlp("decoder", latent) * self.action_scale
-        said = said.reshape(*codes.shape[:-1], self.horizon, self.action_dim)
-        return self.gripper.meant(said).astype(np.float32)
+        actions = self._mlp("decoder", latent) * self.action_scale
+        actions = actions.reshape(*codes.shape[:-1], self.horizon, self.action_dim)
+        return self.gripper.to_robot(actions).astype(np.float32)
 
     def allowed(self, position: int, prefix: Sequence[int] = ()) -> tuple[int, int] | None:
         return (0, self.codes_per_round) if position < self.rounds else None
 
     def measure(self, actions: np.ndarray) -> dict[str, float]:
-        """Round-trip error on chunks (N, H, D): root mean square and 99th percentile of the absolute error."""
+        """Return the round-trip error on chunks (N, H, D): rmse, and p99, the 99th percentile of the absolute error."""
         error = np.abs(self.decode(self.encode(actions)) - np.asarray(actions))
         return {"rmse": float(np.sqrt((error**2).mean())), "p99": float(np.percentile(error, 99))}
 
@@ -124,7 +128,7 @@ class LearnedVQ(ActionTokenizer):
             arrays,
             horizon=storage.setting(settings, "horizon", int),
             action_scale=storage.setting(settings, "action_scale", (int, float)),
-            gripper=Gripper.of_settings(settings),
+            gripper=GripperConvention.from_settings(settings),
         )
 
     @classmethod
@@ -134,11 +138,11 @@ class LearnedVQ(ActionTokenizer):
         *,
         horizon: int,
         action_scale: float = 1.0,
-        gripper: Gripper = Gripper(),  # noqa: B008  frozen
+        gripper: GripperConvention = GripperConvention(),  # noqa: B008  frozen
     ) -> Self:
-        """The original's checkpoint {"encoder", "decoder", "vq_embedding"} of arrays.
+        """Make one of the original's checkpoint {"encoder", "decoder", "vq_embedding"} of arrays.
 
-        Raises InspireError where it is something else.
+        Raises InspireError for anything else.
         """
         if not all(part in weights for part in ("encoder", "decoder", "vq_embedding")):
             raise InspireError(
@@ -156,7 +160,7 @@ class LearnedVQ(ActionTokenizer):
         return cls(np.stack(books), mlps, horizon=horizon, action_scale=action_scale, gripper=gripper)
 
     def _mlp(self, name: str, values: np.ndarray) -> np.ndarray:
-        """Three linear layers with ReLU between, in float64, so that a batch rounds as its rows do."""
+        """Three linear layers with ReLU between, in float64, so that a batch equals its rows."""
         values = values.astype(np.float64)
         for number, layer in enumerate(_LAYERS):
             values = values @ self.mlps[f"{name}.{layer}.weight"].T.astype(np.float64)

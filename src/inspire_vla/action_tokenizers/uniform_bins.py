@@ -1,9 +1,9 @@
-"""OpenVLA's action tokens: every number on its own, 256 uniform bins over [-1, 1].
+"""OpenVLA's action tokens: each number by itself, in 256 uniform bins over [-1, 1].
 
-Facts: openvla/prismatic/vla/action_tokenizer.py. There, `digit = np.digitize(clip(a), linspace(-1, 1, 256))`
-runs from 1 to 256 and token id = vocabulary size − digit; here code = digit − 1, and
-`ActionVocabulary.last_ids(vocabulary size, 256)` gives the same ids. 256 edges make 255 bins, so that
-the last code (only a = 1 exactly) decodes to the centre of the last bin, as there.
+Source: openvla/prismatic/vla/action_tokenizer.py. There `digit = np.digitize(clip(a), linspace(-1, 1, 256))` runs from
+1 to 256 and token id = vocabulary size − digit. Here code = digit − 1, and
+`ActionVocabulary.last_ids(vocabulary size, 256)` gives the same ids. 256 edges make 255 bins. The last code, of a = 1
+exactly, decodes to the centre of the last bin, as in the source.
 """
 
 from collections.abc import Sequence
@@ -13,16 +13,21 @@ from typing import ClassVar, Self
 import numpy as np
 
 from inspire_vla.action_tokenizers import storage
-from inspire_vla.action_tokenizers.base import ActionTokenizer, checked_actions, checked_codes, positive_int
-from inspire_vla.action_tokenizers.gripper import Gripper
+from inspire_vla.action_tokenizers.base import (
+    ActionTokenizer,
+    GripperConvention,
+    checked_actions,
+    checked_codes,
+    positive_int,
+)
 from inspire_vla.errors import InspireError
 
 
 class UniformBins(ActionTokenizer):
-    """H·D codes for a chunk, time-major. Actions outside [-1, 1] are clipped.
+    """H·D codes per chunk, time-major. Actions outside [-1, 1] are clipped.
 
-    Round trip: |decode(encode(a)) − a| ≤ half a bin = 1 / (bins − 1) for every a in [-1, 1]; of a gripper that is told
-    otherwise (see `Gripper`), that times its scale.
+    Round trip: |decode(encode(a)) − a| ≤ half a bin = 1 / (bins − 1) for every a in [-1, 1]; for the gripper, times the
+    scale of its `GripperConvention`.
     """
 
     name: ClassVar[str] = "uniform_bins"
@@ -33,7 +38,7 @@ class UniformBins(ActionTokenizer):
         horizon: int = 1,
         action_dim: int = 7,
         bins: int = 256,
-        gripper: Gripper = Gripper(),  # noqa: B008  frozen
+        gripper: GripperConvention = GripperConvention(),  # noqa: B008  frozen
     ) -> None:
         self.horizon = positive_int("horizon", horizon)
         self.action_dim = positive_int("action_dim", action_dim)
@@ -54,21 +59,21 @@ class UniformBins(ActionTokenizer):
 
     @property
     def max_error(self) -> float:
-        """Largest |decode(encode(a)) − a| for a in [-1, 1]."""
+        """The largest |decode(encode(a)) − a| for a in [-1, 1]."""
         return max(1.0, abs(self.gripper.scale)) / (self.bins - 1)
 
     def encode(self, actions: np.ndarray) -> np.ndarray:
         """(…, H, D) → (…, H·D) int64."""
         actions = checked_actions(actions, self.horizon, self.action_dim)
-        codes = np.digitize(np.clip(self.gripper.said(actions), -1.0, 1.0), self._edges) - 1
+        codes = np.digitize(np.clip(self.gripper.to_codes(actions), -1.0, 1.0), self._edges) - 1
         return codes.reshape(*actions.shape[:-2], -1).astype(np.int64)
 
     def decode(self, codes) -> np.ndarray:
-        """(…, H·D) codes → (…, H, D) float32, what the bins' centres mean."""
+        """(…, H·D) codes → (…, H, D) float32, the centres of the bins."""
         codes = checked_codes(codes, self.max_codes, self.bins)
-        said = self._centres[np.minimum(codes, self.bins - 2)]
-        said = said.reshape(*codes.shape[:-1], self.horizon, self.action_dim)
-        return self.gripper.meant(said).astype(np.float32)
+        actions = self._centres[np.minimum(codes, self.bins - 2)]
+        actions = actions.reshape(*codes.shape[:-1], self.horizon, self.action_dim)
+        return self.gripper.to_robot(actions).astype(np.float32)
 
     def allowed(self, position: int, prefix: Sequence[int] = ()) -> tuple[int, int] | None:
         return (0, self.bins) if position < self.max_codes else None
@@ -81,4 +86,4 @@ class UniformBins(ActionTokenizer):
     def load(cls, folder: str | Path) -> Self:
         settings, _ = storage.read(folder, cls.name)
         sizes = {key: storage.setting(settings, key, int) for key in ("horizon", "action_dim", "bins")}
-        return cls(**sizes, gripper=Gripper.of_settings(settings))
+        return cls(**sizes, gripper=GripperConvention.from_settings(settings))

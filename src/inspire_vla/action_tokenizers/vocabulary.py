@@ -1,20 +1,20 @@
-"""Codes ↔ token ids. The only place where an offset between the two is written down."""
+"""Action codes ↔ token ids of a language model. Offsets between the two exist here alone."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from inspire_vla.action_tokenizers.base import UndecodableAction, positive_int
+from inspire_vla.action_tokenizers.base import UndecodableAction, codes_in_range, positive_int
 from inspire_vla.errors import InspireError
 
 
 @dataclass(frozen=True)
 class ActionVocabulary:
-    """`size` codes on consecutive token ids, rising from `first_id` (step +1) or falling from it (step −1).
+    """`size` codes on consecutive token ids, ascending from `first_id` (step +1) or descending from it (step −1).
 
-    rising   code 0 1 2 …  →  id first, first+1, first+2, …     a new block of embeddings
-    falling  code 0 1 2 …  →  id first, first−1, first−2, …     the last ids of a text vocabulary
+    ascending   code 0 1 2 …  →  id first, first+1, first+2, …     a new block of embeddings
+    descending  code 0 1 2 …  →  id first, first−1, first−2, …     the last ids of a text vocabulary
     """
 
     size: int
@@ -30,12 +30,12 @@ class ActionVocabulary:
 
     @classmethod
     def appended(cls, text_vocabulary_size: int, size: int) -> "ActionVocabulary":
-        """New ids behind the text vocabulary: code c → text_vocabulary_size + c."""
+        """New ids after the text vocabulary: code c → text_vocabulary_size + c."""
         return cls(size=size, first_id=text_vocabulary_size, step=1)
 
     @classmethod
     def last_ids(cls, text_vocabulary_size: int, size: int, skip: int = 0) -> "ActionVocabulary":
-        """The last ids of the text vocabulary, falling: code c → text_vocabulary_size − 1 − skip − c.
+        """The last ids of the text vocabulary, descending: code c → text_vocabulary_size − 1 − skip − c.
 
         OpenVLA and MiniVLA: skip 0 (there: id = size − digit, digit = code + 1); π0-FAST: skip 128.
         """
@@ -45,9 +45,9 @@ class ActionVocabulary:
     def last_free_ids(
         cls, text_vocabulary_size: int, size: int, special: Iterable[int]
     ) -> "ActionVocabulary":
-        """The last `size` ids in a row without a `special` one (end of turn, place of an image, …), falling.
+        """The last `size` consecutive ids without a `special` one (end of turn, image placeholder, …), descending.
 
-        Raises InspireError where the special ids leave no such row.
+        Raises InspireError if the special ids leave no such run.
         """
         top, longest = text_vocabulary_size, 0
         for barrier in (*sorted({i for i in special if 0 <= i < top}, reverse=True), -1):
@@ -56,8 +56,8 @@ class ActionVocabulary:
                 return cls(size=size, first_id=top - 1, step=-1)
             top, longest = barrier, max(longest, free)
         raise InspireError(
-            f"{size} codes in a row do not fit between the special ids of a vocabulary of {text_vocabulary_size}: the "
-            f"longest row is {longest}. Add tokens for them instead (action_tokens 'added')."
+            f"{size} consecutive codes do not fit between the special ids of a vocabulary of {text_vocabulary_size}: "
+            f"the longest run is {longest}. Add tokens for them instead (action_tokens 'added')."
         )
 
     @property
@@ -68,10 +68,7 @@ class ActionVocabulary:
 
     def to_ids(self, codes) -> np.ndarray:
         """Codes of any shape → token ids int64. Raises UndecodableAction for a code outside [0, size)."""
-        codes = np.asarray(codes, dtype=np.int64)
-        if codes.size and (codes.min() < 0 or codes.max() >= self.size):
-            raise UndecodableAction(f"Codes lie in [0, {self.size}), found [{codes.min()}, {codes.max()}].")
-        return self.first_id + self.step * codes
+        return self.first_id + self.step * codes_in_range(np.asarray(codes, dtype=np.int64), self.size)
 
     def to_codes(self, token_ids) -> np.ndarray:
         """Token ids of any shape → codes int64. Raises UndecodableAction for an id that is no action."""
@@ -86,21 +83,13 @@ class ActionVocabulary:
         return self.step * (token_ids - self.first_id)
 
     def holds(self, token_ids) -> np.ndarray:
-        """Which token ids are actions: bool of the same shape."""
+        """Return which token ids are actions, as bool of the same shape."""
         low, high = self.id_range
         token_ids = np.asarray(token_ids, dtype=np.int64)
         return (token_ids >= low) & (token_ids < high)
 
-    def ids_of_span(self, span: tuple[int, int]) -> tuple[int, int]:
-        """A half-open range of codes, as of `ActionTokenizer.allowed`, → its half-open range of token ids."""
-        low, high = span
-        if not 0 <= low < high <= self.size:
-            raise InspireError(f"No such range of codes: {span}; codes lie in [0, {self.size}).")
-        ends = self.to_ids([low, high - 1])
-        return int(ends.min()), int(ends.max()) + 1
-
     def check_disjoint(self, others: Sequence[int] | np.ndarray) -> None:
-        """Raise InspireError when one of these token ids (words, end of sequence, …) is an action too."""
+        """Raise InspireError if one of these token ids (words, end of sequence, …) is an action too."""
         others = np.asarray(others, dtype=np.int64)
         shared = others[self.holds(others)]
         if shared.size:

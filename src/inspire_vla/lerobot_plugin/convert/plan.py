@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lerobot.configs import FeatureType, NormalizationMode, PolicyFeature
 
-from inspire_vla.action_tokenizers import GRIPPERS, ActionTokenizer
+from inspire_vla.action_tokenizers import GRIPPER_CONVENTIONS, ActionTokenizer
 from inspire_vla.backbones.weight_map import Mapped
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import (
@@ -29,7 +29,7 @@ class Options:
         vq: folder of MiniVLA's pretrain_vq, for models that act by it.
         fast: folder of the FAST processor's files, for π0-FAST.
         statistics: the dataset whose units are wanted, where there are several ("unnorm_key").
-        gripper: of OpenVLA and MiniVLA, see `GRIPPERS`. Kept with the action tokenizer.
+        gripper: of OpenVLA and MiniVLA, see `GRIPPER_CONVENTIONS`. Kept with the action tokenizer.
         cameras: names of the images, `observation.images.<name>`; None: those of the checkpoint, or "image".
         action_dim, chunk_size, state_dim: None: the checkpoint's.
         prompt: for π0-FAST, "openpi" or "lerobot"; see `PaliGemmaConfig`.
@@ -58,8 +58,10 @@ class Options:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise InspireError(f"Unknown dtype {self.dtype!r}.{did_you_mean(self.dtype, DTYPES)}")
-        if self.gripper not in GRIPPERS:
-            raise InspireError(f"Unknown gripper {self.gripper!r}.{did_you_mean(self.gripper, GRIPPERS)}")
+        if self.gripper not in GRIPPER_CONVENTIONS:
+            raise InspireError(
+                f"Unknown gripper {self.gripper!r}.{did_you_mean(self.gripper, GRIPPER_CONVENTIONS)}"
+            )
 
 
 @dataclass(frozen=True)

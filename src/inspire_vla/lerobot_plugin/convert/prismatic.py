@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from inspire_vla.action_tokenizers import GRIPPERS, ActionTokenizer, UniformBins
+from inspire_vla.action_tokenizers import GRIPPER_CONVENTIONS, ActionTokenizer, UniformBins
 from inspire_vla.backbones import prismatic
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.backbone_choice import hosted_tokenizer
@@ -55,7 +55,7 @@ def _prismatic(kind: str, path: Path, options: Options, scratch: Path) -> Plan:
     statistics = prismatic_statistics(source, options.statistics)
     action_dim = options.action_dim or len(statistics["action"]["q01"])
     actions: ActionTokenizer
-    gripper = GRIPPERS[options.gripper]
+    gripper = GRIPPER_CONVENTIONS[options.gripper]
     if options.vq is not None:
         actions = read_learned_vq(options.vq, gripper)
     elif "vq" in acts_by:

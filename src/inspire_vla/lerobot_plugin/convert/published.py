@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from inspire_vla.action_tokenizers import Gripper, LearnedVQ
+from inspire_vla.action_tokenizers import GripperConvention, LearnedVQ
 from inspire_vla.backbones.prismatic import flat_checkpoint
 from inspire_vla.errors import InspireError, did_you_mean
 
@@ -184,7 +184,7 @@ def lerobot_statistics(folder: Path) -> tuple[Statistics, dict[str, str]]:
     return {}, {}
 
 
-def read_learned_vq(folder: str | Path, gripper: Gripper) -> LearnedVQ:
+def read_learned_vq(folder: str | Path, gripper: GripperConvention) -> LearnedVQ:
     """MiniVLA's VQ: a folder of pretrain_vq with config.json and checkpoints/model.pt.
 
     Raises InspireError for a missing or foreign file.
