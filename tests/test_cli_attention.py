@@ -4,17 +4,19 @@ from pathlib import Path
 
 import pytest
 
-from inspire_vla.cli import benchmarks, main, policies
+from inspire_vla.cli import main, policies
 from inspire_vla.cli.looking import look_around, states_of
 from inspire_vla.errors import InspireError
 from inspire_vla.reports import read_attention
+from inspire_vla.tabletop.benchmark import TabletopBenchmark
 
 
 class OneTask:
     """A benchmark of one task of the tabletop in one suite."""
 
     def __init__(self) -> None:
-        self.inner = benchmarks.tabletop()
+        self.inner = TabletopBenchmark()
+        self.groups = self.inner.groups
 
     def tasks(self, suite: str) -> tuple[str, ...]:
         return self.inner.tasks(suite)[:1]

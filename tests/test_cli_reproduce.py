@@ -13,6 +13,7 @@ from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import EpisodeRecord
 from inspire_vla.experiment import Preset, keep_evidence, read_preset, stages
 from inspire_vla.reports.results import BEGIN, END
+from inspire_vla.tabletop.suites import GROUPS
 
 PRESET = Preset(
     "tiny",
@@ -31,6 +32,7 @@ def write_run(folder: Path, name: str, suite: str, successes: int) -> None:
     reasons = not name.startswith("base")
     info = {
         "policy": {"name": name, "sha256": name.split("_")[2] * 32},
+        "groups": {suite: GROUPS[suite]},
         "commit": "c" * 40,
         "started": "then",
     }

@@ -2,11 +2,22 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy.stats import ttest_1samp
 
 from inspire_vla.errors import InspireError
-from inspire_vla.evaluation import EpisodeRecord, Run, compare, group_of, write_comparison
-from inspire_vla.evaluation.truth import merge
+from inspire_vla.evaluation import (
+    EpisodeRecord,
+    Run,
+    compare,
+    compare_over_seeds,
+    group_of,
+    pool,
+    write_comparison,
+)
+from inspire_vla.evaluation.answers import merge
+from inspire_vla.evaluation.compare import differing_conditions
 
 
 def record(suite, task, seed, success, confusion=None, **changes):
@@ -19,7 +30,8 @@ def record(suite, task, seed, success, confusion=None, **changes):
 
 
 def run(name, records):
-    return Run(Path(name), {"policy": {"name": name}}, tuple(records))
+    groups = {record.suite: "seen" if record.suite.endswith("_seen") else "unseen" for record in records}
+    return Run(Path(name), {"policy": {"name": name}, "groups": groups}, tuple(records))
 
 
 def grid(successes, **kwargs):
@@ -47,6 +59,8 @@ def test_groups_are_macro_averages_and_pairs_are_pooled():
 
 def test_what_was_trained_on_decides_what_is_seen():
     runs = [run(name, grid({"libero_90": 3, "libero_goal": 5})) for name in ("base", "inspire")]
+    for one in runs:
+        del one.info["groups"]  # its benchmark says nothing
     groups = lambda: [(g["group"], g["suites"]) for g in compare(runs)["groups"]]  # noqa: E731
     assert groups() == [("trained on unknown", ["libero_90", "libero_goal"])]
     for one in runs:
@@ -115,14 +129,109 @@ def test_bad_runs_are_refused():
         compare([])
 
 
-def test_groups_by_name(tmp_path):
-    names = ("tabletop_seen", "tabletop_validation", "tabletop_goal", "libero_90", "libero_spatial")
-    by_name = ["seen", "validation", "unseen", "trained on unknown", "trained on unknown"]
-    assert [group_of(suite) for suite in names] == by_name
-    assert [group_of(suite, [["libero_90"], None]) for suite in names] == by_name
-    trained = [["libero_90", "tabletop_validation"], ["libero_90", "libero_spatial"]]
-    assert [group_of(suite, trained) for suite in names] == [
+def test_groups(tmp_path):
+    roles = {"a_seen": "seen", "a_validation": "validation", "a_goal": "unseen"}
+    suites = (*roles, "b_90", "b_goal")
+    by_role = ["seen", "validation", "unseen", "trained on unknown", "trained on unknown"]
+    assert [group_of(suite, groups=roles) for suite in suites] == by_role
+    assert [group_of(suite, [["b_90"], None], roles) for suite in suites] == by_role
+    trained = [["b_90", "a_validation"], ["b_90", "b_goal"]]
+    assert [group_of(suite, trained, roles) for suite in suites] == [
         "unseen", "validation", "unseen", "seen", "seen by some",
     ]  # fmt: skip
     write_comparison(tmp_path / "c.json", compare([run("a", grid({"b_new": 1}))]))
-    assert json.loads((tmp_path / "c.json").read_text())["version"] == 1
+    assert json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))["version"] == 1
+
+
+def played_under(name, **plan):
+    info = {"policy": {"name": name}, "plan": plan}
+    return Run(Path(name), info, (EpisodeRecord("s", "t", "t", 0, 0, True, 1),))
+
+
+CALM = {"conditions": {"layout_randomness": 0.0}, "max_steps": None}
+
+
+@pytest.mark.parametrize(
+    ("other", "found"),
+    [
+        (CALM, {}),
+        ({"conditions": {"layout_randomness": 0.25}}, {"layout_randomness": (0.0, 0.25)}),
+        ({"max_steps": 100}, {"max_steps": (None, 100)}),
+        ({"conditions": {"split": "D"}}, {}),  # not known of the first
+        ({}, {}),
+    ],
+)
+def test_conditions_differ_only_if_both_are_known(other, found):
+    first, second = played_under("base", **CALM), played_under("InSpire", **other)
+    assert differing_conditions(first, second) == found
+    assert differing_conditions(second, first) == {name: (b, a) for name, (a, b) in found.items()}
+    reported = compare([first, second])["differing_conditions"]
+    assert reported == ([{"policy": "InSpire", "differing": found}] if found else [])
+
+
+EPISODES = 5
+
+
+def runs_of_seeds(successes: np.ndarray, name: str, suite: str = "toy_goal") -> Run:
+    """successes (seeds, tasks): how many of five episodes succeed."""
+    seeds = []
+    for row in successes:
+        records = tuple(
+            EpisodeRecord(suite, f"task {task}", "do it", e, e, bool(e < count), 3)
+            for task, count in enumerate(row)
+            for e in range(EPISODES)
+        )
+        seeds.append([Run(Path(name), {}, records)])
+    return pool(seeds, name)
+
+
+def over_seeds(second: np.ndarray) -> dict:
+    first = runs_of_seeds(np.zeros_like(second), "base")
+    return compare_over_seeds(first, runs_of_seeds(second, "inspire"), ["toy_goal"])
+
+
+def test_the_difference_over_seeds_is_that_of_the_comparison() -> None:
+    first, second = np.random.default_rng(0).integers(0, 6, (2, 3, 7))
+    base, inspire = runs_of_seeds(first, "base"), runs_of_seeds(second, "inspire")
+    (group,) = compare([base, inspire])["groups"]
+    found = compare_over_seeds(base, inspire, ["toy_goal"])
+    assert found["difference"] == pytest.approx(group["paired"][1]["difference"])
+
+
+def test_seeds_alone_are_students_t() -> None:
+    successes = np.array([[5, 4], [2, 3], [1, 0], [5, 5]])
+    found = over_seeds(successes)["seeds"]
+    plain = ttest_1samp(successes.mean(1) / EPISODES, 0)
+    assert (found["low"], found["high"]) == pytest.approx(tuple(plain.confidence_interval()))
+    assert found["p_value"] == pytest.approx(plain.pvalue)
+    assert over_seeds(np.array([[5, 4]]))["seeds"] is None
+
+
+@pytest.mark.parametrize("count", [0, 5])
+def test_without_variation_the_interval_is_a_point(count: int) -> None:
+    found = over_seeds(np.full((3, 4), count))
+    assert {found["low"], found["high"]} == {count / EPISODES}
+    point = {"low": count / EPISODES, "high": count / EPISODES, "p_value": 0.0 if count else 1.0}
+    assert found["seeds"] == point
+
+
+def test_suites_count_equally_and_better_and_worse_are_counted() -> None:
+    def both(*counts: np.ndarray) -> Run:
+        parts = [runs_of_seeds(c, "x", s) for c, s in zip(counts, ("toy_goal", "toy_long"), strict=True)]
+        return Run(Path("x"), {}, tuple(record for part in parts for record in part.records))
+
+    first = both(np.array([[0, 0, 3, 1]]), np.array([[0]]))
+    second = both(np.array([[5, 5, 3, 0]]), np.array([[5]]))
+    found = compare_over_seeds(first, second, ["toy_goal", "toy_long"])
+    assert found["difference"] == pytest.approx(((1 + 1 + 0 - 0.2) / 4 + 1) / 2)
+    assert (found["better"], found["worse"], found["tasks"]) == (3, 1, 5)
+    assert found["seeds"] is None
+
+
+def test_incomplete_seeds_and_unknown_suites_are_refused() -> None:
+    base, inspire = (runs_of_seeds(np.ones((2, 2), int), name) for name in ("base", "inspire"))
+    with pytest.raises(InspireError, match="no pairs of 'toy_far'"):
+        compare_over_seeds(base, inspire, ["toy_far"])
+    uneven = Run(inspire.path, inspire.info, inspire.records[:-EPISODES])
+    with pytest.raises(InspireError, match="Not every training seed played every task"):
+        compare_over_seeds(base, uneven, ["toy_goal"])

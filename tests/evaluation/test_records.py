@@ -1,10 +1,25 @@
 import json
 import resource
+from pathlib import Path
 
+import numpy as np
 import pytest
+from tests.evaluation.toys import GoodAgent, ToyBenchmark
 
 from inspire_vla.errors import InspireError
-from inspire_vla.evaluation import EpisodeLog, EpisodeRecord, read_run
+from inspire_vla.evaluation import (
+    EpisodeLog,
+    EpisodeRecord,
+    EvaluationPlan,
+    Factory,
+    Run,
+    compare,
+    evaluate,
+    pool,
+    read_arrays,
+    read_run,
+)
+from inspire_vla.evaluation.records import Recording
 
 
 def record(episode=0, **changes):
@@ -25,7 +40,7 @@ def test_json_round_trip():
 def test_a_later_versions_keys_are_left_out_and_missing_ones_named():
     later = json.dumps({**json.loads(record().to_json()), "mood": "good"})
     assert EpisodeRecord.from_json(later) == record()
-    with pytest.raises(InspireError, match="seed"):
+    with pytest.raises(InspireError, match="task: Field required"):
         EpisodeRecord.from_json('{"suite": "s"}')
 
 
@@ -48,11 +63,6 @@ def test_a_broken_line_in_the_middle_is_an_error_with_its_number(tmp_path):
     path.write_text(record(0).to_json() + "\n{broken\n" + record(1).to_json() + "\n")
     with pytest.raises(InspireError, match="line 2"):
         EpisodeLog(path)
-
-
-def test_two_writers_are_refused(tmp_path):
-    with EpisodeLog(tmp_path / "e.jsonl"), pytest.raises(InspireError, match="another run"):
-        EpisodeLog(tmp_path / "e.jsonl")
 
 
 def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
@@ -81,7 +91,7 @@ def test_a_line_that_did_not_fit_leaves_the_file_as_it_was(tmp_path):
         before = path.read_bytes()
         resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, hard))
         try:
-            with pytest.raises(InspireError, match="make room"):
+            with pytest.raises(InspireError, match="What was finished before is kept"):
                 log.append(record(1))
             log.close()
         finally:
@@ -96,3 +106,72 @@ def test_reading_what_is_not_a_run_lists_what_is(tmp_path):
         read_run(tmp_path / "bsae")
     with pytest.raises(InspireError, match=r"no run\.json"):
         read_run(tmp_path)
+
+
+def run(name, suite, outcomes):
+    records = [
+        EpisodeRecord(suite=suite, task="t", instruction="i", episode=e, seed=e, success=s, steps=1)
+        for e, s in enumerate(outcomes)
+    ]
+    groups = {suite: "seen" if suite.endswith("_seen") else "unseen"}
+    return Run(Path(name), {"policy": {"name": name}, "groups": groups}, tuple(records))
+
+
+def test_training_seeds_stay_paired():
+    """The second base policy's episode meets the second InSpire policy's, not the first's."""
+    base = pool([[run("b0", "a_seen", [1, 1])], [run("b1", "a_seen", [0, 0])]], "base")
+    inspire = pool([[run("i0", "a_seen", [1, 1])], [run("i1", "a_seen", [0, 1])]], "InSpire")
+    pair = compare([base, inspire])["groups"][0]["paired"][1]
+    assert (pair["both"], pair["only_first"], pair["only_second"], pair["neither"]) == (2, 0, 1, 1)
+
+
+def test_suites_of_one_policy_become_one_run():
+    whole = pool([[run("b", "a_seen", [1]), run("b", "a_goal", [0, 1])]], "base")
+    groups = {g["group"]: g["rates"][0]["n"] for g in compare([whole])["groups"]}
+    assert groups == {"seen": 1, "unseen": 2}
+    assert whole.info["pooled"] == ["b", "b"]
+
+
+def test_nothing_pools_to_an_error():
+    with pytest.raises(InspireError, match="no runs of 'base'"):
+        pool([], "base")
+    with pytest.raises(InspireError):
+        pool([[]], "base")
+
+
+def test_a_recording_comes_back(tmp_path: Path) -> None:
+    actions, states = np.random.default_rng(0).random((2, 5, 7)).astype(np.float32)
+    Recording(actions=list(actions), states=list(states)).write_arrays(tmp_path / "x.npz")
+    back = read_arrays(tmp_path / "x.npz")
+    np.testing.assert_array_equal(back[0], actions)
+    np.testing.assert_array_equal(back[1], states)
+    Recording(actions=list(actions)).write_arrays(tmp_path / "y.npz")
+    assert read_arrays(tmp_path / "y.npz")[1].shape == (0, 0)
+    assert [len(table) for table in read_arrays(tmp_path / "none.npz")] == [0, 0]
+
+
+def test_other_files_are_refused_and_nothing_is_unpickled(tmp_path: Path) -> None:
+    (tmp_path / "x.npz").write_bytes(b"no")
+    np.savez(tmp_path / "y.npz", actions=np.array([print], dtype=object), states=np.zeros(1))
+    np.savez(tmp_path / "z.npz", actions=np.zeros(1))
+    for name in "xyz":
+        with pytest.raises(InspireError, match="does not hold"):
+            read_arrays(tmp_path / f"{name}.npz")
+
+
+def test_actions_and_states_are_stored_beside_the_video(tmp_path: Path) -> None:
+    plan = EvaluationPlan(
+        suites=("toy_seen",), episodes_per_task=2, policy={"name": "good"}, videos_per_task=1
+    )
+    run = evaluate(
+        tmp_path / "run", plan, benchmark=Factory("tests.evaluation.toys:ToyBenchmark", {}), agent=GoodAgent, workers=0,
+        video_writer=lambda path, frames, fps, record: path.write_bytes(b"film"),
+    )  # fmt: skip
+    filmed = [record for record in run.records if record.video]
+    assert len(filmed) == len(ToyBenchmark().tasks("toy_seen"))
+    for record in filmed:
+        actions, states = read_arrays((run.path / record.video).with_suffix(".npz"))
+        assert actions.shape == (record.steps, 7)
+        assert states.shape == (record.steps + 1, 2)
+        np.testing.assert_allclose(states[1:, 0], np.cumsum(0.1 * actions[:, 1]), atol=1e-6)
+    assert not list(run.path.glob("videos/**/*001.npz"))

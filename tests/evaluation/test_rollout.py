@@ -4,7 +4,7 @@ from tests.evaluation.toys import BaseAgent, CrashesOn, GoodAgent, ToyBenchmark,
 
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import AnswerRule, EpisodeJob, Factory, RolloutSettings, rollout, select_tasks
-from inspire_vla.evaluation.truth import control_overrides
+from inspire_vla.evaluation.answers import control_overrides
 
 
 def jobs(n=3, tasks=("go left", "go right"), suite="toy_seen"):
@@ -129,7 +129,7 @@ def test_the_last_answers_are_handed_back_as_drafts():
     class Drafting(GoodAgent):
         def act(self, observations, instructions, overrides=None, drafts=None):
             self.calls.append(drafts)
-            return super().act(observations, instructions, overrides)
+            return super().act(observations, instructions, overrides, drafts)
 
     agent = Drafting()
     list(rollout(jobs(1, ("go left",)), ToyBenchmark(), agent, RolloutSettings(n_action_steps=1)))
@@ -171,9 +171,9 @@ def test_what_a_control_cannot_set_is_counted(control):
     class WallFirst(GoodAgent):
         answer_rule = AnswerRule(max_objects=2)
 
-        def act(self, observations, instructions, overrides=None):
+        def act(self, observations, instructions, overrides=None, drafts=None):
             assert all(set(one) <= {"the wall", "the goal"} for one in overrides)
-            return super().act(observations, instructions, overrides)
+            return super().act(observations, instructions, overrides, drafts)
 
     (record,) = rollout(jobs(1, ("go left",)), Benchmark(), WallFirst(), RolloutSettings(control=control))
     assert record.error is None, record.traceback
@@ -194,9 +194,9 @@ def test_the_truth_is_forced_only_where_it_is_asked_for():
     class AsksOnce(GoodAgent):
         answer_rule = AnswerRule(max_objects=1)
 
-        def act(self, observations, instructions, overrides=None):
+        def act(self, observations, instructions, overrides=None, drafts=None):
             heard.extend(overrides)
-            return super().act(observations, instructions, overrides)
+            return super().act(observations, instructions, overrides, drafts)
 
     list(rollout(jobs(1), ToyBenchmark(), AsksOnce(), RolloutSettings(control="truth")))
     assert {frozenset(answer) for answer in heard} == {frozenset({"the goal"})}
@@ -207,11 +207,11 @@ class LooksBack(GoodAgent):
 
     n_obs_steps = 3
 
-    def act(self, observations, instructions, overrides=None):
+    def act(self, observations, instructions, overrides=None, drafts=None):
         self.shown = getattr(self, "shown", []) + [
             o["pixels"]["image"][:, 0, 0, 0].tolist() for o in observations
         ]
-        return super().act(observations, instructions, overrides)
+        return super().act(observations, instructions, overrides, drafts)
 
 
 class Numbered(ToyEnv):
@@ -237,6 +237,6 @@ def test_an_agent_that_looks_back_sees_the_steps_between_its_decisions():
 def test_answers_of_a_policy_that_is_not_asked_cannot_be_forced(control):
     agent = BaseAgent()
     agent.reasoning_enabled = False
-    with pytest.raises(InspireError, match=f"not asked anything.*{control}"):
+    with pytest.raises(InspireError, match=f"asked nothing.*{control}"):
         list(rollout(jobs(), ToyBenchmark(), agent, RolloutSettings(control=control)))
     assert len(list(rollout(jobs(), ToyBenchmark(), agent))) == 6

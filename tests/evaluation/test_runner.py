@@ -10,6 +10,7 @@ from tests.evaluation import toys
 
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import EvaluationPlan, Factory, evaluate, read_run
+from inspire_vla.files import folder_lock
 
 BENCHMARK = Factory("tests.evaluation.toys:ToyBenchmark")
 GOOD = Factory("tests.evaluation.toys:GoodAgent")
@@ -77,11 +78,6 @@ def test_other_conditions_are_another_plan(tmp_path):
     evaluate(tmp_path, plan(), benchmark=calm, agent=GOOD, workers=0, progress=False)
     with pytest.raises(InspireError, match=r"conditions: there {'wind': 0.0}, now {'wind': 0.25}"):
         evaluate(tmp_path, plan(), benchmark=windy, agent=GOOD, workers=0, progress=False)
-    written = tmp_path / "run.json"
-    info = json.loads(written.read_text())
-    del info["plan"]["conditions"]  # a run of before: it can be gone on with
-    written.write_text(json.dumps(info))
-    evaluate(tmp_path, plan(), benchmark=windy, agent=GOOD, workers=0, progress=False)
 
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path):
@@ -181,3 +177,8 @@ def test_a_worker_killed_in_the_middle_of_a_message_is_a_dead_worker(tmp_path, m
     whole = run(tmp_path, plan(2), agent=Factory("tests.evaluation.toys:DiesOn"), workers=1, slots=1)
     assert {r.task: r.crashed for r in whole.records} == {"go left": False, "go right": True}
     assert len(whole.records) == 4
+
+
+def test_two_writers_are_refused(tmp_path):
+    with folder_lock(tmp_path / "run"), pytest.raises(InspireError, match="Another process"):
+        run(tmp_path / "run", plan())

@@ -5,6 +5,7 @@ import pytest
 
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import Estimate, PairCounts, average, mcnemar, paired_difference, wilson
+from inspire_vla.evaluation.statistics import crossed_bootstrap
 
 
 @pytest.mark.parametrize(("k", "n", "low", "high"), [(6, 10, 0.31, 0.83), (16, 100, 0.10, 0.24)])
@@ -76,8 +77,19 @@ def test_average_is_the_macro_average():
     assert mean.value == pytest.approx(0.5)
     assert min(p.low for p in parts) <= mean.low < 0.5 < mean.high <= max(p.high for p in parts)
     assert mean.high - mean.low < parts[0].high - parts[0].low
-    one = average([parts[0], parts[1]], weights=[1, 0])
-    assert (one.value, one.low, one.high) == pytest.approx((parts[0].value, parts[0].low, parts[0].high))
+    assert average(parts[:1]) == parts[0]
     assert str(Estimate(0.5, 0.25, 0.75)) == "50.0 % [25.0, 75.0]"
     with pytest.raises(InspireError):
         average([])
+
+
+def test_the_crossed_bootstrap_agrees_with_theory():
+    """If only tasks vary, the standard error is √(variance / tasks); the same for training seeds."""
+    values = np.random.default_rng(1).integers(0, 6, 40) / 5
+    expected = 2 * 1.96 * values.std() / np.sqrt(40)
+    over_tasks, over_seeds = (
+        crossed_bootstrap([table]) for table in (np.tile(values, (4, 1)), np.tile(values[:, None], (1, 4)))
+    )
+    for estimate in (over_tasks, over_seeds):
+        assert estimate.high - estimate.low == pytest.approx(expected, rel=0.05)
+    assert over_tasks == crossed_bootstrap([np.tile(values, (4, 1))])

@@ -58,6 +58,8 @@ class ToyEnv:
 
 
 class ToyBenchmark:
+    groups = {"toy_seen": "seen", "toy_new": "unseen"}  # noqa: RUF012
+
     def __init__(self, conditions=()):
         self.conditions = dict(conditions)
 
@@ -78,6 +80,8 @@ class ToyDecision:
     answers: tuple = ()
     confidences: tuple = ()
     overridden: tuple = ()
+    accepted: tuple = ()
+    forward_passes: int = 1
     decodable: bool = True
 
 
@@ -88,7 +92,7 @@ class GoodAgent:
     broken_side: bool = False
     calls: list = field(default_factory=list)
 
-    def act(self, observations, instructions, overrides=None):
+    def act(self, observations, instructions, overrides=None, drafts=None):
         self.calls.append(len(observations))
         decisions = []
         for i, observation in enumerate(observations):
@@ -116,44 +120,44 @@ class GoodAgent:
 class BaseAgent:
     """Says nothing; goes left, always."""
 
-    def act(self, observations, instructions, overrides=None):
+    def act(self, observations, instructions, overrides=None, drafts=None):
         actions = np.zeros((2, 7), np.float32)
         actions[:, 1] = 0.5
         return [ToyDecision(actions) for _ in observations]
 
 
 class Undecodable(BaseAgent):
-    def act(self, observations, instructions, overrides=None):
+    def act(self, observations, instructions, overrides=None, drafts=None):
         return [ToyDecision(np.zeros((0, 7), np.float32), decodable=False) for _ in observations]
 
 
 class CrashesOn(GoodAgent):
     """Crashes when the goal is on the right, and takes its batch with it."""
 
-    def act(self, observations, instructions, overrides=None):
+    def act(self, observations, instructions, overrides=None, drafts=None):
         if any("right" in instruction for instruction in instructions):
             raise RuntimeError("cannot turn right")
-        return super().act(observations, instructions, overrides)
+        return super().act(observations, instructions, overrides, drafts)
 
 
 class AlwaysCrashes(GoodAgent):
-    def act(self, observations, instructions, overrides=None):
+    def act(self, observations, instructions, overrides=None, drafts=None):
         raise RuntimeError("wrong keyword")
 
 
 class DiesOn(GoodAgent):
     """The process dies when the goal is on the right."""
 
-    def act(self, observations, instructions, overrides=None):
+    def act(self, observations, instructions, overrides=None, drafts=None):
         if any(instruction == "go right" for instruction in instructions):
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().act(observations, instructions, overrides)
+        return super().act(observations, instructions, overrides, drafts)
 
 
 class Slow(GoodAgent):
-    def act(self, observations, instructions, overrides=None):
+    def act(self, observations, instructions, overrides=None, drafts=None):
         time.sleep(0.1)
-        return super().act(observations, instructions, overrides)
+        return super().act(observations, instructions, overrides, drafts)
 
 
 def touch_video(path, frames, fps, record):

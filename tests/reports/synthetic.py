@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from inspire_vla.evaluation import EpisodeRecord, Run, compare, provenance
-from inspire_vla.evaluation.truth import add, merge
+from inspire_vla.evaluation.answers import add, merge
 from inspire_vla.reports import Attention, write_episode_video
 from inspire_vla.reports.attention_figure import Row, Tile
 from inspire_vla.reports.attention_share import Measurement, Share
@@ -57,6 +57,7 @@ def run(name: str, column: int, *, talks: bool, folder: Path | None = None, per_
         **provenance(),
         "finished": "2026-01-01T00:00:00+00:00",
         "policy": {"name": name},
+        "groups": dict.fromkeys(SUITES, "unseen") | {"tabletop_seen": "seen"},
         "plan": {"suites": list(SUITES), "episodes_per_task": per_task, "first_seed": 1_000_000},
     }
     return Run((folder or Path()) / name, info, tuple(records))

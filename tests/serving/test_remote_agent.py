@@ -9,9 +9,9 @@ import pytest
 from tests.serving.toy_server import ToyAgent
 
 from inspire_vla.errors import InspireError
+from inspire_vla.evaluation.answers import CONTROLS, AnswerRule
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.rollout import rollout
-from inspire_vla.evaluation.truth import CONTROLS, AnswerRule
 from inspire_vla.instruction import find_mentions
 from inspire_vla.serving.client import ServerError
 from inspire_vla.serving.remote_agent import RemoteAgent, api_key_from

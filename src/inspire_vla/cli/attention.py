@@ -57,7 +57,7 @@ def attention(options: argparse.Namespace) -> None:
         for name, checkpoint in zip(_names(about), options.policy, strict=True)
     ]
     benchmark = benchmarks.tabletop_for(about[0])()
-    suites = benchmarks.expand(options.suite, benchmark.suites())
+    suites = benchmarks.expand(options.suite, benchmark.groups)
     amount = {"episodes": 0 if options.figure else options.episodes, "examples": options.examples}
     console = Console()
     with Progress(console=console, transient=True) as progress:

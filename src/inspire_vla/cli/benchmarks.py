@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from inspire_vla.errors import InspireError
-from inspire_vla.evaluation import Factory, group_of
+from inspire_vla.evaluation import Factory
 
 
 def tabletop_for(policy: dict[str, Any], layout_randomness: float = 0.0) -> Factory:
@@ -44,7 +44,7 @@ def choose(options: argparse.Namespace, policy: Mapping[str, Any]) -> Choice:
             factory, names, 1, {"libero": conditions(names)}
         )  # one rendering environment per process
     factory = tabletop_for(dict(policy), options.layout_randomness)
-    return Choice(factory, expand(names, factory().suites()), options.slots, {})
+    return Choice(factory, expand(names, factory().groups), options.slots, {})
 
 
 def simulator_of(suite: str) -> str:
@@ -52,11 +52,11 @@ def simulator_of(suite: str) -> str:
     return "LIBERO" if suite.startswith("libero_") else "the tabletop"
 
 
-def expand(names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+def expand(names: Sequence[str], groups: Mapping[str, str]) -> tuple[str, ...]:
     """Cut at commas, and replace the words seen, unseen and validation by the suites they stand for."""
     suites: list[str] = []
     for name in split(names):
-        members = [suite for suite in known if group_of(suite) == name]
+        members = [suite for suite, group in groups.items() if group == name]
         suites += members if name in ("seen", "unseen", "validation") else [name]
     return tuple(dict.fromkeys(suites))
 

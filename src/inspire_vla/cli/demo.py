@@ -149,9 +149,9 @@ def _evaluate(
     out: Path, checkpoint: str, policy: dict[str, Any], suites: Sequence[str], episodes: int, workers: int
 ) -> Run:
     benchmark = benchmarks.tabletop_for(policy, LAYOUT_RANDOMNESS)
-    known = benchmark().suites()
-    played = benchmarks.expand(suites, known)
-    others = [] if played == benchmarks.expand(SUITES, known) else list(played)
+    groups = benchmark().groups
+    played = benchmarks.expand(suites, groups)
+    others = [] if played == benchmarks.expand(SUITES, groups) else list(played)
     plan = EvaluationPlan(
         suites=played,
         episodes_per_task=episodes,

@@ -6,7 +6,7 @@ from typing import Any
 
 from inspire_vla.cli.experiment_curves import VALIDATION, learning_curves, validation
 from inspire_vla.cli.experiment_origin import origin
-from inspire_vla.evaluation import PairedClusters, Run, compare, pool, read_run, write_comparison
+from inspire_vla.evaluation import Run, compare, compare_over_seeds, pool, read_run, write_comparison
 from inspire_vla.experiment import Preset, finished_part
 from inspire_vla.reports import result_figures, results
 from inspire_vla.reports.numbers import points
@@ -66,8 +66,8 @@ def _how_sure(comparison: dict[str, Any], headline: Sequence[Run]) -> list[str]:
     )
     base, inspire = headline
     named = results.by_suite_and_group(comparison)
-    rows = [(name, PairedClusters(base, inspire, suites).summary()) for name, suites in named]
-    return ["### How sure it is", "", intro, "", *results.clusters_table(rows)]
+    rows = [(name, compare_over_seeds(base, inspire, suites)) for name, suites in named]
+    return ["### How sure it is", "", intro, "", *results.seeds_table(rows)]
 
 
 def _controls_and_ablations(preset: Preset, out: Path, headline: Sequence[Run], figures: Path) -> list[str]:

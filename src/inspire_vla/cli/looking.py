@@ -61,7 +61,15 @@ def look_around(
                 if episode < episodes:
                     for name, its in found:
                         for look, share in zip(its, shares[name], strict=True):
-                            of = name, group_of(suite), suite, task, seed, look.doing, look.mention
+                            of = (
+                                name,
+                                group_of(suite, groups=benchmark.groups),
+                                suite,
+                                task,
+                                seed,
+                                look.doing,
+                                look.mention,
+                            )
                             measured.append(Measurement(*of, share.share, share.area))
                 on_state()
             env.close()

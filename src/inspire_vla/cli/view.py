@@ -69,7 +69,7 @@ def _need_rerun() -> None:
 
 def _episode_of_run(folder: Path, options: argparse.Namespace) -> None:
     _need_rerun()
-    from inspire_vla.evaluation.footage import read_footage
+    from inspire_vla.evaluation import read_arrays
     from inspire_vla.reports.viewer import camera_frames, moments_of
     from inspire_vla.reports.viewer import view as show
 
@@ -80,7 +80,7 @@ def _episode_of_run(folder: Path, options: argparse.Namespace) -> None:
     states: Sequence[Any] = ()
     if record["video"]:
         frames = camera_frames(folder / record["video"], record["steps"] + 1)
-        actions, states = map(list, read_footage((folder / record["video"]).with_suffix(".npz")))
+        actions, states = map(list, read_arrays((folder / record["video"]).with_suffix(".npz")))
     outcome = "success" if record["success"] else record["error"] or "no success"
     name = f"{record['policy']} {record['suite']} {record['task']} {record['seed']}"
     show(

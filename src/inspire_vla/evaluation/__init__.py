@@ -1,16 +1,20 @@
-"""Rollouts, success rates with intervals, paired comparison. Knows neither a simulator nor a policy."""
+"""Rollouts, success rates with intervals, paired comparison. Knows neither a simulator nor a policy.
 
-from inspire_vla.evaluation.clusters import PairedClusters
-from inspire_vla.evaluation.compare import compare, group_of, write_comparison
+protocols.py  what a benchmark and an agent offer          answers.py     answers against the truth, controls
+episode.py    one episode being played                     rollout.py     many episodes in one process
+workers.py    many processes, Ray                          runner.py      the plan, and `evaluate`
+records.py    files of a run                               provenance.py  where numbers come from
+statistics.py intervals and tests                          compare.py     policies against each other
+"""
+
+from inspire_vla.evaluation.answers import AnswerRule
+from inspire_vla.evaluation.compare import compare, compare_over_seeds, group_of, write_comparison
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
-from inspire_vla.evaluation.on_ray import RayCluster
-from inspire_vla.evaluation.plan import FIRST_SEED, EvaluationPlan
-from inspire_vla.evaluation.pooling import pool
-from inspire_vla.evaluation.protocols import Agent, Benchmark, Decision, Factory, select_tasks
+from inspire_vla.evaluation.protocols import Agent, Benchmark, Factory, select_tasks
 from inspire_vla.evaluation.provenance import provenance
-from inspire_vla.evaluation.records import EpisodeLog, EpisodeRecord, Run, read_run
+from inspire_vla.evaluation.records import EpisodeLog, EpisodeRecord, Run, pool, read_arrays, read_run
 from inspire_vla.evaluation.rollout import rollout
-from inspire_vla.evaluation.runner import evaluate
+from inspire_vla.evaluation.runner import FIRST_SEED, EvaluationPlan, evaluate
 from inspire_vla.evaluation.statistics import (
     Estimate,
     PairCounts,
@@ -19,14 +23,13 @@ from inspire_vla.evaluation.statistics import (
     paired_difference,
     wilson,
 )
-from inspire_vla.evaluation.truth import AnswerRule
+from inspire_vla.evaluation.workers import RayCluster
 
 __all__ = [
     "FIRST_SEED",
     "Agent",
     "AnswerRule",
     "Benchmark",
-    "Decision",
     "EpisodeJob",
     "EpisodeLog",
     "EpisodeRecord",
@@ -34,18 +37,19 @@ __all__ = [
     "EvaluationPlan",
     "Factory",
     "PairCounts",
-    "PairedClusters",
     "RayCluster",
     "RolloutSettings",
     "Run",
     "average",
     "compare",
+    "compare_over_seeds",
     "evaluate",
     "group_of",
     "mcnemar",
     "paired_difference",
     "pool",
     "provenance",
+    "read_arrays",
     "read_run",
     "rollout",
     "select_tasks",

@@ -1,73 +1,80 @@
-"""Two or more policies on the same (suite, task, seed): what each achieved, and what the pairs say.
+"""Two or more policies on the same (suite, task, seed): success rates, paired differences, answer accuracy.
 
 The result is a plain dictionary (comparison.json), which `reports` draws. Every rate is {successes, n, rate, low,
-high}; every paired entry compares a policy with the first one, over the episodes that both have played.
+high}. Every paired entry compares a policy with the first one, over the episodes that both have played.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float
+
 from inspire_vla.errors import InspireError
-from inspire_vla.evaluation.conditions import differing
-from inspire_vla.evaluation.records import EpisodeRecord, Run, write_json
+from inspire_vla.evaluation.answers import Confusion, correct, majority, merge, scored
+from inspire_vla.evaluation.records import SEED_OFFSET, EpisodeRecord, Run
 from inspire_vla.evaluation.statistics import (
     Estimate,
     PairCounts,
     average,
+    crossed_bootstrap,
     mcnemar,
+    mean_over_seeds,
     paired_difference,
     wilson,
 )
-from inspire_vla.evaluation.truth import Confusion, asked, correct, majority, merge
+from inspire_vla.files import write_json
 
 Key = tuple[str, str, int]
-
+Table = dict[Key, EpisodeRecord]
 
 UNKNOWN = "trained on unknown"
 GROUPS = ("seen", "seen by some", "validation", "unseen", UNKNOWN)
 
 
-def group_of(suite: str, trained_on: Sequence[Collection[str] | None] = ()) -> str:
-    """A suite's group: seen in training, by some or all of the policies; validation, which is tuned on; unseen.
+def group_of(
+    suite: str,
+    trained_on: Sequence[Collection[str] | None] = (),
+    groups: Mapping[str, str] | None = None,
+) -> str:
+    """Return a suite's group, one of `GROUPS`.
 
     Args:
-        trained_on: the suites of each policy, None where they are unknown. Then the tabletop's names decide, which has
-            one suite to train on; of other benchmarks it is said that it is not known.
+        trained_on: the suites that each policy was trained on; None for a policy of which they are unknown.
+        groups: the suites' roles in the benchmark's protocol (`Benchmark.groups`). "validation" always holds; the
+            others hold if it is not known for every policy what it was trained on.
     """
-    if suite.endswith("_validation"):
-        return "validation"
+    role = (groups or {}).get(suite, UNKNOWN)
     known = [suites for suites in trained_on if suites is not None]
-    if not known or len(known) < len(trained_on):
-        if suite.startswith("libero"):
-            return UNKNOWN
-        return "seen" if suite.endswith("_seen") else "unseen"
+    if role == "validation" or not known or len(known) < len(trained_on):
+        return role
     seen = [suite in suites for suites in known]
     return "seen" if all(seen) else "seen by some" if any(seen) else "unseen"
 
 
 def compare(runs: Sequence[Run], *, group: Callable[[str], str] | None = None) -> dict[str, Any]:
-    """Compare `runs`, the first being what the others are held against (the base model).
+    """Compare `runs` with the first of them (the base model). A single run has rates only.
 
-    Groups (seen, unseen: by what the runs say their policies were trained on, unless `group` is given) average
-    over their suites, each suite counting alike, as the paper's tables do; their
-    pairs are pooled for McNemar's test. With a single run there is nothing paired, only its rates.
+    A group (seen, unseen, …) averages its suites, each counting equally, as the paper's tables do. Its pairs are
+    pooled for McNemar's test. `group` replaces `group_of`.
 
-    Raises InspireError without runs, for two runs of one name, or an episode that a run holds twice.
+    Raises InspireError without runs, for two runs of one name, or for an episode that a run holds twice.
     """
     if not runs:
         raise InspireError("compare() needs at least one run, found none.")
     names = [run.name for run in runs]
     if len(set(names)) < len(names):
         raise InspireError(
-            f"runs must have different names, found {names}. Give the policies names (--name)."
+            f"Runs must have different names, found {names}. Give the policies names (--name)."
         )
     if group is None:
-        group = partial(group_of, trained_on=[run.info.get("trained_on") for run in runs])
+        roles = {suite: role for run in runs for suite, role in run.info.get("groups", {}).items()}
+        group = partial(group_of, trained_on=[run.info.get("trained_on") for run in runs], groups=roles)
     tables = [_by_key(run) for run in runs]
     suites = sorted({k[0] for table in tables for k in table}, key=lambda s: (GROUPS.index(group(s)), s))
     tasks = sorted({k[:2] for table in tables for k in table}, key=lambda st: (suites.index(st[0]), st[1]))
@@ -89,7 +96,9 @@ def compare(runs: Sequence[Run], *, group: Callable[[str], str] | None = None) -
         ],
         "unpaired": _unpaired(names, tables),
         "differing_conditions": [
-            {"policy": run.name, "differing": found} for run in runs[1:] if (found := differing(runs[0], run))
+            {"policy": run.name, "differing": found}
+            for run in runs[1:]
+            if (found := differing_conditions(runs[0], run))
         ],
         "episodes": [
             _episode(run, record) for run, t in zip(runs, tables, strict=True) for record in t.values()
@@ -98,12 +107,18 @@ def compare(runs: Sequence[Run], *, group: Callable[[str], str] | None = None) -
 
 
 def write_comparison(path: str | Path, comparison: dict[str, Any]) -> None:
-    """Write comparison.json, whole or not at all."""
-    write_json(Path(path), comparison)
+    """Write comparison.json atomically."""
+    write_json(path, comparison)
 
 
-def _by_key(run: Run) -> dict[Key, EpisodeRecord]:
-    twice = [key for key, times in Counter(record.key for record in run.records).items() if times > 1]
+def differing_conditions(first: Run, other: Run) -> dict[str, tuple[Any, Any]]:
+    """Return {condition: (first's, other's)} where both are known and differ: then their episodes are not pairs."""
+    there, here = first.conditions, other.conditions
+    return {name: (there[name], here[name]) for name in there if name in here and there[name] != here[name]}
+
+
+def _by_key(run: Run) -> Table:
+    twice = [key for key, count in Counter(record.key for record in run.records).items() if count > 1]
     if twice:
         raise InspireError(f"{run.path} holds {len(twice)} episodes twice, such as {twice[0]}.")
     if not run.records:
@@ -111,76 +126,60 @@ def _by_key(run: Run) -> dict[Key, EpisodeRecord]:
     return {record.key: record for record in run.records}
 
 
-def _part(table: dict[Key, EpisodeRecord], suite: str, task: str | None = None) -> dict[Key, EpisodeRecord]:
+def _part(table: Table, suite: str, task: str | None = None) -> Table:
     return {key: r for key, r in table.items() if key[0] == suite and task in (None, key[1])}
 
 
-def _rates(tables: Sequence[dict[Key, EpisodeRecord]]) -> dict[str, Any]:
+def _rates(tables: Sequence[Table]) -> dict[str, Any]:
     return {
-        "rates": [_rate(table.values()) for table in tables],
-        "paired": [None] + [_paired(pair_counts(tables[0], other)) for other in tables[1:]],
+        "rates": [
+            _rate([_success(table)]) or {"successes": 0, "n": 0, **_interval(wilson(0, 0))}
+            for table in tables
+        ],
+        "paired": [None] + [_paired([_pairs(tables[0], other)]) for other in tables[1:]],
     }
 
 
-def _rate(records: Iterable[EpisodeRecord]) -> dict[str, Any]:
-    outcomes = [record.success for record in records]
-    estimate = wilson(sum(outcomes), len(outcomes))
-    return {"successes": sum(outcomes), "n": len(outcomes), **_as_dict(estimate)}
+def _success(table: Table) -> tuple[int, int]:
+    return sum(record.success for record in table.values()), len(table)
 
 
-def pair_counts(first: dict[Key, EpisodeRecord], second: dict[Key, EpisodeRecord]) -> PairCounts:
-    """Count how the episodes that both have played came out."""
+def _pairs(first: Table, second: Table) -> PairCounts:
     return PairCounts.count([(first[key].success, second[key].success) for key in first if key in second])
 
 
-def _paired(counts: PairCounts) -> dict[str, Any] | None:
-    if counts.n == 0:
+def _rate(counts: Sequence[tuple[int, int]]) -> dict[str, Any] | None:
+    """The mean of suites given as (successes, n); None if no episode was played."""
+    played = [(successes, n) for successes, n in counts if n]
+    if not played:
         return None
-    return {
-        **asdict(counts),
-        "n": counts.n,
-        **_difference(paired_difference(counts)),
-        "p_value": mcnemar(counts),
-    }
+    successes, n = map(sum, zip(*played, strict=True))
+    return {"successes": successes, "n": n, **_interval(average([wilson(*each) for each in played]))}
 
 
-def _group(name: str, suites: Sequence[str], tables: Sequence[dict[Key, EpisodeRecord]]) -> dict[str, Any]:
-    """Macro averages over suites, with intervals; the pairs of all suites pooled for the test."""
-    rates: list[dict[str, Any] | None] = []
-    for table in tables:
-        per_suite = [list(_part(table, suite).values()) for suite in suites]
-        played = [records for records in per_suite if records]
-        if not played:
-            rates.append(None)
-            continue
-        parts = [wilson(sum(r.success for r in records), len(records)) for records in played]
-        rates.append(
-            {
-                "successes": sum(r.success for records in played for r in records),
-                "n": sum(map(len, played)),
-                "suites_played": len(played),
-                **_as_dict(average(parts)),
-            }
-        )
-    paired: list[dict[str, Any] | None] = [None]
-    for table in tables[1:]:
-        per_suite_counts = [pair_counts(_part(tables[0], suite), _part(table, suite)) for suite in suites]
-        counted = [counts for counts in per_suite_counts if counts.n]
-        if not counted:
-            paired.append(None)
-            continue
-        pooled = PairCounts(
-            *(sum(getattr(c, f) for c in counted) for f in ("both", "only_first", "only_second", "neither"))
-        )
-        difference = average([paired_difference(counts) for counts in counted])
-        paired.append(
-            {**asdict(pooled), "n": pooled.n, **_difference(difference), "p_value": mcnemar(pooled)}
-        )  # fmt: skip
-    return {"group": name, "suites": list(suites), "rates": rates, "paired": paired}
+def _paired(counts: Sequence[PairCounts]) -> dict[str, Any] | None:
+    """The mean difference of suites, and McNemar's test of their pooled pairs; None without pairs."""
+    counted = [each for each in counts if each.n]
+    if not counted:
+        return None
+    pooled = sum(counted[1:], counted[0])
+    estimate = average([paired_difference(each) for each in counted])
+    difference = {"difference": estimate.value, "low": estimate.low, "high": estimate.high}
+    return {**asdict(pooled), "n": pooled.n, **difference, "p_value": mcnemar(pooled)}
+
+
+def _group(name: str, suites: Sequence[str], tables: Sequence[Table]) -> dict[str, Any]:
+    parts = [[_part(table, suite) for suite in suites] for table in tables]
+    rates = [_rate([_success(part) for part in each]) for each in parts]
+    for rate, each in zip(rates, parts, strict=True):
+        if rate is not None:
+            rate["suites_played"] = sum(map(bool, each))
+    paired = [_paired([_pairs(a, b) for a, b in zip(parts[0], each, strict=True)]) for each in parts[1:]]
+    return {"group": name, "suites": list(suites), "rates": rates, "paired": [None, *paired]}
 
 
 def answer_summary(records: Iterable[EpisodeRecord], suites: Sequence[str]) -> dict[str, Any] | None:
-    """Answers against truth over `suites`; None where nothing was answered.
+    """Return the accuracy of the scored answers on `suites`, and two baselines; None without answers.
 
     `majority_class`: accuracy of one constant answer for each mention (first, second, …). `per_task_majority`: accuracy
     of one constant answer for each mention of each task. Both baselines are chosen on the evaluated episodes, so they
@@ -188,36 +187,35 @@ def answer_summary(records: Iterable[EpisodeRecord], suites: Sequence[str]) -> d
     """
     chosen = [record for record in records if record.suite in suites]
     total = merge(record.confusion for record in chosen)
-    n = asked(total)
+    n = scored(total)
     if n == 0:
         return None
     by_mention = _by_mention(chosen)
-    guesses = [majority(confusion) for confusion in by_mention]
+    constant = [majority(confusion) for confusion in by_mention]
     by_task = defaultdict(list)
     for record in chosen:
         by_task[record.suite, record.task].append(record)
-    known = [0] * len(by_mention)
+    per_task = [0] * len(by_mention)
     for records_of_task in by_task.values():
         for i, confusion in enumerate(_by_mention(records_of_task)):
-            known[i] += majority(confusion)[1]
-    accuracy = wilson(correct(total), n)
+            per_task[i] += majority(confusion)[1]
     return {
         "n": n,
         "correct": correct(total),
-        **_as_dict(accuracy),
-        "majority_class": sum(times for _, times in guesses) / n,
-        "majority_answers": [word for word, _ in guesses],
-        "per_task_majority": sum(known) / n,
+        **_interval(wilson(correct(total), n)),
+        "majority_class": sum(count for _, count in constant) / n,
+        "majority_answers": [answer for answer, _ in constant],
+        "per_task_majority": sum(per_task) / n,
         "by_mention": [
             {
-                "n": asked(c),
-                "correct": correct(c),
-                "majority_answer": word,
-                "majority_class": times / asked(c),
-                "per_task_majority": right / asked(c),
+                "n": scored(confusion),
+                "correct": correct(confusion),
+                "majority_answer": answer,
+                "majority_class": count / scored(confusion),
+                "per_task_majority": right / scored(confusion),
             }
-            for c, (word, times), right in zip(by_mention, guesses, known, strict=True)
-            if asked(c)
+            for confusion, (answer, count), right in zip(by_mention, constant, per_task, strict=True)
+            if scored(confusion)
         ],
         "confusion": total,
     }
@@ -231,7 +229,7 @@ def _by_mention(records: Sequence[EpisodeRecord]) -> list[Confusion]:
     ]
 
 
-def _policy(run: Run, table: dict[Key, EpisodeRecord]) -> dict[str, Any]:
+def _policy(run: Run, table: Table) -> dict[str, Any]:
     records = list(table.values())
     times = [r.inference_ms_median for r in records if r.inference_ms_median is not None]
     batches = [r.batch_mean for r in records if r.batch_mean is not None]
@@ -245,12 +243,12 @@ def _policy(run: Run, table: dict[Key, EpisodeRecord]) -> dict[str, Any]:
             "episode_s_median": median(r.wall_s for r in records),
             "steps_median": median(r.steps for r in records),
         },
-        "decisions": sum(r.decisions for r in records),
-        "undecodable": sum(r.undecodable for r in records),
-        "answers_to_override": sum(r.answers_to_override or 0 for r in records),
-        "answers_overridden": sum(r.answers_overridden or 0 for r in records),
+        **{
+            name: sum(getattr(r, name) for r in records)
+            for name in ("decisions", "undecodable", "answers_to_override", "answers_overridden")
+        },
         "crashed": [
-            {"suite": r.suite, "task": r.task, "seed": r.seed, "error": r.error, "traceback": r.traceback}
+            {name: getattr(r, name) for name in ("suite", "task", "seed", "error", "traceback")}
             for r in records
             if r.error
         ],
@@ -258,26 +256,16 @@ def _policy(run: Run, table: dict[Key, EpisodeRecord]) -> dict[str, Any]:
 
 
 def _episode(run: Run, record: EpisodeRecord) -> dict[str, Any]:
-    kept = (
-        "suite",
-        "task",
-        "instruction",
-        "seed",
-        "success",
-        "steps",
-        "mentions",
-        "answers_scored",
-        "answers_correct",
-    )
-    values = {key: getattr(record, key) for key in kept}
-    if record.video is None:
-        return {"policy": run.name, **values, "video": None}
-    shown = {"error": record.error, "timeline": record.timeline, "gripper": record.gripper}  # to be drawn
-    return {"policy": run.name, **values, **shown, "video": str(run.path / record.video)}
+    names = ["suite", "task", "instruction", "seed", "success", "steps", "mentions"]
+    names += ["answers_scored", "answers_correct"]
+    if record.video is not None:
+        names += ["error", "timeline", "gripper"]  # for the page
+    video = None if record.video is None else str(run.path / record.video)
+    return {"policy": run.name, **{name: getattr(record, name) for name in names}, "video": video}
 
 
-def _unpaired(names: Sequence[str], tables: Sequence[dict[Key, EpisodeRecord]]) -> list[dict[str, Any]]:
-    """Episodes that one policy has played and the first has not, or the other way round."""
+def _unpaired(names: Sequence[str], tables: Sequence[Table]) -> list[dict[str, Any]]:
+    """Count episodes that only one of a policy and the first policy has played."""
     first = tables[0].keys()
     return [
         {"policy": name, "only_here": len(table.keys() - first), "missing_here": len(first - table.keys())}
@@ -286,10 +274,58 @@ def _unpaired(names: Sequence[str], tables: Sequence[dict[Key, EpisodeRecord]]) 
     ]
 
 
-def _as_dict(estimate: Estimate) -> dict[str, float | None]:
+def _interval(estimate: Estimate) -> dict[str, float | None]:
     rate = None if estimate.value != estimate.value else estimate.value  # nan is not JSON
     return {"rate": rate, "low": estimate.low, "high": estimate.high}
 
 
-def _difference(estimate: Estimate) -> dict[str, float]:
-    return {"difference": estimate.value, "low": estimate.low, "high": estimate.high}
+def compare_over_seeds(first: Run, second: Run, suites: Sequence[str]) -> dict[str, Any]:
+    """Return the difference second − first with intervals over tasks and training seeds, not only over episodes.
+
+    Intervals over episodes hold for these policies on these tasks. A method is meant to hold for other tasks and other
+    training seeds, so those are resampled here (`crossed_bootstrap`).
+
+    Args:
+        first, second: pooled runs (see `pool`); the episodes that both have played are compared.
+        suites: each counts equally.
+
+    Returns:
+        difference, low, high: over tasks and training seeds. seeds: {low, high, p_value} of Student's t over training
+        seeds, None for one. better, worse, tasks: numbers of tasks.
+
+    Raises InspireError for a suite without pairs, or for a task that not every training seed played.
+    """
+    differences = [_differences(first, second, suite) for suite in suites]
+    estimate = crossed_bootstrap(differences)
+    by_seed = np.mean([of_suite.mean(axis=1) for of_suite in differences], axis=0)
+    of_seeds = mean_over_seeds([float(value) for value in by_seed])
+    by_task = np.concatenate([of_suite.mean(axis=0) for of_suite in differences])
+    return {
+        "difference": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "seeds": None
+        if of_seeds is None
+        else {"low": of_seeds[0].low, "high": of_seeds[0].high, "p_value": of_seeds[1]},
+        "better": int((by_task > 0).sum()),
+        "worse": int((by_task < 0).sum()),
+        "tasks": len(by_task),
+    }
+
+
+def _differences(first: Run, second: Run, suite: str) -> Float[np.ndarray, "seeds tasks"]:
+    """Mean paired differences by training seed and task."""
+    known = {record.key: record.success for record in first.records}
+    pairs: dict[tuple[int, str], list[int]] = defaultdict(list)
+    for record in second.records:
+        if record.suite == suite and record.key in known:
+            pairs[record.seed // SEED_OFFSET, record.task].append(record.success - known[record.key])
+    if not pairs:
+        raise InspireError(f"There are no pairs of {suite!r}.")
+    seeds, tasks = (sorted(set(names)) for names in zip(*pairs, strict=True))
+    missing = [(seed, task) for seed in seeds for task in tasks if (seed, task) not in pairs]
+    if missing:
+        raise InspireError(
+            f"Not every training seed played every task of {suite!r}: {missing[0]} is missing."
+        )
+    return np.array([[np.mean(pairs[seed, task]) for task in tasks] for seed in seeds], dtype=float)

@@ -1,24 +1,35 @@
-"""An episode being played: its environment, the rest of its chunk of actions, and what has been said in it."""
+"""One episode being played: its environment, the rest of its action chunk, its answers, and what is recorded."""
 
 import time
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from inspire_vla.errors import InspireError
-from inspire_vla.evaluation.footage import Footage
-from inspire_vla.evaluation.gripper import GripperLog
-from inspire_vla.evaluation.protocols import Decision, Observation
-from inspire_vla.evaluation.records import EpisodeRecord
-from inspire_vla.evaluation.truth import AnswerRule, Confusion, add, asked, control_overrides, correct, merge
+from inspire_vla.evaluation.answers import (
+    AnswerRule,
+    Confusion,
+    add,
+    control_overrides,
+    correct,
+    merge,
+    scored,
+)
+from inspire_vla.evaluation.protocols import Observation
+from inspire_vla.evaluation.records import EpisodeRecord, Recording
 from inspire_vla.instruction import NoObjectFound, find_mentions
 from inspire_vla.observation_history import ObservationHistory
 
+if TYPE_CHECKING:
+    from inspire_vla.decoding import Decision
+
 MAX_UNDECODABLE_IN_A_ROW = 5
+GRIPPER_DEADBAND = 0.1
+"""A gripper command in [−1, 1] with a smaller magnitude leaves the gripper as it is."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +49,14 @@ class EpisodeJob:
 
 @dataclass(frozen=True)
 class RolloutSettings:
-    """How episodes are played. `n_action_steps`: actions executed of each chunk, None for all of it."""
+    """How episodes are played.
+
+    Attributes:
+        policy: its name in the records.
+        n_action_steps: how many actions of each chunk are executed; None: all.
+        max_steps: control steps after which an episode fails; None: the environment's own limit.
+        control: which answers are overridden, see `CONTROLS`.
+    """
 
     policy: str = "policy"
     n_action_steps: int | None = None
@@ -46,132 +64,156 @@ class RolloutSettings:
     control: str = "none"
 
 
+@dataclass
+class GripperLog:
+    """The gripper's state over an episode.
+
+    Attributes:
+        closes: sign of the command that closes the gripper, from `metadata["gripper_closes"]` of the environment.
+        changes: (step, "open" | "closed" | "holding"), one entry for each change. "holding" is closed around an
+            object that is asked about, as far as the environment tells.
+    """
+
+    closes: float = 1.0
+    changes: list[tuple[int, str]] = field(default_factory=list)
+    closed: bool | None = None
+
+    def add(self, step: int, action: np.ndarray, info: Mapping[str, Any]) -> None:
+        """Note the state after the action of `step`, whose last number is the gripper command."""
+        command = float(action[-1])
+        if abs(command) > GRIPPER_DEADBAND:
+            self.closed = command * self.closes > 0
+        if self.closed is None:
+            return
+        holding = self.closed and bool(np.any(info.get("grasped", False)))
+        state = "holding" if holding else "closed" if self.closed else "open"
+        if not self.changes or self.changes[-1][1] != state:
+            self.changes.append((step, state))
+
+
 class Episode:
-    """One episode in its environment, from `reset` over `decide` and `step` to its `record`."""
+    """One episode in its environment: `reset`, then `decide` and `step` until `finished`, then `record`."""
 
     def __init__(
         self, job: EpisodeJob, env: Any, settings: RolloutSettings, rule: AnswerRule, n_obs_steps: int = 1
     ) -> None:
-        self.history = ObservationHistory(n_obs_steps)
         self.job, self.env, self.settings, self.rule = job, env, settings, rule
+        metadata = getattr(env, "metadata", None) or {}
+        self.history = ObservationHistory(n_obs_steps)
+        self.gripper = GripperLog(float(metadata.get("gripper_closes", 1.0)))
+        self.recording = Recording(fps=float(metadata.get("render_fps", 10)))
+        self.rng = np.random.default_rng([job.seed, 0x1A5])
         self.started = time.perf_counter()
+        self.observation: Observation = {}
+        self.agent_observation: Observation = {}  # with the images of earlier steps, if the agent takes some
+        self.info: Mapping[str, Any] = {}
+        self.instruction = job.task
         self.steps = 0
-        self.success = False
-        self.finished = False
-        self.error: str | None = None
-        self.traceback: str | None = None
-        self.crashed = False
         self.chunk: list[np.ndarray] = []
         self.last_action: np.ndarray | None = None
+        self.success = self.finished = self.crashed = False
+        self.error: str | None = None
+        self.traceback: str | None = None
         self.mentions: tuple[str, ...] = ()
+        self.drafts: dict[str, str] | None = None  # the last answers
         self.timeline: list[tuple[int, tuple[str, ...], tuple[str | None, ...], tuple[float, ...]]] = []
         self.confusions: list[Confusion] = []
         self.inference_ms: list[float] = []
-        self.batches: list[int] = []
+        self.batch_sizes: list[int] = []
         self.undecodable = self.undecodable_in_a_row = 0
         self.forward_passes = self.drafts_accepted = 0
         self.answers_to_override = self.answers_overridden = 0
-        self.said: dict[str, str] | None = None
-        self.gripper_closes = float(_metadata(env).get("gripper_closes", 1.0))
-        self.gripper = GripperLog(self.gripper_closes)
-        self.footage = Footage(fps=float(_metadata(env).get("render_fps", 10)))
-        self.rng = np.random.default_rng([job.seed, 0x1A5])
-        self.observation: Observation = {}  # of now
-        self.shown: Observation = {}  # to the agent: with the images before, where it looks back
-        self.info: Mapping[str, Any] = {}
-        self.instruction = ""
 
     def reset(self) -> None:
         self.observation, self.info = self.env.reset(seed=self.job.seed)
-        self.shown = self.history.observe(self.observation)
+        self.agent_observation = self.history.observe(self.observation)
         self.instruction = str(self.info.get("instruction", self.info.get("task", self.job.task)))
-        self._film()
+        self._record_frame()
 
-    def truth(self) -> dict[str, str]:
-        return self.rule.truth(self.info)
-
-    def forced(self) -> dict[str, str] | None:
-        truth = self.truth()
+    def overrides(self) -> dict[str, str] | None:
+        """Return the answers that the control sets at this step; None without a control."""
+        truth = self.rule.truth(self.info)
         return control_overrides(
-            self.settings.control, self._asked_about(truth), truth, self.rule.words(), self.rng
+            self.settings.control, self._asked_mentions(truth), truth, self.rule.words(), self.rng
         )
 
-    def _asked_about(self, truth: Mapping[str, str]) -> tuple[str, ...]:
-        """What the agent will answer: as in its last decision, before that what the instruction mentions."""
-        named = self.mentions
-        if not named:
+    def _asked_mentions(self, truth: Mapping[str, str]) -> tuple[str, ...]:
+        """Return what the policy is asked about: as in the last decision, at first as found in the instruction."""
+        mentions = self.mentions
+        if not mentions:
             with suppress(NoObjectFound):
-                named = find_mentions(self.instruction)
-            if not truth.keys() <= set(named):  # the environment calls things otherwise than we parse them
-                named = tuple(truth)
-        return named[: self.rule.max_objects]
+                mentions = find_mentions(self.instruction)
+            if not truth.keys() <= set(mentions):  # the environment names its objects in other words
+                mentions = tuple(truth)
+        return mentions[: self.rule.max_objects]
 
-    def decide(self, decision: Decision, ms: float, batch: int) -> None:
-        """Take the agent's decision: note its answers against the truth and queue its actions."""
-        truth = self.truth()
-        self.mentions = tuple(decision.mentions)
-        truths = tuple(truth.get(mention) for mention in self.mentions)
-        answers = tuple(decision.answers)
-        confidences = tuple(round(float(c), 3) for c in decision.confidences)
-        self.said = dict(zip(self.mentions, answers, strict=True))
-        self.forward_passes += int(getattr(decision, "forward_passes", 0))
-        self.drafts_accepted += sum(map(bool, getattr(decision, "accepted", ())))
-        self.timeline.append((self.steps, answers, truths, confidences))
-        if self.settings.control != "none":
-            self.answers_to_override += len(answers)
-            self.answers_overridden += sum(map(bool, decision.overridden))
-        self.confusions.extend({} for _ in range(len(answers) - len(self.confusions)))
-        for confusion, said, true, forced in zip(
-            self.confusions, answers, truths, decision.overridden, strict=False
-        ):
-            if true is not None and not forced:
-                add(confusion, true, said)
+    def decide(self, decision: "Decision", ms: float, batch_size: int) -> None:
+        """Score the decision's answers against the truth and queue its actions."""
         self.inference_ms.append(ms)
-        self.batches.append(batch)
+        self.batch_sizes.append(batch_size)
+        self.forward_passes += decision.forward_passes
+        self.drafts_accepted += sum(map(bool, decision.accepted))
+        self._score(decision)
         if not decision.decodable or decision.actions is None:
-            self._hold()
+            self._hold_still()
             return
         self.undecodable_in_a_row = 0
         actions = np.asarray(decision.actions, dtype=np.float32)
         if actions.ndim != 2 or len(actions) == 0 or not np.isfinite(actions).all():
             raise InspireError(
-                f"an agent must return finite actions (horizon, dim), found shape {actions.shape}."
+                f"An agent must return finite actions (horizon, action_dim), found shape {actions.shape}."
             )
         self.chunk = list(actions[: self.settings.n_action_steps])
 
-    def _hold(self) -> None:
-        """An undecodable action is counted, and the arm stays where it is until the next decision."""
+    def _score(self, decision: "Decision") -> None:
+        truth = self.rule.truth(self.info)
+        self.mentions, answers = tuple(decision.mentions), tuple(decision.answers)
+        truths = tuple(truth.get(mention) for mention in self.mentions)
+        confidences = tuple(round(float(confidence), 3) for confidence in decision.confidences)
+        self.timeline.append((self.steps, answers, truths, confidences))
+        self.drafts = dict(zip(self.mentions, answers, strict=True))
+        if self.settings.control != "none":
+            self.answers_to_override += len(answers)
+            self.answers_overridden += sum(map(bool, decision.overridden))
+        self.confusions.extend({} for _ in range(len(answers) - len(self.confusions)))
+        scores = zip(self.confusions, answers, truths, decision.overridden, strict=False)
+        for confusion, answer, true_answer, overridden in scores:
+            if true_answer is not None and not overridden:
+                add(confusion, true_answer, answer)
+
+    def _hold_still(self) -> None:
+        """Count an undecodable decision; the arm holds still for one step, then the agent is asked again."""
         self.undecodable += 1
         self.undecodable_in_a_row += 1
         if self.undecodable_in_a_row >= MAX_UNDECODABLE_IN_A_ROW:
             self.error = f"undecodable actions {self.undecodable_in_a_row} times in a row"
             self.finished = True
             return
-        hold = np.zeros(self.env.action_space.shape, dtype=np.float32)
-        # the gripper keeps what it was told, and begins open: a zero would close CALVIN's
-        hold[-1] = -self.gripper_closes if self.last_action is None else self.last_action[-1]
-        self.chunk = [hold]
+        action = np.zeros(self.env.action_space.shape, dtype=np.float32)
+        # The gripper keeps its last command, at first open. Not zero: some benchmarks close it at zero.
+        action[-1] = -self.gripper.closes if self.last_action is None else self.last_action[-1]
+        self.chunk = [action]
 
     def step(self) -> None:
+        """Execute the next action of the chunk."""
         self.last_action = self.chunk.pop(0)
         self.observation, _, terminated, truncated, self.info = self.env.step(self.last_action)
-        self.shown = self.history.observe(self.observation)
-        self.gripper.note(self.steps, self.last_action, self.info)
+        self.agent_observation = self.history.observe(self.observation)
+        self.gripper.add(self.steps, self.last_action, self.info)
         self.steps += 1
-        self._film()
+        self._record_frame()
         self.success = bool(self.info.get("is_success", False))
         limit = self.settings.max_steps
         self.finished = self.success or terminated or truncated or (limit is not None and self.steps >= limit)
 
     def fail(self, error: BaseException) -> None:
-        """A crash ends the episode as a failure, with its traceback."""
+        """End the episode as a failure, because of a crash."""
         self.error = f"{type(error).__name__}: {error}"
         self.traceback = "".join(traceback.format_exception(error))
-        self.crashed = True
-        self.success, self.finished = False, True
+        self.success, self.finished, self.crashed = False, True, True
 
-    def _film(self) -> None:
-        """Keep an image for the video: what the environment renders, else what the agent saw first."""
+    def _record_frame(self) -> None:
+        """Keep a frame for the video: the environment's rendering, else the agent's first camera."""
         if not self.job.record_video:
             return
         pixels = self.observation.get("pixels")
@@ -179,13 +221,14 @@ class Episode:
             frame = self.env.render()
         else:
             frame = next(iter(pixels.values())) if isinstance(pixels, Mapping) else pixels
-        self.footage.frames.append(np.array(frame, dtype=np.uint8))
+        self.recording.frames.append(np.array(frame, dtype=np.uint8))
         if self.last_action is not None:
-            self.footage.actions.append(self.last_action)
+            self.recording.actions.append(self.last_action)
         if "agent_pos" in self.observation:
-            self.footage.states.append(np.array(self.observation["agent_pos"], dtype=np.float32))
+            self.recording.states.append(np.array(self.observation["agent_pos"], dtype=np.float32))
 
     def record(self) -> EpisodeRecord:
+        """Return the episode's record, without its video."""
         confusion = merge(self.confusions)
         return EpisodeRecord(
             suite=self.job.suite,
@@ -198,26 +241,22 @@ class Episode:
             policy=self.settings.policy,
             error=self.error,
             traceback=self.traceback,
+            crashed=self.crashed,
             mentions=self.mentions,
             decisions=len(self.timeline),
             undecodable=self.undecodable,
             forward_passes=self.forward_passes,
             drafts_accepted=self.drafts_accepted,
-            answers_scored=asked(confusion),
+            answers_scored=scored(confusion),
             answers_correct=correct(confusion),
+            answers_to_override=self.answers_to_override,
+            answers_overridden=self.answers_overridden,
             confusion=confusion,
             confusion_by_mention=tuple(self.confusions),
             inference_ms_median=round(float(np.median(self.inference_ms)), 3) if self.inference_ms else None,
-            batch_mean=round(float(np.mean(self.batches)), 2) if self.batches else None,
+            batch_mean=round(float(np.mean(self.batch_sizes)), 2) if self.batch_sizes else None,
             wall_s=round(time.perf_counter() - self.started, 3),
             init_state=self.info.get("init_state"),
             timeline=tuple(self.timeline),
             gripper=tuple(self.gripper.changes),
-            crashed=self.crashed,
-            answers_to_override=self.answers_to_override,
-            answers_overridden=self.answers_overridden,
         )
-
-
-def _metadata(env: Any) -> Mapping[str, Any]:
-    return getattr(env, "metadata", None) or {}

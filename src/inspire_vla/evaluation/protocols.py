@@ -3,28 +3,30 @@
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Protocol
 
 from inspire_vla.errors import InspireError, did_you_mean
 
-Observation = Mapping[str, Any]
-"""What an environment gives and an agent takes: {"pixels": {name: (H, W, 3) uint8}, "agent_pos": (8,)}.
+if TYPE_CHECKING:  # decoding loads torch, which records and statistics do without
+    from inspire_vla.decoding import Decision
 
-An agent whose `n_obs_steps` is more than 1 is shown (time, H, W, 3): the images of the last control steps."""
+Observation = Mapping[str, Any]
+"""From an environment, for an agent: {"pixels": {camera: (H, W, 3) uint8}, "agent_pos": (state_dim,)}.
+
+An agent with `n_obs_steps` > 1 gets (time, H, W, 3): the images of the last control steps."""
 
 
 class Benchmark(Protocol):
-    """Suites of tasks. `make` gives a gymnasium environment whose `reset(seed=…)` fixes the initial state.
+    """Suites of tasks. `make` returns a gymnasium environment whose `reset(seed=…)` fixes the initial state.
 
-    One that starts from fixed states says how many there are, of each task of a suite (`initial_states[suite]`) or of
-    a single one (`initial_states[suite, task]`). What else its episodes depend on, beside suite, task and seed, it says
-    in `conditions`: {name: JSON value}.
+    The environment's `info` holds `is_success` and the instruction (`instruction`, or `task`). For the truth of answers
+    it holds `mentions` (k words), `gripper_to_object_m` (k, 3) in the robot's base frame, and `grasped` (k,).
 
-    The environment's `info` holds `is_success`, and for the truth of answers `mentions` (k words),
-    `gripper_to_object_m` (k, 3) and `grasped` (k,). Its instruction is `info["instruction"]`, or failing
-    that `info["task"]`.
+    Optional attributes:
+        groups: {suite: "seen", "unseen" or "validation"}, each suite's role in the benchmark's protocol.
+        initial_states: {suite or (suite, task): number of fixed initial states}.
+        conditions: {name: JSON value}, what episodes depend on besides suite, task and seed.
+        instructions(suite): {task: instruction}.
     """
 
     def suites(self) -> Sequence[str]: ...
@@ -32,33 +34,14 @@ class Benchmark(Protocol):
     def make(self, suite: str, task: str) -> Any: ...
 
 
-class Decision(Protocol):
-    """What an agent decided at one moment, in environment units.
-
-    `actions` is (horizon, action_dim), None when what the model said stands for no action (`decodable` is False).
-    Where present, `accepted` (per answer) and `forward_passes` are recorded.
-    """
-
-    @property
-    def actions(self) -> np.ndarray | None: ...
-    @property
-    def mentions(self) -> tuple[str, ...]: ...
-    @property
-    def answers(self) -> tuple[str, ...]: ...
-    @property
-    def confidences(self) -> tuple[float, ...]: ...
-    @property
-    def overridden(self) -> tuple[bool, ...]: ...
-    @property
-    def decodable(self) -> bool: ...
-
-
 class Agent(Protocol):
-    """Decides for a batch of environments at once; keeps nothing between calls.
+    """Decides for a batch of environments at once and keeps no state between calls.
 
-    When `act` also takes `drafts`, it is given the last decision's {mention: answer} of each episode. An agent's
-    `n_action_steps` is how many actions of a chunk are executed, unless the plan says otherwise; its `n_obs_steps`
-    (1 where it has none) how many images of each camera it is shown.
+    Optional attributes:
+        n_action_steps: how many actions of a chunk are executed, unless the plan sets it; default: all.
+        n_obs_steps: how many images of each camera it takes; default: 1.
+        answer_rule: see `AnswerRule.of`.
+        reasoning_enabled: False for a base model, which is asked nothing.
     """
 
     def act(
@@ -66,7 +49,15 @@ class Agent(Protocol):
         observations: Sequence[Observation],
         instructions: Sequence[str],
         overrides: Sequence[Mapping[str, str] | None] | None = None,
-    ) -> Sequence[Decision]: ...
+        drafts: Sequence[Mapping[str, str] | None] | None = None,
+    ) -> "Sequence[Decision]":
+        """Return a decision for each observation.
+
+        Args:
+            overrides: {mention: answer} of each row, which replace the model's answers.
+            drafts: {mention: answer} of each row's last decision, for speculative decoding.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -80,12 +71,12 @@ class Factory:
         """Import and call. Raises InspireError for a target that does not exist."""
         module_name, _, name = self.target.partition(":")
         if not name:
-            raise InspireError(f'a factory is written "module:function", found {self.target!r}.')
+            raise InspireError(f'A factory is written "module:function", found {self.target!r}.')
         try:
             module = importlib.import_module(module_name)
         except ModuleNotFoundError as error:
             raise InspireError(
-                f"factory {self.target!r}: cannot import {module_name!r} ({error})."
+                f"Factory {self.target!r}: cannot import {module_name!r} ({error})."
             ) from error
         if not hasattr(module, name):
             public = [word for word in vars(module) if not word.startswith("_")]
@@ -97,18 +88,21 @@ class Factory:
 def select_tasks(
     benchmark: Benchmark, suites: Sequence[str], tasks: Sequence[str] | None = None
 ) -> list[tuple[str, str]]:
-    """Return (suite, task) pairs: all tasks of `suites`, or those named. Unknown names list the choices."""
+    """Return (suite, task) pairs: all tasks of `suites`, or only those in `tasks`.
+
+    Raises InspireError for an unknown suite or task, with the possible names.
+    """
     known = list(benchmark.suites())
     if not suites:
-        raise InspireError(f"no suite was named. Possible: {known}.")
+        raise InspireError(f"No suite is given. Possible: {known}.")
     for suite in suites:
         if suite not in known:
-            raise InspireError(f"unknown suite {suite!r}.{did_you_mean(suite, known)}")
+            raise InspireError(f"Unknown suite {suite!r}.{did_you_mean(suite, known)}")
     pairs = [(suite, task) for suite in dict.fromkeys(suites) for task in benchmark.tasks(suite)]
     if tasks is None:
         return pairs
     possible = {task for _, task in pairs}
     for task in tasks:
         if task not in possible:
-            raise InspireError(f"unknown task {task!r} in {list(suites)}.{did_you_mean(task, possible)}")
+            raise InspireError(f"Unknown task {task!r} in {list(suites)}.{did_you_mean(task, possible)}")
     return [(suite, task) for suite, task in pairs if task in set(tasks)]

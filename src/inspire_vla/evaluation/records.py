@@ -1,22 +1,29 @@
-"""What an evaluation leaves behind: RUN/run.json (provenance) and RUN/episodes.jsonl (one line an episode).
+"""The files of a run: RUN/run.json (plan, provenance), RUN/episodes.jsonl (a line per episode), RUN/videos.
 
-Lines are only ever appended, each flushed to the disk before the next episode counts as done. A kill can tear
-the last line; it is dropped when the run is opened again, and that episode is played again.
+Lines are only appended, and each is synced to the disk before the next episode counts as done. A kill can cut the last
+line; it is dropped when the run is opened again, and its episode is played again.
 """
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from inspire_vla.errors import InspireError
+from inspire_vla.files import atomic_path, describe, disk_errors, read_json
 
 EPISODES = "episodes.jsonl"
 RUN = "run.json"
 VERSION = 1
+SEED_OFFSET = 10**12
+"""Added to the seeds of the second training seed's episodes, twice to the third's; far from any episode's seed."""
 
 
 @dataclass(frozen=True)
@@ -27,15 +34,16 @@ class EpisodeRecord:
         forward_passes: how often the backbone ran.
         drafts_accepted: answers of the last decision that the model confirmed (speculative decoding).
         answers_scored, answers_correct: answers with a known truth that the model gave itself, and how many are right.
-        confusion: {truth: {answer: count}} of the scored answers.
-        confusion_by_mention: the same for the first, second, … mention.
-        answers_to_override: answers given under a control that replaces them. None in older records.
+        answers_to_override: answers given under a control that replaces them.
         answers_overridden: how many of those the control replaced; an object without a known truth keeps the
-            policy's own answer. None in older records.
-        timeline: [step, answers, truths, confidences] of every decision, overridden answers included.
-        gripper: [step, "open", "closed" or "holding"], an entry for each change.
+            policy's own answer.
+        confusion: {true answer: {given answer: count}} of the scored answers.
+        confusion_by_mention: the same for the first, second, … mention.
+        timeline: (step, answers, truths, confidences) of every decision, overridden answers included.
+        gripper: (step, "open", "closed" or "holding"), an entry for each change.
         init_state: number of the fixed initial state, for benchmarks that have some.
-        crashed: an exception or the death of the worker ended the episode, not the policy. None in older records.
+        crashed: an exception or the death of the worker ended the episode, not the policy.
+        video: path relative to the run's folder.
     """
 
     suite: str
@@ -64,9 +72,9 @@ class EpisodeRecord:
     timeline: tuple[tuple[int, tuple[str, ...], tuple[str | None, ...], tuple[float, ...]], ...] = ()
     gripper: tuple[tuple[int, str], ...] = ()
     init_state: int | None = None
-    crashed: bool | None = None
-    answers_to_override: int | None = None
-    answers_overridden: int | None = None
+    crashed: bool = False
+    answers_to_override: int = 0
+    answers_overridden: int = 0
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -74,100 +82,64 @@ class EpisodeRecord:
         return (self.suite, self.task, self.seed)
 
     def to_json(self) -> str:
-        """One line, without its end."""
+        """Return one line, without its end."""
         return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
     @classmethod
-    def from_json(cls, line: str) -> "EpisodeRecord":
-        """Inverse of `to_json`. Unknown keys (of a later version) are left out; missing ones raise."""
-        data = json.loads(line)
-        known = {f.name for f in fields(cls)}
-        values = {key: value for key, value in data.items() if key in known}
-        for key in ("mentions", "confusion_by_mention"):
-            values[key] = tuple(values.get(key, ()))
-        values["timeline"] = tuple(
-            (step, tuple(answers), tuple(truths), tuple(confidences))
-            for step, answers, truths, confidences in values.get("timeline", ())
-        )
-        values["gripper"] = tuple((step, state) for step, state in values.get("gripper", ()))
+    def from_json(cls, line: str | bytes) -> "EpisodeRecord":
+        """Inverse of `to_json`. Unknown keys are ignored; raises InspireError for missing or wrong ones."""
         try:
-            return cls(**values)
-        except TypeError as error:
-            raise InspireError(f"not an episode record ({error}): {line[:120]!r}") from error
+            return _schema().validate_json(line)
+        except ValidationError as error:
+            raise InspireError(f"An episode record {describe(error)}") from None
 
 
-def write_json(path: Path, data: Any) -> None:
-    """Write `data` so that `path` holds either the old content or all of the new, never a part."""
-    partial = path.with_name(path.name + ".partial")
-    with disk_errors(path):
-        with partial.open("w", encoding="utf-8") as file:
-            json.dump(data, file, indent=1, ensure_ascii=False, default=str)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-
-
-@contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turn an OSError while writing `path` (full disk, no permission) into an InspireError."""
-    try:
-        yield
-    except OSError as error:
-        raise InspireError(
-            f"cannot write {path}: {error.strerror or error}. What was finished before is safe; "
-            f"make room and run the same command again to go on."
-        ) from error
+@cache
+def _schema() -> TypeAdapter[EpisodeRecord]:
+    return TypeAdapter(EpisodeRecord)
 
 
 def read_episodes(path: Path) -> tuple[list[EpisodeRecord], int]:
-    """Return the records of a JSONL file and the number of bytes that hold whole records.
+    """Return the records of a JSON-lines file and the number of bytes that hold whole records.
 
-    A torn last line is left out. Anything else unreadable raises InspireError with its line number.
+    An incomplete last line is left out. Raises InspireError with the line number for anything else unreadable.
     """
     records: list[EpisodeRecord] = []
-    whole = 0
-    if not path.exists():
-        return records, whole
-    lines = path.read_bytes().splitlines(keepends=True)
+    size = 0
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     for number, line in enumerate(lines, start=1):
         last = number == len(lines)
+        if last and not line.endswith(b"\n"):
+            break
         try:
-            if last and not line.endswith(b"\n"):
-                break
-            records.append(EpisodeRecord.from_json(line.decode("utf-8")))
-        except ValueError as error:
+            records.append(EpisodeRecord.from_json(line))
+        except InspireError as error:
             if last:
                 break
-            raise InspireError(f"{path}, line {number}: {error}") from error
-        whole += len(line)
-    return records, whole
+            raise InspireError(f"{path}, line {number}: {error}") from None
+        size += len(line)
+    return records, size
 
 
 class EpisodeLog:
-    """The append-only file of one run. Opening it drops a torn last line and locks out a second writer."""
+    """The append-only episodes file of one run. Opening it drops an incomplete last line."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path) -> None:
         self.path = path
+        self.records, self._size = read_episodes(path)
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("ab", buffering=0)  # nothing is left to be written when closing
-        try:
-            _lock(self._file, path)
-            self.records, self._size = read_episodes(path)
             self._file.truncate(self._size)
-        except BaseException:
-            self._file.close()
-            raise
 
     def append(self, record: EpisodeRecord) -> None:
-        """Append one record and wait until it is on the disk; on an error the file stays as it was."""
+        """Append one record and wait until it is on the disk. On an error the file stays as it was."""
         line = (record.to_json() + "\n").encode("utf-8")
         with disk_errors(self.path):
             try:
-                left = memoryview(line)
-                while left:
-                    left = left[self._file.write(left) :]
+                rest = memoryview(line)
+                while rest:
+                    rest = rest[self._file.write(rest) :]
                 os.fsync(self._file.fileno())
             except OSError:
                 self._file.truncate(self._size)
@@ -185,22 +157,9 @@ class EpisodeLog:
         self.close()
 
 
-def _lock(file: Any, path: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # not on Windows
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise InspireError(
-            f"{path} is being written by another run; wait for it or give another folder."
-        ) from error
-
-
 @dataclass(frozen=True)
 class Run:
-    """A finished or unfinished evaluation: its folder, its run.json and its episodes."""
+    """An evaluation, finished or not: its folder, its run.json and its episodes."""
 
     path: Path
     info: dict[str, Any]
@@ -211,22 +170,88 @@ class Run:
         """The policy's name as given to the evaluation."""
         return str(self.info.get("policy", {}).get("name") or self.path.name)
 
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """What the episodes depend on besides suite, task and seed: the benchmark's conditions, the step limit."""
+        plan = self.info.get("plan", {})
+        return {k: plan[k] for k in ("max_steps",) if k in plan} | plan.get("conditions", {})
+
 
 def read_run(path: str | Path) -> Run:
     """Read RUN/run.json and RUN/episodes.jsonl. Raises InspireError when `path` is not such a folder."""
     folder = Path(path)
     if not folder.is_dir():
         near = sorted(p.parent.name for p in folder.parent.glob(f"*/{RUN}")) if folder.parent.is_dir() else []
-        raise InspireError(f"no run at {folder}: no such folder. Runs beside it: {near}.")
+        raise InspireError(f"No run at {folder}: no such folder. Runs beside it: {near}.")
     if not (folder / RUN).is_file():
-        raise InspireError(
-            f"{folder} is not a run: it holds no {RUN}. Possible: {sorted(p.name for p in folder.iterdir())}."
-        )
-    try:
-        info = json.loads((folder / RUN).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InspireError(f"{folder / RUN} cannot be read: {error}.") from error
+        found = sorted(p.name for p in folder.iterdir())
+        raise InspireError(f"{folder} is not a run: it holds no {RUN}. Found: {found}.")
+    info = read_json(folder / RUN, dict[str, Any])
     if info.get("version", VERSION) > VERSION:
         raise InspireError(f"{folder} was written by a later version ({info['version']} > {VERSION}).")
-    records, _ = read_episodes(folder / EPISODES)
-    return Run(folder, info, tuple(records))
+    return Run(folder, info, tuple(read_episodes(folder / EPISODES)[0]))
+
+
+def pool(runs_by_seed: Sequence[Sequence[Run]], name: str) -> Run:
+    """Return all episodes of several training seeds as one run; an outer entry per seed, an inner one per run.
+
+    Episodes of different training seeds get different episode seeds (see `SEED_OFFSET`). So an episode of the base
+    policy still meets the same episode of the InSpire policy with the same training seed, if both are pooled alike.
+
+    Raises InspireError without runs.
+    """
+    if not runs_by_seed or not all(runs_by_seed):
+        raise InspireError(f"There are no runs of {name!r} to pool.")
+    records = [
+        replace(record, seed=record.seed + number * SEED_OFFSET, policy=name)
+        for number, runs in enumerate(runs_by_seed)
+        for run in runs
+        for record in run.records
+    ]
+    pooled = [run for runs in runs_by_seed for run in runs]
+    first = pooled[0]
+    info = first.info | {
+        "policy": {**first.info.get("policy", {}), "name": name},
+        "groups": {suite: group for run in pooled for suite, group in run.info.get("groups", {}).items()},
+        "pooled": [str(run.path) for run in pooled],
+    }
+    return Run(first.path, info, tuple(records))
+
+
+@dataclass
+class Recording:
+    """What is recorded of a filmed episode besides its record.
+
+    Attributes:
+        frames: (H, W, 3) uint8, before the first step and after each; they become the video.
+        actions: (action_dim,) float32, as executed, one per step.
+        states: (state_dim,) float32, as observed, one per frame; none if the environment gives none.
+    """
+
+    frames: list[np.ndarray] = field(default_factory=list)
+    fps: float = 10.0
+    actions: Sequence[np.ndarray] = field(default_factory=list)
+    states: Sequence[np.ndarray] = field(default_factory=list)
+
+    def write_arrays(self, path: Path) -> None:
+        """Write actions and states as a compressed .npz file."""
+        with atomic_path(path) as partial, partial.open("wb") as file:
+            np.savez_compressed(file, actions=_table(self.actions), states=_table(self.states))
+
+
+def read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return actions (T, action_dim) and states (T + 1, state_dim) of a recording; both empty without a file.
+
+    Raises InspireError for a file of another kind.
+    """
+    if not path.is_file():
+        return _table(()), _table(())
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return arrays["actions"], arrays["states"]
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise InspireError(f"{path} does not hold an episode's actions and states: {error}.") from error
+
+
+def _table(rows: Sequence[np.ndarray]) -> np.ndarray:
+    return np.array(rows, dtype=np.float32) if len(rows) else np.zeros((0, 0), np.float32)

@@ -1,12 +1,12 @@
-"""Play many episodes over several processes, and lose nothing: not by a kill, not by a crash.
+"""The plan of an evaluation, and `evaluate`, which plays it in this process, in several, or on a Ray cluster.
 
-The parent alone writes. Workers make their own benchmark and agent, play one share of the jobs and send records
-through a pipe. When a worker process dies (out of memory, a crash in a driver), the episodes it was
-playing are failures with that reason, and a new worker takes over the rest.
+The parent alone writes. A killed run is resumed, under the same plan only.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +20,88 @@ from rich.progress import (
 )
 
 from inspire_vla.errors import InspireError
+from inspire_vla.evaluation.answers import CONTROLS
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
-from inspire_vla.evaluation.on_ray import RayCluster, on_ray
-from inspire_vla.evaluation.plan import EvaluationPlan
-from inspire_vla.evaluation.protocols import Agent, Benchmark
+from inspire_vla.evaluation.protocols import Agent, Benchmark, select_tasks
 from inspire_vla.evaluation.provenance import now, provenance
-from inspire_vla.evaluation.records import (
-    EPISODES,
-    RUN,
-    VERSION,
-    EpisodeLog,
-    EpisodeRecord,
-    Run,
-    read_run,
-    write_json,
-)
-from inspire_vla.evaluation.workers import EpisodeVideoWriter, Worker, in_processes
+from inspire_vla.evaluation.records import EPISODES, RUN, VERSION, EpisodeLog, EpisodeRecord, Run, read_run
+from inspire_vla.evaluation.workers import EpisodeVideoWriter, RayCluster, Worker, in_processes, on_ray
+from inspire_vla.files import folder_lock, write_json
 
+FIRST_SEED = 1_000_000
+"""Seeds of evaluation start here, far from those of demonstrations, so that no initial state was trained on."""
 MAX_FIRST_CRASHES = 8
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """What to evaluate. It is fixed before the start; a run is resumed only under the same plan.
+
+    Attributes:
+        policy: what run.json says of the policy, at least {"name": …}.
+        tasks: only these; None: all of the suites.
+        n_action_steps, max_steps, control: see `RolloutSettings`.
+        videos_per_task: how many episodes of a task to film, in the first `filmed_tasks` tasks of each suite (None:
+            in all). Videos are chosen by this rule, never by outcome.
+        shard: (i, n) plays every n-th episode from the i-th.
+        extra: more for run.json.
+    """
+
+    suites: tuple[str, ...]
+    episodes_per_task: int
+    policy: Mapping[str, Any]
+    tasks: tuple[str, ...] | None = None
+    first_seed: int = FIRST_SEED
+    n_action_steps: int | None = None
+    max_steps: int | None = None
+    control: str = "none"
+    videos_per_task: int = 0
+    filmed_tasks: int | None = None
+    shard: tuple[int, int] = (0, 1)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.episodes_per_task < 1:
+            raise InspireError(f"episodes_per_task must be at least 1, found {self.episodes_per_task}.")
+        if self.control not in CONTROLS:
+            raise InspireError(f"Unknown control of answers {self.control!r}. Possible: {list(CONTROLS)}.")
+        if not 0 <= self.shard[0] < self.shard[1]:
+            raise InspireError(f"shard must be (i, n) with 0 ≤ i < n, found {self.shard}.")
+        if "name" not in self.policy:
+            raise InspireError(f"plan.policy must hold a name, found {dict(self.policy)}.")
+
+    def jobs(self, benchmark: Benchmark) -> list[EpisodeJob]:
+        """Return the episodes in a fixed order, task by task.
+
+        Raises InspireError: unknown suites or tasks, or more episodes than the benchmark has initial states.
+        """
+        tasks = select_tasks(benchmark, self.suites, self.tasks)
+        states = getattr(benchmark, "initial_states", {})
+        for suite, task in tasks:
+            limit = states.get((suite, task), states.get(suite, self.episodes_per_task))
+            if self.episodes_per_task > limit:
+                where = f"{suite} / {task}" if (suite, task) in states else suite
+                raise InspireError(
+                    f"{self.episodes_per_task} episodes per task, but {where} has {limit} fixed initial states per "
+                    f"task, and each is played at most once. Possible: at most {limit}."
+                )
+        filmed = {st for s in self.suites for st in [t for t in tasks if t[0] == s][: self.filmed_tasks]}
+        jobs = [
+            EpisodeJob(*st, e, self.first_seed + e, record_video=e < self.videos_per_task and st in filmed)
+            for st in tasks
+            for e in range(self.episodes_per_task)
+        ]
+        return jobs[self.shard[0] :: self.shard[1]]
+
+    def identity(self, benchmark: Benchmark) -> dict[str, Any]:
+        """Return what must be equal to resume a run, as JSON: the plan and the benchmark's conditions."""
+        plan = asdict(self) | {"conditions": dict(getattr(benchmark, "conditions", {}))}
+        fixed = {k: v for k, v in plan.items() if k not in ("videos_per_task", "filmed_tasks", "extra")}
+        return dict(json.loads(json.dumps(fixed)))
+
+    @property
+    def settings(self) -> RolloutSettings:
+        return RolloutSettings(str(self.policy["name"]), self.n_action_steps, self.max_steps, self.control)
 
 
 def evaluate(
@@ -52,54 +116,51 @@ def evaluate(
     progress: bool = True,
     ray: RayCluster | None = None,
 ) -> Run:
-    """Play the plan's episodes and return the run; what an earlier call in `out` finished is kept.
+    """Play the plan's episodes and return the run. Episodes that an earlier call in `out` finished are kept.
 
     Args:
         out: the run's folder, made if missing.
         workers: processes; 0 plays in this process (for tests and debuggers).
         slots: environments side by side in each process.
-        ray: play on this Ray cluster's machines instead of this one's processes.
+        ray: play on the machines of this Ray cluster instead.
 
     Raises:
-        InspireError: unknown suite or task, `out` holds a run of another plan, of a benchmark under other conditions
-            or is in use, full disk, or an agent or benchmark that cannot be made.
+        InspireError: unknown suite or task, `out` is in use or holds a run of another plan or other conditions, full
+            disk, or an agent or benchmark that cannot be made.
     """
     folder = Path(out)
-    played = benchmark()
-    jobs, identity = plan.jobs(played), plan.identity(played)
-    with EpisodeLog(folder / EPISODES) as log:
-        _open_run(folder, plan, identity, workers, slots, had_episodes=bool(log.records))
+    made = benchmark()
+    jobs, identity = plan.jobs(made), plan.identity(made)
+    groups = {k: v for k, v in getattr(made, "groups", {}).items() if k in plan.suites}
+    with folder_lock(folder, "evaluating into"), EpisodeLog(folder / EPISODES) as log:
+        info = {"groups": groups, "workers": workers, "slots": slots, **plan.extra}
+        _open_run(folder, plan, identity, info, had_episodes=bool(log.records))
         done = {record.key for record in log.records}
         todo = [job for job in jobs if job.key not in done]
-        worker = Worker(benchmark, agent, _settings(plan), slots, folder, video_writer)
+        worker = Worker(benchmark, agent, plan.settings, slots, folder, video_writer)
         with _progress_bar(plan, jobs, log.records, progress) as advance:
-            records = _records(worker, todo, workers, ray)
-            # A run that goes on has shown that it can: what is left of it may be the one task that crashes.
+            records = _play(worker, todo, workers, ray)
+            # A resumed run has shown that it works: what is left of it may be one task that crashes.
             for record in records if log.records else _unless_all_crash(records):
                 log.append(record)
                 advance(record)
-    _close_run(folder)
+        write_json(folder / RUN, read_run(folder).info | {"finished": now()})
     return read_run(folder)
-
-
-def _settings(plan: EvaluationPlan) -> RolloutSettings:
-    return RolloutSettings(str(plan.policy["name"]), plan.n_action_steps, plan.max_steps, plan.control)
 
 
 def _open_run(
     folder: Path,
     plan: EvaluationPlan,
     identity: dict[str, Any],
-    workers: int,
-    slots: int,
+    more: Mapping[str, Any],
     *,
     had_episodes: bool,
 ) -> None:
-    """Write run.json, or check that the one there is of the same plan and note the resumption."""
+    """Write run.json, or check that the existing one is of the same plan and note the resumption."""
     path = folder / RUN
     if path.exists():
         info = read_run(folder).info
-        before = {"conditions": identity["conditions"]} | info.get("plan", {})  # not told by runs of before
+        before = info.get("plan", {})
         different = {k: (before.get(k), v) for k, v in identity.items() if before.get(k) != v}
         if different:
             found = "; ".join(f"{k}: there {was!r}, now {will!r}" for k, (was, will) in different.items())
@@ -108,89 +169,59 @@ def _open_run(
         info.pop("finished", None)
     else:
         if had_episodes:
-            raise InspireError(
-                f"{folder} holds episodes but no {RUN}; it is not clear of what. Give another folder."
-            )
+            raise InspireError(f"{folder} holds episodes of an unknown plan: no {RUN}. Give another folder.")
         info = {
-            "version": VERSION,
-            "policy": dict(plan.policy),
-            "plan": identity,
-            "workers": workers,
-            "slots": slots,
-            **dict(plan.extra),
-            **provenance(),
-        }
+            "version": VERSION, "policy": dict(plan.policy), "plan": identity, **more, **provenance(),
+        }  # fmt: skip
     write_json(path, info)
-
-
-def _close_run(folder: Path) -> None:
-    info = read_run(folder).info
-    info["finished"] = now()
-    write_json(folder / RUN, info)
 
 
 @contextmanager
 def _progress_bar(
     plan: EvaluationPlan, jobs: Sequence[EpisodeJob], before: Sequence[EpisodeRecord], enabled: bool
 ) -> Iterator[Callable[[EpisodeRecord], None]]:
+    played = list(before)
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[state]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    counts = {
-        "n": len(before),
-        "success": sum(r.success for r in before),
-        "crashed": sum(bool(r.error) for r in before),
-    }
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[state]}"),
+        TimeElapsedColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
 
     def state() -> str:
-        rate = f"{counts['success']}/{counts['n']} succeeded"
-        return rate + (f", {counts['crashed']} crashed" if counts["crashed"] else "")
+        crashed = sum(bool(record.error) for record in played)
+        successes = f"{sum(record.success for record in played)}/{len(played)} succeeded"
+        return successes + (f", {crashed} crashed" if crashed else "")
 
     with Progress(*columns, disable=not enabled) as bar:
-        task = bar.add_task(str(plan.policy["name"]), total=len(jobs), completed=len(before), state=state())
+        task = bar.add_task(str(plan.policy["name"]), total=len(jobs), completed=len(played), state=state())
 
         def advance(record: EpisodeRecord) -> None:
-            counts["n"] += 1
-            counts["success"] += record.success
-            counts["crashed"] += bool(record.error)
+            played.append(record)
             bar.update(task, advance=1, state=state())
 
         yield advance
 
 
-def _records(
+def _play(
     worker: Worker, jobs: list[EpisodeJob], workers: int, ray: RayCluster | None
 ) -> Iterator[EpisodeRecord]:
     if not jobs:
-        return
+        return iter(())
     if ray is not None:
-        yield from on_ray(worker, jobs, min(max(1, workers), len(jobs)), ray)
-        return
-    if workers == 0:
-        yield from worker.play(jobs)
-        return
-    yield from in_processes(worker, jobs, min(workers, len(jobs)))
+        return on_ray(worker, jobs, min(max(1, workers), len(jobs)), ray)
+    return worker.play(jobs) if workers == 0 else in_processes(worker, jobs, min(workers, len(jobs)))
 
 
 def _unless_all_crash(records: Iterator[EpisodeRecord]) -> Iterator[EpisodeRecord]:
-    """Pass records on; but when the first MAX_FIRST_CRASHES all crash, stop: that is a mistake, not a measurement."""
+    """Pass records on, but stop if the first MAX_FIRST_CRASHES all crash: then something is set up wrongly."""
     crashed: list[EpisodeRecord] = []
     for record in records:
         crashed.append(record)
-        if record.crashed:
-            if len(crashed) >= MAX_FIRST_CRASHES:
-                raise InspireError(
-                    f"the first {len(crashed)} episodes all crashed, so none was recorded. "
-                    f"The last, {record.suite} / {record.task}:\n{record.traceback or record.error}"
-                )
-            continue
-        yield from crashed
-        break
-    else:
-        yield from crashed
+        if not record.crashed:
+            break
+        if len(crashed) >= MAX_FIRST_CRASHES:
+            raise InspireError(
+                f"The first {len(crashed)} episodes all crashed, so none was recorded. "
+                f"The last, {record.suite} / {record.task}:\n{record.traceback or record.error}"
+            )
+    yield from crashed
     yield from records

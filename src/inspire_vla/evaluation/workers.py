@@ -1,33 +1,42 @@
-"""Episodes over several processes of this machine. When one dies, what it was playing has failed; the rest goes on."""
+"""Episodes over several worker processes, of this machine or of a Ray cluster.
 
+A worker makes its own benchmark and agent, plays its share of the jobs and sends messages to the parent. If a worker
+dies, the episodes it was playing are failures, and a new worker takes over the rest of its share.
+"""
+
+import glob
 import hashlib
+import itertools
 import multiprocessing
 import os
+import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
-from inspire_vla.evaluation.footage import Footage, write_footage
 from inspire_vla.evaluation.protocols import Agent, Benchmark
-from inspire_vla.evaluation.records import EpisodeRecord
-from inspire_vla.evaluation.rollout import rollout
+from inspire_vla.evaluation.records import EpisodeRecord, Recording
+from inspire_vla.evaluation.rollout import failed, rollout
 from inspire_vla.jobs import usable_cores
 
 _LONGEST_NAME = 80
+_POLL_S = 0.5
 EpisodeVideoWriter = Callable[[Path, Sequence[Any], float, Mapping[str, Any]], None]
-"""(path of the mp4, frames (H, W, 3) uint8, frames a second, the episode's record as a dictionary)"""
+"""(path of the mp4, frames (H, W, 3) uint8, frames per second, the episode's record as a dictionary)"""
+Message = tuple[str, Any]
+"""("start", EpisodeJob), ("record", EpisodeRecord), ("video", (name, bytes)), ("error", text) or ("done", None)"""
 
 
 @dataclass(frozen=True)
 class Worker:
-    """What a worker process needs; sent to it pickled."""
+    """What a worker needs; sent to it pickled."""
 
     benchmark: Callable[[], Benchmark]
     agent: Callable[[], Agent]
@@ -39,6 +48,7 @@ class Worker:
     def play(
         self, jobs: Iterable[EpisodeJob], on_start: Callable[[EpisodeJob], None] | None = None
     ) -> Iterator[EpisodeRecord]:
+        """Play jobs one after another in this process."""
         write = None if self.video_writer is None else partial(self._write_video, self.video_writer)
         return rollout(
             jobs, self.benchmark(), self.agent(), self.settings,
@@ -46,131 +56,261 @@ class Worker:
         )  # fmt: skip
 
     def _write_video(
-        self, writer: EpisodeVideoWriter, job: EpisodeJob, record: EpisodeRecord, footage: Footage
+        self, writer: EpisodeVideoWriter, job: EpisodeJob, record: EpisodeRecord, recording: Recording
     ) -> str:
         path = self.folder / "videos" / job.suite / f"{_file_name(job.task)}_{job.episode:03d}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)
-        writer(path, footage.frames, footage.fps, vars(record))
-        write_footage(path.with_suffix(".npz"), footage.actions, footage.states)
+        writer(path, recording.frames, recording.fps, vars(record))
+        recording.write_arrays(path.with_suffix(".npz"))
         return path.relative_to(self.folder).as_posix()
+
+    def serve(self, send: Callable[[Message], None], jobs: list[EpisodeJob]) -> None:
+        """Play jobs in a worker and send messages. An error that stops the worker as a whole is sent, too."""
+        try:
+            for record in self.play(jobs, on_start=lambda job: send(("start", job))):
+                send(("record", record))
+            send(("done", None))
+        except (BrokenPipeError, KeyboardInterrupt):
+            return  # the parent has ended
+        except InspireError as error:
+            send(("error", str(error)))
+        except Exception:
+            send(("error", "A worker stopped:\n" + traceback.format_exc()))
 
 
 def _file_name(task: str) -> str:
-    """The task in letters that a file's name may have; a long one is cut, and told apart by its hash."""
+    """Return the task as a file name; a long one is cut and made unique by its hash."""
     name = "".join(c if c.isalnum() else "_" for c in task)
     if len(name) <= _LONGEST_NAME:
         return name
     return f"{name[:_LONGEST_NAME]}_{hashlib.sha256(task.encode()).hexdigest()[:8]}"
 
 
-@dataclass
-class _Process:
-    process: Any
-    connection: Connection
-    left: dict[tuple[str, str, int], EpisodeJob]
-    playing: dict[tuple[str, str, int], EpisodeJob] = field(default_factory=dict)
-    started: bool = False
-
-
-def in_processes(worker: Worker, jobs: list[EpisodeJob], count: int) -> Iterator[EpisodeRecord]:
-    """Yield records as workers send them. Processes are spawned: forks and rendering contexts don't mix."""
-    context = multiprocessing.get_context("spawn")
-    with _threads_per_worker(count):
-        running = [_launch(context, worker, share) for share in shares(jobs, count)]
-        try:
-            while running:
-                ready = wait([p.connection for p in running])
-                for process in [p for p in running if p.connection in ready]:
-                    try:
-                        kind, value = process.connection.recv()
-                    except (EOFError, OSError):  # died, perhaps in the middle of a message
-                        running.remove(process)
-                        yield from _bury(process, worker.settings.policy)
-                        if process.left:
-                            running.append(_launch(context, worker, list(process.left.values())))
-                        continue
-                    if kind == "start":
-                        process.started = True
-                        process.playing[value.key] = process.left.pop(value.key)
-                    elif kind == "record":
-                        process.playing.pop(value.key, None)
-                        yield value
-                    elif kind == "done":
-                        running.remove(process)
-                        process.process.join()
-                        process.connection.close()
-                    else:
-                        raise InspireError(value)
-        finally:
-            for process in running:
-                process.process.terminate()
-                process.process.join()
-                process.connection.close()
-
-
-def _launch(context: Any, worker: Worker, jobs: list[EpisodeJob]) -> _Process:
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_serve, args=(theirs, worker, jobs), daemon=True)
-    process.start()
-    theirs.close()
-    return _Process(process, ours, {job.key: job for job in jobs})
-
-
-def _bury(process: _Process, policy: str) -> Iterator[EpisodeRecord]:
-    """Yield failures for what a dead worker was playing. Death before the first episode ends the run."""
-    process.process.join()
-    process.connection.close()
-    code = process.process.exitcode
-    reason = (
-        f"the worker process died ({'signal ' + str(-code) if code and code < 0 else f'exit code {code}'})"
-    )
-    if not process.started:
-        raise InspireError(f"{reason} before it could start an episode; run with workers=0 to see why.")
-    yield from failures(process.playing.values(), policy, reason)
-
-
-def failures(jobs: Iterable[EpisodeJob], policy: str, reason: str) -> Iterator[EpisodeRecord]:
-    """Records of episodes that were lost: each is a failure, with its reason."""
-    for job in jobs:
-        yield EpisodeRecord(
-            job.suite, job.task, job.task, job.episode, job.seed, False, 0, policy, error=reason, crashed=True
-        )  # fmt: skip
-
-
-def shares(jobs: Sequence[EpisodeJob], count: int) -> list[list[EpisodeJob]]:
-    """Deal jobs out in stretches of about the same length, so that a worker keeps its environments."""
+def split_jobs(jobs: Sequence[EpisodeJob], count: int) -> list[list[EpisodeJob]]:
+    """Split jobs into contiguous parts of about the same length, so that a worker keeps its environments."""
     return [list(jobs[len(jobs) * i // count : len(jobs) * (i + 1) // count]) for i in range(count)]
 
 
-def _serve(connection: Connection, worker: Worker, jobs: list[EpisodeJob]) -> None:
-    serve(connection.send, worker, jobs)
+@dataclass
+class Share:
+    """A worker's jobs as the parent knows them: not started yet, and being played."""
+
+    waiting: dict[tuple[str, str, int], EpisodeJob]
+    playing: dict[tuple[str, str, int], EpisodeJob] = field(default_factory=dict)
+    started: bool = False
+    done: bool = False
+
+    @classmethod
+    def of(cls, jobs: Iterable[EpisodeJob]) -> "Share":
+        return cls({job.key: job for job in jobs})
+
+    def receive(self, kind: str, value: Any) -> Iterator[EpisodeRecord]:
+        """Take a message; yield the record that it holds, if any."""
+        if kind == "start":
+            self.started = True
+            self.playing[value.key] = self.waiting.pop(value.key)
+        elif kind == "record":
+            self.playing.pop(value.key, None)
+            yield value
+        elif kind == "done":
+            self.done = True
+        else:
+            raise InspireError(value)
+
+    def record_worker_death(self, policy: str, reason: str, advice: str) -> Iterator[EpisodeRecord]:
+        """Yield a failure for each episode being played. A death before the first episode ends the run."""
+        if not self.started:
+            raise InspireError(f"{reason} before it could start an episode. {advice}")
+        for job in self.playing.values():
+            yield failed(job, policy, reason)
 
 
-def serve(send: Callable[[tuple[str, Any]], None], worker: Worker, jobs: list[EpisodeJob]) -> None:
-    """A worker's life: play, send, say done. What stops it as a whole is sent as an error."""
-    try:
-        for record in worker.play(jobs, on_start=lambda job: send(("start", job))):
-            send(("record", record))
-        send(("done", None))
-    except (BrokenPipeError, KeyboardInterrupt):
-        return  # the parent has gone
-    except InspireError as error:
-        send(("error", str(error)))
-    except Exception:
-        send(("error", "a worker stopped:\n" + traceback.format_exc()))
+def in_processes(worker: Worker, jobs: list[EpisodeJob], count: int) -> Iterator[EpisodeRecord]:
+    """Play jobs in `count` processes; yield records as they arrive. Spawned: forks break rendering contexts."""
+    context = multiprocessing.get_context("spawn")
+    running: dict[Any, tuple[Any, Share]] = {}  # connection: process, share
+
+    def launch(share: Sequence[EpisodeJob]) -> None:
+        ours, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=_serve_process, args=(theirs, worker, list(share)), daemon=True)
+        process.start()
+        theirs.close()
+        running[ours] = process, Share.of(share)
+
+    with _threads_per_worker(count):
+        try:
+            for part in split_jobs(jobs, count):
+                launch(part)
+            while running:
+                for connection in wait(list(running)):
+                    process, share = running[connection]
+                    dead = False
+                    try:
+                        kind, value = connection.recv()  # type: ignore[union-attr]
+                    except (EOFError, OSError):  # died, perhaps in the middle of a message
+                        dead = True
+                    else:
+                        yield from share.receive(kind, value)
+                    if dead or share.done:
+                        del running[connection]
+                        process.join()
+                        connection.close()  # type: ignore[union-attr]
+                    if dead:
+                        code = process.exitcode
+                        how = f"signal {-code}" if code and code < 0 else f"exit code {code}"
+                        yield from share.record_worker_death(
+                            worker.settings.policy,
+                            f"the worker process died ({how})",
+                            "Run with workers=0 to see why.",
+                        )
+                        if share.waiting:
+                            launch(list(share.waiting.values()))
+        finally:
+            for connection, (process, _) in running.items():
+                process.terminate()
+                process.join()
+                connection.close()
+
+
+def _serve_process(connection: Any, worker: Worker, jobs: list[EpisodeJob]) -> None:
+    worker.serve(connection.send, jobs)
 
 
 @contextmanager
 def _threads_per_worker(workers: int) -> Iterator[None]:
-    """Share the cores out while workers are spawned; what the user set is left alone.
+    """Divide the cores among workers while they are spawned; what the user has set is kept.
 
-    Threads that wait must sleep, not spin: on a busy machine spinning made a decision fifty times slower.
+    Waiting threads sleep instead of spinning: on a busy machine spinning made a decision fifty times slower.
     """
     wanted = {"OMP_NUM_THREADS": str(max(1, usable_cores() // workers)), "OMP_WAIT_POLICY": "PASSIVE"}
-    mine = {name: value for name, value in wanted.items() if name not in os.environ}
-    os.environ.update(mine)
+    added = {name: value for name, value in wanted.items() if name not in os.environ}
+    os.environ.update(added)
     try:
         yield
     finally:
-        for name in mine:
+        for name in added:
             os.environ.pop(name, None)
+
+
+@dataclass(frozen=True)
+class RayCluster:
+    """A Ray cluster to play on. This package, the simulator and the checkpoint must be on each of its machines.
+
+    Attributes:
+        address: of a running cluster ("auto", "host:port", "ray://…"), or "local" to start one here.
+        gpus: share of a GPU that each worker takes.
+    """
+
+    address: str = "auto"
+    gpus: float = 0.0
+
+
+def on_ray(
+    worker: Worker, jobs: list[EpisodeJob], count: int, cluster: RayCluster
+) -> Iterator[EpisodeRecord]:
+    """Play jobs in `count` workers of a Ray cluster; yield records as they arrive. Videos are sent as bytes.
+
+    Raises:
+        InspireError: Ray is not installed, the cluster does not answer, a worker cannot make its agent or benchmark.
+    """
+    with _connected(cluster) as ray:
+        from ray.util.queue import Empty, Queue
+
+        queue = Queue()
+        play = ray.remote(num_cpus=1, num_gpus=cluster.gpus, max_retries=0)(_serve_ray)
+        numbers = itertools.count()
+        running: dict[int, tuple[Any, Share]] = {}
+
+        def launch(share: Sequence[EpisodeJob]) -> None:
+            number = next(numbers)
+            running[number] = play.remote(queue, number, worker, list(share)), Share.of(share)
+
+        for part in split_jobs(jobs, count):
+            launch(part)
+        ended: set[int] = set()
+        try:
+            while running:
+                try:
+                    number, kind, value = queue.get(timeout=_POLL_S)
+                except Empty:
+                    for number in [n for n, (task, _) in running.items() if ray.wait([task], timeout=0)[0]]:
+                        if number not in ended:  # its last messages may just have arrived: read once more
+                            ended.add(number)
+                            continue
+                        task, share = running.pop(number)
+                        yield from share.record_worker_death(
+                            worker.settings.policy,
+                            _reason_of_death(ray, task),
+                            "Run with --workers 1 and without --ray to see why.",
+                        )
+                        if share.waiting:
+                            launch(list(share.waiting.values()))
+                    continue
+                share = running[number][1]
+                if kind == "video":
+                    _keep(worker.folder, *value)
+                else:
+                    yield from share.receive(kind, value)
+                if share.done:
+                    del running[number]
+        finally:
+            for task, _ in running.values():
+                ray.cancel(task, force=True)
+            queue.shutdown(force=True)
+
+
+@contextmanager
+def _connected(cluster: RayCluster) -> Iterator[Any]:
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        raise InspireError(
+            "Ray is not installed: pip install -c constraints.txt -e '.[ray]', here and on every machine."
+        ) from error
+    mine = not ray.is_initialized()
+    if mine:
+        local = {"address": "local", "include_dashboard": False}
+        arguments = local if cluster.address == "local" else {"address": cluster.address}
+        try:
+            ray.init(**arguments, log_to_driver=False)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise InspireError(
+                f"No Ray cluster answers at {cluster.address!r}: {error}. `ray start --head` starts one; `--ray local` "
+                "needs none."
+            ) from error
+    try:
+        yield ray
+    finally:
+        if mine:
+            ray.shutdown()
+
+
+def _serve_ray(queue: Any, number: int, worker: Worker, jobs: list[EpisodeJob]) -> None:
+    """Play jobs in a worker of the cluster."""
+    with tempfile.TemporaryDirectory(prefix="inspire_videos_") as folder:
+
+        def send(message: Message) -> None:
+            kind, value = message
+            if kind == "record" and value.video:
+                video = Path(folder) / value.video
+                for file in video.parent.glob(f"{glob.escape(video.stem)}.*"):  # with its actions and states
+                    queue.put((number, "video", (str(file.relative_to(folder)), file.read_bytes())))
+            queue.put((number, kind, value))
+
+        replace(worker, folder=Path(folder)).serve(send, jobs)
+
+
+def _keep(folder: Path, name: str, data: bytes) -> None:
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise InspireError(f"A worker names a video outside the run: {name!r}.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+def _reason_of_death(ray: Any, task: Any) -> str:
+    try:
+        ray.get(task)
+    except Exception as error:
+        return f"the Ray worker died ({type(error).__name__})"
+    return "the Ray worker ended without a message"

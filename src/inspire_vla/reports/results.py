@@ -149,8 +149,8 @@ def answer_lines(comparison: Mapping[str, Any], policy: int) -> list[str]:
     return [*lines, "", what]
 
 
-def clusters_table(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
-    """How sure a difference is: (name, `PairedClusters.summary`) → a row each."""
+def seeds_table(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+    """Differences with intervals over tasks and training seeds: (name, `compare_over_seeds(…)`) → a row each."""
     heads = (
         "",
         "difference, points",
@@ -162,7 +162,7 @@ def clusters_table(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
     )
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name, row in rows:
-        alone = row["trainings"]
+        alone = row["seeds"]
         student = "–" if alone is None else f"{_span(alone)}, {p_value(alone['p_value'])}"
         counts = " | ".join(str(row[key]) for key in ("better", "worse", "tasks"))
         lines.append(f"| {name} | {points(row['difference'])} | {_span(row)} | {student} | {counts} |")

@@ -1,6 +1,6 @@
 """Geometry to words. Pure numpy."""
 
-from inspire_vla.spatial.direction import relate, relate_codes
+from inspire_vla.spatial.direction import relate, relate_codes, true_answers
 from inspire_vla.spatial.frame import FRAMES, Frame, get_frame
 from inspire_vla.spatial.grasp import is_grasped, is_held_by_width
 from inspire_vla.spatial.modes import (
@@ -34,4 +34,5 @@ __all__ = [
     "relate",
     "relate_codes",
     "says_close",
+    "true_answers",
 ]

@@ -5,7 +5,9 @@ robot's base frame. Its words come from a `Frame`. Source of the rules: InSpire 
 and its ablation of answer forms.
 """
 
+from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -52,6 +54,19 @@ def relate(
         grasped_word=grasped_word,
     )
     return canonical_array(mode)[codes]
+
+
+def true_answers(info: Mapping[str, Any], **rule: Any) -> dict[str, str]:
+    """Return {mention: true answer} from the `info` of an environment; empty if it has no offsets.
+
+    Args:
+        info: holds `mentions` (k words), `gripper_to_object_m` (k, 3) and `grasped` (k,).
+        rule: keyword arguments of `relate`, such as mode and frame.
+    """
+    if "gripper_to_object_m" not in info or not len(info.get("mentions", ())):
+        return {}
+    words = relate(np.asarray(info["gripper_to_object_m"]), np.asarray(info["grasped"], dtype=bool), **rule)
+    return dict(zip(info["mentions"], map(str, words), strict=True))
 
 
 def relate_codes(

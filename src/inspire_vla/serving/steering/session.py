@@ -21,7 +21,7 @@ from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.files import describe
 from inspire_vla.observation_history import ObservationHistory
 from inspire_vla.serving.runtime import log
-from inspire_vla.spatial import answer_words, get_frame, relate, says_close
+from inspire_vla.spatial import answer_words, get_frame, says_close, true_answers
 
 HISTORY = 120
 """Decisions that the page's timeline shows."""
@@ -300,11 +300,7 @@ class SteeringSession:
 
     def _truth(self) -> dict[str, str]:
         """Return {mention: true answer} for the objects that the benchmark knows."""
-        if "gripper_to_object_m" not in self._info or not len(self._info["mentions"]):
-            return {}
-        offsets, grasped = np.asarray(self._info["gripper_to_object_m"]), np.asarray(self._info["grasped"])
-        words = relate(offsets, grasped, **self.rule)
-        return dict(zip(self._info["mentions"], map(str, words), strict=True))
+        return true_answers(self._info, **self.rule)
 
     def _show(self) -> None:
         image = np.full((256, 256, 3), 40, dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""The true answers at one moment, by the rule the policy was trained with, and how answers compare to them."""
+"""Answers against the truth: the rule that makes true answers, controls that replace answers, confusion counts."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from inspire_vla.errors import InspireError
-from inspire_vla.spatial import answer_words, relate, says_close
+from inspire_vla.spatial import answer_words, says_close, true_answers
 
 Confusion = dict[str, dict[str, int]]
-"""{truth: {said: times}}"""
+"""{true answer: {given answer: count}}"""
 
 CONTROLS = ("none", "truth", "shuffled", "random")
 """What the actions are conditioned on: the model's own answers (none), the true ones (an oracle), the true answer of
@@ -21,18 +21,18 @@ the next object asked about (shuffled), or random words (chance). A policy with 
 
 @dataclass(frozen=True)
 class AnswerRule:
-    """How offsets become the answers that a policy was trained with; the arguments of `spatial.relate`."""
+    """How an offset becomes an answer, as the policy was trained: the arguments of `spatial.relate`."""
 
     mode: str = "direction"
     frame: str = "robot"
     close_threshold_m: float | None = None
     grasped_word: bool = True
     max_objects: int | None = None
-    """The policy is asked about the first so many mentions."""
+    """The policy is asked about at most this many mentions, the first ones."""
 
     @classmethod
     def of(cls, agent: Any) -> "AnswerRule":
-        """Return the agent's rule: its `answer_rule`, else that of its `config.reasoning`, else the default."""
+        """Return the agent's `answer_rule`, else the rule in its `config.reasoning`, else the default."""
         rule = getattr(agent, "answer_rule", None) or getattr(
             getattr(agent, "config", None), "reasoning", None
         )
@@ -42,17 +42,13 @@ class AnswerRule:
         return cls(**{name: values[name] for name in cls.__dataclass_fields__ if name in values})
 
     def truth(self, info: Mapping[str, Any]) -> dict[str, str]:
-        """Return {mention: true answer} from an environment's `info`; empty when it holds no offsets."""
-        if "gripper_to_object_m" not in info or "mentions" not in info:
-            return {}
-        offsets = np.asarray(info["gripper_to_object_m"], dtype=np.float64).reshape(-1, 3)
+        """Return {mention: true answer} from an environment's `info`; empty if it has no offsets."""
         rule = asdict(self)
-        rule.pop("max_objects")
-        words = relate(offsets, np.asarray(info["grasped"], dtype=bool), **rule)
-        return dict(zip(info["mentions"], (str(word) for word in words), strict=True))
+        del rule["max_objects"]
+        return true_answers(info, **rule)
 
     def words(self) -> tuple[str, ...]:
-        """The answers that this rule can give."""
+        """Return all answers that this rule can give."""
         return answer_words(
             self.mode,
             grasped_word=self.grasped_word,
@@ -67,10 +63,13 @@ def control_overrides(
     words: Sequence[str],
     rng: np.random.Generator,
 ) -> dict[str, str] | None:
-    """Return the answers to force on the agent under a control of `CONTROLS`, None for none.
+    """Return the {mention: answer} that a control of `CONTROLS` sets, None for "none".
 
-    `mentions` is what is asked about, in order; one without `truth` is left to the agent, unless any word will do.
-    "shuffled" changes nothing where there is one object alone.
+    Args:
+        mentions: what the policy is asked about, in order. One without `truth` is only set under "random".
+        words: the answers to draw from under "random".
+
+    With a single object, "shuffled" equals "truth".
     """
     known = [mention for mention in mentions if mention in truth]
     answers = [truth[mention] for mention in known]
@@ -82,13 +81,13 @@ def control_overrides(
         return dict(zip(known, answers[-1:] + answers[:-1], strict=True))
     if control == "random":
         return {mention: str(rng.choice(list(words))) for mention in mentions}
-    raise InspireError(f"unknown control of answers {control!r}. Possible: {list(CONTROLS)}.")
+    raise InspireError(f"Unknown control of answers {control!r}. Possible: {list(CONTROLS)}.")
 
 
-def add(confusion: Confusion, truth: str, said: str, times: int = 1) -> None:
-    """Count one answer, in place."""
+def add(confusion: Confusion, truth: str, answer: str, count: int = 1) -> None:
+    """Count answers, in place."""
     row = confusion.setdefault(truth, {})
-    row[said] = row.get(said, 0) + times
+    row[answer] = row.get(answer, 0) + count
 
 
 def merge(confusions: Iterable[Confusion]) -> Confusion:
@@ -96,28 +95,24 @@ def merge(confusions: Iterable[Confusion]) -> Confusion:
     total: Confusion = {}
     for confusion in confusions:
         for truth, row in confusion.items():
-            for said, times in row.items():
-                add(total, truth, said, times)
+            for answer, count in row.items():
+                add(total, truth, answer, count)
     return total
 
 
-def asked(confusion: Confusion) -> int:
-    """How many answers were given."""
-    return sum(times for row in confusion.values() for times in row.values())
+def scored(confusion: Confusion) -> int:
+    """Return the number of answers."""
+    return sum(sum(row.values()) for row in confusion.values())
 
 
 def correct(confusion: Confusion) -> int:
-    """How many answers were true."""
+    """Return the number of correct answers."""
     return sum(row.get(truth, 0) for truth, row in confusion.items())
 
 
 def majority(confusion: Confusion) -> tuple[str | None, int]:
-    """Return the most frequent truth and how often it was true: what guessing it always would have scored.
-
-    It is chosen after the fact, on the very episodes it is scored on, hence is the best of constant guesses.
-    """
+    """Return the most frequent true answer and its count: what a constant answer would score at best."""
     totals = {truth: sum(row.values()) for truth, row in confusion.items()}
     if not totals:
         return None, 0
-    word = max(sorted(totals), key=lambda truth: totals[truth])
-    return word, totals[word]
+    return max(sorted(totals.items()), key=lambda item: item[1])

@@ -4,16 +4,15 @@ import numpy as np
 import pytest
 from tests.evaluation.toys import ToyDecision, ToyEnv
 
-from inspire_vla.evaluation.episode import Episode, EpisodeJob, RolloutSettings
-from inspire_vla.evaluation.gripper import GripperLog
-from inspire_vla.evaluation.truth import AnswerRule
+from inspire_vla.evaluation import AnswerRule, EpisodeJob, RolloutSettings
+from inspire_vla.evaluation.episode import Episode, GripperLog
 
 
 def play(told: list[float], grasped: list[bool] | None = None, closes: float = 1.0) -> list[tuple[int, str]]:
     log = GripperLog(closes)
     for step, number in enumerate(told):
         info = {} if grasped is None else {"grasped": np.array([False, grasped[step]])}
-        log.note(step, np.array([0.0] * 6 + [number]), info)
+        log.add(step, np.array([0.0] * 6 + [number]), info)
     return log.changes
 
 
