@@ -31,16 +31,16 @@ def table(tmp_path: Path) -> str:
 def test_a_table_is_told_where_the_hand_is_and_its_unit(table: str) -> None:
     found = chosen(table, *POSITION, *UNIT)
     assert isinstance(found, TableLabeller)
-    assert found.hand is not None
-    assert found.hand.columns() == ("observation.state",)
+    assert found.end_effector is not None
+    assert found.end_effector.columns() == ("observation.state",)
     assert (found.metres_per_unit, found.fingertips_below_m) == (0.001, 0.1)
 
 
 def test_the_demonstration_is_told_all_of_it() -> None:
     found = chosen("demonstration", *POSITION, *UNIT, "--command", "action:6", "--open-is", "low")
     assert isinstance(found, DemonstrationLabeller)
-    assert found.hand is not None
-    assert found.hand.columns() == ("observation.state", "action")
+    assert found.end_effector is not None
+    assert found.end_effector.columns() == ("observation.state", "action")
     assert (found.metres_per_unit, found.fingertips_below_m, found.open_is_high) == (0.001, 0.1, False)
     with pytest.raises(InspireError, match="a gripper needs"):
         chosen("demonstration", *POSITION)

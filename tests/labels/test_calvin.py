@@ -63,7 +63,7 @@ def test_the_order_of_the_blocks_is_the_scenes():
     ],
 )  # fmt: skip
 def test_what_calvin_calls_its_fixtures(mention, name):
-    places = SCENES["D"].places(frames()[1])
+    places = SCENES["D"].positions(frames()[1])
     assert SCENES["D"].name_of(mention, places) == name
 
 
@@ -71,7 +71,7 @@ def test_doors_and_drawers_move_with_their_joints():
     state = np.zeros((2, 24))
     state[1, :4] = [0.28, 0.22, 0.01, 0.088]
     for scene in SCENES.values():
-        places = scene.places(state)
+        places = scene.positions(state)
         moved = {name: places[name][1] - places[name][0] for name in scene.fixtures}
         np.testing.assert_allclose(moved["door"], [-0.28, 0, 0], atol=1e-9)
         np.testing.assert_allclose(moved["drawer"], [0, -0.22, 0], atol=1e-9)

@@ -98,7 +98,7 @@ def test_no_json_is_said(tmp_path, content):
     path = tmp_path / LABELS_FILE
     path.parent.mkdir()
     path.write_bytes(content)
-    with pytest.raises(InspireError, match="cannot be read as JSON"):
+    with pytest.raises(InspireError, match="holds no valid JSON"):
         read_labels(tmp_path)
 
 

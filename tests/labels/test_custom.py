@@ -61,9 +61,9 @@ def test_a_table_in_millimetres_is_refused(tmp_path, shown):
 )
 def test_rows_of_no_frame_of_the_dataset_are_refused(tmp_path, dataset, row, says):
     fits = "1,0,the red cube,0.5,0.2,0"
-    assert table(tmp_path, fits).opened(dataset).instructions.keys() == {0, 1}
+    assert table(tmp_path, fits).with_dataset(dataset).instructions.keys() == {0, 1}
     with pytest.raises(InspireError, match=says):
-        table(tmp_path, fits, row).opened(dataset)
+        table(tmp_path, fits, row).with_dataset(dataset)
 
 
 # --- a function

@@ -8,7 +8,7 @@ from inspire_vla.instruction import find_mentions
 from inspire_vla.labels.columns import LabelInfo, ModeRule
 from inspire_vla.labels.end_effector import EndEffectorColumns, find_end_effector_columns
 from inspire_vla.labels.episode_labeller import DemonstrationLabeller
-from inspire_vla.labels.gripper import sign_by_width
+from inspire_vla.labels.gripper import sign_from_width
 from inspire_vla.labels.labeller import Episode, encode_tracks
 from inspire_vla.labels.roles import acts_of
 from inspire_vla.spatial import NO_LABEL, canonical_answers
@@ -24,7 +24,9 @@ def label(synthetic, hand, command, width, instruction=None, labeller=None, **op
     if told is not None:
         columns["action"], names["action"] = told[:, None], ("gripper",)
     shown = {name: np.concatenate([value, value]) for name, value in columns.items()}
-    labeller = (labeller or DemonstrationLabeller(**options)).prepared(shown, names, np.array([0, len(hand)]))
+    labeller = (labeller or DemonstrationLabeller(**options)).calibrate(
+        shown, names, np.array([0, len(hand)])
+    )
     instruction = instruction or synthetic.instruction
     mentions = find_mentions(instruction)
     return labeller.label(Episode(0, instruction, mentions, columns, names))
@@ -85,7 +87,7 @@ def test_any_sign_unit_and_kind_of_gripper(synthetic, convention):
         hand_columns = EndEffectorColumns(
             "observation.state", (0, 1, 2), "observation.state", (3, 4), "action", (0,)
         )
-        found = label(synthetic, hand, *given, labeller=DemonstrationLabeller(hand=hand_columns))
+        found = label(synthetic, hand, *given, labeller=DemonstrationLabeller(end_effector=hand_columns))
     else:
         found = label(synthetic, hand, *given)
     slack = 3  # frames between telling the fingers and their coming to rest
@@ -102,9 +104,9 @@ def test_a_dataset_that_only_pushes_has_its_gripper_the_right_way_round(syntheti
     width = np.r_[0.08, 0.04, np.zeros(frames - 7), np.linspace(0.01, 0.08, 5)]
     tracks = label(synthetic, hand, told, width, "close the drawer")
     assert not tracks.grasped.any()
-    assert sign_by_width(told, width / 0.08) is True
-    assert sign_by_width(-told, width / 0.08) is False
-    assert sign_by_width(told, np.full(frames, 0.5)) is None
+    assert sign_from_width(told, width / 0.08) is True
+    assert sign_from_width(-told, width / 0.08) is False
+    assert sign_from_width(told, np.full(frames, 0.5)) is None
 
 
 def test_millimetres_equal_metres(synthetic):
@@ -211,12 +213,12 @@ def test_columns_are_found_by_name_or_the_error_lists_them():
         "observation.state": [f"joint_{i}" for i in range(7)],
         "action": [f"joint_{i}" for i in range(7)],
     }
-    with pytest.raises(InspireError, match="no hand position is found"):
+    with pytest.raises(InspireError, match="no end-effector position is found"):
         find_end_effector_columns(columns, names)
     names["observation.state"] = ["x", "y", "z", "roll", "pitch", "yaw", "gripper"]
     found = find_end_effector_columns(columns, names)
-    assert found.position_at == (0, 1, 2)
-    assert found.width_at == (6,)
+    assert found.position_indices == (0, 1, 2)
+    assert found.width_indices == (6,)
     assert EndEffectorColumns.parse(**found.to_json()) == found
     with pytest.raises(InspireError, match="name:0,1,2"):
         EndEffectorColumns.parse("observation.state", "a:1")

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from inspire_vla.labels.episode_labeller import DemonstrationLabeller
-from inspire_vla.labels.language_column import COLUMN, ROW, rows_of
+from inspire_vla.labels.language_column import LANGUAGE_COLUMN, ROW, language_rows
 from inspire_vla.labels.lerobot_files import LeRobotFiles, matrix
 from inspire_vla.labels.storage import label_dataset
 from inspire_vla.spatial import decode_answers
@@ -24,7 +24,7 @@ def labelled(synthetic, tmp_path_factory):
 
 def test_a_row_for_each_change_and_none_for_what_has_no_label():
     answers = np.array([["", ""], ["down", ""], ["down", ""], ["grasped", "left"], ["grasped", "left"]])
-    rows = list(rows_of(("the cube", "the plate"), answers, np.arange(5) / 10, "direction"))
+    rows = list(language_rows(("the cube", "the plate"), answers, np.arange(5) / 10, "direction"))
     assert [(row["content"], row["timestamp"]) for row in rows] == [
         ("the cube: down", 0.1),
         ("the cube: grasped; the plate: left", 0.3),
@@ -43,7 +43,7 @@ def test_lerobot_finds_at_every_frame_what_the_labels_say(labelled, synthetic):
     for index in (0, 5, 14, len(words) - 1):
         frame = opened[index]
         row = active_at(
-            float(frame["timestamp"]), persistent=frame[COLUMN], style="direction", role="assistant"
+            float(frame["timestamp"]), persistent=frame[LANGUAGE_COLUMN], style="direction", role="assistant"
         )
         said = "; ".join(f"{m}: {w}" for m, w in zip(synthetic.mentions, words[index], strict=True))
         assert row["content"] == said
@@ -61,17 +61,17 @@ def test_rows_of_others_are_kept_and_ours_replaced(labelled, tmp_path):
         "camera": None,
         "tool_calls": None,
     }
-    lists = [[note, *rows] for rows in table[COLUMN].to_pylist()]
-    place = table.column_names.index(COLUMN)
+    lists = [[note, *rows] for rows in table[LANGUAGE_COLUMN].to_pylist()]
+    place = table.column_names.index(LANGUAGE_COLUMN)
     other = tmp_path / "annotated"
     label_dataset(source, DemonstrationLabeller(), out=other, language=True)
     path = LeRobotFiles.open(other).data_files()[0]
-    table = pq.read_table(path).set_column(place, COLUMN, pa.array(lists, type=pa.list_(ROW)))
+    table = pq.read_table(path).set_column(place, LANGUAGE_COLUMN, pa.array(lists, type=pa.list_(ROW)))
     pq.write_table(table, path)
     label_dataset(
         other, DemonstrationLabeller(), out=tmp_path / "again", frame="official_libero", language=True
     )
-    rows = pq.read_table(LeRobotFiles.open(tmp_path / "again").data_files()[0])[COLUMN][0].as_py()
+    rows = pq.read_table(LeRobotFiles.open(tmp_path / "again").data_files()[0])[LANGUAGE_COLUMN][0].as_py()
     assert [row["content"] for row in rows if row["style"] == "plan"] == ["look"]
     ours = [row for row in rows if row["style"] == "direction"]
     before = [row for row in lists[0] if row["style"] == "direction"]
@@ -85,4 +85,4 @@ def test_rows_of_others_are_kept_and_ours_replaced(labelled, tmp_path):
 
 def test_without_the_option_there_is_no_such_column(synthetic, labelled, tmp_path):
     label_dataset(labelled / "source", DemonstrationLabeller(), out=tmp_path / "out")
-    assert COLUMN not in LeRobotFiles.open(tmp_path / "out").info["features"]
+    assert LANGUAGE_COLUMN not in LeRobotFiles.open(tmp_path / "out").info["features"]

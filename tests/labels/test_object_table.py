@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from inspire_vla.errors import InspireError
-from inspire_vla.labels.custom import mention_of, read_object_table
+from inspire_vla.labels.custom import mention_index, read_object_table
 
 HEADER = "episode,frame,object,x,y,z,grasped"
 
@@ -66,11 +66,11 @@ def test_a_cell_that_cannot_be_meant_is_named(tmp_path, row, says):
 def test_names_meet_whatever_their_case_and_article():
     mentions = ("the red cube", "a plate")
     for name in ("the red cube", "The Red Cube", "red cube", "a red  cube", "0"):
-        assert mention_of(name, mentions) == 0
-    assert mention_of("Plate", mentions) == 1
-    assert [mention_of(name, mentions) for name in ("the red cub", "2", "the", "cube")] == [None] * 4
+        assert mention_index(name, mentions) == 0
+    assert mention_index("Plate", mentions) == 1
+    assert [mention_index(name, mentions) for name in ("the red cub", "2", "the", "cube")] == [None] * 4
 
 
 def test_an_article_that_tells_two_things_apart_is_heard():
     mentions = ("a cup", "the cup")
-    assert [mention_of(name, mentions) for name in ("a cup", "the cup", "cup")] == [0, 1, None]
+    assert [mention_index(name, mentions) for name in ("a cup", "the cup", "cup")] == [0, 1, None]

@@ -11,7 +11,7 @@ from inspire_vla.labels import GRASPED_COLUMN, LABELS_FILE, OFFSET_COLUMN, Label
 from inspire_vla.labels.dataset_writer import LabelledDatasetWriter
 from inspire_vla.labels.labeller import Episode
 from inspire_vla.labels.lerobot_files import matrix
-from inspire_vla.labels.simulator_state import KEPT_MENTIONS, PrivilegedLabeller
+from inspire_vla.labels.simulator_state import PRIVILEGED_MENTIONS, PrivilegedLabeller
 from inspire_vla.labels.storage import label_dataset
 from inspire_vla.labels.summary import agreement
 
@@ -79,13 +79,13 @@ def test_mentions_in_another_order_take_their_columns_along(dataset, tmp_path):
     (codes,) = columns_of(tmp_path / "out", "observation.answers.direction")
     assert codes.tolist() == [[-1, FRONT]] * 3 + [[-1, GRASPED]] * 3
     # the columns themselves stay as they were, and the new folder says of what they are
-    assert read_labels(tmp_path / "out").extra[KEPT_MENTIONS] == {INSTRUCTION: list(MENTIONS)}
+    assert read_labels(tmp_path / "out").extra[PRIVILEGED_MENTIONS] == {INSTRUCTION: list(MENTIONS)}
     label_dataset(
         tmp_path / "out", PrivilegedLabeller(), out=tmp_path / "once_more", mentions={INSTRUCTION: MENTIONS}
     )
     (codes,) = columns_of(tmp_path / "once_more", "observation.answers.direction")
     assert codes.tolist() == [[FRONT, -1]] * 3 + [[GRASPED, -1]] * 3
-    assert KEPT_MENTIONS not in read_labels(tmp_path / "once_more").extra
+    assert PRIVILEGED_MENTIONS not in read_labels(tmp_path / "once_more").extra
 
 
 def test_mentions_that_no_column_is_of_are_refused(dataset, tmp_path):
@@ -98,7 +98,7 @@ def test_mentions_that_no_column_is_of_are_refused(dataset, tmp_path):
             out=tmp_path / "out",
             mentions={INSTRUCTION: ["the plate", "the cup"]},
         )
-    with pytest.raises(InspireError, match=r"call opened\(\) first"):
+    with pytest.raises(InspireError, match=r"call with_dataset\(\) first"):
         PrivilegedLabeller().label(Episode(0, INSTRUCTION, MENTIONS, {OFFSET_COLUMN: np.zeros((1, 9))}))
     (dataset / LABELS_FILE).unlink()
     with pytest.raises(InspireError, match="says what its privileged columns are of"):

@@ -32,13 +32,13 @@ def push_of(hand):
 def test_the_thing_moves_on_and_never_back():
     hand, ends = strokes()
     push = push_of(hand)
-    along = -push.place[:, 0]
+    along = -push.position[:, 0]
     assert (np.diff(along) >= -1e-9).all()
     assert along[-1] == pytest.approx(-ends[-1][0] + 0.02, abs=0.01)
     assert (along >= -hand[:, 0]).all()
-    np.testing.assert_allclose(push.place[:, 2], 0.2, atol=0.01)
-    np.testing.assert_allclose(push.place[push.end :], push.place[-1:].repeat(len(hand) - push.end, 0))
-    np.testing.assert_allclose(push.place[: push.begin], push.place[:1].repeat(push.begin, 0))
+    np.testing.assert_allclose(push.position[:, 2], 0.2, atol=0.01)
+    np.testing.assert_allclose(push.position[push.end :], push.position[-1:].repeat(len(hand) - push.end, 0))
+    np.testing.assert_allclose(push.position[: push.first], push.position[:1].repeat(push.first, 0))
 
 
 @pytest.mark.parametrize("turn", [0.4, 2.0, -1.3])
@@ -47,8 +47,8 @@ def test_turning_and_moving_the_world_turns_and_moves_the_place(turn):
     c, s = np.cos(turn), np.sin(turn)
     rotation, shift = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]), np.array([0.3, -0.2, 0.1])
     plain, moved = push_of(hand), push_of(hand @ rotation.T + shift)
-    np.testing.assert_allclose(moved.place[-1], rotation @ plain.place[-1] + shift, atol=0.005)
-    assert (moved.begin, moved.end) == (plain.begin, plain.end)
+    np.testing.assert_allclose(moved.position[-1], rotation @ plain.position[-1] + shift, atol=0.005)
+    assert (moved.first, moved.end) == (plain.first, plain.end)
 
 
 def test_a_press_a_rest_and_a_touch_are_no_pushes():

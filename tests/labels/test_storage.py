@@ -119,6 +119,7 @@ def _kill_at(patch: pytest.MonkeyPatch, moment: int) -> None:
     patch.setattr(Path, "replace", guarded(Path.replace))
     patch.setattr(Path, "unlink", guarded(Path.unlink))
     patch.setattr(os, "link", guarded(os.link))
+    patch.setattr(os, "replace", guarded(os.replace))
 
 
 def test_labelling_again_replaces_labels(dataset, tmp_path):

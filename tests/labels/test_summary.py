@@ -98,9 +98,9 @@ def test_a_table_in_metres_meets_a_hand_in_millimetres(synthetic, tmp_path):
     table = TableLabeller.read(table_of(synthetic, tmp_path / "objects.csv"))
     columns = {"observation.state": 1000 * hand}
     with pytest.raises(InspireError, match="--metres-per-unit"):
-        table.prepared(columns, shown.names, np.zeros(1, int))
+        table.calibrate(columns, shown.names, np.zeros(1, int))
     told = replace(table, metres_per_unit=0.001, fingertips_below_m=0.1)
-    told = told.prepared(columns, shown.names, np.zeros(1, int))  # there is no gripper, and none is needed
+    told = told.calibrate(columns, shown.names, np.zeros(1, int))  # there is no gripper, and none is needed
     found = told.label(replace(shown, columns=columns)).gripper_to_object_m[:, 0]
     np.testing.assert_allclose(found, synthetic.cube - (hand - [0, 0, 0.1]), atol=1e-6)
     assert told.settings()["metres_per_unit"] == 0.001
@@ -109,7 +109,7 @@ def test_a_table_in_metres_meets_a_hand_in_millimetres(synthetic, tmp_path):
 def test_a_table_asks_for_no_gripper(synthetic, tmp_path):
     table = TableLabeller.read(table_of(synthetic, tmp_path / "objects.csv"))
     with pytest.raises(InspireError, match=r"\(--position\)"):
-        table.prepared({"observation.state": np.zeros((5, 4))}, {}, np.zeros(1, int))
+        table.calibrate({"observation.state": np.zeros((5, 4))}, {}, np.zeros(1, int))
     assert EndEffectorColumns.parse("observation.state:0,1,2", needs_gripper=False).columns() == (
         "observation.state",
     )

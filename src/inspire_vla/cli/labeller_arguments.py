@@ -55,10 +55,12 @@ def chosen_labeller(options: argparse.Namespace) -> "Labeller":
     unit = {"metres_per_unit": options.metres_per_unit, "fingertips_below_m": options.fingertips_below_m}
     if kind == "demonstration" and isinstance(found, DemonstrationLabeller):
         sign = None if options.open_is is None else options.open_is == "high"
-        return replace(found, hand=_hand(options, needs_gripper=True), open_is_high=sign, **unit)
+        return replace(
+            found, end_effector=_end_effector(options, needs_gripper=True), open_is_high=sign, **unit
+        )
     if kind == "table" and isinstance(found, TableLabeller):
         _refuse(options.labeller, of_gripper)
-        return replace(found, hand=_hand(options, needs_gripper=False), **unit)
+        return replace(found, end_effector=_end_effector(options, needs_gripper=False), **unit)
     _refuse(options.labeller, of_hand | of_gripper)
     return found
 
@@ -69,15 +71,15 @@ def _refuse(labeller: str, unused: dict[str, object]) -> None:
         raise InspireError(f"labeller {labeller} makes no use of {', '.join(given)}. Leave that out.")
 
 
-def _hand(options: argparse.Namespace, *, needs_gripper: bool) -> "EndEffectorColumns | None":
+def _end_effector(options: argparse.Namespace, *, needs_gripper: bool) -> "EndEffectorColumns | None":
     from inspire_vla.labels.end_effector import EndEffectorColumns
-    from inspire_vla.labels.forward_kinematics import Kinematics
+    from inspire_vla.labels.forward_kinematics import ForwardKinematics
 
     kinematics = None
     if options.urdf:
         if not (options.tip and options.position):
             raise InspireError("--urdf needs --tip LINK and --position COLUMN:joints.")
-        kinematics = Kinematics.read(options.urdf, options.tip, degrees=options.degrees)
+        kinematics = ForwardKinematics.read(options.urdf, options.tip, degrees=options.degrees)
     elif options.tip or options.degrees:
         raise InspireError("--tip and --degrees are of the joints of a robot: say --urdf FILE too.")
     if options.position:

@@ -1,8 +1,14 @@
-"""What stands where on CALVIN's four tables, and in which order its states name the blocks.
+"""Imports CALVIN's recordings into a labelled LeRobot dataset. Importer only: never run on real CALVIN data.
 
-The order of the blocks in scene_obs is that of the environment's configuration, and differs between A to D; so do the
-places of all that is fixed to the table. Both are facts of the repository mees/calvin_env at 797142c (conf/scene,
-data/calvin_table_*/urdf): a fixture's place is the centre of mass of its link, times the global scaling 0.8.
+    training/episode_0000123.npz    a frame: robot_obs (15), scene_obs (24), rel_actions (7), rgb_static
+    training/lang_annotations/auto_lang_ann.npy      {"language": {"ann": […]}, "info": {"indx": [(first, last), …]}}
+
+scene_obs: 0 sliding door, 1 drawer, 2 button, 3 switch, 4 bulb, 5 LED, then three blocks (xyz, euler each) in the order
+of the scene. robot_obs: 0:3 the point between the fingers, 3:6 euler angles, 6 gripper width, 14 gripper command
+(+1 open). A mention without a known position ("the table") has no label.
+
+Written from the repositories mees/calvin at fa03f01 and mees/calvin_env at 797142c. Its 423 sentences were parsed;
+the recordings themselves were not available.
 """
 
 import pickle
@@ -25,19 +31,25 @@ from inspire_vla.labels.labeller import Tracks
 from inspire_vla.labels.simulator_state import LABELLER
 from inspire_vla.spatial import Frame
 
-Places = dict[str, NDArray[np.float64]]
+_STATE_NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "gripper_width", "gripper_command")
+_HELD_M = 0.035
+_CLOSED_M, _OPEN_M = 0.005, 0.075
+
+
+# --- the four scenes
+
+Positions = dict[str, NDArray[np.float64]]
 """Name → (T, 3) metres, world axes, which are those of the robot's base."""
 
-_FIRST_BLOCK, _BLOCK = 6, 6
-_TRAVEL = {
+_FIRST_BLOCK, _BLOCK_SIZE = 6, 6
+_MOTION = {
     "door": (0, (-1.0, 0.0, 0.0)),
     "drawer": (1, (0.0, -1.0, 0.0)),
     "button": (2, (0.0, 0.0, -1.0)),
     "switch": (3, (0.0, 0.5, 0.866)),
 }
-"""What moves: the index of its joint in scene_obs, metres, and the way it goes."""
-
-_SAID = {
+"""Fixtures that move: index of the joint in scene_obs, metres; direction of the motion."""
+_FIXTURE_WORDS = {
     "door": ("door",),
     "drawer": ("drawer",),
     "button": ("button",),
@@ -46,57 +58,61 @@ _SAID = {
     "bulb": ("bulb", "lightbulb", "lamp", "light", "yellow"),
     "shelf": ("shelf", "cabinet", "slider"),
 }
-"""The words of a fixture; of two in a mention ("the drawer handle", "the light switch", "the led light") the first."""
+"""Words for a fixture. If a mention has words of two ("the light switch"), the first fixture is meant."""
 
 
 @dataclass(frozen=True)
 class CalvinScene:
-    """One of the environments A to D: the blocks in the order of scene_obs, and where fixtures are at rest."""
+    """One of the environments A to D. blocks: in the order of scene_obs. fixtures: name → position at rest.
+
+    The order of the blocks and the positions of the fixtures differ between the environments (conf/scene and
+    data/calvin_table_*/urdf of calvin_env). A fixture's position is its link's centre of mass, times the scaling 0.8.
+    """
 
     blocks: tuple[str, str, str]
     fixtures: Mapping[str, tuple[float, float, float]]
 
-    def places(self, scene_obs: NDArray[np.float64]) -> Places:
-        """Where blocks (by colour) and fixtures are, for scene_obs (T, 24)."""
+    def positions(self, scene_obs: NDArray[np.float64]) -> Positions:
+        """Positions of the blocks (by colour) and of the fixtures, for scene_obs (T, 24)."""
         found = {}
         for i, colour in enumerate(self.blocks):
-            start = _FIRST_BLOCK + _BLOCK * i
+            start = _FIRST_BLOCK + _BLOCK_SIZE * i
             found[colour] = scene_obs[:, start : start + 3]
-        for name, place in self.fixtures.items():
-            rest = np.tile(np.asarray(place), (len(scene_obs), 1))
-            if name in _TRAVEL:
-                joint, way = _TRAVEL[name]
-                rest = rest + scene_obs[:, joint, None] * np.asarray(way)
-            found[name] = rest
+        for name, at_rest in self.fixtures.items():
+            found[name] = np.tile(np.asarray(at_rest), (len(scene_obs), 1))
+            if name in _MOTION:
+                joint, direction = _MOTION[name]
+                found[name] = found[name] + scene_obs[:, joint, None] * np.asarray(direction)
         return found
 
-    def name_of(self, mention: str, places: Places) -> str | None:
-        """What of `places` a mention means; None for what has no place (the table).
+    def name_of(self, mention: str, positions: Positions) -> str | None:
+        """Return which of `positions` a mention means; None for what has no position (the table).
 
-        "the block" is the one that goes furthest in the sequence, "another block" the one it ends nearest to.
+        "the block" is the block that moves furthest in the sequence, "another block" the one it ends nearest to.
         """
         words = set(re.findall(r"[a-z]+", mention.lower()))
         colour = next((colour for colour in self.blocks if colour in words), None)
         if colour is not None:
             return colour
         if words & {"block", "blocks", "object"}:
-            return self._colourless(words, places)
-        if words == {"the", "handle"}:  # "the door handle" is called that; "the handle" is the drawer's
+            return self._block_without_colour(words, positions)
+        if words == {"the", "handle"}:  # of the drawer; the door's is called "the door handle"
             return "drawer"
-        return next((name for name, said in _SAID.items() if words & set(said)), None)
+        return next((name for name, own in _FIXTURE_WORDS.items() if words & set(own)), None)
 
-    def _colourless(self, words: set[str], places: Places) -> str:
-        moved = max(self.blocks, key=lambda colour: float(np.linalg.norm(np.ptp(places[colour], axis=0))))
+    def _block_without_colour(self, words: set[str], positions: Positions) -> str:
+        moved = max(self.blocks, key=lambda colour: float(np.linalg.norm(np.ptp(positions[colour], axis=0))))
         if not words & {"another", "other", "top"}:
             return moved
         others = [colour for colour in self.blocks if colour != moved]
-        return min(others, key=lambda c: float(np.linalg.norm(places[c][-1] - places[moved][-1])))
+        end = positions[moved][-1]
+        return min(others, key=lambda colour: float(np.linalg.norm(positions[colour][-1] - end)))
 
 
 def _scene(
     blocks: tuple[str, str, str], *, button: float, drawer: float, door: float, switch: float, shelf: float
 ) -> CalvinScene:
-    """A table by the x of what is on it: the LED is above the button, the bulb above the switch."""
+    """A scene by the x of its fixtures. The LED is above the button, the bulb above the switch."""
     return CalvinScene(
         blocks,
         {
@@ -120,7 +136,7 @@ SCENES: dict[str, CalvinScene] = {
 
 
 def get_scene(name: str) -> CalvinScene:
-    """A scene by its letter, or as CALVIN names it (calvin_scene_A). Raises InspireError for another name."""
+    """Return a scene by its letter, or by CALVIN's name (calvin_scene_A). Raises InspireError for another name."""
     letter = name.removeprefix("calvin_scene_").upper()
     if letter not in SCENES:
         raise InspireError(f"unknown scene {name!r} of CALVIN. Possible: {', '.join(SCENES)}.")
@@ -128,19 +144,20 @@ def get_scene(name: str) -> CalvinScene:
 
 
 class ScenesOfSplit:
-    """Which scene a frame of a split was recorded in: as said, else by scene_info.npy, else by its configuration.
+    """Knows in which scene each frame of a split was recorded.
 
     Args:
-        intervals: CALVIN's name of a scene → (first frame, last frame), what scene_info.npy holds.
+        scene: name of the scene of all frames; None reads scene_info.npy, else the split's configuration.
+        intervals: content of scene_info.npy: CALVIN's name of a scene → (first frame, last frame).
 
     Raises:
-        InspireError: an unknown scene, or nothing tells which it is.
+        InspireError: an unknown scene, or the scene is not known.
     """
 
     def __init__(
-        self, split: Path, said: str | None = None, intervals: Mapping[str, Sequence[int]] | None = None
+        self, split: Path, scene: str | None = None, intervals: Mapping[str, Sequence[int]] | None = None
     ) -> None:
-        self._one = get_scene(said) if said is not None else None
+        self._one = get_scene(scene) if scene is not None else None
         self._intervals = [(get_scene(name), int(i[0]), int(i[-1])) for name, i in (intervals or {}).items()]
         configuration = split / ".hydra" / "merged_config.yaml"
         if self._one is None and not self._intervals and configuration.is_file():
@@ -153,7 +170,7 @@ class ScenesOfSplit:
             )
 
     def of(self, frame: int) -> CalvinScene:
-        """The scene of a frame. Raises InspireError for one outside all intervals."""
+        """Return the scene of a frame. Raises InspireError for a frame outside all intervals."""
         if self._one is not None:
             return self._one
         for scene, first, last in self._intervals:
@@ -165,13 +182,12 @@ class ScenesOfSplit:
         )
 
 
-_HELD_M = 0.035
-_SHUT_M, _WIDE_M = 0.005, 0.075
+# --- the import
 
 
 @dataclass
 class CalvinReport:
-    """What came out. `skipped`: why → sequences left out; `unplaced`: mention → sequences that name it."""
+    """The result of an import. skipped: reason → sequences. unplaced: mention without a position → sequences."""
 
     root: Path
     episodes: int = 0
@@ -197,14 +213,14 @@ def import_calvin(
     rule: ModeRule = ModeRule(),  # noqa: B008  frozen
     limit: int | None = None,
 ) -> CalvinReport:
-    """Write `out` from a split's folder (`training`, `validation`): an episode per annotated sequence.
+    """Write `out` from the folder of a split (`training`, `validation`), with one episode per annotated sequence.
 
     Args:
-        scene: A to D; default: what the split says of itself.
-        limit: at most so many sequences.
+        scene: A to D; None: what the split says.
+        limit: number of sequences to import at most.
 
     Raises:
-        InspireError: no annotations, `out` exists, no scene is known, or nothing could be imported.
+        InspireError: no annotations, `out` exists, the scene is not known, or nothing could be imported.
     """
     split, out = Path(split), Path(out).absolute()
     if out.exists():
@@ -229,7 +245,7 @@ def import_calvin(
     )
     size = _image_size(split, sequences[0][2]) if images else None
     building = out.with_name(f".{out.name}.assembling")
-    shutil.rmtree(building, ignore_errors=True)  # of a call that was killed
+    shutil.rmtree(building, ignore_errors=True)  # left by a killed call
     with LabelledDatasetWriter(
         building,
         labels,
@@ -238,11 +254,11 @@ def import_calvin(
         robot_type="panda",
         image_size=size,
         cameras=("image",) if size else (),
-        state_names=("x", "y", "z", "roll", "pitch", "yaw", "gripper_width", "gripper_command"),
+        state_names=_STATE_NAMES,
     ) as dataset:
         for text, mentions, first, last in sequences:
             try:
-                table = scenes.of(first)
+                sequence_scene = scenes.of(first)
                 frames = [read_frame(split, number, size) for number in range(first, last + 1)]
             except InspireError as error:
                 report.skipped[str(error)] += 1
@@ -252,7 +268,7 @@ def import_calvin(
             if not (np.isfinite(robot).all() and np.isfinite(state).all()):
                 report.skipped["poses that are no numbers"] += 1
                 continue
-            tracks = track(robot, state, mentions, table)
+            tracks = track(robot, state, mentions, sequence_scene)
             unknown = ~np.isfinite(tracks.gripper_to_object_m).all(axis=(0, 2))
             report.unplaced.update(m for m, missing in zip(mentions, unknown, strict=True) if missing)
             dataset.add(
@@ -271,32 +287,61 @@ def import_calvin(
     return report
 
 
+def track(
+    robot: NDArray[np.float64], state: NDArray[np.float64], mentions: Sequence[str], scene: CalvinScene
+) -> Tracks:
+    """Return where the mentions are. robot: robot_obs (T, 15). state: scene_obs (T, 24).
+
+    A block is grasped while the gripper is commanded to close, is neither open nor closed, and its point between the
+    fingers is within 3.5 cm of the block's middle.
+    """
+    gripper, width = robot[:, :3], robot[:, 6]
+    gripping = (width > _CLOSED_M) & (width < _OPEN_M) & (robot[:, 14] < 0)
+    offsets = np.full((len(robot), len(mentions), 3), np.nan)
+    grasped = np.zeros((len(robot), len(mentions)), dtype=bool)
+    positions = scene.positions(state)
+    for i, mention in enumerate(mentions):
+        name = scene.name_of(mention, positions)
+        if name is None:
+            continue
+        offsets[:, i] = positions[name] - gripper
+        if name in scene.blocks:
+            grasped[:, i] = gripping & (np.linalg.norm(offsets[:, i], axis=1) < _HELD_M)
+    return Tracks(offsets.astype(np.float32), grasped)
+
+
+# --- its files
+
+
 def read_annotations(split: Path) -> list[tuple[str, int, int]]:
-    """(instruction, first frame, last frame) of each annotated sequence. Raises InspireError if there are none."""
+    """Return (instruction, first frame, last frame) of each annotated sequence.
+
+    Raises:
+        InspireError: there are none.
+    """
     path = split / "lang_annotations" / "auto_lang_ann.npy"
+    record = _load_plain(path, "language annotations")
     try:
-        with open(path, "rb") as file:
-            record = _load_plain(file)
         texts, spans = record["language"]["ann"], record["info"]["indx"]
         return [(str(text), int(a), int(b)) for text, (a, b) in zip(texts, spans, strict=True)]
-    except (OSError, KeyError, ValueError, TypeError, EOFError, pickle.UnpicklingError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         raise InspireError(f"{path} holds no language annotations of CALVIN: {error}.") from None
 
 
 def read_scene_info(split: Path) -> dict[str, Sequence[int]]:
-    """Scene → (first frame, last frame), {} without such a file. Raises InspireError if it holds something else."""
+    """Return scene → (first frame, last frame), {} without such a file. Raises InspireError for other content."""
     path = split / "scene_info.npy"
     if not path.exists():
         return {}
+    record = _load_plain(path, "scenes")
     try:
-        with open(path, "rb") as file:
-            return {str(name): [int(number) for number in span] for name, span in _load_plain(file).items()}
-    except (OSError, AttributeError, ValueError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        return {str(name): [int(number) for number in span] for name, span in record.items()}
+    except (AttributeError, ValueError, TypeError) as error:
         raise InspireError(f"{path} holds no scenes of CALVIN: {error}.") from None
 
 
-class _Plain(pickle.Unpickler):
-    """The file is a pickle, which could run anything: only what numpy arrays are made of is allowed."""
+class _PlainUnpickler(pickle.Unpickler):
+    """Loads numpy arrays and nothing else: a pickle could run any code."""
 
     _ALLOWED = frozenset(
         (module, name)
@@ -315,19 +360,28 @@ class _Plain(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def _load_plain(file: Any) -> Any:
-    version = np.lib.format.read_magic(file)
-    reader = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}.get(version[0])
-    if reader is None:
-        raise ValueError(f"unknown npy version {version}")
-    reader(file)
-    return np.asarray(_Plain(file).load()).item()
+def _load_plain(path: Path, what: str) -> Any:
+    """Load a pickled Python object from an .npy file. Raises InspireError if there is none, or it is unsafe."""
+    try:
+        with open(path, "rb") as file:
+            version = np.lib.format.read_magic(file)
+            if version[0] == 1:
+                np.lib.format.read_array_header_1_0(file)
+            else:
+                np.lib.format.read_array_header_2_0(file)
+            return np.asarray(_PlainUnpickler(file).load()).item()
+    except (OSError, ValueError, TypeError, EOFError, AttributeError, pickle.UnpicklingError) as error:
+        raise InspireError(f"{path} holds no {what} of CALVIN: {error}.") from None
 
 
 def read_frame(split: Path, number: int, image_size: int | None = None) -> dict[str, NDArray[Any]]:
-    """One frame. Raises InspireError if it is missing, damaged, or lacks an array.
+    """Read the arrays of one frame.
 
-    image_size: side of the image that it must have; None: it need have none.
+    Args:
+        image_size: side of the image that the frame must have; None: it needs none.
+
+    Raises:
+        InspireError: the frame is missing or damaged, or lacks an array.
     """
     path = split / f"episode_{number:07d}.npz"
     try:
@@ -335,41 +389,18 @@ def read_frame(split: Path, number: int, image_size: int | None = None) -> dict[
             found = {name: arrays[name] for name in arrays.files}
     except FileNotFoundError:
         raise InspireError("a frame is missing") from None
-    except Exception as error:  # zip, zlib and numpy each have their own
+    except Exception as error:  # zip, zlib and numpy have their own
         raise InspireError(f"a frame is damaged ({type(error).__name__})") from None
     for name, size in (("robot_obs", 15), ("scene_obs", 24), ("rel_actions", 7)):
         if name not in found or found[name].shape != (size,):
             raise InspireError(f"a frame lacks {name} of {size} numbers")
-    wanted = (image_size, image_size, 3)
+    expected = (image_size, image_size, 3)
     shape = found["rgb_static"].shape if "rgb_static" in found else None
-    if image_size is not None and shape != wanted:
-        raise InspireError(f"{path.name} needs an image rgb_static of {wanted}, found {shape or 'none'}")
+    if image_size is not None and shape != expected:
+        raise InspireError(f"{path.name} needs an image rgb_static of {expected}, found {shape or 'none'}")
     return found
 
 
-def track(
-    robot: NDArray[np.float64], state: NDArray[np.float64], mentions: Sequence[str], scene: CalvinScene
-) -> Tracks:
-    """Where the mentions are. robot: robot_obs (T, 15), state: scene_obs (T, 24).
-
-    A block is held while the hand around it is neither wide open nor shut and its middle is within 3.5 cm.
-    """
-    hand, width = robot[:, :3], robot[:, 6]
-    gripping = (width > _SHUT_M) & (width < _WIDE_M) & (robot[:, 14] < 0)
-    offsets = np.full((len(robot), len(mentions), 3), np.nan)
-    grasped = np.zeros((len(robot), len(mentions)), dtype=bool)
-    places = scene.places(state)
-    for i, mention in enumerate(mentions):
-        name = scene.name_of(mention, places)
-        if name is None:
-            continue
-        offsets[:, i] = places[name] - hand
-        if name in scene.blocks:
-            grasped[:, i] = gripping & (np.linalg.norm(offsets[:, i], axis=1) < _HELD_M)
-    return Tracks(offsets.astype(np.float32), grasped)
-
-
 def _image_size(split: Path, number: int) -> int | None:
-    frame = read_frame(split, number)
-    image = frame.get("rgb_static")
+    image = read_frame(split, number).get("rgb_static")
     return int(image.shape[0]) if image is not None and image.ndim == 3 else None

@@ -10,42 +10,44 @@
       "tasks": {"put the red cube on the plate": ["the red cube", "the plate"]}
     }
 
-The file may come from anywhere: it is checked whole before anything of it is used.
+The file may come from anywhere, so the whole file is checked before anything is used.
 """
 
-import json
 import math
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
 
 from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.files import read_json, write_json
 from inspire_vla.spatial import FRAMES, MODES, Frame, canonical_answers, get_frame
 
 LABELS_FILE = "meta/inspire_labels.json"
 ANSWERS_PREFIX = "observation.answers."
 OFFSET_COLUMN, GRASPED_COLUMN = "privileged.gripper_to_object_m", "privileged.grasped"
-"""The truth that labels are made from, where a simulator gave it: float32 (3·max_objects,) metres in the robot's base
-frame, int16 (max_objects,), both zero beyond the objects of the instruction. LeRobot hands neither to a policy."""
+"""A simulator's state, from which labels are made: float32 (3·max_objects,) metres in the robot's base frame, and int16
+(max_objects,). Both are zero beyond the objects of the instruction. LeRobot gives neither to a policy."""
 UNKNOWN_PLACE = -1
-"""Stands in GRASPED_COLUMN where an object's place is not known; the offset there is zero and means nothing."""
+"""Value in GRASPED_COLUMN where an object's position is unknown; its offset there is zero and has no meaning."""
 VERSION = 1
-LARGEST_FILE = 64 * 1024 * 1024  # bytes; a hundred thousand tasks take a tenth of it
 
 
 class LabelsMissing(InspireError):
-    """A dataset without labels where a run needs them."""
+    """A dataset has no labels, but the run needs them."""
 
 
 class LabelMismatch(InspireError):
-    """Labels of a dataset that mean something else than the policy's answers."""
+    """A dataset's labels mean something else than the policy's answers."""
 
 
 @dataclass(frozen=True)
 class ModeRule:
-    """How one mode was labelled. `answers`: the words of the codes, `canonical_answers` of the mode."""
+    """How one mode is labelled. close_threshold_m: below it the answer is `close`; None is the mode's own threshold.
+    grasped_word: whether `grasped` is an answer.
+    """
 
     close_threshold_m: float | None = None
     grasped_word: bool = True
@@ -55,8 +57,10 @@ class ModeRule:
 class LabelInfo:
     """What the label columns of a dataset mean.
 
+    tasks: instruction → mentions. extra: anything else that a labeller stores, as JSON values.
+
     Raises:
-        InspireError: an unknown mode or frame, more mentions than columns, a threshold that is no distance.
+        InspireError: an unknown mode or frame, more mentions than columns, or a threshold that is no distance.
     """
 
     frame: Frame
@@ -65,7 +69,6 @@ class LabelInfo:
     max_objects: int
     labeller: str
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """Anything else a labeller wants to keep, JSON values."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "frame", get_frame(self.frame))
@@ -74,19 +77,12 @@ class LabelInfo:
             raise InspireError(
                 f"Frame {self.frame.name!r} is built in with other words: {builtin}, not {self.frame}."
             )
-        if (
-            isinstance(self.max_objects, bool)
-            or not isinstance(self.max_objects, int)
-            or self.max_objects < 1
-        ):
-            raise InspireError(
-                f"max_objects must be a whole number of at least 1, found {self.max_objects!r}."
-            )
+        if self.max_objects < 1:
+            raise InspireError(f"max_objects must be at least 1, found {self.max_objects}.")
         if not self.modes:
             raise InspireError(f"Labels need at least one mode. Possible: {list(MODES)}.")
         for mode, rule in self.modes.items():
-            if mode not in MODES:
-                raise InspireError(f"Unknown reasoning mode {mode!r}.{did_you_mean(str(mode), MODES)}")
+            answer_column(mode)  # raises for an unknown mode
             threshold = rule.close_threshold_m
             if threshold is not None and not 0 <= threshold < math.inf:
                 raise InspireError(
@@ -103,32 +99,71 @@ class LabelInfo:
         return {mode: answer_column(mode) for mode in self.modes}
 
     def to_json(self) -> dict[str, Any]:
-        """The value of the file drawn above."""
-        frame = {"name": self.frame.name} | {axis: list(getattr(self.frame, axis)) for axis in "xyz"}
+        """The content of the file drawn above."""
         modes = {
-            mode: {
-                "close_threshold_m": rule.close_threshold_m,
-                "grasped_word": rule.grasped_word,
-                "answers": list(canonical_answers(mode)),
-            }
+            mode: asdict(rule) | {"answers": list(canonical_answers(mode))}
             for mode, rule in self.modes.items()
         }
-        tasks = {instruction: list(mentions) for instruction, mentions in self.tasks.items()}
         record = {
             "version": VERSION,
             "labeller": self.labeller,
-            "frame": frame,
+            "frame": {"name": self.frame.name} | {axis: list(getattr(self.frame, axis)) for axis in "xyz"},
             "max_objects": self.max_objects,
+            "modes": modes,
+            "tasks": {instruction: list(mentions) for instruction, mentions in self.tasks.items()},
         }
-        return record | {"modes": modes, "tasks": tasks} | ({"extra": dict(self.extra)} if self.extra else {})
+        return record | ({"extra": dict(self.extra)} if self.extra else {})
 
-    @classmethod
-    def from_json(cls, record: Any, where: str = "the labels") -> "LabelInfo":
-        """Read and check what `to_json` made. Raises InspireError that begins with `where`."""
-        try:
-            return _parsed(record)
-        except InspireError as error:
-            raise InspireError(f"{where}: {error}") from None
+
+_Text = Annotated[str, Field(min_length=1)]
+_Pair = tuple[_Text, _Text]
+
+
+@dataclass
+class _FrameRecord:
+    name: _Text
+    x: _Pair
+    y: _Pair
+    z: _Pair
+
+
+@dataclass
+class _ModeRecord:
+    close_threshold_m: float | None
+    grasped_word: bool
+    answers: tuple[_Text, ...]
+
+
+@dataclass
+class _LabelsRecord:
+    """The schema of `LABELS_FILE`."""
+
+    __pydantic_config__ = ConfigDict(strict=True)
+    version: Literal[1]
+    labeller: _Text
+    frame: _FrameRecord
+    max_objects: int
+    modes: dict[str, _ModeRecord]
+    tasks: dict[str, tuple[_Text, ...]]
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def info(self) -> LabelInfo:
+        for mode, record in self.modes.items():
+            if mode in MODES and record.answers != canonical_answers(mode):
+                raise InspireError(
+                    f"the codes of mode {mode!r} stand for {list(record.answers[:9])}, "
+                    f"here for {list(canonical_answers(mode)[:9])}."
+                )
+        return LabelInfo(
+            frame=Frame(**vars(self.frame)),
+            modes={
+                name: ModeRule(mode.close_threshold_m, mode.grasped_word) for name, mode in self.modes.items()
+            },
+            tasks=self.tasks,
+            max_objects=self.max_objects,
+            labeller=self.labeller,
+            extra=self.extra,
+        )
 
 
 def answer_column(mode: str) -> str:
@@ -139,53 +174,41 @@ def answer_column(mode: str) -> str:
 
 
 def answer_feature(max_objects: int) -> dict[str, Any]:
-    """The feature specification LeRobotDataset.create takes for an answer column."""
+    """The feature of an answer column, as `LeRobotDataset.create` takes it."""
     return {"dtype": "int16", "shape": (max_objects,), "names": [f"object_{i}" for i in range(max_objects)]}
 
 
 def write_labels(dataset_root: str | Path, info: LabelInfo) -> Path:
-    """Write `meta/inspire_labels.json`, whole or not at all. Returns its path."""
+    """Write `meta/inspire_labels.json` atomically and return its path."""
     path = Path(dataset_root) / LABELS_FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(
-            json.dumps(info.to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_json(path, info.to_json(), indent=2)
     return path
 
 
 def has_labels(dataset_root: str | Path) -> bool:
-    """Whether the dataset says it is labelled."""
+    """Whether the dataset has label columns."""
     return (Path(dataset_root) / LABELS_FILE).is_file()
 
 
 def read_labels(dataset_root: str | Path) -> LabelInfo:
-    """What the label columns of the dataset mean, checked.
+    """Read what the label columns of the dataset mean.
 
     Raises:
         LabelsMissing: the dataset has no labels.
         InspireError: the file is not what `write_labels` writes.
     """
     path = Path(dataset_root) / LABELS_FILE
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise InspireError(f"{path} is larger than {LARGEST_FILE} bytes: no file of labels.")
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+    if not path.is_file():
         raise LabelsMissing(
             f"The dataset {dataset_root} has no direction labels ({LABELS_FILE} is missing). `inspire collect` "
             "writes them, `inspire label` adds them; without labels only a base model "
             "(reasoning.enabled=false) can be trained."
-        ) from None
-    except InspireError:
-        raise
-    except (OSError, ValueError, RecursionError) as error:
-        raise InspireError(f"{path} cannot be read as JSON: {error}.") from None
-    return LabelInfo.from_json(record, str(path))
+        )
+    record = read_json(path, _LabelsRecord)
+    try:
+        return record.info()
+    except InspireError as error:
+        raise InspireError(f"{path}: {error}") from None
 
 
 def check_compatible(
@@ -195,99 +218,42 @@ def check_compatible(
     mode: str = "direction",
     rule: ModeRule | None = None,
 ) -> ModeRule:
-    """Check that the labels of a dataset are the answers a policy gives; return how the mode was labelled.
+    """Check that a dataset's labels are the answers that a policy gives; return how the mode was labelled.
 
     Args:
-        labels: the dataset's.
-        frame, mode, rule: the policy's; without a rule none is compared.
+        labels: of the dataset.
+        frame, mode, rule: of the policy; rule None is not compared.
 
     Raises:
-        LabelMismatch: naming both sides.
+        LabelMismatch: they differ; the message names both.
     """
-    wanted = get_frame(frame)
-    if wanted.axes != labels.frame.axes:
+    policy_frame = get_frame(frame)
+    if policy_frame.axes != labels.frame.axes:
         raise LabelMismatch(
             f"The dataset's labels are in frame {labels.frame.name!r} ({_words(labels.frame)}), "
-            f"the policy answers in frame {wanted.name!r} ({_words(wanted)}): mixing them swaps words. "
+            f"the policy answers in frame {policy_frame.name!r} ({_words(policy_frame)}): mixing them swaps words. "
             f"Set the policy's frame to {labels.frame.name!r}, or label the dataset again."
         )
     if mode not in labels.modes:
-        answer_column(mode)
+        answer_column(mode)  # raises for an unknown mode
         raise LabelMismatch(
             f"The dataset is labelled in modes {sorted(labels.modes)}, the policy reasons in mode {mode!r}. "
             "Set the policy's mode to one of them, or label the dataset in that mode too."
         )
-    own = labels.modes[mode]
-    if rule is not None and rule.grasped_word != own.grasped_word:
+    stored = labels.modes[mode]
+    if rule is not None and rule.grasped_word != stored.grasped_word:
         says = {True: "says", False: "never says"}
         raise LabelMismatch(
-            f"The dataset {says[own.grasped_word]} 'grasped' in mode {mode!r}, the policy {says[rule.grasped_word]} it."
+            f"The dataset {says[stored.grasped_word]} 'grasped' in mode {mode!r}, "
+            f"the policy {says[rule.grasped_word]} it."
         )
-    if rule is not None and rule.close_threshold_m != own.close_threshold_m:
+    if rule is not None and rule.close_threshold_m != stored.close_threshold_m:
         raise LabelMismatch(
-            f"The dataset's threshold of 'close' in mode {mode!r} is {own.close_threshold_m} m, the policy's "
+            f"The dataset's threshold of 'close' in mode {mode!r} is {stored.close_threshold_m} m, the policy's "
             f"{rule.close_threshold_m} m (None: the mode's own). Set close_threshold_m to its, or label it again."
         )
-    return own
+    return stored
 
 
 def _words(frame: Frame) -> str:
     return ", ".join(f"+{axis} {getattr(frame, axis)[1]}" for axis in "xyz")
-
-
-def _parsed(record: Any) -> LabelInfo:
-    top = _mapping(record, "the file")
-    if top.get("version") != VERSION:
-        raise InspireError(f"version {top.get('version')!r} is unknown; this release reads {VERSION}.")
-    frame = _mapping(top.get("frame"), "'frame'")
-    axes = [_texts(frame.get(axis), f"axis {axis!r} of the frame") for axis in "xyz"]
-    if any(len(words) != 2 for words in axes):
-        raise InspireError(f"each axis of the frame has two words, found {axes}.")
-    x, y, z = ((words[0], words[1]) for words in axes)
-    modes = {}
-    for mode, entry in _mapping(top.get("modes"), "'modes'").items():
-        rule = _mapping(entry, f"mode {mode!r}")
-        threshold, grasped_word = rule.get("close_threshold_m"), rule.get("grasped_word")
-        if threshold is not None and (isinstance(threshold, bool) or not isinstance(threshold, (int, float))):
-            raise InspireError(
-                f"close_threshold_m of mode {mode!r} must be a number or null, found {threshold!r}."
-            )
-        if not isinstance(grasped_word, bool):
-            raise InspireError(
-                f"grasped_word of mode {mode!r} must be true or false, found {grasped_word!r}."
-            )
-        answers = _texts(rule.get("answers"), f"'answers' of mode {mode!r}")
-        if mode in MODES and tuple(answers) != canonical_answers(mode):
-            raise InspireError(
-                f"the codes of mode {mode!r} stand for {answers[:9]}, here {canonical_answers(mode)[:9]}."
-            )
-        modes[mode] = ModeRule(None if threshold is None else float(threshold), grasped_word)
-    tasks = _mapping(top.get("tasks"), "'tasks'")
-    return LabelInfo(
-        frame=Frame(_text(frame.get("name"), "the frame's name"), x, y, z),
-        modes=modes,
-        tasks={
-            instruction: tuple(_texts(found, f"task {instruction!r}")) for instruction, found in tasks.items()
-        },
-        max_objects=top.get("max_objects"),  # type: ignore[arg-type]  # checked by LabelInfo
-        labeller=_text(top.get("labeller"), "'labeller'"),
-        extra=_mapping(top.get("extra", {}), "'extra'"),
-    )
-
-
-def _mapping(value: Any, what: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise InspireError(f"{what} must be a JSON object, found {type(value).__name__}.")
-    return value
-
-
-def _text(value: Any, what: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise InspireError(f"{what} must be a text, found {value!r}.")
-    return value
-
-
-def _texts(value: Any, what: str) -> list[str]:
-    if not isinstance(value, list):
-        raise InspireError(f"{what} must be a list of texts, found {value!r}.")
-    return [_text(item, what) for item in value]

@@ -1,4 +1,9 @@
-"""One labelled demonstration as a file of its own, before it goes into a dataset. Needs no LeRobot."""
+"""Writes a new labelled LeRobot dataset, episode by episode: shared by collections and importers.
+
+A `Demonstration` is one episode in a file of its own, which worker processes write without LeRobot.
+`LabelledDatasetWriter` then puts them into a dataset. Images are stored as PNG in the parquet files (LeRobot's dtype
+"image"), not as video: small images are read five times faster at random, and they are exactly what a policy gets.
+"""
 
 import io
 import os
@@ -15,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from inspire_vla.errors import InspireError
+from inspire_vla.files import atomic_path
 from inspire_vla.labels.columns import (
     GRASPED_COLUMN,
     OFFSET_COLUMN,
@@ -26,6 +32,13 @@ from inspire_vla.labels.columns import (
 )
 from inspire_vla.labels.labeller import Tracks, encode_tracks
 
+STATE_NAMES = ("x", "y", "z", "axis_angle_x", "axis_angle_y", "axis_angle_z", "finger_left", "finger_right")
+ACTION_NAMES = ("dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper")
+"""Names of the values of LIBERO and of the tabletop."""
+
+
+# --- one demonstration in a file
+
 
 class SkippedDemonstration(InspireError):
     """The file says why there is no demonstration."""
@@ -33,11 +46,11 @@ class SkippedDemonstration(InspireError):
 
 @dataclass(frozen=True)
 class Demonstration:
-    """What was seen and done in T control steps; row t is the state before action t.
+    """T control steps of one episode; row t is the state before action t.
 
-    images: camera → T images as PNG bytes; state float32 (T, 8); action float32 (T, 7); gripper_to_object_m
-    float32 (T, k, 3), metres, base frame, and grasped bool (T, k), both in the order of the mentions. failed_seeds:
-    attempts that failed before this one. dropped: steps left out because they did nothing.
+    images: camera → T images as PNG bytes. state: float32 (T, 8). action: float32 (T, 7).
+    gripper_to_object_m: float32 (T, k, 3) metres, base frame. grasped: bool (T, k); both in the order of the mentions.
+    failed_seeds: attempts that failed before this one. dropped: number of steps left out because they did nothing.
     """
 
     task_name: str
@@ -56,13 +69,13 @@ class Demonstration:
         return len(self.action)
 
 
+_ARRAYS = ("state", "action", "gripper_to_object_m", "grasped")
+
+
 def save_demonstration(demonstration: Demonstration, path: Path) -> None:
-    """Write one file (.npz), whole or not at all."""
+    """Write one .npz file atomically."""
     arrays: dict[str, np.ndarray] = {
-        "state": demonstration.state,
-        "action": demonstration.action,
-        "gripper_to_object_m": demonstration.gripper_to_object_m,
-        "grasped": demonstration.grasped,
+        **{name: getattr(demonstration, name) for name in _ARRAYS},
         "names": np.array([demonstration.task_name, demonstration.instruction, *demonstration.mentions]),
         "seeds": np.array([demonstration.seed, *demonstration.failed_seeds], dtype=np.int64),
         "dropped": np.array(demonstration.dropped, dtype=np.int64),
@@ -74,14 +87,15 @@ def save_demonstration(demonstration: Demonstration, path: Path) -> None:
 
 
 def save_skipped(why: str, path: Path, failed_seeds: tuple[int, ...] = ()) -> None:
-    """Write the file of a demonstration that there is none of, and why."""
+    """Write a file that says why there is no demonstration."""
     _save(path, {"left_out": np.array(why), "seeds": np.array([0, *failed_seeds], dtype=np.int64)})
 
 
 def load_or_make(path: Path, make: Callable[[], object]) -> Demonstration:
-    """Load a demonstration; one that is damaged, since the machine went down while it was written, is made anew.
+    """Load a demonstration. If the file is damaged, because the machine stopped during writing, make it again.
 
-    Raises SkippedDemonstration as `load_demonstration` does.
+    Raises:
+        SkippedDemonstration: as `load_demonstration`.
     """
     try:
         return load_demonstration(path)
@@ -97,7 +111,7 @@ def load_demonstration(path: Path) -> Demonstration:
     """Read what `save_demonstration` wrote.
 
     Raises:
-        SkippedDemonstration: it was `save_skipped`.
+        SkippedDemonstration: `save_skipped` wrote it.
         InspireError: the file is damaged.
     """
     try:
@@ -106,7 +120,7 @@ def load_demonstration(path: Path) -> Demonstration:
         if "left_out" in stored:
             raise SkippedDemonstration(str(stored["left_out"]))
         images = {
-            name.removeprefix("png."): _cut(stored[name], stored[name.replace("png.", "png_sizes.", 1)])
+            name.removeprefix("png."): _split(stored[name], stored[name.replace("png.", "png_sizes.", 1)])
             for name in stored
             if name.startswith("png.")
         }
@@ -120,7 +134,7 @@ def load_demonstration(path: Path) -> Demonstration:
             failed_seeds=tuple(failed),
             dropped=int(stored["dropped"]),
             images=images,
-            **{name: stored[name] for name in ("state", "action", "gripper_to_object_m", "grasped")},
+            **{name: stored[name] for name in _ARRAYS},
         )
     except SkippedDemonstration:
         raise
@@ -129,31 +143,24 @@ def load_demonstration(path: Path) -> Demonstration:
 
 
 def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_path(path) as partial, open(partial, "wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
-def _cut(data: np.ndarray, sizes: np.ndarray) -> tuple[bytes, ...]:
+def _split(data: np.ndarray, sizes: np.ndarray) -> tuple[bytes, ...]:
     ends = sizes.cumsum()
     return tuple(data[end - size : end].tobytes() for size, end in zip(sizes, ends, strict=True))
 
 
-STATE_NAMES = ("x", "y", "z", "axis_angle_x", "axis_angle_y", "axis_angle_z", "finger_left", "finger_right")
-ACTION_NAMES = ("dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper")
-"""LIBERO's numbers, and the tabletop's."""
+# --- a dataset
 
 
 class LabelledDatasetWriter:
-    """Use as a context: the dataset in `root` is complete when the block ends without an error, else it is removed.
+    """A context manager: `root` is a complete dataset if the block ends without an error, else it is removed.
 
     Args:
-        root: folder to make. name: of the dataset. image_size: of the images, None for none.
-        state_names, action_names: what the numbers are called; their count is the columns' width.
+        root: folder to make. name: of the dataset. image_size: side of the images in pixels, None for no images.
+        state_names, action_names: names of the values; their number is the width of the columns.
     """
 
     def __init__(
@@ -185,7 +192,7 @@ class LabelledDatasetWriter:
         self._features[GRASPED_COLUMN] = answer_feature(count)
 
     def __enter__(self) -> Self:
-        from lerobot.datasets.lerobot_dataset import LeRobotDataset  # and torch: seconds to import
+        from lerobot.datasets.lerobot_dataset import LeRobotDataset  # imports torch: seconds
 
         shutil.rmtree(self._images, ignore_errors=True)
         self._images.mkdir(parents=True)
@@ -232,14 +239,18 @@ class LabelledDatasetWriter:
         grasped: np.ndarray,
         images: Mapping[str, Sequence[bytes | np.ndarray]],
     ) -> None:
-        """Append one episode of T frames: (T, n), (T, m), (T, k, 3) metres, (T, k) bool, images as PNG or arrays.
+        """Append one episode of T frames.
 
-        Where a place is not known (NaN) there is no label, and the privileged columns say so: grasped −1, offset 0.
+        An object whose position is NaN has no label, and the privileged columns mark it: grasped −1, offset 0.
+
+        Args:
+            state: (T, n). action: (T, m). gripper_to_object_m: (T, k, 3) metres, base frame. grasped: (T, k) bool.
+            images: camera → T images, as PNG bytes or uint8 (H, W, 3).
         """
         frames, objects = grasped.shape
         count = self._labels.max_objects
         known = np.isfinite(gripper_to_object_m).all(axis=-1)
-        offsets = np.zeros((frames, count, 3), dtype=np.float32)  # no NaN: LeRobot takes means of it
+        offsets = np.zeros((frames, count, 3), dtype=np.float32)  # no NaN: LeRobot averages the column
         offsets[:, :objects] = np.where(known[..., None], gripper_to_object_m, 0.0)
         held = np.zeros((frames, count), dtype=np.int16)
         held[:, :objects] = np.where(known, grasped, UNKNOWN_PLACE)
@@ -251,22 +262,22 @@ class LabelledDatasetWriter:
         }
         codes = encode_tracks(Tracks(gripper_to_object_m, grasped), self._labels)
         columns |= {answer_column(mode): values for mode, values in codes.items()}
-        for camera, shown in images.items():
-            columns[f"observation.images.{camera}"] = self._as_files(camera, shown)
+        for camera, camera_images in images.items():
+            columns[f"observation.images.{camera}"] = self._write_images(camera, camera_images)
         columns |= {
             "size": frames,
             "task": [instruction] * frames,
             "episode_index": self._dataset.meta.total_episodes,
             "frame_index": np.arange(frames),
             "timestamp": (np.arange(frames) / self._fps).astype(np.float32),
-            "index": [],  # LeRobot fills in these two
+            "index": [],  # LeRobot fills these two
             "task_index": [],
         }
-        with _images_embedded_at_once():
+        with _fast_image_embedding():
             self._dataset.save_episode(columns)
 
-    def _as_files(self, camera: str, images: Sequence[bytes | np.ndarray]) -> list[str]:
-        """LeRobot takes images by their paths. The files of the last episode are overwritten."""
+    def _write_images(self, camera: str, images: Sequence[bytes | np.ndarray]) -> list[str]:
+        """Write the images as files over those of the last episode, and return their paths: LeRobot takes paths."""
         folder = self._images / camera
         folder.mkdir(exist_ok=True)
         paths = [os.fspath(folder / f"frame-{i:06d}.png") for i in range(len(images))]
@@ -276,31 +287,33 @@ class LabelledDatasetWriter:
 
 
 def png(image: np.ndarray) -> bytes:
-    """(H, W, 3) uint8 → a PNG file."""
+    """Encode uint8 (H, W, 3) as PNG."""
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image)).save(buffer, "PNG", compress_level=6)
     return buffer.getvalue()
 
 
 @contextmanager
-def _images_embedded_at_once() -> Iterator[None]:
-    """LeRobot 0.6 reads an episode's images into its table row by row, which is most of a save, and leaves a
-    random fingerprint in the file; here in one go, and the same each time.
+def _fast_image_embedding() -> Iterator[None]:
+    """Embed an episode's images all at once.
+
+    LeRobot 0.6 embeds them row by row, which takes most of the time of a save, and writes a random fingerprint into the
+    file. With another LeRobot that has no such function, nothing is changed.
     """
     import datasets
     from lerobot.datasets import dataset_writer
 
     original = getattr(dataset_writer, "embed_images", None)
-    if original is None:  # another LeRobot: its own way
+    if original is None:
         yield
         return
 
     def embed(dataset: datasets.Dataset) -> datasets.Dataset:
         table = datasets.table.embed_table_storage(dataset.data.table)
-        whole = datasets.Dataset(
+        embedded = datasets.Dataset(
             datasets.table.InMemoryTable(table), info=dataset.info, fingerprint="inspire"
         )
-        return whole.with_format(**dataset.format)
+        return embedded.with_format(**dataset.format)
 
     dataset_writer.embed_images = embed
     try:

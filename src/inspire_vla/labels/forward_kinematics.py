@@ -1,6 +1,6 @@
-"""Joint angles to the hand's position, from a URDF: for datasets that record joints alone.
+"""Joint angles to end-effector positions, with MuJoCo's URDF reader, for datasets that record joint values only.
 
-hand = base ── joint 1 ── link ── joint 2 ── … ── tip,     each joint: origin (xyz, rpy), then its own motion
+MuJoCo is imported when a file is read, so that `inspire_vla.labels` itself loads fast.
 """
 
 import hashlib
@@ -9,174 +9,166 @@ import warnings
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from inspire_vla.errors import InspireError, did_you_mean
 
+if TYPE_CHECKING:
+    import mujoco
+
 LARGEST_FILE = 16 * 1024 * 1024
-_TURNING, _SLIDING = ("revolute", "continuous"), ("prismatic",)
+"""Bytes of a URDF; a longer file is refused."""
+_JOINT_TYPES = ("revolute", "continuous", "prismatic", "fixed")
+_COMPILER = {"fusestatic": "false", "boundmass": "1", "boundinertia": "1"}
+"""Keep links behind fixed joints, and give every link some mass: kinematics needs none."""
 _UNLIMITED = (-4 * np.pi, 4 * np.pi)
-"""Two turns: what a joint without limits may have been wound up to, in radians."""
-_SLACK = 1.0
-"""Radians beyond its limits that a joint's zero may be off; further is another unit."""
+"""Radians: two turns, the range assumed for a joint without limits."""
+_ZERO_OFFSET = 1.0
+"""Radians by which a robot's zero may differ from the URDF's. Values further outside the limits mean another unit."""
 _STILL = 0.12
-"""A robot whose joints all stay within so many radians of zero does not act: they were radians, not degrees."""
-
-
-@dataclass(frozen=True)
-class Joint:
-    """One joint of the chain. `origin`: (4, 4) child in parent at zero; `axis`: (3,) of unit length.
-
-    limits: lowest and highest angle, radians; of no meaning if it slides.
-    """
-
-    name: str
-    kind: str
-    origin: NDArray[np.float64]
-    axis: NDArray[np.float64]
-    limits: tuple[float, float] = _UNLIMITED
-
-    @property
-    def moves(self) -> bool:
-        """Whether it takes a number."""
-        return self.kind in (*_TURNING, *_SLIDING)
+"""Radians. A robot that stays this close to zero in all joints does not move: the values were not degrees."""
 
 
 @dataclass(frozen=True, eq=False)
-class Kinematics:
-    """The chain from a robot's base to its tip. `degrees`: whether angles are recorded in degrees, as LeRobot's are."""
+class ForwardKinematics:
+    """The chain of joints from a robot's base to one link.
 
-    joints: tuple[Joint, ...]
+    model: the chain, compiled by MuJoCo. degrees: the joint values are in degrees (LeRobot's default), else radians.
+    digest: SHA-256 of the URDF file.
+    """
+
+    model: "mujoco.MjModel"
+    tip: str
     degrees: bool
     digest: str
 
-    @property
-    def joint_names(self) -> tuple[str, ...]:
-        """Names of the joints that move, in the order of the numbers."""
-        return tuple(joint.name for joint in self.joints if joint.moves)
-
     @classmethod
     def read(cls, path: str | Path, tip: str, *, degrees: bool = False) -> Self:
-        """Read the chain that ends in link `tip`. Meshes are not looked at.
+        """Read the chain that ends in link `tip` from a URDF. Mesh files are not needed.
 
         Raises:
-            InspireError: no URDF, no such link, a loop, or a joint of a kind that cannot be followed.
+            InspireError: the file is no URDF, it has no such link, or MuJoCo cannot follow one of the joints.
         """
+        import mujoco
+
         path = Path(path)
         try:
             data = path.read_bytes()
             if len(data) > LARGEST_FILE or re.search(rb"<!(DOCTYPE|ENTITY)", data):
-                raise InspireError(f"{path} is no plain URDF: too large, or it holds a DOCTYPE.")
+                raise InspireError(f"{path} is no plain URDF: it is too large, or it holds a DOCTYPE.")
             robot = ElementTree.fromstring(data)
-            above = {
-                child.get("link"): joint for joint in robot.iter("joint") for child in joint.findall("child")
-            }
-            links = {str(link.get("name")) for link in robot.iter("link")}
+            links = {str(link.get("name")) for link in robot.findall("link")}
             if tip not in links:
                 raise InspireError(f"{path} has no link {tip!r}.{did_you_mean(tip, links)}")
-            chain: list[Joint] = []
-            link: str | None = tip
-            while link in above:
-                element = above.pop(link)  # a second visit would be a loop
-                chain.append(_joint(element))
-                parent = element.find("parent")
-                link = None if parent is None else parent.get("link")
+            model = mujoco.MjModel.from_xml_string(_chain(robot, tip))
+        except InspireError:
+            raise
         except (OSError, ElementTree.ParseError, ValueError) as error:
-            if isinstance(error, InspireError):
-                raise
             raise InspireError(f"{path} cannot be read as URDF: {error}.") from None
-        return cls(tuple(reversed(chain)), degrees, hashlib.sha256(data).hexdigest())
+        if not all(np.isfinite(values).all() for values in (model.body_pos, model.body_quat, model.jnt_axis)):
+            raise InspireError(f"{path} cannot be read as URDF: an origin or axis is not a finite number.")
+        return cls(model, tip, degrees, hashlib.sha256(data).hexdigest())
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """Names of the moving joints, from the base to the tip: the order of the joint values."""
+        return tuple(self.model.joint(i).name for i in range(self.model.njnt))
 
     def positions(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
-        """(T, n) joint values → (T, 3) metres in the base frame. Raises InspireError for another n."""
-        numbers: NDArray[np.float64] = np.asarray(values, dtype=np.float64)
-        if numbers.ndim != 2 or numbers.shape[1] != len(self.joint_names):
+        """Compute the tip's positions: (T, n) joint values → (T, 3) metres in the base frame.
+
+        Raises:
+            InspireError: n is not the number of moving joints.
+        """
+        import mujoco
+
+        numbers = np.asarray(values, dtype=np.float64)
+        if numbers.ndim != 2 or numbers.shape[1] != self.model.njnt:
             raise InspireError(
-                f"the chain has {len(self.joint_names)} joints {list(self.joint_names)}, found values {numbers.shape}."
+                f"the chain has {self.model.njnt} joints {list(self.joint_names)}, found values {numbers.shape}."
             )
-        pose: NDArray[np.float64] = np.tile(np.eye(4), (len(numbers), 1, 1))
-        at = 0
-        for joint in self.joints:
-            pose = np.matmul(pose, joint.origin)
-            if joint.moves:
-                pose = np.matmul(pose, _motion(joint, numbers[:, at], self.degrees))
-                at += 1
-        return pose[:, :3, 3]
+        data = mujoco.MjData(self.model)
+        tip = self.model.body(self.tip).id
+        found = np.empty((len(numbers), 3))
+        for position, row in zip(found, numbers * self._units(), strict=True):
+            data.qpos[:] = row
+            mujoco.mj_kinematics(self.model, data)
+            position[:] = data.xpos[tip]
+        return found
 
     def check_unit(self, values: NDArray[np.floating]) -> None:
-        """Hold a dataset's (T, n) joint values against the joints' limits: are they in the unit they are read in?
+        """Compare a dataset's (T, n) joint values with the joints' limits, to find out if the unit is wrong.
 
-        Raises InspireError where they are read as radians and cannot be. Warns where they can hardly be degrees.
+        Warns if values read as degrees can hardly be degrees.
+
+        Raises:
+            InspireError: values read as radians are too large for radians.
         """
-        joints = [joint for joint in self.joints if joint.moves]
-        whole = np.asarray(values, dtype=np.float64)
-        whole = whole[np.isfinite(whole).all(axis=1)]
-        turning = [
-            (joint, column) for joint, column in zip(joints, whole.T, strict=True) if joint.kind in _TURNING
-        ]
-        if not len(whole) or not turning:
+        joint_values = np.asarray(values, dtype=np.float64)
+        joint_values = joint_values[np.isfinite(joint_values).all(axis=1)]
+        hinges = np.flatnonzero(self._is_hinge())
+        if not len(joint_values) or not len(hinges):
             return
         unit, name = (np.pi / 180, "degrees") if self.degrees else (1.0, "radians")
-        for joint, column in turning:
-            low, high = unit * np.quantile(column, [0.01, 0.99])  # one bad frame is no unit
-            if low > joint.limits[0] - _SLACK and high < joint.limits[1] + _SLACK:
+        for joint in hinges:
+            low, high = unit * np.quantile(
+                joint_values[:, joint], [0.01, 0.99]
+            )  # ignores single corrupt frames
+            limits = tuple(self.model.jnt_range[joint]) if self.model.jnt_limited[joint] else _UNLIMITED
+            if low > limits[0] - _ZERO_OFFSET and high < limits[1] + _ZERO_OFFSET:
                 continue
-            seen, possible = (f"{a / unit:.4g} to {b / unit:.4g}" for a, b in ((low, high), joint.limits))
-            found = f"joint {joint.name!r} goes from {seen}, and {possible} {name} are possible"
+            seen, possible = (f"{a / unit:.4g} to {b / unit:.4g}" for a, b in ((low, high), limits))
+            found = f"joint {self.joint_names[joint]!r} goes from {seen}, and {possible} {name} are possible"
             if not self.degrees:
                 raise InspireError(f"{found}. Did you forget --degrees?")
             warnings.warn(
                 f"{found}: are these degrees, from the URDF's zero? Labels may be wrong.", stacklevel=3
             )
-        if self.degrees and max(np.abs(column).max() for _, column in turning) * unit < _STILL:
+        if self.degrees and np.abs(joint_values[:, hinges]).max() * unit < _STILL:
             warnings.warn(
                 "no joint goes further than 7 degrees from zero: are these radians? Then leave out --degrees.",
                 stacklevel=3,
             )
 
+    def _is_hinge(self) -> NDArray[np.bool_]:
+        import mujoco
 
-def _motion(joint: Joint, values: NDArray[np.float64], degrees: bool) -> NDArray[np.float64]:
-    motion = np.tile(np.eye(4), (len(values), 1, 1))
-    if joint.kind in _SLIDING:
-        motion[:, :3, 3] = values[:, None] * joint.axis
-    else:
-        angles = np.radians(values) if degrees else values
-        motion[:, :3, :3] = Rotation.from_rotvec(angles[:, None] * joint.axis).as_matrix()
-    return motion
+        return np.asarray(self.model.jnt_type == mujoco.mjtJoint.mjJNT_HINGE)
+
+    def _units(self) -> NDArray[np.float64]:
+        """(n,) radians or metres per recorded unit of each joint."""
+        return np.where(self._is_hinge() & self.degrees, np.pi / 180, 1.0)
 
 
-def _joint(element: ElementTree.Element) -> Joint:
-    name, kind = str(element.get("name")), str(element.get("type"))
-    if kind not in (*_TURNING, *_SLIDING, "fixed"):
-        raise InspireError(
-            f"joint {name!r} is {kind!r}; revolute, continuous, prismatic and fixed can be followed."
+def _chain(robot: ElementTree.Element, tip: str) -> str:
+    """Return a URDF that holds only the joints and links between the base and `tip`, without geometry.
+
+    Raises:
+        InspireError: a joint of another type than `_JOINT_TYPES`.
+    """
+    joint_above = {
+        child.get("link"): joint for joint in robot.findall("joint") for child in joint.findall("child")
+    }
+    chain = ElementTree.Element("robot", name="chain")
+    ElementTree.SubElement(ElementTree.SubElement(chain, "mujoco"), "compiler", _COMPILER)
+    link: str | None = tip
+    while link is not None:
+        ElementTree.SubElement(chain, "link", name=link)
+        element = joint_above.pop(link, None)  # removed, so that a loop ends
+        if element is None:
+            break
+        if element.get("type") not in _JOINT_TYPES:
+            raise InspireError(
+                f"joint {element.get('name')!r} is {element.get('type')!r}. Possible: {', '.join(_JOINT_TYPES)}."
+            )
+        joint = ElementTree.SubElement(chain, "joint", element.attrib)
+        kept = {"parent", "child", "origin", "axis"} | (
+            {"limit"} if element.get("type") != "continuous" else set()
         )
-    place, way = element.find("origin"), element.find("axis")
-    origin = np.eye(4)
-    if place is not None:
-        origin[:3, 3] = _three(place.get("xyz", "0 0 0"), name)
-        origin[:3, :3] = Rotation.from_euler("xyz", _three(place.get("rpy", "0 0 0"), name)).as_matrix()
-    axis = _three("1 0 0" if way is None else way.get("xyz", "1 0 0"), name)
-    length = float(np.linalg.norm(axis))
-    if kind != "fixed" and length < 1e-9:
-        raise InspireError(f"joint {name!r} has no axis.")
-    return Joint(name, kind, origin, axis / max(length, 1e-9), _limits(element))
-
-
-def _limits(element: ElementTree.Element) -> tuple[float, float]:
-    limit = element.find("limit")
-    if limit is None or element.get("type") == "continuous":
-        return _UNLIMITED
-    low, high = float(limit.get("lower", "0")), float(limit.get("upper", "0"))
-    return (low, high) if low < high else _UNLIMITED
-
-
-def _three(text: str, name: str) -> NDArray[np.float64]:
-    numbers = np.array([float(word) for word in text.split()])
-    if numbers.shape != (3,) or not np.isfinite(numbers).all():
-        raise InspireError(f"joint {name!r}: expected three numbers, found {text!r}.")
-    return numbers
+        joint.extend(part for part in element if part.tag in kept)
+        parent = element.find("parent")
+        link = None if parent is None else parent.get("link")
+    return ElementTree.tostring(chain, encoding="unicode")

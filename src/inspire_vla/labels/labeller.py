@@ -1,7 +1,7 @@
-"""What a labeller is: something that says, for every frame of a demonstration, where the objects are.
+"""The interface of a labeller: for every frame of an episode it says where the objects are.
 
-A new kind of truth is one small class with `label`. Words, codes, columns and files are made elsewhere, once:
-`labels.storage` for a dataset that exists, `libero.demonstrations` and `labels.calvin` for one that is imported.
+A new source of labels is one small class with `label`. The words, codes, columns and files are written elsewhere:
+by `labels.storage` for an existing dataset, by `labels.dataset_writer` for a new one.
 """
 
 import contextlib
@@ -22,9 +22,9 @@ from inspire_vla.spatial import NO_LABEL, Frame, relate_codes
 
 @dataclass(frozen=True)
 class Episode:
-    """One demonstration as a labeller sees it: T frames, no images.
+    """One episode of T frames, without images.
 
-    columns: name → array (T,) or (T, n). names: name → what its n numbers are called, where the dataset says so.
+    columns: name → array (T,) or (T, n). names: column → names of its n values, where the dataset has them.
     """
 
     index: int
@@ -42,8 +42,11 @@ class Episode:
 class Tracks:
     """Where the k objects of an instruction are in T frames.
 
-    gripper_to_object_m: (T, k, 3) metres in the robot's base frame; NaN where it is not known.
-    grasped: (T, k) bool. confidence: (T, k) in 0..1. notes: what a person should know about this episode.
+    gripper_to_object_m: (T, k, 3) metres, robot base frame; NaN where it is unknown. grasped: (T, k) bool.
+    confidence: (T, k), 0..1, or None. notes: what a person should know about this episode.
+
+    Raises:
+        InspireError: an array has another shape.
     """
 
     gripper_to_object_m: NDArray[np.floating]
@@ -62,17 +65,23 @@ class Tracks:
 
     @classmethod
     def unknown(cls, frames: int, objects: int, note: str) -> "Tracks":
-        """Nothing is known of this episode, and `note` says why."""
-        empty = np.full((frames, objects, 3), np.nan, dtype=np.float32)
-        held = np.zeros((frames, objects), dtype=bool)
-        return cls(empty, held, np.zeros((frames, objects), dtype=np.float32), (note,))
+        """Tracks of an episode about which nothing is known, with the reason."""
+        offsets = np.full((frames, objects, 3), np.nan, dtype=np.float32)
+        grasped = np.zeros((frames, objects), dtype=bool)
+        return cls(offsets, grasped, np.zeros((frames, objects), dtype=np.float32), (note,))
 
 
 class Labeller(Protocol):
-    """`name` and `settings` (JSON values) are written beside the labels; equal ones give equal labels.
+    """Labels episodes. Labellers of equal `name` and `settings` give equal labels; both are stored with the labels.
 
-    `columns(names)` picks from a dataset's columns those that `label` wants to see. It is shown whole episodes, those
-    with several tasks once for each; one that says `one_task_at_a_time` only the frames of that task.
+    `settings` returns JSON values. `columns` selects, from the names of a dataset's columns, those that `label` reads.
+    `label` gets whole episodes, and an episode with several tasks once for each task.
+
+    Optional members:
+        one_task_at_a_time: if true, `label` gets only the frames of one task.
+        with_dataset(root): returns a labeller that knows the dataset's folder.
+        calibrate(columns, names, starts): returns a labeller fitted to the dataset's values.
+        mentions: instruction → mentions that the labels are about.
     """
 
     @property
@@ -82,74 +91,15 @@ class Labeller(Protocol):
     def label(self, episode: Episode) -> Tracks: ...
 
 
-def encode_tracks(
-    tracks: Tracks, labels: LabelInfo, *, min_confidence: float = 0.0
-) -> dict[str, NDArray[np.int16]]:
-    """Return mode → codes (T, max_objects): NO_LABEL where the place is unknown or less sure than wanted."""
-    offsets = np.asarray(tracks.gripper_to_object_m)
-    grasped = np.asarray(tracks.grasped)
-    known = np.isfinite(offsets).all(axis=-1) | grasped
-    if tracks.confidence is not None:
-        known &= np.asarray(tracks.confidence) >= min_confidence
-    whole = np.where(np.isfinite(offsets), offsets, 0.0)
-    found = {}
-    for mode, rule in labels.modes.items():
-        codes = label_states(
-            whole, grasped, max_objects=labels.max_objects, mode=mode, frame=labels.frame, rule=rule
-        )
-        usable = known & (np.isfinite(offsets).all(axis=-1) | rule.grasped_word)
-        codes[:, : known.shape[1]][~usable] = NO_LABEL
-        found[mode] = codes
-    return found
-
-
-def label_states(
-    gripper_to_object_m: ArrayLike,
-    grasped: ArrayLike,
-    *,
-    max_objects: int,
-    mode: str = "direction",
-    frame: str | Frame = "robot",
-    rule: ModeRule = ModeRule(),  # noqa: B008  frozen
-) -> NDArray[np.int16]:
-    """Codes for the label column of each frame of a demonstration.
+def get_labeller(text: str) -> Labeller:
+    """Return the labeller that `inspire label --labeller` names.
 
     Args:
-        gripper_to_object_m: (T, k, 3) metres, robot base axes, in the order of the mentions.
-        grasped: (T, k) booleans.
-        max_objects: width of the column, at least k.
-
-    Returns:
-        (T, max_objects) int16, NO_LABEL (−1) beyond the k objects.
+        text: demonstration; truth; table:FILE; or package.module:name of a function, a labeller or its class. A module
+            in the current folder is found too.
 
     Raises:
-        InspireError: as `spatial.relate_codes`, and more objects than the column holds.
-    """
-    offsets = np.asarray(gripper_to_object_m)
-    if offsets.ndim != 3 or offsets.shape[-1] != 3:
-        raise InspireError(f"gripper_to_object_m must have shape (T, k, 3), found {offsets.shape}.")
-    frames, objects = offsets.shape[:2]
-    if objects > max_objects:
-        raise InspireError(f"{objects} objects do not fit a label column for {max_objects}.")
-    held = np.asarray(grasped)
-    if held.shape != (frames, objects):
-        raise InspireError(f"grasped must have shape {(frames, objects)}, found {held.shape}.")
-    codes = np.full((frames, max_objects), NO_LABEL, dtype=np.int16)
-    codes[:, :objects] = relate_codes(
-        offsets,
-        held,
-        mode=mode,
-        frame=frame,
-        close_threshold_m=rule.close_threshold_m,
-        grasped_word=rule.grasped_word,
-    )
-    return codes
-
-
-def get_labeller(text: str) -> Labeller:
-    """demonstration · truth · table:FILE · package.module:function (a callable, or something that makes a labeller).
-
-    A package of the current folder is found too. Raises InspireError for anything else.
+        InspireError: another text, or a module that cannot be imported.
     """
     from inspire_vla.labels.custom import FunctionLabeller, TableLabeller
     from inspire_vla.labels.episode_labeller import DemonstrationLabeller
@@ -159,13 +109,13 @@ def get_labeller(text: str) -> Labeller:
         return DemonstrationLabeller()
     if text == "truth":
         return PrivilegedLabeller()
-    head, colon, rest = text.partition(":")
-    if head == "table" and rest:
-        return TableLabeller.read(rest)
-    if not colon or not rest:
+    head, _, rest = text.partition(":")
+    if not rest:
         raise InspireError(
             f"unknown labeller {text!r}. Possible: demonstration, truth, table:FILE, package.module:function."
         )
+    if head == "table":
+        return TableLabeller.read(rest)
     try:
         with _current_folder_on_path():
             found = getattr(importlib.import_module(head), rest)
@@ -178,10 +128,70 @@ def get_labeller(text: str) -> Labeller:
 
 @contextlib.contextmanager
 def _current_folder_on_path() -> Iterator[None]:
-    """As `python -m` has it; the console script `inspire` has its own folder there instead."""
+    """Put the current folder on sys.path, as `python -m` does and a console script does not."""
     folder = os.getcwd()
     sys.path.insert(0, folder)
     try:
         yield
     finally:
         sys.path.remove(folder)
+
+
+# --- from positions to answer codes
+
+
+def label_states(
+    gripper_to_object_m: ArrayLike,
+    grasped: ArrayLike,
+    *,
+    max_objects: int,
+    mode: str = "direction",
+    frame: str | Frame = "robot",
+    rule: ModeRule = ModeRule(),  # noqa: B008  frozen
+) -> NDArray[np.int16]:
+    """Return the answer codes of each frame of an episode.
+
+    Args:
+        gripper_to_object_m: (T, k, 3) metres, robot base frame, in the order of the mentions.
+        grasped: (T, k) bool.
+        max_objects: width of the column, at least k.
+
+    Returns:
+        (T, max_objects) int16; NO_LABEL (−1) beyond the k objects.
+
+    Raises:
+        InspireError: as `spatial.relate_codes`; an array has another shape; more objects than the column holds.
+    """
+    offsets, held = np.asarray(gripper_to_object_m), np.asarray(grasped)
+    Tracks(offsets, held)  # checks the shapes
+    frames, objects = held.shape
+    if objects > max_objects:
+        raise InspireError(f"{objects} objects do not fit a label column for {max_objects}.")
+    codes = np.full((frames, max_objects), NO_LABEL, dtype=np.int16)
+    codes[:, :objects] = relate_codes(
+        offsets,
+        held,
+        mode=mode,
+        frame=frame,
+        close_threshold_m=rule.close_threshold_m,
+        grasped_word=rule.grasped_word,
+    )
+    return codes
+
+
+def encode_tracks(
+    tracks: Tracks, labels: LabelInfo, *, min_confidence: float = 0.0
+) -> dict[str, NDArray[np.int16]]:
+    """Return mode → codes (T, max_objects); NO_LABEL where the position is unknown or the confidence too low."""
+    offsets, grasped = np.asarray(tracks.gripper_to_object_m), np.asarray(tracks.grasped)
+    has_position = np.isfinite(offsets).all(axis=-1)
+    confident = tracks.confidence is None or np.asarray(tracks.confidence) >= min_confidence
+    finite = np.where(np.isfinite(offsets), offsets, 0.0)
+    codes = {}
+    for mode, rule in labels.modes.items():
+        codes[mode] = label_states(
+            finite, grasped, max_objects=labels.max_objects, mode=mode, frame=labels.frame, rule=rule
+        )
+        known = (has_position | (grasped & rule.grasped_word)) & confident
+        codes[mode][:, : grasped.shape[1]][~known] = NO_LABEL
+    return codes

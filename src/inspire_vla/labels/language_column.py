@@ -2,8 +2,8 @@
 
     {"role": "assistant", "style": "direction", "timestamp": 1.3, "content": "the red cube: grasped; the plate: left"}
 
-A row becomes active when an answer changes and stays so until the next, which is what LeRobot calls persistent: every
-frame of an episode carries all its rows. Recipes select them with `active_at(style="direction")`.
+A row is active from its timestamp until the next row. LeRobot calls such rows persistent: every frame of an episode
+holds all of them. Recipes select them with `active_at(style="direction")`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-COLUMN = "language_persistent"
-FEATURE = {"dtype": "language", "shape": [1], "names": None}
+LANGUAGE_COLUMN = "language_persistent"
+LANGUAGE_FEATURE = {"dtype": "language", "shape": [1], "names": None}
 ROW = pa.struct(
     [
         pa.field("role", pa.string()),
@@ -30,30 +30,25 @@ ROW = pa.struct(
 
 
 def register_style(style: str) -> None:
-    """Tell LeRobot of the style; in place, since others hold these sets."""
+    """Add the style to LeRobot's sets of known styles, in place, because other modules hold these sets."""
     from lerobot.datasets import language
 
-    for known in (language.EXTENDED_STYLES, language.STYLE_REGISTRY, language.PERSISTENT_STYLES):
-        known.add(style)
+    for styles in (language.EXTENDED_STYLES, language.STYLE_REGISTRY, language.PERSISTENT_STYLES):
+        styles.add(style)
 
 
-def content(mentions: Sequence[str], answers: Sequence[str]) -> str:
-    """ "the red cube: down; the plate: left"; what has no label is left out."""
-    return "; ".join(f"{m}: {a}" for m, a in zip(mentions, answers, strict=True) if a)
-
-
-def rows_of(
+def language_rows(
     mentions: Sequence[str], answers: NDArray[np.str_], timestamps: NDArray[np.floating], style: str
 ) -> Iterator[dict[str, Any]]:
-    """A row for each change of the answers (T, k) of an episode, "" being no label."""
-    before = None
+    """Yield a row for each change of an episode's answers (T, k); "" is no label and is not written."""
+    previous = ""
     for words, time in zip(answers.tolist(), timestamps.tolist(), strict=True):
-        said = content(mentions, words)
-        if said and said != before:
-            before = said
+        content = "; ".join(f"{m}: {word}" for m, word in zip(mentions, words, strict=True) if word)
+        if content and content != previous:
+            previous = content
             yield {
                 "role": "assistant",
-                "content": said,
+                "content": content,
                 "style": style,
                 "timestamp": float(time),
                 "camera": None,
@@ -61,27 +56,23 @@ def rows_of(
             }
 
 
-def existing(path: Path) -> pa.ChunkedArray | None:
+def read_language_column(path: Path) -> pa.ChunkedArray | None:
     """The language column of a data file; None if it has none."""
     with pq.ParquetFile(path) as file:
-        if COLUMN not in file.schema_arrow.names:
+        if LANGUAGE_COLUMN not in file.schema_arrow.names:
             return None
-        return file.read(columns=[COLUMN])[COLUMN]
+        return file.read(columns=[LANGUAGE_COLUMN])[LANGUAGE_COLUMN]
 
 
-def language_column(
+def build_language_column(
     episodes: Sequence[tuple[int, list[dict[str, Any]]]],
-    before: pa.Array | pa.ChunkedArray | None,
+    existing: pa.Array | pa.ChunkedArray | None,
     style: str,
 ) -> pa.Array:
-    """(frames, rows) of each episode in turn → the column. Rows of other styles in `before` are kept."""
+    """Build the column from (frames, rows) of each episode. Rows of other styles in `existing` are kept."""
     lists: list[list[dict[str, Any]]] = []
-    at = 0
     for frames, rows in episodes:
-        others: list[dict[str, Any]] = []
-        if before is not None:
-            others = [row for row in before[at].as_py() or [] if row["style"] != style]
-        whole = sorted([*others, *rows], key=lambda row: (row["timestamp"], row["style"] or ""))
-        lists += [whole] * frames
-        at += frames
+        before = [] if existing is None else existing[len(lists)].as_py() or []
+        others = [row for row in before if row["style"] != style]
+        lists += [sorted([*others, *rows], key=lambda row: (row["timestamp"], row["style"] or ""))] * frames
     return pa.array(lists, type=pa.list_(ROW))

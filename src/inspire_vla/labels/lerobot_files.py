@@ -1,4 +1,4 @@
-"""A LeRobot v3 dataset as files: its low-dimensional columns, read and rewritten without its images' codecs."""
+"""The files of a LeRobot v3 dataset. Reads and rewrites low-dimensional columns without decoding images."""
 
 import itertools
 import json
@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from inspire_vla.errors import InspireError
+from inspire_vla.files import atomic_path, read_json
 
 _IMAGES = ("image", "video")
 _NUMBERS = ("float32", "float64", "float16", "int16", "int32", "int64", "int8", "uint8", "bool")
@@ -20,7 +21,7 @@ _NUMBERS = ("float32", "float64", "float16", "int16", "int32", "int64", "int8", 
 
 @dataclass(frozen=True)
 class LeRobotFiles:
-    """Opens `root`. Raises InspireError if it is no LeRobot v3 dataset, saying what is missing."""
+    """A dataset's folder. info: content of meta/info.json. tasks: task index → instruction."""
 
     root: Path
     info: dict[str, Any]
@@ -28,42 +29,38 @@ class LeRobotFiles:
 
     @classmethod
     def open(cls, root: str | Path) -> "LeRobotFiles":
+        """Open a folder. Raises InspireError if it is no LeRobot v3 dataset; the message says what is missing."""
         root = Path(root)
         file = root / "meta/info.json"
-        try:
-            info = json.loads(file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise InspireError(
-                f"{root} is no LeRobot dataset: {file.relative_to(root)} is missing."
-            ) from None
-        except (OSError, ValueError) as error:
-            raise InspireError(f"{file} cannot be read as JSON: {error}.") from None
+        if not file.is_file():
+            raise InspireError(f"{root} is no LeRobot dataset: {file.relative_to(root)} is missing.")
+        info = read_json(file, dict[str, Any])
         version = str(info.get("codebase_version", "unknown"))
         if not version.startswith("v3"):
             raise InspireError(
                 f"{root} has LeRobot's format {version}, v3 is needed. LeRobot converts it: python -m "
                 "lerobot.scripts.convert_dataset_v21_to_v30."
             )
-        files = cls(root, info, _tasks(root))
+        files = cls(root, info, _read_tasks(root))
         if not files.data_files():
             raise InspireError(f"{root} holds no data/**/*.parquet.")
         return files
 
     def data_files(self) -> list[Path]:
-        """The parquet files with the frames, in order."""
+        """The parquet files of the frames, in order."""
         return sorted((self.root / "data").glob("**/*.parquet"))
 
     def number_columns(self) -> tuple[str, ...]:
-        """Names of the columns that hold numbers, not images nor LeRobot's bookkeeping."""
-        own = ("timestamp", "frame_index", "episode_index", "index", "task_index")
+        """Names of the columns that hold numbers, without images and LeRobot's indices."""
+        indices = ("timestamp", "frame_index", "episode_index", "index", "task_index")
         return tuple(
             name
             for name, feature in self.info["features"].items()
-            if feature["dtype"] in _NUMBERS and name not in own
+            if feature["dtype"] in _NUMBERS and name not in indices
         )
 
     def names(self) -> dict[str, tuple[str, ...]]:
-        """What a column's numbers are called, where the dataset says so."""
+        """Column → names of its values, where the dataset has them."""
         found = {}
         for name, feature in self.info["features"].items():
             names = feature.get("names")
@@ -75,13 +72,13 @@ class LeRobotFiles:
 
     @property
     def cameras(self) -> tuple[str, ...]:
-        """Columns that hold images."""
+        """Names of the columns that hold images."""
         return tuple(name for name, f in self.info["features"].items() if f["dtype"] in _IMAGES)
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Frames of one data file: columns (N, …), and which episode and task each belongs to."""
+    """N frames of one data file: columns (N, …), episode_index (N,) and task_index (N,)."""
 
     columns: dict[str, NDArray[Any]]
     episode_index: NDArray[np.int64]
@@ -94,27 +91,27 @@ class Rows:
             yield slice(first, end)
 
     def of_one_task(self, span: slice) -> Iterator[slice]:
-        """The stretches of an episode that have one task: LeRobot keeps a task with every frame."""
+        """Cut an episode's rows where the task changes: LeRobot stores a task with every frame."""
         changes = span.start + 1 + np.flatnonzero(np.diff(self.task_index[span]))
         for first, end in itertools.pairwise([span.start, *changes.tolist(), span.stop]):
             yield slice(first, end)
 
     def starts(self) -> NDArray[np.intp]:
-        """Rows at which an episode begins."""
+        """Rows at which an episode begins, (E,)."""
         if not len(self.episode_index):
             return np.zeros(0, dtype=np.intp)
         return np.flatnonzero(np.diff(self.episode_index, prepend=self.episode_index[0] - 1))
 
 
 def read_rows(path: Path, columns: tuple[str, ...]) -> Rows:
-    """Read `columns` of one data file. Raises InspireError for a damaged file or a column it lacks."""
-    wanted = [*columns, "episode_index", "task_index"]
+    """Read `columns` of one data file. Raises InspireError if the file is damaged or lacks a column."""
+    names = [*columns, "episode_index", "task_index"]
     try:
-        present = pq.read_schema(path).names  # pyarrow calls a file invalid that lacks a column "a.b"
-        lacking = [name for name in wanted if name not in present]
-        if lacking:
-            raise InspireError(f"{path} lacks the columns {lacking}. It has {present}.")
-        table = pq.read_table(path, columns=wanted)
+        present = pq.read_schema(path).names  # pyarrow reports a missing column "a.b" as an invalid file
+        missing = [name for name in names if name not in present]
+        if missing:
+            raise InspireError(f"{path} lacks the columns {missing}. It has {present}.")
+        table = pq.read_table(path, columns=names)
     except (OSError, pa.ArrowInvalid) as error:
         raise InspireError(f"{path} is damaged or truncated: {error}.") from None
     found = {name: matrix(table[name]) for name in columns}
@@ -122,7 +119,7 @@ def read_rows(path: Path, columns: tuple[str, ...]) -> Rows:
 
 
 def matrix(column: pa.ChunkedArray) -> NDArray[Any]:
-    """A column of numbers or of equally long lists → (N,) or (N, n)."""
+    """Convert a column of numbers or of equally long lists to (N,) or (N, n)."""
     array = column.combine_chunks()
     if isinstance(array, pa.ChunkedArray):
         array = pa.concat_arrays(array.chunks)
@@ -138,7 +135,7 @@ def matrix(column: pa.ChunkedArray) -> NDArray[Any]:
 
 
 def integer_column(codes: NDArray[np.integer]) -> tuple[pa.Array, dict[str, Any]]:
-    """(N, n) integers → the column as LeRobot writes it, and its feature for the file's own metadata."""
+    """Convert (N, n) integers to a column as LeRobot writes it, and its feature in the parquet file's metadata."""
     width = codes.shape[1]
     flat = pa.array(codes.ravel())
     number = {"dtype": str(codes.dtype), "_type": "Value"}
@@ -156,17 +153,20 @@ def replace_columns(
     target: Path,
     drop: list[str],
     added: dict[str, NDArray[np.integer]],
-    said: dict[str, pa.Array] | None = None,
+    language: dict[str, pa.Array] | None = None,
 ) -> None:
-    """Write `target`: `source` without the columns `drop`, with `added` (N, n) and `said`; row groups as they were.
+    """Write `target` atomically: `source` with other columns, in the same row groups.
 
-    Whole or not at all. `source` is only read.
+    Args:
+        drop: columns of `source` to leave out.
+        added: columns of integers (N, n) to add.
+        language: language columns to add.
     """
-    temporary = target.with_name(f".{target.name}.tmp")
-    target.parent.mkdir(parents=True, exist_ok=True)
     made: dict[str, tuple[pa.Array, Any]] = {name: integer_column(codes) for name, codes in added.items()}
-    made |= {name: (column, None) for name, column in (said or {}).items()}  # LeRobot knows their features
-    with pq.ParquetFile(source) as file:
+    made |= {
+        name: (column, None) for name, column in (language or {}).items()
+    }  # LeRobot knows their features
+    with atomic_path(target) as partial, pq.ParquetFile(source) as file:
         kept = [name for name in file.schema_arrow.names if name not in drop and name not in made]
         schema = pa.schema([file.schema_arrow.field(name) for name in kept])
         for name, (column, _) in made.items():
@@ -180,18 +180,17 @@ def replace_columns(
             features.update({name: feature for name, (_, feature) in made.items() if feature is not None})
             metadata[b"huggingface"] = json.dumps(record).encode()
         schema = schema.with_metadata(metadata)
-        with pq.ParquetWriter(temporary, schema, compression="snappy") as writer:
-            at = 0
+        with pq.ParquetWriter(partial, schema, compression="snappy") as writer:
+            first = 0
             for group in range(file.num_row_groups):
                 part = file.read_row_group(group, columns=kept)
                 for name, (column, _) in made.items():
-                    part = part.append_column(name, column.slice(at, len(part)))
-                at += len(part)
+                    part = part.append_column(name, column.slice(first, len(part)))
+                first += len(part)
                 writer.write_table(part.select(schema.names).cast(schema))
-    temporary.replace(target)
 
 
-def _tasks(root: Path) -> dict[int, str]:
+def _read_tasks(root: Path) -> dict[int, str]:
     path = root / "meta/tasks.parquet"
     try:
         rows = pq.read_table(path).to_pylist()

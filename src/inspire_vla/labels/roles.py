@@ -1,6 +1,6 @@
-"""Which of an instruction's objects is acted on, and which is where it goes.
+"""Roles of an instruction's objects: which one is acted on, and which one is the goal.
 
-put the red cube on the plate            carry(red cube → plate)
+put the red cube on the plate                carry(red cube → plate)
 open the top drawer and put the bowl in it   touch(drawer), carry(bowl → drawer)
 put the mug in the microwave and close it    carry(mug → microwave), touch(microwave)
 """
@@ -14,19 +14,21 @@ _TOUCHING = frozenset(
     "open close shut turn switch toggle press push hit tap touch pull slide twist rotate flip unlock lock start stop "
     "activate deactivate light dim wipe poke".split()
 )
-"""Acts that may be done without holding anything."""
+"""Verbs that need no grasp."""
 _PUSHING = frozenset("close shut push slide".split())
-"""Of these, acts that move the thing on ahead of the hand."""
-_SHIFTED = frozenset(("beside", "side"))
-_AWAY = frozenset(("from", "off", "out of", "off of", "away from"))
+"""Of these, verbs that move the object in front of the end effector."""
+_BESIDE = ("beside", "side")
+_AWAY = ("from", "off", "out of", "off of", "away from")
 _PRONOUNS = ("it", "them")
+_LONGEST_PHRASE = 6
 
 
 @dataclass(frozen=True)
 class Act:
-    """Something done to mention `target`. `goal`: mention it is brought to; `aside`: next to it, not onto it.
-    `source`: mention it is taken from. `touch`: may be done without holding anything; `push`: the thing then
-    moves on ahead of the hand.
+    """One thing to do. Objects are indices into the mentions.
+
+    target: what is acted on. goal: where it is brought to. aside: next to the goal, not onto it. touch: needs no
+    grasp. push: the target moves in front of the end effector. source: where it is taken from.
     """
 
     target: int
@@ -38,38 +40,33 @@ class Act:
 
 
 def acts_of(instruction: str, mentions: tuple[str, ...]) -> tuple[Act, ...]:
-    """The acts an instruction asks for, in order; `mentions` as `find_mentions` gives them."""
+    """Read the acts that an instruction asks for, in order. `mentions` are those of `find_mentions`."""
     words = split_words(instruction)
-    spans = _spans(words, mentions)
     acts: list[Act] = []
-    at, last = 0, -1
-    for mention, (start, end) in spans:
-        _read_pronouns(words[at:start], acts, last)
-        before = words[at:start]
-        preposition = _ending(before)
-        verb = _last_verb(before)
+    position, last = 0, -1
+    for mention, (start, end) in _spans(words, mentions):
+        before = words[position:start]
+        _read_pronouns(before, acts, last)
+        preposition, verb = _last_preposition(before), _last_verb(before)
         if preposition in _AWAY and acts and acts[-1].source is None:
             acts[-1] = replace(acts[-1], source=mention)
         elif preposition and acts and PREPOSITIONS[preposition] not in ("source", "instrument"):
-            _bring(acts, mention, aside=PREPOSITIONS[preposition] in _SHIFTED)
+            _set_goal(acts, mention, aside=PREPOSITIONS[preposition] in _BESIDE)
+        elif verb is None and acts:  # "… the soup and the sauce": the same verb
+            acts.append(Act(mention, touch=acts[-1].touch, push=acts[-1].push))
         else:
-            joined = verb is None and bool(acts)
-            if joined:
-                acts.append(Act(mention, touch=acts[-1].touch, push=acts[-1].push))
-            else:
-                acts.append(Act(mention, touch=verb in _TOUCHING, push=verb in _PUSHING))
-        at, last = end, mention
-    _read_pronouns(words[at:], acts, last)
+            acts.append(Act(mention, touch=verb in _TOUCHING, push=verb in _PUSHING))
+        position, last = end, mention
+    _read_pronouns(words[position:], acts, last)
     return tuple(acts)
 
 
-def _bring(acts: list[Act], goal: int, aside: bool) -> None:
-    """Every act still without a goal that was asked for just now goes there."""
+def _set_goal(acts: list[Act], goal: int, aside: bool) -> None:
+    """Set the goal of the last act, and of the acts joined to it that have none yet."""
     for i in range(len(acts) - 1, -1, -1):
-        if acts[i].goal is not None and i < len(acts) - 1:
-            return
-        if acts[i].goal is not None:  # "stack A on B and place them in C": B, with A on it, is what moves
-            acts.append(Act(acts[i].goal, goal, aside))  # type: ignore[arg-type]
+        if acts[i].goal is not None:
+            if i == len(acts) - 1:  # "stack A on B and place them in C": B is moved, with A on it
+                acts.append(Act(acts[i].goal, goal, aside))  # type: ignore[arg-type]
             return
         if i < len(acts) - 1 and acts[i].touch != acts[-1].touch:
             return
@@ -77,37 +74,39 @@ def _bring(acts: list[Act], goal: int, aside: bool) -> None:
 
 
 def _read_pronouns(words: list[str], acts: list[Act], last: int) -> None:
-    """ "… on it" gives the last act a goal; "… and close it" is an act of its own."""
+    """ "… on it" gives the last act a goal; "… and close it" is another act."""
     for i, word in enumerate(words):
         if word not in _PRONOUNS or not acts:
             continue
-        earlier = words[:i]
-        if _ending(earlier) and acts[-1].goal is None and len(acts) > 1:
+        verb = _last_verb(words[:i])
+        if _last_preposition(words[:i]) and acts[-1].goal is None and len(acts) > 1:
             acts[-1] = replace(acts[-1], goal=acts[-2].target)
-        elif (verb := _last_verb(earlier)) in _TOUCHING and last >= 0:
+        elif verb in _TOUCHING and last >= 0:
             act = Act(last, touch=True, push=verb in _PUSHING)
             if acts[-1] != act:
                 acts.append(act)
 
 
 def _spans(words: list[str], mentions: tuple[str, ...]) -> list[tuple[int, tuple[int, int]]]:
-    """Where each mention stands, in the order of the words; again where it is named again."""
+    """(mention, (start, end)) for every place where a mention stands, in the order of the words."""
     found: list[tuple[int, tuple[int, int]]] = []
-    cut = sorted(((m.split(), i) for i, m in enumerate(mentions)), key=lambda pair: -len(pair[0]))
-    at = 0
-    while at < len(words):
-        for mention, index in cut:
-            if words[at : at + len(mention)] == mention:
-                found.append((index, (at, at + len(mention))))
-                at += len(mention) - 1
+    longest_first = sorted(
+        ((mention.split(), i) for i, mention in enumerate(mentions)), key=lambda pair: -len(pair[0])
+    )
+    position = 0
+    while position < len(words):
+        for mention, index in longest_first:
+            if words[position : position + len(mention)] == mention:
+                found.append((index, (position, position + len(mention))))
+                position += len(mention) - 1
                 break
-        at += 1
+        position += 1
     return found
 
 
-def _ending(words: list[str]) -> str:
-    """The longest preposition that ends here, unless it is a verb's particle ("turn on")."""
-    for start in range(max(0, len(words) - 6), len(words)):
+def _last_preposition(words: list[str]) -> str:
+    """The longest preposition at the end of the words, "" if there is none or it is a verb's particle ("turn on")."""
+    for start in range(max(0, len(words) - _LONGEST_PHRASE), len(words)):
         phrase = " ".join(words[start:])
         if phrase in PREPOSITIONS:
             verb = base_verb(words[start - 1]) if start else None
@@ -117,9 +116,5 @@ def _ending(words: list[str]) -> str:
 
 
 def _last_verb(words: list[str]) -> str | None:
-    for word in reversed(words):
-        if word not in ("left", "right", "close") or word == "close":
-            verb = base_verb(word)
-            if verb is not None:
-                return verb
-    return None
+    verbs = (base_verb(word) for word in reversed(words) if word not in ("left", "right"))
+    return next((verb for verb in verbs if verb is not None), None)

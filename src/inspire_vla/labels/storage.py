@@ -1,6 +1,13 @@
-"""What came out of labelling a dataset."""
+"""`inspire label`: writes labels into a LeRobot dataset, in a new folder or in place.
 
-import json
+    NAME/ ──hard links, except data/**/*.parquet and three files of meta/──▶ .OUT.labelling/ ──rename──▶ OUT/
+
+The call may be killed at any moment. Every file in the unfinished folder is complete or absent and depends only on the
+source and the settings, so the same call writes the missing files and the result is the same. In place, the original
+is kept as NAME.before_labels, and the finished folder takes its name; both share all videos and images on the disk.
+"""
+
+import copy
 import os
 import shutil
 from collections import Counter
@@ -11,12 +18,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 from tqdm.auto import tqdm
 
 from inspire_vla.errors import InspireError
-from inspire_vla.files import json_sha256
+from inspire_vla.files import json_sha256, read_json, write_json
 from inspire_vla.instruction import find_mentions
-from inspire_vla.labels import language_column as language_rows
 from inspire_vla.labels.columns import (
     ANSWERS_PREFIX,
     LABELS_FILE,
@@ -28,14 +35,26 @@ from inspire_vla.labels.columns import (
     write_labels,
 )
 from inspire_vla.labels.labeller import Episode, Labeller, Tracks, encode_tracks
+from inspire_vla.labels.language_column import (
+    LANGUAGE_COLUMN,
+    LANGUAGE_FEATURE,
+    build_language_column,
+    language_rows,
+    read_language_column,
+)
 from inspire_vla.labels.lerobot_files import LeRobotFiles, Rows, read_rows, replace_columns
 from inspire_vla.labels.simulator_state import kept_mentions
 from inspire_vla.spatial import NO_LABEL, Frame, decode_answers
 
+CONFIDENCE_COLUMN = "labels.confidence"
+"""uint8 (max_objects,): confidence in hundredths, 0 where the labeller gave none. All data files have it, or none.
+LeRobot gives it to no policy."""
+_CALIBRATION_FILES = 8
+
 
 @dataclass
 class LabelReport:
-    """What came out. `notes`: remark → episodes it was made of; `without_object`: instructions that name none."""
+    """The result of labelling. notes: note → number of episodes. without_object: instructions that name none."""
 
     root: Path
     episodes: int = 0
@@ -46,21 +65,6 @@ class LabelReport:
     without_object: tuple[str, ...] = ()
     backup: Path | None = None
     warnings: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON values; `from_json` reads them."""
-        return {
-            **vars(self),
-            "root": str(self.root),
-            "backup": None if self.backup is None else str(self.backup),
-        }
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> "LabelReport":
-        """Inverse of `to_json`."""
-        values = {**record, "root": Path(record["root"]), "notes": Counter(record["notes"])}
-        values["backup"] = None if record["backup"] is None else Path(record["backup"])
-        return cls(**{**values, **{name: tuple(record[name]) for name in ("without_object", "warnings")}})
 
     def __str__(self) -> str:
         asked = self.labels + self.unlabelled
@@ -75,84 +79,6 @@ class LabelReport:
         return "\n".join(lines)
 
 
-SETTINGS = ".labelling.json"
-REWRITTEN = ("meta/info.json", "meta/stats.json", LABELS_FILE)
-
-
-def begin(building: Path, root: Path, labels: LabelInfo) -> None:
-    """Make the unfinished folder, or go on in the one that an interrupted call with the same settings left."""
-    data = [
-        (path.relative_to(root).as_posix(), path.stat().st_size, path.stat().st_mtime_ns)
-        for path in sorted((root / "data").glob("**/*.parquet"))
-    ]
-    wanted = {"settings": json_sha256([labels.to_json(), os.fspath(root), data])}
-    marker = building / SETTINGS
-    if building.exists():
-        if marker.is_file() and json.loads(marker.read_text(encoding="utf-8") or "{}") == wanted:
-            return
-        shutil.rmtree(building)
-    fresh = building.with_name(f"{building.name}.linking")
-    shutil.rmtree(fresh, ignore_errors=True)
-    for path in sorted(root.rglob("*")):
-        relative = path.relative_to(root)
-        if path.is_dir():
-            (fresh / relative).mkdir(parents=True, exist_ok=True)
-        elif not (relative.parts[0] == "data" and path.suffix == ".parquet") and (
-            relative.as_posix() not in REWRITTEN
-        ):
-            _link(path, fresh / relative)
-    (fresh / SETTINGS).write_text(json.dumps(wanted), encoding="utf-8")
-    fresh.rename(building)
-
-
-def _link(path: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    original = os.path.realpath(path)  # a dataset from the hub is made of symbolic links
-    try:
-        os.link(original, target)
-    except OSError:  # another file system
-        shutil.copy2(original, target)
-
-
-def swap(root: Path, building: Path, report: LabelReport, request: str) -> None:
-    """The original goes aside and the finished folder takes its name."""
-    backup, number = root.with_name(f"{root.name}.before_labels"), 1
-    while backup.exists():
-        number += 1
-        backup = root.with_name(f"{root.name}.before_labels.{number}")
-    report.backup = backup
-    write_json(building / SETTINGS, {"finished": True, "request": request, "report": report.to_json()})
-    root.rename(backup)
-    building.rename(root)  # killed before this line: `finish_swap` does it
-    (root / SETTINGS).unlink()
-
-
-def finish_swap(root: Path, building: Path) -> dict[str, Any] | None:
-    """Between the two renames the dataset has no name: the next call gives it one, and has nothing else to do."""
-    marker = building / SETTINGS
-    if not root.exists() and marker.is_file():
-        if not json.loads(marker.read_text(encoding="utf-8")).get("finished"):
-            return None
-        building.rename(root)
-    marker = root / SETTINGS
-    if not marker.is_file():
-        return None
-    finished = json.loads(marker.read_text(encoding="utf-8"))
-    marker.unlink()
-    return finished
-
-
-def write_json(path: Path, content: Any) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(content, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
-
-
-CONFIDENCE_COLUMN = "labels.confidence"
-"""uint8 (max_objects,): the labeller's confidence in hundredths, 0 where it said none. In every data file or in none.
-LeRobot hands it to no policy."""
-
-
 def label_dataset(
     source: str | Path,
     labeller: Labeller,
@@ -165,85 +91,119 @@ def label_dataset(
     mentions: Mapping[str, Sequence[str]] | None = None,
     max_objects: int | None = None,
     min_confidence: float = 0.0,
-    labels: LabelInfo | None = None,
     language: bool = False,
     progress: bool = False,
 ) -> LabelReport:
-    """Write `out` (or `source` itself, keeping a backup) with label columns in place of those it had.
+    """Write `out`, or `source` itself with a backup, with label columns in place of those it had.
 
     Args:
         source: folder of a LeRobot v3 dataset.
-        labeller: see labeller.py. One with a method `prepared` is shown the dataset first, one with `opened` is told
-            its folder; if it then has `mentions`, its labels are about these.
-        mentions: instruction → mentions, where those of the labeller or the parser are not wanted.
+        labeller: see labeller.py.
+        mentions: instruction → mentions, in place of those of the labeller or the parser.
         max_objects: width of the columns; None: the most mentions of any instruction.
-        min_confidence: less sure labels are left out.
-        labels: what is written, as a whole, in place of `modes`, `frame`, `rule`, `mentions` and `max_objects`.
-        language: also as rows of LeRobot's language column, in the style of each mode (language.py).
+        min_confidence: labels below this confidence are left out.
+        language: also write rows of LeRobot's language column, with each mode as a style.
 
     Raises:
         InspireError: not exactly one of `out` and `in_place`; `out` exists; `source` is damaged or no LeRobot v3
-            dataset; no instruction names an object; no frame gets a label; whatever the labeller cannot work with.
-            Nothing is written then.
+            dataset; no instruction names an object; no frame gets a label; or an error of the labeller. Nothing is
+            written then.
     """
     root = Path(source).absolute()
     if (out is None) == (not in_place):
         raise InspireError("say where to write: another folder (--out), or the dataset itself (--in-place).")
-    target = root if in_place else Path(out).absolute()  # type: ignore[arg-type]
+    target = root if out is None else Path(out).absolute()
     building = target.with_name(f".{target.name}.labelling")
     request = json_sha256([labeller.name, labeller.settings(), list(modes), str(frame), str(rule), str(mentions),
-                       max_objects, min_confidence, str(labels), language])  # fmt: skip
+                           max_objects, min_confidence, language])  # fmt: skip
     if in_place:
-        finished = finish_swap(root, building)
-        if finished is not None and finished["request"] == request:
-            return LabelReport.from_json(finished["report"])
+        finished = _finish_swap(root, building)
+        if finished is not None and finished.report is not None and finished.request == request:
+            return finished.report
     elif target.exists():
         raise InspireError(f"{target} exists; choose another folder.")
     files = LeRobotFiles.open(root)
-    labeller = opened(labeller, root)
-    given = {**(getattr(labeller, "mentions", None) or {}), **(mentions or {})}
-    tasks, without = _mentions(files.tasks.values(), labels.tasks if labels else given)
+    labeller = with_dataset(labeller, root)
+    overrides = {**(getattr(labeller, "mentions", None) or {}), **(mentions or {})}
+    tasks, without = _find_mentions(files.tasks.values(), overrides)
     if not tasks:
         raise InspireError(f"no instruction of {root} names an object: {list(files.tasks.values())[:3]} …")
     columns = labeller.columns(files.number_columns())
-    labeller = prepared(labeller, files, columns)
-    labels = labels or LabelInfo(
+    labeller = calibrated(labeller, files, columns)
+    labels = LabelInfo(
         frame=frame,  # type: ignore[arg-type]  # LabelInfo looks a name up
         modes=dict.fromkeys(modes, rule),
         tasks=tasks,
         max_objects=max_objects or max(map(len, tasks.values())),
         labeller=labeller.name,
         extra={"settings": labeller.settings(), "min_confidence": min_confidence, "without_object": without}
-        | ({"language_column": language_rows.COLUMN} if language else {})
+        | ({"language_column": LANGUAGE_COLUMN} if language else {})
         | (kept_mentions(root, tasks) if OFFSET_COLUMN in files.number_columns() else {}),
     )
     report = LabelReport(target, without_object=tuple(without))
-    below: list[NDArray[np.bool_]] = []
+    starts_below: list[NDArray[np.bool_]] = []
     added: dict[Path, dict[str, NDArray[Any]]] = {}
-    told = False
+    any_confidence = False
     for path in tqdm(files.data_files(), desc="labelling", unit="file", disable=not progress):
         rows = read_rows(path, columns)
-        added[path], sure = _label_rows(rows, files, labels, labeller, min_confidence, report, below)
-        told |= sure
+        added[path], has_confidence = _label_rows(
+            rows, files, labels, labeller, min_confidence, report, starts_below
+        )
+        any_confidence |= has_confidence
     if not report.labels:
-        raise InspireError(_why_none(report, min_confidence))
-    begin(building, root, labels)
-    names = [name for name in added[path] if told or name != CONFIDENCE_COLUMN]  # one schema for all files
+        raise InspireError(_why_no_labels(report, min_confidence))
+    _start(building, root, labels)
+    names = [name for name in added[path] if any_confidence or name != CONFIDENCE_COLUMN]
     old = [name for name in files.info["features"] if _is_label(name)]
-    for path, found in tqdm(added.items(), desc="writing", unit="file", disable=not progress):
+    for path, new in tqdm(added.items(), desc="writing", unit="file", disable=not progress):
         written = building / path.relative_to(root)
         if not written.exists():
-            said = _said(path, read_rows(path, ("timestamp",)), files, labels, found) if language else {}
-            replace_columns(path, written, old, {name: found[name] for name in names}, said)
-    totals = {name: np.concatenate([found[name] for found in added.values()]) for name in names}
-    _describe(building, files, labels, totals, language)
-    report.warnings = _implausible(below)
+            text = _language(path, files, labels, new) if language else {}
+            replace_columns(path, written, old, {name: new[name] for name in names}, text)
+    totals = {name: np.concatenate([new[name] for new in added.values()]) for name in names}
+    _write_meta(building, files, labels, totals, language)
+    report.warnings = _warnings(starts_below)
     if in_place:
-        swap(root, building, report, request)
+        _swap(root, building, report, request)
     else:
-        (building / SETTINGS).unlink()
+        (building / _MARKER).unlink()
         building.rename(target)
     return report
+
+
+def with_dataset(labeller: Labeller, root: Path) -> Labeller:
+    """Give the labeller the dataset's folder, if it has the method `with_dataset`."""
+    return labeller.with_dataset(root) if hasattr(labeller, "with_dataset") else labeller
+
+
+def calibrated(labeller: Labeller, files: LeRobotFiles, columns: tuple[str, ...]) -> Labeller:
+    """Fit the labeller to up to eight data files, spread over the dataset, if it has the method `calibrate`."""
+    if not hasattr(labeller, "calibrate"):
+        return labeller
+    paths = files.data_files()
+    chosen = sorted({round(i) for i in np.linspace(0, len(paths) - 1, _CALIBRATION_FILES)})
+    parts = [read_rows(paths[i], columns) for i in chosen]
+    offsets = np.cumsum([0] + [len(part.episode_index) for part in parts])
+    starts = np.concatenate([part.starts() + offset for part, offset in zip(parts, offsets, strict=False)])
+    values = {name: np.concatenate([part.columns[name] for part in parts]) for name in columns}
+    return labeller.calibrate(values, files.names(), starts)
+
+
+def _find_mentions(
+    instructions: Iterable[str], overrides: Mapping[str, Sequence[str]]
+) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+    """Return instruction → mentions, and the instructions that name no object."""
+    found: dict[str, tuple[str, ...]] = {}
+    without = []
+    for instruction in instructions:
+        try:
+            found[instruction] = tuple(overrides.get(instruction) or find_mentions(instruction))
+        except InspireError:
+            without.append(instruction)
+    return found, without
+
+
+# --- labels of one data file
 
 
 def _label_rows(
@@ -253,16 +213,16 @@ def _label_rows(
     labeller: Labeller,
     min_confidence: float,
     report: LabelReport,
-    below: list[NDArray[np.bool_]],
+    starts_below: list[NDArray[np.bool_]],
 ) -> tuple[dict[str, NDArray[Any]], bool]:
-    """The label columns of one data file, and whether the labeller said of any episode how sure it is."""
+    """Return the label columns of one data file, and whether the labeller gave any confidence."""
     count, width = len(rows.episode_index), labels.max_objects
     added: dict[str, NDArray[Any]] = {
         answer_column(mode): np.full((count, width), NO_LABEL, dtype=np.int16) for mode in labels.modes
     }
     confidence = added[CONFIDENCE_COLUMN] = np.zeros((count, width), dtype=np.uint8)
     names = files.names()
-    told = False
+    has_confidence = False
     for span in rows.episodes():
         report.episodes += 1
         report.frames += span.stop - span.start
@@ -287,146 +247,180 @@ def _label_rows(
             )
             tracks = labeller.label(episode)
             if shown != run:
-                tracks = _frames_of(tracks, run.start - span.start, run.stop - span.start)
+                tracks = _slice(tracks, run.start - span.start, run.stop - span.start)
             notes.update(dict.fromkeys(tracks.notes))
             codes = encode_tracks(tracks, labels, min_confidence=min_confidence)
             for mode, values in codes.items():
                 added[answer_column(mode)][run] = values
             objects = len(episode.mentions)
             if tracks.confidence is not None:
-                told = True
+                has_confidence = True
                 confidence[run, :objects] = np.round(100 * np.asarray(tracks.confidence)).astype(np.uint8)
             known = next(iter(codes.values()))[:, :objects] != NO_LABEL
             report.labels += int(known.sum())
             report.unlabelled += int((~known).sum())
             if run.start == span.start:
-                below.append(_starts_below(tracks))
+                starts_below.append(_is_below_at_start(tracks))
         report.notes.update(notes.keys())
-    return added, told
+    return added, has_confidence
 
 
-def _frames_of(tracks: Tracks, first: int, end: int) -> Tracks:
-    sure = None if tracks.confidence is None else tracks.confidence[first:end]
+def _slice(tracks: Tracks, first: int, end: int) -> Tracks:
     return replace(
         tracks,
         gripper_to_object_m=tracks.gripper_to_object_m[first:end],
         grasped=tracks.grasped[first:end],
-        confidence=sure,
+        confidence=None if tracks.confidence is None else tracks.confidence[first:end],
     )
 
 
-def _said(
-    path: Path, rows: Rows, files: LeRobotFiles, labels: LabelInfo, added: Mapping[str, NDArray[Any]]
+def _language(
+    path: Path, files: LeRobotFiles, labels: LabelInfo, added: Mapping[str, NDArray[Any]]
 ) -> dict[str, Any]:
-    """The language column of one data file, beside what other styles say there."""
-    column = language_rows.existing(path)
+    """The language column of one data file, with the rows of other styles that it had."""
+    rows, column = read_rows(path, ("timestamp",)), read_language_column(path)
     for mode in labels.modes:
         episodes = []
         for span in rows.episodes():
-            said: list[dict[str, Any]] = []
+            written: list[dict[str, Any]] = []
             for run in rows.of_one_task(span):
                 mentions = labels.tasks.get(files.tasks[int(rows.task_index[run.start])], ())
                 answers = decode_answers(added[answer_column(mode)][run, : len(mentions)], mode)
-                said += language_rows.rows_of(mentions, answers, rows.columns["timestamp"][run], mode)
-            episodes.append((span.stop - span.start, said))
-        column = language_rows.language_column(episodes, column, mode)
-    return {language_rows.COLUMN: column}
+                written += language_rows(mentions, answers, rows.columns["timestamp"][run], mode)
+            episodes.append((span.stop - span.start, written))
+        column = build_language_column(episodes, column, mode)
+    return {LANGUAGE_COLUMN: column}
 
 
-def _mentions(
-    instructions: Iterable[str], given: Mapping[str, Sequence[str]]
-) -> tuple[dict[str, tuple[str, ...]], list[str]]:
-    """Instruction → mentions, and the instructions that name no object."""
-    found: dict[str, tuple[str, ...]] = {}
-    without = []
-    for instruction in instructions:
-        try:
-            found[instruction] = tuple(given.get(instruction) or find_mentions(instruction))
-        except InspireError:
-            without.append(instruction)
-    return found, without
-
-
-def opened(labeller: Labeller, root: Path) -> Labeller:
-    """Tell the labeller which dataset it is, if it wants to know."""
-    return labeller.opened(root) if hasattr(labeller, "opened") else labeller
-
-
-def prepared(labeller: Labeller, files: LeRobotFiles, columns: tuple[str, ...]) -> Labeller:
-    """Show the labeller up to eight data files, spread over the dataset, if it wants to see any."""
-    prepare = getattr(labeller, "prepared", None)
-    if prepare is None:
-        return labeller
-    paths = files.data_files()
-    paths = [paths[i] for i in sorted({round(i) for i in np.linspace(0, len(paths) - 1, 8)})]
-    parts = [read_rows(path, columns) for path in paths]
-    lengths = np.cumsum([0] + [len(part.episode_index) for part in parts])
-    starts = np.concatenate([part.starts() + at for part, at in zip(parts, lengths, strict=False)])
-    whole = {name: np.concatenate([part.columns[name] for part in parts]) for name in columns}
-    return prepare(whole, files.names(), starts)
-
-
-# --- is it plausible
-
-
-def _starts_below(tracks: Tracks) -> NDArray[np.bool_]:
-    """Whether each object lies below the hand in the first frame."""
-    if not len(tracks.gripper_to_object_m):
-        return np.zeros(0, dtype=bool)
-    first = np.asarray(tracks.gripper_to_object_m)[0]
+def _is_below_at_start(tracks: Tracks) -> NDArray[np.bool_]:
+    """Whether each object with a known position is below the gripper in the first frame."""
+    first = np.asarray(tracks.gripper_to_object_m)[:1].reshape(-1, 3)
     return first[np.isfinite(first).all(axis=-1), 2] < 0
 
 
-def _implausible(below: list[NDArray[np.bool_]]) -> tuple[str, ...]:
-    whole = np.concatenate(below) if below else np.zeros(0, dtype=bool)
-    if len(whole) >= 10 and whole.mean() < 0.5:
-        found = f"only {int(whole.sum())} of {len(whole)} objects lie below the gripper at the start"
+def _warnings(starts_below: list[NDArray[np.bool_]]) -> tuple[str, ...]:
+    below = np.concatenate(starts_below) if starts_below else np.zeros(0, dtype=bool)
+    if len(below) >= 10 and below.mean() < 0.5:
+        found = f"only {int(below.sum())} of {len(below)} objects lie below the gripper at the start"
         return (f"{found}: is +z up, and are positions in the robot's base frame?",)
     return ()
 
 
-def _why_none(report: LabelReport, min_confidence: float) -> str:
-    notes = [f"  {count} episodes: {note}" for note, count in report.notes.most_common()]
-    sure = [f"  labels less sure than {min_confidence} are left out"] if min_confidence else []
-    none = (
+def _why_no_labels(report: LabelReport, min_confidence: float) -> str:
+    lines = [
         f"none of {report.frames} frames in {report.episodes} episodes gets a label, so nothing is written:"
-    )
-    return "\n".join([none, *notes, *sure])
+    ]
+    lines += [f"  {count} episodes: {note}" for note, count in report.notes.most_common()]
+    lines += [f"  labels less sure than {min_confidence} are left out"] if min_confidence else []
+    return "\n".join(lines)
 
 
-# --- what is written of it
+# --- meta/
 
 
 def _is_label(name: str) -> bool:
     return name.startswith(ANSWERS_PREFIX) or name == CONFIDENCE_COLUMN
 
 
-def _describe(
+def _write_meta(
     building: Path,
     files: LeRobotFiles,
     labels: LabelInfo,
     columns: dict[str, NDArray[Any]],
     language: bool,
 ) -> None:
-    """meta/: what the new columns are."""
-    info = json.loads(json.dumps(files.info))
+    """Write the features and statistics of the new columns, and what their codes mean."""
+    info = copy.deepcopy(files.info)
     stats_file = files.root / "meta/stats.json"
-    stats = json.loads(stats_file.read_text(encoding="utf-8")) if stats_file.exists() else {}
+    stats = read_json(stats_file, dict[str, Any]) if stats_file.exists() else {}
     for name in [name for name in info["features"] if _is_label(name)]:
         del info["features"][name]
         stats.pop(name, None)
     for name, values in columns.items():
         feature = answer_feature(labels.max_objects)
         info["features"][name] = feature | {"shape": list(feature["shape"]), "dtype": str(values.dtype)}
-        stats[name] = {
-            "min": values.min(0).tolist(),
-            "max": values.max(0).tolist(),
-            "mean": values.mean(0).tolist(),
-            "std": values.std(0).tolist(),
-            "count": [len(values)],
-        }
+        stats[name] = {key: getattr(values, key)(0).tolist() for key in ("min", "max", "mean", "std")}
+        stats[name]["count"] = [len(values)]
     if language:
-        info["features"][language_rows.COLUMN] = language_rows.FEATURE
-    for name, content in (("info", info), ("stats", stats)):
-        write_json(building / f"meta/{name}.json", content)
+        info["features"][LANGUAGE_COLUMN] = LANGUAGE_FEATURE
+    write_json(building / "meta/info.json", info, indent=4)
+    write_json(building / "meta/stats.json", stats, indent=4)
     write_labels(building, labels)
+
+
+# --- the unfinished folder
+
+_MARKER = ".labelling.json"
+_REWRITTEN = ("meta/info.json", "meta/stats.json", LABELS_FILE)
+
+
+@dataclass
+class _Marker:
+    """File in an unfinished folder. settings: digest of source and settings. request, report: of a finished call."""
+
+    settings: str = ""
+    request: str = ""
+    report: LabelReport | None = None
+
+    def write(self, folder: Path) -> None:
+        write_json(folder / _MARKER, TypeAdapter(_Marker).dump_python(self, mode="json"))
+
+
+def _start(building: Path, root: Path, labels: LabelInfo) -> None:
+    """Make the unfinished folder, unless a killed call with the same settings has left one."""
+    data = [
+        (path.relative_to(root).as_posix(), path.stat().st_size, path.stat().st_mtime_ns)
+        for path in sorted((root / "data").glob("**/*.parquet"))
+    ]
+    marker = _Marker(json_sha256([labels.to_json(), os.fspath(root), data]))
+    if building.exists():
+        if (building / _MARKER).is_file() and read_json(building / _MARKER, _Marker) == marker:
+            return
+        shutil.rmtree(building)
+    linking = building.with_name(f"{building.name}.linking")
+    shutil.rmtree(linking, ignore_errors=True)
+    for path in sorted(root.rglob("*")):
+        relative = path.relative_to(root)
+        if path.is_dir():
+            (linking / relative).mkdir(parents=True, exist_ok=True)
+        elif not (relative.parts[0] == "data" and path.suffix == ".parquet") and (
+            relative.as_posix() not in _REWRITTEN
+        ):
+            _link(path, linking / relative)
+    marker.write(linking)
+    linking.rename(building)
+
+
+def _link(path: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    original = os.path.realpath(path)  # a dataset from the hub consists of symbolic links
+    try:
+        os.link(original, target)
+    except OSError:  # another file system
+        shutil.copy2(original, target)
+
+
+def _swap(root: Path, building: Path, report: LabelReport, request: str) -> None:
+    """Rename the original to a backup, and the finished folder to the original's name."""
+    backup, number = root.with_name(f"{root.name}.before_labels"), 1
+    while backup.exists():
+        number += 1
+        backup = root.with_name(f"{root.name}.before_labels.{number}")
+    report.backup = backup
+    _Marker(request=request, report=report).write(building)
+    root.rename(backup)
+    building.rename(root)  # if the call is killed before this line, `_finish_swap` does it
+    (root / _MARKER).unlink()
+
+
+def _finish_swap(root: Path, building: Path) -> _Marker | None:
+    """Finish `_swap` of a killed call; return its marker, or None if there is none."""
+    if not root.exists() and (building / _MARKER).is_file():
+        if read_json(building / _MARKER, _Marker).report is None:
+            return None
+        building.rename(root)
+    if not (root / _MARKER).is_file():
+        return None
+    marker = read_json(root / _MARKER, _Marker)
+    (root / _MARKER).unlink()
+    return marker

@@ -1,4 +1,4 @@
-"""What is in a dataset's labels, in numbers: words per task, changes per episode, and one episode's timeline."""
+"""Statistics of a dataset's labels: words per task, changes per episode, timelines, agreement with another labeller."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -7,19 +7,20 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import bootstrap
 
 from inspire_vla.errors import InspireError
 from inspire_vla.labels.columns import LabelInfo, ModeRule, answer_column, read_labels
 from inspire_vla.labels.labeller import Episode, Labeller, encode_tracks
 from inspire_vla.labels.lerobot_files import LeRobotFiles, read_rows
 from inspire_vla.labels.simulator_state import PrivilegedLabeller
-from inspire_vla.labels.storage import CONFIDENCE_COLUMN, opened, prepared
+from inspire_vla.labels.storage import CONFIDENCE_COLUMN, calibrated, with_dataset
 from inspire_vla.spatial import decode_answers
 
 
 @dataclass
 class TaskSummary:
-    """One instruction. words: for each mention, word → frames ("" is no label). changes: of each episode."""
+    """One instruction. words: for each mention, word → frames ("" is no label). changes: per episode."""
 
     instruction: str
     mentions: tuple[str, ...]
@@ -31,7 +32,7 @@ class TaskSummary:
 
 @dataclass(frozen=True)
 class Timeline:
-    """One episode: answers (T, k) of words, confidence (T, k) in 0..1 or None."""
+    """One episode of one task. answers: (T, k) words. confidence: (T, k), 0..1, or None."""
 
     episode: int
     instruction: str
@@ -44,7 +45,8 @@ class Timeline:
 def summarize(dataset_root: str | Path, *, mode: str | None = None) -> tuple[LabelInfo, list[TaskSummary]]:
     """Count the labels of a dataset, task by task, in the order of its tasks.
 
-    Raises InspireError: no labels, no such mode.
+    Raises:
+        InspireError: no labels, or no such mode.
     """
     labels = read_labels(dataset_root)
     tasks: dict[str, TaskSummary] = {}
@@ -54,8 +56,7 @@ def summarize(dataset_root: str | Path, *, mode: str | None = None) -> tuple[Lab
             TaskSummary(timeline.instruction, timeline.mentions, [Counter() for _ in timeline.mentions]),
         )
         for counter, words in zip(task.words, timeline.answers.T, strict=True):
-            values, counts = np.unique(words, return_counts=True)
-            counter.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+            counter.update(sorted(words.tolist()))
         task.episodes += 1
         task.frames += len(timeline.answers)
         task.changes.append(int((timeline.answers[1:] != timeline.answers[:-1]).sum()))
@@ -65,9 +66,10 @@ def summarize(dataset_root: str | Path, *, mode: str | None = None) -> tuple[Lab
 def timelines(
     dataset_root: str | Path, *, mode: str | None = None, only: int | None = None
 ) -> Iterator[Timeline]:
-    """Yield the `Timeline` of each labelled episode, or of episode `only`: of each of its tasks, in turn.
+    """Yield a `Timeline` for each task of each labelled episode, or of episode `only`.
 
-    Raises InspireError: no labels, no such mode, no such episode.
+    Raises:
+        InspireError: no labels, no such mode, or no such episode.
     """
     labels = read_labels(dataset_root)
     mode = mode or next(iter(labels.modes))
@@ -75,21 +77,19 @@ def timelines(
         raise InspireError(f"the dataset is labelled in modes {sorted(labels.modes)}, not in {mode!r}.")
     files = LeRobotFiles.open(dataset_root)
     column = answer_column(mode)
-    sure = CONFIDENCE_COLUMN if CONFIDENCE_COLUMN in files.info["features"] else None
-    seen = False
+    has_confidence = CONFIDENCE_COLUMN in files.info["features"]
+    found = False
     for path in files.data_files():
-        rows = read_rows(path, (column, sure) if sure else (column,))
+        rows = read_rows(path, (column, CONFIDENCE_COLUMN) if has_confidence else (column,))
         width = labels.max_objects
         codes = rows.columns[column].reshape(-1, width)
-        confidence = rows.columns[sure].reshape(-1, width) / 100 if sure else None
+        confidence = rows.columns[CONFIDENCE_COLUMN].reshape(-1, width) / 100 if has_confidence else None
         for span in (run for whole in rows.episodes() for run in rows.of_one_task(whole)):
-            episode, instruction = (
-                int(rows.episode_index[span.start]),
-                files.tasks[int(rows.task_index[span.start])],
-            )
+            episode = int(rows.episode_index[span.start])
+            instruction = files.tasks[int(rows.task_index[span.start])]
             if instruction not in labels.tasks or (only is not None and episode != only):
                 continue
-            seen = True
+            found = True
             mentions = labels.tasks[instruction]
             yield Timeline(
                 episode,
@@ -99,7 +99,7 @@ def timelines(
                 None if confidence is None else confidence[span, : len(mentions)],
                 float(files.info.get("fps", 10)),
             )
-    if only is not None and not seen:
+    if only is not None and not found:
         raise InspireError(
             f"there is no labelled episode {only}; the dataset has 0 to {files.info['total_episodes'] - 1}, of "
             "which some may have no labels."
@@ -107,26 +107,30 @@ def timelines(
 
 
 def least_confident(dataset_root: str | Path, count: int) -> list[int]:
-    """The episodes a person should look at first: lowest mean confidence, then unlabelled frames."""
-    doubts = []
+    """Return the `count` episodes to check first: low mean confidence, many frames without a label."""
+    scores = []
     for timeline in timelines(dataset_root):
-        missing = float((timeline.answers == "").mean())
-        sure = 1.0 if timeline.confidence is None else float(timeline.confidence.mean())
-        doubts.append((sure - missing, timeline.episode))
-    return list(dict.fromkeys(episode for _, episode in sorted(doubts)))[:count]
+        unlabelled = float((timeline.answers == "").mean())
+        confidence = 1.0 if timeline.confidence is None else float(timeline.confidence.mean())
+        scores.append((confidence - unlabelled, timeline.episode))
+    return list(dict.fromkeys(episode for _, episode in sorted(scores)))[:count]
+
+
+# --- agreement with a simulator's state
 
 
 @dataclass
 class Agreement:
-    """Counts where there is a truth. confusion: (truth, said) → labels, said "" is no label.
-    by_confidence: tenth of confidence → (labels, agreeing).
+    """Counts of labels, where the simulator knows the position.
+
+    confusion: (true word, labelled word) → labels; "" is no label. by_confidence: tenth of confidence → (labels,
+    correct). by_role: index of the mention → (labels, correct). episodes: (labels, correct) of each episode.
     """
 
     confusion: Counter[tuple[str, str]] = field(default_factory=Counter)
     by_confidence: dict[int, tuple[int, int]] = field(default_factory=dict)
     by_role: dict[int, tuple[int, int]] = field(default_factory=dict)
     episodes: list[tuple[int, int]] = field(default_factory=list)
-    """(asked, correct) of each episode: the labels of one episode are not independent, episodes are."""
 
     @property
     def asked(self) -> int:
@@ -134,37 +138,44 @@ class Agreement:
 
     @property
     def correct(self) -> int:
-        return sum(count for (truth, said), count in self.confusion.items() if truth == said)
+        return sum(count for (truth, word), count in self.confusion.items() if truth == word)
 
     def of_word(self, word: str) -> tuple[int, int]:
-        """(said rightly, how often it was true)."""
+        """(labels that are rightly `word`, frames in which `word` is true)."""
         true = sum(count for (truth, _), count in self.confusion.items() if truth == word)
         return self.confusion[(word, word)], true
 
-    def interval(self, *, seed: int = 0, draws: int = 2000) -> tuple[float, float]:
-        """95 % interval of the agreement, by drawing episodes with replacement."""
-        counts = np.array(self.episodes, dtype=np.float64)
-        picks = np.random.default_rng(seed).integers(0, len(counts), (draws, len(counts)))
-        sums = counts[picks].sum(axis=1)
-        low, high = np.quantile(sums[:, 1] / sums[:, 0], [0.025, 0.975])
-        return float(low), float(high)
+    def interval(self, *, seed: int = 0, resamples: int = 2000) -> tuple[float, float]:
+        """95 % bootstrap interval of the agreement, over episodes: the labels of one episode are not independent."""
+        asked, correct = np.array(self.episodes, dtype=np.float64).T
+        found = bootstrap(
+            (asked, correct),
+            lambda asked, correct, axis: correct.sum(axis) / asked.sum(axis),
+            paired=True,
+            vectorized=True,
+            n_resamples=resamples,
+            method="percentile",
+            rng=np.random.default_rng(seed),
+        ).confidence_interval
+        return float(found.low), float(found.high)
 
 
 def agreement(dataset_root: str | Path, labeller: Labeller, *, mode: str = "direction") -> Agreement:
-    """Label every episode of a dataset with privileged columns and compare with their truth.
+    """Label every episode of a dataset with privileged columns, and compare with the labels from these columns.
 
-    Raises InspireError as `label_dataset`.
+    Raises:
+        InspireError: as `label_dataset`.
     """
     files = LeRobotFiles.open(dataset_root)
     labels = read_labels(dataset_root)
-    rule = LabelInfo(labels.frame, {mode: ModeRule()}, labels.tasks, labels.max_objects, labeller.name)
-    names, truth = files.names(), PrivilegedLabeller().opened(files.root)
+    info = LabelInfo(labels.frame, {mode: ModeRule()}, labels.tasks, labels.max_objects, labeller.name)
+    names, truth = files.names(), PrivilegedLabeller().with_dataset(files.root)
     numbers = files.number_columns()
-    labeller = prepared(opened(labeller, files.root), files, labeller.columns(numbers))
-    wanted = tuple(dict.fromkeys((*labeller.columns(numbers), *truth.columns(numbers))))
+    labeller = calibrated(with_dataset(labeller, files.root), files, labeller.columns(numbers))
+    columns = tuple(dict.fromkeys((*labeller.columns(numbers), *truth.columns(numbers))))
     found = Agreement()
     for path in files.data_files():
-        rows = read_rows(path, wanted)
+        rows = read_rows(path, columns)
         for span in rows.episodes():
             instruction = files.tasks[int(rows.task_index[span.start])]
             episode = Episode(
@@ -174,13 +185,14 @@ def agreement(dataset_root: str | Path, labeller: Labeller, *, mode: str = "dire
                 {name: values[span] for name, values in rows.columns.items()},
                 names,
             )
-            objects = len(episode.mentions)
             tracks = labeller.label(episode)
-            said = decode_answers(encode_tracks(tracks, rule)[mode][:, :objects], mode)
-            true = decode_answers(encode_tracks(truth.label(episode), rule)[mode][:, :objects], mode)
-            known = true != ""  # where the truth has no place, nothing agrees or disagrees
-            found.confusion.update(zip(true[known].tolist(), said[known].tolist(), strict=True))
-            agrees = true == said
+            objects = len(episode.mentions)
+            labelled, true = (
+                decode_answers(encode_tracks(source, info)[mode][:, :objects], mode)
+                for source in (tracks, truth.label(episode))
+            )
+            known, agrees = true != "", true == labelled
+            found.confusion.update(zip(true[known].tolist(), labelled[known].tolist(), strict=True))
             if known.any():
                 found.episodes.append((int(known.sum()), int(agrees[known].sum())))
             for i in range(objects):
