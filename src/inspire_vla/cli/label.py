@@ -13,7 +13,8 @@ def add_label_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "source",
         help="folder of a LeRobot dataset (v3); or LIBERO's HDF5 demonstrations (a file or a folder); or a split of "
-        "CALVIN: these two are imported with labels, --out is then a new dataset",
+        "CALVIN, importer only: never run on real CALVIN data. These two are imported with labels, and --out is then a "
+        "new dataset",
     )
     sub.add_argument(
         "--labeller",
