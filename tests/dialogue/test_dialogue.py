@@ -1,21 +1,22 @@
-"""Who says what, in order; and what is refused."""
+"""Dialogues: segments in order, questions, and errors."""
 
 import pytest
 
-from inspire_vla.dialogue import OPENVLA_TEMPLATE, TokenType, build_dialogue
+from inspire_vla.dialogue import OPENVLA_TEMPLATE, QUESTIONS, TokenType, build_dialogue, question
 from inspire_vla.errors import InspireError
 from inspire_vla.instruction import NoObjectFound
+from inspire_vla.spatial import MODES
 
 INSTRUCTION = "put the red cube on the blue plate"
 
 
-def spoken(dialogue) -> list[tuple[TokenType, str | None]]:
+def segments(dialogue) -> list[tuple[TokenType, str | None]]:
     return [(segment.token_type, segment.text) for segment in dialogue.segments]
 
 
 def test_questions_stand_before_the_instruction():
     dialogue = build_dialogue(INSTRUCTION, ["left", "down"])
-    assert spoken(dialogue) == [
+    assert segments(dialogue) == [
         (TokenType.QUESTION, "In which direction is the red cube relative to the robot?"),
         (TokenType.ANSWER, " left"),
         (TokenType.QUESTION, "In which direction is the blue plate relative to the robot?"),
@@ -30,7 +31,9 @@ def test_questions_stand_before_the_instruction():
 def test_or_after_it():
     token_types = [
         token_type
-        for token_type, _ in spoken(build_dialogue(INSTRUCTION, ["left", "down"], question_position="after"))
+        for token_type, _ in segments(
+            build_dialogue(INSTRUCTION, ["left", "down"], question_position="after")
+        )
     ]
     assert token_types == [
         TokenType.INSTRUCTION,
@@ -135,3 +138,21 @@ def test_what_is_refused():
 def test_braces_in_an_instruction_are_just_braces():
     dialogue = build_dialogue("put the {state} on the {question}", template="pi0_fast", state_text="1 2")
     assert dialogue.segments[-4].text == "Task: put the {state} on the {question}, State: 1 2;\n"
+
+
+def test_one_question_per_mode():
+    assert tuple(QUESTIONS) == MODES
+    questions = {question("the cup", mode) for mode in MODES}
+    assert len(questions) == len(MODES)
+    assert all("the cup" in sentence for sentence in questions)
+
+
+def test_the_direction_question():
+    assert question("top of the cabinet") == "In which direction is top of the cabinet relative to the robot?"
+
+
+def test_unknown_modes_and_empty_mentions_are_refused():
+    with pytest.raises(InspireError, match="Unknown reasoning mode"):
+        question("the cup", "angle")
+    with pytest.raises(InspireError, match="empty"):
+        question(" ")

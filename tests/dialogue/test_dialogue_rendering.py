@@ -14,7 +14,6 @@ from inspire_vla.dialogue import (
     answer_token_sequences,
     build_dialogue,
     render,
-    render_prompt,
 )
 from inspire_vla.errors import InspireError
 from inspire_vla.spatial import MODES, answer_words, canonical_answers
@@ -82,33 +81,31 @@ def dialogues():
         )
 
 
-def test_every_prompt_is_a_prefix_of_the_training_sequence(pieces):
+def test_the_prompt_of_the_action_is_a_prefix_of_the_training_sequence(pieces):
     for dialogue in dialogues():
         whole = render(dialogue, pieces, ACTION_IDS)
-        for upto, start in [
-            *enumerate(span[0] for span in whole.answer_spans),
-            ("action", whole.action_span[0]),
-        ]:
-            prompt = render_prompt(dialogue, pieces, upto)
-            assert len(prompt) == start
-            np.testing.assert_array_equal(prompt, whole.ids[:start])
-        without_action = render(dialogue, pieces)
-        np.testing.assert_array_equal(without_action.ids, whole.ids[: whole.action_span[0]])
-        assert without_action.action_span is None
+        prompt = render(dialogue, pieces)
+        np.testing.assert_array_equal(prompt.ids, whole.ids[: whole.action_span[0]])
+        assert prompt.action_span is None
 
 
-def test_a_prompt_needs_no_answer_from_its_own_place_on(pieces):
+def test_other_answers_leave_all_before_them_as_it_is(pieces):
     for dialogue in dialogues():
-        unknown = dialogue.with_answers([None, None])
-        np.testing.assert_array_equal(render_prompt(unknown, pieces, 0), render_prompt(dialogue, pieces, 0))
-        half = dialogue.with_answers([dialogue.answers[0], None])
-        np.testing.assert_array_equal(render_prompt(half, pieces, 1), render_prompt(dialogue, pieces, 1))
-        with pytest.raises(InspireError, match="the blue plate"):
-            render_prompt(half, pieces)
-        with pytest.raises(InspireError, match="the red cube"):
-            render_prompt(unknown, pieces, 1)
-        with pytest.raises(InspireError, match="not known"):
-            render(unknown, pieces, ACTION_IDS)
+        whole = render(dialogue, pieces)
+        for number, (start, _) in enumerate(whole.answer_spans):
+            answers = [*dialogue.answers[:number], *["grasped"] * (len(dialogue.mentions) - number)]
+            other = render(dialogue.with_answers(answers), pieces)
+            np.testing.assert_array_equal(other.ids[:start], whole.ids[:start])
+
+
+def test_an_answer_that_is_not_known_is_named(pieces):
+    for dialogue in dialogues():
+        for answers, mention in (
+            ([None, None], "the red cube"),
+            ([dialogue.answers[0], None], "the blue plate"),
+        ):
+            with pytest.raises(InspireError, match=f"{mention}.*is not known"):
+                render(dialogue.with_answers(answers), pieces, ACTION_IDS)
 
 
 def test_segments_lie_end_to_end(pieces):
@@ -129,9 +126,6 @@ def test_another_answer_changes_its_own_ids_only(words):
 
 def test_what_is_refused(words):
     dialogue = build_dialogue(INSTRUCTION, ["left", "down"])
-    for wrong in (2, -1, True, "answer", 1.0):
-        with pytest.raises(InspireError, match="upto"):
-            render_prompt(dialogue, words, wrong)
     for wrong in ([], [[1, 2]], [0.5], 3):
         with pytest.raises(InspireError, match="action_ids"):
             render(dialogue, words, wrong)
@@ -163,42 +157,44 @@ def test_answers_that_cannot_be_told_apart_are_refused(words, pieces):
         answer_token_sequences([" "], words)
 
 
-def test_remembering_changes_nothing_but_the_time(pieces):
-    remembering = CachedTokenizer(pieces)
+def test_the_cache_changes_nothing_but_the_time(pieces):
+    cached = CachedTokenizer(pieces)
     dialogue = build_dialogue(INSTRUCTION, ["left", "down"])
-    first = render(dialogue, remembering, ACTION_IDS)
+    first = render(dialogue, cached, ACTION_IDS)
     calls = pieces.calls
-    second = render(dialogue, remembering, ACTION_IDS)
+    second = render(dialogue, cached, ACTION_IDS)
     assert pieces.calls == calls
     for field in dataclasses.fields(first):
         np.testing.assert_array_equal(getattr(first, field.name), getattr(second, field.name))
     first.ids[:] = 0
-    again = render(dialogue, remembering, ACTION_IDS)
+    again = render(dialogue, cached, ACTION_IDS)
     np.testing.assert_array_equal(again.ids, second.ids)
 
 
-def test_what_comes_again_is_remembered_whatever_else_was_said(words):
+def test_repeated_texts_stay_in_the_cache(words):
     """More texts than it holds, then one that came often and one that came late."""
-    remembering = CachedTokenizer(words)
+    cached = CachedTokenizer(words)
     for number in range((1 << 16) + 100):
-        remembering.encode(f"red {number}")
-        remembering.encode("blue")
+        cached.encode(f"red {number}")
+        cached.encode("blue")
     calls = words.calls
-    remembering.encode("blue")
-    remembering.encode(f"red {(1 << 16) + 99}")
+    cached.encode("blue")
+    cached.encode(f"red {(1 << 16) + 99}")
     assert words.calls == calls
-    remembering.encode("red 0")
+    cached.encode("red 0")
     assert words.calls == calls + 1
 
 
-def test_the_robots_state_is_not_remembered(pieces):
-    """π0-FAST says it with the instruction, in other numbers each time; the question stays remembered."""
-    remembering = CachedTokenizer(pieces)
+def test_texts_with_the_robot_state_are_not_cached(pieces):
+    """π0-FAST writes it with the instruction, other numbers each time; questions stay in the cache."""
+    cached = CachedTokenizer(pieces)
     sizes = set()
     for number in range(5):
-        said = build_dialogue(INSTRUCTION, ["left", "down"], template="pi0_fast", state_text=f"{number} 2")
-        np.testing.assert_array_equal(render(said, remembering).ids, render(said, pieces).ids)
-        sizes.add(remembering._known.cache_info().currsize)
+        dialogue = build_dialogue(
+            INSTRUCTION, ["left", "down"], template="pi0_fast", state_text=f"{number} 2"
+        )
+        np.testing.assert_array_equal(render(dialogue, cached).ids, render(dialogue, pieces).ids)
+        sizes.add(cached._cached.cache_info().currsize)
     assert len(sizes) == 1
 
 

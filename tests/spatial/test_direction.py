@@ -31,8 +31,8 @@ def plain_answer(offset, grasped, mode, frame, threshold, grasped_word):
         )
     if mode == "direction_3d":
         spoken = []
-        for opposition in ("back front", "right left", "down up"):
-            axis = next(i for i in range(3) if words[i] in opposition.split())
+        for pair in ("back front", "right left", "down up"):
+            axis = next(i for i in range(3) if words[i] in pair.split())
             spoken.append("close" if threshold is not None and sizes[axis] <= threshold else words[axis])
         return " ".join(spoken)
     if mode == "position":

@@ -1,4 +1,4 @@
-"""A frame gives each axis one opposition, and nothing else is a frame."""
+"""A frame gives each axis one pair of opposite words; anything else is refused."""
 
 from itertools import permutations, product
 
@@ -32,7 +32,7 @@ def test_a_frame_by_its_words():
     assert get_frame("front,left,up").axes == FRAMES["robot"].axes
     with pytest.raises(InspireError, match=r"must be three of back, .*front,left,up"):
         get_frame("right,ahead,up")
-    with pytest.raises(InspireError, match="one opposition each"):
+    with pytest.raises(InspireError, match="one pair each"):
         get_frame("right,left,up")
 
 
@@ -41,12 +41,12 @@ def test_a_frame_by_its_words():
     [{"x": ("left", "right")}, {"y": ("left", "left")}, {"z": ("below", "above")}, {"x": ("front", "up")}],
 )
 def test_other_words_are_refused(axes):
-    with pytest.raises(InspireError, match="one opposition each"):
+    with pytest.raises(InspireError, match="one pair each"):
         Frame("wrong", **axes)
 
 
 def test_every_proper_frame_says_canonical_answers_and_its_own_words():
-    """All 48 of them: which axis carries which opposition, and in which sense."""
+    """All 48 of them: which axis has which pair, and in which order."""
     offset = np.array([0.3, -0.2, 0.1])
     for order, flips in product(permutations(WORD_PAIRS), product((1, -1), repeat=3)):
         frame = Frame("any", *(pair[::flip] for pair, flip in zip(order, flips, strict=True)))

@@ -1,7 +1,6 @@
-"""What is said, and which of its tokens are supervised. Pure; a tokenizer is passed in."""
+"""Dialogues of questions, answers, instruction and action, and the loss mask of their tokens. Takes any tokenizer."""
 
-from inspire_vla.dialogue.dialogue import Dialogue, Segment, TokenType, build_dialogue
-from inspire_vla.dialogue.questions import QUESTIONS, question
+from inspire_vla.dialogue.dialogue import QUESTIONS, Dialogue, Segment, TokenType, build_dialogue, question
 from inspire_vla.dialogue.rendering import (
     CachedTokenizer,
     Rendered,
@@ -9,7 +8,6 @@ from inspire_vla.dialogue.rendering import (
     TextTokenizer,
     answer_token_sequences,
     render,
-    render_prompt,
 )
 from inspire_vla.dialogue.templates import (
     NANO_TEMPLATE,
@@ -41,5 +39,4 @@ __all__ = [
     "get_template",
     "question",
     "render",
-    "render_prompt",
 ]

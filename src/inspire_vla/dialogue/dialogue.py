@@ -1,4 +1,4 @@
-"""A dialogue: who says what, in order, and what of it the model has to learn."""
+"""A dialogue: the text segments of one control step, in order, and which of them the model learns."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -6,17 +6,26 @@ from enum import IntEnum
 from functools import cache
 from typing import Literal
 
-from inspire_vla.dialogue.questions import question
 from inspire_vla.dialogue.templates import NANO_TEMPLATE, Template, get_template
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.instruction import find_mentions
 from inspire_vla.spatial import MODES, canonical_answers, encode_answers
 
 QuestionPosition = Literal["before", "after"]
+"""Whether questions stand before or after the instruction."""
+
+QUESTIONS: dict[str, str] = {
+    "direction": "In which direction is {mention} relative to the robot?",
+    "direction_3d": "In which direction is {mention} relative to the robot? x, y, z:",
+    "position": "What is the accurate position of {mention} relative to the robot? x, y, z:",
+    "distance": "What is the distance between the robot and {mention}?",
+    "distance_fine": "What is the accurate distance between the robot and {mention}?",
+}
+"""The question of each reasoning mode (arXiv 2505.13888)."""
 
 
 class TokenType(IntEnum):
-    """What a token belongs to. The order is stored and never changes."""
+    """What a token belongs to. Values are stored, so their order never changes."""
 
     TEXT = 0
     QUESTION = 1
@@ -27,7 +36,7 @@ class TokenType(IntEnum):
 
 @dataclass(frozen=True)
 class Segment:
-    """A run of text (or of ids) with one token_type. `text` and `ids` both None: said later (an answer, the action)."""
+    """Text or token ids of one type. Both are None for an answer or an action that is not known yet."""
 
     text: str | None
     token_type: TokenType
@@ -37,16 +46,16 @@ class Segment:
 
 @dataclass(frozen=True)
 class Dialogue:
-    """Questions, answers and the instruction, written down by a template.
+    """Questions, answers and the instruction, written by a template.
 
     Attributes:
-        instruction: what the person asks.
+        instruction: the instruction, in plain words.
         mentions: the objects asked about, in order of mention; () for the base model.
-        answers: the answer to each, None where it is not known.
+        answers: the answer about each, None if not known.
         mode: the reasoning mode.
         question_position: whether questions stand before or after the instruction.
-        segments: the whole sequence. The i-th segment with TokenType.ANSWER answers mentions[i]; exactly one has
-            TokenType.ACTION, and its ids come when it is rendered.
+        segments: the whole sequence. The i-th segment of type ANSWER answers mentions[i]. One segment has type ACTION;
+            it gets its ids in `render`.
     """
 
     instruction: str
@@ -58,7 +67,7 @@ class Dialogue:
     segments: tuple[Segment, ...]
 
     def with_answers(self, answers: Mapping[str, str] | Sequence[str | None]) -> "Dialogue":
-        """The same dialogue with other answers: as many as mentions, or {mention: answer} for some of them.
+        """Return the dialogue with other answers: one per mention, or {mention: answer} for some of them.
 
         Raises InspireError for an object that is not asked about or a word that is no answer of the mode.
         """
@@ -69,14 +78,27 @@ class Dialogue:
                     raise InspireError(f"{mention!r} is not asked about in {self.instruction!r}.{hint}")
             answers = [answers.get(m, old) for m, old in zip(self.mentions, self.answers, strict=True)]
         checked = _check_answers(answers, self.mentions, self.mode)
-        spoken = iter(checked)
+        texts = iter(None if word is None else self.template.answer_text(word) for word in checked)
         segments = tuple(
-            replace(segment, text=_say(self.template, next(spoken)))
-            if segment.token_type is TokenType.ANSWER
-            else segment
+            replace(segment, text=next(texts)) if segment.token_type is TokenType.ANSWER else segment
             for segment in self.segments
         )
         return replace(self, answers=checked, segments=segments)
+
+
+def question(mention: str, mode: str = "direction") -> str:
+    """Return the question about a mention, which is copied unchanged, with its article.
+
+    >>> question("the black bowl")
+    'In which direction is the black bowl relative to the robot?'
+
+    Raises InspireError for an unknown mode or an empty mention.
+    """
+    if mode not in QUESTIONS:
+        raise InspireError(f"Unknown reasoning mode {mode!r}.{did_you_mean(str(mode), QUESTIONS)}")
+    if not mention.strip():
+        raise InspireError("The mention to ask about is empty.")
+    return QUESTIONS[mode].replace("{mention}", mention)
 
 
 def build_dialogue(
@@ -91,24 +113,24 @@ def build_dialogue(
     reasoning: bool = True,
     state_text: str | None = None,
 ) -> Dialogue:
-    """Write an instruction down as the dialogue the model is trained on and prompted with.
+    """Build the dialogue of an instruction, for training and for prompting.
 
     Args:
-        instruction: what the person asks, in plain words.
-        answers: one per mention (those beyond `max_objects` are left out with their mentions), or
-            {mention: answer}; None where unknown.
+        instruction: the instruction, in plain words.
+        answers: one per mention (those beyond `max_objects` are dropped with their mentions), or {mention: answer};
+            None if not known.
         mentions: the objects to ask about; found in the instruction if None.
         mode: reasoning mode, see `inspire_vla.spatial.MODES`.
-        question_position: questions "before" or "after" the instruction.
+        question_position: "before" or "after" the instruction.
         max_objects: ask about the first so many mentions.
-        template: how it is written down.
-        reasoning: False leaves all questions out: the base model.
-        state_text: the robot's state as text, for templates that write it.
+        template: the strings around them.
+        reasoning: False leaves out all questions: the base model.
+        state_text: the robot state as text, for templates that write it.
 
     Raises:
         NoObjectFound: the instruction names no object (and `mentions` is None).
-        InspireError: an empty instruction, an unknown mode or template, a wrong number of answers, an impossible
-            answer, an unasked object, a template without its state.
+        InspireError: an empty instruction, an unknown mode or template, a wrong number of answers, a word that is no
+            answer, an object that is not asked about, a template without its state.
 
     >>> dialogue = build_dialogue("put the red cube on the plate", ["left", "down"])
     >>> "".join(segment.text or "<action>" for segment in dialogue.segments)[:66]
@@ -118,9 +140,7 @@ def build_dialogue(
     if mode not in MODES:
         raise InspireError(f"Unknown reasoning mode {mode!r}.{did_you_mean(str(mode), MODES)}")
     if question_position not in ("before", "after"):
-        raise InspireError(
-            f"Questions are asked 'before' or 'after' the instruction; found {question_position!r}."
-        )
+        raise InspireError(f"question_position must be 'before' or 'after'; found {question_position!r}.")
     if not isinstance(instruction, str) or not instruction.strip():
         raise InspireError(f"An instruction must be a sentence; found {instruction!r}.")
     if max_objects is not None and max_objects < 1:
@@ -168,27 +188,22 @@ def _segments(
             Segment(template.answer_end, TokenType.TEXT, supervised=ends),
         ]
 
-    def told(pattern: str) -> Segment:
-        return Segment(
-            pattern.replace("{state}", state_text or "").replace("{instruction}", instruction),
-            TokenType.INSTRUCTION,
-        )
+    def instructed(pattern: str) -> Segment:
+        text = pattern.replace("{state}", state_text or "").replace("{instruction}", instruction)
+        return Segment(text, TokenType.INSTRUCTION)
 
     segments = [Segment(template.start, TokenType.TEXT)]
     if mentions and question_position == "after":
-        segments += [told(template.instruction_first or template.instruction), *reasoning]
+        segments += [instructed(template.instruction_first or template.instruction), *reasoning]
         segments += [Segment(template.action_prompt_after or template.action_prompt, TokenType.TEXT)]
     else:
-        segments += [*reasoning, told(template.instruction), Segment(template.action_prompt, TokenType.TEXT)]
+        segments += [*reasoning, instructed(template.instruction)]
+        segments += [Segment(template.action_prompt, TokenType.TEXT)]
     segments += [
         Segment(None, TokenType.ACTION, supervised=True),
         Segment(template.action_end, TokenType.TEXT, supervised=ends),
     ]
     return tuple(segment for segment in segments if segment.text != "")
-
-
-def _say(template: Template, answer: str | None) -> str | None:
-    return None if answer is None else template.answer.replace("{answer}", answer)
 
 
 @cache
@@ -203,5 +218,5 @@ def _check_answers(
         raise InspireError(f"Found answers {answers!r} for {len(mentions)} mention(s): {list(mentions)}.")
     for answer in answers:
         if answer is not None and answer not in _answers(mode):
-            encode_answers(answer or "''", mode)  # raises, with the words that are possible
+            encode_answers(answer or "''", mode)  # raises, with the possible words
     return tuple(answers)

@@ -1,18 +1,18 @@
-"""How a dialogue is written down for a language model. A template is data: a new one is the strings below.
+"""Templates: the strings of a dialogue for one language model. A new template is a few strings.
 
-asked before the instruction (the method's default):
+question_position "before", the method's default:
 
     start  question answer answer_end …  instruction  action_prompt  <action ids>  action_end
                     ^^^^^^                                            ^^^^^^^^^^^^
-asked after it:
+question_position "after":
 
     start  instruction_first  question answer answer_end …  action_prompt_after  <action ids>  action_end
                                        ^^^^^^                                     ^^^^^^^^^^^^
 
-Each piece is tokenised on its own; the marked ones are supervised.
+Each part is tokenised by itself. The marked parts are supervised.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 
 from inspire_vla.errors import InspireError, did_you_mean
 
@@ -29,19 +29,19 @@ class Template:
     """The strings around questions, answers, instruction and action.
 
     Attributes:
-        name: how it is called in a configuration.
-        start: said once, first (a system turn, a begin token).
-        question: holds {question}; all up to where the answer begins.
-        answer: holds {answer}; a space before it where the tokenizer's words carry one.
-        answer_end: closes an answer's turn.
-        instruction: holds {instruction} and perhaps {state}; all up to where the action (or its prompt) begins.
-        instruction_first: the same where questions follow; `instruction` if empty.
-        action_prompt: stands right before the action, tokenised apart from the instruction.
-        action_prompt_after: the same where questions came between; `action_prompt` if empty.
-        action_end: closes the action's turn.
-        supervise_ends: whether answer_end and action_end are learned too, as a model needs that is to stop by
-            itself. Our decoding stops by the closed set of answers and the action tokenizer's length.
-        lowercase: whether the instruction is written in small letters, as the model read it in its own training.
+        name: its name in a configuration.
+        start: the beginning of the sequence (a system turn, a begin token).
+        question: holds {question}; everything up to the answer.
+        answer: holds {answer}; with a space before it if the tokenizer's words include one.
+        answer_end: ends an answer's turn.
+        instruction: holds {instruction} and perhaps {state}; everything up to `action_prompt`.
+        instruction_first: the same if questions follow; `instruction` if empty.
+        action_prompt: directly before the action, tokenised apart from the instruction.
+        action_prompt_after: the same if questions come between; `action_prompt` if empty.
+        action_end: ends the action's turn.
+        supervise_ends: whether answer_end and action_end are supervised too, for a model that must stop by itself.
+            `decode` does not need it: it stops where answers and action are complete.
+        lowercase: whether the instruction is lowercased, as in the model's own training.
 
     Raises:
         InspireError: a string lacks the slot it must hold.
@@ -68,19 +68,23 @@ class Template:
 
     @property
     def needs_state(self) -> bool:
-        """Whether the instruction is written together with the robot's state as text."""
+        """Whether the instruction is written together with the robot state as text."""
         return "{state}" in self.instruction + self.instruction_first
 
+    def answer_text(self, word: str) -> str:
+        """Return the text of an answer."""
+        return self.answer.replace("{answer}", word)
+
     def as_dict(self) -> dict[str, str | bool]:
-        """The template as JSON-ready data; `Template(**data)` brings it back."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        """Return the template as JSON data; `Template(**data)` reads it."""
+        return asdict(self)
 
 
 NANO_TEMPLATE = Template("nano")
-"""Shortest: every piece a single token of the shipped tokenizer but for the mention and the instruction."""
+"""The shortest: all parts except mention and instruction are single tokens of the shipped tokenizer."""
 
 OPENVLA_TEMPLATE = Template(
-    "openvla",  # SentencePiece puts the space before a word by itself
+    "openvla",  # SentencePiece adds the space before a word itself
     question="In: {question}\nOut:",
     answer="{answer}",
     answer_end="</s>",
@@ -123,7 +127,7 @@ TEMPLATES: dict[str, Template] = {
 
 
 def get_template(template: str | Template) -> Template:
-    """Return a template by its name; a `Template` is returned as it is. Raises InspireError for an unknown name."""
+    """Return a template by name, or a `Template` unchanged. Raises InspireError for an unknown name."""
     if isinstance(template, Template):
         return template
     if template not in TEMPLATES:

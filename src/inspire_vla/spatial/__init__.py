@@ -1,8 +1,7 @@
-"""Geometry to words. Pure numpy."""
+"""Geometry to words: where an object is relative to the gripper. Pure numpy."""
 
 from inspire_vla.spatial.direction import relate, relate_codes, true_answers
 from inspire_vla.spatial.frame import FRAMES, Frame, get_frame
-from inspire_vla.spatial.grasp import is_grasped, is_held_by_width
 from inspire_vla.spatial.modes import (
     CLOSE,
     GRASPED,
@@ -29,8 +28,6 @@ __all__ = [
     "decode_answers",
     "encode_answers",
     "get_frame",
-    "is_grasped",
-    "is_held_by_width",
     "relate",
     "relate_codes",
     "says_close",

@@ -1,8 +1,7 @@
-"""Geometry to words: where is an object relative to the gripper?
+"""The rules that turn the offset of an object into its answer, one per reasoning mode.
 
-The offset `gripper_to_object_m` is object position minus gripper position, in metres, along the axes of the
-robot's base frame. Its words come from a `Frame`. Source of the rules: InSpire (arXiv 2505.13888), section 3
-and its ablation of answer forms.
+The offset `gripper_to_object_m` is object position minus gripper position, in metres, along the axes of the robot's
+base frame. A `Frame` gives its words. Source: InSpire (arXiv 2505.13888), section 3 and the ablation of answer forms.
 """
 
 from collections.abc import Mapping
@@ -24,11 +23,9 @@ from inspire_vla.spatial.modes import (
 )
 
 CLOSE_DISTANCE_M = 0.06
-"""Below this distance an object is `close` in mode distance, unless another threshold is given."""
+"""Default threshold of `close` in mode distance."""
 NEAR_DISTANCE_M = 0.2
 MIDDLE_DISTANCE_M = 0.3
-
-_BLOCK = 1 << 15  # offsets worked on at once: their temporaries stay in the processor's cache
 
 
 def relate(
@@ -40,7 +37,7 @@ def relate(
     close_threshold_m: float | None = None,
     grasped_word: bool = True,
 ) -> NDArray[np.str_]:
-    """Say where objects are, in words. See `relate_codes`, which has the rules and returns the codes.
+    """Return where objects are, in words. See `relate_codes` for rules and arguments.
 
     >>> relate([[0.1, 0.3, -0.2], [0.0, 0.0, -0.4]], grasped=False).tolist()
     ['left', 'down']
@@ -78,34 +75,33 @@ def relate_codes(
     close_threshold_m: float | None = None,
     grasped_word: bool = True,
 ) -> NDArray[np.int16]:
-    """Say where objects are, as codes: indices into `canonical_answers(mode)`.
+    """Return where objects are, as codes: indices into `canonical_answers(mode)`.
 
     - direction: the axis with the largest magnitude, the earlier axis at a tie; `close` if a threshold is given
       and no magnitude exceeds it.
-    - direction_3d: one word for each of front/back, left/right, up/down, in this order; a word is `close` if a
-      threshold is given and the magnitude does not exceed it.
-    - position: tenths of a metre along x, y, z as the offset has them (a frame names directions, it does not turn
-      numbers), cut toward zero, clipped to ±9.
-    - distance: `close` below the threshold (0.06 m if none is given; 0 never says `close`), `near` below 0.2 m,
+    - direction_3d: one word for each of front/back, left/right, up/down, in this order; `close` for an axis whose
+      magnitude does not exceed a given threshold.
+    - position: tenths of a metre along x, y, z of the offset, whatever the frame, rounded toward zero, clipped to ±9.
+    - distance: `close` below the threshold (default 0.06 m; a threshold of 0 excludes `close`), `near` below 0.2 m,
       `middle` below 0.3 m, else `far`.
-    - distance_fine: tenths of a metre, cut, at most 9.
+    - distance_fine: tenths of a metre, rounded down, at most 9.
 
-    Exact zero counts as positive. A grasped object is `grasped` in every mode, unless `grasped_word` is off.
+    Zero counts as positive. A grasped object is `grasped` in every mode, unless `grasped_word` is False.
 
     Args:
         gripper_to_object_m: (…, 3) object minus gripper, metres, robot base axes.
-        grasped: booleans that broadcast to (…).
+        grasped: bool, broadcasts to (…).
         mode: one of `MODES`.
         frame: a name in `FRAMES` or a `Frame`.
-        close_threshold_m: metres, at least 0; None for none (distance: 0.06).
+        close_threshold_m: metres, at least 0; None for no threshold (mode distance: 0.06).
         grasped_word: whether `grasped` is an answer.
 
     Returns:
-        (…) int16.
+        (…) int16 codes.
 
     Raises:
-        InspireError: not (…, 3), not finite, `grasped` not boolean or of another shape, a negative threshold, an
-            unknown mode or frame.
+        InspireError: offsets that are not (…, 3) or not finite, `grasped` that is not boolean or does not broadcast, a
+            negative threshold, an unknown mode or frame.
     """
     check_mode(mode)
     frame = get_frame(frame)
@@ -114,12 +110,7 @@ def relate_codes(
     shape = offsets.shape[:-1]
     held = _check_grasped(grasped, shape) if grasped_word else None
 
-    rows = offsets.reshape(-1, 3)
-    codes: NDArray[np.int16] = np.empty(len(rows), dtype=np.int16)
-    for start in range(0, len(rows), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        codes[block] = _RULES[mode](rows[block], frame, threshold)
-    codes = codes.reshape(shape)
+    codes = _RULES[mode](offsets.reshape(-1, 3), frame, threshold).reshape(shape)
     if held is not None:
         codes[held] = canonical_answers(mode).index(GRASPED)
     return codes
@@ -133,21 +124,18 @@ def _direction_table(frame: Frame) -> NDArray[np.int16]:
 
 
 def _direction(offsets: NDArray[np.floating], frame: Frame, threshold: float | None) -> NDArray[np.int16]:
-    x, y, z = offsets[:, 0], offsets[:, 1], offsets[:, 2]
-    ax, ay, az = np.abs(x), np.abs(y), np.abs(z)
-    largest = np.maximum(ax, ay)
-    slot = (ay > ax).view(np.int8) * np.int8(2) + np.where(ay > ax, y >= 0, x >= 0).view(np.int8)
-    on_z = az > largest
-    slot = np.where(on_z, np.int8(4) + (z >= 0).view(np.int8), slot)
-    codes = _direction_table(frame).take(slot)
+    magnitudes = np.abs(offsets)
+    axis = magnitudes.argmax(axis=1)
+    positive = np.take_along_axis(offsets, axis[:, None], axis=1)[:, 0] >= 0
+    codes = _direction_table(frame)[2 * axis + positive]
     if threshold is not None:
-        codes[np.maximum(largest, az) <= threshold] = canonical_answers("direction").index(CLOSE)
+        codes[magnitudes.max(axis=1) <= threshold] = canonical_answers("direction").index(CLOSE)
     return codes
 
 
 def _direction_3d(offsets: NDArray[np.floating], frame: Frame, threshold: float | None) -> NDArray[np.int16]:
     codes = np.zeros(len(offsets), dtype=np.int16)
-    for pair in WORD_PAIRS:  # spoken in this order whatever axes carry them, so the set of answers is one
+    for pair in WORD_PAIRS:  # in this order for every frame, so all frames share one answer set
         axis = next(i for i, own in enumerate(frame.axes) if set(own) == set(pair))
         positive = offsets[:, axis] >= 0
         digit = np.where(positive, pair.index(frame.axes[axis][1]), pair.index(frame.axes[axis][0]))
@@ -158,10 +146,8 @@ def _direction_3d(offsets: NDArray[np.floating], frame: Frame, threshold: float 
 
 
 def _position(offsets: NDArray[np.floating], frame: Frame, threshold: float | None) -> NDArray[np.int16]:
-    tenths = np.clip(np.trunc(offsets.astype(np.float64) * 10), -LARGEST_TENTH, LARGEST_TENTH).astype(
-        np.int16
-    )
-    digits = tenths + np.int16(LARGEST_TENTH)
+    tenths = np.clip(np.trunc(offsets.astype(np.float64) * 10), -LARGEST_TENTH, LARGEST_TENTH)
+    digits = tenths.astype(np.int16) + np.int16(LARGEST_TENTH)
     base = np.int16(2 * LARGEST_TENTH + 1)
     return (digits[:, 0] * base + digits[:, 1]) * base + digits[:, 2]
 
@@ -202,7 +188,7 @@ def _check_offsets(gripper_to_object_m: ArrayLike) -> NDArray[np.floating]:
     if offsets.ndim == 0 or offsets.shape[-1] != 3:
         raise InspireError(f"gripper_to_object_m must have shape (…, 3); found {offsets.shape}.")
     with np.errstate(over="ignore", invalid="ignore"):
-        suspicious = not np.isfinite(offsets.sum())  # one cheap pass; a look at each only if it fails
+        suspicious = not np.isfinite(offsets.sum())  # one fast pass; each offset is checked only if it fails
     if suspicious and not (finite := np.isfinite(offsets).all(axis=-1)).all():
         first = tuple(int(i) for i in np.argwhere(~finite)[0])
         raise InspireError(

@@ -1,4 +1,4 @@
-"""Which word belongs to which axis and sign. A dataset declares its frame; nothing is guessed.
+"""Frames: the word of each axis and sign. A dataset declares its frame.
 
     robot                    official_libero
       front +x                 front +x
@@ -6,7 +6,7 @@
         |                        |
  left +y o---- right      left ----o +y right        (up is +z in both)
 
-The two differ in the sign of y alone, so reading one as the other swaps left and right.
+The two differ in the sign of y alone, so confusing them swaps left and right.
 """
 
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from inspire_vla.errors import InspireError, did_you_mean
 
 WORD_PAIRS: tuple[tuple[str, str], ...] = (("back", "front"), ("right", "left"), ("down", "up"))
-"""The three oppositions. A frame gives each of its axes one of them, in either sense."""
+"""The three pairs of opposite words. A frame gives each axis one pair, in either order."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """The words of an axis-aligned frame: for each axis the pair (word at negative, word at positive).
+    """The words of an axis-aligned frame: for each axis the pair (negative word, positive word).
 
     Raises:
-        InspireError: the six words are not the three oppositions back/front, right/left, down/up.
+        InspireError: the words are not the three pairs back/front, right/left, down/up.
     """
 
     name: str
@@ -36,8 +36,8 @@ class Frame:
         found = sorted(sorted(pair) for pair in self.axes)
         if found != sorted(sorted(pair) for pair in WORD_PAIRS):
             raise InspireError(
-                f"Frame {self.name!r} must give x, y and z one opposition each of {list(WORD_PAIRS)}, "
-                f"in either sense; found x={self.x}, y={self.y}, z={self.z}."
+                f"Frame {self.name!r} must give x, y and z one pair each of {list(WORD_PAIRS)}, "
+                f"in either order; found x={self.x}, y={self.y}, z={self.z}."
             )
 
     @property
@@ -55,30 +55,30 @@ ROBOT = Frame("robot")
 """The right-handed base frame of an arm: +x front, +y left, +z up."""
 
 OFFICIAL_LIBERO = Frame("official_libero", y=("left", "right"))
-"""The words of the paper's released LIBERO labels: +y right, since its images are mirrored."""
+"""The frame of the paper's released LIBERO labels: +y right, since their images are mirrored."""
 
 FRAMES: dict[str, Frame] = {frame.name: frame for frame in (ROBOT, OFFICIAL_LIBERO)}
 
 
 def get_frame(frame: str | Frame) -> Frame:
-    """Return a frame by its name, or by the words at +x, +y and +z ("right,front,up"); a `Frame` as it is.
+    """Return a frame by name, or by its words at +x, +y and +z ("right,front,up"), or a `Frame` unchanged.
 
     Raises:
-        InspireError: an unknown name, or words that are not one of each opposition.
+        InspireError: an unknown name, or words that are not one of each pair.
     """
     if isinstance(frame, Frame):
         return frame
     if "," in frame:
-        return _given(frame)
+        return _from_words(frame)
     if frame not in FRAMES:
         raise InspireError(
-            f"Unknown frame {frame!r}.{did_you_mean(str(frame), FRAMES)} Or say the words at +x, +y and +z: "
+            f"Unknown frame {frame!r}.{did_you_mean(str(frame), FRAMES)} Or give the words at +x, +y and +z: "
             "front,left,up."
         )
     return FRAMES[frame]
 
 
-def _given(text: str) -> Frame:
+def _from_words(text: str) -> Frame:
     opposite = {word: other for pair in WORD_PAIRS for word, other in (pair, pair[::-1])}
     words = [word.strip() for word in text.split(",")]
     if len(words) != 3 or any(word not in opposite for word in words):

@@ -1,4 +1,4 @@
-"""The closed sets of answers, one per reasoning mode, and the integer codes they are stored as."""
+"""Reasoning modes: the answer set of each, and the integer codes of answers in datasets."""
 
 from functools import cache
 from itertools import product
@@ -19,11 +19,11 @@ distance_fine  tenths of a metre: "4"
 GRASPED = "grasped"
 CLOSE = "close"
 NO_LABEL = -1
-"""The code of a frame without an answer."""
+"""The code of a missing label."""
 
 DIRECTION_WORDS: tuple[str, ...] = ("right", "left", "up", "down", "front", "back")
 LARGEST_TENTH = 9
-"""Positions and fine distances are clipped to this many tenths of a metre, one digit."""
+"""Positions and fine distances are clipped to this many tenths of a metre."""
 
 _TENTHS = tuple(str(i) for i in range(-LARGEST_TENTH, LARGEST_TENTH + 1))
 _CANONICAL: dict[str, tuple[str, ...]] = {
@@ -42,16 +42,16 @@ _CANONICAL: dict[str, tuple[str, ...]] = {
 
 
 def check_mode(mode: str) -> str:
-    """Return `mode`. Raises InspireError if there is no such mode."""
+    """Return `mode`. Raises InspireError for an unknown mode."""
     if mode not in _CANONICAL:
         raise InspireError(f"Unknown reasoning mode {mode!r}.{did_you_mean(str(mode), MODES)}")
     return mode
 
 
 def canonical_answers(mode: str = "direction") -> tuple[str, ...]:
-    """All answers of a mode in a fixed order, `grasped` and `close` included. An answer's code is its index here.
+    """Return all answers of a mode, with `grasped` and `close`. The code of an answer is its index.
 
-    The order is part of the stored data: it never changes.
+    Datasets store codes, so the order never changes.
     """
     return _CANONICAL[check_mode(mode)]
 
@@ -60,9 +60,9 @@ def canonical_answers(mode: str = "direction") -> tuple[str, ...]:
 def answer_words(
     mode: str = "direction", *, grasped_word: bool = True, close_word: bool = True
 ) -> tuple[str, ...]:
-    """The answers a model may give: the canonical ones, in their order, without `grasped` or `close` if unwanted.
+    """Return the answers a model may give: the canonical ones, optionally without `grasped` or `close`.
 
-    A mode without such a word is not changed by its switch. Raises InspireError for an unknown mode.
+    Raises InspireError for an unknown mode.
     """
     return tuple(
         answer
@@ -72,13 +72,13 @@ def answer_words(
 
 
 def says_close(mode: str, close_threshold_m: float | None) -> bool:
-    """Whether a model answers `close`: where there is a threshold, and mode distance has one of its own."""
+    """Return whether `close` is an answer: if a threshold is given, and always in mode distance."""
     return close_threshold_m is not None or mode == "distance"
 
 
 @cache
 def canonical_array(mode: str = "direction") -> NDArray[np.str_]:
-    """`canonical_answers` as a read-only string array, so that `canonical_array(mode)[codes]` are the words."""
+    """Return `canonical_answers` as a read-only array: `canonical_array(mode)[codes]` are the words."""
     words = np.array(canonical_answers(mode))
     words.setflags(write=False)
     return words
@@ -86,7 +86,7 @@ def canonical_array(mode: str = "direction") -> NDArray[np.str_]:
 
 @cache
 def _with_no_label(mode: str) -> NDArray[np.str_]:
-    return np.append(canonical_array(mode), "")  # code -1 is the last row: the empty word
+    return np.append(canonical_array(mode), "")  # code -1 indexes the last row, the empty word
 
 
 @cache
@@ -98,7 +98,7 @@ def _sorted_answers(mode: str) -> tuple[NDArray[np.str_], NDArray[np.int16]]:
 def encode_answers(words: ArrayLike, mode: str = "direction") -> NDArray[np.int16]:
     """Return the canonical codes of answers of any shape; `None` and "" are NO_LABEL (-1).
 
-    Raises InspireError naming the first word that is no answer of the mode.
+    Raises InspireError with the first word that is no answer of the mode.
     """
     check_mode(mode)
     raw = np.asarray(words)
@@ -112,13 +112,13 @@ def encode_answers(words: ArrayLike, mode: str = "direction") -> NDArray[np.int1
         raise InspireError(f"Answers must be strings; found an array of {raw.dtype}.")
     text = raw.astype(np.str_)
     answers, codes = _sorted_answers(mode)
-    place = np.minimum(np.searchsorted(answers, text), len(answers) - 1)
+    index = np.minimum(np.searchsorted(answers, text), len(answers) - 1)
     missing = text == ""
-    unknown = (answers[place] != text) & ~missing
+    unknown = (answers[index] != text) & ~missing
     if unknown.any():
         word = str(text[unknown].flat[0])
         raise InspireError(f"{word!r} is no answer in mode {mode!r}.{_possible(word, mode)}")
-    return np.where(missing, np.int16(NO_LABEL), codes[place]).astype(np.int16)
+    return np.where(missing, np.int16(NO_LABEL), codes[index]).astype(np.int16)
 
 
 def decode_answers(codes: ArrayLike, mode: str = "direction") -> NDArray[np.str_]:
