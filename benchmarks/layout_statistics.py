@@ -14,7 +14,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from inspire_vla.libero.bddl import LiberoMissing, task_files
+from inspire_vla.libero.tasks import LiberoMissing, task_files
 from inspire_vla.tabletop.scenes import SCENES
 
 _DRAWS = 200

@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 
 from inspire_vla.evaluation import wilson
-from inspire_vla.libero.bddl import instruction_of, read_problem, task_files
-from inspire_vla.libero.collection import NOISE, Conditions, seed_of, try_once
-from inspire_vla.libero.expert import able
-from inspire_vla.libero.recording import simulation
+from inspire_vla.libero.collection import NOISE, Conditions, attempt_task, seed_of
+from inspire_vla.libero.expert import unsupported_reason
+from inspire_vla.libero.simulation import shared_simulation
+from inspire_vla.libero.tasks import instruction_of, read_problem, task_files
 
 
 def lines_of(path: Path) -> tuple[int, list[dict]]:
@@ -32,7 +32,7 @@ def play(suite: str, path: Path, scene: int, seed: int, noise: float) -> dict:
     started = time.process_time()
     try:
         drawn = seed_of(conditions, path.stem, scene, 0)
-        found = try_once(simulation(str(path), None), path, conditions, drawn)
+        found = attempt_task(shared_simulation(str(path), None), path, conditions, drawn)
         line |= {"success": found is not None, "steps": None if found is None else len(found[1])}
     except Exception as error:
         line |= {"success": False, "steps": None, "error": f"{type(error).__name__}: {error}"}
@@ -74,7 +74,9 @@ def main() -> None:
     with options.record.open("a", encoding="utf-8") as file:
         file.truncate(whole)
         for suite in options.suites:
-            paths = [p for p in task_files(suite) if able(read_problem(p), instruction_of(p)) is None]
+            paths = [
+                p for p in task_files(suite) if unsupported_reason(read_problem(p), instruction_of(p)) is None
+            ]
             for scene, path in ((scene, path) for scene in range(options.scenes) for path in paths):
                 if (suite, path.stem, scene, options.seed, options.noise) in done:
                     continue

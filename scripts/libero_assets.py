@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from inspire_vla.libero.bddl import LiberoMissing
 from inspire_vla.libero.simulation import assets_here, require_libero
+from inspire_vla.libero.tasks import LiberoMissing
 
 
 def main() -> None:

@@ -1,29 +1,29 @@
-"""LIBERO without images: one small demonstration, recorded once for all tests. Skipped where LIBERO is not whole."""
+"""One short recording in LIBERO, without images, for all tests. They are skipped where LIBERO is not installed."""
 
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from inspire_vla.libero.bddl import LiberoMissing, task_files
-from inspire_vla.libero.simulation import Truth, make_simulation, require_libero
+from inspire_vla.libero.simulation import GroundTruth, make_simulation, require_libero
+from inspire_vla.libero.tasks import LiberoMissing, task_files
 
 TASK = "put_the_cream_cheese_in_the_bowl"
 
 
 @pytest.fixture(scope="session")
 def recording():
-    """A hand that goes to the cream cheese, grips it and lifts it: states, actions, and the truth at each step."""
+    """The gripper goes to the cream cheese, grasps and lifts it: states, actions, and the ground truth at each step."""
     try:
         require_libero()
     except LiberoMissing as error:
         pytest.skip(str(error))
     path = next(path for path in task_files("libero_goal") if path.stem == TASK)
     env = make_simulation(path)
-    truth = Truth(env.env, path)
+    truth = GroundTruth(env.env, path)
     for _ in range(10):
         env.step([0, 0, 0, 0, 0, 0, -1])
-    states, actions, offsets, grasped, hands = [], [], [], [], []
+    states, actions, offsets, grasped, eef_positions = [], [], [], [], []
     goal = truth.point("cream_cheese_1")
     lift = goal + np.array([0, 0, 0.12])
     legs = [
@@ -35,14 +35,14 @@ def recording():
     ]
     for target, gripper, steps in legs:
         for _ in range(steps):
-            way = np.zeros(3) if target is None else np.clip((target - truth.hand()) / 0.05, -1, 1)
-            action = np.array([*way, 0, 0, 0, gripper])
-            where, held = truth.offsets()
+            step = np.zeros(3) if target is None else np.clip((target - truth.eef_position()) / 0.05, -1, 1)
+            action = np.array([*step, 0, 0, 0, gripper])
+            offset, held = truth.offsets()
             states.append(env.get_sim_state().copy())
             actions.append(action)
-            offsets.append(where)
+            offsets.append(offset)
             grasped.append(held)
-            hands.append(truth.hand())
+            eef_positions.append(truth.eef_position())
             env.step(action.tolist())
     found = SimpleNamespace(
         path=path,
@@ -52,7 +52,7 @@ def recording():
         actions=np.stack(actions),
         offsets=np.stack(offsets),
         grasped=np.stack(grasped),
-        hands=np.stack(hands),
+        eef_positions=np.stack(eef_positions),
         env=env,
     )
     yield found

@@ -2,16 +2,14 @@
 
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from inspire_vla.cli.benchmarks import choose, simulator_of
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import EvaluationPlan
-from inspire_vla.libero.bddl import LiberoMissing
-from inspire_vla.libero.benchmark import MAX_STEPS, LiberoBenchmark, axis_angle
-from inspire_vla.libero.plus import PLUS_SUITES
+from inspire_vla.libero.benchmark import MAX_STEPS, LiberoBenchmark
 from inspire_vla.libero.simulation import require_libero
+from inspire_vla.libero.tasks import PLUS_SUITES, LiberoMissing
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +48,6 @@ def test_a_mapping_is_a_condition():
     assert LiberoBenchmark().conditions == {"mapping": None, "step_limits": MAX_STEPS}
     mapped, other = (LiberoBenchmark(mapping={"lift it": {"it": name}}).conditions for name in ("mug", "cup"))
     assert mapped["mapping"] != other["mapping"] is not None
-
-
-def test_axis_angle_of_a_turn():
-    np.testing.assert_allclose(axis_angle(np.array([0, 0, 0, 1.0])), 0)
-    half = np.pi / 8
-    np.testing.assert_allclose(axis_angle(np.array([0, np.sin(half), 0, np.cos(half)])), [0, np.pi / 4, 0])
 
 
 def test_more_episodes_than_initial_states_are_refused(benchmark):

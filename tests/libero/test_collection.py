@@ -1,4 +1,4 @@
-"""The expert of LIBERO: what it can do, what it records, and that a collection is the same however it is made."""
+"""LIBERO's expert: which tasks it supports, what it records, and that collections are reproducible."""
 
 import json
 
@@ -9,7 +9,6 @@ from inspire_vla.errors import InspireError
 from inspire_vla.labels import GRASPED_COLUMN, read_labels
 from inspire_vla.labels.lerobot_files import LeRobotFiles, read_rows
 from inspire_vla.libero import collection
-from inspire_vla.libero.bddl import LiberoMissing, bddl_folder, instruction_of, read_problem, task_files
 from inspire_vla.libero.collection import (
     COLLECTION_FILE,
     CollectReport,
@@ -18,8 +17,9 @@ from inspire_vla.libero.collection import (
     demonstrate,
     seed_of,
 )
-from inspire_vla.libero.expert import able
+from inspire_vla.libero.expert import unsupported_reason
 from inspire_vla.libero.simulation import require_libero
+from inspire_vla.libero.tasks import LiberoMissing, bddl_folder, instruction_of, read_problem, task_files
 
 pytestmark = pytest.mark.libero
 SUITE, TASK = "libero_object", "pick_up_the_chocolate_pudding_and_place_it_in_the_basket"
@@ -48,19 +48,21 @@ def collected(installed, tmp_path_factory):
     return root, collect(SUITE, 1, root, **SMALL)
 
 
-def test_it_says_what_it_cannot_do(task_folder):
-    able_in = {
-        suite: sum(able(read_problem(path), instruction_of(path)) is None for path in task_files(suite))
+def test_unsupported_tasks_are_named(task_folder):
+    supported = {
+        suite: sum(
+            unsupported_reason(read_problem(path), instruction_of(path)) is None for path in task_files(suite)
+        )
         for suite in ("libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90")
     }
-    assert able_in["libero_spatial"] == able_in["libero_object"] == 10
-    assert able_in["libero_goal"] == 5
-    assert able_in["libero_90"] > 40
+    assert supported["libero_spatial"] == supported["libero_object"] == 10
+    assert supported["libero_goal"] == 5
+    assert supported["libero_90"] > 40
     drawer = next(path for path in task_files("libero_goal") if "middle_drawer" in path.stem)
-    assert able(read_problem(drawer), instruction_of(drawer)) == "it does not open things"
+    assert unsupported_reason(read_problem(drawer), instruction_of(drawer)) == "it cannot open objects"
 
 
-def test_a_demonstration_ends_with_the_thing_let_go_in_its_place(collected):
+def test_a_demonstration_ends_with_the_object_released_at_its_target(collected):
     root, report = collected
     assert report.attempts[TASK][0] == report.episodes == 1
     assert "1 of" in str(report)
@@ -73,11 +75,11 @@ def test_a_demonstration_ends_with_the_thing_let_go_in_its_place(collected):
     held = np.flatnonzero(grasped[:, 0])
     assert 20 < len(held) < len(grasped)
     assert np.abs(offsets[held, 0]).max() < 0.1
-    assert not grasped[:, 1].any()  # nobody holds the basket
+    assert not grasped[:, 1].any()  # the basket is never grasped
     assert np.abs(rows.columns["action"]).max() <= 1.0
-    hand = rows.columns["observation.state"][:, :3]
-    thing, basket = hand[-1] + offsets[-1, 0], hand[-1] + offsets[-1, 1]
-    assert np.linalg.norm((thing - basket)[:2]) < 0.1
+    eef = rows.columns["observation.state"][:, :3]
+    obj, basket = eef[-1] + offsets[-1, 0], eef[-1] + offsets[-1, 1]
+    assert np.linalg.norm((obj - basket)[:2]) < 0.1
     assert read_labels(root).tasks == {instruction_of(TASK): ("the chocolate pudding", "the basket")}
 
 
@@ -100,17 +102,17 @@ def test_a_finished_collection_is_left_alone(collected, tmp_path):
 
 
 def test_an_episode_that_always_fails_is_left_out_and_counted(installed, tmp_path, monkeypatch):
-    monkeypatch.setattr(collection, "try_once", lambda *_: None)
-    monkeypatch.setattr(collection, "simulation", lambda *_: None)
+    monkeypatch.setattr(collection, "attempt_task", lambda *_: None)
+    monkeypatch.setattr(collection, "shared_simulation", lambda *_: None)
     with pytest.raises(InspireError, match="the expert failed 4 times': 2"):
         collect(SUITE, 2, tmp_path / "data", **SMALL)
     assert not (tmp_path / "data").exists()
 
 
-def test_the_report_lists_rates_and_what_it_cannot_do(tmp_path):
-    text = str(CollectReport(tmp_path, 3, 300, {"a": (3, 4)}, {"open_it": "it does not open things"}))
+def test_the_report_lists_rates_and_unsupported_tasks(tmp_path):
+    text = str(CollectReport(tmp_path, 3, 300, {"a": (3, 4)}, {"open_it": "it cannot open objects"}))
     assert "3 of    4 ( 75 %)  a" in text
-    assert "cannot do: open_it (it does not open things)" in text
+    assert "not supported: open_it (it cannot open objects)" in text
 
 
 def test_seeds_differ_by_task_number_and_attempt():

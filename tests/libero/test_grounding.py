@@ -1,4 +1,4 @@
-"""Every mention of LIBERO's 130 tasks means something that is there; BDDL is read without LIBERO's code."""
+"""Every mention of LIBERO's 130 tasks is grounded in its scene, without LIBERO's code."""
 
 import json
 
@@ -6,7 +6,8 @@ import pytest
 
 from inspire_vla.errors import InspireError
 from inspire_vla.instruction import find_mentions
-from inspire_vla.libero.bddl import (
+from inspire_vla.libero.grounding import ground, read_mapping
+from inspire_vla.libero.tasks import (
     SUITES,
     LiberoMissing,
     bddl_folder,
@@ -14,7 +15,6 @@ from inspire_vla.libero.bddl import (
     read_problem,
     task_files,
 )
-from inspire_vla.libero.grounding import ground, read_mapping
 
 SMALL = """
 (define (problem KITCHEN) (:domain robosuite) (:language put it)
@@ -66,22 +66,22 @@ def test_the_goal_decides_which(problem, goal, instruction, wanted):
     assert ground(problem(goal), instruction) == {mention: (name,) for mention, name in wanted.items()}
 
 
-def test_a_mapping_overrules_and_is_checked(problem, tmp_path):
+def test_a_mapping_takes_precedence_and_is_checked(problem, tmp_path):
     scene = problem("(On akita_black_bowl_2 plate_1)")
     said = "put the black bowl on the plate"
-    assert ground(scene, said, overrule={"the black bowl": "akita_black_bowl_1"})["the black bowl"] == (
+    assert ground(scene, said, overrides={"the black bowl": "akita_black_bowl_1"})["the black bowl"] == (
         "akita_black_bowl_1",
     )
     with pytest.raises(InspireError, match="Did you mean 'akita_black_bowl_"):
-        ground(scene, said, overrule={"the black bowl": "akita_black_bowl"})
-    with pytest.raises(InspireError, match="fits nothing"):
+        ground(scene, said, overrides={"the black bowl": "akita_black_bowl"})
+    with pytest.raises(InspireError, match="matches nothing"):
         ground(scene, "put the violin on the plate")
-    assert ground(scene, "put the violin on the plate", leave_unknown=True) == {"the plate": ("plate_1",)}
+    assert ground(scene, "put the violin on the plate", skip_unknown=True) == {"the plate": ("plate_1",)}
     path = tmp_path / "mapping.json"
     path.write_text(json.dumps({said: {"the plate": "plate_1"}}))
     assert read_mapping(path) == {said: {"the plate": ["plate_1"]}}
     path.write_text("[1]")
-    with pytest.raises(InspireError, match="must hold"):
+    with pytest.raises(InspireError, match="does not fit"):
         read_mapping(path)
 
 
@@ -90,11 +90,11 @@ def test_what_is_no_task_file_is_refused(tmp_path):
         path = tmp_path / "bad.bddl"
         path.write_text(text)
         read_problem.cache_clear()
-        with pytest.raises(InspireError, match="no LIBERO task file"):
+        with pytest.raises(InspireError, match="not a LIBERO task file"):
             read_problem(path)
 
 
-def test_all_130_tasks_resolve_to_things_of_their_scenes(libero_files):
+def test_all_130_tasks_resolve_to_objects_of_their_scenes(libero_files):
     assert len(libero_files) == 130
     for _, path in libero_files:
         problem, instruction = read_problem(path), instruction_of(path)
@@ -105,8 +105,8 @@ def test_all_130_tasks_resolve_to_things_of_their_scenes(libero_files):
             assert set(names) <= set(problem.names()), (instruction, mention)
         named = {name for predicate in problem.goal for name in predicate[1:] if "table" not in name}
         tied = {name for names in found.values() for name in names}
-        things = {problem.regions.get(name, name) for name in tied}
-        assert {problem.regions.get(name, name) for name in named} <= things, (instruction, named, tied)
+        objects = {problem.regions.get(name, name) for name in tied}
+        assert {problem.regions.get(name, name) for name in named} <= objects, (instruction, named, tied)
 
 
 def test_drawers_of_libero_are_the_drawers_said(libero_files):
@@ -120,8 +120,8 @@ def test_drawers_of_libero_are_the_drawers_said(libero_files):
     assert drawers > 20
 
 
-def test_twins_are_told_apart(libero_files):
-    """Two mentions of a task never mean the same thing, unless one stands in or on the other's place."""
+def test_duplicates_are_told_apart(libero_files):
+    """Two mentions of a task never have the same object."""
     for _, path in libero_files:
         found = ground(read_problem(path), instruction_of(path))
         tied = [name for names in found.values() for name in names]

@@ -1,13 +1,21 @@
-"""LIBERO-Plus's names against a stand-in of its suites, named as its repository names them: it is not here itself."""
+"""LIBERO-Plus's names, against a stand-in of its suites with the names of its repository."""
 
 from types import SimpleNamespace
 
 import pytest
 
 from inspire_vla.errors import InspireError
-from inspire_vla.libero import bddl, plus
-from inspire_vla.libero.bddl import LiberoMissing, plain_name, task_files
-from inspire_vla.libero.plus import PLUS_SUITES, changed_instruction, changed_task_file, plus_tasks
+from inspire_vla.libero import simulation
+from inspire_vla.libero import tasks as module
+from inspire_vla.libero.tasks import (
+    PLUS_SUITES,
+    LiberoMissing,
+    original_name,
+    plus_instruction,
+    plus_task_file,
+    plus_tasks,
+    task_files,
+)
 
 PLAIN = "put_the_bowl_on_the_plate"
 VIEW = "_view_15_0_100_0_0_initstate_3"
@@ -38,9 +46,8 @@ def installed(monkeypatch, tmp_path):
         )
     libero = pytest.importorskip("lerobot.envs.libero", reason="the extra `libero` is not installed")
     monkeypatch.setattr(libero, "_get_suite", lambda name: found)
-    monkeypatch.setattr(plus, "require_libero", lambda: None)
-    monkeypatch.setattr(plus, "bddl_folder", lambda: tmp_path)
-    monkeypatch.setattr(bddl, "bddl_folder", lambda: tmp_path)
+    monkeypatch.setattr(simulation, "require_libero", lambda: None)
+    monkeypatch.setattr(module, "bddl_folder", lambda: tmp_path)
     return found
 
 
@@ -48,21 +55,22 @@ def test_changed_tasks_have_their_files_and_what_is_meant(installed):
     tasks = plus_tasks("libero_plus_goal")
     assert len(tasks) == 2 * len(CHANGED)
     for task in tasks:
-        assert plain_name(task) == PLAIN
+        assert original_name(task) == PLAIN
         asked = ASKED.lower() if "language" in task else "put the bowl on the plate"
-        assert changed_instruction("libero_goal", task) == asked
-    names = {task: changed_task_file("libero_goal", task).stem for task in tasks}
+        assert plus_instruction("libero_goal", task) == asked
+    names = {task: plus_task_file("libero_goal", task).stem for task in tasks}
     assert names[f"{PLAIN}_language_26{VIEW}"] == f"{PLAIN}_language_26"
     assert names[f"{PLAIN}{VIEW}_noise_7"] == PLAIN
     assert names[f"{PLAIN}_add_4"] == f"{PLAIN}_add_4"
     with pytest.raises(InspireError, match=r"no file fly\.bddl"):
-        changed_task_file("libero_goal", "fly_view_0_0_100_0_0_initstate_0")
+        plus_task_file("libero_goal", "fly_view_0_0_100_0_0_initstate_0")
 
 
 def test_its_files_are_no_plain_tasks(installed):
     assert [path.stem for path in task_files("libero_goal")] == [PLAIN]
     assert (
-        plain_name("pick_up_the_black_bowl_from_table_center") == "pick_up_the_black_bowl_from_table_center"
+        original_name("pick_up_the_black_bowl_from_table_center")
+        == "pick_up_the_black_bowl_from_table_center"
     )
 
 

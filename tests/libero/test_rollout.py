@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from inspire_vla.evaluation import EpisodeJob, RolloutSettings, rollout
-from inspire_vla.libero.bddl import LiberoMissing
 from inspire_vla.libero.benchmark import LiberoBenchmark
 from inspire_vla.libero.simulation import require_libero
+from inspire_vla.libero.tasks import LiberoMissing
 from inspire_vla.spatial import relate
 
 

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from rich.console import Console
 from rich.markup import escape
 
-from inspire_vla.libero.bddl import LiberoMissing
+from inspire_vla.libero.tasks import LiberoMissing
 
 
 @dataclass(frozen=True)
@@ -168,13 +168,13 @@ def _libero() -> Check:
 
 
 def _libero_plus() -> Check:
-    from inspire_vla.libero.plus import INSTALL, plus_tasks
+    from inspire_vla.libero.tasks import PLUS_INSTALL, plus_tasks
 
     try:
         found = f"installed in LIBERO's place, {len(plus_tasks('libero_plus_spatial'))} tasks of spatial"
         return Check("LIBERO-Plus", True, found, required=False)
     except LiberoMissing:
-        return Check("LIBERO-Plus", False, "not installed (optional)", INSTALL, required=False)
+        return Check("LIBERO-Plus", False, "not installed (optional)", PLUS_INSTALL, required=False)
 
 
 def _ray() -> Check:

@@ -71,8 +71,8 @@ def label(options: argparse.Namespace) -> None:
 
 def _import_libero(options: argparse.Namespace) -> None:
     from inspire_vla.labels import ModeRule
-    from inspire_vla.libero.demonstrations import import_demonstrations
     from inspire_vla.libero.grounding import read_mapping
+    from inspire_vla.libero.hdf5_import import import_demonstrations
 
     report = import_demonstrations(
         [options.source],

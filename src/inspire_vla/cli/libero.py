@@ -32,7 +32,7 @@ def libero_for(policy: Mapping[str, Any], mapping: str | None = None) -> Factory
 def conditions(suites: Sequence[str]) -> dict[str, Any]:
     """What a run on LIBERO says of how it was played."""
     from inspire_vla.libero.benchmark import MAX_STEPS, LiberoBenchmark
-    from inspire_vla.libero.plus import PLUS_SUITES
+    from inspire_vla.libero.tasks import PLUS_SUITES
 
     return {
         "step_limits": {suite: MAX_STEPS[PLUS_SUITES.get(suite, suite)] for suite in suites},

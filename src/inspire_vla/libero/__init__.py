@@ -1,6 +1,5 @@
-"""LIBERO: its tasks as a benchmark, its scenes as truth, its demonstrations as data. A sibling of `tabletop`.
+"""LIBERO: its tasks as a benchmark, labels from its simulator's state, demonstrations by an expert or from HDF5 files.
 
-bddl.py reads task files, grounding.py ties mentions to the things in them: both without LIBERO's code. simulation.py
-asks a running simulator where things are; benchmark.py and demonstrations.py are built on it. LIBERO itself (the
-extra `libero`) is imported only when a simulator is needed.
+tasks.py reads task files and grounding.py grounds mentions in them, both without LIBERO's code. LIBERO (the extra
+`libero`) is imported only when a simulation is made.
 """

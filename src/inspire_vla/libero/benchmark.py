@@ -1,22 +1,38 @@
-"""LIBERO's five suites as evaluation wants a benchmark, through LeRobot's environment.
+"""LIBERO's five suites, and those of LIBERO-Plus, as a benchmark, through LeRobot's environment.
 
-Fixed initial states: seed s starts from initial state s modulo their number (50 a task), and nothing else depends on
-chance except where fixtures stand, which the seed fixes too. Two policies with the same seed meet the same scene.
+Seed s starts from the fixed initial state s modulo their number (50 per task). The only other randomness is the
+position of the fixtures, which the seed determines too. Two policies with the same seed get the same scene.
 """
 
 import gc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
 
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.files import json_sha256
-from inspire_vla.libero.bddl import SUITES, LiberoMissing, instruction_of, task_files
-from inspire_vla.libero.plus import PLUS_SUITES, changed_instruction, changed_task_file, plus_tasks
-from inspire_vla.libero.simulation import SETTLING_STEPS, Truth, axis_angle, require_libero
+from inspire_vla.libero.dataset import check_cameras
+from inspire_vla.libero.simulation import (
+    CAMERAS,
+    CONTROL_HZ,
+    SETTLING_STEPS,
+    GroundTruth,
+    close_at_exit,
+    require_libero,
+)
+from inspire_vla.libero.tasks import (
+    PLUS_SUITES,
+    SUITES,
+    LiberoMissing,
+    instruction_of,
+    plus_instruction,
+    plus_task_file,
+    plus_tasks,
+    task_files,
+)
 
 MAX_STEPS = {
     "libero_spatial": 220,
@@ -29,16 +45,19 @@ MAX_STEPS = {
 
 
 class LiberoBenchmark:
-    """Tasks are named as their files are; see the module's words on seeds. `libero_plus_…` suites are LIBERO-Plus's.
+    """The benchmark protocol of `evaluation`. A task has the name of its file. `libero_plus_…` are LIBERO-Plus suites.
 
     Args:
-        cameras: `image` (agent view) and `image2` (wrist), turned by 180° as LeRobot's images are.
-        image_size: pixels; the size that the policy was trained on.
-        mapping: instruction → mention → name(s) of the scene, where grounding shall be overruled.
+        cameras: `image` (agent view) and `image2` (wrist), rotated by 180° as LeRobot's images are.
+        image_size: in pixels; the size that the policy was trained on.
+        mapping: instruction → mention → name(s) of the scene, which take precedence over grounding.
     """
 
-    initial_states = dict.fromkeys(SUITES, 50) | dict.fromkeys(PLUS_SUITES, 1)
-    """Of each task. LIBERO-Plus plays its tasks once; many of them have one initial state."""
+    groups: ClassVar[dict[str, str]] = {}
+    """No suite has a fixed role: which ones are unseen depends on the policy's training data."""
+
+    initial_states: ClassVar[dict[str, int]] = dict.fromkeys(SUITES, 50) | dict.fromkeys(PLUS_SUITES, 1)
+    """Number of initial states of each task. LIBERO-Plus evaluates a task once; many have one initial state."""
 
     def __init__(
         self,
@@ -46,40 +65,35 @@ class LiberoBenchmark:
         image_size: int = 256,
         mapping: Mapping[str, Mapping[str, Sequence[str] | str]] | None = None,
     ) -> None:
-        unknown = [camera for camera in cameras if camera not in LiberoTask.CAMERAS]
-        if unknown:
-            raise InspireError(
-                f"unknown camera {unknown[0]!r}.{did_you_mean(unknown[0], LiberoTask.CAMERAS)}"
-            )
-        self._cameras, self._image_size, self._mapping = tuple(cameras), image_size, dict(mapping or {})
+        self._cameras, self._image_size = check_cameras(cameras), image_size
+        self._mapping = dict(mapping or {})
         self.conditions = {
             "mapping": json_sha256(mapping) if mapping else None,
             "step_limits": dict(MAX_STEPS),
         }
 
     def suites(self) -> tuple[str, ...]:
-        """libero_90 (seen), libero_spatial, libero_object, libero_goal, libero_10 (long)."""
+        """Return the names of all suites: LIBERO's five and LIBERO-Plus's four."""
         return (*SUITES, *PLUS_SUITES)
 
     def tasks(self, suite: str) -> tuple[str, ...]:
-        """Names of a suite's tasks. Raises LiberoMissing without LIBERO, or LIBERO-Plus for its suites."""
+        """Return the names of a suite's tasks. Raises LiberoMissing if LIBERO (or LIBERO-Plus) is not installed."""
         if suite in PLUS_SUITES:
             return plus_tasks(suite)
         return tuple(path.stem for path in task_files(suite))
 
-    def make(self, suite: str, task: str) -> "LiberoTask":
-        """An environment. Keep one alive per process (slots=1): robosuite does not switch GL contexts."""
+    def make(self, suite: str, task: str) -> "LiberoEnv":
+        """Make an environment. Keep one alive per process (slots=1): robosuite does not switch GL contexts."""
         names = self.tasks(suite)
         if task not in names:
             raise InspireError(f"unknown task {task!r} of {suite}.{did_you_mean(task, names)}")
-        return LiberoTask(suite, task, self._cameras, self._image_size, self._mapping)
+        return LiberoEnv(suite, task, self._cameras, self._image_size, self._mapping)
 
 
-class LiberoTask(gymnasium.Env):
-    """One task, as evaluation wants an environment: truth in `info`, `reset(seed)` fixes the initial state."""
+class LiberoEnv(gymnasium.Env):
+    """One task, with the privileged state in `info`. `reset(seed)` determines the initial state."""
 
-    CAMERAS = ("image", "image2")
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}
     render_mode = "rgb_array"
 
     def __init__(
@@ -91,23 +105,23 @@ class LiberoTask(gymnasium.Env):
         mapping: Mapping[str, Mapping[str, Sequence[str] | str]],
     ) -> None:
         require_libero()
-        from lerobot.envs.libero import LiberoEnv, _get_suite
+        from lerobot.envs import libero
 
         plus = suite in PLUS_SUITES
-        plain = PLUS_SUITES.get(suite, suite)
-        tasks = _get_suite(plain)
+        original = PLUS_SUITES.get(suite, suite)
+        tasks = libero._get_suite(original)
         index = next((i for i, one in enumerate(tasks.tasks) if Path(one.bddl_file).stem == task), None)
         if index is None:
             raise LiberoMissing(
-                f"the LIBERO that is installed has no {task!r} in {plain}: it is LIBERO-Plus, whose tasks are those of "
-                f"{', '.join(PLUS_SUITES)}. Take it off PYTHONPATH for the plain ones."
+                f"The installed LIBERO has no {task!r} in {original}: it is LIBERO-Plus, which has the suites "
+                f"{', '.join(PLUS_SUITES)}. Remove it from PYTHONPATH for LIBERO's own."
             )
         self.suite, self.task, self._cameras = suite, task, cameras
-        self.max_episode_steps = MAX_STEPS[plain]
-        self._env = LiberoEnv(
+        self.max_episode_steps = MAX_STEPS[original]
+        self._env = libero.LiberoEnv(
             tasks,
             index,
-            plain,
+            original,
             is_libero_plus=plus,
             obs_type="pixels_agent_pos",
             observation_width=image_size,
@@ -123,25 +137,27 @@ class LiberoTask(gymnasium.Env):
                 "agent_pos": gymnasium.spaces.Box(-np.inf, np.inf, (8,), np.float32),
             }
         )
-        self._task_file = changed_task_file(plain, task) if plus else Path(self._env._task_bddl_file)
-        self.instruction = changed_instruction(plain, task) if plus else instruction_of(self._task_file)
-        self._free_wording = plus
+        self._task_file = plus_task_file(original, task) if plus else Path(self._env._task_bddl_file)
+        self.instruction = plus_instruction(original, task) if plus else instruction_of(self._task_file)
+        self._skip_unknown = plus  # rephrased instructions mention more than objects
         self._mapping = mapping.get(self.instruction, {})
-        self._truth: Truth | None = None
+        self._truth: GroundTruth | None = None
         self._steps = 0
         self._image: np.ndarray = np.zeros(size, np.uint8)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
-        """Start from initial state `seed` modulo their number."""
+        """Start from initial state number `seed` modulo their number."""
         number = 0 if seed is None else seed
         self._env.init_state_id = number
         raw, info = self._env.reset(seed=number)
-        self._truth = Truth(
+        if self._truth is None:
+            close_at_exit(self._env._env)
+        self._truth = GroundTruth(
             self._env._env.env,
             self._task_file,
             self.instruction,
-            overrule=self._mapping,
-            leave_unknown=self._free_wording,
+            overrides=self._mapping,
+            skip_unknown=self._skip_unknown,
         )
         self._steps = 0
         states = self._env._init_states
@@ -149,27 +165,29 @@ class LiberoTask(gymnasium.Env):
         return self._observation(raw), self._info(info)
 
     def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
-        """One control step; truncated at the published limit."""
+        """Make one control step. The episode is truncated at the published limit."""
         raw, reward, terminated, _, info = self._env.step(np.asarray(action, dtype=np.float32))
         self._steps += 1
         truncated = not terminated and self._steps >= self.max_episode_steps
         return self._observation(raw), reward, terminated, truncated, self._info(info)
 
     def render(self) -> np.ndarray:
-        """The agent view as last seen, turned."""
+        """Return the last image of the agent view."""
         return self._image
 
     def close(self) -> None:
-        """Close it wholly: an environment half alive breaks the next one's images."""
+        """Free the simulation at once: a remaining rendering context would break the images of the next one."""
         self._truth = None
         self._env.close()
         gc.collect()
 
     def _observation(self, raw: Mapping[str, Any]) -> dict[str, Any]:
-        pixels = {camera: np.ascontiguousarray(raw["pixels"][camera][::-1, ::-1]) for camera in self.CAMERAS}
+        from robosuite.utils.transform_utils import quat2axisangle
+
+        pixels = {camera: np.ascontiguousarray(raw["pixels"][camera][::-1, ::-1]) for camera in CAMERAS}
         self._image = pixels["image"]
         robot = raw["robot_state"]
-        angle = axis_angle(robot["eef"]["quat"])
+        angle = quat2axisangle(robot["eef"]["quat"].copy())
         state = np.concatenate([robot["eef"]["pos"], angle, robot["gripper"]["qpos"]]).astype(np.float32)
         return {"pixels": {camera: pixels[camera] for camera in self._cameras}, "agent_pos": state}
 

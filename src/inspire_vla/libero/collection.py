@@ -1,8 +1,8 @@
-"""Demonstrations of LIBERO's tasks without a download: the scripted expert acts, what it does is recorded and labelled.
+"""Collect demonstrations of LIBERO's tasks by the scripted expert, without a download.
 
-Scenes are drawn anew from the task file's own regions, as for LIBERO's demonstrations; the fixed initial states that
-evaluation starts from are never used. The expert acts without images; the states it went through are then set
-again and rendered, so that only successful attempts cost images.
+Scenes are sampled from the regions of the task file, as for LIBERO's own demonstrations. The fixed initial states that
+evaluation starts from are never used. The expert acts without images. The states of a successful attempt are then set
+again and rendered, so that failed attempts cost no images.
 """
 
 import json
@@ -14,36 +14,35 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from inspire_vla import __version__
 from inspire_vla.errors import InspireError, did_you_mean
-from inspire_vla.jobs import ResumableJob, map_in_processes
+from inspire_vla.files import read_json, write_json
+from inspire_vla.jobs import ResumableJob
 from inspire_vla.labels import ModeRule
 from inspire_vla.labels.dataset_writer import Demonstration, save_demonstration, save_skipped
-from inspire_vla.libero.bddl import SUITES, instruction_of, read_problem, task_files
 from inspire_vla.libero.benchmark import MAX_STEPS
-from inspire_vla.libero.expert import Expert, able
-from inspire_vla.libero.recording import (
-    check_cameras,
-    demonstration_of,
-    labels_for,
+from inspire_vla.libero.dataset import build_dataset, check_cameras, label_info, make_demonstration
+from inspire_vla.libero.expert import Expert, unsupported_reason
+from inspire_vla.libero.simulation import (
+    SETTLING_STEPS,
+    GroundTruth,
     observe,
-    simulation,
-    write_dataset,
+    require_libero,
+    shared_simulation,
 )
-from inspire_vla.libero.simulation import SETTLING_STEPS, Truth, require_libero
+from inspire_vla.libero.tasks import SUITES, instruction_of, read_problem, task_files
 from inspire_vla.spatial import Frame
 
 MAX_ATTEMPTS = 4
 COLLECTION_FILE = "meta/inspire_collection.json"
 NOISE = 0.05
-"""Default noise of executed translations, in units of the action: 2.5 mm of what is asked for in a step."""
+"""Default standard deviation of the noise on executed translations, in units of the action: 2.5 mm per step."""
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What fixes a demonstration, besides its number."""
+    """Everything that determines a demonstration, except its number."""
 
     suite: str
     tasks: tuple[str, ...]
@@ -54,22 +53,39 @@ class Conditions:
 
 
 @dataclass(frozen=True)
+class EpisodeEntry:
+    """How one episode was made. `failed`: attempts that failed. `skipped`: why there is no episode."""
+
+    task: str
+    failed: int
+    seed: int = 0
+    frames: int = 0
+    skipped: str | None = None
+
+
+@dataclass(frozen=True)
+class CollectionRecord:
+    """Content of COLLECTION_FILE."""
+
+    settings: dict[str, Any]
+    episodes: tuple[EpisodeEntry, ...]
+
+
+@dataclass(frozen=True)
 class CollectReport:
-    """What came out. attempts: task → (successful, tried); unable: task → why the expert was not asked."""
+    """Result of a collection. attempts: task → (successes, attempts). unsupported: task → why."""
 
     root: Path
     episodes: int
     frames: int
     attempts: dict[str, tuple[int, int]]
-    unable: dict[str, str]
+    unsupported: dict[str, str]
 
     def __str__(self) -> str:
-        lines = [
-            f"{self.root}: {self.episodes} episodes, {self.frames} frames. The expert, successes of attempts:"
-        ]
-        for task, (successful, tried) in self.attempts.items():
-            lines.append(f"  {successful:4d} of {tried:4d} ({100 * successful / tried:3.0f} %)  {task}")
-        lines += [f"  cannot do: {task} ({why})" for task, why in self.unable.items()]
+        lines = [f"{self.root}: {self.episodes} episodes, {self.frames} frames. The expert's successes:"]
+        for task, (successes, attempts) in self.attempts.items():
+            lines.append(f"  {successes:4d} of {attempts:4d} ({100 * successes / attempts:3.0f} %)  {task}")
+        lines += [f"  not supported: {task} ({why})" for task, why in self.unsupported.items()]
         return "\n".join(lines)
 
 
@@ -89,17 +105,17 @@ def collect(
     resume: bool = True,
     progress: bool = True,
 ) -> CollectReport:
-    """Let the expert demonstrate; write `out`, a LeRobot dataset like that of `import_demonstrations`.
+    """Collect episodes of the expert into `out`, a LeRobot dataset like that of `import_demonstrations`.
 
     Args:
-        episodes: dealt round-robin to the tasks that the expert can do. One that fails MAX_ATTEMPTS times is left out
-            and counted.
-        tasks: only these, by their files' names; None: all of the suite.
-        image_size: pixels; None for no images, which are most of the time.
+        episodes: distributed round-robin over the tasks that the expert supports. An episode that fails MAX_ATTEMPTS
+            times is skipped and counted.
+        tasks: names of task files; None for the whole suite.
+        image_size: in pixels; None for no images, which take most of the time.
 
     Raises:
-        InspireError: an unknown suite or task, numbers out of range, no task the expert can do, `out` exists and is
-            not the finished dataset of this very call, LIBERO is not installed.
+        InspireError: an unknown suite or task, a number out of range, no task that the expert supports, `out` exists
+            and is not the finished dataset of the same call, or LIBERO is not installed.
     """
     if suite not in SUITES:
         raise InspireError(f"unknown LIBERO suite {suite!r}.{did_you_mean(suite, SUITES)}")
@@ -116,42 +132,39 @@ def collect(
         if task not in files:
             raise InspireError(f"unknown task {task!r} of {suite}.{did_you_mean(task, files)}")
     reasons = {
-        task: able(read_problem(files[task]), instruction_of(files[task])) for task in (tasks or files)
+        task: unsupported_reason(read_problem(files[task]), instruction_of(files[task]))
+        for task in (tasks or files)
     }
-    unable = {task: why for task, why in reasons.items() if why}
+    unsupported = {task: why for task, why in reasons.items() if why}
     chosen = tuple(task for task, why in reasons.items() if not why)
     if not chosen:
-        raise InspireError(f"the expert can do none of these tasks: {unable}.")
-    shown = check_cameras(cameras) if image_size else ()
-    conditions = Conditions(suite, chosen, seed, shown, image_size, float(noise))
-    labels = labels_for(
-        [files[task] for task in chosen], {}, modes, frame, ModeRule(), {"source": "LIBERO, scripted expert"}
-    )
-    settings = json.loads(
-        json.dumps(
-            asdict(conditions) | {"episodes": episodes, "version": __version__, "labels": labels.to_json()}
-        )
-    )
+        raise InspireError(f"the expert supports none of these tasks: {unsupported}.")
+    cameras = check_cameras(cameras) if image_size else ()
+    conditions = Conditions(suite, chosen, seed, cameras, image_size, float(noise))
+    paths = [files[task] for task in chosen]
+    labels = label_info(paths, {}, modes, frame, ModeRule(), {"source": "LIBERO, scripted expert"})
+    more = {"episodes": episodes, "version": __version__, "labels": labels.to_json()}
+    settings = json.loads(json.dumps(asdict(conditions) | more))
     out = Path(out).absolute()
-    if out.exists():
-        return _finished(out, settings, unable)
-    job = ResumableJob(out, settings)
-    make = partial(_make, conditions, job)
-    with job.started(resume=resume):
-        missing = job.missing(episodes)
-        with tqdm(
-            total=episodes,
-            initial=episodes - len(missing),
-            desc=f"demonstrating {suite}",
-            disable=not progress,
-        ) as bar:
-            for _ in map_in_processes(make, missing, processes):
-                bar.update()
-        record = job.finish(partial(_assemble, conditions, labels, episodes, job, make, progress))
-    return _report(out, record, unable)
+    if not out.exists():
+        job = ResumableJob(out, settings)
+        with job.started(resume=resume):
+            build_dataset(
+                job,
+                episodes,
+                partial(_make_shard, conditions, job),
+                labels,
+                name=suite,
+                image_size=image_size,
+                cameras=cameras,
+                processes=processes,
+                progress=progress,
+                write_record=partial(_write_record, conditions, settings),
+            )
+    return _report(out, settings, unsupported)
 
 
-def _make(conditions: Conditions, job: ResumableJob, episode: int) -> None:
+def _make_shard(conditions: Conditions, job: ResumableJob, episode: int) -> None:
     demonstration, failed = demonstrate(conditions, episode)
     if demonstration is None:
         save_skipped(f"the expert failed {len(failed)} times", job.shard(episode), failed)
@@ -159,119 +172,89 @@ def _make(conditions: Conditions, job: ResumableJob, episode: int) -> None:
         save_demonstration(demonstration, job.shard(episode))
 
 
+def _write_record(
+    conditions: Conditions, settings: dict[str, Any], folder: Path, found: Sequence[Demonstration | str]
+) -> None:
+    entries = []
+    for number, one in enumerate(found):
+        task = conditions.tasks[number % len(conditions.tasks)]
+        if isinstance(one, str):
+            entries.append(EpisodeEntry(task, MAX_ATTEMPTS, skipped=one))
+        else:
+            entries.append(EpisodeEntry(task, len(one.failed_seeds), one.seed, len(one)))
+    write_json(folder / COLLECTION_FILE, asdict(CollectionRecord(settings, tuple(entries))))
+
+
+def _report(out: Path, settings: dict[str, Any], unsupported: dict[str, str]) -> CollectReport:
+    """Report on the dataset in `out`. Raises InspireError unless it was collected with these settings."""
+    try:
+        record = read_json(out / COLLECTION_FILE, CollectionRecord)
+    except InspireError:
+        raise InspireError(f"{out} exists and is no collected dataset; choose another folder.") from None
+    if record.settings != settings:
+        raise InspireError(
+            f"{out} exists, collected with other settings. Choose another folder, or delete it."
+        )
+    attempts: dict[str, tuple[int, int]] = {}
+    for entry in record.episodes:
+        successes, total = attempts.get(entry.task, (0, 0))
+        success = entry.skipped is None
+        attempts[entry.task] = (successes + success, total + success + entry.failed)
+    made = [entry for entry in record.episodes if entry.skipped is None]
+    return CollectReport(out, len(made), sum(entry.frames for entry in made), attempts, unsupported)
+
+
 def demonstrate(conditions: Conditions, episode: int) -> tuple[Demonstration | None, tuple[int, ...]]:
-    """Episode `episode`, or None; and the seeds of the attempts that failed."""
+    """Return a demonstration, or None if all attempts failed, and the seeds of the failed attempts."""
     task = conditions.tasks[episode % len(conditions.tasks)]
     path = next(path for path in task_files(conditions.suite) if path.stem == task)
-    env = simulation(str(path), conditions.image_size)
+    env = shared_simulation(str(path), conditions.image_size)
     failed: list[int] = []
     for attempt in range(MAX_ATTEMPTS):
         seed = seed_of(conditions, task, episode // len(conditions.tasks), attempt)
-        found = try_once(env, path, conditions, seed)
+        found = attempt_task(env, path, conditions, seed)
         if found is not None:
             states, actions, truth = found
-            rows = [
-                observe(env.env, truth, conditions.cameras, conditions.image_size, state) for state in states
-            ]
-            shown = demonstration_of(
-                rows, actions, truth, task, conditions.cameras, seed=seed, failed_seeds=tuple(failed)
-            )
-            return shown, tuple(failed)
+            cameras, pixels = conditions.cameras, conditions.image_size
+            rows = [observe(env.env, truth, cameras, pixels, state) for state in states]
+            seeds = {"seed": seed, "failed_seeds": tuple(failed)}
+            return make_demonstration(rows, actions, truth, task, cameras, **seeds), tuple(failed)
         failed.append(seed)
     return None, tuple(failed)
 
 
 def seed_of(conditions: Conditions, task: str, number: int, attempt: int) -> int:
-    """Seed of an attempt at the `number`-th episode of a task: 32 bits, which is what LIBERO takes."""
+    """Return the seed of an attempt at the `number`-th episode of a task. LIBERO takes 32 bits."""
     names = (zlib.crc32(conditions.suite.encode()), zlib.crc32(task.encode()))
-    return int(
-        np.random.SeedSequence((conditions.seed, *names, number, attempt)).generate_state(1, np.uint32)[0]
-    )
+    sequence = np.random.SeedSequence((conditions.seed, *names, number, attempt))
+    return int(sequence.generate_state(1, np.uint32)[0])
 
 
-def try_once(
+def attempt_task(
     env: Any, path: Path, conditions: Conditions, seed: int
-) -> tuple[list[np.ndarray], np.ndarray, Truth] | None:
-    """One attempt in a scene drawn from `seed`; `env` is that of the task file `path`.
+) -> tuple[list[np.ndarray], np.ndarray, GroundTruth] | None:
+    """Let the expert attempt a task in a scene sampled from `seed`. `env` is that of the task file `path`.
 
-    Returns states before each of the T actions, the clean actions (T, 7), and the truth's eye; None if the goal was not
-    reached in time.
+    Returns the states before each of the T actions, the clean actions (T, 7) and the ground truth; None if the goal was
+    not reached in time.
     """
     env.seed(seed)
     env.reset()
     for _ in range(SETTLING_STEPS):
         env.env.step(np.array([0, 0, 0, 0, 0, 0, -1.0]))
-    problem, truth = read_problem(path), Truth(env.env, path)
-    generator = np.random.default_rng((seed, 1))
+    problem, truth = read_problem(path), GroundTruth(env.env, path)
+    rng = np.random.default_rng((seed, 1))
     states: list[np.ndarray] = []
     actions: list[np.ndarray] = []
-    things = {goal[1] for goal in problem.goal}
+    moved = {goal[1] for goal in problem.goal}
     for action in Expert(env, problem, truth).actions():
         states.append(env.get_sim_state().copy())
         actions.append(action)
         executed = action.astype(np.float64)
-        executed[:3] += generator.normal(0.0, conditions.noise, 3)
+        executed[:3] += rng.normal(0.0, conditions.noise, 3)
         env.env.step(executed.clip(-1.0, 1.0))
-        if env.check_success() and not any(map(truth.grasped, things)):
+        if env.check_success() and not any(map(truth.grasped, moved)):
             return states, np.stack(actions), truth
         if len(actions) >= MAX_STEPS[conditions.suite]:
             return None
     return None
-
-
-def _assemble(
-    conditions: Conditions,
-    labels: Any,
-    episodes: int,
-    job: ResumableJob,
-    make: Any,
-    progress: bool,
-    folder: Path,
-) -> dict[str, Any]:
-    found = write_dataset(
-        folder,
-        labels,
-        [job.shard(number) for number in range(episodes)],
-        name=conditions.suite,
-        image_size=conditions.image_size,
-        cameras=conditions.cameras,
-        make_again=make,
-        progress=progress,
-    )
-    rows = []
-    for number, one in enumerate(found):
-        task = conditions.tasks[number % len(conditions.tasks)]
-        if isinstance(one, str):
-            rows.append({"task": task, "left_out": one, "failed": MAX_ATTEMPTS})
-        else:
-            failed = len(one.failed_seeds)
-            rows.append({"task": task, "seed": one.seed, "frames": len(one), "failed": failed})
-    record = {"settings": job.settings, "episodes": rows}
-    (folder / COLLECTION_FILE).write_text(
-        json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
-    return record
-
-
-def _finished(out: Path, settings: dict[str, Any], unable: dict[str, str]) -> CollectReport:
-    """The report of a dataset that is already there, if it is the one asked for."""
-    try:
-        record = json.loads((out / COLLECTION_FILE).read_text(encoding="utf-8"))
-        same = record["settings"] == settings
-    except (OSError, ValueError, KeyError, TypeError):
-        raise InspireError(f"{out} exists and is no collected dataset; choose another folder.") from None
-    if not same:
-        raise InspireError(
-            f"{out} exists, collected with other settings. Choose another folder, or delete it."
-        )
-    return _report(out, record, unable)
-
-
-def _report(out: Path, record: dict[str, Any], unable: dict[str, str]) -> CollectReport:
-    attempts: dict[str, tuple[int, int]] = {}
-    for row in record["episodes"]:
-        successful, tried = attempts.get(row["task"], (0, 0))
-        success = "left_out" not in row
-        attempts[row["task"]] = (successful + success, tried + success + row["failed"])
-    made = [row for row in record["episodes"] if "left_out" not in row]
-    return CollectReport(out, len(made), sum(row["frames"] for row in made), attempts, unable)

@@ -1,90 +1,101 @@
-"""Which thing of a scene does a mention mean? The goal and the instruction's grammar decide, then names.
+"""Grounding: which object of a scene a mention refers to.
 
-"the black bowl at the front" is whichever bowl the goal moves; "the middle drawer of the cabinet" is the region that
-the goal opens. Only what the goal does not name ("the plate" in "to the right of the plate") is found by its words.
+The task's goal and the instruction's grammar decide first: "the black bowl at the front" is the bowl that the goal
+moves, and "the middle drawer of the cabinet" is the region that the goal opens. What the goal does not contain ("the
+plate" in "to the right of the plate") is found by its words.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.files import read_json
 from inspire_vla.instruction import find_mentions
 from inspire_vla.labels.roles import Act, acts_of
-from inspire_vla.libero.bddl import Problem
+from inspire_vla.libero.tasks import Problem
 
-_SAME = {
+_SYNONYMS = {
     "mug": "cup", "coffee": "cup", "porcelain": "white", "moka": "pot", "hob": "stove", "burner": "stove",
     "drawer": "cabinet", "shelf": "cabinet", "caddy": "desk", "skillet": "frypan", "frying": "chefmate",
     "pan": "frypan",
 }  # fmt: skip
-"""Words of instructions and of LIBERO's names that stand for the same, compared by their common form."""
-_SMALL = {"the", "a", "of", "on", "in", "at", "and", "to", "both", "from", "it", "region", "main", "table"}
+"""Synonyms in instructions and in LIBERO's names → a common word."""
+_STOP_WORDS = {
+    "the",
+    "a",
+    "of",
+    "on",
+    "in",
+    "at",
+    "and",
+    "to",
+    "both",
+    "from",
+    "it",
+    "region",
+    "main",
+    "table",
+}
 
 Grounding = dict[str, tuple[str, ...]]
-"""mention → names in the scene; several where one mention means several things ("both moka pots")."""
+"""mention → names in the scene. Several if the mention is plural ("both moka pots")."""
 
 
 def ground(
     problem: Problem,
     instruction: str,
-    mentions: Sequence[str] | None = None,
     *,
-    overrule: Mapping[str, Sequence[str] | str] | None = None,
-    leave_unknown: bool = False,
+    overrides: Mapping[str, Sequence[str] | str] | None = None,
+    skip_unknown: bool = False,
 ) -> Grounding:
-    """Tie each mention of an instruction to names of the scene.
+    """Ground each mention of an instruction to names of the scene.
 
     Args:
-        overrule: mention → name(s), which stand in place of what is found.
-        leave_unknown: leave out mentions that fit nothing, as sentences in free words have them.
+        overrides: mention → name(s), which take precedence.
+        skip_unknown: leave out mentions that match nothing, which freely worded instructions may have.
 
     Raises:
-        InspireError: a mention that fits nothing, or a name of `overrule` that is not there; the choices are listed.
+        InspireError: a mention that matches nothing, or a name of `overrides` that the scene lacks. The error lists the
+            possible names.
     """
-    words = tuple(find_mentions(instruction) if mentions is None else mentions)
-    acts = acts_of(instruction, words)
-    given = dict(overrule or {})
-    found: Grounding = {}
-    for i, mention in enumerate(words):
+    mentions = find_mentions(instruction)
+    acts = acts_of(instruction, mentions)
+    given = dict(overrides or {})
+    grounding: Grounding = {}
+    for i, mention in enumerate(mentions):
         if mention in given:
             names = given[mention]
-            found[mention] = (names,) if isinstance(names, str) else tuple(names)
-            for name in found[mention]:
+            grounding[mention] = (names,) if isinstance(names, str) else tuple(names)
+            for name in grounding[mention]:
                 if name not in problem.names():
                     raise InspireError(
                         f"{mention!r} is mapped to {name!r}, which the scene lacks."
                         f"{did_you_mean(name, problem.names())}"
                     )
             continue
-        names = _of_role(problem, acts, words, i) or _by_words(problem, mention)
-        if not names and leave_unknown:
+        names = _by_role(problem, acts, mentions, i) or _by_words(problem, mention)
+        if not names and skip_unknown:
             continue
         if not names:
             raise InspireError(
-                f"{mention!r} of {instruction!r} fits nothing in its scene. Map it: one of {sorted(problem.names())}."
+                f"{mention!r} of {instruction!r} matches nothing in its scene. "
+                f"Map it to one of {sorted(problem.names())}."
             )
-        found[mention] = names
-    return found
+        grounding[mention] = names
+    return grounding
 
 
 def read_mapping(path: str | Path) -> dict[str, dict[str, list[str]]]:
-    """Read a mapping file, {instruction: {mention: name or [names]}}. Raises InspireError for another content."""
-    try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
-        return {
-            str(instruction): {
-                str(mention): [names] if isinstance(names, str) else [str(name) for name in names]
-                for mention, names in table.items()
-            }
-            for instruction, table in record.items()
-        }
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise InspireError(f"{path} must hold {{instruction: {{mention: name}}}}: {error}.") from None
+    """Read a mapping file, {instruction: {mention: name or [names]}}. Raises InspireError for any other content."""
+    table = read_json(path, dict[str, dict[str, str | list[str]]])
+    return {
+        instruction: {mention: [names] if isinstance(names, str) else names for mention, names in row.items()}
+        for instruction, row in table.items()
+    }
 
 
-def _of_role(problem: Problem, acts: Sequence[Act], words: Sequence[str], index: int) -> tuple[str, ...]:
-    """What the goal says about this mention: moved, moved to, opened, …; () where it says nothing of it."""
+def _by_role(problem: Problem, acts: Sequence[Act], words: Sequence[str], index: int) -> tuple[str, ...]:
+    """Names that the goal gives to the role of this mention (moved, moved to, opened, …); () if it has none."""
     mention = words[index]
     moves = [p for p in problem.goal if len(p) == 3]
     changes = [p[1] for p in problem.goal if len(p) == 2]
@@ -114,29 +125,29 @@ def _of_role(problem: Problem, acts: Sequence[Act], words: Sequence[str], index:
 
 
 def _by_words(problem: Problem, mention: str) -> tuple[str, ...]:
-    """By name alone: a thing, or a part of one where the mention says which; things the task is about come first."""
+    """The name with the most words in common: an object or a region; the objects of interest come first."""
     tables = [name for name, kind in problem.fixtures.items() if "table" in kind or kind == "floor"]
-    parts = [region for region, thing in problem.regions.items() if thing not in tables]
+    parts = [region for region, owner in problem.regions.items() if owner not in tables]
     possible = [*problem.objects, *problem.fixtures, *parts]
     interesting = [name for name in problem.objects_of_interest if name in possible]
     return _fitting(mention, list(dict.fromkeys([*interesting, *possible])))[:1]
 
 
 def _fitting(mention: str, names: Sequence[str]) -> tuple[str, ...]:
-    """The best of `names` by their words, all of them at a tie; () if none shares a word."""
+    """The names with the best score, all of them at a tie; () if none has a word in common."""
     scores = [(_score(mention, name), name) for name in names]
     best = max((score for score, _ in scores), default=0.0)
     return tuple(dict.fromkeys(name for score, name in scores if score == best)) if best > 0 else ()
 
 
 def _score(mention: str, name: str) -> float:
-    """Words shared, and a little less for every word of the name that was not said."""
-    said = {_common(word) for word in mention.replace("-", " ").split()} - _SMALL
-    own = {_common(word) for word in name.split("_") if not word.isdigit()} - _SMALL
-    shared = len(said & own)
-    return shared - 0.1 * len(own - said) / max(1, len(own)) if shared else 0.0
+    """Number of common words, minus a little for each word of the name that the mention lacks."""
+    in_mention = {_common(word) for word in mention.replace("-", " ").split()} - _STOP_WORDS
+    in_name = {_common(word) for word in name.split("_") if not word.isdigit()} - _STOP_WORDS
+    common = len(in_mention & in_name)
+    return common - 0.1 * len(in_name - in_mention) / max(1, len(in_name)) if common else 0.0
 
 
 def _common(word: str) -> str:
     word = word[:-1] if word.endswith("s") and len(word) > 4 and not word.endswith("ss") else word
-    return _SAME.get(word, word)
+    return _SYNONYMS.get(word, word)

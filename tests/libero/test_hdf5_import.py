@@ -8,8 +8,8 @@ import pytest
 from inspire_vla.errors import InspireError
 from inspire_vla.labels import GRASPED_COLUMN, read_labels
 from inspire_vla.labels.lerobot_files import LeRobotFiles, read_rows
-from inspire_vla.libero import demonstrations
-from inspire_vla.libero.demonstrations import import_demonstrations
+from inspire_vla.libero import hdf5_import
+from inspire_vla.libero.hdf5_import import import_demonstrations
 from inspire_vla.spatial import decode_answers
 
 h5py = pytest.importorskip("h5py", reason="LIBERO's files are HDF5; the extra `libero` brings h5py")
@@ -51,7 +51,7 @@ def imported(files, tmp_path_factory):
 
 
 def test_the_recording_grips(recording):
-    """Robosuite's contacts say so, and the thing is then in the hand."""
+    """Robosuite's contacts say so, and the object is then at the gripper."""
     assert recording.mentions == ("the cream cheese", "the bowl")
     assert recording.grasped[-5:, 0].all()
     assert not recording.grasped[:30].any()
@@ -68,7 +68,7 @@ def test_good_demonstrations_come_in_and_bad_ones_are_counted(recording, importe
         "b_demo.hdf5:demo_1",
         "c_demo.hdf5",
     ]
-    assert "no numbers" in report.skipped["a_demo.hdf5:demo_2"]
+    assert "not finite" in report.skipped["a_demo.hdf5:demo_2"]
     assert "empty" in report.skipped["b_demo.hdf5:demo_0"]
     assert "no states" in report.skipped["b_demo.hdf5:demo_1"]
     assert "truncated" in report.skipped["c_demo.hdf5"]
@@ -83,9 +83,11 @@ def test_labels_are_the_simulators_truth(recording, imported):
         files.data_files()[0], ("observation.answers.direction", "observation.state", GRASPED_COLUMN)
     )
     first = next(rows.episodes())
-    kept = demonstrations._kept(recording.actions)
+    kept = hdf5_import._kept(recording.actions)
     np.testing.assert_array_equal(rows.columns[GRASPED_COLUMN][first] == 1, recording.grasped[kept])
-    np.testing.assert_allclose(rows.columns["observation.state"][first, :3], recording.hands[kept], atol=2e-3)
+    np.testing.assert_allclose(
+        rows.columns["observation.state"][first, :3], recording.eef_positions[kept], atol=2e-3
+    )
     words = decode_answers(rows.columns["observation.answers.direction"][first])
     assert words[0, 0] == "down"
     assert words[-1].tolist()[0] == "grasped"
@@ -99,7 +101,7 @@ def test_killed_it_goes_on_and_ends_the_same(files, imported, tmp_path, monkeypa
         }
 
     calls = []
-    real = demonstrations._import
+    real = hdf5_import._make_shard
 
     def counted(*arguments):
         *_, number = arguments
@@ -111,10 +113,10 @@ def test_killed_it_goes_on_and_ends_the_same(files, imported, tmp_path, monkeypa
             raise KeyboardInterrupt
         counted(*arguments)
 
-    monkeypatch.setattr(demonstrations, "_import", dying)
+    monkeypatch.setattr(hdf5_import, "_make_shard", dying)
     with pytest.raises(KeyboardInterrupt):
         import_demonstrations([files], tmp_path / "data", **QUICK)
-    monkeypatch.setattr(demonstrations, "_import", counted)
+    monkeypatch.setattr(hdf5_import, "_make_shard", counted)
     import_demonstrations([files], tmp_path / "data", **QUICK)
     assert len(calls) == len(set(calls)) == 5
     assert digests(tmp_path / "data") == digests(imported[0])

@@ -1,27 +1,29 @@
-"""Where things are in a LIBERO simulation: every grounded name is there, fixtures go where a recording had them."""
+"""Positions in a LIBERO simulation: every grounded name has one, and fixtures move to where a recording had them."""
 
 import numpy as np
 import pytest
 
 from inspire_vla.errors import InspireError
-from inspire_vla.libero.simulation import Truth, place_fixtures
+from inspire_vla.libero.simulation import GroundTruth, place_fixtures
 
 pytestmark = pytest.mark.libero
 
 
-def test_offsets_are_object_minus_hand_in_the_base_frame(recording):
+def test_offsets_are_object_minus_gripper_in_the_base_frame(recording):
     env = recording.env
-    truth = Truth(env.env, recording.path)
+    truth = GroundTruth(env.env, recording.path)
     env.set_state(recording.states[0])
     env.env.sim.forward()
     offsets, _ = truth.offsets()
-    turn = truth._base_rotation()
-    np.testing.assert_allclose(turn @ offsets[0], truth.point("cream_cheese_1") - truth.hand(), atol=1e-6)
+    rotation = truth._base_rotation()
+    np.testing.assert_allclose(
+        rotation @ offsets[0], truth.point("cream_cheese_1") - truth.eef_position(), atol=1e-6
+    )
     np.testing.assert_allclose(offsets, recording.offsets[0], atol=1e-6)
 
 
-def test_every_drawer_is_a_place_of_its_own(recording):
-    truth = Truth(recording.env.env, recording.path)
+def test_every_drawer_has_a_position_of_its_own(recording):
+    truth = GroundTruth(recording.env.env, recording.path)
     heights = [truth.point(f"wooden_cabinet_1_{which}_region")[2] for which in ("bottom", "middle", "top")]
     assert heights == sorted(heights)
     assert len(set(heights)) == 3
@@ -31,7 +33,7 @@ def test_every_drawer_is_a_place_of_its_own(recording):
 
 def test_fixtures_go_where_the_recording_had_them(recording):
     inner = recording.env.env
-    truth = Truth(inner, recording.path)
+    truth = GroundTruth(inner, recording.path)
     before = truth.point("wooden_cabinet_1")
     body = inner.sim.model.body_name2id("wooden_cabinet_1_main")
     kept = inner.sim.model.body_pos[body].copy()
@@ -41,7 +43,7 @@ def test_fixtures_go_where_the_recording_had_them(recording):
     try:
         assert place_fixtures(inner, xml) == 1
         np.testing.assert_allclose(truth.point("wooden_cabinet_1"), [0.1, -0.3, 0.9])
-        with pytest.raises(InspireError, match="no XML"):
+        with pytest.raises(InspireError, match="not XML"):
             place_fixtures(inner, "<mujoco>")
         with pytest.raises(InspireError, match="DOCTYPE"):
             place_fixtures(inner, "<!DOCTYPE a [<!ENTITY b 'c'>]><mujoco/>")

@@ -1,8 +1,8 @@
-"""LIBERO's HDF5 demonstrations into a labelled LeRobot dataset, in shards that survive a kill (jobs.py).
+"""Import LIBERO's HDF5 demonstrations as a labelled LeRobot dataset. An interrupted import can be resumed.
 
-    *.hdf5 ──worker: set each recorded state, read poses, render──▶ a piece per demonstration ──▶ NAME/
+    *.hdf5 ── workers: set each recorded state, read poses, render ──▶ one shard per demonstration ──▶ NAME/
 
-Nothing is stepped unless `replay` is wanted. Each episode depends on its demonstration alone.
+The simulation is stepped only with `replay`. An episode depends on its demonstration only.
 """
 
 from collections import Counter
@@ -13,43 +13,47 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from inspire_vla.errors import InspireError
-from inspire_vla.jobs import ResumableJob, map_in_processes
+from inspire_vla.jobs import ResumableJob
 from inspire_vla.labels import ModeRule
 from inspire_vla.labels.dataset_writer import Demonstration, save_demonstration, save_skipped
-from inspire_vla.libero.bddl import SUITES, bddl_folder, instruction_of
-from inspire_vla.libero.recording import (
-    Overrule,
+from inspire_vla.libero.dataset import (
+    GroundingOverrides,
+    build_dataset,
     check_cameras,
-    demonstration_of,
-    labels_for,
-    observe,
-    simulation,
-    write_dataset,
+    label_info,
+    make_demonstration,
 )
-from inspire_vla.libero.simulation import SETTLING_STEPS, Truth, place_fixtures, require_libero
+from inspire_vla.libero.simulation import (
+    SETTLING_STEPS,
+    GroundTruth,
+    observe,
+    place_fixtures,
+    require_libero,
+    shared_simulation,
+)
+from inspire_vla.libero.tasks import SUITES, bddl_folder, instruction_of
 from inspire_vla.spatial import Frame
 
 NOOP_BELOW = 1e-4
-"""An action whose motion is smaller, with the gripper told as before, is a no-op (OpenVLA's rule)."""
+"""An action with a smaller motion and the same gripper command as before is a no-op (OpenVLA's rule)."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What fixes an imported episode, besides its demonstration."""
+    """Everything that determines an imported episode, except its demonstration."""
 
     image_size: int | None
     cameras: tuple[str, ...]
     drop_noops: bool
     replay: bool
-    mapping: Overrule = field(default_factory=dict)
+    mapping: GroundingOverrides = field(default_factory=dict)
 
 
 @dataclass
 class ImportReport:
-    """What came out. `skipped`: demonstration → why it was left out."""
+    """Result of an import. `skipped`: demonstration → why."""
 
     root: Path
     episodes: int = 0
@@ -60,7 +64,7 @@ class ImportReport:
     def __str__(self) -> str:
         lines = [f"{self.root}: {self.episodes} episodes, {self.frames} frames; {self.noops} no-ops dropped"]
         for why, count in Counter(self.skipped.values()).most_common():
-            lines.append(f"  left out: {count} × {why}")
+            lines.append(f"  skipped: {count} × {why}")
         return "\n".join(lines)
 
 
@@ -75,19 +79,19 @@ def import_demonstrations(
     modes: Sequence[str] = ("direction",),
     frame: str | Frame = "robot",
     rule: ModeRule = ModeRule(),  # noqa: B008  frozen
-    mapping: Overrule | None = None,
+    mapping: GroundingOverrides | None = None,
     processes: int = 1,
     progress: bool = False,
 ) -> ImportReport:
-    """Write `out`: a LeRobot dataset with labels and the privileged truth they come from.
+    """Write `out`, a LeRobot dataset with labels and the privileged state that they come from.
 
     Args:
         sources: HDF5 files, or folders of them.
-        image_size: pixels of rendered images, turned by 180° as LeRobot's LIBERO images are; None for none.
-        replay: carry the actions out in the simulator again, as the field does, and leave failures out; else the
-            recorded states are used as they are.
-        mapping: instruction → mention → name(s), overrules grounding.
-        processes: up to 1 to import in this process.
+        image_size: of the rendered images in pixels; None for no images. Images are rotated by 180°, as LeRobot's are.
+        replay: execute the actions in the simulator again, as is usual, and skip failures. Otherwise the recorded
+            states are used.
+        mapping: instruction → mention → name(s), which take precedence over grounding.
+        processes: 0 or 1 imports in this process.
 
     Raises:
         InspireError: no HDF5 file, `out` exists, LIBERO is not installed, or nothing could be imported.
@@ -96,13 +100,13 @@ def import_demonstrations(
     out = Path(out).absolute()
     if out.exists():
         raise InspireError(f"{out} exists; choose another folder.")
-    shown = check_cameras(cameras) if image_size else ()
-    settings = Settings(image_size, shown, drop_noops, replay, dict(mapping or {}))
+    cameras = check_cameras(cameras) if image_size else ()
+    settings = Settings(image_size, cameras, drop_noops, replay, dict(mapping or {}))
     report = ImportReport(out)
     jobs = _jobs(sources, report)
     if not jobs:
         raise InspireError(f"nothing could be imported: {report.skipped}.")
-    labels = labels_for(
+    labels = label_info(
         [job.task_file for job in jobs], settings.mapping, modes, frame, rule,
         {"source": "LIBERO HDF5", "replay": replay, "drop_noops": drop_noops,
          "suites": sorted({Path(job.task_file).parent.name for job in jobs})},
@@ -112,23 +116,17 @@ def import_demonstrations(
     resumable = ResumableJob(
         out, {"settings": asdict(settings), "inputs": inputs, "jobs": [job.key for job in jobs]}, "importing"
     )
-    make = partial(_import, jobs, settings, resumable)
     with resumable.started(restart_if_changed=True):
-        missing = resumable.missing(len(jobs))
-        before = len(jobs) - len(missing)
-        with tqdm(total=len(jobs), initial=before, desc="importing", disable=not progress) as bar:
-            for _ in map_in_processes(make, missing, processes):
-                bar.update()
-        found = resumable.finish(
-            lambda folder: write_dataset(
-                folder,
-                labels,
-                [resumable.shard(job.number) for job in jobs],
-                name=out.name,
-                image_size=image_size,
-                cameras=shown,
-                make_again=make,
-            )
+        found = build_dataset(
+            resumable,
+            len(jobs),
+            partial(_make_shard, jobs, settings, resumable),
+            labels,
+            name=out.name,
+            image_size=image_size,
+            cameras=cameras,
+            processes=processes,
+            progress=progress,
         )
     for job, one in zip(jobs, found, strict=True):
         if isinstance(one, str):
@@ -140,7 +138,7 @@ def import_demonstrations(
     return report
 
 
-# --- which demonstrations there are
+# --- the demonstrations in the files
 
 
 @dataclass(frozen=True)
@@ -154,6 +152,7 @@ class Job:
 
     @property
     def key(self) -> str:
+        """The name in reports."""
         return f"{Path(self.file).name}:{self.name}"
 
 
@@ -169,7 +168,6 @@ def _h5py() -> Any:
 
 def _jobs(sources: Sequence[str | Path], report: ImportReport) -> list[Job]:
     h5py = _h5py()
-
     files: list[Path] = []
     for source in map(Path, sources):
         files += sorted(source.rglob("*.hdf5")) if source.is_dir() else [source]
@@ -194,11 +192,11 @@ def _number(name: str) -> tuple[int, str]:
     return (int(digits) if digits.isdigit() else 1 << 30, name)
 
 
-def _task_file(path: Path, said: Any) -> Path:
-    """The task file of the installed LIBERO that a demonstration was made with, by its name alone."""
-    names = [Path(str(said).replace("\\", "/")).name, path.stem.removesuffix("_demo") + ".bddl"]
+def _task_file(path: Path, recorded: Any) -> Path:
+    """The task file of the installed LIBERO that has the name of the recorded one."""
+    names = [Path(str(recorded).replace("\\", "/")).name, path.stem.removesuffix("_demo") + ".bddl"]
     folder = bddl_folder()
-    suites = [suite for suite in SUITES if suite in Path(str(said)).parts or suite in path.parts]
+    suites = [suite for suite in SUITES if suite in Path(str(recorded)).parts or suite in path.parts]
     for suite in (*suites, *SUITES):
         for name in names:
             if name.endswith(".bddl") and (folder / suite / name).is_file():
@@ -209,8 +207,8 @@ def _task_file(path: Path, said: Any) -> Path:
 # --- one demonstration
 
 
-def _import(jobs: Sequence[Job], settings: Settings, resumable: ResumableJob, number: int) -> None:
-    """Write the job's shard: the demonstration, or why there is none."""
+def _make_shard(jobs: Sequence[Job], settings: Settings, resumable: ResumableJob, number: int) -> None:
+    """Write the shard of a demonstration, or why it is skipped."""
     try:
         save_demonstration(_read(jobs[number], settings), resumable.shard(number))
     except InspireError as error:
@@ -219,28 +217,27 @@ def _import(jobs: Sequence[Job], settings: Settings, resumable: ResumableJob, nu
 
 def _read(job: Job, settings: Settings) -> Demonstration:
     states, actions, model_xml = _recorded(job)
-    env = simulation(job.task_file, settings.image_size)
+    env = shared_simulation(job.task_file, settings.image_size)
     inner = env.env
-    wanted = len(inner.sim.get_state().flatten())
-    if states.shape[1] != wanted:
-        raise InspireError(f"states of {states.shape[1]} numbers, this LIBERO's scene has {wanted}")
+    size = len(inner.sim.get_state().flatten())
+    if states.shape[1] != size:
+        raise InspireError(f"states of {states.shape[1]} numbers, this LIBERO's scene has {size}")
     if isinstance(model_xml, str) and model_xml:
         place_fixtures(inner, model_xml)
     instruction = instruction_of(job.task_file)
-    truth = Truth(inner, job.task_file, instruction, overrule=settings.mapping.get(instruction))
+    truth = GroundTruth(inner, job.task_file, instruction, overrides=settings.mapping.get(instruction))
     kept = _kept(actions) if settings.drop_noops else np.arange(len(actions))
     rows = list(_replayed(env, states[0], actions[kept], truth, settings)) if settings.replay else [
         observe(inner, truth, settings.cameras, settings.image_size, states[row]) for row in kept
     ]  # fmt: skip
     task = Path(job.task_file).stem
     dropped = len(actions) - len(kept)
-    return demonstration_of(rows, actions[kept], truth, task, settings.cameras, dropped=dropped)
+    return make_demonstration(rows, actions[kept], truth, task, settings.cameras, dropped=dropped)
 
 
 def _recorded(job: Job) -> tuple[np.ndarray, np.ndarray, Any]:
-    """States (T, n), actions (T, 7) and the model file of a demonstration. Raises InspireError if they are none."""
+    """Return states (T, n), actions (T, 7) and the model file. Raises InspireError if they are invalid."""
     h5py = _h5py()
-
     try:
         with h5py.File(job.file, "r") as file:
             demo = file["data"][job.name]
@@ -255,19 +252,19 @@ def _recorded(job: Job) -> tuple[np.ndarray, np.ndarray, Any]:
     if len(states) != len(actions) or actions.ndim != 2 or actions.shape[1] != 7:
         raise InspireError(f"{states.shape} states do not go with {actions.shape} actions")
     if not (np.isfinite(states).all() and np.isfinite(actions).all()):
-        raise InspireError("states or actions that are no numbers")
+        raise InspireError("states or actions that are not finite")
     return states, actions, model_xml
 
 
 def _kept(actions: np.ndarray) -> np.ndarray:
-    """Rows that are no no-ops: something moves, or the gripper is told something new."""
+    """Rows that are not no-ops: the arm moves, or the gripper command changes."""
     moves = np.linalg.norm(actions[:, :6], axis=1) >= NOOP_BELOW
-    told = np.concatenate([[True], actions[1:, 6] != actions[:-1, 6]])
-    return np.flatnonzero(moves | told)
+    changed = np.concatenate([[True], actions[1:, 6] != actions[:-1, 6]])
+    return np.flatnonzero(moves | changed)
 
 
-def _replayed(env: Any, first: np.ndarray, actions: np.ndarray, truth: Truth, settings: Settings):
-    """Carry the actions out from the first state. Raises InspireError if the goal is not reached."""
+def _replayed(env: Any, first: np.ndarray, actions: np.ndarray, truth: GroundTruth, settings: Settings):
+    """Execute the actions from the first state. Raises InspireError if the goal is not reached."""
     env.set_state(first)
     env.env.sim.forward()
     for _ in range(SETTLING_STEPS):
