@@ -10,7 +10,7 @@ from inspire_vla.labels.custom import FunctionLabeller, TableLabeller
 from inspire_vla.labels.end_effector import EndEffectorColumns
 from inspire_vla.labels.labeller import Episode, Tracks
 
-HAND = EndEffectorColumns("observation.state", (0, 1, 2))
+HAND = EndEffectorColumns.parse("observation.state:0,1,2", needs_gripper=False)
 
 
 @pytest.fixture

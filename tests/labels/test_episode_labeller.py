@@ -6,7 +6,7 @@ import pytest
 from inspire_vla.errors import InspireError
 from inspire_vla.instruction import find_mentions
 from inspire_vla.labels.columns import LabelInfo, ModeRule
-from inspire_vla.labels.end_effector import EndEffectorColumns, find_end_effector_columns
+from inspire_vla.labels.end_effector import ColumnValues, EndEffectorColumns, find_end_effector_columns
 from inspire_vla.labels.episode_labeller import DemonstrationLabeller
 from inspire_vla.labels.gripper import sign_from_width
 from inspire_vla.labels.labeller import Episode, encode_tracks
@@ -84,10 +84,10 @@ def test_any_sign_unit_and_kind_of_gripper(synthetic, convention):
         "two joints": (command, np.column_stack([width / 2, -width / 2])),
     }[convention]
     if convention == "two joints":
-        hand_columns = EndEffectorColumns(
-            "observation.state", (0, 1, 2), "observation.state", (3, 4), "action", (0,)
+        end_effector = EndEffectorColumns.parse(
+            "observation.state:0,1,2", "observation.state:3,4", "action:0"
         )
-        found = label(synthetic, hand, *given, labeller=DemonstrationLabeller(end_effector=hand_columns))
+        found = label(synthetic, hand, *given, labeller=DemonstrationLabeller(end_effector=end_effector))
     else:
         found = label(synthetic, hand, *given)
     slack = 3  # frames between telling the fingers and their coming to rest
@@ -217,8 +217,8 @@ def test_columns_are_found_by_name_or_the_error_lists_them():
         find_end_effector_columns(columns, names)
     names["observation.state"] = ["x", "y", "z", "roll", "pitch", "yaw", "gripper"]
     found = find_end_effector_columns(columns, names)
-    assert found.position_indices == (0, 1, 2)
-    assert found.width_indices == (6,)
+    assert found.position_values == ColumnValues("observation.state", (0, 1, 2))
+    assert found.width_values == ColumnValues("observation.state", (6,))
     assert EndEffectorColumns.parse(**found.to_json()) == found
     with pytest.raises(InspireError, match="name:0,1,2"):
         EndEffectorColumns.parse("observation.state", "a:1")

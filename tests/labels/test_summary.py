@@ -76,7 +76,7 @@ def test_a_table_says_where_things_are(synthetic, tmp_path):
         "3,5,the red cube,0.5,0.2,0.1,1",
     ]
     path.write_text("\n".join([*lines, "3,2,1,0.6,-0.15,0.04,0"]) + "\n")
-    table = TableLabeller.read(path, EndEffectorColumns("observation.state", (0, 1, 2)))
+    table = TableLabeller.read(path, EndEffectorColumns.parse("observation.state:0,1,2", needs_gripper=False))
     tracks = table.label(shown)
     np.testing.assert_allclose(tracks.gripper_to_object_m[0, 0], synthetic.cube - hand[0], atol=1e-6)
     assert tracks.grasped[:, 0].tolist() == [False] * 5 + [True] * (len(hand) - 5)

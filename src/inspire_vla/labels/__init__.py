@@ -1,8 +1,8 @@
-"""Where the truth about directions comes from, and the columns it is stored in.
+"""Labels: the directions that a policy is trained to answer, and the columns they are stored in.
 
 A labelled LeRobot dataset has one small-integer column per reasoning mode, `observation.answers.<mode>`,
-int16 (max_objects,): the code of each asked object's answer (its index in `spatial.canonical_answers(mode)`),
-−1 where there is none. What the codes mean is written once, in `meta/inspire_labels.json`.
+int16 (max_objects,): for each object the code of its answer (the index in `spatial.canonical_answers(mode)`),
+−1 where there is none. `meta/inspire_labels.json` says what the codes mean.
 """
 
 from inspire_vla.labels.columns import (
@@ -21,6 +21,7 @@ from inspire_vla.labels.columns import (
     read_labels,
     write_labels,
 )
+from inspire_vla.labels.episode_labeller import EpisodeLabels, label_arrays
 from inspire_vla.labels.labeller import label_states
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "GRASPED_COLUMN",
     "LABELS_FILE",
     "OFFSET_COLUMN",
+    "EpisodeLabels",
     "LabelInfo",
     "LabelMismatch",
     "LabelsMissing",
@@ -36,6 +38,7 @@ __all__ = [
     "answer_feature",
     "check_compatible",
     "has_labels",
+    "label_arrays",
     "label_states",
     "read_labels",
     "write_labels",

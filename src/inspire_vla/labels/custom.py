@@ -162,7 +162,7 @@ class TableLabeller:
     def columns(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """The columns in which the position is, or may be."""
         if self.end_effector is not None:
-            return (self.end_effector.position_column,)
+            return (self.end_effector.position_values.column,)
         return tuple(name for name in names if name == "action" or name.startswith("observation.state"))
 
     def with_dataset(self, root: str | Path) -> Self:

@@ -16,31 +16,61 @@ _LARGEST_EXTENT_M = 10
 
 
 @dataclass(frozen=True)
+class ColumnValues:
+    """Some of the values in one column, written "name:0,1,2" on a command line."""
+
+    column: str
+    indices: tuple[int, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> "ColumnValues":
+        """Read "name:0,1,2". Raises InspireError for another form."""
+        column, colon, numbers = text.rpartition(":")
+        try:
+            indices = tuple(int(number) for number in numbers.split(","))
+        except ValueError:
+            indices = ()
+        if not colon or not indices or min(indices) < 0:
+            raise InspireError(f"a column is written name:0,1,2; found {text!r}.")
+        return cls(column, indices)
+
+    def __str__(self) -> str:
+        return f"{self.column}:{','.join(map(str, self.indices))}"
+
+    def of(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
+        """Select the values, (T, n). Raises InspireError if there is no such column, or too few values in it."""
+        if self.column not in columns:
+            raise InspireError(f"there is no column {self.column!r}. Possible: {sorted(columns)}.")
+        values = np.asarray(columns[self.column], dtype=np.float64)
+        values = values[:, None] if values.ndim == 1 else values
+        if max(self.indices) >= values.shape[1]:
+            raise InspireError(
+                f"column {self.column!r} holds {values.shape[1]} numbers; number {max(self.indices)} is asked for."
+            )
+        return values[:, list(self.indices)]
+
+
+@dataclass(frozen=True)
 class EndEffectorColumns:
-    """Column names, and the indices of the values in each column.
+    """Where a dataset records the end effector and the gripper.
 
-    On a command line they are written "observation.state:0,1,2", "observation.state:6,7" and "action:6".
-
-    position: of the end effector; with `kinematics` the position indices are those of the joints, and the position is
-        computed from them. width: measured opening, or finger joints. command: what the gripper was commanded.
+    position_values: the end effector's position; with `kinematics`, the joint values from which it is computed.
+    width_values: the measured opening, or finger joints. command_values: what the gripper was commanded.
     """
 
-    position_column: str
-    position_indices: tuple[int, ...]
-    width_column: str | None = None
-    width_indices: tuple[int, ...] = ()
-    command_column: str | None = None
-    command_indices: tuple[int, ...] = ()
+    position_values: ColumnValues
+    width_values: ColumnValues | None = None
+    command_values: ColumnValues | None = None
     kinematics: ForwardKinematics | None = None
 
     def columns(self) -> tuple[str, ...]:
         """Names of the columns that are read."""
-        named = (self.position_column, self.width_column, self.command_column)
-        return tuple(dict.fromkeys(name for name in named if name is not None))
+        parts = (self.position_values, self.width_values, self.command_values)
+        return tuple(dict.fromkeys(values.column for values in parts if values is not None))
 
     def position(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
         """(T, 3) in the dataset's unit; metres if computed from joints. NaN where a value is not finite."""
-        values = _select(columns, self.position_column, self.position_indices)
+        values = self.position_values.of(columns)
         if self.kinematics is None:
             return values
         positions = np.full((len(values), 3), np.nan)
@@ -54,6 +84,14 @@ class EndEffectorColumns:
         """(T, 3) metres, robot base frame: the fingertips, `fingertips_below_m` under the recorded position."""
         return self.position(columns) * metres_per_unit - np.array([0.0, 0.0, fingertips_below_m])
 
+    def width(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64] | None:
+        """(T, n) measured values, or None."""
+        return None if self.width_values is None else self.width_values.of(columns)
+
+    def command(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64] | None:
+        """(T, n) commanded values, or None."""
+        return None if self.command_values is None else self.command_values.of(columns)
+
     def check_unit(self, columns: Mapping[str, NDArray[Any]], metres_per_unit: float) -> None:
         """Check that the position can be in the given unit.
 
@@ -62,9 +100,9 @@ class EndEffectorColumns:
         """
         positions = self.position(columns) * metres_per_unit
         if self.kinematics is not None:
-            self.kinematics.check_unit(_select(columns, self.position_column, self.position_indices))
+            self.kinematics.check_unit(self.position_values.of(columns))
         if not np.isfinite(positions).any():
-            raise InspireError(f"column {self.position_column!r} holds no finite position.")
+            raise InspireError(f"column {self.position_values.column!r} holds no finite position.")
         extent = np.nanmax(positions, axis=0) - np.nanmin(positions, axis=0)
         if extent.max() > _LARGEST_EXTENT_M:
             raise InspireError(
@@ -72,25 +110,14 @@ class EndEffectorColumns:
                 "Say --metres-per-unit (0.001 for millimetres)."
             )
 
-    def width(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64] | None:
-        """(T, n) measured values, or None."""
-        return None if self.width_column is None else _select(columns, self.width_column, self.width_indices)
-
-    def command(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64] | None:
-        """(T, n) commanded values, or None."""
-        return (
-            None
-            if self.command_column is None
-            else _select(columns, self.command_column, self.command_indices)
-        )
-
     def to_json(self) -> dict[str, str | None]:
-        """The columns as they are written on a command line."""
-        written = {
-            "position": _format(self.position_column, self.position_indices),
-            "width": _format(self.width_column, self.width_indices),
-            "command": _format(self.command_column, self.command_indices),
+        """The values as they are written on a command line."""
+        parts = {
+            "position": self.position_values,
+            "width": self.width_values,
+            "command": self.command_values,
         }
+        written = {name: None if values is None else str(values) for name, values in parts.items()}
         return written if self.kinematics is None else written | {"urdf_sha256": self.kinematics.digest}
 
     @classmethod
@@ -103,21 +130,20 @@ class EndEffectorColumns:
         kinematics: ForwardKinematics | None = None,
         needs_gripper: bool = True,
     ) -> "EndEffectorColumns":
-        """Read texts such as "column:0,1,2".
+        """Read texts such as "observation.state:0,1,2", "observation.state:6,7" and "action:6".
 
         Raises:
             InspireError: a text of another form, or no gripper where one is needed.
         """
-        column, indices = _parse(position)
-        if len(indices) != 3 and kinematics is None:
+        position_values = ColumnValues.parse(position)
+        if len(position_values.indices) != 3 and kinematics is None:
             raise InspireError(
                 f"the end effector's position needs three numbers, as in column:0,1,2; found {position!r}."
             )
         if needs_gripper and width is None and command is None:
             raise InspireError("a gripper needs a width or a command, such as action:6.")
-        width_column, width_indices = _parse(width) if width else (None, ())
-        command_column, command_indices = _parse(command) if command else (None, ())
-        return cls(column, indices, width_column, width_indices, command_column, command_indices, kinematics)
+        gripper = (ColumnValues.parse(text) if text else None for text in (width, command))
+        return cls(position_values, *gripper, kinematics)
 
 
 def find_end_effector_columns(
@@ -130,26 +156,23 @@ def find_end_effector_columns(
     Raises:
         InspireError: no position is found, or no gripper where one is needed; it lists the columns.
     """
-    position: tuple[str, tuple[int, ...]] | None = None
-    width: tuple[str, tuple[int, ...]] | None = None
-    command: tuple[str, tuple[int, ...]] | None = None
+    position = width = command = None
     for column in sorted(columns, key=lambda name: (name == "action", name)):
         own_names = [str(name).lower() for name in names.get(column, ())]
-        if column != "action" and position is None:
-            firsts = [next((i for i, n in enumerate(own_names) if _is_axis(n, axis)), -1) for axis in "xyz"]
-            if min(firsts) >= 0:
-                position = (column, tuple(firsts))
+        axes = [next((i for i, n in enumerate(own_names) if _is_axis(n, axis)), -1) for axis in "xyz"]
+        if column != "action" and position is None and min(axes) >= 0:
+            position = ColumnValues(column, tuple(axes))
         fingers = tuple(i for i, name in enumerate(own_names) if any(word in name for word in _GRIPPER_WORDS))
         if fingers and column == "action":
-            command = (column, fingers)
+            command = ColumnValues(column, fingers)
         elif fingers and width is None:
-            width = (column, fingers)
+            width = ColumnValues(column, fingers)
     size = {name: value.shape[1] if value.ndim == 2 else 1 for name, value in columns.items()}
     if position is None and size.get("observation.state") == 8 and size.get("action") == 7:
-        position = ("observation.state", (0, 1, 2))  # LIBERO: position, axis-angle, two fingers
-        width = width or ("observation.state", (6, 7))
+        position = ColumnValues("observation.state", (0, 1, 2))  # LIBERO: position, axis-angle, two fingers
+        width = width or ColumnValues("observation.state", (6, 7))
     if command is None and size.get("action") == 7:
-        command = ("action", (6,))
+        command = ColumnValues("action", (6,))
     if position is None or (needs_gripper and width is None and command is None):
         missing = "end-effector position" if position is None else "gripper"
         present = {name: list(names.get(name, ())) or size[name] for name in columns}
@@ -158,36 +181,9 @@ def find_end_effector_columns(
             f"({'--position, --width, --command' if needs_gripper else '--position'}); a dataset of joint angles needs "
             "--urdf and --tip."
         )
-    return EndEffectorColumns(*position, *(width or (None, ())), *(command or (None, ())))
+    return EndEffectorColumns(position, width, command)
 
 
 def _is_axis(name: str, axis: str) -> bool:
     parts = name.replace(".", "_").replace("/", "_").split("_")
     return parts[-1] == axis and not any(part in _NOT_POSITION for part in parts[:-1])
-
-
-def _select(columns: Mapping[str, NDArray[Any]], name: str, indices: Sequence[int]) -> NDArray[np.float64]:
-    if name not in columns:
-        raise InspireError(f"there is no column {name!r}. Possible: {sorted(columns)}.")
-    values = np.asarray(columns[name], dtype=np.float64)
-    values = values[:, None] if values.ndim == 1 else values
-    if max(indices) >= values.shape[1]:
-        raise InspireError(
-            f"column {name!r} holds {values.shape[1]} numbers; number {max(indices)} is asked for."
-        )
-    return values[:, list(indices)]
-
-
-def _parse(text: str) -> tuple[str, tuple[int, ...]]:
-    column, colon, numbers = text.rpartition(":")
-    try:
-        indices = tuple(int(number) for number in numbers.split(","))
-    except ValueError:
-        indices = ()
-    if not colon or not indices or min(indices) < 0:
-        raise InspireError(f"a column is written name:0,1,2; found {text!r}.")
-    return column, indices
-
-
-def _format(column: str | None, indices: Sequence[int]) -> str | None:
-    return None if column is None else f"{column}:{','.join(map(str, indices))}"

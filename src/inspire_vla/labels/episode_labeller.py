@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from inspire_vla.errors import InspireError
-from inspire_vla.labels.end_effector import EndEffectorColumns, find_end_effector_columns
+from inspire_vla.instruction import find_mentions
+from inspire_vla.labels.columns import LabelInfo, ModeRule
+from inspire_vla.labels.end_effector import ColumnValues, EndEffectorColumns, find_end_effector_columns
 from inspire_vla.labels.gripper import (
     EMPTY,
     Grasp,
@@ -31,8 +33,9 @@ from inspire_vla.labels.gripper import (
     opening_scale,
     sign_from_width,
 )
-from inspire_vla.labels.labeller import Episode, Tracks
+from inspire_vla.labels.labeller import Episode, Tracks, encode_tracks
 from inspire_vla.labels.roles import Act, acts_of
+from inspire_vla.spatial import Frame, decode_answers
 
 # --- the labeller of a dataset
 
@@ -119,7 +122,7 @@ class DemonstrationLabeller:
         calibrated = replace(
             self, end_effector=end_effector, command_scale=command_scale, width_scale=width_scale
         )
-        edges = [*starts.tolist(), len(finite[end_effector.position_column])]
+        edges = [*starts.tolist(), len(finite[end_effector.position_values.column])]
         empty = [
             grasp.holds_object is False
             for first, end in itertools.pairwise(edges)
@@ -408,6 +411,83 @@ def _direction_confidence(offsets: NDArray[np.float64]) -> NDArray[np.float64]:
     """Probability that the largest axis of each offset is the largest, with normal errors on each axis: 0.25 … 1."""
     _, second, largest = np.moveaxis(np.sort(np.abs(offsets), axis=-1), -1, 0)
     return ndtr((largest - second) / (np.sqrt(2) * _POSITION_STD_M)) * ndtr(largest / _POSITION_STD_M)
+
+
+# --- one's own arrays
+
+
+@dataclass(frozen=True)
+class EpisodeLabels:
+    """Labels of k mentions in T frames.
+
+    answers: (T, k) words, "" is no label. codes: (T, k) int16, indices into `spatial.canonical_answers(mode)`, −1 is
+    no label. confidence: (T, k), 0..1. notes: what a person should know about the episode.
+    """
+
+    mentions: tuple[str, ...]
+    answers: NDArray[np.str_]
+    codes: NDArray[np.int16]
+    confidence: NDArray[np.float32]
+    notes: tuple[str, ...]
+
+
+def label_arrays(
+    positions: NDArray[np.floating],
+    gripper: NDArray[np.floating],
+    instruction: str,
+    *,
+    gripper_range: tuple[float, float] | None = None,
+    is_command: bool = False,
+    mentions: Sequence[str] | None = None,
+    mode: str = "direction",
+    frame: str | Frame = "robot",
+    rule: ModeRule = ModeRule(),  # noqa: B008  frozen
+    min_confidence: float = 0.0,
+) -> EpisodeLabels:
+    """Label one episode that is given as arrays, without a dataset.
+
+    Args:
+        positions: (T, 3) metres, robot base frame: the point between the fingertips.
+        gripper: (T,) opening of the gripper, in any unit.
+        gripper_range: the values of `gripper` when closed and when open, such as (1, -1) for LIBERO's commands; None:
+            the smallest and the largest value of the episode, where larger is wider.
+        is_command: `gripper` was commanded, not measured, so it does not tell whether an object is held.
+        mentions: the objects to ask about; None finds them in the instruction.
+        mode, frame, rule: of the answers, see `LabelInfo`.
+        min_confidence: labels below this confidence are left out.
+
+    >>> import numpy as np
+    >>> path = np.array([[0.4, 0.0, 0.3], [0.5, 0.2, 0.0], [0.5, 0.2, 0.2], [0.6, -0.2, 0.1], [0.6, -0.2, 0.3]])
+    >>> opening = np.repeat([0.08, 0.04, 0.04, 0.08, 0.08], 5)
+    >>> labels = label_arrays(np.repeat(path, 5, axis=0), opening, "put the red cube on the plate")
+    >>> labels.mentions
+    ('the red cube', 'the plate')
+    >>> labels.answers[::5].tolist()
+    [['down', 'down'], ['grasped', 'right'], ['grasped', 'right'], ['grasped', 'down'], ['down', 'down']]
+
+    Raises:
+        InspireError: arrays of other shapes, an instruction without an object, or an unknown mode or frame.
+    """
+    positions, gripper = np.asarray(positions, dtype=np.float64), np.asarray(gripper, dtype=np.float64)
+    if positions.ndim != 2 or positions.shape[1] != 3 or gripper.shape != positions.shape[:1]:
+        raise InspireError(
+            f"positions must be (T, 3) and gripper (T,), found {positions.shape} and {gripper.shape}."
+        )
+    values = ColumnValues("gripper", (0,))
+    end_effector = EndEffectorColumns(
+        ColumnValues("position", (0, 1, 2)), *((None, values) if is_command else (values, None))
+    )
+    columns = {"position": positions, "gripper": gripper}
+    labeller = DemonstrationLabeller(end_effector, open_is_high=True).calibrate(columns, {}, np.array([0]))
+    if gripper_range is not None:
+        scale = OpeningScale(*gripper_range)
+        labeller = replace(labeller, command_scale=scale, width_scale=scale)
+    names = tuple(mentions or find_mentions(instruction))
+    tracks = labeller.label(Episode(0, instruction, names, columns))
+    info = LabelInfo(frame, {mode: rule}, {instruction: names}, len(names), labeller.name)  # type: ignore[arg-type]
+    codes = encode_tracks(tracks, info, min_confidence=min_confidence)[mode]
+    assert tracks.confidence is not None
+    return EpisodeLabels(names, decode_answers(codes, mode), codes, tracks.confidence, tracks.notes)  # type: ignore[arg-type]
 
 
 # --- pushes
