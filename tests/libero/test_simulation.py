@@ -1,9 +1,13 @@
-"""One simulation at a time; LIBERO is not needed."""
+"""One simulation at a time, which is closed at the end."""
+
+import subprocess
+import sys
 
 import pytest
 
 from inspire_vla.libero import simulation as module
-from inspire_vla.libero.simulation import shared_simulation
+from inspire_vla.libero.simulation import require_libero, shared_simulation
+from inspire_vla.libero.tasks import LiberoMissing, task_files
 
 
 class Simulation:
@@ -31,3 +35,21 @@ def test_a_simulation_that_cannot_be_made_is_not_kept(monkeypatch: pytest.Monkey
     assert (first.closed, other.closed) == (1, 0)
     assert shared_simulation("other", 16) is not other
     assert other.closed == 1
+
+
+@pytest.mark.libero
+def test_a_simulation_that_is_still_open_at_exit_prints_no_traceback() -> None:
+    try:
+        require_libero()
+    except LiberoMissing as error:
+        pytest.skip(str(error))
+    path = task_files("libero_goal")[0]
+    code = f"""
+from inspire_vla.libero.simulation import require_libero, shared_simulation
+from inspire_vla.libero.tasks import LiberoMissing, task_files
+env = shared_simulation({str(path)!r}, 32)
+print(env.sim.render(camera_name="agentview", width=32, height=32).shape)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200)
+    assert done.stdout.endswith("(32, 32, 3)\n"), done.stderr
+    assert "Traceback" not in done.stderr
