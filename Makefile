@@ -63,7 +63,8 @@ libero: install
 		opencv-python-headless
 	$(BIN)/python scripts/libero_assets.py $(LIBERO_KIT)
 
-constraints: install
+# After `make libero`, for the versions of LIBERO's packages.
+constraints: libero
 	$(BIN)/python -m pip install --disable-pip-version-check -q -e '.[dev,ray]'
 	$(BIN)/python scripts/write_constraints.py > constraints.txt
 

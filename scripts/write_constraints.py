@@ -1,4 +1,7 @@
-"""Print the installed versions of everything this package depends on, for constraints.txt."""
+"""Print the installed versions of everything this package depends on.
+
+    python scripts/write_constraints.py > constraints.txt
+"""
 
 from importlib.metadata import PackageNotFoundError, distribution
 
@@ -7,16 +10,16 @@ from packaging.utils import canonicalize_name
 
 ROOT = "lerobot_policy_inspire_vla"
 
-EXTRAS = frozenset({"dev", "ray"})
-"""Whose versions are written; install them first, what is not installed is left out."""
+EXTRAS = frozenset({"dev", "ray", "libero"})
+"""The extras to include. A package that is not installed is left out."""
 
 HEADER = """\
 # The versions this package is developed and tested with (Linux x86-64, Python 3.12).
-# `make install` uses them; `make constraints` writes this file anew from the environment."""
+# `make install` uses them; `make constraints` writes this file from the environment."""
 
 
 def dependency_versions(name: str, extras: frozenset[str]) -> dict[str, str]:
-    """Return {distribution: version} for `name` and all it needs, following the requirements' markers."""
+    """Return {distribution: version} for `name` and its dependencies, with the markers of their requirements."""
     versions: dict[str, str] = {}
     visited: set[tuple[str, frozenset[str]]] = set()
     waiting = [(name, extras)]
@@ -41,5 +44,4 @@ if __name__ == "__main__":
     found = dependency_versions(ROOT, EXTRAS)
     found.pop(canonicalize_name(ROOT))
     print(HEADER)
-    for package, version in sorted(found.items()):
-        print(f"{package}=={version}")
+    print("\n".join(sorted(f"{package}=={version}" for package, version in found.items())))
