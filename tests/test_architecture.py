@@ -18,10 +18,12 @@ LEVELS = (
     ("jobs",),
     ("spatial", "instruction"),
     ("dialogue", "action_tokenizers"),
-    ("labels", "backbones", "recipes", "experiment"),
+    ("labels", "backbones", "recipes"),
     ("decoding", "grounding"),
     ("lerobot_plugin",),
     ("tabletop", "libero", "evaluation", "serving"),
+    ("benchmarks", "policies"),
+    ("experiment",),
     ("cli",),
 )
 ONLY = {"reports": {"errors", "spatial", "labels"}}
@@ -62,7 +64,7 @@ def allowed(room: str) -> set[str]:
         return ONLY[room] | {room}
     level = next(i for i, members in enumerate(LEVELS) if room in members)
     before = {name for members in LEVELS[:level] for name in members}
-    return before | {room} | (set(ONLY) if room == "cli" else set())
+    return before | {room} | (set(ONLY) if room in ("experiment", "cli") else set())
 
 
 @pytest.mark.parametrize("room", sorted(rooms()))

@@ -1,4 +1,3 @@
-import argparse
 import json
 import subprocess
 import sys
@@ -6,32 +5,10 @@ from importlib.metadata import PackageNotFoundError
 
 import pytest
 
-from inspire_vla.cli import doctor, main
-from inspire_vla.cli.arguments import parser, shard
-from inspire_vla.cli.benchmarks import expand
-from inspire_vla.cli.commands import train_arguments
-from inspire_vla.cli.policies import describe, find
+from inspire_vla.cli import COMMANDS, doctor, main, parse
+from inspire_vla.cli.train import train_arguments
 from inspire_vla.errors import InspireError
-
-COMMANDS = ("demo", "collect", "labels", "train", "evaluate", "compare", "report", "serve", "steer", "doctor")
-
-
-@pytest.fixture
-def checkpoint(tmp_path):
-    folder = tmp_path / "mine" / "checkpoints" / "last" / "pretrained_model"
-    folder.mkdir(parents=True)
-    config = {
-        "type": "inspire_vla",
-        "backbone": "nano",
-        "reasoning": {"enabled": True, "mode": "direction"},
-        "input_features": {
-            "observation.images.image": {"type": "VISUAL", "shape": [3, 96, 96]},
-            "observation.state": {"type": "STATE", "shape": [8]},
-        },
-    }
-    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    (folder / "model.safetensors").write_bytes(b"weights")
-    return tmp_path / "mine"
+from inspire_vla.lerobot_plugin.lookup import find
 
 
 def test_help_answers_at_once_and_names_every_command():
@@ -91,9 +68,9 @@ def test_an_interruption_is_not_a_crash(monkeypatch, capsys):
     def interrupted(options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("inspire_vla.cli.commands.doctor", interrupted)
+    monkeypatch.setattr("inspire_vla.cli.doctor.run", interrupted)
     assert main(["doctor"]) == 130
-    assert "goes on from there" in capsys.readouterr().err
+    assert "the same command resumes" in capsys.readouterr().err
 
 
 def test_doctor_says_how_to_get_what_is_optional(monkeypatch):
@@ -117,30 +94,6 @@ def test_doctor_says_how_to_get_what_is_optional(monkeypatch):
     assert doctor._opencv().ok
 
 
-def test_a_checkpoint_is_found_in_what_training_wrote(checkpoint):
-    inner = checkpoint / "checkpoints" / "last" / "pretrained_model"
-    assert find(checkpoint) == inner
-    assert find(inner) == inner
-    found = describe(checkpoint)
-    assert (found["name"], found["image_size"], found["cameras"]) == ("InSpire", 96, ["image"])
-    assert describe(checkpoint, "other")["name"] == "other"
-    assert found["checkpoint"] == "mine"
-
-
-def test_a_broken_checkpoint_is_refused(checkpoint, tmp_path):
-    inner = find(checkpoint)
-    (inner / "model.safetensors").unlink()
-    with pytest.raises(InspireError, match=r"model\.safetensors is missing"):
-        find(checkpoint)
-    (inner / "model.safetensors").write_bytes(b"")
-    (inner / "config.json").write_text('{"type": "act"}', encoding="utf-8")
-    with pytest.raises(InspireError, match="type 'act'"):
-        describe(checkpoint)
-    (inner / "config.json").unlink()
-    with pytest.raises(InspireError, match=r"no config\.json"):
-        find(checkpoint)
-
-
 def test_train_turns_into_lerobots_arguments(checkpoint, tmp_path):
     line = [
         "train",
@@ -154,7 +107,7 @@ def test_train_turns_into_lerobots_arguments(checkpoint, tmp_path):
         "--seed",
         "1",
     ]
-    recipe, arguments = train_arguments(parser().parse_args([*line, "--", "--policy.vq.levels=3"]))
+    recipe, arguments = train_arguments(parse([*line, "--", "--policy.vq.levels=3"]))
     assert recipe == "nano_tabletop"
     assert arguments == [
         "--dataset.root=d",
@@ -166,9 +119,9 @@ def test_train_turns_into_lerobots_arguments(checkpoint, tmp_path):
     ]
     (tmp_path / "o").mkdir()
     with pytest.raises(InspireError, match="exists"):
-        train_arguments(parser().parse_args(line))
+        train_arguments(parse(line))
     (find(checkpoint) / "train_config.json").write_text("{}", encoding="utf-8")
-    recipe, arguments = train_arguments(parser().parse_args(["train", "--out", str(checkpoint), "--resume"]))
+    recipe, arguments = train_arguments(parse(["train", "--out", str(checkpoint), "--resume"]))
     assert recipe is None
     assert arguments[1] == "--resume=true"
 
@@ -179,54 +132,71 @@ def test_a_resumed_training_ignores_nothing_that_is_asked_for(checkpoint, tmp_pa
     )
     line = ["train", "--out", str(checkpoint), "--resume"]
     for same in ([], ["--dataset", str(tmp_path / "x" / ".." / "d")]):
-        assert train_arguments(parser().parse_args([*line, *same]))[1][1:] == ["--resume=true"]
+        assert train_arguments(parse([*line, *same]))[1][1:] == ["--resume=true"]
     with pytest.raises(InspireError, match="found --dataset other"):
-        train_arguments(parser().parse_args([*line, "--dataset", "other"]))
+        train_arguments(parse([*line, "--dataset", "other"]))
     with pytest.raises(InspireError, match="leave out --recipe"):
-        train_arguments(parser().parse_args([*line, "--recipe", "minivla"]))
+        train_arguments(parse([*line, "--recipe", "minivla"]))
 
 
 def test_an_interrupted_training_is_told_how_it_goes_on(checkpoint, tmp_path, capsys, monkeypatch):
     def interrupted(options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("inspire_vla.cli.commands.train", interrupted)
-    monkeypatch.setattr("inspire_vla.cli.commands.compare", interrupted)
+    monkeypatch.setattr("inspire_vla.cli.train.run", interrupted)
+    monkeypatch.setattr("inspire_vla.cli.compare.run", interrupted)
     (find(checkpoint) / "train_config.json").write_text("{}", encoding="utf-8")
     (tmp_path / "begun").mkdir()
     for out, said in (
-        (checkpoint, f"`inspire train --out {checkpoint} --resume` goes on from the last checkpoint."),
-        (tmp_path / "begun", f"No checkpoint was saved yet: remove {tmp_path / 'begun'} to begin again."),
+        (checkpoint, f"`inspire train --out {checkpoint} --resume` continues from the last checkpoint."),
+        (tmp_path / "begun", f"No checkpoint was saved yet: remove {tmp_path / 'begun'} to start again."),
         (tmp_path / "never", "No checkpoint was saved yet."),
     ):
         assert main(["train", "--out", str(out)]) == 130
         assert capsys.readouterr().err == f"\nStopped. {said}\n"
     assert main(["compare", "x"]) == 130
-    assert "the same command goes on" in capsys.readouterr().err
-
-
-def test_words_for_suites():
-    groups = {"tabletop_seen": "seen", "tabletop_goal": "unseen", "tabletop_validation": "validation"}
-    assert expand(["seen", "unseen"], groups) == ("tabletop_seen", "tabletop_goal")
-    assert expand(["tabletop_goal", "unseen"], groups) == ("tabletop_goal",)
-    assert expand(["validation"], groups) == ("tabletop_validation",)
-
-
-def test_shards_are_checked():
-    assert shard("2/8") == (2, 8)
-    for wrong in ("8/8", "3", "a/b", "-1/2"):
-        with pytest.raises(argparse.ArgumentTypeError):
-            shard(wrong)
+    assert "the same command resumes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--suite", "tabletop_seen", "--task", "x"], "--task is for LIBERO"),
-        (["--suite", "libero_object", "--layout-randomness", "0.5"], "--layout-randomness is the tabletop's"),
+        (
+            ["--suite", "libero_object", "--layout-randomness", "0.5"],
+            "--layout-randomness is for the tabletop",
+        ),
     ],
 )
 def test_options_of_the_other_benchmark_are_refused(arguments, said, tmp_path, capsys) -> None:
     assert main(["collect", *arguments, "--episodes", "1", "--out", str(tmp_path / "x")]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("shard", ["8/8", "3", "a/b", "-1/2"])
+def test_a_wrong_shard_is_refused(shard, capsys):
+    assert parse(["evaluate", "--out", "x", "--shard", "2/8"]).shard == (2, 8)
+    with pytest.raises(SystemExit) as stopped:
+        parse(["evaluate", "--out", "x", f"--shard={shard}"])
+    assert stopped.value.code == 2
+    assert "is written I/N" in capsys.readouterr().err
+
+
+def test_several_values_are_separated_by_blanks_or_commas():
+    assert parse("evaluate --out x --suite a,b c --task t u".split()).suite == ("a", "b", "c")
+
+
+def test_words_after_two_dashes_are_for_training_alone(capsys):
+    with pytest.raises(SystemExit):
+        main(["doctor", "--", "--policy.x=y"])
+    assert "no arguments after --" in capsys.readouterr().err
+
+
+def test_an_unknown_command_or_option_is_refused_with_what_is_near(capsys):
+    assert main(["evalute"]) == 2
+    assert "Did you mean 'evaluate'?" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate", "--out", "x", "--suiet", "seen"])
+    assert stopped.value.code == 2
+    assert "--suite" in capsys.readouterr().err

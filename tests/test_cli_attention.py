@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from inspire_vla.cli import main, policies
-from inspire_vla.cli.looking import look_around, states_of
+from inspire_vla import policies
+from inspire_vla.cli import main
+from inspire_vla.cli.attention import count_states, measure_attention
 from inspire_vla.errors import InspireError
 from inspire_vla.reports import read_attention
 from inspire_vla.tabletop.benchmark import TabletopBenchmark
@@ -27,8 +28,8 @@ class OneTask:
 
 @pytest.mark.parametrize("method", ["rollout", "gradient"])
 def test_base_and_inspire_look_at_the_same_states(method: str) -> None:
-    agents = [(name, policies.agent_for(name)()) for name in ("nano_base", "nano_inspire")]
-    found = look_around(agents, OneTask(), ("tabletop_seen",), episodes=1, method=method)
+    agents = [(name, policies.agent_factory(name)()) for name in ("nano_base", "nano_inspire")]
+    found = measure_attention(agents, OneTask(), ("tabletop_seen",), episodes=1, method=method)
     (row,) = found.rows
     asked = len(row.tiles) - 3
     assert asked >= 1
@@ -43,13 +44,13 @@ def test_base_and_inspire_look_at_the_same_states(method: str) -> None:
 
 def test_two_policies_need_two_names() -> None:
     with pytest.raises(InspireError, match="a name of its own"):
-        look_around([("a", None), ("a", None)], OneTask(), ("tabletop_seen",), episodes=1)
+        measure_attention([("a", None), ("a", None)], OneTask(), ("tabletop_seen",), episodes=1)
 
 
 def test_states_are_counted() -> None:
     benchmark = OneTask()
-    assert states_of(benchmark, ("tabletop_seen", "tabletop_goal"), episodes=3, examples=1) == 6
-    assert states_of(benchmark, ("tabletop_seen",), episodes=0, examples=4) == 1
+    assert count_states(benchmark, ("tabletop_seen", "tabletop_goal"), episodes=3, examples=1) == 6
+    assert count_states(benchmark, ("tabletop_seen",), episodes=0, examples=4) == 1
 
 
 def test_a_figure_is_drawn_and_nothing_measured(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from inspire_vla.cli import demo, main, policies
+from inspire_vla import policies
+from inspire_vla.cli import demo, main
 from inspire_vla.evaluation import EvaluationPlan
 
 
@@ -47,9 +48,9 @@ def test_every_choice_of_suites_has_its_run(tmp_path: Path, monkeypatch: pytest.
     def evaluate(folder: Path, plan: EvaluationPlan, **_: object) -> None:
         played[folder.name] = plan.suites
 
-    monkeypatch.setattr(demo, "evaluate", evaluate)
+    monkeypatch.setattr("inspire_vla.evaluation.evaluate", evaluate)
     about = policies.describe("nano_base", "base")
-    for suites in (["seen", "unseen"], ["unseen,seen"], ["tabletop_goal"]):
+    for suites in (["seen", "unseen"], ["unseen", "seen"], ["tabletop_goal"]):
         demo._evaluate(tmp_path, "nano_base", about, suites, 1, 1)
     default = f"run_base_{about['sha256'][:8]}_1"
     assert set(played) >= {default, f"{default}_tabletop_goal"}

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from inspire_vla.cli.arguments import parser
-from inspire_vla.cli.labeller_arguments import chosen_labeller
+from inspire_vla.cli import parse
+from inspire_vla.cli.label import chosen_labeller
 from inspire_vla.errors import InspireError
 from inspire_vla.labels.custom import TableLabeller
 from inspire_vla.labels.episode_labeller import DemonstrationLabeller
@@ -16,9 +16,7 @@ UNIT = ("--metres-per-unit", "0.001", "--fingertips-below-m", "0.1")
 
 
 def chosen(labeller: str, *options: str) -> Labeller:
-    return chosen_labeller(
-        parser().parse_args(["label", "x", "--out", "y", "--labeller", labeller, *options])
-    )
+    return chosen_labeller(parse(["label", "x", "--out", "y", "--labeller", labeller, *options]))
 
 
 @pytest.fixture
@@ -48,14 +46,14 @@ def test_the_demonstration_is_told_all_of_it() -> None:
 
 @pytest.mark.parametrize("unused", [("--width", "action:6"), ("--command", "action:6"), ("--open-is", "low")])
 def test_a_table_refuses_a_gripper(table: str, unused: tuple[str, str]) -> None:
-    with pytest.raises(InspireError, match=f"makes no use of {unused[0]}"):
+    with pytest.raises(InspireError, match=f"does not use {unused[0]}"):
         chosen(table, *POSITION, *unused)
 
 
 @pytest.mark.parametrize("labeller", ["truth", "inspire_vla.labels.simulator_state:PrivilegedLabeller"])
 def test_other_labellers_refuse_all_of_it(labeller: str) -> None:
     with pytest.raises(
-        InspireError, match="makes no use of --position, --metres-per-unit, --fingertips-below-m"
+        InspireError, match="does not use --position, --metres-per-unit, --fingertips-below-m"
     ):
         chosen(labeller, *POSITION, *UNIT)
     assert chosen(labeller).name == "simulator_state"

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from inspire_vla.cli import main
-from inspire_vla.cli.experiment_curves import learning_curves
-from inspire_vla.cli.experiment_results import write_results
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import EpisodeRecord
 from inspire_vla.experiment import Preset, keep_evidence, read_preset, stages
+from inspire_vla.experiment.curves import learning_curves
+from inspire_vla.experiment.results import write_results
 from inspire_vla.reports.results import BEGIN, END
 from inspire_vla.tabletop.suites import GROUPS
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from inspire_vla.cli.arguments import parser
+from inspire_vla.cli import parse
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -26,7 +26,7 @@ def commands_on(page: Path) -> list[list[str]]:
 @pytest.mark.parametrize("page", [p for p in PAGES if p.name not in HISTORY], ids=lambda p: p.name)
 def test_commands_are_accepted(page: Path) -> None:
     for words in commands_on(page):
-        parser().parse_args(words)  # exits for what it does not know
+        parse(words)  # exits for what it does not know
 
 
 def test_commands_are_found() -> None:

@@ -6,10 +6,10 @@ from unittest.mock import Mock, patch
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from inspire_vla.cli.policies import describe
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.loading import load_policy
 from inspire_vla.lerobot_plugin.lookup import SHIPPED, find, of_hub
+from inspire_vla.policies import describe
 
 
 @pytest.fixture(autouse=True)

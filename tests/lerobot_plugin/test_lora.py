@@ -12,7 +12,7 @@ from lerobot.policies import make_policy
 from safetensors.torch import load_file
 from tests.lerobot_plugin.families import TASK, finetune, make
 
-from inspire_vla.cli import policies
+from inspire_vla import policies
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.convert import KINDS, convert
 from inspire_vla.lerobot_plugin.loading import load_policy

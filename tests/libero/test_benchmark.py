@@ -1,10 +1,7 @@
 """LIBERO as a benchmark: its suites and published limits."""
 
-from types import SimpleNamespace
-
 import pytest
 
-from inspire_vla.cli.benchmarks import choose, simulator_of
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import EvaluationPlan
 from inspire_vla.libero.benchmark import MAX_STEPS, LiberoBenchmark
@@ -30,18 +27,6 @@ def test_five_suites_and_130_tasks(benchmark):
         benchmark.tasks("libero_gaol")
     with pytest.raises(InspireError, match="unknown task"):
         benchmark.make("libero_goal", "fly")
-
-
-def test_a_run_is_of_one_simulator():
-    options = SimpleNamespace(suite=["libero_90,tabletop_seen"], mapping=None, layout_randomness=0.0, slots=4)
-    with pytest.raises(InspireError, match="do not mix"):
-        choose(options, {"cameras": ["image"], "image_size": 32})
-    assert [simulator_of(name) for name in ("libero_90", "seen")] == ["LIBERO", "the tabletop"]
-    tabletop = choose(
-        SimpleNamespace(**(vars(options) | {"suite": ["seen"]})), {"cameras": ["image"], "image_size": 32}
-    )
-    assert (tabletop.suites, tabletop.slots) == (("tabletop_seen",), 4)
-    assert tabletop.factory().conditions == {"layout_randomness": 0.0}
 
 
 def test_a_mapping_is_a_condition():

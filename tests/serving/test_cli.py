@@ -1,13 +1,10 @@
 """The commands say what is wrong before anything heavy is loaded."""
 
-import argparse
-
 import pytest
 from tests.serving.toy_server import ToyAgent
 
-from inspire_vla.cli import main
-from inspire_vla.cli.arguments import parser
-from inspire_vla.cli.serve import camera_key, remote_policy
+from inspire_vla import policies
+from inspire_vla.cli import main, parse
 
 
 @pytest.mark.parametrize(
@@ -29,16 +26,14 @@ def test_input_that_cannot_be_worked_with_is_said(
     assert says in capsys.readouterr().err
 
 
-def test_a_cameras_key_is_read() -> None:
-    assert camera_key("image=observation/front") == ("image", "observation/front")
-    with pytest.raises(argparse.ArgumentTypeError, match="CAMERA=KEY"):
-        camera_key("image")
+def test_camera_keys_are_read() -> None:
+    line = "serve --policy p --camera image=observation/front wrist=w"
+    assert parse(line.split()).camera == {"image": "observation/front", "wrist": "w"}
 
 
 def test_a_servers_policy_becomes_a_runs(running) -> None:
     server = running(ToyAgent(size=96))
-    options = parser().parse_args(["evaluate", "--remote", server.url, "--out", "x", "--name", "far"])
-    policy, factory = remote_policy(options)
+    policy, factory = policies.remote(server.url, name="far")
     assert policy["name"] == "far"
     assert (policy["cameras"], policy["image_size"]) == (["image"], 96)
     assert policy["reasoning"]["mode"] == "direction"
@@ -54,10 +49,11 @@ def test_a_servers_policy_becomes_a_runs(running) -> None:
         ("steer --port -1", "must be from 0 to 65535, found -1"),
         ("serve --policy nano_base --max-connections 0", "must be at least 1, found 0"),
         ("serve --policy nano_base --max-batch 0", "must be at least 1, found 0"),
+        ("serve --policy nano_base --camera image", "is written CAMERA=KEY, found 'image'"),
     ],
 )
 def test_numbers_that_cannot_be_are_refused(command: str, says: str, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit) as stopped:
-        parser().parse_args(command.split())
+        parse(command.split())
     assert stopped.value.code == 2
     assert says in capsys.readouterr().err

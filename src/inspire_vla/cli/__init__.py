@@ -1,27 +1,93 @@
-"""The command `inspire`: thin. Each subcommand reads its arguments and calls a room; rooms load when called."""
+"""The command `inspire`. Each module named in COMMANDS is one subcommand: its `Arguments`, and `run`."""
 
+import importlib
 import sys
 from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
 
-from inspire_vla.cli.arguments import parser
-from inspire_vla.cli.commands import after_interruption
-from inspire_vla.cli.devices import check_device
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, did_you_mean
+
+COMMANDS = (
+    "demo", "collect", "label", "labels", "pretrain", "train", "convert", "evaluate", "compare", "report", "reproduce",
+    "serve", "steer", "attention", "view", "doctor",
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand and return its exit code: 0 done, 2 input that cannot be worked with, 130 interrupted."""
-    options = parser().parse_args(arguments)
+    """Run a subcommand. Returns its exit code: 0 done, 2 invalid input, 130 interrupted by Ctrl-C."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(_help(), file=sys.stdout if words else sys.stderr)
+        return 0 if words else 2
+    if words[0] == "--version":
+        from inspire_vla import __version__
+
+        print(f"inspire_vla {__version__}")
+        return 0
+    if words[0] not in COMMANDS:
+        hint = did_you_mean(words[0], COMMANDS)
+        print(f"inspire: unknown command {words[0]!r}.{hint}", file=sys.stderr)
+        return 2
+    options = parse(words)
+    command = _module(words[0])
     try:
-        if getattr(options, "ray", None) is None:  # a cluster's machines may have what this one lacks
-            check_device(getattr(options, "device", None))
-        return options.run(options) or 0
+        return command.run(options) or 0
     except InspireError as error:
-        print(f"inspire {options.command}: {error}", file=sys.stderr)
+        print(f"inspire {words[0]}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"\nStopped. {after_interruption(options)}", file=sys.stderr)
+        hint = getattr(command, "how_to_resume", _how_to_resume)(options)
+        print(f"\nStopped. {hint}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `inspire … | head`
         sys.stderr.close()
         return 1
+
+
+def parse(words: Sequence[str]) -> Any:
+    """Parse ["evaluate", "--out", …] into the `Arguments` of the subcommand.
+
+    Only this subcommand's module is imported. Words after `--` become its `lerobot_arguments`.
+
+    Raises:
+        SystemExit: with code 2 for words that the command does not accept, with code 0 for --help.
+    """
+    import tyro
+
+    name, *rest = words
+    end = rest.index("--") if "--" in rest else len(rest)
+    arguments = _module(name).Arguments
+    options = tyro.cli(
+        arguments,
+        prog=f"inspire {name}",
+        args=rest[:end],
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone),
+    )
+    if end < len(rest):
+        if not hasattr(options, "lerobot_arguments"):
+            print(f"inspire {name}: takes no arguments after --, found {rest[end + 1 :]}.", file=sys.stderr)
+            raise SystemExit(2)
+        options.lerobot_arguments = tuple(rest[end + 1 :])
+    return options
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"inspire_vla.cli.{name}")
+
+
+def _help() -> str:
+    lines = [f"  {name:<11}{_module(name).Arguments.__doc__.splitlines()[0]}" for name in COMMANDS]
+    return "\n".join(
+        [
+            "usage: inspire COMMAND [OPTIONS]        inspire COMMAND --help        inspire --version",
+            "",
+            "Vision-language-action models that answer questions about where objects are before they act.",
+            "",
+            *lines,
+        ]
+    )
+
+
+def _how_to_resume(options: Any) -> str:
+    return "What was finished is kept; the same command resumes."

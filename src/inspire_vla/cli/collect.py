@@ -1,53 +1,53 @@
-"""`inspire collect`: the scripted expert of the tabletop, or of LIBERO."""
+"""`inspire collect`."""
 
-import argparse
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
 
-from inspire_vla.cli.number_arguments import positive
+from inspire_vla.cli.options import Names, Positive
 from inspire_vla.errors import InspireError
 from inspire_vla.jobs import usable_cores
 
-ENVIRONMENTS = ("tabletop", "libero")
+
+@dataclass(kw_only=True)
+class Arguments:
+    """Collect labelled demonstrations of the scripted expert as a LeRobot dataset."""
+
+    episodes: Positive
+    """Episodes over all tasks, distributed round-robin."""
+    out: Path
+    """Folder of the dataset, created."""
+    env: Literal["tabletop", "libero"] | None = None
+    """Environment; by default what the suite's name begins with."""
+    suite: str = "tabletop_seen"
+    """Suite, such as tabletop_seen or libero_object."""
+    task: tuple[str, ...] = ()
+    """LIBERO: only these tasks, by the names of their files."""
+    seed: int = 0
+    """Seed of the demonstrations."""
+    processes: Positive = field(default_factory=usable_cores)
+    """Processes; by default one per core."""
+    image_size: Positive | None = None
+    """Side of the images in pixels; by default 96, LIBERO: 128."""
+    wrist: bool = False
+    """Also record the wrist camera."""
+    modes: Names = ("direction",)
+    """Reasoning modes to label."""
+    frame: str = "robot"
+    """robot, official_libero, or the words at +x,+y,+z, as front,left,up."""
+    noise: float | None = None
+    """Noise of the executed actions, in units of the action."""
+    perturbations: float | None = None
+    """Tabletop: probability per step that a perturbation of the end effector or gripper begins."""
+    layout_randomness: float = 0.0
+    """Tabletop: how much the layouts vary, from 0 to 1."""
+    restart: bool = False
+    """Remove what an interrupted call left."""
 
 
-def collect_arguments(sub: argparse.ArgumentParser) -> None:
-    """Arguments of `inspire collect`."""
-    sub.add_argument("--env", choices=ENVIRONMENTS, help="default: what the suite's name begins with")
-    sub.add_argument("--suite", default="tabletop_seen", help="default: %(default)s; libero_object, …")
-    sub.add_argument("--task", nargs="+", help="LIBERO: only these, by their files' names")
-    sub.add_argument("--episodes", type=positive, required=True, help="over all tasks, dealt round-robin")
-    sub.add_argument("--out", required=True, help="folder of the dataset, to be made")
-    sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--processes", type=positive, default=usable_cores(), help="default: all cores")
-    sub.add_argument("--image-size", type=positive, metavar="PIXELS", help="default: 96, LIBERO: 128")
-    sub.add_argument("--wrist", action="store_true", help="also the wrist camera")
-    sub.add_argument("--modes", nargs="+", default=["direction"], help="reasoning modes to label")
-    sub.add_argument(
-        "--frame",
-        default="robot",
-        help="robot (default), official_libero, or the words at +x,+y,+z, as front,left,up",
-    )
-    sub.add_argument("--noise", type=float, help="of the executed action, in units of it")
-    sub.add_argument(
-        "--perturbations",
-        type=float,
-        help="tabletop only: chance, a step, that hand or gripper are disturbed for some",
-    )
-    sub.add_argument("--layout-randomness", type=float, default=0.0, metavar="0..1", help="tabletop only")
-    sub.add_argument("--restart", action="store_true", help="throw away what an interrupted call left")
-
-
-def collect(options: argparse.Namespace) -> None:
-    """Collect and print what came out."""
+def run(options: Arguments) -> None:
     env = options.env or ("libero" if options.suite.startswith("libero_") else "tabletop")
-    if options.task and env != "libero":
-        raise InspireError("--task is for LIBERO: a suite of the tabletop is collected as a whole.")
-    if options.layout_randomness and env == "libero":
-        raise InspireError(
-            "--layout-randomness is the tabletop's: LIBERO's task files say where things stand."
-        )
-    if options.perturbations is not None and env == "libero":
-        raise InspireError("--perturbations is the tabletop's: LIBERO's expert has noise alone (--noise).")
-    common = {
+    common: dict[str, Any] = {
         "seed": options.seed,
         "processes": options.processes,
         "modes": options.modes,
@@ -58,27 +58,34 @@ def collect(options: argparse.Namespace) -> None:
         common["noise"] = options.noise
     if options.image_size is not None:
         common["image_size"] = options.image_size
-    if env == "libero":
-        from inspire_vla.libero.collection import collect as collect_libero
+    print((_libero if env == "libero" else _tabletop)(options, common))
 
-        cameras = ("image", "image2") if options.wrist else ("image",)
-        print(
-            collect_libero(
-                options.suite, options.episodes, options.out, tasks=options.task, cameras=cameras, **common
-            )
-        )
-    else:
-        from inspire_vla.tabletop.collection import collect as collect_tabletop
 
-        if options.perturbations is not None:
-            common["perturbations"] = options.perturbations
-        print(
-            collect_tabletop(
-                options.suite,
-                options.episodes,
-                options.out,
-                wrist=options.wrist,
-                layout_randomness=options.layout_randomness,
-                **common,
-            )
-        )
+def _libero(options: Arguments, common: dict[str, Any]) -> object:
+    if options.layout_randomness:
+        raise InspireError("--layout-randomness is for the tabletop: LIBERO's task files fix the layouts.")
+    if options.perturbations is not None:
+        raise InspireError("--perturbations is for the tabletop: LIBERO's expert has noise alone (--noise).")
+    from inspire_vla.libero.collection import collect
+
+    cameras = ("image", "image2") if options.wrist else ("image",)
+    return collect(
+        options.suite, options.episodes, options.out, tasks=options.task or None, cameras=cameras, **common
+    )
+
+
+def _tabletop(options: Arguments, common: dict[str, Any]) -> object:
+    if options.task:
+        raise InspireError("--task is for LIBERO: a suite of the tabletop is collected as a whole.")
+    from inspire_vla.tabletop.collection import collect
+
+    if options.perturbations is not None:
+        common["perturbations"] = options.perturbations
+    return collect(
+        options.suite,
+        options.episodes,
+        options.out,
+        wrist=options.wrist,
+        layout_randomness=options.layout_randomness,
+        **common,
+    )

@@ -1,7 +1,7 @@
-"""`inspire demo`: the whole road in one go, in a few minutes on two cores, and a page at its end.
+"""`inspire demo`: collect, train, evaluate and report in a few minutes on two cores.
 
-collect a handful of labelled demonstrations ─▶ a few training steps        (that the road is whole)
-shipped base and InSpire checkpoints ─▶ act on seen and unseen tasks ─▶ table, page      (what it is for)
+A few demonstrations are collected and a few training steps run, to show that both work. Then the shipped base and
+InSpire checkpoints act on seen and unseen tasks; a table and a page compare them.
 """
 
 import contextlib
@@ -10,70 +10,85 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
-from inspire_vla import reports
-from inspire_vla.cli import benchmarks, policies
+from inspire_vla.cli.options import Names, Positive
 from inspire_vla.errors import InspireError
-from inspire_vla.evaluation import EvaluationPlan, Run, compare, evaluate, write_comparison
+from inspire_vla.jobs import usable_cores
+
+if TYPE_CHECKING:
+    from inspire_vla.evaluation import Run
+    from inspire_vla.reports import Attention
 
 NAMES = ("base", "InSpire")
 SUITES = ("seen", "unseen")
-"""Played where no others are asked for."""
 MARKER = "made_by_inspire_demo"
-"""A file in the demo's folder, in which it replaces what a former call made."""
+"""A file that marks the demo's folder. Only in a folder with it does the demo replace anything."""
 LAYOUT_RANDOMNESS = 0.25
-"""As the shipped pair was trained and measured: docs/appendix/protocol.md."""
-LOOKED_AT = ("tabletop_seen", "tabletop_spatial", "tabletop_goal")
-"""Suites whose attention is shown and measured."""
+"""As in training and evaluation of the shipped pair: docs/appendix/protocol.md."""
+ATTENTION_SUITES = ("tabletop_seen", "tabletop_spatial", "tabletop_goal")
+"""Suites whose attention is measured and drawn."""
 NOTES = (
-    """This is the demonstration: few episodes, to see base and InSpire act, not to measure them. The intervals say \
-how little so few episodes can show; docs/results.md has the measurement.""",
-    """The nano models are small and know nothing but this benchmark. Success is that of the shipped checkpoints, \
-whatever it is.""",
+    """This is the demonstration: few episodes, to see base and InSpire act, not to measure them. The intervals show \
+how little so few episodes can tell; docs/results.md has the measurement.""",
+    """The nano models are small and know only this benchmark. Success is that of the shipped checkpoints, whatever \
+it is.""",
 )
 
 
-def run_demo(
-    out: Path,
-    *,
-    base: str,
-    inspire: str,
-    episodes: int,
-    suites: Sequence[str],
-    workers: int,
-    demonstrations: int,
-    steps: int,
-) -> Path:
-    """Run all stages and return the page's path. Stages that a former call finished in `out` are kept.
+@dataclass(kw_only=True)
+class Arguments:
+    """Collect, train, evaluate and compare with the nano model in a few minutes, and write a page."""
 
-    Raises InspireError where `out` holds anything that is not the demo's.
-    """
+    out: Path = Path("runs/demo")
+    """Folder of the demo."""
+    base: str = "nano_base"
+    """Checkpoint of the base model."""
+    inspire: str = "nano_inspire"
+    """Checkpoint of InSpire."""
+    episodes: Positive = 1
+    """Episodes per task and policy."""
+    suite: Names = SUITES
+    """Suites or groups of the tabletop."""
+    workers: Positive = field(default_factory=usable_cores)
+    """Processes; by default one per core."""
+    demonstrations: Positive = 4
+    """Demonstrations to collect."""
+    steps: Positive = 10
+    """Training steps."""
+
+
+def run(options: Arguments) -> None:
+    from rich.console import Console
+
+    from inspire_vla import policies, reports
+    from inspire_vla.evaluation import compare, write_comparison
+
+    out, checkpoints = options.out, (options.base, options.inspire)
     console = Console()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    logging.disable(logging.WARNING)  # LeRobot warns of decoders that nothing here needs
-    descriptions = [policies.describe(c, name) for name, c in zip(NAMES, (base, inspire), strict=True)]
-    _take(out)
+    logging.disable(logging.WARNING)  # LeRobot warns about video decoders that nothing here needs
+    about = [policies.describe(c, name) for name, c in zip(NAMES, checkpoints, strict=True)]
+    _claim(out)
     started = time.monotonic()
 
     console.rule("1  Demonstrations with labels", align="left")
-    dataset = out / f"demonstrations_{demonstrations}"
-    console.print(_collect(dataset, demonstrations, workers), highlight=False)
+    dataset = out / f"demonstrations_{options.demonstrations}"
+    console.print(_collect(dataset, options.demonstrations, options.workers), highlight=False)
 
     console.rule("2  A few training steps", align="left")
-    console.print(_train(dataset, out / "training", steps), highlight=False)
+    console.print(_train(dataset, out / "training", options.steps), highlight=False)
 
-    console.rule("3  Base and InSpire act, on the same tasks from the same states", align="left")
+    console.rule("3  Base and InSpire act on the same tasks from the same initial states", align="left")
     runs = [
-        _evaluate(out, checkpoint, description, suites, episodes, workers)
-        for checkpoint, description in zip((base, inspire), descriptions, strict=True)
+        _evaluate(out, checkpoint, policy, options.suite, options.episodes, options.workers)
+        for checkpoint, policy in zip(checkpoints, about, strict=True)
     ]
 
-    console.rule("4  What came out", align="left")
+    console.rule("4  Results", align="left")
     comparison = compare(runs)
     write_comparison(out / "comparison.json", comparison)
     reports.print_comparison(comparison, console=console)
@@ -81,17 +96,16 @@ def run_demo(
         out / "index.html",
         comparison,
         title="InSpire and its base model: a demonstration",
-        attention=_attention(out, (base, inspire), descriptions[0]),
+        attention=_attention(out, checkpoints, about[0]),
         notes=NOTES,
         max_videos=20,
     )
     minutes = (time.monotonic() - started) / 60
     console.print(f"\n{minutes:.1f} minutes. The page, with videos: [bold]{page}[/bold]", highlight=False)
-    return page
 
 
-def _take(out: Path) -> None:
-    """Make the demo's folder, or take it again."""
+def _claim(out: Path) -> None:
+    """Create the demo's folder, or reuse one that the demo made. Raises InspireError for any other content."""
     if out.exists() and not (out / MARKER).exists():
         found = sorted(path.name for path in out.iterdir())[:5] if out.is_dir() else ["a file"]
         if found:
@@ -110,7 +124,8 @@ def _collect(dataset: Path, demonstrations: int, workers: int) -> str:
 
 
 def _train(dataset: Path, out: Path, steps: int) -> str:
-    """Train InSpire for a few steps; LeRobot's log goes into a file."""
+    """Train InSpire for a few steps. What LeRobot prints goes to training.log."""
+    from inspire_vla.lerobot_plugin.lookup import find
     from inspire_vla.lerobot_plugin.training import train
 
     shutil.rmtree(out, ignore_errors=True)
@@ -118,42 +133,42 @@ def _train(dataset: Path, out: Path, steps: int) -> str:
         f"--dataset.root={dataset}", f"--output_dir={out}", f"--steps={steps}", f"--save_freq={steps}",
         "--batch_size=8", "--policy.vq.codes_per_level=32", "--log_freq=1", "--wandb.enable=false",
     ]  # fmt: skip
-    log = io.StringIO()
+    log = out.with_name("training.log")
     started = time.monotonic()
-    try:
-        with _logged(log):
-            train(arguments, recipe="nano_tabletop")
-    finally:
-        (out.parent / "training.log").write_text(log.getvalue(), encoding="utf-8")
-    seconds = time.monotonic() - started
-    return f"{steps} steps in {seconds:.0f} s: {policies.find(out)} (log: {out.parent / 'training.log'})"
+    with _output_to(log):
+        train(arguments, recipe="nano_tabletop")
+    return f"{steps} steps in {time.monotonic() - started:.0f} s: {find(out)} (log: {log})"
 
 
 @contextlib.contextmanager
-def _logged(log: io.StringIO) -> Any:
-    """Send what is printed and logged into `log`."""
+def _output_to(log: Path) -> Iterator[None]:
+    """Send what is printed and logged to a file."""
     root = logging.getLogger()
-    before = list(root.handlers), root.level
+    handlers, level = list(root.handlers), root.level
     logging.disable(logging.NOTSET)
-    root.handlers.clear()  # one may already write to the terminal
+    root.handlers.clear()  # one of them may write to the terminal
+    text = io.StringIO()
     try:
-        with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+        with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
             yield
     finally:
-        root.handlers[:], level = before
+        root.handlers[:] = handlers
         root.setLevel(level)
         logging.disable(logging.WARNING)
+        log.write_text(text.getvalue(), encoding="utf-8")
 
 
 def _evaluate(
     out: Path, checkpoint: str, policy: dict[str, Any], suites: Sequence[str], episodes: int, workers: int
-) -> Run:
-    benchmark = benchmarks.tabletop_for(policy, LAYOUT_RANDOMNESS)
-    groups = benchmark().groups
-    played = benchmarks.expand(suites, groups)
-    others = [] if played == benchmarks.expand(SUITES, groups) else list(played)
+) -> "Run":
+    from inspire_vla import benchmarks, policies, reports
+    from inspire_vla.evaluation import EvaluationPlan, evaluate
+
+    selected = benchmarks.select(suites, policy, layout_randomness=LAYOUT_RANDOMNESS)
+    default = benchmarks.select(SUITES, policy).suites
+    others = [] if selected.suites == default else list(selected.suites)
     plan = EvaluationPlan(
-        suites=played,
+        suites=selected.suites,
         episodes_per_task=episodes,
         policy={**policy, "layout_randomness": LAYOUT_RANDOMNESS},
         videos_per_task=1,
@@ -162,18 +177,20 @@ def _evaluate(
     return evaluate(
         out / "_".join(["run", policy["name"], policy["sha256"][:8], str(episodes), *others]),
         plan,
-        benchmark=benchmark,
-        agent=policies.agent_for(checkpoint),
+        benchmark=selected.factory,
+        agent=policies.agent_factory(checkpoint),
         workers=workers,
         video_writer=reports.write_episode_video,
     )
 
 
-def _attention(out: Path, checkpoints: Sequence[str], policy: dict[str, Any]) -> reports.Attention:
-    """Where base and InSpire look: one initial state of every task measured, the first of some suites shown."""
-    from inspire_vla.cli.looking import look_around
+def _attention(out: Path, checkpoints: Sequence[str], policy: dict[str, Any]) -> "Attention":
+    """Measure attention in one initial state of every task; draw the first task of each suite."""
+    from inspire_vla import benchmarks, policies, reports
+    from inspire_vla.cli.attention import measure_attention
 
-    agents = [(name, policies.agent_for(c)()) for name, c in zip(NAMES, checkpoints, strict=True)]
-    found = look_around(agents, benchmarks.tabletop_for(policy)(), LOOKED_AT, episodes=1)
+    agents = [(name, policies.agent_factory(c)()) for name, c in zip(NAMES, checkpoints, strict=True)]
+    selected = benchmarks.select(ATTENTION_SUITES, policy)
+    found = measure_attention(agents, selected.factory(), selected.suites, episodes=1)
     reports.write_attention(out / "attention", found)
     return found

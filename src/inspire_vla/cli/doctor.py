@@ -1,7 +1,8 @@
-"""`inspire doctor`: is everything here that a run needs, and if not, what to do."""
+"""`inspire doctor`."""
 
 import importlib
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -10,15 +11,22 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
-from rich.console import Console
-from rich.markup import escape
+PLATFORMS = {
+    "Linux": (True, "tested"),
+    "Darwin": (True, "should work; not tested"),
+    "Windows": (False, "only imports and clients of a policy server are supported"),
+}
+"""Supported platforms: platform.system() → whether everything is meant to work, and what that means."""
 
-from inspire_vla.libero.tasks import LiberoMissing
+
+@dataclass
+class Arguments:
+    """Check this installation: platform, versions, rendering, plug-in, extras."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One finding. `required`: without it nothing runs; `advice`: what to do about it."""
+    """One finding. required: nothing runs without it. advice: what to do about it."""
 
     name: str
     ok: bool
@@ -27,42 +35,29 @@ class Check:
     required: bool = True
 
 
-def checks() -> list[Check]:
-    """Look at everything. A check that crashes is a finding, not a crash."""
-    return [
-        _safely(check)
-        for check in (
-            _python,
-            _packages,
-            _torch,
-            _rendering,
-            _plugin,
-            _ffmpeg,
-            _opencv,
-            _libero,
-            _libero_plus,
-            _ray,
-            _disk,
-        )
-    ]
+def run(options: Arguments) -> int:
+    """Print the findings. Returns 0 when everything required is there, else 1."""
+    from rich.console import Console
+    from rich.markup import escape
 
-
-def print_checks() -> int:
-    """Print the findings; return 0 when everything required is there, else 1."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     console = Console()
     found = checks()
     for check in found:
-        mark = (
-            "[green]ok  [/green]"
-            if check.ok
-            else "[red]no  [/red]"
-            if check.required
-            else "[yellow]–   [/yellow]"
-        )
+        mark = "[green]ok  [/]" if check.ok else "[red]no  [/]" if check.required else "[yellow]–   [/]"
         console.print(f"{mark}{check.name:<12} {escape(check.found)}", highlight=False)
         if not check.ok and check.advice:
             console.print(f"                 → {escape(check.advice)}", highlight=False)
     return int(any(check.required and not check.ok for check in found))
+
+
+def checks() -> list[Check]:
+    """Run all checks. A check that raises is a finding that failed."""
+    every = (
+        _platform, _python, _packages, _torch, _rendering, _plugin, _ffmpeg, _opencv, _libero, _libero_plus, _ray,
+        _disk,
+    )  # fmt: skip
+    return [_safely(check) for check in every]
 
 
 def _safely(check: Callable[[], Check]) -> Check:
@@ -70,6 +65,14 @@ def _safely(check: Callable[[], Check]) -> Check:
         return check()
     except Exception as error:
         return Check(check.__name__.strip("_"), False, f"{type(error).__name__}: {error}")
+
+
+def _platform() -> Check:
+    name = platform.system()
+    ok, support = PLATFORMS.get(name, (False, "not supported"))
+    return Check(
+        "platform", ok, f"{name} {platform.machine()}: {support}", "Linux is tested; see the README."
+    )
 
 
 def _python() -> Check:
@@ -168,7 +171,7 @@ def _libero() -> Check:
 
 
 def _libero_plus() -> Check:
-    from inspire_vla.libero.tasks import PLUS_INSTALL, plus_tasks
+    from inspire_vla.libero.tasks import PLUS_INSTALL, LiberoMissing, plus_tasks
 
     try:
         found = f"installed in LIBERO's place, {len(plus_tasks('libero_plus_spatial'))} tasks of spatial"
@@ -186,7 +189,7 @@ def _ray() -> Check:
 
 
 def _opencv() -> Check:
-    """Distributions that write the same package `cv2`: the last one installed wins, whatever is pinned."""
+    """Several distributions install the package `cv2`; the last one installed replaces the others."""
     kinds = (
         "opencv-python",
         "opencv-contrib-python",

@@ -1,142 +1,164 @@
-"""`inspire label` and `inspire labels`: arguments and what they call."""
+"""`inspire label`."""
 
-import argparse
-import json
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from inspire_vla.cli.labeller_arguments import add_hand_arguments, chosen_labeller
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from inspire_vla.cli.options import Names
 from inspire_vla.errors import InspireError
+from inspire_vla.files import read_json
+
+if TYPE_CHECKING:
+    from inspire_vla.labels.end_effector import EndEffectorColumns
+    from inspire_vla.labels.labeller import Labeller
 
 
-def add_label_arguments(sub: argparse.ArgumentParser) -> None:
-    """Arguments of `inspire label`."""
-    sub.add_argument(
-        "source",
-        help="folder of a LeRobot dataset (v3); or LIBERO's HDF5 demonstrations (a file or a folder); or a split of "
-        "CALVIN, importer only: never run on real CALVIN data. These two are imported with labels, and --out is then a "
-        "new dataset",
-    )
-    sub.add_argument(
-        "--labeller",
-        default="demonstration",
-        help="demonstration (default): from the hand's path and gripper; truth: from privileged columns; "
-        "table:FILE: object positions per frame (parquet or CSV); package.module:function: your own",
-    )
-    where = sub.add_mutually_exclusive_group(required=True)
-    where.add_argument("--out", help="folder to make; videos and images are hard-linked")
-    where.add_argument("--in-place", action="store_true", help="the original is kept as NAME.before_labels")
-    sub.add_argument("--modes", nargs="+", default=["direction"], help="reasoning modes, default: direction")
-    sub.add_argument(
-        "--frame",
-        default="robot",
-        help="robot (default), official_libero, or the words at +x,+y,+z, as front,left,up",
-    )
-    sub.add_argument("--close-m", type=float, metavar="METRES", help="say `close` below this distance")
-    sub.add_argument("--no-grasped", action="store_true", help="never say `grasped`")
-    sub.add_argument("--mentions", metavar="JSON", help="file of {instruction: [mention, …]} that overrules")
-    sub.add_argument("--max-objects", type=int, help="width of the columns; default: what the tasks need")
-    sub.add_argument(
-        "--min-confidence", type=float, default=0.0, metavar="0..1", help="leave out the less sure"
-    )
-    sub.add_argument("--review", metavar="HTML", help="write a page of images and labels to check")
-    sub.add_argument(
-        "--language-column",
-        action="store_true",
-        help="also as rows of LeRobot's language column, for recipes",
-    )
-    add_hand_arguments(sub)
-    add_import_arguments(sub)
+@dataclass(kw_only=True)
+class EndEffector:
+    """Labellers demonstration and table: the end effector, where column names do not tell; for demonstration the
+    gripper too."""
+
+    position: Annotated[str | None, arg(metavar="COLUMN:0,1,2")] = None
+    """Position of the end effector."""
+    width: Annotated[str | None, arg(metavar="COLUMN:6,7")] = None
+    """Measured opening of the gripper, or its finger joints."""
+    gripper_command: Annotated[str | None, arg(name="command", metavar="COLUMN:6")] = None
+    """Command to the gripper."""
+    open_is: Literal["high", "low"] | None = None
+    """Which values of the gripper mean open; by default found from the data."""
+    metres_per_unit: float = 1.0
+    """Unit of positions; 0.001 for millimetres."""
+    fingertips_below_m: float = 0.0
+    """How far the fingertips are below the recorded point, in metres."""
+    urdf: Annotated[str | None, arg(metavar="FILE")] = None
+    """Robot description; --position then names joints, and the end effector's position is computed."""
+    tip: Annotated[str | None, arg(metavar="LINK")] = None
+    """With --urdf: the link between the fingers."""
+    degrees: bool = False
+    """With --urdf: joints are in degrees."""
 
 
-def add_import_arguments(sub: argparse.ArgumentParser) -> None:
-    """Arguments of `inspire label` for sources that are imported."""
-    group = sub.add_argument_group("LIBERO's HDF5 and CALVIN")
-    group.add_argument("--image-size", type=int, default=128, help="LIBERO: pixels, 0 for no images")
-    group.add_argument("--keep-noops", action="store_true", help="LIBERO: keep actions that do nothing")
-    group.add_argument("--replay", action="store_true", help="LIBERO: act again, leave failures out")
-    group.add_argument("--mapping", metavar="JSON", help="LIBERO: {instruction: {mention: name}}, overrules")
-    group.add_argument("--processes", type=int, default=1, help="LIBERO: default %(default)s")
-    group.add_argument("--scene", metavar="A..D", help="CALVIN: which table; default: what the split says")
+@dataclass(kw_only=True)
+class Import:
+    """Sources that are imported: LIBERO's HDF5 demonstrations, and a split of CALVIN."""
+
+    image_size: int = 128
+    """LIBERO: side of the images in pixels, 0 for no images."""
+    keep_noops: bool = False
+    """LIBERO: keep actions that do nothing."""
+    replay: bool = False
+    """LIBERO: execute the actions again and leave failures out."""
+    mapping: Annotated[str | None, arg(metavar="JSON")] = None
+    """LIBERO: file {instruction: {mention: name}} that overrules the grounding of mentions."""
+    processes: int = 1
+    """LIBERO: processes."""
+    scene: Annotated[str | None, arg(metavar="A..D")] = None
+    """CALVIN: which table; by default what the split says."""
 
 
-def label(options: argparse.Namespace) -> None:
-    """Label a dataset, or import one with labels, and print the counts."""
-    source = Path(options.source)
+@dataclass(kw_only=True)
+class Arguments:
+    """Label a LeRobot dataset with the directions of objects, or import LIBERO's or CALVIN's demonstrations."""
+
+    source: Positional[Path]
+    """Folder of a LeRobot dataset (v3). LIBERO's HDF5 demonstrations (a file or folder) and a split of CALVIN are
+    imported with labels; --out is then a new dataset. The importer of CALVIN was never run on real CALVIN data."""
+    labeller: str = "demonstration"
+    """demonstration: from end-effector path and gripper; truth: from privileged columns; table:FILE: object positions
+    per frame (parquet or CSV); package.module:function: custom."""
+    out: Path | None = None
+    """Folder of the labelled copy, created; videos and images are hard-linked."""
+    in_place: bool = False
+    """Label the dataset itself; the original is kept as NAME.before_labels."""
+    modes: Names = ("direction",)
+    """Reasoning modes."""
+    frame: str = "robot"
+    """robot, official_libero, or the words at +x,+y,+z, as front,left,up."""
+    close_m: Annotated[float | None, arg(metavar="METRES")] = None
+    """Answer `close` below this distance."""
+    no_grasped: bool = False
+    """Never answer `grasped`."""
+    mentions: Annotated[Path | None, arg(metavar="JSON")] = None
+    """File {instruction: [mention, …]} that overrules the mentions found."""
+    max_objects: int | None = None
+    """Width of the columns; by default what the tasks need."""
+    min_confidence: float = 0.0
+    """Leave out labels with a lower confidence, from 0 to 1."""
+    review: Annotated[Path | None, arg(metavar="HTML")] = None
+    """Write a page of images and labels to check."""
+    language_column: bool = False
+    """Also write rows of LeRobot's language column, for its recipes."""
+    end_effector: OmitArgPrefixes[EndEffector] = field(default_factory=EndEffector)
+    imported: OmitArgPrefixes[Import] = field(default_factory=Import)
+
+
+def run(options: Arguments) -> None:
+    if (options.out is not None) == options.in_place:
+        raise InspireError("Give either --out FOLDER or --in-place.")
+    source = options.source
     if source.suffix == ".hdf5" or (source.is_dir() and any(source.glob("**/*.hdf5"))):
-        return _import_libero(options)
-    if (source / "lang_annotations").is_dir():
-        return _import_calvin(options)
-    return _label(options)
+        _import_libero(options)
+    elif (source / "lang_annotations").is_dir():
+        _import_calvin(options)
+    else:
+        _label(options)
 
 
-def _import_libero(options: argparse.Namespace) -> None:
+def _import_libero(options: Arguments) -> None:
     from inspire_vla.labels import ModeRule
     from inspire_vla.libero.grounding import read_mapping
     from inspire_vla.libero.hdf5_import import import_demonstrations
+    from inspire_vla.spatial import get_frame
 
+    importing = options.imported
     report = import_demonstrations(
         [options.source],
         _new_folder(options),
-        image_size=options.image_size or None,
-        drop_noops=not options.keep_noops,
-        replay=options.replay,
+        image_size=importing.image_size or None,
+        drop_noops=not importing.keep_noops,
+        replay=importing.replay,
         modes=options.modes,
         frame=options.frame,
         rule=ModeRule(options.close_m, not options.no_grasped),
-        mapping=read_mapping(options.mapping) if options.mapping else None,
-        processes=options.processes,
+        mapping=read_mapping(importing.mapping) if importing.mapping else None,
+        processes=importing.processes,
         progress=True,
     )
-    _print_frame(options)
-    print(report)
+    print(f"frame {get_frame(options.frame)}\n{report}")
 
 
-def _import_calvin(options: argparse.Namespace) -> None:
+def _import_calvin(options: Arguments) -> None:
     from inspire_vla.labels import ModeRule
     from inspire_vla.labels.calvin import import_calvin
+    from inspire_vla.spatial import get_frame
 
     report = import_calvin(
         options.source,
         _new_folder(options),
-        scene=options.scene,
-        images=options.image_size > 0,
+        scene=options.imported.scene,
+        images=options.imported.image_size > 0,
         modes=options.modes,
         frame=options.frame,
         rule=ModeRule(options.close_m, not options.no_grasped),
     )
-    _print_frame(options)
-    print(report)
+    print(f"frame {get_frame(options.frame)}\n{report}")
 
 
-def _print_frame(options: argparse.Namespace) -> None:
-    from inspire_vla.spatial import get_frame
-
-    print(f"frame {get_frame(options.frame)}")
-
-
-def _new_folder(options: argparse.Namespace) -> str:
+def _new_folder(options: Arguments) -> Path:
     if options.out is None:
-        raise InspireError("these demonstrations are imported: say --out for the new dataset.")
+        raise InspireError("These demonstrations are imported; give --out for the new dataset.")
     return options.out
 
 
-def _json_object(path: str) -> dict:
-    try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InspireError(f"{path} cannot be read as JSON: {error}.") from None
-    if not isinstance(found, dict):
-        raise InspireError(f"{path} must hold a JSON object.")
-    return found
-
-
-def _label(options: argparse.Namespace) -> None:
+def _label(options: Arguments) -> None:
     from inspire_vla.labels import ModeRule
     from inspire_vla.labels.storage import label_dataset
     from inspire_vla.spatial import get_frame
 
     frame = get_frame(options.frame)
-    print(f"frame {frame}; gripper sign: {options.open_is or 'read off the data'}")
+    print(f"frame {frame}; gripper sign: {options.end_effector.open_is or 'found from the data'}")
     report = label_dataset(
         options.source,
         chosen_labeller(options),
@@ -158,64 +180,66 @@ def _label(options: argparse.Namespace) -> None:
         print(f"To check: {write_review(report.root, options.review)}")
 
 
-def _mentions(path: str | None) -> dict[str, list[str]] | None:
+def _mentions(path: Path | None) -> dict[str, list[str]] | None:
     if path is None:
         return None
-    found = _json_object(path)
-    if not all(
-        isinstance(words, list) and words and all(isinstance(word, str) for word in words)
-        for words in found.values()
-    ):
-        raise InspireError(f"{path} must hold {{instruction: [mention, …]}}.")
+    found = read_json(path, dict[str, list[str]])
+    if not all(found.values()):
+        raise InspireError(f"{path} must hold {{instruction: [mention, …]}} with at least one mention each.")
     return found
 
 
-def add_labels_arguments(sub: argparse.ArgumentParser) -> None:
-    """Arguments of `inspire labels`."""
-    sub.add_argument("dataset", help="folder of a labelled LeRobot dataset")
-    sub.add_argument("--mode", help="reasoning mode; default: the first")
-    sub.add_argument("--figure", metavar="PNG", help="draw timelines of --episodes")
-    sub.add_argument("--episodes", type=int, nargs="+", default=[0], help="to draw, default: 0")
-    sub.add_argument("--review", metavar="HTML", help="write a page of images and labels to check")
-    sub.add_argument("--json", action="store_true", help="only what the labels mean, as JSON")
+def chosen_labeller(options: Arguments) -> "Labeller":
+    """Return the labeller that the options describe. Raises InspireError for an option that it would not use."""
+    from inspire_vla.labels.custom import TableLabeller
+    from inspire_vla.labels.episode_labeller import DemonstrationLabeller
+    from inspire_vla.labels.labeller import get_labeller
 
-
-def labels(options: argparse.Namespace) -> None:
-    """Print what labels mean and how often each word stands; draw on request."""
-    from inspire_vla.labels.summary import summarize, timelines
-
-    info, tasks = summarize(options.dataset, mode=options.mode)
-    if options.json:
-        print(json.dumps(info.to_json(), indent=1, ensure_ascii=False))
-        return
-    print(f"labeller {info.labeller}; frame {info.frame}; modes {', '.join(info.modes)}")
-    totals = {word: 0 for task in tasks for counter in task.words for word in counter}
-    for task in tasks:
-        for counter in task.words:
-            for word, count in counter.items():
-                totals[word] += count
-    words = sorted(totals, key=lambda word: (word == "", -totals[word]))[:10]
-    longest = max(len(mention) for task in tasks for mention in task.mentions) + 4
-    header = "".join(f"{word or 'no label':>9}" for word in words)
-    for task in tasks:
-        changes = sum(task.changes) / len(task.changes)
-        print(f"\n{task.instruction}")
-        print(
-            f"  {task.episodes} episodes, {task.frames} frames, {changes:.1f} changes of an answer per episode"
+    found = get_labeller(options.labeller)
+    kind = options.labeller.partition(":")[
+        0
+    ]  # a custom labeller may be an instance of these classes, configured
+    given = options.end_effector
+    unit = {"metres_per_unit": given.metres_per_unit, "fingertips_below_m": given.fingertips_below_m}
+    if kind == "demonstration" and isinstance(found, DemonstrationLabeller):
+        open_is_high = None if given.open_is is None else given.open_is == "high"
+        return replace(
+            found, end_effector=_columns(given, needs_gripper=True), open_is_high=open_is_high, **unit
         )
-        print(f"{'  share of frames, %':<{longest}}{header}")
-        for mention, counter in zip(task.mentions, task.words, strict=True):
-            shares = "".join(f"{100 * counter[word] / task.frames:9.1f}" for word in words)
-            print(f"{'  ' + mention:<{longest}}{shares}")
-    every = sum(totals.values()) or 1
-    print(f"\n{'all labels, %':<{longest}}{header}")
-    print(" " * longest + "".join(f"{100 * totals[word] / every:9.1f}" for word in words))
-    if options.figure:
-        from inspire_vla.reports.label_timeline import draw_timelines
+    if kind == "table" and isinstance(found, TableLabeller):
+        _refuse_used(options, ("width", "gripper_command", "open_is"))
+        return replace(found, end_effector=_columns(given, needs_gripper=False), **unit)
+    _refuse_used(options, tuple(vars(given)))
+    return found
 
-        chosen = [t for e in options.episodes for t in timelines(options.dataset, mode=options.mode, only=e)]
-        print(f"Figure: {draw_timelines(chosen, options.figure)}")
-    if options.review:
-        from inspire_vla.reports.label_review import write_review
 
-        print(f"To check: {write_review(options.dataset, options.review)}")
+def _refuse_used(options: Arguments, names: tuple[str, ...]) -> None:
+    given, defaults = options.end_effector, EndEffector()
+    used = [name for name in names if getattr(given, name) != getattr(defaults, name)]
+    if used:
+        flags = ", ".join("--" + name.removeprefix("gripper_").replace("_", "-") for name in used)
+        raise InspireError(f"labeller {options.labeller} does not use {flags}; leave that out.")
+
+
+def _columns(given: EndEffector, *, needs_gripper: bool) -> "EndEffectorColumns | None":
+    from inspire_vla.labels.end_effector import EndEffectorColumns
+    from inspire_vla.labels.forward_kinematics import ForwardKinematics
+
+    kinematics = None
+    if given.urdf:
+        if not (given.tip and given.position):
+            raise InspireError("--urdf needs --tip LINK and --position COLUMN:joints.")
+        kinematics = ForwardKinematics.read(given.urdf, given.tip, degrees=given.degrees)
+    elif given.tip or given.degrees:
+        raise InspireError("--tip and --degrees describe the joints of a robot; give --urdf FILE too.")
+    if given.position:
+        return EndEffectorColumns.parse(
+            given.position,
+            given.width,
+            given.gripper_command,
+            kinematics=kinematics,
+            needs_gripper=needs_gripper,
+        )
+    if given.width or given.gripper_command:
+        raise InspireError("--width and --command need --position too.")
+    return None

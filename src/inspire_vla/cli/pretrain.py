@@ -1,57 +1,67 @@
-"""`inspire pretrain`: teach a small backbone what things are called and where they are in an image."""
+"""`inspire pretrain`."""
 
-import argparse
-import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from inspire_vla.cli.number_arguments import positive
+from inspire_vla.cli.options import Positive, check_device
 from inspire_vla.jobs import usable_cores
 
 SHOWN = 12
-"""Images in the figure, spread over those of the examination."""
+"""Images in the figure."""
 HELD_OUT_SEED = 1
-"""Of the images that the examination is held on."""
+"""Seed of the images of the evaluation."""
 
 
-def pretrain_arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--out", required=True, help="folder for the weights; interrupted, call again to go on")
-    sub.add_argument(
-        "--images", type=positive, default=81920, metavar="N", help="drawn, default: %(default)s"
-    )
-    sub.add_argument("--images-dir", default="datasets/images", help="where they lie, default: %(default)s")
-    sub.add_argument("--recipe", default="nano_grounding", help="named plan, default: %(default)s")
-    sub.add_argument("--steps", type=positive, help="all steps; default: the recipe's")
-    sub.add_argument("--naming-steps", type=positive, help="of these, on names alone")
-    sub.add_argument("--seed", type=int)
-    sub.add_argument("--device", default="cpu", help="cpu (default), cuda, …")
-    sub.add_argument("--threads", type=positive, default=usable_cores(), help="default: all cores")
-    sub.add_argument("--processes", type=positive, default=usable_cores(), help="that draw images")
+@dataclass(kw_only=True)
+class Arguments:
+    """Pre-train the nano backbone on names and positions of objects in random scenes."""
+
+    out: Path
+    """Folder for the weights; an interrupted call, made again, resumes."""
+    images: Positive = 81920
+    """Number of training images."""
+    images_dir: Path = Path("datasets/images")
+    """Folder of the images, which are drawn if missing."""
+    recipe: str = "nano_grounding"
+    """Named plan."""
+    steps: Positive | None = None
+    """All training steps; by default the recipe's."""
+    naming_steps: Positive | None = None
+    """Of these, steps of dense classification alone."""
+    seed: int | None = None
+    """By default the recipe's."""
+    device: str = "cpu"
+    """cpu, cuda, …."""
+    threads: Positive = field(default_factory=usable_cores)
+    """Threads of torch; by default one per core."""
+    processes: Positive = field(default_factory=usable_cores)
+    """Processes that draw images; by default one per core."""
 
 
-def pretrain(options: argparse.Namespace) -> None:
+def run(options: Arguments) -> None:
+    check_device(options.device)
     import torch
 
     from inspire_vla.evaluation import provenance
+    from inspire_vla.files import write_json
     from inspire_vla.grounding.examination import examine, point_at
     from inspire_vla.grounding.pointing import NEAR
-    from inspire_vla.grounding.pretraining import check_plan, load_pretrained, read_plan
-    from inspire_vla.grounding.pretraining import pretrain as train
+    from inspire_vla.grounding.pretraining import check_plan, load_pretrained, pretrain, read_plan
     from inspire_vla.recipes import recipe_file
     from inspire_vla.reports.pointing_figure import Pointed, draw_pointing
     from inspire_vla.tabletop.random_scenes import draw_images
 
     torch.set_num_threads(options.threads)
-    origin = provenance()  # of the code that trains, which may have changed when it is done
+    origin = provenance()  # of the code that trains; the working tree may have changed at the end
     plan = read_plan(
         recipe_file(options.recipe), steps=options.steps, naming_steps=options.naming_steps, seed=options.seed
     )
-    check_plan(options.out, plan)  # before the drawing, which takes long
+    check_plan(options.out, plan)  # before the images are drawn, which takes long
     files = draw_images(
         options.images_dir, options.images, processes=options.processes, image_size=plan.image_size
     )
     held_out = draw_images(options.images_dir, 1, seed=HELD_OUT_SEED, image_size=plan.image_size)
-    out = train(files, options.out, plan, device=options.device)
+    out = Path(pretrain(files, options.out, plan, device=options.device))
     trained = load_pretrained(out, plan)
     asked, places = point_at(*trained, held_out, images=SHOWN)
     answers = [
@@ -61,11 +71,9 @@ def pretrain(options: argparse.Namespace) -> None:
     ]
     draw_pointing(answers, NEAR).save(out / "pointing.png")
     result = examine(*trained, held_out)
-    (Path(out) / "examination.json").write_text(
-        json.dumps(asdict(result) | {"provenance": origin}, indent=1) + "\n", encoding="utf-8"
-    )
+    write_json(out / "examination.json", asdict(result) | {"provenance": origin})
     print(
-        f"On {result.where_n} held-out images: found {result.found:.1%} of things within 3 % of the image's side "
+        f"On {result.where_n} held-out images: found {result.found:.1%} of objects within 3 % of the image's side "
         f"(blind {result.found_blind:.1%}), median error {result.error:.3f}; presence {result.presence:.1%} "
-        f"(chance about 50 %), names {result.naming:.1%}.\nWhere it points on {SHOWN} of them: {out / 'pointing.png'}"
+        f"(chance about 50 %), names {result.naming:.1%}.\nFigure of {SHOWN} of them: {out / 'pointing.png'}"
     )

@@ -1,59 +1,63 @@
-"""`inspire reproduce`: the experiment of docs/appendix/protocol.md, from images to the results page."""
+"""`inspire reproduce`."""
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from inspire_vla.cli.number_arguments import positive
+from tyro.conf import arg
 
-
-def reproduce_arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument(
-        "--preset", default="laptop", help="laptop (default), gpu, full, smoke, or a file of one's own"
-    )
-    sub.add_argument("--out", help="folder of the experiment, default: runs/PRESET")
-    sub.add_argument("--minutes", type=float, help="stop after so long; the same command goes on from there")
-    sub.add_argument(
-        "--jobs", type=positive, default=1, help="commands side by side, each on its share of the cores"
-    )
-    sub.add_argument(
-        "--results-only", action="store_true", help="run nothing: the results of what is finished in OUT"
-    )
-    sub.add_argument("--dry-run", action="store_true", help="only print the commands")
-    sub.add_argument(
-        "--docs",
-        metavar="DOCUMENT",
-        help="write the results between the markers of this document instead of OUT/results.md",
-    )
-    sub.add_argument(
-        "--keep",
-        metavar="FOLDER",
-        help="also copy what the results rest on here: every episode, no weights, no images; "
-        "--results-only --out FOLDER writes the same results from it",
-    )
+from inspire_vla.cli.options import Positive
 
 
-def reproduce(options: argparse.Namespace) -> int:
-    from inspire_vla.cli.experiment_results import write_results
+@dataclass(kw_only=True)
+class Arguments:
+    """Run an experiment, such as that of docs/results.md, and write its results."""
+
+    preset: str = "laptop"
+    """Shipped preset (laptop, gpu, full, smoke) or a YAML file."""
+    out: Path | None = None
+    """Folder of the experiment; by default runs/PRESET."""
+    minutes: float | None = None
+    """Stop after so many minutes; the same command resumes."""
+    jobs: Positive = 1
+    """Commands side by side, each on its share of the cores."""
+    results_only: bool = False
+    """Run nothing; write the results of what is finished in OUT."""
+    dry_run: bool = False
+    """Only print the commands."""
+    docs: Annotated[Path | None, arg(metavar="DOCUMENT")] = None
+    """Write the results between the markers of this document in place of OUT/results.md."""
+    keep: Annotated[Path | None, arg(metavar="FOLDER")] = None
+    """Also copy the evidence here: every episode, no weights, no images. --results-only --out FOLDER writes the same
+    results from it."""
+
+
+def run(options: Arguments) -> None:
     from inspire_vla.evaluation.provenance import commit
-    from inspire_vla.experiment import keep_evidence, read_preset, refuse_evidence, run_stages, stages
+    from inspire_vla.experiment import (
+        keep_evidence,
+        read_preset,
+        refuse_evidence,
+        run_stages,
+        stages,
+        write_results,
+    )
 
     preset = read_preset(options.preset)
-    out = Path(options.out or f"runs/{preset.name}")
+    out = options.out or Path("runs") / preset.name
     plan = stages(preset, out)
     if options.dry_run:
         for stage in plan:
             print("done   " if stage.done.exists() else "to do  ", "inspire", *stage.next_command())
-        return 0
+        return
     if not options.results_only:
         if not all(stage.done.exists() for stage in plan):
             refuse_evidence(out)
-        out.mkdir(parents=True, exist_ok=True)
         progress = run_stages(plan, out, minutes=options.minutes, commit=commit, jobs=options.jobs)
         if not progress.finished:
-            print(f"{progress.done} of {progress.total} stages are done; the same command goes on.")
-            return 0
-    print(f"Results: {write_results(preset, out, Path(options.docs) if options.docs else None)}")
+            print(f"{progress.done} of {progress.total} stages are done; the same command resumes.")
+            return
+    print(f"Results: {write_results(preset, out, options.docs)}")
     if options.keep:
-        keep_evidence(out, Path(options.keep))
-        print(f"What they rest on: {options.keep}")
-    return 0
+        keep_evidence(out, options.keep)
+        print(f"Evidence: {options.keep}")

@@ -1,60 +1,60 @@
-"""inspire steer: the tabletop in a page, a policy at work in it, and its answers to overrule."""
+"""`inspire steer`."""
 
-import argparse
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated
 
-from inspire_vla.cli.number_arguments import port
+from tyro.conf import arg
+
+from inspire_vla.cli.options import Port, check_device, chosen_policy
 from inspire_vla.errors import InspireError
 
 VIEW_PIXELS = 448
-"""Side of the image that the page shows; the policy's own is smaller."""
+"""Side of the image on the page; the policy's own images are smaller."""
 
 
-def steer_arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--policy", help="checkpoint folder, or a shipped one; default: nano_inspire")
-    sub.add_argument("--remote", metavar="URL", help="a policy server, such as ws://127.0.0.1:8000, instead")
-    sub.add_argument("--api-key-env", metavar="NAME", help="environment variable that holds the server's key")
-    sub.add_argument("--suite", help="to begin with, default: the first")
-    sub.add_argument("--task", help="to begin with, default: the suite's first")
-    sub.add_argument(
-        "--host", default="127.0.0.1", help="0.0.0.0 to be reached from elsewhere; default: %(default)s"
-    )
-    sub.add_argument("--port", type=port, default=8080, help="of the page, default: %(default)s")
-    sub.add_argument("--hz", type=float, default=10.0, help="control steps a second, default: %(default)s")
-    sub.add_argument("--device", help="cpu, cuda, …; default: the checkpoint's")
-    sub.set_defaults(name=None)
+@dataclass(kw_only=True)
+class Arguments:
+    """Open a page with the tabletop and a policy acting in it, whose answers can be overridden."""
+
+    policy: str | None = None
+    """Checkpoint: a folder, a shipped one, or user/name on the hub; by default nano_inspire."""
+    remote: Annotated[str | None, arg(metavar="URL")] = None
+    """A policy server, such as ws://127.0.0.1:8000, in place of --policy."""
+    api_key_env: Annotated[str | None, arg(metavar="NAME")] = None
+    """Environment variable that holds the server's key."""
+    suite: str | None = None
+    """Suite at the start; by default the first."""
+    task: str | None = None
+    """Task at the start; by default the suite's first."""
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 accepts other machines."""
+    port: Port = 8080
+    """Port of the page."""
+    hz: float = 10.0
+    """Control steps per second."""
+    device: str | None = None
+    """cpu, cuda, …; by default the checkpoint's."""
 
 
-def steer(options: argparse.Namespace) -> None:
-    """Serve the page until interrupted."""
+def run(options: Arguments) -> None:
     import asyncio
     import logging
 
-    from inspire_vla.cli import policies
-    from inspire_vla.cli.serve import remote_policy
     from inspire_vla.serving.runtime import log_to_stderr
     from inspire_vla.serving.steering.server import SteeringServer
+    from inspire_vla.tabletop.benchmark import TabletopBenchmark
 
+    check_device(options.device)
     if not options.hz > 0:
         raise InspireError(f"--hz must be positive, found {options.hz}.")
     log_to_stderr(logging.WARNING)
-    if options.remote is not None:
-        policy, factory = remote_policy(options)
-    else:
-        chosen = options.policy or "nano_inspire"
-        policy, factory = policies.describe(chosen), policies.agent_for(chosen, options.device)
+    policy, factory = chosen_policy(options, default="nano_inspire")
     agent = factory()
     agent.name = f"{policy['name']} · {policy['checkpoint']}"
+    benchmark = TabletopBenchmark(policy["cameras"], policy["image_size"], render_size=VIEW_PIXELS)
     server = SteeringServer(
-        agent, _live_tabletop(policy), host=options.host, port=options.port,
+        agent, benchmark, host=options.host, port=options.port,
         suite=options.suite, task=options.task, hz=options.hz,
     )  # fmt: skip
     shown = "127.0.0.1" if options.host == "0.0.0.0" else options.host
     asyncio.run(server.run(lambda port: print(f"Open http://{shown}:{port}", flush=True)))
-
-
-def _live_tabletop(policy: dict[str, Any]) -> Any:
-    """The tabletop, with larger images to look at."""
-    from inspire_vla.tabletop.benchmark import TabletopBenchmark
-
-    return TabletopBenchmark(policy["cameras"], policy["image_size"], render_size=VIEW_PIXELS)

@@ -1,38 +1,43 @@
-"""inspire view: an episode of a run, or of a dataset, in rerun; or episodes as a timeline figure."""
+"""`inspire view`."""
 
-import argparse
 import importlib.util
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from inspire_vla.errors import InspireError
+from tyro.conf import Positional, arg
 
-
-def view_arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("what", metavar="RUN|DATASET", help="folder of a run, or of a labelled LeRobot dataset")
-    sub.add_argument(
-        "--episode", type=int, default=0, metavar="N", help="which, in the order of the table; default: 0"
-    )
-    sub.add_argument("--save", metavar="RRD", help="write a recording instead of opening a viewer")
-    sub.add_argument(
-        "--timeline", metavar="SVG", help="of a run: draw the answers of its episodes over time, instead"
-    )
-    sub.add_argument("--task", nargs="+", help="with --timeline: only these tasks")
-    sub.add_argument(
-        "--most", type=int, default=24, help="with --timeline: at most so many, default: %(default)s"
-    )
+from inspire_vla.cli.options import Positive
+from inspire_vla.errors import InspireError, did_you_mean
 
 
-def view(options: argparse.Namespace) -> None:
-    """Show what was asked for."""
-    folder = Path(options.what)
+@dataclass(kw_only=True)
+class Arguments:
+    """Show an episode of a run or of a dataset in rerun, or the answers of a run's episodes as timelines."""
+
+    what: Annotated[Positional[Path], arg(metavar="RUN|DATASET")]
+    """Folder of a run, or of a labelled LeRobot dataset."""
+    episode: int = 0
+    """Which episode, in the order of the table."""
+    save: Annotated[Path | None, arg(metavar="RRD")] = None
+    """Write a recording in place of opening a viewer."""
+    timeline: Annotated[Path | None, arg(metavar="SVG")] = None
+    """Of a run: draw the answers of its episodes over time instead."""
+    task: tuple[str, ...] = ()
+    """With --timeline: only these tasks."""
+    most: Positive = 24
+    """With --timeline: at most so many episodes."""
+
+
+def run(options: Arguments) -> None:
+    folder = options.what
     if (folder / "run.json").is_file():
         _timeline(folder, options) if options.timeline else _episode_of_run(folder, options)
     elif (folder / "meta" / "info.json").is_file():
         if options.timeline:
-            raise InspireError("--timeline draws runs, which hold what was said; this is a dataset.")
+            raise InspireError("--timeline draws runs, which record the answers; this is a dataset.")
         _episode_of_dataset(folder, options)
     else:
         raise InspireError(f"{folder} is neither a run (run.json) nor a LeRobot dataset (meta/info.json).")
@@ -46,8 +51,7 @@ def _records(folder: Path) -> list[dict[str, Any]]:
     return [vars(r) for r in sorted(read_run(folder).records, key=lambda r: (r.suite, r.task, r.seed))]
 
 
-def _timeline(folder: Path, options: argparse.Namespace) -> None:
-    from inspire_vla.errors import did_you_mean
+def _timeline(folder: Path, options: Arguments) -> None:
     from inspire_vla.reports.timeline import write_timelines
 
     records = _records(folder)
@@ -67,7 +71,7 @@ def _need_rerun() -> None:
         )
 
 
-def _episode_of_run(folder: Path, options: argparse.Namespace) -> None:
+def _episode_of_run(folder: Path, options: Arguments) -> None:
     _need_rerun()
     from inspire_vla.evaluation import read_arrays
     from inspire_vla.reports.viewer import camera_frames, moments_of
@@ -89,7 +93,7 @@ def _episode_of_run(folder: Path, options: argparse.Namespace) -> None:
     )  # fmt: skip
 
 
-def _episode_of_dataset(folder: Path, options: argparse.Namespace) -> None:
+def _episode_of_dataset(folder: Path, options: Arguments) -> None:
     _need_rerun()
     from inspire_vla.reports.viewer import view as show
 

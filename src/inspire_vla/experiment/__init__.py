@@ -3,6 +3,7 @@
 from inspire_vla.experiment.evidence import keep_evidence, refuse_evidence
 from inspire_vla.experiment.finished import finished_part
 from inspire_vla.experiment.presets import PRESETS, Preset, read_preset
+from inspire_vla.experiment.results import write_results
 from inspire_vla.experiment.runner import run_stages
 from inspire_vla.experiment.stages import Stage, stages
 
@@ -16,4 +17,5 @@ __all__ = [
     "refuse_evidence",
     "run_stages",
     "stages",
+    "write_results",
 ]

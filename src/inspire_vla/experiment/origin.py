@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from inspire_vla.evaluation import Run, read_run
-from inspire_vla.experiment import Preset
+from inspire_vla.experiment.presets import Preset
 
 
 def origin(preset: Preset, out: Path, headline: Sequence[Run], left: Sequence[str] = ()) -> list[str]:

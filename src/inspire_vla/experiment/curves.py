@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from inspire_vla.evaluation import compare, read_run
-from inspire_vla.experiment import Preset
+from inspire_vla.experiment.presets import Preset
 
 VALIDATION = "validation, success in %"
 _LOGGED = re.compile(r"smpl:(\d+(?:\.\d+)?)([KM]?) .*?loss:(\d+\.\d+)")  # LeRobot writes 1,400 steps as 1K

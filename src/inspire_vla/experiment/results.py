@@ -4,10 +4,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from inspire_vla.cli.experiment_curves import VALIDATION, learning_curves, validation
-from inspire_vla.cli.experiment_origin import origin
 from inspire_vla.evaluation import Run, compare, compare_over_seeds, pool, read_run, write_comparison
-from inspire_vla.experiment import Preset, finished_part
+from inspire_vla.experiment.curves import VALIDATION, learning_curves, validation
+from inspire_vla.experiment.finished import finished_part
+from inspire_vla.experiment.origin import origin
+from inspire_vla.experiment.presets import Preset
 from inspire_vla.reports import result_figures, results
 from inspire_vla.reports.numbers import points
 

@@ -1,0 +1,109 @@
+"""The benchmarks by the names of their suites. A worker process makes its benchmark from the returned factory.
+
+A new benchmark is an object with `suites`, `tasks` and `make` (evaluation/protocols.py) and one entry of BENCHMARKS.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from inspire_vla.errors import InspireError
+from inspire_vla.evaluation import Factory
+
+DEFAULT = "tabletop"
+"""The benchmark of suite names without a known prefix, among them the groups `seen`, `unseen` and `validation`."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a policy is evaluated on.
+
+    factory: makes the benchmark.
+    slots: the most environments that one process may hold; None for no limit.
+    notes: what a run records about the benchmark.
+    """
+
+    factory: Factory
+    suites: tuple[str, ...]
+    slots: int | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def select(
+    suites: Sequence[str],
+    policy: Mapping[str, Any],
+    *,
+    layout_randomness: float = 0.0,
+    mapping: str | None = None,
+) -> Selection:
+    """Select the benchmark that the suites belong to.
+
+    Args:
+        suites: names of suites of one benchmark, or of its groups, such as "seen".
+        policy: the description of a policy (policies.py); its cameras and image size are drawn.
+        layout_randomness: tabletop only; see `TabletopBenchmark`.
+        mapping: LIBERO only; file {instruction: {mention: name}} that overrules the grounding of mentions.
+
+    Raises:
+        InspireError: the suites belong to two benchmarks, or the benchmark is not installed.
+    """
+    names = {name: benchmark_of(name) for name in suites}
+    kinds = sorted(set(names.values()))
+    if len(kinds) != 1:
+        raise InspireError(f"One run is of one benchmark; the suites {list(names)} belong to {kinds}.")
+    images = {"cameras": tuple(policy["cameras"]), "image_size": policy["image_size"]}
+    return BENCHMARKS[kinds[0]](tuple(names), images, layout_randomness, mapping)
+
+
+def benchmark_of(suite: str) -> str:
+    """Return the name of the benchmark that a suite belongs to: the first part of the suite's name."""
+    prefix = suite.partition("_")[0]
+    return prefix if prefix in BENCHMARKS else DEFAULT
+
+
+def expand(names: Sequence[str], groups: Mapping[str, str]) -> tuple[str, ...]:
+    """Replace the names of groups by the suites in them. Other names stay.
+
+    groups: suite → its group, such as "seen".
+    """
+    suites: list[str] = []
+    for name in names:
+        suites += [suite for suite, group in groups.items() if group == name] or [name]
+    return tuple(dict.fromkeys(suites))
+
+
+def _tabletop(suites: tuple[str, ...], images: dict[str, Any], randomness: float, mapping: Any) -> Selection:
+    from inspire_vla.tabletop.benchmark import TabletopBenchmark
+
+    factory = Factory(
+        "inspire_vla.tabletop.benchmark:TabletopBenchmark", {**images, "layout_randomness": randomness}
+    )
+    return Selection(factory, expand(suites, TabletopBenchmark.groups))
+
+
+def _libero(
+    suites: tuple[str, ...], images: dict[str, Any], randomness: Any, mapping: str | None
+) -> Selection:
+    from inspire_vla.libero.benchmark import MAX_STEPS, LiberoBenchmark
+    from inspire_vla.libero.grounding import read_mapping
+    from inspire_vla.libero.simulation import require_libero
+    from inspire_vla.libero.tasks import PLUS_SUITES
+
+    require_libero()
+    table = None if mapping is None else read_mapping(mapping)
+    known = [suite for suite in suites if suite in LiberoBenchmark.initial_states]
+    notes = {
+        "step_limits": {suite: MAX_STEPS[PLUS_SUITES.get(suite, suite)] for suite in known},
+        "step_limits_from": "OpenVLA, MiniVLA, InSpire and pi0-FAST as published",
+        "initial_states": {suite: LiberoBenchmark.initial_states[suite] for suite in known},
+        "initial_state_of_an_episode": "number seed modulo their number",
+    }
+    factory = Factory("inspire_vla.libero.benchmark:LiberoBenchmark", {**images, "mapping": table})
+    return Selection(factory, suites, slots=1, notes={"libero": notes})  # one rendering context per process
+
+
+BENCHMARKS: dict[str, Callable[[tuple[str, ...], dict[str, Any], float, str | None], Selection]] = {
+    "tabletop": _tabletop,
+    "libero": _libero,
+}
+"""First part of a suite's name → the function that selects its benchmark."""

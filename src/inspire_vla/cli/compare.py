@@ -1,0 +1,29 @@
+"""`inspire compare`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+
+@dataclass
+class Arguments:
+    """Compare runs, paired by task and initial state."""
+
+    runs: Positional[tuple[Path, ...]]
+    """Folders of runs. The others are compared with the first."""
+    out: Path | None = None
+    """Also write the comparison to this JSON file."""
+    tasks: bool = False
+    """Show every task."""
+
+
+def run(options: Arguments) -> None:
+    from inspire_vla.evaluation import compare, read_run, write_comparison
+    from inspire_vla.reports import print_comparison
+
+    comparison = compare([read_run(path) for path in options.runs])
+    print_comparison(comparison, tasks=options.tasks)
+    if options.out:
+        write_comparison(options.out, comparison)
+        print(f"Written: {options.out}")

@@ -1,0 +1,70 @@
+"""`inspire labels`."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+if TYPE_CHECKING:
+    from inspire_vla.labels.summary import TaskSummary
+
+
+@dataclass(kw_only=True)
+class Arguments:
+    """Show the labels of a dataset: share of each answer per task; timelines."""
+
+    dataset: Positional[Path]
+    """Folder of a labelled LeRobot dataset."""
+    mode: str | None = None
+    """Reasoning mode; by default the first."""
+    figure: Annotated[Path | None, arg(metavar="PNG")] = None
+    """Draw timelines of --episodes."""
+    episodes: tuple[int, ...] = (0,)
+    """Episodes to draw."""
+    review: Annotated[Path | None, arg(metavar="HTML")] = None
+    """Write a page of images and labels to check."""
+    json: bool = False
+    """Print only what the labels mean, as JSON."""
+
+
+def run(options: Arguments) -> None:
+    from inspire_vla.labels.summary import summarize, timelines
+
+    info, tasks = summarize(options.dataset, mode=options.mode)
+    if options.json:
+        print(json.dumps(info.to_json(), indent=1, ensure_ascii=False))
+        return
+    print(f"labeller {info.labeller}; frame {info.frame}; modes {', '.join(info.modes)}")
+    _print_shares(tasks)
+    if options.figure:
+        from inspire_vla.reports.label_timeline import draw_timelines
+
+        chosen = [t for e in options.episodes for t in timelines(options.dataset, mode=options.mode, only=e)]
+        print(f"Figure: {draw_timelines(chosen, options.figure)}")
+    if options.review:
+        from inspire_vla.reports.label_review import write_review
+
+        print(f"To check: {write_review(options.dataset, options.review)}")
+
+
+def _print_shares(tasks: "list[TaskSummary]") -> None:
+    totals = sum((counter for task in tasks for counter in task.words), Counter())
+    words = sorted(totals, key=lambda word: (word == "", -totals[word]))[:10]
+    longest = max(len(mention) for task in tasks for mention in task.mentions) + 4
+    header = "".join(f"{word or 'no label':>9}" for word in words)
+    for task in tasks:
+        changes = sum(task.changes) / len(task.changes)
+        print(f"\n{task.instruction}")
+        print(
+            f"  {task.episodes} episodes, {task.frames} frames, {changes:.1f} changes of an answer per episode"
+        )
+        print(f"{'  share of frames, %':<{longest}}{header}")
+        for mention, counter in zip(task.mentions, task.words, strict=True):
+            shares = "".join(f"{100 * counter[word] / task.frames:9.1f}" for word in words)
+            print(f"{'  ' + mention:<{longest}}{shares}")
+    every = totals.total() or 1
+    print(f"\n{'all labels, %':<{longest}}{header}")
+    print(" " * longest + "".join(f"{100 * totals[word] / every:9.1f}" for word in words))

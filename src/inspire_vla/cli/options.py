@@ -1,0 +1,105 @@
+"""Types of options that several commands share. A wrong value ends the command with exit code 2."""
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+from tyro.constructors import PrimitiveConstructorSpec
+
+from inspire_vla.errors import InspireError, did_you_mean
+
+
+def _option(
+    metavar: str, read: Callable[[list[str]], Any], show: Callable[[Any], Sequence[str]], many: bool = False
+) -> PrimitiveConstructorSpec[Any]:
+    """How tyro reads an option from words and shows its default. `read` raises ValueError for wrong words."""
+    return PrimitiveConstructorSpec(
+        nargs="*" if many else 1,
+        metavar=metavar,
+        instance_from_str=read,
+        is_instance=lambda value: value is not None,
+        str_from_instance=lambda value: list(show(value)),
+    )
+
+
+def _integer(low: int, high: int | None = None) -> Callable[[list[str]], int]:
+    def read(words: list[str]) -> int:
+        number = int(words[0])
+        if number < low or (high is not None and number > high):
+            possible = f"at least {low}" if high is None else f"from {low} to {high}"
+            raise ValueError(f"must be {possible}, found {words[0]}")
+        return number
+
+    return read
+
+
+def _names(words: list[str]) -> tuple[str, ...]:
+    names = tuple(name for word in words for name in word.split(",") if name)
+    if not names:
+        raise ValueError("needs at least one name")
+    return names
+
+
+def _shard(words: list[str]) -> tuple[int, int]:
+    first, slash, count = words[0].partition("/")
+    if not slash or not (first.isdigit() and count.isdigit() and int(first) < int(count)):
+        raise ValueError(f"is written I/N with 0 ≤ I < N, found {words[0]!r}")
+    return int(first), int(count)
+
+
+def _camera_keys(words: list[str]) -> dict[str, str]:
+    pairs = [word.partition("=") for word in words]
+    for word, (camera, _, key) in zip(words, pairs, strict=True):
+        if not (camera and key):
+            raise ValueError(f"is written CAMERA=KEY, found {word!r}")
+    return {camera: key for camera, _, key in pairs}
+
+
+Positive = Annotated[int, _option("N", _integer(1), lambda value: [str(value)])]
+"""An integer of at least 1."""
+Port = Annotated[int, _option("PORT", _integer(0, 65535), lambda value: [str(value)])]
+"""A port to listen on; 0 takes a free one."""
+Shard = Annotated[tuple[int, int], _option("I/N", _shard, lambda value: [f"{value[0]}/{value[1]}"])]
+"""Part I of N, as "2/8"."""
+Names = Annotated[tuple[str, ...], _option("NAME …", _names, lambda value: value, many=True)]
+"""One or more names, separated by blanks or commas."""
+CameraKeys = Annotated[
+    dict[str, str],
+    _option("CAMERA=KEY …", _camera_keys, lambda value: [f"{c}={k}" for c, k in value.items()], many=True),
+]
+"""Camera → key of its image in a client's message."""
+
+
+def chosen_policy(options: Any, default: str | None = None) -> tuple[dict[str, Any], Any]:
+    """Return the description of the policy of --policy or --remote, and the factory of its agent."""
+    from inspire_vla import policies
+
+    name = getattr(options, "name", None)
+    if options.remote is not None:
+        if options.policy is not None or options.device is not None:
+            raise InspireError(
+                "With --remote, policy and device are the server's; leave out --policy and --device."
+            )
+        return policies.remote(options.remote, options.api_key_env, name)
+    checkpoint = options.policy or default
+    if checkpoint is None:
+        raise InspireError("Which policy? Give --policy CHECKPOINT or --remote ws://HOST:PORT.")
+    return policies.describe(checkpoint, name), policies.agent_factory(checkpoint, options.device)
+
+
+def check_device(device: str | None) -> None:
+    """Raise InspireError for a device that torch does not have here. For None and "cpu", torch is not imported."""
+    if device in (None, "cpu"):
+        return
+    possible = devices()
+    if device not in possible:
+        raise InspireError(f"--device {device} cannot be used here.{did_you_mean(str(device), possible)}")
+
+
+def devices() -> list[str]:
+    """The devices that torch computes on here: cpu, and an accelerator by its kind and by its numbers."""
+    from torch import accelerator
+
+    found = accelerator.current_accelerator() if accelerator.is_available() else None
+    if found is None:
+        return ["cpu"]
+    return ["cpu", found.type, *(f"{found.type}:{i}" for i in range(accelerator.device_count()))]

@@ -1,0 +1,36 @@
+"""`inspire report`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+
+@dataclass
+class Arguments:
+    """Write one self-contained HTML page about runs."""
+
+    runs: Positional[tuple[Path, ...]]
+    """Folders of runs, the base model's first."""
+    out: Path = Path("report.html")
+    """The page."""
+    title: str = "InSpire and its base model"
+    """Title of the page."""
+    max_videos: int = 12
+    """At most so many videos."""
+    attention: Path | None = None
+    """Folder that `inspire attention --out` wrote."""
+
+
+def run(options: Arguments) -> None:
+    from inspire_vla.evaluation import compare, read_run
+    from inspire_vla.reports import read_attention, write_page
+
+    page = write_page(
+        options.out,
+        compare([read_run(path) for path in options.runs]),
+        title=options.title,
+        attention=None if options.attention is None else read_attention(options.attention),
+        max_videos=options.max_videos,
+    )
+    print(f"Page: {page}")

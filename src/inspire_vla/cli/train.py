@@ -1,0 +1,106 @@
+"""`inspire train`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Suppress, arg
+
+from inspire_vla.cli.options import Positive
+from inspire_vla.errors import InspireError
+from inspire_vla.files import read_json
+
+RECIPE = "nano_tabletop"
+"""The default recipe."""
+
+
+@dataclass(kw_only=True)
+class Arguments:
+    """Train a policy with LeRobot; words after -- go to lerobot-train, such as --policy.vq.levels=3."""
+
+    out: Path
+    """Folder for checkpoints."""
+    dataset: Path | None = None
+    """Folder of a labelled LeRobot dataset; not needed with --resume."""
+    recipe: str | None = None
+    """Named configuration; by default nano_tabletop."""
+    reasoning: bool = False
+    """Train InSpire."""
+    no_reasoning: bool = False
+    """Train the base model. Without either option, the recipe or checkpoint decides."""
+    steps: Positive | None = None
+    """Training steps."""
+    batch_size: Positive | None = None
+    """Samples per step."""
+    seed: int | None = None
+    """Seed of initialisation and data order."""
+    start: Annotated[str | None, arg(name="from", metavar="CHECKPOINT")] = None
+    """Start from the weights of this checkpoint."""
+    resume: bool = False
+    """Continue from the last checkpoint in --out."""
+    lerobot_arguments: Suppress[tuple[str, ...]] = ()
+    """Words after --."""
+
+
+def run(options: Arguments) -> None:
+    recipe, arguments = train_arguments(options)  # checked before LeRobot loads, which takes seconds
+    from inspire_vla.lerobot_plugin.training import train
+
+    train(arguments, recipe=recipe)
+
+
+def train_arguments(options: Arguments) -> tuple[str | None, list[str]]:
+    """Return the recipe (None when resuming) and the arguments for lerobot-train.
+
+    Raises:
+        InspireError: the folder cannot be written or resumed, or an option would be ignored by a resumed training.
+    """
+    out = options.out
+    if options.resume:
+        config = _saved_config(out)
+        if not config.is_file():
+            raise InspireError(f"nothing to resume in {out}: there is no {config.relative_to(out)}.")
+        _refuse_changes(options, config)
+        arguments = [f"--config_path={config}", "--resume=true"]
+    else:
+        if options.dataset is None:
+            raise InspireError("--dataset is needed: the folder that `inspire collect` has written.")
+        if out.exists():
+            raise InspireError(f"{out} exists. Give another --out, or --resume to continue it.")
+        arguments = [f"--dataset.root={options.dataset}", f"--output_dir={out}"]
+    for name, value in (("steps", options.steps), ("batch_size", options.batch_size), ("seed", options.seed)):
+        if value is not None:
+            arguments.append(f"--{name}={value}")
+    if options.start is not None:
+        from inspire_vla.lerobot_plugin.lookup import find
+
+        arguments.append(f"--policy.path={find(options.start)}")
+    if options.reasoning and options.no_reasoning:
+        raise InspireError("--reasoning and --no-reasoning exclude each other.")
+    if options.reasoning or options.no_reasoning:
+        arguments.append(f"--policy.reasoning.enabled={str(options.reasoning).lower()}")
+    return None if options.resume else options.recipe or RECIPE, [*arguments, *options.lerobot_arguments]
+
+
+def how_to_resume(options: Arguments) -> str:
+    """Say how an interrupted training is continued."""
+    if _saved_config(options.out).is_file():
+        return f"`inspire train --out {options.out} --resume` continues from the last checkpoint."
+    return f"No checkpoint was saved yet{f': remove {options.out} to start again' if options.out.exists() else ''}."
+
+
+def _saved_config(out: Path) -> Path:
+    return out / "checkpoints" / "last" / "pretrained_model" / "train_config.json"
+
+
+def _refuse_changes(options: Arguments, config: Path) -> None:
+    if options.recipe is not None:
+        raise InspireError("--resume uses the configuration of the checkpoint; leave out --recipe.")
+    if options.dataset is not None:
+        root = (read_json(config, dict[str, Any]).get("dataset") or {}).get("root")
+        if root is None or Path(root).resolve() != options.dataset.resolve():
+            raise InspireError(
+                f"{options.out} is trained on {root}, and --resume continues with that; found --dataset "
+                f"{options.dataset}. Leave it out, or train from this checkpoint into another folder: --from "
+                f"{options.out} --out NEW."
+            )

@@ -1,0 +1,110 @@
+"""Policies as agents: a checkpoint, or a policy on a server, with what a run records about it."""
+
+import contextlib
+import hashlib
+import io
+from pathlib import Path
+from typing import Any
+
+from inspire_vla.errors import InspireError
+from inspire_vla.evaluation import Factory
+from inspire_vla.files import read_json
+from inspire_vla.lerobot_plugin.lookup import find, weights
+
+IDENTITY = ("name", "checkpoint", "sha256", "backbone", "action_tokenizer")
+"""The part of a description that a policy server sends to its clients."""
+
+
+def describe(checkpoint: str | Path, name: str | None = None) -> dict[str, Any]:
+    """Return what identifies a checkpoint, read from its config.json and its weights. Nothing is loaded.
+
+    Args:
+        checkpoint: a folder, the name of a shipped checkpoint, or "user/name" on the hub.
+        name: the policy's name in tables; by default InSpire or base.
+
+    Raises:
+        InspireError: no such checkpoint, or a checkpoint of another policy type.
+    """
+    folder = find(checkpoint)
+    config = read_json(folder / "config.json", dict[str, Any])
+    if config.get("type") != "inspire_vla":
+        raise InspireError(f"{folder} is a policy of type {config.get('type')!r}, not 'inspire_vla'.")
+    reasoning = config.get("reasoning") or {}
+    prefix = "observation.images."
+    images = {k.removeprefix(prefix): v for k, v in config["input_features"].items() if k.startswith(prefix)}
+    sizes = {tuple(feature["shape"])[-1] for feature in images.values()}
+    if len(sizes) != 1:
+        raise InspireError(f"{folder}: all images must have one size, found {sorted(sizes)}.")
+    return {
+        "name": name or ("InSpire" if reasoning.get("enabled") else "base"),
+        "checkpoint": _checkpoint_name(checkpoint, folder),
+        "sha256": sha256(weights(folder)),
+        "backbone": config.get("backbone"),
+        "action_tokenizer": config.get("action_tokenizer"),
+        "reasoning": reasoning,
+        "cameras": sorted(images),
+        "image_size": sizes.pop(),
+    }
+
+
+def agent_factory(checkpoint: str | Path, device: str | None = None) -> Factory:
+    """Return the factory of a checkpoint's agent. Worker processes call it."""
+    return Factory(
+        "inspire_vla.policies:load_agent", {"path": str(find(checkpoint).resolve()), "device": device}
+    )
+
+
+def load_agent(path: str, device: str | None = None) -> Any:
+    """Load a checkpoint as an agent, without the messages that LeRobot prints."""
+    from inspire_vla.lerobot_plugin.loading import load_policy
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        return load_policy(path, device=device)
+
+
+def remote(
+    url: str, api_key_env: str | None = None, name: str | None = None
+) -> tuple[dict[str, Any], Factory]:
+    """Connect to a policy server; return the description of its policy and the factory of an agent.
+
+    Raises:
+        InspireError: no server there, or its policy takes images that are not square.
+    """
+    from inspire_vla.serving.remote_agent import connect
+
+    arguments = {"url": url, "api_key_env": api_key_env}
+    agent = connect(**arguments)
+    metadata = agent.metadata
+    agent.close()
+    height, width = metadata["image_size"]
+    if height != width:
+        raise InspireError(f"The simulators draw square images; the policy takes {height} × {width}.")
+    policy = {key: metadata.get(key) for key in IDENTITY}
+    policy |= {
+        "reasoning": metadata["reasoning"],
+        "cameras": sorted(metadata["cameras"]),
+        "image_size": height,
+    }
+    policy["name"] = name or metadata.get("name") or "remote"
+    return policy, Factory("inspire_vla.serving.remote_agent:connect", arguments)
+
+
+def trained_on(checkpoint: str | Path | None) -> list[str] | None:
+    """Return the suites that a checkpoint was trained on; None if unknown, as for a policy on a server."""
+    from inspire_vla.lerobot_plugin.trained_on import load_trained_on
+
+    suites = None if checkpoint is None else load_trained_on(find(checkpoint))
+    return None if suites is None else list(suites)
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 hash of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _checkpoint_name(checkpoint: str | Path, folder: Path) -> str:
+    """The name a checkpoint is shipped or published under, or that of its folder or of its training's folder."""
+    if not Path(checkpoint).is_dir():
+        return str(checkpoint)
+    return folder.name if folder.name != "pretrained_model" else folder.parent.parent.parent.name

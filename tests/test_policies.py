@@ -1,0 +1,48 @@
+"""Checkpoints as agents, and what a run records about them."""
+
+import subprocess
+import sys
+
+import pytest
+
+from inspire_vla.errors import InspireError
+from inspire_vla.lerobot_plugin.lookup import find
+from inspire_vla.policies import describe
+
+
+def test_a_checkpoint_is_found_in_what_training_wrote(checkpoint):
+    inner = checkpoint / "checkpoints" / "last" / "pretrained_model"
+    assert find(checkpoint) == inner
+    assert find(inner) == inner
+    found = describe(checkpoint)
+    assert (found["name"], found["image_size"], found["cameras"]) == ("InSpire", 96, ["image"])
+    assert describe(checkpoint, "other")["name"] == "other"
+    assert found["checkpoint"] == "mine"
+
+
+def test_a_broken_checkpoint_is_refused(checkpoint, tmp_path):
+    inner = find(checkpoint)
+    (inner / "model.safetensors").unlink()
+    with pytest.raises(InspireError, match=r"model\.safetensors is missing"):
+        find(checkpoint)
+    (inner / "model.safetensors").write_bytes(b"")
+    (inner / "config.json").write_text('{"type": "act"}', encoding="utf-8")
+    with pytest.raises(InspireError, match="type 'act'"):
+        describe(checkpoint)
+    (inner / "config.json").unlink()
+    with pytest.raises(InspireError, match=r"no config\.json"):
+        find(checkpoint)
+
+
+def test_workers_import_no_command() -> None:
+    """A worker process makes its benchmark and its agent from these factories."""
+    code = (
+        "import sys; from inspire_vla.benchmarks import select; "
+        "from inspire_vla.policies import agent_factory, describe; "
+        "select(['seen'], describe('nano_base')).factory(); agent_factory('nano_base')(); "
+        "print('inspire_vla.cli' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.strip() == "False"
