@@ -61,5 +61,5 @@ def test_other_labellers_refuse_all_of_it(labeller: str) -> None:
 
 @pytest.mark.parametrize("joints", [("--degrees",), ("--tip", "gripper")])
 def test_what_is_said_of_joints_needs_the_robot(table: str, joints: tuple[str, ...]) -> None:
-    with pytest.raises(InspireError, match="say --urdf FILE too"):
+    with pytest.raises(InspireError, match="give --urdf FILE too"):
         chosen(table, *POSITION, *joints)
