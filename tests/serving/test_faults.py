@@ -1,17 +1,22 @@
 """A fault on one connection affects no other and leaks no memory. Short here; at full length in `make e2e`."""
 
+import contextlib
 import gc
 import logging
 import resource
+import socket
 import threading
 import time
 import tracemalloc
+from collections.abc import Callable
+from urllib.request import urlopen
 
 import pytest
 from tests.serving.stress import fuzz, soak
 from tests.serving.toy_server import Running, ToyAgent, observation, until
 from websockets.sync.client import connect
 
+from inspire_vla.serving import runtime
 from inspire_vla.serving.client import PolicyClient
 from inspire_vla.serving.protocol import pack
 
@@ -147,3 +152,58 @@ def test_two_clients_of_the_same_name_are_two(running) -> None:
         one.infer(observation(session="robot", instruction="open the drawer"))
         assert two.infer(observation(session="robot")).mentions == ("the red cube",)
         assert one.infer(observation(session="robot")).mentions == ("the drawer",)
+
+
+@contextlib.contextmanager
+def handshaken(port: int):
+    """Yield a plain TCP socket after the web-socket handshake."""
+    with socket.socket() as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.settimeout(20)
+        raw.connect(("127.0.0.1", port))
+        raw.sendall(
+            b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        assert b"101 Switching" in raw.recv(1000)
+        yield raw
+
+
+def flood(raw: socket.socket, data: bytes, *, reads: bool, then: Callable[[], object]) -> int:
+    """Send `data` again and again until the server drops the connection. Returns the number of bytes sent."""
+    for times in range(1000):
+        try:
+            raw.sendall(data)
+            if reads:
+                raw.recv(2**16)
+        except (ConnectionResetError, BrokenPipeError):
+            return times * len(data)
+        then()
+    raise AssertionError("the server did not drop the connection")
+
+
+@pytest.mark.parametrize("reads", [True, False])
+@pytest.mark.parametrize("payload", [b"", b"x" * 125])
+def test_a_ping_flood_is_cut_off_and_delays_nobody(running, reads: bool, payload: bytes) -> None:
+    server = running()
+    ping = bytes([0x89, 0x80 | len(payload), 0, 0, 0, 0]) + payload  # RFC 6455, masked with zeros
+    seconds = [0.0]
+
+    def check_health() -> None:
+        started = time.monotonic()
+        assert urlopen(f"http://127.0.0.1:{server.port}/healthz", timeout=20).status == 200
+        seconds.append(time.monotonic() - started)
+
+    with handshaken(server.port) as raw:
+        flood(raw, ping * (2**16 // len(ping)), reads=reads, then=check_health)
+    assert max(seconds) < 5
+    with PolicyClient(server.url) as client:
+        assert client.infer(observation()).decodable
+
+
+def test_a_client_that_does_not_read_is_dropped(running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below the limit of pings per second, too."""
+    monkeypatch.setattr(runtime, "MAX_PINGS_PER_SECOND", 10**9)
+    ping = bytes([0x89, 0x80 | 125, 0, 0, 0, 0]) + b"x" * 125
+    with handshaken(running().port) as raw:
+        assert flood(raw, ping * 500, reads=False, then=lambda: None) < 32 * 2**20

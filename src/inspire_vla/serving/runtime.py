@@ -12,10 +12,16 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.frames import Opcode
 
 from inspire_vla.errors import InspireError
 
 LOG = logging.getLogger("inspire_vla.serving")
+MAX_UNREAD_BYTES = 2**20
+"""Bytes that wait for a client that does not read. A reply or a state of the steering page takes less."""
+MAX_PINGS_PER_SECOND = 100
+SLICE_BYTES = 2**15
+"""Limits are checked after so many bytes. The socket delivers up to 2**18 at once, room for 40,000 pings."""
 SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
 
@@ -81,6 +87,45 @@ class Metrics:
         self.throttled = counter("inspire_throttled", "Observations delayed by the rate limit")
 
 
+class BoundedConnection(ServerConnection):
+    """A connection that is dropped if the client sends many pings or does not read the replies to them.
+
+    The websockets library replies to every ping at once and without a limit of the outgoing buffer.
+    """
+
+    _pings, _window_start = 0, 0.0
+
+    def data_received(self, data: bytes) -> None:
+        for start in range(0, len(data), SLICE_BYTES):
+            super().data_received(data[start : start + SLICE_BYTES])
+            if self.transport.is_closing():
+                return
+            if self.transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
+                self._drop("the client does not read")
+
+    def process_event(self, event: Any) -> None:
+        super().process_event(event)
+        if getattr(event, "opcode", None) is not Opcode.PING:
+            return
+        now = self.loop.time()
+        if now - self._window_start > 1:
+            self._pings, self._window_start = 0, now
+        self._pings += 1
+        if self._pings > MAX_PINGS_PER_SECOND:
+            self._drop("too many pings")
+
+    def _drop(self, reason: str) -> None:
+        if not self.transport.is_closing():
+            log("dropped", logging.WARNING, peer=peer_of(self), reason=reason)
+            self.transport.abort()
+
+
+def peer_of(connection: ServerConnection) -> str:
+    """Return address and port of the client, for logs."""
+    address = connection.remote_address
+    return f"{address[0]}:{address[1]}" if address else "?"
+
+
 class WebSocketService:
     """A web-socket server with a start, a stop, and a clean end on SIGINT or SIGTERM. Subclasses start and stop."""
 
@@ -121,7 +166,14 @@ class WebSocketService:
     async def _listen(self, handler: Callable[[ServerConnection], Awaitable[None]], **options: Any) -> None:
         """Accept connections. Raises InspireError if the port is taken."""
         try:
-            self._server = await serve(handler, self.host, self._requested_port, compression=None, **options)
+            self._server = await serve(
+                handler,
+                self.host,
+                self._requested_port,
+                compression=None,
+                create_connection=BoundedConnection,
+                **options,
+            )
         except OSError as error:
             raise InspireError(
                 f"Cannot listen on {self.host}:{self._requested_port}: {error.strerror}."

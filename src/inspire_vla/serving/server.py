@@ -32,7 +32,7 @@ from inspire_vla.errors import InspireError
 from inspire_vla.serving import protocol
 from inspire_vla.serving.batching import Batcher, Outcome
 from inspire_vla.serving.observations import ObservationReader, Options, Request
-from inspire_vla.serving.runtime import Metrics, WebSocketService, log
+from inspire_vla.serving.runtime import Metrics, WebSocketService, log, peer_of
 from inspire_vla.spatial import answer_words, says_close
 
 MAX_REASON = 2000
@@ -199,7 +199,7 @@ class PolicyServer(WebSocketService):
             return connection.respond(*(busy if self.stopping else (http.HTTPStatus.OK, "OK\n")))
         if not self._is_authorized(request):
             self.metrics.refused_connections.labels("key").inc()
-            log("refused", logging.WARNING, reason="key", peer=_peer(connection))
+            log("refused", logging.WARNING, reason="key", peer=peer_of(connection))
             return connection.respond(
                 http.HTTPStatus.UNAUTHORIZED, "Send the header 'Authorization: Api-Key …'.\n"
             )
@@ -228,7 +228,7 @@ class PolicyServer(WebSocketService):
         state = ConnectionState(self.settings.requests_per_second)
         self._open[connection] = state
         self.metrics.connections.set(len(self._open))
-        peer = _peer(connection)
+        peer = peer_of(connection)
         log("connected", peer=peer)
         try:
             await connection.send(self._metadata_message)
@@ -379,9 +379,3 @@ def metadata_of(config: Any, reader: ObservationReader, about: Mapping[str, Any]
             "words": list(words),
         },
     }
-
-
-def _peer(connection: ServerConnection) -> str:
-    """Return address and port of the client, for logs."""
-    address = connection.remote_address
-    return f"{address[0]}:{address[1]}" if address else "?"
