@@ -127,6 +127,7 @@ def test_an_invalid_state_is_refused(state: object) -> None:
         {"prompt": 3}, {"prompt": ""}, {"prompt": "x" * 2000}, {"instruction": ["go"]}, {"overrides": "left"},
         {"overrides": {"the cube": 3}}, {"overrides": {b"x": "left"}}, {"drafts": [1]}, {"session": 5},
         {"overrides": {str(i): "left" for i in range(100)}},
+        {"prompt": "𠀀" * 129}, {"overrides": {"x" * 513: "left"}},
     ],
 )  # fmt: skip
 def test_an_invalid_option_is_refused(more: dict) -> None:

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from inspire_vla.errors import InspireError
 from inspire_vla.files import describe
@@ -26,7 +26,17 @@ STATE_KEY = "observation/state"
 CAMERA_ALIASES = {"image2": ("observation/wrist_image",), "wrist": ("observation/wrist_image",)}
 """Further keys under which a camera's image is found, after observation/<camera>."""
 MAX_PIXELS = 4096
-Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=1000)]
+MAX_TEXT_BYTES = 512
+"""Longest instruction, mention or word in UTF-8. Tokenizers make at most one token per byte, so tokens are bounded."""
+
+
+def _check_bytes(text: str) -> str:
+    if len(text.encode()) > MAX_TEXT_BYTES:
+        raise ValueError(f"text of at most {MAX_TEXT_BYTES} bytes in UTF-8 is accepted")
+    return text
+
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_check_bytes)]
 Words = Annotated[dict[Text, Text | None], Field(max_length=64)]
 
 
