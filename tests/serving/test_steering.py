@@ -1,6 +1,8 @@
 """The session executes commands, refuses invalid ones, and serves its page to its own origin only."""
 
 import json
+import socket
+import threading
 import time
 from types import SimpleNamespace
 from urllib.error import HTTPError
@@ -14,7 +16,7 @@ from websockets.sync.client import connect
 
 from inspire_vla.errors import InspireError
 from inspire_vla.serving.steering.server import SteeringServer
-from inspire_vla.serving.steering.session import SteeringSession
+from inspire_vla.serving.steering.session import MAX_COMMANDS, SteeringSession
 
 
 class ToyEnv:
@@ -201,6 +203,49 @@ def test_the_page_loads_nothing_from_other_hosts(page) -> None:
         urlopen(f"http://127.0.0.1:{page.port}/else")
     with pytest.raises(HTTPError, match="403"):  # DNS rebinding
         urlopen(Request(f"http://127.0.0.1:{page.port}/", headers={"Host": f"evil.example:{page.port}"}))
+
+
+@pytest.mark.parametrize("listens_on", ["127.0.0.1", "0.0.0.0"])
+def test_other_host_names_are_refused_on_every_address(listens_on: str) -> None:
+    """A web site whose name resolves to this machine would otherwise be of the page's origin (DNS rebinding)."""
+    with Running(SteeringServer(ToyAgent(), BENCHMARK, host=listens_on, port=0)) as page:
+        url = f"http://127.0.0.1:{page.port}/"
+        names = ["127.0.0.1", "192.168.0.7", "[::1]", "localhost", socket.gethostname()]
+        for name in names:
+            assert urlopen(Request(url, headers={"Host": f"{name}:{page.port}"})).status == 200
+        for name in ("evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "[::1", "x@y"):
+            with pytest.raises(HTTPError, match="403"):
+                urlopen(Request(url, headers={"Host": f"{name}:{page.port}"}))
+
+
+def test_a_lone_surrogate_disconnects_nobody(page) -> None:
+    origin = f"http://127.0.0.1:{page.port}"
+    with connect(f"ws://127.0.0.1:{page.port}/live", origin=origin, proxy=None) as viewer:
+        for _ in range(3):
+            viewer.recv(timeout=30)
+        viewer.send('{"type": "set_instruction", "text": "pick up \\ud800"}')
+        assert json.loads(viewer.recv(timeout=30))["type"] == "refused"
+        page.server.session.error = "\ud800"  # from anywhere else, such as an exception's text
+        page.server.session._show()
+        assert json.loads(viewer.recv(timeout=30))["error"] == "\ud800"
+
+
+def test_waiting_commands_are_bounded() -> None:
+    class Stuck(ToyAgent):
+        def act(self, *rows, **more):
+            go.wait(30)
+            return super().act(*rows, **more)
+
+    go = threading.Event()
+    session = SteeringSession(Stuck(), BENCHMARK, lambda s, p: None)
+    session.start()
+    time.sleep(0.1)  # the first decision is in progress
+    for _ in range(MAX_COMMANDS):
+        session.command('{"type": "step"}')
+    with pytest.raises(InspireError, match="commands wait already"):
+        session.command('{"type": "step"}')
+    go.set()
+    session.stop()
 
 
 def test_only_the_page_itself_may_steer(page) -> None:

@@ -11,9 +11,11 @@ import asyncio
 import contextlib
 import http
 import io
+import ipaddress
 import json
 import logging
 import secrets
+import socket
 from importlib.resources import files
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,7 +31,6 @@ from inspire_vla.errors import InspireError
 from inspire_vla.serving.runtime import WebSocketService, log
 from inspire_vla.serving.steering.session import SteeringSession
 
-LOCAL = ("127.0.0.1", "localhost", "[::1]")
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'unsafe-inline'; img-src blob: data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -67,7 +68,7 @@ class SteeringServer(WebSocketService):
         """Encode the state in the session's thread, then pass it to the event loop."""
         file = io.BytesIO()
         Image.fromarray(image).save(file, "JPEG", quality=88)
-        update = (json.dumps(state, ensure_ascii=False), file.getvalue())
+        update = (json.dumps(state), file.getvalue())  # ASCII: UTF-8 has no lone surrogates
         if self._loop is not None and not self._loop.is_closed():
             with contextlib.suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(self._show, update)
@@ -82,8 +83,7 @@ class SteeringServer(WebSocketService):
         if path == "/healthz":
             return connection.respond(http.HTTPStatus.OK, "OK\n")
         host = request.headers.get("Host", "")
-        name = host.rpartition(":")[0] or host
-        if self.host in LOCAL and name not in LOCAL:  # DNS rebinding
+        if not self._is_own_name(host):
             return connection.respond(http.HTTPStatus.FORBIDDEN, "Open this page by its address.\n")
         if path == "/live":
             origin = request.headers.get("Origin")
@@ -105,10 +105,26 @@ class SteeringServer(WebSocketService):
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response
 
+    def _is_own_name(self, host: str) -> bool:
+        """Return whether a Host header names this machine: by address, `localhost`, its host name, or `--host`.
+
+        Any other name may be a web site's that resolves to this machine (DNS rebinding), on every address alike.
+        """
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            return False
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            machine = socket.gethostname().lower()
+            return name in ("localhost", machine, f"{machine}.local", self.host.lower())
+        return True
+
     async def _handle(self, connection: ServerConnection) -> None:
         changed = self._viewers[connection] = asyncio.Event()
         changed.set()
-        await connection.send(json.dumps(self.session.metadata(), ensure_ascii=False))
+        await connection.send(json.dumps(self.session.metadata()))
         sending = asyncio.create_task(self._send_states(connection, changed))
         try:
             async for message in connection:

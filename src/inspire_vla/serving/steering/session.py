@@ -14,12 +14,13 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from inspire_vla.dialogue import question
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.files import describe
 from inspire_vla.observation_history import ObservationHistory
+from inspire_vla.serving.observations import Text
 from inspire_vla.serving.runtime import log
 from inspire_vla.spatial import answer_words, get_frame, says_close, true_answers
 
@@ -30,8 +31,6 @@ MAX_COMMANDS = 32
 MAX_UNDECODABLE = 5
 FIRST_SEED = 1_000_000
 RULE = ("mode", "frame", "close_threshold_m", "grasped_word")
-
-Text = Annotated[str, StringConstraints(max_length=500, strip_whitespace=True)]
 
 
 @dataclass(frozen=True)
