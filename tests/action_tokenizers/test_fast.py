@@ -127,6 +127,94 @@ def test_published_files_are_checked(tmp_path):
         Fast.load_published(tmp_path / "word", horizon=4, action_dim=7)
 
 
+def integers_of(chunks, scale: float = 10) -> np.ndarray:
+    return np.around(dct(chunks, axis=1, norm="ortho") * scale).astype(int)
+
+
+@pytest.fixture(scope="module")
+def original():
+    """The original algorithm as LeRobot ships it. The data is small, so the alphabet has gaps."""
+    from lerobot.policies.molmoact2.molmoact2_hf_model.action_tokenizer import UniversalActionProcessor
+
+    return UniversalActionProcessor.fit(list(demonstrations(300, 50, 3)), vocab_size=700)
+
+
+@pytest.fixture(scope="module", params=["top_level", "bpe_tokenizer"])
+def original_files(request, original, tmp_path_factory):
+    """The original's files in both layouts that versions of transformers write."""
+    folder = tmp_path_factory.mktemp("original")
+    original.save_pretrained(folder)
+    if request.param == "bpe_tokenizer":
+        (folder / "bpe_tokenizer").mkdir()
+        for path in folder.glob("tokenizer*.json"):
+            path.rename(folder / "bpe_tokenizer" / path.name)
+    return folder
+
+
+class TestOriginal(TokenizerLaws):
+    """Files of the original `fit`, whose vocabulary holds raw control characters."""
+
+    any_chunk = False
+
+    @pytest.fixture(scope="class")
+    def tokenizer(self, original_files):
+        return Fast.load_published(original_files, horizon=50, action_dim=3)
+
+    def error_bound(self, tokenizer):
+        return 1.0  # a coefficient that is not in the alphabet is clipped
+
+    def test_ids_and_actions_are_those_of_the_original(self, tokenizer, original):
+        chunks = demonstrations(1200, 50, 3, seed=5)
+        alphabet = np.unique(integers_of(demonstrations(300, 50, 3)))
+        known = np.isin(integers_of(chunks), alphabet).all((1, 2))
+        assert 0.5 < known.mean() < 1
+        ours, theirs = tokenizer.encode(chunks), original(chunks)
+        decoded = original.decode(theirs, time_horizon=50, action_dim=3)
+        for number in np.flatnonzero(known):
+            assert ours[number].tolist() == theirs[number]
+            np.testing.assert_allclose(tokenizer.decode(ours[number]), decoded[number], atol=1e-6)
+
+    def test_coefficients_outside_the_alphabet_are_clipped(self, tokenizer, original):
+        """The original's codes of such a chunk decode to nothing."""
+        chunks = demonstrations(1200, 50, 3, seed=5)
+        integers, alphabet = integers_of(chunks), np.unique(integers_of(demonstrations(300, 50, 3)))
+        unknown = np.flatnonzero(~np.isin(integers, alphabet).all((1, 2)))
+        assert len(unknown) > 10
+        for number in unknown:
+            back = integers_of(tokenizer.decode(tokenizer.encode(chunks[number]))[None])[0]
+            nearest = alphabet[np.abs(integers[number][..., None] - alphabet).argmin(-1)]
+            np.testing.assert_array_equal(back, nearest)
+        inside = (integers.min((1, 2)) >= alphabet[0])[unknown]  # the original clips what is below
+        for codes in original(chunks[unknown[inside]]):
+            with pytest.raises(UndecodableAction):
+                tokenizer.decode(codes)
+
+    def test_every_code_decodes_as_in_the_original(self, tokenizer, original):
+        """Also the raw characters, which the encoder never uses."""
+        for code in range(tokenizer.vocabulary_size):
+            text = original.bpe_tokenizer.decode([code])
+            alone = Fast(
+                tokenizer._bpe, horizon=len(text), action_dim=1, scale=10, min_token=0, max_token=0x7FF
+            )
+            if "\ufffd" in text:
+                with pytest.raises(UndecodableAction):
+                    alone.decode([code])
+            else:
+                found = integers_of(alone.decode([code])[None])[0, :, 0]
+                assert found.tolist() == [ord(character) for character in text]
+
+
+def test_a_bpe_that_is_not_byte_level_is_refused(tmp_path):
+    published_files(tmp_path, demonstrations(), -354)
+    record = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
+    (tmp_path / "tokenizer.json").write_text(json.dumps(record | {"pre_tokenizer": None}), encoding="utf-8")
+    with pytest.raises(InspireError, match="not byte-level"):
+        Fast.load_published(tmp_path, horizon=4, action_dim=7)
+    (tmp_path / "tokenizer.json").unlink()
+    with pytest.raises(InspireError, match="bpe_tokenizer"):
+        Fast.load_published(tmp_path, horizon=4, action_dim=7)
+
+
 def test_nothing_undecodable_becomes_zeros():
     """Half a character, or a coefficient beyond the alphabet: the published decoder gives the mean action there."""
     tokenizer = Fast.fit(demonstrations(horizon=50, action_dim=3), vocabulary_size=256)

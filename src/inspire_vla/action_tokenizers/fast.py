@@ -7,8 +7,9 @@
 Source: the published processor (physical-intelligence/fast: scale 10, 2048 codes, min_token −354), whose files
 `Fast.load_published` reads. Two things are stricter here. The published decoder turns codes that it cannot read into
 zeros, which the robot takes for the mean action; this one raises `UndecodableAction`. The published encoder drops
-characters that are not in its vocabulary; this one clips coefficients to the alphabet. A fitted alphabet holds every
-coefficient that actions in [-1, 1] can have.
+characters that its vocabulary cannot write, so such a chunk cannot be decoded; this one clips each coefficient to the
+alphabet, the nearest that the vocabulary can write. The alphabet of `Fast.fit` holds every coefficient that actions in
+[-1, 1] can have; that of the published `fit` holds those of its data.
 """
 
 import json
@@ -53,7 +54,7 @@ class Fast(ActionTokenizer):
     def __init__(
         self, bpe: Tokenizer, *, horizon: int, action_dim: int, scale: float, min_token: int, max_token: int
     ) -> None:
-        """`bpe`: byte-level BPE. The alphabet is the integers [min_token, max_token]."""
+        """`bpe`: byte-level BPE. The alphabet is the integers of [min_token, max_token] that it can write."""
         self.horizon = positive_int("horizon", horizon)
         self.action_dim = positive_int("action_dim", action_dim)
         _check_scale(scale)
@@ -67,16 +68,19 @@ class Fast(ActionTokenizer):
         vocabulary = bpe.get_vocab(with_added_tokens=False)
         if sorted(vocabulary.values()) != list(range(len(vocabulary))):
             raise InspireError("The ids of the BPE vocabulary must count from 0 without gaps.")
-        texts = sorted(vocabulary, key=vocabulary.__getitem__)
-        if not all(character in BYTE_OF_CHARACTER for text in texts for character in text):
-            raise InspireError("The BPE vocabulary is not byte-level.")
-        self._pieces = [
-            _Piece.of(bytes(BYTE_OF_CHARACTER[character] for character in text)) for text in texts
-        ]
+        if not isinstance(bpe.pre_tokenizer, ByteLevel):
+            raise InspireError("The BPE is not byte-level.")
+        self._pieces = [_Piece.of(_bytes_of(text)) for text in sorted(vocabulary, key=vocabulary.__getitem__)]
         self._heads = np.array([piece.head for piece in self._pieces])
         self._starts = np.array([piece.starts for piece in self._pieces])
         last = self.max_token - self.min_token
         self._valid = np.array([piece.valid and piece.largest <= last for piece in self._pieces])
+        single = {BYTE_OF_CHARACTER[text] for text in vocabulary if text in BYTE_OF_CHARACTER}
+        symbols = np.array([s for s in range(last + 1) if single.issuperset(chr(s).encode())], dtype=np.int16)
+        if not symbols.size:
+            raise InspireError("The BPE vocabulary can write no character of the alphabet.")
+        distance = np.abs(np.arange(last + 1, dtype=np.int16)[:, None] - symbols)
+        self._nearest_symbol = symbols[distance.argmin(1)]
 
     @classmethod
     def fit(cls, actions: np.ndarray, *, vocabulary_size: int = 1024, scale: float = 10.0) -> Self:
@@ -109,7 +113,7 @@ class Fast(ActionTokenizer):
             initial_alphabet=sorted(BYTE_OF_CHARACTER),
             max_token_length=10_000,
         )
-        bpe.train_from_iterator(_texts(integers, low), trainer)
+        bpe.train_from_iterator(_texts(integers - low), trainer)
         return cls(bpe, horizon=horizon, action_dim=action_dim, scale=scale, min_token=low, max_token=high)
 
     @property
@@ -130,8 +134,9 @@ class Fast(ActionTokenizer):
         """(H, D) → (n,) int64; (N, H, D) → a list of N such arrays of several lengths; and so on."""
         actions = checked_actions(actions, self.horizon, self.action_dim)
         flat = actions.reshape(-1, self.horizon, self.action_dim)
-        integers = np.clip(_quantised(flat, self.scale), self.min_token, self.max_token)
-        encodings = self._bpe.encode_batch(_texts(integers, self.min_token), add_special_tokens=False)
+        symbols = np.clip(_quantised(flat, self.scale), self.min_token, self.max_token) - self.min_token
+        texts = _texts(self._nearest_symbol[symbols])
+        encodings = self._bpe.encode_batch(texts, add_special_tokens=False)
         codes = iter([np.array(encoding.ids, dtype=np.int64) for encoding in encodings])
         return _nested(codes, actions.shape[:-2])
 
@@ -211,8 +216,9 @@ class Fast(ActionTokenizer):
 
     @classmethod
     def load_published(cls, folder: str | Path, *, horizon: int, action_dim: int) -> Self:
-        """Load the published processor's files: `tokenizer.json` and `processor_config.json` (scale, min_token).
+        """Load the published processor's files: `processor_config.json` (scale, min_token) and `tokenizer.json`.
 
+        The latter is in `folder` or in `folder`/bpe_tokenizer, depending on the version of transformers that saved it.
         The caller gives horizon and dimension, as the published tokenizer serves any.
 
         Raises:
@@ -225,11 +231,16 @@ class Fast(ActionTokenizer):
                 raise InspireError(
                     f"The FAST processor in {folder} has {key} {config[key]!r}, asked for {wanted}."
                 )
-        path = folder / "tokenizer.json"
+        paths = [folder / "tokenizer.json", folder / "bpe_tokenizer" / "tokenizer.json"]
+        path = next((path for path in paths if path.is_file()), None)
+        if path is None:
+            raise InspireError(
+                f"{folder} holds no published FAST processor: no tokenizer.json there or in bpe_tokenizer/."
+            )
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise InspireError(f"{folder} holds no published FAST processor: {path.name}: {error}.") from None
+            raise InspireError(f"{path} cannot be read: {error}.") from None
         min_token = storage.setting(config, "min_token", int)
         return cls(
             _tokenizer(text, str(path)),
@@ -249,6 +260,17 @@ def _byte_of_character() -> dict[str, int]:
 
 
 BYTE_OF_CHARACTER = _byte_of_character()
+
+
+def _bytes_of(text: str) -> bytes:
+    """Return the bytes of a vocabulary entry, by the rule of the library's byte-level decoder.
+
+    The published `fit` adds the raw character of every coefficient to the vocabulary. The encoder never uses such an
+    entry, but a model may, and it decodes to the character itself.
+    """
+    if all(character in BYTE_OF_CHARACTER for character in text):
+        return bytes(BYTE_OF_CHARACTER[character] for character in text)
+    return text.encode("utf-8")
 
 
 @dataclass(frozen=True)
@@ -300,9 +322,9 @@ def _quantised(actions: np.ndarray, scale: float) -> np.ndarray:
     return np.around(dct(actions, axis=1, norm="ortho") * scale).astype(np.int64)
 
 
-def _texts(integers: np.ndarray, min_token: int) -> list[str]:
-    symbols = (integers - min_token).reshape(len(integers), -1)
-    return ["".join(map(chr, row)) for row in symbols.tolist()]
+def _texts(symbols: np.ndarray) -> list[str]:
+    """(N, H, D) integers from 0 → one text per chunk."""
+    return ["".join(map(chr, row)) for row in symbols.reshape(len(symbols), -1).tolist()]
 
 
 def _nested(items, shape: tuple[int, ...]):
