@@ -1,4 +1,4 @@
-"""Instruction to objects to ask about, in order of mention. Pure."""
+"""Finds the objects that an instruction asks about, in order of mention."""
 
 from inspire_vla.instruction.mentions import NoObjectFound, find_mentions
 

@@ -1,8 +1,12 @@
-"""The closed-class words an instruction is cut at. Nouns are open: any word not listed here can name an object."""
+"""The closed-class words by which instructions are parsed. Any word that is not listed here can name an object."""
 
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
+
+
+def _phrases(text: str) -> tuple[str, ...]:
+    return tuple(phrase.strip() for phrase in text.split("|"))
 
 
 DETERMINERS = _words(
@@ -14,19 +18,10 @@ PRONOUNS = _words(
     "it them they itself themselves everything something anything there here him me you i we us one ones "
     "mine yours this that these those both each all another either"
 )
-"""Words that stand for an object named before. Some are determiners too: a pronoun if no noun follows."""
+"""Words that stand for an object named before. Some are determiners too; they are pronouns if no noun follows."""
 
-PRONOUN_PHRASES = frozenset(
-    (
-        "each other",
-        "one another",
-        "the other",
-        "the others",
-        "the other one",
-        "the rest",
-        "the same",
-        "its place",
-    )
+PRONOUN_PHRASES = _phrases(
+    "each other | one another | the other | the others | the other one | the rest | the same | its place"
 )
 
 ADJECTIVES = _words(
@@ -35,13 +30,13 @@ ADJECTIVES = _words(
     "big bigger biggest small smaller smallest large larger largest tiny little tall taller tallest short long "
     "metal wooden plastic glass ceramic paper steel striped round square empty full"
 )
-"""Only to tell "the yellow and white mug" (one object) from "the apple and pear" (two)."""
+"""They tell "the yellow and white mug" (one object) from "the apple and pear" (two)."""
 
 SIDES = _words(
     "left right front back top bottom middle center centre side sides edge corner end rear up down "
     "far near forward forwards backward backwards upward upwards downward downwards rightmost leftmost"
 )
-"""Where, not what: "the left" names no object unless a noun or an of-phrase follows."""
+"""Sides: "the left" names no object unless a noun or an of-phrase follows."""
 
 ADVERBS = _words(
     "back up down away forward forwards backward backwards upward upwards downward downwards upright sideways left "
@@ -49,39 +44,25 @@ ADVERBS = _words(
     "counterclockwise anticlockwise straight closed shut open opened inside outside out off on in over aside halfway "
     "around vertically horizontally first next too please now afterwards upside ajar through along"
 )
-"""Words that may trail an object without belonging to its name: "the lid back", "the drawer open"."""
+"""Words that may follow an object's name without belonging to it: "the lid back", "the drawer open"."""
 
-ADVERB_PHRASES = (
-    "all the way",
-    "a little bit",
-    "a bit",
-    "upside down",
-    "at the same time",
-    "as far as possible",
-    "let go of it",
-    "let it go",
-    "let go",
-    "make sure that",
-    "make sure",
-    "be sure to",
-    "ensure that",
-    "ensure",
-    "remember to",
-    "don't forget to",
+ADVERB_PHRASES = _phrases(
+    "all the way | a little bit | a bit | upside down | at the same time | as far as possible | let go of it "
+    "| let it go | let go | make sure that | make sure | be sure to | ensure that | ensure | remember to | don't forget to"
 )
-"""Left out before parsing: they hold words that would begin an object's name."""
+"""Removed before parsing, because they hold words that would begin an object's name."""
 
 OCCASION = r"^(for|as|during|since|because|following|on this|in preparation|in order)\b"
 REQUEST = (
     r"\b(please|kindly|could you|can you|would you|we need to|you need to|we should|you should|always)\b"
 )
-"""A sentence may begin with why or when it is asked ("for our breakfast we need to …"): nothing to ask about."""
+"""A sentence may begin with an occasion ("for our breakfast we need to …"), which is removed up to the request."""
 
 RESULT = (
     r"\b(?:make sure|ensure)(?: that)? (.+?) (?:ends? up|is placed|is put|is)(?: securely| safely)? "
     r"(?=(?:on|in|inside|into|under)\b)"
 )
-"""What shall be so, "make sure the cup ends up on the plate", is a thing to put somewhere."""
+"""A wanted result, "make sure the cup ends up on the plate", is read as "put the cup on the plate"."""
 
 MEASURES = _words("degrees degree cm centimeters centimetres inches times")
 
@@ -90,91 +71,63 @@ FILLERS = _words(
     "okay can could would will shall should must need needs you i want like us we let lets let's try to go going come "
     "carefully gently slowly quickly so and help me"
 )
-"""Words before the verb of a request that say nothing about objects."""
+"""Words before the verb of a request."""
 
 STOPS = _words(
     "is are was were be been being should must will would can't cannot has have had goes needs so until till while "
     "because if when before after once such but or using again please"
 )
-"""Words that end an object's name where they stand after its noun."""
+"""Words that end an object's name when they follow its noun."""
 
-RELATIVES = (
-    "that is",
-    "that are",
-    "which is",
-    "which are",
-    "that's",
-    "that lies",
-    "which lies",
-    "that stands",
+RELATIVES = _phrases(
+    "that is | that are | which is | which are | that's | that lies | which lies | that stands"
 )
 PARTICIPLES = _words("lying placed located standing sitting resting laying situated hanging positioned")
 """Links between an object and where it is: "the block that is on the table", "the block lying in the drawer"."""
 
-# --- prepositions: what stands behind them, and whether it belongs to the object before or is another object
+# --- prepositions, by whether the phrase describes the object before it or names another object
 
-ON_TOP = ("on top of", "on the top of", "onto the top of", "to the top of", "atop of", "atop")
-"""The place named is the top of a thing, as the official names have it: "top of the cabinet"."""
+ON_TOP = _phrases("on top of | on the top of | onto the top of | to the top of | atop of | atop")
+"""The phrase names the top of an object, as LIBERO's names do: "top of the cabinet"."""
 
-TOWARD = _words("into onto to toward towards unto") | {
-    "out of",
-    "off of",
-    "away from",
-    "back to",
-    "closer to",
-    "nearer to",
-}
-"""Behind these always stands another object: a goal or a source."""
-
-SURFACE = frozenset(
-    ("in", "on", "inside", "inside of", "within", "under", "underneath", "below", "beneath", "upon")
+TOWARD = _phrases(
+    "into | onto | to | toward | towards | unto | out of | off of | away from | back to | closer to | nearer to"
 )
-"""Where a thing is, or where it is put, by verb and order."""
+"""Another object always follows: a goal or a source."""
 
-BESIDE = frozenset(
-    (
-        "left of",
-        "right of",
-        "next to", "close to", "near to", "near", "beside", "besides", "by", "between", "in between", "behind",
-        "in front of", "in the front of", "in back of", "above", "over", "around", "against", "at", "across from",
-        "opposite", "opposite of", "adjacent to", "across", "along", "through", "among", "past", "beyond",
-        "outside", "outside of",
-    )
-)  # fmt: skip
+SURFACE = _phrases("in | on | inside | inside of | within | under | underneath | below | beneath | upon")
+"""Where an object is, or where it is put; the verb and the order decide."""
 
-SOURCE = frozenset(("from", "off"))
-INSTRUMENT = frozenset(("with", "using"))
-
-_SIDE_NOUNS = (
-    "left",
-    "right",
-    "front",
-    "back",
-    "rear",
-    "top",
-    "bottom",
-    "middle",
-    "center",
-    "centre",
-    "far",
-    "near",
+BESIDE = _phrases(
+    "left of | right of | next to | close to | near to | near | beside | besides | by | between | in between | behind "
+    "| in front of | in the front of | in back of | above | over | around | against | at | across from | opposite "
+    "| opposite of | adjacent to | across | along | through | among | past | beyond | outside | outside of"
 )
-_CORNERS = ("top left", "top right", "bottom left", "bottom right")
+
+SOURCE = ("from", "off")
+INSTRUMENT = ("with", "using")
+
+_SIDE_NOUNS = _phrases(
+    "left | right | front | back | rear | top | bottom | middle | center | centre | far | near "
+    "| top left | top right | bottom left | bottom right"
+)
 _PARTS = ("", " side", " edge", " corner", " part", " end", " hand side")
-_SIDES_OF = [f"{side}{part}" for side in (*_SIDE_NOUNS, *_CORNERS) for part in _PARTS] + ["side", "edge"]
-SIDE_TOWARD = frozenset(
-    f"{word} {article}{side} of"
-    for word in ("to", "toward", "towards")
-    for article in ("the ", "")
-    for side in _SIDES_OF
-) - frozenset(ON_TOP)
-SIDE_BESIDE = frozenset(
-    f"{word} {article}{side} of"
-    for word in ("on", "at", "in", "near", "by")
-    for article in ("the ", "")
-    for side in _SIDES_OF
-) - frozenset(ON_TOP)
-"""Places beside a thing: "to the left of the plate" is about the plate."""
+
+
+def _side_phrases(prepositions: str) -> frozenset[str]:
+    """ "to the left side of", and so on for every preposition, side and part."""
+    sides = [f"{side}{part}" for side in _SIDE_NOUNS for part in _PARTS] + ["side", "edge"]
+    return frozenset(
+        f"{preposition} {article}{side} of"
+        for preposition in prepositions.split()
+        for article in ("the ", "")
+        for side in sides
+    ) - frozenset(ON_TOP)
+
+
+SIDE_TOWARD = _side_phrases("to toward towards")
+SIDE_BESIDE = _side_phrases("on at in near by")
+"""Positions beside an object: "on the left of the plate" is about the plate."""
 
 PREPOSITIONS: dict[str, str] = (
     dict.fromkeys(SIDE_BESIDE, "beside")
@@ -188,7 +141,7 @@ PREPOSITIONS: dict[str, str] = (
 )
 LONGEST_PREPOSITION = max(len(p.split()) for p in PREPOSITIONS)
 
-# --- verbs, by what follows them
+# --- verbs, by the prepositional phrases that they take
 
 PLACING = _words(
     "put place set lay drop move push slide stack insert bring hang pour deposit transfer store return shift stick "
@@ -196,10 +149,10 @@ PLACING = _words(
     "release screw tuck squeeze sprinkle deliver hand give send lean align roll knock shove nudge spread pass "
     "toast cook"
 )
-"""What is moved, then where to: the last place named is another object."""
+"""The object is moved: the last prepositional phrase names the goal."""
 
 TAKING = _words("remove take pull unload empty extract withdraw drain unplug detach unstack")
-"""What is moved, then where from: the place named is another object."""
+"""The object is moved: the prepositional phrase names the source."""
 
 HOLDING = _words(
     "pick lift grasp grab hold catch get raise fetch reach touch press hit tap open close shut turn "
@@ -209,10 +162,10 @@ HOLDING = _words(
     "slice chop scrub dust brush crush tie untie bend water feed select choose swap poke pinch tip invert "
     "secure play ring tear wrap unwrap separate sort topple strike navigate dip swipe"
 )
-"""What is acted on: places named belong to it ("pick up the bowl on the plate")."""
+"""The object is acted on: prepositional phrases describe it ("pick up the bowl on the plate")."""
 
-TOOL_USING = _words("wipe clean wash dry cover sweep fill stir hit cut scrub dust brush push wrap feed mix")
-"""Verbs whose "with …" names a tool, an object of its own."""
+TOOL_VERBS = _words("wipe clean wash dry cover sweep fill stir hit cut scrub dust brush push wrap feed mix")
+"""After these verbs, "with …" names a tool, another object."""
 
 VERBS: dict[str, str] = (
     dict.fromkeys(HOLDING, "holding") | dict.fromkeys(TAKING, "taking") | dict.fromkeys(PLACING, "placing")
@@ -236,4 +189,4 @@ _PARTICLES_OF: dict[str, str] = {
 PARTICLES: dict[str, frozenset[str]] = {
     verb: _words(particles) for verbs, particles in _PARTICLES_OF.items() for verb in verbs.split()
 }
-"""Particles that belong to a verb when an object follows: "turn on the stove", "pick up the cup"."""
+"""Particles that belong to a verb if an object follows: "turn on the stove", "pick up the cup"."""

@@ -1,4 +1,4 @@
-"""The objects an instruction names, found by parsing it: no table of names, any noun may come."""
+"""Finds the objects that an instruction names, by parsing it. There is no table of names: any noun may come."""
 
 from functools import lru_cache
 
@@ -8,15 +8,15 @@ from inspire_vla.instruction.words import split_words
 
 
 class NoObjectFound(InspireError):
-    """An instruction in which no object is named, so that there is nothing to ask about."""
+    """An instruction names no object, so there is nothing to ask about."""
 
 
 @lru_cache(maxsize=1 << 14)
 def find_mentions(instruction: str) -> tuple[str, ...]:
-    """Return the mentions of an instruction in order, lower-cased, with their article as written, each once.
+    """Return the mentions of an instruction in order, in lower case, with the article as written, each once.
 
-    A place that says which object is meant belongs to its mention; a place something is moved to is a mention of its
-    own. "it" and "them" are none. The top of a thing is named "top of …", as the method's released data name it.
+    A place that tells objects apart belongs to the mention. A place that something is moved to is a mention of its own.
+    "it" and "them" are no mentions. The top of an object is named "top of …", as in the paper's released data.
 
     >>> find_mentions("Pick up the black bowl between the plate and the ramekin and place it on the plate.")
     ('the black bowl between the plate and the ramekin', 'the plate')
