@@ -1,6 +1,6 @@
 """Print the installed versions of everything this package depends on.
 
-    python scripts/write_constraints.py > constraints.txt
+python scripts/write_constraints.py > constraints.txt
 """
 
 from importlib.metadata import PackageNotFoundError, distribution

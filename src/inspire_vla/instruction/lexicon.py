@@ -48,7 +48,8 @@ ADVERBS = _words(
 
 ADVERB_PHRASES = _phrases(
     "all the way | a little bit | a bit | upside down | at the same time | as far as possible | let go of it "
-    "| let it go | let go | make sure that | make sure | be sure to | ensure that | ensure | remember to | don't forget to"
+    "| let it go | let go | make sure that | make sure | be sure to | ensure that | ensure | remember to "
+    "| don't forget to"
 )
 """Removed before parsing, because they hold words that would begin an object's name."""
 
