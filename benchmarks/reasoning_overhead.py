@@ -3,7 +3,6 @@
     python benchmarks/reasoning_overhead.py nano CHECKPOINT     # replays rollouts of a checkpoint
     python benchmarks/reasoning_overhead.py minivla             # real size, random weights; pi0fast, openvla
     python benchmarks/reasoning_overhead.py memory CHECKPOINT   # does anything grow over 10,000 steps?
-    python benchmarks/reasoning_overhead.py passes CHECKPOINT   # nano's decoder by itself
     python benchmarks/reasoning_overhead.py habit CHECKPOINT --dataset DEMONSTRATIONS   # better guesses?
     python benchmarks/reasoning_overhead.py report              # docs/performance.md from what was measured
 
@@ -23,7 +22,6 @@ import torch
 from overhead import habit, report
 from overhead.memory import measure_memory
 from overhead.nano_replay import measure_nano
-from overhead.passes import measure_passes
 from overhead.real_sizes import SIZES, measure_real_size
 
 from inspire_vla.evaluation.provenance import provenance
@@ -36,8 +34,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["nano", *SIZES, "memory", "passes", "habit", "report"])
-    parser.add_argument("checkpoint", nargs="?", help="of nano; for `nano`, `memory`, `passes` and `habit`")
+    parser.add_argument("what", choices=["nano", *SIZES, "memory", "habit", "report"])
+    parser.add_argument("checkpoint", nargs="?", help="of nano; for `nano`, `memory` and `habit`")
     parser.add_argument("--dataset", type=Path, help="labelled demonstrations; for `habit`")
     parser.add_argument("--episodes", type=int, default=20)
     parser.add_argument("--suites", nargs="+", default=["tabletop_seen", "tabletop_goal", "tabletop_long"])
@@ -63,7 +61,7 @@ def main() -> None:
         return
     if args.threads:
         torch.set_num_threads(args.threads)
-    if args.what in ("nano", "memory", "passes", "habit") and not args.checkpoint:
+    if args.what in ("nano", "memory", "habit") and not args.checkpoint:
         parser.error(f"{args.what} needs a checkpoint")
     if args.what == "habit" and not args.dataset:
         parser.error("habit needs a --dataset")
@@ -75,8 +73,6 @@ def main() -> None:
         found = measure_memory(args.checkpoint, args.steps)
     elif args.what == "habit":
         found = habit.measure_habit(args.checkpoint, args.dataset, args.episodes, args.suites)
-    elif args.what == "passes":
-        found = measure_passes(args.checkpoint, args.repeats or 200)
     else:
         name = args.dtype or ("bfloat16" if args.device == "cuda" else "float32")
         found = measure_real_size(

@@ -12,9 +12,8 @@ import numpy as np
 from lerobot.configs import FeatureType, NormalizationMode, PolicyFeature
 
 from inspire_vla.action_tokenizers import ActionTokenizer, Fast, ResidualVQ
-from inspire_vla.backbones.hf_decoder import LanguageConfig
 from inspire_vla.backbones.paligemma import GemmaSize, PaliGemmaConfig, SiglipSize
-from inspire_vla.backbones.prismatic import PrismaticConfig, TowerConfig
+from inspire_vla.backbones.prismatic import LanguageConfig, PrismaticConfig, TowerConfig
 from inspire_vla.backbones.text_tokenizer import build_text_tokenizer
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy

@@ -41,11 +41,11 @@ def main() -> None:
 
 
 def ship_grounding(source: Path, preset: Preset) -> None:
-    """The pre-trained backbone: weights, plan, examination, card. What ships already is left as it is."""
+    """The pre-trained backbone: weights, configuration, evaluation, card. What ships already is left as it is."""
     shipped = SHIPPED / "nano_grounding" / "model.safetensors"
     if shipped.exists() and filecmp.cmp(source / "model.safetensors", shipped, shallow=False):
         return
-    seen = json.loads((source / "examination.json").read_text(encoding="utf-8"))
+    scores = json.loads((source / "evaluation.json").read_text(encoding="utf-8"))
     card = f"""---
 license: apache-2.0
 tags: [robotics, inspire_vla]
@@ -58,12 +58,12 @@ vision-language model that a real VLA starts from.
 
     inspire pretrain --recipe {preset.pretrain_recipe} --images {preset.images} --out runs/grounding
 
-Commit {str(seen.get("provenance", {}).get("commit"))[:12]}. Of {seen["where_n"]} questions on held-out images it finds {100 * seen["found"]:.1f} % within 3 % of the image's side (blind:
-{100 * seen["found_blind"]:.1f} %), median error {seen["error"]:.3f} of the side; presence {100 * seen["presence"]:.1f} % (n = {seen["presence_n"]}, chance about 50),
-names {100 * seen["naming"]:.1f} % (n = {seen["naming_n"]}). Seed {json.loads((source / "plan.json").read_text(encoding="utf-8"))["seed"]}; what departed from the command is in docs/results.md.
+Commit {str(scores.get("provenance", {}).get("commit"))[:12]}. Of {scores["pointing_n"]} questions on held-out images it finds {100 * scores["pointing_accuracy"]:.1f} % within 3 % of the image's side (blind:
+{100 * scores["pointing_accuracy_blind"]:.1f} %), median error {scores["pointing_median_error"]:.3f} of the side; presence {100 * scores["presence_accuracy"]:.1f} % (n = {scores["presence_n"]}, chance about 50),
+names {100 * scores["recognition_accuracy"]:.1f} % (n = {scores["recognition_n"]}). Seed {json.loads((source / "config.json").read_text(encoding="utf-8"))["seed"]}; what departed from the command is in docs/results.md.
 """
     install(
-        "nano_grounding", [source / n for n in ("model.safetensors", "plan.json", "examination.json")], card
+        "nano_grounding", [source / n for n in ("model.safetensors", "config.json", "evaluation.json")], card
     )
 
 

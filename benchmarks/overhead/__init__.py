@@ -3,5 +3,5 @@
 ways.py            one decision, every way, timed        nano_replay.py   decisions of real rollouts
 official_style.py  the paper's way, a baseline           real_sizes.py    the published models' sizes
 report.py          table and figure of docs/performance  memory.py        ten thousand decisions
-passes.py          nano's decoder by itself      habit.py         would other guesses be better?
+habit.py           would other drafts be better?
 """

@@ -14,10 +14,15 @@ from torch import Tensor
 from transformers.initialization import no_init_weights
 
 from inspire_vla.action_tokenizers import ActionTokenizer, ActionVocabulary, UniformBins
-from inspire_vla.backbones.hf_decoder import HFBackbone, LanguageConfig
+from inspire_vla.backbones.hf_decoder import HFBackbone
 from inspire_vla.backbones.paligemma import GemmaSize, PaliGemma, PaliGemmaConfig, SiglipSize
-from inspire_vla.backbones.prismatic import Prismatic, PrismaticConfig
-from inspire_vla.backbones.prismatic.config import TowerConfig, llama_2_7b
+from inspire_vla.backbones.prismatic import (
+    LanguageConfig,
+    Prismatic,
+    PrismaticConfig,
+    TowerConfig,
+    llama_2_7b,
+)
 from inspire_vla.decoding import AnswerSet, Grammar, RowState
 from inspire_vla.dialogue import build_dialogue
 from inspire_vla.spatial import answer_words

@@ -28,8 +28,6 @@ def write(results: Path, document: Path = DOCUMENT) -> None:
         *_habit(found),
         *_memory(found),
         "",
-        *_passes(found),
-        "",
         *_origins(found),
     ]
     figure = results.with_suffix(".svg")
@@ -144,23 +142,6 @@ def _habit(found: dict[str, Any]) -> list[str]:
         f"{100 * gained['low']:.1f} to {100 * gained['high']:.1f}."
     )
     return [text, ""]
-
-
-def _passes(found: dict[str, Any]) -> list[str]:
-    run = found.get("passes")
-    if run is None:
-        return []
-    parts = [
-        f"{name} {' ms against '.join(f'{ms:.2f}' for ms in best.values())} ms"
-        for name, best in run["best_ms"].items()
-        if len(best) == 2
-    ]
-    seen = run["best_ms"]["images"]["observe"]
-    return [
-        f"Nano by itself, transformers' modules against bare operations, best of {run['best_of']}: "
-        + "; ".join(parts)
-        + f". Its images: {seen:.2f} ms."
-    ]
 
 
 def _origins(found: dict[str, Any]) -> list[str]:

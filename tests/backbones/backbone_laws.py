@@ -15,9 +15,8 @@ from torch import Tensor
 
 from inspire_vla.action_tokenizers import ActionVocabulary, UniformBins
 from inspire_vla.backbones.attention import PAD, PREFIX, make_attention_mask
-from inspire_vla.backbones.attention_flow import attention_weights
 from inspire_vla.backbones.base import Backbone
-from inspire_vla.backbones.hf_decoder import HFBackbone
+from inspire_vla.backbones.hf_decoder import attention_weights
 from inspire_vla.decoding import AnswerSet, Grammar, decode
 from inspire_vla.dialogue import TokenType, build_dialogue, render
 from inspire_vla.errors import InspireError
@@ -32,6 +31,8 @@ class BackboneLaws:
 
     tolerance = 1e-4
     seeds = 2
+    static_cache = True
+    """Whether the backbone supports a static cache."""
 
     def make(self, seed: int) -> tuple[Backbone, Tensor, Tensor | None]:
         """A tiny random backbone in eval mode, images (3, camera, 3, height, width) and states (3, dim) for it."""
@@ -87,6 +88,31 @@ class BackboneLaws:
                 if found is None:
                     found = torch.ones_like(expected).tril()[None]
                 assert torch.equal(found[0], expected)
+
+    @pytest.mark.parametrize("hide", [(), (TokenType.ANSWER,), (TokenType.ANSWER, TokenType.QUESTION)])
+    def test_masks_of_training_and_decoding_are_equal(self, given: tuple, hide: tuple) -> None:
+        """Decoding extends the cache by one generated token and the input behind it at a time.
+
+        So no generated token attends to what comes after it: every input segment after an answer opens a new block.
+        """
+        backbone = given[0]
+        options = {"bidirectional_prefix": backbone.bidirectional_prefix, "hide": hide}
+
+        def mask(token_types: Tensor, past: int) -> Tensor:
+            made = make_attention_mask(token_types, past=past, **options)
+            total = token_types.shape[1]
+            return torch.ones(1, total, total, dtype=torch.bool).tril()[:, past:] if made is None else made
+
+        for row in range(ROWS):
+            _, token_types = self.sequence(backbone, row)
+            every = torch.cat([torch.full((4,), PREFIX), token_types])[None]
+            generated = (every[0] == TokenType.ANSWER) | (every[0] == TokenType.ACTION)
+            training = mask(every, 0)
+            assert generated.sum() >= 3
+            for start, stop in pairwise([0, *generated.nonzero().flatten().tolist(), every.shape[1]]):
+                assert torch.equal(mask(every[:, :stop], start), training[:, start:stop, :stop])
+                assert not training[:, start:stop, stop:].any()
+                assert not start or not training[:, start, start + 1 :].any()
 
     def test_cache_equals_no_cache(self, given: tuple) -> None:
         """Cut where a block ends, the pieces give what one pass gives; cropped, the cache is as it was."""
@@ -286,23 +312,18 @@ class BackboneLaws:
             found = decode(backbone, prefix, dialogues, grammar, drafts=draft)
             assert [d.token_ids for d in found] == [d.token_ids for d in plain]
 
-    def test_static_cache_say_the_same(self, given: tuple) -> None:
+    def test_static_cache_decides_the_same(self, given: tuple) -> None:
         backbone, images, state = given
-        if not isinstance(backbone, HFBackbone):
-            pytest.skip("its passes are bare tensor operations")
+        if not self.static_cache:
+            with pytest.raises(InspireError, match="set static_cache to 'off'"):
+                backbone.use_static_cache(256)
+            pytest.skip("this model refuses a static cache")
         grammar, dialogues, drafts = self.language(backbone)
         with torch.inference_mode():
             prefix = backbone.encode_observation(images, state)
         plain = decode(backbone, prefix, dialogues, grammar)
-        refusal = None
-        try:
-            backbone.use_static_cache(columns=256)
-        except InspireError as error:
-            refusal = str(error)
-        if refusal is not None:  # models whose passes hold more than embeddings, places and one mask
-            assert "set static_cache to 'off'" in refusal
-            return
-        for draft in [None, *drafts(plain)]:  # every decision finds what the last one left in the cache
+        backbone.use_static_cache(256)
+        for draft in [None, *drafts(plain)]:  # every decision starts with what the last one left in the cache
             found = decode(backbone, prefix, dialogues, grammar, drafts=draft)
             assert [d.token_ids for d in found] == [d.token_ids for d in plain]
             for row in range(ROWS):

@@ -9,8 +9,7 @@ from tests.backbones import vlms
 from tests.backbones.backbone_laws import ROWS, BackboneLaws
 from tests.backbones.vlms import MODELS, randomised
 
-from inspire_vla.backbones.chat_template import chat
-from inspire_vla.backbones.image_text import ImageText
+from inspire_vla.backbones.image_text import ChatTemplate, ImageText
 from inspire_vla.dialogue import build_dialogue
 from inspire_vla.errors import InspireError
 
@@ -27,6 +26,7 @@ class ImageTextLaws(BackboneLaws):
 
 class TestPaliGemma2(ImageTextLaws):
     kind = "paligemma2"
+    static_cache = False
 
 
 class TestIdefics3(ImageTextLaws):
@@ -39,14 +39,17 @@ class TestSmolVLM2(ImageTextLaws):
 
 class TestQwen25VL(ImageTextLaws):
     kind = "qwen25_vl"
+    static_cache = False
 
 
 class TestQwen3VL(ImageTextLaws):
     kind = "qwen3_vl"
+    static_cache = False
 
 
 class TestGemma3(ImageTextLaws):
     kind = "gemma3"
+    static_cache = False
 
 
 @torch.no_grad()
@@ -58,7 +61,7 @@ def test_logits_are_those_of_the_model_itself(kind: str) -> None:
     """
     ours = randomised(MODELS[kind](2), 0)
     images = torch.rand(2, 2, 3, 56, 84)
-    text = ours.opening + "open the drawer"
+    text = ours.chat.opening + "open the drawer"
     inputs = ours.processor(
         images=[list(row.unbind(0)) for row in images], text=[text] * 2, images_kwargs={"do_rescale": False},
         return_tensors="pt", add_special_tokens=False,
@@ -76,31 +79,31 @@ def test_the_images_are_arranged_as_the_model_arranges_them() -> None:
     images = torch.rand(1, 1, 3, 56, 84)  # 2 x 3 merged patches
     for model in (qwen, gemma, idefics):
         model.encode_observation(images, None)
-    table = qwen._turn.places
+    table = qwen._layout.positions
     assert table is not None
     first = int((table[1] != table[2]).nonzero()[0]) - 1
     corner = int(table[0, first])
     grid = (table[:, first : first + 6] - corner).tolist()
     assert grid == [[0] * 6, [0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2]]
-    places = torch.tensor([[table.shape[1], table.shape[1] + 1]])
+    positions = torch.tensor([[table.shape[1], table.shape[1] + 1]])
     following = int(table.max()) + 1  # text goes on behind the largest number
-    assert qwen._turn.counted(places).tolist() == [[[following, following + 1]]] * 3
-    sees = gemma._turn.sees
-    assert sees is not None
-    later = sees & ~torch.ones_like(sees).tril()
-    assert int(later.sum()) == 6  # the pairs of an image's four elements, and nobody else
-    assert idefics._turn.places is idefics._turn.sees is None
+    assert qwen._layout.model_positions(positions).tolist() == [[[following, following + 1]]] * 3
+    mask = gemma._layout.mask
+    assert mask is not None
+    later = mask & ~torch.ones_like(mask).tril()
+    assert int(later.sum()) == 6  # the pairs of the four elements of an image
+    assert idefics._layout.positions is idefics._layout.mask is None
 
 
 def test_the_dialogue_is_written_in_the_models_chat_template() -> None:
     model = vlms.idefics3(2)
     dialogue = build_dialogue("open the drawer", ["left"], template=model.template)
-    said = model.opening + "".join(s.text or "" for s in dialogue.segments)
+    said = model.chat.opening + "".join(s.text or "" for s in dialogue.segments)
     assert said == (
         "user: <image><image>In which direction is the drawer relative to the robot?\nassistant: left\n"
         "user: What action should the robot take to open the drawer?\nassistant: "
     )
-    assert chat(vlms.paligemma2().processor, 2)[0] == "<image><image>"
+    assert ChatTemplate.of(vlms.paligemma2().processor, 2).opening == "<image><image>"
 
 
 def test_the_dialogue_is_kept_without_the_file_that_lerobot_does_not_upload(tmp_path: Path) -> None:
@@ -109,17 +112,17 @@ def test_the_dialogue_is_kept_without_the_file_that_lerobot_does_not_upload(tmp_
     assert ImageText.from_folder(tmp_path, num_images=1).template == model.template
     (tmp_path / "chat_template.jinja").unlink()
     again = ImageText.from_folder(tmp_path, num_images=2)
-    assert (again.opening, again.template) == (model.opening, model.template)
-    with pytest.raises(InspireError, match=r"made for 2 image.*look at 1: .*chat_template\.jinja"):
+    assert again.chat == model.chat
+    with pytest.raises(InspireError, match=r"made for 2 image.*now gets 1: .*chat_template\.jinja"):
         ImageText.from_folder(tmp_path, num_images=1)
     (tmp_path / "dialogue_template.json").write_text('{"images": 2}')
-    with pytest.raises(InspireError, match=r"dialogue_template\.json cannot be read \(KeyError: 'opening'\)"):
+    with pytest.raises(InspireError, match=r"dialogue_template\.json does not fit: opening: Field required"):
         ImageText.from_folder(tmp_path, num_images=2)
 
 
 def test_wrong_input_is_told() -> None:
     model = vlms.paligemma2()
-    with pytest.raises(InspireError, match="looks at 1 image"):
+    with pytest.raises(InspireError, match="takes 1 image"):
         model.encode_observation(torch.rand(1, 2, 3, 28, 28), None)
     with pytest.raises(InspireError, match="use_state"):
         model.encode_observation(torch.rand(1, 1, 3, 28, 28), torch.zeros(1, 3))
@@ -130,7 +133,7 @@ def test_wrong_input_is_told() -> None:
 def test_a_sequence_beyond_the_window_of_some_layers_is_refused() -> None:
     model = randomised(vlms.gemma3(), 0)
     elements: Any = torch.randn(1, 513, 32)
-    with pytest.raises(InspireError, match="513 elements is longer than the window of 512"):
+    with pytest.raises(InspireError, match="513 elements is longer than the attention window of 512"):
         model.extend(elements)
 
 

@@ -12,7 +12,7 @@ from tests.backbones.texts import gemma_text
 from transformers import PaliGemmaConfig as HFConfig
 
 from inspire_vla.backbones.attention import PREFIX, make_attention_mask
-from inspire_vla.backbones.paligemma import PaliGemma, fitted, map_weights, read_config, state_texts
+from inspire_vla.backbones.paligemma import PaliGemma, map_weights, read_config, resize_with_pad, state_texts
 from inspire_vla.dialogue import TokenType, build_dialogue, render
 from inspire_vla.errors import InspireError
 
@@ -153,7 +153,7 @@ def test_states_are_written_in_openpis_bins() -> None:
 def test_images_are_fitted_as_lerobot_fits_them() -> None:
     images = torch.rand(2, 3, 40, 60)
     expected = resize_with_pad_torch(images, 28, 28) * 2 - 1
-    torch.testing.assert_close(fitted(images * 2 - 1, 28), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(resize_with_pad(images * 2 - 1, 28), expected, atol=1e-5, rtol=0)
 
 
 def test_what_is_wrong_is_said() -> None:
@@ -161,5 +161,5 @@ def test_what_is_wrong_is_said() -> None:
         read_config({"a.weight": torch.zeros(1)})
     with pytest.raises(InspireError, match="prompt is one of"):
         converted(original(), prompt="opnepi")
-    with pytest.raises(InspireError, match="looks at 1 image"):
+    with pytest.raises(InspireError, match="takes 1 image"):
         converted(original()).encode_observation(torch.rand(1, 2, 3, 28, 28), None)

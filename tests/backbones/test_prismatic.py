@@ -105,7 +105,7 @@ def test_what_is_wrong_is_said() -> None:
     with pytest.raises(InspireError, match="no Prismatic model"):
         read_config({"decoder.weight": torch.zeros(1)})
     model = converted(original, "qwen2", "pt")
-    with pytest.raises(InspireError, match="looks at 1 image"):
+    with pytest.raises(InspireError, match="takes 1 image"):
         model.encode_observation(torch.rand(1, 2, 3, 28, 28), None)
     with pytest.raises(InspireError, match="use_state"):
         model.encode_observation(torch.rand(1, 1, 3, 28, 28), torch.zeros(1, 8))

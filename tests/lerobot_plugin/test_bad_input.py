@@ -29,7 +29,7 @@ def observed(**cameras: Any) -> dict[str, Any]:
 def test_another_number_of_images_is_told(checkpoint: Path) -> None:
     policy = load(checkpoint)
     wanted = policy.backbone.num_images
-    with pytest.raises(InspireError, match=f"looks at {wanted} image.*found 3"):
+    with pytest.raises(InspireError, match=f"takes {wanted} image.*found 3"):
         policy.backbone.encode_observation(torch.rand(1, 3, 3, 28, 28), None)
     agent = load_policy(checkpoint)
     with pytest.raises(InspireError, match=r"looks through 'image'; found \['front'\]"):

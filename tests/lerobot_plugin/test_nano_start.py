@@ -10,7 +10,7 @@ from tests.lerobot_plugin.tiny_runs import TINY, run
 
 from inspire_vla.backbones.nano import NanoConfig
 from inspire_vla.errors import InspireError
-from inspire_vla.grounding.pretraining import PLAN, WEIGHTS, PretrainingPlan, make_backbone
+from inspire_vla.grounding.pretraining import CONFIG, WEIGHTS, PretrainingConfig, make_backbone
 from inspire_vla.lerobot_plugin.loading import load_policy
 
 NANO = NanoConfig(hidden_size=32, layers=2, heads=2, mlp_size=48, stem_width=4)
@@ -23,11 +23,11 @@ def pretrained(folder: Path, nano: NanoConfig = NANO) -> Path:
     from safetensors.torch import save_file
 
     folder.mkdir()
-    plan = PretrainingPlan(nano=nano, image_size=32)
+    plan = PretrainingConfig(nano=nano, image_size=32)
     torch.manual_seed(5)
     state = {name: value.contiguous() for name, value in make_backbone(plan).state_dict().items()}
     save_file(state, folder / WEIGHTS)
-    (folder / PLAN).write_text(json.dumps(asdict(plan)))
+    (folder / CONFIG).write_text(json.dumps(asdict(plan)))
     return folder
 
 

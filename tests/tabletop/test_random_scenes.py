@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from inspire_vla.errors import InspireError
+from inspire_vla.grounding.batches import COLOURS as COLOUR_NAMES
+from inspire_vla.grounding.batches import KINDS
 from inspire_vla.grounding.images import GRIPPER, ROBOT
-from inspire_vla.grounding.naming import COLOURS as COLOUR_NAMES
-from inspire_vla.grounding.naming import KINDS
 from inspire_vla.tabletop import random_scenes as module
 from inspire_vla.tabletop.objects import COLOURS, SHAPES, parse_object
 from inspire_vla.tabletop.random_scenes import draw_images, random_scenes
@@ -18,7 +18,7 @@ def drawn():
 def test_the_seed_fixes_everything(drawn):
     again = random_scenes(3, 2)
     assert np.array_equal(again.pixels, drawn.pixels[:2])
-    assert np.array_equal(again.places, drawn.places[:2])
+    assert np.array_equal(again.positions, drawn.positions[:2])
     assert not np.array_equal(drawn.pixels[0], drawn.pixels[1])
 
 
@@ -27,15 +27,15 @@ def test_what_is_named_is_seen_where_it_is_said_to_be(drawn):
     hits = total = 0
     for row in range(len(drawn.pixels)):
         for i, name in enumerate(drawn.names[row]):
-            u, v = drawn.places[row, i]
+            u, v = drawn.positions[row, i]
             in_view = 0.05 < u < 0.95 and 0.05 < v < 0.95
             if not name or name == GRIPPER or str(name).endswith("handle") or not in_view:
                 continue
-            if drawn.visible[row, i] < 0.002:
+            if drawn.visibility[row, i] < 0.002:
                 continue
             x, y = int(u * 48), int(v * 48)
             total += 1
-            hits += i in drawn.owners[row, max(0, y - 1) : y + 2, max(0, x - 1) : x + 2]
+            hits += i in drawn.segmentation[row, max(0, y - 1) : y + 2, max(0, x - 1) : x + 2]
     assert total > 50
     assert hits / total > 0.9
 
@@ -46,8 +46,10 @@ def test_colours_are_those_of_the_names(drawn):
     for row in range(len(drawn.pixels)):
         big = drawn.pixels[row].reshape(48, 2, 48, 2, 3).mean(axis=(1, 3))
         for i, name in enumerate(drawn.names[row]):
-            if name and (drawn.owners[row] == i).sum() > 4:
-                means.setdefault(str(name).split("_")[0], []).append(big[drawn.owners[row] == i].mean(axis=0))
+            if name and (drawn.segmentation[row] == i).sum() > 4:
+                means.setdefault(str(name).split("_")[0], []).append(
+                    big[drawn.segmentation[row] == i].mean(axis=0)
+                )
     for colour, found in means.items():
         if colour in ("red", "green", "blue"):
             mean = np.mean(found, axis=0)
@@ -58,7 +60,7 @@ def test_colours_are_those_of_the_names(drawn):
 def test_names_are_the_benchmarks_and_the_robot_is_in_the_images(drawn):
     for name in set(drawn.names.flatten()) - {"", GRIPPER}:
         parse_object(str(name).removesuffix("_handle"))
-    assert (drawn.owners == ROBOT).any(axis=(1, 2)).mean() > 0.9
+    assert (drawn.segmentation == ROBOT).any(axis=(1, 2)).mean() > 0.9
 
 
 def test_the_pre_training_knows_every_shape_and_colour():

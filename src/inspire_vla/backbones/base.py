@@ -1,4 +1,8 @@
-"""The protocol between the method and a language model that sees."""
+"""The interface of a backbone: a vision-language model, as training and decoding use it.
+
+Tensor axes: batch; camera; prefix = image and state tokens; time = elements of this call; total = cached + new
+elements; supervised = elements whose next token is in the loss; hidden = width of the decoder.
+"""
 
 import math
 from abc import ABC, abstractmethod
@@ -13,29 +17,33 @@ from inspire_vla.errors import InspireError
 
 
 class KeyValueCache(Protocol):
-    """Keys and values of what has passed through a backbone. transformers' caches are such."""
+    """Keys and values of the elements a backbone has processed. The caches of transformers have this form."""
 
     def crop(self, length: int, /) -> None:
         """Forget all but the first `length` columns."""
 
     def get_seq_length(self) -> int:
-        """How many columns it holds."""
+        """The number of cached columns."""
         ...
 
 
 class Backbone(nn.Module, ABC):
-    """Turns an observation and tokens into hidden states, and hidden states into scores of the next token.
+    """Maps an observation and tokens to hidden states, and hidden states to logits of the next token.
 
-    One control step is one growing sequence, `observation tokens · text · answers · action codes`.
-    `encode_observation` makes the elements of the observation (the prefix), `embed` those of text and codes, and
-    `extend` runs elements behind those in a cache. Training is a single `forward` without a cache. Both take their
-    mask from `make_attention_mask`.
-    The law-suite every backbone passes is tests/backbones/backbone_laws.py.
+    One control step is one sequence: prefix · text · answers · action codes. `encode_observation` embeds the prefix and
+    `embed` the tokens. `extend` runs elements behind those in a cache (decoding). `forward` runs a whole sequence
+    without a cache (training). Both take their mask from `make_attention_mask`.
+
+    Every backbone passes the tests in tests/backbones/backbone_laws.py.
     """
 
     name: ClassVar[str]
     bidirectional_prefix: bool = False
-    """Whether what is given (images, questions, instruction) attends both ways: see `make_attention_mask`."""
+    """Whether input elements (images, questions, instruction) attend to each other, see `make_attention_mask`."""
+    lora_targets: ClassVar[str | None] = None
+    """Regular expression of the linear layers that LoRA adapts by default; None: no default."""
+    fsdp_units: tuple[str, ...] = ()
+    """Class names of the blocks that FSDP shards as one unit."""
     hidden_size: int
     vocabulary_size: int
     text_tokenizer: TextTokenizer
@@ -45,7 +53,7 @@ class Backbone(nn.Module, ABC):
     def encode_observation(
         self, images: Float[Tensor, "batch camera 3 height width"], state: Float[Tensor, "batch dim"] | None
     ) -> Float[Tensor, "batch prefix hidden"]:
-        """Images in [0, 1], RGB, and the normalised robot state → the embeddings a sequence starts with."""
+        """RGB images in [0, 1] and the normalised robot state → the embeddings at the start of a sequence."""
 
     @abstractmethod
     def embed(self, token_ids: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time hidden"]:
@@ -60,18 +68,18 @@ class Backbone(nn.Module, ABC):
         attention_mask: Bool[Tensor, "batch time total"] | None = None,
         cache: KeyValueCache | None = None,
     ) -> Float[Tensor, "batch time hidden"]:
-        """Run `embeddings` behind what `cache` holds, and add them to it.
+        """Run `embeddings` behind the columns of `cache`, and add them to it.
 
         Args:
-            positions: place of each element in its own sequence; default: its column.
-            attention_mask: which of the `total` = cached + new columns each element sees; default: all up to itself.
+            positions: position of each element in its own sequence; default: its column.
+            attention_mask: True where the row attends to the column; default: causal.
         """
 
     @abstractmethod
     def logits(
         self, hidden: Float[Tensor, "*batch hidden"], among: Int[Tensor, " n"] | None = None
     ) -> Float[Tensor, "*batch scored"]:
-        """Scores of the token that comes next: of the whole vocabulary, or of the token ids `among` alone."""
+        """Logits of the next token: over the whole vocabulary, or only over the token ids `among`."""
 
     def forward(
         self,
@@ -80,50 +88,48 @@ class Backbone(nn.Module, ABC):
         *,
         attention_mask: Bool[Tensor, "batch time time"] | None = None,
     ) -> Float[Tensor, "supervised vocabulary"]:
-        """Scores of the token after each element of `loss_mask`, row by row: one `extend` from nothing.
-
-        All that training asks for. A backbone may leave out what these scores do not depend on.
-        """
+        """Logits of the token after each element where `loss_mask` is true, row by row. Used in training."""
         return self.logits(self.extend(embeddings, attention_mask=attention_mask)[loss_mask])
 
     @abstractmethod
     def new_cache(self, rows: int = 1) -> KeyValueCache:
-        """An empty cache for `extend`, of that many rows."""
+        """An empty cache for `extend` with this batch size."""
 
     def image_tokens(
         self, prefix_length: int, num_images: int, index: int = 0
     ) -> tuple[range, tuple[int, int]]:
-        """Where image `index` of `num_images` is in a prefix of `prefix_length` elements, and its grid.
+        """Find image `index` of `num_images` in a prefix of `prefix_length` elements.
 
-        Returns the columns, row by row from the top left, and how many rows and columns of the image they are.
-        Here: images one after the other from the first element, each as a square. Raises InspireError otherwise.
+        Returns:
+            Its columns, row by row from the top left, and its grid (rows, columns). By default the images follow each
+            other from the first element, each as a square.
+
+        Raises:
+            InspireError: the tokens form no grid.
         """
         each = prefix_length // num_images
-        return square_grid(range(index * each, (index + 1) * each))
+        return token_grid(range(index * each, (index + 1) * each))
 
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
 
-def square_grid(columns: range) -> tuple[range, tuple[int, int]]:
-    """Columns of an image whose tokens are a square. Raises InspireError where they are not."""
-    return grid_like(columns, (1, 1))
+def token_grid(columns: range, image_size: tuple[int, int] = (1, 1)) -> tuple[range, tuple[int, int]]:
+    """The columns of an image and their grid (rows, columns), which has the proportions of the image, or is a square.
 
+    Args:
+        image_size: height and width of the image; only their ratio counts.
 
-def grid_like(columns: range, image: tuple[int, int]) -> tuple[range, tuple[int, int]]:
-    """Columns of an image whose tokens stand in its own proportions, given its height and width, or as a square.
-
-    Raises InspireError where they are no square, and no number of rows comes within a quarter of the proportions.
+    Raises:
+        InspireError: the number of tokens is no square, and no grid has the ratio of the image within a quarter.
     """
-    count, wanted = len(columns), math.log(image[0] / image[1])
-    shapes = [(rows, count // rows) for rows in range(1, count + 1) if count % rows == 0]
-    off, shape = min(((abs(math.log(r / c) - wanted), (r, c)) for r, c in shapes), default=(math.inf, (0, 0)))
-    if off > math.log(1.25):
-        side = math.isqrt(count)
-        if side and side * side == count:  # the model squeezes every image into a square
-            return columns, (side, side)
-        raise InspireError(
-            f"the {count} tokens of an image of {image[0]}:{image[1]} are no grid: where they lie is not known."
-        )
-    return columns, shape
+    count, ratio = len(columns), math.log(image_size[0] / image_size[1])
+    grids = [(rows, count // rows) for rows in range(1, count + 1) if count % rows == 0]
+    error, grid = min(((abs(math.log(r / c) - ratio), (r, c)) for r, c in grids), default=(math.inf, (0, 0)))
+    if error <= math.log(1.25):
+        return columns, grid
+    side = math.isqrt(count)
+    if side and side * side == count:  # the model resizes every image to a square
+        return columns, (side, side)
+    raise InspireError(f"{count} tokens of an image of {image_size[0]}:{image_size[1]} form no grid.")

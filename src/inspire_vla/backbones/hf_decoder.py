@@ -1,66 +1,67 @@
-"""What backbones share whose text side is a decoder of transformers."""
+"""Backbones whose text model is a decoder of transformers.
 
+All code that depends on the inside of transformers is in this file. It was written for transformers 5.5;
+tests/backbones/test_hf_decoder.py checks each attribute and argument it uses.
+
+Tensor axes: batch; time = elements of this call; total = cached + new elements; hidden = width of the decoder.
+"""
+
+import re
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, linear
-from transformers import DynamicCache, PreTrainedModel
+from torch.nn.functional import linear, pad
+from transformers import DynamicCache, PreTrainedModel, StaticCache
 
 from inspire_vla.backbones.base import Backbone, KeyValueCache
-from inspire_vla.backbones.static_cache import FixedCache, Pass, StaticSteps
+from inspire_vla.errors import InspireError
 
 
 class HFBackbone(Backbone):
-    """Runs embeddings through `decoder`. A subclass makes them from images in `encode_observation`.
+    """Runs embeddings through `decoder`. A subclass implements `encode_observation`.
 
     Attributes:
         decoder: a text model of transformers that takes `inputs_embeds` and returns `last_hidden_state`.
-        head: scores of the next token; None where they are read off the token embeddings (tied).
+        head: the language-model head; None: it is tied to the token embedding.
     """
 
-    lora_targets: ClassVar[str]
-    """Regular expression of the linear layers that LoRA adapts by default."""
-    fsdp_units: tuple[str, ...]
-    """Class names of the blocks that FSDP shards as one."""
     decoder: PreTrainedModel
     head: nn.Linear | None
-    static_cache: StaticSteps | None = None
-    narrows: ClassVar[bool] = False
-    """Whether `decoder` went through `last_layer.can_narrow`."""
+    static_decoder: "StaticDecoder | None" = None
 
     @abstractmethod
     def vision(self) -> tuple[nn.Module, ...]:
-        """The vision towers, without the projector: what `freeze_vision` freezes."""
+        """The vision encoders, without the projector. `freeze_vision` freezes them."""
 
     @property
     def dtype(self) -> torch.dtype:
         return self.decoder.dtype
 
     def tie(self) -> None:
-        """Have head and embedding share their weights again, where a copy of one was learned."""
+        """Tie the head to the token embedding again, after an adapter with its own copy was merged."""
 
     def freeze_vision(self) -> None:
-        """Take the vision towers out of training."""
-        for tower in self.vision():
-            tower.requires_grad_(False)
+        """Exclude the vision encoders from training."""
+        for encoder in self.vision():
+            encoder.requires_grad_(False)
 
     def gradient_checkpointing_enable(self) -> None:
-        """Recompute activations in the backward pass: about a third more time for a fraction of the memory."""
-        options = {"use_reentrant": False}
+        """Recompute activations in the backward pass: less memory for about a third more time."""
         for model in (self.decoder, *self.vision()):
             if hasattr(model, "gradient_checkpointing_enable"):
-                model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
+                model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
             elif hasattr(model, "set_grad_checkpointing"):  # timm
                 model.set_grad_checkpointing()
 
-    def use_static_cache(self, columns: int, compiler: Callable[[Pass], Pass] | None = None) -> None:
-        """Decode in static shapes from now on, see `StaticSteps`. Training does not change."""
-        self.static_cache = StaticSteps(self.decoder, columns=columns, compiler=compiler)
+    def use_static_cache(self, max_length: int, compiler: "Compiler | None" = None) -> None:
+        """Decode with a static cache from now on, see `StaticDecoder`. Training does not change."""
+        self.static_decoder = StaticDecoder(self.decoder, max_length, compiler)
 
     def embed(self, token_ids: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time hidden"]:
         return self.decoder.get_input_embeddings()(token_ids)
@@ -73,83 +74,269 @@ class HFBackbone(Backbone):
         attention_mask: Bool[Tensor, "batch time total"] | None = None,
         cache: KeyValueCache | None = None,
     ) -> Float[Tensor, "batch time hidden"]:
-        if isinstance(cache, FixedCache):
-            assert self.static_cache is not None, "the cache is not of this backbone"
-            return self.static_cache.extend(
-                embeddings, cache, positions=positions, attention_mask=attention_mask
-            )
+        if isinstance(cache, CroppableStaticCache):
+            assert self.static_decoder is not None, "the cache belongs to another backbone"
+            return self.static_decoder.extend(embeddings, cache, positions, attention_mask)
         return self.decoder(
             inputs_embeds=embeddings,
             position_ids=positions,
-            # Four dimensions: transformers takes such a mask as it is.
-            attention_mask=None if attention_mask is None else attention_mask[:, None],
+            attention_mask=None
+            if attention_mask is None
+            else attention_mask[:, None],  # 4 axes: used as it is
             past_key_values=cache,
             use_cache=cache is not None,
         ).last_hidden_state
 
-    def forward(
-        self,
-        embeddings: Float[Tensor, "batch time hidden"],
-        loss_mask: Bool[Tensor, "batch time"],
-        *,
-        attention_mask: Bool[Tensor, "batch time time"] | None = None,
-    ) -> Float[Tensor, "supervised vocabulary"]:
-        if not self.narrows:
-            return super().forward(embeddings, loss_mask, attention_mask=attention_mask)
-        hidden = self.decoder(
-            inputs_embeds=embeddings,
-            attention_mask=None if attention_mask is None else attention_mask[:, None],
-            use_cache=False,
-            loss_mask=loss_mask,
-        ).last_hidden_state
-        return self.logits(hidden)
-
     def logits(
         self, hidden: Float[Tensor, "*batch hidden"], among: Int[Tensor, " n"] | None = None
     ) -> Float[Tensor, "*batch scored"]:
-        if self.head is None:
-            weight = self.decoder.get_input_embeddings().weight
-        elif among is None or type(self.head) is not nn.Linear:  # LoRA may have wrapped it
+        if self.head is not None and type(self.head) is not nn.Linear:  # wrapped by LoRA
             scores = self.head(hidden)
             return scores if among is None else scores[..., among]
-        else:
-            weight = self.head.weight
+        weight = self.decoder.get_input_embeddings().weight if self.head is None else self.head.weight
         return linear(hidden, weight if among is None else weight[among])
 
     def new_cache(self, rows: int = 1) -> KeyValueCache:
-        return DynamicCache() if self.static_cache is None else self.static_cache.new_cache(rows)
+        return DynamicCache() if self.static_decoder is None else self.static_decoder.new_cache(rows)
 
 
-@dataclass
-class LanguageConfig:
-    """Size of a Qwen2 or Llama decoder. The default is Qwen2.5-0.5B, as MiniVLA has it.
+# Static cache. Experimental: its CUDA graphs never ran on a GPU.
 
-    Attributes:
-        family: "qwen2" or "llama".
-        vocabulary_size: rows of the embedding, padding rows included.
-        tied: the head is the token embedding.
+Step = Callable[..., Tensor]
+Compiler = Callable[[Step], Step]
+
+
+class CroppableStaticCache(StaticCache):
+    """A static cache of transformers that can be cropped. `length` is known without asking the device."""
+
+    def __init__(self, config: Any, max_length: int) -> None:
+        super().__init__(config=config, max_cache_len=max_length)
+        if any(self.is_sliding):
+            raise InspireError(
+                "A decoder with sliding windows has no static cache; set static_cache to 'off'."
+            )
+        self.length = 0
+
+    def crop(self, length: int) -> None:
+        """Forget all but the first `length` columns. Later writes overwrite the rest."""
+        self.length = min(length, self.length)
+        for layer in self.layers:
+            layer.cumulative_length.fill_(self.length)
+
+
+class StaticDecoder:
+    """Runs a decoder with one static cache per batch size, so that shapes and addresses never change.
+
+    CUDA graphs need this to replay the pass of one token. The cache of a batch size is used again by the next
+    decision, so only one decision per batch size may run at a time. The first pass of a decision is not compiled: its
+    length differs each time.
     """
 
-    family: str = "qwen2"
-    vocabulary_size: int = 151936
-    hidden_size: int = 896
-    mlp_size: int = 4864
-    layers: int = 24
-    heads: int = 14
-    key_value_heads: int = 2
-    rope_theta: float = 1e6
-    norm_eps: float = 1e-6
-    longest: int = 32768
-    tied: bool = True
+    def __init__(self, decoder: PreTrainedModel, max_length: int, compiler: Compiler | None = None) -> None:
+        """
+        Args:
+            max_length: longest sequence in columns, observation and action included.
+            compiler: compiles the pass of one token, for example `cuda_graphs`. None: not compiled.
+        """
+        self.decoder, self.max_length, self.compiled = decoder, max_length, compiler is not None
+        self._caches: dict[int, CroppableStaticCache] = {}
+        self._one_token = self._step if compiler is None else compiler(self._step)
+
+    def new_cache(self, rows: int) -> CroppableStaticCache:
+        """The cache of this batch size, emptied."""
+        if rows not in self._caches:
+            self._caches[rows] = CroppableStaticCache(self.decoder.config, self.max_length)
+        cache = self._caches[rows]
+        cache.crop(0)
+        return cache
+
+    def extend(
+        self,
+        embeddings: Float[Tensor, "batch time hidden"],
+        cache: CroppableStaticCache,
+        positions: Int[Tensor, "batch time"] | None = None,
+        attention_mask: Bool[Tensor, "batch time total"] | None = None,
+    ) -> Float[Tensor, "batch time hidden"]:
+        """See `Backbone.extend`. Raises InspireError for a sequence longer than `max_length`."""
+        batch, new, _ = embeddings.shape
+        past, total, device = cache.length, cache.length + new, embeddings.device
+        if total > self.max_length:
+            raise InspireError(
+                f"A sequence of {total} columns does not fit a static cache of {self.max_length}."
+            )
+        if positions is None:
+            positions = torch.arange(past, total, device=device).expand(batch, -1)
+        if attention_mask is None:
+            attention_mask = torch.ones(1, new, total, dtype=torch.bool, device=device).tril(past)
+        mask = pad(attention_mask, (0, self.max_length - total)).expand(batch, -1, -1)[:, None]
+        if self.compiled:
+            torch.compiler.cudagraph_mark_step_begin()
+        step = self._one_token if new == 1 and past else self._step
+        hidden = step(embeddings, positions, mask.contiguous(), cache)
+        cache.length = total
+        return hidden.clone() if self.compiled else hidden  # the next replay overwrites a graph's output
+
+    def _step(
+        self, embeddings: Tensor, positions: Tensor, mask: Tensor, cache: CroppableStaticCache
+    ) -> Tensor:
+        return self.decoder(
+            inputs_embeds=embeddings,
+            position_ids=positions,
+            attention_mask=mask,
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state
 
 
-def resized(images: Float[Tensor, "batch 3 height width"], side: int) -> Float[Tensor, "batch 3 side side"]:
-    """Images in [0, 1] at side × side, bicubic with antialiasing; the aspect ratio is not kept."""
-    if tuple(images.shape[-2:]) == (side, side):
-        return images
-    return interpolate(images.float(), (side, side), mode="bicubic", antialias=True).clamp(0, 1)
+def cuda_graphs(step: Step) -> Step:
+    """Compile a pass with fused kernels that are launched as one CUDA graph."""
+    return torch.compile(step, mode="reduce-overhead", fullgraph=True, dynamic=False)
 
 
-def trainable(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """The named parameters that are trained."""
-    return ((name, p) for name, p in module.named_parameters() if p.requires_grad)
+# Attention weights
+
+
+@contextmanager
+def attention_weights(backbone: Backbone) -> Iterator[list[Float[Tensor, "batch head total total"]]]:
+    """Collect the attention weights of every layer, first to last, of the passes made within the context.
+
+    Such a pass needs an explicit mask: transformers' eager attention takes no mask as full attention.
+    """
+    models = [m for m in backbone.modules() if isinstance(m, PreTrainedModel)]
+    before = [(model, model.config._attn_implementation) for model in models]
+    layers = {m for model in models for name, m in model.named_modules() if name.endswith("self_attn")}
+    collected: list[Tensor] = []
+
+    def collect(module: nn.Module, args: Any, output: Any) -> None:
+        weights = output[1] if isinstance(output, tuple) and len(output) > 1 else None
+        if isinstance(weights, Tensor) and weights.ndim == 4:
+            collected.append(weights)
+
+    def to_additive(module: nn.Module, args: Any, options: dict[str, Any]) -> Any:
+        mask = options.get("attention_mask")
+        if (
+            isinstance(mask, Tensor) and mask.dtype == torch.bool
+        ):  # eager attention adds the mask to the scores
+            options = {**options, "attention_mask": additive_mask(mask, next(module.parameters()).dtype)}
+        return args, options
+
+    hooks = [module.register_forward_hook(collect) for module in layers]
+    hooks += [module.register_forward_pre_hook(to_additive, with_kwargs=True) for module in layers]
+    try:
+        for model in models:
+            model.set_attn_implementation("eager")  # the only one that returns its weights
+        yield collected
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for model, implementation in before:
+            model.set_attn_implementation(implementation)
+
+
+def additive_mask(mask: Bool[Tensor, "*batch total"], dtype: torch.dtype) -> Float[Tensor, "*batch total"]:
+    """The mask as a term added to attention scores: 0 where true, the lowest number where false."""
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
+
+
+# Image-text-to-text models
+
+
+class _DecoderCalled(Exception):
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.options = options
+
+
+def decoder_call(
+    model: PreTrainedModel, decoder: PreTrainedModel, inputs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Run `model` up to the call of its decoder, and return the keyword arguments of that call.
+
+    Raises:
+        InspireError: the model did not call its decoder.
+    """
+
+    def stop(module: nn.Module, args: tuple, options: dict[str, Any]) -> None:
+        raise _DecoderCalled(options)
+
+    hook = decoder.register_forward_pre_hook(stop, with_kwargs=True)
+    try:
+        model(**inputs, use_cache=False)
+    except _DecoderCalled as called:
+        return called.options
+    finally:
+        hook.remove()
+    raise InspireError(f"{type(model).__name__} did not call its decoder {type(decoder).__name__}.")
+
+
+def vision_encoders(model: PreTrainedModel) -> tuple[nn.Module, ...]:
+    """The vision encoder of an image-text-to-text model, as a tuple; empty where it is not found."""
+    inner = getattr(model, "model", model)
+    found = [getattr(inner, name, None) for name in ("vision_tower", "vision_model", "visual")]
+    return tuple(encoder for encoder in found if encoder is not None)
+
+
+def no_split_modules(model: PreTrainedModel) -> tuple[str, ...]:
+    """Class names of the blocks that must stay whole when a model is sharded."""
+    return tuple(sorted(model._no_split_modules or ()))
+
+
+def deepstack_layers(config: Any) -> int:
+    """How many decoder layers image features are added to after the embedding (Qwen3-VL); 0 for other models."""
+    vision_config = getattr(config, "vision_config", None)
+    return len(getattr(vision_config, "deepstack_visual_indexes", ()) or ())
+
+
+def uses_mrope(config: Any) -> bool:
+    """Whether positions have three axes (Qwen-VL)."""
+    return "mrope_section" in (getattr(config.get_text_config(), "rope_parameters", None) or {})
+
+
+def sliding_window(config: Any) -> int | None:
+    """The window of the layers with sliding attention; None where every layer attends to the whole sequence."""
+    text_config = config.get_text_config()
+    slides = "sliding_attention" in (getattr(text_config, "layer_types", None) or ())
+    return getattr(text_config, "sliding_window", None) if slides else None
+
+
+# Published weights
+
+
+@dataclass(frozen=True)
+class RenamedWeights:
+    """Published weights under the parameter names of a backbone.
+
+    Attributes:
+        state: the renamed tensors.
+        dropped: source names that a rule leaves out: parts of the original that are never run.
+        unknown: source names that no rule matches.
+    """
+
+    state: dict[str, Tensor]
+    dropped: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+
+def rename_weights(source: Mapping[str, Tensor], rules: Iterable[tuple[str, str | None]]) -> RenamedWeights:
+    """Rename each tensor by the first matching rule: (regular expression of the whole name, replacement).
+
+    None as replacement drops the tensor.
+    """
+    compiled = [(re.compile(pattern), replacement) for pattern, replacement in rules]
+    state: dict[str, Tensor] = {}
+    dropped, unknown = [], []
+    for name, tensor in source.items():
+        matches = ((pattern.fullmatch(name), replacement) for pattern, replacement in compiled)
+        match, replacement = next(((m, r) for m, r in matches if m), (None, None))
+        if match is None:
+            unknown.append(name)
+        elif replacement is None:
+            dropped.append(name)
+        else:
+            state[match.expand(replacement)] = tensor
+    return RenamedWeights(state, tuple(dropped), tuple(unknown))
+
+
+def count_layers(names: Iterable[str], prefix: str) -> int:
+    """The number of layers, from names such as `prefix.11.weight`."""
+    pattern = re.compile(re.escape(prefix) + r"\.(\d+)\.")
+    return 1 + max(int(match.group(1)) for name in names if (match := pattern.match(name)))

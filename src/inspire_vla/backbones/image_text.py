@@ -1,12 +1,15 @@
 """Any image-text-to-text model of transformers (SmolVLM2, Qwen2.5-VL, Qwen3-VL, PaliGemma 2, Gemma 3, …) as a VLA.
 
-Nothing of a model is rewritten. Its processor makes the tokens and pixels of a turn that holds the images, the model
-merges them as it always does, and what it then calls its decoder with is caught: the embeddings, and where a model has
-them, places in two dimensions (Qwen-VL), images that see themselves both ways (Gemma 3) and features for the middle
-layers (Qwen3-VL).
+The model is used as it is. Its processor makes tokens and pixels of a chat turn with the images, the model merges
+them, and `decoder_call` returns the arguments with which it would call its decoder: the embeddings and, where the model
+has them, three-dimensional positions (Qwen-VL), a mask in which images attend bidirectionally (Gemma 3), and image
+features for the first layers (deepstack, Qwen3-VL).
+
+Tensor axes: batch; image; prefix = the turn up to the last image; time = elements of this call; total = cached + new
+elements; hidden = width of the decoder; element = hidden, plus one more hidden per deepstack layer.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,26 +21,34 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 
-from inspire_vla.backbones.base import KeyValueCache, grid_like
-from inspire_vla.backbones.chat_template import chat, load_chat, save_chat
-from inspire_vla.backbones.hf_decoder import HFBackbone
-from inspire_vla.backbones.image_rotation import ImageTurn
-from inspire_vla.backbones.static_cache import FixedCache, Pass
+from inspire_vla.backbones.base import KeyValueCache, token_grid
+from inspire_vla.backbones.hf_decoder import (
+    Compiler,
+    CroppableStaticCache,
+    HFBackbone,
+    decoder_call,
+    deepstack_layers,
+    no_split_modules,
+    sliding_window,
+    uses_mrope,
+    vision_encoders,
+)
 from inspire_vla.dialogue import Template, TextTokenizer
 from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.files import read_json, write_json
 
 ACTION_TOKENS = ("added", "reserved")
 
 
 @dataclass
 class ImageTextConfig:
-    """How a model of transformers is made a VLA.
+    """How a model of transformers becomes a VLA.
 
     Attributes:
-        action_tokens: "added": the vocabulary grows by the action codes. "reserved": they take the last ids of the
-            tokenizer's own vocabulary, its least used ones, but for those that mean something to the model.
+        action_tokens: "added": the vocabulary grows by the action codes. "reserved": action codes take the last token
+            ids of the vocabulary, its rarest, except those with a meaning for the model.
 
-    Raises InspireError for any other.
+    Raises InspireError for any other value.
     """
 
     action_tokens: str = "added"
@@ -49,11 +60,10 @@ class ImageTextConfig:
 
 
 class ImageText(HFBackbone):
-    """The model's own turn with images, then the dialogue in its own chat template.
+    """A chat turn with the images, then the dialogue in the model's own chat template.
 
-    An element of a sequence is an embedding and, behind it, what the model adds in its first layers (`deep` of them:
-    Qwen3-VL; zeros for text). `encode_observation` keeps how the images are arranged: it is
-    the same for all images of a size, and a batch holds images of one size.
+    An element of a sequence is an embedding, followed by its deepstack features (zeros for text). All images of a batch
+    have one size. `encode_observation` keeps the layout of the images for the calls after it.
     """
 
     name: ClassVar[str] = "image_text"
@@ -61,7 +71,6 @@ class ImageText(HFBackbone):
         r".*backbone\.model\..*"
         r"(q_proj|k_proj|v_proj|o_proj|out_proj|gate_proj|up_proj|down_proj|qkv|attn\.proj|fc1|fc2)"
     )
-    fsdp_units: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -69,16 +78,16 @@ class ImageText(HFBackbone):
         processor: Any,
         *,
         num_images: int = 1,
-        said: tuple[str, Template] | None = None,
+        chat: "ChatTemplate | None" = None,
     ) -> None:
         """
         Args:
-            model: for image-text-to-text; its vocabulary already holds the action codes.
-            processor: the model's.
-            said: opening and template of a dialogue; None: those of the processor's chat template.
+            model: an image-text-to-text model whose vocabulary already contains the action codes.
+            processor: the processor of the model.
+            chat: how a dialogue is written; None: by the processor's chat template.
 
         Raises:
-            InspireError: a processor without tokenizer or image processor, or a model whose decoder is not found.
+            InspireError: a processor without tokenizer or image processor, or a model without a decoder.
         """
         super().__init__()
         for part in ("tokenizer", "image_processor"):
@@ -86,53 +95,48 @@ class ImageText(HFBackbone):
                 raise InspireError(f"The processor {type(processor).__name__} has no {part}.")
         self.model, self.processor, self.num_images = model, processor, num_images
         self.text_tokenizer: TextTokenizer = processor.tokenizer
-        self.fsdp_units = tuple(sorted(getattr(model, "_no_split_modules", None) or ()))
+        self.chat = chat or ChatTemplate.of(processor, num_images)
+        self.template = self.chat.template
         self.bidirectional_prefix = model.config.model_type == "paligemma"
-        text_config = model.config.get_text_config()
-        self.hidden_size = text_config.hidden_size
-        head = model.get_output_embeddings()
-        self.vocabulary_size = head.weight.shape[0]
-        self._tied = head.weight is model.get_input_embeddings().weight and head.bias is None
+        self.fsdp_units = no_split_modules(model)
+        text_config, head = model.config.get_text_config(), model.get_output_embeddings()
+        self.hidden_size, self.vocabulary_size = text_config.hidden_size, head.weight.shape[0]
+        self.deepstack = deepstack_layers(model.config)
         self.head = None
-        self._window = _window(text_config)
-        self.deep = len(
-            getattr(getattr(model.config, "vision_config", None), "deepstack_visual_indexes", ()) or ()
-        )
-        self._turn = ImageTurn()
+        self._tied = head.weight is model.get_input_embeddings().weight and head.bias is None
+        self._window = sliding_window(model.config)
         self._softcap = getattr(text_config, "final_logit_softcapping", None)
-        self.opening, self.template = said or chat(processor, num_images)
-        self._image_columns: list[int] = []  # of the last observation, as the next
+        self._layout = PrefixLayout()
+        self._image_columns: list[int] = []
         self._image_size = (1, 1)
 
     @classmethod
     def from_folder(cls, folder: Path, *, num_images: int = 1, vocabulary_size: int | None = None) -> Self:
-        """The model with fresh weights, off the configuration and processor in a checkpoint's folder."""
+        """Build the model with fresh weights from the configuration and processor in a checkpoint's folder."""
         config = AutoConfig.from_pretrained(folder)
-        # The configuration names the dtype it was saved with; what is wanted is that of new parameters here.
+        # The configuration names the dtype it was saved with; new parameters here have the default dtype.
         model = AutoModelForImageTextToText.from_config(config, dtype=torch.get_default_dtype())
         if vocabulary_size is not None and vocabulary_size != model.get_input_embeddings().weight.shape[0]:
             model.resize_token_embeddings(vocabulary_size, mean_resizing=False)
         processor = AutoProcessor.from_pretrained(folder)
-        return cls(model, processor, num_images=num_images, said=load_chat(folder, processor, num_images))
+        return cls(model, processor, num_images=num_images, chat=load_chat(folder, processor, num_images))
 
     def save_companions(self, folder: Path) -> None:
-        """Write the model's configuration, processor and way to write a dialogue: what `from_folder` reads."""
+        """Write what `from_folder` reads: configuration, processor and chat template."""
         self.processor.save_pretrained(folder)
-        save_chat(self.opening, self.template, self.num_images, folder)
+        save_chat(self.chat, folder)
         self.model.config.save_pretrained(folder)
 
     @cached_property
     def _decoder(self) -> tuple[PreTrainedModel]:
-        return (self.model.get_decoder(),)  # a tuple hides it: the parameters are registered once
+        return (self.model.get_decoder(),)  # in a tuple, so that its parameters are registered only once
 
     @property
     def decoder(self) -> PreTrainedModel:
         return self._decoder[0]
 
     def vision(self) -> tuple[nn.Module, ...]:
-        inner = getattr(self.model, "model", self.model)
-        found = [getattr(inner, name, None) for name in ("vision_tower", "vision_model", "visual")]
-        return tuple(tower for tower in found if tower is not None)
+        return vision_encoders(self.model)
 
     def tie(self) -> None:
         if self._tied:
@@ -140,7 +144,7 @@ class ImageText(HFBackbone):
 
     @property
     def special_ids(self) -> set[int]:
-        """Token ids that no action may take: special tokens, and those the model's configuration names."""
+        """Token ids that no action code may take: special tokens, and those named by the model's configuration."""
         tokenizer: Any = self.text_tokenizer
         added = getattr(tokenizer, "added_tokens_decoder", {})
         named = {
@@ -153,13 +157,13 @@ class ImageText(HFBackbone):
 
     @property
     def rows_of_new_tokens(self) -> tuple[str, ...]:
-        """Names of the layers in which tokens that were added have rows: a LoRA has to learn these whole."""
+        """Names of the layers that have rows for added tokens. LoRA must train these layers fully."""
         return ("embed_tokens",) if self._tied else ("embed_tokens", "lm_head")
 
     def logits(
         self, hidden: Float[Tensor, "*batch hidden"], among: Int[Tensor, " n"] | None = None
     ) -> Float[Tensor, "*batch scored"]:
-        if self._tied:  # read where the embedding is: a LoRA's copy of the embedding is then that of the head
+        if self._tied:  # from the embedding, so that LoRA's copy of the embedding is used here too
             scores = super().logits(hidden, among)
         else:
             scores = self.model.get_output_embeddings()(hidden)
@@ -168,25 +172,35 @@ class ImageText(HFBackbone):
 
     def encode_observation(
         self, images: Float[Tensor, "batch image 3 height width"], state: Float[Tensor, "batch dim"] | None
-    ) -> Float[Tensor, "batch prefix hidden"]:
+    ) -> Float[Tensor, "batch prefix element"]:
         if state is not None:
-            raise InspireError("An image-text model does not feel the robot's state: set use_state to false.")
+            raise InspireError("An image-text model takes no robot state: set use_state to false.")
         batch, num_images = images.shape[:2]
         if num_images != self.num_images:
-            raise InspireError(f"This model looks at {self.num_images} image(s), found {num_images}.")
+            raise InspireError(f"This model takes {self.num_images} image(s), found {num_images}.")
+        opening, bos = self.chat.opening, getattr(self.text_tokenizer, "bos_token", None)
         inputs = self.processor(
             images=[list(row.unbind(0)) for row in images],
-            text=[self.opening] * batch,
+            text=[opening] * batch,
             images_kwargs={"do_rescale": False},
             return_tensors="pt",
-            add_special_tokens=self.opening == "" or not self._opens_itself,
+            add_special_tokens=not (opening and bos is not None and opening.startswith(bos)),
         ).to(images.device)
-        image_token = getattr(self.model.config, "image_token_id", None)
-        self._image_size = (int(images.shape[-2]), int(images.shape[-1]))
-        self._image_columns = [i for i, t in enumerate(inputs["input_ids"][0].tolist()) if t == image_token]
         if "pixel_values" in inputs:
             inputs["pixel_values"] = inputs["pixel_values"].to(self.dtype)
-        return self._merged(inputs)
+        image_token = getattr(self.model.config, "image_token_id", None)
+        self._image_columns = [i for i, t in enumerate(inputs["input_ids"][0].tolist()) if t == image_token]
+        self._image_size = (int(images.shape[-2]), int(images.shape[-1]))
+
+        call = decoder_call(self.model, self.decoder, inputs)
+        self._layout = PrefixLayout.of_call(call, bidirectional_prefix=self.bidirectional_prefix)
+        elements = self._with_deepstack(call["inputs_embeds"])
+        if self.deepstack:
+            image_positions = call["visual_pos_masks"]
+            for number, features in enumerate(call["deepstack_visual_embeds"], start=1):
+                layer = slice(number * self.hidden_size, (number + 1) * self.hidden_size)
+                elements[..., layer][image_positions] = features.to(elements.dtype)
+        return elements
 
     def image_tokens(
         self, prefix_length: int, num_images: int, index: int = 0
@@ -196,59 +210,30 @@ class ImageText(HFBackbone):
             raise InspireError(f"{self.model.config.model_type} does not say which tokens are its images.")
         starts = [i for i, at in enumerate(columns) if not i or at != columns[i - 1] + 1]
         runs = [columns[a:b] for a, b in zip(starts, [*starts[1:], len(columns)], strict=True)]
-        if len(runs) == 1 and num_images > 1:  # nothing stands between them
+        if len(runs) == 1 and num_images > 1:  # no token separates the images
             each = len(columns) // num_images
             runs = [columns[i * each : (i + 1) * each] for i in range(num_images)]
         if len(runs) != num_images:
             raise InspireError(
-                f"{num_images} image(s) became {len(runs)} runs of tokens: they are cut into tiles."
+                f"{num_images} image(s) became {len(runs)} runs of tokens: the model cuts images into tiles."
             )
-        return grid_like(range(runs[index][0], runs[index][-1] + 1), self._image_size)
+        return token_grid(range(runs[index][0], runs[index][-1] + 1), self._image_size)
 
-    @property
-    def _opens_itself(self) -> bool:
-        bos = getattr(self.text_tokenizer, "bos_token", None)
-        return bos is not None and self.opening.startswith(bos)
+    def _with_deepstack(
+        self, embeddings: Float[Tensor, "batch time hidden"]
+    ) -> Float[Tensor, "batch time element"]:
+        return pad(embeddings, (0, self.deepstack * self.hidden_size))
 
-    def _merged(self, inputs: Any) -> Float[Tensor, "batch prefix element"]:
-        """The elements with which the model would call its decoder; their arrangement is remembered."""
-
-        def catch(module: nn.Module, args: tuple, options: dict[str, Any]) -> None:
-            raise _Caught(options)
-
-        hook = self.decoder.register_forward_pre_hook(catch, with_kwargs=True)
-        try:
-            self.model(**inputs, use_cache=False)
-        except _Caught as caught:
-            options = caught.options
-        else:
+    def use_static_cache(self, max_length: int, compiler: Compiler | None = None) -> None:
+        """Raises InspireError for models with deepstack, sliding windows or three-dimensional positions."""
+        if self.deepstack or self._window is not None or uses_mrope(self.model.config):
             raise InspireError(
-                f"{type(self.model).__name__} did not call its decoder {type(self.decoder).__name__}."
+                f"{self.model.config.model_type} has no static cache; set static_cache to 'off'."
             )
-        finally:
-            hook.remove()
-        self._turn = ImageTurn.of_call(options, bidirectional_prefix=self.bidirectional_prefix)
-        elements = self._widened(options["inputs_embeds"])
-        if self.deep:
-            where = options["visual_pos_masks"]
-            for number, features in enumerate(options["deepstack_visual_embeds"], start=1):
-                own = slice(number * self.hidden_size, (number + 1) * self.hidden_size)
-                elements[..., own][where] = features.to(elements.dtype)
-        return elements
-
-    def _widened(self, embeddings: Float[Tensor, "batch time hidden"]) -> Float[Tensor, "batch time element"]:
-        return pad(embeddings, (0, self.deep * self.hidden_size))
-
-    def use_static_cache(self, columns: int, compiler: Callable[[Pass], Pass] | None = None) -> None:
-        """Raises InspireError for models whose passes hold more than embeddings, places and one mask."""
-        if self.deep or self._window is not None or _counts_in_three(self.model.config.get_text_config()):
-            raise InspireError(
-                f"{self.model.config.model_type} has no static steps; set static_cache to 'off'."
-            )
-        super().use_static_cache(columns, compiler)
+        super().use_static_cache(max_length, compiler)
 
     def embed(self, token_ids: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time element"]:
-        return self._widened(super().embed(token_ids))
+        return self._with_deepstack(super().embed(token_ids))
 
     def extend(
         self,
@@ -258,51 +243,186 @@ class ImageText(HFBackbone):
         attention_mask: Bool[Tensor, "batch time total"] | None = None,
         cache: KeyValueCache | None = None,
     ) -> Float[Tensor, "batch time hidden"]:
-        fixed = isinstance(cache, FixedCache)
-        if isinstance(cache, FixedCache):
-            past = cache.length
-        else:
-            past = 0 if cache is None else cache.get_seq_length()
+        static = isinstance(cache, CroppableStaticCache)
+        past = 0 if cache is None else cache.length if static else cache.get_seq_length()
         total = past + embeddings.shape[1]
         if self._window is not None and total > self._window:
             raise InspireError(
-                f"A sequence of {total} elements is longer than the window of {self._window} that some layers of "
-                f"{self.model.config.model_type} look back: fewer images, or a smaller n_obs_steps."
+                f"A sequence of {total} elements is longer than the attention window of {self._window} of some layers "
+                f"of {self.model.config.model_type}: use fewer images, or a smaller n_obs_steps."
             )
         if positions is None:
             positions = torch.arange(past, total, device=embeddings.device).expand(len(embeddings), -1)
         if past == 0:
-            attention_mask = self._turn.widened(attention_mask, positions)
-        embedded, *deep = embeddings.split(self.hidden_size, dim=-1)
-        if fixed:
+            attention_mask = self._layout.add_to_mask(attention_mask, positions)
+        embedded, *deepstack = embeddings.split(self.hidden_size, dim=-1)
+        if static:
             return super().extend(embedded, positions=positions, attention_mask=attention_mask, cache=cache)
-        more: dict[str, Any] = {}
-        if deep:
+        features: dict[str, Any] = {}
+        if deepstack:
             everywhere = torch.ones(embedded.shape[:2], dtype=torch.bool, device=embedded.device)
-            more = {
+            features = {
                 "visual_pos_masks": everywhere,
-                "deepstack_visual_embeds": [d.flatten(0, 1) for d in deep],
+                "deepstack_visual_embeds": [layer.flatten(0, 1) for layer in deepstack],
             }
         return self.decoder(
             inputs_embeds=embedded,
-            position_ids=self._turn.counted(positions),
+            position_ids=self._layout.model_positions(positions),
             attention_mask=None if attention_mask is None else attention_mask[:, None],
             past_key_values=cache,
             use_cache=cache is not None,
-            **more,
+            **features,
         ).last_hidden_state
 
 
-class _Caught(Exception):
-    def __init__(self, options: dict[str, Any]) -> None:
-        self.options = options
+@dataclass(frozen=True)
+class PrefixLayout:
+    """Positions and mask of the turn with the images. They are the same for every row of a batch.
+
+    Attributes:
+        positions: three-dimensional positions of the elements (Qwen-VL); None: counted one by one.
+        mask: which elements attend to which (Gemma 3); None: causal.
+    """
+
+    positions: Int[Tensor, "3 prefix"] | None = None
+    mask: Bool[Tensor, "prefix prefix"] | None = None
+
+    @classmethod
+    def of_call(cls, call: Mapping[str, Any], *, bidirectional_prefix: bool) -> Self:
+        """Read the layout from the model's call of its decoder.
+
+        Args:
+            call: the keyword arguments of the call.
+            bidirectional_prefix: `make_attention_mask` already makes the mask of the prefix.
+        """
+        positions = call.get("position_ids")
+        if positions is not None:  # a fourth row before the three would be the plain position
+            positions = positions[-3:, 0] if positions.ndim == 3 else None
+        return cls(positions, None if bidirectional_prefix else cls._mask_of(call.get("attention_mask")))
+
+    @staticmethod
+    def _mask_of(mask: Any) -> Bool[Tensor, "prefix prefix"] | None:
+        mask = mask.get("full_attention") if isinstance(mask, Mapping) else mask
+        if not isinstance(mask, Tensor) or mask.ndim != 4:
+            return None
+        mask = mask[0, 0] if mask.dtype == torch.bool else mask[0, 0] == 0
+        return None if torch.equal(mask, torch.ones_like(mask).tril()) else mask
+
+    def model_positions(self, positions: Int[Tensor, "batch time"]) -> Tensor:
+        """Positions in the sequence → positions of the model. An image advances them by less than its elements."""
+        if self.positions is None:
+            return positions
+        table = self.positions.to(positions.device)
+        prefix = table.shape[1]
+        text = positions + (table.max() + 1 - prefix)
+        return torch.where(positions < prefix, table[:, positions.clamp(max=prefix - 1)], text)
+
+    def add_to_mask(
+        self, attention_mask: Bool[Tensor, "batch time time"] | None, positions: Int[Tensor, "batch time"]
+    ) -> Bool[Tensor, "batch time time"] | None:
+        """Add the mask of the prefix to the mask of a first pass. None: causal."""
+        if self.mask is None:
+            return attention_mask
+        if attention_mask is None:
+            time = positions.shape[1]
+            causal = torch.ones(time, time, dtype=torch.bool, device=positions.device).tril()
+            attention_mask = causal.expand(len(positions), -1, -1)
+        mask = self.mask.to(positions.device)
+        prefix = len(mask)
+        index = positions.clamp(max=prefix - 1)
+        within = mask[index[:, :, None], index[:, None, :]]
+        self_attention = torch.eye(positions.shape[1], dtype=torch.bool, device=positions.device)
+        inside = (positions < prefix) & (attention_mask & ~self_attention).any(1)  # no row attends to padding
+        return attention_mask | (within & inside[:, :, None] & inside[:, None, :])
 
 
-def _counts_in_three(config: Any) -> bool:
-    return "mrope_section" in (getattr(config, "rope_parameters", None) or {})
+# Chat template
+
+PROMPT = "What action should the robot take to {instruction}?"
+FILE = "dialogue_template.json"
+"""transformers keeps a chat template in a file of another type, which LeRobot does not upload to the hub."""
+_MARKS = ("⟦one⟧", "⟦two⟧", "⟦three⟧")
 
 
-def _window(config: Any) -> int | None:
-    """How far the layers look back that do not look at everything; None where all do."""
-    slides = "sliding_attention" in (getattr(config, "layer_types", None) or ())
-    return getattr(config, "sliding_window", None) if slides else None
+@dataclass(frozen=True)
+class ChatTemplate:
+    """A model's chat template, as the template of a dialogue.
+
+    Attributes:
+        images: number of images in the first turn.
+        opening: text of the first turn up to the end of its images.
+        template: how the dialogue continues.
+    """
+
+    images: int
+    opening: str
+    template: Template
+
+    @classmethod
+    def of(cls, processor: Any, num_images: int) -> Self:
+        """Read the processor's chat template. Without one, a dialogue is plain lines behind the image tokens.
+
+        Raises:
+            InspireError: the chat template changes the text of a turn.
+        """
+        if not getattr(processor, "chat_template", None):
+            image_token = getattr(processor.tokenizer, "image_token", "<image>")
+            image_token = str(getattr(processor, "image_token", None) or image_token)
+            template = Template(
+                "lines",
+                question="{question}\n",
+                answer="{answer}",
+                answer_end="\n",
+                instruction=PROMPT + "\n",
+            )
+            return cls(num_images, image_token * num_images, template)
+        images = [{"type": "image"}] * num_images
+        turns = [
+            {"role": "user", "content": [*images, {"type": "text", "text": _MARKS[0]}]},
+            {"role": "assistant", "content": [{"type": "text", "text": _MARKS[1]}]},
+            {"role": "user", "content": [{"type": "text", "text": _MARKS[2]}]},
+        ]
+        rest = processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+        pieces = []
+        for mark in _MARKS:
+            piece, found, rest = rest.partition(mark)
+            if not found:
+                raise InspireError("The processor's chat template does not repeat the text of a turn.")
+            pieces.append(piece)
+        opening, after_question, after_answer = pieces
+        template = Template(
+            "chat",
+            question="{question}" + after_question,
+            answer="{answer}",
+            answer_end=after_answer,
+            instruction=PROMPT + rest,
+        )
+        return cls(num_images, opening, template)
+
+
+def save_chat(chat: ChatTemplate, folder: Path) -> None:
+    """Write the file that `load_chat` reads."""
+    write_json(
+        folder / FILE, {"images": chat.images, "opening": chat.opening, "template": chat.template.as_dict()}
+    )
+
+
+def load_chat(folder: Path, processor: Any, num_images: int) -> ChatTemplate:
+    """Read the chat template of a checkpoint; make a new one if there is no file or it is for other images.
+
+    Raises:
+        InspireError: a file of another form; or one for another number of images, where the processor has lost its
+            chat template.
+    """
+    if not (folder / FILE).is_file():
+        return ChatTemplate.of(processor, num_images)
+    saved = read_json(folder / FILE, ChatTemplate)
+    if saved.images == num_images:
+        return saved
+    made = ChatTemplate.of(processor, num_images)
+    if made.template != saved.template:
+        raise InspireError(
+            f"{folder} was made for {saved.images} image(s), and now gets {num_images}: that needs the model's "
+            "chat_template.jinja, which is not in it. Copy it there from the published model."
+        )
+    return made

@@ -1,22 +1,25 @@
-"""A VLA small enough to train on a laptop's CPU: convolution stem, robot state, small Qwen2 decoder."""
+"""A VLA that trains on the CPU of a laptop: convolutional stem, robot state, small Qwen2 decoder.
+
+Tensor axes: batch; camera; prefix = patches of all cameras and one token for the state; hidden = width of the decoder.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn.functional import linear
 from transformers import Qwen2Config, Qwen2Model
 
-from inspire_vla.backbones import lean
-from inspire_vla.backbones.base import Backbone, KeyValueCache
-from inspire_vla.backbones.last_layer import can_narrow
+from inspire_vla.backbones.fast_qwen2 import supervised_states
+from inspire_vla.backbones.hf_decoder import HFBackbone
 from inspire_vla.dialogue import NANO_TEMPLATE, TextTokenizer
 from inspire_vla.errors import InspireError
 
-STRIDE = 16  # pixels per visual token and side
-GROUPS = 8  # of channels that a residual block normalises together
+STRIDE = 16
+"""Side of a patch in pixels. Each patch becomes one token."""
+GROUPS = 8
+"""Groups of the group normalisation in residual blocks."""
 
 
 @dataclass
@@ -29,11 +32,11 @@ class NanoConfig:
     mlp_size: int = 512
     stem_width: int = 32
     deep_stem: bool = False
-    """A stem with residual blocks: what the grounding pre-training teaches to see. Without, five thin layers."""
+    """A stem with residual blocks, for the grounding pre-training. False: four thin layers."""
 
 
 def stem(config: NanoConfig) -> nn.Sequential:
-    """Image → one vector per 16 × 16 pixels. Starts with stride 4, which is what a CPU can afford."""
+    """Image → one vector per patch. The first layer has stride 4 to save time on a CPU."""
     width, hidden = config.stem_width, config.hidden_size
     if not config.deep_stem:
         return nn.Sequential(
@@ -59,7 +62,7 @@ def stem(config: NanoConfig) -> nn.Sequential:
 
 
 class Residual(nn.Module):
-    """x + convolution(ReLU(convolution(normalised x)))."""
+    """x + convolution(ReLU(convolution(group norm of x)))."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -71,8 +74,8 @@ class Residual(nn.Module):
         return x + self.outer(torch.relu(self.inner(self.norm(x))))
 
 
-class Nano(Backbone):
-    """Visual tokens of every camera, then one token for the robot state (if it has one), then text."""
+class Nano(HFBackbone):
+    """Patches of every camera, then one token for the robot state (if the model has one), then text."""
 
     name: ClassVar[str] = "nano"
     template = NANO_TEMPLATE
@@ -90,9 +93,12 @@ class Nano(Backbone):
         """
         Args:
             vocabulary_size: text tokens and action codes together.
-            cameras: images of an observation; with a history, each moment's count.
-            image_size: height, width in pixels, multiples of 16.
-            state_dim: numbers in the robot state; 0: the model does not feel, it only sees.
+            cameras: images of an observation; with n_obs_steps > 1, the images of all steps.
+            image_size: height and width in pixels, multiples of 16.
+            state_dim: length of the robot state; 0: the model takes no state.
+
+        Raises:
+            InspireError: sizes that do not fit together.
         """
         super().__init__()
         height, width = image_size
@@ -112,6 +118,7 @@ class Nano(Backbone):
         self.image_size = image_size
         self.stem = stem(config)
         patches = (height // STRIDE) * (width // STRIDE)
+        # The position embedding of the patches. Published weights, whose hash is on record, name it so.
         self.place = nn.Parameter(torch.randn(cameras, patches, config.hidden_size) * 0.02)
         self.state = nn.Linear(state_dim, config.hidden_size) if state_dim else None
         self.decoder = Qwen2Model(
@@ -126,7 +133,6 @@ class Nano(Backbone):
                 attn_implementation="sdpa",
             )
         )
-        can_narrow(self.decoder)
         self.head = nn.Linear(config.hidden_size, vocabulary_size, bias=False)
 
     def encode_observation(
@@ -148,37 +154,12 @@ class Nano(Backbone):
         return torch.cat([prefix, self.state(state)[:, None]], dim=1)
 
     def freeze_vision(self) -> None:
-        """Leave what sees as it is: only the decoder, the robot's state and the head go on learning."""
+        """Train only the decoder, the embedding of the robot state, and the head."""
         self.stem.requires_grad_(False)
         self.place.requires_grad_(False)
 
-    def gradient_checkpointing_enable(self) -> None:
-        """Recompute the decoder's activations in the backward pass instead of keeping them."""
-        self.decoder.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-
-    def image_tokens(
-        self, prefix_length: int, num_images: int, index: int = 0
-    ) -> tuple[range, tuple[int, int]]:
-        rows, columns = (side // STRIDE for side in self.image_size)
-        each = rows * columns
-        return range(index * each, (index + 1) * each), (rows, columns)
-
-    def embed(self, token_ids: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time hidden"]:
-        return self.decoder.embed_tokens(token_ids)
-
-    def extend(
-        self,
-        embeddings: Float[Tensor, "batch time hidden"],
-        *,
-        positions: Int[Tensor, "batch time"] | None = None,
-        attention_mask: Bool[Tensor, "batch time total"] | None = None,
-        cache: KeyValueCache | None = None,
-    ) -> Float[Tensor, "batch time hidden"]:
-        if isinstance(cache, lean.LeanCache):
-            return lean.extend(
-                self.decoder, embeddings, cache, positions=positions, attention_mask=attention_mask
-            )
-        return self._run(embeddings, attention_mask=attention_mask, position_ids=positions)
+    def vision(self) -> tuple[nn.Module, ...]:
+        return (self.stem,)
 
     def forward(
         self,
@@ -187,27 +168,11 @@ class Nano(Backbone):
         *,
         attention_mask: Bool[Tensor, "batch time time"] | None = None,
     ) -> Float[Tensor, "supervised vocabulary"]:
-        return self.logits(self._run(embeddings, attention_mask=attention_mask, loss_mask=loss_mask))
+        return self.logits(supervised_states(self.decoder, embeddings, loss_mask, attention_mask))
 
-    def _run(
-        self,
-        embeddings: Float[Tensor, "batch time hidden"],
-        *,
-        attention_mask: Bool[Tensor, "batch time time"] | None,
-        **more: Tensor | None,
-    ) -> Tensor:
-        return self.decoder(
-            inputs_embeds=embeddings,
-            # As a dictionary it is taken as it is; transformers would spend a tenth of a pass on making its own.
-            attention_mask={"full_attention": None if attention_mask is None else attention_mask[:, None]},
-            use_cache=False,
-            **more,
-        ).last_hidden_state
-
-    def logits(
-        self, hidden: Float[Tensor, "*batch hidden"], among: Int[Tensor, " n"] | None = None
-    ) -> Float[Tensor, "*batch scored"]:
-        return self.head(hidden) if among is None else linear(hidden, self.head.weight[among])
-
-    def new_cache(self, rows: int = 1) -> KeyValueCache:
-        return lean.LeanCache()
+    def image_tokens(
+        self, prefix_length: int, num_images: int, index: int = 0
+    ) -> tuple[range, tuple[int, int]]:
+        rows, columns = (side // STRIDE for side in self.image_size)
+        each = rows * columns
+        return range(index * each, (index + 1) * each), (rows, columns)

@@ -1,7 +1,9 @@
-"""PaliGemma as π0-FAST has it (arXiv 2501.09747): what is given attends both ways, what is said is causal.
+"""PaliGemma as in π0-FAST (arXiv 2501.09747): input elements attend to each other, generated tokens are causal.
 
-cameras · <bos>Task: …, State: …;\\n · Action:  · codes · | <eos>
-└──────────── one block ──────────┘   └──── causal ────┘
+    cameras · <bos>Task: …, State: …;\\n · Action:  · codes · | <eos>
+    └──────────── one block ──────────┘   └──────── causal ────────┘
+
+Tensor axes: batch; camera; prefix = patches of all cameras; hidden = width of the decoder.
 """
 
 from collections.abc import Mapping
@@ -16,20 +18,18 @@ from torch.nn.functional import interpolate, pad
 from transformers import GemmaConfig, GemmaModel, SiglipVisionConfig
 from transformers.models.siglip.modeling_siglip import SiglipVisionTransformer
 
-from inspire_vla.backbones.hf_decoder import HFBackbone
-from inspire_vla.backbones.last_layer import can_narrow
-from inspire_vla.backbones.weight_map import DROP, Mapped, rename
+from inspire_vla.backbones.hf_decoder import HFBackbone, RenamedWeights, count_layers, rename_weights
 from inspire_vla.dialogue import PI0_FAST_TEMPLATE, TextTokenizer
 from inspire_vla.errors import InspireError
 
 STATE_BINS = 256
 SKIPPED_IDS = 128
-"""The last ids of PaliGemma's vocabulary are segmentation tokens; action codes begin below them."""
+"""The last ids of the vocabulary are segmentation tokens. Action codes take the ids below them."""
 
 PI0_FAST = replace(PI0_FAST_TEMPLATE, lowercase=True)
-"""openpi's prompt, as `pi0_fast_base` was trained."""
+"""The prompt of openpi, with which `pi0_fast_base` was trained."""
 PI0_FAST_LEROBOT = replace(PI0_FAST_TEMPLATE, name="pi0_fast_lerobot", action_prompt="<bos>Action: ")
-"""LeRobot's own training puts a second <bos> before "Action:"; it is causal there, and so it is here."""
+"""LeRobot trains with a second <bos> before "Action:". That token is causal, here as there."""
 PROMPTS = {"openpi": PI0_FAST, "lerobot": PI0_FAST_LEROBOT}
 
 
@@ -61,8 +61,8 @@ class PaliGemmaConfig:
     """PaliGemma-3B at 224 pixels.
 
     Attributes:
-        prompt: "openpi" or "lerobot": whose checkpoint this is; they differ in a <bos> before the action.
-        tied: the head is the token embedding.
+        prompt: "openpi" or "lerobot": origin of the checkpoint; LeRobot's has a <bos> before the action.
+        tied: the head is tied to the token embedding.
     """
 
     language: GemmaSize = field(default_factory=GemmaSize)
@@ -74,11 +74,10 @@ class PaliGemmaConfig:
 
 
 class PaliGemma(HFBackbone):
-    """Patches of every camera, then the text. The robot's state is part of the text: see `state_texts`."""
+    """Patches of every camera, then the text. The text contains the robot state, see `state_texts`."""
 
     name: ClassVar[str] = "pi0fast"
     bidirectional_prefix = True
-    narrows = True
     lora_targets = (
         r".*backbone\.(decoder|tower)\..*"
         r"(q_proj|k_proj|v_proj|o_proj|out_proj|gate_proj|up_proj|down_proj|fc1|fc2)"
@@ -86,7 +85,7 @@ class PaliGemma(HFBackbone):
     fsdp_units = ("GemmaDecoderLayer", "SiglipEncoderLayer")
 
     def __init__(self, config: PaliGemmaConfig, *, text_tokenizer: Any, num_images: int = 1) -> None:
-        """Raises InspireError for an unknown prompt, or a tokenizer without <bos> and <eos>."""
+        """Raises InspireError for an unknown prompt, and for a tokenizer without <bos> and <eos>."""
         super().__init__()
         if config.prompt not in PROMPTS:
             raise InspireError(f"The prompt is one of {sorted(PROMPTS)}, found {config.prompt!r}.")
@@ -125,7 +124,6 @@ class PaliGemma(HFBackbone):
                 attn_implementation="sdpa",
             )
         )
-        can_narrow(self.decoder)
         size = language.hidden_size, language.vocabulary_size
         self.head = None if config.tied else nn.Linear(*size, bias=False)
 
@@ -137,14 +135,16 @@ class PaliGemma(HFBackbone):
     ) -> Float[Tensor, "batch prefix hidden"]:
         batch, num_images = images.shape[:2]
         if num_images != self.num_images:
-            raise InspireError(f"This model looks at {self.num_images} image(s), found {num_images}.")
-        pixels = fitted(images.flatten(0, 1) * 2 - 1, self.config.image_size)
+            raise InspireError(f"This model takes {self.num_images} image(s), found {num_images}.")
+        pixels = resize_with_pad(images.flatten(0, 1) * 2 - 1, self.config.image_size)
         patches = self.projector(self.tower(pixels.to(self.dtype)).last_hidden_state)
         return patches.unflatten(0, (batch, num_images)).flatten(1, 2)
 
 
-def fitted(pixels: Float[Tensor, "batch 3 height width"], side: int) -> Float[Tensor, "batch 3 side side"]:
-    """Pixels in [-1, 1] resized to fit side × side with their aspect ratio kept; black borders fill the rest."""
+def resize_with_pad(
+    pixels: Float[Tensor, "batch 3 height width"], side: int
+) -> Float[Tensor, "batch 3 side side"]:
+    """Resize pixels in [-1, 1] to side × side. Keeps the aspect ratio and pads with black, as LeRobot and openpi."""
     height, width = pixels.shape[-2:]
     if (height, width) == (side, side):
         return pixels
@@ -156,16 +156,16 @@ def fitted(pixels: Float[Tensor, "batch 3 height width"], side: int) -> Float[Te
 
 
 def state_texts(state: Float[np.ndarray, "batch dim"]) -> list[str]:
-    """Normalised states → "12 200 …": each number's bin among 256 over [-1, 1], as openpi writes them."""
+    """Normalised states → "12 200 …": the bin of each number, 256 bins over [-1, 1], as in openpi."""
     edges = np.linspace(-1, 1, STATE_BINS + 1)[:-1]
     return [" ".join(map(str, row)) for row in (np.digitize(state, edges) - 1).tolist()]
 
 
-def map_weights(source: Mapping[str, Tensor]) -> Mapped:
-    """Tensors of a LeRobot π0-FAST checkpoint (`lerobot/pi0fast-base`) or of transformers' PaliGemma → ours.
+def map_weights(source: Mapping[str, Tensor]) -> RenamedWeights:
+    """Rename the weights of LeRobot's π0-FAST (`lerobot/pi0fast-base`) or transformers' PaliGemma for `PaliGemma`.
 
-    PaliGemma's head is its token embedding. LeRobot's files hold it as `lm_head.weight` and the embedding under its
-    own name or not at all; LeRobot's own training does not tie the two, so that they may differ: then both are kept.
+    The head of PaliGemma is tied to the token embedding. LeRobot stores `lm_head.weight`, and the embedding sometimes
+    not at all. LeRobot's training does not tie the two; where they differ, both are kept.
     """
     start = r"(?:model\.)?(?:paligemma_with_expert\.)?(?:paligemma\.)?(?:model\.)?"
     head = next((name for name in source if name.endswith("lm_head.weight")), None)
@@ -175,29 +175,30 @@ def map_weights(source: Mapping[str, Tensor]) -> Mapped:
     if head is not None and embedding is None:
         tensors[head.replace("lm_head", "language_model.embed_tokens")] = tensors[head]
     rules: list[tuple[str, str | None]] = [
-        (r".*lm_head\.weight", DROP if tied else "head.weight"),
-        (start + r"vision_tower\.(?:vision_model\.)?(?:head\..*)", DROP),
+        (r".*lm_head\.weight", None if tied else "head.weight"),
+        (start + r"vision_tower\.(?:vision_model\.)?(?:head\..*)", None),
         (start + r"vision_tower\.(?:vision_model\.)?(.*)", r"tower.\1"),
         (start + r"multi_modal_projector\.linear\.(.*)", r"projector.\1"),
         (start + r"language_model\.(?:model\.)?(.*)", r"decoder.\1"),
     ]
-    return rename(tensors, rules)
+    return rename_weights(tensors, rules)
 
 
 def read_config(source: Mapping[str, Tensor], **given: Any) -> PaliGemmaConfig:
-    """The sizes, off the shapes of the mapped tensors. Heads cannot be seen: Gemma-2B's head size 256, SigLIP's 16.
+    """Read the sizes from the shapes of the tensors. Shapes do not show the number of heads.
 
     Args:
-        given: fields of the result that are known otherwise; `head_size` and `vision_heads` too.
+        given: known fields of the result; also `head_size` (default 256, Gemma-2B) and `vision_heads` (16, SigLIP).
 
-    Raises InspireError where this is no PaliGemma.
+    Raises:
+        InspireError: the tensors are not those of a PaliGemma.
     """
     mapped = map_weights(source).state
     head_size, vision_heads = given.pop("head_size", 256), given.pop("vision_heads", 16)
     try:
         embedding = mapped["decoder.embed_tokens.weight"]
         patch = next(t for name, t in mapped.items() if name.endswith("patch_embedding.weight"))
-        places = next(t for name, t in mapped.items() if name.endswith("position_embedding.weight"))
+        positions = next(t for name, t in mapped.items() if name.endswith("position_embedding.weight"))
         vision_mlp = next(t for name, t in mapped.items() if name.endswith("layers.0.mlp.fc1.weight"))
         gate = mapped["decoder.layers.0.mlp.gate_proj.weight"]
         queries = mapped["decoder.layers.0.self_attn.q_proj.weight"]
@@ -205,27 +206,23 @@ def read_config(source: Mapping[str, Tensor], **given: Any) -> PaliGemmaConfig:
     except (KeyError, StopIteration):
         raise InspireError(f"This is no PaliGemma model: found {sorted(source)[:5]}.") from None
 
-    def layers(prefix: str) -> int:
-        return 1 + max(
-            int(name.split(".layers.")[1].split(".")[0])
-            for name in mapped
-            if name.startswith(prefix) and ".layers." in name
-        )
-
     return PaliGemmaConfig(
         language=GemmaSize(
             vocabulary_size=embedding.shape[0],
             hidden_size=embedding.shape[1],
             mlp_size=gate.shape[0],
-            layers=layers("decoder."),
+            layers=count_layers(mapped, "decoder.layers"),
             heads=queries.shape[0] // head_size,
             key_value_heads=keys.shape[0] // head_size,
             head_size=head_size,
         ),
         vision=SiglipSize(
-            width=patch.shape[0], mlp_size=vision_mlp.shape[0], layers=layers("tower."), heads=vision_heads
+            width=patch.shape[0],
+            mlp_size=vision_mlp.shape[0],
+            layers=count_layers(mapped, "tower.encoder.layers"),
+            heads=vision_heads,
         ),
-        image_size=round(places.shape[0] ** 0.5) * patch.shape[-1],
+        image_size=round(positions.shape[0] ** 0.5) * patch.shape[-1],
         patch_size=patch.shape[-1],
         tied="head.weight" not in mapped,
         **given,

@@ -23,11 +23,11 @@ class Arguments:
     images_dir: Path = Path("datasets/images")
     """Folder of the images, which are drawn if missing."""
     recipe: str = "nano_grounding"
-    """Named plan."""
+    """Named recipe."""
     steps: Positive | None = None
     """All training steps; by default the recipe's."""
-    naming_steps: Positive | None = None
-    """Of these, steps of dense classification alone."""
+    dense_steps: Positive | None = None
+    """The first of these, which train dense classification alone."""
     seed: int | None = None
     """By default the recipe's."""
     device: str = "cpu"
@@ -44,36 +44,37 @@ def run(options: Arguments) -> None:
 
     from inspire_vla.evaluation import provenance
     from inspire_vla.files import write_json
-    from inspire_vla.grounding.examination import examine, point_at
-    from inspire_vla.grounding.pointing import NEAR
-    from inspire_vla.grounding.pretraining import check_plan, load_pretrained, pretrain, read_plan
+    from inspire_vla.grounding.evaluation import evaluate, point_at
+    from inspire_vla.grounding.heads import POINTING_TOLERANCE
+    from inspire_vla.grounding.pretraining import check_config, load_pretrained, pretrain, read_recipe
     from inspire_vla.recipes import recipe_file
     from inspire_vla.reports.pointing_figure import Pointed, draw_pointing
     from inspire_vla.tabletop.random_scenes import draw_images
 
     torch.set_num_threads(options.threads)
     origin = provenance()  # of the code that trains; the working tree may have changed at the end
-    plan = read_plan(
-        recipe_file(options.recipe), steps=options.steps, naming_steps=options.naming_steps, seed=options.seed
+    config = read_recipe(
+        recipe_file(options.recipe), steps=options.steps, dense_steps=options.dense_steps, seed=options.seed
     )
-    check_plan(options.out, plan)  # before the images are drawn, which takes long
+    check_config(options.out, config)  # before the images are drawn, which takes long
     files = draw_images(
-        options.images_dir, options.images, processes=options.processes, image_size=plan.image_size
+        options.images_dir, options.images, processes=options.processes, image_size=config.image_size
     )
-    held_out = draw_images(options.images_dir, 1, seed=HELD_OUT_SEED, image_size=plan.image_size)
-    out = Path(pretrain(files, options.out, plan, device=options.device))
-    trained = load_pretrained(out, plan)
-    asked, places = point_at(*trained, held_out, images=SHOWN)
+    held_out = draw_images(options.images_dir, 1, seed=HELD_OUT_SEED, image_size=config.image_size)
+    out = Path(pretrain(files, options.out, config, device=options.device))
+    trained = load_pretrained(out, config)
+    asked, points = point_at(*trained, held_out, images=SHOWN)
     answers = [
-        Pointed(pixels, exchange.question, tuple(place), exchange.place)
-        for (pixels, exchange), place in zip(asked, places.tolist(), strict=True)
-        if exchange.place is not None
+        Pointed(pixels, question.text, tuple(point), question.point)
+        for (pixels, question), point in zip(asked, points.tolist(), strict=True)
+        if question.point is not None
     ]
-    draw_pointing(answers, NEAR).save(out / "pointing.png")
-    result = examine(*trained, held_out)
-    write_json(out / "examination.json", asdict(result) | {"provenance": origin})
+    draw_pointing(answers, POINTING_TOLERANCE).save(out / "pointing.png")
+    result = evaluate(*trained, held_out)
+    write_json(out / "evaluation.json", asdict(result) | {"provenance": origin})
     print(
-        f"On {result.where_n} held-out images: found {result.found:.1%} of objects within 3 % of the image's side "
-        f"(blind {result.found_blind:.1%}), median error {result.error:.3f}; presence {result.presence:.1%} "
-        f"(chance about 50 %), names {result.naming:.1%}.\nFigure of {SHOWN} of them: {out / 'pointing.png'}"
+        f"{result.pointing_n} held-out images: pointing accuracy {result.pointing_accuracy:.1%} (within "
+        f"{POINTING_TOLERANCE:.0%} of the image's side; blind baseline {result.pointing_accuracy_blind:.1%}), median "
+        f"error {result.pointing_median_error:.3f}; presence {result.presence_accuracy:.1%} (chance about 50 %); "
+        f"recognition {result.recognition_accuracy:.1%}.\nFigure of {SHOWN} of them: {out / 'pointing.png'}"
     )

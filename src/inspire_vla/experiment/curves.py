@@ -20,9 +20,12 @@ def learning_curves(
     seeing = out / "grounding" / "log.jsonl"
     if seeing.exists():
         rows = [json.loads(line) for line in seeing.read_text(encoding="utf-8").splitlines()]
-        batch = json.loads((seeing.parent / "plan.json").read_text(encoding="utf-8"))["batch_size"]
+        batch = json.loads((seeing.parent / "config.json").read_text(encoding="utf-8"))["batch_size"]
         lines = []
-        for key, name in (("naming_accuracy", "names of points"), ("answer_accuracy", "tokens of answers")):
+        for key, name in (
+            ("dense_accuracy", "dense classification"),
+            ("answer_accuracy", "tokens of answers"),
+        ):
             own = [row for row in rows if key in row]
             lines.append((name, [row["step"] * batch / 1e3 for row in own], [row[key] for row in own]))
         yield "pre-training, share right", lines

@@ -26,15 +26,16 @@ def origin(preset: Preset, out: Path, headline: Sequence[Run], left: Sequence[st
 
 
 def _pretraining(out: Path) -> list[str]:
-    examination = out / "grounding" / "examination.json"
-    if not examination.exists():
+    file = out / "grounding" / "evaluation.json"
+    if not file.exists():
         return []
-    seen = json.loads(examination.read_text(encoding="utf-8"))
+    n = json.loads(file.read_text(encoding="utf-8"))
     line = (
-        f"Pre-training: {seen['where_n']} times asked where something is, on held-out images, it points within 3 % "
-        f"of the image's side in {100 * seen['found']:.1f} % (blind: {100 * seen['found_blind']:.1f} %), presence "
-        f"{100 * seen['presence']:.1f} % (n = {seen['presence_n']}, chance about 50), names "
-        f"{100 * seen['naming']:.1f} % (n = {seen['naming_n']})."
+        f"Pre-training: {n['pointing_n']} times asked where something is, on held-out images, it points within 3 % "
+        f"of the image's side in {100 * n['pointing_accuracy']:.1f} % (blind: "
+        f"{100 * n['pointing_accuracy_blind']:.1f} %), presence {100 * n['presence_accuracy']:.1f} % "
+        f"(n = {n['presence_n']}, chance about 50), names {100 * n['recognition_accuracy']:.1f} % "
+        f"(n = {n['recognition_n']})."
     )
     return [line]
 

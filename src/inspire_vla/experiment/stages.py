@@ -76,7 +76,7 @@ def _grounding(preset: Preset, out: Path) -> Iterator[Stage]:
         command = ("pretrain", f"--out={folder}", f"--images={preset.images}")
         where = (f"--images-dir={out / 'images'}", f"--recipe={preset.pretrain_recipe}")
         arguments = (*command, *where, *preset.pretrain_arguments)
-        yield Stage("grounding pre-training", arguments, folder / "examination.json")
+        yield Stage("grounding pre-training", arguments, folder / "evaluation.json")
 
 
 def _data(preset: Preset, out: Path, randomness: float) -> Iterator[Stage]:

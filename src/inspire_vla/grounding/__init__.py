@@ -1,6 +1,6 @@
-"""Eyes before hands: a small backbone learns what things are called and where they are in an image.
+"""Grounding pre-training: a small backbone learns the names of objects and where they are in an image.
 
-A published VLA starts from a vision-language model that knows this. `nano` starts from nothing, so it gets the same
-start by this pre-training: images of the benchmark's shapes and colours in free arrangements, and questions on names,
-presence and place in the image. No actions, no directions relative to a robot, no layout of any suite.
+A published VLA starts from a vision-language model that already knows this. `nano` starts from random weights, so it is
+pre-trained on images of the benchmark's shapes and colours in random arrangements, with questions about names, presence
+and position in the image. The data holds no actions, no directions relative to a robot, and no layout of any suite.
 """

@@ -9,13 +9,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from inspire_vla.backbones.attention import PREFIX, make_attention_mask
-from inspire_vla.backbones.attention_flow import (
+from inspire_vla.backbones.attention import (
     METHODS,
-    attention_weights,
+    PREFIX,
+    attention_rollout,
     gradient_rollout,
-    rollout,
+    make_attention_mask,
 )
+from inspire_vla.backbones.hf_decoder import attention_weights
 from inspire_vla.decoding import Decision
 from inspire_vla.dialogue import Rendered, render
 from inspire_vla.errors import InspireError, did_you_mean
@@ -45,7 +46,7 @@ def looks(
 ) -> tuple[Look, ...]:
     """Let the policy decide, and return where it looked: for each answer in turn, then for the action.
 
-    method: see `backbones.attention_flow`. "gradient" asks for the log-probability of what was said.
+    method: see `backbones.attention`. "gradient" asks for the log-probability of what was said.
 
     Raises InspireError for an unknown method, a backbone without readable attention, or an undecodable action.
     """
@@ -66,7 +67,7 @@ def looks(
     spans = [*rendered.answer_spans, rendered.action_span]
     with torch.set_grad_enabled(method == "gradient"), attention_weights(policy.backbone) as layers:
         hidden = _pass(policy, prefix, rendered)
-        plain = rollout(layers)
+        plain = attention_rollout(layers)
         found = []
         for (doing, mention, said), span in zip([*told, ("acting", None, "")], spans, strict=True):
             rows = [prefix.shape[1] + t - 1 for t in range(*span)]  # the state before token t predicts it

@@ -7,12 +7,11 @@ import torch
 
 from inspire_vla.action_tokenizers import ActionTokenizer, ActionVocabulary
 from inspire_vla.backbones.base import Backbone
-from inspire_vla.backbones.hf_decoder import HFBackbone
+from inspire_vla.backbones.hf_decoder import HFBackbone, cuda_graphs
 from inspire_vla.backbones.image_text import ImageText
 from inspire_vla.backbones.nano import Nano
 from inspire_vla.backbones.paligemma import SKIPPED_IDS, PaliGemma
 from inspire_vla.backbones.prismatic import Prismatic
-from inspire_vla.backbones.static_cache import cuda_graphs
 from inspire_vla.backbones.text_tokenizer import FOLDER as SHIPPED
 from inspire_vla.backbones.text_tokenizer import load_text_tokenizer
 from inspire_vla.errors import InspireError

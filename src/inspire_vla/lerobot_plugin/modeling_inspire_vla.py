@@ -16,7 +16,6 @@ from torch import Tensor
 
 from inspire_vla.action_tokenizers import ActionTokenizer, UndecodableAction
 from inspire_vla.backbones.attention import PREFIX, make_attention_mask
-from inspire_vla.backbones.hf_decoder import HFBackbone
 from inspire_vla.backbones.image_text import ImageText
 from inspire_vla.backbones.paligemma import state_texts
 from inspire_vla.decoding import AnswerSet, Decision, Grammar, decode
@@ -301,7 +300,7 @@ class InspireVLAPolicy(PreTrainedPolicy):
 
     def _get_default_peft_targets(self) -> dict[str, Any] | None:
         """What LoRA adapts unless told otherwise: the linear layers; embeddings and head stay as they are."""
-        if not isinstance(self.backbone, HFBackbone):
+        if self.backbone.lora_targets is None:
             return None
         learned_whole: list[str] = []
         if isinstance(self.backbone, ImageText) and self.config.image_text.action_tokens == "added":
@@ -311,8 +310,6 @@ class InspireVLAPolicy(PreTrainedPolicy):
     @property
     def _fsdp_wrap_modules(self) -> list[str]:
         """Class names of the blocks that FSDP shards each as one; LeRobot asks for them from 0.6.2 on."""
-        if not isinstance(self.backbone, HFBackbone):
-            return []
         present = {type(module).__name__ for module in self.backbone.modules()}
         return [name for name in self.backbone.fsdp_units if name in present]
 

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from inspire_vla.errors import InspireError
-from inspire_vla.grounding.images import GRIPPER, HANDLE, NOTHING, ROBOT, Images, save_images
+from inspire_vla.grounding.images import BACKGROUND, GRIPPER, HANDLE, ROBOT, Images, save_images
 from inspire_vla.jobs import map_in_processes
 from inspire_vla.tabletop import arm
 from inspire_vla.tabletop.arm import arm_kinematics
@@ -42,10 +42,10 @@ def random_scenes(seed: int, count: int, image_size: int = 96) -> Images:
     most = MAX_SCENE_OBJECTS + 2  # a drawer's handle and the gripper
     drawn = Images(
         pixels=np.empty((count, image_size, image_size, 3), np.uint8),
-        owners=np.empty((count, _SEGMENTATION, _SEGMENTATION), np.int8),
+        segmentation=np.empty((count, _SEGMENTATION, _SEGMENTATION), np.int8),
         names=np.zeros((count, most), "U24"),
-        places=np.zeros((count, most, 2), np.float32),
-        visible=np.zeros((count, most), np.float32),
+        positions=np.zeros((count, most, 2), np.float32),
+        visibility=np.zeros((count, most), np.float32),
     )
     for row in range(count):
         if row % IMAGES_PER_SCENE == 0:
@@ -75,22 +75,22 @@ class _RandomScene:
         self._randomise_camera(rng)
         mujoco.mj_kinematics(self.model, self.data)
         mujoco.mj_camlight(self.model, self.data)
-        size, grid = into.pixels.shape[1], into.owners.shape[1]
+        size, grid = into.pixels.shape[1], into.segmentation.shape[1]
         into.pixels[row] = self.renderer.render(self.data, AGENT_CAMERA, size, size)
         bodies = self.renderer.segment(self.data, AGENT_CAMERA, grid, grid)
-        owners = into.owners[row]
-        owners[:] = NOTHING
-        owners[np.isin(bodies, self.arm)] = ROBOT
+        segmentation = into.segmentation[row]
+        segmentation[:] = BACKGROUND
+        segmentation[np.isin(bodies, self.arm)] = ROBOT
         for number, subtree_bodies in enumerate(self.bodies.values()):
-            owners[np.isin(bodies, subtree_bodies)] = number
+            segmentation[np.isin(bodies, subtree_bodies)] = number
         names = list(self.scene.objects)
         points = [*names, *(f"{name}{HANDLE}" for name in self.cabinets), GRIPPER]
-        visible = [float((owners == number).mean()) for number in range(len(names))]
+        visible = [float((segmentation == number).mean()) for number in range(len(names))]
         visible += [visible[names.index(name)] for name in self.cabinets]
-        visible.append(float((owners == ROBOT).mean()))
+        visible.append(float((segmentation == ROBOT).mean()))
         into.names[row, : len(points)] = points
-        into.places[row, : len(points)] = [self._in_image(point) for point in points]
-        into.visible[row, : len(points)] = visible
+        into.positions[row, : len(points)] = [self._in_image(point) for point in points]
+        into.visibility[row, : len(points)] = visible
 
     def _randomise_poses(self, rng: np.random.Generator) -> None:
         data, objects = self.data, self.scene.objects

@@ -6,8 +6,8 @@ import torch
 from safetensors import SafetensorError
 
 from inspire_vla.action_tokenizers import UniformBins
+from inspire_vla.backbones.hf_decoder import RenamedWeights
 from inspire_vla.backbones.image_text import ImageTextConfig
-from inspire_vla.backbones.weight_map import Mapped
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.convert.plan import Options, Plan, base_config
 
@@ -39,4 +39,4 @@ def image_text(path: Path, options: Options, scratch: Path) -> Plan:
     config.image_text = ImageTextConfig(options.action_tokens)
     state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     note = "No action was ever learned: fine-tune it."
-    return Plan(config, actions, folder, Mapped(state, (), ()), {}, [note], trained_on=())
+    return Plan(config, actions, folder, RenamedWeights(state, (), ()), {}, [note], trained_on=())

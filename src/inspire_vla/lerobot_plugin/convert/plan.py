@@ -7,7 +7,7 @@ from pathlib import Path
 from lerobot.configs import FeatureType, NormalizationMode, PolicyFeature
 
 from inspire_vla.action_tokenizers import GRIPPER_CONVENTIONS, ActionTokenizer
-from inspire_vla.backbones.weight_map import Mapped
+from inspire_vla.backbones.hf_decoder import RenamedWeights
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import (
     DTYPES,
@@ -100,7 +100,7 @@ class Plan:
     config: InspireVLAConfig
     action_tokenizer: ActionTokenizer
     text_folder: Path
-    mapped: Mapped
+    mapped: RenamedWeights
     statistics: Statistics
     notes: list[str]
     trained_on: Suites = None

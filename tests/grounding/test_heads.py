@@ -1,20 +1,20 @@
 import pytest
 import torch
 
-from inspire_vla.grounding.pointing import BINS, PointingHead
+from inspire_vla.grounding.heads import BINS, PointingHead
 
 
-def test_a_place_can_be_learned_finer_than_a_bin():
+def test_a_point_is_learned_finer_than_a_bin():
     torch.manual_seed(0)
-    places = torch.rand(24, 2) * 0.9 + 0.05
-    thoughts = torch.eye(24)
+    points = torch.rand(24, 2) * 0.9 + 0.05
+    states = torch.eye(24)
     head = PointingHead(24)
     optimiser = torch.optim.Adam(head.parameters(), lr=0.1)
     for _ in range(300):
         optimiser.zero_grad()
-        head.loss(thoughts, places).backward()
+        head.loss(states, points).backward()
         optimiser.step()
-    assert (head.point(thoughts) - places).abs().max() < 0.3 / BINS
+    assert (head.point(states) - points).abs().max() < 0.3 / BINS
 
 
 def test_a_near_miss_costs_less_than_a_far_one():
@@ -28,8 +28,8 @@ def test_a_near_miss_costs_less_than_a_far_one():
     assert right < near < far
 
 
-def test_one_finger_points_at_one_place():
-    """Of two likely places the likelier is pointed at, not the middle between them."""
+def test_of_two_modes_the_more_likely_is_pointed_at():
+    """Not the mean of both."""
     head = PointingHead(1)
     torch.nn.init.zeros_(head.out.weight)
     torch.nn.init.constant_(head.out.bias, -20.0)

@@ -3,24 +3,27 @@
 import pytest
 import torch
 
-from inspire_vla.backbones.attention_flow import as_numbers, gradient_rollout, rollout
+from inspire_vla.backbones.attention import attention_rollout, gradient_rollout
+from inspire_vla.backbones.hf_decoder import additive_mask
 from inspire_vla.errors import InspireError
 
 
 def layers(count: int = 4, *, slope: bool = False) -> list[torch.Tensor]:
     torch.manual_seed(0)
-    hidden = as_numbers(torch.ones(5, 5).bool().tril()[None], torch.float32)
+    hidden = additive_mask(torch.ones(5, 5).bool().tril()[None], torch.float32)
     return [(torch.randn(2, 3, 5, 5) + hidden).softmax(-1).requires_grad_(slope) for _ in range(count)]
 
 
 def test_rollout_keeps_rows_that_sum_to_one_and_causality() -> None:
-    mixed = rollout(layers())
+    mixed = attention_rollout(layers())
     torch.testing.assert_close(mixed.sum(-1), torch.ones(2, 5))
     assert (mixed.triu(1) == 0).all()
 
 
 def test_rollout_of_attention_to_oneself_stays_there() -> None:
-    torch.testing.assert_close(rollout([torch.eye(5).expand(2, 3, 5, 5)] * 3), torch.eye(5).expand(2, 5, 5))
+    torch.testing.assert_close(
+        attention_rollout([torch.eye(5).expand(2, 3, 5, 5)] * 3), torch.eye(5).expand(2, 5, 5)
+    )
 
 
 def test_the_gradient_finds_what_made_the_score() -> None:
@@ -48,4 +51,4 @@ def test_a_score_of_something_else_is_refused() -> None:
     with pytest.raises(InspireError, match="no gradient"):
         gradient_rollout(layers(slope=True), torch.tensor(1.0))
     with pytest.raises(InspireError, match="shows no attention"):
-        rollout([])
+        attention_rollout([])

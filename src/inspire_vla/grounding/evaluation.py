@@ -1,0 +1,132 @@
+"""How well a pre-trained backbone answers on held-out images, beside a baseline that does not look at the image."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from inspire_vla.backbones.nano import Nano
+from inspire_vla.grounding.heads import POINTING_TOLERANCE, Heads
+from inspire_vla.grounding.images import load_images
+from inspire_vla.grounding.questions import Question, sample_questions
+
+_BATCH = 64
+
+Asked = tuple[UInt8[np.ndarray, "height width 3"], Question]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Number of questions of each kind, and accuracy.
+
+    Attributes:
+        pointing_accuracy: fraction of "Where is …?" answered within POINTING_TOLERANCE.
+        pointing_accuracy_blind: the same of a baseline that always points at the median of the true points.
+        pointing_median_error: fraction of the image's side.
+        presence_accuracy: of "Is there …?". Chance is about one half.
+        recognition_accuracy: of "What is at …?".
+    """
+
+    pointing_n: int
+    pointing_accuracy: float
+    pointing_accuracy_blind: float
+    pointing_median_error: float
+    presence_n: int
+    presence_accuracy: float
+    recognition_n: int
+    recognition_accuracy: float
+
+
+def evaluate(
+    model: Nano, heads: Heads, files: Sequence[Path], *, images: int = 2048, seed: int = 0
+) -> Evaluation:
+    """Ask one question of each kind about each image. Words are decoded greedily."""
+    model.eval()
+    asked = _questions(files, images, seed)
+    truth = np.array([question.point for _, question in asked["Where"]])
+    distance = np.hypot(*(_points(model, heads, asked["Where"]) - truth).T)
+    blind = np.hypot(*(truth - np.median(truth, axis=0)).T)
+    presence = _answers(model, asked["Is"], length=1)
+    recognition = _answers(model, asked["What"], length=2)
+    return Evaluation(
+        len(truth),
+        float((distance < POINTING_TOLERANCE).mean()),
+        float((blind < POINTING_TOLERANCE).mean()),
+        float(np.median(distance)),
+        len(presence),
+        float(np.mean([a == q.answer for a, (_, q) in zip(presence, asked["Is"], strict=True)])),
+        len(recognition),
+        float(
+            np.mean([a.startswith(q.answer) for a, (_, q) in zip(recognition, asked["What"], strict=True)])
+        ),
+    )
+
+
+def point_at(
+    model: Nano, heads: Heads, files: Sequence[Path], *, images: int, seed: int = 0
+) -> tuple[list[Asked], Float[np.ndarray, "n 2"]]:
+    """Questions "Where is …?" about some of the images of `evaluate`, and the points (u, v) of the model."""
+    model.eval()
+    asked = _questions(files, images, seed)["Where"]
+    return asked, _points(model, heads, asked)
+
+
+def _questions(files: Sequence[Path], images: int, seed: int) -> dict[str, list[Asked]]:
+    """Questions by their first word; of each kind at most one per image.
+
+    The images are spread over all files, because neighbours show the same objects.
+    """
+    rng = np.random.default_rng((seed, 5))
+    asked: dict[str, list[Asked]] = {"Where": [], "Is": [], "What": []}
+    shards = [load_images(file) for file in files]
+    rows = [(shard, row) for shard in shards for row in range(len(shard))]
+    for at in np.linspace(0, len(rows), min(images, len(rows)), endpoint=False).astype(int):
+        shard, row = rows[at]
+        questions = sample_questions(shard, row, rng, 12)
+        for kind, of_kind in asked.items():
+            first = next((q for q in questions if q.text.startswith(kind)), None)
+            if first is not None:
+                of_kind.append((shard.pixels[row], first))
+    return asked
+
+
+@torch.inference_mode()
+def _points(model: Nano, heads: Heads, asked: Sequence[Asked]) -> Float[np.ndarray, "n 2"]:
+    """The points (u, v) of the model, as fractions of the image's sides."""
+    points = np.zeros((len(asked), 2))
+    for rows, prefix, ids in _batches(model, asked):
+        hidden = model.extend(torch.cat([prefix, model.embed(ids)], dim=1))
+        points[rows] = heads.pointing.point(hidden[:, -1]).cpu().numpy()
+    return points
+
+
+@torch.inference_mode()
+def _answers(model: Nano, asked: Sequence[Asked], *, length: int) -> list[str]:
+    """Greedy answers of `length` tokens."""
+    answers = [""] * len(asked)
+    for rows, prefix, ids in _batches(model, asked):
+        size = ids.shape[1]
+        for _ in range(length):
+            hidden = model.extend(torch.cat([prefix, model.embed(ids)], dim=1))
+            ids = torch.cat([ids, model.logits(hidden[:, -1]).argmax(-1, keepdim=True)], dim=1)
+        for i, answer in zip(rows, ids[:, size:].tolist(), strict=True):
+            answers[i] = model.text_tokenizer.decode(answer)
+    return answers
+
+
+def _batches(model: Nano, asked: Sequence[Asked]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+    """Batches of questions with the same number of tokens: (rows of `asked`, prefix, ids)."""
+    questions = [model.text_tokenizer.encode(q.text, add_special_tokens=False) for _, q in asked]
+    order = sorted(range(len(asked)), key=lambda i: len(questions[i]))
+    start = 0
+    while start < len(order):
+        size = len(questions[order[start]])
+        rows = [i for i in order[start : start + _BATCH] if len(questions[i]) == size]
+        start += len(rows)
+        pixels = torch.from_numpy(np.stack([asked[i][0] for i in rows])).to(model.device)
+        prefix = model.encode_observation(pixels.permute(0, 3, 1, 2)[:, None].float() / 255, None)
+        yield rows, prefix, torch.tensor([questions[i] for i in rows], device=model.device)

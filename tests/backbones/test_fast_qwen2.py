@@ -1,0 +1,46 @@
+"""The training pass equals Qwen2Model where it is supervised, and its last layer runs only there.
+
+That scores and gradients of nano stay the same is tested in backbone_laws.py.
+"""
+
+import pytest
+import torch
+from transformers import Qwen2Config, Qwen2Model
+
+from inspire_vla.backbones.fast_qwen2 import supervised_states
+
+ROWS, TIME, HIDDEN = 3, 9, 24
+LOSS_MASK = torch.zeros(ROWS, TIME, dtype=torch.bool)
+LOSS_MASK[0, [0, 4, 8]] = LOSS_MASK[1, [7]] = True  # and nothing in the third row
+
+
+def decoder(key_value_heads: int = 3) -> Qwen2Model:
+    torch.manual_seed(0)
+    model = Qwen2Model(
+        Qwen2Config(
+            vocab_size=11, hidden_size=HIDDEN, intermediate_size=40, num_hidden_layers=2, num_attention_heads=3,
+            num_key_value_heads=key_value_heads, attn_implementation="sdpa",
+        )
+    )  # fmt: skip
+    for parameter in model.parameters():
+        parameter.data = torch.randn_like(parameter) * (0.3 if parameter.ndim > 1 else 1)
+    return model
+
+
+@pytest.mark.parametrize("key_value_heads", [3, 1])
+@pytest.mark.parametrize("masked", [False, True])
+def test_it_equals_the_whole_pass(masked: bool, key_value_heads: int) -> None:
+    model, elements = decoder(key_value_heads), torch.randn(ROWS, TIME, HIDDEN)
+    mask = (torch.rand(ROWS, TIME, TIME) < 0.5) | torch.eye(TIME, dtype=torch.bool) if masked else None
+    expected = model(inputs_embeds=elements, attention_mask=None if mask is None else mask[:, None])
+    found = supervised_states(model, elements, LOSS_MASK, mask)
+    torch.testing.assert_close(found, expected.last_hidden_state[LOSS_MASK], rtol=1e-5, atol=1e-5)
+
+
+def test_only_supervised_elements_pass_the_last_mlp() -> None:
+    model = decoder()
+    passed: list[int] = []
+    for layer in model.layers:
+        layer.mlp.register_forward_pre_hook(lambda _, inputs: passed.append(inputs[0].numel() // HIDDEN))
+    supervised_states(model, torch.randn(ROWS, TIME, HIDDEN), LOSS_MASK)
+    assert passed == [ROWS * TIME, int(LOSS_MASK.sum())]
