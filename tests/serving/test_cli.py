@@ -1,5 +1,8 @@
 """The commands say what is wrong before anything heavy is loaded."""
 
+import subprocess
+import sys
+
 import pytest
 from tests.serving.toy_server import ToyAgent
 
@@ -57,3 +60,17 @@ def test_numbers_that_cannot_be_are_refused(command: str, says: str, capsys: pyt
         parse(command.split())
     assert stopped.value.code == 2
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["serve", "steer"])
+@pytest.mark.e2e
+def test_sigterm_ends_the_command_cleanly(command: str) -> None:
+    run = [sys.executable, "-m", "inspire_vla.cli", command, "--policy", "nano_inspire", "--port", "0"]
+    with subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert "://" in process.stdout.readline()
+        process.terminate()
+        output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert output == "Stopped.\n"
+    assert "Traceback" not in errors

@@ -61,3 +61,4 @@ def run(options: Arguments) -> None:
     identity = {key: about[key] for key in policies.IDENTITY}
     server = PolicyServer(agent, settings, keys=options.camera, about=identity)
     asyncio.run(server.run(lambda port: print(f"{about['name']} at ws://{options.host}:{port}", flush=True)))
+    print("Stopped.", flush=True)

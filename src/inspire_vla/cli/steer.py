@@ -58,3 +58,4 @@ def run(options: Arguments) -> None:
     )  # fmt: skip
     shown = "127.0.0.1" if options.host == "0.0.0.0" else options.host
     asyncio.run(server.run(lambda port: print(f"Open http://{shown}:{port}", flush=True)))
+    print("Stopped.", flush=True)
