@@ -1,8 +1,10 @@
 """Policies as agents: a checkpoint, or a policy on a server, with what a run records about it."""
 
+import asyncio
 import contextlib
 import hashlib
 import io
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +74,7 @@ def remote(
     """
     from inspire_vla.serving.remote_agent import connect
 
-    arguments = {"url": url, "api_key_env": api_key_env}
+    arguments: dict[str, Any] = {"url": url, "api_key_env": api_key_env}
     agent = connect(**arguments)
     metadata = agent.metadata
     agent.close()
@@ -87,6 +89,35 @@ def remote(
     }
     policy["name"] = name or metadata.get("name") or "remote"
     return policy, Factory("inspire_vla.serving.remote_agent:connect", arguments)
+
+
+def serve(
+    checkpoint: str | Path,
+    *,
+    name: str | None = None,
+    device: str | None = None,
+    keys: Mapping[str, str] | None = None,
+    on_ready: Callable[[str], None] = print,
+    **settings: Any,
+) -> None:
+    """Serve a checkpoint to robots over openpi's web-socket protocol until interrupted.
+
+    Args:
+        name: the policy's name, sent to clients.
+        keys: camera → key of its image in a client's message; by default observation/CAMERA.
+        on_ready: called with a line that names the policy and its URL, once clients can connect.
+        settings: fields of `serving.server.ServerSettings`, such as host, port and api_key.
+
+    Raises:
+        InspireError: no such checkpoint, or settings that cannot be used.
+    """
+    from inspire_vla.serving.server import PolicyServer, ServerSettings
+
+    about = describe(checkpoint, name)
+    options = ServerSettings(**settings)
+    agent = agent_factory(checkpoint, device)()
+    server = PolicyServer(agent, options, keys=dict(keys or {}), about={key: about[key] for key in IDENTITY})
+    asyncio.run(server.run(lambda port: on_ready(f"{about['name']} at ws://{options.host}:{port}")))
 
 
 def trained_on(checkpoint: str | Path | None) -> list[str] | None:

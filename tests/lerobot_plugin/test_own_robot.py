@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -146,7 +147,7 @@ def test_more_than_the_memory_holds_is_not_kept(
 ) -> None:
     dataset = LeRobotDataset("local/own", root=own)
     all_images = 36 * 3 * (54 * 96 + 48 * 64)
-    monkeypatch.setattr("os.sysconf", lambda name: {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": all_images}[name])
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(total=all_images))
     assert not can_keep(dataset)
     assert "36 frames" in caplog.text
     assert "--policy.image_size" in caplog.text

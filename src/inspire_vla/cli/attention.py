@@ -11,8 +11,6 @@ from inspire_vla.cli.options import Names, check_device
 from inspire_vla.errors import InspireError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from inspire_vla.reports import Attention
 
 WHITE = (255, 255, 255)
@@ -152,7 +150,7 @@ def count_states(benchmark: Any, suites: Sequence[str], *, episodes: int, exampl
     return sum(n * episodes if episodes else min(n, examples) for n in tasks)
 
 
-def _mask(masks: "np.ndarray", info: Any, mention: str | None) -> "np.ndarray":
+def _mask(masks: Any, info: Any, mention: str | None) -> Any:
     """The mask (height, width) of the object mentioned; without a mention, of all objects."""
     mentions = list(info["mentions"])
     return masks[mentions.index(mention)] if mention in mentions else masks.any(axis=0)

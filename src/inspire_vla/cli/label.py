@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
@@ -200,7 +200,10 @@ def chosen_labeller(options: Arguments) -> "Labeller":
         0
     ]  # a custom labeller may be an instance of these classes, configured
     given = options.end_effector
-    unit = {"metres_per_unit": given.metres_per_unit, "fingertips_below_m": given.fingertips_below_m}
+    unit: dict[str, Any] = {
+        "metres_per_unit": given.metres_per_unit,
+        "fingertips_below_m": given.fingertips_below_m,
+    }
     if kind == "demonstration" and isinstance(found, DemonstrationLabeller):
         open_is_high = None if given.open_is is None else given.open_is == "high"
         return replace(

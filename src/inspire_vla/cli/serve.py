@@ -37,18 +37,19 @@ class Arguments:
 
 
 def run(options: Arguments) -> None:
-    import asyncio
-
     from inspire_vla import policies
     from inspire_vla.serving.remote_agent import api_key_from
     from inspire_vla.serving.runtime import log_to_stderr
-    from inspire_vla.serving.server import PolicyServer, ServerSettings
 
     check_device(options.device)
     key = api_key_from(options.api_key_env)
-    about = policies.describe(options.policy, options.name)
     log_to_stderr()
-    settings = ServerSettings(
+    policies.serve(
+        options.policy,
+        name=options.name,
+        device=options.device,
+        keys=options.camera,
+        on_ready=lambda line: print(line, flush=True),
         host=options.host,
         port=options.port,
         api_key=key,
@@ -57,8 +58,4 @@ def run(options: Arguments) -> None:
         requests_per_second=options.requests_per_second,
         max_batch=options.max_batch,
     )
-    agent = policies.agent_factory(options.policy, options.device)()
-    identity = {key: about[key] for key in policies.IDENTITY}
-    server = PolicyServer(agent, settings, keys=options.camera, about=identity)
-    asyncio.run(server.run(lambda port: print(f"{about['name']} at ws://{options.host}:{port}", flush=True)))
     print("Stopped.", flush=True)

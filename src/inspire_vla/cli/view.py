@@ -34,7 +34,10 @@ class Arguments:
 def run(options: Arguments) -> None:
     folder = options.what
     if (folder / "run.json").is_file():
-        _timeline(folder, options) if options.timeline else _episode_of_run(folder, options)
+        if options.timeline:
+            _timeline(folder, options.timeline, options)
+        else:
+            _episode_of_run(folder, options)
     elif (folder / "meta" / "info.json").is_file():
         if options.timeline:
             raise InspireError("--timeline draws runs, which record the answers; this is a dataset.")
@@ -51,7 +54,7 @@ def _records(folder: Path) -> list[dict[str, Any]]:
     return [vars(r) for r in sorted(read_run(folder).records, key=lambda r: (r.suite, r.task, r.seed))]
 
 
-def _timeline(folder: Path, options: Arguments) -> None:
+def _timeline(folder: Path, target: Path, options: Arguments) -> None:
     from inspire_vla.reports.timeline import write_timelines
 
     records = _records(folder)
@@ -60,7 +63,7 @@ def _timeline(folder: Path, options: Arguments) -> None:
         if task not in tasks:
             raise InspireError(f"No task {task!r} in {folder}.{did_you_mean(task, tasks)}")
     chosen = [record for record in records if not options.task or record["task"] in options.task]
-    print(f"Written: {write_timelines(options.timeline, chosen[: options.most])}")
+    print(f"Written: {write_timelines(target, chosen[: options.most])}")
 
 
 def _need_rerun() -> None:

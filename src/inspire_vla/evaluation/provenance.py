@@ -1,6 +1,5 @@
 """Where a number comes from: command, commit, versions, machine."""
 
-import contextlib
 import os
 import platform
 import shlex
@@ -10,6 +9,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 PACKAGES = ("lerobot_policy_inspire_vla", "lerobot", "torch", "transformers", "mujoco", "numpy", "scipy")
 
@@ -65,9 +66,8 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30),
     }
-    with contextlib.suppress(ValueError, OSError, AttributeError):
-        found["memory_gib"] = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         found["gpu"] = torch.cuda.get_device_name()

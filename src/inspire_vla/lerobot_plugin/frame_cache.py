@@ -1,10 +1,10 @@
 """A dataset's frames in memory, so that training a small model does not wait for files."""
 
 import logging
-import os
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from lerobot.datasets import LeRobotDataset
 from lerobot.utils.constants import ACTION
@@ -26,7 +26,7 @@ def can_keep(dataset: Any, size: tuple[int, int] | None = None) -> bool:
         return False
     shapes = [dataset.meta.features[camera]["shape"] for camera in dataset.meta.camera_keys]
     of_frame = sum(3 * size[0] * size[1] if size else int(np.prod(shape)) for shape in shapes)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = psutil.virtual_memory().total
     if len(dataset) * of_frame <= memory // 2:
         return True
     logging.getLogger(__name__).warning(
