@@ -1,16 +1,15 @@
-"""What reasoning costs a control step: base model, the paper's way, one growing cache, guess and verify.
+"""Cost of reasoning per decision: base model, the paper's method, a KV cache, speculative decoding.
 
     python benchmarks/reasoning_overhead.py nano CHECKPOINT     # replays rollouts of a checkpoint
     python benchmarks/reasoning_overhead.py minivla             # real size, random weights; pi0fast, openvla
-    python benchmarks/reasoning_overhead.py memory CHECKPOINT   # does anything grow over 10,000 steps?
-    python benchmarks/reasoning_overhead.py habit CHECKPOINT --dataset DEMONSTRATIONS   # better guesses?
-    python benchmarks/reasoning_overhead.py report              # docs/performance.md from what was measured
+    python benchmarks/reasoning_overhead.py memory CHECKPOINT   # memory over 10,000 steps
+    python benchmarks/reasoning_overhead.py history CHECKPOINT --dataset DEMONSTRATIONS   # other drafts
+    python benchmarks/reasoning_overhead.py report              # writes docs/appendix/performance_details.md
 
-A step is what depends on the model: encoding the images, all passes, choosing tokens, decoding the actions. The ways
-are measured side by side on the same observation, one after the other in changing order, so that a slow moment of the
-machine hits all alike; ratios are taken within an observation. On one thread of a CPU the clock is the processor's,
-which stands still while another process has the core. The results of the ways are compared as well: but for the base
-model all must say the same.
+A step is everything that depends on the model: encoding the images, all forward passes, sampling tokens, decoding the
+actions. The methods run in turn on the same observation, in random order, so that a slow moment of the machine affects
+all of them, and ratios are taken within an observation. On one CPU thread the clock is processor time. All methods
+except the base model must give the same tokens.
 """
 
 import argparse
@@ -19,7 +18,7 @@ import os
 from pathlib import Path
 
 import torch
-from overhead import habit, report
+from overhead import history_drafts, report
 from overhead.memory import measure_memory
 from overhead.nano_replay import measure_nano
 from overhead.real_sizes import SIZES, measure_real_size
@@ -34,9 +33,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["nano", *SIZES, "memory", "habit", "report"])
-    parser.add_argument("checkpoint", nargs="?", help="of nano; for `nano`, `memory` and `habit`")
-    parser.add_argument("--dataset", type=Path, help="labelled demonstrations; for `habit`")
+    parser.add_argument("what", choices=["nano", *SIZES, "memory", "history", "report"])
+    parser.add_argument("checkpoint", nargs="?", help="of nano; for `nano`, `memory` and `history`")
+    parser.add_argument("--dataset", type=Path, help="labelled demonstrations; for `history`")
     parser.add_argument("--episodes", type=int, default=20)
     parser.add_argument("--suites", nargs="+", default=["tabletop_seen", "tabletop_goal", "tabletop_long"])
     parser.add_argument(
@@ -61,18 +60,20 @@ def main() -> None:
         return
     if args.threads:
         torch.set_num_threads(args.threads)
-    if args.what in ("nano", "memory", "habit") and not args.checkpoint:
+    if args.what in ("nano", "memory", "history") and not args.checkpoint:
         parser.error(f"{args.what} needs a checkpoint")
-    if args.what == "habit" and not args.dataset:
-        parser.error("habit needs a --dataset")
+    if args.what == "history" and not args.dataset:
+        parser.error("history needs a --dataset")
     origin = provenance()
     load = os.getloadavg()[0]
     if args.what == "nano":
         found = measure_nano(args.checkpoint, args.episodes, args.suites, args.seconds, args.repeats or 3)
     elif args.what == "memory":
         found = measure_memory(args.checkpoint, args.steps)
-    elif args.what == "habit":
-        found = habit.measure_habit(args.checkpoint, args.dataset, args.episodes, args.suites)
+    elif args.what == "history":
+        found = history_drafts.measure_history_drafts(
+            args.checkpoint, args.dataset, args.episodes, args.suites
+        )
     else:
         name = args.dtype or ("bfloat16" if args.device == "cuda" else "float32")
         found = measure_real_size(
@@ -88,7 +89,7 @@ def main() -> None:
     found["device"] = args.device
     found["threads"] = torch.get_num_threads()
     found["load_before"] = round(load, 1)
-    for private in (" --out", " --kept"):  # where the numbers lie is nobody's business
+    for private in (" --out", " --kept"):  # local paths are not published
         origin["command"] = origin["command"].split(private)[0]
     found["provenance"] = origin
     args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from inspire_vla.reports.results import BEGIN, END
 
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "evidence" / "laptop"
-_SEEN = (r"ever held in (\d+)", r"times or more in (\d+)")
+_SEEN = (r"no grasp in (\d+)", r"empty grasps in (\d+)")
 
 
 def measured(document: Path) -> str:
@@ -59,14 +59,14 @@ def test_an_episode_more_or_less_changes_the_page(copy: tuple[Path, Path]) -> No
 
 
 def test_the_counts_of_the_analysis_are_those_of_the_script() -> None:
-    command = [sys.executable, str(ROOT / "scripts" / "how_they_fail.py"), str(KEPT)]
+    command = [sys.executable, str(ROOT / "scripts" / "failure_analysis.py"), str(KEPT)]
     printed = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     page = (ROOT / "docs" / "appendix" / "analysis.md").read_text(encoding="utf-8")
     base, inspire = printed.split("inspire\n")
     never, again = ([re.search(word, kind)[1] for kind in (base, inspire)] for word in _SEEN)
-    picking = [re.search(r"(\d+) with something", kind)[1] for kind in (base, inspire)]
+    picking = [re.search(r"(\d+) of them on", kind)[1] for kind in (base, inspire)]
     held, total, released = re.search(
-        r"long: something is held in (\d+) of (\d+), and let go again in (\d+)", inspire
+        r"long: a grasp in (\d+) of (\d+), a release in (\d+)", inspire
     ).groups()
     for count, n in ((never[0], picking[0]), (never[1], picking[1]), (held, total)):
         assert re.search(rf"\b{count} (\w+ )*of {n}\b|\b{count} of {n}\b", page), (count, n)

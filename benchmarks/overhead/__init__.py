@@ -1,7 +1,7 @@
-"""What `benchmarks/reasoning_overhead.py` is made of.
+"""Parts of `benchmarks/reasoning_overhead.py`.
 
-ways.py            one decision, every way, timed        nano_replay.py   decisions of real rollouts
-official_style.py  the paper's way, a baseline           real_sizes.py    the published models' sizes
-report.py          table and figure of docs/performance  memory.py        ten thousand decisions
-habit.py           would other drafts be better?
+timing.py        one decision by every method, timed      nano_replay.py     decisions of real rollouts
+per_question.py  the paper's method, as a baseline        real_sizes.py      published models' sizes
+report.py        table and figure of the docs             memory.py          10,000 decisions
+history_drafts.py  drafts from an answer history
 """

@@ -1,4 +1,4 @@
-"""Nano on what its own rollouts saw, so that drafts are right as often as in life."""
+"""Nano on the observations of its own rollouts, so that drafts are accepted as often as in use."""
 
 import random
 import time
@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from inspire_vla.dialogue import build_dialogue
-from overhead.ways import Task, Ways, row_of, summary
+from overhead.timing import MethodTimer, Task, row_of, summary
 
 
 def measure_nano(
     checkpoint: str, episodes: int, suites: Sequence[str], seconds: float, repeats: int
 ) -> dict[str, Any]:
-    """Play episodes with the checkpoint, then decide again on what it saw, each way.
+    """Roll out episodes with the checkpoint, then decide again on its observations by each method.
 
     A decision takes milliseconds, which anything else on the machine disturbs: the best of `repeats` counts.
     """
@@ -25,7 +25,7 @@ def measure_nano(
     agent = load_policy(checkpoint, device="cpu")
     policy = agent.policy
     frames = list(play(agent, episodes, suites))
-    ways = Ways(policy.backbone, policy.grammar)
+    timer = MethodTimer(policy.backbone, policy.grammar)
     rows: list[dict[str, Any]] = []
     deadline = time.monotonic() + seconds
     last: dict[int, dict[str, str]] = {}
@@ -39,11 +39,11 @@ def measure_nano(
             with torch.inference_mode():
                 return policy._encode_observation(batch)
 
-        found = ways.best(Task(observe, dialogue, plain), drafts, tries=1 if warm else repeats)
+        found = timer.best(Task(observe, dialogue, plain), drafts, tries=1 if warm else repeats)
         if warm:
             continue
         rows.append(row_of(found, len(dialogue.mentions), new=episode not in last))
-        last[episode] = found["guessed"][1].answers_by_mention
+        last[episode] = found["speculative"][1].answers_by_mention
         if time.monotonic() > deadline:
             break
     return {
@@ -52,7 +52,7 @@ def measure_nano(
         "episodes": len({f[0] for f in frames[: len(rows)]}),
         "suites": list(suites),
         "best_of": repeats,
-        "clock": ways.clock_name,
+        "clock": timer.clock_name,
         **summary(rows),
     }
 

@@ -26,7 +26,7 @@ from inspire_vla.backbones.prismatic import (
 from inspire_vla.decoding import AnswerSet, Grammar, RowState
 from inspire_vla.dialogue import build_dialogue
 from inspire_vla.spatial import answer_words
-from overhead.ways import Task, Ways, row_of, summary
+from overhead.timing import MethodTimer, Task, row_of, summary
 
 INSTRUCTIONS = {
     1: "open the top drawer of the cabinet",
@@ -34,8 +34,8 @@ INSTRUCTIONS = {
     3: "pick up the red mug between the plate and the basket and put the yellow mug on the left plate",
 }
 SPECIAL = ("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<bos>", "<eos>", "<s>", "</s>", "▁")
-OFFICIAL = 2
-"""So many repeats time the paper's way as well: it is far from the others, and takes as long as all of them."""
+PER_QUESTION = 2
+"""So many repeats time the paper's method as well: it is far from the others, and takes as long as all of them."""
 _PIECES = re.compile("|".join(map(re.escape, SPECIAL)) + r"| ?\d| ?\w+|\n|[^\w\s]|\s")
 
 
@@ -169,16 +169,16 @@ def measure_real_size(
     backbone, bins, vocabulary = make(name, device, dtype, depth)
     answers = AnswerSet(answer_words("direction"), backbone.text_tokenizer, backbone.template)
     grammar = Grammar(backbone.text_tokenizer, answers, bins, vocabulary)
-    ways = Ways(backbone, grammar)
+    timer = MethodTimer(backbone, grammar)
     rows: list[dict[str, Any]] = []
     if kept is not None and kept.exists():
         rows = [json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()]
     done = {(row["repeat"], row["objects"]) for row in rows}
     deadline = time.monotonic() + seconds
     if torch.device(device).type == "cuda" or name == "tiny":  # kernels are chosen at their first call
-        next(_rows(name, ways, backbone, [(-1, count) for count in objects]))
+        next(_rows(name, timer, backbone, [(-1, count) for count in objects]))
     todo = [(repeat, n) for repeat in range(repeats) for n in objects if (repeat, n) not in done]
-    for row in _rows(name, ways, backbone, todo):
+    for row in _rows(name, timer, backbone, todo):
         rows.append(row)
         print(name, json.dumps(row), flush=True)
         if kept is not None:
@@ -192,16 +192,16 @@ def measure_real_size(
         "dtype": str(dtype).removeprefix("torch."),
         "depth": depth,
         "parameters": sum(p.numel() for p in backbone.parameters()),
-        "clock": ways.clock_name,
+        "clock": timer.clock_name,
         **summary(rows),
     }
 
 
 def _rows(
-    name: str, ways: Ways, backbone: HFBackbone, todo: Sequence[tuple[int, int]]
+    name: str, timer: MethodTimer, backbone: HFBackbone, todo: Sequence[tuple[int, int]]
 ) -> Iterator[dict[str, Any]]:
-    """A row for each (repeat, objects): the ways with right drafts, and draft and verify with a wrong one."""
-    words = ways.grammar.answers.words
+    """A row for each (repeat, objects): the methods with right drafts, and draft and verify with a wrong one."""
+    words = timer.grammar.answers.words
     options: dict[str, Any] = {
         "template": backbone.template,
         "state_text": " ".join(["128"] * 8) if SIZES[name].state else None,
@@ -219,14 +219,16 @@ def _rows(
                 return backbone.encode_observation(images, None)
 
         task = Task(observe, dialogue, plain)
-        found = ways.time(task, {}, ("cached",))  # says what is right to draft
+        found = timer.time(task, {}, ("cached",))  # its answers are the drafts to be accepted
         right = found["cached"][1].answers_by_mention
-        found |= ways.time(task, right, ("base", "guessed", *(("official",) if repeat < OFFICIAL else ())))
+        found |= timer.time(
+            task, right, ("base", "speculative", *(("per_question",) if repeat < PER_QUESTION else ()))
+        )
         first = dialogue.mentions[0]
         wrong = right | {first: words[words.index(right[first]) - 1]}
         # With random weights the tokens behind a rejected draft are always right, so that it would cost no pass.
         with patch.object(RowState, "redraft"):
-            seconds, decision = ways.time(task, wrong, ("guessed",))["guessed"]
+            seconds, decision = timer.time(task, wrong, ("speculative",))["speculative"]
         row = {"repeat": repeat, **row_of(found, count)}
         if decision.forward_passes == row["passes"]["base"] + 1:
             row["wrong"] = {"ms": 1000 * seconds, "passes": decision.forward_passes}

@@ -8,12 +8,12 @@ from typing import Any
 DOCUMENT = Path(__file__).parents[2] / "docs" / "appendix" / "performance_details.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 COLUMNS = {
-    "official": "paper's way",
+    "per_question": "paper's way",
     "cached": "one cache",
-    "no_pass_lost": "guess and verify: no pass lost",
-    "pass_lost": "one pass lost",
+    "no_extra_pass": "drafts accepted",
+    "extra_pass": "one draft rejected",
 }
-BARS = {"official": "paper's way", "cached": "one cache", "guessed": "guess and verify"}
+BARS = {"per_question": "paper's way", "cached": "one cache", "speculative": "speculative"}
 
 
 def write(results: Path, document: Path = DOCUMENT) -> None:
@@ -25,7 +25,7 @@ def write(results: Path, document: Path = DOCUMENT) -> None:
         "",
         *_acceptance(overheads),
         "",
-        *_habit(found),
+        *_history(found),
         *_memory(found),
         "",
         *_origins(found),
@@ -47,7 +47,7 @@ def _table(overheads: dict[str, Any]) -> list[str]:
         "steps",
         "base, ms",
         *COLUMNS.values(),
-        "as often as in life",
+        "mean over rollouts",
         "passes",
     ]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
@@ -55,19 +55,20 @@ def _table(overheads: dict[str, Any]) -> list[str]:
     free = nano["all"]["steps_without_an_extra_pass"] if nano else None
     for run in overheads.values():
         for count, row in run["by_objects"].items():
-            ratios = [_interval(row["ratio"].get(way)) for way in COLUMNS]
+            ratios = [_interval(row["ratio"].get(method)) for method in COLUMNS]
             passes = " / ".join(
-                f"{row['passes'][way]:.3g}" for way in ("base", "official", "cached", "guessed")
+                f"{row['passes'][method]:.3g}" for method in ("base", "per_question", "cached", "speculative")
             )
             replayed = "replayed_steps" in run
-            life = row["mean_ratio"]["guessed"] if replayed else _weighed(row, free)
+            life = row["mean_ratio"]["speculative"] if replayed else _weighed(row, free)
             cells = [f"{_title(run)}, {run['device']}", count, str(row["steps"])]
             cells += [f"{row['ms']['base']['median']:,.1f}", *ratios, f"{life:.2f}" if life else "–", passes]
             lines.append("| " + " | ".join(cells) + " |")
     note = (
-        "Times as multiples of the base model's: medians, quartiles in brackets. As often as in life: nano's mean over "
-        "its rollouts, wrong guesses included; for the others a pass is lost as often as in those rollouts. Passes: "
-        "base / paper's way / one cache / guess and verify, mean."
+        "Times as multiples of the base model's: medians, quartiles in brackets. Mean over rollouts: nano's mean over "
+        "its rollouts, rejected drafts included; the others are weighted with nano's share of decisions without an "
+        "extra pass. Passes: "
+        "base / paper's way / one cache / speculative, mean."
     )
     return [*lines, "", note]
 
@@ -90,25 +91,25 @@ def _acceptance(overheads: dict[str, Any]) -> list[str]:
     if run is None:
         return []
     row = run["all"]
-    share, free = row["steps_all_guessed_right_after_the_first"], row["steps_without_an_extra_pass"]
+    share, free = row["steps_all_accepted_after_the_first"], row["steps_without_an_extra_pass"]
     mean = row["mean_ratio"]
     text = (
         f"Replayed: {row['steps']} decisions of {run['episodes']} episodes ({', '.join(run['suites'])}). "
-        f"{100 * row['answers_guessed_right']:.0f} % of all answers were guessed right; in {100 * share:.0f} % "
+        f"{100 * row['answers_accepted']:.0f} % of all drafts were accepted; in {100 * share:.0f} % "
         "of the decisions after an episode's first, all of them were. "
-        f"{100 * free:.0f} % of all decisions took no pass more than the base model. On average over all, wrong "
-        f"guesses included, one takes {mean['guessed']:.2f} × the base model's time ({mean['cached']:.2f} × "
-        f"with the cache alone, {mean['official']:.2f} × the paper's way)."
+        f"{100 * free:.0f} % of all decisions needed no more forward passes than the base model. On average, "
+        f"rejected drafts included, a decision takes {mean['speculative']:.2f} × the base model's time "
+        f"({mean['cached']:.2f} × with the cache alone, {mean['per_question']:.2f} × the paper's way)."
     )
     return [text]
 
 
 def _weighed(row: dict[str, Any], free: float | None) -> float | None:
-    """What guess and verify takes on average if a share `free` of the decisions loses no pass."""
+    """Mean ratio of speculative decoding if a share `free` of the decisions needs no extra pass."""
     ratio = row["ratio"]
-    if free is None or not {"no_pass_lost", "pass_lost"} <= ratio.keys():
+    if free is None or not {"no_extra_pass", "extra_pass"} <= ratio.keys():
         return None
-    return free * ratio["no_pass_lost"]["median"] + (1 - free) * ratio["pass_lost"]["median"]
+    return free * ratio["no_extra_pass"]["median"] + (1 - free) * ratio["extra_pass"]["median"]
 
 
 def _memory(found: dict[str, Any]) -> list[str]:
@@ -124,28 +125,28 @@ def _memory(found: dict[str, Any]) -> list[str]:
     return [text]
 
 
-def _habit(found: dict[str, Any]) -> list[str]:
-    run = found.get("habit")
+def _history(found: dict[str, Any]) -> list[str]:
+    run = found.get("history")
     if run is None:
         return []
-    shown, played, gained = run["demonstrations"], run["rollouts"], run["rollouts"]["free_gained"]
+    shown, played, gained = run["demonstrations"], run["rollouts"], run["rollouts"]["no_extra_pass_gained"]
 
     def against(what: str) -> str:
-        return f"{100 * played['habit'][what]:.1f} % against {100 * played['last'][what]:.1f} %"
+        return f"{100 * played['history'][what]:.1f} % against {100 * played['last'][what]:.1f} %"
 
     text = (
-        "Guessing by habit, a table from how long the last answers have stood, and what stood before, to the next "
-        f"ones: in {shown['decisions']:,} decisions of demonstrations that it has not seen it guesses all answers in "
-        f"{100 * shown['habit']:.1f} %, where the last answers do in {100 * shown['last']:.1f} %; in "
-        f"{played['decisions']} decisions of {played['episodes']} rollouts in {against('right')}. There no pass is "
-        f"lost in {against('free')}: {100 * gained['mean']:.1f} points more, 95 % interval "
-        f"{100 * gained['low']:.1f} to {100 * gained['high']:.1f}."
+        "Drafts from an answer history (a table from the last answers, their age and the answers before them to "
+        f"the next ones): in {shown['decisions']:,} decisions of held-out demonstrations all of its drafts are right "
+        f"in {100 * shown['history']:.1f} %, where the last answers are in {100 * shown['last']:.1f} %; in "
+        f"{played['decisions']} decisions of {played['episodes']} rollouts in {against('all_accepted')}. "
+        f"There no extra pass is needed in {against('no_extra_pass')}: {100 * gained['mean']:.1f} points "
+        f"more, 95 % interval {100 * gained['low']:.1f} to {100 * gained['high']:.1f}."
     )
     return [text, ""]
 
 
 def _origins(found: dict[str, Any]) -> list[str]:
-    lines = ["Where the numbers come from:", ""]
+    lines = ["Provenance:", ""]
     for run in found.values():
         origin = run["provenance"]
         machine = origin["machine"]
@@ -153,7 +154,7 @@ def _origins(found: dict[str, Any]) -> list[str]:
         lines.append(
             f"- `{origin['command']}`, commit {str(origin['commit'])[:12]}, {origin['started']}, {device}, "
             f"{run['threads']} thread(s), {run.get('clock', 'wall clock')}, "
-            f"load {run['load_before']} before it began"
+            f"load {run['load_before']} before the start"
         )
     return lines
 
@@ -170,8 +171,8 @@ def _figure(overheads: dict[str, Any], path: Path) -> None:
         )
         for axis, run in zip(axes[0], overheads.values(), strict=True):
             counts = list(run["by_objects"])
-            for place, (way, label) in enumerate(BARS.items()):
-                rows = [run["by_objects"][n]["ratio"][way] for n in counts]
+            for place, (method, label) in enumerate(BARS.items()):
+                rows = [run["by_objects"][n]["ratio"][method] for n in counts]
                 middle = [row["median"] for row in rows]
                 error = [
                     [row["median"] - row["q25"] for row in rows],

@@ -32,12 +32,12 @@ def test_all_ways_agree_and_are_reported(
     rows = [json.loads(line) for line in kept.read_text().splitlines()]
     assert {row["wrong"]["passes"] for row in rows} == {8}  # one more than the base model's
     assert len(kept.read_text().splitlines()) == found["all"]["steps"] == 4
-    assert found["all"]["ways_differ"] == 0
+    assert found["all"]["outputs_differ"] == 0
     for count, row in found["by_objects"].items():
         passes = row["passes"]
-        assert passes["guessed"] == passes["base"] == 7
-        assert row["ratio"]["no_pass_lost"] == row["ratio"]["guessed"]  # all guesses were right
-        assert passes["cached"] == passes["official"] == 7 + int(count)
+        assert passes["speculative"] == passes["base"] == 7
+        assert row["ratio"]["no_extra_pass"] == row["ratio"]["speculative"]  # all drafts were accepted
+        assert passes["cached"] == passes["per_question"] == 7 + int(count)
 
     origin = {"command": "x", "commit": "c", "started": "s", "machine": {"processor": "p"}}
     found |= {"device": "cpu", "threads": 1, "load_before": 0.0, "provenance": origin}
@@ -69,20 +69,20 @@ def test_the_memory_of_a_process_that_decides_does_not_grow(benchmark) -> None:
     assert found["growth_mib_after_the_first_tenth"] < 8
 
 
-def test_a_habit_is_learned_and_the_last_answers_stand_in_for_it(benchmark) -> None:
+def test_a_history_is_learned_and_the_last_answers_are_the_fallback(benchmark) -> None:
     said = [("left", "down"), ("left", "down"), ("down", "right"), ("grasped", "right")]
-    habit = benchmark.habit.Habit([said] * benchmark.habit.ENOUGH)
-    assert [habit(said[:step]) for step in (1, 2, 3)] == said[1:]
-    assert habit(said) == said[-1]  # nobody went on from here
-    assert habit([("up", "up")]) == ("up", "up")
-    rare = benchmark.habit.Habit([said] * (benchmark.habit.ENOUGH - 1))
+    table = benchmark.history_drafts.HistoryTable([said] * benchmark.history_drafts.MIN_EXAMPLES)
+    assert [table(said[:step]) for step in (1, 2, 3)] == said[1:]
+    assert table(said) == said[-1]  # no example continues from here
+    assert table([("up", "up")]) == ("up", "up")
+    rare = benchmark.history_drafts.HistoryTable([said] * (benchmark.history_drafts.MIN_EXAMPLES - 1))
     assert rare(said[:2]) == ("left", "down")
 
 
-def test_a_habit_depends_on_what_stood_before(benchmark) -> None:
+def test_a_history_depends_on_the_answers_before(benchmark) -> None:
     come = [("left",), ("down",), ("grasped",)]
     gone = [("right",), ("down",), ("right",)]
-    habit = benchmark.habit.Habit([come] * 6 + [gone] * 7)
-    assert habit(come[:2]) == ("grasped",)
-    assert habit(gone[:2]) == ("right",)
-    assert habit([("down",)]) == ("right",)  # nothing stood before: what comes most often after "down"
+    table = benchmark.history_drafts.HistoryTable([come] * 6 + [gone] * 7)
+    assert table(come[:2]) == ("grasped",)
+    assert table(gone[:2]) == ("right",)
+    assert table([("down",)]) == ("right",)  # nothing before: what comes most often after "down"

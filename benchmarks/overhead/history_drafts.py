@@ -1,4 +1,4 @@
-"""Would a table of habits guess better than the last answers do? Only measured: decoding guesses the last answers."""
+"""Would drafts from an answer history be accepted more often than the last answers? Only measured, not used."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -16,14 +16,14 @@ from overhead.nano_replay import play
 
 Words = tuple[str, ...]
 """The answers of one decision."""
-LONGEST = 12
-"""Decisions; an answer that has stood longer is as old as that."""
-ENOUGH = 5
-"""So often a habit must have been seen in the demonstrations."""
+MAX_AGE = 12
+"""Maximum age of an answer, in decisions; older ones count as that old."""
+MIN_EXAMPLES = 5
+"""Minimum number of examples in the demonstrations for an entry of the table."""
 
 
-class Habit:
-    """From how long each of the last answers has stood, and what was said before it, to the next answers."""
+class HistoryTable:
+    """Maps the last answers, their ages and the answers before them to the next answers."""
 
     def __init__(self, episodes: Iterable[Sequence[Words]]) -> None:
         self._next: dict[Any, Counter[Words]] = defaultdict(Counter)
@@ -33,36 +33,41 @@ class Habit:
                     self._next[key][said[step]] += 1
 
     def __call__(self, said: Sequence[Words]) -> Words:
-        """The most frequent answers after what has been `said`; without enough examples, the last ones."""
+        """Return the most frequent next answers after `said`; the last answers if there are too few examples."""
         for key in _keys(said):
             found = self._next.get(key)
-            if found and found.total() >= ENOUGH:
+            if found and found.total() >= MIN_EXAMPLES:
                 return found.most_common(1)[0][0]
         return said[-1]
 
 
 def _keys(said: Sequence[Words]) -> list[Any]:
-    """What the next answers may depend on, the most telling first."""
+    """Keys of the table, the most specific first."""
     last, ages, before = said[-1], [], []
     for place, word in enumerate(last):
         other = next((n for n, words in enumerate(reversed(said)) if words[place] != word), None)
-        ages.append(min(len(said) if other is None else other, LONGEST))
+        ages.append(min(len(said) if other is None else other, MAX_AGE))
         before.append(None if other is None else said[-1 - other][place])
     return [(last, *ages, *before), (last, *ages)]
 
 
-def measure_habit(checkpoint: str, dataset: Path, episodes: int, suites: Sequence[str]) -> dict[str, Any]:
-    """Learn habits from labelled demonstrations, then guess in a checkpoint's own rollouts both ways."""
+def measure_history_drafts(
+    checkpoint: str, dataset: Path, episodes: int, suites: Sequence[str]
+) -> dict[str, Any]:
+    """Fit the table on labelled demonstrations, then compare both kinds of drafts in a checkpoint's rollouts."""
     from inspire_vla.lerobot_plugin.loading import load_policy
 
     agent = load_policy(checkpoint, device="cpu")
     policy = agent.policy
     shown = _demonstrations(dataset, policy.config.reasoning.mode, agent.n_action_steps)
     learned = [said for number, said in shown if number % 5]
-    habit = Habit(learned)
-    guessers: dict[str, Callable[[Sequence[Words]], Words]] = {"last": lambda said: said[-1], "habit": habit}
+    table = HistoryTable(learned)
+    drafters: dict[str, Callable[[Sequence[Words]], Words]] = {
+        "last": lambda said: said[-1],
+        "history": table,
+    }
     unseen = [
-        {name: guess(said[:step]) == said[step] for name, guess in guessers.items()}
+        {name: draft(said[:step]) == said[step] for name, draft in drafters.items()}
         for number, said in shown
         if number % 5 == 0
         for step in range(1, len(said))
@@ -74,34 +79,37 @@ def measure_habit(checkpoint: str, dataset: Path, episodes: int, suites: Sequenc
         with torch.inference_mode():
             prefix = policy._encode_observation(batch)
         row: dict[str, Any] = {"episode": episode}
-        for name, guess in guessers.items():
-            expected = guess(said) if said else policy.first_answers
+        for name, draft in drafters.items():
+            expected = draft(said) if said else policy.first_answers
             words = dict(zip(dialogue.mentions, expected, strict=False))
             (decision,) = decode(policy.backbone, prefix, [dialogue], policy.grammar, drafts=[words])
-            spare = decision.forward_passes - (len(decision.token_ids) - len(decision.answers))
+            extra = decision.forward_passes - (len(decision.token_ids) - len(decision.answers))
             row[name] = {
-                "right": all(decision.accepted),
-                "free": spare <= 0,
+                "all_accepted": all(decision.accepted),
+                "no_extra_pass": extra <= 0,
                 "passes": decision.forward_passes,
             }
         said.append(decision.answers)
         rows.append(row)
     return {
-        "demonstrations": {"decisions": len(unseen), **{n: _share(u[n] for u in unseen) for n in guessers}},
+        "demonstrations": {"decisions": len(unseen), **{n: _share(u[n] for u in unseen) for n in drafters}},
         "rollouts": {
             "decisions": len(rows),
             "episodes": len(told),
             **{
-                name: {what: _share(row[name][what] for row in rows) for what in ("right", "free", "passes")}
-                for name in guessers
+                name: {
+                    what: _share(row[name][what] for row in rows)
+                    for what in ("all_accepted", "no_extra_pass", "passes")
+                }
+                for name in drafters
             },
-            "free_gained": _gained(rows),
+            "no_extra_pass_gained": _gained(rows),
         },
     }
 
 
 def _demonstrations(dataset: Path, mode: str, stride: int) -> list[tuple[int, list[Words]]]:
-    """(episode, its answers every `stride` frames), beginning at each of the first `stride` frames."""
+    """(episode, its answers every `stride` frames), starting at each of the first `stride` frames."""
     column = answer_column(mode)
     found: dict[int, list[Words]] = defaultdict(list)
     for file in sorted((dataset / "data").rglob("*.parquet")):
@@ -113,13 +121,15 @@ def _demonstrations(dataset: Path, mode: str, stride: int) -> list[tuple[int, li
 
 
 def _gained(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """By how much more decisions lose no pass with habits, with a 95 % interval (bootstrap over episodes)."""
+    """Gain in decisions without an extra pass, with a 95 % interval (bootstrap over episodes)."""
     by_episode: dict[int, list[int]] = defaultdict(list)
     for row in rows:
-        by_episode[row["episode"]].append(int(row["habit"]["free"]) - int(row["last"]["free"]))
+        by_episode[row["episode"]].append(
+            int(row["history"]["no_extra_pass"]) - int(row["last"]["no_extra_pass"])
+        )
     sums = np.array([[sum(gains), len(gains)] for gains in by_episode.values()])
-    drawn = np.random.default_rng(0).integers(len(sums), size=(5000, len(sums)))
-    totals = sums[drawn].sum(axis=1)
+    resampled = np.random.default_rng(0).integers(len(sums), size=(5000, len(sums)))
+    totals = sums[resampled].sum(axis=1)
     low, high = np.percentile(totals[:, 0] / totals[:, 1], (2.5, 97.5))
     return {"mean": float(sums[:, 0].sum() / sums[:, 1].sum()), "low": float(low), "high": float(high)}
 

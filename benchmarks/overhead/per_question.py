@@ -1,7 +1,7 @@
-"""The baseline: answers as the paper's released code asks for them. For comparison only.
+"""The baseline: one generation per question, as in the paper's released code. For comparison only.
 
-Every question is a generation of its own, and the action one more: the images go through the vision towers again and
-all text so far through the model again. Within one generation keys and values are cached, as `generate` does.
+Each question, and then the action, is a generation of its own, which encodes the images and all text again. Within
+one generation keys and values are cached, as `generate` does.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from inspire_vla.dialogue import Dialogue
 
 
 @torch.inference_mode()
-def decode_official_style(
+def decode_per_question(
     backbone: Backbone, observe: Callable[[], Tensor], dialogue: Dialogue, grammar: Grammar
 ) -> Decision:
     """One row. `observe` encodes the images; it is called once per question and once for the action."""
@@ -25,7 +25,7 @@ def decode_official_style(
     )  # for fairness: the head costs as much as ours
     state, text = DecodeState(), list(plan.texts[0])
     answers: list[str] = []
-    said: list[int] = []
+    token_ids: list[int] = []
     passes = 0
     for _ in range(len(dialogue.mentions) + 1):
         decoder = BatchedKVDecoder(backbone, observe())
@@ -38,7 +38,7 @@ def decode_official_style(
                 backbone.logits(hidden[0, -1], allowed_ids).float().cpu().numpy(), allowed
             ).token_id
             state, added = plan.advance(state, token)
-            said.append(token)
+            token_ids.append(token)
             spelled += (token,)
             new_tokens = [added[0]]
             text += added
@@ -49,6 +49,6 @@ def decode_official_style(
         grammar.actions(state.codes),
         dialogue.mentions,
         tuple(answers),
-        token_ids=tuple(said),
+        token_ids=tuple(token_ids),
         forward_passes=passes,
     )
