@@ -1,4 +1,4 @@
-"""What is named in a request. The sentences and their mentions, checked by eye, are in data/."""
+"""Mentions of instructions. The sentences and their mentions, checked by a person, are in data/."""
 
 import importlib.util
 import re
@@ -33,7 +33,7 @@ def test_mentions(sentence, mentions):
     assert find_mentions(sentence) == mentions
 
 
-def test_there_are_130_sentences_of_libero_and_as_many_as_promised_of_others():
+def test_number_of_sentences():
     assert len(sentences("libero.txt")) == 130
     assert len(sentences("others.txt")) > 100
 
@@ -74,7 +74,7 @@ def test_mentions_are_words_of_the_sentence_each_once(sentence, mentions):
 
 
 @pytest.mark.parametrize("noun", ["gizmo", "purple zebra", "left-handed spanner", "flux capacitor", "ñandú"])
-def test_any_noun_can_be_named(noun):
+def test_any_noun_is_found(noun):
     assert find_mentions(f"pick up the {noun} and place it on the plate") == (f"the {noun}", "the plate")
     assert find_mentions(f"put the {noun} next to the bowl in the basket") == (
         f"the {noun} next to the bowl",
@@ -83,28 +83,28 @@ def test_any_noun_can_be_named(noun):
 
 
 @pytest.mark.parametrize("noun", ["plate", "stove", "tape", "soap", "slider", "plum"])
-def test_a_noun_is_not_taken_for_a_misspelt_verb(noun):
+def test_a_noun_is_no_misspelt_verb(noun):
     assert find_mentions(f"pick up the bowl and {noun}") == ("the bowl", noun)
     assert find_mentions(f"put the cup and {noun} on the table") == ("the cup", noun, "the table")
     assert find_mentions(f"put the cup and {noun} back in the drawer")[:2] == ("the cup", noun)
     assert find_mentions(f"take the cup and {noun} that are on the table")[1].startswith(noun)
 
 
-def test_a_misspelt_verb_is_one_where_its_object_follows():
+def test_a_misspelt_verb_needs_an_object():
     assert find_mentions("lift the cup and plcae it on the tray") == ("the cup", "the tray")
     assert find_mentions("lift the cup and opne the drawer") == ("the cup", "the drawer")
     assert find_mentions("open the drawer and pikc up the cup") == ("the drawer", "the cup")
 
 
 @pytest.mark.parametrize("verb", ["squash", "defenestrate", "frobnicate"])
-def test_a_verb_never_heard_of_still_has_an_object(verb):
+def test_an_unknown_verb_has_an_object(verb):
     assert find_mentions(f"{verb} the red cube") == ("the red cube",)
 
 
 @pytest.mark.parametrize(
     "sentence", ["", "  ", "?!", "put it there", "turn it off", "hello world", "do nothing", "move left"]
 )
-def test_nothing_named_is_an_error_not_a_guess(sentence):
+def test_no_object_is_an_error(sentence):
     with pytest.raises(NoObjectFound, match="No object is named") as caught:
         find_mentions(sentence)
     assert isinstance(caught.value, InspireError)

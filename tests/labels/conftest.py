@@ -1,4 +1,4 @@
-"""A small LeRobot dataset made of a made-up path: reach, grasp, carry, let go, leave."""
+"""A small LeRobot dataset with a synthetic path: reach, grasp, carry, release, retract."""
 
 from pathlib import Path
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""CALVIN's files: blocks are found, held ones are grasped, hostile and broken files are refused."""
+"""CALVIN's importer on synthetic files: positions and grasps of blocks; unsafe and damaged files are refused."""
 
 import os
 import pickle
@@ -62,7 +62,7 @@ def test_the_order_of_the_blocks_is_the_scenes():
         ("the button", "button"), ("the red block in the drawer", "red"), ("the tower", None),
     ],
 )  # fmt: skip
-def test_what_calvin_calls_its_fixtures(mention, name):
+def test_words_for_fixtures(mention, name):
     places = SCENES["D"].positions(frames()[1])
     assert SCENES["D"].name_of(mention, places) == name
 
@@ -80,7 +80,7 @@ def test_doors_and_drawers_move_with_their_joints():
         assert not moved["shelf"].any()
 
 
-def test_a_split_says_its_scene(tmp_path):
+def test_the_scene_of_a_split(tmp_path):
     with pytest.raises(InspireError, match="--scene A, B, C or D"):
         ScenesOfSplit(tmp_path)
     with pytest.raises(InspireError, match="unknown scene 'E'"):

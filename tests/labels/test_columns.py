@@ -29,7 +29,7 @@ def info(**changes) -> LabelInfo:
     return LabelInfo(**(settings | {"labeller": "test"} | changes))
 
 
-def test_what_is_written_is_read(tmp_path):
+def test_round_trip(tmp_path):
     own = Frame("bench", x=("left", "right"), y=("back", "front"))
     for frame in (*FRAMES, own):
         modes = {mode: ModeRule(0.05, False) for mode in MODES}
@@ -39,7 +39,7 @@ def test_what_is_written_is_read(tmp_path):
     assert [path.name for path in (tmp_path / "meta").iterdir()] == ["inspire_labels.json"]
 
 
-def test_no_labels_is_said(tmp_path):
+def test_a_dataset_without_labels(tmp_path):
     assert not has_labels(tmp_path)
     with pytest.raises(LabelsMissing, match=r"inspire collect.*reasoning.enabled=false"):
         read_labels(tmp_path)
@@ -84,7 +84,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("breakage", BROKEN)
-def test_the_file_is_not_trusted(tmp_path, breakage):
+def test_a_wrong_file_is_refused(tmp_path, breakage):
     record = BROKEN[breakage](copy.deepcopy(info().to_json()))
     path = tmp_path / LABELS_FILE
     path.parent.mkdir()
@@ -94,7 +94,7 @@ def test_the_file_is_not_trusted(tmp_path, breakage):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000])
-def test_no_json_is_said(tmp_path, content):
+def test_invalid_json_is_refused(tmp_path, content):
     path = tmp_path / LABELS_FILE
     path.parent.mkdir()
     path.write_bytes(content)

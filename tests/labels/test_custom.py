@@ -1,4 +1,4 @@
-"""Laws of a user's own truth: what fits no frame, object or unit is refused or told, and never becomes a label."""
+"""Laws of custom labels: what fits no frame, object or unit is refused or noted, and never becomes a label."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from inspire_vla.labels.custom import FunctionLabeller, TableLabeller
 from inspire_vla.labels.end_effector import EndEffectorColumns
 from inspire_vla.labels.labeller import Episode, Tracks
 
-HAND = EndEffectorColumns.parse("observation.state:0,1,2", needs_gripper=False)
+END_EFFECTOR = EndEffectorColumns.parse("observation.state:0,1,2", needs_gripper=False)
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def dataset(synthetic, tmp_path_factory) -> Path:
 def table(folder: Path, *rows: str) -> TableLabeller:
     path = folder / "objects.csv"
     path.write_text("\n".join(["episode,frame,object,x,y,z", *rows]) + "\n")
-    return TableLabeller.read(path, HAND)
+    return TableLabeller.read(path, END_EFFECTOR)
 
 
 # --- a table
@@ -80,7 +80,7 @@ def test_rows_of_no_frame_of_the_dataset_are_refused(tmp_path, dataset, row, say
         (([[[0, 0, 0]], []], []), "a tuple"),
     ],
 )
-def test_a_function_that_returns_something_else_is_told_what_to_return(shown, returned, told):
+def test_a_wrong_return_value_is_described(shown, returned, told):
     frames = len(shown)
     with pytest.raises(
         InspireError, match=rf"mine returned {told}.* for episode 1, expected Tracks.*\({frames}, 2, 3"

@@ -1,4 +1,4 @@
-"""Laws of labels from a demonstration alone, on made-up paths whose truth is known; and against a simulator's truth."""
+"""Laws of labels from a demonstration alone, on synthetic paths with known positions; and against a simulator."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def label(synthetic, hand, command, width, instruction=None, labeller=None, **op
     return labeller.label(Episode(0, instruction, mentions, columns, names))
 
 
-def test_the_place_of_both_is_known_throughout(synthetic):
+def test_positions_of_both_objects_are_known_in_every_frame(synthetic):
     hand, command, width = synthetic.path()
     tracks = label(synthetic, hand, command, width)
     held = tracks.grasped[:, 0]
@@ -53,7 +53,7 @@ def test_the_place_of_both_is_known_throughout(synthetic):
     assert (tracks.confidence > 0).all()
 
 
-def test_what_is_held_is_grasped_or_has_no_label(synthetic):
+def test_a_held_object_is_grasped_or_has_no_label(synthetic):
     """Nothing tells where in the fingers it is: without the word `grasped` no other word is invented."""
     tracks = label(synthetic, *synthetic.path())
     held = tracks.grasped[:, 0]
@@ -97,7 +97,7 @@ def test_any_sign_unit_and_kind_of_gripper(synthetic, convention):
     np.testing.assert_allclose(found.gripper_to_object_m[known], plain.gripper_to_object_m[known], atol=0.06)
 
 
-def test_a_dataset_that_only_pushes_has_its_gripper_the_right_way_round(synthetic):
+def test_gripper_sign_of_a_dataset_that_only_pushes(synthetic):
     hand, _, _ = synthetic.path()
     frames = len(hand)
     told = np.where(np.arange(frames) > frames - 5, 1.0, -1.0)  # opens at the very end, +1 opens
@@ -130,7 +130,7 @@ def test_a_closing_on_nothing_is_no_grasp(synthetic):
     assert tracks.grasped[13 + miss, 0]
 
 
-def test_two_grasps_are_dealt_to_two_objects(synthetic):
+def test_two_grasps_are_assigned_to_two_objects(synthetic):
     hand, command, width = synthetic.path()
     two = label(
         synthetic,
@@ -157,7 +157,7 @@ def test_a_dropped_object_grasped_again_is_one_object(synthetic):
     assert not tracks.grasped[:, 1].any()
 
 
-def test_pressing_without_a_grasp_finds_where_the_hand_lingers(synthetic):
+def test_pressing_without_a_grasp_finds_the_longest_stay(synthetic):
     start, button = np.array([0.4, 0.0, 0.3]), np.array([0.5, 0.2, 0.05])
     way = start + (button - start) * np.linspace(0, 1, 15)[:, None]
     hand = np.concatenate([way, np.tile(button, (12, 1)), way[::-1]])
@@ -169,7 +169,7 @@ def test_pressing_without_a_grasp_finds_where_the_hand_lingers(synthetic):
     assert tracks.confidence.max() <= 0.5
 
 
-def test_something_thin_is_held_if_it_is_carried_far(synthetic):
+def test_a_thin_object_is_held_if_it_is_carried_far(synthetic):
     hand, command, width = synthetic.path()
     width = np.where(width == width.min(), 0.004, width)  # of 0.08: what an empty gripper shuts to as well
     thin, thick = label(synthetic, hand, command, width), label(synthetic, *synthetic.path())
@@ -181,7 +181,7 @@ def test_something_thin_is_held_if_it_is_carried_far(synthetic):
 
 
 @pytest.mark.parametrize("sideways", [0.0, 0.5])
-def test_a_drawer_is_pushed_shut_ahead_of_the_hand(synthetic, sideways):
+def test_a_closing_drawer_is_in_front_of_the_fingertips(synthetic, sideways):
     over, before, shut = np.array([[0.6, -0.2, 0.3], [0.53, 0.2, 0.22], [0.4, 0.2 + sideways * 0.1, 0.22]])
     ways = [(over, before), (before, shut), (shut, before)]
     hand = np.concatenate([a + (b - a) * np.linspace(0, 1, 15)[:, None] for a, b in ways])
@@ -196,7 +196,7 @@ def test_a_drawer_is_pushed_shut_ahead_of_the_hand(synthetic, sideways):
     assert tracks.confidence.max() > 0.5
 
 
-def test_nothing_is_invented(synthetic):
+def test_unknown_positions_get_no_labels(synthetic):
     hand, command, width = synthetic.path()
     broken = hand.copy()
     broken[4] = np.nan

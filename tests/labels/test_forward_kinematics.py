@@ -1,4 +1,4 @@
-"""Laws of forward kinematics: known poses, degrees are radians, lengths are kept; hostile files are refused."""
+"""Laws of forward kinematics: known poses, degrees equal radians, distances are kept; unreadable files are refused."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_known_poses(urdf):
     np.testing.assert_allclose(chain.positions(poses), wanted, atol=1e-12)
 
 
-def test_degrees_are_radians_and_turning_keeps_the_reach(urdf):
+def test_degrees_equal_radians_and_rotation_keeps_the_distance(urdf):
     angles = np.random.default_rng(0).uniform(-3, 3, (20, 2))
     radians = ForwardKinematics.read(urdf, "tip").positions(np.c_[angles, np.zeros(20)])
     degrees = ForwardKinematics.read(urdf, "tip", degrees=True).positions(
@@ -45,12 +45,14 @@ def test_degrees_are_radians_and_turning_keeps_the_reach(urdf):
     np.testing.assert_allclose(np.linalg.norm(turned, axis=1), np.linalg.norm(radians, axis=1))
 
 
-def test_a_hand_of_joints_has_a_position(urdf):
-    hand = EndEffectorColumns.parse(
+def test_end_effector_position_from_joints(urdf):
+    end_effector = EndEffectorColumns.parse(
         "observation.state:0,1,2", "observation.state:3", kinematics=ForwardKinematics.read(urdf, "tip")
     )
-    np.testing.assert_allclose(hand.position({"observation.state": np.zeros((2, 4))}), [[0.75, 0, 1]] * 2)
-    assert "urdf_sha256" in hand.to_json()
+    np.testing.assert_allclose(
+        end_effector.position({"observation.state": np.zeros((2, 4))}), [[0.75, 0, 1]] * 2
+    )
+    assert "urdf_sha256" in end_effector.to_json()
 
 
 @pytest.mark.parametrize(
@@ -64,7 +66,7 @@ def test_a_hand_of_joints_has_a_position(urdf):
         (URDF.replace("0.5 0 0", "0.5 nan 0"), "tip", "not a finite number"),
     ],
 )
-def test_what_cannot_be_followed_is_refused(tmp_path, text, tip, says):
+def test_unreadable_urdfs_are_refused(tmp_path, text, tip, says):
     path = tmp_path / "robot.urdf"
     path.write_text(text)
     with pytest.raises(InspireError, match=says):
@@ -85,7 +87,7 @@ def joints(scale: float, frames: int = 400) -> np.ndarray:
     return np.c_[way, way, np.zeros(frames)]
 
 
-def hand_of(path, *, degrees: bool) -> EndEffectorColumns:
+def end_effector_of(path, *, degrees: bool) -> EndEffectorColumns:
     return EndEffectorColumns.parse(
         "observation.state:0,1,2",
         kinematics=ForwardKinematics.read(path, "tip", degrees=degrees),
@@ -97,13 +99,13 @@ def hand_of(path, *, degrees: bool) -> EndEffectorColumns:
 @pytest.mark.parametrize(
     ("scale", "degrees"), [(2.9, False), (3.5, False), (0.01, False), (160, True), (8, True)]
 )
-def test_a_unit_that_can_be_is_taken(tmp_path, scale, degrees):
+def test_possible_units_are_accepted(tmp_path, scale, degrees):
     path = tmp_path / "robot.urdf"
     path.write_text(LIMITED)
     glitch = joints(scale)
     glitch[7, :2], glitch[9] = 1e4, np.nan
     for values in (joints(scale), glitch):
-        hand_of(path, degrees=degrees).check_unit({"observation.state": values}, 1.0)
+        end_effector_of(path, degrees=degrees).check_unit({"observation.state": values}, 1.0)
 
 
 def test_degrees_read_as_radians_are_refused(tmp_path):
@@ -113,12 +115,12 @@ def test_degrees_read_as_radians_are_refused(tmp_path):
         with pytest.raises(
             InspireError, match=rf"joint 'shoulder' goes from -3.* to 3.*, and {possible}.*--degrees"
         ):
-            hand_of(path, degrees=False).check_unit({"observation.state": joints(40)}, 1.0)
+            end_effector_of(path, degrees=False).check_unit({"observation.state": joints(40)}, 1.0)
 
 
 @pytest.mark.parametrize(("scale", "says"), [(3, "are these radians"), (300, "are these degrees")])
-def test_what_can_hardly_be_degrees_is_doubted(tmp_path, scale, says):
+def test_unlikely_degrees_give_a_warning(tmp_path, scale, says):
     path = tmp_path / "robot.urdf"
     path.write_text(LIMITED)
     with pytest.warns(UserWarning, match=says):
-        hand_of(path, degrees=True).check_unit({"observation.state": joints(scale)}, 1.0)
+        end_effector_of(path, degrees=True).check_unit({"observation.state": joints(scale)}, 1.0)

@@ -49,7 +49,7 @@ def test_lerobot_finds_at_every_frame_what_the_labels_say(labelled, synthetic):
         assert row["content"] == said
 
 
-def test_rows_of_others_are_kept_and_ours_replaced(labelled, tmp_path):
+def test_other_rows_are_kept_and_ours_replaced(labelled, tmp_path):
     source = labelled / "out"
     path = LeRobotFiles.open(source).data_files()[0]
     table = pq.read_table(path)

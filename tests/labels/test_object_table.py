@@ -1,4 +1,4 @@
-"""Laws of reading a table of objects: a cell means one thing, or the table is refused with the cell named."""
+"""Laws of reading a table of objects: a cell has one meaning, or an error names it."""
 
 from pathlib import Path
 
@@ -29,13 +29,13 @@ def written(folder: Path, *rows: str) -> Path:
         (("0.0", "1.0", ""), [False, True, False]),
     ],
 )
-def test_grasped_is_said_by_true_and_one_alone(tmp_path, cells, grasped):
+def test_values_of_grasped_in_csv(tmp_path, cells, grasped):
     path = written(tmp_path, *(f"0,{i},cup,1,1,1,{cell}" for i, cell in enumerate(cells)))
     assert read_object_table(path)[0]["cup"].grasped.tolist() == grasped
 
 
 @pytest.mark.parametrize("value", [pa.array([True, None]), pa.array([1, None]), pa.array([1.0, np.nan])])
-def test_parquet_says_grasped_in_its_own_types(tmp_path, value):
+def test_types_of_grasped_in_parquet(tmp_path, value):
     place = {"object": ["cup", "cup"], "x": [1, 1], "y": [1, 1], "z": [1, None]}
     table = pa.table({"episode": [0, 0], "frame": [1, 0], **place, "grasped": value})
     pq.write_table(table, tmp_path / "objects.parquet")
@@ -58,12 +58,12 @@ def test_parquet_says_grasped_in_its_own_types(tmp_path, value):
     ],
 )
 @pytest.mark.filterwarnings("error")
-def test_a_cell_that_cannot_be_meant_is_named(tmp_path, row, says):
+def test_an_impossible_cell_is_named(tmp_path, row, says):
     with pytest.raises(InspireError, match=says):
         read_object_table(written(tmp_path, "0,0,cup,1,1,1,0", row))
 
 
-def test_names_meet_whatever_their_case_and_article():
+def test_names_match_without_case_and_article():
     mentions = ("the red cube", "a plate")
     for name in ("the red cube", "The Red Cube", "red cube", "a red  cube", "0"):
         assert mention_index(name, mentions) == 0
@@ -71,6 +71,6 @@ def test_names_meet_whatever_their_case_and_article():
     assert [mention_index(name, mentions) for name in ("the red cub", "2", "the", "cube")] == [None] * 4
 
 
-def test_an_article_that_tells_two_things_apart_is_heard():
+def test_articles_tell_two_objects_apart():
     mentions = ("a cup", "the cup")
     assert [mention_index(name, mentions) for name in ("a cup", "the cup", "cup")] == [0, 1, None]

@@ -289,7 +289,7 @@ def test_no_label_at_all_is_an_error_that_says_why(dataset, tmp_path):
         InspireError, match=r"nothing is written(?s:.*)1 episodes: .*Did you mean 'the red cube'"
     ):
         label_dataset(dataset, TableLabeller.read(tmp_path / "objects.csv"), out=tmp_path / "out")
-    with pytest.raises(InspireError, match=r"less sure than 1\.1"):
+    with pytest.raises(InspireError, match=r"confidence below 1\.1"):
         label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "out", min_confidence=1.1)
     with pytest.raises(InspireError, match="failed in episode 0"):
         label_dataset(dataset, FunctionLabeller(lambda episode: 1 / 0), out=tmp_path / "out")

@@ -1,4 +1,4 @@
-"""Counting labels, drawing them, a user's own truth; and the command that does it."""
+"""Statistics and figures of labels, custom labels, and the commands `inspire label` and `inspire labels`."""
 
 import json
 import sys
@@ -67,7 +67,7 @@ def episode(synthetic):
     return Episode(3, synthetic.instruction, synthetic.mentions, columns, names), hand
 
 
-def test_a_table_says_where_things_are(synthetic, tmp_path):
+def test_positions_from_a_table(synthetic, tmp_path):
     shown, hand = episode(synthetic)
     path = tmp_path / "objects.csv"
     lines = [
@@ -93,7 +93,7 @@ def table_of(synthetic, path: Path) -> Path:
     return path
 
 
-def test_a_table_in_metres_meets_a_hand_in_millimetres(synthetic, tmp_path):
+def test_a_table_in_metres_with_positions_in_millimetres(synthetic, tmp_path):
     shown, hand = episode(synthetic)
     table = TableLabeller.read(table_of(synthetic, tmp_path / "objects.csv"))
     columns = {"observation.state": 1000 * hand}
@@ -106,7 +106,7 @@ def test_a_table_in_metres_meets_a_hand_in_millimetres(synthetic, tmp_path):
     assert told.settings()["metres_per_unit"] == 0.001
 
 
-def test_a_table_asks_for_no_gripper(synthetic, tmp_path):
+def test_a_table_needs_no_gripper(synthetic, tmp_path):
     table = TableLabeller.read(table_of(synthetic, tmp_path / "objects.csv"))
     with pytest.raises(InspireError, match=r"\(--position\)"):
         table.calibrate({"observation.state": np.zeros((5, 4))}, {}, np.zeros(1, int))

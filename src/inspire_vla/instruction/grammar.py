@@ -275,7 +275,7 @@ class Parser:
 
     def _link_lengths(self, at: int) -> list[int]:
         """Numbers of words of the links that begin at index `at`, longest first."""
-        found = []
+        found: list[int] = []
         for length in (3, 2, 1):
             phrase = self.words[at : at + length]
             *first, last = phrase or [""]

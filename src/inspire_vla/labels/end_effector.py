@@ -142,8 +142,10 @@ class EndEffectorColumns:
             )
         if needs_gripper and width is None and command is None:
             raise InspireError("a gripper needs a width or a command, such as action:6.")
-        gripper = (ColumnValues.parse(text) if text else None for text in (width, command))
-        return cls(position_values, *gripper, kinematics)
+        width_values, command_values = (
+            ColumnValues.parse(text) if text else None for text in (width, command)
+        )
+        return cls(position_values, width_values, command_values, kinematics)
 
 
 def find_end_effector_columns(

@@ -25,7 +25,7 @@ _LONGEST_PHRASE = 6
 
 @dataclass(frozen=True)
 class Act:
-    """One thing to do. Objects are indices into the mentions.
+    """One action that the instruction asks for. Objects are indices into the mentions.
 
     target: what is acted on. goal: where it is brought to. aside: next to the goal, not onto it. touch: needs no
     grasp. push: the target moves in front of the end effector. source: where it is taken from.

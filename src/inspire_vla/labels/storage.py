@@ -70,7 +70,7 @@ class LabelReport:
         asked = self.labels + self.unlabelled
         share = 100 * self.unlabelled / asked if asked else 0.0
         lines = [f"{self.root}: {self.episodes} episodes, {self.frames} frames, {self.labels} labels"]
-        lines += [f"  {self.unlabelled} ({share:.1f} %) places unknown or not sure enough: no label"]
+        lines += [f"  {self.unlabelled} ({share:.1f} %) positions unknown or confidence too low: no label"]
         lines += [f"  {count} episodes: {note}" for note, count in self.notes.most_common()]
         lines += [f"  no object found, no labels: {instruction!r}" for instruction in self.without_object]
         lines += [f"  warning: {warning}" for warning in self.warnings]
@@ -311,7 +311,7 @@ def _why_no_labels(report: LabelReport, min_confidence: float) -> str:
         f"none of {report.frames} frames in {report.episodes} episodes gets a label, so nothing is written:"
     ]
     lines += [f"  {count} episodes: {note}" for note, count in report.notes.most_common()]
-    lines += [f"  labels less sure than {min_confidence} are left out"] if min_confidence else []
+    lines += [f"  labels with a confidence below {min_confidence} are left out"] if min_confidence else []
     return "\n".join(lines)
 
 
