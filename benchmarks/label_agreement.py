@@ -1,9 +1,10 @@
-"""How often labels from the demonstration alone say what the simulator's truth says: docs/label.md's table.
+"""Agreement of labels made from demonstrations alone with the ground truth of the simulator.
 
     python benchmarks/label_agreement.py DATASET [DATASET …]
 
-Datasets are those of `inspire collect`, which carry the truth. Intervals are 95 %, drawn over episodes (labels of one
-episode are not independent); words have Wilson intervals over labels, which are too narrow, hence only for reading.
+The datasets are those of `inspire collect`, which carry the ground truth. Intervals are 95 %, by bootstrap over
+episodes, because labels of one episode are not independent. Words have Wilson intervals over labels, which are too
+narrow and only a guide.
 """
 
 import sys
@@ -24,7 +25,7 @@ def main(roots: list[str]) -> None:
         print(
             f"all   {100 * found.correct / found.asked:.1f} % [{100 * low:.1f}, {100 * high:.1f}] over episodes\n"
         )
-        print("| truth | agree | n | most often said instead |\n|---|---|---|---|")
+        print("| truth | agree | n | most frequent error |\n|---|---|---|---|")
         words = sorted({truth for truth, _ in found.confusion}, key=lambda word: -found.of_word(word)[1])
         for word in words:
             correct, true = found.of_word(word)

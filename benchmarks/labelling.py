@@ -1,13 +1,13 @@
-"""Speed and size of labelling, with the targets of the project beside them.
+"""Speed and size of labelling, against the project's targets.
 
     OMP_NUM_THREADS=1 python benchmarks/labelling.py [--episodes 1000] [--frames 150]
 
 - the geometric rule: at least 5 million offsets a second on one core
 - a dataset of 1,000 episodes × 150 frames labelled from demonstration: at most 30 s on two cores (one is used here)
 - storage: at most 2 bytes per frame and object
-- beside it, in the same run: one JSON file per frame, the way of the paper's released code
+- for comparison: one JSON file per frame, as in the paper's released code
 
-Times are of processor and of clock: on a machine that is shared, only the first means anything.
+Times are processor time and wall-clock time. On a shared machine only processor time is meaningful.
 """
 
 import argparse
@@ -46,14 +46,14 @@ NAMES = {
 
 
 def timed(function: Callable[[], object]) -> tuple[float, float]:
-    """(seconds of processor, seconds of clock)."""
+    """Return (processor time, wall-clock time) in seconds."""
     processor, clock = time.process_time(), time.perf_counter()
     function()
     return time.process_time() - processor, time.perf_counter() - clock
 
 
 def synthetic(root: Path, episodes: int, frames: int, seed: int = 0) -> None:
-    """A LeRobot v3 dataset of pick-and-place paths, no images, 100 episodes a file. Only what labelling reads."""
+    """Write a LeRobot v3 dataset of pick-and-place paths without images, 100 episodes per file."""
     generator = np.random.default_rng(seed)
     (root / "meta").mkdir(parents=True)
     features = {
@@ -90,7 +90,7 @@ def synthetic(root: Path, episodes: int, frames: int, seed: int = 0) -> None:
 
 
 def json_per_frame(source: Path, out: Path, frames: int) -> int:
-    """The paper's way: a file per frame with its words. Returns the bytes that the disk holds for them."""
+    """Write one file of words per frame, as the paper's code does. Returns the bytes on disk."""
     words = canonical_answers("direction")
     out.mkdir()
     for path in sorted(source.glob("data/**/*.parquet")):
@@ -134,7 +134,7 @@ def main() -> None:
         result |= {"label_processor_s": round(processor, 2), "label_clock_s": round(clock, 2)}
         print(
             f"labelling {options.episodes} × {options.frames} from demonstration: {processor:.1f} s of one core, "
-            f"{clock:.1f} s of clock (target: 30 on two cores)"
+            f"{clock:.1f} s wall clock (target: 30 on two cores)"
         )
         bytes_each = {
             column: sum(
@@ -164,7 +164,7 @@ def main() -> None:
         }
         result["json_bytes_per_frame_and_object"] = round(size / written / 2, 1)
         print(
-            f"one JSON file per frame, writing {written} alone: {processor:.1f} s of one core, {clock:.1f} s of clock, "
+            f"one JSON file per frame, writing {written}: {processor:.1f} s of one core, {clock:.1f} s wall clock, "
             f"{size / written / 2:.0f} bytes on disk per frame and object"
         )
     finally:

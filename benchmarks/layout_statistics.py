@@ -1,12 +1,12 @@
-"""How much do words and scenes tell of places? LIBERO-90 against the tabletop at every `layout_randomness`.
+"""How much scenes and names tell about positions: LIBERO-90, and the tabletop by `layout_randomness`.
 
-A policy may learn an accidental correlation instead of looking where the data allow it. Two numbers say how far they
-do, both shares of the variance of things' places (x, y on the table), over the scenes of training:
+A policy may learn such a correlation instead of using the image. Two numbers measure it, both fractions of the variance
+of the objects' positions (x, y on the table) over the training scenes:
 
-    by scene   explained by (scene, thing): 1 would be a fixed place in every scene
-    by name    explained by the thing's name alone, whatever the scene: 1 would be "the plate is always there"
+    by scene   explained by (scene, object): 1 is a fixed position in every scene
+    by name    explained by the object's name alone: 1 is the same position in all scenes
 
-    python benchmarks/layout_statistics.py            prints a table; LIBERO-90's row needs the extra `libero`
+    python benchmarks/layout_statistics.py            LIBERO-90 needs the extra `libero`
 """
 
 import re
@@ -22,11 +22,11 @@ _REGION = re.compile(r"\((\w+)\s*\(:target (\w+)\)\s*\(:ranges\s*\(\s*\(([-\d.e\
 _INIT = re.compile(r"\(On (\w+?)_(\d+) (\w+)\)")
 
 Draws = dict[tuple[str, str], list[np.ndarray]]
-"""(scene, name of a thing) → places (n, 2), metres; one array for each thing of that name."""
+"""(scene, object's name) → positions (n, 2) in metres; one array for each object of that name."""
 
 
 def libero_90(rng: np.random.Generator) -> Draws:
-    """Places as LIBERO-90's task files draw them: uniform within a region of the table."""
+    """Positions as LIBERO-90's task files sample them: uniform in a region of the table."""
     scenes = {}
     for path in task_files("libero_90"):
         scenes.setdefault(re.match(r"[A-Z_]+SCENE\d+", path.stem).group(), path)  # type: ignore[union-attr]
@@ -45,24 +45,24 @@ def libero_90(rng: np.random.Generator) -> Draws:
 
 
 def tabletop(rng: np.random.Generator, randomness: float) -> Draws:
-    """Places of the training scenes' things."""
+    """Positions of the objects of the training scenes."""
     draws: Draws = defaultdict(list)
     for scene in SCENES.values():
         layouts = [scene.sample_layout(rng, randomness) for _ in range(_DRAWS)]
-        for thing in scene.objects:
-            draws[scene.name, thing].append(np.array([layout[thing][:2] for layout in layouts]))
+        for name in scene.objects:
+            draws[scene.name, name].append(np.array([layout[name][:2] for layout in layouts]))
     return draws
 
 
 def explained(draws: Draws, key) -> float:
-    """Share of the variance of places that `key(scene, name)` explains. Names met in one scene only count as well."""
+    """Return the fraction of the variance of positions that `key(scene, name)` explains."""
     groups: dict[object, list[np.ndarray]] = defaultdict(list)
-    for pair, things in draws.items():
-        groups[key(*pair)] += things
-    everything = np.concatenate([place for things in groups.values() for place in things])
+    for pair, arrays in draws.items():
+        groups[key(*pair)] += arrays
+    everything = np.concatenate([place for arrays in groups.values() for place in arrays])
     total = everything.var(axis=0).sum() * len(everything)
     within = sum(
-        np.concatenate(things).var(axis=0).sum() * sum(map(len, things)) for things in groups.values()
+        np.concatenate(arrays).var(axis=0).sum() * sum(map(len, arrays)) for arrays in groups.values()
     )
     return float(1 - within / total)
 
@@ -78,13 +78,13 @@ def main() -> None:
         (f"tabletop, layout_randomness {r:g}", tabletop(rng, r))
         for r in (0, 0.1, 0.2, 0.25, 0.3, 0.5, 0.7, 1)
     ]
-    print(f"{'':34} scenes  things/scene  scenes/name  by scene  by name")
+    print(f"{'':34} scenes  objects/scene  scenes/name  by scene  by name")
     for name, draws in rows:
         scenes = {scene for scene, _ in draws}
-        names = {thing for _, thing in draws}
-        things = sum(map(len, draws.values())) / len(scenes)
+        names = {name for _, name in draws}
+        objects = sum(map(len, draws.values())) / len(scenes)
         print(
-            f"{name:34} {len(scenes):6}  {things:12.1f}  {len(draws) / len(names):11.1f}"
+            f"{name:34} {len(scenes):6}  {objects:13.1f}  {len(draws) / len(names):11.1f}"
             f"  {explained(draws, lambda s, n: (s, n)):8.2f}  {explained(draws, lambda s, n: n):7.2f}"
         )
 

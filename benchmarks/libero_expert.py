@@ -1,9 +1,9 @@
-"""How often the scripted expert solves each task of LIBERO, one attempt a scene: docs/label.md's table.
+"""Success rate of the scripted expert on the tasks of LIBERO, one attempt per scene.
 
     python benchmarks/libero_expert.py runs/expert.jsonl --suites libero_object --scenes 10 --minutes 8
 
-A finished attempt is a line of the file, so that the same command goes on after a stop or a kill. Scenes are taken in
-turn, each by all tasks, so that any beginning is a fair sample; a crash is a failure and keeps its message.
+Each attempt is one line of the file, so the same command continues after an interruption. All tasks of a scene number
+come before the next scene number, so an incomplete run is balanced over tasks. A crash is a failure, with its message.
 """
 
 import argparse
@@ -19,14 +19,14 @@ from inspire_vla.libero.tasks import instruction_of, read_problem, task_files
 
 
 def lines_of(path: Path) -> tuple[int, list[dict]]:
-    """Bytes and lines of what was recorded; a torn last line is not."""
+    """Return the size and the records of the complete lines; an incomplete last line is ignored."""
     text = path.read_bytes() if path.exists() else b""
     whole = text.rfind(b"\n") + 1
     return whole, [json.loads(line) for line in text[:whole].splitlines()]
 
 
 def play(suite: str, path: Path, scene: int, seed: int, noise: float) -> dict:
-    """One attempt's line."""
+    """Return the record of one attempt."""
     conditions = Conditions(suite, (path.stem,), seed, (), None, noise)
     line: dict = {"suite": suite, "task": path.stem, "scene": scene, "seed": seed, "noise": noise}
     started = time.process_time()

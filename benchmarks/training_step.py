@@ -1,4 +1,4 @@
-"""What reasoning costs a training step: InSpire against base, same weights, same batch, one after the other.
+"""Cost of reasoning in a training step: InSpire against base, with the same weights and the same batch.
 
     python benchmarks/training_step.py runs/nano_inspire --batch-size 16 --steps 20
     python benchmarks/training_step.py out/minivla --device cuda --batch-size 16 --steps 30

@@ -1,6 +1,6 @@
-"""Fetch LIBERO's 3-D assets: from the Hugging Face hub, or where that is out of reach from the kit in ../shared/libero.
+"""Install LIBERO's 3-D assets from the Hugging Face hub, or without network from a kit.
 
-python scripts/libero_assets.py [KIT]
+python scripts/libero_assets.py ../shared/libero
 """
 
 import subprocess
@@ -15,7 +15,7 @@ def main() -> None:
     kit = Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/libero").resolve() / "install.py"
     if not assets_here():
         try:
-            require_libero()  # writes the configuration that importing libero would ask for
+            require_libero()  # writes the configuration file, which importing libero would ask for
         except LiberoMissing as error:
             print(error)
         try:
@@ -23,13 +23,13 @@ def main() -> None:
 
             download_assets_from_huggingface()
         except Exception as error:
-            print(f"The hub is out of reach ({type(error).__name__}).")
+            print(f"The hub cannot be reached ({type(error).__name__}).")
     if not assets_here():
         if not kit.is_file():
-            sys.exit(f"LIBERO's assets are neither on the hub nor in a kit ({kit}).")
+            sys.exit(f"LIBERO's assets cannot be downloaded, and there is no kit ({kit}).")
         subprocess.run([sys.executable, str(kit)], check=True)
     require_libero()
-    print("LIBERO's assets are here.")
+    print("LIBERO's assets are installed.")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ class TabletopBenchmark:
         render_size: int = VIDEO_SIZE,
     ) -> None:
         self.conditions = {"layout_randomness": layout_randomness}
-        self._options = {
+        self._options: dict[str, Any] = {
             "cameras": tuple(cameras),
             "image_size": image_size,
             "layout_randomness": layout_randomness,
