@@ -146,10 +146,9 @@ class Setting:
             answers.append(grammar.answers.word(spelled))
             confidences.append(float(confidence))
         codes: list[int] = []
-        while (mask := self.tokenizer.allowed_codes(len(codes), codes)) is not None:
-            ids = grammar.action_vocabulary.to_ids(np.arange(len(mask)))
-            scores = self._scores(row, dialogue, answers, ids[codes] if codes else ())[ids]
-            codes.append(int(np.where(mask, scores, -np.inf).argmax()))
+        while (allowed := self.tokenizer.allowed_codes(codes)) is not None:
+            scores = self._scores(row, dialogue, answers, grammar.action_vocabulary.to_ids(codes))
+            codes.append(int(allowed[scores[grammar.action_vocabulary.to_ids(allowed)].argmax()]))
         said += [int(grammar.action_vocabulary.to_ids(code)) for code in codes]
         return tuple(said), confidences
 

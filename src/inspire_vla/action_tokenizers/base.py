@@ -54,23 +54,11 @@ class ActionTokenizer(ABC):
         """
 
     @abstractmethod
-    def allowed(self, position: int, prefix: Sequence[int] = ()) -> tuple[int, int] | None:
-        """Return the half-open range [low, high) of codes allowed at `position` after the codes `prefix`.
-
-        None if the chunk is complete. Where not every code of the range is allowed, `allowed_codes` says which are.
-        """
-
-    def allowed_codes(self, position: int, prefix: Sequence[int] = ()) -> np.ndarray | None:
-        """Return the allowed codes as a mask (vocabulary_size,), or None if the chunk is complete.
+    def allowed_codes(self, prefix: Sequence[int] = ()) -> np.ndarray | None:
+        """Return the codes (n,) that may follow the codes `prefix`, ascending; None if the chunk is complete.
 
         A sequence of allowed codes always decodes.
         """
-        span = self.allowed(position, prefix)
-        if span is None:
-            return None
-        mask = np.zeros(self.vocabulary_size, dtype=bool)
-        mask[span[0] : span[1]] = True
-        return mask
 
     @abstractmethod
     def save(self, folder: str | Path) -> None:

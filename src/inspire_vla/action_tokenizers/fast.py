@@ -168,22 +168,19 @@ class Fast(ActionTokenizer):
         coefficients = integers.reshape(self.horizon, self.action_dim) / self.scale
         return idct(coefficients, axis=0, norm="ortho").astype(np.float32)
 
-    def allowed(self, position: int, prefix: Sequence[int] = ()) -> tuple[int, int] | None:
-        """Return all codes until H·D coefficients are complete; `allowed_codes` says which of them fit."""
-        pending, started = self._progress(prefix)
-        return (0, self.vocabulary_size) if pending or started < self.horizon * self.action_dim else None
-
-    def allowed_codes(self, position: int, prefix: Sequence[int] = ()) -> np.ndarray | None:
+    def allowed_codes(self, prefix: Sequence[int] = ()) -> np.ndarray | None:
+        """Return the codes that fit the missing coefficients and, after an incomplete character, complete it."""
         pending, started = self._progress(prefix)
         missing = self.horizon * self.action_dim - started
         if not pending and missing <= 0:
             return None
         fits = self._valid & (self._starts <= missing)
-        if not pending:
-            return fits & (self._heads == 0)
-        return (
-            fits & (self._heads > 0) & (_two_bytes(pending, self._heads) <= self.max_token - self.min_token)
-        )
+        if pending:
+            last = self.max_token - self.min_token
+            fits &= (self._heads > 0) & (_two_bytes(pending, self._heads) <= last)
+        else:
+            fits &= self._heads == 0
+        return np.flatnonzero(fits)
 
     def _progress(self, prefix: Sequence[int]) -> tuple[int, int]:
         """Return (first byte of a character whose second is missing, or 0; characters started) after these codes."""

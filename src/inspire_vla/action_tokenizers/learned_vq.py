@@ -107,8 +107,8 @@ class LearnedVQ(ActionTokenizer):
         actions = actions.reshape(*codes.shape[:-1], self.horizon, self.action_dim)
         return self.gripper.to_robot(actions).astype(np.float32)
 
-    def allowed(self, position: int, prefix: Sequence[int] = ()) -> tuple[int, int] | None:
-        return (0, self.codes_per_round) if position < self.rounds else None
+    def allowed_codes(self, prefix: Sequence[int] = ()) -> np.ndarray | None:
+        return np.arange(self.codes_per_round) if len(prefix) < self.rounds else None
 
     def measure(self, actions: np.ndarray) -> dict[str, float]:
         """Return the round-trip error on chunks (N, H, D): rmse, and p99, the 99th percentile of the absolute error."""

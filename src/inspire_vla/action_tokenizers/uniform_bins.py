@@ -75,8 +75,8 @@ class UniformBins(ActionTokenizer):
         actions = actions.reshape(*codes.shape[:-1], self.horizon, self.action_dim)
         return self.gripper.to_robot(actions).astype(np.float32)
 
-    def allowed(self, position: int, prefix: Sequence[int] = ()) -> tuple[int, int] | None:
-        return (0, self.bins) if position < self.max_codes else None
+    def allowed_codes(self, prefix: Sequence[int] = ()) -> np.ndarray | None:
+        return np.arange(self.bins) if len(prefix) < self.max_codes else None
 
     def save(self, folder: str | Path) -> None:
         settings = {"horizon": self.horizon, "action_dim": self.action_dim, "bins": self.bins}

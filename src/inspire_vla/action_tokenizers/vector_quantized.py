@@ -174,10 +174,9 @@ class ResidualVQ(ActionTokenizer):
             "same_sign": same_sign.mean(0).round(6).tolist(),
         }
 
-    def allowed(self, position: int, prefix: Sequence[int] = ()) -> tuple[int, int] | None:
-        if position >= self.levels:
-            return None
-        return position * self.codes_per_level, (position + 1) * self.codes_per_level
+    def allowed_codes(self, prefix: Sequence[int] = ()) -> np.ndarray | None:
+        level = len(prefix)
+        return level * self.codes_per_level + np.arange(self.codes_per_level) if level < self.levels else None
 
     def save(self, folder: str | Path) -> None:
         arrays = {name: getattr(self, name) for name in _ARRAYS}

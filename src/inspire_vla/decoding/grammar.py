@@ -166,10 +166,9 @@ class PromptPlan:
         if state.num_answered < len(self.mentions):
             ids = grammar.answers.allowed(state.answer_tokens)
             return None if ids is None else AllowedTokens(ids, np.searchsorted(answer_ids, ids))
-        mask = grammar.action_tokenizer.allowed_codes(len(state.codes), state.codes)
-        if mask is None:
+        codes = grammar.action_tokenizer.allowed_codes(state.codes)
+        if codes is None:
             return None
-        codes = np.flatnonzero(mask)
         return AllowedTokens(grammar.action_vocabulary.to_ids(codes), len(answer_ids) + codes)
 
     def advance(self, state: DecodeState, token_id: int) -> tuple[DecodeState, tuple[Token, ...]]:
