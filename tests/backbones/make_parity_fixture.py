@@ -1,19 +1,19 @@
-"""Make a parity fixture from the original code and weights, in the original's own environment.
+"""Make a parity fixture from the original code and weights, in the environment of the original.
 
     python make_parity_fixture.py openvla openvla/openvla-7b parity.npz          transformers 4.40, timm 0.9
     python make_parity_fixture.py minivla RUN/checkpoints/latest-checkpoint.pt parity.npz       openvla-mini installed
     python make_parity_fixture.py pi0fast lerobot/pi0fast-base parity.npz        LeRobot's own pi0_fast
 
-A fixture holds what went in and what came out, in float32 on the CPU:
+A fixture holds input and output, in float32 on the CPU:
 
     images (image, 224, 224, 3) uint8, so that nothing is resized
     input_ids (T,) int64, the whole text from its first token on
-    given () int64, how many of them attend both ways with the images (pi0fast; else 0)
+    given () int64, how many of them attend bidirectionally with the images (pi0fast; else 0)
     logits (T', vocabulary) float32 of the whole sequence, images included
 
-Then convert the weights with `inspire convert … --dtype float32 --to FOLDER`, put parity.npz there, and
+Then convert the weights with `inspire convert … --dtype float32 --to FOLDER`, and compare here:
 
-    INSPIRE_PARITY=FOLDER pytest tests/backbones/test_parity_fixture.py
+    python -m tests.backbones.test_parity_fixture FOLDER parity.npz
 """
 
 import sys
@@ -25,12 +25,12 @@ SEED = 0
 
 
 def images(count):
-    """Noise is the hardest image: every patch differs."""
+    """Noise, so that every patch differs."""
     return np.random.default_rng(SEED).integers(0, 255, (count, 224, 224, 3), dtype=np.uint8)
 
 
 def write(path, shown, input_ids, given, logits):
-    """Write the fixture; the test reads these four."""
+    """Write the fixture."""
     np.savez_compressed(
         path, images=shown, input_ids=np.asarray(input_ids, dtype=np.int64), given=np.int64(given),
         logits=np.asarray(logits, dtype=np.float32),

@@ -1,1 +1,1 @@
-"""Language models that see, behind one small protocol (`base.Backbone`)."""
+"""Vision-language models behind one interface, `base.Backbone`."""

@@ -34,6 +34,7 @@ class HFBackbone(Backbone):
     decoder: PreTrainedModel
     head: nn.Linear | None
     static_decoder: "StaticDecoder | None" = None
+    recorded_attention: list[Tensor] | None = None
 
     @abstractmethod
     def vision(self) -> tuple[nn.Module, ...]:
@@ -77,15 +78,31 @@ class HFBackbone(Backbone):
         if isinstance(cache, CroppableStaticCache):
             assert self.static_decoder is not None, "the cache belongs to another backbone"
             return self.static_decoder.extend(embeddings, cache, positions, attention_mask)
-        return self.decoder(
+        return self._run_decoder(embeddings, positions, attention_mask, cache)
+
+    def _run_decoder(
+        self,
+        embeddings: Float[Tensor, "batch time hidden"],
+        positions: Tensor | None,
+        attention_mask: Bool[Tensor, "batch time total"] | None,
+        cache: KeyValueCache | None,
+        **options: Any,
+    ) -> Float[Tensor, "batch time hidden"]:
+        mask = None if attention_mask is None else attention_mask[:, None]  # four axes: used as it is
+        if self.recorded_attention is not None:
+            assert mask is not None, "attention is recorded with an explicit mask"
+            mask, options = additive_mask(mask, self.dtype), options | {"output_attentions": True}
+        output = self.decoder(
             inputs_embeds=embeddings,
             position_ids=positions,
-            attention_mask=None
-            if attention_mask is None
-            else attention_mask[:, None],  # 4 axes: used as it is
+            attention_mask=mask,
             past_key_values=cache,
             use_cache=cache is not None,
-        ).last_hidden_state
+            **options,
+        )
+        if self.recorded_attention is not None:
+            self.recorded_attention += output.attentions
+        return output.last_hidden_state
 
     def logits(
         self, hidden: Float[Tensor, "*batch hidden"], among: Int[Tensor, " n"] | None = None
@@ -197,44 +214,23 @@ def cuda_graphs(step: Step) -> Step:
 
 
 @contextmanager
-def attention_weights(backbone: Backbone) -> Iterator[list[Float[Tensor, "batch head total total"]]]:
+def attention_weights(backbone: HFBackbone) -> Iterator[list[Float[Tensor, "batch head total total"]]]:
     """Collect the attention weights of every layer, first to last, of the passes made within the context.
 
-    Such a pass needs an explicit mask: transformers' eager attention takes no mask as full attention.
+    Such a pass needs an explicit mask.
     """
-    models = [m for m in backbone.modules() if isinstance(m, PreTrainedModel)]
-    before = [(model, model.config._attn_implementation) for model in models]
-    layers = {m for model in models for name, m in model.named_modules() if name.endswith("self_attn")}
-    collected: list[Tensor] = []
-
-    def collect(module: nn.Module, args: Any, output: Any) -> None:
-        weights = output[1] if isinstance(output, tuple) and len(output) > 1 else None
-        if isinstance(weights, Tensor) and weights.ndim == 4:
-            collected.append(weights)
-
-    def to_additive(module: nn.Module, args: Any, options: dict[str, Any]) -> Any:
-        mask = options.get("attention_mask")
-        if (
-            isinstance(mask, Tensor) and mask.dtype == torch.bool
-        ):  # eager attention adds the mask to the scores
-            options = {**options, "attention_mask": additive_mask(mask, next(module.parameters()).dtype)}
-        return args, options
-
-    hooks = [module.register_forward_hook(collect) for module in layers]
-    hooks += [module.register_forward_pre_hook(to_additive, with_kwargs=True) for module in layers]
+    implementation = backbone.decoder.config._attn_implementation
+    backbone.decoder.set_attn_implementation("eager")  # the only one that returns its weights
+    backbone.recorded_attention = []
     try:
-        for model in models:
-            model.set_attn_implementation("eager")  # the only one that returns its weights
-        yield collected
+        yield backbone.recorded_attention
     finally:
-        for hook in hooks:
-            hook.remove()
-        for model, implementation in before:
-            model.set_attn_implementation(implementation)
+        backbone.recorded_attention = None
+        backbone.decoder.set_attn_implementation(implementation)
 
 
 def additive_mask(mask: Bool[Tensor, "*batch total"], dtype: torch.dtype) -> Float[Tensor, "*batch total"]:
-    """The mask as a term added to attention scores: 0 where true, the lowest number where false."""
+    """The mask as a term that eager attention adds to its scores: 0 where true, the lowest number where false."""
     return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
 
 

@@ -265,14 +265,9 @@ class ImageText(HFBackbone):
                 "visual_pos_masks": everywhere,
                 "deepstack_visual_embeds": [layer.flatten(0, 1) for layer in deepstack],
             }
-        return self.decoder(
-            inputs_embeds=embedded,
-            position_ids=self._layout.model_positions(positions),
-            attention_mask=None if attention_mask is None else attention_mask[:, None],
-            past_key_values=cache,
-            use_cache=cache is not None,
-            **features,
-        ).last_hidden_state
+        return self._run_decoder(
+            embedded, self._layout.model_positions(positions), attention_mask, cache, **features
+        )
 
 
 @dataclass(frozen=True)

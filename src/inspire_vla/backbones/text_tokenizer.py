@@ -1,12 +1,12 @@
-"""The text tokenizer of the nano backbone: every word of the benchmark's language is one token, any other its bytes.
+"""The text tokenizer of the nano backbone: each word of the benchmark's language is one token, other words are bytes.
 
-A small model on a CPU pays for every token, so the questions' fixed phrases are one token each as well:
+A small model on a CPU pays for every token, so the fixed phrases of the questions are one token each as well:
 
     |In which direction is the| red| cube| relative to the robot?| left|
 
-The vocabulary is made from the word lists below, not trained, so it is the same everywhere. Ids: the special tokens,
-the 256 bytes, then phrases and words in the order of the lists. Checkpoints hold embeddings by id: append new texts at
-the end and rebuild with `python -m inspire_vla.backbones.text_tokenizer`; never reorder.
+The vocabulary is made from the word lists below, not trained. Ids: the special tokens, the 256 bytes, then phrases and
+words in the order of the lists. Checkpoints hold embeddings by id, so never reorder: append new texts at the end and
+rebuild with `python -m inspire_vla.backbones.text_tokenizer`.
 """
 
 import re
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 FOLDER = Path(__file__).parent / "nano_tokenizer"
-"""Where the package ships the built tokenizer."""
+"""The built tokenizer that the package ships."""
 
 PAD, BOS, EOS = SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>")
 
@@ -38,7 +38,7 @@ PHRASES: tuple[str, ...] = (
     "?",
     "\nTask:",
 )
-"""The fixed parts of the questions of all modes, and what stands before the instruction."""
+"""The fixed parts of the questions of all modes, and the text before the instruction."""
 
 _DIGITS = " ".join([*map(str, range(10)), *(f"-{i}" for i in range(1, 10))])
 WORDS: tuple[str, ...] = tuple(
@@ -62,10 +62,10 @@ WORDS: tuple[str, ...] = tuple(
         ).split()
     )
 )
-"""Words that are one token where a space precedes them."""
+"""Words that are one token, together with the space before them."""
 
 GROUNDING_TEXTS = ("Where is the", "Where is", "Is there a", "What is at", " yes", " no", " nothing")
-"""Of the pre-training's questions; behind all others, because ids are never moved."""
+"""Texts of the pre-training's questions. They come last, because ids never change."""
 
 _SPLIT = "|".join(
     [
@@ -82,7 +82,7 @@ _SPLIT = "|".join(
 
 
 def build_text_tokenizer() -> "PreTrainedTokenizerFast":
-    """Make the tokenizer from the word lists. Every text survives: decode(encode(text)) == text."""
+    """Make the tokenizer from the word lists. For every text decode(encode(text)) == text."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -94,7 +94,7 @@ def build_text_tokenizer() -> "PreTrainedTokenizerFast":
         if letters not in tokens:  # "?" is a byte already
             tokens.append(letters)
 
-    # No merges: a piece that is a token is taken whole (ignore_merges), any other falls to its bytes.
+    # No merges: a piece that is a token is used whole (ignore_merges), any other becomes its bytes.
     vocabulary = {token: i for i, token in enumerate(tokens)}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], ignore_merges=True))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -114,14 +114,14 @@ def build_text_tokenizer() -> "PreTrainedTokenizerFast":
 
 @cache
 def load_text_tokenizer(folder: Path = FOLDER) -> "PreTrainedTokenizerFast":
-    """The tokenizer the package ships. One object for all: not to be changed."""
+    """The tokenizer that the package ships. All callers share one object and must not change it."""
     from transformers import PreTrainedTokenizerFast
 
     return PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
 
 
 def answer_parts() -> tuple[str, ...]:
-    """Every space-separated part of every answer of every mode: each must be a single token."""
+    """Every space-separated part of every answer of every mode. Each must be one token."""
     return tuple(
         dict.fromkeys(part for mode in MODES for answer in canonical_answers(mode) for part in answer.split())
     )
