@@ -32,7 +32,7 @@ def main() -> None:
 def records(experiment: Path, preset: Preset, kind: str, group: str) -> Iterator[EpisodeRecord]:
     """Yield the episodes of all training seeds."""
     for seed in preset.seeds:
-        name = f"{kind}_r{preset.layout_randomness:g}_s{seed}_{group}"
+        name = f"{preset.policy(kind, seed=seed)}_{group}"
         yield from read_run(experiment / "runs" / name).records
 
 

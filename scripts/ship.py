@@ -20,6 +20,7 @@ import yaml
 import inspire_vla
 from inspire_vla.evaluation import compare, pool, read_run
 from inspire_vla.experiment import Preset, finished_part, read_preset
+from inspire_vla.experiment.stages import join
 from inspire_vla.reports.numbers import interval
 
 SHIPPED = Path(inspire_vla.__file__).parent / "checkpoints"
@@ -56,7 +57,7 @@ What the nano policies start from: it knows what the tabletop benchmark's things
 image, and nothing of robots' directions, actions, layouts or tasks. It stands in for the pre-training of the
 vision-language model that a real VLA starts from.
 
-    inspire pretrain --recipe {preset.pretrain_recipe} --images {preset.images} --out runs/grounding
+    inspire pretrain {" ".join(preset.pretrain)} --out runs/grounding
 
 Commit {str(scores.get("provenance", {}).get("commit"))[:12]}. Of {scores["pointing_n"]} questions on held-out images it finds {100 * scores["pointing_accuracy"]:.1f} % within 3 % of the image's side (blind:
 {100 * scores["pointing_accuracy_blind"]:.1f} %), median error {scores["pointing_median_error"]:.3f} of the side; presence {100 * scores["presence_accuracy"]:.1f} % (n = {scores["presence_n"]}, chance about 50),
@@ -69,15 +70,16 @@ names {100 * scores["recognition_accuracy"]:.1f} % (n = {scores["recognition_n"]
 
 def ship_policy(experiment: Path, preset: Preset, kind: str) -> None:
     """A policy's checkpoint and its card, whose front matter the smoke test reads."""
-    r, seed = preset.layout_randomness, preset.seeds[0]
-    name = f"{kind}_r{r:g}_s{seed}"
+    condition, seed = preset.conditions[0], preset.seeds[0]
+    r = condition.value or 0.0
+    name = preset.policy(kind)
     source = experiment / "policies" / name / "checkpoints" / "last" / "pretrained_model"
     found = success(experiment, name)
     rates = {group["group"]: group["rates"][0] for group in found["groups"]}
     others = [
         [
             100 * group["rates"][0]["rate"]
-            for group in success(experiment, f"{kind}_r{r:g}_s{other}")["groups"]
+            for group in success(experiment, preset.policy(kind, seed=other))["groups"]
         ]
         for other in finished_part(preset, experiment)[0].seeds[1:]
     ]
@@ -105,13 +107,12 @@ def ship_policy(experiment: Path, preset: Preset, kind: str) -> None:
          "measured": measured}, sort_keys=False,
     )  # fmt: skip
     what = "InSpire policy" if kind == "inspire" else "base model"
-    reasoning = "--reasoning" if kind == "inspire" else "--no-reasoning"
     evaluated = found["policies"][0]["run"]
     journal = map(json.loads, (experiment / "journal.jsonl").read_text(encoding="utf-8").splitlines())
     trained = sorted({str(line.get("commit"))[:12] for line in journal if line["stage"] == f"train {name}"})
     steps = json.loads((source / "train_config.json").read_text(encoding="utf-8"))["steps"]
-    perturbations = f" --perturbations {preset.perturbations:g}" if preset.perturbations else ""
-    arguments = f" -- {' '.join(preset.arguments)}" if preset.arguments else ""
+    own = ("--dataset=datasets/seen", f"--seed={seed}", f"--out=runs/nano_{kind}")
+    training = " ".join(join(own, preset.train, preset.variants[kind].train))
     card = f"""---
 {front}---
 # nano_{kind}
@@ -124,14 +125,14 @@ of docs/appendix/protocol.md, preset `{preset.name}`; the pair of the first trai
 
 and in it
 
-    inspire collect --suite tabletop_seen --episodes {27 * preset.demonstrations} --layout-randomness {r:g}{perturbations} --out datasets/seen
-    inspire train --recipe {preset.recipe} --dataset datasets/seen --seed {seed} {reasoning} --out runs/nano_{kind}{arguments}
+    inspire {" ".join((*preset.data, *condition.arguments))} --out datasets/seen
+    inspire train {training}
 
 Training: seed {seed}, {steps:,} steps, from nano_grounding, at commit {", ".join(trained)}. Evaluated at commit {str(evaluated.get("commit"))[:12]}. Weights sha256
 {hashlib.sha256((source / "model.safetensors").read_bytes()).hexdigest()}.
 
-Success, % with 95 % interval, `layout_randomness` {r:g}, seeds from 1,000,000: seen {rate(rates["seen"])} ({preset.episodes_seen} episodes a
-task), unseen, mean of four suites, {rate(rates["unseen"])} ({preset.episodes_unseen} episodes a task).
+Success, % with 95 % interval, `layout_randomness` {r:g}, seeds from 1,000,000: seen {rate(rates["seen"])} ({preset.groups["seen"].episodes} episodes a
+task), unseen, mean of four suites, {rate(rates["unseen"])} ({preset.groups["unseen"].episodes} episodes a task).
 {beside}{said}
 Everything else is in docs/results.md of the repository.
 """

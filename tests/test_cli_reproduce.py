@@ -9,20 +9,32 @@ import pytest
 from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import EpisodeRecord
-from inspire_vla.experiment import Preset, keep_evidence, read_preset, stages
-from inspire_vla.experiment.curves import learning_curves
-from inspire_vla.experiment.results import write_results
+from inspire_vla.experiment import (
+    Group,
+    Preset,
+    Sweep,
+    Variant,
+    keep_evidence,
+    read_preset,
+    stages,
+    write_results,
+)  # fmt: skip
+from inspire_vla.experiment.results import learning_curves
 from inspire_vla.reports.results import BEGIN, END
 from inspire_vla.tabletop.suites import GROUPS
 
 PRESET = Preset(
     "tiny",
-    demonstrations=1,
+    data=("collect", "--suite=tabletop_seen", "--episodes=27"),
+    variants={
+        "base": Variant(train=("--no-reasoning",)),
+        "inspire": Variant(train=("--reasoning",), title="InSpire"),
+    },
+    groups={"seen": Group(("tabletop_seen",), 4), "unseen": Group(("unseen",), 4)},
     seeds=(0, 1),
-    episodes_seen=4,
-    episodes_unseen=4,
+    sweep=Sweep("layout-randomness", (0.25,), "How much the layouts vary"),
     controls=("truth",),
-    images=0,
+    validation=Group(("tabletop_validation",), 4),
 )
 
 
@@ -93,11 +105,11 @@ def test_results_pool_the_seeds_and_say_where_they_come_from(finished: Path) -> 
     assert (
         "| **unseen** | 16 | 50.0 | 100.0 | 100.0 | 50.0 | 100.0 |" in text
     )  # two answers of each of eight episodes, half of them true
-    sure = text.split("### How sure it is")[1].split("###")[0]
+    sure = text.split("### Intervals over tasks and training seeds")[1].split("###")[0]
     assert (
         "| **seen** | +50.0 | [+50, +50] | [+50, +50], p < 0.001 | 1 | 0 | 1 |" in sure
     )  # one task, alike seeds
-    assert "| answers forced: the truth | 75.0" in text
+    assert "| answers overridden: the truth | 75.0" in text
     assert "trained at commit b0b0b0b0b0b0, b1b1b1b1b1b1" in text
     assert "trained at commit i0i0i0i0i0i0, i1i1i1i1i1i1" in text
     assert text.count("weights s0s0s0s0s0s0…, s1s1s1s1s1s1…; evaluated at commit cccccccccccc, then") == 2
@@ -118,14 +130,16 @@ def test_other_layouts_are_a_curve_of_the_first_seed_and_leave_the_headline_alon
     collect(finished, "seen_r1")
     with open(finished / "journal.jsonl", "a", encoding="utf-8") as journal:
         journal.write(json.dumps({"stage": "train base_r1_s0", "seconds": 1.0, "commit": "d" * 40}) + "\n")
-    text = write_results(replace(PRESET, curve=(1.0,)), finished).read_text(encoding="utf-8")
+    text = write_results(
+        replace(PRESET, sweep=replace(PRESET.sweep, values=(0.25, 1.0))), finished
+    ).read_text(encoding="utf-8")
     curve = text.split("### How much the layouts vary (training seed 0)")[1].split("###")[0]
     assert "| 0.25 | 50.0 [15–85] | 100.0 [51–100] | 0.0 [0–49] | 50.0 [15–85] | +50.0 [" in curve
     assert "| 1 | 25.0 [5–70] | 50.0 [15–85] | 25.0 [5–70] | 100.0 [51–100] | +75.0 [" in curve
     assert "| 50 / 50 | 100 / 100 | 100 / 100 |" in curve
     assert "![Success over layout_randomness](figures/randomness.svg)" in curve
     assert (finished / "figures" / "randomness.svg").exists()
-    assert text.split("### Does it see")[0] == before.split("### Does it see")[0]
+    assert text.split("### Accuracy of the answers")[0] == before.split("### Accuracy of the answers")[0]
     assert "trained at commit b0b0b0b0b0b0, b1b1b1b1b1b1;" in text
 
 
@@ -141,7 +155,8 @@ def test_success_at_checkpoints_is_a_learning_curve(finished: Path) -> None:
     drawn = (finished / "figures" / "learning.svg").read_text(encoding="utf-8")
     assert "validation, success in %" in drawn
     assert "training steps, thousands" in drawn
-    ((_, lines),) = learning_curves(preset, finished)
+    ((_, across, lines),) = learning_curves(preset, finished)
+    assert across == "training steps, thousands"
     assert lines == [("base", [0.5, 1.0], [0.0, 25.0]), ("InSpire", [0.5, 1.0], [25.0, 75.0])]
 
 
@@ -159,9 +174,9 @@ def test_a_document_keeps_what_stands_around_its_markers(finished: Path, tmp_pat
 def test_the_kept_evidence_gives_the_same_results_without_what_is_large(
     finished: Path, tmp_path: Path
 ) -> None:
-    log = finished / "logs" / "003_train_base_r0.25_s0.txt"
-    log.parent.mkdir()
-    log.write_text("Training: 5%\rINFO step:9 smpl:1K loss:2.500 grdn:1\n\rTraining: 6%", encoding="utf-8")
+    log = finished / "policies" / "base_r0.25_s0" / "train_log.jsonl"
+    log.write_text('{"step": 100, "loss": 3.0}\n{"step": 100, "loss": 2.5}\n', encoding="utf-8")
+    assert next(learning_curves(PRESET, finished))[2] == [("base", [0.1], [2.5])]  # the resumed step counts
     for episodes in finished.glob("runs/*/episodes.jsonl"):
         line = json.loads(episodes.read_text(encoding="utf-8").splitlines()[0])
         line["timeline"] = [[0, ["left"], ["left"], [1.0]]] * 50
@@ -186,7 +201,7 @@ def test_the_kept_evidence_gives_the_same_results_without_what_is_large(
         for path in kept.rglob("*")
         if path.suffix in (".json", ".jsonl", ".txt")
     ]
-    assert not any("timeline" in text or str(tmp_path) in text or "Training:" in text for text in texts)
+    assert not any("timeline" in text or str(tmp_path) in text for text in texts)
     assert "policies/base_r0.25_s0" in (kept / "runs" / "base_r0.25_s0_seen" / "run.json").read_text(
         encoding="utf-8"
     )
@@ -240,8 +255,8 @@ def test_a_training_seed_that_is_not_finished_is_left_out_whole(finished: Path) 
 def test_a_control_needs_all_training_seeds_that_are_finished(finished: Path) -> None:
     (finished / "runs" / "inspire_r0.25_s1_truth_seen" / "finished").unlink()
     text = write_results(PRESET, finished).read_text(encoding="utf-8")
-    assert "Not finished: answers forced: the truth" not in text
-    assert text.endswith("Not finished: answers forced: truth.\n")
+    assert "Not finished: answers overridden: the truth" not in text
+    assert text.endswith("Not finished: answers overridden: truth.\n")
     assert "| 1 | 50.0, 100.0 |" in text
 
 
@@ -251,12 +266,11 @@ def test_what_else_is_not_finished_is_named_and_left_out(finished: Path) -> None
     preset = replace(
         PRESET,
         controls=("truth", "random"),
-        curve=(1.0,),
+        sweep=replace(PRESET.sweep, values=(0.25, 1.0)),
         checkpoints=(500,),
-        ablations={"hidden": ("--x",), "ruled": ("--y",)},
-        rules={"ruled": ("--z",)},
+        ablations={"hidden": Variant(train=("--x",)), "ruled": Variant(train=("--y",), label=("--z",))},
     )
-    left = "answers forced: random, layout_randomness 1, validation after 500 steps, hidden, ruled"
+    left = "answers overridden: random, layout_randomness 1, validation after 500 steps, hidden, ruled"
     expected = (
         write_results(PRESET, finished).read_text(encoding="utf-8").rstrip() + f"\n\nNot finished: {left}.\n"
     )
@@ -266,7 +280,7 @@ def test_what_else_is_not_finished_is_named_and_left_out(finished: Path) -> None
     assert "| hidden, seed 0 | 25.0" in text
     assert "| InSpire, seed 0 | 100.0 [51–100] | +0.0 [" in text
     assert (
-        "Not finished: answers forced: random, layout_randomness 1, validation after 500 steps, ruled."
+        "Not finished: answers overridden: random, layout_randomness 1, validation after 500 steps, ruled."
         in text
     )
 

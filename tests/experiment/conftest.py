@@ -4,15 +4,15 @@ import sys
 
 import pytest
 
-from inspire_vla.experiment import running
+from inspire_vla.experiment import runner
 
 
 @pytest.fixture
 def _commands_are_python(monkeypatch):
     """A stage's command is Python code here."""
-    real = running.subprocess.Popen
+    real = runner.subprocess.Popen
 
     def popen(arguments, **options):
         return real([sys.executable, "-c", arguments[3]], **options)
 
-    monkeypatch.setattr(running.subprocess, "Popen", popen)
+    monkeypatch.setattr(runner.subprocess, "Popen", popen)

@@ -1,12 +1,24 @@
+"""Presets are data, and stages are the commands that carry them out."""
+
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
+from inspire_vla.cli import parse
 from inspire_vla.errors import InspireError
-from inspire_vla.experiment import PRESETS, Preset, read_preset, stages
+from inspire_vla.experiment import PRESETS, Group, Preset, Sweep, Variant, read_preset, stages
+from inspire_vla.experiment.stages import join
 
-SMALL = Preset("small", demonstrations=2, seeds=(0, 1), episodes_seen=1, episodes_unseen=1)
+SMALL = Preset(
+    "small",
+    data=("collect", "--suite=tabletop_seen", "--episodes=27"),
+    variants={"base": Variant(train=("--no-reasoning",)), "inspire": Variant(train=("--reasoning",))},
+    groups={"seen": Group(("tabletop_seen",), 1), "unseen": Group(("unseen",), 1)},
+    seeds=(0, 1),
+    sweep=Sweep("layout-randomness", (0.25,), "Layouts"),
+)
 
 
 def names(preset: Preset) -> list[str]:
@@ -14,36 +26,36 @@ def names(preset: Preset) -> list[str]:
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
-def test_every_preset_is_a_plan_whose_stages_are_told_apart(name):
+def test_every_preset_is_a_plan_of_valid_commands(name):
     plan = stages(read_preset(name), Path("out"))
     assert len({stage.done for stage in plan}) == len(plan)
     assert len({stage.name for stage in plan}) == len(plan)
-    assert plan[0].name == "grounding pre-training"
+    assert plan[0].name == "pre-training"
+    for stage in plan:
+        parse(stage.command)  # exits for what the command does not accept
+        if stage.resume:
+            parse(stage.resume)
 
 
 def test_base_and_inspire_differ_in_reasoning_alone():
     commands = {s.name: s.command for s in stages(SMALL, Path("out")) if s.name.startswith("train")}
     for seed in (0, 1):
-        base, inspire = (commands[f"train {kind}_r0.25_s{seed}"] for kind in ("base", "inspire"))
-        differing = [(a, b) for a, b in zip(base, inspire, strict=True) if a != b]
-        folder = "--out=out/policies/{}_r0.25_s" + str(seed)
-        assert differing == [
-            (folder.format("base"), folder.format("inspire")),
-            ("--no-reasoning", "--reasoning"),
-        ]
+        base, inspire = (set(commands[f"train {kind}_r0.25_s{seed}"]) for kind in ("base", "inspire"))
+        assert base - inspire == {f"--out=out/policies/base_r0.25_s{seed}", "--no-reasoning"}
+        assert inspire - base == {f"--out=out/policies/inspire_r0.25_s{seed}", "--reasoning"}
 
 
-def test_demonstrations_and_evaluations_share_their_layouts():
-    plan = stages(replace(SMALL, layout_randomness=0.4, curve=(1.0,)), Path("out"))
+def test_demonstrations_and_evaluations_share_the_condition():
+    plan = stages(replace(SMALL, sweep=Sweep("layout-randomness", (0.4, 1.0), "Layouts")), Path("out"))
     for stage in plan:
-        wanted = "1.0" if "r1_" in stage.name or stage.name.endswith(" 1") else "0.4"
-        for argument in stage.command:
-            if argument.startswith("--layout-randomness"):
-                assert argument == f"--layout-randomness={wanted}", stage.name
+        if stage.command[0] != "train":
+            expected = "1.0" if "r1_" in stage.name or stage.name.endswith(" 1") else "0.4"
+            assert f"--layout-randomness={expected}" in stage.command, stage.name
 
 
-def test_controls_play_all_seeds_and_ablations_the_first():
-    found = names(replace(SMALL, controls=("truth",), ablations={"answers hidden": ("--x=1",)}))
+def test_controls_use_all_seeds_and_ablations_the_first():
+    ablations = {"answers hidden": Variant(train=("--", "--x=1"))}
+    found = names(replace(SMALL, controls=("truth",), ablations=ablations))
     assert {n for n in found if "truth" in n} == {
         f"evaluate inspire_r0.25_s{seed}_truth on {group} tasks"
         for seed in (0, 1)
@@ -52,49 +64,81 @@ def test_controls_play_all_seeds_and_ablations_the_first():
     assert [n for n in found if n.startswith("train answers_hidden")] == ["train answers_hidden_r0.25_s0"]
 
 
-def test_an_ablation_with_another_rule_trains_on_labels_of_its_own():
+def test_an_ablation_of_labels_trains_on_a_relabelled_copy():
     plan = stages(read_preset("full"), Path("out"))
-    label = next(s for s in plan if s.name == "labels for without_grasped")
+    label = next(s for s in plan if s.name == "labels for without grasped")
     train = next(s for s in plan if s.name.startswith("train without_grasped"))
     assert "--no-grasped" in label.command
-    own = next(a for a in label.command if a.startswith("--out=")).replace("--out=", "--dataset=")
-    assert own in train.command
+    copy = next(a for a in label.command if a.startswith("--out=")).replace("--out=", "--dataset=")
+    assert copy in train.command
     assert "--policy.reasoning.grasped_word=false" in train.command
     assert plan.index(label) < plan.index(train)
-    with pytest.raises(InspireError, match="rule of no ablation"):
-        replace(SMALL, rules={"x": ("--no-grasped",)})
 
 
-def test_without_images_nothing_is_pretrained():
-    plan = stages(replace(SMALL, images=0), Path("out"))
-    assert not any(
-        "pretrain" in stage.command or "pretrained_init" in " ".join(stage.command) for stage in plan
-    )
+def test_pretraining_is_optional_and_its_weights_are_the_start():
+    assert not any("pretrain" in stage.command for stage in stages(SMALL, Path("out")))
+    plan = stages(replace(SMALL, pretrain=("--images=64",)), Path("out"))
+    assert plan[0].command[0] == "pretrain"
+    train = next(s for s in plan if s.name.startswith("train"))
+    assert "--policy.pretrained_init=out/grounding" in train.command[train.command.index("--") :]
 
 
-def test_an_interrupted_training_is_gone_on_with(tmp_path):
+def test_another_benchmark_is_a_file(tmp_path):
+    preset = {
+        "data": ["label", "datasets/libero_90", "--image-size=224"],
+        "train": ["--from=minivla", "--", "--batch_size=64"],
+        "variants": {"base": {"train": ["--no-reasoning"]}, "inspire": {"train": ["--reasoning"]}},
+        "groups": {
+            "seen": {"suites": ["libero_90"], "episodes": 10},
+            "unseen": {"suites": ["libero_goal", "libero_10"], "episodes": 10},
+        },
+        "seeds": [7],
+    }
+    (tmp_path / "libero.yaml").write_text(yaml.safe_dump(preset), encoding="utf-8")
+    plan = stages(read_preset(str(tmp_path / "libero.yaml")), Path("out"))
+    assert [stage.name for stage in plan] == [
+        "demonstrations",
+        "train base_s7",
+        "evaluate base_s7 on seen tasks",
+        "evaluate base_s7 on unseen tasks",
+        "train inspire_s7",
+        "evaluate inspire_s7 on seen tasks",
+        "evaluate inspire_s7 on unseen tasks",
+    ]
+    assert "--suite=libero_goal,libero_10" in plan[3].command
+    for stage in plan:
+        parse(stage.command)
+
+
+def test_an_interrupted_training_is_resumed(tmp_path):
     stage = next(s for s in stages(SMALL, tmp_path) if s.name.startswith("train"))
     assert "--resume" not in stage.next_command()
     assert stage.partial is not None
     stage.partial.mkdir(parents=True)
-    assert stage.next_command()[0] == "train"
-    assert "--resume" in stage.next_command()
+    assert stage.next_command() == ("train", f"--out={tmp_path}/policies/base_r0.25_s0", "--resume")
 
 
-def test_what_a_preset_cannot_be(tmp_path):
+def test_of_two_values_the_last_counts_and_lerobots_stand_behind():
+    assert join(("--a=1", "--b"), ("--a=2", "--", "--c=3"), ("--d", "--", "--c=4")) == (
+        "--a=2", "--b", "--d", "--", "--c=4",
+    )  # fmt: skip
+    assert join(("--a",), ()) == ("--a",)
+
+
+def test_wrong_presets_are_refused(tmp_path):
     with pytest.raises(InspireError, match="laptop"):
         read_preset("labtop")
-    wrong = tmp_path / "own.yaml"
-    wrong.write_text(
-        "demonstrations: 1\nseeds: [0]\nepisodes_seen: 1\nepisodes_unseen: 1\nepisode_seen: 2\n",
-        encoding="utf-8",
-    )
-    with pytest.raises(InspireError, match="episode_seen"):
-        read_preset(str(wrong))
-    wrong.write_text("seeds: [0]\nepisodes_seen: 1\n", encoding="utf-8")
-    with pytest.raises(InspireError, match="lacks demonstrations, episodes_unseen"):
-        read_preset(str(wrong))
-    with pytest.raises(InspireError, match="at least one seed"):
-        replace(SMALL, seeds=())
-    with pytest.raises(InspireError, match="between 0 and 1"):
-        replace(SMALL, curve=(2.0,))
+    wrong = tmp_path / "wrong.yaml"
+
+    def message(text: str) -> str:
+        wrong.write_text(text, encoding="utf-8")
+        with pytest.raises(InspireError) as raised:
+            read_preset(str(wrong))
+        return str(raised.value)
+
+    assert "Did you mean 'seeds'" in message("extends: full\nseed: [0]\n")
+    assert "seeds: Input should be a valid tuple" in message("extends: full\nseeds: 3\n")
+    assert "episode" in message("extends: full\ngroups: {seen: {suites: [a], episode: 2}}\n")
+    assert "required" in message("seeds: [0]\n")
+    assert "at least one seed" in message("extends: full\nseeds: []\n")
+    assert "two variants" in message("extends: full\nvariants: {base: {}}\n")

@@ -1,16 +1,25 @@
-"""The experiment of docs/appendix/protocol.md as a list of commands, each of which can be interrupted and resumed."""
+"""An experiment: presets as data, its commands, their run, and the results of what is finished.
+
+preset.py    the experiment as data; presets/ holds the shipped ones
+stages.py    preset → commands of `inspire`; which part is finished
+runner.py    runs the commands
+results.py   tables and figures
+evidence.py  the files behind the results, small enough for git
+"""
 
 from inspire_vla.experiment.evidence import keep_evidence, refuse_evidence
-from inspire_vla.experiment.finished import finished_part
-from inspire_vla.experiment.presets import PRESETS, Preset, read_preset
+from inspire_vla.experiment.preset import PRESETS, Group, Preset, Sweep, Variant, read_preset
 from inspire_vla.experiment.results import write_results
 from inspire_vla.experiment.runner import run_stages
-from inspire_vla.experiment.stages import Stage, stages
+from inspire_vla.experiment.stages import Stage, finished_part, stages
 
 __all__ = [
     "PRESETS",
+    "Group",
     "Preset",
     "Stage",
+    "Sweep",
+    "Variant",
     "finished_part",
     "keep_evidence",
     "read_preset",

@@ -1,159 +1,226 @@
-"""What an experiment's finished runs amount to: the text and figures of docs/results.md."""
+"""The text and figures of the finished part of an experiment, as in docs/results.md."""
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from inspire_vla.evaluation import Run, compare, compare_over_seeds, pool, read_run, write_comparison
-from inspire_vla.experiment.curves import VALIDATION, learning_curves, validation
-from inspire_vla.experiment.finished import finished_part
-from inspire_vla.experiment.origin import origin
-from inspire_vla.experiment.presets import Preset
+from inspire_vla.experiment.preset import Condition, Preset
+from inspire_vla.experiment.provenance import provenance_lines
+from inspire_vla.experiment.stages import finished_part
+from inspire_vla.files import write_text
 from inspire_vla.reports import result_figures, results
 from inspire_vla.reports.numbers import points
 
-_NAMES = {"base": "base", "inspire": "InSpire"}
-_ALONE = "InSpire of the first seed"
-_TITLES = {
-    "truth": "answers forced: the truth",
-    "random": "answers forced: random",
-    "shuffled": "answers forced: the truth of another object",
+_CONTROLS = {
+    "truth": "answers overridden: the truth",
+    "random": "answers overridden: random",
+    "shuffled": "answers overridden: the truth of another object",
 }
+_STEPS = "training steps, thousands"
+
+Curve = tuple[str, list[float], list[float]]
+"""Name, horizontal values, vertical values."""
 
 
 def write_results(preset: Preset, out: Path, document: Path | None = None) -> Path:
-    """Write the results and figures of what is finished: to OUT/results.md, or between the markers of `document`.
+    """Write the results and figures to OUT/results.md, or between the markers of `document`.
 
-    Controls, layouts, checkpoints and ablations that are not finished are named instead.
+    Seeds, controls, conditions, checkpoints and ablations that are not finished are named at the end.
 
-    Raises InspireError where base and InSpire themselves are not.
+    Raises:
+        InspireError: baseline and method of the first seed are not finished.
     """
     preset, left = finished_part(preset, out)
     target = out / "results.md" if document is None else document
     figures = out / "figures" if document is None else document.parent / document.stem
-    headline = [_pooled(preset, out, kind) for kind in _NAMES]
+    headline = [_pooled(preset, out, variant) for variant in preset.variants]
     comparison = compare(headline)
     write_comparison(out / "comparison.json", comparison)
     sections = [
         _headline(preset, out, comparison, figures),
-        _how_sure(comparison, headline),
-        ["### Does it see where things are?", "", *results.answer_lines(comparison, 1)],
+        _over_seeds(comparison, headline),
+        ["### Accuracy of the answers", "", *results.answer_lines(comparison, 1)],
         _controls_and_ablations(preset, out, headline, figures),
-        _over_layouts(preset, out, figures),
+        _over_conditions(preset, out, figures),
         _learning(preset, out, figures),
         ["### Cost", "", *results.cost_lines(comparison)],
-        ["### Where it comes from", "", *origin(preset, out, headline, left)],
+        ["### Provenance", "", *provenance_lines(preset, out, headline, left)],
     ]
     written = "\n\n".join("\n".join(lines) for lines in sections if lines) + "\n"
     if document is None:
-        target.write_text(written, encoding="utf-8")
+        write_text(target, written)
     else:
         results.write_between_markers(document, written)
     return target
 
 
+def learning_curves(preset: Preset, out: Path) -> Iterator[tuple[str, str, list[Curve]]]:
+    """Yield (title, what the horizontal axis counts, curves) of each panel."""
+    if (out / "grounding" / "log.jsonl").exists():
+        rows = _lines(out / "grounding" / "log.jsonl")
+        keys = {"dense_accuracy": "dense classification", "answer_accuracy": "tokens of answers"}
+        yield "pre-training, accuracy", _STEPS, [_curve(name, rows, key) for key, name in keys.items()]
+    logs = {v: out / "policies" / preset.policy(v) / "train_log.jsonl" for v in preset.variants}
+    losses = [_curve(preset.title(v), _lines(log), "loss") for v, log in logs.items() if log.exists()]
+    if losses:
+        yield "policy, training loss", _STEPS, losses
+    if preset.checkpoints:
+        yield "validation, success in %", _STEPS, _validation_curves(preset, out)
+
+
+def _lines(log: Path) -> list[dict[str, Any]]:
+    """The lines of a JSON-lines log by step. A resumed training repeats steps; its later line counts."""
+    lines = map(json.loads, log.read_text(encoding="utf-8").splitlines())
+    return list({line["step"]: line for line in lines}.values())
+
+
+def _curve(name: str, rows: Sequence[Mapping[str, Any]], key: str) -> Curve:
+    known = sorted((row["step"] / 1e3, row[key]) for row in rows if row.get(key) is not None)
+    return name, [step for step, _ in known], [value for _, value in known]
+
+
+def _validation_curves(preset: Preset, out: Path) -> list[Curve]:
+    comparisons = _validation(preset, out).values()
+    steps = [step / 1e3 for step in preset.checkpoints]
+    rates = [[100 * rate["rate"] for rate in comparison["groups"][0]["rates"]] for comparison in comparisons]
+    return [(preset.title(v), steps, [pair[i] for pair in rates]) for i, v in enumerate(preset.variants)]
+
+
+def _validation(preset: Preset, out: Path) -> dict[int, dict[str, Any]]:
+    """{training steps: comparison of baseline and method on validation tasks}, first seed."""
+    policies = [preset.policy(variant) for variant in preset.variants]
+    return {
+        step: compare([read_run(out / "runs" / f"{policy}_step{step}_validation") for policy in policies])
+        for step in preset.checkpoints
+    }
+
+
 def _headline(preset: Preset, out: Path, comparison: dict[str, Any], figures: Path) -> list[str]:
     result_figures.success_figure(comparison, figures / "success.svg")
-    lines = ["### Base against InSpire", "", *results.headline_table(comparison), ""]
+    base, method = (preset.title(variant) for variant in preset.variants)
+    lines = [
+        f"### {base[:1].upper()}{base[1:]} against {method}",
+        "",
+        *results.headline_table(comparison),
+        "",
+    ]
     lines += ["A mean counts each suite alike; its McNemar's test pools their pairs.", ""]
     lines += [f"![Success by suite]({figures.name}/success.svg)", "", *_seeds(preset, out), ""]
     return [*lines, *results.tasks_table(comparison)]
 
 
-def _how_sure(comparison: dict[str, Any], headline: Sequence[Run]) -> list[str]:
+def _over_seeds(comparison: dict[str, Any], headline: Sequence[Run]) -> list[str]:
     intro = (
-        "The intervals and McNemar's test above are over episodes of these very policies. Tasks and training seeds "
-        "might have been others, too:"
+        "The intervals and McNemar's test above are over episodes of these very policies. The intervals below also "
+        "resample tasks and training seeds:"
     )
-    base, inspire = headline
+    base, method = headline
     named = results.by_suite_and_group(comparison)
-    rows = [(name, compare_over_seeds(base, inspire, suites)) for name, suites in named]
-    return ["### How sure it is", "", intro, "", *results.seeds_table(rows)]
+    rows = [(name, compare_over_seeds(base, method, suites)) for name, suites in named]
+    return ["### Intervals over tasks and training seeds", "", intro, "", *results.seeds_table(rows)]
 
 
 def _controls_and_ablations(preset: Preset, out: Path, headline: Sequence[Run], figures: Path) -> list[str]:
     if not (preset.controls or preset.ablations):
         return []
     variants = compare([headline[1], headline[0], *_variants(preset, out)])
-    of_first = {_ALONE: "InSpire"} | {name: name for name in preset.ablations}
-    titles = _TITLES | {name: f"{title}, seed {preset.seeds[0]}" for name, title in of_first.items()}
+    method, seed = preset.title(preset.method), preset.seeds[0]
+    of_first = {_alone(preset): method} | {name: name for name in preset.ablations}
+    titles = _CONTROLS | {name: f"{title}, seed {seed}" for name, title in of_first.items()}
     result_figures.variants_figure(variants, titles, figures / "variants.svg")
     lines = ["### Controls and ablations", "", *results.variants_table(variants, titles), ""]
-    if preset.controls and preset.episodes_controls:
-        lines += [
-            f"A control meets InSpire's first {preset.episodes_controls} episodes of each task, not all.",
-            "",
-        ]
+    if preset.controls and preset.controls_episodes:
+        episodes = preset.controls_episodes
+        lines += [f"A control meets {method}'s first {episodes} episodes of each task, not all.", ""]
     if preset.ablations and len(preset.seeds) > 1:
-        lines += [
-            f"An ablation is of training seed {preset.seeds[0]} alone and meets InSpire's episodes of it.",
-            "",
-        ]
+        lines += [f"An ablation is of training seed {seed} alone and meets {method}'s episodes of it.", ""]
     return [*lines, f"![Controls and ablations]({figures.name}/variants.svg)"]
 
 
-def _over_layouts(preset: Preset, out: Path, figures: Path) -> list[str]:
-    if not preset.curve:
+def _over_conditions(preset: Preset, out: Path, figures: Path) -> list[str]:
+    if preset.sweep is None or len(preset.conditions) < 2:
         return []
     first = preset.seeds[:1]
     curve = {
-        r: compare([_pooled(preset, out, kind, first, r) for kind in _NAMES])
-        for r in (preset.layout_randomness, *preset.curve)
+        float(condition.value or 0): compare(
+            [_pooled(preset, out, v, first, condition) for v in preset.variants]
+        )
+        for condition in preset.conditions
     }
+    option = preset.sweep.option.replace("-", "_")
     result_figures.randomness_figure(curve, figures / "randomness.svg")
-    title = f"### How much the layouts vary (training seed {first[0]})"
-    figure = f"![Success over layout_randomness]({figures.name}/randomness.svg)"
-    return [title, "", *results.curve_table(curve), "", figure]
+    title = f"### {preset.sweep.title} (training seed {first[0]})"
+    return [
+        title,
+        "",
+        *results.curve_table(curve),
+        "",
+        f"![Success over {option}]({figures.name}/randomness.svg)",
+    ]
 
 
 def _learning(preset: Preset, out: Path, figures: Path) -> list[str]:
-    curves = dict(learning_curves(preset, out))
-    if not curves:
+    panels = list(learning_curves(preset, out))
+    if not panels:
         return []
-    result_figures.curves_figure(
-        curves, figures / "learning.svg", across={VALIDATION: "training steps, thousands"}
-    )
+    curves, across = {t: curves for t, _, curves in panels}, {t: counted for t, counted, _ in panels}
+    result_figures.curves_figure(curves, figures / "learning.svg", across=across)
     lines = ["### Learning curves", "", f"![Learning curves]({figures.name}/learning.svg)"]
     if preset.checkpoints:
         title = f"Success on validation tasks, training seed {preset.seeds[0]}:"
-        lines += ["", title, "", *results.steps_table(validation(preset, out))]
+        lines += ["", title, "", *results.steps_table(_validation(preset, out))]
     return lines
 
 
 def _pooled(
-    preset: Preset, out: Path, kind: str, seeds: Sequence[int] | None = None, randomness: float | None = None
+    preset: Preset,
+    out: Path,
+    variant: str,
+    seeds: Sequence[int] | None = None,
+    condition: Condition | None = None,
 ) -> Run:
-    """The runs of base or InSpire with these training seeds as one; without: of the headline."""
-    r = preset.layout_randomness if randomness is None else randomness
-    runs = [list(_runs(out, f"{kind}_r{r:g}_s{seed}")) for seed in seeds or preset.seeds]
-    return pool(runs, _NAMES[kind])
+    """One run of all runs of a variant with these seeds; by default of the headline."""
+    policies = [preset.policy(variant, condition, seed) for seed in seeds or preset.seeds]
+    return pool([_runs(preset, out, policy) for policy in policies], preset.title(variant))
 
 
-def _runs(out: Path, name: str) -> Iterator[Run]:
-    for group in ("seen", "unseen"):
-        yield read_run(out / "runs" / f"{name}_{group}")
+def _runs(preset: Preset, out: Path, name: str) -> list[Run]:
+    return [read_run(out / "runs" / f"{name}_{group}") for group in preset.groups]
+
+
+def _alone(preset: Preset) -> str:
+    return f"{preset.title(preset.method)} of the first seed"
 
 
 def _variants(preset: Preset, out: Path) -> Iterator[Run]:
-    r = f"r{preset.layout_randomness:g}"
+    """The controls; the method of the first seed alone; the ablations."""
     for control in preset.controls:
-        yield pool([list(_runs(out, f"inspire_{r}_s{seed}_{control}")) for seed in preset.seeds], control)
+        policies = [preset.policy(preset.method, seed=seed) for seed in preset.seeds]
+        yield pool([_runs(preset, out, f"{policy}_{control}") for policy in policies], control)
     if preset.ablations and len(preset.seeds) > 1:
-        yield pool([list(_runs(out, f"inspire_{r}_s{preset.seeds[0]}"))], _ALONE)
+        yield pool([_runs(preset, out, preset.policy(preset.method))], _alone(preset))
     for name in preset.ablations:
-        yield pool([list(_runs(out, f"{name.replace(' ', '_')}_{r}_s{preset.seeds[0]}"))], name)
+        yield pool([_runs(preset, out, preset.policy(name))], name)
 
 
 def _seeds(preset: Preset, out: Path) -> list[str]:
-    """Each training seed by itself."""
-    head = "| training seed | seen: base, InSpire | unseen: base, InSpire | difference | answers true: seen, unseen |"
-    lines = [head, "|---" * 5 + "|"]
+    """A table of each training seed by itself."""
+    names = list(preset.groups)
+    both = ", ".join(preset.title(variant) for variant in preset.variants)
+    heads = ["training seed", *(f"{name}: {both}" for name in names), "difference"]
+    heads.append(f"answer accuracy: {', '.join(names)}")
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for seed in preset.seeds:
-        comparison = compare([_pooled(preset, out, kind, [seed]) for kind in _NAMES])
+        comparison = compare([_pooled(preset, out, variant, [seed]) for variant in preset.variants])
         groups = {group["group"]: group for group in comparison["groups"]}
-        rates = [groups[name]["rates"] for name in ("seen", "unseen")]
-        rates.append([comparison["answers"][1].get(name) for name in ("seen", "unseen")])
-        cells = [", ".join("–" if r is None else f"{100 * r['rate']:.1f}" for r in pair) for pair in rates]
-        cells.insert(2, points(groups["unseen"]["paired"][1]["difference"]))
+        cells = [_rates(groups[name]["rates"]) for name in names if name in groups]
+        cells.append(points(groups[names[-1]]["paired"][1]["difference"]) if names[-1] in groups else "–")
+        cells.append(_rates([comparison["answers"][1].get(name) for name in names]))
         lines.append(f"| {seed} | {' | '.join(cells)} |")
     return lines
+
+
+def _rates(rates: Sequence[Mapping[str, Any] | None]) -> str:
+    return ", ".join("–" if rate is None else f"{100 * rate['rate']:.1f}" for rate in rates)

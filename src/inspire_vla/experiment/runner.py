@@ -1,8 +1,11 @@
-"""Carry stages out, some side by side, as long as there is time; what is finished is never done twice."""
+"""Run stages, some side by side, until they are done or the time is over. A finished stage is never run again."""
 
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,15 +14,15 @@ from pathlib import Path
 from rich.console import Console
 
 from inspire_vla.errors import InspireError
-from inspire_vla.experiment.running import Running
 from inspire_vla.experiment.stages import Stage
 
 JOURNAL = "journal.jsonl"
+_GRACE_S = 45
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the experiment is."""
+    """Number of stages done, and of all stages."""
 
     done: int
     total: int
@@ -37,78 +40,136 @@ def run_stages(
     commit: Callable[[], str | None] = lambda: None,
     jobs: int = 1,
 ) -> Progress:
-    """Run what is missing. After `minutes` the running commands are interrupted, to be gone on with by the next call.
+    """Run what is missing. After `minutes` the running commands are interrupted; the next call resumes them.
 
-    Every command, its commit when it began, time and outcome is a line of `out`/journal.jsonl, what it printed a file
-    of `out`/logs.
+    `out`/journal.jsonl gets one line per command: its stage, commit at its start, seconds and outcome. What it prints
+    goes to a file in `out`/logs.
 
     Args:
-        commit: asked when a command begins, for the tree may have moved on since the last.
-        jobs: commands side by side, each on its share of the cores. A stage waits for the files it needs.
+        commit: called when a command starts, because the working tree may change between commands.
+        jobs: commands side by side, each on its share of the cores. A stage waits for the files that it needs.
 
     Raises:
-        InspireError: a command failed; its last lines are shown. The others are interrupted.
+        InspireError: a command failed. Its last lines are shown, and the other commands are interrupted.
     """
     shares = _shares(jobs)
     (out / "logs").mkdir(parents=True, exist_ok=True)
     deadline = float("inf") if minutes is None else time.monotonic() + 60 * minutes
     waiting = [stage for stage in plan if not stage.done.exists()]
-    running: dict[int, tuple[Stage, Running, str | None]] = {}
+    running: dict[int, tuple[Stage, RunningCommand, str | None]] = {}
     try:
         while waiting or running:
-            for lane in range(len(shares)):
+            for slot in range(len(shares)):
                 stage = next((stage for stage in waiting if stage.missing is None), None)
-                if lane not in running and stage is not None:
+                if slot not in running and stage is not None:
                     waiting.remove(stage)
-                    running[lane] = stage, _start(stage, plan, out, shares[lane]), commit()
+                    running[slot] = stage, _start(stage, plan, out, shares[slot]), commit()
             if not running:
                 raise InspireError(f"{waiting[0].name} needs what no stage makes: {waiting[0].missing}.")
             time.sleep(0.2)
-            for lane, (stage, command, at) in list(running.items()):
+            for slot, (stage, command, at) in list(running.items()):
                 if command.outcome is not None:
-                    del running[lane]
+                    del running[slot]
                     _finish(stage, command, out, at)
             if time.monotonic() > deadline:
                 break
     finally:
         for stage, command, at in running.values():
             command.stop()
-            _note(out, stage, command, "interrupted", at)
+            _record(out, stage, command, "interrupted", at)
     return Progress(sum(stage.done.exists() for stage in plan), len(plan))
 
 
+class RunningCommand:
+    """A subcommand of `inspire` in a process of its own. What it prints is appended to `log`.
+
+    Args:
+        cores: numbers of the cores that it may use; None for all.
+    """
+
+    def __init__(self, arguments: Sequence[str], log: Path, cores: Sequence[int] | None = None) -> None:
+        self.arguments, self.log = tuple(arguments), log
+        self._started = time.monotonic()
+
+        def prepare() -> None:
+            # A program in the background ignores interrupts, and its children inherit that.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            if cores is not None:
+                os.sched_setaffinity(0, cores)
+
+        with open(log, "ab") as file:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "inspire_vla.cli", *arguments],
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"},
+                start_new_session=True,
+                preexec_fn=prepare,
+            )
+
+    @property
+    def outcome(self) -> str | None:
+        """ "finished", or the exit status of a failure; None while it runs."""
+        status = self._process.poll()
+        if status is None:
+            return None
+        return "finished" if status == 0 else f"exit status {status}"
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self._started
+
+    def stop(self) -> None:
+        """Interrupt the command and everything that it started; kill it if it does not end."""
+        for sign, patience in ((signal.SIGINT, _GRACE_S), (signal.SIGKILL, 10)):
+            if self._process.poll() is not None:
+                return
+            os.killpg(self._process.pid, sign)
+            try:
+                self._process.wait(patience)
+            except subprocess.TimeoutExpired:
+                continue
+
+    def tail(self, lines: int = 12) -> str:
+        """The last lines of the log."""
+        text = self.log.read_text(errors="replace", encoding="utf-8").replace("\r", "\n")
+        printed = [line for line in text.splitlines()[-200:] if line.strip()]
+        return "\n".join(printed[-lines:])[-1500:]
+
+
 def _shares(jobs: int) -> list[list[int] | None]:
-    """The cores of each of the commands that run side by side; None: all, or the system cannot tell them apart."""
+    """The cores of each command; None for all, or where the system cannot restrict a process to cores."""
     if jobs == 1 or not hasattr(os, "sched_getaffinity"):
         return [None] * jobs
     cores = sorted(os.sched_getaffinity(0))
     if jobs > len(cores):
-        raise InspireError(f"{jobs} commands side by side need as many cores; here are {len(cores)}.")
-    return [cores[lane::jobs] for lane in range(jobs)]
+        raise InspireError(f"{jobs} commands side by side need as many cores; found {len(cores)}.")
+    return [cores[slot::jobs] for slot in range(jobs)]
 
 
-def _start(stage: Stage, plan: Sequence[Stage], out: Path, cores: Sequence[int] | None) -> Running:
+def _start(stage: Stage, plan: Sequence[Stage], out: Path, cores: Sequence[int] | None) -> RunningCommand:
     number = plan.index(stage)
     Console().print(f"[bold]{number + 1}/{len(plan)}[/bold]  {stage.name}", highlight=False)
     command = stage.next_command()
     if stage.scrap is not None and command == stage.command:
         shutil.rmtree(stage.scrap, ignore_errors=True)
-    return Running(command, out / "logs" / f"{number:03d}_{stage.log_name}.txt", cores)
+    return RunningCommand(command, out / "logs" / f"{number:03d}_{stage.log_name}.txt", cores)
 
 
-def _finish(stage: Stage, command: Running, out: Path, commit: str | None) -> None:
+def _finish(stage: Stage, command: RunningCommand, out: Path, commit: str | None) -> None:
     outcome = str(command.outcome)
-    _note(out, stage, command, outcome, commit)
+    _record(out, stage, command, outcome, commit)
     if outcome != "finished":
         raise InspireError(
-            f"{stage.name} failed ({outcome}). Its last lines, of {command.log}:\n{command.tail()}"
+            f"{stage.name} failed ({outcome}). The last lines of {command.log}:\n{command.tail()}"
         )
-    if not stage.done.exists():  # commands that leave no such file themselves
+    if not stage.done.exists():  # the command writes no such file itself
         stage.done.parent.mkdir(parents=True, exist_ok=True)
-        stage.done.write_text("", encoding="utf-8")
+        stage.done.touch()
 
 
-def _note(out: Path, stage: Stage, command: Running, outcome: str, commit: str | None) -> None:
+def _record(out: Path, stage: Stage, command: RunningCommand, outcome: str, commit: str | None) -> None:
     line = {"stage": stage.name, "command": ["inspire", *command.arguments], "outcome": outcome}
     with open(out / JOURNAL, "a", encoding="utf-8") as journal:
         journal.write(json.dumps(line | {"seconds": round(command.seconds, 1), "commit": commit}) + "\n")

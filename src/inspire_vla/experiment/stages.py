@@ -1,35 +1,34 @@
-"""A preset → the commands that carry it out, in order. Pure: nothing is run here."""
+"""A preset → the commands that carry it out, in order, and the part of it that is finished. Nothing is run here."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from inspire_vla.experiment.presets import Preset
-
-UNSEEN, SEEN, VALIDATION = "unseen", "tabletop_seen", "tabletop_validation"
-_MODES = ("direction", "direction_3d", "position", "distance", "distance_fine")
+from inspire_vla.errors import InspireError
+from inspire_vla.experiment.preset import Condition, Group, Preset, Variant
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A command of `inspire`, and the file that says it is done.
+    """A command of `inspire`, and the file that says that it is done.
 
-    again: the command that goes on with it, where that is another; used once `partial` exists.
-    scrap: what an interrupted command leaves that nothing goes on with; it is removed before the command runs anew.
-    needs: files of other stages, without which it cannot begin.
+    resume: the command that continues it, if that is another; used once `partial` exists.
+    scrap: what an interrupted command leaves that cannot be resumed; removed before the command runs again.
+    needs: files of other stages that must exist before it can start.
     """
 
     name: str
     command: tuple[str, ...]
     done: Path
-    again: tuple[str, ...] | None = None
+    resume: tuple[str, ...] | None = None
     partial: Path | None = None
     scrap: Path | None = None
     needs: tuple[Path, ...] = ()
 
     @property
     def missing(self) -> Path | None:
-        """The first file that it still waits for."""
+        """The first needed file that does not exist."""
         return next((path for path in self.needs if not path.exists()), None)
 
     @property
@@ -37,138 +36,187 @@ class Stage:
         return self.name.replace(" ", "_").replace(",", "")
 
     def next_command(self) -> tuple[str, ...]:
-        """What to call now: the command, or the one that goes on."""
-        if self.again is not None and self.partial is not None and self.partial.exists():
-            return self.again
+        """The command to run now: the first one, or the one that resumes."""
+        if self.resume is not None and self.partial is not None and self.partial.exists():
+            return self.resume
         return self.command
 
 
 def stages(preset: Preset, out: Path) -> list[Stage]:
-    """All of the experiment in `out`."""
-    plan = [*_grounding(preset, out)]
-    headline = preset.layout_randomness
-    plan += _data(preset, out, headline)
+    """Return all stages of the experiment in the folder `out`."""
+    headline, *others = preset.conditions
+    plan = [*_pretraining(preset, out), _data(preset, out, headline)]
     for seed in preset.seeds:
-        for kind in ("base", "inspire"):
-            plan += _trained(preset, out, kind, headline, seed)
+        for name, variant in preset.variants.items():
+            plan += _trained(preset, out, name, variant, headline, seed)
     for control in preset.controls:
         for seed in preset.seeds:
-            plan += _evaluated(preset, out, f"inspire_r{headline:g}_s{seed}", headline, control=control)
-    first = preset.seeds[0]
+            plan += _evaluated(preset, out, preset.policy(preset.method, seed=seed), headline, control)
     for step in preset.checkpoints:
-        for kind in ("base", "inspire"):
-            plan.append(_checkpoint(preset, out, f"{kind}_r{headline:g}_s{first}", headline, step))
-    for randomness in preset.curve:
-        plan += _data(preset, out, randomness)
-        for kind in ("base", "inspire"):
-            plan += _trained(preset, out, kind, randomness, first)
-    for name, arguments in preset.ablations.items():
-        kind, rule = name.replace(" ", "_"), preset.rules.get(name, ())
-        if rule:
-            plan.append(_relabelled(out, headline, kind, rule))
-        plan += _trained(preset, out, kind, headline, first, arguments, own_labels=bool(rule))
+        plan += [_checkpoint(preset, out, preset.policy(name), step) for name in preset.variants]
+    for condition in others:
+        plan.append(_data(preset, out, condition))
+        for name, variant in preset.variants.items():
+            plan += _trained(preset, out, name, variant, condition, preset.seeds[0])
+    for name, ablation in preset.ablations.items():
+        if ablation.label:
+            plan.append(_relabelled(preset, out, name, ablation))
+        method = preset.variants[preset.method]
+        variant = replace(ablation, train=join(method.train, ablation.train))
+        plan += _trained(preset, out, name, variant, headline, preset.seeds[0])
     return plan
 
 
-def _grounding(preset: Preset, out: Path) -> Iterator[Stage]:
-    if preset.images:
+def join(*parts: tuple[str, ...]) -> tuple[str, ...]:
+    """Join lists of arguments. What follows "--" in each stands behind one "--"; of two values the last one counts."""
+    own: dict[str, str] = {}
+    behind: dict[str, str] = {}
+    for arguments in parts:
+        chosen = own
+        for argument in arguments:
+            if argument == "--":
+                chosen = behind
+            else:
+                chosen[argument.partition("=")[0]] = argument
+    return (*own.values(), *(("--", *behind.values()) if behind else ()))
+
+
+def dataset(preset: Preset, out: Path, condition: Condition, labels: str = "") -> Path:
+    """The folder of the demonstrations (of seen tasks) of a condition, or of their copy with other labels."""
+    return out / "demonstrations" / f"seen{condition.tag}{labels and '_' + labels.replace(' ', '_')}"
+
+
+def _pretraining(preset: Preset, out: Path) -> Iterator[Stage]:
+    if preset.pretrain:
         folder = out / "grounding"
-        command = ("pretrain", f"--out={folder}", f"--images={preset.images}")
-        where = (f"--images-dir={out / 'images'}", f"--recipe={preset.pretrain_recipe}")
-        arguments = (*command, *where, *preset.pretrain_arguments)
-        yield Stage("grounding pre-training", arguments, folder / "evaluation.json")
+        where = (f"--out={folder}", f"--images-dir={out / 'images'}")
+        yield Stage("pre-training", ("pretrain", *where, *preset.pretrain), folder / "finished")
 
 
-def _data(preset: Preset, out: Path, randomness: float) -> Iterator[Stage]:
-    folder = _dataset(out, randomness)
-    yield Stage(
-        f"demonstrations, layout_randomness {randomness:g}",
-        (
-            "collect", f"--suite={SEEN}", f"--episodes={27 * preset.demonstrations}", f"--out={folder}",
-            f"--layout-randomness={randomness}", f"--perturbations={preset.perturbations:g}", "--modes", *_MODES,
-        ),
-        _complete(folder),
-    )  # fmt: skip
+def _data(preset: Preset, out: Path, condition: Condition) -> Stage:
+    folder = dataset(preset, out, condition)
+    name = ", ".join(filter(None, ("demonstrations", condition.title)))
+    return Stage(name, (*preset.data, f"--out={folder}", *condition.arguments), _info(folder))
+
+
+def _relabelled(preset: Preset, out: Path, name: str, variant: Variant) -> Stage:
+    """The demonstrations of the headline with other labels, computed from the recorded states."""
+    condition = preset.conditions[0]
+    source, folder = dataset(preset, out, condition), dataset(preset, out, condition, name)
+    command = ("label", str(source), "--labeller=truth", f"--out={folder}", *variant.label)
+    return Stage(f"labels for {name}", command, _info(folder), needs=(_info(source),))
 
 
 def _trained(
-    preset: Preset,
-    out: Path,
-    kind: str,
-    randomness: float,
-    seed: int,
-    arguments: tuple[str, ...] = (),
-    own_labels: bool = False,
+    preset: Preset, out: Path, name: str, variant: Variant, condition: Condition, seed: int
 ) -> Iterator[Stage]:
-    name = f"{kind}_r{randomness:g}_s{seed}"
-    dataset = _dataset(out, randomness, kind if own_labels else "")
-    folder = out / "policies" / name
-    start = (f"--policy.pretrained_init={out / 'grounding'}",) if preset.images else ()
-    needs = [_complete(dataset, labels=own_labels), *(stage.done for stage in _grounding(preset, out))]
-    reasoning = "--no-reasoning" if kind == "base" else "--reasoning"
-    command = (
-        "train", f"--recipe={preset.recipe}", f"--dataset={dataset}", f"--out={folder}",
-        f"--seed={seed}", reasoning, "--", *start, *preset.arguments, *arguments,
-    )  # fmt: skip
+    policy = preset.policy(name, condition, seed)
+    data = dataset(preset, out, condition, name if variant.label else "")
+    folder = out / "policies" / policy
+    start = ("--", f"--policy.pretrained_init={out / 'grounding'}") if preset.pretrain else ()
+    own = (f"--dataset={data}", f"--out={folder}", f"--seed={seed}")
     yield Stage(
-        f"train {name}",
-        command,
+        f"train {policy}",
+        ("train", *join(own, start, preset.train, variant.train)),
         folder / "finished",
-        needs=tuple(needs),
-        again=("train", f"--out={folder}", "--resume"),
+        needs=(_info(data), *(stage.done for stage in _pretraining(preset, out))),
+        resume=("train", f"--out={folder}", "--resume"),
         partial=folder / "checkpoints" / "last",
         scrap=folder,
     )
-    yield from _evaluated(preset, out, name, randomness)
+    yield from _evaluated(preset, out, policy, condition)
 
 
 def _evaluated(
-    preset: Preset, out: Path, policy: str, randomness: float, control: str = "none"
+    preset: Preset, out: Path, policy: str, condition: Condition, control: str = "none"
 ) -> Iterator[Stage]:
-    own = control == "none"
-    name, fewer = (policy, None) if own else (f"{policy}_{control}", preset.episodes_controls)
-    for group, suite, episodes in (
-        ("seen", SEEN, preset.episodes_seen),
-        ("unseen", UNSEEN, preset.episodes_unseen),
-    ):
+    name, episodes = (
+        (policy, None) if control == "none" else (f"{policy}_{control}", preset.controls_episodes)
+    )
+    for group, suites in preset.groups.items():
         folder = out / "runs" / f"{name}_{group}"
-        yield Stage(
-            f"evaluate {name} on {group} tasks",
-            (
-                "evaluate", f"--policy={out / 'policies' / policy}", f"--suite={suite}",
-                f"--episodes={fewer or episodes}", f"--layout-randomness={randomness}", f"--control={control}",
-                f"--name={name}", f"--out={folder}",
-            ),
-            folder / "finished",
-            needs=(out / "policies" / policy / "finished",),
+        command = _evaluate(
+            preset, out / "policies" / policy, replace(suites, episodes=episodes or suites.episodes), condition,
+            f"--control={control}", f"--name={name}", f"--out={folder}",
         )  # fmt: skip
+        needs = (out / "policies" / policy / "finished",)
+        yield Stage(f"evaluate {name} on {group} tasks", command, folder / "finished", needs=needs)
 
 
-def _checkpoint(preset: Preset, out: Path, policy: str, randomness: float, step: int) -> Stage:
+def _checkpoint(preset: Preset, out: Path, policy: str, step: int) -> Stage:
+    assert preset.validation is not None
     folder = out / "runs" / f"{policy}_step{step}_validation"
-    return Stage(
-        f"evaluate {policy} after {step} steps on validation tasks",
-        (
-            "evaluate", f"--policy={out / 'policies' / policy / 'checkpoints' / f'{step:06d}' / 'pretrained_model'}",
-            f"--suite={VALIDATION}", f"--episodes={preset.episodes_validation}",
-            f"--layout-randomness={randomness}", f"--name={policy}_step{step}", f"--out={folder}",
-        ),
-        folder / "finished",
-        needs=(out / "policies" / policy / "finished",),
-    )  # fmt: skip
+    weights = out / "policies" / policy / "checkpoints" / f"{step:06d}" / "pretrained_model"
+    command = _evaluate(
+        preset,
+        weights,
+        preset.validation,
+        preset.conditions[0],
+        f"--name={policy}_step{step}",
+        f"--out={folder}",
+    )
+    needs = (out / "policies" / policy / "finished",)
+    name = f"evaluate {policy} after {step} steps on validation tasks"
+    return Stage(name, command, folder / "finished", needs=needs)
 
 
-def _relabelled(out: Path, randomness: float, kind: str, rule: tuple[str, ...]) -> Stage:
-    """The same demonstrations, labelled from their own truth by another rule; images are hard-linked."""
-    source, folder = _dataset(out, randomness), _dataset(out, randomness, kind)
-    command = ("label", str(source), "--labeller=truth", f"--out={folder}", *rule)
-    return Stage(f"labels for {kind}", command, _complete(folder, labels=True), needs=(_complete(source),))
+def _evaluate(
+    preset: Preset, policy: Path, group: Group, condition: Condition, *arguments: str
+) -> tuple[str, ...]:
+    what = (f"--policy={policy}", f"--suite={','.join(group.suites)}", f"--episodes={group.episodes}")
+    return ("evaluate", *join(what, condition.arguments, arguments, preset.evaluate))
 
 
-def _dataset(out: Path, randomness: float, labels: str = "") -> Path:
-    return out / "demonstrations" / "_".join(filter(None, (f"seen_r{randomness:g}", labels)))
+def _info(dataset: Path) -> Path:
+    """The file that says that a dataset is complete."""
+    return dataset / "meta" / "info.json"
 
 
-def _complete(dataset: Path, labels: bool = False) -> Path:
-    """The file that says that a dataset is."""
-    return dataset / "meta" / ("inspire_labels.json" if labels else "info.json")
+def finished_part(preset: Preset, out: Path) -> tuple[Preset, list[str]]:
+    """Return the preset with only those seeds, controls, conditions, … that are finished, and names of the others.
+
+    A control is finished with all the training seeds that are.
+
+    Raises:
+        InspireError: baseline or method of the first training seed are not finished.
+    """
+    sweep = preset.sweep and replace(preset.sweep, values=preset.sweep.values[:1])
+    part = replace(preset, seeds=preset.seeds[:1], controls=(), sweep=sweep, checkpoints=(), ablations={})
+    missing = [stage.name for stage in stages(part, out) if not stage.done.exists()]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise InspireError(
+            f"{out} has no results yet: {missing[0]}{more} to do. Run `inspire reproduce` first."
+        )
+    left = []
+    for name, key, entry in _entries(preset):
+        extended = _extend(part, key, entry)
+        if all(stage.done.exists() for stage in stages(extended, out)):
+            part = extended
+        else:
+            left.append(name)
+    return part, left
+
+
+def _entries(preset: Preset) -> Iterator[tuple[str, str, Any]]:
+    """What the preset asks for beside the first seed of baseline and method: (name, field of Preset, entry)."""
+    for seed in preset.seeds[1:]:
+        yield f"training seed {seed}", "seeds", seed
+    for control in preset.controls:
+        yield f"answers overridden: {control}", "controls", control
+    for condition in preset.conditions[1:]:
+        yield condition.title, "sweep", condition.value
+    for step in preset.checkpoints:
+        yield f"validation after {step} steps", "checkpoints", step
+    for name, ablation in preset.ablations.items():
+        yield name, "ablations", {name: ablation}
+
+
+def _extend(part: Preset, key: str, entry: Any) -> Preset:
+    """The preset with one more entry in a field."""
+    old: Any = getattr(part, key)
+    if key == "sweep":
+        new: Any = replace(old, values=(*old.values, entry))
+    else:
+        new = {**old, **entry} if key == "ablations" else (*old, entry)
+    return replace(part, **{key: new})

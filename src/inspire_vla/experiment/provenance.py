@@ -1,4 +1,4 @@
-"""Where an experiment's numbers come from: its command, pre-training, data, commits, weights and machine time."""
+"""Where the numbers of an experiment come from: command, pre-training, data, commits, weights and machine time."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,19 +6,26 @@ from pathlib import Path
 from typing import Any
 
 from inspire_vla.evaluation import Run, read_run
-from inspire_vla.experiment.presets import Preset
+from inspire_vla.experiment.preset import Preset
+from inspire_vla.experiment.runner import JOURNAL
+from inspire_vla.experiment.stages import dataset
 
 
-def origin(preset: Preset, out: Path, headline: Sequence[Run], left: Sequence[str] = ()) -> list[str]:
-    """Paragraphs in Markdown, an empty line between them.
+def provenance_lines(
+    preset: Preset, out: Path, headline: Sequence[Run], left: Sequence[str] = ()
+) -> list[str]:
+    """Return Markdown lines.
 
     Args:
-        headline: the pooled runs of base and of InSpire.
+        headline: the pooled runs of the variants.
         left: what is not finished.
     """
-    journal = [json.loads(line) for line in (out / "journal.jsonl").read_text(encoding="utf-8").splitlines()]
+    journal = [json.loads(line) for line in (out / JOURNAL).read_text(encoding="utf-8").splitlines()]
     lines = [f"    inspire reproduce --preset {preset.name}", *_pretraining(out), _data(preset, out)]
-    lines += [_trained(preset, run, journal) for run in headline]
+    lines += [
+        _trained(preset, variant, run, journal)
+        for variant, run in zip(preset.variants, headline, strict=True)
+    ]
     lines.append(_stages(journal))
     if left:
         lines.append(f"Not finished: {', '.join(left)}.")
@@ -41,14 +48,13 @@ def _pretraining(out: Path) -> list[str]:
 
 
 def _data(preset: Preset, out: Path) -> str:
-    data = out / "demonstrations" / f"seen_r{preset.layout_randomness:g}" / "meta" / "info.json"
+    data = dataset(preset, out, preset.conditions[0]) / "meta" / "info.json"
     info = json.loads(data.read_text(encoding="utf-8"))
     return f"Data: {info['total_episodes']:,} demonstrations, {info['total_frames']:,} frames, seed 0."
 
 
-def _trained(preset: Preset, run: Run, journal: Sequence[Mapping[str, Any]]) -> str:
-    kind = "base" if run.name == "base" else "inspire"
-    stages = {f"train {kind}_r{preset.layout_randomness:g}_s{seed}" for seed in preset.seeds}
+def _trained(preset: Preset, variant: str, run: Run, journal: Sequence[Mapping[str, Any]]) -> str:
+    stages = {f"train {preset.policy(variant, seed=seed)}" for seed in preset.seeds}
     trained = dict.fromkeys(_commit(line) for line in journal if line["stage"] in stages)
     infos = [read_run(path).info for path in run.info["pooled"]]
     weights = dict.fromkeys(str(info["policy"].get("sha256"))[:12] for info in infos)
@@ -62,7 +68,7 @@ def _trained(preset: Preset, run: Run, journal: Sequence[Mapping[str, Any]]) -> 
 
 
 def _stages(journal: Sequence[Mapping[str, Any]]) -> str:
-    """How long all of it took, and at which commits it ran."""
+    """The machine time of all stages, and the commits they ran at."""
     commits: dict[str, set[str]] = {}
     for line in journal:
         commits.setdefault(_commit(line), set()).add(line["stage"])

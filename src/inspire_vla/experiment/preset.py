@@ -1,0 +1,176 @@
+"""Presets: an experiment as data. The runner and the results know no benchmark, task or reasoning mode by name."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.files import describe
+
+PRESETS = {file.stem: file for file in sorted((Path(__file__).parent / "presets").glob("*.yaml"))}
+_STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A policy by the arguments in which it differs.
+
+    train: arguments of `inspire train`. After an argument "--" they are LeRobot's.
+    label: arguments of `inspire label`, if the policy is trained on other labels of the same demonstrations.
+    title: its name in tables; by default the variant's name.
+    """
+
+    __pydantic_config__ = _STRICT
+    train: tuple[str, ...] = ()
+    label: tuple[str, ...] = ()
+    title: str | None = None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Suites that are evaluated together, with so many episodes per task and policy."""
+
+    __pydantic_config__ = _STRICT
+    suites: tuple[str, ...]
+    episodes: int
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """An option that both `data` and `inspire evaluate` take, with several values.
+
+    The first value is that of the headline. The others are run with the first training seed.
+    """
+
+    __pydantic_config__ = _STRICT
+    option: str
+    values: tuple[float, ...]
+    title: str
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One value of the sweep; the only condition of a preset without a sweep has no value.
+
+    tag: part of the names of its files, such as "_r0.25".
+    """
+
+    tag: str = ""
+    value: float | None = None
+    arguments: tuple[str, ...] = ()
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """An experiment: a baseline and a method, trained with several seeds and evaluated on groups of suites.
+
+    Attributes:
+        data: command of `inspire` that makes the demonstrations, such as collect or label, without --out.
+        variants: the baseline and the method, in this order.
+        groups: name → suites and episodes per task.
+        seeds: training seeds; each trains every variant.
+        train: arguments of every `inspire train`. Those after an argument "--" are LeRobot's.
+        evaluate: arguments of every `inspire evaluate`.
+        pretrain: arguments of `inspire pretrain`; empty for no pre-training.
+        sweep: an option with several values.
+        controls: answer overrides with which the method is evaluated too: truth, random, shuffled.
+        controls_episodes: episodes per task of the controls; by default those of the group.
+        ablations: name → how it differs from the method; trained with the first seed.
+        checkpoints: training steps after which the first seed is evaluated on `validation`.
+    """
+
+    __pydantic_config__ = _STRICT
+    name: str
+    data: tuple[str, ...]
+    variants: Mapping[str, Variant]
+    groups: Mapping[str, Group]
+    seeds: tuple[int, ...]
+    train: tuple[str, ...] = ()
+    evaluate: tuple[str, ...] = ()
+    pretrain: tuple[str, ...] = ()
+    sweep: Sweep | None = None
+    controls: tuple[str, ...] = ()
+    controls_episodes: int | None = None
+    ablations: Mapping[str, Variant] = field(default_factory=dict)
+    checkpoints: tuple[int, ...] = ()
+    validation: Group | None = None
+
+    def __post_init__(self) -> None:
+        problems = {
+            "at least one seed is needed": not self.seeds,
+            "two variants are needed, the baseline and the method": len(self.variants) != 2,
+            "data needs a command": not self.data,
+            "a sweep needs at least one value": self.sweep is not None and not self.sweep.values,
+            "checkpoints need a group `validation`": bool(self.checkpoints) and self.validation is None,
+            "at least one episode per task is needed": any(g.episodes < 1 for g in self.groups.values()),
+        }
+        for problem, found in problems.items():
+            if found:
+                raise InspireError(f"preset {self.name!r}: {problem}.")
+
+    @property
+    def baseline(self) -> str:
+        """Name of the first variant."""
+        return next(iter(self.variants))
+
+    @property
+    def method(self) -> str:
+        """Name of the second variant."""
+        return list(self.variants)[1]
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """The values of the sweep, the headline's first."""
+        if self.sweep is None:
+            return (Condition(),)
+        option = self.sweep.option
+        return tuple(
+            Condition(
+                f"_{option.rpartition('-')[2][0]}{value:g}",
+                value,
+                (f"--{option}={value}",),
+                f"{option.replace('-', '_')} {value:g}",
+            )
+            for value in self.sweep.values
+        )
+
+    def title(self, variant: str) -> str:
+        """The name of a variant in tables."""
+        return self.variants[variant].title or variant
+
+    def policy(self, variant: str, condition: Condition | None = None, seed: int | None = None) -> str:
+        """The name of a trained policy; by default of the headline's condition and the first seed."""
+        tag = (condition or self.conditions[0]).tag
+        return f"{variant.replace(' ', '_')}{tag}_s{self.seeds[0] if seed is None else seed}"
+
+
+def read_preset(name: str) -> Preset:
+    """Read a shipped preset or a YAML file. A key `extends` names the preset whose other keys it takes over.
+
+    Raises:
+        InspireError: an unknown name, an unknown or missing key, or a value of the wrong type.
+    """
+    path = PRESETS.get(name, Path(name))
+    try:
+        return TypeAdapter(Preset).validate_python({"name": path.stem, **_keys(path)})
+    except ValidationError as error:
+        raise InspireError(f"{path} {describe(error)}") from None
+
+
+def _keys(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InspireError(
+            f"Unknown preset {str(path)!r}, and no such file.{did_you_mean(str(path), PRESETS)}"
+        )
+    given: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    extended = given.pop("extends", None)
+    known = [each.name for each in fields(Preset)]
+    for key in given:
+        if key not in known:
+            raise InspireError(f"{path}: unknown key {key!r}.{did_you_mean(key, known)}")
+    return given if extended is None else _keys(PRESETS.get(extended, path.parent / extended)) | given
