@@ -1,4 +1,4 @@
-"""The laws every backbone keeps. A new one inherits them:
+"""Tests that every backbone passes. A new one inherits them:
 
 class TestMine(BackboneLaws):
     def make(self, seed): return MyBackbone(tiny sizes, random weights of that seed).eval(), images, state
@@ -27,7 +27,7 @@ ROWS = len(TEXTS)
 
 
 class BackboneLaws:
-    """Inherit it, name the class Test…, and give `make`."""
+    """Inherit it, name the class Test…, and implement `make`."""
 
     tolerance = 1e-4
     seeds = 2
@@ -45,14 +45,14 @@ class BackboneLaws:
         return self.make(request.param)
 
     def sequence(self, backbone: Backbone, row: int) -> tuple[Tensor, Tensor]:
-        """The ids (time,) of a demonstration and their token_types."""
+        """The ids (time,) of a demonstration and their token types."""
         dialogue = build_dialogue(TEXTS[row], template=backbone.template)
         dialogue = dialogue.with_answers(["left", "grasped"][: len(dialogue.mentions)])
         rendered = render(dialogue, backbone.text_tokenizer, [5, 6, 7])
         return torch.from_numpy(rendered.ids), torch.from_numpy(rendered.token_types.astype(np.int64))
 
     def whole(self, backbone: Backbone, prefix: Tensor, ids: Tensor, token_types: Tensor) -> Tensor:
-        """Hidden states (time, hidden) of one row in one pass, mask made by its definition."""
+        """Hidden states (time, hidden) of one row in one pass, with `mask_by_definition`."""
         attention_mask = mask_by_definition(len(prefix), token_types.tolist(), backbone.bidirectional_prefix)
         elements = torch.cat([prefix, backbone.embed(ids[None])[0]])
         return backbone.extend(elements[None], attention_mask=attention_mask[None])[0]
@@ -61,7 +61,7 @@ class BackboneLaws:
         scale = expected.abs().max().clamp(min=1.0)
         torch.testing.assert_close(found / scale, expected / scale, rtol=0, atol=self.tolerance)
 
-    def test_sizes_are_as_announced(self, given: tuple) -> None:
+    def test_sizes_are_as_declared(self, given: tuple) -> None:
         backbone, images, state = given
         with torch.inference_mode():
             prefix = backbone.encode_observation(images, state)
@@ -115,7 +115,7 @@ class BackboneLaws:
                 assert not start or not training[:, start, start + 1 :].any()
 
     def test_cache_equals_no_cache(self, given: tuple) -> None:
-        """Cut where a block ends, the pieces give what one pass gives; cropped, the cache is as it was."""
+        """Passes cut at the ends of blocks equal one pass. A cropped cache equals the cache before."""
         backbone, images, state = given
         with torch.inference_mode():
             prefix = backbone.encode_observation(images, state)[0]
@@ -141,8 +141,8 @@ class BackboneLaws:
             assert cache.get_seq_length() == len(elements)
         self.close(torch.cat(pieces), expected)
 
-    def test_looking_at_attention_changes_nothing(self, given: tuple) -> None:
-        """The weights are those of the very pass that decides, mask included, and every layer gives its own."""
+    def test_recording_attention_changes_nothing(self, given: tuple) -> None:
+        """The weights are those of the same pass with its mask, one tensor per layer."""
         backbone, images, state = given
         with torch.inference_mode():
             prefix = backbone.encode_observation(images, state)[0]
@@ -159,7 +159,7 @@ class BackboneLaws:
         self.close(after, expected)
         assert len(layers) == backbone.decoder.config.num_hidden_layers
         unseen = ~attention_mask
-        unseen[: len(prefix), : len(prefix)] = False  # among its images a model may look both ways
+        unseen[: len(prefix), : len(prefix)] = False  # images may attend to each other
         for weights in layers:
             torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:3]))
             assert (weights[:, :, unseen] == 0).all()
@@ -221,8 +221,8 @@ class BackboneLaws:
                 alone = self.whole(backbone, alone_prefix, own, kind)
                 self.close(together[row, : len(alone)], alone)
 
-    def test_what_is_learned_is_predicted_as_by_a_whole_pass(self, given: tuple) -> None:
-        """Scores and gradients, whatever a backbone leaves out; rows of several lengths, with and without padding."""
+    def test_forward_equals_a_whole_pass(self, given: tuple) -> None:
+        """Scores and gradients, for rows of several lengths, with and without padding."""
         backbone, images, state = given
         pairs = [self.sequence(backbone, row) for row in range(ROWS)]
         longest = max(len(ids) for ids, _ in pairs)
@@ -260,7 +260,7 @@ class BackboneLaws:
                 scale = slope.abs().max().clamp(min=1.0)
                 torch.testing.assert_close(ours[name] / scale, slope / scale, rtol=0, atol=1e-5, msg=name)
 
-    def test_nothing_sees_what_comes_after_its_block(self, given: tuple) -> None:
+    def test_nothing_depends_on_what_comes_after_its_block(self, given: tuple) -> None:
         backbone, images, state = given
         with torch.inference_mode():
             prefix = backbone.encode_observation(images, state)[0]
@@ -302,7 +302,7 @@ class BackboneLaws:
         assert trainable
         assert not unreached
 
-    def test_guess_and_verify_equals_greedy(self, given: tuple) -> None:
+    def test_speculative_decoding_equals_greedy(self, given: tuple) -> None:
         backbone, images, state = given
         grammar, dialogues, drafts = self.language(backbone)
         with torch.inference_mode():
@@ -331,7 +331,7 @@ class BackboneLaws:
                 assert alone[0].token_ids == plain[row].token_ids
 
     def language(self, backbone: Backbone) -> tuple:
-        """A grammar, dialogues for ROWS rows, and a function: decisions → drafts right, wrong, and mixed."""
+        """A grammar, dialogues for ROWS rows, and a function: decisions → drafts that are right, wrong, and mixed."""
         bins = UniformBins(horizon=1, action_dim=2, bins=16)
         vocabulary = ActionVocabulary.last_ids(backbone.vocabulary_size, bins.vocabulary_size)
         answers = AnswerSet(answer_words("direction"), backbone.text_tokenizer, backbone.template)

@@ -1,10 +1,10 @@
-"""What the published models compute, put together from the original modules with random weights: the parity fixtures.
+"""The published models, assembled from the original modules with random weights, for parity tests.
 
 Facts: openvla/openvla prismatic/extern/hf/modeling_prismatic.py and Stanford-ILIAD/openvla-mini
 prismatic/models/backbones/vision/dinosiglip_vit.py (timm VisionTransformer, second-to-last block through
 `get_intermediate_layers`, channels fused, three-layer projector, patches behind the first text token).
 
-Whoever has the original code and weights makes a fixture of the real thing with make_parity_fixture.py.
+With the original code and weights, make_parity_fixture.py makes a fixture of the published model.
 """
 
 from dataclasses import dataclass
@@ -72,7 +72,7 @@ class Original:
         return self.language(inputs_embeds=torch.cat([text[:, :1], patches, text[:, 1:]], dim=1)).logits
 
     def checkpoint(self) -> dict:
-        """As openvla-mini's `.pt` files hold it."""
+        """The layout of openvla-mini's `.pt` files."""
         vision = {f"dino_featurizer.{k}": v for k, v in self.dino.state_dict().items()}
         vision |= {f"siglip_featurizer.{k}": v for k, v in self.siglip.state_dict().items()}
         return {
@@ -84,7 +84,7 @@ class Original:
         }
 
     def huggingface(self) -> dict[str, Tensor]:
-        """As the safetensors of `openvla/openvla-7b` name it."""
+        """The names in the safetensors of `openvla/openvla-7b`."""
         names = {0: "fc1", 2: "fc2", 4: "fc3"}
         state = {f"vision_backbone.featurizer.{k}": v for k, v in self.dino.state_dict().items()}
         state |= {f"vision_backbone.fused_featurizer.{k}": v for k, v in self.siglip.state_dict().items()}

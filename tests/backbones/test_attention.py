@@ -1,4 +1,4 @@
-"""Rollouts keep rows that sum to one, and causality; gradients point at what made the score."""
+"""Rows of a rollout sum to one and stay causal; gradients find what caused the score."""
 
 import pytest
 import torch
@@ -20,14 +20,14 @@ def test_rollout_keeps_rows_that_sum_to_one_and_causality() -> None:
     assert (mixed.triu(1) == 0).all()
 
 
-def test_rollout_of_attention_to_oneself_stays_there() -> None:
+def test_rollout_of_identities_is_the_identity() -> None:
     torch.testing.assert_close(
         attention_rollout([torch.eye(5).expand(2, 3, 5, 5)] * 3), torch.eye(5).expand(2, 5, 5)
     )
 
 
-def test_the_gradient_finds_what_made_the_score() -> None:
-    """A score that reads one weight of one layer; another that is lowered by it."""
+def test_the_gradient_finds_what_caused_the_score() -> None:
+    """One score reads a single weight of a layer; another falls with it."""
     weights = layers(slope=True)
     mixed = gradient_rollout(weights, weights[-1][0, :, 4, 2].sum())
     others = mixed[0] - torch.eye(5)
@@ -39,8 +39,8 @@ def test_the_gradient_finds_what_made_the_score() -> None:
     assert torch.equal(against[0], torch.eye(5))
 
 
-def test_the_gradient_goes_on_through_the_layers() -> None:
-    """Column 2 of the last layer, and behind it what column 2 was mixed from in the layer before."""
+def test_the_gradient_passes_through_the_layers() -> None:
+    """A score that depends on the last layer and, through it, on the first."""
     first, last = layers(2, slope=True)
     mixed = gradient_rollout([first, last], (last @ first)[0, :, 4, 0].sum())
     assert mixed[0, 4, 0] > 0

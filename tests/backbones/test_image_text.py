@@ -1,4 +1,4 @@
-"""Models of transformers as backbones: each keeps the laws and says what it says by itself; nothing is rewritten."""
+"""Models of transformers as backbones: each passes the backbone laws and has the logits of the model itself."""
 
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ def test_logits_are_those_of_the_model_itself(kind: str) -> None:
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
 
 
-def test_the_images_are_arranged_as_the_model_arranges_them() -> None:
+def test_the_layout_of_images_is_that_of_the_model() -> None:
     qwen, gemma, idefics = (randomised(MODELS[kind](1), 0) for kind in ("qwen25_vl", "gemma3", "idefics3"))
     images = torch.rand(1, 1, 3, 56, 84)  # 2 x 3 merged patches
     for model in (qwen, gemma, idefics):
@@ -86,7 +86,7 @@ def test_the_images_are_arranged_as_the_model_arranges_them() -> None:
     grid = (table[:, first : first + 6] - corner).tolist()
     assert grid == [[0] * 6, [0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2]]
     positions = torch.tensor([[table.shape[1], table.shape[1] + 1]])
-    following = int(table.max()) + 1  # text goes on behind the largest number
+    following = int(table.max()) + 1  # text continues after the largest position
     assert qwen._layout.model_positions(positions).tolist() == [[[following, following + 1]]] * 3
     mask = gemma._layout.mask
     assert mask is not None
@@ -95,7 +95,7 @@ def test_the_images_are_arranged_as_the_model_arranges_them() -> None:
     assert idefics._layout.positions is idefics._layout.mask is None
 
 
-def test_the_dialogue_is_written_in_the_models_chat_template() -> None:
+def test_the_dialogue_uses_the_chat_template_of_the_model() -> None:
     model = vlms.idefics3(2)
     dialogue = build_dialogue("open the drawer", ["left"], template=model.template)
     said = model.chat.opening + "".join(s.text or "" for s in dialogue.segments)
@@ -120,7 +120,7 @@ def test_the_dialogue_is_kept_without_the_file_that_lerobot_does_not_upload(tmp_
         ImageText.from_folder(tmp_path, num_images=2)
 
 
-def test_wrong_input_is_told() -> None:
+def test_wrong_input_is_refused() -> None:
     model = vlms.paligemma2()
     with pytest.raises(InspireError, match="takes 1 image"):
         model.encode_observation(torch.rand(1, 2, 3, 28, 28), None)
@@ -138,7 +138,7 @@ def test_a_sequence_beyond_the_window_of_some_layers_is_refused() -> None:
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_special_ids_are_those_that_mean_something(kind: str) -> None:
+def test_special_ids_are_those_with_a_meaning(kind: str) -> None:
     model = MODELS[kind]()
     text, special = model.text_tokenizer, model.special_ids
     images = {

@@ -1,4 +1,4 @@
-"""π0-FAST's PaliGemma is LeRobot's to the last digit; each trap of LeRobot's own policy is shown not to be ours."""
+"""PaliGemma of π0-FAST equals LeRobot's module; known faults of LeRobot's policy do not occur."""
 
 from dataclasses import replace
 
@@ -60,7 +60,7 @@ def converted(model: torch.nn.Module, num_images: int = 1, prompt: str = "openpi
 class TestPaliGemma(BackboneLaws):
     def make(self, seed: int) -> tuple[PaliGemma, torch.Tensor, None]:
         model = converted(original(seed), num_images=2)
-        # The laws write dialogues without a state.
+        # The laws use dialogues without a state.
         model.template = replace(model.template, instruction="Task: {instruction};\n")
         return model, torch.rand(ROWS, 2, 3, 28, 28), None
 
@@ -78,7 +78,7 @@ def test_logits_are_those_of_lerobots_own_module() -> None:
     embed = model.model.language_model.get_input_embeddings()
     elements = torch.cat([*patches, embed(prompt), embed(action)], 1)
     given, total = elements.shape[1] - 4, elements.shape[1]
-    sees = torch.zeros(2, total, total, dtype=torch.bool)  # as embed_prefix_fast makes it, without padding
+    sees = torch.zeros(2, total, total, dtype=torch.bool)  # as in embed_prefix_fast, without padding
     sees[:, :, :given] = True
     sees[:, given:, given:] = torch.ones(4, 4).tril().bool()
     hidden = model.model.language_model(
@@ -97,11 +97,11 @@ def test_logits_are_those_of_lerobots_own_module() -> None:
         ours.extend(torch.cat([prefix, ours.embed(torch.cat([prompt, action], 1))], 1), attention_mask=mask)
     )
     assert expected.abs().max() > 0.5
-    # LeRobot's queries of the given part see no action, ours neither: all rows can be compared.
+    # In both, the input attends to no action, so all rows can be compared.
     assert (found - expected).abs().max() < 1e-4
 
 
-def test_names_with_and_without_the_wrapping_are_one() -> None:
+def test_weights_load_with_and_without_the_prefix_of_the_wrapper() -> None:
     model = original()
     whole, bare = map_weights(state(model)), map_weights(dict(model.state_dict()))
     assert whole.state.keys() == bare.state.keys()
@@ -116,7 +116,7 @@ def test_names_with_and_without_the_wrapping_are_one() -> None:
     assert read_config(tied, **KNOWN).tied
 
 
-def test_the_prompt_is_openpis_and_bos_is_where_training_had_it() -> None:
+def test_the_prompt_is_that_of_openpi_or_lerobot() -> None:
     tokenizer = gemma_text()
     for prompt, before in (("openpi", "Action: "), ("lerobot", "<bos>Action: ")):
         model = converted(original(), prompt=prompt)
@@ -130,13 +130,13 @@ def test_the_prompt_is_openpis_and_bos_is_where_training_had_it() -> None:
         token_types = torch.tensor([[PREFIX] * 4 + rendered.token_types.tolist()])
         mask = make_attention_mask(token_types, bidirectional_prefix=True)[0]
         given = 4 + rendered.segment_spans[1][1]
-        assert mask[:given, :given].all()  # images and prompt, <bos> too, see each other
+        assert mask[:given, :given].all()  # images and prompt with <bos> attend to each other
         behind = mask[given:, given:]
         assert torch.equal(behind, torch.ones_like(behind).tril())  # a <bos> before the action is causal
 
 
-def test_the_first_action_code_is_learned() -> None:
-    """LeRobot's loss has no term for the first token of an action; ours does: the prompt predicts it."""
+def test_the_first_action_code_is_supervised() -> None:
+    """LeRobot's loss has no term for the first token of an action; here the prompt predicts it."""
     model = converted(original())
     dialogue = build_dialogue("open the drawer", reasoning=False, template=model.template, state_text="1")
     rendered = render(dialogue, gemma_text(), [7, 8])
@@ -145,18 +145,18 @@ def test_the_first_action_code_is_learned() -> None:
     assert start > 0
 
 
-def test_states_are_written_in_openpis_bins() -> None:
+def test_states_are_written_in_the_bins_of_openpi() -> None:
     state = np.array([[-1.0, 0.0, 0.999, 2.0, -3.0]])
     assert state_texts(state) == ["0 128 255 255 -1"]
 
 
-def test_images_are_fitted_as_lerobot_fits_them() -> None:
+def test_images_are_resized_as_in_lerobot() -> None:
     images = torch.rand(2, 3, 40, 60)
     expected = resize_with_pad_torch(images, 28, 28) * 2 - 1
     torch.testing.assert_close(resize_with_pad(images * 2 - 1, 28), expected, atol=1e-5, rtol=0)
 
 
-def test_what_is_wrong_is_said() -> None:
+def test_wrong_input_is_refused() -> None:
     with pytest.raises(InspireError, match="no PaliGemma"):
         read_config({"a.weight": torch.zeros(1)})
     with pytest.raises(InspireError, match="prompt is one of"):

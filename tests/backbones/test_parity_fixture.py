@@ -39,7 +39,7 @@ def difference(model: Backbone, file: Path) -> float:
     return float((found - torch.from_numpy(fixture["logits"])).abs().max())
 
 
-def test_a_fixture_is_read_as_it_is_written(tmp_path: Path) -> None:
+def test_a_fixture_round_trips_and_shows_a_difference(tmp_path: Path) -> None:
     original = Original.random("qwen2", len(qwen_text()), tied=True)
     model = converted(original, "qwen2", "pt")
     shown = np.random.default_rng(0).integers(0, 255, (1, 28, 28, 3), dtype=np.uint8)

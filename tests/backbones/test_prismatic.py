@@ -1,4 +1,4 @@
-"""Prismatic is the original to the last digit: same weights, pixels and ids, same logits; and it keeps the laws."""
+"""Prismatic has the logits of the original modules for the same weights, pixels and ids, and passes the laws."""
 
 import pytest
 import torch
@@ -54,7 +54,7 @@ def test_logits_are_those_of_the_original_modules(family, tied, layout, images) 
             model.extend(torch.cat([model.encode_observation(images, None), model.embed(ids[:, 1:])], 1))
         )
     assert found.shape == expected.shape
-    assert expected.abs().max() > 0.5  # a parity of zeros would prove nothing
+    assert expected.abs().max() > 0.5  # logits near zero would prove nothing
     assert (found - expected).abs().max() < 1e-5
 
 
@@ -70,7 +70,7 @@ def test_a_base_prompt_has_the_ids_of_the_original_prompt() -> None:
     assert [model.first_id, *ids.tolist()] == qwen_text().encode(whole, add_special_tokens=False)
 
 
-def test_a_llama_prompt_begins_behind_bos_and_ends_with_the_lone_space() -> None:
+def test_a_llama_prompt_starts_after_bos_and_ends_with_the_lone_space() -> None:
     tokenizer = llama_text()
     model = converted(Original.random("llama", len(tokenizer)), "llama", "pt")
     assert model.first_id == tokenizer.bos_token_id
@@ -83,14 +83,14 @@ def test_a_llama_prompt_begins_behind_bos_and_ends_with_the_lone_space() -> None
     assert ids.tolist() == [*plain, tokenizer.convert_tokens_to_ids("▁")]
 
 
-def test_the_towers_normalise_each_in_its_own_way() -> None:
+def test_each_encoder_normalises_in_its_own_way() -> None:
     model = converted(Original.random("qwen2", len(qwen_text()), tied=True), "qwen2", "pt")
     assert model.towers.dino_mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
     assert model.towers.siglip_deviation.flatten().tolist() == pytest.approx([0.5, 0.5, 0.5])
     assert not any("mean" in name for name in model.state_dict())
 
 
-def test_images_of_any_size_are_looked_at() -> None:
+def test_images_of_any_size_are_resized() -> None:
     model = converted(Original.random("qwen2", len(qwen_text()), tied=True), "qwen2", "pt")
     image = torch.rand(1, 1, 3, 28, 28).round()
     large = image.repeat_interleave(4, -1).repeat_interleave(4, -2)
@@ -98,7 +98,7 @@ def test_images_of_any_size_are_looked_at() -> None:
         assert model.encode_observation(large, None).shape == (1, 1 + 4, 32)
 
 
-def test_what_is_wrong_is_said() -> None:
+def test_wrong_input_is_refused() -> None:
     original = Original.random("qwen2", len(qwen_text()), tied=True)
     with pytest.raises(InspireError, match="holds 'model' with"):
         flat_checkpoint({"state_dict": {}})

@@ -1,4 +1,4 @@
-"""The shipped tokenizer: a word is a token, a question is few, and every text survives."""
+"""The shipped tokenizer: words are single tokens, questions are short, and every text round-trips."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def ids(tokenizer, text: str) -> list[int]:
     return tokenizer.encode(text, add_special_tokens=False)
 
 
-def test_it_is_what_its_word_lists_make_and_stays_small(tokenizer):
+def test_it_is_built_from_its_word_lists_and_small(tokenizer):
     built = build_text_tokenizer()
     assert built.get_vocab() == tokenizer.get_vocab()
     assert built.backend_tokenizer.to_str() == tokenizer.backend_tokenizer.to_str()
@@ -50,7 +50,7 @@ def test_it_is_what_its_word_lists_make_and_stays_small(tokenizer):
 def test_special_tokens_come_first(tokenizer):
     assert (tokenizer.pad_token, tokenizer.bos_token, tokenizer.eos_token) == (PAD, BOS, EOS)
     assert (tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id) == (0, 1, 2)
-    assert tokenizer.encode("left") == ids(tokenizer, "left")  # none is added by itself
+    assert tokenizer.encode("left") == ids(tokenizer, "left")  # no special token is added
 
 
 def test_every_word_and_every_part_of_every_answer_is_one_token(tokenizer):
@@ -73,7 +73,7 @@ def test_a_question_takes_few_tokens(tokenizer, mode, mention):
 
 
 @pytest.mark.parametrize("instruction", TABLETOP)
-def test_an_instruction_of_the_benchmark_takes_a_token_a_word(tokenizer, instruction):
+def test_an_instruction_of_the_benchmark_takes_one_token_per_word(tokenizer, instruction):
     assert len(ids(tokenizer, f"\nTask: {instruction}")) == len(instruction.split()) + 1
 
 
@@ -87,7 +87,7 @@ def test_exact_tokens_of_a_dialogue(tokenizer):
     )
 
 
-def test_every_text_survives(tokenizer):
+def test_every_text_round_trips(tokenizer):
     random = np.random.default_rng(0)
     letters = [*"abcxyzTIn ?.,:-'0123456789\n\t_éñß漢字🤖\u00a0\u200b\"", " the", "In which direction is"]
     texts = ["".join(random.choice(letters, size=random.integers(1, 40))) for _ in range(300)]
@@ -105,7 +105,7 @@ def test_every_text_survives(tokenizer):
         assert tokenizer.decode(ids(tokenizer, text)) == text
 
 
-def test_a_word_never_heard_of_is_its_bytes(tokenizer):
+def test_an_unknown_word_becomes_its_bytes(tokenizer):
     zebra = ids(tokenizer, " zebra")
     assert tokenizer.convert_ids_to_tokens(zebra) == ["Ġ", "z", "e", "b", "r", "a"]
     assert len(ids(tokenizer, "漢")) == 3

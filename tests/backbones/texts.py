@@ -1,4 +1,4 @@
-"""Small tokenizers of the families' kinds, made in the test: byte-level (Qwen), SentencePiece-like (Llama, Gemma)."""
+"""Small tokenizers for tests: byte-level BPE (Qwen) and SentencePiece-like (Llama, Gemma)."""
 
 from functools import cache
 
@@ -52,7 +52,7 @@ def _pieces(special: list[str], *, prefix: bool) -> Tokenizer:
 
 @cache
 def llama_text() -> PreTrainedTokenizerFast:
-    """SentencePiece-like: a space is put before every text, as Llama does, and 256 rare tokens come last."""
+    """SentencePiece-like: a space is added before every text, as in Llama, and 256 rare tokens come last."""
     tokenizer = _pieces(["<unk>", "<s>", "</s>"], prefix=True)
     tokenizer.add_tokens([AddedToken(f"rare{i}", normalized=False) for i in range(256)])
     return PreTrainedTokenizerFast(
@@ -62,7 +62,7 @@ def llama_text() -> PreTrainedTokenizerFast:
 
 @cache
 def gemma_text() -> PreTrainedTokenizerFast:
-    """SentencePiece-like without a space put before."""
+    """SentencePiece-like, without a space before the text."""
     tokenizer = _pieces(["<pad>", "<eos>", "<bos>", "<unk>"], prefix=False)
     tokenizer.add_tokens([AddedToken(f"<loc{i:04d}>", normalized=False) for i in range(400)])
     return PreTrainedTokenizerFast(

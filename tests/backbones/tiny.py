@@ -1,4 +1,4 @@
-"""Tiny random models in every kind the engine must serve, and a decoder so plain that it is obviously right."""
+"""Tiny random models for decoding tests, and a simple reference decoder without cache."""
 
 from dataclasses import dataclass, field
 from functools import cache
@@ -28,7 +28,7 @@ SIZE = 32
 
 
 class BidirectionalPrefixNano(Nano):
-    """Nano with PaliGemma's attention: what it is given attends both ways."""
+    """Nano with the attention of PaliGemma: input elements attend to each other."""
 
     bidirectional_prefix = True
 
@@ -71,7 +71,7 @@ def tiny(seed: int, *, bidirectional_prefix: bool = False, vocabulary_size: int 
 
 @dataclass
 class Setting:
-    """A model, a language and a batch to decide for. `rows` picks from the batch without changing its rows."""
+    """A model, a grammar and a batch of observations."""
 
     seed: int
     mode: str = "direction"
@@ -125,7 +125,7 @@ class Setting:
     def plainly(
         self, row: int, overrides: dict[str, str] | None = None
     ) -> tuple[tuple[int, ...], list[float]]:
-        """Tokens and confidences by the definition: one row, no cache, a whole pass for every token that is said."""
+        """Tokens and confidences of one row without a cache: one whole pass for every generated token."""
         dialogue, grammar = self.dialogues()[row], self.grammar
         said: list[int] = []
         answers: list[str] = []
@@ -153,7 +153,7 @@ class Setting:
         return tuple(said), confidences
 
     def _scores(self, row: int, dialogue: Dialogue, answers: list[str], tail) -> np.ndarray:
-        """Scores after the given answers and `tail`, the tokens of what is being said now."""
+        """Logits after the given answers and `tail`, the tokens of the current answer or action."""
         words = self.grammar.answers.words
         filled = dialogue.with_answers([*answers, *[words[0]] * (len(dialogue.mentions) - len(answers))])
         rendered = render(filled, TOKENIZER)
@@ -177,33 +177,28 @@ class Setting:
 def mask_by_definition(
     prefix: int, token_types: list[int], bidirectional_prefix: bool = False, hide: tuple[TokenType, ...] = ()
 ) -> Tensor:
-    """The mask of one row without padding, element by element, from the words of `make_attention_mask`'s docstring."""
-    kinds = ["prefix"] * prefix
-    talk = [None] * prefix + [
-        token_type if token_type in (TokenType.QUESTION, TokenType.ANSWER) else None
-        for token_type in token_types
-    ]
-    speaking = False
+    """The mask of one row without padding, element by element, from the docstring of `make_attention_mask`."""
+    kinds = ["input"] * prefix
+    dialogue_types = (TokenType.QUESTION, TokenType.ANSWER)
+    dialogue = [None] * prefix + [t if t in dialogue_types else None for t in token_types]
+    opening = True
     for token_type in token_types:
-        speaking |= token_type != TokenType.TEXT
-        given = token_type in (TokenType.QUESTION, TokenType.INSTRUCTION) or not speaking
-        kinds.append("answer" if token_type == TokenType.ANSWER else "given" if given else "said")
+        opening &= token_type == TokenType.TEXT
+        given = token_type in (TokenType.QUESTION, TokenType.INSTRUCTION) or opening
+        kinds.append("input" if given else "generated")
     total = len(kinds)
     block = list(range(total))
     if bidirectional_prefix:
         for i in range(1, total):
-            if kinds[i] in ("prefix", "given") and kinds[i - 1] in ("prefix", "given"):
+            if kinds[i] == kinds[i - 1] == "input":
                 block[i] = block[i - 1]
 
-    def sees(query: int, key: int) -> bool:
-        if (
-            TokenType.ANSWER in hide
-            and talk[key] == TokenType.ANSWER
-            and set(talk[key : query + 1]) != {TokenType.ANSWER}
-        ):
+    def attends(query: int, key: int) -> bool:
+        same_answer = set(dialogue[key : query + 1]) == {TokenType.ANSWER}
+        if TokenType.ANSWER in hide and dialogue[key] == TokenType.ANSWER and not same_answer:
             return False
-        if TokenType.QUESTION in hide and talk[key] == TokenType.QUESTION and talk[query] is None:
+        if TokenType.QUESTION in hide and dialogue[key] == TokenType.QUESTION and dialogue[query] is None:
             return False
         return block[key] <= block[query]
 
-    return torch.tensor([[sees(query, key) for key in range(total)] for query in range(total)])
+    return torch.tensor([[attends(query, key) for key in range(total)] for query in range(total)])

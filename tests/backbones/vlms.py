@@ -1,4 +1,4 @@
-"""Image-text models of transformers, made small from their own configurations and processors, with random weights."""
+"""Small image-text models of transformers with random weights, with their own configurations and processors."""
 
 from collections.abc import Callable
 from typing import Any
@@ -49,7 +49,7 @@ VISION = {
 
 
 def with_tokens(text: PreTrainedTokenizerFast, *tokens: str, **named: str) -> PreTrainedTokenizerFast:
-    """A copy of a tokenizer with further special tokens; `named` ones are its attributes, too."""
+    """A copy of a tokenizer with more special tokens; `named` ones are attributes as well."""
     own = PreTrainedTokenizerFast(
         tokenizer_object=type(text._tokenizer).from_str(text._tokenizer.to_str()), bos_token=text.bos_token,
         eos_token=text.eos_token, pad_token=text.pad_token, extra_special_tokens=named,

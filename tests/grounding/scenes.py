@@ -1,4 +1,4 @@
-"""Small made-up images for the tests of grounding: no renderer needed."""
+"""Small synthetic images for the tests of grounding, without a renderer."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ POSITIONS = ((0.25, 0.25), (0.75, 0.25), (0.25, 0.75), (0.3, 0.7), (0.75, 0.75))
 
 
 def images(names=NAMES, positions=POSITIONS, count: int = 1, size: int = 32) -> Images:
-    """`count` equal images of a quarter each: objects 0, 1 and 2, and the robot below right."""
+    """`count` equal images. Objects 0, 1, 2 and the robot cover one quarter each, the robot the bottom right."""
     segmentation = np.full((48, 48), BACKGROUND, np.int8)
     segmentation[:24, :24], segmentation[:24, 24:], segmentation[24:, :24], segmentation[24:, 24:] = (
         0,

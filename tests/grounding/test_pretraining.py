@@ -41,7 +41,7 @@ def batches(files):
     return model, Batches(files, model.text_tokenizer, batch_size=4, questions=6, grid=8, seed=0)
 
 
-def test_images_survive_their_file(tmp_path):
+def test_images_round_trip_through_their_file(tmp_path):
     before = images(count=3)
     save_images(before, tmp_path / "a.npz")
     after = load_images(tmp_path / "a.npz")
@@ -96,7 +96,7 @@ def test_the_dense_head_gives_each_patch_its_own_points():
     offsets = torch.full((1, 8, 8, 2), torch.nan)
     head(prefix, points, offsets)[0].backward()
     before = prefix.grad.clone()
-    points[0, :4, 4:, 1] = 5  # above right: patch 1
+    points[0, :4, 4:, 1] = 5  # top right: patch 1
     prefix.grad = None
     head(prefix, points, offsets)[0].backward()
     changed = (prefix.grad - before).abs().amax(dim=(0, 2)) > 1e-7
@@ -173,7 +173,7 @@ def test_points_are_targets_at_the_end_of_their_questions(files):
     assert ((batch.points[ends] > 0) & (batch.points[ends] < 1)).all()
 
 
-def test_a_batch_depends_on_its_number_alone(files):
+def test_a_batch_depends_on_its_step_alone(files):
     _, first = batches(files)
     _, second = batches(files)
     for step in (0, 3, 9, 1):
@@ -183,7 +183,7 @@ def test_a_batch_depends_on_its_number_alone(files):
     assert not torch.equal(first[0].ids, first[1].ids)
 
 
-def test_interrupted_and_unbroken_trainings_are_equal(files, tmp_path, monkeypatch):
+def test_a_resumed_training_equals_an_uninterrupted_one(files, tmp_path, monkeypatch):
     whole = pretrain(files, tmp_path / "whole", CONFIG, save_every=4, log_every=2)
 
     from inspire_vla.grounding import pretraining
