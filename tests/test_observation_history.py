@@ -14,30 +14,30 @@ def grey(value: int) -> dict[str, np.ndarray]:
 def test_the_last_images_the_oldest_first(length: int) -> None:
     history = ObservationHistory(length)
     for now in range(6):
-        seen = history.see(grey(now))
+        seen = history.stack(grey(now))
         times = list(range(max(0, now - length + 1), now + 1))
         assert seen["image"].shape == (len(times), 2, 2, 3)
         assert seen["image"][:, 0, 0, 0].tolist() == times
         assert seen["wrist"][:, 0, 0, 0].tolist() == [100 + time for time in times]
     history.reset()
-    assert history.see(grey(9))["image"][:, 0, 0, 0].tolist() == [9]
+    assert history.stack(grey(9))["image"][:, 0, 0, 0].tolist() == [9]
 
 
 def test_a_policy_that_does_not_look_back_sees_the_image_itself() -> None:
     images = grey(1)
-    assert ObservationHistory().see(images)["image"] is images["image"]
+    assert ObservationHistory().stack(images)["image"] is images["image"]
 
 
 def test_a_camera_that_reuses_its_memory_does_not_change_the_past() -> None:
     history, memory = ObservationHistory(2), np.zeros((2, 2, 3), np.uint8)
-    history.see({"image": memory})
+    history.stack({"image": memory})
     memory[:] = 7
-    assert history.see({"image": memory})["image"][:, 0, 0, 0].tolist() == [0, 7]
+    assert history.stack({"image": memory})["image"][:, 0, 0, 0].tolist() == [0, 7]
 
 
 def test_the_rest_of_an_observation_is_that_of_now() -> None:
     history = ObservationHistory(2)
-    history.observe({"pixels": grey(0), "agent_pos": np.array([0.0])})
-    seen = history.observe({"pixels": grey(1), "agent_pos": np.array([1.0])})
+    history.stack_observation({"pixels": grey(0), "agent_pos": np.array([0.0])})
+    seen = history.stack_observation({"pixels": grey(1), "agent_pos": np.array([1.0])})
     assert seen["pixels"]["image"][:, 0, 0, 0].tolist() == [0, 1]
     assert seen["agent_pos"].tolist() == [1.0]

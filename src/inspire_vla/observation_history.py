@@ -1,7 +1,7 @@
-"""The last images of each camera, for a policy that looks back (MiniVLA was trained on two, `n_obs_steps`).
+"""The last images of each camera, for a policy with `n_obs_steps` > 1 (LeRobot's term); MiniVLA was trained on two.
 
-Whoever plays an episode keeps one and shows it every step, also those between two decisions: the image before is
-that of the control step before, as in the demonstrations.
+Whoever runs an episode keeps one history and adds the images of every control step, also between two decisions. So the
+image before is that of the control step before, as in the demonstrations.
 """
 
 from collections import deque
@@ -13,33 +13,33 @@ from jaxtyping import UInt8
 
 
 class ObservationHistory:
-    """Remembers the images of one episode.
+    """The images of one episode.
 
-    length: how many of each camera the policy looks at, that of now included. With 1 nothing is remembered.
+    length: number of images per camera that the policy takes, the current one included (`n_obs_steps`).
     """
 
     def __init__(self, length: int = 1) -> None:
         self.length = length
-        self._seen: deque[Mapping[str, np.ndarray]] = deque(maxlen=length)
+        self._images: deque[Mapping[str, np.ndarray]] = deque(maxlen=length)
 
     def reset(self) -> None:
-        """Forget: another episode begins."""
-        self._seen.clear()
+        """Remove all images at the start of an episode."""
+        self._images.clear()
 
-    def see(
+    def stack(
         self, images: Mapping[str, UInt8[np.ndarray, "height width 3"]]
     ) -> dict[str, UInt8[np.ndarray, "*time height width 3"]]:
-        """Take in what the cameras show now, and return each camera's last images, the oldest first.
+        """Add the current images, and return the last `length` images of each camera, the oldest first.
 
-        As many as there were, at most `length`; for a length of 1 the image itself, without an axis of time.
+        At the start of an episode there are fewer. With a length of 1 the images are returned without an axis of time.
         """
         if self.length == 1:
             return dict(images)
-        self._seen.append({camera: np.array(image) for camera, image in images.items()})
-        return {camera: np.stack([then[camera] for then in self._seen]) for camera in images}
+        self._images.append({camera: np.array(image) for camera, image in images.items()})
+        return {camera: np.stack([then[camera] for then in self._images]) for camera in images}
 
-    def observe(self, observation: Mapping[str, Any]) -> dict[str, Any]:
-        """`see` for an environment's observation {"pixels": {camera: image}, …}."""
+    def stack_observation(self, observation: Mapping[str, Any]) -> dict[str, Any]:
+        """Do as `stack` with an environment's observation {"pixels": {camera: image}, …}."""
         if self.length == 1:
             return dict(observation)
-        return {**observation, "pixels": self.see(observation["pixels"])}
+        return {**observation, "pixels": self.stack(observation["pixels"])}

@@ -139,7 +139,7 @@ def test_an_agent_is_shown_what_select_action_remembers(minivla: Path) -> None:
     rng, history = np.random.default_rng(0), ObservationHistory(agent.n_obs_steps)
     for _ in range(3):
         pixels = {c: rng.integers(0, 256, (28, 28, 3), dtype=np.uint8) for c in ("image", "image2")}
-        observation = history.observe({"pixels": pixels, "agent_pos": np.zeros(8, np.float32)})
+        observation = history.stack_observation({"pixels": pixels, "agent_pos": np.zeros(8, np.float32)})
         now = {
             f"observation.images.{camera}": torch.from_numpy(image).permute(2, 0, 1)[None] / 255
             for camera, image in pixels.items()

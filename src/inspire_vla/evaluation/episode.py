@@ -126,7 +126,7 @@ class Episode:
 
     def reset(self) -> None:
         self.observation, self.info = self.env.reset(seed=self.job.seed)
-        self.agent_observation = self.history.observe(self.observation)
+        self.agent_observation = self.history.stack_observation(self.observation)
         self.instruction = str(self.info.get("instruction", self.info.get("task", self.job.task)))
         self._record_frame()
 
@@ -198,7 +198,7 @@ class Episode:
         """Execute the next action of the chunk."""
         self.last_action = self.chunk.pop(0)
         self.observation, _, terminated, truncated, self.info = self.env.step(self.last_action)
-        self.agent_observation = self.history.observe(self.observation)
+        self.agent_observation = self.history.stack_observation(self.observation)
         self.gripper.add(self.steps, self.last_action, self.info)
         self.steps += 1
         self._record_frame()

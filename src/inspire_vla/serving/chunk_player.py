@@ -69,7 +69,7 @@ class ChunkPlayer:
         Raises what `infer` raised, or InspireError after too many replies without actions.
         """
         images = {k: v for k, v in observation.items() if isinstance(v, np.ndarray) and v.ndim == 3}
-        observation = {**observation, **self._history.see(images)}
+        observation = {**observation, **self._history.stack(images)}
         if self._pending is not None and self._pending.done():
             self._take_chunk()
         while self._index >= self._end():

@@ -215,7 +215,7 @@ class SteeringSession:
             raise
         self._env, self._info = env, info
         self._history.reset()
-        self._observation = self._history.observe(observation)
+        self._observation = self._history.stack_observation(observation)
         self._decide()
 
     def _execute(self, command: Command) -> None:
@@ -256,7 +256,7 @@ class SteeringSession:
         if not self._chunk:
             return
         observation, _, terminated, truncated, self._info = self._env.step(self._chunk.pop(0))
-        self._observation = self._history.observe(observation)
+        self._observation = self._history.stack_observation(observation)
         self.steps += 1
         self.success = bool(self._info.get("is_success", False))
         self.over = bool(terminated or truncated)
