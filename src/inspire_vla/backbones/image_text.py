@@ -243,8 +243,10 @@ class ImageText(HFBackbone):
         attention_mask: Bool[Tensor, "batch time total"] | None = None,
         cache: KeyValueCache | None = None,
     ) -> Float[Tensor, "batch time hidden"]:
-        static = isinstance(cache, CroppableStaticCache)
-        past = 0 if cache is None else cache.length if static else cache.get_seq_length()
+        if isinstance(cache, CroppableStaticCache):
+            past = cache.length
+        else:
+            past = 0 if cache is None else cache.get_seq_length()
         total = past + embeddings.shape[1]
         if self._window is not None and total > self._window:
             raise InspireError(
@@ -256,7 +258,7 @@ class ImageText(HFBackbone):
         if past == 0:
             attention_mask = self._layout.add_to_mask(attention_mask, positions)
         embedded, *deepstack = embeddings.split(self.hidden_size, dim=-1)
-        if static:
+        if isinstance(cache, CroppableStaticCache):
             return super().extend(embedded, positions=positions, attention_mask=attention_mask, cache=cache)
         features: dict[str, Any] = {}
         if deepstack:
