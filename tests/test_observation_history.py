@@ -1,4 +1,4 @@
-"""What is shown is what was seen: the last images, the oldest first, and never those of another episode."""
+"""A history returns the last images, the oldest first, and never those of another episode."""
 
 import numpy as np
 import pytest
@@ -14,16 +14,16 @@ def grey(value: int) -> dict[str, np.ndarray]:
 def test_the_last_images_the_oldest_first(length: int) -> None:
     history = ObservationHistory(length)
     for now in range(6):
-        seen = history.stack(grey(now))
+        stacked = history.stack(grey(now))
         times = list(range(max(0, now - length + 1), now + 1))
-        assert seen["image"].shape == (len(times), 2, 2, 3)
-        assert seen["image"][:, 0, 0, 0].tolist() == times
-        assert seen["wrist"][:, 0, 0, 0].tolist() == [100 + time for time in times]
+        assert stacked["image"].shape == (len(times), 2, 2, 3)
+        assert stacked["image"][:, 0, 0, 0].tolist() == times
+        assert stacked["wrist"][:, 0, 0, 0].tolist() == [100 + time for time in times]
     history.reset()
     assert history.stack(grey(9))["image"][:, 0, 0, 0].tolist() == [9]
 
 
-def test_a_policy_that_does_not_look_back_sees_the_image_itself() -> None:
+def test_with_a_length_of_one_the_image_itself_is_returned() -> None:
     images = grey(1)
     assert ObservationHistory().stack(images)["image"] is images["image"]
 
@@ -38,6 +38,6 @@ def test_a_camera_that_reuses_its_memory_does_not_change_the_past() -> None:
 def test_the_rest_of_an_observation_is_that_of_now() -> None:
     history = ObservationHistory(2)
     history.stack_observation({"pixels": grey(0), "agent_pos": np.array([0.0])})
-    seen = history.stack_observation({"pixels": grey(1), "agent_pos": np.array([1.0])})
-    assert seen["pixels"]["image"][:, 0, 0, 0].tolist() == [0, 1]
-    assert seen["agent_pos"].tolist() == [1.0]
+    stacked = history.stack_observation({"pixels": grey(1), "agent_pos": np.array([1.0])})
+    assert stacked["pixels"]["image"][:, 0, 0, 0].tolist() == [0, 1]
+    assert stacked["agent_pos"].tolist() == [1.0]
