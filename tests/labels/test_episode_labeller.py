@@ -9,7 +9,7 @@ from inspire_vla.labels.columns import LabelInfo, ModeRule
 from inspire_vla.labels.end_effector import ColumnValues, EndEffectorColumns, find_end_effector_columns
 from inspire_vla.labels.episode_labeller import DemonstrationLabeller
 from inspire_vla.labels.gripper import sign_from_width
-from inspire_vla.labels.labeller import Episode, encode_tracks
+from inspire_vla.labels.labeller import Episode, Recording, encode_tracks
 from inspire_vla.labels.roles import acts_of
 from inspire_vla.spatial import NO_LABEL, canonical_answers
 
@@ -25,7 +25,7 @@ def label(synthetic, hand, command, width, instruction=None, labeller=None, **op
         columns["action"], names["action"] = told[:, None], ("gripper",)
     shown = {name: np.concatenate([value, value]) for name, value in columns.items()}
     labeller = (labeller or DemonstrationLabeller(**options)).calibrate(
-        shown, names, np.array([0, len(hand)])
+        Recording(shown, np.array([0, len(hand)]), names)
     )
     instruction = instruction or synthetic.instruction
     mentions = find_mentions(instruction)

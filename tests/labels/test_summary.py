@@ -13,7 +13,7 @@ from inspire_vla.errors import InspireError
 from inspire_vla.labels.custom import FunctionLabeller, TableLabeller
 from inspire_vla.labels.end_effector import EndEffectorColumns
 from inspire_vla.labels.episode_labeller import DemonstrationLabeller
-from inspire_vla.labels.labeller import Episode, get_labeller
+from inspire_vla.labels.labeller import Episode, Recording, get_labeller
 from inspire_vla.labels.storage import label_dataset
 from inspire_vla.labels.summary import least_confident, summarize, timelines
 
@@ -98,9 +98,11 @@ def test_a_table_in_metres_with_positions_in_millimetres(synthetic, tmp_path):
     table = TableLabeller.read(table_of(synthetic, tmp_path / "objects.csv"))
     columns = {"observation.state": 1000 * hand}
     with pytest.raises(InspireError, match="--metres-per-unit"):
-        table.calibrate(columns, shown.names, np.zeros(1, int))
+        table.calibrate(Recording(columns, np.zeros(1, int), shown.names))
     told = replace(table, metres_per_unit=0.001, fingertips_below_m=0.1)
-    told = told.calibrate(columns, shown.names, np.zeros(1, int))  # there is no gripper, and none is needed
+    told = told.calibrate(
+        Recording(columns, np.zeros(1, int), shown.names)
+    )  # there is no gripper, and none is needed
     found = told.label(replace(shown, columns=columns)).gripper_to_object_m[:, 0]
     np.testing.assert_allclose(found, synthetic.cube - (hand - [0, 0, 0.1]), atol=1e-6)
     assert told.settings()["metres_per_unit"] == 0.001
@@ -109,7 +111,7 @@ def test_a_table_in_metres_with_positions_in_millimetres(synthetic, tmp_path):
 def test_a_table_needs_no_gripper(synthetic, tmp_path):
     table = TableLabeller.read(table_of(synthetic, tmp_path / "objects.csv"))
     with pytest.raises(InspireError, match=r"\(--position\)"):
-        table.calibrate({"observation.state": np.zeros((5, 4))}, {}, np.zeros(1, int))
+        table.calibrate(Recording({"observation.state": np.zeros((5, 4))}, np.zeros(1, int)))
     assert EndEffectorColumns.parse("observation.state:0,1,2", needs_gripper=False).columns() == (
         "observation.state",
     )

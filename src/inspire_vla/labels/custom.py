@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.labels.end_effector import EndEffectorColumns, find_end_effector_columns
-from inspire_vla.labels.labeller import Episode, Tracks
+from inspire_vla.labels.labeller import Episode, Recording, Tracks
 from inspire_vla.labels.lerobot_files import LeRobotFiles, read_rows
 
 _REACH_M = 3.0
@@ -195,18 +195,16 @@ class TableLabeller:
                     )
         return replace(self, instructions=instructions)
 
-    def calibrate(
-        self,
-        columns: Mapping[str, NDArray[Any]],
-        names: Mapping[str, tuple[str, ...]],
-        starts: NDArray[np.intp],
-    ) -> Self:
+    def calibrate(self, recording: Recording) -> Self:
         """Find the end effector's columns by name, if they were not given.
 
         Raises:
             InspireError: none are found, or their unit cannot be metres.
         """
-        end_effector = self.end_effector or find_end_effector_columns(columns, names, needs_gripper=False)
+        columns = recording.columns
+        end_effector = self.end_effector or find_end_effector_columns(
+            columns, recording.names, needs_gripper=False
+        )
         end_effector.check_unit(columns, self.metres_per_unit)
         return replace(self, end_effector=end_effector)
 

@@ -33,7 +33,7 @@ from inspire_vla.labels.gripper import (
     opening_scale,
     sign_from_width,
 )
-from inspire_vla.labels.labeller import Episode, Tracks, encode_tracks
+from inspire_vla.labels.labeller import Episode, Recording, Tracks, encode_tracks
 from inspire_vla.labels.roles import Act, acts_of
 from inspire_vla.spatial import Frame, decode_answers
 
@@ -93,23 +93,14 @@ class DemonstrationLabeller:
             return self.end_effector.columns()
         return tuple(name for name in names if name == "action" or name.startswith("observation.state"))
 
-    def calibrate(
-        self,
-        columns: Mapping[str, NDArray[Any]],
-        names: Mapping[str, tuple[str, ...]],
-        starts: NDArray[np.intp],
-    ) -> Self:
+    def calibrate(self, recording: Recording) -> Self:
         """Read from a dataset what was not given: the columns, and the gripper's range and sign.
-
-        Args:
-            columns: name → (N, n) values of (a good part of) the dataset.
-            names: column → names of its n values.
-            starts: rows at which episodes begin.
 
         Raises:
             InspireError: no position or gripper is found, or the positions are in an impossible unit.
         """
-        end_effector = self.end_effector or find_end_effector_columns(columns, names)
+        columns, starts = recording.columns, recording.starts
+        end_effector = self.end_effector or find_end_effector_columns(columns, recording.names)
         end_effector.check_unit(columns, self.metres_per_unit)
         finite = {name: np.nan_to_num(np.asarray(value, dtype=np.float64)) for name, value in columns.items()}
         command, width = end_effector.command(finite), end_effector.width(finite)
@@ -478,7 +469,9 @@ def label_arrays(
         ColumnValues("position", (0, 1, 2)), *((None, values) if is_command else (values, None))
     )
     columns = {"position": positions, "gripper": gripper}
-    labeller = DemonstrationLabeller(end_effector, open_is_high=True).calibrate(columns, {}, np.array([0]))
+    labeller = DemonstrationLabeller(end_effector, open_is_high=True).calibrate(
+        Recording(columns, np.array([0]))
+    )
     if gripper_range is not None:
         scale = OpeningScale(*gripper_range)
         labeller = replace(labeller, command_scale=scale, width_scale=scale)

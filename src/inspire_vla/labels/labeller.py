@@ -6,6 +6,7 @@ by `labels.storage` for an existing dataset, by `labels.dataset_writer` for a ne
 
 import contextlib
 import importlib
+import itertools
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -36,6 +37,30 @@ class Episode:
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a labeller is calibrated with: N frames of whole episodes of one dataset, without images.
+
+    columns: name → array (N,) or (N, n). starts: the row at which each of the E episodes begins. names: column → names
+    of its n values. instructions: of each episode, in order. mentions: instruction → its objects. robot_type: what
+    LeRobot wrote.
+    """
+
+    columns: Mapping[str, NDArray[Any]]
+    starts: NDArray[np.intp]
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    instructions: tuple[tuple[str, ...], ...] = ()
+    mentions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    robot_type: str = ""
+    fps: float = 10.0
+
+    def episodes(self) -> Iterator[slice]:
+        """The rows of each episode."""
+        rows = len(next(iter(self.columns.values()), ()))
+        for first, end in itertools.pairwise([*self.starts.tolist(), rows]):
+            yield slice(first, end)
 
 
 @dataclass(frozen=True)
@@ -80,7 +105,7 @@ class Labeller(Protocol):
     Optional members:
         one_task_at_a_time: if true, `label` gets only the frames of one task.
         with_dataset(root): returns a labeller that knows the dataset's folder.
-        calibrate(columns, names, starts): returns a labeller fitted to the dataset's values.
+        calibrate(recording): returns a labeller fitted to the dataset's values.
         mentions: instruction → mentions that the labels are about.
     """
 

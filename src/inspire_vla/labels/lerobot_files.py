@@ -60,14 +60,13 @@ class LeRobotFiles:
         )
 
     def names(self) -> dict[str, tuple[str, ...]]:
-        """Column → names of its values, where the dataset has them."""
+        """Column → names of its values, where the dataset has one name for each value."""
         found = {}
-        for name, feature in self.info["features"].items():
-            names = feature.get("names")
-            if isinstance(names, dict):  # {"motors": [...]}
-                names = next((value for value in names.values() if isinstance(value, list)), None)
-            if isinstance(names, list) and feature["dtype"] not in _IMAGES:
-                found[name] = tuple(map(str, names))
+        for column, feature in self.info["features"].items():
+            names = _flat_names(feature.get("names"))
+            size = int(np.prod(feature.get("shape") or (1,)))
+            if feature["dtype"] not in _IMAGES and len(names) == size:
+                found[column] = names
         return found
 
     @property
@@ -188,6 +187,17 @@ def replace_columns(
                     part = part.append_column(name, column.slice(first, len(part)))
                 first += len(part)
                 writer.write_table(part.select(schema.names).cast(schema))
+
+
+def _flat_names(names: Any) -> tuple[str, ...]:
+    """Return the names in order: of a list, nested lists, {"motors": […]}, or {name: index}."""
+    if isinstance(names, dict):
+        if names and all(isinstance(index, int) for index in names.values()):
+            return tuple(str(name) for name in sorted(names, key=names.__getitem__))
+        return tuple(name for part in names.values() for name in _flat_names(part))
+    if isinstance(names, (list, tuple)):
+        return tuple(name for part in names for name in _flat_names(part))
+    return () if names is None else (str(names),)
 
 
 def _read_tasks(root: Path) -> dict[int, str]:

@@ -34,7 +34,7 @@ from inspire_vla.labels.columns import (
     answer_feature,
     write_labels,
 )
-from inspire_vla.labels.labeller import Episode, Labeller, Tracks, encode_tracks
+from inspire_vla.labels.labeller import Episode, Labeller, Recording, Tracks, encode_tracks
 from inspire_vla.labels.language_column import (
     LANGUAGE_COLUMN,
     LANGUAGE_FEATURE,
@@ -128,8 +128,8 @@ def label_dataset(
     tasks, without = _find_mentions(files.tasks.values(), overrides)
     if not tasks:
         raise InspireError(f"no instruction of {root} names an object: {list(files.tasks.values())[:3]} …")
+    labeller = calibrated(labeller, files, tasks)
     columns = labeller.columns(files.number_columns())
-    labeller = calibrated(labeller, files, columns)
     labels = LabelInfo(
         frame=frame,  # type: ignore[arg-type]  # LabelInfo looks a name up
         modes=dict.fromkeys(modes, rule),
@@ -176,17 +176,36 @@ def with_dataset(labeller: Labeller, root: Path) -> Labeller:
     return labeller.with_dataset(root) if hasattr(labeller, "with_dataset") else labeller
 
 
-def calibrated(labeller: Labeller, files: LeRobotFiles, columns: tuple[str, ...]) -> Labeller:
+def calibrated(
+    labeller: Labeller, files: LeRobotFiles, mentions: Mapping[str, tuple[str, ...]] | None = None
+) -> Labeller:
     """Fit the labeller to up to eight data files, spread over the dataset, if it has the method `calibrate`."""
     if not hasattr(labeller, "calibrate"):
         return labeller
+    return labeller.calibrate(read_recording(files, labeller.columns(files.number_columns()), mentions or {}))
+
+
+def read_recording(
+    files: LeRobotFiles, columns: tuple[str, ...], mentions: Mapping[str, tuple[str, ...]]
+) -> Recording:
+    """Read these columns of up to eight data files, spread over the dataset."""
     paths = files.data_files()
     chosen = sorted({round(i) for i in np.linspace(0, len(paths) - 1, _CALIBRATION_FILES)})
     parts = [read_rows(paths[i], columns) for i in chosen]
     offsets = np.cumsum([0] + [len(part.episode_index) for part in parts])
-    starts = np.concatenate([part.starts() + offset for part, offset in zip(parts, offsets, strict=False)])
-    values = {name: np.concatenate([part.columns[name] for part in parts]) for name in columns}
-    return labeller.calibrate(values, files.names(), starts)
+    return Recording(
+        columns={name: np.concatenate([part.columns[name] for part in parts]) for name in columns},
+        starts=np.concatenate([part.starts() + offset for part, offset in zip(parts, offsets, strict=False)]),
+        names=files.names(),
+        instructions=tuple(
+            tuple(files.tasks.get(int(task), "") for task in dict.fromkeys(part.task_index[span].tolist()))
+            for part in parts
+            for span in part.episodes()
+        ),
+        mentions=mentions,
+        robot_type=str(files.info.get("robot_type") or ""),
+        fps=float(files.info.get("fps", 10)),
+    )
 
 
 def _find_mentions(

@@ -171,7 +171,7 @@ def agreement(dataset_root: str | Path, labeller: Labeller, *, mode: str = "dire
     info = LabelInfo(labels.frame, {mode: ModeRule()}, labels.tasks, labels.max_objects, labeller.name)
     names, truth = files.names(), PrivilegedLabeller().with_dataset(files.root)
     numbers = files.number_columns()
-    labeller = calibrated(with_dataset(labeller, files.root), files, labeller.columns(numbers))
+    labeller = calibrated(with_dataset(labeller, files.root), files, labels.tasks)
     columns = tuple(dict.fromkeys((*labeller.columns(numbers), *truth.columns(numbers))))
     found = Agreement()
     for path in files.data_files():
