@@ -26,7 +26,7 @@ LEVELS = (
     ("experiment",),
     ("cli",),
 )
-ONLY = {"reports": {"errors", "spatial", "labels"}}
+ONLY = {"reports": {"errors", "files", "spatial", "labels"}}
 """reports reads the records that evaluation writes and the labels of datasets; it does not import evaluation."""
 HEAVY_BEFORE = {"torch": "backbones", "mujoco": "tabletop"}
 """Rooms of earlier levels than this one never import the package."""

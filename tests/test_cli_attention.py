@@ -30,7 +30,7 @@ class OneTask:
 def test_base_and_inspire_look_at_the_same_states(method: str) -> None:
     agents = [(name, policies.agent_factory(name)()) for name in ("nano_base", "nano_inspire")]
     found = measure_attention(agents, OneTask(), ("tabletop_seen",), episodes=1, method=method)
-    (row,) = found.rows
+    (row,) = found.examples
     asked = len(row.tiles) - 3
     assert asked >= 1
     assert [tile.policy for tile in row.tiles] == ["", "nano_base", "nano_inspire", *["nano_inspire"] * asked]

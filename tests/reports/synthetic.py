@@ -8,8 +8,7 @@ from PIL import Image
 from inspire_vla.evaluation import EpisodeRecord, Run, compare, provenance
 from inspire_vla.evaluation.answers import add, merge
 from inspire_vla.reports import Attention, write_episode_video
-from inspire_vla.reports.attention_figure import Row, Tile
-from inspire_vla.reports.attention_share import Measurement, Share
+from inspire_vla.reports.attention import Example, Measurement, Share, Tile
 
 SUITES = {
     "tabletop_seen": (0.78, 0.84),
@@ -117,7 +116,9 @@ def attention(instruction: str = "put the black bowl on the plate") -> Attention
         for t in range(10)
         for seed in range(3)
     ]
-    return Attention((Row(instruction, "tabletop_seen", 1, tiles),), tuple(measured), {"method": "rollout"})
+    return Attention(
+        (Example(instruction, "tabletop_seen", 1, tiles),), tuple(measured), {"method": "rollout"}
+    )
 
 
 def comparison(folder: Path | None = None) -> dict:

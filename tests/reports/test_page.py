@@ -7,8 +7,7 @@ from tests.reports import synthetic
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import compare
 from inspire_vla.reports import render_page, write_page
-from inspire_vla.reports.attention import png
-from inspire_vla.reports.chart import difference_chart, success_chart
+from inspire_vla.reports.figures import difference_chart, inline_svg, success_chart
 
 VOID = {"meta", "br", "img", "source", "link", "input", "hr"}
 
@@ -49,15 +48,15 @@ def test_the_page_holds_everything_and_loads_nothing(filmed):
     seen = check(html)
     assert {"svg", "table", "video", "img"} <= seen
     for attribute in re.findall(r'(?:src|href|poster)="([^"]*)"', html):
-        assert attribute.startswith("data:")
+        assert attribute.startswith(("data:", "#"))
     assert "@import" not in html
-    assert "url(" not in html
+    assert re.findall(r"url\((?!#)", html) == []
     for word in (
         "majority class",
         "McNemar",
         "put the black bowl on the plate",
         "a note",
-        "Where they look",
+        "Attention</h2>",
         "12.0 % on it, 1.2 times chance",
         "of attention",
         "commit",
@@ -78,8 +77,8 @@ def test_what_records_say_is_escaped(filmed):
     html = render_page(comparison, notes=[nasty], title=nasty)
     check(html)
     assert nasty not in html
-    looks = synthetic.attention(instruction=nasty)
-    assert nasty not in render_page(comparison, attention=looks)
+    attention = synthetic.attention(instruction=nasty)
+    assert nasty not in render_page(comparison, attention=attention)
     assert html.count("alert(") == html.count("&lt;script&gt;alert(")
 
 
@@ -87,15 +86,15 @@ def test_the_attention_of_another_checkpoint_is_refused():
     runs = [synthetic.run("base", 0, talks=False), synthetic.run("InSpire", 1, talks=True)]
     for run in runs:
         run.info["policy"] |= {"checkpoint": "mine", "sha256": "a" * 64}
-    looks = synthetic.attention()
-    looks.about["policies"] = [{"name": "InSpire", "checkpoint": "mine", "sha256": "a" * 64}]
+    attention = synthetic.attention()
+    attention.about["policies"] = [{"name": "InSpire", "checkpoint": "mine", "sha256": "a" * 64}]
     comparison = compare(runs)
-    assert "Where they look" in render_page(comparison, attention=looks)
-    looks.about["policies"] = [{"name": "InSpire", "checkpoint": "nano_inspire", "sha256": "b" * 64}]
+    assert "Attention</h2>" in render_page(comparison, attention=attention)
+    attention.about["policies"] = [{"name": "InSpire", "checkpoint": "nano_inspire", "sha256": "b" * 64}]
     with pytest.raises(
         InspireError, match=r"another 'InSpire' \(nano_inspire, weights bbbbbbbb\) than the run"
     ):
-        render_page(comparison, attention=looks)
+        render_page(comparison, attention=attention)
 
 
 def test_a_single_run_has_no_difference(filmed):
@@ -113,21 +112,21 @@ def test_videos_are_the_first_of_every_suite_and_limited(filmed):
     assert render_page(filmed).count("<video") == 8
 
 
-def test_every_film_has_its_timeline(filmed):
+def test_every_video_has_its_timeline(filmed):
     html = render_page(filmed)
-    assert html.count('class="timeline"') == 8
+    assert html.count("data-steps=") == 8
     assert html.count(">gripper</text>") == 8
     assert 'data-fps="10.0"' in html
     for name in set(re.findall(r"var\(--([\w-]+)\)", html)):
         assert f"--{name}:" in html, name
 
 
-def test_charts_name_every_suite_and_stay_inside(filmed):
-    for chart in (success_chart(filmed), difference_chart(filmed)):
+def test_charts_name_every_suite(filmed):
+    for figure in (success_chart(filmed), difference_chart(filmed)):
+        chart = inline_svg(figure)
         for name in ("seen", "unseen", "spatial", "goal"):
             assert f">{name}<" in chart
-        for x in re.findall(r'c?x[12]?="([-\d.]+)"', chart):
-            assert 0 <= float(x) <= 380
+        assert "InSpire" in "".join(re.findall(r"<title>([^<]*)", chart))
 
 
 def test_the_page_is_written_whole(filmed, tmp_path):
@@ -135,11 +134,5 @@ def test_the_page_is_written_whole(filmed, tmp_path):
     assert path.read_text().endswith("</html>")
     assert [p.name for p in path.parent.iterdir()] == ["index.html"]
     (tmp_path / "file").write_text("")
-    with pytest.raises(InspireError, match="cannot write"):
+    with pytest.raises(InspireError, match="Cannot write"):
         write_page(tmp_path / "file" / "index.html", filmed)
-
-
-def test_png_is_png():
-    from PIL import Image
-
-    assert png(Image.new("RGB", (2, 2))).startswith(b"\x89PNG")

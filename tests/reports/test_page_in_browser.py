@@ -14,7 +14,8 @@ from tests.reports import synthetic
 from tests.reports.browser import DESKTOP, PHONE, Page, browser, chromium
 
 from inspire_vla.reports import write_page
-from inspire_vla.reports.attention_chart import write_share_chart
+from inspire_vla.reports.attention_figures import share_chart
+from inspire_vla.reports.figures import save
 from inspire_vla.reports.timeline import write_timelines
 
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(chromium() is None, reason="needs Chromium")]
@@ -50,7 +51,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     comparison = synthetic.comparison(folder)
     path = write_page(folder / "page.html", comparison, notes=["A note."], attention=synthetic.attention())
     write_timelines(folder / "timelines.svg", [e for e in comparison["episodes"] if e["video"]])
-    write_share_chart(folder / "shares.svg", synthetic.attention().measured)
+    save(share_chart(synthetic.attention().measured), folder / "shares.svg", dark=True)
     return path
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from inspire_vla.errors import InspireError
-from inspire_vla.reports import result_figures, results
+from inspire_vla.reports import figures, results
 
 RATE = {"rate": 0.5, "low": 0.4, "high": 0.6, "n": 10, "successes": 5}
 PAIR = {"difference": 0.1, "low": 0.02, "high": 0.18, "p_value": 0.012, "n": 10}
@@ -17,7 +17,10 @@ def comparison(policies=2):
             {"group": "seen", "suites": ["tabletop_seen"], **row},
             {"group": "unseen", "suites": ["tabletop_goal", "tabletop_object"], **row},
         ],
-        "suites": [{"suite": s, **row} for s in ("tabletop_seen", "tabletop_goal", "tabletop_object")],
+        "suites": [
+            {"suite": s, "group": "seen" if s == "tabletop_seen" else "unseen", **row}
+            for s in ("tabletop_seen", "tabletop_goal", "tabletop_object")
+        ],
         "answers": [{"seen": None, "unseen": None, "suites": {}}]
         + [{"seen": answers, "unseen": answers, "suites": {"tabletop_goal": answers}}] * (policies - 1),
     }
@@ -52,10 +55,10 @@ def test_costs_and_what_went_wrong_are_told():
 def test_figures_are_drawn_and_the_same_each_time(tmp_path):
     curves = {"loss": [("base", [1, 2], [0.5, 0.2])]}
     for draw in (
-        lambda path: result_figures.success_figure(comparison(), path),
-        lambda path: result_figures.variants_figure(comparison(3), {}, path),
-        lambda path: result_figures.curves_figure(curves, path),
-        lambda path: result_figures.randomness_figure({0.0: comparison(), 1.0: comparison()}, path),
+        lambda path: figures.success_figure(comparison(), path),
+        lambda path: figures.variants_figure(comparison(3), {}, path),
+        lambda path: figures.curves_figure(curves, path),
+        lambda path: figures.sweep_figure({0.0: comparison(), 1.0: comparison()}, "layout_randomness", path),
     ):
         first, second = tmp_path / "first.svg", tmp_path / "second.svg"
         draw(first)

@@ -1,23 +1,24 @@
-"""The figure shows every decision in its place, survives any words, and is well-formed."""
+"""The figure shows every decision in its place, draws any record, and is well-formed."""
 
-import re
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from inspire_vla.errors import InspireError
+from inspire_vla.labels.summary import Timeline
+from inspire_vla.reports.figures import inline_svg, new_figure, pixel_axes
+from inspire_vla.reports.theme import LIGHT
 from inspire_vla.reports.timeline import (
-    LEFT,
-    RIGHT,
-    SAID,
-    WIDTH,
+    PAGE,
+    draw_lanes,
     episode_timeline,
+    label_record,
     timelines,
     write_timelines,
 )
 
-SVG = "{http://www.w3.org/2000/svg}"
 RECORD = {
     "suite": "tabletop_seen", "task": "t", "instruction": "pick up the red cube", "seed": 3, "success": True,
     "steps": 20, "policy": "InSpire", "mentions": ("the red cube",),
@@ -25,58 +26,59 @@ RECORD = {
 }  # fmt: skip
 
 
-def rects(svg: str, word: str) -> list[ElementTree.Element]:
-    return [r for r in ElementTree.fromstring(svg).iter(f"{SVG}rect") if r.get("class") == f"w-{word}"]
+def bars(record: dict, steps: int = 20) -> list[tuple[str, float, float, float, float]]:
+    """(colour, from, to, top, height) of each bar that is drawn."""
+    axis = pixel_axes(new_figure(440, 100), 0, 0, 440, 100)
+    draw_lanes(axis, record, steps)
+    boxes = [(patch, patch.get_bbox()) for patch in axis.patches]
+    return [
+        (matplotlib_hex(patch), box.x0, box.x1, min(box.y0, box.y1), abs(box.height)) for patch, box in boxes
+    ]
 
 
-def test_an_answer_lasts_until_the_next_and_is_as_high_as_it_is_sure() -> None:
-    said, truth = rects(episode_timeline(RECORD), "left")
-    (down,) = rects(episode_timeline(RECORD), "down")
-    half = (WIDTH - LEFT - RIGHT) / 2
-    assert float(said.get("x")) == LEFT
-    assert float(said.get("width")) == pytest.approx(half, abs=0.3)
-    assert float(down.get("x")) == pytest.approx(LEFT + half, abs=0.1)
-    assert float(said.get("height")) == SAID
-    assert float(down.get("height")) == SAID / 2  # and no truth is drawn where none is known
-    assert float(truth.get("y")) > float(said.get("y")) + SAID
+def matplotlib_hex(patch) -> str:
+    return "#" + "".join(f"{round(255 * part):02x}" for part in patch.get_facecolor()[:3])
 
 
-def test_the_gripper_is_a_line_a_bar_and_full() -> None:
-    record = {**RECORD, "gripper": ((0, "open"), (5, "closed"), (10, "holding"))}
-    drawn = ElementTree.fromstring(episode_timeline(record))
-    half = (WIDTH - LEFT - RIGHT) / 2
-    (line,) = [e for e in drawn.iter(f"{SVG}line") if e.get("class") == "t-open"]
-    assert [float(line.get(x)) for x in ("x1", "x2")] == pytest.approx([LEFT, LEFT + half / 2], abs=0.1)
-    (closed,) = [e for e in drawn.iter(f"{SVG}rect") if e.get("class") == "t-closed"]
-    (holding,) = [e for e in drawn.iter(f"{SVG}rect") if e.get("class") == "t-holding"]
-    assert float(closed.get("height")) < float(holding.get("height"))
-    assert float(holding.get("x")) == pytest.approx(LEFT + half, abs=0.1)
-    assert float(holding.get("width")) == pytest.approx(half, abs=0.1)
-    assert "gripper" in "".join(drawn.itertext())
-    assert "gripper" not in episode_timeline(RECORD)
+def test_an_answer_lasts_until_the_next_and_its_height_is_the_confidence() -> None:
+    _, left, truth, down = bars(RECORD)
+    assert left == (LIGHT["w-left"], 0, 10, 0, PAGE.answer)
+    assert truth[:3] == (LIGHT["w-left"], 0, 10)
+    assert truth[3] > PAGE.answer
+    assert down == (
+        LIGHT["w-down"],
+        10,
+        20,
+        PAGE.answer / 2,
+        PAGE.answer / 2,
+    )  # and no truth where it is unknown
 
 
-def test_without_a_title_it_is_the_lanes_alone() -> None:
-    bare = episode_timeline(RECORD, titled=False)
-    assert RECORD["instruction"] not in bare
-    assert len(rects(bare, "left")) == 2
-    assert 'data-steps="20"' in bare
+def test_the_gripper_is_a_line_a_bar_and_a_thick_bar() -> None:
+    record = {**RECORD, "mentions": (), "gripper": ((0, "open"), (5, "closed"), (10, "holding"))}
+    opened, closed, holding = bars(record)
+    assert [bar[1:3] for bar in (opened, closed, holding)] == [(0, 5), (5, 10), (10, 20)]
+    assert opened[4] < closed[4] < holding[4] == PAGE.gripper
+    assert holding[0] == LIGHT["w-grasped"]
+    assert ">gripper<" in episode_timeline(record)
+    assert ">gripper<" not in episode_timeline(RECORD)
 
 
-def test_every_colour_that_is_used_is_there() -> None:
-    figure = str(timelines([{**RECORD, "gripper": ((0, "closed"),)}]))
-    style = figure[figure.index("<style>") : figure.index("</style>")]
-    for name in re.findall(r"var\(--([\w-]+)\)", style):
-        assert style.count(f"--{name}:#") >= 2, name  # light and dark
-    for name in set(re.findall(r'class="([\w-]+)"', figure)):
-        assert f".{name}" in style, name
+def test_the_page_knows_where_the_axis_is() -> None:
+    svg = ElementTree.fromstring(episode_timeline(RECORD, steps=40))
+    assert svg.attrib["viewBox"].split()[2] == str(PAGE.width)
+    found = {name: svg.attrib[f"data-{name}"] for name in ("steps", "left", "right")}
+    assert found == {"steps": "40", "left": str(PAGE.left), "right": str(PAGE.width - PAGE.right)}
 
 
-def test_episodes_share_one_scale() -> None:
-    short = {**RECORD, "steps": 10, "timeline": RECORD["timeline"][:1]}
-    figure = timelines([RECORD, short])
-    widths = [float(r.get("width")) for r in rects(figure, "left") if float(r.get("height")) == SAID]
-    assert widths[0] == pytest.approx(widths[1], abs=0.3)
+def test_colours_follow_the_readers_scheme() -> None:
+    figure = str(
+        inline_svg(timelines([{**RECORD, "timeline": ((0, ("left",), ("back",), (1.0,)),)}]), standalone=True)
+    )
+    assert "prefers-color-scheme" in figure
+    for name in ("w-left", "w-back", "ink", "good", "paper"):
+        assert f"var(--{name})" in figure
+        assert figure.count(f"--{name}:#") == 2  # light and dark
 
 
 @pytest.mark.parametrize(
@@ -85,22 +87,33 @@ def test_episodes_share_one_scale() -> None:
         {},
         {**RECORD, "mentions": (), "timeline": ()},
         {**RECORD, "error": "ValueError: <script>", "success": False},
-        {**RECORD, "instruction": "<script>alert(1)</script> & more" * 9, "mentions": ("<b>",)},
+        {**RECORD, "instruction": "<script>alert(1)</script> & $more" * 9, "mentions": ("<b> $x",)},
         {**RECORD, "timeline": ((0, ("3 -2 1",), ("far",), (2.0,)), (5, (), (), ()))},
         {**RECORD, "steps": 0},
         {**RECORD, "mentions": (), "timeline": (), "gripper": ((0, "open"), (3, "<odd>"))},
     ],
 )
 def test_any_record_makes_a_well_formed_figure(record: dict) -> None:
-    for svg in (episode_timeline(record), episode_timeline(record, titled=False), timelines([record] * 3)):
+    for svg in (episode_timeline(record), inline_svg(timelines([record] * 3), standalone=True)):
         ElementTree.fromstring(svg)
         assert "<script" not in svg
 
 
-def test_it_is_written_as_svg(tmp_path: Path) -> None:
+def test_labels_are_drawn_as_decisions_where_they_change() -> None:
+    answers = np.array([["left", "up"]] * 4 + [["down", "up"]] * 6)
+    labels = Timeline(3, "put it there", ("the cube", "the box"), answers, np.full((10, 2), 0.5), 10.0)
+    record = label_record(labels)
+    assert [(step, answers) for step, answers, _, _ in record["timeline"]] == [
+        (0, ("left", "up")),
+        (4, ("down", "up")),
+    ]
+    assert record["timeline"][0][3] == (0.5, 0.5)
+    assert ">0.5 s<" in inline_svg(timelines([record]))
+
+
+def test_it_is_written_as_svg_or_png(tmp_path: Path) -> None:
     path = write_timelines(tmp_path / "new" / "x.svg", [RECORD])
-    ElementTree.fromstring(path.read_text())
-    with pytest.raises(InspireError, match=r"\.svg"):
-        write_timelines(tmp_path / "x.png", [RECORD])
+    ElementTree.fromstring(path.read_text(encoding="utf-8"))
+    assert write_timelines(tmp_path / "x.png", [RECORD]).read_bytes().startswith(b"\x89PNG")
     with pytest.raises(InspireError, match="none"):
         timelines([])

@@ -5,8 +5,8 @@ from tests.reports.synthetic import frames
 
 from inspire_vla.errors import InspireError
 from inspire_vla.reports import write_episode_video
-from inspire_vla.reports.video import draw_episode, first_image, frame_rate
-from inspire_vla.reports.video_strip import strip_height, word_colour
+from inspire_vla.reports.theme import DARK, rgb
+from inspire_vla.reports.video import STRIP, draw_episode, first_image, frame_rate
 
 RECORD = {
     "instruction": "put the black bowl on the plate",
@@ -53,15 +53,15 @@ def test_green_when_true_and_red_when_false():
 def test_the_timeline_grows_with_the_film():
     record = {**RECORD, "steps": 7, "gripper": ((0, "open"), (2, "closed"), (4, "holding"))}
     images = [p.astype(int) for p in draw_episode(frames(8, 0), record)]
-    foot = slice(384 + 20 + 12 + 2 * 26, 384 + 20 + 12 + 2 * 26 + 6 + strip_height(record))
-    left = np.array(word_colour("left"))
+    foot = slice(384 + 20 + 12 + 2 * 26, 384 + 20 + 12 + 2 * 26 + 6 + STRIP.height(record))
+    left = np.array(rgb(DARK["w-left"]))
     lit = [int((np.abs(p[foot] - left).sum(-1) < 60).sum()) for p in images]
     assert lit[0] == 0
     assert lit[1] < lit[2] < lit[3] < lit[4]
     assert lit[7] - lit[4] < 20  # from then on it says "grasped"; the line of now may hide a column
-    green = [int((np.abs(p[foot] - np.array(word_colour("grasped"))).sum(-1) < 60).sum()) for p in images]
+    green = [int((np.abs(p[foot] - np.array(rgb(DARK["w-grasped"]))).sum(-1) < 60).sum()) for p in images]
     assert green[4] == 0 < green[5] < green[6]
-    assert strip_height({}) == 0
+    assert STRIP.height({}) == 0
 
 
 def test_a_base_models_episode_is_drawn_too():

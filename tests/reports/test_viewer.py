@@ -67,7 +67,13 @@ def test_a_recording_is_written(tmp_path: Path) -> None:
     view("an episode", "pick up the red cube", ("the red cube",), moments, save=tmp_path / "new" / "x.rrd")
     data = (tmp_path / "new" / "x.rrd").read_bytes()
     assert data[:3] == b"RRF"
-    for entity in (b"/camera/agent_view", b"/sure/the_red_cube", b"/action/a_b", b"/dialogue", b"/gripper"):
+    for entity in (
+        b"/camera/agent_view",
+        b"/confidence/the_red_cube",
+        b"/action/a_b",
+        b"/dialogue",
+        b"/gripper",
+    ):
         assert entity in data
     with pytest.raises(InspireError, match=r"\.rrd"):
         view("x", "go", (), [], save=tmp_path / "x.mp4")

@@ -48,8 +48,7 @@ def run(options: Arguments) -> None:
 
     from inspire_vla import benchmarks, policies
     from inspire_vla.evaluation import provenance
-    from inspire_vla.reports.attention_figure import write_attention
-    from inspire_vla.reports.attention_share import compared, summarise
+    from inspire_vla.reports.attention import compared, summarise, write_attention
 
     check_device(options.device)
     if options.figure and options.out is None:
@@ -109,14 +108,12 @@ def measure_attention(
     """
     from inspire_vla.evaluation import FIRST_SEED
     from inspire_vla.lerobot_plugin.attention import looks
-    from inspire_vla.reports import Attention
-    from inspire_vla.reports.attention_figure import Row
-    from inspire_vla.reports.attention_share import Measurement
+    from inspire_vla.reports.attention import Attention, Example, Measurement
 
     names = [name for name, _ in agents]
     if len(set(names)) < len(names):
         raise InspireError(f"every policy needs a name of its own, found {names}.")
-    rows: list[Row] = []
+    examples_found: list[Example] = []
     measured: list[Measurement] = []
     for suite in suites:
         group = benchmark.groups[suite]
@@ -131,7 +128,7 @@ def measure_attention(
                 found = [(name, looks(a, observation, info["task"], method=method)) for name, a in agents]
                 shares = {name: [_share(env, info, look) for look in its] for name, its in found}
                 if shown and not episode:
-                    rows.append(_row(env, info, suite, seed, found, shares))
+                    examples_found.append(_example(env, info, suite, seed, found, shares))
                 if episode < episodes:
                     for name, its in found:
                         for look, share in zip(its, shares[name], strict=True):
@@ -140,7 +137,9 @@ def measure_attention(
                 on_state()
             env.close()
     return Attention(
-        tuple(rows), tuple(measured), {"method": method, "suites": list(suites), "episodes": episodes}
+        tuple(examples_found),
+        tuple(measured),
+        {"method": method, "suites": list(suites), "episodes": episodes},
     )
 
 
@@ -157,16 +156,15 @@ def _mask(masks: Any, info: Any, mention: str | None) -> Any:
 
 
 def _share(env: Any, info: Any, look: Any) -> Any:
-    from inspire_vla.reports.attention_share import attention_share
+    from inspire_vla.reports.attention import attention_share
 
     height, width = look.weights.shape
     masks = env.target_masks("image", PATCH * height, PATCH * width)
     return attention_share(look.weights, _mask(masks, info, look.mention))
 
 
-def _row(env: Any, info: Any, suite: str, seed: int, found: Any, shares: Any) -> Any:
-    from inspire_vla.reports.attention import outlined, overlay
-    from inspire_vla.reports.attention_figure import TILE, Row, Tile
+def _example(env: Any, info: Any, suite: str, seed: int, found: Any, shares: Any) -> Any:
+    from inspire_vla.reports.attention import TILE, Example, Tile, outlined, overlay
 
     image = env.image("image", TILE, TILE)
     masks = env.target_masks("image", TILE, TILE)
@@ -182,7 +180,7 @@ def _row(env: Any, info: Any, suite: str, seed: int, found: Any, shares: Any) ->
             shown = outlined(attended, _mask(masks, info, look.mention), WHITE, width=1)
             about = f"{look.mention}? {look.said}." if look.mention else ""
             (answering if look.mention else acting).append(Tile(shown, name, look.doing, about, share))
-    return Row(info["task"], suite, seed, (*tiles, *acting, *answering))
+    return Example(info["task"], suite, seed, (*tiles, *acting, *answering))
 
 
 def _names(about: list[dict[str, Any]]) -> list[str]:

@@ -40,10 +40,10 @@ def run(options: Arguments) -> None:
     print(f"labeller {info.labeller}; frame {info.frame}; modes {', '.join(info.modes)}")
     _print_shares(tasks)
     if options.figure:
-        from inspire_vla.reports.label_timeline import draw_timelines
+        from inspire_vla.reports.timeline import label_record, write_timelines
 
         chosen = [t for e in options.episodes for t in timelines(options.dataset, mode=options.mode, only=e)]
-        print(f"Figure: {draw_timelines(chosen, options.figure)}")
+        print(f"Figure: {write_timelines(options.figure, [label_record(labels) for labels in chosen])}")
     if options.review:
         from inspire_vla.reports.label_review import write_review
 

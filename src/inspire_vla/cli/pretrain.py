@@ -48,7 +48,8 @@ def run(options: Arguments) -> None:
     from inspire_vla.grounding.heads import POINTING_TOLERANCE
     from inspire_vla.grounding.pretraining import check_config, load_pretrained, pretrain, read_recipe
     from inspire_vla.recipes import recipe_file
-    from inspire_vla.reports.pointing_figure import Pointed, draw_pointing
+    from inspire_vla.reports.attention_figures import Pointing, pointing_figure
+    from inspire_vla.reports.figures import save
     from inspire_vla.tabletop.random_scenes import draw_images
 
     torch.set_num_threads(options.threads)
@@ -65,11 +66,11 @@ def run(options: Arguments) -> None:
     trained = load_pretrained(out, config)
     asked, points = point_at(*trained, held_out, images=SHOWN)
     answers = [
-        Pointed(pixels, question.text, tuple(point), question.point)
+        Pointing(pixels, question.text, tuple(point), question.point)
         for (pixels, question), point in zip(asked, points.tolist(), strict=True)
         if question.point is not None
     ]
-    draw_pointing(answers, POINTING_TOLERANCE).save(out / "pointing.png")
+    save(pointing_figure(answers, POINTING_TOLERANCE), out / "pointing.png")
     result = evaluate(*trained, held_out)
     write_json(out / "evaluation.json", asdict(result) | {"provenance": origin})
     print(

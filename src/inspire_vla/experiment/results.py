@@ -10,8 +10,9 @@ from inspire_vla.experiment.preset import Condition, Preset
 from inspire_vla.experiment.provenance import provenance_lines
 from inspire_vla.experiment.stages import finished_part
 from inspire_vla.files import write_text
-from inspire_vla.reports import result_figures, results
-from inspire_vla.reports.numbers import points
+from inspire_vla.reports import figures as plots
+from inspire_vla.reports import results
+from inspire_vla.reports.tables import points, suites_and_groups
 
 _CONTROLS = {
     "truth": "answers overridden: the truth",
@@ -98,7 +99,7 @@ def _validation(preset: Preset, out: Path) -> dict[int, dict[str, Any]]:
 
 
 def _headline(preset: Preset, out: Path, comparison: dict[str, Any], figures: Path) -> list[str]:
-    result_figures.success_figure(comparison, figures / "success.svg")
+    plots.success_figure(comparison, figures / "success.svg")
     base, method = (preset.title(variant) for variant in preset.variants)
     lines = [
         f"### {base[:1].upper()}{base[1:]} against {method}",
@@ -117,8 +118,8 @@ def _over_seeds(comparison: dict[str, Any], headline: Sequence[Run]) -> list[str
         "resample tasks and training seeds:"
     )
     base, method = headline
-    named = results.by_suite_and_group(comparison)
-    rows = [(name, compare_over_seeds(base, method, suites)) for name, suites in named]
+    named = suites_and_groups(comparison)
+    rows = [(name, compare_over_seeds(base, method, suites), strong) for name, suites, strong in named]
     return ["### Intervals over tasks and training seeds", "", intro, "", *results.seeds_table(rows)]
 
 
@@ -129,7 +130,7 @@ def _controls_and_ablations(preset: Preset, out: Path, headline: Sequence[Run], 
     method, seed = preset.title(preset.method), preset.seeds[0]
     of_first = {_alone(preset): method} | {name: name for name in preset.ablations}
     titles = _CONTROLS | {name: f"{title}, seed {seed}" for name, title in of_first.items()}
-    result_figures.variants_figure(variants, titles, figures / "variants.svg")
+    plots.variants_figure(variants, titles, figures / "variants.svg")
     lines = ["### Controls and ablations", "", *results.variants_table(variants, titles), ""]
     if preset.controls and preset.controls_episodes:
         episodes = preset.controls_episodes
@@ -150,12 +151,12 @@ def _over_conditions(preset: Preset, out: Path, figures: Path) -> list[str]:
         for condition in preset.conditions
     }
     option = preset.sweep.option.replace("-", "_")
-    result_figures.randomness_figure(curve, figures / "randomness.svg")
+    plots.sweep_figure(curve, option, figures / "randomness.svg")
     title = f"### {preset.sweep.title} (training seed {first[0]})"
     return [
         title,
         "",
-        *results.curve_table(curve),
+        *results.sweep_table(curve, option),
         "",
         f"![Success over {option}]({figures.name}/randomness.svg)",
     ]
@@ -165,12 +166,17 @@ def _learning(preset: Preset, out: Path, figures: Path) -> list[str]:
     panels = list(learning_curves(preset, out))
     if not panels:
         return []
-    curves, across = {t: curves for t, _, curves in panels}, {t: counted for t, counted, _ in panels}
-    result_figures.curves_figure(curves, figures / "learning.svg", across=across)
+    curves, x_labels = {t: curves for t, _, curves in panels}, {t: counted for t, counted, _ in panels}
+    plots.curves_figure(curves, figures / "learning.svg", x_labels=x_labels)
     lines = ["### Learning curves", "", f"![Learning curves]({figures.name}/learning.svg)"]
     if preset.checkpoints:
         title = f"Success on validation tasks, training seed {preset.seeds[0]}:"
-        lines += ["", title, "", *results.steps_table(_validation(preset, out))]
+        lines += [
+            "",
+            title,
+            "",
+            *results.steps_table(_validation(preset, out), [preset.title(v) for v in preset.variants]),
+        ]
     return lines
 
 

@@ -1,40 +1,229 @@
-"""Where a model looks, laid over what it sees."""
+"""Attention maps: examples to look at, and the share of attention on the objects asked about, beside chance."""
 
+import base64
 import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 from PIL import Image, ImageFilter
+from pydantic import PlainSerializer, PlainValidator, TypeAdapter
+from scipy.stats import bootstrap
 
 from inspire_vla.errors import InspireError
+from inspire_vla.files import read_json, write_json
 
-# Heat from nothing to most: dark blue, violet, orange, light yellow. Even in lightness, so it survives a grey printer.
-_STOPS = np.array([[20, 24, 60], [110, 40, 130], [230, 110, 60], [255, 235, 150]], dtype=np.float64)
+TILE = 288
+"""Side of a tile, in pixels."""
+RESAMPLES = 2000
+# From low to high attention: dark blue, violet, orange, light yellow. Lightness rises evenly, so it prints in grey.
+_HEAT = np.array([[20, 24, 60], [110, 40, 130], [230, 110, 60], [255, 235, 150]], dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Share:
+    """Share of an image's attention on a mask, and the mask's share of the image's area, both 0 to 1."""
+
+    share: float
+    area: float
+
+    @property
+    def ratio(self) -> float:
+        """How many times the share by chance; nan if the object is not visible."""
+        return self.share / self.area if self.area > 0 else float("nan")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The attention of one policy at one initial state.
+
+    Attributes:
+        group: seen, unseen, …
+        doing: "answering" the question about `mention`, measured on that object's mask, or "acting", measured on the
+            masks of all mentioned objects together.
+    """
+
+    policy: str
+    group: str
+    suite: str
+    task: str
+    seed: int
+    doing: str
+    mention: str | None
+    share: float
+    area: float
+
+
+def jpeg(image: Image.Image, quality: int = 86) -> bytes:
+    """Encode as JPEG."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality, optimize=True)
+    return buffer.getvalue()
+
+
+def _encode(image: Image.Image) -> str:
+    return base64.b64encode(jpeg(image)).decode("ascii")
+
+
+def _decode(image: Image.Image | str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(image))).convert("RGB") if isinstance(image, str) else image
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One image of an example. `policy` is "" for the camera image; `about` is the question and its answer."""
+
+    image: Annotated[Image.Image, PlainValidator(_decode), PlainSerializer(_encode)]
+    policy: str
+    doing: str
+    about: str = ""
+    share: Share | None = None
+
+    @property
+    def numbers(self) -> str:
+        """The share of attention on the object, beside chance."""
+        if self.share is None or not self.share.area > 0:
+            return ""
+        return f"{100 * self.share.share:.1f} % on it, {self.share.ratio:.1f} times chance"
+
+
+@dataclass(frozen=True)
+class Example:
+    """One observation and the attention of each policy to it."""
+
+    instruction: str
+    suite: str
+    seed: int
+    tiles: tuple[Tile, ...]
+
+
+@dataclass(frozen=True)
+class Attention:
+    """What `inspire attention` writes. `about`: method, suites, checkpoints and provenance."""
+
+    examples: tuple[Example, ...]
+    measured: tuple[Measurement, ...] = ()
+    about: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def method(self) -> str:
+        return str(self.about.get("method", "rollout"))
+
+    @property
+    def policies(self) -> list[str]:
+        """In the order in which they were given, which is that of their colours."""
+        return list(dict.fromkeys(t.policy for e in self.examples for t in e.tiles if t.policy))
+
+
+def attention_share(weights: np.ndarray, mask: np.ndarray) -> Share:
+    """Return the share of attention `weights` (h, w) ≥ 0 on `mask` (H, W) bool. Partly covered patches count in part.
+
+    Raises InspireError if the patches do not tile the mask, or for weights that are negative, not finite or all zero.
+    """
+    weights, mask = np.asarray(weights, dtype=np.float64), np.asarray(mask, dtype=bool)
+    if weights.ndim != 2 or mask.ndim != 2 or any(np.mod(mask.shape, weights.shape)):
+        raise InspireError(f"Weights {weights.shape} do not tile a mask of {mask.shape}.")
+    total = weights.sum()
+    if not np.isfinite(total) or total <= 0 or (weights < 0).any():
+        raise InspireError("weights must be finite, ≥ 0 and not all zero.")
+    (h, w), (height, width) = weights.shape, mask.shape
+    covered = mask.reshape(h, height // h, w, width // w).mean(axis=(1, 3))
+    return Share(float((weights * covered).sum() / total), float(covered.mean()))
+
+
+def summarise(measured: Iterable[Measurement]) -> list[dict[str, Any]]:
+    """Return a row for every (group, policy, doing), over the visible objects.
+
+    share_25, share_50, share_75: quartiles. mean, low, high: mean share with its 95 % interval over tasks. chance: mean
+    area. ratio_50: median of share / area.
+    """
+    rows = []
+    for (group, policy, doing), members in _by(measured, lambda m: (m.group, m.policy, m.doing)).items():
+        shares = np.array([m.share for m in members])
+        low, middle, high = np.percentile(shares, [25, 50, 75])
+        rows.append(
+            {
+                "group": group, "policy": policy, "doing": doing, "n": len(members), "tasks": len(_tasks(members)),
+                "share_25": float(low), "share_50": float(middle), "share_75": float(high),
+                **_mean(shares, members),
+                "chance": float(np.mean([m.area for m in members])),
+                "ratio_50": float(np.median([m.share / m.area for m in members])),
+            }
+        )  # fmt: skip
+    return rows
+
+
+def compared(measured: Sequence[Measurement]) -> list[dict[str, Any]]:
+    """Return, per group and policy, the mean paired difference of shares while acting to the first policy."""
+    first = measured[0].policy if measured else ""
+    acting = [m for m in measured if m.doing == "acting"]
+    base = {(m.suite, m.task, m.seed): m for m in acting if m.policy == first and m.area > 0}
+    rows = []
+    for (group, policy), members in _by(acting, lambda m: (m.group, m.policy)).items():
+        pairs = [m for m in members if (m.suite, m.task, m.seed) in base]
+        if policy != first and pairs:
+            gains = np.array([m.share - base[m.suite, m.task, m.seed].share for m in pairs])
+            rows.append(
+                {"group": group, "policy": policy, "to": first, "n": len(pairs), **_mean(gains, pairs)}
+            )
+    return rows
+
+
+def _by[K](measured: Iterable[Measurement], key: Callable[[Measurement], K]) -> dict[K, list[Measurement]]:
+    groups: dict[K, list[Measurement]] = {}
+    for measurement in measured:
+        if measurement.area > 0:
+            groups.setdefault(key(measurement), []).append(measurement)
+    return groups
+
+
+def _tasks(members: Sequence[Measurement]) -> list[tuple[str, str]]:
+    return sorted({(m.suite, m.task) for m in members})
+
+
+def _mean(values: np.ndarray, members: Sequence[Measurement]) -> Mapping[str, float]:
+    """The mean of `values`, one for each member, with its 95 % percentile bootstrap interval.
+
+    Tasks are resampled, not initial states, since the states of one task are alike (a cluster bootstrap).
+    """
+    number = {task: i for i, task in enumerate(_tasks(members))}
+    cluster = np.array([number[m.suite, m.task] for m in members])
+    sums, counts = np.bincount(cluster, values), np.bincount(cluster)
+    mean = float(values.mean())
+    if len(sums) < 2:
+        return {"mean": mean, "low": mean, "high": mean}
+    interval = bootstrap(
+        (sums, counts), lambda s, c, axis: s.sum(axis) / c.sum(axis), paired=True, vectorized=True,
+        method="percentile", n_resamples=RESAMPLES, rng=np.random.default_rng(0),
+    ).confidence_interval  # fmt: skip
+    return {"mean": mean, "low": float(interval.low), "high": float(interval.high)}
 
 
 def heat_colours(weights: np.ndarray) -> np.ndarray:
     """(…) in [0, 1] → (…, 3) uint8."""
-    position = np.clip(weights, 0, 1) * (len(_STOPS) - 1)
-    low = np.minimum(position.astype(int), len(_STOPS) - 2)
-    part = (position - low)[..., None]
-    return (_STOPS[low] * (1 - part) + _STOPS[low + 1] * part).round().astype(np.uint8)
+    stops = np.linspace(0, 1, len(_HEAT))
+    channels = [np.interp(weights, stops, channel) for channel in _HEAT.T]
+    return np.stack(channels, axis=-1).round().astype(np.uint8)
 
 
 def overlay(
     image: np.ndarray, weights: np.ndarray | None, *, size: int = 320, strength: float = 0.75
 ) -> Image.Image:
-    """Lay attention weights (h, w) ≥ 0 of the image's patches over `image` (H, W, 3) uint8.
+    """Draw attention weights (h, w) ≥ 0 of an image's patches over the image (H, W, 3) uint8.
 
-    Heat is what exceeds the mean weight, in units of the largest excess (or of half the mean, where all weights are
-    alike): colours compare places within an image, not images. Without weights it is the image alone.
+    Shown is the excess over the mean weight, relative to the largest excess (at least half the mean). So colours
+    compare places within an image, not images. Without weights the image is only resized.
 
     Returns an image `size` pixels wide. Raises InspireError for wrong shapes, negative or non-finite weights.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise InspireError(f"image must be (H, W, 3) uint8, found {image.shape} {image.dtype}.")
     height = round(size * image.shape[0] / image.shape[1])
-    shown = Image.fromarray(image).resize((size, height), Image.Resampling.BICUBIC)
+    resized = Image.fromarray(image).resize((size, height), Image.Resampling.BICUBIC)
     if weights is None:
-        return shown
+        return resized
     weights = np.asarray(weights, dtype=np.float64)
     if weights.ndim != 2 or not np.isfinite(weights).all() or (weights < 0).any():
         raise InspireError(f"weights must be (h, w), finite and ≥ 0, found shape {weights.shape}.")
@@ -44,39 +233,49 @@ def overlay(
     smooth = Image.fromarray(scaled.astype(np.float32)).resize((size, height), Image.Resampling.BICUBIC)
     heat = np.clip(np.asarray(smooth, dtype=np.float64), 0, 1)
     alpha = (strength * np.sqrt(heat))[..., None]
-    grey = np.asarray(shown.convert("L"), dtype=np.float64)[..., None]
-    base = 0.6 * np.asarray(shown, dtype=np.float64) + 0.4 * grey
-    blended = base * (1 - alpha) + heat_colours(heat) * alpha
-    return Image.fromarray(blended.round().astype(np.uint8))
+    grey = np.asarray(resized.convert("L"), dtype=np.float64)[..., None]
+    base = 0.6 * np.asarray(resized, dtype=np.float64) + 0.4 * grey
+    return Image.fromarray((base * (1 - alpha) + heat_colours(heat) * alpha).round().astype(np.uint8))
 
 
 def outlined(
     image: Image.Image, mask: np.ndarray, colour: tuple[int, int, int], *, width: int = 2
 ) -> Image.Image:
-    """Return the image with the edge of `mask` (H, W) bool drawn around it, `width` pixels wide, on a dark hem."""
+    """Return the image with the edge of `mask` (H, W) bool drawn around it, with a dark border outside."""
     grown = Image.fromarray(np.asarray(mask, dtype=np.uint8) * 255).resize(
         image.size, Image.Resampling.NEAREST
     )
-    rings = []
-    for reach in (0, width, width + 1):
-        wide = grown if not reach else grown.filter(ImageFilter.MaxFilter(2 * reach + 1))
-        rings.append(np.asarray(wide) > 127)
-    inside, line, hem = rings
+    inside, line, border = (
+        np.asarray(grown.filter(ImageFilter.MaxFilter(2 * reach + 1)) if reach else grown) > 127
+        for reach in (0, width, width + 1)
+    )
     pixels = np.array(image)
-    pixels[hem & ~line] = pixels[hem & ~line] // 3
+    pixels[border & ~line] = pixels[border & ~line] // 3
     pixels[line & ~inside] = colour
     return Image.fromarray(pixels)
 
 
-def png(image: Image.Image) -> bytes:
-    """Encode as PNG."""
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
+_FILE = TypeAdapter(Attention)
 
 
-def jpeg(image: Image.Image, quality: int = 86) -> bytes:
-    """Encode as JPEG: a sixth of a PNG's size, for pages."""
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality, optimize=True)
-    return buffer.getvalue()
+def write_attention(folder: str | Path, attention: Attention) -> Path:
+    """Write attention.json (with its images), figure.png and, if anything was measured, shares.svg; return the path."""
+    from inspire_vla.reports.attention_figures import examples_figure, share_chart
+    from inspire_vla.reports.figures import save
+
+    target = Path(folder)
+    if attention.examples:
+        save(examples_figure(attention.examples, attention.policies), target / "figure.png")
+    if attention.measured:
+        save(share_chart(attention.measured), target / "shares.svg", dark=True)
+    numbers = {"summary": summarise(attention.measured), "compared": compared(attention.measured)}
+    write_json(target / "attention.json", numbers | _FILE.dump_python(attention, mode="json"))
+    return target
+
+
+def read_attention(folder: str | Path) -> Attention:
+    """Inverse of `write_attention`, apart from JPEG's losses. Raises InspireError for another folder."""
+    try:
+        return read_json(Path(folder) / "attention.json", Attention)
+    except InspireError as error:
+        raise InspireError(f"{folder} is not what `inspire attention --out` writes: {error}") from error

@@ -1,199 +1,174 @@
-"""The results of the experiment as tables in Markdown: what docs/results.md shows between its markers."""
+"""The tables of the experiment's results in Markdown: what docs/results.md shows between its markers."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from inspire_vla.errors import InspireError
-from inspire_vla.reports.numbers import interval, p_value, points
-from inspire_vla.reports.table import short
+from inspire_vla.files import write_text
+from inspire_vla.reports.tables import (
+    Cell,
+    Row,
+    cost_table,
+    difference_cell,
+    make_row,
+    make_table,
+    p_value,
+    point_interval,
+    points,
+    rate_cell,
+    short,
+    suites_and_groups,
+)
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+Comparison = Mapping[str, Any]
+"""See `evaluation.compare`; of two policies, except for `variants_table`."""
+_ACCURACIES = ("rate", "majority_class", "per_task_majority")
 
 
 def write_between_markers(document: Path, text: str) -> None:
-    """Put `text` between the markers of a document. Raises InspireError where it has none."""
+    """Replace the text between the markers of a document. Raises InspireError if it has none."""
     whole = document.read_text(encoding="utf-8")
     if BEGIN not in whole or END not in whole:
         raise InspireError(f"{document} lacks the markers {BEGIN} and {END}.")
     head, rest = whole.split(BEGIN, 1)
-    tail = rest.split(END, 1)[1]
-    document.write_text(f"{head}{BEGIN}\n{text.strip()}\n{END}{tail}", encoding="utf-8")
+    write_text(document, f"{head}{BEGIN}\n{text.strip()}\n{END}{rest.split(END, 1)[1]}")
 
 
-def headline_table(comparison: Mapping[str, Any]) -> list[str]:
-    """Base against InSpire, by suite and group: rates, paired difference, McNemar's test."""
-    rows: dict[tuple[str, ...], Mapping[str, Any]] = {(row["suite"],): row for row in comparison["suites"]}
-    rows |= {tuple(group["suites"]): group for group in comparison["groups"]}
-    return _against_base("suite") + [
-        _headline(name, rows[tuple(suites)]) for name, suites in by_suite_and_group(comparison)
-    ]
+def headline_table(comparison: Comparison) -> list[str]:
+    """Success by suite and group: rates, paired difference, McNemar's test."""
+    entries: dict[tuple[str, ...], Mapping[str, Any]] = {(row["suite"],): row for row in comparison["suites"]}
+    entries |= {tuple(group["suites"]): group for group in comparison["groups"]}
+    rows = [_paired(name, entries[s], strong=strong) for name, s, strong in suites_and_groups(comparison)]
+    return _pair_table("suite", names_of(comparison), rows)
 
 
-def tasks_table(comparison: Mapping[str, Any]) -> list[str]:
-    """Successes of base and InSpire by task, folded away, for whoever wants to know what a mean is made of."""
-    lines = ["<details><summary>By task, all training seeds together</summary>", ""]
-    lines += ["| suite | task | n | base | InSpire |", "|---" * 5 + "|"]
-    for row in comparison["tasks"]:
-        first, second = (rate["successes"] for rate in row["rates"])
-        lines.append(
-            f"| {short(row['suite'])} | {row['task']} | {row['rates'][0]['n']} | {first} | {second} |"
-        )
-    return [*lines, "", "</details>"]
+def steps_table(by_step: Mapping[int, Comparison], names: Sequence[str]) -> list[str]:
+    """Success on one group of suites: a row for each number of training steps. names: of both policies."""
+    rows = [_paired(f"{step:,}", comparison["groups"][0]) for step, comparison in sorted(by_step.items())]
+    return _pair_table("training steps", names, rows)
 
 
-def by_suite_and_group(comparison: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
-    """The rows of a comparison, (name, its suites): each group, before it its suites if they are several."""
-    rows: list[tuple[str, list[str]]] = []
-    for group in comparison["groups"]:
-        several = len(group["suites"]) > 1
-        rows += [(short(suite), [suite]) for suite in group["suites"] if several]
-        mean = f", mean of {len(group['suites'])} suites" if several else ""
-        rows.append((f"**{group['group']}{mean}**", list(group["suites"])))
-    return rows
+def tasks_table(comparison: Comparison) -> list[str]:
+    """Numbers of successes by task, folded away."""
+    rows = []
+    for entry in comparison["tasks"]:
+        counts = [entry["rates"][0]["n"], *(rate["successes"] for rate in entry["rates"])]
+        rows.append((short(entry["suite"]), entry["task"], *map(str, counts)))
+    table = make_table(("suite", "task", "n", *names_of(comparison)), rows, words=2)
+    return [
+        "<details><summary>By task, all training seeds together</summary>", "", *table.markdown(), "", "</details>",
+    ]  # fmt: skip
 
 
-def steps_table(by_step: Mapping[int, Mapping[str, Any]]) -> list[str]:
-    """{training steps: comparison of base and InSpire on one group of suites} → a row each."""
-    rows = [_headline(f"{step:,}", comparison["groups"][0]) for step, comparison in sorted(by_step.items())]
-    return _against_base("training steps") + rows
-
-
-def _against_base(first: str) -> list[str]:
-    head = f"| {first} | pairs | base, % | InSpire, % | difference, points | McNemar |"
-    return [head, "|---" * 6 + "|"]
-
-
-def _headline(name: str, row: Mapping[str, Any]) -> str:
-    first, second = row["rates"]
-    pair = row["paired"][1]
-    difference = f"{points(pair['difference'])} {_span(pair)}"
-    return f"| {name} | {pair['n']} | {_rate(first)} | {_rate(second)} | {difference} | {p_value(pair['p_value'])} |"
-
-
-def variants_table(comparison: Mapping[str, Any], titles: Mapping[str, str]) -> list[str]:
-    """One row for each policy or control: success, and the paired difference to the first, by group; answers."""
-    groups = [group for group in comparison["groups"] if group["group"] in ("seen", "unseen")]
-    heads = [f"{g['group']}, % | against the first, points | McNemar" for g in groups]
-    lines = [
-        f"| | {' | '.join(heads)} | answer accuracy, % | majority class, % | per-task majority, % |",
-        "|---" * (4 + 3 * len(groups)) + "|",
-    ]
+def variants_table(comparison: Comparison, titles: Mapping[str, str]) -> list[str]:
+    """Success, paired difference to the first, and answer accuracy: a row for each policy or control."""
+    groups = comparison["groups"]
+    heads = [c for g in groups for c in (f"{g['group']}, %", "against the first, points", "McNemar")]
+    rows = []
     for i, policy in enumerate(comparison["policies"]):
-        cells = [
-            cell for group in groups for cell in (_rate(group["rates"][i]), *_against(group["paired"][i]))
-        ]
-        answers = [comparison["answers"][i].get(group["group"]) for group in groups]
-        cells += [_both(answers, key) for key in ("rate", "majority_class", "per_task_majority")]
-        lines.append(f"| {titles.get(policy['name'], policy['name'])} | {' | '.join(cells)} |")
-    return lines
+        cells = [c for g in groups for c in (rate_cell(g["rates"][i]), *_against(g["paired"][i]))]
+        accuracies = _accuracies(comparison, i)
+        rows.append(make_row(titles.get(policy["name"], policy["name"]), *cells, *accuracies))
+    return make_table(("", *heads, *_ACCURACY_HEADS), rows).markdown()
 
 
-def _against(pair: Mapping[str, Any] | None) -> tuple[str, str]:
-    if pair is None:
-        return "–", "–"
-    return f"{points(pair['difference'])} {_span(pair)}, n = {pair['n']}", p_value(pair["p_value"])
+def sweep_table(sweep: Mapping[float, Comparison], option: str) -> list[str]:
+    """Success by group, paired difference on the last group, and answer accuracy: a row for each value of an option."""
+    first = next(iter(sweep.values()))
+    base, method = names_of(first)
+    heads = [c for g in first["groups"] for c in (f"{g['group']}: {base}, %", f"{method}, %")]
+    rows = []
+    for value, comparison in sorted(sweep.items()):
+        cells = [rate_cell(rate) for group in comparison["groups"] for rate in group["rates"]]
+        against = _against(comparison["groups"][-1]["paired"][1])
+        rows.append(make_row(f"{value:g}", *cells, *against, *_accuracies(comparison, 1)))
+    return make_table((option, *heads, "difference, points", "McNemar", *_ACCURACY_HEADS), rows).markdown()
 
 
-def _both(answers: Sequence[Mapping[str, Any] | None], key: str) -> str:
-    """Seen and unseen in one cell, in %."""
-    return " / ".join("–" if row is None else f"{100 * row[key]:.0f}" for row in answers)
+def answer_lines(comparison: Comparison, policy: int) -> list[str]:
+    """Accuracy of the answers in the loop by group and suite, beside both baselines.
 
-
-def curve_table(curve: Mapping[float, Mapping[str, Any]]) -> list[str]:
-    """{layout_randomness: comparison of base and InSpire} → a row each."""
-    rates = "seen: base, % | InSpire, % | unseen: base, % | InSpire, %"
-    answered = "answer accuracy, % | majority class, % | per-task majority, %"
-    lines = [
-        f"| layout_randomness | {rates} | difference, points | McNemar | {answered} |",
-        "|---" * 10 + "|",
-    ]
-    for randomness, comparison in sorted(curve.items()):
-        groups = {group["group"]: group for group in comparison["groups"]}
-        cells = [_rate(rate) for name in ("seen", "unseen") for rate in groups[name]["rates"]]
-        cells += _against(groups["unseen"]["paired"][1])
-        answers = [comparison["answers"][1].get(name) for name in ("seen", "unseen")]
-        cells += [_both(answers, key) for key in ("rate", "majority_class", "per_task_majority")]
-        lines.append(f"| {randomness:g} | {' | '.join(cells)} |")
-    return lines
-
-
-def answer_lines(comparison: Mapping[str, Any], policy: int) -> list[str]:
-    """Accuracy of the answers in the loop, by group and suite, beside what can be said without looking.
-
-    The first thing that an instruction names is by itself as well: mostly the one to be taken hold of.
+    The first mention also stands alone: it is mostly the object to grasp.
     """
     answers = comparison["answers"][policy]
     heads = ["answers in the loop", "n", "accuracy, %", "majority class, %", "per-task majority, %"]
     heads += ["first mention: accuracy, %", "per-task majority, %"]
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    rows = [(f"**{g}**", answers.get(g)) for g in ("seen", "unseen")]
-    rows += [(short(name), row) for name, row in answers["suites"].items() if not name.endswith("_seen")]
-    for name, row in rows:
-        if row is not None:
-            first = row["by_mention"][0]
-            shares = (
-                row["rate"],
-                row["majority_class"],
-                row["per_task_majority"],
-                first["correct"] / first["n"],
-                first["per_task_majority"],
-            )
-            lines.append(
-                f"| {name} | {row['n']:,} | {' | '.join(f'{100 * share:.1f}' for share in shares)} |"
-            )
-    what = (
+    entries = [(group["group"], answers.get(group["group"]), True) for group in comparison["groups"]]
+    entries += [
+        (short(suite), answers["suites"].get(suite), False)
+        for group in comparison["groups"]
+        for suite in group["suites"]
+        if len(group["suites"]) > 1
+    ]
+    rows = []
+    for name, entry, strong in entries:
+        if entry is not None:
+            first = entry["by_mention"][0]
+            shares = [entry[key] for key in _ACCURACIES]
+            shares += [first["correct"] / first["n"], first["per_task_majority"]]
+            texts = [f"{100 * share:.1f}" for share in shares]
+            rows.append(make_row(name, f"{entry['n']:,}", *texts, strong=strong))
+    note = (
         "*Majority class*: always the most frequent true answer of the first, second, … mention. *Per-task majority*: "
         "the most frequent true answer of each mention of each task. Both are chosen on the evaluated episodes."
     )
-    return [*lines, "", what]
+    return [*make_table(heads, rows).markdown(), "", note]
 
 
-def seeds_table(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
-    """Differences with intervals over tasks and training seeds: (name, `compare_over_seeds(…)`) → a row each."""
-    heads = (
-        "",
-        "difference, points",
-        "tasks and training seeds resampled",
-        "training seeds alone",
-        "tasks better",
-        "worse",
-        "in all",
-    )
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    for name, row in rows:
+def seeds_table(rows: Sequence[tuple[str, Mapping[str, Any], bool]]) -> list[str]:
+    """Differences with intervals over tasks and training seeds, from (name, `compare_over_seeds(…)`, strong)."""
+    heads = ("", "difference, points", "tasks and training seeds resampled", "training seeds alone")
+    cells = []
+    for name, row, strong in rows:
         alone = row["seeds"]
-        student = "–" if alone is None else f"{_span(alone)}, {p_value(alone['p_value'])}"
-        counts = " | ".join(str(row[key]) for key in ("better", "worse", "tasks"))
-        lines.append(f"| {name} | {points(row['difference'])} | {_span(row)} | {student} | {counts} |")
-    how = (
+        student = "–" if alone is None else f"{point_interval(alone)}, {p_value(alone['p_value'])}"
+        counts = [str(row[key]) for key in ("better", "worse", "tasks")]
+        cells.append(
+            make_row(name, points(row["difference"]), point_interval(row), student, *counts, strong=strong)
+        )
+    note = (
         "*Resampled*: percentile bootstrap, 20,000 resamples of tasks (within their suite) and training seeds at once. "
         "*Alone*: Student's t interval over training seeds."
     )
-    return [*lines, "", how]
+    return [*make_table((*heads, "tasks better", "worse", "in all"), cells).markdown(), "", note]
 
 
-def _span(row: Mapping[str, Any]) -> str:
-    return f"[{points(max(-1.0, row['low']), 0)}, {points(min(1.0, row['high']), 0)}]"
+def cost_lines(comparison: Comparison) -> list[str]:
+    """What a decision took in these evaluations."""
+    note = "Measured during these evaluations, on cores that also ran other work; see docs/performance.md for timings."
+    return [*cost_table(comparison).markdown(), "", note]
 
 
-def cost_lines(comparison: Mapping[str, Any]) -> list[str]:
-    """What a decision took in these evaluations, busy as the machine was."""
-    lines = [
-        "| | decisions | ms a decision, median | batch, mean | undecodable | crashed |",
-        "|---|---|---|---|---|---|",
+_ACCURACY_HEADS = ("answer accuracy, %", "majority class, %", "per-task majority, %")
+
+
+def names_of(comparison: Comparison) -> list[str]:
+    """Return the names of the policies."""
+    return [policy["name"] for policy in comparison["policies"]]
+
+
+def _pair_table(first: str, names: Sequence[str], rows: Sequence[Row]) -> list[str]:
+    heads = (first, "pairs", *(f"{name}, %" for name in names), "difference, points", "McNemar")
+    return make_table(heads, rows).markdown()
+
+
+def _paired(name: str, entry: Mapping[str, Any], *, strong: bool = False) -> Row:
+    (first, second), pair = entry["rates"], entry["paired"][1]
+    cells = (rate_cell(first), rate_cell(second), difference_cell(pair), p_value(pair["p_value"]))
+    return make_row(name, str(pair["n"]), *cells, strong=strong)
+
+
+def _against(pair: Mapping[str, Any] | None) -> tuple[Cell | str, str]:
+    if pair is None:
+        return "–", "–"
+    return f"{difference_cell(pair).text}, n = {pair['n']}", p_value(pair["p_value"])
+
+
+def _accuracies(comparison: Comparison, policy: int) -> list[str]:
+    """For each of the accuracies: all groups in one cell, in %."""
+    answers = [comparison["answers"][policy].get(group["group"]) for group in comparison["groups"]]
+    return [
+        " / ".join("–" if row is None else f"{100 * row[key]:.0f}" for row in answers) for key in _ACCURACIES
     ]
-    for policy in comparison["policies"]:
-        timing = policy["timing"]
-        lines.append(
-            f"| {policy['name']} | {policy['decisions']:,} | {timing['inference_ms_median'] or 0:.1f} "
-            f"| {timing['batch_mean'] or 0:.1f} | {policy['undecodable']} | {len(policy['crashed'])} |"
-        )
-    told = "Measured during these evaluations, on cores that also ran other work; see docs/performance.md for timings."
-    return [*lines, "", told]
-
-
-def _rate(rate: Mapping[str, Any] | None) -> str:
-    if rate is None or rate["rate"] is None:
-        return "–"
-    return f"{100 * rate['rate']:.1f} [{interval(rate)}]"

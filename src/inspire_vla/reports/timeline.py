@@ -1,208 +1,231 @@
-"""Episodes over time: what was said of each object against the truth, how surely, the gripper, and how it ended.
+"""Answers over an episode's steps: one drawing for the page, for SVG files, for label figures and for videos.
 
-One panel an episode, all on one scale of steps:
-
-    the red cube   ▇▇▇▇▇▇▇▇▇▇▇▇▇▇    said, one colour a word; as high as the model was sure
-                   ▁▁▁▁▁▁▁▁▁▁▁▁▁▁    the truth, in the same colours; a gap where it is not known
-    gripper            ▬▬▬▬▬▬▬▬       a line while open, a bar while closed, full while it holds an object
+the red cube   ▇▇▇▇▇▇▇▇▇▇▇▇▇▇    given answers, a colour each; the height is the confidence
+               ▁▁▁▁▁▁▁▁▁▁▁▁▁▁    true answers in the same colours; a gap where the truth is unknown
+gripper            ▬▬▬▬▬▬▬▬       a line: open; a bar: closed; a thick bar: holding an object
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup, escape
+import numpy as np
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from inspire_vla.errors import InspireError
-from inspire_vla.reports.theme import OTHER, WORDS_LIGHT, standalone, word_of
+from inspire_vla.labels.summary import Timeline as LabelTimeline
+from inspire_vla.reports.figures import inline_svg, new_figure, pixel_axes, save, styled, tooltip
+from inspire_vla.reports.theme import ANSWERS, LIGHT, OTHER, answer_name
 
-WIDTH, LEFT, RIGHT = 440, 118, 12
-SAID, TRUTH, GAP, GRIP, HEAD, FOOT = 20, 5, 9, 8, 40, 20
-RAIL = SAID + TRUTH + GAP
-STYLE = (
-    ".t-soft{fill:var(--soft);font-size:10.5px}.t-title{font-weight:650}.t-card{fill:var(--card);stroke:var(--line)}"
-    ".t-rail{fill:var(--band)}.t-grid{stroke:var(--line)}.t-good{fill:var(--good)}.t-bad{fill:var(--bad)}"
-    ".t-end{font-weight:650;font-size:11.5px}.t-open{stroke:var(--soft);stroke-width:1.5}.t-closed{fill:var(--soft)}"
-    ".t-holding{fill:var(--w-grasped)}.t-now{stroke:var(--ink);stroke-width:1.5}"
-    + "".join(f".w-{word}{{fill:var(--w-{word})}}" for word in WORDS_LIGHT)
-)
-"""CSS of a panel, beside the variables of `theme`."""
 Record = Mapping[str, Any]
+"""An episode's record as a dictionary: steps, mentions, timeline, gripper, success, error, instruction, … An optional
+`frames_per_second` makes the axis count seconds instead of steps."""
 
 
-def episode_timeline(record: Record, *, steps: int | None = None, titled: bool = True) -> Markup:
-    """Return an episode's panel as inline SVG for a page that has `STYLE` and the variables of `theme`.
+@dataclass(frozen=True)
+class Layout:
+    """Sizes in pixels: width of the panel and its margins, heights of the parts of a lane."""
 
-    Args:
-        record: an episode's record as a dictionary.
-        steps: where the axis ends, to compare episodes; default: the episode's own length.
-        titled: with instruction, policy and outcome above, in a frame; without where they stand beside it.
-    """
+    width: int = 440
+    left: int = 118
+    right: int = 12
+    answer: int = 20
+    truth: int = 5
+    gap: int = 9
+    gripper: int = 8
+
+    @property
+    def lane(self) -> int:
+        return self.answer + self.truth + self.gap
+
+    def height(self, record: Record) -> int:
+        """Height of the lanes; 0 where there is nothing to draw."""
+        gripper = self.gripper + self.gap if record.get("gripper") else 0
+        return len(record.get("mentions") or ()) * self.lane + gripper
+
+
+PAGE = Layout()
+TITLE, AXIS = 40, 20
+"""Heights in pixels of a panel's title and of its axis."""
+
+
+def draw_lanes(
+    axis: Any, record: Record, steps: int, layout: Layout = PAGE, colours: Mapping[str, str] = LIGHT
+) -> None:
+    """Draw the lanes of a record into axes made by `pixel_axes`. The x axis ends at `steps`."""
+    axis.set_xlim(0, steps)
+    ended = int(record.get("steps", 0))
+    timeline, gripper = list(record.get("timeline") or ()), list(record.get("gripper") or ())
+    truth_top = layout.answer + min(1.5, layout.truth / 3)
+    top = 0
+    for i, _ in enumerate(record.get("mentions") or ()):
+        _bar(axis, 0, ended, top, layout.answer, colours["band"], zorder=0)
+        for start, stop, (step, answers, truths, confidences) in spans(timeline, ended):
+            if i >= len(answers):
+                continue
+            confidence = min(1.0, max(0.0, float(confidences[i]))) if i < len(confidences) else 1.0
+            truth = truths[i] if i < len(truths) else None
+            text = f"step {step}: {answers[i] or 'no label'} ({confidence:.0%})"
+            text += "" if truth is None else f", truth: {truth}"
+            height = max(1.0, layout.answer * confidence)
+            colour = colours["w-" + answer_name(answers[i])] if answers[i] else colours["band"]
+            tooltip(_bar(axis, start, stop, top + layout.answer - height, height, colour), text)
+            if truth is not None:
+                _bar(axis, start, stop, top + truth_top, layout.truth, colours["w-" + answer_name(truth)])
+        top += layout.lane
+    for start, stop, (step, state) in spans(gripper, ended):
+        height = {"open": 1.5, "holding": layout.gripper}.get(state, layout.gripper - 3)
+        colour = colours["w-grasped" if state == "holding" else "soft"]
+        middle = top + layout.gripper / 2
+        tooltip(_bar(axis, start, stop, middle - height / 2, height, colour), f"step {step}: {state}")
+
+
+def spans(changes: Sequence[Any], end: int) -> Iterator[tuple[int, int, Any]]:
+    """Yield (from, to, entry): each entry, which begins with its step, lasts until the next, the last until `end`."""
+    for change, stop in zip(changes, [*(change[0] for change in changes[1:]), end], strict=False):
+        if change[0] < stop:
+            yield change[0], stop, change
+
+
+@styled
+def episode_timeline(record: Record, *, steps: int | None = None) -> Markup:
+    """Return an episode's lanes as inline SVG for the page. steps: where the axis ends, to compare episodes."""
     total = steps or int(record.get("steps", 0)) or 1
-    body, height = _panel(record, total, titled)
-    return Markup(
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="timeline" viewBox="0 0 {WIDTH} {height}" role="img" '
-        f'data-steps="{total}" '
-        f'data-left="{LEFT}" data-right="{WIDTH - RIGHT}" '
-        f'aria-label="{escape(_title(record))}: answers over time">{body}</svg>'
-    )
+    figure = new_figure(PAGE.width, _panel_height(record))
+    _panel(figure, record, 0, 3, total)
+    ends = {"steps": total, "left": PAGE.left, "right": PAGE.width - PAGE.right}
+    return inline_svg(figure, f"{_subtitle(record)}: answers over time", **ends)
 
 
-def timelines(records: Sequence[Record], *, columns: int = 2) -> Markup:
-    """Return small multiples of episodes as one SVG with its own colours, light and dark.
+@styled
+def timelines(records: Sequence[Record], *, columns: int = 2) -> Figure:
+    """Return small multiples of episodes, each with its instruction and outcome, on one scale of steps.
 
     Raises InspireError for no episode.
     """
     if not records:
-        raise InspireError("a timeline needs at least one episode, found none.")
+        raise InspireError("A timeline needs at least one episode, found none.")
     columns = max(1, min(columns, len(records)))
     steps = max(int(record.get("steps", 0)) for record in records) or 1
-    panels = [_panel(record, steps, True) for record in records]
-    pad, top = 16, 46
-    parts = [_legend(words_in(records), pad)]
-    y = top
-    for row in range(0, len(panels), columns):
-        cells = panels[row : row + columns]
-        for column, (body, _) in enumerate(cells):
-            parts.append(f'<g transform="translate({pad + column * (WIDTH + pad)} {y})">{body}</g>')
-        y += max(height for _, height in cells) + pad
-    return standalone("".join(parts), pad + columns * (WIDTH + pad), y, "Answers over time", STYLE)
+    rows = [records[i : i + columns] for i in range(0, len(records), columns)]
+    heights = [max(map(_panel_height, row)) + TITLE + 16 for row in rows]
+    figure = new_figure(16 + columns * (PAGE.width + 16), 50 + sum(heights))
+    answers = answers_in(records)
+    handles = [Patch(color=LIGHT[f"w-{answer}"], label=answer_label(answer)) for answer in answers]
+    legend = {"loc": "upper left", "ncols": max(1, len(handles)), "fontsize": 11, "borderaxespad": 0.2}
+    figure.legend(handles=handles, handlelength=1, handleheight=1, **legend)
+    top = 50
+    for row, height in zip(rows, heights, strict=True):
+        for column, record in enumerate(row):
+            left = 16 + column * (PAGE.width + 16)
+            _title(figure, record, left, top)
+            _panel(figure, record, left, top + TITLE, steps)
+        top += height
+    return figure
 
 
 def write_timelines(path: str | Path, records: Sequence[Record], *, columns: int = 2) -> Path:
-    """Write `timelines` as an SVG file, which a browser shows."""
-    target = Path(path)
-    if target.suffix != ".svg":
-        raise InspireError(f"a timeline is written as .svg, found {target.name!r}.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(timelines(records, columns=columns), encoding="utf-8")
-    return target
+    """Write `timelines` as a figure (SVG, PNG or PDF by the ending)."""
+    return save(timelines(records, columns=columns), path, dark=True)
 
 
-def words_in(records: Sequence[Record]) -> list[str]:
-    """The words with a colour of their own that were said or true, in the order of the theme; "other" for the rest."""
+def label_record(labels: LabelTimeline) -> Record:
+    """Return the labels of a dataset's episode as a record to draw: a decision wherever a label changes."""
+    changes = [0, *(np.flatnonzero((labels.answers[1:] != labels.answers[:-1]).any(axis=1)) + 1).tolist()]
+    ends = [*changes[1:], len(labels.answers)]
+    timeline = []
+    for start, end in zip(changes, ends, strict=True):
+        sure = () if labels.confidence is None else tuple(labels.confidence[start:end].mean(axis=0).tolist())
+        timeline.append((start, tuple(map(str, labels.answers[start])), (), sure))
+    return {
+        "instruction": labels.instruction, "mentions": labels.mentions, "steps": len(labels.answers),
+        "timeline": timeline, "frames_per_second": labels.fps, "suite": f"episode {labels.episode}",
+    }  # fmt: skip
+
+
+def answers_in(records: Sequence[Record]) -> list[str]:
+    """Return the answers with a colour of their own, given or true, in the order of the theme; OTHER for the rest."""
     found = {
-        word_of(word)
+        answer_name(answer)
         for record in records
         for _, answers, truths, _ in record.get("timeline") or ()
-        for word in (*answers, *truths)
-        if word
+        for answer in (*answers, *truths)
+        if answer
     }
-    return [word for word in WORDS_LIGHT if word in found]
+    return [answer for answer in ANSWERS if answer in found]
 
 
-def _panel(record: Record, steps: int, titled: bool) -> tuple[str, int]:
-    mentions = list(record.get("mentions") or ())
-    timeline, gripper = list(record.get("timeline") or ()), list(record.get("gripper") or ())
-    ended = int(record.get("steps", 0))
-    success = bool(record.get("success"))
-    head = HEAD if titled else 3
-    rails = len(mentions) * RAIL + (GRIP + GAP if gripper else 0)
-    if not rails:
-        rails = RAIL
-    height, bottom = head + rails + FOOT, head + rails - GAP + 3
-    parts = _heading(record, height, success, ended) if titled else []
-    step_of_grid = next(s for s in (5, 10, 25, 50, 100, 250, 500, 10**9) if steps / s <= 6)
-    for tick in range(0, steps + 1, step_of_grid):
-        x = _x(tick, steps)
-        parts.append(f'<line class="t-grid" x1="{x:.1f}" x2="{x:.1f}" y1="{head}" y2="{bottom}"/>')
-        parts.append(f'<text class="t-soft" x="{x:.1f}" y="{height - 7}" text-anchor="middle">{tick}</text>')
-    for i, mention in enumerate(mentions):
-        parts.append(_rail(mention, i, head + i * RAIL, timeline, ended, steps))
-    if gripper:
-        parts.append(_gripper(gripper, head + len(mentions) * RAIL, ended, steps))
-    elif not mentions:
-        parts.append(
-            f'<text class="t-soft" x="12" y="{head + 15}">acts without saying where things are</text>'
-        )
-    mark = f'cx="{_x(ended, steps):.1f}" cy="{bottom}" r="3.5"'
-    parts.append(f'<circle class="{"t-good" if success else "t-bad"}" {mark}/>')
-    return "".join(parts), height
+def answer_label(answer: str) -> str:
+    """Return the text of a legend."""
+    return "another answer" if answer == OTHER else answer
 
 
-def _heading(record: Record, height: int, success: bool, ended: int) -> list[str]:
-    outcome = "crashed" if record.get("error") else "done" if success else "not done"
-    return [
-        f'<rect class="t-card" x=".5" y=".5" width="{WIDTH - 1}" height="{height - 1}" rx="10"/>',
-        f'<text class="t-title" x="12" y="19">{escape(_cut(str(record.get("instruction", "")), 58))}</text>',
-        f'<text class="t-soft" x="12" y="33">{escape(_title(record))}</text>',
-        (
-            f'<text class="t-end {"t-good" if success else "t-bad"}" x="{WIDTH - 12}" y="33" text-anchor="end">'
-            f"{outcome} at {ended}</text>"
-        ),
-    ]
+def _panel_height(record: Record) -> int:
+    return 3 + (PAGE.height(record) or PAGE.lane) + AXIS
 
 
-def _rail(mention: str, i: int, top: int, timeline: Sequence[Any], ended: int, steps: int) -> str:
-    parts = [
-        _name(mention, top + 15),
-        f'<rect class="t-rail" x="{LEFT}" y="{top}" width="{_x(ended, steps) - LEFT:.1f}" height="{SAID}"/>',
-    ]
-    for k, (step, answers, truths, confidences) in enumerate(timeline):
-        if i >= len(answers):
-            continue
-        until = timeline[k + 1][0] if k + 1 < len(timeline) else ended
-        x, width = _x(step, steps), max(0.8, _x(until, steps) - _x(step, steps))
-        sure = min(1.0, max(0.0, float(confidences[i]))) if i < len(confidences) else 1.0
-        truth = truths[i] if i < len(truths) else None
-        tip = f"step {step}: {answers[i]} ({sure:.0%})" + (f", truth: {truth}" if truth is not None else "")
-        high = max(1.0, SAID * sure)
-        parts.append(
-            f'<rect class="w-{word_of(answers[i])}" x="{x:.1f}" y="{top + SAID - high:.1f}" '
-            f'width="{width + 0.15:.2f}" height="{high:.1f}"><title>{escape(tip)}</title></rect>'
-        )
-        if truth is not None:
-            parts.append(
-                f'<rect class="w-{word_of(truth)}" x="{x:.1f}" y="{top + SAID + 1.5}" width="{width + 0.15:.2f}" '
-                f'height="{TRUTH}"/>'
-            )
-    return "".join(parts)
-
-
-def _gripper(changes: Sequence[Any], top: int, ended: int, steps: int) -> str:
-    parts = [_name("gripper", top + 9)]
-    middle = top + GRIP / 2
-    for (step, state), until in zip(changes, [*(c[0] for c in changes[1:]), ended], strict=True):
-        x, end = _x(step, steps), _x(until, steps)
-        tip = f"<title>{escape(f'step {step}: {state}')}</title>"
-        if state == "open":
-            ends = f'x1="{x:.1f}" x2="{end:.1f}" y1="{middle}" y2="{middle}"'
-            parts.append(f'<line class="t-open" {ends}>{tip}</line>')
-        else:
-            kind = "holding" if state == "holding" else "closed"
-            high = GRIP if kind == "holding" else GRIP - 3
-            parts.append(
-                f'<rect class="t-{kind}" x="{x:.1f}" y="{middle - high / 2}" width="{max(0.8, end - x):.1f}" '
-                f'height="{high}" rx="1.5">{tip}</rect>'
-            )
-    return "".join(parts)
-
-
-def _legend(words: Sequence[str], pad: int) -> str:
-    parts, x = [], pad
-    for word in words:
-        parts.append(f'<rect class="w-{word}" x="{x}" y="14" width="12" height="12" rx="3"/>')
-        parts.append(f'<text x="{x + 17}" y="24">{escape("another word" if word == OTHER else word)}</text>')
-        x += 34 + 7 * len(word)
-    said = (
-        "above: said, as high as it was sure; below: true. Gripper: a line open, a bar closed, full: it holds"
+def _panel(figure: Figure, record: Record, left: float, top: float, steps: int) -> None:
+    """The lanes with their names, the axis, and the end of the episode as a dot."""
+    height = PAGE.height(record) or PAGE.lane
+    axis = pixel_axes(
+        figure, left + PAGE.left, top, PAGE.width - PAGE.left - PAGE.right, height - PAGE.gap + 3
     )
-    parts.append(f'<text class="t-soft" x="{pad}" y="40">{said}</text>')
-    return "".join(parts)
+    draw_lanes(axis, record, steps)
+    axis.grid(visible=True, axis="x")
+    tick = next(s for s in (5, 10, 25, 50, 100, 250, 500, 10**9) if steps / s <= 6)
+    axis.set_xticks(range(0, steps + 1, tick))
+    if fps := record.get("frames_per_second"):
+        axis.set_xticks(axis.get_xticks(), [f"{step / fps:g} s" for step in axis.get_xticks()])
+    names = [*(record.get("mentions") or ()), *(["gripper"] if record.get("gripper") else [])]
+    for i, name in enumerate(names):
+        y = i * PAGE.lane + (PAGE.answer / 2 if name in (record.get("mentions") or ()) else PAGE.gripper / 2)
+        text = axis.annotate(
+            _cut(name, 18), (0, y), xycoords=("axes fraction", "data"), xytext=(12 - PAGE.left, 0),
+            textcoords="offset points", va="center", fontsize=12, parse_math=False,
+        )  # fmt: skip
+        tooltip(text, name)
+    if not names:
+        axis.text(0, PAGE.answer / 2, "acts without reasoning", color=LIGHT["soft"], va="center")
+    colour = LIGHT["good" if record.get("success") else "bad"]
+    if "success" in record:
+        axis.plot(
+            int(record.get("steps", 0)), height - PAGE.gap + 3, "o", color=colour, markersize=7, clip_on=False
+        )
 
 
-def _name(text: str, y: float) -> str:
-    return f'<text x="12" y="{y}"><title>{escape(text)}</title>{escape(_cut(text, 18))}</text>'
+def _title(figure: Figure, record: Record, left: float, top: float) -> None:
+    width, height = figure.get_size_inches() * figure.dpi
+    texts = [(left + 12, 12, _cut(str(record.get("instruction", "")), 58), "left", LIGHT["ink"], "bold")]
+    texts.append((left + 12, 28, _subtitle(record), "left", LIGHT["soft"], "normal"))
+    if "success" in record:
+        outcome = "crashed" if record.get("error") else "success" if record["success"] else "failure"
+        colour = LIGHT["good" if record["success"] else "bad"]
+        end = f"{outcome} at {int(record.get('steps', 0))}"
+        texts.append((left + PAGE.width - PAGE.right, 28, end, "right", colour, "bold"))
+    for x, y, text, side, colour, weight in texts:
+        figure.text(
+            x / width, 1 - (top + y) / height, text, ha=side, va="center", color=colour, fontweight=weight,
+            parse_math=False,
+        )  # fmt: skip
 
 
-def _title(record: Record) -> str:
-    parts = (record.get("policy"), record.get("suite"), f"seed {record.get('seed')}")
-    return " · ".join(str(part) for part in parts if part)
+def _bar(
+    axis: Any, start: float, stop: float, top: float, height: float, colour: str, zorder: float = 2
+) -> Any:
+    (bar,) = axis.barh(
+        top, stop - start, height, start, align="edge", color=colour, linewidth=0, zorder=zorder
+    )
+    bar.set_clip_on(False)
+    return bar
+
+
+def _subtitle(record: Record) -> str:
+    seed = f"seed {record['seed']}" if "seed" in record else None
+    return " · ".join(str(part) for part in (record.get("policy"), record.get("suite"), seed) if part)
 
 
 def _cut(text: str, letters: int) -> str:
     return text if len(text) <= letters else text[: letters - 1].rstrip() + "…"
-
-
-def _x(step: float, steps: int) -> float:
-    return LEFT + (WIDTH - LEFT - RIGHT) * min(1.0, step / steps)

@@ -1,34 +1,39 @@
-"""An episode as a video: what the camera saw and, beneath it, what was said, what was true, and how surely.
-
-At its foot a timeline grows with it; see video_strip.py.
-"""
+"""An episode as a video: the camera image, below it answers, truths, confidences and a growing timeline."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from inspire_vla.errors import InspireError
-from inspire_vla.reports.drawing import FAINT, FALSE, INK, PAPER, TRUE, UNKNOWN, Colour, fit, font, wrap
-from inspire_vla.reports.video_strip import draw_strip, strip_height, word_colour
+from inspire_vla.files import atomic_path
+from inspire_vla.reports.figures import new_figure, pixel_axes, styled
+from inspire_vla.reports.theme import DARK, answer_name, rgb
+from inspire_vla.reports.timeline import Layout, draw_lanes
 
 WIDTH = 384
-"""Of the video, pixels."""
+"""Of the video, in pixels."""
 SIZE, ROW, MARGIN = 15, 26, 12
+STRIP = Layout(width=WIDTH - 2 * MARGIN, left=0, right=0, answer=10, truth=3, gap=4, gripper=6)
+"""The timeline at the foot of the video."""
 CODECS = ("libx264", "libopenh264")
 """H.264, which every browser plays; the first that this PyAV has."""
+INK, PAPER, SOFT = rgb(DARK["ink"]), rgb(DARK["paper"]), rgb(DARK["soft"])
+CORRECT, WRONG, UNKNOWN = (64, 192, 120), (240, 92, 80), (150, 160, 172)
+Colour = tuple[int, int, int]
 
 
 def write_episode_video(
     path: str | Path, frames: Sequence[np.ndarray], fps: float, record: Mapping[str, Any]
 ) -> None:
-    """Write frames (T, H, W, 3) uint8 with the dialogue of `record` (an episode's record as a dictionary).
+    """Write frames (T, H, W, 3) uint8 with the answers of `record` (an episode's record as a dictionary).
 
-    H.264 in mp4, about 100 kB for ten seconds. Raises InspireError for no or unequal frames.
+    H.264 in mp4, about 100 kB for ten seconds. Raises InspireError for no frames or frames of different shapes.
     """
     write_video(path, draw_episode(frames, record, hold=round(fps * 0.8)), fps)
 
@@ -36,42 +41,49 @@ def write_episode_video(
 def draw_episode(
     frames: Sequence[np.ndarray], record: Mapping[str, Any], *, hold: int = 0
 ) -> Iterator[np.ndarray]:
-    """Yield (H', WIDTH, 3) images: frame t with what was said last; the end is held for `hold` frames."""
+    """Yield images (H', WIDTH, 3): frame t with the last answers; the last image is repeated `hold` times."""
     if not len(frames):
-        raise InspireError("a video needs at least one frame, found none.")
-    height = round(frames[0].shape[0] * WIDTH / frames[0].shape[1])
+        raise InspireError("A video needs at least one frame, found none.")
     timeline = list(record.get("timeline") or ())
-    at = -1
+    strips = (
+        _strip(record),
+        _strip({**record, "timeline": (), "gripper": record.get("gripper") and [(0, "open")]}),
+    )
+    decision = -1
     for t, frame in enumerate(frames):
         if frame.shape != frames[0].shape:
             raise InspireError(
-                f"frames must have one shape, found {frames[0].shape} and {frame.shape} at step {t}."
+                f"Frames must have one shape, found {frames[0].shape} and {frame.shape} at step {t}."
             )
-        while at + 1 < len(timeline) and timeline[at + 1][0] <= t:
-            at += 1
-        said = timeline[at] if at >= 0 else None
+        while decision + 1 < len(timeline) and timeline[decision + 1][0] <= t:
+            decision += 1
         last = t == len(frames) - 1
-        image = _compose(frame, height, record, said, t, final=last)
-        yield image
-        if last:
-            for _ in range(hold):
-                yield image
+        image = _compose(frame, record, timeline[decision] if decision >= 0 else None, t, strips, final=last)
+        yield from [image] * (1 + hold * last)
 
 
 def _compose(
     frame: np.ndarray,
-    height: int,
     record: Mapping[str, Any],
-    said: Sequence[Any] | None,
+    decision: Sequence[Any] | None,
     t: int,
+    strips: tuple[np.ndarray, np.ndarray],
     *,
     final: bool,
 ) -> np.ndarray:
     mentions = list(record.get("mentions") or ())
-    ruler = ImageDraw.Draw(Image.new("RGB", (1, 1)))
-    instruction = wrap(ruler, str(record.get("instruction", "")), SIZE, WIDTH - 2 * MARGIN)[:3]
-    strip = strip_height(record)
-    total = height + MARGIN + 20 * len(instruction) + 6 + ROW * max(1, len(mentions)) + strip + 28 + MARGIN
+    instruction = wrap(str(record.get("instruction", "")), SIZE, WIDTH - 2 * MARGIN)[:3]
+    height = round(frame.shape[0] * WIDTH / frame.shape[1])
+    total = (
+        height
+        + MARGIN
+        + 20 * len(instruction)
+        + 6
+        + ROW * max(1, len(mentions))
+        + len(strips[0])
+        + 28
+        + MARGIN
+    )
     canvas = Image.new("RGB", (WIDTH, total + total % 2), PAPER)
     resample = Image.Resampling.NEAREST if WIDTH % frame.shape[1] == 0 else Image.Resampling.BICUBIC
     canvas.paste(Image.fromarray(frame).resize((WIDTH, height), resample), (0, 0))
@@ -82,83 +94,123 @@ def _compose(
         y += 20
     y += 6
     if not mentions:
-        draw.text((MARGIN, y), "acts without saying where things are", FAINT, font(SIZE - 2))
+        draw.text((MARGIN, y), "acts without reasoning", SOFT, font(SIZE - 2))
         y += ROW
     for i, mention in enumerate(mentions):
-        _answer_row(draw, y, mention, said, i)
+        _answer_row(draw, y, mention, decision, i)
         y += ROW
-    draw_strip(draw, MARGIN, y + 2, WIDTH - 2 * MARGIN, record, t)
-    y += strip + 4
-    outcome, colour = ("success", TRUE) if record.get("success") else ("failure", FALSE)
-    draw.text((MARGIN, y + 2), f"{record.get('policy', '')}   step {t}", FAINT, font(SIZE - 3))
+    if len(strips[0]):
+        x = round(STRIP.width * min(1.0, t / max(1, int(record.get("steps", 0)))))
+        strip = np.concatenate([strips[0][:, :x], strips[1][:, x:]], axis=1)
+        canvas.paste(Image.fromarray(strip), (MARGIN, y + 2))
+        draw.line((MARGIN + x, y, MARGIN + x, y + 2 + len(strip) - STRIP.gap), fill=INK)
+    y += len(strips[0]) + 4
+    draw.text((MARGIN, y + 2), f"{record.get('policy', '')}   step {t}", SOFT, font(SIZE - 3))
     if final:
-        if record.get("error"):
-            outcome = "crashed"
+        success, crashed = record.get("success"), record.get("error")
+        outcome, colour = ("success", CORRECT) if success else ("crashed" if crashed else "failure", WRONG)
         draw.text((WIDTH - MARGIN, y + 2), outcome, colour, font(SIZE), anchor="ra")
         draw.rectangle((0, 0, WIDTH - 1, height - 1), outline=colour, width=4)
     return np.asarray(canvas)
 
 
-def _answer_row(draw: ImageDraw.ImageDraw, y: int, mention: str, said: Sequence[Any] | None, i: int) -> None:
-    """One row: mention, answer in its colour, the truth where it differs, a bar as long as the confidence."""
-    answer = truth = None
-    confidence = 0.0
-    if said is not None:
-        _, answers, truths, confidences = said
-        answer = answers[i] if i < len(answers) else None
-        truth = truths[i] if i < len(truths) else None
-        confidence = float(confidences[i]) if i < len(confidences) else 0.0
-    colour: Colour = UNKNOWN if answer is None or truth is None else TRUE if answer == truth else FALSE
-    draw.text((MARGIN, y), fit(draw, mention, SIZE - 2, 168), INK, font(SIZE - 2))
+@styled
+def _strip(record: Mapping[str, Any]) -> np.ndarray:
+    """The whole timeline of an episode as an image (h, STRIP.width, 3) uint8, without its axis."""
+    height = STRIP.height(record)
+    if not height:
+        return np.zeros((0, STRIP.width, 3), np.uint8)
+    figure = new_figure(STRIP.width, height)
+    figure.set_facecolor(DARK["paper"])
+    axis = pixel_axes(figure, 0, 0, STRIP.width, height)
+    draw_lanes(axis, record, max(1, int(record.get("steps", 0))), STRIP, DARK)
+    axis.set_axis_off()
+    figure.canvas.draw()
+    return np.array(figure.canvas.buffer_rgba())[..., :3]  # type: ignore[attr-defined]
+
+
+def _answer_row(
+    draw: ImageDraw.ImageDraw, y: int, mention: str, decision: Sequence[Any] | None, i: int
+) -> None:
+    """Draw the mention, its answer, the truth where it differs, and the confidence as a bar."""
+    _, answers, truths, confidences = decision or (0, (), (), ())
+    answer = answers[i] if i < len(answers) else None
+    truth = truths[i] if i < len(truths) else None
+    confidence = float(confidences[i]) if i < len(confidences) else 0.0
+    colour: Colour = UNKNOWN if answer is None or truth is None else CORRECT if answer == truth else WRONG
+    draw.text((MARGIN, y), fit(mention, SIZE - 2, 168), INK, font(SIZE - 2))
+    x = MARGIN + 178
+    if answer is not None:  # in the colour of the timeline
+        draw.rounded_rectangle((x, y + 5, x + 9, y + 14), 2, fill=rgb(DARK["w-" + answer_name(answer)]))
     text = "–" if answer is None else answer
-    at = MARGIN + 178
-    if answer is not None:
-        draw.rounded_rectangle((at, y + 5, at + 9, y + 14), 2, fill=word_colour(answer))  # as in the timeline
-    draw.text((at + 16, y), text, colour, font(SIZE))
+    draw.text((x + 16, y), text, colour, font(SIZE))
     if truth is not None and answer != truth:
-        x = at + 16 + draw.textlength(text, font(SIZE)) + 8
-        draw.text((x, y + 2), fit(draw, f"is {truth}", SIZE - 3, int(WIDTH - 70 - x)), FAINT, font(SIZE - 3))
+        x += 16 + draw.textlength(text, font(SIZE)) + 8
+        draw.text((x, y + 2), fit(f"is {truth}", SIZE - 3, int(WIDTH - 70 - x)), SOFT, font(SIZE - 3))
     left, right = WIDTH - MARGIN - 50, WIDTH - MARGIN
-    draw.rectangle((left, y + 6, right, y + 13), outline=FAINT)
+    draw.rectangle((left, y + 6, right, y + 13), outline=SOFT)
     if answer is not None:
-        draw.rectangle(
-            (left, y + 6, left + (right - left) * min(1.0, max(0.0, confidence)), y + 13), fill=colour
-        )
+        draw.rectangle((left, y + 6, left + 50 * min(1.0, max(0.0, confidence)), y + 13), fill=colour)
+
+
+@cache
+def font(size: int) -> Any:
+    """Return Pillow's own font: no file of the machine is needed."""
+    return ImageFont.load_default(size)
+
+
+def wrap(text: str, size: int, width: int) -> list[str]:
+    """Break `text` into lines of at most `width` pixels; a longer word is cut."""
+    lines: list[str] = []
+    for word in text.split():
+        joined = f"{lines[-1]} {word}" if lines else word
+        if lines and font(size).getlength(joined) <= width:
+            lines[-1] = joined
+        else:
+            lines.append(fit(word, size, width))
+    return lines or [""]
+
+
+def fit(text: str, size: int, width: int) -> str:
+    """Cut `text` to `width` pixels, with an ellipsis."""
+    if font(size).getlength(text) <= width:
+        return text
+    while text and font(size).getlength(text + "…") > width:
+        text = text[:-1]
+    return text + "…"
 
 
 def write_video(path: str | Path, images: Iterator[np.ndarray] | Sequence[np.ndarray], fps: float) -> None:
-    """Write (H, W, 3) uint8 images, even in height and width, as H.264 mp4; whole or not at all."""
-    target = Path(path)
-    partial = target.with_name(target.stem + ".partial.mp4")
+    """Write images (H, W, 3) uint8, even in height and width, as H.264 mp4, atomically."""
     codec = next((name for name in CODECS if name in av.codecs_available), None)
     if codec is None:
         raise InspireError(
-            f"this PyAV has none of the H.264 encoders {list(CODECS)}; reinstall the package `av`."
+            f"This PyAV has none of the H.264 encoders {list(CODECS)}; reinstall the package `av`."
         )
-    try:
-        with av.open(str(partial), "w", options={"movflags": "faststart"}) as container:
-            stream: Any = None
-            for image in images:
-                if stream is None:
-                    stream = container.add_stream(codec, rate=max(1, round(fps)))
-                    stream.height, stream.width = image.shape[:2]
-                    stream.pix_fmt = "yuv420p"
-                    stream.thread_count = 1
-                    if codec == "libx264":
-                        stream.options = {"crf": "27", "preset": "medium", "tune": "animation"}
-                container.mux(
-                    stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24"))
-                )
+    options = {"movflags": "faststart"}
+    with (
+        atomic_path(path) as partial,
+        av.open(os.fspath(partial), "w", format="mp4", options=options) as container,
+    ):
+        stream: Any = None
+        for image in images:
             if stream is None:
-                raise InspireError("a video needs at least one frame, found none.")
-            container.mux(stream.encode(None))
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
+                stream = container.add_stream(codec, rate=max(1, round(fps)))
+                stream.height, stream.width = image.shape[:2]
+                stream.pix_fmt = "yuv420p"
+                stream.thread_count = 1
+                if codec == "libx264":
+                    stream.options = {"crf": "27", "preset": "medium", "tune": "animation"}
+            container.mux(
+                stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24"))
+            )
+        if stream is None:
+            raise InspireError("A video needs at least one frame, found none.")
+        container.mux(stream.encode(None))
 
 
 def first_image(path: str | Path) -> Image.Image:
-    """Return the first frame of a video, to show where videos don't play."""
+    """Return the first frame of a video."""
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
             return frame.to_image()
@@ -166,6 +218,6 @@ def first_image(path: str | Path) -> Image.Image:
 
 
 def frame_rate(path: str | Path) -> float:
-    """Return the images a second of a video."""
+    """Return the frames per second of a video."""
     with av.open(str(path)) as container:
         return float(container.streams.video[0].average_rate or 10)

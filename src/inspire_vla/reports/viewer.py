@@ -1,9 +1,8 @@
-"""Episodes and demonstrations in rerun: images, dialogue, answers against the truth, actions, over the steps.
+"""Episodes and demonstrations in rerun: images, answers against the truth, actions, over the steps.
 
-    camera/<name>            images                    dialogue              the dialogue as Markdown
-    sure/<mention>           confidence of the answer    said/<mention>        the answer, and whether it is true
-    state/<name>, action/<name>                          numbers
-    gripper                  open 0, closed 0.5, holding 1
+    camera/<name>                images                  dialogue           answers and truths as a table
+    confidence/<mention>         of the answer           answers            the answers as a log
+    state/<name>, action/<name>  numbers                 gripper            open 0, closed 0.5, holding 1
 
 rerun is optional: the extra `view`.
 """
@@ -20,15 +19,18 @@ import numpy as np
 from inspire_vla.errors import InspireError
 
 ACTION_NAMES = tuple("x y z rx ry rz gripper".split())
-"""Of the seven numbers that every benchmark here takes."""
+"""Of a seven-dimensional action."""
 GRIPPER = {"open": 0.0, "closed": 0.5, "holding": 1.0}
 
 
 @dataclass(frozen=True)
 class Moment:
-    """What there is to show of one step. Tuples of answers run parallel to `mentions`; None where not known.
+    """One step of an episode. Answers, truths and confidences run parallel to `mentions`; None: unknown.
 
-    images: {camera: (H, W, 3) uint8}; state, action: {name: number}; gripper: "open", "closed" or "holding".
+    Attributes:
+        images: {camera: (H, W, 3) uint8}.
+        state, action: {name: number}.
+        gripper: "open", "closed" or "holding".
     """
 
     step: int
@@ -50,7 +52,7 @@ def view(
     save: str | Path | None = None,
     outcome: str = "",
 ) -> None:
-    """Send moments to rerun: to a file with `save`, else to a viewer that is opened.
+    """Send moments to rerun: to a file if `save` is given, else to a viewer that is opened.
 
     Raises InspireError without rerun-sdk, or for a file that does not end in .rrd.
     """
@@ -59,7 +61,7 @@ def view(
     if save is not None:
         target = Path(save)
         if target.suffix != ".rrd":
-            raise InspireError(f"a recording is saved as .rrd, found {target.name!r}.")
+            raise InspireError(f"A recording is saved as .rrd, found {target.name!r}.")
         target.parent.mkdir(parents=True, exist_ok=True)
         recording.save(target, default_blueprint=_layout(blueprint))
     else:
@@ -74,34 +76,34 @@ def view(
         recording.set_time("step", sequence=moment.step)
         for camera, image in moment.images.items():
             recording.log(f"camera/{_path(camera)}", rr.Image(image).compress(jpeg_quality=90))
-        for room, numbers in (("state", moment.state), ("action", moment.action)):
+        for kind, numbers in (("state", moment.state), ("action", moment.action)):
             for key, number in numbers.items():
-                recording.log(f"{room}/{_path(key)}", rr.Scalars(float(number)))
+                recording.log(f"{kind}/{_path(key)}", rr.Scalars(float(number)))
         if moment.gripper is not None:
             recording.log("gripper", rr.Scalars(GRIPPER[moment.gripper]))
-        for mention, sure in zip(mentions, moment.confidences, strict=False):
-            recording.log(f"sure/{_path(mention)}", rr.Scalars(float(sure)))
-        said = (tuple(moment.answers), tuple(moment.truths), tuple(moment.confidences))
-        if said != before and (moment.answers or moment.truths):
+        for mention, confidence in zip(mentions, moment.confidences, strict=False):
+            recording.log(f"confidence/{_path(mention)}", rr.Scalars(float(confidence)))
+        shown = (tuple(moment.answers), tuple(moment.truths), tuple(moment.confidences))
+        if shown != before and (moment.answers or moment.truths):
             text = dialogue_text(instruction, mentions, moment)
             recording.log("dialogue", rr.TextDocument(text, media_type="text/markdown"))
             for line in _log_lines(mentions, moment):
-                recording.log("said", rr.TextLog(line))
-            before = said
+                recording.log("answers", rr.TextLog(line))
+            before = shown
     recording.flush()
     recording.disconnect()
 
 
 def dialogue_text(instruction: str, mentions: Sequence[str], moment: Moment) -> str:
-    """The dialogue of a moment as Markdown: a row an object, then the instruction."""
-    rows = ["| object | said | sure | truth |", "|---|---|---|---|"]
+    """Return the dialogue of a moment as Markdown: a row for each object, then the instruction."""
+    rows = ["| object | answer | confidence | truth |", "|---|---|---|---|"]
     for i, mention in enumerate(mentions):
-        said, truth = _at(moment.answers, i), _at(moment.truths, i)
-        sure = _at(moment.confidences, i)
-        mark = "" if said is None or truth is None else " ✓" if said == truth else " ✗"
-        rows.append(
-            f"| {mention} | **{said or '–'}** | {'–' if sure is None else f'{sure:.0%}'} | {truth or '–'}{mark} |"
+        answer, truth, confidence = (
+            _at(row, i) for row in (moment.answers, moment.truths, moment.confidences)
         )
+        mark = "" if answer is None or truth is None else " ✓" if answer == truth else " ✗"
+        number = "–" if confidence is None else f"{confidence:.0%}"
+        rows.append(f"| {mention} | **{answer or '–'}** | {number} | {truth or '–'}{mark} |")
     return "\n".join([*rows, "", f"> {instruction}"])
 
 
@@ -111,7 +113,7 @@ def moments_of(
     actions: Sequence[np.ndarray] = (),
     states: Sequence[np.ndarray] = (),
 ) -> list[Moment]:
-    """Return the moments of an episode's record, with what there is at step t of frames, actions and states."""
+    """Return the moments of an episode's record, with the frames, actions and states of each step, if any."""
     timeline = list(record.get("timeline") or ())
     gripper = list(record.get("gripper") or ())
     steps = range(max(len(frames), int(record.get("steps", 0)) + 1))
@@ -134,7 +136,7 @@ def moments_of(
 
 
 def _latest(changes: Sequence[Any], step: int) -> Any:
-    """The last of `changes`, each beginning with its step, that is not after `step`; None before the first."""
+    """Return the last of `changes` (each begins with its step) up to `step`; None before the first."""
     return next((change for change in reversed(changes) if change[0] <= step), None)
 
 
@@ -147,7 +149,7 @@ def _named(table: Sequence[np.ndarray], step: int) -> dict[str, float]:
 
 
 def camera_frames(video: str | Path, count: int) -> list[np.ndarray]:
-    """Return the first `count` camera images (H, W, 3) uint8 of an episode's video, without the words beneath."""
+    """Return the first `count` camera images (H, W, 3) uint8 of an episode's video, without the text below."""
     frames: list[np.ndarray] = []
     with av.open(str(video)) as container:
         for frame in container.decode(video=0):
@@ -161,11 +163,13 @@ def camera_frames(video: str | Path, count: int) -> list[np.ndarray]:
 def _log_lines(mentions: Sequence[str], moment: Moment) -> list[str]:
     lines = []
     for i, mention in enumerate(mentions):
-        said, truth = _at(moment.answers, i), _at(moment.truths, i)
-        if said is None:
-            lines.append(f"{mention}: truly {truth}")
+        answer, truth = _at(moment.answers, i), _at(moment.truths, i)
+        if answer is None:
+            lines.append(f"{mention}: truth {truth}")
         else:
-            lines.append(f"{mention}: {said}" + (f" (truth: {truth})" if truth not in (None, said) else ""))
+            lines.append(
+                f"{mention}: {answer}" + (f" (truth: {truth})" if truth not in (None, answer) else "")
+            )
     return lines
 
 
@@ -176,10 +180,10 @@ def _layout(blueprint: Any) -> Any:
             b.Spatial2DView(origin="camera", name="camera"),
             b.Vertical(
                 b.TextDocumentView(origin="dialogue", name="dialogue"),
-                b.TimeSeriesView(origin="sure", name="how sure"),
+                b.TimeSeriesView(origin="confidence", name="confidence"),
                 b.TimeSeriesView(origin="action", name="action"),
                 b.TimeSeriesView(origin="gripper", name="gripper: open, closed, holding"),
-                b.TextLogView(origin="said", name="said"),
+                b.TextLogView(origin="answers", name="answers"),
                 row_shares=[2, 2, 2, 1, 1],
             ),
             column_shares=[3, 2],
@@ -193,7 +197,7 @@ def _at(values: Sequence[Any], i: int) -> Any:
 
 
 def _path(text: str) -> str:
-    """A name as one part of rerun's paths."""
+    """Return a name as one part of rerun's paths."""
     return "".join(letter if letter.isalnum() else "_" for letter in text)
 
 

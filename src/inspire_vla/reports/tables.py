@@ -1,0 +1,256 @@
+"""Tables of a comparison: built once as rows of text, shown in the terminal (rich), in Markdown and on the page."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+
+class Cell(NamedTuple):
+    """Text of a cell. On the page a `rate` is also a bar, of the colour of `policy`, and a `sign` a colour."""
+
+    text: str
+    rate: float | None = None
+    policy: int = 0
+    sign: int = 0
+
+
+@dataclass(frozen=True)
+class Row:
+    cells: tuple[Cell, ...]
+    strong: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns and rows. The first `words` columns hold words; the others hold numbers, which stand on the right."""
+
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    title: str = ""
+    words: int = 1
+
+    def rich(self) -> RichTable:
+        """Return the table for the terminal."""
+        table = RichTable(title=escape(self.title), title_justify="left")
+        for i, column in enumerate(self.columns):
+            number = i >= self.words
+            table.add_column(
+                escape(column), justify="right" if number else "left", no_wrap=number, overflow="fold"
+            )
+        for row in self.rows:
+            cells = [escape(cell.text) for cell in row.cells]
+            table.add_row(*cells, style="bold" if row.strong else None, end_section=row.strong)
+        return table
+
+    def markdown(self) -> list[str]:
+        """Return the table as lines of Markdown."""
+        lines = [f"| {' | '.join(self.columns)} |", "|---" * len(self.columns) + "|"]
+        for row in self.rows:
+            texts = [cell.text for cell in row.cells]
+            if row.strong:
+                texts[0] = f"**{texts[0]}**"
+            lines.append(f"| {' | '.join(texts)} |")
+        return lines
+
+
+def make_table(
+    columns: Sequence[str], rows: Sequence[Sequence[Cell | str] | Row], title: str = "", words: int = 1
+) -> Table:
+    """Make a table of rows whose cells may be plain text."""
+    made = [row if isinstance(row, Row) else make_row(*row) for row in rows]
+    return Table(tuple(columns), tuple(made), title, words)
+
+
+def make_row(*cells: Cell | str, strong: bool = False) -> Row:
+    """Make a row of cells that may be plain text."""
+    return Row(tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in cells), strong)
+
+
+def print_comparison(
+    comparison: dict[str, Any], *, console: Console | None = None, tasks: bool = False
+) -> None:
+    """Print success by suite and group (and by task on request), answer accuracy, timing, and warnings."""
+    console = console or Console()
+    console.print(success_table(comparison).rich())
+    if tasks:
+        console.print(task_table(comparison, intervals=False).rich())
+    if any(entry.get(group["group"]) for entry in comparison["answers"] for group in comparison["groups"]):
+        console.print(answer_table(comparison).rich())
+    console.print(cost_table(comparison).rich())
+    for line in warnings(comparison):
+        console.print(f"[yellow]![/yellow] {escape(line)}")
+
+
+def success_table(comparison: Mapping[str, Any]) -> Table:
+    """Success with 95 % intervals by suite and group; each policy after the first with its paired difference."""
+    entries = {(row["suite"],): row for row in comparison["suites"]}
+    entries |= {tuple(group["suites"]): group for group in comparison["groups"]}
+    rows = []
+    for name, suites, strong in suites_and_groups(comparison):
+        entry = entries[suites]
+        rows.append(make_row(name, episode_count(entry), *_cells(entry), strong=strong))
+    title = "Success, % [95 % interval]; groups average their suites"
+    return make_table(("suite", "n", *_policy_columns(comparison)), rows, title)
+
+
+def suites_and_groups(comparison: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...], bool]]:
+    """Return (name, suites, is it a group?): each group, before it its suites if there are several."""
+    rows: list[tuple[str, tuple[str, ...], bool]] = []
+    for group in comparison["groups"]:
+        several = len(group["suites"]) > 1
+        rows += [(short(suite), (suite,), False) for suite in group["suites"] if several]
+        mean = f", mean of {len(group['suites'])} suites" if several else ""
+        rows.append((group["group"] + mean, tuple(group["suites"]), True))
+    return rows
+
+
+def task_table(comparison: Mapping[str, Any], *, intervals: bool = True) -> Table:
+    """Success by task, with 95 % intervals and paired differences, or the rates alone."""
+    rows = []
+    for entry in comparison["tasks"]:
+        cells: list[Any] = _cells(entry, test=False)
+        if not intervals:
+            cells = [f"{100 * rate['rate']:.0f}" if rate["n"] else "–" for rate in entry["rates"]]
+        rows.append(make_row(short(entry["suite"]), entry["task"], episode_count(entry), *cells))
+    columns = _policy_columns(comparison, test=False)
+    if not intervals:
+        columns = [policy["name"] for policy in comparison["policies"]]
+    return make_table(("suite", "task", "n", *columns), rows, "Success by task, %", words=2)
+
+
+def answer_table(comparison: Mapping[str, Any]) -> Table:
+    """Accuracy of the answers in the loop, beside the majority-class baseline."""
+    rows = [
+        (
+            entry["policy"],
+            group["group"],
+            percent(found["rate"]),
+            percent(found["majority_class"]),
+            str(found["n"]),
+        )
+        for entry in comparison["answers"]
+        for group in comparison["groups"]
+        if (found := entry.get(group["group"]))
+    ]
+    columns = ("policy", "suites", "accuracy", "majority class", "n")
+    return make_table(columns, rows, "Answers in the loop, accuracy in %", words=2)
+
+
+def cost_table(comparison: Mapping[str, Any]) -> Table:
+    """What a decision took in these evaluations, and how often something failed."""
+    rows = [
+        (
+            policy["name"], f"{policy['decisions']:,}", f"{policy['timing']['inference_ms_median'] or 0:.1f}",
+            f"{policy['timing']['batch_mean'] or 0:.1f}", str(policy["undecodable"]), str(len(policy["crashed"])),
+        )
+        for policy in comparison["policies"]
+    ]  # fmt: skip
+    return make_table(
+        ("", "decisions", "ms a decision, median", "batch, mean", "undecodable", "crashed"), rows
+    )
+
+
+def warnings(comparison: Mapping[str, Any]) -> list[str]:
+    """Return what a reader must know before believing the numbers."""
+    lines = []
+    for policy in comparison["policies"]:
+        name = policy["name"]
+        if policy["crashed"]:
+            first = policy["crashed"][0]
+            lines.append(
+                f"{name}: {len(policy['crashed'])} of {policy['episodes']} episodes crashed and count as failures; the "
+                f"first, {first['suite']} / {first['task']}: {first['error']}"
+            )
+        if policy["undecodable"]:
+            lines.append(f"{name}: {policy['undecodable']} of {policy['decisions']} actions undecodable")
+        total, overridden = policy.get("answers_to_override", 0), policy.get("answers_overridden", 0)
+        if overridden < total:
+            lines.append(
+                f"{name}: its control set {overridden} of {total} answers ({percent(overridden / total)}); the others "
+                "are the policy's own, about objects without a known truth"
+            )
+        if "finished" not in policy["run"]:
+            lines.append(f"{name}: the run is not finished ({policy['episodes']} episodes so far)")
+    for entry in comparison["unpaired"]:
+        lines.append(
+            f"{entry['policy']}: {entry['only_here']} episodes without a partner in the first run, "
+            f"{entry['missing_here']} of the first missing here; differences use the pairs alone"
+        )
+    for entry in comparison.get("differing_conditions", ()):
+        found = "; ".join(f"{name} {there} and {here}" for name, (there, here) in entry["differing"].items())
+        lines.append(
+            f"{entry['policy']}: played under other conditions than the first run ({found}), so the episodes are not "
+            "pairs and the difference is not of the policies alone"
+        )
+    return lines
+
+
+def short(suite: str) -> str:
+    """Return a suite's name without its benchmark: tabletop_spatial → spatial."""
+    return suite.partition("_")[2] or suite
+
+
+def episode_count(entry: Mapping[str, Any]) -> str:
+    """Return the number of episodes of each policy, "a–b" where they differ."""
+    counts = sorted({rate["n"] for rate in entry["rates"] if rate is not None})
+    return "–".join(str(n) for n in (counts if len(counts) < 3 else (counts[0], counts[-1])))
+
+
+def rate_cell(rate: Mapping[str, Any] | None, policy: int = 0) -> Cell:
+    """{"rate": 0.5, "low": 0.4, …} → "50.0 [40–60]"."""
+    if rate is None or rate["rate"] is None:
+        return Cell("–")
+    return Cell(f"{100 * rate['rate']:.1f} [{interval(rate)}]", rate["rate"], policy)
+
+
+def difference_cell(pair: Mapping[str, Any] | None) -> Cell:
+    """{"difference": 0.1, "low": 0.02, …} → "+10.0 [+2, +18]"."""
+    if pair is None:
+        return Cell("–")
+    sign = (pair["low"] > 0) - (pair["high"] < 0)
+    return Cell(f"{points(pair['difference'])} {point_interval(pair)}", sign=sign)
+
+
+def percent(fraction: float | None, digits: int = 1) -> str:
+    """0.125 → "12.5 %"; None → "–"."""
+    return "–" if fraction is None else f"{100 * fraction:.{digits}f} %"
+
+
+def interval(estimate: Mapping[str, Any], digits: int = 0) -> str:
+    """{"low": 0.1, "high": 0.24} → "10–24"."""
+    return f"{100 * max(0.0, estimate['low']):.{digits}f}–{100 * min(1.0, estimate['high']):.{digits}f}"
+
+
+def points(fraction: float | None, digits: int = 1) -> str:
+    """A difference in percentage points with its sign: 0.1 → "+10.0", −0.025 → "−2.5"."""
+    return "–" if fraction is None else f"{100 * fraction:+.{digits}f}".replace("-", "−")
+
+
+def point_interval(pair: Mapping[str, Any], digits: int = 0) -> str:
+    """{"low": 0.02, "high": 0.18} → "[+2, +18]"."""
+    return f"[{points(max(-1.0, pair['low']), digits)}, {points(min(1.0, pair['high']), digits)}]"
+
+
+def p_value(p: float) -> str:
+    """0.0321 → "p = 0.032"; small ones → "p < 0.001"."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def _policy_columns(comparison: Mapping[str, Any], test: bool = True) -> list[str]:
+    first, *others = [policy["name"] for policy in comparison["policies"]]
+    return [first, *(c for name in others for c in (name, "difference", *(["McNemar"] if test else [])))]
+
+
+def _cells(entry: Mapping[str, Any], test: bool = True) -> list[Cell]:
+    cells = []
+    for i, (rate, pair) in enumerate(zip(entry["rates"], entry["paired"], strict=True)):
+        cells.append(rate_cell(rate, i))
+        if i:
+            cells.append(difference_cell(pair))
+            if test:
+                cells.append(Cell("–" if pair is None else p_value(pair["p_value"])))
+    return cells
