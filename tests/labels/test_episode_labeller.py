@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 
 from inspire_vla.errors import InspireError
-from inspire_vla.instruction import find_mentions
+from inspire_vla.instruction import acts_of, find_mentions
 from inspire_vla.labels.columns import LabelInfo, ModeRule
 from inspire_vla.labels.end_effector import ColumnValues, EndEffectorColumns, find_end_effector_columns
 from inspire_vla.labels.episode_labeller import DemonstrationLabeller
 from inspire_vla.labels.gripper import sign_from_width
 from inspire_vla.labels.labeller import Episode, Recording, encode_tracks
-from inspire_vla.labels.roles import acts_of
 from inspire_vla.spatial import NO_LABEL, canonical_answers
 
 
@@ -231,7 +230,7 @@ def test_columns_are_found_by_name_or_the_error_lists_them():
         ("put both the soup and the sauce in the basket", ["0>2", "1>2"]),
         ("turn on the stove and put the moka pot on it", ["~0", "1>0"]),
         ("put the mug in the microwave and close it", ["0>1", "~1"]),
-        ("put the pudding to the right of the plate", ["0>1 aside"]),
+        ("put the pudding to the right of the plate", ["0>1 beside"]),
         ("remove the lid from the pot", ["0 from 1"]),
         ("stack the left bowl on the right bowl and place them in the tray", ["0>1", "1>2"]),
     ],
@@ -239,8 +238,9 @@ def test_columns_are_found_by_name_or_the_error_lists_them():
 def test_roles(instruction, told):
     said = []
     for act in acts_of(instruction, find_mentions(instruction)):
-        text = "~" * act.touch + str(act.target) + (f">{act.goal}" if act.goal is not None else "")
-        said.append(text + " aside" * act.aside + (f" from {act.source}" if act.source is not None else ""))
+        goal = (act.goal,) if act.goal is not None else act.beside
+        text = "~" * act.touch + str(act.target) + "".join(f">{place}" for place in goal)
+        said.append(text + " beside" * bool(act.beside) + (f" from {act.source}" if act.source is not None else ""))
     assert said == told
 
 

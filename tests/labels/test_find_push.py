@@ -5,9 +5,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from inspire_vla.instruction import find_mentions
+from inspire_vla.instruction import acts_of, find_mentions
 from inspire_vla.labels.episode_labeller import find_push
-from inspire_vla.labels.roles import acts_of
 
 
 def strokes(count=3, length_m=0.05, back_m=0.06, lift_m=0.05):

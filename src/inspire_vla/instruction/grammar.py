@@ -10,79 +10,207 @@ A grammar cannot decide alone whether a prepositional phrase describes the noun 
 names another object ("put the bowl | on the plate"). The class of the verb decides; see `phrases.mentions_of`.
 """
 
+from dataclasses import dataclass
+
 from inspire_vla.instruction.lexicon import (
     ADJECTIVES,
     ADVERBS,
+    ALSO_NOUNS,
+    BODY,
+    BODY_MODIFIERS,
     DETERMINERS,
     FILLERS,
     LONGEST_PREPOSITION,
     MEASURES,
+    NEGATED,
+    NEGATORS,
     PARTICIPLES,
     PARTICLES,
+    PERSONS,
     PREPOSITIONS,
     PRONOUN_PHRASES,
     PRONOUNS,
+    QUANTIFIERS,
     RELATIVES,
     SIDES,
     STOPS,
+    SUPERLATIVES,
 )
-from inspire_vla.instruction.phrases import NounPhrase, PrepositionalPhrase, mentions_of
+from inspire_vla.instruction.phrases import Named, NounPhrase, PrepositionalPhrase, name_objects
 from inspire_vla.instruction.words import BREAK, base_verb, corrected_verb
+
+_ONE = ("one", "ones")
+
+
+@dataclass(frozen=True)
+class _Noun:
+    """text: the words of a noun. is_object: False for a pronoun, a side, a part of the robot, or nothing."""
+
+    text: str = ""
+    is_object: bool = False
+    is_pronoun: bool = False
+    is_body: bool = False
 
 
 class Parser:
-    """Reads words from left to right; `position` is the index of the next word."""
+    """Reads words from left to right; `position` is the index of the next word.
+
+    Attributes, after `parse`:
+        named: the objects in the order of the sentence, repeats included.
+        unclear: why the sentence cannot be read with certainty; "" if it can.
+    """
 
     def __init__(self, words: list[str]) -> None:
         self.words = words
         self.position = 0
+        self.named: list[Named] = []
+        self.unclear = ""
+        self._left_out: list[str] = []
+        self._verbs: list[str | None] = []
+        self._purposes: list[str] = []
 
-    def mentions(self) -> list[str]:
-        """Every object that is named, in order, repeats included."""
-        found: list[str] = []
+    def parse(self) -> "Parser":
+        """Read all words. Returns itself."""
+        self._sentence()
+        if not self._verbs and not self._left_out:
+            self._without_verb()
+        return self
+
+    def doubts(self) -> list[str]:
+        """What a person should check."""
+        found = [
+            f"{mention!r} is not to be touched, so it is not asked about"
+            for mention in dict.fromkeys(self._left_out)
+        ]
+        found += [f"'for {mention}' is left out" for mention in self._purposes]
+        if not self._verbs:
+            found.append("it has no verb")
+        if None in self._verbs:
+            found.append("its verb is not known: is the object carried?")
+        for item in dict.fromkeys(self.named):
+            words = item.mention.split()
+            if item.use == "collective":
+                found.append("it moves objects that it does not name: they are not asked about")
+            elif words and words[-1] in _ONE:
+                found.append(f"{item.mention!r} does not say what it is")
+            elif words and words[0] in (*QUANTIFIERS, "these", "those", "every"):
+                found.append(f"{item.mention!r} may be several objects: one answer stands for all of them")
+        return list(dict.fromkeys(found))
+
+    def _sentence(self) -> None:
+        negated = False
         while self.position < len(self.words):
-            before = self.position
-            found += self._clause()
+            before, count = self.position, len(self.named)
+            negated = self._clause(negated)
             self.position += self.position == before  # skip a word that fits no rule
-        return found
+            if self.word != "or":
+                negated = False
+                continue
+            self.position += 1
+            if not negated and len(self.named) > count:
+                self.unclear = f"it offers a choice, {self.named[-1].mention or 'it'!r} or something else"
+
+    def _without_verb(self) -> None:
+        """Read "cube in box": the first object is brought to the second. With articles it may be one object."""
+        self.position = 0
+        self._skip_fillers()
+        noun = self._noun_phrase("put", needs_determiner=False)
+        if self.position < len(self.words) or not noun.name:
+            return
+        phrases = [p for p in noun.prepositional if not (p.link or p.is_side or p.is_pronoun)]
+        if not any(p.kind in ("surface", "toward", "top") for p in phrases):
+            return
+        if any(p.nouns[0].split()[0] in DETERMINERS for p in phrases) and not any(
+            p.kind == "toward" for p in phrases
+        ):
+            *_, last = phrases
+            self.unclear = (
+                f"it has no verb, so {last.text!r} may be where {noun.name!r} is, or where it is put"
+            )
+            return
+        self.named = name_objects(noun, "put")
 
     # --- clauses
 
-    def _clause(self) -> list[str]:
-        self._skip_fillers()
+    def _clause(self, negated: bool) -> bool:
+        """Read one clause. `negated`: it goes on after "or" in a clause that was; returns whether this one is."""
+        negated |= self._skip_fillers()
         verb = self._verb()
-        found: list[str] = []
+        first = len(self.named)
         while True:
             if self.word in ("and", BREAK):
                 while self.word in ("and", "then", "also", "finally", BREAK):
                     self.position += 1
-                if self._verb_follows():
-                    return found
+                if self._verb_follows() or self._phrase_at(self.position, NEGATORS):
+                    break
             before = self.position
             noun = self._noun_phrase(verb)
             if self.position == before:
-                return found
-            found += mentions_of(noun, verb)
+                break
+            self.named += name_objects(noun, verb)
             if self.word == "to" and self._verb_follows(1):
                 self.position += 1
-                return found
+                break
             if self.word not in ("and", BREAK) and self.word not in DETERMINERS:
-                return found
+                break
+        if negated:
+            self._leave_out(self.named[first:])
+            del self.named[first:]
+        return negated
 
-    def _skip_fillers(self) -> None:
-        while self.word in FILLERS or self.word == BREAK:
-            if self._verb_follows() and self.word not in ("help", "go", "will", "can"):
-                return
+    def _leave_out(self, named: list[Named]) -> None:
+        self._left_out += [item.mention for item in named if item.mention]
+
+    def _skip_fillers(self) -> bool:
+        """Skip words before the verb; return whether they negate it."""
+        negated = False
+        while self.word is not None:
+            length = self._phrase_at(self.position, NEGATORS)
+            if length:
+                negated = True
+                self.position += length
+                continue
+            self.position += self._subject()
+            if self.word not in FILLERS and self.word != BREAK:
+                break
+            if self._verb_follows() and self.word not in ("help", "go", "will", "can", "do"):
+                break
+            is_noun_or_verb = self.word == "can" or (
+                self.word in ("go", "come") and not self._verb_follows(2)
+            )
+            if is_noun_or_verb and self._preposition(self.position + 1)[1]:  # "can in box", "go to the cup"
+                break
             self.position += 1
+        return negated
+
+    def _subject(self) -> int:
+        """Number of words of the robot as the subject of a verb: "the robot arm picks up the cup"."""
+        article = int(self.word in DETERMINERS)
+        length = self._phrase_at(self.position + article, BODY)
+        following = self.word_after(article + length)
+        return (
+            article + length if length and following and base_verb(following) not in (None, following) else 0
+        )
+
+    def _phrase_at(self, at: int, phrases: tuple[str, ...]) -> int:
+        """Number of words of the longest of `phrases` that begins at index `at`, or 0."""
+        lengths = (len(p.split()) for p in phrases if self.words[at : at + len(p.split())] == p.split())
+        return max(lengths, default=0)
 
     def _verb(self) -> str | None:
         if self.word is None or self.word in DETERMINERS or self._preposition()[0]:
             return None
         verb = corrected_verb(self.word)
+        if verb is not None and verb != base_verb(self.word) and self._goal_follows(verb):
+            verb = None  # "plate in rack"
+        if verb is not None and self.word in ALSO_NOUNS and not self._verbs and self._goal_follows(verb):
+            return None  # "brush in cup"
         if verb is None:
             if self.word_after(1) in DETERMINERS:  # an unknown verb: "defenestrate the cup"
                 self.position += 1
+                self._verbs.append(None)
             return None
+        self._verbs.append(verb)
         self.position += 1
         if self.word in PARTICLES.get(verb, ()) and not (verb == "put" and self.word == "in"):
             following = self.word_after(1)
@@ -90,6 +218,12 @@ class Parser:
             if following != "of" and not (self.word in SIDES and following == "to"):
                 self.position += 1
         return verb
+
+    def _goal_follows(self, verb: str) -> bool:
+        """Whether a preposition that is no particle of the verb stands after the next word."""
+        return bool(self._preposition(self.position + 1)[1]) and self.word_after(1) not in PARTICLES.get(
+            verb, ()
+        )
 
     def _verb_follows(self, distance: int = 0) -> bool:
         """Whether a clause begins here: with a verb, not with a noun that looks like one ("the clean plate").
@@ -119,40 +253,140 @@ class Parser:
 
     # --- nouns
 
-    def _noun_phrase(self, verb: str | None) -> NounPhrase:
-        noun = NounPhrase(self._noun(needs_determiner=verb is None))
+    def _noun_phrase(self, verb: str | None, needs_determiner: bool | None = None) -> NounPhrase:
+        start = self.position
+        while self.word in PERSONS and self.word_after(1) not in (None, BREAK):  # "bring me the cup"
+            self.position += 1
+        noun = self._noun(needs_determiner=verb is None if needs_determiner is None else needs_determiner)
+        found = NounPhrase(noun.text if noun.is_object else "", is_body=noun.is_body)
+        if noun.text and (noun.is_pronoun or noun.is_body):
+            found.stand_in = noun.text
+        if noun.text.split()[-1:] and noun.text.split()[-1] in _ONE and noun.is_pronoun and self._describes():
+            found.name, found.stand_in = noun.text, ""  # "the one on the left"
+        if found.name:
+            found.name += self._relative_adjectives()
         while True:
+            if self._skip_negated():
+                continue
             link = self._link()
             preposition, length = self._preposition()
             if not length or (preposition == "to" and self._verb_follows(1)):
-                return noun
+                return found
+            is_first = self.position == start or not (found.name or found.stand_in)
             self.position += length
             phrase = self._prepositional_phrase(preposition, link)
-            if phrase is not None:
-                noun.prepositional.append(phrase)
+            if phrase is None:
+                continue
+            if (
+                preposition in ("to", "from")
+                and not found.prepositional
+                and SUPERLATIVES & set(found.name.split())
+            ):
+                phrase.kind = "describing"  # "the closest cup to the plate"
+            if phrase.kind == "purpose":
+                if is_first and verb is not None and not found.prepositional and phrase.nouns:
+                    found.name = phrase.nouns[0]  # "reach for the ball"
+                else:
+                    self._purposes += phrase.nouns
+                continue
+            found.prepositional.append(phrase)
+
+    def _describes(self) -> bool:
+        """Whether "the one" is told apart here: "that is blue", "on the left", "next to the cup"."""
+        if self._link_at(self.position):
+            return True
+        preposition, length = self._preposition()
+        if PREPOSITIONS.get(preposition) in ("beside", "describing"):
+            return True
+        at = self.position + length
+        while at < len(self.words) and self.words[at] in DETERMINERS:
+            at += 1
+        return bool(length) and at < len(self.words) and self.words[at] in SIDES
+
+    def _relative_adjectives(self) -> str:
+        """Read " that is blue" and the like; "" if there is none."""
+        for length in self._link_lengths(self.position):
+            end = self.position + length
+            while end < len(self.words) and (
+                self.words[end] in ADJECTIVES or self.words[end] in ("not", "very", "the")
+            ):
+                end += 1
+            if (
+                end > self.position + length
+                and self.words[end - 1] in ADJECTIVES
+                and self._noun_ends(end - self.position)
+            ):
+                text = " ".join(self.words[self.position : end])
+                self.position = end
+                return f" {text}"
+        return ""
+
+    def _skip_negated(self) -> bool:
+        """Skip what is not to be touched: "…, not the knife", "… without touching the knife"."""
+        at = self.position + (self.word == BREAK)
+        length = self._phrase_at(at, NEGATED)
+        following = self.words[at + length] if at + length < len(self.words) else ""
+        is_verb = base_verb(following) is not None and following.endswith("ing")
+        if not length or (self.words[at] == "without" and not is_verb):
+            return False
+        if self.words[at : at + length] == ["not"] and self._preposition(at + 1)[1]:
+            return False  # "the cup not on the plate" describes
+        if is_verb is False and base_verb(following) and following not in ADJECTIVES:
+            return False  # "and not move …" is a clause
+        self.position = at + length
+        self.position += self._preposition()[1]  # "but not on the plate"
+        verb = self._verb() if is_verb else None
+        while True:
+            if is_verb or self._is_one_described():
+                noun = self._noun_phrase(verb, needs_determiner=False)
+            else:  # a preposition after it belongs to the object before: "everything except the knife in the drawer"
+                only = self._noun()
+                noun = NounPhrase(only.text if only.is_object else "")
+            self._leave_out(name_objects(noun, verb))
+            if self.word not in ("or", "nor", "and") or self._verb_follows(1):
+                break
+            self.position += 1
+        if self.word == BREAK and self._preposition(self.position + 1)[1]:
+            self.position += 1
+        return True
+
+    def _is_one_described(self) -> bool:
+        return self.word == "the" and self.word_after(1) in _ONE
 
     def _prepositional_phrase(self, preposition: str, link: str) -> PrepositionalPhrase | None:
         """Read what follows a preposition; None if it is neither an object nor a side."""
         while self.word in ADVERBS and self._preposition()[0] not in ("", "in", "on"):
             self.position += self._preposition()[1]
         kind, start = PREPOSITIONS[preposition], self.position
-        name = self._noun()
+        if kind == "describing" and base_verb(self.word or "") is not None and self.word not in ADJECTIVES:
+            return None
+        noun = self._noun()
+        name = noun.text if noun.is_object else ""
+        if noun.is_pronoun and noun.text.split()[-1] in _ONE and self._describes():
+            name = noun.text
+        if name:
+            name += self._relative_adjectives()
         if not name:
             words = self.words[start : self.position]
-            if not any(word in SIDES for word in words):
+            if noun.is_body and kind in ("beside", "describing"):
+                return PrepositionalPhrase(preposition, kind, [" ".join(words)], link, is_side=True)
+            if noun.is_pronoun and words and words[-1] in ("it", "them"):
+                return PrepositionalPhrase(preposition, kind, [], link, is_pronoun=True)
+            if noun.is_body or not any(word in SIDES for word in words):
                 return None
             return PrepositionalPhrase(preposition, kind, [" ".join(words)], link, is_side=True)
         nouns = [name]
         if "between" in preposition and self.word == "and" and not self._verb_follows(1):
             self.position += 1
-            nouns.append(self._noun())
+            other = self._noun()
+            nouns.append(other.text if other.is_object else "")
         return PrepositionalPhrase(preposition, kind, list(filter(None, nouns)), link)
 
-    def _noun(self, needs_determiner: bool = False) -> str:
-        """Read a noun with its of-phrases; "" if a pronoun, a side or nothing stands here."""
-        if needs_determiner and self.word not in DETERMINERS:
+    def _noun(self, needs_determiner: bool = False) -> _Noun:
+        """Read a noun with its of-phrases."""
+        if needs_determiner and self.word not in DETERMINERS and self.word not in PRONOUNS:
             self._skip_to_noun()
-            return ""
+            return _Noun()
         parts: list[str] = []
         while True:
             name, nouns, may_continue = self._noun_part()
@@ -160,10 +394,23 @@ class Parser:
             if not (self.word == "of" and may_continue):
                 break
             self.position += 1
-        is_pronoun = name in PRONOUN_PHRASES or (len(nouns) == 1 and nouns[0] in PRONOUNS)
-        if is_pronoun or all(word in SIDES or word in ADVERBS for word in nouns):
-            return ""
-        return " of ".join(parts)
+        text = " of ".join(parts)
+        is_pronoun = text in PRONOUN_PHRASES or (len(nouns) == 1 and nouns[0] in PRONOUNS)
+        if is_pronoun and nouns[-1:] == ["yourself"]:
+            return _Noun(text, is_body=True)
+        if is_pronoun:
+            self.position += self.word in ("all", "both") and text in (
+                "it",
+                "them",
+                "these",
+                "those",
+            )  # "them all"
+            return _Noun(text, is_pronoun=True)
+        if all(word in SIDES or word in ADVERBS for word in nouns):
+            return _Noun()
+        if len(parts) == 1 and _is_body(nouns):
+            return _Noun(text, is_body=True)
+        return _Noun(text, is_object=True)
 
     def _noun_part(self) -> tuple[str, list[str], bool]:
         """Read determiners and nouns: return the text, the nouns alone, and whether an of-phrase may follow."""
@@ -172,11 +419,18 @@ class Parser:
             self.position += 1
             if self.word in DETERMINERS:  # "both the soup and the sauce": two objects, each with its article
                 start = self.position
+        if self.word in QUANTIFIERS and self.word_after(1) == "of":
+            self.position += 2
+        elif self.word == "all" and self.word_after(1) in DETERMINERS:
+            self.position += 1
         while self.word in DETERMINERS and not (self.word in PRONOUNS and self._noun_ends(1)):
             self.position += 1
         head = self.position
         while not self._noun_ends():
             self.position += 2 if self.word == "and" else 1
+        if self.position == head and self.word in PRONOUNS:
+            self.position += 1
+            return " ".join(self.words[start : self.position]), self.words[head : self.position], False
         end = self.position
         while end > head + 1 and self.words[end - 1] in ADVERBS:
             end -= 1
@@ -203,6 +457,8 @@ class Parser:
         at = self.position + distance
         word = self.word_after(distance)
         if word is None or word in (BREAK, "of", "then") or word in STOPS or word in PARTICIPLES:
+            return True
+        if self._phrase_at(at, NEGATED):
             return True
         if word == "and":
             return not self._joins_adjectives(at)
@@ -256,7 +512,7 @@ class Parser:
         at = self.position if at is None else at
         for length in range(min(LONGEST_PREPOSITION, len(self.words) - at), 0, -1):
             phrase = " ".join(self.words[at : at + length])
-            if phrase in PREPOSITIONS:
+            if phrase in PREPOSITIONS and (phrase not in SUPERLATIVES or self._is_determiner(at + 1)):
                 return phrase, length
         return "", 0
 
@@ -285,3 +541,10 @@ class Parser:
             if is_link and len(phrase) == length:
                 found.append(length)
         return found
+
+
+def _is_body(nouns: list[str]) -> bool:
+    """Whether a noun is the robot itself: "the left arm", but not "the toy robot"."""
+    while nouns and nouns[0] in BODY_MODIFIERS:
+        nouns = nouns[1:]
+    return " ".join(nouns) in BODY

@@ -4,6 +4,8 @@ import re
 from collections.abc import Collection
 
 from inspire_vla.instruction.lexicon import (
+    ADJECTIVES,
+    ADJUNCTS,
     ADVERB_PHRASES,
     DETERMINERS,
     IRREGULAR,
@@ -17,8 +19,11 @@ from inspire_vla.instruction.lexicon import (
 BREAK = ","
 """The word for any punctuation between two parts."""
 
-_WORD = re.compile(r"[^\W_]+(?:['’.\-][^\W_]+)*|[,;:.!?()\n]")
-_ADVERBIAL = re.compile(rf"\b({'|'.join(ADVERB_PHRASES)})\b")
+_WORD = re.compile(r"[^\W_]+(?:(?:['’.\-&]|\x00&\x00)[^\W_]+)*|[,;:.!?()\[\]\n]")
+_BRAND = re.compile(r"(?<!^)\b([A-Z][\w']*) (?:&|\+) (?=[A-Z])")
+"""Two names in capitals around "&": "Head & Shoulders"."""
+_ADVERBIAL = re.compile(rf"\b({'|'.join(sorted(ADVERB_PHRASES, key=len, reverse=True))})\b")
+_ADJUNCT = re.compile("|".join(ADJUNCTS))
 _OCCASION = re.compile(rf"{OCCASION}(?:(?!\bthe\b).)*?(?={REQUEST})")
 _RESULT = re.compile(RESULT)
 _MISPLACED_SPACE = re.compile(r"\b(on|in|into|onto|to|of|at|from|up|and|open|close|under)t he ")
@@ -28,21 +33,62 @@ _CORRECT = _SHORT | set(VERBS) | DETERMINERS | _REAL
 
 
 def split_words(instruction: str) -> list[str]:
-    """Return the instruction's words in lower case, with punctuation as BREAK and typing errors corrected."""
-    text = instruction.lower().replace("’", "'").replace("_", " ")
+    """Return the instruction's words in lower case, with punctuation as BREAK and typing errors corrected.
+
+    A colour in brackets is put before its noun: "the cube (red)" is read as "the red cube". "&" is "and", except in
+    a brand's name, which is one word.
+    """
+    text = instruction.replace("’", "'").replace("_", " ")
+    if not text.istitle() and not text.isupper():
+        text = _BRAND.sub("\\1\x00&\x00", text)
+    text = re.sub(r"(?<=\s)&(?=\s)", "and", text).lower()
     text = _RESULT.sub(r"put \1 ", _OCCASION.sub("", text.strip()))
-    text = _MISPLACED_SPACE.sub(r"\1 the ", _ADVERBIAL.sub(" ", text))
+    text = _ADJUNCT.sub(" ", _ADVERBIAL.sub(" ", text))
+    text = _MISPLACED_SPACE.sub(r"\1 the ", text)
     words: list[str] = []
-    for word in _WORD.findall(text):
+    for word in _without_brackets(_WORD.findall(text)):
         if not word[0].isalnum():
             word = BREAK
         elif 3 <= len(word) <= 4 and word not in _CORRECT:
             word = _unswap(word, _SHORT) or word
         if word != BREAK or (words and words[-1] != BREAK):
-            words.append(word)
+            words.append(word.replace("\x00", " "))
     while words and words[-1] == BREAK:
         words.pop()
     return words
+
+
+def _without_brackets(words: list[str]) -> list[str]:
+    """Move adjectives in brackets before their noun, keep a place in brackets, and remove other brackets."""
+    found: list[str] = []
+    i = 0
+    while i < len(words):
+        if words[i] not in "([":
+            found.append(words[i])
+            i += 1
+            continue
+        end = next((j for j in range(i, len(words)) if words[j] in ")]"), len(words))
+        inside = words[i + 1 : end]
+        if inside and all(word in ADJECTIVES or word in ("one", "colour", "color") for word in inside):
+            start = len(found)
+            while start and _may_be_in_a_name(found[start - 1]):
+                start -= 1
+            if start == 0 and found and base_verb(found[0]):  # "grab cube (red)"
+                start = 1
+            found[start:start] = [word for word in inside if word in ADJECTIVES]
+        elif inside and any(" ".join(inside[:n]) in PREPOSITIONS for n in (1, 2, 3, 4)):
+            found += inside
+        i = end + 1
+    return found
+
+
+def _may_be_in_a_name(word: str) -> bool:
+    return (
+        word[0].isalnum()
+        and word not in DETERMINERS
+        and word not in PREPOSITIONS
+        and word not in ("and", "up", "down", "off", "then", "of")
+    )
 
 
 def base_verb(word: str) -> str | None:

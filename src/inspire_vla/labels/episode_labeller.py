@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from inspire_vla.errors import InspireError
-from inspire_vla.instruction import find_mentions
+from inspire_vla.instruction import Act, acts_of, find_mentions
 from inspire_vla.labels.columns import LabelInfo, ModeRule
 from inspire_vla.labels.end_effector import ColumnValues, EndEffectorColumns, find_end_effector_columns
 from inspire_vla.labels.gripper import (
@@ -34,7 +34,6 @@ from inspire_vla.labels.gripper import (
     sign_from_width,
 )
 from inspire_vla.labels.labeller import Episode, Recording, Tracks, encode_tracks
-from inspire_vla.labels.roles import Act, acts_of
 from inspire_vla.spatial import Frame, decode_answers
 
 # --- the labeller of a dataset
@@ -217,7 +216,7 @@ class EpisodeLabeller:
         self.drawers = {i for i, mention in enumerate(mentions) if "drawer" in mention}
         self.fingertips, self.acts = fingertips, acts
         self.target_drop, self.goal_drop = (np.array([0, 0, drop]) for drop in (target_drop_m, goal_drop_m))
-        carries = sum(not act.touch for act in acts)
+        carries = sum(act.needs_grasp for act in acts)
         full = [grasp for grasp in grasps if grasp.holds_object is not False]
         thin = [g for g in grasps if g.holds_object is False and self._carried_m(g) > _CARRIED_M]
         thin.sort(key=self._carried_m)
@@ -241,7 +240,10 @@ class EpisodeLabeller:
             self.notes.append(f"{self.empty_grasps} closings on nothing")
         spans = self._spans(assigned)
         for act, grasps, span in zip(self.acts, assigned, spans, strict=True):
-            if grasps:
+            if grasps and act.tool is not None:
+                self._carry(Act(act.tool), grasps, trust)
+                self._touch(act, (grasps[0].hold, grasps[-1].release), trust)
+            elif grasps:
                 self._carry(act, grasps, trust)
             else:
                 self._touch(act, span, trust)
@@ -268,7 +270,7 @@ class EpisodeLabeller:
             return assigned, 0.0
         if len(grasps) == len(acts):
             return [[grasp] for grasp in grasps], 1.0
-        carries = [i for i, act in enumerate(acts) if not act.touch]
+        carries = [i for i, act in enumerate(acts) if act.needs_grasp]
         if len(grasps) < len(acts):
             if len(grasps) == len(carries):
                 chosen, trust = carries, 1.0
@@ -325,16 +327,31 @@ class EpisodeLabeller:
         self.position[frames, mention] = position
         self.confidence[frames, mention] = confidence
 
-    def _set_goal(self, act: Act, position: NDArray[np.float64], confidence: float) -> None:
-        """Set the position of the act's goal in all frames, if it has one and no earlier act has set it."""
-        if act.goal is not None and not np.isfinite(self.position[-1, act.goal]).all():
-            self._set(act.goal, 0, len(self.fingertips), position, confidence)
+    def _set_goal(
+        self,
+        act: Act,
+        position: NDArray[np.float64],
+        confidence: float,
+        trust: float,
+        beside: float = _CONFIDENCE["aside"],
+    ) -> None:
+        """Set the position of the act's goal, or of what the target is brought next to, in all frames.
+
+        An object whose position an earlier act has set keeps it.
+        """
+        places = act.beside if act.goal is None else (act.goal,)
+        for place in places:
+            if not np.isfinite(self.position[-1, place]).all():
+                sure = beside if act.goal is None else confidence
+                self._set(place, 0, len(self.fingertips), position, sure * trust)
 
     def _carry(self, act: Act, grasps: list[Grasp], trust: float) -> None:
         frames, target = len(self.fingertips), act.target
         certainty = _GRASP_CONFIDENCE[grasps[0].holds_object]
         first = 0
         for grasp in grasps:
+            if target is None:
+                continue
             position = self._at(grasp.hold) - self.target_drop
             self._set(target, first, grasp.hold, position, _CONFIDENCE["target"] * trust * certainty)
             held = slice(grasp.hold, min(grasp.release + 1, frames))
@@ -344,24 +361,26 @@ class EpisodeLabeller:
             first = held.stop
             self.known_until[target] = max(self.known_until[target], first)
         released = self._at(grasps[-1].release)
-        self._set(target, first, frames, released - self.target_drop, _CONFIDENCE["carried"] * trust)
+        if target is not None:
+            self._set(target, first, frames, released - self.target_drop, _CONFIDENCE["carried"] * trust)
         if act.source is not None:
             self._set(act.source, 0, frames, self._at(grasps[0].hold), _CONFIDENCE["goal"] * trust)
         was_released = 1.0 if grasps[-1].release < frames else 0.9
-        kind = "aside" if act.aside else "drawer" if act.goal in self.drawers else "goal"
-        self._set_goal(act, released - self.goal_drop, _CONFIDENCE[kind] * trust * was_released)
+        kind = "drawer" if act.goal in self.drawers else "goal"
+        self._set_goal(act, released - self.goal_drop, _CONFIDENCE[kind], trust * was_released)
 
     def _touch(self, act: Act, span: tuple[int, int], trust: float) -> None:
         """Without a grasp, the object is where the fingertips stay longest within `span`, and moves with them there."""
         stay = self._longest_stay(*span)
-        if stay is None:
+        target = act.target
+        if stay is None or target is None:
             return
         first, middle, end = stay
         push = find_push(self.fingertips, *span, middle) if act.push else None
         if push is not None:
             self._push(act, push, trust)
             return
-        target, frames = act.target, len(self.fingertips)
+        frames = len(self.fingertips)
         if self.known_until[target] == 0 and not np.isfinite(self.position[:first, target]).any():
             self._set(target, 0, first, self._at(middle), _CONFIDENCE["touched"] * trust)
         path = self._at(end - 1) - self._at(first)
@@ -372,15 +391,15 @@ class EpisodeLabeller:
         self.position[end:frames, target] = self._at(end - 1) + ahead
         self.confidence[end:frames, target] = _CONFIDENCE["touched"] * trust
         self.known_until[target] = end
-        kind = "aside" if act.aside else "touched"
-        self._set_goal(act, self._at(end - 1), _CONFIDENCE[kind] * trust)
+        self._set_goal(act, self._at(end - 1), _CONFIDENCE["touched"], trust)
 
     def _push(self, act: Act, push: "Push", trust: float) -> None:
+        assert act.target is not None
         frames = slice(int(self.known_until[act.target]), len(self.fingertips))
         self.position[frames, act.target] = push.position[frames]
         self.confidence[frames, act.target] = _CONFIDENCE["pushed"] * trust
         self.known_until[act.target] = push.end
-        self._set_goal(act, push.position[-1], _CONFIDENCE["touched"] * trust)
+        self._set_goal(act, push.position[-1], _CONFIDENCE["touched"], trust, _CONFIDENCE["touched"])
 
     def _longest_stay(self, first: int, end: int) -> tuple[int, int, int] | None:
         """First, middle and end of the longest stay within `_STAY_M`, away from where the span begins."""

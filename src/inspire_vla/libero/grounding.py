@@ -10,8 +10,7 @@ from pathlib import Path
 
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.files import read_json
-from inspire_vla.instruction import find_mentions
-from inspire_vla.labels.roles import Act, acts_of
+from inspire_vla.instruction import Act, acts_of, find_mentions
 from inspire_vla.libero.tasks import Problem
 
 _SYNONYMS = {
@@ -112,8 +111,8 @@ def _by_role(problem: Problem, acts: Sequence[Act], words: Sequence[str], index:
         fitting = tuple(dict.fromkeys(a for score, a in scored if score == best))
         if fitting:
             return fitting if mention.startswith(("both", "two", "all")) else fitting[:1]
-    if as_goal and not all(act.aside for act in as_goal):
-        movers = [words[act.target] for act in as_goal]
+    movers = [words[act.target] for act in as_goal if act.target is not None]
+    if movers:
         scored = [
             (_score(mention, b) + 0.5 * max(_score(mover, a) for mover in movers), b)
             for _, a, b in moves
