@@ -230,8 +230,8 @@ class Recording:
 
     frames: list[np.ndarray] = field(default_factory=list)
     fps: float = 10.0
-    actions: Sequence[np.ndarray] = field(default_factory=list)
-    states: Sequence[np.ndarray] = field(default_factory=list)
+    actions: list[np.ndarray] = field(default_factory=list)
+    states: list[np.ndarray] = field(default_factory=list)
 
     def write_arrays(self, path: Path) -> None:
         """Write actions and states as a compressed .npz file."""

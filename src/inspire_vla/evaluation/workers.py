@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
@@ -142,11 +142,11 @@ def in_processes(worker: Worker, jobs: list[EpisodeJob], count: int) -> Iterator
             for part in split_jobs(jobs, count):
                 launch(part)
             while running:
-                for connection in wait(list(running)):
+                for connection in cast(list[Any], wait(list(running))):
                     process, share = running[connection]
                     dead = False
                     try:
-                        kind, value = connection.recv()  # type: ignore[union-attr]
+                        kind, value = connection.recv()
                     except (EOFError, OSError):  # died, perhaps in the middle of a message
                         dead = True
                     else:
@@ -154,7 +154,7 @@ def in_processes(worker: Worker, jobs: list[EpisodeJob], count: int) -> Iterator
                     if dead or share.done:
                         del running[connection]
                         process.join()
-                        connection.close()  # type: ignore[union-attr]
+                        connection.close()
                     if dead:
                         code = process.exitcode
                         how = f"signal {-code}" if code and code < 0 else f"exit code {code}"

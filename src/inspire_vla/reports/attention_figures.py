@@ -120,7 +120,7 @@ def _lane(axis: Any, row: dict[str, Any], shares: np.ndarray, y: float, colour: 
         for violin in drawn["bodies"]:
             violin.set(facecolor=colour, edgecolor="none", alpha=0.28)
             tooltip(violin, text)
-    draw_estimate(axis, y, row["mean"], row["low"], row["high"], colour, text)
+    draw_estimate(axis, y, [row[key] for key in ("mean", "low", "high")], colour, text)
     axis.plot([row["chance"]] * 2, [y - 15, y + 15], color=LIGHT["ink"], linewidth=1, dashes=(2.5, 2.5))
     _name(axis, row["policy"], y - 5)
     _name(axis, row["doing"], y + 8, color=LIGHT["soft"], fontsize=11)
@@ -164,10 +164,9 @@ def pointing_figure(answers: Sequence[Pointing], near: float, *, columns: int = 
         axis = _image(figure, answer.pixels, left, top, side)
         found = math.dist(answer.predicted, answer.true) < near
         x, y = (side * place for place in answer.predicted)
+        centre = side * answer.true[0], side * answer.true[1]
         for colour, width in (("#ffffff", 4), (LIGHT["good" if found else "bad"], 2)):  # visible on any image
-            axis.add_patch(
-                Circle([side * p for p in answer.true], side * near, fill=False, ec=colour, lw=width)
-            )
+            axis.add_patch(Circle(centre, side * near, fill=False, ec=colour, lw=width))
             axis.plot([x - 8, x + 8], [y, y], color=colour, linewidth=width)
             axis.plot([x, x], [y - 8, y + 8], color=colour, linewidth=width)
         axis.text(0, side + 14, answer.question, va="center", fontsize=12, parse_math=False, clip_on=False)

@@ -24,7 +24,7 @@ PX = 72
 """Pixels per inch."""
 SVG = "http://www.w3.org/2000/svg"
 FONT = "system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans',sans-serif"
-STYLE = {
+STYLE: Any = {
     "font.size": 11, "text.color": LIGHT["ink"], "axes.labelcolor": LIGHT["soft"], "axes.titlesize": 11,
     "axes.titlelocation": "left", "axes.edgecolor": LIGHT["line"], "axes.facecolor": "none",
     "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "grid.color": LIGHT["line"],
@@ -32,7 +32,7 @@ STYLE = {
     "ytick.color": LIGHT["line"], "ytick.labelcolor": LIGHT["ink"], "legend.frameon": False,
     "figure.facecolor": LIGHT["paper"], "svg.fonttype": "none", "svg.hashsalt": "inspire",
 }  # fmt: skip
-WIDTH, LEFT, RIGHT, TOP, ROW = 380, 118, 14, 26, 17
+WIDTH, LEFT, RIGHT, TOP, ROW = 380, 118, 20, 26, 17
 """Of the page's charts, in pixels; a phone shows them at their own size."""
 TICKS = (0, 25, 50, 75, 100)
 
@@ -81,7 +81,9 @@ def save(figure: Figure, path: str | Path, *, dark: bool = False) -> Path:
 
 
 @styled
-def inline_svg(figure: Figure, label: str = "", *, standalone: bool = False, **data: Any) -> Markup:
+def inline_svg(
+    figure: Figure, label: str = "", *, standalone: bool = False, data: Mapping[str, Any] | None = None
+) -> Markup:
     """Return a figure as an SVG element for a page that has the colours of `theme` as CSS variables.
 
     The `gid` of an artist becomes its tooltip. Every text is escaped.
@@ -110,7 +112,9 @@ def inline_svg(figure: Figure, label: str = "", *, standalone: bool = False, **d
         root.insert(0, style)
     else:
         del root.attrib["width"], root.attrib["height"]
-    root.attrib |= {"role": "img", "aria-label": label} | {f"data-{k}": str(v) for k, v in data.items()}
+    root.attrib |= {"role": "img", "aria-label": label} | {
+        f"data-{k}": str(v) for k, v in (data or {}).items()
+    }
     text = ElementTree.tostring(root, encoding="unicode")
     text = re.sub(r"font: ((?:\w+ )?[\d.]+px) [^;\"]*", rf"font: \1 {FONT}", text)
     names = {colour: name for name, colour in reversed(LIGHT.items())}
@@ -135,8 +139,9 @@ def policy_colour(i: int) -> str:
     return LIGHT[f"p{i % POLICIES}"]
 
 
-def draw_estimate(axis: Any, y: float, value: float, low: float, high: float, colour: str, text: str) -> None:
-    """Draw a dot with its interval at height y."""
+def draw_estimate(axis: Any, y: float, values: Sequence[float], colour: str, text: str) -> None:
+    """Draw a dot with its interval at height y. values: (value, low, high)."""
+    value, low, high = values
     (line,) = axis.plot([low, high], [y, y], color=colour, linewidth=2.5, alpha=0.55, solid_capstyle="round")
     (dot,) = axis.plot(value, y, "o", color=colour, markersize=9, markeredgewidth=0)
     for artist in (line, dot):
@@ -152,9 +157,9 @@ def success_chart(comparison: Mapping[str, Any]) -> Figure:
     for y, label, row in rows:
         for i, rate in enumerate(row["rates"]):
             if rate is not None and rate["n"]:
-                values = (100 * rate[key] for key in ("rate", "low", "high"))
+                values = [100 * rate[key] for key in ("rate", "low", "high")]
                 text = f"{policies[i]}, {label}: {percent(rate['rate'])} of {rate['n']}"
-                draw_estimate(axis, y + ROW * (i + 0.5), *values, policy_colour(i), text)
+                draw_estimate(axis, y + ROW * (i + 0.5), values, policy_colour(i), text)
     axis.set(xlim=(0, 100), xticks=TICKS, xticklabels=[f"{tick} %" for tick in TICKS])
     return figure
 
@@ -171,9 +176,9 @@ def difference_chart(comparison: Mapping[str, Any]) -> Figure | None:
                 continue
             largest = max(largest, *(abs(pair[key]) for key in ("low", "high")))
             place = y + ROW * len(names) / 2 if len(names) == 2 else y + ROW * (i + 0.5)
-            values = (max(-100, min(100, 100 * pair[key])) for key in ("difference", "low", "high"))
+            values = [max(-100, min(100, 100 * pair[key])) for key in ("difference", "low", "high")]
             text = f"{names[i]} − {names[0]}, {label}: {points(pair['difference'])} points, {pair['n']} pairs"
-            draw_estimate(axis, place, *values, policy_colour(i), text)
+            draw_estimate(axis, place, values, policy_colour(i), text)
     if not largest:
         return None
     reach = next(r for r in (0.1, 0.2, 0.4, 0.6, 1.0) if r >= min(1.0, largest))
@@ -198,7 +203,7 @@ def _rows_of(comparison: Mapping[str, Any]) -> tuple[Figure, Any, list[tuple[flo
     axis = pixel_axes(figure, LEFT, TOP, WIDTH - LEFT - RIGHT, height * len(entries))
     axis.xaxis.tick_top()
     axis.grid(visible=True, axis="x")
-    rows = []
+    rows: list[tuple[float, str, dict[str, Any]]] = []
     for i, (label, entry, strong) in enumerate(entries):
         y = i * height
         if strong:
@@ -243,7 +248,7 @@ def variants_figure(comparison: Mapping[str, Any], titles: Mapping[str, str], pa
             if rate is not None and rate["rate"] is not None:
                 colour = policy_colour((1, 0)[i] if i < 2 else 2)
                 values = [100 * min(1.0, max(0.0, rate[key])) for key in ("rate", "low", "high")]
-                draw_estimate(axis, i, *values, colour, names[i])
+                draw_estimate(axis, i, values, colour, names[i])
         axis.set(title=f"{group['group']} tasks", xlabel="success, %", yticks=range(len(names)))
         axis.set_xlim(left=0)
         axis.set_yticklabels(names if axis is axes[0] else [""] * len(names))

@@ -87,7 +87,7 @@ def print_comparison(
 
 def success_table(comparison: Mapping[str, Any]) -> Table:
     """Success with 95 % intervals by suite and group; each policy after the first with its paired difference."""
-    entries = {(row["suite"],): row for row in comparison["suites"]}
+    entries: dict[tuple[str, ...], Any] = {(row["suite"],): row for row in comparison["suites"]}
     entries |= {tuple(group["suites"]): group for group in comparison["groups"]}
     rows = []
     for name, suites, strong in suites_and_groups(comparison):

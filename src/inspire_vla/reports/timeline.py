@@ -97,7 +97,7 @@ def episode_timeline(record: Record, *, steps: int | None = None) -> Markup:
     figure = new_figure(PAGE.width, _panel_height(record))
     _panel(figure, record, 0, 3, total)
     ends = {"steps": total, "left": PAGE.left, "right": PAGE.width - PAGE.right}
-    return inline_svg(figure, f"{_subtitle(record)}: answers over time", **ends)
+    return inline_svg(figure, f"{_subtitle(record)}: answers over time", data=ends)
 
 
 @styled
@@ -115,8 +115,10 @@ def timelines(records: Sequence[Record], *, columns: int = 2) -> Figure:
     figure = new_figure(16 + columns * (PAGE.width + 16), 50 + sum(heights))
     answers = answers_in(records)
     handles = [Patch(color=LIGHT[f"w-{answer}"], label=answer_label(answer)) for answer in answers]
-    legend = {"loc": "upper left", "ncols": max(1, len(handles)), "fontsize": 11, "borderaxespad": 0.2}
-    figure.legend(handles=handles, handlelength=1, handleheight=1, **legend)
+    figure.legend(
+        handles=handles, loc="upper left", ncols=max(1, len(handles)), fontsize=11, borderaxespad=0.2,
+        handlelength=1, handleheight=1,
+    )  # fmt: skip
     top = 50
     for row, height in zip(rows, heights, strict=True):
         for column, record in enumerate(row):

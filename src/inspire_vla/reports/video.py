@@ -139,7 +139,7 @@ def _answer_row(
     confidence = float(confidences[i]) if i < len(confidences) else 0.0
     colour: Colour = UNKNOWN if answer is None or truth is None else CORRECT if answer == truth else WRONG
     draw.text((MARGIN, y), fit(mention, SIZE - 2, 168), INK, font(SIZE - 2))
-    x = MARGIN + 178
+    x: float = MARGIN + 178
     if answer is not None:  # in the colour of the timeline
         draw.rounded_rectangle((x, y + 5, x + 9, y + 14), 2, fill=rgb(DARK["w-" + answer_name(answer)]))
     text = "–" if answer is None else answer
