@@ -81,7 +81,7 @@ def describe(error: ValidationError) -> str:
 
 @contextmanager
 def folder_lock(folder: str | Path, doing: str = "writing") -> Iterator[None]:
-    """Hold `folder` alone, so that two commands never write into it at the same time. Works on every platform.
+    """Hold `folder`, or a file, alone, so that two commands never write it at the same time. Works on every platform.
 
     The lock is a hidden file beside the folder, removed at the end. The system releases it when the process ends,
     however it ends.
@@ -89,7 +89,7 @@ def folder_lock(folder: str | Path, doing: str = "writing") -> Iterator[None]:
     Raises:
         InspireError: another process holds it.
     """
-    folder = Path(folder)
+    folder = Path(os.path.realpath(folder))  # one lock for a folder and the links to it
     with disk_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(folder.with_name(f".{folder.name}.lock"))
@@ -117,6 +117,31 @@ def disk_errors(target: Path) -> Iterator[None]:
             f"Cannot write {target}: {error.strerror or error}. What was finished before is kept; run the same command "
             "again to continue."
         ) from error
+
+
+def files_below(folder: str | Path) -> list[Path]:
+    """Return every file below a folder, sorted. Links to folders are followed.
+
+    Raises:
+        InspireError: a link leads to nothing, or to a folder that it is in, or a folder cannot be read.
+    """
+
+    def unreadable(error: OSError) -> None:
+        raise InspireError(f"{error.filename} cannot be read: {error.strerror or error}.") from None
+
+    found = []
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=unreadable):
+        for name in folders:
+            link = os.path.join(parent, name)
+            if os.path.islink(link) and os.path.commonpath(
+                [os.path.realpath(link), os.path.realpath(parent)]
+            ) == (os.path.realpath(link)):
+                raise InspireError(f"{link} is a link to a folder that it is in.")
+        found += [Path(parent, name) for name in names]
+    broken = [path for path in found if not path.exists()]
+    if broken:
+        raise InspireError(f"{broken[0]} is a link to {os.readlink(broken[0])}, which does not exist.")
+    return sorted(found)
 
 
 def remove(path: Path) -> None:

@@ -1,22 +1,52 @@
-"""The files of a LeRobot v3 dataset. Reads and rewrites low-dimensional columns without decoding images."""
+"""The files of a LeRobot v3 dataset. Reads and rewrites low-dimensional columns without decoding images.
+
+Every file of a dataset is read here, and checked where it is read: a damaged or incomplete dataset is an InspireError
+that names the file. Folders inside a dataset may be symbolic links.
+"""
 
 import itertools
 import json
-from collections.abc import Iterator
+import os
+import re
+import shlex
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pydantic import Field, TypeAdapter, ValidationError
 
 from inspire_vla.errors import InspireError
-from inspire_vla.files import atomic_path, read_json
+from inspire_vla.files import atomic_path, describe, read_json
 
+MAX_INSTRUCTION_BYTES = 4096
+"""Longer instructions are refused: reading the objects in one takes time that grows with its length."""
 _IMAGES = ("image", "video")
 _NUMBERS = ("float32", "float64", "float16", "int16", "int32", "int64", "int8", "uint8", "bool")
+_VIDEO_PATH = re.compile(r"(?:[^{}]|\{(?:video_key|chunk_index|file_index)(?::0?\d{1,2}d)?\})+")
+_Count = Annotated[int, Field(ge=1)]
+
+
+@dataclass
+class _Feature:
+    dtype: str
+    shape: list[Annotated[int, Field(ge=0)]]
+    names: Any = None
+
+
+@dataclass
+class _Info:
+    """What is needed of meta/info.json."""
+
+    fps: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    total_episodes: _Count
+    total_frames: _Count
+    features: dict[str, _Feature]
+    video_path: str | None = None
 
 
 @dataclass(frozen=True)
@@ -29,26 +59,102 @@ class LeRobotFiles:
 
     @classmethod
     def open(cls, root: str | Path) -> "LeRobotFiles":
-        """Open a folder. Raises InspireError if it is no LeRobot v3 dataset; the message says what is missing."""
+        """Open a folder. Nothing is ever downloaded into it.
+
+        Raises:
+            InspireError: it is no LeRobot v3 dataset, or it is damaged or incomplete; the message says what is missing.
+        """
         root = Path(root)
         file = root / "meta/info.json"
         if not file.is_file():
             raise InspireError(f"{root} is no LeRobot dataset: {file.relative_to(root)} is missing.")
         info = read_json(file, dict[str, Any])
-        version = str(info.get("codebase_version", "unknown"))
-        if not version.startswith("v3"):
-            raise InspireError(
-                f"{root} has LeRobot's format {version}, v3 is needed. LeRobot converts it: python -m "
-                "lerobot.scripts.convert_dataset_v21_to_v30."
-            )
+        _check_version(root, info)
+        try:
+            TypeAdapter(_Info).validate_python(info)
+        except ValidationError as error:
+            raise InspireError(f"{file} {describe(error)}") from None
         files = cls(root, info, _read_tasks(root))
-        if not files.data_files():
-            raise InspireError(f"{root} holds no data/**/*.parquet.")
+        files._check_complete()
         return files
+
+    def _check_complete(self) -> None:
+        """Compare meta/info.json with the files that are there.
+
+        LeRobot asks the hub for whatever a dataset lacks, by a name that need not be this dataset's, and writes the
+        answer over files of this folder. So an incomplete dataset must not reach it.
+        """
+        advice = "Copy the missing files into it, or download the dataset again; nothing is fetched into this folder."
+        said, found = self.info["total_frames"], sum(_count_rows(path) for path in self.data_files())
+        if found != said:
+            raise InspireError(
+                f"{self.root} is incomplete: meta/info.json says {said} frames, the {len(self.data_files())} files of "
+                f"data/ hold {found}. {advice}"
+            )
+        videos = [name for name, feature in self.info["features"].items() if feature["dtype"] == "video"]
+        places = [f"videos/{name}/{number}" for name in videos for number in ("chunk_index", "file_index")]
+        episodes: list[int] = []
+        films: dict[Path, None] = {}
+        for path in self.episode_files():
+            table = read_table(path, ["episode_index", *places])
+            episodes += integers(path, table, "episode_index").tolist()
+            numbers = {place: integers(path, table, place) for place in places}
+            for name in videos:
+                chunks, files = numbers[f"videos/{name}/chunk_index"], numbers[f"videos/{name}/file_index"]
+                for chunk, file in np.unique(np.stack([chunks, files], 1), axis=0).tolist():
+                    films[self.video_file(name, chunk, file)] = None
+        said = self.info["total_episodes"]
+        if len(episodes) != said or sorted(episodes) != list(range(len(episodes))):
+            raise InspireError(
+                f"{self.root} is incomplete: meta/info.json says {said} episodes, the files of meta/episodes/ list "
+                f"{len(episodes)}. {advice}"
+            )
+        missing = [film.relative_to(self.root).as_posix() for film in films if not film.is_file()]
+        if missing:
+            raise InspireError(
+                f"{self.root} is incomplete: {len(missing)} of {len(films)} videos are missing, such as {missing[:3]}. "
+                f"{advice}"
+            )
+
+    def video_file(self, camera: str, chunk: int, file: int) -> Path:
+        """The file that holds some episodes' video of one camera."""
+        pattern = self.info.get("video_path") or ""
+        if not _VIDEO_PATH.fullmatch(pattern) or ".." in pattern or os.path.isabs(pattern):
+            raise InspireError(
+                f"{self.root}: video_path in meta/info.json must be a path with {{video_key}}, {{chunk_index}} and "
+                f"{{file_index}}, found {pattern[:80]!r}."
+            )
+        return self.root / pattern.format(video_key=camera, chunk_index=chunk, file_index=file)
+
+    def episode_files(self) -> list[Path]:
+        """The parquet files of meta/episodes/, in order."""
+        return sorted((self.root / "meta/episodes").glob("*/*.parquet"))
+
+    def instruction(self, task: int) -> str:
+        """The instruction of a task index. Raises InspireError for an index that meta/tasks.parquet lacks."""
+        if task not in self.tasks:
+            raise InspireError(
+                f"{self.root}: some frames have the task {task}, which meta/tasks.parquet lacks; it has "
+                f"{sorted(self.tasks)[:9]}."
+            )
+        return self.tasks[task]
+
+    def read(self, path: Path, columns: Sequence[str]) -> "Rows":
+        """`read_rows`, and check that the columns have the widths of meta/info.json."""
+        rows = read_rows(path, tuple(columns))
+        for name, values in rows.columns.items():
+            feature = self.info["features"].get(name)
+            width = 1 if values.ndim == 1 else values.shape[1]
+            declared = 1 if feature is None else int(np.prod(feature["shape"], dtype=object))
+            if feature is not None and len(values) and width != declared:
+                raise InspireError(
+                    f"{path}: {name} has {width} numbers in each frame; meta/info.json says {feature['shape']}."
+                )
+        return rows
 
     def data_files(self) -> list[Path]:
         """The parquet files of the frames, in order."""
-        return sorted((self.root / "data").glob("**/*.parquet"))
+        return sorted((self.root / "data").glob("*/*.parquet"))
 
     def number_columns(self) -> tuple[str, ...]:
         """Names of the columns that hold numbers, without images and LeRobot's indices."""
@@ -102,35 +208,87 @@ class Rows:
         return np.flatnonzero(np.diff(self.episode_index, prepend=self.episode_index[0] - 1))
 
 
-def read_rows(path: Path, columns: tuple[str, ...]) -> Rows:
-    """Read `columns` of one data file. Raises InspireError if the file is damaged or lacks a column."""
-    names = [*columns, "episode_index", "task_index"]
+_UNREADABLE = (OSError, pa.ArrowException, ValueError, KeyError, TypeError, OverflowError, MemoryError)
+"""What pyarrow raises for files that are damaged."""
+
+
+def read_table(path: Path, columns: Sequence[str], episode: int | None = None) -> pa.Table:
+    """Read columns of a parquet file, of one episode or of all.
+
+    Raises:
+        InspireError: the file is damaged, or lacks a column.
+    """
     try:
         present = pq.read_schema(path).names  # pyarrow reports a missing column "a.b" as an invalid file
-        missing = [name for name in names if name not in present]
-        if missing:
-            raise InspireError(f"{path} lacks the columns {missing}. It has {present}.")
-        table = pq.read_table(path, columns=names)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InspireError(f"{path} is damaged or truncated: {error}.") from None
-    found = {name: matrix(table[name]) for name in columns}
-    return Rows(found, table["episode_index"].to_numpy(), table["task_index"].to_numpy())
+        missing = [name for name in columns if name not in present]
+        if not missing:
+            chosen = None if episode is None else [("episode_index", "=", episode)]
+            table = pq.read_table(path, columns=list(columns), filters=chosen, partitioning=None)
+            table.validate(full=True)
+            return table
+    except _UNREADABLE as error:
+        raise _damaged(path, error) from None
+    raise InspireError(f"{path} lacks the columns {missing}. It has {present}.")
+
+
+def read_rows(path: Path, columns: tuple[str, ...]) -> Rows:
+    """Read `columns` of one data file. Raises InspireError if the file is damaged or lacks a column."""
+    table = read_table(path, [*columns, "episode_index", "task_index"])
+    found = {}
+    for name in columns:
+        try:
+            found[name] = matrix(table[name])
+        except InspireError as error:
+            raise InspireError(f"{path}, column {name}: {error}") from None
+        except _UNREADABLE as error:
+            raise _damaged(path, error) from None
+    return Rows(found, integers(path, table, "episode_index"), integers(path, table, "task_index"))
+
+
+def integers(path: Path, table: pa.Table, name: str) -> NDArray[np.int64]:
+    """A column of integers, (N,). Raises InspireError if it holds something else or has gaps."""
+    column = table[name]
+    if not pa.types.is_integer(column.type) or column.null_count:
+        gaps = f", {column.null_count} of {len(column)} empty" if column.null_count else ""
+        raise InspireError(f"{path}: {name} must hold integers, found {column.type}{gaps}.")
+    return column.to_numpy().astype(np.int64)
 
 
 def matrix(column: pa.ChunkedArray) -> NDArray[Any]:
-    """Convert a column of numbers or of equally long lists to (N,) or (N, n)."""
+    """Convert a column of numbers or of equally long lists to (N,) or (N, n).
+
+    Raises:
+        InspireError: lists that differ in length or are missing, or values that are no numbers.
+    """
     array = column.combine_chunks()
     if isinstance(array, pa.ChunkedArray):
         array = pa.concat_arrays(array.chunks)
-    shape = [len(array)]
+    count, width = len(array), 1
+    is_list = pa.types.is_nested(array.type)
     while pa.types.is_nested(array.type):
-        flat = array.flatten()
-        if shape[-1] and len(flat) % len(array):
-            raise InspireError("a column's lists differ in length.")
-        shape.append(len(flat) // len(array) if len(array) else 0)
-        array = flat
+        if pa.types.is_struct(array.type) or pa.types.is_map(array.type) or pa.types.is_union(array.type):
+            raise InspireError(f"holds {array.type}, expected numbers.")
+        lengths = array.value_lengths().unique()
+        if len(lengths) > 1 or array.null_count:
+            raise InspireError("its lists differ in length.")
+        width *= lengths[0].as_py() if len(lengths) else 0
+        array = array.flatten()
     values = array.to_numpy(zero_copy_only=False)
-    return values.reshape(shape[0], -1) if len(shape) > 1 else values
+    if values.dtype.kind not in "biuf":
+        raise InspireError(f"holds {column.type}, expected numbers.")
+    return values.reshape(count, width) if is_list else values
+
+
+def _damaged(path: Path, error: BaseException) -> InspireError:
+    why = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    return InspireError(f"{path} is damaged or truncated: {why}.")
+
+
+def _count_rows(path: Path) -> int:
+    try:
+        return pq.read_metadata(path).num_rows
+    except _UNREADABLE as error:
+        raise _damaged(path, error) from None
 
 
 def integer_column(codes: NDArray[np.integer]) -> tuple[pa.Array, dict[str, Any]]:
@@ -200,12 +358,55 @@ def _flat_names(names: Any) -> tuple[str, ...]:
     return () if names is None else (str(names),)
 
 
+def _check_version(root: Path, info: dict[str, Any]) -> None:
+    version = info.get("codebase_version")
+    if version is None:
+        raise InspireError(
+            f"{root}: meta/info.json has no codebase_version, which LeRobot writes into every dataset. It is damaged, "
+            "or no LeRobot dataset."
+        )
+    if str(version).startswith("v3"):
+        return
+    message = f"{root} has LeRobot's format {str(version)[:20]}; v3.0 is needed. "
+    if version != "v2.1":
+        raise InspireError(message + "LeRobot's converter takes v2.1.")
+    root = root.absolute()
+    before = root.with_name(f"{root.name}_old")
+    moved = (
+        f" Move {before} away first: the converter would put it in place of {root}."
+        if before.exists()
+        else ""
+    )
+    name, folder = shlex.quote(f"local/{root.name}"), shlex.quote(os.fspath(root))
+    raise InspireError(
+        f"{message}This command converts it here, keeps the old files as {before.name} and sends nothing to the hub: "
+        f"python -m lerobot.scripts.convert_dataset_v21_to_v30 --repo-id={name} --root={folder} --push-to-hub=false"
+        f"{moved}"
+    )
+
+
 def _read_tasks(root: Path) -> dict[int, str]:
     path = root / "meta/tasks.parquet"
+    if not path.is_file():
+        raise InspireError(f"{root} has no meta/tasks.parquet: no instruction is known.")
     try:
-        rows = pq.read_table(path).to_pylist()
-    except FileNotFoundError:
-        raise InspireError(f"{root} has no meta/tasks.parquet: no instruction is known.") from None
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InspireError(f"{path} is damaged: {error}.") from None
-    return {row["task_index"]: str(row.get("task", row.get("__index_level_0__"))) for row in rows}
+        names = pq.read_schema(path).names
+    except _UNREADABLE as error:
+        raise _damaged(path, error) from None
+    column = "task" if "task" in names else "__index_level_0__"
+    table = read_table(path, ["task_index", column])
+    if not pa.types.is_string(table[column].type) and not pa.types.is_large_string(table[column].type):
+        raise InspireError(f"{path}: instructions must be text, found {table[column].type}.")
+    numbers = integers(path, table, "task_index").tolist()
+    if len(set(numbers)) != len(numbers):
+        raise InspireError(f"{path} has two instructions for one task index.")
+    tasks = {}
+    for number, text in zip(numbers, table[column].to_pylist(), strict=True):
+        tasks[number] = text or ""
+        size = len(tasks[number].encode())
+        if size > MAX_INSTRUCTION_BYTES:
+            raise InspireError(
+                f"{path}: instruction {number} has {size} bytes, at most {MAX_INSTRUCTION_BYTES} are read: "
+                f"{tasks[number][:60]!r} …"
+            )
+    return tasks
