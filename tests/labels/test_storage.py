@@ -3,6 +3,8 @@
 import hashlib
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from inspire_vla.errors import InspireError
+from inspire_vla.files import folder_lock
 from inspire_vla.labels import LABELS_FILE, read_labels
 from inspire_vla.labels.custom import FunctionLabeller, TableLabeller
 from inspire_vla.labels.episode_labeller import DemonstrationLabeller
@@ -119,6 +122,7 @@ def _kill_at(patch: pytest.MonkeyPatch, moment: int) -> None:
     patch.setattr(Path, "replace", guarded(Path.replace))
     patch.setattr(Path, "unlink", guarded(Path.unlink))
     patch.setattr(os, "link", guarded(os.link))
+    patch.setattr(shutil, "copy2", guarded(shutil.copy2))
     patch.setattr(os, "replace", guarded(os.replace))
 
 
@@ -212,6 +216,237 @@ def test_nan_poses_are_counted_not_labelled(dataset, tmp_path):
     pq.write_table(table.set_column(place, "observation.state", column), path)
     report = label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "out")
     assert report.notes["positions that are no numbers"] == 1
+
+
+# --- what the copy shares with its source
+
+
+def modify_tasks(root: Path, replacements: dict[str, str]) -> None:
+    """LeRobot's own tool, which rewrites the files of a dataset in place."""
+    from lerobot.datasets.dataset_tools import modify_tasks
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    modify_tasks(LeRobotDataset("any/name", root=root), task_replacements=replacements)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_tools_that_rewrite_a_labelled_dataset_in_place_leave_the_original_alone(
+    synthetic, dataset, tmp_path, in_place
+):
+    if in_place:
+        original = label_dataset(dataset, DemonstrationLabeller(), in_place=True).backup
+        copy = dataset
+    else:
+        label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "out")
+        original, copy = dataset, tmp_path / "out"
+    before = tree(original)
+    modify_tasks(copy, {synthetic.instruction: "put the blue block in the bowl"})
+    assert tree(original) == before
+    shared = {p.relative_to(copy).parts[0] for p in copy.rglob("*") if p.is_file() and p.stat().st_nlink > 1}
+    assert shared == {"videos"}
+
+
+@pytest.mark.parametrize("linked", ["videos", "meta/episodes", "data", "data/chunk-000", "meta"])
+def test_linked_folders_are_followed(dataset, tmp_path, linked):
+    label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "plain")
+    elsewhere = tmp_path / "other_disk"
+    (dataset / linked).rename(elsewhere)
+    (dataset / linked).symlink_to(elsewhere)
+    label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "linked")
+    assert tree(tmp_path / "linked") == tree(tmp_path / "plain")
+    assert not any(path.is_symlink() for path in (tmp_path / "linked").rglob("*"))
+    assert {t.episode for t in timelines(tmp_path / "linked")} == {0, 1, 2, 3}
+
+
+def test_a_link_that_leads_nowhere_or_back_is_named(dataset, tmp_path):
+    (dataset / "videos/again").symlink_to(dataset)
+    with pytest.raises(InspireError, match="again is a link to a folder that it is in"):
+        label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "out")
+    (dataset / "videos/again").unlink()
+    (dataset / "videos/gone").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InspireError, match=r"gone is a link to .*nowhere, which does not exist"):
+        label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+# --- two calls, and calls under other conditions
+
+
+def test_two_calls_do_not_write_one_folder(dataset, tmp_path):
+    with (
+        folder_lock(tmp_path / "out"),
+        pytest.raises(InspireError, match="Another process is labelling into"),
+    ):
+        label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "out")
+    with folder_lock(dataset), pytest.raises(InspireError, match="Another process"):
+        label_dataset(dataset, DemonstrationLabeller(), in_place=True)
+    (tmp_path / "link").symlink_to(tmp_path)
+    with folder_lock(tmp_path / "out"), pytest.raises(InspireError, match="Another process"):
+        label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "link/out")
+    label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "out")
+
+
+MODULE = """
+import numpy as np
+SIDE = {side}
+def where(episode):
+    offsets = np.tile([0.0, SIDE, 0.0], (len(episode), len(episode.mentions), 1))
+    return offsets, np.zeros(offsets.shape[:2], bool)
+"""
+
+
+def in_two_files(dataset: Path) -> Path:
+    """Move the last two episodes to a second data file."""
+    (first,) = (dataset / "data").rglob("*.parquet")
+    table = pq.read_table(first)
+    last = pc.greater(table["episode_index"], 1)
+    pq.write_table(table.filter(pc.invert(last)), first)
+    pq.write_table(table.filter(last), first.with_name("file-001.parquet"))
+    return dataset
+
+
+def labeller_of(folder: Path, name: str) -> FunctionLabeller:
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location(name, folder / "my_truth.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return FunctionLabeller(module.where)
+
+
+def test_a_killed_call_resumed_with_another_labeller_starts_again(dataset, tmp_path, monkeypatch):
+    """The function is the same; a constant of its module is not."""
+    in_two_files(dataset)
+    (tmp_path / "my_truth.py").write_text(MODULE.format(side=0.2))
+    one = labeller_of(tmp_path, "one")
+    written: list[Path] = []
+    for moment in range(40):
+        if len(written) == 1:  # between the two data files
+            break
+        with monkeypatch.context() as patch:
+            _kill_at(patch, moment)
+            with pytest.raises(Killed):
+                label_dataset(dataset, one, out=tmp_path / "out")
+        written = [p for p in tmp_path.glob(".out.labelling/data/*/*.parquet") if p.name[0] != "."]
+    assert len(written) == 1
+    (tmp_path / "my_truth.py").write_text(MODULE.format(side=-0.2))
+    other = labeller_of(tmp_path, "other")
+    assert one.settings() != other.settings()
+    label_dataset(dataset, other, out=tmp_path / "out")
+    label_dataset(dataset, other, out=tmp_path / "wanted")
+    assert tree(tmp_path / "out") == tree(tmp_path / "wanted")
+
+
+def test_a_dataset_that_changes_while_it_is_labelled_is_refused(synthetic, dataset, tmp_path):
+    def change(episode):
+        if episode.index == 3:
+            (dataset / "meta/stats.json").write_text("{}", encoding="utf-8")
+        return _nowhere(episode)
+
+    with pytest.raises(InspireError, match="was changed while it was labelled"):
+        label_dataset(dataset, FunctionLabeller(change), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_call_killed_after_its_rename_finishes_the_next_time(dataset, tmp_path, in_place):
+    where = {"in_place": True} if in_place else {"out": tmp_path / "out"}
+    finished = []
+
+    def killed(report):
+        raise Killed
+
+    with pytest.raises(Killed):
+        label_dataset(dataset, DemonstrationLabeller(), **where, finish=killed)
+    report = label_dataset(dataset, DemonstrationLabeller(), **where, finish=finished.append)
+    assert finished == [report]
+    assert (report.episodes, report.labels > 0) == (4, True)
+    assert not list(report.root.glob(".*"))
+    assert len(list(tmp_path.glob("*.before_labels*"))) == in_place
+    if not in_place:
+        with pytest.raises(InspireError, match="exists"):
+            label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "out")
+
+
+def test_two_processes_at_once_leave_one_whole_dataset(dataset, tmp_path):
+    code = (
+        "import sys; from inspire_vla.labels.storage import label_dataset\n"
+        "from inspire_vla.labels.episode_labeller import DemonstrationLabeller\n"
+        "from inspire_vla.errors import InspireError\n"
+        "try: print(label_dataset(sys.argv[1], DemonstrationLabeller(), out=sys.argv[2]).labels)\n"
+        "except InspireError as error: print(error)"
+    )
+    command = [sys.executable, "-c", code, str(dataset), str(tmp_path / "out")]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    said = [process.communicate(timeout=300)[0].strip() for process in started]
+    won = [text for text in said if text.isdigit()]
+    assert len(won) == 1
+    assert all("Another process" in text or "exists" in text for text in said if text not in won)
+    label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "wanted")
+    assert tree(tmp_path / "out") == tree(tmp_path / "wanted")
+
+
+# --- a disk that cannot be written
+
+
+@pytest.mark.parametrize("number", ["ENOSPC", "EROFS"])
+@pytest.mark.parametrize("function", ["copy2", "mkdir", "rename", "fsync"])
+def test_a_disk_that_cannot_be_written_is_an_error_and_the_next_call_goes_on(
+    dataset, tmp_path, monkeypatch, number, function
+):
+    import errno
+
+    code = getattr(errno, number)
+
+    def refused(*arguments, **options):
+        raise OSError(code, os.strerror(code))
+
+    before = tree(dataset)
+    place = {"copy2": shutil, "mkdir": Path, "rename": Path, "fsync": os}[function]
+    with monkeypatch.context() as patch:
+        patch.setattr(place, function, refused)
+        with pytest.raises(InspireError, match=rf"Cannot write .*{os.strerror(code)}"):
+            label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "new/out")
+    assert tree(dataset) == before
+    label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "new/out")
+    label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "wanted")
+    assert tree(tmp_path / "new/out") == tree(tmp_path / "wanted")
+
+
+# --- what a report says
+
+
+def test_notes_name_episodes_and_frames(synthetic, dataset, tmp_path):
+    path = LeRobotFiles.open(dataset).data_files()[0]
+    table = pq.read_table(path)
+    tasks = pa.table(
+        {"task_index": [0], "task": ["put the red cube on the plate and put the bowl in the sink"]}
+    )
+    pq.write_table(tasks, dataset / "meta/tasks.parquet")
+    report = label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "out")
+    (line,) = [line for line in report.note_lines() if "grasps for" in line]
+    close = len(synthetic.path()[1][: list(synthetic.path()[1]).index(1)])
+    assert "4 episodes: 1 grasps for 2 acts (episode 0, frames " in line
+    first = int(line.split("frames ")[1].split("–")[0])
+    assert abs(first - close) <= 1
+    assert len(table) == report.frames
+
+
+def test_an_empty_instruction_gets_no_labels_and_is_counted(synthetic, dataset, tmp_path):
+    tasks = pa.table({"task_index": [0, 1], "task": [synthetic.instruction, " "]})
+    pq.write_table(tasks, dataset / "meta/tasks.parquet")
+    (path,) = LeRobotFiles.open(dataset).data_files()
+    table = pq.read_table(path)
+    column = pc.if_else(pc.equal(table["episode_index"], 2), 1, 0).cast(table.schema.field("task_index").type)
+    pq.write_table(table.set_column(table.column_names.index("task_index"), "task_index", column), path)
+    report = label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "out")
+    frames = len(synthetic.path()[0])
+    assert report.without_instruction == frames
+    assert f"{frames} frames have an empty instruction" in str(report)
+    assert "1 episodes: its instruction is empty (episode 2)" in str(report)
+    assert {timeline.episode for timeline in timelines(tmp_path / "out")} == {0, 1, 3}
 
 
 # --- more than one task in an episode

@@ -1,6 +1,7 @@
 """`inspire label`."""
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,6 +14,7 @@ from inspire_vla.files import read_json
 if TYPE_CHECKING:
     from inspire_vla.labels.end_effector import EndEffectorColumns
     from inspire_vla.labels.labeller import Labeller
+    from inspire_vla.labels.storage import LabelReport
 
 
 @dataclass(kw_only=True)
@@ -159,7 +161,7 @@ def _label(options: Arguments) -> None:
 
     frame = get_frame(options.frame)
     print(f"frame {frame}; gripper sign: {options.end_effector.open_is or 'found from the data'}")
-    report = label_dataset(
+    label_dataset(
         options.source,
         chosen_labeller(options),
         out=options.out,
@@ -172,7 +174,11 @@ def _label(options: Arguments) -> None:
         min_confidence=options.min_confidence,
         language=options.language_column,
         progress=True,
+        finish=partial(_finish, options),
     )
+
+
+def _finish(options: Arguments, report: "LabelReport") -> None:
     print(report)
     if options.review:
         from inspire_vla.reports.label_review import write_review

@@ -5,7 +5,6 @@ episode,frame,object,x,y,z[,grasped]         object: a mention, or its index in 
 """
 
 import hashlib
-import inspect
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.labels.end_effector import EndEffectorColumns, find_end_effector_columns
-from inspire_vla.labels.labeller import Episode, Recording, Tracks
+from inspire_vla.labels.labeller import Episode, Recording, Tracks, code_sha256
 from inspire_vla.labels.lerobot_files import LeRobotFiles, read_rows
 
 _REACH_M = 3.0
@@ -47,12 +46,8 @@ class FunctionLabeller:
         return self.label_name
 
     def settings(self) -> dict[str, Any]:
-        """SHA-256 of the function's source: another function gives other labels."""
-        try:
-            source = inspect.getsource(self.function)
-        except (OSError, TypeError):
-            source = repr(self.function)
-        return {"source_sha256": hashlib.sha256(source.encode()).hexdigest()}
+        """SHA-256 of the file that defines the function: another function, or constant, gives other labels."""
+        return {"source_sha256": code_sha256(self.function)}
 
     def columns(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """All number columns, unless `wanted`."""

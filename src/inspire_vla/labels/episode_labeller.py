@@ -33,7 +33,7 @@ from inspire_vla.labels.gripper import (
     opening_scale,
     sign_from_width,
 )
-from inspire_vla.labels.labeller import Episode, Recording, Tracks, encode_tracks
+from inspire_vla.labels.labeller import Episode, Note, Recording, Tracks, encode_tracks
 from inspire_vla.spatial import Frame, decode_answers
 
 # --- the labeller of a dataset
@@ -297,7 +297,8 @@ class EpisodeLabeller:
         return assigned, 0.9 if len(acts) == 1 else 0.7
 
     def _note_grasps(self) -> None:
-        self.notes.append(f"{len(self.grasps)} grasps for {len(self.acts)} acts")
+        spans = [(grasp.close, min(grasp.release, len(self.fingertips) - 1)) for grasp in self.grasps]
+        self.notes.append(Note(f"{len(self.grasps)} grasps for {len(self.acts)} acts", spans))
 
     def _spans(self, assigned: list[list[Grasp]]) -> list[tuple[int, int]]:
         """Frames (first, end) in which each act may be done: between the grasps of the acts around it."""

@@ -5,13 +5,17 @@ by `labels.storage` for an existing dataset, by `labels.dataset_writer` for a ne
 """
 
 import contextlib
+import functools
+import hashlib
 import importlib
+import inspect
 import itertools
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,6 +41,17 @@ class Episode:
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
+
+
+class Note(str):
+    """What a person should know about an episode. frames: the spans (first, last) of the episode that it is about."""
+
+    frames: tuple[tuple[int, int], ...]
+
+    def __new__(cls, text: str, frames: Iterable[tuple[int, int]] = ()) -> Self:
+        note = super().__new__(cls, text)
+        note.frames = tuple(frames)
+        return note
 
 
 @dataclass(frozen=True)
@@ -68,7 +83,7 @@ class Tracks:
     """Where the k objects of an instruction are in T frames.
 
     gripper_to_object_m: (T, k, 3) metres, robot base frame; NaN where it is unknown. grasped: (T, k) bool.
-    confidence: (T, k), 0..1, or None. notes: what a person should know about this episode.
+    confidence: (T, k), 0..1, or None. notes: what a person should know about this episode, as text or `Note`.
 
     Raises:
         InspireError: an array has another shape.
@@ -149,6 +164,21 @@ def get_labeller(text: str) -> Labeller:
     if isinstance(found, type):
         return found()
     return found if hasattr(found, "label") else FunctionLabeller(found, text)
+
+
+def code_sha256(defined: Any) -> str:
+    """SHA-256 of the file in which a function, a class or an object's class is defined, else of the object's repr.
+
+    The whole file counts, because a constant in it may decide what the function returns.
+    """
+    while isinstance(defined, functools.partial):
+        defined = defined.func
+    named = defined if inspect.isroutine(defined) or inspect.isclass(defined) else type(defined)
+    try:
+        source = Path(inspect.getsourcefile(inspect.unwrap(named)) or "").read_bytes()
+    except (OSError, TypeError):  # built in, or typed into an interpreter
+        source = repr(defined).encode()
+    return hashlib.sha256(source).hexdigest()
 
 
 @contextlib.contextmanager

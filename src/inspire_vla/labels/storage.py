@@ -1,17 +1,19 @@
 """`inspire label`: writes labels into a LeRobot dataset, in a new folder or in place.
 
-    NAME/ ──hard links, except data/**/*.parquet and three files of meta/──▶ .OUT.labelling/ ──rename──▶ OUT/
+    NAME/ ──videos/ and images/ hard-linked, all else copied or written──▶ .OUT.labelling/ ──rename──▶ OUT/
 
-The call may be killed at any moment. Every file in the unfinished folder is complete or absent and depends only on the
-source and the settings, so the same call writes the missing files and the result is the same. In place, the original
-is kept as NAME.before_labels, and the finished folder takes its name; both share all videos and images on the disk.
+Only videos and images are shared with the source: LeRobot's tools rewrite the other files in place. The call may be
+killed at any moment. Every file in the unfinished folder is complete or absent, and the folder records a digest of the
+labels and of the source. So the same call writes the missing files, and a call with other labels starts again. In
+place, the original is kept as NAME.before_labels, and the finished folder takes its name.
 """
 
 import copy
+import hashlib
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,15 @@ from pydantic import TypeAdapter
 from tqdm.auto import tqdm
 
 from inspire_vla.errors import InspireError
-from inspire_vla.files import json_sha256, read_json, write_json
+from inspire_vla.files import (
+    disk_errors,
+    files_below,
+    folder_lock,
+    json_sha256,
+    read_json,
+    remove,
+    write_json,
+)
 from inspire_vla.instruction import find_mentions
 from inspire_vla.labels.columns import (
     ANSWERS_PREFIX,
@@ -34,7 +44,7 @@ from inspire_vla.labels.columns import (
     answer_feature,
     write_labels,
 )
-from inspire_vla.labels.labeller import Episode, Labeller, Recording, Tracks, encode_tracks
+from inspire_vla.labels.labeller import Episode, Labeller, Note, Recording, Tracks, code_sha256, encode_tracks
 from inspire_vla.labels.language_column import (
     LANGUAGE_COLUMN,
     LANGUAGE_FEATURE,
@@ -42,7 +52,7 @@ from inspire_vla.labels.language_column import (
     language_rows,
     read_language_column,
 )
-from inspire_vla.labels.lerobot_files import LeRobotFiles, Rows, read_rows, replace_columns
+from inspire_vla.labels.lerobot_files import LeRobotFiles, Rows, replace_columns
 from inspire_vla.labels.simulator_state import kept_mentions
 from inspire_vla.spatial import NO_LABEL, Frame, decode_answers
 
@@ -50,11 +60,16 @@ CONFIDENCE_COLUMN = "labels.confidence"
 """uint8 (max_objects,): confidence in hundredths, 0 where the labeller gave none. All data files have it, or none.
 LeRobot gives it to no policy."""
 _CALIBRATION_FILES = 8
+_PLACES_SHOWN = 4
 
 
 @dataclass
 class LabelReport:
-    """The result of labelling. notes: note → number of episodes. without_object: instructions that name none."""
+    """The result of labelling.
+
+    notes: note → number of episodes. places: note → the first of these episodes, with frames where the note has some.
+    without_object: instructions that name none. without_instruction: frames whose instruction is empty.
+    """
 
     root: Path
     episodes: int = 0
@@ -62,7 +77,9 @@ class LabelReport:
     labels: int = 0
     unlabelled: int = 0
     notes: Counter[str] = field(default_factory=Counter)
+    places: dict[str, list[str]] = field(default_factory=dict)
     without_object: tuple[str, ...] = ()
+    without_instruction: int = 0
     backup: Path | None = None
     warnings: tuple[str, ...] = ()
 
@@ -71,12 +88,34 @@ class LabelReport:
         share = 100 * self.unlabelled / asked if asked else 0.0
         lines = [f"{self.root}: {self.episodes} episodes, {self.frames} frames, {self.labels} labels"]
         lines += [f"  {self.unlabelled} ({share:.1f} %) positions unknown or confidence too low: no label"]
-        lines += [f"  {count} episodes: {note}" for note, count in self.notes.most_common()]
-        lines += [f"  no object found, no labels: {instruction!r}" for instruction in self.without_object]
+        lines += self.note_lines()
+        lines += [f"  no object found, no labels: {text!r}" for text in self.without_object if text.strip()]
+        if self.without_instruction:
+            lines.append(
+                f"  {self.without_instruction} frames have an empty instruction: no labels; trainings leave them out"
+            )
         lines += [f"  warning: {warning}" for warning in self.warnings]
         if self.backup is not None:
             lines.append(f"  the dataset as it was: {self.backup} (shares videos and images with it)")
         return "\n".join(lines)
+
+    def note_lines(self) -> list[str]:
+        """A line for each note, with the first episodes that have it."""
+        lines = []
+        for note, count in self.notes.most_common():
+            shown = self.places[note]
+            more = f" and {count - len(shown)} more" if count > len(shown) else ""
+            lines.append(f"  {count} episodes: {note} (episode {', '.join(shown)}{more})")
+        return lines
+
+    def add_notes(self, episode: int, notes: Mapping[str, Sequence[tuple[int, int]]]) -> None:
+        """Count the notes of one episode; each has the spans of frames that it is about, (first, last)."""
+        for note, spans in notes.items():
+            self.notes[note] += 1
+            shown = self.places.setdefault(note, [])
+            if len(shown) < _PLACES_SHOWN:
+                frames = ", ".join(f"{first}–{last}" for first, last in spans)
+                shown.append(f"{episode}, frames {frames};" if frames else f"{episode}")
 
 
 def label_dataset(
@@ -93,6 +132,7 @@ def label_dataset(
     min_confidence: float = 0.0,
     language: bool = False,
     progress: bool = False,
+    finish: Callable[[LabelReport], None] | None = None,
 ) -> LabelReport:
     """Write `out`, or `source` itself with a backup, with label columns in place of those it had.
 
@@ -103,72 +143,120 @@ def label_dataset(
         max_objects: width of the columns; None: the most mentions of any instruction.
         min_confidence: labels below this confidence are left out.
         language: also write rows of LeRobot's language column, with each mode as a style.
+        finish: called with the report at the end. If the call is killed before this returns, the same call does it.
 
     Raises:
-        InspireError: not exactly one of `out` and `in_place`; `out` exists; `source` is damaged or no LeRobot v3
-            dataset; no instruction names an object; no frame gets a label; or an error of the labeller. Nothing is
-            written then.
+        InspireError: not exactly one of `out` and `in_place`; `out` exists; another call writes it; `source` is
+            damaged, incomplete or no LeRobot v3 dataset; no instruction names an object; no frame gets a label; or an
+            error of the labeller. Nothing is written then. Or the disk cannot be written.
     """
     root = Path(source).absolute()
     if (out is None) == (not in_place):
         raise InspireError("say where to write: another folder (--out), or the dataset itself (--in-place).")
     target = root if out is None else Path(out).absolute()
-    building = target.with_name(f".{target.name}.labelling")
-    request = json_sha256([labeller.name, labeller.settings(), list(modes), str(frame), str(rule), str(mentions),
-                           max_objects, min_confidence, language])  # fmt: skip
-    if in_place:
-        finished = _finish_swap(root, building)
-        if finished is not None and finished.report is not None and finished.request == request:
-            return finished.report
-    elif target.exists():
-        raise InspireError(f"{target} exists; choose another folder.")
-    files = LeRobotFiles.open(root)
-    labeller = with_dataset(labeller, root)
-    overrides = {**(getattr(labeller, "mentions", None) or {}), **(mentions or {})}
-    tasks, without = _find_mentions(files.tasks.values(), overrides)
-    if not tasks:
-        raise InspireError(f"no instruction of {root} names an object: {list(files.tasks.values())[:3]} …")
-    labeller = calibrated(labeller, files, tasks)
-    columns = labeller.columns(files.number_columns())
-    labels = LabelInfo(
-        frame=frame,  # type: ignore[arg-type]  # LabelInfo looks a name up
-        modes=dict.fromkeys(modes, rule),
-        tasks=tasks,
-        max_objects=max_objects or max(map(len, tasks.values())),
-        labeller=labeller.name,
-        extra={"settings": labeller.settings(), "min_confidence": min_confidence, "without_object": without}
-        | ({"language_column": LANGUAGE_COLUMN} if language else {})
-        | (kept_mentions(root, tasks) if OFFSET_COLUMN in files.number_columns() else {}),
-    )
-    report = LabelReport(target, without_object=tuple(without))
+    if target != root and target.is_relative_to(root) and (root / "meta/info.json").is_file():
+        raise InspireError(f"{target} is inside the dataset; choose a folder outside it.")
+    settings = [labeller.name, labeller.settings(), code_sha256(labeller), list(modes), str(frame), str(rule),
+                str(mentions), max_objects, min_confidence, language]  # fmt: skip
+    with folder_lock(target, "labelling into"):
+        building = target.with_name(f".{target.name}.labelling")
+        if in_place:
+            _finish_swap(root, building)
+        identity = _identity(root)
+        request = json_sha256([*settings, None if in_place else identity])
+        finished = _finished(target, request)
+        if finished is not None:
+            return _finish(target, finished, finish)
+        if target.exists() and not in_place:
+            raise InspireError(f"{target} exists; choose another folder.")
+        files = LeRobotFiles.open(root)
+        if in_place:
+            _drop_marker(root)
+        labeller = with_dataset(labeller, root)
+        overrides = {**(getattr(labeller, "mentions", None) or {}), **(mentions or {})}
+        tasks, without = _find_mentions(files.tasks.values(), overrides)
+        if not tasks:
+            raise InspireError(
+                f"no instruction of {root} names an object: {[text[:60] for text in files.tasks.values()][:3]} …"
+            )
+        labeller = calibrated(labeller, files, tasks)
+        columns = labeller.columns(files.number_columns())
+        labels = LabelInfo(
+            frame=frame,  # type: ignore[arg-type]  # LabelInfo looks a name up
+            modes=dict.fromkeys(modes, rule),
+            tasks=tasks,
+            max_objects=max_objects or max(map(len, tasks.values())),
+            labeller=labeller.name,
+            extra={
+                "settings": labeller.settings(),
+                "min_confidence": min_confidence,
+                "without_object": without,
+            }
+            | ({"language_column": LANGUAGE_COLUMN} if language else {})
+            | (kept_mentions(root, tasks) if OFFSET_COLUMN in files.number_columns() else {}),
+        )
+        report = LabelReport(target, without_object=tuple(without))
+        added = _label_files(files, columns, labels, labeller, min_confidence, report, progress)
+        with disk_errors(target):
+            _write(building, identity, files, labels, added, language, progress)
+            if _identity(root) != identity:
+                raise InspireError(f"{root} was changed while it was labelled. Run the same command again.")
+            if in_place:
+                _swap(root, building, report, request)
+            else:
+                _Marker(request=request, report=report).write(building)
+                building.rename(target)
+        return _finish(target, report, finish)
+
+
+def _label_files(
+    files: LeRobotFiles,
+    columns: tuple[str, ...],
+    labels: LabelInfo,
+    labeller: Labeller,
+    min_confidence: float,
+    report: LabelReport,
+    progress: bool,
+) -> dict[Path, dict[str, NDArray[Any]]]:
+    """Return the label columns of each data file, and fill the report. Raises InspireError if there is no label."""
     starts_below: list[NDArray[np.bool_]] = []
     added: dict[Path, dict[str, NDArray[Any]]] = {}
     any_confidence = False
     for path in tqdm(files.data_files(), desc="labelling", unit="file", disable=not progress):
-        rows = read_rows(path, columns)
+        rows = files.read(path, columns)
         added[path], has_confidence = _label_rows(
             rows, files, labels, labeller, min_confidence, report, starts_below
         )
         any_confidence |= has_confidence
     if not report.labels:
         raise InspireError(_why_no_labels(report, min_confidence))
-    _start(building, root, labels)
-    names = [name for name in added[path] if any_confidence or name != CONFIDENCE_COLUMN]
+    report.warnings = _warnings(starts_below)
+    if not any_confidence:
+        for new in added.values():
+            del new[CONFIDENCE_COLUMN]
+    return added
+
+
+def _write(
+    building: Path,
+    identity: list[Any],
+    files: LeRobotFiles,
+    labels: LabelInfo,
+    added: dict[Path, dict[str, NDArray[Any]]],
+    language: bool,
+    progress: bool,
+) -> None:
+    """Write the unfinished folder, or what a killed call has not written of it."""
+    _start(building, identity, files, labels, added)
     old = [name for name in files.info["features"] if _is_label(name)]
     for path, new in tqdm(added.items(), desc="writing", unit="file", disable=not progress):
-        written = building / path.relative_to(root)
+        written = building / path.relative_to(files.root)
         if not written.exists():
-            text = _language(path, files, labels, new) if language else {}
-            replace_columns(path, written, old, {name: new[name] for name in names}, text)
-    totals = {name: np.concatenate([new[name] for new in added.values()]) for name in names}
+            replace_columns(path, written, old, new, _language(path, files, labels, new) if language else {})
+    totals = {
+        name: np.concatenate([new[name] for new in added.values()]) for name in next(iter(added.values()))
+    }
     _write_meta(building, files, labels, totals, language)
-    report.warnings = _warnings(starts_below)
-    if in_place:
-        _swap(root, building, report, request)
-    else:
-        (building / _MARKER).unlink()
-        building.rename(target)
-    return report
 
 
 def with_dataset(labeller: Labeller, root: Path) -> Labeller:
@@ -191,7 +279,7 @@ def read_recording(
     """Read these columns of up to eight data files, spread over the dataset."""
     paths = files.data_files()
     chosen = sorted({round(i) for i in np.linspace(0, len(paths) - 1, _CALIBRATION_FILES)})
-    parts = [read_rows(paths[i], columns) for i in chosen]
+    parts = [files.read(paths[i], columns) for i in chosen]
     offsets = np.cumsum([0] + [len(part.episode_index) for part in parts])
     return Recording(
         columns={name: np.concatenate([part.columns[name] for part in parts]) for name in columns},
@@ -245,15 +333,15 @@ def _label_rows(
     for span in rows.episodes():
         report.episodes += 1
         report.frames += span.stop - span.start
-        notes: dict[str, None] = {}  # each once an episode, in order
+        notes: dict[str, list[tuple[int, int]]] = {}  # each once an episode, in order
         for run in rows.of_one_task(span):
-            instruction = files.tasks.get(int(rows.task_index[run.start]))
-            if instruction is None:
-                raise InspireError(
-                    f"episode {rows.episode_index[span.start]} has a task that tasks.parquet lacks."
-                )
+            instruction = files.instruction(int(rows.task_index[run.start]))
+            if not instruction.strip():
+                notes.setdefault("its instruction is empty", [])
+                report.without_instruction += run.stop - run.start
+                continue
             if instruction not in labels.tasks:
-                notes["its instruction names no object"] = None
+                notes.setdefault("its instruction names no object", [])
                 continue
             shown = run if getattr(labeller, "one_task_at_a_time", False) else span
             episode = Episode(
@@ -265,9 +353,12 @@ def _label_rows(
                 float(files.info.get("fps", 10)),
             )
             tracks = labeller.label(episode)
+            for note in tracks.notes:
+                spans = note.frames if isinstance(note, Note) else ()
+                first = shown.start - span.start
+                notes.setdefault(str(note), []).extend((first + a, first + b) for a, b in spans)
             if shown != run:
                 tracks = _slice(tracks, run.start - span.start, run.stop - span.start)
-            notes.update(dict.fromkeys(tracks.notes))
             codes = encode_tracks(tracks, labels, min_confidence=min_confidence)
             for mode, values in codes.items():
                 added[answer_column(mode)][run] = values
@@ -280,7 +371,7 @@ def _label_rows(
             report.unlabelled += int((~known).sum())
             if run.start == span.start:
                 starts_below.append(_is_below_at_start(tracks))
-        report.notes.update(notes.keys())
+        report.add_notes(int(rows.episode_index[span.start]), notes)
     return added, has_confidence
 
 
@@ -297,7 +388,7 @@ def _language(
     path: Path, files: LeRobotFiles, labels: LabelInfo, added: Mapping[str, NDArray[Any]]
 ) -> dict[str, Any]:
     """The language column of one data file, with the rows of other styles that it had."""
-    rows, column = read_rows(path, ("timestamp",)), read_language_column(path)
+    rows, column = files.read(path, ("timestamp",)), read_language_column(path)
     for mode in labels.modes:
         episodes = []
         for span in rows.episodes():
@@ -329,7 +420,7 @@ def _why_no_labels(report: LabelReport, min_confidence: float) -> str:
     lines = [
         f"none of {report.frames} frames in {report.episodes} episodes gets a label, so nothing is written:"
     ]
-    lines += [f"  {count} episodes: {note}" for note, count in report.notes.most_common()]
+    lines += report.note_lines()
     lines += [f"  labels with a confidence below {min_confidence} are left out"] if min_confidence else []
     return "\n".join(lines)
 
@@ -370,12 +461,15 @@ def _write_meta(
 # --- the unfinished folder
 
 _MARKER = ".labelling.json"
-_REWRITTEN = ("meta/info.json", "meta/stats.json", LABELS_FILE)
+_MEDIA = ("videos", "images")
+"""Folders of which the copy shares the files with the source. Whatever else a tool may rewrite in place is copied."""
+_REWRITTEN = ("meta/info.json", "meta/stats.json", LABELS_FILE, _MARKER)
 
 
 @dataclass
 class _Marker:
-    """File in an unfinished folder. settings: digest of source and settings. request, report: of a finished call."""
+    """File in an unfinished folder. settings: digest of the labels and of the source. request, report: of a finished
+    call, until its `finish` has returned."""
 
     settings: str = ""
     request: str = ""
@@ -385,33 +479,51 @@ class _Marker:
         write_json(folder / _MARKER, TypeAdapter(_Marker).dump_python(self, mode="json"))
 
 
-def _start(building: Path, root: Path, labels: LabelInfo) -> None:
-    """Make the unfinished folder, unless a killed call with the same settings has left one."""
-    data = [
-        (path.relative_to(root).as_posix(), path.stat().st_size, path.stat().st_mtime_ns)
-        for path in sorted((root / "data").glob("**/*.parquet"))
-    ]
-    marker = _Marker(json_sha256([labels.to_json(), os.fspath(root), data]))
+def _identity(root: Path) -> list[Any]:
+    """What tells whether a dataset's files have changed: their names, sizes and times.
+
+    Linking a file changes its ctime, so that of media is left out.
+    """
+    found: list[Any] = [os.fspath(root)]
+    for path in files_below(root):
+        relative, stat = path.relative_to(root), path.stat()
+        if relative.as_posix() != _MARKER:
+            changed = 0 if relative.parts[0] in _MEDIA else stat.st_ctime_ns
+            found.append([relative.as_posix(), stat.st_size, stat.st_mtime_ns, changed])
+    return found
+
+
+def _start(
+    building: Path,
+    identity: list[Any],
+    files: LeRobotFiles,
+    labels: LabelInfo,
+    added: dict[Path, dict[str, NDArray[Any]]],
+) -> None:
+    """Make the unfinished folder, unless a killed call has left one for the same labels of the same files."""
+    root = files.root
+    digest = hashlib.sha256(json_sha256([labels.to_json(), identity]).encode())
+    for new in added.values():
+        for name, values in new.items():
+            digest.update(f"{name} {values.shape}".encode() + values.tobytes())
+    marker = _Marker(digest.hexdigest())
     if building.exists():
         if (building / _MARKER).is_file() and read_json(building / _MARKER, _Marker) == marker:
             return
-        shutil.rmtree(building)
-    linking = building.with_name(f"{building.name}.linking")
-    shutil.rmtree(linking, ignore_errors=True)
-    for path in sorted(root.rglob("*")):
+        remove(building)
+    copying = building.with_name(f"{building.name}.copying")
+    remove(copying)
+    data = set(files.data_files())
+    for path in files_below(root):
         relative = path.relative_to(root)
-        if path.is_dir():
-            (linking / relative).mkdir(parents=True, exist_ok=True)
-        elif not (relative.parts[0] == "data" and path.suffix == ".parquet") and (
-            relative.as_posix() not in _REWRITTEN
-        ):
-            _link(path, linking / relative)
-    marker.write(linking)
-    linking.rename(building)
+        if path not in data and relative.as_posix() not in _REWRITTEN:
+            (copying / relative).parent.mkdir(parents=True, exist_ok=True)
+            (_link if relative.parts[0] in _MEDIA else shutil.copy2)(path, copying / relative)
+    marker.write(copying)
+    copying.rename(building)
 
 
 def _link(path: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
     original = os.path.realpath(path)  # a dataset from the hub consists of symbolic links
     try:
         os.link(original, target)
@@ -429,17 +541,32 @@ def _swap(root: Path, building: Path, report: LabelReport, request: str) -> None
     _Marker(request=request, report=report).write(building)
     root.rename(backup)
     building.rename(root)  # if the call is killed before this line, `_finish_swap` does it
-    (root / _MARKER).unlink()
 
 
-def _finish_swap(root: Path, building: Path) -> _Marker | None:
-    """Finish `_swap` of a killed call; return its marker, or None if there is none."""
-    if not root.exists() and (building / _MARKER).is_file():
-        if read_json(building / _MARKER, _Marker).report is None:
-            return None
-        building.rename(root)
-    if not (root / _MARKER).is_file():
+def _finish_swap(root: Path, building: Path) -> None:
+    """Finish `_swap` of a killed call."""
+    marker = building / _MARKER
+    if not root.exists() and marker.is_file() and read_json(marker, _Marker).report is not None:
+        with disk_errors(root):
+            building.rename(root)
+
+
+def _finished(target: Path, request: str) -> LabelReport | None:
+    """The report of an equal call that was killed between its last rename and the end of its `finish`."""
+    if not (target / _MARKER).is_file():
         return None
-    marker = read_json(root / _MARKER, _Marker)
-    (root / _MARKER).unlink()
-    return marker
+    marker = read_json(target / _MARKER, _Marker)
+    return marker.report if marker.request == request else None
+
+
+def _drop_marker(root: Path) -> None:
+    """Forget that a killed call did not `finish`: another call labels its result."""
+    with disk_errors(root):
+        (root / _MARKER).unlink(missing_ok=True)
+
+
+def _finish(target: Path, report: LabelReport, finish: Callable[[LabelReport], None] | None) -> LabelReport:
+    if finish is not None:
+        finish(report)
+    _drop_marker(target)
+    return report
