@@ -79,8 +79,10 @@ def dataset(tmp_path: Path) -> Path:
         "action": {"dtype": "float32", "shape": [2], "names": None},
         answer_column("direction"): answer_feature(2),
     }
-    info = {"codebase_version": "v3.0", "fps": 10, "total_episodes": 2, "features": features}
+    info = {"codebase_version": "v3.0", "fps": 10, "total_episodes": 2, "total_frames": 7, "features": features}
     (root / "meta" / "info.json").write_text(json.dumps(info), encoding="utf-8")
+    (root / "meta/episodes/chunk-000").mkdir(parents=True)
+    pq.write_table(pa.table({"episode_index": [0, 1]}), root / "meta/episodes/chunk-000/file-000.parquet")
     tasks = pa.table({"task_index": [0, 1], "task": ["open the drawer", "pick up the cube"]})
     pq.write_table(tasks, root / "meta" / "tasks.parquet")
     rows = []
@@ -130,6 +132,8 @@ def test_columns_of_one_number_are_stored_as_plain_numbers(dataset: Path) -> Non
     pq.write_table(pa.Table.from_pylist(rows), file)
     info = json.loads((dataset / "meta" / "info.json").read_text(encoding="utf-8"))
     info["features"]["observation.state"] |= {"shape": [1], "names": ["x"]}
+    info["features"]["action"] |= {"shape": [1]}
+    info["features"][answer_column("direction")] = answer_feature(1)
     (dataset / "meta" / "info.json").write_text(json.dumps(info), encoding="utf-8")
     moments = list(DatasetEpisode(dataset, 1).moments())
     assert [moment.truths for moment in moments] == [["left"], ["down"], ["left"], ["down"]]
