@@ -9,8 +9,8 @@ from typing import Any
 from inspire_vla.errors import InspireError, did_you_mean
 
 COMMANDS = (
-    "demo", "collect", "label", "labels", "pretrain", "train", "convert", "evaluate", "compare", "report", "reproduce",
-    "serve", "steer", "attention", "view", "doctor",
+    "demo", "collect", "mentions", "label", "labels", "pretrain", "train", "convert", "evaluate", "compare", "report",
+    "reproduce", "serve", "steer", "attention", "view", "doctor",
 )  # fmt: skip
 
 

@@ -8,16 +8,36 @@ from inspire_vla.instruction.mentions import (
     find_mentions,
     read_instruction,
 )
+from inspire_vla.instruction.overrides import (
+    MentionRecord,
+    OverrideRecords,
+    Overrides,
+    mentions_of,
+    override_for,
+    overrides_of_records,
+    overrides_to_json,
+    read_overrides,
+    write_overrides,
+)
 from inspire_vla.instruction.roles import ROLES, Act, MentionRole
 
 __all__ = [
     "ROLES",
     "Act",
+    "MentionRecord",
     "MentionRole",
     "NoObjectFound",
+    "OverrideRecords",
+    "Overrides",
     "Reading",
     "UnclearInstruction",
     "acts_of",
     "find_mentions",
+    "mentions_of",
+    "override_for",
+    "overrides_of_records",
+    "overrides_to_json",
     "read_instruction",
+    "read_overrides",
+    "write_overrides",
 ]

@@ -1,6 +1,6 @@
 """Finds the objects that an instruction names, by parsing it. There is no table of names: any noun may come."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -72,7 +72,9 @@ def read_instruction(instruction: str) -> Reading:
     return Reading(mentions, acts_of_named(parser.named, mentions), tuple(parser.doubts()))
 
 
-def find_mentions(instruction: str) -> tuple[str, ...]:
+def find_mentions(
+    instruction: str, overrides: Mapping[str, Sequence[MentionRole]] | None = None
+) -> tuple[str, ...]:
     """Return the mentions of an instruction in order, in lower case, with the article as written, each once.
 
     A place that tells objects apart belongs to the mention. A place that something is moved to is a mention of its own.
@@ -82,9 +84,14 @@ def find_mentions(instruction: str) -> tuple[str, ...]:
     >>> find_mentions("Pick up the black bowl between the plate and the ramekin and place it on the plate.")
     ('the black bowl between the plate and the ramekin', 'the plate')
 
+    Args:
+        overrides: instruction → mentions that a person gives, see `overrides.py`. They may be none.
+
     Raises:
         NoObjectFound, UnclearInstruction, InspireError: as `read_instruction`.
     """
+    if overrides is not None and instruction in overrides:
+        return tuple(dict.fromkeys(item.mention for item in overrides[instruction]))
     return read_instruction(instruction).mentions
 
 
@@ -95,8 +102,9 @@ def acts_of(
 
     Args:
         mentions: those of `find_mentions`, or others. Others have a role only if they are named in the instruction.
-        roles: overrule what the instruction says; each is of one of `mentions`.
+        roles: overrule what the instruction says, if one of them has a role; each is of one of `mentions`.
     """
+    roles = roles if any(item.role for item in roles or ()) else None
     try:
         reading = read_instruction(instruction)
     except NoObjectFound:

@@ -25,19 +25,19 @@ while something is operated.
 
 @dataclass(frozen=True)
 class MentionRole:
-    """What one object is in one action. `role` is one of `ROLES`.
+    """What one object is in one action. `role` is one of `ROLES`; None: what the instruction says.
 
     Raises:
         InspireError: another role, or no words.
     """
 
     mention: str
-    role: str
+    role: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.mention, str) or not self.mention.strip():
             raise InspireError(f"A mention must be words that name an object; found {self.mention!r}.")
-        if self.role not in ROLES:
+        if self.role is not None and self.role not in ROLES:
             raise InspireError(
                 f"Unknown role {self.role!r} of {self.mention!r}.{did_you_mean(str(self.role), ROLES)}"
             )
@@ -151,7 +151,7 @@ def acts_of_roles(roles: Sequence[MentionRole], mentions: Sequence[str], instruc
             acts[-1] = replace(acts[-1], tool=index)
         elif item.role == "tool":
             tool = index
-        elif item.role != "landmark" or places:
+        elif item.role is not None and (item.role != "landmark" or places):
             if not acts:
                 acts.append(Act(None))
             _place(acts, "beside" if item.role == "landmark" else item.role, index)

@@ -1,0 +1,85 @@
+"""`inspire mentions`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from inspire_vla.errors import InspireError
+
+if TYPE_CHECKING:
+    from inspire_vla.instruction import Overrides
+
+
+@dataclass(kw_only=True)
+class Arguments:
+    """Show which objects instructions are asked about, and their roles, before anything is labelled."""
+
+    sources: Positional[Annotated[tuple[str, ...], arg(metavar="DATASET|SENTENCE …")]]
+    """Folders of LeRobot datasets (v3), and instructions in quotes."""
+    mentions: Annotated[Path | None, arg(metavar="JSON")] = None
+    """File of overrides to show instead of what is read."""
+    write: Annotated[Path | None, arg(metavar="JSON")] = None
+    """Write a file of overrides to edit, for --mentions of label, train, evaluate and serve."""
+    max_objects: int = 3
+    """How many objects the policy will be asked about."""
+
+
+def run(options: Arguments) -> None:
+    from inspire_vla.instruction import read_overrides, write_overrides
+
+    overrides = {} if options.mentions is None else read_overrides(options.mentions)
+    instructions = _instructions(options.sources)
+    kinds = [_show(instruction, overrides, options.max_objects) for instruction in instructions]
+    counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+    print(f"\n{len(kinds)} instructions: {counts}")
+    if options.write is not None:
+        path = write_overrides(options.write, instructions, overrides)
+        print(f"To edit: {path}. Then pass --mentions {path} to inspire label, train, evaluate or serve.")
+
+
+def _instructions(sources: tuple[str, ...]) -> list[str]:
+    """The distinct instructions of datasets and sentences, in order."""
+    from inspire_vla.labels.lerobot_files import LeRobotFiles
+
+    if not sources:
+        raise InspireError("Give the folder of a LeRobot dataset, or an instruction in quotes.")
+    found: dict[str, None] = {}
+    for source in sources:
+        if Path(source).is_dir():
+            found.update(dict.fromkeys(LeRobotFiles.open(source).tasks.values()))
+        elif " " not in source.strip() and "/" in source:
+            raise InspireError(
+                f"{source} is no folder. Give the folder of a LeRobot dataset, or an instruction in quotes."
+            )
+        else:
+            found[source] = None
+    return list(found)
+
+
+def _show(instruction: str, overrides: "Overrides", max_objects: int) -> str:
+    """Print the objects of one instruction; return how it was read."""
+    from inspire_vla.instruction import NoObjectFound, mentions_of, read_instruction
+
+    print(f"\n{instruction or '(no instruction)'}")
+    doubts: tuple[str, ...] = ()
+    try:
+        if instruction in overrides:
+            roles, kind = overrides[instruction], "overridden"
+        else:
+            reading = read_instruction(instruction)
+            roles, doubts, kind = reading.roles, reading.doubts, "clear"
+    except NoObjectFound as error:
+        print(f"  refused: {error}")
+        return "refused"
+    names = mentions_of(roles)
+    for item in roles:
+        print(f"  {item.role or 'as in the sentence':<9} {item.mention}")
+    if not names:
+        print("  nothing is asked")
+    if len(names) > max_objects:
+        doubts += (f"only the first {max_objects} objects are asked about: {', '.join(names[:max_objects])}",)
+    for doubt in doubts:
+        print(f"  doubt: {doubt}")
+    return "with doubts" if doubts and kind == "clear" else kind
