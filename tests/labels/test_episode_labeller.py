@@ -240,7 +240,9 @@ def test_roles(instruction, told):
     for act in acts_of(instruction, find_mentions(instruction)):
         goal = (act.goal,) if act.goal is not None else act.beside
         text = "~" * act.touch + str(act.target) + "".join(f">{place}" for place in goal)
-        said.append(text + " beside" * bool(act.beside) + (f" from {act.source}" if act.source is not None else ""))
+        said.append(
+            text + " beside" * bool(act.beside) + (f" from {act.source}" if act.source is not None else "")
+        )
     assert said == told
 
 

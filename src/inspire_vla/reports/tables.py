@@ -37,10 +37,11 @@ class Table:
         """Return the table for the terminal."""
         table = RichTable(title=escape(self.title), title_justify="left")
         for i, column in enumerate(self.columns):
-            number = i >= self.words
-            table.add_column(
-                escape(column), justify="right" if number else "left", no_wrap=number, overflow="fold"
-            )
+            if i < self.words:
+                table.add_column(escape(column), overflow="fold")
+            else:  # the head may wrap, the numbers do not
+                width = max((len(row.cells[i].text) for row in self.rows), default=1)
+                table.add_column(escape(column), justify="right", min_width=width, overflow="fold")
         for row in self.rows:
             cells = [escape(cell.text) for cell in row.cells]
             table.add_row(*cells, style="bold" if row.strong else None, end_section=row.strong)
