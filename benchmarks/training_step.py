@@ -23,9 +23,9 @@ import torch
 from shallow import FAMILIES, shallow
 
 from inspire_vla.labels.columns import answer_column
-from inspire_vla.lerobot_plugin.loading import load_policy
+from inspire_vla.lerobot_plugin.agent import load_policy
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
-from inspire_vla.lerobot_plugin.supervision import DialogueWriter
+from inspire_vla.lerobot_plugin.processor_inspire_vla import InspireVLATokenizer
 
 INSTRUCTIONS = ("open the top drawer of the cabinet", "pick up the red cube and place it on the blue plate")
 
@@ -55,9 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     batch = noise(policy, options.batch_size, options.device)
     optimizer = torch.optim.AdamW(policy.get_optim_params(), lr=1e-6)
     reasoning = policy.config.reasoning
-    writers = {
-        enabled: DialogueWriter(
-            replace(reasoning, enabled=enabled), policy.backbone.template, policy.backbone.text_tokenizer
+    tokenizers = {
+        enabled: InspireVLATokenizer(
+            policy.tokenizer.parts,
+            text_tokenizer=policy.backbone.text_tokenizer,
+            template=policy.backbone.template,
+            action_vocabulary=policy.tokenizer.action_vocabulary,
+            reasoning=replace(reasoning, enabled=enabled),
+            n_obs_steps=policy.config.n_obs_steps,
         )
         for enabled in (False, True)
     }
@@ -70,15 +75,15 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
     within = {"images": 0.0, "decoder": 0.0}
     for part, owner, name in (
-        ("images", policy, "_encode_observation"),
+        ("images", policy, "encode_observation"),
         ("decoder", policy.backbone, "forward"),
     ):
         setattr(owner, name, timed(getattr(owner, name), part, within, clock))
     parts: dict[bool, list[list[float]]] = {False: [], True: []}
 
     def seconds(enabled: bool) -> float:
-        policy.writer = writers[enabled]
-        policy.config.reasoning = writers[enabled].config
+        policy.tokenizer = tokenizers[enabled]
+        policy.config.reasoning = tokenizers[enabled].reasoning
         start = clock()
         loss = policy.forward(batch)[0]
         forward = clock()
@@ -95,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     for _ in range(2):  # warm up
         seconds(False), seconds(True)
     parts = {False: [], True: []}
-    lengths = {enabled: elements(policy, writers[enabled], batch) for enabled in (False, True)}
+    lengths = {enabled: elements(policy, tokenizers[enabled], batch) for enabled in (False, True)}
     pairs = []
     for number in range(options.steps):
         first = bool(number % 2)
@@ -138,13 +143,13 @@ def timed(
     return call
 
 
-def elements(policy: InspireVLAPolicy, writer: DialogueWriter, batch: dict[str, Any]) -> int:
+def elements(policy: InspireVLAPolicy, tokenizer: InspireVLATokenizer, batch: dict[str, Any]) -> int:
     """How long the batch's padded sequences are, images included."""
     told: list[int] = []
     hook = policy.backbone.decoder.register_forward_pre_hook(
         lambda module, args, options: told.append(options["inputs_embeds"].shape[1]), with_kwargs=True
     )
-    policy.writer, policy.config.reasoning = writer, writer.config
+    policy.tokenizer, policy.config.reasoning = tokenizer, tokenizer.reasoning
     with torch.no_grad():
         policy.forward(batch)
     hook.remove()

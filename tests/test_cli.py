@@ -8,7 +8,7 @@ import pytest
 from inspire_vla.cli import COMMANDS, doctor, main, parse
 from inspire_vla.cli.train import train_arguments
 from inspire_vla.errors import InspireError
-from inspire_vla.lerobot_plugin.lookup import find
+from inspire_vla.lerobot_plugin.checkpoints import find
 
 
 def test_help_answers_at_once_and_names_every_command():

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from inspire_vla.errors import InspireError
-from inspire_vla.lerobot_plugin.lookup import find
+from inspire_vla.lerobot_plugin.checkpoints import find
 from inspire_vla.policies import describe
 
 

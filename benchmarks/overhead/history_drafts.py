@@ -55,7 +55,7 @@ def measure_history_drafts(
     checkpoint: str, dataset: Path, episodes: int, suites: Sequence[str]
 ) -> dict[str, Any]:
     """Fit the table on labelled demonstrations, then compare both kinds of drafts in a checkpoint's rollouts."""
-    from inspire_vla.lerobot_plugin.loading import load_policy
+    from inspire_vla.lerobot_plugin.agent import load_policy
 
     agent = load_policy(checkpoint, device="cpu")
     policy = agent.policy
@@ -75,12 +75,12 @@ def measure_history_drafts(
     rows: list[dict[str, Any]] = []
     told: dict[int, list[Words]] = defaultdict(list)
     for episode, batch, asked in play(agent, episodes, suites):
-        dialogue, said = policy.writer.prompt(asked), told[episode]
+        dialogue, said = policy.tokenizer.prompt_builder.prompt(asked), told[episode]
         with torch.inference_mode():
-            prefix = policy._encode_observation(batch)
+            prefix = policy.encode_observation(batch)
         row: dict[str, Any] = {"episode": episode}
         for name, draft in drafters.items():
-            expected = draft(said) if said else policy.first_answers
+            expected = draft(said) if said else policy.tokenizer.initial_draft
             words = dict(zip(dialogue.mentions, expected, strict=False))
             (decision,) = decode(policy.backbone, prefix, [dialogue], policy.grammar, drafts=[words])
             extra = decision.forward_passes - (len(decision.token_ids) - len(decision.answers))

@@ -10,7 +10,7 @@ import numpy as np
 
 def measure_memory(checkpoint: str, steps: int) -> dict[str, Any]:
     """Decide again and again, with instructions and drafts that change; note the process' memory ten times."""
-    from inspire_vla.lerobot_plugin.loading import load_policy
+    from inspire_vla.lerobot_plugin.agent import load_policy
     from inspire_vla.tabletop.benchmark import TabletopBenchmark
 
     agent = load_policy(checkpoint, device="cpu")
@@ -24,7 +24,9 @@ def measure_memory(checkpoint: str, steps: int) -> dict[str, Any]:
         text = texts[step % len(texts)]
         image = rng.integers(0, 255, (*shape[1:], 3), dtype=np.uint8)
         observation = {"pixels": dict.fromkeys(cameras, image), "agent_pos": rng.normal(size=8)}
-        draft = {m: str(rng.choice(words)) for m in agent.policy.writer.prompt(text).mentions}
+        draft = {
+            m: str(rng.choice(words)) for m in agent.policy.tokenizer.prompt_builder.prompt(text).mentions
+        }
         agent.act([observation], [text], drafts=[draft])
         if step % max(1, steps // 10) == 0:
             gc.collect()

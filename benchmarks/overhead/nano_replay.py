@@ -20,7 +20,7 @@ def measure_nano(
 
     A decision takes milliseconds, which anything else on the machine disturbs: the best of `repeats` counts.
     """
-    from inspire_vla.lerobot_plugin.loading import load_policy
+    from inspire_vla.lerobot_plugin.agent import load_policy
 
     agent = load_policy(checkpoint, device="cpu")
     policy = agent.policy
@@ -30,14 +30,14 @@ def measure_nano(
     deadline = time.monotonic() + seconds
     last: dict[int, dict[str, str]] = {}
     for warm, (episode, batch, asked) in [*((True, f) for f in frames[:5]), *((False, f) for f in frames)]:
-        dialogue = policy.writer.prompt(asked)
+        dialogue = policy.tokenizer.prompt_builder.prompt(asked)
         plain = build_dialogue(asked, template=policy.backbone.template, reasoning=False)
-        first = dict(zip(dialogue.mentions, policy.first_answers, strict=False))
+        first = dict(zip(dialogue.mentions, policy.tokenizer.initial_draft, strict=False))
         drafts = last.get(episode, first)
 
         def observe(batch: dict = batch) -> Tensor:
             with torch.inference_mode():
-                return policy._encode_observation(batch)
+                return policy.encode_observation(batch)
 
         found = timer.best(Task(observe, dialogue, plain), drafts, tries=1 if warm else repeats)
         if warm:
@@ -72,7 +72,7 @@ def play(agent: Any, episodes: int, suites: Sequence[str]) -> Iterator[tuple[int
         over = False
         drafts = None
         while not over:
-            batch = agent.preprocessor(agent._batch([observation], [instruction]))
+            batch = agent.preprocessor(agent.batch([observation], [instruction]))
             yield episode, batch, instruction
             (decision,) = agent.act([observation], [instruction], drafts=drafts)
             drafts = [decision.answers_by_mention]

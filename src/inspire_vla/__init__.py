@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from inspire_vla.evaluation import compare, evaluate
     from inspire_vla.instruction import find_mentions
     from inspire_vla.labels import label_arrays
-    from inspire_vla.lerobot_plugin.loading import load_policy
+    from inspire_vla.lerobot_plugin.agent import load_policy
     from inspire_vla.policies import serve
     from inspire_vla.serving.client import PolicyClient
     from inspire_vla.spatial import relate
@@ -46,7 +46,7 @@ _MODULES = {
     "evaluate": "evaluation",
     "find_mentions": "instruction",
     "label_arrays": "labels",
-    "load_policy": "lerobot_plugin.loading",
+    "load_policy": "lerobot_plugin.agent",
     "relate": "spatial",
     "serve": "policies",
 }

@@ -11,7 +11,7 @@ from typing import Any
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import Factory
 from inspire_vla.files import read_json
-from inspire_vla.lerobot_plugin.lookup import find, weights
+from inspire_vla.lerobot_plugin.checkpoints import find, training_suites, weights
 
 IDENTITY = ("name", "checkpoint", "sha256", "backbone", "action_tokenizer")
 """The part of a description that a policy server sends to its clients."""
@@ -58,7 +58,7 @@ def agent_factory(checkpoint: str | Path, device: str | None = None) -> Factory:
 
 def load_agent(path: str, device: str | None = None) -> Any:
     """Load a checkpoint as an agent, without the messages that LeRobot prints."""
-    from inspire_vla.lerobot_plugin.loading import load_policy
+    from inspire_vla.lerobot_plugin.agent import load_policy
 
     with contextlib.redirect_stdout(io.StringIO()):
         return load_policy(path, device=device)
@@ -122,9 +122,7 @@ def serve(
 
 def trained_on(checkpoint: str | Path | None) -> list[str] | None:
     """Return the suites that a checkpoint was trained on; None if unknown, as for a policy on a server."""
-    from inspire_vla.lerobot_plugin.trained_on import load_trained_on
-
-    suites = None if checkpoint is None else load_trained_on(find(checkpoint))
+    suites = None if checkpoint is None else training_suites(find(checkpoint))
     return None if suites is None else list(suites)
 
 

@@ -13,6 +13,7 @@ from inspire_vla.labels.language_column import register_style
 from inspire_vla.spatial import MODES
 
 REGISTERING_MODULES = (
+    "inspire_vla.lerobot_plugin.processor_inspire_vla",  # the tokenizer step of saved preprocessors
     "inspire_vla.lerobot_plugin.configuration_inspire_vla",  # --policy.type=inspire_vla
     "inspire_vla.tabletop.lerobot_env",  # --env.type=inspire_tabletop
 )

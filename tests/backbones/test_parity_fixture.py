@@ -53,7 +53,7 @@ def test_a_fixture_round_trips_and_shows_a_difference(tmp_path: Path) -> None:
 
 
 if __name__ == "__main__":
-    from inspire_vla.lerobot_plugin.loading import load_policy
+    from inspire_vla.lerobot_plugin.agent import load_policy
 
     checkpoint, file = sys.argv[1:]
     error = difference(load_policy(checkpoint, device="cpu").policy.backbone.eval(), Path(file))

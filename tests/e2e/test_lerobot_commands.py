@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from lerobot.datasets import LeRobotDataset
 
-from inspire_vla.lerobot_plugin.lookup import find
+from inspire_vla.lerobot_plugin.checkpoints import find
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "serve.md"

@@ -8,8 +8,8 @@ import torch
 from tests.lerobot_plugin.tiny_runs import run
 
 from inspire_vla.errors import InspireError
+from inspire_vla.lerobot_plugin.agent import Agent, load_policy
 from inspire_vla.lerobot_plugin.attention import _over_image, looks
-from inspire_vla.lerobot_plugin.loading import Agent, load_policy
 
 ORDER = "pick up the red cube and place it on the blue plate"
 SEEN = {

@@ -11,9 +11,9 @@ from tests.lerobot_plugin.test_memory_options import batch
 
 from inspire_vla.errors import InspireError
 from inspire_vla.instruction import NoObjectFound
+from inspire_vla.lerobot_plugin.agent import Agent, load_policy
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 from inspire_vla.lerobot_plugin.convert import KINDS
-from inspire_vla.lerobot_plugin.loading import Agent, load_policy
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -32,10 +32,10 @@ def test_another_number_of_images_is_told(checkpoint: Path) -> None:
     with pytest.raises(InspireError, match=f"takes {wanted} image.*found 3"):
         policy.backbone.encode_observation(torch.rand(1, 3, 3, 28, 28), None)
     agent = load_policy(checkpoint)
-    with pytest.raises(InspireError, match=r"looks through 'image'; found \['front'\]"):
+    with pytest.raises(InspireError, match=r"needs camera 'image'; found \['front'\]"):
         agent.act([observed(front=0)], [TASK])
     lacking = {key: value for key, value in batch(policy).items() if "images" not in key}
-    with pytest.raises(InspireError, match=r"looks at \['observation.images.image'\]"):
+    with pytest.raises(InspireError, match=r"needs \['observation.images.image'\]"):
         policy.act(lacking)
 
 
@@ -58,7 +58,7 @@ def test_missing_or_impossible_labels_are_told(checkpoint: Path) -> None:
     loss, log = policy.forward(batch(policy) | {"observation.answers.direction": labels})
     assert (loss.item(), log["unlabelled_rows"]) == (0.0, 2.0)
     with pytest.raises(InspireError, match=r"asks about .*labels are \[0, -1, -1\]"):
-        policy.writer.demonstration(TASK, np.array([0, -1, -1]))
+        policy.tokenizer.prompt_builder.demonstration(TASK, np.array([0, -1, -1]))
 
 
 def test_unknown_names_say_what_there_is() -> None:

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from tests.lerobot_plugin import sources
 
 from inspire_vla.errors import InspireError
+from inspire_vla.lerobot_plugin.agent import load_policy
 from inspire_vla.lerobot_plugin.convert import KINDS, Options, convert
-from inspire_vla.lerobot_plugin.loading import load_policy
 from inspire_vla.lerobot_plugin.training import train
 
 TASK = "pick up the red cube and place it on the blue plate"
@@ -93,7 +93,7 @@ def test_the_weights_are_those_of_the_source(converted) -> None:
 def test_action_ids_are_the_originals(converted) -> None:
     kind, _, out, _ = converted
     policy = load_policy(out).policy
-    vocabulary, text = policy.action_vocabulary, policy.backbone.text_tokenizer
+    vocabulary, text = policy.tokenizer.action_vocabulary, policy.backbone.text_tokenizer
     if kind == "minivla":  # libero_vq_extra_action_tokenizer: len(tokenizer) − 1 − code
         assert vocabulary.to_ids([0, 3]).tolist() == [len(text) - 1, len(text) - 4]
         assert policy.config.n_obs_steps == 2
@@ -131,7 +131,7 @@ def test_the_gripper_can_be_turned_to_liberos_sign(kind: str, tmp_path: Path) ->
         told[gripper] = load_policy(tmp_path / gripper)
         post = told[gripper].postprocessor  # which says nothing of it
         assert post(torch.tensor([[0.0] * 6 + [0.3]])).flatten()[-1] == pytest.approx(0.3)
-    plain, turned = (told[gripper].policy.action_tokenizer for gripper in ("as_trained", "libero"))
+    plain, turned = (told[gripper].policy.tokenizer.action_tokenizer for gripper in ("as_trained", "libero"))
     codes = plain.encode(np.full((plain.horizon, 7), 0.25))
     np.testing.assert_array_equal(plain.decode(codes)[..., :-1], turned.decode(codes)[..., :-1])
     np.testing.assert_allclose(turned.decode(codes)[..., -1], 1 - 2 * plain.decode(codes)[..., -1], atol=1e-6)
@@ -151,7 +151,7 @@ def test_reserved_actions_take_no_id_that_means_something(tmp_path: Path) -> Non
         convert("image_text", tmp_path, tmp_path / "out", options=replace(options, action_tokens="reserve"))
     convert("image_text", tmp_path, tmp_path / "out", options=replace(options, action_tokens="reserved"))
     agent = load_policy(tmp_path / "out")
-    text, vocabulary = agent.policy.backbone.text_tokenizer, agent.policy.action_vocabulary
+    text, vocabulary = agent.policy.backbone.text_tokenizer, agent.policy.tokenizer.action_vocabulary
     assert vocabulary.size == 256
     assert not vocabulary.holds(text.all_special_ids).any()
     assert vocabulary.id_range[1] == text.convert_tokens_to_ids("<image>")  # the first of those at the end

@@ -9,8 +9,8 @@ from tests.lerobot_plugin.test_memory_options import batch
 
 from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
-from inspire_vla.lerobot_plugin.backbone_choice import make_backbone
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
+from inspire_vla.lerobot_plugin.modeling_inspire_vla import make_backbone
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +30,13 @@ def test_what_is_logged(pi0fast: Path) -> None:
 
 def test_the_state_is_said_and_the_instruction_parsed_once(pi0fast: Path) -> None:
     policy = load(pi0fast)
-    one = policy.writer.prompt(TASK, "1 2")
-    other = policy.writer.prompt(TASK, "3 4")
+    one = policy.tokenizer.prompt_builder.prompt(TASK, "1 2")
+    other = policy.tokenizer.prompt_builder.prompt(TASK, "3 4")
     assert "State: 1 2;" in "".join(s.text or "" for s in one.segments)
     assert "State: 3 4;" in "".join(s.text or "" for s in other.segments)
-    assert policy.writer._written.cache_info().misses == 1
+    assert policy.tokenizer.prompt_builder._cached.cache_info().misses == 1
     with pytest.raises(InspireError, match="writes the robot's state"):
-        policy.writer.prompt(TASK)
+        policy.tokenizer.prompt_builder.prompt(TASK)
 
 
 def test_static_cache_are_a_setting_and_change_nothing_that_is_said(pi0fast: Path) -> None:

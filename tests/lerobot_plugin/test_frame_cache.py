@@ -10,8 +10,7 @@ import torch
 from lerobot.datasets import LeRobotDataset
 
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
-from inspire_vla.lerobot_plugin.frame_cache import FrameCache, can_keep
-from inspire_vla.lerobot_plugin.training import _frames_in_memory
+from inspire_vla.lerobot_plugin.training import FrameCache, fits_in_memory, in_memory
 
 
 def opened(root: Path, **options: object) -> LeRobotDataset:
@@ -73,12 +72,10 @@ def test_images_that_change_each_time_are_not_kept(labelled_dataset: Path) -> No
         opened(labelled_dataset),
         opened(labelled_dataset, image_transforms=torch.nn.Identity()),
     )
-    assert can_keep(plain)
-    assert not can_keep(augmented)
-    assert not can_keep(SimpleNamespace(image_transforms=None))  # a stream
-    assert not can_keep(None)  # no dataset for evaluation
-    lerobot = SimpleNamespace(make_train_eval_datasets=lambda _: (augmented, plain))
-    with _frames_in_memory(lerobot, True):
-        train, held_out = lerobot.make_train_eval_datasets(SimpleNamespace(policy=InspireVLAConfig()))
+    assert fits_in_memory(plain)
+    assert not fits_in_memory(augmented)
+    assert not fits_in_memory(SimpleNamespace(image_transforms=None))  # a stream
+    assert not fits_in_memory(None)  # no dataset for evaluation
+    train, held_out = in_memory(InspireVLAConfig(), (augmented, plain))
     assert train is augmented
     assert isinstance(held_out, FrameCache)

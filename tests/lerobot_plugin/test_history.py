@@ -14,8 +14,8 @@ from tests.lerobot_plugin.tiny_runs import run
 
 from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
+from inspire_vla.lerobot_plugin.agent import Agent, load_policy
 from inspire_vla.lerobot_plugin.convert import convert
-from inspire_vla.lerobot_plugin.loading import Agent, load_policy
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
 from inspire_vla.observation_history import ObservationHistory
 
@@ -169,8 +169,8 @@ def test_rows_whose_episodes_have_just_begun_join_those_that_go_on(minivla: Path
 def test_the_oldest_of_too_few_images_stands_for_those_before_it() -> None:
     two = np.stack([np.full((4, 4, 3), grey, np.uint8) for grey in (10, 20)])
     agent = Agent(SimpleNamespace(config=SimpleNamespace(n_obs_steps=3)), None, None)
-    assert agent._looked_back(two, "image")[:, 0, 0, 0].tolist() == [10, 10, 20]
-    assert agent._looked_back(two[1], "image")[:, 0, 0, 0].tolist() == [20, 20, 20]
+    assert agent._with_history(two, "image")[:, 0, 0, 0].tolist() == [10, 10, 20]
+    assert agent._with_history(two[1], "image")[:, 0, 0, 0].tolist() == [20, 20, 20]
 
 
 def test_a_nano_learns_and_acts_with_a_history(labelled_dataset: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from lerobot.policies import pretrained
 from tests.lerobot_plugin.families import TASK, finetune, load, make
 
 from inspire_vla.errors import InspireError
-from inspire_vla.lerobot_plugin.loading import load_policy
+from inspire_vla.lerobot_plugin.agent import load_policy
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
 from inspire_vla.lerobot_plugin.training import train
 
@@ -72,8 +72,8 @@ def test_what_is_pushed_comes_back_whole(
     mine, theirs = agent.policy.state_dict(), again.state_dict()
     assert mine.keys() == theirs.keys()
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
-    assert again.action_vocabulary == agent.policy.action_vocabulary
-    assert again.first_answers == agent.policy.first_answers
+    assert again.tokenizer.action_vocabulary == agent.policy.tokenizer.action_vocabulary
+    assert again.tokenizer.initial_draft == agent.policy.tokenizer.initial_draft
     assert again.backbone.template == agent.policy.backbone.template
     observation = {
         "pixels": {"image": torch.zeros(28, 28, 3, dtype=torch.uint8).numpy()}, "agent_pos": torch.zeros(8).numpy()

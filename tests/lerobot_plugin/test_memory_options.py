@@ -9,8 +9,8 @@ from lerobot.utils.constants import ACTION
 from safetensors.torch import load_file
 from tests.lerobot_plugin.families import TASK, finetune, load, make
 
+from inspire_vla.lerobot_plugin.agent import load_policy
 from inspire_vla.lerobot_plugin.convert import KINDS
-from inspire_vla.lerobot_plugin.loading import load_policy
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
 
 

@@ -15,10 +15,8 @@ from tests.serving.toy_server import serve
 from inspire_vla.errors import InspireError
 from inspire_vla.instruction import find_mentions
 from inspire_vla.labels.columns import LabelInfo, ModeRule, answer_column, answer_feature, write_labels
-from inspire_vla.lerobot_plugin.frame_cache import FrameCache, can_keep
-from inspire_vla.lerobot_plugin.image_sizes import scaled
-from inspire_vla.lerobot_plugin.loading import load_policy
-from inspire_vla.lerobot_plugin.training import train
+from inspire_vla.lerobot_plugin.agent import load_policy
+from inspire_vla.lerobot_plugin.training import FrameCache, fits_in_memory, resized, train
 from inspire_vla.serving.client import PolicyClient, ServerError
 from inspire_vla.serving.observations import ObservationReader
 
@@ -106,7 +104,7 @@ def test_what_is_felt_is_checked_by_name(trained: Path) -> None:
     pixels = {camera: np.zeros((*size, 3), np.uint8) for camera, size in SIZES.items()}
     with pytest.raises(InspireError, match=r"must be 6 numbers, found an array \(7,\)"):
         agent.act([{"pixels": pixels, "agent_pos": np.zeros(7)}], [TASK])
-    with pytest.raises(InspireError, match=r"feels 6 numbers, 'agent_pos'; found \['pixels'\]"):
+    with pytest.raises(InspireError, match=r"needs 6 numbers, 'agent_pos'; found \['pixels'\]"):
         agent.act([{"pixels": pixels}], [TASK])
 
 
@@ -136,10 +134,10 @@ def test_frames_are_kept_in_the_size_that_is_looked_at(own: Path, caplog: pytest
     kept = FrameCache(dataset, 2, (32, 48))
     for camera in SIZES:
         key = f"observation.images.{camera}"
-        expected = scaled(dataset[7][key], (32, 48)) * 255
+        expected = resized(dataset[7][key], (32, 48)) * 255
         assert kept[7][key].dtype == torch.uint8
         torch.testing.assert_close(kept[7][key].float(), expected, atol=0.51, rtol=0)
-    assert can_keep(dataset)
+    assert fits_in_memory(dataset)
 
 
 def test_more_than_the_memory_holds_is_not_kept(
@@ -148,25 +146,25 @@ def test_more_than_the_memory_holds_is_not_kept(
     dataset = LeRobotDataset("local/own", root=own)
     all_images = 36 * 3 * (54 * 96 + 48 * 64)
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(total=all_images))
-    assert not can_keep(dataset)
+    assert not fits_in_memory(dataset)
     assert "36 frames" in caplog.text
     assert "--policy.image_size" in caplog.text
-    assert can_keep(dataset, (32, 32))
+    assert fits_in_memory(dataset, (32, 32))
 
 
 def test_scaling_keeps_what_is_even_and_every_leading_axis() -> None:
     images = torch.full((2, 3, 3, 48, 64), 0.25)
-    small = scaled(images, (24, 16))
+    small = resized(images, (24, 16))
     assert small.shape == (2, 3, 3, 24, 16)
     torch.testing.assert_close(small, torch.full_like(small, 0.25))
-    assert scaled(images, None) is images
-    assert scaled(images, (48, 64)) is images
+    assert resized(images, None) is images
+    assert resized(images, (48, 64)) is images
 
 
 def test_the_size_is_part_of_the_checkpoint(trained: Path) -> None:
     config = json.loads((trained / "checkpoints" / "last" / "pretrained_model" / "config.json").read_text())
     assert config["image_size"] == [32, 48]
-    assert load_policy(trained).config.seen_size == (32, 48)
+    assert load_policy(trained).config.model_image_size == (32, 48)
 
 
 def test_a_finetuned_policy_reads_images_of_its_new_size(

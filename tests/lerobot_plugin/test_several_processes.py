@@ -13,9 +13,9 @@ from accelerate.utils import FullyShardedDataParallelPlugin
 from safetensors.torch import load_file
 from tests.lerobot_plugin.families import finetune, load, make
 
-from inspire_vla.lerobot_plugin import answer_log
-from inspire_vla.lerobot_plugin.answer_log import AnswerLog
+from inspire_vla.lerobot_plugin import modeling_inspire_vla
 from inspire_vla.lerobot_plugin.convert import KINDS
+from inspire_vla.lerobot_plugin.modeling_inspire_vla import LossLog
 from inspire_vla.recipes import FSDP
 
 BLOCKS = {
@@ -52,16 +52,16 @@ def test_the_shipped_configuration_is_one_that_accelerate_and_lerobot_take() -> 
 def test_every_process_logs_the_same_names() -> None:
     """LeRobot adds up the processes' logs by position: a word that one batch lacks would shift all that follow."""
     named = "answer_accuracy/{}".format
-    alone = AnswerLog(["left", "right"], 2)
-    assert alone({named("left"): 1.0}) == {named("left"): 1.0}
-    with patch.object(answer_log, "several_processes", lambda: True):
-        one, other = AnswerLog(["left", "right"], 2), AnswerLog(["left", "right"], 2)
-        first = one({"action_loss": 2.0, named("object_0"): 0.5, named("left"): 0.5})
-        second = other({"unlabelled_rows": 4.0})  # a batch without a label tells of nothing else
+    alone = LossLog("direction", ["left", "right"], 2)
+    assert alone.complete({named("left"): 1.0}) == {named("left"): 1.0}
+    with patch.object(modeling_inspire_vla, "several_processes", lambda: True):
+        one, other = LossLog("direction", ["left", "right"], 2), LossLog("direction", ["left", "right"], 2)
+        first = one.complete({"action_loss": 2.0, named("object_0"): 0.5, named("left"): 0.5})
+        second = other.complete({"unlabelled_rows": 4.0})  # a batch without a label tells of nothing else
         assert list(first) == list(second)
         assert list(first)[-4:] == [named(name) for name in ("object_0", "object_1", "left", "right")]
         assert first[named("right")] != first[named("right")]  # NaN: not asked yet
-        later = one({named("right"): 1.0})
+        later = one.complete({named("right"): 1.0})
         assert (later["action_loss"], later[named("left")], later[named("right")]) == (2.0, 0.5, 1.0)
 
 

@@ -12,8 +12,8 @@ from tests.lerobot_plugin.tiny_runs import run
 
 from inspire_vla.errors import InspireError
 from inspire_vla.labels.columns import LabelMismatch, LabelsMissing
+from inspire_vla.lerobot_plugin.agent import load_policy
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
-from inspire_vla.lerobot_plugin.loading import load_policy
 from inspire_vla.lerobot_plugin.training import train
 from inspire_vla.spatial import canonical_answers
 
@@ -89,7 +89,7 @@ def test_images_that_are_no_bytes_are_refused(trained: Path) -> None:
 
 
 def test_a_checkpoint_knows_what_it_was_trained_on(trained: Path) -> None:
-    assert load_policy(trained).policy.trained_on == ("noise",)
+    assert load_policy(trained).policy.tokenizer.training_suites == ("noise",)
 
 
 def test_an_episode_starts_with_the_most_frequent_first_answers(
@@ -100,10 +100,10 @@ def test_an_episode_starts_with_the_most_frequent_first_answers(
     first = [
         a for a, f in zip(table["observation.answers.direction"], table["frame_index"], strict=True) if f == 0
     ]
-    for slot, word in enumerate(policy.first_answers):
+    for slot, word in enumerate(policy.tokenizer.initial_draft):
         counts = Counter(codes[slot] for codes in first if codes[slot] >= 0)
         assert counts[canonical_answers("direction").index(word)] == max(counts.values())
-    assert len(policy.first_answers) == 2  # no instruction here names a third object
+    assert len(policy.tokenizer.initial_draft) == 2  # no instruction here names a third object
 
 
 def test_the_base_model_differs_in_the_flag_alone(

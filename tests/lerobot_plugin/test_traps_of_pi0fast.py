@@ -16,10 +16,10 @@ from tests.lerobot_plugin.test_memory_options import batch
 from inspire_vla.backbones.attention import PREFIX, make_attention_mask
 from inspire_vla.dialogue import TokenType, render
 from inspire_vla.lerobot_plugin import modeling_inspire_vla
+from inspire_vla.lerobot_plugin.agent import load_policy
 from inspire_vla.lerobot_plugin.convert import convert
-from inspire_vla.lerobot_plugin.loading import load_policy
-from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
-from inspire_vla.lerobot_plugin.supervision import losses
+from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy, Losses
+from inspire_vla.lerobot_plugin.processor_inspire_vla import LOSS_MASK, TOKEN_IDS, TOKEN_TYPES
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,9 @@ def test_bos_is_masked_in_acting_as_in_training(pi0fast: Path) -> None:
     """There it is both-ways while acting and causal in training: here one function makes both masks."""
     policy = load(pi0fast)
     policy.config.reasoning.enabled = False
-    rendered = render(policy.writer.prompt(TASK, "1 2"), policy.writer.tokenizer)
+    rendered = render(
+        policy.tokenizer.prompt_builder.prompt(TASK, "1 2"), policy.tokenizer.prompt_builder.tokenizer
+    )
     prompt = torch.tensor([[PREFIX] * 4 + rendered.token_types.tolist()])
     training = torch.tensor([[*prompt[0].tolist(), *[TokenType.ACTION] * 3]])
     acting, trained = (
@@ -69,37 +71,38 @@ def test_what_does_not_begin_with_action_crashes_no_batch(pi0fast: Path) -> None
     with torch.no_grad():
         for parameter in policy.backbone.decoder.parameters():
             torch.nn.init.normal_(parameter, std=3.0)
-    told = policy.writer.prompt(TASK, "1 2")
+    told = policy.tokenizer.prompt_builder.prompt(TASK, "1 2")
     assert (
         "".join(s.text or "" for s in told.segments if s.token_type is TokenType.TEXT).count("Action: ") == 1
     )
     decisions = policy.act(batch(policy, rows=3))
     assert [decision.decodable for decision in decisions] == [True] * 3
-    low, high = policy.action_vocabulary.id_range
+    low, high = policy.tokenizer.action_vocabulary.id_range
     answers = sum(len(policy.answer_set.token_ids_of[w]) for w in decisions[0].answers)
     assert all(low <= token < high for token in decisions[0].token_ids[answers:])
 
 
 def test_settings_survive_saving(pi0fast: Path, tmp_path: Path) -> None:
     """There fast_skip_tokens is lost on saving; here the place of the codes follows from what is saved."""
-    policy = load(pi0fast)
-    policy.save_pretrained(tmp_path)
+    agent = load_policy(pi0fast)
+    policy = agent.policy
+    agent.save_pretrained(tmp_path)
     again = InspireVLAPolicy.from_pretrained(tmp_path)
-    assert again.action_vocabulary == policy.action_vocabulary
+    assert again.tokenizer.action_vocabulary == policy.tokenizer.action_vocabulary
     assert again.config.paligemma == policy.config.paligemma
-    assert again.action_tokenizer.horizon == policy.config.chunk_size == 4
+    assert again.tokenizer.action_tokenizer.horizon == policy.config.chunk_size == 4
 
 
 def test_broken_weights_are_an_error_not_random_ones(pi0fast: Path, tmp_path: Path) -> None:
     """There a load error is printed and random weights are returned."""
-    load(pi0fast).save_pretrained(tmp_path)
+    load_policy(pi0fast).save_pretrained(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"broken")
     with pytest.raises(Exception, match=r"(?i)header|safetensor|deserial"):
         load_policy(tmp_path)
 
 
 def test_weights_that_lack_a_tensor_are_an_error(pi0fast: Path, tmp_path: Path) -> None:
-    load(pi0fast).save_pretrained(tmp_path)
+    load_policy(pi0fast).save_pretrained(tmp_path)
     state = load_file(tmp_path / "model.safetensors")
     del state["backbone.projector.weight"]
     save_file(state, tmp_path / "model.safetensors")
@@ -132,14 +135,15 @@ def test_the_first_code_has_its_term_in_the_loss(pi0fast: Path) -> None:
     """There the loss has none for an action's first token."""
     policy = load(pi0fast)
     one = batch(policy, rows=1)
-    codes = policy.action_tokenizer.encode(one[ACTION].numpy())[0]
-    with patch.object(modeling_inspire_vla, "losses", wraps=losses) as told:
+    codes = policy.tokenizer.action_tokenizer.encode(one[ACTION].numpy())[0]
+    one |= policy.tokenizer(one)
+    ids, types, mask = one[TOKEN_IDS], one[TOKEN_TYPES], one[LOSS_MASK]
+    with patch.object(modeling_inspire_vla, "Losses", wraps=Losses) as losses:
         _, log = policy.forward(one)
-    logits, sample = told.call_args.args
-    acts = sample.token_types[sample.supervised] == TokenType.ACTION
-    targets = sample.ids[sample.supervised][acts]
-    assert targets.tolist() == policy.action_vocabulary.to_ids(codes).tolist()
-    each = torch.nn.functional.cross_entropy(logits, sample.ids[sample.supervised], reduction="none")
+    logits = losses.call_args.args[0]
+    acts = types[mask] == TokenType.ACTION
+    assert ids[mask][acts].tolist() == policy.tokenizer.action_vocabulary.to_ids(codes).tolist()
+    each = torch.nn.functional.cross_entropy(logits, ids[mask], reduction="none")
     behind = int(acts.nonzero()[0])  # the codes, and the end of what was said
     assert log["action_loss"] == pytest.approx(each[behind:].mean().item(), rel=1e-5)
     assert log["action_loss"] != pytest.approx(
@@ -150,4 +154,6 @@ def test_the_first_code_has_its_term_in_the_loss(pi0fast: Path) -> None:
 def test_the_state_is_that_of_the_prompt(pi0fast: Path) -> None:
     policy = load(pi0fast)
     assert PreTrainedConfig.from_pretrained(pi0fast).use_state
-    assert "State: 1 2;" in "".join(s.text or "" for s in policy.writer.prompt(TASK, "1 2").segments)
+    assert "State: 1 2;" in "".join(
+        s.text or "" for s in policy.tokenizer.prompt_builder.prompt(TASK, "1 2").segments
+    )

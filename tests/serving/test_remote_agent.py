@@ -119,7 +119,7 @@ def test_a_missing_key_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_served_checkpoint_decides_as_the_local_one(running, tmp_path: Path) -> None:
-    from inspire_vla.lerobot_plugin.loading import load_policy
+    from inspire_vla.lerobot_plugin.agent import load_policy
     from inspire_vla.lerobot_plugin.training import train
 
     source = Path(__file__).parents[1] / "lerobot_plugin" / "conftest.py"

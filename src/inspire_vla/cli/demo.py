@@ -125,7 +125,7 @@ def _collect(dataset: Path, demonstrations: int, workers: int) -> str:
 
 def _train(dataset: Path, out: Path, steps: int) -> str:
     """Train InSpire for a few steps. What LeRobot prints goes to training.log."""
-    from inspire_vla.lerobot_plugin.lookup import find
+    from inspire_vla.lerobot_plugin.checkpoints import find
     from inspire_vla.lerobot_plugin.training import train
 
     shutil.rmtree(out, ignore_errors=True)

@@ -72,7 +72,7 @@ def train_arguments(options: Arguments) -> tuple[str | None, list[str]]:
         if value is not None:
             arguments.append(f"--{name}={value}")
     if options.start is not None:
-        from inspire_vla.lerobot_plugin.lookup import find
+        from inspire_vla.lerobot_plugin.checkpoints import find
 
         arguments.append(f"--policy.path={find(options.start)}")
     if options.reasoning and options.no_reasoning:

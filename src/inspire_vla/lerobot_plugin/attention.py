@@ -20,7 +20,8 @@ from inspire_vla.backbones.hf_decoder import attention_weights
 from inspire_vla.decoding import Decision
 from inspire_vla.dialogue import Rendered, render
 from inspire_vla.errors import InspireError, did_you_mean
-from inspire_vla.lerobot_plugin.loading import Agent, Observation
+from inspire_vla.lerobot_plugin.agent import Agent, Observation
+from inspire_vla.lerobot_plugin.processor_inspire_vla import DIALOGUES
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,10 @@ def looks(
             f"tokens {decision.token_ids} stand for no action, so there is no acting to look at."
         )
     policy = agent.policy
-    batch = agent.preprocessor(agent._batch([observation], [instruction]))
+    batch = agent.preprocessor(agent.batch([observation], [instruction]))
     rendered = _as_said(policy, batch, decision)
     with torch.no_grad():  # not inference_mode: what it makes cannot be differentiated through
-        prefix = policy._encode_observation(batch)
+        prefix = policy.encode_observation(batch)
     told = [("answering", m, a) for m, a in zip(decision.mentions, decision.answers, strict=True)]
     assert rendered.action_span is not None
     spans = [*rendered.answer_spans, rendered.action_span]
@@ -81,12 +82,13 @@ def looks(
 
 def _as_said(policy: Any, batch: dict[str, Any], decision: Decision) -> Rendered:
     """The whole sequence of the decision, answers and action included."""
-    (state,) = policy._states_as_text(batch)
-    dialogue = policy.writer.prompt(batch["task"][0], state)
+    (dialogue,) = batch[DIALOGUES]
     if dialogue.mentions:
         dialogue = dialogue.with_answers(list(decision.answers))
     answered = sum(len(policy.answer_set.token_ids_of[word]) for word in decision.answers)
-    return render(dialogue, policy.writer.tokenizer, np.array(decision.token_ids[answered:]))
+    return render(
+        dialogue, policy.tokenizer.prompt_builder.tokenizer, np.array(decision.token_ids[answered:])
+    )
 
 
 def _pass(policy: Any, prefix: Tensor, rendered: Rendered) -> Float[Tensor, "1 total hidden"]:
@@ -99,9 +101,8 @@ def _pass(policy: Any, prefix: Tensor, rendered: Rendered) -> Float[Tensor, "1 t
         token_types, bidirectional_prefix=backbone.bidirectional_prefix, hide=policy.config.reasoning.hidden
     )
     if attention_mask is None:
-        attention_mask = torch.ones(
-            token_types.shape[1], token_types.shape[1], dtype=torch.bool, device=prefix.device
-        ).tril()[None]
+        total = token_types.shape[1]
+        attention_mask = torch.ones(1, total, total, dtype=torch.bool, device=prefix.device).tril()
     with torch.no_grad():
         embeddings = torch.cat([prefix, backbone.embed(ids).to(prefix.dtype)], dim=1)
     embeddings.requires_grad_(torch.is_grad_enabled())  # so that there is a gradient where all is frozen

@@ -1,9 +1,7 @@
 """Policy type `inspire_vla` = backbone × action tokenizer × reasoning (design decision 1)."""
 
-import weakref
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 from lerobot.configs import FeatureType, NormalizationMode, PreTrainedConfig
 from lerobot.optim.optimizers import AdamWConfig
@@ -17,6 +15,9 @@ from inspire_vla.dialogue import TokenType
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.labels.columns import ANSWERS_PREFIX
 from inspire_vla.spatial import MODES, get_frame
+
+if TYPE_CHECKING:
+    from inspire_vla.lerobot_plugin.processor_inspire_vla import InspireVLATokenizer
 
 BACKBONES = ("nano", "minivla", "openvla", "pi0fast", "image_text")
 ACTION_TOKENIZERS = ("residual_vq", "uniform_bins", "fast", "learned_vq")
@@ -66,13 +67,6 @@ class ReasoningConfig:
     def hidden(self) -> tuple[TokenType, ...]:
         """What of the dialogue the action does not see."""
         return (TokenType.ANSWER,) * self.hide_answers + (TokenType.QUESTION,) * self.hide_questions
-
-
-class WritesBeside(Protocol):
-    """What has files of its own to lie beside a config.json."""
-
-    def save_beside(self, folder: Path) -> None:
-        """Write them."""
 
 
 @dataclass
@@ -137,6 +131,9 @@ class InspireVLAConfig(PreTrainedConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        # Not a field, so it is not saved: the policy sets its tokenizer, and the preprocessor that LeRobot makes of the
+        # same configuration shares it. LeRobot hands over a dataset in the same way (`_runtime_dataset_meta`).
+        self.runtime_tokenizer: InspireVLATokenizer | None = None
         for value, choices, what in (
             (self.backbone, BACKBONES, "backbone"),
             (self.action_tokenizer, ACTION_TOKENIZERS, "action tokenizer"),
@@ -161,8 +158,8 @@ class InspireVLAConfig(PreTrainedConfig):
                 f"n_action_steps must lie between 1 and chunk_size {self.chunk_size}, found {self.n_action_steps}."
             )
 
-    def take_sizes_of(self, saved: "InspireVLAConfig") -> None:
-        """Take over a checkpoint's sizes where none were given, as with `--policy.type … --policy.pretrained_path`.
+    def inherit_architecture(self, saved: "InspireVLAConfig") -> None:
+        """Take a checkpoint's model sizes where none were given, as with `--policy.type … --policy.pretrained_path`.
 
         Raises InspireError where the checkpoint is of another backbone.
         """
@@ -171,25 +168,9 @@ class InspireVLAConfig(PreTrainedConfig):
                 f"The checkpoint's backbone is {saved.backbone!r}, the configuration asks for {self.backbone!r}."
             )
         for name in ("nano", "prismatic", "paligemma", "image_text"):
-            own = getattr(self, name)
-            if own == type(own)():
+            sizes = getattr(self, name)
+            if sizes == type(sizes)():
                 setattr(self, name, getattr(saved, name))
-
-    def belongs_to(self, policy: "WritesBeside") -> None:
-        """Have `policy` write its other files wherever this configuration is saved.
-
-        With LoRA, PEFT saves the adapter alone and LeRobot adds the configuration: nothing else of ours is asked.
-        """
-        self._policy = weakref.ref(policy)
-
-    def _save_pretrained(self, save_directory: Path) -> None:
-        super()._save_pretrained(save_directory)
-        policy = getattr(self, "_policy", lambda: None)()
-        if policy is not None:
-            policy.save_beside(save_directory)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_policy"}
 
     def validate_features(self) -> None:
         """Check the features, and take the label columns out of the inputs: they are truth, not observation."""
@@ -223,14 +204,14 @@ class InspireVLAConfig(PreTrainedConfig):
         return CosineAnnealingWithWarmupSchedulerConfig(num_warmup_steps=self.warmup_steps)
 
     @property
-    def seen_size(self) -> tuple[int, int]:
-        """(height, width) of the images that the backbone is shown."""
+    def model_image_size(self) -> tuple[int, int]:
+        """(height, width) of the images that the backbone takes."""
         height, width = self.image_size or next(iter(self.image_features.values())).shape[-2:]
         return height, width
 
     @property
-    def learns_codes(self) -> bool:
-        """Whether the vocabulary ends with the action codes, rather than lending them ids that it has anyway."""
+    def has_own_action_tokens(self) -> bool:
+        """Whether the vocabulary grows by the action codes, instead of lending them ids of its own."""
         return self.backbone == "nano" or (
             self.backbone == "image_text" and self.image_text.action_tokens == "added"
         )

@@ -1,52 +1,64 @@
-"""The policy: one class for the base model and the reasoning one, whatever the backbone."""
+"""The policy `inspire_vla` of LeRobot: one class for the base model and the reasoning one, whatever the backbone.
 
+Axes: B rows of a batch, C cameras, T tokens, N tokens of the loss, K questions (max_objects), A answers of the mode.
+"""
+
+import math
+import tempfile
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from lerobot.configs import FeatureType, PreTrainedConfig
 from lerobot.policies import PreTrainedPolicy
-from lerobot.utils.constants import ACTION, OBS_STATE
+from lerobot.utils.constants import OBS_STATE
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
-from inspire_vla.action_tokenizers import ActionTokenizer, UndecodableAction
+from inspire_vla.action_tokenizers import ActionTokenizer, ActionVocabulary, UndecodableAction
 from inspire_vla.backbones.attention import PREFIX, make_attention_mask
-from inspire_vla.backbones.image_text import ImageText
-from inspire_vla.backbones.paligemma import state_texts
+from inspire_vla.backbones.base import Backbone
+from inspire_vla.backbones.hf_decoder import cuda_graphs
+from inspire_vla.backbones.image_text import ImageText, save_chat
+from inspire_vla.backbones.nano import Nano
+from inspire_vla.backbones.paligemma import SKIPPED_IDS, PaliGemma
+from inspire_vla.backbones.prismatic import Prismatic
 from inspire_vla.decoding import AnswerSet, Decision, Grammar, decode
+from inspire_vla.dialogue import TokenType
 from inspire_vla.errors import InspireError
-from inspire_vla.lerobot_plugin.action_chunks import FOLDER, fit_action_tokenizer, load_action_tokenizer
-from inspire_vla.lerobot_plugin.action_range import check_action_range
-from inspire_vla.lerobot_plugin.answer_log import AnswerLog
-from inspire_vla.lerobot_plugin.backbone_choice import make_backbone
+from inspire_vla.grounding.pretraining import load_weights
+from inspire_vla.lerobot_plugin.checkpoints import SHIPPED, from_hub
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
-from inspire_vla.lerobot_plugin.dataset_labels import check_labels
-from inspire_vla.lerobot_plugin.first_answers import (
-    count_first_answers,
-    load_first_answers,
-    save_first_answers,
+from inspire_vla.lerobot_plugin.lerobot_host import PolicyHooks, several_processes
+from inspire_vla.lerobot_plugin.processor_inspire_vla import (
+    ANSWER_LABELS,
+    DIALOGUES,
+    LOSS_MASK,
+    NANO_TEXT_TOKENIZER,
+    ROWS,
+    STEP,
+    TOKEN_IDS,
+    TOKEN_TYPES,
+    UNLABELLED_ROWS,
+    Files,
+    InspireVLATokenizer,
+    TokenizerParts,
+    load_parts,
+    load_text_tokenizer,
+    pack,
+    unpacked,
 )
-from inspire_vla.lerobot_plugin.image_sizes import scaled, take_sizes_of_dataset
-from inspire_vla.lerobot_plugin.lookup import of_hub
-from inspire_vla.lerobot_plugin.supervision import (
-    DialogueWriter,
-    Losses,
-    label_codes,
-    losses,
-    supervise,
-)
-from inspire_vla.lerobot_plugin.trained_on import Suites, both, load_trained_on, save_trained_on, suites_of
-from inspire_vla.spatial import answer_words, says_close
-
-TEXT_FOLDER = "text_tokenizer"
+from inspire_vla.lerobot_plugin.training import choose_action_tokenizer, prepare, resized
+from inspire_vla.spatial import answer_words, canonical_answers, says_close
 
 
-class InspireVLAPolicy(PreTrainedPolicy):
+class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
     """LeRobot policy `inspire_vla`. `act` returns what LeRobot's `select_action` cannot: the reasoning."""
 
     config_class = InspireVLAConfig
@@ -57,123 +69,89 @@ class InspireVLAPolicy(PreTrainedPolicy):
         config: InspireVLAConfig,
         *,
         dataset_meta: Any | None = None,
-        action_tokenizer: ActionTokenizer | None = None,
-        text_tokenizer_folder: Path | None = None,
-        first_answers: tuple[str, ...] = (),
-        trained_on: Suites = (),
+        parts: TokenizerParts | None = None,
         **kwargs: Any,
     ) -> None:
         """
         Args:
-            dataset_meta: LeRobotDatasetMetadata; the action tokenizer is fitted on it, its labels are checked.
-            action_tokenizer: an existing one, of a checkpoint.
-            text_tokenizer_folder: the checkpoint's own text tokenizer, where the backbone has one.
-            first_answers: drafts where there is no last answer; counted in the dataset if it is given.
-            trained_on: suites that a checkpoint has seen; those of the dataset are added.
+            dataset_meta: LeRobotDatasetMetadata of the dataset to train on; it is checked against the configuration,
+                and the action tokenizer is fitted on it.
+            parts: what a checkpoint's tokenizer is made of; None for a new policy.
 
         Raises:
-            InspireError: neither of the two, or labels that are no answers to what the policy asks.
+            InspireError: neither of the two, or a dataset that does not fit the policy.
         """
         super().__init__(config)
         config.validate_features()
         if dataset_meta is not None:
-            check_action_range(config, dataset_meta)
-            take_sizes_of_dataset(config, dataset_meta)
-        if dataset_meta is not None and config.reasoning.enabled:
-            check_labels(dataset_meta.root, config.reasoning)
-            first_answers = first_answers or count_first_answers(dataset_meta, config.reasoning.mode)
-        self.first_answers = first_answers
-        self.trained_on = (
-            trained_on if dataset_meta is None else both(trained_on, suites_of(dataset_meta.root))
+            parts = prepare(config, dataset_meta, parts)
+        actions = choose_action_tokenizer(config, parts.action_tokenizer if parts else None, None)
+        text_files = parts.text_files if parts else None
+        self.backbone, vocabulary = make_backbone(config, actions, text_files)
+        if isinstance(self.backbone, ImageText):
+            text_files = _with_chat(text_files or {}, self.backbone)
+        parts = replace(parts or TokenizerParts(actions), text_files=text_files)
+        self.tokenizer = InspireVLATokenizer(
+            parts,
+            text_tokenizer=self.backbone.text_tokenizer,
+            template=self.backbone.template,
+            action_vocabulary=vocabulary,
+            reasoning=config.reasoning,
+            n_obs_steps=config.n_obs_steps,
         )
-        if action_tokenizer is None:
-            if dataset_meta is None:
-                raise InspireError(
-                    "A new policy fits its action tokenizer on demonstrations: give it a dataset, or load a "
-                    "checkpoint with --policy.path."
-                )
-            action_tokenizer = fit_action_tokenizer(config, dataset_meta)
-        self.action_tokenizer = action_tokenizer
-        self.backbone, self.action_vocabulary = make_backbone(config, action_tokenizer, text_tokenizer_folder)
+        config.runtime_tokenizer = self.tokenizer
+        if self.backbone.template.needs_state and not self._has_state:
+            raise InspireError(f"The prompt of {config.backbone!r} holds the robot's state: set use_state.")
         reasoning = config.reasoning
-        self.writer = DialogueWriter(reasoning, self.backbone.template, self.backbone.text_tokenizer)
         words = answer_words(
             reasoning.mode,
             grasped_word=reasoning.grasped_word,
             close_word=says_close(reasoning.mode, reasoning.close_threshold_m),
         )
-        self.answer_set = AnswerSet(words, self.writer.tokenizer, self.backbone.template)
-        self.grammar = Grammar(
-            self.writer.tokenizer, self.answer_set, self.action_tokenizer, self.action_vocabulary
-        )
-        self._answer_log = AnswerLog(words, reasoning.max_objects)
+        builder = self.tokenizer.prompt_builder
+        self.answer_set = AnswerSet(words, builder.tokenizer, builder.template)
+        self.grammar = Grammar(builder.tokenizer, self.answer_set, actions, vocabulary)
+        self._log = LossLog(reasoning.mode, words, reasoning.max_objects)
         self._last_step: float | None = None
-        config.belongs_to(self)
         self.reset()
 
     # Training
 
     def forward(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, float]]:
-        """Joint next-token loss of answers and action codes over a preprocessed batch of demonstrations.
+        """Joint next-token loss of answers and action over a preprocessed batch of demonstrations.
 
-        Rows that lack a label of what they are asked are left out, and counted in the log as "unlabelled_rows". Where
-        there is no other the loss is zero: one of them goes through the model nevertheless, without its questions,
-        since processes that train together wait for one another in every pass.
+        Rows that lack a label of what they are asked are left out, and logged as "unlabelled_rows". Where no row is
+        left, the loss is zero; one row goes through the model all the same, without its questions, because processes
+        that train together wait for one another in every pass.
         """
-        labels = label_codes(batch, self.config)
-        learned = self.writer.answered(batch["task"], labels)
-        unlabelled = len(labels) - len(learned)
-        if unlabelled:
-            rows = learned or [0]
-            labels = [labels[row] for row in rows]
-            batch = self._rows(batch, rows)
-        told = zip(batch["task"], labels, self._states_as_text(batch), strict=True)
-        dialogues = [
-            self.writer.demonstration(task, codes, state) if learned else self.writer.unasked(task, state)
-            for task, codes, state in told
-        ]
-        codes = self.action_tokenizer.encode(batch[ACTION].detach().float().cpu().numpy())
-        sample = supervise(
-            dialogues,
-            [self.action_vocabulary.to_ids(chunk) for chunk in codes],
-            self.writer.tokenizer,
-            batch[ACTION].device,
-        )
-        prefix = self._encode_observation(batch)
-        token_types = torch.cat(
-            [sample.token_types.new_full(prefix.shape[:2], PREFIX), sample.token_types[:, :-1]], dim=1
-        )
+        batch = self._tokenized(batch, TOKEN_IDS, self.tokenizer.training_sequences)
+        ids, types, mask = batch[TOKEN_IDS], batch[TOKEN_TYPES], batch[LOSS_MASK]
+        prefix = self.encode_observation(batch, None if len(ids) == len(batch["task"]) else batch[ROWS])
+        all_types = torch.cat([types.new_full(prefix.shape[:2], PREFIX), types[:, :-1]], dim=1)
         attention_mask = make_attention_mask(
-            token_types,
+            all_types,
             bidirectional_prefix=self.backbone.bidirectional_prefix,
             hide=self.config.reasoning.hidden,
         )
-        # The state before an id predicts it: the first id follows the last thing seen.
-        before = sample.supervised.new_zeros(len(prefix), prefix.shape[1] - 1)
-        scores = self.backbone(
-            torch.cat([prefix, self.backbone.embed(sample.ids[:, :-1])], dim=1),
-            torch.cat([before, sample.supervised], dim=1),
+        # The state before an id predicts it: the first id follows the last element of the prefix.
+        before = mask.new_zeros(len(ids), prefix.shape[1] - 1)
+        logits = self.backbone(
+            torch.cat([prefix, self.backbone.embed(ids[:, :-1])], dim=1),
+            torch.cat([before, mask], dim=1),
             attention_mask=attention_mask,
         )
-        found = losses(scores, sample)
-        loss, log = self._joint(found) if learned else (0.0 * found.action, {})
+        losses = Losses(logits, ids, types, mask)
+        unlabelled = batch[UNLABELLED_ROWS]
+        if unlabelled == len(batch["task"]):
+            loss, log = 0.0 * losses.action, {}
+        elif losses.answer is None:
+            loss, log = losses.action, losses.metrics()
+        else:
+            loss = losses.action + self.config.reasoning.answer_loss_weight * losses.answer
+            log = losses.metrics() | self._log.accuracies(losses.correct, types, mask, batch[ANSWER_LABELS])
         if self.config.reasoning.enabled:
-            log = self._answer_log(log | {"unlabelled_rows": float(unlabelled)})
-        return loss, log | self._speed(token_types.numel())
-
-    def _joint(self, found: Losses) -> tuple[Tensor, dict[str, float]]:
-        """The loss of actions and answers together, and what to log of it."""
-        log = {"action_loss": found.action.item(), "action_accuracy": found.action_accuracy}
-        if found.answer is None or found.answer_accuracy is None:
-            return found.action, log
-        log |= {"answer_loss": found.answer.item(), "answer_accuracy": found.answer_accuracy}
-        log |= {f"answer_accuracy/{name}": value for name, value in found.accuracy_of.items()}
-        return found.action + self.config.reasoning.answer_loss_weight * found.answer, log
-
-    def _rows(self, batch: dict[str, Any], rows: list[int]) -> dict[str, Any]:
-        """Some rows of a batch, of what is learned from."""
-        used = [key for key in (*self.config.image_features, OBS_STATE, ACTION) if key in batch]
-        return {key: batch[key][rows] for key in used} | {"task": [batch["task"][row] for row in rows]}
+            log = self._log.complete(log | {"unlabelled_rows": float(unlabelled)})
+        return loss, log | self._speed(all_types.numel())
 
     def get_optim_params(self) -> list[dict[str, Any]]:
         """Weight decay on matrices only; what is frozen is left out."""
@@ -181,13 +159,35 @@ class InspireVLAPolicy(PreTrainedPolicy):
         others = [p for p in self.parameters() if p.requires_grad and p.ndim < 2]
         return [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
 
+    def _tokenized(
+        self, batch: dict[str, Any], key: str, tokenize: Callable[[dict[str, Any]], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """The batch with what our preprocessor step adds.
+
+        Only the first batch is tokenized here, where the step was loaded from a checkpoint: it gets this policy's
+        tokenizer, see `InspireVLATokenizerStep`.
+        """
+        step = batch.get(STEP)
+        changed = step is not None and step.share(self.tokenizer)
+        if key in batch and not changed:
+            return batch
+        device = self.backbone.device
+        added = tokenize(batch)
+        return batch | {k: v.to(device) if isinstance(v, Tensor) else v for k, v in added.items()}
+
+    def _speed(self, tokens: int) -> dict[str, float]:
+        """Tokens per second since the last step, padding and images included."""
+        now, before = time.perf_counter(), self._last_step
+        self._last_step = now
+        return {} if before is None else {"tokens_per_second": tokens / (now - before)}
+
     # Acting
 
     def reset(self) -> None:
-        """Forget the episode: queued actions and the drafts of the next answers."""
+        """Forget the episode: queued actions, the drafts of the next answers, earlier images."""
         self._queue: deque[Tensor] = deque()
         self._drafts: list[dict[str, str]] = []
-        self._seen: deque[Tensor] = deque(maxlen=self.config.n_obs_steps)
+        self._history: deque[Tensor] = deque(maxlen=self.config.n_obs_steps)
 
     def act(
         self,
@@ -206,17 +206,19 @@ class InspireVLAPolicy(PreTrainedPolicy):
                 frequent first answers of the dataset. {}: no draft.
         """
         self.eval()
+        dialogues = self._tokenized(batch, DIALOGUES, self.tokenizer.prompts)[DIALOGUES]
         with torch.inference_mode():
-            observation = self._encode_observation(batch)
-        states = self._states_as_text(batch)
-        dialogues = [self.writer.prompt(t, state) for t, state in zip(batch["task"], states, strict=True)]
-        first = [dict(zip(dialogue.mentions, self.first_answers, strict=False)) for dialogue in dialogues]
+            observation = self.encode_observation(batch)
+        initial = [dict(zip(d.mentions, self.tokenizer.initial_draft, strict=False)) for d in dialogues]
         return decode(
             self.backbone,
             observation,
             dialogues,
             self.grammar,
-            drafts=[f if g is None else g for f, g in zip(first, drafts or [None] * len(first), strict=True)],
+            drafts=[
+                first if draft is None else draft
+                for first, draft in zip(initial, drafts or [None] * len(initial), strict=True)
+            ],
             overrides=overrides,
             temperature=temperature,
             generator=generator,
@@ -226,7 +228,10 @@ class InspireVLAPolicy(PreTrainedPolicy):
     def predict_action_chunk(
         self, batch: dict[str, Any], **kwargs: Any
     ) -> Float[Tensor, "batch horizon dim"]:
-        """The whole decoded chunk, `chunk_size` long, normalised. Raises UndecodableAction rather than invent."""
+        """The whole decoded chunk, `chunk_size` long, normalised.
+
+        Raises UndecodableAction where the model's tokens stand for no action.
+        """
         same = len(self._drafts) == len(batch["task"])
         decisions = self.act(batch, drafts=self._drafts if same else None)
         self._drafts = [decision.answers_by_mention for decision in decisions]
@@ -245,89 +250,46 @@ class InspireVLAPolicy(PreTrainedPolicy):
             self._queue.extend(chunk[:, : self.config.n_action_steps].unbind(1))
         return self._queue.popleft()
 
-    def _encode_observation(self, batch: dict[str, Any]) -> Float[Tensor, "batch prefix hidden"]:
+    # Observations
+
+    def encode_observation(
+        self, batch: dict[str, Any], rows: Int[Tensor, " rows"] | None = None
+    ) -> Float[Tensor, "rows prefix hidden"]:
+        """The backbone's encoding of images and state, of all rows of a batch or of some."""
         missing = [key for key in self.config.image_features if key not in batch]
         if missing:
             cameras = sorted(key for key in batch if key.startswith("observation.images"))
-            raise InspireError(
-                f"The policy looks at {missing}, but the observation has the images {cameras}."
-            )
+            raise InspireError(f"The policy needs {missing}, but the observation has the images {cameras}.")
         images = torch.stack(self._images(batch), dim=-4)
         if self.config.n_obs_steps > 1:
-            if (
-                images.ndim == 5
-            ):  # no earlier image is known: this one stands for it, as when an episode starts
+            if images.ndim == 5:  # where an episode starts, its first image stands for those before it
                 images = images[:, None].expand(-1, self.config.n_obs_steps, -1, -1, -1, -1)
             images = images.flatten(1, 2)  # all cameras at t−1, then all at t
-        felt = self._has_state and not self.backbone.template.needs_state
-        return self.backbone.encode_observation(images, self._state(batch) if felt else None)
+        state = None
+        if self._has_state and not self.backbone.template.needs_state:
+            state = batch[OBS_STATE].float()
+            state = state[:, -1] if state.ndim == 3 else state
+        if rows is not None:
+            images, state = images[rows], None if state is None else state[rows]
+        return self.backbone.encode_observation(images, state)
 
     def _with_history(self, batch: dict[str, Any]) -> dict[str, Any]:
         """The batch with the last `n_obs_steps` images of each camera, (batch, time, 3, height, width)."""
         now = torch.stack(self._images(batch))
-        self._seen.append(now)
-        past = [self._seen[0]] * (self.config.n_obs_steps - len(self._seen))
-        images = torch.stack([*past, *self._seen], dim=2)
+        self._history.append(now)
+        past = [self._history[0]] * (self.config.n_obs_steps - len(self._history))
+        images = torch.stack([*past, *self._history], dim=2)
         return batch | dict(zip(self.config.image_features, images, strict=True))
 
     def _images(self, batch: dict[str, Any]) -> list[Float[Tensor, "batch *history 3 height width"]]:
-        """Of each camera, in one size."""
-        return [scaled(batch[key].float(), self.config.image_size) for key in self.config.image_features]
+        """The images of each camera, in one size."""
+        return [resized(batch[key].float(), self.config.image_size) for key in self.config.image_features]
 
     @property
     def _has_state(self) -> bool:
         return any(f.type is FeatureType.STATE for f in self.config.input_features.values())
 
-    def _state(self, batch: dict[str, Any]) -> Float[Tensor, "batch dim"]:
-        state = batch[OBS_STATE].float()
-        return state[:, -1] if state.ndim == 3 else state
-
-    def _states_as_text(self, batch: dict[str, Any]) -> list[str | None]:
-        """The robot's states as the template writes them; None each where it does not."""
-        if not self.backbone.template.needs_state:
-            return [None] * len(batch["task"])
-        if not self._has_state:
-            raise InspireError(
-                f"The prompt of {self.config.backbone!r} says the robot's state: set use_state."
-            )
-        return list(state_texts(self._state(batch).cpu().numpy()))
-
-    def _speed(self, tokens: int) -> dict[str, float]:
-        """Tokens per second, padding and images included, since the loss was last asked for."""
-        now, before = time.perf_counter(), self._last_step
-        self._last_step = now
-        return {} if before is None else {"tokens_per_second": tokens / (now - before)}
-
-    def _get_default_peft_targets(self) -> dict[str, Any] | None:
-        """What LoRA adapts unless told otherwise: the linear layers; embeddings and head stay as they are."""
-        if self.backbone.lora_targets is None:
-            return None
-        learned_whole: list[str] = []
-        if isinstance(self.backbone, ImageText) and self.config.image_text.action_tokens == "added":
-            learned_whole = list(self.backbone.rows_of_new_tokens)
-        return {"target_modules": self.backbone.lora_targets, "modules_to_save": learned_whole}
-
-    @property
-    def _fsdp_wrap_modules(self) -> list[str]:
-        """Class names of the blocks that FSDP shards each as one; LeRobot asks for them from 0.6.2 on."""
-        present = {type(module).__name__ for module in self.backbone.modules()}
-        return [name for name in self.backbone.fsdp_units if name in present]
-
-    @property
-    def _no_split_modules(self) -> list[str]:
-        """The same, under the name by which accelerate asks for them."""
-        return self._fsdp_wrap_modules
-
     # Checkpoints
-
-    def save_beside(self, folder: Path) -> None:
-        """Write what a checkpoint holds besides weights and configuration, when the latter is saved."""
-        self.action_tokenizer.save(folder / FOLDER)
-        self.backbone.text_tokenizer.save_pretrained(folder / TEXT_FOLDER)  # type: ignore[attr-defined]
-        if isinstance(self.backbone, ImageText):
-            self.backbone.save_companions(folder / TEXT_FOLDER)
-        save_first_answers(self.first_answers, folder)
-        save_trained_on(self.trained_on, folder)
 
     @classmethod
     def from_pretrained(
@@ -339,25 +301,256 @@ class InspireVLAPolicy(PreTrainedPolicy):
         strict: bool = True,
         **kwargs: Any,
     ) -> "InspireVLAPolicy":
-        """Load a checkpoint folder, or one of the hub. Weights must fit exactly unless `strict` is False."""
-        folder = Path(pretrained_name_or_path)
-        if not folder.is_dir():
-            folder = of_hub(pretrained_name_or_path, revision)
+        """Load a checkpoint folder, or one of the hub. Weights must fit exactly unless `strict` is False.
+
+        The tokenizer comes from the checkpoint's preprocessor. Raises InspireError for a checkpoint of another policy.
+        """
+        folder = _folder(pretrained_name_or_path, revision)
         saved = PreTrainedConfig.from_pretrained(folder)
         config = config or saved
         if not isinstance(saved, InspireVLAConfig) or not isinstance(config, InspireVLAConfig):
             raise InspireError(
                 f"{pretrained_name_or_path} is a policy of type {saved.type!r}, not 'inspire_vla'."
             )
-        config.take_sizes_of(saved)
+        config.inherit_architecture(saved)
         config.validate_features()
-        if "action_tokenizer" not in kwargs:
-            # Resuming a LoRA, LeRobot loads its base: the action tokenizer may have been made anew for the LoRA.
-            own = Path(config.pretrained_path or "") if config.use_peft else folder
-            place = own if (own / FOLDER).is_dir() else folder
-            kwargs["action_tokenizer"] = load_action_tokenizer(config, place, kwargs.get("dataset_meta"))
-        kwargs.setdefault("first_answers", load_first_answers(folder))
-        kwargs.setdefault("trained_on", load_trained_on(folder))
-        if (folder / TEXT_FOLDER).is_dir():
-            kwargs.setdefault("text_tokenizer_folder", folder / TEXT_FOLDER)
+        if "parts" not in kwargs:
+            # To resume a LoRA, LeRobot loads its base; the LoRA may have been trained with another action tokenizer.
+            adapter = config.pretrained_path if config.use_peft else None
+            source = folder if adapter is None else _folder(adapter, config.pretrained_revision)
+            kwargs["parts"] = load_parts(source)
         return super().from_pretrained(folder, config=config, strict=strict, **kwargs)
+
+
+class Losses:
+    """Mean cross-entropies of a batch, of answers and of the action.
+
+    A supervised token of the text (the end of a turn, where the template trains it) counts to what it ends.
+
+    Attributes:
+        action, answer: mean cross-entropy; `answer` is None where nothing is answered.
+        correct: (N,) whether each token of the loss was the likeliest.
+    """
+
+    def __init__(
+        self,
+        logits: Float[Tensor, "N vocabulary"],
+        ids: Int[Tensor, "B T"],
+        types: Int[Tensor, "B T"],
+        mask: Bool[Tensor, "B T"],
+    ) -> None:
+        targets, ended = ids[mask], _types_of_ended(types, mask)[mask]
+        each = cross_entropy(logits.float(), targets, reduction="none")
+        self.correct = logits.argmax(-1) == targets
+        acts, answers = ended == int(TokenType.ACTION), ended == int(TokenType.ANSWER)
+        answered = bool(answers.any())
+        self.action = each[acts].mean()
+        self.answer = each[answers].mean() if answered else None
+        self._accuracies = [self.correct[acts].float().mean()]
+        if answered:
+            of_answers = types[mask] == int(TokenType.ANSWER)
+            self._accuracies.append(self.correct[of_answers].float().mean())
+
+    def metrics(self) -> dict[str, float]:
+        """Losses and accuracies by token, for the log."""
+        if self.answer is None:
+            names, values = ("action_loss", "action_accuracy"), [self.action, *self._accuracies]
+        else:
+            names = ("action_loss", "answer_loss", "action_accuracy", "answer_accuracy")
+            values = [self.action, self.answer, *self._accuracies]
+        return dict(zip(names, torch.stack(values).tolist(), strict=True))
+
+
+def _types_of_ended(types: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Int[Tensor, "B T"]:
+    """Token types; those of supervised text replaced by the type of the last answer or action before it."""
+    generated = (types == int(TokenType.ANSWER)) | (types == int(TokenType.ACTION))
+    position = torch.arange(types.shape[1], device=types.device)
+    last = torch.where(generated, position, 0).cummax(1).values
+    ends = mask & (types == int(TokenType.TEXT))
+    return torch.where(ends, types.gather(1, last), types)
+
+
+class LossLog:
+    """What a reasoning policy logs at each step: answer accuracies by question and by demonstrated answer.
+
+    A batch has values only for the answers in it. LeRobot 0.6.1 averages over processes by position
+    (utils/logging_utils.py), so several processes must log the same names at every step: those without a new value
+    keep the last one, NaN before the first.
+    """
+
+    def __init__(self, mode: str, words: Sequence[str], max_objects: int) -> None:
+        self._answers = canonical_answers(mode)
+        objects = [f"object_{number}" for number in range(max_objects)]
+        names = ["action_loss", "action_accuracy", "unlabelled_rows", "answer_loss", "answer_accuracy"]
+        names += [f"answer_accuracy/{name}" for name in (*objects, *words)]
+        self._last = dict.fromkeys(names, math.nan)
+
+    def accuracies(
+        self,
+        correct: Bool[Tensor, " N"],
+        types: Int[Tensor, "B T"],
+        mask: Bool[Tensor, "B T"],
+        labels: Int[Tensor, "B K"],
+    ) -> dict[str, float]:
+        """Share of right answers, for each question and each demonstrated answer in the batch.
+
+        An answer is right when all its tokens are.
+        """
+        answer = types == int(TokenType.ANSWER)
+        begins = answer & ~torch.nn.functional.pad(answer, (1, 0))[:, :-1]
+        number = begins.cumsum(1) - 1  # which answer a token belongs to
+        wrong = torch.zeros_like(mask)
+        wrong[mask] = ~correct
+        questions = torch.arange(labels.shape[1], device=labels.device)
+        missed = ((number[..., None] == questions) & (wrong & answer)[..., None]).any(1)
+        answered = labels >= 0
+        right = answered & ~missed
+        of_word = labels[..., None] == torch.arange(len(self._answers), device=labels.device)
+        counts = torch.stack(
+            [
+                torch.cat([right.sum(0), (of_word & right[..., None]).sum((0, 1))]),
+                torch.cat([answered.sum(0), of_word.sum((0, 1))]),
+            ]
+        ).tolist()
+        names = [*(f"object_{i}" for i in range(labels.shape[1])), *self._answers]
+        return {
+            f"answer_accuracy/{name}": hits / total
+            for name, hits, total in zip(names, *counts, strict=True)
+            if total
+        }
+
+    def complete(self, found: Mapping[str, float]) -> dict[str, float]:
+        """What to log where a batch has `found`."""
+        if not several_processes():
+            return dict(found)
+        self._last |= found
+        return dict(self._last)
+
+
+# The backbone
+
+
+def make_backbone(
+    config: InspireVLAConfig, action_tokenizer: ActionTokenizer, text_files: Files | None = None
+) -> tuple[Backbone, ActionVocabulary]:
+    """The configured backbone with fresh weights, and the token ids of the action codes.
+
+    Args:
+        text_files: the checkpoint's own text tokenizer. Its ids stay the same when the package's vocabulary grows.
+
+    Raises:
+        InspireError: a published model's backbone without the tokenizer of its checkpoint.
+    """
+    if config.backbone != "nano" and text_files is None:
+        raise InspireError(
+            f"The backbone {config.backbone!r} starts from published weights. Convert them once with "
+            f"`inspire convert --from {config.backbone} PATH --to OUT`, and train with --policy.path=OUT."
+        )
+    if config.backbone == "nano":
+        backbone, vocabulary = _nano(config, action_tokenizer, text_files)
+    else:
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(getattr(torch, config.weights_dtype or config.dtype))
+        try:  # a model of 7B parameters must never be in float32 first
+            backbone, vocabulary = _hosted(config, action_tokenizer, text_files or {})
+        finally:
+            torch.set_default_dtype(before)
+    if vocabulary.id_range[1] > backbone.vocabulary_size:
+        raise InspireError(
+            f"{vocabulary.size} action codes end at token id {vocabulary.id_range[1]}, but the model has only "
+            f"{backbone.vocabulary_size}."
+        )
+    if config.static_cache != "off":
+        compiler = cuda_graphs if config.static_cache == "cuda_graphs" else None
+        backbone.use_static_cache(config.static_cache_length, compiler)
+    if config.freeze_vision:
+        backbone.freeze_vision()
+    if config.gradient_checkpointing:
+        backbone.gradient_checkpointing_enable()
+    return backbone, vocabulary
+
+
+def _nano(
+    config: InspireVLAConfig, action_tokenizer: ActionTokenizer, text_files: Files | None
+) -> tuple[Any, ActionVocabulary]:
+    if text_files is None:
+        tokenizer = load_text_tokenizer(NANO_TEXT_TOKENIZER)
+    else:
+        with unpacked(text_files) as folder:
+            tokenizer = load_text_tokenizer(folder)
+    vocabulary = ActionVocabulary.appended(len(tokenizer), action_tokenizer.vocabulary_size)
+    state = config.robot_state_feature
+    backbone = Nano(
+        config.nano,
+        text_tokenizer=tokenizer,
+        vocabulary_size=vocabulary.id_range[1],
+        cameras=len(config.image_features) * config.n_obs_steps,
+        image_size=config.model_image_size,
+        state_dim=state.shape[0] if state else 0,
+    )
+    if config.pretrained_init and text_files is None:  # a checkpoint brings all its weights
+        load_pretrained(backbone, config.pretrained_init)
+    return backbone, vocabulary
+
+
+def load_pretrained(backbone: Nano, pretrained: str | Path) -> None:
+    """Load the weights of a grounding pre-training into a fresh nano. The state and the action codes stay fresh.
+
+    Args:
+        pretrained: a folder, or the name of one that the package ships.
+
+    Raises InspireError where the two differ in size.
+    """
+    folder = Path(pretrained)
+    if not folder.is_dir() and (SHIPPED / folder).is_dir():
+        folder = SHIPPED / folder
+    size, weights = load_weights(folder)
+    state = backbone.state_dict()
+    for name, value in weights.items():
+        rows = value.shape[0] if name in ("decoder.embed_tokens.weight", "head.weight") else None
+        target = state.get(name)
+        if (
+            target is None
+            or target.shape[1:] != value.shape[1:]
+            or (rows is None and target.shape != value.shape)
+        ):
+            raise InspireError(
+                f"{pretrained} was pre-trained as {size} and does not fit: {name} is {tuple(value.shape)} there, "
+                f"{None if target is None else tuple(target.shape)} here. It starts policies with as many "
+                "cameras and as large images as it was pre-trained on; others start from nothing: `inspire train "
+                "--recipe nano_own`, or --policy.pretrained_init=null --policy.freeze_vision=false."
+            )
+        target[:rows] = value  # words; action codes come after them
+    backbone.load_state_dict(state)
+
+
+def _hosted(
+    config: InspireVLAConfig, action_tokenizer: ActionTokenizer, text_files: Files
+) -> tuple[Any, ActionVocabulary]:
+    num_images = len(config.image_features) * config.n_obs_steps
+    codes = action_tokenizer.vocabulary_size
+    with unpacked(text_files) as folder:
+        tokenizer = load_text_tokenizer(folder)
+        if config.backbone == "image_text":
+            size = len(tokenizer) + codes if config.has_own_action_tokens else None
+            model = ImageText.from_folder(folder, num_images=num_images, vocabulary_size=size)
+            if config.has_own_action_tokens:
+                return model, ActionVocabulary.appended(len(tokenizer), codes)
+            return model, ActionVocabulary.last_free_ids(len(tokenizer), codes, model.special_ids)
+    if config.backbone == "pi0fast":
+        paligemma = PaliGemma(config.paligemma, text_tokenizer=tokenizer, num_images=num_images)
+        return paligemma, ActionVocabulary.last_ids(paligemma.vocabulary_size, codes, skip=SKIPPED_IDS)
+    prismatic = Prismatic(config.prismatic, text_tokenizer=tokenizer, num_images=num_images)
+    return prismatic, ActionVocabulary.last_ids(config.prismatic.action_ids_end, codes)
+
+
+def _with_chat(text_files: Files, backbone: ImageText) -> Files:
+    """The files of an image-text model with its dialogue template, which depends on the number of images."""
+    with tempfile.TemporaryDirectory() as folder:
+        save_chat(backbone.chat, Path(folder))
+        return {**text_files, **pack(folder)}
+
+
+def _folder(name: str | Path, revision: str | None) -> Path:
+    """The folder of a checkpoint, downloaded where it is a name of the hub."""
+    return Path(name) if Path(name).is_dir() else from_hub(name, revision)

@@ -1,10 +1,400 @@
-"""LeRobot's standard pipelines around the policy: rename, batch, device, normalise, and back."""
+"""LeRobot's processors of an InSpire policy. All text and all action tokens are made here, on the CPU.
 
+    preprocessor     rename → add batch axis → normalize → tokenize → device
+    postprocessor    unnormalize → CPU
+
+The step `inspire_vla_tokenizer` adds to a batch of demonstrations (B rows, K = max_objects, T tokens, right-padded):
+
+    token_ids         (R, T) int64    the sequence behind the image tokens: questions, answers, instruction, action
+    token_types       (R, T) int64    a `TokenType` each
+    loss_mask         (R, T) bool     where the id is to be predicted from those before it
+    answer_labels     (R, K) int64    the demonstrated answer to each question, -1 where nothing is asked
+    rows              (R,)   int64    the rows of the batch that these are; rows that lack a label are left out
+    unlabelled_rows   int             how many are left out; where it is B, one row is kept, without its questions
+
+To a batch without `action` it adds `dialogues`: one prompt for each row, which `policy.act` decodes.
+
+The step is saved by LeRobot in the checkpoint's policy_preprocessor.json (settings) and in its safetensors file (the
+files of the text tokenizer and of the action tokenizer, as bytes), so that a checkpoint needs nothing beside them.
+"""
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
-from lerobot.processor import PolicyAction, PolicyProcessorPipeline, make_default_pre_post_processors
+import numpy as np
+import torch
+from jaxtyping import Int
+from lerobot.configs import PipelineFeatureType, PolicyFeature
+from lerobot.lerobot_types import EnvTransition, TransitionKey
+from lerobot.processor import (
+    PolicyAction,
+    PolicyProcessorPipeline,
+    ProcessorStep,
+    ProcessorStepRegistry,
+    make_default_policy_processor_steps,
+    make_policy_processor_pipelines,
+)
+from lerobot.utils.constants import ACTION, OBS_STATE
+from torch import Tensor
 
-from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
+from inspire_vla.action_tokenizers import ActionTokenizer, ActionVocabulary, load_action_tokenizer
+from inspire_vla.backbones.paligemma import state_texts
+from inspire_vla.backbones.prismatic import LlamaTokenizer
+from inspire_vla.backbones.text_tokenizer import FOLDER as NANO_TEXT_TOKENIZER
+from inspire_vla.dialogue import (
+    CachedTokenizer,
+    Dialogue,
+    Template,
+    TextTokenizer,
+    TokenType,
+    build_dialogue,
+    render,
+)
+from inspire_vla.errors import InspireError
+from inspire_vla.instruction import NoObjectFound
+from inspire_vla.labels.columns import answer_column
+from inspire_vla.lerobot_plugin.checkpoints import PREPROCESSOR, TOKENIZER_STEP, tokenizer_settings
+from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, ReasoningConfig
+from inspire_vla.spatial import decode_answers
+
+TOKEN_IDS, TOKEN_TYPES, LOSS_MASK = "token_ids", "token_types", "loss_mask"
+ANSWER_LABELS, ROWS, UNLABELLED_ROWS = "answer_labels", "rows", "unlabelled_rows"
+DIALOGUES = "dialogues"
+STEP = "inspire_vla_tokenizer_step"
+"""The step itself: see `InspireVLATokenizerStep`."""
+
+TEXT, ACTIONS = "text_tokenizer", "action_tokenizer"
+"""Folders of the files that the step saves."""
+_STATE = "{state}"
+
+Files = Mapping[str, bytes]
+"""{path inside a folder: content}."""
+
+
+class PromptBuilder:
+    """Writes an instruction as a dialogue: the prompt of a robot, or the sequence that a demonstration teaches.
+
+    Dialogues are cached by instruction and answers. A template that writes the robot's state gets it afterwards.
+    """
+
+    def __init__(self, config: ReasoningConfig, template: Template, tokenizer: TextTokenizer) -> None:
+        self.config, self.template = config, template
+        self.tokenizer = CachedTokenizer(tokenizer)
+        self._cached = lru_cache(maxsize=1 << 16)(self._build)
+
+    def prompt(self, instruction: str, state_text: str | None = None) -> Dialogue:
+        """The dialogue with its answers open. `state_text`: for templates that write the robot's state."""
+        return self._with_state(self._cached(instruction, None, self.config.enabled), state_text)
+
+    def demonstration(
+        self, instruction: str, labels: Int[np.ndarray, " max_objects"] | None, state_text: str | None = None
+    ) -> Dialogue:
+        """The dialogue with the labelled answers. Raises InspireError where a question has no label."""
+        if not self.config.enabled:
+            return self.prompt(instruction, state_text)
+        if labels is None:
+            raise InspireError(
+                "Reasoning is trained on labels, and the batch has none. Label the dataset, or train the base model "
+                "with --policy.reasoning.enabled=false."
+            )
+        return self._with_state(self._cached(instruction, tuple(labels.tolist()), True), state_text)
+
+    def without_questions(self, instruction: str, state_text: str | None = None) -> Dialogue:
+        """The instruction and its action alone, as the base model has them."""
+        return self._with_state(self._cached(instruction, None, False), state_text)
+
+    def is_labelled(self, instruction: str, labels: Int[np.ndarray, " max_objects"] | None) -> bool:
+        """Whether a demonstration can be trained on: every question it asks has a label.
+
+        The action is trained as what follows the answers, so without them there is nothing to train on.
+        """
+        if not self.config.enabled or labels is None:
+            return True
+        try:
+            questions = len(self._cached(instruction, None, True).mentions)
+        except NoObjectFound:
+            if (labels >= 0).any():
+                raise
+            return False
+        return bool((labels[:questions] >= 0).all())
+
+    def _with_state(self, dialogue: Dialogue, state_text: str | None) -> Dialogue:
+        if not self.template.needs_state:
+            return dialogue
+        if state_text is None:
+            raise InspireError(
+                f"Template {self.template.name!r} writes the robot's state, and there is none."
+            )
+        segments = tuple(
+            replace(segment, text=(segment.text or "").replace(_STATE, state_text))
+            if segment.token_type is TokenType.INSTRUCTION
+            else segment
+            for segment in dialogue.segments
+        )
+        return replace(dialogue, segments=segments)
+
+    def _build(self, instruction: str, labels: tuple[int, ...] | None, reasoning: bool) -> Dialogue:
+        dialogue = build_dialogue(
+            instruction,
+            mode=self.config.mode,
+            question_position=self.config.question_position,  # type: ignore[arg-type]  # checked by the config
+            max_objects=self.config.max_objects,
+            template=self.template,
+            reasoning=reasoning,
+            state_text=_STATE if self.template.needs_state else None,
+        )
+        if labels is None:
+            return dialogue
+        used = labels[: len(dialogue.mentions)]
+        if len(used) < len(dialogue.mentions) or min(used, default=0) < 0:
+            raise InspireError(
+                f"{instruction!r} asks about {list(dialogue.mentions)}, but the labels are {list(labels)} (-1: none)."
+            )
+        return dialogue.with_answers([str(word) for word in decode_answers(np.array(used), self.config.mode)])
+
+
+@dataclass(frozen=True)
+class TokenizerParts:
+    """What a policy's tokenizer is made of and its configuration does not say.
+
+    Attributes:
+        text_files: files of the text tokenizer; of an image-text model also its processor and configuration.
+            None: the tokenizer that the package ships for nano.
+        initial_draft: the most frequent answers at the start of an episode, one for each question. They are the
+            draft of an episode's first decision.
+        training_suites: suites that the policy was trained on. None: not known.
+    """
+
+    action_tokenizer: ActionTokenizer
+    text_files: Files | None = None
+    initial_draft: tuple[str, ...] = ()
+    training_suites: tuple[str, ...] | None = ()
+
+    @classmethod
+    def load(cls, settings: Mapping[str, Any], files: Files) -> "TokenizerParts":
+        """Those of a saved preprocessor."""
+        groups: dict[str, dict[str, bytes]] = {TEXT: {}, ACTIONS: {}}
+        for path, content in files.items():
+            group, _, name = path.partition("/")
+            groups[group][name] = content
+        with unpacked(groups[ACTIONS]) as folder:
+            actions = load_action_tokenizer(folder)
+        suites = settings["training_suites"]
+        return cls(
+            actions,
+            groups[TEXT],
+            tuple(settings["initial_draft"]),
+            None if suites is None else tuple(suites),
+        )
+
+
+class InspireVLATokenizer:
+    """Turns instructions, labels, states and actions into token sequences. Policy and preprocessor share one."""
+
+    def __init__(
+        self,
+        parts: TokenizerParts,
+        *,
+        text_tokenizer: TextTokenizer,
+        template: Template,
+        action_vocabulary: ActionVocabulary,
+        reasoning: ReasoningConfig,
+        n_obs_steps: int = 1,
+    ) -> None:
+        self.parts, self.action_tokenizer = parts, parts.action_tokenizer
+        self.action_vocabulary, self.reasoning, self.n_obs_steps = action_vocabulary, reasoning, n_obs_steps
+        self.prompt_builder = PromptBuilder(reasoning, template, text_tokenizer)
+
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """What the step adds to a batch: training sequences, or prompts where it holds no `action`."""
+        if "task" not in batch:
+            raise InspireError(f"The batch has no instruction, 'task'; found {sorted(batch)}.")
+        return self.prompts(batch) if batch.get(ACTION) is None else self.training_sequences(batch)
+
+    def prompts(self, batch: Mapping[str, Any]) -> dict[str, list[Dialogue]]:
+        """The prompt of each row: its answers and its action are open."""
+        return {DIALOGUES: list(map(self.prompt_builder.prompt, batch["task"], self._state_texts(batch)))}
+
+    def training_sequences(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """The training sequences of a batch of normalised demonstrations, see the head of this module.
+
+        Raises InspireError for a batch without labels where the policy reasons, and for labels of other objects.
+        """
+        tasks, labels = batch["task"], self._labels(batch)
+        labelled = [
+            row for row, task in enumerate(tasks) if self.prompt_builder.is_labelled(task, labels[row])
+        ]
+        rows = labelled or [0]
+        states = self._state_texts(batch)
+        dialogues = [
+            self.prompt_builder.demonstration(tasks[row], labels[row], states[row])
+            if labelled
+            else self.prompt_builder.without_questions(tasks[row], states[row])
+            for row in rows
+        ]
+        actions = self.action_tokenizer.encode(batch[ACTION][rows].detach().float().cpu().numpy())
+        sequences = [
+            render(dialogue, self.prompt_builder.tokenizer, self.action_vocabulary.to_ids(codes))
+            for dialogue, codes in zip(dialogues, actions, strict=True)
+        ]
+        answers = np.full((len(rows), self.reasoning.max_objects), -1)
+        for number, (row, dialogue) in enumerate(zip(rows, dialogues, strict=True)):
+            questions = len(dialogue.mentions)
+            if questions:
+                answers[number, :questions] = labels[row][:questions]
+        return {
+            TOKEN_IDS: _right_padded([sequence.ids for sequence in sequences], np.int64),
+            TOKEN_TYPES: _right_padded([sequence.token_types for sequence in sequences], np.int64),
+            LOSS_MASK: _right_padded([sequence.loss_mask for sequence in sequences], np.bool_),
+            ANSWER_LABELS: torch.from_numpy(answers),
+            ROWS: torch.tensor(rows),
+            UNLABELLED_ROWS: len(tasks) - len(labelled),
+        }
+
+    def _labels(self, batch: Mapping[str, Any]) -> Sequence[Any]:
+        """(max_objects,) answer codes of each row; None each where nothing is asked or the batch has no labels.
+
+        A column for one object has lost its last axis. With a history of images, the labels have one too.
+        """
+        rows = len(batch["task"])
+        column = batch.get(answer_column(self.reasoning.mode)) if self.reasoning.enabled else None
+        if column is None:
+            return [None] * rows
+        now = column[:, -1] if self.n_obs_steps > 1 else column
+        return now.reshape(rows, -1).cpu().numpy().astype(np.int64)
+
+    def _state_texts(self, batch: Mapping[str, Any]) -> list[str | None]:
+        """The robot's state of each row, as the template writes it; None each where it does not."""
+        if not self.prompt_builder.template.needs_state:
+            return [None] * len(batch["task"])
+        if OBS_STATE not in batch:
+            raise InspireError(f"The prompt holds the robot's state, and the batch has no {OBS_STATE!r}.")
+        state = batch[OBS_STATE].float()
+        return list(state_texts((state[:, -1] if state.ndim == 3 else state).cpu().numpy()))
+
+    @property
+    def initial_draft(self) -> tuple[str, ...]:
+        return self.parts.initial_draft
+
+    @property
+    def training_suites(self) -> tuple[str, ...] | None:
+        return self.parts.training_suites
+
+    # Saving and loading
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything but the files, ready for JSON."""
+        suites = self.training_suites
+        return {
+            "reasoning": asdict(self.reasoning),
+            "n_obs_steps": self.n_obs_steps,
+            "template": self.prompt_builder.template.as_dict(),
+            "llama": isinstance(self.prompt_builder.tokenizer.tokenizer, LlamaTokenizer),
+            "action_vocabulary": asdict(self.action_vocabulary),
+            "initial_draft": list(self.initial_draft),
+            "training_suites": None if suites is None else list(suites),
+        }
+
+    @cached_property
+    def files(self) -> Files:
+        """The files of both tokenizers."""
+        with tempfile.TemporaryDirectory() as folder:
+            self.action_tokenizer.save(folder)
+            actions = pack(folder)
+        text = self.parts.text_files
+        if text is None:
+            text = pack(NANO_TEXT_TOKENIZER)
+        return {f"{TEXT}/{name}": text[name] for name in text} | {
+            f"{ACTIONS}/{name}": actions[name] for name in actions
+        }
+
+    @classmethod
+    def load(cls, settings: Mapping[str, Any], files: Files) -> "InspireVLATokenizer":
+        """The tokenizer of a saved preprocessor, without a policy."""
+        parts = TokenizerParts.load(settings, files)
+        with unpacked(parts.text_files or {}) as folder:
+            text_tokenizer = load_text_tokenizer(folder)
+        return cls(
+            parts,
+            text_tokenizer=LlamaTokenizer(text_tokenizer) if settings["llama"] else text_tokenizer,
+            template=Template(**settings["template"]),
+            action_vocabulary=ActionVocabulary(**settings["action_vocabulary"]),
+            reasoning=ReasoningConfig(**settings["reasoning"]),
+            n_obs_steps=settings["n_obs_steps"],
+        )
+
+
+@ProcessorStepRegistry.register(TOKENIZER_STEP)
+class InspireVLATokenizerStep(ProcessorStep):
+    """The step of the preprocessor: see the head of this module.
+
+    LeRobot 0.6.1 loads a checkpoint's preprocessor as it was saved; only two of its own policies may change it, by
+    name (policies/factory.py). But a fine-tuning may ask for other reasoning, another chunk size or a new action
+    tokenizer. So a step that was loaded only adds itself to the first batch. `InspireVLAPolicy` tokenizes that batch
+    and gives the step its tokenizer, see `share`. To use a preprocessor without its policy, read `step.tokenizer` once.
+
+    The class is no dataclass, because FSDP copies the dataclasses that it finds in a batch.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        """`settings`: as `get_config` returned them; the files come by `load_state_dict`."""
+        self._settings, self._files = settings, dict[str, bytes]()
+        self._tokenizer: InspireVLATokenizer | None = None
+
+    @classmethod
+    def of(cls, tokenizer: InspireVLATokenizer) -> "InspireVLATokenizerStep":
+        """A step that shares a policy's tokenizer."""
+        step = cls()
+        step.share(tokenizer)
+        return step
+
+    @property
+    def tokenizer(self) -> InspireVLATokenizer:
+        """What makes the tokens: a policy's, else one with the settings and files that were saved."""
+        if self._tokenizer is None:
+            self._tokenizer = InspireVLATokenizer.load(self._settings, self._files)
+        return self._tokenizer
+
+    def share(self, tokenizer: InspireVLATokenizer) -> bool:
+        """Use a policy's tokenizer from now on. Returns whether the step had another one, or none."""
+        changed, self._tokenizer = self._tokenizer is not tokenizer, tokenizer
+        return changed
+
+    @property
+    def parts(self) -> TokenizerParts:
+        """What a policy builds its own tokenizer from."""
+        return self._tokenizer.parts if self._tokenizer else TokenizerParts.load(self._settings, self._files)
+
+    def __call__(self, transition: EnvTransition) -> EnvTransition:
+        complementary = transition.get(TransitionKey.COMPLEMENTARY_DATA) or {}
+        batch = {
+            **(transition.get(TransitionKey.OBSERVATION) or {}),
+            **complementary,
+            ACTION: transition.get(TransitionKey.ACTION),
+        }
+        added = self._tokenizer(batch) if self._tokenizer else {}
+        return transition | {TransitionKey.COMPLEMENTARY_DATA: complementary | added | {STEP: self}}  # type: ignore[return-value]
+
+    def get_config(self) -> dict[str, Any]:
+        return self._tokenizer.settings if self._tokenizer else self._settings
+
+    def state_dict(self) -> dict[str, Tensor]:
+        files = self._tokenizer.files if self._tokenizer else self._files
+        return {name: torch.from_numpy(np.frombuffer(files[name], np.uint8).copy()) for name in sorted(files)}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self._files = {name: content.cpu().numpy().tobytes() for name, content in state.items()}
+
+    def transform_features(
+        self, features: dict[PipelineFeatureType, dict[str, PolicyFeature]]
+    ) -> dict[PipelineFeatureType, dict[str, PolicyFeature]]:
+        return features
 
 
 def make_inspire_vla_pre_post_processors(
@@ -13,8 +403,83 @@ def make_inspire_vla_pre_post_processors(
     PolicyProcessorPipeline[dict[str, Any], dict[str, Any]],
     PolicyProcessorPipeline[PolicyAction, PolicyAction],
 ]:
-    """Pre- and post-processor of an InSpire policy. The dialogue is rendered in the policy, which decodes it too.
+    """Pre- and postprocessor of a new policy, which LeRobot makes first, of the same configuration.
 
-    Images stay in [0, 1]; state and actions are normalised as `config.normalization_mapping` says.
+    Images stay in [0, 1]. State and actions are normalised as `config.normalization_mapping` says.
+
+    Raises InspireError where there is no policy of this configuration yet: its tokenizer is the preprocessor's.
     """
-    return make_default_pre_post_processors(config, dataset_stats, normalizer_device=config.device)
+    if config.runtime_tokenizer is None:
+        raise InspireError("Make the policy first: the preprocessor shares its tokenizer.")
+    steps = make_default_policy_processor_steps(config, dataset_stats)
+    tokenize = InspireVLATokenizerStep.of(config.runtime_tokenizer)
+    return make_policy_processor_pipelines(
+        input_steps=[
+            steps.rename_observations,
+            steps.add_batch_dim,
+            steps.normalize,
+            tokenize,
+            steps.to_device,
+        ],
+        output_steps=[steps.unnormalize, steps.to_cpu],
+    )
+
+
+def tokenizer_step(preprocessor: PolicyProcessorPipeline[Any, Any]) -> InspireVLATokenizerStep:
+    """The tokenizer step of a preprocessor. Raises InspireError where there is none."""
+    for step in preprocessor.steps:
+        if isinstance(step, InspireVLATokenizerStep):
+            return step
+    raise InspireError(f"The preprocessor has no step {TOKENIZER_STEP!r}; found {preprocessor.steps}.")
+
+
+def load_parts(folder: Path) -> TokenizerParts:
+    """What a policy builds its tokenizer from, off a checkpoint's preprocessor.
+
+    Raises InspireError for a folder without one of ours.
+    """
+    tokenizer_settings(folder)
+    preprocessor = PolicyProcessorPipeline.from_pretrained(
+        folder, config_filename=PREPROCESSOR, overrides={"device_processor": {"device": "cpu"}}
+    )
+    return tokenizer_step(preprocessor).parts
+
+
+def load_text_tokenizer(folder: str | Path) -> Any:
+    """The tokenizer of transformers in a folder (or of the hub). Raises InspireError where there is none."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise InspireError(
+            f"No tokenizer can be loaded from {folder}: {str(error).splitlines()[0]}"
+        ) from None
+
+
+def pack(folder: str | Path) -> Files:
+    """The files in a folder. `unpacked` is its inverse."""
+    root = Path(folder)
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+
+
+@contextmanager
+def unpacked(files: Files) -> Iterator[Path]:
+    """Files in a temporary folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in files.items():
+            path = Path(folder, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        yield Path(folder)
+
+
+def _right_padded(rows: Sequence[np.ndarray], dtype: type) -> Tensor:
+    padded: np.ndarray = np.zeros((len(rows), max(map(len, rows))), dtype=dtype)
+    for number, row in enumerate(rows):
+        padded[number, : len(row)] = row
+    return torch.from_numpy(padded)

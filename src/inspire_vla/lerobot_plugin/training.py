@@ -1,31 +1,77 @@
-"""Training is LeRobot's own `lerobot-train`; we hand it a recipe and, where wanted, frames in memory."""
+"""Training: LeRobot's own `lerobot-train` with a recipe, and what a policy takes from its dataset before it.
 
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+action tokenizer · initial draft · suites · sizes of the images        prepare
+are the labels and the actions what the policy can learn?              check_labels, check_action_range
+frames in memory, so that a small model does not wait for files        FrameCache
+"""
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-from unittest.mock import patch
+from typing import TYPE_CHECKING, Any
 
-import inspire_vla.lerobot_plugin.configuration_inspire_vla  # noqa: F401  registers the policy
+import numpy as np
+import psutil
+import pyarrow.parquet as pq
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from lerobot.configs import FeatureType, PolicyFeature
+from lerobot.datasets import LeRobotDataset
+from lerobot.lerobot_types import TransitionKey
+from lerobot.processor import NormalizerProcessorStep
+from lerobot.processor.converters import create_transition
+from lerobot.utils.constants import ACTION
+from lerobot.utils.feature_utils import dataset_to_policy_features
+from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from inspire_vla.action_tokenizers import ActionTokenizer, Fast, ResidualVQ, UniformBins
 from inspire_vla.errors import InspireError
-from inspire_vla.lerobot_plugin.dataset_labels import check_labels
-from inspire_vla.lerobot_plugin.frame_cache import FrameCache, can_keep
+from inspire_vla.files import read_json
+from inspire_vla.instruction import NoObjectFound, find_mentions
+from inspire_vla.labels.columns import (
+    ANSWERS_PREFIX,
+    LabelInfo,
+    LabelMismatch,
+    LabelsMissing,
+    ModeRule,
+    answer_column,
+    check_compatible,
+    read_labels,
+)
+from inspire_vla.labels.lerobot_files import LeRobotFiles, Rows, read_rows
+from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, ReasoningConfig
+from inspire_vla.lerobot_plugin.lerobot_host import Datasets, run_lerobot_train
+from inspire_vla.lerobot_plugin.processor_inspire_vla import TokenizerParts
 from inspire_vla.recipes import recipe_file
+from inspire_vla.spatial import canonical_answers, decode_answers
+
+if TYPE_CHECKING:
+    from lerobot.datasets import LeRobotDatasetMetadata
+
+CLIPPED_TOKENIZERS = ("residual_vq", "uniform_bins", "learned_vq")
+"""Action tokenizers whose actions lie between -1 and 1."""
+CLIP_MARGIN = 0.05
+MAX_FITTED_CHUNKS = 200_000
+"""More chunks do not move the means; they only cost time."""
 
 
 def train(arguments: Sequence[str], *, recipe: str | None = None, frames_in_memory: bool = True) -> None:
-    """Run `lerobot-train` in this process.
+    """Run `lerobot-train` in this process. It also writes OUTPUT/train_log.jsonl (see `lerobot_host.TrainLog`).
 
     Args:
         arguments: as on its command line, `--dataset.root=…`, `--output_dir=…`, `--steps=…`.
-        recipe: name of a shipped configuration the arguments amend.
-        frames_in_memory: decode every image once and keep it: for nano, whose images are small. Not done for
-            others, nor where a policy looks at earlier images too, images are augmented (`image_transforms`),
-            streamed, or more than the memory holds.
-    """
-    from lerobot.scripts import lerobot_train
+        recipe: name of a shipped configuration, which the arguments amend.
+        frames_in_memory: decode every image once and keep it. This is for nano, whose images are small. It is not done
+            for other backbones, with several observation steps, with augmented (`image_transforms`) or streamed
+            images, or where they take more than half of the memory.
 
+    Raises:
+        InspireError: an unknown recipe, a folder that is no dataset, or a dataset that does not fit the policy.
+    """
     arguments = list(arguments)
     if recipe is not None and not any(a.startswith("--config_path") for a in arguments):
         arguments.insert(0, f"--config_path={recipe_file(recipe)}")
@@ -34,31 +80,429 @@ def train(arguments: Sequence[str], *, recipe: str | None = None, frames_in_memo
         raise InspireError(
             f"{root} is no LeRobot dataset: it has no meta/info.json. `inspire collect` makes one."
         )
-    with _command_line(["lerobot-train", *arguments]), _frames_in_memory(lerobot_train, frames_in_memory):
-        lerobot_train.train()
+    run_lerobot_train(arguments, in_memory if frames_in_memory else lambda _, datasets: datasets)
 
 
-@contextmanager
-def _command_line(argv: list[str]) -> Iterator[None]:
-    with patch.object(sys, "argv", argv):
-        yield
+def prepare(
+    config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata", saved: TokenizerParts | None
+) -> TokenizerParts:
+    """Check a dataset against a policy's configuration, and take from it what the policy's tokenizer is made of.
+
+    Args:
+        saved: of the checkpoint that is trained further.
+
+    Raises:
+        LabelsMissing, LabelMismatch: the policy reasons, and the dataset has no labels of what it asks.
+        InspireError: actions that the action tokenizer would clip, or another number of action codes than the
+            checkpoint's.
+    """
+    check_action_range(config, dataset)
+    take_image_sizes(config, dataset)
+    draft, suites = saved.initial_draft if saved else (), suites_of(dataset.root)
+    if config.reasoning.enabled:
+        check_labels(dataset.root, config.reasoning)
+        draft = draft or most_frequent_first_answers(dataset.root, config.reasoning.mode)
+    actions = choose_action_tokenizer(config, saved.action_tokenizer if saved else None, dataset)
+    if saved is None:
+        return TokenizerParts(actions, None, draft, suites)
+    return TokenizerParts(actions, saved.text_files, draft, joined(saved.training_suites, suites))
 
 
-@contextmanager
-def _frames_in_memory(lerobot_train: Any, wanted: bool) -> Iterator[None]:
-    """LeRobot has no hook for the dataset, so its factory is wrapped where the training loop looks it up."""
-    if not wanted:
-        yield
+# The action tokenizer
+
+
+def choose_action_tokenizer(
+    config: InspireVLAConfig, saved: ActionTokenizer | None, dataset: "LeRobotDatasetMetadata | None"
+) -> ActionTokenizer:
+    """The action tokenizer of a policy: a checkpoint's, or a new one that is fitted on the dataset.
+
+    A fine-tuning may ask for another kind, horizon, action size or VQ size than the checkpoint's.
+
+    Raises:
+        InspireError: there is neither; it is another one and there is no dataset; it would have another number of
+            codes, and the checkpoint's weights hold a row for each code.
+    """
+    if saved is None:
+        if dataset is None:
+            raise InspireError(
+                "A new policy fits its action tokenizer on demonstrations: give it a dataset, or load a "
+                "checkpoint with --policy.path."
+            )
+        return fit_action_tokenizer(config, dataset)
+    wanted = config.action_tokenizer, config.chunk_size, config.action_feature.shape[0]
+    same = (saved.name, saved.horizon, saved.action_dim) == wanted
+    if dataset is None:
+        if same:
+            return saved
+        raise InspireError(
+            f"The checkpoint's action tokenizer is {saved.name} for {saved.horizon} × {saved.action_dim} numbers, the "
+            f"configuration wants {wanted[0]} for {wanted[1]} × {wanted[2]}."
+        )
+    if isinstance(saved, ResidualVQ):
+        same &= (saved.levels, saved.codes_per_level) == (config.vq.levels, config.vq.codes_per_level)
+    if same:
+        return saved
+    fitted = fit_action_tokenizer(config, dataset)
+    if isinstance(saved, UniformBins) and isinstance(fitted, UniformBins):
+        fitted.gripper = saved.gripper  # the same bins, with the same meaning
+    if config.has_own_action_tokens and fitted.vocabulary_size != saved.vocabulary_size:
+        raise InspireError(
+            f"The checkpoint's weights hold a row for each of its {saved.vocabulary_size} action codes ({saved.name}); "
+            f"the configuration asks for {fitted.vocabulary_size} ({fitted.name}). Fine-tune with the checkpoint's own "
+            "--policy.action_tokenizer and --policy.vq, or train from the start."
+        )
+    return fitted
+
+
+def fit_action_tokenizer(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -> ActionTokenizer:
+    """Fit the configured action tokenizer on a dataset's normalised action chunks."""
+    horizon, action_dim = config.chunk_size, config.action_feature.shape[0]
+    if config.action_tokenizer == UniformBins.name:
+        return UniformBins(horizon=horizon, action_dim=action_dim)
+    if config.action_tokenizer == "learned_vq":
+        raise InspireError(
+            "A learned VQ comes with MiniVLA's weights; a new one is not trained here: residual_vq is."
+        )
+    chunks = normalised_chunks(config, dataset)
+    if config.action_tokenizer == Fast.name:
+        return Fast.fit(chunks)
+    weights = np.ones(action_dim)
+    weights[-1] = config.vq.gripper_weight
+    return ResidualVQ.fit(
+        chunks,
+        codes_per_level=config.vq.codes_per_level,
+        levels=config.vq.levels,
+        dimension_weights=weights.tolist(),
+    )
+
+
+def normalised_chunks(
+    config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata"
+) -> Float[np.ndarray, "chunks horizon action_dim"]:
+    """Action chunks of a dataset as training sees them: normalised, the last action repeated at the end.
+
+    At most `MAX_FITTED_CHUNKS`, always the same ones. They are chosen before they are cut, because chunks overlap: all
+    of them take `horizon` times the memory of the actions.
+    """
+    actions, episodes = [], []
+    for file in sorted((Path(dataset.root) / "data").rglob("*.parquet")):
+        table = pq.read_table(file, columns=[ACTION, "episode_index"])
+        actions.append(np.array(table[ACTION].to_pylist(), dtype=np.float32))
+        episodes.append(table["episode_index"].to_numpy())
+    if not actions:
+        raise InspireError(f"The dataset {dataset.root} holds no actions to fit the action tokenizer on.")
+    flat = _normalised(np.concatenate(actions), config, dataset.stats[ACTION])
+    starts: np.ndarray = np.arange(len(flat))
+    if len(flat) > MAX_FITTED_CHUNKS:
+        starts = np.random.default_rng(0).choice(len(flat), MAX_FITTED_CHUNKS, replace=False)
+    return flat[chunk_indices(np.concatenate(episodes), config.chunk_size, starts)]
+
+
+def chunk_indices(
+    episodes: Int[np.ndarray, " frames"], horizon: int, starts: Int[np.ndarray, " chunks"] | None = None
+) -> Int[np.ndarray, "chunks horizon"]:
+    """Frame numbers of the chunk that begins at each of `starts`, by default at every frame.
+
+    `episodes` holds each frame's episode. Beyond the end of an episode its last frame is repeated.
+    """
+    if starts is None:
+        starts = np.arange(len(episodes))
+    last = np.flatnonzero(np.append(episodes[1:] != episodes[:-1], True))
+    end_of = last[np.searchsorted(last, starts)]
+    return np.minimum(starts[:, None] + np.arange(horizon), end_of[:, None])
+
+
+def _normalised(
+    actions: Float[np.ndarray, "rows dim"], config: InspireVLAConfig, stats: dict[str, Any]
+) -> Float[np.ndarray, "rows dim"]:
+    """Actions as the preprocessor normalises them."""
+    normaliser = NormalizerProcessorStep(
+        features={ACTION: config.action_feature},
+        norm_map={FeatureType.ACTION: config.normalization_mapping["ACTION"]},
+        stats={ACTION: stats},
+    )
+    return normaliser(create_transition(action=torch.from_numpy(actions)))[TransitionKey.ACTION].numpy()
+
+
+def check_action_range(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -> None:
+    """Check before training whether the action tokenizer would clip actions.
+
+    Raises InspireError where more than 1 % of one of the normalised numbers lies beyond -1 and 1, by LeRobot's 1st and
+    99th percentile (by minimum and maximum where a dataset has none), with the normalisation that helps.
+    """
+    stats = dataset.stats[ACTION]
+    ends = ("q01", "q99") if "q01" in stats and "q99" in stats else ("min", "max")
+    if config.action_tokenizer not in CLIPPED_TOKENIZERS or not all(end in stats for end in ends):
         return
-    original = lerobot_train.make_train_eval_datasets
+    raw = np.stack([np.asarray(stats[end], dtype=np.float32).reshape(-1) for end in ends])
+    found = _normalised(raw, config, stats)
+    beyond = np.flatnonzero((np.abs(found) > 1 + CLIP_MARGIN).any(axis=0))
+    if len(beyond):
+        names = dataset.features[ACTION].get("names") or [str(i) for i in range(found.shape[1])]
+        names = next(iter(names.values())) if isinstance(names, dict) else names
+        ranges = ", ".join(f"{names[i]} {found[0, i]:.3g} to {found[1, i]:.3g}" for i in beyond[:6])
+        raise InspireError(
+            f"{config.action_tokenizer} takes actions from −1 to 1 and would clip these; normalised by "
+            f"{config.normalization_mapping['ACTION'].value} they go from {ranges}. QUANTILES brings them there: "
+            "`inspire train --recipe nano_own`, or "
+            '--policy.normalization_mapping=\'{"VISUAL": "IDENTITY", "STATE": "MEAN_STD", "ACTION": "QUANTILES"}\'.'
+        )
 
-    def cached(cfg: Any) -> Any:
-        if cfg.policy.backbone != "nano" or cfg.policy.observation_delta_indices is not None:
-            return original(cfg)
-        horizon, size, found = cfg.policy.chunk_size, cfg.policy.image_size, original(cfg)
-        if cfg.policy.reasoning.enabled and can_keep(found[0], size):
-            check_labels(found[0].root, cfg.policy.reasoning)  # before images are read for minutes
-        return tuple(FrameCache(d, horizon, size) if can_keep(d, size) else d for d in found)
 
-    with patch.object(lerobot_train, "make_train_eval_datasets", cached):
-        yield
+# Suites
+
+_COLLECTION, _LABELS = "meta/inspire_collection.json", "meta/inspire_labels.json"
+
+Suites = tuple[str, ...] | None
+"""Names of suites; None is "unknown", as of a dataset that does not say what it was recorded on."""
+
+
+def suites_of(dataset_root: str | Path) -> Suites:
+    """Suites that a dataset was collected or imported from."""
+    collection, labels = (
+        read_json(path, dict[str, Any]) if (path := Path(dataset_root, name)).is_file() else {}
+        for name in (_COLLECTION, _LABELS)
+    )
+    suite = collection.get("settings", {}).get("suite")
+    if suite is not None:
+        return (str(suite),)
+    found = labels.get("extra", {}).get("suites")
+    return tuple(sorted(map(str, found))) if found else None
+
+
+def joined(earlier: Suites, later: Suites) -> Suites:
+    """The suites of a policy that was trained on `earlier`, then on `later`."""
+    return None if earlier is None or later is None else tuple(sorted({*earlier, *later}))
+
+
+# Labels
+
+
+def check_labels(root: str | Path, reasoning: ReasoningConfig) -> None:
+    """Check that a dataset's labels answer what the policy asks; log which frames lack one.
+
+    Raises:
+        LabelsMissing: there are none at all.
+        LabelMismatch: labels of another frame, mode or rule, or about other objects.
+    """
+    labels, files = read_labels(root), LeRobotFiles.open(root)
+    rule = ModeRule(reasoning.close_threshold_m, reasoning.grasped_word)
+    check_compatible(labels, frame=reasoning.frame, mode=reasoning.mode, rule=rule)
+    check_mentions(labels, files.tasks.values(), reasoning.max_objects)
+    count_unlabelled(labels, files, reasoning.mode, reasoning.max_objects)
+
+
+def check_mentions(labels: LabelInfo, instructions: Iterable[str], max_objects: int) -> None:
+    """Check that the labels of every instruction are about the objects that the policy asks about, in its order.
+
+    A policy finds the objects in the instruction whenever it acts. Labels about others (`inspire label --mentions`, or
+    an instruction that was read in another way) would teach it answers to other questions.
+
+    Args:
+        labels: what the dataset says of its labels.
+        instructions: the dataset's. Those without labels or without an object are skipped.
+        max_objects: the most objects that are asked about.
+
+    Raises:
+        LabelMismatch: names both, and what can be done.
+    """
+    for instruction in instructions:
+        labelled = labels.tasks.get(instruction)
+        if labelled is None:
+            continue
+        try:
+            asked = find_mentions(instruction)
+        except NoObjectFound:
+            asked = ()
+        if labelled[:max_objects] == asked[:max_objects]:
+            continue
+        agreed = next(n for n in range(max_objects) if labelled[n : n + 1] != asked[n : n + 1])
+        fewer = f"ask about fewer objects (--policy.reasoning.max_objects={agreed}), " if agreed else ""
+        raise LabelMismatch(
+            f"In {instruction!r} the policy asks about {list(asked[:max_objects])}, but the dataset's labels are about "
+            f"{list(labelled[:max_objects])}. Label the dataset again without --mentions, {fewer}or train the base "
+            "model with --policy.reasoning.enabled=false."
+        )
+
+
+def count_unlabelled(labels: LabelInfo, files: LeRobotFiles, mode: str, max_objects: int) -> dict[str, int]:
+    """Number of frames that lack a label of an object that is asked about, by instruction. Logs a warning of them.
+
+    Raises:
+        LabelsMissing: no frame has all its labels.
+        LabelMismatch: labels of an instruction of which `labels` says nothing.
+    """
+    frames, lacking = dict.fromkeys(files.tasks, 0), dict.fromkeys(files.tasks, 0)
+    for rows, codes in stored_answers(files, mode):
+        for task in np.unique(rows.task_index).tolist():
+            of_task = codes[rows.task_index == task]
+            asked = len(labels.tasks.get(files.tasks[task], ())[:max_objects])
+            if not asked and (of_task >= 0).any():
+                raise LabelMismatch(
+                    f"{files.root} does not say what its labels in {files.tasks[task]!r} are about."
+                )
+            frames[task] += len(of_task)
+            lacking[task] += int((of_task[:, :asked] < 0).any(axis=1).sum()) if asked else len(of_task)
+    found = {files.tasks[task]: count for task, count in lacking.items() if count}
+    missing, total = sum(found.values()), sum(frames.values())
+    listed = ", ".join(f"{lacking[t]} of {frames[t]} in {files.tasks[t]!r}" for t in frames if lacking[t])
+    if missing == total:
+        raise LabelsMissing(
+            f"No frame of {files.root} has a label in mode {mode!r} for each object it is asked about: {listed}. Label "
+            "it again, or train the base model with --policy.reasoning.enabled=false."
+        )
+    if missing:
+        logging.warning(
+            f"{missing} of {total} frames lack a label and are left out of the training: {listed}."
+        )
+    return found
+
+
+def most_frequent_first_answers(root: str | Path, mode: str) -> tuple[str, ...]:
+    """The most frequent label of the first, second, … object in the first frames of a dataset's episodes.
+
+    They are the draft of an episode's first decision, which has no decision before it.
+    """
+    files = LeRobotFiles.open(root)
+    first = [codes[rows.starts()] for rows, codes in stored_answers(files, mode)]
+    answers = []
+    for column in np.concatenate(first).T:
+        counts = np.bincount(column[column >= 0], minlength=len(canonical_answers(mode)))
+        if not counts.any():  # no instruction names so many objects
+            break
+        answers.append(str(decode_answers(np.array([counts.argmax()]), mode)[0]))
+    return tuple(answers)
+
+
+def stored_answers(
+    files: LeRobotFiles, mode: str
+) -> Iterator[tuple[Rows, Int[np.ndarray, "frames max_objects"]]]:
+    """The rows of each data file and the codes of their answers. A column for one object is stored as numbers."""
+    column = answer_column(mode)
+    for path in files.data_files():
+        rows = read_rows(path, (column,))
+        yield rows, rows.columns[column].reshape(len(rows.task_index), -1).astype(np.int64)
+
+
+# Images
+
+
+def resized(
+    images: Float[Tensor, "*batch 3 height width"], size: tuple[int, int] | None
+) -> Float[Tensor, "*batch 3 new_height new_width"]:
+    """Images of `size` (height, width), antialiased; unchanged for None. The aspect ratio follows the size."""
+    if size is None or tuple(images.shape[-2:]) == tuple(size):
+        return images
+    flat = images.reshape(-1, *images.shape[-3:])
+    small = F.interpolate(flat, size=tuple(size), mode="bilinear", antialias=True)
+    return small.reshape(*images.shape[:-2], *small.shape[-2:])
+
+
+def take_image_sizes(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -> None:
+    """Write the sizes of the dataset's images into the configuration, so that a server expects these.
+
+    A converted checkpoint has the sizes of its original's training. Cameras that the training renames are known if all
+    of the dataset's have one size. nano's weights belong to a size, so nothing changes there.
+    """
+    if config.backbone == "nano" or not config.input_features:
+        return
+    features = dataset_to_policy_features(dataset.features)
+    cameras = {key: feature for key, feature in features.items() if feature.type is FeatureType.VISUAL}
+    sizes = {tuple(feature.shape) for feature in cameras.values()}
+    for key in config.image_features:
+        found: PolicyFeature | None = cameras.get(key)
+        if found is None and len(sizes) == 1:
+            found = next(iter(cameras.values()))
+        if found is not None:
+            config.input_features[key] = replace(config.input_features[key], shape=tuple(found.shape))
+
+
+def in_memory(config: InspireVLAConfig, datasets: Datasets) -> Datasets:
+    """The datasets with their frames in memory, where that is possible: see `train`."""
+    size = config.image_size
+    if config.backbone != "nano" or config.observation_delta_indices is not None:
+        return datasets
+    if config.reasoning.enabled and fits_in_memory(datasets[0], size):
+        check_labels(datasets[0].root, config.reasoning)  # before images are read for minutes
+    first, second = (
+        FrameCache(d, config.chunk_size, size) if fits_in_memory(d, size) else d for d in datasets
+    )
+    return first, second
+
+
+def fits_in_memory(dataset: Any, size: tuple[int, int] | None = None) -> bool:
+    """Whether a dataset's images may be kept: they are not streamed or augmented, and take half the memory at most.
+
+    size: (height, width) that they are kept in, None for their own. Logs a warning where they are too many.
+    """
+    if not isinstance(dataset, LeRobotDataset) or dataset.image_transforms is not None:
+        return False
+    shapes = [dataset.meta.features[camera]["shape"] for camera in dataset.meta.camera_keys]
+    of_frame = sum(3 * size[0] * size[1] if size else int(np.prod(shape)) for shape in shapes)
+    memory = psutil.virtual_memory().total
+    if len(dataset) * of_frame <= memory // 2:
+        return True
+    logging.getLogger(__name__).warning(
+        f"{len(dataset):,} frames are {len(dataset) * of_frame / 2**30:.0f} GiB of images, more than half of this "
+        "machine's memory: they are read from their files as training goes. A smaller --policy.image_size keeps less."
+    )
+    return False
+
+
+class FrameCache(Dataset):
+    """The items of a LeRobotDataset that an InSpire policy learns from, decoded once and kept.
+
+    Items are those of the dataset: images (3, H, W) as uint8, `action` (horizon, dim) with `action_is_pad`, state,
+    labels and task. Everything else is asked of the dataset itself. Images may be kept in the size that the policy
+    takes, which scales them by the same function.
+    """
+
+    def __init__(
+        self, dataset: LeRobotDataset, horizon: int, image_size: tuple[int, int] | None = None
+    ) -> None:
+        self._dataset = dataset
+        rows = dataset.hf_dataset.with_format(None)
+        keys = [key for key in rows.column_names if key.startswith(("observation.state", ANSWERS_PREFIX))]
+        self._columns = {key: torch.tensor(rows[key][:]) for key in keys}
+        self._actions = torch.from_numpy(np.array(rows[ACTION], dtype=np.float32))
+        self._chunks = torch.from_numpy(chunk_indices(np.array(rows["episode_index"]), horizon))
+        self._padded = self._chunks == self._chunks.roll(1, dims=1)
+        self._padded[:, 0] = False
+        names = {index: name for name, index in dataset.meta.tasks["task_index"].items()}
+        self._tasks = [names[index] for index in rows["task_index"]]
+        self._images: dict[str, torch.Tensor] = {}
+        for index in tqdm(range(len(rows)), desc="Frames into memory", unit="frame"):
+            item = dataset[index] if self._has_video else rows[index]
+            for camera in dataset.meta.camera_keys:
+                image = _as_uint8(item[camera])
+                if image_size is not None:
+                    image = resized(image.float(), image_size).round().to(torch.uint8)
+                if not index:  # its size as it is: features name it in either order
+                    self._images[camera] = torch.empty((len(rows), *image.shape), dtype=torch.uint8)
+                self._images[camera][index] = image
+
+    @property
+    def _has_video(self) -> bool:
+        return bool(self._dataset.meta.video_keys)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or "_dataset" not in self.__dict__:  # as when a worker process unpickles it
+            raise AttributeError(f"{type(self).__name__} has no {name!r}")
+        return getattr(self._dataset, name)
+
+    def __len__(self) -> int:
+        return len(self._actions)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        item: dict[str, Any] = {key: column[index] for key, column in self._columns.items()}
+        item |= {camera: images[index] for camera, images in self._images.items()}
+        item[ACTION] = self._actions[self._chunks[index]]
+        item["action_is_pad"] = self._padded[index]
+        item["task"] = self._tasks[index]
+        return item
+
+
+def _as_uint8(image: Any) -> torch.Tensor:
+    if isinstance(image, torch.Tensor):
+        return image if image.dtype == torch.uint8 else (image * 255).round().to(torch.uint8)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)

@@ -5,18 +5,26 @@ two are an error unless they are allowed.
 """
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from inspire_vla.errors import InspireError, did_you_mean
-from inspire_vla.lerobot_plugin.convert.checkpoint import fill, write
-from inspire_vla.lerobot_plugin.convert.image_text import image_text
-from inspire_vla.lerobot_plugin.convert.lora import merge
-from inspire_vla.lerobot_plugin.convert.pi0fast import pi0fast
+from inspire_vla.files import write_json, write_text
+from inspire_vla.lerobot_plugin.agent import Agent, load_policy
+from inspire_vla.lerobot_plugin.checkpoints import find, is_adapter
+from inspire_vla.lerobot_plugin.convert.families import image_text, minivla, openvla, pi0fast
 from inspire_vla.lerobot_plugin.convert.plan import Options, Plan, Report
-from inspire_vla.lerobot_plugin.convert.prismatic import minivla, openvla
-from inspire_vla.lerobot_plugin.convert.recognise import check_kind
+from inspire_vla.lerobot_plugin.convert.published import check_kind
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
+from inspire_vla.lerobot_plugin.processor_inspire_vla import (
+    TokenizerParts,
+    make_inspire_vla_pre_post_processors,
+    pack,
+)
 
 __all__ = ["KINDS", "LORA", "Options", "Report", "convert"]
 
@@ -28,7 +36,7 @@ _KINDS: dict[str, Callable[[Path, Options, Path], Plan]] = {
 }
 KINDS = tuple(_KINDS)
 LORA = "lora"
-"""Not published weights, but an adapter of a training of ours, to be folded into its base."""
+"""Not published weights, but a LoRA of a training of ours, to be merged into its base."""
 
 
 def convert(
@@ -56,16 +64,87 @@ def convert(
     if out.is_file() or (out.exists() and any(out.iterdir())):
         raise InspireError(f"{out} exists and is {'a file' if out.is_file() else 'not empty'}.")
     if kind == LORA:
-        return merge(Path(path), out)
+        return _merge(Path(path), out)
     check_kind(Path(path), kind)
     with tempfile.TemporaryDirectory() as scratch:
         plan = _KINDS[kind](Path(path), options or Options(), Path(scratch))
-        policy = InspireVLAPolicy(
-            plan.config,
-            action_tokenizer=plan.action_tokenizer,
-            text_tokenizer_folder=plan.text_folder,
-            trained_on=plan.trained_on,
+        parts = TokenizerParts(
+            plan.action_tokenizer, pack(plan.text_folder), training_suites=plan.training_suites
         )
-        report = fill(policy, kind, out, plan, allow_partial)
-        write(policy, out, plan, report, str(Path(path).name))
+        policy = InspireVLAPolicy(plan.config, parts=parts)
+        report = _fill(policy, kind, out, plan, allow_partial)
+        _write(policy, out, plan, report, str(Path(path).name))
     return report
+
+
+def _merge(path: Path, out: Path) -> Report:
+    """Write `out` from a checkpoint that LoRA wrote. Raises InspireError where it is none."""
+    folder = find(path)
+    if not is_adapter(folder):
+        raise InspireError(f"{path} holds no LoRA: there is no adapter_config.json.")
+    agent = load_policy(folder, keep_weights_dtype=True)
+    agent.save_pretrained(out)
+    matched = len(agent.policy.backbone.state_dict())
+    return Report("lora", str(out), matched, (), (), (), ("Weights of base and LoRA, merged.",))
+
+
+def _fill(policy: InspireVLAPolicy, kind: str, out: Path, plan: Plan, allow_partial: bool) -> Report:
+    """Load the mapped weights into a policy. Raises InspireError where they do not fit."""
+    wanted = policy.backbone.state_dict()
+    found = dict(plan.mapped.state)
+    misfits = [
+        name for name, tensor in found.items() if name in wanted and tensor.shape != wanted[name].shape
+    ]
+    for name in misfits:
+        del found[name]
+    shapes = [f"{name} {tuple(plan.mapped.state[name].shape)}" for name in misfits]
+    unexpected = [*plan.mapped.unknown, *(name for name in found if name not in wanted), *shapes]
+    report = Report(
+        kind=kind,
+        out=str(out),
+        matched=sum(name in wanted for name in found),
+        dropped=plan.mapped.dropped,
+        missing=tuple(_missing(wanted, found)),
+        unexpected=tuple(unexpected),
+        notes=tuple(plan.notes),
+    )
+    if not report.complete and not allow_partial:
+        raise InspireError(f"The weights do not fit.\n{report}\n(allow_partial writes them all the same.)")
+    policy.backbone.load_state_dict(found, strict=False)
+    return report
+
+
+def _missing(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+    """Names that got nothing; of tensors that share their memory one is enough."""
+    filled = {wanted[name].data_ptr() for name in found if name in wanted}
+    return [name for name, tensor in wanted.items() if name not in found and tensor.data_ptr() not in filled]
+
+
+def _write(policy: InspireVLAPolicy, out: Path, plan: Plan, report: Report, source: str) -> None:
+    preprocessor, postprocessor = make_inspire_vla_pre_post_processors(
+        plan.config,
+        {k: {s: torch.from_numpy(v) for s, v in stats.items()} for k, stats in plan.statistics.items()},
+    )
+    Agent(policy, preprocessor, postprocessor).save_pretrained(out)
+    write_json(out / "conversion.json", asdict(report) | {"source": source})
+    write_text(out / "README.md", _card(plan, report, source))
+
+
+def _card(plan: Plan, report: Report, source: str) -> str:
+    config = plan.config
+    return f"""---
+library_name: lerobot
+pipeline_tag: robotics
+tags: [robotics, lerobot, inspire_vla]
+---
+
+# inspire_vla checkpoint, converted from `{source}` ({report.kind})
+
+Backbone `{config.backbone}`, actions by `{plan.action_tokenizer.name}` ({plan.action_tokenizer.horizon} ×
+{plan.action_tokenizer.action_dim}), images {", ".join(config.image_features)}, robot state
+{"read" if config.use_state else "not read"}. {report.matched} tensors of the source, unchanged but for their dtype
+({config.dtype}). Its licence is that of the source.
+
+Base model. `lerobot-train --policy.path=… --policy.reasoning.enabled=true` on a labelled dataset makes it say where
+things are before it acts.
+"""

@@ -15,7 +15,7 @@ from inspire_vla.lerobot_plugin.configuration_inspire_vla import (
     ReasoningConfig,
 )
 from inspire_vla.lerobot_plugin.convert.published import Statistics
-from inspire_vla.lerobot_plugin.trained_on import Suites
+from inspire_vla.lerobot_plugin.training import Suites
 
 IMAGE = 256  # pixels a side that the configuration names; images of any size are resized
 
@@ -94,7 +94,7 @@ class Plan:
     """What a kind makes of its source, before there is a policy.
 
     Attributes:
-        trained_on: suites that the weights have seen; published ones of robots don't say, so that it is not known.
+        training_suites: suites that the weights were trained on. Published weights of robots do not say.
     """
 
     config: InspireVLAConfig
@@ -103,7 +103,7 @@ class Plan:
     mapped: RenamedWeights
     statistics: Statistics
     notes: list[str]
-    trained_on: Suites = None
+    training_suites: Suites = None
 
 
 def base_config(

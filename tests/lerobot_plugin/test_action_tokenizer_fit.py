@@ -12,23 +12,21 @@ from lerobot.datasets import LeRobotDatasetMetadata
 
 from inspire_vla.action_tokenizers import GRIPPER_CONVENTIONS, ResidualVQ, UniformBins
 from inspire_vla.errors import InspireError
-from inspire_vla.lerobot_plugin import action_chunks
-from inspire_vla.lerobot_plugin.action_chunks import (
-    FOLDER,
-    chunk_places,
+from inspire_vla.lerobot_plugin import training
+from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, VQConfig
+from inspire_vla.lerobot_plugin.training import (
+    choose_action_tokenizer,
+    chunk_indices,
     fit_action_tokenizer,
-    load_action_tokenizer,
     normalised_chunks,
 )
-from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, VQConfig
 
 
 @pytest.fixture
-def checkpoint(tmp_path: Path) -> Path:
-    """One whose VQ has 2 levels of 8 codes."""
+def saved() -> ResidualVQ:
+    """The action tokenizer of a checkpoint: 2 levels of 8 codes."""
     chunks = np.random.default_rng(0).uniform(-1, 1, (64, 4, 7))
-    ResidualVQ.fit(chunks, codes_per_level=8, levels=2).save(tmp_path / FOLDER)
-    return tmp_path
+    return ResidualVQ.fit(chunks, codes_per_level=8, levels=2)
 
 
 def configured(**options: Any) -> InspireVLAConfig:
@@ -39,32 +37,32 @@ def sizes(tokenizer: Any) -> tuple[int, int]:
     return tokenizer.levels, tokenizer.codes_per_level
 
 
-def test_another_size_of_the_vq_is_fitted_or_refused(checkpoint: Path, labelled_dataset: Path) -> None:
+def test_another_size_of_the_vq_is_fitted_or_refused(saved: ResidualVQ, labelled_dataset: Path) -> None:
     meta = LeRobotDatasetMetadata("local/tiny", root=labelled_dataset)
     own, other = VQConfig(levels=2, codes_per_level=8), VQConfig(levels=3, codes_per_level=6)
-    kept = load_action_tokenizer(configured(vq=own), checkpoint, meta)
-    assert np.array_equal(kept.codebooks, ResidualVQ.load(checkpoint / FOLDER).codebooks)
-    made = load_action_tokenizer(configured(backbone="openvla", vq=other), checkpoint, meta)
+    kept = choose_action_tokenizer(configured(vq=own), saved, meta)
+    assert np.array_equal(kept.codebooks, saved.codebooks)
+    made = choose_action_tokenizer(configured(backbone="openvla", vq=other), saved, meta)
     assert sizes(made) == (3, 6)
     with pytest.raises(InspireError, match=r"row for each of its 16 action codes .*asks for 18"):
-        load_action_tokenizer(configured(vq=other), checkpoint, meta)
+        choose_action_tokenizer(configured(vq=other), saved, meta)
     same_count = VQConfig(levels=1, codes_per_level=16)
-    assert sizes(load_action_tokenizer(configured(vq=same_count), checkpoint, meta)) == (1, 16)
+    assert sizes(choose_action_tokenizer(configured(vq=same_count), saved, meta)) == (1, 16)
 
 
-def test_acting_takes_what_the_checkpoint_holds(checkpoint: Path) -> None:
-    assert sizes(load_action_tokenizer(configured(), checkpoint)) == (2, 8)
+def test_acting_takes_what_the_checkpoint_holds(saved: ResidualVQ) -> None:
+    assert sizes(choose_action_tokenizer(configured(), saved, None)) == (2, 8)
     with pytest.raises(
         InspireError, match=r"is residual_vq for 4 × 7 numbers, the configuration wants .* 2 × 7"
     ):
-        load_action_tokenizer(configured(chunk_size=2, n_action_steps=2), checkpoint)
+        choose_action_tokenizer(configured(chunk_size=2, n_action_steps=2), saved, None)
 
 
-def test_bins_of_another_chunk_keep_the_grippers_turn(tmp_path: Path, labelled_dataset: Path) -> None:
+def test_bins_of_another_chunk_keep_the_grippers_turn(labelled_dataset: Path) -> None:
     meta = LeRobotDatasetMetadata("local/tiny", root=labelled_dataset)
-    UniformBins(gripper=GRIPPER_CONVENTIONS["libero"]).save(tmp_path / FOLDER)
+    saved = UniformBins(gripper=GRIPPER_CONVENTIONS["libero"])
     config = configured(backbone="openvla", action_tokenizer="uniform_bins", chunk_size=4)
-    made = load_action_tokenizer(config, tmp_path, meta)
+    made = choose_action_tokenizer(config, saved, meta)
     assert (made.horizon, made.gripper) == (4, GRIPPER_CONVENTIONS["libero"])
 
 
@@ -93,7 +91,7 @@ def test_the_fit_takes_every_chunk_and_above_the_limit_the_same_ones(
         (len(every), np.arange(len(every))),
         (20, np.random.default_rng(0).choice(len(every), 20, replace=False)),
     ):
-        monkeypatch.setattr(action_chunks, "LARGEST_FIT", limit)
+        monkeypatch.setattr(training, "MAX_FITTED_CHUNKS", limit)
         made = fit_action_tokenizer(config, meta)
         assert isinstance(made, ResidualVQ)
         expected = ResidualVQ.fit(exact[rows], codes_per_level=8, levels=2, dimension_weights=weights)
@@ -104,7 +102,7 @@ def test_the_fit_takes_every_chunk_and_above_the_limit_the_same_ones(
 def test_only_the_chunks_that_are_fitted_are_cut() -> None:
     episodes, starts = np.zeros(500_000, np.int64), np.array([7, 499_998])
     tracemalloc.start()
-    places = chunk_places(episodes, 64, starts)
+    places = chunk_indices(episodes, 64, starts)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert places[:, 0].tolist() == [7, 499_998]

@@ -11,7 +11,7 @@ from tests.lerobot_plugin.tiny_runs import TINY, run
 from inspire_vla.backbones.nano import NanoConfig
 from inspire_vla.errors import InspireError
 from inspire_vla.grounding.pretraining import CONFIG, WEIGHTS, PretrainingConfig, make_backbone
-from inspire_vla.lerobot_plugin.loading import load_policy
+from inspire_vla.lerobot_plugin.agent import load_policy
 
 NANO = NanoConfig(hidden_size=32, layers=2, heads=2, mlp_size=48, stem_width=4)
 

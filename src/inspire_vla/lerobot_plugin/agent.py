@@ -13,15 +13,17 @@ from lerobot.policies import make_pre_post_processors
 
 from inspire_vla.decoding import Decision
 from inspire_vla.errors import InspireError
-from inspire_vla.lerobot_plugin.adapters import is_adapter, load_adapted
+from inspire_vla.files import read_json
+from inspire_vla.lerobot_plugin.checkpoints import ADAPTER_CONFIG, find, is_adapter, tokenizer_settings
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
-from inspire_vla.lerobot_plugin.lookup import find
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
+from inspire_vla.lerobot_plugin.processor_inspire_vla import TokenizerParts, tokenizer_step
 
 Observation = Mapping[str, Any]
-"""{"pixels": {camera: (H, W, 3) uint8}, "agent_pos": (state_dim,) float}: what gymnasium environments give. A policy
-that looks back (`n_obs_steps`) is shown (time, H, W, 3), the oldest first; where there are fewer images than it
-looks at, as when an episode begins, the oldest stands for those before it."""
+"""{"pixels": {camera: (H, W, 3) uint8}, "agent_pos": (state_dim,) float}, as gymnasium environments give it.
+
+With several observation steps (`n_obs_steps`) images are (time, H, W, 3), the oldest first. Where there are too few, as
+at the start of an episode, the oldest image is repeated."""
 
 
 class Agent:
@@ -44,7 +46,7 @@ class Agent:
 
     @property
     def n_obs_steps(self) -> int:
-        """How many images of each camera it looks at; a `ObservationHistory` keeps them."""
+        """How many images of each camera it takes; an `ObservationHistory` keeps them."""
         return self.config.n_obs_steps
 
     def act(
@@ -59,15 +61,15 @@ class Agent:
         """Decide for several robots at once.
 
         Args:
-            answers: per robot {mention: word} to overrule the model with.
-            drafts: per robot the answers expected, e.g. the last ones; only the time depends on them. None at the
-                start of an episode.
+            overrides: per robot {mention: answer} to set instead of the model's answers.
+            drafts: per robot {mention: answer} expected, e.g. the last ones. Only the time depends on them. None at
+                the start of an episode.
             temperature: 0 takes the best token; above, answers and codes are sampled, by `generator` if given.
 
         Returns:
             Decisions with actions (chunk_size, action_dim) in the units of the demonstrations.
         """
-        batch = self.preprocessor(self._batch(observations, instructions))
+        batch = self.preprocessor(self.batch(observations, instructions))
         decisions = self.policy.act(
             batch,
             overrides=None if overrides is None else [row or {} for row in overrides],
@@ -77,7 +79,8 @@ class Agent:
         )
         return [self._in_robot_units(decision) for decision in decisions]
 
-    def _batch(self, observations: Sequence[Observation], instructions: Sequence[str]) -> dict[str, Any]:
+    def batch(self, observations: Sequence[Observation], instructions: Sequence[str]) -> dict[str, Any]:
+        """The observations as a batch of LeRobot, not preprocessed yet. Raises InspireError where they do not fit."""
         if len(observations) != len(instructions) or not observations:
             raise InspireError(f"{len(observations)} observations for {len(instructions)} instructions.")
         batch: dict[str, Any] = {"task": list(instructions)}
@@ -85,8 +88,8 @@ class Agent:
             camera = key.removeprefix("observation.images.")
             missing = next((o for o in observations if camera not in o["pixels"]), None)
             if missing is not None:
-                raise InspireError(f"The policy looks through {camera!r}; found {sorted(missing['pixels'])}.")
-            images = np.stack([self._looked_back(o["pixels"][camera], camera) for o in observations])
+                raise InspireError(f"The policy needs camera {camera!r}; found {sorted(missing['pixels'])}.")
+            images = np.stack([self._with_history(o["pixels"][camera], camera) for o in observations])
             batch[key] = torch.from_numpy(images).movedim(-1, -3).contiguous().float() / 255
         if self.config.robot_state_feature is not None:
             state = np.stack([self._state(observation) for observation in observations])
@@ -97,17 +100,17 @@ class Agent:
         wanted = tuple(self.config.robot_state_feature.shape)
         if "agent_pos" not in observation:
             raise InspireError(
-                f"The policy feels {wanted[0]} numbers, 'agent_pos'; found {sorted(observation)}."
+                f"The policy needs {wanted[0]} numbers, 'agent_pos'; found {sorted(observation)}."
             )
         state = np.asarray(observation["agent_pos"], dtype=np.float32)
         if state.shape != wanted:
             raise InspireError(f"'agent_pos' must be {wanted[0]} numbers, found an array {state.shape}.")
         return state
 
-    def _looked_back(
+    def _with_history(
         self, images: UInt8[np.ndarray, "*time height width 3"], camera: str
     ) -> UInt8[np.ndarray, "*history height width 3"]:
-        """A camera's images, as many as the policy looks at; for one that does not look back a single one."""
+        """A camera's images, as many as the policy takes; a single one where `n_obs_steps` is 1."""
         length = self.n_obs_steps
         if images.dtype != np.uint8:
             raise InspireError(
@@ -118,12 +121,18 @@ class Agent:
             images = images[None]
         if images.ndim != 4 or not 1 <= len(images) <= length:
             raise InspireError(
-                f"The policy looks at {length} images of camera {camera!r}; found an array {images.shape}, where "
+                f"The policy takes {length} images of camera {camera!r}; found an array {images.shape}, where "
                 "(height, width, 3) or (time, height, width, 3) is possible."
             )
         if length == 1:
             return images[0]
         return np.concatenate([np.repeat(images[:1], length - len(images), axis=0), images])
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write a checkpoint: the policy and its two processors."""
+        self.policy.save_pretrained(folder)
+        self.preprocessor.save_pretrained(folder)
+        self.postprocessor.save_pretrained(folder)
 
     def _in_robot_units(self, decision: Decision) -> Decision:
         if decision.actions is None:
@@ -133,12 +142,14 @@ class Agent:
 
 
 def load_policy(path: str | Path, *, device: str | None = None, keep_weights_dtype: bool = False) -> Agent:
-    """Load a checkpoint as an agent: a folder, a shipped one by its name, or one of the hub (see `lookup.find`).
+    """Load a checkpoint as an agent: a folder, a shipped one by its name, or one of the hub (see `checkpoints.find`).
+
+    A LoRA is merged into its base.
 
     Args:
         device: another than the checkpoint's.
-        keep_weights_dtype: keep the weights in their `weights_dtype`, to train on or to save them. Else they are in
-            `dtype`, in which the policy computes: what is more was for the steps of a training.
+        keep_weights_dtype: keep the weights in their `weights_dtype`, to train or to save them. By default they are in
+            `dtype`, in which the policy computes.
 
     Raises InspireError for what is no checkpoint of ours.
     """
@@ -150,13 +161,43 @@ def load_policy(path: str | Path, *, device: str | None = None, keep_weights_dty
         config.device = device
     if not keep_weights_dtype:
         config.weights_dtype = None
-    if is_adapter(folder):
-        policy = load_adapted(folder, config)
-    else:
-        policy = InspireVLAPolicy.from_pretrained(folder, config=config)
+    tokenizer_settings(folder)  # raises where the preprocessor is not ours
     preprocessor, postprocessor = make_pre_post_processors(
         config,
         pretrained_path=str(folder),
         preprocessor_overrides={"device_processor": {"device": config.device}},
     )
+    step = tokenizer_step(preprocessor)
+    if is_adapter(folder):
+        policy = _merged(folder, config, step.parts)
+    else:
+        policy = InspireVLAPolicy.from_pretrained(folder, config=config, parts=step.parts)
+    step.share(policy.tokenizer)
     return Agent(policy, preprocessor, postprocessor)
+
+
+def _merged(folder: Path, config: InspireVLAConfig, parts: TokenizerParts) -> InspireVLAPolicy:
+    """The base of a LoRA with the adapter merged into its weights.
+
+    Raises InspireError where PEFT is not installed, or the base is not where the adapter says.
+    """
+    try:
+        from peft import PeftModel
+    except ImportError:
+        raise InspireError(
+            f"{folder} holds a LoRA: install the extra, pip install -c constraints.txt -e '.[peft]'."
+        ) from None
+    base = read_json(folder / ADAPTER_CONFIG, dict[str, Any]).get("base_model_name_or_path") or ""
+    try:
+        whole = find(base or "no base")
+    except InspireError as error:
+        raise InspireError(
+            f"{folder} holds a LoRA that was trained on {base!r}, and that is not here. Put its path into "
+            f"{ADAPTER_CONFIG} as base_model_name_or_path. ({error})"
+        ) from None
+    policy = InspireVLAPolicy.from_pretrained(whole, config=config, parts=parts)
+    merged = PeftModel.from_pretrained(policy, str(folder)).merge_and_unload()
+    assert isinstance(merged, InspireVLAPolicy)
+    merged.backbone.tie()
+    config.use_peft = False
+    return merged

@@ -7,8 +7,10 @@ import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from inspire_vla.errors import InspireError
-from inspire_vla.lerobot_plugin.loading import load_policy
-from inspire_vla.lerobot_plugin.lookup import SHIPPED, find, of_hub
+from inspire_vla.files import write_json
+from inspire_vla.lerobot_plugin.agent import load_policy
+from inspire_vla.lerobot_plugin.checkpoints import PREPROCESSOR, SHIPPED, find, from_hub, training_suites
+from inspire_vla.lerobot_plugin.training import joined, suites_of
 from inspire_vla.policies import describe
 
 
@@ -38,7 +40,7 @@ def test_a_name_of_the_hub_is_downloaded() -> None:
     copy = checkpoint("cache/f00d")
     with patch("huggingface_hub.snapshot_download", return_value=str(copy)) as hub:
         assert find("somebody/robot") == copy
-        assert of_hub("somebody/robot", "v2") == copy
+        assert from_hub("somebody/robot", "v2") == copy
     assert [call.kwargs["revision"] for call in hub.call_args_list] == [None, "v2"]
     (copy / "config.json").unlink()
     with (
@@ -79,3 +81,30 @@ def test_a_folder_without_a_checkpoint_is_told() -> None:
     (checkpoint("torn") / "model.safetensors").unlink()
     with pytest.raises(InspireError, match=r"not a whole checkpoint: model\.safetensors is missing"):
         find("torn")
+
+
+def test_a_dataset_says_what_it_was_recorded_on(tmp_path: Path) -> None:
+    write_json(tmp_path / "collected/meta/inspire_collection.json", {"settings": {"suite": "tabletop_seen"}})
+    write_json(
+        tmp_path / "imported/meta/inspire_labels.json", {"extra": {"suites": ["libero_90", "libero_10"]}}
+    )
+    (tmp_path / "own").mkdir()
+    assert suites_of(tmp_path / "collected") == ("tabletop_seen",)
+    assert suites_of(tmp_path / "imported") == ("libero_10", "libero_90")
+    assert suites_of(tmp_path / "own") is None
+
+
+def test_a_checkpoint_says_what_it_was_trained_on(tmp_path: Path) -> None:
+    assert training_suites(SHIPPED / "nano_inspire") == ("tabletop_seen",)
+    write_json(tmp_path / PREPROCESSOR, {"steps": [{"registry_name": "normalizer_processor"}]})
+    with pytest.raises(
+        InspireError, match=r"no step 'inspire_vla_tokenizer'; found \['normalizer_processor'\]"
+    ):
+        training_suites(tmp_path)
+
+
+def test_unknown_suites_stay_unknown() -> None:
+    assert joined((), ("a",)) == ("a",)
+    assert joined(("b",), ("a", "b")) == joined(("b",), ("a",)) == ("a", "b")
+    assert joined(None, ("a",)) is None
+    assert joined(("a",), None) is None

@@ -12,6 +12,9 @@ import pytest
 import torch
 from tests.lerobot_plugin.tiny_runs import run
 
+from inspire_vla.action_tokenizers import ActionVocabulary, UniformBins
+from inspire_vla.backbones.text_tokenizer import load_text_tokenizer
+from inspire_vla.dialogue import NANO_TEMPLATE
 from inspire_vla.instruction import find_mentions
 from inspire_vla.labels.columns import (
     LABELS_FILE,
@@ -22,11 +25,11 @@ from inspire_vla.labels.columns import (
     read_labels,
 )
 from inspire_vla.labels.lerobot_files import LeRobotFiles, Rows
-from inspire_vla.lerobot_plugin import dataset_labels
-from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
-from inspire_vla.lerobot_plugin.dataset_labels import check_mentions, count_unlabelled
-from inspire_vla.lerobot_plugin.loading import load_policy
-from inspire_vla.lerobot_plugin.supervision import label_codes
+from inspire_vla.lerobot_plugin import training
+from inspire_vla.lerobot_plugin.agent import load_policy
+from inspire_vla.lerobot_plugin.configuration_inspire_vla import ReasoningConfig
+from inspire_vla.lerobot_plugin.processor_inspire_vla import InspireVLATokenizer, TokenizerParts
+from inspire_vla.lerobot_plugin.training import check_mentions, count_unlabelled
 
 CUBE = "pick up the red cube and place it on the blue plate"
 TASKS = (CUBE, "open the top drawer of the cabinet")
@@ -76,13 +79,16 @@ def test_the_labels_of_now_are_found_in_a_batch_as_lerobot_makes_it(objects: int
     now = torch.arange(2 * objects).view(2, objects)
     column = now if history == 1 else torch.stack([torch.full_like(now, -1), now], dim=1)
     batch = {"task": TASKS, COLUMN: column.squeeze(-1) if objects == 1 else column}
-    found = label_codes(batch, InspireVLAConfig(n_obs_steps=history))
-    assert [codes.tolist() for codes in found] == now.tolist()
+    tokenizer = InspireVLATokenizer(
+        TokenizerParts(UniformBins()), text_tokenizer=load_text_tokenizer(), template=NANO_TEMPLATE,
+        action_vocabulary=ActionVocabulary(256, 1000), reasoning=ReasoningConfig(), n_obs_steps=history,
+    )  # fmt: skip
+    assert tokenizer._labels(batch).tolist() == now.tolist()
 
 
 def test_a_policy_learns_from_instructions_with_one_object(one_object_dataset: Path, tmp_path: Path) -> None:
     policy = load_policy(run(one_object_dataset, tmp_path / "out", "--steps=1")).policy
-    assert len(policy.first_answers) == 1
+    assert len(policy.tokenizer.initial_draft) == 1
 
 
 @pytest.fixture
@@ -120,7 +126,7 @@ def test_frames_without_labels_are_counted_and_told(
 
 def test_a_dataset_without_any_whole_labels_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = Rows({}, np.zeros(12, dtype=np.int64), np.zeros(12, dtype=np.int64))
-    monkeypatch.setattr(dataset_labels, "stored_answers", lambda *_: [(rows, np.full((12, 3), -1))])
+    monkeypatch.setattr(training, "stored_answers", lambda *_: [(rows, np.full((12, 3), -1))])
     files = LeRobotFiles(Path("data"), {}, {0: CUBE})
     with pytest.raises(LabelsMissing, match=r"No frame of data .*12 of 12 in 'pick up"):
         count_unlabelled(labels(**{CUBE: find_mentions(CUBE)}), files, "direction", 3)

@@ -1,0 +1,122 @@
+"""Checkpoints on disk and on the hub: which folder a name means, and what a checkpoint says of itself.
+
+A checkpoint is what LeRobot saves: config.json, model.safetensors (or a LoRA's adapter_model.safetensors),
+policy_preprocessor.json and policy_postprocessor.json with their safetensors files. This module loads neither LeRobot
+nor torch.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import inspire_vla
+from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.files import read_json
+
+SHIPPED = Path(inspire_vla.__file__).parent / "checkpoints"
+"""Checkpoints that the package ships."""
+INSIDE = ("", "pretrained_model", "checkpoints/last/pretrained_model")
+"""Where a config.json may lie in a folder that `inspire train` or LeRobot wrote."""
+WEIGHTS = ("model.safetensors", "adapter_model.safetensors")
+"""A whole checkpoint's weights, or those of a LoRA, which names the checkpoint that it was trained on."""
+ADAPTER_CONFIG = "adapter_config.json"
+PREPROCESSOR = "policy_preprocessor.json"
+TOKENIZER_STEP = "inspire_vla_tokenizer"
+"""Name of our step in the preprocessor, see processor_inspire_vla.py."""
+
+
+def shipped() -> list[str]:
+    """Names of the policies that the package ships."""
+    return sorted(p.parent.name for p in SHIPPED.glob("*/config.json"))
+
+
+def find(policy: str | Path) -> Path:
+    """The folder that holds config.json and the weights, or those of a LoRA.
+
+    Args:
+        policy: a folder, or the output folder of a training; the name of a shipped checkpoint; or "user/name" of the
+            hub, which is asked only where there is no folder "user" here.
+
+    Raises:
+        InspireError: a folder without a checkpoint, or a name that is none of these.
+    """
+    given = Path(policy)
+    for folder in (given, SHIPPED / given) if len(given.parts) == 1 else (given,):
+        for inside in INSIDE:
+            if (folder / inside / "config.json").is_file():
+                weights(folder / inside)
+                return folder / inside
+    if not given.is_dir():
+        given = from_hub(policy)
+        if (given / "config.json").is_file():
+            weights(given)
+            return given
+    raise InspireError(
+        f"{policy} is no checkpoint: there is no config.json in it, nor in {list(INSIDE[1:])}. "
+        f"Found: {sorted(p.name for p in given.iterdir())[:20]}."
+    )
+
+
+def weights(folder: Path) -> Path:
+    """The file of a checkpoint's weights. Raises InspireError where it is missing."""
+    for name in WEIGHTS:
+        if (folder / name).is_file():
+            return folder / name
+    raise InspireError(f"{folder} is not a whole checkpoint: {WEIGHTS[0]} is missing.")
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether the weights in a checkpoint folder are those of a LoRA alone."""
+    return (folder / ADAPTER_CONFIG).is_file()
+
+
+def from_hub(name: str | Path, revision: str | None = None) -> Path:
+    """The folder into which a repository of the hub is downloaded, or was before.
+
+    Raises:
+        InspireError: what can be no name there, or begins with a folder that is here; a repository out of reach.
+    """
+    path = Path(name)
+    user = path.parts[0] if len(path.parts) == 2 else "."
+    if path.is_absolute() or user in (".", "..", "~") or Path(user).is_dir():
+        raise InspireError(
+            f"unknown checkpoint {str(name)!r}: neither a folder here nor a hub name 'user/name'."
+            f"{did_you_mean(str(name), _known_names(path))}"
+        )
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(str(name), revision=revision))
+    except (OSError, ValueError) as error:  # the hub's own errors are such
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InspireError(
+            f"unknown checkpoint {str(name)!r}: neither a folder here nor reachable on the hub "
+            f"({why}).{did_you_mean(str(name), _known_names(path))}"
+        ) from error
+
+
+def _known_names(path: Path) -> list[str]:
+    """Shipped checkpoints, and those in the folder where this one should be."""
+    siblings = path.parent.iterdir() if len(path.parts) > 1 and path.parent.is_dir() else ()
+    here = [str(p) for p in siblings if any((p / inside / "config.json").is_file() for inside in INSIDE)]
+    return [*shipped(), *here]
+
+
+def training_suites(folder: Path) -> tuple[str, ...] | None:
+    """Suites that a checkpoint was trained on, from its preprocessor; None where they are not known.
+
+    Raises InspireError for a checkpoint without our tokenizer step.
+    """
+    suites = tokenizer_settings(folder)["training_suites"]
+    return None if suites is None else tuple(suites)
+
+
+def tokenizer_settings(folder: Path) -> dict[str, Any]:
+    """Settings of the tokenizer step in a checkpoint's preprocessor. Raises InspireError where there is none."""
+    steps = read_json(folder / PREPROCESSOR, dict[str, Any]).get("steps", [])
+    for step in steps:
+        if step.get("registry_name") == TOKENIZER_STEP:
+            return step["config"]
+    raise InspireError(
+        f"{folder / PREPROCESSOR} has no step {TOKENIZER_STEP!r}; found "
+        f"{[step.get('registry_name') for step in steps]}. It is not a checkpoint of this version of inspire_vla."
+    )

@@ -1,0 +1,182 @@
+"""How each family's published weights become a policy of ours: one function a family, from a folder to a `Plan`."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lerobot.configs import NormalizationMode
+from safetensors import SafetensorError
+
+from inspire_vla.action_tokenizers import GRIPPER_CONVENTIONS, ActionTokenizer, Fast, UniformBins
+from inspire_vla.backbones import paligemma, prismatic
+from inspire_vla.backbones.hf_decoder import RenamedWeights
+from inspire_vla.backbones.image_text import ImageTextConfig
+from inspire_vla.errors import InspireError
+from inspire_vla.lerobot_plugin.convert.plan import Options, Plan, base_config
+from inspire_vla.lerobot_plugin.convert.published import (
+    lerobot_statistics,
+    prismatic_statistics,
+    read_learned_vq,
+    read_published,
+    settings_of,
+)
+from inspire_vla.lerobot_plugin.processor_inspire_vla import load_text_tokenizer
+
+EXTRA_TOKENS = 256  # MiniVLA's `<|extra_i|>`, which Qwen's own tokenizer lacks
+
+
+def openvla(path: Path, options: Options, scratch: Path) -> Plan:
+    return _prismatic("openvla", path, options, scratch)
+
+
+def minivla(path: Path, options: Options, scratch: Path) -> Plan:
+    return _prismatic("minivla", path, options, scratch)
+
+
+def _prismatic(kind: str, path: Path, options: Options, scratch: Path) -> Plan:
+    source = read_published(path)
+    settings = settings_of(source, "how the model acts and how many images it looks at")
+    text_config = (settings.get("text_config") or {}) if source.layout == "huggingface" else None
+    sizes = prismatic.read_config(source.tensors, tower_heads=options.heads, text_config=text_config)
+    family = {"openvla": "llama", "minivla": "qwen2"}[kind]
+    if sizes.language.family != family:
+        other = {"llama": "openvla", "qwen2": "minivla"}[sizes.language.family]
+        raise InspireError(
+            f"{path} holds a {sizes.language.family} model: convert it as {other!r}, not {kind!r}."
+        )
+    run = settings.get("vla") or {}
+    acts_by = str(run.get("action_tokenizer", "action_tokenizer"))
+    notes = []
+
+    tokenizer = load_text_tokenizer(options.tokenizer or source.folder)
+    if kind == "minivla":
+        tokenizer, extra = _with_extra_tokens(tokenizer, f"{run.get('base_vlm', '')} {acts_by}")
+        end = len(tokenizer) if extra and "extra" in acts_by else tokenizer.vocab_size
+    elif source.layout == "huggingface":
+        end = sizes.language.vocabulary_size - int(settings.get("pad_to_multiple_of", 64))
+    else:
+        end = tokenizer.vocab_size
+    tokenizer.save_pretrained(scratch / "text")
+
+    statistics = prismatic_statistics(source, options.statistics)
+    action_dim = options.action_dim or len(statistics["action"]["q01"])
+    actions: ActionTokenizer
+    gripper = GRIPPER_CONVENTIONS[options.gripper]
+    if options.vq is not None:
+        actions = read_learned_vq(options.vq, gripper)
+    elif "vq" in acts_by:
+        raise InspireError(f"The model acts by {acts_by!r}: give the folder of its VQ weights as well (vq).")
+    else:
+        actions = UniformBins(horizon=options.chunk_size or 1, action_dim=action_dim, gripper=gripper)
+    if actions.action_dim != action_dim:
+        raise InspireError(
+            f"The action tokenizer speaks of {actions.action_dim} numbers, the statistics of {action_dim}."
+        )
+
+    wrist, images = bool(run.get("use_wrist_image")), int(run.get("image_sequence_len", 1))
+    cameras = options.cameras or (("image", "image2") if wrist else ("image",))
+    if images % len(cameras):
+        raise InspireError(
+            f"The model looks at {images} image(s), which {len(cameras)} cameras {list(cameras)} cannot share; "
+            f"possible numbers of cameras: {[n for n in range(1, images + 1) if images % n == 0]}."
+        )
+    notes.append(
+        f"Gripper {'as trained (0 closed, 1 open)' if options.gripper == 'as_trained' else '-1 open, +1 closed'}."
+    )
+    config = base_config(kind, options, cameras, action_dim, actions, state_dim=0)
+    config.prismatic = replace(sizes, action_ids_end=int(end))
+    config.n_obs_steps = images // len(cameras)
+    mapped = prismatic.map_weights(source.tensors, config.prismatic)
+    return Plan(config, actions, scratch / "text", mapped, statistics, notes)
+
+
+def _with_extra_tokens(tokenizer: Any, told: str) -> tuple[Any, bool]:
+    """Qwen's tokenizer with MiniVLA's extra tokens, where the run's settings speak of them."""
+    if "extra" not in told:
+        return tokenizer, False
+    tokenizer.add_tokens([f"<|extra_{i}|>" for i in range(EXTRA_TOKENS)])
+    return tokenizer, True
+
+
+def pi0fast(path: Path, options: Options, scratch: Path) -> Plan:
+    source = read_published(path)
+    sizes = paligemma.read_config(
+        source.tensors, prompt=options.prompt, head_size=options.head_size, vision_heads=options.heads
+    )
+    given = options.cameras, options.action_dim, options.state_dim, options.chunk_size
+    settings = (
+        source.settings
+        if all(given)
+        else settings_of(source, "cameras, action_dim, state_dim and chunk_size, unless you give all four")
+    )
+    if options.fast is None:
+        raise InspireError("π0-FAST acts by FAST: give the folder of its processor's files (fast).")
+    if not (options.tokenizer or (source.folder / "tokenizer.json").is_file()):
+        raise InspireError(
+            "π0-FAST's weights come without PaliGemma's tokenizer: give its folder (tokenizer)."
+        )
+    tokenizer = load_text_tokenizer(options.tokenizer or source.folder)
+    tokenizer.save_pretrained(scratch / "text")
+    statistics, modes = lerobot_statistics(source.folder)
+    notes = (
+        []
+        if statistics
+        else ["No statistics in the source: fine-tune it before it acts, or its units are wrong."]
+    )
+
+    features = settings.get("input_features") or {}
+    named = tuple(
+        key.removeprefix("observation.images.")
+        for key, feature in features.items()
+        if feature.get("type") == "VISUAL" and "empty_camera" not in key
+    )
+    cameras = options.cameras or named or ("image",)
+    action_dim = options.action_dim or _length(settings.get("output_features"), "action") or 7
+    state_dim = options.state_dim or _length(features, "observation.state") or 8
+    horizon = options.chunk_size or int(settings.get("chunk_size", 50))
+    actions = Fast.load_published(options.fast, horizon=horizon, action_dim=action_dim)
+    config = base_config("pi0fast", options, cameras, action_dim, actions, state_dim=state_dim)
+    config.paligemma = sizes
+    for feature in ("STATE", "ACTION"):
+        mode = modes.get(feature) or (settings.get("normalization_mapping") or {}).get(feature)
+        if mode:
+            config.normalization_mapping[feature] = NormalizationMode(mode)
+    config.reasoning.question_position = "after"
+    return Plan(config, actions, scratch / "text", paligemma.map_weights(source.tensors), statistics, notes)
+
+
+def _length(features: Mapping[str, Any] | None, key: str) -> int | None:
+    feature = (features or {}).get(key)
+    return int(feature["shape"][0]) if feature else None
+
+
+def image_text(path: Path, options: Options, scratch: Path) -> Plan:
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    actions = UniformBins(horizon=options.chunk_size or 1, action_dim=options.action_dim or 7)
+    try:
+        processor = AutoProcessor.from_pretrained(options.tokenizer or path)
+        model = AutoModelForImageTextToText.from_pretrained(
+            path, use_safetensors=True, dtype=getattr(torch, options.dtype)
+        )
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        found = (
+            f"found {sorted(child.name for child in path.iterdir())[:10]}" if path.is_dir() else "no folder"
+        )
+        raise InspireError(
+            f"{path} is no image-text-to-text model: {str(error).splitlines()[0]} ({found})"
+        ) from None
+    if options.action_tokens == "added":
+        model.resize_token_embeddings(len(processor.tokenizer) + actions.vocabulary_size)
+    folder = scratch / "text"
+    processor.save_pretrained(folder)
+    model.config.save_pretrained(folder)
+    config = base_config(
+        "image_text", options, options.cameras or ("image",), actions.action_dim, actions, state_dim=0
+    )
+    config.image_text = ImageTextConfig(options.action_tokens)
+    state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    note = "No action was ever learned: fine-tune it."
+    return Plan(config, actions, folder, RenamedWeights(state, (), ()), {}, [note], training_suites=())
