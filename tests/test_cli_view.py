@@ -79,7 +79,13 @@ def dataset(tmp_path: Path) -> Path:
         "action": {"dtype": "float32", "shape": [2], "names": None},
         answer_column("direction"): answer_feature(2),
     }
-    info = {"codebase_version": "v3.0", "fps": 10, "total_episodes": 2, "total_frames": 7, "features": features}
+    info = {
+        "codebase_version": "v3.0",
+        "fps": 10,
+        "total_episodes": 2,
+        "total_frames": 7,
+        "features": features,
+    }
     (root / "meta" / "info.json").write_text(json.dumps(info), encoding="utf-8")
     (root / "meta/episodes/chunk-000").mkdir(parents=True)
     pq.write_table(pa.table({"episode_index": [0, 1]}), root / "meta/episodes/chunk-000/file-000.parquet")

@@ -109,20 +109,14 @@ class DatasetEpisode:
     """One episode of a LeRobot dataset with its labels; the other episodes are not read."""
 
     def __init__(self, folder: Path, episode: int) -> None:
-        import pyarrow.dataset
-
-        from inspire_vla.labels import read_labels
-        from inspire_vla.labels.lerobot_files import LeRobotFiles
+        from inspire_vla.labels import read_labelled
 
         self.folder, self.episode = folder, episode
-        self.files = LeRobotFiles.open(folder)
+        labels, self.files = read_labelled(folder)
         _within(episode, self.files.info["total_episodes"])
-        labels = read_labels(folder)
         self.mode = next(iter(labels.modes))
-        data = pyarrow.dataset.dataset(self.files.data_files())
-        table = data.to_table(filter=pyarrow.dataset.field("episode_index") == episode)
-        self.rows: list[dict[str, Any]] = table.sort_by("frame_index").to_pylist()
-        self.instruction = self.files.tasks[self.rows[0]["task_index"]]
+        self.rows: list[dict[str, Any]] = self.files.read_episode(episode).to_pylist()
+        self.instruction = self.files.instruction(self.rows[0]["task_index"])
         self.mentions = tuple(labels.tasks.get(self.instruction, ()))
 
     def moments(self) -> Iterator[Any]:
@@ -136,7 +130,10 @@ class DatasetEpisode:
         column = answer_column(self.mode)
         for step, row in enumerate(self.rows):
             codes = np.atleast_1d(row.get(column, []))  # of one number LeRobot makes no list
-            words = decode_answers(codes[: len(self.mentions)], mode=self.mode)
+            same = (
+                row["task_index"] == self.rows[0]["task_index"]
+            )  # answers to another task are about other objects
+            words = decode_answers(codes[: len(self.mentions) if same else 0], mode=self.mode)
             yield Moment(
                 step,
                 {

@@ -18,6 +18,7 @@ from inspire_vla.labels.columns import (
     answer_feature,
     check_compatible,
     has_labels,
+    read_labelled,
     read_labels,
     write_labels,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "has_labels",
     "label_arrays",
     "label_states",
+    "read_labelled",
     "read_labels",
     "write_labels",
 ]

@@ -7,15 +7,17 @@
       "frame": {"name": "robot", "x": ["back", "front"], "y": ["right", "left"], "z": ["down", "up"]},
       "max_objects": 4,
       "modes": {"direction": {"close_threshold_m": null, "grasped_word": true, "answers": ["right", …]}},
-      "tasks": {"put the red cube on the plate": ["the red cube", "the plate"]}
+      "tasks": {"put the red cube on the plate": ["the red cube", "the plate"]},
+      "frames_sha256": {"put the red cube on the plate": "5d41…"}
     }
 
 The file may come from anywhere, so the whole file is checked before anything is used.
 """
 
 import math
+import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +25,7 @@ from pydantic import ConfigDict, Field
 
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.files import read_json, write_json
+from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.spatial import FRAMES, MODES, Frame, canonical_answers, get_frame
 
 LABELS_FILE = "meta/inspire_labels.json"
@@ -57,7 +60,8 @@ class ModeRule:
 class LabelInfo:
     """What the label columns of a dataset mean.
 
-    tasks: instruction → mentions. extra: anything else that a labeller stores, as JSON values.
+    tasks: instruction → mentions. extra: anything else that a labeller stores, as JSON values. frames_sha256:
+    instruction → digest of its frames when they were labelled; `write_labels` sets it.
 
     Raises:
         InspireError: an unknown mode or frame, more mentions than columns, or a threshold that is no distance.
@@ -69,6 +73,7 @@ class LabelInfo:
     max_objects: int
     labeller: str
     extra: Mapping[str, Any] = field(default_factory=dict)
+    frames_sha256: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "frame", get_frame(self.frame))
@@ -111,6 +116,7 @@ class LabelInfo:
             "max_objects": self.max_objects,
             "modes": modes,
             "tasks": {instruction: list(mentions) for instruction, mentions in self.tasks.items()},
+            "frames_sha256": dict(self.frames_sha256),
         }
         return record | ({"extra": dict(self.extra)} if self.extra else {})
 
@@ -146,6 +152,7 @@ class _LabelsRecord:
     modes: dict[str, _ModeRecord]
     tasks: dict[str, tuple[_Text, ...]]
     extra: dict[str, Any] = field(default_factory=dict)
+    frames_sha256: dict[str, str] = field(default_factory=dict)
 
     def info(self) -> LabelInfo:
         for mode, record in self.modes.items():
@@ -163,6 +170,7 @@ class _LabelsRecord:
             max_objects=self.max_objects,
             labeller=self.labeller,
             extra=self.extra,
+            frames_sha256=self.frames_sha256,
         )
 
 
@@ -179,8 +187,13 @@ def answer_feature(max_objects: int) -> dict[str, Any]:
 
 
 def write_labels(dataset_root: str | Path, info: LabelInfo) -> Path:
-    """Write `meta/inspire_labels.json` atomically and return its path."""
+    """Write `meta/inspire_labels.json` atomically and return its path.
+
+    The labels are bound to the instructions that the dataset's frames have now.
+    """
     path = Path(dataset_root) / LABELS_FILE
+    if (Path(dataset_root) / "meta/info.json").is_file():
+        info = replace(info, frames_sha256=LeRobotFiles.open(dataset_root).frames_by_instruction())
     write_json(path, info.to_json(), indent=2)
     return path
 
@@ -209,6 +222,42 @@ def read_labels(dataset_root: str | Path) -> LabelInfo:
         return record.info()
     except InspireError as error:
         raise InspireError(f"{path}: {error}") from None
+
+
+def read_labelled(dataset_root: str | Path) -> tuple[LabelInfo, LeRobotFiles]:
+    """Read what the labels of a dataset mean, and check that its frames still have the instructions they had.
+
+    `lerobot-edit-dataset` modifies instructions in place and renumbers episodes. The answers stay as they were, and
+    would be read as answers about the objects of another instruction.
+
+    Raises:
+        LabelsMissing: the dataset has no labels.
+        LabelMismatch: instructions were modified or episodes renumbered; the message says what to run.
+        InspireError: a file is damaged or missing.
+    """
+    labels, files = read_labels(dataset_root), LeRobotFiles.open(dataset_root)
+    changed = changed_instructions(labels, files)
+    if not changed:
+        return labels, files
+    labeller = {"from_demonstration": "", "simulator_state": " --labeller truth"}.get(
+        labels.labeller, " with the --labeller it had"
+    )
+    why = (
+        f"modified or renumbered since it was labelled: {changed[0][:100]!r}"
+        + (f" and {len(changed) - 1} more instructions" if len(changed) > 1 else "")
+        if labels.frames_sha256
+        else "labelled by a version that did not record for which instructions"
+    )
+    raise LabelMismatch(
+        f"The labels of {dataset_root} cannot be trusted: it was {why}. Label it again: inspire label "
+        f"{shlex.quote(str(dataset_root))} --in-place{labeller}"
+    )
+
+
+def changed_instructions(labels: LabelInfo, files: LeRobotFiles) -> list[str]:
+    """The instructions whose frames are not those that were labelled."""
+    then, now = labels.frames_sha256, files.frames_by_instruction()
+    return [text for text in dict.fromkeys([*now, *then]) if then.get(text) != now.get(text)]
 
 
 def check_compatible(

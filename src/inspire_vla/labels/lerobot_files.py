@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter, ValidationError
 
 from inspire_vla.errors import InspireError
-from inspire_vla.files import atomic_path, describe, read_json
+from inspire_vla.files import atomic_path, describe, json_sha256, read_json
 
 MAX_INSTRUCTION_BYTES = 4096
 """Longer instructions are refused: reading the objects in one takes time that grows with its length."""
@@ -139,6 +139,36 @@ class LeRobotFiles:
             )
         return self.tasks[task]
 
+    def frames_by_instruction(self) -> dict[str, str]:
+        """Instruction → SHA-256 of the frames that have it: their episodes, and how many frames in a row of each.
+
+        This tells whether instructions were modified or episodes renumbered.
+        """
+        runs: list[tuple[str, int, int]] = []
+        for path in self.data_files():
+            rows = read_rows(path, ())
+            for run in (run for span in rows.episodes() for run in rows.of_one_task(span)):
+                text, episode = (
+                    self.instruction(int(rows.task_index[run.start])),
+                    int(rows.episode_index[run.start]),
+                )
+                frames = run.stop - run.start
+                if runs and runs[-1][:2] == (text, episode):  # goes on in the next file
+                    frames += runs.pop()[2]
+                runs.append((text, episode, frames))
+        found: dict[str, list[tuple[int, int]]] = {}
+        for text, episode, frames in runs:
+            found.setdefault(text, []).append((episode, frames))
+        return {text: json_sha256(frames) for text, frames in found.items()}
+
+    def read_episode(self, episode: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """Columns of one episode, by default all; in the order of its frames. Raises InspireError if it has none."""
+        for path in self.data_files():
+            table = read_table(path, columns, episode)
+            if len(table):
+                return table
+        raise InspireError(f"{self.root} has no frames of episode {episode}.")
+
     def read(self, path: Path, columns: Sequence[str]) -> "Rows":
         """`read_rows`, and check that the columns have the widths of meta/info.json."""
         rows = read_rows(path, tuple(columns))
@@ -212,18 +242,19 @@ _UNREADABLE = (OSError, pa.ArrowException, ValueError, KeyError, TypeError, Over
 """What pyarrow raises for files that are damaged."""
 
 
-def read_table(path: Path, columns: Sequence[str], episode: int | None = None) -> pa.Table:
-    """Read columns of a parquet file, of one episode or of all.
+def read_table(path: Path, columns: Sequence[str] | None = None, episode: int | None = None) -> pa.Table:
+    """Read columns of a parquet file, by default all, of one episode or of all.
 
     Raises:
         InspireError: the file is damaged, or lacks a column.
     """
     try:
         present = pq.read_schema(path).names  # pyarrow reports a missing column "a.b" as an invalid file
+        columns = present if columns is None else list(columns)
         missing = [name for name in columns if name not in present]
         if not missing:
             chosen = None if episode is None else [("episode_index", "=", episode)]
-            table = pq.read_table(path, columns=list(columns), filters=chosen, partitioning=None)
+            table = pq.read_table(path, columns=columns, filters=chosen, partitioning=None)
             table.validate(full=True)
             return table
     except _UNREADABLE as error:

@@ -14,15 +14,17 @@ from inspire_vla.labels.columns import (
     OFFSET_COLUMN,
     UNKNOWN_PLACE,
     LabelsMissing,
+    changed_instructions,
     has_labels,
     read_labels,
 )
 from inspire_vla.labels.labeller import Episode, Tracks
+from inspire_vla.labels.lerobot_files import LeRobotFiles
 
 LABELLER = "simulator_state"
 PRIVILEGED_MENTIONS = "privileged_mentions"
 """Key in the `extra` of a dataset's labels: {instruction: [mention, …]} of the privileged columns, where the labels
-are about other objects, or in another order."""
+are about other objects, or in another order; None where that is not known."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,18 @@ def mentions_of_columns(dataset_root: str | Path) -> dict[str, tuple[str, ...]]:
     """Return instruction → the objects of the privileged columns. Raises InspireError if the dataset does not say."""
     try:
         labels = read_labels(dataset_root)
+        changed = changed_instructions(labels, LeRobotFiles.open(dataset_root))
     except LabelsMissing:
         raise InspireError(
             f"{dataset_root} has no {LABELS_FILE}, which says what its privileged columns are of. Labels from the "
             "demonstration alone do not need it: --labeller demonstration."
         ) from None
+    if changed or labels.extra.get(PRIVILEGED_MENTIONS, {}) is None:
+        raise InspireError(
+            f"The instructions of {dataset_root} were modified, or its episodes renumbered, after its privileged "
+            "columns were written, so it is not known which objects these are about. Labels from the demonstration "
+            "alone do not need them: --labeller demonstration."
+        )
     try:
         kept = {
             text: tuple(map(str, objects))
@@ -108,6 +117,9 @@ def kept_mentions(dataset_root: str | Path, tasks: Mapping[str, tuple[str, ...]]
     """Return the `extra` that new labels about `tasks` need, so that the privileged columns stay readable."""
     if not has_labels(dataset_root):
         return {}
-    stored = mentions_of_columns(dataset_root)
+    try:
+        stored = mentions_of_columns(dataset_root)
+    except InspireError:
+        return {PRIVILEGED_MENTIONS: None}
     differing = {text: list(objects) for text, objects in stored.items() if objects != tasks.get(text)}
     return {PRIVILEGED_MENTIONS: differing} if differing else {}

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
 from inspire_vla.errors import InspireError
-from inspire_vla.labels.columns import LabelInfo, ModeRule, answer_column, read_labels
+from inspire_vla.labels.columns import LABELS_FILE, LabelInfo, ModeRule, answer_column, read_labelled
 from inspire_vla.labels.labeller import Episode, Labeller, encode_tracks
-from inspire_vla.labels.lerobot_files import LeRobotFiles, read_rows
 from inspire_vla.labels.simulator_state import PrivilegedLabeller
 from inspire_vla.labels.storage import CONFIDENCE_COLUMN, calibrated, with_dataset
 from inspire_vla.spatial import decode_answers
@@ -46,9 +45,9 @@ def summarize(dataset_root: str | Path, *, mode: str | None = None) -> tuple[Lab
     """Count the labels of a dataset, task by task, in the order of its tasks.
 
     Raises:
-        InspireError: no labels, or no such mode.
+        InspireError: no labels, no such mode, or labels of other instructions.
     """
-    labels = read_labels(dataset_root)
+    labels, _ = read_labelled(dataset_root)
     tasks: dict[str, TaskSummary] = {}
     for timeline in timelines(dataset_root, mode=mode):
         task = tasks.setdefault(
@@ -69,24 +68,26 @@ def timelines(
     """Yield a `Timeline` for each task of each labelled episode, or of episode `only`.
 
     Raises:
-        InspireError: no labels, no such mode, or no such episode.
+        InspireError: no labels, no such mode, no such episode, or labels of other instructions.
     """
-    labels = read_labels(dataset_root)
+    labels, files = read_labelled(dataset_root)
     mode = mode or next(iter(labels.modes))
     if mode not in labels.modes:
         raise InspireError(f"the dataset is labelled in modes {sorted(labels.modes)}, not in {mode!r}.")
-    files = LeRobotFiles.open(dataset_root)
     column = answer_column(mode)
     has_confidence = CONFIDENCE_COLUMN in files.info["features"]
     found = False
     for path in files.data_files():
-        rows = read_rows(path, (column, CONFIDENCE_COLUMN) if has_confidence else (column,))
-        width = labels.max_objects
-        codes = rows.columns[column].reshape(-1, width)
-        confidence = rows.columns[CONFIDENCE_COLUMN].reshape(-1, width) / 100 if has_confidence else None
+        rows = files.read(path, (column, CONFIDENCE_COLUMN) if has_confidence else (column,))
+        codes = rows.columns[column].reshape(len(rows.task_index), -1)
+        if codes.shape[1] != labels.max_objects:
+            raise InspireError(
+                f"{path}: {column} holds {codes.shape[1]} answers a frame, {LABELS_FILE} says {labels.max_objects}."
+            )
+        confidence = rows.columns[CONFIDENCE_COLUMN].reshape(codes.shape) / 100 if has_confidence else None
         for span in (run for whole in rows.episodes() for run in rows.of_one_task(whole)):
             episode = int(rows.episode_index[span.start])
-            instruction = files.tasks[int(rows.task_index[span.start])]
+            instruction = files.instruction(int(rows.task_index[span.start]))
             if instruction not in labels.tasks or (only is not None and episode != only):
                 continue
             found = True
@@ -166,8 +167,7 @@ def agreement(dataset_root: str | Path, labeller: Labeller, *, mode: str = "dire
     Raises:
         InspireError: as `label_dataset`.
     """
-    files = LeRobotFiles.open(dataset_root)
-    labels = read_labels(dataset_root)
+    labels, files = read_labelled(dataset_root)
     info = LabelInfo(labels.frame, {mode: ModeRule()}, labels.tasks, labels.max_objects, labeller.name)
     names, truth = files.names(), PrivilegedLabeller().with_dataset(files.root)
     numbers = files.number_columns()
@@ -175,9 +175,11 @@ def agreement(dataset_root: str | Path, labeller: Labeller, *, mode: str = "dire
     columns = tuple(dict.fromkeys((*labeller.columns(numbers), *truth.columns(numbers))))
     found = Agreement()
     for path in files.data_files():
-        rows = read_rows(path, columns)
+        rows = files.read(path, columns)
         for span in rows.episodes():
-            instruction = files.tasks[int(rows.task_index[span.start])]
+            instruction = files.instruction(int(rows.task_index[span.start]))
+            if instruction not in labels.tasks:  # it names no object, or is empty
+                continue
             episode = Episode(
                 int(rows.episode_index[span.start]),
                 instruction,

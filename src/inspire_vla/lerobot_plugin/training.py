@@ -40,7 +40,7 @@ from inspire_vla.labels.columns import (
     ModeRule,
     answer_column,
     check_compatible,
-    read_labels,
+    read_labelled,
 )
 from inspire_vla.labels.lerobot_files import LeRobotFiles, Rows, read_rows
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, ReasoningConfig
@@ -283,9 +283,9 @@ def check_labels(root: str | Path, reasoning: ReasoningConfig) -> None:
 
     Raises:
         LabelsMissing: there are none at all.
-        LabelMismatch: labels of another frame, mode or rule, or about other objects.
+        LabelMismatch: labels of another frame, mode or rule, about other objects, or made for other instructions.
     """
-    labels, files = read_labels(root), LeRobotFiles.open(root)
+    labels, files = read_labelled(root)
     rule = ModeRule(reasoning.close_threshold_m, reasoning.grasped_word)
     check_compatible(labels, frame=reasoning.frame, mode=reasoning.mode, rule=rule)
     check_mentions(labels, files.tasks.values(), reasoning.max_objects)
