@@ -9,7 +9,6 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from inspire_vla.cli.options import Names
 from inspire_vla.errors import InspireError
-from inspire_vla.files import read_json
 
 if TYPE_CHECKING:
     from inspire_vla.labels.end_effector import EndEffectorColumns
@@ -83,7 +82,7 @@ class Arguments:
     no_grasped: bool = False
     """Never answer `grasped`."""
     mentions: Annotated[Path | None, arg(metavar="JSON")] = None
-    """File {instruction: [mention, …]} that overrules the mentions found."""
+    """File of mention overrides, {instruction: [{mention, role}, …]}, as `inspire mentions --write` writes it."""
     max_objects: int | None = None
     """Width of the columns; by default what the tasks need."""
     min_confidence: float = 0.0
@@ -155,6 +154,7 @@ def _new_folder(options: Arguments) -> Path:
 
 
 def _label(options: Arguments) -> None:
+    from inspire_vla.instruction import read_overrides
     from inspire_vla.labels import ModeRule
     from inspire_vla.labels.storage import label_dataset
     from inspire_vla.spatial import get_frame
@@ -169,7 +169,7 @@ def _label(options: Arguments) -> None:
         modes=options.modes,
         frame=frame,
         rule=ModeRule(options.close_m, not options.no_grasped),
-        mentions=_mentions(options.mentions),
+        mentions=read_overrides(options.mentions) if options.mentions else None,
         max_objects=options.max_objects,
         min_confidence=options.min_confidence,
         language=options.language_column,
@@ -184,15 +184,6 @@ def _finish(options: Arguments, report: "LabelReport") -> None:
         from inspire_vla.reports.label_review import write_review
 
         print(f"To check: {write_review(report.root, options.review)}")
-
-
-def _mentions(path: Path | None) -> dict[str, list[str]] | None:
-    if path is None:
-        return None
-    found = read_json(path, dict[str, list[str]])
-    if not all(found.values()):
-        raise InspireError(f"{path} must hold {{instruction: [mention, …]}} with at least one mention each.")
-    return found
 
 
 def chosen_labeller(options: Arguments) -> "Labeller":

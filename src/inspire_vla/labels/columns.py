@@ -8,8 +8,11 @@
       "max_objects": 4,
       "modes": {"direction": {"close_threshold_m": null, "grasped_word": true, "answers": ["right", …]}},
       "tasks": {"put the red cube on the plate": ["the red cube", "the plate"]},
-      "frames_sha256": {"put the red cube on the plate": "5d41…"}
+      "frames_sha256": {"put the red cube on the plate": "5d41…"},
+      "overrides": {"räum auf": [{"mention": "the cup", "role": "carried"}]}
     }
+
+`overrides`: the mentions that a person has given, see `instruction.overrides`. Training stores them in the checkpoint.
 
 The file may come from anywhere, so the whole file is checked before anything is used.
 """
@@ -25,6 +28,13 @@ from pydantic import ConfigDict, Field
 
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.files import read_json, write_json
+from inspire_vla.instruction import (
+    OverrideRecords,
+    Overrides,
+    mentions_of,
+    overrides_of_records,
+    overrides_to_json,
+)
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.spatial import FRAMES, MODES, Frame, canonical_answers, get_frame
 
@@ -60,8 +70,9 @@ class ModeRule:
 class LabelInfo:
     """What the label columns of a dataset mean.
 
-    tasks: instruction → mentions. extra: anything else that a labeller stores, as JSON values. frames_sha256:
-    instruction → digest of its frames when they were labelled; `write_labels` sets it.
+    tasks: instruction → mentions. overrides: instruction → mentions that a person has given in place of the parser's; none
+    where nothing is to be asked. frames_sha256: instruction → digest of its frames when they were labelled; `write_labels`
+    sets it. extra: anything else that a labeller stores, as JSON values.
 
     Raises:
         InspireError: an unknown mode or frame, more mentions than columns, or a threshold that is no distance.
@@ -74,6 +85,7 @@ class LabelInfo:
     labeller: str
     extra: Mapping[str, Any] = field(default_factory=dict)
     frames_sha256: Mapping[str, str] = field(default_factory=dict)
+    overrides: Overrides = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "frame", get_frame(self.frame))
@@ -92,6 +104,12 @@ class LabelInfo:
             if threshold is not None and not 0 <= threshold < math.inf:
                 raise InspireError(
                     f"close_threshold_m of mode {mode!r} must be a distance or none, found {threshold}."
+                )
+        for instruction, roles in self.overrides.items():
+            if mentions_of(roles) != self.tasks.get(instruction, ()):
+                raise InspireError(
+                    f"Task {instruction!r} has labels of {list(self.tasks.get(instruction, ()))}, but its override "
+                    f"names {list(mentions_of(roles))}."
                 )
         for instruction, mentions in self.tasks.items():
             if not mentions or len(mentions) > self.max_objects:
@@ -118,6 +136,7 @@ class LabelInfo:
             "tasks": {instruction: list(mentions) for instruction, mentions in self.tasks.items()},
             "frames_sha256": dict(self.frames_sha256),
         }
+        record |= {"overrides": overrides_to_json(self.overrides)} if self.overrides else {}
         return record | ({"extra": dict(self.extra)} if self.extra else {})
 
 
@@ -153,6 +172,7 @@ class _LabelsRecord:
     tasks: dict[str, tuple[_Text, ...]]
     extra: dict[str, Any] = field(default_factory=dict)
     frames_sha256: dict[str, str] = field(default_factory=dict)
+    overrides: OverrideRecords = field(default_factory=dict)
 
     def info(self) -> LabelInfo:
         for mode, record in self.modes.items():
@@ -171,6 +191,7 @@ class _LabelsRecord:
             labeller=self.labeller,
             extra=self.extra,
             frames_sha256=self.frames_sha256,
+            overrides=overrides_of_records(self.overrides),
         )
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from inspire_vla.errors import InspireError
-from inspire_vla.instruction import Act, acts_of, find_mentions
+from inspire_vla.instruction import Act, MentionRole, acts_of, find_mentions, mentions_of, override_for
 from inspire_vla.labels.columns import LabelInfo, ModeRule
 from inspire_vla.labels.end_effector import ColumnValues, EndEffectorColumns, find_end_effector_columns
 from inspire_vla.labels.gripper import (
@@ -145,7 +145,7 @@ class DemonstrationLabeller:
             return Tracks.unknown(frames, objects, "positions that are no numbers")
         if frames < _FEWEST_FRAMES:
             return Tracks.unknown(frames, objects, f"only {frames} frames")
-        acts = acts_of(episode.instruction, episode.mentions)
+        acts = acts_of(episode.instruction, episode.mentions, episode.roles)
         only_pushes = bool(acts) and all(act.push for act in acts)
         empty = EMPTY if only_pushes and self.empty == _NEVER_EMPTY else self.empty
         grasps = self._grasps(episode.columns, empty)
@@ -449,7 +449,7 @@ def label_arrays(
     *,
     gripper_range: tuple[float, float] | None = None,
     is_command: bool = False,
-    mentions: Sequence[str] | None = None,
+    mentions: Sequence[str | MentionRole] | None = None,
     mode: str = "direction",
     frame: str | Frame = "robot",
     rule: ModeRule = ModeRule(),  # noqa: B008  frozen
@@ -463,7 +463,7 @@ def label_arrays(
         gripper_range: the values of `gripper` when closed and when open, such as (1, -1) for LIBERO's commands; None:
             the smallest and the largest value of the episode, where larger is wider.
         is_command: `gripper` was commanded, not measured, so it does not tell whether an object is held.
-        mentions: the objects to ask about; None finds them in the instruction.
+        mentions: the objects to ask about, with or without roles; None finds them in the instruction.
         mode, frame, rule: of the answers, see `LabelInfo`.
         min_confidence: labels below this confidence are left out.
 
@@ -495,8 +495,9 @@ def label_arrays(
     if gripper_range is not None:
         scale = OpeningScale(*gripper_range)
         labeller = replace(labeller, command_scale=scale, width_scale=scale)
-    names = tuple(mentions or find_mentions(instruction))
-    tracks = labeller.label(Episode(0, instruction, names, columns))
+    roles = override_for(mentions or ())
+    names = mentions_of(roles) or find_mentions(instruction)
+    tracks = labeller.label(Episode(0, instruction, names, columns, roles=roles))
     info = LabelInfo(frame, {mode: rule}, {instruction: names}, len(names), labeller.name)  # type: ignore[arg-type]
     codes = encode_tracks(tracks, info, min_confidence=min_confidence)[mode]
     assert tracks.confidence is not None

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from inspire_vla.errors import InspireError
+from inspire_vla.instruction import MentionRole, Overrides
 from inspire_vla.labels.columns import LabelInfo, ModeRule
 from inspire_vla.spatial import NO_LABEL, Frame, relate_codes
 
@@ -30,6 +31,7 @@ class Episode:
     """One episode of T frames, without images.
 
     columns: name → array (T,) or (T, n). names: column → names of its n values, where the dataset has them.
+    roles: those that a person has given for the mentions; none if they are read in the instruction.
     """
 
     index: int
@@ -38,6 +40,7 @@ class Episode:
     columns: Mapping[str, NDArray[Any]]
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     fps: float = 10.0
+    roles: tuple[MentionRole, ...] = ()
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
@@ -60,7 +63,7 @@ class Recording:
 
     columns: name → array (N,) or (N, n). starts: the row at which each of the E episodes begins. names: column → names
     of its n values. instructions: of each episode, in order. mentions: instruction → its objects. robot_type: what
-    LeRobot wrote.
+    LeRobot wrote. roles: instruction → the roles that a person has given.
     """
 
     columns: Mapping[str, NDArray[Any]]
@@ -70,6 +73,7 @@ class Recording:
     mentions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     robot_type: str = ""
     fps: float = 10.0
+    roles: Overrides = field(default_factory=dict)
 
     def episodes(self) -> Iterator[slice]:
         """The rows of each episode."""

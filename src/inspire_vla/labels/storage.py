@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from tqdm.auto import tqdm
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.files import (
     disk_errors,
     files_below,
@@ -33,7 +33,16 @@ from inspire_vla.files import (
     remove,
     write_json,
 )
-from inspire_vla.instruction import find_mentions
+from inspire_vla.instruction import (
+    MentionRole,
+    NoObjectFound,
+    Overrides,
+    UnclearInstruction,
+    find_mentions,
+    mentions_of,
+    override_for,
+    overrides_to_json,
+)
 from inspire_vla.labels.columns import (
     ANSWERS_PREFIX,
     LABELS_FILE,
@@ -127,7 +136,7 @@ def label_dataset(
     modes: Sequence[str] = ("direction",),
     frame: str | Frame = "robot",
     rule: ModeRule = ModeRule(),  # noqa: B008  frozen
-    mentions: Mapping[str, Sequence[str]] | None = None,
+    mentions: Mapping[str, Iterable[str | MentionRole]] | None = None,
     max_objects: int | None = None,
     min_confidence: float = 0.0,
     language: bool = False,
@@ -139,7 +148,8 @@ def label_dataset(
     Args:
         source: folder of a LeRobot v3 dataset.
         labeller: see labeller.py.
-        mentions: instruction → mentions, in place of those of the labeller or the parser.
+        mentions: instruction → mentions, with or without roles, in place of those of the labeller or the parser. None
+            at all: nothing is asked in this instruction. They are stored with the labels, and training keeps them.
         max_objects: width of the columns; None: the most mentions of any instruction.
         min_confidence: labels below this confidence are left out.
         language: also write rows of LeRobot's language column, with each mode as a style.
@@ -147,7 +157,8 @@ def label_dataset(
 
     Raises:
         InspireError: not exactly one of `out` and `in_place`; `out` exists; another call writes it; `source` is
-            damaged, incomplete or no LeRobot v3 dataset; no instruction names an object; no frame gets a label; or an
+            damaged, incomplete or no LeRobot v3 dataset; an instruction cannot be read with certainty, or none names an
+            object; no frame gets a label; or an
             error of the labeller. Nothing is written then. Or the disk cannot be written.
     """
     root = Path(source).absolute()
@@ -156,8 +167,9 @@ def label_dataset(
     target = root if out is None else Path(out).absolute()
     if target != root and target.is_relative_to(root) and (root / "meta/info.json").is_file():
         raise InspireError(f"{target} is inside the dataset; choose a folder outside it.")
+    given = {instruction: override_for(roles) for instruction, roles in (mentions or {}).items()}
     settings = [labeller.name, labeller.settings(), code_sha256(labeller), list(modes), str(frame), str(rule),
-                str(mentions), max_objects, min_confidence, language]  # fmt: skip
+                overrides_to_json(given), max_objects, min_confidence, language]  # fmt: skip
     with folder_lock(target, "labelling into"):
         building = target.with_name(f".{target.name}.labelling")
         if in_place:
@@ -173,13 +185,13 @@ def label_dataset(
         if in_place:
             _drop_marker(root)
         labeller = with_dataset(labeller, root)
-        overrides = {**(getattr(labeller, "mentions", None) or {}), **(mentions or {})}
-        tasks, without = _find_mentions(files.tasks.values(), overrides)
+        overrides = {text: given[text] for text in files.tasks.values() if text in given}
+        tasks, without = _find_mentions(files, getattr(labeller, "mentions", None) or {}, overrides)
         if not tasks:
             raise InspireError(
                 f"no instruction of {root} names an object: {[text[:60] for text in files.tasks.values()][:3]} …"
             )
-        labeller = calibrated(labeller, files, tasks)
+        labeller = calibrated(labeller, files, tasks, overrides)
         columns = labeller.columns(files.number_columns())
         labels = LabelInfo(
             frame=frame,  # type: ignore[arg-type]  # LabelInfo looks a name up
@@ -194,9 +206,15 @@ def label_dataset(
             }
             | ({"language_column": LANGUAGE_COLUMN} if language else {})
             | (kept_mentions(root, tasks) if OFFSET_COLUMN in files.number_columns() else {}),
+            overrides=overrides,
         )
         report = LabelReport(target, without_object=tuple(without))
+        unused = [text for text in given if text not in overrides]
         added = _label_files(files, columns, labels, labeller, min_confidence, report, progress)
+        report.warnings += tuple(
+            f"the dataset has no instruction {text!r} of --mentions.{did_you_mean(text, files.tasks.values())}"
+            for text in unused
+        )
         with disk_errors(target):
             _write(building, identity, files, labels, added, language, progress)
             if _identity(root) != identity:
@@ -265,16 +283,23 @@ def with_dataset(labeller: Labeller, root: Path) -> Labeller:
 
 
 def calibrated(
-    labeller: Labeller, files: LeRobotFiles, mentions: Mapping[str, tuple[str, ...]] | None = None
+    labeller: Labeller,
+    files: LeRobotFiles,
+    mentions: Mapping[str, tuple[str, ...]] | None = None,
+    roles: Overrides | None = None,
 ) -> Labeller:
     """Fit the labeller to up to eight data files, spread over the dataset, if it has the method `calibrate`."""
     if not hasattr(labeller, "calibrate"):
         return labeller
-    return labeller.calibrate(read_recording(files, labeller.columns(files.number_columns()), mentions or {}))
+    columns = labeller.columns(files.number_columns())
+    return labeller.calibrate(read_recording(files, columns, mentions or {}, roles))
 
 
 def read_recording(
-    files: LeRobotFiles, columns: tuple[str, ...], mentions: Mapping[str, tuple[str, ...]]
+    files: LeRobotFiles,
+    columns: tuple[str, ...],
+    mentions: Mapping[str, tuple[str, ...]],
+    roles: Overrides | None = None,
 ) -> Recording:
     """Read these columns of up to eight data files, spread over the dataset."""
     paths = files.data_files()
@@ -291,22 +316,42 @@ def read_recording(
             for span in part.episodes()
         ),
         mentions=mentions,
+        roles=roles or {},
         robot_type=str(files.info.get("robot_type") or ""),
         fps=float(files.info.get("fps", 10)),
     )
 
 
 def _find_mentions(
-    instructions: Iterable[str], overrides: Mapping[str, Sequence[str]]
+    files: LeRobotFiles, known: Mapping[str, Sequence[str]], overrides: Overrides
 ) -> tuple[dict[str, tuple[str, ...]], list[str]]:
-    """Return instruction → mentions, and the instructions that name no object."""
+    """Return instruction → mentions, and the instructions in which nothing is asked.
+
+    Raises:
+        InspireError: instructions that cannot be read with certainty.
+    """
     found: dict[str, tuple[str, ...]] = {}
-    without = []
-    for instruction in instructions:
+    without, unclear = [], []
+    for instruction in files.tasks.values():
         try:
-            found[instruction] = tuple(overrides.get(instruction) or find_mentions(instruction))
-        except InspireError:
+            if instruction in overrides:
+                mentions = mentions_of(overrides[instruction])
+            else:
+                mentions = tuple(known.get(instruction) or find_mentions(instruction))
+        except UnclearInstruction as error:
+            unclear.append(str(error))
+            continue
+        except NoObjectFound:
+            mentions = ()
+        if mentions:
+            found[instruction] = mentions
+        else:
             without.append(instruction)
+    if unclear:
+        raise InspireError(
+            f"{len(unclear)} of {len(files.tasks)} instructions cannot be read with certainty: {unclear[0]} An empty "
+            f"list leaves an instruction out. `inspire mentions {files.root}` shows all."
+        )
     return found, without
 
 
@@ -351,6 +396,7 @@ def _label_rows(
                 {name: values[shown] for name, values in rows.columns.items()},
                 names,
                 float(files.info.get("fps", 10)),
+                tuple(labels.overrides.get(instruction, ())),
             )
             tracks = labeller.label(episode)
             for note in tracks.notes:

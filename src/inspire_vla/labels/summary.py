@@ -171,7 +171,7 @@ def agreement(dataset_root: str | Path, labeller: Labeller, *, mode: str = "dire
     info = LabelInfo(labels.frame, {mode: ModeRule()}, labels.tasks, labels.max_objects, labeller.name)
     names, truth = files.names(), PrivilegedLabeller().with_dataset(files.root)
     numbers = files.number_columns()
-    labeller = calibrated(with_dataset(labeller, files.root), files, labels.tasks)
+    labeller = calibrated(with_dataset(labeller, files.root), files, labels.tasks, labels.overrides)
     columns = tuple(dict.fromkeys((*labeller.columns(numbers), *truth.columns(numbers))))
     found = Agreement()
     for path in files.data_files():
@@ -186,6 +186,7 @@ def agreement(dataset_root: str | Path, labeller: Labeller, *, mode: str = "dire
                 labels.tasks[instruction],
                 {name: values[span] for name, values in rows.columns.items()},
                 names,
+                roles=labels.overrides.get(instruction, ()),
             )
             tracks = labeller.label(episode)
             objects = len(episode.mentions)
