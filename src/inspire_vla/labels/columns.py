@@ -70,9 +70,9 @@ class ModeRule:
 class LabelInfo:
     """What the label columns of a dataset mean.
 
-    tasks: instruction → mentions. overrides: instruction → mentions that a person has given in place of the parser's; none
-    where nothing is to be asked. frames_sha256: instruction → digest of its frames when they were labelled; `write_labels`
-    sets it. extra: anything else that a labeller stores, as JSON values.
+    tasks: instruction → mentions. overrides: instruction → mentions that a person has given in place of the parser's;
+    none where nothing is to be asked. frames_sha256: instruction → digest of its frames when they were labelled;
+    `write_labels` sets it. extra: anything else that a labeller stores, as JSON values.
 
     Raises:
         InspireError: an unknown mode or frame, more mentions than columns, or a threshold that is no distance.
