@@ -81,7 +81,12 @@ def test_mentions_of_a_call():
 
 def test_command_shows_roles_doubts_and_refusals(tmp_path, capsys):
     path = tmp_path / "m.json"
-    sentences = ["put the cup on the plate", "put everything in the bin", GERMAN, "put cup, pen and bowl in box"]
+    sentences = [
+        "put the cup on the plate",
+        "put everything in the bin",
+        GERMAN,
+        "put cup, pen and bowl in box",
+    ]
     assert main(["mentions", *sentences, "--write", str(path)]) == 0
     shown = capsys.readouterr().out
     assert "carried   the cup\n  goal      the plate" in shown

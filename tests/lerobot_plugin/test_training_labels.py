@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,6 +16,7 @@ from tests.lerobot_plugin.tiny_runs import run
 from inspire_vla.action_tokenizers import ActionVocabulary, UniformBins
 from inspire_vla.backbones.text_tokenizer import load_text_tokenizer
 from inspire_vla.dialogue import NANO_TEMPLATE
+from inspire_vla.errors import InspireError
 from inspire_vla.instruction import find_mentions
 from inspire_vla.labels.columns import (
     LABELS_FILE,
@@ -23,6 +25,7 @@ from inspire_vla.labels.columns import (
     LabelsMissing,
     ModeRule,
     read_labels,
+    write_labels,
 )
 from inspire_vla.labels.lerobot_files import LeRobotFiles, Rows
 from inspire_vla.lerobot_plugin import training
@@ -158,3 +161,50 @@ def test_rows_without_labels_change_nothing_in_a_batch(half_labelled: Path, tmp_
     gradients = {name: p.grad for name, p in policy.named_parameters() if p.grad is not None}
     assert gradients.keys() == trained
     assert not any(gradient.any() for gradient in gradients.values())
+
+
+@pytest.mark.parametrize("reasoning", ["true", "false"])
+def test_frames_without_an_instruction_are_left_out_of_every_training_and_told(
+    labelled_dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, reasoning: str
+) -> None:
+    """One row at a time: some batches hold nothing else."""
+    data = tmp_path / "data"
+    shutil.copytree(labelled_dataset, data)
+    tasks = pd.DataFrame({"task_index": [0, 1]}, index=pd.Index([CUBE, " "], name="task"))
+    tasks.to_parquet(data / "meta/tasks.parquet")
+    for file in (data / "data").rglob("*.parquet"):
+        table = pq.read_table(file)
+        column = table.schema.get_field_index(COLUMN)
+        codes = np.array(table[COLUMN].to_pylist(), dtype=np.int16)
+        codes[table["task_index"].to_numpy() == 1] = -1
+        made = pa.FixedSizeListArray.from_arrays(pa.array(codes.ravel()), codes.shape[1])
+        pq.write_table(table.set_column(column, COLUMN, made).cast(table.schema), file)
+    write_labels(data, labels(**{CUBE: find_mentions(CUBE)}))
+    with caplog.at_level(logging.WARNING):
+        assert training.count_without_instruction(LeRobotFiles.open(data)) == 24
+    assert "24 of 48 frames have an empty instruction and are left out of the training" in caplog.text
+    out = run(
+        data, tmp_path / "out", "--steps=6", "--batch_size=1", f"--policy.reasoning.enabled={reasoning}"
+    )
+    policy = load_policy(out).policy
+    batch = {
+        "task": [CUBE, ""],
+        "observation.images.image": torch.rand(2, 3, 32, 32),
+        "observation.state": torch.randn(2, 8),
+        "action": torch.rand(2, 4, 7) * 2 - 1,
+        COLUMN: torch.tensor([[0, 3, -1], [-1, -1, -1]]),
+    }
+    alone = {key: value[:1] for key, value in batch.items()}
+    assert policy.forward(batch)[0].item() == pytest.approx(policy.forward(alone)[0].item(), rel=1e-6)
+    assert policy.forward({key: value[1:] for key, value in batch.items()})[0].item() == 0.0
+    with pytest.raises(InspireError, match="instruction"):  # asked to act, it refuses
+        policy.act({key: value[1:] for key, value in batch.items() if key != "action"})
+
+
+def test_a_dataset_without_any_instruction_is_refused(labelled_dataset: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(labelled_dataset, data)
+    tasks = pd.DataFrame({"task_index": [0, 1]}, index=pd.Index(["", " "], name="task"))
+    tasks.to_parquet(data / "meta/tasks.parquet")
+    with pytest.raises(InspireError, match="has an instruction"):
+        run(data, tmp_path / "out", "--steps=1", "--policy.reasoning.enabled=false")

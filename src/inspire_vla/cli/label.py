@@ -64,13 +64,14 @@ class Arguments:
     """Label a LeRobot dataset with the directions of objects, or import LIBERO's or CALVIN's demonstrations."""
 
     source: Positional[Path]
-    """Folder of a LeRobot dataset (v3). LIBERO's HDF5 demonstrations (a file or folder) and a split of CALVIN are
-    imported with labels; --out is then a new dataset. The importer of CALVIN was never run on real CALVIN data."""
+    """A LeRobot dataset (v3): a folder, or user/name in LeRobot's cache or on the hub. LIBERO's HDF5 demonstrations (a
+    file or folder) and a split of CALVIN are imported with labels; --out is then a new dataset. The importer of CALVIN
+    was never run on real CALVIN data."""
     labeller: str = "demonstration"
     """demonstration: from end-effector path and gripper; truth: from privileged columns; table:FILE: object positions
     per frame (parquet or CSV); package.module:function: custom."""
     out: Path | None = None
-    """Folder of the labelled copy, created; videos and images are hard-linked."""
+    """Folder of the labelled copy, created. Its videos and images are hard links to those of the dataset."""
     in_place: bool = False
     """Label the dataset itself; the original is kept as NAME.before_labels."""
     modes: Names = ("direction",)
@@ -98,8 +99,17 @@ class Arguments:
 def run(options: Arguments) -> None:
     if (options.out is not None) == options.in_place:
         raise InspireError("Give either --out FOLDER or --in-place.")
-    source = options.source
-    if source.suffix == ".hdf5" or (source.is_dir() and any(source.glob("**/*.hdf5"))):
+    from inspire_vla.files import files_below
+    from inspire_vla.labels.lerobot_files import find_dataset, lerobot_home
+
+    options.source = source = find_dataset(options.source)
+    if options.in_place and source.resolve().is_relative_to((lerobot_home() / "hub").resolve()):
+        raise InspireError(f"{source} is the cache of the hub, where nothing is changed; give --out FOLDER.")
+    if source.suffix == ".hdf5" or (
+        source.is_dir()
+        and not (source / "meta/info.json").is_file()
+        and any(path.suffix == ".hdf5" for path in files_below(source))
+    ):
         _import_libero(options)
     elif (source / "lang_annotations").is_dir():
         _import_calvin(options)

@@ -17,7 +17,7 @@ class Arguments:
     """Show the labels of a dataset: share of each answer per task; timelines."""
 
     dataset: Positional[Path]
-    """Folder of a labelled LeRobot dataset."""
+    """A labelled LeRobot dataset: a folder, or user/name in LeRobot's cache or on the hub."""
     mode: str | None = None
     """Reasoning mode; by default the first."""
     figure: Annotated[Path | None, arg(metavar="PNG")] = None
@@ -31,8 +31,10 @@ class Arguments:
 
 
 def run(options: Arguments) -> None:
+    from inspire_vla.labels.lerobot_files import find_dataset
     from inspire_vla.labels.summary import summarize, timelines
 
+    options.dataset = find_dataset(options.dataset)
     info, tasks = summarize(options.dataset, mode=options.mode)
     if options.json:
         print(json.dumps(info.to_json(), indent=1, ensure_ascii=False))

@@ -21,7 +21,7 @@ class Arguments:
     out: Path
     """Folder for checkpoints."""
     dataset: Path | None = None
-    """Folder of a labelled LeRobot dataset; not needed with --resume."""
+    """A labelled LeRobot dataset: a folder, or user/name in LeRobot's cache or on the hub. Not needed with --resume."""
     recipe: str | None = None
     """Named configuration; by default nano_tabletop."""
     reasoning: bool = False
@@ -67,7 +67,12 @@ def train_arguments(options: Arguments) -> tuple[str | None, list[str]]:
             raise InspireError("--dataset is needed: the folder that `inspire collect` has written.")
         if out.exists():
             raise InspireError(f"{out} exists. Give another --out, or --resume to continue it.")
-        arguments = [f"--dataset.root={options.dataset}", f"--output_dir={out}"]
+        from inspire_vla.labels.lerobot_files import find_dataset
+
+        root = find_dataset(options.dataset)
+        arguments = [f"--dataset.root={root}", f"--output_dir={out}"]
+        if root != options.dataset:
+            arguments.append(f"--dataset.repo_id={options.dataset}")
     for name, value in (("steps", options.steps), ("batch_size", options.batch_size), ("seed", options.seed)):
         if value is not None:
             arguments.append(f"--{name}={value}")
@@ -97,8 +102,10 @@ def _refuse_changes(options: Arguments, config: Path) -> None:
     if options.recipe is not None:
         raise InspireError("--resume uses the configuration of the checkpoint; leave out --recipe.")
     if options.dataset is not None:
+        from inspire_vla.labels.lerobot_files import find_dataset
+
         root = (read_json(config, dict[str, Any]).get("dataset") or {}).get("root")
-        if root is None or Path(root).resolve() != options.dataset.resolve():
+        if root is None or Path(root).resolve() != find_dataset(options.dataset).resolve():
             raise InspireError(
                 f"{options.out} is trained on {root}, and --resume continues with that; found --dataset "
                 f"{options.dataset}. Leave it out, or train from this checkpoint into another folder: --from "

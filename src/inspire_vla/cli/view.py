@@ -18,7 +18,7 @@ class Arguments:
     """Show an episode of a run or of a dataset in rerun, or the answers of a run's episodes as timelines."""
 
     what: Annotated[Positional[Path], arg(metavar="RUN|DATASET")]
-    """Folder of a run, or of a labelled LeRobot dataset."""
+    """Folder of a run, or a labelled LeRobot dataset: a folder, or user/name in LeRobot's cache or on the hub."""
     episode: int = 0
     """Which episode, in the order of the table."""
     save: Annotated[Path | None, arg(metavar="RRD")] = None
@@ -32,7 +32,9 @@ class Arguments:
 
 
 def run(options: Arguments) -> None:
-    folder = options.what
+    from inspire_vla.labels.lerobot_files import find_dataset
+
+    folder = find_dataset(options.what)
     if (folder / "run.json").is_file():
         if options.timeline:
             _timeline(folder, options.timeline, options)

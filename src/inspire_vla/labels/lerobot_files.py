@@ -28,7 +28,62 @@ MAX_INSTRUCTION_BYTES = 4096
 _IMAGES = ("image", "video")
 _NUMBERS = ("float32", "float64", "float16", "int16", "int32", "int64", "int8", "uint8", "bool")
 _VIDEO_PATH = re.compile(r"(?:[^{}]|\{(?:video_key|chunk_index|file_index)(?::0?\d{1,2}d)?\})+")
+_REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_CONVERTER = "python -m lerobot.scripts.convert_dataset_v21_to_v30"
 _Count = Annotated[int, Field(ge=1)]
+
+
+def find_dataset(dataset: str | Path) -> Path:
+    """Return the folder of a dataset.
+
+    Args:
+        dataset: a folder; or "user/name", where there is no folder "user" here: a dataset in LeRobot's cache
+            ($HF_LEROBOT_HOME), or else one of the hub, which is downloaded into that cache.
+
+    Raises:
+        InspireError: a name that is neither a folder here nor in the cache nor reachable on the hub.
+    """
+    folder, name = Path(dataset), str(dataset)
+    if folder.exists() or not _REPO_ID.fullmatch(name) or Path(folder.parts[0]).is_dir():
+        return folder
+    local = lerobot_home() / name
+    if (local / "meta/info.json").is_file():
+        return local
+    from huggingface_hub import snapshot_download
+
+    cache = lerobot_home() / "hub"
+    try:
+        found = Path(
+            snapshot_download(
+                name, repo_type="dataset", revision="v3.0", cache_dir=cache, local_files_only=True
+            )
+        )
+        LeRobotFiles.open(found)
+        return found
+    except (OSError, ValueError):  # not there, or not all of it
+        pass
+    try:
+        from lerobot.datasets.utils import get_safe_version
+
+        revision = get_safe_version(name, "v3.0")
+        return Path(snapshot_download(name, repo_type="dataset", revision=revision, cache_dir=cache))
+    except Exception as error:  # of the hub, of the network, or of LeRobot's versions
+        if type(error).__name__ == "BackwardCompatibilityError":
+            raise InspireError(
+                f"The dataset {name} on the hub has an older format than LeRobot's v3.0. This command downloads and "
+                f"converts it, and sends nothing to the hub: {_CONVERTER} --repo-id={name} --push-to-hub=false"
+            ) from None
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InspireError(
+            f"There is no folder {name} here, no dataset {local}, and {name} cannot be had from the hub ({why})."
+        ) from None
+
+
+def lerobot_home() -> Path:
+    """LeRobot's cache: the datasets recorded on this machine, and below hub/ those of the hub."""
+    from huggingface_hub.constants import HF_HOME
+
+    return Path(os.environ.get("HF_LEROBOT_HOME") or Path(HF_HOME) / "lerobot").expanduser()
 
 
 @dataclass
@@ -411,7 +466,7 @@ def _check_version(root: Path, info: dict[str, Any]) -> None:
     name, folder = shlex.quote(f"local/{root.name}"), shlex.quote(os.fspath(root))
     raise InspireError(
         f"{message}This command converts it here, keeps the old files as {before.name} and sends nothing to the hub: "
-        f"python -m lerobot.scripts.convert_dataset_v21_to_v30 --repo-id={name} --root={folder} --push-to-hub=false"
+        f"{_CONVERTER} --repo-id={name} --root={folder} --push-to-hub=false"
         f"{moved}"
     )
 

@@ -18,6 +18,7 @@ from lerobot.utils.logging_utils import MetricsTracker
 
 from inspire_vla.backbones.base import Backbone
 from inspire_vla.backbones.image_text import ImageText
+from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 
 TRAIN_LOG = "train_log.jsonl"
@@ -44,6 +45,8 @@ def run_lerobot_train(
 
     def make_and_prepare(cfg: Any) -> Datasets:
         nonlocal log
+        if cfg.dataset.root is not None:  # LeRobot would ask the hub for what an incomplete dataset lacks
+            LeRobotFiles.open(cfg.dataset.root)
         log = TrainLog(Path(cfg.output_dir))  # now, because LeRobot removes all log handlers when it starts
         logging.getLogger().addHandler(log)
         return prepare_datasets(cfg.policy, make(cfg))

@@ -70,6 +70,8 @@ STEP = "inspire_vla_tokenizer_step"
 
 TEXT, ACTIONS = "text_tokenizer", "action_tokenizer"
 """Folders of the files that the step saves."""
+NO_INSTRUCTION = "(none)"
+"""Stands for an empty instruction where a batch has no other; nothing is trained on it."""
 _STATE = "{state}"
 
 Files = Mapping[str, bytes]
@@ -109,10 +111,12 @@ class PromptBuilder:
         return self._with_state(self._cached(instruction, None, False), state_text)
 
     def is_labelled(self, instruction: str, labels: Int[np.ndarray, " max_objects"] | None) -> bool:
-        """Whether a demonstration can be trained on: every question it asks has a label.
+        """Whether a demonstration can be trained on: it has an instruction, and every question it asks has a label.
 
         The action is trained as what follows the answers, so without them there is nothing to train on.
         """
+        if not instruction.strip():
+            return False
         if not self.config.enabled or labels is None:
             return True
         try:
@@ -234,7 +238,7 @@ class InspireVLATokenizer:
         dialogues = [
             self.prompt_builder.demonstration(tasks[row], labels[row], states[row])
             if labelled
-            else self.prompt_builder.without_questions(tasks[row], states[row])
+            else self.prompt_builder.without_questions(tasks[row].strip() or NO_INSTRUCTION, states[row])
             for row in rows
         ]
         actions = self.action_tokenizer.encode(batch[ACTION][rows].detach().float().cpu().numpy())

@@ -76,10 +76,8 @@ def train(arguments: Sequence[str], *, recipe: str | None = None, frames_in_memo
     if recipe is not None and not any(a.startswith("--config_path") for a in arguments):
         arguments.insert(0, f"--config_path={recipe_file(recipe)}")
     root = next((a.split("=", 1)[1] for a in arguments if a.startswith("--dataset.root=")), None)
-    if root is not None and not (Path(root) / "meta" / "info.json").is_file():
-        raise InspireError(
-            f"{root} is no LeRobot dataset: it has no meta/info.json. `inspire collect` makes one."
-        )
+    if root is not None:
+        LeRobotFiles.open(root)  # before LeRobot loads, which takes seconds
     run_lerobot_train(arguments, in_memory if frames_in_memory else lambda _, datasets: datasets)
 
 
@@ -96,6 +94,7 @@ def prepare(
         InspireError: actions that the action tokenizer would clip, or another number of action codes than the
             checkpoint's.
     """
+    count_without_instruction(LeRobotFiles.open(dataset.root))
     check_action_range(config, dataset)
     take_image_sizes(config, dataset)
     draft, suites = saved.initial_draft if saved else (), suites_of(dataset.root)
@@ -292,6 +291,32 @@ def check_labels(root: str | Path, reasoning: ReasoningConfig) -> None:
     count_unlabelled(labels, files, reasoning.mode, reasoning.max_objects)
 
 
+def count_without_instruction(files: LeRobotFiles) -> int:
+    """Number of frames whose instruction is empty. Every training leaves them out; a warning says how many they are.
+
+    Raises:
+        InspireError: no frame has an instruction.
+    """
+    empty, total = 0, 0
+    for path in files.data_files():
+        tasks, counts = np.unique(read_rows(path, ()).task_index, return_counts=True)
+        total += int(counts.sum())
+        empty += sum(
+            n
+            for task, n in zip(tasks.tolist(), counts.tolist(), strict=True)
+            if not files.instruction(task).strip()
+        )
+    if empty == total:
+        raise InspireError(
+            f"No frame of {files.root} has an instruction: meta/tasks.parquet holds empty texts only."
+        )
+    if empty:
+        logging.warning(
+            f"{empty} of {total} frames have an empty instruction and are left out of the training."
+        )
+    return empty
+
+
 def check_mentions(labels: LabelInfo, instructions: Iterable[str], max_objects: int) -> None:
     """Check that the labels of every instruction are about the objects that the policy asks about, in its order.
 
@@ -335,11 +360,11 @@ def count_unlabelled(labels: LabelInfo, files: LeRobotFiles, mode: str, max_obje
     frames, lacking = dict.fromkeys(files.tasks, 0), dict.fromkeys(files.tasks, 0)
     for rows, codes in stored_answers(files, mode):
         for task in np.unique(rows.task_index).tolist():
-            of_task = codes[rows.task_index == task]
-            asked = len(labels.tasks.get(files.tasks[task], ())[:max_objects])
+            of_task, instruction = codes[rows.task_index == task], files.instruction(task)
+            asked = len(labels.tasks.get(instruction, ())[:max_objects])
             if not asked and (of_task >= 0).any():
                 raise LabelMismatch(
-                    f"{files.root} does not say what its labels in {files.tasks[task]!r} are about."
+                    f"{files.root} does not say what its labels in {instruction!r} are about."
                 )
             frames[task] += len(of_task)
             lacking[task] += int((of_task[:, :asked] < 0).any(axis=1).sum()) if asked else len(of_task)
@@ -380,7 +405,7 @@ def stored_answers(
     """The rows of each data file and the codes of their answers. A column for one object is stored as numbers."""
     column = answer_column(mode)
     for path in files.data_files():
-        rows = read_rows(path, (column,))
+        rows = files.read(path, (column,))
         yield rows, rows.columns[column].reshape(len(rows.task_index), -1).astype(np.int64)
 
 

@@ -1,0 +1,247 @@
+"""Datasets as commands take them: folders, LeRobot's cache, the hub. A folder is complete or refused, never fetched."""
+
+import itertools
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from inspire_vla.cli import main
+from inspire_vla.errors import InspireError
+from inspire_vla.labels.episode_labeller import DemonstrationLabeller
+from inspire_vla.labels.lerobot_files import LeRobotFiles, find_dataset, lerobot_home
+from inspire_vla.labels.storage import label_dataset
+
+INSTRUCTION = "put the red cube on the plate"
+STATE = ["x", "y", "z", "axis_angle_x", "axis_angle_y", "axis_angle_z", "finger_left", "finger_right"]
+
+
+def record(root: Path) -> Path:
+    """A dataset of two episodes with video, as LeRobot records it, whose cube is grasped and carried."""
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    features = {
+        "observation.images.front": {
+            "dtype": "video",
+            "shape": (64, 64, 3),
+            "names": ["height", "width", "channels"],
+        },
+        "observation.state": {"dtype": "float32", "shape": (8,), "names": STATE},
+        "action": {"dtype": "float32", "shape": (7,), "names": None},
+    }
+    dataset = LeRobotDataset.create("local/tabletop", fps=10, features=features, root=root, use_videos=True)
+    places = np.array([[0.4, 0, 0.3], [0.5, 0.2, 0.02], [0.5, 0.2, 0.2], [0.6, -0.1, 0.05], [0.6, -0.1, 0.3]])
+    path = np.concatenate([np.linspace(a, b, 6) for a, b in itertools.pairwise(places)])
+    for _ in range(2):
+        for i, position in enumerate(path):
+            closed = 6 <= i < 18
+            opening = 0.02 if closed else 0.04
+            dataset.add_frame(
+                {
+                    "observation.images.front": np.full((64, 64, 3), 8 * i, np.uint8),
+                    "observation.state": np.float32([*position, 0, 0, 0, opening, -opening]),
+                    "action": np.float32([0, 0, 0, 0, 0, 0, 1 if closed else -1]),
+                    "task": INSTRUCTION,
+                }
+            )
+        dataset.save_episode()
+    dataset.finalize()
+    return root
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = record(tmp_path_factory.mktemp("recorded") / "source")
+    label_dataset(root, DemonstrationLabeller(), out=root.with_name("labelled"))
+    return root.with_name("labelled")
+
+
+@pytest.fixture
+def dataset(recorded: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(recorded, tmp_path / "data"))
+
+
+@pytest.fixture(autouse=True)
+def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """Names that the hub was asked for. The cache is an empty folder."""
+    names: list[str] = []
+
+    def ask(name: str, *_: object, local_files_only: bool = False, **__: object) -> str:
+        if not local_files_only:
+            names.append(name)
+        raise FileNotFoundError(f"no connection to {name}")
+
+    monkeypatch.setenv("HF_LEROBOT_HOME", str(tmp_path / "cache"))
+    for place in ("dataset_metadata.snapshot_download", "dataset_metadata.get_safe_version",
+                  "lerobot_dataset.snapshot_download", "lerobot_dataset.get_safe_version"):  # fmt: skip
+        monkeypatch.setattr(f"lerobot.datasets.{place}", ask, raising=False)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", ask)
+    monkeypatch.setattr("lerobot.datasets.utils.get_safe_version", ask)
+    return names
+
+
+MISSING = {
+    "a data file": "data/chunk-000/file-000.parquet",
+    "all data": "data",
+    "the episodes' metadata": "meta/episodes",
+    "the instructions": "meta/tasks.parquet",
+    "a video": "videos/observation.images.front/chunk-000/file-000.mp4",
+    "all videos": "videos",
+}
+
+
+@pytest.mark.parametrize("missing", MISSING)
+def test_an_incomplete_dataset_is_refused_by_every_command_and_nothing_is_fetched(
+    dataset: Path, tmp_path: Path, asked: list[str], capsys: pytest.CaptureFixture, missing: str
+) -> None:
+    gone = dataset / MISSING[missing]
+    shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+    before = sorted(dataset.rglob("*"))
+    out = str(tmp_path / "out")
+    for command in (
+        ["label", str(dataset), "--out", out],
+        ["label", str(dataset), "--in-place"],
+        ["labels", str(dataset)],
+        ["labels", str(dataset), "--review", str(tmp_path / "review.html")],
+        ["train", "--dataset", str(dataset), "--out", out],
+        ["train", "--dataset", str(dataset), "--out", out, "--no-reasoning"],
+    ):
+        assert main(command) == 2, command
+        said = capsys.readouterr().err
+        assert str(dataset) in said, said
+        assert "incomplete" in said or "no meta/tasks.parquet" in said, said
+    assert asked == []
+    assert sorted(dataset.rglob("*")) == before
+    assert not Path(out).exists()
+
+
+def test_a_training_refuses_what_became_incomplete_before_it_began(
+    dataset: Path, tmp_path: Path, asked: list[str]
+) -> None:
+    """As when a training is resumed, or the dataset is named in a configuration."""
+    from types import SimpleNamespace
+
+    from lerobot.scripts import lerobot_train
+
+    from inspire_vla.lerobot_plugin.lerobot_host import run_lerobot_train
+
+    shutil.rmtree(dataset / "videos")
+    config = SimpleNamespace(
+        dataset=SimpleNamespace(root=str(dataset)), output_dir=str(tmp_path), policy=None
+    )
+
+    def training() -> None:
+        lerobot_train.make_train_eval_datasets(config)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lerobot_train, "train", training)
+        with pytest.raises(InspireError, match="is incomplete"):
+            run_lerobot_train([], lambda _, found: found)
+    assert asked == []
+
+
+# --- names
+
+
+def test_lerobots_cache_is_where_lerobot_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lerobot.utils.constants import HF_LEROBOT_HOME
+
+    monkeypatch.delenv("HF_LEROBOT_HOME")
+    assert lerobot_home() == HF_LEROBOT_HOME
+
+
+def as_recorded_here(dataset: Path, cache: Path) -> None:
+    shutil.copytree(dataset, cache / "someone/cubes")
+
+
+def as_downloaded(dataset: Path, cache: Path) -> None:
+    """As huggingface_hub keeps it: links to blobs."""
+    folder = cache / "hub/datasets--someone--cubes"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs/v3.0").write_text("1234abcd", encoding="utf-8")
+    shutil.copytree(dataset, folder / "snapshots/1234abcd")
+    (folder / "blobs").mkdir()
+    for number, path in enumerate(sorted((folder / "snapshots").rglob("*.*"))):
+        if path.is_file():
+            path.rename(folder / f"blobs/{number}")
+            path.symlink_to(folder / f"blobs/{number}")
+
+
+@pytest.mark.parametrize("kept", [as_recorded_here, as_downloaded])
+def test_a_name_in_lerobots_cache_is_taken_wherever_a_folder_is(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, kept
+) -> None:
+    from huggingface_hub import _snapshot_download
+
+    from inspire_vla.cli import parse
+    from inspire_vla.cli.train import train_arguments
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", _snapshot_download.snapshot_download)
+    kept(dataset, tmp_path / "cache")
+    found = find_dataset("someone/cubes")
+    assert found.is_relative_to(tmp_path / "cache")
+    assert main(["labels", "someone/cubes", "--review", str(tmp_path / "review.html")]) == 0
+    assert "the red cube" in capsys.readouterr().out
+    assert main(["label", "someone/cubes", "--out", str(tmp_path / "out")]) == 0
+    assert not any(path.is_symlink() for path in (tmp_path / "out").rglob("*"))
+    LeRobotFiles.open(tmp_path / "out")
+    options = parse(["train", "--dataset", "someone/cubes", "--out", str(tmp_path / "run")])
+    assert train_arguments(options)[1][:3] == [
+        f"--dataset.root={found}", f"--output_dir={tmp_path / 'run'}", "--dataset.repo_id=someone/cubes",
+    ]  # fmt: skip
+    in_place = main(["label", "someone/cubes", "--in-place"])
+    assert in_place == (2 if kept is as_downloaded else 0)
+
+
+def test_a_name_that_is_nowhere_is_refused_after_the_hub_was_asked(
+    asked: list[str], tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["labels", "someone/nothing"]) == 2
+    assert asked == ["someone/nothing"]
+    assert "no folder someone/nothing here" in capsys.readouterr().err
+    (tmp_path / "someone").mkdir()  # then it can only be a folder
+    assert main(["labels", "someone/nothing"]) == 2
+    assert asked == ["someone/nothing"]
+
+
+# --- other versions
+
+
+def test_the_hint_for_version_2_1_is_the_whole_command_and_does_not_push(dataset: Path) -> None:
+    import argparse
+    import runpy
+    import shlex
+    import sys
+
+    file = dataset / "meta/info.json"
+    info = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps(info | {"codebase_version": "v2.1"}), encoding="utf-8")
+    with pytest.raises(InspireError, match=r"format v2\.1") as error:
+        LeRobotFiles.open(dataset)
+    command = str(error.value).split("to the hub: ")[1]
+    words = shlex.split(command)
+    assert words[:2] == ["python", "-m"]
+    taken: list[argparse.Namespace] = []
+    original = argparse.ArgumentParser.parse_args
+
+    def parse(self, *arguments):
+        taken.append(original(self, *arguments))
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["converter", *words[3:]])
+        patch.setattr(argparse.ArgumentParser, "parse_args", parse)
+        with pytest.raises(KeyboardInterrupt):
+            runpy.run_module(words[2], run_name="__main__")
+    (options,) = taken
+    assert (Path(options.root), options.push_to_hub) == (dataset, False)
+    (dataset.parent / "data_old").mkdir()
+    with pytest.raises(InspireError, match=r"Move .*data_old away first"):
+        LeRobotFiles.open(dataset)
+    del info["codebase_version"]
+    file.write_text(json.dumps(info), encoding="utf-8")
+    with pytest.raises(InspireError, match="has no codebase_version"):
+        LeRobotFiles.open(dataset)
