@@ -213,9 +213,9 @@ def test_columns_are_found_by_name_or_the_error_lists_them():
         "action": [f"joint_{i}" for i in range(7)],
     }
     with pytest.raises(InspireError, match="no end-effector position is found"):
-        find_end_effector_columns(columns, names)
+        find_end_effector_columns(Recording(columns, np.zeros(1, int), names))
     names["observation.state"] = ["x", "y", "z", "roll", "pitch", "yaw", "gripper"]
-    found = find_end_effector_columns(columns, names)
+    (found,) = find_end_effector_columns(Recording(columns, np.zeros(1, int), names))
     assert found.position_values == ColumnValues("observation.state", (0, 1, 2))
     assert found.width_values == ColumnValues("observation.state", (6,))
     assert EndEffectorColumns.parse(**found.to_json()) == found

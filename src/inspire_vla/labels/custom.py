@@ -18,7 +18,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from inspire_vla.errors import InspireError, did_you_mean
-from inspire_vla.labels.end_effector import EndEffectorColumns, find_end_effector_columns
+from inspire_vla.labels.end_effector import (
+    EndEffectorColumns,
+    find_end_effector_columns,
+    state_and_action_columns,
+)
 from inspire_vla.labels.labeller import Episode, Recording, Tracks, code_sha256
 from inspire_vla.labels.lerobot_files import LeRobotFiles, read_rows
 
@@ -127,7 +131,7 @@ class TableLabeller:
     Args:
         rows: episode → object → its rows.
         end_effector: the columns of the end effector's position; None finds them by name. No gripper is needed.
-        metres_per_unit, fingertips_below_m: see `DemonstrationLabeller`; the table itself is in metres.
+        metres_per_unit, fingertips_below_m, arm: see `DemonstrationLabeller`; the table itself is in metres.
         instructions: episode → its instructions; `with_dataset` reads them.
     """
 
@@ -136,6 +140,7 @@ class TableLabeller:
     end_effector: EndEffectorColumns | None = None
     metres_per_unit: float = 1.0
     fingertips_below_m: float = 0.0
+    arm: str | None = None
     instructions: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     name: str = field(default="table", init=False)
 
@@ -158,7 +163,7 @@ class TableLabeller:
         """The columns in which the position is, or may be."""
         if self.end_effector is not None:
             return (self.end_effector.position_values.column,)
-        return tuple(name for name in names if name == "action" or name.startswith("observation.state"))
+        return state_and_action_columns(names)
 
     def with_dataset(self, root: str | Path) -> Self:
         """Check that the dataset has the table's episodes and frames, and read its instructions.
@@ -196,11 +201,17 @@ class TableLabeller:
         Raises:
             InspireError: none are found, or their unit cannot be metres.
         """
-        columns = recording.columns
-        end_effector = self.end_effector or find_end_effector_columns(
-            columns, recording.names, needs_gripper=False
-        )
-        end_effector.check_unit(columns, self.metres_per_unit)
+        if self.end_effector is None:
+            found = find_end_effector_columns(recording, needs_gripper=False, arm=self.arm)
+            if len(found) > 1:
+                arms = [one.arm for one in found]
+                raise InspireError(
+                    f"positions of the arms {arms} are found; a table needs one of them: --arm."
+                )
+            end_effector = found[0]
+        else:
+            end_effector = self.end_effector.resolve(recording.names)
+        end_effector.check_unit(recording.columns, self.metres_per_unit)
         return replace(self, end_effector=end_effector)
 
     def label(self, episode: Episode) -> Tracks:

@@ -23,25 +23,20 @@ from scipy.special import ndtr
 
 from inspire_vla.errors import InspireError
 from inspire_vla.instruction import Act, MentionRole, acts_of, find_mentions, mentions_of, override_for
+from inspire_vla.labels.calibration import NEVER_EMPTY, Arm, Finding, calibrate_arms, grasps_of
 from inspire_vla.labels.columns import LabelInfo, ModeRule
-from inspire_vla.labels.end_effector import ColumnValues, EndEffectorColumns, find_end_effector_columns
-from inspire_vla.labels.gripper import (
-    EMPTY,
-    Grasp,
-    OpeningScale,
-    find_grasps,
-    opening_scale,
-    sign_from_width,
+from inspire_vla.labels.end_effector import (
+    ColumnValues,
+    EndEffectorColumns,
+    find_end_effector_columns,
+    state_and_action_columns,
 )
+from inspire_vla.labels.gripper import EMPTY, Grasp, OpeningScale
 from inspire_vla.labels.labeller import Episode, Note, Recording, Tracks, encode_tracks
 from inspire_vla.spatial import Frame, decode_answers
 
 # --- the labeller of a dataset
 
-_NEVER_EMPTY = -1.0
-"""`empty` of a dataset in which most grasps look empty, because its objects are thin."""
-_MOSTLY_EMPTY = 0.6
-_ENOUGH_GRASPS = 5
 _FEWEST_FRAMES = 3
 
 
@@ -51,80 +46,89 @@ class DemonstrationLabeller:
 
     Args:
         end_effector: the columns to read; None finds them by name.
-        open_is_high: whether larger gripper values mean a wider opening; None reads it off the dataset.
+        open_is_high: whether larger gripper values mean a wider opening; None finds it out from the dataset.
+        arm: "left" or "right": label with this arm only; None takes the arm that grasps.
         metres_per_unit: of the position; 0.001 for millimetres.
         fingertips_below_m: how far the fingertips are below the recorded position (a flange, a wrist).
         target_drop_m: how far the middle of an object is below the fingertips that grasp it from above.
         goal_drop_m: how far the middle of a goal is below the fingertips that release over it.
-        empty: see `find_grasps`. command_scale, width_scale: set by `calibrate`.
+        empty: see `find_grasps`. arms, certainty, findings: set by `calibrate`. certainty: of the gripper's sign, 0..1.
     """
 
     one_task_at_a_time: ClassVar[bool] = True  # a grasp belongs to the task during which it is made
     end_effector: EndEffectorColumns | None = None
     open_is_high: bool | None = None
+    arm: str | None = None
     metres_per_unit: float = 1.0
     fingertips_below_m: float = 0.0
     target_drop_m: float = 0.015
     goal_drop_m: float = 0.03
     empty: float = EMPTY
-    command_scale: OpeningScale | None = None
-    width_scale: OpeningScale | None = None
+    arms: tuple[Arm, ...] = ()
+    certainty: float = 1.0
+    findings: tuple[Finding, ...] = field(default=(), compare=False)
     name: str = field(default="from_demonstration", init=False)
 
     def settings(self) -> dict[str, Any]:
         """The values that decide the labels, as JSON values."""
-        scales = {"command": self.command_scale, "width": self.width_scale}
         return {
-            "end_effector": None if self.end_effector is None else self.end_effector.to_json(),
+            "given": {
+                "end_effector": None if self.end_effector is None else self.end_effector.to_json(),
+                "open_is_high": self.open_is_high,
+                "arm": self.arm,
+            },
+            "arms": [
+                {
+                    "arm": arm.end_effector.arm,
+                    "end_effector": arm.end_effector.to_json(),
+                    "gripper_closed_and_open": {
+                        key: None if scale is None else [scale.closed, scale.open]
+                        for key, scale in (("command", arm.command_scale), ("width", arm.width_scale))
+                    },
+                }
+                for arm in self.arms
+            ],
             "metres_per_unit": self.metres_per_unit,
             "fingertips_below_m": self.fingertips_below_m,
             "target_drop_m": self.target_drop_m,
             "goal_drop_m": self.goal_drop_m,
             "empty": self.empty,
-            "gripper_closed_and_open": {
-                key: None if scale is None else [scale.closed, scale.open] for key, scale in scales.items()
-            },
         }
 
     def columns(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """The columns in which the end effector and the gripper are, or may be."""
-        if self.end_effector is not None:
-            return self.end_effector.columns()
-        return tuple(name for name in names if name == "action" or name.startswith("observation.state"))
+        given = [arm.end_effector for arm in self.arms]
+        if not given and self.end_effector is not None:
+            given = [self.end_effector]
+        if given:
+            return tuple(dict.fromkeys(name for one in given for name in one.columns()))
+        return state_and_action_columns(names)
 
     def calibrate(self, recording: Recording) -> Self:
-        """Read from a dataset what was not given: the columns, and the gripper's range and sign.
+        """Find out what was not given: the columns, and the gripper's range and sign. `findings` says what and why.
 
         Raises:
-            InspireError: no position or gripper is found, or the positions are in an impossible unit.
+            InspireError: no position or gripper is found, or two that differ; the sign is in doubt; or the positions
+                are in an impossible unit.
         """
-        columns, starts = recording.columns, recording.starts
-        end_effector = self.end_effector or find_end_effector_columns(columns, recording.names)
-        end_effector.check_unit(columns, self.metres_per_unit)
-        finite = {name: np.nan_to_num(np.asarray(value, dtype=np.float64)) for name, value in columns.items()}
-        command, width = end_effector.command(finite), end_effector.width(finite)
-        sign = self.open_is_high
-        width_scale = None if width is None else opening_scale(width, starts, open_is_high=sign)
-        if sign is None and command is not None and width is not None and width_scale is not None:
-            # robots that push with a closed gripper do not begin open: the width is better evidence
-            sign = sign_from_width(command, width_scale(width))
-        command_scale = None if command is None else opening_scale(command, starts, open_is_high=sign)
-        calibrated = replace(
-            self, end_effector=end_effector, command_scale=command_scale, width_scale=width_scale
+        if self.arms:
+            return self
+        if self.end_effector is None:
+            found = find_end_effector_columns(recording, arm=self.arm)
+        else:
+            found = (self.end_effector.resolve(recording.names),)
+        for end_effector in found:
+            end_effector.check_unit(recording.columns, self.metres_per_unit)
+        calibrated = calibrate_arms(
+            recording, found, path=self._path, open_is_high=self.open_is_high, empty=self.empty
         )
-        edges = [*starts.tolist(), len(finite[end_effector.position_values.column])]
-        empty = [
-            grasp.holds_object is False
-            for first, end in itertools.pairwise(edges)
-            if end > first
-            for grasp in calibrated._grasps(
-                {name: value[first:end] for name, value in finite.items()}, self.empty
-            )
-        ]
-        if len(empty) >= _ENOUGH_GRASPS and np.mean(empty) > _MOSTLY_EMPTY:
-            # most demonstrations succeed, so the objects are as thin as an empty gripper
-            return replace(calibrated, empty=_NEVER_EMPTY)
-        return calibrated
+        return replace(
+            self,
+            arms=calibrated.arms,
+            certainty=calibrated.certainty,
+            empty=calibrated.empty,
+            findings=calibrated.findings,
+        )
 
     def label(self, episode: Episode) -> Tracks:
         """Label one episode. An episode with positions that are no numbers gets no labels and a note.
@@ -132,40 +136,46 @@ class DemonstrationLabeller:
         Raises:
             InspireError: the columns are not known, because `calibrate` was not called.
         """
-        if self.end_effector is None:
+        if not self.arms:
             raise InspireError(
                 "the labeller does not know the end effector's columns: call calibrate() first."
             )
         frames, objects = len(episode), len(episode.mentions)
-        fingertips = self.end_effector.fingertips(
-            episode.columns, self.metres_per_unit, self.fingertips_below_m
-        )
-        gripper = (self.end_effector.command(episode.columns), self.end_effector.width(episode.columns))
-        if any(value is not None and not np.isfinite(value).all() for value in (fingertips, *gripper)):
+        paths = np.stack([self._path(arm.end_effector, episode.columns) for arm in self.arms])
+        grippers = [
+            values
+            for arm in self.arms
+            for values in (arm.end_effector.command(episode.columns), arm.end_effector.width(episode.columns))
+            if values is not None
+        ]
+        if any(not np.isfinite(values).all() for values in (paths, *grippers)):
             return Tracks.unknown(frames, objects, "positions that are no numbers")
         if frames < _FEWEST_FRAMES:
             return Tracks.unknown(frames, objects, f"only {frames} frames")
-        acts = acts_of(episode.instruction, episode.mentions, episode.roles)
-        only_pushes = bool(acts) and all(act.push for act in acts)
-        empty = EMPTY if only_pushes and self.empty == _NEVER_EMPTY else self.empty
-        grasps = self._grasps(episode.columns, empty)
-        return EpisodeLabeller(
-            fingertips,
-            grasps,
-            acts,
+        tracks = EpisodeLabeller(
+            paths,
+            self.episode_grasps(episode),
+            acts_of(episode.instruction, episode.mentions, episode.roles),
             episode.mentions,
             target_drop_m=self.target_drop_m,
             goal_drop_m=self.goal_drop_m,
         ).label()
+        assert tracks.confidence is not None
+        return replace(tracks, confidence=tracks.confidence * np.float32(self.certainty))
 
-    def _grasps(self, columns: Mapping[str, NDArray[Any]], empty: float) -> list[Grasp]:
-        assert self.end_effector is not None
-        command, width = self.end_effector.command(columns), self.end_effector.width(columns)
-        commanded = None if command is None or self.command_scale is None else self.command_scale(command)
-        measured = None if width is None or self.width_scale is None else self.width_scale(width)
-        if commanded is None and measured is None:
-            return []
-        return find_grasps(commanded, measured, empty=empty)
+    def _path(
+        self, end_effector: EndEffectorColumns, columns: Mapping[str, NDArray[Any]]
+    ) -> NDArray[np.float64]:
+        """(T, 3) metres: the path of an arm's fingertips."""
+        return end_effector.fingertips(columns, self.metres_per_unit, self.fingertips_below_m)
+
+    def episode_grasps(self, episode: Episode) -> list[Grasp]:
+        """The grasps of all arms in one episode, as `label` finds them."""
+        acts = acts_of(episode.instruction, episode.mentions, episode.roles)
+        only_pushes = bool(acts) and all(act.push for act in acts)
+        empty = EMPTY if only_pushes and self.empty == NEVER_EMPTY else self.empty
+        paths = [self._path(arm.end_effector, episode.columns) for arm in self.arms]
+        return grasps_of(self.arms, episode.columns, paths, len(acts), episode.fps, empty)
 
 
 # --- one episode
@@ -196,15 +206,15 @@ class EpisodeLabeller:
     """Assigns the grasps of one episode to the acts, and derives every object's position from them.
 
     Args:
-        fingertips: (T, 3) metres, base frame.
-        grasps: in order of time.
+        paths: (A, T, 3) metres, base frame: the fingertips of each arm.
+        grasps: of all arms, in order of time.
         acts: what the instruction asks for, in order; objects are indices into `mentions`.
         target_drop_m, goal_drop_m: see `DemonstrationLabeller`.
     """
 
     def __init__(
         self,
-        fingertips: NDArray[np.float64],
+        paths: NDArray[np.float64],
         grasps: list[Grasp],
         acts: tuple[Act, ...],
         mentions: Sequence[str],
@@ -212,9 +222,16 @@ class EpisodeLabeller:
         target_drop_m: float,
         goal_drop_m: float,
     ) -> None:
-        frames, objects = len(fingertips), len(mentions)
+        frames, objects = paths.shape[1], len(mentions)
         self.drawers = {i for i, mention in enumerate(mentions) if "drawer" in mention}
-        self.fingertips, self.acts = fingertips, acts
+        self.paths, self.acts = paths, acts
+        moved = np.linalg.norm(np.diff(paths, axis=1), axis=2).sum(axis=1)
+        used = np.bincount([grasp.arm for grasp in grasps], minlength=len(paths))
+        self.main = int(np.lexsort((moved, used))[-1])
+        """The arm that grasps most often, else the one that moves most: it does what needs no grasp."""
+        self.fingertips = paths[self.main]
+        self.hand = np.full((frames, objects), self.main)
+        """The arm from which each object's direction is told: the one that grasps it."""
         self.target_drop, self.goal_drop = (np.array([0, 0, drop]) for drop in (target_drop_m, goal_drop_m))
         carries = sum(act.needs_grasp for act in acts)
         full = [grasp for grasp in grasps if grasp.holds_object is not False]
@@ -250,7 +267,7 @@ class EpisodeLabeller:
         unknown = int((~np.isfinite(self.position).any(axis=(0, 2))).sum())
         if unknown:
             self.notes.append(f"{unknown} objects whose place the demonstration does not tell")
-        offsets = self.position - self.fingertips[:, None]
+        offsets = self.position - self.paths[self.hand, np.arange(len(self.hand))[:, None]]
         offsets[self.grasped] = np.nan
         direction_confidence = np.where(self.grasped, 1.0, _direction_confidence(np.nan_to_num(offsets)))
         known = np.isfinite(offsets).all(axis=-1) | self.grasped
@@ -284,7 +301,7 @@ class EpisodeLabeller:
                 assigned[i] = [grasp]
             return assigned, trust
         moves = [
-            float(np.linalg.norm(self._at(after.hold) - self._at(before.release)))
+            float(np.linalg.norm(self._at(after.hold, after.arm) - self._at(before.release, before.arm)))
             for before, after in itertools.pairwise(grasps)
         ]
         if len(acts) > 1 or max(moves) >= _SAME_PLACE_M:
@@ -312,21 +329,30 @@ class EpisodeLabeller:
 
     # where the objects are
 
-    def _at(self, frame: int) -> NDArray[np.float64]:
-        """The fingertips in `frame`, or in the last frame."""
-        return self.fingertips[min(max(frame, 0), len(self.fingertips) - 1)]
+    def _at(self, frame: int, arm: int | None = None) -> NDArray[np.float64]:
+        """An arm's fingertips in `frame`, or in the last frame; by default the main arm's."""
+        path = self.paths[self.main if arm is None else arm]
+        return path[min(max(frame, 0), len(path) - 1)]
 
     def _carried_m(self, grasp: Grasp) -> float:
         """How far the gripper moved sideways while it was closed."""
-        return float(np.linalg.norm((self._at(grasp.release) - self._at(grasp.hold))[:2]))
+        moved = self._at(grasp.release, grasp.arm) - self._at(grasp.hold, grasp.arm)
+        return float(np.linalg.norm(moved[:2]))
 
     def _set(
-        self, mention: int, first: int, end: int, position: NDArray[np.float64], confidence: float
+        self,
+        mention: int,
+        first: int,
+        end: int,
+        position: NDArray[np.float64],
+        confidence: float,
+        arm: int | None = None,
     ) -> None:
         """Set the object's position in frames first..end, except where an earlier act has set it."""
         frames = slice(max(first, int(self.known_until[mention])), end)
         self.position[frames, mention] = position
         self.confidence[frames, mention] = confidence
+        self.hand[frames, mention] = self.main if arm is None else arm
 
     def _set_goal(
         self,
@@ -335,6 +361,7 @@ class EpisodeLabeller:
         confidence: float,
         trust: float,
         beside: float = _CONFIDENCE["aside"],
+        arm: int | None = None,
     ) -> None:
         """Set the position of the act's goal, or of what the target is brought next to, in all frames.
 
@@ -344,7 +371,7 @@ class EpisodeLabeller:
         for place in places:
             if not np.isfinite(self.position[-1, place]).all():
                 sure = beside if act.goal is None else confidence
-                self._set(place, 0, len(self.fingertips), position, sure * trust)
+                self._set(place, 0, len(self.fingertips), position, sure * trust, arm)
 
     def _carry(self, act: Act, grasps: list[Grasp], trust: float) -> None:
         frames, target = len(self.fingertips), act.target
@@ -353,22 +380,26 @@ class EpisodeLabeller:
         for grasp in grasps:
             if target is None:
                 continue
-            position = self._at(grasp.hold) - self.target_drop
-            self._set(target, first, grasp.hold, position, _CONFIDENCE["target"] * trust * certainty)
-            held = slice(grasp.hold, min(grasp.release + 1, frames))
-            self.position[held, target] = self.fingertips[held]
+            arm = grasp.arm
+            position = self._at(grasp.hold, arm) - self.target_drop
+            self._set(target, first, grasp.hold, position, _CONFIDENCE["target"] * trust * certainty, arm)
+            held = slice(grasp.hold, grasp.end)
+            self.position[held, target] = self.paths[arm, held]
+            self.hand[held, target] = arm
             self.grasped[held, target] = True
             self.confidence[held, target] = _CONFIDENCE["held"] * trust * certainty
             first = held.stop
             self.known_until[target] = max(self.known_until[target], first)
-        released = self._at(grasps[-1].release)
+        arm = grasps[-1].arm
+        released = self._at(grasps[-1].release, arm)
         if target is not None:
-            self._set(target, first, frames, released - self.target_drop, _CONFIDENCE["carried"] * trust)
+            self._set(target, first, frames, released - self.target_drop, _CONFIDENCE["carried"] * trust, arm)
         if act.source is not None:
-            self._set(act.source, 0, frames, self._at(grasps[0].hold), _CONFIDENCE["goal"] * trust)
+            source = self._at(grasps[0].hold, grasps[0].arm)
+            self._set(act.source, 0, frames, source, _CONFIDENCE["goal"] * trust, grasps[0].arm)
         was_released = 1.0 if grasps[-1].release < frames else 0.9
         kind = "drawer" if act.goal in self.drawers else "goal"
-        self._set_goal(act, released - self.goal_drop, _CONFIDENCE[kind], trust * was_released)
+        self._set_goal(act, released - self.goal_drop, _CONFIDENCE[kind], trust * was_released, arm=arm)
 
     def _touch(self, act: Act, span: tuple[int, int], trust: float) -> None:
         """Without a grasp, the object is where the fingertips stay longest within `span`, and moves with them there."""
@@ -474,7 +505,7 @@ def label_arrays(
     >>> labels.mentions
     ('the red cube', 'the plate')
     >>> labels.answers[::5].tolist()
-    [['down', 'down'], ['grasped', 'right'], ['grasped', 'right'], ['grasped', 'down'], ['down', 'down']]
+    [['down', 'down'], ['grasped', 'right'], ['grasped', 'right'], ['down', 'down'], ['down', 'down']]
 
     Raises:
         InspireError: arrays of other shapes, an instruction without an object, or an unknown mode or frame.
@@ -494,7 +525,8 @@ def label_arrays(
     )
     if gripper_range is not None:
         scale = OpeningScale(*gripper_range)
-        labeller = replace(labeller, command_scale=scale, width_scale=scale)
+        arm = Arm(end_effector, scale if is_command else None, None if is_command else scale)
+        labeller = replace(labeller, arms=(arm,))
     roles = override_for(mentions or ())
     names = mentions_of(roles) or find_mentions(instruction)
     tracks = labeller.label(Episode(0, instruction, names, columns, roles=roles))

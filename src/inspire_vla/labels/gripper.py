@@ -2,21 +2,31 @@
 
 opening  1 ──────╮            ╭──────      starts to close at ╮; holds once the width is at rest above that of an
          0       ╰────────────╯            empty gripper; starts to open at ╭
+
+A closing is a valley of the opening: it counts by its depth, not by a fixed level, so that a wide object is found (the
+fingers rest at 60 % of their range) and an opening that is not complete too.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import median_filter
 
 from inspire_vla.errors import InspireError
 
-_CLOSED_BELOW, _OPEN_ABOVE = 0.35, 0.65
-"""Hysteresis, as a fraction of the range."""
+_LEVELS = (0.01, 0.99)
+"""Quantiles of a dataset's values that stand for closed and open."""
+_LEAST_CHANGE = 0.15
+"""A smaller change of the opening, as a fraction of the range, neither closes nor opens."""
+_LEAST_OPENING = 0.25
+"""A gripper opens when it has moved back by this fraction of how far it had closed."""
+_CLOSED_BELOW = 0.7
+"""A valley that stays above this fraction of the range is no closing."""
 _REST = 0.03
 """A width that changes less per frame, as a fraction of the range, is at rest."""
-_USED = 0.15
-"""A gripper that moves less in an episode, as a fraction of the range, was not used."""
+_NEAR = 0.12
+"""A width is at rest in a valley if it is this near to its bottom, as a fraction of the valley's depth."""
 EMPTY = 0.08
 """A gripper closed below this fraction of its range holds nothing."""
 _LATENCY = 2
@@ -24,20 +34,27 @@ _LATENCY = 2
 _LEAST_CORRELATION = 0.3
 _SHORTEST = 2
 """Frames. A shorter closing is an accident."""
+_BINARY = 0.97
+"""A command is binary if this share of its values is at the two ends."""
+_NOISE = 8
+"""A range smaller than this multiple of the usual change per frame is noise."""
 
 
 @dataclass(frozen=True)
 class Grasp:
     """One closing of the gripper, in frames.
 
-    close: starts to close. hold: at rest. release: starts to open; T if it never does.
-    holds_object: None where it cannot be told, without a width.
+    close: starts to close. hold: at rest. release: starts to open; T if it never does. end: the first frame in which
+    nothing is held: the width says so at once; after a command the fingers still hold for a frame.
+    holds_object: None where it cannot be told, without a width. arm: index of the arm.
     """
 
     close: int
     hold: int
     release: int
+    end: int
     holds_object: bool | None
+    arm: int = 0
 
 
 @dataclass(frozen=True)
@@ -48,8 +65,17 @@ class OpeningScale:
     open: float
 
     def __call__(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
-        """(T,) or (T, n) values → (T,) openings, 0 closed … 1 open."""
-        return ((total_opening(values) - self.closed) / (self.open - self.closed)).clip(0.0, 1.0)
+        """(T,) or (T, n) values → (T,) openings, 0 closed … 1 open. Single corrupt frames are smoothed out."""
+        return ((_despiked(total_opening(values)) - self.closed) / (self.open - self.closed)).clip(0.0, 1.0)
+
+    @property
+    def open_is_high(self) -> bool:
+        """Whether larger values mean a wider opening."""
+        return self.open > self.closed
+
+    def reversed(self) -> "OpeningScale":
+        """The same range with the other sign."""
+        return OpeningScale(self.open, self.closed)
 
 
 def total_opening(values: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -66,27 +92,117 @@ def total_opening(values: NDArray[np.floating]) -> NDArray[np.float64]:
     return raw
 
 
-def opening_scale(
-    values: NDArray[np.floating], starts: NDArray[np.intp], *, open_is_high: bool | None = None
-) -> OpeningScale | None:
+def _despiked(raw: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Replace values by the median of three frames: one corrupt frame disappears, a step stays."""
+    return median_filter(raw, size=3, mode="nearest") if len(raw) > 2 else raw
+
+
+def opening_scale(values: NDArray[np.floating], *, open_is_high: bool = True) -> OpeningScale | None:
     """Estimate the scale from a whole dataset; None if its gripper never moves.
 
     Args:
         values: (N,) or (N, n) widths, finger positions or commands, of any unit and sign.
-        starts: indices of the first frames of the episodes.
-        open_is_high: whether larger values mean a wider opening. None: assume that most episodes begin open.
+        open_is_high: whether larger values mean a wider opening.
     """
-    raw = total_opening(values)
-    low, high = float(raw.min()), float(raw.max())
-    if high - low < 1e-6:
+    raw = _despiked(total_opening(values))
+    if not len(raw):
+        return None
+    low, high = (float(level) for level in np.quantile(raw, _LEVELS))
+    if high - low < 1e-6:  # closed, or open, in very few frames
+        low, high = float(raw.min()), float(raw.max())
+    if high - low < max(1e-6, _NOISE * float(np.median(np.abs(np.diff(raw, prepend=raw[:1]))))):
         return None
     if 0 < low < 0.6 * high:
         low = 0.0  # a width: closed is zero, even if only wide objects were ever grasped
     elif 0.6 * low < high < 0:
         high = 0.0
-    if open_is_high is None:
-        open_is_high = bool(np.mean(raw[starts] > (low + high) / 2) >= 0.5)
     return OpeningScale(low, high) if open_is_high else OpeningScale(high, low)
+
+
+# --- commands
+
+
+def is_binary(values: NDArray[np.floating]) -> bool:
+    """Whether almost all values are at the two ends of their range, and both occur."""
+    raw = np.asarray(values, dtype=np.float64).ravel()
+    raw = raw[np.isfinite(raw)]
+    if not len(raw) or np.ptp(raw) < 1e-6:
+        return False
+    share = (raw - raw.min()) / np.ptp(raw)
+    return bool(np.mean((share < 0.02) | (share > 0.98)) >= _BINARY)
+
+
+def is_trigger(values: NDArray[np.floating]) -> bool:
+    """Whether a command says "close" or "open" for a few frames, and is neutral between them."""
+    return _neutral(np.asarray(values, dtype=np.float64).ravel()) is not None
+
+
+_MOST_PULSE = 0.4
+_LONGEST_PULSE = 6
+
+
+def _neutral(raw: NDArray[np.float64]) -> float | None:
+    """The neutral value of a trigger: between both ends, and returned to after short pulses; None if there is none."""
+    raw = raw[np.isfinite(raw)]
+    if len(raw) < 3 or np.ptp(raw) < 1e-6:
+        return None
+    levels, counts = np.unique(np.round(raw, 6), return_counts=True)
+    neutral = float(levels[np.argmax(counts)])
+    share = (neutral - raw.min()) / np.ptp(raw)
+    active = np.abs(raw - neutral) > 0.1 * np.ptp(raw)
+    if not 0.2 < share < 0.8 or active.mean() > _MOST_PULSE:
+        return None
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], active.view(np.int8), [0]))))
+    lengths = edges[1::2] - edges[::2]
+    return neutral if len(lengths) and np.median(lengths) <= _LONGEST_PULSE else None
+
+
+def is_toggle(values: NDArray[np.floating]) -> bool:
+    """Whether a command has pulses of one kind only, so that the same pulse may close and open."""
+    raw = np.asarray(values, dtype=np.float64).ravel()
+    if not is_binary(raw):
+        return False
+    high = raw > (raw.min() + raw.max()) / 2
+    rare = high if high.mean() < 0.5 else ~high
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], rare.view(np.int8), [0]))))
+    return len(edges) > 2 and bool(np.median(edges[1::2] - edges[::2]) <= _SHORTEST)
+
+
+def held_command(values: NDArray[np.floating], starts: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return the command (N,), where a trigger's pulses last until the next pulse; other commands as they are.
+
+    Before an episode's first pulse the gripper is in the other state.
+    """
+    raw = total_opening(values)
+    neutral = _neutral(raw)
+    if neutral is None:
+        return raw
+    return hold_pulses(raw, neutral, starts)
+
+
+def neutral_value(values: NDArray[np.floating]) -> float | None:
+    """The value at which a trigger-style command is neutral; None if the command is no trigger."""
+    return _neutral(total_opening(values))
+
+
+def hold_pulses(raw: NDArray[np.float64], neutral: float, starts: NDArray[np.intp]) -> NDArray[np.float64]:
+    """See `held_command`. Returns −1, 1, or 0 in an episode without a pulse."""
+    held = np.zeros(len(raw))
+    side = np.sign(raw - neutral) * (np.abs(raw - neutral) > 1e-6)
+    for first, end in zip(starts, [*starts[1:], len(raw)], strict=True):
+        pulses = first + np.flatnonzero(side[first:end])
+        if not len(pulses):
+            continue
+        latest = np.searchsorted(pulses, np.arange(first, end), side="right") - 1
+        held[first:end] = np.where(latest < 0, -side[pulses[0]], side[pulses[latest.clip(0)]])
+    return held
+
+
+def correlation(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
+    """Pearson's correlation; 0 where one of both is constant."""
+    if len(first) < 2 or np.ptp(first) < 1e-9 or np.ptp(second) < 1e-9:
+        return 0.0
+    return float(np.corrcoef(first, second)[0, 1])
 
 
 def sign_from_width(command: NDArray[np.floating], opening: NDArray[np.float64]) -> bool | None:
@@ -96,11 +212,13 @@ def sign_from_width(command: NDArray[np.floating], opening: NDArray[np.float64])
         command: (N,) or (N, n) of a whole dataset.
         opening: (N,) measured, 0 closed … 1 open.
     """
-    commanded, measured = total_opening(command)[:-_LATENCY], opening[_LATENCY:]
-    if len(commanded) < 2 or np.ptp(commanded) < 1e-6 or np.ptp(measured) < 1e-6:
-        return None
-    correlation = float(np.corrcoef(commanded, measured)[0, 1])
-    return correlation > 0 if abs(correlation) > _LEAST_CORRELATION else None
+    commanded = total_opening(command)
+    found = [correlation(commanded[: len(commanded) - lag], opening[lag:]) for lag in range(2 * _LATENCY + 2)]
+    strongest = max(found, key=abs)
+    return strongest > 0 if abs(strongest) > _LEAST_CORRELATION else None
+
+
+# --- grasps
 
 
 def find_grasps(
@@ -109,39 +227,133 @@ def find_grasps(
     """Find every closing of the gripper in an episode, in order of time.
 
     Args:
-        command, width: (T,) 0 closed … 1 open (see `OpeningScale`); either may be None. If both are given, the command
-            says when the gripper closes, and the width says whether it holds an object.
+        command, width: (T,) 0 closed … 1 open (see `OpeningScale`); either may be None. If both are given, a binary
+            command says when the gripper closes, and the width says whether it holds an object. A command with values
+            between (a leader arm's angle) is used only without a width.
         empty: opening of a gripper that closed on nothing.
 
     Raises:
         InspireError: neither is given.
     """
-    if command is not None:
-        opening = command
-    elif width is not None:
-        opening = _stretch(width)
-    else:
+    if command is not None and (width is None or is_binary(command)):
+        return _grasps_by_command(command, width, empty)
+    if width is None:
         raise InspireError("a gripper needs a command or a width, found neither.")
-    closed = _is_closed(opening)
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], closed.view(np.int8), [0]))))
     grasps = []
-    for close, release in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-        if release - close <= _SHORTEST and release < len(opening):
+    for valley in valleys(width):
+        inside = width[valley.close : valley.release]
+        grasps.append(_width_grasp(valley, inside, empty))
+    return [grasp for grasp in grasps if grasp.release - grasp.hold > 0]
+
+
+def _grasps_by_command(
+    command: NDArray[np.float64], width: NDArray[np.float64] | None, empty: float
+) -> list[Grasp]:
+    grasps = []
+    for valley in valleys(command):
+        close, release = valley.close, valley.release
+        if release - close <= _SHORTEST and release < len(command):
             continue
+        end = min(release + 1, len(command))
         if width is None:
-            grasps.append(Grasp(close, min(close + 2, release - 1), release, None))
+            grasps.append(Grasp(close, min(close + 2, release - 1), release, end, None))
             continue
-        change = np.abs(np.diff(width[close:release], prepend=width[close]))
+        before = width[max(close - 1, 0)]
+        change = np.abs(np.diff(width[close:release], prepend=before))
         moving = np.flatnonzero(change > _REST)
         hold = min(close + _end_of_first_motion(moving), release - 1)
-        grasps.append(Grasp(close, hold, release, float(np.median(width[hold:release])) > empty))
+        grasps.append(Grasp(close, hold, release, end, float(np.median(width[hold:release])) > empty))
     return grasps
 
 
-def _stretch(width: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Scale a width to this episode's own range: around a wide object the gripper is never fully closed."""
-    low, high = float(width.min()), float(width.max())
-    return (width - low) / (high - low) if high - low > _USED else np.ones_like(width)
+def _width_grasp(valley: "Valley", inside: NDArray[np.float64], empty: float) -> Grasp:
+    """The grasp of a valley of the width: from when it comes to rest until it begins to rise again."""
+    low = np.sort(inside)[: max(1, len(inside) * 3 // 4)]
+    bottom = float(np.median(low))
+    at_rest = np.flatnonzero(inside <= bottom + _NEAR * max(valley.left - bottom, _LEAST_CHANGE))
+    hold = valley.close + int(at_rest[0])
+    release = valley.release
+    if valley.right is not None:
+        rest = np.flatnonzero(inside <= bottom + _NEAR * max(valley.right - bottom, _LEAST_CHANGE))
+        release = valley.close + int(rest[-1]) + 1
+    release = max(release, hold + 1)
+    return Grasp(valley.close, hold, release, release, bottom > empty)
+
+
+@dataclass(frozen=True)
+class Valley:
+    """Frames close … release in which an opening is nearer to the valley's bottom than to its rims.
+
+    left, right: the heights of the rims; right is None if the opening stays low until the end.
+    """
+
+    close: int
+    release: int
+    left: float
+    bottom: float
+    right: float | None
+
+
+def valleys(opening: NDArray[np.float64]) -> list[Valley]:
+    """Find where an opening (T,) 0 … 1 is low between two rims that are higher by at least `_LEAST_CHANGE`.
+
+    A valley at the beginning has the height 1 as its left rim: the gripper begins closed.
+    """
+    turns = _turning_points(opening)
+    found = []
+    for position, (frame, is_low) in enumerate(turns):
+        bottom = float(opening[frame])
+        if not is_low or bottom >= _CLOSED_BELOW:
+            continue
+        before = turns[position - 1][0] if position else None
+        after = turns[position + 1][0] if position + 1 < len(turns) else None
+        left = 1.0 if before is None else float(opening[before])
+        right = None if after is None else float(opening[after])
+        if before is None:
+            close = 0
+        else:
+            close = before + int(np.argmax(opening[before : frame + 1] < (left + bottom) / 2))
+        release = len(opening)
+        if after is not None and right is not None:
+            middle = (right + bottom) / 2
+            release = frame + int(np.argmax(opening[frame : after + 1] > middle))
+        found.append(Valley(close, release, left, bottom, right))
+    return found
+
+
+def _turning_points(opening: NDArray[np.float64]) -> list[tuple[int, bool]]:
+    """Frames at which the opening turns, and whether it is lowest there: alternately low and high."""
+    kept = np.flatnonzero(np.diff(opening, prepend=np.nan) != 0)  # of equal values, the first
+    low = high = 0
+    falling: bool | None = None
+    turns: list[tuple[int, bool]] = []
+    values = opening.tolist()
+    rim = 1.0
+    for frame in kept.tolist():
+        value = values[frame]
+        if falling is None:
+            low, high = (frame if value < values[low] else low), (frame if value > values[high] else high)
+            if value <= values[high] - _LEAST_CHANGE:
+                turns.append((high, False))
+                falling, low, rim = True, frame, values[high]
+            elif value >= values[low] + _LEAST_CHANGE:
+                turns.append((low, True))
+                falling, high = False, frame
+        elif falling:
+            if value < values[low]:
+                low = frame
+            elif value >= values[low] + max(_LEAST_CHANGE, _LEAST_OPENING * (rim - values[low])):
+                turns.append((low, True))
+                falling, high = False, frame
+        elif value > values[high]:
+            high = frame
+        elif value <= values[high] - _LEAST_CHANGE:
+            turns.append((high, False))
+            falling, low, rim = True, frame, values[high]
+    if falling is None:  # it never moves: low all the time, or not
+        return [(low, True)] if len(values) and values[low] < 0.5 else []
+    turns.append((low, True) if falling else (high, False))
+    return turns
 
 
 def _end_of_first_motion(moving: NDArray[np.intp]) -> int:
@@ -152,8 +364,6 @@ def _end_of_first_motion(moving: NDArray[np.intp]) -> int:
     return int(moving[gaps[0] if len(gaps) else -1])
 
 
-def _is_closed(opening: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """(T,) bool. Between both thresholds the state before holds; the gripper begins open."""
-    state = np.where(opening < _CLOSED_BELOW, 1, np.where(opening > _OPEN_ABOVE, 0, -1))
-    latest = np.maximum.accumulate(np.where(state >= 0, np.arange(len(opening)), -1))
-    return (latest >= 0) & (state[latest] == 1)
+def of_arm(grasps: list[Grasp], arm: int) -> list[Grasp]:
+    """The grasps with the arm's index."""
+    return [replace(grasp, arm=arm) for grasp in grasps]
