@@ -90,6 +90,7 @@ def folder_lock(folder: str | Path, doing: str = "writing") -> Iterator[None]:
         InspireError: another process holds it.
     """
     folder = Path(os.path.realpath(folder))  # one lock for a folder and the links to it
+    made = [parent for parent in folder.parents if not parent.exists()]
     with disk_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(folder.with_name(f".{folder.name}.lock"))
@@ -105,6 +106,9 @@ def folder_lock(folder: str | Path, doing: str = "writing") -> Iterator[None]:
         with suppress(OSError):  # Windows removes no open file; filelock removes it there on release
             os.unlink(lock.lock_file)
         lock.release()
+        with suppress(OSError):  # those that are still empty
+            for parent in made:
+                parent.rmdir()
 
 
 @contextmanager

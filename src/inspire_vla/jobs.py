@@ -63,9 +63,12 @@ class ResumableJob:
             restart_if_changed: whether shards of other settings are removed. Otherwise they are an error.
 
         Raises:
-            InspireError: another process works on this job, the settings differ, or the disk cannot be written.
+            InspireError: another process works on this job or has just finished it, the settings differ, or the disk
+                cannot be written.
         """
         with folder_lock(self.out, self.doing), disk_errors(self.out):
+            if self.out.exists():
+                raise InspireError(f"{self.out} exists. Choose another folder.")
             self._prepare(resume, restart_if_changed)
             yield
 

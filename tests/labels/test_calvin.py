@@ -88,11 +88,22 @@ def test_the_scene_of_a_split(tmp_path):
     (tmp_path / ".hydra").mkdir()
     (tmp_path / ".hydra/merged_config.yaml").write_text("file: calvin_table_C/urdf/calvin_table_C.urdf")
     assert ScenesOfSplit(tmp_path).of(7) is SCENES["C"]
-    several = ScenesOfSplit(tmp_path, None, {"calvin_scene_A": [0, 9], "calvin_scene_B": [10, 19]})
-    assert [several.of(frame) for frame in (0, 9, 10)] == [SCENES["A"], SCENES["A"], SCENES["B"]]
+    several = ScenesOfSplit(tmp_path, None, {"calvin_scene_A": [0, 9], "calvin_scene_C": [10, 19]})
+    assert [several.of(frame) for frame in (0, 9, 10)] == [SCENES["A"], SCENES["A"], SCENES["C"]]
     with pytest.raises(InspireError, match="does not say"):
         several.of(20)
     assert ScenesOfSplit(tmp_path, "calvin_scene_D").of(3) is get_scene("d")
+
+
+def test_scenes_that_contradict_each_other_are_an_error_that_names_both(tmp_path):
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra/merged_config.yaml").write_text("calvin_table_D", encoding="utf-8")
+    found = {"calvin_scene_B": [0, 9], "calvin_scene_A": [10, 19]}
+    with pytest.raises(
+        InspireError, match=r"scene_info.npy says scene A, B, and .*merged_config.yaml says scene D"
+    ):
+        ScenesOfSplit(tmp_path, None, found)
+    assert ScenesOfSplit(tmp_path, "A", found).of(3) is get_scene("A")
 
 
 @pytest.fixture
@@ -155,7 +166,7 @@ def test_a_dataset_that_cannot_be_finished_is_removed(split, tmp_path, monkeypat
         raise OSError("no space left on device")
 
     monkeypatch.setattr("inspire_vla.labels.dataset_writer.write_labels", full)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(InspireError, match="no space"):
         import_calvin(split, tmp_path / "out", images=False, scene="D")
     assert not list(tmp_path.glob(".out.assembling*"))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
-from inspire_vla.cli.options import Names, check_device
+from inspire_vla.cli.options import Names, check_device, holds_out
 from inspire_vla.errors import InspireError
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Arguments:
     """cpu, cuda, …; by default the checkpoints'."""
 
 
+@holds_out("writing")
 def run(options: Arguments) -> None:
     from rich.console import Console
     from rich.progress import Progress

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
+from inspire_vla.cli.options import holds_out
+
 
 @dataclass
 class Arguments:
@@ -18,6 +20,7 @@ class Arguments:
     """Show every task."""
 
 
+@holds_out("writing")
 def run(options: Arguments) -> None:
     from inspire_vla.evaluation import compare, read_run, write_comparison
     from inspire_vla.reports import print_comparison

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from inspire_vla.cli.options import Names, Positive
+from inspire_vla.cli.options import Names, Positive, holds_out
 
 
 @dataclass(kw_only=True)
@@ -47,6 +47,7 @@ class Arguments:
     """image_text: added or reserved."""
 
 
+@holds_out("converting into")
 def run(options: Arguments) -> None:
     from inspire_vla.lerobot_plugin.convert import Options, convert
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inspire_vla.cli.options import Names, Positive
+from inspire_vla.cli.options import Names, Positive, holds_out
 from inspire_vla.errors import InspireError
 from inspire_vla.jobs import usable_cores
 
@@ -61,6 +61,7 @@ class Arguments:
     """Training steps."""
 
 
+@holds_out("running the demo in")
 def run(options: Arguments) -> None:
     from rich.console import Console
 

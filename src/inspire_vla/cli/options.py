@@ -1,5 +1,7 @@
 """Types of options that several commands share. A wrong value ends the command with exit code 2."""
 
+import contextlib
+import functools
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
@@ -67,6 +69,25 @@ CameraKeys = Annotated[
     _option("CAMERA=KEY …", _camera_keys, lambda value: [f"{c}={k}" for c, k in value.items()], many=True),
 ]
 """Camera → key of its image in a client's message."""
+
+
+def holds_out(doing: str) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
+    """Decorate the `run` of a command that writes into --out: it holds that folder, or file, alone.
+
+    Commands whose library function holds it (collect, label, evaluate) need no decorator.
+    """
+
+    def decorate(run: Callable[[Any], None]) -> Callable[[Any], None]:
+        @functools.wraps(run)
+        def held(options: Any) -> None:
+            from inspire_vla.files import folder_lock
+
+            with contextlib.nullcontext() if options.out is None else folder_lock(options.out, doing):
+                run(options)
+
+        return held
+
+    return decorate
 
 
 def chosen_policy(options: Any, default: str | None = None) -> tuple[dict[str, Any], Any]:

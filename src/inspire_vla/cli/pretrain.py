@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from inspire_vla.cli.options import Positive, check_device
+from inspire_vla.cli.options import Positive, check_device, holds_out
 from inspire_vla.jobs import usable_cores
 
 SHOWN = 12
@@ -38,12 +38,13 @@ class Arguments:
     """Processes that draw images; by default one per core."""
 
 
+@holds_out("pre-training into")
 def run(options: Arguments) -> None:
     check_device(options.device)
     import torch
 
     from inspire_vla.evaluation import provenance
-    from inspire_vla.files import write_json
+    from inspire_vla.files import folder_lock, write_json
     from inspire_vla.grounding.evaluation import evaluate, point_at
     from inspire_vla.grounding.heads import POINTING_TOLERANCE
     from inspire_vla.grounding.pretraining import check_config, load_pretrained, pretrain, read_recipe
@@ -58,10 +59,11 @@ def run(options: Arguments) -> None:
         recipe_file(options.recipe), steps=options.steps, dense_steps=options.dense_steps, seed=options.seed
     )
     check_config(options.out, config)  # before the images are drawn, which takes long
-    files = draw_images(
-        options.images_dir, options.images, processes=options.processes, image_size=config.image_size
-    )
-    held_out = draw_images(options.images_dir, 1, seed=HELD_OUT_SEED, image_size=config.image_size)
+    with folder_lock(options.images_dir, "drawing images into"):
+        files = draw_images(
+            options.images_dir, options.images, processes=options.processes, image_size=config.image_size
+        )
+        held_out = draw_images(options.images_dir, 1, seed=HELD_OUT_SEED, image_size=config.image_size)
     out = Path(pretrain(files, options.out, config, device=options.device))
     trained = load_pretrained(out, config)
     asked, points = point_at(*trained, held_out, images=SHOWN)

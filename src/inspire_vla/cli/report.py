@@ -5,6 +5,8 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
+from inspire_vla.cli.options import holds_out
+
 
 @dataclass
 class Arguments:
@@ -22,6 +24,7 @@ class Arguments:
     """Folder that `inspire attention --out` wrote."""
 
 
+@holds_out("writing")
 def run(options: Arguments) -> None:
     from inspire_vla.evaluation import compare, read_run
     from inspire_vla.reports import read_attention, write_page

@@ -42,6 +42,7 @@ def run(options: Arguments) -> None:
         stages,
         write_results,
     )
+    from inspire_vla.files import folder_lock
 
     preset = read_preset(options.preset)
     out = options.out or Path("runs") / preset.name
@@ -50,14 +51,15 @@ def run(options: Arguments) -> None:
         for stage in plan:
             print("done   " if stage.done.exists() else "to do  ", "inspire", *stage.next_command())
         return
-    if not options.results_only:
-        if not all(stage.done.exists() for stage in plan):
-            refuse_evidence(out)
-        progress = run_stages(plan, out, minutes=options.minutes, commit=commit, jobs=options.jobs)
-        if not progress.finished:
-            print(f"{progress.done} of {progress.total} stages are done; the same command resumes.")
-            return
-    print(f"Results: {write_results(preset, out, options.docs)}")
-    if options.keep:
-        keep_evidence(out, options.keep)
-        print(f"Evidence: {options.keep}")
+    with folder_lock(out, "running an experiment in"):
+        if not options.results_only:
+            if not all(stage.done.exists() for stage in plan):
+                refuse_evidence(out)
+            progress = run_stages(plan, out, minutes=options.minutes, commit=commit, jobs=options.jobs)
+            if not progress.finished:
+                print(f"{progress.done} of {progress.total} stages are done; the same command resumes.")
+                return
+        print(f"Results: {write_results(preset, out, options.docs)}")
+        if options.keep:
+            keep_evidence(out, options.keep)
+            print(f"Evidence: {options.keep}")

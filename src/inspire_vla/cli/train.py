@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Suppress, arg
 
-from inspire_vla.cli.options import Positive
+from inspire_vla.cli.options import Positive, holds_out
 from inspire_vla.errors import InspireError
 from inspire_vla.files import read_json
 
@@ -42,6 +42,7 @@ class Arguments:
     """Words after --."""
 
 
+@holds_out("training into")
 def run(options: Arguments) -> None:
     recipe, arguments = train_arguments(options)  # checked before LeRobot loads, which takes seconds
     from inspire_vla.lerobot_plugin.training import train

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspire_vla.errors import InspireError
+from inspire_vla.files import disk_errors, folder_lock
 from inspire_vla.instruction import NoObjectFound, find_mentions
 from inspire_vla.labels.columns import LabelInfo, ModeRule
 from inspire_vla.labels.dataset_writer import LabelledDatasetWriter
@@ -151,7 +152,8 @@ class ScenesOfSplit:
         intervals: content of scene_info.npy: CALVIN's name of a scene → (first frame, last frame).
 
     Raises:
-        InspireError: an unknown scene, or the scene is not known.
+        InspireError: an unknown scene, the scene is not known, or scene_info.npy and the configuration contradict each
+            other.
     """
 
     def __init__(
@@ -160,9 +162,16 @@ class ScenesOfSplit:
         self._one = get_scene(scene) if scene is not None else None
         self._intervals = [(get_scene(name), int(i[0]), int(i[-1])) for name, i in (intervals or {}).items()]
         configuration = split / ".hydra" / "merged_config.yaml"
-        if self._one is None and not self._intervals and configuration.is_file():
-            found = re.search(r"calvin_table_([A-D])\b", configuration.read_text(encoding="utf-8"))
-            self._one = get_scene(found[1]) if found else None
+        configured = _configured_scene(configuration) if self._one is None else None
+        if configured is not None and intervals:
+            named = sorted({name.removeprefix("calvin_scene_").upper() for name in intervals})
+            if configured not in named:
+                raise InspireError(
+                    f"{split / 'scene_info.npy'} says scene {', '.join(named)}, and {configuration} says scene "
+                    f"{configured}. The order of the blocks depends on it: say which is right, --scene A, B, C or D."
+                )
+        elif configured is not None:
+            self._one = SCENES[configured]
         if self._one is None and not self._intervals:
             raise InspireError(
                 f"nothing in {split} tells which of CALVIN's tables it shows (scene_info.npy, "
@@ -180,6 +189,14 @@ class ScenesOfSplit:
             "scene_info.npy does not say the scene of a frame "
             f"(it knows {', '.join(f'{first} to {last}' for _, first, last in self._intervals)}; --scene overrules it)"
         )
+
+
+def _configured_scene(configuration: Path) -> str | None:
+    """The letter of the scene in a split's configuration; None if it says none."""
+    if not configuration.is_file():
+        return None
+    found = re.search(r"calvin_table_([A-D])\b", configuration.read_text(encoding="utf-8", errors="replace"))
+    return found[1] if found else None
 
 
 # --- the import
@@ -223,6 +240,20 @@ def import_calvin(
         InspireError: no annotations, `out` exists, the scene is not known, or nothing could be imported.
     """
     split, out = Path(split), Path(out).absolute()
+    with folder_lock(out, "importing into"), disk_errors(out):
+        return _import(split, out, scene, images, modes, frame, rule, limit)
+
+
+def _import(
+    split: Path,
+    out: Path,
+    scene: str | None,
+    images: bool,
+    modes: Sequence[str],
+    frame: str | Frame,
+    rule: ModeRule,
+    limit: int | None,
+) -> CalvinReport:
     if out.exists():
         raise InspireError(f"{out} exists; choose another folder.")
     scenes = ScenesOfSplit(split, scene, read_scene_info(split))
