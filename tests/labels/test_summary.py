@@ -1,6 +1,7 @@
 """Statistics and figures of labels, custom labels, and the commands `inspire label` and `inspire labels`."""
 
 import json
+from collections import Counter
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +44,14 @@ def test_unknown_mode_and_episode_are_refused(labelled):
     assert sorted(least_confident(labelled, 2)) == sorted(set(least_confident(labelled, 2)))
 
 
+def test_many_episodes_are_summed_up_and_those_without_a_grasp_named():
+    from inspire_vla.cli.labels import _held
+
+    frames = Counter({episode: 30 + episode for episode in range(40)}) | Counter()
+    frames[7] = frames[9] = 0
+    assert "0 to 69, median 50; never in 2 episodes: 7, 9" in _held(frames)
+
+
 def test_the_command_labels_shows_and_draws(synthetic, tmp_path, capsys):
     source, out = synthetic.make_dataset(tmp_path / "source", episodes=2), tmp_path / "out"
     page, figure = tmp_path / "page.html", tmp_path / "figure.png"
@@ -53,6 +62,12 @@ def test_the_command_labels_shows_and_draws(synthetic, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "grasped" in shown
     assert "the plate" in shown
+    held = [line for line in shown.splitlines() if "held, frames of each episode" in line]
+    counts = [line.split("episode ")[1].split(", ") for line in held]
+    assert [list(map(str.strip, line)) for line in counts] == [
+        [f"0: {counts[0][0].split(': ')[1]}", f"1: {counts[0][0].split(': ')[1]}"], ["0: 0", "1: 0"],
+    ]  # fmt: skip
+    assert int(counts[0][0].split(": ")[1]) > 20
     assert figure.stat().st_size > 5000
     assert main(["label", str(source), "--out", str(out)]) == 2
     assert "exists" in capsys.readouterr().err

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
+from inspire_vla.errors import InspireError
+
 if TYPE_CHECKING:
     from inspire_vla.labels.summary import TaskSummary
+
+SHOWN_EPISODES = 12
 
 
 @dataclass(kw_only=True)
@@ -39,6 +43,8 @@ def run(options: Arguments) -> None:
     if options.json:
         print(json.dumps(info.to_json(), indent=1, ensure_ascii=False))
         return
+    if not tasks:
+        raise InspireError(f"no instruction of {options.dataset} has labels.")
     print(f"labeller {info.labeller}; frame {info.frame}; modes {', '.join(info.modes)}")
     _print_shares(tasks)
     if options.figure:
@@ -67,6 +73,21 @@ def _print_shares(tasks: "list[TaskSummary]") -> None:
         for mention, counter in zip(task.mentions, task.words, strict=True):
             shares = "".join(f"{100 * counter[word] / task.frames:9.1f}" for word in words)
             print(f"{'  ' + mention:<{longest}}{shares}")
+        if any(counter.total() for counter in task.held):
+            for mention, counter in zip(task.mentions, task.held, strict=True):
+                print(f"{'  ' + mention:<{longest}}{_held(counter)}")
     every = totals.total() or 1
     print(f"\n{'all labels, %':<{longest}}{header}")
     print(" " * longest + "".join(f"{100 * totals[word] / every:9.1f}" for word in words))
+
+
+def _held(frames: "Counter[int]") -> str:
+    """Say in how many frames of each episode an object is held. frames: episode → frames."""
+    if len(frames) <= SHOWN_EPISODES:
+        listed = ", ".join(f"{episode}: {count}" for episode, count in sorted(frames.items()))
+        return f"  held, frames of each episode   {listed}"
+    counts = sorted(frames.values())
+    never = [str(episode) for episode, count in sorted(frames.items()) if not count]
+    more = " …" if len(never) > SHOWN_EPISODES else ""
+    absent = f"; never in {len(never)} episodes: {', '.join(never[:SHOWN_EPISODES])}{more}" if never else ""
+    return f"  held, frames of an episode   {counts[0]} to {counts[-1]}, median {counts[len(counts) // 2]}{absent}"

@@ -14,16 +14,21 @@ from inspire_vla.labels.columns import LABELS_FILE, LabelInfo, ModeRule, answer_
 from inspire_vla.labels.labeller import Episode, Labeller, encode_tracks
 from inspire_vla.labels.simulator_state import PrivilegedLabeller
 from inspire_vla.labels.storage import CONFIDENCE_COLUMN, calibrated, with_dataset
-from inspire_vla.spatial import decode_answers
+from inspire_vla.spatial import GRASPED, decode_answers
 
 
 @dataclass
 class TaskSummary:
-    """One instruction. words: for each mention, word → frames ("" is no label). changes: per episode."""
+    """One instruction.
+
+    words: for each mention, word → frames ("" is no label). held: for each mention, episode → frames in which it is
+    grasped. changes: per episode.
+    """
 
     instruction: str
     mentions: tuple[str, ...]
     words: list[Counter[str]]
+    held: list[Counter[int]]
     episodes: int = 0
     frames: int = 0
     changes: list[int] = field(default_factory=list)
@@ -31,7 +36,10 @@ class TaskSummary:
 
 @dataclass(frozen=True)
 class Timeline:
-    """One episode of one task. answers: (T, k) words. confidence: (T, k), 0..1, or None."""
+    """One episode of one task: T frames from frame `start` of the episode.
+
+    answers: (T, k) words. confidence: (T, k), 0..1, or None.
+    """
 
     episode: int
     instruction: str
@@ -39,6 +47,7 @@ class Timeline:
     answers: NDArray[np.str_]
     confidence: NDArray[np.float64] | None
     fps: float
+    start: int = 0
 
 
 def summarize(dataset_root: str | Path, *, mode: str | None = None) -> tuple[LabelInfo, list[TaskSummary]]:
@@ -52,10 +61,19 @@ def summarize(dataset_root: str | Path, *, mode: str | None = None) -> tuple[Lab
     for timeline in timelines(dataset_root, mode=mode):
         task = tasks.setdefault(
             timeline.instruction,
-            TaskSummary(timeline.instruction, timeline.mentions, [Counter() for _ in timeline.mentions]),
+            TaskSummary(
+                timeline.instruction,
+                timeline.mentions,
+                words=[Counter() for _ in timeline.mentions],
+                held=[Counter() for _ in timeline.mentions],
+            ),
         )
         for counter, words in zip(task.words, timeline.answers.T, strict=True):
             counter.update(sorted(words.tolist()))
+        for counter, frames in zip(
+            task.held, (timeline.answers == GRASPED).sum(axis=0).tolist(), strict=True
+        ):
+            counter[timeline.episode] += frames
         task.episodes += 1
         task.frames += len(timeline.answers)
         task.changes.append(int((timeline.answers[1:] != timeline.answers[:-1]).sum()))
@@ -85,7 +103,8 @@ def timelines(
                 f"{path}: {column} holds {codes.shape[1]} answers a frame, {LABELS_FILE} says {labels.max_objects}."
             )
         confidence = rows.columns[CONFIDENCE_COLUMN].reshape(codes.shape) / 100 if has_confidence else None
-        for span in (run for whole in rows.episodes() for run in rows.of_one_task(whole)):
+        runs = [(run, whole.start) for whole in rows.episodes() for run in rows.of_one_task(whole)]
+        for span, first in runs:
             episode = int(rows.episode_index[span.start])
             instruction = files.instruction(int(rows.task_index[span.start]))
             if instruction not in labels.tasks or (only is not None and episode != only):
@@ -99,6 +118,7 @@ def timelines(
                 decode_answers(codes[span, : len(mentions)], mode),
                 None if confidence is None else confidence[span, : len(mentions)],
                 float(files.info.get("fps", 10)),
+                span.start - first,
             )
     if only is not None and not found:
         raise InspireError(

@@ -23,10 +23,14 @@ def write_review(dataset_root: str | Path, path: str | Path, *, episodes: int = 
     """
     files = LeRobotFiles.open(dataset_root)
     chosen = least_confident(dataset_root, episodes)
-    shown = {timeline.episode: timeline for timeline in timelines(dataset_root) if timeline.episode in chosen}
+    shown: dict[int, list[Timeline]] = {number: [] for number in chosen}
+    for timeline in timelines(dataset_root):
+        if timeline.episode in shown:  # an episode with several tasks has a timeline for each
+            shown[timeline.episode].append(timeline)
     page = render(
         "labels.html",
-        episodes=[_episode(files, shown[number], images) for number in chosen],
+        episodes=[_episode(files, timeline, images) for number in chosen for timeline in shown[number]],
+        count=len(chosen),
         total=files.info["total_episodes"],
         dataset=str(files.root),
         unsure=UNSURE,
@@ -39,8 +43,9 @@ def _episode(files: LeRobotFiles, timeline: Timeline, images: int) -> dict[str, 
     numbers = _frames_to_show(timeline, images)
     frames = [
         {
-            "src": None if image is None else _data(image),
-            "seconds": frame / timeline.fps,
+            "src": source,
+            "missing": missing,
+            "seconds": (timeline.start + frame) / timeline.fps,
             "labels": [
                 {
                     "mention": mention,
@@ -52,15 +57,9 @@ def _episode(files: LeRobotFiles, timeline: Timeline, images: int) -> dict[str, 
                 for i, mention in enumerate(timeline.mentions)
             ],
         }
-        for frame, image in zip(numbers, _images(files, timeline, numbers), strict=True)
+        for frame, (source, missing) in zip(numbers, _images(files, timeline, numbers), strict=True)
     ]
     return {"number": timeline.episode, "instruction": timeline.instruction, "frames": frames}
-
-
-def _data(pixels: np.ndarray) -> str:
-    image = Image.fromarray(pixels)
-    image.thumbnail((320, 320))
-    return data_url("image/jpeg", jpeg(image, quality=80))
 
 
 def _frames_to_show(timeline: Timeline, count: int) -> list[int]:
@@ -70,14 +69,31 @@ def _frames_to_show(timeline: Timeline, count: int) -> list[int]:
     return [frames[i] for i in sorted({round(i) for i in np.linspace(0, len(frames) - 1, count)})]
 
 
-def _images(files: LeRobotFiles, timeline: Timeline, frames: Sequence[int]) -> list[np.ndarray | None]:
-    """Return the first camera's images (H, W, 3) uint8 at these frames; None without a camera."""
+def _images(files: LeRobotFiles, timeline: Timeline, frames: Sequence[int]) -> list[tuple[str | None, str]]:
+    """Return the first camera's images at these frames as data URLs, or None and why there is none."""
     if not files.cameras:
-        return [None] * len(frames)
+        return [(None, "no camera")] * len(frames)
     from lerobot.datasets import LeRobotDataset
 
-    dataset = LeRobotDataset(
-        files.root.name, root=files.root, episodes=[timeline.episode], video_backend="pyav"
-    )
-    images = [dataset[frame][files.cameras[0]] for frame in frames]
-    return [(image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8) for image in images]
+    try:
+        dataset = LeRobotDataset(
+            files.root.name, root=files.root, episodes=[timeline.episode], video_backend="pyav"
+        )
+    except Exception as error:  # LeRobot's, that of datasets, of pyarrow
+        return [(None, _why(error))] * len(frames)
+    return [_image(dataset, files.cameras[0], timeline.start + frame) for frame in frames]
+
+
+def _image(dataset: Any, camera: str, frame: int) -> tuple[str | None, str]:
+    """One image. What cannot be decoded costs no other image."""
+    try:
+        pixels = (dataset[frame][camera].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+        image = Image.fromarray(pixels)
+        image.thumbnail((320, 320))
+        return data_url("image/jpeg", jpeg(image, quality=80)), ""
+    except Exception as error:  # PIL's, FFmpeg's, LeRobot's
+        return None, _why(error)
+
+
+def _why(error: Exception) -> str:
+    return f"This image cannot be read: {(str(error).strip() or type(error).__name__).splitlines()[0][:120]}"
