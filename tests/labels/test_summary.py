@@ -1,8 +1,8 @@
 """Statistics and figures of labels, custom labels, and the commands `inspire label` and `inspire labels`."""
 
 import json
-from collections import Counter
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
