@@ -11,6 +11,7 @@ from typing import Any
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import Factory
 from inspire_vla.files import read_json
+from inspire_vla.instruction import Overrides, overrides_from_json, overrides_to_json
 from inspire_vla.lerobot_plugin.checkpoints import find, training_suites, weights
 
 IDENTITY = ("name", "checkpoint", "sha256", "backbone", "action_tokenizer")
@@ -49,23 +50,29 @@ def describe(checkpoint: str | Path, name: str | None = None) -> dict[str, Any]:
     }
 
 
-def agent_factory(checkpoint: str | Path, device: str | None = None) -> Factory:
-    """Return the factory of a checkpoint's agent. Worker processes call it."""
-    return Factory(
-        "inspire_vla.policies:load_agent", {"path": str(find(checkpoint).resolve()), "device": device}
-    )
+def agent_factory(
+    checkpoint: str | Path, device: str | None = None, mentions: Overrides | None = None
+) -> Factory:
+    """Return the factory of a checkpoint's agent. Worker processes call it. `mentions`: see `load_policy`."""
+    arguments: dict[str, Any] = {"path": str(find(checkpoint).resolve()), "device": device}
+    if mentions:
+        arguments["mentions"] = overrides_to_json(mentions)
+    return Factory("inspire_vla.policies:load_agent", arguments)
 
 
-def load_agent(path: str, device: str | None = None) -> Any:
-    """Load a checkpoint as an agent, without the messages that LeRobot prints."""
+def load_agent(path: str, device: str | None = None, mentions: Mapping[str, Any] | None = None) -> Any:
+    """Load a checkpoint as an agent, without the messages that LeRobot prints. `mentions`: as JSON values."""
     from inspire_vla.lerobot_plugin.agent import load_policy
 
     with contextlib.redirect_stdout(io.StringIO()):
-        return load_policy(path, device=device)
+        return load_policy(path, device=device, mentions=overrides_from_json(mentions or {}))
 
 
 def remote(
-    url: str, api_key_env: str | None = None, name: str | None = None
+    url: str,
+    api_key_env: str | None = None,
+    name: str | None = None,
+    mentions: Overrides | None = None,
 ) -> tuple[dict[str, Any], Factory]:
     """Connect to a policy server; return the description of its policy and the factory of an agent.
 
@@ -75,6 +82,8 @@ def remote(
     from inspire_vla.serving.remote_agent import connect
 
     arguments: dict[str, Any] = {"url": url, "api_key_env": api_key_env}
+    if mentions:
+        arguments["mentions"] = overrides_to_json(mentions)
     agent = connect(**arguments)
     metadata = agent.metadata
     agent.close()
@@ -96,6 +105,7 @@ def serve(
     *,
     name: str | None = None,
     device: str | None = None,
+    mentions: Overrides | None = None,
     keys: Mapping[str, str] | None = None,
     on_ready: Callable[[str], None] = print,
     **settings: Any,
@@ -104,6 +114,7 @@ def serve(
 
     Args:
         name: the policy's name, sent to clients.
+        mentions: instruction → objects to ask about, besides those that the checkpoint holds.
         keys: camera → key of its image in a client's message; by default observation/CAMERA.
         on_ready: called with a line that names the policy and its URL, once clients can connect.
         settings: fields of `serving.server.ServerSettings`, such as host, port and api_key.
@@ -115,7 +126,7 @@ def serve(
 
     about = describe(checkpoint, name)
     options = ServerSettings(**settings)
-    agent = agent_factory(checkpoint, device)()
+    agent = agent_factory(checkpoint, device, mentions)()
     server = PolicyServer(agent, options, keys=dict(keys or {}), about={key: about[key] for key in IDENTITY})
     asyncio.run(server.run(lambda port: on_ready(f"{about['name']} at ws://{options.host}:{port}")))
 

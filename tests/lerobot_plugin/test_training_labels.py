@@ -65,13 +65,13 @@ def test_labels_of_other_objects_are_told_apart() -> None:
 
 
 def test_a_training_on_labels_of_other_objects_is_refused(labelled_dataset: Path, tmp_path: Path) -> None:
-    """As after `inspire label --mentions`: column 0 would be learned as the answer about the cube."""
+    """Column 0 would be learned as the answer about the cube. Given mentions are stored: see test_mentions.py."""
     data = tmp_path / "data"
     shutil.copytree(labelled_dataset, data)
     said = json.loads((data / LABELS_FILE).read_text())
     said["tasks"][CUBE].reverse()
     (data / LABELS_FILE).write_text(json.dumps(said))
-    with pytest.raises(LabelMismatch, match="Label the dataset again without --mentions"):
+    with pytest.raises(LabelMismatch, match="Label the dataset again, with --mentions FILE"):
         run(data, tmp_path / "out", "--steps=1")
 
 

@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Any
 
-from inspire_vla.cli.options import Names, Positive, Shard, check_device, chosen_policy
+from tyro.conf import arg
+
+from inspire_vla.cli.options import Names, Positive, Shard, check_device, chosen_policy, mention_overrides
 from inspire_vla.jobs import usable_cores
 
 
@@ -53,6 +56,8 @@ class Arguments:
     """Share of a GPU for each worker of the cluster."""
     device: str | None = None
     """cpu, cuda, …; by default the checkpoint's."""
+    mentions: Annotated[Path | None, arg(metavar="JSON")] = None
+    """File of mention overrides, as `inspire mentions --write` writes it, besides those that the checkpoint holds."""
     mapping: str | None = None
     """LIBERO: JSON file {instruction: {mention: name}} that overrules the grounding of mentions."""
 
@@ -70,7 +75,7 @@ def run(options: Arguments) -> None:
     plan = EvaluationPlan(
         suites=selected.suites,
         episodes_per_task=options.episodes,
-        policy={**policy, "layout_randomness": options.layout_randomness},
+        policy={**policy, "layout_randomness": options.layout_randomness, **_given(options)},
         tasks=options.task or None,
         first_seed=FIRST_SEED if options.first_seed is None else options.first_seed,
         n_action_steps=options.n_action_steps,
@@ -92,3 +97,11 @@ def run(options: Arguments) -> None:
     )
     reports.print_comparison(compare([finished]))
     print(f"Run: {finished.path}")
+
+
+def _given(options: Arguments) -> dict[str, Any]:
+    """What --mentions adds to the conditions of a run: only a call with the same file resumes it."""
+    from inspire_vla.instruction import overrides_to_json
+
+    mentions = mention_overrides(options)
+    return {} if mentions is None else {"mention_overrides": overrides_to_json(mentions)}

@@ -21,7 +21,7 @@ class Arguments:
     mentions: Annotated[Path | None, arg(metavar="JSON")] = None
     """File of overrides to show instead of what is read."""
     write: Annotated[Path | None, arg(metavar="JSON")] = None
-    """Write a file of overrides to edit, for --mentions of label, train, evaluate and serve."""
+    """Write a file of overrides to edit, for --mentions of label, evaluate and serve."""
     max_objects: int = 3
     """How many objects the policy will be asked about."""
 
@@ -36,7 +36,7 @@ def run(options: Arguments) -> None:
     print(f"\n{len(kinds)} instructions: {counts}")
     if options.write is not None:
         path = write_overrides(options.write, instructions, overrides)
-        print(f"To edit: {path}. Then pass --mentions {path} to inspire label, train, evaluate or serve.")
+        print(f"To edit: {path}. Then pass --mentions {path} to inspire label, evaluate or serve.")
 
 
 def _instructions(sources: tuple[str, ...]) -> list[str]:

@@ -95,16 +95,27 @@ def chosen_policy(options: Any, default: str | None = None) -> tuple[dict[str, A
     from inspire_vla import policies
 
     name = getattr(options, "name", None)
+    mentions = mention_overrides(options)
     if options.remote is not None:
         if options.policy is not None or options.device is not None:
             raise InspireError(
                 "With --remote, policy and device are the server's; leave out --policy and --device."
             )
-        return policies.remote(options.remote, options.api_key_env, name)
+        return policies.remote(options.remote, options.api_key_env, name, mentions)
     checkpoint = options.policy or default
     if checkpoint is None:
         raise InspireError("Which policy? Give --policy CHECKPOINT or --remote ws://HOST:PORT.")
-    return policies.describe(checkpoint, name), policies.agent_factory(checkpoint, options.device)
+    return policies.describe(checkpoint, name), policies.agent_factory(checkpoint, options.device, mentions)
+
+
+def mention_overrides(options: Any) -> Any:
+    """Read the file of --mentions; None without one. Raises InspireError for a file of another form."""
+    path = getattr(options, "mentions", None)
+    if path is None:
+        return None
+    from inspire_vla.instruction import read_overrides
+
+    return read_overrides(path)
 
 
 def check_device(device: str | None) -> None:

@@ -1,11 +1,12 @@
 """`inspire serve`."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import arg
 
-from inspire_vla.cli.options import CameraKeys, Port, Positive, check_device
+from inspire_vla.cli.options import CameraKeys, Port, Positive, check_device, mention_overrides
 
 
 @dataclass(kw_only=True)
@@ -24,6 +25,8 @@ class Arguments:
     """Name of the policy, sent to clients; by default InSpire or base."""
     camera: CameraKeys = field(default_factory=dict)
     """Key under which clients send a camera's image; by default observation/CAMERA."""
+    mentions: Annotated[Path | None, arg(metavar="JSON")] = None
+    """File of mention overrides, as `inspire mentions --write` writes it, besides those that the checkpoint holds."""
     max_message_mb: float = 16
     """Largest message in MiB."""
     max_connections: Positive = 64
@@ -48,6 +51,7 @@ def run(options: Arguments) -> None:
         options.policy,
         name=options.name,
         device=options.device,
+        mentions=mention_overrides(options),
         keys=options.camera,
         on_ready=lambda line: print(line, flush=True),
         host=options.host,

@@ -1,12 +1,13 @@
 """Answers against the truth: the rule that makes true answers, controls that replace answers, confusion counts."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from inspire_vla.errors import InspireError
+from inspire_vla.instruction import mentions_of, override_for
 from inspire_vla.spatial import answer_words, says_close, true_answers
 
 Confusion = dict[str, dict[str, int]]
@@ -29,22 +30,30 @@ class AnswerRule:
     grasped_word: bool = True
     max_objects: int | None = None
     """The policy is asked about at most this many mentions, the first ones."""
+    overrides: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Instruction → mentions that a person has given in place of those that it names."""
 
     @classmethod
     def of(cls, agent: Any) -> "AnswerRule":
-        """Return the agent's `answer_rule`, else the rule in its `config.reasoning`, else the default."""
+        """Return the agent's `answer_rule`, else the rule in its `config.reasoning`, else the default.
+
+        Mentions that a person has given are taken from its `mention_overrides`.
+        """
+        given = getattr(agent, "mention_overrides", None) or {}
+        overrides = {text: mentions_of(override_for(roles)) for text, roles in given.items()}
         rule = getattr(agent, "answer_rule", None) or getattr(
             getattr(agent, "config", None), "reasoning", None
         )
         if rule is None or isinstance(rule, cls):
-            return rule or cls()
+            return replace(rule or cls(), overrides=overrides) if overrides else rule or cls()
         values = dict(rule) if isinstance(rule, Mapping) else vars(rule)
-        return cls(**{name: values[name] for name in cls.__dataclass_fields__ if name in values})
+        known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
+        return cls(**known | {"overrides": overrides})
 
     def truth(self, info: Mapping[str, Any]) -> dict[str, str]:
         """Return {mention: true answer} from an environment's `info`; empty if it has no offsets."""
         rule = asdict(self)
-        del rule["max_objects"]
+        del rule["max_objects"], rule["overrides"]
         return true_answers(info, **rule)
 
     def words(self) -> tuple[str, ...]:

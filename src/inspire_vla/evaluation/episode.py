@@ -139,8 +139,8 @@ class Episode:
 
     def _asked_mentions(self, truth: Mapping[str, str]) -> tuple[str, ...]:
         """Return what the policy is asked about: as in the last decision, at first as found in the instruction."""
-        mentions = self.mentions
-        if not mentions:
+        mentions = self.mentions or self.rule.overrides.get(self.instruction, ())
+        if not mentions and self.instruction not in self.rule.overrides:
             with suppress(NoObjectFound):
                 mentions = find_mentions(self.instruction)
             if not truth.keys() <= set(mentions):  # the environment names its objects in other words

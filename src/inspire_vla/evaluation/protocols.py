@@ -41,6 +41,7 @@ class Agent(Protocol):
         n_action_steps: how many actions of a chunk are executed, unless the plan sets it; default: all.
         n_obs_steps: how many images of each camera it takes; default: 1.
         answer_rule: see `AnswerRule.of`.
+        mention_overrides: instruction → objects that it asks about in place of those that the instruction names.
         reasoning_enabled: False for a base model, which is asked nothing.
     """
 

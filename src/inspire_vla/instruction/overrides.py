@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from inspire_vla.errors import InspireError
-from inspire_vla.files import read_json, write_text
+from inspire_vla.files import describe, read_json, write_text
 from inspire_vla.instruction.mentions import NoObjectFound, read_instruction
 from inspire_vla.instruction.roles import MentionRole
 
@@ -69,6 +69,14 @@ def overrides_of_records(
     return found
 
 
+def overrides_from_json(records: Any) -> dict[str, tuple[MentionRole, ...]]:
+    """The inverse of `overrides_to_json`. Raises InspireError as `read_overrides`."""
+    try:
+        return overrides_of_records(TypeAdapter(OverrideRecords).validate_python(records))
+    except ValidationError as error:
+        raise InspireError(f"These mention overrides have another form: {describe(error)}") from None
+
+
 def overrides_to_json(overrides: Overrides) -> dict[str, list[dict[str, Any]]]:
     """Instruction → list of {mention, role}; a missing role is left out."""
     return {
@@ -107,7 +115,7 @@ def write_overrides(
 
 
 def override_for(
-    mentions: Iterable[str | Mapping[str, str] | MentionRole],
+    mentions: Iterable[str | Mapping[str, str | None] | MentionRole],
 ) -> tuple[MentionRole, ...]:
     """Check the mentions of one call: strings, or maps with `mention` and `role`.
 
@@ -123,7 +131,7 @@ def override_for(
         elif isinstance(item, str):
             found.append(MentionRole(item))
         elif isinstance(item, Mapping) and set(item) <= {"mention", "role"} and "mention" in item:
-            found.append(MentionRole(item["mention"], item.get("role")))
+            found.append(MentionRole(item["mention"] or "", item.get("role")))
         else:
             raise InspireError(f"A mention is a string, or a map of mention and role; found {item!r}.")
     return tuple(found)

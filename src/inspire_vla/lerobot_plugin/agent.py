@@ -14,10 +14,11 @@ from lerobot.policies import make_pre_post_processors
 from inspire_vla.decoding import Decision
 from inspire_vla.errors import InspireError
 from inspire_vla.files import read_json
+from inspire_vla.instruction import Overrides
 from inspire_vla.lerobot_plugin.checkpoints import ADAPTER_CONFIG, find, is_adapter, tokenizer_settings
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
-from inspire_vla.lerobot_plugin.processor_inspire_vla import TokenizerParts, tokenizer_step
+from inspire_vla.lerobot_plugin.processor_inspire_vla import ASKED_MENTIONS, TokenizerParts, tokenizer_step
 
 Observation = Mapping[str, Any]
 """{"pixels": {camera: (H, W, 3) uint8}, "agent_pos": (state_dim,) float}, as gymnasium environments give it.
@@ -41,6 +42,11 @@ class Agent:
         return self.config.reasoning.enabled
 
     @property
+    def mention_overrides(self) -> Overrides:
+        """Instruction → objects to ask about that a person has given: those of the checkpoint, and of `load_policy`."""
+        return self.policy.tokenizer.parts.mention_overrides
+
+    @property
     def n_action_steps(self) -> int:
         return self.config.n_action_steps
 
@@ -55,6 +61,7 @@ class Agent:
         instructions: Sequence[str],
         overrides: Sequence[Mapping[str, str] | None] | None = None,
         drafts: Sequence[Mapping[str, str] | None] | None = None,
+        mentions: Sequence[Sequence[Any] | None] | None = None,
         temperature: float = 0.0,
         generator: np.random.Generator | None = None,
     ) -> list[Decision]:
@@ -64,12 +71,17 @@ class Agent:
             overrides: per robot {mention: answer} to set instead of the model's answers.
             drafts: per robot {mention: answer} expected, e.g. the last ones. Only the time depends on them. None at
                 the start of an episode.
+            mentions: per robot the objects to ask about, in place of those that the instruction names: strings, which
+                need not stand in it. None: those of the instruction.
             temperature: 0 takes the best token; above, answers and codes are sampled, by `generator` if given.
 
         Returns:
             Decisions with actions (chunk_size, action_dim) in the units of the demonstrations.
         """
-        batch = self.preprocessor(self.batch(observations, instructions))
+        batch = self.batch(observations, instructions)
+        if mentions is not None:
+            batch["info"] = {ASKED_MENTIONS: mentions}
+        batch = self.preprocessor(batch)
         decisions = self.policy.act(
             batch,
             overrides=None if overrides is None else [row or {} for row in overrides],
@@ -141,7 +153,13 @@ class Agent:
         return replace(decision, actions=actions.float().cpu().numpy())
 
 
-def load_policy(path: str | Path, *, device: str | None = None, keep_weights_dtype: bool = False) -> Agent:
+def load_policy(
+    path: str | Path,
+    *,
+    device: str | None = None,
+    keep_weights_dtype: bool = False,
+    mentions: Overrides | None = None,
+) -> Agent:
     """Load a checkpoint as an agent: a folder, a shipped one by its name, or one of the hub (see `checkpoints.find`).
 
     A LoRA is merged into its base.
@@ -150,6 +168,7 @@ def load_policy(path: str | Path, *, device: str | None = None, keep_weights_dty
         device: another than the checkpoint's.
         keep_weights_dtype: keep the weights in their `weights_dtype`, to train or to save them. By default they are in
             `dtype`, in which the policy computes.
+        mentions: instruction → objects to ask about, besides those that the checkpoint holds (see `read_overrides`).
 
     Raises InspireError for what is no checkpoint of ours.
     """
@@ -173,6 +192,7 @@ def load_policy(path: str | Path, *, device: str | None = None, keep_weights_dty
     else:
         policy = InspireVLAPolicy.from_pretrained(folder, config=config, parts=step.parts)
     step.share(policy.tokenizer)
+    policy.tokenizer.override_mentions(mentions or {})
     return Agent(policy, preprocessor, postprocessor)
 
 

@@ -38,6 +38,7 @@ from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfi
 from inspire_vla.lerobot_plugin.lerobot_host import PolicyHooks, several_processes
 from inspire_vla.lerobot_plugin.processor_inspire_vla import (
     ANSWER_LABELS,
+    ASKED_MENTIONS,
     DIALOGUES,
     LOSS_MASK,
     NANO_TEXT_TOKENIZER,
@@ -195,6 +196,7 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         *,
         overrides: Sequence[Mapping[str, str]] | None = None,
         drafts: Sequence[Mapping[str, str] | None] | None = None,
+        mentions: Sequence[Sequence[Any] | None] | None = None,
         temperature: float = 0.0,
         generator: np.random.Generator | None = None,
     ) -> list[Decision]:
@@ -204,9 +206,12 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
             overrides: per row {mention: answer} to set instead of the model's answers.
             drafts: per row {mention: answer} expected. Drafts change the time, never the outcome. None: the most
                 frequent first answers of the dataset. {}: no draft.
+            mentions: per row the objects to ask about, in place of those of the instruction. None: those.
         """
         self.eval()
         dialogues = self._tokenized(batch, DIALOGUES, self.tokenizer.prompts)[DIALOGUES]
+        if mentions is not None:
+            dialogues = self.tokenizer.prompts(batch | {"info": {ASKED_MENTIONS: mentions}})[DIALOGUES]
         with torch.inference_mode():
             observation = self.encode_observation(batch)
         initial = [dict(zip(d.mentions, self.tokenizer.initial_draft, strict=False)) for d in dialogues]

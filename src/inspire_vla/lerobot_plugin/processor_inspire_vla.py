@@ -21,7 +21,7 @@ files of the text tokenizer and of the action tokenizer, as bytes), so that a ch
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,15 @@ from inspire_vla.dialogue import (
     render,
 )
 from inspire_vla.errors import InspireError
-from inspire_vla.instruction import NoObjectFound
+from inspire_vla.instruction import (
+    NoObjectFound,
+    Overrides,
+    find_mentions,
+    mentions_of,
+    override_for,
+    overrides_from_json,
+    overrides_to_json,
+)
 from inspire_vla.labels.columns import answer_column
 from inspire_vla.lerobot_plugin.checkpoints import PREPROCESSOR, TOKENIZER_STEP, tokenizer_settings
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, ReasoningConfig
@@ -65,6 +73,8 @@ from inspire_vla.spatial import decode_answers
 TOKEN_IDS, TOKEN_TYPES, LOSS_MASK = "token_ids", "token_types", "loss_mask"
 ANSWER_LABELS, ROWS, UNLABELLED_ROWS = "answer_labels", "rows", "unlabelled_rows"
 DIALOGUES = "dialogues"
+ASKED_MENTIONS = "asked_mentions"
+"""Key of a batch's `info`, which LeRobot's processors pass on: per row the objects to ask about, or None."""
 STEP = "inspire_vla_tokenizer_step"
 """The step itself: see `InspireVLATokenizerStep`."""
 
@@ -81,17 +91,46 @@ Files = Mapping[str, bytes]
 class PromptBuilder:
     """Writes an instruction as a dialogue: the prompt of a robot, or the sequence that a demonstration teaches.
 
-    Dialogues are cached by instruction and answers. A template that writes the robot's state gets it afterwards.
+    Dialogues are cached by instruction, mentions and answers. A template that writes the robot's state gets it
+    afterwards. `overrides`: mentions that a person has given for an instruction.
     """
 
-    def __init__(self, config: ReasoningConfig, template: Template, tokenizer: TextTokenizer) -> None:
+    def __init__(
+        self,
+        config: ReasoningConfig,
+        template: Template,
+        tokenizer: TextTokenizer,
+        overrides: Overrides | None = None,
+    ) -> None:
         self.config, self.template = config, template
+        self.overrides = dict(overrides or {})
         self.tokenizer = CachedTokenizer(tokenizer)
         self._cached = lru_cache(maxsize=1 << 16)(self._build)
 
-    def prompt(self, instruction: str, state_text: str | None = None) -> Dialogue:
-        """The dialogue with its answers open. `state_text`: for templates that write the robot's state."""
-        return self._with_state(self._cached(instruction, None, self.config.enabled), state_text)
+    def prompt(
+        self, instruction: str, state_text: str | None = None, mentions: Sequence[Any] | None = None
+    ) -> Dialogue:
+        """The dialogue with its answers open.
+
+        Args:
+            state_text: for templates that write the robot's state.
+            mentions: the objects to ask about, in place of those of the instruction. An empty list: none.
+
+        Raises:
+            InspireError: the instruction names no object; `mentions` are no objects, or too many, or nothing is asked.
+        """
+        given = None
+        if mentions is not None:
+            given = mentions_of(override_for(mentions))
+            if not self.config.enabled:
+                raise InspireError(
+                    "The base model asks about nothing, so that `mentions` would have no effect."
+                )
+            if len(given) > self.config.max_objects:
+                raise InspireError(
+                    f"The policy is asked about at most {self.config.max_objects} objects, found {list(given)}."
+                )
+        return self._with_state(self._cached(instruction, None, self.config.enabled, given), state_text)
 
     def demonstration(
         self, instruction: str, labels: Int[np.ndarray, " max_objects"] | None, state_text: str | None = None
@@ -119,6 +158,8 @@ class PromptBuilder:
             return False
         if not self.config.enabled or labels is None:
             return True
+        if self.overrides.get(instruction) == ():
+            return False  # a person has left it out
         try:
             questions = len(self._cached(instruction, None, True).mentions)
         except NoObjectFound:
@@ -126,6 +167,11 @@ class PromptBuilder:
                 raise
             return False
         return bool((labels[:questions] >= 0).all())
+
+    def override_mentions(self, overrides: Overrides) -> None:
+        """Ask about these mentions from now on."""
+        self.overrides |= overrides
+        self._cached.cache_clear()
 
     def _with_state(self, dialogue: Dialogue, state_text: str | None) -> Dialogue:
         if not self.template.needs_state:
@@ -142,9 +188,18 @@ class PromptBuilder:
         )
         return replace(dialogue, segments=segments)
 
-    def _build(self, instruction: str, labels: tuple[int, ...] | None, reasoning: bool) -> Dialogue:
+    def _build(
+        self,
+        instruction: str,
+        labels: tuple[int, ...] | None,
+        reasoning: bool,
+        mentions: tuple[str, ...] | None = None,
+    ) -> Dialogue:
+        if reasoning and mentions is None:
+            mentions = find_mentions(instruction, self.overrides)
         dialogue = build_dialogue(
             instruction,
+            mentions=mentions,
             mode=self.config.mode,
             question_position=self.config.question_position,  # type: ignore[arg-type]  # checked by the config
             max_objects=self.config.max_objects,
@@ -172,12 +227,14 @@ class TokenizerParts:
         initial_draft: the most frequent answers at the start of an episode, one for each question. They are the
             draft of an episode's first decision.
         training_suites: suites that the policy was trained on. None: not known.
+        mention_overrides: mentions that a person has given for an instruction, see `instruction.overrides`.
     """
 
     action_tokenizer: ActionTokenizer
     text_files: Files | None = None
     initial_draft: tuple[str, ...] = ()
     training_suites: tuple[str, ...] | None = ()
+    mention_overrides: Overrides = field(default_factory=dict)
 
     @classmethod
     def load(cls, settings: Mapping[str, Any], files: Files) -> "TokenizerParts":
@@ -194,6 +251,7 @@ class TokenizerParts:
             groups[TEXT],
             tuple(settings["initial_draft"]),
             None if suites is None else tuple(suites),
+            overrides_from_json(settings.get("mention_overrides", {})),
         )
 
 
@@ -212,7 +270,7 @@ class InspireVLATokenizer:
     ) -> None:
         self.parts, self.action_tokenizer = parts, parts.action_tokenizer
         self.action_vocabulary, self.reasoning, self.n_obs_steps = action_vocabulary, reasoning, n_obs_steps
-        self.prompt_builder = PromptBuilder(reasoning, template, text_tokenizer)
+        self.prompt_builder = PromptBuilder(reasoning, template, text_tokenizer, parts.mention_overrides)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """What the step adds to a batch: training sequences, or prompts where it holds no `action`."""
@@ -221,8 +279,18 @@ class InspireVLATokenizer:
         return self.prompts(batch) if batch.get(ACTION) is None else self.training_sequences(batch)
 
     def prompts(self, batch: Mapping[str, Any]) -> dict[str, list[Dialogue]]:
-        """The prompt of each row: its answers and its action are open."""
-        return {DIALOGUES: list(map(self.prompt_builder.prompt, batch["task"], self._state_texts(batch)))}
+        """The prompt of each row: its answers and its action are open.
+
+        batch["info"]["asked_mentions"] may hold the mentions of each row, see `PromptBuilder.prompt`.
+        """
+        mentions = (batch.get("info") or {}).get(ASKED_MENTIONS) or [None] * len(batch["task"])
+        rows = zip(batch["task"], self._state_texts(batch), mentions, strict=True)
+        return {DIALOGUES: [self.prompt_builder.prompt(*row) for row in rows]}
+
+    def override_mentions(self, overrides: Overrides) -> None:
+        """Ask about these mentions from now on. They are saved with the checkpoint too."""
+        self.parts = replace(self.parts, mention_overrides={**self.parts.mention_overrides, **overrides})
+        self.prompt_builder.override_mentions(overrides)
 
     def training_sequences(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """The training sequences of a batch of normalised demonstrations, see the head of this module.
@@ -303,6 +371,7 @@ class InspireVLATokenizer:
             "action_vocabulary": asdict(self.action_vocabulary),
             "initial_draft": list(self.initial_draft),
             "training_suites": None if suites is None else list(suites),
+            "mention_overrides": overrides_to_json(self.parts.mention_overrides),
         }
 
     @cached_property
@@ -381,6 +450,7 @@ class InspireVLATokenizerStep(ProcessorStep):
             **(transition.get(TransitionKey.OBSERVATION) or {}),
             **complementary,
             ACTION: transition.get(TransitionKey.ACTION),
+            "info": transition.get(TransitionKey.INFO),
         }
         added = self._tokenizer(batch) if self._tokenizer else {}
         return transition | {TransitionKey.COMPLEMENTARY_DATA: complementary | added | {STEP: self}}  # type: ignore[return-value]

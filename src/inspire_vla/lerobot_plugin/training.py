@@ -41,6 +41,7 @@ from inspire_vla.labels.columns import (
     answer_column,
     check_compatible,
     read_labelled,
+    read_labels,
 )
 from inspire_vla.labels.lerobot_files import LeRobotFiles, Rows, read_rows
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, ReasoningConfig
@@ -102,9 +103,14 @@ def prepare(
         check_labels(dataset.root, config.reasoning)
         draft = draft or most_frequent_first_answers(dataset.root, config.reasoning.mode)
     actions = choose_action_tokenizer(config, saved.action_tokenizer if saved else None, dataset)
+    overrides = dict(saved.mention_overrides) if saved else {}
+    if config.reasoning.enabled:
+        labels = read_labels(dataset.root)
+        overrides = {text: roles for text, roles in overrides.items() if text not in labels.tasks}
+        overrides |= labels.overrides
     if saved is None:
-        return TokenizerParts(actions, None, draft, suites)
-    return TokenizerParts(actions, saved.text_files, draft, joined(saved.training_suites, suites))
+        return TokenizerParts(actions, None, draft, suites, overrides)
+    return TokenizerParts(actions, saved.text_files, draft, joined(saved.training_suites, suites), overrides)
 
 
 # The action tokenizer
@@ -320,8 +326,9 @@ def count_without_instruction(files: LeRobotFiles) -> int:
 def check_mentions(labels: LabelInfo, instructions: Iterable[str], max_objects: int) -> None:
     """Check that the labels of every instruction are about the objects that the policy asks about, in its order.
 
-    A policy finds the objects in the instruction whenever it acts. Labels about others (`inspire label --mentions`, or
-    an instruction that was read in another way) would teach it answers to other questions.
+    A policy finds the objects in the instruction whenever it acts. Those that a person has given (`inspire label
+    --mentions`) are stored with the labels, and training stores them in the checkpoint. Labels about others (an
+    instruction that was read in another way) would teach it answers to other questions.
 
     Args:
         labels: what the dataset says of its labels.
@@ -336,7 +343,7 @@ def check_mentions(labels: LabelInfo, instructions: Iterable[str], max_objects: 
         if labelled is None:
             continue
         try:
-            asked = find_mentions(instruction)
+            asked = find_mentions(instruction, labels.overrides)
         except NoObjectFound:
             asked = ()
         if labelled[:max_objects] == asked[:max_objects]:
@@ -345,8 +352,8 @@ def check_mentions(labels: LabelInfo, instructions: Iterable[str], max_objects: 
         fewer = f"ask about fewer objects (--policy.reasoning.max_objects={agreed}), " if agreed else ""
         raise LabelMismatch(
             f"In {instruction!r} the policy asks about {list(asked[:max_objects])}, but the dataset's labels are about "
-            f"{list(labelled[:max_objects])}. Label the dataset again without --mentions, {fewer}or train the base "
-            "model with --policy.reasoning.enabled=false."
+            f"{list(labelled[:max_objects])}. Label the dataset again, with --mentions FILE for other objects than "
+            f"the policy's, {fewer}or train the base model with --policy.reasoning.enabled=false."
         )
 
 

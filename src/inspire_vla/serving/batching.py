@@ -124,11 +124,14 @@ class Batcher:
 
     def _act(self, group: Sequence[_Pending]) -> Sequence[Any]:
         overrides = [pending.request.overrides or None for pending in group]
+        mentions = [pending.request.mentions for pending in group]
+        given = {} if all(row is None for row in mentions) else {"mentions": mentions}
         decisions = self.agent.act(
             [pending.request.observation for pending in group],
             [pending.request.instruction for pending in group],
             overrides=overrides if any(overrides) else None,
             drafts=[pending.drafts for pending in group],
+            **given,
         )
         if len(decisions) != len(group):
             raise InspireError(

@@ -21,6 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from inspire_vla.errors import InspireError
 from inspire_vla.files import describe
+from inspire_vla.instruction import MentionRole, override_for
 
 STATE_KEY = "observation/state"
 CAMERA_ALIASES = {"image2": ("observation/wrist_image",), "wrist": ("observation/wrist_image",)}
@@ -38,6 +39,7 @@ def _check_bytes(text: str) -> str:
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_check_bytes)]
 Words = Annotated[dict[Text, Text | None], Field(max_length=64)]
+Mentions = Annotated[list[Text | dict[Text, Text | None]], Field(max_length=64)]
 
 
 class Options(BaseModel):
@@ -49,6 +51,8 @@ class Options(BaseModel):
         session: tells the robots of one connection apart; each has its own instruction and drafts.
         overrides: {mention: word} that replace the model's answers; None leaves an answer to the model.
         drafts: {mention: word} expected; None takes the session's last answers.
+        mentions: the objects to ask about, in place of those of the instruction, for this request: strings, or maps
+            of `mention` and `role`.
         undecodable: reply with `actions: nil` instead of an error if the model's tokens stand for no action.
     """
 
@@ -59,6 +63,7 @@ class Options(BaseModel):
     session: Text = ""
     overrides: Words | None = None
     drafts: Words | None = None
+    mentions: Mentions | None = None
     undecodable: bool = False
 
     @classmethod
@@ -81,12 +86,14 @@ class Request:
             (time, size, size, 3) if several were sent.
         instruction: the one in force.
         overrides: {mention: word} that replace the model's answers.
+        mentions: the objects to ask about; None: those of the instruction.
         unused: keys of the message that the policy does not use.
     """
 
     observation: dict[str, Any]
     instruction: str
     overrides: dict[str, str]
+    mentions: tuple[MentionRole, ...] | None
     options: Options
     unused: tuple[str, ...]
 
@@ -147,6 +154,7 @@ class ObservationReader:
             observation,
             instruction,
             {mention: word for mention, word in (options.overrides or {}).items() if word is not None},
+            None if options.mentions is None else override_for(options.mentions),
             options,
             tuple(sorted(key[:60] for key in message if key not in used)),
         )

@@ -29,6 +29,7 @@ from websockets.http11 import Request as HttpRequest
 from websockets.http11 import Response
 
 from inspire_vla.errors import InspireError
+from inspire_vla.instruction import mentions_of
 from inspire_vla.serving import protocol
 from inspire_vla.serving.batching import Batcher, Outcome
 from inspire_vla.serving.observations import ObservationReader, Options, Request
@@ -140,6 +141,10 @@ class PolicyServer(WebSocketService):
         self.reader = ObservationReader.of(agent.config, keys)
         self.metrics = Metrics()
         self.metadata = metadata_of(agent.config, self.reader, about or {})
+        given = getattr(agent, "mention_overrides", None) or {}
+        if given:
+            names = {text: list(mentions_of(roles)) for text, roles in given.items()}
+            self.metadata["reasoning"]["mention_overrides"] = names
         self.stopping = False
         self._metadata_message = protocol.pack(self.metadata)
         self._open: dict[ServerConnection, ConnectionState] = {}
