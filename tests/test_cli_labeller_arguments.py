@@ -40,8 +40,12 @@ def test_the_demonstration_is_told_all_of_it() -> None:
     assert found.end_effector is not None
     assert found.end_effector.columns() == ("observation.state", "action")
     assert (found.metres_per_unit, found.fingertips_below_m, found.open_is_high) == (0.001, 0.1, False)
-    with pytest.raises(InspireError, match="a gripper needs"):
-        chosen("demonstration", *POSITION)
+    found = chosen("demonstration", "--width", "observation.state:gripper", "--arm", "left")
+    assert isinstance(found, DemonstrationLabeller)
+    assert found.end_effector is None
+    assert (str(found.width_values), found.arm) == ("observation.state:gripper", "left")
+    with pytest.raises(InspireError, match="leave out --arm"):
+        chosen("demonstration", *POSITION, "--arm", "left")
 
 
 @pytest.mark.parametrize("unused", [("--width", "action:6"), ("--command", "action:6"), ("--open-is", "low")])

@@ -22,13 +22,15 @@ class EndEffector:
     gripper too."""
 
     position: Annotated[str | None, arg(metavar="COLUMN:0,1,2")] = None
-    """Position of the end effector."""
+    """Position of the end effector: indices, or names as in observation.state:x,y,z."""
     width: Annotated[str | None, arg(metavar="COLUMN:6,7")] = None
     """Measured opening of the gripper, or its finger joints."""
     gripper_command: Annotated[str | None, arg(name="command", metavar="COLUMN:6")] = None
     """Command to the gripper."""
+    arm: Literal["left", "right"] | None = None
+    """With two arms: label with this one; by default with the arm that grasps."""
     open_is: Literal["high", "low"] | None = None
-    """Which values of the gripper mean open; by default found from the data."""
+    """Which values of the gripper's width mean open, of its command without a width; by default found from the data."""
     metres_per_unit: float = 1.0
     """Unit of positions; 0.001 for millimetres."""
     fingertips_below_m: float = 0.0
@@ -72,6 +74,8 @@ class Arguments:
     per frame (parquet or CSV); package.module:function: custom."""
     out: Path | None = None
     """Folder of the labelled copy, created. Its videos and images are hard links to those of the dataset."""
+    dry_run: bool = False
+    """Only print what is found: columns, the gripper's sign, grasps, objects and their roles."""
     in_place: bool = False
     """Label the dataset itself; the original is kept as NAME.before_labels."""
     modes: Names = ("direction",)
@@ -97,8 +101,8 @@ class Arguments:
 
 
 def run(options: Arguments) -> None:
-    if (options.out is not None) == options.in_place:
-        raise InspireError("Give either --out FOLDER or --in-place.")
+    if (options.out is not None) + options.in_place + options.dry_run != 1:
+        raise InspireError("Give one of --out FOLDER, --in-place and --dry-run.")
     from inspire_vla.files import files_below
     from inspire_vla.labels.lerobot_files import find_dataset, lerobot_home
 
@@ -159,18 +163,23 @@ def _import_calvin(options: Arguments) -> None:
 
 def _new_folder(options: Arguments) -> Path:
     if options.out is None:
-        raise InspireError("These demonstrations are imported; give --out for the new dataset.")
+        raise InspireError("These demonstrations are imported with labels; give --out for the new dataset.")
     return options.out
 
 
 def _label(options: Arguments) -> None:
     from inspire_vla.instruction import read_overrides
     from inspire_vla.labels import ModeRule
-    from inspire_vla.labels.storage import label_dataset
+    from inspire_vla.labels.lerobot_files import LeRobotFiles
+    from inspire_vla.labels.storage import label_dataset, plan_labels
     from inspire_vla.spatial import get_frame
 
     frame = get_frame(options.frame)
-    print(f"frame {frame}; gripper sign: {options.end_effector.open_is or 'found from the data'}")
+    print(f"frame {frame}")
+    mentions = read_overrides(options.mentions) if options.mentions else {}
+    if options.dry_run:
+        print(plan_labels(LeRobotFiles.open(options.source), chosen_labeller(options), mentions))
+        return
     label_dataset(
         options.source,
         chosen_labeller(options),
@@ -179,11 +188,12 @@ def _label(options: Arguments) -> None:
         modes=options.modes,
         frame=frame,
         rule=ModeRule(options.close_m, not options.no_grasped),
-        mentions=read_overrides(options.mentions) if options.mentions else None,
+        mentions=mentions,
         max_objects=options.max_objects,
         min_confidence=options.min_confidence,
         language=options.language_column,
         progress=True,
+        announce=print,
         finish=partial(_finish, options),
     )
 
@@ -199,6 +209,7 @@ def _finish(options: Arguments, report: "LabelReport") -> None:
 def chosen_labeller(options: Arguments) -> "Labeller":
     """Return the labeller that the options describe. Raises InspireError for an option that it would not use."""
     from inspire_vla.labels.custom import TableLabeller
+    from inspire_vla.labels.end_effector import ColumnValues
     from inspire_vla.labels.episode_labeller import DemonstrationLabeller
     from inspire_vla.labels.labeller import get_labeller
 
@@ -213,12 +224,23 @@ def chosen_labeller(options: Arguments) -> "Labeller":
     }
     if kind == "demonstration" and isinstance(found, DemonstrationLabeller):
         open_is_high = None if given.open_is is None else given.open_is == "high"
+        columns = _columns(given)
+        if columns is not None:
+            return replace(found, end_effector=columns, open_is_high=open_is_high, **unit)
+        width, command = (
+            ColumnValues.parse(text) if text else None for text in (given.width, given.gripper_command)
+        )
         return replace(
-            found, end_effector=_columns(given, needs_gripper=True), open_is_high=open_is_high, **unit
+            found,
+            width_values=width,
+            command_values=command,
+            open_is_high=open_is_high,
+            arm=given.arm,
+            **unit,
         )
     if kind == "table" and isinstance(found, TableLabeller):
         _refuse_used(options, ("width", "gripper_command", "open_is"))
-        return replace(found, end_effector=_columns(given, needs_gripper=False), **unit)
+        return replace(found, end_effector=_columns(given), arm=given.arm, **unit)
     _refuse_used(options, tuple(vars(given)))
     return found
 
@@ -231,7 +253,8 @@ def _refuse_used(options: Arguments, names: tuple[str, ...]) -> None:
         raise InspireError(f"labeller {options.labeller} does not use {flags}; leave that out.")
 
 
-def _columns(given: EndEffector, *, needs_gripper: bool) -> "EndEffectorColumns | None":
+def _columns(given: EndEffector) -> "EndEffectorColumns | None":
+    """The columns that --position and the options about it name; None without --position."""
     from inspire_vla.labels.end_effector import EndEffectorColumns
     from inspire_vla.labels.forward_kinematics import ForwardKinematics
 
@@ -242,14 +265,10 @@ def _columns(given: EndEffector, *, needs_gripper: bool) -> "EndEffectorColumns 
         kinematics = ForwardKinematics.read(given.urdf, given.tip, degrees=given.degrees)
     elif given.tip or given.degrees:
         raise InspireError("--tip and --degrees describe the joints of a robot; give --urdf FILE too.")
-    if given.position:
-        return EndEffectorColumns.parse(
-            given.position,
-            given.width,
-            given.gripper_command,
-            kinematics=kinematics,
-            needs_gripper=needs_gripper,
-        )
-    if given.width or given.gripper_command:
-        raise InspireError("--width and --command need --position too.")
-    return None
+    if not given.position:
+        return None
+    if given.arm:
+        raise InspireError("--position says which arm is used; leave out --arm.")
+    return EndEffectorColumns.parse(
+        given.position, given.width, given.gripper_command, kinematics=kinematics, needs_gripper=False
+    )

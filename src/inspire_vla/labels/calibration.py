@@ -4,6 +4,7 @@ Everything that is found is a `Finding`, with its reason and the option that ove
 readings, `calibrate_arms` refuses and shows both.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -58,8 +59,10 @@ class Finding:
     option: str
 
     def __str__(self) -> str:
-        why = f"  [{self.why}]" if self.why else ""
-        return f"  {self.what:<9} {self.value}{why}" + (f"  (else {self.option})" if self.option else "")
+        reason = f"because: {self.why}" if self.why else ""
+        option = f"else: {self.option}" if self.option else ""
+        below = "; ".join(part for part in (reason, option) if part)
+        return f"  {self.what:<9} {self.value}" + (f"\n            {below}" if below else "")
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,7 @@ def calibrate_arms(
     recording = _finite(recording, found)
     signals, findings = [], []
     for columns in found:
-        findings += _column_findings(columns, recording, len(found) > 1)
+        findings += column_findings(columns, recording, len(found) > 1)
         one, notes = _signals(columns, recording)
         findings += notes
         signals.append(one)
@@ -185,16 +188,17 @@ def calibrate_arms(
             f"--open-is {'low' if open_is_high else 'high'}",
         )
     )
-    closings = [
-        grasp.holds_object is False
+    grasps = [
+        grasps_of(arms, _rows(recording, rows), [p[rows] for p in paths], 1, recording.fps, empty)
         for rows in recording.episodes()
-        for grasp in grasps_of(
-            arms, _rows(recording, rows), [p[rows] for p in paths], 1, recording.fps, empty
-        )
     ]
+    closings = [grasp.holds_object is False for episode in grasps for grasp in episode]
     if len(closings) >= _ENOUGH_GRASPS and np.mean(closings) > _MOSTLY_EMPTY:
         # most demonstrations succeed, so the objects are as thin as an empty gripper
         empty = NEVER_EMPTY
+        why = "the gripper closes as far as on nothing in most grasps, so objects are thin"
+        findings.append(Finding("objects", "thin", why, ""))
+    findings += _grasp_findings(arms, grasps, empty)
     return Calibrated(arms, certainty, empty, tuple(findings))
 
 
@@ -406,6 +410,22 @@ def _described(values: ColumnValues, recording: Recording) -> str:
     return f"{values}" + (f" ({', '.join(names)})" if names else "")
 
 
+def _grasp_findings(arms: Sequence[Arm], grasps: Sequence[Sequence[Grasp]], empty: float) -> list[Finding]:
+    """How many grasps the episodes have, and which arm makes them."""
+    held = [
+        [grasp for grasp in episode if grasp.holds_object is not False or empty == NEVER_EMPTY]
+        for episode in grasps
+    ]
+    counts = Counter(len(episode) for episode in held)
+    value = ", ".join(f"{count} in {episodes} episodes" for count, episodes in sorted(counts.items()))
+    found = [Finding("grasps", value, "", "")]
+    if len(arms) > 1:
+        by_arm = Counter(grasp.arm for episode in held for grasp in episode)
+        value = ", ".join(f"{arm.end_effector.arm} grasps {by_arm[i]} times" for i, arm in enumerate(arms))
+        found.append(Finding("arm", value, "each object is asked about from the arm that grasps it", "--arm"))
+    return found
+
+
 def _levels(arm: Arm) -> str:
     return "; ".join(
         f"{name} {scale.closed:.4g} closed, {scale.open:.4g} open"
@@ -414,7 +434,7 @@ def _levels(arm: Arm) -> str:
     )
 
 
-def _column_findings(columns: EndEffectorColumns, recording: Recording, several: bool) -> list[Finding]:
+def column_findings(columns: EndEffectorColumns, recording: Recording, several: bool) -> list[Finding]:
     arm = f"{columns.arm} arm: " if several else ""
     unit = "joints of the URDF" if columns.kinematics is not None else "metres"
     found = [

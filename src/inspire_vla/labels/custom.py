@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.labels.calibration import Finding, column_findings
 from inspire_vla.labels.end_effector import (
     EndEffectorColumns,
     find_end_effector_columns,
@@ -132,7 +133,7 @@ class TableLabeller:
         rows: episode → object → its rows.
         end_effector: the columns of the end effector's position; None finds them by name. No gripper is needed.
         metres_per_unit, fingertips_below_m, arm: see `DemonstrationLabeller`; the table itself is in metres.
-        instructions: episode → its instructions; `with_dataset` reads them.
+        findings: set by `calibrate`. instructions: episode → its instructions; `with_dataset` reads them.
     """
 
     rows: Mapping[int, Mapping[str, ObjectRows]]
@@ -142,6 +143,7 @@ class TableLabeller:
     fingertips_below_m: float = 0.0
     arm: str | None = None
     instructions: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = field(default=(), compare=False)
     name: str = field(default="table", init=False)
 
     @classmethod
@@ -208,11 +210,12 @@ class TableLabeller:
                 raise InspireError(
                     f"positions of the arms {arms} are found; a table needs one of them: --arm."
                 )
-            end_effector = found[0]
+            end_effector = replace(found[0], width_values=None, command_values=None)
         else:
             end_effector = self.end_effector.resolve(recording.names)
         end_effector.check_unit(recording.columns, self.metres_per_unit)
-        return replace(self, end_effector=end_effector)
+        findings = tuple(column_findings(end_effector, recording, several=False))
+        return replace(self, end_effector=end_effector, findings=findings)
 
     def label(self, episode: Episode) -> Tracks:
         """Subtract the fingertips' position from the table's.

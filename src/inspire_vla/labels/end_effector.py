@@ -296,6 +296,22 @@ def find_end_effector_columns(
     return tuple(found)
 
 
+def add_gripper(columns: EndEffectorColumns, recording: Recording) -> EndEffectorColumns:
+    """Find the gripper for a position that was given without one.
+
+    Raises:
+        InspireError: no gripper is found.
+    """
+    width, width_why = _named_gripper(recording, "", commanded=False)
+    command, command_why = _named_gripper(recording, "", commanded=True)
+    if command is None:
+        command, command_why = _unnamed_command(recording, width, [""], "")
+    if width is None and command is None:
+        raise InspireError(_not_found("gripper", recording, needs_gripper=True))
+    reasons = {**columns.reasons, "width": width_why, "command": command_why}
+    return replace(columns, width_values=width, command_values=command, reasons=reasons)
+
+
 def _values(recording: Recording) -> list[_Value]:
     """All values, `observation.state` first and actions last."""
     order = sorted(recording.columns, key=lambda name: (is_action(name), name != "observation.state", name))

@@ -28,6 +28,7 @@ from inspire_vla.labels.columns import LabelInfo, ModeRule
 from inspire_vla.labels.end_effector import (
     ColumnValues,
     EndEffectorColumns,
+    add_gripper,
     find_end_effector_columns,
     state_and_action_columns,
 )
@@ -45,7 +46,8 @@ class DemonstrationLabeller:
     """Labels any dataset that records the end effector's position (or joint angles) and the gripper.
 
     Args:
-        end_effector: the columns to read; None finds them by name.
+        end_effector: the columns to read; None finds them by name. Without a gripper in it, that is found.
+        width_values, command_values: in place of those that are found; only without `end_effector`.
         open_is_high: whether larger gripper values mean a wider opening; None finds it out from the dataset.
         arm: "left" or "right": label with this arm only; None takes the arm that grasps.
         metres_per_unit: of the position; 0.001 for millimetres.
@@ -57,6 +59,8 @@ class DemonstrationLabeller:
 
     one_task_at_a_time: ClassVar[bool] = True  # a grasp belongs to the task during which it is made
     end_effector: EndEffectorColumns | None = None
+    width_values: ColumnValues | None = None
+    command_values: ColumnValues | None = None
     open_is_high: bool | None = None
     arm: str | None = None
     metres_per_unit: float = 1.0
@@ -74,6 +78,8 @@ class DemonstrationLabeller:
         return {
             "given": {
                 "end_effector": None if self.end_effector is None else self.end_effector.to_json(),
+                "width": None if self.width_values is None else str(self.width_values),
+                "command": None if self.command_values is None else str(self.command_values),
                 "open_is_high": self.open_is_high,
                 "arm": self.arm,
             },
@@ -113,10 +119,7 @@ class DemonstrationLabeller:
         """
         if self.arms:
             return self
-        if self.end_effector is None:
-            found = find_end_effector_columns(recording, arm=self.arm)
-        else:
-            found = (self.end_effector.resolve(recording.names),)
+        found = self._find_columns(recording)
         for end_effector in found:
             end_effector.check_unit(recording.columns, self.metres_per_unit)
         calibrated = calibrate_arms(
@@ -129,6 +132,38 @@ class DemonstrationLabeller:
             empty=calibrated.empty,
             findings=calibrated.findings,
         )
+
+    def _find_columns(self, recording: Recording) -> tuple[EndEffectorColumns, ...]:
+        """The columns of each arm: given, or found."""
+        if self.end_effector is not None:
+            given = self.end_effector.resolve(recording.names)
+            if given.width_values is None and given.command_values is None:
+                given = add_gripper(given, recording)
+            return (given,)
+        width, command = (
+            None if values is None else values.resolve(recording.names)
+            for values in (self.width_values, self.command_values)
+        )
+        found = find_end_effector_columns(
+            recording, needs_gripper=width is None and command is None, arm=self.arm
+        )
+        if width is None and command is None:
+            return found
+        if len(found) > 1:
+            arms = " and ".join(one.arm for one in found)
+            raise InspireError(f"--width and --command are of one arm, and {arms} are found: give --arm.")
+        reasons = {
+            **found[0].reasons,
+            **({"width": "given"} if width is not None else {}),
+            **({"command": "given"} if command is not None else {}),
+        }
+        one = replace(
+            found[0],
+            width_values=width or found[0].width_values,
+            command_values=command or found[0].command_values,
+            reasons=reasons,
+        )
+        return (one,)
 
     def label(self, episode: Episode) -> Tracks:
         """Label one episode. An episode with positions that are no numbers gets no labels and a note.

@@ -42,6 +42,7 @@ from inspire_vla.instruction import (
     mentions_of,
     override_for,
     overrides_to_json,
+    read_instruction,
 )
 from inspire_vla.labels.columns import (
     ANSWERS_PREFIX,
@@ -70,6 +71,7 @@ CONFIDENCE_COLUMN = "labels.confidence"
 LeRobot gives it to no policy."""
 _CALIBRATION_FILES = 8
 _PLACES_SHOWN = 4
+_INSTRUCTIONS_SHOWN = 20
 
 
 @dataclass
@@ -141,6 +143,7 @@ def label_dataset(
     min_confidence: float = 0.0,
     language: bool = False,
     progress: bool = False,
+    announce: "Callable[[LabelPlan], None] | None" = None,
     finish: Callable[[LabelReport], None] | None = None,
 ) -> LabelReport:
     """Write `out`, or `source` itself with a backup, with label columns in place of those it had.
@@ -153,6 +156,7 @@ def label_dataset(
         max_objects: width of the columns; None: the most mentions of any instruction.
         min_confidence: labels below this confidence are left out.
         language: also write rows of LeRobot's language column, with each mode as a style.
+        announce: called with what was found in the dataset, before anything is labelled.
         finish: called with the report at the end. If the call is killed before this returns, the same call does it.
 
     Raises:
@@ -184,14 +188,10 @@ def label_dataset(
         files = LeRobotFiles.open(root)
         if in_place:
             _drop_marker(root)
-        labeller = with_dataset(labeller, root)
-        overrides = {text: given[text] for text in files.tasks.values() if text in given}
-        tasks, without = _find_mentions(files, getattr(labeller, "mentions", None) or {}, overrides)
-        if not tasks:
-            raise InspireError(
-                f"no instruction of {root} names an object: {[text[:60] for text in files.tasks.values()][:3]} …"
-            )
-        labeller = calibrated(labeller, files, tasks, overrides)
+        plan = plan_labels(files, labeller, given)
+        if announce is not None:
+            announce(plan)
+        labeller, tasks, without, overrides = plan.labeller, plan.tasks, list(plan.without), plan.overrides
         columns = labeller.columns(files.number_columns())
         labels = LabelInfo(
             frame=frame,  # type: ignore[arg-type]  # LabelInfo looks a name up
@@ -280,6 +280,56 @@ def _write(
 def with_dataset(labeller: Labeller, root: Path) -> Labeller:
     """Give the labeller the dataset's folder, if it has the method `with_dataset`."""
     return labeller.with_dataset(root) if hasattr(labeller, "with_dataset") else labeller
+
+
+@dataclass(frozen=True)
+class LabelPlan:
+    """What `inspire label` has found in a dataset before it labels: see `plan_labels`.
+
+    labeller: calibrated. tasks: instruction → mentions. without: instructions that name no object.
+    """
+
+    files: LeRobotFiles
+    labeller: Labeller
+    tasks: dict[str, tuple[str, ...]]
+    without: tuple[str, ...]
+    overrides: Overrides
+
+    def __str__(self) -> str:
+        robot = self.files.info.get("robot_type")
+        lines = [f"Found in {self.files.root}" + (f", robot type {robot}:" if robot else ":")]
+        lines += [str(finding) for finding in getattr(self.labeller, "findings", ())]
+        for text, mentions in list(self.tasks.items())[:_INSTRUCTIONS_SHOWN]:
+            lines.append(f"  {text!r}: {self._roles(text, mentions)}  (else --mentions)")
+        more = len(self.tasks) - _INSTRUCTIONS_SHOWN
+        lines += [f"  … and {more} more instructions: inspire mentions {self.files.root}"] if more > 0 else []
+        return "\n".join(lines)
+
+    def _roles(self, text: str, mentions: tuple[str, ...]) -> str:
+        given = self.overrides.get(text)
+        try:
+            roles = given or read_instruction(text).roles
+        except NoObjectFound:
+            roles = ()
+        names = {item.mention: item.role or "" for item in roles}
+        return ", ".join(f"{mention} {names.get(mention, '')}".rstrip() for mention in mentions)
+
+
+def plan_labels(files: LeRobotFiles, labeller: Labeller, given: Overrides) -> LabelPlan:
+    """Find out what is needed to label a dataset: mentions, and for some labellers columns and the gripper's sign.
+
+    Raises:
+        InspireError: an instruction cannot be read with certainty, none names an object, or an error of the labeller.
+    """
+    labeller = with_dataset(labeller, files.root)
+    overrides = {text: given[text] for text in files.tasks.values() if text in given}
+    tasks, without = _find_mentions(files, getattr(labeller, "mentions", None) or {}, overrides)
+    if not tasks:
+        raise InspireError(
+            f"no instruction of {files.root} names an object: "
+            f"{[text[:60] for text in files.tasks.values()][:3]} …"
+        )
+    return LabelPlan(files, calibrated(labeller, files, tasks, overrides), tasks, tuple(without), overrides)
 
 
 def calibrated(
