@@ -104,7 +104,16 @@ def test_command_shows_roles_doubts_and_refusals(tmp_path, capsys):
     assert "carried   the cube" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("sources", [[], ["no/such_folder"]])
-def test_command_refuses_what_is_neither_dataset_nor_sentence(sources, capsys):
+@pytest.mark.parametrize(
+    ("sources", "error"), [([], "in quotes"), (["no/such_folder"], "no folder no/such_folder")]
+)
+def test_command_refuses_what_is_neither_dataset_nor_sentence(sources, error, capsys):
     assert main(["mentions", *sources]) == 2
-    assert "in quotes" in capsys.readouterr().err
+    assert error in capsys.readouterr().err
+
+
+def test_command_takes_a_folder_with_a_blank_and_a_long_sentence(tmp_path, capsys):
+    (tmp_path / "my data").mkdir()
+    assert main(["mentions", str(tmp_path / "my data")]) == 2
+    assert "is no LeRobot dataset" in capsys.readouterr().err
+    assert main(["mentions", "put the cup on the plate and " * 200 + "wait"]) == 0

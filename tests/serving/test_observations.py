@@ -7,6 +7,7 @@ import pytest
 from tests.serving.toy_server import ToyAgent, observation
 
 from inspire_vla.errors import InspireError
+from inspire_vla.instruction import MentionRole
 from inspire_vla.serving.observations import ObservationReader, Options, Request
 
 READER = ObservationReader.of(ToyAgent().config)
@@ -127,6 +128,7 @@ def test_an_invalid_state_is_refused(state: object) -> None:
         {"prompt": 3}, {"prompt": ""}, {"prompt": "x" * 2000}, {"instruction": ["go"]}, {"overrides": "left"},
         {"overrides": {"the cube": 3}}, {"overrides": {b"x": "left"}}, {"drafts": [1]}, {"session": 5},
         {"overrides": {str(i): "left" for i in range(100)}},
+        {"mentions": "the cube"}, {"mentions": [3]}, {"mentions": ["x" * 513]}, {"mentions": ["a"] * 65},
         {"prompt": "𠀀" * 129}, {"overrides": {"x" * 513: "left"}},
     ],
 )  # fmt: skip
@@ -140,6 +142,24 @@ def test_an_invalid_option_is_refused(more: dict) -> None:
 def test_nil_leaves_an_answer_to_the_model() -> None:
     request = read(observation(overrides={"the red cube": None, "the plate": "up"}))
     assert request.overrides == {"the plate": "up"}
+
+
+def test_mentions_are_words_or_maps_with_a_role() -> None:
+    assert read(observation()).mentions is None
+    assert read(observation(mentions=[])).mentions == ()
+    sent = ["my cup", {"mention": "the sink", "role": "goal"}]
+    assert read(observation(mentions=sent)).mentions == (
+        MentionRole("my cup"),
+        MentionRole("the sink", "goal"),
+    )
+
+
+@pytest.mark.parametrize(
+    "mention", ["", " ", {"role": "goal"}, {"mention": "a", "role": "aim"}, {"mention": None}]
+)
+def test_wrong_mentions_are_refused(mention: object) -> None:
+    with pytest.raises(InspireError, match=r"mention|role"):
+        read(observation(mentions=[mention]))
 
 
 @pytest.mark.parametrize("message", [None, 3, "text", [1], b"x", {b"prompt": "go"}])

@@ -12,9 +12,9 @@ from inspire_vla.errors import InspireError
 from inspire_vla.evaluation.answers import CONTROLS, AnswerRule
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.rollout import rollout
-from inspire_vla.instruction import find_mentions
+from inspire_vla.instruction import MentionRole, find_mentions
 from inspire_vla.serving.client import ServerError
-from inspire_vla.serving.remote_agent import RemoteAgent, api_key_from
+from inspire_vla.serving.remote_agent import RemoteAgent, api_key_from, connect
 
 
 def random_observation(rng: np.random.Generator, size: int) -> dict:
@@ -51,6 +51,19 @@ def test_a_batch_is_decided_together(running) -> None:
     assert any(guess == {"the red cube": "up"} for guesses in toy.drafts for guess in guesses or ())
     assert AnswerRule.of(agent) == AnswerRule.of(toy)
     assert agent.n_action_steps == 2
+    agent.close()
+
+
+def test_mentions_of_a_call_and_of_a_file(running) -> None:
+    toy = ToyAgent()
+    toy.mention_overrides = {"wave": (MentionRole("the flag"),)}
+    given = {"Lege den Würfel ab": [{"mention": "the cube", "role": "carried"}]}
+    agent = connect(running(toy).url, mentions=given)
+    seen = random_observation(np.random.default_rng(0), 16)
+    one, two = agent.act([seen] * 2, ["Lege den Würfel ab", "open the drawer"])
+    assert (one.mentions, two.mentions) == (("the cube",), ("the drawer",))
+    assert agent.act([seen], ["open the drawer"], mentions=[["my box"]])[0].mentions == ("my box",)
+    assert AnswerRule.of(agent).overrides == {"wave": ("the flag",), "Lege den Würfel ab": ("the cube",)}
     agent.close()
 
 

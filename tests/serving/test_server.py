@@ -15,6 +15,7 @@ from tests.serving.toy_server import ToyAgent, observation, until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from inspire_vla.instruction import MentionRole
 from inspire_vla.serving import runtime
 from inspire_vla.serving import server as server_module
 from inspire_vla.serving.client import PolicyClient, ServerError
@@ -130,6 +131,25 @@ def test_an_override_is_not_the_next_draft(running) -> None:
         assert reply.overridden == (True,)
         client.infer(observation())
     assert agent.drafts[-1] == [{}]
+
+
+def test_mentions_overrule_for_one_request(running) -> None:
+    with PolicyClient(running().url) as client:
+        assert client.infer(observation(mentions=["my cup"])).mentions == ("my cup",)
+        assert client.infer(observation(mentions=[{"mention": "the sink", "role": "goal"}])).mentions == (
+            "the sink",
+        )
+        assert client.infer(observation(mentions=[])).mentions == ()
+        assert client.infer(observation()).mentions == ("the red cube",)
+        reply = client.infer(observation(prompt="Lege den Würfel ab", mentions=["the cube"]))
+        assert reply.mentions == ("the cube",)
+
+
+def test_given_mentions_are_in_the_metadata(running) -> None:
+    agent = ToyAgent()
+    agent.mention_overrides = {"wave": (MentionRole("the flag", "carried"),)}
+    with PolicyClient(running(agent).url) as client:
+        assert client.metadata["reasoning"]["mention_overrides"] == {"wave": ["the flag"]}
 
 
 def test_an_instruction_replaces_the_prompt_until_the_next(running) -> None:

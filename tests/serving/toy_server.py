@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from inspire_vla.errors import InspireError
-from inspire_vla.instruction import find_mentions
+from inspire_vla.instruction import find_mentions, mentions_of, override_for
 from inspire_vla.serving.client import Reply
 from inspire_vla.serving.server import PolicyServer, ServerSettings
 
@@ -44,17 +44,19 @@ class ToyAgent:
             ),
         )
 
-    def act(self, observations, instructions, overrides=None, drafts=None):
+    def act(self, observations, instructions, overrides=None, drafts=None, mentions=None):
         self.batches.append(len(observations))
         self.drafts.append(drafts)
         time.sleep(self.delay_s)
         overrides = overrides or [None] * len(observations)
-        return [self._decide(*row) for row in zip(observations, instructions, overrides, strict=True)]
+        asked = mentions or [None] * len(observations)
+        return [self._decide(*row) for row in zip(observations, instructions, overrides, asked, strict=True)]
 
-    def _decide(self, observation, instruction, overrides):
+    def _decide(self, observation, instruction, overrides, asked):
         if instruction == "crash":
             raise RuntimeError("secret path")
-        mentions = find_mentions(instruction)[: self.config.reasoning.max_objects]
+        mentions = find_mentions(instruction) if asked is None else mentions_of(override_for(asked))
+        mentions = mentions[: self.config.reasoning.max_objects]
         overrides = overrides or {}
         for mention, word in overrides.items():
             if mention not in mentions or word not in WORDS:

@@ -1,5 +1,6 @@
 """`inspire mentions`."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,7 +18,7 @@ class Arguments:
     """Show which objects instructions are asked about, and their roles, before anything is labelled."""
 
     sources: Positional[Annotated[tuple[str, ...], arg(metavar="DATASET|SENTENCE …")]]
-    """Folders of LeRobot datasets (v3), and instructions in quotes."""
+    """LeRobot datasets (v3), each a folder or user/name, and instructions in quotes."""
     mentions: Annotated[Path | None, arg(metavar="JSON")] = None
     """File of overrides to show instead of what is read."""
     write: Annotated[Path | None, arg(metavar="JSON")] = None
@@ -41,20 +42,16 @@ def run(options: Arguments) -> None:
 
 def _instructions(sources: tuple[str, ...]) -> list[str]:
     """The distinct instructions of datasets and sentences, in order."""
-    from inspire_vla.labels.lerobot_files import LeRobotFiles
+    from inspire_vla.labels.lerobot_files import LeRobotFiles, find_dataset
 
     if not sources:
-        raise InspireError("Give the folder of a LeRobot dataset, or an instruction in quotes.")
+        raise InspireError("Give a LeRobot dataset, or an instruction in quotes.")
     found: dict[str, None] = {}
     for source in sources:
-        if Path(source).is_dir():
-            found.update(dict.fromkeys(LeRobotFiles.open(source).tasks.values()))
-        elif " " not in source.strip() and "/" in source:
-            raise InspireError(
-                f"{source} is no folder. Give the folder of a LeRobot dataset, or an instruction in quotes."
-            )
-        else:
-            found[source] = None
+        is_folder = os.path.isdir(source)  # a long sentence is no error here
+        is_sentence = not is_folder and (" " in source.strip() or "/" not in source)
+        texts = [source] if is_sentence else LeRobotFiles.open(find_dataset(source)).tasks.values()
+        found.update(dict.fromkeys(texts))
     return list(found)
 
 
