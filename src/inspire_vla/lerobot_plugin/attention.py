@@ -1,4 +1,4 @@
-"""Where a policy looks while it answers and while it acts, as in the paper's figure 4."""
+"""Attention maps of a policy: over the image, for each answer and for the action (figure 4 of the paper)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,13 +26,13 @@ from inspire_vla.lerobot_plugin.processor_inspire_vla import DIALOGUES
 
 @dataclass(frozen=True)
 class Look:
-    """Where a policy looked on the image of its first camera while it said something.
+    """A policy's attention over the image of its first camera, for one answer or for the action.
 
     Attributes:
         doing: "answering" the question about `mention`, or "acting", where `mention` is None.
-        said: the answer; "" while acting.
+        said: the answer; "" for the action.
         weights: (h, w) over the image's tokens, ≥ 0, summing to 1.
-        seen_share: how much of all attention this image got, 0 to 1; the rest went to words, state, other cameras.
+        seen_share: the share of all attention on this image, 0 to 1. The rest is on text, state and other cameras.
     """
 
     doing: Literal["answering", "acting"]
@@ -45,9 +45,9 @@ class Look:
 def looks(
     agent: Agent, observation: Observation, instruction: str, *, method: str = "rollout"
 ) -> tuple[Look, ...]:
-    """Let the policy decide, and return where it looked: for each answer in turn, then for the action.
+    """Decide, and return the attention maps of that decision: one for each answer, then one for the action.
 
-    method: see `backbones.attention`. "gradient" asks for the log-probability of what was said.
+    method: see `backbones.attention`. "gradient" weights by the gradient of the log-probability of the decoded tokens.
 
     Raises InspireError for an unknown method, a backbone without readable attention, or an undecodable action.
     """
@@ -56,12 +56,12 @@ def looks(
     decision = agent.act([observation], [instruction])[0]
     if decision.actions is None:
         raise InspireError(
-            f"tokens {decision.token_ids} stand for no action, so there is no acting to look at."
+            f"tokens {decision.token_ids} stand for no action, so the action has no attention map."
         )
     policy = agent.policy
     batch = agent.preprocessor(agent.batch([observation], [instruction]))
     rendered = _as_said(policy, batch, decision)
-    with torch.no_grad():  # not inference_mode: what it makes cannot be differentiated through
+    with torch.no_grad():  # not inference_mode, whose tensors have no gradient
         prefix = policy.encode_observation(batch)
     told = [("answering", m, a) for m, a in zip(decision.mentions, decision.answers, strict=True)]
     assert rendered.action_span is not None
@@ -81,7 +81,7 @@ def looks(
 
 
 def _as_said(policy: Any, batch: dict[str, Any], decision: Decision) -> Rendered:
-    """The whole sequence of the decision, answers and action included."""
+    """The sequence of the decision, with its answers and its action."""
     (dialogue,) = batch[DIALOGUES]
     if dialogue.mentions:
         dialogue = dialogue.with_answers(list(decision.answers))
