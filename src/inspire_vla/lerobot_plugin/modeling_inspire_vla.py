@@ -358,11 +358,9 @@ class Losses:
 
     def metrics(self) -> dict[str, float]:
         """Losses and accuracies by token, for the log."""
-        if self.answer is None:
-            names, values = ("action_loss", "action_accuracy"), [self.action, *self._accuracies]
-        else:
-            names = ("action_loss", "answer_loss", "action_accuracy", "answer_accuracy")
-            values = [self.action, self.answer, *self._accuracies]
+        of = ("action",) if self.answer is None else ("action", "answer")
+        values = [self.action, *([] if self.answer is None else [self.answer]), *self._accuracies]
+        names = [*(f"{what}_loss" for what in of), *(f"{what}_accuracy" for what in of)]
         return dict(zip(names, torch.stack(values).tolist(), strict=True))
 
 
