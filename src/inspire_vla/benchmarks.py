@@ -45,14 +45,47 @@ def select(
         mapping: LIBERO only; file {instruction: {mention: name}} that overrules the grounding of mentions.
 
     Raises:
-        InspireError: the suites belong to two benchmarks, or the benchmark is not installed.
+        InspireError: the suites belong to two benchmarks, the benchmark is not installed, or it cannot draw what the
+            policy takes.
     """
     names = {name: benchmark_of(name) for name in suites}
     kinds = sorted(set(names.values()))
     if len(kinds) != 1:
         raise InspireError(f"One run is of one benchmark; the suites {list(names)} belong to {kinds}.")
+    check_inputs(policy)
     images = {"cameras": tuple(policy["cameras"]), "image_size": policy["image_size"]}
     return BENCHMARKS[kinds[0]](tuple(names), images, layout_randomness, mapping)
+
+
+SIMULATED_CAMERAS = ("image", "image2")
+SIMULATED_NUMBERS = {"state_dim": (0, 8), "action_dim": (None, 7)}
+"""Both simulators have these cameras, a state of 8 numbers and an action of 7."""
+
+
+def check_inputs(policy: Mapping[str, Any]) -> None:
+    """Check that a simulator can draw what a policy takes. Nothing heavy is imported for this.
+
+    policy: its `inputs` or its description (policies.py).
+
+    Raises:
+        InspireError: other cameras, images that are not square, or another robot; says what can be done instead.
+    """
+    found = []
+    if unknown := [camera for camera in policy["cameras"] if camera not in SIMULATED_CAMERAS]:
+        found.append(f"no camera {', '.join(map(repr, unknown))} (possible: {list(SIMULATED_CAMERAS)})")
+    if policy["image_size"] is None:
+        found.append(f"square images of one size only, not {policy['image_sizes']}")
+    for name, possible in SIMULATED_NUMBERS.items():
+        if policy.get(name, possible[1]) not in possible:
+            found.append(f"{possible[1]} numbers of {name.removesuffix('_dim')}, not {policy[name]}")
+    if found:
+        raise InspireError(
+            f"The simulators here cannot play this policy: they have {'; '.join(found)}.\n"
+            "Possible instead:\n"
+            "  inspire evaluate --policy … --dataset DATASET            answers and actions against recorded episodes\n"
+            "  inspire steer --policy … --dataset DATASET --episode 0   watch and override it on recorded frames\n"
+            "  inspire serve --policy …                                 run it on the robot"
+        )
 
 
 def benchmark_of(suite: str) -> str:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from inspire_vla.errors import InspireError
-from inspire_vla.evaluation import Factory
+from inspire_vla.evaluation import AnswerRule, Factory, PolicyInputs
 from inspire_vla.files import read_json
 from inspire_vla.instruction import Overrides, overrides_from_json, overrides_to_json
-from inspire_vla.lerobot_plugin.checkpoints import find, training_suites, weights
+from inspire_vla.lerobot_plugin.checkpoints import find, tokenizer_settings, training_suites, weights
 
+_IMAGES = "observation.images."
 IDENTITY = ("name", "checkpoint", "sha256", "backbone", "action_tokenizer")
 """The part of a description that a policy server sends to its clients."""
 
@@ -29,15 +30,8 @@ def describe(checkpoint: str | Path, name: str | None = None) -> dict[str, Any]:
         InspireError: no such checkpoint, or a checkpoint of another policy type.
     """
     folder = find(checkpoint)
-    config = read_json(folder / "config.json", dict[str, Any])
-    if config.get("type") != "inspire_vla":
-        raise InspireError(f"{folder} is a policy of type {config.get('type')!r}, not 'inspire_vla'.")
+    config = _config(folder)
     reasoning = config.get("reasoning") or {}
-    prefix = "observation.images."
-    images = {k.removeprefix(prefix): v for k, v in config["input_features"].items() if k.startswith(prefix)}
-    sizes = {tuple(feature["shape"])[-1] for feature in images.values()}
-    if len(sizes) != 1:
-        raise InspireError(f"{folder}: all images must have one size, found {sorted(sizes)}.")
     return {
         "name": name or ("InSpire" if reasoning.get("enabled") else "base"),
         "checkpoint": _checkpoint_name(checkpoint, folder),
@@ -45,9 +39,45 @@ def describe(checkpoint: str | Path, name: str | None = None) -> dict[str, Any]:
         "backbone": config.get("backbone"),
         "action_tokenizer": config.get("action_tokenizer"),
         "reasoning": reasoning,
-        "cameras": sorted(images),
-        "image_size": sizes.pop(),
+        **inputs(checkpoint),
     }
+
+
+def inputs(checkpoint: str | Path) -> dict[str, Any]:
+    """Return what a policy takes and gives: cameras with the sizes of their images, numbers of state and action.
+
+    Only config.json is read, so this answers at once also for a large checkpoint.
+    """
+    features = _config(find(checkpoint)).get("input_features") or {}
+    images = {
+        key.removeprefix(_IMAGES): feature for key, feature in features.items() if key.startswith(_IMAGES)
+    }
+    state = features.get("observation.state")
+    action = (_config(find(checkpoint)).get("output_features") or {}).get("action")
+    return _inputs(
+        {camera: feature["shape"][-2:] for camera, feature in images.items()},
+        0 if state is None else state["shape"][0],
+        None if action is None else action["shape"][0],
+    )
+
+
+def _inputs(sizes: Mapping[str, Any], state_dim: int, action_dim: int | None) -> dict[str, Any]:
+    """image_size: the side of all images where they are square and of one size, else None."""
+    sides = {side for size in sizes.values() for side in size}
+    return {
+        "cameras": sorted(sizes),
+        "image_sizes": {camera: list(sizes[camera]) for camera in sorted(sizes)},
+        "image_size": sides.pop() if len(sides) == 1 else None,
+        "state_dim": state_dim,
+        "action_dim": action_dim,
+    }
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    config = read_json(folder / "config.json", dict[str, Any])
+    if config.get("type") != "inspire_vla":
+        raise InspireError(f"{folder} is a policy of type {config.get('type')!r}, not 'inspire_vla'.")
+    return config
 
 
 def agent_factory(
@@ -77,7 +107,7 @@ def remote(
     """Connect to a policy server; return the description of its policy and the factory of an agent.
 
     Raises:
-        InspireError: no server there, or its policy takes images that are not square.
+        InspireError: no server there, or one of another kind of policy.
     """
     from inspire_vla.serving.remote_agent import connect
 
@@ -87,14 +117,10 @@ def remote(
     agent = connect(**arguments)
     metadata = agent.metadata
     agent.close()
-    height, width = metadata["image_size"]
-    if height != width:
-        raise InspireError(f"The simulators draw square images; the policy takes {height} × {width}.")
     policy = {key: metadata.get(key) for key in IDENTITY}
     policy |= {
         "reasoning": metadata["reasoning"],
-        "cameras": sorted(metadata["cameras"]),
-        "image_size": height,
+        **_inputs(metadata["image_sizes"], metadata["state_dim"], metadata["action_dim"]),
     }
     policy["name"] = name or metadata.get("name") or "remote"
     return policy, Factory("inspire_vla.serving.remote_agent:connect", arguments)
@@ -135,6 +161,27 @@ def trained_on(checkpoint: str | Path | None) -> list[str] | None:
     """Return the suites that a checkpoint was trained on; None if unknown, as for a policy on a server."""
     suites = None if checkpoint is None else training_suites(find(checkpoint))
     return None if suites is None else list(suites)
+
+
+def training_data(checkpoint: str | Path | None) -> list[dict[str, Any]]:
+    """Return the datasets that a checkpoint was trained on, with the episodes that were held out; [] if unknown."""
+    return [] if checkpoint is None else list(tokenizer_settings(find(checkpoint)).get("training_data", ()))
+
+
+def playback_inputs(policy: Mapping[str, Any], columns: Mapping[str, str]) -> PolicyInputs:
+    """Return what a described policy takes, for playback of recorded episodes.
+
+    columns: camera of the policy → camera of the dataset, where their names differ.
+    """
+    reasoning = policy["reasoning"]
+    fields = {key: reasoning[key] for key in AnswerRule.__dataclass_fields__ if key in reasoning}
+    return PolicyInputs(
+        {camera: tuple(size) for camera, size in policy["image_sizes"].items()},
+        policy["state_dim"],
+        policy["action_dim"],
+        AnswerRule(**fields) if reasoning.get("enabled") else None,
+        {camera: _IMAGES + name.removeprefix(_IMAGES) for camera, name in columns.items()},
+    )
 
 
 def sha256(path: Path) -> str:

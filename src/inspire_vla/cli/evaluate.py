@@ -1,18 +1,32 @@
 """`inspire evaluate`."""
 
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
-from inspire_vla.cli.options import Names, Positive, Shard, check_device, chosen_policy, mention_overrides
+from inspire_vla.cli.options import (
+    CameraKeys,
+    Names,
+    Positive,
+    Shard,
+    check_device,
+    chosen_policy,
+    mention_overrides,
+)
+from inspire_vla.errors import InspireError
 from inspire_vla.jobs import usable_cores
+
+if TYPE_CHECKING:
+    from inspire_vla.evaluation import Run
 
 
 @dataclass(kw_only=True)
 class Arguments:
-    """Run a policy on the tasks of a benchmark; can be interrupted and resumed."""
+    """Run a policy on the tasks of a benchmark, or on recorded episodes; can be interrupted and resumed."""
 
     out: Path
     """Folder of the run."""
@@ -22,13 +36,19 @@ class Arguments:
     """URL of a policy server, such as ws://127.0.0.1:8000, in place of --policy."""
     api_key_env: str | None = None
     """Environment variable that holds the server's key."""
+    dataset: Path | None = None
+    """In place of a simulator: a labelled LeRobot dataset (a folder, or user/name). The policy answers and acts on its
+    frames; answers are compared with the labels, actions with the demonstrated ones."""
     suite: Names = ("seen", "unseen")
     """Suites, or the groups seen, unseen and validation of the tabletop; also libero_90, libero_goal, …,
     libero_plus_spatial, …."""
     task: tuple[str, ...] = ()
     """Only these tasks."""
-    episodes: Positive = 10
-    """Episodes per task."""
+    episodes: Annotated[str | None, arg(metavar="N|FROM:TO")] = None
+    """Episodes per task; by default 10. With --dataset: which episodes, such as 40:50 or 3,7; by default those that
+    `inspire train --holdout` kept out of the training, else all."""
+    camera: CameraKeys = field(default_factory=dict)
+    """With --dataset: the dataset's camera for a camera of the policy, where their names differ."""
     name: str | None = None
     """Name of the policy in tables; by default InSpire or base."""
     first_seed: int | None = None
@@ -43,7 +63,7 @@ class Arguments:
     layout_randomness: float = 0.0
     """Tabletop: how much the layouts vary, from 0 to 1."""
     videos: int = 0
-    """Record the first N episodes of each task."""
+    """Record the first N episodes of each task; with --dataset the first N of all."""
     shard: Shard = (0, 1)
     """Run every N-th episode from the I-th."""
     workers: Positive = field(default_factory=usable_cores)
@@ -63,18 +83,32 @@ class Arguments:
 
 
 def run(options: Arguments) -> None:
-    from inspire_vla import benchmarks, policies, reports
-    from inspire_vla.evaluation import FIRST_SEED, EvaluationPlan, RayCluster, compare, evaluate
-
     if options.ray is None:  # the machines of a cluster may have a device that this one lacks
         check_device(options.device)
+    finished = _on_dataset(options) if options.dataset is not None else _in_simulator(options)
+    from inspire_vla.evaluation import compare
+    from inspire_vla.reports import print_comparison
+
+    print_comparison(compare([finished]))
+    print(f"Run: {finished.path}")
+
+
+def _in_simulator(options: Arguments) -> "Run":
+    from inspire_vla import benchmarks, policies
+    from inspire_vla.evaluation import FIRST_SEED, EvaluationPlan
+
+    if options.camera:
+        raise InspireError("--camera belongs to --dataset; a simulator has the policy's own cameras.")
+    text = options.episodes or "10"
+    if not text.isdigit() or int(text) < 1:
+        raise InspireError(f"--episodes N: the episodes per task, at least 1; found {text!r}.")
     policy, agent = chosen_policy(options)
     selected = benchmarks.select(
         options.suite, policy, layout_randomness=options.layout_randomness, mapping=options.mapping
     )
     plan = EvaluationPlan(
         suites=selected.suites,
-        episodes_per_task=options.episodes,
+        episodes_per_task=int(text),
         policy={**policy, "layout_randomness": options.layout_randomness, **_given(options)},
         tasks=options.task or None,
         first_seed=FIRST_SEED if options.first_seed is None else options.first_seed,
@@ -85,18 +119,96 @@ def run(options: Arguments) -> None:
         shard=options.shard,
         extra={**selected.notes, "trained_on": policies.trained_on(options.policy)},
     )
-    finished = evaluate(
+    slots = min(options.slots, selected.slots or options.slots)
+    return _evaluate(options, plan, selected.factory, agent, slots)
+
+
+def _on_dataset(options: Arguments) -> "Run":
+    from inspire_vla import policies
+    from inspire_vla.evaluation import Factory, PlaybackPlan
+    from inspire_vla.labels.lerobot_files import find_dataset
+
+    defaults = {f.name: f.default for f in fields(Arguments)}
+    ignored = ("suite", "task", "first_seed", "max_steps", "layout_randomness", "mapping")
+    if given := [name for name in ignored if getattr(options, name) != defaults[name]]:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise InspireError(f"--dataset takes the place of a simulator; leave out {names}.")
+    assert options.dataset is not None
+    policy, agent = chosen_policy(options, simulated=False)
+    arguments: dict[str, Any] = {
+        "dataset": find_dataset(options.dataset),
+        "inputs": policies.playback_inputs(policy, options.camera),
+    }
+    target = "inspire_vla.evaluation.playback:PlaybackBenchmark"
+    benchmark = Factory(target, arguments)()
+    training = policies.training_data(options.policy)
+    known = [t for t in training if t["actions_sha256"] == benchmark.conditions["actions_sha256"]]
+    episodes = _episodes(options.episodes, benchmark.reader.episodes, known)
+    trained_on = sorted({e for e in episodes for t in known if e not in t["held_out"]})
+    for line in (*benchmark.notes, *_warnings(episodes, trained_on, training, known)):
+        print(f"inspire evaluate: {line}", file=sys.stderr)
+    arguments["evaluated"] = episodes
+    factory = Factory(target, arguments)
+    plan = PlaybackPlan(
+        policy={**policy, **_given(options)},
+        dataset=factory().describe(),
+        episodes=episodes,
+        n_action_steps=options.n_action_steps,
+        control=options.control,
+        videos=options.videos,
+        shard=options.shard,
+        extra={"held_out": {"known": bool(known), "trained_on": trained_on}},
+    )
+    return _evaluate(options, plan, factory, agent, options.slots)
+
+
+def _episodes(text: str | None, total: int, known: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
+    """Return the episodes of --episodes; without it those held out of all trainings on this dataset, else all."""
+    from inspire_vla.labels.recorded import parse_episodes
+
+    if text is not None and text.isdigit():
+        raise InspireError(
+            f"--episodes {text} with --dataset: write {text}:{int(text) + 1} for episode {text}, or 0:{text} for the "
+            f"first {text}."
+        )
+    if text is not None:
+        return parse_episodes(text, total)
+    held_out = set.intersection(*(set(training["held_out"]) for training in known)) if known else set()
+    return tuple(sorted(held_out)) or tuple(range(total))
+
+
+def _warnings(
+    episodes: Sequence[int],
+    trained_on: Sequence[int],
+    training: Sequence[Mapping[str, Any]],
+    known: Sequence[Mapping[str, Any]],
+) -> list[str]:
+    if trained_on:
+        text = (
+            f"warning: the policy was trained on {len(trained_on)} of these {len(episodes)} episodes, so the result "
+            "does not show how it does on new ones. `inspire train --holdout N` keeps episodes out."
+        )
+        return [text]
+    if known:
+        return [f"{len(episodes)} episodes that were kept out of the training"]
+    where = "was trained on another dataset" if training else "does not say what it was trained on"
+    return [f"note: the policy {where}; make sure that it was not trained on these episodes"]
+
+
+def _evaluate(options: Arguments, plan: Any, benchmark: Any, agent: Any, slots: int) -> "Run":
+    from inspire_vla import reports
+    from inspire_vla.evaluation import RayCluster, evaluate
+
+    return evaluate(
         options.out,
         plan,
-        benchmark=selected.factory,
+        benchmark=benchmark,
         agent=agent,
         workers=options.workers,
-        slots=min(options.slots, selected.slots or options.slots),
+        slots=slots,
         video_writer=reports.write_episode_video if options.videos else None,
         ray=None if options.ray is None else RayCluster(options.ray, options.ray_gpus),
     )
-    reports.print_comparison(compare([finished]))
-    print(f"Run: {finished.path}")
 
 
 def _given(options: Arguments) -> dict[str, Any]:

@@ -68,7 +68,7 @@ CameraKeys = Annotated[
     dict[str, str],
     _option("CAMERA=KEY …", _camera_keys, lambda value: [f"{c}={k}" for c, k in value.items()], many=True),
 ]
-"""Camera → key of its image in a client's message."""
+"""Camera → key of its image, in a client's message or in a dataset."""
 
 
 def holds_out(doing: str) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
@@ -90,9 +90,14 @@ def holds_out(doing: str) -> Callable[[Callable[[Any], None]], Callable[[Any], N
     return decorate
 
 
-def chosen_policy(options: Any, default: str | None = None) -> tuple[dict[str, Any], Any]:
-    """Return the description of the policy of --policy or --remote, and the factory of its agent."""
-    from inspire_vla import policies
+def chosen_policy(
+    options: Any, default: str | None = None, *, simulated: bool = True
+) -> tuple[dict[str, Any], Any]:
+    """Return the description of the policy of --policy or --remote, and the factory of its agent.
+
+    simulated: refuse a policy that no simulator here can play, before anything heavy is loaded.
+    """
+    from inspire_vla import benchmarks, policies
 
     name = getattr(options, "name", None)
     mentions = mention_overrides(options)
@@ -101,10 +106,15 @@ def chosen_policy(options: Any, default: str | None = None) -> tuple[dict[str, A
             raise InspireError(
                 "With --remote, policy and device are the server's; leave out --policy and --device."
             )
-        return policies.remote(options.remote, options.api_key_env, name, mentions)
+        described, factory = policies.remote(options.remote, options.api_key_env, name, mentions)
+        if simulated:
+            benchmarks.check_inputs(described)
+        return described, factory
     checkpoint = options.policy or default
     if checkpoint is None:
         raise InspireError("Which policy? Give --policy CHECKPOINT or --remote ws://HOST:PORT.")
+    if simulated:
+        benchmarks.check_inputs(policies.inputs(checkpoint))
     return policies.describe(checkpoint, name), policies.agent_factory(checkpoint, options.device, mentions)
 
 

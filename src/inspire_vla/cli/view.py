@@ -91,6 +91,8 @@ def _episode_of_run(folder: Path, options: Arguments) -> None:
         frames = camera_frames(folder / record["video"], record["steps"] + 1)
         actions, states = map(list, read_arrays((folder / record["video"]).with_suffix(".npz")))
     outcome = "success" if record["success"] else record["error"] or "no success"
+    if record["success"] is None:
+        outcome = "recorded frames"
     name = f"{record['policy']} {record['suite']} {record['task']} {record['seed']}"
     show(
         name, record["instruction"], record["mentions"], moments_of(record, frames, actions, states),

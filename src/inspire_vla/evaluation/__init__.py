@@ -5,11 +5,14 @@ episode.py    one episode being played                     rollout.py     many e
 workers.py    many processes, Ray                          runner.py      the plan, and `evaluate`
 records.py    files of a run                               provenance.py  where numbers come from
 statistics.py intervals and tests                          compare.py     policies against each other
+playback.py   recorded episodes in place of a simulator    offline.py     actions against demonstrations
+compare_offline.py  policies on the same recorded frames
 """
 
 from inspire_vla.evaluation.answers import AnswerRule
 from inspire_vla.evaluation.compare import compare, compare_over_seeds, group_of, write_comparison
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
+from inspire_vla.evaluation.playback import PlaybackBenchmark, PlaybackPlan, PolicyInputs
 from inspire_vla.evaluation.protocols import Agent, Benchmark, Factory, select_tasks
 from inspire_vla.evaluation.provenance import provenance
 from inspire_vla.evaluation.records import EpisodeLog, EpisodeRecord, Run, pool, read_arrays, read_run
@@ -37,6 +40,9 @@ __all__ = [
     "EvaluationPlan",
     "Factory",
     "PairCounts",
+    "PlaybackBenchmark",
+    "PlaybackPlan",
+    "PolicyInputs",
     "RayCluster",
     "RolloutSettings",
     "Run",

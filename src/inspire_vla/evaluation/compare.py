@@ -17,6 +17,7 @@ from jaxtyping import Float
 
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation.answers import Confusion, correct, majority, merge, scored
+from inspire_vla.evaluation.compare_offline import compare_offline
 from inspire_vla.evaluation.records import SEED_OFFSET, EpisodeRecord, Run
 from inspire_vla.evaluation.statistics import (
     Estimate,
@@ -63,18 +64,20 @@ def compare(runs: Sequence[Run], *, group: Callable[[str], str] | None = None) -
     A group (seen, unseen, …) averages its suites, each counting equally, as the paper's tables do. Its pairs are
     pooled for McNemar's test. `group` replaces `group_of`.
 
+    Runs on recorded frames (`Run.is_offline`) are compared with each other alone, under "offline": a policy may have a
+    run of either kind, of the same name.
+
     Raises InspireError without runs, for two runs of one name, or for an episode that a run holds twice.
     """
     if not runs:
         raise InspireError("compare() needs at least one run, found none.")
-    names = [run.name for run in runs]
-    if len(set(names)) < len(names):
-        raise InspireError(
-            f"Runs must have different names, found {names}. Give the policies names (--name)."
-        )
+    offline, runs = [r for r in runs if r.is_offline], [r for r in runs if not r.is_offline]
+    _check_names(offline)
+    _check_names(runs)
     if group is None:
         roles = {suite: role for run in runs for suite, role in run.info.get("groups", {}).items()}
         group = partial(group_of, trained_on=[run.info.get("trained_on") for run in runs], groups=roles)
+    names = [run.name for run in runs]
     tables = [_by_key(run) for run in runs]
     suites = sorted({k[0] for table in tables for k in table}, key=lambda s: (GROUPS.index(group(s)), s))
     tasks = sorted({k[:2] for table in tables for k in table}, key=lambda st: (suites.index(st[0]), st[1]))
@@ -95,15 +98,32 @@ def compare(runs: Sequence[Run], *, group: Callable[[str], str] | None = None) -
             for run, table in zip(runs, tables, strict=True)
         ],
         "unpaired": _unpaired(names, tables),
-        "differing_conditions": [
-            {"policy": run.name, "differing": found}
-            for run in runs[1:]
-            if (found := differing_conditions(runs[0], run))
-        ],
+        "differing_conditions": _all_differing_conditions(runs),
         "episodes": [
             _episode(run, record) for run, t in zip(runs, tables, strict=True) for record in t.values()
         ],
+        "offline": _offline(offline) if offline else None,
     }
+
+
+def _offline(runs: Sequence[Run]) -> dict[str, Any]:
+    tables = [_by_key(run) for run in runs]
+    suites = sorted({record.suite for table in tables for record in table.values()})
+    summaries = [answer_summary(table.values(), suites) for table in tables]
+    return {
+        "policies": [_policy(run, table) for run, table in zip(runs, tables, strict=True)],
+        "unpaired": _unpaired([run.name for run in runs], tables),
+        "differing_conditions": _all_differing_conditions(runs),
+        **compare_offline(runs, tables, summaries),
+    }
+
+
+def _check_names(runs: Sequence[Run]) -> None:
+    names = [run.name for run in runs]
+    if len(set(names)) < len(names):
+        raise InspireError(
+            f"Runs must have different names, found {names}. Give the policies names (--name)."
+        )
 
 
 def write_comparison(path: str | Path, comparison: dict[str, Any]) -> None:
@@ -115,6 +135,14 @@ def differing_conditions(first: Run, other: Run) -> dict[str, tuple[Any, Any]]:
     """Return {condition: (first's, other's)} where both are known and differ: then their episodes are not pairs."""
     there, here = first.conditions, other.conditions
     return {name: (there[name], here[name]) for name in there if name in here and there[name] != here[name]}
+
+
+def _all_differing_conditions(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    return [
+        {"policy": run.name, "differing": found}
+        for run in runs[1:]
+        if (found := differing_conditions(runs[0], run))
+    ]
 
 
 def _by_key(run: Run) -> Table:
@@ -141,11 +169,13 @@ def _rates(tables: Sequence[Table]) -> dict[str, Any]:
 
 
 def _success(table: Table) -> tuple[int, int]:
-    return sum(record.success for record in table.values()), len(table)
+    return sum(bool(record.success) for record in table.values()), len(table)
 
 
 def _pairs(first: Table, second: Table) -> PairCounts:
-    return PairCounts.count([(first[key].success, second[key].success) for key in first if key in second])
+    return PairCounts.count(
+        [(bool(first[key].success), bool(second[key].success)) for key in first if key in second]
+    )
 
 
 def _rate(counts: Sequence[tuple[int, int]]) -> dict[str, Any] | None:
@@ -266,6 +296,8 @@ def _episode(run: Run, record: EpisodeRecord) -> dict[str, Any]:
 
 def _unpaired(names: Sequence[str], tables: Sequence[Table]) -> list[dict[str, Any]]:
     """Count episodes that only one of a policy and the first policy has played."""
+    if not tables:
+        return []
     first = tables[0].keys()
     return [
         {"policy": name, "only_here": len(table.keys() - first), "missing_here": len(first - table.keys())}
@@ -315,11 +347,11 @@ def compare_over_seeds(first: Run, second: Run, suites: Sequence[str]) -> dict[s
 
 def _differences(first: Run, second: Run, suite: str) -> Float[np.ndarray, "seeds tasks"]:
     """Mean paired differences by training seed and task."""
-    known = {record.key: record.success for record in first.records}
+    known = {record.key: bool(record.success) for record in first.records}
     pairs: dict[tuple[int, str], list[int]] = defaultdict(list)
     for record in second.records:
         if record.suite == suite and record.key in known:
-            pairs[record.seed // SEED_OFFSET, record.task].append(record.success - known[record.key])
+            pairs[record.seed // SEED_OFFSET, record.task].append(bool(record.success) - known[record.key])
     if not pairs:
         raise InspireError(f"There are no pairs of {suite!r}.")
     seeds, tasks = (sorted(set(names)) for names in zip(*pairs, strict=True))

@@ -163,6 +163,8 @@ class Episode:
             raise InspireError(
                 f"An agent must return finite actions (horizon, action_dim), found shape {actions.shape}."
             )
+        if hasattr(self.env, "add_chunk"):
+            self.env.add_chunk(self.steps, actions)
         self.chunk = list(actions[: self.settings.n_action_steps])
 
     def _score(self, decision: "Decision") -> None:
@@ -230,13 +232,14 @@ class Episode:
     def record(self) -> EpisodeRecord:
         """Return the episode's record, without its video."""
         confusion = merge(self.confusions)
+        offline = self.env.scores() if hasattr(self.env, "scores") else None
         return EpisodeRecord(
             suite=self.job.suite,
             task=self.job.task,
             instruction=self.instruction,
             episode=self.job.episode,
             seed=self.job.seed,
-            success=self.success,
+            success=None if offline is not None else self.success,
             steps=self.steps,
             policy=self.settings.policy,
             error=self.error,
@@ -259,4 +262,5 @@ class Episode:
             init_state=self.info.get("init_state"),
             timeline=tuple(self.timeline),
             gripper=tuple(self.gripper.changes),
+            offline=offline,
         )

@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from inspire_vla.errors import InspireError
+from inspire_vla.evaluation.offline import OfflineScores
 from inspire_vla.files import atomic_path, describe, disk_errors, read_json
 
 EPISODES = "episodes.jsonl"
@@ -41,6 +42,7 @@ class EpisodeRecord:
         confusion_by_mention: the same for the first, second, … mention.
         timeline: (step, answers, truths, confidences) of every decision, overridden answers included.
         gripper: (step, "open", "closed" or "holding"), an entry for each change.
+        offline: for recorded frames: the actions against the demonstrated ones. `success` is None then.
         init_state: number of the fixed initial state, for benchmarks that have some.
         crashed: an exception or the death of the worker ended the episode, not the policy.
         video: path relative to the run's folder.
@@ -51,7 +53,7 @@ class EpisodeRecord:
     instruction: str
     episode: int
     seed: int
-    success: bool
+    success: bool | None
     steps: int
     policy: str = ""
     error: str | None = None
@@ -75,6 +77,7 @@ class EpisodeRecord:
     crashed: bool = False
     answers_to_override: int = 0
     answers_overridden: int = 0
+    offline: OfflineScores | None = None
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -169,6 +172,11 @@ class Run:
     def name(self) -> str:
         """The policy's name as given to the evaluation."""
         return str(self.info.get("policy", {}).get("name") or self.path.name)
+
+    @property
+    def is_offline(self) -> bool:
+        """Whether the policy was evaluated on recorded frames, not played in a simulator."""
+        return self.info.get("kind") == "dataset"
 
     @property
     def conditions(self) -> dict[str, Any]:

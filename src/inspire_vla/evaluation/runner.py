@@ -22,6 +22,7 @@ from rich.progress import (
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation.answers import CONTROLS
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
+from inspire_vla.evaluation.playback import PlaybackPlan
 from inspire_vla.evaluation.protocols import Agent, Benchmark, select_tasks
 from inspire_vla.evaluation.provenance import now, provenance
 from inspire_vla.evaluation.records import EPISODES, RUN, VERSION, EpisodeLog, EpisodeRecord, Run, read_run
@@ -103,12 +104,14 @@ class EvaluationPlan:
     def settings(self) -> RolloutSettings:
         return RolloutSettings(str(self.policy["name"]), self.n_action_steps, self.max_steps, self.control)
 
+    kind = "rollout"
+
 
 def evaluate(
     out: str | Path,
-    plan: EvaluationPlan,
+    plan: EvaluationPlan | PlaybackPlan,
     *,
-    benchmark: Callable[[], Benchmark],
+    benchmark: Callable[[], Any],
     agent: Callable[[], Agent],
     workers: int = 1,
     slots: int = 4,
@@ -131,9 +134,10 @@ def evaluate(
     folder = Path(out)
     made = benchmark()
     jobs, identity = plan.jobs(made), plan.identity(made)
-    groups = {k: v for k, v in getattr(made, "groups", {}).items() if k in plan.suites}
+    suites = {job.suite for job in jobs}
+    groups = {k: v for k, v in getattr(made, "groups", {}).items() if k in suites}
     with folder_lock(folder, "evaluating into"), EpisodeLog(folder / EPISODES) as log:
-        info = {"groups": groups, "workers": workers, "slots": slots, **plan.extra}
+        info = {"kind": plan.kind, "groups": groups, "workers": workers, "slots": slots, **plan.extra}
         _open_run(folder, plan, identity, info, had_episodes=bool(log.records))
         done = {record.key for record in log.records}
         todo = [job for job in jobs if job.key not in done]
@@ -150,7 +154,7 @@ def evaluate(
 
 def _open_run(
     folder: Path,
-    plan: EvaluationPlan,
+    plan: EvaluationPlan | PlaybackPlan,
     identity: dict[str, Any],
     more: Mapping[str, Any],
     *,
@@ -178,7 +182,10 @@ def _open_run(
 
 @contextmanager
 def _progress_bar(
-    plan: EvaluationPlan, jobs: Sequence[EpisodeJob], before: Sequence[EpisodeRecord], enabled: bool
+    plan: EvaluationPlan | PlaybackPlan,
+    jobs: Sequence[EpisodeJob],
+    before: Sequence[EpisodeRecord],
+    enabled: bool,
 ) -> Iterator[Callable[[EpisodeRecord], None]]:
     played = list(before)
     columns = (
@@ -188,7 +195,11 @@ def _progress_bar(
 
     def state() -> str:
         crashed = sum(bool(record.error) for record in played)
-        successes = f"{sum(record.success for record in played)}/{len(played)} succeeded"
+        if plan.kind == "dataset":
+            right, scored = (sum(getattr(r, f"answers_{n}") for r in played) for n in ("correct", "scored"))
+            successes = f"{right}/{scored} answers as labelled"
+        else:
+            successes = f"{sum(bool(record.success) for record in played)}/{len(played)} succeeded"
         return successes + (f", {crashed} crashed" if crashed else "")
 
     with Progress(*columns, disable=not enabled) as bar:

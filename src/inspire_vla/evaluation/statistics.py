@@ -1,7 +1,8 @@
 """Success rates and paired comparisons with their intervals (95 % by default), from scipy where it has them.
 
 Own code: Newcombe's interval of a paired difference and the average of independent estimates, both by the
-square-and-add rule (MOVER: Zou & Donner 2008), and the bootstrap of a crossed design (tasks × training seeds).
+square-and-add rule (MOVER: Zou & Donner 2008), and two bootstraps: of a crossed design (tasks × training seeds), and of
+ratios over episodes. scipy.stats is imported where it is called: it takes a second to load.
 """
 
 from collections.abc import Sequence
@@ -10,11 +11,11 @@ from math import sqrt
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import binomtest, ttest_1samp
 
 from inspire_vla.errors import InspireError
 
 RESAMPLES = 20_000
+RESAMPLED_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ def wilson(successes: int, n: int, *, confidence: float = 0.95) -> Estimate:
         raise InspireError(f"successes must lie in 0..n, found successes={successes}, n={n}.")
     if n == 0:
         return Estimate(float("nan"), 0.0, 1.0)
+    from scipy.stats import binomtest
+
     interval = binomtest(successes, n).proportion_ci(confidence, method="wilson")
     return Estimate(successes / n, float(interval.low), float(interval.high))
 
@@ -83,6 +86,8 @@ class PairCounts:
 
 def mcnemar(counts: PairCounts) -> float:
     """Return the two-sided exact p value of McNemar's test (1947): do both succeed equally often?"""
+    from scipy.stats import binomtest
+
     discordant = counts.only_first + counts.only_second
     return float(binomtest(counts.only_second, discordant, 0.5).pvalue) if discordant else 1.0
 
@@ -140,6 +145,8 @@ def mean_over_seeds(differences: Sequence[float]) -> tuple[Estimate, float] | No
         return None
     if np.ptp(differences) == 0:
         return Estimate(*[differences[0]] * 3), float(differences[0] == 0)
+    from scipy.stats import ttest_1samp
+
     result = ttest_1samp(differences, 0.0)
     interval = result.confidence_interval(0.95)
     return Estimate(float(np.mean(differences)), float(interval.low), float(interval.high)), float(
@@ -165,4 +172,46 @@ def crossed_bootstrap(
         total += differences[rows[:, :, None], columns[:, None, :]].mean(axis=(1, 2))
     low, high = np.quantile(total / len(suites), [(1 - confidence) / 2, (1 + confidence) / 2])
     value = float(np.mean([differences.mean() for differences in suites]))
+    return Estimate(value, float(low), float(high))
+
+
+def ratio_over_episodes(
+    numerators: Float[np.ndarray, " E"], denominators: Float[np.ndarray, " E"], *, seed: int = 0
+) -> Estimate:
+    """Return Σ numerators / Σ denominators with a percentile interval that resamples episodes.
+
+    Answers and actions of one episode are alike, so they are no independent samples; the episodes are. With fewer than
+    two episodes there is no interval: nan.
+    """
+    return ratio_difference(np.zeros_like(numerators), denominators, numerators, denominators, seed=seed)
+
+
+def ratio_difference(
+    first: Float[np.ndarray, " E"],
+    of_first: Float[np.ndarray, " E"],
+    second: Float[np.ndarray, " E"],
+    of_second: Float[np.ndarray, " E"],
+    *,
+    seed: int = 0,
+) -> Estimate:
+    """Return Σ second / Σ of_second − Σ first / Σ of_first with an interval that resamples episodes, paired.
+
+    All arrays have an entry for each episode, in the same order. Without any denominator the value is nan.
+    """
+    columns = np.stack([first, of_first, second, of_second], axis=1).astype(float)
+    episodes = len(columns)
+
+    def difference(sums: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return sums[..., 2] / sums[..., 3] - sums[..., 0] / sums[..., 1]
+
+    value = float(difference(columns.sum(axis=0)))
+    if episodes < 2 or value != value:
+        return Estimate(value, float("nan"), float("nan"))
+    rng = np.random.default_rng(seed)
+    resampled = [
+        difference(rng.multinomial(episodes, np.full(episodes, 1 / episodes), RESAMPLED_AT_ONCE) @ columns)
+        for _ in range(RESAMPLES // RESAMPLED_AT_ONCE)
+    ]
+    low, high = np.nanquantile(np.concatenate(resampled), [0.025, 0.975])
     return Estimate(value, float(low), float(high))

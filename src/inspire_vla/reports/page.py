@@ -15,6 +15,7 @@ from inspire_vla.reports import tables, theme, timeline
 from inspire_vla.reports.attention import Attention, compared, jpeg
 from inspire_vla.reports.attention_figures import share_chart
 from inspire_vla.reports.figures import difference_chart, inline_svg, success_chart
+from inspire_vla.reports.offline import offline_tables
 from inspire_vla.reports.video import first_image, frame_rate
 
 
@@ -39,19 +40,27 @@ def render_page(
         notes: paragraphs at the top, plain text: what the reader should know about this run.
         max_videos: at most so many, the first of every suite before any second; never chosen by outcome.
     """
-    difference = difference_chart(comparison)
-    first = comparison["policies"][0]["name"]
+    offline = comparison.get("offline")
+    rollouts: dict[str, Any] = {}
+    if comparison["policies"]:
+        difference = difference_chart(comparison)
+        first = comparison["policies"][0]["name"]
+        rollouts = {
+            "success_chart": inline_svg(success_chart(comparison), "Success in percent, with 95 % intervals"),
+            "difference_chart": difference
+            and inline_svg(difference, f"Difference to {first} in points, with 95 % intervals"),
+            "task_table": tables.task_table(comparison),
+            "cost_table": tables.cost_table(comparison),
+        }
     return render(
         "page.html",
         c=comparison,
         title=title,
         notes=notes,
         warnings=tables.warnings(comparison),
-        success_chart=inline_svg(success_chart(comparison), "Success in percent, with 95 % intervals"),
-        difference_chart=difference
-        and inline_svg(difference, f"Difference to {first} in points, with 95 % intervals"),
-        task_table=tables.task_table(comparison),
-        cost_table=tables.cost_table(comparison),
+        offline=offline and [*offline_tables(offline), tables.cost_table(offline)],
+        runs=[*comparison["policies"], *(offline["policies"] if offline else ())],
+        **rollouts,
         confusions=_confusions(comparison),
         videos=_videos(comparison, max_videos),
         attention=None if attention is None else _attention(attention, comparison),

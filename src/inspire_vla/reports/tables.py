@@ -74,16 +74,33 @@ def make_row(*cells: Cell | str, strong: bool = False) -> Row:
 def print_comparison(
     comparison: dict[str, Any], *, console: Console | None = None, tasks: bool = False
 ) -> None:
-    """Print success by suite and group (and by task on request), answer accuracy, timing, and warnings."""
+    """Print success by suite and group (and by task on request), answer accuracy, timing, and warnings.
+
+    Of runs on recorded frames: answers, actions and gripper events (reports/offline.py).
+    """
     console = console or Console()
-    console.print(success_table(comparison).rich())
-    if tasks:
-        console.print(task_table(comparison, intervals=False).rich())
-    if any(entry.get(group["group"]) for entry in comparison["answers"] for group in comparison["groups"]):
-        console.print(answer_table(comparison).rich())
-    console.print(cost_table(comparison).rich())
+    for table in comparison_tables(comparison, tasks=tasks):
+        console.print(table.rich())
     for line in warnings(comparison):
         console.print(f"[yellow]![/yellow] {escape(line)}")
+
+
+def comparison_tables(comparison: Mapping[str, Any], *, tasks: bool = False) -> list[Table]:
+    """Return the tables for the terminal."""
+    from inspire_vla.reports.offline import offline_tables
+
+    found = []
+    if comparison["policies"]:
+        found.append(success_table(comparison))
+        if tasks:
+            found.append(task_table(comparison, intervals=False))
+        groups = [group["group"] for group in comparison["groups"]]
+        if any(entry.get(group) for entry in comparison["answers"] for group in groups):
+            found.append(answer_table(comparison))
+        found.append(cost_table(comparison))
+    if offline := comparison.get("offline"):
+        found += [*offline_tables(offline), cost_table(offline)]
+    return found
 
 
 def success_table(comparison: Mapping[str, Any]) -> Table:
@@ -157,7 +174,11 @@ def cost_table(comparison: Mapping[str, Any]) -> Table:
 
 def warnings(comparison: Mapping[str, Any]) -> list[str]:
     """Return what a reader must know before believing the numbers."""
+    from inspire_vla.reports.offline import offline_warnings
+
     lines = []
+    if offline := comparison.get("offline"):
+        lines += [*warnings(offline), *offline_warnings(offline)]
     for policy in comparison["policies"]:
         name = policy["name"]
         if policy["crashed"]:

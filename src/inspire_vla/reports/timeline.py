@@ -192,7 +192,7 @@ def _panel(figure: Figure, record: Record, left: float, top: float, steps: int) 
     if not names:
         axis.text(0, PAGE.answer / 2, "acts without reasoning", color=LIGHT["soft"], va="center")
     colour = LIGHT["good" if record.get("success") else "bad"]
-    if "success" in record:
+    if record.get("success") is not None:
         axis.plot(
             int(record.get("steps", 0)), height - PAGE.gap + 3, "o", color=colour, markersize=7, clip_on=False
         )
@@ -202,7 +202,7 @@ def _title(figure: Figure, record: Record, left: float, top: float) -> None:
     width, height = figure.get_size_inches() * figure.dpi
     texts = [(left + 12, 12, _cut(str(record.get("instruction", "")), 58), "left", LIGHT["ink"], "bold")]
     texts.append((left + 12, 28, _subtitle(record), "left", LIGHT["soft"], "normal"))
-    if "success" in record:
+    if record.get("success") is not None:
         outcome = "crashed" if record.get("error") else "success" if record["success"] else "failure"
         colour = LIGHT["good" if record["success"] else "bad"]
         end = f"{outcome} at {int(record.get('steps', 0))}"

@@ -106,7 +106,7 @@ def _compose(
         draw.line((MARGIN + x, y, MARGIN + x, y + 2 + len(strip) - STRIP.gap), fill=INK)
     y += len(strips[0]) + 4
     draw.text((MARGIN, y + 2), f"{record.get('policy', '')}   step {t}", SOFT, font(SIZE - 3))
-    if final:
+    if final and (record.get("success") is not None or record.get("error")):
         success, crashed = record.get("success"), record.get("error")
         outcome, colour = ("success", CORRECT) if success else ("crashed" if crashed else "failure", WRONG)
         draw.text((WIDTH - MARGIN, y + 2), outcome, colour, font(SIZE), anchor="ra")

@@ -54,12 +54,15 @@ def relate(
 
 
 def true_answers(info: Mapping[str, Any], **rule: Any) -> dict[str, str]:
-    """Return {mention: true answer} from the `info` of an environment; empty if it has no offsets.
+    """Return {mention: true answer} from the `info` of an environment; empty if it knows none.
 
     Args:
-        info: holds `mentions` (k words), `gripper_to_object_m` (k, 3) and `grasped` (k,).
+        info: holds `mentions` (k words), `gripper_to_object_m` (k, 3) and `grasped` (k,); or, of recorded frames, the
+            labels themselves as `true_answers`.
         rule: keyword arguments of `relate`, such as mode and frame.
     """
+    if "true_answers" in info:
+        return dict(info["true_answers"])
     if "gripper_to_object_m" not in info or not len(info.get("mentions", ())):
         return {}
     words = relate(np.asarray(info["gripper_to_object_m"]), np.asarray(info["grasped"], dtype=bool), **rule)

@@ -1,0 +1,207 @@
+"""Policies on the same recorded frames: answers against labels, actions against demonstrations, gripper events.
+
+Intervals resample episodes (statistics.ratio_over_episodes), except those of gripper events, which are Wilson's.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from inspire_vla.errors import InspireError
+from inspire_vla.evaluation.answers import Confusion, correct, majority, merge, scored
+from inspire_vla.evaluation.offline import GRIPPER_EVENTS, LAST, MEAN, POLICY
+from inspire_vla.evaluation.records import EpisodeRecord, Run
+from inspire_vla.evaluation.statistics import Estimate, ratio_difference, ratio_over_episodes, wilson
+
+Table = Mapping[tuple[str, str, int], EpisodeRecord]
+
+
+def compare_offline(
+    runs: Sequence[Run], tables: Sequence[Table], summaries: Sequence[Mapping[str, Any] | None]
+) -> dict[str, Any]:
+    """Return the comparison of runs on recorded frames, as JSON; policies are paired with the first by episode.
+
+    summaries: `compare.answer_summary` of each run.
+
+    Raises InspireError for runs on datasets whose actions are not the same numbers.
+    """
+    dataset = runs[0].info.get("plan", {}).get("dataset", {})
+    names = dataset.get("action_names", [])
+    for run in runs[1:]:
+        other = run.info.get("plan", {}).get("dataset", {}).get("action_names", [])
+        if other != names:
+            raise InspireError(f"The runs are of datasets with other actions: {names} and {other}.")
+    return {
+        "dataset": {"path": runs[0].info.get("dataset", {}).get("path", "")} | dataset,
+        "episodes": [_episodes(run, table) for run, table in zip(runs, tables, strict=True)],
+        "answers": [
+            _answers(run, table, tables[0], summary or {})
+            for run, table, summary in zip(runs, tables, summaries, strict=True)
+        ],
+        "actions": _actions(runs, tables, dataset),
+        "gripper": [_gripper(run, table) for run, table in zip(runs, tables, strict=True)],
+    }
+
+
+def _episodes(run: Run, table: Table) -> dict[str, Any]:
+    """What was evaluated, and whether the policy was trained on it."""
+    held_out = run.info.get("held_out", {})
+    trained_on = set(held_out.get("trained_on", ()))
+    episodes = {record.episode for record in table.values()}
+    return {
+        "policy": run.name,
+        "n": len(episodes),
+        "known": bool(held_out.get("known")),
+        "trained_on": len(episodes & trained_on),
+    }
+
+
+# Answers
+
+
+def _answers(run: Run, table: Table, first: Table, summary: Mapping[str, Any]) -> dict[str, Any]:
+    records = list(table.values())
+    total = merge(record.confusion for record in records)
+    estimate = _accuracy(records)
+    paired = [key for key in table if key in first]
+    theirs, ours = [first[key] for key in paired], [table[key] for key in paired]
+    difference = None
+    if first is not table and any(r.answers_scored for r in theirs) and any(r.answers_scored for r in ours):
+        columns = (_column(r, name) for r in (theirs, ours) for name in ("answers_correct", "answers_scored"))
+        difference = _as_dict(ratio_difference(*columns))
+    by_object: dict[str, dict[tuple[str, str], list[Confusion]]] = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        for mention, confusion in zip(record.mentions, record.confusion_by_mention, strict=False):
+            by_object[mention][record.suite, record.task].append(confusion)
+    objects = [
+        _baselines(mention, [merge(confusions) for confusions in tasks.values()])
+        for mention, tasks in sorted(by_object.items())
+    ]
+    answered = sum(len(answers) for record in records for _, answers, _, _ in record.timeline)
+    return {
+        "policy": run.name,
+        "n": scored(total),
+        "unlabelled": answered - scored(total),
+        **_as_dict(estimate),
+        "difference": difference,
+        "majority_class": summary.get("majority_class"),
+        "per_task_majority": summary.get("per_task_majority"),
+        "by_object": [entry for entry in objects if entry["n"]],
+        "by_word": _by_word(total),
+    }
+
+
+def _accuracy(records: Sequence[EpisodeRecord]) -> Estimate:
+    return ratio_over_episodes(_column(records, "answers_correct"), _column(records, "answers_scored"))
+
+
+def _column(records: Sequence[EpisodeRecord], name: str) -> np.ndarray:
+    return np.array([getattr(record, name) for record in records], dtype=float)
+
+
+def _baselines(mention: str, of_tasks: Sequence[Confusion]) -> dict[str, Any]:
+    """The accuracy on one object beside the best constant answer, for all tasks together and for each task."""
+    total = merge(of_tasks)
+    n = scored(total)
+    answer, count = majority(total)
+    return {
+        "object": mention,
+        "n": n,
+        "correct": correct(total),
+        "rate": correct(total) / n if n else None,
+        "majority_answer": answer,
+        "majority_class": count / n if n else None,
+        "per_task_majority": sum(majority(confusion)[1] for confusion in of_tasks) / n if n else None,
+    }
+
+
+def _by_word(confusion: Confusion) -> list[dict[str, Any]]:
+    """For each word: how often it is the label and is answered then, how often it is answered and is right."""
+    given: dict[str, int] = defaultdict(int)
+    for row in confusion.values():
+        for word, count in row.items():
+            given[word] += count
+    rows = []
+    for word in sorted({*confusion, *given}, key=lambda word: (-sum(confusion.get(word, {}).values()), word)):
+        true, right = sum(confusion.get(word, {}).values()), confusion.get(word, {}).get(word, 0)
+        rows.append({"word": word, "labelled": true, "answered": given[word], "correct": right})
+    return rows
+
+
+# Actions
+
+
+def _actions(runs: Sequence[Run], tables: Sequence[Table], dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """Errors of each policy, and of the two baselines at the decisions of the first run."""
+    spread = np.array(dataset.get("action_spread", ()), dtype=float)
+    rows = [_row(run.name, POLICY, table, tables[0]) for run, table in zip(runs, tables, strict=True)]
+    rows += [_row(name, name, tables[0], tables[0]) for name in (LAST, MEAN)]
+    return {"names": list(dataset.get("action_names", ())), "spread": spread.tolist(), "rows": rows}
+
+
+def _row(name: str, predictor: str, table: Table, first: Table) -> dict[str, Any]:
+    scores = {key: record.offline for key, record in table.items() if record.offline is not None}
+    compared = _added([each.compared for each in scores.values()])
+    steps = compared.sum()
+    by_dimension = _added([each.error[predictor] for each in scores.values()])
+    by_horizon = _added([each.relative_by_horizon[predictor] for each in scores.values()])
+    sums = np.array([sum(each.relative_by_horizon[predictor]) for each in scores.values()])
+    counts = np.array([sum(each.compared) for each in scores.values()])
+    relative = ratio_over_episodes(sums, counts) if len(scores) else Estimate(*[float("nan")] * 3)
+    theirs = {key: record.offline for key, record in first.items() if record.offline is not None}
+    paired = [key for key in scores if key in theirs]
+    difference = None
+    if paired and (predictor, table) != (POLICY, first):
+        columns = (
+            np.array([total(each[key]) for key in paired], dtype=float)
+            for each, total in (
+                (theirs, lambda one: sum(one.relative_by_horizon[POLICY])),
+                (theirs, lambda one: sum(one.compared)),
+                (scores, lambda one: sum(one.relative_by_horizon[predictor])),
+                (scores, lambda one: sum(one.compared)),
+            )
+        )
+        difference = _as_dict(ratio_difference(*columns)) | {"n": len(paired)}
+    return {
+        "name": name,
+        "baseline": predictor != POLICY,
+        "relative": _as_dict(relative),
+        "difference": difference,
+        "by_dimension": [float(value / steps) for value in by_dimension] if steps else [],
+        "by_horizon": [float(v / n) if n else None for v, n in zip(by_horizon, compared, strict=True)],
+    }
+
+
+def _added(rows: Sequence[Sequence[float]]) -> np.ndarray:
+    """Add rows that may differ in length."""
+    total = np.zeros(max((len(row) for row in rows), default=0))
+    for row in rows:
+        total[: len(row)] += row
+    return total
+
+
+# Gripper
+
+
+def _gripper(run: Run, table: Table) -> dict[str, Any]:
+    """Hits of all demonstrated events, with Wilson's interval; events of the policy that hit nothing; the delay."""
+    row: dict[str, Any] = {"policy": run.name}
+    for kind in GRIPPER_EVENTS:
+        scores = [r.offline.gripper[kind] for r in table.values() if r.offline and kind in r.offline.gripper]
+        demonstrated, hit = sum(s.demonstrated for s in scores), sum(s.hit for s in scores)
+        delays = [delay for s in scores for delay in s.delays]
+        row[kind] = {
+            "demonstrated": demonstrated,
+            "hit": hit,
+            "extra": sum(s.predicted for s in scores) - hit,
+            "delay_median": float(np.median(delays)) if delays else None,
+            **_as_dict(wilson(hit, demonstrated)),
+        }
+    return row
+
+
+def _as_dict(estimate: Estimate) -> dict[str, float | None]:
+    value, low, high = (None if x != x else x for x in (estimate.value, estimate.low, estimate.high))
+    return {"rate": value, "low": low, "high": high}

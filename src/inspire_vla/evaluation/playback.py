@@ -1,0 +1,367 @@
+"""Recorded episodes as a benchmark: the policy answers and acts on the frames, which do not follow its actions.
+
+A policy is measured on data of a robot for which no simulator is here: its answers against the dataset's labels, its
+actions against the demonstrated ones (offline.py). How often it would succeed cannot be told from that.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.evaluation.answers import CONTROLS, AnswerRule
+from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
+from inspire_vla.evaluation.offline import ActionScale, OfflineScores, score_actions
+from inspire_vla.instruction import find_mentions
+from inspire_vla.labels.columns import ModeRule, answer_column, check_compatible, has_labels, read_labels
+from inspire_vla.labels.recorded import ACTION, EpisodeReader, Segment
+from inspire_vla.spatial import decode_answers
+
+STATE, IMAGES = "observation.state", "observation.images."
+GRIPPER_TOLERANCE_S = 0.5
+"""A gripper event counts as hit if the policy's is at most so much earlier or later."""
+FIRST_STEERING_SEED = 1_000_000
+_PART = 1_000_000
+"""Added to the seed for each change of the task within an episode."""
+
+
+@dataclass(frozen=True)
+class PolicyInputs:
+    """What a policy takes.
+
+    Attributes:
+        cameras: {camera of the policy: (height, width)}.
+        columns: {camera: the dataset's column}, where its name is another one than "observation.images.CAMERA".
+        state_dim: 0 for a policy without a state.
+        rule: how its answers are made; None for a policy that is asked nothing.
+    """
+
+    cameras: Mapping[str, tuple[int, int]]
+    state_dim: int
+    action_dim: int
+    rule: AnswerRule | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+class PlaybackBenchmark:
+    """The episodes of a dataset as a benchmark of one suite; a task is an instruction.
+
+    The suite is named after the recorded actions, so that episodes are the same wherever the dataset lies.
+
+    Args:
+        dataset: folder of a LeRobot dataset; with labels, answers are scored.
+        inputs: what the policy takes.
+        evaluated: the episodes that are evaluated; mean and spread of the actions are taken from the others, if any.
+        first_episode: for steering: reset(seed) plays this episode for the first seed, for the next one the next
+            episode of the same task. None: the seed is the number of the episode.
+
+    Raises:
+        InspireError: no dataset, or one that does not fit the policy: cameras, sizes, labels of another meaning.
+    """
+
+    def __init__(
+        self,
+        dataset: str | Path,
+        inputs: PolicyInputs,
+        *,
+        evaluated: Sequence[int] = (),
+        first_episode: int | None = None,
+    ) -> None:
+        self.root, self.inputs, self.first_episode = Path(dataset), inputs, first_episode
+        self.reader = EpisodeReader(dataset)
+        self.columns = _camera_columns(self.reader, inputs)
+        _check_numbers(self.reader, inputs)
+        self.labels = _labels(self.root, inputs.rule)
+        self._evaluated = frozenset(evaluated)
+        self.segments = tuple(segment for segment in self.reader.segments if self._can_be_asked(segment))
+        if not self.segments:
+            raise InspireError(
+                f"No instruction of {self.root} names an object that the policy can be asked about."
+            )
+
+    @property
+    def notes(self) -> list[str]:
+        """Return what a person should know before an evaluation."""
+        notes = []
+        if self.inputs.rule is not None and self.labels is None:
+            notes.append(
+                f"{self.root} has no labels, so only actions are compared; `inspire label` adds them"
+            )
+        if left_out := len(self.reader.segments) - len(self.segments):
+            notes.append(
+                f"{left_out} episodes or parts of them are left out: no instruction, or one without objects"
+            )
+        return notes
+
+    def _can_be_asked(self, segment: Segment) -> bool:
+        if not segment.instruction.strip():
+            return False
+        if self.inputs.rule is None or (self.labels and segment.instruction in self.labels[1]):
+            return True
+        try:
+            return bool(find_mentions(segment.instruction))
+        except InspireError:
+            return False
+
+    @cached_property
+    def name(self) -> str:
+        """The name of the suite: for steering, that of the folder."""
+        if self.first_episode is not None:
+            return self.root.resolve().name
+        return f"dataset_{self.conditions['actions_sha256'][:8]}"
+
+    def suites(self) -> tuple[str, ...]:
+        """Return the one suite."""
+        return (self.name,)
+
+    def tasks(self, suite: str) -> tuple[str, ...]:
+        """Return the instructions, that of `first_episode` first."""
+        first = [s.instruction for s in self.segments if s.episode == self.first_episode]
+        return tuple(dict.fromkeys([*first, *(segment.instruction for segment in self.segments)]))
+
+    def make(self, suite: str, task: str) -> "Playback":
+        """Return the environment of a task."""
+        segments = [segment for segment in self.segments if segment.instruction == task]
+        if not segments:
+            raise InspireError(f"{self.root} has no task {task!r}.{did_you_mean(task, self.tasks(suite))}")
+        return Playback(self, segments)
+
+    @cached_property
+    def conditions(self) -> dict[str, Any]:
+        """What identifies the recorded episodes: a hash of their actions."""
+        return {"actions_sha256": self.reader.content_sha256()}
+
+    @cached_property
+    def labels_sha256(self) -> str | None:
+        """A hash of the labels; None where none are used."""
+        return None if self.labels is None else self.reader.column_sha256(answer_column(self.labels[0]))
+
+    @cached_property
+    def scale(self) -> ActionScale:
+        actions, episodes = self.reader.column(ACTION)
+        names = self.reader.files.names().get(ACTION) or tuple(map(str, range(actions.shape[1])))
+        others = ~np.isin(episodes, list(self._evaluated))
+        return ActionScale.of(
+            actions.astype(np.float64),
+            np.flatnonzero(np.diff(episodes, prepend=-1)),
+            names,
+            tolerance=max(1, round(GRIPPER_TOLERANCE_S * self.reader.fps)),
+            reference=others if others.any() else None,
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a run records about the dataset and the scale of its actions, as JSON."""
+        scale = self.scale
+        return {
+            "path": str(self.root),
+            "episodes": self.reader.episodes,
+            "fps": self.reader.fps,
+            "labelled": self.labels is not None,
+            "action_names": list(scale.names),
+            "action_mean": scale.mean.tolist(),
+            "action_spread": scale.spread.tolist(),
+            "grippers": [scale.names[i] for i in scale.grippers],
+            "gripper_tolerance_s": scale.tolerance / self.reader.fps,
+        }
+
+
+class Playback:
+    """One recorded episode as an environment: `step` shows the next frame, whatever the action is.
+
+    After the episode, `scores` compares the policy's actions with the demonstrated ones.
+    """
+
+    render_mode = None
+
+    def __init__(self, benchmark: PlaybackBenchmark, segments: Sequence[Segment]) -> None:
+        self.benchmark, self.segments = benchmark, segments
+        self.metadata = {"render_fps": benchmark.reader.fps}
+        self.action_space = SimpleNamespace(shape=(benchmark.inputs.action_dim,))
+        self._images: dict[str, Iterator[np.ndarray]] = {}
+
+    def reset(self, *, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Show the first frame of the episode that the seed stands for."""
+        self.segment = self._segment(seed)
+        reader, state_dim = self.benchmark.reader, self.benchmark.inputs.state_dim
+        labels = self.benchmark.labels
+        names = [ACTION, *([STATE] if state_dim else []), *([answer_column(labels[0])] if labels else [])]
+        self._columns = reader.columns(self.segment, names)
+        self._images = {
+            camera: reader.images(self.segment, column) for camera, column in self.benchmark.columns.items()
+        }
+        self.frame = 0
+        self.executed: list[np.ndarray] = []
+        self.chunks: list[tuple[int, np.ndarray]] = []
+        self._observe()
+        return self.observation, self._info()
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        """Note the action and show the next frame. At the end the last frame stays."""
+        self.executed.append(np.asarray(action, dtype=np.float64))
+        over = self.frame + 1 >= len(self.segment)
+        if not over:
+            self.frame += 1
+            self._observe()
+        return self.observation, 0.0, False, over, self._info()
+
+    def add_chunk(self, step: int, actions: np.ndarray) -> None:
+        """Note the chunk that the policy has decided for at a step, all of it."""
+        self.chunks.append((step, np.asarray(actions, dtype=np.float64)))
+
+    def scores(self) -> OfflineScores | None:
+        """Compare the actions with the demonstrated ones; None if the episode was not played to its end."""
+        if len(self.executed) < len(self.segment):
+            return None
+        return score_actions(
+            self._columns[ACTION].astype(np.float64),
+            self.chunks,
+            np.stack(self.executed),
+            self.benchmark.scale,
+        )
+
+    def render(self) -> np.ndarray:
+        """Return the image of the first camera."""
+        return next(iter(self.observation["pixels"].values()))
+
+    def close(self) -> None:
+        self._images = {}
+
+    def _segment(self, seed: int) -> Segment:
+        first = self.benchmark.first_episode
+        if first is None:
+            return next(s for s in self.segments if seed_of(s) == seed)
+        later = [s for s in self.segments if s.episode >= first]
+        ordered = [*later, *(s for s in self.segments if s.episode < first)]
+        return ordered[(seed - FIRST_STEERING_SEED) % len(ordered)]
+
+    def _observe(self) -> None:
+        pixels = {}
+        for camera, images in self._images.items():
+            pixels[camera] = _resized(next(images), self.benchmark.inputs.cameras[camera])
+        self.observation: dict[str, Any] = {"pixels": pixels}
+        if self.benchmark.inputs.state_dim:
+            self.observation["agent_pos"] = self._columns[STATE][self.frame].astype(np.float32)
+
+    def _info(self) -> dict[str, Any]:
+        instruction = self.segment.instruction
+        info: dict[str, Any] = {"task": instruction, "episode": self.segment.episode, "frame": self.frame}
+        if self.benchmark.labels is not None:
+            mode, mentions = self.benchmark.labels
+            codes = self._columns[answer_column(mode)][self.frame]
+            objects = mentions.get(instruction, ())
+            words = decode_answers(codes[: len(objects)], mode)
+            info["true_answers"] = {m: str(w) for m, w in zip(objects, words, strict=True) if w}
+        return info
+
+
+@dataclass(frozen=True)
+class PlaybackPlan:
+    """Which recorded episodes to evaluate a policy on. A run is resumed only under the same plan.
+
+    Attributes:
+        policy: what run.json says of the policy, at least {"name": …}.
+        dataset: what run.json says of the dataset (`PlaybackBenchmark.describe`).
+        n_action_steps, control, shard, videos, extra: as in EvaluationPlan; `videos` films the first episodes.
+    """
+
+    policy: Mapping[str, Any]
+    dataset: Mapping[str, Any]
+    episodes: tuple[int, ...]
+    n_action_steps: int | None = None
+    control: str = "none"
+    videos: int = 0
+    shard: tuple[int, int] = (0, 1)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    kind = "dataset"
+
+    def __post_init__(self) -> None:
+        if self.control not in CONTROLS:
+            raise InspireError(f"Unknown control of answers {self.control!r}. Possible: {list(CONTROLS)}.")
+
+    @property
+    def settings(self) -> RolloutSettings:
+        return RolloutSettings(str(self.policy["name"]), self.n_action_steps, None, self.control)
+
+    def jobs(self, benchmark: PlaybackBenchmark) -> list[EpisodeJob]:
+        """Return the episodes, in their order; an episode whose task changes has a job for each task."""
+        episodes = set(self.episodes)
+        chosen = [segment for segment in benchmark.segments if segment.episode in episodes]
+        jobs = [
+            EpisodeJob(benchmark.name, s.instruction, s.episode, seed_of(s), record_video=i < self.videos)
+            for i, s in enumerate(chosen)
+        ]
+        return jobs[self.shard[0] :: self.shard[1]]
+
+    def identity(self, benchmark: PlaybackBenchmark) -> dict[str, Any]:
+        """Return what must be equal to resume a run, as JSON. The dataset counts by its content."""
+        plan = {k: v for k, v in asdict(self).items() if k not in ("videos", "extra", "dataset")}
+        scale = {k: v for k, v in self.dataset.items() if k != "path"}
+        content = {"labels_sha256": benchmark.labels_sha256, "conditions": benchmark.conditions}
+        return dict(json.loads(json.dumps(plan | {"dataset": scale} | content)))
+
+
+def seed_of(segment: Segment) -> int:
+    """Return the seed that stands for recorded frames: the number of the episode, plus a million for each part."""
+    return segment.episode + _PART * segment.part
+
+
+def _camera_columns(reader: EpisodeReader, inputs: PolicyInputs) -> dict[str, str]:
+    """Return {camera of the policy: column}. Raises InspireError for a camera or a size that the dataset lacks."""
+    columns = {camera: inputs.columns.get(camera, IMAGES + camera) for camera in inputs.cameras}
+    for camera, column in columns.items():
+        if column not in reader.files.cameras:
+            found = [name.removeprefix(IMAGES) for name in reader.files.cameras]
+            raise InspireError(
+                f"{reader.files.root} has no camera {column.removeprefix(IMAGES)!r}; found {found}. "
+                f"--camera {camera}=NAME takes another one for the policy's {camera!r}."
+            )
+        shape = reader.files.info["features"][column]["shape"]
+        height, width = shape[-2:] if shape[0] in (1, 3) else shape[:2]
+        wanted = inputs.cameras[camera]
+        if height * wanted[1] != width * wanted[0]:
+            raise InspireError(
+                f"The images of {column!r} are {height} × {width}; the policy takes {wanted[0]} × {wanted[1]}, which "
+                "is another aspect ratio."
+            )
+    return columns
+
+
+def _check_numbers(reader: EpisodeReader, inputs: PolicyInputs) -> None:
+    for name, wanted in ((STATE, inputs.state_dim), (ACTION, inputs.action_dim)):
+        feature = reader.files.info["features"].get(name)
+        found = 0 if feature is None else int(np.prod(feature["shape"]))
+        if wanted and found != wanted:
+            raise InspireError(
+                f"{reader.files.root}: {name!r} has {found} numbers; the policy has {wanted}. It was trained on "
+                "another robot or another dataset."
+            )
+
+
+def _labels(root: Path, rule: AnswerRule | None) -> tuple[str, Mapping[str, tuple[str, ...]]] | None:
+    """Return the mode and {instruction: mentions} of a dataset's labels; None without labels or without questions.
+
+    Raises InspireError for labels that mean something else than the policy's answers.
+    """
+    if rule is None or not has_labels(root):
+        return None
+    labels = read_labels(root)
+    check_compatible(
+        labels, frame=rule.frame, mode=rule.mode, rule=ModeRule(rule.close_threshold_m, rule.grasped_word)
+    )
+    return rule.mode, labels.tasks
+
+
+def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    if image.shape[:2] == tuple(size):
+        return image
+    from PIL import Image
+
+    height, width = size
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))

@@ -1,0 +1,195 @@
+"""Recorded episodes of a LeRobot dataset, for playback: numbers, labels, and images in the order of the frames.
+
+Videos are decoded from an episode's first frame to its last, which is much faster than one frame at a time.
+"""
+
+import hashlib
+import io
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inspire_vla.errors import InspireError
+from inspire_vla.labels.lerobot_files import LeRobotFiles, integers, read_table
+
+ACTION = "action"
+_RANGE = re.compile(r"(\d*):(\d*)|(\d+)")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """The frames of one episode that have one instruction. `part` is above 0 only where the task changes within it.
+
+    file: of the data. rows: in that file. start: the first frame's number within the episode.
+    """
+
+    episode: int
+    part: int
+    instruction: str
+    file: Path
+    rows: slice
+    start: int
+
+    def __len__(self) -> int:
+        return self.rows.stop - self.rows.start
+
+
+class EpisodeReader:
+    """Reads the episodes of a dataset. Raises InspireError for what is no complete LeRobot v3 dataset."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.files = LeRobotFiles.open(root)
+        self.fps = float(self.files.info["fps"])
+
+    @cached_property
+    def segments(self) -> tuple[Segment, ...]:
+        """All episodes, in order."""
+        found = []
+        for path in self.files.data_files():
+            rows = self.files.read(path, ())
+            for span in rows.episodes():
+                for part, run in enumerate(rows.of_one_task(span)):
+                    instruction = self.files.instruction(int(rows.task_index[run.start]))
+                    episode = int(rows.episode_index[span.start])
+                    found.append(Segment(episode, part, instruction, path, run, run.start - span.start))
+        return tuple(sorted(found, key=lambda segment: (segment.episode, segment.part)))
+
+    @property
+    def episodes(self) -> int:
+        """The number of episodes."""
+        return int(self.files.info["total_episodes"])
+
+    def columns(self, segment: Segment, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Columns of numbers, each (T, n)."""
+        rows = self.files.read(segment.file, tuple(names))
+        count = len(rows.episode_index)
+        return {name: values.reshape(count, -1)[segment.rows] for name, values in rows.columns.items()}
+
+    def column(self, name: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """A column of numbers of the whole dataset, (N, n), and the episode of each row, (N,)."""
+        parts = [self.files.read(path, (name,)) for path in self.files.data_files()]
+        values = [part.columns[name].reshape(len(part.episode_index), -1) for part in parts]
+        return np.concatenate(values), np.concatenate([part.episode_index for part in parts])
+
+    def content_sha256(self) -> str:
+        """A hash of the actions of all episodes: the same for a dataset that was moved, copied or labelled."""
+        actions, episodes = self.column(ACTION)
+        order = np.argsort(episodes, kind="stable")
+        digest = hashlib.sha256(np.ascontiguousarray(episodes[order], "<i8").tobytes())
+        digest.update(np.ascontiguousarray(actions[order], "<f4").tobytes())
+        return digest.hexdigest()
+
+    def column_sha256(self, name: str) -> str:
+        """A hash of one column of numbers."""
+        return hashlib.sha256(np.ascontiguousarray(self.column(name)[0]).tobytes()).hexdigest()
+
+    def images(self, segment: Segment, camera: str) -> Iterator[NDArray[np.uint8]]:
+        """Yield a camera's images (H, W, 3), one for each frame. `camera` is the name of the column.
+
+        Raises InspireError for images that are missing or damaged.
+        """
+        if self.files.info["features"][camera]["dtype"] == "video":
+            return self._video_frames(segment, camera)
+        return self._stored_images(segment, camera)
+
+    def _stored_images(self, segment: Segment, camera: str) -> Iterator[NDArray[np.uint8]]:
+        from PIL import Image, UnidentifiedImageError
+
+        table = read_table(segment.file, [camera], segment.episode).slice(segment.start, len(segment))
+        for frame, cell in enumerate(table[camera]):
+            content = (cell.as_py() or {}).get("bytes") or b""
+            try:
+                yield np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+            except (OSError, UnidentifiedImageError):
+                raise InspireError(
+                    f"{segment.file}: frame {segment.start + frame} of episode {segment.episode} holds no image in "
+                    f"{camera!r}."
+                ) from None
+
+    def _video_frames(self, segment: Segment, camera: str) -> Iterator[NDArray[np.uint8]]:
+        import av
+
+        path, begin = self._video_of(segment.episode, camera)
+        timestamps = begin + self.columns(segment, ["timestamp"])["timestamp"][:, 0].astype(float)
+        half_frame = 0.5 / self.fps
+        where = f"{path}, episode {segment.episode}"
+        yielded = 0
+        try:
+            with av.open(str(path)) as container:
+                stream = container.streams.video[0]
+                assert stream.time_base is not None
+                container.seek(max(0, int((timestamps[0] - half_frame) / stream.time_base)), stream=stream)
+                for frame in container.decode(stream):
+                    if frame.time is None or frame.time < timestamps[yielded] - half_frame:
+                        continue
+                    if frame.time > timestamps[yielded] + 2 * half_frame:
+                        raise InspireError(f"{where}: there is no image at {timestamps[yielded]:.3f} s.")
+                    yield frame.to_ndarray(format="rgb24")
+                    yielded += 1
+                    if yielded == len(timestamps):
+                        return
+        except (av.error.FFmpegError, OSError, IndexError) as error:
+            raise InspireError(f"{where} cannot be decoded: {error}.") from None
+        raise InspireError(f"{where}: the video ends after {yielded} of {len(timestamps)} frames.")
+
+    def _video_of(self, episode: int, camera: str) -> tuple[Path, float]:
+        """The file that holds an episode's video, and the time in it at which the episode begins."""
+        names = [f"videos/{camera}/{name}" for name in ("chunk_index", "file_index", "from_timestamp")]
+        for path in self.files.episode_files():
+            table = read_table(path, ["episode_index", *names])
+            found = np.flatnonzero(integers(path, table, "episode_index") == episode)
+            if len(found):
+                chunk, file, begin = (table[name][int(found[0])].as_py() for name in names)
+                return self.files.video_file(camera, chunk, file), float(begin)
+        raise InspireError(f"{self.files.root} has no episode {episode}.")
+
+
+def parse_episodes(text: str, total: int) -> tuple[int, ...]:
+    """Return the episodes that a text such as "40:50", "40:", "3,7" or "0:5,12" names, in order.
+
+    Args:
+        total: number of episodes in the dataset; their numbers begin at 0, and a range excludes its end.
+
+    Raises:
+        InspireError: another text, an episode that does not exist, or none at all.
+    """
+    chosen: set[int] = set()
+    for part in text.replace(" ", "").split(","):
+        match = _RANGE.fullmatch(part)
+        if match is None:
+            raise InspireError(f"Episodes are written as 40:50 (40 to 49), 40: or 3,7; found {text!r}.")
+        first, end, single = match.groups()
+        if single is not None:
+            numbers = range(int(single), int(single) + 1)
+        else:
+            numbers = range(int(first or 0), int(end) if end else total)
+        if not numbers or numbers[-1] >= total:
+            raise InspireError(f"There are no episodes {part!r}; the dataset has 0 to {total - 1}.")
+        chosen.update(numbers)
+    return tuple(sorted(chosen))
+
+
+def hold_out(segments: Sequence[Segment], count: int) -> tuple[int, ...]:
+    """Return `count` episodes to keep out of a training: the last one of each task, then the one before it, and so on.
+
+    Raises InspireError where no episode would be left.
+    """
+    by_task: dict[str, list[int]] = {}
+    for segment in segments:
+        if not segment.part:
+            by_task.setdefault(segment.instruction, []).append(segment.episode)
+    total = sum(map(len, by_task.values()))
+    if not 0 < count < total:
+        raise InspireError(f"1 to {total - 1} of {total} episodes can be held out, found {count}.")
+    chosen: list[int] = []
+    while len(chosen) < count:
+        for episodes in by_task.values():
+            if episodes and len(chosen) < count:
+                chosen.append(episodes.pop())
+    return tuple(sorted(chosen))

@@ -1,0 +1,172 @@
+"""Tables of policies on recorded frames, for the terminal and the page (see `evaluation.compare_offline`)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from inspire_vla.reports.tables import Cell, Table, make_row, make_table, percent, point_interval, points
+
+Offline = Mapping[str, Any]
+_HORIZON_COLUMNS = 6
+
+
+def offline_tables(offline: Offline) -> list[Table]:
+    """Return all tables that have something to show."""
+    found = [answers_table(offline), object_table(offline), word_table(offline), error_table(offline)]
+    found += [horizon_table(offline), gripper_table(offline)]
+    return [table for table in found if table.rows]
+
+
+def answers_table(offline: Offline) -> Table:
+    """Accuracy of the answers against the labels, beside both baselines."""
+    rows = [
+        make_row(
+            entry["policy"],
+            f"{entry['n']:,}",
+            _share(entry, i),
+            _difference(entry["difference"]),
+            percent(entry["majority_class"]),
+            percent(entry["per_task_majority"]),
+        )
+        for i, entry in enumerate(offline["answers"])
+        if entry["n"]
+    ]
+    columns = ("policy", "n", "accuracy", "difference", "majority class", "per-task majority")
+    return make_table(columns, rows, "Answers against the labels [95 % interval over episodes]")
+
+
+def object_table(offline: Offline) -> Table:
+    """Accuracy by object."""
+    rows = [
+        (
+            entry["policy"], found["object"], f"{found['n']:,}", percent(found["rate"]),
+            percent(found["majority_class"]), found["majority_answer"], percent(found["per_task_majority"]),
+        )
+        for entry in offline["answers"]
+        for found in entry["by_object"]
+    ]  # fmt: skip
+    columns = ("policy", "object", "n", "accuracy", "majority class", "which is", "per-task majority")
+    return make_table(columns, rows, "Answers by object", words=2)
+
+
+def word_table(offline: Offline) -> Table:
+    """For each word: how often it was answered where it is the label, and how often it was right when answered."""
+    rows = [
+        (
+            entry["policy"], found["word"], f"{found['labelled']:,}",
+            _ratio(found["correct"], found["labelled"]),
+            f"{found['answered']:,}", _ratio(found["correct"], found["answered"]),
+        )
+        for entry in offline["answers"]
+        for found in entry["by_word"]
+    ]  # fmt: skip
+    columns = ("policy", "word", "labelled", "answered then", "answered", "right then")
+    return make_table(columns, rows, "Answers by word", words=2)
+
+
+def error_table(offline: Offline) -> Table:
+    """Mean absolute error of each action dimension; relative to the dataset's spread in all."""
+    actions = offline["actions"]
+    if not any(row["by_dimension"] for row in actions["rows"]):
+        return make_table(("",), [])
+    rows = []
+    for i, row in enumerate(actions["rows"]):
+        errors = [_number(value) for value in row["by_dimension"]] or ["–"] * len(actions["names"])
+        cells = (_share(row["relative"], i), _difference(row["difference"]))
+        rows.append(make_row(_name(row), *cells, *errors))
+    rows.append(make_row("spread", "", "", *map(_number, actions["spread"])))
+    columns = ("actions of", "relative to spread", "difference", *actions["names"])
+    title = "Mean absolute error of the actions, in the robot's units; relative: of the standard deviation"
+    return make_table(columns, rows, title)
+
+
+def horizon_table(offline: Offline) -> Table:
+    """The relative error by the steps ahead of the decision."""
+    actions = offline["actions"]
+    horizon = max((len(row["by_horizon"]) for row in actions["rows"]), default=0)
+    if horizon < 2:
+        return make_table(("",), [])
+    count = min(horizon, _HORIZON_COLUMNS)
+    steps = sorted({round(i * (horizon - 1) / (count - 1)) for i in range(count)})
+    rows = [
+        (_name(row), *(percent(_at(row["by_horizon"], step), 0) for step in steps)) for row in actions["rows"]
+    ]
+    columns = ("actions of", *(f"step {step + 1}" for step in steps))
+    return make_table(columns, rows, "Error relative to the spread, by the step ahead of the decision")
+
+
+def gripper_table(offline: Offline) -> Table:
+    """Gripper events hit, missed, and made where none was demonstrated."""
+    rows = []
+    for i, entry in enumerate(offline["gripper"]):
+        for kind in ("close", "open"):
+            found = entry[kind]
+            if not found["demonstrated"] and not found["extra"]:
+                continue
+            delay = (
+                "–" if found["delay_median"] is None else f"{found['delay_median']:+.1f}".replace("-", "−")
+            )
+            missed = found["demonstrated"] - found["hit"]
+            rows.append(
+                make_row(
+                    entry["policy"], kind, str(found["demonstrated"]), _share(found, i), str(missed),
+                    str(found["extra"]), delay,
+                )
+            )  # fmt: skip
+    tolerance = offline["dataset"].get("gripper_tolerance_s", 0)
+    columns = ("policy", "gripper", "demonstrated", "hit", "missed", "extra", "delay, frames")
+    title = f"Gripper events; hit: at most {tolerance:.2g} s early or late [Wilson's 95 % interval]"
+    return make_table(columns, rows, title, words=2)
+
+
+def offline_warnings(offline: Offline) -> list[str]:
+    """Return what a reader must know before believing the numbers."""
+    lines = []
+    for entry in offline["episodes"]:
+        if entry["trained_on"]:
+            lines.append(
+                f"{entry['policy']} was trained on {entry['trained_on']} of these {entry['n']} episodes: the result "
+                "does not show how it does on new ones"
+            )
+        elif not entry["known"]:
+            lines.append(f"{entry['policy']}: whether it was trained on these episodes is not known")
+    for entry in offline["answers"]:
+        if entry["unlabelled"]:
+            lines.append(
+                f"{entry['policy']}: {entry['unlabelled']:,} of {entry['n'] + entry['unlabelled']:,} answers have no "
+                "label and are not scored"
+            )
+    return lines
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return f"{row['name']} (baseline)" if row["baseline"] else str(row["name"])
+
+
+def _share(entry: Mapping[str, Any], policy: int) -> Cell:
+    """A share with its interval; the interval is left out where there is one episode alone."""
+    if entry["rate"] is None:
+        return Cell("–")
+    if entry["low"] is None:
+        return Cell(f"{100 * entry['rate']:.1f} %", entry["rate"], policy)
+    bounds = f"{100 * entry['low']:.1f}–{100 * entry['high']:.1f}"
+    return Cell(f"{100 * entry['rate']:.1f} % [{bounds}]", min(1.0, entry["rate"]), policy)
+
+
+def _difference(pair: Mapping[str, Any] | None) -> Cell:
+    if pair is None or pair["rate"] is None:
+        return Cell("–")
+    if pair["low"] is None:
+        return Cell(points(pair["rate"]))
+    return Cell(f"{points(pair['rate'])} {point_interval(pair, 1)}")
+
+
+def _ratio(part: int, whole: int) -> str:
+    return percent(part / whole if whole else None)
+
+
+def _at(values: Sequence[float | None], index: int) -> float | None:
+    return values[index] if index < len(values) else None
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}"
