@@ -69,6 +69,12 @@ def json_sha256(data: Any) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def file_sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def describe(error: ValidationError) -> str:
     """Say in one sentence where data does not fit its schema."""
     first, *others = error.errors(include_url=False)
@@ -80,14 +86,17 @@ def describe(error: ValidationError) -> str:
 
 
 @contextmanager
-def folder_lock(folder: str | Path, doing: str = "writing") -> Iterator[None]:
+def folder_lock(folder: str | Path, doing: str = "writing", *, wait: bool = False) -> Iterator[None]:
     """Hold `folder`, or a file, alone, so that two commands never write it at the same time. Works on every platform.
 
     The lock is a hidden file beside the folder, removed at the end. The system releases it when the process ends,
     however it ends.
 
+    Args:
+        wait: whether to wait for another process that holds it.
+
     Raises:
-        InspireError: another process holds it.
+        InspireError: another process holds it, unless `wait`.
     """
     folder = Path(os.path.realpath(folder))  # one lock for a folder and the links to it
     made = [parent for parent in folder.parents if not parent.exists()]
@@ -95,7 +104,7 @@ def folder_lock(folder: str | Path, doing: str = "writing") -> Iterator[None]:
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(folder.with_name(f".{folder.name}.lock"))
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=-1 if wait else 0)
         except filelock.Timeout:
             raise InspireError(
                 f"Another process is {doing} {folder}. Wait for it, or give another folder."

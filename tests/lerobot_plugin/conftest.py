@@ -75,6 +75,15 @@ def _each_training_chooses_its_precision() -> Iterator[None]:
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _decoded_images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Decoded images of tests are not kept in the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("decoded")
+        patch.setattr("inspire_vla.lerobot_plugin.frame_cache.cache_folder", lambda: folder)
+        yield
+
+
 @pytest.fixture(scope="session")
 def labelled_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("data") / "labelled")

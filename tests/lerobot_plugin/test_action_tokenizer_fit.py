@@ -14,9 +14,9 @@ from inspire_vla.action_tokenizers import GRIPPER_CONVENTIONS, ResidualVQ, Unifo
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin import training
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, VQConfig
+from inspire_vla.lerobot_plugin.frame_cache import chunk_indices
 from inspire_vla.lerobot_plugin.training import (
     choose_action_tokenizer,
-    chunk_indices,
     fit_action_tokenizer,
     normalised_chunks,
 )

@@ -1,32 +1,73 @@
-"""Frames in memory are the frames of the dataset, and are not kept where that would change the training."""
+"""Decoded images are the dataset's, decoded once, and not kept where that would change the training."""
 
+import os
 import pickle
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from lerobot.datasets import LeRobotDataset
+from tests.lerobot_plugin.conftest import SIZE
 
+from inspire_vla.errors import InspireError
+from inspire_vla.lerobot_plugin import frame_cache
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
-from inspire_vla.lerobot_plugin.training import FrameCache, fits_in_memory, in_memory
+from inspire_vla.lerobot_plugin.frame_cache import FrameCache, decode_video, resized
+from inspire_vla.lerobot_plugin.training import with_cached_images
+
+IMAGE = "observation.images.image"
+COLUMNS = ("observation.state", "observation.answers.direction")
+CAMERAS = ("observation.images.front", "observation.images.wrist")
 
 
 def opened(root: Path, **options: object) -> LeRobotDataset:
     times = {"action": [i / 10 for i in range(4)]}
-    return LeRobotDataset("local/tiny", root=root, delta_timestamps=times, **options)  # type: ignore[arg-type]
+    return LeRobotDataset("local/tiny", root=root, delta_timestamps=times, return_uint8=True, **options)  # type: ignore[arg-type]
 
 
-def test_frames_in_memory_are_the_frames_of_the_dataset(labelled_dataset: Path) -> None:
+def loaded(dataset: LeRobotDataset, folder: Path, **options: Any) -> FrameCache:
+    cache = FrameCache(dataset)
+    assert cache.load(horizon=4, folder=folder, **{"cameras": [IMAGE], "columns": COLUMNS, **options})
+    return cache
+
+
+@pytest.fixture(scope="module")
+def filmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four episodes of 20 frames, two cameras of video, each frame of another colour."""
+    root = tmp_path_factory.mktemp("filmed") / "data"
+    return film(root)
+
+
+def film(root: Path, shift: int = 0) -> Path:
+    video = {"dtype": "video", "shape": (64, 96, 3), "names": ["height", "width", "channels"]}
+    features = {**dict.fromkeys(CAMERAS, video), "action": {"dtype": "float32", "shape": (7,), "names": None}}
+    dataset = LeRobotDataset.create("local/film", 10, features, root=root, use_videos=True)
+    for episode in range(4):
+        for i in range(20):
+            colour = 12 * i + shift
+            images = {CAMERAS[0]: np.full((64, 96, 3), colour, np.uint8)}
+            images[CAMERAS[1]] = np.full((64, 96, 3), (colour, 60 * episode, 255 - colour), np.uint8)
+            dataset.add_frame({**images, "action": np.full(7, i, np.float32), "task": "wave"})
+        dataset.save_episode()
+    dataset.finalize()
+    return root
+
+
+def test_items_are_those_of_the_dataset(labelled_dataset: Path, tmp_path: Path) -> None:
     dataset = opened(labelled_dataset)
-    cache = FrameCache(dataset, horizon=4)
+    cache = loaded(dataset, tmp_path)
     assert len(cache) == len(dataset)
     for place in (0, 5, 10, 11, 12, 47):
         slow, quick = dataset[place], cache[place]
+        assert quick.keys() == {IMAGE, *COLUMNS, "action", "action_is_pad", "task"}
         for key in quick:
             value = quick[key]
-            if key == "observation.images.image":
+            if key == IMAGE:
                 value = value.float() / 255
             if key == "task":
                 assert value == slow[key]
@@ -34,11 +75,109 @@ def test_frames_in_memory_are_the_frames_of_the_dataset(labelled_dataset: Path) 
                 torch.testing.assert_close(value, slow[key])
 
 
-def test_worker_processes_get_it_whole(labelled_dataset: Path) -> None:
+@pytest.mark.parametrize("episodes", [None, [1, 3], [2]])
+@pytest.mark.parametrize("size", [None, (32, 48)])
+def test_videos_are_decoded_as_lerobot_decodes_them(
+    filmed: Path, tmp_path: Path, episodes: list[int] | None, size: tuple[int, int] | None
+) -> None:
+    """Episodes share a file; those that are not used are jumped over."""
+    dataset = opened(filmed, episodes=episodes)
+    cache = loaded(dataset, tmp_path, cameras=CAMERAS, columns=(), image_size=size)
+    for row in range(len(dataset)):
+        for camera in CAMERAS:
+            want = resized(dataset[row][camera].float(), size).round().to(torch.uint8)
+            assert torch.equal(cache[row][camera], want), (row, camera)
+
+
+def test_only_cameras_that_are_used_are_decoded(filmed: Path, tmp_path: Path) -> None:
+    loaded(opened(filmed), tmp_path, cameras=CAMERAS[:1], columns=())
+    assert [path.name[:5] for path in tmp_path.glob("*.npy")] == ["front"]
+
+
+def test_a_second_training_decodes_nothing(
+    filmed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the dataset was moved, or its labels were written anew: the videos are the same."""
+    first = loaded(opened(filmed), tmp_path / "kept", cameras=CAMERAS, columns=())
+    moved = tmp_path / "moved"
+    moved.symlink_to(filmed)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("decoded again")
+
+    monkeypatch.setattr(frame_cache, "decode_video", refuse)
+    again = loaded(opened(moved), tmp_path / "kept", cameras=CAMERAS, columns=())
+    assert torch.equal(again[33][CAMERAS[1]], first[33][CAMERAS[1]])
+
+
+def test_other_videos_are_decoded_again(filmed: Path, tmp_path: Path) -> None:
+    other = film(tmp_path / "other", shift=9)
+    for root in (filmed, other):
+        loaded(opened(root), tmp_path / "kept", cameras=CAMERAS[:1], columns=())
+    loaded(opened(filmed), tmp_path / "kept", cameras=CAMERAS[:1], columns=(), image_size=(16, 16))
+    assert len(list((tmp_path / "kept").glob("*.npy"))) == 3
+
+
+def test_a_file_that_is_not_whole_is_written_again(filmed: Path, tmp_path: Path) -> None:
+    first = loaded(opened(filmed), tmp_path, cameras=CAMERAS[:1], columns=())
+    want = first[50][CAMERAS[0]].clone()
+    (file,) = tmp_path.glob("*.npy")
+    file.write_bytes(file.read_bytes()[:1000])
+    again = loaded(opened(filmed), tmp_path, cameras=CAMERAS[:1], columns=())
+    assert torch.equal(again[50][CAMERAS[0]], want)
+
+
+def test_two_trainings_at_once_decode_once(
+    filmed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, original = [], decode_video
+
+    def counted(*arguments: Any) -> Any:
+        calls.append(arguments)
+        time.sleep(0.2)
+        return original(*arguments)
+
+    monkeypatch.setattr(frame_cache, "decode_video", counted)
+    datasets = [opened(filmed), opened(filmed)]
+    threads = [
+        threading.Thread(target=loaded, args=(d, tmp_path), kwargs={"cameras": CAMERAS[:1], "columns": ()})
+        for d in datasets
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(calls) == 1
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".npy"]
+
+
+def test_files_that_no_training_uses_are_removed(filmed: Path, tmp_path: Path) -> None:
+    unused = tmp_path / "front_own_0.npy"
+    unused.write_bytes(b"")
+    long_ago = time.time() - 86_400 * (frame_cache.KEPT_DAYS + 1)
+    os.utime(unused, (long_ago, long_ago))
+    loaded(opened(filmed), tmp_path, cameras=CAMERAS[:1], columns=())
+    assert not unused.exists()
+    assert len(list(tmp_path.glob("*.npy"))) == 1
+
+
+def test_a_damaged_video_and_a_missing_image_are_refused_by_file(filmed: Path, tmp_path: Path) -> None:
+    film_file = next((filmed / "videos" / CAMERAS[0]).rglob("*.mp4"))
+    with pytest.raises(InspireError, match=r"has no image at 9\.0000 s.*nearest is at 7\.9000 s"):
+        list(decode_video(film_file, [0.0, 9.0], 1e-4))
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(film_file.read_bytes()[:900])
+    with pytest.raises(InspireError, match=r"broken\.mp4 cannot be decoded"):
+        list(decode_video(broken, [0.0], 1e-4))
+
+
+def test_worker_processes_map_the_same_file(labelled_dataset: Path, tmp_path: Path) -> None:
     """A DataLoader pickles its dataset where processes are spawned."""
-    cache = FrameCache(opened(labelled_dataset), horizon=4)
-    again = pickle.loads(pickle.dumps(cache))
-    assert torch.equal(again[7]["observation.images.image"], cache[7]["observation.images.image"])
+    cache = loaded(opened(labelled_dataset), tmp_path, image_size=(512, 512))
+    pickled = pickle.dumps(cache)
+    assert len(pickled) < 3 * 512 * 512
+    again = pickle.loads(pickled)
+    assert torch.equal(again[7][IMAGE], cache[7][IMAGE])
     assert again.num_episodes == cache.num_episodes == 4  # asked of the dataset itself
     with pytest.raises(AttributeError):
         FrameCache.__new__(FrameCache).num_episodes
@@ -52,19 +191,17 @@ def test_images_are_as_large_as_they_are(channels_first: bool, tmp_path: Path) -
     if channels_first:
         shape, names = (3, 32, 48), ["channels", "height", "width"]
     features = {
-        "observation.images.image": {"dtype": "image", "shape": shape, "names": names},
+        IMAGE: {"dtype": "image", "shape": shape, "names": names},
         "action": {"dtype": "float32", "shape": (7,), "names": None},
     }
     dataset = LeRobotDataset.create("local/wide", 10, features, root=tmp_path / "data", use_videos=False)
     for _ in range(5):
         given = image.transpose(2, 0, 1) if channels_first else image
-        dataset.add_frame(
-            {"observation.images.image": given, "action": np.zeros(7, np.float32), "task": "wave"}
-        )
+        dataset.add_frame({IMAGE: given, "action": np.zeros(7, np.float32), "task": "wave"})
     dataset.save_episode()
     dataset.finalize()
-    cache = FrameCache(opened(tmp_path / "data"), horizon=4)
-    assert torch.equal(cache[3]["observation.images.image"], torch.from_numpy(image).permute(2, 0, 1))
+    cache = loaded(opened(tmp_path / "data"), tmp_path / "kept", columns=())
+    assert torch.equal(cache[3][IMAGE], torch.from_numpy(image).permute(2, 0, 1))
 
 
 def test_images_that_change_each_time_are_not_kept(labelled_dataset: Path) -> None:
@@ -72,10 +209,33 @@ def test_images_that_change_each_time_are_not_kept(labelled_dataset: Path) -> No
         opened(labelled_dataset),
         opened(labelled_dataset, image_transforms=torch.nn.Identity()),
     )
-    assert fits_in_memory(plain)
-    assert not fits_in_memory(augmented)
-    assert not fits_in_memory(SimpleNamespace(image_transforms=None))  # a stream
-    assert not fits_in_memory(None)  # no dataset for evaluation
-    train, held_out = in_memory(InspireVLAConfig(), (augmented, plain))
+    assert FrameCache.takes(plain)
+    assert not FrameCache.takes(augmented)
+    assert not FrameCache.takes(SimpleNamespace(image_transforms=None))  # a stream
+    assert not FrameCache.takes(None)  # no dataset for evaluation
+    train, held_out = with_cached_images(InspireVLAConfig(), (augmented, plain))
     assert train is augmented
     assert isinstance(held_out, FrameCache)
+
+
+@pytest.mark.parametrize("limit", ["memory", "disk"])
+def test_more_than_half_of_the_memory_or_disk_is_not_taken(
+    labelled_dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    limit: str,
+) -> None:
+    """Then items stay the dataset's own."""
+    total = 48 * 3 * SIZE * SIZE
+    if limit == "memory":
+        monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(total=total))
+    else:
+        monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=total))
+    cache = FrameCache(opened(labelled_dataset))
+    assert not cache.load(horizon=4, cameras=[IMAGE], folder=tmp_path / "kept")
+    assert "48 frames" in caplog.text
+    assert "--policy.image_size" in caplog.text
+    assert cache[3].keys() == opened(labelled_dataset)[3].keys()
+    assert not (tmp_path / "kept").exists()
+    assert cache.load(horizon=4, cameras=[IMAGE], image_size=(16, 16), folder=tmp_path / "kept")

@@ -3,6 +3,7 @@
 import inspect
 import json
 import logging
+import re
 from pathlib import Path
 
 import accelerate
@@ -17,19 +18,66 @@ from lerobot.scripts import lerobot_train
 from lerobot.utils.logging_utils import AverageMeter, MetricsTracker
 from tests.lerobot_plugin.tiny_runs import run
 
-from inspire_vla.lerobot_plugin.lerobot_host import TRAIN_LOG, TrainLog
+from inspire_vla.errors import InspireError
+from inspire_vla.lerobot_plugin.lerobot_host import TRAIN_LOG, TrainLog, duration
 
 
 def test_the_host_is_the_version_that_this_was_written_for() -> None:
     assert lerobot.__version__ == "0.6.1"
 
 
-def test_the_training_looks_its_datasets_up_by_name() -> None:
+def test_the_training_looks_its_functions_up_by_name() -> None:
     source = inspect.getsource(lerobot_train.train)
+    calls = (
+        "init_logging(accelerator=accelerator)",
+        "policy = make_policy(",
+        " = update_policy(\n            train_tracker,",
+    )
+    for call in calls:
+        assert source.count(call) == 1, call
+    assert source.index("make_train_eval_datasets(cfg)") < source.index("policy = make_policy(")
     assert source.count("make_train_eval_datasets(cfg)") == 2  # on the main process, on the others
     assert source.index("init_logging(") < source.index("make_train_eval_datasets(cfg)")
     assert "sys.argv" in inspect.getsource(parser)
     assert "parser.get_path_arg" in inspect.getsource(train_config)  # read again while the training begins
+
+
+def test_the_terminal_shows_what_matters_and_a_file_has_the_rest(
+    labelled_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out = run(labelled_dataset, tmp_path / "out", "--steps=15", "--log_freq=15")
+    shown = [line for line in re.split(r"[\r\n]", capsys.readouterr().err) if line.strip()]
+    shown = [line for line in shown if not line.startswith(("Training: ", "Decod")) or "steps of" in line]
+    assert [line.split(":")[0].split(",")[0] for line in shown] == [
+        "Training", f"{shown[1].split()[0]} s a step", "step", "Checkpoint policy after step 15",
+    ]  # fmt: skip
+    assert shown[0].startswith("Training: 15 steps of 8 samples, from 48 frames of 4 episodes; ")
+    assert str(out / "train.log") in shown[0]
+    assert re.search(r"measured over 10; about \d+ s for the remaining 4 steps; memory \d\.\d GiB", shown[1])
+    log = (out / "train.log").read_text(encoding="utf-8")
+    assert "Creating dataset" in log  # LeRobot's, from before there was a file
+    assert "Checkpoint policy after step 15" in log
+
+
+def test_a_refused_training_leaves_no_folder_and_decodes_nothing(
+    labelled_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tokenizer has too few chunks, which is found when the policy is made."""
+    monkeypatch.setattr(
+        "inspire_vla.lerobot_plugin.frame_cache._decode_into", lambda *_: pytest.fail("decoded")
+    )
+    with pytest.raises(InspireError, match="48 chunks are too few for 64 codes"):
+        run(labelled_dataset, tmp_path / "out", "--steps=2", "--policy.vq.codes_per_level=64")
+    assert not (tmp_path / "out").exists()
+    assert "Decoding" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(40, "40 s"), (89.6, "90 s"), (95, "2 min"), (5400, "1 h 30 min"), (12000, "3 h 20 min")],
+)
+def test_durations_in_words(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
 
 
 def test_the_training_logs_its_tracker_itself() -> None:

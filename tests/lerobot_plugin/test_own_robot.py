@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +15,8 @@ from inspire_vla.errors import InspireError
 from inspire_vla.instruction import find_mentions
 from inspire_vla.labels.columns import LabelInfo, ModeRule, answer_column, answer_feature, write_labels
 from inspire_vla.lerobot_plugin.agent import load_policy
-from inspire_vla.lerobot_plugin.training import FrameCache, fits_in_memory, resized, train
+from inspire_vla.lerobot_plugin.frame_cache import resized
+from inspire_vla.lerobot_plugin.training import train
 from inspire_vla.serving.client import PolicyClient, ServerError
 from inspire_vla.serving.observations import ObservationReader
 
@@ -127,29 +127,6 @@ def test_the_shipped_eyes_say_what_else_there_is(own: Path, tmp_path: Path) -> N
 def test_cameras_of_different_sizes_ask_for_one(own: Path, tmp_path: Path) -> None:
     with pytest.raises(InspireError, match=r"--policy\.image_size"):
         run(own, tmp_path / "out", "--policy.image_size=null")
-
-
-def test_frames_are_kept_in_the_size_that_is_looked_at(own: Path, caplog: pytest.LogCaptureFixture) -> None:
-    dataset = LeRobotDataset("local/own", root=own, delta_timestamps={"action": [0.0, 0.1]})
-    kept = FrameCache(dataset, 2, (32, 48))
-    for camera in SIZES:
-        key = f"observation.images.{camera}"
-        expected = resized(dataset[7][key], (32, 48)) * 255
-        assert kept[7][key].dtype == torch.uint8
-        torch.testing.assert_close(kept[7][key].float(), expected, atol=0.51, rtol=0)
-    assert fits_in_memory(dataset)
-
-
-def test_more_than_the_memory_holds_is_not_kept(
-    own: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    dataset = LeRobotDataset("local/own", root=own)
-    all_images = 36 * 3 * (54 * 96 + 48 * 64)
-    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(total=all_images))
-    assert not fits_in_memory(dataset)
-    assert "36 frames" in caplog.text
-    assert "--policy.image_size" in caplog.text
-    assert fits_in_memory(dataset, (32, 32))
 
 
 def test_scaling_keeps_what_is_even_and_every_leading_axis() -> None:

@@ -5,12 +5,14 @@ policy_preprocessor.json and policy_postprocessor.json with their safetensors fi
 nor torch.
 """
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import inspire_vla
 from inspire_vla.errors import InspireError, did_you_mean
-from inspire_vla.files import read_json
+from inspire_vla.files import read_json, write_json
+from inspire_vla.labels.lerobot_files import LeRobotFiles
 
 SHIPPED = Path(inspire_vla.__file__).parent / "checkpoints"
 """Checkpoints that the package ships."""
@@ -20,6 +22,8 @@ WEIGHTS = ("model.safetensors", "adapter_model.safetensors")
 """A whole checkpoint's weights, or those of a LoRA, which names the checkpoint that it was trained on."""
 ADAPTER_CONFIG = "adapter_config.json"
 PREPROCESSOR = "policy_preprocessor.json"
+TRAINING_DATASET = "dataset.json"
+"""In a training's output folder: the dataset, as a `TrainingDataset`."""
 TOKENIZER_STEP = "inspire_vla_tokenizer"
 """Name of our step in the preprocessor, see processor_inspire_vla.py."""
 
@@ -99,6 +103,37 @@ def _known_names(path: Path) -> list[str]:
     siblings = path.parent.iterdir() if len(path.parts) > 1 and path.parent.is_dir() else ()
     here = [str(p) for p in siblings if any((p / inside / "config.json").is_file() for inside in INSIDE)]
     return [*shipped(), *here]
+
+
+@dataclass
+class TrainingDataset:
+    """The dataset of a training: its folder then, and the hash of its content."""
+
+    root: str
+    sha256: str
+
+
+def record_dataset(out: Path, root: str | Path) -> None:
+    """Write into a training's output folder what it is trained on, so that it can be resumed after a move."""
+    found = TrainingDataset(str(Path(root).absolute()), LeRobotFiles.open(root).content_sha256())
+    write_json(out / TRAINING_DATASET, asdict(found))
+
+
+def check_same_dataset(out: Path, root: str | Path) -> None:
+    """Check that a dataset at another place is what a training was begun with.
+
+    Raises InspireError where its content differs, or where the training did not record it.
+    """
+    other = f"Train from its checkpoint into another folder: --from {out} --out NEW --dataset {root}."
+    if not (out / TRAINING_DATASET).is_file():
+        raise InspireError(
+            f"{out} does not say what it was trained on ({TRAINING_DATASET} is missing). {other}"
+        )
+    recorded = read_json(out / TRAINING_DATASET, TrainingDataset)
+    if recorded.sha256 != LeRobotFiles.open(root).content_sha256():
+        raise InspireError(
+            f"{out} was trained on {recorded.root}, and {root} has other content (hash of its files). {other}"
+        )
 
 
 def training_suites(folder: Path) -> tuple[str, ...] | None:

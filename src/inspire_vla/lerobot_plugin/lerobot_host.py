@@ -6,59 +6,244 @@ tests/lerobot_plugin/test_lerobot_host.py fails when one of these places changes
 
 import json
 import logging
+import logging.handlers
 import math
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
+import psutil
 import torch.distributed
 from lerobot.utils.logging_utils import MetricsTracker
+from tqdm import tqdm
 
+import inspire_vla
 from inspire_vla.backbones.base import Backbone
 from inspire_vla.backbones.image_text import ImageText
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 
+if TYPE_CHECKING:
+    from lerobot.configs.train import TrainPipelineConfig
+
+log = logging.getLogger(__name__)
+
+PACKAGE = Path(inspire_vla.__file__).parent
 TRAIN_LOG = "train_log.jsonl"
 """The log of a training, in its output folder: see `TrainLog`."""
+
+OUTPUT_LOG = "train.log"
+"""What LeRobot and other libraries log during a training, in its output folder."""
+MEASURED_STEPS = 10
+"""The time of a step is measured over so many, after the first."""
 
 Datasets = tuple[Any, Any]
 """Training and held-out dataset; the latter may be None."""
 
 
-def run_lerobot_train(
-    arguments: Sequence[str], prepare_datasets: Callable[[InspireVLAConfig, Datasets], Datasets]
-) -> None:
-    """Run `lerobot-train` in this process, with its command line in `arguments`. It writes a `TrainLog`.
+@dataclass(frozen=True)
+class Training:
+    """A training that is about to begin. config: LeRobot's. main: whether this process writes its files."""
 
-    LeRobot 0.6.1 (scripts/lerobot_train.py) has no hook for datasets, so the function that makes them is replaced
-    where the training looks it up. It reads `sys.argv` (configs/parser.py, configs/train.py), so that is set.
+    config: "TrainPipelineConfig"
+    datasets: Datasets
+    main: bool
+
+    @property
+    def policy(self) -> InspireVLAConfig:
+        return cast(InspireVLAConfig, self.config.policy)
+
+    @property
+    def out(self) -> Path:
+        return Path(str(self.config.output_dir))
+
+
+def run_lerobot_train(
+    arguments: Sequence[str],
+    prepare_datasets: Callable[[InspireVLAConfig, Datasets], Datasets],
+    before_first_step: Callable[[Training], None] = lambda _: None,
+) -> None:
+    """Run `lerobot-train` in this process, with its command line in `arguments`.
+
+    It writes a `TrainLog` and `OUTPUT_LOG`. The terminal shows what this package says, metrics, checkpoints and errors.
+
+    LeRobot 0.6.1 (scripts/lerobot_train.py) has no hooks, so functions are replaced where the training looks them up.
+    It reads `sys.argv` (configs/parser.py, configs/train.py), so that is set.
 
     Args:
         prepare_datasets: called with the policy's configuration and the datasets; what it returns is trained on.
+        before_first_step: called when the policy is made, so after everything that may refuse the dataset.
     """
-    from lerobot.scripts import lerobot_train
+    logs = _Logs()
+    logs.start(main=True)  # LeRobot warns while it loads and reads its command line
+    try:
+        _run(arguments, prepare_datasets, before_first_step, logs)
+    finally:
+        logs.stop()
 
-    make, argv, log = lerobot_train.make_train_eval_datasets, sys.argv, None
 
-    def make_and_prepare(cfg: Any) -> Datasets:
-        nonlocal log
+def _run(
+    arguments: Sequence[str],
+    prepare_datasets: Callable[[InspireVLAConfig, Datasets], Datasets],
+    before_first_step: Callable[[Training], None],
+    logs: "_Logs",
+) -> None:
+    from lerobot.scripts import lerobot_train as host
+
+    names = ("init_logging", "make_train_eval_datasets", "make_policy", "update_policy")
+    original, argv = {name: getattr(host, name) for name in names}, sys.argv
+    training: Training | None = None
+    clock: _StepClock | None = None
+
+    def init_logging(accelerator: Any = None) -> None:
+        original["init_logging"](accelerator=accelerator)  # removes all handlers
+        logs.start(main=accelerator is None or accelerator.is_main_process)
+
+    def make_train_eval_datasets(cfg: Any) -> Datasets:
+        nonlocal training
         if cfg.dataset.root is not None:  # LeRobot would ask the hub for what an incomplete dataset lacks
             LeRobotFiles.open(cfg.dataset.root)
-        log = TrainLog(Path(cfg.output_dir))  # now, because LeRobot removes all log handlers when it starts
-        logging.getLogger().addHandler(log)
-        return prepare_datasets(cfg.policy, make(cfg))
+        logs.add(TrainLog(Path(cfg.output_dir)))
+        datasets = prepare_datasets(cfg.policy, original["make_train_eval_datasets"](cfg))
+        training = Training(cfg, datasets, logs.main)
+        return datasets
+
+    def make_policy(**options: Any) -> Any:
+        nonlocal clock
+        policy = original["make_policy"](**options)
+        if training is not None:
+            before_first_step(training)
+            logs.write_to(training.out / OUTPUT_LOG)
+            clock = _StepClock(training.config.steps)
+            log.info(f"{_plan(training, policy)} LeRobot's log: {training.out / OUTPUT_LOG}")
+        return policy
+
+    def update_policy(tracker: MetricsTracker, *others: Any, **options: Any) -> Any:
+        updated = original["update_policy"](tracker, *others, **options)
+        if clock is not None and (said := clock.after(tracker.steps + 1)):
+            log.info(said)
+        return updated
 
     sys.argv = ["lerobot-train", *arguments]
-    lerobot_train.make_train_eval_datasets = make_and_prepare
+    for function in (init_logging, make_train_eval_datasets, make_policy, update_policy):
+        setattr(host, function.__name__, function)
     try:
-        lerobot_train.train()
+        host.train()
     finally:
-        sys.argv, lerobot_train.make_train_eval_datasets = argv, make
-        if log is not None:
-            logging.getLogger().removeHandler(log)
+        sys.argv = argv
+        for name, function in original.items():
+            setattr(host, name, function)
+
+
+def _plan(training: Training, policy: torch.nn.Module) -> str:
+    config, dataset = training.config, training.datasets[0]
+    parameters = sum(p.numel() for p in policy.parameters() if p.requires_grad)
+    return (
+        f"Training: {config.steps:,} steps of {config.batch_size} samples, from {dataset.num_frames:,} frames of "
+        f"{dataset.num_episodes:,} episodes; {parameters / 1e6:,.1f} million parameters are trained on "
+        f"{training.policy.device}."
+    )
+
+
+class _StepClock:
+    """Says once how long a training takes, by its first steps. The very first is left out: it warms up."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps, self._calls, self._start, self._said = steps, 0, 0.0, False
+
+    def after(self, step: int) -> str | None:
+        """What to say after `step`, or nothing."""
+        self._calls += 1
+        now = time.perf_counter()
+        if self._calls == 1:
+            self._start = now
+        measured, elapsed = self._calls - 1, now - self._start
+        if self._said or measured < 1 or (measured < MEASURED_STEPS and elapsed < 30):
+            return None
+        self._said = True
+        each = elapsed / measured
+        memory = f"memory {psutil.Process().memory_info().rss / 2**30:.1f} GiB"
+        if torch.cuda.is_available():
+            memory += f", GPU {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB"
+        return (
+            f"{each:.3g} s a step, measured over {measured}; about {duration(each * (self.steps - step))} for the "
+            f"remaining {self.steps - step:,} steps; {memory}."
+        )
+
+
+def duration(seconds: float) -> str:
+    """A duration in words, such as "40 s", "12 min" or "3 h 20 min"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class _Logs:
+    """Log handlers of a training, in place of LeRobot's.
+
+    What other libraries log is kept until the output folder may be made: a training that is refused leaves none, and
+    LeRobot refuses one that exists.
+    """
+
+    def __init__(self) -> None:
+        self.main = True
+        self._kept = logging.handlers.MemoryHandler(1_000_000, flushLevel=logging.CRITICAL + 1)
+        self._kept.setLevel(logging.INFO)
+        self._mine: list[logging.Handler] = []
+        root = logging.getLogger()
+        self._before = list(root.handlers), root.level
+
+    def start(self, *, main: bool) -> None:
+        self.main = main
+        if not main:  # LeRobot silences the others
+            self._mine.clear()
+            return
+        logging.captureWarnings(True)
+        logging.getLogger().handlers.clear()
+        for handler in self._mine or (_Console(), self._kept):
+            self.add(handler)
+
+    def add(self, handler: logging.Handler) -> None:
+        if handler not in self._mine:
+            self._mine.append(handler)
+        logging.getLogger().addHandler(handler)
+
+    def write_to(self, path: Path) -> None:
+        """Write what was kept, and everything from now on, to a file."""
+        if self._kept not in self._mine:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = logging.FileHandler(path, encoding="utf-8")
+        file.setLevel(logging.INFO)
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+        self._kept.setTarget(file)
+        self._kept.flush()
+        logging.getLogger().removeHandler(self._kept)
+        self.add(file)
+
+    def stop(self) -> None:
+        for handler in self._mine:
+            if isinstance(handler, logging.FileHandler):
+                handler.close()
+        root = logging.getLogger()
+        root.handlers[:], level = self._before
+        root.setLevel(level)
+        logging.captureWarnings(False)
+
+
+class _Console(logging.Handler):
+    """Shows what this package says, metrics, checkpoints and errors, above a progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        ours = Path(record.pathname).is_relative_to(PACKAGE) and record.levelno >= logging.INFO
+        checkpoint = record.module == "lerobot_train" and str(record.msg).startswith("Checkpoint policy")
+        if ours or checkpoint or isinstance(record.msg, MetricsTracker) or record.levelno >= logging.ERROR:
+            prefix = f"{record.levelname}: " if record.levelno >= logging.WARNING else ""
+            tqdm.write(prefix + self.format(record), file=sys.stderr)
 
 
 class TrainLog(logging.Handler):

@@ -35,6 +35,7 @@ from inspire_vla.errors import InspireError
 from inspire_vla.grounding.pretraining import load_weights
 from inspire_vla.lerobot_plugin.checkpoints import SHIPPED, from_hub
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
+from inspire_vla.lerobot_plugin.frame_cache import resized
 from inspire_vla.lerobot_plugin.lerobot_host import PolicyHooks, several_processes
 from inspire_vla.lerobot_plugin.processor_inspire_vla import (
     ANSWER_LABELS,
@@ -55,7 +56,7 @@ from inspire_vla.lerobot_plugin.processor_inspire_vla import (
     pack,
     unpacked,
 )
-from inspire_vla.lerobot_plugin.training import choose_action_tokenizer, prepare, resized
+from inspire_vla.lerobot_plugin.training import choose_action_tokenizer, prepare
 from inspire_vla.spatial import answer_words, canonical_answers, says_close
 
 

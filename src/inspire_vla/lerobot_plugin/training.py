@@ -2,7 +2,7 @@
 
 action tokenizer · initial draft · suites · sizes of the images        prepare
 are the labels and the actions what the policy can learn?              check_labels, check_action_range
-frames in memory, so that a small model does not wait for files        FrameCache
+images decoded once, so that a small model does not wait for videos    frame_cache
 """
 
 import logging
@@ -12,21 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import psutil
 import pyarrow.parquet as pq
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from lerobot.configs import FeatureType, PolicyFeature
-from lerobot.datasets import LeRobotDataset
 from lerobot.lerobot_types import TransitionKey
 from lerobot.processor import NormalizerProcessorStep
 from lerobot.processor.converters import create_transition
-from lerobot.utils.constants import ACTION
+from lerobot.utils.constants import ACTION, OBS_STATE
 from lerobot.utils.feature_utils import dataset_to_policy_features
-from torch import Tensor
-from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from inspire_vla.action_tokenizers import ActionTokenizer, Fast, ResidualVQ, UniformBins
 from inspire_vla.errors import InspireError
@@ -44,8 +38,10 @@ from inspire_vla.labels.columns import (
     read_labels,
 )
 from inspire_vla.labels.lerobot_files import LeRobotFiles, Rows, read_rows
+from inspire_vla.lerobot_plugin.checkpoints import record_dataset
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, ReasoningConfig
-from inspire_vla.lerobot_plugin.lerobot_host import Datasets, run_lerobot_train
+from inspire_vla.lerobot_plugin.frame_cache import FrameCache, chunk_indices
+from inspire_vla.lerobot_plugin.lerobot_host import Datasets, Training, run_lerobot_train
 from inspire_vla.lerobot_plugin.processor_inspire_vla import TokenizerParts
 from inspire_vla.recipes import recipe_file
 from inspire_vla.spatial import canonical_answers, decode_answers
@@ -61,14 +57,15 @@ MAX_FITTED_CHUNKS = 200_000
 
 
 def train(arguments: Sequence[str], *, recipe: str | None = None, frames_in_memory: bool = True) -> None:
-    """Run `lerobot-train` in this process. It also writes OUTPUT/train_log.jsonl (see `lerobot_host.TrainLog`).
+    """Run `lerobot-train` in this process. It also writes, into its output folder, train_log.jsonl (see
+    `lerobot_host.TrainLog`), train.log (what LeRobot logs) and dataset.json (what it is trained on).
 
     Args:
         arguments: as on its command line, `--dataset.root=…`, `--output_dir=…`, `--steps=…`.
         recipe: name of a shipped configuration, which the arguments amend.
-        frames_in_memory: decode every image once and keep it. This is for nano, whose images are small. It is not done
-            for other backbones, with several observation steps, with augmented (`image_transforms`) or streamed
-            images, or where they take more than half of the memory.
+        frames_in_memory: decode every image once and keep it (`frame_cache`). This is for nano, whose images are small.
+            It is not done for other backbones, with several observation steps, with augmented (`image_transforms`) or
+            streamed images, or where they take more than half of the memory.
 
     Raises:
         InspireError: an unknown recipe, a folder that is no dataset, or a dataset that does not fit the policy.
@@ -79,7 +76,41 @@ def train(arguments: Sequence[str], *, recipe: str | None = None, frames_in_memo
     root = next((a.split("=", 1)[1] for a in arguments if a.startswith("--dataset.root=")), None)
     if root is not None:
         LeRobotFiles.open(root)  # before LeRobot loads, which takes seconds
-    run_lerobot_train(arguments, in_memory if frames_in_memory else lambda _, datasets: datasets)
+    run_lerobot_train(
+        arguments,
+        with_cached_images if frames_in_memory else lambda _, datasets: datasets,
+        _before_first_step,
+    )
+
+
+def with_cached_images(config: InspireVLAConfig, datasets: Datasets) -> Datasets:
+    """The datasets, with their images decoded once where that is possible: see `train`. Nothing is decoded yet."""
+    if config.backbone != "nano" or config.observation_delta_indices is not None:
+        return datasets
+    first, second = (FrameCache(d) if FrameCache.takes(d) else d for d in datasets)
+    return first, second
+
+
+def _before_first_step(training: Training) -> None:
+    """Decode the images that the policy takes, and record what it is trained on."""
+    config, renamed = training.policy, training.config.rename_map
+    for dataset in training.datasets:
+        if not isinstance(dataset, FrameCache):
+            continue
+        names = {key: renamed.get(key, key) for key in dataset.meta.features}
+        state = config.robot_state_feature is not None
+        dataset.load(
+            horizon=config.chunk_size,
+            cameras=[key for key in dataset.meta.camera_keys if names[key] in config.image_features],
+            columns=[
+                key
+                for key, name in names.items()
+                if key.startswith(ANSWERS_PREFIX) or (state and name == OBS_STATE)
+            ],
+            image_size=config.image_size,
+        )
+    if training.main and not training.config.resume:
+        record_dataset(training.out, training.datasets[0].root)
 
 
 def prepare(
@@ -201,20 +232,6 @@ def normalised_chunks(
     if len(flat) > MAX_FITTED_CHUNKS:
         starts = np.random.default_rng(0).choice(len(flat), MAX_FITTED_CHUNKS, replace=False)
     return flat[chunk_indices(np.concatenate(episodes), config.chunk_size, starts)]
-
-
-def chunk_indices(
-    episodes: Int[np.ndarray, " frames"], horizon: int, starts: Int[np.ndarray, " chunks"] | None = None
-) -> Int[np.ndarray, "chunks horizon"]:
-    """Frame numbers of the chunk that begins at each of `starts`, by default at every frame.
-
-    `episodes` holds each frame's episode. Beyond the end of an episode its last frame is repeated.
-    """
-    if starts is None:
-        starts = np.arange(len(episodes))
-    last = np.flatnonzero(np.append(episodes[1:] != episodes[:-1], True))
-    end_of = last[np.searchsorted(last, starts)]
-    return np.minimum(starts[:, None] + np.arange(horizon), end_of[:, None])
 
 
 def _normalised(
@@ -419,17 +436,6 @@ def stored_answers(
 # Images
 
 
-def resized(
-    images: Float[Tensor, "*batch 3 height width"], size: tuple[int, int] | None
-) -> Float[Tensor, "*batch 3 new_height new_width"]:
-    """Images of `size` (height, width), antialiased; unchanged for None. The aspect ratio follows the size."""
-    if size is None or tuple(images.shape[-2:]) == tuple(size):
-        return images
-    flat = images.reshape(-1, *images.shape[-3:])
-    small = F.interpolate(flat, size=tuple(size), mode="bilinear", antialias=True)
-    return small.reshape(*images.shape[:-2], *small.shape[-2:])
-
-
 def take_image_sizes(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -> None:
     """Write the sizes of the dataset's images into the configuration, so that a server expects these.
 
@@ -447,94 +453,3 @@ def take_image_sizes(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata"
             found = next(iter(cameras.values()))
         if found is not None:
             config.input_features[key] = replace(config.input_features[key], shape=tuple(found.shape))
-
-
-def in_memory(config: InspireVLAConfig, datasets: Datasets) -> Datasets:
-    """The datasets with their frames in memory, where that is possible: see `train`."""
-    size = config.image_size
-    if config.backbone != "nano" or config.observation_delta_indices is not None:
-        return datasets
-    if config.reasoning.enabled and fits_in_memory(datasets[0], size):
-        check_labels(datasets[0].root, config.reasoning)  # before images are read for minutes
-    first, second = (
-        FrameCache(d, config.chunk_size, size) if fits_in_memory(d, size) else d for d in datasets
-    )
-    return first, second
-
-
-def fits_in_memory(dataset: Any, size: tuple[int, int] | None = None) -> bool:
-    """Whether a dataset's images may be kept: they are not streamed or augmented, and take half the memory at most.
-
-    size: (height, width) that they are kept in, None for their own. Logs a warning where they are too many.
-    """
-    if not isinstance(dataset, LeRobotDataset) or dataset.image_transforms is not None:
-        return False
-    shapes = [dataset.meta.features[camera]["shape"] for camera in dataset.meta.camera_keys]
-    of_frame = sum(3 * size[0] * size[1] if size else int(np.prod(shape)) for shape in shapes)
-    memory = psutil.virtual_memory().total
-    if len(dataset) * of_frame <= memory // 2:
-        return True
-    logging.getLogger(__name__).warning(
-        f"{len(dataset):,} frames are {len(dataset) * of_frame / 2**30:.0f} GiB of images, more than half of this "
-        "machine's memory: they are read from their files as training goes. A smaller --policy.image_size keeps less."
-    )
-    return False
-
-
-class FrameCache(Dataset):
-    """The items of a LeRobotDataset that an InSpire policy learns from, decoded once and kept.
-
-    Items are those of the dataset: images (3, H, W) as uint8, `action` (horizon, dim) with `action_is_pad`, state,
-    labels and task. Everything else is asked of the dataset itself. Images may be kept in the size that the policy
-    takes, which scales them by the same function.
-    """
-
-    def __init__(
-        self, dataset: LeRobotDataset, horizon: int, image_size: tuple[int, int] | None = None
-    ) -> None:
-        self._dataset = dataset
-        rows = dataset.hf_dataset.with_format(None)
-        keys = [key for key in rows.column_names if key.startswith(("observation.state", ANSWERS_PREFIX))]
-        self._columns = {key: torch.tensor(rows[key][:]) for key in keys}
-        self._actions = torch.from_numpy(np.array(rows[ACTION], dtype=np.float32))
-        self._chunks = torch.from_numpy(chunk_indices(np.array(rows["episode_index"]), horizon))
-        self._padded = self._chunks == self._chunks.roll(1, dims=1)
-        self._padded[:, 0] = False
-        names = {index: name for name, index in dataset.meta.tasks["task_index"].items()}
-        self._tasks = [names[index] for index in rows["task_index"]]
-        self._images: dict[str, torch.Tensor] = {}
-        for index in tqdm(range(len(rows)), desc="Frames into memory", unit="frame"):
-            item = dataset[index] if self._has_video else rows[index]
-            for camera in dataset.meta.camera_keys:
-                image = _as_uint8(item[camera])
-                if image_size is not None:
-                    image = resized(image.float(), image_size).round().to(torch.uint8)
-                if not index:  # its size as it is: features name it in either order
-                    self._images[camera] = torch.empty((len(rows), *image.shape), dtype=torch.uint8)
-                self._images[camera][index] = image
-
-    @property
-    def _has_video(self) -> bool:
-        return bool(self._dataset.meta.video_keys)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or "_dataset" not in self.__dict__:  # as when a worker process unpickles it
-            raise AttributeError(f"{type(self).__name__} has no {name!r}")
-        return getattr(self._dataset, name)
-
-    def __len__(self) -> int:
-        return len(self._actions)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        item: dict[str, Any] = {key: column[index] for key, column in self._columns.items()}
-        item |= {camera: images[index] for camera, images in self._images.items()}
-        item[ACTION] = self._actions[self._chunks[index]]
-        item["action_is_pad"] = self._padded[index]
-        item["task"] = self._tasks[index]
-        return item
-
-
-def _as_uint8(image: Any) -> torch.Tensor:
-    if isinstance(image, torch.Tensor):
-        return image if image.dtype == torch.uint8 else (image * 255).round().to(torch.uint8)
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)

@@ -1,0 +1,358 @@
+"""The images of a dataset, decoded once. LeRobot decodes each image of a video again whenever it is trained on.
+
+    videos ──in order──▶ scaled to the policy's size ──▶ one .npy file for each camera, mapped into memory
+
+The files are kept beside the cache of the `datasets` library ($HF_DATASETS_CACHE), never in the dataset. Their names
+hold a hash of what was decoded, so that trainings on the same videos share them, and changed videos are decoded again.
+"""
+
+import logging
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import psutil
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int, UInt8
+from lerobot.datasets import LeRobotDataset
+from lerobot.utils.constants import ACTION
+from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from inspire_vla.errors import InspireError
+from inspire_vla.files import atomic_path, file_sha256, folder_lock, json_sha256, remove
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+"""Part of every hash: a change of how images are decoded or scaled counts it up."""
+KEPT_DAYS = 30
+"""Files that no training has used for so long are removed."""
+_GAP_S = 2.0
+"""Between two wanted images further apart, the decoder jumps instead of decoding what lies between."""
+
+
+def cache_folder() -> Path:
+    """The folder of the decoded images."""
+    from datasets.config import HF_DATASETS_CACHE
+
+    return Path(HF_DATASETS_CACHE) / "inspire_vla_images"
+
+
+def resized(
+    images: Float[Tensor, "*batch 3 height width"], size: tuple[int, int] | None
+) -> Float[Tensor, "*batch 3 new_height new_width"]:
+    """Images of `size` (height, width), antialiased; unchanged for None. The aspect ratio follows the size."""
+    if size is None or tuple(images.shape[-2:]) == tuple(size):
+        return images
+    flat = images.reshape(-1, *images.shape[-3:])
+    small = F.interpolate(flat, size=tuple(size), mode="bilinear", antialias=True)
+    return small.reshape(*images.shape[:-2], *small.shape[-2:])
+
+
+def chunk_indices(
+    episodes: Int[np.ndarray, " frames"], horizon: int, starts: Int[np.ndarray, " chunks"] | None = None
+) -> Int[np.ndarray, "chunks horizon"]:
+    """Frame numbers of the chunk that begins at each of `starts`, by default at every frame.
+
+    `episodes` holds each frame's episode. Beyond the end of an episode its last frame is repeated.
+    """
+    if starts is None:
+        starts = np.arange(len(episodes))
+    last = np.flatnonzero(np.append(episodes[1:] != episodes[:-1], True))
+    end_of = last[np.searchsorted(last, starts)]
+    return np.minimum(starts[:, None] + np.arange(horizon), end_of[:, None])
+
+
+class FrameCache(Dataset):
+    """A LeRobotDataset whose images are decoded once, by `load`. Before that, its items are the dataset's own.
+
+    Items are those of the dataset that a policy learns from: images (3, H, W) as uint8, `action` (horizon, dim) with
+    `action_is_pad`, number columns and task. Everything else is asked of the dataset itself. Images are kept in the
+    size that the policy takes, which scales them by the same function. Worker processes map the same files.
+    """
+
+    def __init__(self, dataset: LeRobotDataset) -> None:
+        self._dataset = dataset
+        self._files: dict[str, Path] = {}
+        self._images: dict[str, UInt8[np.ndarray, "frames 3 height width"]] = {}
+
+    @staticmethod
+    def takes(dataset: Any) -> bool:
+        """Whether a dataset's images can be kept: it is on this disk, and they are not augmented."""
+        return isinstance(dataset, LeRobotDataset) and dataset.image_transforms is None
+
+    def load(
+        self,
+        *,
+        horizon: int,
+        cameras: Sequence[str],
+        columns: Sequence[str] = (),
+        image_size: tuple[int, int] | None = None,
+        folder: Path | None = None,
+    ) -> bool:
+        """Decode the images of `cameras`, or map those that were decoded before.
+
+        Args:
+            columns: number columns of the items, beside the action.
+            image_size: (height, width) that images are kept in; None: their own.
+            folder: of the files, by default `cache_folder()`.
+
+        Returns:
+            False where they take more than half of the memory or the free disk. Then items stay the dataset's own.
+
+        Raises:
+            InspireError: a video that is damaged, or has no image at the time of a frame.
+        """
+        folder = folder or cache_folder()
+        sizes = {camera: image_size or _size_of(self._dataset, camera) for camera in cameras}
+        missing = {camera: folder / self._file_name(camera, image_size) for camera in cameras}
+        if not self._fits(sizes, folder, new=any(not path.is_file() for path in missing.values())):
+            return False
+        total = sum(len(self) for path in missing.values() if not path.is_file())
+        with tqdm(total=total, desc="Decoding images once", unit="image", disable=not total) as bar:
+            for camera, path in missing.items():
+                _decode_into(path, len(self), sizes[camera], self._decoded(camera, image_size), bar.update)
+        if total:
+            log.info(f"Decoded images are kept in {folder}; a later training on them starts at once.")
+            _remove_unused(folder)
+        self._files = missing
+        self._map()
+        self._read_columns(columns, horizon)
+        return True
+
+    def _fits(self, sizes: dict[str, tuple[int, int]], folder: Path, *, new: bool) -> bool:
+        needed = len(self) * sum(3 * height * width for height, width in sizes.values())
+        memory = psutil.virtual_memory().total
+        if needed > memory // 2:
+            self._warn(needed, "more than half of this machine's memory")
+            return False
+        existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        if new and needed > shutil.disk_usage(existing).free // 2:
+            self._warn(needed, f"more than half of the free disk of {existing}")
+            return False
+        return True
+
+    def _warn(self, needed: int, than: str) -> None:
+        log.warning(
+            f"{len(self):,} frames are {needed / 2**30:.1f} GiB of images, {than}: they are read from their files in "
+            "every step, which is slow for videos. A smaller --policy.image_size keeps less."
+        )
+
+    def _read_columns(self, columns: Sequence[str], horizon: int) -> None:
+        rows = self._dataset.hf_dataset.with_format("numpy")
+        self._columns = {key: _numbers(np.asarray(rows[key][:])) for key in columns}
+        actions = _numbers(np.asarray(rows[ACTION][:]))
+        self._actions = actions.reshape(len(actions), -1)
+        self._chunks = torch.from_numpy(chunk_indices(np.asarray(rows["episode_index"][:]), horizon))
+        self._padded = self._chunks == self._chunks.roll(1, dims=1)
+        self._padded[:, 0] = False
+        names = {index: name for name, index in self._dataset.meta.tasks["task_index"].items()}
+        self._tasks = [names[index] for index in np.asarray(rows["task_index"][:]).tolist()]
+
+    def _map(self) -> None:
+        self._images = {camera: np.load(path, mmap_mode="r") for camera, path in self._files.items()}
+
+    # What is decoded
+
+    def _file_name(self, camera: str, image_size: tuple[int, int] | None) -> str:
+        rows = self._dataset.hf_dataset
+        if camera in self._dataset.meta.video_keys:
+            content = [
+                [file_sha256(path), [round(t, 6) for t in times]] for path, times, _ in self._videos(camera)
+            ]
+        else:
+            column = rows.select_columns([camera]).with_format("arrow")
+            content = [
+                json_sha256([_image_digest(image) for image in table[camera].to_pylist()])
+                for table in column.iter(batch_size=256)
+            ]
+        size = "x".join(map(str, image_size or ("own", "size")))
+        name = re.sub(r"\W+", "_", camera.removeprefix("observation.images."))
+        return f"{name}_{size}_{json_sha256([FORMAT, image_size, content])[:32]}.npy"
+
+    def _videos(self, camera: str) -> list[tuple[Path, list[float], list[int]]]:
+        """The files of a camera: path, times of the wanted images in it, ascending, and their rows."""
+        meta, rows = self._dataset.meta, self._dataset.hf_dataset.with_format("numpy")
+        episodes, times = np.asarray(rows["episode_index"][:]), np.asarray(rows["timestamp"][:], np.float64)
+        found: dict[Path, list[tuple[float, int]]] = {}
+        for episode in np.unique(episodes).tolist():
+            path = Path(self._dataset.root) / meta.get_video_file_path(episode, camera)
+            start = meta.episodes[episode][f"videos/{camera}/from_timestamp"]
+            found.setdefault(path, []).extend(
+                (float(start + times[row]), row) for row in np.flatnonzero(episodes == episode).tolist()
+            )
+        ordered = {path: sorted(pairs) for path, pairs in found.items()}
+        return [(path, [t for t, _ in pairs], [row for _, row in pairs]) for path, pairs in ordered.items()]
+
+    def _decoded(
+        self, camera: str, size: tuple[int, int] | None
+    ) -> Iterator[tuple[int, UInt8[np.ndarray, "3 height width"]]]:
+        """(row, image) of every frame, in the order in which they lie in their files."""
+        if camera not in self._dataset.meta.video_keys:
+            for row, item in enumerate(self._dataset.hf_dataset.select_columns([camera]).with_format(None)):
+                yield row, _scaled(np.array(item[camera]), size)
+            return
+        for path, times, rows in self._videos(camera):
+            for row, image in zip(rows, decode_video(path, times, self._dataset.tolerance_s), strict=True):
+                yield row, _scaled(image, size)
+
+    # A dataset
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or "_dataset" not in self.__dict__:  # as when a worker process unpickles it
+            raise AttributeError(f"{type(self).__name__} has no {name!r}")
+        return getattr(self._dataset, name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_images": {}}  # a memory map would be copied whole
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._map()
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if not self._files:
+            return self._dataset[index]
+        item: dict[str, Any] = {key: column[index] for key, column in self._columns.items()}
+        item |= {camera: torch.from_numpy(images[index].copy()) for camera, images in self._images.items()}
+        item[ACTION] = self._actions[self._chunks[index]]
+        item["action_is_pad"] = self._padded[index]
+        item["task"] = self._tasks[index]
+        return item
+
+
+def decode_video(
+    path: Path, times: Sequence[float], tolerance_s: float
+) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+    """The images of a video at `times` (seconds, ascending), decoded in order: each the nearest one, as in LeRobot.
+
+    Raises:
+        InspireError: the video is damaged, or has no image within `tolerance_s` of a time.
+    """
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            for group in _groups(times):
+                if group[0] > _GAP_S:
+                    container.seek(round(group[0] / stream.time_base) - 1, backward=True, stream=stream)
+                for time_s, (found_s, frame) in zip(
+                    group, _nearest(container.decode(stream), group), strict=True
+                ):
+                    if abs(found_s - time_s) >= tolerance_s:
+                        raise InspireError(
+                            f"{path} has no image at {time_s:.4f} s, the time of a frame; the nearest is at "
+                            f"{found_s:.4f} s. Record it again, or accept the difference with --tolerance_s."
+                        )
+                    yield frame.to_ndarray(format="rgb24")
+    except (av.error.FFmpegError, IndexError, ValueError) as error:
+        if isinstance(error, InspireError):
+            raise
+        raise InspireError(
+            f"{path} cannot be decoded: {error}. Copy it again from where it was recorded."
+        ) from None
+
+
+def _nearest(frames: Iterator[Any], times: Sequence[float]) -> Iterator[tuple[float, Any]]:
+    """For each of the ascending `times` the time and the frame that is nearest to it."""
+    before: tuple[float, Any] | None = None
+    wanted = iter(times)
+    time_s = next(wanted, None)
+    for frame in frames:
+        if frame.pts is None:
+            continue
+        now = float(frame.pts * frame.time_base), frame
+        while time_s is not None and time_s <= now[0]:
+            yield now if before is None or now[0] - time_s <= time_s - before[0] else before
+            time_s = next(wanted, None)
+        if time_s is None:
+            return
+        before = now
+    if before is None:
+        raise ValueError("it holds no images")
+    while time_s is not None:  # after the last frame
+        yield before
+        time_s = next(wanted, None)
+
+
+def _groups(times: Sequence[float]) -> list[list[float]]:
+    """Times cut where two are more than `_GAP_S` apart."""
+    groups: list[list[float]] = []
+    for time_s in times:
+        if not groups or time_s - groups[-1][-1] > _GAP_S:
+            groups.append([])
+        groups[-1].append(time_s)
+    return groups
+
+
+def _decode_into(
+    path: Path,
+    count: int,
+    size: tuple[int, int],
+    decoded: Iterator[tuple[int, np.ndarray]],
+    progress: Callable[[], Any],
+) -> None:
+    """Write `count` images to a .npy file, unless it is there. Another process that writes the same is waited for."""
+    if not _is_whole(path, count):
+        with folder_lock(path, "decoding", wait=True):
+            if not _is_whole(path, count):
+                with atomic_path(path) as partial:
+                    images = np.lib.format.open_memmap(partial, "w+", np.uint8, (count, 3, *size))
+                    for row, image in decoded:
+                        images[row] = image
+                        progress()
+                    images.flush()
+                    del images
+    os.utime(path)
+
+
+def _is_whole(path: Path, count: int) -> bool:
+    try:
+        return len(np.load(path, mmap_mode="r")) == count
+    except (OSError, ValueError):
+        return False
+
+
+def _remove_unused(folder: Path) -> None:
+    oldest = time.time() - KEPT_DAYS * 86_400
+    for path in folder.glob("*.npy"):
+        if path.stat().st_mtime < oldest:
+            remove(path)
+
+
+def _size_of(dataset: LeRobotDataset, camera: str) -> tuple[int, int]:
+    """(height, width) of a camera's images. Features name the channels first or last."""
+    shape = tuple(dataset.meta.features[camera]["shape"])
+    channels_last = (dataset.meta.features[camera].get("names") or ["", "", ""])[2] in ("channel", "channels")
+    height, width = shape[:2] if channels_last else shape[1:]
+    return int(height), int(width)
+
+
+def _scaled(image: np.ndarray, size: tuple[int, int] | None) -> UInt8[np.ndarray, "3 height width"]:
+    tensor = torch.from_numpy(image).permute(2, 0, 1)
+    if size is None or tuple(tensor.shape[1:]) == tuple(size):
+        return tensor.numpy()
+    return resized(tensor.float(), size).round().to(torch.uint8).numpy()
+
+
+def _image_digest(image: dict[str, Any]) -> str:
+    import hashlib
+
+    return hashlib.sha256(image["bytes"] or Path(image["path"]).read_bytes()).hexdigest()
+
+
+def _numbers(values: np.ndarray) -> Tensor:
+    """Numbers as a tensor; float64 as float32, which policies take."""
+    return torch.from_numpy(values.astype(np.float32) if values.dtype.kind == "f" else values.copy())
