@@ -165,6 +165,12 @@ def calibrate_arms(
     used = [one for one in signals if one is not None]
     if not used:
         arms = tuple(Arm(columns) for columns in found)
+        if any(shown.carries for shown in _asked(recording)):
+            raise InspireError(
+                "the gripper never moves, but the instructions ask for grasps. Found: "
+                + "; ".join(f"{finding.what} {finding.value}" for finding in findings)
+                + ". Say where it is: --width, --command."
+            )
         findings.append(Finding("gripper", "never moves", "so nothing is grasped", "--width, --command"))
         return Calibrated(arms, 0.5, empty, tuple(findings))
     certainty = 1.0
@@ -199,6 +205,7 @@ def calibrate_arms(
         why = "the gripper closes as far as on nothing in most grasps, so objects are thin"
         findings.append(Finding("objects", "thin", why, ""))
     findings += _grasp_findings(arms, grasps, empty)
+    certainty *= _share_of_grasps(recording, grasps)
     return Calibrated(arms, certainty, empty, tuple(findings))
 
 
@@ -243,7 +250,7 @@ def _signals(columns: EndEffectorColumns, recording: Recording) -> tuple[_Signal
         notes.append(
             Finding("command", f"{name}: pulses that last", f"{neutral:g} between them is neutral", "--width")
         )
-    elif raw is not None and command_scale is not None and is_toggle(raw):
+    elif raw is not None and is_toggle(raw):
         notes.append(Finding("command", f"{name} is not used", "pulses of one kind", "--width"))
         command_scale = None
         if width_scale is None:
@@ -333,17 +340,9 @@ def _named(one: _Signals, recording: Recording) -> list[Evidence]:
 
 def _demonstrated(recording: Recording, one: _Signals, path: NDArray[np.float64]) -> list[Demonstrated]:
     shown = []
+    asked = _asked(recording)
     for number, rows in enumerate(recording.episodes()):
-        carries, goals = 1, True
-        if number < len(recording.instructions):
-            acts = [
-                act
-                for text in recording.instructions[number]
-                if text in recording.mentions
-                for act in acts_of(text, recording.mentions[text], recording.roles.get(text))
-            ]
-            carries = sum(act.needs_grasp for act in acts)
-            goals = any(act.goal is not None or act.beside for act in acts)
+        carries, goals = (asked[number].carries, asked[number].goals) if asked else (1, True)
         if rows.stop - rows.start > 2:
             shown.append(Demonstrated(path[rows], one.changes[rows], recording.fps, carries, goals))
     return shown
@@ -408,6 +407,50 @@ def _names(values: ColumnValues, recording: Recording) -> list[str]:
 def _described(values: ColumnValues, recording: Recording) -> str:
     names = _names(values, recording)
     return f"{values}" + (f" ({', '.join(names)})" if names else "")
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the instructions of an episode ask for. carries: acts with a grasp. goals: whether one has a destination."""
+
+    carries: int
+    goals: bool
+
+
+def _asked(recording: Recording) -> list[_Asked]:
+    """What each episode's instructions ask for; empty where no instruction is known."""
+    found = []
+    for texts in recording.instructions:
+        acts = [
+            act
+            for text in texts
+            if text in recording.mentions
+            for act in acts_of(text, recording.mentions[text], recording.roles.get(text))
+        ]
+        goals = any(act.goal is not None or act.beside for act in acts)
+        found.append(_Asked(sum(act.needs_grasp for act in acts), bool(goals)))
+    return found
+
+
+_FEW_GRASPS, _SOME_GRASPS = 0.25, 0.6
+_UNCERTAIN = 0.7
+
+
+def _share_of_grasps(recording: Recording, grasps: Sequence[Sequence[Grasp]]) -> float:
+    """1 where most episodes that ask for a grasp have one, less where many have none.
+
+    Raises:
+        InspireError: hardly any episode has one.
+    """
+    asked = [bool(found) for found, one in zip(grasps, _asked(recording), strict=False) if one.carries]
+    if not asked or np.mean(asked) >= _SOME_GRASPS:
+        return 1.0
+    if np.mean(asked) < _FEW_GRASPS:
+        raise InspireError(
+            f"only {sum(asked)} of {len(asked)} episodes whose instructions ask for a grasp have one. Look at the "
+            "gripper's values: --width, --command, --open-is."
+        )
+    return _UNCERTAIN
 
 
 def _grasp_findings(arms: Sequence[Arm], grasps: Sequence[Sequence[Grasp]], empty: float) -> list[Finding]:
