@@ -30,4 +30,6 @@ def checkpoint(tmp_path: Path) -> Path:
     }
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     (folder / "model.safetensors").write_bytes(b"weights")
+    step = {"registry_name": "inspire_vla_tokenizer", "config": {"training_suites": None}}
+    (folder / "policy_preprocessor.json").write_text(json.dumps({"steps": [step]}), encoding="utf-8")
     return tmp_path / "mine"

@@ -48,8 +48,6 @@ def run(options: Arguments) -> None:
     from rich.progress import Progress
 
     from inspire_vla import benchmarks, policies
-    from inspire_vla.evaluation import provenance
-    from inspire_vla.reports.attention import compared, summarise, write_attention
 
     check_device(options.device)
     if options.figure and options.out is None:
@@ -58,6 +56,11 @@ def run(options: Arguments) -> None:
         raise InspireError(
             f"--episodes must be at least 1 and --examples at least 0, found {options.episodes}, {options.examples}."
         )
+    for checkpoint in options.policy:
+        benchmarks.check_inputs(policies.inputs(checkpoint))
+    from inspire_vla.evaluation import provenance
+    from inspire_vla.reports.attention import compared, summarise, write_attention
+
     about = [policies.describe(checkpoint) for checkpoint in options.policy]
     agents = [
         (name, policies.agent_factory(checkpoint, options.device)())

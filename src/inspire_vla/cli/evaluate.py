@@ -133,6 +133,11 @@ def _on_dataset(options: Arguments) -> "Run":
     if given := [name for name in ignored if getattr(options, name) != defaults[name]]:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise InspireError(f"--dataset takes the place of a simulator; leave out {names}.")
+    if (text := options.episodes or "").isdigit():
+        raise InspireError(
+            f"--episodes {text} with --dataset: write {text}:{int(text) + 1} for episode {text}, or 0:{text} for the "
+            f"first {text}."
+        )
     assert options.dataset is not None
     policy, agent = chosen_policy(options, simulated=False)
     arguments: dict[str, Any] = {
@@ -166,11 +171,6 @@ def _episodes(text: str | None, total: int, known: Sequence[Mapping[str, Any]]) 
     """Return the episodes of --episodes; without it those held out of all trainings on this dataset, else all."""
     from inspire_vla.labels.recorded import parse_episodes
 
-    if text is not None and text.isdigit():
-        raise InspireError(
-            f"--episodes {text} with --dataset: write {text}:{int(text) + 1} for episode {text}, or 0:{text} for the "
-            f"first {text}."
-        )
     if text is not None:
         return parse_episodes(text, total)
     held_out = set.intersection(*(set(training["held_out"]) for training in known)) if known else set()

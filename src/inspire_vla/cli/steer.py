@@ -1,11 +1,13 @@
 """`inspire steer`."""
 
-from dataclasses import dataclass
-from typing import Annotated
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
 
 from tyro.conf import arg
 
-from inspire_vla.cli.options import Port, check_device, chosen_policy
+from inspire_vla.cli.options import CameraKeys, Port, check_device, chosen_policy
 from inspire_vla.errors import InspireError
 
 VIEW_PIXELS = 448
@@ -14,7 +16,7 @@ VIEW_PIXELS = 448
 
 @dataclass(kw_only=True)
 class Arguments:
-    """Open a page with the tabletop and a policy acting in it, whose answers can be overridden."""
+    """Open a page with the tabletop, or a recorded episode, and a policy whose answers can be overridden."""
 
     policy: str | None = None
     """Checkpoint: a folder, a shipped one, or user/name on the hub; by default nano_inspire."""
@@ -22,6 +24,13 @@ class Arguments:
     """A policy server, such as ws://127.0.0.1:8000, in place of --policy."""
     api_key_env: Annotated[str | None, arg(metavar="NAME")] = None
     """Environment variable that holds the server's key."""
+    dataset: Path | None = None
+    """In place of the tabletop: the recorded frames of a LeRobot dataset (a folder, or user/name). They do not follow
+    the policy's actions."""
+    episode: int = 0
+    """With --dataset: the first episode."""
+    camera: CameraKeys = field(default_factory=dict)
+    """With --dataset: the dataset's camera for a camera of the policy, where their names differ."""
     suite: str | None = None
     """Suite at the start; by default the first."""
     task: str | None = None
@@ -30,32 +39,61 @@ class Arguments:
     """Address to listen on; 0.0.0.0 accepts other machines."""
     port: Port = 8080
     """Port of the page."""
-    hz: float = 10.0
-    """Control steps per second."""
+    hz: float | None = None
+    """Control steps per second; by default 10, or as recorded."""
     device: str | None = None
     """cpu, cuda, …; by default the checkpoint's."""
 
 
 def run(options: Arguments) -> None:
+    check_device(options.device)
+    if options.hz is not None and not options.hz > 0:
+        raise InspireError(f"--hz must be positive, found {options.hz}.")
+    if options.dataset is None and (options.camera or options.episode):
+        raise InspireError("--episode and --camera belong to --dataset.")
+    if options.dataset is not None and (options.suite or options.task):
+        raise InspireError("--suite and --task are the simulator's; with --dataset give --episode.")
+    policy, factory = chosen_policy(options, default="nano_inspire", simulated=options.dataset is None)
+    benchmark, hz = _playback(options, policy) if options.dataset else _tabletop(policy)
+
     import asyncio
     import logging
 
     from inspire_vla.serving.runtime import log_to_stderr
     from inspire_vla.serving.steering.server import SteeringServer
-    from inspire_vla.tabletop.benchmark import TabletopBenchmark
 
-    check_device(options.device)
-    if not options.hz > 0:
-        raise InspireError(f"--hz must be positive, found {options.hz}.")
     log_to_stderr(logging.WARNING)
-    policy, factory = chosen_policy(options, default="nano_inspire")
     agent = factory()
     agent.name = f"{policy['name']} · {policy['checkpoint']}"
-    benchmark = TabletopBenchmark(policy["cameras"], policy["image_size"], render_size=VIEW_PIXELS)
     server = SteeringServer(
         agent, benchmark, host=options.host, port=options.port,
-        suite=options.suite, task=options.task, hz=options.hz,
+        suite=options.suite, task=options.task, hz=options.hz or hz,
     )  # fmt: skip
     shown = "127.0.0.1" if options.host == "0.0.0.0" else options.host
     asyncio.run(server.run(lambda port: print(f"Open http://{shown}:{port}", flush=True)))
     print("Stopped.", flush=True)
+
+
+def _tabletop(policy: Mapping[str, Any]) -> tuple[Any, float]:
+    from inspire_vla.tabletop.benchmark import TabletopBenchmark
+
+    return TabletopBenchmark(policy["cameras"], policy["image_size"], render_size=VIEW_PIXELS), 10.0
+
+
+def _playback(options: Arguments, policy: Mapping[str, Any]) -> tuple[Any, float]:
+    from inspire_vla import policies
+    from inspire_vla.evaluation import PlaybackBenchmark
+    from inspire_vla.labels.lerobot_files import find_dataset
+
+    assert options.dataset is not None
+    benchmark = PlaybackBenchmark(
+        find_dataset(options.dataset),
+        policies.playback_inputs(policy, options.camera),
+        first_episode=options.episode,
+    )
+    if options.episode not in {segment.episode for segment in benchmark.segments}:
+        raise InspireError(
+            f"{options.dataset} has no episode {options.episode} that the policy can be asked about; it has "
+            f"{benchmark.reader.episodes}, from 0."
+        )
+    return benchmark, benchmark.reader.fps

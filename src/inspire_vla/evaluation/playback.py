@@ -85,6 +85,14 @@ class PlaybackBenchmark:
                 f"No instruction of {self.root} names an object that the policy can be asked about."
             )
 
+    note = "Recorded frames: they do not follow the actions of the policy."
+
+    @property
+    def has_cartesian_actions(self) -> bool:
+        """Whether an action begins with displacements along x, y and z, by the dataset's names."""
+        names = self.reader.files.names().get(ACTION, ())[:3]
+        return [name.lower().removeprefix("d").removeprefix("elta_") for name in names] == ["x", "y", "z"]
+
     @property
     def notes(self) -> list[str]:
         """Return what a person should know before an evaluation."""
@@ -226,8 +234,8 @@ class Playback:
         )
 
     def render(self) -> np.ndarray:
-        """Return the image of the first camera."""
-        return next(iter(self.observation["pixels"].values()))
+        """Return the image of the first camera as it was recorded."""
+        return self._shown
 
     def close(self) -> None:
         self._images = {}
@@ -241,9 +249,12 @@ class Playback:
         return ordered[(seed - FIRST_STEERING_SEED) % len(ordered)]
 
     def _observe(self) -> None:
-        pixels = {}
-        for camera, images in self._images.items():
-            pixels[camera] = _resized(next(images), self.benchmark.inputs.cameras[camera])
+        recorded = {camera: next(images) for camera, images in self._images.items()}
+        self._shown = next(iter(recorded.values()))
+        pixels = {
+            camera: _resized(image, self.benchmark.inputs.cameras[camera])
+            for camera, image in recorded.items()
+        }
         self.observation: dict[str, Any] = {"pixels": pixels}
         if self.benchmark.inputs.state_dim:
             self.observation["agent_pos"] = self._columns[STATE][self.frame].astype(np.float32)

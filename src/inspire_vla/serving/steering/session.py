@@ -77,7 +77,8 @@ COMMANDS: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discrimina
 
 
 class SteeringSession:
-    """Runs an agent in a benchmark.
+    """Runs an agent in a benchmark. Optional attributes of the benchmark, shown on the page: `note`, a sentence;
+    `has_cartesian_actions` False, so that actions are not described as directions.
 
     Args:
         publish: called from the session's thread with (view state as a JSON-able dictionary, image (H, W, 3) uint8).
@@ -97,6 +98,7 @@ class SteeringSession:
         hz: float = 10.0,
     ) -> None:
         self.agent, self.benchmark, self.hz = agent, benchmark, hz
+        self._cartesian = bool(getattr(benchmark, "has_cartesian_actions", True))
         self._publish = publish
         rule = getattr(agent, "answer_rule", None) or vars(agent.config.reasoning)
         self.rule: dict[str, Any] = {name: rule[name] for name in RULE}
@@ -152,6 +154,7 @@ class SteeringSession:
             "policy": str(getattr(self.agent, "name", None) or "policy"),
             "reasoning": bool(getattr(self.agent, "reasoning_enabled", True)),
             "words": list(words),
+            "note": str(getattr(self.benchmark, "note", "")),
             # as the directions appear in the agent view, whose camera looks back at the robot
             "arrows": dict(zip((*frame.x, *frame.y, *frame.z), "↑↓←→▼▲", strict=True)),
             "suites": {
@@ -331,7 +334,7 @@ class SteeringSession:
             "infer_ms": round(self.infer_ms, 1),
             "forward_passes": int(getattr(decision, "forward_passes", 0)),
             "decodable": decision is None or decision.actions is not None,
-            "motion": describe_motion(self._chunk, self.rule["frame"]),
+            "motion": describe_motion(self._chunk, self.rule["frame"]) if self._cartesian else [],
             "objects": describe_objects(decision, truth, self.rule["mode"]),
             "timeline": list(self.timeline),
         }
