@@ -197,7 +197,7 @@ def test_frames_without_an_instruction_are_left_out_of_every_training_and_told(
     alone = {key: value[:1] for key, value in batch.items()}
     assert policy.forward(batch)[0].item() == pytest.approx(policy.forward(alone)[0].item(), rel=1e-6)
     assert policy.forward({key: value[1:] for key, value in batch.items()})[0].item() == 0.0
-    with pytest.raises(InspireError, match="instruction|No object is named"):  # it refuses to act
+    with pytest.raises(InspireError, match=r"instruction|No object is named"):  # it refuses to act
         policy.act({key: value[1:] for key, value in batch.items() if key != "action"})
 
 
