@@ -155,10 +155,16 @@ class DatasetEpisode:
         import numpy as np
         from PIL import Image
 
-        if key in self.rows[step]:
-            return np.asarray(Image.open(io.BytesIO(self.rows[step][key]["bytes"])).convert("RGB"))
-        image = self._videos[step][key]
-        return (image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+        try:
+            if key in self.rows[step]:
+                return np.asarray(Image.open(io.BytesIO(self.rows[step][key]["bytes"])).convert("RGB"))
+            image = self._videos[step][key]
+            return (image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+        except Exception as error:  # PIL's, FFmpeg's, LeRobot's
+            why = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+            raise InspireError(
+                f"{self.folder}, episode {self.episode}, frame {step}: the image of {key} cannot be read: {why}"
+            ) from None
 
     @cached_property
     def _videos(self) -> Any:

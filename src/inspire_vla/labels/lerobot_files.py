@@ -6,11 +6,12 @@ that names the file. Folders inside a dataset may be symbolic links.
 
 import itertools
 import json
+import math
 import os
 import re
 import shlex
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +30,7 @@ _IMAGES = ("image", "video")
 _NUMBERS = ("float32", "float64", "float16", "int16", "int32", "int64", "int8", "uint8", "bool")
 _VIDEO_PATH = re.compile(r"(?:[^{}]|\{(?:video_key|chunk_index|file_index)(?::0?\d{1,2}d)?\})+")
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_NAMES_SHOWN = 20
 _CONVERTER = "python -m lerobot.scripts.convert_dataset_v21_to_v30"
 _Count = Annotated[int, Field(ge=1)]
 
@@ -106,11 +108,15 @@ class _Info:
 
 @dataclass(frozen=True)
 class LeRobotFiles:
-    """A dataset's folder. info: content of meta/info.json. tasks: task index → instruction."""
+    """A dataset's folder.
+
+    info: content of meta/info.json. tasks: task index → instruction. stats: content of meta/stats.json.
+    """
 
     root: Path
     info: dict[str, Any]
     tasks: dict[int, str]
+    stats: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def open(cls, root: str | Path) -> "LeRobotFiles":
@@ -129,7 +135,13 @@ class LeRobotFiles:
             TypeAdapter(_Info).validate_python(info)
         except ValidationError as error:
             raise InspireError(f"{file} {describe(error)}") from None
-        files = cls(root, info, _read_tasks(root))
+        stats = root / "meta/stats.json"
+        files = cls(
+            root,
+            info,
+            _read_tasks(root),
+            read_json(stats, dict[str, dict[str, Any]]) if stats.exists() else {},
+        )
         files._check_complete()
         return files
 
@@ -226,22 +238,18 @@ class LeRobotFiles:
         """Columns of one episode, by default all; in the order of its frames. Raises InspireError if it has none."""
         for path in self.data_files():
             table = read_table(path, columns, episode)
-            if len(table):
-                return table
+            if not len(table):
+                continue
+            for name in set(self.number_columns()) & set(table.column_names):
+                _values(path, table, name, self.info["features"][name])
+            for name in {"task_index", "frame_index"} & set(table.column_names):
+                integers(path, table, name)
+            return table
         raise InspireError(f"{self.root} has no frames of episode {episode}.")
 
     def read(self, path: Path, columns: Sequence[str]) -> "Rows":
         """`read_rows`, and check that the columns have the widths of meta/info.json."""
-        rows = read_rows(path, tuple(columns))
-        for name, values in rows.columns.items():
-            feature = self.info["features"].get(name)
-            width = 1 if values.ndim == 1 else values.shape[1]
-            declared = 1 if feature is None else int(np.prod(feature["shape"], dtype=object))
-            if feature is not None and len(values) and width != declared:
-                raise InspireError(
-                    f"{path}: {name} has {width} numbers in each frame; meta/info.json says {feature['shape']}."
-                )
-        return rows
+        return read_rows(path, columns, self.info["features"])
 
     def data_files(self) -> list[Path]:
         """The parquet files of the frames, in order."""
@@ -320,21 +328,37 @@ def read_table(path: Path, columns: Sequence[str] | None = None, episode: int | 
             return table
     except _UNREADABLE as error:
         raise _damaged(path, error) from None
-    raise InspireError(f"{path} lacks the columns {missing}. It has {present}.")
+    more = " …" if len(present) > _NAMES_SHOWN else ""
+    raise InspireError(
+        f"{path} lacks the columns {missing[:_NAMES_SHOWN]}. It has {present[:_NAMES_SHOWN]}{more}."
+    )
 
 
-def read_rows(path: Path, columns: tuple[str, ...]) -> Rows:
-    """Read `columns` of one data file. Raises InspireError if the file is damaged or lacks a column."""
+def read_rows(path: Path, columns: Sequence[str], features: Mapping[str, Any] | None = None) -> Rows:
+    """Read `columns` of one data file. features: those of meta/info.json, to check the columns' widths.
+
+    Raises:
+        InspireError: the file is damaged or lacks a column, or a column has another width.
+    """
     table = read_table(path, [*columns, "episode_index", "task_index"])
-    found = {}
-    for name in columns:
-        try:
-            found[name] = matrix(table[name])
-        except InspireError as error:
-            raise InspireError(f"{path}, column {name}: {error}") from None
-        except _UNREADABLE as error:
-            raise _damaged(path, error) from None
+    found = {name: _values(path, table, name, (features or {}).get(name)) for name in columns}
     return Rows(found, integers(path, table, "episode_index"), integers(path, table, "task_index"))
+
+
+def _values(path: Path, table: pa.Table, name: str, feature: Mapping[str, Any] | None) -> NDArray[Any]:
+    """A column of numbers, (N,) or (N, n), of the width that its feature declares."""
+    try:
+        values = matrix(table[name])
+    except InspireError as error:
+        raise InspireError(f"{path}, column {name}: {error}") from None
+    except _UNREADABLE as error:
+        raise _damaged(path, error) from None
+    width = 1 if values.ndim == 1 else values.shape[1]
+    if feature is not None and len(values) and width != math.prod(feature["shape"]):
+        raise InspireError(
+            f"{path}: {name} has {width} numbers in each frame; meta/info.json says {feature['shape']}."
+        )
+    return values
 
 
 def integers(path: Path, table: pa.Table, name: str) -> NDArray[np.int64]:
@@ -432,7 +456,10 @@ def replace_columns(
         with pq.ParquetWriter(partial, schema, compression="snappy") as writer:
             first = 0
             for group in range(file.num_row_groups):
-                part = file.read_row_group(group, columns=kept)
+                try:
+                    part = file.read_row_group(group, columns=kept)
+                except _UNREADABLE as error:
+                    raise _damaged(source, error) from None
                 for name, (column, _) in made.items():
                     part = part.append_column(name, column.slice(first, len(part)))
                 first += len(part)

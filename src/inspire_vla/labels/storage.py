@@ -13,7 +13,8 @@ import hashlib
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -215,7 +216,7 @@ def label_dataset(
             f"the dataset has no instruction {text!r} of --mentions.{did_you_mean(text, files.tasks.values())}"
             for text in unused
         )
-        with disk_errors(target):
+        with _removed_on_bad_source(building), disk_errors(target):
             _write(building, identity, files, labels, added, language, progress)
             if _identity(root) != identity:
                 raise InspireError(f"{root} was changed while it was labelled. Run the same command again.")
@@ -225,6 +226,17 @@ def label_dataset(
                 _Marker(request=request, report=report).write(building)
                 building.rename(target)
         return _finish(target, report, finish)
+
+
+@contextmanager
+def _removed_on_bad_source(building: Path) -> Iterator[None]:
+    """Remove the unfinished folder if the source is damaged or has changed. After a disk error it is kept."""
+    try:
+        yield
+    except InspireError as error:
+        if not isinstance(error.__cause__, OSError):
+            remove(building)
+        raise
 
 
 def _label_files(
@@ -537,8 +549,7 @@ def _write_meta(
 ) -> None:
     """Write the features and statistics of the new columns, and what their codes mean."""
     info = copy.deepcopy(files.info)
-    stats_file = files.root / "meta/stats.json"
-    stats = read_json(stats_file, dict[str, Any]) if stats_file.exists() else {}
+    stats = dict(files.stats)
     for name in [name for name in info["features"] if _is_label(name)]:
         del info["features"][name]
         stats.pop(name, None)
