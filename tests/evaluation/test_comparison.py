@@ -17,7 +17,7 @@ from inspire_vla.evaluation import (
     write_comparison,
 )
 from inspire_vla.evaluation.answers import merge
-from inspire_vla.evaluation.compare import differing_conditions
+from inspire_vla.evaluation.comparison import differing_conditions
 
 
 def record(suite, task, seed, success, confusion=None, **changes):
