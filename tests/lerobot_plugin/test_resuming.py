@@ -6,12 +6,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
 from tests.lerobot_plugin.families import finetune, make
 from tests.lerobot_plugin.tiny_runs import run
 
+from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
 from inspire_vla.lerobot_plugin.training import train
 
@@ -98,3 +101,28 @@ def test_resuming_gives_the_losses_and_weights_of_an_unbroken_run(
     assert moved
     if way == "frozen":
         assert not any(part in name for name in moved for part in (".stem.", ".tower.", ".towers."))
+
+
+def test_a_training_is_not_resumed_on_a_dataset_that_has_changed(
+    labelled_dataset: Path, tmp_path: Path
+) -> None:
+    """As after `inspire label --in-place`: the path is the same, the labels are not."""
+    data = Path(shutil.copytree(labelled_dataset, tmp_path / "data"))
+    out = run(data, tmp_path / "run", "--steps=2", "--save_freq=1", "--seed=0")
+    shutil.rmtree(out / "checkpoints/000002")
+    (out / "checkpoints/last").unlink()
+    (out / "checkpoints/last").symlink_to("000001")
+    resume = [f"--config_path={out / 'checkpoints/last/pretrained_model/train_config.json'}", "--resume=true"]
+    column = "observation.answers.direction"
+    (file,) = (data / "data").rglob("*.parquet")
+    table = pq.read_table(file)
+    turned = table[column].take(pa.array(range(len(table) - 1, -1, -1)))
+    pq.write_table(
+        table.set_column(table.column_names.index(column), table.schema.field(column), turned), file
+    )
+    with pytest.raises(InspireError, match="has other content"):
+        train(resume)
+    shutil.rmtree(data)
+    shutil.copytree(labelled_dataset, data)
+    train(resume)
+    assert (out / "checkpoints/000002").is_dir()

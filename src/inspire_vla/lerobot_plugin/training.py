@@ -38,7 +38,7 @@ from inspire_vla.labels.columns import (
     read_labels,
 )
 from inspire_vla.labels.lerobot_files import LeRobotFiles, Rows, read_rows
-from inspire_vla.lerobot_plugin.checkpoints import record_dataset
+from inspire_vla.lerobot_plugin.checkpoints import TRAINING_DATASET, check_same_dataset, record_dataset
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, ReasoningConfig
 from inspire_vla.lerobot_plugin.frame_cache import FrameCache, chunk_indices
 from inspire_vla.lerobot_plugin.lerobot_host import Datasets, Training, run_lerobot_train
@@ -92,7 +92,7 @@ def with_cached_images(config: InspireVLAConfig, datasets: Datasets) -> Datasets
 
 
 def _before_first_step(training: Training) -> None:
-    """Decode the images that the policy takes, and record what it is trained on."""
+    """Decode the images that the policy takes; record what it is trained on, or check that it is the same."""
     config, renamed = training.policy, training.config.rename_map
     for dataset in training.datasets:
         if not isinstance(dataset, FrameCache):
@@ -111,6 +111,8 @@ def _before_first_step(training: Training) -> None:
         )
     if training.main and not training.config.resume:
         record_dataset(training.out, training.datasets[0].root)
+    elif training.main and (training.out / TRAINING_DATASET).is_file():
+        check_same_dataset(training.out, training.datasets[0].root)
 
 
 def prepare(
