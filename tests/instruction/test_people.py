@@ -38,6 +38,9 @@ REFUSED = {
     "put either the apple or the pear in the bowl": "offers a choice",
     "the red cube in the box": "'in the box' may be where 'the red cube' is",
     "the white plate on the table from the orange": "has no verb",
+    "blue block next to red block": "has no verb",
+    "Make a sandwich": "'a sandwich' is there only afterwards",
+    "put the apple in the bowl and the pear": "'the pear' may be moved",
 }
 NOTHING_NAMED = [
     "rinse",

@@ -21,12 +21,14 @@ from inspire_vla.instruction.lexicon import (
     DETERMINERS,
     FILLERS,
     LONGEST_PREPOSITION,
+    MAKING,
     MEASURES,
     NEGATED,
     NEGATORS,
     PARTICIPLES,
     PARTICLES,
     PERSONS,
+    PLACE_NOUNS,
     PREPOSITIONS,
     PRONOUN_PHRASES,
     PRONOUNS,
@@ -35,6 +37,7 @@ from inspire_vla.instruction.lexicon import (
     SIDES,
     STOPS,
     SUPERLATIVES,
+    VERBS,
 )
 from inspire_vla.instruction.phrases import Named, NounPhrase, PrepositionalPhrase, name_objects
 from inspire_vla.instruction.words import BREAK, base_verb, corrected_verb
@@ -74,7 +77,13 @@ class Parser:
         self._sentence()
         if not self._verbs and not self._left_out:
             self._without_verb()
+        self._check_products()
         return self
+
+    def _check_products(self) -> None:
+        for item in self.named:
+            if item.verb in MAKING and item.mention and item.use == "object":
+                self.unclear = f"{item.mention!r} is there only afterwards"
 
     def doubts(self) -> list[str]:
         """What a person should check."""
@@ -118,11 +127,15 @@ class Parser:
         if self.position < len(self.words) or not noun.name:
             return
         phrases = [p for p in noun.prepositional if not (p.link or p.is_side or p.is_pronoun)]
-        if not any(p.kind in ("surface", "toward", "top") for p in phrases):
+        if not any(p.kind in ("surface", "toward", "top", "beside", "side") for p in phrases):
             return
-        if any(p.nouns[0].split()[0] in DETERMINERS for p in phrases) and not any(
-            p.kind == "toward" for p in phrases
-        ):
+        kinds = {phrase.kind for phrase in phrases}
+        has_article = noun.name.split()[0] in DETERMINERS or any(
+            p.nouns[0].split()[0] in DETERMINERS for p in phrases
+        )
+        if has_article and kinds <= {"beside", "side"}:
+            return
+        if "toward" not in kinds and (has_article or kinds <= {"beside", "side"}):
             *_, last = phrases
             self.unclear = (
                 f"it has no verb, so {last.text!r} may be where {noun.name!r} is, or where it is put"
@@ -147,7 +160,7 @@ class Parser:
             noun = self._noun_phrase(verb)
             if self.position == before:
                 break
-            self.named += name_objects(noun, verb)
+            self.named += self._joined(noun, verb, first) or name_objects(noun, verb)
             if self.word == "to" and self._verb_follows(1):
                 self.position += 1
                 break
@@ -157,6 +170,17 @@ class Parser:
             self._leave_out(self.named[first:])
             del self.named[first:]
         return negated
+
+    def _joined(self, noun: NounPhrase, verb: str | None, first: int) -> list[Named]:
+        """A noun after "and" that belongs to the phrase before: "next to the apple and the pear". [] if it does not."""
+        placed = [item for item in self.named[first:] if item.use in ("goal", "beside")]
+        if not placed or noun.prepositional or not noun.name or VERBS.get(verb or "") != "placing":
+            return []
+        if self.word in STOPS:  # "… and the door is closed"
+            return []
+        if placed[-1].use == "goal":
+            self.unclear = f"{noun.name!r} may be moved, or may be where something is put"
+        return [Named(noun.name, "beside", verb)]
 
     def _leave_out(self, named: list[Named]) -> None:
         self._left_out += [item.mention for item in named if item.mention]
@@ -186,6 +210,8 @@ class Parser:
     def _subject(self) -> int:
         """Number of words of the robot as the subject of a verb: "the robot arm picks up the cup"."""
         article = int(self.word in DETERMINERS)
+        while self.word_after(article) in BODY_MODIFIERS:
+            article += 1
         length = self._phrase_at(self.position + article, BODY)
         following = self.word_after(article + length)
         return (
@@ -231,7 +257,14 @@ class Parser:
         A noun may stand here too ("the bowl and plate"), so a misspelt verb counts only if its object follows.
         """
         at = self.position + distance
-        while at < len(self.words) and self.words[at] in ("then", "finally", "also", "please"):
+        while at < len(self.words) and self.words[at] in (
+            "then",
+            "finally",
+            "also",
+            "please",
+            "which",
+            "who",
+        ):
             at += 1
         if at >= len(self.words) or self.words[at] in DETERMINERS:
             return False
@@ -326,7 +359,9 @@ class Parser:
         at = self.position + (self.word == BREAK)
         length = self._phrase_at(at, NEGATED)
         following = self.words[at + length] if at + length < len(self.words) else ""
-        is_verb = base_verb(following) is not None and following.endswith("ing")
+        is_verb = following.endswith("ing") and (
+            base_verb(following) is not None or self.words[at] == "without"
+        )
         if not length or (self.words[at] == "without" and not is_verb):
             return False
         if self.words[at : at + length] == ["not"] and self._preposition(at + 1)[1]:
@@ -335,7 +370,8 @@ class Parser:
             return False  # "and not move …" is a clause
         self.position = at + length
         self.position += self._preposition()[1]  # "but not on the plate"
-        verb = self._verb() if is_verb else None
+        verb = base_verb(following) if is_verb else None
+        self.position += is_verb
         while True:
             if is_verb or self._is_one_described():
                 noun = self._noun_phrase(verb, needs_determiner=False)
@@ -368,7 +404,8 @@ class Parser:
             name += self._relative_adjectives()
         if not name:
             words = self.words[start : self.position]
-            if noun.is_body and kind in ("beside", "describing"):
+            is_person = noun.is_pronoun and words[-1] in ("me", "you", "us") and kind == "describing"
+            if is_person or (noun.is_body and kind in ("beside", "describing")):
                 return PrepositionalPhrase(preposition, kind, [" ".join(words)], link, is_side=True)
             if noun.is_pronoun and words and words[-1] in ("it", "them"):
                 return PrepositionalPhrase(preposition, kind, [], link, is_pronoun=True)
@@ -394,6 +431,8 @@ class Parser:
             if not (self.word == "of" and may_continue):
                 break
             self.position += 1
+        if len(parts) > 1 and parts[0].split()[-1] in PLACE_NOUNS:
+            parts = parts[1:]
         text = " of ".join(parts)
         is_pronoun = text in PRONOUN_PHRASES or (len(nouns) == 1 and nouns[0] in PRONOUNS)
         if is_pronoun and nouns[-1:] == ["yourself"]:

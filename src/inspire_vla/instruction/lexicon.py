@@ -45,7 +45,7 @@ BODY = _phrases(
     "| initial position | original position"
 )
 """Nouns for the robot itself. It is no object to ask about, unless another word tells it apart ("the toy robot")."""
-BODY_MODIFIERS = _words("left right other same own single free robotic")
+BODY_MODIFIERS = _words("left right other same own single free robotic one first second")
 
 ADJECTIVES = _words(
     "red green blue yellow orange purple violet pink brown black white gray grey cyan magenta silver gold golden "
@@ -65,7 +65,8 @@ ADVERBS = _words(
     "back up down away forward forwards backward backwards upward upwards downward downwards upright sideways left "
     "right together apart again carefully gently slowly quickly firmly completely fully slightly partially clockwise "
     "counterclockwise anticlockwise straight closed shut open opened inside outside out off on in over aside halfway "
-    "around vertically horizontally first next too please now afterwards upside ajar through along"
+    "around vertically horizontally closer nearer higher lower further farther first next too please now "
+    "afterwards upside ajar through along"
 )
 """Words that may follow an object's name without belonging to it: "the lid back", "the drawer open"."""
 
@@ -124,7 +125,7 @@ FILLERS = _words(
     "hey ok "
     "okay can could would will shall should must need needs you i want like us we let lets let's try to go "
     "going come "
-    "carefully gently slowly quickly so and help me be careful do just only"
+    "carefully gently slowly quickly so and help me be careful do just only which who"
 )
 """Words before the verb of a request."""
 
@@ -238,13 +239,14 @@ HOLDING = _words(
     "slice chop scrub dust brush crush rinse erase polish mop vacuum soak sanitize disinfect tidy tie untie "
     "bend water feed select choose swap poke pinch tip invert "
     "secure play ring tear wrap unwrap sort topple strike navigate dip swipe wait repeat retreat "
-    "retract hover finish continue stay adjust inspect check unfasten loosen tighten operate draw write grip clasp"
+    "retract hover finish continue type flatten crack exchange replace create draw form construct prepare "
+    "stay adjust inspect check unfasten loosen tighten operate draw write grip clasp"
 )
 """The object is acted on: prepositional phrases describe it ("pick up the bowl on the plate")."""
 
 TOOL_VERBS = _words(
     "wipe clean wash dry cover sweep fill stir hit cut scrub dust brush push wrap feed mix erase rinse polish mop "
-    "slice chop scrape scoop poke prod tap press load stuff pack"
+    "slice chop scrape scoop poke prod tap press load stuff pack swap exchange replace"
 )
 """After these verbs, "with …" names a tool, another object."""
 FLUIDS = _words("water soap detergent")
@@ -252,6 +254,16 @@ FLUIDS = _words("water soap detergent")
 TOOLS = _words(
     "spatula tongs chopsticks tweezers ladle sponge eraser rag broom squeegee screwdriver wrench pliers"
 )
+SWAPPING = _words("swap exchange replace")
+"""After these verbs, "with …" names an object that is carried too: "swap the cup with the bowl"."""
+MAKING = _words("make build create draw write type form construct prepare")
+"""What these verbs name is there only afterwards, so it cannot be asked about."""
+PLACE_NOUNS = _words("position positions place places location locations order pose")
+"""Left out before "of": "swap the positions of the cup and the bowl"."""
+GRIP_PARTS = _words("handle handles rim edge edges neck stem corner corners side sides end lid tail body")
+"""After "by" they say where an object is gripped: "lift the pot by its handles"."""
+CONTROLS = _words("switch button lever knob handle dial slider remote")
+"""After "use" they are operated themselves; other objects are tools."""
 FILLING = _words("cover fill feed wrap load stuff pack")
 """After these verbs, "with …" names what is brought: "cover the pot with the lid"."""
 CLEARING = _words("clear tidy unload unpack")
@@ -259,7 +271,7 @@ CLEARING = _words("clear tidy unload unpack")
 TOUCHING = _words(
     "open close shut turn switch toggle press push hit tap touch pull slide twist rotate flip unlock lock start stop "
     "activate deactivate light dim wipe poke approach reach point look find locate navigate go wash clean scrub dust "
-    "erase polish mop inspect check operate water"
+    "erase polish mop inspect check operate water type cut slice chop"
 )
 """Verbs that need no grasp."""
 PUSHING = _words("close shut push slide")
@@ -290,6 +302,7 @@ _PARTICLES_OF: dict[str, str] = {
     "fold pour clean wipe stack pile knock tip cover cut empty clear go tear throw reach hand screw close open wrap "
     "sweep start light tidy": "up out off down over open",
     "reach look search go": "for at",
+    "plug push tuck": "in",
     "line": "up",
     "wait": "for",
 }

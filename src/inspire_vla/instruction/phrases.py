@@ -3,7 +3,16 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from inspire_vla.instruction.lexicon import AWAY, CLEARING, COLLECTIVES, FLUIDS, TOOL_VERBS, TOOLS, VERBS
+from inspire_vla.instruction.lexicon import (
+    AWAY,
+    CLEARING,
+    COLLECTIVES,
+    FLUIDS,
+    GRIP_PARTS,
+    TOOL_VERBS,
+    TOOLS,
+    VERBS,
+)
 
 Use = Literal["object", "collective", "body", "goal", "beside", "source", "tool"]
 
@@ -95,7 +104,7 @@ def name_objects(noun: NounPhrase, verb: str | None) -> list[Named]:
     - A phrase of kind "describing" ("closest to") always describes.
     """
     kind = VERBS.get(verb or "", "holding")
-    phrases = [p for p in noun.prepositional if p.kind != "instrument" or set(p.nouns) - FLUIDS]
+    phrases = [p for p in noun.prepositional if not _is_adjunct(p)]
     goal = _goal(phrases, kind, verb, noun)
     found: list[Named] = []
     if noun.stand_in:
@@ -109,7 +118,12 @@ def name_objects(noun: NounPhrase, verb: str | None) -> list[Named]:
         is_own = not phrase.link and (
             i == goal
             or phrase.kind == "toward"
-            or (phrase.kind == "source" and (kind == "taking" or goes_on or (goal is not None and i > goal)))
+            or (phrase.kind == "source" and goes_on)
+            or (
+                phrase.kind == "source"
+                and not phrase.is_side
+                and (kind == "taking" or (goal is not None and goal < i))
+            )
             or (phrase.kind == "instrument" and (verb in TOOL_VERBS or _is_tool(phrase)))
         )
         if phrase.is_pronoun:
@@ -133,6 +147,13 @@ def name_objects(noun: NounPhrase, verb: str | None) -> list[Named]:
 
 def _described(noun: NounPhrase) -> str:
     return " ".join([noun.name, *(phrase.text for phrase in noun.prepositional if not phrase.is_pronoun)])
+
+
+def _is_adjunct(phrase: PrepositionalPhrase) -> bool:
+    """Whether a phrase says with what or by which part something is done: "with water", "by its handles"."""
+    if phrase.kind == "instrument":
+        return bool(phrase.nouns) and set(phrase.nouns) <= FLUIDS
+    return phrase.preposition == "by" and all(noun.split()[-1] in GRIP_PARTS for noun in phrase.nouns)
 
 
 def _is_tool(phrase: PrepositionalPhrase) -> bool:

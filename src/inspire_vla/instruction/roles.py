@@ -10,7 +10,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from inspire_vla.errors import InspireError, did_you_mean
-from inspire_vla.instruction.lexicon import FILLING, PUSHING, SIDES, TOOL_VERBS, TOUCHING, VERBS
+from inspire_vla.instruction.lexicon import (
+    CONTROLS,
+    FILLING,
+    PUSHING,
+    SIDES,
+    SWAPPING,
+    TOUCHING,
+    VERBS,
+)
 from inspire_vla.instruction.phrases import Named, Use
 from inspire_vla.instruction.words import base_verb, split_words
 
@@ -78,8 +86,8 @@ def acts_of_named(named: Iterable[Named], mentions: Sequence[str]) -> tuple[Act,
         last = index if index >= 0 else last
         is_target = item.use in ("object", "collective")
         if is_target and used >= 0:  # "use the cloth to wipe the table"
-            if index >= 0 and item.verb in TOOL_VERBS:
-                acts.append(Act(index, touch=touch, push=push, tool=used))
+            if index >= 0 and mentions[used].split()[-1] not in CONTROLS:
+                acts.append(Act(index, touch=True, push=push, tool=used))
                 used = -1
                 continue
             acts.append(Act(used, touch=True))
@@ -97,12 +105,14 @@ def acts_of_named(named: Iterable[Named], mentions: Sequence[str]) -> tuple[Act,
             pronoun = ""
             acts.append(Act(index, touch=touch, push=push))
         elif item.use == "tool" and index >= 0:
-            if item.verb in FILLING and acts and acts[-1].goal is None:  # "cover the pot with the lid"
+            if item.verb in SWAPPING:
+                acts.append(Act(index))
+            elif item.verb in FILLING and acts and acts[-1].goal is None:  # "cover the pot with the lid"
                 acts[-1] = Act(index, goal=acts[-1].target)
             elif acts:
                 acts[-1] = replace(acts[-1], touch=True, tool=index)
             else:
-                acts.append(Act(index))
+                used = index  # "with the knife, cut the bread"
         elif index < 0:  # "… on it"
             if len(acts) > 1 and acts[-1].goal is None and item.use == "goal":
                 acts[-1] = replace(acts[-1], goal=acts[-2].target)

@@ -22,6 +22,8 @@ BREAK = ","
 _WORD = re.compile(r"[^\W_]+(?:(?:['’.\-&]|\x00&\x00)[^\W_]+)*|[,;:.!?()\[\]\n]")
 _BRAND = re.compile(r"(?<!^)\b([A-Z][\w']*) (?:&|\+) (?=[A-Z])")
 """Two names in capitals around "&": "Head & Shoulders"."""
+_NUMBERING = re.compile(r"(?:^|(?<=\s))\(?\d+[.)](?=\s)")
+_VERBS_JOINED = re.compile(r"\b([^\W\d_]+)&([^\W\d_]+)\b")
 _ADVERBIAL = re.compile(rf"\b({'|'.join(sorted(ADVERB_PHRASES, key=len, reverse=True))})\b")
 _ADJUNCT = re.compile("|".join(ADJUNCTS))
 _OCCASION = re.compile(rf"{OCCASION}(?:(?!\bthe\b).)*?(?={REQUEST})")
@@ -42,6 +44,7 @@ def split_words(instruction: str) -> list[str]:
     if not text.istitle() and not text.isupper():
         text = _BRAND.sub("\\1\x00&\x00", text)
     text = re.sub(r"(?<=\s)&(?=\s)", "and", text).lower()
+    text = _VERBS_JOINED.sub(_separated, _NUMBERING.sub(" , ", text))
     text = _RESULT.sub(r"put \1 ", _OCCASION.sub("", text.strip()))
     text = _ADJUNCT.sub(" ", _ADVERBIAL.sub(" ", text))
     text = _MISPLACED_SPACE.sub(r"\1 the ", text)
@@ -56,6 +59,12 @@ def split_words(instruction: str) -> list[str]:
     while words and words[-1] == BREAK:
         words.pop()
     return words
+
+
+def _separated(joined: re.Match[str]) -> str:
+    """ "pick&place" is two verbs; "m&m" is a name."""
+    one, two = joined.groups()
+    return f"{one} and {two}" if base_verb(one) and base_verb(two) else joined.group()
 
 
 def _without_brackets(words: list[str]) -> list[str]:
