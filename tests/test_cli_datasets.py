@@ -207,6 +207,22 @@ def test_a_name_that_is_nowhere_is_refused_after_the_hub_was_asked(
     assert asked == ["someone/nothing"]
 
 
+def test_a_dataset_of_the_hub_in_an_older_format_is_refused_with_a_command_that_does_not_push(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lerobot.datasets.utils import BackwardCompatibilityError
+
+    def older(name: str, version: str) -> str:
+        import packaging.version
+
+        raise BackwardCompatibilityError(name, packaging.version.parse("2.1"))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("lerobot.datasets.utils.get_safe_version", older)
+    with pytest.raises(InspireError, match="convert_dataset_v21_to_v30 --repo-id=a/b --push-to-hub=false"):
+        find_dataset("a/b")
+
+
 # --- other versions
 
 

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
 from inspire_vla.files import folder_lock
 from inspire_vla.labels import LABELS_FILE, read_labels
@@ -369,6 +370,28 @@ def test_a_call_killed_after_its_rename_finishes_the_next_time(dataset, tmp_path
     if not in_place:
         with pytest.raises(InspireError, match="exists"):
             label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "out")
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_the_command_killed_before_its_review_writes_it_the_next_time(
+    dataset, tmp_path, monkeypatch, in_place
+):
+    where = ["--in-place"] if in_place else ["--out", str(tmp_path / "out")]
+    command = ["label", str(dataset), *where, "--review", str(tmp_path / "check.html")]
+
+    def killed(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("inspire_vla.reports.label_review.write_review", killed)
+        with pytest.raises(Killed):
+            main(command)
+    assert not (tmp_path / "check.html").exists()
+    assert main(command) == 0
+    assert "the red cube" in (tmp_path / "check.html").read_text(encoding="utf-8")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "source", "check.html", "source.before_labels" if in_place else "out",
+    }  # fmt: skip
 
 
 def test_two_processes_at_once_leave_one_whole_dataset(dataset, tmp_path):

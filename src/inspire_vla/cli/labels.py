@@ -73,9 +73,9 @@ def _print_shares(tasks: "list[TaskSummary]") -> None:
         for mention, counter in zip(task.mentions, task.words, strict=True):
             shares = "".join(f"{100 * counter[word] / task.frames:9.1f}" for word in words)
             print(f"{'  ' + mention:<{longest}}{shares}")
-        if any(counter.total() for counter in task.held):
-            for mention, counter in zip(task.mentions, task.held, strict=True):
-                print(f"{'  ' + mention:<{longest}}{_held(counter)}")
+        if any(held.total() for held in task.held):
+            for mention, held in zip(task.mentions, task.held, strict=True):
+                print(f"{'  ' + mention:<{longest}}{_held(held)}")
     every = totals.total() or 1
     print(f"\n{'all labels, %':<{longest}}{header}")
     print(" " * longest + "".join(f"{100 * totals[word] / every:9.1f}" for word in words))

@@ -70,10 +70,8 @@ def summarize(dataset_root: str | Path, *, mode: str | None = None) -> tuple[Lab
         )
         for counter, words in zip(task.words, timeline.answers.T, strict=True):
             counter.update(sorted(words.tolist()))
-        for counter, frames in zip(
-            task.held, (timeline.answers == GRASPED).sum(axis=0).tolist(), strict=True
-        ):
-            counter[timeline.episode] += frames
+        for held, frames in zip(task.held, (timeline.answers == GRASPED).sum(axis=0).tolist(), strict=True):
+            held[timeline.episode] += frames
         task.episodes += 1
         task.frames += len(timeline.answers)
         task.changes.append(int((timeline.answers[1:] != timeline.answers[:-1]).sum()))
