@@ -11,7 +11,7 @@ from typing import Any
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import AnswerRule, Factory, PolicyInputs
 from inspire_vla.files import read_json
-from inspire_vla.instruction import Overrides, overrides_from_json, overrides_to_json
+from inspire_vla.instruction import Overrides, mentions_of, overrides_from_json, overrides_to_json
 from inspire_vla.lerobot_plugin.checkpoints import find, tokenizer_settings, training_suites, weights
 
 _IMAGES = "observation.images."
@@ -168,13 +168,27 @@ def training_data(checkpoint: str | Path | None) -> list[dict[str, Any]]:
     return [] if checkpoint is None else list(tokenizer_settings(find(checkpoint)).get("training_data", ()))
 
 
-def playback_inputs(policy: Mapping[str, Any], columns: Mapping[str, str]) -> PolicyInputs:
+def playback_inputs(
+    policy: Mapping[str, Any],
+    columns: Mapping[str, str],
+    *,
+    checkpoint: str | Path | None = None,
+    mentions: Overrides | None = None,
+) -> PolicyInputs:
     """Return what a described policy takes, for playback of recorded episodes.
 
-    columns: camera of the policy → camera of the dataset, where their names differ.
+    Args:
+        columns: camera of the policy → camera of the dataset, where their names differ.
+        checkpoint: the policy's, whose mention overrides are read; None for a policy on a server.
+        mentions: further mention overrides.
     """
     reasoning = policy["reasoning"]
     fields = {key: reasoning[key] for key in AnswerRule.__dataclass_fields__ if key in reasoning}
+    given = reasoning.get("mention_overrides") or {}
+    if checkpoint is not None:
+        given = tokenizer_settings(find(checkpoint)).get("mention_overrides", {})
+    overrides = {**overrides_from_json(given), **(mentions or {})}
+    fields["overrides"] = {text: mentions_of(roles) for text, roles in overrides.items()}
     return PolicyInputs(
         {camera: tuple(size) for camera, size in policy["image_sizes"].items()},
         policy["state_dim"],

@@ -196,3 +196,15 @@ def test_the_observation_history_is_sent(running) -> None:
         images.append(random_observation(rng, 16)["pixels"]["image"])
     np.testing.assert_array_equal(toy.shown[1], images[1:3])
     np.testing.assert_array_equal(toy.shown[2], images[3:5])
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_controls_override_given_mentions_from_the_first_step(running, control: str) -> None:
+    given = {ThreeObjects.order: (MentionRole("the box"), MentionRole("my cube"))}
+    agent = RemoteAgent(url=running(ToyAgent()).url, mentions=given)
+    (record,) = rollout(
+        [EpisodeJob("any", "any", 0, 7)], ThreeObjects(), agent, RolloutSettings(control=control)
+    )
+    assert record.error is None
+    assert record.mentions == ("the box", "my cube")
+    agent.close()

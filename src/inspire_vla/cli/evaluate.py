@@ -142,7 +142,9 @@ def _on_dataset(options: Arguments) -> "Run":
     policy, agent = chosen_policy(options, simulated=False)
     arguments: dict[str, Any] = {
         "dataset": find_dataset(options.dataset),
-        "inputs": policies.playback_inputs(policy, options.camera),
+        "inputs": policies.playback_inputs(
+            policy, options.camera, checkpoint=options.policy, mentions=mention_overrides(options)
+        ),
     }
     target = "inspire_vla.evaluation.playback:PlaybackBenchmark"
     benchmark = Factory(target, arguments)()

@@ -112,6 +112,8 @@ class PlaybackBenchmark:
             return False
         if self.inputs.rule is None or (self.labels and segment.instruction in self.labels[1]):
             return True
+        if segment.instruction in self.inputs.rule.overrides:
+            return bool(self.inputs.rule.overrides[segment.instruction])
         try:
             return bool(find_mentions(segment.instruction))
         except InspireError:
