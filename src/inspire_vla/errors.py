@@ -8,6 +8,13 @@ class InspireError(ValueError):
     """Input that cannot be worked with. The message names what was found and what is possible."""
 
 
+class PolicyLost(InspireError):
+    """The policy of a running evaluation is gone, or another one has taken its place.
+
+    Whoever plays episodes stops: going on would count what is no failure of the policy, or another policy's episodes.
+    """
+
+
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Return " Did you mean 'x'? Possible: [...]" for an unknown word, to end an error message with."""
     possible = sorted(set(choices))

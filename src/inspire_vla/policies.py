@@ -103,13 +103,17 @@ def remote(
     api_key_env: str | None = None,
     name: str | None = None,
     mentions: Overrides | None = None,
+    *,
+    patient: bool = False,
 ) -> tuple[dict[str, Any], Factory]:
     """Connect to a policy server; return the description of its policy and the factory of an agent.
+
+    The agent refuses another policy than this one. patient: it waits for a server that is away.
 
     Raises:
         InspireError: no server there, or one of another kind of policy.
     """
-    from inspire_vla.serving.remote_agent import connect
+    from inspire_vla.serving.remote_agent import connect, identity_of
 
     arguments: dict[str, Any] = {"url": url, "api_key_env": api_key_env}
     if mentions:
@@ -123,6 +127,7 @@ def remote(
         **_inputs(metadata["image_sizes"], metadata["state_dim"], metadata["action_dim"]),
     }
     policy["name"] = name or metadata.get("name") or "remote"
+    arguments |= {"expected": identity_of(metadata), "patient": patient}
     return policy, Factory("inspire_vla.serving.remote_agent:connect", arguments)
 
 

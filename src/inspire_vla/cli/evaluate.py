@@ -102,7 +102,7 @@ def _in_simulator(options: Arguments) -> "Run":
     text = options.episodes or "10"
     if not text.isdigit() or int(text) < 1:
         raise InspireError(f"--episodes N: the episodes per task, at least 1; found {text!r}.")
-    policy, agent = chosen_policy(options)
+    policy, agent = chosen_policy(options, patient=True)
     selected = benchmarks.select(
         options.suite, policy, layout_randomness=options.layout_randomness, mapping=options.mapping
     )
@@ -139,7 +139,7 @@ def _on_dataset(options: Arguments) -> "Run":
             f"first {text}."
         )
     assert options.dataset is not None
-    policy, agent = chosen_policy(options, simulated=False)
+    policy, agent = chosen_policy(options, simulated=False, patient=True)
     arguments: dict[str, Any] = {
         "dataset": find_dataset(options.dataset),
         "inputs": policies.playback_inputs(

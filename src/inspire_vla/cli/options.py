@@ -91,11 +91,13 @@ def holds_out(doing: str) -> Callable[[Callable[[Any], None]], Callable[[Any], N
 
 
 def chosen_policy(
-    options: Any, default: str | None = None, *, simulated: bool = True
+    options: Any, default: str | None = None, *, simulated: bool = True, patient: bool = False
 ) -> tuple[dict[str, Any], Any]:
     """Return the description of the policy of --policy or --remote, and the factory of its agent.
 
-    simulated: refuse a policy that no simulator here can play, before anything heavy is loaded.
+    Args:
+        simulated: refuse a policy that no simulator here can play, before anything heavy is loaded.
+        patient: wait for a server that is away in the middle of the work.
     """
     from inspire_vla import benchmarks, policies
 
@@ -106,7 +108,9 @@ def chosen_policy(
             raise InspireError(
                 "With --remote, policy and device are the server's; leave out --policy and --device."
             )
-        described, factory = policies.remote(options.remote, options.api_key_env, name, mentions)
+        described, factory = policies.remote(
+            options.remote, options.api_key_env, name, mentions, patient=patient
+        )
         if simulated:
             benchmarks.check_inputs(described)
         return described, factory

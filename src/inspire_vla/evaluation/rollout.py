@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, PolicyLost
 from inspire_vla.evaluation.answers import AnswerRule
 from inspire_vla.evaluation.episode import Episode, EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.protocols import Agent, Benchmark
@@ -35,6 +35,7 @@ def rollout(
     """Play `jobs` in up to `slots` environments at once; yield a record as each episode ends.
 
     A crash in an environment or in the agent makes that episode a failure with a traceback; the others continue.
+    PolicyLost ends the rollout, and no episode counts as failed for it.
     The result is deterministic for the same jobs, slots and agent.
     """
     settings = settings or RolloutSettings()
@@ -139,6 +140,8 @@ def _decide(asking: list[Episode], agent: Agent) -> None:
         ms = 1000 * (time.perf_counter() - started)
         if len(decisions) != len(asking):
             raise InspireError(f"Asked for {len(asking)} decisions, the agent returned {len(decisions)}.")
+    except PolicyLost:
+        raise
     except Exception as error:
         if len(asking) == 1:
             asking[0].fail(error)

@@ -32,8 +32,16 @@ class ServerError(InspireError):
     """The server refused a request; the message says why. The next request uses a new connection."""
 
 
+class NotAccepted(ServerError):
+    """The server refuses the connection itself, for instance because of the API key."""
+
+
 class Unreachable(InspireError):
     """No reply in time: the server is down, the network is broken, or another program listens there."""
+
+
+class NoReply(Unreachable):
+    """The server took the observation and sent no reply in time."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +213,7 @@ class PolicyClient:
             return self._connection.recv(timeout=max(0.001, deadline - time.monotonic()))
         except TimeoutError as error:
             self._drop()  # a late reply must not be taken for the next one
-            raise Unreachable(f"{self.url} sent no reply within {self.timeout_s:g} s.") from error
+            raise NoReply(f"{self.url} sent no reply within {self.timeout_s:g} s.") from error
 
     def _closed_twice(self, error: ConnectionClosed) -> Unreachable:
         return Unreachable(f"{self.url} closed the connection twice: {error}.")
@@ -227,7 +235,7 @@ class PolicyClient:
             except InvalidStatus as error:
                 if error.response.status_code != 503:  # 503: starting, stopping or full
                     body = (error.response.body or b"").decode("utf-8", "replace").strip()
-                    raise ServerError(f"{self.url}: HTTP {error.response.status_code} {body}") from error
+                    raise NotAccepted(f"{self.url}: HTTP {error.response.status_code} {body}") from error
                 reason: Exception = error
             except InvalidURI as error:
                 raise InspireError(f"{self.url!r} is no URL of a server; write ws://host:port.") from error

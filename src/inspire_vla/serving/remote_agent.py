@@ -4,31 +4,64 @@ Each row of a batch uses a connection of its own, so that the server decides the
 """
 
 import os
-from collections.abc import Mapping, Sequence
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, PolicyLost
 from inspire_vla.instruction import Overrides, mentions_of, override_for, overrides_from_json
-from inspire_vla.serving.client import PolicyClient, Reply
+from inspire_vla.serving.client import NoReply, NotAccepted, PolicyClient, Reply, Unreachable
+
+RECONNECT_S, PAUSE_S = 2.0, 1.0
+"""A patient agent tries to connect for so long, then pauses."""
+MAX_UNANSWERED = 5
+"""So many observations without a reply in time, one after another, end the waiting."""
+
+
+def identity_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what makes a served policy the same: its weights' hash and what it takes and answers, not its name."""
+    if metadata.get("sha256") is None:
+        return dict(metadata)
+    return {key: value for key, value in metadata.items() if key not in ("name", "checkpoint")}
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 class RemoteAgent:
     """The policy of a server, as an agent. It keeps nothing of an episode and opens connections as rows need them.
 
+    Raises PolicyLost where another policy answers than at first: after a restart of the server, or behind one address.
+
     Args:
+        expected: `identity_of` the policy that it must be; None: the one that answers first.
+        patient: wait for a server that is away, instead of raising Unreachable.
         mentions: instruction → objects to ask about, in place of those that the server finds.
         client: options of PolicyClient: url, api_key, timeout_s, connect_timeout_s.
     """
 
-    def __init__(self, mentions: Overrides | None = None, **client: Any) -> None:
-        self._options = client
-        self._clients = [PolicyClient(**client)]
-        self.metadata = self._clients[0].metadata
+    def __init__(
+        self,
+        mentions: Overrides | None = None,
+        *,
+        expected: Mapping[str, Any] | None = None,
+        patient: bool = False,
+        **client: Any,
+    ) -> None:
+        self.patient = patient
+        self._options = client | ({"connect_timeout_s": RECONNECT_S} if patient else {})
+        self._clients: list[PolicyClient] = []
+        self._patiently(lambda: self._clients.append(PolicyClient(**self._options)))
+        self.url, self.metadata = self._clients[0].url, self._clients[0].metadata
         if self.metadata.get("policy") != "inspire_vla":
             raise InspireError(
-                f"{self._clients[0].url} does not serve an inspire_vla policy; its metadata are "
+                f"{self.url} does not serve an inspire_vla policy; its metadata are "
                 f"{str(self.metadata)[:200]}. PolicyClient works with any server of openpi's protocol."
             )
+        self._expected = dict(expected or identity_of(self.metadata))
+        self._check_identity(self._clients[0])
         reasoning = self.metadata["reasoning"]
         keys = ("mode", "frame", "close_threshold_m", "grasped_word", "max_objects")
         self.answer_rule = {key: reasoning[key] for key in keys}
@@ -50,15 +83,49 @@ class RemoteAgent:
         drafts: Sequence[Mapping[str, str] | None] | None = None,
         mentions: Sequence[Sequence[Any] | None] | None = None,
     ) -> list[Reply]:
-        """Return a reply per row, like `lerobot_plugin.Agent.act`. Raises ServerError or Unreachable."""
+        """Return a reply per row, like `lerobot_plugin.Agent.act`.
+
+        Raises ServerError, PolicyLost, or Unreachable; a patient agent waits instead of Unreachable.
+        """
         if len(observations) != len(instructions) or not observations:
             raise InspireError(f"{len(observations)} observations for {len(instructions)} instructions.")
-        while len(self._clients) < len(observations):
-            self._clients.append(PolicyClient(**self._options))
         none: list[Any] = [None] * len(observations)
-        rows = zip(
-            observations, instructions, overrides or none, drafts or none, mentions or none, strict=True
+        rows = list(
+            zip(observations, instructions, overrides or none, drafts or none, mentions or none, strict=True)
         )
+        return self._patiently(lambda: self._act(rows))
+
+    def _patiently[T](self, ask: Callable[[], T]) -> T:
+        """Call `ask`; a patient agent calls it again while the server is away."""
+        if not self.patient:
+            return ask()
+        since, unanswered = time.monotonic(), 0
+        said = False
+        while True:
+            try:
+                result = ask()
+            except NotAccepted as error:
+                raise PolicyLost(str(error)) from error
+            except Unreachable as error:
+                unanswered = unanswered + 1 if isinstance(error, NoReply) else 0
+                if unanswered >= MAX_UNANSWERED:
+                    raise PolicyLost(
+                        f"{error} That was {unanswered} times in a row. Finished episodes are kept. Is the policy too "
+                        "slow for its machine? Fewer --slots and --workers help."
+                    ) from error
+                if not said:
+                    _say(f"{error} Waiting for the server; finished episodes are kept, and Ctrl-C stops.")
+                said = True
+                time.sleep(PAUSE_S)
+            else:
+                if said:
+                    _say(f"The server is back after {time.monotonic() - since:.0f} s.")
+                return result
+
+    def _act(self, rows: Sequence[Any]) -> list[Reply]:
+        while len(self._clients) < len(rows):
+            self._clients.append(PolicyClient(**self._options))
+            self._check_identity(self._clients[-1])
         waiting: list[PolicyClient] = []
         replies: list[Reply] = []
         try:
@@ -66,12 +133,30 @@ class RemoteAgent:
                 client.send(self._message(*row))
                 waiting.append(client)
             while waiting:
-                replies.append(waiting.pop(0).receive())
+                client = waiting.pop(0)
+                reply = client.receive()
+                self._check_identity(client)  # it may have reconnected, and to another policy
+                replies.append(reply)
         except InspireError:
             for client in waiting:  # their replies must not be taken for the next ones
                 client.close()
             raise
         return replies
+
+    def _check_identity(self, client: PolicyClient) -> None:
+        found = identity_of(client.metadata)
+        if found == self._expected:
+            return
+        changed = sorted(key for key in self._expected | found if self._expected.get(key) != found.get(key))
+        shown = [
+            f"{key}: before {str(self._expected.get(key))[:80]}, now {str(found.get(key))[:80]}"
+            for key in changed
+        ]
+        raise PolicyLost(
+            f"{self.url} serves another policy than at the start ({'; '.join(shown)}). Finished episodes are those of "
+            "the first policy and are kept. Serve that one again and repeat the command, or evaluate the new one into "
+            "another folder."
+        )
 
     def close(self) -> None:
         """Close all connections."""
@@ -103,16 +188,22 @@ class RemoteAgent:
 
 
 def connect(
-    url: str, api_key_env: str | None = None, mentions: Mapping[str, Any] | None = None
+    url: str,
+    api_key_env: str | None = None,
+    mentions: Mapping[str, Any] | None = None,
+    expected: Mapping[str, Any] | None = None,
+    patient: bool = False,
 ) -> RemoteAgent:
     """Return an agent, in a worker process.
 
     Args:
+        expected, patient: see RemoteAgent.
         api_key_env: names the environment variable that holds the key.
         mentions: overrides as JSON values, see `instruction.overrides`.
     """
     overrides = overrides_from_json(mentions or {})
-    return RemoteAgent(mentions=overrides, url=url, api_key=api_key_from(api_key_env))
+    key = api_key_from(api_key_env)
+    return RemoteAgent(mentions=overrides, expected=expected, patient=patient, url=url, api_key=key)
 
 
 def api_key_from(variable: str | None) -> str | None:
