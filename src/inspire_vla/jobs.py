@@ -4,7 +4,6 @@ import json
 import multiprocessing
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -117,8 +116,7 @@ def map_in_processes[T](function: Callable[[int], T], numbers: Sequence[int], pr
     pool = ProcessPoolExecutor(
         processes,
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=_exit_with_parent,
-        initargs=(os.getpid(),),
+        initializer=exit_with_parent,
     )
     try:
         for future in as_completed([pool.submit(function, number) for number in numbers]):
@@ -132,12 +130,13 @@ def map_in_processes[T](function: Callable[[int], T], numbers: Sequence[int], pr
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _exit_with_parent(parent: int) -> None:
-    """In a worker: exit when the parent is killed. A process pool does not notice that by itself."""
+def exit_with_parent() -> None:
+    """In a worker of multiprocessing: exit when the parent has ended, however it ended, even in the middle of work."""
+    parent = multiprocessing.parent_process()
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
+        if parent is not None:
+            parent.join()
+            os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

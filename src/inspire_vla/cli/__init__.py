@@ -1,8 +1,11 @@
 """The command `inspire`. Each module named in COMMANDS is one subcommand: its `Arguments`, and `run`."""
 
 import importlib
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -15,7 +18,10 @@ COMMANDS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand. Returns its exit code: 0 done, 2 invalid input, 130 interrupted by Ctrl-C."""
+    """Run a subcommand.
+
+    Returns its exit code: 0 done, 2 invalid input, 130 interrupted by Ctrl-C, 143 terminated by SIGTERM.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help"):
         print(_help(), file=sys.stdout if words else sys.stderr)
@@ -32,17 +38,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(words)
     command = _module(words[0])
     try:
-        return command.run(options) or 0
+        with _sigterm_raises():
+            return command.run(options) or 0
     except InspireError as error:
         print(f"inspire {words[0]}: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         hint = getattr(command, "how_to_resume", _how_to_resume)(options)
         print(f"\nStopped. {hint}", file=sys.stderr)
-        return 130
+        return 143 if isinstance(interruption, Terminated) else 130
     except BrokenPipeError:  # `inspire … | head`
         sys.stderr.close()
         return 1
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived: the command ends as by Ctrl-C."""
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Raise Terminated on SIGTERM, so that workers are ended and locks released. Servers set a handler of their own."""
+
+    def terminate(*_: Any) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def parse(words: Sequence[str]) -> Any:

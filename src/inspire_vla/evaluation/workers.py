@@ -9,7 +9,9 @@ import hashlib
 import itertools
 import multiprocessing
 import os
+import signal
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,10 +26,12 @@ from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.protocols import Agent, Benchmark
 from inspire_vla.evaluation.records import EpisodeRecord, Recording
 from inspire_vla.evaluation.rollout import failed, rollout
-from inspire_vla.jobs import usable_cores
+from inspire_vla.jobs import exit_with_parent, usable_cores
 
 _LONGEST_NAME = 80
 _POLL_S = 0.5
+_GRACE_S = 0.3
+"""A worker that was terminated may be so together with this process. Then it ends before the worker's death counts."""
 EpisodeVideoWriter = Callable[[Path, Sequence[Any], float, Mapping[str, Any]], None]
 """(path of the mp4, frames (H, W, 3) uint8, frames per second, the episode's record as a dictionary)"""
 Message = tuple[str, Any]
@@ -156,6 +160,8 @@ def in_processes(worker: Worker, jobs: list[EpisodeJob], count: int) -> Iterator
                         process.join()
                         connection.close()
                     if dead:
+                        if process.exitcode == -signal.SIGTERM:
+                            time.sleep(_GRACE_S)
                         code = process.exitcode
                         how = f"signal {-code}" if code and code < 0 else f"exit code {code}"
                         yield from share.record_worker_death(
@@ -173,6 +179,8 @@ def in_processes(worker: Worker, jobs: list[EpisodeJob], count: int) -> Iterator
 
 
 def _serve_process(connection: Any, worker: Worker, jobs: list[EpisodeJob]) -> None:
+    exit_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes; the parent ends the workers
     worker.serve(connection.send, jobs)
 
 
