@@ -15,7 +15,7 @@ from inspire_vla.serving.client import Unreachable
 from inspire_vla.serving.remote_agent import RemoteAgent, identity_of
 from inspire_vla.serving.server import PolicyServer, ServerSettings
 
-EPISODES = 8
+EPISODES = 60
 
 
 class Slow(ToyAgent):
