@@ -10,8 +10,8 @@ from typing import Any
 
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import AnswerRule, Factory, PolicyInputs
-from inspire_vla.files import read_json
 from inspire_vla.instruction import Overrides, mentions_of, overrides_from_json, overrides_to_json
+from inspire_vla.lerobot_plugin.checkpoint_schema import read_config
 from inspire_vla.lerobot_plugin.checkpoints import find, tokenizer_settings, training_suites, weights
 
 _IMAGES = "observation.images."
@@ -30,8 +30,8 @@ def describe(checkpoint: str | Path, name: str | None = None) -> dict[str, Any]:
         InspireError: no such checkpoint, or a checkpoint of another policy type.
     """
     folder = find(checkpoint)
-    config = _config(folder)
-    reasoning = config.get("reasoning") or {}
+    config = read_config(folder)
+    reasoning = config["reasoning"]
     return {
         "name": name or ("InSpire" if reasoning.get("enabled") else "base"),
         "checkpoint": _checkpoint_name(checkpoint, folder),
@@ -48,12 +48,13 @@ def inputs(checkpoint: str | Path) -> dict[str, Any]:
 
     Only config.json is read, so this answers at once also for a large checkpoint.
     """
-    features = _config(find(checkpoint)).get("input_features") or {}
+    config = read_config(find(checkpoint))
+    features = config["input_features"]
     images = {
         key.removeprefix(_IMAGES): feature for key, feature in features.items() if key.startswith(_IMAGES)
     }
     state = features.get("observation.state")
-    action = (_config(find(checkpoint)).get("output_features") or {}).get("action")
+    action = config["output_features"].get("action")
     return _inputs(
         {camera: feature["shape"][-2:] for camera, feature in images.items()},
         0 if state is None else state["shape"][0],
@@ -71,13 +72,6 @@ def _inputs(sizes: Mapping[str, Any], state_dim: int, action_dim: int | None) ->
         "state_dim": state_dim,
         "action_dim": action_dim,
     }
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    config = read_json(folder / "config.json", dict[str, Any])
-    if config.get("type") != "inspire_vla":
-        raise InspireError(f"{folder} is a policy of type {config.get('type')!r}, not 'inspire_vla'.")
-    return config
 
 
 def agent_factory(

@@ -113,12 +113,14 @@ class ImageText(HFBackbone):
     @classmethod
     def from_folder(cls, folder: Path, *, num_images: int = 1, vocabulary_size: int | None = None) -> Self:
         """Build the model with fresh weights from the configuration and processor in a checkpoint's folder."""
-        config = AutoConfig.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         # The configuration names the dtype it was saved with; new parameters here have the default dtype.
-        model = AutoModelForImageTextToText.from_config(config, dtype=torch.get_default_dtype())
+        model = AutoModelForImageTextToText.from_config(
+            config, dtype=torch.get_default_dtype(), trust_remote_code=False
+        )
         if vocabulary_size is not None and vocabulary_size != model.get_input_embeddings().weight.shape[0]:
             model.resize_token_embeddings(vocabulary_size, mean_resizing=False)
-        processor = AutoProcessor.from_pretrained(folder)
+        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
         return cls(model, processor, num_images=num_images, chat=load_chat(folder, processor, num_images))
 
     def save_companions(self, folder: Path) -> None:

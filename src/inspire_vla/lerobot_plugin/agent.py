@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from lerobot.configs import PreTrainedConfig
 from lerobot.policies import make_pre_post_processors
 
 from inspire_vla.decoding import Decision
 from inspire_vla.errors import InspireError
-from inspire_vla.files import read_json
 from inspire_vla.instruction import Overrides
-from inspire_vla.lerobot_plugin.checkpoints import ADAPTER_CONFIG, find, is_adapter, tokenizer_settings
-from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
+from inspire_vla.lerobot_plugin.checkpoint_schema import ADAPTER_CONFIG, check_checkpoint, read_adapter
+from inspire_vla.lerobot_plugin.checkpoints import find, is_adapter
+from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, load_config
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
 from inspire_vla.lerobot_plugin.processor_inspire_vla import ASKED_MENTIONS, TokenizerParts, tokenizer_step
 
@@ -170,17 +169,17 @@ def load_policy(
             `dtype`, in which the policy computes.
         mentions: instruction → objects to ask about, besides those that the checkpoint holds (see `read_overrides`).
 
-    Raises InspireError for what is no checkpoint of ours.
+    No code of the checkpoint is run: see checkpoint_schema.py.
+
+    Raises InspireError for what is no checkpoint of ours, is damaged, or names code.
     """
     folder = find(path)
-    config = PreTrainedConfig.from_pretrained(folder)
-    if not isinstance(config, InspireVLAConfig):
-        raise InspireError(f"{path} is a policy of type {config.type!r}, not 'inspire_vla'.")
+    check_checkpoint(folder)
+    config = load_config(folder)
     if device is not None:
         config.device = device
     if not keep_weights_dtype:
         config.weights_dtype = None
-    tokenizer_settings(folder)  # raises where the preprocessor is not ours
     preprocessor, postprocessor = make_pre_post_processors(
         config,
         pretrained_path=str(folder),
@@ -207,7 +206,7 @@ def _merged(folder: Path, config: InspireVLAConfig, parts: TokenizerParts) -> In
         raise InspireError(
             f"{folder} holds a LoRA: install the extra, pip install -c constraints.txt -e '.[peft]'."
         ) from None
-    base = read_json(folder / ADAPTER_CONFIG, dict[str, Any]).get("base_model_name_or_path") or ""
+    base = read_adapter(folder) or ""
     try:
         whole = find(base or "no base")
     except InspireError as error:
@@ -216,7 +215,11 @@ def _merged(folder: Path, config: InspireVLAConfig, parts: TokenizerParts) -> In
             f"{ADAPTER_CONFIG} as base_model_name_or_path. ({error})"
         ) from None
     policy = InspireVLAPolicy.from_pretrained(whole, config=config, parts=parts)
-    merged = PeftModel.from_pretrained(policy, str(folder)).merge_and_unload()
+    try:
+        merged = PeftModel.from_pretrained(policy, str(folder)).merge_and_unload()
+    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InspireError(f"The LoRA in {folder} does not fit its base {base!r}: {why}") from None
     assert isinstance(merged, InspireVLAPolicy)
     merged.backbone.tie()
     config.use_peft = False

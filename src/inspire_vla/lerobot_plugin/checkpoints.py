@@ -13,19 +13,25 @@ import inspire_vla
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.files import read_json, write_json
 from inspire_vla.labels.lerobot_files import LeRobotFiles
+from inspire_vla.lerobot_plugin.checkpoint_schema import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    PREPROCESSOR,
+    TOKENIZER_STEP,
+    check_checkpoint,
+    check_training_state,
+    read_pipeline,
+)
+from inspire_vla.lerobot_plugin.checkpoint_schema import WEIGHTS as MODEL_WEIGHTS
 
 SHIPPED = Path(inspire_vla.__file__).parent / "checkpoints"
 """Checkpoints that the package ships."""
 INSIDE = ("", "pretrained_model", "checkpoints/last/pretrained_model")
 """Where a config.json may lie in a folder that `inspire train` or LeRobot wrote."""
-WEIGHTS = ("model.safetensors", "adapter_model.safetensors")
+WEIGHTS = (MODEL_WEIGHTS, ADAPTER_WEIGHTS)
 """A whole checkpoint's weights, or those of a LoRA, which names the checkpoint that it was trained on."""
-ADAPTER_CONFIG = "adapter_config.json"
-PREPROCESSOR = "policy_preprocessor.json"
 TRAINING_DATASET = "dataset.json"
 """In a training's output folder: the dataset, as a `TrainingDataset`."""
-TOKENIZER_STEP = "inspire_vla_tokenizer"
-"""Name of our step in the preprocessor, see processor_inspire_vla.py."""
 
 
 def shipped() -> list[str]:
@@ -49,6 +55,9 @@ def find(policy: str | Path) -> Path:
             if (folder / inside / "config.json").is_file():
                 weights(folder / inside)
                 return folder / inside
+        newest = newest_checkpoint(folder)
+        if newest is not None:
+            return newest / "pretrained_model"
     if not given.is_dir():
         given = from_hub(policy)
         if (given / "config.json").is_file():
@@ -71,6 +80,27 @@ def weights(folder: Path) -> Path:
 def is_adapter(folder: Path) -> bool:
     """Whether the weights in a checkpoint folder are those of a LoRA alone."""
     return (folder / ADAPTER_CONFIG).is_file()
+
+
+def newest_checkpoint(out: str | Path, *, to_resume: bool = False) -> Path | None:
+    """The newest whole checkpoint that a training wrote into `out`: `checkpoints/STEP`, which holds pretrained_model/.
+
+    The folders themselves are read, not the link `last`: a training that is killed while it moves the link leaves none.
+    One that is killed while it saves leaves a part of a checkpoint, which is passed over.
+
+    Args:
+        to_resume: whether the state of the training must be whole, too.
+    """
+    steps = [path for path in Path(out, "checkpoints").glob("*") if path.name.isdigit()]
+    for step in sorted(steps, key=lambda path: int(path.name), reverse=True):
+        try:
+            check_checkpoint(step / "pretrained_model")
+            if to_resume:
+                check_training_state(step)
+        except InspireError:
+            continue
+        return step
+    return None
 
 
 def from_hub(name: str | Path, revision: str | None = None) -> Path:
@@ -147,11 +177,5 @@ def training_suites(folder: Path) -> tuple[str, ...] | None:
 
 def tokenizer_settings(folder: Path) -> dict[str, Any]:
     """Settings of the tokenizer step in a checkpoint's preprocessor. Raises InspireError where there is none."""
-    steps = read_json(folder / PREPROCESSOR, dict[str, Any]).get("steps", [])
-    for step in steps:
-        if step.get("registry_name") == TOKENIZER_STEP:
-            return step["config"]
-    raise InspireError(
-        f"{folder / PREPROCESSOR} has no step {TOKENIZER_STEP!r}; found "
-        f"{[step.get('registry_name') for step in steps]}. It is not a checkpoint of this version of inspire_vla."
-    )
+    steps = read_pipeline(folder / PREPROCESSOR)
+    return next(step["config"] for step in steps if step["registry_name"] == TOKENIZER_STEP)

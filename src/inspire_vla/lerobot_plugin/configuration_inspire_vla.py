@@ -1,7 +1,8 @@
 """Policy type `inspire_vla` = backbone × action tokenizer × reasoning (design decision 1)."""
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lerobot.configs import FeatureType, NormalizationMode, PreTrainedConfig
 from lerobot.optim.optimizers import AdamWConfig
@@ -14,6 +15,7 @@ from inspire_vla.backbones.prismatic import PrismaticConfig
 from inspire_vla.dialogue import TokenType
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.labels.columns import ANSWERS_PREFIX
+from inspire_vla.lerobot_plugin.checkpoint_schema import CONFIG, read_config
 from inspire_vla.spatial import MODES, get_frame
 
 if TYPE_CHECKING:
@@ -24,6 +26,11 @@ ACTION_TOKENIZERS = ("residual_vq", "uniform_bins", "fast", "learned_vq")
 DTYPES = ("float32", "bfloat16")
 STATIC_CACHE = ("off", "eager", "cuda_graphs")
 QUESTION_POSITIONS = ("before", "after")
+
+
+MAX_OBJECTS, MAX_OBSERVATIONS, MAX_CHUNK = 64, 1024, 4096
+MAX_LAYERS, MAX_SIZE = 1024, 1 << 20
+"""Sizes beyond these are no model of today: a damaged configuration must not fill the memory."""
 
 
 @dataclass
@@ -52,8 +59,8 @@ class ReasoningConfig:
             raise InspireError(
                 f"Questions are asked {QUESTION_POSITIONS} the instruction, found {self.question_position!r}."
             )
-        if self.max_objects < 1:
-            raise InspireError(f"max_objects must be at least 1, found {self.max_objects}.")
+        if not 1 <= self.max_objects <= MAX_OBJECTS:
+            raise InspireError(f"max_objects must be from 1 to {MAX_OBJECTS}, found {self.max_objects}.")
         if self.hide_questions and not self.hide_answers:
             raise InspireError("hide_questions hides the dialogue whole: it needs hide_answers as well.")
         if self.hide_answers and self.question_position == "after":
@@ -151,12 +158,19 @@ class InspireVLAConfig(PreTrainedConfig):
             raise InspireError(
                 f"nano's weights are float32 (weights_dtype is for {BACKBONES[1:]}); leave weights_dtype out."
             )
-        if self.n_obs_steps < 1:
-            raise InspireError(f"n_obs_steps must be at least 1, found {self.n_obs_steps}.")
+        if not 1 <= self.n_obs_steps <= MAX_OBSERVATIONS:
+            raise InspireError(
+                f"n_obs_steps must be at least 1 and at most {MAX_OBSERVATIONS}, found {self.n_obs_steps}."
+            )
+        if self.chunk_size > MAX_CHUNK:
+            raise InspireError(f"chunk_size must be at most {MAX_CHUNK}, found {self.chunk_size}.")
         if not 1 <= self.n_action_steps <= self.chunk_size:
             raise InspireError(
                 f"n_action_steps must lie between 1 and chunk_size {self.chunk_size}, found {self.n_action_steps}."
             )
+
+        for name in ("nano", "prismatic", "paligemma", "vq"):
+            _check_sizes(getattr(self, name), name)
 
     def inherit_architecture(self, saved: "InspireVLAConfig") -> None:
         """Take a checkpoint's model sizes where none were given, as with `--policy.type … --policy.pretrained_path`.
@@ -227,3 +241,30 @@ class InspireVLAConfig(PreTrainedConfig):
     @property
     def reward_delta_indices(self) -> None:
         return None
+
+
+def _check_sizes(sizes: Any, name: str) -> None:
+    """Raise InspireError for a size of a model that is not positive, or that no model has."""
+    for each in fields(sizes):
+        value, place = getattr(sizes, each.name), f"{name}.{each.name}"
+        if is_dataclass(value):
+            _check_sizes(value, place)
+        elif isinstance(value, int) and not isinstance(value, bool):
+            low = 0 if each.name == "registers" else 1
+            high = MAX_LAYERS if each.name in ("layers", "blocks", "levels") else MAX_SIZE
+            if not low <= value <= high:
+                raise InspireError(f"{place} must be from {low} to {high}, found {value}.")
+
+
+def load_config(folder: Path) -> InspireVLAConfig:
+    """Read the configuration of a checkpoint. Raises InspireError where it is damaged or of another policy."""
+    read_config(folder)
+    try:
+        config = PreTrainedConfig.from_pretrained(folder)
+    except InspireError as error:
+        raise InspireError(f"{folder / CONFIG}: {error}") from None
+    except (Exception, SystemExit) as error:  # draccus raises many kinds, for each type of field its own
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InspireError(f"{folder / CONFIG} does not fit: {why}") from None
+    assert isinstance(config, InspireVLAConfig)
+    return config

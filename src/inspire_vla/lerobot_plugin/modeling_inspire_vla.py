@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from lerobot.configs import FeatureType, PreTrainedConfig
 from lerobot.policies import PreTrainedPolicy
 from lerobot.utils.constants import OBS_STATE
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -33,8 +34,9 @@ from inspire_vla.decoding import AnswerSet, Decision, Grammar, decode
 from inspire_vla.dialogue import TokenType
 from inspire_vla.errors import InspireError
 from inspire_vla.grounding.pretraining import load_weights
+from inspire_vla.lerobot_plugin.checkpoint_schema import CONFIG, WEIGHTS, check_checkpoint, tensor_shapes
 from inspire_vla.lerobot_plugin.checkpoints import SHIPPED, from_hub
-from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
+from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, load_config
 from inspire_vla.lerobot_plugin.frame_cache import resized
 from inspire_vla.lerobot_plugin.lerobot_host import PolicyHooks, several_processes
 from inspire_vla.lerobot_plugin.processor_inspire_vla import (
@@ -58,6 +60,11 @@ from inspire_vla.lerobot_plugin.processor_inspire_vla import (
 )
 from inspire_vla.lerobot_plugin.training import choose_action_tokenizer, prepare
 from inspire_vla.spatial import answer_words, canonical_answers, says_close
+
+NOT_FINITE = (
+    "Training stops, and the checkpoints saved before are kept: `--resume` continues from the newest. A smaller "
+    "--policy.optimizer_lr, or --policy.dtype=float32, helps where the step was too large."
+)
 
 
 class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
@@ -151,9 +158,20 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         else:
             loss = losses.action + self.config.reasoning.answer_loss_weight * losses.answer
             log = losses.metrics() | self._log.accuracies(losses.correct, types, mask, batch[ANSWER_LABELS])
+        if self.training and not math.isfinite(loss_value := loss.item()):
+            raise InspireError(f"The loss is {loss_value}. {NOT_FINITE}")
         if self.config.reasoning.enabled:
             log = self._log.complete(log | {"unlabelled_rows": float(unlabelled)})
         return loss, log | self._speed(all_types.numel())
+
+    def update(self) -> None:
+        """LeRobot calls this after each step of the optimizer. Raises InspireError for weights that are not finite.
+
+        They are checked here, before the step may be saved: the loss shows them only at the next step.
+        """
+        trained = [parameter.detach() for parameter in self.parameters() if parameter.requires_grad]
+        if not bool(torch.nn.utils.get_total_norm(trained).isfinite()):
+            raise InspireError(f"A step made weights infinite or NaN. {NOT_FINITE}")
 
     def get_optim_params(self) -> list[dict[str, Any]]:
         """Weight decay on matrices only; what is frozen is left out."""
@@ -309,15 +327,17 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
     ) -> "InspireVLAPolicy":
         """Load a checkpoint folder, or one of the hub. Weights must fit exactly unless `strict` is False.
 
-        The tokenizer comes from the checkpoint's preprocessor. Raises InspireError for a checkpoint of another policy.
+        The tokenizer comes from the checkpoint's preprocessor. LeRobot makes the policy before it loads the
+        processors, so the files that it reads then are checked here (see checkpoint_schema.py).
+
+        Raises InspireError for a damaged checkpoint, one of another policy, or one that names code.
         """
         folder = _folder(pretrained_name_or_path, revision)
-        saved = PreTrainedConfig.from_pretrained(folder)
+        check_checkpoint(folder)
+        saved = load_config(folder)
         config = config or saved
-        if not isinstance(saved, InspireVLAConfig) or not isinstance(config, InspireVLAConfig):
-            raise InspireError(
-                f"{pretrained_name_or_path} is a policy of type {saved.type!r}, not 'inspire_vla'."
-            )
+        if not isinstance(config, InspireVLAConfig):
+            raise InspireError(f"The configuration is of type {config.type!r}, not 'inspire_vla'.")
         config.inherit_architecture(saved)
         config.validate_features()
         if "parts" not in kwargs:
@@ -325,7 +345,15 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
             adapter = config.pretrained_path if config.use_peft else None
             source = folder if adapter is None else _folder(adapter, config.pretrained_revision)
             kwargs["parts"] = load_parts(source)
+        check_weights_fit(config, kwargs["parts"], folder / WEIGHTS)
         return super().from_pretrained(folder, config=config, strict=strict, **kwargs)
+
+    @classmethod
+    def _load_as_safetensor(cls, model: Any, model_file: str, map_location: str, strict: bool) -> Any:
+        try:
+            return super()._load_as_safetensor(model, model_file, map_location, strict)
+        except (RuntimeError, SafetensorError) as error:
+            raise InspireError(f"{model_file} does not fit the policy: {str(error)[:500]}") from None
 
 
 class Losses:
@@ -472,6 +500,37 @@ def make_backbone(
     if config.gradient_checkpointing:
         backbone.gradient_checkpointing_enable()
     return backbone, vocabulary
+
+
+def check_weights_fit(config: InspireVLAConfig, parts: TokenizerParts, path: Path) -> None:
+    """Check the sizes of a configuration against the shapes in a file of weights, before memory is taken for them.
+
+    Raises InspireError where a size makes no model, or another one than the weights are of.
+    """
+    shapes = tensor_shapes(path)
+    make = _nano if config.backbone == "nano" else _hosted
+    before = torch.get_default_dtype()
+    try:
+        with torch.device("meta"):
+            backbone, _ = make(config, parts.action_tokenizer, parts.text_files or {})
+    except InspireError:
+        raise
+    except Exception as error:  # whatever a model raises for sizes that do not go together
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InspireError(f"The sizes in {path.with_name(CONFIG)} make no model: {why}") from None
+    finally:
+        torch.set_default_dtype(before)
+    for name, parameter in backbone.state_dict().items():
+        found = shapes.get(f"backbone.{name}")
+        if found is not None and found != tuple(parameter.shape):
+            raise InspireError(
+                f"{path} does not fit the configuration: backbone.{name} is {found} there, "
+                f"{tuple(parameter.shape)} by the configuration."
+            )
+    wanted = sum(parameter.numel() for parameter in backbone.parameters())
+    given = sum(math.prod(shape) for shape in shapes.values())
+    if wanted > 2 * given:
+        raise InspireError(f"{path} holds {given:,} numbers, and the configuration asks for {wanted:,}.")
 
 
 def _nano(

@@ -40,6 +40,7 @@ from lerobot.processor import (
     make_policy_processor_pipelines,
 )
 from lerobot.utils.constants import ACTION, OBS_STATE
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from inspire_vla.action_tokenizers import ActionTokenizer, ActionVocabulary, load_action_tokenizer
@@ -55,7 +56,8 @@ from inspire_vla.dialogue import (
     build_dialogue,
     render,
 )
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.files import describe
 from inspire_vla.instruction import (
     NoObjectFound,
     Overrides,
@@ -66,7 +68,15 @@ from inspire_vla.instruction import (
     overrides_to_json,
 )
 from inspire_vla.labels.columns import answer_column
-from inspire_vla.lerobot_plugin.checkpoints import PREPROCESSOR, TOKENIZER_STEP, tokenizer_settings
+from inspire_vla.lerobot_plugin.checkpoint_schema import (
+    ACTIONS,
+    PREPROCESSOR,
+    TEXT,
+    TOKENIZER_STEP,
+    check_checkpoint,
+    check_tokenizer_files,
+    check_tokenizer_settings,
+)
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, ReasoningConfig
 from inspire_vla.spatial import decode_answers
 
@@ -78,8 +88,6 @@ ASKED_MENTIONS = "asked_mentions"
 STEP = "inspire_vla_tokenizer_step"
 """The step itself: see `InspireVLATokenizerStep`."""
 
-TEXT, ACTIONS = "text_tokenizer", "action_tokenizer"
-"""Folders of the files that the step saves."""
 NO_INSTRUCTION = "(none)"
 """Stands for an empty instruction where a batch has no other; nothing is trained on it."""
 _STATE = "{state}"
@@ -238,7 +246,8 @@ class TokenizerParts:
 
     @classmethod
     def load(cls, settings: Mapping[str, Any], files: Files) -> "TokenizerParts":
-        """Those of a saved preprocessor."""
+        """Those of a saved preprocessor. Raises InspireError for damaged ones."""
+        check_tokenizer_files(files)
         groups: dict[str, dict[str, bytes]] = {TEXT: {}, ACTIONS: {}}
         for path, content in files.items():
             group, _, name = path.partition("/")
@@ -389,16 +398,17 @@ class InspireVLATokenizer:
 
     @classmethod
     def load(cls, settings: Mapping[str, Any], files: Files) -> "InspireVLATokenizer":
-        """The tokenizer of a saved preprocessor, without a policy."""
+        """The tokenizer of a saved preprocessor, without a policy. Raises InspireError for a damaged one."""
+        check_tokenizer_settings(settings)
         parts = TokenizerParts.load(settings, files)
         with unpacked(parts.text_files or {}) as folder:
             text_tokenizer = load_text_tokenizer(folder)
         return cls(
             parts,
             text_tokenizer=LlamaTokenizer(text_tokenizer) if settings["llama"] else text_tokenizer,
-            template=Template(**settings["template"]),
-            action_vocabulary=ActionVocabulary(**settings["action_vocabulary"]),
-            reasoning=ReasoningConfig(**settings["reasoning"]),
+            template=_of_settings(Template, settings["template"]),
+            action_vocabulary=_of_settings(ActionVocabulary, settings["action_vocabulary"]),
+            reasoning=_of_settings(ReasoningConfig, settings["reasoning"]),
             n_obs_steps=settings["n_obs_steps"],
         )
 
@@ -416,7 +426,12 @@ class InspireVLATokenizerStep(ProcessorStep):
     """
 
     def __init__(self, **settings: Any) -> None:
-        """`settings`: as `get_config` returned them; the files come by `load_state_dict`."""
+        """`settings`: as `get_config` returned them; the files come by `load_state_dict`.
+
+        Raises InspireError for other settings.
+        """
+        if settings:
+            check_tokenizer_settings(settings)
         self._settings, self._files = settings, dict[str, bytes]()
         self._tokenizer: InspireVLATokenizer | None = None
 
@@ -463,7 +478,9 @@ class InspireVLATokenizerStep(ProcessorStep):
         return {name: torch.from_numpy(np.frombuffer(files[name], np.uint8).copy()) for name in sorted(files)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        self._files = {name: content.cpu().numpy().tobytes() for name, content in state.items()}
+        files = {name: content.cpu().numpy().tobytes() for name, content in state.items()}
+        check_tokenizer_files(files)  # LeRobot's own commands load the step too
+        self._files = files
 
     def transform_features(
         self, features: dict[PipelineFeatureType, dict[str, PolicyFeature]]
@@ -510,9 +527,9 @@ def tokenizer_step(preprocessor: PolicyProcessorPipeline[Any, Any]) -> InspireVL
 def load_parts(folder: Path) -> TokenizerParts:
     """What a policy builds its tokenizer from, off a checkpoint's preprocessor.
 
-    Raises InspireError for a folder without one of ours.
+    Raises InspireError for a damaged checkpoint, or one that is none of ours.
     """
-    tokenizer_settings(folder)
+    check_checkpoint(folder)
     preprocessor = PolicyProcessorPipeline.from_pretrained(
         folder, config_filename=PREPROCESSOR, overrides={"device_processor": {"device": "cpu"}}
     )
@@ -524,11 +541,10 @@ def load_text_tokenizer(folder: str | Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError, KeyError) as error:
-        raise InspireError(
-            f"No tokenizer can be loaded from {folder}: {str(error).splitlines()[0]}"
-        ) from None
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # tokenizers raises plain Exceptions
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InspireError(f"No tokenizer can be loaded from {folder}: {why}") from None
 
 
 def pack(folder: str | Path) -> Files:
@@ -547,9 +563,23 @@ def unpacked(files: Files) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         for name, content in files.items():
             path = Path(folder, name)
+            if not path.resolve().is_relative_to(Path(folder).resolve()):
+                raise InspireError(f"A file's name leads out of its folder: {name!r}.")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         yield Path(folder)
+
+
+def _of_settings[T](kind: type[T], settings: Mapping[str, Any]) -> T:
+    """A dataclass of saved settings. Raises InspireError where they are of another type or name."""
+    unknown = sorted(settings.keys() - kind.__annotations__.keys())
+    if unknown:
+        hint = did_you_mean(unknown[0], kind.__annotations__)
+        raise InspireError(f"{PREPROCESSOR}: {kind.__name__} has no {unknown[0]!r}.{hint}")
+    try:
+        return TypeAdapter(kind).validate_python(settings, strict=True)
+    except ValidationError as error:
+        raise InspireError(f"{PREPROCESSOR}: {kind.__name__} {describe(error)}") from None
 
 
 def _right_padded(rows: Sequence[np.ndarray], dtype: type) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.files import write_json, write_text
 from inspire_vla.lerobot_plugin.agent import Agent, load_policy
+from inspire_vla.lerobot_plugin.checkpoint_schema import without_code_names
 from inspire_vla.lerobot_plugin.checkpoints import find, is_adapter
 from inspire_vla.lerobot_plugin.convert.families import image_text, minivla, openvla, pi0fast
 from inspire_vla.lerobot_plugin.convert.plan import Options, Plan, Report
@@ -69,7 +70,9 @@ def convert(
     with tempfile.TemporaryDirectory() as scratch:
         plan = _KINDS[kind](Path(path), options or Options(), Path(scratch))
         parts = TokenizerParts(
-            plan.action_tokenizer, pack(plan.text_folder), training_suites=plan.training_suites
+            plan.action_tokenizer,
+            without_code_names(pack(plan.text_folder)),
+            training_suites=plan.training_suites,
         )
         policy = InspireVLAPolicy(plan.config, parts=parts)
         report = _fill(policy, kind, out, plan, allow_partial)

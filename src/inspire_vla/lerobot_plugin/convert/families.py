@@ -157,9 +157,9 @@ def image_text(path: Path, options: Options, scratch: Path) -> Plan:
 
     actions = UniformBins(horizon=options.chunk_size or 1, action_dim=options.action_dim or 7)
     try:
-        processor = AutoProcessor.from_pretrained(options.tokenizer or path)
+        processor = AutoProcessor.from_pretrained(options.tokenizer or path, trust_remote_code=False)
         model = AutoModelForImageTextToText.from_pretrained(
-            path, use_safetensors=True, dtype=getattr(torch, options.dtype)
+            path, use_safetensors=True, dtype=getattr(torch, options.dtype), trust_remote_code=False
         )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         found = (

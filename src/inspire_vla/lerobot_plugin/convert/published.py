@@ -17,6 +17,7 @@ from torch import Tensor
 from inspire_vla.action_tokenizers import GripperConvention, LearnedVQ
 from inspire_vla.backbones.prismatic import flat_checkpoint
 from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.lerobot_plugin.checkpoint_schema import code_names
 
 LFS = b"version https://git-lfs"
 
@@ -215,6 +216,8 @@ def read_learned_vq(folder: str | Path, gripper: GripperConvention) -> LearnedVQ
 
 
 INDEX = "model.safetensors.index.json"
+CONFIGURATIONS = ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
+"""Files in which a published model can name code."""
 PRISMATIC = ("openvla", "minivla")
 PALIGEMMA = ("pi0fast", "image_text")
 
@@ -228,6 +231,14 @@ def check_kind(path: Path, kind: str) -> None:
     if not path.is_dir():
         return
     check_shards(path)
+    for file in CONFIGURATIONS:
+        for key, value in code_names(read_json(path / file)):
+            if (
+                key != "auto_map"
+            ):  # transformers has its own classes for these; trust_remote_code is never set
+                raise InspireError(
+                    f"{path / file} has {key} {str(value)[:80]!r}, which would load other code."
+                )
     what, kinds = recognise(path)
     if what and kind not in kinds:
         other = f"convert it as {' or '.join(map(repr, kinds))}" if kinds else "it is not converted"
