@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -130,6 +131,32 @@ def disk_errors(target: Path) -> Iterator[None]:
             f"Cannot write {target}: {error.strerror or error}. What was finished before is kept; run the same command "
             "again to continue."
         ) from error
+
+
+def check_writable(target: str | Path, needed: int = 0) -> None:
+    """Check, before long work, that `target` can be written and that its disk has room.
+
+    A file is created in the nearest folder above `target` that exists (in `target` itself, if it is one) and removed.
+
+    Args:
+        needed: bytes that must be free.
+
+    Raises:
+        InspireError: the folder is read-only, or there is less room.
+    """
+    target = Path(target)
+    folder = next(path for path in (target, *target.absolute().parents) if path.is_dir())
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise InspireError(f"{target} cannot be written: {error.strerror or error} ({folder}).") from None
+    if free < needed:
+        raise InspireError(
+            f"The disk of {folder} has {free / 1e9:.2f} GB free; {target} needs at least {needed / 1e9:.2f} GB. Free "
+            "some, or choose another folder."
+        )
 
 
 def files_below(folder: str | Path) -> list[Path]:

@@ -2,16 +2,20 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from tyro.conf import Suppress, arg
 
 from inspire_vla.cli.options import Positive, holds_out
 from inspire_vla.errors import InspireError
-from inspire_vla.files import read_json
+from inspire_vla.files import check_writable, files_below
 
 RECIPE = "nano_tabletop"
 """The default recipe."""
+WITH_OPTIMIZER = 3
+"""A saved training holds the weights and two moments of each."""
+SMALL_CHECKPOINT = 64 << 20
+"""Bytes of a saved training of nano."""
 
 
 @dataclass(kw_only=True)
@@ -37,7 +41,7 @@ class Arguments:
     start: Annotated[str | None, arg(name="from", metavar="CHECKPOINT")] = None
     """Start from the weights of this checkpoint."""
     resume: bool = False
-    """Continue from the last checkpoint in --out."""
+    """Continue from the newest whole checkpoint in --out."""
     lerobot_arguments: Suppress[tuple[str, ...]] = ()
     """Words after --."""
 
@@ -58,16 +62,23 @@ def train_arguments(options: Arguments) -> tuple[str | None, list[str]]:
     """
     out = options.out
     if options.resume:
-        config = _saved_config(out)
-        if not config.is_file():
-            raise InspireError(f"nothing to resume in {out}: there is no {config.relative_to(out)}.")
+        from inspire_vla.lerobot_plugin.checkpoints import newest_checkpoint
+
+        checkpoint = newest_checkpoint(out, to_resume=True)
+        if checkpoint is None:
+            raise InspireError(
+                f"nothing to resume in {out}: there is no whole checkpoint in it. Train into another --out."
+            )
+        config = checkpoint / "pretrained_model" / "train_config.json"
         _refuse_changes(options, config)
-        arguments = [f"--config_path={config}", "--resume=true"]
+        check_writable(out, needed=sum(file.stat().st_size for file in files_below(checkpoint)))
+        arguments = [f"--config_path={config}", "--resume=true", f"--output_dir={out}"]
     else:
         if options.dataset is None:
             raise InspireError("--dataset is needed: the folder that `inspire collect` has written.")
         if out.exists():
             raise InspireError(f"{out} exists. Give another --out, or --resume to continue it.")
+        check_writable(out, needed=SMALL_CHECKPOINT)
         from inspire_vla.labels.lerobot_files import find_dataset
 
         root = find_dataset(options.dataset)
@@ -78,9 +89,13 @@ def train_arguments(options: Arguments) -> tuple[str | None, list[str]]:
         if value is not None:
             arguments.append(f"--{name}={value}")
     if options.start is not None:
-        from inspire_vla.lerobot_plugin.checkpoints import find
+        from inspire_vla.lerobot_plugin.checkpoint_schema import check_checkpoint
+        from inspire_vla.lerobot_plugin.checkpoints import find, weights
 
-        arguments.append(f"--policy.path={find(options.start)}")
+        start = find(options.start)
+        check_checkpoint(start)  # before LeRobot reads it
+        check_writable(out, needed=WITH_OPTIMIZER * weights(start).stat().st_size)
+        arguments.append(f"--policy.path={start}")
     if options.reasoning and options.no_reasoning:
         raise InspireError("--reasoning and --no-reasoning exclude each other.")
     if options.reasoning or options.no_reasoning:
@@ -90,13 +105,11 @@ def train_arguments(options: Arguments) -> tuple[str | None, list[str]]:
 
 def how_to_resume(options: Arguments) -> str:
     """Say how an interrupted training is continued."""
-    if _saved_config(options.out).is_file():
+    from inspire_vla.lerobot_plugin.checkpoints import newest_checkpoint
+
+    if newest_checkpoint(options.out, to_resume=True) is not None:
         return f"`inspire train --out {options.out} --resume` continues from the last checkpoint."
-    return f"No checkpoint was saved yet{f': remove {options.out} to start again' if options.out.exists() else ''}."
-
-
-def _saved_config(out: Path) -> Path:
-    return out / "checkpoints" / "last" / "pretrained_model" / "train_config.json"
+    return "No checkpoint was saved yet. The same command with another --out starts again."
 
 
 def _refuse_changes(options: Arguments, config: Path) -> None:
@@ -104,8 +117,9 @@ def _refuse_changes(options: Arguments, config: Path) -> None:
         raise InspireError("--resume uses the configuration of the checkpoint; leave out --recipe.")
     if options.dataset is not None:
         from inspire_vla.labels.lerobot_files import find_dataset
+        from inspire_vla.lerobot_plugin.checkpoint_schema import read_train_config
 
-        root = (read_json(config, dict[str, Any]).get("dataset") or {}).get("root")
+        root = read_train_config(config).dataset.root
         if root is None or Path(root).resolve() != find_dataset(options.dataset).resolve():
             raise InspireError(
                 f"{options.out} is trained on {root}, and --resume continues with that; found --dataset "

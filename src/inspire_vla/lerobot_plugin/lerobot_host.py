@@ -18,11 +18,14 @@ from typing import TYPE_CHECKING, Any, cast
 import psutil
 import torch.distributed
 from lerobot.utils.logging_utils import MetricsTracker
+from safetensors import SafetensorError
 from tqdm import tqdm
 
 import inspire_vla
 from inspire_vla.backbones.base import Backbone
 from inspire_vla.backbones.image_text import ImageText
+from inspire_vla.errors import InspireError
+from inspire_vla.files import atomic_path
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 
@@ -93,7 +96,7 @@ def _run(
 ) -> None:
     from lerobot.scripts import lerobot_train as host
 
-    names = ("init_logging", "make_train_eval_datasets", "make_policy", "update_policy")
+    names = ("init_logging", "make_train_eval_datasets", "make_policy", "update_policy", "save_checkpoint")
     original, argv = {name: getattr(host, name) for name in names}, sys.argv
     training: Training | None = None
     clock: _StepClock | None = None
@@ -127,8 +130,11 @@ def _run(
             log.info(said)
         return updated
 
+    def save_checkpoint(**options: Any) -> None:
+        save_whole(original["save_checkpoint"], **options)
+
     sys.argv = ["lerobot-train", *arguments]
-    for function in (init_logging, make_train_eval_datasets, make_policy, update_policy):
+    for function in (init_logging, make_train_eval_datasets, make_policy, update_policy, save_checkpoint):
         setattr(host, function.__name__, function)
     try:
         host.train()
@@ -244,6 +250,21 @@ class _Console(logging.Handler):
         if ours or checkpoint or isinstance(record.msg, MetricsTracker) or record.levelno >= logging.ERROR:
             prefix = f"{record.levelname}: " if record.levelno >= logging.WARNING else ""
             tqdm.write(prefix + self.format(record), file=sys.stderr)
+
+
+def save_whole(save: Callable[..., None], checkpoint_dir: Path, **state: Any) -> None:
+    """LeRobot's `save_checkpoint`, into a folder beside `checkpoint_dir` that is renamed when it is complete.
+
+    Raises InspireError for a full disk. A training that is killed or fails while it saves leaves the checkpoints
+    before this one as they are.
+    """
+    try:
+        with atomic_path(checkpoint_dir) as partial_dir:
+            save(checkpoint_dir=partial_dir, **state)
+    except SafetensorError as error:  # it has its own error for a full disk
+        raise InspireError(
+            f"Cannot write {checkpoint_dir}: {error}. Earlier checkpoints are kept."
+        ) from error
 
 
 class TrainLog(logging.Handler):
