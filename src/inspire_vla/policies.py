@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import AnswerRule, Factory, PolicyInputs
 from inspire_vla.instruction import Overrides, mentions_of, overrides_from_json, overrides_to_json
 from inspire_vla.lerobot_plugin.checkpoint_schema import read_config
