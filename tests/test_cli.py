@@ -1,4 +1,4 @@
-import json
+import shutil
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError
@@ -94,7 +94,7 @@ def test_doctor_says_how_to_get_what_is_optional(monkeypatch):
     assert doctor._opencv().ok
 
 
-def test_train_turns_into_lerobots_arguments(checkpoint, tmp_path):
+def test_train_turns_into_lerobots_arguments(training, tmp_path):
     line = [
         "train",
         "--dataset",
@@ -120,37 +120,69 @@ def test_train_turns_into_lerobots_arguments(checkpoint, tmp_path):
     (tmp_path / "o").mkdir()
     with pytest.raises(InspireError, match="exists"):
         train_arguments(parse(line))
-    (find(checkpoint) / "train_config.json").write_text("{}", encoding="utf-8")
-    recipe, arguments = train_arguments(parse(["train", "--out", str(checkpoint), "--resume"]))
+    recipe, arguments = train_arguments(parse(["train", "--out", str(training), "--resume"]))
     assert recipe is None
-    assert arguments[1] == "--resume=true"
+    config = training / "checkpoints" / "000003" / "pretrained_model" / "train_config.json"
+    assert arguments == [f"--config_path={config}", "--resume=true", f"--output_dir={training}"]
 
 
-def test_a_resumed_training_ignores_nothing_that_is_asked_for(checkpoint, tmp_path):
-    (find(checkpoint) / "train_config.json").write_text(
-        json.dumps({"dataset": {"root": str(tmp_path / "d")}}), encoding="utf-8"
-    )
-    line = ["train", "--out", str(checkpoint), "--resume"]
+def test_resuming_finds_the_newest_whole_checkpoint_by_itself(training):
+    """A training that is killed while LeRobot moves the link `last`, or while it saves."""
+    shutil.copytree(training / "checkpoints" / "000003", training / "checkpoints" / "000006")
+    torn = training / "checkpoints" / "000006" / "training_state" / "optimizer_state.safetensors"
+    whole = torn.read_bytes()
+    (training / "checkpoints" / "last").unlink()
+    line = parse(["train", "--out", str(training), "--resume"])
+    for content, step in ((whole, "000006"), (whole[:-3], "000003")):
+        torn.write_bytes(content)
+        assert f"/{step}/" in train_arguments(line)[1][0]
+        assert find(training).parent.name == "000006"  # its policy is whole
+    shutil.rmtree(training / "checkpoints")
+    with pytest.raises(InspireError, match=r"no whole checkpoint in it\. Train into another --out"):
+        train_arguments(line)
+
+
+def test_a_full_disk_or_a_folder_that_cannot_be_written_is_noticed_before_training(
+    training, tmp_path, monkeypatch
+):
+    new = parse(["train", "--out", str(tmp_path / "new"), "--dataset", str(tmp_path)])
+    resumed = parse(["train", "--out", str(training), "--resume"])
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: shutil._ntuple_diskusage(10, 9, 1))
+    for options in (new, resumed):
+        with pytest.raises(InspireError, match="GB free"):
+            train_arguments(options)
+
+    def read_only(dir):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", read_only)
+    for options in (new, resumed):
+        with pytest.raises(InspireError, match="cannot be written: Read-only"):
+            train_arguments(options)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_resumed_training_ignores_nothing_that_is_asked_for(training, tmp_path):
+    line = ["train", "--out", str(training), "--resume"]
     for same in ([], ["--dataset", str(tmp_path / "x" / ".." / "d")]):
-        assert train_arguments(parse([*line, *same]))[1][1:] == ["--resume=true"]
+        assert train_arguments(parse([*line, *same]))[1][1:] == ["--resume=true", f"--output_dir={training}"]
     with pytest.raises(InspireError, match="found --dataset other"):
         train_arguments(parse([*line, "--dataset", "other"]))
     with pytest.raises(InspireError, match="leave out --recipe"):
         train_arguments(parse([*line, "--recipe", "minivla"]))
 
 
-def test_an_interrupted_training_is_told_how_it_goes_on(checkpoint, tmp_path, capsys, monkeypatch):
+def test_an_interrupted_training_is_told_how_it_goes_on(training, tmp_path, capsys, monkeypatch):
     def interrupted(options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("inspire_vla.cli.train.run", interrupted)
     monkeypatch.setattr("inspire_vla.cli.compare.run", interrupted)
-    (find(checkpoint) / "train_config.json").write_text("{}", encoding="utf-8")
     (tmp_path / "begun").mkdir()
+    none = "No checkpoint was saved yet. The same command with another --out starts again."
     for out, said in (
-        (checkpoint, f"`inspire train --out {checkpoint} --resume` continues from the last checkpoint."),
-        (tmp_path / "begun", f"No checkpoint was saved yet: remove {tmp_path / 'begun'} to start again."),
-        (tmp_path / "never", "No checkpoint was saved yet."),
+        (training, f"`inspire train --out {training} --resume` continues from the last checkpoint."),
+        (tmp_path / "begun", none),
     ):
         assert main(["train", "--out", str(out)]) == 130
         assert capsys.readouterr().err == f"\nStopped. {said}\n"
