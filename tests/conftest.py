@@ -17,22 +17,11 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    """A folder as training writes it, with a configuration and without usable weights."""
+    """A training's output folder, with the shipped nano_inspire as its last checkpoint."""
+    from inspire_vla.lerobot_plugin.checkpoints import SHIPPED
+
     folder = tmp_path / "mine" / "checkpoints" / "last" / "pretrained_model"
-    folder.mkdir(parents=True)
-    config = {
-        "type": "inspire_vla",
-        "backbone": "nano",
-        "reasoning": {"enabled": True, "mode": "direction"},
-        "input_features": {
-            "observation.images.image": {"type": "VISUAL", "shape": [3, 96, 96]},
-            "observation.state": {"type": "STATE", "shape": [8]},
-        },
-    }
-    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    (folder / "model.safetensors").write_bytes(b"weights")
-    step = {"registry_name": "inspire_vla_tokenizer", "config": {"training_suites": None}}
-    (folder / "policy_preprocessor.json").write_text(json.dumps({"steps": [step]}), encoding="utf-8")
+    shutil.copytree(SHIPPED / "nano_inspire", folder)
     return tmp_path / "mine"
 
 

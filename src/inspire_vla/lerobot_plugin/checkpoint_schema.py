@@ -93,6 +93,7 @@ class TokenizerSettings(_Settings):
     action_vocabulary: dict[Literal["size", "first_id", "step"], int]
     initial_draft: list[str]
     training_suites: list[str] | None
+    training_data: list[dict[str, Any]] = []
     mention_overrides: dict[str, list[dict[Literal["mention", "role"], str | None]]] = {}
 
 
@@ -129,7 +130,7 @@ class _Config(BaseModel):
     backbone: str = "nano"
     action_tokenizer: str = "residual_vq"
     reasoning: dict[str, Any] = {}
-    input_features: dict[str, Feature]
+    input_features: dict[str, Feature] = {}
     output_features: dict[str, Feature] = {}
 
 
