@@ -123,7 +123,7 @@ def cases() -> Iterator[tuple[str, str, bytes | dict[str, np.ndarray]]]:
     source = SHIPPED / "nano_inspire"
     for seed, name in enumerate(JSON):
         content = (source / name).read_bytes()
-        for what, new in json_damage(content, 45, seed):
+        for what, new in json_damage(content, 32, seed):
             yield name, what, new
     for seed, name in enumerate(TENSORS):
         for what, new in byte_damage((source / name).read_bytes(), 6, seed):

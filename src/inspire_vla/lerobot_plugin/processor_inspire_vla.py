@@ -18,6 +18,7 @@ The step is saved by LeRobot in the checkpoint's policy_preprocessor.json (setti
 files of the text tokenizer and of the action tokenizer, as bytes), so that a checkpoint needs nothing beside them.
 """
 
+import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -577,7 +578,7 @@ def _of_settings[T](kind: type[T], settings: Mapping[str, Any]) -> T:
         hint = did_you_mean(unknown[0], kind.__annotations__)
         raise InspireError(f"{PREPROCESSOR}: {kind.__name__} has no {unknown[0]!r}.{hint}")
     try:
-        return TypeAdapter(kind).validate_python(settings, strict=True)
+        return TypeAdapter(kind).validate_json(json.dumps(dict(settings)), strict=True)
     except ValidationError as error:
         raise InspireError(f"{PREPROCESSOR}: {kind.__name__} {describe(error)}") from None
 
