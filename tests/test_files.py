@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from inspire_vla.errors import InspireError
-from inspire_vla.files import atomic_path, folder_lock, read_json, write_json, write_text
+from inspire_vla.files import atomic_path, folder_lock, media_sha256, read_json, write_json, write_text
 
 
 @dataclass(frozen=True)
@@ -79,3 +79,12 @@ def test_a_folder_is_held_by_one_process_and_free_when_that_is_killed(tmp_path):
     other.wait()
     with folder_lock(tmp_path / "out"):
         pass
+
+
+def test_a_video_of_another_size_beginning_or_end_is_another(tmp_path):
+    video = tmp_path / "video.mp4"
+    hashes = set()
+    for content in (b"a" * 50, b"a" * 51, b"b" + b"a" * 49, b"a" * 49 + b"b"):
+        video.write_bytes(content)
+        hashes.add(media_sha256(video, part=8))
+    assert len(hashes) == 4

@@ -22,7 +22,15 @@ from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter, ValidationError
 
 from inspire_vla.errors import InspireError
-from inspire_vla.files import atomic_path, describe, file_sha256, files_below, json_sha256, read_json
+from inspire_vla.files import (
+    atomic_path,
+    describe,
+    file_sha256,
+    files_below,
+    json_sha256,
+    media_sha256,
+    read_json,
+)
 
 MAX_INSTRUCTION_BYTES = 4096
 """Longer instructions are refused: reading the objects in one takes time that grows with its length."""
@@ -198,10 +206,18 @@ class LeRobotFiles:
         return sorted((self.root / "meta/episodes").glob("*/*.parquet"))
 
     def content_sha256(self) -> str:
-        """Return a hash of all files of the dataset, and of where they lie in its folder. Hidden files do not count."""
+        """Return a hash of all files of the dataset, and of where they lie in its folder. Hidden files do not count.
+
+        Of videos and images only the size, the first and the last bytes count, so that large datasets are quick.
+        """
         found = {path.relative_to(self.root).as_posix(): path for path in files_below(self.root)}
         visible = {name: path for name, path in found.items() if not re.search(r"(^|/)\.", name)}
-        return json_sha256({name: file_sha256(path) for name, path in visible.items()})
+        return json_sha256(
+            {
+                name: (media_sha256 if name.startswith(("videos/", "images/")) else file_sha256)(path)
+                for name, path in visible.items()
+            }
+        )
 
     def instruction(self, task: int) -> str:
         """The instruction of a task index. Raises InspireError for an index that meta/tasks.parquet lacks."""
