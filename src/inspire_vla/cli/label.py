@@ -164,6 +164,11 @@ def _import_calvin(options: Arguments) -> None:
 def _new_folder(options: Arguments) -> Path:
     if options.out is None:
         raise InspireError("These demonstrations are imported with labels; give --out for the new dataset.")
+    if options.mentions is not None:
+        raise InspireError(
+            "These demonstrations are imported with the objects of their instructions, so --mentions has no effect. "
+            "Import them, then label the new dataset with --mentions FILE."
+        )
     return options.out
 
 
