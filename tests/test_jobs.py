@@ -3,8 +3,13 @@
 import json
 import math
 import os
+import signal
+import subprocess
+import sys
+import time
 from functools import partial
 
+import psutil
 import pytest
 
 from inspire_vla.errors import InspireError
@@ -36,6 +41,48 @@ def exit_at_two(number: int) -> None:
 def test_a_worker_that_dies_is_an_error():
     with pytest.raises(InspireError, match="worker process died"):
         list(map_in_processes(exit_at_two, [1, 2, 3], 2))
+
+
+COMMAND = """
+import sys, time
+from inspire_vla import cli
+from inspire_vla.jobs import map_in_processes
+
+class Command:
+    @staticmethod
+    def run(options):
+        list(map_in_processes(time.sleep, [1000, 1000], 2))
+
+if __name__ == "__main__":
+    cli.parse, cli._module = lambda words: None, lambda name: Command
+    sys.exit(cli.main(["collect"]))
+"""
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
+def test_workers_leave_within_a_second_when_their_parent_ends(tmp_path, sent, code):
+    """In the middle of a call that never returns."""
+    script = tmp_path / "command.py"
+    script.write_text(COMMAND, encoding="utf-8")
+    parent = subprocess.Popen([sys.executable, script], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while len(workers := _workers_in_a_call(parent.pid)) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    parent.send_signal(sent)
+    said = parent.communicate()[1]
+    assert parent.returncode == code
+    assert "Traceback" not in said
+    deadline = time.monotonic() + 1
+    while any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _workers_in_a_call(pid):
+    """Workers with a second thread, which watches the parent: they have begun to work."""
+    children = psutil.Process(pid).children(recursive=True)
+    return [p for p in children if "spawn_main" in " ".join(p.cmdline()) and p.num_threads() >= 2]
 
 
 @pytest.mark.parametrize("processes", [0, 1, 2])

@@ -104,7 +104,8 @@ class ResumableJob:
 def map_in_processes[T](function: Callable[[int], T], numbers: Sequence[int], processes: int) -> Iterator[T]:
     """Yield `function(number)` for each number, as the calls finish. With one process or none, no worker is started.
 
-    Workers are spawned, because OpenGL contexts do not survive a fork. They end when this process is killed.
+    Workers are spawned, because OpenGL contexts do not survive a fork. They end when this process is killed
+    or interrupted, in the middle of their calls.
 
     Raises:
         InspireError: a worker process died.
@@ -113,6 +114,7 @@ def map_in_processes[T](function: Callable[[int], T], numbers: Sequence[int], pr
     if processes <= 1:
         yield from map(function, numbers)
         return
+    others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(
         processes,
         mp_context=multiprocessing.get_context("spawn"),
@@ -126,6 +128,10 @@ def map_in_processes[T](function: Callable[[int], T], numbers: Sequence[int], pr
             "A worker process died, perhaps for lack of memory. What was finished before is kept; run the same command "
             "again to continue, with fewer processes if need be."
         ) from error
+    except KeyboardInterrupt:  # Ctrl-C, or SIGTERM to this process alone: calls that run are not waited for
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.terminate()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

@@ -1,7 +1,7 @@
 """Training: LeRobot's own `lerobot-train` with a recipe, and what a policy takes from its dataset before it.
 
 action tokenizer · initial draft · suites · sizes of the images        prepare
-are the labels and the actions what the policy can learn?              check_labels, check_action_range
+are the labels and the numbers what the policy can learn?   check_labels, check_numbers, check_action_range
 images decoded once, so that a small model does not wait for videos    frame_cache
 """
 
@@ -125,10 +125,11 @@ def prepare(
 
     Raises:
         LabelsMissing, LabelMismatch: the policy reasons, and the dataset has no labels of what it asks.
-        InspireError: actions that the action tokenizer would clip, or another number of action codes than the
-            checkpoint's.
+        InspireError: states or actions that are NaN or infinite, actions that the action tokenizer would clip, or
+            another number of action codes than the checkpoint's.
     """
     count_without_instruction(LeRobotFiles.open(dataset.root))
+    check_numbers(config, dataset)
     check_action_range(config, dataset)
     take_image_sizes(config, dataset)
     draft, suites = saved.initial_draft if saved else (), suites_of(dataset.root)
@@ -246,6 +247,41 @@ def _normalised(
         stats={ACTION: stats},
     )
     return normaliser(create_transition(action=torch.from_numpy(actions)))[TransitionKey.ACTION].numpy()
+
+
+def check_numbers(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -> None:
+    """Check before training that states and actions, and their statistics, are finite numbers.
+
+    One NaN turns all weights into NaN. Where the dataset has no column of the policy's state, as with a `rename_map`,
+    all columns of observations are checked.
+
+    Raises InspireError that names the column, the episode and the frame.
+    """
+    floats = {key for key, feature in dataset.features.items() if str(feature["dtype"]).startswith("float")}
+    used = {key for key, feature in config.input_features.items() if feature.type is not FeatureType.VISUAL}
+    if not used <= floats:
+        used |= {key for key in floats if key.startswith("observation.")}
+    columns = sorted(floats & {ACTION, *used})
+    files = LeRobotFiles.open(dataset.root)
+    for path in files.data_files():
+        rows = read_rows(path, (*columns, "frame_index"))
+        for name in columns:
+            finite = np.isfinite(rows.columns[name].reshape(len(rows.episode_index), -1)).all(axis=1)
+            if not finite.all():
+                row = int(finite.argmin())
+                raise InspireError(
+                    f"{path}: {name} of episode {rows.episode_index[row]}, frame "
+                    f"{int(rows.columns['frame_index'][row])} is {rows.columns[name][row].tolist()}; NaN or infinite "
+                    f"in {int((~finite).sum())} frames of this file. Remove these episodes (lerobot-edit-dataset "
+                    "--operation.type=delete_episodes), or mend the numbers."
+                )
+    for name in columns:
+        odd = [key for key, value in dataset.stats.get(name, {}).items() if not np.isfinite(value).all()]
+        if odd:
+            raise InspireError(
+                f"{dataset.root}/meta/stats.json: {odd} of {name} are NaN or infinite, though its frames are not. "
+                "Compute them again: lerobot-edit-dataset --operation.type=recompute_stats."
+            )
 
 
 def check_action_range(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -> None:
