@@ -60,6 +60,10 @@ def synthetic(root: Path, episodes: int, frames: int, seed: int = 0) -> None:
         name: {"dtype": "float32", "shape": [len(names)], "names": names} for name, names in NAMES.items()
     }
     info = {"codebase_version": "v3.0", "fps": 10, "features": features, "total_episodes": episodes}
+    info["total_frames"] = episodes * frames
+    listed = root / "meta/episodes/chunk-000/file-000.parquet"
+    listed.parent.mkdir(parents=True)
+    pq.write_table(pa.table({"episode_index": list(range(episodes))}), listed)
     (root / "meta/info.json").write_text(json.dumps(info), encoding="utf-8")
     pq.write_table(pa.table({"task_index": [0], "task": [INSTRUCTION]}), root / "meta/tasks.parquet")
     third = frames // 3
