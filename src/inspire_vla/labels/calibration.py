@@ -44,6 +44,8 @@ NEVER_EMPTY = -1.0
 """`empty` of a dataset in which most grasps look empty, because its objects are thin."""
 _MOSTLY_EMPTY = 0.6
 _ENOUGH_GRASPS = 5
+_CARRIED_M = 0.06
+"""After a closing on nothing, the gripper opens again nearer than this."""
 _FOLLOWS = 0.3
 """Correlation below which the measured width does not follow the command."""
 _ONE_EPISODE = np.zeros(1, dtype=np.intp)
@@ -199,10 +201,12 @@ def calibrate_arms(
         for rows in recording.episodes()
     ]
     closings = [grasp.holds_object is False for episode in grasps for grasp in episode]
-    if len(closings) >= _ENOUGH_GRASPS and np.mean(closings) > _MOSTLY_EMPTY:
+    carried = _carried_empty(recording, grasps, paths)
+    thin = len(closings) >= _ENOUGH_GRASPS and np.mean(closings) > _MOSTLY_EMPTY
+    if thin or (len(carried) >= _ENOUGH_GRASPS and np.mean(carried) > _MOSTLY_EMPTY):
         # most demonstrations succeed, so the objects are as thin as an empty gripper
         empty = NEVER_EMPTY
-        why = "the gripper closes as far as on nothing in most grasps, so objects are thin"
+        why = "the gripper closes as far as on nothing, and carries that away"
         findings.append(Finding("objects", "thin", why, ""))
     findings += _grasp_findings(arms, grasps, empty)
     certainty *= _share_of_grasps(recording, grasps)
@@ -429,6 +433,23 @@ def _asked(recording: Recording) -> list[_Asked]:
         ]
         goals = any(act.goal is not None or act.beside for act in acts)
         found.append(_Asked(sum(act.needs_grasp for act in acts), bool(goals)))
+    return found
+
+
+def _carried_empty(
+    recording: Recording, grasps: Sequence[Sequence[Grasp]], paths: Sequence[NDArray[np.float64]]
+) -> list[bool]:
+    """For every closing on nothing in an episode that asks for a grasp: whether the gripper goes elsewhere with it."""
+    asked = _asked(recording)
+    found = []
+    for number, (rows, episode) in enumerate(zip(recording.episodes(), grasps, strict=True)):
+        if asked and not asked[number].carries:
+            continue
+        for grasp in episode:
+            if grasp.holds_object is False:
+                path = paths[grasp.arm][rows]
+                moved = path[min(grasp.release, len(path) - 1)] - path[grasp.hold]
+                found.append(bool(np.linalg.norm(moved) > _CARRIED_M))
     return found
 
 

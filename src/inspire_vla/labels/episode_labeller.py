@@ -272,7 +272,8 @@ class EpisodeLabeller:
         full = [grasp for grasp in grasps if grasp.holds_object is not False]
         thin = [g for g in grasps if g.holds_object is False and self._carried_m(g) > _CARRIED_M]
         thin.sort(key=self._carried_m)
-        thin = thin[max(0, len(thin) - max(0, carries - len(full))) :]
+        if full or not carries:  # else nothing was held for certain, and all of them count
+            thin = thin[max(0, len(thin) - max(0, carries - len(full))) :]
         self.grasps = [grasp for grasp in grasps if grasp in full or grasp in thin]
         self.notes = [f"{len(thin)} closings on something thin, or on nothing"] if thin else []
         self.empty_grasps = len(grasps) - len(self.grasps)
@@ -370,9 +371,9 @@ class EpisodeLabeller:
         return path[min(max(frame, 0), len(path) - 1)]
 
     def _carried_m(self, grasp: Grasp) -> float:
-        """How far the gripper moved sideways while it was closed."""
+        """How far the gripper moved sideways while it was closed; if it never opened, upwards too."""
         moved = self._at(grasp.release, grasp.arm) - self._at(grasp.hold, grasp.arm)
-        return float(np.linalg.norm(moved[:2]))
+        return float(np.linalg.norm(moved if grasp.release >= len(self.fingertips) else moved[:2]))
 
     def _set(
         self,

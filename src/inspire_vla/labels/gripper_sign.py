@@ -37,6 +37,8 @@ _SLOW = 0.4
 """Of the usual speed: slower, the end effector stops to grasp or to release."""
 _LOW = 0.1
 """Of the episode's range of height, from below."""
+_GROUND = 0.35
+"""Of the range of height, from below: objects are grasped lower than that."""
 _AWAY_M = 0.04
 """A change of the gripper nearer to the first position is part of the rest pose."""
 _TRAVEL_M = 0.05
@@ -113,11 +115,14 @@ def _vote(shown: Demonstrated) -> int:
     at_work = working(shown.path, [frame for frame, _ in changes], shown.fps)
     extent = float(np.ptp(shown.path[:, :2], axis=0).max())
     travel = max(_TRAVEL_M, 0.15 * extent)
+    height = shown.path[:, 2]
+    ground = float(height.min()) + _GROUND * float(np.ptp(height))
     score = 0
     work = [change for change, busy in zip(changes, at_work, strict=True) if busy]
     for (first, direction), (second, back) in itertools.pairwise(work):
         far = float(np.linalg.norm((shown.path[second] - shown.path[first])[:2])) > travel
-        score += -direction if far and back != direction else 0
+        is_low = shown.path[first, 2] < ground  # objects are grasped low; a gripper may open anywhere
+        score += -direction if far and is_low and back != direction else 0
     if score or shown.carries != 1:
         return int(np.sign(score))
     if len(work) > 1 and shown.released:
