@@ -31,3 +31,13 @@ def test_commands_are_accepted(page: Path) -> None:
 
 def test_commands_are_found() -> None:
     assert sum(len(commands_on(page)) for page in PAGES) > 60
+
+
+def test_every_promise_has_its_test() -> None:
+    text = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
+    assert len(named) > 20
+    for file, test in named:
+        assert f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), f"{file} has no {test}"
+    rows = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| Promise")]
+    assert all("::test_" in row for row in rows)

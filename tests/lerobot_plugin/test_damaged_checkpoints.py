@@ -16,9 +16,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from inspire_vla.errors import InspireError
+from inspire_vla.grounding.pretraining import load_weights
 from inspire_vla.lerobot_plugin.agent import load_policy
 from inspire_vla.lerobot_plugin.checkpoint_schema import check_training_state
 from inspire_vla.lerobot_plugin.checkpoints import SHIPPED
+from inspire_vla.lerobot_plugin.training import train
 from inspire_vla.policies import describe
 
 FILES = sorted(
@@ -188,3 +190,15 @@ def test_a_damaged_state_of_a_training_is_refused(trained: Path, tmp_path: Path)
         damaged.unlink()
         with pytest.raises(InspireError, match=path.name):
             check_training_state(copy)
+
+
+def test_a_configuration_or_pretraining_that_is_damaged_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "c.json").write_text("[]", encoding="utf-8")
+    for more in ([], ["--resume=true"]):
+        with pytest.raises(InspireError, match=r"c\.json does not fit: the whole file"):
+            train([f"--config_path={tmp_path / 'c.json'}", *more])
+    folder = Path(shutil.copytree(SHIPPED / "nano_grounding", tmp_path / "grounding"))
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[:-1])
+    with pytest.raises(InspireError, match="not a whole file"):
+        load_weights(folder)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 import yaml
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -145,7 +146,11 @@ def load_weights(folder: str | Path) -> tuple[NanoConfig, dict[str, Tensor]]:
         raise InspireError(
             f"{folder} holds no pre-trained backbone ({CONFIG}, {WEIGHTS}): `inspire pretrain` makes one."
         )
-    return read_json(folder / CONFIG, PretrainingConfig).nano, load_file(folder / WEIGHTS)
+    size = read_json(folder / CONFIG, PretrainingConfig).nano
+    try:
+        return size, load_file(folder / WEIGHTS)
+    except (SafetensorError, OSError) as error:
+        raise InspireError(f"{folder / WEIGHTS} is not a whole file: {error}.") from None
 
 
 def make_backbone(config: PretrainingConfig) -> Nano:

@@ -38,6 +38,7 @@ from inspire_vla.labels.columns import (
     read_labels,
 )
 from inspire_vla.labels.lerobot_files import LeRobotFiles, Rows, read_rows
+from inspire_vla.lerobot_plugin.checkpoint_schema import read_train_config
 from inspire_vla.lerobot_plugin.checkpoints import TRAINING_DATASET, check_same_dataset, record_dataset
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, ReasoningConfig
 from inspire_vla.lerobot_plugin.frame_cache import FrameCache, chunk_indices
@@ -73,7 +74,10 @@ def train(arguments: Sequence[str], *, recipe: str | None = None, frames_in_memo
     arguments = list(arguments)
     if recipe is not None and not any(a.startswith("--config_path") for a in arguments):
         arguments.insert(0, f"--config_path={recipe_file(recipe)}")
-    root = next((a.split("=", 1)[1] for a in arguments if a.startswith("--dataset.root=")), None)
+    given = dict(a.removeprefix("--").split("=", 1) for a in arguments if "=" in a)
+    config, root = Path(given.get("config_path", "")), given.get("dataset.root")
+    if config.suffix == ".json" and config.is_file():  # before LeRobot reads it
+        read_train_config(config) if given.get("resume") == "true" else read_json(config, dict[str, Any])
     if root is not None:
         LeRobotFiles.open(root)  # before LeRobot loads, which takes seconds
     run_lerobot_train(
