@@ -67,7 +67,7 @@ def test_unknown_names_say_what_there_is() -> None:
         ("action_tokenizer", "fats", "Did you mean 'fast'"),
         ("dtype", "bfloat", "Did you mean 'bfloat16'"),
         ("weights_dtype", "float", "Did you mean 'float32'"),
-        ("n_obs_steps", 0, "at least 1, found 0"),
+        ("n_obs_steps", 0, "from 1 to 1024, found 0"),
         ("n_action_steps", 9, "between 1 and chunk_size 4, found 9"),
     ):
         with pytest.raises(InspireError, match=told):

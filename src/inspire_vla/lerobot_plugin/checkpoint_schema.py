@@ -261,7 +261,8 @@ def read_pipeline(path: Path) -> list[dict[str, Any]]:
             take, or no tokenizer step of ours.
     """
     steps, found = _STEPS[path.name], _read(path, dict[str, Any])
-    for step in found.get("steps") if isinstance(found.get("steps"), list) else ():
+    listed = found.get("steps")
+    for step in listed if isinstance(listed, list) else ():
         name = step.get("registry_name") if isinstance(step, dict) else None
         if isinstance(step, dict) and "class" in step:
             raise InspireError(

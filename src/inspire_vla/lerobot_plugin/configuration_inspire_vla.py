@@ -159,9 +159,7 @@ class InspireVLAConfig(PreTrainedConfig):
                 f"nano's weights are float32 (weights_dtype is for {BACKBONES[1:]}); leave weights_dtype out."
             )
         if not 1 <= self.n_obs_steps <= MAX_OBSERVATIONS:
-            raise InspireError(
-                f"n_obs_steps must be at least 1 and at most {MAX_OBSERVATIONS}, found {self.n_obs_steps}."
-            )
+            raise InspireError(f"n_obs_steps must be from 1 to {MAX_OBSERVATIONS}, found {self.n_obs_steps}.")
         if self.chunk_size > MAX_CHUNK:
             raise InspireError(f"chunk_size must be at most {MAX_CHUNK}, found {self.chunk_size}.")
         if not 1 <= self.n_action_steps <= self.chunk_size:
