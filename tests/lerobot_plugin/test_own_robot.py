@@ -124,11 +124,6 @@ def test_the_shipped_eyes_say_what_else_there_is(own: Path, tmp_path: Path) -> N
         run(own, tmp_path / "out", *more)
 
 
-def test_cameras_of_different_sizes_ask_for_one(own: Path, tmp_path: Path) -> None:
-    with pytest.raises(InspireError, match=r"--policy\.image_size"):
-        run(own, tmp_path / "out", "--policy.image_size=null")
-
-
 def test_scaling_keeps_what_is_even_and_every_leading_axis() -> None:
     images = torch.full((2, 3, 3, 48, 64), 0.25)
     small = resized(images, (24, 16))

@@ -25,7 +25,8 @@ class Arguments:
     out: Path
     """Folder for checkpoints."""
     dataset: Path | None = None
-    """A labelled LeRobot dataset: a folder, or user/name in LeRobot's cache or on the hub. Not needed with --resume."""
+    """A labelled LeRobot dataset: a folder, or user/name in LeRobot's cache or on the hub. With --resume only if it
+    moved."""
     recipe: str | None = None
     """Named configuration; by default nano_tabletop."""
     reasoning: bool = False
@@ -70,9 +71,11 @@ def train_arguments(options: Arguments) -> tuple[str | None, list[str]]:
                 f"nothing to resume in {out}: there is no whole checkpoint in it. Train into another --out."
             )
         config = checkpoint / "pretrained_model" / "train_config.json"
-        _refuse_changes(options, config)
+        moved = _dataset_to_resume(options, config)
         check_writable(out, needed=sum(file.stat().st_size for file in files_below(checkpoint)))
         arguments = [f"--config_path={config}", "--resume=true", f"--output_dir={out}"]
+        if moved is not None:
+            arguments.append(f"--dataset.root={moved}")
     else:
         if options.dataset is None:
             raise InspireError("--dataset is needed: the folder that `inspire collect` has written.")
@@ -112,17 +115,29 @@ def how_to_resume(options: Arguments) -> str:
     return "No checkpoint was saved yet. The same command with another --out starts again."
 
 
-def _refuse_changes(options: Arguments, config: Path) -> None:
+def _dataset_to_resume(options: Arguments, config: Path) -> Path | None:
+    """The dataset's folder, where it is not the one that the checkpoint names any more.
+
+    Raises:
+        InspireError: it is gone, or another dataset is given; says what can be done.
+    """
     if options.recipe is not None:
         raise InspireError("--resume uses the configuration of the checkpoint; leave out --recipe.")
-    if options.dataset is not None:
-        from inspire_vla.labels.lerobot_files import find_dataset
-        from inspire_vla.lerobot_plugin.checkpoint_schema import read_train_config
+    from inspire_vla.lerobot_plugin.checkpoint_schema import read_train_config
 
-        root = read_train_config(config).dataset.root
-        if root is None or Path(root).resolve() != find_dataset(options.dataset).resolve():
+    root = read_train_config(config).dataset.root
+    if options.dataset is None:
+        if root is not None and not Path(root).is_dir():
             raise InspireError(
-                f"{options.out} is trained on {root}, and --resume continues with that; found --dataset "
-                f"{options.dataset}. Leave it out, or train from this checkpoint into another folder: --from "
-                f"{options.out} --out NEW."
+                f"{options.out} is trained on {root}, which is not there any more. If it moved: --resume --dataset NEW "
+                "(its content is compared)."
             )
+        return None
+    from inspire_vla.labels.lerobot_files import find_dataset
+    from inspire_vla.lerobot_plugin.checkpoints import check_same_dataset
+
+    given = find_dataset(options.dataset)
+    if root is not None and Path(root).resolve() == given.resolve():
+        return None
+    check_same_dataset(options.out, given)
+    return given

@@ -205,6 +205,16 @@ class LeRobotFiles:
         """The parquet files of meta/episodes/, in order."""
         return sorted((self.root / "meta/episodes").glob("*/*.parquet"))
 
+    def check_cameras(self) -> None:
+        """Raise InspireError for a camera that LeRobot cannot make a policy's feature of."""
+        for name in self.cameras:
+            shape, axes = self.info["features"][name]["shape"], self.info["features"][name].get("names")
+            if len(shape) != 3 or not isinstance(axes, list) or len(axes) != 3:
+                raise InspireError(
+                    f"{self.root}: the image {name} must have three axes with names, as LeRobot writes them (height, "
+                    f"width, channels); meta/info.json says shape {shape}, names {axes}."
+                )
+
     def content_sha256(self) -> str:
         """Return a hash of all files of the dataset, and of where they lie in its folder. Hidden files do not count.
 

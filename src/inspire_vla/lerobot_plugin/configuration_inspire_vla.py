@@ -1,5 +1,6 @@
 """Policy type `inspire_vla` = backbone × action tokenizer × reasoning (design decision 1)."""
 
+import logging
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from lerobot.configs import FeatureType, NormalizationMode, PreTrainedConfig
 from lerobot.optim.optimizers import AdamWConfig
 from lerobot.optim.schedulers import CosineAnnealingWithWarmupSchedulerConfig
+from lerobot.utils.constants import OBS_STATE
 
 from inspire_vla.backbones.image_text import ImageTextConfig
-from inspire_vla.backbones.nano import NanoConfig
+from inspire_vla.backbones.nano import STRIDE, NanoConfig
 from inspire_vla.backbones.paligemma import PaliGemmaConfig
 from inspire_vla.backbones.prismatic import PrismaticConfig
 from inspire_vla.dialogue import TokenType
@@ -20,6 +22,13 @@ from inspire_vla.spatial import MODES, get_frame
 
 if TYPE_CHECKING:
     from inspire_vla.lerobot_plugin.processor_inspire_vla import InspireVLATokenizer
+
+log = logging.getLogger(__name__)
+
+NANO_PIXELS = 2**15
+"""Images with more are scaled down for a new nano, unless `image_size` says otherwise: 128 tokens a camera."""
+NANO_SIDE = 96
+"""Then their shorter side is about this, as in the shipped models."""
 
 BACKBONES = ("nano", "minivla", "openvla", "pi0fast", "image_text")
 ACTION_TOKENIZERS = ("residual_vq", "uniform_bins", "fast", "learned_vq")
@@ -185,16 +194,41 @@ class InspireVLAConfig(PreTrainedConfig):
                 setattr(self, name, getattr(saved, name))
 
     def validate_features(self) -> None:
-        """Check the features, and take the label columns out of the inputs: they are truth, not observation."""
+        """Check the features, and keep those that the policy takes: colour cameras and `observation.state`.
+
+        The label columns are truth, not observation. Others are left out, and the log says which.
+
+        Raises InspireError for inputs that a policy cannot be made of.
+        """
+        given = {k: f for k, f in (self.input_features or {}).items() if not k.startswith(ANSWERS_PREFIX)}
+        states = [key for key, feature in given.items() if feature.type is FeatureType.STATE]
+        parts = [key for key in states if key.startswith(f"{OBS_STATE}.")]
+        if self.use_state and parts and OBS_STATE not in states:
+            raise InspireError(
+                f"The robot's state must be one column, {OBS_STATE!r}; found only its parts {parts}. Write them into "
+                "one column of the dataset, or train without the state: --policy.use_state=false."
+            )
+        cameras = [key for key, feature in given.items() if feature.type is FeatureType.VISUAL]
+        coloured = [key for key in cameras if given[key].shape[0] == 3]
         self.input_features = {
             key: feature
-            for key, feature in (self.input_features or {}).items()
-            if not key.startswith(ANSWERS_PREFIX)
-            and (self.use_state or feature.type is not FeatureType.STATE)
+            for key, feature in given.items()
+            if key in coloured or (self.use_state and key in states and key == OBS_STATE)
         }
-        if not self.image_features:
+        for what, keys, why in (
+            ("images", cameras, "they do not have three colour channels"),
+            (
+                "inputs",
+                [key for key in given if key not in (*cameras, OBS_STATE)],
+                "the policy does not take them",
+            ),
+        ):
+            left_out = [key for key in keys if key not in self.input_features]
+            if left_out:
+                log.info(f"Left out of the {what}, because {why}: {', '.join(left_out)}.")
+        if not coloured:
             raise InspireError(
-                f"A VLA needs at least one camera; the inputs are {sorted(self.input_features)}."
+                f"A VLA needs at least one camera with three colour channels; the inputs are {sorted(given)}."
             )
         if self.action_feature is None:
             raise InspireError("There is no `action` among the output features.")
@@ -203,6 +237,28 @@ class InspireVLAConfig(PreTrainedConfig):
             raise InspireError(
                 f"All images must have one size, found {shapes}. --policy.image_size=[224,224] scales them to one."
             )
+
+    def choose_image_size(self) -> None:
+        """Choose an image size for a new nano without one, where its cameras differ in size or are large.
+
+        nano makes a token of 16 × 16 pixels, so that a camera of 480 × 640 would cost 1,200 tokens.
+        """
+        shapes = [f.shape for f in self.image_features.values() if f.shape[0] == 3]
+        if self.backbone != "nano" or self.image_size or self.pretrained_init or not shapes:
+            return
+        height, width = max((shape[1:] for shape in shapes), key=lambda size: size[0] * size[1])
+        if height * width > NANO_PIXELS:
+            scale = NANO_SIDE / min(height, width)
+        elif len(set(shapes)) > 1 or height % STRIDE or width % STRIDE:
+            scale = 1.0
+        else:
+            return
+        rows, columns = (max(1, round(side * scale / STRIDE)) * STRIDE for side in (height, width))
+        self.image_size = rows, columns
+        log.info(
+            f"Images of {height} × {width} pixels are scaled to {rows} × {columns} for nano. Another size: "
+            f"--policy.image_size=[HEIGHT,WIDTH], sides are multiples of {STRIDE}."
+        )
 
     def get_optimizer_preset(self) -> AdamWConfig:
         return AdamWConfig(

@@ -149,7 +149,11 @@ class FrameCache(Dataset):
 
     def _read_columns(self, columns: Sequence[str], horizon: int) -> None:
         rows = self._dataset.hf_dataset.with_format("numpy")
-        self._columns = {key: _numbers(np.asarray(rows[key][:])) for key in columns}
+        features = self._dataset.meta.features
+        self._columns = {
+            key: _numbers(np.asarray(rows[key][:]).reshape(len(self), *features[key]["shape"]))
+            for key in columns
+        }
         actions = _numbers(np.asarray(rows[ACTION][:]))
         self._actions = actions.reshape(len(actions), -1)
         self._chunks = torch.from_numpy(chunk_indices(np.asarray(rows["episode_index"][:]), horizon))
@@ -199,7 +203,7 @@ class FrameCache(Dataset):
         """(row, image) of every frame, in the order in which they lie in their files."""
         if camera not in self._dataset.meta.video_keys:
             for row, item in enumerate(self._dataset.hf_dataset.select_columns([camera]).with_format(None)):
-                yield row, _scaled(np.array(item[camera]), size)
+                yield row, _scaled(np.array(item[camera].convert("RGB")), size)
             return
         for path, times, rows in self._videos(camera):
             for row, image in zip(rows, decode_video(path, times, self._dataset.tolerance_s), strict=True):

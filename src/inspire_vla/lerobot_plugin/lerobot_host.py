@@ -108,7 +108,7 @@ def _run(
     def make_train_eval_datasets(cfg: Any) -> Datasets:
         nonlocal training
         if cfg.dataset.root is not None:  # LeRobot would ask the hub for what an incomplete dataset lacks
-            LeRobotFiles.open(cfg.dataset.root)
+            LeRobotFiles.open(cfg.dataset.root).check_cameras()
         logs.add(TrainLog(Path(cfg.output_dir)))
         datasets = prepare_datasets(cfg.policy, original["make_train_eval_datasets"](cfg))
         training = Training(cfg, datasets, logs.main)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from lerobot.configs import FeatureType, PreTrainedConfig
+from lerobot.configs import PreTrainedConfig
 from lerobot.policies import PreTrainedPolicy
 from lerobot.utils.constants import OBS_STATE
 from safetensors import SafetensorError
@@ -34,6 +34,7 @@ from inspire_vla.decoding import AnswerSet, Decision, Grammar, decode
 from inspire_vla.dialogue import TokenType
 from inspire_vla.errors import InspireError
 from inspire_vla.grounding.pretraining import load_weights
+from inspire_vla.lerobot_plugin.action_fit import choose_action_tokenizer
 from inspire_vla.lerobot_plugin.checkpoint_schema import CONFIG, WEIGHTS, check_checkpoint, tensor_shapes
 from inspire_vla.lerobot_plugin.checkpoints import SHIPPED, from_hub
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, load_config
@@ -53,12 +54,13 @@ from inspire_vla.lerobot_plugin.processor_inspire_vla import (
     Files,
     InspireVLATokenizer,
     TokenizerParts,
+    last_state,
     load_parts,
     load_text_tokenizer,
     pack,
     unpacked,
 )
-from inspire_vla.lerobot_plugin.training import choose_action_tokenizer, prepare
+from inspire_vla.lerobot_plugin.training import prepare
 from inspire_vla.spatial import answer_words, canonical_answers, says_close
 
 NOT_FINITE = (
@@ -91,6 +93,8 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
             InspireError: neither of the two, or a dataset that does not fit the policy.
         """
         super().__init__(config)
+        if parts is None:
+            config.choose_image_size()
         config.validate_features()
         if dataset_meta is not None:
             parts = prepare(config, dataset_meta, parts)
@@ -291,8 +295,7 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
             images = images.flatten(1, 2)  # all cameras at t−1, then all at t
         state = None
         if self._has_state and not self.backbone.template.needs_state:
-            state = batch[OBS_STATE].float()
-            state = state[:, -1] if state.ndim == 3 else state
+            state = last_state(batch[OBS_STATE], len(images), self.config.robot_state_feature.shape[0])
         if rows is not None:
             images, state = images[rows], None if state is None else state[rows]
         return self.backbone.encode_observation(images, state)
@@ -311,7 +314,7 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
 
     @property
     def _has_state(self) -> bool:
-        return any(f.type is FeatureType.STATE for f in self.config.input_features.values())
+        return self.config.robot_state_feature is not None
 
     # Checkpoints
 

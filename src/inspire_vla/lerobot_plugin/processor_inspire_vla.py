@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from lerobot.configs import PipelineFeatureType, PolicyFeature
 from lerobot.lerobot_types import EnvTransition, TransitionKey
 from lerobot.processor import (
@@ -319,10 +319,13 @@ class InspireVLATokenizer:
             else self.prompt_builder.without_questions(tasks[row].strip() or NO_INSTRUCTION, states[row])
             for row in rows
         ]
-        actions = self.action_tokenizer.encode(batch[ACTION][rows].detach().float().cpu().numpy())
+        actions = batch[ACTION][rows].detach().float().cpu().numpy()
+        if actions.ndim == 2:  # LeRobot makes a number of an action of one value
+            actions = actions[..., None]
+        codes_of_rows = self.action_tokenizer.encode(actions)
         sequences = [
             render(dialogue, self.prompt_builder.tokenizer, self.action_vocabulary.to_ids(codes))
-            for dialogue, codes in zip(dialogues, actions, strict=True)
+            for dialogue, codes in zip(dialogues, codes_of_rows, strict=True)
         ]
         answers = np.full((len(rows), self.reasoning.max_objects), -1)
         for number, (row, dialogue) in enumerate(zip(rows, dialogues, strict=True)):
@@ -356,8 +359,7 @@ class InspireVLATokenizer:
             return [None] * len(batch["task"])
         if OBS_STATE not in batch:
             raise InspireError(f"The prompt holds the robot's state, and the batch has no {OBS_STATE!r}.")
-        state = batch[OBS_STATE].float()
-        return list(state_texts((state[:, -1] if state.ndim == 3 else state).cpu().numpy()))
+        return list(state_texts(last_state(batch[OBS_STATE], len(batch["task"])).cpu().numpy()))
 
     @property
     def initial_draft(self) -> tuple[str, ...]:
@@ -523,6 +525,22 @@ def tokenizer_step(preprocessor: PolicyProcessorPipeline[Any, Any]) -> InspireVL
         if isinstance(step, InspireVLATokenizerStep):
             return step
     raise InspireError(f"The preprocessor has no step {TOKENIZER_STEP!r}; found {preprocessor.steps}.")
+
+
+def last_state(state: Tensor, rows: int, dim: int | None = None) -> Float[Tensor, "rows dim"]:
+    """The robot's last state of each row, of a batch with or without a history.
+
+    LeRobot makes a number of a state of one value, and its batch step then takes the batch for one state.
+
+    Args:
+        rows: of the batch.
+        dim: length of the state, where it is known.
+    """
+    state = state.float()
+    if state.ndim == 3:
+        state = state[:, -1]
+    state = state.reshape(rows, -1)
+    return state if dim is None else state[:, -dim:]
 
 
 def load_parts(folder: Path) -> TokenizerParts:

@@ -1,7 +1,8 @@
 """Training: LeRobot's own `lerobot-train` with a recipe, and what a policy takes from its dataset before it.
 
 action tokenizer · initial draft · suites · sizes of the images        prepare
-are the labels and the numbers what the policy can learn?   check_labels, check_numbers, check_action_range
+are the labels and the numbers what the policy can learn?              check_labels, check_numbers
+statistics of actions, the action tokenizer, does it keep the gripper? action_fit
 images decoded once, so that a small model does not wait for videos    frame_cache
 """
 
@@ -12,17 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow.parquet as pq
-import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from lerobot.configs import FeatureType, PolicyFeature
-from lerobot.lerobot_types import TransitionKey
-from lerobot.processor import NormalizerProcessorStep
-from lerobot.processor.converters import create_transition
 from lerobot.utils.constants import ACTION, OBS_STATE
 from lerobot.utils.feature_utils import dataset_to_policy_features
 
-from inspire_vla.action_tokenizers import ActionTokenizer, Fast, ResidualVQ, UniformBins
 from inspire_vla.errors import InspireError
 from inspire_vla.files import read_json
 from inspire_vla.instruction import NoObjectFound, find_mentions
@@ -38,10 +33,17 @@ from inspire_vla.labels.columns import (
     read_labels,
 )
 from inspire_vla.labels.lerobot_files import LeRobotFiles, Rows, read_rows
+from inspire_vla.lerobot_plugin.action_fit import (
+    check_action_range,
+    check_gripper,
+    choose_action_tokenizer,
+    complete_statistics,
+    widen_gripper_statistics,
+)
 from inspire_vla.lerobot_plugin.checkpoint_schema import read_train_config
 from inspire_vla.lerobot_plugin.checkpoints import TRAINING_DATASET, check_same_dataset, record_dataset
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, ReasoningConfig
-from inspire_vla.lerobot_plugin.frame_cache import FrameCache, chunk_indices
+from inspire_vla.lerobot_plugin.frame_cache import FrameCache
 from inspire_vla.lerobot_plugin.lerobot_host import Datasets, Training, run_lerobot_train
 from inspire_vla.lerobot_plugin.processor_inspire_vla import TokenizerParts
 from inspire_vla.recipes import recipe_file
@@ -49,12 +51,6 @@ from inspire_vla.spatial import canonical_answers, decode_answers
 
 if TYPE_CHECKING:
     from lerobot.datasets import LeRobotDatasetMetadata
-
-CLIPPED_TOKENIZERS = ("residual_vq", "uniform_bins", "learned_vq")
-"""Action tokenizers whose actions lie between -1 and 1."""
-CLIP_MARGIN = 0.05
-MAX_FITTED_CHUNKS = 200_000
-"""More chunks do not move the means; they only cost time."""
 
 
 def train(arguments: Sequence[str], *, recipe: str | None = None, frames_in_memory: bool = True) -> None:
@@ -134,13 +130,16 @@ def prepare(
     """
     count_without_instruction(LeRobotFiles.open(dataset.root))
     check_numbers(config, dataset)
+    complete_statistics(config, dataset)
     check_action_range(config, dataset)
+    widen_gripper_statistics(config, dataset)
     take_image_sizes(config, dataset)
     draft, suites = saved.initial_draft if saved else (), suites_of(dataset.root)
     if config.reasoning.enabled:
         check_labels(dataset.root, config.reasoning)
         draft = draft or most_frequent_first_answers(dataset.root, config.reasoning.mode)
     actions = choose_action_tokenizer(config, saved.action_tokenizer if saved else None, dataset)
+    check_gripper(config, actions, dataset)
     overrides = dict(saved.mention_overrides) if saved else {}
     if config.reasoning.enabled:
         labels = read_labels(dataset.root)
@@ -151,106 +150,7 @@ def prepare(
     return TokenizerParts(actions, saved.text_files, draft, joined(saved.training_suites, suites), overrides)
 
 
-# The action tokenizer
-
-
-def choose_action_tokenizer(
-    config: InspireVLAConfig, saved: ActionTokenizer | None, dataset: "LeRobotDatasetMetadata | None"
-) -> ActionTokenizer:
-    """The action tokenizer of a policy: a checkpoint's, or a new one that is fitted on the dataset.
-
-    A fine-tuning may ask for another kind, horizon, action size or VQ size than the checkpoint's.
-
-    Raises:
-        InspireError: there is neither; it is another one and there is no dataset; it would have another number of
-            codes, and the checkpoint's weights hold a row for each code.
-    """
-    if saved is None:
-        if dataset is None:
-            raise InspireError(
-                "A new policy fits its action tokenizer on demonstrations: give it a dataset, or load a "
-                "checkpoint with --policy.path."
-            )
-        return fit_action_tokenizer(config, dataset)
-    wanted = config.action_tokenizer, config.chunk_size, config.action_feature.shape[0]
-    same = (saved.name, saved.horizon, saved.action_dim) == wanted
-    if dataset is None:
-        if same:
-            return saved
-        raise InspireError(
-            f"The checkpoint's action tokenizer is {saved.name} for {saved.horizon} × {saved.action_dim} numbers, the "
-            f"configuration wants {wanted[0]} for {wanted[1]} × {wanted[2]}."
-        )
-    if isinstance(saved, ResidualVQ):
-        same &= (saved.levels, saved.codes_per_level) == (config.vq.levels, config.vq.codes_per_level)
-    if same:
-        return saved
-    fitted = fit_action_tokenizer(config, dataset)
-    if isinstance(saved, UniformBins) and isinstance(fitted, UniformBins):
-        fitted.gripper = saved.gripper  # the same bins, with the same meaning
-    if config.has_own_action_tokens and fitted.vocabulary_size != saved.vocabulary_size:
-        raise InspireError(
-            f"The checkpoint's weights hold a row for each of its {saved.vocabulary_size} action codes ({saved.name}); "
-            f"the configuration asks for {fitted.vocabulary_size} ({fitted.name}). Fine-tune with the checkpoint's own "
-            "--policy.action_tokenizer and --policy.vq, or train from the start."
-        )
-    return fitted
-
-
-def fit_action_tokenizer(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -> ActionTokenizer:
-    """Fit the configured action tokenizer on a dataset's normalised action chunks."""
-    horizon, action_dim = config.chunk_size, config.action_feature.shape[0]
-    if config.action_tokenizer == UniformBins.name:
-        return UniformBins(horizon=horizon, action_dim=action_dim)
-    if config.action_tokenizer == "learned_vq":
-        raise InspireError(
-            "A learned VQ comes with MiniVLA's weights; a new one is not trained here: residual_vq is."
-        )
-    chunks = normalised_chunks(config, dataset)
-    if config.action_tokenizer == Fast.name:
-        return Fast.fit(chunks)
-    weights = np.ones(action_dim)
-    weights[-1] = config.vq.gripper_weight
-    return ResidualVQ.fit(
-        chunks,
-        codes_per_level=config.vq.codes_per_level,
-        levels=config.vq.levels,
-        dimension_weights=weights.tolist(),
-    )
-
-
-def normalised_chunks(
-    config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata"
-) -> Float[np.ndarray, "chunks horizon action_dim"]:
-    """Action chunks of a dataset as training sees them: normalised, the last action repeated at the end.
-
-    At most `MAX_FITTED_CHUNKS`, always the same ones. They are chosen before they are cut, because chunks overlap: all
-    of them take `horizon` times the memory of the actions.
-    """
-    actions, episodes = [], []
-    for file in sorted((Path(dataset.root) / "data").rglob("*.parquet")):
-        table = pq.read_table(file, columns=[ACTION, "episode_index"])
-        actions.append(np.array(table[ACTION].to_pylist(), dtype=np.float32))
-        episodes.append(table["episode_index"].to_numpy())
-    if not actions:
-        raise InspireError(f"The dataset {dataset.root} holds no actions to fit the action tokenizer on.")
-    flat = _normalised(np.concatenate(actions), config, dataset.stats[ACTION])
-    starts: np.ndarray = np.arange(len(flat))
-    if len(flat) > MAX_FITTED_CHUNKS:
-        starts = np.random.default_rng(0).choice(len(flat), MAX_FITTED_CHUNKS, replace=False)
-    return flat[chunk_indices(np.concatenate(episodes), config.chunk_size, starts)]
-
-
-def _normalised(
-    actions: Float[np.ndarray, "rows dim"], config: InspireVLAConfig, stats: dict[str, Any]
-) -> Float[np.ndarray, "rows dim"]:
-    """Actions as the preprocessor normalises them."""
-    normaliser = NormalizerProcessorStep(
-        features={ACTION: config.action_feature},
-        norm_map={FeatureType.ACTION: config.normalization_mapping["ACTION"]},
-        stats={ACTION: stats},
-    )
-    return normaliser(create_transition(action=torch.from_numpy(actions)))[TransitionKey.ACTION].numpy()
+# Numbers
 
 
 def check_numbers(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -> None:
@@ -280,37 +180,14 @@ def check_numbers(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -
                     "--operation.type=delete_episodes), or mend the numbers."
                 )
     for name in columns:
-        odd = [key for key, value in dataset.stats.get(name, {}).items() if not np.isfinite(value).all()]
+        odd = [
+            key for key, value in (dataset.stats or {}).get(name, {}).items() if not np.isfinite(value).all()
+        ]
         if odd:
             raise InspireError(
                 f"{dataset.root}/meta/stats.json: {odd} of {name} are NaN or infinite, though its frames are not. "
                 "Compute them again: lerobot-edit-dataset --operation.type=recompute_stats."
             )
-
-
-def check_action_range(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -> None:
-    """Check before training whether the action tokenizer would clip actions.
-
-    Raises InspireError where more than 1 % of one of the normalised numbers lies beyond -1 and 1, by LeRobot's 1st and
-    99th percentile (by minimum and maximum where a dataset has none), with the normalisation that helps.
-    """
-    stats = dataset.stats[ACTION]
-    ends = ("q01", "q99") if "q01" in stats and "q99" in stats else ("min", "max")
-    if config.action_tokenizer not in CLIPPED_TOKENIZERS or not all(end in stats for end in ends):
-        return
-    raw = np.stack([np.asarray(stats[end], dtype=np.float32).reshape(-1) for end in ends])
-    found = _normalised(raw, config, stats)
-    beyond = np.flatnonzero((np.abs(found) > 1 + CLIP_MARGIN).any(axis=0))
-    if len(beyond):
-        names = dataset.features[ACTION].get("names") or [str(i) for i in range(found.shape[1])]
-        names = next(iter(names.values())) if isinstance(names, dict) else names
-        ranges = ", ".join(f"{names[i]} {found[0, i]:.3g} to {found[1, i]:.3g}" for i in beyond[:6])
-        raise InspireError(
-            f"{config.action_tokenizer} takes actions from −1 to 1 and would clip these; normalised by "
-            f"{config.normalization_mapping['ACTION'].value} they go from {ranges}. QUANTILES brings them there: "
-            "`inspire train --recipe nano_own`, or "
-            '--policy.normalization_mapping=\'{"VISUAL": "IDENTITY", "STATE": "MEAN_STD", "ACTION": "QUANTILES"}\'.'
-        )
 
 
 # Suites

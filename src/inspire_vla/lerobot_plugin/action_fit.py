@@ -1,0 +1,332 @@
+"""What a policy takes from demonstrated actions: statistics, and an action tokenizer that keeps the gripper."""
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from lerobot.configs import FeatureType, NormalizationMode
+from lerobot.lerobot_types import TransitionKey
+from lerobot.processor import NormalizerProcessorStep, UnnormalizerProcessorStep
+from lerobot.processor.converters import create_transition
+from lerobot.utils.constants import ACTION, OBS_STATE
+
+from inspire_vla.action_tokenizers import ActionTokenizer, Fast, ResidualVQ, UniformBins
+from inspire_vla.errors import InspireError
+from inspire_vla.labels.lerobot_files import LeRobotFiles
+from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
+from inspire_vla.lerobot_plugin.frame_cache import chunk_indices
+from inspire_vla.lerobot_plugin.gripper_check import (
+    MOST_LOST,
+    Lost,
+    chunks_with_changes,
+    describe,
+    gripper_dimensions,
+    lost_changes,
+)
+
+if TYPE_CHECKING:
+    from lerobot.datasets import LeRobotDatasetMetadata
+
+log = logging.getLogger(__name__)
+
+CLIPPED_TOKENIZERS = ("residual_vq", "uniform_bins", "learned_vq")
+"""Action tokenizers whose actions lie between -1 and 1."""
+CLIP_MARGIN = 0.05
+MAX_FITTED_CHUNKS = 200_000
+"""More chunks do not move the means; they only cost time."""
+QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
+NEEDED_STATISTICS = {
+    NormalizationMode.QUANTILES: ("q01", "q99"),
+    NormalizationMode.QUANTILE10: ("q10", "q90"),
+    NormalizationMode.MEAN_STD: ("mean", "std"),
+    NormalizationMode.MIN_MAX: ("min", "max"),
+}
+
+
+@dataclass(frozen=True)
+class RecordedActions:
+    """The actions of a dataset, in its units.
+
+    Attributes:
+        names: one for each value, or none at all.
+        grippers: which values are grippers.
+    """
+
+    values: Float[np.ndarray, "frames dim"]
+    episodes: Int[np.ndarray, " frames"]
+    names: tuple[str, ...]
+    grippers: tuple[int, ...]
+
+    @classmethod
+    def read(cls, dataset: "LeRobotDatasetMetadata") -> Self:
+        """Raises InspireError for a dataset without actions."""
+        values, episodes = _column(LeRobotFiles.open(dataset.root), ACTION)
+        names = LeRobotFiles.open(dataset.root).names().get(ACTION, ())
+        return cls(values, episodes, names, gripper_dimensions(names, values))
+
+    def lost_by(
+        self, tokenizer: ActionTokenizer | None, config: InspireVLAConfig, stats: dict[str, Any]
+    ) -> list[Lost]:
+        """Changes of the grippers that do not survive normalising, encoding, decoding and unnormalising.
+
+        tokenizer: None tests the normalisation alone, with values clipped to -1 and 1.
+        """
+
+        def round_trip(chunks: Float[np.ndarray, "n horizon dim"]) -> Float[np.ndarray, "n horizon dim"]:
+            normal = _normalised(chunks, config, stats)
+            decoded = normal.clip(-1, 1) if tokenizer is None else tokenizer.decode(tokenizer.encode(normal))
+            return _normalised(decoded, config, stats, inverse=True)
+
+        return lost_changes(self.values, self.episodes, self.grippers, config.chunk_size, round_trip)
+
+
+def _column(
+    files: LeRobotFiles, name: str
+) -> tuple[Float[np.ndarray, "frames dim"], Int[np.ndarray, " frames"]]:
+    """A column of numbers as float32, and each frame's episode. Raises InspireError where there are no frames."""
+    rows = [files.read(path, [name]) for path in files.data_files()]
+    values = np.concatenate([found.columns[name].reshape(len(found.episode_index), -1) for found in rows])
+    return values.astype(np.float32), np.concatenate([found.episode_index for found in rows])
+
+
+# Statistics
+
+
+def complete_statistics(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -> None:
+    """Compute the statistics of action and state that the normalisation needs and the dataset lacks.
+
+    They are written into `dataset.stats`, of which LeRobot makes the processors; the dataset's files stay as they are.
+    """
+    if dataset.stats is None:
+        dataset.stats = {}
+    for key, kind in ((ACTION, "ACTION"), (OBS_STATE, "STATE")):
+        mode = config.normalization_mapping.get(kind)
+        needed = NEEDED_STATISTICS.get(mode, ()) if mode is not None else ()
+        if key not in dataset.features or (key == OBS_STATE and config.robot_state_feature is None):
+            continue
+        missing = [name for name in needed if name not in dataset.stats.get(key, {})]
+        if missing:
+            values, _ = _column(LeRobotFiles.open(dataset.root), key)
+            dataset.stats[key] = statistics(values) | dict(dataset.stats.get(key, {}))
+            log.info(
+                f"The dataset has no {' and '.join(missing)} of {key} in meta/stats.json: computed from its "
+                f"{len(values):,} frames."
+            )
+
+
+def statistics(values: Float[np.ndarray, "frames dim"]) -> dict[str, np.ndarray]:
+    """LeRobot's statistics of a column of numbers."""
+    return {
+        "mean": values.mean(0),
+        "std": values.std(0),
+        "min": values.min(0),
+        "max": values.max(0),
+        "count": np.array([len(values)]),
+    } | {name: np.quantile(values, share, axis=0) for name, share in QUANTILES.items()}
+
+
+def widen_gripper_statistics(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -> None:
+    """Normalise a gripper by its minimum and maximum where its quantiles hide that it moves.
+
+    A gripper that is closed in less than 1 % of the frames has equal 1st and 99th percentiles.
+    """
+    if config.normalization_mapping.get("ACTION") is not NormalizationMode.QUANTILES:
+        return
+    recorded, stats = RecordedActions.read(dataset), dict(dataset.stats[ACTION])
+    lost = recorded.lost_by(None, config, stats)
+    for dimension in {one.dimension for one in lost}:
+        for quantile, end in (("q01", np.min), ("q99", np.max)):
+            stats[quantile] = np.array(stats[quantile], dtype=np.float64)
+            stats[quantile][dimension] = end(recorded.values[:, dimension])
+    if lost:
+        dataset.stats[ACTION] = stats
+        log.info(
+            "Normalise the gripper by its minimum and maximum, because between its 1st and 99th percentile these are "
+            f"lost: {describe(lost, recorded.names)}."
+        )
+
+
+def _normalised(
+    actions: Float[np.ndarray, "*rows dim"],
+    config: InspireVLAConfig,
+    stats: dict[str, Any],
+    *,
+    inverse: bool = False,
+) -> Float[np.ndarray, "*rows dim"]:
+    """Actions as the preprocessor normalises them, or (inverse) as the postprocessor turns them back."""
+    step = (UnnormalizerProcessorStep if inverse else NormalizerProcessorStep)(
+        features={ACTION: config.action_feature},
+        norm_map={FeatureType.ACTION: config.normalization_mapping["ACTION"]},
+        stats={ACTION: stats},
+    )
+    return step(create_transition(action=torch.from_numpy(actions)))[TransitionKey.ACTION].numpy()
+
+
+def check_action_range(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -> None:
+    """Check before training whether the action tokenizer would clip actions.
+
+    Raises InspireError where more than 1 % of one of the normalised numbers lies beyond -1 and 1, by LeRobot's 1st and
+    99th percentile (by minimum and maximum where a dataset has none), with the normalisation that helps.
+    """
+    stats = dataset.stats.get(ACTION, {})
+    ends = ("q01", "q99") if "q01" in stats and "q99" in stats else ("min", "max")
+    if config.action_tokenizer not in CLIPPED_TOKENIZERS or not all(end in stats for end in ends):
+        return
+    raw = np.stack([np.asarray(stats[end], dtype=np.float32).reshape(-1) for end in ends])
+    found = _normalised(raw, config, stats)
+    beyond = np.flatnonzero((np.abs(found) > 1 + CLIP_MARGIN).any(axis=0))
+    if len(beyond):
+        names = LeRobotFiles.open(dataset.root).names().get(ACTION) or range(found.shape[1])
+        ranges = ", ".join(f"{names[i]} {found[0, i]:.3g} to {found[1, i]:.3g}" for i in beyond[:6])
+        raise InspireError(
+            f"{config.action_tokenizer} takes actions from −1 to 1 and would clip these; normalised by "
+            f"{config.normalization_mapping['ACTION'].value} they go from {ranges}. QUANTILES brings them there: "
+            "`inspire train --recipe nano_own`, or "
+            '--policy.normalization_mapping=\'{"VISUAL": "IDENTITY", "STATE": "MEAN_STD", "ACTION": "QUANTILES"}\'.'
+        )
+
+
+# The action tokenizer
+
+
+def choose_action_tokenizer(
+    config: InspireVLAConfig, saved: ActionTokenizer | None, dataset: "LeRobotDatasetMetadata | None"
+) -> ActionTokenizer:
+    """The action tokenizer of a policy: a checkpoint's, or a new one that is fitted on the dataset.
+
+    A fine-tuning may ask for another kind, horizon, action size or VQ size than the checkpoint's.
+
+    Raises:
+        InspireError: there is neither; it is another one and there is no dataset; it would have another number of
+            codes, and the checkpoint's weights hold a row for each code.
+    """
+    if saved is None:
+        if dataset is None:
+            raise InspireError(
+                "A new policy fits its action tokenizer on demonstrations: give it a dataset, or load a "
+                "checkpoint with --policy.path."
+            )
+        return fit_action_tokenizer(config, dataset)
+    wanted = config.action_tokenizer, config.chunk_size, config.action_feature.shape[0]
+    same = (saved.name, saved.horizon, saved.action_dim) == wanted
+    if dataset is None:
+        if same:
+            return saved
+        raise InspireError(
+            f"The checkpoint's action tokenizer is {saved.name} for {saved.horizon} × {saved.action_dim} numbers, the "
+            f"configuration wants {wanted[0]} for {wanted[1]} × {wanted[2]}."
+        )
+    if isinstance(saved, ResidualVQ):
+        same &= (saved.levels, saved.codes_per_level) == (config.vq.levels, config.vq.codes_per_level)
+    if same:
+        return saved
+    fitted = fit_action_tokenizer(config, dataset)
+    if isinstance(saved, UniformBins) and isinstance(fitted, UniformBins):
+        fitted.gripper = saved.gripper  # the same bins, with the same meaning
+    if config.has_own_action_tokens and fitted.vocabulary_size != saved.vocabulary_size:
+        raise InspireError(
+            f"The checkpoint's weights hold a row for each of its {saved.vocabulary_size} action codes ({saved.name}); "
+            f"the configuration asks for {fitted.vocabulary_size} ({fitted.name}). Fine-tune with the checkpoint's own "
+            "--policy.action_tokenizer and --policy.vq, or train from the start."
+        )
+    return fitted
+
+
+def fit_action_tokenizer(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -> ActionTokenizer:
+    """Fit the configured action tokenizer on a dataset's normalised action chunks.
+
+    Where it loses a gripper, chunks in which the gripper moves count more, and so does the gripper.
+
+    Raises:
+        InspireError: a gripper is lost all the same, see `check_gripper`.
+    """
+    recorded = RecordedActions.read(dataset)
+    if config.action_tokenizer == "learned_vq":
+        raise InspireError(
+            "A learned VQ comes with MiniVLA's weights; a new one is not trained here: residual_vq is."
+        )
+    if config.action_tokenizer == UniformBins.name:
+        return UniformBins(horizon=config.chunk_size, action_dim=recorded.values.shape[1])
+    chunks = normalised_chunks(config, dataset, recorded)
+    if config.action_tokenizer == Fast.name:
+        return Fast.fit(chunks)
+    weights = np.ones(recorded.values.shape[1])
+    weights[-1] = config.vq.gripper_weight
+    fitted = _fit_vq(config, chunks, weights)
+    lost = recorded.lost_by(fitted, config, dataset.stats[ACTION])
+    if not lost:
+        return fitted
+    rare = chunks_with_changes(recorded.values, recorded.episodes, recorded.grippers, config.chunk_size)
+    rare_chunks = _normalised(recorded.values, config, dataset.stats[ACTION])[
+        chunk_indices(recorded.episodes, config.chunk_size, rare)
+    ]
+    copies = max(1, len(chunks) // (2 * len(rare_chunks)))
+    weighted = np.concatenate([chunks, *[rare_chunks] * copies])
+    tried = [(lost, fitted)]
+    for factor in (1, 2, 4):
+        more = weights.copy()
+        more[list(recorded.grippers)] = factor * config.vq.gripper_weight
+        again = _fit_vq(config, weighted, more)
+        lost = recorded.lost_by(again, config, dataset.stats[ACTION])
+        tried.append((lost, again))
+        if not lost:
+            break
+    lost, fitted = min(tried, key=lambda one: max((of.count / of.total for of in one[0]), default=0.0))
+    if not lost:
+        log.info(
+            f"Fitted the action tokenizer again, with more weight on the gripper: the first fit lost "
+            f"{describe(tried[0][0], recorded.names)}."
+        )
+    return fitted
+
+
+def _fit_vq(config: InspireVLAConfig, chunks: np.ndarray, weights: np.ndarray) -> ResidualVQ:
+    return ResidualVQ.fit(
+        chunks,
+        codes_per_level=config.vq.codes_per_level,
+        levels=config.vq.levels,
+        dimension_weights=weights.tolist(),
+    )
+
+
+def normalised_chunks(
+    config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata", recorded: RecordedActions | None = None
+) -> Float[np.ndarray, "chunks horizon action_dim"]:
+    """Action chunks of a dataset as training sees them: normalised, the last action repeated at the end.
+
+    At most `MAX_FITTED_CHUNKS`, always the same ones. They are chosen before they are cut, because chunks overlap: all
+    of them take `horizon` times the memory of the actions.
+    """
+    recorded = recorded or RecordedActions.read(dataset)
+    flat = _normalised(recorded.values, config, dataset.stats.get(ACTION, {}))
+    starts: np.ndarray = np.arange(len(flat))
+    if len(flat) > MAX_FITTED_CHUNKS:
+        starts = np.random.default_rng(0).choice(len(flat), MAX_FITTED_CHUNKS, replace=False)
+    return flat[chunk_indices(recorded.episodes, config.chunk_size, starts)]
+
+
+def check_gripper(
+    config: InspireVLAConfig, tokenizer: ActionTokenizer, dataset: "LeRobotDatasetMetadata"
+) -> None:
+    """Check that the openings and closings of the demonstrations survive the action tokenizer.
+
+    Raises InspireError where more than half of the changes in one direction are lost; logs a warning of fewer.
+    """
+    recorded = RecordedActions.read(dataset)
+    lost = recorded.lost_by(tokenizer, config, dataset.stats.get(ACTION, {}))
+    if not lost:
+        return
+    found = (
+        f"The action tokenizer {tokenizer.name} loses {describe(lost, recorded.names)}: decoded, the gripper stays "
+        "as it was."
+    )
+    help_ = (
+        " More codes (--policy.vq.levels=3, --policy.vq.codes_per_level=512), more weight "
+        "(--policy.vq.gripper_weight=8), a shorter --policy.chunk_size or --policy.action_tokenizer=fast keep more."
+    )
+    if any(one.count > MOST_LOST * one.total for one in lost):
+        raise InspireError(found + help_)
+    log.warning(found + help_)
