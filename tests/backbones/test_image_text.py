@@ -120,11 +120,27 @@ def test_the_dialogue_is_kept_without_the_file_that_lerobot_does_not_upload(tmp_
         ImageText.from_folder(tmp_path, num_images=2)
 
 
+def test_the_state_is_part_of_the_instruction_and_survives_saving(tmp_path: Path) -> None:
+    model = vlms.idefics3(1)
+    plain = model.chat
+    with_state = plain.with_state(True)
+    assert with_state.template.needs_state
+    assert not plain.template.needs_state
+    assert with_state.with_state(True) == with_state
+    assert with_state.with_state(False) == plain
+    model.chat = with_state
+    model.save_companions(tmp_path)
+    for images in (1, 2):
+        again = ImageText.from_folder(tmp_path, num_images=images, state=True)
+        assert again.template == with_state.template
+    assert ImageText.from_folder(tmp_path, num_images=1).template == plain.template
+
+
 def test_wrong_input_is_refused() -> None:
     model = vlms.paligemma2()
     with pytest.raises(InspireError, match="takes 1 image"):
         model.encode_observation(torch.rand(1, 2, 3, 28, 28), None)
-    with pytest.raises(InspireError, match="use_state"):
+    with pytest.raises(InspireError, match="as text, in its prompt only"):
         model.encode_observation(torch.rand(1, 1, 3, 28, 28), torch.zeros(1, 3))
     with pytest.raises(InspireError, match="has no tokenizer"):
         ImageText(model.model, object())

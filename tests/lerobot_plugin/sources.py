@@ -40,7 +40,7 @@ def openvla(folder: Path) -> Options:
         "pad_to_multiple_of": 8, "text_config": {"num_attention_heads": 4, "rms_norm_eps": 1e-6},
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config))
-    return Options(heads=4, statistics="libero")
+    return Options(vision_heads=4, statistics="libero")
 
 
 def minivla(folder: Path, *, vq: bool = True, images: int = 2, wrist: bool = False) -> Options:
@@ -65,7 +65,7 @@ def minivla(folder: Path, *, vq: bool = True, images: int = 2, wrist: bool = Fal
         quantiser / "checkpoints" / "model.pt",
     )
     (quantiser / "config.json").write_text(json.dumps({"input_dim_h": HORIZON, "input_dim_w": DIM}))
-    return Options(heads=4, tokenizer=str(text), vq=str(quantiser) if vq else None)
+    return Options(heads=1, vision_heads=4, tokenizer=str(text), vq=str(quantiser) if vq else None)
 
 
 def pi0fast(folder: Path) -> Options:
@@ -107,7 +107,7 @@ def pi0fast(folder: Path) -> Options:
         "action_dim": None,
     }
     (fast / "processor_config.json").write_text(json.dumps(settings))
-    return Options(heads=2, head_size=16, tokenizer=str(text), fast=str(fast))
+    return Options(vision_heads=2, head_size=16, tokenizer=str(text), fast=str(fast))
 
 
 def image_text(folder: Path) -> Options:
@@ -115,4 +115,4 @@ def image_text(folder: Path) -> Options:
     model = randomised(idefics3(), 0)
     model.model.save_pretrained(folder)
     model.processor.save_pretrained(folder)
-    return Options(chunk_size=2)
+    return Options(chunk_size=2, action_tokenizer="uniform_bins")

@@ -73,7 +73,7 @@ def test_another_kind_is_recognised(
     made: dict[str, Source], held: str, asked: str, told: str, out: Path
 ) -> None:
     path, _ = made[held]
-    options = replace(made[asked][1], heads=made[held][1].heads)
+    options = replace(made[asked][1], heads=made[held][1].heads, vision_heads=made[held][1].vision_heads)
     with pytest.raises(InspireError, match=told):
         convert(asked, path, out, options=options)
 

@@ -47,8 +47,10 @@ class ResidualVQ(ActionTokenizer):
         dimension_weights: np.ndarray,
         seed: int = 0,
         errors: dict | None = None,
+        fitted: bool = True,
     ) -> None:
         """codebooks (levels, K, H, D) in weighted units; centre, scale, dimension_weights (D,)."""
+        self.fitted = fitted
         self.codebooks = np.asarray(codebooks, dtype=np.float32)
         if self.codebooks.ndim != 4 or 0 in self.codebooks.shape or not np.isfinite(self.codebooks).all():
             raise InspireError(
@@ -124,6 +126,20 @@ class ResidualVQ(ActionTokenizer):
         tokenizer.errors = tokenizer.measure(array)
         return tokenizer
 
+    @classmethod
+    def unfitted(cls, *, horizon: int, action_dim: int, levels: int, codes_per_level: int) -> Self:
+        """One with sizes only, for a checkpoint that has seen no demonstrations. It neither encodes nor decodes."""
+        ones = np.ones(action_dim)
+        books = np.zeros((levels, codes_per_level, horizon, action_dim))
+        return cls(books, centre=0 * ones, scale=ones, dimension_weights=ones, fitted=False)
+
+    def _check_fitted(self) -> None:
+        if not self.fitted:
+            raise InspireError(
+                "The action tokenizer residual_vq is fitted on demonstrations, and this checkpoint has seen none: "
+                "train it first."
+            )
+
     @property
     def vocabulary_size(self) -> int:
         return self.levels * self.codes_per_level
@@ -134,6 +150,7 @@ class ResidualVQ(ActionTokenizer):
 
     def encode(self, actions: np.ndarray) -> np.ndarray:
         """(…, H, D) → (…, levels) int64: the nearest centre, then the nearest correction, and so on."""
+        self._check_fitted()
         actions = np.clip(checked_actions(actions, self.horizon, self.action_dim), -1.0, 1.0)
         residual = (actions - self.centre) / self.scale * self.dimension_weights
         residual = residual.reshape(-1, self.horizon * self.action_dim).astype(np.float32)
@@ -146,6 +163,7 @@ class ResidualVQ(ActionTokenizer):
 
     def decode(self, codes) -> np.ndarray:
         """(…, levels) codes → (…, H, D) float32: the sum of the levels' centres, clipped to [-1, 1]."""
+        self._check_fitted()
         codes = checked_codes(codes, self.levels, self.vocabulary_size)
         index = codes - np.arange(self.levels) * self.codes_per_level
         if index.size and not ((index >= 0) & (index < self.codes_per_level)).all():
@@ -180,13 +198,15 @@ class ResidualVQ(ActionTokenizer):
 
     def save(self, folder: str | Path) -> None:
         arrays = {name: getattr(self, name) for name in _ARRAYS}
-        storage.write(folder, self.name, {"seed": self.seed, "errors": self.errors}, arrays)
+        settings = {"seed": self.seed, "errors": self.errors} | ({} if self.fitted else {"fitted": False})
+        storage.write(folder, self.name, settings, arrays)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
         settings, arrays = storage.read(folder, cls.name, _ARRAYS)
         errors = storage.setting(settings, "errors", dict)
-        return cls(**arrays, seed=storage.setting(settings, "seed", int), errors=errors)
+        fitted = bool(settings.get("fitted", True))
+        return cls(**arrays, seed=storage.setting(settings, "seed", int), errors=errors, fitted=fitted)
 
 
 def _initial_centres(points: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

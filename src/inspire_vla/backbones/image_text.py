@@ -10,7 +10,7 @@ elements; hidden = width of the decoder; element = hidden, plus one more hidden 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -111,8 +111,13 @@ class ImageText(HFBackbone):
         self._image_size = (1, 1)
 
     @classmethod
-    def from_folder(cls, folder: Path, *, num_images: int = 1, vocabulary_size: int | None = None) -> Self:
-        """Build the model with fresh weights from the configuration and processor in a checkpoint's folder."""
+    def from_folder(
+        cls, folder: Path, *, num_images: int = 1, vocabulary_size: int | None = None, state: bool = False
+    ) -> Self:
+        """Build the model with fresh weights from the configuration and processor in a checkpoint's folder.
+
+        state: whether the prompt holds the robot's state as text.
+        """
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         # The configuration names the dtype it was saved with; new parameters here have the default dtype.
         model = AutoModelForImageTextToText.from_config(
@@ -121,7 +126,8 @@ class ImageText(HFBackbone):
         if vocabulary_size is not None and vocabulary_size != model.get_input_embeddings().weight.shape[0]:
             model.resize_token_embeddings(vocabulary_size, mean_resizing=False)
         processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
-        return cls(model, processor, num_images=num_images, chat=load_chat(folder, processor, num_images))
+        chat = load_chat(folder, processor, num_images).with_state(state)
+        return cls(model, processor, num_images=num_images, chat=chat)
 
     def save_companions(self, folder: Path) -> None:
         """Write what `from_folder` reads: configuration, processor and chat template."""
@@ -176,7 +182,7 @@ class ImageText(HFBackbone):
         self, images: Float[Tensor, "batch image 3 height width"], state: Float[Tensor, "batch dim"] | None
     ) -> Float[Tensor, "batch prefix element"]:
         if state is not None:
-            raise InspireError("An image-text model takes no robot state: set use_state to false.")
+            raise InspireError("An image-text model takes the robot's state as text, in its prompt only.")
         batch, num_images = images.shape[:2]
         if num_images != self.num_images:
             raise InspireError(f"This model takes {self.num_images} image(s), found {num_images}.")
@@ -338,6 +344,8 @@ class PrefixLayout:
 # Chat template
 
 PROMPT = "What action should the robot take to {instruction}?"
+STATE = " Robot state: {state}."
+"""After `PROMPT`, for policies that take the state: a number from 0 to 255 for each of its values."""
 FILE = "dialogue_template.json"
 """transformers keeps a chat template in a file of another type, which LeRobot does not upload to the hub."""
 _MARKS = ("⟦one⟧", "⟦two⟧", "⟦three⟧")
@@ -398,6 +406,12 @@ class ChatTemplate:
         )
         return cls(num_images, opening, template)
 
+    def with_state(self, state: bool) -> "ChatTemplate":
+        """The same with or without the robot's state in the instruction."""
+        plain = self.template.instruction.replace(STATE, "")
+        instruction = plain.replace(PROMPT, PROMPT + STATE) if state else plain
+        return replace(self, template=replace(self.template, instruction=instruction))
+
 
 def save_chat(chat: ChatTemplate, folder: Path) -> None:
     """Write the file that `load_chat` reads."""
@@ -419,7 +433,7 @@ def load_chat(folder: Path, processor: Any, num_images: int) -> ChatTemplate:
     if saved.images == num_images:
         return saved
     made = ChatTemplate.of(processor, num_images)
-    if made.template != saved.template:
+    if made.template != saved.with_state(False).template:
         raise InspireError(
             f"{folder} was made for {saved.images} image(s), and now gets {num_images}: that needs the model's "
             "chat_template.jinja, which is not in it. Copy it there from the published model."

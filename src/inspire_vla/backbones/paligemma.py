@@ -194,7 +194,7 @@ def read_config(source: Mapping[str, Tensor], **given: Any) -> PaliGemmaConfig:
         InspireError: the tensors are not those of a PaliGemma.
     """
     mapped = map_weights(source).state
-    head_size, vision_heads = given.pop("head_size", 256), given.pop("vision_heads", 16)
+    head_size, vision_heads = given.pop("head_size", None) or 256, given.pop("vision_heads", None) or 16
     try:
         embedding = mapped["decoder.embed_tokens.weight"]
         patch = next(t for name, t in mapped.items() if name.endswith("patch_embedding.weight"))
@@ -205,7 +205,15 @@ def read_config(source: Mapping[str, Tensor], **given: Any) -> PaliGemmaConfig:
         keys = mapped["decoder.layers.0.self_attn.k_proj.weight"]
     except (KeyError, StopIteration):
         raise InspireError(f"This is no PaliGemma model: found {sorted(source)[:5]}.") from None
-
+    for option, value, sizes in (
+        ("--head-size", head_size, (queries.shape[0], keys.shape[0])),
+        ("--vision-heads", vision_heads, (patch.shape[0],)),
+    ):
+        if any(size % value for size in sizes):
+            raise InspireError(
+                f"{option} {value} does not divide {' and '.join(map(str, sizes))}: this PaliGemma has another size "
+                f"than the published ones, and its weights do not show it. Give {option}."
+            )
     return PaliGemmaConfig(
         language=GemmaSize(
             vocabulary_size=embedding.shape[0],

@@ -25,8 +25,6 @@ from inspire_vla.errors import InspireError, did_you_mean
 MEANS = {"dino": (0.485, 0.456, 0.406), "siglip": (0.5, 0.5, 0.5)}
 DEVIATIONS = {"dino": (0.229, 0.224, 0.225), "siglip": (0.5, 0.5, 0.5)}
 
-VISION_HEADS = 16
-"""Attention heads of both published encoders. Shapes do not show them."""
 
 SENTENCEPIECE_SPACE = "▁"
 """OpenVLA was trained with a lone space token (id 29871) between the prompt and the action."""
@@ -373,17 +371,21 @@ def map_weights(source: Mapping[str, Tensor], config: PrismaticConfig) -> Rename
 def read_config(
     source: Mapping[str, Tensor],
     *,
-    tower_heads: int = VISION_HEADS,
+    tower_heads: int | None = None,
+    text_heads: int | None = None,
     text_config: Mapping[str, Any] | None = None,
 ) -> PrismaticConfig:
     """Read the sizes from the shapes of the tensors, in either layout. The caller sets `action_ids_end`.
 
     Args:
+        tower_heads: attention heads of the image encoders; None: known from their width.
+        text_heads: attention heads of the language model; None: `text_config`'s, or known from its width.
         text_config: configuration of the language model, if known. Shapes show neither the head size nor the base of
             the rotary embedding; the defaults are those of Qwen2.5 and Llama-2.
 
     Raises:
-        InspireError: the tensors are not those of a model with fused DINOv2 and SigLIP.
+        InspireError: the tensors are not those of a model with fused DINOv2 and SigLIP, or the number of heads is
+            not known or impossible; says which numbers are possible.
     """
     tensors = _normalise_names(source)
     towers = ("vision_backbone.dino_featurizer", "vision_backbone.siglip_featurizer")
@@ -395,10 +397,11 @@ def read_config(
             )
     if "projector.projector.4.weight" not in tensors:
         raise InspireError("The projector is not the three-layer one of the fused models.")
+    given = dict(text_config or {}) | ({"num_attention_heads": text_heads} if text_heads else {})
     patch = tensors["vision_backbone.dino_featurizer.patch_embed.proj.weight"].shape[-1]
     positions = tensors["vision_backbone.siglip_featurizer.pos_embed"].shape[1]
     return PrismaticConfig(
-        language=_language_config(tensors, text_config),
+        language=_language_config(tensors, given, text_config is not None),
         dino=_tower_config(tensors, "dino", tower_heads),
         siglip=_tower_config(tensors, "siglip", tower_heads),
         image_size=round(positions**0.5) * patch,
@@ -406,11 +409,22 @@ def read_config(
     )
 
 
-def _tower_config(tensors: Mapping[str, Tensor], name: str, heads: int) -> TowerConfig:
+HEADS_OF_TOWERS = {384: 6, 768: 12, 1024: 16, 1152: 16, 1536: 24}
+"""Width of DINOv2 and SigLIP encoders → their attention heads."""
+
+
+def _tower_config(tensors: Mapping[str, Tensor], name: str, heads: int | None) -> TowerConfig:
     prefix = f"vision_backbone.{name}_featurizer."
     registers = tensors.get(prefix + "reg_token")
+    width = tensors[prefix + "patch_embed.proj.weight"].shape[0]
+    heads = heads or HEADS_OF_TOWERS.get(width)
+    if heads is None or width % heads:
+        raise InspireError(
+            f"The image encoder {name} is {width} wide, and the weights do not show its attention heads; found "
+            f"--vision-heads {heads}. Give their number: {_divisors(width)}."
+        )
     return TowerConfig(
-        width=tensors[prefix + "patch_embed.proj.weight"].shape[0],
+        width=width,
         blocks=count_layers(tensors, prefix + "blocks") - 1,
         heads=heads,
         mlp_size=tensors[prefix + "blocks.0.mlp.fc1.weight"].shape[0],
@@ -418,14 +432,27 @@ def _tower_config(tensors: Mapping[str, Tensor], name: str, heads: int) -> Tower
     )
 
 
-def _language_config(tensors: Mapping[str, Tensor], text_config: Mapping[str, Any] | None) -> LanguageConfig:
-    given = text_config or {}
+def _divisors(number: int) -> str:
+    found = [str(n) for n in range(1, min(number, 128) + 1) if number % n == 0]
+    return ", ".join(found[:-1]) + f" or {found[-1]}" if len(found) > 1 else found[0]
+
+
+def _language_config(
+    tensors: Mapping[str, Tensor], given: Mapping[str, Any], in_huggingface_layout: bool
+) -> LanguageConfig:
     prefix = "llm_backbone.llm.model."
     embedding = tensors[prefix + "embed_tokens.weight"]
     vocabulary, hidden = embedding.shape
     qwen = prefix + "layers.0.self_attn.q_proj.bias" in tensors
     head_size = 64 if qwen and hidden == 896 else 128  # Qwen2.5-0.5B; all larger ones and Llama-2
-    heads = given.get("num_attention_heads") or max(hidden // head_size, 1)
+    keys = tensors[prefix + "layers.0.self_attn.k_proj.weight"].shape[0]
+    heads = given.get("num_attention_heads") or hidden // head_size
+    if not heads or hidden % heads or keys % (hidden // heads):
+        raise InspireError(
+            f"The language model is {hidden} wide, and its keys {keys}: of no published size, and the weights do not "
+            f"show its attention heads; found --heads {heads or None}. Give their number, of these: "
+            f"{', '.join(str(n) for n in range(1, hidden + 1) if hidden % n == 0 and keys % (hidden // n) == 0)}."
+        )
     head_size = hidden // heads
     head = tensors.get("llm_backbone.llm.lm_head.weight")
     theta = (given.get("rope_parameters") or {}).get("rope_theta", given.get("rope_theta"))
@@ -436,10 +463,10 @@ def _language_config(tensors: Mapping[str, Tensor], text_config: Mapping[str, An
         mlp_size=tensors[prefix + "layers.0.mlp.gate_proj.weight"].shape[0],
         layers=count_layers(tensors, prefix + "layers"),
         heads=heads,
-        key_value_heads=tensors[prefix + "layers.0.self_attn.k_proj.weight"].shape[0] // head_size,
+        key_value_heads=keys // head_size,
         rope_theta=theta or (1e6 if qwen else 1e4),
         # Llama-2 has 1e-5, but the config.json of openvla-7b gives none, so its own code runs with 1e-6.
-        norm_eps=given.get("rms_norm_eps", 1e-6 if qwen or text_config is not None else 1e-5),
+        norm_eps=given.get("rms_norm_eps", 1e-6 if qwen or in_huggingface_layout else 1e-5),
         longest=given.get("max_position_embeddings") or (32768 if qwen else 2048),
         tied=head is None or torch.equal(head, embedding),
     )

@@ -14,7 +14,7 @@ class Arguments:
     """Convert published weights (OpenVLA, MiniVLA, pi0-FAST, others) to a checkpoint."""
 
     path: Positional[str]
-    """Folder (or .pt file) of the published weights."""
+    """The published weights: a folder, a .pt file, or user/name on the hub."""
     kind: Annotated[Literal["openvla", "minivla", "pi0fast", "image_text", "lora"], arg(name="from")]
     """What the weights are."""
     out: Annotated[Path, arg(name="to")]
@@ -22,11 +22,11 @@ class Arguments:
     allow_partial: bool = False
     """Write the checkpoint although tensors are missing or unexpected."""
     tokenizer: str | None = None
-    """Folder of the language model's tokenizer, where it is published separately."""
+    """The language model's tokenizer, where it is published separately: a folder, or user/name."""
     vq: str | None = None
-    """minivla: folder of its pretrain_vq weights."""
+    """minivla: its pretrain_vq weights: a folder, or user/name/folder."""
     fast: str | None = None
-    """pi0fast: folder of the FAST processor's files."""
+    """pi0fast: the FAST processor's files: a folder, or user/name."""
     statistics: str | None = None
     """Name of the dataset whose action units are used, where the model knows several."""
     gripper: str = "as_trained"
@@ -34,17 +34,25 @@ class Arguments:
     cameras: Names | None = None
     """observation.images.NAME of each image."""
     action_dim: Positive | None = None
-    """By default the checkpoint's."""
+    """Numbers of an action; by default the checkpoint's, or 7."""
     chunk_size: Positive | None = None
-    """By default the checkpoint's."""
+    """Actions decoded at once; by default the checkpoint's, or 8 (image_text), 1 (openvla, minivla)."""
     state_dim: Positive | None = None
-    """By default the checkpoint's."""
+    """Numbers of the robot's state; by default the checkpoint's. image_text: in the prompt, if given."""
+    heads: Positive | None = None
+    """openvla, minivla: attention heads of the language model, for a model of unusual size."""
+    vision_heads: Positive | None = None
+    """Attention heads of the image encoders, for a model of unusual size."""
+    head_size: Positive | None = None
+    """pi0fast: width of an attention head, for a model of unusual size."""
     prompt: str = "openpi"
     """pi0fast: openpi or lerobot, whichever trained it."""
     dtype: str = "bfloat16"
     """Data type of the weights."""
     action_tokens: str = "added"
     """image_text: added or reserved."""
+    action_tokenizer: str = "residual_vq"
+    """image_text: residual_vq (2 tokens a chunk, fitted by the first training) or uniform_bins (one a number)."""
 
 
 @holds_out("converting into")

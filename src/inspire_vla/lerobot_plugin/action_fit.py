@@ -221,6 +221,7 @@ def choose_action_tokenizer(
         )
     if isinstance(saved, ResidualVQ):
         same &= (saved.levels, saved.codes_per_level) == (config.vq.levels, config.vq.codes_per_level)
+        same &= saved.fitted or dataset is None
     if same:
         return saved
     fitted = fit_action_tokenizer(config, dataset)

@@ -599,7 +599,12 @@ def _hosted(
         tokenizer = load_text_tokenizer(folder)
         if config.backbone == "image_text":
             size = len(tokenizer) + codes if config.has_own_action_tokens else None
-            model = ImageText.from_folder(folder, num_images=num_images, vocabulary_size=size)
+            model = ImageText.from_folder(
+                folder,
+                num_images=num_images,
+                vocabulary_size=size,
+                state=config.robot_state_feature is not None,
+            )
             if config.has_own_action_tokens:
                 return model, ActionVocabulary.appended(len(tokenizer), codes)
             return model, ActionVocabulary.last_free_ids(len(tokenizer), codes, model.special_ids)

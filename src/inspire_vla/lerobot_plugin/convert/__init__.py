@@ -6,12 +6,13 @@ two are an error unless they are allowed.
 
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from inspire_vla.action_tokenizers import ActionTokenizer
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.files import write_json, write_text
 from inspire_vla.lerobot_plugin.agent import Agent, load_policy
@@ -19,7 +20,7 @@ from inspire_vla.lerobot_plugin.checkpoint_schema import without_code_names
 from inspire_vla.lerobot_plugin.checkpoints import find, is_adapter
 from inspire_vla.lerobot_plugin.convert.families import image_text, minivla, openvla, pi0fast
 from inspire_vla.lerobot_plugin.convert.plan import Options, Plan, Report
-from inspire_vla.lerobot_plugin.convert.published import check_kind
+from inspire_vla.lerobot_plugin.convert.published import TOKENIZER_FILES, check_kind, locate
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
 from inspire_vla.lerobot_plugin.processor_inspire_vla import (
     TokenizerParts,
@@ -52,7 +53,7 @@ def convert(
 
     Args:
         kind: "openvla", "minivla", "pi0fast" or "image_text"; "lora" for a checkpoint that LoRA wrote.
-        path: folder or file of the published weights.
+        path: folder or file of the published weights, or user/name on the hub.
         allow_partial: write it although tensors are missing or unexpected; what is missing is random.
 
     Raises:
@@ -66,9 +67,11 @@ def convert(
         raise InspireError(f"{out} exists and is {'a file' if out.is_file() else 'not empty'}.")
     if kind == LORA:
         return _merge(Path(path), out)
-    check_kind(Path(path), kind)
+    source, options = locate(path), _located(options or Options())
+    check_kind(source, kind)
     with tempfile.TemporaryDirectory() as scratch:
-        plan = _KINDS[kind](Path(path), options or Options(), Path(scratch))
+        plan = _KINDS[kind](source, options, Path(scratch))
+        plan.notes.append(_passes(plan.action_tokenizer))
         parts = TokenizerParts(
             plan.action_tokenizer,
             without_code_names(pack(plan.text_folder)),
@@ -78,6 +81,26 @@ def convert(
         report = _fill(policy, kind, out, plan, allow_partial)
         _write(policy, out, plan, report, str(Path(path).name))
     return report
+
+
+def _located(options: Options) -> Options:
+    """The options with folders in place of names of the hub."""
+    found = {}
+    for name, patterns in (("tokenizer", TOKENIZER_FILES), ("vq", None), ("fast", TOKENIZER_FILES)):
+        given = getattr(options, name)
+        if given is not None:
+            found[name] = str(locate(given, patterns))
+    return replace(options, **found)
+
+
+def _passes(tokenizer: ActionTokenizer) -> str:
+    """What a chunk costs when the policy acts."""
+    passes = tokenizer.max_codes
+    varies = "at most " if tokenizer.name == "fast" else ""
+    return (
+        f"A chunk of {tokenizer.horizon} × {tokenizer.action_dim} numbers takes {varies}{passes} forward "
+        f"pass{'es' if passes > 1 else ''} of the model ({tokenizer.name})."
+    )
 
 
 def _merge(path: Path, out: Path) -> Report:

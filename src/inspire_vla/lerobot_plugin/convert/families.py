@@ -9,11 +9,12 @@ import torch
 from lerobot.configs import NormalizationMode
 from safetensors import SafetensorError
 
-from inspire_vla.action_tokenizers import GRIPPER_CONVENTIONS, ActionTokenizer, Fast, UniformBins
+from inspire_vla.action_tokenizers import GRIPPER_CONVENTIONS, ActionTokenizer, Fast, ResidualVQ, UniformBins
 from inspire_vla.backbones import paligemma, prismatic
 from inspire_vla.backbones.hf_decoder import RenamedWeights
 from inspire_vla.backbones.image_text import ImageTextConfig
 from inspire_vla.errors import InspireError
+from inspire_vla.lerobot_plugin.configuration_inspire_vla import VQConfig
 from inspire_vla.lerobot_plugin.convert.plan import Options, Plan, base_config
 from inspire_vla.lerobot_plugin.convert.published import (
     lerobot_statistics,
@@ -24,6 +25,10 @@ from inspire_vla.lerobot_plugin.convert.published import (
 )
 from inspire_vla.lerobot_plugin.processor_inspire_vla import load_text_tokenizer
 
+IMAGE_TEXT_CHUNK = 8
+"""Actions that an image-text model decodes at once, unless told otherwise."""
+IMAGE_TEXT_VQ = VQConfig(levels=2, codes_per_level=256)
+"""Two codes for a chunk, so two forward passes; bins would take one for each number of it."""
 EXTRA_TOKENS = 256  # MiniVLA's `<|extra_i|>`, which Qwen's own tokenizer lacks
 
 
@@ -36,10 +41,14 @@ def minivla(path: Path, options: Options, scratch: Path) -> Plan:
 
 
 def _prismatic(kind: str, path: Path, options: Options, scratch: Path) -> Plan:
+    if options.state_dim:
+        raise InspireError(f"{kind} takes no robot state; leave out --state-dim {options.state_dim}.")
     source = read_published(path)
     settings = settings_of(source, "how the model acts and how many images it looks at")
     text_config = (settings.get("text_config") or {}) if source.layout == "huggingface" else None
-    sizes = prismatic.read_config(source.tensors, tower_heads=options.heads, text_config=text_config)
+    sizes = prismatic.read_config(
+        source.tensors, tower_heads=options.vision_heads, text_heads=options.heads, text_config=text_config
+    )
     family = {"openvla": "llama", "minivla": "qwen2"}[kind]
     if sizes.language.family != family:
         other = {"llama": "openvla", "qwen2": "minivla"}[sizes.language.family]
@@ -103,7 +112,7 @@ def _with_extra_tokens(tokenizer: Any, told: str) -> tuple[Any, bool]:
 def pi0fast(path: Path, options: Options, scratch: Path) -> Plan:
     source = read_published(path)
     sizes = paligemma.read_config(
-        source.tensors, prompt=options.prompt, head_size=options.head_size, vision_heads=options.heads
+        source.tensors, prompt=options.prompt, head_size=options.head_size, vision_heads=options.vision_heads
     )
     given = options.cameras, options.action_dim, options.state_dim, options.chunk_size
     settings = (
@@ -155,7 +164,14 @@ def _length(features: Mapping[str, Any] | None, key: str) -> int | None:
 def image_text(path: Path, options: Options, scratch: Path) -> Plan:
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    actions = UniformBins(horizon=options.chunk_size or 1, action_dim=options.action_dim or 7)
+    sizes = {"horizon": options.chunk_size or IMAGE_TEXT_CHUNK, "action_dim": options.action_dim or 7}
+    actions: ActionTokenizer
+    if options.action_tokenizer == "residual_vq":
+        actions = ResidualVQ.unfitted(
+            **sizes, levels=IMAGE_TEXT_VQ.levels, codes_per_level=IMAGE_TEXT_VQ.codes_per_level
+        )
+    else:
+        actions = UniformBins(**sizes)
     try:
         processor = AutoProcessor.from_pretrained(options.tokenizer or path, trust_remote_code=False)
         model = AutoModelForImageTextToText.from_pretrained(
@@ -174,9 +190,20 @@ def image_text(path: Path, options: Options, scratch: Path) -> Plan:
     processor.save_pretrained(folder)
     model.config.save_pretrained(folder)
     config = base_config(
-        "image_text", options, options.cameras or ("image",), actions.action_dim, actions, state_dim=0
+        "image_text",
+        options,
+        options.cameras or ("image",),
+        actions.action_dim,
+        actions,
+        state_dim=options.state_dim or 0,
     )
+    config.vq = IMAGE_TEXT_VQ
     config.image_text = ImageTextConfig(options.action_tokens)
     state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    note = "No action was ever learned: fine-tune it."
-    return Plan(config, actions, folder, RenamedWeights(state, (), ()), {}, [note], training_suites=())
+    notes = [
+        "No action was ever learned: fine-tune it.",
+        f"The prompt holds the robot's state, {options.state_dim} numbers."
+        if options.state_dim
+        else "The robot's state is not used; --state-dim N writes its N numbers into the prompt.",
+    ]
+    return Plan(config, actions, folder, RenamedWeights(state, (), ()), {}, notes, training_suites=())

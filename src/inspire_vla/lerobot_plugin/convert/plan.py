@@ -17,6 +17,8 @@ from inspire_vla.lerobot_plugin.configuration_inspire_vla import (
 from inspire_vla.lerobot_plugin.convert.published import Statistics
 from inspire_vla.lerobot_plugin.training import Suites
 
+ADDED_TOKENIZERS = ("residual_vq", "uniform_bins")
+"""Action tokenizers that an image-text model may get."""
 IMAGE = 256  # pixels a side that the configuration names; images of any size are resized
 
 
@@ -25,19 +27,24 @@ class Options:
     """What a checkpoint does not say itself.
 
     Attributes:
-        tokenizer: folder of the language model's tokenizer, where the weights come without it.
-        vq: folder of MiniVLA's pretrain_vq, for models that act by it.
-        fast: folder of the FAST processor's files, for π0-FAST.
+        tokenizer: the language model's tokenizer, where the weights come without it.
+        vq: MiniVLA's pretrain_vq, for models that act by it.
+        fast: the FAST processor's files, for π0-FAST.
         statistics: the dataset whose units are wanted, where there are several ("unnorm_key").
         gripper: of OpenVLA and MiniVLA, see `GRIPPER_CONVENTIONS`. Kept with the action tokenizer.
         cameras: names of the images, `observation.images.<name>`; None: those of the checkpoint, or "image".
         action_dim, chunk_size, state_dim: None: the checkpoint's.
         prompt: for π0-FAST, "openpi" or "lerobot"; see `PaliGemmaConfig`.
         dtype: of the written weights.
-        heads: attention heads of the towers (and their head size in `head_size`), for models of unusual size.
+        heads: attention heads of the language model, of OpenVLA and MiniVLA; None: known from its width.
+        vision_heads: attention heads of the image encoders; None: known from their width.
+        head_size: width of an attention head of π0-FAST's language model; None: 256, as published.
         action_tokens: for image-text models, "added" or "reserved".
+        action_tokenizer: for image-text models, "residual_vq" (fitted when it is trained) or "uniform_bins".
 
-    Raises InspireError for an unknown dtype or gripper.
+    `tokenizer`, `vq` and `fast` are folders, or user/name or user/name/folder of the hub.
+
+    Raises InspireError for an unknown dtype, gripper or action tokenizer.
     """
 
     tokenizer: str | None = None
@@ -51,13 +58,18 @@ class Options:
     state_dim: int | None = None
     prompt: str = "openpi"
     dtype: str = "float32"
-    heads: int = 16
-    head_size: int = 256
+    heads: int | None = None
+    vision_heads: int | None = None
+    head_size: int | None = None
     action_tokens: str = "added"
+    action_tokenizer: str = "residual_vq"
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise InspireError(f"Unknown dtype {self.dtype!r}.{did_you_mean(self.dtype, DTYPES)}")
+        if self.action_tokenizer not in ADDED_TOKENIZERS:
+            hint = did_you_mean(self.action_tokenizer, ADDED_TOKENIZERS)
+            raise InspireError(f"Unknown action tokenizer {self.action_tokenizer!r}.{hint}")
         if self.gripper not in GRIPPER_CONVENTIONS:
             raise InspireError(
                 f"Unknown gripper {self.gripper!r}.{did_you_mean(self.gripper, GRIPPER_CONVENTIONS)}"

@@ -2,7 +2,7 @@
 
 import json
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,10 @@ from inspire_vla.backbones.prismatic import flat_checkpoint
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.lerobot_plugin.checkpoint_schema import code_names
 
+OTHER_FORMATS = ("*.bin", "*.h5", "*.msgpack", "*.onnx", "*.gguf")
+"""Files of the hub that are never read."""
+TOKENIZER_FILES = ("*.json", "*.model", "*.txt", "*.jinja")
+"""Files of a tokenizer or processor, without the weights beside them."""
 LFS = b"version https://git-lfs"
 
 Statistics = dict[str, dict[str, np.ndarray]]
@@ -222,12 +226,48 @@ PRISMATIC = ("openvla", "minivla")
 PALIGEMMA = ("pi0fast", "image_text")
 
 
-def check_kind(path: Path, kind: str) -> None:
-    """Raise InspireError where `path` does not exist, is broken, or is plainly of another kind."""
-    if not path.exists():
+def locate(name: str | Path, patterns: Sequence[str] | None = None) -> Path:
+    """The folder or file that a name stands for: a path here, or "user/name" or "user/name/folder" of the hub.
+
+    The hub is asked through its own cache and offline mode, and only where there is no folder "user" here.
+
+    Args:
+        patterns: of the files that are downloaded; None: all but weights in other formats.
+
+    Raises:
+        InspireError: neither here nor reachable there.
+    """
+    path = Path(name)
+    if path.exists():
+        return path
+    user, *rest = path.parts or ("",)
+    if path.is_absolute() or not rest or str(name).startswith((".", "~")) or Path(user).is_dir():
         raise InspireError(
-            f"There is no {path}. Weights are converted from a folder or file on this machine."
+            f"There is no {name}. Possible: a folder or file on this machine, or a name of the hub, user/name."
         )
+    from huggingface_hub import snapshot_download
+
+    repository, inside = f"{user}/{rest[0]}", Path(*rest[1:]).as_posix()
+    if inside != ".":
+        patterns = [f"{inside}/{pattern}" for pattern in patterns or ("*",)]
+    try:
+        folder = Path(
+            snapshot_download(repository, allow_patterns=patterns, ignore_patterns=list(OTHER_FORMATS))
+        )
+    except (OSError, ValueError) as error:  # the hub's own errors are such
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InspireError(
+            f"There is no {path} here, and {repository} cannot be had from the hub ({why})."
+        ) from None
+    if not (folder / inside).exists():
+        raise InspireError(
+            f"{repository} on the hub has no {inside!r}; found {sorted(p.name for p in folder.iterdir())[:10]}."
+        )
+    return folder / inside
+
+
+def check_kind(path: Path, kind: str) -> None:
+    """Raise InspireError where `path` is broken, or is plainly of another kind."""
     if not path.is_dir():
         return
     check_shards(path)
