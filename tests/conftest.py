@@ -32,6 +32,7 @@ def training(tmp_path: Path) -> Path:
 
     from inspire_vla.lerobot_plugin.checkpoints import SHIPPED
 
+    (tmp_path / "d").mkdir()  # its dataset
     step = tmp_path / "training" / "checkpoints" / "000003"
     shutil.copytree(SHIPPED / "nano_inspire", step / "pretrained_model")
     config = {"dataset": {"root": str(tmp_path / "d")}, "policy": {"type": "inspire_vla"}}

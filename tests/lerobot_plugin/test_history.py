@@ -169,8 +169,8 @@ def test_rows_whose_episodes_have_just_begun_join_those_that_go_on(minivla: Path
 def test_the_oldest_of_too_few_images_stands_for_those_before_it() -> None:
     two = np.stack([np.full((4, 4, 3), grey, np.uint8) for grey in (10, 20)])
     agent = Agent(SimpleNamespace(config=SimpleNamespace(n_obs_steps=3)), None, None)
-    assert agent._with_history(two, "image")[:, 0, 0, 0].tolist() == [10, 10, 20]
-    assert agent._with_history(two[1], "image")[:, 0, 0, 0].tolist() == [20, 20, 20]
+    assert agent._with_history(two)[:, 0, 0, 0].tolist() == [10, 10, 20]
+    assert agent._with_history(two[1])[:, 0, 0, 0].tolist() == [20, 20, 20]
 
 
 def test_a_nano_learns_and_acts_with_a_history(labelled_dataset: Path, tmp_path: Path) -> None:

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from lerobot.policies import make_pre_post_processors
 
 from inspire_vla.decoding import Decision
@@ -17,10 +17,12 @@ from inspire_vla.lerobot_plugin.checkpoint_schema import ADAPTER_CONFIG, check_c
 from inspire_vla.lerobot_plugin.checkpoints import find, is_adapter
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, load_config
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
+from inspire_vla.lerobot_plugin.observation_forms import EXPECTED, instruction_of, read_observation
 from inspire_vla.lerobot_plugin.processor_inspire_vla import ASKED_MENTIONS, TokenizerParts, tokenizer_step
 
 Observation = Mapping[str, Any]
-"""{"pixels": {camera: (H, W, 3) uint8}, "agent_pos": (state_dim,) float}, as gymnasium environments give it.
+"""{"pixels": {camera: (H, W, 3) uint8}, "agent_pos": (state_dim,) float}, as gymnasium environments give it, or in
+LeRobot's or openpi's form: see observation_forms.py.
 
 With several observation steps (`n_obs_steps`) images are (time, H, W, 3), the oldest first. Where there are too few, as
 at the start of an episode, the oldest image is repeated."""
@@ -54,29 +56,66 @@ class Agent:
         """How many images of each camera it takes; an `ObservationHistory` keeps them."""
         return self.config.n_obs_steps
 
+    @overload
+    def act(
+        self,
+        observations: Observation,
+        instructions: str | Sequence[str] | None = None,
+        overrides: Mapping[str, str] | None = None,
+        drafts: Mapping[str, str] | None = None,
+        mentions: Sequence[Any] | None = None,
+        temperature: float = 0.0,
+        generator: np.random.Generator | None = None,
+    ) -> Decision: ...
+
+    @overload
     def act(
         self,
         observations: Sequence[Observation],
-        instructions: Sequence[str],
+        instructions: str | Sequence[str] | None = None,
         overrides: Sequence[Mapping[str, str] | None] | None = None,
         drafts: Sequence[Mapping[str, str] | None] | None = None,
         mentions: Sequence[Sequence[Any] | None] | None = None,
         temperature: float = 0.0,
         generator: np.random.Generator | None = None,
-    ) -> list[Decision]:
-        """Decide for several robots at once.
+    ) -> list[Decision]: ...
+
+    def act(
+        self,
+        observations: Any,
+        instructions: str | Sequence[str] | None = None,
+        overrides: Any = None,
+        drafts: Any = None,
+        mentions: Any = None,
+        temperature: float = 0.0,
+        generator: np.random.Generator | None = None,
+    ) -> Any:
+        """Decide for one robot, or for several at once.
 
         Args:
-            overrides: per robot {mention: answer} to set instead of the model's answers.
-            drafts: per robot {mention: answer} expected, e.g. the last ones. Only the time depends on them. None at
-                the start of an episode.
-            mentions: per robot the objects to ask about, in place of those that the instruction names: strings, which
-                need not stand in it. None: those of the instruction.
+            observations: one, or a list of them, each in a form of `observation_forms`. For one observation the other
+                arguments are its own too; for a list they are lists.
+            instructions: one for all, or one for each; None: the "task" or "prompt" in each observation.
+            overrides: {mention: answer} to set instead of the model's answers.
+            drafts: {mention: answer} expected, e.g. the last ones. Only the time depends on them. None at the start of
+                an episode.
+            mentions: the objects to ask about, in place of those that the instruction names: strings, which need not
+                stand in it. None: those of the instruction.
             temperature: 0 takes the best token; above, answers and codes are sampled, by `generator` if given.
 
         Returns:
-            Decisions with actions (chunk_size, action_dim) in the units of the demonstrations.
+            A decision, or a list of them, with actions (chunk_size, action_dim) in the units of the demonstrations.
+
+        Raises:
+            InspireError: observations of another form, or that lack what the policy takes.
         """
+        if isinstance(observations, Mapping):
+            of_row = {"overrides": overrides, "drafts": drafts, "mentions": mentions}
+            rows = {name: None if given is None else [given] for name, given in of_row.items()}
+            (decision,) = self.act(
+                [observations], instructions, temperature=temperature, generator=generator, **rows
+            )
+            return decision
         batch = self.batch(observations, instructions)
         if mentions is not None:
             batch["info"] = {ASKED_MENTIONS: mentions}
@@ -90,53 +129,45 @@ class Agent:
         )
         return [self._in_robot_units(decision) for decision in decisions]
 
-    def batch(self, observations: Sequence[Observation], instructions: Sequence[str]) -> dict[str, Any]:
+    def batch(
+        self, observations: Sequence[Observation], instructions: str | Sequence[str] | None = None
+    ) -> dict[str, Any]:
         """The observations as a batch of LeRobot, not preprocessed yet. Raises InspireError where they do not fit."""
+        if not isinstance(observations, Sequence) or isinstance(observations, str):
+            raise InspireError(f"{EXPECTED} Or a list of such; found {type(observations).__name__}.")
+        if instructions is None:
+            instructions = [instruction_of(observation) for observation in observations]
+        elif isinstance(instructions, str):
+            instructions = [instructions] * len(observations)
         if len(observations) != len(instructions) or not observations:
             raise InspireError(f"{len(observations)} observations for {len(instructions)} instructions.")
+        keys = list(self.config.image_features)
+        cameras = [key.removeprefix("observation.images.") for key in keys]
+        state = self.config.robot_state_feature
+        rows = [
+            read_observation(one, cameras, state.shape[0] if state else 0, self.n_obs_steps)
+            for one in observations
+        ]
         batch: dict[str, Any] = {"task": list(instructions)}
-        for key in self.config.image_features:
-            camera = key.removeprefix("observation.images.")
-            missing = next((o for o in observations if camera not in o["pixels"]), None)
-            if missing is not None:
-                raise InspireError(f"The policy needs camera {camera!r}; found {sorted(missing['pixels'])}.")
-            images = np.stack([self._with_history(o["pixels"][camera], camera) for o in observations])
-            batch[key] = torch.from_numpy(images).movedim(-1, -3).contiguous().float() / 255
-        if self.config.robot_state_feature is not None:
-            state = np.stack([self._state(observation) for observation in observations])
-            batch["observation.state"] = torch.from_numpy(state)
+        for key, camera in zip(keys, cameras, strict=True):
+            images = [self._with_history(row["pixels"][camera]) for row in rows]
+            if len({image.shape for image in images}) > 1:
+                raise InspireError(
+                    f"The images of camera {camera!r} differ in size: {[image.shape for image in images]}."
+                )
+            batch[key] = torch.from_numpy(np.stack(images)).movedim(-1, -3).contiguous().float() / 255
+        if state is not None:
+            batch["observation.state"] = torch.from_numpy(np.stack([row["agent_pos"] for row in rows]))
         return batch
 
-    def _state(self, observation: Observation) -> Float[np.ndarray, " state_dim"]:
-        wanted = tuple(self.config.robot_state_feature.shape)
-        if "agent_pos" not in observation:
-            raise InspireError(
-                f"The policy needs {wanted[0]} numbers, 'agent_pos'; found {sorted(observation)}."
-            )
-        state = np.asarray(observation["agent_pos"], dtype=np.float32)
-        if state.shape != wanted:
-            raise InspireError(f"'agent_pos' must be {wanted[0]} numbers, found an array {state.shape}.")
-        return state
-
     def _with_history(
-        self, images: UInt8[np.ndarray, "*time height width 3"], camera: str
+        self, images: UInt8[np.ndarray, "*time height width 3"]
     ) -> UInt8[np.ndarray, "*history height width 3"]:
         """A camera's images, as many as the policy takes; a single one where `n_obs_steps` is 1."""
         length = self.n_obs_steps
-        if images.dtype != np.uint8:
-            raise InspireError(
-                f"The images of camera {camera!r} are {images.dtype}; whole numbers from 0 to 255 (uint8) are "
-                "possible. Those from 0 to 1: (255 * images).round().astype(np.uint8)."
-            )
-        if images.ndim == 3:
-            images = images[None]
-        if images.ndim != 4 or not 1 <= len(images) <= length:
-            raise InspireError(
-                f"The policy takes {length} images of camera {camera!r}; found an array {images.shape}, where "
-                "(height, width, 3) or (time, height, width, 3) is possible."
-            )
         if length == 1:
-            return images[0]
+            return images
+        images = images[None] if images.ndim == 3 else images
         return np.concatenate([np.repeat(images[:1], length - len(images), axis=0), images])
 
     def save_pretrained(self, folder: str | Path) -> None:

@@ -258,8 +258,18 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
     ) -> Float[Tensor, "batch horizon dim"]:
         """The whole decoded chunk, `chunk_size` long, normalised.
 
-        Raises UndecodableAction where the model's tokens stand for no action.
+        Raises:
+            UndecodableAction: the model's tokens stand for no action.
+            InspireError: a policy with a history of images (`n_obs_steps`) gets one image of a camera. The images
+                before it are those of the control steps before, which only `select_action` sees.
         """
+        steps = self.config.n_obs_steps
+        if steps > 1 and any(batch[key].ndim == 4 for key in self.config.image_features if key in batch):
+            raise InspireError(
+                f"The policy takes {steps} images of each camera, of consecutive control steps (batch, {steps}, 3, height, "
+                "width); found one. LeRobot's asynchronous server does not keep them: call select_action at every step, "
+                "serve the policy by `inspire serve` with its ChunkPlayer, or train with --policy.n_obs_steps=1."
+            )
         same = len(self._drafts) == len(batch["task"])
         decisions = self.act(batch, drafts=self._drafts if same else None)
         self._drafts = [decision.answers_by_mention for decision in decisions]

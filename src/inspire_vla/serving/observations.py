@@ -22,10 +22,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from inspire_vla.errors import InspireError
 from inspire_vla.files import describe
 from inspire_vla.instruction import MentionRole, override_for
+from inspire_vla.lerobot_plugin.observation_forms import CAMERA_ALIASES
 
 STATE_KEY = "observation/state"
-CAMERA_ALIASES = {"image2": ("observation/wrist_image",), "wrist": ("observation/wrist_image",)}
-"""Further keys under which a camera's image is found, after observation/<camera>."""
 MAX_PIXELS = 4096
 MAX_TEXT_BYTES = 512
 """Longest instruction, mention or word in UTF-8. Tokenizers make at most one token per byte, so tokens are bounded."""

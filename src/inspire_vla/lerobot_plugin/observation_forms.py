@@ -1,0 +1,121 @@
+"""One observation, in the form in which LeRobot, openpi or gymnasium writes it, as an `Agent` takes it.
+
+    gymnasium  {"pixels": {"front": image}, "agent_pos": state}
+    LeRobot    {"observation.images.front": image, "observation.state": state, "task": instruction}
+    openpi     {"observation/front": image, "observation/state": state, "prompt": instruction}
+
+An image is (H, W, 3) or (3, H, W), uint8 or a float from 0 to 1, of numpy or torch; with an axis of time before it, the
+oldest first, for a policy that takes several (`n_obs_steps`).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from inspire_vla.errors import InspireError
+
+CAMERA_ALIASES = {"image2": ("observation/wrist_image",), "wrist": ("observation/wrist_image",)}
+"""openpi's further keys of a camera, after observation/<camera>."""
+STATES = ("agent_pos", "observation.state", "observation/state")
+INSTRUCTIONS = ("task", "prompt")
+EXPECTED = (
+    'An observation is {"pixels": {camera: image}, "agent_pos": state}, {"observation.images.CAMERA": image, '
+    '"observation.state": state}, or {"observation/CAMERA": image, "observation/state": state}.'
+)
+
+
+def read_observation(
+    observation: Any, cameras: Sequence[str], state_dim: int, n_obs_steps: int = 1
+) -> dict[str, Any]:
+    """An observation as {"pixels": {camera: (H, W, 3) uint8}, "agent_pos": (state_dim,) float32}.
+
+    Images have an axis of time before it where they were given one. Whatever the policy does not take is left out.
+
+    Raises:
+        InspireError: another form, a missing camera or state, or values that are no image; says what is expected.
+    """
+    if not isinstance(observation, Mapping):
+        raise InspireError(f"{EXPECTED} Found {type(observation).__name__}.")
+    nested = observation.get("pixels", {})
+    if not isinstance(nested, Mapping):
+        raise InspireError(f"'pixels' must be a map from cameras to images, found {type(nested).__name__}.")
+    pixels = {}
+    for camera in cameras:
+        keys = (f"observation.images.{camera}", f"observation/{camera}", *CAMERA_ALIASES.get(camera, ()))
+        places = [(nested, camera), *((observation, key) for key in keys)]
+        found = next((place[key] for place, key in places if key in place), None)
+        if found is None:
+            has = sorted(map(str, nested or observation))
+            raise InspireError(f"The policy needs camera {camera!r}; found {has}. {EXPECTED}")
+        pixels[camera] = as_images(found, camera, n_obs_steps)
+    read: dict[str, Any] = {"pixels": pixels}
+    if state_dim:
+        read["agent_pos"] = _state(observation, state_dim)
+    return read
+
+
+def instruction_of(observation: Any) -> str:
+    """The instruction in an observation. Raises InspireError where it holds none."""
+    found = (observation.get(key) for key in INSTRUCTIONS) if isinstance(observation, Mapping) else ()
+    for text in found:
+        if isinstance(text, str) and text.strip():
+            return text
+    raise InspireError(
+        'Give an instruction: act(observation, "put …"), or a "task" or "prompt" in the observation.'
+    )
+
+
+def as_images(value: Any, camera: str, n_obs_steps: int = 1) -> UInt8[np.ndarray, "*time height width 3"]:
+    """An image, or images over time, as uint8 with the channels last. Raises InspireError for anything else."""
+    array = _array(value)
+    many = n_obs_steps > 1
+    if array.ndim in (3, 4) and array.shape[-1] != 3 and array.shape[-3] == 3:
+        array = np.moveaxis(array, -3, -1)
+    if (
+        array.ndim not in (3, 4)
+        or array.shape[-1] != 3
+        or (array.ndim == 4 and not 1 <= len(array) <= n_obs_steps)
+    ):
+        what = f"1 to {n_obs_steps} images" if many else "one image"
+        raise InspireError(
+            f"The policy takes {what} of camera {camera!r}; found an array {array.shape}, where (height, width, 3)"
+            f"{', (time, height, width, 3)' if many else ''} or channels first is possible."
+        )
+    if array.ndim == 4 and not many:
+        array = array[0]
+    if array.dtype.kind == "f":
+        low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
+        if not (low >= 0 and high <= 1):  # also for NaN
+            raise InspireError(
+                f"The image of camera {camera!r} holds {low:.3g} to {high:.3g}; floats from 0 to 1 or uint8 are "
+                "possible."
+            )
+        array = np.rint(array * 255).astype(np.uint8)
+    if array.dtype != np.uint8:
+        raise InspireError(
+            f"The image of camera {camera!r} is {array.dtype}; uint8 (0 to 255) or floats from 0 to 1 are possible."
+        )
+    return array
+
+
+def _state(observation: Mapping[str, Any], state_dim: int) -> np.ndarray:
+    key = next((key for key in STATES if key in observation), None)
+    if key is None:
+        raise InspireError(
+            f"The policy needs {state_dim} numbers, 'agent_pos'; found {sorted(map(str, observation))}. {EXPECTED}"
+        )
+    state = _array(observation[key])
+    if state.shape != (state_dim,) or state.dtype.kind not in "fiub":
+        raise InspireError(
+            f"{key!r} must be {state_dim} numbers, found an array {state.shape} of {state.dtype}."
+        )
+    return state.astype(np.float32)
+
+
+def _array(value: Any) -> np.ndarray:
+    """A numpy array of an array, a tensor on any device, or nested lists."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().numpy()
+    return np.asarray(value)
