@@ -1,5 +1,6 @@
 """A tiny labelled dataset in LeRobot's format, made of noise; made once for the whole test run."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,6 +74,12 @@ def _each_training_chooses_its_precision() -> Iterator[None]:
     """accelerate keeps the first one of a process. Forgotten afterwards, for the trainings of fixtures."""
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture(autouse=True)
+def _log_is_on() -> None:
+    """Some commands silence the log for the rest of their process."""
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture(autouse=True, scope="session")

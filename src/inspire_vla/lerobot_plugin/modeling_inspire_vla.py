@@ -266,9 +266,10 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         steps = self.config.n_obs_steps
         if steps > 1 and any(batch[key].ndim == 4 for key in self.config.image_features if key in batch):
             raise InspireError(
-                f"The policy takes {steps} images of each camera, of consecutive control steps (batch, {steps}, 3, height, "
-                "width); found one. LeRobot's asynchronous server does not keep them: call select_action at every step, "
-                "serve the policy by `inspire serve` with its ChunkPlayer, or train with --policy.n_obs_steps=1."
+                f"The policy takes {steps} images of each camera, of consecutive control steps (batch, {steps}, 3, "
+                "height, width); found one. LeRobot's asynchronous server does not keep them: call select_action at "
+                "every step, serve the policy by `inspire serve` with its ChunkPlayer, or train with "
+                "--policy.n_obs_steps=1."
             )
         same = len(self._drafts) == len(batch["task"])
         decisions = self.act(batch, drafts=self._drafts if same else None)
