@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
@@ -35,7 +36,13 @@ class Table:
 
     def rich(self) -> RichTable:
         """Return the table for the terminal."""
-        table = RichTable(title=escape(self.title), title_justify="left")
+        table = RichTable(
+            title=escape(self.title),
+            title_justify="left",
+            box=SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
+            pad_edge=False,
+        )
         for i, column in enumerate(self.columns):
             if i < self.words:
                 table.add_column(escape(column), overflow="fold")
