@@ -170,12 +170,12 @@ class FrameCache(Dataset):
     def _file_name(self, camera: str, image_size: tuple[int, int] | None) -> str:
         rows = self._dataset.hf_dataset
         if camera in self._dataset.meta.video_keys:
-            content = [
+            content: list[Any] = [
                 [file_sha256(path), [round(t, 6) for t in times]] for path, times, _ in self._videos(camera)
             ]
         else:
             column = rows.select_columns([camera]).with_format("arrow")
-            content = [
+            content: list[Any] = [
                 json_sha256([_image_digest(image) for image in table[camera].to_pylist()])
                 for table in column.iter(batch_size=256)
             ]

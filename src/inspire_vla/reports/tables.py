@@ -45,7 +45,9 @@ class Table:
         )
         for i, column in enumerate(self.columns):
             if i < self.words:
-                table.add_column(escape(column), overflow="fold")
+                table.add_column(
+                    escape(column), overflow="fold", max_width=14 if len(self.columns) > 5 else None
+                )
             else:  # the head may wrap, the numbers do not
                 width = max((len(row.cells[i].text) for row in self.rows), default=1)
                 table.add_column(escape(column), justify="right", min_width=width, overflow="fold")
