@@ -175,7 +175,7 @@ class FrameCache(Dataset):
             ]
         else:
             column = rows.select_columns([camera]).with_format("arrow")
-            content: list[Any] = [
+            content = [
                 json_sha256([_image_digest(image) for image in table[camera].to_pylist()])
                 for table in column.iter(batch_size=256)
             ]
