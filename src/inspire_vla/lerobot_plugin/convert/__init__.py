@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -85,7 +86,7 @@ def convert(
 
 def _located(options: Options) -> Options:
     """The options with folders in place of names of the hub."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, patterns in (("tokenizer", TOKENIZER_FILES), ("vq", None), ("fast", TOKENIZER_FILES)):
         given = getattr(options, name)
         if given is not None:

@@ -164,7 +164,10 @@ def _length(features: Mapping[str, Any] | None, key: str) -> int | None:
 def image_text(path: Path, options: Options, scratch: Path) -> Plan:
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    sizes = {"horizon": options.chunk_size or IMAGE_TEXT_CHUNK, "action_dim": options.action_dim or 7}
+    sizes: dict[str, Any] = {
+        "horizon": options.chunk_size or IMAGE_TEXT_CHUNK,
+        "action_dim": options.action_dim or 7,
+    }
     actions: ActionTokenizer
     if options.action_tokenizer == "residual_vq":
         actions = ResidualVQ.unfitted(

@@ -252,7 +252,11 @@ def locate(name: str | Path, patterns: Sequence[str] | None = None) -> Path:
         patterns = [f"{inside}/{pattern}" for pattern in patterns or ("*",)]
     try:
         folder = Path(
-            snapshot_download(repository, allow_patterns=patterns, ignore_patterns=list(OTHER_FORMATS))
+            snapshot_download(
+                repository,
+                allow_patterns=list(patterns) if patterns else None,
+                ignore_patterns=list(OTHER_FORMATS),
+            )
         )
     except (OSError, ValueError) as error:  # the hub's own errors are such
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
