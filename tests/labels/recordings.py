@@ -53,6 +53,7 @@ def motion(
     opens_near: bool = False,
     released_to: float = 1.0,
     ends_holding: bool = False,
+    misses: bool = False,
     noise: float = 0.002,
 ) -> Motion:
     """Make one demonstration.
@@ -61,13 +62,20 @@ def motion(
         resting: width around the object. closing: frames in which the fingers close and open.
         begins_closed: the gripper is closed in the rest pose, at both ends; with `opens_near` it opens on the way.
         released_to: width after the release. ends_holding: the object is only lifted.
+        misses: the gripper closes beside the object first, rises, opens and tries again.
         noise: of the width.
     """
     home = np.array([0.25, 0.02, 0.34]) + rng.normal(0, 0.01, 3)
     thing = np.array([rng.uniform(0.32, 0.5), rng.uniform(0.05, 0.24), 0.03])
     goal = np.array([rng.uniform(0.32, 0.5), rng.uniform(-0.26, -0.06), 0.11])
     above = np.array([0, 0, 0.12])
-    legs = [ease(home, thing + above, 14), ease(thing + above, thing, 9), np.tile(thing, (closing + 3, 1))]
+    legs, miss = [ease(home, thing + above, 14)], 0
+    if misses:
+        aside = thing + np.array([0.03, 0.02, 0])
+        legs += [ease(thing + above, aside, 9), np.tile(aside, (closing + 3, 1))]
+        miss = sum(map(len, legs)) - 2
+        legs += [ease(aside, thing + above, 8), np.tile(thing + above, (closing + 2, 1))]
+    legs += [ease(thing + above, thing, 9), np.tile(thing, (closing + 3, 1))]
     grasp = sum(map(len, legs)) - 2
     legs += [ease(thing, thing + above, 8)]
     if not ends_holding:
@@ -84,6 +92,10 @@ def motion(
     width = np.interp(time, [told, grasp, drop - 1, drop - 1 + closing], [1, resting, resting, released_to])
     if ends_holding:
         width = np.interp(time, [told, grasp], [1, resting])
+    if misses:  # closed until it has risen
+        command[miss - closing : miss + 10] = 0.0
+        levels = [miss - closing, miss, miss + 10, miss + 10 + closing]
+        width = np.minimum(width, np.interp(time, levels, [1, 0.02, 0.02, 1]))
     if begins_closed:
         opens = grasp - closing - 9 if opens_near else 5
         command[:opens] = 0.0
@@ -353,6 +365,10 @@ RIGHT: dict[str, Kind] = {
     "closes_in_one_frame": Kind(
         only_width, {STATE: ["x", "y", "z", "gripper"]}, options={"closing": 1, "resting": 0.45}
     ),
+    "misses_first": Kind(pose, {STATE: POSE}, options={"misses": True}),
+    "misses_first_only_width": Kind(
+        only_width, {STATE: ["x", "y", "z", "gripper"]}, options={"misses": True, "resting": 0.45}
+    ),
     "corrupt_widths": Kind(spikes, {STATE: ["x", "y", "z", "gripper"]}),
     "noisy_width": Kind(only_width, {STATE: ["x", "y", "z", "gripper"]}, options={"noise": 0.01}),
     "names_as_dict": Kind(pose, {STATE: {name: i for i, name in enumerate(POSE)}}),
@@ -501,7 +517,18 @@ def inverted_so101(m: Motion, rng: np.random.Generator) -> dict[str, np.ndarray]
     return {name: pad(values[:, :6], 100 - values[:, 6]) for name, values in columns.items()}
 
 
+def not_numbers(m: Motion, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Every episode has a frame of NaN."""
+    columns = pose(m, rng)
+    columns[STATE][5] = np.nan
+    return columns
+
+
 REFUSED: dict[str, tuple[Kind, Sequence[str]]] = {
+    "not_numbers": (
+        Kind(not_numbers, {STATE: POSE}),
+        ("every episode has values that are no numbers (NaN)", "(x, y, z)", "--position"),
+    ),
     "motors": (
         Kind(joints, {STATE: [f"motor_{i}" for i in range(8)]}),
         ("a joint, by its name", "--urdf", "--position"),

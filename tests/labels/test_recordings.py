@@ -5,12 +5,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from tests.labels.recordings import EPISODES, REFUSED, RIGHT, Kind, Motion, write
+from tests.labels.recordings import EPISODES, POSE, REFUSED, RIGHT, STATE, Kind, Motion, pose, write
 
 from inspire_vla.errors import InspireError
 from inspire_vla.labels import answer_column
 from inspire_vla.labels.end_effector import ColumnValues, EndEffectorColumns
 from inspire_vla.labels.episode_labeller import DemonstrationLabeller
+from inspire_vla.labels.gripper import Grasp
+from inspire_vla.labels.gripper_sign import drop_idle
 from inspire_vla.labels.labeller import label_states
 from inspire_vla.labels.lerobot_files import LeRobotFiles, matrix
 from inspire_vla.labels.storage import CONFIDENCE_COLUMN, label_dataset, plan_labels
@@ -92,3 +94,33 @@ def test_what_is_found_is_said_with_its_reason_and_option(tmp_path: Path) -> Non
     ):
         assert part in text
     assert f"1 in {EPISODES} episodes" in text
+
+
+def test_a_recording_that_stops_while_the_gripper_closes_has_no_second_grasp() -> None:
+    path = np.concatenate([np.linspace([0.2, 0, 0.3], [0.5, 0, 0.0], 40), np.tile([0.5, 0, 0.0], (20, 1))])
+    carried, last = Grasp(10, 12, 30, 30, True), Grasp(55, 58, 60, 60, True)
+    assert drop_idle([carried, last], path, 1, 30.0) == [carried]
+    assert drop_idle([last], path, 1, 30.0) == [last]
+    long = Grasp(42, 45, 60, 60, True)
+    assert drop_idle([carried, long], path, 2, 30.0) == [carried, long]
+
+
+def test_a_frame_of_nan_costs_the_labels_of_its_episode_only(tmp_path: Path) -> None:
+    recorded = 0
+
+    def one_is_damaged(m: Motion, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        nonlocal recorded
+        columns = pose(m, rng)
+        if recorded == 2:
+            columns[STATE][5] = np.nan
+        recorded += 1
+        return columns
+
+    write(Kind(one_is_damaged, {STATE: POSE}), tmp_path / "source")
+    label_dataset(tmp_path / "source", DemonstrationLabeller(), out=tmp_path / "out")
+    rows = pq.read_table(LeRobotFiles.open(tmp_path / "out").data_files()[0])
+    codes = matrix(rows[answer_column("direction")]).reshape(len(rows), -1)
+    damaged = np.asarray(rows["episode_index"]) == 2
+    assert not (decode_answers(codes[damaged], "direction") == "grasped").any()
+    assert (decode_answers(codes[~damaged], "direction") == "grasped").any()
+    assert len(np.unique(codes[damaged])) == 1

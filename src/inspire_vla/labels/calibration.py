@@ -200,8 +200,13 @@ def calibrate_arms(
         grasps_of(arms, _rows(recording, rows), [p[rows] for p in paths], 1, recording.fps, empty)
         for rows in recording.episodes()
     ]
-    closings = [grasp.holds_object is False for episode in grasps for grasp in episode]
-    carried = _carried_empty(recording, grasps, paths)
+    missing = _missing_grasps(recording, grasps)
+    closings = [
+        grasp.holds_object is False
+        for episode, is_missing in zip(grasps, missing, strict=True)
+        for grasp in (episode if is_missing else ())
+    ]
+    carried = _carried_empty(recording, grasps, paths, missing)
     thin = len(closings) >= _ENOUGH_GRASPS and np.mean(closings) > _MOSTLY_EMPTY
     if thin or (len(carried) >= _ENOUGH_GRASPS and np.mean(carried) > _MOSTLY_EMPTY):
         # most demonstrations succeed, so the objects are as thin as an empty gripper
@@ -373,13 +378,23 @@ def _grasps_differ(
 
 
 def _finite(recording: Recording, found: Sequence[EndEffectorColumns]) -> Recording:
-    """The recording without episodes in which a value that is read is not finite."""
+    """The recording without episodes in which a value that is read is not finite.
+
+    Raises:
+        InspireError: no episode is left.
+    """
     read = [columns_values for columns in found for columns_values in _all_values(columns)]
     finite = np.all([np.isfinite(values.of(recording.columns)).all(axis=1) for values in read], axis=0)
     kept = [rows for rows in recording.episodes() if rows.stop > rows.start]
     numbers = [number for number, rows in enumerate(kept) if finite[rows].all()]
-    if len(numbers) == len(recording.starts) or not numbers:
+    if len(numbers) == len(recording.starts) or not kept:
         return recording
+    if not numbers:
+        bad = [_described(v, recording) for v in read if not np.isfinite(v.of(recording.columns)).all()]
+        raise InspireError(
+            f"every episode has values that are no numbers (NaN) in {', '.join(bad)}. Correct them, or name "
+            "other values: --position, --width, --command."
+        )
     keep = np.concatenate([np.arange(kept[number].start, kept[number].stop) for number in numbers])
     lengths = [kept[number].stop - kept[number].start for number in numbers]
     instructions = recording.instructions
@@ -436,14 +451,33 @@ def _asked(recording: Recording) -> list[_Asked]:
     return found
 
 
+def _missing_grasps(recording: Recording, grasps: Sequence[Sequence[Grasp]]) -> list[bool]:
+    """For every episode: whether it has fewer grasps of an object than it asks for.
+
+    In the others, a closing on nothing is a failed try, or a test of the gripper.
+    """
+    asked = _asked(recording)
+    needed = [one.carries for one in asked] if asked else [1] * len(grasps)
+    return [
+        sum(grasp.holds_object is not False for grasp in episode) < max(1, least)
+        for episode, least in zip(grasps, needed, strict=True)
+    ]
+
+
 def _carried_empty(
-    recording: Recording, grasps: Sequence[Sequence[Grasp]], paths: Sequence[NDArray[np.float64]]
+    recording: Recording,
+    grasps: Sequence[Sequence[Grasp]],
+    paths: Sequence[NDArray[np.float64]],
+    missing: Sequence[bool],
 ) -> list[bool]:
-    """For every closing on nothing in an episode that asks for a grasp: whether the gripper goes elsewhere with it."""
+    """For every closing on nothing in an episode that lacks a grasp: whether the gripper goes elsewhere with it.
+
+    missing: see `_missing_grasps`.
+    """
     asked = _asked(recording)
     found = []
     for number, (rows, episode) in enumerate(zip(recording.episodes(), grasps, strict=True)):
-        if asked and not asked[number].carries:
+        if not missing[number] or (asked and not asked[number].carries):
             continue
         for grasp in episode:
             if grasp.holds_object is False:

@@ -521,12 +521,12 @@ def _unnamed_command(
             return None, ""
         index = size - 1 if arm == max(arms) else size // 2 - 1
     values = ColumnValues(column, (index,))
-    command = total_opening(values.of(recording.columns))
+    command = total_opening(_numbers(values, recording))
     if width is None:
         if is_binary(command) or is_trigger(command):
             return values, "the last value of an action takes two values"
         return None, ""
-    measured = total_opening(width.of(recording.columns))
+    measured = total_opening(_numbers(width, recording))
     agreement = correlation_with_width(command, measured, recording.starts)
     if abs(agreement) < _AGREES:
         return None, ""
@@ -534,6 +534,11 @@ def _unnamed_command(
         values,
         f"the last value of the action, which the measured opening follows (correlation {agreement:+.2f})",
     )
+
+
+def _numbers(values: ColumnValues, recording: Recording) -> NDArray[np.float64]:
+    """The values, 0 where they are not finite: episodes with such frames get no labels, but others do."""
+    return np.nan_to_num(values.of(recording.columns), nan=0.0, posinf=0.0, neginf=0.0).astype(np.float64)
 
 
 def correlation_with_width(

@@ -239,16 +239,21 @@ def scale_with_sign(scale: OpeningScale | None, open_is_high: bool) -> OpeningSc
     return scale.reversed()
 
 
+_HELD_AT_END_S = 0.2
+"""Seconds that a grasp lasts at least, if the episode ends with it and has others."""
+
+
 def drop_idle(grasps: Sequence[Grasp], path: NDArray[np.float64], needed: int, fps: float) -> list[Grasp]:
     """Leave out closings that grasp nothing because the gripper only rests closed.
 
-    These are closed from the first frame, or until the last frame after a closing that was not at work. As many as the
-    instruction needs (`needed`) are kept if there are no others.
+    These are closed from the first frame, or until the last frame after a closing that was not at work or that came to
+    rest just before. As many as the instruction needs (`needed`) are kept if there are no others.
     """
     rest = []
     for grasp in grasps:
         begins, ends = grasp.close == 0, grasp.release >= len(path)
-        if begins or (ends and not working(path, [grasp.hold], fps)[0]):
+        brief = len(path) - grasp.hold < _HELD_AT_END_S * fps
+        if begins or (ends and (brief or not working(path, [grasp.hold], fps)[0])):
             rest.append(grasp)
     kept = [grasp for grasp in grasps if grasp not in rest]
     if not kept and needed:  # begins or ends with the object in the gripper
