@@ -381,7 +381,7 @@ def _finite(recording: Recording, found: Sequence[EndEffectorColumns]) -> Record
     """The recording without episodes in which a value that is read is not finite.
 
     Raises:
-        InspireError: no episode is left.
+        InspireError: no episode is left, and the gripper's values are not finite.
     """
     read = [columns_values for columns in found for columns_values in _all_values(columns)]
     finite = np.all([np.isfinite(values.of(recording.columns)).all(axis=1) for values in read], axis=0)
@@ -390,6 +390,9 @@ def _finite(recording: Recording, found: Sequence[EndEffectorColumns]) -> Record
     if len(numbers) == len(recording.starts) or not kept:
         return recording
     if not numbers:
+        gripper = [v for one in found for v in (one.width_values, one.command_values) if v is not None]
+        if all(np.isfinite(v.of(recording.columns)).all() for v in gripper):
+            return recording  # the gripper can be read; the episodes get no labels
         bad = [_described(v, recording) for v in read if not np.isfinite(v.of(recording.columns)).all()]
         raise InspireError(
             f"every episode has values that are no numbers (NaN) in {', '.join(bad)}. Correct them, or name "
