@@ -67,7 +67,7 @@ def survives(settings: InspireVLAConfig, meta: Any) -> Any:
     widen_gripper_statistics(settings, meta)
     tokenizer = fit_action_tokenizer(settings, meta)
     check_gripper(settings, tokenizer, meta)
-    assert RecordedActions.read(meta).lost_by(tokenizer, settings, meta.stats["action"]) == []
+    assert RecordedActions.read(settings, meta).lost_by(tokenizer, settings, meta.stats["action"]) == []
     return tokenizer
 
 
@@ -84,7 +84,7 @@ def test_the_plain_fit_loses_rare_pulses_and_the_mended_one_does_not(
     settings = config(vq=VQConfig(levels=2, codes_per_level=8))
     meta = recorded(tmp_path / "data", pulses, episodes=12)
     widen_gripper_statistics(settings, meta)
-    actions = RecordedActions.read(meta)
+    actions = RecordedActions.read(settings, meta)
     low, high = meta.stats["action"]["q01"], meta.stats["action"]["q99"]
     normal = 2 * (actions.values - low) / (high - low) - 1
     starts = np.arange(len(normal) - 7)

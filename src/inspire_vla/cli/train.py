@@ -1,5 +1,6 @@
 """`inspire train`."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -33,6 +34,9 @@ class Arguments:
     """Train InSpire."""
     no_reasoning: bool = False
     """Train the base model. Without either option, the recipe or checkpoint decides."""
+    holdout: Annotated[str | None, arg(metavar="N|FROM:TO")] = None
+    """Episodes to keep out of the training, for `inspire evaluate --dataset`: a number of them, taken from the end of
+    each task in turn, or which, such as 40:50 or 3,7. Statistics and action tokenizer are of the others alone."""
     steps: Positive | None = None
     """Training steps."""
     batch_size: Positive | None = None
@@ -88,6 +92,8 @@ def train_arguments(options: Arguments) -> tuple[str | None, list[str]]:
         arguments = [f"--dataset.root={root}", f"--output_dir={out}"]
         if root != options.dataset:
             arguments.append(f"--dataset.repo_id={options.dataset}")
+        if options.holdout is not None:
+            arguments.append(f"--dataset.episodes={_training_episodes(root, options)}")
     for name, value in (("steps", options.steps), ("batch_size", options.batch_size), ("seed", options.seed)):
         if value is not None:
             arguments.append(f"--{name}={value}")
@@ -104,6 +110,26 @@ def train_arguments(options: Arguments) -> tuple[str | None, list[str]]:
     if options.reasoning or options.no_reasoning:
         arguments.append(f"--policy.reasoning.enabled={str(options.reasoning).lower()}")
     return None if options.resume else options.recipe or RECIPE, [*arguments, *options.lerobot_arguments]
+
+
+def _training_episodes(root: Path, options: Arguments) -> list[int]:
+    """The episodes that --holdout leaves. Raises InspireError for other episodes than the dataset has."""
+    from inspire_vla.labels.recorded import EpisodeReader, hold_out, parse_episodes
+
+    if any(word.startswith("--dataset.episodes") for word in options.lerobot_arguments):
+        raise InspireError(
+            "--holdout chooses the episodes that are trained on; leave out --dataset.episodes."
+        )
+    reader, text = EpisodeReader(root), options.holdout or ""
+    count = text.isdigit()
+    held_out = hold_out(reader.segments, int(text)) if count else parse_episodes(text, reader.episodes)
+    left = sorted({*range(reader.episodes)} - {*held_out})
+    if not left:
+        raise InspireError(
+            f"--holdout {text} leaves no episode to train on; the dataset has {reader.episodes}."
+        )
+    print(f"Held out of the training: episodes {', '.join(map(str, held_out))}", file=sys.stderr)
+    return left
 
 
 def how_to_resume(options: Arguments) -> str:
@@ -123,6 +149,8 @@ def _dataset_to_resume(options: Arguments, config: Path) -> Path | None:
     """
     if options.recipe is not None:
         raise InspireError("--resume uses the configuration of the checkpoint; leave out --recipe.")
+    if options.holdout is not None:
+        raise InspireError("--resume keeps the episodes that the training held out; leave out --holdout.")
     from inspire_vla.lerobot_plugin.checkpoint_schema import read_train_config
 
     root = read_train_config(config).dataset.root

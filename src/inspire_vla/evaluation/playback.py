@@ -145,7 +145,7 @@ class PlaybackBenchmark:
     @cached_property
     def conditions(self) -> dict[str, Any]:
         """What identifies the recorded episodes: a hash of their actions."""
-        return {"actions_sha256": self.reader.content_sha256()}
+        return {"actions_sha256": self.reader.actions_sha256()}
 
     @cached_property
     def labels_sha256(self) -> str | None:

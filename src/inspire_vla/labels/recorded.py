@@ -77,7 +77,7 @@ class EpisodeReader:
         values = [part.columns[name].reshape(len(part.episode_index), -1) for part in parts]
         return np.concatenate(values), np.concatenate([part.episode_index for part in parts])
 
-    def content_sha256(self) -> str:
+    def actions_sha256(self) -> str:
         """A hash of the actions of all episodes: the same for a dataset that was moved, copied or labelled."""
         actions, episodes = self.column(ACTION)
         order = np.argsort(episodes, kind="stable")

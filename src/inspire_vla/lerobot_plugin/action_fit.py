@@ -1,13 +1,16 @@
 """What a policy takes from demonstrated actions: statistics, and an action tokenizer that keeps the gripper."""
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from lerobot.configs import FeatureType, NormalizationMode
+from lerobot.datasets.compute_stats import aggregate_stats, get_feature_stats
 from lerobot.lerobot_types import TransitionKey
 from lerobot.processor import NormalizerProcessorStep, UnnormalizerProcessorStep
 from lerobot.processor.converters import create_transition
@@ -61,9 +64,9 @@ class RecordedActions:
     grippers: tuple[int, ...]
 
     @classmethod
-    def read(cls, dataset: "LeRobotDatasetMetadata") -> Self:
-        """Raises InspireError for a dataset without actions."""
-        values, episodes = _column(LeRobotFiles.open(dataset.root), ACTION)
+    def read(cls, config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -> Self:
+        """Those of the episodes that are trained on. Raises InspireError for a dataset without actions."""
+        values, episodes = _column(LeRobotFiles.open(dataset.root), ACTION, config.runtime_episodes)
         names = LeRobotFiles.open(dataset.root).names().get(ACTION, ())
         return cls(values, episodes, names, gripper_dimensions(names, values))
 
@@ -84,15 +87,45 @@ class RecordedActions:
 
 
 def _column(
-    files: LeRobotFiles, name: str
+    files: LeRobotFiles, name: str, chosen: Collection[int] | None
 ) -> tuple[Float[np.ndarray, "frames dim"], Int[np.ndarray, " frames"]]:
-    """A column of numbers as float32, and each frame's episode. Raises InspireError where there are no frames."""
+    """A column of numbers as float32, and each frame's episode, of the chosen episodes or of all.
+
+    Raises InspireError where there are no frames.
+    """
     rows = [files.read(path, [name]) for path in files.data_files()]
     values = np.concatenate([found.columns[name].reshape(len(found.episode_index), -1) for found in rows])
-    return values.astype(np.float32), np.concatenate([found.episode_index for found in rows])
+    episodes = np.concatenate([found.episode_index for found in rows])
+    if chosen is not None:
+        kept = np.isin(episodes, list(chosen))
+        values, episodes = values[kept], episodes[kept]
+    return values.astype(np.float32), episodes
 
 
 # Statistics
+
+
+def restrict_statistics(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -> None:
+    """Where only some episodes are trained on, let `dataset.stats` hold the statistics of these alone.
+
+    LeRobot's meta/stats.json is of all episodes. As there, the numbers of each episode are aggregated by LeRobot's own
+    functions. Statistics of images stay; the normalisation does not use them (VISUAL is IDENTITY).
+    """
+    chosen = config.runtime_episodes
+    if chosen is None:
+        return
+    files, dataset.stats = LeRobotFiles.open(dataset.root), dict(dataset.stats or {})
+    numbers = [name for name in files.number_columns() if name == ACTION or name.startswith("observation.")]
+    for name in numbers:
+        values, episodes = _column(files, name, chosen)
+        edges = [0, *(np.flatnonzero(np.diff(episodes)) + 1).tolist(), len(episodes)]
+        parts = [values[first:end] for first, end in pairwise(edges)]
+        of_episodes = [{name: get_feature_stats(part, axis=0, keepdims=False)} for part in parts]
+        dataset.stats[name] = aggregate_stats(of_episodes)[name]
+    log.info(
+        f"Statistics and action tokenizer are of the {len(chosen):,} episodes that are trained on, of "
+        f"{files.info['total_episodes']:,}."
+    )
 
 
 def complete_statistics(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -> None:
@@ -109,7 +142,7 @@ def complete_statistics(config: InspireVLAConfig, dataset: "LeRobotDatasetMetada
             continue
         missing = [name for name in needed if name not in dataset.stats.get(key, {})]
         if missing:
-            values, _ = _column(LeRobotFiles.open(dataset.root), key)
+            values, _ = _column(LeRobotFiles.open(dataset.root), key, config.runtime_episodes)
             dataset.stats[key] = statistics(values) | dict(dataset.stats.get(key, {}))
             log.info(
                 f"The dataset has no {' and '.join(missing)} of {key} in meta/stats.json: computed from its "
@@ -135,7 +168,7 @@ def widen_gripper_statistics(config: InspireVLAConfig, dataset: "LeRobotDatasetM
     """
     if config.normalization_mapping.get("ACTION") is not NormalizationMode.QUANTILES:
         return
-    recorded, stats = RecordedActions.read(dataset), dict(dataset.stats[ACTION])
+    recorded, stats = RecordedActions.read(config, dataset), dict(dataset.stats[ACTION])
     lost = recorded.lost_by(None, config, stats)
     for dimension in {one.dimension for one in lost}:
         for quantile, end in (("q01", np.min), ("q99", np.max)):
@@ -244,7 +277,7 @@ def fit_action_tokenizer(config: InspireVLAConfig, dataset: "LeRobotDatasetMetad
     Raises:
         InspireError: a gripper is lost all the same, see `check_gripper`.
     """
-    recorded = RecordedActions.read(dataset)
+    recorded = RecordedActions.read(config, dataset)
     if config.action_tokenizer == "learned_vq":
         raise InspireError(
             "A learned VQ comes with MiniVLA's weights; a new one is not trained here: residual_vq is."
@@ -301,7 +334,7 @@ def normalised_chunks(
     At most `MAX_FITTED_CHUNKS`, always the same ones. They are chosen before they are cut, because chunks overlap: all
     of them take `horizon` times the memory of the actions.
     """
-    recorded = recorded or RecordedActions.read(dataset)
+    recorded = recorded or RecordedActions.read(config, dataset)
     flat = _normalised(recorded.values, config, dataset.stats.get(ACTION, {}))
     starts: np.ndarray = np.arange(len(flat))
     if len(flat) > MAX_FITTED_CHUNKS:
@@ -316,7 +349,7 @@ def check_gripper(
 
     Raises InspireError where more than half of the changes in one direction are lost; logs a warning of fewer.
     """
-    recorded = RecordedActions.read(dataset)
+    recorded = RecordedActions.read(config, dataset)
     lost = recorded.lost_by(tokenizer, config, dataset.stats.get(ACTION, {}))
     if not lost:
         return

@@ -83,6 +83,14 @@ class _Normalizer(_Settings):
     normalize_observation_keys: list[str] | None = None
 
 
+class _TrainingData(_Settings):
+    """See `checkpoints.TrainingData`."""
+
+    actions_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    episodes: Annotated[int, Field(ge=1)]
+    held_out: list[Annotated[int, Field(ge=0)]]
+
+
 class TokenizerSettings(_Settings):
     """Settings of our step. `reasoning` and `template` are checked by their own classes when the step is built."""
 
@@ -93,7 +101,7 @@ class TokenizerSettings(_Settings):
     action_vocabulary: dict[Literal["size", "first_id", "step"], int]
     initial_draft: list[str]
     training_suites: list[str] | None
-    training_data: list[dict[str, Any]] = []
+    training_data: list[_TrainingData] = []
     mention_overrides: dict[str, list[dict[Literal["mention", "role"], str | None]]] = {}
 
 

@@ -5,6 +5,7 @@ policy_preprocessor.json and policy_postprocessor.json with their safetensors fi
 nor torch.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,31 @@ def _known_names(path: Path) -> list[str]:
     siblings = path.parent.iterdir() if len(path.parts) > 1 and path.parent.is_dir() else ()
     here = [str(p) for p in siblings if any((p / inside / "config.json").is_file() for inside in INSIDE)]
     return [*shipped(), *here]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """A dataset that a policy was trained on. A checkpoint holds this, so that evaluation knows what is new to it.
+
+    Attributes:
+        actions_sha256: hash of the actions of all its episodes: the same after a move, a copy or new labels.
+        episodes: their number.
+        held_out: those that the training left out.
+    """
+
+    actions_sha256: str
+    episodes: int
+    held_out: list[int]
+
+
+def joined_data(earlier: Sequence[TrainingData], later: TrainingData) -> tuple[TrainingData, ...]:
+    """What a policy was trained on after a training on `later`. Held out is what every training left out."""
+    data = {one.actions_sha256: one for one in earlier}
+    before = data.get(later.actions_sha256)
+    if before is not None:
+        held_out = sorted({*before.held_out} & {*later.held_out})
+        later = TrainingData(later.actions_sha256, later.episodes, held_out)
+    return tuple((data | {later.actions_sha256: later}).values())
 
 
 @dataclass

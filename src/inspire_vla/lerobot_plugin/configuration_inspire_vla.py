@@ -150,6 +150,8 @@ class InspireVLAConfig(PreTrainedConfig):
         # Not a field, so it is not saved: the policy sets its tokenizer, and the preprocessor that LeRobot makes of the
         # same configuration shares it. LeRobot hands over a dataset in the same way (`_runtime_dataset_meta`).
         self.runtime_tokenizer: InspireVLATokenizer | None = None
+        # The episodes that are trained on, as `lerobot_host` tells; None: all of them. Not saved either.
+        self.runtime_episodes: frozenset[int] | None = None
         for value, choices, what in (
             (self.backbone, BACKBONES, "backbone"),
             (self.action_tokenizer, ACTION_TOKENIZERS, "action tokenizer"),

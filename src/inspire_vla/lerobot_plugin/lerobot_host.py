@@ -110,7 +110,10 @@ def _run(
         if cfg.dataset.root is not None:  # LeRobot would ask the hub for what an incomplete dataset lacks
             LeRobotFiles.open(cfg.dataset.root).check_cameras()
         logs.add(TrainLog(Path(cfg.output_dir)))
-        datasets = prepare_datasets(cfg.policy, original["make_train_eval_datasets"](cfg))
+        datasets = original["make_train_eval_datasets"](cfg)
+        chosen = datasets[0].episodes
+        cfg.policy.runtime_episodes = None if chosen is None else frozenset(chosen)
+        datasets = prepare_datasets(cfg.policy, datasets)
         training = Training(cfg, datasets, logs.main)
         return datasets
 
@@ -142,6 +145,11 @@ def _run(
         sys.argv = argv
         for name, function in original.items():
             setattr(host, name, function)
+
+
+def chooses_episodes() -> bool:
+    """Whether this process's command line trains on some episodes only, as bare `lerobot-train` may."""
+    return any(word.startswith(("--dataset.episodes", "--dataset.eval_split")) for word in sys.argv)
 
 
 def _plan(training: Training, policy: torch.nn.Module) -> str:

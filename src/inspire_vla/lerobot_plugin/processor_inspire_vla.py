@@ -78,6 +78,7 @@ from inspire_vla.lerobot_plugin.checkpoint_schema import (
     check_tokenizer_files,
     check_tokenizer_settings,
 )
+from inspire_vla.lerobot_plugin.checkpoints import TrainingData
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, ReasoningConfig
 from inspire_vla.spatial import decode_answers
 
@@ -236,6 +237,7 @@ class TokenizerParts:
         initial_draft: the most frequent answers at the start of an episode, one for each question. They are the
             draft of an episode's first decision.
         training_suites: suites that the policy was trained on. None: not known.
+        training_data: the datasets that the policy was trained on; empty where that is not known.
         mention_overrides: mentions that a person has given for an instruction, see `instruction.overrides`.
     """
 
@@ -244,6 +246,7 @@ class TokenizerParts:
     initial_draft: tuple[str, ...] = ()
     training_suites: tuple[str, ...] | None = ()
     mention_overrides: Overrides = field(default_factory=dict)
+    training_data: tuple[TrainingData, ...] = ()
 
     @classmethod
     def load(cls, settings: Mapping[str, Any], files: Files) -> "TokenizerParts":
@@ -262,6 +265,7 @@ class TokenizerParts:
             tuple(settings["initial_draft"]),
             None if suites is None else tuple(suites),
             overrides_from_json(settings.get("mention_overrides", {})),
+            tuple(TrainingData(**data) for data in settings.get("training_data", ())),
         )
 
 
@@ -384,6 +388,7 @@ class InspireVLATokenizer:
             "initial_draft": list(self.initial_draft),
             "training_suites": None if suites is None else list(suites),
             "mention_overrides": overrides_to_json(self.parts.mention_overrides),
+            "training_data": [asdict(data) for data in self.parts.training_data],
         }
 
     @cached_property

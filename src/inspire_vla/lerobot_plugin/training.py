@@ -7,7 +7,7 @@ images decoded once, so that a small model does not wait for videos    frame_cac
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,18 +33,26 @@ from inspire_vla.labels.columns import (
     read_labels,
 )
 from inspire_vla.labels.lerobot_files import LeRobotFiles, Rows, read_rows
+from inspire_vla.labels.recorded import EpisodeReader
 from inspire_vla.lerobot_plugin.action_fit import (
     check_action_range,
     check_gripper,
     choose_action_tokenizer,
     complete_statistics,
+    restrict_statistics,
     widen_gripper_statistics,
 )
 from inspire_vla.lerobot_plugin.checkpoint_schema import read_train_config
-from inspire_vla.lerobot_plugin.checkpoints import TRAINING_DATASET, check_same_dataset, record_dataset
+from inspire_vla.lerobot_plugin.checkpoints import (
+    TRAINING_DATASET,
+    TrainingData,
+    check_same_dataset,
+    joined_data,
+    record_dataset,
+)
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, ReasoningConfig
 from inspire_vla.lerobot_plugin.frame_cache import FrameCache
-from inspire_vla.lerobot_plugin.lerobot_host import Datasets, Training, run_lerobot_train
+from inspire_vla.lerobot_plugin.lerobot_host import Datasets, Training, chooses_episodes, run_lerobot_train
 from inspire_vla.lerobot_plugin.processor_inspire_vla import TokenizerParts
 from inspire_vla.recipes import recipe_file
 from inspire_vla.spatial import canonical_answers, decode_answers
@@ -130,6 +138,12 @@ def prepare(
     """
     count_without_instruction(LeRobotFiles.open(dataset.root))
     check_numbers(config, dataset)
+    if config.runtime_episodes is None and chooses_episodes():
+        logging.warning(
+            "Statistics and action tokenizer are of all episodes, also of those that are not trained on. `inspire "
+            "train --holdout` takes them from the training episodes only."
+        )
+    restrict_statistics(config, dataset)
     complete_statistics(config, dataset)
     check_action_range(config, dataset)
     widen_gripper_statistics(config, dataset)
@@ -137,7 +151,9 @@ def prepare(
     draft, suites = saved.initial_draft if saved else (), suites_of(dataset.root)
     if config.reasoning.enabled:
         check_labels(dataset.root, config.reasoning)
-        draft = draft or most_frequent_first_answers(dataset.root, config.reasoning.mode)
+        draft = draft or most_frequent_first_answers(
+            dataset.root, config.reasoning.mode, config.runtime_episodes
+        )
     actions = choose_action_tokenizer(config, saved.action_tokenizer if saved else None, dataset)
     check_gripper(config, actions, dataset)
     overrides = dict(saved.mention_overrides) if saved else {}
@@ -145,9 +161,20 @@ def prepare(
         labels = read_labels(dataset.root)
         overrides = {text: roles for text, roles in overrides.items() if text not in labels.tasks}
         overrides |= labels.overrides
+    data = joined_data(
+        saved.training_data if saved else (), training_data(dataset.root, config.runtime_episodes)
+    )
     if saved is None:
-        return TokenizerParts(actions, None, draft, suites, overrides)
-    return TokenizerParts(actions, saved.text_files, draft, joined(saved.training_suites, suites), overrides)
+        return TokenizerParts(actions, None, draft, suites, overrides, data)
+    suites = joined(saved.training_suites, suites)
+    return TokenizerParts(actions, saved.text_files, draft, suites, overrides, data)
+
+
+def training_data(root: str | Path, episodes: Collection[int] | None) -> TrainingData:
+    """What a checkpoint says of a dataset, of which these episodes are trained on, or all."""
+    reader = EpisodeReader(root)
+    left_out = () if episodes is None else sorted({*range(reader.episodes)} - {*episodes})
+    return TrainingData(reader.actions_sha256(), reader.episodes, list(left_out))
 
 
 # Numbers
@@ -326,13 +353,20 @@ def count_unlabelled(labels: LabelInfo, files: LeRobotFiles, mode: str, max_obje
     return found
 
 
-def most_frequent_first_answers(root: str | Path, mode: str) -> tuple[str, ...]:
+def most_frequent_first_answers(
+    root: str | Path, mode: str, episodes: Collection[int] | None = None
+) -> tuple[str, ...]:
     """The most frequent label of the first, second, … object in the first frames of a dataset's episodes.
 
-    They are the draft of an episode's first decision, which has no decision before it.
+    They are the draft of an episode's first decision, which has no decision before it. Only some `episodes`, or all.
     """
     files = LeRobotFiles.open(root)
-    first = [codes[rows.starts()] for rows, codes in stored_answers(files, mode)]
+    first = []
+    for rows, codes in stored_answers(files, mode):
+        starts = rows.starts()
+        if episodes is not None:
+            starts = starts[np.isin(rows.episode_index[starts], list(episodes))]
+        first.append(codes[starts])
     answers = []
     for column in np.concatenate(first).T:
         counts = np.bincount(column[column >= 0], minlength=len(canonical_answers(mode)))
