@@ -148,6 +148,8 @@ class RemoteAgent:
         if found == self._expected:
             return
         changed = sorted(key for key in self._expected | found if self._expected.get(key) != found.get(key))
+        if "sha256" in changed:
+            changed = ["sha256"]  # says enough
         shown = [
             f"{key}: before {str(self._expected.get(key))[:80]}, now {str(found.get(key))[:80]}"
             for key in changed
