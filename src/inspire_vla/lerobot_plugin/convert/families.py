@@ -164,17 +164,17 @@ def _length(features: Mapping[str, Any] | None, key: str) -> int | None:
 def image_text(path: Path, options: Options, scratch: Path) -> Plan:
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    sizes: dict[str, Any] = {
-        "horizon": options.chunk_size or IMAGE_TEXT_CHUNK,
-        "action_dim": options.action_dim or 7,
-    }
+    horizon, action_dim = options.chunk_size or IMAGE_TEXT_CHUNK, options.action_dim or 7
     actions: ActionTokenizer
     if options.action_tokenizer == "residual_vq":
         actions = ResidualVQ.unfitted(
-            **sizes, levels=IMAGE_TEXT_VQ.levels, codes_per_level=IMAGE_TEXT_VQ.codes_per_level
+            horizon=horizon,
+            action_dim=action_dim,
+            levels=IMAGE_TEXT_VQ.levels,
+            codes_per_level=IMAGE_TEXT_VQ.codes_per_level,
         )
     else:
-        actions = UniformBins(**sizes)
+        actions = UniformBins(horizon=horizon, action_dim=action_dim)
     try:
         processor = AutoProcessor.from_pretrained(options.tokenizer or path, trust_remote_code=False)
         model = AutoModelForImageTextToText.from_pretrained(
