@@ -113,30 +113,11 @@ class EpisodeReader:
                 ) from None
 
     def _video_frames(self, segment: Segment, camera: str) -> Iterator[NDArray[np.uint8]]:
-        import av
+        from inspire_vla.labels.video import decode_video
 
         path, begin = self._video_of(segment.episode, camera)
-        timestamps = begin + self.columns(segment, ["timestamp"])["timestamp"][:, 0].astype(float)
-        half_frame = 0.5 / self.fps
-        where = f"{path}, episode {segment.episode}"
-        yielded = 0
-        try:
-            with av.open(str(path)) as container:
-                stream = container.streams.video[0]
-                assert stream.time_base is not None
-                container.seek(max(0, int((timestamps[0] - half_frame) / stream.time_base)), stream=stream)
-                for frame in container.decode(stream):
-                    if frame.time is None or frame.time < timestamps[yielded] - half_frame:
-                        continue
-                    if frame.time > timestamps[yielded] + 2 * half_frame:
-                        raise InspireError(f"{where}: there is no image at {timestamps[yielded]:.3f} s.")
-                    yield frame.to_ndarray(format="rgb24")
-                    yielded += 1
-                    if yielded == len(timestamps):
-                        return
-        except (av.error.FFmpegError, OSError, IndexError) as error:
-            raise InspireError(f"{where} cannot be decoded: {error}.") from None
-        raise InspireError(f"{where}: the video ends after {yielded} of {len(timestamps)} frames.")
+        timestamps = self.columns(segment, ["timestamp"])["timestamp"][:, 0].astype(float)
+        return decode_video(path, (begin + timestamps).tolist(), 0.5 / self.fps)
 
     def _video_of(self, episode: int, camera: str) -> tuple[Path, float]:
         """The file that holds an episode's video, and the time in it at which the episode begins."""
