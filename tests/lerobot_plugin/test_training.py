@@ -80,12 +80,16 @@ def test_weights_of_nano_in_bfloat16_are_refused() -> None:
     InspireVLAConfig(backbone="openvla", weights_dtype="bfloat16")
 
 
-def test_images_that_are_no_bytes_are_refused(trained: Path) -> None:
-    """Numbers from 0 to 1, divided by 255 as bytes are, would be an image that is nearly black."""
+def test_images_as_numbers_from_0_to_1_are_those_as_bytes(trained: Path) -> None:
+    """Divided by 255, as bytes are, they would be images that are nearly black."""
     agent = load_policy(trained)
-    seen = {"pixels": {"image": np.ones((32, 32, 3), np.float32)}, "agent_pos": np.zeros(8)}
-    with pytest.raises(InspireError, match=r"camera 'image' are float32; .*uint8"):
-        agent.act([seen], ["open the top drawer of the cabinet"])
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    given = [{"pixels": {"image": pixels}, "agent_pos": np.zeros(8)} for pixels in (image, image / 255)]
+    as_bytes, as_floats = (agent.act([one], ["open the top drawer of the cabinet"])[0] for one in given)
+    np.testing.assert_allclose(as_floats.confidences, as_bytes.confidences, atol=1e-5)
+    assert as_floats.answers == as_bytes.answers
+    with pytest.raises(InspireError, match="uint8"):
+        agent.act([{"pixels": {"image": image.astype(np.float32)}, "agent_pos": np.zeros(8)}], ["open it"])
 
 
 def test_a_checkpoint_knows_what_it_was_trained_on(trained: Path) -> None:

@@ -15,6 +15,7 @@ from tests.lerobot_plugin.test_memory_options import batch
 
 from inspire_vla.backbones.attention import PREFIX, make_attention_mask
 from inspire_vla.dialogue import TokenType, render
+from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin import modeling_inspire_vla
 from inspire_vla.lerobot_plugin.agent import load_policy
 from inspire_vla.lerobot_plugin.convert import convert
@@ -106,7 +107,7 @@ def test_weights_that_lack_a_tensor_are_an_error(pi0fast: Path, tmp_path: Path) 
     state = load_file(tmp_path / "model.safetensors")
     del state["backbone.projector.weight"]
     save_file(state, tmp_path / "model.safetensors")
-    with pytest.raises(RuntimeError, match=r"projector\.weight"):
+    with pytest.raises(InspireError, match=r"projector\.weight"):
         InspireVLAPolicy.from_pretrained(tmp_path)
 
 
