@@ -246,15 +246,20 @@ _HELD_AT_END_S = 0.2
 def drop_idle(grasps: Sequence[Grasp], path: NDArray[np.float64], needed: int, fps: float) -> list[Grasp]:
     """Leave out closings that grasp nothing because the gripper only rests closed.
 
-    These are closed from the first frame, or until the last frame after a closing that was not at work or that came to
-    rest just before. As many as the instruction needs (`needed`) are kept if there are no others.
+    These are closed from the first frame; or until the last frame, after a closing that was not at work or that came to
+    rest just before, or after which the end effector stays where it is, while the instruction needs no more grasps than
+    there are (`needed`). If there is no other grasp and it needs some, those that hold something are kept.
     """
-    rest = []
+    rest: list[Grasp] = []
+    complete = sum(grasp.close > 0 and grasp.release < len(path) for grasp in grasps)
     for grasp in grasps:
         begins, ends = grasp.close == 0, grasp.release >= len(path)
         brief = len(path) - grasp.hold < _HELD_AT_END_S * fps
         if begins or (ends and (brief or not working(path, [grasp.hold], fps)[0])):
             rest.append(grasp)
+        elif ends and complete >= max(needed, 1):
+            stays = float(np.linalg.norm(path[-1] - path[grasp.hold])) < _AWAY_M
+            rest += [grasp] if stays else []
     kept = [grasp for grasp in grasps if grasp not in rest]
     if not kept and needed:  # begins or ends with the object in the gripper
         kept = [
