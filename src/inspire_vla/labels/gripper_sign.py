@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from inspire_vla.errors import InspireError
 from inspire_vla.labels.gripper import Grasp, OpeningScale, valleys
@@ -46,8 +47,14 @@ _TRAVEL_M = 0.05
 _LONGER = 2.5
 _CLEAR = 0.8
 """Share of the episodes that must agree."""
-_FEWEST_VOTES = 0.2
-"""Share of the episodes with a moving gripper that must show anything."""
+_MOST_VOTES, _FEWEST_VOTES = 0.6, 0.2
+"""Share of the episodes with a moving gripper that must tell something. The smaller one is enough where so many agree
+that this is hardly by chance."""
+_BY_CHANCE = 0.01
+_CERTAIN, _LESS_CERTAIN = 0.95, 0.75
+"""Share of the episodes that agree in a certain sign; the certainty if fewer do. Confidences are multiplied by it."""
+_MOST_CLOSINGS = 2.5
+"""For each object that is carried. A gripper that closes more often is not understood."""
 _GAP = 0.15
 """Of the range: fingers that stop so far from closed have met an object."""
 _METRES_BETWEEN_FINGERS = (0.01, 0.15)
@@ -56,11 +63,12 @@ _METRES_BETWEEN_FINGERS = (0.01, 0.15)
 
 @dataclass(frozen=True)
 class Evidence:
-    """One reason for a sign. clear: enough by itself."""
+    """One reason for a sign. clear: enough by itself. certainty: 0..1."""
 
     open_is_high: bool
     why: str
     clear: bool = True
+    certainty: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -153,12 +161,28 @@ def seen_where_it_changes(episodes: Sequence[Demonstrated]) -> Evidence | None:
     used = [shown for shown in episodes if np.ptp(shown.value) > 0.3]
     votes = [_vote(shown) for shown in used]
     high, low = votes.count(1), votes.count(-1)
-    if high + low == 0 or high + low < _FEWEST_VOTES * len(used):
+    told = high + low
+    if told == 0:
         return None
-    share = max(high, low) / (high + low)
+    most = told >= _MOST_VOTES * len(used)
+    many = told >= _FEWEST_VOTES * len(used) and binomtest(max(high, low), told).pvalue < _BY_CHANCE
+    is_clear = (most or many) and max(high, low) >= _CLEAR * told and _is_purposeful(used, high >= low)
     word = "low" if high >= low else "high"
-    why = f"objects are carried from where it becomes {word} in {max(high, low)} of {high + low} episodes that tell"
-    return Evidence(high >= low, why, share >= _CLEAR)
+    why = f"objects are carried from where it becomes {word} in {max(high, low)} of {told} episodes that tell"
+    if told < len(used):
+        why += f", of {len(used)}"
+    certain = told >= _CLEAR * len(used) and max(high, low) >= _CERTAIN * told
+    return Evidence(high >= low, why, is_clear, 1.0 if certain else _LESS_CERTAIN)
+
+
+def _is_purposeful(episodes: Sequence[Demonstrated], open_is_high: bool) -> bool:
+    """Whether the gripper closes at work about as often as the instructions ask for, in most episodes."""
+    often = []
+    for shown in episodes:
+        found = valleys(shown.value if open_is_high else 1 - shown.value)
+        closings = [valley.close for valley in found if valley.close > 0]
+        often.append(sum(working(shown.path, closings, shown.fps)) / max(shown.carries, 1))
+    return float(np.median(often)) <= _MOST_CLOSINGS
 
 
 def seen_where_fingers_stop(
@@ -222,7 +246,7 @@ def decide(evidence: Sequence[Evidence], values: str, *, grasps_differ: bool) ->
             "Look at the data, and give one of these options."
         )
     if signs:
-        return signs.pop(), "; ".join(one.why for one in clear), 1.0
+        return signs.pop(), "; ".join(one.why for one in clear), max(one.certainty for one in clear)
     if not grasps_differ:
         return True, "nothing is grasped with either sign", 0.5
     hints = "".join(f" Weak evidence: {one.why}." for one in evidence)

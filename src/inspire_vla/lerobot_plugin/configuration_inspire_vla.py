@@ -233,7 +233,11 @@ class InspireVLAConfig(PreTrainedConfig):
                 f"A VLA needs at least one camera with three colour channels; the inputs are {sorted(given)}."
             )
         if self.action_feature is None:
-            raise InspireError("There is no `action` among the output features.")
+            raise InspireError(
+                f"There is no `action` among the output features {sorted(self.output_features)}. Datasets need "
+                "LeRobot's names: `action`, `observation.state` and `observation.images.NAME`. If yours has openpi's "
+                "names `actions`, `state` and `image`, rename them in the script that writes it."
+            )
         if self.image_size is None and len({tuple(f.shape) for f in self.image_features.values()}) != 1:
             shapes = {key: tuple(f.shape) for key, f in self.image_features.items()}
             raise InspireError(
