@@ -17,6 +17,7 @@ from inspire_vla.labels.columns import LabelInfo, ModeRule, answer_column, answe
 from inspire_vla.lerobot_plugin.agent import load_policy
 from inspire_vla.lerobot_plugin.frame_cache import resized
 from inspire_vla.lerobot_plugin.training import train
+from inspire_vla.policies import describe
 from inspire_vla.serving.client import PolicyClient, ServerError
 from inspire_vla.serving.observations import ObservationReader
 
@@ -147,3 +148,10 @@ def test_a_finetuned_policy_reads_images_of_its_new_size(
     after = ObservationReader.of(load(finetune(checkpoint, labelled_dataset, tmp_path / "run")).config)
     assert set(before.sizes.values()) != {(32, 32)}
     assert after.sizes == {"image": (32, 32)}
+
+
+def test_a_policy_with_cameras_of_different_sizes_is_described_for_serving(trained: Path) -> None:
+    """`inspire serve` reads the description before it loads the policy."""
+    found = describe(trained)
+    assert found["image_sizes"] == {camera: list(size) for camera, size in SIZES.items()}
+    assert found["image_size"] is None  # no simulator here draws them

@@ -42,7 +42,7 @@ def recorded(words: list[str]) -> None:
     """In place of `lerobot-record`: read its command line as it does, and let the simulated arm demonstrate."""
     config = draccus.parse(lerobot_record.RecordConfig, args=words)
     assert set(config.robot.cameras) == {"front", "wrist"}
-    so101.record(Path(config.dataset.root), config.dataset.single_task)
+    so101.record(Path(config.dataset.root), config.dataset.single_task, episodes=8)
 
 
 def test_the_simulated_arm_is_where_its_joints_say(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_the_recipe_runs_as_it_is_printed(
     assert Path("check.html").stat().st_size > 10_000
     (options,) = served
     labelled = capsys.readouterr().out
-    assert "1 in 6 episodes" in labelled  # grasps
+    assert "1 in 8 episodes" in labelled  # grasps
     task = "put the yellow brick in the white box"
     with serve(load_policy(options.policy)) as server, PolicyClient(server.url) as client:
         keys = client.metadata["cameras"]
