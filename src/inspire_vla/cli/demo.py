@@ -61,7 +61,18 @@ class Arguments:
     """Training steps."""
 
 
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """LeRobot warns about video decoders that nothing here needs."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
 @holds_out("running the demo in")
+@_without_warnings()
 def run(options: Arguments) -> None:
     from rich.console import Console
 
@@ -71,7 +82,6 @@ def run(options: Arguments) -> None:
     out, checkpoints = options.out, (options.base, options.inspire)
     console = Console()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    logging.disable(logging.WARNING)  # LeRobot warns about video decoders that nothing here needs
     about = [policies.describe(c, name) for name, c in zip(NAMES, checkpoints, strict=True)]
     _claim(out)
     started = time.monotonic()
