@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from inspire_vla.errors import InspireError
 from inspire_vla.labels.gripper import Grasp, OpeningScale, valleys
@@ -164,6 +163,8 @@ def seen_where_it_changes(episodes: Sequence[Demonstrated]) -> Evidence | None:
     told = high + low
     if told == 0:
         return None
+    from scipy.stats import binomtest
+
     most = told >= _MOST_VOTES * len(used)
     many = told >= _FEWEST_VOTES * len(used) and binomtest(max(high, low), told).pvalue < _BY_CHANCE
     is_clear = (most or many) and max(high, low) >= _CLEAR * told and _is_purposeful(used, high >= low)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import bootstrap
 
 from inspire_vla.errors import InspireError
 from inspire_vla.labels.columns import LABELS_FILE, LabelInfo, ModeRule, answer_column, read_labelled
@@ -166,6 +165,8 @@ class Agreement:
 
     def interval(self, *, seed: int = 0, resamples: int = 2000) -> tuple[float, float]:
         """95 % bootstrap interval of the agreement, over episodes: the labels of one episode are not independent."""
+        from scipy.stats import bootstrap
+
         asked, correct = np.array(self.episodes, dtype=np.float64).T
         found = bootstrap(
             (asked, correct),

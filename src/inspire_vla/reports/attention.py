@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import numpy as np
 from PIL import Image, ImageFilter
 from pydantic import PlainSerializer, PlainValidator, TypeAdapter
-from scipy.stats import bootstrap
 
 from inspire_vla.errors import InspireError
 from inspire_vla.files import read_json, write_json
@@ -188,6 +187,8 @@ def _mean(values: np.ndarray, members: Sequence[Measurement]) -> Mapping[str, fl
 
     Tasks are resampled, not initial states, since the states of one task are alike (a cluster bootstrap).
     """
+    from scipy.stats import bootstrap
+
     number = {task: i for i, task in enumerate(_tasks(members))}
     cluster = np.array([number[m.suite, m.task] for m in members])
     sums, counts = np.bincount(cluster, values), np.bincount(cluster)
