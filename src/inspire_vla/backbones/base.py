@@ -6,13 +6,14 @@ elements; supervised = elements whose next token is in the loss; hidden = width 
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar, Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from inspire_vla.dialogue import Template, TextTokenizer
+from inspire_vla.dialogue import Template, TextTokenizer, TokenType
 from inspire_vla.errors import InspireError
 
 
@@ -25,6 +26,12 @@ class KeyValueCache(Protocol):
     def get_seq_length(self) -> int:
         """The number of cached columns."""
         ...
+
+
+KeyValues = Sequence[
+    tuple[Float[Tensor, "batch kv_head columns head_dim"], Float[Tensor, "batch kv_head columns head_dim"]]
+]
+"""Keys (after the rotary embedding) and values of each layer of a backbone, from the first to the last."""
 
 
 class Backbone(nn.Module, ABC):
@@ -59,6 +66,27 @@ class Backbone(nn.Module, ABC):
     def embed(self, token_ids: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time hidden"]:
         """Token ids → embeddings."""
 
+    def encode_state(
+        self, state: Float[Tensor, "batch dim"] | None
+    ) -> Float[Tensor, "batch state_tokens hidden"] | None:
+        """The normalised robot state → the embeddings of a template with `state_tokens`; None for other templates."""
+        return None
+
+    def embed_sequence(
+        self,
+        token_ids: Int[Tensor, "batch time"],
+        token_types: Int[Tensor, "batch time"],
+        states: Float[Tensor, "batch state_tokens hidden"] | None = None,
+    ) -> Float[Tensor, "batch time hidden"]:
+        """Token ids → embeddings, with `states` (see `encode_state`) where the type is STATE."""
+        embeddings = self.embed(token_ids)
+        if states is None:
+            return embeddings
+        is_state = token_types == TokenType.STATE
+        row = torch.arange(len(token_ids), device=token_ids.device)[:, None]
+        of_state = states[row, torch.where(is_state, token_ids, 0)].to(embeddings.dtype)
+        return torch.where(is_state[..., None], of_state, embeddings)
+
     @abstractmethod
     def extend(
         self,
@@ -90,6 +118,22 @@ class Backbone(nn.Module, ABC):
     ) -> Float[Tensor, "supervised vocabulary"]:
         """Logits of the token after each element where `loss_mask` is true, row by row. Used in training."""
         return self.logits(self.extend(embeddings, attention_mask=attention_mask)[loss_mask])
+
+    def forward_with_key_values(
+        self,
+        embeddings: Float[Tensor, "batch time hidden"],
+        loss_mask: Bool[Tensor, "batch time"],
+        *,
+        attention_mask: Bool[Tensor, "batch time time"] | None = None,
+    ) -> tuple[Float[Tensor, "supervised vocabulary"], KeyValues]:
+        """`forward`, and the keys and values of all elements, with their gradient: the training of a flow expert."""
+        cache = self.new_cache(len(embeddings))
+        hidden = self.extend(embeddings, attention_mask=attention_mask, cache=cache)
+        return self.logits(hidden[loss_mask]), self.key_values(cache)
+
+    def key_values(self, cache: KeyValueCache) -> KeyValues:
+        """The keys and values in a cache of `new_cache`. Raises InspireError for a backbone that does not show them."""
+        raise InspireError(f"The backbone {self.name!r} has no flow expert.")
 
     @abstractmethod
     def new_cache(self, rows: int = 1) -> KeyValueCache:

@@ -16,7 +16,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import Qwen2Model
+from transformers import DynamicCache, Qwen2Model
+
+from inspire_vla.backbones.hf_decoder import rotated
 
 
 def supervised_states(
@@ -24,14 +26,20 @@ def supervised_states(
     embeddings: Float[Tensor, "batch time hidden"],
     loss_mask: Bool[Tensor, "batch time"],
     attention_mask: Bool[Tensor, "batch time time"] | None = None,
+    cache: DynamicCache | None = None,
 ) -> Float[Tensor, "supervised hidden"]:
-    """The last hidden states where `loss_mask` is true, row by row. `attention_mask` None: causal."""
+    """The last hidden states where `loss_mask` is true, row by row.
+
+    Args:
+        attention_mask: None: causal.
+        cache: gets the keys and values of all elements, with their gradient.
+    """
     mask = None if attention_mask is None else attention_mask[:, None]
     time = embeddings.shape[1]
     rotary = decoder.rotary_emb(embeddings, torch.arange(time, device=embeddings.device)[None])
     hidden = embeddings
     for layer in decoder.layers[:-1]:
-        hidden = layer(hidden, attention_mask=mask, position_embeddings=rotary)
+        hidden = layer(hidden, attention_mask=mask, position_embeddings=rotary, past_key_values=cache)
 
     layer, attention = decoder.layers[-1], decoder.layers[-1].self_attn
     count = loss_mask.sum(1, keepdim=True)
@@ -45,25 +53,19 @@ def supervised_states(
     def heads(flat: Tensor) -> Float[Tensor, "batch head time dim"]:
         return flat.unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
 
-    queries = _rotated(heads(attention.q_proj(x[row, columns])), cos[row, columns], sin[row, columns])
-    keys = _rotated(heads(attention.k_proj(x)), cos, sin)
+    keys, values = rotated(heads(attention.k_proj(x)), cos, sin), heads(attention.v_proj(x))
+    if cache is not None:
+        cache.update(keys, values, attention.layer_idx)
+    if not columns.shape[1]:  # no element has a loss: only keys and values are wanted
+        return hidden[loss_mask]
+    queries = rotated(heads(attention.q_proj(x[row, columns])), cos[row, columns], sin[row, columns])
     if mask is None:
         mask = (torch.arange(time, device=columns.device) <= columns[:, :, None])[:, None]
     else:
         mask = mask[:, 0].expand(len(hidden), -1, -1)[row, columns][:, None]
     mixed = scaled_dot_product_attention(
-        queries, keys, heads(attention.v_proj(x)), mask, enable_gqa=queries.shape[1] != keys.shape[1]
+        queries, keys, values, mask, enable_gqa=queries.shape[1] != keys.shape[1]
     )
     hidden = hidden[loss_mask] + attention.o_proj(mixed.transpose(1, 2)[is_real].flatten(1))
     hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
     return decoder.norm(hidden)
-
-
-def _rotated(
-    x: Float[Tensor, "batch head time dim"],
-    cos: Float[Tensor, "batch time dim"],
-    sin: Float[Tensor, "batch time dim"],
-) -> Float[Tensor, "batch head time dim"]:
-    """Rotary position embedding of queries or keys."""
-    left, right = x.chunk(2, dim=-1)
-    return x * cos[:, None] + torch.cat([-right, left], dim=-1) * sin[:, None]

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, pad
 from transformers import DynamicCache, PreTrainedModel, StaticCache
 
-from inspire_vla.backbones.base import Backbone, KeyValueCache
+from inspire_vla.backbones.base import Backbone, KeyValueCache, KeyValues
 from inspire_vla.errors import InspireError
 
 
@@ -112,6 +112,32 @@ class HFBackbone(Backbone):
             return scores if among is None else scores[..., among]
         weight = self.decoder.get_input_embeddings().weight if self.head is None else self.head.weight
         return linear(hidden, weight if among is None else weight[among])
+
+    def forward_with_key_values(
+        self,
+        embeddings: Float[Tensor, "batch time hidden"],
+        loss_mask: Bool[Tensor, "batch time"],
+        *,
+        attention_mask: Bool[Tensor, "batch time time"] | None = None,
+    ) -> tuple[Float[Tensor, "supervised vocabulary"], KeyValues]:
+        if not (self.training and self.decoder.is_gradient_checkpointing):
+            cache = DynamicCache()  # also where decoding has a static one, which has no gradient
+            hidden = self._run_decoder(embeddings, None, attention_mask, cache)
+            return self.logits(hidden[loss_mask]), self.key_values(cache)
+        with recorded_projections(self.decoder) as projected:  # checkpointed layers take no cache
+            hidden = self._run_decoder(embeddings, None, attention_mask, None)
+        positions = torch.arange(embeddings.shape[1], device=embeddings.device)[None]
+        rotary = self.decoder.rotary_emb(embeddings, positions)
+        return self.logits(hidden[loss_mask]), [
+            (rotated(keys, *rotary), values) for keys, values in projected
+        ]
+
+    def key_values(self, cache: KeyValueCache) -> KeyValues:
+        length = cache.get_seq_length()
+        if isinstance(cache, CroppableStaticCache):
+            length = cache.length
+        layers = cache.layers  # type: ignore[attr-defined]  # the caches of transformers
+        return [(layer.keys[:, :, :length], layer.values[:, :, :length]) for layer in layers]
 
     def new_cache(self, rows: int = 1) -> KeyValueCache:
         return DynamicCache() if self.static_decoder is None else self.static_decoder.new_cache(rows)
@@ -227,6 +253,46 @@ def attention_weights(backbone: HFBackbone) -> Iterator[list[Float[Tensor, "batc
     finally:
         backbone.recorded_attention = None
         backbone.decoder.set_attn_implementation(implementation)
+
+
+@contextmanager
+def recorded_projections(decoder: PreTrainedModel) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """Record the keys (not rotated yet) and values of each layer of the pass inside, (batch, head, time, head_dim).
+
+    For gradient checkpointing, whose layers take no cache. The recorded tensors keep their gradient.
+    """
+    found: dict[tuple[int, str], Tensor] = {}
+    attentions = [layer.self_attn for layer in decoder.layers]
+
+    def record(number: int, name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            heads = output.unflatten(-1, (-1, attentions[number].head_dim)).transpose(1, 2)
+            found[number, name] = heads
+
+        return hook
+
+    handles = [
+        getattr(attention, name).register_forward_hook(record(number, name))
+        for number, attention in enumerate(attentions)
+        for name in ("k_proj", "v_proj")
+    ]
+    projected: list[tuple[Tensor, Tensor]] = []
+    try:
+        yield projected
+    finally:
+        for handle in handles:  # the backward pass runs the layers again
+            handle.remove()
+    projected += [(found[number, "k_proj"], found[number, "v_proj"]) for number in range(len(attentions))]
+
+
+def rotated(
+    x: Float[Tensor, "batch head time dim"],
+    cos: Float[Tensor, "batch time dim"],
+    sin: Float[Tensor, "batch time dim"],
+) -> Float[Tensor, "batch head time dim"]:
+    """Rotary position embedding of queries or keys, as in Llama, Gemma and Qwen2."""
+    left, right = x.chunk(2, dim=-1)
+    return x * cos[:, None] + torch.cat([-right, left], dim=-1) * sin[:, None]
 
 
 def additive_mask(mask: Bool[Tensor, "*batch total"], dtype: torch.dtype) -> Float[Tensor, "*batch total"]:

@@ -9,8 +9,9 @@ from typing import ClassVar
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from transformers import Qwen2Config, Qwen2Model
+from transformers import DynamicCache, Qwen2Config, Qwen2Model
 
+from inspire_vla.backbones.base import KeyValues
 from inspire_vla.backbones.fast_qwen2 import supervised_states
 from inspire_vla.backbones.hf_decoder import HFBackbone
 from inspire_vla.dialogue import NANO_TEMPLATE, TextTokenizer
@@ -169,6 +170,19 @@ class Nano(HFBackbone):
         attention_mask: Bool[Tensor, "batch time time"] | None = None,
     ) -> Float[Tensor, "supervised vocabulary"]:
         return self.logits(supervised_states(self.decoder, embeddings, loss_mask, attention_mask))
+
+    def forward_with_key_values(
+        self,
+        embeddings: Float[Tensor, "batch time hidden"],
+        loss_mask: Bool[Tensor, "batch time"],
+        *,
+        attention_mask: Bool[Tensor, "batch time time"] | None = None,
+    ) -> tuple[Float[Tensor, "supervised vocabulary"], KeyValues]:
+        if self.training and self.decoder.is_gradient_checkpointing:
+            return super().forward_with_key_values(embeddings, loss_mask, attention_mask=attention_mask)
+        cache = DynamicCache()
+        states = supervised_states(self.decoder, embeddings, loss_mask, attention_mask, cache)
+        return self.logits(states), self.key_values(cache)
 
     def image_tokens(
         self, prefix_length: int, num_images: int, index: int = 0

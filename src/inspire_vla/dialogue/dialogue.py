@@ -32,6 +32,8 @@ class TokenType(IntEnum):
     ANSWER = 2
     INSTRUCTION = 3
     ACTION = 4
+    STATE = 5
+    """Not text: the place of an embedding of the robot's state. Its id is the number of the embedding."""
 
 
 @dataclass(frozen=True)
@@ -199,6 +201,8 @@ def _segments(
     else:
         segments += [*reasoning, instructed(template.instruction)]
         segments += [Segment(template.action_prompt, TokenType.TEXT)]
+    if template.state_tokens:
+        segments += [Segment(None, TokenType.STATE, ids=tuple(range(template.state_tokens)))]
     segments += [
         Segment(None, TokenType.ACTION, supervised=True),
         Segment(template.action_end, TokenType.TEXT, supervised=ends),

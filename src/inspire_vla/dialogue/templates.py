@@ -42,6 +42,7 @@ class Template:
         supervise_ends: whether answer_end and action_end are supervised too, for a model that must stop by itself.
             `decode` does not need it: it stops where answers and action are complete.
         lowercase: whether the instruction is lowercased, as in the model's own training.
+        state_tokens: how many embeddings of the robot's state stand before the action (SmolVLA: one).
 
     Raises:
         InspireError: a string lacks the slot it must hold.
@@ -59,6 +60,7 @@ class Template:
     action_end: str = ""
     supervise_ends: bool = False
     lowercase: bool = False
+    state_tokens: int = 0
 
     def __post_init__(self) -> None:
         for field, slot in _SLOTS.items():
@@ -75,7 +77,7 @@ class Template:
         """Return the text of an answer."""
         return self.answer.replace("{answer}", word)
 
-    def as_dict(self) -> dict[str, str | bool]:
+    def as_dict(self) -> dict[str, str | bool | int]:
         """Return the template as JSON data; `Template(**data)` reads it."""
         return asdict(self)
 

@@ -96,7 +96,7 @@ class TokenizerSettings(_Settings):
 
     reasoning: dict[str, Any]
     n_obs_steps: Annotated[int, Field(ge=1, le=1024)]
-    template: dict[str, str | bool]
+    template: dict[str, str | bool | int]
     llama: bool
     action_vocabulary: dict[Literal["size", "first_id", "step"], int]
     initial_draft: list[str]
