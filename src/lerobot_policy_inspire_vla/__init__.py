@@ -9,8 +9,7 @@ and shows what went wrong.
 import importlib
 
 from inspire_vla import __version__
-from inspire_vla.labels.language_column import register_style
-from inspire_vla.spatial import MODES
+from inspire_vla.labels.language_column import register_styles
 
 REGISTERING_MODULES = (
     "inspire_vla.lerobot_plugin.processor_inspire_vla",  # the tokenizer step of saved preprocessors
@@ -23,5 +22,4 @@ __all__ = ["REGISTERING_MODULES", "__version__"]
 for _module in REGISTERING_MODULES:
     importlib.import_module(_module)
 
-for _mode in MODES:
-    register_style(_mode)  # rows that `inspire label --language-column` writes
+register_styles()  # of the rows that `inspire label --language-column` writes

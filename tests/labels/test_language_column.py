@@ -1,4 +1,4 @@
-"""Labels as rows of LeRobot's language column: what LeRobot reads there is what the label columns say."""
+"""Labels as rows of LeRobot's language column: what LeRobot renders from them is what the label columns say."""
 
 import importlib
 
@@ -7,10 +7,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from inspire_vla.dialogue import question
+from inspire_vla.errors import InspireError
 from inspire_vla.labels.episode_labeller import DemonstrationLabeller
-from inspire_vla.labels.language_column import LANGUAGE_COLUMN, ROW, language_rows
+from inspire_vla.labels.language_column import (
+    LANGUAGE_COLUMN,
+    LANGUAGE_OBJECTS,
+    ROW,
+    build_language_column,
+    language_rows,
+)
 from inspire_vla.labels.lerobot_files import LeRobotFiles, matrix
 from inspire_vla.labels.storage import label_dataset
+from inspire_vla.recipes import INSPIRE_DIRECTION
 from inspire_vla.spatial import decode_answers
 
 
@@ -22,65 +31,108 @@ def labelled(synthetic, tmp_path_factory):
     return root
 
 
-def test_a_row_for_each_change_and_none_for_what_has_no_label():
-    answers = np.array([["", ""], ["down", ""], ["down", ""], ["grasped", "left"], ["grasped", "left"]])
-    rows = list(language_rows(("the cube", "the plate"), answers, np.arange(5) / 10, "direction"))
-    assert [(row["content"], row["timestamp"]) for row in rows] == [
-        ("the cube: down", 0.1),
-        ("the cube: grasped; the plate: left", 0.3),
+def words_of(root):
+    """The answers of all frames, (N, k), as the label columns hold them."""
+    table = pq.read_table(LeRobotFiles.open(root).data_files()[0])
+    return decode_answers(matrix(table["observation.answers.direction"]))
+
+
+def test_a_question_and_an_answer_for_each_label_and_none_without():
+    answers = np.array([["", ""], ["down", ""], ["", "left"], ["grasped", "left"]])
+    frames = list(language_rows(("the cube", "the plate"), answers, "direction"))
+    cube, plate = question("the cube", "direction"), question("the plate", "direction")
+    assert [[(row["style"], row["role"], row["content"]) for row in rows] for rows in frames] == [
+        [],
+        [("direction_1", "user", cube), ("direction_1", "assistant", "down")],
+        [("direction_2", "user", plate), ("direction_2", "assistant", "left")],
+        [
+            ("direction_1", "user", cube),
+            ("direction_1", "assistant", "grasped"),
+            ("direction_2", "user", plate),
+            ("direction_2", "assistant", "left"),
+        ],
     ]
-    assert all(row["camera"] is None and row["style"] == "direction" for row in rows)
+    assert all(row["camera"] is None for rows in frames for row in rows)
+    assert build_language_column(frames, None, "direction").to_pylist() == frames
 
 
-def test_lerobot_finds_at_every_frame_what_the_labels_say(labelled, synthetic):
-    importlib.import_module("lerobot_policy_inspire_vla")  # registers the style
-    from lerobot.datasets.language_render import active_at
+def test_lerobots_renderer_makes_the_dialogue_of_every_frame(labelled, synthetic):
+    importlib.import_module("lerobot_policy_inspire_vla")  # registers the styles
+    from lerobot.configs.recipe import load_recipe
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
+    from lerobot.lerobot_types import TransitionKey
+    from lerobot.processor.render_messages_processor import RenderMessagesStep
 
-    opened = LeRobotDataset("any/name", root=labelled / "out")
-    table = pq.read_table(LeRobotFiles.open(labelled / "out").data_files()[0])
-    words = decode_answers(matrix(table["observation.answers.direction"]))
-    for index in (0, 5, 14, len(words) - 1):
+    opened, words = LeRobotDataset("any/name", root=labelled / "out"), words_of(labelled / "out")
+    assert {"grasped", "right"} <= set(words.ravel())
+    step = RenderMessagesStep(load_recipe(INSPIRE_DIRECTION))
+    for index in range(0, len(words), 7):
         frame = opened[index]
-        row = active_at(
-            float(frame["timestamp"]), persistent=frame[LANGUAGE_COLUMN], style="direction", role="assistant"
-        )
-        said = "; ".join(f"{m}: {w}" for m, w in zip(synthetic.mentions, words[index], strict=True))
-        assert row["content"] == said
+        rendered = step({TransitionKey.COMPLEMENTARY_DATA: frame})[TransitionKey.COMPLEMENTARY_DATA]
+        dialogue = []
+        for mention, word in zip(synthetic.mentions, words[index], strict=True):
+            dialogue += [("user", question(mention, "direction")), ("assistant", word)]
+        dialogue += [("user", synthetic.instruction)]
+        assert [(message["role"], message["content"]) for message in rendered["messages"]] == dialogue
+        assert rendered["target_message_indices"] == [1, 3]
+        assert LANGUAGE_COLUMN not in rendered
+
+
+def test_a_frame_without_labels_is_left_out_and_another_is_not_asked_for_its_missing_object():
+    importlib.import_module("lerobot_policy_inspire_vla")
+    from lerobot.configs.recipe import load_recipe
+    from lerobot.datasets.language_render import render_sample
+
+    recipe = load_recipe(INSPIRE_DIRECTION)
+    none, second = language_rows(("the cube", "the plate"), np.array([["", ""], ["", "up"]]), "direction")
+
+    def rendered(rows):
+        return render_sample(recipe=recipe, persistent=None, events=rows, t=0.0, sample_idx=0, task="go")
+
+    assert rendered(none) is None
+    assert [message["content"] for message in rendered(second)["messages"]] == [
+        question("the plate", "direction"),
+        "up",
+        "go",
+    ]
 
 
 def test_other_rows_are_kept_and_ours_replaced(labelled, tmp_path):
     source = labelled / "out"
-    path = LeRobotFiles.open(source).data_files()[0]
-    table = pq.read_table(path)
-    note = {
-        "role": "user",
-        "content": "look",
-        "style": "plan",
-        "timestamp": 0.0,
-        "camera": None,
-        "tool_calls": None,
-    }
-    lists = [[note, *rows] for rows in table[LANGUAGE_COLUMN].to_pylist()]
-    place = table.column_names.index(LANGUAGE_COLUMN)
+    note = {"role": "user", "content": "wait", "style": "interjection", "camera": None, "tool_calls": None}
     other = tmp_path / "annotated"
     label_dataset(source, DemonstrationLabeller(), out=other, language=True)
     path = LeRobotFiles.open(other).data_files()[0]
-    table = pq.read_table(path).set_column(place, LANGUAGE_COLUMN, pa.array(lists, type=pa.list_(ROW)))
-    pq.write_table(table, path)
-    label_dataset(
-        other, DemonstrationLabeller(), out=tmp_path / "again", frame="official_libero", language=True
-    )
-    rows = pq.read_table(LeRobotFiles.open(tmp_path / "again").data_files()[0])[LANGUAGE_COLUMN][0].as_py()
-    assert [row["content"] for row in rows if row["style"] == "plan"] == ["look"]
-    ours = [row for row in rows if row["style"] == "direction"]
-    before = [row for row in lists[0] if row["style"] == "direction"]
-    assert len(ours) == len(before)
+    table = pq.read_table(path)
+    place = table.column_names.index(LANGUAGE_COLUMN)
+    lists = [[note, *rows] for rows in table[LANGUAGE_COLUMN].to_pylist()]
+    pq.write_table(table.set_column(place, LANGUAGE_COLUMN, pa.array(lists, type=pa.list_(ROW))), path)
+    again = tmp_path / "again"
+    label_dataset(other, DemonstrationLabeller(), out=again, frame="official_libero", language=True)
+    table = pq.read_table(LeRobotFiles.open(again).data_files()[0])
     mirrored = {"left": "right", "right": "left"}
-    for row, was in zip(ours, before, strict=True):
-        words = [part.rpartition(": ") for part in was["content"].split("; ")]
-        assert row["content"] == "; ".join(f"{m}: {mirrored.get(word, word)}" for m, _, word in words)
-    assert any("left" in row["content"] for row in ours)
+    found = table[LANGUAGE_COLUMN].to_pylist()
+    for rows, was in zip(found, lists, strict=True):
+        assert rows == [
+            row if row["role"] == "user" else {**row, "content": mirrored.get(row["content"], row["content"])}
+            for row in was
+        ]
+    assert {"left", "right"} & {row["content"] for rows in found for row in rows}
+
+
+def test_more_objects_than_lerobot_knows_styles_are_refused(labelled, synthetic, tmp_path):
+    many = {synthetic.instruction: [f"the cube {number}" for number in range(LANGUAGE_OBJECTS + 1)]}
+    with pytest.raises(InspireError, match=f"names {LANGUAGE_OBJECTS + 1} objects"):
+        label_dataset(
+            labelled / "source",
+            DemonstrationLabeller(),
+            out=tmp_path / "out",
+            mentions={
+                text: [{"mention": m, "role": "landmark"} for m in said] for text, said in many.items()
+            },
+            language=True,
+        )
+    assert not (tmp_path / "out").exists()
 
 
 def test_without_the_option_there_is_no_such_column(synthetic, labelled, tmp_path):

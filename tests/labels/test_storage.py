@@ -509,12 +509,11 @@ def test_each_tasks_frames_are_labelled_with_its_objects(synthetic, tmp_path):
     mirrored = {"left": "right", "right": "left"}
     assert (second == np.vectorize(lambda word: mirrored.get(word, word))(first)).all()
     assert "right" in first
-    rows = pq.read_table(LeRobotFiles.open(tmp_path / "out").data_files()[0])["language_persistent"][
-        0
-    ].as_py()
-    turn = len(synthetic.path()[0]) / 10
-    assert all(("the red cube" in row["content"]) == (row["timestamp"] < turn - 0.05) for row in rows)
-    assert any("the bowl" in row["content"] for row in rows)
+    column = pq.read_table(LeRobotFiles.open(tmp_path / "out").data_files()[0])["language_events"]
+    for task, mentions in enumerate((synthetic.mentions, ("the blue block", "the bowl"))):
+        frames = column.to_pylist()[task * len(first[0]) :][: len(first[0])]
+        said = [[row["content"] for row in rows if row["role"] == "user"] for rows in frames]
+        assert all(m in text for texts in said for m, text in zip(mentions, texts, strict=True))
     shown = [(t.episode, t.mentions[0], len(t.answers)) for t in timelines(tmp_path / "out")]
     half = len(synthetic.path()[0])
     assert shown == [(e, thing, half) for e in (0, 1) for thing in ("the red cube", "the blue block")]

@@ -1,12 +1,15 @@
 """Labels as rows of LeRobot's language column, for policies that are trained from recipes of messages.
 
-    {"role": "assistant", "style": "direction", "timestamp": 1.3, "content": "the red cube: grasped; the plate: left"}
+    {"role": "user", "style": "direction_1", "content": "In which direction is the red cube relative to the robot?"}
+    {"role": "assistant", "style": "direction_1", "content": "grasped"}
 
-A row is active from its timestamp until the next row. LeRobot calls such rows persistent: every frame of an episode
-holds all of them. Recipes select them with `active_at(style="direction")`.
+Two rows for each object that has a label in a frame: the question and its answer. The style names the reasoning mode
+and the number of the object, because LeRobot finds a row by style and role and refuses two of a kind. The rows are
+events in LeRobot's sense. They belong to their frame alone, so a frame without a label asks and trains nothing. A
+recipe finds them with `emitted_at(t, style=direction_1, role=user)`; recipes/messages/inspire_direction.yaml is one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,45 +18,54 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-LANGUAGE_COLUMN = "language_persistent"
+from inspire_vla.dialogue import question
+from inspire_vla.spatial import MODES
+
+LANGUAGE_COLUMN = "language_events"
 LANGUAGE_FEATURE = {"dtype": "language", "shape": [1], "names": None}
+LANGUAGE_OBJECTS = 8
+"""Most objects of an instruction that get rows. The styles of all of them are registered in LeRobot."""
 ROW = pa.struct(
     [
         pa.field("role", pa.string()),
         pa.field("content", pa.string()),
         pa.field("style", pa.string()),
-        pa.field("timestamp", pa.float32()),
         pa.field("camera", pa.string()),
         pa.field("tool_calls", pa.list_(pa.string())),
     ]
 )
+Row = dict[str, Any]
 
 
-def register_style(style: str) -> None:
-    """Add the style to LeRobot's sets of known styles, in place, because other modules hold these sets."""
+def styles(mode: str) -> tuple[str, ...]:
+    """Return the styles of a mode's rows, one for each object: direction_1, direction_2, …"""
+    return tuple(f"{mode}_{number}" for number in range(1, LANGUAGE_OBJECTS + 1))
+
+
+def register_styles() -> None:
+    """Add the styles of all modes to LeRobot's sets of known styles.
+
+    In place, because other modules hold these sets.
+    """
     from lerobot.datasets import language
 
-    for styles in (language.EXTENDED_STYLES, language.STYLE_REGISTRY, language.PERSISTENT_STYLES):
-        styles.add(style)
+    for known in (language.EXTENDED_STYLES, language.STYLE_REGISTRY, language.EVENT_ONLY_STYLES):
+        known.update(style for mode in MODES for style in styles(mode))
 
 
-def language_rows(
-    mentions: Sequence[str], answers: NDArray[np.str_], timestamps: NDArray[np.floating], style: str
-) -> Iterator[dict[str, Any]]:
-    """Yield a row for each change of an episode's answers (T, k); "" is no label and is not written."""
-    previous = ""
-    for words, time in zip(answers.tolist(), timestamps.tolist(), strict=True):
-        content = "; ".join(f"{m}: {word}" for m, word in zip(mentions, words, strict=True) if word)
-        if content and content != previous:
-            previous = content
-            yield {
-                "role": "assistant",
-                "content": content,
-                "style": style,
-                "timestamp": float(time),
-                "camera": None,
-                "tool_calls": None,
-            }
+def language_rows(mentions: Sequence[str], answers: NDArray[np.str_], mode: str) -> Iterator[list[Row]]:
+    """Yield the rows of each frame, from its answers (T, k). "" is no label: neither its question nor an answer."""
+    asked = [(style, question(mention, mode)) for style, mention in zip(styles(mode), mentions, strict=False)]
+    for words in answers.tolist():
+        rows = []
+        for (style, text), word in zip(asked, words, strict=True):
+            if word:
+                rows += [_row("user", text, style), _row("assistant", word, style)]
+        yield rows
+
+
+def _row(role: str, content: str, style: str) -> Row:
+    return {"role": role, "content": content, "style": style, "camera": None, "tool_calls": None}
 
 
 def read_language_column(path: Path) -> pa.ChunkedArray | None:
@@ -65,14 +77,18 @@ def read_language_column(path: Path) -> pa.ChunkedArray | None:
 
 
 def build_language_column(
-    episodes: Sequence[tuple[int, list[dict[str, Any]]]],
-    existing: pa.Array | pa.ChunkedArray | None,
-    style: str,
+    frames: Iterable[list[Row]], existing: pa.Array | pa.ChunkedArray | None, mode: str
 ) -> pa.Array:
-    """Build the column from (frames, rows) of each episode. Rows of other styles in `existing` are kept."""
-    lists: list[list[dict[str, Any]]] = []
-    for frames, rows in episodes:
-        before = [] if existing is None else existing[len(lists)].as_py() or []
-        others = [row for row in before if row["style"] != style]
-        lists += [sorted([*others, *rows], key=lambda row: (row["timestamp"], row["style"] or ""))] * frames
-    return pa.array(lists, type=pa.list_(ROW))
+    """Build the column from the rows of each frame. Rows of other styles in `existing` are kept, before ours."""
+    ours = set(styles(mode))
+    lists: list[list[Row]] = []
+    index: dict[str, int] = {}
+    numbers = []
+    for number, rows in enumerate(frames):
+        before = [] if existing is None else existing[number].as_py() or []
+        whole = [*(row for row in before if row["style"] not in ours), *rows]
+        found = index.setdefault(repr(whole), len(lists))
+        if found == len(lists):
+            lists.append(whole)
+        numbers.append(found)
+    return pa.array(lists, type=pa.list_(ROW)).take(pa.array(numbers, type=pa.int64()))

@@ -59,6 +59,7 @@ from inspire_vla.labels.labeller import Episode, Labeller, Note, Recording, Trac
 from inspire_vla.labels.language_column import (
     LANGUAGE_COLUMN,
     LANGUAGE_FEATURE,
+    LANGUAGE_OBJECTS,
     build_language_column,
     language_rows,
     read_language_column,
@@ -156,7 +157,7 @@ def label_dataset(
             at all: nothing is asked in this instruction. They are stored with the labels, and training keeps them.
         max_objects: width of the columns; None: the most mentions of any instruction.
         min_confidence: labels below this confidence are left out.
-        language: also write rows of LeRobot's language column, with each mode as a style.
+        language: also write questions and answers as rows of LeRobot's language column (language_column.py).
         announce: called with what was found in the dataset, before anything is labelled.
         finish: called with the report at the end. If the call is killed before this returns, the same call does it.
 
@@ -209,6 +210,12 @@ def label_dataset(
             | (kept_mentions(root, tasks) if OFFSET_COLUMN in files.number_columns() else {}),
             overrides=overrides,
         )
+        most = max(map(len, tasks.values()))
+        if language and most > LANGUAGE_OBJECTS:
+            raise InspireError(
+                f"an instruction names {most} objects, and LeRobot's language column takes {LANGUAGE_OBJECTS}: give "
+                "fewer with --mentions, or leave --language-column out."
+            )
         report = LabelReport(target, without_object=tuple(without))
         unused = [text for text in given if text not in overrides]
         added = _label_files(files, columns, labels, labeller, min_confidence, report, progress)
@@ -496,17 +503,15 @@ def _language(
     path: Path, files: LeRobotFiles, labels: LabelInfo, added: Mapping[str, NDArray[Any]]
 ) -> dict[str, Any]:
     """The language column of one data file, with the rows of other styles that it had."""
-    rows, column = files.read(path, ("timestamp",)), read_language_column(path)
+    rows, column = files.read(path, ()), read_language_column(path)
     for mode in labels.modes:
-        episodes = []
+        frames: list[list[dict[str, Any]]] = []
         for span in rows.episodes():
-            written: list[dict[str, Any]] = []
             for run in rows.of_one_task(span):
                 mentions = labels.tasks.get(files.tasks[int(rows.task_index[run.start])], ())
                 answers = decode_answers(added[answer_column(mode)][run, : len(mentions)], mode)
-                written += language_rows(mentions, answers, rows.columns["timestamp"][run], mode)
-            episodes.append((span.stop - span.start, written))
-        column = build_language_column(episodes, column, mode)
+                frames += language_rows(mentions, answers, mode)
+        column = build_language_column(frames, column, mode)
     return {LANGUAGE_COLUMN: column}
 
 

@@ -6,6 +6,8 @@ from inspire_vla.errors import InspireError, did_you_mean
 
 FSDP = Path(__file__).parent / "accelerate" / "fsdp.yaml"
 """Configuration of accelerate for training on several GPUs."""
+INSPIRE_DIRECTION = Path(__file__).parent / "messages" / "inspire_direction.yaml"
+"""Recipe of messages for LeRobot: the dialogue, from the rows of `inspire label --language-column`."""
 RECIPES = {file.stem: file for file in sorted(Path(__file__).parent.glob("*.yaml"))}
 
 
