@@ -24,7 +24,7 @@ from inspire_vla.labels.episode_labeller import DemonstrationLabeller
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.labels.simulator_state import PrivilegedLabeller
 from inspire_vla.labels.storage import label_dataset
-from inspire_vla.labels.summary import agreement, least_confident, summarize
+from inspire_vla.labels.summary import least_confident, summarize
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import ReasoningConfig
 from inspire_vla.lerobot_plugin.training import check_labels, count_without_instruction
 from inspire_vla.reports.label_review import write_review
@@ -69,7 +69,6 @@ READERS: dict[str, Callable[[Path, Path], Any]] = {
     ),
     "labels": lambda root, out: summarize(root),
     "review order": lambda root, out: least_confident(root, 2),
-    "agreement": lambda root, out: agreement(root, DemonstrationLabeller()),
     "view": lambda root, out: list(DatasetEpisode(root, 1).moments()),
     "training, labels": lambda root, out: check_labels(root, ReasoningConfig()),
     "training": lambda root, out: count_without_instruction(LeRobotFiles.open(root)),

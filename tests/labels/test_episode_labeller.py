@@ -247,8 +247,9 @@ def test_roles(instruction, told):
 
 
 def test_agreement_with_a_simulators_truth(tmp_path):
-    """Two tabletop demonstrations: the numbers of docs/label.md come from more of them, by the same code."""
-    from inspire_vla.labels.summary import agreement
+    """Two demonstrations of those behind docs/appendix/label_accuracy.md, by the same code."""
+    from benchmarks.label_agreement import agreement
+
     from inspire_vla.tabletop.collection import collect
 
     collect("tabletop_seen", 2, tmp_path / "data", image_size=24, progress=False)

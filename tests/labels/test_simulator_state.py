@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from benchmarks.label_agreement import agreement
 
 from inspire_vla.errors import InspireError
 from inspire_vla.labels import GRASPED_COLUMN, LABELS_FILE, OFFSET_COLUMN, LabelInfo, ModeRule, read_labels
@@ -13,7 +14,6 @@ from inspire_vla.labels.labeller import Episode
 from inspire_vla.labels.lerobot_files import matrix
 from inspire_vla.labels.simulator_state import PRIVILEGED_MENTIONS, PrivilegedLabeller
 from inspire_vla.labels.storage import label_dataset
-from inspire_vla.labels.summary import agreement
 
 INSTRUCTION, MENTIONS = "put the red cube on the plate", ("the red cube", "the plate")
 FRONT, GRASPED = 4, 6

@@ -107,6 +107,11 @@ class Tracks:
             if value is not None and np.shape(value) != shape[:2]:
                 raise InspireError(f"{name} must have shape {shape[:2]}, found {np.shape(value)}.")
 
+    def cut(self, frames: slice) -> "Tracks":
+        """The same for some of the frames."""
+        confidence = None if self.confidence is None else self.confidence[frames]
+        return Tracks(self.gripper_to_object_m[frames], self.grasped[frames], confidence, self.notes)
+
     @classmethod
     def unknown(cls, frames: int, objects: int, note: str) -> "Tracks":
         """Tracks of an episode about which nothing is known, with the reason."""

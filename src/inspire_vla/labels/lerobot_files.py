@@ -11,7 +11,9 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,31 +63,24 @@ def find_dataset(dataset: str | Path) -> Path:
         return local
     from huggingface_hub import snapshot_download
 
-    cache = lerobot_home() / "hub"
+    download = partial(snapshot_download, name, repo_type="dataset", cache_dir=lerobot_home() / "hub")
     try:
-        found = Path(
-            snapshot_download(
-                name, repo_type="dataset", revision="v3.0", cache_dir=cache, local_files_only=True
-            )
-        )
-        LeRobotFiles.open(found)
-        return found
+        return LeRobotFiles.open(download(revision="v3.0", local_files_only=True)).root
     except (OSError, ValueError):  # not there, or not all of it
         pass
     try:
         from lerobot.datasets.utils import get_safe_version
 
-        revision = get_safe_version(name, "v3.0")
-        return Path(snapshot_download(name, repo_type="dataset", revision=revision, cache_dir=cache))
+        return Path(download(revision=get_safe_version(name, "v3.0")))
     except Exception as error:  # of the hub, of the network, or of LeRobot's versions
         if type(error).__name__ == "BackwardCompatibilityError":
             raise InspireError(
                 f"The dataset {name} on the hub has an older format than LeRobot's v3.0. This command downloads and "
                 f"converts it, and sends nothing to the hub: {_CONVERTER} --repo-id={name} --push-to-hub=false"
             ) from None
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InspireError(
-            f"There is no folder {name} here, no dataset {local}, and {name} cannot be had from the hub ({why})."
+            f"There is no folder {name} here, no dataset {local}, and {name} cannot be had from the hub "
+            f"({_first_line(error)})."
         ) from None
 
 
@@ -143,13 +138,9 @@ class LeRobotFiles:
             TypeAdapter(_Info).validate_python(info)
         except ValidationError as error:
             raise InspireError(f"{file} {describe(error)}") from None
-        stats = root / "meta/stats.json"
-        files = cls(
-            root,
-            info,
-            _read_tasks(root),
-            read_json(stats, dict[str, dict[str, Any]]) if stats.exists() else {},
-        )
+        path = root / "meta/stats.json"
+        stats = read_json(path, dict[str, dict[str, Any]]) if path.exists() else {}
+        files = cls(root, info, _read_tasks(root), stats)
         files._check_complete()
         return files
 
@@ -159,37 +150,40 @@ class LeRobotFiles:
         LeRobot asks the hub for whatever a dataset lacks, by a name that need not be this dataset's, and writes the
         answer over files of this folder. So an incomplete dataset must not reach it.
         """
-        advice = "Copy the missing files into it, or download the dataset again; nothing is fetched into this folder."
-        said, found = self.info["total_frames"], sum(_count_rows(path) for path in self.data_files())
-        if found != said:
-            raise InspireError(
-                f"{self.root} is incomplete: meta/info.json says {said} frames, the {len(self.data_files())} files of "
-                f"data/ hold {found}. {advice}"
+
+        def incomplete(what: str) -> InspireError:
+            return InspireError(
+                f"{self.root} is incomplete: {what}. Copy the missing files into it, or download the dataset again; "
+                "nothing is fetched into this folder."
             )
+
+        said, found = self.info["total_frames"], 0
+        for path in self.data_files():
+            with _readable(path):
+                found += pq.read_metadata(path).num_rows
+        if found != said:
+            files = f"the {len(self.data_files())} files of data/"
+            raise incomplete(f"meta/info.json says {said} frames, {files} hold {found}")
         videos = [name for name, feature in self.info["features"].items() if feature["dtype"] == "video"]
-        places = [f"videos/{name}/{number}" for name in videos for number in ("chunk_index", "file_index")]
         episodes: list[int] = []
-        films: dict[Path, None] = {}
+        films: set[Path] = set()
         for path in self.episode_files():
-            table = read_table(path, ["episode_index", *places])
+            places = {
+                name: [f"videos/{name}/{number}_index" for number in ("chunk", "file")] for name in videos
+            }
+            table = read_table(path, ["episode_index", *itertools.chain(*places.values())])
             episodes += integers(path, table, "episode_index").tolist()
-            numbers = {place: integers(path, table, place) for place in places}
-            for name in videos:
-                chunks, files = numbers[f"videos/{name}/chunk_index"], numbers[f"videos/{name}/file_index"]
-                for chunk, file in np.unique(np.stack([chunks, files], 1), axis=0).tolist():
-                    films[self.video_file(name, chunk, file)] = None
+            for name, columns in places.items():
+                numbers = [integers(path, table, column).tolist() for column in columns]
+                films |= {self.video_file(name, *place) for place in set(zip(*numbers, strict=True))}
         said = self.info["total_episodes"]
         if len(episodes) != said or sorted(episodes) != list(range(len(episodes))):
-            raise InspireError(
-                f"{self.root} is incomplete: meta/info.json says {said} episodes, the files of meta/episodes/ list "
-                f"{len(episodes)}. {advice}"
+            raise incomplete(
+                f"meta/info.json says {said} episodes, the files of meta/episodes/ list {len(episodes)}"
             )
-        missing = [film.relative_to(self.root).as_posix() for film in films if not film.is_file()]
+        missing = sorted(film.relative_to(self.root).as_posix() for film in films if not film.is_file())
         if missing:
-            raise InspireError(
-                f"{self.root} is incomplete: {len(missing)} of {len(films)} videos are missing, such as {missing[:3]}. "
-                f"{advice}"
-            )
+            raise incomplete(f"{len(missing)} of {len(films)} videos are missing, such as {missing[:3]}")
 
     def video_file(self, camera: str, chunk: int, file: int) -> Path:
         """The file that holds some episodes' video of one camera."""
@@ -220,14 +214,13 @@ class LeRobotFiles:
 
         Of videos and images only the size, the first and the last bytes count, so that large datasets are quick.
         """
-        found = {path.relative_to(self.root).as_posix(): path for path in files_below(self.root)}
-        visible = {name: path for name, path in found.items() if not re.search(r"(^|/)\.", name)}
-        return json_sha256(
-            {
-                name: (media_sha256 if name.startswith(("videos/", "images/")) else file_sha256)(path)
-                for name, path in visible.items()
-            }
-        )
+        digests = {}
+        for path in files_below(self.root):
+            name = path.relative_to(self.root).as_posix()
+            if not re.search(r"(^|/)\.", name):
+                is_media = name.startswith(("videos/", "images/"))
+                digests[name] = media_sha256(path) if is_media else file_sha256(path)
+        return json_sha256(digests)
 
     def instruction(self, task: int) -> str:
         """The instruction of a task index. Raises InspireError for an index that meta/tasks.parquet lacks."""
@@ -243,34 +236,48 @@ class LeRobotFiles:
 
         This tells whether instructions were modified or episodes renumbered.
         """
-        runs: list[tuple[str, int, int]] = []
-        for path in self.data_files():
-            rows = read_rows(path, ())
-            for run in (run for span in rows.episodes() for run in rows.of_one_task(span)):
-                text, episode = (
-                    self.instruction(int(rows.task_index[run.start])),
-                    int(rows.episode_index[run.start]),
-                )
-                frames = run.stop - run.start
-                if runs and runs[-1][:2] == (text, episode):  # goes on in the next file
-                    frames += runs.pop()[2]
-                runs.append((text, episode, frames))
-        found: dict[str, list[tuple[int, int]]] = {}
-        for text, episode, frames in runs:
-            found.setdefault(text, []).append((episode, frames))
-        return {text: json_sha256(frames) for text, frames in found.items()}
+        runs: dict[str, list[tuple[int, int]]] = {}
+        previous = None
+        for segment, _ in self.segments():
+            found, frames = runs.setdefault(segment.instruction, []), len(segment)
+            if previous == (segment.instruction, segment.episode):  # goes on in the next file
+                frames += found.pop()[1]
+            found.append((segment.episode, frames))
+            previous = segment.instruction, segment.episode
+        return {text: json_sha256(frames) for text, frames in runs.items()}
+
+    def segments(
+        self, columns: Sequence[str] = (), path: Path | None = None
+    ) -> Iterator[tuple["Segment", dict[str, NDArray[Any]]]]:
+        """Yield the frames of each episode, cut where the instruction changes, with their columns (T, …).
+
+        path: of one data file; None reads all, in order.
+        """
+        for file in self.data_files() if path is None else [path]:
+            rows = self.read(file, columns)
+            for span in rows.episodes():
+                for part, run in enumerate(rows.of_one_task(span)):
+                    episode, instruction = (
+                        int(rows.episode_index[span.start]),
+                        int(rows.task_index[run.start]),
+                    )
+                    yield (
+                        Segment(
+                            episode, part, self.instruction(instruction), file, run, run.start - span.start
+                        ),
+                        {name: values[run] for name, values in rows.columns.items()},
+                    )
 
     def read_episode(self, episode: int, columns: Sequence[str] | None = None) -> pa.Table:
         """Columns of one episode, by default all; in the order of its frames. Raises InspireError if it has none."""
         for path in self.data_files():
             table = read_table(path, columns, episode)
-            if not len(table):
-                continue
-            for name in set(self.number_columns()) & set(table.column_names):
-                _values(path, table, name, self.info["features"][name])
-            for name in {"task_index", "frame_index"} & set(table.column_names):
-                integers(path, table, name)
-            return table
+            if len(table):
+                for name in set(self.number_columns()) & set(table.column_names):
+                    _values(path, table, name, self.info["features"][name])
+                for name in {"task_index", "frame_index"} & set(table.column_names):
+                    integers(path, table, name)
+                return table
         raise InspireError(f"{self.root} has no frames of episode {episode}.")
 
     def read(self, path: Path, columns: Sequence[str]) -> "Rows":
@@ -307,6 +314,24 @@ class LeRobotFiles:
 
 
 @dataclass(frozen=True)
+class Segment:
+    """The frames of one episode that have one instruction. `part` is above 0 only where the task changes within it.
+
+    file: of the data. rows: in that file. start: the first frame's number within the episode.
+    """
+
+    episode: int
+    part: int
+    instruction: str
+    file: Path
+    rows: slice
+    start: int
+
+    def __len__(self) -> int:
+        return self.rows.stop - self.rows.start
+
+
+@dataclass(frozen=True)
 class Rows:
     """N frames of one data file: columns (N, …), episode_index (N,) and task_index (N,)."""
 
@@ -316,15 +341,12 @@ class Rows:
 
     def episodes(self) -> Iterator[slice]:
         """The rows of each episode."""
-        edges = [*self.starts().tolist(), len(self.episode_index)]
-        for first, end in itertools.pairwise(edges):
-            yield slice(first, end)
+        yield from slices([*self.starts().tolist(), len(self.episode_index)])
 
     def of_one_task(self, span: slice) -> Iterator[slice]:
         """Cut an episode's rows where the task changes: LeRobot stores a task with every frame."""
         changes = span.start + 1 + np.flatnonzero(np.diff(self.task_index[span]))
-        for first, end in itertools.pairwise([span.start, *changes.tolist(), span.stop]):
-            yield slice(first, end)
+        yield from slices([span.start, *changes.tolist(), span.stop])
 
     def starts(self) -> NDArray[np.intp]:
         """Rows at which an episode begins, (E,)."""
@@ -337,27 +359,40 @@ _UNREADABLE = (OSError, pa.ArrowException, ValueError, KeyError, TypeError, Over
 """What pyarrow raises for files that are damaged."""
 
 
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn what pyarrow raises for a damaged file into an error that names it."""
+    try:
+        yield
+    except InspireError:
+        raise
+    except _UNREADABLE as error:
+        raise InspireError(f"{path} is damaged or truncated: {_first_line(error)[:200]}.") from None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def read_table(path: Path, columns: Sequence[str] | None = None, episode: int | None = None) -> pa.Table:
     """Read columns of a parquet file, by default all, of one episode or of all.
 
     Raises:
         InspireError: the file is damaged, or lacks a column.
     """
-    try:
+    with _readable(path):
         present = pq.read_schema(path).names  # pyarrow reports a missing column "a.b" as an invalid file
         columns = present if columns is None else list(columns)
         missing = [name for name in columns if name not in present]
-        if not missing:
-            chosen = None if episode is None else [("episode_index", "=", episode)]
-            table = pq.read_table(path, columns=columns, filters=chosen, partitioning=None)
-            table.validate(full=True)
-            return table
-    except _UNREADABLE as error:
-        raise _damaged(path, error) from None
-    more = " …" if len(present) > _NAMES_SHOWN else ""
-    raise InspireError(
-        f"{path} lacks the columns {missing[:_NAMES_SHOWN]}. It has {present[:_NAMES_SHOWN]}{more}."
-    )
+        if missing:
+            more = " …" if len(present) > _NAMES_SHOWN else ""
+            raise InspireError(
+                f"{path} lacks the columns {missing[:_NAMES_SHOWN]}. It has {present[:_NAMES_SHOWN]}{more}."
+            )
+        chosen = None if episode is None else [("episode_index", "=", episode)]
+        table = pq.read_table(path, columns=columns, filters=chosen, partitioning=None)
+        table.validate(full=True)
+        return table
 
 
 def read_rows(path: Path, columns: Sequence[str], features: Mapping[str, Any] | None = None) -> Rows:
@@ -373,12 +408,11 @@ def read_rows(path: Path, columns: Sequence[str], features: Mapping[str, Any] | 
 
 def _values(path: Path, table: pa.Table, name: str, feature: Mapping[str, Any] | None) -> NDArray[Any]:
     """A column of numbers, (N,) or (N, n), of the width that its feature declares."""
-    try:
-        values = matrix(table[name])
-    except InspireError as error:
-        raise InspireError(f"{path}, column {name}: {error}") from None
-    except _UNREADABLE as error:
-        raise _damaged(path, error) from None
+    with _readable(path):
+        try:
+            values = matrix(table[name])
+        except InspireError as error:
+            raise InspireError(f"{path}, column {name}: {error}") from None
     width = 1 if values.ndim == 1 else values.shape[1]
     if feature is not None and len(values) and width != math.prod(feature["shape"]):
         raise InspireError(
@@ -421,30 +455,14 @@ def matrix(column: pa.ChunkedArray) -> NDArray[Any]:
     return values.reshape(count, width) if is_list else values
 
 
-def _damaged(path: Path, error: BaseException) -> InspireError:
-    why = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-    return InspireError(f"{path} is damaged or truncated: {why}.")
-
-
-def _count_rows(path: Path) -> int:
-    try:
-        return pq.read_metadata(path).num_rows
-    except _UNREADABLE as error:
-        raise _damaged(path, error) from None
-
-
-def integer_column(codes: NDArray[np.integer]) -> tuple[pa.Array, dict[str, Any]]:
+def _integer_column(codes: NDArray[np.integer]) -> tuple[pa.Array, dict[str, Any]]:
     """Convert (N, n) integers to a column as LeRobot writes it, and its feature in the parquet file's metadata."""
-    width = codes.shape[1]
-    flat = pa.array(codes.ravel())
+    flat, width = pa.array(codes.ravel()), codes.shape[1]
     number = {"dtype": str(codes.dtype), "_type": "Value"}
     if width == 1:  # LeRobot writes a column of shape (1,) as plain numbers
         return flat, number
-    return pa.FixedSizeListArray.from_arrays(flat, width), {
-        "feature": number,
-        "length": width,
-        "_type": "List",
-    }
+    feature = {"feature": number, "length": width, "_type": "List"}
+    return pa.FixedSizeListArray.from_arrays(flat, width), feature
 
 
 def replace_columns(
@@ -452,20 +470,18 @@ def replace_columns(
     target: Path,
     drop: list[str],
     added: dict[str, NDArray[np.integer]],
-    language: dict[str, pa.Array] | None = None,
+    language: dict[str, pa.Array],
 ) -> None:
     """Write `target` atomically: `source` with other columns, in the same row groups.
 
     Args:
         drop: columns of `source` to leave out.
         added: columns of integers (N, n) to add.
-        language: language columns to add.
+        language: language columns to add; LeRobot knows their features.
     """
-    made: dict[str, tuple[pa.Array, Any]] = {name: integer_column(codes) for name, codes in added.items()}
-    made |= {
-        name: (column, None) for name, column in (language or {}).items()
-    }  # LeRobot knows their features
-    with atomic_path(target) as partial, pq.ParquetFile(source) as file:
+    made: dict[str, tuple[pa.Array, Any]] = {name: _integer_column(codes) for name, codes in added.items()}
+    made |= {name: (column, None) for name, column in language.items()}
+    with atomic_path(target) as unfinished, pq.ParquetFile(source) as file:
         kept = [name for name in file.schema_arrow.names if name not in drop and name not in made]
         schema = pa.schema([file.schema_arrow.field(name) for name in kept])
         for name, (column, _) in made.items():
@@ -479,17 +495,20 @@ def replace_columns(
             features.update({name: feature for name, (_, feature) in made.items() if feature is not None})
             metadata[b"huggingface"] = json.dumps(record).encode()
         schema = schema.with_metadata(metadata)
-        with pq.ParquetWriter(partial, schema, compression="snappy") as writer:
+        with pq.ParquetWriter(unfinished, schema, compression="snappy") as writer:
             first = 0
             for group in range(file.num_row_groups):
-                try:
+                with _readable(source):
                     part = file.read_row_group(group, columns=kept)
-                except _UNREADABLE as error:
-                    raise _damaged(source, error) from None
                 for name, (column, _) in made.items():
                     part = part.append_column(name, column.slice(first, len(part)))
                 first += len(part)
                 writer.write_table(part.select(schema.names).cast(schema))
+
+
+def slices(edges: Sequence[int]) -> Iterator[slice]:
+    """The slices between consecutive edges."""
+    return itertools.starmap(slice, itertools.pairwise(edges))
 
 
 def _flat_names(names: Any) -> tuple[str, ...]:
@@ -534,10 +553,8 @@ def _read_tasks(root: Path) -> dict[int, str]:
     path = root / "meta/tasks.parquet"
     if not path.is_file():
         raise InspireError(f"{root} has no meta/tasks.parquet: no instruction is known.")
-    try:
+    with _readable(path):
         names = pq.read_schema(path).names
-    except _UNREADABLE as error:
-        raise _damaged(path, error) from None
     column = "task" if "task" in names else "__index_level_0__"
     table = read_table(path, ["task_index", column])
     if not pa.types.is_string(table[column].type) and not pa.types.is_large_string(table[column].type):

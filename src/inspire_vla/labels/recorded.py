@@ -7,7 +7,6 @@ import hashlib
 import io
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,28 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspire_vla.errors import InspireError
-from inspire_vla.labels.lerobot_files import LeRobotFiles, integers, read_table
+from inspire_vla.labels.lerobot_files import LeRobotFiles, Segment, integers, read_table
 
 ACTION = "action"
 _RANGE = re.compile(r"(\d*):(\d*)|(\d+)")
-
-
-@dataclass(frozen=True)
-class Segment:
-    """The frames of one episode that have one instruction. `part` is above 0 only where the task changes within it.
-
-    file: of the data. rows: in that file. start: the first frame's number within the episode.
-    """
-
-    episode: int
-    part: int
-    instruction: str
-    file: Path
-    rows: slice
-    start: int
-
-    def __len__(self) -> int:
-        return self.rows.stop - self.rows.start
 
 
 class EpisodeReader:
@@ -50,14 +31,7 @@ class EpisodeReader:
     @cached_property
     def segments(self) -> tuple[Segment, ...]:
         """All episodes, in order."""
-        found = []
-        for path in self.files.data_files():
-            rows = self.files.read(path, ())
-            for span in rows.episodes():
-                for part, run in enumerate(rows.of_one_task(span)):
-                    instruction = self.files.instruction(int(rows.task_index[run.start]))
-                    episode = int(rows.episode_index[span.start])
-                    found.append(Segment(episode, part, instruction, path, run, run.start - span.start))
+        found = [segment for segment, _ in self.files.segments()]
         return tuple(sorted(found, key=lambda segment: (segment.episode, segment.part)))
 
     @property
@@ -94,9 +68,13 @@ class EpisodeReader:
 
         Raises InspireError for images that are missing or damaged.
         """
-        if self.files.info["features"][camera]["dtype"] == "video":
-            return self._video_frames(segment, camera)
-        return self._stored_images(segment, camera)
+        if self.files.info["features"][camera]["dtype"] != "video":
+            return self._stored_images(segment, camera)
+        from inspire_vla.labels.video import decode_video
+
+        path, begin = self._video_of(segment.episode, camera)
+        timestamps = self.columns(segment, ["timestamp"])["timestamp"][:, 0].astype(float)
+        return decode_video(path, (begin + timestamps).tolist(), 0.5 / self.fps)
 
     def _stored_images(self, segment: Segment, camera: str) -> Iterator[NDArray[np.uint8]]:
         from PIL import Image, UnidentifiedImageError
@@ -111,13 +89,6 @@ class EpisodeReader:
                     f"{segment.file}: frame {segment.start + frame} of episode {segment.episode} holds no image in "
                     f"{camera!r}."
                 ) from None
-
-    def _video_frames(self, segment: Segment, camera: str) -> Iterator[NDArray[np.uint8]]:
-        from inspire_vla.labels.video import decode_video
-
-        path, begin = self._video_of(segment.episode, camera)
-        timestamps = self.columns(segment, ["timestamp"])["timestamp"][:, 0].astype(float)
-        return decode_video(path, (begin + timestamps).tolist(), 0.5 / self.fps)
 
     def _video_of(self, episode: int, camera: str) -> tuple[Path, float]:
         """The file that holds an episode's video, and the time in it at which the episode begins."""
@@ -146,10 +117,7 @@ def parse_episodes(text: str, total: int) -> tuple[int, ...]:
         if match is None:
             raise InspireError(f"Episodes are written as 40:50 (40 to 49), 40: or 3,7; found {text!r}.")
         first, end, single = match.groups()
-        if single is not None:
-            numbers = range(int(single), int(single) + 1)
-        else:
-            numbers = range(int(first or 0), int(end) if end else total)
+        numbers = range(int(single or first or 0), int(single) + 1 if single else int(end or total))
         if not numbers or numbers[-1] >= total:
             raise InspireError(f"There are no episodes {part!r}; the dataset has 0 to {total - 1}.")
         chosen.update(numbers)

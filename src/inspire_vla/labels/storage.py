@@ -15,7 +15,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ from inspire_vla.labels.columns import (
     answer_feature,
     write_labels,
 )
-from inspire_vla.labels.labeller import Episode, Labeller, Note, Recording, Tracks, code_sha256, encode_tracks
+from inspire_vla.labels.labeller import Episode, Labeller, Note, Recording, code_sha256, encode_tracks
 from inspire_vla.labels.language_column import (
     LANGUAGE_COLUMN,
     LANGUAGE_FEATURE,
@@ -182,9 +182,9 @@ def label_dataset(
             _finish_swap(root, building)
         identity = _identity(root)
         request = json_sha256([*settings, None if in_place else identity])
-        finished = _finished(target, request)
-        if finished is not None:
-            return _finish(target, finished, finish)
+        marker = _Marker.of(target)
+        if marker is not None and marker.report is not None and marker.request == request:
+            return _finish(target, marker.report, finish)  # it was killed before the end of its `finish`
         if target.exists() and not in_place:
             raise InspireError(f"{target} exists; choose another folder.")
         files = LeRobotFiles.open(root)
@@ -193,35 +193,36 @@ def label_dataset(
         plan = plan_labels(files, labeller, given)
         if announce is not None:
             announce(plan)
-        labeller, tasks, without, overrides = plan.labeller, plan.tasks, list(plan.without), plan.overrides
-        columns = labeller.columns(files.number_columns())
+        extra = {
+            "settings": plan.labeller.settings(),
+            "min_confidence": min_confidence,
+            "without_object": list(plan.without),
+        }
+        if language:
+            extra["language_column"] = LANGUAGE_COLUMN
+        if OFFSET_COLUMN in files.number_columns():
+            extra |= kept_mentions(root, plan.tasks)
         labels = LabelInfo(
             frame=frame,  # type: ignore[arg-type]  # LabelInfo looks a name up
             modes=dict.fromkeys(modes, rule),
-            tasks=tasks,
-            max_objects=max_objects or max(map(len, tasks.values())),
-            labeller=labeller.name,
-            extra={
-                "settings": labeller.settings(),
-                "min_confidence": min_confidence,
-                "without_object": without,
-            }
-            | ({"language_column": LANGUAGE_COLUMN} if language else {})
-            | (kept_mentions(root, tasks) if OFFSET_COLUMN in files.number_columns() else {}),
-            overrides=overrides,
+            tasks=plan.tasks,
+            max_objects=max_objects or max(map(len, plan.tasks.values())),
+            labeller=plan.labeller.name,
+            extra=extra,
+            overrides=plan.overrides,
         )
-        most = max(map(len, tasks.values()))
+        most = max(map(len, plan.tasks.values()))
         if language and most > LANGUAGE_OBJECTS:
             raise InspireError(
                 f"an instruction names {most} objects, and LeRobot's language column takes {LANGUAGE_OBJECTS}: give "
                 "fewer with --mentions, or leave --language-column out."
             )
-        report = LabelReport(target, without_object=tuple(without))
-        unused = [text for text in given if text not in overrides]
-        added = _label_files(files, columns, labels, labeller, min_confidence, report, progress)
+        report = LabelReport(target, without_object=plan.without)
+        added = _Labelling(files, plan.labeller, labels, min_confidence, report).run(progress)
         report.warnings += tuple(
             f"the dataset has no instruction {text!r} of --mentions.{did_you_mean(text, files.tasks.values())}"
-            for text in unused
+            for text in given
+            if text not in plan.overrides
         )
         with _removed_on_bad_source(building), disk_errors(target):
             _write(building, identity, files, labels, added, language, progress)
@@ -246,34 +247,6 @@ def _removed_on_bad_source(building: Path) -> Iterator[None]:
         raise
 
 
-def _label_files(
-    files: LeRobotFiles,
-    columns: tuple[str, ...],
-    labels: LabelInfo,
-    labeller: Labeller,
-    min_confidence: float,
-    report: LabelReport,
-    progress: bool,
-) -> dict[Path, dict[str, NDArray[Any]]]:
-    """Return the label columns of each data file, and fill the report. Raises InspireError if there is no label."""
-    starts_below: list[NDArray[np.bool_]] = []
-    added: dict[Path, dict[str, NDArray[Any]]] = {}
-    any_confidence = False
-    for path in tqdm(files.data_files(), desc="labelling", unit="file", disable=not progress):
-        rows = files.read(path, columns)
-        added[path], has_confidence = _label_rows(
-            rows, files, labels, labeller, min_confidence, report, starts_below
-        )
-        any_confidence |= has_confidence
-    if not report.labels:
-        raise InspireError(_why_no_labels(report, min_confidence))
-    report.warnings = _warnings(starts_below)
-    if not any_confidence:
-        for new in added.values():
-            del new[CONFIDENCE_COLUMN]
-    return added
-
-
 def _write(
     building: Path,
     identity: list[Any],
@@ -285,20 +258,17 @@ def _write(
 ) -> None:
     """Write the unfinished folder, or what a killed call has not written of it."""
     _start(building, identity, files, labels, added)
-    old = [name for name in files.info["features"] if _is_label(name)]
     for path, new in tqdm(added.items(), desc="writing", unit="file", disable=not progress):
         written = building / path.relative_to(files.root)
         if not written.exists():
-            replace_columns(path, written, old, new, _language(path, files, labels, new) if language else {})
-    totals = {
-        name: np.concatenate([new[name] for new in added.values()]) for name in next(iter(added.values()))
-    }
+            answers = _language(path, files, labels, new) if language else {}
+            replace_columns(path, written, _old_labels(files), new, answers)
+    names = next(iter(added.values()))
+    totals = {name: np.concatenate([new[name] for new in added.values()]) for name in names}
     _write_meta(building, files, labels, totals, language)
 
 
-def with_dataset(labeller: Labeller, root: Path) -> Labeller:
-    """Give the labeller the dataset's folder, if it has the method `with_dataset`."""
-    return labeller.with_dataset(root) if hasattr(labeller, "with_dataset") else labeller
+# --- what is found before labelling
 
 
 @dataclass(frozen=True)
@@ -340,7 +310,8 @@ def plan_labels(files: LeRobotFiles, labeller: Labeller, given: Overrides) -> La
     Raises:
         InspireError: an instruction cannot be read with certainty, none names an object, or an error of the labeller.
     """
-    labeller = with_dataset(labeller, files.root)
+    if hasattr(labeller, "with_dataset"):
+        labeller = labeller.with_dataset(files.root)
     overrides = {text: given[text] for text in files.tasks.values() if text in given}
     tasks, without = _find_mentions(files, getattr(labeller, "mentions", None) or {}, overrides)
     if not tasks:
@@ -348,36 +319,23 @@ def plan_labels(files: LeRobotFiles, labeller: Labeller, given: Overrides) -> La
             f"no instruction of {files.root} names an object: "
             f"{[text[:60] for text in files.tasks.values()][:3]} …"
         )
-    return LabelPlan(files, calibrated(labeller, files, tasks, overrides), tasks, tuple(without), overrides)
+    if hasattr(labeller, "calibrate"):
+        columns = labeller.columns(files.number_columns())
+        labeller = labeller.calibrate(_read_recording(files, columns, tasks, overrides))
+    return LabelPlan(files, labeller, tasks, tuple(without), overrides)
 
 
-def calibrated(
-    labeller: Labeller,
-    files: LeRobotFiles,
-    mentions: Mapping[str, tuple[str, ...]] | None = None,
-    roles: Overrides | None = None,
-) -> Labeller:
-    """Fit the labeller to up to eight data files, spread over the dataset, if it has the method `calibrate`."""
-    if not hasattr(labeller, "calibrate"):
-        return labeller
-    columns = labeller.columns(files.number_columns())
-    return labeller.calibrate(read_recording(files, columns, mentions or {}, roles))
-
-
-def read_recording(
-    files: LeRobotFiles,
-    columns: tuple[str, ...],
-    mentions: Mapping[str, tuple[str, ...]],
-    roles: Overrides | None = None,
+def _read_recording(
+    files: LeRobotFiles, columns: tuple[str, ...], mentions: Mapping[str, tuple[str, ...]], roles: Overrides
 ) -> Recording:
     """Read these columns of up to eight data files, spread over the dataset."""
     paths = files.data_files()
     chosen = sorted({round(i) for i in np.linspace(0, len(paths) - 1, _CALIBRATION_FILES)})
     parts = [files.read(paths[i], columns) for i in chosen]
-    offsets = np.cumsum([0] + [len(part.episode_index) for part in parts])
+    offsets = np.cumsum([0] + [len(part.episode_index) for part in parts[:-1]])
     return Recording(
         columns={name: np.concatenate([part.columns[name] for part in parts]) for name in columns},
-        starts=np.concatenate([part.starts() + offset for part, offset in zip(parts, offsets, strict=False)]),
+        starts=np.concatenate([part.starts() + offset for part, offset in zip(parts, offsets, strict=True)]),
         names=files.names(),
         instructions=tuple(
             tuple(files.tasks.get(int(task), "") for task in dict.fromkeys(part.task_index[span].tolist()))
@@ -385,9 +343,9 @@ def read_recording(
             for span in part.episodes()
         ),
         mentions=mentions,
-        roles=roles or {},
+        roles=roles,
         robot_type=str(files.info.get("robot_type") or ""),
-        fps=float(files.info.get("fps", 10)),
+        fps=float(files.info["fps"]),
     )
 
 
@@ -424,138 +382,138 @@ def _find_mentions(
     return found, without
 
 
-# --- labels of one data file
+# --- the labels of the frames
 
 
-def _label_rows(
-    rows: Rows,
-    files: LeRobotFiles,
-    labels: LabelInfo,
-    labeller: Labeller,
-    min_confidence: float,
-    report: LabelReport,
-    starts_below: list[NDArray[np.bool_]],
-) -> tuple[dict[str, NDArray[Any]], bool]:
-    """Return the label columns of one data file, and whether the labeller gave any confidence."""
-    count, width = len(rows.episode_index), labels.max_objects
-    added: dict[str, NDArray[Any]] = {
-        answer_column(mode): np.full((count, width), NO_LABEL, dtype=np.int16) for mode in labels.modes
-    }
-    confidence = added[CONFIDENCE_COLUMN] = np.zeros((count, width), dtype=np.uint8)
-    names = files.names()
-    has_confidence = False
-    for span in rows.episodes():
-        report.episodes += 1
-        report.frames += span.stop - span.start
-        notes: dict[str, list[tuple[int, int]]] = {}  # each once an episode, in order
-        for run in rows.of_one_task(span):
-            instruction = files.instruction(int(rows.task_index[run.start]))
-            if not instruction.strip():
-                notes.setdefault("its instruction is empty", [])
-                report.without_instruction += run.stop - run.start
-                continue
-            if instruction not in labels.tasks:
-                notes.setdefault("its instruction names no object", [])
-                continue
-            shown = run if getattr(labeller, "one_task_at_a_time", False) else span
-            episode = Episode(
-                int(rows.episode_index[span.start]),
-                instruction,
-                labels.tasks[instruction],
-                {name: values[shown] for name, values in rows.columns.items()},
-                names,
-                float(files.info.get("fps", 10)),
-                tuple(labels.overrides.get(instruction, ())),
-            )
-            tracks = labeller.label(episode)
-            for note in tracks.notes:
-                spans = note.frames if isinstance(note, Note) else ()
-                first = shown.start - span.start
-                notes.setdefault(str(note), []).extend((first + a, first + b) for a, b in spans)
-            if shown != run:
-                tracks = _slice(tracks, run.start - span.start, run.stop - span.start)
-            codes = encode_tracks(tracks, labels, min_confidence=min_confidence)
-            for mode, values in codes.items():
-                added[answer_column(mode)][run] = values
-            objects = len(episode.mentions)
-            if tracks.confidence is not None:
-                has_confidence = True
-                confidence[run, :objects] = np.round(100 * np.asarray(tracks.confidence)).astype(np.uint8)
-            known = next(iter(codes.values()))[:, :objects] != NO_LABEL
-            report.labels += int(known.sum())
-            report.unlabelled += int((~known).sum())
-            if run.start == span.start:
-                starts_below.append(_is_below_at_start(tracks))
-        report.add_notes(int(rows.episode_index[span.start]), notes)
-    return added, has_confidence
+@dataclass
+class _Labelling:
+    """Labels the frames of a dataset, and fills the report."""
 
+    files: LeRobotFiles
+    labeller: Labeller
+    labels: LabelInfo
+    min_confidence: float
+    report: LabelReport
+    gives_confidence: bool = False
+    below_at_start: list[bool] = field(default_factory=list)
+    """Of each object whose position is known in the first frame of its episode: whether it is below the gripper."""
 
-def _slice(tracks: Tracks, first: int, end: int) -> Tracks:
-    return replace(
-        tracks,
-        gripper_to_object_m=tracks.gripper_to_object_m[first:end],
-        grasped=tracks.grasped[first:end],
-        confidence=None if tracks.confidence is None else tracks.confidence[first:end],
-    )
+    def run(self, progress: bool) -> dict[Path, dict[str, NDArray[Any]]]:
+        """Return the label columns of each data file. Raises InspireError if no frame gets a label."""
+        columns = self.labeller.columns(self.files.number_columns())
+        paths = tqdm(self.files.data_files(), desc="labelling", unit="file", disable=not progress)
+        added = {path: self._label_rows(self.files.read(path, columns)) for path in paths}
+        report, below = self.report, self.below_at_start
+        if not report.labels:
+            lines = [
+                f"none of {report.frames} frames in {report.episodes} episodes gets a label, so nothing is written:"
+            ]
+            lines += report.note_lines()
+            if self.min_confidence:
+                lines.append(f"  labels with a confidence below {self.min_confidence} are left out")
+            raise InspireError("\n".join(lines))
+        if len(below) >= 10 and np.mean(below) < 0.5:
+            found = f"only {sum(below)} of {len(below)} objects lie below the gripper at the start"
+            report.warnings = (f"{found}: is +z up, and are positions in the robot's base frame?",)
+        if not self.gives_confidence:
+            for new in added.values():
+                del new[CONFIDENCE_COLUMN]
+        return added
+
+    def _label_rows(self, rows: Rows) -> dict[str, NDArray[Any]]:
+        """Return the label columns of one data file."""
+        shape = len(rows.episode_index), self.labels.max_objects
+        added: dict[str, NDArray[Any]] = {
+            column: np.full(shape, NO_LABEL, dtype=np.int16) for column in self.labels.columns().values()
+        }
+        added[CONFIDENCE_COLUMN] = np.zeros(shape, dtype=np.uint8)
+        for span in rows.episodes():
+            self.report.episodes += 1
+            self.report.frames += span.stop - span.start
+            notes: dict[str, list[tuple[int, int]]] = {}  # each once an episode, in order
+            for run in rows.of_one_task(span):
+                instruction = self.files.instruction(int(rows.task_index[run.start]))
+                if not instruction.strip():
+                    notes.setdefault("its instruction is empty", [])
+                    self.report.without_instruction += run.stop - run.start
+                elif instruction not in self.labels.tasks:
+                    notes.setdefault("its instruction names no object", [])
+                else:
+                    self._label_run(rows, span, run, instruction, notes, added)
+            self.report.add_notes(int(rows.episode_index[span.start]), notes)
+        return added
+
+    def _label_run(
+        self,
+        rows: Rows,
+        span: slice,
+        run: slice,
+        instruction: str,
+        notes: dict[str, list[tuple[int, int]]],
+        added: dict[str, NDArray[Any]],
+    ) -> None:
+        """Label the rows `run` of the episode `span`, which have one instruction."""
+        shown = run if getattr(self.labeller, "one_task_at_a_time", False) else span
+        episode = Episode(
+            int(rows.episode_index[span.start]),
+            instruction,
+            self.labels.tasks[instruction],
+            {name: values[shown] for name, values in rows.columns.items()},
+            self.files.names(),
+            float(self.files.info["fps"]),
+            tuple(self.labels.overrides.get(instruction, ())),
+        )
+        tracks, first = self.labeller.label(episode), shown.start - span.start
+        for note in tracks.notes:
+            spans = note.frames if isinstance(note, Note) else ()
+            notes.setdefault(str(note), []).extend((first + a, first + b) for a, b in spans)
+        tracks = tracks.cut(slice(run.start - shown.start, run.stop - shown.start))
+        codes = encode_tracks(tracks, self.labels, min_confidence=self.min_confidence)
+        for mode, values in codes.items():
+            added[answer_column(mode)][run] = values
+        objects = len(episode.mentions)
+        if tracks.confidence is not None:
+            self.gives_confidence = True
+            added[CONFIDENCE_COLUMN][run, :objects] = np.round(100 * np.asarray(tracks.confidence))
+        known = next(iter(codes.values()))[:, :objects] != NO_LABEL
+        self.report.labels += int(known.sum())
+        self.report.unlabelled += int((~known).sum())
+        if run.start == span.start:
+            offsets = np.asarray(tracks.gripper_to_object_m)[0]
+            self.below_at_start += (offsets[np.isfinite(offsets).all(axis=-1), 2] < 0).tolist()
 
 
 def _language(
     path: Path, files: LeRobotFiles, labels: LabelInfo, added: Mapping[str, NDArray[Any]]
 ) -> dict[str, Any]:
     """The language column of one data file, with the rows of other styles that it had."""
-    rows, column = files.read(path, ()), read_language_column(path)
+    column = read_language_column(path)
     for mode in labels.modes:
         frames: list[list[dict[str, Any]]] = []
-        for span in rows.episodes():
-            for run in rows.of_one_task(span):
-                mentions = labels.tasks.get(files.tasks[int(rows.task_index[run.start])], ())
-                answers = decode_answers(added[answer_column(mode)][run, : len(mentions)], mode)
-                frames += language_rows(mentions, answers, mode)
+        for segment, _ in files.segments((), path):
+            mentions = labels.tasks.get(segment.instruction, ())
+            answers = decode_answers(added[answer_column(mode)][segment.rows, : len(mentions)], mode)
+            frames += language_rows(mentions, answers, mode)
         column = build_language_column(frames, column, mode)
     return {LANGUAGE_COLUMN: column}
-
-
-def _is_below_at_start(tracks: Tracks) -> NDArray[np.bool_]:
-    """Whether each object with a known position is below the gripper in the first frame."""
-    first = np.asarray(tracks.gripper_to_object_m)[:1].reshape(-1, 3)
-    return first[np.isfinite(first).all(axis=-1), 2] < 0
-
-
-def _warnings(starts_below: list[NDArray[np.bool_]]) -> tuple[str, ...]:
-    below = np.concatenate(starts_below) if starts_below else np.zeros(0, dtype=bool)
-    if len(below) >= 10 and below.mean() < 0.5:
-        found = f"only {int(below.sum())} of {len(below)} objects lie below the gripper at the start"
-        return (f"{found}: is +z up, and are positions in the robot's base frame?",)
-    return ()
-
-
-def _why_no_labels(report: LabelReport, min_confidence: float) -> str:
-    lines = [
-        f"none of {report.frames} frames in {report.episodes} episodes gets a label, so nothing is written:"
-    ]
-    lines += report.note_lines()
-    lines += [f"  labels with a confidence below {min_confidence} are left out"] if min_confidence else []
-    return "\n".join(lines)
 
 
 # --- meta/
 
 
-def _is_label(name: str) -> bool:
-    return name.startswith(ANSWERS_PREFIX) or name == CONFIDENCE_COLUMN
+def _old_labels(files: LeRobotFiles) -> list[str]:
+    """The label columns that the dataset has already."""
+    names = files.info["features"]
+    return [name for name in names if name.startswith(ANSWERS_PREFIX) or name == CONFIDENCE_COLUMN]
 
 
 def _write_meta(
-    building: Path,
-    files: LeRobotFiles,
-    labels: LabelInfo,
-    columns: dict[str, NDArray[Any]],
-    language: bool,
+    building: Path, files: LeRobotFiles, labels: LabelInfo, columns: dict[str, NDArray[Any]], language: bool
 ) -> None:
     """Write the features and statistics of the new columns, and what their codes mean."""
     info = copy.deepcopy(files.info)
     stats = dict(files.stats)
-    for name in [name for name in info["features"] if _is_label(name)]:
+    for name in _old_labels(files):
         del info["features"][name]
         stats.pop(name, None)
     for name, values in columns.items():
@@ -590,6 +548,11 @@ class _Marker:
     def write(self, folder: Path) -> None:
         write_json(folder / _MARKER, TypeAdapter(_Marker).dump_python(self, mode="json"))
 
+    @classmethod
+    def of(cls, folder: Path) -> "_Marker | None":
+        """The marker of a folder, if it has one."""
+        return read_json(folder / _MARKER, cls) if (folder / _MARKER).is_file() else None
+
 
 def _identity(root: Path) -> list[Any]:
     """What tells whether a dataset's files have changed: their names, sizes and times.
@@ -619,10 +582,9 @@ def _start(
         for name, values in new.items():
             digest.update(f"{name} {values.shape}".encode() + values.tobytes())
     marker = _Marker(digest.hexdigest())
-    if building.exists():
-        if (building / _MARKER).is_file() and read_json(building / _MARKER, _Marker) == marker:
-            return
-        remove(building)
+    if _Marker.of(building) == marker:
+        return
+    remove(building)
     copying = building.with_name(f"{building.name}.copying")
     remove(copying)
     data = set(files.data_files())
@@ -657,18 +619,10 @@ def _swap(root: Path, building: Path, report: LabelReport, request: str) -> None
 
 def _finish_swap(root: Path, building: Path) -> None:
     """Finish `_swap` of a killed call."""
-    marker = building / _MARKER
-    if not root.exists() and marker.is_file() and read_json(marker, _Marker).report is not None:
+    marker = None if root.exists() else _Marker.of(building)
+    if marker is not None and marker.report is not None:
         with disk_errors(root):
             building.rename(root)
-
-
-def _finished(target: Path, request: str) -> LabelReport | None:
-    """The report of an equal call that was killed between its last rename and the end of its `finish`."""
-    if not (target / _MARKER).is_file():
-        return None
-    marker = read_json(target / _MARKER, _Marker)
-    return marker.report if marker.request == request else None
 
 
 def _drop_marker(root: Path) -> None:
