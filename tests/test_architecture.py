@@ -23,7 +23,7 @@ LEVELS = (
     ("lerobot_plugin",),
     ("tabletop", "libero", "evaluation", "serving"),
     ("benchmarks", "policies"),
-    ("experiment",),
+    ("experiment", "harnesses"),
     ("cli",),
 )
 ONLY = {"reports": {"errors", "files", "spatial", "labels"}}
