@@ -7,8 +7,9 @@ n = questions. Positions are (u, v): from the left and from the top, as fraction
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, smooth_l1_loss
+from torch.nn.functional import cross_entropy, pad, smooth_l1_loss
 
+from inspire_vla.backbones.fast_qwen2 import supervised_states
 from inspire_vla.backbones.nano import Nano
 from inspire_vla.grounding.batches import COLOURS, KINDS, GroundingBatch
 
@@ -115,11 +116,16 @@ def losses(
     loss, log = heads.dense(prefix, batch.classes, batch.offsets)
     if not questions:
         return loss, log
-    hidden = model.extend(torch.cat([prefix, model.embed(batch.ids)], dim=1))[:, prefix.shape[1] :]
-    logits = model.logits(hidden[:, :-1][batch.loss_mask[:, 1:]])
-    targets = batch.ids[batch.loss_mask]
     ends = ~batch.points[..., 0].isnan()
-    states, points = hidden[ends], batch.points[ends]
+    before_answers = pad(batch.loss_mask[:, 1:], (0, 1))
+    needed = ends | before_answers
+    hidden = supervised_states(
+        model.decoder,
+        torch.cat([prefix, model.embed(batch.ids)], dim=1),
+        pad(needed, (prefix.shape[1], 0)),
+    )
+    logits, targets = model.logits(hidden[before_answers[needed]]), batch.ids[batch.loss_mask]
+    states, points = hidden[ends[needed]], batch.points[ends]
     # without questions of a kind its loss is zero; the mean of nothing would be NaN
     answer = cross_entropy(logits, targets) if len(targets) else logits.sum()
     pointing = heads.pointing.loss(states, points) if len(points) else states.sum()

@@ -1,7 +1,8 @@
 """Images with the objects they show, in files of a few thousand.
 
 Array axes: n images; k objects of an image; rows, columns of a grid over the image. Positions are (u, v): from the
-left and from the top, as fractions of the image's width and height.
+left and from the top, as fractions of the image's width and height. Places on the table are (right, front) in metres,
+as the camera sees them: to the right in the image, and towards the camera.
 """
 
 import zipfile
@@ -23,13 +24,15 @@ HANDLE = "_handle"
 
 @dataclass(frozen=True)
 class Images:
-    """N images with up to K objects each. Unused places hold the name "" and zeros.
+    """N images with up to K objects each. Unused places hold the name "", zeros, and NaN on the table.
 
     Attributes:
         pixels: RGB.
         segmentation: index of the object at each point of a grid, BACKGROUND or ROBOT.
         names: "red_cube_1", "brown_cabinet_1_handle" or "gripper".
         positions: (u, v) of each object; may lie outside the image.
+        on_table: (right, front) of each object that stands on the table, from the camera's foot; NaN: a handle,
+            the gripper, or an object that is held.
         visibility: fraction of the image that the object covers (of a handle: its cabinet).
     """
 
@@ -37,6 +40,7 @@ class Images:
     segmentation: Int8[np.ndarray, "n rows columns"]
     names: Shaped[np.ndarray, "n k"]
     positions: Float32[np.ndarray, "n k 2"]
+    on_table: Float32[np.ndarray, "n k 2"]
     visibility: Float32[np.ndarray, "n k"]
 
     def __len__(self) -> int:
@@ -50,7 +54,8 @@ def mirrored(images: Images, row: int) -> Images:
     positions = one["positions"].copy()
     positions[0, used, 0] = 1 - positions[0, used, 0]
     flipped = {name: one[name][:, :, ::-1] for name in ("pixels", "segmentation")}
-    return Images(**one | flipped | {"positions": positions})
+    on_table = one["on_table"] * np.float32([-1, 1])
+    return Images(**one | flipped | {"positions": positions, "on_table": on_table})
 
 
 def save_images(images: Images, path: Path) -> None:

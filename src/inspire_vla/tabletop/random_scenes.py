@@ -1,7 +1,8 @@
 """Random scenes for the grounding pre-training: random objects, positions, arm poses, lights and cameras.
 
 The images show the shapes and colours of the benchmark and its arm, but none of its layouts, tasks or actions. Each
-object's position in the image is recorded. Its position relative to the robot is not.
+object's position in the image and on the table, as the camera sees it, is recorded. Its position relative to the robot
+is not.
 """
 
 import functools
@@ -28,6 +29,9 @@ IMAGES_PER_FILE = 2048
 IMAGES_PER_SCENE = 32
 """Images of one set of objects before the next set is compiled."""
 MAX_SCENE_OBJECTS = 8
+MAX_DUPLICATES = 3
+_DUPLICATE = 0.35
+"""Probability that the next object has the name of one that is there. So most scenes need more than names."""
 _X_M, _Y_M = (0.18, 0.74), (-0.42, 0.42)
 _GAP_M = 0.012
 _SEGMENTATION = 48
@@ -45,6 +49,7 @@ def random_scenes(seed: int, count: int, image_size: int = 96) -> Images:
         segmentation=np.empty((count, _SEGMENTATION, _SEGMENTATION), np.int8),
         names=np.zeros((count, most), "U24"),
         positions=np.zeros((count, most, 2), np.float32),
+        on_table=np.full((count, most, 2), np.nan, np.float32),
         visibility=np.zeros((count, most), np.float32),
     )
     for row in range(count):
@@ -70,7 +75,7 @@ class _RandomScene:
 
     def draw(self, rng: np.random.Generator, into: Images, row: int) -> None:
         """Randomise the scene and write its image into one row."""
-        self._randomise_poses(rng)
+        held = self._randomise_poses(rng)
         self._randomise_light(rng)
         self._randomise_camera(rng)
         mujoco.mj_kinematics(self.model, self.data)
@@ -91,8 +96,12 @@ class _RandomScene:
         into.names[row, : len(points)] = points
         into.positions[row, : len(points)] = [self._in_image(point) for point in points]
         into.visibility[row, : len(points)] = visible
+        for number, name in enumerate(names):
+            if name != held:
+                into.on_table[row, number] = self._on_table(name)
 
-    def _randomise_poses(self, rng: np.random.Generator) -> None:
+    def _randomise_poses(self, rng: np.random.Generator) -> str | None:
+        """Returns the name of the object in the gripper, if there is one."""
         data, objects = self.data, self.scene.objects
         gripper, joints = _arm_pose(rng)
         data.qpos[: arm.ARM_DOFS] = joints
@@ -109,6 +118,7 @@ class _RandomScene:
             if spec.kind == "cabinet":
                 drawer = self.model.joint(f"{name}_drawer")
                 data.qpos[drawer.qposadr[0]] = rng.choice([0.0, rng.uniform(*drawer.range)])
+        return held
 
     def _randomise_light(self, rng: np.random.Generator) -> None:
         model = self.model
@@ -144,11 +154,18 @@ class _RandomScene:
         scale = 0.5 / (-back * np.tan(np.radians(self.model.cam_fovy[self.camera]) / 2))
         return float(0.5 + right * scale), float(0.5 - up * scale)
 
+    def _on_table(self, site: str) -> tuple[float, float]:
+        """Where a site is on the table, in metres from the camera's foot: to the right, and towards the camera."""
+        offset = (self.data.site_xpos[self.model.site(site).id] - self.data.cam_xpos[self.camera])[:2]
+        front = self.data.cam_xmat[self.camera].reshape(3, 3)[:2, 2]
+        front = front / np.hypot(*front)
+        return float(offset @ (-front[1], front[0])), float(offset @ front)
+
 
 def _draw_names(rng: np.random.Generator) -> list[str]:
-    """Draw three to eight objects: at most one cabinet and one other fixed object, and sometimes duplicates."""
+    """Draw four to eight objects: at most one cabinet and one other fixed object, and often duplicates."""
     names: list[str] = []
-    count, fixed, cabinets = int(rng.integers(3, MAX_SCENE_OBJECTS + 1)), 0, 0
+    count, fixed, cabinets = int(rng.integers(4, MAX_SCENE_OBJECTS + 1)), 0, 0
     while len(names) < count:
         kind, colour = str(rng.choice(_KINDS)), str(rng.choice(list(COLOURS)))
         if kind == "cabinet":
@@ -158,12 +175,12 @@ def _draw_names(rng: np.random.Generator) -> list[str]:
         if cabinets > 1 or fixed > 1:
             cabinets, fixed = min(cabinets, 1), min(fixed, 1)
             continue
-        if names and rng.random() < 0.15:  # a duplicate of an object of the scene
+        if names and rng.random() < _DUPLICATE:
             first = names[int(rng.integers(len(names)))].split("_")
             if not SHAPES[first[1]].fixed:
                 colour, kind = first[0], first[1]
         same = [name for name in names if name.startswith(f"{colour}_{kind}")]
-        if len(same) < 2:
+        if len(same) < MAX_DUPLICATES:
             names.append(f"{colour}_{kind}_{len(same) + 1}")
     return names
 
