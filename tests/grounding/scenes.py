@@ -2,14 +2,17 @@
 
 import numpy as np
 
-from inspire_vla.grounding.images import BACKGROUND, ROBOT, Images
+from inspire_vla.grounding.images import BACKGROUND, GRIPPER, HANDLE, ROBOT, Images
 
 NAMES = ("red_cube_1", "blue_mug_1", "brown_cabinet_1", "brown_cabinet_1_handle", "gripper")
 POSITIONS = ((0.25, 0.25), (0.75, 0.25), (0.25, 0.75), (0.3, 0.7), (0.75, 0.75))
 
 
 def images(names=NAMES, positions=POSITIONS, count: int = 1, size: int = 32) -> Images:
-    """`count` equal images. Objects 0, 1, 2 and the robot cover one quarter each, the robot the bottom right."""
+    """`count` equal images. Objects 0, 1, 2 and the robot cover one quarter each, the robot the bottom right.
+
+    On the table, an object is as many metres to the right and to the front as its position in the image says.
+    """
     segmentation = np.full((48, 48), BACKGROUND, np.int8)
     segmentation[:24, :24], segmentation[:24, 24:], segmentation[24:, :24], segmentation[24:, 24:] = (
         0,
@@ -28,4 +31,6 @@ def images(names=NAMES, positions=POSITIONS, count: int = 1, size: int = 32) -> 
     points[:, : len(positions)] = positions
     visibility = np.zeros((count, k), np.float32)
     visibility[:, : len(names)] = 0.2
-    return Images(pixels, np.repeat(segmentation[None], count, axis=0), padded, points, visibility)
+    on_table = points.copy()
+    on_table[:, [not name or name == GRIPPER or name.endswith(HANDLE) for name in padded[0]]] = np.nan
+    return Images(pixels, np.repeat(segmentation[None], count, axis=0), padded, points, on_table, visibility)

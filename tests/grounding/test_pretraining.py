@@ -227,7 +227,7 @@ def test_one_image_can_be_learned(files):
     heads = Heads(16)
     optimiser = torch.optim.Adam([*model.parameters(), *heads.parameters()], lr=1e-2)
     log = []
-    for step in range(80):
+    for step in range(160):
         loss, numbers = losses(model, heads, all_batches[step], questions=True)
         optimiser.zero_grad()
         loss.backward()
@@ -237,7 +237,9 @@ def test_one_image_can_be_learned(files):
         first, last = (sum(each[name] for each in part) for part in (log[:8], log[-8:]))
         assert last < 0.7 * first, name
     result = evaluate(model, heads, files, images=24)
-    assert result.pointing_n == result.recognition_n == 24
+    assert result.recognition_n == 24
+    assert result.pointing_n == sum(kind.n for kind in result.pointing_by_kind.values())
+    assert result.pointing_by_kind["name"].n == result.pointing_by_kind["gripper"].n == 24
     assert result.recognition_accuracy > 0.5
     assert 0 <= result.pointing_accuracy <= 1
 

@@ -75,9 +75,14 @@ def run(options: Arguments) -> None:
     save(pointing_figure(answers, POINTING_TOLERANCE), out / "pointing.png")
     result = evaluate(*trained, held_out)
     write_json(out / "evaluation.json", asdict(result) | {"provenance": origin})
+    by_kind = ", ".join(
+        f"{kind} {of_kind.accuracy:.1%} (n = {of_kind.n})"
+        for kind, of_kind in result.pointing_by_kind.items()
+    )
     print(
-        f"{result.pointing_n} held-out images: pointing accuracy {result.pointing_accuracy:.1%} (within "
+        f"Held-out images, {result.pointing_n} questions: pointing accuracy {result.pointing_accuracy:.1%} (within "
         f"{POINTING_TOLERANCE:.0%} of the image's side; blind baseline {result.pointing_accuracy_blind:.1%}), median "
-        f"error {result.pointing_median_error:.3f}; presence {result.presence_accuracy:.1%} (chance about 50 %); "
+        f"error {result.pointing_median_error:.3f}; by kind of phrase: {by_kind}; "
+        f"presence {result.presence_accuracy:.1%} (chance about 50 %); "
         f"recognition {result.recognition_accuracy:.1%}.\nFigure of {SHOWN} of them: {out / 'pointing.png'}"
     )

@@ -68,11 +68,23 @@ class Batches:
         questions: int,
         grid: int,
         seed: int,
+        dense_steps: int = 0,
     ) -> None:
+        """
+        Args:
+            questions: number of questions about each image.
+            grid: points of the dense targets along each side.
+            dense_steps: the first steps, whose batches have no questions.
+        """
         if not files:
             raise InspireError("There are no images to learn from.")
         self.files, self.tokenizer, self.seed = list(files), tokenizer, seed
-        self.batch_size, self.questions, self.grid = batch_size, questions, grid
+        self.batch_size, self.questions, self.grid, self.dense_steps = (
+            batch_size,
+            questions,
+            grid,
+            dense_steps,
+        )
         self._ids = lru_cache(maxsize=1 << 16)(self._tokenize)
         self._loaded: tuple[int, list[Images], np.ndarray] | None = None
         self.batches_per_group = FILES_PER_GROUP * (len(load_images(self.files[0])) // batch_size)
@@ -84,7 +96,8 @@ class Batches:
         _, images, order = self._loaded
         rows = order[position * self.batch_size : (position + 1) * self.batch_size]
         rng = np.random.default_rng((self.seed, step))
-        return self.collate([(images[file], int(row)) for file, row in rows], rng)
+        questions = self.questions if step >= self.dense_steps else 0
+        return self.collate([(images[file], int(row)) for file, row in rows], questions, rng)
 
     def _load(self, number: int) -> tuple[list[Images], np.ndarray]:
         groups = -(-len(self.files) // FILES_PER_GROUP)
@@ -96,10 +109,12 @@ class Batches:
         np.random.default_rng((self.seed, 4, number)).shuffle(rows)
         return images, rows
 
-    def collate(self, rows: Sequence[tuple[Images, int]], rng: np.random.Generator) -> GroundingBatch:
+    def collate(
+        self, rows: Sequence[tuple[Images, int]], questions: int, rng: np.random.Generator
+    ) -> GroundingBatch:
         """Flip every other image, sample questions about each, and pad to the longest text."""
         rows = [(mirrored(images, row), 0) if rng.random() < 0.5 else (images, row) for images, row in rows]
-        texts = [self._text(images, row, rng) for images, row in rows]
+        texts = [self._text(images, row, questions, rng) for images, row in rows]
         longest = max(len(ids) for ids, _, _ in texts)
         ids = np.zeros((len(rows), longest), np.int64)
         loss_mask = np.zeros((len(rows), longest), bool)
@@ -120,13 +135,13 @@ class Batches:
         )
 
     def _text(
-        self, images: Images, row: int, rng: np.random.Generator
+        self, images: Images, row: int, questions: int, rng: np.random.Generator
     ) -> tuple[list[int], list[bool], list[tuple[int, tuple[float, float]]]]:
         """Ids, their loss mask, and (index of the last token of a question, point to point at)."""
         ids: list[int] = []
         loss_mask: list[bool] = []
         points: list[tuple[int, tuple[float, float]]] = []
-        for question in sample_questions(images, row, rng, self.questions):
+        for question in sample_questions(images, row, rng, questions):
             asked, answered = self._ids(question.text), self._ids(question.answer)
             ids += [*asked, *answered]
             loss_mask += [False] * len(asked) + [True] * len(answered)

@@ -1,6 +1,7 @@
 """How well a pre-trained backbone answers on held-out images, beside a baseline that does not look at the image."""
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from inspire_vla.backbones.nano import Nano
 from inspire_vla.grounding.heads import POINTING_TOLERANCE, Heads
 from inspire_vla.grounding.images import load_images
-from inspire_vla.grounding.questions import Question, sample_questions
+from inspire_vla.grounding.questions import PHRASE_KINDS, Question, sample_questions
 
 _BATCH = 64
 
@@ -20,10 +21,19 @@ Asked = tuple[UInt8[np.ndarray, "height width 3"], Question]
 
 
 @dataclass(frozen=True)
+class PointingAccuracy:
+    """Number of questions "Where is …?", and the fraction answered within POINTING_TOLERANCE."""
+
+    n: int
+    accuracy: float
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Number of questions of each kind, and accuracy.
 
     Attributes:
+        pointing_by_kind: of each kind of phrase, see PHRASE_KINDS.
         pointing_accuracy: fraction of "Where is …?" answered within POINTING_TOLERANCE.
         pointing_accuracy_blind: the same of a baseline that always points at the median of the true points.
         pointing_median_error: fraction of the image's side.
@@ -31,6 +41,7 @@ class Evaluation:
         recognition_accuracy: of "What is at …?".
     """
 
+    pointing_by_kind: Mapping[str, PointingAccuracy]
     pointing_n: int
     pointing_accuracy: float
     pointing_accuracy_blind: float
@@ -44,24 +55,35 @@ class Evaluation:
 def evaluate(
     model: Nano, heads: Heads, files: Sequence[Path], *, images: int = 2048, seed: int = 0
 ) -> Evaluation:
-    """Ask one question of each kind about each image. Words are decoded greedily."""
+    """Ask one question of each kind about each image that allows it. Words are decoded greedily."""
     model.eval()
     asked = _questions(files, images, seed)
-    truth = np.array([question.point for _, question in asked["Where"]])
-    distance = np.hypot(*(_points(model, heads, asked["Where"]) - truth).T)
+    pointing = [each for kind in PHRASE_KINDS for each in asked[kind]]
+    truth = np.array([question.point for _, question in pointing])
+    distance = np.hypot(*(_points(model, heads, pointing) - truth).T)
     blind = np.hypot(*(truth - np.median(truth, axis=0)).T)
-    presence = _answers(model, asked["Is"], length=1)
-    recognition = _answers(model, asked["What"], length=2)
+    kinds = np.array([question.kind for _, question in pointing])
+    presence = _answers(model, asked["presence"], length=1)
+    recognition = _answers(model, asked["recognition"], length=2)
     return Evaluation(
+        {
+            kind: PointingAccuracy(
+                len(asked[kind]), float((distance[kinds == kind] < POINTING_TOLERANCE).mean())
+            )
+            for kind in PHRASE_KINDS
+            if asked[kind]
+        },
         len(truth),
         float((distance < POINTING_TOLERANCE).mean()),
         float((blind < POINTING_TOLERANCE).mean()),
         float(np.median(distance)),
         len(presence),
-        float(np.mean([a == q.answer for a, (_, q) in zip(presence, asked["Is"], strict=True)])),
+        float(np.mean([a == q.answer for a, (_, q) in zip(presence, asked["presence"], strict=True)])),
         len(recognition),
         float(
-            np.mean([a.startswith(q.answer) for a, (_, q) in zip(recognition, asked["What"], strict=True)])
+            np.mean(
+                [a.startswith(q.answer) for a, (_, q) in zip(recognition, asked["recognition"], strict=True)]
+            )
         ),
     )
 
@@ -69,29 +91,42 @@ def evaluate(
 def point_at(
     model: Nano, heads: Heads, files: Sequence[Path], *, images: int, seed: int = 0
 ) -> tuple[list[Asked], Float[np.ndarray, "n 2"]]:
-    """Questions "Where is …?" about some of the images of `evaluate`, and the points (u, v) of the model."""
+    """One question "Where is …?" about each of some images of `evaluate`, and the points (u, v) of the model.
+
+    The kinds of phrases take turns.
+    """
     model.eval()
-    asked = _questions(files, images, seed)["Where"]
+    asked: list[Asked] = []
+    for number, (pixels, questions) in enumerate(_asked_about(files, images, seed)):
+        of_kind = {question.kind: question for question in questions if question.point is not None}
+        if of_kind:
+            asked.append((pixels, list(of_kind.values())[number % len(of_kind)]))
     return asked, _points(model, heads, asked)
 
 
 def _questions(files: Sequence[Path], images: int, seed: int) -> dict[str, list[Asked]]:
-    """Questions by their first word; of each kind at most one per image.
+    """Questions by their kind; of each kind at most one per image."""
+    asked: dict[str, list[Asked]] = defaultdict(list)
+    for pixels, questions in _asked_about(files, images, seed):
+        for question in questions:
+            asked[question.kind].append((pixels, question))
+    return asked
+
+
+def _asked_about(
+    files: Sequence[Path], images: int, seed: int
+) -> Iterator[tuple[UInt8[np.ndarray, "height width 3"], list[Question]]]:
+    """Images, each with one question of every kind that it allows.
 
     The images are spread over all files, because neighbours show the same objects.
     """
     rng = np.random.default_rng((seed, 5))
-    asked: dict[str, list[Asked]] = {"Where": [], "Is": [], "What": []}
     shards = [load_images(file) for file in files]
     rows = [(shard, row) for shard in shards for row in range(len(shard))]
     for at in np.linspace(0, len(rows), min(images, len(rows)), endpoint=False).astype(int):
         shard, row = rows[at]
-        questions = sample_questions(shard, row, rng, 12)
-        for kind, of_kind in asked.items():
-            first = next((q for q in questions if q.text.startswith(kind)), None)
-            if first is not None:
-                of_kind.append((shard.pixels[row], first))
-    return asked
+        questions = sample_questions(shard, row, rng, 1_000)
+        yield shard.pixels[row], list({question.kind: question for question in questions}.values())
 
 
 @torch.inference_mode()

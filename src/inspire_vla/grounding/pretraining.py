@@ -101,6 +101,7 @@ def pretrain(
         questions=config.questions,
         grid=config.image_size // STRIDE * POINTS_PER_PATCH,
         seed=config.seed,
+        dense_steps=config.dense_steps,
     )
     sums: dict[str, float] = {}
     started, first = time.monotonic(), step
