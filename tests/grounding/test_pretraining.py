@@ -225,7 +225,7 @@ def test_one_image_can_be_learned(files):
     torch.manual_seed(0)
     model, all_batches = batches(files)
     heads = Heads(16)
-    optimiser = torch.optim.Adam([*model.parameters(), *heads.parameters()], lr=1e-2)
+    optimiser = torch.optim.Adam([*model.parameters(), *heads.parameters()], lr=5e-3)
     log = []
     for step in range(160):
         loss, numbers = losses(model, heads, all_batches[step], questions=True)

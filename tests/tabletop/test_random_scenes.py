@@ -68,6 +68,44 @@ def test_the_pre_training_knows_every_shape_and_colour():
     assert set(COLOUR_NAMES) - {"none"} == set(COLOURS)
 
 
+def test_places_on_the_table_are_those_of_the_image(drawn):
+    """What is further right on the table is further right in the image; what is further in front is lower."""
+    compared = 0
+    for row in range(len(drawn)):
+        standing = np.flatnonzero(~np.isnan(drawn.on_table[row, :, 0]))
+        kinds = [str(name).split("_")[1] for name in drawn.names[row] if name and name != GRIPPER]
+        for i in standing:
+            for j in standing:
+                (right, front), (u, v) = (
+                    (of[row, i] - of[row, j]).tolist() for of in (drawn.on_table, drawn.positions)
+                )
+                if right > 0.15 and abs(front) < 0.1:
+                    assert u > 0
+                if front > 0.15 and abs(right) < 0.1 and kinds[i] == kinds[j]:  # of equal height
+                    assert v > 0
+                    compared += 1
+    assert compared > 20
+
+
+def test_what_does_not_stand_on_the_table_has_no_place_there(drawn):
+    objects = np.array(
+        [[bool(name) and name != GRIPPER and "handle" not in name for name in row] for row in drawn.names]
+    )
+    places = ~np.isnan(drawn.on_table[..., 0])
+    assert not (places & ~objects).any()
+    in_air = (objects & ~places).sum(axis=1)
+    assert set(in_air.tolist()) == {0, 1}  # one object at most is held
+
+
+def test_most_scenes_hold_objects_of_the_same_name():
+    rng = np.random.default_rng(0)
+    scenes = [[name.rsplit("_", 1)[0] for name in module._draw_names(rng)] for _ in range(200)]
+    counts = [max(names.count(name) for name in names) for names in scenes]
+    assert np.mean([count > 1 for count in counts]) > 0.6
+    assert max(counts) == module.MAX_DUPLICATES
+    assert all(any(names.count(name) == 1 for name in names) for names in scenes[:20])
+
+
 def test_files_are_drawn_once(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "IMAGES_PER_FILE", 2)
     files = draw_images(tmp_path, 3)
