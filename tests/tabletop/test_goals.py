@@ -3,8 +3,9 @@
 import numpy as np
 
 from inspire_vla.tabletop.env import TabletopEnv
+from inspire_vla.tabletop.places import SIDES, mirrored
 from inspire_vla.tabletop.suites import SUITES
-from inspire_vla.tabletop.tasks import All, Closed, In, On, Open, is_above, rests_at
+from inspire_vla.tabletop.tasks import All, Beside, Closed, In, On, Open, is_above, rests_at
 
 
 def _world(name: str):
@@ -57,3 +58,38 @@ def test_a_drawer_is_open_or_closed_or_neither_and_never_both():
         assert not All((Open("brown_cabinet"), Closed("brown_cabinet"))).holds(world)
         seen.add((is_open, is_closed))
     assert seen == {(True, False), (False, True), (False, False)}
+
+
+def test_beside_is_on_one_side_near_and_on_the_table():
+    world = _world("plates")
+    plate = world.point("blue_plate")
+    for side in SIDES:
+        for along, across, height, holds in (
+            (0.138, 0.0, 0.024, True),
+            (0.138, 0.05, 0.024, True),
+            (0.138, 0.07, 0.024, False),  # too far off the axis
+            (0.05, 0.0, 0.036, False),  # on the plate
+            (0.22, 0.0, 0.024, False),  # too far away
+            (0.138, 0.0, 0.10, False),  # in the air
+        ):
+            sideways = np.array([-SIDES[side][1], SIDES[side][0]])
+            _put(world, "red_cube", [*(plate[:2] + along * SIDES[side] + across * sideways), height])
+            assert Beside("red_cube", "blue_plate", side).holds(world) == holds, (side, along, across, height)
+
+
+def test_mirroring_a_world_exchanges_left_and_right_of_an_object():
+    world = _world("plates")
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(60):
+        plate, cube = rng.uniform((0.4, -0.1), (0.6, 0.1)), rng.uniform(-0.2, 0.2, 2)
+        found = {}
+        for sign in (1, -1):
+            flip = np.array([1, sign])
+            _put(world, "blue_plate", [*(plate * flip), 0.0])
+            _put(world, "red_cube", [*((plate + cube) * flip), 0.024])
+            found[sign] = {side for side in SIDES if Beside("red_cube", "blue_plate", side).holds(world)}
+        assert {mirrored(side) for side in found[1]} == found[-1]
+        assert len(found[1]) <= 1
+        held += len(found[1])
+    assert held > 5

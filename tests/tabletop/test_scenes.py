@@ -5,9 +5,16 @@ import pytest
 
 from inspire_vla.errors import InspireError
 from inspire_vla.tabletop import objects
-from inspire_vla.tabletop.scenes import DUPLICATE_SCENES, JITTER_M, SCENES, Scene, compiled
+from inspire_vla.tabletop.scenes import (
+    DUPLICATE_SCENES,
+    JITTER_M,
+    SCENES,
+    VALIDATION_SCENES,
+    Scene,
+    compiled,
+)
 
-ALL = [*SCENES.values(), *DUPLICATE_SCENES.values()]
+ALL = [*SCENES.values(), *DUPLICATE_SCENES.values(), *VALIDATION_SCENES.values()]
 
 
 @pytest.mark.parametrize("scene", ALL, ids=lambda scene: scene.name)

@@ -10,7 +10,7 @@ import numpy as np
 
 from inspire_vla.tabletop.env import MAX_STEP_M, TabletopEnv
 from inspire_vla.tabletop.objects import DRAWER_TRAVEL_M
-from inspire_vla.tabletop.tasks import All, Closed, Goal, In, On, Open, is_above
+from inspire_vla.tabletop.tasks import All, Beside, Closed, Goal, In, On, Open, is_above
 
 OPEN, CLOSE = -1.0, 1.0
 TRAVEL_Z_M = 0.135
@@ -43,7 +43,7 @@ class Expert:
         """Whether the fingers are still around the object of a finished goal: then rise first."""
         here = self._world.gripper()
         for goal in done:
-            name = goal.obj if isinstance(goal, On | In) else f"{goal.cabinet}_handle"  # type: ignore[attr-defined]
+            name = goal.obj if isinstance(goal, On | In | Beside) else f"{goal.cabinet}_handle"  # type: ignore[attr-defined]
             offset = here - self._world.point(name)
             if np.hypot(*offset[:2]) < 0.05 and offset[2] < 0.055:
                 return True
@@ -57,27 +57,34 @@ class Expert:
         return goal.holds(self._world)
 
     def _towards(self, goal: Goal) -> np.ndarray:
-        if isinstance(goal, On | In):
-            return self._pick_and_place(goal.obj, goal.receptacle)
+        if isinstance(goal, On | In | Beside):
+            return self._pick_and_place(goal)
         if isinstance(goal, Open):
             return self._pull(goal.cabinet)
         if isinstance(goal, Closed):
             return self._push(goal.cabinet)
         raise NotImplementedError(f"The expert cannot reach {goal!r}.")
 
-    def _pick_and_place(self, obj: str, receptacle: str) -> np.ndarray:
-        world = self._world
+    def _pick_and_place(self, goal: On | In | Beside) -> np.ndarray:
+        world, obj = self._world, goal.obj
         position = world.point(obj)
         if world.grasped(obj):
-            return self._carry(obj, receptacle)
-        _, extent = world.receptacle(receptacle)
+            return self._carry(goal)
         released = world.gripper_opening() > 0.06 and not world.touched(obj)
-        if released and is_above(world, obj, receptacle) and position[2] > 0.03 + extent.floor_z_m:
-            return self._retreat()  # it is still falling
+        if released and self._falls(goal):
+            return self._retreat()
         grasp = position.copy()
         grasp_z_m = world.scene.objects[obj].shape.grasp_z_m
         grasp[2] = max(position[2] + grasp_z_m * max(0.0, world.upright(obj)), 0.014)
         return self._reach(world.gripper(), grasp)
+
+    def _falls(self, goal: On | In | Beside) -> bool:
+        """Whether the object is over its place and still in the air."""
+        height = self._world.point(goal.obj)[2]
+        if isinstance(goal, Beside):
+            return False  # it is let go on the table
+        _, extent = self._world.receptacle(goal.receptacle)
+        return is_above(self._world, goal.obj, goal.receptacle) and height > 0.03 + extent.floor_z_m
 
     def _reach(self, here: np.ndarray, grasp: np.ndarray) -> np.ndarray:
         """Move over the point at travel height, descend onto it, close."""
@@ -94,31 +101,40 @@ class Expert:
                 target[:2] = here[:2]
         return self._move(here, target, OPEN, _FAST_M if off > _ALIGNED_M else 0.024)
 
-    def _carry(self, obj: str, receptacle: str) -> np.ndarray:
-        world = self._world
+    def _carry(self, goal: On | In | Beside) -> np.ndarray:
+        world, obj = self._world, goal.obj
         here, at = world.gripper(), world.point(obj)
-        origin, extent = world.receptacle(receptacle)
         bottom = world.scene.objects[obj].shape.height_m / 2
-        depth = extent.rim_z_m - extent.floor_z_m
-        rest = extent.floor_z_m + bottom + (0.004 if depth < 0.03 else 0.0)
-        if depth > 0.03:
-            rest = max(rest, extent.rim_z_m - 0.012 + bottom)
-        goal = origin + np.array([self._slot(obj, receptacle), 0.0, 0.0])
-        goal[2] = rest + origin[2]
-        target = here + (goal - at)
-        off = float(np.hypot(*(goal - at)[:2]))
-        over = max(goal[2], extent.rim_z_m + bottom) + _CARRY_CLEARANCE_M
+        place, rim_z_m = self._destination(goal, bottom)
+        target = here + (place - at)
+        off = float(np.hypot(*(place - at)[:2]))
+        over = max(place[2], rim_z_m + bottom) + _CARRY_CLEARANCE_M
         travel = max(self._clear_height(here, target) + bottom - 0.03, over, 0.10)
         if off > 0.015:
             low = at[2] < travel - 0.025
-            target[2] = here[2] + (min(travel, goal[2] + _FUNNEL * (off - 0.015)) - at[2])
+            target[2] = here[2] + (min(travel, place[2] + _FUNNEL * (off - 0.015)) - at[2])
             if low and off > 0.05:
                 target[:2] = here[:2]
                 target[2] = here[2] + (travel - at[2])
             return self._move(here, target, CLOSE, _FAST_M)
-        if at[2] - goal[2] < 0.008:
+        if at[2] - place[2] < 0.008:
             return self._move(here, here, OPEN, _SLOW_M)
         return self._move(here, target, CLOSE, 0.024)
+
+    def _destination(self, goal: On | In | Beside, bottom_m: float) -> tuple[np.ndarray, float]:
+        """Where the centre of the object is let go, (3,), and the height of the rim that it has to pass."""
+        world = self._world
+        if isinstance(goal, Beside):
+            xy = world.point(goal.reference)[:2] + world.scene.spot(goal.reference, goal.side)
+            return np.array([*xy, bottom_m + 0.002]), 0.0
+        origin, extent = world.receptacle(goal.receptacle)
+        depth = extent.rim_z_m - extent.floor_z_m
+        rest = extent.floor_z_m + bottom_m + (0.004 if depth < 0.03 else 0.0)
+        if depth > 0.03:
+            rest = max(rest, extent.rim_z_m - 0.012 + bottom_m)
+        place = origin + np.array([self._slot(goal.obj, goal.receptacle), 0.0, 0.0])
+        place[2] = rest + origin[2]
+        return place, extent.rim_z_m
 
     def _slot(self, obj: str, receptacle: str) -> float:
         """Offset along x from the receptacle's centre, so that two objects fit side by side."""

@@ -6,12 +6,18 @@ from typing import Protocol
 
 import numpy as np
 
+from inspire_vla.errors import InspireError
 from inspire_vla.tabletop.objects import DRAWER_TRAVEL_M
-from inspire_vla.tabletop.scenes import Scene
+from inspire_vla.tabletop.places import MIDDLE, SIDES
+from inspire_vla.tabletop.scenes import BESIDE_M, Scene
 from inspire_vla.tabletop.world import World
 
 _TOLERANCE_M = 0.008
 _DRAWER = "the top drawer of the cabinet"
+_PICK_AND_PLACE, _PUT = "pick up {} and place it {}", "put {} {}"
+_BESIDE = {
+    "left": "to the left of", "right": "to the right of", "front": "in front of", "back": "behind",
+}  # fmt: skip
 
 
 class Goal(Protocol):
@@ -40,6 +46,21 @@ class In:
 
     def holds(self, world: World) -> bool:
         return rests_at(world, self.obj, self.receptacle) and not world.touched(self.obj)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """`obj` stands on the table, on one side of `reference` (a key of `places.SIDES`), and no finger touches it.
+
+    Its centre is at most 12 cm from the edge of the reference and at most 6 cm off the axis of the side.
+    """
+
+    obj: str
+    reference: str
+    side: str
+
+    def holds(self, world: World) -> bool:
+        return stands_beside(world, self.obj, self.reference, self.side) and not world.touched(self.obj)
 
 
 @dataclass(frozen=True)
@@ -89,6 +110,18 @@ def rests_at(world: World, obj: str, receptacle: str) -> bool:
     return is_above(world, obj, receptacle) and height < ceiling
 
 
+def stands_beside(world: World, obj: str, reference: str, side: str) -> bool:
+    """Return whether the object stands on the table on that side of the reference; see `Beside`."""
+    objects = world.scene.objects
+    here = world.point(obj)
+    offset = here[:2] - world.point(reference)[:2]
+    edge_m = objects[reference].shape.radius_m
+    along = float(offset @ SIDES[side])
+    across = float(np.abs(offset - along * SIDES[side]).sum())
+    on_table = here[2] < objects[obj].rest_z_m + 2 * _TOLERANCE_M
+    return bool(on_table and edge_m <= along <= edge_m + 2 * BESIDE_M and across <= BESIDE_M)
+
+
 @dataclass(frozen=True)
 class Task:
     """One task of a suite.
@@ -127,26 +160,75 @@ class Task:
 # --- builders, one for each kind of instruction
 
 
+def mention(scene: Scene, name: str, *, by: str = "place", noun_first: bool = False) -> str:
+    """Return the words that name an object of a scene. Of several equal objects they tell which one.
+
+    Args:
+        by: "place" ("the left red cube") or "neighbour" ("the red cube next to the white bowl").
+        noun_first: "the red cube on the left" instead of "the left red cube".
+
+    Raises:
+        InspireError: the object has equals, and the scene does not say how they are told apart.
+    """
+    plain = "the " + " ".join(name.split("_")[:2])
+    if not scene.equals(name):
+        return plain
+    told = dict(scene.places if by == "place" else scene.neighbours)
+    if name not in told:
+        raise InspireError(f"Scene {scene.name!r} has several {plain[4:]}s and no {by} of {name!r}.")
+    if by == "neighbour":
+        return f"{plain} next to {mention(scene, told[name])}"
+    place = told[name]
+    if place in ("front", "back"):
+        return f"{plain} at the {place}"
+    if noun_first:
+        return f"{plain} {'in' if place == MIDDLE else 'on'} the {place}"
+    return plain.replace("the ", f"the {place} ", 1)
+
+
 def move(
-    suite: str, scene: Scene, obj: str, to: str, template: str = "pick up {} and place it {} {}"
+    suite: str, scene: Scene, obj: str, to: str, template: str = _PICK_AND_PLACE, by: str = "place"
 ) -> Task:
-    """Pick and place. `template` is filled with the object, "on" or "in", and the receptacle."""
+    """Pick and place. `template` is filled with the object and where it goes. `by`: see `mention`."""
     kind = scene.objects[to].kind
     inside = kind in ("bowl", "basket")
-    what, where = _the(obj), "the cabinet" if kind == "cabinet" else _the(to)
-    instruction = template.format(what, "in" if inside else "on", where)
+    noun_first = template == _PICK_AND_PLACE
+    what = mention(scene, obj, by=by, noun_first=noun_first)
+    where = "the cabinet" if kind == "cabinet" else mention(scene, to, noun_first=noun_first)
+    instruction = template.format(what, f"{'in' if inside else 'on'} {where}")
     return Task(suite, scene, instruction, (In if inside else On)(obj, to), ((what, obj), (where, to)))
 
 
-def put(suite: str, scene: Scene, obj: str, to: str) -> Task:
+def put(suite: str, scene: Scene, obj: str, to: str, by: str = "place") -> Task:
     """Pick and place, said as "put … in …"."""
-    return move(suite, scene, obj, to, "put {} {} {}")
+    return move(suite, scene, obj, to, _PUT, by)
+
+
+def move_beside(
+    suite: str, scene: Scene, obj: str, side: str, reference: str, template: str = _PICK_AND_PLACE
+) -> Task:
+    """Place an object on the table, on one side of another.
+
+    Raises InspireError unless the scene's layouts keep a spot free there.
+    """
+    if (reference, side) not in scene.free:
+        raise InspireError(f"Scene {scene.name!r} keeps no spot free for {reference!r}, side {side!r}.")
+    what, where = mention(scene, obj, noun_first=template == _PICK_AND_PLACE), mention(scene, reference)
+    instruction = template.format(what, f"{_BESIDE[side]} {where}")
+    grounding = ((what, obj), (where, reference))
+    return Task(suite, scene, instruction, Beside(obj, reference, side), grounding)
+
+
+def put_beside(suite: str, scene: Scene, obj: str, side: str, reference: str) -> Task:
+    """Place an object beside another, said as "put … to the left of …"."""
+    return move_beside(suite, scene, obj, side, reference, _PUT)
 
 
 def put_in_drawer(suite: str, scene: Scene, obj: str, cabinet: str) -> Task:
     """Put an object into a drawer that is open from the start."""
-    grounding = ((_the(obj), obj), (_DRAWER, f"{cabinet}_handle"))
-    return Task(suite, scene, f"put {_the(obj)} in {_DRAWER}", In(obj, f"{cabinet}_drawer"), grounding)
+    what = mention(scene, obj)
+    grounding = ((what, obj), (_DRAWER, f"{cabinet}_handle"))
+    return Task(suite, scene, f"put {what} in {_DRAWER}", In(obj, f"{cabinet}_drawer"), grounding)
 
 
 def open_drawer(suite: str, scene: Scene, cabinet: str) -> Task:
@@ -159,18 +241,10 @@ def close_drawer(suite: str, scene: Scene, cabinet: str) -> Task:
     return Task(suite, scene, f"close {_DRAWER}", Closed(cabinet), ((_DRAWER, f"{cabinet}_handle"),))
 
 
-def beside(suite: str, scene: Scene, obj: str, near: str, to: str) -> Task:
-    """Pick and place one of two objects of the same name. Only the object next to it tells them apart."""
-    plain = move(suite, scene, obj, to)
-    mention = f"{_the(obj)} next to {_the(near)}"
-    instruction = plain.instruction.replace(_the(obj), mention, 1)
-    return Task(suite, scene, instruction, plain.goal, ((mention, obj), plain.grounding[1]))
-
-
 def put_both(suite: str, scene: Scene, first: str, second: str, to: str) -> Task:
     """Put two objects into one receptacle."""
     one, two = put(suite, scene, first, to), put(suite, scene, second, to)
-    instruction = two.instruction.replace("put ", f"put both {_the(first)} and ", 1)
+    instruction = two.instruction.replace("put ", f"put both {one.mentions[0]} and ", 1)
     return Task(suite, scene, instruction, All((one.goal, two.goal)), (one.grounding[0], *two.grounding))
 
 
@@ -183,9 +257,10 @@ def then(first: Task, second: Task) -> Task:
 
 def open_and_put_in(suite: str, scene: Scene, obj: str, cabinet: str) -> Task:
     """Open the drawer, then put an object into it."""
+    what = mention(scene, obj)
     goal = All((Open(cabinet), In(obj, f"{cabinet}_drawer")))
-    grounding = ((_DRAWER, f"{cabinet}_handle"), (_the(obj), obj))
-    return Task(suite, scene, f"open {_DRAWER} and put {_the(obj)} in it", goal, grounding)
+    grounding = ((_DRAWER, f"{cabinet}_handle"), (what, obj))
+    return Task(suite, scene, f"open {_DRAWER} and put {what} in it", goal, grounding)
 
 
 def put_in_and_close(suite: str, scene: Scene, obj: str, cabinet: str) -> Task:
@@ -195,5 +270,9 @@ def put_in_and_close(suite: str, scene: Scene, obj: str, cabinet: str) -> Task:
     return Task(suite, scene, f"{plain.instruction} and close it", goal, plain.grounding)
 
 
-def _the(name: str) -> str:
-    return "the " + " ".join(word for word in name.split("_") if not word.isdigit())
+def close_and_put_on(suite: str, scene: Scene, obj: str, cabinet: str) -> Task:
+    """Close the drawer, then put an object on top of the cabinet."""
+    what = mention(scene, obj)
+    goal = All((Closed(cabinet), On(obj, cabinet)))
+    grounding = ((_DRAWER, f"{cabinet}_handle"), (what, obj))
+    return Task(suite, scene, f"close {_DRAWER} and put {what} on top of it", goal, grounding)
