@@ -8,7 +8,6 @@ from inspire_vla.instruction import acts_of, find_mentions
 from inspire_vla.labels.columns import LabelInfo, ModeRule
 from inspire_vla.labels.end_effector import ColumnValues, EndEffectorColumns, find_end_effector_columns
 from inspire_vla.labels.episode_labeller import DemonstrationLabeller
-from inspire_vla.labels.gripper import sign_from_width
 from inspire_vla.labels.labeller import Episode, Recording, encode_tracks
 from inspire_vla.spatial import NO_LABEL, canonical_answers
 
@@ -103,9 +102,6 @@ def test_gripper_sign_of_a_dataset_that_only_pushes(synthetic):
     width = np.r_[0.08, 0.04, np.zeros(frames - 7), np.linspace(0.01, 0.08, 5)]
     tracks = label(synthetic, hand, told, width, "close the drawer")
     assert not tracks.grasped.any()
-    assert sign_from_width(told, width / 0.08) is True
-    assert sign_from_width(-told, width / 0.08) is False
-    assert sign_from_width(told, np.full(frames, 0.5)) is None
 
 
 def test_millimetres_equal_metres(synthetic):

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from inspire_vla.errors import InspireError
-from inspire_vla.labels.gripper import held_command, is_trigger, opening_scale
+from inspire_vla.labels.gripper import held_command, neutral_value, opening_scale
 
 POLICY, MEAN, LAST = "policy", "mean action", "last action"
 PREDICTORS = (POLICY, MEAN, LAST)
@@ -178,7 +178,7 @@ def _gripper_range(command: Float[np.ndarray, " N"], starts: Int[np.ndarray, " E
     """The values of a closed and an open gripper; None if it never moves. Most episodes begin with an open one."""
     held = held_command(command, starts)
     open_is_high = bool(np.mean(held[starts] > (held.min() + held.max()) / 2) >= 0.5)
-    if is_trigger(command):  # its pulses are rare: quantiles would miss them
+    if neutral_value(command) is not None:  # a trigger: its pulses are rare: quantiles would miss them
         ends = float(command.min()), float(command.max())
         return GripperRange(*(ends if open_is_high else ends[::-1]))
     scale = opening_scale(command, open_is_high=open_is_high)

@@ -5,19 +5,21 @@ readings, `calibrate_arms` refuses and shows both.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inspire_vla.errors import InspireError
 from inspire_vla.instruction import acts_of
-from inspire_vla.labels.end_effector import ColumnValues, EndEffectorColumns, correlation_with_width
+from inspire_vla.labels.end_effector import ColumnValues, EndEffectorColumns
 from inspire_vla.labels.gripper import (
     Grasp,
     OpeningScale,
+    correlation_with_width,
     find_grasps,
     hold_pulses,
     is_binary,
@@ -33,7 +35,6 @@ from inspire_vla.labels.gripper_sign import (
     drop_idle,
     known_convention,
     metres_between_fingers,
-    scale_with_sign,
     seen_where_fingers_stop,
     seen_where_it_changes,
 )
@@ -48,7 +49,13 @@ _CARRIED_M = 0.06
 """After a closing on nothing, the gripper opens again nearer than this."""
 _FOLLOWS = 0.3
 """Correlation below which the measured width does not follow the command."""
+_FEW_GRASPS, _SOME_GRASPS = 0.25, 0.6
+"""Shares of the episodes that ask for a grasp and have one. Fewer than the first are refused."""
+_UNCERTAIN = 0.7
 _ONE_EPISODE = np.zeros(1, dtype=np.intp)
+
+Paths = Sequence[NDArray[np.float64]]
+"""Of each arm's fingertips, (T, 3) metres."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +64,8 @@ class Finding:
 
     what: str
     value: str
-    why: str
-    option: str
+    why: str = ""
+    option: str = ""
 
     def __str__(self) -> str:
         reason = f"because: {self.why}" if self.why else ""
@@ -80,36 +87,27 @@ class Arm:
     width_scale: OpeningScale | None = None
     neutral: float | None = None
 
-    def command(
+    def openings(
         self, columns: Mapping[str, NDArray[Any]], starts: NDArray[np.intp] = _ONE_EPISODE
-    ) -> NDArray[np.float64] | None:
-        """(T,) the command, a trigger's pulses held; None without one."""
-        values = self.end_effector.command(columns)
-        if values is None:
-            return None
-        raw = total_opening(values)
-        return raw if self.neutral is None else hold_pulses(raw, self.neutral, starts)
+    ) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
+        """The command and the width of the gripper, (T,) 0 closed … 1 open. starts: first row of each episode."""
+        command, width = self.end_effector.command(columns), self.end_effector.width(columns)
+        commanded = measured = None
+        if command is not None and self.command_scale is not None:
+            raw = total_opening(command)
+            held = raw if self.neutral is None else hold_pulses(raw, self.neutral, starts)
+            commanded = self.command_scale(held)
+        if width is not None and self.width_scale is not None:
+            measured = self.width_scale(width)
+        return commanded, measured
 
-    def width(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64] | None:
-        """(T,) the measured opening; None without one."""
-        values = self.end_effector.width(columns)
-        return None if values is None else total_opening(values)
-
-    def grasps(self, columns: Mapping[str, NDArray[Any]], empty: float) -> list[Grasp]:
-        """Find the grasps of one episode, see `find_grasps`."""
-        command, width = self.command(columns), self.width(columns)
-        commanded = None if command is None or self.command_scale is None else self.command_scale(command)
-        measured = None if width is None or self.width_scale is None else self.width_scale(width)
-        if commanded is None and measured is None:
-            return []
-        return find_grasps(commanded, measured, empty=empty)
-
-    def with_sign(self, open_is_high: bool, command_opens_high: bool) -> "Arm":
+    def with_sign(self, width_opens_high: bool, command_opens_high: bool) -> "Arm":
         """The same arm, with the sign of its width and of its command."""
+        width, command = self.width_scale, self.command_scale
         return replace(
             self,
-            width_scale=scale_with_sign(self.width_scale, open_is_high),
-            command_scale=scale_with_sign(self.command_scale, command_opens_high),
+            width_scale=None if width is None else width.with_sign(width_opens_high),
+            command_scale=None if command is None else command.with_sign(command_opens_high),
         )
 
 
@@ -121,22 +119,6 @@ class Calibrated:
     certainty: float
     empty: float
     findings: tuple[Finding, ...]
-
-
-@dataclass(frozen=True)
-class _Signals:
-    """One arm's gripper in the whole recording, 0 low … 1 high in the sense of `reference`.
-
-    changes: the values that tell when it changes: a binary command, else the width. command_follows: whether larger
-    commands mean larger widths; None where there are not both.
-    """
-
-    arm: Arm
-    reference: ColumnValues
-    changes: NDArray[np.float64]
-    width: NDArray[np.float64] | None
-    command: NDArray[np.float64] | None
-    command_follows: bool | None
 
 
 def calibrate_arms(
@@ -156,225 +138,249 @@ def calibrate_arms(
     Raises:
         InspireError: a gripper's command and width contradict each other, or the sign is in doubt.
     """
+    findings: list[Finding] = []
     recording = _finite(recording, found)
-    signals, findings = [], []
+    signals = []
     for columns in found:
-        findings += column_findings(columns, recording, len(found) > 1)
-        one, notes = _signals(columns, recording)
-        findings += notes
-        signals.append(one)
-    paths = [path(columns, recording.columns) for columns in found]
-    used = [one for one in signals if one is not None]
-    if not used:
-        arms = tuple(Arm(columns) for columns in found)
-        if any(shown.carries for shown in _asked(recording)):
+        findings += column_findings(columns, recording, several=len(found) > 1)
+        signals.append(_Signals.read(columns, recording, findings))
+    shown = _Shown(recording, signals, [path(columns, recording.columns) for columns in found], empty)
+    moving = [one for one in signals if one.changes is not None]
+    if not moving:
+        if recording.instructions and any(one.carries for one in shown.asked):
             raise InspireError(
                 "the gripper never moves, but the instructions ask for grasps. Found: "
                 + "; ".join(f"{finding.what} {finding.value}" for finding in findings)
                 + ". Say where it is: --width, --command."
             )
         findings.append(Finding("gripper", "never moves", "so nothing is grasped", "--width, --command"))
-        return Calibrated(arms, 0.5, empty, tuple(findings))
-    certainty = 1.0
+        return Calibrated(tuple(one.arm for one in signals), 0.5, empty, tuple(findings))
+    why, certainty = "given", 1.0
     if open_is_high is None:
-        evidence = _evidence(recording, signals, paths)
-        values = _described(used[0].reference, recording)
-        differ = not any(one.clear for one in evidence) and _grasps_differ(recording, signals, paths, empty)
+        evidence = shown.evidence()
+        differ = not any(one.clear for one in evidence) and shown.signs_differ()
+        values = moving[0].reference.described(recording.names)
         open_is_high, why, certainty = decide(evidence, values, grasps_differ=differ)
-    else:
-        why = "given"
-    arms = tuple(
-        Arm(columns) if one is None else _signed(one, open_is_high)
-        for columns, one in zip(found, signals, strict=True)
-    )
-    levels = _levels(next(arm for arm, one in zip(arms, signals, strict=True) if one is used[0]))
-    findings.append(
-        Finding(
-            "open is",
-            f"{'high' if open_is_high else 'low'}: {levels}",
-            why,
-            f"--open-is {'low' if open_is_high else 'high'}",
-        )
-    )
-    grasps = [
-        grasps_of(arms, _rows(recording, rows), [p[rows] for p in paths], 1, recording.fps, empty)
-        for rows in recording.episodes()
-    ]
-    missing = _missing_grasps(recording, grasps)
-    closings = [
-        grasp.holds_object is False
-        for episode, is_missing in zip(grasps, missing, strict=True)
-        for grasp in (episode if is_missing else ())
-    ]
-    carried = _carried_empty(recording, grasps, paths, missing)
-    thin = len(closings) >= _ENOUGH_GRASPS and np.mean(closings) > _MOSTLY_EMPTY
-    if thin or (len(carried) >= _ENOUGH_GRASPS and np.mean(carried) > _MOSTLY_EMPTY):
-        # most demonstrations succeed, so the objects are as thin as an empty gripper
-        empty = NEVER_EMPTY
-        why = "the gripper closes as far as on nothing, and carries that away"
-        findings.append(Finding("objects", "thin", why, ""))
+    sign, other = ("high", "low") if open_is_high else ("low", "high")
+    arms = [one.arm.with_sign(open_is_high, open_is_high == one.command_follows) for one in signals]
+    levels = _levels(arms[signals.index(moving[0])])
+    findings.append(Finding("open is", f"{sign}: {levels}", why, f"--open-is {other}"))
+    grasps = shown.grasps(arms)
+    if shown.objects_are_thin(grasps):
+        empty, why = NEVER_EMPTY, "the gripper closes as far as on nothing, and carries that away"
+        findings.append(Finding("objects", "thin", why))
     findings += _grasp_findings(arms, grasps, empty)
-    certainty *= _share_of_grasps(recording, grasps)
-    return Calibrated(arms, certainty, empty, tuple(findings))
+    return Calibrated(tuple(arms), certainty * shown.share_of_grasps(grasps), empty, tuple(findings))
 
 
 def grasps_of(
     arms: Sequence[Arm],
     columns: Mapping[str, NDArray[Any]],
-    paths: Sequence[NDArray[np.float64]],
+    paths: Paths,
     needed: int,
     fps: float,
     empty: float,
 ) -> list[Grasp]:
     """Find the grasps of all arms in one episode, in order of time, without closings in the rest pose.
 
-    Args:
-        paths: (A, T, 3) metres, of each arm's fingertips. needed: number of acts of the instruction.
+    needed: number of acts of the instruction.
     """
-    found = [
-        replace(grasp, arm=index)
-        for index, arm in enumerate(arms)
-        for grasp in drop_idle(arm.grasps(columns, empty), paths[index], needed, fps)
-    ]
+    found = []
+    for index, (arm, path) in enumerate(zip(arms, paths, strict=True)):
+        grasps = drop_idle(find_grasps(*arm.openings(columns), empty=empty), path, needed, fps)
+        found += [replace(grasp, arm=index) for grasp in grasps]
     return sorted(found, key=lambda grasp: grasp.hold)
 
 
 # --- the gripper's values
 
 
-def _signals(columns: EndEffectorColumns, recording: Recording) -> tuple[_Signals | None, list[Finding]]:
-    """Scale an arm's gripper, and relate its command to its width. None if it never moves."""
-    starts = recording.starts
-    width = columns.width(recording.columns)
-    measured = None if width is None else total_opening(width)
-    width_scale = None if measured is None else opening_scale(measured)
-    command = columns.command(recording.columns)
-    raw = None if command is None else total_opening(command)
-    neutral = None if raw is None else neutral_value(raw)
-    told = raw if raw is None or neutral is None else hold_pulses(raw, neutral, starts)
-    command_scale = None if told is None else opening_scale(told)
-    notes = []
-    name = None if columns.command_values is None else _described(columns.command_values, recording)
-    if neutral is not None:
-        notes.append(
-            Finding("command", f"{name}: pulses that last", f"{neutral:g} between them is neutral", "--width")
+@dataclass(frozen=True, eq=False)
+class _Signals:
+    """One arm's gripper in the whole recording. Openings are 0 low … 1 high in the sense of `reference`.
+
+    arm: its scales take large values for open. changes: the opening that tells when it changes: a binary command, else
+    the width; None if it never moves. command_follows: whether larger commands mean larger widths.
+    """
+
+    arm: Arm
+    reference: ColumnValues
+    changes: NDArray[np.float64] | None
+    width: NDArray[np.float64] | None
+    command: NDArray[np.float64] | None
+    command_follows: bool
+
+    @classmethod
+    def read(cls, columns: EndEffectorColumns, recording: Recording, findings: list[Finding]) -> "_Signals":
+        """Scale an arm's gripper, and relate its command to its width. Adds to `findings` what it does not use.
+
+        Raises:
+            InspireError: the command tells nothing, or contradicts the width.
+        """
+        width_scale = command_scale = neutral = None
+        measured, command = columns.width(recording.columns), columns.command(recording.columns)
+        if measured is not None:
+            width_scale = opening_scale(measured)
+        follows = True
+        if command is not None and columns.command_values is not None:
+            name, raw = columns.command_values.described(recording.names), total_opening(command)
+            neutral = neutral_value(raw)
+            held = raw if neutral is None else hold_pulses(raw, neutral, recording.starts)
+            command_scale = opening_scale(held)
+            if neutral is not None:
+                why = f"{neutral:g} between them is neutral"
+                findings.append(Finding("command", f"{name}: pulses that last", why, "--width"))
+            elif is_toggle(raw):
+                findings.append(Finding("command", f"{name} is not used", "pulses of one kind", "--width"))
+                command_scale = None
+                if width_scale is None:
+                    raise InspireError(
+                        f"the gripper's command {name} has only short pulses of one kind, so that it does not tell "
+                        "whether the gripper is open. Give the measured opening (--width)."
+                    )
+            if measured is not None and width_scale is not None and command_scale is not None:
+                agreement = correlation_with_width(held, total_opening(measured), recording.starts)
+                follows = agreement > 0
+                if abs(agreement) < _FOLLOWS:
+                    if columns.reasons.get("command") == "given":
+                        raise InspireError(
+                            f"the gripper's width does not follow its command {name} (correlation {agreement:+.2f}). "
+                            "Leave out --command or --width, whichever is not the gripper's."
+                        )
+                    why = f"the width does not follow it, correlation {agreement:+.2f}"
+                    findings.append(Finding("command", f"{name} is not used", why, "--command"))
+                    command_scale, follows = None, True
+        arm = Arm(columns, command_scale, width_scale, None if command_scale is None else neutral)
+        as_command, as_width = arm.openings(recording.columns, recording.starts)
+        if as_command is not None and not follows:
+            as_command = 1 - as_command
+        reference = columns.command_values if as_width is None else columns.width_values
+        changes = as_width
+        if as_command is not None and (as_width is None or is_binary(as_command)):
+            changes = as_command
+        return cls(arm, reference or columns.position_values, changes, as_width, as_command, follows)
+
+    def evidence(self, recording: Recording) -> Iterator[Evidence | None]:
+        """What names, units and fingers say about the sign."""
+        scale = self.arm.command_scale if self.width is None else self.arm.width_scale
+        if scale is None:
+            return
+        yield known_convention(recording.robot_type, scale.closed, scale.open)
+        columns = self.arm.end_effector
+        command = columns.command_values if self.command is not None else None
+        for values, same in ((columns.width_values, True), (command, self.command_follows)):
+            for name in values.names_in(recording.names) if values is not None else ():
+                sign = named_sign(name)
+                if sign is not None:
+                    yield Evidence(sign == same, f"named {name}")
+        if self.width is not None:
+            yield metres_between_fingers(scale.closed, scale.open)
+            if self.command is not None:
+                yield seen_where_fingers_stop(self.command, self.width, recording.fps)
+
+
+class _Asked(NamedTuple):
+    """What the instructions of an episode ask for. carries: acts with a grasp. goals: whether one has a destination."""
+
+    carries: int
+    goals: bool
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What the recording shows of each arm."""
+
+    recording: Recording
+    signals: Sequence[_Signals]
+    paths: Paths
+    empty: float
+
+    @cached_property
+    def asked(self) -> list[_Asked]:
+        """What each episode's instructions ask for: one grasp, where no instruction is known."""
+        recording, found = self.recording, []
+        if not recording.instructions:
+            return [_Asked(1, True)] * len(recording.starts)
+        for texts in recording.instructions:
+            known = [text for text in texts if text in recording.mentions]
+            acts = [a for t in known for a in acts_of(t, recording.mentions[t], recording.roles.get(t))]
+            goals = any(act.goal is not None or act.beside for act in acts)
+            found.append(_Asked(sum(act.needs_grasp for act in acts), goals))
+        return found
+
+    def evidence(self) -> list[Evidence]:
+        """All evidence for the sign of the reference values."""
+        found: list[Evidence | None] = []
+        demonstrated = []
+        for one, path in zip(self.signals, self.paths, strict=True):
+            if one.changes is None:
+                continue
+            found += one.evidence(self.recording)
+            for rows, asked in zip(self.recording.episodes(), self.asked, strict=True):
+                if rows.stop - rows.start > 2:
+                    shown = path[rows], one.changes[rows], self.recording.fps
+                    demonstrated.append(Demonstrated(*shown, asked.carries, asked.goals))
+        found.append(seen_where_it_changes(demonstrated))
+        return list(dict.fromkeys(one for one in found if one is not None))
+
+    def signs_differ(self) -> bool:
+        """Whether the two signs give different grasps in any episode."""
+        for one, path in zip(self.signals, self.paths, strict=True):
+            if one.changes is None:
+                continue
+            for rows in self.recording.episodes():
+                found = []
+                for values in (one.changes[rows], 1 - one.changes[rows]):
+                    grasps = find_grasps(values, None, empty=self.empty)
+                    kept = drop_idle(grasps, path[rows], 1, self.recording.fps)
+                    found.append([(grasp.hold, grasp.release) for grasp in kept])
+                if found[0] != found[1]:
+                    return True
+        return False
+
+    def grasps(self, arms: Sequence[Arm]) -> list[list[Grasp]]:
+        """The grasps of each episode."""
+        found = []
+        for rows in self.recording.episodes():
+            columns = {name: values[rows] for name, values in self.recording.columns.items()}
+            paths = [path[rows] for path in self.paths]
+            found.append(grasps_of(arms, columns, paths, 1, self.recording.fps, self.empty))
+        return found
+
+    def objects_are_thin(self, grasps: Sequence[Sequence[Grasp]]) -> bool:
+        """Whether most closings are on nothing, or go elsewhere with it: most demonstrations succeed, after all.
+
+        Only episodes that lack a grasp count. In the others, a closing on nothing is a failed try.
+        """
+        closings, carried = [], []
+        for rows, episode, asked in zip(self.recording.episodes(), grasps, self.asked, strict=True):
+            if sum(grasp.holds_object is not False for grasp in episode) >= max(1, asked.carries):
+                continue
+            for grasp in episode:
+                is_empty, path = grasp.holds_object is False, self.paths[grasp.arm][rows]
+                closings.append(is_empty)
+                if is_empty and asked.carries:
+                    moved = path[min(grasp.release, len(path) - 1)] - path[grasp.hold]
+                    carried.append(bool(np.linalg.norm(moved) > _CARRIED_M))
+        return any(
+            len(found) >= _ENOUGH_GRASPS and np.mean(found) > _MOSTLY_EMPTY for found in (closings, carried)
         )
-    elif raw is not None and is_toggle(raw):
-        notes.append(Finding("command", f"{name} is not used", "pulses of one kind", "--width"))
-        command_scale = None
-        if width_scale is None:
+
+    def share_of_grasps(self, grasps: Sequence[Sequence[Grasp]]) -> float:
+        """1 where most episodes that ask for a grasp have one, less where many have none.
+
+        Raises:
+            InspireError: hardly any episode has one.
+        """
+        has_grasp = [bool(found) for found, asked in zip(grasps, self.asked, strict=True) if asked.carries]
+        if not self.recording.instructions or not has_grasp or np.mean(has_grasp) >= _SOME_GRASPS:
+            return 1.0
+        if np.mean(has_grasp) < _FEW_GRASPS:
             raise InspireError(
-                f"the gripper's command {name} has only short pulses of one kind, so that it does not tell whether the "
-                "gripper is open. Give the measured opening (--width)."
+                f"only {sum(has_grasp)} of {len(has_grasp)} episodes whose instructions ask for a grasp have one. Look "
+                "at the gripper's values: --width, --command, --open-is."
             )
-    follows = None
-    if told is not None and measured is not None and command_scale is not None and width_scale is not None:
-        agreement = correlation_with_width(told, measured, starts)
-        if abs(agreement) < _FOLLOWS:
-            if columns.reasons.get("command") == "given":
-                raise InspireError(
-                    f"the gripper's width does not follow its command {name} (correlation {agreement:+.2f}). Leave out "
-                    "--command or --width, whichever is not the gripper's."
-                )
-            why = f"the width does not follow it, correlation {agreement:+.2f}"
-            notes.append(Finding("command", f"{name} is not used", why, "--command"))
-            command_scale = None
-        else:
-            follows = agreement > 0
-    if command_scale is None:
-        told = neutral = None
-    arm = Arm(columns, command_scale, width_scale, neutral)
-    as_width = None if width_scale is None or measured is None else width_scale(measured)
-    as_command = None if command_scale is None or told is None else command_scale(told)
-    if as_command is not None and follows is False:
-        as_command = 1 - as_command
-    by_command = as_command is not None and (as_width is None or is_binary(as_command))
-    changes = as_command if by_command else as_width
-    if changes is None:
-        return None, notes
-    reference = columns.command_values if as_width is None else columns.width_values
-    assert reference is not None
-    return _Signals(arm, reference, changes, as_width, as_command, follows), notes
-
-
-def _signed(one: _Signals, open_is_high: bool) -> Arm:
-    """The arm, with the sign of its width (of its command, without a width)."""
-    command = open_is_high if one.command_follows is not False else not open_is_high
-    return replace(
-        one.arm,
-        width_scale=scale_with_sign(one.arm.width_scale, open_is_high),
-        command_scale=scale_with_sign(one.arm.command_scale, command),
-    )
-
-
-def _evidence(
-    recording: Recording, signals: Sequence[_Signals | None], paths: Sequence[NDArray[np.float64]]
-) -> list[Evidence]:
-    """All evidence for the sign of the reference values."""
-    found: list[Evidence] = []
-    shown: list[Demonstrated] = []
-    for one, path in zip(signals, paths, strict=True):
-        if one is None:
-            continue
-        scale = one.arm.command_scale if one.width is None else one.arm.width_scale
-        assert scale is not None
-        low, high = sorted((scale.closed, scale.open))
-        known = known_convention(recording.robot_type, low, high)
-        found += [known] if known is not None else []
-        found += _named(one, recording)
-        metres = None if one.width is None else metres_between_fingers(low, high)
-        found += [metres] if metres is not None else []
-        if one.width is not None and one.command is not None:
-            stop = seen_where_fingers_stop(one.command, one.width, recording.fps)
-            found += [stop] if stop is not None else []
-        shown += _demonstrated(recording, one, path)
-    changes = seen_where_it_changes(shown)
-    return list(dict.fromkeys([*found, *([changes] if changes is not None else [])]))
-
-
-def _named(one: _Signals, recording: Recording) -> list[Evidence]:
-    """What the names of the width and of the command say."""
-    columns = one.arm.end_effector
-    found = []
-    for values, follows in ((columns.width_values, True), (columns.command_values, one.command_follows)):
-        if values is None or (values is not one.reference and follows is None):
-            continue
-        for name in _names(values, recording):
-            sign = named_sign(name)
-            if sign is not None:
-                same = values is one.reference or bool(follows)
-                found.append(Evidence(sign == same, f"named {name}"))
-    return found
-
-
-def _demonstrated(recording: Recording, one: _Signals, path: NDArray[np.float64]) -> list[Demonstrated]:
-    shown = []
-    asked = _asked(recording)
-    for number, rows in enumerate(recording.episodes()):
-        carries, goals = (asked[number].carries, asked[number].goals) if asked else (1, True)
-        if rows.stop - rows.start > 2:
-            shown.append(Demonstrated(path[rows], one.changes[rows], recording.fps, carries, goals))
-    return shown
-
-
-def _grasps_differ(
-    recording: Recording,
-    signals: Sequence[_Signals | None],
-    paths: Sequence[NDArray[np.float64]],
-    empty: float,
-) -> bool:
-    """Whether the two signs give different grasps in any episode."""
-    for one, path in zip(signals, paths, strict=True):
-        if one is None:
-            continue
-        for rows in recording.episodes():
-            found = []
-            for values in (one.changes[rows], 1 - one.changes[rows]):
-                grasps = drop_idle(find_grasps(values, None, empty=empty), path[rows], 1, recording.fps)
-                found.append([(grasp.hold, grasp.release) for grasp in grasps])
-            if found[0] != found[1]:
-                return True
-    return False
+        return _UNCERTAIN
 
 
 def _finite(recording: Recording, found: Sequence[EndEffectorColumns]) -> Recording:
@@ -383,143 +389,46 @@ def _finite(recording: Recording, found: Sequence[EndEffectorColumns]) -> Record
     Raises:
         InspireError: no episode is left, and the gripper's values are not finite.
     """
-    read = [columns_values for columns in found for columns_values in _all_values(columns)]
-    finite = np.all([np.isfinite(values.of(recording.columns)).all(axis=1) for values in read], axis=0)
-    kept = [rows for rows in recording.episodes() if rows.stop > rows.start]
-    numbers = [number for number, rows in enumerate(kept) if finite[rows].all()]
-    if len(numbers) == len(recording.starts) or not kept:
+    damaged = {
+        values: ~np.isfinite(values.of(recording.columns)).all(axis=1)
+        for columns in found
+        for values in columns.parts.values()
+    }
+    is_damaged = np.any(list(damaged.values()), axis=0)
+    episodes = [rows for rows in recording.episodes() if rows.stop > rows.start]
+    kept = [number for number, rows in enumerate(episodes) if not is_damaged[rows].any()]
+    if len(kept) == len(recording.starts) or not episodes:
         return recording
-    if not numbers:
-        gripper = [v for one in found for v in (one.width_values, one.command_values) if v is not None]
-        if all(np.isfinite(v.of(recording.columns)).all() for v in gripper):
+    if not kept:
+        positions = [columns.position_values for columns in found]
+        bad = [values for values, frames in damaged.items() if frames.any()]
+        if all(values in positions for values in bad):
             return recording  # the gripper can be read; the episodes get no labels
-        bad = [_described(v, recording) for v in read if not np.isfinite(v.of(recording.columns)).all()]
         raise InspireError(
-            f"every episode has values that are no numbers (NaN) in {', '.join(bad)}. Correct them, or name "
-            "other values: --position, --width, --command."
+            "every episode has values that are no numbers (NaN) in "
+            f"{', '.join(values.described(recording.names) for values in bad)}. Correct them, or name other values: "
+            "--position, --width, --command."
         )
-    keep = np.concatenate([np.arange(kept[number].start, kept[number].stop) for number in numbers])
-    lengths = [kept[number].stop - kept[number].start for number in numbers]
-    instructions = recording.instructions
+    rows = np.concatenate([np.arange(episodes[number].start, episodes[number].stop) for number in kept])
+    lengths = [episodes[number].stop - episodes[number].start for number in kept]
+    texts = recording.instructions
     return replace(
         recording,
-        columns={name: values[keep] for name, values in recording.columns.items()},
+        columns={name: values[rows] for name, values in recording.columns.items()},
         starts=np.cumsum([0, *lengths[:-1]]),
-        instructions=tuple(instructions[number] for number in numbers) if instructions else (),
+        instructions=tuple(texts[number] for number in kept) if texts else (),
     )
-
-
-def _all_values(columns: EndEffectorColumns) -> list[ColumnValues]:
-    parts = (columns.position_values, columns.width_values, columns.command_values)
-    return [values for values in parts if values is not None]
-
-
-def _rows(recording: Recording, rows: slice) -> dict[str, NDArray[Any]]:
-    return {name: values[rows] for name, values in recording.columns.items()}
 
 
 # --- in words
 
 
-def _names(values: ColumnValues, recording: Recording) -> list[str]:
-    names = recording.names.get(values.column, ())
-    return [names[i] for i in values.indices if i < len(names)]
-
-
-def _described(values: ColumnValues, recording: Recording) -> str:
-    names = _names(values, recording)
-    return f"{values}" + (f" ({', '.join(names)})" if names else "")
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What the instructions of an episode ask for. carries: acts with a grasp. goals: whether one has a destination."""
-
-    carries: int
-    goals: bool
-
-
-def _asked(recording: Recording) -> list[_Asked]:
-    """What each episode's instructions ask for; empty where no instruction is known."""
-    found = []
-    for texts in recording.instructions:
-        acts = [
-            act
-            for text in texts
-            if text in recording.mentions
-            for act in acts_of(text, recording.mentions[text], recording.roles.get(text))
-        ]
-        goals = any(act.goal is not None or act.beside for act in acts)
-        found.append(_Asked(sum(act.needs_grasp for act in acts), bool(goals)))
-    return found
-
-
-def _missing_grasps(recording: Recording, grasps: Sequence[Sequence[Grasp]]) -> list[bool]:
-    """For every episode: whether it has fewer grasps of an object than it asks for.
-
-    In the others, a closing on nothing is a failed try, or a test of the gripper.
-    """
-    asked = _asked(recording)
-    needed = [one.carries for one in asked] if asked else [1] * len(grasps)
-    return [
-        sum(grasp.holds_object is not False for grasp in episode) < max(1, least)
-        for episode, least in zip(grasps, needed, strict=True)
-    ]
-
-
-def _carried_empty(
-    recording: Recording,
-    grasps: Sequence[Sequence[Grasp]],
-    paths: Sequence[NDArray[np.float64]],
-    missing: Sequence[bool],
-) -> list[bool]:
-    """For every closing on nothing in an episode that lacks a grasp: whether the gripper goes elsewhere with it.
-
-    missing: see `_missing_grasps`.
-    """
-    asked = _asked(recording)
-    found = []
-    for number, (rows, episode) in enumerate(zip(recording.episodes(), grasps, strict=True)):
-        if not missing[number] or (asked and not asked[number].carries):
-            continue
-        for grasp in episode:
-            if grasp.holds_object is False:
-                path = paths[grasp.arm][rows]
-                moved = path[min(grasp.release, len(path) - 1)] - path[grasp.hold]
-                found.append(bool(np.linalg.norm(moved) > _CARRIED_M))
-    return found
-
-
-_FEW_GRASPS, _SOME_GRASPS = 0.25, 0.6
-_UNCERTAIN = 0.7
-
-
-def _share_of_grasps(recording: Recording, grasps: Sequence[Sequence[Grasp]]) -> float:
-    """1 where most episodes that ask for a grasp have one, less where many have none.
-
-    Raises:
-        InspireError: hardly any episode has one.
-    """
-    asked = [bool(found) for found, one in zip(grasps, _asked(recording), strict=False) if one.carries]
-    if not asked or np.mean(asked) >= _SOME_GRASPS:
-        return 1.0
-    if np.mean(asked) < _FEW_GRASPS:
-        raise InspireError(
-            f"only {sum(asked)} of {len(asked)} episodes whose instructions ask for a grasp have one. Look at the "
-            "gripper's values: --width, --command, --open-is."
-        )
-    return _UNCERTAIN
-
-
 def _grasp_findings(arms: Sequence[Arm], grasps: Sequence[Sequence[Grasp]], empty: float) -> list[Finding]:
     """How many grasps the episodes have, and which arm makes them."""
-    held = [
-        [grasp for grasp in episode if grasp.holds_object is not False or empty == NEVER_EMPTY]
-        for episode in grasps
-    ]
-    counts = Counter(len(episode) for episode in held)
+    held = [[g for g in episode if g.holds_object is not False or empty == NEVER_EMPTY] for episode in grasps]
+    counts = Counter(map(len, held))
     value = ", ".join(f"{count} in {episodes} episodes" for count, episodes in sorted(counts.items()))
-    found = [Finding("grasps", value, "", "")]
+    found = [Finding("grasps", value)]
     if len(arms) > 1:
         by_arm = Counter(grasp.arm for episode in held for grasp in episode)
         value = ", ".join(f"{arm.end_effector.arm} grasps {by_arm[i]} times" for i, arm in enumerate(arms))
@@ -535,19 +444,14 @@ def _levels(arm: Arm) -> str:
     )
 
 
-def column_findings(columns: EndEffectorColumns, recording: Recording, several: bool) -> list[Finding]:
-    arm = f"{columns.arm} arm: " if several else ""
-    unit = "joints of the URDF" if columns.kinematics is not None else "metres"
-    found = [
-        Finding(
-            "position",
-            f"{arm}{_described(columns.position_values, recording)}, {unit}",
-            columns.reasons.get("position", ""),
-            "--position, --metres-per-unit" + (", --arm" if several else ""),
-        )
-    ]
-    for what, values in (("width", columns.width_values), ("command", columns.command_values)):
-        if values is not None:
-            text = f"{arm}{_described(values, recording)}"
-            found.append(Finding(what, text, columns.reasons.get(what, ""), f"--{what}"))
+def column_findings(columns: EndEffectorColumns, recording: Recording, *, several: bool) -> list[Finding]:
+    """The columns of one arm, of several or not, and why they were chosen."""
+    found = []
+    for what, values in columns.parts.items():
+        text = (f"{columns.arm} arm: " if several else "") + values.described(recording.names)
+        option = f"--{what}"
+        if what == "position":
+            text += ", metres" if columns.kinematics is None else ", joints of the URDF"
+            option += ", --metres-per-unit" + (", --arm" if several else "")
+        found.append(Finding(what, text, columns.reasons.get(what, ""), option))
     return found

@@ -241,81 +241,68 @@ def import_calvin(
     """
     split, out = Path(split), Path(out).absolute()
     with folder_lock(out, "importing into"), disk_errors(out):
-        return _import(split, out, scene, images, modes, frame, rule, limit)
-
-
-def _import(
-    split: Path,
-    out: Path,
-    scene: str | None,
-    images: bool,
-    modes: Sequence[str],
-    frame: str | Frame,
-    rule: ModeRule,
-    limit: int | None,
-) -> CalvinReport:
-    if out.exists():
-        raise InspireError(f"{out} exists; choose another folder.")
-    scenes = ScenesOfSplit(split, scene, read_scene_info(split))
-    report = CalvinReport(out)
-    sequences = []
-    for text, first, last in read_annotations(split)[:limit]:
-        try:
-            sequences.append((text, find_mentions(text), first, last))
-        except NoObjectFound:
-            report.skipped["its instruction names no object"] += 1
-    if not sequences:
-        raise InspireError(f"nothing could be imported from {split}: {dict(report.skipped)}.")
-    labels = LabelInfo(
-        frame=frame,  # type: ignore[arg-type]  # LabelInfo looks a name up
-        modes=dict.fromkeys(modes, rule),
-        tasks={text: mentions for text, mentions, _, _ in sequences},
-        max_objects=max(len(mentions) for _, mentions, _, _ in sequences),
-        labeller=LABELLER,
-        extra={"source": "CALVIN", "scene": scene or "as the split says"},
-    )
-    size = _image_size(split, sequences[0][2]) if images else None
-    building = out.with_name(f".{out.name}.assembling")
-    shutil.rmtree(building, ignore_errors=True)  # left by a killed call
-    with LabelledDatasetWriter(
-        building,
-        labels,
-        name=out.name,
-        fps=30,
-        robot_type="panda",
-        image_size=size,
-        cameras=("image",) if size else (),
-        state_names=_STATE_NAMES,
-    ) as dataset:
-        for text, mentions, first, last in sequences:
+        if out.exists():
+            raise InspireError(f"{out} exists; choose another folder.")
+        scenes = ScenesOfSplit(split, scene, read_scene_info(split))
+        report = CalvinReport(out)
+        sequences = []
+        for text, first, last in read_annotations(split)[:limit]:
             try:
-                sequence_scene = scenes.of(first)
-                frames = [read_frame(split, number, size) for number in range(first, last + 1)]
-            except InspireError as error:
-                report.skipped[str(error)] += 1
-                continue
-            robot = np.stack([f["robot_obs"] for f in frames]).astype(np.float64)
-            state = np.stack([f["scene_obs"] for f in frames]).astype(np.float64)
-            if not (np.isfinite(robot).all() and np.isfinite(state).all()):
-                report.skipped["poses that are no numbers"] += 1
-                continue
-            tracks = track(robot, state, mentions, sequence_scene)
-            unknown = ~np.isfinite(tracks.gripper_to_object_m).all(axis=(0, 2))
-            report.unplaced.update(m for m, missing in zip(mentions, unknown, strict=True) if missing)
-            dataset.add(
-                text,
-                np.concatenate([robot[:, :7], robot[:, 14:15]], axis=1),
-                np.stack([f["rel_actions"] for f in frames]),
-                tracks.gripper_to_object_m,
-                tracks.grasped,
-                {"image": [f["rgb_static"] for f in frames]} if size else {},
-            )
-            report.episodes += 1
-            report.frames += len(frames)
-        if not report.episodes:
+                sequences.append((text, find_mentions(text), first, last))
+            except NoObjectFound:
+                report.skipped["its instruction names no object"] += 1
+        if not sequences:
             raise InspireError(f"nothing could be imported from {split}: {dict(report.skipped)}.")
-    building.rename(out)
-    return report
+        labels = LabelInfo(
+            frame=frame,  # type: ignore[arg-type]  # LabelInfo looks a name up
+            modes=dict.fromkeys(modes, rule),
+            tasks={text: mentions for text, mentions, _, _ in sequences},
+            max_objects=max(len(mentions) for _, mentions, _, _ in sequences),
+            labeller=LABELLER,
+            extra={"source": "CALVIN", "scene": scene or "as the split says"},
+        )
+        size = _image_size(split, sequences[0][2]) if images else None
+        building = out.with_name(f".{out.name}.assembling")
+        shutil.rmtree(building, ignore_errors=True)  # left by a killed call
+        with LabelledDatasetWriter(
+            building,
+            labels,
+            name=out.name,
+            fps=30,
+            robot_type="panda",
+            image_size=size,
+            cameras=("image",) if size else (),
+            state_names=_STATE_NAMES,
+        ) as dataset:
+            for text, mentions, first, last in sequences:
+                try:
+                    sequence_scene = scenes.of(first)
+                    frames = [read_frame(split, number, size) for number in range(first, last + 1)]
+                except InspireError as error:
+                    report.skipped[str(error)] += 1
+                    continue
+                robot = np.stack([f["robot_obs"] for f in frames]).astype(np.float64)
+                state = np.stack([f["scene_obs"] for f in frames]).astype(np.float64)
+                if not (np.isfinite(robot).all() and np.isfinite(state).all()):
+                    report.skipped["poses that are no numbers"] += 1
+                    continue
+                tracks = track(robot, state, mentions, sequence_scene)
+                unknown = ~np.isfinite(tracks.gripper_to_object_m).all(axis=(0, 2))
+                report.unplaced.update(m for m, missing in zip(mentions, unknown, strict=True) if missing)
+                dataset.add(
+                    text,
+                    np.concatenate([robot[:, :7], robot[:, 14:15]], axis=1),
+                    np.stack([f["rel_actions"] for f in frames]),
+                    tracks.gripper_to_object_m,
+                    tracks.grasped,
+                    {"image": [f["rgb_static"] for f in frames]} if size else {},
+                )
+                report.episodes += 1
+                report.frames += len(frames)
+            if not report.episodes:
+                raise InspireError(f"nothing could be imported from {split}: {dict(report.skipped)}.")
+        building.rename(out)
+        return report
 
 
 def track(

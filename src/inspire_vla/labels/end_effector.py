@@ -4,17 +4,22 @@ They are found by the names of the values, or by a property of the numbers that 
 mirrored fingers). The number of values alone is no evidence: seven numbers are as often joint angles as a pose.
 """
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.labels.forward_kinematics import ForwardKinematics
-from inspire_vla.labels.gripper import correlation, is_binary, is_trigger, total_opening
+from inspire_vla.labels.gripper import (
+    correlation,
+    correlation_with_width,
+    is_binary,
+    neutral_value,
+    total_opening,
+)
 from inspire_vla.labels.labeller import Recording
 from inspire_vla.labels.value_names import (
     FINGERS,
@@ -32,7 +37,6 @@ _LARGEST_EXTENT_M = 4
 """No arm reaches further; a larger extent is in another unit."""
 _NORMALISED = 1.4
 """Metres. No arm on a table moves so far on all three axes: the positions are normalised."""
-_SMALLEST_EXTENT_M = 0.005
 _MOST_LINES = 40
 
 
@@ -81,10 +85,15 @@ class ColumnValues:
                 )
         return ColumnValues(self.column, tuple(known.index(name) for name in self.names))
 
+    def names_in(self, names: Mapping[str, Sequence[str]]) -> list[str]:
+        """The names of the values, where the column has names."""
+        known = names.get(self.column, ())
+        return [known[i] for i in self.indices if i < len(known)]
+
     def described(self, names: Mapping[str, Sequence[str]]) -> str:
         """The values with their names, for a person: "observation.state:0,1,2 (x, y, z)"."""
-        known = names.get(self.column, ())
-        return f"{self}" + (f" ({', '.join(known[i] for i in self.indices)})" if known else "")
+        known = ", ".join(self.names_in(names))
+        return f"{self} ({known})" if known else f"{self}"
 
     def of(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
         """Select the values, (T, n). Raises InspireError if there is no such column, or too few values in it."""
@@ -115,20 +124,19 @@ class EndEffectorColumns:
     arm: str = ""
     reasons: Mapping[str, str] = field(default_factory=dict, compare=False)
 
+    @property
+    def parts(self) -> dict[str, ColumnValues]:
+        """The values that are recorded: "position", and "width" and "command" where there are such."""
+        parts = {"position": self.position_values, "width": self.width_values, "command": self.command_values}
+        return {what: values for what, values in parts.items() if values is not None}
+
     def columns(self) -> tuple[str, ...]:
         """Names of the columns that are read."""
-        parts = (self.position_values, self.width_values, self.command_values)
-        return tuple(dict.fromkeys(values.column for values in parts if values is not None))
+        return tuple(dict.fromkeys(values.column for values in self.parts.values()))
 
     def resolve(self, names: Mapping[str, Sequence[str]]) -> "EndEffectorColumns":
         """Replace names of values by indices. Raises InspireError for unknown names."""
-        width, command = self.width_values, self.command_values
-        return replace(
-            self,
-            position_values=self.position_values.resolve(names),
-            width_values=None if width is None else width.resolve(names),
-            command_values=None if command is None else command.resolve(names),
-        )
+        return replace(self, **{f"{what}_values": v.resolve(names) for what, v in self.parts.items()})
 
     def position(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
         """(T, 3) in the dataset's unit; metres if computed from joints. NaN where a value is not finite."""
@@ -166,27 +174,23 @@ class EndEffectorColumns:
         if not np.isfinite(positions).any():
             raise InspireError(f"column {self.position_values.column!r} holds no finite position.")
         low, high = np.nanquantile(positions, [0.002, 0.998], axis=0)  # ignores single corrupt frames
-        extent = high - low
+        extent, moves = high - low, f"the end effector moves over {np.round(high - low, 2).tolist()} units"
         if extent.max() > _LARGEST_EXTENT_M:
             raise InspireError(
-                f"the end effector moves over {np.round(extent, 2).tolist()} units, which cannot be metres. "
-                "Say --metres-per-unit (0.001 for millimetres)."
+                f"{moves}, which cannot be metres. Say --metres-per-unit (0.001 for millimetres)."
             )
         if extent.min() > _NORMALISED:
             raise InspireError(
-                f"the end effector moves over {np.round(extent, 2).tolist()} units on its three axes, further than an "
-                "arm does in metres: the values look normalised. Name other columns (--position), or say "
-                "--metres-per-unit."
+                f"{moves} on its three axes, further than an arm does in metres: the values look normalised. Name "
+                "other columns (--position), or say --metres-per-unit."
             )
 
     def to_json(self) -> dict[str, str | None]:
         """The values as they are written on a command line."""
-        parts = {
-            "position": self.position_values,
-            "width": self.width_values,
-            "command": self.command_values,
+        parts = self.parts
+        written = {
+            what: str(parts[what]) if what in parts else None for what in ("position", "width", "command")
         }
-        written = {name: None if values is None else str(values) for name, values in parts.items()}
         return written if self.kinematics is None else written | {"urdf_sha256": self.kinematics.digest}
 
     @classmethod
@@ -198,7 +202,6 @@ class EndEffectorColumns:
         *,
         kinematics: ForwardKinematics | None = None,
         needs_gripper: bool = True,
-        arm: str = "",
     ) -> "EndEffectorColumns":
         """Read texts such as "observation.state:0,1,2", "observation.state:6,7" and "action:gripper".
 
@@ -216,15 +219,14 @@ class EndEffectorColumns:
             ColumnValues.parse(text) if text else None for text in (width, command)
         )
         reasons = dict.fromkeys(("position", "width", "command"), "given")
-        return cls(position_values, width_values, command_values, kinematics, arm, reasons)
+        return cls(position_values, width_values, command_values, kinematics, reasons=reasons)
 
 
 # --- found by names and numbers
 
 
-@dataclass(frozen=True)
-class _Value:
-    """One value of a column. name: "" where it has none."""
+class _Value(NamedTuple):
+    """One value of a column. name: "" where it has none. size: number of values in the column."""
 
     column: str
     index: int
@@ -232,8 +234,7 @@ class _Value:
     size: int
 
 
-@dataclass(frozen=True)
-class _Position:
+class _Position(NamedTuple):
     """A candidate for the position. rank: how clearly the name says so, see `axis_of`."""
 
     values: ColumnValues
@@ -272,7 +273,8 @@ def find_end_effector_columns(
         InspireError: no position is found, or several that differ, or no gripper where one is needed. The message lists
             the values with their ranges and says what they could be.
     """
-    positions = _choose_positions(recording, _positions(recording))
+    finder = _Finder(recording)
+    positions = finder.positions()
     arms = sorted({position.arm for position in positions})
     if arm is not None:
         positions = [position for position in positions if position.arm == arm]
@@ -281,18 +283,16 @@ def find_end_effector_columns(
                 f"no position of an arm {arm!r} is found. Arms found by name: {[one for one in arms if one] or 'none'}."
             )
     if not positions:
-        raise InspireError(_not_found("end-effector position", recording, needs_gripper))
-    found = []
-    for position in positions:
-        several = position.arm if len(arms) > 1 else ""
-        width, width_why = _named_gripper(recording, several, commanded=False)
-        command, command_why = _named_gripper(recording, several, commanded=True)
-        if command is None:
-            command, command_why = _unnamed_command(recording, width, arms, position.arm)
-        reasons = {"position": position.why, "width": width_why, "command": command_why}
-        found.append(EndEffectorColumns(position.values, width, command, None, position.arm, reasons))
-    if needs_gripper and all(one.width_values is None and one.command_values is None for one in found):
-        raise InspireError(_not_found("gripper", recording, needs_gripper))
+        raise InspireError(_not_found("end-effector position", finder, needs_gripper))
+    found = [
+        finder.with_gripper(
+            EndEffectorColumns(position.values, arm=position.arm, reasons={"position": position.why}),
+            arms,
+        )
+        for position in positions
+    ]
+    if needs_gripper and all(len(one.parts) == 1 for one in found):
+        raise InspireError(_not_found("gripper", finder, needs_gripper))
     return tuple(found)
 
 
@@ -302,72 +302,205 @@ def add_gripper(columns: EndEffectorColumns, recording: Recording) -> EndEffecto
     Raises:
         InspireError: no gripper is found.
     """
-    width, width_why = _named_gripper(recording, "", commanded=False)
-    command, command_why = _named_gripper(recording, "", commanded=True)
-    if command is None:
-        command, command_why = _unnamed_command(recording, width, [""], "")
-    if width is None and command is None:
-        raise InspireError(_not_found("gripper", recording, needs_gripper=True))
-    reasons = {**columns.reasons, "width": width_why, "command": command_why}
-    return replace(columns, width_values=width, command_values=command, reasons=reasons)
+    finder = _Finder(recording)
+    found = finder.with_gripper(columns, [""])
+    if len(found.parts) == 1:
+        raise InspireError(_not_found("gripper", finder, needs_gripper=True))
+    return found
 
 
-def _values(recording: Recording) -> list[_Value]:
-    """All values, `observation.state` first and actions last."""
-    order = sorted(recording.columns, key=lambda name: (is_action(name), name != "observation.state", name))
-    found = []
-    for column in order:
-        array = recording.columns[column]
+_UNIT_NORM = 0.02
+_MIRRORED = 0.98
+_LARGEST_FINGER_M = 0.15
+_DELTA_CORRELATION = 0.4
+_AGREES = 0.5
+
+
+class _Finder:
+    """Finds positions and grippers among the values of a recording."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
+        self.columns = {column: self._values(column) for column in self._ordered()}
+        self.short = uses_short_arms(v.name for values in self.columns.values() for v in values)
+
+    def _ordered(self) -> list[str]:
+        """The columns, `observation.state` first and actions last."""
+        return sorted(
+            self.recording.columns, key=lambda name: (is_action(name), name != "observation.state", name)
+        )
+
+    def _values(self, column: str) -> list[_Value]:
+        array, names = self.recording.columns[column], tuple(self.recording.names.get(column, ()))
         size = array.shape[1] if array.ndim == 2 else 1
-        names = tuple(recording.names.get(column, ()))
-        names = names if len(names) == size else ("",) * size
-        if size > 1 and len(set(names)) == 1:  # openpi names all values "state"
+        if len(names) != size or (size > 1 and len(set(names)) == 1):  # openpi names all values "state"
             names = ("",) * size
-        found += [_Value(column, i, name, size) for i, name in enumerate(names)]
-    return found
+        return [_Value(column, i, name, size) for i, name in enumerate(names)]
 
+    def _arm(self, value: _Value) -> str:
+        return arm_of(value.name, value.column, short=self.short)
 
-def _by_column(recording: Recording) -> dict[str, list[_Value]]:
-    columns: dict[str, list[_Value]] = {}
-    for value in _values(recording):
-        columns.setdefault(value.column, []).append(value)
-    return columns
+    def numbers(self, values: ColumnValues) -> NDArray[np.float64]:
+        """The total opening, 0 where it is not finite: episodes with such frames get no labels, but others do."""
+        found = values.of(self.recording.columns)
+        return total_opening(np.nan_to_num(found, nan=0.0, posinf=0.0, neginf=0.0))
 
+    # positions
 
-def _positions(recording: Recording) -> list[_Position]:
-    """Every candidate for a position among the measured values."""
-    found = []
-    columns = _by_column(recording)
-    short = uses_short_arms(value.name for values in columns.values() for value in values)
-    for column, values in columns.items():
-        if is_action(column):
-            continue
-        axes = [axis_of(value.name, column) if value.name else None for value in values]
-        for i, x in enumerate(axes):
-            triple = _triple(axes, i) if x is not None and x[0] == "x" else None
-            if triple is None or x is None:
-                continue
-            names = ", ".join(values[k].name for k in triple)
-            found.append(
-                _Position(
-                    ColumnValues(column, triple),
-                    arm_of(values[i].name, column, short=short),
-                    x[2],
-                    f"named {names}",
+    def positions(self) -> list[_Position]:
+        """One position for each arm. Raises InspireError if two for one arm are equally clear, and differ."""
+        clear = [position for position in self.candidates() if position.rank > 0]
+        chosen = []
+        for arm in dict.fromkeys(position.arm for position in clear):
+            mine = [position for position in clear if position.arm == arm]
+            best = [position for position in mine if position.rank == max(p.rank for p in mine)]
+            first, *others = (position.values.of(self.recording.columns) for position in best)
+            if any(not np.allclose(first, other, atol=1e-4, equal_nan=True) for other in others):
+                raise InspireError(
+                    f"several positions are found, and their values differ. Say which one:{_options(best)}"
                 )
+            chosen.append(best[0])
+        arms = {position.arm for position in chosen}
+        if "" in arms and len(arms) > 1:  # an arm without a side beside two with one
+            raise InspireError(f"several positions are found. Say which one:{_options(chosen)}")
+        return chosen
+
+    def candidates(self) -> list[_Position]:
+        """Every candidate for a position among the measured values."""
+        found = []
+        for column, values in self.columns.items():
+            if is_action(column):
+                continue
+            axes = [axis_of(value.name, column) if value.name else None for value in values]
+            for i, axis in enumerate(axes):
+                triple = _triple(axes, i)
+                if axis is not None and triple is not None:
+                    why = f"named {', '.join(values[k].name for k in triple)}"
+                    found.append(_Position(ColumnValues(column, triple), self._arm(values[i]), axis[2], why))
+            if not any(value.name for value in values):
+                found += self._unnamed_position(column)
+        return found
+
+    def _unnamed_position(self, column: str) -> list[_Position]:
+        """A position in a column whose values have no names: by the column's own name, or by its numbers."""
+        values = np.asarray(self.recording.columns[column], dtype=np.float64)
+        values = values[:, None] if values.ndim == 1 else values
+        size, first = values.shape[1], ColumnValues(column, (0, 1, 2))
+        if is_position_column(column) and size in (3, 6, 7):
+            return [_Position(first, arm_of("", column, short=False), 2, "the column's name")]
+        finite = values[np.isfinite(values).all(axis=1)]
+        if size in (7, 8) and len(finite) > 1:
+            quaternion = finite[:, 3:7]
+            is_unit = np.abs(np.linalg.norm(quaternion, axis=1) - 1).max() < _UNIT_NORM
+            if is_unit and np.ptp(quaternion) > 0.05:
+                return [_Position(first, "", 1, "a unit quaternion follows at 3,4,5,6")]
+            if size == 8 and _has_mirrored_fingers(finite) and self._follows_deltas(values):
+                why = "LIBERO's state: two mirrored fingers, and actions are its steps"
+                return [_Position(first, "", 1, why)]
+        return []
+
+    def _follows_deltas(self, values: NDArray[np.float64]) -> bool:
+        """Whether the first three values move as the first three values of a 7-valued action say."""
+        recording = self.recording
+        actions = [
+            recording.columns[name] for name, of in self.columns.items() if is_action(name) and len(of) == 7
+        ]
+        if len(actions) != 1 or len(values) < 3:
+            return False
+        inside = np.ones(len(values) - 1, dtype=bool)
+        inside[recording.starts[recording.starts > 0] - 1] = False
+        steps, commands = np.diff(values[:, :3], axis=0)[inside], np.asarray(actions[0])[:-1, :3][inside]
+        return all(correlation(steps[:, k], commands[:, k]) > _DELTA_CORRELATION for k in range(3))
+
+    # the gripper
+
+    def with_gripper(self, columns: EndEffectorColumns, arms: Sequence[str]) -> EndEffectorColumns:
+        """Add the gripper's values to a position, where they are found. arms: of all positions."""
+        arm = columns.arm if len(arms) > 1 else ""
+        width, width_why = self._named_gripper(arm, commanded=False)
+        command, command_why = self._named_gripper(arm, commanded=True)
+        if command is None:
+            command, command_why = self._unnamed_command(width, arms, columns.arm)
+        reasons = {**columns.reasons, "width": width_why, "command": command_why}
+        return replace(columns, width_values=width, command_values=command, reasons=reasons)
+
+    def _named_gripper(self, arm: str, *, commanded: bool) -> tuple[ColumnValues | None, str]:
+        """The gripper's values by name: commanded or measured ones, of one arm ("" where there is one only)."""
+        for column, values in self.columns.items():
+            mine = [
+                value
+                for value in values
+                if is_opening(value.name, column, several=value.size > 1 and bool(value.name))
+                and (is_action(column) or is_commanded(value.name)) == commanded
+            ]
+            if arm:  # a value without an arm may be of either
+                mine = [value for value in mine if self._arm(value) == arm]
+            if mine:
+                chosen = self._one_gripper(mine, arm)
+                names = ", ".join(value.name for value in chosen if value.name)
+                why = f"named {names}" if names else "the column's name"
+                return ColumnValues(column, tuple(value.index for value in chosen)), why
+        return None, ""
+
+    def _one_gripper(self, values: list[_Value], arm: str) -> list[_Value]:
+        """Reduce values that are named as openings to those of one gripper: its fingers, or its clearest opening.
+
+        Raises:
+            InspireError: they are the grippers of two arms.
+        """
+        if len(values) == 1:
+            return values
+        fingers = [value for value in values if set(words_of(value.name)) & FINGERS]
+        if fingers:
+            others = [value for value in values if value not in fingers]
+            return others[:1] or fingers
+        if not arm and {self._arm(value) for value in values} == {"left", "right"}:
+            first, *others = (
+                ColumnValues(v.column, (v.index,)).of(self.recording.columns)[:, 0] for v in values
             )
-        if all(not value.name for value in values):
-            found += _unnamed_position(recording, column)
-    return found
+            if all(abs(correlation(first, other)) > _MIRRORED for other in others):
+                return values
+            shown = "".join(f"\n  --width {v.column}:{v.name or v.index}" for v in values)
+            raise InspireError(f"two grippers are found, and one position. Say whose the position is:{shown}")
+        if len({value.name for value in values}) == 1:  # LIBERO names both fingers "gripper"
+            return values
+        numbered = {tuple(word for word in words_of(value.name) if not word.isdigit()) for value in values}
+        return values if len(numbered) == 1 and not arm else values[:1]
+
+    def _unnamed_command(
+        self, width: ColumnValues | None, arms: Sequence[str], arm: str
+    ) -> tuple[ColumnValues | None, str]:
+        """The last value of an action without names, or of its half for two arms, if its numbers are a gripper's."""
+        actions = [values for column, values in self.columns.items() if is_action(column)]
+        if len(actions) != 1 or any(value.name for value in actions[0]):
+            return None, ""
+        column, _, _, size = actions[0][0]
+        if self.recording.columns[column].ndim != 2 or (len(arms) == 2 and size % 2):
+            return None, ""
+        is_first_half = len(arms) == 2 and arm != max(arms)
+        values = ColumnValues(column, (size // 2 - 1 if is_first_half else size - 1,))
+        command = self.numbers(values)
+        if width is None:
+            if is_binary(command) or neutral_value(command) is not None:
+                return values, "the last value of an action takes two values"
+            return None, ""
+        agreement = correlation_with_width(command, self.numbers(width), self.recording.starts)
+        if abs(agreement) < _AGREES:
+            return None, ""
+        why = (
+            f"the last value of the action, which the measured opening follows (correlation {agreement:+.2f})"
+        )
+        return values, why
 
 
 def _triple(axes: Sequence[tuple[str, tuple[str, ...], int] | None], i: int) -> tuple[int, int, int] | None:
-    """Indices of x, y, z whose names have the same other words; those that follow x directly are preferred."""
-    assert axes[i] is not None
-    others = axes[i][1]  # type: ignore[index]
+    """Indices of x (at i), y, z whose names have the same other words; those that follow x directly are preferred."""
+    x = axes[i]
+    if x is None or x[0] != "x":
+        return None
     indices = [i]
     for offset, axis in ((1, "y"), (2, "z")):
-        same = [k for k, found in enumerate(axes) if found is not None and found[:2] == (axis, others)]
+        same = [k for k, found in enumerate(axes) if found is not None and found[:2] == (axis, x[1])]
         if i + offset in same:
             indices.append(i + offset)
         elif len(same) == 1:
@@ -377,203 +510,38 @@ def _triple(axes: Sequence[tuple[str, tuple[str, ...], int] | None], i: int) -> 
     return indices[0], indices[1], indices[2]
 
 
-_UNIT_NORM = 0.02
-_MIRRORED = 0.98
-_LARGEST_FINGER_M = 0.15
-_DELTA_CORRELATION = 0.4
-
-
-def _unnamed_position(recording: Recording, column: str) -> list[_Position]:
-    """A position in a column whose values have no names: by the column's own name, or by its numbers."""
-    values = np.asarray(recording.columns[column], dtype=np.float64)
-    values = values[:, None] if values.ndim == 1 else values
-    size = values.shape[1]
-    first = ColumnValues(column, (0, 1, 2))
-    if is_position_column(column) and size in (3, 6, 7):
-        return [_Position(first, arm_of("", column, short=False), 2, "the column's name")]
-    finite = values[np.isfinite(values).all(axis=1)]
-    if size in (7, 8) and len(finite) > 1:
-        quaternion = finite[:, 3:7]
-        if np.abs(np.linalg.norm(quaternion, axis=1) - 1).max() < _UNIT_NORM and np.ptp(quaternion) > 0.05:
-            return [_Position(first, "", 1, "a unit quaternion follows at 3,4,5,6")]
-    if size == 8 and _has_mirrored_fingers(finite) and _follows_deltas(recording, values):
-        return [_Position(first, "", 1, "LIBERO's state: two mirrored fingers, and actions are its steps")]
-    return []
-
-
 def _has_mirrored_fingers(values: NDArray[np.float64]) -> bool:
     left, right = values[:, 6], values[:, 7]
-    if (
-        len(values) < 2
-        or np.abs(values[:, 6:]).max() > _LARGEST_FINGER_M
-        or min(np.ptp(left), np.ptp(right)) < 1e-4
-    ):
+    if np.abs(values[:, 6:]).max() > _LARGEST_FINGER_M or min(np.ptp(left), np.ptp(right)) < 1e-4:
         return False
-    return bool(np.corrcoef(left, right)[0, 1] < -_MIRRORED)
-
-
-def _follows_deltas(recording: Recording, values: NDArray[np.float64]) -> bool:
-    """Whether the first three values move as the first three values of a 7-valued action say."""
-    actions = [
-        a for name, a in recording.columns.items() if is_action(name) and a.ndim == 2 and a.shape[1] == 7
-    ]
-    if len(actions) != 1 or len(values) < 3:
-        return False
-    inside = np.ones(len(values) - 1, dtype=bool)
-    inside[recording.starts[recording.starts > 0] - 1] = False
-    steps, commands = np.diff(values[:, :3], axis=0)[inside], np.asarray(actions[0])[:-1, :3][inside]
-    return all(correlation(steps[:, k], commands[:, k]) > _DELTA_CORRELATION for k in range(3))
-
-
-def _choose_positions(recording: Recording, candidates: list[_Position]) -> list[_Position]:
-    """One position for each arm. Raises InspireError if two candidates for one arm are equally clear, and differ."""
-    clear = [position for position in candidates if position.rank > 0]
-    chosen = []
-    for arm in dict.fromkeys(position.arm for position in clear):
-        mine = [position for position in clear if position.arm == arm]
-        best = [position for position in mine if position.rank == max(p.rank for p in mine)]
-        values = [position.values.of(recording.columns) for position in best]
-        if any(not np.allclose(values[0], other, atol=1e-4, equal_nan=True) for other in values[1:]):
-            shown = "\n".join(f"  --position {position.values}   {position.why}" for position in best)
-            raise InspireError(
-                f"several positions are found, and their values differ. Say which one:\n{shown}"
-            )
-        chosen.append(best[0])
-    arms = {position.arm for position in chosen}
-    if "" in arms and len(arms) > 1:  # an arm without a side beside two with one
-        shown = "\n".join(f"  --position {position.values}   {position.why}" for position in chosen)
-        raise InspireError(f"several positions are found. Say which one:\n{shown}")
-    return chosen
-
-
-# --- the gripper
-
-
-def _named_gripper(recording: Recording, arm: str, *, commanded: bool) -> tuple[ColumnValues | None, str]:
-    """The gripper's values by name: commanded or measured ones, of one arm ("" where there is one only)."""
-    columns = _by_column(recording)
-    short = uses_short_arms(value.name for values in columns.values() for value in values)
-    for column, values in columns.items():
-        mine = [
-            value
-            for value in values
-            if is_opening(value.name, column, several=value.size > 1 and bool(value.name))
-            and (is_action(column) or is_commanded(value.name)) == commanded
-            and (not arm or arm_of(value.name, column, short=short) in (arm, ""))
-        ]
-        if arm and any(arm_of(value.name, column, short=short) == arm for value in mine):
-            mine = [value for value in mine if arm_of(value.name, column, short=short) == arm]
-        elif arm and mine:
-            continue  # nothing tells whose gripper it is
-        if not mine:
-            continue
-        chosen = _one_gripper(recording, mine, arm, short)
-        names = [value.name for value in chosen if value.name]
-        why = f"named {', '.join(names)}" if names else "the column's name"
-        return ColumnValues(column, tuple(value.index for value in chosen)), why
-    return None, ""
-
-
-def _one_gripper(recording: Recording, values: list[_Value], arm: str, short: bool) -> list[_Value]:
-    """Reduce values that are named as openings to those of one gripper: its fingers, or its clearest opening.
-
-    Raises:
-        InspireError: they are the grippers of two arms.
-    """
-    if len(values) == 1:
-        return values
-    fingers = [value for value in values if set(words_of(value.name)) & FINGERS]
-    if fingers and len(fingers) < len(values):
-        return [value for value in values if value not in fingers][:1]
-    if fingers:
-        return fingers
-    sides = {arm_of(value.name, value.column, short=short) for value in values}
-    arrays = [ColumnValues(v.column, (v.index,)).of(recording.columns)[:, 0] for v in values]
-    if not arm and sides == {"left", "right"}:
-        together = all(abs(correlation(arrays[0], other)) > _MIRRORED for other in arrays[1:])
-        if together:
-            return values
-        shown = "\n".join(f"  --width {v.column}:{v.name or v.index}" for v in values)
-        raise InspireError(f"two grippers are found, and one position. Say whose the position is:\n{shown}")
-    if len({value.name for value in values}) == 1:  # LIBERO names both fingers "gripper"
-        return values
-    numbered = {tuple(word for word in words_of(value.name) if not word.isdigit()) for value in values}
-    return values if len(numbered) == 1 and not arm else values[:1]
-
-
-_AGREES = 0.5
-
-
-def _unnamed_command(
-    recording: Recording, width: ColumnValues | None, arms: Sequence[str], arm: str
-) -> tuple[ColumnValues | None, str]:
-    """The last value of an action without names, or of its half for two arms, if its numbers are a gripper's."""
-    columns = [name for name in recording.columns if is_action(name)]
-    if len(columns) != 1 or recording.columns[columns[0]].ndim != 2:
-        return None, ""
-    column = columns[0]
-    if any(value.name for value in _by_column(recording)[column]):
-        return None, ""
-    size = recording.columns[column].shape[1]
-    index = size - 1
-    if len(arms) == 2:
-        if size % 2:
-            return None, ""
-        index = size - 1 if arm == max(arms) else size // 2 - 1
-    values = ColumnValues(column, (index,))
-    command = total_opening(_numbers(values, recording))
-    if width is None:
-        if is_binary(command) or is_trigger(command):
-            return values, "the last value of an action takes two values"
-        return None, ""
-    measured = total_opening(_numbers(width, recording))
-    agreement = correlation_with_width(command, measured, recording.starts)
-    if abs(agreement) < _AGREES:
-        return None, ""
-    return (
-        values,
-        f"the last value of the action, which the measured opening follows (correlation {agreement:+.2f})",
-    )
-
-
-def _numbers(values: ColumnValues, recording: Recording) -> NDArray[np.float64]:
-    """The values, 0 where they are not finite: episodes with such frames get no labels, but others do."""
-    return np.nan_to_num(values.of(recording.columns), nan=0.0, posinf=0.0, neginf=0.0).astype(np.float64)
-
-
-def correlation_with_width(
-    command: NDArray[np.float64], width: NDArray[np.float64], starts: NDArray[np.intp]
-) -> float:
-    """The largest correlation of a command with the width up to half a second later, or so."""
-    from inspire_vla.labels.gripper import held_command  # a trigger's pulses are held first
-
-    told = held_command(command, starts)
-    found = [correlation(told[: len(told) - lag], width[lag:]) for lag in range(6)]
-    return max(found, key=abs)
+    return correlation(left, right) < -_MIRRORED
 
 
 # --- what is said when nothing is found
 
 
-def _not_found(missing: str, recording: Recording, needs_gripper: bool) -> str:
+def _options(positions: Sequence[_Position]) -> str:
+    return "".join(f"\n  --position {position.values}   {position.why}" for position in positions)
+
+
+def _not_found(missing: str, finder: _Finder, needs_gripper: bool) -> str:
     options = "--position, --width, --command" if needs_gripper else "--position"
+    values = [value for of_column in finder.columns.values() for value in of_column]
     lines = [f"no {missing} is found by name. The values, and what their ranges could be:"]
-    values = _values(recording)
-    lines += [_line(recording, value) for value in values[:_MOST_LINES]]
+    lines += [_line(finder.recording, value) for value in values[:_MOST_LINES]]
     lines += [f"  … and {len(values) - _MOST_LINES} more"] if len(values) > _MOST_LINES else []
     lines.append(
         f"Say where it is ({options}), by indices or names, such as --position observation.state:0,1,2."
     )
     if missing != "gripper":
         state = next((value for value in values if not is_action(value.column)), None)
-        column = "observation.state" if state is None else state.column
-        count = 6 if state is None else max(1, state.size - 1)
+        column, count = ("observation.state", 6) if state is None else (state.column, max(1, state.size - 1))
         joints = ",".join(map(str, range(count)))
         lines.append(
             "Joint angles give no position alone: add the robot's URDF, --urdf FILE --tip LINK [--degrees] --position "
             f"{column}:{joints}."
         )
-        doubtful = [position for position in _positions(recording) if position.rank == 0]
+        doubtful = [position for position in finder.candidates() if position.rank == 0]
         lines += [f"Perhaps it is --position {p.values} ({p.why})." for p in doubtful]
     return "\n".join(lines)
 
@@ -603,8 +571,3 @@ def _could_be(name: str, numbers: NDArray[np.float64], low: float, high: float) 
     if largest > 1.5:
         return "radians?"
     return "metres, radians, or a gripper?"
-
-
-def pairs(starts: NDArray[np.intp], rows: int) -> list[tuple[int, int]]:
-    """(first row, end) of each episode."""
-    return list(itertools.pairwise([*starts.tolist(), rows]))

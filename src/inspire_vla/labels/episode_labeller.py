@@ -77,9 +77,9 @@ class DemonstrationLabeller:
         """The values that decide the labels, as JSON values."""
         return {
             "given": {
-                "end_effector": None if self.end_effector is None else self.end_effector.to_json(),
-                "width": None if self.width_values is None else str(self.width_values),
-                "command": None if self.command_values is None else str(self.command_values),
+                "end_effector": self.end_effector and self.end_effector.to_json(),
+                "width": self.width_values and str(self.width_values),
+                "command": self.command_values and str(self.command_values),
                 "open_is_high": self.open_is_high,
                 "arm": self.arm,
             },
@@ -88,27 +88,24 @@ class DemonstrationLabeller:
                     "arm": arm.end_effector.arm,
                     "end_effector": arm.end_effector.to_json(),
                     "gripper_closed_and_open": {
-                        key: None if scale is None else [scale.closed, scale.open]
+                        key: scale and [scale.closed, scale.open]
                         for key, scale in (("command", arm.command_scale), ("width", arm.width_scale))
                     },
                 }
                 for arm in self.arms
             ],
-            "metres_per_unit": self.metres_per_unit,
-            "fingertips_below_m": self.fingertips_below_m,
-            "target_drop_m": self.target_drop_m,
-            "goal_drop_m": self.goal_drop_m,
-            "empty": self.empty,
+            **{
+                name: getattr(self, name)
+                for name in ("metres_per_unit", "fingertips_below_m", "target_drop_m", "goal_drop_m", "empty")
+            },
         }
 
     def columns(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """The columns in which the end effector and the gripper are, or may be."""
-        given = [arm.end_effector for arm in self.arms]
-        if not given and self.end_effector is not None:
-            given = [self.end_effector]
-        if given:
-            return tuple(dict.fromkeys(name for one in given for name in one.columns()))
-        return state_and_action_columns(names)
+        given = [arm.end_effector for arm in self.arms] or [self.end_effector]
+        if given[0] is None:
+            return state_and_action_columns(names)
+        return tuple(dict.fromkeys(name for one in given if one is not None for name in one.columns()))
 
     def calibrate(self, recording: Recording) -> Self:
         """Find out what was not given: the columns, and the gripper's range and sign. `findings` says what and why.
@@ -125,45 +122,23 @@ class DemonstrationLabeller:
         calibrated = calibrate_arms(
             recording, found, path=self._path, open_is_high=self.open_is_high, empty=self.empty
         )
-        return replace(
-            self,
-            arms=calibrated.arms,
-            certainty=calibrated.certainty,
-            empty=calibrated.empty,
-            findings=calibrated.findings,
-        )
+        return replace(self, **vars(calibrated))
 
     def _find_columns(self, recording: Recording) -> tuple[EndEffectorColumns, ...]:
         """The columns of each arm: given, or found."""
         if self.end_effector is not None:
-            given = self.end_effector.resolve(recording.names)
-            if given.width_values is None and given.command_values is None:
-                given = add_gripper(given, recording)
-            return (given,)
-        width, command = (
-            None if values is None else values.resolve(recording.names)
-            for values in (self.width_values, self.command_values)
-        )
-        found = find_end_effector_columns(
-            recording, needs_gripper=width is None and command is None, arm=self.arm
-        )
-        if width is None and command is None:
+            resolved = self.end_effector.resolve(recording.names)
+            return (resolved if len(resolved.parts) > 1 else add_gripper(resolved, recording),)
+        gripper = {"width": self.width_values, "command": self.command_values}
+        given = {what: v.resolve(recording.names) for what, v in gripper.items() if v is not None}
+        found = find_end_effector_columns(recording, needs_gripper=not given, arm=self.arm)
+        if not given:
             return found
         if len(found) > 1:
             arms = " and ".join(one.arm for one in found)
             raise InspireError(f"--width and --command are of one arm, and {arms} are found: give --arm.")
-        reasons = {
-            **found[0].reasons,
-            **({"width": "given"} if width is not None else {}),
-            **({"command": "given"} if command is not None else {}),
-        }
-        one = replace(
-            found[0],
-            width_values=width or found[0].width_values,
-            command_values=command or found[0].command_values,
-            reasons=reasons,
-        )
-        return (one,)
+        reasons = {**found[0].reasons, **dict.fromkeys(given, "given")}
+        return (replace(found[0], reasons=reasons, **{f"{what}_values": v for what, v in given.items()}),)
 
     def label(self, episode: Episode) -> Tracks:
         """Label one episode. An episode with positions that are no numbers gets no labels and a note.
@@ -175,26 +150,19 @@ class DemonstrationLabeller:
             raise InspireError(
                 "the labeller does not know the end effector's columns: call calibrate() first."
             )
-        frames, objects = len(episode), len(episode.mentions)
-        paths = np.stack([self._path(arm.end_effector, episode.columns) for arm in self.arms])
-        grippers = [
-            values
-            for arm in self.arms
-            for values in (arm.end_effector.command(episode.columns), arm.end_effector.width(episode.columns))
-            if values is not None
-        ]
-        if any(not np.isfinite(values).all() for values in (paths, *grippers)):
+        frames, objects, columns = len(episode), len(episode.mentions), episode.columns
+        used = [values.of(columns) for arm in self.arms for values in arm.end_effector.parts.values()]
+        paths = np.stack([self._path(arm.end_effector, columns) for arm in self.arms])
+        if any(not np.isfinite(values).all() for values in (paths, *used)):
             return Tracks.unknown(frames, objects, "positions that are no numbers")
         if frames < _FEWEST_FRAMES:
             return Tracks.unknown(frames, objects, f"only {frames} frames")
-        tracks = EpisodeLabeller(
-            paths,
-            self.episode_grasps(episode),
-            acts_of(episode.instruction, episode.mentions, episode.roles),
-            episode.mentions,
-            target_drop_m=self.target_drop_m,
-            goal_drop_m=self.goal_drop_m,
-        ).label()
+        acts = acts_of(episode.instruction, episode.mentions, episode.roles)
+        only_pushes = bool(acts) and all(act.push for act in acts)
+        empty = EMPTY if only_pushes and self.empty == NEVER_EMPTY else self.empty
+        grasps = grasps_of(self.arms, columns, list(paths), len(acts), episode.fps, empty)
+        drops = {"target_drop_m": self.target_drop_m, "goal_drop_m": self.goal_drop_m}
+        tracks = EpisodeLabeller(paths, grasps, acts, episode.mentions, **drops).label()
         assert tracks.confidence is not None
         return replace(tracks, confidence=tracks.confidence * np.float32(self.certainty))
 
@@ -203,14 +171,6 @@ class DemonstrationLabeller:
     ) -> NDArray[np.float64]:
         """(T, 3) metres: the path of an arm's fingertips."""
         return end_effector.fingertips(columns, self.metres_per_unit, self.fingertips_below_m)
-
-    def episode_grasps(self, episode: Episode) -> list[Grasp]:
-        """The grasps of all arms in one episode, as `label` finds them."""
-        acts = acts_of(episode.instruction, episode.mentions, episode.roles)
-        only_pushes = bool(acts) and all(act.push for act in acts)
-        empty = EMPTY if only_pushes and self.empty == NEVER_EMPTY else self.empty
-        paths = [self._path(arm.end_effector, episode.columns) for arm in self.arms]
-        return grasps_of(self.arms, episode.columns, paths, len(acts), episode.fps, empty)
 
 
 # --- one episode
@@ -323,17 +283,13 @@ class EpisodeLabeller:
             return assigned, 0.0
         if len(grasps) == len(acts):
             return [[grasp] for grasp in grasps], 1.0
-        carries = [i for i, act in enumerate(acts) if act.needs_grasp]
         if len(grasps) < len(acts):
-            if len(grasps) == len(carries):
-                chosen, trust = carries, 1.0
-            elif not grasps:
-                chosen, trust = [], 0.4
-            else:
+            carries = [i for i, act in enumerate(acts) if act.needs_grasp]
+            touches = [i for i, act in enumerate(acts) if not act.needs_grasp]
+            trust = 1.0 if len(grasps) == len(carries) else 0.5 if grasps else 0.4
+            if trust == 0.5:
                 self._note_grasps()
-                touches = [i for i in range(len(acts)) if i not in carries]
-                chosen, trust = sorted((carries + touches)[: len(grasps)]), 0.5
-            for i, grasp in zip(chosen, grasps, strict=True):
+            for i, grasp in zip(sorted((carries + touches)[: len(grasps)]), grasps, strict=True):
                 assigned[i] = [grasp]
             return assigned, trust
         moves = [
@@ -410,32 +366,29 @@ class EpisodeLabeller:
                 self._set(place, 0, len(self.fingertips), position, sure * trust, arm)
 
     def _carry(self, act: Act, grasps: list[Grasp], trust: float) -> None:
-        frames, target = len(self.fingertips), act.target
-        certainty = _GRASP_CONFIDENCE[grasps[0].holds_object]
-        first = 0
-        for grasp in grasps:
-            if target is None:
-                continue
-            arm = grasp.arm
-            position = self._at(grasp.hold, arm) - self.target_drop
-            self._set(target, first, grasp.hold, position, _CONFIDENCE["target"] * trust * certainty, arm)
-            held = slice(grasp.hold, grasp.end)
-            self.position[held, target] = self.paths[arm, held]
-            self.hand[held, target] = arm
-            self.grasped[held, target] = True
-            self.confidence[held, target] = _CONFIDENCE["held"] * trust * certainty
-            first = held.stop
-            self.known_until[target] = max(self.known_until[target], first)
-        arm = grasps[-1].arm
-        released = self._at(grasps[-1].release, arm)
+        frames, target, first, last = len(self.fingertips), act.target, grasps[0], grasps[-1]
+        released = self._at(last.release, last.arm)
         if target is not None:
-            self._set(target, first, frames, released - self.target_drop, _CONFIDENCE["carried"] * trust, arm)
+            sure = trust * _GRASP_CONFIDENCE[first.holds_object]
+            start = 0
+            for grasp in grasps:
+                position, held = self._at(grasp.hold, grasp.arm), slice(grasp.hold, grasp.end)
+                before = _CONFIDENCE["target"] * sure
+                self._set(target, start, grasp.hold, position - self.target_drop, before, grasp.arm)
+                self.position[held, target] = self.paths[grasp.arm, held]
+                self.hand[held, target] = grasp.arm
+                self.grasped[held, target] = True
+                self.confidence[held, target] = _CONFIDENCE["held"] * sure
+                start = grasp.end
+                self.known_until[target] = max(self.known_until[target], start)
+            after = _CONFIDENCE["carried"] * trust
+            self._set(target, start, frames, released - self.target_drop, after, last.arm)
         if act.source is not None:
-            source = self._at(grasps[0].hold, grasps[0].arm)
-            self._set(act.source, 0, frames, source, _CONFIDENCE["goal"] * trust, grasps[0].arm)
-        was_released = 1.0 if grasps[-1].release < frames else 0.9
+            source = self._at(first.hold, first.arm)
+            self._set(act.source, 0, frames, source, _CONFIDENCE["goal"] * trust, first.arm)
+        was_released = 1.0 if last.release < frames else 0.9
         kind = "drawer" if act.goal in self.drawers else "goal"
-        self._set_goal(act, released - self.goal_drop, _CONFIDENCE[kind], trust * was_released, arm=arm)
+        self._set_goal(act, released - self.goal_drop, _CONFIDENCE[kind], trust * was_released, arm=last.arm)
 
     def _touch(self, act: Act, span: tuple[int, int], trust: float) -> None:
         """Without a grasp, the object is where the fingertips stay longest within `span`, and moves with them there."""

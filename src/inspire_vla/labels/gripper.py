@@ -7,7 +7,8 @@ A closing is a valley of the opening: it counts by its depth, not by a fixed lev
 fingers rest at 60 % of their range) and an opening that is not complete too.
 """
 
-from dataclasses import dataclass, replace
+import itertools
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +30,6 @@ _NEAR = 0.12
 """A width is at rest in a valley if it is this near to its bottom, as a fraction of the valley's depth."""
 EMPTY = 0.08
 """A gripper closed below this fraction of its range holds nothing."""
-_LATENCY = 2
-"""Frames by which the measured width follows the command."""
-_LEAST_CORRELATION = 0.3
 _SHORTEST = 2
 """Frames. A shorter closing is an accident."""
 _BINARY = 0.97
@@ -73,9 +71,9 @@ class OpeningScale:
         """Whether larger values mean a wider opening."""
         return self.open > self.closed
 
-    def reversed(self) -> "OpeningScale":
-        """The same range with the other sign."""
-        return OpeningScale(self.open, self.closed)
+    def with_sign(self, open_is_high: bool) -> "OpeningScale":
+        """The same range, read with this sign."""
+        return self if self.open_is_high == open_is_high else OpeningScale(self.open, self.closed)
 
 
 def total_opening(values: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -132,17 +130,16 @@ def is_binary(values: NDArray[np.floating]) -> bool:
     return bool(np.mean((share < 0.02) | (share > 0.98)) >= _BINARY)
 
 
-def is_trigger(values: NDArray[np.floating]) -> bool:
-    """Whether a command says "close" or "open" for a few frames, and is neutral between them."""
-    return _neutral(np.asarray(values, dtype=np.float64).ravel()) is not None
-
-
 _MOST_PULSE = 0.4
 _LONGEST_PULSE = 6
 
 
-def _neutral(raw: NDArray[np.float64]) -> float | None:
-    """The neutral value of a trigger: between both ends, and returned to after short pulses; None if there is none."""
+def neutral_value(values: NDArray[np.floating]) -> float | None:
+    """The neutral value of a trigger-style command, which says "close" or "open" for a few frames only.
+
+    It is between both ends, and returned to after short pulses. None if the command (N,) is no trigger.
+    """
+    raw = np.asarray(values, dtype=np.float64).ravel()
     raw = raw[np.isfinite(raw)]
     if len(raw) < 3 or np.ptp(raw) < 1e-6:
         return None
@@ -152,9 +149,8 @@ def _neutral(raw: NDArray[np.float64]) -> float | None:
     active = np.abs(raw - neutral) > 0.1 * np.ptp(raw)
     if not 0.2 < share < 0.8 or active.mean() > _MOST_PULSE:
         return None
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], active.view(np.int8), [0]))))
-    lengths = edges[1::2] - edges[::2]
-    return neutral if len(lengths) and np.median(lengths) <= _LONGEST_PULSE else None
+    pulses = [end - first for first, end in true_runs(active)]
+    return neutral if pulses and np.median(pulses) <= _LONGEST_PULSE else None
 
 
 def is_toggle(values: NDArray[np.floating]) -> bool:
@@ -163,39 +159,36 @@ def is_toggle(values: NDArray[np.floating]) -> bool:
     if not is_binary(raw):
         return False
     high = raw > (raw.min() + raw.max()) / 2
-    rare = high if high.mean() < 0.5 else ~high
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], rare.view(np.int8), [0]))))
-    return len(edges) > 2 and bool(np.median(edges[1::2] - edges[::2]) <= _SHORTEST)
+    pulses = [end - first for first, end in true_runs(high if high.mean() < 0.5 else ~high)]
+    return len(pulses) > 1 and bool(np.median(pulses) <= _SHORTEST)
 
 
 def held_command(values: NDArray[np.floating], starts: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Return the command (N,), where a trigger's pulses last until the next pulse; other commands as they are.
-
-    Before an episode's first pulse the gripper is in the other state.
-    """
+    """Return the command (N,), where a trigger's pulses last until the next pulse; other commands as they are."""
     raw = total_opening(values)
-    neutral = _neutral(raw)
-    if neutral is None:
-        return raw
-    return hold_pulses(raw, neutral, starts)
-
-
-def neutral_value(values: NDArray[np.floating]) -> float | None:
-    """The value at which a trigger-style command is neutral; None if the command is no trigger."""
-    return _neutral(total_opening(values))
+    neutral = neutral_value(raw)
+    return raw if neutral is None else hold_pulses(raw, neutral, starts)
 
 
 def hold_pulses(raw: NDArray[np.float64], neutral: float, starts: NDArray[np.intp]) -> NDArray[np.float64]:
-    """See `held_command`. Returns −1, 1, or 0 in an episode without a pulse."""
+    """Let a trigger's pulses last until the next pulse of the episode. Returns −1, 1, or 0 in an episode without one.
+
+    Before an episode's first pulse the gripper is in the other state.
+    """
     held = np.zeros(len(raw))
     side = np.sign(raw - neutral) * (np.abs(raw - neutral) > 1e-6)
-    for first, end in zip(starts, [*starts[1:], len(raw)], strict=True):
+    for first, end in itertools.pairwise([*starts, len(raw)]):
         pulses = first + np.flatnonzero(side[first:end])
-        if not len(pulses):
-            continue
-        latest = np.searchsorted(pulses, np.arange(first, end), side="right") - 1
-        held[first:end] = np.where(latest < 0, -side[pulses[0]], side[pulses[latest.clip(0)]])
+        if len(pulses):
+            latest = np.searchsorted(pulses, np.arange(first, end), side="right") - 1
+            held[first:end] = np.where(latest < 0, -side[pulses[0]], side[pulses[latest.clip(0)]])
     return held
+
+
+def true_runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """(first, end) of each run of True."""
+    edges = np.flatnonzero(np.diff(flags.astype(np.int8), prepend=0, append=0)).tolist()
+    return list(zip(edges[::2], edges[1::2], strict=True))
 
 
 def correlation(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
@@ -205,17 +198,12 @@ def correlation(first: NDArray[np.floating], second: NDArray[np.floating]) -> fl
     return float(np.corrcoef(first, second)[0, 1])
 
 
-def sign_from_width(command: NDArray[np.floating], opening: NDArray[np.float64]) -> bool | None:
-    """Whether the gripper opens after larger commands; None if the correlation is not clear.
-
-    Args:
-        command: (N,) or (N, n) of a whole dataset.
-        opening: (N,) measured, 0 closed … 1 open.
-    """
-    commanded = total_opening(command)
-    found = [correlation(commanded[: len(commanded) - lag], opening[lag:]) for lag in range(2 * _LATENCY + 2)]
-    strongest = max(found, key=abs)
-    return strongest > 0 if abs(strongest) > _LEAST_CORRELATION else None
+def correlation_with_width(
+    command: NDArray[np.float64], width: NDArray[np.float64], starts: NDArray[np.intp]
+) -> float:
+    """The largest correlation of a command (N,) with the width (N,) up to half a second later, or so."""
+    held = held_command(command, starts)
+    return max((correlation(held[: len(held) - lag], width[lag:]) for lag in range(6)), key=abs)
 
 
 # --- grasps
@@ -232,50 +220,43 @@ def find_grasps(
             between (a leader arm's angle) is used only without a width.
         empty: opening of a gripper that closed on nothing.
 
-    Raises:
-        InspireError: neither is given.
+    Returns:
+        [] if neither is given.
     """
     if command is not None and (width is None or is_binary(command)):
-        return _grasps_by_command(command, width, empty)
+        found = [valley for valley in valleys(command) if not _is_accident(valley, len(command))]
+        return [_commanded_grasp(valley, len(command), width, empty) for valley in found]
+    return [] if width is None else [_measured_grasp(valley, width, empty) for valley in valleys(width)]
+
+
+def _is_accident(valley: "Valley", frames: int) -> bool:
+    return valley.release - valley.close <= _SHORTEST and valley.release < frames
+
+
+def _commanded_grasp(valley: "Valley", frames: int, width: NDArray[np.float64] | None, empty: float) -> Grasp:
+    """The grasp of a valley of the command: it holds once the width has come to rest."""
+    close, release = valley.close, valley.release
+    end = min(release + 1, frames)
     if width is None:
-        raise InspireError("a gripper needs a command or a width, found neither.")
-    grasps = []
-    for valley in valleys(width):
-        inside = width[valley.close : valley.release]
-        grasps.append(_width_grasp(valley, inside, empty))
-    return [grasp for grasp in grasps if grasp.release - grasp.hold > 0]
+        return Grasp(close, min(close + 2, release - 1), release, end, None)
+    change = np.abs(np.diff(width[close:release], prepend=width[max(close - 1, 0)]))
+    moving = np.flatnonzero(change > _REST)
+    pauses = np.flatnonzero(np.diff(moving) > 2)  # longer than a frame
+    moved = int(moving[pauses[0] if len(pauses) else -1]) if len(moving) else 0
+    hold = min(close + moved, release - 1)
+    return Grasp(close, hold, release, end, float(np.median(width[hold:release])) > empty)
 
 
-def _grasps_by_command(
-    command: NDArray[np.float64], width: NDArray[np.float64] | None, empty: float
-) -> list[Grasp]:
-    grasps = []
-    for valley in valleys(command):
-        close, release = valley.close, valley.release
-        if release - close <= _SHORTEST and release < len(command):
-            continue
-        end = min(release + 1, len(command))
-        if width is None:
-            grasps.append(Grasp(close, min(close + 2, release - 1), release, end, None))
-            continue
-        before = width[max(close - 1, 0)]
-        change = np.abs(np.diff(width[close:release], prepend=before))
-        moving = np.flatnonzero(change > _REST)
-        hold = min(close + _end_of_first_motion(moving), release - 1)
-        grasps.append(Grasp(close, hold, release, end, float(np.median(width[hold:release])) > empty))
-    return grasps
-
-
-def _width_grasp(valley: "Valley", inside: NDArray[np.float64], empty: float) -> Grasp:
+def _measured_grasp(valley: "Valley", width: NDArray[np.float64], empty: float) -> Grasp:
     """The grasp of a valley of the width: from when it comes to rest until it begins to rise again."""
-    low = np.sort(inside)[: max(1, len(inside) * 3 // 4)]
-    bottom = float(np.median(low))
-    at_rest = np.flatnonzero(inside <= bottom + _NEAR * max(valley.left - bottom, _LEAST_CHANGE))
-    hold = valley.close + int(at_rest[0])
-    release = valley.release
-    if valley.right is not None:
-        rest = np.flatnonzero(inside <= bottom + _NEAR * max(valley.right - bottom, _LEAST_CHANGE))
-        release = valley.close + int(rest[-1]) + 1
+    inside = width[valley.close : valley.release]
+    bottom = float(np.median(np.sort(inside)[: max(1, len(inside) * 3 // 4)]))
+
+    def at_rest(rim: float) -> NDArray[np.intp]:
+        return valley.close + np.flatnonzero(inside <= bottom + _NEAR * max(rim - bottom, _LEAST_CHANGE))
+
+    hold = int(at_rest(valley.left)[0])
+    release = valley.release if valley.right is None else int(at_rest(valley.right)[-1]) + 1
     release = max(release, hold + 1)
     return Grasp(valley.close, hold, release, release, bottom > empty)
 
@@ -301,69 +282,41 @@ def valleys(opening: NDArray[np.float64]) -> list[Valley]:
     """
     turns = _turning_points(opening)
     found = []
-    for position, (frame, is_low) in enumerate(turns):
+    for before, (frame, is_low), after in zip([None, *turns], turns, [*turns[1:], None], strict=False):
         bottom = float(opening[frame])
         if not is_low or bottom >= _CLOSED_BELOW:
             continue
-        before = turns[position - 1][0] if position else None
-        after = turns[position + 1][0] if position + 1 < len(turns) else None
-        left = 1.0 if before is None else float(opening[before])
-        right = None if after is None else float(opening[after])
-        if before is None:
-            close = 0
-        else:
-            close = before + int(np.argmax(opening[before : frame + 1] < (left + bottom) / 2))
-        release = len(opening)
-        if after is not None and right is not None:
-            middle = (right + bottom) / 2
-            release = frame + int(np.argmax(opening[frame : after + 1] > middle))
+        close, left, release, right = 0, 1.0, len(opening), None
+        if before is not None:
+            left = float(opening[before[0]])
+            close = before[0] + int(np.argmax(opening[before[0] : frame + 1] < (left + bottom) / 2))
+        if after is not None:
+            right = float(opening[after[0]])
+            release = frame + int(np.argmax(opening[frame : after[0] + 1] > (right + bottom) / 2))
         found.append(Valley(close, release, left, bottom, right))
     return found
 
 
 def _turning_points(opening: NDArray[np.float64]) -> list[tuple[int, bool]]:
     """Frames at which the opening turns, and whether it is lowest there: alternately low and high."""
-    kept = np.flatnonzero(np.diff(opening, prepend=np.nan) != 0)  # of equal values, the first
-    low = high = 0
+    values, turns = opening.tolist(), []
+    low = high = 0  # the last extremes
+    rim = 0.0  # height from which it fell
     falling: bool | None = None
-    turns: list[tuple[int, bool]] = []
-    values = opening.tolist()
-    rim = 1.0
-    for frame in kept.tolist():
+    for frame in np.flatnonzero(np.diff(opening, prepend=np.nan) != 0).tolist():  # of equal values, the first
         value = values[frame]
-        if falling is None:
-            low, high = (frame if value < values[low] else low), (frame if value > values[high] else high)
-            if value <= values[high] - _LEAST_CHANGE:
-                turns.append((high, False))
-                falling, low, rim = True, frame, values[high]
-            elif value >= values[low] + _LEAST_CHANGE:
-                turns.append((low, True))
-                falling, high = False, frame
-        elif falling:
-            if value < values[low]:
-                low = frame
-            elif value >= values[low] + max(_LEAST_CHANGE, _LEAST_OPENING * (rim - values[low])):
-                turns.append((low, True))
-                falling, high = False, frame
-        elif value > values[high]:
+        if falling is not False and value < values[low]:
+            low = frame
+        if falling is not True and value > values[high]:
             high = frame
-        elif value <= values[high] - _LEAST_CHANGE:
+        if falling is not True and value <= values[high] - _LEAST_CHANGE:
             turns.append((high, False))
             falling, low, rim = True, frame, values[high]
+        elif falling is not False and value >= values[low] + max(
+            _LEAST_CHANGE, _LEAST_OPENING * (rim - values[low])
+        ):
+            turns.append((low, True))
+            falling, high = False, frame
     if falling is None:  # it never moves: low all the time, or not
         return [(low, True)] if len(values) and values[low] < 0.5 else []
-    turns.append((low, True) if falling else (high, False))
-    return turns
-
-
-def _end_of_first_motion(moving: NDArray[np.intp]) -> int:
-    """Last of the first consecutive `moving` frames, where pauses of one frame do not count; 0 if there are none."""
-    if not len(moving):
-        return 0
-    gaps = np.flatnonzero(np.diff(moving) > 2)
-    return int(moving[gaps[0] if len(gaps) else -1])
-
-
-def of_arm(grasps: list[Grasp], arm: int) -> list[Grasp]:
-    """The grasps with the arm's index."""
-    return [replace(grasp, arm=arm) for grasp in grasps]
+    return [*turns, (low, True) if falling else (high, False)]

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import minimum_filter1d
 
 from inspire_vla.errors import InspireError
-from inspire_vla.labels.gripper import Grasp, OpeningScale, valleys
+from inspire_vla.labels.gripper import Grasp, true_runs, valleys
 
 _OPEN_IS_HIGH = {
     **dict.fromkeys(
@@ -93,51 +94,37 @@ def known_convention(robot_type: str, low: float, high: float) -> Evidence | Non
     return Evidence(open_is_high, f"robot type {robot_type} records {words}")
 
 
-def working(path: NDArray[np.float64], frames: Sequence[int], fps: float) -> list[bool]:
-    """Whether the end effector is at work in each of these frames: slow or low, and away from where it began."""
-    if not len(frames):
-        return []
+def at_work(path: NDArray[np.float64], fps: float) -> NDArray[np.bool_]:
+    """Whether the end effector, path (T, 3), is at work in each frame: slow or low, and away from where it began."""
     speed = np.linalg.norm(np.diff(path, axis=0, prepend=path[:1]), axis=1)
     moving = speed[speed > 0.05 * speed.max()] if speed.max() > 0 else speed
     usual = float(np.quantile(moving, 0.6)) if len(moving) else 0.0
-    low, high = float(path[:, 2].min()), float(path[:, 2].max())
-    distance = np.linalg.norm(path - path[0], axis=1)
-    away = max(_AWAY_M, 0.15 * float(distance.max()))
-    around = max(1, round(0.15 * fps))
-    found = []
-    for frame in frames:
-        near = speed[max(0, frame - around) : frame + around + 1]
-        slow = float(near.min()) <= _SLOW * usual
-        is_low = path[min(frame, len(path) - 1), 2] <= low + _LOW * (high - low)
-        found.append(bool((slow or is_low) and distance[min(frame, len(path) - 1)] > away))
-    return found
+    around = 2 * max(1, round(0.15 * fps)) + 1
+    slow = minimum_filter1d(speed, around, mode="nearest") <= _SLOW * usual
+    height, distance = path[:, 2], np.linalg.norm(path - path[0], axis=1)
+    low = height <= height.min() + _LOW * np.ptp(height)
+    return (slow | low) & (distance > max(_AWAY_M, 0.15 * float(distance.max())))
 
 
 def _vote(shown: Demonstrated) -> int:
     """+1: objects are carried while the value is low, so open is high. −1: the reverse. 0: nothing tells."""
-    changes = sorted(
-        {(valley.close, -1) for valley in valleys(shown.value) if valley.close > 0}
-        | {(valley.release, 1) for valley in valleys(shown.value) if valley.right is not None}
-    )
-    at_work = working(shown.path, [frame for frame, _ in changes], shown.fps)
-    extent = float(np.ptp(shown.path[:, :2], axis=0).max())
-    travel = max(_TRAVEL_M, 0.15 * extent)
+    found = valleys(shown.value)
+    falls = {(valley.close, -1) for valley in found if valley.close > 0}
+    rises = {(valley.release, 1) for valley in found if valley.right is not None}
+    changes, busy = sorted(falls | rises), at_work(shown.path, shown.fps)
+    work = [(frame, direction) for frame, direction in changes if busy[frame]]
+    travel = max(_TRAVEL_M, 0.15 * float(np.ptp(shown.path[:, :2], axis=0).max()))
     height = shown.path[:, 2]
     ground = float(height.min()) + _GROUND * float(np.ptp(height))
     score = 0
-    work = [change for change, busy in zip(changes, at_work, strict=True) if busy]
     for (first, direction), (second, back) in itertools.pairwise(work):
         far = float(np.linalg.norm((shown.path[second] - shown.path[first])[:2])) > travel
-        is_low = shown.path[first, 2] < ground  # objects are grasped low; a gripper may open anywhere
+        is_low = height[first] < ground  # objects are grasped low; a gripper may open anywhere
         score += -direction if far and is_low and back != direction else 0
-    if score or shown.carries != 1:
+    if score or shown.carries != 1 or not work:
         return int(np.sign(score))
-    if len(work) > 1 and shown.released:
-        return _longest_carry(shown, changes, work[0][0], work[-1][0])
     if shown.released:
-        return 0
-    if not work:
-        return 0
+        return _longest_carry(shown, changes, work[0][0], work[-1][0])
     frame, direction = work[-1]  # "pick up …": what is held at the end was grasped last
     moved = float(np.linalg.norm(shown.path[-1] - shown.path[frame])) > _TRAVEL_M
     return -direction if moved else 0
@@ -160,19 +147,19 @@ def seen_where_it_changes(episodes: Sequence[Demonstrated]) -> Evidence | None:
     used = [shown for shown in episodes if np.ptp(shown.value) > 0.3]
     votes = [_vote(shown) for shown in used]
     high, low = votes.count(1), votes.count(-1)
-    told = high + low
+    told, agree = high + low, max(high, low)
     if told == 0:
         return None
     from scipy.stats import binomtest
 
     most = told >= _MOST_VOTES * len(used)
-    many = told >= _FEWEST_VOTES * len(used) and binomtest(max(high, low), told).pvalue < _BY_CHANCE
-    is_clear = (most or many) and max(high, low) >= _CLEAR * told and _is_purposeful(used, high >= low)
+    many = told >= _FEWEST_VOTES * len(used) and binomtest(agree, told).pvalue < _BY_CHANCE
+    is_clear = (most or many) and agree >= _CLEAR * told and _is_purposeful(used, high >= low)
     word = "low" if high >= low else "high"
-    why = f"objects are carried from where it becomes {word} in {max(high, low)} of {told} episodes that tell"
+    why = f"objects are carried from where it becomes {word} in {agree} of {told} episodes that tell"
     if told < len(used):
         why += f", of {len(used)}"
-    certain = told >= _CLEAR * len(used) and max(high, low) >= _CERTAIN * told
+    certain = told >= _CLEAR * len(used) and agree >= _CERTAIN * told
     return Evidence(high >= low, why, is_clear, 1.0 if certain else _LESS_CERTAIN)
 
 
@@ -180,9 +167,11 @@ def _is_purposeful(episodes: Sequence[Demonstrated], open_is_high: bool) -> bool
     """Whether the gripper closes at work about as often as the instructions ask for, in most episodes."""
     often = []
     for shown in episodes:
-        found = valleys(shown.value if open_is_high else 1 - shown.value)
-        closings = [valley.close for valley in found if valley.close > 0]
-        often.append(sum(working(shown.path, closings, shown.fps)) / max(shown.carries, 1))
+        found, busy = (
+            valleys(shown.value if open_is_high else 1 - shown.value),
+            at_work(shown.path, shown.fps),
+        )
+        often.append(sum(busy[v.close] for v in found if v.close > 0) / max(shown.carries, 1))
     return float(np.median(often)) <= _MOST_CLOSINGS
 
 
@@ -195,14 +184,9 @@ def seen_where_fingers_stop(
         command, width: (N,) 0 low … 1 high; larger commands lead to larger widths.
     """
     stops = {}
+    shortest = max(4, round(0.4 * fps))
     for name, active, gap in (("low", command < 0.1, width), ("high", command > 0.9, 1 - width)):
-        edges = np.flatnonzero(np.diff(np.concatenate(([0], active.view(np.int8), [0]))))
-        shortest = max(4, round(0.4 * fps))
-        runs = [
-            (first, end)
-            for first, end in zip(edges[::2], edges[1::2], strict=True)
-            if end - first >= shortest
-        ]
+        runs = [(first, end) for first, end in true_runs(active) if end - first >= shortest]
         if not runs:
             return None
         stops[name] = np.array([np.median(gap[(first + end) // 2 : end]) for first, end in runs])
@@ -257,13 +241,6 @@ def decide(evidence: Sequence[Evidence], values: str, *, grasps_differ: bool) ->
     )
 
 
-def scale_with_sign(scale: OpeningScale | None, open_is_high: bool) -> OpeningScale | None:
-    """The scale with the given sign."""
-    if scale is None or scale.open_is_high == open_is_high:
-        return scale
-    return scale.reversed()
-
-
 _HELD_AT_END_S = 0.2
 """Seconds that a grasp lasts at least, if the episode ends with it and has others."""
 
@@ -275,21 +252,17 @@ def drop_idle(grasps: Sequence[Grasp], path: NDArray[np.float64], needed: int, f
     rest just before, or after which the end effector stays where it is, while the instruction needs no more grasps than
     there are (`needed`). If there is no other grasp and it needs some, those that hold something are kept.
     """
-    rest: list[Grasp] = []
+    rest, busy = [], at_work(path, fps)
     complete = sum(grasp.close > 0 and grasp.release < len(path) for grasp in grasps)
     for grasp in grasps:
         begins, ends = grasp.close == 0, grasp.release >= len(path)
         brief = len(path) - grasp.hold < _HELD_AT_END_S * fps
-        if begins or (ends and (brief or not working(path, [grasp.hold], fps)[0])):
+        stays = float(np.linalg.norm(path[-1] - path[grasp.hold])) < _AWAY_M
+        idle = brief or not busy[grasp.hold] or (stays and complete >= max(needed, 1))
+        if begins or (ends and idle):
             rest.append(grasp)
-        elif ends and complete >= max(needed, 1):
-            stays = float(np.linalg.norm(path[-1] - path[grasp.hold])) < _AWAY_M
-            rest += [grasp] if stays else []
     kept = [grasp for grasp in grasps if grasp not in rest]
-    if not kept and needed:  # begins or ends with the object in the gripper
-        kept = [
-            grasp
-            for grasp in rest
-            if grasp.holds_object and not (grasp.close == 0 and grasp.release >= len(path))
-        ]
-    return kept
+    if kept or not needed:
+        return kept
+    # begins or ends with the object in the gripper
+    return [g for g in rest if g.holds_object and not (g.close == 0 and g.release >= len(path))]
