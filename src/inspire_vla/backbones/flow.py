@@ -14,6 +14,7 @@ Tensor axes: batch; horizon = actions of a chunk; dim = numbers of an action, as
 columns = elements of the backbone's sequence, padding included; kv_head, head_dim = of the backbone's attention.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -116,6 +117,15 @@ class FlowExpert(nn.Module, ABC):
         more frequent, as in π0."""
         # Beta(a, 1) is the a-th root of a uniform number. This draws one number for each row on every device.
         return torch.rand(batch, device=device) ** (1 / 1.5) * 0.999 + 0.001
+
+
+def embed_time(
+    time: Float[Tensor, " batch"], width: int, shortest: float = 4e-3, longest: float = 4.0
+) -> Float[Tensor, "batch width"]:
+    """Sines, then cosines, of periods from `shortest` to `longest` in geometric steps, as in openpi and LeRobot."""
+    share = torch.linspace(0, 1, width // 2, dtype=torch.float32, device=time.device)
+    angles = 2 * math.pi * time[:, None] / (shortest * (longest / shortest) ** share)
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
 def flow_loss(

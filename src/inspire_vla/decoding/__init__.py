@@ -3,6 +3,7 @@
 from inspire_vla.decoding.engine import (
     BatchedKVDecoder,
     Decision,
+    FlowHead,
     RowState,
     Sample,
     ScoredSlot,
@@ -17,6 +18,7 @@ __all__ = [
     "BatchedKVDecoder",
     "Decision",
     "DecodeState",
+    "FlowHead",
     "Grammar",
     "PromptPlan",
     "RowState",

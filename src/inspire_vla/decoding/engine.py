@@ -7,6 +7,9 @@ control steps, so the last answers are the draft. One forward pass takes the ima
 model's scores then accept draft tokens up to the first mismatch (verify, accept), and the rest is drafted again. If
 every draft is accepted, reasoning costs no forward pass of its own. The result is that of decoding without drafts.
 
+A policy with a flow expert has no action codes. The text behind the last answer goes through the backbone as well, and
+the expert turns noise into the action chunk over the keys and values in the cache.
+
 Axes of tensors:
     B  rows of the batch, one robot each      P  prefix: the elements that encode images and state
     T  new tokens of a pass, padded           C  columns of the cache: prefix and all tokens so far
@@ -25,6 +28,7 @@ from torch import Tensor
 
 from inspire_vla.backbones.attention import PAD, PREFIX, make_attention_mask
 from inspire_vla.backbones.base import Backbone
+from inspire_vla.backbones.flow import FlowContext, FlowExpert, denoise
 from inspire_vla.decoding.grammar import AllowedTokens, DecodeState, Grammar, PromptPlan, Token
 from inspire_vla.dialogue import Dialogue, TokenType
 from inspire_vla.errors import InspireError
@@ -36,14 +40,15 @@ class Decision:
 
     Attributes:
         actions: (horizon, action_dim). `decode` returns normalised actions, an agent those of the robot. None if the
-            codes decode to no action; the caller counts and reports that.
+            codes decode to no action; the caller counts and reports that. A flow expert always returns actions.
         mentions: the objects asked about, in order; () for the base model.
         answers: the answer about each object: the model's, or the caller's override.
         confidences: the model's probability of the answer among the allowed answers.
         overridden: whether the caller set the answer.
         accepted: whether the answer was drafted and the model accepted the draft.
-        token_ids: all decoded tokens in order: answers, then action codes.
-        forward_passes: forward passes of the backbone; all rows of a batch share them.
+        token_ids: all decoded tokens in order: answers, then action codes; a flow expert has none.
+        forward_passes: forward passes of the backbone; all rows of a batch share them. The steps of a flow expert,
+            which is small, are not counted.
     """
 
     actions: Float[np.ndarray, "horizon action_dim"] | None
@@ -65,6 +70,29 @@ class Decision:
         return dict(zip(self.mentions, self.answers, strict=True))
 
 
+@dataclass(frozen=True)
+class FlowHead:
+    """A flow expert and the noise that it starts from.
+
+    Attributes:
+        action_dim: numbers of the robot's actions; the expert may take more.
+        steps: Euler steps.
+    """
+
+    expert: FlowExpert
+    noise: Float[Tensor, "B horizon expert_dim"]
+    action_dim: int
+    steps: int
+
+    def denoise(self, context: FlowContext) -> Float[np.ndarray, "B horizon action_dim"]:
+        """The normalised actions of each row. Raises InspireError where they are not finite."""
+        actions = denoise(self.expert, context, self.noise, self.steps)[..., : self.action_dim]
+        chunks = actions.float().cpu().numpy()
+        if not np.isfinite(chunks).all():
+            raise InspireError("The model's actions are NaN or infinite: weights or inputs are broken.")
+        return chunks
+
+
 @torch.inference_mode()
 def decode(
     backbone: Backbone,
@@ -77,6 +105,8 @@ def decode(
     temperature: float = 0.0,
     generator: np.random.Generator | None = None,
     hide: Collection[TokenType] = (),
+    states: Float[Tensor, "B state_tokens H"] | None = None,
+    flow: FlowHead | None = None,
 ) -> list[Decision]:
     """Answer the questions of each dialogue, then decode its action chunk.
 
@@ -92,20 +122,26 @@ def decode(
         temperature: 0 takes the token with the highest score; above 0, answers and codes are sampled.
         generator: the source of the samples. Drafts do not change the samples.
         hide: token types that the action must not attend to (see `make_attention_mask`); for models trained so.
+        states: `Backbone.encode_state` of each row.
+        flow: the expert that makes the actions, for a grammar without action codes.
 
     Raises:
         InspireError: an override that is no answer or whose object is not asked about, a wrong number of rows,
-            a temperature below 0, scores that are not finite.
+            a temperature below 0, scores or actions that are not finite.
     """
+    assert grammar.has_codes == (flow is None), "either action codes or a flow expert"
     rows = _start_rows(len(prefix), dialogues, grammar, drafts, overrides, temperature, generator)
-    decoder = BatchedKVDecoder(backbone, prefix, hide=hide)
+    decoder = BatchedKVDecoder(backbone, prefix, hide=hide, states=states)
     allowed = torch.from_numpy(grammar.allowed_token_ids).to(prefix.device)
     while not all(row.done for row in rows):
         new_tokens, slots = zip(*(row.build_draft() for row in rows), strict=True)
         hidden = decoder.extend(new_tokens)
         scores = _score(backbone, hidden, slots, allowed)
         decoder.truncate([row.verify(own) for row, own in zip(rows, scores, strict=True)])
-    return [row.decision(decoder.forward_passes) for row in rows]
+    if flow is None:
+        return [row.decision(decoder.forward_passes) for row in rows]
+    chunks = flow.denoise(decoder.context(flow.expert.horizon))
+    return [row.decision(decoder.forward_passes, chunk) for row, chunk in zip(rows, chunks, strict=True)]
 
 
 class ScoredSlot(NamedTuple):
@@ -133,7 +169,7 @@ class RowState:
     it: one changed answer changes few later ones. Without any of these, this is plain greedy decoding.
 
     Attributes:
-        done: whether answers and action are complete.
+        done: whether answers and action codes are complete; for a flow expert, whether the last text is in the cache.
     """
 
     def __init__(
@@ -149,6 +185,7 @@ class RowState:
         self.temperature, self.rng = temperature, rng
         self.done = False
         self.scored: list[ScoredSlot] = []
+        self._new_tokens = 0
         self._override_tokens = plan.slot_tokens(overrides)
         self._draft_tokens = plan.slot_tokens(drafts) | self._override_tokens
         self._state = DecodeState()
@@ -159,6 +196,9 @@ class RowState:
         """Return the new tokens of the next pass and the positions among them whose scores are needed."""
         tokens: list[Token] = []
         self.scored = []
+        if self.done:
+            self._new_tokens = 0
+            return [], []
         state, added = self._state, self._accepted
         while (allowed := self.plan.allowed(state)) is not None:
             tokens += added
@@ -169,25 +209,28 @@ class RowState:
             if drafted is None:
                 break
             state, added = self.plan.advance(state, drafted)
-        return tokens, [slot.position for slot in self.scored]  # the very last token never needs a pass
+        else:  # the dialogue ends here; the very last action code never needs a pass
+            if not self.plan.grammar.has_codes:
+                tokens += added
+        self._new_tokens = len(tokens)
+        return tokens, [slot.position for slot in self.scored]
 
     def verify(self, scores: Float[np.ndarray, "S V"]) -> int:
         """Sample a token for each scored slot, up to the first that differs from the draft.
 
         Returns how many of the new tokens are accepted.
         """
-        accepted = 0
         for number, (position, state, allowed, drafted) in enumerate(self.scored):
             override = self._override_tokens.get(state.slot)
             token = sample(scores[number], allowed, override, self.temperature, self.rng)
             self._samples.append((state, token))
             self._state, self._accepted = self.plan.advance(state, token.token_id)
-            accepted = position + 1
             if token.token_id != drafted:
                 self.redraft(scores[number + 1 :], self.scored[number + 1 :])
-                break
-        self.done = self.plan.allowed(self._state) is None
-        return accepted
+                self.done = self.plan.grammar.has_codes and self.plan.allowed(self._state) is None
+                return position + 1
+        self.done = True
+        return self._new_tokens
 
     def redraft(self, scores: Float[np.ndarray, "S V"], slots: Sequence[ScoredSlot]) -> None:
         """Draft the model's best tokens for the slots behind a rejected draft token. Draws no random number."""
@@ -195,8 +238,10 @@ class RowState:
             if state.slot not in self._override_tokens:
                 self._draft_tokens[state.slot] = sample(own, allowed).token_id
 
-    def decision(self, forward_passes: int) -> Decision:
-        """Return the outcome; call it when the row is done."""
+    def decision(
+        self, forward_passes: int, actions: Float[np.ndarray, "horizon action_dim"] | None = None
+    ) -> Decision:
+        """Return the outcome; call it when the row is done. `actions`: a flow expert's."""
         mentions, grammar = self.plan.mentions, self.plan.grammar
         answer_tokens: list[tuple[int, ...]] = [()] * len(mentions)
         confidences = [1.0] * len(mentions)
@@ -206,7 +251,7 @@ class RowState:
                 confidences[state.num_answered] *= token.probability
         answers = tuple(map(grammar.answers.word, answer_tokens))
         return Decision(
-            grammar.actions(self._state.codes),
+            grammar.actions(self._state.codes) if grammar.has_codes else actions,
             mentions=mentions,
             answers=answers,
             confidences=tuple(confidences),
@@ -269,9 +314,14 @@ class BatchedKVDecoder:
     """
 
     def __init__(
-        self, backbone: Backbone, prefix: Float[Tensor, "B P H"], *, hide: Collection[TokenType] = ()
+        self,
+        backbone: Backbone,
+        prefix: Float[Tensor, "B P H"],
+        *,
+        hide: Collection[TokenType] = (),
+        states: Float[Tensor, "B state_tokens H"] | None = None,
     ) -> None:
-        self.backbone, self.hide = backbone, hide
+        self.backbone, self.hide, self.states = backbone, hide, states
         self.cache = backbone.new_cache(len(prefix))
         self.token_types: np.ndarray = np.full((len(prefix), 0), PAD, dtype=np.int64)
         self.forward_passes = 0
@@ -286,7 +336,8 @@ class BatchedKVDecoder:
             padded[row, : len(tokens)] = np.array(tokens, dtype=np.int64).reshape(-1, 2)
         token_ids, token_types = padded[..., 0], padded[..., 1]
         device = self._prefix.device
-        embeddings = self.backbone.embed(torch.from_numpy(token_ids).to(device))
+        ids, types = (torch.from_numpy(array).to(device) for array in (token_ids, token_types))
+        embeddings = self.backbone.embed_sequence(ids, types, self.states)
         past = self._start = self.token_types.shape[1]
         if self.forward_passes == 0:
             self._start = self._prefix.shape[1]
@@ -309,6 +360,11 @@ class BatchedKVDecoder:
         )
         self.forward_passes += 1
         return hidden[:, self._start - past :]
+
+    def context(self, horizon: int) -> FlowContext:
+        """What a flow expert reads: the keys and values of all columns."""
+        token_types = torch.from_numpy(self.token_types).to(self._prefix.device)
+        return FlowContext.of(self.backbone.key_values(self.cache), token_types, horizon, self.hide)
 
     def truncate(self, counts: Sequence[int]) -> None:
         """Keep the first `counts[row]` of each row's newest tokens and remove the others."""
@@ -362,6 +418,8 @@ def _score(
     Other token ids are not scored: π0-FAST would read 2 GiB of its output head for each code instead of 16 MiB.
     """
     rows = [row for row, positions in enumerate(slots) for _ in positions]
+    if not rows:  # text alone
+        return [np.empty((0, len(allowed)))] * len(slots)
     states = hidden[rows, [position for positions in slots for position in positions]]
     scores = backbone.logits(states, among=allowed).float().cpu().numpy()
     return np.split(scores, np.cumsum([len(positions) for positions in slots])[:-1])

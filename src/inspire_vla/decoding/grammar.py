@@ -101,17 +101,27 @@ class Grammar:
         self,
         tokenizer: TextTokenizer,
         answers: AnswerSet,
-        action_tokenizer: ActionTokenizer,
-        action_vocabulary: ActionVocabulary,
+        action_tokenizer: ActionTokenizer | None = None,
+        action_vocabulary: ActionVocabulary | None = None,
     ) -> None:
-        """Raises InspireError if a token id is both an answer's and an action code's."""
-        action_vocabulary.check_disjoint(answers.all_ids)
+        """`action_tokenizer`, `action_vocabulary`: None where a flow expert makes the actions.
+
+        Raises InspireError if a token id is both an answer's and an action code's.
+        """
         self.tokenizer, self.answers = tokenizer, answers
         self.action_tokenizer, self.action_vocabulary = action_tokenizer, action_vocabulary
-        code_ids = action_vocabulary.to_ids(np.arange(action_vocabulary.size))
-        self.allowed_token_ids = np.concatenate([answers.all_ids, code_ids])
+        self.allowed_token_ids = answers.all_ids
+        if action_vocabulary is not None:
+            action_vocabulary.check_disjoint(answers.all_ids)
+            code_ids = action_vocabulary.to_ids(np.arange(action_vocabulary.size))
+            self.allowed_token_ids = np.concatenate([answers.all_ids, code_ids])
         # An instruction is used a thousand times. Few plans are kept: a prompt with the state as text never repeats.
         self.plan = lru_cache(maxsize=256)(self._plan)
+
+    @property
+    def has_codes(self) -> bool:
+        """Whether actions are decoded as codes."""
+        return self.action_tokenizer is not None
 
     def _plan(self, dialogue: Dialogue) -> "PromptPlan":
         """Return the plan of a dialogue. Answers that it holds are ignored."""
@@ -128,6 +138,7 @@ class Grammar:
 
     def actions(self, codes: tuple[int, ...]) -> np.ndarray | None:
         """Return the normalised actions (horizon, action_dim) of `codes`, or None if they decode to no action."""
+        assert self.action_tokenizer is not None
         try:
             return self.action_tokenizer.decode(np.array(codes, dtype=np.int64))
         except UndecodableAction:
@@ -166,6 +177,8 @@ class PromptPlan:
         if state.num_answered < len(self.mentions):
             ids = grammar.answers.allowed(state.answer_tokens)
             return None if ids is None else AllowedTokens(ids, np.searchsorted(answer_ids, ids))
+        if grammar.action_tokenizer is None or grammar.action_vocabulary is None:
+            return None
         codes = grammar.action_tokenizer.allowed_codes(state.codes)
         if codes is None:
             return None
@@ -174,6 +187,7 @@ class PromptPlan:
     def advance(self, state: DecodeState, token_id: int) -> tuple[DecodeState, tuple[Token, ...]]:
         """Return the state after an allowed token, and the tokens to append: it and the fixed text behind it."""
         if state.num_answered == len(self.mentions):
+            assert self.grammar.action_vocabulary is not None
             code = int(self.grammar.action_vocabulary.to_codes(token_id))
             return state._replace(codes=(*state.codes, code)), (Token(token_id, TokenType.ACTION),)
         token = Token(token_id, TokenType.ANSWER)

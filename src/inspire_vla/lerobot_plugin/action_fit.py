@@ -227,8 +227,9 @@ def check_action_range(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadat
 
 def choose_action_tokenizer(
     config: InspireVLAConfig, saved: ActionTokenizer | None, dataset: "LeRobotDatasetMetadata | None"
-) -> ActionTokenizer:
-    """The action tokenizer of a policy: a checkpoint's, or a new one that is fitted on the dataset.
+) -> ActionTokenizer | None:
+    """The action tokenizer of a policy: a checkpoint's, or a new one that is fitted on the dataset. None: a flow expert
+    makes the actions.
 
     A fine-tuning may ask for another kind, horizon, action size or VQ size than the checkpoint's.
 
@@ -236,6 +237,8 @@ def choose_action_tokenizer(
         InspireError: there is neither; it is another one and there is no dataset; it would have another number of
             codes, and the checkpoint's weights hold a row for each code.
     """
+    if not config.has_codes:
+        return None
     if saved is None:
         if dataset is None:
             raise InspireError(
@@ -343,12 +346,16 @@ def normalised_chunks(
 
 
 def check_gripper(
-    config: InspireVLAConfig, tokenizer: ActionTokenizer, dataset: "LeRobotDatasetMetadata"
+    config: InspireVLAConfig, tokenizer: ActionTokenizer | None, dataset: "LeRobotDatasetMetadata"
 ) -> None:
     """Check that the openings and closings of the demonstrations survive the action tokenizer.
 
+    A flow expert is not checked: its actions are numbers, which no code rounds.
+
     Raises InspireError where more than half of the changes in one direction are lost; logs a warning of fewer.
     """
+    if tokenizer is None:
+        return
     recorded = RecordedActions.read(config, dataset)
     lost = recorded.lost_by(tokenizer, config, dataset.stats.get(ACTION, {}))
     if not lost:

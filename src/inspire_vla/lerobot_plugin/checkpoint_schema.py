@@ -98,7 +98,7 @@ class TokenizerSettings(_Settings):
     n_obs_steps: Annotated[int, Field(ge=1, le=1024)]
     template: dict[str, str | bool | int]
     llama: bool
-    action_vocabulary: dict[Literal["size", "first_id", "step"], int]
+    action_vocabulary: dict[Literal["size", "first_id", "step"], int] | None
     initial_draft: list[str]
     training_suites: list[str] | None
     training_data: list[_TrainingData] = []
@@ -136,7 +136,8 @@ class _Config(BaseModel):
 
     type: str
     backbone: str = "nano"
-    action_tokenizer: str = "residual_vq"
+    action_head: str | None = "tokens"
+    action_tokenizer: str | None = "residual_vq"
     reasoning: dict[str, Any] = {}
     input_features: dict[str, Feature] = {}
     output_features: dict[str, Feature] = {}
@@ -373,8 +374,8 @@ def check_tokenizer_files(files: Mapping[str, bytes], source: object = "The prep
     """Check the names and the configurations among the tokenizers' files.
 
     Raises:
-        InspireError: a name that leads out of its folder or is no data file, a configuration that is damaged or names
-            code, or no action tokenizer.
+        InspireError: a name that leads out of its folder or is no data file, or a configuration that is damaged or
+            names code.
     """
     for name, content in files.items():
         folder, _, inside = name.partition("/")
@@ -385,8 +386,6 @@ def check_tokenizer_files(files: Mapping[str, bytes], source: object = "The prep
             )
         if folder == TEXT and inside.endswith(".json") and PurePosixPath(inside).name not in _ONLY_DATA:
             _check_configuration(content, f"{source}: {name}")
-    if not any(name.startswith(f"{ACTIONS}/") for name in files):
-        raise InspireError(f"{source} holds no action tokenizer; found {sorted(files)[:10]}.")
 
 
 def _is_plain(name: str) -> bool:

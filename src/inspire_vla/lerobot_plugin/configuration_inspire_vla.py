@@ -1,6 +1,8 @@
-"""Policy type `inspire_vla` = backbone × action tokenizer × reasoning (design decision 1)."""
+"""Policy type `inspire_vla` = backbone × action head × reasoning (design decision 1)."""
 
 import logging
+import math
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,7 @@ from lerobot.utils.constants import OBS_STATE
 
 from inspire_vla.backbones.image_text import ImageTextConfig
 from inspire_vla.backbones.nano import STRIDE, NanoConfig
+from inspire_vla.backbones.nano_flow import NanoFlowConfig
 from inspire_vla.backbones.paligemma import PaliGemmaConfig
 from inspire_vla.backbones.prismatic import PrismaticConfig
 from inspire_vla.dialogue import TokenType
@@ -30,7 +33,16 @@ NANO_PIXELS = 2**15
 NANO_SIDE = 96
 """Then their shorter side is about this, as in the shipped models."""
 
-BACKBONES = ("nano", "minivla", "openvla", "pi0fast", "image_text")
+ACTION_HEADS = {
+    "nano": ("tokens", "flow"),
+    "minivla": ("tokens",),
+    "openvla": ("tokens",),
+    "pi0fast": ("tokens",),
+    "image_text": ("tokens",),
+}
+"""The action heads of each backbone, its default first. tokens: an action tokenizer, whose codes the language model
+generates. flow: an expert that denoises an action chunk over the keys and values of the language model."""
+BACKBONES = tuple(ACTION_HEADS)
 ACTION_TOKENIZERS = ("residual_vq", "uniform_bins", "fast", "learned_vq")
 DTYPES = ("float32", "bfloat16")
 STATIC_CACHE = ("off", "eager", "cuda_graphs")
@@ -38,6 +50,7 @@ QUESTION_POSITIONS = ("before", "after")
 
 
 MAX_OBJECTS, MAX_OBSERVATIONS, MAX_CHUNK = 64, 1024, 4096
+MAX_DENOISING_STEPS = 1000
 MAX_LAYERS, MAX_SIZE = 1024, 1 << 20
 """Sizes beyond these are no model of today: a damaged configuration must not fill the memory."""
 
@@ -94,14 +107,38 @@ class VQConfig:
     gripper_weight: float = 2.0
 
 
+@dataclass
+class FlowConfig:
+    """How a flow expert (`action_head="flow"`) is trained and denoises. The answers' weight is in `ReasoningConfig`."""
+
+    loss_weight: float = 1.0
+    insulate: bool = False
+    """Knowledge insulation: the flow loss does not change the backbone, which learns from the answers alone."""
+    denoising_steps: int | None = None
+    """Euler steps; None: the expert's own number."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.loss_weight < math.inf:
+            raise InspireError(f"flow.loss_weight must be a number above 0, found {self.loss_weight}.")
+        if self.denoising_steps is not None and not 1 <= self.denoising_steps <= MAX_DENOISING_STEPS:
+            raise InspireError(
+                f"flow.denoising_steps must be from 1 to {MAX_DENOISING_STEPS}, found {self.denoising_steps}."
+            )
+
+
 @PreTrainedConfig.register_subclass("inspire_vla")
 @dataclass
 class InspireVLAConfig(PreTrainedConfig):
     """Configuration of an InSpire policy, base or reasoning; a checkpoint's config.json holds it whole."""
 
     backbone: str = "nano"
-    action_tokenizer: str = "residual_vq"
+    action_head: str | None = None
+    """"tokens" or "flow"; None: the backbone's default, see `ACTION_HEADS`."""
+    action_tokenizer: str | None = None
+    """Of the head "tokens"; None: "residual_vq"."""
     reasoning: ReasoningConfig = field(default_factory=ReasoningConfig)
+    flow: FlowConfig = field(default_factory=FlowConfig)
+    nano_flow: NanoFlowConfig = field(default_factory=NanoFlowConfig)
     nano: NanoConfig = field(default_factory=NanoConfig)
     pretrained_init: str | None = None
     """What a new nano begins with: the folder of an `inspire pretrain`, or the name of a shipped one."""
@@ -152,15 +189,14 @@ class InspireVLAConfig(PreTrainedConfig):
         self.runtime_tokenizer: InspireVLATokenizer | None = None
         # The episodes that are trained on, as `lerobot_host` tells; None: all of them. Not saved either.
         self.runtime_episodes: frozenset[int] | None = None
+        _check_choice(self.backbone, BACKBONES, "backbone")
+        self._choose_action_head()
         for value, choices, what in (
-            (self.backbone, BACKBONES, "backbone"),
-            (self.action_tokenizer, ACTION_TOKENIZERS, "action tokenizer"),
             (self.dtype, DTYPES, "dtype"),
             (self.static_cache, STATIC_CACHE, "static_cache"),
             (self.weights_dtype or self.dtype, DTYPES, "dtype of the weights"),
         ):
-            if value not in choices:
-                raise InspireError(f"Unknown {what} {value!r}.{did_you_mean(value, choices)}")
+            _check_choice(value, choices, what)
         if self.backbone == "nano" and self.static_cache != "off":
             raise InspireError(
                 f"nano has no static steps (they are for {BACKBONES[1:]}); set static_cache to 'off'."
@@ -178,8 +214,30 @@ class InspireVLAConfig(PreTrainedConfig):
                 f"n_action_steps must lie between 1 and chunk_size {self.chunk_size}, found {self.n_action_steps}."
             )
 
-        for name in ("nano", "prismatic", "paligemma", "vq"):
+        for name in ("nano", "nano_flow", "prismatic", "paligemma", "vq"):
             _check_sizes(getattr(self, name), name)
+
+    def _choose_action_head(self) -> None:
+        """Set the defaults of action head and action tokenizer, and refuse options of the other head."""
+        heads = ACTION_HEADS[self.backbone]
+        self.action_head = self.action_head or heads[0]
+        _check_choice(self.action_head, ("tokens", "flow"), "action head")
+        if self.action_head not in heads:
+            possible = [name for name, of_backbone in ACTION_HEADS.items() if self.action_head in of_backbone]
+            raise InspireError(
+                f"The backbone {self.backbone!r} has no action head {self.action_head!r} but {' and '.join(heads)}; "
+                f"{self.action_head!r} is possible with {', '.join(possible)}."
+            )
+        if self.has_codes:
+            self.action_tokenizer = self.action_tokenizer or "residual_vq"
+            _check_choice(self.action_tokenizer, ACTION_TOKENIZERS, "action tokenizer")
+            if self.flow != FlowConfig():
+                raise InspireError("The options flow.… are those of --policy.action_head=flow.")
+        elif self.action_tokenizer is not None or self.vq != VQConfig():
+            raise InspireError(
+                "The action head 'flow' has no action tokenizer: leave out --policy.action_tokenizer and "
+                "--policy.vq, or set --policy.action_tokenizer=null. Only the head 'tokens' has one."
+            )
 
     def inherit_architecture(self, saved: "InspireVLAConfig") -> None:
         """Take a checkpoint's model sizes where none were given, as with `--policy.type … --policy.pretrained_path`.
@@ -190,7 +248,12 @@ class InspireVLAConfig(PreTrainedConfig):
             raise InspireError(
                 f"The checkpoint's backbone is {saved.backbone!r}, the configuration asks for {self.backbone!r}."
             )
-        for name in ("nano", "prismatic", "paligemma", "image_text"):
+        if saved.action_head != self.action_head:
+            raise InspireError(
+                f"The checkpoint's action head is {saved.action_head!r}, the configuration asks for "
+                f"{self.action_head!r}. A policy keeps its head; train one with the other head from the start."
+            )
+        for name in ("nano", "nano_flow", "prismatic", "paligemma", "image_text"):
             sizes = getattr(self, name)
             if sizes == type(sizes)():
                 setattr(self, name, getattr(saved, name))
@@ -284,6 +347,11 @@ class InspireVLAConfig(PreTrainedConfig):
         return height, width
 
     @property
+    def has_codes(self) -> bool:
+        """Whether actions are generated as codes of an action tokenizer; False: by a flow expert."""
+        return self.action_head == "tokens"
+
+    @property
     def has_own_action_tokens(self) -> bool:
         """Whether the vocabulary grows by the action codes, instead of lending them ids of its own."""
         return self.backbone == "nano" or (
@@ -301,6 +369,11 @@ class InspireVLAConfig(PreTrainedConfig):
     @property
     def reward_delta_indices(self) -> None:
         return None
+
+
+def _check_choice(value: str | None, choices: Collection[str], what: str) -> None:
+    if value not in choices:
+        raise InspireError(f"Unknown {what} {value!r}.{did_you_mean(str(value), choices)}")
 
 
 def _check_sizes(sizes: Any, name: str) -> None:

@@ -3,6 +3,7 @@
 Axes: B rows of a batch, C cameras, T tokens, N tokens of the loss, K questions (max_objects), A answers of the mode.
 """
 
+import hashlib
 import math
 import tempfile
 import time
@@ -17,20 +18,22 @@ import torch
 from jaxtyping import Bool, Float, Int
 from lerobot.configs import PreTrainedConfig
 from lerobot.policies import PreTrainedPolicy
-from lerobot.utils.constants import OBS_STATE
+from lerobot.utils.constants import ACTION, OBS_STATE
 from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from inspire_vla.action_tokenizers import ActionTokenizer, ActionVocabulary, UndecodableAction
-from inspire_vla.backbones.attention import PREFIX, make_attention_mask
+from inspire_vla.backbones.attention import PAD, PREFIX, make_attention_mask
 from inspire_vla.backbones.base import Backbone
+from inspire_vla.backbones.flow import FlowContext, FlowExpert, flow_loss
 from inspire_vla.backbones.hf_decoder import cuda_graphs
 from inspire_vla.backbones.image_text import ImageText, save_chat
 from inspire_vla.backbones.nano import Nano
+from inspire_vla.backbones.nano_flow import NanoFlow
 from inspire_vla.backbones.paligemma import SKIPPED_IDS, PaliGemma
 from inspire_vla.backbones.prismatic import Prismatic
-from inspire_vla.decoding import AnswerSet, Decision, Grammar, decode
+from inspire_vla.decoding import AnswerSet, Decision, FlowHead, Grammar, decode
 from inspire_vla.dialogue import TokenType
 from inspire_vla.errors import InspireError
 from inspire_vla.grounding.pretraining import load_weights
@@ -44,6 +47,7 @@ from inspire_vla.lerobot_plugin.processor_inspire_vla import (
     ANSWER_LABELS,
     ASKED_MENTIONS,
     DIALOGUES,
+    LENGTHS,
     LOSS_MASK,
     NANO_TEXT_TOKENIZER,
     ROWS,
@@ -54,6 +58,7 @@ from inspire_vla.lerobot_plugin.processor_inspire_vla import (
     Files,
     InspireVLATokenizer,
     TokenizerParts,
+    action_chunks,
     last_state,
     load_parts,
     load_text_tokenizer,
@@ -62,6 +67,9 @@ from inspire_vla.lerobot_plugin.processor_inspire_vla import (
 )
 from inspire_vla.lerobot_plugin.training import prepare
 from inspire_vla.spatial import answer_words, canonical_answers, says_close
+
+ACTION_IS_PAD = f"{ACTION}_is_pad"
+"""LeRobot's key: (batch, horizon), whether an action lies beyond the end of its episode."""
 
 NOT_FINITE = (
     "Training stops, and the checkpoints saved before are kept: `--resume` continues from the newest. A smaller "
@@ -124,14 +132,21 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         builder = self.tokenizer.prompt_builder
         self.answer_set = AnswerSet(words, builder.tokenizer, builder.template)
         self.grammar = Grammar(builder.tokenizer, self.answer_set, actions, vocabulary)
-        self._log = LossLog(reasoning.mode, words, reasoning.max_objects)
+        self.expert = None if config.has_codes else make_expert(config, self.backbone)
+        self._log = LossLog(reasoning.mode, words, reasoning.max_objects, flow=self.expert is not None)
         self._last_step: float | None = None
         self.reset()
 
     # Training
 
-    def forward(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, float]]:
-        """Joint next-token loss of answers and action over a preprocessed batch of demonstrations.
+    def forward(
+        self, batch: dict[str, Any], *, noise: Tensor | None = None, time: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Joint loss of answers and action over a preprocessed batch of demonstrations.
+
+        The cross-entropy of the answers and of the action codes; with a flow expert, that of the answers and the error
+        of the velocity. `noise` (rows, horizon, expert's action_dim) and `time` (rows,) are those of a flow expert; by
+        default they are drawn by torch's global generator.
 
         Rows that lack a label of what they are asked are left out, and logged as "unlabelled_rows". Where no row is
         left, the loss is zero; one row goes through the model all the same, without its questions, because processes
@@ -139,8 +154,14 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         """
         batch = self._tokenized(batch, TOKEN_IDS, self.tokenizer.training_sequences)
         ids, types, mask = batch[TOKEN_IDS], batch[TOKEN_TYPES], batch[LOSS_MASK]
-        prefix = self.encode_observation(batch, None if len(ids) == len(batch["task"]) else batch[ROWS])
-        all_types = torch.cat([types.new_full(prefix.shape[:2], PREFIX), types[:, :-1]], dim=1)
+        rows = None if len(ids) == len(batch["task"]) else batch[ROWS]
+        prefix, states = self.encode_observation(batch, rows), self.encode_state(batch, rows)
+        # The last action code predicts nothing, so it is left out. A flow expert reads all of the text.
+        read = slice(None, -1 if self.expert is None else None)
+        embeddings = torch.cat(
+            [prefix, self.backbone.embed_sequence(ids[:, read], types[:, read], states)], dim=1
+        )
+        all_types = torch.cat([types.new_full(prefix.shape[:2], PREFIX), types[:, read]], dim=1)
         attention_mask = make_attention_mask(
             all_types,
             bidirectional_prefix=self.backbone.bidirectional_prefix,
@@ -148,12 +169,23 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         )
         # The state before an id predicts it: the first id follows the last element of the prefix.
         before = mask.new_zeros(len(ids), prefix.shape[1] - 1)
-        logits = self.backbone(
-            torch.cat([prefix, self.backbone.embed(ids[:, :-1])], dim=1),
-            torch.cat([before, mask], dim=1),
-            attention_mask=attention_mask,
-        )
-        losses = Losses(logits, ids, types, mask)
+        behind = mask.new_zeros(len(ids), 0 if self.expert is None else 1)
+        loss_mask = torch.cat([before, mask, behind], dim=1)
+        if self.expert is None:
+            logits = self.backbone(embeddings, loss_mask, attention_mask=attention_mask)
+            losses = Losses(logits, ids, types, mask)
+        else:
+            logits, key_values = self.backbone.forward_with_key_values(
+                embeddings, loss_mask, attention_mask=attention_mask
+            )
+            columns = torch.arange(all_types.shape[1], device=ids.device)
+            is_padding = columns >= prefix.shape[1] + batch[LENGTHS][:, None]
+            column_types = all_types.masked_fill(is_padding, PAD)
+            context = FlowContext.of(
+                key_values, column_types, self.expert.horizon, self.config.reasoning.hidden
+            )
+            flow = self._flow_loss(self.expert, context, batch, rows, noise, time)
+            losses = Losses(logits, ids, types, mask, flow)
         unlabelled = batch[UNLABELLED_ROWS]
         if unlabelled == len(batch["task"]):
             loss, log = 0.0 * losses.action, {}
@@ -167,6 +199,26 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         if self.config.reasoning.enabled:
             log = self._log.complete(log | {"unlabelled_rows": float(unlabelled)})
         return loss, log | self._speed(all_types.numel())
+
+    def _flow_loss(
+        self,
+        expert: FlowExpert,
+        context: FlowContext,
+        batch: dict[str, Any],
+        rows: Int[Tensor, " rows"] | None,
+        noise: Tensor | None,
+        time: Tensor | None,
+    ) -> Float[Tensor, ""]:
+        """The weighted error of the velocity over the rows of a batch. Actions beyond an episode's end do not count."""
+        actions, is_pad = action_chunks(batch[ACTION]).to(self.backbone.device), batch.get(ACTION_IS_PAD)
+        if rows is not None:
+            actions, is_pad = actions[rows], None if is_pad is None else is_pad[rows]
+        if self.config.flow.insulate:
+            context = context.detached()
+        is_pad = None if is_pad is None else is_pad.to(actions.device)
+        return self.config.flow.loss_weight * flow_loss(
+            expert, context, actions, is_pad, noise=noise, time=time
+        )
 
     def update(self) -> None:
         """LeRobot calls this after each step of the optimizer. Raises InspireError for weights that are not finite.
@@ -222,6 +274,7 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         mentions: Sequence[Sequence[Any] | None] | None = None,
         temperature: float = 0.0,
         generator: np.random.Generator | None = None,
+        noise: Float[Tensor, "batch horizon dim"] | None = None,
     ) -> list[Decision]:
         """Answer, then act, for each row of a preprocessed batch. Actions are in normalised units.
 
@@ -230,13 +283,22 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
             drafts: per row {mention: answer} expected. Drafts change the time, never the outcome. None: the most
                 frequent first answers of the dataset. {}: no draft.
             mentions: per row the objects to ask about, in place of those of the instruction. None: those.
+            generator: of samples, and of the noise that a flow expert starts from. Without it, each row's noise is
+                drawn with the observation as seed, so that a decision can be repeated.
+            noise: that of a flow expert, as wide as it takes the actions.
         """
         self.eval()
         dialogues = self._tokenized(batch, DIALOGUES, self.tokenizer.prompts)[DIALOGUES]
         if mentions is not None:
             dialogues = self.tokenizer.prompts(batch | {"info": {ASKED_MENTIONS: mentions}})[DIALOGUES]
         with torch.inference_mode():
-            observation = self.encode_observation(batch)
+            observation, states = self.encode_observation(batch), self.encode_state(batch)
+        flow = None
+        if self.expert is not None:
+            if noise is None:
+                noise = self._draw_noise(self.expert, batch, generator)
+            steps = self.config.flow.denoising_steps or self.expert.denoising_steps
+            flow = FlowHead(self.expert, noise, self.config.action_feature.shape[0], steps)
         initial = [dict(zip(d.mentions, self.tokenizer.initial_draft, strict=False)) for d in dialogues]
         return decode(
             self.backbone,
@@ -251,7 +313,28 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
             temperature=temperature,
             generator=generator,
             hide=self.config.reasoning.hidden,
+            states=states,
+            flow=flow,
         )
+
+    def _draw_noise(
+        self, expert: FlowExpert, batch: dict[str, Any], generator: np.random.Generator | None
+    ) -> Float[Tensor, "batch horizon dim"]:
+        rows = len(batch["task"])
+        if generator is not None:
+            rngs = generator.spawn(rows)
+        else:
+            rngs = [np.random.default_rng(list(seed)) for seed in self._observation_bytes(batch, rows)]
+        noise = np.stack([rng.standard_normal((expert.horizon, expert.action_dim)) for rng in rngs])
+        return torch.from_numpy(noise.astype(np.float32)).to(self.backbone.device)
+
+    def _observation_bytes(self, batch: dict[str, Any], rows: int) -> list[bytes]:
+        """A digest of each row's state and of some pixels of its images."""
+        parts = [batch[key].float()[..., ::16, ::16].reshape(rows, -1) for key in self.config.image_features]
+        if self._has_state:
+            parts.append(last_state(batch[OBS_STATE], rows, self.config.robot_state_feature.shape[0]))
+        numbers = torch.cat([part.cpu() for part in parts], dim=1).numpy()
+        return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in numbers]
 
     def predict_action_chunk(
         self, batch: dict[str, Any], **kwargs: Any
@@ -304,12 +387,23 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
             if images.ndim == 5:  # where an episode starts, its first image stands for those before it
                 images = images[:, None].expand(-1, self.config.n_obs_steps, -1, -1, -1, -1)
             images = images.flatten(1, 2)  # all cameras at t−1, then all at t
-        state = None
-        if self._has_state and not self.backbone.template.needs_state:
-            state = last_state(batch[OBS_STATE], len(images), self.config.robot_state_feature.shape[0])
-        if rows is not None:
-            images, state = images[rows], None if state is None else state[rows]
-        return self.backbone.encode_observation(images, state)
+        images = images if rows is None else images[rows]
+        return self.backbone.encode_observation(images, self._state(batch, rows))
+
+    def encode_state(
+        self, batch: dict[str, Any], rows: Int[Tensor, " rows"] | None = None
+    ) -> Float[Tensor, "rows state_tokens hidden"] | None:
+        """The embeddings of the state that stand in the text; None for a backbone without such."""
+        return self.backbone.encode_state(self._state(batch, rows))
+
+    def _state(
+        self, batch: dict[str, Any], rows: Int[Tensor, " rows"] | None
+    ) -> Float[Tensor, "rows dim"] | None:
+        """The robot's last state, of all rows or of some; None where the prompt holds it as text, or there is none."""
+        if not self._has_state or self.backbone.template.needs_state:
+            return None
+        state = last_state(batch[OBS_STATE], len(batch["task"]), self.config.robot_state_feature.shape[0])
+        return state if rows is None else state[rows]
 
     def _with_history(self, batch: dict[str, Any]) -> dict[str, Any]:
         """The batch with the last `n_obs_steps` images of each camera, (batch, time, 3, height, width)."""
@@ -371,12 +465,13 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
 
 
 class Losses:
-    """Mean cross-entropies of a batch, of answers and of the action.
+    """Mean losses of a batch, of answers and of the action.
 
     A supervised token of the text (the end of a turn, where the template trains it) counts to what it ends.
 
     Attributes:
-        action, answer: mean cross-entropy; `answer` is None where nothing is answered.
+        action: that of the action codes, or the loss of a flow expert.
+        answer: None where nothing is answered.
         correct: (N,) whether each token of the loss was the likeliest.
     """
 
@@ -386,25 +481,26 @@ class Losses:
         ids: Int[Tensor, "B T"],
         types: Int[Tensor, "B T"],
         mask: Bool[Tensor, "B T"],
+        flow: Float[Tensor, ""] | None = None,
     ) -> None:
         targets, ended = ids[mask], _types_of_ended(types, mask)[mask]
         each = cross_entropy(logits.float(), targets, reduction="none")
         self.correct = logits.argmax(-1) == targets
         acts, answers = ended == int(TokenType.ACTION), ended == int(TokenType.ANSWER)
         answered = bool(answers.any())
-        self.action = each[acts].mean()
+        self.action = each[acts].mean() if flow is None else flow
         self.answer = each[answers].mean() if answered else None
-        self._accuracies = [self.correct[acts].float().mean()]
-        if answered:
+        self._metrics = {"action_loss" if flow is None else "flow_loss": self.action}
+        if flow is None:
+            self._metrics["action_accuracy"] = self.correct[acts].float().mean()
+        if self.answer is not None:
             of_answers = types[mask] == int(TokenType.ANSWER)
-            self._accuracies.append(self.correct[of_answers].float().mean())
+            self._metrics["answer_loss"] = self.answer
+            self._metrics["answer_accuracy"] = self.correct[of_answers].float().mean()
 
     def metrics(self) -> dict[str, float]:
         """Losses and accuracies by token, for the log."""
-        of = ("action",) if self.answer is None else ("action", "answer")
-        values = [self.action, *([] if self.answer is None else [self.answer]), *self._accuracies]
-        names = [*(f"{what}_loss" for what in of), *(f"{what}_accuracy" for what in of)]
-        return dict(zip(names, torch.stack(values).tolist(), strict=True))
+        return dict(zip(self._metrics, torch.stack([*self._metrics.values()]).tolist(), strict=True))
 
 
 def _types_of_ended(types: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Int[Tensor, "B T"]:
@@ -424,10 +520,11 @@ class LossLog:
     keep the last one, NaN before the first.
     """
 
-    def __init__(self, mode: str, words: Sequence[str], max_objects: int) -> None:
+    def __init__(self, mode: str, words: Sequence[str], max_objects: int, *, flow: bool = False) -> None:
         self._answers = canonical_answers(mode)
         objects = [f"object_{number}" for number in range(max_objects)]
-        names = ["action_loss", "action_accuracy", "unlabelled_rows", "answer_loss", "answer_accuracy"]
+        names = ["flow_loss"] if flow else ["action_loss", "action_accuracy"]
+        names += ["unlabelled_rows", "answer_loss", "answer_accuracy"]
         names += [f"answer_accuracy/{name}" for name in (*objects, *words)]
         self._last = dict.fromkeys(names, math.nan)
 
@@ -476,10 +573,21 @@ class LossLog:
 # The backbone
 
 
+def make_expert(config: InspireVLAConfig, backbone: Backbone) -> FlowExpert:
+    """The flow expert of the configured backbone, with fresh weights."""
+    assert isinstance(backbone, Nano)
+    return NanoFlow(
+        config.nano_flow,
+        decoder=backbone.decoder.config,
+        horizon=config.chunk_size,
+        action_dim=config.action_feature.shape[0],
+    )
+
+
 def make_backbone(
-    config: InspireVLAConfig, action_tokenizer: ActionTokenizer, text_files: Files | None = None
-) -> tuple[Backbone, ActionVocabulary]:
-    """The configured backbone with fresh weights, and the token ids of the action codes.
+    config: InspireVLAConfig, action_tokenizer: ActionTokenizer | None, text_files: Files | None = None
+) -> tuple[Backbone, ActionVocabulary | None]:
+    """The configured backbone with fresh weights, and the token ids of the action codes (None: a flow expert acts).
 
     Args:
         text_files: the checkpoint's own text tokenizer. Its ids stay the same when the package's vocabulary grows.
@@ -501,7 +609,7 @@ def make_backbone(
             backbone, vocabulary = _hosted(config, action_tokenizer, text_files or {})
         finally:
             torch.set_default_dtype(before)
-    if vocabulary.id_range[1] > backbone.vocabulary_size:
+    if vocabulary is not None and vocabulary.id_range[1] > backbone.vocabulary_size:
         raise InspireError(
             f"{vocabulary.size} action codes end at token id {vocabulary.id_range[1]}, but the model has only "
             f"{backbone.vocabulary_size}."
@@ -527,6 +635,7 @@ def check_weights_fit(config: InspireVLAConfig, parts: TokenizerParts, path: Pat
     try:
         with torch.device("meta"):
             backbone, _ = make(config, parts.action_tokenizer, parts.text_files or {})
+            expert = [] if config.has_codes else list(make_expert(config, backbone).parameters())
     except InspireError:
         raise
     except Exception as error:  # whatever a model raises for sizes that do not go together
@@ -541,26 +650,29 @@ def check_weights_fit(config: InspireVLAConfig, parts: TokenizerParts, path: Pat
                 f"{path} does not fit the configuration: backbone.{name} is {found} there, "
                 f"{tuple(parameter.shape)} by the configuration."
             )
-    wanted = sum(parameter.numel() for parameter in backbone.parameters())
+    wanted = sum(parameter.numel() for parameter in (*backbone.parameters(), *expert))
     given = sum(math.prod(shape) for shape in shapes.values())
     if wanted > 2 * given:
         raise InspireError(f"{path} holds {given:,} numbers, and the configuration asks for {wanted:,}.")
 
 
 def _nano(
-    config: InspireVLAConfig, action_tokenizer: ActionTokenizer, text_files: Files | None
-) -> tuple[Any, ActionVocabulary]:
+    config: InspireVLAConfig, action_tokenizer: ActionTokenizer | None, text_files: Files | None
+) -> tuple[Any, ActionVocabulary | None]:
     if text_files is None:
         tokenizer = load_text_tokenizer(NANO_TEXT_TOKENIZER)
     else:
         with unpacked(text_files) as folder:
             tokenizer = load_text_tokenizer(folder)
-    vocabulary = ActionVocabulary.appended(len(tokenizer), action_tokenizer.vocabulary_size)
+    vocabulary, size = None, len(tokenizer)
+    if action_tokenizer is not None:
+        vocabulary = ActionVocabulary.appended(size, action_tokenizer.vocabulary_size)
+        size = vocabulary.id_range[1]
     state = config.robot_state_feature
     backbone = Nano(
         config.nano,
         text_tokenizer=tokenizer,
-        vocabulary_size=vocabulary.id_range[1],
+        vocabulary_size=size,
         cameras=len(config.image_features) * config.n_obs_steps,
         image_size=config.model_image_size,
         state_dim=state.shape[0] if state else 0,
@@ -602,8 +714,9 @@ def load_pretrained(backbone: Nano, pretrained: str | Path) -> None:
 
 
 def _hosted(
-    config: InspireVLAConfig, action_tokenizer: ActionTokenizer, text_files: Files
-) -> tuple[Any, ActionVocabulary]:
+    config: InspireVLAConfig, action_tokenizer: ActionTokenizer | None, text_files: Files
+) -> tuple[Any, ActionVocabulary | None]:
+    assert action_tokenizer is not None
     num_images = len(config.image_features) * config.n_obs_steps
     codes = action_tokenizer.vocabulary_size
     with unpacked(text_files) as folder:

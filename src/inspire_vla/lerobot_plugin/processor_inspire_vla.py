@@ -5,8 +5,10 @@
 
 The step `inspire_vla_tokenizer` adds to a batch of demonstrations (B rows, K = max_objects, T tokens, right-padded):
 
-    token_ids         (R, T) int64    the sequence behind the image tokens: questions, answers, instruction, action
+    token_ids         (R, T) int64    the sequence behind the image tokens: questions, answers, instruction, action;
+                                      a flow expert's actions are not in it
     token_types       (R, T) int64    a `TokenType` each
+    sequence_lengths  (R,)   int64    tokens of each row without its padding
     loss_mask         (R, T) bool     where the id is to be predicted from those before it
     answer_labels     (R, K) int64    the demonstrated answer to each question, -1 where nothing is asked
     rows              (R,)   int64    the rows of the batch that these are; rows that lack a label are left out
@@ -82,7 +84,7 @@ from inspire_vla.lerobot_plugin.checkpoints import TrainingData
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, ReasoningConfig
 from inspire_vla.spatial import decode_answers
 
-TOKEN_IDS, TOKEN_TYPES, LOSS_MASK = "token_ids", "token_types", "loss_mask"
+TOKEN_IDS, TOKEN_TYPES, LENGTHS, LOSS_MASK = "token_ids", "token_types", "sequence_lengths", "loss_mask"
 ANSWER_LABELS, ROWS, UNLABELLED_ROWS = "answer_labels", "rows", "unlabelled_rows"
 DIALOGUES = "dialogues"
 ASKED_MENTIONS = "asked_mentions"
@@ -239,9 +241,10 @@ class TokenizerParts:
         training_suites: suites that the policy was trained on. None: not known.
         training_data: the datasets that the policy was trained on; empty where that is not known.
         mention_overrides: mentions that a person has given for an instruction, see `instruction.overrides`.
+        action_tokenizer: None where a flow expert makes the actions.
     """
 
-    action_tokenizer: ActionTokenizer
+    action_tokenizer: ActionTokenizer | None
     text_files: Files | None = None
     initial_draft: tuple[str, ...] = ()
     training_suites: tuple[str, ...] | None = ()
@@ -252,12 +255,15 @@ class TokenizerParts:
     def load(cls, settings: Mapping[str, Any], files: Files) -> "TokenizerParts":
         """Those of a saved preprocessor. Raises InspireError for damaged ones."""
         check_tokenizer_files(files)
+        has_codes = settings["action_vocabulary"] is not None
+        if has_codes and not any(name.startswith(f"{ACTIONS}/") for name in files):
+            raise InspireError(f"The preprocessor holds no action tokenizer; found {sorted(files)[:10]}.")
         groups: dict[str, dict[str, bytes]] = {TEXT: {}, ACTIONS: {}}
         for path, content in files.items():
             group, _, name = path.partition("/")
             groups[group][name] = content
         with unpacked(groups[ACTIONS]) as folder:
-            actions = load_action_tokenizer(folder)
+            actions = load_action_tokenizer(folder) if has_codes else None
         suites = settings["training_suites"]
         return cls(
             actions,
@@ -278,7 +284,7 @@ class InspireVLATokenizer:
         *,
         text_tokenizer: TextTokenizer,
         template: Template,
-        action_vocabulary: ActionVocabulary,
+        action_vocabulary: ActionVocabulary | None,
         reasoning: ReasoningConfig,
         n_obs_steps: int = 1,
     ) -> None:
@@ -323,13 +329,13 @@ class InspireVLATokenizer:
             else self.prompt_builder.without_questions(tasks[row].strip() or NO_INSTRUCTION, states[row])
             for row in rows
         ]
-        actions = batch[ACTION][rows].detach().float().cpu().numpy()
-        if actions.ndim == 2:  # LeRobot makes a number of an action of one value
-            actions = actions[..., None]
-        codes_of_rows = self.action_tokenizer.encode(actions)
+        action_ids: Sequence[np.ndarray | None] = [None] * len(rows)
+        if self.action_tokenizer is not None and self.action_vocabulary is not None:
+            actions = action_chunks(batch[ACTION][rows]).detach().float().cpu().numpy()
+            action_ids = list(map(self.action_vocabulary.to_ids, self.action_tokenizer.encode(actions)))
         sequences = [
-            render(dialogue, self.prompt_builder.tokenizer, self.action_vocabulary.to_ids(codes))
-            for dialogue, codes in zip(dialogues, codes_of_rows, strict=True)
+            render(dialogue, self.prompt_builder.tokenizer, ids)
+            for dialogue, ids in zip(dialogues, action_ids, strict=True)
         ]
         answers = np.full((len(rows), self.reasoning.max_objects), -1)
         for number, (row, dialogue) in enumerate(zip(rows, dialogues, strict=True)):
@@ -339,6 +345,7 @@ class InspireVLATokenizer:
         return {
             TOKEN_IDS: _right_padded([sequence.ids for sequence in sequences], np.int64),
             TOKEN_TYPES: _right_padded([sequence.token_types for sequence in sequences], np.int64),
+            LENGTHS: torch.tensor([len(sequence) for sequence in sequences]),
             LOSS_MASK: _right_padded([sequence.loss_mask for sequence in sequences], np.bool_),
             ANSWER_LABELS: torch.from_numpy(answers),
             ROWS: torch.tensor(rows),
@@ -384,7 +391,7 @@ class InspireVLATokenizer:
             "n_obs_steps": self.n_obs_steps,
             "template": self.prompt_builder.template.as_dict(),
             "llama": isinstance(self.prompt_builder.tokenizer.tokenizer, LlamaTokenizer),
-            "action_vocabulary": asdict(self.action_vocabulary),
+            "action_vocabulary": asdict(self.action_vocabulary) if self.action_vocabulary else None,
             "initial_draft": list(self.initial_draft),
             "training_suites": None if suites is None else list(suites),
             "mention_overrides": overrides_to_json(self.parts.mention_overrides),
@@ -395,7 +402,8 @@ class InspireVLATokenizer:
     def files(self) -> Files:
         """The files of both tokenizers."""
         with tempfile.TemporaryDirectory() as folder:
-            self.action_tokenizer.save(folder)
+            if self.action_tokenizer is not None:
+                self.action_tokenizer.save(folder)
             actions = pack(folder)
         text = self.parts.text_files
         if text is None:
@@ -415,7 +423,9 @@ class InspireVLATokenizer:
             parts,
             text_tokenizer=LlamaTokenizer(text_tokenizer) if settings["llama"] else text_tokenizer,
             template=_of_settings(Template, settings["template"]),
-            action_vocabulary=_of_settings(ActionVocabulary, settings["action_vocabulary"]),
+            action_vocabulary=None
+            if settings["action_vocabulary"] is None
+            else _of_settings(ActionVocabulary, settings["action_vocabulary"]),
             reasoning=_of_settings(ReasoningConfig, settings["reasoning"]),
             n_obs_steps=settings["n_obs_steps"],
         )
@@ -530,6 +540,11 @@ def tokenizer_step(preprocessor: PolicyProcessorPipeline[Any, Any]) -> InspireVL
         if isinstance(step, InspireVLATokenizerStep):
             return step
     raise InspireError(f"The preprocessor has no step {TOKENIZER_STEP!r}; found {preprocessor.steps}.")
+
+
+def action_chunks(actions: Tensor) -> Float[Tensor, "rows horizon dim"]:
+    """The action chunks of a batch. LeRobot makes a number of an action of one value."""
+    return actions[..., None] if actions.ndim == 2 else actions
 
 
 def last_state(state: Tensor, rows: int, dim: int | None = None) -> Float[Tensor, "rows dim"]:
