@@ -5,9 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from inspire_vla.spatial import relate
 from inspire_vla.tabletop.places import MARGIN_M, MIDDLE, SIDES, is_at, is_next_to, mirrored
-from inspire_vla.tabletop.scenes import DUPLICATE_SCENES, SCENES, VALIDATION_SCENES
+from inspire_vla.tabletop.scenes import AGENT_CAMERA, DUPLICATE_SCENES, SCENES, VALIDATION_SCENES, compiled
 
 ALL = [*SCENES.values(), *DUPLICATE_SCENES.values(), *VALIDATION_SCENES.values()]
 TOLD = [scene for scene in ALL if scene.places or scene.neighbours or scene.free]
@@ -20,9 +19,11 @@ def _positions(n: int, count: int = 200):
     return [rng.uniform((0.31, -0.28), (0.64, 0.28), (n, 2)) for _ in range(count)]
 
 
-def test_sides_are_the_answers_words():
-    for word, direction in SIDES.items():
-        assert relate(np.array([[*(0.2 * direction), 0.0]]), np.array([False]))[0] == word
+def test_sides_are_those_of_the_picture():
+    """Left is left in the agent view, and front is towards its camera."""
+    axes = compiled(SCENES["plates"]).camera(AGENT_CAMERA).mat0.reshape(3, 3)  # columns: right, up, back
+    for word, expected in {"right": (1, 0), "left": (-1, 0), "front": (0, -1), "back": (0, 1)}.items():
+        assert np.sign(np.round(np.array([*SIDES[word], 0.0]) @ axes[:, :2], 6)).tolist() == list(expected)
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -50,9 +51,9 @@ def test_opposite_sides_are_each_others():
             assert is_at(one, here, [other]) == is_at(opposite, other, [here])
 
 
-def test_nothing_is_left_by_less_than_the_margin():
-    assert is_at("left", np.array([0.5, MARGIN_M + 1e-6]), [np.array([0.4, 0.0])])
-    assert not is_at("left", np.array([0.5, MARGIN_M - 0.01]), [np.array([0.4, 0.0])])
+def test_nothing_is_right_by_less_than_the_margin():
+    assert is_at("right", np.array([0.5, MARGIN_M + 1e-6]), [np.array([0.4, 0.0])])
+    assert not is_at("right", np.array([0.5, MARGIN_M - 0.01]), [np.array([0.4, 0.0])])
 
 
 def test_next_to_is_near_and_clear():

@@ -135,12 +135,12 @@ def test_mirrored_instructions_are_true_of_the_mirrored_scenes():
 
 def test_duplicates_have_no_mention_without_a_place():
     scene = SCENES["cubes"]
-    assert mention(scene, "green_cube_1") == "the left green cube"
-    assert mention(scene, "green_cube_1", noun_first=True) == "the green cube on the left"
+    assert mention(scene, "green_cube_1") == "the right green cube"
+    assert mention(scene, "green_cube_1", noun_first=True) == "the green cube on the right"
     with pytest.raises(InspireError, match="no neighbour"):
         mention(scene, "green_cube_1", by="neighbour")
     with pytest.raises(InspireError, match="no spot free"):
-        move_beside("s", scene, "black_mug", "left", "yellow_plate")
+        move_beside("s", scene, "black_mug", "back", "yellow_plate")
 
 
 def test_unknown_names_are_answered_with_the_possible_ones():

@@ -1,19 +1,19 @@
 """Places in words: which of several equal objects is "the left" one, what is "next to" what, and which side is which.
 
-Left, right, front and back are those of the robot's frame, as in the answers: an object to the left of another has the
-larger y, one in front of another the larger x. The picture looks towards the robot, so left is on its right.
+In an instruction these words are those of someone who looks at the picture, as in LIBERO: left is left in the picture,
+and front is towards the camera. The picture looks towards the robot. So what an instruction calls left is to the right
+for the robot, in whose frame the answers are given; front is front for both.
 """
 
 import numpy as np
 
-from inspire_vla.spatial.frame import ROBOT
-
 SIDES: dict[str, np.ndarray] = {
-    word: sign * np.eye(2)[axis]
-    for axis in (0, 1)
-    for sign, word in zip((-1, 1), ROBOT.axes[axis], strict=True)
+    "front": np.array([1.0, 0.0]),
+    "back": np.array([-1.0, 0.0]),
+    "left": np.array([0.0, -1.0]),
+    "right": np.array([0.0, 1.0]),
 }
-"""back, front, right, left → the unit vector in that direction, (2,), in the base frame."""
+"""Word → unit vector in that direction, (2,), in the base frame (+x front, +y left of the robot)."""
 MIDDLE = "middle"
 MARGIN_M = 0.10
 """Least distance, along the axis of the word, between "the left cube" and every other cube of its colour."""

@@ -144,7 +144,7 @@ def _goal(suite: str, s: dict[str, Scene]) -> tuple[Task, ...]:
         move(suite, s["box"], "red_cylinder", "green_plate"),
         put(suite, s["shelf"], "orange_cube", "blue_basket"),
         move(suite, s["stand"], "green_cube", "purple_plate"),
-        move_beside(suite, s["box"], "blue_mug", "left", "green_plate"),
+        move_beside(suite, s["box"], "blue_mug", "right", "green_plate"),
         put_beside(suite, s["bowls"], "red_mug", "back", "black_plate"),
         put(suite, s["dishes"], "white_cylinder", "yellow_plate_2"),
         put(suite, s["soup"], "orange_ball", "white_bowl_1"),
