@@ -82,7 +82,7 @@ class PaliGemma(HFBackbone):
         r".*backbone\.(decoder|tower)\..*"
         r"(q_proj|k_proj|v_proj|o_proj|out_proj|gate_proj|up_proj|down_proj|fc1|fc2)"
     )
-    fsdp_units = ("GemmaDecoderLayer", "SiglipEncoderLayer")
+    fsdp_units: tuple[str, ...] = ("GemmaDecoderLayer", "SiglipEncoderLayer")
 
     def __init__(self, config: PaliGemmaConfig, *, text_tokenizer: Any, num_images: int = 1) -> None:
         """Raises InspireError for an unknown prompt, and for a tokenizer without <bos> and <eos>."""
