@@ -120,13 +120,13 @@ def _libero(
     from inspire_vla.libero.benchmark import MAX_STEPS, LiberoBenchmark
     from inspire_vla.libero.grounding import read_mapping
     from inspire_vla.libero.simulation import require_libero
-    from inspire_vla.libero.tasks import PLUS_SUITES
+    from inspire_vla.libero.tasks import base_suite
 
     require_libero()
     table = None if mapping is None else read_mapping(mapping)
     known = [suite for suite in suites if suite in LiberoBenchmark.initial_states]
     notes = {
-        "step_limits": {suite: MAX_STEPS[PLUS_SUITES.get(suite, suite)] for suite in known},
+        "step_limits": {suite: MAX_STEPS[base_suite(suite)] for suite in known},
         "step_limits_from": "OpenVLA, MiniVLA, InSpire and pi0-FAST as published",
         "initial_states": {suite: LiberoBenchmark.initial_states[suite] for suite in known},
         "initial_state_of_an_episode": "number seed modulo their number",

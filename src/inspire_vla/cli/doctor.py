@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -54,8 +55,8 @@ def run(options: Arguments) -> int:
 def checks() -> list[Check]:
     """Run all checks. A check that raises is a finding that failed."""
     every = (
-        _platform, _python, _packages, _torch, _rendering, _plugin, _ffmpeg, _opencv, _libero, _libero_plus, _ray,
-        _disk,
+        _platform, _python, _packages, _torch, _rendering, _plugin, _ffmpeg, _opencv, _libero, _libero_plus,
+        _libero_pro, _ray, _disk,
     )  # fmt: skip
     return [_safely(check) for check in every]
 
@@ -178,6 +179,17 @@ def _libero_plus() -> Check:
         return Check("LIBERO-Plus", True, found, required=False)
     except LiberoMissing:
         return Check("LIBERO-Plus", False, "not installed (optional)", PLUS_INSTALL, required=False)
+
+
+def _libero_pro() -> Check:
+    from inspire_vla.libero.tasks import PRO_INSTALL, PRO_SUITES, LiberoMissing, pro_suite
+
+    found = 0
+    for suite in PRO_SUITES:
+        with suppress(LiberoMissing):
+            found += bool(pro_suite(suite))
+    text = f"{found} of {len(PRO_SUITES)} suites installed" if found else "not installed (optional)"
+    return Check("LIBERO-PRO", bool(found), text, PRO_INSTALL, required=False)
 
 
 def _ray() -> Check:

@@ -41,7 +41,7 @@ class Arguments:
     frames; answers are compared with the labels, actions with the demonstrated ones."""
     suite: Names = ("seen", "unseen")
     """Suites, or the groups seen, unseen and validation of the tabletop; also libero_90, libero_goal, …,
-    libero_plus_spatial, …."""
+    libero_plus_spatial, libero_pro_goal_task, …."""
     task: tuple[str, ...] = ()
     """Only these tasks."""
     episodes: Annotated[str | None, arg(metavar="N|FROM:TO")] = None

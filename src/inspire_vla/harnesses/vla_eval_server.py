@@ -207,7 +207,7 @@ class InspireModelServer(PredictModelServer):
         """The chunk, or a step of holding still with the last gripper command if the tokens stand for no action."""
         if actions is None:
             episode.undecodable += 1
-            return np.float32([[0, 0, 0, 0, 0, 0, episode.gripper]])
+            return np.array([[0, 0, 0, 0, 0, 0, episode.gripper]], dtype=np.float32)
         episode.undecodable = 0
         chunk = np.asarray(actions, dtype=np.float32)[: self.chunk_size]
         episode.gripper = float(chunk[-1, -1])

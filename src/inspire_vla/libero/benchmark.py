@@ -1,4 +1,4 @@
-"""LIBERO's five suites, and those of LIBERO-Plus, as a benchmark, through LeRobot's environment.
+"""LIBERO's five suites, and those of LIBERO-Plus and LIBERO-PRO, as a benchmark, through LeRobot's environment.
 
 Seed s starts from the fixed initial state s modulo their number (50 per task). The only other randomness is the
 position of the fixtures, which the seed determines too. Two policies with the same seed get the same scene.
@@ -25,12 +25,15 @@ from inspire_vla.libero.simulation import (
 )
 from inspire_vla.libero.tasks import (
     PLUS_SUITES,
+    PRO_SUITES,
     SUITES,
     LiberoMissing,
+    base_suite,
     instruction_of,
     plus_instruction,
     plus_task_file,
     plus_tasks,
+    pro_suite,
     task_files,
 )
 
@@ -45,7 +48,9 @@ MAX_STEPS = {
 
 
 class LiberoBenchmark:
-    """The benchmark protocol of `evaluation`. A task has the name of its file. `libero_plus_…` are LIBERO-Plus suites.
+    """The benchmark protocol of `evaluation`. A task has the name of its file.
+
+    `libero_plus_…` are suites of LIBERO-Plus, `libero_pro_…` of LIBERO-PRO.
 
     Args:
         cameras: `image` (agent view) and `image2` (wrist), rotated by 180° as LeRobot's images are.
@@ -56,7 +61,9 @@ class LiberoBenchmark:
     groups: ClassVar[dict[str, str]] = {}
     """No suite has a fixed role: which ones are unseen depends on the policy's training data."""
 
-    initial_states: ClassVar[dict[str, int]] = dict.fromkeys(SUITES, 50) | dict.fromkeys(PLUS_SUITES, 1)
+    initial_states: ClassVar[dict[str, int]] = (
+        dict.fromkeys(SUITES, 50) | dict.fromkeys(PRO_SUITES, 50) | dict.fromkeys(PLUS_SUITES, 1)
+    )
     """Number of initial states of each task. LIBERO-Plus evaluates a task once; many have one initial state."""
 
     def __init__(
@@ -73,11 +80,13 @@ class LiberoBenchmark:
         }
 
     def suites(self) -> tuple[str, ...]:
-        """Return the names of all suites: LIBERO's five and LIBERO-Plus's four."""
-        return (*SUITES, *PLUS_SUITES)
+        """Return the names of all suites: LIBERO's five, LIBERO-Plus's four and LIBERO-PRO's sixteen."""
+        return (*SUITES, *PLUS_SUITES, *PRO_SUITES)
 
     def tasks(self, suite: str) -> tuple[str, ...]:
-        """Return the names of a suite's tasks. Raises LiberoMissing if LIBERO (or LIBERO-Plus) is not installed."""
+        """Return the names of a suite's tasks. Raises LiberoMissing if they are not installed."""
+        if suite in PRO_SUITES:
+            return tuple(task.name for task in pro_suite(suite).tasks)
         if suite in PLUS_SUITES:
             return plus_tasks(suite)
         return tuple(path.stem for path in task_files(suite))
@@ -107,9 +116,9 @@ class LiberoEnv(gymnasium.Env):
         require_libero()
         from lerobot.envs import libero
 
-        plus = suite in PLUS_SUITES
-        original = PLUS_SUITES.get(suite, suite)
-        tasks = libero._get_suite(original)
+        plus, pro = suite in PLUS_SUITES, suite in PRO_SUITES
+        original = base_suite(suite)
+        tasks = pro_suite(suite) if pro else libero._get_suite(original)
         index = next((i for i, one in enumerate(tasks.tasks) if Path(one.bddl_file).stem == task), None)
         if index is None:
             raise LiberoMissing(
@@ -138,8 +147,11 @@ class LiberoEnv(gymnasium.Env):
             }
         )
         self._task_file = plus_task_file(original, task) if plus else Path(self._env._task_bddl_file)
-        self.instruction = plus_instruction(original, task) if plus else instruction_of(self._task_file)
-        self._skip_unknown = plus  # rephrased instructions mention more than objects
+        if pro:
+            self.instruction = tasks.get_task(index).language
+        else:
+            self.instruction = plus_instruction(original, task) if plus else instruction_of(self._task_file)
+        self._skip_unknown = plus or pro  # rephrased instructions mention more than objects
         self._mapping = mapping.get(self.instruction, {})
         self._truth: GroundTruth | None = None
         self._steps = 0

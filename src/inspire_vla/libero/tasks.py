@@ -1,4 +1,5 @@
-"""LIBERO's tasks and task files (BDDL), and those of LIBERO-Plus. LIBERO's own code is not needed to read them.
+"""LIBERO's tasks and task files (BDDL), and those of LIBERO-Plus and LIBERO-PRO. LIBERO's own code is not needed to
+read them.
 
 LIBERO-Plus is a fork that is installed in place of LIBERO. It perturbs cameras, layouts, initial states, instructions,
 lights and backgrounds of LIBERO's tasks, and keeps the names of the suites: `libero_plus_spatial` here is
@@ -11,6 +12,9 @@ followed by the perturbation:
     …_view_15_0_100_0_0_initstate_0[_noise_7]    the original task file; LIBERO-Plus parses the rest of the name
 
 Names, files and suites are those of its repository at commit 4976dc3.
+
+LIBERO-PRO is a set of task files and initial states, in folders beside LIBERO's: `libero_pro_goal_task` here is the
+folder `libero_goal_task`. Its files keep the names of the tasks that they change.
 """
 
 import re
@@ -30,6 +34,18 @@ PLUS_INSTALL = (
     "LIBERO-Plus takes the place of LIBERO: `pip uninstall hf-libero`, clone github.com/sylvestf/LIBERO-plus, put the "
     "clone on PYTHONPATH (an installed LIBERO would be imported first), install gym, wand and scikit-image, and "
     "download its assets as its README says."
+)
+PRO_CHANGES = ("swap", "task", "object", "lan")
+"""What LIBERO-PRO changes: positions, the task itself, the looks and kinds of objects, the wording."""
+PRO_SUITES = {
+    f"libero_pro_{name}_{change}": f"libero_{name}_{change}"
+    for name in ("spatial", "object", "goal", "10")
+    for change in PRO_CHANGES
+}
+PRO_INSTALL = (
+    "LIBERO-PRO adds folders to LIBERO: download the data set zhouxueyang/LIBERO-Pro from the Hugging Face hub, and "
+    "copy its bddl_files/* and init_files/* into the folders of that name of the installed LIBERO. The suites …_object "
+    "also need the objects of github.com/Zxy-MLlab/LIBERO-PRO."
 )
 _ORIGINAL_TASKS = 10
 """Tasks of an original suite that LIBERO-Plus perturbs."""
@@ -96,6 +112,13 @@ def original_name(task: str) -> str:
 def instruction_of(path: str | Path) -> str:
     """Return the instruction that benchmarks use: the file's name without the scene."""
     return re.sub(r"^[A-Z0-9_]*SCENE\d+_", "", Path(path).stem).replace("_", " ").lower()
+
+
+def base_suite(suite: str) -> str:
+    """Return the suite of LIBERO that a suite of LIBERO-Plus or LIBERO-PRO changes; others are returned as they are."""
+    if suite in PRO_SUITES:
+        return PRO_SUITES[suite].rpartition("_")[0]
+    return PLUS_SUITES.get(suite, suite)
 
 
 @lru_cache(maxsize=256)
@@ -194,3 +217,51 @@ def plus_instruction(suite: str, task: str) -> str:
     if re.search(r"_language_\d+", task):
         return read_problem(plus_task_file(suite, task)).language.lower()
     return instruction_of(original_name(task))
+
+
+# --- LIBERO-PRO
+
+
+@dataclass(frozen=True)
+class ProTask:
+    """One task, with the fields that LeRobot's environment reads of a task of LIBERO."""
+
+    name: str
+    language: str
+    problem_folder: str
+    bddl_file: str
+    init_states_file: str
+
+
+@dataclass(frozen=True)
+class ProSuite:
+    """One suite, in place of LIBERO's object: LIBERO's own list of suites does not contain it."""
+
+    tasks: tuple[ProTask, ...]
+
+    def get_task(self, index: int) -> ProTask:
+        return self.tasks[index]
+
+
+def pro_suite(suite: str) -> ProSuite:
+    """Return a LIBERO-PRO suite. Raises LiberoMissing where its task files or their initial states are not installed.
+
+    The instruction is the original task's. Where the task or the wording is what was changed, it is the task file's.
+    """
+    if suite not in PRO_SUITES:
+        raise InspireError(f"unknown LIBERO-PRO suite {suite!r}.{did_you_mean(suite, PRO_SUITES)}")
+    folder = PRO_SUITES[suite]
+    files = sorted((bddl_folder() / folder).glob("*.bddl"))
+    if not files:
+        raise LiberoMissing(f"The installed LIBERO has no task files of {folder}. {PRO_INSTALL}")
+    reads_file = suite.endswith(("_task", "_lan"))
+    tasks = []
+    for path in files:
+        states = bddl_folder().parent / "init_files" / folder / f"{path.stem}.pruned_init"
+        if not states.is_file() or not states.stat().st_size:
+            raise LiberoMissing(
+                f"The initial states of {folder}/{path.stem} are missing: {states}. {PRO_INSTALL}"
+            )
+        language = read_problem(path).language.lower() if reads_file else instruction_of(path)
+        tasks.append(ProTask(path.stem, language, folder, path.name, states.name))
+    return ProSuite(tuple(tasks))
