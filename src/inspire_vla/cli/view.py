@@ -3,7 +3,6 @@
 import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -110,75 +109,45 @@ def _episode_of_dataset(folder: Path, options: Arguments) -> None:
 
 
 class DatasetEpisode:
-    """One episode of a LeRobot dataset with its labels; the other episodes are not read."""
+    """One episode of a LeRobot dataset with its labels."""
 
     def __init__(self, folder: Path, episode: int) -> None:
         from inspire_vla.labels import read_labelled
+        from inspire_vla.labels.recorded import EpisodeReader
 
-        self.folder, self.episode = folder, episode
-        labels, self.files = read_labelled(folder)
-        _within(episode, self.files.info["total_episodes"])
+        labels, _ = read_labelled(folder)
+        self.reader = EpisodeReader(folder)
+        _within(episode, self.reader.episodes)
         self.mode = next(iter(labels.modes))
-        self.rows: list[dict[str, Any]] = self.files.read_episode(episode).to_pylist()
-        self.instruction = self.files.instruction(self.rows[0]["task_index"])
+        self.segments = [segment for segment in self.reader.segments if segment.episode == episode]
+        self.instruction = self.segments[0].instruction
         self.mentions = tuple(labels.tasks.get(self.instruction, ()))
 
     def moments(self) -> Iterator[Any]:
         """The frames as `reports.viewer.Moment`s; the answers are the labels, which are true."""
-        import numpy as np
-
         from inspire_vla.labels.columns import answer_column
         from inspire_vla.reports.viewer import Moment
         from inspire_vla.spatial import decode_answers
 
-        column = answer_column(self.mode)
-        for step, row in enumerate(self.rows):
-            codes = np.atleast_1d(row.get(column, []))  # of one number LeRobot makes no list
-            same = (
-                row["task_index"] == self.rows[0]["task_index"]
-            )  # answers to another task are about other objects
-            words = decode_answers(codes[: len(self.mentions) if same else 0], mode=self.mode)
-            yield Moment(
-                step,
-                {
-                    key.removeprefix("observation.images."): self._image(key, step)
-                    for key in self.files.cameras
-                },
-                truths=[str(word) or None for word in words],
-                state=self._numbers("observation.state", row),
-                action=self._numbers("action", row),
-            )
+        files, column = self.reader.files, answer_column(self.mode)
+        recorded = [name for name in ("observation.state", "action") if name in files.info["features"]]
+        for segment in self.segments:
+            columns = self.reader.columns(segment, [column, *recorded])
+            images = {name: self.reader.images(segment, name) for name in files.cameras}
+            # answers to another task are about other objects
+            objects = len(self.mentions) if segment.instruction == self.instruction else 0
+            for row, words in enumerate(decode_answers(columns[column][:, :objects], self.mode).tolist()):
+                numbers = {name: self._named(name, columns[name][row].tolist()) for name in recorded}
+                yield Moment(
+                    segment.start + row,
+                    {name.removeprefix("observation.images."): next(image) for name, image in images.items()},
+                    truths=[word or None for word in words],
+                    state=numbers.get("observation.state", {}),
+                    action=numbers.get("action", {}),
+                )
 
-    def _image(self, key: str, step: int) -> Any:
-        import io
-
-        import numpy as np
-        from PIL import Image
-
-        try:
-            if key in self.rows[step]:
-                return np.asarray(Image.open(io.BytesIO(self.rows[step][key]["bytes"])).convert("RGB"))
-            image = self._videos[step][key]
-            return (image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
-        except Exception as error:  # PIL's, FFmpeg's, LeRobot's
-            why = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-            raise InspireError(
-                f"{self.folder}, episode {self.episode}, frame {step}: the image of {key} cannot be read: {why}"
-            ) from None
-
-    @cached_property
-    def _videos(self) -> Any:
-        from lerobot.datasets import LeRobotDataset
-
-        return LeRobotDataset(self.folder.name, root=self.folder, episodes=[self.episode])
-
-    def _numbers(self, feature: str, row: dict[str, Any]) -> dict[str, float]:
-        if feature not in row:
-            return {}
-        import numpy as np
-
-        numbers = np.atleast_1d(row[feature]).tolist()
-        names = self.files.names().get(feature) or [str(i) for i in range(len(numbers))]
+    def _named(self, feature: str, numbers: Sequence[float]) -> dict[str, float]:
+        names = self.reader.files.names().get(feature) or map(str, range(len(numbers)))
         return dict(zip(names, numbers, strict=True))
 
 

@@ -70,7 +70,7 @@ def _answers(run: Run, table: Table, first: Table, summary: Mapping[str, Any]) -
     difference = None
     if first is not table and any(r.answers_scored for r in theirs) and any(r.answers_scored for r in ours):
         columns = (_column(r, name) for r in (theirs, ours) for name in ("answers_correct", "answers_scored"))
-        difference = _as_dict(ratio_difference(*columns))
+        difference = ratio_difference(*columns).to_json()
     by_object: dict[str, dict[tuple[str, str], list[Confusion]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         for mention, confusion in zip(record.mentions, record.confusion_by_mention, strict=False):
@@ -84,7 +84,7 @@ def _answers(run: Run, table: Table, first: Table, summary: Mapping[str, Any]) -
         "policy": run.name,
         "n": scored(total),
         "unlabelled": answered - scored(total),
-        **_as_dict(estimate),
+        **estimate.to_json(),
         "difference": difference,
         "majority_class": summary.get("majority_class"),
         "per_task_majority": summary.get("per_task_majority"),
@@ -163,11 +163,11 @@ def _row(name: str, predictor: str, table: Table, first: Table) -> dict[str, Any
                 (scores, lambda one: sum(one.compared)),
             )
         )
-        difference = _as_dict(ratio_difference(*columns)) | {"n": len(paired)}
+        difference = ratio_difference(*columns).to_json() | {"n": len(paired)}
     return {
         "name": name,
         "baseline": predictor != POLICY,
-        "relative": _as_dict(relative),
+        "relative": relative.to_json(),
         "difference": difference,
         "by_dimension": [float(value / steps) for value in by_dimension] if steps else [],
         "by_horizon": [float(v / n) if n else None for v, n in zip(by_horizon, compared, strict=True)],
@@ -197,11 +197,6 @@ def _gripper(run: Run, table: Table) -> dict[str, Any]:
             "hit": hit,
             "extra": sum(s.predicted for s in scores) - hit,
             "delay_median": float(np.median(delays)) if delays else None,
-            **_as_dict(wilson(hit, demonstrated)),
+            **wilson(hit, demonstrated).to_json(),
         }
     return row
-
-
-def _as_dict(estimate: Estimate) -> dict[str, float | None]:
-    value, low, high = (None if x != x else x for x in (estimate.value, estimate.low, estimate.high))
-    return {"rate": value, "low": low, "high": high}

@@ -20,7 +20,6 @@ from inspire_vla.evaluation.answers import Confusion, correct, majority, merge, 
 from inspire_vla.evaluation.compare_offline import compare_offline
 from inspire_vla.evaluation.records import SEED_OFFSET, EpisodeRecord, Run
 from inspire_vla.evaluation.statistics import (
-    Estimate,
     PairCounts,
     average,
     crossed_bootstrap,
@@ -161,8 +160,7 @@ def _part(table: Table, suite: str, task: str | None = None) -> Table:
 def _rates(tables: Sequence[Table]) -> dict[str, Any]:
     return {
         "rates": [
-            _rate([_success(table)]) or {"successes": 0, "n": 0, **_interval(wilson(0, 0))}
-            for table in tables
+            _rate([_success(table)]) or {"successes": 0, "n": 0, **wilson(0, 0).to_json()} for table in tables
         ],
         "paired": [None] + [_paired([_pairs(tables[0], other)]) for other in tables[1:]],
     }
@@ -184,7 +182,7 @@ def _rate(counts: Sequence[tuple[int, int]]) -> dict[str, Any] | None:
     if not played:
         return None
     successes, n = map(sum, zip(*played, strict=True))
-    return {"successes": successes, "n": n, **_interval(average([wilson(*each) for each in played]))}
+    return {"successes": successes, "n": n, **average([wilson(*each) for each in played]).to_json()}
 
 
 def _paired(counts: Sequence[PairCounts]) -> dict[str, Any] | None:
@@ -232,7 +230,7 @@ def answer_summary(records: Iterable[EpisodeRecord], suites: Sequence[str]) -> d
     return {
         "n": n,
         "correct": correct(total),
-        **_interval(wilson(correct(total), n)),
+        **wilson(correct(total), n).to_json(),
         "majority_class": sum(count for _, count in constant) / n,
         "majority_answers": [answer for answer, _ in constant],
         "per_task_majority": sum(per_task) / n,
@@ -304,11 +302,6 @@ def _unpaired(names: Sequence[str], tables: Sequence[Table]) -> list[dict[str, A
         for name, table in zip(names[1:], tables[1:], strict=True)
         if table.keys() != first
     ]
-
-
-def _interval(estimate: Estimate) -> dict[str, float | None]:
-    rate = None if estimate.value != estimate.value else estimate.value  # nan is not JSON
-    return {"rate": rate, "low": estimate.low, "high": estimate.high}
 
 
 def compare_over_seeds(first: Run, second: Run, suites: Sequence[str]) -> dict[str, Any]:

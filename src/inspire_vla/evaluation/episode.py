@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from inspire_vla.decoding import Decision
 
 MAX_UNDECODABLE_IN_A_ROW = 5
+RECORDED = (
+    "instruction", "steps", "error", "traceback", "crashed", "mentions", "undecodable", "forward_passes",
+    "drafts_accepted", "answers_to_override", "answers_overridden",
+)  # fmt: skip
+"""Attributes of an episode that its record has too."""
 GRIPPER_DEADBAND = 0.1
 """A gripper command in [−1, 1] with a smaller magnitude leaves the gripper as it is."""
 
@@ -234,26 +239,13 @@ class Episode:
         confusion = merge(self.confusions)
         offline = self.env.scores() if hasattr(self.env, "scores") else None
         return EpisodeRecord(
-            suite=self.job.suite,
-            task=self.job.task,
-            instruction=self.instruction,
-            episode=self.job.episode,
-            seed=self.job.seed,
+            **{name: getattr(self.job, name) for name in ("suite", "task", "episode", "seed")},
+            **{name: getattr(self, name) for name in RECORDED},
             success=None if offline is not None else self.success,
-            steps=self.steps,
             policy=self.settings.policy,
-            error=self.error,
-            traceback=self.traceback,
-            crashed=self.crashed,
-            mentions=self.mentions,
             decisions=len(self.timeline),
-            undecodable=self.undecodable,
-            forward_passes=self.forward_passes,
-            drafts_accepted=self.drafts_accepted,
             answers_scored=scored(confusion),
             answers_correct=correct(confusion),
-            answers_to_override=self.answers_to_override,
-            answers_overridden=self.answers_overridden,
             confusion=confusion,
             confusion_by_mention=tuple(self.confusions),
             inference_ms_median=round(float(np.median(self.inference_ms)), 3) if self.inference_ms else None,

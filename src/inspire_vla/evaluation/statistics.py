@@ -29,6 +29,11 @@ class Estimate:
     def __str__(self) -> str:
         return f"{100 * self.value:.1f} % [{100 * self.low:.1f}, {100 * self.high:.1f}]"
 
+    def to_json(self) -> dict[str, float | None]:
+        """{rate, low, high}; nan is not JSON, so it becomes None."""
+        rate, low, high = (None if x != x else x for x in (self.value, self.low, self.high))
+        return {"rate": rate, "low": low, "high": high}
+
 
 def wilson(successes: int, n: int, *, confidence: float = 0.95) -> Estimate:
     """Return successes / n with Wilson's score interval (1927). `n` = 0 gives nan with the interval [0, 1]."""

@@ -6,6 +6,7 @@ episode,frame,object,x,y,z[,grasped]         object: a mention, or its index in 
 
 import hashlib
 import traceback
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from inspire_vla.labels.end_effector import (
     state_and_action_columns,
 )
 from inspire_vla.labels.labeller import Episode, Recording, Tracks, code_sha256
-from inspire_vla.labels.lerobot_files import LeRobotFiles, read_rows
+from inspire_vla.labels.lerobot_files import LeRobotFiles
 
 _REACH_M = 3.0
 """No arm reaches an object that is further away: the unit is wrong."""
@@ -38,17 +39,12 @@ _REACH_M = 3.0
 class FunctionLabeller:
     """Labels with a function: Episode → Tracks, or Episode → (gripper_to_object_m (T, k, 3), grasped (T, k)).
 
-    label_name: stored with the labels. wanted: the columns that the function reads; None for all.
+    name: stored with the labels. wanted: the columns that the function reads; None for all.
     """
 
     function: Callable[[Episode], Any]
-    label_name: str = "custom"
+    name: str = "custom"
     wanted: tuple[str, ...] | None = None
-
-    @property
-    def name(self) -> str:
-        """The name stored with the labels."""
-        return self.label_name
 
     def settings(self) -> dict[str, Any]:
         """SHA-256 of the file that defines the function: another function, or constant, gives other labels."""
@@ -70,14 +66,14 @@ class FunctionLabeller:
         except Exception as error:
             where = "".join(traceback.format_tb(error.__traceback__)[1:]).rstrip()
             raise InspireError(
-                f"{self.label_name} failed in episode {episode.index}: {type(error).__name__}: {error}.\n{where}"
+                f"{self.name} failed in episode {episode.index}: {type(error).__name__}: {error}.\n{where}"
             ) from error
         if not isinstance(found, Tracks):
             found = self._tracks(found, episode, shape)
         given = np.shape(found.gripper_to_object_m)
         if given != (*shape, 3):
             raise InspireError(
-                f"{self.label_name} returned offsets {given} for episode {episode.index}, "
+                f"{self.name} returned offsets {given} for episode {episode.index}, "
                 f"expected {(*shape, 3)}: frames, objects {list(episode.mentions)}, x y z."
             )
         if (np.linalg.norm(found.gripper_to_object_m, axis=-1) > _REACH_M).any():
@@ -94,7 +90,7 @@ class FunctionLabeller:
         except (ValueError, TypeError):  # not a pair, not numbers, or no shape of offsets
             pass
         raise InspireError(
-            f"{self.label_name} returned {_describe(found)} for episode {episode.index}, expected Tracks, or the pair "
+            f"{self.name} returned {_describe(found)} for episode {episode.index}, expected Tracks, or the pair "
             f"of gripper_to_object_m {(*shape, 3)} in metres, NaN where unknown, and grasped {shape} of bool."
         )
 
@@ -173,15 +169,12 @@ class TableLabeller:
         Raises:
             InspireError: the dataset has no such episode or frame.
         """
-        files = LeRobotFiles.open(root)
-        frames: dict[int, int] = {}
+        frames: Counter[int] = Counter()
         instructions: dict[int, tuple[str, ...]] = {}
-        for path in files.data_files():
-            rows = read_rows(path, ())
-            for span in rows.episodes():
-                episode, tasks = int(rows.episode_index[span.start]), np.unique(rows.task_index[span])
-                frames[episode] = span.stop - span.start
-                instructions[episode] = tuple(files.tasks.get(int(task), "") for task in tasks)
+        for segment, _ in LeRobotFiles.open(root).segments():
+            frames[segment.episode] += len(segment)
+            earlier = instructions.get(segment.episode, ())
+            instructions[segment.episode] = (*earlier, segment.instruction)
         foreign = sorted(set(self.rows) - set(frames))
         if foreign:
             raise InspireError(

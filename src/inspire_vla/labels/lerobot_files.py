@@ -268,18 +268,6 @@ class LeRobotFiles:
                         {name: values[run] for name, values in rows.columns.items()},
                     )
 
-    def read_episode(self, episode: int, columns: Sequence[str] | None = None) -> pa.Table:
-        """Columns of one episode, by default all; in the order of its frames. Raises InspireError if it has none."""
-        for path in self.data_files():
-            table = read_table(path, columns, episode)
-            if len(table):
-                for name in set(self.number_columns()) & set(table.column_names):
-                    _values(path, table, name, self.info["features"][name])
-                for name in {"task_index", "frame_index"} & set(table.column_names):
-                    integers(path, table, name)
-                return table
-        raise InspireError(f"{self.root} has no frames of episode {episode}.")
-
     def read(self, path: Path, columns: Sequence[str]) -> "Rows":
         """`read_rows`, and check that the columns have the widths of meta/info.json."""
         return read_rows(path, columns, self.info["features"])
@@ -374,15 +362,14 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def read_table(path: Path, columns: Sequence[str] | None = None, episode: int | None = None) -> pa.Table:
-    """Read columns of a parquet file, by default all, of one episode or of all.
+def read_table(path: Path, columns: Sequence[str], episode: int | None = None) -> pa.Table:
+    """Read columns of a parquet file, of one episode or of all.
 
     Raises:
         InspireError: the file is damaged, or lacks a column.
     """
     with _readable(path):
         present = pq.read_schema(path).names  # pyarrow reports a missing column "a.b" as an invalid file
-        columns = present if columns is None else list(columns)
         missing = [name for name in columns if name not in present]
         if missing:
             more = " …" if len(present) > _NAMES_SHOWN else ""
@@ -390,7 +377,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None, episode: int | 
                 f"{path} lacks the columns {missing[:_NAMES_SHOWN]}. It has {present[:_NAMES_SHOWN]}{more}."
             )
         chosen = None if episode is None else [("episode_index", "=", episode)]
-        table = pq.read_table(path, columns=columns, filters=chosen, partitioning=None)
+        table = pq.read_table(path, columns=list(columns), filters=chosen, partitioning=None)
         table.validate(full=True)
         return table
 
