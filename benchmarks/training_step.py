@@ -146,8 +146,9 @@ def timed(
 def elements(policy: InspireVLAPolicy, tokenizer: InspireVLATokenizer, batch: dict[str, Any]) -> int:
     """How long the batch's padded sequences are, images included."""
     told: list[int] = []
-    hook = policy.backbone.decoder.register_forward_pre_hook(
-        lambda module, args, options: told.append(options["inputs_embeds"].shape[1]), with_kwargs=True
+    # The first layer, because nano's training pass calls the layers themselves (backbones/fast_qwen2.py).
+    hook = policy.backbone.decoder.layers[0].register_forward_pre_hook(
+        lambda module, args: told.append(args[0].shape[1])
     )
     policy.tokenizer, policy.config.reasoning = tokenizer, tokenizer.reasoning
     with torch.no_grad():

@@ -54,7 +54,7 @@ def mirrored(images: Images, row: int) -> Images:
     positions = one["positions"].copy()
     positions[0, used, 0] = 1 - positions[0, used, 0]
     flipped = {name: one[name][:, :, ::-1] for name in ("pixels", "segmentation")}
-    on_table = one["on_table"] * np.float32([-1, 1])
+    on_table = one["on_table"] * np.array([-1, 1], np.float32)
     return Images(**one | flipped | {"positions": positions, "on_table": on_table})
 
 
