@@ -77,13 +77,10 @@ class Parser:
         self._sentence()
         if not self._verbs and not self._left_out:
             self._without_verb()
-        self._check_products()
-        return self
-
-    def _check_products(self) -> None:
         for item in self.named:
             if item.verb in MAKING and item.mention and item.use == "object":
                 self.unclear = f"{item.mention!r} is there only afterwards"
+        return self
 
     def doubts(self) -> list[str]:
         """What a person should check."""
@@ -188,7 +185,7 @@ class Parser:
     def _skip_fillers(self) -> bool:
         """Skip words before the verb; return whether they negate it."""
         negated = False
-        while self.word is not None:
+        while self.word:
             length = self._phrase_at(self.position, NEGATORS)
             if length:
                 negated = True
@@ -214,9 +211,8 @@ class Parser:
             article += 1
         length = self._phrase_at(self.position + article, BODY)
         following = self.word_after(article + length)
-        return (
-            article + length if length and following and base_verb(following) not in (None, following) else 0
-        )
+        is_subject = length and following and base_verb(following) not in (None, following)
+        return article + length if is_subject else 0
 
     def _phrase_at(self, at: int, phrases: tuple[str, ...]) -> int:
         """Number of words of the longest of `phrases` that begins at index `at`, or 0."""
@@ -224,7 +220,7 @@ class Parser:
         return max(lengths, default=0)
 
     def _verb(self) -> str | None:
-        if self.word is None or self.word in DETERMINERS or self._preposition()[0]:
+        if not self.word or self.word in DETERMINERS or self._preposition()[0]:
             return None
         verb = corrected_verb(self.word)
         if verb is not None and verb != base_verb(self.word) and self._goal_follows(verb):
@@ -247,9 +243,8 @@ class Parser:
 
     def _goal_follows(self, verb: str) -> bool:
         """Whether a preposition that is no particle of the verb stands after the next word."""
-        return bool(self._preposition(self.position + 1)[1]) and self.word_after(1) not in PARTICLES.get(
-            verb, ()
-        )
+        is_particle = self.word_after(1) in PARTICLES.get(verb, ())
+        return bool(self._preposition(self.position + 1)[1]) and not is_particle
 
     def _verb_follows(self, distance: int = 0) -> bool:
         """Whether a clause begins here: with a verb, not with a noun that looks like one ("the clean plate").
@@ -257,38 +252,30 @@ class Parser:
         A noun may stand here too ("the bowl and plate"), so a misspelt verb counts only if its object follows.
         """
         at = self.position + distance
-        while at < len(self.words) and self.words[at] in (
-            "then",
-            "finally",
-            "also",
-            "please",
-            "which",
-            "who",
-        ):
+        while self.word_at(at) in ("then", "finally", "also", "please", "which", "who"):
             at += 1
-        if at >= len(self.words) or self.words[at] in DETERMINERS:
+        word = self.word_at(at)
+        if not word or word in DETERMINERS:
             return False
-        is_verb = base_verb(self.words[at]) is not None
-        if self.words[at] in ADJECTIVES or self.words[at] in SIDES:
+        is_verb = base_verb(word) is not None
+        if word in ADJECTIVES or word in SIDES:
             return is_verb and self._object_follows(at)
         if is_verb:
             return True
-        verb = corrected_verb(self.words[at])
-        if verb is not None and at + 1 < len(self.words) and self.words[at + 1] in PARTICLES.get(verb, ()):
+        verb = corrected_verb(word)
+        if verb is not None and self.word_at(at + 1) in PARTICLES.get(verb, ()):
             at += 1
         return verb is not None and self._object_follows(at)
 
     def _object_follows(self, at: int) -> bool:
-        following = self.words[at + 1] if at + 1 < len(self.words) else None
-        return following in ("it", "them") or (
-            following in DETERMINERS and not self._link_at(at + 1)  # "the bowl and plate that are …"
-        )
+        following = self.word_at(at + 1)  # no object: "the bowl and plate that are …"
+        return following in ("it", "them") or (following in DETERMINERS and not self._link_at(at + 1))
 
     # --- nouns
 
     def _noun_phrase(self, verb: str | None, needs_determiner: bool | None = None) -> NounPhrase:
         start = self.position
-        while self.word in PERSONS and self.word_after(1) not in (None, BREAK):  # "bring me the cup"
+        while self.word in PERSONS and self.word_after(1) not in ("", BREAK):  # "bring me the cup"
             self.position += 1
         noun = self._noun(needs_determiner=verb is None if needs_determiner is None else needs_determiner)
         found = NounPhrase(noun.text if noun.is_object else "", is_body=noun.is_body)
@@ -310,11 +297,8 @@ class Parser:
             phrase = self._prepositional_phrase(preposition, link)
             if phrase is None:
                 continue
-            if (
-                preposition in ("to", "from")
-                and not found.prepositional
-                and SUPERLATIVES & set(found.name.split())
-            ):
+            is_superlative = not found.prepositional and SUPERLATIVES & set(found.name.split())
+            if preposition in ("to", "from") and is_superlative:
                 phrase.kind = "describing"  # "the closest cup to the plate"
             if phrase.kind == "purpose":
                 if is_first and verb is not None and not found.prepositional and phrase.nouns:
@@ -332,23 +316,17 @@ class Parser:
         if PREPOSITIONS.get(preposition) in ("beside", "describing"):
             return True
         at = self.position + length
-        while at < len(self.words) and self.words[at] in DETERMINERS:
+        while self.word_at(at) in DETERMINERS:
             at += 1
-        return bool(length) and at < len(self.words) and self.words[at] in SIDES
+        return bool(length) and self.word_at(at) in SIDES
 
     def _relative_adjectives(self) -> str:
         """Read " that is blue" and the like; "" if there is none."""
         for length in self._link_lengths(self.position):
-            end = self.position + length
-            while end < len(self.words) and (
-                self.words[end] in ADJECTIVES or self.words[end] in ("not", "very", "the")
-            ):
+            start = end = self.position + length
+            while self.word_at(end) in ADJECTIVES or self.word_at(end) in ("not", "very", "the"):
                 end += 1
-            if (
-                end > self.position + length
-                and self.words[end - 1] in ADJECTIVES
-                and self._noun_ends(end - self.position)
-            ):
+            if end > start and self.words[end - 1] in ADJECTIVES and self._noun_ends(end - self.position):
                 text = " ".join(self.words[self.position : end])
                 self.position = end
                 return f" {text}"
@@ -358,22 +336,20 @@ class Parser:
         """Skip what is not to be touched: "…, not the knife", "… without touching the knife"."""
         at = self.position + (self.word == BREAK)
         length = self._phrase_at(at, NEGATED)
-        following = self.words[at + length] if at + length < len(self.words) else ""
-        is_verb = following.endswith("ing") and (
-            base_verb(following) is not None or self.words[at] == "without"
-        )
-        if not length or (self.words[at] == "without" and not is_verb):
+        following, is_without = self.word_at(at + length), self.word_at(at) == "without"
+        is_verb = following.endswith("ing") and (base_verb(following) is not None or is_without)
+        if not length or (is_without and not is_verb):
             return False
         if self.words[at : at + length] == ["not"] and self._preposition(at + 1)[1]:
             return False  # "the cup not on the plate" describes
-        if is_verb is False and base_verb(following) and following not in ADJECTIVES:
+        if not is_verb and base_verb(following) and following not in ADJECTIVES:
             return False  # "and not move …" is a clause
         self.position = at + length
         self.position += self._preposition()[1]  # "but not on the plate"
         verb = base_verb(following) if is_verb else None
         self.position += is_verb
         while True:
-            if is_verb or self._is_one_described():
+            if is_verb or (self.word == "the" and self.word_after(1) in _ONE):
                 noun = self._noun_phrase(verb, needs_determiner=False)
             else:  # a preposition after it belongs to the object before: "everything except the knife in the drawer"
                 only = self._noun()
@@ -386,15 +362,12 @@ class Parser:
             self.position += 1
         return True
 
-    def _is_one_described(self) -> bool:
-        return self.word == "the" and self.word_after(1) in _ONE
-
     def _prepositional_phrase(self, preposition: str, link: str) -> PrepositionalPhrase | None:
         """Read what follows a preposition; None if it is neither an object nor a side."""
         while self.word in ADVERBS and self._preposition()[0] not in ("", "in", "on"):
             self.position += self._preposition()[1]
         kind, start = PREPOSITIONS[preposition], self.position
-        if kind == "describing" and base_verb(self.word or "") is not None and self.word not in ADJECTIVES:
+        if kind == "describing" and base_verb(self.word) is not None and self.word not in ADJECTIVES:
             return None
         noun = self._noun()
         name = noun.text if noun.is_object else ""
@@ -479,7 +452,7 @@ class Parser:
     def _skip_to_noun(self) -> None:
         """Skip words that no verb introduces, up to a determiner, a preposition or a verb."""
         start = self.position
-        while self.word is not None and self.word not in (BREAK, "and") and self.word not in DETERMINERS:
+        while self.word and self.word not in (BREAK, "and") and self.word not in DETERMINERS:
             if self._preposition()[1] or (self.position > start and base_verb(self.word)):
                 return
             self.position += 1
@@ -495,63 +468,50 @@ class Parser:
     def _noun_ends(self, distance: int = 0) -> bool:
         at = self.position + distance
         word = self.word_after(distance)
-        if word is None or word in (BREAK, "of", "then") or word in STOPS or word in PARTICIPLES:
+        if word in ("", BREAK, "of", "then") or word in STOPS or word in PARTICIPLES:
             return True
         if self._phrase_at(at, NEGATED):
             return True
         if word == "and":
             return not self._joins_adjectives(at)
-        if word in DETERMINERS or (word in PRONOUNS and word not in ("one", "ones")):
+        if word in DETERMINERS or (word in PRONOUNS and word not in _ONE):
             return True
         if self._link_at(at) or self._preposition(at)[1]:
             return True
         # "from the drawer | grasp the block": a verb with its own object, after a noun
-        previous = self.words[at - 1] if at else None
-        return (
-            previous is not None
-            and previous not in DETERMINERS
-            and previous not in ADJECTIVES
-            and base_verb(word) is not None
-            and word not in ADJECTIVES
-            and (self._has_particle(at) or (self._is_determiner(at + 1) and not self._link_at(at + 1)))
-        )
-
-    def _is_determiner(self, at: int) -> bool:
-        return at < len(self.words) and self.words[at] in DETERMINERS
-
-    def _has_particle(self, at: int) -> bool:
-        return (
-            at + 2 < len(self.words)
-            and self.words[at] in ("pick", "turn", "switch", "lift")
-            and self.words[at + 1] in PARTICLES[self.words[at]]
-        )
+        previous = self.words[at - 1] if at else ""
+        if not previous or previous in DETERMINERS or previous in ADJECTIVES or word in ADJECTIVES:
+            return False
+        has_particle = word in ("pick", "turn", "switch", "lift") and self.word_at(at + 1) in PARTICLES[word]
+        has_object = self.word_at(at + 1) in DETERMINERS and not self._link_at(at + 1)
+        return base_verb(word) is not None and (has_object or (has_particle and self.word_at(at + 2) != ""))
 
     def _joins_adjectives(self, at: int) -> bool:
         """ "yellow and white mug": the words around "and" are both adjectives."""
-        return (
-            0 < at < len(self.words) - 2
-            and self.words[at - 1] in ADJECTIVES
-            and self.words[at + 1] in ADJECTIVES
-        )
+        around = self.words[max(at - 1, 0) : at + 3]
+        return len(around) == 4 and around[0] in ADJECTIVES and around[2] in ADJECTIVES
 
     # --- the next words
 
     @property
-    def word(self) -> str | None:
-        """The next word."""
-        return self.word_after(0)
+    def word(self) -> str:
+        """The next word; "" at the end."""
+        return self.word_at(self.position)
 
-    def word_after(self, distance: int) -> str | None:
+    def word_after(self, distance: int) -> str:
         """The word `distance` words after the next one."""
-        at = self.position + distance
-        return self.words[at] if at < len(self.words) else None
+        return self.word_at(self.position + distance)
+
+    def word_at(self, at: int) -> str:
+        """The word at this index; "" behind the last one."""
+        return self.words[at] if at < len(self.words) else ""
 
     def _preposition(self, at: int | None = None) -> tuple[str, int]:
         """The longest preposition that begins here and its number of words, or ("", 0)."""
         at = self.position if at is None else at
         for length in range(min(LONGEST_PREPOSITION, len(self.words) - at), 0, -1):
             phrase = " ".join(self.words[at : at + length])
-            if phrase in PREPOSITIONS and (phrase not in SUPERLATIVES or self._is_determiner(at + 1)):
+            if phrase in PREPOSITIONS and (phrase not in SUPERLATIVES or self.word_at(at + 1) in DETERMINERS):
                 return phrase, length
         return "", 0
 
@@ -571,13 +531,10 @@ class Parser:
     def _link_lengths(self, at: int) -> list[int]:
         """Numbers of words of the links that begin at index `at`, longest first."""
         found: list[int] = []
-        for length in (3, 2, 1):
-            phrase = self.words[at : at + length]
-            *first, last = phrase or [""]
-            is_link = " ".join(phrase) in RELATIVES or (
-                last in PARTICIPLES and (not first or " ".join(first) in RELATIVES)
-            )
-            if is_link and len(phrase) == length:
+        for length in range(min(3, len(self.words) - at), 0, -1):
+            *first, last = self.words[at : at + length]
+            is_participle = last in PARTICIPLES and (not first or " ".join(first) in RELATIVES)
+            if is_participle or " ".join([*first, last]) in RELATIVES:
                 found.append(length)
         return found
 

@@ -39,10 +39,9 @@ QUANTIFIERS = _words("all both each any some half most either two three four fiv
 
 BODY = _phrases(
     "robot | robots | gripper | grippers | arm | arms | hand | hands | end effector | fingers | fingertips | base | "
-    "robot arm | robot arms | robot hand | robot gripper | robot base | robot's arm | robot's gripper | robot's hand "
-    "| robot's base | arm's base | home | home position | home pose | start position | starting position | rest "
-    "position "
-    "| initial position | original position"
+    "robot arm | robot arms | robot hand | robot gripper | robot base | robot's arm | robot's gripper | robot's "
+    "hand | robot's base | arm's base | home | home position | home pose | start position | starting position | "
+    "rest position | initial position | original position"
 )
 """Nouns for the robot itself. It is no object to ask about, unless another word tells it apart ("the toy robot")."""
 BODY_MODIFIERS = _words("left right other same own single free robotic one first second")
@@ -121,11 +120,9 @@ NEGATED = _phrases(
 """After an object: what follows is not to be touched. "without" only before a verb ("without touching the knife")."""
 
 FILLERS = _words(
-    "please kindly now then first firstly second secondly next finally lastly afterwards also again just robot "
-    "hey ok "
-    "okay can could would will shall should must need needs you i want like us we let lets let's try to go "
-    "going come "
-    "carefully gently slowly quickly so and help me be careful do just only which who"
+    "please kindly now then first firstly second secondly next finally lastly afterwards also again just robot hey "
+    "ok okay can could would will shall should must need needs you i want like us we let lets let's try to go going "
+    "come carefully gently slowly quickly so and help me be careful do just only which who"
 )
 """Words before the verb of a request."""
 
@@ -157,9 +154,8 @@ SURFACE = _phrases("in | on | inside | inside of | within | under | underneath |
 
 BESIDE = _phrases(
     "left of | right of | next to | close to | near to | near | beside | besides | by | between | in between | "
-    "behind "
-    "| in front of | in the front of | in back of | above | over | around | against | at | across from | opposite "
-    "| opposite of | adjacent to | across | along | through | among | past | beyond | outside | outside of"
+    "behind | in front of | in the front of | in back of | above | over | around | against | at | across from | "
+    "opposite | opposite of | adjacent to | across | along | through | among | past | beyond | outside | outside of"
 )
 
 SOURCE = ("from", "off")
@@ -232,15 +228,14 @@ TAKING = _words(
 """The object is moved: the prepositional phrase names the source."""
 
 HOLDING = _words(
-    "pick lift grasp grab hold catch get raise fetch reach touch press hit tap open close shut turn "
-    "switch toggle twist rotate flip unlock lock start stop activate deactivate light dim point find "
-    "locate look approach go use wipe clean wash dry cover uncover cut stir mix fold unfold unfurl "
-    "straighten scoop shake spin squash collapse uncap cap tilt fill build make unscrew unzip zip "
-    "slice chop scrub dust brush crush rinse erase polish mop vacuum soak sanitize disinfect tidy tie untie "
-    "bend water feed select choose swap poke pinch tip invert "
-    "secure play ring tear wrap unwrap sort topple strike navigate dip swipe wait repeat retreat "
-    "retract hover finish continue type flatten crack exchange replace create draw form construct prepare "
-    "stay adjust inspect check unfasten loosen tighten operate draw write grip clasp"
+    "pick lift grasp grab hold catch get raise fetch reach touch press hit tap open close shut turn switch toggle "
+    "twist rotate flip unlock lock start stop activate deactivate light dim point find locate look approach go use "
+    "wipe clean wash dry cover uncover cut stir mix fold unfold unfurl straighten scoop shake spin squash collapse "
+    "uncap cap tilt fill build make unscrew unzip zip slice chop scrub dust brush crush rinse erase polish mop "
+    "vacuum soak sanitize disinfect tidy tie untie bend water feed select choose swap poke pinch tip invert secure "
+    "play ring tear wrap unwrap sort topple strike navigate dip swipe wait repeat retreat retract hover finish "
+    "continue type flatten crack exchange replace create draw form construct prepare stay adjust inspect check "
+    "unfasten loosen tighten operate draw write grip clasp"
 )
 """The object is acted on: prepositional phrases describe it ("pick up the bowl on the plate")."""
 
@@ -277,9 +272,8 @@ TOUCHING = _words(
 PUSHING = _words("close shut push slide")
 """Of these, verbs that move the object in front of the end effector."""
 ALSO_NOUNS = _words(
-    "brush cap cover ring light lock tie toast pack plug screw stack pile hook mop slot sink cut can book rag "
-    "drain sponge "
-    "tape swab nail hand"
+    "brush cap cover ring light lock tie toast pack plug screw stack pile hook mop slot sink cut can book rag drain "
+    "sponge tape swab nail hand"
 )
 """Verbs that are nouns where a preposition follows and no other verb stands in the sentence: "brush in cup"."""
 
