@@ -47,20 +47,25 @@ def ship_grounding(source: Path, preset: Preset) -> None:
     if shipped.exists() and filecmp.cmp(source / "model.safetensors", shipped, shallow=False):
         return
     scores = json.loads((source / "evaluation.json").read_text(encoding="utf-8"))
+    by_kind = ", ".join(
+        f"{kind} {100 * of_kind['accuracy']:.1f} % (n = {of_kind['n']})"
+        for kind, of_kind in scores["pointing_by_kind"].items()
+    )
     card = f"""---
 license: apache-2.0
 tags: [robotics, inspire_vla]
 ---
 # nano_grounding
 
-What the nano policies start from: it knows what the tabletop benchmark's things are called and where they are in a
-image, and nothing of robots' directions, actions, layouts or tasks. It stands in for the pre-training of the
-vision-language model that a real VLA starts from.
+What the nano policies start from. It knows what the tabletop benchmark's objects are called, where they are in an image, and
+how objects of the same name are told apart by place and relation, as the image shows them. It knows nothing of directions
+relative to a robot, actions, layouts or tasks. It stands in for the pre-training of the vision-language model that a real VLA
+starts from.
 
     inspire pretrain {" ".join(preset.pretrain)} --out runs/grounding
 
 Commit {str(scores.get("provenance", {}).get("commit"))[:12]}. Of {scores["pointing_n"]} questions on held-out images it finds {100 * scores["pointing_accuracy"]:.1f} % within 3 % of the image's side (blind:
-{100 * scores["pointing_accuracy_blind"]:.1f} %), median error {scores["pointing_median_error"]:.3f} of the side; presence {100 * scores["presence_accuracy"]:.1f} % (n = {scores["presence_n"]}, chance about 50),
+{100 * scores["pointing_accuracy_blind"]:.1f} %), median error {scores["pointing_median_error"]:.3f} of the side; by kind of phrase: {by_kind}; presence {100 * scores["presence_accuracy"]:.1f} % (n = {scores["presence_n"]}, chance about 50),
 names {100 * scores["recognition_accuracy"]:.1f} % (n = {scores["recognition_n"]}). Seed {json.loads((source / "config.json").read_text(encoding="utf-8"))["seed"]}; what departed from the command is in docs/results.md.
 """
     install(

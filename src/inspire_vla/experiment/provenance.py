@@ -44,7 +44,11 @@ def _pretraining(out: Path) -> list[str]:
         f"(n = {n['presence_n']}, chance about 50), names {100 * n['recognition_accuracy']:.1f} % "
         f"(n = {n['recognition_n']})."
     )
-    return [line]
+    by_kind = ", ".join(
+        f"{kind} {100 * of_kind['accuracy']:.1f} % (n = {of_kind['n']})"
+        for kind, of_kind in n.get("pointing_by_kind", {}).items()  # the first pre-training has none
+    )
+    return [f"{line} Pointing by kind of phrase: {by_kind}." if by_kind else line]
 
 
 def _data(preset: Preset, out: Path) -> str:
