@@ -1,6 +1,6 @@
 """Failure analysis of an experiment: what the gripper of base and InSpire did, for docs/appendix/analysis.md.
 
-python scripts/failure_analysis.py evidence/laptop --preset laptop
+python scripts/failure_analysis.py evidence/laptop --preset laptop_27_tasks
 """
 
 import argparse
@@ -20,7 +20,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("experiment", type=Path)
-    parser.add_argument("--preset", default="laptop")
+    parser.add_argument("--preset", default="laptop_27_tasks")
     options = parser.parse_args()
     preset, _ = finished_part(read_preset(options.preset), options.experiment)
     for kind in ("base", "inspire"):

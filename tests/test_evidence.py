@@ -14,6 +14,8 @@ from inspire_vla.reports.results import BEGIN, END
 
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "evidence" / "laptop"
+NAME = "laptop_27_tasks"
+PRESET = f"--preset={NAME}"
 _SEEN = (r"no grasp in (\d+)", r"empty grasps in (\d+)")
 
 
@@ -32,7 +34,7 @@ def copy(tmp_path: Path) -> tuple[Path, Path]:
 def test_the_page_is_written_from_the_evidence_without_running_anything(copy: tuple[Path, Path]) -> None:
     evidence, page = copy
     before, journal = page.read_text(encoding="utf-8"), (evidence / "journal.jsonl").read_bytes()
-    assert main(["reproduce", "--results-only", f"--out={evidence}", f"--docs={page}"]) == 0
+    assert main(["reproduce", PRESET, "--results-only", f"--out={evidence}", f"--docs={page}"]) == 0
     assert page.read_text(encoding="utf-8") == before
     assert (evidence / "journal.jsonl").read_bytes() == journal
 
@@ -42,7 +44,7 @@ def test_the_evidence_itself_is_not_gone_on_with(
 ) -> None:
     evidence, _ = copy
     (evidence / "policies" / "base_r0.25_s0" / "finished").unlink()
-    assert main(["reproduce", "--preset=laptop", f"--out={evidence}"]) != 0
+    assert main(["reproduce", PRESET, f"--out={evidence}"]) != 0
     assert "--results-only" in capsys.readouterr().err
     assert not list((evidence / "policies").rglob("*.safetensors"))
 
@@ -50,11 +52,11 @@ def test_the_evidence_itself_is_not_gone_on_with(
 def test_an_episode_more_or_less_changes_the_page(copy: tuple[Path, Path]) -> None:
     evidence, page = copy
     before = measured(page)
-    seed = read_preset("laptop").seeds[0]
+    seed = read_preset(NAME).seeds[0]
     episodes = evidence / "runs" / f"inspire_r0.25_s{seed}_seen" / "episodes.jsonl"
     flipped = episodes.read_text(encoding="utf-8").replace('"success":true', '"success":false', 1)
     episodes.write_text(flipped, encoding="utf-8")
-    assert main(["reproduce", "--results-only", f"--out={evidence}", f"--docs={page}"]) == 0
+    assert main(["reproduce", PRESET, "--results-only", f"--out={evidence}", f"--docs={page}"]) == 0
     assert measured(page) != before
 
 
