@@ -1,52 +1,17 @@
 """Training and decoding hide the same: what is hidden of the dialogue moves neither loss nor action."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from lerobot.configs import FeatureType, PolicyFeature
-from lerobot.datasets import LeRobotDatasetMetadata
+from tests.lerobot_plugin.tiny_policies import TASK, example, make
 
 from inspire_vla.backbones.attention import PREFIX, make_attention_mask
-from inspire_vla.backbones.nano import NanoConfig
 from inspire_vla.backbones.text_tokenizer import load_text_tokenizer
 from inspire_vla.dialogue import TEMPLATES, Template, TokenType, build_dialogue, render
 from inspire_vla.errors import InspireError
-from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, ReasoningConfig, VQConfig
-from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
-
-TASK = "pick up the red cube and place it on the blue plate"
-
-
-def make(dataset: Path, **reasoning: bool) -> InspireVLAPolicy:
-    torch.manual_seed(0)
-    config = InspireVLAConfig(
-        device="cpu",
-        input_features={
-            "observation.images.image": PolicyFeature(type=FeatureType.VISUAL, shape=(3, 32, 32)),
-            "observation.state": PolicyFeature(type=FeatureType.STATE, shape=(8,)),
-        },
-        output_features={"action": PolicyFeature(type=FeatureType.ACTION, shape=(7,))},
-        nano=NanoConfig(hidden_size=32, layers=2, heads=2, mlp_size=48, stem_width=4),
-        vq=VQConfig(codes_per_level=8),
-        reasoning=ReasoningConfig(**reasoning),
-    )
-    policy = InspireVLAPolicy(config, dataset_meta=LeRobotDatasetMetadata("local/tiny", root=dataset))
-    for parameter in policy.parameters():
-        parameter.data *= 4 if parameter.ndim > 1 else 1
-    return policy.eval()
-
-
-def example() -> dict[str, Any]:
-    torch.manual_seed(1)
-    return {
-        "task": [TASK],
-        "observation.images.image": torch.rand(1, 3, 32, 32),
-        "observation.state": torch.randn(1, 8),
-        "action": torch.rand(1, 4, 7) * 2 - 1,
-    }
+from inspire_vla.lerobot_plugin.configuration_inspire_vla import ReasoningConfig
 
 
 @pytest.mark.parametrize("hidden", [True, False])

@@ -54,8 +54,8 @@ class Arguments:
     first_seed: int | None = None
     """Episode e starts from seed FIRST_SEED + e."""
     control: str = "none"
-    """Override the answers that the action is conditioned on: none, truth, shuffled (the truth of another object), or
-    random."""
+    """Override the answers that the action is conditioned on: none, truth, shuffled (the truth of another object),
+    random, or unasked (no question is asked)."""
     n_action_steps: Positive | None = None
     """Actions executed of each chunk; by default the checkpoint's."""
     max_steps: Positive | None = None

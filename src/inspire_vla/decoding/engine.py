@@ -18,7 +18,7 @@ Axes of tensors:
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -69,6 +69,15 @@ class Decision:
         """{mention: answer}: the draft of the next control step."""
         return dict(zip(self.mentions, self.answers, strict=True))
 
+    def followed_by(self, action: "Decision") -> "Decision":
+        """The answers of this decision and the action of another one, which was decoded without them."""
+        return replace(
+            self,
+            actions=action.actions,
+            token_ids=self.token_ids + action.token_ids,
+            forward_passes=self.forward_passes + action.forward_passes,
+        )
+
 
 @dataclass(frozen=True)
 class FlowHead:
@@ -108,7 +117,7 @@ def decode(
     states: Float[Tensor, "B state_tokens H"] | None = None,
     flow: FlowHead | None = None,
 ) -> list[Decision]:
-    """Answer the questions of each dialogue, then decode its action chunk.
+    """Answer the questions of each dialogue, then decode its action chunk; none for `Dialogue.questions_alone`.
 
     Answers are constrained to the answer set, action codes to what the action tokenizer allows. Drafts never change
     the outcome, except by the rounding of the backbone's arithmetic, which may differ between one long forward pass
@@ -251,7 +260,7 @@ class RowState:
                 confidences[state.num_answered] *= token.probability
         answers = tuple(map(grammar.answers.word, answer_tokens))
         return Decision(
-            grammar.actions(self._state.codes) if grammar.has_codes else actions,
+            grammar.actions(self._state.codes) if grammar.has_codes and self.plan.acts else actions,
             mentions=mentions,
             answers=answers,
             confidences=tuple(confidences),

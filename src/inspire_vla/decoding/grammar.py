@@ -150,10 +150,11 @@ class PromptPlan:
 
     Attributes:
         texts: fixed tokens before each answer and, last, before the action.
+        acts: whether an action follows the answers.
     """
 
     def __init__(self, grammar: Grammar, dialogue: Dialogue) -> None:
-        self.grammar, self.mentions = grammar, dialogue.mentions
+        self.grammar, self.mentions, self.acts = grammar, dialogue.mentions, dialogue.acts
         filled = dialogue.with_answers([grammar.answers.words[0]] * len(dialogue.mentions))
         rendered = render(filled, grammar.tokenizer)
         tokens = tuple(map(Token, rendered.ids.tolist(), rendered.token_types.tolist()))
@@ -177,7 +178,7 @@ class PromptPlan:
         if state.num_answered < len(self.mentions):
             ids = grammar.answers.allowed(state.answer_tokens)
             return None if ids is None else AllowedTokens(ids, np.searchsorted(answer_ids, ids))
-        if grammar.action_tokenizer is None or grammar.action_vocabulary is None:
+        if not self.acts or grammar.action_tokenizer is None or grammar.action_vocabulary is None:
             return None
         codes = grammar.action_tokenizer.allowed_codes(state.codes)
         if codes is None:

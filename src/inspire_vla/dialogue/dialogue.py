@@ -87,6 +87,19 @@ class Dialogue:
         )
         return replace(self, answers=checked, segments=segments)
 
+    def questions_alone(self) -> "Dialogue":
+        """Return the questions and answers without instruction and action: a sample of visual question answering.
+
+        The questions must stand before the instruction.
+        """
+        types = [segment.token_type for segment in self.segments]
+        return replace(self, segments=self.segments[: types.index(TokenType.INSTRUCTION)])
+
+    @property
+    def acts(self) -> bool:
+        """Whether an action follows, as everywhere except in `questions_alone`."""
+        return any(segment.token_type is TokenType.ACTION for segment in self.segments)
+
 
 def question(mention: str, mode: str = "direction") -> str:
     """Return the question about a mention, which is copied unchanged, with its article.

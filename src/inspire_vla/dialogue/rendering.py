@@ -84,10 +84,13 @@ class Rendered:
 def render(dialogue: Dialogue, tokenizer: TextTokenizer, action_ids: ArrayLike | None = None) -> Rendered:
     """Render a dialogue: a training sequence with `action_ids` (n,), without them the prompt of the action.
 
+    A dialogue of questions alone has no action; without `action_ids` it is rendered whole.
+
     Raises InspireError if an answer is not known, or the action ids are not a row of integers.
     """
     segments = dialogue.segments
-    index = next(i for i, segment in enumerate(segments) if segment.token_type is TokenType.ACTION)
+    types = [segment.token_type for segment in segments]
+    index = types.index(TokenType.ACTION) if TokenType.ACTION in types else len(types)
     if action_ids is None:
         segments = segments[:index]
     else:

@@ -13,10 +13,12 @@ from inspire_vla.spatial import answer_words, says_close, true_answers
 Confusion = dict[str, dict[str, int]]
 """{true answer: {given answer: count}}"""
 
-CONTROLS = ("none", "truth", "shuffled", "random")
+UNASKED = "unasked"
+CONTROLS = ("none", "truth", "shuffled", "random", UNASKED)
 """What the actions are conditioned on: the model's own answers (none), the true ones (an oracle), the true answer of
-the next object asked about (shuffled), or random words (chance). A policy with `reasoning.enabled=false` only allows
-"none". Except under "random", an object without a known truth keeps the policy's own answer; such answers are counted
+the next object asked about (shuffled), random words (chance), or no dialogue at all (unasked: no question is asked).
+A policy with `reasoning.enabled=false` only allows "none", one with `reasoning.separate_questions` also "unasked".
+Except under "random", an object without a known truth keeps the policy's own answer; such answers are counted
 (`EpisodeRecord.answers_overridden`)."""
 
 
@@ -72,7 +74,7 @@ def control_overrides(
     words: Sequence[str],
     rng: np.random.Generator,
 ) -> dict[str, str] | None:
-    """Return the {mention: answer} that a control of `CONTROLS` sets, None for "none".
+    """Return the {mention: answer} that a control of `CONTROLS` sets, None for "none" and "unasked".
 
     Args:
         mentions: what the policy is asked about, in order. One without `truth` is only set under "random".
@@ -82,7 +84,7 @@ def control_overrides(
     """
     known = [mention for mention in mentions if mention in truth]
     answers = [truth[mention] for mention in known]
-    if control == "none":
+    if control in ("none", UNASKED):
         return None
     if control == "truth":
         return dict(zip(known, answers, strict=True))

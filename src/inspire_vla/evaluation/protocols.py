@@ -44,6 +44,9 @@ class Agent(Protocol):
         answer_rule: see `AnswerRule.of`.
         mention_overrides: instruction → objects that it asks about in place of those that the instruction names.
         reasoning_enabled: False for a base model, which is asked nothing.
+        answers_precede_action: False where the questions are asked apart from the action (`separate_questions`).
+
+    Under the control "unasked", `act` gets `mentions`, an empty list for each row: the objects to ask about.
     """
 
     def act(

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from inspire_vla.errors import InspireError, PolicyLost
-from inspire_vla.evaluation.answers import AnswerRule
+from inspire_vla.evaluation.answers import UNASKED, AnswerRule
 from inspire_vla.evaluation.episode import Episode, EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.protocols import Agent, Benchmark
 from inspire_vla.evaluation.records import EpisodeRecord, Recording
@@ -44,6 +44,11 @@ def rollout(
     if settings.control != "none" and not getattr(agent, "reasoning_enabled", True):
         raise InspireError(
             f"The policy is asked nothing, so no answers can be overridden (control {settings.control!r})."
+        )
+    if settings.control not in ("none", UNASKED) and not getattr(agent, "answers_precede_action", True):
+        raise InspireError(
+            f"The policy's questions are not in the action's sequence, so that control {settings.control!r} would "
+            f"change nothing. Possible: none, {UNASKED}."
         )
     rule, n_obs_steps = AnswerRule.of(agent), getattr(agent, "n_obs_steps", 1)
     waiting, pool = iter(jobs), EnvironmentPool(benchmark)
@@ -130,12 +135,16 @@ def _decide(asking: list[Episode], agent: Agent) -> None:
         return
     try:
         overrides = [episode.overrides() for episode in asking]
+        mentions: dict[str, Any] = {}
+        if asking[0].settings.control == UNASKED:
+            mentions["mentions"] = [()] * len(asking)
         started = time.perf_counter()
         decisions = agent.act(
             [episode.agent_observation for episode in asking],
             [episode.instruction for episode in asking],
             overrides=None if all(row is None for row in overrides) else overrides,
             drafts=[episode.drafts for episode in asking],
+            **mentions,
         )
         ms = 1000 * (time.perf_counter() - started)
         if len(decisions) != len(asking):

@@ -43,6 +43,11 @@ class Agent:
         return self.config.reasoning.enabled
 
     @property
+    def answers_precede_action(self) -> bool:
+        """Whether the action is conditioned on the answers: not where the questions are asked apart."""
+        return not self.config.reasoning.asks_apart
+
+    @property
     def mention_overrides(self) -> Overrides:
         """Instruction → objects to ask about that a person has given: those of the checkpoint, and of `load_policy`."""
         return self.policy.tokenizer.parts.mention_overrides

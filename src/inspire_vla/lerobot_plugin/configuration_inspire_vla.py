@@ -60,7 +60,9 @@ class ReasoningConfig:
     """What the model is asked before it acts. `enabled=False` is the base model; nothing else differs.
 
     Ablations: with `hide_answers` the model learns to answer but acts without seeing the words of its answers; with
-    `hide_questions` as well it sees nothing of the dialogue.
+    `hide_questions` as well it sees nothing of the dialogue. With `separate_questions` the questions are samples of
+    their own (images, questions, answers), and the action is that of the base model. `dropout` is the share of training
+    samples that lose their dialogue, so that the policy acts with and without being asked.
     """
 
     enabled: bool = True
@@ -73,6 +75,8 @@ class ReasoningConfig:
     answer_loss_weight: float = 1.0
     hide_answers: bool = False
     hide_questions: bool = False
+    separate_questions: bool = False
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -90,7 +94,28 @@ class ReasoningConfig:
                 "What is said right before the action cannot be hidden from it: hide_answers needs "
                 "question_position='before'."
             )
+        if not 0 <= self.dropout < 1:
+            raise InspireError(
+                f"dropout is the share of samples without a dialogue, from 0 to below 1; found {self.dropout}. Without "
+                "any dialogue it is the base model: enabled=false."
+            )
+        others = {
+            "hide_answers": self.hide_answers,
+            "dropout": self.dropout > 0,
+            "question_position='after'": self.question_position == "after",
+        }
+        if self.separate_questions and any(others.values()):
+            found = [name for name, given in others.items() if given]
+            raise InspireError(
+                "With separate_questions no question stands in the action's sequence, so that "
+                f"{' and '.join(found)} would change nothing. Leave one of them out."
+            )
         get_frame(self.frame)
+
+    @property
+    def asks_apart(self) -> bool:
+        """Whether the questions are sequences of their own."""
+        return self.enabled and self.separate_questions
 
     @property
     def hidden(self) -> tuple[TokenType, ...]:
@@ -214,6 +239,11 @@ class InspireVLAConfig(PreTrainedConfig):
                 f"n_action_steps must lie between 1 and chunk_size {self.chunk_size}, found {self.n_action_steps}."
             )
 
+        if self.reasoning.asks_apart and not self.has_codes:
+            raise InspireError(
+                "separate_questions needs the action head 'tokens'; the samples of the questions have no action that a "
+                "flow expert could learn."
+            )
         for name in ("nano", "nano_flow", "prismatic", "paligemma", "vq"):
             _check_sizes(getattr(self, name), name)
 

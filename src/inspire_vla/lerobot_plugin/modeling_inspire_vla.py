@@ -50,6 +50,7 @@ from inspire_vla.lerobot_plugin.processor_inspire_vla import (
     LENGTHS,
     LOSS_MASK,
     NANO_TEXT_TOKENIZER,
+    QUESTIONS,
     ROWS,
     STEP,
     TOKEN_IDS,
@@ -154,8 +155,11 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         """
         batch = self._tokenized(batch, TOKEN_IDS, self.tokenizer.training_sequences)
         ids, types, mask = batch[TOKEN_IDS], batch[TOKEN_TYPES], batch[LOSS_MASK]
-        rows = None if len(ids) == len(batch["task"]) else batch[ROWS]
+        rows = None if len(batch[ROWS]) == len(batch["task"]) else batch[ROWS]
         prefix, states = self.encode_observation(batch, rows), self.encode_state(batch, rows)
+        if len(ids) > len(prefix):  # the questions follow as sequences of their own
+            prefix = prefix.repeat(2, 1, 1)
+            states = None if states is None else states.repeat(2, 1, 1)
         # The last action code predicts nothing, so it is left out. A flow expert reads all of the text.
         read = slice(None, -1 if self.expert is None else None)
         embeddings = torch.cat(
@@ -219,6 +223,11 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         return self.config.flow.loss_weight * flow_loss(
             expert, context, actions, is_pad, noise=noise, time=time
         )
+
+    def train(self, mode: bool = True) -> "InspireVLAPolicy":
+        """Dialogues are dropped (`reasoning.dropout`) in training alone, not where a held-out loss is computed."""
+        self.tokenizer.training = mode
+        return super().train(mode)
 
     def update(self) -> None:
         """LeRobot calls this after each step of the optimizer. Raises InspireError for weights that are not finite.
@@ -288,9 +297,15 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
             noise: that of a flow expert, as wide as it takes the actions.
         """
         self.eval()
-        dialogues = self._tokenized(batch, DIALOGUES, self.tokenizer.prompts)[DIALOGUES]
+        tokenized = self._tokenized(batch, DIALOGUES, self.tokenizer.prompts)
         if mentions is not None:
-            dialogues = self.tokenizer.prompts(batch | {"info": {ASKED_MENTIONS: mentions}})[DIALOGUES]
+            tokenized = self.tokenizer.prompts(batch | {"info": {ASKED_MENTIONS: mentions}})
+        dialogues, questions = tokenized[DIALOGUES], tokenized.get(QUESTIONS, [])
+        if questions and any(overrides or ()):
+            raise InspireError(
+                "The questions of this policy are not in the action's sequence (separate_questions): to override an "
+                "answer would change no action."
+            )
         with torch.inference_mode():
             observation, states = self.encode_observation(batch), self.encode_state(batch)
         flow = None
@@ -299,23 +314,39 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
                 noise = self._draw_noise(self.expert, batch, generator)
             steps = self.config.flow.denoising_steps or self.expert.denoising_steps
             flow = FlowHead(self.expert, noise, self.config.action_feature.shape[0], steps)
-        initial = [dict(zip(d.mentions, self.tokenizer.initial_draft, strict=False)) for d in dialogues]
-        return decode(
+        sampling: dict[str, Any] = {"temperature": temperature, "generator": generator}
+        initial = [
+            dict(zip(d.mentions, self.tokenizer.initial_draft, strict=False)) for d in questions or dialogues
+        ]
+        drafted = [
+            first if draft is None else draft
+            for first, draft in zip(initial, drafts or [None] * len(initial), strict=True)
+        ]
+        decisions = decode(
             self.backbone,
             observation,
             dialogues,
             self.grammar,
-            drafts=[
-                first if draft is None else draft
-                for first, draft in zip(initial, drafts or [None] * len(initial), strict=True)
-            ],
+            drafts=drafted,
             overrides=overrides,
-            temperature=temperature,
-            generator=generator,
             hide=self.config.reasoning.hidden,
             states=states,
             flow=flow,
+            **sampling,
         )
+        asked = [row for row, dialogue in enumerate(questions) if dialogue.mentions]
+        if asked:
+            answered = decode(
+                self.backbone,
+                observation[asked],
+                [questions[row] for row in asked],
+                self.grammar,
+                drafts=[drafted[row] for row in asked],
+                **sampling,
+            )
+            for row, answers in zip(asked, answered, strict=True):
+                decisions[row] = answers.followed_by(decisions[row])
+        return decisions
 
     def _draw_noise(
         self, expert: FlowExpert, batch: dict[str, Any], generator: np.random.Generator | None

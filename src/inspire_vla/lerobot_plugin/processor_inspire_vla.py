@@ -5,16 +5,19 @@
 
 The step `inspire_vla_tokenizer` adds to a batch of demonstrations (B rows, K = max_objects, T tokens, right-padded):
 
-    token_ids         (R, T) int64    the sequence behind the image tokens: questions, answers, instruction, action;
+    token_ids         (S, T) int64    the sequence behind the image tokens: questions, answers, instruction, action;
                                       a flow expert's actions are not in it
-    token_types       (R, T) int64    a `TokenType` each
-    sequence_lengths  (R,)   int64    tokens of each row without its padding
-    loss_mask         (R, T) bool     where the id is to be predicted from those before it
-    answer_labels     (R, K) int64    the demonstrated answer to each question, -1 where nothing is asked
-    rows              (R,)   int64    the rows of the batch that these are; rows that lack a label are left out
+    token_types       (S, T) int64    a `TokenType` each
+    sequence_lengths  (S,)   int64    tokens of each sequence without its padding
+    loss_mask         (S, T) bool     where the id is to be predicted from those before it
+    answer_labels     (S, K) int64    the demonstrated answer to each question, -1 where nothing is asked
+    rows              (R,)   int64    the rows of the batch that are trained on; rows that lack a label are left out
     unlabelled_rows   int             how many are left out; where it is B, one row is kept, without its questions
 
-To a batch without `action` it adds `dialogues`: one prompt for each row, which `policy.act` decodes.
+S is R. With `reasoning.separate_questions` it is 2·R: the R sequences of the actions, then those of the questions.
+
+To a batch without `action` it adds `dialogues`: one prompt for each row, which `policy.act` decodes; with
+`reasoning.separate_questions` also `questions`, the prompt of the questions alone.
 
 The step is saved by LeRobot in the checkpoint's policy_preprocessor.json (settings) and in its safetensors file (the
 files of the text tokenizer and of the action tokenizer, as bytes), so that a checkpoint needs nothing beside them.
@@ -22,6 +25,7 @@ files of the text tokenizer and of the action tokenizer, as bytes), so that a ch
 
 import json
 import tempfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -86,7 +90,7 @@ from inspire_vla.spatial import decode_answers
 
 TOKEN_IDS, TOKEN_TYPES, LENGTHS, LOSS_MASK = "token_ids", "token_types", "sequence_lengths", "loss_mask"
 ANSWER_LABELS, ROWS, UNLABELLED_ROWS = "answer_labels", "rows", "unlabelled_rows"
-DIALOGUES = "dialogues"
+DIALOGUES, QUESTIONS = "dialogues", "questions"
 ASKED_MENTIONS = "asked_mentions"
 """Key of a batch's `info`, which LeRobot's processors pass on: per row the objects to ask about, or None."""
 STEP = "inspire_vla_tokenizer_step"
@@ -131,23 +135,22 @@ class PromptBuilder:
         Raises:
             InspireError: the instruction names no object; `mentions` are no objects, or too many, or nothing is asked.
         """
-        given = None
-        if mentions is not None:
-            given = mentions_of(override_for(mentions))
-            if not self.config.enabled:
-                raise InspireError(
-                    "The base model asks about nothing, so that `mentions` would have no effect."
-                )
-            if len(given) > self.config.max_objects:
-                raise InspireError(
-                    f"The policy is asked about at most {self.config.max_objects} objects, found {list(given)}."
-                )
-        return self._with_state(self._cached(instruction, None, self.config.enabled, given), state_text)
+        given = self._given(mentions)
+        asked = self.config.enabled and not self.config.asks_apart
+        return self._with_state(self._cached(instruction, None, asked, given), state_text)
 
     def demonstration(
-        self, instruction: str, labels: Int[np.ndarray, " max_objects"] | None, state_text: str | None = None
+        self,
+        instruction: str,
+        labels: Int[np.ndarray, " max_objects"] | None,
+        state_text: str | None = None,
+        *,
+        asked: bool = True,
     ) -> Dialogue:
-        """The dialogue with the labelled answers. Raises InspireError where a question has no label."""
+        """The dialogue with the labelled answers, or without any where it is not asked, or asked apart.
+
+        Raises InspireError where a question has no label.
+        """
         if not self.config.enabled:
             return self.prompt(instruction, state_text)
         if labels is None:
@@ -155,7 +158,22 @@ class PromptBuilder:
                 "Reasoning is trained on labels, and the batch has none. Label the dataset, or train the base model "
                 "with --policy.reasoning.enabled=false."
             )
+        if not asked or self.config.asks_apart:
+            return self.without_questions(instruction, state_text)
         return self._with_state(self._cached(instruction, tuple(labels.tolist()), True), state_text)
+
+    def questions(
+        self,
+        instruction: str,
+        labels: Int[np.ndarray, " max_objects"] | None = None,
+        mentions: Sequence[Any] | None = None,
+    ) -> Dialogue:
+        """The questions alone, as `reasoning.separate_questions` trains them; answers are open without `labels`.
+
+        Raises InspireError as `prompt` and `demonstration` do.
+        """
+        codes = None if labels is None else tuple(labels.tolist())
+        return self._cached(instruction, codes, True, self._given(mentions)).questions_alone()
 
     def without_questions(self, instruction: str, state_text: str | None = None) -> Dialogue:
         """The instruction and its action alone, as the base model has them."""
@@ -184,6 +202,19 @@ class PromptBuilder:
         """Ask about these mentions from now on."""
         self.overrides |= overrides
         self._cached.cache_clear()
+
+    def _given(self, mentions: Sequence[Any] | None) -> tuple[str, ...] | None:
+        """The mentions of a call, checked; None where it gives none."""
+        if mentions is None:
+            return None
+        given = mentions_of(override_for(mentions))
+        if not self.config.enabled:
+            raise InspireError("The base model asks about nothing, so that `mentions` would have no effect.")
+        if len(given) > self.config.max_objects:
+            raise InspireError(
+                f"The policy is asked about at most {self.config.max_objects} objects, found {list(given)}."
+            )
+        return given
 
     def _with_state(self, dialogue: Dialogue, state_text: str | None) -> Dialogue:
         if not self.template.needs_state:
@@ -276,7 +307,10 @@ class TokenizerParts:
 
 
 class InspireVLATokenizer:
-    """Turns instructions, labels, states and actions into token sequences. Policy and preprocessor share one."""
+    """Turns instructions, labels, states and actions into token sequences. Policy and preprocessor share one.
+
+    training: whether `reasoning.dropout` drops dialogues; the policy's `train` and `eval` set it.
+    """
 
     def __init__(
         self,
@@ -291,6 +325,7 @@ class InspireVLATokenizer:
         self.parts, self.action_tokenizer = parts, parts.action_tokenizer
         self.action_vocabulary, self.reasoning, self.n_obs_steps = action_vocabulary, reasoning, n_obs_steps
         self.prompt_builder = PromptBuilder(reasoning, template, text_tokenizer, parts.mention_overrides)
+        self.training = True
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """What the step adds to a batch: training sequences, or prompts where it holds no `action`."""
@@ -303,9 +338,14 @@ class InspireVLATokenizer:
 
         batch["info"]["asked_mentions"] may hold the mentions of each row, see `PromptBuilder.prompt`.
         """
-        mentions = (batch.get("info") or {}).get(ASKED_MENTIONS) or [None] * len(batch["task"])
-        rows = zip(batch["task"], self._state_texts(batch), mentions, strict=True)
-        return {DIALOGUES: [self.prompt_builder.prompt(*row) for row in rows]}
+        tasks = batch["task"]
+        mentions = (batch.get("info") or {}).get(ASKED_MENTIONS) or [None] * len(tasks)
+        rows = zip(tasks, self._state_texts(batch), mentions, strict=True)
+        found = {DIALOGUES: [self.prompt_builder.prompt(*row) for row in rows]}
+        if self.reasoning.asks_apart:
+            asked = zip(tasks, mentions, strict=True)
+            found[QUESTIONS] = [self.prompt_builder.questions(task, mentions=given) for task, given in asked]
+        return found
 
     def override_mentions(self, overrides: Overrides) -> None:
         """Ask about these mentions from now on. They are saved with the checkpoint too."""
@@ -322,26 +362,32 @@ class InspireVLATokenizer:
             row for row, task in enumerate(tasks) if self.prompt_builder.is_labelled(task, labels[row])
         ]
         rows = labelled or [0]
-        states = self._state_texts(batch)
+        states, actions = (
+            self._state_texts(batch),
+            action_chunks(batch[ACTION][rows]).detach().float().cpu().numpy(),
+        )
         dialogues = [
-            self.prompt_builder.demonstration(tasks[row], labels[row], states[row])
+            self.prompt_builder.demonstration(tasks[row], labels[row], states[row], asked=asked)
             if labelled
             else self.prompt_builder.without_questions(tasks[row].strip() or NO_INSTRUCTION, states[row])
-            for row in rows
+            for row, asked in zip(rows, self._asked(actions), strict=True)
         ]
         action_ids: Sequence[np.ndarray | None] = [None] * len(rows)
         if self.action_tokenizer is not None and self.action_vocabulary is not None:
-            actions = action_chunks(batch[ACTION][rows]).detach().float().cpu().numpy()
             action_ids = list(map(self.action_vocabulary.to_ids, self.action_tokenizer.encode(actions)))
         sequences = [
             render(dialogue, self.prompt_builder.tokenizer, ids)
             for dialogue, ids in zip(dialogues, action_ids, strict=True)
         ]
-        answers = np.full((len(rows), self.reasoning.max_objects), -1)
-        for number, (row, dialogue) in enumerate(zip(rows, dialogues, strict=True)):
-            questions = len(dialogue.mentions)
-            if questions:
-                answers[number, :questions] = labels[row][:questions]
+        if labelled and self.reasoning.asks_apart:
+            questions = [self.prompt_builder.questions(tasks[row], labels[row]) for row in rows]
+            sequences += [render(dialogue, self.prompt_builder.tokenizer) for dialogue in questions]
+            dialogues += questions
+        answers = np.full((len(dialogues), self.reasoning.max_objects), -1)
+        for number, dialogue in enumerate(dialogues):
+            count = len(dialogue.mentions)
+            if count:
+                answers[number, :count] = labels[rows[number % len(rows)]][:count]
         return {
             TOKEN_IDS: _right_padded([sequence.ids for sequence in sequences], np.int64),
             TOKEN_TYPES: _right_padded([sequence.token_types for sequence in sequences], np.int64),
@@ -351,6 +397,16 @@ class InspireVLATokenizer:
             ROWS: torch.tensor(rows),
             UNLABELLED_ROWS: len(tasks) - len(labelled),
         }
+
+    def _asked(self, actions: Float[np.ndarray, "rows horizon dim"]) -> list[bool]:
+        """Whether each row keeps its dialogue.
+
+        The batch is the seed: after `--resume` LeRobot 0.6.1 has the same batches, but not the same random numbers.
+        """
+        if not (self.training and self.reasoning.enabled and self.reasoning.dropout):
+            return [True] * len(actions)
+        drawn = np.random.default_rng(zlib.crc32(actions.tobytes())).random(len(actions))
+        return (drawn >= self.reasoning.dropout).tolist()
 
     def _labels(self, batch: Mapping[str, Any]) -> Sequence[Any]:
         """(max_objects,) answer codes of each row; None each where nothing is asked or the batch has no labels.
