@@ -1,6 +1,14 @@
 import numpy as np
 import pytest
-from tests.evaluation.toys import BaseAgent, CrashesOn, GoodAgent, ToyBenchmark, ToyEnv, Undecodable
+from tests.evaluation.toys import (
+    BaseAgent,
+    CrashesOn,
+    GoodAgent,
+    ToyBenchmark,
+    ToyDecision,
+    ToyEnv,
+    Undecodable,
+)
 
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import AnswerRule, EpisodeJob, Factory, RolloutSettings, rollout, select_tasks
@@ -231,6 +239,30 @@ def test_an_agent_that_looks_back_sees_the_steps_between_its_decisions():
     assert agent.shown == [list(range(max(0, step - 2), step + 1)) for step in decided]
     film = next(iter(rollout(played, benchmark, GoodAgent(), slots=1)))
     assert film.success  # an agent without `n_obs_steps` is shown (H, W, 3), as ever
+
+
+def test_unasked_nothing_is_asked_about():
+    asked = []
+
+    class Asked(GoodAgent):
+        answers_precede_action = False
+
+        def act(self, observations, instructions, overrides=None, drafts=None, mentions=None):
+            asked.append((mentions, overrides))
+            return [ToyDecision(d.actions) for d in super().act(observations, instructions)]
+
+    (record,) = rollout(jobs(1, ("go left",)), ToyBenchmark(), Asked(), RolloutSettings(control="unasked"))
+    assert set(map(repr, asked)) == {"([()], None)"}
+    assert record.success
+    assert (record.mentions, record.answers_scored, record.answers_to_override) == ((), 0, 0)
+
+
+@pytest.mark.parametrize("control", ["truth", "random", "shuffled"])
+def test_answers_that_no_action_follows_cannot_be_forced(control):
+    agent = GoodAgent()
+    agent.answers_precede_action = False
+    with pytest.raises(InspireError, match=f"control '{control}' would change nothing"):
+        list(rollout(jobs(), ToyBenchmark(), agent, RolloutSettings(control=control)))
 
 
 @pytest.mark.parametrize("control", ["truth", "random", "shuffled"])

@@ -64,6 +64,36 @@ def test_controls_use_all_seeds_and_ablations_the_first():
     assert [n for n in found if n.startswith("train answers_hidden")] == ["train answers_hidden_r0.25_s0"]
 
 
+def test_an_arm_differs_from_its_parent_alone():
+    arms = {
+        "encoder": Variant(of="base", train=("--", "--x=1"), seeds=2),
+        "asked encoder": Variant(of="encoder", train=("--", "--y=1"), controls=("unasked",)),
+    }
+    plan = {s.name: s.command for s in stages(replace(SMALL, ablations=arms), Path("out"))}
+    assert "train encoder_r0.25_s1" in plan
+    assert "train asked_encoder_r0.25_s1" not in plan
+
+    def arguments(name: str) -> set[str]:
+        return {word for word in plan[f"train {name}_r0.25_s0"] if not word.startswith("--out=")}
+
+    assert arguments("encoder") - arguments("base") == {"--", "--x=1"}
+    assert arguments("asked_encoder") - arguments("encoder") == {"--y=1"}
+    assert not (arguments("base") - arguments("encoder")) | (
+        arguments("encoder") - arguments("asked_encoder")
+    )
+    unasked = "evaluate asked_encoder_r0.25_s0_unasked on seen tasks"
+    assert "--control=unasked" in plan[unasked]
+
+
+def test_an_arm_needs_what_it_is_compared_with():
+    with pytest.raises(InspireError, match="Did you mean 'base'"):
+        replace(SMALL, ablations={"arm": Variant(of="bass")})
+    with pytest.raises(InspireError, match="more training seeds"):
+        replace(SMALL, ablations={"arm": Variant(), "other": Variant(of="arm", seeds=2)})
+    with pytest.raises(InspireError, match="at least one seed"):
+        replace(SMALL, ablations={"arm": Variant(seeds=0)})
+
+
 def test_an_ablation_of_labels_trains_on_a_relabelled_copy():
     plan = stages(read_preset("full"), Path("out"))
     label = next(s for s in plan if s.name == "labels for without grasped")

@@ -22,12 +22,20 @@ class Variant:
     train: arguments of `inspire train`. After an argument "--" they are LeRobot's.
     label: arguments of `inspire label`, if the policy is trained on other labels of the same demonstrations.
     title: its name in tables; by default the variant's name.
+
+    Of ablations alone:
+    of: the variant or earlier ablation that it differs from, and is compared with; by default the method.
+    controls: those that it is evaluated with too, see `Preset.controls`.
+    seeds: it is trained with the first so many training seeds.
     """
 
     __pydantic_config__ = _STRICT
     train: tuple[str, ...] = ()
     label: tuple[str, ...] = ()
     title: str | None = None
+    of: str | None = None
+    controls: tuple[str, ...] = ()
+    seeds: int = 1
 
 
 @dataclass(frozen=True)
@@ -78,9 +86,9 @@ class Preset:
         evaluate: arguments of every `inspire evaluate`.
         pretrain: arguments of `inspire pretrain`; empty for no pre-training.
         sweep: an option with several values.
-        controls: answer overrides with which the method is evaluated too: truth, random, shuffled.
+        controls: those with which the method is evaluated too: truth, random, shuffled, unasked.
         controls_episodes: episodes per task of the controls; by default those of the group.
-        ablations: name → how it differs from the method; trained with the first seed.
+        ablations: name → how it differs from the method, or from its `of`.
         checkpoints: training steps after which the first seed is evaluated on `validation`.
     """
 
@@ -108,10 +116,26 @@ class Preset:
             "a sweep needs at least one value": self.sweep is not None and not self.sweep.values,
             "checkpoints need a group `validation`": bool(self.checkpoints) and self.validation is None,
             "at least one episode per task is needed": any(g.episodes < 1 for g in self.groups.values()),
+            "every ablation needs at least one seed": any(a.seeds < 1 for a in self.ablations.values()),
         }
         for problem, found in problems.items():
             if found:
                 raise InspireError(f"preset {self.name!r}: {problem}.")
+        known = [*self.variants]
+        for name, ablation in self.ablations.items():
+            if name in known:
+                raise InspireError(f"preset {self.name!r}: there are two variants or ablations {name!r}.")
+            if self.parent(name) not in known:
+                raise InspireError(
+                    f"preset {self.name!r}: ablation {name!r} is of {ablation.of!r}, which is no variant and no "
+                    f"earlier ablation.{did_you_mean(str(ablation.of), known)}"
+                )
+            if len(self.seeds_of(name)) > len(self.seeds_of(self.parent(name))):
+                raise InspireError(
+                    f"preset {self.name!r}: ablation {name!r} has more training seeds than {self.parent(name)!r}, with "
+                    "which it is compared."
+                )
+            known.append(name)
 
     @property
     def baseline(self) -> str:
@@ -139,9 +163,17 @@ class Preset:
             for value in self.sweep.values
         )
 
+    def parent(self, ablation: str) -> str:
+        """The variant or ablation that an ablation differs from."""
+        return self.ablations[ablation].of or self.method
+
     def title(self, variant: str) -> str:
-        """The name of a variant in tables."""
-        return self.variants[variant].title or variant
+        """The name of a variant or an ablation in tables."""
+        return (self.variants.get(variant) or self.ablations[variant]).title or variant
+
+    def seeds_of(self, variant: str) -> tuple[int, ...]:
+        """The training seeds of a variant or an ablation."""
+        return self.seeds if variant in self.variants else self.seeds[: self.ablations[variant].seeds]
 
     def policy(self, variant: str, condition: Condition | None = None, seed: int | None = None) -> str:
         """The name of a trained policy; by default of the headline's condition and the first seed."""

@@ -18,6 +18,7 @@ _CONTROLS = {
     "truth": "answers overridden: the truth",
     "random": "answers overridden: random",
     "shuffled": "answers overridden: the truth of another object",
+    "unasked": "no question asked",
 }
 _STEPS = "training steps, thousands"
 
@@ -127,17 +128,36 @@ def _controls_and_ablations(preset: Preset, out: Path, headline: Sequence[Run], 
     if not (preset.controls or preset.ablations):
         return []
     variants = compare([headline[1], headline[0], *_variants(preset, out)])
-    method, seed = preset.title(preset.method), preset.seeds[0]
-    of_first = {_alone(preset): method} | {name: name for name in preset.ablations}
-    titles = _CONTROLS | {name: f"{title}, seed {seed}" for name, title in of_first.items()}
+    method = preset.title(preset.method)
+    titles = _CONTROLS | {_alone(preset): f"{method}, seed {preset.seeds[0]}"} | _ablation_titles(preset)
     plots.variants_figure(variants, titles, figures / "variants.svg")
     lines = ["### Controls and ablations", "", *results.variants_table(variants, titles), ""]
     if preset.controls and preset.controls_episodes:
         episodes = preset.controls_episodes
         lines += [f"A control meets {method}'s first {episodes} episodes of each task, not all.", ""]
     if preset.ablations and len(preset.seeds) > 1:
-        lines += [f"An ablation is of training seed {seed} alone and meets {method}'s episodes of it.", ""]
-    return [*lines, f"![Controls and ablations]({figures.name}/variants.svg)"]
+        lines += [f"An ablation meets {method}'s episodes of the same training seeds.", ""]
+    lines += [f"![Controls and ablations]({figures.name}/variants.svg)"]
+    others = {
+        f"{preset.title(name)} against {preset.title(preset.parent(name))}": compare(
+            [_pooled(preset, out, each, preset.seeds_of(name)) for each in (preset.parent(name), name)]
+        )
+        for name in preset.ablations
+        if preset.parent(name) != preset.method
+    }
+    return [*lines, "", *results.pairs_table(others)] if others else lines
+
+
+def _ablation_titles(preset: Preset) -> dict[str, str]:
+    """Titles of the ablations' runs, with their training seeds."""
+    titles = {}
+    for name, ablation in preset.ablations.items():
+        seeds = preset.seeds_of(name)
+        behind = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+        titles[name] = f"{preset.title(name)}, {behind}"
+        for control in ablation.controls:
+            titles[f"{name}, {control}"] = f"{preset.title(name)}, {_CONTROLS[control]}, {behind}"
+    return titles
 
 
 def _over_conditions(preset: Preset, out: Path, figures: Path) -> list[str]:
@@ -201,14 +221,19 @@ def _alone(preset: Preset) -> str:
 
 
 def _variants(preset: Preset, out: Path) -> Iterator[Run]:
-    """The controls; the method of the first seed alone; the ablations."""
+    """The controls; the method of the first seed alone; the ablations and their controls."""
     for control in preset.controls:
         policies = [preset.policy(preset.method, seed=seed) for seed in preset.seeds]
         yield pool([_runs(preset, out, f"{policy}_{control}") for policy in policies], control)
     if preset.ablations and len(preset.seeds) > 1:
         yield pool([_runs(preset, out, preset.policy(preset.method))], _alone(preset))
-    for name in preset.ablations:
-        yield pool([_runs(preset, out, preset.policy(name))], name)
+    for name, ablation in preset.ablations.items():
+        policies = [preset.policy(name, seed=seed) for seed in preset.seeds_of(name)]
+        yield pool([_runs(preset, out, policy) for policy in policies], name)
+        for control in ablation.controls:
+            yield pool(
+                [_runs(preset, out, f"{policy}_{control}") for policy in policies], f"{name}, {control}"
+            )
 
 
 def _seeds(preset: Preset, out: Path) -> list[str]:

@@ -61,10 +61,19 @@ def stages(preset: Preset, out: Path) -> list[Stage]:
     for name, ablation in preset.ablations.items():
         if ablation.label:
             plan.append(_relabelled(preset, out, name, ablation))
-        method = preset.variants[preset.method]
-        variant = replace(ablation, train=join(method.train, ablation.train))
-        plan += _trained(preset, out, name, variant, headline, preset.seeds[0])
+        variant = replace(ablation, train=_arguments(preset, name))
+        for seed in preset.seeds_of(name):
+            plan += _trained(preset, out, name, variant, headline, seed)
+            for control in ablation.controls:
+                plan += _evaluated(preset, out, preset.policy(name, seed=seed), headline, control)
     return plan
+
+
+def _arguments(preset: Preset, name: str) -> tuple[str, ...]:
+    """The arguments of `inspire train` of a variant, or of an ablation behind those of what it differs from."""
+    if name in preset.variants:
+        return preset.variants[name].train
+    return join(_arguments(preset, preset.parent(name)), preset.ablations[name].train)
 
 
 def join(*parts: tuple[str, ...]) -> tuple[str, ...]:
@@ -190,6 +199,9 @@ def finished_part(preset: Preset, out: Path) -> tuple[Preset, list[str]]:
         )
     left = []
     for name, key, entry in _entries(preset):
+        if key == "ablations" and preset.parent(name) not in (*part.variants, *part.ablations):
+            left.append(name)
+            continue
         extended = _extend(part, key, entry)
         if all(stage.done.exists() for stage in stages(extended, out)):
             part = extended

@@ -74,6 +74,16 @@ def variants_table(comparison: Comparison, titles: Mapping[str, str]) -> list[st
     return make_table(("", *heads, *_ACCURACY_HEADS), rows).markdown()
 
 
+def pairs_table(pairs: Mapping[str, Comparison]) -> list[str]:
+    """Success of two policies each, {name of the pair: comparison}: a row for each group of suites."""
+    rows = [
+        _paired(f"{name}: {group['group']}", group)
+        for name, comparison in pairs.items()
+        for group in comparison["groups"]
+    ]
+    return _pair_table("", ("the latter", "the former"), rows)
+
+
 def sweep_table(sweep: Mapping[float, Comparison], option: str) -> list[str]:
     """Success by group, paired difference on the last group, and answer accuracy: a row for each value of an option."""
     first = next(iter(sweep.values()))
