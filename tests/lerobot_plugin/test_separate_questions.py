@@ -11,7 +11,7 @@ from tests.lerobot_plugin.tiny_runs import run
 from inspire_vla.dialogue import TokenType
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.agent import load_policy
-from inspire_vla.lerobot_plugin.configuration_inspire_vla import ReasoningConfig
+from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, ReasoningConfig
 
 
 def observation() -> dict:
@@ -102,3 +102,8 @@ def test_it_trains_resumes_and_loads(labelled_dataset: Path, tmp_path: Path) -> 
     )
     resumed = load_policy(last).policy.state_dict()
     assert all(torch.equal(resumed[name], value) for name, value in weights.items())
+
+
+def test_a_flow_expert_is_refused() -> None:
+    with pytest.raises(InspireError, match="needs the action head 'tokens'"):
+        InspireVLAConfig(action_head="flow", reasoning=ReasoningConfig(separate_questions=True))
