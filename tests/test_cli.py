@@ -138,7 +138,7 @@ def test_resuming_finds_the_newest_whole_checkpoint_by_itself(training):
         assert f"/{step}/" in train_arguments(line)[1][0]
         assert find(training).parent.name == "000006"  # its policy is whole
     shutil.rmtree(training / "checkpoints")
-    with pytest.raises(InspireError, match=r"no whole checkpoint in it\. Train into another --out"):
+    with pytest.raises(InspireError, match=r"no whole checkpoint in it\. Start again: .*another --out"):
         train_arguments(line)
 
 

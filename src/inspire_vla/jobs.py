@@ -97,7 +97,7 @@ class ResumableJob:
             changed = sorted(key for key in settings | found if settings.get(key) != found.get(key))
             raise InspireError(
                 f"An interrupted call left shards in {self.folder} that had another {', '.join(changed)}. Repeat its "
-                "settings, choose another folder, or remove the shards with resume=False."
+                "settings, choose another folder, or remove what was left (inspire collect --restart; resume=False)."
             )
 
 

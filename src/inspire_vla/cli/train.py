@@ -72,7 +72,8 @@ def train_arguments(options: Arguments) -> tuple[str | None, list[str]]:
         checkpoint = newest_checkpoint(out, to_resume=True)
         if checkpoint is None:
             raise InspireError(
-                f"nothing to resume in {out}: there is no whole checkpoint in it. Train into another --out."
+                f"nothing to resume in {out}: there is no whole checkpoint in it. Start again: leave out --resume, and "
+                "give another --out."
             )
         config = checkpoint / "pretrained_model" / "train_config.json"
         moved = _dataset_to_resume(options, config)
@@ -82,7 +83,9 @@ def train_arguments(options: Arguments) -> tuple[str | None, list[str]]:
             arguments.append(f"--dataset.root={moved}")
     else:
         if options.dataset is None:
-            raise InspireError("--dataset is needed: the folder that `inspire collect` has written.")
+            raise InspireError(
+                "--dataset is needed: a labelled dataset, as `inspire label` or `inspire collect` writes it."
+            )
         if out.exists():
             raise InspireError(f"{out} exists. Give another --out, or --resume to continue it.")
         check_writable(out, needed=SMALL_CHECKPOINT)

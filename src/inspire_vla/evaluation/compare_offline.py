@@ -32,7 +32,9 @@ def compare_offline(
     for run in runs[1:]:
         other = run.info.get("plan", {}).get("dataset", {}).get("action_names", [])
         if other != names:
-            raise InspireError(f"The runs are of datasets with other actions: {names} and {other}.")
+            raise InspireError(
+                f"The runs are on datasets whose actions differ, so they cannot be compared: {names} and {other}."
+            )
     return {
         "dataset": {"path": runs[0].info.get("dataset", {}).get("path", "")} | dataset,
         "episodes": [_episodes(run, table) for run, table in zip(runs, tables, strict=True)],

@@ -121,7 +121,7 @@ def _check_names(runs: Sequence[Run]) -> None:
     names = [run.name for run in runs]
     if len(set(names)) < len(names):
         raise InspireError(
-            f"Runs must have different names, found {names}. Give the policies names (--name)."
+            f"Runs must have different names, found {names}. `inspire evaluate --name` gives a policy its name."
         )
 
 

@@ -82,7 +82,8 @@ class PlaybackBenchmark:
         self.segments = tuple(segment for segment in self.reader.segments if self._can_be_asked(segment))
         if not self.segments:
             raise InspireError(
-                f"No instruction of {self.root} names an object that the policy can be asked about."
+                f"No instruction of {self.root} names an object that the policy can be asked about. Name them in "
+                "a file: inspire evaluate --mentions."
             )
 
     note = "Recorded frames: they do not follow the actions of the policy."
@@ -341,7 +342,7 @@ def _camera_columns(reader: EpisodeReader, inputs: PolicyInputs) -> dict[str, st
         if height * wanted[1] != width * wanted[0]:
             raise InspireError(
                 f"The images of {column!r} are {height} × {width}; the policy takes {wanted[0]} × {wanted[1]}, which "
-                "is another aspect ratio."
+                "is another aspect ratio. Crop or pad the dataset's images as in the policy's training."
             )
     return columns
 

@@ -43,7 +43,7 @@ def rollout(
         settings = replace(settings, n_action_steps=getattr(agent, "n_action_steps", None))
     if settings.control != "none" and not getattr(agent, "reasoning_enabled", True):
         raise InspireError(
-            f"The policy is asked nothing, so no answers can be overridden (control {settings.control!r})."
+            f"The policy is asked nothing, so no answers can be overridden: leave out --control {settings.control}."
         )
     if settings.control not in ("none", UNASKED) and not getattr(agent, "answers_precede_action", True):
         raise InspireError(

@@ -167,7 +167,7 @@ def in_processes(worker: Worker, jobs: list[EpisodeJob], count: int) -> Iterator
                         yield from share.record_worker_death(
                             worker.settings.policy,
                             f"the worker process died ({how})",
-                            "Run with workers=0 to see why.",
+                            "Fewer --workers need less memory; in Python, evaluate(…, workers=0) shows the error.",
                         )
                         if share.waiting:
                             launch(list(share.waiting.values()))

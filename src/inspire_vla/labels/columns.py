@@ -114,7 +114,8 @@ class LabelInfo:
         for instruction, mentions in self.tasks.items():
             if not mentions or len(mentions) > self.max_objects:
                 raise InspireError(
-                    f"Task {instruction!r} has {len(mentions)} mentions; its labels hold 1 to {self.max_objects}."
+                    f"Task {instruction!r} has {len(mentions)} mentions; 1 to max_objects = {self.max_objects} are "
+                    "possible."
                 )
 
     def columns(self) -> dict[str, str]:
@@ -178,8 +179,8 @@ class _LabelsRecord:
         for mode, record in self.modes.items():
             if mode in MODES and record.answers != canonical_answers(mode):
                 raise InspireError(
-                    f"the codes of mode {mode!r} stand for {list(record.answers[:9])}, "
-                    f"here for {list(canonical_answers(mode)[:9])}."
+                    f"the labels in mode {mode!r} are codes of {list(record.answers[:9])}, and this version's codes "
+                    f"are of {list(canonical_answers(mode)[:9])}. Label the dataset again."
                 )
         return LabelInfo(
             frame=Frame(**vars(self.frame)),
@@ -235,8 +236,8 @@ def read_labels(dataset_root: str | Path) -> LabelInfo:
     if not path.is_file():
         raise LabelsMissing(
             f"The dataset {dataset_root} has no direction labels ({LABELS_FILE} is missing). `inspire collect` "
-            "writes them, `inspire label` adds them; without labels only a base model "
-            "(reasoning.enabled=false) can be trained."
+            "writes them, `inspire label` adds them; without labels only a base model can be trained "
+            "(inspire train --no-reasoning, or --policy.reasoning.enabled=false)."
         )
     record = read_json(path, _LabelsRecord)
     try:
@@ -302,25 +303,29 @@ def check_compatible(
         raise LabelMismatch(
             f"The dataset's labels are in frame {labels.frame.name!r} ({_words(labels.frame)}), "
             f"the policy answers in frame {policy_frame.name!r} ({_words(policy_frame)}): mixing them swaps words. "
-            f"Set the policy's frame to {labels.frame.name!r}, or label the dataset again."
+            f"Train with --policy.reasoning.frame={labels.frame.name}, or label the dataset again with --frame "
+            f"{policy_frame.name}."
         )
     if mode not in labels.modes:
         answer_column(mode)  # raises for an unknown mode
         raise LabelMismatch(
             f"The dataset is labelled in modes {sorted(labels.modes)}, the policy reasons in mode {mode!r}. "
-            "Set the policy's mode to one of them, or label the dataset in that mode too."
+            f"Train with --policy.reasoning.mode={min(labels.modes)}, or label the dataset again with --modes {mode}."
         )
     stored = labels.modes[mode]
     if rule is not None and rule.grasped_word != stored.grasped_word:
         says = {True: "says", False: "never says"}
         raise LabelMismatch(
-            f"The dataset {says[stored.grasped_word]} 'grasped' in mode {mode!r}, "
-            f"the policy {says[rule.grasped_word]} it."
+            f"The dataset {says[stored.grasped_word]} 'grasped' in mode {mode!r}, the policy "
+            f"{says[rule.grasped_word]} it. Train with --policy.reasoning.grasped_word="
+            f"{str(stored.grasped_word).lower()}, or label the dataset again "
+            f"{'without' if rule.grasped_word else 'with'} --no-grasped."
         )
     if rule is not None and rule.close_threshold_m != stored.close_threshold_m:
         raise LabelMismatch(
             f"The dataset's threshold of 'close' in mode {mode!r} is {stored.close_threshold_m} m, the policy's "
-            f"{rule.close_threshold_m} m (None: the mode's own). Set close_threshold_m to its, or label it again."
+            f"{rule.close_threshold_m} m (None: the mode's own). Train with the dataset's, "
+            "--policy.reasoning.close_threshold_m, or label the dataset again with the policy's, --close-m."
         )
     return stored
 

@@ -214,7 +214,7 @@ class EndEffectorColumns:
                 f"the end effector's position needs three numbers, as in column:0,1,2; found {position!r}."
             )
         if needs_gripper and width is None and command is None:
-            raise InspireError("a gripper needs a width or a command, such as action:6.")
+            raise InspireError("a gripper needs a width or a command (--width, --command), such as action:6.")
         width_values, command_values = (
             ColumnValues.parse(text) if text else None for text in (width, command)
         )
@@ -280,7 +280,8 @@ def find_end_effector_columns(
         positions = [position for position in positions if position.arm == arm]
         if not positions:
             raise InspireError(
-                f"no position of an arm {arm!r} is found. Arms found by name: {[one for one in arms if one] or 'none'}."
+                f"no position of an arm {arm!r} is found. Arms found by name: {[one for one in arms if one] or 'none'}"
+                ". Leave out --arm, and say where the position is: --position."
             )
     if not positions:
         raise InspireError(_not_found("end-effector position", finder, needs_gripper))

@@ -162,7 +162,8 @@ def _chain(robot: ElementTree.Element, tip: str) -> str:
             break
         if element.get("type") not in _JOINT_TYPES:
             raise InspireError(
-                f"joint {element.get('name')!r} is {element.get('type')!r}. Possible: {', '.join(_JOINT_TYPES)}."
+                f"joint {element.get('name')!r} has the type {element.get('type')!r}. Possible: "
+                f"{', '.join(_JOINT_TYPES)}."
             )
         joint = ElementTree.SubElement(chain, "joint", element.attrib)
         kept = {"parent", "child", "origin", "axis"} | (

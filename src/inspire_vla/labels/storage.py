@@ -317,7 +317,7 @@ def plan_labels(files: LeRobotFiles, labeller: Labeller, given: Overrides) -> La
     if not tasks:
         raise InspireError(
             f"no instruction of {files.root} names an object: "
-            f"{[text[:60] for text in files.tasks.values()][:3]} …"
+            f"{[text[:60] for text in files.tasks.values()][:3]} … Name the objects in a file: --mentions."
         )
     if hasattr(labeller, "calibrate"):
         columns = labeller.columns(files.number_columns())

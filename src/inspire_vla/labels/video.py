@@ -35,7 +35,7 @@ def decode_video(
                     if abs(found_s - time_s) >= tolerance_s:
                         raise InspireError(
                             f"{path} has no image at {time_s:.4f} s, the time of a frame; the nearest is at "
-                            f"{found_s:.4f} s. Record it again, or accept the difference with --tolerance_s."
+                            f"{found_s:.4f} s. Record it again, or train with a larger -- --tolerance_s=SECONDS."
                         )
                     yield frame.to_ndarray(format="rgb24")
     except (av.error.FFmpegError, IndexError, ValueError) as error:

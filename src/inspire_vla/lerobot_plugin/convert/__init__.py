@@ -136,7 +136,7 @@ def _fill(policy: InspireVLAPolicy, kind: str, out: Path, plan: Plan, allow_part
         notes=tuple(plan.notes),
     )
     if not report.complete and not allow_partial:
-        raise InspireError(f"The weights do not fit.\n{report}\n(allow_partial writes them all the same.)")
+        raise InspireError(f"The weights do not fit.\n{report}\n(--allow-partial writes them all the same.)")
     policy.backbone.load_state_dict(found, strict=False)
     return report
 

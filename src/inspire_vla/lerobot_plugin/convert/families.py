@@ -76,7 +76,9 @@ def _prismatic(kind: str, path: Path, options: Options, scratch: Path) -> Plan:
     if options.vq is not None:
         actions = read_learned_vq(options.vq, gripper)
     elif "vq" in acts_by:
-        raise InspireError(f"The model acts by {acts_by!r}: give the folder of its VQ weights as well (vq).")
+        raise InspireError(
+            f"The model acts by {acts_by!r}: give the folder of its VQ weights as well (--vq)."
+        )
     else:
         actions = UniformBins(horizon=options.chunk_size or 1, action_dim=action_dim, gripper=gripper)
     if actions.action_dim != action_dim:
@@ -121,10 +123,10 @@ def pi0fast(path: Path, options: Options, scratch: Path) -> Plan:
         else settings_of(source, "cameras, action_dim, state_dim and chunk_size, unless you give all four")
     )
     if options.fast is None:
-        raise InspireError("π0-FAST acts by FAST: give the folder of its processor's files (fast).")
+        raise InspireError("π0-FAST acts by FAST: give the folder of its processor's files (--fast).")
     if not (options.tokenizer or (source.folder / "tokenizer.json").is_file()):
         raise InspireError(
-            "π0-FAST's weights come without PaliGemma's tokenizer: give its folder (tokenizer)."
+            "π0-FAST's weights come without PaliGemma's tokenizer: give its folder (--tokenizer)."
         )
     tokenizer = load_text_tokenizer(options.tokenizer or source.folder)
     tokenizer.save_pretrained(scratch / "text")

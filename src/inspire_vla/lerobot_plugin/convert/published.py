@@ -145,7 +145,7 @@ def prismatic_statistics(source: Published, dataset: str | None) -> Statistics:
     if dataset is None:
         if len(table) > 1:
             raise InspireError(
-                f"The model knows several datasets; say which one's units are wanted: {sorted(table)}."
+                f"The model knows several datasets; say which one's units are wanted (--statistics): {sorted(table)}."
             )
         dataset = next(iter(table))
     if dataset not in table:
