@@ -136,7 +136,8 @@ class EndEffectorColumns:
 
     def resolve(self, names: Mapping[str, Sequence[str]]) -> "EndEffectorColumns":
         """Replace names of values by indices. Raises InspireError for unknown names."""
-        return replace(self, **{f"{what}_values": v.resolve(names) for what, v in self.parts.items()})
+        found: dict[str, Any] = {f"{what}_values": v.resolve(names) for what, v in self.parts.items()}
+        return replace(self, **found)
 
     def position(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
         """(T, 3) in the dataset's unit; metres if computed from joints. NaN where a value is not finite."""
@@ -225,7 +226,8 @@ class EndEffectorColumns:
 # --- found by names and numbers
 
 
-class _Value(NamedTuple):
+@dataclass(frozen=True)
+class _Value:
     """One value of a column. name: "" where it has none. size: number of values in the column."""
 
     column: str
@@ -456,10 +458,8 @@ class _Finder:
             others = [value for value in values if value not in fingers]
             return others[:1] or fingers
         if not arm and {self._arm(value) for value in values} == {"left", "right"}:
-            first, *others = (
-                ColumnValues(v.column, (v.index,)).of(self.recording.columns)[:, 0] for v in values
-            )
-            if all(abs(correlation(first, other)) > _MIRRORED for other in others):
+            openings = [ColumnValues(v.column, (v.index,)).of(self.recording.columns)[:, 0] for v in values]
+            if all(abs(correlation(openings[0], other)) > _MIRRORED for other in openings[1:]):
                 return values
             shown = "".join(f"\n  --width {v.column}:{v.name or v.index}" for v in values)
             raise InspireError(f"two grippers are found, and one position. Say whose the position is:{shown}")
@@ -475,7 +475,7 @@ class _Finder:
         actions = [values for column, values in self.columns.items() if is_action(column)]
         if len(actions) != 1 or any(value.name for value in actions[0]):
             return None, ""
-        column, _, _, size = actions[0][0]
+        column, size = actions[0][0].column, actions[0][0].size
         if self.recording.columns[column].ndim != 2 or (len(arms) == 2 and size % 2):
             return None, ""
         is_first_half = len(arms) == 2 and arm != max(arms)

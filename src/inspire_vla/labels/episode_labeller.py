@@ -102,10 +102,11 @@ class DemonstrationLabeller:
 
     def columns(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """The columns in which the end effector and the gripper are, or may be."""
-        given = [arm.end_effector for arm in self.arms] or [self.end_effector]
-        if given[0] is None:
-            return state_and_action_columns(names)
-        return tuple(dict.fromkeys(name for one in given if one is not None for name in one.columns()))
+        given = [arm.end_effector for arm in self.arms]
+        if not given and self.end_effector is not None:
+            given = [self.end_effector]
+        read = dict.fromkeys(name for one in given for name in one.columns())
+        return tuple(read) or state_and_action_columns(names)
 
     def calibrate(self, recording: Recording) -> Self:
         """Find out what was not given: the columns, and the gripper's range and sign. `findings` says what and why.
@@ -130,15 +131,17 @@ class DemonstrationLabeller:
             resolved = self.end_effector.resolve(recording.names)
             return (resolved if len(resolved.parts) > 1 else add_gripper(resolved, recording),)
         gripper = {"width": self.width_values, "command": self.command_values}
-        given = {what: v.resolve(recording.names) for what, v in gripper.items() if v is not None}
+        given: dict[str, Any] = {
+            f"{what}_values": v.resolve(recording.names) for what, v in gripper.items() if v is not None
+        }
         found = find_end_effector_columns(recording, needs_gripper=not given, arm=self.arm)
         if not given:
             return found
         if len(found) > 1:
             arms = " and ".join(one.arm for one in found)
             raise InspireError(f"--width and --command are of one arm, and {arms} are found: give --arm.")
-        reasons = {**found[0].reasons, **dict.fromkeys(given, "given")}
-        return (replace(found[0], reasons=reasons, **{f"{what}_values": v for what, v in given.items()}),)
+        reasons = dict.fromkeys((name.removesuffix("_values") for name in given), "given")
+        return (replace(found[0], reasons={**found[0].reasons, **reasons}, **given),)
 
     def label(self, episode: Episode) -> Tracks:
         """Label one episode. An episode with positions that are no numbers gets no labels and a note.
