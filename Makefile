@@ -2,6 +2,7 @@
 # make lint   ruff and mypy        make e2e   the slow end-to-end tests     make clean  remove what was built
 # make docs    the documentation as a web site, in site/
 # make libero   LIBERO with its assets, the windowless OpenCV kept
+# make dist    a wheel and a source archive, in dist/
 # make soak   10,000 requests from 8 clients and 10,000 malformed messages, against a served checkpoint
 SHELL := /bin/sh
 VENV  ?= .venv
@@ -13,10 +14,10 @@ STAMP := $(VENV)/.installed
 OFFLINE := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 WANDB_MODE=disabled
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format e2e soak docs doctor libero constraints clean
+.PHONY: help install demo test lint format e2e soak docs dist doctor libero constraints clean
 
 help:
-	@sed -n '1,5p' Makefile | sed 's/^# *//'
+	@sed -n '1,6p' Makefile | sed 's/^# *//'
 
 install: $(STAMP)
 
@@ -51,6 +52,11 @@ soak: install
 
 docs: install
 	$(OFFLINE) $(BIN)/mkdocs build -q
+
+# The wheel is built from the source archive, with the installed setuptools.
+dist: install
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
 
 doctor: install
 	@$(BIN)/inspire doctor

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 from huggingface_hub import ModelCard
@@ -12,6 +13,8 @@ from huggingface_hub.utils import filter_repo_objects
 from lerobot.configs import PreTrainedConfig
 from lerobot.configs.train import TrainPipelineConfig
 from lerobot.policies import pretrained
+from lerobot.utils import hub as lerobot_hub
+from tests.lerobot_plugin import tiny_runs
 from tests.lerobot_plugin.families import TASK, finetune, load, make
 
 from inspire_vla.errors import InspireError
@@ -28,12 +31,15 @@ def hub(tmp_path: Path):
     place = tmp_path / "hub" / NAME
 
     class Api:
+        def __init__(self, token: str | None = None):
+            assert token is None
+
         def create_repo(self, repo_id: str, **_):
             assert repo_id == NAME
             place.mkdir(parents=True, exist_ok=True)
             return SimpleNamespace(repo_id=repo_id)
 
-        def upload_folder(self, *, repo_id: str, folder_path: str | Path, allow_patterns: list[str], **_):
+        def upload_folder(self, *, repo_id: str, folder_path: str | Path, allow_patterns=None, **_):
             assert repo_id == NAME
             files = [p.relative_to(folder_path) for p in Path(folder_path).rglob("*") if p.is_file()]
             for file in filter_repo_objects(map(str, files), allow_patterns=allow_patterns):
@@ -47,6 +53,7 @@ def hub(tmp_path: Path):
 
     with (
         patch.object(pretrained, "HfApi", Api),
+        patch.object(lerobot_hub, "HfApi", Api),  # of the processors
         patch("huggingface_hub.snapshot_download", snapshot),
         patch.object(ModelCard, "validate", lambda self, **_: None),  # asks the hub
     ):
@@ -82,6 +89,21 @@ def test_what_is_pushed_comes_back_whole(
     assert one[0].token_ids == two[0].token_ids
     card = (hub / "README.md").read_text()
     assert "inspire_vla" in card
+
+
+def test_a_training_that_pushes_leaves_a_policy_on_the_hub(
+    hub: Path, labelled_dataset: Path, tmp_path: Path
+) -> None:
+    """`inspire train … -- --policy.push_to_hub=true --policy.repo_id=user/name`, then `load_policy("user/name")`."""
+    pushed = ("--policy.push_to_hub=true", f"--policy.repo_id={NAME}", "--steps=1", "--policy.device=cpu")
+    tiny_runs.run(labelled_dataset, tmp_path / "out", *pushed, frames_in_memory=False)
+    written = tmp_path / "out/checkpoints/last/pretrained_model"
+    kept = {file.name for file in written.iterdir()} | {"README.md"}
+    assert {file.name for file in hub.iterdir() if file.is_file()} >= kept
+    size = load_policy(written).config.image_features["observation.images.image"].shape[-1]
+    observation = {"pixels": {"image": np.zeros((size, size, 3), np.uint8)}, "agent_pos": np.zeros(8)}
+    one, two = (load_policy(place).act(observation, TASK) for place in (written, NAME))
+    assert (one.token_ids, one.answers) == (two.token_ids, two.answers)
 
 
 def test_a_checkpoint_of_another_policy_is_refused(tmp_path: Path) -> None:

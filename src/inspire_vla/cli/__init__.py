@@ -13,7 +13,7 @@ from inspire_vla.errors import InspireError, did_you_mean
 
 COMMANDS = (
     "demo", "collect", "mentions", "label", "labels", "pretrain", "train", "convert", "evaluate", "compare", "report",
-    "reproduce", "serve", "steer", "attention", "view", "doctor",
+    "reproduce", "serve", "steer", "attention", "view", "card", "doctor",
 )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 tables.py   tables in the terminal, in Markdown and on the page     results.py  the tables of docs/results.md
 figures.py  matplotlib figures, in files and on the page            timeline.py answers over an episode's steps
 page.py     the HTML page                                           video.py    an episode as a video
-offline.py  tables of policies on recorded frames
+offline.py  tables of policies on recorded frames                model_card.py   the card of a checkpoint
 viewer.py   episodes in rerun                                       label_review.py  labels to check by eye
 attention.py, attention_figures.py  attention maps and their shares on objects
 """

@@ -1,0 +1,64 @@
+"""`inspire card`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from inspire_vla.cli.options import holds_out
+from inspire_vla.errors import InspireError
+
+
+@dataclass
+class Arguments:
+    """Write a checkpoint's model card for the Hugging Face hub, with what was measured."""
+
+    policy: Positional[str]
+    """Checkpoint: a folder, a shipped one, or user/name on the hub."""
+    runs: Positional[tuple[Path, ...]] = ()
+    """Folders of its evaluations; without any the card says that nothing was measured."""
+    name: str = "USER/NAME"
+    """Name on the hub, which the card's commands show."""
+    license: str = "apache-2.0"
+    """Licence of the weights, in the hub's words."""
+    out: Path | None = None
+    """The card; by default README.md in the checkpoint's folder."""
+
+
+@holds_out("writing")
+def run(options: Arguments) -> None:
+    from inspire_vla import policies
+    from inspire_vla.evaluation import compare, pool, read_run
+    from inspire_vla.files import read_json, write_text
+    from inspire_vla.lerobot_plugin.checkpoints import find
+    from inspire_vla.reports.model_card import model_card
+
+    folder = find(options.policy)
+    about = policies.describe(options.policy)
+    runs = [read_run(path) for path in options.runs]
+    for run in runs:
+        measured = run.info.get("policy", {}).get("sha256")
+        if measured != about["sha256"]:
+            raise InspireError(
+                f"{run.path} is of other weights than {folder}: {str(measured)[:12]}, not {about['sha256'][:12]}."
+            )
+        control = run.info.get("plan", {}).get("control", "none")
+        if control != "none":
+            raise InspireError(
+                f"{run.path} overrode the answers (--control {control}); a card holds the policy's own."
+            )
+    kinds = [[run for run in runs if run.is_offline is offline] for offline in (False, True)]
+    pooled = [pool([kind], about["name"]) for kind in kinds if kind]
+    training = folder / "train_config.json"
+    card = model_card(
+        about,
+        compare(pooled) if pooled else None,
+        [run.info for run in runs],
+        name=options.name,
+        license=options.license,
+        training=read_json(training, dict) if training.is_file() else None,
+        suites=policies.trained_on(options.policy),
+    )
+    out = options.out or folder / "README.md"
+    write_text(out, card)
+    print(f"Card: {out}")
