@@ -36,7 +36,7 @@ def describe(checkpoint: str | Path, name: str | None = None) -> dict[str, Any]:
         "checkpoint": _checkpoint_name(checkpoint, folder),
         "sha256": sha256(weights(folder)),
         "backbone": config.get("backbone"),
-        "action_tokenizer": config.get("action_tokenizer"),
+        "action_tokenizer": config.get("action_tokenizer"),  # None: a flow expert acts
         "reasoning": reasoning,
         **inputs(checkpoint),
     }

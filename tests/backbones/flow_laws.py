@@ -98,6 +98,12 @@ class FlowLaws:
         generator = torch.Generator().manual_seed(seed)
         return torch.randn(rows, expert.horizon, expert.action_dim, generator=generator)
 
+    def loss(self, expert: FlowExpert, context: FlowContext, actions: Tensor, seed: int = 0) -> Tensor:
+        rng = np.random.default_rng(seed)
+        drawn = expert.sample_noise(len(actions), rng), expert.sample_time(len(actions), rng)
+        noise, time = (torch.from_numpy(values.astype(np.float32)) for values in drawn)
+        return flow_loss(expert, context, actions, noise=noise, time=time)
+
     @pytest.mark.parametrize("hide", HIDDEN)
     def test_decoding_acts_as_trained(self, given: tuple, hide: tuple[TokenType, ...]) -> None:
         """The expert sees the same in a training pass and over the cache of decoding: masks and positions are equal."""
@@ -157,7 +163,7 @@ class FlowLaws:
             for module in (backbone, expert):
                 module.zero_grad()
             logits, context = self.training(given, ["left", "up"], [0, 1, 2])
-            loss = flow_loss(expert, context.detached() if insulated else context, actions)
+            loss = self.loss(expert, context.detached() if insulated else context, actions)
             (loss + 0 * logits.sum()).backward()
             sums = [
                 sum(float(p.grad.abs().sum()) for p in module.parameters() if p.grad is not None)
@@ -173,7 +179,7 @@ class FlowLaws:
     def test_every_part_of_the_expert_is_trained(self, given: tuple) -> None:
         expert = given[1]
         _, context = self.training(given, ["left", "up"], [0, 1, 2])
-        flow_loss(expert, context, torch.randn(ROWS, expert.horizon, self.robot_dim)).backward()
+        self.loss(expert, context, torch.randn(ROWS, expert.horizon, self.robot_dim)).backward()
         assert not [n for n, p in expert.named_parameters() if p.requires_grad and p.grad is None]
 
     def test_gradient_checkpointing_changes_nothing(self, given: tuple) -> None:
@@ -208,9 +214,9 @@ class FlowLaws:
             context.visible.repeat(16, 1),
             context.positions.repeat(16, 1),
         )
-        for _ in range(self.steps_to_overfit):
+        for step in range(self.steps_to_overfit):
             optimizer.zero_grad()
-            flow_loss(expert, many, targets.repeat(16, 1, 1)).backward()
+            self.loss(expert, many, targets.repeat(16, 1, 1), seed=step).backward()
             optimizer.step()
         with torch.inference_mode():
             found = denoise(expert, context, self.noise(expert, 2), 10)[..., : self.robot_dim]

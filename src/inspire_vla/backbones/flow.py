@@ -20,6 +20,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -112,11 +113,13 @@ class FlowExpert(nn.Module, ABC):
         """
         return context
 
-    def sample_time(self, batch: int, device: torch.device) -> Float[Tensor, " batch"]:
-        """Times of training, drawn by torch's global generator: Beta(1.5, 1), scaled to [0.001, 1]. More noise is
-        more frequent, as in π0."""
-        # Beta(a, 1) is the a-th root of a uniform number. This draws one number for each row on every device.
-        return torch.rand(batch, device=device) ** (1 / 1.5) * 0.999 + 0.001
+    def sample_time(self, batch: int, rng: np.random.Generator) -> Float[np.ndarray, " batch"]:
+        """Times of training: Beta(1.5, 1), scaled to [0.001, 1], so that more noise is more frequent, as in π0."""
+        return rng.beta(1.5, 1.0, batch) * 0.999 + 0.001
+
+    def sample_noise(self, batch: int, rng: np.random.Generator) -> Float[np.ndarray, "batch horizon dim"]:
+        """Standard normal numbers."""
+        return rng.standard_normal((batch, self.horizon, self.action_dim))
 
 
 def embed_time(
@@ -134,28 +137,22 @@ def flow_loss(
     actions: Float[Tensor, "batch horizon robot_dim"],
     is_pad: Bool[Tensor, "batch horizon"] | None = None,
     *,
-    noise: Float[Tensor, "batch horizon dim"] | None = None,
-    time: Float[Tensor, " batch"] | None = None,
+    noise: Float[Tensor, "batch horizon dim"],
+    time: Float[Tensor, " batch"],
 ) -> Float[Tensor, ""]:
     """The mean squared error of the velocity, over the robot's own numbers.
 
     Args:
         actions: normalised.
         is_pad: actions beyond the end of the episode.
-        noise, time: drawn by torch's global generator where they are not given, so that the training seed fixes them.
+        noise, time: see `FlowExpert.sample_noise` and `sample_time`.
 
     Raises:
         InspireError: actions of another horizon, or wider than the expert takes them.
     """
-    batch, horizon, robot_dim = actions.shape
-    if horizon != expert.horizon or robot_dim > expert.action_dim:
-        raise InspireError(
-            f"The expert takes {expert.horizon} actions of at most {expert.action_dim} numbers; found {horizon} of "
-            f"{robot_dim}."
-        )
+    robot_dim = actions.shape[-1]
+    check_actions(expert, actions.shape[1], robot_dim)
     wide = pad(actions.float(), (0, expert.action_dim - robot_dim))
-    noise = torch.randn_like(wide) if noise is None else noise
-    time = expert.sample_time(batch, actions.device) if time is None else time
     share = time[:, None, None]
     found = expert.velocity(share * noise + (1 - share) * wide, time, expert.prepare(context))
     errors = (found - (noise - wide))[..., :robot_dim] ** 2
@@ -163,6 +160,15 @@ def flow_loss(
         return errors.mean()
     real = ~is_pad
     return (errors * real[..., None]).sum() / (real.sum() * robot_dim).clamp(min=1)
+
+
+def check_actions(expert: FlowExpert, horizon: int, robot_dim: int) -> None:
+    """Raise InspireError for actions that the expert cannot take."""
+    if horizon != expert.horizon or robot_dim > expert.action_dim:
+        raise InspireError(
+            f"The expert takes {expert.horizon} actions of at most {expert.action_dim} numbers; found {horizon} of "
+            f"{robot_dim}."
+        )
 
 
 def denoise(

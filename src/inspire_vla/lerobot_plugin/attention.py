@@ -49,10 +49,16 @@ def looks(
 
     method: see `backbones.attention`. "gradient" weights by the gradient of the log-probability of the decoded tokens.
 
-    Raises InspireError for an unknown method, a backbone without readable attention, or an undecodable action.
+    Raises InspireError for an unknown method, a backbone without readable attention, a policy that acts by a flow
+    expert, or an undecodable action.
     """
     if method not in METHODS:
         raise InspireError(f"Unknown method {method!r}.{did_you_mean(method, METHODS)}")
+    if not agent.config.has_codes:
+        raise InspireError(
+            "Attention maps are those of answers and action tokens. This policy acts by a flow expert, whose attention "
+            "is not recorded; train a policy with --policy.action_head=tokens."
+        )
     decision = agent.act([observation], [instruction])[0]
     if decision.actions is None:
         raise InspireError(

@@ -134,6 +134,8 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         self.answer_set = AnswerSet(words, builder.tokenizer, builder.template)
         self.grammar = Grammar(builder.tokenizer, self.answer_set, actions, vocabulary)
         self.expert = None if config.has_codes else make_expert(config, self.backbone)
+        if self.expert is not None:  # saved, so that a resumed training goes on with the same noise
+            self.register_buffer("noise_draws", torch.zeros((), dtype=torch.int64))
         self._log = LossLog(reasoning.mode, words, reasoning.max_objects, flow=self.expert is not None)
         self._last_step: float | None = None
         self.reset()
@@ -147,7 +149,7 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
 
         The cross-entropy of the answers and of the action codes; with a flow expert, that of the answers and the error
         of the velocity. `noise` (rows, horizon, expert's action_dim) and `time` (rows,) are those of a flow expert; by
-        default they are drawn by torch's global generator.
+        default the training's seed and the number of the step fix them.
 
         Rows that lack a label of what they are asked are left out, and logged as "unlabelled_rows". Where no row is
         left, the loss is zero; one row goes through the model all the same, without its questions, because processes
@@ -214,12 +216,17 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         time: Tensor | None,
     ) -> Float[Tensor, ""]:
         """The weighted error of the velocity over the rows of a batch. Actions beyond an episode's end do not count."""
-        actions, is_pad = action_chunks(batch[ACTION]).to(self.backbone.device), batch.get(ACTION_IS_PAD)
+        device = self.backbone.device
+        actions, is_pad = action_chunks(batch[ACTION]).to(device), batch.get(ACTION_IS_PAD)
+        is_pad = None if is_pad is None else is_pad.to(device)
         if rows is not None:
             actions, is_pad = actions[rows], None if is_pad is None else is_pad[rows]
         if self.config.flow.insulate:
             context = context.detached()
-        is_pad = None if is_pad is None else is_pad.to(actions.device)
+        if noise is None or time is None:
+            rng = self._training_rng()
+            drawn = expert.sample_noise(len(actions), rng), expert.sample_time(len(actions), rng)
+            noise, time = (torch.from_numpy(values.astype(np.float32)).to(device) for values in drawn)
         return self.config.flow.loss_weight * flow_loss(
             expert, context, actions, is_pad, noise=noise, time=time
         )
@@ -228,6 +235,14 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         """Dialogues are dropped (`reasoning.dropout`) in training alone, not where a held-out loss is computed."""
         self.tokenizer.training = mode
         return super().train(mode)
+
+    def _training_rng(self) -> np.random.Generator:
+        """The source of a training step's noise and times: other ones at each step and in each process."""
+        process = torch.distributed.get_rank() if several_processes() else 0
+        rng = np.random.default_rng([torch.initial_seed() % (1 << 63), process, int(self.noise_draws)])
+        if self.training:
+            self.noise_draws += 1
+        return rng
 
     def update(self) -> None:
         """LeRobot calls this after each step of the optimizer. Raises InspireError for weights that are not finite.
@@ -356,7 +371,7 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
             rngs = generator.spawn(rows)
         else:
             rngs = [np.random.default_rng(list(seed)) for seed in self._observation_bytes(batch, rows)]
-        noise = np.stack([rng.standard_normal((expert.horizon, expert.action_dim)) for rng in rngs])
+        noise = np.concatenate([expert.sample_noise(1, rng) for rng in rngs])
         return torch.from_numpy(noise.astype(np.float32)).to(self.backbone.device)
 
     def _observation_bytes(self, batch: dict[str, Any], rows: int) -> list[bytes]:
