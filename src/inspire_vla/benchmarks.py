@@ -29,20 +29,26 @@ class Selection:
     notes: Mapping[str, Any] = field(default_factory=dict)
 
 
-def select(
-    suites: Sequence[str],
-    policy: Mapping[str, Any],
-    *,
-    layout_randomness: float = 0.0,
-    mapping: str | None = None,
-) -> Selection:
+@dataclass(frozen=True)
+class Options:
+    """What a run chooses about its benchmark.
+
+    layout_randomness: tabletop only; see `TabletopBenchmark`.
+    mapping: LIBERO only; file {instruction: {mention: name}} that overrules the grounding of mentions.
+    render: LIBERO only; `full` or `fast`, see libero/rendering.py.
+    """
+
+    layout_randomness: float = 0.0
+    mapping: str | None = None
+    render: str = "full"
+
+
+def select(suites: Sequence[str], policy: Mapping[str, Any], options: Options = Options()) -> Selection:  # noqa: B008
     """Select the benchmark that the suites belong to.
 
     Args:
         suites: names of suites of one benchmark, or of its groups, such as "seen".
         policy: the description of a policy (policies.py); its cameras and image size are drawn.
-        layout_randomness: tabletop only; see `TabletopBenchmark`.
-        mapping: LIBERO only; file {instruction: {mention: name}} that overrules the grounding of mentions.
 
     Raises:
         InspireError: the suites belong to two benchmarks, the benchmark is not installed, or it cannot draw what the
@@ -54,7 +60,7 @@ def select(
         raise InspireError(f"One run is of one benchmark; the suites {list(names)} belong to {kinds}.")
     check_inputs(policy)
     images = {"cameras": tuple(policy["cameras"]), "image_size": policy["image_size"]}
-    return BENCHMARKS[kinds[0]](tuple(names), images, layout_randomness, mapping)
+    return BENCHMARKS[kinds[0]](tuple(names), images, options)
 
 
 SIMULATED_CAMERAS = ("image", "image2")
@@ -105,25 +111,26 @@ def expand(names: Sequence[str], groups: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(suites))
 
 
-def _tabletop(suites: tuple[str, ...], images: dict[str, Any], randomness: float, mapping: Any) -> Selection:
+def _tabletop(suites: tuple[str, ...], images: dict[str, Any], options: Options) -> Selection:
+    if options.render != "full":
+        raise InspireError("--render is for LIBERO: the tabletop has one way to draw its images.")
     from inspire_vla.tabletop.benchmark import TabletopBenchmark
 
     factory = Factory(
-        "inspire_vla.tabletop.benchmark:TabletopBenchmark", {**images, "layout_randomness": randomness}
+        "inspire_vla.tabletop.benchmark:TabletopBenchmark",
+        {**images, "layout_randomness": options.layout_randomness},
     )
     return Selection(factory, expand(suites, TabletopBenchmark.groups))
 
 
-def _libero(
-    suites: tuple[str, ...], images: dict[str, Any], randomness: Any, mapping: str | None
-) -> Selection:
+def _libero(suites: tuple[str, ...], images: dict[str, Any], options: Options) -> Selection:
     from inspire_vla.libero.benchmark import MAX_STEPS, LiberoBenchmark
     from inspire_vla.libero.grounding import read_mapping
     from inspire_vla.libero.simulation import require_libero
     from inspire_vla.libero.tasks import base_suite
 
     require_libero()
-    table = None if mapping is None else read_mapping(mapping)
+    table = None if options.mapping is None else read_mapping(options.mapping)
     known = [suite for suite in suites if suite in LiberoBenchmark.initial_states]
     notes = {
         "step_limits": {suite: MAX_STEPS[base_suite(suite)] for suite in known},
@@ -131,11 +138,12 @@ def _libero(
         "initial_states": {suite: LiberoBenchmark.initial_states[suite] for suite in known},
         "initial_state_of_an_episode": "number seed modulo their number",
     }
-    factory = Factory("inspire_vla.libero.benchmark:LiberoBenchmark", {**images, "mapping": table})
+    arguments = {**images, "mapping": table, "render": options.render}
+    factory = Factory("inspire_vla.libero.benchmark:LiberoBenchmark", arguments)
     return Selection(factory, suites, slots=1, notes={"libero": notes})  # one rendering context per process
 
 
-BENCHMARKS: dict[str, Callable[[tuple[str, ...], dict[str, Any], float, str | None], Selection]] = {
+BENCHMARKS: dict[str, Callable[[tuple[str, ...], dict[str, Any], Options], Selection]] = {
     "tabletop": _tabletop,
     "libero": _libero,
 }

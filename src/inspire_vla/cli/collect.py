@@ -39,6 +39,8 @@ class Arguments:
     """Noise of the executed actions, in units of the action."""
     perturbations: float | None = None
     """Tabletop: probability per step that a perturbation of the end effector or gripper begins."""
+    render: Literal["full", "fast"] | None = None
+    """LIBERO: fast draws simplified meshes without multisampling and reflections, for computers without a GPU."""
     layout_randomness: float = 0.0
     """Tabletop: how much the layouts vary, from 0 to 1."""
     restart: bool = False
@@ -68,6 +70,8 @@ def _libero(options: Arguments, common: dict[str, Any]) -> object:
         raise InspireError("--perturbations is for the tabletop: LIBERO's expert has noise alone (--noise).")
     from inspire_vla.libero.collection import collect
 
+    if options.render is not None:
+        common["render"] = options.render
     cameras = ("image", "image2") if options.wrist else ("image",)
     return collect(
         options.suite, options.episodes, options.out, tasks=options.task or None, cameras=cameras, **common
@@ -75,6 +79,8 @@ def _libero(options: Arguments, common: dict[str, Any]) -> object:
 
 
 def _tabletop(options: Arguments, common: dict[str, Any]) -> object:
+    if options.render is not None:
+        raise InspireError("--render is for LIBERO: the tabletop has one way to draw its images.")
     if options.task:
         raise InspireError("--task is for LIBERO: a suite of the tabletop is collected as a whole.")
     from inspire_vla.tabletop.collection import collect

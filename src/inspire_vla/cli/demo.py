@@ -175,7 +175,7 @@ def _evaluate(
     from inspire_vla import benchmarks, policies, reports
     from inspire_vla.evaluation import EvaluationPlan, evaluate
 
-    selected = benchmarks.select(suites, policy, layout_randomness=LAYOUT_RANDOMNESS)
+    selected = benchmarks.select(suites, policy, benchmarks.Options(layout_randomness=LAYOUT_RANDOMNESS))
     default = benchmarks.select(SUITES, policy).suites
     others = [] if selected.suites == default else list(selected.suites)
     plan = EvaluationPlan(

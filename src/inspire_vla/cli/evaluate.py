@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import arg
 
@@ -80,6 +80,9 @@ class Arguments:
     """File of mention overrides, as `inspire mentions --write` writes it, besides those that the checkpoint holds."""
     mapping: str | None = None
     """LIBERO: JSON file {instruction: {mention: name}} that overrules the grounding of mentions."""
+    render: Literal["full", "fast"] = "full"
+    """LIBERO: fast draws simplified meshes without multisampling and reflections, for computers without a GPU. Take
+    what the demonstrations were drawn with."""
 
 
 def run(options: Arguments) -> None:
@@ -103,9 +106,8 @@ def _in_simulator(options: Arguments) -> "Run":
     if not text.isdigit() or int(text) < 1:
         raise InspireError(f"--episodes N: the episodes per task, at least 1; found {text!r}.")
     policy, agent = chosen_policy(options, patient=True)
-    selected = benchmarks.select(
-        options.suite, policy, layout_randomness=options.layout_randomness, mapping=options.mapping
-    )
+    chosen = benchmarks.Options(options.layout_randomness, options.mapping, options.render)
+    selected = benchmarks.select(options.suite, policy, chosen)
     plan = EvaluationPlan(
         suites=selected.suites,
         episodes_per_task=int(text),
@@ -129,7 +131,7 @@ def _on_dataset(options: Arguments) -> "Run":
     from inspire_vla.labels.lerobot_files import find_dataset
 
     defaults = {f.name: f.default for f in fields(Arguments)}
-    ignored = ("suite", "task", "first_seed", "max_steps", "layout_randomness", "mapping")
+    ignored = ("suite", "task", "first_seed", "max_steps", "layout_randomness", "mapping", "render")
     if given := [name for name in ignored if getattr(options, name) != defaults[name]]:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise InspireError(f"--dataset takes the place of a simulator; leave out {names}.")

@@ -57,6 +57,8 @@ class Import:
     """LIBERO: file {instruction: {mention: name}} that overrules the grounding of mentions."""
     processes: int = 1
     """LIBERO: processes."""
+    render: Literal["full", "fast"] = "full"
+    """LIBERO: how images are drawn, as in `inspire collect`."""
     scene: Annotated[str | None, arg(metavar="A..D")] = None
     """CALVIN: which table; by default what the split says."""
 
@@ -139,6 +141,7 @@ def _import_libero(options: Arguments) -> None:
         rule=ModeRule(options.close_m, not options.no_grasped),
         mapping=read_mapping(importing.mapping) if importing.mapping else None,
         processes=importing.processes,
+        render=importing.render,
         progress=True,
     )
     print(f"frame {get_frame(options.frame)}\n{report}")

@@ -6,6 +6,7 @@ position of the fixtures, which the seed determines too. Two policies with the s
 
 import gc
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,12 +16,14 @@ import numpy as np
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.files import json_sha256
 from inspire_vla.libero.dataset import check_cameras
+from inspire_vla.libero.rendering import Rendering
 from inspire_vla.libero.simulation import (
-    CAMERAS,
     CONTROL_HZ,
     SETTLING_STEPS,
     GroundTruth,
+    Images,
     close_at_exit,
+    make_simulation,
     require_libero,
 )
 from inspire_vla.libero.tasks import (
@@ -56,6 +59,7 @@ class LiberoBenchmark:
         cameras: `image` (agent view) and `image2` (wrist), rotated by 180° as LeRobot's images are.
         image_size: in pixels; the size that the policy was trained on.
         mapping: instruction → mention → name(s) of the scene, which take precedence over grounding.
+        render: how images are drawn, see rendering.py.
     """
 
     groups: ClassVar[dict[str, str]] = {}
@@ -71,10 +75,12 @@ class LiberoBenchmark:
         cameras: Sequence[str] = ("image",),
         image_size: int = 256,
         mapping: Mapping[str, Mapping[str, Sequence[str] | str]] | None = None,
+        render: Rendering = "full",
     ) -> None:
-        self._cameras, self._image_size = check_cameras(cameras), image_size
+        self._cameras, self._image_size, self._render = check_cameras(cameras), image_size, render
         self._mapping = dict(mapping or {})
         self.conditions = {
+            "render": render,
             "mapping": json_sha256(mapping) if mapping else None,
             "step_limits": dict(MAX_STEPS),
         }
@@ -96,7 +102,7 @@ class LiberoBenchmark:
         names = self.tasks(suite)
         if task not in names:
             raise InspireError(f"unknown task {task!r} of {suite}.{did_you_mean(task, names)}")
-        return LiberoEnv(suite, task, self._cameras, self._image_size, self._mapping)
+        return LiberoEnv(suite, task, self._cameras, self._image_size, self._mapping, self._render)
 
 
 class LiberoEnv(gymnasium.Env):
@@ -112,11 +118,14 @@ class LiberoEnv(gymnasium.Env):
         cameras: tuple[str, ...],
         image_size: int,
         mapping: Mapping[str, Mapping[str, Sequence[str] | str]],
+        render: Rendering,
     ) -> None:
         require_libero()
         from lerobot.envs import libero
 
         plus, pro = suite in PLUS_SUITES, suite in PRO_SUITES
+        if plus and render != "full":
+            raise InspireError("LIBERO-Plus changes the images itself: use `--render full` with its suites.")
         original = base_suite(suite)
         tasks = pro_suite(suite) if pro else libero._get_suite(original)
         index = next((i for i, one in enumerate(tasks.tasks) if Path(one.bddl_file).stem == task), None)
@@ -151,18 +160,25 @@ class LiberoEnv(gymnasium.Env):
             self.instruction = tasks.get_task(index).language
         else:
             self.instruction = plus_instruction(original, task) if plus else instruction_of(self._task_file)
+        self._plus = plus
         self._skip_unknown = plus or pro  # rephrased instructions mention more than objects
         self._mapping = mapping.get(self.instruction, {})
+        self._make = partial(make_simulation, self._task_file, pixels=image_size, render=render)
+        if not plus:
+            self._env.camera_name = []  # LeRobot's environment draws both cameras at every step
         self._truth: GroundTruth | None = None
         self._steps = 0
-        self._image: np.ndarray = np.zeros(size, np.uint8)
+        self._pixels: Mapping[str, np.ndarray] = {}
+        self._image_size = image_size
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
         """Start from initial state number `seed` modulo their number."""
         number = 0 if seed is None else seed
+        if self._env._env is None and not self._plus:
+            self._env._env = self._make()
         self._env.init_state_id = number
         raw, info = self._env.reset(seed=number)
-        if self._truth is None:
+        if self._truth is None and self._plus:
             close_at_exit(self._env._env)
         self._truth = GroundTruth(
             self._env._env.env,
@@ -184,8 +200,8 @@ class LiberoEnv(gymnasium.Env):
         return self._observation(raw), reward, terminated, truncated, self._info(info)
 
     def render(self) -> np.ndarray:
-        """Return the last image of the agent view."""
-        return self._image
+        """Return the image of the agent view."""
+        return self._pixels["image"]
 
     def close(self) -> None:
         """Free the simulation at once: a remaining rendering context would break the images of the next one."""
@@ -196,12 +212,15 @@ class LiberoEnv(gymnasium.Env):
     def _observation(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         from robosuite.utils.transform_utils import quat2axisangle
 
-        pixels = {camera: np.ascontiguousarray(raw["pixels"][camera][::-1, ::-1]) for camera in CAMERAS}
-        self._image = pixels["image"]
+        if self._plus:  # it may have changed the images
+            self._pixels = {c: np.ascontiguousarray(i[::-1, ::-1]) for c, i in raw["pixels"].items()}
+            pixels: Mapping[str, np.ndarray] = {camera: self._pixels[camera] for camera in self._cameras}
+        else:
+            pixels = self._pixels = Images(self._env._env.env, self._cameras, self._image_size)
         robot = raw["robot_state"]
         angle = quat2axisangle(robot["eef"]["quat"].copy())
         state = np.concatenate([robot["eef"]["pos"], angle, robot["gripper"]["qpos"]]).astype(np.float32)
-        return {"pixels": {camera: pixels[camera] for camera in self._cameras}, "agent_pos": state}
+        return {"pixels": pixels, "agent_pos": state}
 
     def _info(self, info: Mapping[str, Any]) -> dict[str, Any]:
         assert self._truth is not None

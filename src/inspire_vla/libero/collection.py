@@ -24,6 +24,7 @@ from inspire_vla.labels.dataset_writer import Demonstration, save_demonstration,
 from inspire_vla.libero.benchmark import MAX_STEPS
 from inspire_vla.libero.dataset import build_dataset, check_cameras, label_info, make_demonstration
 from inspire_vla.libero.expert import Expert, unsupported_reason
+from inspire_vla.libero.rendering import Rendering
 from inspire_vla.libero.simulation import (
     SETTLING_STEPS,
     GroundTruth,
@@ -50,6 +51,7 @@ class Conditions:
     cameras: tuple[str, ...]
     image_size: int | None
     noise: float
+    render: Rendering = "full"
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ def collect(
     modes: Sequence[str] = ("direction",),
     frame: str | Frame = "robot",
     noise: float = NOISE,
+    render: Rendering = "full",
     resume: bool = True,
     progress: bool = True,
 ) -> CollectReport:
@@ -112,6 +115,7 @@ def collect(
             times is skipped and counted.
         tasks: names of task files; None for the whole suite.
         image_size: in pixels; None for no images, which take most of the time.
+        render: how images are drawn, see rendering.py.
 
     Raises:
         InspireError: an unknown suite or task, a number out of range, no task that the expert supports, `out` exists
@@ -140,9 +144,11 @@ def collect(
     if not chosen:
         raise InspireError(f"the expert supports none of these tasks: {unsupported}.")
     cameras = check_cameras(cameras) if image_size else ()
-    conditions = Conditions(suite, chosen, seed, cameras, image_size, float(noise))
+    conditions = Conditions(suite, chosen, seed, cameras, image_size, float(noise), render)
     paths = [files[task] for task in chosen]
-    labels = label_info(paths, {}, modes, frame, ModeRule(), {"source": "LIBERO, scripted expert"})
+    labels = label_info(
+        paths, {}, modes, frame, ModeRule(), {"source": "LIBERO, scripted expert", "render": render}
+    )
     more = {"episodes": episodes, "version": __version__, "labels": labels.to_json()}
     settings = json.loads(json.dumps(asdict(conditions) | more))
     out = Path(out).absolute()
@@ -208,7 +214,7 @@ def demonstrate(conditions: Conditions, episode: int) -> tuple[Demonstration | N
     """Return a demonstration, or None if all attempts failed, and the seeds of the failed attempts."""
     task = conditions.tasks[episode % len(conditions.tasks)]
     path = next(path for path in task_files(conditions.suite) if path.stem == task)
-    env = shared_simulation(str(path), conditions.image_size)
+    env = shared_simulation(str(path), conditions.image_size, conditions.render)
     failed: list[int] = []
     for attempt in range(MAX_ATTEMPTS):
         seed = seed_of(conditions, task, episode // len(conditions.tasks), attempt)

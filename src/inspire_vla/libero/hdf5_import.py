@@ -25,6 +25,7 @@ from inspire_vla.libero.dataset import (
     label_info,
     make_demonstration,
 )
+from inspire_vla.libero.rendering import Rendering
 from inspire_vla.libero.simulation import (
     SETTLING_STEPS,
     GroundTruth,
@@ -49,6 +50,7 @@ class Settings:
     drop_noops: bool
     replay: bool
     mapping: GroundingOverrides = field(default_factory=dict)
+    render: Rendering = "full"
 
 
 @dataclass
@@ -80,6 +82,7 @@ def import_demonstrations(
     frame: str | Frame = "robot",
     rule: ModeRule = ModeRule(),  # noqa: B008  frozen
     mapping: GroundingOverrides | None = None,
+    render: Rendering = "full",
     processes: int = 1,
     progress: bool = False,
 ) -> ImportReport:
@@ -91,6 +94,7 @@ def import_demonstrations(
         replay: execute the actions in the simulator again, as is usual, and skip failures. Otherwise the recorded
             states are used.
         mapping: instruction → mention → name(s), which take precedence over grounding.
+        render: how images are drawn, see rendering.py.
         processes: 0 or 1 imports in this process.
 
     Raises:
@@ -101,14 +105,14 @@ def import_demonstrations(
     if out.exists():
         raise InspireError(f"{out} exists; choose another folder.")
     cameras = check_cameras(cameras) if image_size else ()
-    settings = Settings(image_size, cameras, drop_noops, replay, dict(mapping or {}))
+    settings = Settings(image_size, cameras, drop_noops, replay, dict(mapping or {}), render)
     report = ImportReport(out)
     jobs = _jobs(sources, report)
     if not jobs:
         raise InspireError(f"nothing could be imported: {report.skipped}.")
     labels = label_info(
         [job.task_file for job in jobs], settings.mapping, modes, frame, rule,
-        {"source": "LIBERO HDF5", "replay": replay, "drop_noops": drop_noops,
+        {"source": "LIBERO HDF5", "replay": replay, "drop_noops": drop_noops, "render": render,
          "suites": sorted({Path(job.task_file).parent.name for job in jobs})},
     )  # fmt: skip
     files = sorted({job.file for job in jobs})
@@ -217,7 +221,7 @@ def _make_shard(jobs: Sequence[Job], settings: Settings, resumable: ResumableJob
 
 def _read(job: Job, settings: Settings) -> Demonstration:
     states, actions, model_xml = _recorded(job)
-    env = shared_simulation(job.task_file, settings.image_size)
+    env = shared_simulation(job.task_file, settings.image_size, settings.render)
     inner = env.env
     size = len(inner.sim.get_state().flatten())
     if states.shape[1] != size:

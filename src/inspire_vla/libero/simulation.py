@@ -9,7 +9,7 @@ import os
 import re
 import weakref
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from inspire_vla.errors import InspireError
 from inspire_vla.files import write_text
 from inspire_vla.labels.dataset_writer import png
 from inspire_vla.libero.grounding import ground
+from inspire_vla.libero.rendering import Rendering, fast_rendering
 from inspire_vla.libero.tasks import LiberoMissing, bddl_folder, instruction_of, read_problem
 
 CONTROL_HZ = 20
@@ -61,10 +62,13 @@ def assets_here() -> bool:
     return any(any(folder.glob("*/*")) for folder in folders)  # hf-libero downloads to the second
 
 
-def make_simulation(task_file: str | Path, *, pixels: int | None = None) -> Any:
+def make_simulation(task_file: str | Path, *, pixels: int | None = None, render: Rendering = "full") -> Any:
     """Make LIBERO's environment of a task file; with rendering only if `pixels` is given. Raises LiberoMissing.
 
     Keep at most one with rendering per process: robosuite does not switch GL contexts.
+
+    Args:
+        render: how `sim.render` draws, see rendering.py.
     """
     require_libero()
     from libero.libero.envs.env_wrapper import ControlEnv
@@ -73,27 +77,30 @@ def make_simulation(task_file: str | Path, *, pixels: int | None = None) -> Any:
     env = ControlEnv(
         bddl_file_name=os.fspath(task_file),
         control_freq=CONTROL_HZ,
-        has_offscreen_renderer=pixels is not None,
+        has_offscreen_renderer=False,  # not for the scene made here, which the reset below replaces
         use_camera_obs=False,  # an image costs more than a step; `sim.render` draws the ones needed
         **size,
     )
+    env.env.has_offscreen_renderer = pixels is not None
+    if pixels is not None and render == "fast":
+        env.env.set_xml_processor(fast_rendering)
     env.seed(0)
     env.reset()
     close_at_exit(env)
     return env
 
 
-_simulations: dict[tuple[str, int | None], Any] = {}
+_simulations: dict[tuple[str, int | None, Rendering], Any] = {}
 
 
-def shared_simulation(task_file: str, pixels: int | None) -> Any:
-    """Return the process's only simulation. It is closed before that of another task or image size is made."""
-    key = (task_file, pixels)
+def shared_simulation(task_file: str, pixels: int | None, render: Rendering = "full") -> Any:
+    """Return the process's only simulation. It is closed before that of another task or other images is made."""
+    key = (task_file, pixels, render)
     if key not in _simulations:
         if _simulations:
             _simulations.popitem()[1].close()
             gc.collect()
-        _simulations[key] = make_simulation(task_file, pixels=pixels)
+        _simulations[key] = make_simulation(task_file, pixels=pixels, render=render)
     return _simulations[key]
 
 
@@ -255,6 +262,42 @@ def observe(
         "state": np.concatenate([truth.eef_position(), quat2axisangle(np.array([x, y, z, w])), fingers]),
     }
     for camera in cameras:
-        image = inner.sim.render(camera_name=CAMERAS[camera], width=pixels, height=pixels)
-        row[camera] = png(image[::-1, ::-1])
+        row[camera] = png(draw(inner, camera, pixels))
     return row
+
+
+class Images(Mapping[str, NDArray[np.uint8]]):
+    """The present images by camera. Each is drawn when it is first read, since most steps of an action chunk need none.
+
+    Raises:
+        InspireError: an image is read for the first time after the next step.
+    """
+
+    def __init__(self, inner: Any, cameras: Sequence[str], pixels: int) -> None:
+        self._inner, self._cameras, self._pixels = inner, tuple(cameras), pixels
+        self._drawn: dict[str, NDArray[np.uint8]] = {}
+        self._moment = self._now()
+
+    def __getitem__(self, camera: str) -> NDArray[np.uint8]:
+        if camera not in CAMERAS:
+            raise KeyError(camera)
+        if camera not in self._drawn:
+            if self._now() != self._moment:
+                raise InspireError("an image is drawn when it is first read, and this one was read too late.")
+            self._drawn[camera] = draw(self._inner, camera, self._pixels)
+        return self._drawn[camera]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._cameras)
+
+    def __len__(self) -> int:
+        return len(self._cameras)
+
+    def _now(self) -> tuple[int, float]:
+        return id(self._inner.sim), float(self._inner.sim.data.time)
+
+
+def draw(inner: Any, camera: str, pixels: int | None) -> NDArray[np.uint8]:
+    """Draw the present image of a camera, (pixels, pixels, 3), rotated by 180° as those of LeRobot are."""
+    image = inner.sim.render(camera_name=CAMERAS[camera], width=pixels, height=pixels)
+    return np.ascontiguousarray(image[::-1, ::-1])
