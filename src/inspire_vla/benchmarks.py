@@ -43,7 +43,7 @@ class Options:
     render: str = "full"
 
 
-def select(suites: Sequence[str], policy: Mapping[str, Any], options: Options = Options()) -> Selection:  # noqa: B008
+def select(suites: Sequence[str], policy: Mapping[str, Any], options: Options = Options()) -> Selection:
     """Select the benchmark that the suites belong to.
 
     Args:

@@ -30,7 +30,10 @@ def test_five_suites_and_130_tasks(benchmark):
 
 
 def test_a_mapping_is_a_condition():
-    assert LiberoBenchmark().conditions == {"mapping": None, "step_limits": MAX_STEPS}
+    assert LiberoBenchmark().conditions == {"render": "full", "mapping": None, "step_limits": MAX_STEPS}
+    assert LiberoBenchmark(render="fast").conditions["render"] == "fast", (
+        "runs of different rendering never pair"
+    )
     mapped, other = (LiberoBenchmark(mapping={"lift it": {"it": name}}).conditions for name in ("mug", "cup"))
     assert mapped["mapping"] != other["mapping"] is not None
 

@@ -19,7 +19,7 @@ class Simulation:
 
 
 def test_a_simulation_that_cannot_be_made_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    def make(task_file: str, *, pixels: int | None) -> Simulation:
+    def make(task_file: str, *, pixels: int | None, render: str) -> Simulation:
         if task_file == "broken":
             raise RuntimeError("no such task")
         return Simulation()
@@ -35,6 +35,7 @@ def test_a_simulation_that_cannot_be_made_is_not_kept(monkeypatch: pytest.Monkey
     assert (first.closed, other.closed) == (1, 0)
     assert shared_simulation("other", 16) is not other
     assert other.closed == 1
+    assert shared_simulation("other", 16, "fast") is not shared_simulation("other", 16)
 
 
 @pytest.mark.libero

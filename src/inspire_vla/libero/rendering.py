@@ -92,7 +92,7 @@ def simplified(file: Path) -> Path:
 def _read(file: Path) -> "Surface":
     spec = mujoco.MjSpec()
     spec.add_mesh(name="mesh", file=os.fspath(file), inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL)
-    spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname="mesh")
+    spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname="mesh", contype=0, conaffinity=0)
     model = spec.compile()
     matrix = np.zeros(9)
     mujoco.mju_quat2Mat(matrix, model.mesh_quat[0])
