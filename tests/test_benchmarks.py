@@ -2,7 +2,7 @@
 
 import pytest
 
-from inspire_vla.benchmarks import benchmark_of, expand, select
+from inspire_vla.benchmarks import Options, benchmark_of, expand, select
 from inspire_vla.errors import InspireError
 
 POLICY = {"cameras": ["image"], "image_size": 32}
@@ -17,7 +17,7 @@ def test_a_run_is_of_one_benchmark():
 
 
 def test_the_tabletop_is_made_with_the_images_of_the_policy():
-    selected = select(["seen"], POLICY, layout_randomness=0.5)
+    selected = select(["seen"], POLICY, Options(layout_randomness=0.5))
     assert (selected.suites, selected.slots) == (("tabletop_seen",), None)
     assert selected.factory().conditions == {"layout_randomness": 0.5}
 
@@ -27,3 +27,8 @@ def test_groups_stand_for_their_suites():
     assert expand(["seen", "unseen"], groups) == ("tabletop_seen", "tabletop_goal")
     assert expand(["tabletop_goal", "unseen"], groups) == ("tabletop_goal",)
     assert expand(["validation"], groups) == ("tabletop_validation",)
+
+
+def test_the_tabletop_has_one_rendering():
+    with pytest.raises(InspireError, match="--render is for LIBERO"):
+        select(["seen"], POLICY, Options(render="fast"))

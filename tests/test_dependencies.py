@@ -11,7 +11,17 @@ from packaging.utils import canonicalize_name
 
 REPOSITORY = Path(__file__).parents[1]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
-BROUGHT = {"libero", "robosuite", "h5py", "ray", "rerun", "peft", "vla_eval", "inspect_robots"}
+BROUGHT = {
+    "libero",
+    "robosuite",
+    "fast_simplification",
+    "h5py",
+    "ray",
+    "rerun",
+    "peft",
+    "vla_eval",
+    "inspect_robots",
+}
 """By extras, or, like LIBERO, by whoever has it."""
 
 
