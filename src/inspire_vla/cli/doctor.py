@@ -87,14 +87,11 @@ def _packages() -> Check:
     wanted = {"lerobot": ("0.6.1", "0.7"), "mujoco": ("3.3", "3.9"), "transformers": ("5.4", "5.6")}
     parts, wrong = [], []
     for package, (low, high) in wanted.items():
-        try:
-            found = version(package)
-        except PackageNotFoundError:
-            parts.append(f"{package} missing")
+        found = _version(package)
+        parts.append(f"{package} {found or 'missing'}")
+        if found is None:
             wrong.append(package)
-            continue
-        parts.append(f"{package} {found}")
-        if not Version(low) <= Version(found) < Version(high):
+        elif not Version(low) <= Version(found) < Version(high):
             wrong.append(f"{package} (needed: >= {low}, < {high})")
     return Check(
         "packages", not wrong, ", ".join(parts), f"Reinstall with `make install`: {', '.join(wrong)}."
@@ -137,12 +134,9 @@ def _plugin() -> Check:
     import lerobot.envs.configs
 
     importlib.import_module("lerobot_policy_inspire_vla")
-    try:
-        version("lerobot_policy_inspire_vla")
-    except PackageNotFoundError:
-        return Check(
-            "plug-in", False, "the distribution is not installed", "pip install -e . in the repository."
-        )
+    if _version("lerobot_policy_inspire_vla") is None:
+        advice = "pip install -e . in the repository."
+        return Check("plug-in", False, "the distribution is not installed", advice)
     policies = lerobot.configs.PreTrainedConfig.get_known_choices()
     environments = lerobot.envs.configs.EnvConfig.get_known_choices()
     found = {
@@ -193,22 +187,19 @@ def _libero_pro() -> Check:
 
 
 def _ray() -> Check:
-    try:
-        return Check("Ray", True, version("ray"), required=False)
-    except PackageNotFoundError:
-        advice = "pip install -c constraints.txt -e '.[ray]' to evaluate over machines (--ray)."
-        return Check("Ray", False, "not installed (optional)", advice, required=False)
+    found, advice = (
+        _version("ray"),
+        "pip install -c constraints.txt -e '.[ray]' to evaluate over machines (--ray).",
+    )
+    return Check("Ray", found is not None, found or "not installed (optional)", advice, required=False)
 
 
 def _opencv() -> Check:
     """Several distributions install the package `cv2`; the last one installed replaces the others."""
-    kinds = (
-        "opencv-python",
-        "opencv-contrib-python",
-        "opencv-python-headless",
-        "opencv-contrib-python-headless",
-    )
-    found = [f"{kind} {version(kind)}" for kind in kinds if _is_installed(kind)]
+    kinds = [
+        f"opencv-{kind}{suffix}" for suffix in ("", "-headless") for kind in ("python", "contrib-python")
+    ]
+    found = [f"{kind} {_version(kind)}" for kind in kinds if _version(kind)]
     return Check(
         "OpenCV", len(found) == 1 and "headless" in found[0], ", ".join(found) or "not installed",
         "LIBERO's installation brings opencv-python, which needs a display's libraries. `make libero` keeps the "
@@ -218,11 +209,11 @@ def _opencv() -> Check:
     )  # fmt: skip
 
 
-def _is_installed(distribution: str) -> bool:
+def _version(distribution: str) -> str | None:
     try:
-        return bool(version(distribution))
+        return version(distribution)
     except PackageNotFoundError:
-        return False
+        return None
 
 
 def _disk() -> Check:

@@ -3,6 +3,16 @@
 A labelled LeRobot dataset has one small-integer column per reasoning mode, `observation.answers.<mode>`,
 int16 (max_objects,): for each object the code of its answer (the index in `spatial.canonical_answers(mode)`),
 −1 where there is none. `meta/inspire_labels.json` says what the codes mean.
+
+A dataset:        lerobot_files.py  its files and columns      recorded.py   its episodes with images (video.py)
+                  dataset_writer.py writes a new one           calvin.py     imports CALVIN's recordings
+Its labels:       columns.py        what they mean             storage.py    `inspire label` writes them
+                  summary.py        counts and timelines       language_column.py  as LeRobot's messages
+Where the truth   labeller.py       the interface              simulator_state.py  a simulator's columns
+comes from:       custom.py         a table, a function        episode_labeller.py the demonstration alone
+A demonstration:  end_effector.py   its columns (value_names.py, forward_kinematics.py)
+                  gripper.py        when it holds something    gripper_sign.py    does a large value mean open?
+                  calibration.py    range, sign and arm of a whole dataset
 """
 
 from inspire_vla.labels.columns import (

@@ -221,14 +221,8 @@ class LabelledDatasetWriter:
 
     def add_demonstration(self, demonstration: Demonstration) -> None:
         """Append a demonstration."""
-        self.add(
-            demonstration.instruction,
-            demonstration.state,
-            demonstration.action,
-            demonstration.gripper_to_object_m,
-            demonstration.grasped,
-            demonstration.images,
-        )
+        one = demonstration
+        self.add(one.instruction, one.state, one.action, one.gripper_to_object_m, one.grasped, one.images)
 
     def add(
         self,
