@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from inspire_vla.decoding import FlowHead
 from inspire_vla.dialogue import build_dialogue
 from overhead.timing import MethodTimer, Task, row_of, summary
 
@@ -25,7 +26,12 @@ def measure_nano(
     agent = load_policy(checkpoint, device="cpu")
     policy = agent.policy
     frames = list(play(agent, episodes, suites))
-    timer = MethodTimer(policy.backbone, policy.grammar)
+    flow = None
+    if policy.expert is not None:
+        noise = torch.randn(1, policy.expert.horizon, policy.expert.action_dim)
+        steps = policy.config.flow.denoising_steps or policy.expert.denoising_steps
+        flow = FlowHead(policy.expert, noise, policy.config.action_feature.shape[0], steps)
+    timer = MethodTimer(policy.backbone, policy.grammar, flow)
     rows: list[dict[str, Any]] = []
     deadline = time.monotonic() + seconds
     last: dict[int, dict[str, str]] = {}
@@ -47,7 +53,7 @@ def measure_nano(
         if time.monotonic() > deadline:
             break
     return {
-        "title": "nano",
+        "title": "nano" if flow is None else "nano, flow expert",
         "replayed_steps": len(rows),
         "episodes": len({f[0] for f in frames[: len(rows)]}),
         "suites": list(suites),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from inspire_vla.backbones.base import Backbone
-from inspire_vla.decoding import Decision, Grammar, decode
+from inspire_vla.decoding import Decision, FlowHead, Grammar, decode
 from inspire_vla.dialogue import Dialogue
 from overhead.per_question import decode_per_question
 
@@ -32,8 +32,10 @@ class Task:
 class MethodTimer:
     """Times the methods in turn, in random order, so that a slow moment of the machine affects all of them."""
 
-    def __init__(self, backbone: Backbone, grammar: Grammar) -> None:
-        self.backbone, self.grammar = backbone, grammar
+    def __init__(self, backbone: Backbone, grammar: Grammar, flow: FlowHead | None = None) -> None:
+        self.backbone, self.grammar, self.flow = backbone, grammar, flow
+        # The paper's method is written for action tokens.
+        self.methods = METHODS if flow is None else tuple(m for m in METHODS if m != "per_question")
         self.order = random.Random(0)
         on_gpu = backbone.device.type == "cuda"
         one_thread = not on_gpu and torch.get_num_threads() == 1
@@ -43,11 +45,13 @@ class MethodTimer:
         )
         self._wait: Callable[[], object] = torch.cuda.synchronize if on_gpu else lambda: None
 
-    def time(self, task: Task, drafts: Mapping[str, str], methods: Sequence[str] = METHODS) -> Timed:
-        """Decide by each of the methods."""
+    def time(self, task: Task, drafts: Mapping[str, str], methods: Sequence[str] | None = None) -> Timed:
+        """Decide by each of the methods; by default all that the action head has."""
+        methods = self.methods if methods is None else methods
 
         def speculative(dialogue: Dialogue, draft: Mapping[str, str]) -> Decision:
-            return decode(self.backbone, task.observe(), [dialogue], self.grammar, drafts=[draft])[0]
+            options = {"drafts": [draft], "flow": self.flow}
+            return decode(self.backbone, task.observe(), [dialogue], self.grammar, **options)[0]
 
         calls: dict[str, Callable[[], Decision]] = {
             "base": lambda: speculative(task.plain, {}),
@@ -67,11 +71,11 @@ class MethodTimer:
         return found
 
     def best(
-        self, task: Task, drafts: Mapping[str, str], methods: Sequence[str] = METHODS, *, tries: int
+        self, task: Task, drafts: Mapping[str, str], methods: Sequence[str] | None = None, *, tries: int
     ) -> Timed:
         """Return the fastest of `tries` decisions by each method, to reduce the effect of other processes."""
         timed = [self.time(task, drafts, methods) for _ in range(tries)]
-        return {method: min((one[method] for one in timed), key=lambda took: took[0]) for method in methods}
+        return {method: min((one[method] for one in timed), key=lambda took: took[0]) for method in timed[0]}
 
 
 def outputs_differ(found: Timed) -> bool:
