@@ -11,7 +11,15 @@ from lerobot.datasets import LeRobotDataset
 from tests.lerobot_plugin.tiny_runs import run
 
 from inspire_vla.instruction import find_mentions
-from inspire_vla.labels.columns import LabelInfo, ModeRule, answer_column, answer_feature, write_labels
+from inspire_vla.labels.columns import (
+    GRASPED_COLUMN,
+    OFFSET_COLUMN,
+    LabelInfo,
+    ModeRule,
+    answer_column,
+    answer_feature,
+    write_labels,
+)
 
 TASKS = ("pick up the red cube and place it on the blue plate", "open the top drawer of the cabinet")
 SIZE = 32
@@ -25,7 +33,9 @@ def write_dataset(
     frames: int = 12,
     tasks: tuple[str, ...] = TASKS,
     width: int = 3,
+    offsets: bool = False,
 ) -> Path:
+    """offsets: with a simulator's privileged columns. The second object of every third frame has no known position."""
     rng = np.random.default_rng(0)
     features = {
         "observation.images.image": {
@@ -38,10 +48,14 @@ def write_dataset(
     }
     if labelled:
         features[answer_column("direction")] = answer_feature(width)
+    if offsets:
+        names = [f"n{i}" for i in range(3 * width)]
+        features[OFFSET_COLUMN] = {"dtype": "float32", "shape": (3 * width,), "names": names}
+        features[GRASPED_COLUMN] = answer_feature(width)
     dataset = LeRobotDataset.create("local/tiny", fps=10, root=root, features=features, use_videos=False)
     for episode in range(episodes):
         task = tasks[episode % len(tasks)]
-        for _ in range(frames):
+        for number in range(frames):
             frame = {
                 "observation.images.image": rng.integers(0, 255, (SIZE, SIZE, 3), dtype=np.uint8),
                 "observation.state": rng.normal(size=8).astype(np.float32),
@@ -53,6 +67,9 @@ def write_dataset(
                 asked = len(find_mentions(task))
                 codes[:asked] = rng.integers(0, 7, asked)
                 frame[answer_column("direction")] = codes
+            if offsets:
+                frame[OFFSET_COLUMN] = rng.normal(0.2, 0.1, 3 * width).astype(np.float32)
+                frame[GRASPED_COLUMN] = np.array([0, -1 if number % 3 == 0 else 0, 0][:width], dtype=np.int16)
             dataset.add_frame(frame)
         dataset.save_episode()
     dataset.finalize()
@@ -94,6 +111,12 @@ def _decoded_images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def labelled_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("data") / "labelled")
+
+
+@pytest.fixture(scope="session")
+def dataset_with_offsets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With a simulator's privileged columns."""
+    return write_dataset(tmp_path_factory.mktemp("data") / "offsets", offsets=True)
 
 
 @pytest.fixture(scope="session")

@@ -64,7 +64,7 @@ def test_items_are_those_of_the_dataset(labelled_dataset: Path, tmp_path: Path) 
     assert len(cache) == len(dataset)
     for place in (0, 5, 10, 11, 12, 47):
         slow, quick = dataset[place], cache[place]
-        assert quick.keys() == {IMAGE, *COLUMNS, "action", "action_is_pad", "task"}
+        assert quick.keys() == {IMAGE, *COLUMNS, "action", "action_is_pad", "task", "index"}
         for key in quick:
             value = quick[key]
             if key == IMAGE:

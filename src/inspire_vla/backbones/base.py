@@ -109,6 +109,16 @@ class Backbone(nn.Module, ABC):
     ) -> Float[Tensor, "*batch scored"]:
         """Logits of the next token: over the whole vocabulary, or only over the token ids `among`."""
 
+    def supervised_states(
+        self,
+        embeddings: Float[Tensor, "batch time hidden"],
+        loss_mask: Bool[Tensor, "batch time"],
+        *,
+        attention_mask: Bool[Tensor, "batch time time"] | None = None,
+    ) -> Float[Tensor, "supervised hidden"]:
+        """The last hidden states where `loss_mask` is true, row by row. Used in training."""
+        return self.extend(embeddings, attention_mask=attention_mask)[loss_mask]
+
     def forward(
         self,
         embeddings: Float[Tensor, "batch time hidden"],
@@ -117,7 +127,7 @@ class Backbone(nn.Module, ABC):
         attention_mask: Bool[Tensor, "batch time time"] | None = None,
     ) -> Float[Tensor, "supervised vocabulary"]:
         """Logits of the token after each element where `loss_mask` is true, row by row. Used in training."""
-        return self.logits(self.extend(embeddings, attention_mask=attention_mask)[loss_mask])
+        return self.logits(self.supervised_states(embeddings, loss_mask, attention_mask=attention_mask))
 
     def forward_with_key_values(
         self,

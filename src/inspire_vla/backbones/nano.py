@@ -162,14 +162,14 @@ class Nano(HFBackbone):
     def vision(self) -> tuple[nn.Module, ...]:
         return (self.stem,)
 
-    def forward(
+    def supervised_states(
         self,
         embeddings: Float[Tensor, "batch time hidden"],
         loss_mask: Bool[Tensor, "batch time"],
         *,
         attention_mask: Bool[Tensor, "batch time time"] | None = None,
-    ) -> Float[Tensor, "supervised vocabulary"]:
-        return self.logits(supervised_states(self.decoder, embeddings, loss_mask, attention_mask))
+    ) -> Float[Tensor, "supervised hidden"]:
+        return supervised_states(self.decoder, embeddings, loss_mask, attention_mask)
 
     def forward_with_key_values(
         self,

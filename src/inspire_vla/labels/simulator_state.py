@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from jaxtyping import Float
 
 from inspire_vla.errors import InspireError
 from inspire_vla.labels.columns import (
@@ -16,6 +17,7 @@ from inspire_vla.labels.columns import (
     LabelsMissing,
     changed_instructions,
     has_labels,
+    read_labelled,
     read_labels,
 )
 from inspire_vla.labels.labeller import Episode, Tracks
@@ -83,6 +85,27 @@ class PrivilegedLabeller:
             raise InspireError(f"{len(stored)} objects are mentioned, the columns hold {offsets.shape[1]}.")
         known = grasped[:, indices] != UNKNOWN_PLACE
         return Tracks(np.where(known[..., None], offsets[:, indices], np.nan), grasped[:, indices] == 1)
+
+
+def offsets_of_frames(dataset_root: str | Path, max_objects: int) -> Float[np.ndarray, "frames objects 3"]:
+    """Return `gripper_to_object_m` of the first mentions of each frame: metres in the robot's base frame.
+
+    Frames are numbered by LeRobot's `index`. NaN where an instruction has fewer mentions, or a position is unknown.
+
+    Raises:
+        InspireError: the dataset has no privileged columns, or does not say what they are of.
+    """
+    labels, files = read_labelled(dataset_root)
+    labeller = PrivilegedLabeller().with_dataset(dataset_root)
+    names = labeller.columns(files.number_columns())
+    frames = int(files.info["total_frames"])
+    offsets = np.full((frames, max_objects, 3), np.nan, dtype=np.float32)
+    for segment, columns in files.segments((*names, "index")):
+        mentions = labels.tasks.get(segment.instruction, ())[:max_objects]
+        if mentions:
+            episode = Episode(segment.episode, segment.instruction, mentions, columns)
+            offsets[columns["index"].ravel(), : len(mentions)] = labeller.label(episode).gripper_to_object_m
+    return offsets
 
 
 def mentions_of_columns(dataset_root: str | Path) -> dict[str, tuple[str, ...]]:

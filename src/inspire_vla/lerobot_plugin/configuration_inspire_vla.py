@@ -172,6 +172,10 @@ class InspireVLAConfig(PreTrainedConfig):
     image_text: ImageTextConfig = field(default_factory=ImageTextConfig)
     vq: VQConfig = field(default_factory=VQConfig)
 
+    position_loss_weight: float = 0.0
+    """Weight of an auxiliary loss in training: a linear layer regresses the objects' positions from the hidden state
+    before the action, see position_loss.py. 0: none. It needs a dataset with a simulator's privileged columns."""
+
     chunk_size: int = 4
     n_action_steps: int = 4
     use_state: bool = True
@@ -239,6 +243,15 @@ class InspireVLAConfig(PreTrainedConfig):
                 f"n_action_steps must lie between 1 and chunk_size {self.chunk_size}, found {self.n_action_steps}."
             )
 
+        if not 0 <= self.position_loss_weight < math.inf:
+            raise InspireError(
+                f"position_loss_weight must be a number of at least 0, found {self.position_loss_weight}."
+            )
+        if self.position_loss_weight and not self.has_codes:
+            raise InspireError(
+                "position_loss_weight needs the action head 'tokens': the loss reads the state that predicts the first "
+                "action token."
+            )
         if self.reasoning.asks_apart and not self.has_codes:
             raise InspireError(
                 "separate_questions needs the action head 'tokens'; the samples of the questions have no action that a "

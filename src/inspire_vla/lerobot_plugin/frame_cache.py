@@ -73,8 +73,8 @@ class FrameCache(Dataset):
     """A LeRobotDataset whose images are decoded once, by `load`. Before that, its items are the dataset's own.
 
     Items are those of the dataset that a policy learns from: images (3, H, W) as uint8, `action` (horizon, dim) with
-    `action_is_pad`, number columns and task. Everything else is asked of the dataset itself. Images are kept in the
-    size that the policy takes, which scales them by the same function. Worker processes map the same files.
+    `action_is_pad`, number columns, task and index. Everything else is asked of the dataset itself. Images are kept in
+    the size that the policy takes, which scales them by the same function. Worker processes map the same files.
     """
 
     def __init__(self, dataset: LeRobotDataset) -> None:
@@ -156,6 +156,7 @@ class FrameCache(Dataset):
         self._chunks = torch.from_numpy(chunk_indices(np.asarray(rows["episode_index"][:]), horizon))
         self._padded = self._chunks == self._chunks.roll(1, dims=1)
         self._padded[:, 0] = False
+        self._index = torch.from_numpy(np.asarray(rows["index"][:]).ravel())
         names = {index: name for name, index in self._dataset.meta.tasks["task_index"].items()}
         self._tasks = [names[index] for index in np.asarray(rows["task_index"][:]).tolist()]
 
@@ -231,6 +232,7 @@ class FrameCache(Dataset):
         item[ACTION] = self._actions[self._chunks[index]]
         item["action_is_pad"] = self._padded[index]
         item["task"] = self._tasks[index]
+        item["index"] = self._index[index]
         return item
 
 

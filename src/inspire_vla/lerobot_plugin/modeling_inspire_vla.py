@@ -43,6 +43,7 @@ from inspire_vla.lerobot_plugin.checkpoints import SHIPPED, from_hub
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, load_config
 from inspire_vla.lerobot_plugin.frame_cache import resized
 from inspire_vla.lerobot_plugin.lerobot_host import PolicyHooks, several_processes
+from inspire_vla.lerobot_plugin.position_loss import PositionLoss
 from inspire_vla.lerobot_plugin.processor_inspire_vla import (
     ANSWER_LABELS,
     ASKED_MENTIONS,
@@ -136,6 +137,11 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         self.expert = None if config.has_codes else make_expert(config, self.backbone)
         if self.expert is not None:  # saved, so that a resumed training goes on with the same noise
             self.register_buffer("noise_draws", torch.zeros((), dtype=torch.int64))
+        self.position_loss: PositionLoss | None = None
+        if config.position_loss_weight:
+            self.position_loss = PositionLoss(self.backbone.hidden_size, reasoning.max_objects)
+            if dataset_meta is not None:
+                self.position_loss.read_targets(dataset_meta.root)
         self._log = LossLog(reasoning.mode, words, reasoning.max_objects, flow=self.expert is not None)
         self._last_step: float | None = None
         self.reset()
@@ -177,7 +183,11 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         before = mask.new_zeros(len(ids), prefix.shape[1] - 1)
         behind = mask.new_zeros(len(ids), 0 if self.expert is None else 1)
         loss_mask = torch.cat([before, mask, behind], dim=1)
-        if self.expert is None:
+        hidden: Tensor | None = None
+        if self.position_loss is not None:
+            hidden = self.backbone.supervised_states(embeddings, loss_mask, attention_mask=attention_mask)
+            losses = Losses(self.backbone.logits(hidden), ids, types, mask)
+        elif self.expert is None:
             logits = self.backbone(embeddings, loss_mask, attention_mask=attention_mask)
             losses = Losses(logits, ids, types, mask)
         else:
@@ -200,6 +210,12 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         else:
             loss = losses.action + self.config.reasoning.answer_loss_weight * losses.answer
             log = losses.metrics() | self._log.accuracies(losses.correct, types, mask, batch[ANSWER_LABELS])
+        if hidden is not None and self.position_loss is not None and unlabelled < len(batch["task"]):
+            acts = types == int(TokenType.ACTION)
+            first = acts & (acts.cumsum(1) == 1)
+            position = self.position_loss(hidden[first[mask]], _frames(batch)[batch[ROWS]])
+            loss = loss + self.config.position_loss_weight * position
+            log |= {"position_loss": position.item()}
         if self.training and not math.isfinite(loss_value := loss.item()):
             raise InspireError(f"The loss is {loss_value}. {NOT_FINITE}")
         if self.config.reasoning.enabled:
@@ -547,6 +563,13 @@ class Losses:
     def metrics(self) -> dict[str, float]:
         """Losses and accuracies by token, for the log."""
         return dict(zip(self._metrics, torch.stack([*self._metrics.values()]).tolist(), strict=True))
+
+
+def _frames(batch: Mapping[str, Any]) -> Int[Tensor, " B"]:
+    """LeRobot's `index` of each row: the frame's number in its dataset. Raises InspireError where there is none."""
+    if "index" not in batch:
+        raise InspireError(f"The position loss needs the frames' 'index'; the batch has {sorted(batch)}.")
+    return batch["index"].reshape(-1)
 
 
 def _types_of_ended(types: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Int[Tensor, "B T"]:
