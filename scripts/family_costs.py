@@ -9,7 +9,9 @@ for float32 weights, which autocast still computes in 2), one layer's inner valu
 tokens in float32, twice. One GiB is left to CUDA, and a tenth of the card to fragmentation. Time: 6 operations a
 parameter and element for a step (8 with recomputation; LoRA and frozen parts are not subtracted), at 40 % of the card's
 dense bfloat16 peak; acting in one pass reads the weights once, at 60 % of the memory's bandwidth, for each
-token that is said. None of it was measured.
+token that is said. SmolVLA and π0.5: each part is counted by what goes through it (patches through the image encoder,
+tokens through the language model, 50 actions through the expert), and each of ten denoising steps takes its operations
+or reads the expert's weights, whichever is longer. None of it was measured.
 """
 
 import re
@@ -18,9 +20,12 @@ from functools import cache
 
 import torch
 
+from inspire_vla.backbones.flow import FlowExpert
 from inspire_vla.backbones.hf_decoder import HFBackbone
 from inspire_vla.backbones.paligemma import PaliGemma, PaliGemmaConfig
+from inspire_vla.backbones.pi05 import GemmaExpertSize, Pi05, Pi05Expert
 from inspire_vla.backbones.prismatic import Prismatic, PrismaticConfig, llama_2_7b
+from inspire_vla.backbones.smolvla import SmolVLA, SmolVLAConfig, SmolVLAExpert
 
 GIB, RANK = 2**30, 32
 LARGEST = 64  # rows; what fits beyond is of no use to anybody
@@ -55,8 +60,21 @@ class Family:
     tower: tuple[int, int, int]  # patches, width, blocks; of both towers together
 
     @property
+    def parts(self) -> dict[str, torch.nn.Module]:
+        return {"backbone": self.model}
+
+    @property
     def parameters(self) -> int:
-        return sum(p.numel() for p in self.model.parameters())
+        return sum(map(count, self.parts.values()))
+
+    @property
+    def work(self) -> float:
+        """Parameters × elements of a row in one pass: half its operations."""
+        return self.parameters * (self.seen + self.text)
+
+    def acting_seconds(self, card: Card) -> float:
+        """Of what follows the long pass: a pass for each further code."""
+        return (self.said - 1) * 2 * self.parameters / (0.6 * card.bandwidth)
 
     @property
     def lora(self) -> int:
@@ -64,8 +82,9 @@ class Family:
         wanted = re.compile(self.model.lora_targets)
         return sum(
             RANK * sum(m.weight.shape)
-            for name, m in self.model.named_modules()
-            if isinstance(m, torch.nn.Linear) and wanted.fullmatch(f"backbone.{name}")
+            for part, module in self.parts.items()
+            for name, m in module.named_modules()
+            if isinstance(m, torch.nn.Linear) and wanted.fullmatch(f"{part}.{name}")
         )
 
     def activations(self, rows: int) -> float:
@@ -76,6 +95,32 @@ class Family:
         layer = 2 * rows * elements * (3 * self.inner + 8 * self.hidden)
         scores = 2 * 4 * rows * (self.said + 6) * self.vocabulary
         return kept + layer + scores
+
+
+def count(module: torch.nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+@dataclass(frozen=True)
+class FlowFamily(Family):
+    """A family with a flow expert."""
+
+    expert: FlowExpert
+
+    @property
+    def parts(self) -> dict[str, torch.nn.Module]:
+        return {"backbone": self.model, "expert": self.expert}
+
+    @property
+    def work(self) -> float:
+        (tower,) = self.model.vision()
+        language = count(self.model.decoder) - count(self.model.decoder.get_input_embeddings())
+        patches = count(tower) * self.tower[0]
+        return patches + language * (self.seen + self.text) + count(self.expert) * self.expert.horizon
+
+    def acting_seconds(self, card: Card) -> float:
+        operations = 2 * count(self.expert) * self.expert.horizon / (0.4 * card.flops)
+        return 10 * max(operations, 2 * count(self.expert) / (0.6 * card.bandwidth))
 
 
 class _Text:
@@ -95,11 +140,22 @@ def families() -> list[Family]:
         mini = Prismatic(PrismaticConfig(), text_tokenizer=text)
         open7 = Prismatic(PrismaticConfig(language=llama_2_7b()), text_tokenizer=text)
         pi0 = PaliGemma(PaliGemmaConfig(), text_tokenizer=text)
+        smol = SmolVLA(SmolVLAConfig(), text_tokenizer=text), SmolVLAExpert(SmolVLAConfig(), horizon=50)
+        pi05 = (
+            Pi05(PaliGemmaConfig(), text_tokenizer=text),
+            Pi05Expert(GemmaExpertSize(), PaliGemmaConfig().language, horizon=50),
+        )
     towers = (256, 1024 + 1152, 25)
     return [
         Family("MiniVLA", mini, 257, 110, 7, 151936, 896, 4864, 24, towers),
         Family("OpenVLA", open7, 257, 110, 7, 32064, 4096, 11008, 32, towers),
         Family("π0-FAST, two cameras", pi0, 512, 120, 30, 257152, 2048, 16384, 18, (512, 1152, 27)),
+        FlowFamily(
+            "SmolVLA, two cameras", smol[0], 128, 100, 2, 49280, 960, 2560, 16, (2048, 768, 12), smol[1]
+        ),
+        FlowFamily(
+            "π0.5, two cameras", pi05[0], 512, 120, 2, 257152, 2048, 16384, 18, (512, 1152, 27), pi05[1]
+        ),
     ]
 
 
@@ -128,13 +184,12 @@ def largest_batch(family: Family, way: str, card: Card) -> int:
 
 def step_seconds(family: Family, rows: int, card: Card) -> float:
     """A training step with recomputation."""
-    return 8 * family.parameters * (family.seen + family.text) * rows / (0.4 * card.flops)
+    return 8 * family.work * rows / (0.4 * card.flops)
 
 
 def decision_ms(family: Family, card: Card) -> float:
-    """A decision whose guesses hold: one long pass, then one for each further code."""
-    prefill = 2 * family.parameters * (family.seen + family.text) / (0.4 * card.flops)
-    return 1e3 * (prefill + (family.said - 1) * 2 * family.parameters / (0.6 * card.bandwidth))
+    """A decision whose drafts hold: one long pass, then the codes or the denoising."""
+    return 1e3 * (2 * family.work / (0.4 * card.flops) + family.acting_seconds(card))
 
 
 def tables() -> str:

@@ -7,12 +7,14 @@ from unittest.mock import patch
 
 import torch
 from lerobot.configs import FeatureType, PolicyFeature, PreTrainedConfig
-from lerobot.policies import PreTrainedPolicy
+from lerobot.policies import PreTrainedPolicy, make_pre_post_processors
 from lerobot.policies.pi05 import PI05Config, PI05Policy, modeling_pi05
 from lerobot.policies.pi05.modeling_pi05 import GemmaConfig
 from lerobot.policies.smolvla import SmolVLAConfig, SmolVLAPolicy
+from lerobot.processor import tokenizer_processor
 from tests.backbones.texts import gemma_text
 from tests.backbones.vlms import CHAT, VISION, with_tokens
+from tokenizers.processors import TemplateProcessing
 from transformers import (
     PreTrainedTokenizerFast,
     SmolVLMConfig,
@@ -23,10 +25,19 @@ from transformers import (
 
 CAMERAS, STATE, ACTION, HORIZON = ("front", "wrist"), 6, 6, 5
 IMAGE = (3, 40, 56)
-FEATURES = {f"observation.images.{name}": PolicyFeature(FeatureType.VISUAL, IMAGE) for name in CAMERAS}
-INPUTS = FEATURES | {"observation.state": PolicyFeature(FeatureType.STATE, (STATE,))}
-OUTPUTS = {"action": PolicyFeature(FeatureType.ACTION, (ACTION,))}
+FEATURES = tuple(f"observation.images.{name}" for name in CAMERAS)
 GEMMA_HEADS = 8  # a number in LeRobot's source
+
+
+def features(
+    cameras: tuple[str, ...] = CAMERAS, state: int = STATE, action: int = ACTION
+) -> dict[str, dict[str, PolicyFeature]]:
+    """Inputs and outputs of a robot, for the configuration of either policy."""
+    images = {f"observation.images.{name}": PolicyFeature(FeatureType.VISUAL, IMAGE) for name in cameras}
+    return {
+        "input_features": images | {"observation.state": PolicyFeature(FeatureType.STATE, (state,))},
+        "output_features": {"action": PolicyFeature(FeatureType.ACTION, (action,))},
+    }
 
 
 def smol_text() -> PreTrainedTokenizerFast:
@@ -70,12 +81,11 @@ def write_smolvlm(folder: Path, *, layers: int = 3) -> Path:
 
 def smolvla(folder: Path, seed: int = 0, **changes: Any) -> SmolVLAPolicy:
     """LeRobot's policy over the SmolVLM2 that `write_smolvlm` has written to `folder`."""
-    options: dict[str, Any] = {"num_vlm_layers": 2, "train_expert_only": False}
-    config = SmolVLAConfig(
-        input_features=dict(INPUTS), output_features=dict(OUTPUTS), vlm_model_name=str(folder),
-        resize_imgs_with_padding=(56, 56), chunk_size=HORIZON, n_action_steps=HORIZON, max_action_dim=9,
-        max_state_dim=8, num_steps=4, device="cpu", **options | changes,
-    )  # fmt: skip
+    options: dict[str, Any] = features() | {
+        "num_vlm_layers": 2, "train_expert_only": False, "resize_imgs_with_padding": (56, 56), "chunk_size": HORIZON,
+        "n_action_steps": HORIZON, "max_action_dim": 9, "max_state_dim": 8, "num_steps": 4, "device": "cpu",
+    }  # fmt: skip
+    config = SmolVLAConfig(vlm_model_name=str(folder), **options | changes)
     return _random(SmolVLAPolicy(config), seed)
 
 
@@ -85,10 +95,11 @@ def pi05(seed: int = 0, **changes: Any) -> PI05Policy:
         "gemma_2b": GemmaConfig(32, 2, 48, GEMMA_HEADS, 1, 8),
         "gemma_300m": GemmaConfig(24, 2, 40, GEMMA_HEADS, 1, 8),
     }
-    config = PI05Config(
-        input_features=dict(INPUTS), output_features=dict(OUTPUTS), image_resolution=(28, 28), chunk_size=HORIZON,
-        n_action_steps=HORIZON, max_action_dim=9, num_inference_steps=4, device="cpu", **changes,
-    )  # fmt: skip
+    options: dict[str, Any] = features() | {
+        "image_resolution": (28, 28), "chunk_size": HORIZON, "n_action_steps": HORIZON, "max_action_dim": 9,
+        "num_inference_steps": 4, "device": "cpu",
+    }  # fmt: skip
+    config = PI05Config(**options | changes)
     with (
         patch.object(modeling_pi05, "get_gemma_config", sizes.__getitem__),
         _with_config("PaliGemmaForConditionalGenerationWithPiGemma", _shrink_paligemma),
@@ -120,6 +131,39 @@ def _random[P: PreTrainedPolicy](policy: P, seed: int) -> P:
     for parameter in policy.parameters():
         torch.nn.init.normal_(parameter, std=0.15, generator=generator)
     return policy.eval()
+
+
+def bos_text() -> PreTrainedTokenizerFast:
+    """A tokenizer that begins a text with <bos>, as PaliGemma's does."""
+    text = gemma_text()
+    own = PreTrainedTokenizerFast(
+        tokenizer_object=type(text._tokenizer).from_str(text._tokenizer.to_str()), unk_token="<unk>",
+        bos_token="<bos>", eos_token="<eos>", pad_token="<pad>",
+    )  # fmt: skip
+    own._tokenizer.post_processor = TemplateProcessing(
+        single="<bos> $A", special_tokens=[("<bos>", own.bos_token_id)]
+    )
+    return own
+
+
+def save(policy: PreTrainedPolicy, folder: Path, statistics: dict[str, Any] | None = None) -> Path:
+    """Write policy and processors by LeRobot's own `save_pretrained`. π0.5's tokenizer is `bos_text`."""
+    with patch.object(tokenizer_processor.AutoTokenizer, "from_pretrained", _tokenizer):
+        processors = make_pre_post_processors(policy.config, dataset_stats=statistics)
+    for part in (policy, *processors):
+        part.save_pretrained(folder)
+    return folder
+
+
+def preprocessor(folder: Path) -> Any:
+    """The preprocessor of a checkpoint that `save` has written."""
+    with patch.object(tokenizer_processor.AutoTokenizer, "from_pretrained", _tokenizer):
+        config = PreTrainedConfig.from_pretrained(folder)
+        return make_pre_post_processors(config, pretrained_path=str(folder))[0]
+
+
+def _tokenizer(name: str, **options: Any) -> PreTrainedTokenizerFast:
+    return bos_text() if name.startswith("google/") else smol_text()
 
 
 def weights(policy: PreTrainedPolicy) -> dict[str, torch.Tensor]:

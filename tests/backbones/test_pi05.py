@@ -7,12 +7,13 @@ import torch
 from lerobot.policies.pi05 import PI05Policy
 from tests.backbones import lerobot_flow
 from tests.backbones.backbone_laws import ROWS, BackboneLaws
+from tests.backbones.flow_laws import FlowLaws
 from tests.backbones.texts import gemma_text
 
 from inspire_vla.backbones import pi05
 from inspire_vla.backbones.attention import PAD, PREFIX, make_attention_mask
 from inspire_vla.backbones.flow import FlowContext, denoise, flow_loss
-from inspire_vla.backbones.pi05 import Pi05, Pi05Expert
+from inspire_vla.backbones.pi05 import GemmaExpertSize, Pi05, Pi05Expert
 from inspire_vla.dialogue import TokenType
 from inspire_vla.errors import InspireError
 
@@ -41,6 +42,17 @@ class TestPi05(BackboneLaws):
             model.template, instruction="Task: {instruction};\nAction: ", instruction_first=""
         )
         return model, torch.rand(ROWS, 2, 3, 28, 28), None
+
+
+class TestPi05Flow(FlowLaws):
+    steps_to_overfit = 450
+
+    def make(self, seed: int) -> tuple[Pi05, Pi05Expert, torch.Tensor, None]:
+        backbone, _ = converted(lerobot_flow.pi05(seed))
+        torch.manual_seed(seed)
+        size = GemmaExpertSize(hidden_size=24, mlp_size=40, action_dim=9)
+        expert = Pi05Expert(size, backbone.config.language, horizon=lerobot_flow.HORIZON).eval()
+        return backbone, expert, torch.rand(ROWS, 2, 3, 28, 28), None
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from lerobot.policies.common.vla_utils import resize_with_pad as lerobots_resize
 from lerobot.policies.smolvla import SmolVLAPolicy
 from tests.backbones import lerobot_flow
 from tests.backbones.backbone_laws import ROWS, BackboneLaws
+from tests.backbones.flow_laws import FlowLaws
 from transformers import AutoConfig
 
 from inspire_vla.backbones import smolvla
@@ -57,6 +58,20 @@ class TestSmolVLA(BackboneLaws):
         model.template = replace(model.template, state_tokens=0)
         model.state_proj.requires_grad_(False)
         return model, torch.rand(ROWS, 2, 3, 56, 56), None
+
+
+class TestSmolVLAFlow(FlowLaws):
+    steps_to_overfit = 350
+
+    @pytest.fixture(autouse=True)
+    def _vlm(self, vlm: Path) -> None:
+        self.vlm = vlm
+
+    def make(self, seed: int) -> tuple[SmolVLA, SmolVLAExpert, torch.Tensor, torch.Tensor]:
+        backbone, _ = converted(lerobot_flow.smolvla(self.vlm, seed), self.vlm)
+        torch.manual_seed(seed)
+        expert = SmolVLAExpert(backbone.config, horizon=lerobot_flow.HORIZON).eval()
+        return backbone, expert, torch.rand(ROWS, 2, 3, 56, 56), torch.rand(ROWS, 3)
 
 
 def language(original: SmolVLAPolicy) -> tuple[torch.Tensor, torch.Tensor]:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from tests.action_tokenizers.test_learned_vq import DIM, HORIZON, checkpoint, original
+from tests.backbones import lerobot_flow
 from tests.backbones.originals import Original
 from tests.backbones.test_paligemma import original as paligemma
 from tests.backbones.test_paligemma import state as lerobot_names
@@ -116,3 +117,20 @@ def image_text(folder: Path) -> Options:
     model.model.save_pretrained(folder)
     model.processor.save_pretrained(folder)
     return Options(chunk_size=2, action_tokenizer="uniform_bins")
+
+
+ROBOT = lerobot_flow.features(("image",), state=8, action=7) | {"chunk_size": 4, "n_action_steps": 4}
+
+
+def smolvla(folder: Path) -> Options:
+    """As LeRobot saves one; SmolVLM2's configuration and tokenizer elsewhere, where config.json says."""
+    vlm = lerobot_flow.write_smolvlm(folder / "text")
+    lerobot_flow.save(lerobot_flow.smolvla(vlm, **ROBOT), folder / "run")
+    return Options()
+
+
+def pi05(folder: Path) -> Options:
+    """As LeRobot saves one; PaliGemma's tokenizer elsewhere."""
+    lerobot_flow.bos_text().save_pretrained(folder / "text")
+    lerobot_flow.save(lerobot_flow.pi05(**ROBOT), folder / "run")
+    return Options(tokenizer=str(folder / "text"), head_size=8, vision_heads=2)

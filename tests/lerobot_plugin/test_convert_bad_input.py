@@ -67,6 +67,8 @@ def edited(folder: Path, **changes: object) -> None:
         ("pi0fast", "image_text", "convert it as 'pi0fast'"),
         ("image_text", "minivla", "model_type 'idefics3': convert it as 'image_text', not as 'minivla'"),
         ("image_text", "pi0fast", "convert it as 'image_text'"),
+        ("smolvla", "pi05", "holds a SmolVLA policy of LeRobot: convert it as 'smolvla', not as 'pi05'"),
+        ("pi05", "pi0fast", r"holds a π0\.5 policy of LeRobot: convert it as 'pi05'"),
     ],
 )
 def test_another_kind_is_recognised(
@@ -83,8 +85,8 @@ def test_what_needs_no_conversion_is_said(made: dict[str, Source], tmp_path: Pat
     edited(path, type="inspire_vla")
     with pytest.raises(InspireError, match=r"which --policy.path takes as it is: it is not converted"):
         convert("pi0fast", path, out, options=options)
-    edited(path, type="smolvla")
-    with pytest.raises(InspireError, match="a LeRobot policy of type 'smolvla'"):
+    edited(path, type="act")
+    with pytest.raises(InspireError, match="a LeRobot policy of type 'act'"):
         convert("pi0fast", path, out, options=options)
     (path / "adapter_config.json").write_text("{}")
     with pytest.raises(InspireError, match="an adapter that LoRA wrote: convert it as 'lora'"):

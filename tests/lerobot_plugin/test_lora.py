@@ -46,11 +46,20 @@ def test_adapters_stand_on_language_model_and_towers_and_nothing_else_is_saved(a
         "minivla": ("decoder.layers.1.mlp.up_proj", "towers.dino.blocks.0.attn.qkv", "projector.fc3"),
         "openvla": ("decoder.layers.0.self_attn.q_proj", "towers.siglip.blocks.1.mlp.fc2", "projector.fc1"),
         "pi0fast": ("decoder.layers.1.self_attn.v_proj", "tower.encoder.layers.0.self_attn.out_proj"),
+        "smolvla": (
+            "decoder.layers.1.mlp.up_proj",
+            "expert.readers.1.k_proj",
+            "expert.action_time_mlp_in",
+            "state_proj",
+        ),
+        "pi05": ("decoder.layers.1.self_attn.v_proj", "expert.layers.0.q_proj", "expert.time_mlp_in"),
         "image_text": ("text_model.layers.0.mlp.gate_proj", "vision_model.encoder.layers.0.self_attn.q_proj"),
     }[kind]:
         assert any(f"{place}.lora_A" in name for name in names), place
     whole = [name for name in names if "lora_" not in name]
-    assert bool(whole) == (kind == "image_text")  # whose vocabulary has grown
+    assert bool(whole) == (
+        kind in ("image_text", "smolvla")
+    )  # whose vocabulary has grown; what answers are read from
 
 
 def test_the_merged_policy_is_the_trained_one(adapted, labelled_dataset: Path) -> None:

@@ -23,6 +23,8 @@ BLOCKS = {
     "openvla": {"LlamaDecoderLayer", "Block", "Projector"},
     "pi0fast": {"GemmaDecoderLayer", "SiglipEncoderLayer"},
     "image_text": {"LlamaDecoderLayer", "Idefics3VisionAttention"},
+    "smolvla": {"LlamaDecoderLayer", "SmolVLMEncoderLayer", "SmolVLAExpertLayer"},
+    "pi05": {"GemmaDecoderLayer", "SiglipEncoderLayer", "Pi05ExpertLayer"},
 }
 
 
@@ -66,7 +68,7 @@ def test_every_process_logs_the_same_names() -> None:
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize(("kind", "reasoning"), [("openvla", False), ("pi0fast", True)])
+@pytest.mark.parametrize(("kind", "reasoning"), [("openvla", False), ("pi0fast", True), ("smolvla", True)])
 def test_two_processes_that_share_a_model_train_it_as_one_does(
     kind: str, reasoning: bool, tmp_path_factory: pytest.TempPathFactory, labelled_dataset: Path
 ) -> None:

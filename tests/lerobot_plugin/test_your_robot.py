@@ -22,20 +22,20 @@ from inspire_vla.serving.client import PolicyClient
 PAGE = Path(__file__).parents[2] / "docs" / "robot.md"
 
 
-def recipe() -> list[list[str]]:
-    """The words of each command of the page's first block, arrays of the shell filled in."""
-    block = re.search(r"(?:^    .*\n)+", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+def commands(page: Path = PAGE) -> list[list[str]]:
+    """The words of each command of a page's first block, arrays of the shell filled in."""
+    block = re.search(r"(?:^    .*\n)+", page.read_text(encoding="utf-8"), re.MULTILINE)
     assert block
     arrays: dict[str, str] = {}
-    commands = []
+    found = []
     for line in block[0].splitlines():
         if array := re.fullmatch(r"\s*(\w+)=\((.*)\)", line):
             arrays[array[1]] = array[2]
             continue
         for name, words in arrays.items():
             line = line.replace(f'"${{{name}[@]}}"', words)
-        commands.append(shlex.split(line))
-    return commands
+        found.append(shlex.split(line))
+    return found
 
 
 def recorded(words: list[str]) -> None:
@@ -64,7 +64,7 @@ def test_the_recipe_runs_as_it_is_printed(
     monkeypatch.setattr(training, "train", shortened)
     monkeypatch.chdir(tmp_path)
     so101.write_urdf(Path("so101.urdf"))
-    for command, *words in recipe():
+    for command, *words in commands():
         if command == "lerobot-record":
             recorded(words)
         elif words[0] == "serve":

@@ -49,8 +49,10 @@ class Backbone(nn.Module, ABC):
     """Whether input elements (images, questions, instruction) attend to each other, see `make_attention_mask`."""
     lora_targets: ClassVar[str | None] = None
     """Regular expression of the linear layers that LoRA adapts by default; None: no default."""
+    trained_whole: ClassVar[tuple[str, ...]] = ()
+    """Layers of a reasoning policy that are trained whole beside a LoRA."""
     fsdp_units: tuple[str, ...] = ()
-    """Class names of the blocks that FSDP shards as one unit."""
+    """Class names of the blocks that FSDP shards as one unit, those of the flow expert included."""
     hidden_size: int
     vocabulary_size: int
     text_tokenizer: TextTokenizer
@@ -148,6 +150,10 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def new_cache(self, rows: int = 1) -> KeyValueCache:
         """An empty cache for `extend` with this batch size."""
+
+    def freeze(self) -> None:
+        """Exclude all but what belongs to the flow expert from training."""
+        self.requires_grad_(False)
 
     def image_tokens(
         self, prefix_length: int, num_images: int, index: int = 0

@@ -123,7 +123,7 @@ class SmolVLA(HFBackbone):
     )
     fsdp_units = ("LlamaDecoderLayer", "SmolVLMEncoderLayer", "SmolVLAExpertLayer")
     trained_whole = ("backbone.head", "backbone.decoder.norm")
-    """Beside a LoRA: the answers' readout, which SmolVLA's training left out."""
+    """The answers' readout, which SmolVLA's own training leaves out."""
 
     def __init__(self, config: SmolVLAConfig, *, text_tokenizer: Any, num_images: int = 1) -> None:
         """Raises InspireError for sizes that do not go together, and for a tokenizer without SmolVLM2's image tokens
@@ -183,6 +183,10 @@ class SmolVLA(HFBackbone):
 
     def vision(self) -> tuple[nn.Module, ...]:
         return (self.tower,)
+
+    def freeze(self) -> None:
+        super().freeze()
+        self.state_proj.requires_grad_(True)
 
     def embed(self, token_ids: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time hidden"]:
         return super().embed(token_ids) * math.sqrt(self.hidden_size)

@@ -11,18 +11,20 @@ from inspire_vla.cli.options import Names, Positive, holds_out
 
 @dataclass(kw_only=True)
 class Arguments:
-    """Convert published weights (OpenVLA, MiniVLA, pi0-FAST, others) to a checkpoint."""
+    """Convert published weights (SmolVLA, pi0.5, OpenVLA, MiniVLA, pi0-FAST, others) to a checkpoint."""
 
     path: Positional[str]
     """The published weights: a folder, a .pt file, or user/name on the hub."""
-    kind: Annotated[Literal["openvla", "minivla", "pi0fast", "image_text", "lora"], arg(name="from")]
+    kind: Annotated[
+        Literal["smolvla", "pi05", "pi0fast", "openvla", "minivla", "image_text", "lora"], arg(name="from")
+    ]
     """What the weights are."""
     out: Annotated[Path, arg(name="to")]
     """Folder of the checkpoint, created."""
     allow_partial: bool = False
     """Write the checkpoint although tensors are missing or unexpected."""
     tokenizer: str | None = None
-    """The language model's tokenizer, where it is published separately: a folder, or user/name."""
+    """The language model's tokenizer, where it is published separately: a folder, or user/name. smolvla: SmolVLM2's."""
     vq: str | None = None
     """minivla: its pretrain_vq weights: a folder, or user/name/folder."""
     fast: str | None = None
@@ -44,7 +46,7 @@ class Arguments:
     vision_heads: Positive | None = None
     """Attention heads of the image encoders, for a model of unusual size."""
     head_size: Positive | None = None
-    """pi0fast: width of an attention head, for a model of unusual size."""
+    """pi0fast, pi05: width of an attention head, for a model of unusual size."""
     prompt: str = "openpi"
     """pi0fast: openpi or lerobot, whichever trained it."""
     dtype: str = "bfloat16"

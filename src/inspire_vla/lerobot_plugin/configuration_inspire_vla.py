@@ -16,7 +16,9 @@ from inspire_vla.backbones.image_text import ImageTextConfig
 from inspire_vla.backbones.nano import STRIDE, NanoConfig
 from inspire_vla.backbones.nano_flow import NanoFlowConfig
 from inspire_vla.backbones.paligemma import PaliGemmaConfig
+from inspire_vla.backbones.pi05 import GemmaExpertSize
 from inspire_vla.backbones.prismatic import PrismaticConfig
+from inspire_vla.backbones.smolvla import SmolVLAConfig
 from inspire_vla.dialogue import TokenType
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.labels.columns import ANSWERS_PREFIX
@@ -39,6 +41,8 @@ ACTION_HEADS = {
     "openvla": ("tokens",),
     "pi0fast": ("tokens",),
     "image_text": ("tokens",),
+    "smolvla": ("flow",),
+    "pi05": ("flow",),
 }
 """The action heads of each backbone, its default first. tokens: an action tokenizer, whose codes the language model
 generates. flow: an expert that denoises an action chunk over the keys and values of the language model."""
@@ -170,6 +174,9 @@ class InspireVLAConfig(PreTrainedConfig):
     prismatic: PrismaticConfig = field(default_factory=PrismaticConfig)
     paligemma: PaliGemmaConfig = field(default_factory=PaliGemmaConfig)
     image_text: ImageTextConfig = field(default_factory=ImageTextConfig)
+    smolvla: SmolVLAConfig = field(default_factory=SmolVLAConfig)
+    gemma_expert: GemmaExpertSize = field(default_factory=GemmaExpertSize)
+    """The expert of pi05, whose language model is `paligemma`."""
     vq: VQConfig = field(default_factory=VQConfig)
 
     position_loss_weight: float = 0.0
@@ -196,6 +203,8 @@ class InspireVLAConfig(PreTrainedConfig):
     static_cache_length: int = 1024
     """Room for the longest sequence in static shapes."""
     freeze_vision: bool = False
+    train_expert_only: bool = False
+    """Of the head "flow": the language model is not trained, so it cannot learn to answer (LeRobot's SmolVLA)."""
     gradient_checkpointing: bool = False
 
     normalization_mapping: dict[str, NormalizationMode] = field(
@@ -257,7 +266,7 @@ class InspireVLAConfig(PreTrainedConfig):
                 "separate_questions needs the action head 'tokens'; the samples of the questions have no action that a "
                 "flow expert could learn."
             )
-        for name in ("nano", "nano_flow", "prismatic", "paligemma", "vq"):
+        for name in ("nano", "nano_flow", "prismatic", "paligemma", "smolvla", "gemma_expert", "vq"):
             _check_sizes(getattr(self, name), name)
 
     def _choose_action_head(self) -> None:
@@ -276,6 +285,14 @@ class InspireVLAConfig(PreTrainedConfig):
             _check_choice(self.action_tokenizer, ACTION_TOKENIZERS, "action tokenizer")
             if self.flow != FlowConfig():
                 raise InspireError("The options flow.… are those of --policy.action_head=flow.")
+            if self.train_expert_only:
+                raise InspireError("train_expert_only is an option of --policy.action_head=flow.")
+        elif self.train_expert_only and self.reasoning.enabled:
+            raise InspireError(
+                "With train_expert_only the language model cannot learn to answer: the words of the answers, and the "
+                "layer and norm that they are read from, stay as they are. Set --policy.train_expert_only=false, or "
+                "train the base model: --policy.reasoning.enabled=false."
+            )
         elif self.action_tokenizer is not None or self.vq != VQConfig():
             raise InspireError(
                 "The action head 'flow' has no action tokenizer: leave out --policy.action_tokenizer and "
@@ -296,7 +313,7 @@ class InspireVLAConfig(PreTrainedConfig):
                 f"The checkpoint's action head is {saved.action_head!r}, the configuration asks for "
                 f"{self.action_head!r}. A policy keeps its head; train one with the other head from the start."
             )
-        for name in ("nano", "nano_flow", "prismatic", "paligemma", "image_text"):
+        for name in ("nano", "nano_flow", "prismatic", "paligemma", "image_text", "smolvla", "gemma_expert"):
             sizes = getattr(self, name)
             if sizes == type(sizes)():
                 setattr(self, name, getattr(saved, name))

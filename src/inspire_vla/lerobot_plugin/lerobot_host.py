@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 import inspire_vla
 from inspire_vla.backbones.base import Backbone
+from inspire_vla.backbones.flow import FlowExpert
 from inspire_vla.backbones.image_text import ImageText
 from inspire_vla.errors import InspireError
 from inspire_vla.files import atomic_path
@@ -308,16 +309,17 @@ class PolicyHooks:
     """What LeRobot, PEFT and accelerate ask a policy for by names that are not public."""
 
     backbone: Backbone
+    expert: FlowExpert | None
     config: InspireVLAConfig
 
     def _get_default_peft_targets(self) -> dict[str, Any] | None:
         """What LoRA adapts by default: the linear layers. LeRobot 0.6.1, policies/pretrained.py.
 
-        Of a vocabulary that has grown, the embedding and the head are trained whole.
+        Of a vocabulary that has grown, the embedding and the head are trained whole; so is what answers are read from.
         """
         if self.backbone.lora_targets is None:
             return None
-        whole: list[str] = []
+        whole = list(self.backbone.trained_whole) if self.config.reasoning.enabled else []
         if isinstance(self.backbone, ImageText) and self.config.has_own_action_tokens:
             whole = list(self.backbone.rows_of_new_tokens)
         return {"target_modules": self.backbone.lora_targets, "modules_to_save": whole}
@@ -325,7 +327,8 @@ class PolicyHooks:
     @property
     def _no_split_modules(self) -> list[str]:
         """Class names of the blocks that FSDP shards each as one. accelerate 1.15, utils/dataclasses.py."""
-        present = {type(module).__name__ for module in self.backbone.modules()}
+        parts: list[torch.nn.Module] = [self.backbone, *([] if self.expert is None else [self.expert])]
+        present = {type(module).__name__ for part in parts for module in part.modules()}
         return [name for name in self.backbone.fsdp_units if name in present]
 
 

@@ -8,7 +8,8 @@ import math
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,9 @@ from inspire_vla.backbones.image_text import ImageText, save_chat
 from inspire_vla.backbones.nano import Nano
 from inspire_vla.backbones.nano_flow import NanoFlow
 from inspire_vla.backbones.paligemma import SKIPPED_IDS, PaliGemma
+from inspire_vla.backbones.pi05 import Pi05, Pi05Expert
 from inspire_vla.backbones.prismatic import Prismatic
+from inspire_vla.backbones.smolvla import SmolVLA, SmolVLAExpert
 from inspire_vla.decoding import AnswerSet, Decision, FlowHead, Grammar, decode
 from inspire_vla.dialogue import TokenType
 from inspire_vla.errors import InspireError
@@ -123,7 +126,8 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
             n_obs_steps=config.n_obs_steps,
         )
         config.runtime_tokenizer = self.tokenizer
-        if self.backbone.template.needs_state and not self._has_state:
+        template = self.backbone.template
+        if (template.needs_state or template.state_tokens) and not self._has_state:
             raise InspireError(f"The prompt of {config.backbone!r} holds the robot's state: set use_state.")
         reasoning = config.reasoning
         words = answer_words(
@@ -134,9 +138,14 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         builder = self.tokenizer.prompt_builder
         self.answer_set = AnswerSet(words, builder.tokenizer, builder.template)
         self.grammar = Grammar(builder.tokenizer, self.answer_set, actions, vocabulary)
-        self.expert = None if config.has_codes else make_expert(config, self.backbone)
-        if self.expert is not None:  # saved, so that a resumed training goes on with the same noise
+        self.expert = None
+        if not config.has_codes:
+            with _default_dtype(config):
+                self.expert = make_expert(config, self.backbone)
+            # Saved, so that a resumed training goes on with the same noise.
             self.register_buffer("noise_draws", torch.zeros((), dtype=torch.int64))
+        if config.train_expert_only:
+            self.backbone.freeze()
         self.position_loss: PositionLoss | None = None
         if config.position_loss_weight:
             self.position_loss = PositionLoss(self.backbone.hidden_size, reasoning.max_objects)
@@ -643,14 +652,38 @@ class LossLog:
 
 
 def make_expert(config: InspireVLAConfig, backbone: Backbone) -> FlowExpert:
-    """The flow expert of the configured backbone, with fresh weights."""
-    assert isinstance(backbone, Nano)
-    return NanoFlow(
-        config.nano_flow,
-        decoder=backbone.decoder.config,
-        horizon=config.chunk_size,
-        action_dim=config.action_feature.shape[0],
-    )
+    """The flow expert of the configured backbone, with fresh weights.
+
+    Raises InspireError for actions of more numbers than it takes.
+    """
+    expert: FlowExpert
+    horizon, action_dim = config.chunk_size, config.action_feature.shape[0]
+    if isinstance(backbone, SmolVLA):
+        expert = SmolVLAExpert(config.smolvla, horizon=horizon)
+    elif isinstance(backbone, Pi05):
+        expert = Pi05Expert(config.gemma_expert, config.paligemma.language, horizon=horizon)
+    else:
+        assert isinstance(backbone, Nano)
+        expert = NanoFlow(
+            config.nano_flow, decoder=backbone.decoder.config, horizon=horizon, action_dim=action_dim
+        )
+    if action_dim > expert.action_dim:
+        raise InspireError(
+            f"{config.backbone} takes actions of at most {expert.action_dim} numbers, found {action_dim}."
+        )
+    return expert
+
+
+@contextmanager
+def _default_dtype(config: InspireVLAConfig) -> Iterator[None]:
+    """Make weights in the configured dtype: a model of 7B parameters must never be in float32 first."""
+    before = torch.get_default_dtype()
+    if config.backbone != "nano":
+        torch.set_default_dtype(getattr(torch, config.weights_dtype or config.dtype))
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def make_backbone(
@@ -672,12 +705,8 @@ def make_backbone(
     if config.backbone == "nano":
         backbone, vocabulary = _nano(config, action_tokenizer, text_files)
     else:
-        before = torch.get_default_dtype()
-        torch.set_default_dtype(getattr(torch, config.weights_dtype or config.dtype))
-        try:  # a model of 7B parameters must never be in float32 first
+        with _default_dtype(config):
             backbone, vocabulary = _hosted(config, action_tokenizer, text_files or {})
-        finally:
-            torch.set_default_dtype(before)
     if vocabulary is not None and vocabulary.id_range[1] > backbone.vocabulary_size:
         raise InspireError(
             f"{vocabulary.size} action codes end at token id {vocabulary.id_range[1]}, but the model has only "
@@ -785,11 +814,20 @@ def load_pretrained(backbone: Nano, pretrained: str | Path) -> None:
 def _hosted(
     config: InspireVLAConfig, action_tokenizer: ActionTokenizer | None, text_files: Files
 ) -> tuple[Any, ActionVocabulary | None]:
-    assert action_tokenizer is not None
     num_images = len(config.image_features) * config.n_obs_steps
-    codes = action_tokenizer.vocabulary_size
     with unpacked(text_files) as folder:
         tokenizer = load_text_tokenizer(folder)
+        if config.backbone == "smolvla":
+            state, widest = config.robot_state_feature, config.smolvla.expert.state_dim
+            if state is not None and state.shape[0] > widest:
+                raise InspireError(
+                    f"smolvla takes states of at most {widest} numbers, found {state.shape[0]}."
+                )
+            return SmolVLA(config.smolvla, text_tokenizer=tokenizer, num_images=num_images), None
+        if config.backbone == "pi05":
+            return Pi05(config.paligemma, text_tokenizer=tokenizer, num_images=num_images), None
+        assert action_tokenizer is not None
+        codes = action_tokenizer.vocabulary_size
         if config.backbone == "image_text":
             size = len(tokenizer) + codes if config.has_own_action_tokens else None
             model = ImageText.from_folder(

@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inspire_vla.action_tokenizers import ActionTokenizer
+from inspire_vla.backbones.flow import FlowExpert
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.files import write_json, write_text
 from inspire_vla.lerobot_plugin.agent import Agent, load_policy
 from inspire_vla.lerobot_plugin.checkpoint_schema import without_code_names
 from inspire_vla.lerobot_plugin.checkpoints import find, is_adapter
 from inspire_vla.lerobot_plugin.convert.families import image_text, minivla, openvla, pi0fast
+from inspire_vla.lerobot_plugin.convert.flow_families import pi05, smolvla
 from inspire_vla.lerobot_plugin.convert.plan import Options, Plan, Report
 from inspire_vla.lerobot_plugin.convert.published import TOKENIZER_FILES, check_kind, locate
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
@@ -36,8 +37,12 @@ _KINDS: dict[str, Callable[[Path, Options, Path], Plan]] = {
     "minivla": minivla,
     "pi0fast": pi0fast,
     "image_text": image_text,
+    "smolvla": smolvla,
+    "pi05": pi05,
 }
 KINDS = tuple(_KINDS)
+EXPERT = "expert."
+"""Begins the names of the flow expert's weights, in a plan and in a checkpoint."""
 LORA = "lora"
 """Not published weights, but a LoRA of a training of ours, to be merged into its base."""
 
@@ -53,7 +58,7 @@ def convert(
     """Write the checkpoint `out` from published weights.
 
     Args:
-        kind: "openvla", "minivla", "pi0fast" or "image_text"; "lora" for a checkpoint that LoRA wrote.
+        kind: one of `KINDS`, or "lora" for a checkpoint that LoRA wrote.
         path: folder or file of the published weights, or user/name on the hub.
         allow_partial: write it although tensors are missing or unexpected; what is missing is random.
 
@@ -72,7 +77,7 @@ def convert(
     check_kind(source, kind)
     with tempfile.TemporaryDirectory() as scratch:
         plan = _KINDS[kind](source, options, Path(scratch))
-        plan.notes.append(_passes(plan.action_tokenizer))
+        plan.notes.append(_passes(plan))
         parts = TokenizerParts(
             plan.action_tokenizer,
             without_code_names(pack(plan.text_folder)),
@@ -94,8 +99,15 @@ def _located(options: Options) -> Options:
     return replace(options, **found)
 
 
-def _passes(tokenizer: ActionTokenizer) -> str:
+def _passes(plan: Plan) -> str:
     """What a chunk costs when the policy acts."""
+    tokenizer, config = plan.action_tokenizer, plan.config
+    if tokenizer is None:
+        steps = config.flow.denoising_steps or FlowExpert.denoising_steps
+        return (
+            f"A chunk of {config.chunk_size} × {config.action_feature.shape[0]} numbers takes one forward pass of the "
+            f"language model and {steps} of the expert."
+        )
     passes = tokenizer.max_codes
     varies = "at most " if tokenizer.name == "fast" else ""
     return (
@@ -111,13 +123,16 @@ def _merge(path: Path, out: Path) -> Report:
         raise InspireError(f"{path} holds no LoRA: there is no adapter_config.json.")
     agent = load_policy(folder, keep_weights_dtype=True)
     agent.save_pretrained(out)
-    matched = len(agent.policy.backbone.state_dict())
-    return Report("lora", str(out), matched, (), (), (), ("Weights of base and LoRA, merged.",))
+    return Report(
+        "lora", str(out), len(agent.policy.state_dict()), (), (), (), ("Weights of base and LoRA, merged.",)
+    )
 
 
 def _fill(policy: InspireVLAPolicy, kind: str, out: Path, plan: Plan, allow_partial: bool) -> Report:
     """Load the mapped weights into a policy. Raises InspireError where they do not fit."""
     wanted = policy.backbone.state_dict()
+    if policy.expert is not None:
+        wanted |= {f"{EXPERT}{name}": tensor for name, tensor in policy.expert.state_dict().items()}
     found = dict(plan.mapped.state)
     misfits = [
         name for name, tensor in found.items() if name in wanted and tensor.shape != wanted[name].shape
@@ -137,7 +152,12 @@ def _fill(policy: InspireVLAPolicy, kind: str, out: Path, plan: Plan, allow_part
     )
     if not report.complete and not allow_partial:
         raise InspireError(f"The weights do not fit.\n{report}\n(--allow-partial writes them all the same.)")
-    policy.backbone.load_state_dict(found, strict=False)
+    of_expert = {name.removeprefix(EXPERT): t for name, t in found.items() if name.startswith(EXPERT)}
+    policy.backbone.load_state_dict(
+        {n: t for n, t in found.items() if not n.startswith(EXPERT)}, strict=False
+    )
+    if policy.expert is not None:
+        policy.expert.load_state_dict(of_expert, strict=False)
     return report
 
 
@@ -167,8 +187,8 @@ tags: [robotics, lerobot, inspire_vla]
 
 # inspire_vla checkpoint, converted from `{source}` ({report.kind})
 
-Backbone `{config.backbone}`, actions by `{plan.action_tokenizer.name}` ({plan.action_tokenizer.horizon} ×
-{plan.action_tokenizer.action_dim}), images {", ".join(config.image_features)}, robot state
+Backbone `{config.backbone}`, actions by `{config.action_tokenizer or "flow matching"}` ({config.chunk_size} ×
+{config.action_feature.shape[0]}), images {", ".join(config.image_features)}, robot state
 {"read" if config.use_state else "not read"}. {report.matched} tensors of the source, unchanged but for their dtype
 ({config.dtype}). Its licence is that of the source.
 

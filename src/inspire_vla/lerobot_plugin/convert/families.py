@@ -1,12 +1,10 @@
 """How each family's published weights become a policy of ours: one function a family, from a folder to a `Plan`."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from lerobot.configs import NormalizationMode
 from safetensors import SafetensorError
 
 from inspire_vla.action_tokenizers import GRIPPER_CONVENTIONS, ActionTokenizer, Fast, ResidualVQ, UniformBins
@@ -15,9 +13,8 @@ from inspire_vla.backbones.hf_decoder import RenamedWeights
 from inspire_vla.backbones.image_text import ImageTextConfig
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import VQConfig
-from inspire_vla.lerobot_plugin.convert.plan import Options, Plan, base_config
+from inspire_vla.lerobot_plugin.convert.plan import Options, Plan, Robot, base_config, normalization
 from inspire_vla.lerobot_plugin.convert.published import (
-    lerobot_statistics,
     prismatic_statistics,
     read_learned_vq,
     read_published,
@@ -130,37 +127,15 @@ def pi0fast(path: Path, options: Options, scratch: Path) -> Plan:
         )
     tokenizer = load_text_tokenizer(options.tokenizer or source.folder)
     tokenizer.save_pretrained(scratch / "text")
-    statistics, modes = lerobot_statistics(source.folder)
-    notes = (
-        []
-        if statistics
-        else ["No statistics in the source: fine-tune it before it acts, or its units are wrong."]
+    robot = Robot.of(settings, options)
+    actions = Fast.load_published(options.fast, horizon=robot.chunk_size, action_dim=robot.action_dim)
+    config = base_config(
+        "pi0fast", options, robot.cameras, robot.action_dim, actions, state_dim=robot.state_dim
     )
-
-    features = settings.get("input_features") or {}
-    named = tuple(
-        key.removeprefix("observation.images.")
-        for key, feature in features.items()
-        if feature.get("type") == "VISUAL" and "empty_camera" not in key
-    )
-    cameras = options.cameras or named or ("image",)
-    action_dim = options.action_dim or _length(settings.get("output_features"), "action") or 7
-    state_dim = options.state_dim or _length(features, "observation.state") or 8
-    horizon = options.chunk_size or int(settings.get("chunk_size", 50))
-    actions = Fast.load_published(options.fast, horizon=horizon, action_dim=action_dim)
-    config = base_config("pi0fast", options, cameras, action_dim, actions, state_dim=state_dim)
     config.paligemma = sizes
-    for feature in ("STATE", "ACTION"):
-        mode = modes.get(feature) or (settings.get("normalization_mapping") or {}).get(feature)
-        if mode:
-            config.normalization_mapping[feature] = NormalizationMode(mode)
+    statistics, notes = normalization(source, settings, config)
     config.reasoning.question_position = "after"
     return Plan(config, actions, scratch / "text", paligemma.map_weights(source.tensors), statistics, notes)
-
-
-def _length(features: Mapping[str, Any] | None, key: str) -> int | None:
-    feature = (features or {}).get(key)
-    return int(feature["shape"][0]) if feature else None
 
 
 def image_text(path: Path, options: Options, scratch: Path) -> Plan:

@@ -1,8 +1,9 @@
 """What a conversion is told, what it makes of its source before there is a policy, and what it reports."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 from lerobot.configs import FeatureType, NormalizationMode, PolicyFeature
 
@@ -14,7 +15,7 @@ from inspire_vla.lerobot_plugin.configuration_inspire_vla import (
     InspireVLAConfig,
     ReasoningConfig,
 )
-from inspire_vla.lerobot_plugin.convert.published import Statistics
+from inspire_vla.lerobot_plugin.convert.published import Published, Statistics, lerobot_statistics
 from inspire_vla.lerobot_plugin.training import Suites
 
 ADDED_TOKENIZERS = ("residual_vq", "uniform_bins")
@@ -27,7 +28,8 @@ class Options:
     """What a checkpoint does not say itself.
 
     Attributes:
-        tokenizer: the language model's tokenizer, where the weights come without it.
+        tokenizer: the language model's tokenizer, where the weights come without it. For smolvla and pi05 the
+            weights name it (`vlm_model_name`, or the preprocessor's tokenizer).
         vq: MiniVLA's pretrain_vq, for models that act by it.
         fast: the FAST processor's files, for π0-FAST.
         statistics: the dataset whose units are wanted, where there are several ("unnorm_key").
@@ -38,7 +40,7 @@ class Options:
         dtype: of the written weights.
         heads: attention heads of the language model, of OpenVLA and MiniVLA; None: known from its width.
         vision_heads: attention heads of the image encoders; None: known from their width.
-        head_size: width of an attention head of π0-FAST's language model; None: 256, as published.
+        head_size: width of an attention head of the language model of pi0fast and pi05; None: 256, as published.
         action_tokens: for image-text models, "added" or "reserved".
         action_tokenizer: for image-text models, "residual_vq" (fitted when it is trained) or "uniform_bins".
 
@@ -110,7 +112,7 @@ class Plan:
     """
 
     config: InspireVLAConfig
-    action_tokenizer: ActionTokenizer
+    action_tokenizer: ActionTokenizer | None
     text_folder: Path
     mapped: RenamedWeights
     statistics: Statistics
@@ -123,10 +125,13 @@ def base_config(
     options: Options,
     cameras: Sequence[str],
     action_dim: int,
-    actions: ActionTokenizer,
+    actions: ActionTokenizer | None,
     *,
     state_dim: int,
+    horizon: int | None = None,
 ) -> InspireVLAConfig:
+    """A base policy of a backbone. `horizon`: actions of a chunk, where no action tokenizer says it."""
+    chunk_size = horizon or (actions.horizon if actions else 1)
     inputs = {
         f"observation.images.{name}": PolicyFeature(FeatureType.VISUAL, (3, IMAGE, IMAGE)) for name in cameras
     }
@@ -134,10 +139,10 @@ def base_config(
         inputs["observation.state"] = PolicyFeature(FeatureType.STATE, (state_dim,))
     return InspireVLAConfig(
         backbone=kind,
-        action_tokenizer=actions.name,
+        action_tokenizer=actions.name if actions else None,
         reasoning=ReasoningConfig(enabled=False),
-        chunk_size=actions.horizon,
-        n_action_steps=actions.horizon,
+        chunk_size=chunk_size,
+        n_action_steps=chunk_size,
         use_state=state_dim > 0,
         dtype=options.dtype,
         input_features=inputs,
@@ -150,3 +155,50 @@ def base_config(
         optimizer_lr=2e-5,
         optimizer_weight_decay=0.0,
     )
+
+
+@dataclass(frozen=True)
+class Robot:
+    """What a LeRobot policy sees and does: the names of its cameras, lengths of vectors, actions of a chunk."""
+
+    cameras: tuple[str, ...]
+    action_dim: int
+    state_dim: int
+    chunk_size: int
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any], options: Options) -> Self:
+        """The robot of a config.json, as far as the options do not say otherwise.
+
+        Cameras that stand for none (`empty_cameras`) are left out: the model never attends to them.
+        """
+        features = settings.get("input_features") or {}
+        named = tuple(
+            key.rpartition(".")[2]
+            for key, feature in features.items()
+            if feature.get("type") == "VISUAL" and "empty_camera" not in key
+        )
+        return cls(
+            options.cameras or named or ("image",),
+            options.action_dim or _length(settings.get("output_features"), "action") or 7,
+            options.state_dim or _length(features, "observation.state") or 8,
+            options.chunk_size or int(settings.get("chunk_size", 50)),
+        )
+
+
+def _length(features: Mapping[str, Any] | None, key: str) -> int | None:
+    feature = (features or {}).get(key)
+    return int(feature["shape"][0]) if feature else None
+
+
+def normalization(
+    source: Published, settings: Mapping[str, Any], config: InspireVLAConfig
+) -> tuple[Statistics, list[str]]:
+    """Take over how a LeRobot policy normalises: the modes into `config`; the statistics, with notes, are returned."""
+    statistics, modes = lerobot_statistics(source.folder)
+    for feature in ("STATE", "ACTION"):
+        mode = modes.get(feature) or (settings.get("normalization_mapping") or {}).get(feature)
+        if mode:
+            config.normalization_mapping[feature] = NormalizationMode(mode)
+    missing = "No statistics in the source: fine-tune it before it acts, or its units are wrong."
+    return statistics, [] if statistics else [missing]

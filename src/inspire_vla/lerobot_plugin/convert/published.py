@@ -57,7 +57,7 @@ def read_published(path: str | Path) -> Published:
             tensors: dict[str, Tensor] = {}
             for shard in shards:
                 tensors |= read_safetensors(shard)
-            layout = "lerobot" if settings.get("type") == "pi0_fast" else "huggingface"
+            layout = "lerobot" if settings.get("type") in LEROBOT else "huggingface"
             return Published(path, layout, tensors, settings)
         files = sorted([*path.glob("*.pt"), *path.glob("checkpoints/*.pt")])
         if not files:
@@ -224,6 +224,8 @@ CONFIGURATIONS = ("config.json", "tokenizer_config.json", "processor_config.json
 """Files in which a published model can name code."""
 PRISMATIC = ("openvla", "minivla")
 PALIGEMMA = ("pi0fast", "image_text")
+LEROBOT = {"pi0_fast": ("π0-FAST", "pi0fast"), "smolvla": ("SmolVLA", "smolvla"), "pi05": ("π0.5", "pi05")}
+"""LeRobot's policies by their type: a name, and the kind as which they are converted."""
 
 
 def locate(name: str | Path, patterns: Sequence[str] | None = None) -> Path:
@@ -308,8 +310,9 @@ def recognise(folder: Path) -> tuple[str | None, tuple[str, ...]]:
     policy, model = settings.get("type"), settings.get("model_type")
     if policy == "inspire_vla":
         return "a checkpoint of inspire_vla, which --policy.path takes as it is", ()
-    if policy == "pi0_fast":
-        return "a π0-FAST policy of LeRobot", ("pi0fast",)
+    if policy in LEROBOT:
+        name, kind = LEROBOT[policy]
+        return f"a {name} policy of LeRobot", (kind,)
     if isinstance(policy, str):
         return f"a LeRobot policy of type {policy!r}", ()
     names = [name for file in safetensors_files(folder) for name in tensor_names(file)]
