@@ -6,7 +6,7 @@ from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import EvaluationPlan
 from inspire_vla.libero.benchmark import MAX_STEPS, LiberoBenchmark
 from inspire_vla.libero.simulation import require_libero
-from inspire_vla.libero.tasks import PLUS_SUITES, PRO_SUITES, LiberoMissing
+from inspire_vla.libero.tasks import PLUS_SUITES, PRO_SUITES, SPLIT_SUITES, LiberoMissing
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def benchmark():
 
 
 def test_five_suites_and_130_tasks(benchmark):
-    assert set(benchmark.suites()) == set(MAX_STEPS) | set(PLUS_SUITES) | set(PRO_SUITES)
+    assert set(benchmark.suites()) == set(MAX_STEPS) | set(SPLIT_SUITES) | set(PLUS_SUITES) | set(PRO_SUITES)
     assert sum(len(benchmark.tasks(suite)) for suite in MAX_STEPS) == 130
     with pytest.raises(LiberoMissing, match="needs LIBERO-Plus"):
         benchmark.tasks("libero_plus_goal")

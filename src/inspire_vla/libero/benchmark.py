@@ -29,6 +29,7 @@ from inspire_vla.libero.simulation import (
 from inspire_vla.libero.tasks import (
     PLUS_SUITES,
     PRO_SUITES,
+    SPLIT_SUITES,
     SUITES,
     LiberoMissing,
     base_suite,
@@ -53,6 +54,7 @@ MAX_STEPS = {
 class LiberoBenchmark:
     """The benchmark protocol of `evaluation`. A task has the name of its file.
 
+    `libero_90_train` and `libero_90_heldout` are parts of LIBERO-90, see split.py.
     `libero_plus_…` are suites of LIBERO-Plus, `libero_pro_…` of LIBERO-PRO.
 
     Args:
@@ -66,7 +68,9 @@ class LiberoBenchmark:
     """No suite has a fixed role: which ones are unseen depends on the policy's training data."""
 
     initial_states: ClassVar[dict[str, int]] = (
-        dict.fromkeys(SUITES, 50) | dict.fromkeys(PRO_SUITES, 50) | dict.fromkeys(PLUS_SUITES, 1)
+        dict.fromkeys((*SUITES, *SPLIT_SUITES), 50)
+        | dict.fromkeys(PRO_SUITES, 50)
+        | dict.fromkeys(PLUS_SUITES, 1)
     )
     """Number of initial states of each task. LIBERO-Plus evaluates a task once; many have one initial state."""
 
@@ -86,8 +90,8 @@ class LiberoBenchmark:
         }
 
     def suites(self) -> tuple[str, ...]:
-        """Return the names of all suites: LIBERO's five, LIBERO-Plus's four and LIBERO-PRO's sixteen."""
-        return (*SUITES, *PLUS_SUITES, *PRO_SUITES)
+        """Return the names of all suites: LIBERO's five, both parts of LIBERO-90, LIBERO-Plus's and LIBERO-PRO's."""
+        return (*SUITES, *SPLIT_SUITES, *PLUS_SUITES, *PRO_SUITES)
 
     def tasks(self, suite: str) -> tuple[str, ...]:
         """Return the names of a suite's tasks. Raises LiberoMissing if they are not installed."""

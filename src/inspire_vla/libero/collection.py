@@ -32,7 +32,14 @@ from inspire_vla.libero.simulation import (
     require_libero,
     shared_simulation,
 )
-from inspire_vla.libero.tasks import SUITES, instruction_of, read_problem, task_files
+from inspire_vla.libero.tasks import (
+    SPLIT_SUITES,
+    SUITES,
+    base_suite,
+    instruction_of,
+    read_problem,
+    task_files,
+)
 from inspire_vla.spatial import Frame
 
 MAX_ATTEMPTS = 4
@@ -121,8 +128,8 @@ def collect(
         InspireError: an unknown suite or task, a number out of range, no task that the expert supports, `out` exists
             and is not the finished dataset of the same call, or LIBERO is not installed.
     """
-    if suite not in SUITES:
-        raise InspireError(f"unknown LIBERO suite {suite!r}.{did_you_mean(suite, SUITES)}")
+    if suite not in (*SUITES, *SPLIT_SUITES):
+        raise InspireError(f"unknown LIBERO suite {suite!r}.{did_you_mean(suite, (*SUITES, *SPLIT_SUITES))}")
     for name, number, low in (("episodes", episodes, 1), ("processes", processes, 1), ("seed", seed, 0)):
         if number < low:
             raise InspireError(f"{name} must be at least {low}, found {number}.")
@@ -261,6 +268,6 @@ def attempt_task(
         env.env.step(executed.clip(-1.0, 1.0))
         if env.check_success() and not any(map(truth.grasped, moved)):
             return states, np.stack(actions), truth
-        if len(actions) >= MAX_STEPS[conditions.suite]:
+        if len(actions) >= MAX_STEPS[base_suite(conditions.suite)]:
             return None
     return None

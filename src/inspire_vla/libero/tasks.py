@@ -26,7 +26,11 @@ from pathlib import Path
 from typing import Any
 
 from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.files import read_json
 
+SPLIT_FILE = Path(__file__).with_name("libero_90_split.json")
+"""{suite: names of tasks}: LIBERO-90 without, and only, the tasks that are held out of training; see split.py."""
+SPLIT_SUITES = ("libero_90_train", "libero_90_heldout")
 SUITES = ("libero_90", "libero_spatial", "libero_object", "libero_goal", "libero_10")
 _TOKEN = re.compile(r"[()]|[^\s()]+")
 PLUS_SUITES = {f"libero_plus_{name}": f"libero_{name}" for name in ("spatial", "object", "goal", "10")}
@@ -93,8 +97,11 @@ def bddl_folder() -> Path:
 
 def task_files(suite: str) -> tuple[Path, ...]:
     """Return the task files of a suite, without those of LIBERO-Plus. Raises InspireError for an unknown suite."""
+    if suite in SPLIT_SUITES:
+        names = set(read_json(SPLIT_FILE, dict[str, list[str]])[suite])
+        return tuple(path for path in task_files(base_suite(suite)) if path.stem in names)
     if suite not in SUITES:
-        raise InspireError(f"unknown LIBERO suite {suite!r}.{did_you_mean(suite, SUITES)}")
+        raise InspireError(f"unknown LIBERO suite {suite!r}.{did_you_mean(suite, (*SUITES, *SPLIT_SUITES))}")
     found = sorted((bddl_folder() / suite).glob("*.bddl"))
     files = tuple(
         path for path in found if original_name(path.stem) == path.stem and " copy" not in path.stem
@@ -115,7 +122,9 @@ def instruction_of(path: str | Path) -> str:
 
 
 def base_suite(suite: str) -> str:
-    """Return the suite of LIBERO that a suite of LIBERO-Plus or LIBERO-PRO changes; others are returned as they are."""
+    """Return the suite of LIBERO that a suite is part of, or that LIBERO-Plus or LIBERO-PRO changes."""
+    if suite in SPLIT_SUITES:
+        return "libero_90"
     if suite in PRO_SUITES:
         return PRO_SUITES[suite].rpartition("_")[0]
     return PLUS_SUITES.get(suite, suite)
