@@ -3,16 +3,16 @@
     python -m inspire_vla.libero.split            prints the rule's result
     python -m inspire_vla.libero.split --write    writes SPLIT_FILE; not after a training was begun
 
-The rule, for the tasks that the scripted expert can do, in the order of the SHA-256 of their names: a task is held out if
+The rule goes through the tasks that the scripted expert can do, in the order of the SHA-256 of their names. A task is
+held out if
 
 - its scene has at least MIN_IN_SCENE other tasks in training,
-- each object that it moves (or opens, …) is moved by another task in training, and each destination is the destination of
-  another one,
+- each object that it moves is moved by another task in training, and each destination is that of another one,
 - no task in training moves the same object to the same destination,
-- all of that stays true for the tasks held out before,
+- all of that stays true for the tasks held out before.
 
-until one in ONE_IN tasks is held out. Objects and destinations are compared by their kinds: "akita_black_bowl", "top region
-of a wooden_cabinet".
+It ends when one in ONE_IN tasks is held out. Objects and destinations are compared by their kinds, such as
+"akita_black_bowl" and "wooden_cabinet top_region".
 """
 
 import hashlib
