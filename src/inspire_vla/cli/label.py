@@ -222,30 +222,17 @@ def chosen_labeller(options: Arguments) -> "Labeller":
     from inspire_vla.labels.labeller import get_labeller
 
     found = get_labeller(options.labeller)
-    kind = options.labeller.partition(":")[
-        0
-    ]  # a custom labeller may be an instance of these classes, configured
-    given = options.end_effector
-    unit: dict[str, Any] = {
-        "metres_per_unit": given.metres_per_unit,
-        "fingertips_below_m": given.fingertips_below_m,
-    }
+    # a custom labeller may be an instance of these classes, configured
+    kind, given = options.labeller.partition(":")[0], options.end_effector
+    unit: dict[str, Any] = {name: getattr(given, name) for name in ("metres_per_unit", "fingertips_below_m")}
     if kind == "demonstration" and isinstance(found, DemonstrationLabeller):
         open_is_high = None if given.open_is is None else given.open_is == "high"
         columns = _columns(given)
         if columns is not None:
             return replace(found, end_effector=columns, open_is_high=open_is_high, **unit)
-        width, command = (
-            ColumnValues.parse(text) if text else None for text in (given.width, given.gripper_command)
-        )
-        return replace(
-            found,
-            width_values=width,
-            command_values=command,
-            open_is_high=open_is_high,
-            arm=given.arm,
-            **unit,
-        )
+        texts = {"width_values": given.width, "command_values": given.gripper_command}
+        gripper: dict[str, Any] = {name: ColumnValues.parse(text) for name, text in texts.items() if text}
+        return replace(found, open_is_high=open_is_high, arm=given.arm, **unit, **gripper)
     if kind == "table" and isinstance(found, TableLabeller):
         _refuse_used(options, ("width", "gripper_command", "open_is"))
         return replace(found, end_effector=_columns(given), arm=given.arm, **unit)

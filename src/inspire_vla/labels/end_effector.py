@@ -287,13 +287,10 @@ def find_end_effector_columns(
             )
     if not positions:
         raise InspireError(_not_found("end-effector position", finder, needs_gripper))
-    found = [
-        finder.with_gripper(
-            EndEffectorColumns(position.values, arm=position.arm, reasons={"position": position.why}),
-            arms,
-        )
-        for position in positions
-    ]
+    found = []
+    for position in positions:
+        columns = EndEffectorColumns(position.values, arm=position.arm, reasons={"position": position.why})
+        found.append(finder.with_gripper(columns, arms))
     if needs_gripper and all(len(one.parts) == 1 for one in found):
         raise InspireError(_not_found("gripper", finder, needs_gripper))
     return tuple(found)
@@ -324,14 +321,12 @@ class _Finder:
 
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
-        self.columns = {column: self._values(column) for column in self._ordered()}
-        self.short = uses_short_arms(v.name for values in self.columns.values() for v in values)
-
-    def _ordered(self) -> list[str]:
-        """The columns, `observation.state` first and actions last."""
-        return sorted(
-            self.recording.columns, key=lambda name: (is_action(name), name != "observation.state", name)
+        order = sorted(
+            recording.columns, key=lambda name: (is_action(name), name != "observation.state", name)
         )
+        self.columns = {column: self._values(column) for column in order}
+        """The values of each column, `observation.state` first and actions last."""
+        self.short = uses_short_arms(v.name for values in self.columns.values() for v in values)
 
     def _values(self, column: str) -> list[_Value]:
         array, names = self.recording.columns[column], tuple(self.recording.names.get(column, ()))
