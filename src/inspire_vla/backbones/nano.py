@@ -11,12 +11,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers import DynamicCache, Qwen2Config, Qwen2Model
 
+from inspire_vla.backbones import efficientnet
 from inspire_vla.backbones.base import KeyValues
 from inspire_vla.backbones.fast_qwen2 import supervised_states
 from inspire_vla.backbones.hf_decoder import HFBackbone
 from inspire_vla.dialogue import NANO_TEMPLATE, TextTokenizer
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, did_you_mean
 
+VISION_ENCODERS = ("stem", efficientnet.NAME)
 STRIDE = 16
 """Side of a patch in pixels. Each patch becomes one token."""
 GROUPS = 8
@@ -34,11 +36,18 @@ class NanoConfig:
     stem_width: int = 32
     deep_stem: bool = False
     """A stem with residual blocks, for the grounding pre-training. False: four thin layers."""
+    vision: str = "stem"
+    """The vision encoder. "stem": nano's own. "efficientnet_lite0": trained on ImageNet, see efficientnet.py; the other
+    options of the stem have no effect."""
 
 
 def stem(config: NanoConfig) -> nn.Sequential:
     """Image → one vector per patch. The first layer has stride 4 to save time on a CPU."""
     width, hidden = config.stem_width, config.hidden_size
+    if config.vision == efficientnet.NAME:
+        channels = efficientnet.CHANNELS  # whose standard deviation is about 8, hence the normalisation
+        projection = (nn.GroupNorm(1, channels), nn.Conv2d(channels, hidden, 1))
+        return nn.Sequential(efficientnet.EfficientNetLite0(), *projection)
     if not config.deep_stem:
         return nn.Sequential(
             nn.Conv2d(3, width, 4, stride=4),
@@ -109,6 +118,10 @@ class Nano(HFBackbone):
             )
         if config.hidden_size % config.heads:
             raise InspireError(f"hidden_size {config.hidden_size} is not a multiple of heads {config.heads}.")
+        if config.vision not in VISION_ENCODERS:
+            raise InspireError(
+                f"Unknown vision encoder {config.vision!r}.{did_you_mean(config.vision, VISION_ENCODERS)}"
+            )
         if config.deep_stem and (2 * config.stem_width % GROUPS or config.hidden_size % GROUPS):
             raise InspireError(
                 f"With deep_stem, hidden_size and twice stem_width must be multiples of {GROUPS}, found "
@@ -155,12 +168,20 @@ class Nano(HFBackbone):
         return torch.cat([prefix, self.state(state)[:, None]], dim=1)
 
     def freeze_vision(self) -> None:
-        """Train only the decoder, the embedding of the robot state, and the head."""
-        self.stem.requires_grad_(False)
-        self.place.requires_grad_(False)
+        """Train only the decoder, the embedding of the robot state, and the head; behind a foreign encoder also its
+        projection and the position embedding of the patches, which are new."""
+        super().freeze_vision()
+        if self.foreign_encoder is None:
+            self.place.requires_grad_(False)
+
+    @property
+    def foreign_encoder(self) -> efficientnet.EfficientNetLite0 | None:
+        """A vision encoder that others trained; None: nano's own stem."""
+        first = self.stem[0]
+        return first if isinstance(first, efficientnet.EfficientNetLite0) else None
 
     def vision(self) -> tuple[nn.Module, ...]:
-        return (self.stem,)
+        return (self.foreign_encoder or self.stem,)
 
     def supervised_states(
         self,

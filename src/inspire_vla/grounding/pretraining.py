@@ -50,6 +50,12 @@ class PretrainingConfig:
     warmup_steps: int = 200
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.nano.vision != "stem":
+            raise InspireError(
+                f"The pre-training trains nano's own stem; the encoder {self.nano.vision!r} was trained by others."
+            )
+
 
 def read_recipe(recipe: Path, **changes: Any) -> PretrainingConfig:
     """Read a recipe's file. `changes` that are not None replace its values. Raises InspireError for unknown keys."""

@@ -216,6 +216,8 @@ class InspireVLAConfig(PreTrainedConfig):
     )
 
     optimizer_lr: float = 1e-3
+    vision_lr: float | None = None
+    """Learning rate of the vision encoder, where it is another one: what others trained is changed with care."""
     optimizer_weight_decay: float = 0.05
     warmup_steps: int = 200
     push_to_hub: bool = False
@@ -252,6 +254,16 @@ class InspireVLAConfig(PreTrainedConfig):
                 f"n_action_steps must lie between 1 and chunk_size {self.chunk_size}, found {self.n_action_steps}."
             )
 
+        if self.nano.vision != "stem" and self.pretrained_init:
+            raise InspireError(
+                f"The grounding pre-training {self.pretrained_init!r} is of nano's own stem, not of the encoder "
+                f"{self.nano.vision!r}: set --policy.pretrained_init=null."
+            )
+        if self.vision_lr is not None and not (0 < self.vision_lr < math.inf and not self.freeze_vision):
+            raise InspireError(
+                f"vision_lr must be a number above 0, of an encoder that is trained (freeze_vision=false); found "
+                f"{self.vision_lr} with freeze_vision={str(self.freeze_vision).lower()}."
+            )
         if not 0 <= self.position_loss_weight < math.inf:
             raise InspireError(
                 f"position_loss_weight must be a number of at least 0, found {self.position_loss_weight}."

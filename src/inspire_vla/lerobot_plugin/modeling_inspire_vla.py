@@ -28,7 +28,7 @@ from inspire_vla.action_tokenizers import ActionTokenizer, ActionVocabulary, Und
 from inspire_vla.backbones.attention import PAD, PREFIX, make_attention_mask
 from inspire_vla.backbones.base import Backbone
 from inspire_vla.backbones.flow import FlowContext, FlowExpert, flow_loss
-from inspire_vla.backbones.hf_decoder import cuda_graphs
+from inspire_vla.backbones.hf_decoder import HFBackbone, cuda_graphs
 from inspire_vla.backbones.image_text import ImageText, save_chat
 from inspire_vla.backbones.nano import Nano
 from inspire_vla.backbones.nano_flow import NanoFlow
@@ -280,9 +280,15 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
 
     def get_optim_params(self) -> list[dict[str, Any]]:
         """Weight decay on matrices only; what is frozen is left out."""
-        matrices = [p for p in self.parameters() if p.requires_grad and p.ndim >= 2]
-        others = [p for p in self.parameters() if p.requires_grad and p.ndim < 2]
-        return [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
+        trained = [p for p in self.parameters() if p.requires_grad]
+        groups: list[dict[str, Any]] = []
+        if self.config.vision_lr is not None:
+            assert isinstance(self.backbone, HFBackbone)
+            of_vision = {id(p) for module in self.backbone.vision() for p in module.parameters()}
+            vision = [p for p in trained if id(p) in of_vision]
+            trained = [p for p in trained if id(p) not in of_vision]
+            groups = [group | {"lr": self.config.vision_lr} for group in _by_decay(vision)]
+        return [*_by_decay(trained), *groups]
 
     def _tokenized(
         self, batch: dict[str, Any], key: str, tokenize: Callable[[dict[str, Any]], dict[str, Any]]
@@ -574,6 +580,12 @@ class Losses:
         return dict(zip(self._metrics, torch.stack([*self._metrics.values()]).tolist(), strict=True))
 
 
+def _by_decay(parameters: Sequence[Tensor]) -> list[dict[str, Any]]:
+    """Parameter groups of an optimizer, with weight decay on matrices only."""
+    matrices, others = [p for p in parameters if p.ndim >= 2], [p for p in parameters if p.ndim < 2]
+    return [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
+
+
 def _frames(batch: Mapping[str, Any]) -> Int[Tensor, " B"]:
     """LeRobot's `index` of each row: the frame's number in its dataset. Raises InspireError where there is none."""
     if "index" not in batch:
@@ -775,8 +787,11 @@ def _nano(
         image_size=config.model_image_size,
         state_dim=state.shape[0] if state else 0,
     )
-    if config.pretrained_init and text_files is None:  # a checkpoint brings all its weights
-        load_pretrained(backbone, config.pretrained_init)
+    if text_files is None:  # a checkpoint brings all its weights
+        if config.pretrained_init:
+            load_pretrained(backbone, config.pretrained_init)
+        if backbone.foreign_encoder is not None:
+            backbone.foreign_encoder.load_imagenet()
     return backbone, vocabulary
 
 
