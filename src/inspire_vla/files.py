@@ -8,12 +8,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import filelock
-from pydantic import TypeAdapter, ValidationError
 
 from inspire_vla.errors import InspireError
+
+if TYPE_CHECKING:  # imported where a schema is read: the model code runs without pydantic
+    from pydantic import ValidationError
 
 
 @contextmanager
@@ -56,6 +58,8 @@ def read_json[T](path: str | Path, schema: type[T]) -> T:
     Raises:
         InspireError: no such file, no JSON, or JSON of another form; names the file, the field and what was found.
     """
+    from pydantic import TypeAdapter, ValidationError
+
     path = Path(path)
     try:
         return TypeAdapter(schema).validate_json(path.read_bytes())
@@ -87,7 +91,7 @@ def media_sha256(path: str | Path, part: int = 1 << 20) -> str:
     return digest.hexdigest()
 
 
-def describe(error: ValidationError) -> str:
+def describe(error: "ValidationError") -> str:
     """Say in one sentence where data does not fit its schema."""
     first, *others = error.errors(include_url=False)
     if first["type"] == "json_invalid":

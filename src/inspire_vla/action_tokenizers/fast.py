@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from scipy.fft import dct, idct
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
@@ -127,6 +126,8 @@ class Fast(ActionTokenizer):
     @property
     def max_error(self) -> float:
         """The largest |decode(encode(a)) − a| without clipping: half a quantisation step through the inverse DCT."""
+        from scipy.fft import idct
+
         basis = idct(np.eye(self.horizon), axis=0, norm="ortho")
         return 0.5 / self.scale * float(np.abs(basis).sum(1).max())
 
@@ -147,6 +148,8 @@ class Fast(ActionTokenizer):
             UndecodableAction: an unknown code, an incomplete character, too few or too many coefficients, or one
                 outside the alphabet.
         """
+        from scipy.fft import idct  # here, so that the package loads without scipy
+
         if len(codes) and isinstance(codes[0], (list, tuple, np.ndarray)):
             return np.stack([self.decode(sequence) for sequence in codes])
         sequence = np.asarray(codes)
@@ -316,6 +319,8 @@ def _check_scale(scale: float) -> None:
 
 def _quantised(actions: np.ndarray, scale: float) -> np.ndarray:
     """(N, H, D) → integers (N, H, D), rounded half to even as in the published processor."""
+    from scipy.fft import dct
+
     return np.around(dct(actions, axis=1, norm="ortho") * scale).astype(np.int64)
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
-from scipy.cluster.vq import kmeans2, vq
 
 from inspire_vla.action_tokenizers import storage
 from inspire_vla.action_tokenizers.base import (
@@ -97,6 +96,8 @@ class ResidualVQ(ActionTokenizer):
         """
         array = np.clip(checked_chunks(actions), -1.0, 1.0)
         count, horizon, action_dim = array.shape
+        from scipy.cluster.vq import kmeans2, vq  # here, so that the package loads without scipy
+
         codes_per_level = positive_int("codes_per_level", codes_per_level)
         levels = positive_int("levels", levels)
         if count < codes_per_level:
@@ -150,6 +151,8 @@ class ResidualVQ(ActionTokenizer):
 
     def encode(self, actions: np.ndarray) -> np.ndarray:
         """(…, H, D) → (…, levels) int64: the nearest centre, then the nearest correction, and so on."""
+        from scipy.cluster.vq import vq
+
         self._check_fitted()
         actions = np.clip(checked_actions(actions, self.horizon, self.action_dim), -1.0, 1.0)
         residual = (actions - self.centre) / self.scale * self.dimension_weights

@@ -1,7 +1,8 @@
 """Backbones whose text model is a decoder of transformers.
 
 All code that depends on the inside of transformers is in this file. It was written for transformers 5.5;
-tests/backbones/test_hf_decoder.py checks each attribute and argument it uses.
+tests/backbones/test_hf_decoder.py checks each attribute and argument it uses. docs/appendix/performance_gpu.md names
+the versions that `make gpu` ran with.
 
 Tensor axes: batch; time = elements of this call; total = cached + new elements; hidden = width of the decoder.
 """
@@ -11,6 +12,8 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache as memoized
+from inspect import signature
 from typing import Any
 
 import torch
@@ -96,8 +99,8 @@ class HFBackbone(Backbone):
             inputs_embeds=embeddings,
             position_ids=positions,
             attention_mask=mask,
-            past_key_values=cache,
             use_cache=cache is not None,
+            **{cache_argument(type(self.decoder).forward): cache},
             **options,
         )
         if self.recorded_attention is not None:
@@ -121,7 +124,7 @@ class HFBackbone(Backbone):
         attention_mask: Bool[Tensor, "batch time time"] | None = None,
     ) -> tuple[Float[Tensor, "supervised vocabulary"], KeyValues]:
         if not (self.training and self.decoder.is_gradient_checkpointing):
-            cache = DynamicCache()  # also where decoding has a static one, which has no gradient
+            cache = GrowingCache()  # also where decoding has a static one, which has no gradient
             hidden = self._run_decoder(embeddings, None, attention_mask, cache)
             return self.logits(hidden[loss_mask]), self.key_values(cache)
         with recorded_projections(self.decoder) as projected:  # checkpointed layers take no cache
@@ -140,7 +143,22 @@ class HFBackbone(Backbone):
         return [(layer.keys[:, :, :length], layer.values[:, :, :length]) for layer in layers]
 
     def new_cache(self, rows: int = 1) -> KeyValueCache:
-        return DynamicCache() if self.static_decoder is None else self.static_decoder.new_cache(rows)
+        return GrowingCache() if self.static_decoder is None else self.static_decoder.new_cache(rows)
+
+
+class GrowingCache(DynamicCache):
+    """A cache of transformers. Its own `crop` takes the new length up to 5.17, and later the number to remove."""
+
+    def crop(self, length: int) -> None:
+        """Forget all but the first `length` columns."""
+        for layer in self.layers:
+            layer.keys, layer.values = layer.keys[:, :, :length], layer.values[:, :, :length]
+
+
+@memoized
+def cache_argument(forward: Callable[..., Any]) -> str:
+    """The name of the argument for the cache in a decoder's `forward`: "past_key_values", later "cache"."""
+    return "cache" if "cache" in signature(forward).parameters else "past_key_values"
 
 
 # Static cache. Experimental: its CUDA graphs never ran on a GPU.
@@ -182,6 +200,7 @@ class StaticDecoder:
             compiler: compiles the pass of one token, for example `cuda_graphs`. None: not compiled.
         """
         self.decoder, self.max_length, self.compiled = decoder, max_length, compiler is not None
+        self._cache_argument = cache_argument(type(decoder).forward)
         self._caches: dict[int, CroppableStaticCache] = {}
         self._one_token = self._step if compiler is None else compiler(self._step)
 
@@ -226,8 +245,8 @@ class StaticDecoder:
             inputs_embeds=embeddings,
             position_ids=positions,
             attention_mask=mask,
-            past_key_values=cache,
             use_cache=True,
+            **{self._cache_argument: cache},
         ).last_hidden_state
 
 

@@ -15,8 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
-from transformers import GemmaConfig, GemmaModel, SiglipVisionConfig
-from transformers.models.siglip.modeling_siglip import SiglipVisionTransformer
+from transformers import GemmaConfig, GemmaModel, SiglipVisionConfig, SiglipVisionModel
 
 from inspire_vla.backbones.hf_decoder import HFBackbone, RenamedWeights, count_layers, rename_weights
 from inspire_vla.dialogue import PI0_FAST_TEMPLATE, TextTokenizer
@@ -97,7 +96,7 @@ class PaliGemma(HFBackbone):
         self.text_tokenizer: TextTokenizer = text_tokenizer
         language, vision = config.language, config.vision
         self.hidden_size, self.vocabulary_size = language.hidden_size, language.vocabulary_size
-        self.tower = SiglipVisionTransformer(
+        tower = SiglipVisionModel(
             SiglipVisionConfig(
                 hidden_size=vision.width,
                 intermediate_size=vision.mlp_size,
@@ -109,6 +108,8 @@ class PaliGemma(HFBackbone):
                 attn_implementation="sdpa",
             )
         )
+        # Up to some version of transformers the encoder is inside this model, later it is this model.
+        self.tower = getattr(tower, "vision_model", tower)
         self.projector = nn.Linear(vision.width, language.hidden_size)
         self.decoder = GemmaModel(
             GemmaConfig(

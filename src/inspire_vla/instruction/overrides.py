@@ -11,9 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from typing import Any, ClassVar
 
 from inspire_vla.errors import InspireError
 from inspire_vla.files import describe, read_json, write_text
@@ -30,7 +28,7 @@ FILL_IN = "?"
 class MentionRecord:
     """The schema of one mention in a file."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     mention: str
     role: str | None = None
 
@@ -71,6 +69,8 @@ def overrides_of_records(
 
 def overrides_from_json(records: Any) -> dict[str, tuple[MentionRole, ...]]:
     """The inverse of `overrides_to_json`. Raises InspireError as `read_overrides`."""
+    from pydantic import TypeAdapter, ValidationError
+
     try:
         return overrides_of_records(TypeAdapter(OverrideRecords).validate_python(records))
     except ValidationError as error:
