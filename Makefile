@@ -2,6 +2,7 @@
 # make lint   ruff and mypy        make e2e   the slow end-to-end tests     make clean  remove what was built
 # make docs    the documentation as a web site, in site/
 # make libero   LIBERO with its assets, the windowless OpenCV kept
+# make gpu    what reasoning costs on this machine's GPU, at most 8 minutes; goes on where it stopped
 # make dist    a wheel and a source archive, in dist/
 # make soak   10,000 requests from 8 clients and 10,000 malformed messages, against a served checkpoint
 SHELL := /bin/sh
@@ -14,10 +15,10 @@ STAMP := $(VENV)/.installed
 OFFLINE := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 WANDB_MODE=disabled
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format e2e soak docs dist doctor libero constraints clean
+.PHONY: help install demo test lint format e2e soak gpu docs dist doctor libero constraints clean
 
 help:
-	@sed -n '1,6p' Makefile | sed 's/^# *//'
+	@sed -n '1,7p' Makefile | sed 's/^# *//'
 
 install: $(STAMP)
 
@@ -49,6 +50,10 @@ e2e: install
 
 soak: install
 	$(OFFLINE) $(BIN)/python -m tests.serving.stress --out runs/soak.json $(ARGS)
+
+# Needs torch, transformers and timm alone; no installation. `make gpu PYTHON=python3` takes another interpreter.
+gpu:
+	$(OFFLINE) $(or $(PYTHON),$(wildcard $(BIN)/python),python3) benchmarks/gpu.py $(ARGS)
 
 docs: install
 	$(OFFLINE) $(BIN)/mkdocs build -q

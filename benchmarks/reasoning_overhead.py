@@ -6,6 +6,8 @@
     python benchmarks/reasoning_overhead.py history CHECKPOINT --dataset DEMONSTRATIONS   # other drafts
     python benchmarks/reasoning_overhead.py report              # writes docs/appendix/performance_details.md
 
+All of it on a CPU; on a GPU run `benchmarks/gpu.py`.
+
 A step is everything that depends on the model: encoding the images, all forward passes, sampling tokens, decoding the
 actions. The methods run in turn on the same observation, in random order, so that a slow moment of the machine affects
 all of them, and ratios are taken within an observation. On one CPU thread the clock is processor time. All methods
@@ -21,7 +23,7 @@ import torch
 from overhead import history_drafts, report
 from overhead.memory import measure_memory
 from overhead.nano_replay import measure_nano
-from overhead.real_sizes import SIZES, measure_real_size
+from overhead.real_sizes import NAMES, measure_real_size
 
 from inspire_vla.evaluation.provenance import provenance
 
@@ -33,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["nano", *SIZES, "memory", "history", "report"])
+    parser.add_argument("what", choices=["nano", *NAMES, "memory", "history", "report"])
     parser.add_argument("checkpoint", nargs="?", help="of nano; for `nano`, `memory` and `history`")
     parser.add_argument("--dataset", type=Path, help="labelled demonstrations; for `history`")
     parser.add_argument("--episodes", type=int, default=20)
@@ -49,9 +51,7 @@ def main() -> None:
     parser.add_argument(
         "--depth", type=float, default=1.0, help="share of a real size's layers, if memory is short"
     )
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--dtype", default=None, help="default: bfloat16 on a GPU, float32 on a CPU")
-    parser.add_argument("--threads", type=int, default=None, help="of torch, on a CPU")
+    parser.add_argument("--threads", type=int, default=None, help="of torch")
     parser.add_argument("--kept", type=Path, default=ROOT / "runs" / "overhead", help="rows of real sizes")
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
@@ -75,18 +75,15 @@ def main() -> None:
             args.checkpoint, args.dataset, args.episodes, args.suites
         )
     else:
-        name = args.dtype or ("bfloat16" if args.device == "cuda" else "float32")
         found = measure_real_size(
             args.what,
-            args.device,
-            getattr(torch, name),
             args.repeats or 20,
             args.objects,
             depth=args.depth,
             seconds=args.seconds,
-            kept=args.kept / f"{args.what}_{args.device}_{name}_{args.depth:g}.jsonl",
+            kept=args.kept / f"{args.what}_cpu_float32_{args.depth:g}.jsonl",
         )
-    found["device"] = args.device
+    found["device"] = "cpu"
     found["threads"] = torch.get_num_threads()
     found["load_before"] = round(load, 1)
     for private in (" --out", " --kept"):  # local paths are not published
@@ -94,9 +91,8 @@ def main() -> None:
     found["provenance"] = origin
     args.out.parent.mkdir(parents=True, exist_ok=True)
     results = json.loads(args.out.read_text(encoding="utf-8")) if args.out.exists() else {}
-    device = "" if args.device == "cpu" else f"_{args.device}"
     depth = "" if args.depth == 1 else f"_{args.depth:g}"
-    results[f"{args.what}{device}{depth}"] = found
+    results[f"{args.what}{depth}"] = found
     args.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     shown = ("all", "by_objects", "best_ms", "growth_mib_after_the_first_tenth", "rollouts")
     print(json.dumps({k: v for k, v in found.items() if k in shown}, indent=1))

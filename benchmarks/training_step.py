@@ -2,11 +2,9 @@
 
     python benchmarks/training_step.py runs/nano_inspire --batch-size 16 --steps 20
     python benchmarks/training_step.py out/minivla --device cuda --batch-size 16 --steps 30
-    python benchmarks/training_step.py minivla --depth 2 --batch-size 2 --steps 8      # no weights needed
 
-Any checkpoint of ours will do, converted ones too; or the name of a family, which is then built at its published
-widths, images and text but `--depth` layers deep (see `shallow.py`). The batch is noise: time does not look at
-values. A step is the loss, its gradient and, but for shallow models, whose optimizer would be out of proportion, AdamW.
+Any checkpoint of ours will do, converted ones too. Published sizes without weights, with LoRA: `gpu.py`. The batch is
+noise: time does not look at values. A step is the loss, its gradient and AdamW.
 The two kinds alternate, so that a slow moment of the machine hits both; the ratio is the median of the pairs' ratios.
 On the CPU the clock is the process's own time. The aim is at most 1.10.
 """
@@ -20,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from shallow import FAMILIES, shallow
 
 from inspire_vla.labels.columns import answer_column
 from inspire_vla.lerobot_plugin.agent import load_policy
@@ -35,23 +32,15 @@ PARTS = ("text and loss", "images", "decoder and scores", "backward", "optimizer
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Measure, print, and return what was measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("policy", help=f"checkpoint folder, or one of {', '.join(FAMILIES)}")
-    parser.add_argument("--depth", type=int, default=2, help="layers of a family's towers and decoder")
+    parser.add_argument("policy", help="checkpoint folder")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    built = options.policy in FAMILIES
-    if built:
-        policy = shallow(options.policy, options.depth).to(options.device).train()
-    else:
-        policy = (
-            load_policy(options.policy, device=options.device, keep_weights_dtype=True)
-            .policy.to(options.device)
-            .train()
-        )
+    policy = load_policy(options.policy, device=options.device, keep_weights_dtype=True).policy
+    policy.to(options.device).train()
     batch = noise(policy, options.batch_size, options.device)
     optimizer = torch.optim.AdamW(policy.get_optim_params(), lr=1e-6)
     reasoning = policy.config.reasoning
@@ -89,8 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         forward = clock()
         loss.backward()
         backward = clock()
-        if not built:
-            optimizer.step()
+        optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         end = clock()
         text = forward - start - sum(within.values())
@@ -111,7 +99,6 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     result = {
         "policy": options.policy,
         "backbone": policy.config.backbone,
-        "depth": options.depth if built else None,
         "elements": {"base": lengths[False], "inspire": lengths[True]},
         "device": options.device,
         "batch_size": options.batch_size,

@@ -10,13 +10,18 @@ import torch
 from torch import Tensor
 
 from inspire_vla.backbones.base import Backbone
-from inspire_vla.decoding import BatchedKVDecoder, Decision, DecodeState, Grammar, Token, sample
+from inspire_vla.decoding import BatchedKVDecoder, Decision, DecodeState, FlowHead, Grammar, Token, sample
 from inspire_vla.dialogue import Dialogue
 
 
 @torch.inference_mode()
 def decode_per_question(
-    backbone: Backbone, observe: Callable[[], Tensor], dialogue: Dialogue, grammar: Grammar
+    backbone: Backbone,
+    observe: Callable[[], Tensor],
+    dialogue: Dialogue,
+    grammar: Grammar,
+    states: Callable[[], Tensor | None] = lambda: None,
+    flow: FlowHead | None = None,
 ) -> Decision:
     """One row. `observe` encodes the images; it is called once per question and once for the action."""
     plan = grammar.plan(dialogue)
@@ -27,8 +32,10 @@ def decode_per_question(
     answers: list[str] = []
     token_ids: list[int] = []
     passes = 0
+    actions = None
     for _ in range(len(dialogue.mentions) + 1):
-        decoder = BatchedKVDecoder(backbone, observe())
+        decoder = BatchedKVDecoder(backbone, observe(), states=states())
+        acts = state.num_answered == len(dialogue.mentions)
         new_tokens: list[Token] = text
         answered = state.num_answered
         spelled: tuple[int, ...] = ()
@@ -42,11 +49,14 @@ def decode_per_question(
             spelled += (token,)
             new_tokens = [added[0]]
             text += added
+        if acts and flow is not None:
+            decoder.extend([text])
+            actions = flow.denoise(decoder.context(flow.expert.horizon))[0]
         passes += decoder.forward_passes
         if state.num_answered > answered:
             answers.append(grammar.answers.word(spelled))
     return Decision(
-        grammar.actions(state.codes),
+        actions if flow is not None else grammar.actions(state.codes),
         dialogue.mentions,
         tuple(answers),
         token_ids=tuple(token_ids),

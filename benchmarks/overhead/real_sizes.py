@@ -1,9 +1,9 @@
-"""MiniVLA, π0-FAST and OpenVLA at their true sizes with random weights: what they cost, not what they can do."""
+"""Models at their published sizes with random weights: what they cost, not what they can do. Needs no LeRobot."""
 
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 from transformers.initialization import no_init_weights
 
-from inspire_vla.action_tokenizers import ActionTokenizer, ActionVocabulary, UniformBins
+from inspire_vla.action_tokenizers import ActionVocabulary, UniformBins
+from inspire_vla.backbones.flow import FlowExpert
 from inspire_vla.backbones.hf_decoder import HFBackbone
 from inspire_vla.backbones.paligemma import GemmaSize, PaliGemma, PaliGemmaConfig, SiglipSize
+from inspire_vla.backbones.pi05 import GemmaExpertSize, Pi05, Pi05Expert
 from inspire_vla.backbones.prismatic import (
     LanguageConfig,
     Prismatic,
@@ -23,8 +25,16 @@ from inspire_vla.backbones.prismatic import (
     TowerConfig,
     llama_2_7b,
 )
-from inspire_vla.decoding import AnswerSet, Grammar, RowState
-from inspire_vla.dialogue import build_dialogue
+from inspire_vla.backbones.smolvla import (
+    SmolExpertSize,
+    SmolLMSize,
+    SmolSiglipSize,
+    SmolVLA,
+    SmolVLAConfig,
+    SmolVLAExpert,
+)
+from inspire_vla.decoding import AnswerSet, FlowHead, Grammar, RowState
+from inspire_vla.dialogue import Dialogue, build_dialogue
 from inspire_vla.spatial import answer_words
 from overhead.timing import MethodTimer, Task, row_of, summary
 
@@ -69,116 +79,186 @@ def cut(layers: int, depth: float) -> int:
     return max(1, round(depth * layers))
 
 
-def _prismatic(language: LanguageConfig, depth: float) -> HFBackbone:
-    whole = PrismaticConfig()
-    config = replace(
-        whole,
-        language=replace(language, layers=cut(language.layers, depth)),
-        dino=replace(whole.dino, blocks=cut(whole.dino.blocks, depth)),
-        siglip=replace(whole.siglip, blocks=cut(whole.siglip.blocks, depth)),
-    )
-    return Prismatic(config, text_tokenizer=WordTokenizer())
-
-
-def _paligemma(depth: float) -> HFBackbone:
-    language, vision = GemmaSize(), SiglipSize()
-    config = PaliGemmaConfig(
-        language=replace(language, layers=cut(language.layers, depth)),
-        vision=replace(vision, layers=cut(vision.layers, depth)),
-    )
-    return PaliGemma(config, text_tokenizer=WordTokenizer(), num_images=2)
-
-
-def _tiny(depth: float) -> HFBackbone:
-    language = LanguageConfig(
-        vocabulary_size=1024, hidden_size=32, mlp_size=48, layers=2, heads=2, key_value_heads=1
-    )
-    tower = TowerConfig(width=16, blocks=1, heads=2, mlp_size=24)
-    config = PrismaticConfig(language=language, dino=replace(tower, registers=4), siglip=tower)
-    return Prismatic(config, text_tokenizer=WordTokenizer())
+Config = PrismaticConfig | PaliGemmaConfig | SmolVLAConfig
 
 
 @dataclass(frozen=True)
 class Size:
-    """A backbone of that size, and how many codes an action takes.
+    """A model of that size.
 
     Attributes:
-        make: share of the layers that are kept → backbone.
-        horizon: × 7 dimensions = codes of one action chunk. MiniVLA's residual VQ says 7 a chunk, OpenVLA 7 a step;
-            FAST says 30 to 60 a second of motion, here 35.
+        horizon: of an action chunk. × 7 dimensions = its codes: MiniVLA's residual VQ says 7 a chunk, OpenVLA 7 a step;
+            FAST says 30 to 60 a second of motion, here 35. Of a flow expert, the actions that it denoises.
+        state: whether the prompt holds the robot's state as text.
+        expert: π0.5's flow expert. SmolVLA's is in its configuration.
     """
 
     title: str
-    make: Callable[[float], HFBackbone]
+    config: Config
     horizon: int
+    num_images: int = 1
     state: bool = False
+    expert: GemmaExpertSize | None = None
 
 
 SIZES = {
-    "tiny": Size("a toy, to try the benchmark", _tiny, 1),
-    "minivla": Size("MiniVLA (Qwen2.5-0.5B, two towers)", lambda d: _prismatic(LanguageConfig(), d), 1),
-    "pi0fast": Size("π0-FAST (PaliGemma-3B)", _paligemma, 5, state=True),
-    "openvla": Size("OpenVLA (Llama-2-7B, two towers)", lambda d: _prismatic(llama_2_7b(), d), 1),
+    "smolvla": Size("SmolVLA (SmolVLM2-500M)", SmolVLAConfig(), 50, num_images=2),
+    "minivla": Size("MiniVLA (Qwen2.5-0.5B, two towers)", PrismaticConfig(), 1),
+    "pi0fast": Size("π0-FAST (PaliGemma-3B)", PaliGemmaConfig(), 5, num_images=2, state=True),
+    "pi05": Size(
+        "π0.5 (PaliGemma-3B)", PaliGemmaConfig(), 50, num_images=2, state=True, expert=GemmaExpertSize()
+    ),
+    "openvla": Size("OpenVLA (Llama-2-7B, two towers)", PrismaticConfig(language=llama_2_7b()), 1),
 }
+"""The published sizes."""
+
+_TOWER = TowerConfig(width=16, blocks=1, heads=2, mlp_size=24)
+_GEMMA = PaliGemmaConfig(GemmaSize(1024, 32, 48, 2, 2, 1, 16), SiglipSize(16, 24, 2, 2), image_size=28)
+_SMOL = SmolVLAConfig(
+    SmolLMSize(1024, 32, 48, 2, 2, 1, 16),
+    SmolSiglipSize(16, 24, 2, 2, image_size=64),
+    SmolExpertSize(24, 32),
+    shuffle=2,
+)
 
 
-def make(
-    name: str, device: str, dtype: torch.dtype, depth: float = 1.0
-) -> tuple[HFBackbone, ActionTokenizer, ActionVocabulary]:
-    """The backbone with noise for weights, and its action codes on the last ids of its vocabulary."""
-    size = SIZES[name]
+def _tiny_prismatic(family: str) -> PrismaticConfig:
+    language = LanguageConfig(family, 1024, 32, 48, layers=2, heads=2, key_value_heads=1)
+    return PrismaticConfig(language, replace(_TOWER, registers=4), _TOWER, image_size=28)
+
+
+TINY = {
+    "smolvla": replace(SIZES["smolvla"], config=_SMOL),
+    "minivla": replace(SIZES["minivla"], config=_tiny_prismatic("qwen2")),
+    "pi0fast": replace(SIZES["pi0fast"], config=_GEMMA),
+    "pi05": replace(SIZES["pi05"], config=_GEMMA, expert=GemmaExpertSize(32, 48)),
+    "openvla": replace(SIZES["openvla"], config=_tiny_prismatic("llama")),
+}
+"""The same families in a size for tests."""
+NAMES = ("minivla", "pi0fast", "openvla")
+"""What `reasoning_overhead.py` measures on a CPU."""
+
+
+def shallower(config: Config, depth: float) -> Config:
+    """The same widths with a share `depth` of the layers, in vision encoders and decoder alike."""
+    language = replace(config.language, layers=cut(config.language.layers, depth))
+    if isinstance(config, PrismaticConfig):
+        dino, siglip = (replace(t, blocks=cut(t.blocks, depth)) for t in (config.dino, config.siglip))
+        return replace(config, language=language, dino=dino, siglip=siglip)
+    return replace(
+        config, language=language, vision=replace(config.vision, layers=cut(config.vision.layers, depth))
+    )
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model with noise for weights, and what `decode` needs beside it."""
+
+    size: Size
+    backbone: HFBackbone
+    grammar: Grammar
+    flow: FlowHead | None
+
+    @property
+    def parameters(self) -> int:
+        modules = [self.backbone, *([self.flow.expert] if self.flow else [])]
+        return sum(p.numel() for module in modules for p in module.parameters())
+
+    def dialogue(self, objects: int, **options: Any) -> Dialogue:
+        """The dialogue of an instruction with so many objects; `reasoning=False`: the base model's."""
+        state = " ".join(["128"] * 8) if self.size.state else None
+        return build_dialogue(
+            INSTRUCTIONS[objects],
+            max_objects=objects,
+            template=self.backbone.template,
+            state_text=state,
+            **options,
+        )
+
+    def images(self, seed: int, rows: int = 1) -> Tensor:
+        """Noise, (rows, num_images, 3, 224, 224)."""
+        generator = torch.Generator().manual_seed(seed)
+        images = torch.rand(rows, self.backbone.num_images, 3, 224, 224, generator=generator)
+        return images.to(self.backbone.device, self.backbone.dtype)
+
+    def states(self, rows: int = 1) -> Tensor | None:
+        """`Backbone.encode_state` of a robot with eight numbers."""
+        return self.backbone.encode_state(torch.zeros(rows, 8, device=self.backbone.device))
+
+
+def make(size: Size, device: str, dtype: torch.dtype, depth: float = 1.0) -> Model:
+    """Build a model. Action codes take the last ids of its vocabulary."""
+    config = size.config if depth == 1 else shallower(size.config, depth)
     default = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
         with torch.device(device), no_init_weights():
-            backbone = size.make(depth)
+            backbone, expert = _modules(size, config)
     finally:
         torch.set_default_dtype(default)
     noise = 0.02 * torch.randn(1 << 20, generator=torch.Generator().manual_seed(0)).to(device, dtype)
-    with torch.no_grad():
-        for parameter in backbone.parameters():
-            if parameter.ndim < 2:
-                parameter.fill_(1.0)
-                continue
-            flat = parameter.view(-1)  # a block of noise again and again: seconds instead of minutes
-            for start in range(0, len(flat), len(noise)):
-                piece = flat[start : start + len(noise)]
-                piece.copy_(noise[: len(piece)])
+    modules = [backbone, *([] if expert is None else [expert])]
+    for module in modules:
+        _fill(module.to(device, dtype).eval(), noise)
+    answers = AnswerSet(answer_words("direction"), backbone.text_tokenizer, backbone.template)
+    if expert is not None:
+        start = torch.randn(1, size.horizon, expert.action_dim, generator=torch.Generator().manual_seed(1))
+        flow = FlowHead(expert, start.to(device), 7, expert.denoising_steps)
+        return Model(size, backbone, Grammar(backbone.text_tokenizer, answers), flow)
     bins = UniformBins(horizon=size.horizon, action_dim=7)
     vocabulary = ActionVocabulary.last_ids(backbone.vocabulary_size, bins.vocabulary_size, skip=128)
-    return backbone.to(device, dtype).eval(), bins, vocabulary
+    return Model(size, backbone, Grammar(backbone.text_tokenizer, answers, bins, vocabulary), None)
+
+
+def _modules(size: Size, config: Config) -> tuple[HFBackbone, FlowExpert | None]:
+    options: dict[str, Any] = {"text_tokenizer": WordTokenizer(), "num_images": size.num_images}
+    if isinstance(config, PrismaticConfig):
+        return Prismatic(config, **options), None
+    if isinstance(config, SmolVLAConfig):
+        return SmolVLA(config, **options), SmolVLAExpert(config, horizon=size.horizon)
+    if size.expert is None:
+        return PaliGemma(config, **options), None
+    return Pi05(config, **options), Pi05Expert(size.expert, config.language, horizon=size.horizon)
+
+
+@torch.no_grad()
+def _fill(module: torch.nn.Module, noise: Tensor) -> None:
+    for parameter in module.parameters():
+        if parameter.ndim < 2:
+            parameter.fill_(1.0)
+            continue
+        flat = parameter.view(-1)  # a block of noise again and again: seconds instead of minutes
+        for start in range(0, len(flat), len(noise)):
+            piece = flat[start : start + len(noise)]
+            piece.copy_(noise[: len(piece)])
 
 
 def measure_real_size(
     name: str,
-    device: str,
-    dtype: torch.dtype,
     repeats: int,
     objects: Sequence[int],
     *,
+    size: Size | None = None,
     depth: float = 1.0,
     seconds: float = float("inf"),
     kept: Path | None = None,
 ) -> dict[str, Any]:
-    """Noise for images; all drafts right, and one of them wrong, timed apart.
+    """On a CPU: noise for images; all drafts right, and one of them wrong, timed apart.
 
     Args:
+        size: default: the published one.
         depth: share of the layers of towers and decoder that are kept, where memory does not hold all.
         seconds: stop then; what is in `kept` (one line of JSON per observation) is not measured again.
     """
-    backbone, bins, vocabulary = make(name, device, dtype, depth)
-    answers = AnswerSet(answer_words("direction"), backbone.text_tokenizer, backbone.template)
-    grammar = Grammar(backbone.text_tokenizer, answers, bins, vocabulary)
-    timer = MethodTimer(backbone, grammar)
+    model = make(size or SIZES[name], "cpu", torch.float32, depth)
+    timer = MethodTimer(model.backbone, model.grammar, model.flow)
     rows: list[dict[str, Any]] = []
     if kept is not None and kept.exists():
         rows = [json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()]
     done = {(row["repeat"], row["objects"]) for row in rows}
     deadline = time.monotonic() + seconds
-    if torch.device(device).type == "cuda" or name == "tiny":  # kernels are chosen at their first call
-        next(_rows(name, timer, backbone, [(-1, count) for count in objects]))
     todo = [(repeat, n) for repeat in range(repeats) for n in objects if (repeat, n) not in done]
-    for row in _rows(name, timer, backbone, todo):
+    for row in time_rows(model, timer, todo, per_question=PER_QUESTION):
         rows.append(row)
         print(name, json.dumps(row), flush=True)
         if kept is not None:
@@ -188,41 +268,42 @@ def measure_real_size(
         if time.monotonic() > deadline:
             break
     return {
-        "title": SIZES[name].title,
-        "dtype": str(dtype).removeprefix("torch."),
+        "title": model.size.title,
+        "dtype": "float32",
         "depth": depth,
-        "parameters": sum(p.numel() for p in backbone.parameters()),
+        "parameters": model.parameters,
         "clock": timer.clock_name,
         **summary(rows),
     }
 
 
-def _rows(
-    name: str, timer: MethodTimer, backbone: HFBackbone, todo: Sequence[tuple[int, int]]
+def time_rows(
+    model: Model, timer: MethodTimer, todo: Iterable[tuple[int, int]], *, per_question: int
 ) -> Iterator[dict[str, Any]]:
-    """A row for each (repeat, objects): the methods with right drafts, and draft and verify with a wrong one."""
-    words = timer.grammar.answers.words
-    options: dict[str, Any] = {
-        "template": backbone.template,
-        "state_text": " ".join(["128"] * 8) if SIZES[name].state else None,
-    }
+    """A row for each (repeat, objects): the methods with right drafts, and draft and verify with a wrong one.
+
+    Args:
+        per_question: so many repeats time the paper's method as well.
+    """
+    backbone, words = model.backbone, model.grammar.answers.words
     for repeat, count in todo:
-        dialogue = build_dialogue(INSTRUCTIONS[count], max_objects=count, **options)
+        dialogue, plain = model.dialogue(count), model.dialogue(count, reasoning=False)
         assert len(dialogue.mentions) == count, dialogue.mentions
-        plain = build_dialogue(INSTRUCTIONS[count], reasoning=False, **options)
-        generator = torch.Generator().manual_seed(1000 * count + repeat + 1)
-        images = torch.rand(1, backbone.num_images, 3, 224, 224, generator=generator)
-        images = images.to(backbone.device, backbone.dtype)
+        images = model.images(1000 * count + repeat + 1)
 
         def observe(images: Tensor = images) -> Tensor:
             with torch.inference_mode():
                 return backbone.encode_observation(images, None)
 
-        task = Task(observe, dialogue, plain)
+        def states() -> Tensor | None:
+            with torch.inference_mode():
+                return model.states()
+
+        task = Task(observe, dialogue, plain, states)
         found = timer.time(task, {}, ("cached",))  # its answers are the drafts to be accepted
         right = found["cached"][1].answers_by_mention
         found |= timer.time(
-            task, right, ("base", "speculative", *(("per_question",) if repeat < PER_QUESTION else ()))
+            task, right, ("base", "speculative", *(("per_question",) if repeat < per_question else ()))
         )
         first = dialogue.mentions[0]
         wrong = right | {first: words[words.index(right[first]) - 1]}

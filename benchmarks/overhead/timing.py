@@ -22,11 +22,12 @@ Timed = dict[str, tuple[float, Decision]]
 
 @dataclass(frozen=True)
 class Task:
-    """One decision: the images, InSpire's dialogue, and the base model's dialogue without questions."""
+    """One decision: the images, InSpire's dialogue, the base model's dialogue without questions, and the state."""
 
     observe: Callable[[], Tensor]
     asking: Dialogue
     plain: Dialogue
+    states: Callable[[], Tensor | None] = lambda: None
 
 
 class MethodTimer:
@@ -34,8 +35,6 @@ class MethodTimer:
 
     def __init__(self, backbone: Backbone, grammar: Grammar, flow: FlowHead | None = None) -> None:
         self.backbone, self.grammar, self.flow = backbone, grammar, flow
-        # The paper's method is written for action tokens.
-        self.methods = METHODS if flow is None else tuple(m for m in METHODS if m != "per_question")
         self.order = random.Random(0)
         on_gpu = backbone.device.type == "cuda"
         one_thread = not on_gpu and torch.get_num_threads() == 1
@@ -45,18 +44,24 @@ class MethodTimer:
         )
         self._wait: Callable[[], object] = torch.cuda.synchronize if on_gpu else lambda: None
 
-    def time(self, task: Task, drafts: Mapping[str, str], methods: Sequence[str] | None = None) -> Timed:
-        """Decide by each of the methods; by default all that the action head has."""
-        methods = self.methods if methods is None else methods
+    def time(self, task: Task, drafts: Mapping[str, str], methods: Sequence[str] = METHODS) -> Timed:
+        """Decide by each of the methods."""
 
         def speculative(dialogue: Dialogue, draft: Mapping[str, str]) -> Decision:
-            options = {"drafts": [draft], "flow": self.flow}
-            return decode(self.backbone, task.observe(), [dialogue], self.grammar, **options)[0]
+            return decode(
+                self.backbone,
+                task.observe(),
+                [dialogue],
+                self.grammar,
+                drafts=[draft],
+                states=task.states(),
+                flow=self.flow,
+            )[0]
 
         calls: dict[str, Callable[[], Decision]] = {
             "base": lambda: speculative(task.plain, {}),
             "per_question": lambda: decode_per_question(
-                self.backbone, task.observe, task.asking, self.grammar
+                self.backbone, task.observe, task.asking, self.grammar, task.states, self.flow
             ),
             "cached": lambda: speculative(task.asking, {}),
             "speculative": lambda: speculative(task.asking, drafts),
@@ -71,11 +76,11 @@ class MethodTimer:
         return found
 
     def best(
-        self, task: Task, drafts: Mapping[str, str], methods: Sequence[str] | None = None, *, tries: int
+        self, task: Task, drafts: Mapping[str, str], methods: Sequence[str] = METHODS, *, tries: int
     ) -> Timed:
         """Return the fastest of `tries` decisions by each method, to reduce the effect of other processes."""
         timed = [self.time(task, drafts, methods) for _ in range(tries)]
-        return {method: min((one[method] for one in timed), key=lambda took: took[0]) for method in timed[0]}
+        return {method: min((one[method] for one in timed), key=lambda took: took[0]) for method in methods}
 
 
 def outputs_differ(found: Timed) -> bool:

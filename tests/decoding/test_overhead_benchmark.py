@@ -7,7 +7,6 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-import torch
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -24,10 +23,10 @@ def test_all_ways_agree_and_are_reported(
     benchmark, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept = tmp_path / "rows" / "tiny.jsonl"
-    size = ("tiny", "cpu", torch.float32)
-    benchmark.measure_real_size(*size, 1, [1], kept=kept)
+    tiny = {"size": importlib.import_module("overhead.real_sizes").TINY["minivla"], "kept": kept}
+    benchmark.measure_real_size("tiny", 1, [1], **tiny)
     capsys.readouterr()
-    found = benchmark.measure_real_size(*size, 2, [1, 3], kept=kept)
+    found = benchmark.measure_real_size("tiny", 2, [1, 3], **tiny)
     assert capsys.readouterr().out.count('"repeat"') == 3  # one of the four was there
     rows = [json.loads(line) for line in kept.read_text().splitlines()]
     assert {row["wrong"]["passes"] for row in rows} == {8}  # one more than the base model's
@@ -53,7 +52,7 @@ def test_all_ways_agree_and_are_reported(
     assert text.endswith("after\n")
     assert "old" not in text
     (one, three) = [
-        line for line in text.splitlines() if line.startswith("| a toy, to try the benchmark, cpu |")
+        line for line in text.splitlines() if line.startswith("| MiniVLA (Qwen2.5-0.5B, two towers), cpu |")
     ]
     assert three.endswith("| – | 7 / 10 / 10 / 7 |")
     assert one.endswith("| 7 / 8 / 8 / 7 |")
