@@ -77,18 +77,18 @@ class EpisodeReader:
         return decode_video(path, (begin + timestamps).tolist(), 0.5 / self.fps)
 
     def _stored_images(self, segment: Segment, camera: str) -> Iterator[NDArray[np.uint8]]:
-        from PIL import Image, UnidentifiedImageError
+        from PIL import Image
 
         table = read_table(segment.file, [camera], segment.episode).slice(segment.start, len(segment))
         for frame, cell in enumerate(table[camera]):
-            content = (cell.as_py() or {}).get("bytes") or b""
             try:
-                yield np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
-            except (OSError, UnidentifiedImageError):
+                image = np.asarray(Image.open(io.BytesIO(cell.as_py()["bytes"])).convert("RGB"))
+            except Exception:  # PIL's, of many kinds, or the cell holds something else
                 raise InspireError(
                     f"{segment.file}: frame {segment.start + frame} of episode {segment.episode} holds no image in "
                     f"{camera!r}."
                 ) from None
+            yield image
 
     def _video_of(self, episode: int, camera: str) -> tuple[Path, float]:
         """The file that holds an episode's video, and the time in it at which the episode begins."""
