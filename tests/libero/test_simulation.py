@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from inspire_vla.libero import simulation as module
-from inspire_vla.libero.simulation import require_libero, shared_simulation
+from inspire_vla.libero.simulation import explained_import, require_libero, shared_simulation
 from inspire_vla.libero.tasks import LiberoMissing, task_files
 
 
@@ -36,6 +37,40 @@ def test_a_simulation_that_cannot_be_made_is_not_kept(monkeypatch: pytest.Monkey
     assert shared_simulation("other", 16) is not other
     assert other.closed == 1
     assert shared_simulation("other", 16, "fast") is not shared_simulation("other", 16)
+
+
+def test_a_configuration_of_an_installation_that_is_gone_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "libero"
+    for name in ("bddl_files", "init_files", "assets"):
+        (package / name).mkdir(parents=True)
+    monkeypatch.setattr(module, "bddl_folder", lambda: package / "bddl_files")
+    monkeypatch.setattr(module, "assets_here", lambda: True)
+    monkeypatch.setenv("LIBERO_CONFIG_PATH", str(tmp_path / "config"))
+    file = tmp_path / "config" / "config.yaml"
+    for found in (
+        None,
+        "no: [",
+        "- a list",
+        f"benchmark_root: {tmp_path}/gone\nbddl_files: x\ninit_states: y\n",
+    ):
+        if found is not None:
+            file.write_text(found, encoding="utf-8")
+        require_libero()
+        assert f"benchmark_root: {package}\n" in file.read_text(encoding="utf-8")
+    own = file.read_text(encoding="utf-8").replace("datasets: ", "datasets: /my")
+    file.write_text(own, encoding="utf-8")
+    require_libero()
+    assert file.read_text(encoding="utf-8") == own, "a configuration that works is the user's"
+
+
+def test_an_import_that_fails_says_what_to_install() -> None:
+    with (
+        pytest.raises(LiberoMissing, match=r"No module named 'robosuite_'.*`make libero`.*MUJOCO_GL=egl"),
+        explained_import(),
+    ):
+        import robosuite_  # noqa: F401
 
 
 @pytest.mark.libero

@@ -23,6 +23,7 @@ from inspire_vla.libero.simulation import (
     GroundTruth,
     Images,
     close_at_exit,
+    explained_import,
     make_simulation,
     require_libero,
 )
@@ -125,7 +126,8 @@ class LiberoEnv(gymnasium.Env):
         render: Rendering,
     ) -> None:
         require_libero()
-        from lerobot.envs import libero
+        with explained_import():
+            from lerobot.envs import libero
 
         plus, pro = suite in PLUS_SUITES, suite in PRO_SUITES
         if plus and render != "full":

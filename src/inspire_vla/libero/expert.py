@@ -4,8 +4,9 @@
             ▲                                         │ nothing grasped
             └───────────── the next best grasp ───────┘
 
-The gripper points down throughout. So the expert cannot reach from the side (shelves, microwaves), pull drawers or turn
-knobs; `unsupported_reason` says so for a task.
+A top drawer is closed by a push against its handle, a knob is turned by its ridge. The gripper points down throughout.
+So the expert cannot reach from the side (shelves, microwaves, lower drawers) or pull drawers; `unsupported_reason` says
+so for a task.
 """
 
 from collections.abc import Iterator
@@ -23,15 +24,20 @@ STEP_M, STEP_RAD = 0.05, 0.5
 """Displacement and rotation that LIBERO's controller makes of an action of 1."""
 _MAX_GRASPS = 4
 _CLEARANCE_M = 0.05
+_KNOB_GRASP_M = 0.035
+"""Height of the grasp point above the base of a stove's knob, whose ridge is 5 cm high."""
+_MAX_TURN_RAD = 1.2
 _NOT_REACHED_FROM_ABOVE = ("microwave", "rack", "shelf_1_top_region", "shelf_1_bottom_region")
 
 
 def unsupported_reason(problem: Problem, instruction: str) -> str | None:
     """Return why the expert cannot do a task, or None if it can."""
-    for verb in ("open", "close", "turn", "push"):
+    for verb in ("open", "push"):
         if verb in instruction.lower().split():
             return f"it cannot {verb} objects"
     for predicate in problem.goal:
+        if predicate[0] in ("turnon", "turnoff") or (predicate[0] == "close" and "_top_" in predicate[1]):
+            continue
         if predicate[0] not in ("on", "in"):
             return f"it cannot {predicate[0]} objects"
         if any(part in predicate[2] for part in _NOT_REACHED_FROM_ABOVE):
@@ -53,7 +59,11 @@ class Expert:
 
     def actions(self) -> Iterator[NDArray[np.float32]]:
         """Yield actions (7,) in [-1, 1], each for the state at that time. Ends when there is nothing left to try."""
-        for _, obj, target in self._ordered_goals():
+        for predicate, obj, *targets in self._ordered_goals():
+            if not targets:
+                yield from self._move_joint(predicate, obj)
+                continue
+            (target,) = targets
             tried: list[Grasp] = []
             for _ in range(_MAX_GRASPS):
                 if self._reached(obj, target):
@@ -76,11 +86,57 @@ class Expert:
     def _ordered_goals(self) -> list[tuple[str, ...]]:
         """An object that supports another one goes first, because a stack cannot be moved."""
         goals = list(self._problem.goal)
-        return sorted(goals, key=lambda goal: any(goal[1] == other[2] for other in goals), reverse=True)
+        return sorted(goals, key=lambda goal: any(goal[1] in other[2:] for other in goals), reverse=True)
 
     def _reached(self, obj: str, target: str) -> bool:
         goal = next(g for g in self._problem.goal if g[1:] == (obj, target))
         return bool(self._inner._eval_predicate(list(goal))) and not self._truth.grasped(obj)
+
+    # --- drawers and knobs
+
+    def _move_joint(self, predicate: str, name: str) -> Iterator[NDArray[np.float32]]:
+        """Close a drawer, or turn a knob on or off, in a few attempts."""
+        for _ in range(_MAX_GRASPS):
+            if self._inner._eval_predicate([predicate, name]):
+                break
+            body = self._scan.moving_body(name)
+            motions = self._push_closed if predicate == "close" else self._turn
+            yield from motions(predicate, name, body)
+            yield from self._rise()
+
+    def _push_closed(self, predicate: str, name: str, body: int) -> Iterator[NDArray[np.float32]]:
+        """Push a drawer in, with the closed fingers in front of its handle."""
+        axis, value = self._scan.joint(body)
+        inwards = -np.sign(value) * axis
+        geoms = self._scan.subtree_geoms(body)
+        handle = geoms[np.argmin(geoms @ inwards)]
+        yaw = float(np.arctan2(inwards[1], inwards[0])) + np.pi / 2
+        start = handle - 0.05 * inwards
+        yield from self._travel(start[:2], float(handle[2]), yaw, CLOSE, 0.0)
+        for _ in range(60):
+            if self._inner._eval_predicate([predicate, name]):
+                return
+            ahead = self._truth.eef_position() @ inwards + 0.03
+            target = handle + (ahead - handle @ inwards) * inwards
+            yield self._towards(target, yaw, CLOSE, slow=True)
+
+    def _turn(self, predicate: str, name: str, body: int) -> Iterator[NDArray[np.float32]]:
+        """Grasp the ridge of a knob and turn it, as far as the wrist turns well."""
+        data = self._scan.data
+        way = 1.0 if predicate == "turnon" else -1.0
+        across = data.xmat[body].reshape(3, 3)[:, 0]
+        yaw = self._yaw() + _half_turns(float(np.arctan2(across[1], across[0])) - self._yaw())
+        at = data.xpos[body] + np.array([0.0, 0.0, _KNOB_GRASP_M])
+        yield from self._travel(at[:2], float(at[2]) + 0.04, yaw, OPEN, 0.0)
+        yield from self._go(at, yaw, OPEN, near=0.006, max_steps=30, slow=True)
+        yield from self._close()
+        started = self._yaw()
+        for _ in range(50):
+            turned = way * _wrapped(self._yaw() - started)
+            if self._inner._eval_predicate([predicate, name]) or turned > _MAX_TURN_RAD:
+                break
+            yield self._towards(at, self._yaw() + way * 0.4, CLOSE, slow=True)
+        yield from self._wait(OPEN, 4)
 
     # --- grasps and placements
 

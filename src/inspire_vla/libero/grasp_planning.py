@@ -246,6 +246,33 @@ class SceneScanner:
         roots = self.model.body_rootid[self.model.geom_bodyid]
         return np.flatnonzero((roots == self.root(name)) & (self.model.geom_contype > 0))
 
+    def moving_body(self, name: str) -> int:
+        """Return the id of the body that moves in a joint: of the drawer of a region, or of a fixture's first knob."""
+        model = self.model
+        if name in self._inner.object_sites_dict:
+            body = int(model.site_bodyid[model.site(name).id])
+            while not model.body_jntnum[body]:
+                body = int(model.body_parentid[body])
+            return body
+        own = np.flatnonzero((model.body_rootid == self.root(name)) & (model.body_jntnum > 0))
+        return int(own[0])
+
+    def joint(self, body: int) -> tuple[NDArray[np.float64], float]:
+        """Return the axis (3,) of a body's joint in the world frame, and the joint's value."""
+        number = int(self.model.body_jntadr[body])
+        axis = self.data.xmat[body].reshape(3, 3) @ self.model.jnt_axis[number]
+        return axis, float(self.data.qpos[self.model.jnt_qposadr[number]])
+
+    def subtree_geoms(self, body: int) -> NDArray[np.float64]:
+        """Return the centres (n, 3) of the collision geoms of a body and of the bodies attached to it."""
+        model = self.model
+        bodies = {body}
+        for child in range(body + 1, model.nbody):  # parents come first
+            if int(model.body_parentid[child]) in bodies:
+                bodies.add(child)
+        own = np.isin(model.geom_bodyid, list(bodies)) & (model.geom_contype > 0)
+        return self.data.geom_xpos[own].copy()
+
     def height_maps(
         self,
         centre: NDArray[np.float64],

@@ -10,10 +10,12 @@ import re
 import weakref
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from inspire_vla.errors import InspireError
@@ -33,11 +35,12 @@ CAMERAS = {"image": "agentview", "image2": "robot0_eye_in_hand"}
 def require_libero() -> None:
     """Raise LiberoMissing, with what to do, unless LIBERO and its assets are installed.
 
-    Without a configuration file LIBERO asks on the keyboard for the folders of its data, so this writes one first.
+    Without a configuration file LIBERO asks on the keyboard for the folders of its data, so this writes one first. One
+    that names folders of an installation that is gone is replaced.
     """
     package = bddl_folder().parent
     folder = Path(os.environ.get("LIBERO_CONFIG_PATH", Path.home() / ".libero"))
-    if not (folder / "config.yaml").exists():
+    if not _usable_config(folder / "config.yaml"):
         paths = {
             "benchmark_root": package,
             "bddl_files": package / "bddl_files",
@@ -51,6 +54,26 @@ def require_libero() -> None:
             f"LIBERO's 3-D assets are missing ({package / 'assets'}). `make libero` downloads them from the "
             "Hugging Face hub, or links a copy from ../shared/libero."
         )
+
+
+@contextmanager
+def explained_import() -> Iterator[None]:
+    """Turn a failing import of LIBERO, or of what it needs, into LiberoMissing, which says what to install."""
+    try:
+        yield
+    except ImportError as error:
+        raise LiberoMissing(
+            f"LIBERO cannot be imported: {error}. `make libero` installs it with all that it needs; images also need "
+            "MUJOCO_GL=egl with the system's EGL library (Debian: libegl1), or MUJOCO_GL=osmesa (libosmesa6)."
+        ) from error
+
+
+def _usable_config(file: Path) -> bool:
+    try:
+        paths = yaml.safe_load(file.read_text(encoding="utf-8"))
+        return all(Path(paths[name]).is_dir() for name in ("benchmark_root", "bddl_files", "init_states"))
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return False
 
 
 def assets_here() -> bool:
@@ -71,7 +94,8 @@ def make_simulation(task_file: str | Path, *, pixels: int | None = None, render:
         render: how `sim.render` draws, see rendering.py.
     """
     require_libero()
-    from libero.libero.envs.env_wrapper import ControlEnv
+    with explained_import():
+        from libero.libero.envs.env_wrapper import ControlEnv
 
     size = {} if pixels is None else {"camera_heights": pixels, "camera_widths": pixels}
     env = ControlEnv(
