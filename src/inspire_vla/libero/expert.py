@@ -84,9 +84,14 @@ class Expert:
     # --- goals
 
     def _ordered_goals(self) -> list[tuple[str, ...]]:
-        """An object that supports another one goes first, because a stack cannot be moved."""
+        """An object that supports another one goes first, because a stack cannot be moved. A drawer is closed last."""
         goals = list(self._problem.goal)
-        return sorted(goals, key=lambda goal: any(goal[1] in other[2:] for other in goals), reverse=True)
+
+        def order(goal: tuple[str, ...]) -> int:
+            holds_another = any(goal[1] in other[2:] for other in goals)
+            return 0 if not holds_another else -1 if goal[2:] else 1
+
+        return sorted(goals, key=order)
 
     def _reached(self, obj: str, target: str) -> bool:
         goal = next(g for g in self._problem.goal if g[1:] == (obj, target))
