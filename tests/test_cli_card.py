@@ -85,3 +85,12 @@ def test_what_lies_on_the_hub_acts_as_here(checkpoint):
         there = inspire_vla.load_policy(NAME).act(observation, "pick up the red mug")
     here = inspire_vla.load_policy("nano_inspire").act(observation, "pick up the red mug")
     assert (there.token_ids, there.confidences) == (here.token_ids, here.confidences)
+
+
+def test_an_earlier_card_is_kept_and_the_cards_of_others_are_not_written(checkpoint, capsys):
+    before = (checkpoint / "README.md").read_bytes()
+    assert main(["card", str(checkpoint)]) == 0
+    assert (checkpoint / "README.md.before_card").read_bytes() == before
+    assert main(["card", "nano_inspire"]) == 2
+    assert "give --out" in capsys.readouterr().err
+    assert not (SHIPPED / "nano_inspire" / "README.md.before_card").exists()

@@ -8,6 +8,7 @@ from inspire_vla.cli import COMMANDS, main
 from inspire_vla.files import folder_lock
 
 WRITERS = {
+    "card": ["nano_base"],
     "collect": ["--episodes", "1"],
     "compare": ["run"],
     "convert": ["weights", "--from", "openvla"],

@@ -1,5 +1,6 @@
 """`inspire card`."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,7 @@ class Arguments:
     license: str = "apache-2.0"
     """Licence of the weights, in the hub's words."""
     out: Path | None = None
-    """The card; by default README.md in the checkpoint's folder."""
+    """The card; by default README.md in the checkpoint's folder, an earlier one there is kept beside it (.before_card)."""
 
 
 @holds_out("writing")
@@ -34,6 +35,8 @@ def run(options: Arguments) -> None:
     from inspire_vla.reports.model_card import model_card
 
     folder = find(options.policy)
+    if options.out is None and not Path(options.policy).exists():
+        raise InspireError(f"{options.policy} is not a folder of yours: give --out for its card.")
     about = policies.describe(options.policy)
     runs = [read_run(path) for path in options.runs]
     for run in runs:
@@ -60,5 +63,7 @@ def run(options: Arguments) -> None:
         suites=policies.trained_on(options.policy),
     )
     out = options.out or folder / "README.md"
+    if options.out is None and out.exists():
+        shutil.copy2(out, out.with_name("README.md.before_card"))
     write_text(out, card)
     print(f"Card: {out}")
