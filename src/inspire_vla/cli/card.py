@@ -23,7 +23,7 @@ class Arguments:
     license: str = "apache-2.0"
     """Licence of the weights, in the hub's words."""
     out: Path | None = None
-    """The card; by default README.md in the checkpoint's folder, an earlier one there is kept beside it (.before_card)."""
+    """The card; by default README.md in the checkpoint's folder. An earlier one is kept as README.md.before_card."""
 
 
 @holds_out("writing")
