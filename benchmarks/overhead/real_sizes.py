@@ -135,7 +135,7 @@ TINY = {
     "openvla": replace(SIZES["openvla"], config=_tiny_prismatic("llama")),
 }
 """The same families in a size for tests."""
-NAMES = ("minivla", "pi0fast", "openvla")
+NAMES = tuple(SIZES)
 """What `reasoning_overhead.py` measures on a CPU."""
 
 

@@ -42,7 +42,7 @@ WAYS = {
     "bfloat16": ("--policy.dtype=bfloat16",),
     "frozen": ("--policy.freeze_vision=true",),
 }
-FAMILIES = ("nano", "minivla", "pi0fast")
+FAMILIES = ("nano", "minivla", "pi0fast", "smolvla")
 QUICK = (("nano", "full"), ("pi0fast", "full"))
 CASES = [
     pytest.param(family, way, marks=() if (family, way) in QUICK else pytest.mark.e2e, id=f"{family}-{way}")

@@ -216,6 +216,12 @@ def check_training_state(checkpoint: Path) -> None:
     _read(state / "scheduler_state.json", dict[str, Any])
 
 
+def steps_taken(folder: Path) -> int:
+    """The steps behind a checkpoint of a training, `checkpoints/STEP/pretrained_model`; 0 for others."""
+    path = folder.parent / "training_state" / "training_step.json"
+    return _read(path, _TrainingStep).step if path.is_file() else 0
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """The policy's config.json. Raises InspireError where it is none of ours."""
     path = folder / CONFIG

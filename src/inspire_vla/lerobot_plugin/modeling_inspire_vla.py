@@ -41,7 +41,13 @@ from inspire_vla.dialogue import TokenType
 from inspire_vla.errors import InspireError
 from inspire_vla.grounding.pretraining import load_weights
 from inspire_vla.lerobot_plugin.action_fit import choose_action_tokenizer
-from inspire_vla.lerobot_plugin.checkpoint_schema import CONFIG, WEIGHTS, check_checkpoint, tensor_shapes
+from inspire_vla.lerobot_plugin.checkpoint_schema import (
+    CONFIG,
+    WEIGHTS,
+    check_checkpoint,
+    steps_taken,
+    tensor_shapes,
+)
 from inspire_vla.lerobot_plugin.checkpoints import SHIPPED, from_hub
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, load_config
 from inspire_vla.lerobot_plugin.frame_cache import resized
@@ -525,13 +531,16 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
             raise InspireError(f"The configuration is of type {config.type!r}, not 'inspire_vla'.")
         config.inherit_architecture(saved)
         config.validate_features()
+        # To resume a LoRA, LeRobot loads its base; the LoRA may have been trained with another action tokenizer.
+        adapter = config.pretrained_path if config.use_peft and "parts" not in kwargs else None
+        source = folder if adapter is None else _folder(adapter, config.pretrained_revision)
         if "parts" not in kwargs:
-            # To resume a LoRA, LeRobot loads its base; the LoRA may have been trained with another action tokenizer.
-            adapter = config.pretrained_path if config.use_peft else None
-            source = folder if adapter is None else _folder(adapter, config.pretrained_revision)
             kwargs["parts"] = load_parts(source)
         check_weights_fit(config, kwargs["parts"], folder / WEIGHTS)
-        return super().from_pretrained(folder, config=config, strict=strict, **kwargs)
+        policy = super().from_pretrained(folder, config=config, strict=strict, **kwargs)
+        if adapter is not None and policy.expert is not None:  # an adapter has no place for the buffer
+            policy.noise_draws.fill_(steps_taken(source))
+        return policy
 
     @classmethod
     def _load_as_safetensor(cls, model: Any, model_file: str, map_location: str, strict: bool) -> Any:
