@@ -9,7 +9,7 @@ import pytest
 from tests.serving.toy_server import ToyAgent
 
 from inspire_vla.errors import InspireError
-from inspire_vla.evaluation.answers import CONTROLS, AnswerRule
+from inspire_vla.evaluation.answers import CONTROLS, UNASKED, AnswerRule
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.rollout import rollout
 from inspire_vla.instruction import MentionRole, find_mentions
@@ -105,7 +105,7 @@ def test_controls_override_the_same_answers_remotely(running, control: str) -> N
     ]
     assert [record.error for record in played] == [None, None]
     assert played[0].timeline == played[1].timeline
-    assert len(played[0].timeline[0][1]) == 2
+    assert len(played[0].timeline[0][1]) == (0 if control == UNASKED else 2)
     away.close()
 
 
@@ -206,5 +206,5 @@ def test_controls_override_given_mentions_from_the_first_step(running, control: 
         [EpisodeJob("any", "any", 0, 7)], ThreeObjects(), agent, RolloutSettings(control=control)
     )
     assert record.error is None
-    assert record.mentions == ("the box", "my cube")
+    assert record.mentions == (() if control == UNASKED else ("the box", "my cube"))
     agent.close()
