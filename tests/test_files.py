@@ -39,6 +39,14 @@ def test_a_folder_is_replaced_when_the_new_one_is_complete(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["folder"]
 
 
+def test_a_file_never_replaces_a_folder(tmp_path):
+    write_text(tmp_path / "runs" / "run.json", "{}")
+    with pytest.raises(InspireError, match="runs: Is a directory"):
+        write_text(tmp_path / "runs", "<html>")
+    assert (tmp_path / "runs" / "run.json").read_text(encoding="utf-8") == "{}"
+    assert [p.name for p in tmp_path.iterdir()] == ["runs"]
+
+
 def test_json_is_read_as_its_schema(tmp_path):
     write_json(tmp_path / "s.json", {"steps": 3})
     assert read_json(tmp_path / "s.json", Settings) == Settings(3)

@@ -1,5 +1,6 @@
 """Work on disk: atomic writes, folder locks, and JSON read against a schema. All files are written through here."""
 
+import errno
 import hashlib
 import json
 import os
@@ -24,10 +25,10 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
 
     Whoever looks at `target` finds the old content or all of the new, never a part. On an error the temporary path is
     removed and `target` stays as it was. A file is synced to the disk before it is renamed. A folder that exists
-    already is replaced only when the new one is complete.
+    already is replaced only when the new one is complete. A file never replaces a folder.
 
     Raises:
-        InspireError: the disk is full, or the path cannot be written.
+        InspireError: the disk is full, the path cannot be written, or a file was made and `target` is a folder.
     """
     target = Path(target)
     partial = target.with_name(f".{target.name}.partial")
@@ -209,6 +210,8 @@ def remove(path: Path) -> None:
 
 def _replace(partial: Path, target: Path) -> None:
     if partial.is_file():
+        if target.is_dir():  # `--out runs` of a command that writes a page must not cost the runs
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         with open(partial, "rb+") as file:
             os.fsync(file.fileno())
     if not target.is_dir():
