@@ -1,6 +1,10 @@
 """Labels as rows of LeRobot's language column: what LeRobot renders from them is what the label columns say."""
 
 import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -78,10 +82,26 @@ def test_lerobots_renderer_makes_the_dialogue_of_every_frame(labelled, synthetic
         assert LANGUAGE_COLUMN not in rendered
 
 
+def test_the_lines_of_the_documentation_render_in_a_fresh_interpreter(labelled):
+    page = (Path(__file__).parents[2] / "docs" / "label.md").read_text(encoding="utf-8")
+    lines = re.search(r"```python\n(import lerobot_policy_inspire_vla.*?)```", page, re.DOTALL)[1]
+    use = """
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from lerobot.processor.converters import batch_to_transition
+frame = LeRobotDataset("any/name", root=sys.argv[1])[0]
+print([m["role"] for m in step(batch_to_transition(frame))["complementary_data"]["messages"]])
+"""
+    call = [sys.executable, "-c", f"import sys\n{lines}{use}", labelled / "out"]
+    found = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert found.stdout.endswith("['user', 'assistant', 'user', 'assistant', 'user']\n"), found.stderr
+
+
 def test_a_frame_without_labels_is_left_out_and_another_is_not_asked_for_its_missing_object():
     importlib.import_module("lerobot_policy_inspire_vla")
     from lerobot.configs.recipe import load_recipe
     from lerobot.datasets.language_render import render_sample
+    from lerobot.lerobot_types import TransitionKey
+    from lerobot.processor.render_messages_processor import RenderMessagesStep
 
     recipe = load_recipe(INSPIRE_DIRECTION)
     none, second = language_rows(("the cube", "the plate"), np.array([["", ""], ["", "up"]]), "direction")
@@ -90,6 +110,8 @@ def test_a_frame_without_labels_is_left_out_and_another_is_not_asked_for_its_mis
         return render_sample(recipe=recipe, persistent=None, events=rows, t=0.0, sample_idx=0, task="go")
 
     assert rendered(none) is None
+    untouched = {TransitionKey.COMPLEMENTARY_DATA: {"task": "go", LANGUAGE_COLUMN: none, "timestamp": 0.0}}
+    assert RenderMessagesStep(recipe)(untouched) is untouched  # LeRobot's step looks at no frame without rows
     assert [message["content"] for message in rendered(second)["messages"]] == [
         question("the plate", "direction"),
         "up",
