@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import socket
 from types import SimpleNamespace
 
 import anyio
@@ -15,10 +16,12 @@ from vla_eval.benchmarks.libero.benchmark import LIBEROBenchmark
 from vla_eval.benchmarks.simpler.benchmark import SimplerEnvBenchmark
 from vla_eval.model_servers.base import SessionContext
 from vla_eval.model_servers.predict import PredictModelServer
+from vla_eval.model_servers.serve import serve
 from vla_eval.specs import check_specs
 
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import EpisodeJob, rollout
+from inspire_vla.harnesses import vla_eval_server
 from inspire_vla.harnesses.vla_eval_server import CONVENTIONS, MAX_UNDECODABLE_IN_A_ROW, InspireModelServer
 from inspire_vla.tabletop.benchmark import TabletopBenchmark
 
@@ -143,6 +146,20 @@ def test_a_policy_that_does_not_fit_is_refused_before_it_is_loaded(monkeypatch):
     takes["action_dim"] = 6
     with pytest.raises(InspireError, match="takes 7 actions; mine has 6"):
         InspireModelServer("mine")
+
+
+def test_a_busy_port_ends_the_server_with_one_line(server, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(vla_eval_server, "run_server", lambda cls: serve(server, "127.0.0.1", port))
+        with pytest.raises(SystemExit, match=r"Cannot listen: .*address already in use"):
+            vla_eval_server.main()
+
+
+@pytest.mark.parametrize("size", [0, -1, 999])
+def test_a_chunk_that_the_policy_cannot_give_is_refused(size):
+    with pytest.raises(InspireError, match=rf"chunk_size must lie between 1 and \d+, found {size}"):
+        InspireModelServer("nano_inspire", chunk_size=size)
 
 
 def test_a_policy_with_several_observation_steps_gets_every_steps_images(server, run_async, monkeypatch):

@@ -102,7 +102,8 @@ class InspireModelServer(PredictModelServer):
         settings: other arguments of `PredictModelServer`.
 
     Raises:
-        InspireError: no such checkpoint or convention, a camera that no benchmark sends, or other than seven actions.
+        InspireError: no such checkpoint or convention, a camera that no benchmark sends, other than seven actions, or a
+            chunk that the policy cannot give.
     """
 
     def __init__(
@@ -135,7 +136,11 @@ class InspireModelServer(PredictModelServer):
         self.agent = agent_factory(checkpoint, device)()
         self.reader = ObservationReader.of(self.agent.config, self.cameras)
         self._episodes: dict[str, _Episode] = {}
-        chunk_size = chunk_size or self.agent.n_action_steps
+        longest = self.agent.config.chunk_size
+        if chunk_size is None:
+            chunk_size = self.agent.n_action_steps
+        elif not 1 <= chunk_size <= longest:
+            raise InspireError(f"chunk_size must lie between 1 and {longest}, found {chunk_size}.")
         super().__init__(chunk_size=chunk_size, max_batch_size=max_batch_size, **settings)
         self.agent.act([self.reader.example()], ["pick up the red cube"])  # warm-up, before a client waits
 
@@ -214,8 +219,20 @@ class InspireModelServer(PredictModelServer):
         return chunk
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the server of the command line. Bad arguments and a busy port end it with one line."""
     try:
         run_server(InspireModelServer)
     except InspireError as error:
         sys.exit(f"error: {error}")
+    except ExceptionGroup as group:  # of the server's tasks
+        refused = group.subgroup(OSError)
+        if refused is None:
+            raise
+        sys.exit(f"error: Cannot listen: {refused.exceptions[0]}. Choose another port: --port 8001.")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
