@@ -23,7 +23,7 @@ class Arguments:
     license: str = "apache-2.0"
     """Licence of the weights, in the hub's words."""
     out: Path | None = None
-    """The card; by default README.md in the checkpoint's folder. An earlier one is kept as README.md.before_card."""
+    """The card; by default README.md in the checkpoint's folder. The first one is kept as README.md.before_card."""
 
 
 @holds_out("writing")
@@ -63,7 +63,8 @@ def run(options: Arguments) -> None:
         suites=policies.trained_on(options.policy),
     )
     out = options.out or folder / "README.md"
-    if options.out is None and out.exists():
-        shutil.copy2(out, out.with_name("README.md.before_card"))
+    earlier = out.with_name("README.md.before_card")
+    if options.out is None and out.exists() and not earlier.exists():
+        shutil.copy2(out, earlier)
     write_text(out, card)
     print(f"Card: {out}")
