@@ -42,6 +42,17 @@ def test_the_training_looks_its_functions_up_by_name() -> None:
     assert "parser.get_path_arg" in inspect.getsource(train_config)  # read again while the training begins
 
 
+def test_the_reason_of_a_refused_configuration_is_told(labelled_dataset: Path, tmp_path: Path) -> None:
+    for option, told in (
+        ("reasoning.dropout=1.5", "dropout is the share of samples"),
+        ("flow.insulate=true", "are those of --policy.action_head=flow"),
+        ("backbone=pi0_fast", "Did you mean 'pi0fast'"),
+    ):
+        with pytest.raises(InspireError, match=told):
+            run(labelled_dataset, tmp_path / "out", "--steps=1", f"--policy.{option}")
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_terminal_shows_what_matters_and_a_file_has_the_rest(
     labelled_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import psutil
 import torch.distributed
+from draccus.utils import DraccusException
 from lerobot.utils.logging_utils import MetricsTracker
 from safetensors import SafetensorError
 from tqdm import tqdm
@@ -142,10 +143,23 @@ def _run(
         setattr(host, function.__name__, function)
     try:
         host.train()
+    except (SystemExit, DraccusException) as error:
+        # draccus reads the options. Of a configuration that we refuse it says only "Couldn't instantiate class".
+        if (refusal := _refusal(error)) is not None:
+            raise InspireError(str(refusal)) from error
+        raise
     finally:
         sys.argv = argv
         for name, function in original.items():
             setattr(host, name, function)
+
+
+def _refusal(error: BaseException) -> InspireError | None:
+    """The error of this package that led to `error`, if one did."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, InspireError):
+        cause = cause.__cause__ or cause.__context__
+    return cause
 
 
 def chooses_episodes() -> bool:
