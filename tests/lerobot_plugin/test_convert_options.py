@@ -182,3 +182,8 @@ def test_an_unfitted_tokenizer_stays_so_on_disk(tmp_path: Path) -> None:
     for use in (lambda: again.decode([0, 4]), lambda: again.encode(torch.zeros(2, 3).numpy())):
         with pytest.raises(InspireError, match="residual_vq is fitted on demonstrations"):
             use()
+
+
+def test_a_camera_named_twice_is_refused() -> None:
+    with pytest.raises(InspireError, match=r"name of its own, found \['front', 'front'\]"):
+        Options(cameras=("front", "front"))

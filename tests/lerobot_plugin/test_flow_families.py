@@ -1,6 +1,7 @@
 """SmolVLA and π0.5 from a checkpoint that LeRobot has saved: the same actions and loss; asked, it answers."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,21 @@ def test_every_tensor_comes_along_and_goes_back(made: tuple[PreTrainedPolicy, Pa
     assert config["action_head"] == "flow"
     assert config["chunk_size"] == HORIZON
     assert config["flow"]["denoising_steps"] == 4
+
+
+def test_statistics_of_another_robot_are_left_out(
+    made: tuple[PreTrainedPolicy, Path], tmp_path: Path
+) -> None:
+    policy, folder = made
+    options = Options(action_dim=ACTION - 1, state_dim=STATE)
+    if policy.config.type == "pi05":
+        options = replace(options, tokenizer=str(folder / "text"), head_size=8, vision_heads=2)
+    report = convert(policy.config.type, folder / "policy", tmp_path / "ours", options=options)
+    assert sum("statistics of action in the source are not of" in note for note in report.notes) == 1
+    steps = load_policy(tmp_path / "ours").preprocessor.steps
+    (normalised,) = (step.stats for step in steps if hasattr(step, "stats"))
+    assert "action" not in normalised
+    assert "mean" in normalised["observation.state"]
 
 
 def labelled() -> dict[str, Any]:

@@ -308,7 +308,8 @@ class InspireVLAConfig(PreTrainedConfig):
         elif self.action_tokenizer is not None or self.vq != VQConfig():
             raise InspireError(
                 "The action head 'flow' has no action tokenizer: leave out --policy.action_tokenizer and "
-                "--policy.vq, or set --policy.action_tokenizer=null. Only the head 'tokens' has one."
+                "--policy.vq. If the recipe gives them, take another one (nano_tabletop_flow, smolvla, pi05). Only the "
+                "head 'tokens' has an action tokenizer."
             )
 
     def inherit_architecture(self, saved: "InspireVLAConfig") -> None:

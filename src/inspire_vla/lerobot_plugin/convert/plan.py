@@ -76,6 +76,8 @@ class Options:
             raise InspireError(
                 f"Unknown gripper {self.gripper!r}.{did_you_mean(self.gripper, GRIPPER_CONVENTIONS)}"
             )
+        if self.cameras is not None and len(set(self.cameras)) < len(self.cameras):
+            raise InspireError(f"Each camera needs a name of its own, found {list(self.cameras)}.")
 
 
 @dataclass(frozen=True)
@@ -194,11 +196,27 @@ def _length(features: Mapping[str, Any] | None, key: str) -> int | None:
 def normalization(
     source: Published, settings: Mapping[str, Any], config: InspireVLAConfig
 ) -> tuple[Statistics, list[str]]:
-    """Take over how a LeRobot policy normalises: the modes into `config`; the statistics, with notes, are returned."""
+    """Take over how a LeRobot policy normalises: the modes into `config`; the statistics, with notes, are returned.
+
+    Statistics of another number of values than the policy has, as by --action-dim, are left out.
+    """
     statistics, modes = lerobot_statistics(source.folder)
     for feature in ("STATE", "ACTION"):
         mode = modes.get(feature) or (settings.get("normalization_mapping") or {}).get(feature)
         if mode:
             config.normalization_mapping[feature] = NormalizationMode(mode)
-    missing = "No statistics in the source: fine-tune it before it acts, or its units are wrong."
-    return statistics, [] if statistics else [missing]
+    if not statistics:
+        return {}, ["No statistics in the source: fine-tune it before it acts, or its units are wrong."]
+    notes = []
+    for name, feature in (
+        ("observation.state", config.robot_state_feature),
+        ("action", config.action_feature),
+    ):
+        size = feature.shape[0] if feature else 0
+        if any(values.size not in (1, size) for values in statistics.get(name, {}).values()):
+            del statistics[name]
+            notes.append(
+                f"The statistics of {name} in the source are not of {size} numbers and are left out: fine-tune it "
+                "before it acts."
+            )
+    return statistics, notes
