@@ -110,7 +110,7 @@ def test_it_stands_beside_reasoning_too(dataset_with_offsets: Path) -> None:
 
 
 def test_what_cannot_be_done_is_refused(labelled_dataset: Path, dataset_with_offsets: Path) -> None:
-    with pytest.raises(InspireError, match=r"no columns.*privileged"):
+    with pytest.raises(InspireError, match=r"no column privileged\..*position_loss_weight=0"):
         make(labelled_dataset, WEIGHT, enabled=False)
     with pytest.raises(InspireError, match="needs the action head 'tokens'"):
         InspireVLAConfig(action_head="flow", **WEIGHT)

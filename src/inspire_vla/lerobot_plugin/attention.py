@@ -50,7 +50,7 @@ def looks(
     method: see `backbones.attention`. "gradient" weights by the gradient of the log-probability of the decoded tokens.
 
     Raises InspireError for an unknown method, a backbone without readable attention, a policy that acts by a flow
-    expert, or an undecodable action.
+    expert or asks its questions apart, or an undecodable action.
     """
     if method not in METHODS:
         raise InspireError(f"Unknown method {method!r}.{did_you_mean(method, METHODS)}")
@@ -58,6 +58,11 @@ def looks(
         raise InspireError(
             "Attention maps are those of answers and action tokens. This policy acts by a flow expert, whose attention "
             "is not recorded; train a policy with --policy.action_head=tokens."
+        )
+    if agent.config.reasoning.asks_apart:
+        raise InspireError(
+            "Attention maps are those of one sequence with answers and action. This policy asks its questions in a "
+            "sequence of their own (separate_questions)."
         )
     decision = agent.act([observation], [instruction])[0]
     if decision.actions is None:

@@ -308,8 +308,8 @@ class InspireVLAConfig(PreTrainedConfig):
         elif self.action_tokenizer is not None or self.vq != VQConfig():
             raise InspireError(
                 "The action head 'flow' has no action tokenizer: leave out --policy.action_tokenizer and "
-                "--policy.vq. If the recipe gives them, take another one (nano_tabletop_flow, smolvla, pi05). Only the "
-                "head 'tokens' has an action tokenizer."
+                "--policy.vq. If they are the recipe's, take another one (nano_tabletop_flow, smolvla, pi05). If they "
+                "are a checkpoint's, it keeps its action head 'tokens'."
             )
 
     def inherit_architecture(self, saved: "InspireVLAConfig") -> None:

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from inspire_vla.errors import InspireError
+from inspire_vla.labels.columns import OFFSET_COLUMN
+from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.labels.simulator_state import offsets_of_frames
 
 
@@ -41,6 +43,11 @@ class PositionLoss(nn.Module):
 
         Raises InspireError where it has none, or no frame with a known position.
         """
+        if OFFSET_COLUMN not in LeRobotFiles.open(dataset_root).number_columns():
+            raise InspireError(
+                f"{dataset_root} has no column {OFFSET_COLUMN}, the targets of position_loss_weight. `inspire collect` "
+                "and the importer of LIBERO write it. For another dataset set --policy.position_loss_weight=0."
+            )
         offsets = torch.from_numpy(offsets_of_frames(dataset_root, self.max_objects))
         known = offsets[offsets.isfinite().all(-1)]
         if not len(known):
