@@ -46,7 +46,7 @@ def settings(gpu: ModuleType, **changed: object):
     return gpu.Settings(**{**given, "deadline": float("inf"), **changed})
 
 
-@pytest.mark.timeout(900)  # it loads torch and transformers anew
+@pytest.mark.timeout(900)  # it loads torch and transformers again
 def test_it_runs_with_torch_transformers_and_timm_alone(tmp_path: Path) -> None:
     out = tmp_path / "gpu.json"
     words = [

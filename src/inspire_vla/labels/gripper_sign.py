@@ -147,19 +147,19 @@ def seen_where_it_changes(episodes: Sequence[Demonstrated]) -> Evidence | None:
     used = [shown for shown in episodes if np.ptp(shown.value) > 0.3]
     votes = [_vote(shown) for shown in used]
     high, low = votes.count(1), votes.count(-1)
-    told, agree = high + low, max(high, low)
-    if told == 0:
+    cast, agree = high + low, max(high, low)
+    if cast == 0:
         return None
     from scipy.stats import binomtest
 
-    most = told >= _MOST_VOTES * len(used)
-    many = told >= _FEWEST_VOTES * len(used) and binomtest(agree, told).pvalue < _BY_CHANCE
-    is_clear = (most or many) and agree >= _CLEAR * told and _is_purposeful(used, high >= low)
+    most = cast >= _MOST_VOTES * len(used)
+    many = cast >= _FEWEST_VOTES * len(used) and binomtest(agree, cast).pvalue < _BY_CHANCE
+    is_clear = (most or many) and agree >= _CLEAR * cast and _is_purposeful(used, high >= low)
     word = "low" if high >= low else "high"
-    why = f"objects are carried from where it becomes {word} in {agree} of {told} episodes that tell"
-    if told < len(used):
+    why = f"objects are carried from where it becomes {word} in {agree} of {cast} episodes that tell"
+    if cast < len(used):
         why += f", of {len(used)}"
-    certain = told >= _CLEAR * len(used) and agree >= _CERTAIN * told
+    certain = cast >= _CLEAR * len(used) and agree >= _CERTAIN * cast
     return Evidence(high >= low, why, is_clear, 1.0 if certain else _LESS_CERTAIN)
 
 

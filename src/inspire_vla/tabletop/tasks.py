@@ -173,12 +173,12 @@ def mention(scene: Scene, name: str, *, by: str = "place", noun_first: bool = Fa
     plain = "the " + " ".join(name.split("_")[:2])
     if not scene.equals(name):
         return plain
-    told = dict(scene.places if by == "place" else scene.neighbours)
-    if name not in told:
+    distinguished_by = dict(scene.places if by == "place" else scene.neighbours)
+    if name not in distinguished_by:
         raise InspireError(f"Scene {scene.name!r} has several {plain[4:]}s and no {by} of {name!r}.")
     if by == "neighbour":
-        return f"{plain} next to {mention(scene, told[name])}"
-    place = told[name]
+        return f"{plain} next to {mention(scene, distinguished_by[name])}"
+    place = distinguished_by[name]
     if place in ("front", "back"):
         return f"{plain} at the {place}"
     if noun_first:
