@@ -426,17 +426,17 @@ def read_config(
         )
     text, vision = vlm.text_config, vlm.vision_config
     found = (queries.shape[0], keys.shape[0], words.shape[1], patch.shape[0], patch.shape[-1])
-    wanted = (
+    expected = (
         text.num_attention_heads * text.head_dim,
         text.num_key_value_heads * text.head_dim,
         text.hidden_size,
         vision.hidden_size,
         vision.patch_size,
     )
-    if found != wanted:
+    if found != expected:
         raise InspireError(
             f"The weights are of another vision-language model than the configuration: queries, keys, width, image "
-            f"width and patch are {found} there and {wanted} here."
+            f"width and patch are {found} there and {expected} here."
         )
     return SmolVLAConfig(
         language=SmolLMSize(
