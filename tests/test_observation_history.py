@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from inspire_vla.observation_history import ObservationHistory
+from inspire_vla.errors import InspireError
+from inspire_vla.observation_history import LazyImages, ObservationHistory
 
 
 def grey(value: int) -> dict[str, np.ndarray]:
@@ -41,3 +42,26 @@ def test_the_rest_of_an_observation_is_that_of_now() -> None:
     stacked = history.stack_observation({"pixels": grey(1), "agent_pos": np.array([1.0])})
     assert stacked["pixels"]["image"][:, 0, 0, 0].tolist() == [0, 1]
     assert stacked["agent_pos"].tolist() == [1.0]
+
+
+def test_a_lazy_image_is_drawn_once_and_in_its_own_step():
+    drawn, moment = [], [0]
+
+    def draw(camera):
+        drawn.append({"image": 1, "image2": 2}[camera])
+        return drawn[-1]
+
+    images = LazyImages(("image2",), draw, lambda: moment[0])
+    assert list(images) == ["image2"]
+    assert "image" not in images
+    assert not drawn
+    assert images["image2"] == images["image2"] == 2
+    assert images["image"] == 1, "a camera that the policy does not take can still be drawn, for a video"
+    assert drawn == [2, 1]
+    with pytest.raises(KeyError):
+        images["front"]
+    late = LazyImages(("image",), draw, lambda: moment[0])
+    moment[0] = 1
+    assert images["image"] == 1
+    with pytest.raises(InspireError, match="read too late"):
+        late["image"]

@@ -2,7 +2,6 @@
 
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from inspire_vla.errors import InspireError
 from inspire_vla.libero import rendering, simulation
 from inspire_vla.libero.rendering import MAX_FACES, Surface, fast_rendering, simplified, simplify
-from inspire_vla.libero.simulation import Images, make_simulation, require_libero
+from inspire_vla.libero.simulation import make_simulation, require_libero
 from inspire_vla.libero.tasks import LiberoMissing, task_files
 
 pytest.importorskip("fast_simplification")
@@ -80,27 +79,6 @@ def test_only_visual_meshes_are_exchanged(tmp_path, monkeypatch):
     with pytest.raises(InspireError, match="takes masses from its visual geoms"):
         fast_rendering(xml.replace('inertiagrouprange="0 0"', ""))
     simplified.cache_clear()
-
-
-def test_an_image_is_drawn_when_it_is_first_read(monkeypatch):
-    drawn = []
-    monkeypatch.setattr(simulation, "draw", lambda inner, camera, pixels: drawn.append(camera) or camera)
-    inner = SimpleNamespace(sim=SimpleNamespace(data=SimpleNamespace(time=0.0)))
-    images = Images(inner, ("image2",), 8)
-    assert list(images) == ["image2"]
-    assert not drawn
-    assert images["image2"] == images["image2"] == "image2"
-    assert images["image"] == "image", (
-        "the agent view is drawn for videos, although the policy does not take it"
-    )
-    assert drawn == ["image2", "image"]
-    with pytest.raises(KeyError):
-        images["front"]
-    late = Images(inner, ("image",), 8)
-    inner.sim.data.time = 0.05
-    assert images["image"] == "image"
-    with pytest.raises(InspireError, match="read too late"):
-        late["image"]
 
 
 @pytest.mark.libero

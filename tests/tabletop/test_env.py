@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from inspire_vla.errors import InspireError
-from inspire_vla.tabletop.benchmark import TabletopBenchmark
 from inspire_vla.tabletop.env import MAX_STEP_M, MAX_TURN_RAD, TabletopEnv
 from inspire_vla.tabletop.expert import Expert
 from inspire_vla.tabletop.suites import SUITES
@@ -133,5 +132,17 @@ def test_options_are_checked():
 
 
 def test_gymnasium_agrees():
-    env = TabletopBenchmark().make("tabletop_seen", TASK.name, cameras=("image", "image2"), image_size=32)
+    env = TabletopEnv(TASK, cameras=("image", "image2"), image_size=32)
     gymnasium.utils.env_checker.check_env(env, skip_render_check=True)
+
+
+def test_images_drawn_when_read_are_those_of_the_present():
+    env, lazy = (TabletopEnv(TASK, image_size=32, lazy_images=lazy) for lazy in (False, True))
+    for observe in (lambda e: e.reset(seed=3), lambda e: e.step(np.full(7, 0.5)), lambda e: e.reset(seed=4)):
+        now, later = observe(env)[0]["pixels"], observe(lazy)[0]["pixels"]
+        assert list(later) == ["image"]
+        assert (now["image"] == later["image"]).all()
+    unread = lazy.step(np.zeros(7))[0]["pixels"]
+    lazy.step(np.zeros(7))
+    with pytest.raises(InspireError, match="read too late"):
+        unread["image"]

@@ -21,8 +21,8 @@ from inspire_vla.libero.simulation import (
     CONTROL_HZ,
     SETTLING_STEPS,
     GroundTruth,
-    Images,
     close_at_exit,
+    draw,
     explained_import,
     make_simulation,
     require_libero,
@@ -41,6 +41,7 @@ from inspire_vla.libero.tasks import (
     pro_suite,
     task_files,
 )
+from inspire_vla.observation_history import LazyImages
 
 MAX_STEPS = {
     "libero_spatial": 220,
@@ -222,7 +223,12 @@ class LiberoEnv(gymnasium.Env):
             self._pixels = {c: np.ascontiguousarray(i[::-1, ::-1]) for c, i in raw["pixels"].items()}
             pixels: Mapping[str, np.ndarray] = {camera: self._pixels[camera] for camera in self._cameras}
         else:
-            pixels = self._pixels = Images(self._env._env.env, self._cameras, self._image_size)
+            inner = self._env._env.env
+            pixels = self._pixels = LazyImages(
+                self._cameras,
+                lambda camera: draw(inner, camera, self._image_size),
+                lambda: (id(inner.sim), float(inner.sim.data.time)),
+            )
         robot = raw["robot_state"]
         angle = quat2axisangle(robot["eef"]["quat"].copy())
         state = np.concatenate([robot["eef"]["pos"], angle, robot["gripper"]["qpos"]]).astype(np.float32)

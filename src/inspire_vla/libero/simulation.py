@@ -290,37 +290,6 @@ def observe(
     return row
 
 
-class Images(Mapping[str, NDArray[np.uint8]]):
-    """The present images by camera. Each is drawn when it is first read, since most steps of an action chunk need none.
-
-    Raises:
-        InspireError: an image is read for the first time after the next step.
-    """
-
-    def __init__(self, inner: Any, cameras: Sequence[str], pixels: int) -> None:
-        self._inner, self._cameras, self._pixels = inner, tuple(cameras), pixels
-        self._drawn: dict[str, NDArray[np.uint8]] = {}
-        self._moment = self._now()
-
-    def __getitem__(self, camera: str) -> NDArray[np.uint8]:
-        if camera not in CAMERAS:
-            raise KeyError(camera)
-        if camera not in self._drawn:
-            if self._now() != self._moment:
-                raise InspireError("an image is drawn when it is first read, and this one was read too late.")
-            self._drawn[camera] = draw(self._inner, camera, self._pixels)
-        return self._drawn[camera]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._cameras)
-
-    def __len__(self) -> int:
-        return len(self._cameras)
-
-    def _now(self) -> tuple[int, float]:
-        return id(self._inner.sim), float(self._inner.sim.data.time)
-
-
 def draw(inner: Any, camera: str, pixels: int | None) -> NDArray[np.uint8]:
     """Draw the present image of a camera, (pixels, pixels, 3), rotated by 180° as those of LeRobot are."""
     image = inner.sim.render(camera_name=CAMERAS[camera], width=pixels, height=pixels)

@@ -36,6 +36,7 @@ class TabletopBenchmark:
             "image_size": image_size,
             "layout_randomness": layout_randomness,
             "render_size": render_size,
+            "lazy_images": True,
         }
 
     def suites(self) -> tuple[str, ...]:

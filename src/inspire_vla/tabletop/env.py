@@ -17,6 +17,7 @@ import gymnasium
 import numpy as np
 
 from inspire_vla.errors import InspireError
+from inspire_vla.observation_history import LazyImages
 from inspire_vla.tabletop import arm
 from inspire_vla.tabletop.arm import arm_kinematics, rotation_matrix, rotation_vector
 from inspire_vla.tabletop.objects import ObjectSpec
@@ -59,6 +60,8 @@ class TabletopEnv(gymnasium.Env):
         render_size: side of the image that `render` returns; `image_size` by default.
         layout_randomness: 0 keeps the scene's layout, 1 places every object freely; see scenes.py.
         max_steps: control steps until truncation; the task's own number by default.
+        lazy_images: an image is drawn when it is first read, until the next step. `pixels` is then a Mapping, not the
+            `dict` that gymnasium's vector environments need.
 
     `info` of reset and step: is_success (bool), task, suite, mentions (tuple of k str), gripper_to_object_m float64
     (k, 3) in metres in the base frame, and grasped bool (k,), both in the order of the mentions.
@@ -79,6 +82,7 @@ class TabletopEnv(gymnasium.Env):
         render_size: int | None = None,
         layout_randomness: float = 0.0,
         max_steps: int | None = None,
+        lazy_images: bool = False,
     ) -> None:
         unknown = [name for name in cameras if name not in CAMERAS]
         if unknown:
@@ -94,6 +98,7 @@ class TabletopEnv(gymnasium.Env):
         self._data = mujoco.MjData(self._model)
         self.world = World(task.scene, self._model, self._data)
         self._kinematics = arm_kinematics()
+        self._lazy_images, self._moment = lazy_images, 0
         self._needs_reset = True
         box = gymnasium.spaces.Box
         spaces: dict[str, gymnasium.Space] = {"agent_pos": box(-10.0, 10.0, (8,), np.float32)}
@@ -206,8 +211,13 @@ class TabletopEnv(gymnasium.Env):
         state = np.concatenate([here, rotation_vector(rotation @ POINTING_DOWN.T), fingers])
         observation: dict[str, Any] = {"agent_pos": state.astype(np.float32)}
         if self.cameras:
-            size = self.image_size
-            observation["pixels"] = {name: self.image(name, size, size) for name in self.cameras}
+            self._moment += 1
+            images = LazyImages(
+                self.cameras,
+                lambda name: self.image(name, self.image_size, self.image_size),
+                lambda: self._moment,
+            )
+            observation["pixels"] = images if self._lazy_images else dict(images)
         return observation
 
     def _info(self) -> dict[str, Any]:
