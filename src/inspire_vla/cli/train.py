@@ -112,7 +112,12 @@ def train_arguments(options: Arguments) -> tuple[str | None, list[str]]:
         raise InspireError("--reasoning and --no-reasoning exclude each other.")
     if options.reasoning or options.no_reasoning:
         arguments.append(f"--policy.reasoning.enabled={str(options.reasoning).lower()}")
-    return None if options.resume else options.recipe or RECIPE, [*arguments, *options.lerobot_arguments]
+    arguments += options.lerobot_arguments
+    recipe = None if options.resume else options.recipe or RECIPE
+    from inspire_vla.lerobot_plugin.training_start import check_start
+
+    check_start(arguments, recipe, chosen=options.recipe is not None)
+    return recipe, arguments
 
 
 def _training_episodes(root: Path, options: Arguments) -> list[int]:
@@ -152,6 +157,8 @@ def _dataset_to_resume(options: Arguments, config: Path) -> Path | None:
     """
     if options.recipe is not None:
         raise InspireError("--resume uses the configuration of the checkpoint; leave out --recipe.")
+    if options.start is not None:
+        raise InspireError("--resume continues from the checkpoint in --out; leave out --from.")
     if options.holdout is not None:
         raise InspireError("--resume keeps the episodes that the training held out; leave out --holdout.")
     from inspire_vla.lerobot_plugin.checkpoint_schema import read_train_config

@@ -36,6 +36,17 @@ WEIGHTS, ADAPTER_WEIGHTS = "model.safetensors", "adapter_model.safetensors"
 TOKENIZER_STEP = "inspire_vla_tokenizer"
 """Name of our step in the preprocessor, see processor_inspire_vla.py."""
 POLICY_TYPE = "inspire_vla"
+ACTION_HEADS = {
+    "nano": ("tokens", "flow"),
+    "minivla": ("tokens",),
+    "openvla": ("tokens",),
+    "pi0fast": ("tokens",),
+    "image_text": ("tokens",),
+    "smolvla": ("flow",),
+    "pi05": ("flow",),
+}
+"""The action heads of each backbone, its default first. tokens: an action tokenizer, whose codes the language model
+generates. flow: an expert that denoises an action chunk over the keys and values of the language model."""
 
 MAX_JSON = 64 << 20
 """Bytes of the largest JSON file that is read. A tokenizer's vocabulary, the largest, has some 30 MB."""

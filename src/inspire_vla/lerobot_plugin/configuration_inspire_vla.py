@@ -22,7 +22,7 @@ from inspire_vla.backbones.smolvla import SmolVLAConfig
 from inspire_vla.dialogue import TokenType
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.labels.columns import ANSWERS_PREFIX
-from inspire_vla.lerobot_plugin.checkpoint_schema import CONFIG, read_config
+from inspire_vla.lerobot_plugin.checkpoint_schema import ACTION_HEADS, CONFIG, read_config
 from inspire_vla.spatial import MODES, get_frame
 
 if TYPE_CHECKING:
@@ -35,17 +35,6 @@ NANO_PIXELS = 2**15
 NANO_SIDE = 96
 """Then their shorter side is about this, as in the shipped models."""
 
-ACTION_HEADS = {
-    "nano": ("tokens", "flow"),
-    "minivla": ("tokens",),
-    "openvla": ("tokens",),
-    "pi0fast": ("tokens",),
-    "image_text": ("tokens",),
-    "smolvla": ("flow",),
-    "pi05": ("flow",),
-}
-"""The action heads of each backbone, its default first. tokens: an action tokenizer, whose codes the language model
-generates. flow: an expert that denoises an action chunk over the keys and values of the language model."""
 BACKBONES = tuple(ACTION_HEADS)
 ACTION_TOKENIZERS = ("residual_vq", "uniform_bins", "fast", "learned_vq")
 DTYPES = ("float32", "bfloat16")

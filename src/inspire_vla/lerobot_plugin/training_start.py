@@ -1,0 +1,184 @@
+"""What a training is asked for, compared with the checkpoint that it starts from, before LeRobot is loaded.
+
+`--policy.path` (`inspire train --from`) keeps the checkpoint's configuration: LeRobot passes over the recipe's policy.
+`--policy.pretrained_path` takes the recipe's. In both cases the weights fix some settings.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from inspire_vla.errors import InspireError
+from inspire_vla.lerobot_plugin.checkpoint_schema import ACTION_HEADS, POLICY_TYPE, read_config
+from inspire_vla.lerobot_plugin.checkpoints import find
+from inspire_vla.recipes import RECIPES, recipe_file
+
+Settings = dict[str, Any]
+"""A policy's settings by their names on the command line, such as {"nano.layers": 4}."""
+
+_SIZES = ("nano", "nano_flow", "prismatic", "paligemma", "image_text", "smolvla", "gemma_expert")
+"""Parts of the configuration that hold the sizes of a model."""
+_NOT_COMPARED = ("type", "device", "push_to_hub", "pretrained_init")
+"""Settings of a recipe that a checkpoint may have otherwise: they do not change what is trained."""
+_KEPT = ("reasoning.enabled", "action_tokenizer", "chunk_size")
+"""What a resumed training keeps besides."""
+
+
+def check_start(arguments: Sequence[str], recipe: str | None, *, chosen: bool) -> None:
+    """Check that a training's settings fit what it starts from.
+
+    Args:
+        arguments: those for lerobot-train.
+        recipe: its name; None where a training is resumed.
+        chosen: whether a person chose the recipe. The default one gives way to the checkpoint of `--policy.path`.
+
+    Raises:
+        InspireError: an unknown recipe, or one of no policy; a family of published weights without a checkpoint; no
+            such checkpoint; settings that contradict it. The message names them.
+    """
+    given = dict(_options(arguments))
+    asked = _flat(
+        {name.removeprefix("policy."): v for name, v in given.items() if name.startswith("policy.")}
+    )
+    whole, weights = asked.pop("path", None), asked.pop("pretrained_path", None)
+    of_recipe: Settings = {}
+    if recipe is not None and "config_path" not in given:
+        of_recipe = _policy_of(recipe)
+        if not of_recipe:
+            trainable = ", ".join(_recipes())
+            raise InspireError(
+                f"The recipe {recipe!r} trains no policy; it is for `inspire pretrain`. Possible: {trainable}."
+            )
+    if asked.get("type", POLICY_TYPE) != POLICY_TYPE:
+        return
+    if given.get("resume"):
+        folder = Path(given["config_path"]).parent
+    elif whole or weights:
+        folder = find(str(whole or weights))
+    else:
+        _check_family((of_recipe | asked).get("backbone", "nano"))
+        return
+    saved = read_config(folder)
+    if whole and not chosen:
+        of_recipe = {}
+    fixed = dict(_contradictions(of_recipe | asked, saved))
+    if given.get("resume"):
+        kept = {name: asked[name] for name in _KEPT if name in asked}
+        fixed |= _other_settings(kept, {}, _flat(saved))
+    found = fixed | (_other_settings(of_recipe, asked, _flat(saved)) if whole else {})
+    if not found:
+        return
+    listed = "; ".join(
+        f"{name} is {_shown(there)} there, {_shown(here)} by "
+        f"{f'--policy.{name}' if name in asked else f'the recipe {recipe}'}"
+        for name, (here, there) in found.items()
+    )
+    advice = []
+    if options := [f"--policy.{name}" for name in found if name in asked]:
+        advice.append(f"Leave out {', '.join(options)}")
+    if any(name not in asked for name in found):
+        if whole:
+            advice.append("Leave out --recipe: the checkpoint's configuration is trained further")
+        elif fitting := [name for name, its in _recipes().items() if not dict(_contradictions(its, saved))]:
+            advice.append(f"Recipes that fit: {', '.join(fitting)}")
+        if whole and not fixed:
+            advice.append(
+                "Or take the recipe's with the checkpoint's weights: in place of --from, write "
+                f"`-- --policy.pretrained_path={whole}`"
+            )
+    if fixed and not given.get("resume"):
+        advice.append("Or train from the start, without the checkpoint")
+    raise InspireError(
+        f"The checkpoint {folder} is another one than asked for: {listed}. {'. '.join(advice)}."
+    )
+
+
+def _contradictions(asked: Settings, saved: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Any, Any]]]:
+    """Name, asked value and checkpoint's value of each setting that the checkpoint's weights do not allow."""
+    backbone, settings = saved["backbone"], _flat(saved)
+    heads = ACTION_HEADS.get(backbone, ("tokens",))
+    if asked.get("backbone", backbone) != backbone:
+        yield "backbone", (asked["backbone"], backbone)
+        return
+    head = saved.get("action_head") or heads[0]
+    asked_head = asked.get("action_head") or (heads[0] if "backbone" in asked else head)
+    if asked_head != head:
+        yield "action_head", (asked_head, head)
+        return
+    names = [name for name in asked if name.partition(".")[0] in _SIZES]
+    if backbone == "nano":
+        names += ["n_obs_steps", "use_state", *(["chunk_size"] if head == "flow" else [])]
+        cameras = [f for f in saved["input_features"].values() if f["type"] == "VISUAL"]
+        size = saved.get("image_size") or cameras[0]["shape"][-2:]
+        if (asked.get("image_size") or size) != size:
+            yield "image_size", (asked["image_size"], size)
+    for name in names:
+        if name in asked and asked[name] != settings.get(name, asked[name]):
+            yield name, (asked[name], settings[name])
+    own_tokens = backbone == "nano" or settings.get("image_text.action_tokens") == "added"
+    kind = settings.get("action_tokenizer")
+    if own_tokens and kind == asked.get("action_tokenizer", kind) == "residual_vq":
+        parts = ("vq.levels", "vq.codes_per_level")  # the weights hold a row for each code
+        both = [[values[name] for name in parts] for values in (settings | asked, settings)]
+        if both[0][0] * both[0][1] != both[1][0] * both[1][1]:
+            yield from ((n, pair) for n, *pair in zip(parts, *both, strict=True) if pair[0] != pair[1])
+
+
+def _other_settings(of_recipe: Settings, asked: Settings, saved: Settings) -> dict[str, tuple[Any, Any]]:
+    """Settings of a recipe, not overruled by `asked`, that the checkpoint has otherwise; as `_contradictions`."""
+    return {
+        name: (value, saved[name])
+        for name, value in of_recipe.items()
+        if name not in (*asked, *_NOT_COMPARED) and saved.get(name, value) != value
+    }
+
+
+def _check_family(backbone: Any) -> None:
+    """Raise InspireError for a backbone that is never trained from random weights."""
+    if backbone == "nano" or backbone not in ACTION_HEADS:  # its configuration tells an unknown one
+        return
+    out = f"runs/{backbone}"
+    train = f"--from {out}"
+    if backbone in RECIPES:
+        train = f"--recipe {backbone} … -- --policy.pretrained_path={out}"
+    raise InspireError(
+        f"The family {backbone} starts from published weights, and no checkpoint of it is given. Convert them once: "
+        f"`inspire convert --from {backbone} WEIGHTS --to {out}`. Then: `inspire train {train}`."
+    )
+
+
+def _policy_of(recipe: str) -> Settings:
+    """The policy's settings in a recipe; {} where it is of something else."""
+    policy = yaml.safe_load(recipe_file(recipe).read_text(encoding="utf-8")).get("policy")
+    return _flat(policy or {})
+
+
+def _recipes() -> dict[str, Settings]:
+    """The recipes that train a policy."""
+    return {name: policy for name in RECIPES if (policy := _policy_of(name))}
+
+
+def _options(words: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """Name and value of each option, written `--name=value` or `--name value`."""
+    for word, after in pairwise([*words, "--"]):
+        if word.startswith("--"):
+            name, given, text = word[2:].partition("=")
+            text = text if given else "true" if after.startswith("--") else after
+            try:
+                yield name, yaml.safe_load(text)
+            except yaml.YAMLError:
+                yield name, text
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Settings:
+    found: Settings = {}
+    for name, value in settings.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return found
+
+
+def _shown(value: Any) -> str:
+    return repr(value) if isinstance(value, str) else str(value)

@@ -1,0 +1,124 @@
+"""A training that contradicts what it starts from is refused by name, before LeRobot is loaded."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inspire_vla.errors import InspireError
+from inspire_vla.lerobot_plugin.checkpoint_schema import ACTION_HEADS
+from inspire_vla.lerobot_plugin.checkpoints import SHIPPED
+from inspire_vla.lerobot_plugin.training_start import check_start
+from inspire_vla.recipes import RECIPES
+
+
+def checkpoint(folder: Path, **settings: Any) -> Path:
+    """The shipped base policy with other settings in its config.json."""
+    shutil.copytree(SHIPPED / "nano_base", folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | settings), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("family", [name for name in ACTION_HEADS if name != "nano"])
+def test_a_family_of_published_weights_needs_a_converted_checkpoint(family: str) -> None:
+    told = re.escape(f"`inspire convert --from {family} WEIGHTS")
+    for words in ([f"--policy.backbone={family}"], ["--policy.backbone", family]):
+        with pytest.raises(InspireError, match=told):
+            check_start(words, "nano_tabletop", chosen=False)
+    if family in RECIPES:
+        with pytest.raises(InspireError, match=told):
+            check_start([], family, chosen=True)
+
+
+def test_the_refusal_comes_before_lerobot_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    command = [sys.executable, "-X", "importtime", "-m", "inspire_vla.cli", "train", "--dataset", "data"]
+    done = subprocess.run(
+        [*command, "--out", "out", "--", "--policy.backbone=smolvla"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, "inspire convert --from smolvla" in done.stderr) == (2, True)
+    assert not re.search(r"\| +(torch|lerobot)$", done.stderr, re.MULTILINE)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("way", ["path", "pretrained_path"])
+@pytest.mark.parametrize(("recipe", "told"), [
+    ("nano_tabletop_flow", "action_head is 'tokens' there, 'flow' by the recipe nano_tabletop_flow"),
+    ("smolvla", "backbone is 'nano' there, 'smolvla' by the recipe smolvla"),
+    ("nano_own", r"image_size is \[96, 96\] there, \[96, 128\] by the recipe nano_own"),
+])  # fmt: skip
+def test_a_recipe_that_contradicts_the_checkpoint_is_refused(way: str, recipe: str, told: str) -> None:
+    with pytest.raises(InspireError, match=told):
+        check_start([f"--policy.{way}={SHIPPED / 'nano_base'}"], recipe, chosen=True)
+
+
+def test_a_recipe_that_fits_is_taken(tmp_path: Path) -> None:
+    base, flow = (
+        SHIPPED / "nano_base",
+        checkpoint(tmp_path / "flow", action_head="flow", action_tokenizer=None),
+    )
+    for way in ("path", "pretrained_path"):
+        check_start([f"--policy.{way}={base}"], "nano_tabletop", chosen=True)
+    check_start([f"--policy.path={flow}"], "nano_tabletop", chosen=False)  # the default recipe gives way
+    check_start([f"--policy.pretrained_path={flow}"], "nano_tabletop_flow", chosen=True)
+    with pytest.raises(
+        InspireError, match=r"'tokens' by the recipe nano_tabletop.*Recipes that fit: nano_tabletop_flow\."
+    ):
+        check_start([f"--policy.pretrained_path={flow}"], "nano_tabletop", chosen=False)
+
+
+def test_a_chosen_recipe_is_not_passed_over_in_silence(tmp_path: Path) -> None:
+    """With --policy.path LeRobot takes nothing of a recipe's policy."""
+    other = checkpoint(tmp_path / "other", optimizer_lr=0.5)
+    with pytest.raises(InspireError, match=r"optimizer_lr is 0.5 there, 0.001 by .*policy.pretrained_path="):
+        check_start([f"--policy.path={other}"], "nano_tabletop", chosen=True)
+    words = [f"--policy.path={other}", "--policy.optimizer_lr=0.25"]  # overrules both
+    check_start(words, "nano_tabletop", chosen=True)
+    check_start([f"--policy.pretrained_path={other}"], "nano_tabletop", chosen=True)
+
+
+@pytest.mark.parametrize("option", [
+    "backbone=smolvla", "action_head=flow", "nano.layers=9", "nano.vision=efficientnet_lite0", "n_obs_steps=2",
+    "use_state=false", "image_size=[64,64]", "vq.levels=3", "vq.codes_per_level=64",
+])  # fmt: skip
+def test_an_option_that_the_weights_do_not_allow_is_refused(option: str, tmp_path: Path) -> None:
+    start = checkpoint(tmp_path / "start", nano={"layers": 4, "vision": "stem"}, use_state=True)
+    name, _, value = option.partition("=")
+    for words in ([f"--policy.{option}"], [f"--policy.{name}", value]):
+        with pytest.raises(
+            InspireError, match=rf"{re.escape(name)} is .* Leave out --policy\.{re.escape(name)}"
+        ):
+            check_start([f"--policy.path={start}", *words], "nano_tabletop", chosen=False)
+
+
+def test_options_that_the_weights_allow_are_taken(tmp_path: Path) -> None:
+    for option in ("optimizer_lr=0.1", "reasoning.enabled=true", "chunk_size=8", "vq.gripper_weight=8"):
+        check_start(
+            [f"--policy.path={SHIPPED / 'nano_base'}", f"--policy.{option}"], "nano_tabletop", chosen=False
+        )
+    swapped = ["--policy.vq.levels=4", "--policy.vq.codes_per_level=128"]  # as many codes
+    check_start([f"--policy.path={SHIPPED / 'nano_base'}", *swapped], "nano_tabletop", chosen=False)
+    flow = checkpoint(tmp_path / "flow", action_head="flow", action_tokenizer=None)
+    with pytest.raises(InspireError, match="chunk_size is 4 there, 8 by"):  # nano's expert
+        check_start([f"--policy.path={flow}", "--policy.chunk_size=8"], "nano_tabletop", chosen=False)
+
+
+def test_a_resumed_training_stays_the_same_policy(training: Path) -> None:
+    config = next(training.glob("checkpoints/000003/*/train_config.json"))
+    resumed = [f"--config_path={config}", "--resume=true"]
+    check_start([*resumed, "--policy.optimizer_lr=1e-5"], None, chosen=False)
+    for option in ("reasoning.enabled=false", "chunk_size=8", "nano.layers=9"):
+        with pytest.raises(InspireError, match=option.partition("=")[0]):
+            check_start([*resumed, f"--policy.{option}"], None, chosen=False)
+
+
+def test_a_recipe_of_the_pre_training_is_no_recipe_of_a_policy() -> None:
+    with pytest.raises(InspireError, match=r"inspire pretrain.*nano_tabletop"):
+        check_start([], "nano_grounding", chosen=True)
