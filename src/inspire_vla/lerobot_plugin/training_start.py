@@ -121,10 +121,12 @@ def _contradictions(asked: Settings, saved: Mapping[str, Any]) -> Iterator[tuple
     own_tokens = backbone == "nano" or settings.get("image_text.action_tokens") == "added"
     kind = settings.get("action_tokenizer")
     if own_tokens and kind == asked.get("action_tokenizer", kind) == "residual_vq":
+        here = settings | asked
         parts = ("vq.levels", "vq.codes_per_level")  # the weights hold a row for each code
-        both = [[values[name] for name in parts] for values in (settings | asked, settings)]
-        if both[0][0] * both[0][1] != both[1][0] * both[1][1]:
-            yield from ((n, pair) for n, *pair in zip(parts, *both, strict=True) if pair[0] != pair[1])
+        if here[parts[0]] * here[parts[1]] != settings[parts[0]] * settings[parts[1]]:
+            yield from (
+                (name, (here[name], settings[name])) for name in parts if here[name] != settings[name]
+            )
 
 
 def _other_settings(of_recipe: Settings, asked: Settings, saved: Settings) -> dict[str, tuple[Any, Any]]:
