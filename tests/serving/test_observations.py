@@ -47,19 +47,20 @@ def test_other_sizes_of_the_same_aspect_ratio_are_scaled() -> None:
 @pytest.mark.parametrize(
     ("image", "says"),
     [
-        (np.full((16, 16, 3), np.nan), "NaN"),
-        (np.full((16, 16, 3), np.inf, np.float32), "infinite"),
-        (np.full((16, 16, 3), 255.0), "0 to 1"),
-        (np.full((16, 16, 3), -0.1), "0 to 1"),
+        (np.full((16, 16, 3), np.nan), "nan to nan"),
+        (np.full((16, 16, 3), np.inf, np.float32), "inf to inf"),
+        (np.full((16, 16, 3), 255.0), "floats from 0 to 1"),
+        (np.full((16, 16, 3), -0.1), "floats from 0 to 1"),
         (np.zeros((16, 16, 3), np.int32), "uint8"),
         (np.zeros((16, 16, 3), bool), "uint8"),
-        (np.zeros((16, 16), np.uint8), "must be an image"),
-        (np.zeros((16, 16, 4), np.uint8), "must be an image"),
-        (np.zeros((0, 16, 3), np.uint8), "must be an image"),
-        (np.zeros((5000, 1, 3), np.uint8), "must be an image"),
+        (np.zeros((16, 16), np.uint8), "takes one image"),
+        (np.zeros((16, 16, 4), np.uint8), "takes one image"),
+        (np.zeros((0, 16, 3), np.uint8), "takes one image"),
+        (np.zeros((5000, 1, 3), np.uint8), "Crop or pad"),
         (np.zeros((480, 640, 3), np.uint8), "Crop or pad"),
-        ([[1, 2]], "must be an array"),
-        (None, "must be an array"),
+        ([[1, 2]], "takes one image"),
+        (None, "takes one image"),
+        ([[1], [1, 2]], "lists of different lengths"),
     ],
 )
 def test_an_invalid_image_is_refused(image: object, says: str) -> None:
@@ -114,7 +115,6 @@ def test_keys_of_cameras_can_be_set() -> None:
         [[1], [1, 2]],
         [float("inf")] * 8,
         [1e300] * 8,
-        np.zeros(8, bool),
     ],
 )
 def test_an_invalid_state_is_refused(state: object) -> None:
@@ -180,9 +180,9 @@ def test_a_policy_with_several_obs_steps_takes_several_images() -> None:
     for sent in (two, two.transpose(0, 3, 1, 2), two.astype(np.float32) / 255):
         np.testing.assert_array_equal(read_images(sent), two)
     assert read_images(two[0]).shape == (16, 16, 3)
-    with pytest.raises(InspireError, match="holds 3 images; the policy takes 1 to 2 images"):
+    with pytest.raises(InspireError, match=r"takes 1 to 2 images of .* found an array \(3,"):
         read_images(np.stack([two[0]] * 3))
-    with pytest.raises(InspireError, match="holds 2 images; the policy takes one image"):
+    with pytest.raises(InspireError, match=r"takes one image of .* found an array \(2,"):
         read_image(two)
     with pytest.raises(InspireError, match="Crop or pad"):
         read_images(np.zeros((2, 480, 640, 3), np.uint8))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import arg
 
 from inspire_vla.cli.options import (
-    CameraKeys,
     Names,
+    PolicyOptions,
     Positive,
     Shard,
     check_device,
@@ -25,17 +25,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class Arguments:
+class Arguments(PolicyOptions):
     """Run a policy on the tasks of a benchmark, or on recorded episodes; can be interrupted and resumed."""
 
     out: Path
     """Folder of the run."""
-    policy: str | None = None
-    """Checkpoint: a folder, a shipped one (nano_base, nano_inspire), or user/name on the hub."""
-    remote: str | None = None
-    """URL of a policy server, such as ws://127.0.0.1:8000, in place of --policy."""
-    api_key_env: str | None = None
-    """Environment variable that holds the server's key."""
     dataset: Path | None = None
     """In place of a simulator: a labelled LeRobot dataset (a folder, or user/name). The policy answers and acts on its
     frames; answers are compared with the labels, actions with the demonstrated ones."""
@@ -47,8 +41,6 @@ class Arguments:
     episodes: Annotated[str | None, arg(metavar="N|FROM:TO")] = None
     """Episodes per task; by default 10. With --dataset: which episodes, such as 40:50 or 3,7; by default those that
     `inspire train --holdout` kept out of the training, else all."""
-    camera: CameraKeys = field(default_factory=dict)
-    """With --dataset: the dataset's camera for a camera of the policy, where their names differ."""
     name: str | None = None
     """Name of the policy in tables; by default InSpire or base."""
     first_seed: int | None = None
@@ -74,8 +66,6 @@ class Arguments:
     """Run on a Ray cluster: auto, HOST:PORT, ray://HOST:PORT; local starts one."""
     ray_gpus: float = 0.0
     """Share of a GPU for each worker of the cluster."""
-    device: str | None = None
-    """cpu, cuda, …; by default the checkpoint's."""
     mentions: Annotated[Path | None, arg(metavar="JSON")] = None
     """File of mention overrides, as `inspire mentions --write` writes it, besides those that the checkpoint holds."""
     mapping: str | None = None

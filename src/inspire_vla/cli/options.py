@@ -1,10 +1,12 @@
-"""Types of options that several commands share. A wrong value ends the command with exit code 2."""
+"""Options that several commands share, and types of options. A wrong value ends the command with exit code 2."""
 
 import contextlib
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
+from tyro.conf import arg
 from tyro.constructors import PrimitiveConstructorSpec
 
 from inspire_vla.errors import InspireError, did_you_mean
@@ -71,6 +73,22 @@ CameraKeys = Annotated[
 """Camera → key of its image, in a client's message or in a dataset."""
 
 
+@dataclass(kw_only=True)
+class PolicyOptions:
+    """Options of the commands that run a policy of the user's choice, see `chosen_policy`."""
+
+    policy: str | None = None
+    """Checkpoint: a folder, a shipped one (nano_base, nano_inspire), or user/name on the hub."""
+    remote: Annotated[str | None, arg(metavar="URL")] = None
+    """A policy server, such as ws://127.0.0.1:8000, in place of --policy."""
+    api_key_env: Annotated[str | None, arg(metavar="NAME")] = None
+    """Environment variable that holds the server's key."""
+    camera: CameraKeys = field(default_factory=dict)
+    """With --dataset: the dataset's camera for a camera of the policy, where their names differ."""
+    device: str | None = None
+    """cpu, cuda, …; by default the checkpoint's."""
+
+
 def holds_out(doing: str) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
     """Decorate the `run` of a command that writes into --out: it holds that folder, or file, alone.
 
@@ -91,7 +109,7 @@ def holds_out(doing: str) -> Callable[[Callable[[Any], None]], Callable[[Any], N
 
 
 def chosen_policy(
-    options: Any, default: str | None = None, *, simulated: bool = True, patient: bool = False
+    options: PolicyOptions, default: str | None = None, *, simulated: bool = True, patient: bool = False
 ) -> tuple[dict[str, Any], Any]:
     """Return the description of the policy of --policy or --remote, and the factory of its agent.
 

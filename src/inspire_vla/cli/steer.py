@@ -1,13 +1,11 @@
 """`inspire steer`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from tyro.conf import arg
-
-from inspire_vla.cli.options import CameraKeys, Port, check_device, chosen_policy
+from inspire_vla.cli.options import PolicyOptions, Port, check_device, chosen_policy
 from inspire_vla.errors import InspireError
 
 VIEW_PIXELS = 448
@@ -15,22 +13,16 @@ VIEW_PIXELS = 448
 
 
 @dataclass(kw_only=True)
-class Arguments:
+class Arguments(PolicyOptions):
     """Open a page with the tabletop, or a recorded episode, and a policy whose answers can be overridden."""
 
     policy: str | None = None
     """Checkpoint: a folder, a shipped one, or user/name on the hub; by default nano_inspire."""
-    remote: Annotated[str | None, arg(metavar="URL")] = None
-    """A policy server, such as ws://127.0.0.1:8000, in place of --policy."""
-    api_key_env: Annotated[str | None, arg(metavar="NAME")] = None
-    """Environment variable that holds the server's key."""
     dataset: Path | None = None
     """In place of the tabletop: the recorded frames of a LeRobot dataset (a folder, or user/name). They do not follow
     the policy's actions."""
     episode: int = 0
     """With --dataset: the first episode."""
-    camera: CameraKeys = field(default_factory=dict)
-    """With --dataset: the dataset's camera for a camera of the policy, where their names differ."""
     suite: str | None = None
     """Suite at the start; by default the first."""
     task: str | None = None
@@ -41,8 +33,6 @@ class Arguments:
     """Port of the page."""
     hz: float | None = None
     """Control steps per second; by default 10, or as recorded."""
-    device: str | None = None
-    """cpu, cuda, …; by default the checkpoint's."""
 
 
 def run(options: Arguments) -> None:

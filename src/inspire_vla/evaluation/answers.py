@@ -8,7 +8,7 @@ import numpy as np
 
 from inspire_vla.errors import InspireError
 from inspire_vla.instruction import mentions_of, override_for
-from inspire_vla.spatial import answer_words, says_close, true_answers
+from inspire_vla.spatial import true_answers, words_by_rule
 
 Confusion = dict[str, dict[str, int]]
 """{true answer: {given answer: count}}"""
@@ -60,11 +60,7 @@ class AnswerRule:
 
     def words(self) -> tuple[str, ...]:
         """Return all answers that this rule can give."""
-        return answer_words(
-            self.mode,
-            grasped_word=self.grasped_word,
-            close_word=says_close(self.mode, self.close_threshold_m),
-        )
+        return words_by_rule(self.mode, self.close_threshold_m, self.grasped_word)
 
 
 def control_overrides(

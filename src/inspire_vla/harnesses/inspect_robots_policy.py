@@ -26,9 +26,8 @@ from inspect_robots.spaces import (
 from inspect_robots.types import Action, ActionChunk, Observation
 
 from inspire_vla.errors import InspireError
+from inspire_vla.evaluation.episode import MAX_UNDECODABLE_IN_A_ROW
 from inspire_vla.serving.observations import STATE_KEY, ObservationReader, Options
-
-MAX_UNDECODABLE_IN_A_ROW = 5
 
 
 class InspirePolicy(PolicyBase):

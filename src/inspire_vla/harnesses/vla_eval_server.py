@@ -35,12 +35,11 @@ from vla_eval.specs import (
 )
 
 from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.evaluation.episode import MAX_UNDECODABLE_IN_A_ROW
 from inspire_vla.observation_history import ObservationHistory
 from inspire_vla.serving.observations import STATE_KEY, ObservationReader, Options
 
 LOG = logging.getLogger(__name__)
-MAX_UNDECODABLE_IN_A_ROW = 5
-"""As in our own rollouts: the arm holds still for a step and the policy is asked again, this often at most."""
 
 
 @dataclass(frozen=True)

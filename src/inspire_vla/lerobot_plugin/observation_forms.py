@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 
 from inspire_vla.errors import InspireError
 
@@ -49,10 +49,14 @@ def read_observation(
         if found is None:
             has = sorted(map(str, nested or observation))
             raise InspireError(f"The policy needs camera {camera!r}; found {has}. {EXPECTED}")
-        pixels[camera] = as_images(found, camera, n_obs_steps)
+        pixels[camera] = as_images(found, f"camera {camera!r}", n_obs_steps)
     read: dict[str, Any] = {"pixels": pixels}
     if state_dim:
-        read["agent_pos"] = _state(observation, state_dim)
+        key = next((key for key in STATES if key in observation), None)
+        if key is None:
+            has = sorted(map(str, observation))
+            raise InspireError(f"The policy needs {state_dim} numbers, 'agent_pos'; found {has}. {EXPECTED}")
+        read["agent_pos"] = as_state(observation[key], key, state_dim)
     return read
 
 
@@ -67,55 +71,61 @@ def instruction_of(observation: Any) -> str:
     )
 
 
-def as_images(value: Any, camera: str, n_obs_steps: int = 1) -> UInt8[np.ndarray, "*time height width 3"]:
-    """An image, or images over time, as uint8 with the channels last. Raises InspireError for anything else."""
-    array = _array(value)
+def as_images(value: Any, name: str, n_obs_steps: int = 1) -> UInt8[np.ndarray, "*time height width 3"]:
+    """An image, or images over time, as uint8 with the channels last. `name` of the camera, for errors.
+
+    Raises InspireError for anything else.
+    """
+    array = _array(value, name)
     many = n_obs_steps > 1
     if array.ndim in (3, 4) and array.shape[-1] != 3 and array.shape[-3] == 3:
         array = np.moveaxis(array, -3, -1)
     if (
         array.ndim not in (3, 4)
         or array.shape[-1] != 3
-        or (array.ndim == 4 and not 1 <= len(array) <= n_obs_steps)
+        or 0 in array.shape
+        or (array.ndim == 4 and len(array) > n_obs_steps)
     ):
         what = f"1 to {n_obs_steps} images" if many else "one image"
         raise InspireError(
-            f"The policy takes {what} of camera {camera!r}; found an array {array.shape}, where (height, width, 3)"
+            f"The policy takes {what} of {name}; found an array {array.shape}, where (height, width, 3)"
             f"{', (time, height, width, 3)' if many else ''} or channels first is possible."
         )
     if array.ndim == 4 and not many:
         array = array[0]
     if array.dtype.kind == "f":
-        low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
+        low, high = float(array.min()), float(array.max())
         if not (low >= 0 and high <= 1):  # also for NaN
             raise InspireError(
-                f"The image of camera {camera!r} holds {low:.3g} to {high:.3g}; floats from 0 to 1 or uint8 are "
-                "possible."
+                f"The image of {name} holds {low:.3g} to {high:.3g}; floats from 0 to 1 or uint8 are possible."
             )
         array = np.rint(array * 255).astype(np.uint8)
     if array.dtype != np.uint8:
         raise InspireError(
-            f"The image of camera {camera!r} is {array.dtype}; uint8 (0 to 255) or floats from 0 to 1 are possible."
+            f"The image of {name} is {array.dtype}; uint8 (0 to 255) or floats from 0 to 1 are possible."
         )
     return array
 
 
-def _state(observation: Mapping[str, Any], state_dim: int) -> np.ndarray:
-    key = next((key for key in STATES if key in observation), None)
-    if key is None:
-        raise InspireError(
-            f"The policy needs {state_dim} numbers, 'agent_pos'; found {sorted(map(str, observation))}. {EXPECTED}"
-        )
-    state = _array(observation[key])
+def as_state(value: Any, key: str, state_dim: int) -> Float32[np.ndarray, " state_dim"]:
+    """A robot's state. Raises InspireError, which names `key`, for anything but finite numbers."""
+    state = _array(value, repr(key))
     if state.shape != (state_dim,) or state.dtype.kind not in "fiub":
         raise InspireError(
             f"{key!r} must be {state_dim} numbers, found an array {state.shape} of {state.dtype}."
         )
-    return state.astype(np.float32)
+    with np.errstate(over="ignore"):
+        state = state.astype(np.float32)
+    if not np.isfinite(state).all():
+        raise InspireError(f"{key!r} holds NaN or infinite values.")
+    return state
 
 
-def _array(value: Any) -> np.ndarray:
+def _array(value: Any, name: str) -> np.ndarray:
     """A numpy array of an array, a tensor on any device, or nested lists."""
     if hasattr(value, "detach"):
         value = value.detach().cpu().numpy()
-    return np.asarray(value)
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise InspireError(f"{name} holds lists of different lengths.") from None

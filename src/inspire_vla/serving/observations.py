@@ -22,10 +22,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from inspire_vla.errors import InspireError
 from inspire_vla.files import describe
 from inspire_vla.instruction import MentionRole, override_for
-from inspire_vla.lerobot_plugin.observation_forms import CAMERA_ALIASES
+from inspire_vla.lerobot_plugin.observation_forms import CAMERA_ALIASES, as_images, as_state
 
 STATE_KEY = "observation/state"
-MAX_PIXELS = 4096
 MAX_TEXT_BYTES = 512
 """Longest instruction, mention or word in UTF-8. Tokenizers make at most one token per byte, so tokens are bounded."""
 
@@ -142,7 +141,7 @@ class ObservationReader:
         for camera in self.cameras:
             key = self._find_key(camera, message)
             used.add(key)
-            pixels[camera] = self._images(key, message[key], self.sizes[camera])
+            pixels[camera] = self._images(camera, key, message[key])
         observation: dict[str, Any] = {"pixels": pixels}
         if self.state_dim:
             observation["agent_pos"] = self._state(message)
@@ -193,65 +192,24 @@ class ObservationReader:
             f"Start the server with --camera {camera}=KEY to use another key."
         )
 
-    def _images(self, key: str, value: Any, size: tuple[int, int]) -> np.ndarray:
-        if not isinstance(value, np.ndarray) or value.ndim != 4:
-            return _image(key, value, size)
-        if not 1 <= len(value) <= self.n_obs_steps:
-            one = "one image" if self.n_obs_steps == 1 else f"1 to {self.n_obs_steps} images"
-            raise InspireError(f"{key!r} holds {len(value)} images; the policy takes {one} of a camera.")
-        return np.stack([_image(key, image, size) for image in value])
+    def _images(self, camera: str, key: str, value: Any) -> np.ndarray:
+        """The images of a camera in the policy's size. Raises InspireError for another aspect ratio."""
+        images, (height, width) = as_images(value, repr(key), self.n_obs_steps), self.sizes[camera]
+        rows, columns = images.shape[-3:-1]
+        if (rows, columns) == (height, width):
+            return images
+        if rows * width != columns * height:
+            raise InspireError(
+                f"{key!r} is {rows} × {columns}; the policy takes {height} × {width}. "
+                "Crop or pad to this aspect ratio as the demonstrations were."
+            )
+        flat = np.ascontiguousarray(images).reshape(-1, rows, columns, 3)
+        scaled = [Image.fromarray(one).resize((width, height), Image.Resampling.BILINEAR) for one in flat]
+        return np.stack([np.asarray(one) for one in scaled]).reshape(*images.shape[:-3], height, width, 3)
 
     def _state(self, message: Mapping[str, Any]) -> np.ndarray:
         if STATE_KEY not in message:
             raise InspireError(
                 f"{STATE_KEY!r} is missing: {self.state_dim} numbers. Found: {sorted(message)[:20]}."
             )
-        try:
-            state = np.asarray(message[STATE_KEY])
-        except ValueError as error:
-            raise InspireError(f"{STATE_KEY!r} must be {self.state_dim} numbers.") from error
-        if state.shape != (self.state_dim,) or state.dtype.kind not in "fiu":
-            raise InspireError(
-                f"{STATE_KEY!r} must be {self.state_dim} numbers, found shape {state.shape}, dtype {state.dtype}."
-            )
-        with np.errstate(over="ignore"):
-            state = state.astype(np.float32)
-        if not np.isfinite(state).all():
-            raise InspireError(f"{STATE_KEY!r} holds NaN or infinite values.")
-        return state
-
-
-def _image(key: str, value: Any, size: tuple[int, int]) -> np.ndarray:
-    """Return an image as uint8 (height, width, 3) of `size`. Raises InspireError naming `key`."""
-    if not isinstance(value, np.ndarray):
-        raise InspireError(f"{key!r} must be an array (H, W, 3), found {type(value).__name__}.")
-    if value.ndim == 3 and value.shape[0] == 3 and value.shape[2] != 3:
-        value = value.transpose(1, 2, 0)
-    if (
-        value.ndim != 3
-        or value.shape[2] != 3
-        or not 1 <= min(value.shape[:2]) <= max(value.shape[:2]) <= MAX_PIXELS
-    ):
-        raise InspireError(
-            f"{key!r} must be an image (H, W, 3) of at most {MAX_PIXELS} pixels a side, found {value.shape}."
-        )
-    if value.dtype.kind == "f":
-        if not np.isfinite(value).all():
-            raise InspireError(f"{key!r} holds NaN or infinite values.")
-        if value.min() < 0 or value.max() > 1:
-            raise InspireError(
-                f"{key!r} holds {value.min():.3g} to {value.max():.3g}; a float image must lie in 0 to 1."
-            )
-        value = np.rint(value.astype(np.float32) * 255).astype(np.uint8)
-    if value.dtype != np.uint8:
-        raise InspireError(f"{key!r} must be uint8 (or float in 0 to 1), found {value.dtype}.")
-    if value.shape[:2] == size:
-        return value
-    height, width = size
-    if value.shape[0] * width != value.shape[1] * height:
-        raise InspireError(
-            f"{key!r} is {value.shape[0]} × {value.shape[1]}; the policy takes {height} × {width}. "
-            "Crop or pad to this aspect ratio as the demonstrations were."
-        )
-    scaled = Image.fromarray(np.ascontiguousarray(value)).resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(scaled)
+        return as_state(message[STATE_KEY], STATE_KEY, self.state_dim)

@@ -161,7 +161,6 @@ class RemoteAgent:
         )
 
     def close(self) -> None:
-        """Close all connections."""
         for client in self._clients:
             client.close()
 

@@ -26,7 +26,6 @@ SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
 
 def log(event: str, level: int = logging.INFO, **fields: Any) -> None:
-    """Log an event with its fields."""
     LOG.log(level, event, extra={"fields": fields})
 
 
@@ -135,7 +134,6 @@ class WebSocketService:
 
     @property
     def port(self) -> int:
-        """The port of a started server."""
         if self._server is None:
             raise InspireError("The server has not been started.")
         return next(iter(self._server.sockets)).getsockname()[1]

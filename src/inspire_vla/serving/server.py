@@ -34,7 +34,7 @@ from inspire_vla.serving import protocol
 from inspire_vla.serving.batching import Batcher, Outcome
 from inspire_vla.serving.observations import ObservationReader, Options, Request
 from inspire_vla.serving.runtime import Metrics, WebSocketService, log, peer_of
-from inspire_vla.spatial import answer_words, says_close
+from inspire_vla.spatial import words_by_rule
 
 MAX_REASON = 2000
 MAX_SESSIONS = 64
@@ -361,8 +361,7 @@ def reply_of(decision: Any, timing: Mapping[str, float], unused: tuple[str, ...]
 def metadata_of(config: Any, reader: ObservationReader, about: Mapping[str, Any]) -> dict[str, Any]:
     """Return the metadata of a policy, which the server sends to each new connection. `about` adds to it."""
     reasoning = config.reasoning
-    close_word = says_close(reasoning.mode, reasoning.close_threshold_m)
-    words = answer_words(reasoning.mode, grasped_word=reasoning.grasped_word, close_word=close_word)
+    words = words_by_rule(reasoning.mode, reasoning.close_threshold_m, reasoning.grasped_word)
     return {
         "policy": "inspire_vla",
         **about,

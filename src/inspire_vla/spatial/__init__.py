@@ -13,6 +13,7 @@ from inspire_vla.spatial.modes import (
     decode_answers,
     encode_answers,
     says_close,
+    words_by_rule,
 )
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
     "relate_codes",
     "says_close",
     "true_answers",
+    "words_by_rule",
 ]

@@ -76,6 +76,11 @@ def says_close(mode: str, close_threshold_m: float | None) -> bool:
     return close_threshold_m is not None or mode == "distance"
 
 
+def words_by_rule(mode: str, close_threshold_m: float | None, grasped_word: bool) -> tuple[str, ...]:
+    """Return the answers that labels of this rule can have."""
+    return answer_words(mode, grasped_word=grasped_word, close_word=says_close(mode, close_threshold_m))
+
+
 @cache
 def canonical_array(mode: str = "direction") -> NDArray[np.str_]:
     """Return `canonical_answers` as a read-only array: `canonical_array(mode)[codes]` are the words."""

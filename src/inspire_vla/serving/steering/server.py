@@ -58,7 +58,6 @@ class SteeringServer(WebSocketService):
         self.session.start()
 
     async def stop(self) -> None:
-        """End the session and close all connections."""
         await asyncio.get_running_loop().run_in_executor(None, self.session.stop)
         if self._server is not None:
             self._server.close()

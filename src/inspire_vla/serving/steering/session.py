@@ -22,7 +22,7 @@ from inspire_vla.files import describe
 from inspire_vla.observation_history import ObservationHistory
 from inspire_vla.serving.observations import Text
 from inspire_vla.serving.runtime import log
-from inspire_vla.spatial import answer_words, get_frame, says_close, true_answers
+from inspire_vla.spatial import get_frame, true_answers, words_by_rule
 
 HISTORY = 120
 """Decisions that the page's timeline shows."""
@@ -35,8 +35,6 @@ RULE = ("mode", "frame", "close_threshold_m", "grasped_word")
 
 @dataclass(frozen=True)
 class Play:
-    """Play or pause."""
-
     type: Literal["play"]
     on: bool
 
@@ -126,7 +124,6 @@ class SteeringSession:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread and close the environment."""
         self._stopping = True
         with contextlib.suppress(queue.Full):
             self._commands.put_nowait(None)  # wakes the thread
@@ -146,14 +143,12 @@ class SteeringSession:
     def metadata(self) -> dict[str, Any]:
         """Return what does not change: the policy, its answer words, and the suites with their tasks."""
         frame, rule = get_frame(self.rule["frame"]), self.rule
-        close_word = says_close(rule["mode"], rule["close_threshold_m"])
-        words = answer_words(rule["mode"], grasped_word=rule["grasped_word"], close_word=close_word)
         instructions = getattr(self.benchmark, "instructions", None)
         return {
             "type": "metadata",
             "policy": str(getattr(self.agent, "name", None) or "policy"),
             "reasoning": bool(getattr(self.agent, "reasoning_enabled", True)),
-            "words": list(words),
+            "words": list(words_by_rule(rule["mode"], rule["close_threshold_m"], rule["grasped_word"])),
             "note": str(getattr(self.benchmark, "note", "")),
             # as the directions appear in the agent view, whose camera looks back at the robot
             "arrows": dict(zip((*frame.x, *frame.y, *frame.z), "↑↓←→▼▲", strict=True)),
