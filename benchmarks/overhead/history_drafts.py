@@ -80,7 +80,7 @@ def measure_history_drafts(
             prefix = policy.encode_observation(batch)
         row: dict[str, Any] = {"episode": episode}
         for name, draft in drafters.items():
-            expected = draft(said) if said else policy.tokenizer.initial_draft
+            expected = draft(said) if said else policy.tokenizer.parts.initial_draft
             words = dict(zip(dialogue.mentions, expected, strict=False))
             (decision,) = decode(policy.backbone, prefix, [dialogue], policy.grammar, drafts=[words])
             extra = decision.forward_passes - (len(decision.token_ids) - len(decision.answers))

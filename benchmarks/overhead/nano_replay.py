@@ -38,7 +38,7 @@ def measure_nano(
     for warm, (episode, batch, asked) in [*((True, f) for f in frames[:5]), *((False, f) for f in frames)]:
         dialogue = policy.tokenizer.prompt_builder.prompt(asked)
         plain = build_dialogue(asked, template=policy.backbone.template, reasoning=False)
-        first = dict(zip(dialogue.mentions, policy.tokenizer.initial_draft, strict=False))
+        first = dict(zip(dialogue.mentions, policy.tokenizer.parts.initial_draft, strict=False))
         drafts = last.get(episode, first)
 
         def observe(batch: dict = batch) -> Tensor:

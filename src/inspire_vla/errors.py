@@ -21,3 +21,8 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     near = difflib.get_close_matches(word, possible, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"{hint} Possible: {possible}."
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of another library's message; the error's name where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

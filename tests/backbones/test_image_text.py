@@ -9,9 +9,16 @@ from tests.backbones import vlms
 from tests.backbones.backbone_laws import ROWS, BackboneLaws
 from tests.backbones.vlms import MODELS, randomised
 
-from inspire_vla.backbones.image_text import ChatTemplate, ImageText
+from inspire_vla.backbones.image_text import ChatTemplate, ImageText, save_chat
 from inspire_vla.dialogue import build_dialogue
 from inspire_vla.errors import InspireError
+
+
+def save(model: ImageText, folder: Path) -> None:
+    """Write what `from_folder` reads: configuration, processor and chat template."""
+    model.processor.save_pretrained(folder)
+    save_chat(model.chat, folder)
+    model.model.config.save_pretrained(folder)
 
 
 class ImageTextLaws(BackboneLaws):
@@ -108,7 +115,7 @@ def test_the_dialogue_uses_the_chat_template_of_the_model() -> None:
 
 def test_the_dialogue_is_kept_without_the_file_that_lerobot_does_not_upload(tmp_path: Path) -> None:
     model = vlms.idefics3(2)
-    model.save_companions(tmp_path)
+    save(model, tmp_path)
     assert ImageText.from_folder(tmp_path, num_images=1).template == model.template
     (tmp_path / "chat_template.jinja").unlink()
     again = ImageText.from_folder(tmp_path, num_images=2)
@@ -129,7 +136,7 @@ def test_the_state_is_part_of_the_instruction_and_survives_saving(tmp_path: Path
     assert with_state.with_state(True) == with_state
     assert with_state.with_state(False) == plain
     model.chat = with_state
-    model.save_companions(tmp_path)
+    save(model, tmp_path)
     for images in (1, 2):
         again = ImageText.from_folder(tmp_path, num_images=images, state=True)
         assert again.template == with_state.template

@@ -9,12 +9,11 @@ from inspire_vla.backbones.text_tokenizer import (
     FOLDER,
     PAD,
     WORDS,
-    answer_parts,
     build_text_tokenizer,
     load_text_tokenizer,
 )
 from inspire_vla.dialogue import answer_token_sequences, build_dialogue, question, render
-from inspire_vla.spatial import MODES, answer_words
+from inspire_vla.spatial import MODES, answer_words, canonical_answers
 
 TABLETOP = [
     "pick up the red cube and place it on the blue plate",
@@ -54,7 +53,8 @@ def test_special_tokens_come_first(tokenizer):
 
 
 def test_every_word_and_every_part_of_every_answer_is_one_token(tokenizer):
-    for word in (*WORDS, *answer_parts()):
+    answers = {part for mode in MODES for answer in canonical_answers(mode) for part in answer.split()}
+    for word in (*WORDS, *answers):
         assert len(ids(tokenizer, f" {word}")) == 1, word
 
 

@@ -105,7 +105,7 @@ def test_a_file_that_is_not_whole_is_told(
         with pytest.raises(InspireError, match=rf"{shard.name} is not a whole file.*: {cut:,} bytes"):
             convert(kind, path, out, options=options)
     shard.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
-    with pytest.raises(InspireError, match=rf"{shard.name} is a pointer of Git LFS.*Download it again"):
+    with pytest.raises(InspireError, match=rf"{shard.name} is a pointer of Git LFS.*download it again"):
         convert(kind, path, out, options=options)
 
 
@@ -125,7 +125,7 @@ def test_without_its_configuration_nothing_is_guessed(
 ) -> None:
     path, options = copied(made[kind], tmp_path)
     (path / "config.json").write_text("{")
-    with pytest.raises(InspireError, match=r"config\.json is not JSON"):
+    with pytest.raises(InspireError, match=r"config\.json holds no valid JSON"):
         convert(kind, path, out, options=options)
     (path / "config.json").unlink()
     told = "no image-text-to-text model" if kind == "image_text" else r"has no config\.json among \["

@@ -17,7 +17,8 @@ from inspire_vla.cli.evaluate import _episodes
 from inspire_vla.cli.train import train_arguments
 from inspire_vla.evaluation import read_run
 from inspire_vla.lerobot_plugin.agent import load_policy
-from inspire_vla.lerobot_plugin.checkpoints import TrainingData, joined_data
+from inspire_vla.lerobot_plugin.checkpoint_schema import TrainingData
+from inspire_vla.lerobot_plugin.checkpoints import joined_data
 
 HELD_OUT = (4, 5)
 QUANTILES = (

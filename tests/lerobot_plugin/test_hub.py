@@ -80,7 +80,7 @@ def test_what_is_pushed_comes_back_whole(
     assert mine.keys() == theirs.keys()
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
     assert again.tokenizer.action_vocabulary == agent.policy.tokenizer.action_vocabulary
-    assert again.tokenizer.initial_draft == agent.policy.tokenizer.initial_draft
+    assert again.tokenizer.parts.initial_draft == agent.policy.tokenizer.parts.initial_draft
     assert again.backbone.template == agent.policy.backbone.template
     observation = {
         "pixels": {"image": torch.zeros(28, 28, 3, dtype=torch.uint8).numpy()}, "agent_pos": torch.zeros(8).numpy()

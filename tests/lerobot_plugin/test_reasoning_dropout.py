@@ -11,6 +11,7 @@ from tests.lerobot_plugin.tiny_runs import run
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.agent import load_policy
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import ReasoningConfig
+from inspire_vla.lerobot_plugin.processor_inspire_vla import ASKED_MENTIONS
 from inspire_vla.lerobot_plugin.training import train
 
 NEARLY_ALL = 1 - 1e-7
@@ -62,7 +63,9 @@ def test_nothing_is_dropped_outside_training(labelled_dataset: Path) -> None:
 def test_unasked_it_acts_as_the_base_model_of_the_same_weights(labelled_dataset: Path) -> None:
     batch = {key: value for key, value in example(2).items() if key != ACTION}
     base, policy = make(labelled_dataset, enabled=False), make(labelled_dataset, dropout=0.5)
-    for one, two in zip(base.act(batch), policy.act(batch, mentions=[[], []]), strict=True):
+    for one, two in zip(
+        base.act(batch), policy.act(batch | {"info": {ASKED_MENTIONS: [[], []]}}), strict=True
+    ):
         assert (one.actions == two.actions).all()
         assert two.answers == ()
     assert all(len(decision.answers) == 2 for decision in policy.act(batch))

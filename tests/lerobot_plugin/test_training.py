@@ -93,7 +93,7 @@ def test_images_as_numbers_from_0_to_1_are_those_as_bytes(trained: Path) -> None
 
 
 def test_a_checkpoint_knows_what_it_was_trained_on(trained: Path) -> None:
-    assert load_policy(trained).policy.tokenizer.training_suites == ("noise",)
+    assert load_policy(trained).policy.tokenizer.parts.training_suites == ("noise",)
 
 
 def test_an_episode_starts_with_the_most_frequent_first_answers(
@@ -104,10 +104,10 @@ def test_an_episode_starts_with_the_most_frequent_first_answers(
     first = [
         a for a, f in zip(table["observation.answers.direction"], table["frame_index"], strict=True) if f == 0
     ]
-    for slot, word in enumerate(policy.tokenizer.initial_draft):
+    for slot, word in enumerate(policy.tokenizer.parts.initial_draft):
         counts = Counter(codes[slot] for codes in first if codes[slot] >= 0)
         assert counts[canonical_answers("direction").index(word)] == max(counts.values())
-    assert len(policy.tokenizer.initial_draft) == 2  # no instruction here names a third object
+    assert len(policy.tokenizer.parts.initial_draft) == 2  # no instruction here names a third object
 
 
 def test_the_base_model_differs_in_the_flag_alone(

@@ -91,7 +91,7 @@ def test_the_labels_of_now_are_found_in_a_batch_as_lerobot_makes_it(objects: int
 
 def test_a_policy_learns_from_instructions_with_one_object(one_object_dataset: Path, tmp_path: Path) -> None:
     policy = load_policy(run(one_object_dataset, tmp_path / "out", "--steps=1")).policy
-    assert len(policy.tokenizer.initial_draft) == 1
+    assert len(policy.tokenizer.parts.initial_draft) == 1
 
 
 @pytest.fixture

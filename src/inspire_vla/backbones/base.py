@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from inspire_vla.dialogue import Template, TextTokenizer, TokenType
 from inspire_vla.errors import InspireError
 
+LINEAR_LAYERS = "q_proj|k_proj|v_proj|o_proj|out_proj|gate_proj|up_proj|down_proj|fc1|fc2"
+"""Names of the linear layers of language models and vision encoders, for `lora_targets`."""
+
 
 class KeyValueCache(Protocol):
     """Keys and values of the elements a backbone has processed. The caches of transformers have this form."""

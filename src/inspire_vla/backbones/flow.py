@@ -122,10 +122,9 @@ class FlowExpert(nn.Module, ABC):
         return rng.standard_normal((batch, self.horizon, self.action_dim))
 
 
-def embed_time(
-    time: Float[Tensor, " batch"], width: int, shortest: float = 4e-3, longest: float = 4.0
-) -> Float[Tensor, "batch width"]:
-    """Sines, then cosines, of periods from `shortest` to `longest` in geometric steps, as in openpi and LeRobot."""
+def embed_time(time: Float[Tensor, " batch"], width: int) -> Float[Tensor, "batch width"]:
+    """Sines, then cosines, of periods from 0.004 to 4 in geometric steps, as in openpi and LeRobot."""
+    shortest, longest = 4e-3, 4.0
     share = torch.linspace(0, 1, width // 2, dtype=torch.float32, device=time.device)
     angles = 2 * math.pi * time[:, None] / (shortest * (longest / shortest) ** share)
     return torch.cat([angles.sin(), angles.cos()], dim=1)
@@ -151,7 +150,11 @@ def flow_loss(
         InspireError: actions of another horizon, or wider than the expert takes them.
     """
     robot_dim = actions.shape[-1]
-    check_actions(expert, actions.shape[1], robot_dim)
+    if actions.shape[1] != expert.horizon or robot_dim > expert.action_dim:
+        raise InspireError(
+            f"The expert takes {expert.horizon} actions of at most {expert.action_dim} numbers; found "
+            f"{actions.shape[1]} of {robot_dim}."
+        )
     wide = pad(actions.float(), (0, expert.action_dim - robot_dim))
     share = time[:, None, None]
     found = expert.velocity(share * noise + (1 - share) * wide, time, expert.prepare(context))
@@ -160,15 +163,6 @@ def flow_loss(
         return errors.mean()
     real = ~is_pad
     return (errors * real[..., None]).sum() / (real.sum() * robot_dim).clamp(min=1)
-
-
-def check_actions(expert: FlowExpert, horizon: int, robot_dim: int) -> None:
-    """Raise InspireError for actions that the expert cannot take."""
-    if horizon != expert.horizon or robot_dim > expert.action_dim:
-        raise InspireError(
-            f"The expert takes {expert.horizon} actions of at most {expert.action_dim} numbers; found {horizon} of "
-            f"{robot_dim}."
-        )
 
 
 def denoise(

@@ -32,10 +32,12 @@ class HFBackbone(Backbone):
     Attributes:
         decoder: a text model of transformers that takes `inputs_embeds` and returns `last_hidden_state`.
         head: the language-model head; None: it is tied to the token embedding.
+        num_images: images of an observation.
     """
 
     decoder: PreTrainedModel
     head: nn.Linear | None
+    num_images: int
     static_decoder: "StaticDecoder | None" = None
     recorded_attention: list[Tensor] | None = None
 
@@ -47,11 +49,15 @@ class HFBackbone(Backbone):
     def dtype(self) -> torch.dtype:
         return self.decoder.dtype
 
+    def check_images(self, images: Float[Tensor, "batch image 3 height width"]) -> None:
+        """Raise InspireError for another number of images than the model takes."""
+        if images.shape[1] != self.num_images:
+            raise InspireError(f"This model takes {self.num_images} image(s), found {images.shape[1]}.")
+
     def tie(self) -> None:
         """Tie the head to the token embedding again, after an adapter with its own copy was merged."""
 
     def freeze_vision(self) -> None:
-        """Exclude the vision encoders from training."""
         for encoder in self.vision():
             encoder.requires_grad_(False)
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 
-from inspire_vla.backbones.base import KeyValueCache, token_grid
+from inspire_vla.backbones.base import LINEAR_LAYERS, KeyValueCache, token_grid
 from inspire_vla.backbones.hf_decoder import (
     Compiler,
     CroppableStaticCache,
@@ -67,10 +67,7 @@ class ImageText(HFBackbone):
     """
 
     name: ClassVar[str] = "image_text"
-    lora_targets = (
-        r".*backbone\.model\..*"
-        r"(q_proj|k_proj|v_proj|o_proj|out_proj|gate_proj|up_proj|down_proj|qkv|attn\.proj|fc1|fc2)"
-    )
+    lora_targets = rf".*backbone\.model\..*({LINEAR_LAYERS}|qkv|attn\.proj)"
 
     def __init__(
         self,
@@ -129,12 +126,6 @@ class ImageText(HFBackbone):
         chat = load_chat(folder, processor, num_images).with_state(state)
         return cls(model, processor, num_images=num_images, chat=chat)
 
-    def save_companions(self, folder: Path) -> None:
-        """Write what `from_folder` reads: configuration, processor and chat template."""
-        self.processor.save_pretrained(folder)
-        save_chat(self.chat, folder)
-        self.model.config.save_pretrained(folder)
-
     @cached_property
     def _decoder(self) -> tuple[PreTrainedModel]:
         return (self.model.get_decoder(),)  # in a tuple, so that its parameters are registered only once
@@ -183,13 +174,11 @@ class ImageText(HFBackbone):
     ) -> Float[Tensor, "batch prefix element"]:
         if state is not None:
             raise InspireError("An image-text model takes the robot's state as text, in its prompt only.")
-        batch, num_images = images.shape[:2]
-        if num_images != self.num_images:
-            raise InspireError(f"This model takes {self.num_images} image(s), found {num_images}.")
+        self.check_images(images)
         opening, bos = self.chat.opening, getattr(self.text_tokenizer, "bos_token", None)
         inputs = self.processor(
             images=[list(row.unbind(0)) for row in images],
-            text=[opening] * batch,
+            text=[opening] * len(images),
             images_kwargs={"do_rescale": False},
             return_tensors="pt",
             add_special_tokens=not (opening and bos is not None and opening.startswith(bos)),

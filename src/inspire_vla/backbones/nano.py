@@ -129,7 +129,7 @@ class Nano(HFBackbone):
             )
         self.hidden_size, self.vocabulary_size = config.hidden_size, vocabulary_size
         self.text_tokenizer = text_tokenizer
-        self.image_size = image_size
+        self.num_images, self.image_size = cameras, image_size
         self.stem = stem(config)
         patches = (height // STRIDE) * (width // STRIDE)
         # The position embedding of the patches. Published weights, whose hash is on record, name it so.
@@ -153,9 +153,9 @@ class Nano(HFBackbone):
         self, images: Float[Tensor, "batch camera 3 height width"], state: Float[Tensor, "batch dim"] | None
     ) -> Float[Tensor, "batch prefix hidden"]:
         batch, cameras = images.shape[:2]
-        if cameras != len(self.place) or tuple(images.shape[-2:]) != tuple(self.image_size):
+        if cameras != self.num_images or tuple(images.shape[-2:]) != tuple(self.image_size):
             raise InspireError(
-                f"This model takes {len(self.place)} image(s) of {self.image_size[0]}×{self.image_size[1]} pixels, "
+                f"This model takes {self.num_images} image(s) of {self.image_size[0]}×{self.image_size[1]} pixels, "
                 f"found {cameras} of {images.shape[-2]}×{images.shape[-1]}."
             )
         pixels = (images.flatten(0, 1) * 2 - 1).contiguous(memory_format=torch.channels_last)

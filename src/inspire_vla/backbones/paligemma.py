@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 from transformers import GemmaConfig, GemmaModel, SiglipVisionConfig, SiglipVisionModel
 
+from inspire_vla.backbones.base import LINEAR_LAYERS
 from inspire_vla.backbones.hf_decoder import HFBackbone, RenamedWeights, count_layers, rename_weights
 from inspire_vla.dialogue import PI0_FAST_TEMPLATE, TextTokenizer
 from inspire_vla.errors import InspireError
@@ -77,10 +78,7 @@ class PaliGemma(HFBackbone):
 
     name: ClassVar[str] = "pi0fast"
     bidirectional_prefix = True
-    lora_targets = (
-        r".*backbone\.(decoder|tower)\..*"
-        r"(q_proj|k_proj|v_proj|o_proj|out_proj|gate_proj|up_proj|down_proj|fc1|fc2)"
-    )
+    lora_targets = rf".*backbone\.(decoder|tower)\..*({LINEAR_LAYERS})"
     fsdp_units: tuple[str, ...] = ("GemmaDecoderLayer", "SiglipEncoderLayer")
 
     def __init__(self, config: PaliGemmaConfig, *, text_tokenizer: Any, num_images: int = 1) -> None:
@@ -134,12 +132,10 @@ class PaliGemma(HFBackbone):
     def encode_observation(
         self, images: Float[Tensor, "batch camera 3 height width"], state: Float[Tensor, "batch dim"] | None
     ) -> Float[Tensor, "batch prefix hidden"]:
-        batch, num_images = images.shape[:2]
-        if num_images != self.num_images:
-            raise InspireError(f"This model takes {self.num_images} image(s), found {num_images}.")
+        self.check_images(images)
         pixels = resize_with_pad(images.flatten(0, 1) * 2 - 1, self.config.image_size)
         patches = self.projector(self.tower(pixels.to(self.dtype)).last_hidden_state)
-        return patches.unflatten(0, (batch, num_images)).flatten(1, 2)
+        return patches.unflatten(0, images.shape[:2]).flatten(1, 2)
 
 
 def resize_with_pad(

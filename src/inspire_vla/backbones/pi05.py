@@ -175,7 +175,7 @@ def map_weights(source: Mapping[str, Tensor]) -> RenamedWeights:
         (start + r"(action_(?:in|out)_proj\..*)", r"expert.\1"),
         (start + r"(?:action_)?(time_mlp_.*)", r"expert.\1"),
     ]
-    rest = {name: t for name, t in source.items() if "gemma_expert." not in name and "paligemma." in name}
+    rest = _of_paligemma(source)
     language = paligemma.map_weights(rest)
     own = rename_weights({name: t for name, t in source.items() if name not in rest}, rules)
     return RenamedWeights(
@@ -199,7 +199,11 @@ def read_config(source: Mapping[str, Tensor], **given: Any) -> tuple[PaliGemmaCo
         raise InspireError(f"This is no π0.5: it lacks {error}; found {sorted(source)[:5]}.") from None
     if "expert.layers.0.input_layernorm.dense.weight" not in mapped:
         raise InspireError("The expert has no adaptive norms: this is a π0, not a π0.5.")
-    language = {name: t for name, t in source.items() if "paligemma." in name and "gemma_expert." not in name}
-    return paligemma.read_config(language, **given), GemmaExpertSize(
+    expert = GemmaExpertSize(
         hidden_size=actions.shape[0], mlp_size=gate.shape[0], action_dim=actions.shape[1]
     )
+    return paligemma.read_config(_of_paligemma(source), **given), expert
+
+
+def _of_paligemma(source: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: t for name, t in source.items() if "paligemma." in name and "gemma_expert." not in name}

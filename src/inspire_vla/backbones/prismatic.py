@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from transformers import LlamaConfig, LlamaModel, Qwen2Config, Qwen2Model
 
-from inspire_vla.backbones.base import token_grid
+from inspire_vla.backbones.base import LINEAR_LAYERS, token_grid
 from inspire_vla.backbones.hf_decoder import HFBackbone, RenamedWeights, count_layers, rename_weights
 from inspire_vla.dialogue import OPENVLA_TEMPLATE, QWEN_TEMPLATE, Template, TextTokenizer
 from inspire_vla.errors import InspireError, did_you_mean
@@ -75,11 +75,11 @@ class LanguageConfig:
     tied: bool = True
 
 
-def llama_2_7b(vocabulary_size: int = 32064) -> LanguageConfig:
+def llama_2_7b() -> LanguageConfig:
     """Llama-2-7B, as in OpenVLA."""
     return LanguageConfig(
         family="llama",
-        vocabulary_size=vocabulary_size,
+        vocabulary_size=32064,
         hidden_size=4096,
         mlp_size=11008,
         layers=32,
@@ -109,28 +109,19 @@ class TowerConfig:
     registers: int = 0
 
 
-def dino_large() -> TowerConfig:
-    """DINOv2 ViT-L/14 with four registers, without its last block."""
-    return TowerConfig(width=1024, blocks=23, heads=16, mlp_size=4096, registers=4)
-
-
-def siglip_so400m() -> TowerConfig:
-    """SigLIP So400m/14, without its last block."""
-    return TowerConfig(width=1152, blocks=26, heads=16, mlp_size=4304)
-
-
 @dataclass
 class PrismaticConfig:
     """Size of a Prismatic VLM. The default is MiniVLA. `inspire convert` reads the sizes from the weights.
 
     Attributes:
+        dino, siglip: by default DINOv2 ViT-L/14 with four registers and SigLIP So400m/14, without their last blocks.
         image_size: side in pixels of the square that images are resized to.
         action_ids_end: action codes take the token ids below this one, in descending order.
     """
 
     language: LanguageConfig = field(default_factory=LanguageConfig)
-    dino: TowerConfig = field(default_factory=dino_large)
-    siglip: TowerConfig = field(default_factory=siglip_so400m)
+    dino: TowerConfig = field(default_factory=lambda: TowerConfig(1024, 23, 16, 4096, registers=4))
+    siglip: TowerConfig = field(default_factory=lambda: TowerConfig(1152, 26, 16, 4304))
     image_size: int = 224
     patch_size: int = 14
     action_ids_end: int = 151921
@@ -226,7 +217,8 @@ class Prismatic(HFBackbone):
     """
 
     name: ClassVar[str] = "prismatic"
-    lora_targets = r".*backbone\.(decoder|towers|projector)\..*(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj|qkv|attn\.proj|fc1|fc2|fc3)"  # noqa: E501  all linear layers, as in OpenVLA's fine-tuning
+    lora_targets = rf".*backbone\.(decoder|towers|projector)\..*({LINEAR_LAYERS}|qkv|attn\.proj|fc3)"
+    """All linear layers, as in OpenVLA's fine-tuning."""
     fsdp_units = ("Qwen2DecoderLayer", "LlamaDecoderLayer", "Block", "Projector")
 
     def __init__(self, config: PrismaticConfig, *, text_tokenizer: Any, num_images: int = 1) -> None:
@@ -267,12 +259,10 @@ class Prismatic(HFBackbone):
     ) -> Float[Tensor, "batch prefix hidden"]:
         if state is not None:
             raise InspireError("MiniVLA and OpenVLA take no robot state: set use_state to false.")
-        batch, num_images = images.shape[:2]
-        if num_images != self.num_images:
-            raise InspireError(f"This model takes {self.num_images} image(s), found {num_images}.")
+        self.check_images(images)
         pixels = resize_to_square(images.flatten(0, 1), self.config.image_size)
-        patches = self.projector(self.towers(pixels)).unflatten(0, (batch, num_images)).flatten(1, 2)
-        first = self.embed(torch.full((batch, 1), self.first_id, device=patches.device))
+        patches = self.projector(self.towers(pixels)).unflatten(0, images.shape[:2]).flatten(1, 2)
+        first = self.embed(torch.full((len(images), 1), self.first_id, device=patches.device))
         return torch.cat([first, patches], dim=1)
 
     def image_tokens(

@@ -24,7 +24,7 @@ from torch.nn.functional import interpolate, pad, silu
 from transformers import LlamaConfig, LlamaModel, SmolVLMVisionTransformer
 from transformers.models.smolvlm import SmolVLMVisionConfig
 
-from inspire_vla.backbones.base import token_grid
+from inspire_vla.backbones.base import LINEAR_LAYERS, token_grid
 from inspire_vla.backbones.flow import FlowContext, FlowExpert, embed_time
 from inspire_vla.backbones.flow_layers import (
     ROPE_THETA,
@@ -118,7 +118,7 @@ class SmolVLA(HFBackbone):
     bidirectional_prefix = True
     lora_targets = (
         r".*(backbone\.(decoder|tower)|expert)\..*"
-        r"(q_proj|k_proj|v_proj|o_proj|out_proj|gate_proj|up_proj|down_proj|fc1|fc2)"
+        rf"({LINEAR_LAYERS})"
         r"|.*backbone\.(projector|state_proj)|.*expert\.action_\w+"
     )
     fsdp_units = ("LlamaDecoderLayer", "SmolVLMEncoderLayer", "SmolVLAExpertLayer")
@@ -194,9 +194,7 @@ class SmolVLA(HFBackbone):
     def encode_observation(
         self, images: Float[Tensor, "batch camera 3 height width"], state: Float[Tensor, "batch dim"] | None
     ) -> Float[Tensor, "batch prefix hidden"]:
-        batch, num_images = images.shape[:2]
-        if num_images != self.num_images:
-            raise InspireError(f"This model takes {self.num_images} image(s), found {num_images}.")
+        self.check_images(images)
         pixels = resize_with_pad(images.flatten(0, 1), self.config.vision.image_size) * 2 - 1
         patches = self.tower(pixels.to(self.dtype)).last_hidden_state
         tokens = self.projector(pixel_shuffle(patches, self.config.shuffle)) * math.sqrt(self.hidden_size)
@@ -207,7 +205,7 @@ class SmolVLA(HFBackbone):
             for ids in self.around
         )
         around = [each.to(tokens.dtype).expand(len(tokens), -1, -1) for each in (before, behind)]
-        return torch.cat([around[0], tokens, around[1]], dim=1).unflatten(0, (batch, -1)).flatten(1, 2)
+        return torch.cat([around[0], tokens, around[1]], dim=1).unflatten(0, (len(images), -1)).flatten(1, 2)
 
     def encode_state(
         self, state: Float[Tensor, "batch dim"] | None

@@ -14,8 +14,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inspire_vla.spatial import MODES, canonical_answers
-
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
@@ -118,13 +116,6 @@ def load_text_tokenizer(folder: Path = FOLDER) -> "PreTrainedTokenizerFast":
     from transformers import PreTrainedTokenizerFast
 
     return PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
-
-
-def answer_parts() -> tuple[str, ...]:
-    """Every space-separated part of every answer of every mode. Each must be one token."""
-    return tuple(
-        dict.fromkeys(part for mode in MODES for answer in canonical_answers(mode) for part in answer.split())
-    )
 
 
 if __name__ == "__main__":

@@ -155,7 +155,7 @@ class PlaybackBenchmark:
 
     @cached_property
     def scale(self) -> ActionScale:
-        actions, episodes = self.reader.column(ACTION)
+        actions, episodes = self.reader.files.column(ACTION)
         names = self.reader.files.names().get(ACTION) or tuple(map(str, range(actions.shape[1])))
         others = ~np.isin(episodes, list(self._evaluated))
         return ActionScale.of(

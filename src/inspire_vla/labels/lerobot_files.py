@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter, ValidationError
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, first_line
 from inspire_vla.files import (
     atomic_path,
     describe,
@@ -80,7 +80,7 @@ def find_dataset(dataset: str | Path) -> Path:
             ) from None
         raise InspireError(
             f"There is no folder {name} here, no dataset {local}, and {name} cannot be had from the hub "
-            f"({_first_line(error)})."
+            f"({first_line(error)})."
         ) from None
 
 
@@ -272,6 +272,12 @@ class LeRobotFiles:
         """`read_rows`, and check that the columns have the widths of meta/info.json."""
         return read_rows(path, columns, self.info["features"])
 
+    def column(self, name: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """A column of numbers of the whole dataset, (N, n), and the episode of each row, (N,)."""
+        parts = [self.read(path, (name,)) for path in self.data_files()]
+        values = [part.columns[name].reshape(len(part.episode_index), -1) for part in parts]
+        return np.concatenate(values), np.concatenate([part.episode_index for part in parts])
+
     def data_files(self) -> list[Path]:
         """The parquet files of the frames, in order."""
         return sorted((self.root / "data").glob("*/*.parquet"))
@@ -355,11 +361,7 @@ def _readable(path: Path) -> Iterator[None]:
     except InspireError:
         raise
     except _UNREADABLE as error:
-        raise InspireError(f"{path} is damaged or truncated: {_first_line(error)[:200]}.") from None
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InspireError(f"{path} is damaged or truncated: {first_line(error)[:200]}.") from None
 
 
 def read_table(path: Path, columns: Sequence[str], episode: int | None = None) -> pa.Table:

@@ -45,15 +45,9 @@ class EpisodeReader:
         count = len(rows.episode_index)
         return {name: values.reshape(count, -1)[segment.rows] for name, values in rows.columns.items()}
 
-    def column(self, name: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """A column of numbers of the whole dataset, (N, n), and the episode of each row, (N,)."""
-        parts = [self.files.read(path, (name,)) for path in self.files.data_files()]
-        values = [part.columns[name].reshape(len(part.episode_index), -1) for part in parts]
-        return np.concatenate(values), np.concatenate([part.episode_index for part in parts])
-
     def actions_sha256(self) -> str:
         """A hash of the actions of all episodes: the same for a dataset that was moved, copied or labelled."""
-        actions, episodes = self.column(ACTION)
+        actions, episodes = self.files.column(ACTION)
         order = np.argsort(episodes, kind="stable")
         digest = hashlib.sha256(np.ascontiguousarray(episodes[order], "<i8").tobytes())
         digest.update(np.ascontiguousarray(actions[order], "<f4").tobytes())
@@ -61,7 +55,7 @@ class EpisodeReader:
 
     def column_sha256(self, name: str) -> str:
         """A hash of one column of numbers."""
-        return hashlib.sha256(np.ascontiguousarray(self.column(name)[0]).tobytes()).hexdigest()
+        return hashlib.sha256(np.ascontiguousarray(self.files.column(name)[0]).tobytes()).hexdigest()
 
     def images(self, segment: Segment, camera: str) -> Iterator[NDArray[np.uint8]]:
         """Yield a camera's images (H, W, 3), one for each frame. `camera` is the name of the column.

@@ -19,6 +19,7 @@ from lerobot.utils.constants import ACTION, OBS_STATE
 from inspire_vla.action_tokenizers import ActionTokenizer, Fast, ResidualVQ, UniformBins
 from inspire_vla.errors import InspireError
 from inspire_vla.labels.lerobot_files import LeRobotFiles
+from inspire_vla.lerobot_plugin.checkpoint_schema import NEEDED_STATISTICS
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 from inspire_vla.lerobot_plugin.frame_cache import chunk_indices
 from inspire_vla.lerobot_plugin.gripper_check import (
@@ -41,12 +42,6 @@ CLIP_MARGIN = 0.05
 MAX_FITTED_CHUNKS = 200_000
 """More chunks do not move the means; they only cost time."""
 QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
-NEEDED_STATISTICS = {
-    NormalizationMode.QUANTILES: ("q01", "q99"),
-    NormalizationMode.QUANTILE10: ("q10", "q90"),
-    NormalizationMode.MEAN_STD: ("mean", "std"),
-    NormalizationMode.MIN_MAX: ("min", "max"),
-}
 
 
 @dataclass(frozen=True)
@@ -66,8 +61,9 @@ class RecordedActions:
     @classmethod
     def read(cls, config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -> Self:
         """Those of the episodes that are trained on. Raises InspireError for a dataset without actions."""
-        values, episodes = _column(LeRobotFiles.open(dataset.root), ACTION, config.runtime_episodes)
-        names = LeRobotFiles.open(dataset.root).names().get(ACTION, ())
+        files = LeRobotFiles.open(dataset.root)
+        values, episodes = _column(files, ACTION, config.runtime_episodes)
+        names = files.names().get(ACTION, ())
         return cls(values, episodes, names, gripper_dimensions(names, values))
 
     def lost_by(
@@ -93,9 +89,7 @@ def _column(
 
     Raises InspireError where there are no frames.
     """
-    rows = [files.read(path, [name]) for path in files.data_files()]
-    values = np.concatenate([found.columns[name].reshape(len(found.episode_index), -1) for found in rows])
-    episodes = np.concatenate([found.episode_index for found in rows])
+    values, episodes = files.column(name)
     if chosen is not None:
         kept = np.isin(episodes, list(chosen))
         values, episodes = values[kept], episodes[kept]
@@ -137,7 +131,7 @@ def complete_statistics(config: InspireVLAConfig, dataset: "LeRobotDatasetMetada
         dataset.stats = {}
     for key, kind in ((ACTION, "ACTION"), (OBS_STATE, "STATE")):
         mode = config.normalization_mapping.get(kind)
-        needed = NEEDED_STATISTICS.get(mode, ()) if mode is not None else ()
+        needed = () if mode is None else NEEDED_STATISTICS.get(mode.value, ())
         if key not in dataset.features or (key == OBS_STATE and config.robot_state_feature is None):
             continue
         missing = [name for name in needed if name not in dataset.stats.get(key, {})]
@@ -257,7 +251,7 @@ def choose_action_tokenizer(
         )
     if isinstance(saved, ResidualVQ):
         same &= (saved.levels, saved.codes_per_level) == (config.vq.levels, config.vq.codes_per_level)
-        same &= saved.fitted or dataset is None
+        same &= saved.fitted
     if same:
         return saved
     fitted = fit_action_tokenizer(config, dataset)

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from lerobot.policies import make_pre_post_processors
 
 from inspire_vla.decoding import Decision
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, first_line
 from inspire_vla.instruction import Overrides
 from inspire_vla.lerobot_plugin.checkpoint_schema import ADAPTER_CONFIG, check_checkpoint, read_adapter
 from inspire_vla.lerobot_plugin.checkpoints import find, is_adapter
@@ -254,8 +254,9 @@ def _merged(folder: Path, config: InspireVLAConfig, parts: TokenizerParts) -> In
     try:
         merged = PeftModel.from_pretrained(policy, str(folder)).merge_and_unload()
     except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InspireError(f"The LoRA in {folder} does not fit its base {base!r}: {why}") from None
+        raise InspireError(
+            f"The LoRA in {folder} does not fit its base {base!r}: {first_line(error)}"
+        ) from None
     assert isinstance(merged, InspireVLAPolicy)
     merged.backbone.tie()
     config.use_peft = False

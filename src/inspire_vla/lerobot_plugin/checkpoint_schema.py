@@ -20,6 +20,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -57,7 +58,7 @@ _Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Mode = Literal["IDENTITY", "MEAN_STD", "MIN_MAX", "QUANTILES", "QUANTILE10"]
 _Type = Literal["STATE", "VISUAL", "ENV", "ACTION", "REWARD", "LANGUAGE"]
-_STATISTICS = {
+NEEDED_STATISTICS = {
     "MEAN_STD": ("mean", "std"),
     "MIN_MAX": ("min", "max"),
     "QUANTILES": ("q01", "q99"),
@@ -94,9 +95,17 @@ class _Normalizer(_Settings):
     normalize_observation_keys: list[str] | None = None
 
 
-class _TrainingData(_Settings):
-    """See `checkpoints.TrainingData`."""
+@dataclass(frozen=True)
+class TrainingData:
+    """A dataset that a policy was trained on. A checkpoint holds this, so that evaluation knows what is new to it.
 
+    Attributes:
+        actions_sha256: hash of the actions of all its episodes: the same after a move, a copy or new labels.
+        episodes: their number.
+        held_out: those that the training left out.
+    """
+
+    __pydantic_config__ = _Settings.model_config
     actions_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     episodes: Annotated[int, Field(ge=1)]
     held_out: list[Annotated[int, Field(ge=0)]]
@@ -112,7 +121,7 @@ class TokenizerSettings(_Settings):
     action_vocabulary: dict[Literal["size", "first_id", "step"], int] | None
     initial_draft: list[str]
     training_suites: list[str] | None
-    training_data: list[_TrainingData] = []
+    training_data: list[TrainingData] = []
     mention_overrides: dict[str, list[dict[Literal["mention", "role"], str | None]]] = {}
 
 
@@ -340,7 +349,7 @@ def _check_statistics(path: Path, settings: Mapping[str, Any]) -> None:
     shapes = tensor_shapes(path)
     for key, feature in settings["features"].items():
         given = {name.rpartition(".")[2] for name in shapes if name.rpartition(".")[0] == key}
-        needed = _STATISTICS.get(settings["norm_map"].get(feature["type"], "IDENTITY"), ())
+        needed = NEEDED_STATISTICS.get(settings["norm_map"].get(feature["type"], "IDENTITY"), ())
         missing = [name for name in needed if given and name not in given]
         if missing:
             raise InspireError(f"{path} lacks {missing} of {key!r}; found {sorted(given)}.")
@@ -348,7 +357,7 @@ def _check_statistics(path: Path, settings: Mapping[str, Any]) -> None:
             shape, wanted = shapes[f"{key}.{name}"], tuple(feature["shape"])
             if shape != wanted and not (feature["type"] == "VISUAL" and math.prod(shape) in (1, wanted[0])):
                 raise InspireError(f"{path}: {key}.{name} has shape {shape}, the feature {wanted}.")
-            with _whole(path), safe_open(path, "numpy") as file:
+            with whole(path), safe_open(path, "numpy") as file:
                 values = file.get_tensor(f"{key}.{name}")
             if values.dtype.kind not in "fiu" or not np.isfinite(values).all():
                 raise InspireError(f"{path}: {key}.{name} holds NaN, infinity or no numbers.")
@@ -371,7 +380,7 @@ _ATTENTION = ("eager", "sdpa", "flex_attention", "flash_attention_2", "flash_att
 def read_tokenizer_files(path: Path) -> dict[str, bytes]:
     """The files that the tokenizer step has saved, {path: content}. Raises InspireError for a damaged file."""
     files = {}
-    with _whole(path), safe_open(path, "numpy") as file:
+    with whole(path), safe_open(path, "numpy") as file:
         for name in file.keys():  # noqa: SIM118  safe_open is no dict
             content = file.get_slice(name)
             if content.get_dtype() != "U8" or len(content.get_shape()) != 1:
@@ -472,12 +481,12 @@ def _is_attention(value: Any) -> bool:
 
 def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """{tensor: shape} of a safetensors file, from its header. Raises InspireError where it is not whole."""
-    with _whole(path), safe_open(path, "numpy") as file:
+    with whole(path), safe_open(path, "numpy") as file:
         return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[None]:
+def whole(path: Path) -> Iterator[None]:
     """Turn what safetensors raises for a damaged file into an InspireError."""
     if not path.is_file():
         raise InspireError(f"{path.parent} is not a whole checkpoint: {path.name} is missing.")
@@ -490,7 +499,7 @@ def _whole(path: Path) -> Iterator[None]:
             pointer = opened.read(len(LFS)) == LFS
         why = "a pointer of Git LFS and not the file itself" if pointer else f"not a whole file ({error})"
         raise InspireError(
-            f"{path} is {why}: {path.stat().st_size:,} bytes. Copy it again from where it was made."
+            f"{path} is {why}: {path.stat().st_size:,} bytes. Copy or download it again."
         ) from None
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import inspire_vla
-from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.errors import InspireError, did_you_mean, first_line
 from inspire_vla.files import read_json, write_json
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.lerobot_plugin.checkpoint_schema import (
@@ -19,6 +19,7 @@ from inspire_vla.lerobot_plugin.checkpoint_schema import (
     ADAPTER_WEIGHTS,
     PREPROCESSOR,
     TOKENIZER_STEP,
+    TrainingData,
     check_checkpoint,
     check_training_state,
     read_pipeline,
@@ -122,10 +123,9 @@ def from_hub(name: str | Path, revision: str | None = None) -> Path:
     try:
         return Path(snapshot_download(str(name), revision=revision))
     except (OSError, ValueError) as error:  # the hub's own errors are such
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InspireError(
             f"unknown checkpoint {str(name)!r}: neither a folder here nor reachable on the hub "
-            f"({why}).{did_you_mean(str(name), _known_names(path))}"
+            f"({first_line(error)}).{did_you_mean(str(name), _known_names(path))}"
         ) from error
 
 
@@ -134,21 +134,6 @@ def _known_names(path: Path) -> list[str]:
     siblings = path.parent.iterdir() if len(path.parts) > 1 and path.parent.is_dir() else ()
     here = [str(p) for p in siblings if any((p / inside / "config.json").is_file() for inside in INSIDE)]
     return [*shipped(), *here]
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """A dataset that a policy was trained on. A checkpoint holds this, so that evaluation knows what is new to it.
-
-    Attributes:
-        actions_sha256: hash of the actions of all its episodes: the same after a move, a copy or new labels.
-        episodes: their number.
-        held_out: those that the training left out.
-    """
-
-    actions_sha256: str
-    episodes: int
-    held_out: list[int]
 
 
 def joined_data(earlier: Sequence[TrainingData], later: TrainingData) -> tuple[TrainingData, ...]:

@@ -6,6 +6,7 @@ The files are kept beside the cache of the `datasets` library ($HF_DATASETS_CACH
 hold a hash of what was decoded, so that trainings on the same videos share them, and changed videos are decoded again.
 """
 
+import hashlib
 import logging
 import os
 import re
@@ -173,10 +174,12 @@ class FrameCache(Dataset):
             ]
         else:
             column = rows.select_columns([camera]).with_format("arrow")
-            content = [
-                json_sha256([_image_digest(image) for image in table[camera].to_pylist()])
-                for table in column.iter(batch_size=256)
-            ]
+            content = []
+            for table in column.iter(batch_size=256):
+                files = (
+                    image["bytes"] or Path(image["path"]).read_bytes() for image in table[camera].to_pylist()
+                )
+                content.append(json_sha256([hashlib.sha256(file).hexdigest() for file in files]))
         size = "x".join(map(str, image_size or ("own", "size")))
         name = re.sub(r"\W+", "_", camera.removeprefix("observation.images."))
         return f"{name}_{size}_{json_sha256([FORMAT, image_size, content])[:32]}.npy"
@@ -284,12 +287,6 @@ def _scaled(image: np.ndarray, size: tuple[int, int] | None) -> UInt8[np.ndarray
     if size is None or tuple(tensor.shape[1:]) == tuple(size):
         return tensor.numpy()
     return resized(tensor.float(), size).round().to(torch.uint8).numpy()
-
-
-def _image_digest(image: dict[str, Any]) -> str:
-    import hashlib
-
-    return hashlib.sha256(image["bytes"] or Path(image["path"]).read_bytes()).hexdigest()
 
 
 def _numbers(values: np.ndarray) -> Tensor:

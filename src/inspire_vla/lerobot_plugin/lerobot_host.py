@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import psutil
 import torch.distributed
@@ -82,76 +82,63 @@ def run_lerobot_train(
         prepare_datasets: called with the policy's configuration and the datasets; what it returns is trained on.
         before_first_step: called when the policy is made, so after everything that may refuse the dataset.
     """
-    logs = _Logs()
-    logs.start(main=True)  # LeRobot warns while it loads and reads its command line
-    try:
-        _run(arguments, prepare_datasets, before_first_step, logs)
-    finally:
-        logs.stop()
+    with _Logs() as logs:  # LeRobot warns while it loads and reads its command line
+        from lerobot.scripts import lerobot_train as host
 
+        original, argv = dict[str, Any](), sys.argv
+        training: Training | None = None
+        clock: _StepClock | None = None
 
-def _run(
-    arguments: Sequence[str],
-    prepare_datasets: Callable[[InspireVLAConfig, Datasets], Datasets],
-    before_first_step: Callable[[Training], None],
-    logs: "_Logs",
-) -> None:
-    from lerobot.scripts import lerobot_train as host
+        def init_logging(accelerator: Any = None) -> None:
+            original["init_logging"](accelerator=accelerator)  # removes all handlers
+            logs.start(main=accelerator is None or accelerator.is_main_process)
 
-    names = ("init_logging", "make_train_eval_datasets", "make_policy", "update_policy", "save_checkpoint")
-    original, argv = {name: getattr(host, name) for name in names}, sys.argv
-    training: Training | None = None
-    clock: _StepClock | None = None
+        def make_train_eval_datasets(cfg: Any) -> Datasets:
+            nonlocal training
+            if cfg.dataset.root is not None:  # LeRobot would ask the hub for what an incomplete dataset lacks
+                LeRobotFiles.open(cfg.dataset.root).check_cameras()
+            logs.add(TrainLog(Path(cfg.output_dir)))
+            datasets = original["make_train_eval_datasets"](cfg)
+            chosen = datasets[0].episodes
+            cfg.policy.runtime_episodes = None if chosen is None else frozenset(chosen)
+            datasets = prepare_datasets(cfg.policy, datasets)
+            training = Training(cfg, datasets, logs.main)
+            return datasets
 
-    def init_logging(accelerator: Any = None) -> None:
-        original["init_logging"](accelerator=accelerator)  # removes all handlers
-        logs.start(main=accelerator is None or accelerator.is_main_process)
+        def make_policy(**options: Any) -> Any:
+            nonlocal clock
+            policy = original["make_policy"](**options)
+            if training is not None:
+                before_first_step(training)
+                logs.write_to(training.out / OUTPUT_LOG)
+                clock = _StepClock(training.config.steps)
+                log.info(f"{_plan(training, policy)} LeRobot's log: {training.out / OUTPUT_LOG}")
+            return policy
 
-    def make_train_eval_datasets(cfg: Any) -> Datasets:
-        nonlocal training
-        if cfg.dataset.root is not None:  # LeRobot would ask the hub for what an incomplete dataset lacks
-            LeRobotFiles.open(cfg.dataset.root).check_cameras()
-        logs.add(TrainLog(Path(cfg.output_dir)))
-        datasets = original["make_train_eval_datasets"](cfg)
-        chosen = datasets[0].episodes
-        cfg.policy.runtime_episodes = None if chosen is None else frozenset(chosen)
-        datasets = prepare_datasets(cfg.policy, datasets)
-        training = Training(cfg, datasets, logs.main)
-        return datasets
+        def update_policy(tracker: MetricsTracker, *others: Any, **options: Any) -> Any:
+            updated = original["update_policy"](tracker, *others, **options)
+            if clock is not None and (said := clock.after(tracker.steps + 1)):
+                log.info(said)
+            return updated
 
-    def make_policy(**options: Any) -> Any:
-        nonlocal clock
-        policy = original["make_policy"](**options)
-        if training is not None:
-            before_first_step(training)
-            logs.write_to(training.out / OUTPUT_LOG)
-            clock = _StepClock(training.config.steps)
-            log.info(f"{_plan(training, policy)} LeRobot's log: {training.out / OUTPUT_LOG}")
-        return policy
+        def save_checkpoint(**options: Any) -> None:
+            save_whole(original["save_checkpoint"], **options)
 
-    def update_policy(tracker: MetricsTracker, *others: Any, **options: Any) -> Any:
-        updated = original["update_policy"](tracker, *others, **options)
-        if clock is not None and (said := clock.after(tracker.steps + 1)):
-            log.info(said)
-        return updated
-
-    def save_checkpoint(**options: Any) -> None:
-        save_whole(original["save_checkpoint"], **options)
-
-    sys.argv = ["lerobot-train", *arguments]
-    for function in (init_logging, make_train_eval_datasets, make_policy, update_policy, save_checkpoint):
-        setattr(host, function.__name__, function)
-    try:
-        host.train()
-    except (SystemExit, DraccusException) as error:
-        # draccus reads the options. Of a configuration that we refuse it says only "Couldn't instantiate class".
-        if (refusal := _refusal(error)) is not None:
-            raise InspireError(str(refusal)) from error
-        raise
-    finally:
-        sys.argv = argv
-        for name, function in original.items():
-            setattr(host, name, function)
+        sys.argv = ["lerobot-train", *arguments]
+        for function in (init_logging, make_train_eval_datasets, make_policy, update_policy, save_checkpoint):
+            original[function.__name__] = getattr(host, function.__name__)
+            setattr(host, function.__name__, function)
+        try:
+            host.train()
+        except (SystemExit, DraccusException) as error:
+            # draccus reads the options. Of a configuration that we refuse it says only "Couldn't instantiate class".
+            if (refusal := _refusal(error)) is not None:
+                raise InspireError(str(refusal)) from error
+            raise
+        finally:
+            sys.argv = argv
+            for name, function in original.items():
+                setattr(host, name, function)
 
 
 def _refusal(error: BaseException) -> InspireError | None:
@@ -254,7 +241,11 @@ class _Logs:
         logging.getLogger().removeHandler(self._kept)
         self.add(file)
 
-    def stop(self) -> None:
+    def __enter__(self) -> Self:
+        self.start(main=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
         for handler in self._mine:
             if isinstance(handler, logging.FileHandler):
                 handler.close()

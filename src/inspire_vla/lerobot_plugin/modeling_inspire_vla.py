@@ -38,7 +38,7 @@ from inspire_vla.backbones.prismatic import Prismatic
 from inspire_vla.backbones.smolvla import SmolVLA, SmolVLAExpert
 from inspire_vla.decoding import AnswerSet, Decision, FlowHead, Grammar, decode
 from inspire_vla.dialogue import TokenType
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, first_line
 from inspire_vla.grounding.pretraining import load_weights
 from inspire_vla.lerobot_plugin.action_fit import choose_action_tokenizer
 from inspire_vla.lerobot_plugin.checkpoint_schema import (
@@ -55,7 +55,6 @@ from inspire_vla.lerobot_plugin.lerobot_host import PolicyHooks, several_process
 from inspire_vla.lerobot_plugin.position_loss import PositionLoss
 from inspire_vla.lerobot_plugin.processor_inspire_vla import (
     ANSWER_LABELS,
-    ASKED_MENTIONS,
     DIALOGUES,
     LENGTHS,
     LOSS_MASK,
@@ -77,7 +76,7 @@ from inspire_vla.lerobot_plugin.processor_inspire_vla import (
     unpacked,
 )
 from inspire_vla.lerobot_plugin.training import prepare
-from inspire_vla.spatial import answer_words, canonical_answers, says_close
+from inspire_vla.spatial import canonical_answers, words_by_rule
 
 ACTION_IS_PAD = f"{ACTION}_is_pad"
 """LeRobot's key: (batch, horizon), whether an action lies beyond the end of its episode."""
@@ -136,11 +135,7 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         if (template.needs_state or template.state_tokens) and not self._has_state:
             raise InspireError(f"The prompt of {config.backbone!r} holds the robot's state: set use_state.")
         reasoning = config.reasoning
-        words = answer_words(
-            reasoning.mode,
-            grasped_word=reasoning.grasped_word,
-            close_word=says_close(reasoning.mode, reasoning.close_threshold_m),
-        )
+        words = words_by_rule(reasoning.mode, reasoning.close_threshold_m, reasoning.grasped_word)
         builder = self.tokenizer.prompt_builder
         self.answer_set = AnswerSet(words, builder.tokenizer, builder.template)
         self.grammar = Grammar(builder.tokenizer, self.answer_set, actions, vocabulary)
@@ -285,7 +280,6 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
             raise InspireError(f"A step made weights infinite or NaN. {NOT_FINITE}")
 
     def get_optim_params(self) -> list[dict[str, Any]]:
-        """Weight decay on matrices only; what is frozen is left out."""
         trained = [p for p in self.parameters() if p.requires_grad]
         groups: list[dict[str, Any]] = []
         if self.config.vision_lr is not None:
@@ -332,7 +326,6 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         *,
         overrides: Sequence[Mapping[str, str]] | None = None,
         drafts: Sequence[Mapping[str, str] | None] | None = None,
-        mentions: Sequence[Sequence[Any] | None] | None = None,
         temperature: float = 0.0,
         generator: np.random.Generator | None = None,
         noise: Float[Tensor, "batch horizon dim"] | None = None,
@@ -343,15 +336,12 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
             overrides: per row {mention: answer} to set instead of the model's answers.
             drafts: per row {mention: answer} expected. Drafts change the time, never the outcome. None: the most
                 frequent first answers of the dataset. {}: no draft.
-            mentions: per row the objects to ask about, in place of those of the instruction. None: those.
             generator: of samples, and of the noise that a flow expert starts from. Without it, each row's noise is
                 drawn with the observation as seed, so that a decision can be repeated.
             noise: that of a flow expert, as wide as it takes the actions.
         """
         self.eval()
         tokenized = self._tokenized(batch, DIALOGUES, self.tokenizer.prompts)
-        if mentions is not None:
-            tokenized = self.tokenizer.prompts(batch | {"info": {ASKED_MENTIONS: mentions}})
         dialogues, questions = tokenized[DIALOGUES], tokenized.get(QUESTIONS, [])
         if questions and any(overrides or ()):
             raise InspireError(
@@ -368,7 +358,8 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
             flow = FlowHead(self.expert, noise, self.config.action_feature.shape[0], steps)
         sampling: dict[str, Any] = {"temperature": temperature, "generator": generator}
         initial = [
-            dict(zip(d.mentions, self.tokenizer.initial_draft, strict=False)) for d in questions or dialogues
+            dict(zip(d.mentions, self.tokenizer.parts.initial_draft, strict=False))
+            for d in questions or dialogues
         ]
         drafted = [
             first if draft is None else draft
@@ -758,8 +749,9 @@ def check_weights_fit(config: InspireVLAConfig, parts: TokenizerParts, path: Pat
     except InspireError:
         raise
     except Exception as error:  # whatever a model raises for sizes that do not go together
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InspireError(f"The sizes in {path.with_name(CONFIG)} make no model: {why}") from None
+        raise InspireError(
+            f"The sizes in {path.with_name(CONFIG)} make no model: {first_line(error)}"
+        ) from None
     finally:
         torch.set_default_dtype(before)
     for name, parameter in backbone.state_dict().items():

@@ -63,7 +63,7 @@ from inspire_vla.dialogue import (
     build_dialogue,
     render,
 )
-from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.errors import InspireError, did_you_mean, first_line
 from inspire_vla.files import describe
 from inspire_vla.instruction import (
     NoObjectFound,
@@ -80,11 +80,11 @@ from inspire_vla.lerobot_plugin.checkpoint_schema import (
     PREPROCESSOR,
     TEXT,
     TOKENIZER_STEP,
+    TrainingData,
     check_checkpoint,
     check_tokenizer_files,
     check_tokenizer_settings,
 )
-from inspire_vla.lerobot_plugin.checkpoints import TrainingData
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, ReasoningConfig
 from inspire_vla.spatial import decode_answers
 
@@ -428,27 +428,19 @@ class InspireVLATokenizer:
             raise InspireError(f"The prompt holds the robot's state, and the batch has no {OBS_STATE!r}.")
         return list(state_texts(last_state(batch[OBS_STATE], len(batch["task"])).cpu().numpy()))
 
-    @property
-    def initial_draft(self) -> tuple[str, ...]:
-        return self.parts.initial_draft
-
-    @property
-    def training_suites(self) -> tuple[str, ...] | None:
-        return self.parts.training_suites
-
     # Saving and loading
 
     @property
     def settings(self) -> dict[str, Any]:
         """Everything but the files, ready for JSON."""
-        suites = self.training_suites
+        suites = self.parts.training_suites
         return {
             "reasoning": asdict(self.reasoning),
             "n_obs_steps": self.n_obs_steps,
             "template": self.prompt_builder.template.as_dict(),
             "llama": isinstance(self.prompt_builder.tokenizer.tokenizer, LlamaTokenizer),
             "action_vocabulary": asdict(self.action_vocabulary) if self.action_vocabulary else None,
-            "initial_draft": list(self.initial_draft),
+            "initial_draft": list(self.parts.initial_draft),
             "training_suites": None if suites is None else list(suites),
             "mention_overrides": overrides_to_json(self.parts.mention_overrides),
             "training_data": [asdict(data) for data in self.parts.training_data],
@@ -456,7 +448,6 @@ class InspireVLATokenizer:
 
     @cached_property
     def files(self) -> Files:
-        """The files of both tokenizers."""
         with tempfile.TemporaryDirectory() as folder:
             if self.action_tokenizer is not None:
                 self.action_tokenizer.save(folder)
@@ -638,8 +629,7 @@ def load_text_tokenizer(folder: str | Path) -> Any:
     try:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # tokenizers raises plain Exceptions
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InspireError(f"No tokenizer can be loaded from {folder}: {why}") from None
+        raise InspireError(f"No tokenizer can be loaded from {folder}: {first_line(error)}") from None
 
 
 def pack(folder: str | Path) -> Files:

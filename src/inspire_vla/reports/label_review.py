@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from inspire_vla.errors import first_line
 from inspire_vla.files import write_text
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.labels.summary import Timeline, least_confident, timelines
@@ -96,4 +97,4 @@ def _image(dataset: Any, camera: str, frame: int) -> tuple[str | None, str]:
 
 
 def _why(error: Exception) -> str:
-    return f"This image cannot be read: {(str(error).strip() or type(error).__name__).splitlines()[0][:120]}"
+    return f"This image cannot be read: {first_line(error)[:120]}"

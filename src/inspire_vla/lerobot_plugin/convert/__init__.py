@@ -7,6 +7,7 @@ two are an error unless they are allowed.
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from inspire_vla.files import write_json, write_text
 from inspire_vla.lerobot_plugin.agent import Agent, load_policy
 from inspire_vla.lerobot_plugin.checkpoint_schema import without_code_names
 from inspire_vla.lerobot_plugin.checkpoints import find, is_adapter
-from inspire_vla.lerobot_plugin.convert.families import image_text, minivla, openvla, pi0fast
+from inspire_vla.lerobot_plugin.convert.families import image_text, pi0fast, prismatic_vla
 from inspire_vla.lerobot_plugin.convert.flow_families import pi05, smolvla
 from inspire_vla.lerobot_plugin.convert.plan import Options, Plan, Report
 from inspire_vla.lerobot_plugin.convert.published import TOKENIZER_FILES, check_kind, locate
@@ -33,8 +34,8 @@ from inspire_vla.lerobot_plugin.processor_inspire_vla import (
 __all__ = ["KINDS", "LORA", "Options", "Report", "convert"]
 
 _KINDS: dict[str, Callable[[Path, Options, Path], Plan]] = {
-    "openvla": openvla,
-    "minivla": minivla,
+    "openvla": partial(prismatic_vla, "openvla"),
+    "minivla": partial(prismatic_vla, "minivla"),
     "pi0fast": pi0fast,
     "image_text": image_text,
     "smolvla": smolvla,

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -11,7 +10,7 @@ from inspire_vla.action_tokenizers import GRIPPER_CONVENTIONS, ActionTokenizer, 
 from inspire_vla.backbones import paligemma, prismatic
 from inspire_vla.backbones.hf_decoder import RenamedWeights
 from inspire_vla.backbones.image_text import ImageTextConfig
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, first_line
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import VQConfig
 from inspire_vla.lerobot_plugin.convert.plan import Options, Plan, Robot, base_config, normalization
 from inspire_vla.lerobot_plugin.convert.published import (
@@ -29,15 +28,8 @@ IMAGE_TEXT_VQ = VQConfig(levels=2, codes_per_level=256)
 EXTRA_TOKENS = 256  # MiniVLA's `<|extra_i|>`, which Qwen's own tokenizer lacks
 
 
-def openvla(path: Path, options: Options, scratch: Path) -> Plan:
-    return _prismatic("openvla", path, options, scratch)
-
-
-def minivla(path: Path, options: Options, scratch: Path) -> Plan:
-    return _prismatic("minivla", path, options, scratch)
-
-
-def _prismatic(kind: str, path: Path, options: Options, scratch: Path) -> Plan:
+def prismatic_vla(kind: str, path: Path, options: Options, scratch: Path) -> Plan:
+    """`kind`: "openvla" or "minivla"."""
     if options.state_dim:
         raise InspireError(f"{kind} takes no robot state; leave out --state-dim {options.state_dim}.")
     source = read_published(path)
@@ -54,12 +46,12 @@ def _prismatic(kind: str, path: Path, options: Options, scratch: Path) -> Plan:
         )
     run = settings.get("vla") or {}
     acts_by = str(run.get("action_tokenizer", "action_tokenizer"))
-    notes = []
 
     tokenizer = load_text_tokenizer(options.tokenizer or source.folder)
     if kind == "minivla":
-        tokenizer, extra = _with_extra_tokens(tokenizer, f"{run.get('base_vlm', '')} {acts_by}")
-        end = len(tokenizer) if extra and "extra" in acts_by else tokenizer.vocab_size
+        if "extra" in f"{run.get('base_vlm', '')} {acts_by}":
+            tokenizer.add_tokens([f"<|extra_{i}|>" for i in range(EXTRA_TOKENS)])
+        end = len(tokenizer) if "extra" in acts_by else tokenizer.vocab_size
     elif source.layout == "huggingface":
         end = sizes.language.vocabulary_size - int(settings.get("pad_to_multiple_of", 64))
     else:
@@ -90,22 +82,12 @@ def _prismatic(kind: str, path: Path, options: Options, scratch: Path) -> Plan:
             f"The model looks at {images} image(s), which {len(cameras)} cameras {list(cameras)} cannot share; "
             f"possible numbers of cameras: {[n for n in range(1, images + 1) if images % n == 0]}."
         )
-    notes.append(
-        f"Gripper {'as trained (0 closed, 1 open)' if options.gripper == 'as_trained' else '-1 open, +1 closed'}."
-    )
-    config = base_config(kind, options, cameras, action_dim, actions, state_dim=0)
+    meant = "as trained (0 closed, 1 open)" if options.gripper == "as_trained" else "-1 open, +1 closed"
+    config = base_config(kind, options, Robot(cameras, action_dim, 0, actions.horizon), actions)
     config.prismatic = replace(sizes, action_ids_end=int(end))
     config.n_obs_steps = images // len(cameras)
     mapped = prismatic.map_weights(source.tensors, config.prismatic)
-    return Plan(config, actions, scratch / "text", mapped, statistics, notes)
-
-
-def _with_extra_tokens(tokenizer: Any, told: str) -> tuple[Any, bool]:
-    """Qwen's tokenizer with MiniVLA's extra tokens, where the run's settings speak of them."""
-    if "extra" not in told:
-        return tokenizer, False
-    tokenizer.add_tokens([f"<|extra_{i}|>" for i in range(EXTRA_TOKENS)])
-    return tokenizer, True
+    return Plan(config, actions, scratch / "text", mapped, statistics, [f"Gripper {meant}."])
 
 
 def pi0fast(path: Path, options: Options, scratch: Path) -> Plan:
@@ -129,9 +111,7 @@ def pi0fast(path: Path, options: Options, scratch: Path) -> Plan:
     tokenizer.save_pretrained(scratch / "text")
     robot = Robot.of(settings, options)
     actions = Fast.load_published(options.fast, horizon=robot.chunk_size, action_dim=robot.action_dim)
-    config = base_config(
-        "pi0fast", options, robot.cameras, robot.action_dim, actions, state_dim=robot.state_dim
-    )
+    config = base_config("pi0fast", options, robot, actions)
     config.paligemma = sizes
     statistics, notes = normalization(source, settings, config)
     config.reasoning.question_position = "after"
@@ -161,22 +141,14 @@ def image_text(path: Path, options: Options, scratch: Path) -> Plan:
         found = (
             f"found {sorted(child.name for child in path.iterdir())[:10]}" if path.is_dir() else "no folder"
         )
-        raise InspireError(
-            f"{path} is no image-text-to-text model: {str(error).splitlines()[0]} ({found})"
-        ) from None
+        raise InspireError(f"{path} is no image-text-to-text model: {first_line(error)} ({found})") from None
     if options.action_tokens == "added":
         model.resize_token_embeddings(len(processor.tokenizer) + actions.vocabulary_size)
     folder = scratch / "text"
     processor.save_pretrained(folder)
     model.config.save_pretrained(folder)
-    config = base_config(
-        "image_text",
-        options,
-        options.cameras or ("image",),
-        actions.action_dim,
-        actions,
-        state_dim=options.state_dim or 0,
-    )
+    robot = Robot(options.cameras or ("image",), action_dim, options.state_dim or 0, horizon)
+    config = base_config("image_text", options, robot, actions)
     config.vq = IMAGE_TEXT_VQ
     config.image_text = ImageTextConfig(options.action_tokens)
     state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}

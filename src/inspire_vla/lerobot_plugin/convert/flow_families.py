@@ -7,14 +7,14 @@ from typing import Any
 from inspire_vla.backbones import pi05 as pi05_weights
 from inspire_vla.backbones import smolvla as smolvla_weights
 from inspire_vla.backbones.flow import FlowExpert
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, first_line
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 from inspire_vla.lerobot_plugin.convert.plan import Options, Plan, Robot, base_config, normalization
 from inspire_vla.lerobot_plugin.convert.published import (
     TOKENIZER_FILES,
     Published,
     locate,
-    read_json,
+    optional_json,
     read_published,
     settings_of,
 )
@@ -92,15 +92,7 @@ def _settings(source: Published, why: str) -> dict[str, Any]:
 
 def _config(kind: str, settings: Mapping[str, Any], options: Options) -> InspireVLAConfig:
     robot = Robot.of(settings, options)
-    config = base_config(
-        kind,
-        options,
-        robot.cameras,
-        robot.action_dim,
-        None,
-        state_dim=robot.state_dim,
-        horizon=robot.chunk_size,
-    )
+    config = base_config(kind, options, robot, None)
     config.n_action_steps = min(int(settings.get("n_action_steps", robot.chunk_size)), robot.chunk_size)
     steps = int(
         settings.get("num_steps") or settings.get("num_inference_steps") or FlowExpert.denoising_steps
@@ -111,10 +103,8 @@ def _config(kind: str, settings: Mapping[str, Any], options: Options) -> Inspire
 
 def _joint_every(settings: Mapping[str, Any]) -> int:
     """Which layers of SmolVLA's expert attend to the actions as well."""
-    mode, every = (
-        settings.get("attention_mode", "cross_attn"),
-        int(settings.get("self_attn_every_n_layers", 2)),
-    )
+    mode = settings.get("attention_mode", "cross_attn")
+    every = int(settings.get("self_attn_every_n_layers", 2))
     if mode == "self_attn":
         return 1
     if mode != "cross_attn" or every < 1:
@@ -137,9 +127,7 @@ def _vision_language_model(name: str | None) -> Any:
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise InspireError(
-            f"{folder} holds no configuration of a model: {str(error).splitlines()[0]}"
-        ) from None
+        raise InspireError(f"{folder} holds no configuration of a model: {first_line(error)}") from None
     if config.model_type not in ("smolvlm", "idefics3"):
         raise InspireError(
             f"{folder} is a {config.model_type!r}; SmolVLA's vision-language model is a SmolVLM2."
@@ -151,7 +139,7 @@ def _tokenizer_name(folder: Path) -> str:
     """Where a LeRobot policy takes its tokenizer from: its own folder, or what its preprocessor names."""
     if (folder / "tokenizer.json").is_file():
         return str(folder)
-    for step in read_json(folder / "policy_preprocessor.json").get("steps", []):
+    for step in optional_json(folder / "policy_preprocessor.json").get("steps", []):
         if step.get("registry_name") == "tokenizer_processor":
             return str(step.get("config", {}).get("tokenizer_name"))
     raise InspireError(f"{folder} names no tokenizer: give that of PaliGemma, --tokenizer FOLDER.")

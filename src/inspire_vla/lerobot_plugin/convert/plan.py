@@ -1,6 +1,6 @@
 """What a conversion is told, what it makes of its source before there is a policy, and what it reports."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -25,26 +25,10 @@ IMAGE = 256  # pixels a side that the configuration names; images of any size ar
 
 @dataclass(frozen=True)
 class Options:
-    """What a checkpoint does not say itself.
+    """What a checkpoint does not say itself: the options of `inspire convert`, which cli/convert.py explains.
 
-    Attributes:
-        tokenizer: the language model's tokenizer, where the weights come without it. For smolvla and pi05 the
-            weights name it (`vlm_model_name`, or the preprocessor's tokenizer).
-        vq: MiniVLA's pretrain_vq, for models that act by it.
-        fast: the FAST processor's files, for π0-FAST.
-        statistics: the dataset whose units are wanted, where there are several ("unnorm_key").
-        gripper: of OpenVLA and MiniVLA, see `GRIPPER_CONVENTIONS`. Kept with the action tokenizer.
-        cameras: names of the images, `observation.images.<name>`; None: those of the checkpoint, or "image".
-        action_dim, chunk_size, state_dim: None: the checkpoint's.
-        prompt: for π0-FAST, "openpi" or "lerobot"; see `PaliGemmaConfig`.
-        dtype: of the written weights.
-        heads: attention heads of the language model, of OpenVLA and MiniVLA; None: known from its width.
-        vision_heads: attention heads of the image encoders; None: known from their width.
-        head_size: width of an attention head of the language model of pi0fast and pi05; None: 256, as published.
-        action_tokens: for image-text models, "added" or "reserved".
-        action_tokenizer: for image-text models, "residual_vq" (fitted when it is trained) or "uniform_bins".
-
-    `tokenizer`, `vq` and `fast` are folders, or user/name or user/name/folder of the hub.
+    None: the checkpoint's own, or as published. `tokenizer`, `vq` and `fast` are folders, or user/name or
+    user/name/folder of the hub.
 
     Raises InspireError for an unknown dtype, gripper or action tokenizer.
     """
@@ -122,46 +106,9 @@ class Plan:
     training_suites: Suites = None
 
 
-def base_config(
-    kind: str,
-    options: Options,
-    cameras: Sequence[str],
-    action_dim: int,
-    actions: ActionTokenizer | None,
-    *,
-    state_dim: int,
-    horizon: int | None = None,
-) -> InspireVLAConfig:
-    """A base policy of a backbone. `horizon`: actions of a chunk, where no action tokenizer says it."""
-    chunk_size = horizon or (actions.horizon if actions else 1)
-    inputs = {
-        f"observation.images.{name}": PolicyFeature(FeatureType.VISUAL, (3, IMAGE, IMAGE)) for name in cameras
-    }
-    if state_dim:
-        inputs["observation.state"] = PolicyFeature(FeatureType.STATE, (state_dim,))
-    return InspireVLAConfig(
-        backbone=kind,
-        action_tokenizer=actions.name if actions else None,
-        reasoning=ReasoningConfig(enabled=False),
-        chunk_size=chunk_size,
-        n_action_steps=chunk_size,
-        use_state=state_dim > 0,
-        dtype=options.dtype,
-        input_features=inputs,
-        output_features={"action": PolicyFeature(FeatureType.ACTION, (action_dim,))},
-        normalization_mapping={
-            "VISUAL": NormalizationMode.IDENTITY,
-            "STATE": NormalizationMode.QUANTILES,
-            "ACTION": NormalizationMode.QUANTILES,
-        },
-        optimizer_lr=2e-5,
-        optimizer_weight_decay=0.0,
-    )
-
-
 @dataclass(frozen=True)
 class Robot:
-    """What a LeRobot policy sees and does: the names of its cameras, lengths of vectors, actions of a chunk."""
+    """What a policy sees and does: the names of its cameras, lengths of vectors, actions of a chunk."""
 
     cameras: tuple[str, ...]
     action_dim: int
@@ -186,6 +133,36 @@ class Robot:
             options.state_dim or _length(features, "observation.state") or 8,
             options.chunk_size or int(settings.get("chunk_size", 50)),
         )
+
+
+def base_config(
+    kind: str, options: Options, robot: Robot, actions: ActionTokenizer | None
+) -> InspireVLAConfig:
+    """A base policy of a backbone."""
+    inputs = {
+        f"observation.images.{name}": PolicyFeature(FeatureType.VISUAL, (3, IMAGE, IMAGE))
+        for name in robot.cameras
+    }
+    if robot.state_dim:
+        inputs["observation.state"] = PolicyFeature(FeatureType.STATE, (robot.state_dim,))
+    return InspireVLAConfig(
+        backbone=kind,
+        action_tokenizer=actions.name if actions else None,
+        reasoning=ReasoningConfig(enabled=False),
+        chunk_size=robot.chunk_size,
+        n_action_steps=robot.chunk_size,
+        use_state=robot.state_dim > 0,
+        dtype=options.dtype,
+        input_features=inputs,
+        output_features={"action": PolicyFeature(FeatureType.ACTION, (robot.action_dim,))},
+        normalization_mapping={
+            "VISUAL": NormalizationMode.IDENTITY,
+            "STATE": NormalizationMode.QUANTILES,
+            "ACTION": NormalizationMode.QUANTILES,
+        },
+        optimizer_lr=2e-5,
+        optimizer_weight_decay=0.0,
+    )
 
 
 def _length(features: Mapping[str, Any] | None, key: str) -> int | None:

@@ -1,29 +1,26 @@
 """Published checkpoints on disk: what they are, their tensors, settings and statistics. None of their code is run."""
 
-import json
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from inspire_vla.action_tokenizers import GripperConvention, LearnedVQ
 from inspire_vla.backbones.prismatic import flat_checkpoint
-from inspire_vla.errors import InspireError, did_you_mean
-from inspire_vla.lerobot_plugin.checkpoint_schema import code_names
+from inspire_vla.errors import InspireError, did_you_mean, first_line
+from inspire_vla.files import read_json
+from inspire_vla.lerobot_plugin.checkpoint_schema import code_names, tensor_shapes, whole
 
 OTHER_FORMATS = ("*.bin", "*.h5", "*.msgpack", "*.onnx", "*.gguf")
 """Files of the hub that are never read."""
 TOKENIZER_FILES = ("*.json", "*.model", "*.txt", "*.jinja")
 """Files of a tokenizer or processor, without the weights beside them."""
-LFS = b"version https://git-lfs"
 
 Statistics = dict[str, dict[str, np.ndarray]]
 """{feature: {"mean", "std", "min", "max", "q01", "q99": (dim,)}}, LeRobot's."""
@@ -53,7 +50,7 @@ def read_published(path: str | Path) -> Published:
     if path.is_dir():
         shards = safetensors_files(path)
         if shards:
-            settings = read_json(path / "config.json")
+            settings = optional_json(path / "config.json")
             tensors: dict[str, Tensor] = {}
             for shard in shards:
                 tensors |= read_safetensors(shard)
@@ -67,7 +64,7 @@ def read_published(path: str | Path) -> Published:
     if not path.is_file():
         raise InspireError(f"There is no checkpoint {path}.")
     run = path.parent.parent if path.parent.name == "checkpoints" else path.parent
-    return Published(run, "prismatic_pt", flat_checkpoint(load_pt(path)), read_json(run / "config.json"))
+    return Published(run, "prismatic_pt", flat_checkpoint(load_pt(path)), optional_json(run / "config.json"))
 
 
 def safetensors_files(folder: Path) -> list[Path]:
@@ -77,25 +74,8 @@ def safetensors_files(folder: Path) -> list[Path]:
 
 def read_safetensors(file: Path) -> dict[str, Tensor]:
     """All tensors of a file. Raises InspireError for one that is not whole."""
-    with _told(file):
+    with whole(file):
         return load_file(file)
-
-
-def tensor_names(file: Path) -> list[str]:
-    """Their names; no tensor is read. Raises InspireError for a file that is not whole."""
-    with _told(file), safe_open(file, "pt") as opened:
-        return list(opened.keys())
-
-
-@contextmanager
-def _told(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except (SafetensorError, OSError) as error:
-        with file.open("rb") as opened:
-            pointer = opened.read(len(LFS)) == LFS
-        why = "a pointer of Git LFS and not the file itself" if pointer else f"not a whole file ({error})"
-        raise InspireError(f"{file} is {why}: {file.stat().st_size:,} bytes. Download it again.") from None
 
 
 def load_pt(path: Path) -> Any:
@@ -103,7 +83,7 @@ def load_pt(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise InspireError(f"{path} is no plain file of tensors: {str(error).splitlines()[0]}") from None
+        raise InspireError(f"{path} is no plain file of tensors: {first_line(error)}") from None
 
 
 def settings_of(source: Published, why: str) -> dict[str, Any]:
@@ -114,17 +94,9 @@ def settings_of(source: Published, why: str) -> dict[str, Any]:
     return source.settings
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def optional_json(path: Path) -> dict[str, Any]:
     """A JSON object; {} where there is no file. Raises InspireError for a broken one."""
-    if not path.is_file():
-        return {}
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InspireError(f"{path} is not JSON: {error}.") from None
-    if not isinstance(data, dict):
-        raise InspireError(f"{path} is not a JSON object.")
-    return data
+    return read_json(path, dict[str, Any]) if path.is_file() else {}
 
 
 def prismatic_statistics(source: Published, dataset: str | None) -> Statistics:
@@ -136,7 +108,7 @@ def prismatic_statistics(source: Published, dataset: str | None) -> Statistics:
     Raises:
         InspireError: no statistics, an unknown dataset, or several and none named.
     """
-    table = source.settings.get("norm_stats") or read_json(source.folder / "dataset_statistics.json")
+    table = source.settings.get("norm_stats") or optional_json(source.folder / "dataset_statistics.json")
     if not table:
         raise InspireError(
             f"{source.folder} has no statistics: neither norm_stats in config.json nor dataset_statistics.json. "
@@ -171,7 +143,7 @@ def lerobot_statistics(folder: Path) -> tuple[Statistics, dict[str, str]]:
 
     Raises InspireError where the normaliser's file is missing.
     """
-    pipeline = read_json(folder / "policy_preprocessor.json")
+    pipeline = optional_json(folder / "policy_preprocessor.json")
     for step in pipeline.get("steps", []):
         if step.get("registry_name") != "normalizer_processor":
             continue
@@ -195,7 +167,7 @@ def read_learned_vq(folder: str | Path, gripper: GripperConvention) -> LearnedVQ
     Raises InspireError for a missing or foreign file.
     """
     folder = Path(folder)
-    settings = read_json(folder / "config.json")
+    settings = optional_json(folder / "config.json")
     if "input_dim_h" not in settings:
         raise InspireError(
             f"{folder} holds no pretrain_vq configuration: config.json has {sorted(settings)[:6]}."
@@ -261,9 +233,8 @@ def locate(name: str | Path, patterns: Sequence[str] | None = None) -> Path:
             )
         )
     except (OSError, ValueError) as error:  # the hub's own errors are such
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InspireError(
-            f"There is no {path} here, and {repository} cannot be had from the hub ({why})."
+            f"There is no {path} here, and {repository} cannot be had from the hub ({first_line(error)})."
         ) from None
     if not (folder / inside).exists():
         raise InspireError(
@@ -278,7 +249,7 @@ def check_kind(path: Path, kind: str) -> None:
         return
     check_shards(path)
     for file in CONFIGURATIONS:
-        for key, value in code_names(read_json(path / file)):
+        for key, value in code_names(optional_json(path / file)):
             if (
                 key != "auto_map"
             ):  # transformers has its own classes for these; trust_remote_code is never set
@@ -293,7 +264,7 @@ def check_kind(path: Path, kind: str) -> None:
 
 def check_shards(folder: Path) -> None:
     """Raise InspireError where an index names files that are not there."""
-    index = read_json(folder / INDEX)
+    index = optional_json(folder / INDEX)
     named = set((index.get("weight_map") or {}).values())
     lacking = sorted(name for name in named if not (folder / name).is_file())
     if lacking:
@@ -306,7 +277,7 @@ def recognise(folder: Path) -> tuple[str | None, tuple[str, ...]]:
     """What a folder holds, in words, and the kinds that it can be converted as. (None, ()): unknown."""
     if (folder / "adapter_config.json").is_file():
         return "an adapter that LoRA wrote", ("lora",)
-    settings = read_json(folder / "config.json")
+    settings = optional_json(folder / "config.json")
     policy, model = settings.get("type"), settings.get("model_type")
     if policy == "inspire_vla":
         return "a checkpoint of inspire_vla, which --policy.path takes as it is", ()
@@ -315,7 +286,7 @@ def recognise(folder: Path) -> tuple[str | None, tuple[str, ...]]:
         return f"a {name} policy of LeRobot", (kind,)
     if isinstance(policy, str):
         return f"a LeRobot policy of type {policy!r}", ()
-    names = [name for file in safetensors_files(folder) for name in tensor_names(file)]
+    names = [name for file in safetensors_files(folder) for name in tensor_shapes(file)]
     if any(name.startswith("vision_backbone.") for name in names):
         return "a Prismatic model", PRISMATIC
     if model == "paligemma":
