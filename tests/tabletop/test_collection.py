@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from inspire_vla.errors import InspireError
-from inspire_vla.labels import answer_column, label_states, read_labels
+from inspire_vla.labels import answer_column, dataset_writer, label_states, read_labels
 from inspire_vla.labels.dataset_writer import load_demonstration, save_demonstration
 from inspire_vla.labels.simulator_state import PrivilegedLabeller
 from inspire_vla.labels.storage import label_dataset
@@ -210,7 +210,7 @@ def test_an_interrupted_collection_goes_on_to_the_same_dataset(tmp_path, monkeyp
     monkeypatch.undo()
     work = tmp_path / ".cut.collecting"
     assert len(list(work.glob("shard_*.npz"))) == 2
-    cut_at(collection, "load_or_make", 3)
+    cut_at(dataset_writer, "load_or_make", 3)
     with pytest.raises(KeyboardInterrupt):
         collect(SUITE, 4, out, **SMALL)
     monkeypatch.undo()
@@ -257,7 +257,7 @@ def test_other_settings_do_not_mix(tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(collection, "_assemble", interrupted)
+    monkeypatch.setattr(collection, "_write_record", interrupted)
     with pytest.raises(KeyboardInterrupt):
         collect(SUITE, 1, tmp_path / "data", **SMALL)
     monkeypatch.undo()

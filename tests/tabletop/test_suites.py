@@ -12,7 +12,7 @@ from inspire_vla.tabletop.collection import MAX_OBJECTS
 from inspire_vla.tabletop.places import mirrored
 from inspire_vla.tabletop.scenes import SCENES
 from inspire_vla.tabletop.suites import GROUPS, SUITES
-from inspire_vla.tabletop.tasks import All, Beside, In, On, mention, move_beside
+from inspire_vla.tabletop.tasks import All, Beside, On, mention, move_beside
 
 TASKS = [task for tasks in SUITES.values() for task in tasks]
 SEEN = SUITES["tabletop_seen"]
@@ -26,7 +26,7 @@ def _moves(task):
     """(object, where it goes) of each step that moves one."""
     return [
         (goal.obj, (goal.side, goal.reference) if isinstance(goal, Beside) else goal.receptacle)
-        for goal in _goals(task) if isinstance(goal, On | In | Beside)
+        for goal in _goals(task) if isinstance(goal, On | Beside)
     ]  # fmt: skip
 
 
@@ -140,7 +140,7 @@ def test_duplicates_have_no_mention_without_a_place():
     with pytest.raises(InspireError, match="no neighbour"):
         mention(scene, "green_cube_1", by="neighbour")
     with pytest.raises(InspireError, match="no spot free"):
-        move_beside("s", scene, "black_mug", "back", "yellow_plate")
+        move_beside(scene, "black_mug", "back", "yellow_plate")
 
 
 def test_unknown_names_are_answered_with_the_possible_ones():

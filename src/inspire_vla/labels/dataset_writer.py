@@ -1,8 +1,9 @@
 """Writes a new labelled LeRobot dataset, episode by episode: shared by collections and importers.
 
-A `Demonstration` is one episode in a file of its own, which worker processes write without LeRobot.
-`LabelledDatasetWriter` then puts them into a dataset. Images are stored as PNG in the parquet files (LeRobot's dtype
-"image"), not as video: small images are read five times faster at random, and they are exactly what a policy gets.
+A `Demonstration` is one episode in a file of its own, a shard, which worker processes write without LeRobot.
+`build_dataset` has them written, and `LabelledDatasetWriter` puts them into a dataset. Images are stored as PNG in the
+parquet files (LeRobot's dtype "image"), not as video: small images are read five times faster at random, and they are
+exactly what a policy gets.
 """
 
 import io
@@ -10,17 +11,21 @@ import os
 import shutil
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from PIL import Image
+from tqdm.auto import tqdm
 
 from inspire_vla.errors import InspireError
-from inspire_vla.files import atomic_path
+from inspire_vla.files import atomic_path, read_json
+from inspire_vla.jobs import ResumableJob, map_in_processes
 from inspire_vla.labels.columns import (
     GRASPED_COLUMN,
     OFFSET_COLUMN,
@@ -32,6 +37,8 @@ from inspire_vla.labels.columns import (
 )
 from inspire_vla.labels.labeller import Tracks, encode_tracks
 
+COLLECTION_FILE = "meta/inspire_collection.json"
+"""Says how the scripted expert's demonstrations were collected."""
 STATE_NAMES = ("x", "y", "z", "axis_angle_x", "axis_angle_y", "axis_angle_z", "finger_left", "finger_right")
 ACTION_NAMES = ("dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper")
 """Names of the values of LIBERO and of the tabletop."""
@@ -220,7 +227,6 @@ class LabelledDatasetWriter:
             shutil.rmtree(self._images, ignore_errors=True)
 
     def add_demonstration(self, demonstration: Demonstration) -> None:
-        """Append a demonstration."""
         one = demonstration
         self.add(one.instruction, one.state, one.action, one.gripper_to_object_m, one.grasped, one.images)
 
@@ -278,6 +284,73 @@ class LabelledDatasetWriter:
         for path, image in zip(paths, images, strict=True):
             Path(path).write_bytes(image if isinstance(image, bytes) else png(image))
         return paths
+
+
+def build_dataset(
+    job: ResumableJob,
+    count: int,
+    make_shard: Callable[[int], int | None],
+    labels: LabelInfo,
+    *,
+    processes: int,
+    progress: bool,
+    write_record: Callable[[Path, list[Demonstration | str]], None] | None = None,
+    **writer: Any,
+) -> list[Demonstration | str]:
+    """Make the missing shards of a started job, then write the LeRobot dataset. A damaged shard is made again.
+
+    Returns each shard's demonstration without its images, or why it was skipped.
+
+    Args:
+        make_shard: writes the shard of a number; may return how many attempts failed.
+        write_record: writes more files into the dataset's folder.
+        writer: arguments of LabelledDatasetWriter.
+
+    Raises:
+        InspireError: every demonstration was skipped, or a worker process died.
+    """
+    missing, failed = job.missing(count), 0
+    with tqdm(total=count, initial=count - len(missing), desc=job.doing, disable=not progress) as bar:
+        for attempts in map_in_processes(make_shard, missing, processes):
+            failed += attempts or 0
+            bar.update()
+            bar.set_postfix({"failed attempts": failed} if failed else {}, refresh=False)
+
+    def assemble(folder: Path) -> list[Demonstration | str]:
+        found: list[Demonstration | str] = []
+        with LabelledDatasetWriter(folder, labels, **writer) as dataset:
+            for number in tqdm(range(count), desc="writing the dataset", disable=not progress):
+                try:
+                    demonstration = load_or_make(job.shard(number), partial(make_shard, number))
+                except SkippedDemonstration as error:
+                    found.append(str(error))
+                    continue
+                dataset.add_demonstration(demonstration)
+                found.append(replace(demonstration, images={}))
+            if all(isinstance(one, str) for one in found):
+                raise InspireError(f"no demonstration is left: {dict(Counter(map(str, found)))}.")
+        if write_record is not None:
+            write_record(folder, found)
+        return found
+
+    return job.finish(assemble)
+
+
+def read_collection[T](out: Path, record: type[T], settings: dict[str, Any], episodes: int) -> T:
+    """Read COLLECTION_FILE of a finished collection as a `record`, a dataclass with `settings` and `episodes`.
+
+    Raises InspireError unless the dataset was collected with these settings and has so many episodes.
+    """
+    try:
+        found: Any = read_json(out / COLLECTION_FILE, record)
+    except InspireError:
+        raise InspireError(f"{out} exists and is no collected dataset; choose another folder.") from None
+    if found.settings != settings or len(found.episodes) != episodes:
+        raise InspireError(
+            f"{out} exists: a dataset of {len(found.episodes)} episodes, collected with other settings or another "
+            "number of episodes. Choose another folder, or delete it."
+        )
+    return found
 
 
 def png(image: np.ndarray) -> bytes:

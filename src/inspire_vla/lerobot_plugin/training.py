@@ -23,6 +23,7 @@ from inspire_vla.files import read_json
 from inspire_vla.instruction import NoObjectFound, find_mentions
 from inspire_vla.labels.columns import (
     ANSWERS_PREFIX,
+    LABELS_FILE,
     LabelInfo,
     LabelMismatch,
     LabelsMissing,
@@ -32,6 +33,7 @@ from inspire_vla.labels.columns import (
     read_labelled,
     read_labels,
 )
+from inspire_vla.labels.dataset_writer import COLLECTION_FILE
 from inspire_vla.labels.lerobot_files import LeRobotFiles, Rows, read_rows
 from inspire_vla.labels.recorded import EpisodeReader
 from inspire_vla.lerobot_plugin.action_fit import (
@@ -42,10 +44,9 @@ from inspire_vla.lerobot_plugin.action_fit import (
     restrict_statistics,
     widen_gripper_statistics,
 )
-from inspire_vla.lerobot_plugin.checkpoint_schema import read_train_config
+from inspire_vla.lerobot_plugin.checkpoint_schema import TrainingData, read_train_config
 from inspire_vla.lerobot_plugin.checkpoints import (
     TRAINING_DATASET,
-    TrainingData,
     check_same_dataset,
     joined_data,
     record_dataset,
@@ -219,8 +220,6 @@ def check_numbers(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -
 
 # Suites
 
-_COLLECTION, _LABELS = "meta/inspire_collection.json", "meta/inspire_labels.json"
-
 Suites = tuple[str, ...] | None
 """Names of suites; None is "unknown", as of a dataset that does not say what it was recorded on."""
 
@@ -229,7 +228,7 @@ def suites_of(dataset_root: str | Path) -> Suites:
     """Suites that a dataset was collected or imported from."""
     collection, labels = (
         read_json(path, dict[str, Any]) if (path := Path(dataset_root, name)).is_file() else {}
-        for name in (_COLLECTION, _LABELS)
+        for name in (COLLECTION_FILE, LABELS_FILE)
     )
     suite = collection.get("settings", {}).get("suite")
     if suite is not None:

@@ -207,7 +207,6 @@ class LiberoEnv(gymnasium.Env):
         return self._observation(raw), reward, terminated, truncated, self._info(info)
 
     def render(self) -> np.ndarray:
-        """Return the image of the agent view."""
         return self._pixels["image"]
 
     def close(self) -> None:

@@ -17,12 +17,19 @@ import numpy as np
 
 from inspire_vla import __version__
 from inspire_vla.errors import InspireError, did_you_mean
-from inspire_vla.files import read_json, write_json
+from inspire_vla.files import write_json
 from inspire_vla.jobs import ResumableJob
 from inspire_vla.labels import ModeRule
-from inspire_vla.labels.dataset_writer import Demonstration, save_demonstration, save_skipped
+from inspire_vla.labels.dataset_writer import (
+    COLLECTION_FILE,
+    Demonstration,
+    build_dataset,
+    read_collection,
+    save_demonstration,
+    save_skipped,
+)
 from inspire_vla.libero.benchmark import MAX_STEPS
-from inspire_vla.libero.dataset import build_dataset, check_cameras, label_info, make_demonstration
+from inspire_vla.libero.dataset import DATASET, check_cameras, label_info, make_demonstration
 from inspire_vla.libero.expert import Expert, unsupported_reason
 from inspire_vla.libero.rendering import Rendering
 from inspire_vla.libero.simulation import (
@@ -43,7 +50,6 @@ from inspire_vla.libero.tasks import (
 from inspire_vla.spatial import Frame
 
 MAX_ATTEMPTS = 4
-COLLECTION_FILE = "meta/inspire_collection.json"
 NOISE = 0.05
 """Default standard deviation of the noise on executed translations, in units of the action: 2.5 mm per step."""
 
@@ -173,16 +179,18 @@ def collect(
                 processes=processes,
                 progress=progress,
                 write_record=partial(_write_record, conditions, settings),
+                **DATASET,
             )
-    return _report(out, settings, unsupported)
+    return _report(out, read_collection(out, CollectionRecord, settings, episodes), unsupported)
 
 
-def _make_shard(conditions: Conditions, job: ResumableJob, episode: int) -> None:
+def _make_shard(conditions: Conditions, job: ResumableJob, episode: int) -> int:
     demonstration, failed = demonstrate(conditions, episode)
     if demonstration is None:
         save_skipped(f"the expert failed {len(failed)} times", job.shard(episode), failed)
     else:
         save_demonstration(demonstration, job.shard(episode))
+    return len(failed)
 
 
 def _write_record(
@@ -198,16 +206,7 @@ def _write_record(
     write_json(folder / COLLECTION_FILE, asdict(CollectionRecord(settings, tuple(entries))))
 
 
-def _report(out: Path, settings: dict[str, Any], unsupported: dict[str, str]) -> CollectReport:
-    """Report on the dataset in `out`. Raises InspireError unless it was collected with these settings."""
-    try:
-        record = read_json(out / COLLECTION_FILE, CollectionRecord)
-    except InspireError:
-        raise InspireError(f"{out} exists and is no collected dataset; choose another folder.") from None
-    if record.settings != settings:
-        raise InspireError(
-            f"{out} exists, collected with other settings. Choose another folder, or delete it."
-        )
+def _report(out: Path, record: CollectionRecord, unsupported: dict[str, str]) -> CollectReport:
     attempts: dict[str, tuple[int, int]] = {}
     for entry in record.episodes:
         successes, total = attempts.get(entry.task, (0, 0))

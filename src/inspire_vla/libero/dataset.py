@@ -1,30 +1,22 @@
 """LeRobot datasets of LIBERO demonstrations: what the scripted expert's collection and the HDF5 importer share."""
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from inspire_vla.errors import InspireError
-from inspire_vla.jobs import ResumableJob, map_in_processes
 from inspire_vla.labels import LabelInfo, ModeRule
-from inspire_vla.labels.dataset_writer import (
-    Demonstration,
-    LabelledDatasetWriter,
-    SkippedDemonstration,
-    load_or_make,
-)
+from inspire_vla.labels.dataset_writer import Demonstration
 from inspire_vla.labels.simulator_state import LABELLER
 from inspire_vla.libero.grounding import ground
 from inspire_vla.libero.simulation import CAMERAS, CONTROL_HZ, GroundTruth
 from inspire_vla.libero.tasks import instruction_of, read_problem
 from inspire_vla.spatial import Frame
 
+DATASET: dict[str, Any] = {"fps": CONTROL_HZ, "robot_type": "panda"}
+"""What LabelledDatasetWriter is told of every dataset of LIBERO."""
 GroundingOverrides = Mapping[str, Mapping[str, Sequence[str]]]
 """instruction → mention → name(s) of the scene."""
 
@@ -84,56 +76,3 @@ def label_info(
         labeller=LABELLER,
         extra=extra,
     )
-
-
-def build_dataset(
-    job: ResumableJob,
-    count: int,
-    make_shard: Callable[[int], None],
-    labels: LabelInfo,
-    *,
-    name: str,
-    image_size: int | None,
-    cameras: Sequence[str],
-    processes: int,
-    progress: bool,
-    write_record: Callable[[Path, list[Demonstration | str]], None] | None = None,
-) -> list[Demonstration | str]:
-    """Make the missing shards of a started job, then write the LeRobot dataset. A damaged shard is made again.
-
-    Returns each shard's demonstration without its images, or why it was skipped.
-
-    Raises:
-        InspireError: every demonstration was skipped, or a worker process died.
-    """
-    missing = job.missing(count)
-    with tqdm(total=count, initial=count - len(missing), desc=job.doing, disable=not progress) as bar:
-        for _ in map_in_processes(make_shard, missing, processes):
-            bar.update()
-
-    def assemble(folder: Path) -> list[Demonstration | str]:
-        found: list[Demonstration | str] = []
-        with LabelledDatasetWriter(
-            folder,
-            labels,
-            name=name,
-            fps=CONTROL_HZ,
-            robot_type="panda",
-            image_size=image_size,
-            cameras=cameras,
-        ) as dataset:
-            for number in tqdm(range(count), desc="writing the dataset", disable=not progress):
-                try:
-                    demonstration = load_or_make(job.shard(number), partial(make_shard, number))
-                except SkippedDemonstration as error:
-                    found.append(str(error))
-                    continue
-                dataset.add_demonstration(demonstration)
-                found.append(replace(demonstration, images={}))
-            if all(isinstance(one, str) for one in found):
-                raise InspireError(f"no demonstration is left: {dict(Counter(map(str, found)))}.")
-        if write_record is not None:
-            write_record(folder, found)
-        return found
-
-    return job.finish(assemble)

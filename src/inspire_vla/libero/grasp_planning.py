@@ -233,7 +233,6 @@ class SceneScanner:
 
     @property
     def data(self) -> Any:
-        """The present MjData."""
         return self._inner.sim.data._data
 
     def root(self, name: str) -> int:

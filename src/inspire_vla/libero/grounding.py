@@ -19,22 +19,7 @@ _SYNONYMS = {
     "pan": "frypan",
 }  # fmt: skip
 """Synonyms in instructions and in LIBERO's names → a common word."""
-_STOP_WORDS = {
-    "the",
-    "a",
-    "of",
-    "on",
-    "in",
-    "at",
-    "and",
-    "to",
-    "both",
-    "from",
-    "it",
-    "region",
-    "main",
-    "table",
-}
+_STOP_WORDS = set("the a of on in at and to both from it region main table".split())
 
 Grounding = dict[str, tuple[str, ...]]
 """mention → names in the scene. Several if the mention is plural ("both moka pots")."""

@@ -17,10 +17,15 @@ import numpy as np
 from inspire_vla.errors import InspireError
 from inspire_vla.jobs import ResumableJob
 from inspire_vla.labels import ModeRule
-from inspire_vla.labels.dataset_writer import Demonstration, save_demonstration, save_skipped
-from inspire_vla.libero.dataset import (
-    GroundingOverrides,
+from inspire_vla.labels.dataset_writer import (
+    Demonstration,
     build_dataset,
+    save_demonstration,
+    save_skipped,
+)
+from inspire_vla.libero.dataset import (
+    DATASET,
+    GroundingOverrides,
     check_cameras,
     label_info,
     make_demonstration,
@@ -131,6 +136,7 @@ def import_demonstrations(
             cameras=cameras,
             processes=processes,
             progress=progress,
+            **DATASET,
         )
     for job, one in zip(jobs, found, strict=True):
         if isinstance(one, str):

@@ -40,7 +40,6 @@ class TabletopBenchmark:
         }
 
     def suites(self) -> tuple[str, ...]:
-        """Return the names of all suites."""
         return tuple(SUITES)
 
     def tasks(self, suite: str) -> tuple[str, ...]:
@@ -48,7 +47,6 @@ class TabletopBenchmark:
         return tuple(task.name for task in tasks_of(suite))
 
     def instructions(self, suite: str) -> dict[str, str]:
-        """Return name of task → instruction."""
         return {task.name: task.instruction for task in tasks_of(suite)}
 
     def make(self, suite: str, task: str, **options: Any) -> TabletopEnv:

@@ -16,18 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from inspire_vla import __version__
 from inspire_vla.errors import InspireError
-from inspire_vla.files import read_json, write_json
-from inspire_vla.jobs import ResumableJob, map_in_processes
+from inspire_vla.files import write_json
+from inspire_vla.jobs import ResumableJob
 from inspire_vla.labels import LabelInfo, ModeRule
 from inspire_vla.labels.dataset_writer import (
+    COLLECTION_FILE,
     Demonstration,
-    LabelledDatasetWriter,
-    load_or_make,
+    build_dataset,
     png,
+    read_collection,
     save_demonstration,
 )
 from inspire_vla.labels.simulator_state import LABELLER
@@ -42,7 +42,6 @@ MAX_OBJECTS = 4
 MAX_ATTEMPTS = 20
 """Attempts at one episode before the expert counts as unable to do the task."""
 ROBOT_TYPE = "inspire_tabletop"
-COLLECTION_FILE = "meta/inspire_collection.json"
 NOISE = 0.15
 """Default standard deviation of the action noise, in units of the action: 6 mm per step."""
 _PUSH_STEPS, _FLIP_STEPS = (2, 4), (3, 5)
@@ -288,26 +287,25 @@ def collect(
         json.dumps(asdict(conditions) | {"version": __version__, "labels": labels.to_json()})
     )
     out = Path(out).absolute()
-    if out.exists():
-        return _report(out, _finished(out, settings, episodes), 0.0)
-    job = ResumableJob(out, settings)
-    with job.started(resume=resume):
-        _make_missing(conditions, episodes, job, processes, progress)
-        record = job.finish(partial(_assemble, conditions, labels, episodes, job, progress))
+    if not out.exists():
+        job = ResumableJob(out, settings)
+        with job.started(resume=resume):
+            build_dataset(
+                job,
+                episodes,
+                partial(_make_shard, conditions, job),
+                labels,
+                processes=processes,
+                progress=progress,
+                write_record=partial(_write_record, conditions, settings),
+                name=suite,
+                fps=CONTROL_HZ,
+                robot_type=ROBOT_TYPE,
+                image_size=image_size,
+                cameras=cameras,
+            )
+    record = read_collection(out, CollectionRecord, settings, episodes)
     return _report(out, record, time.monotonic() - started)
-
-
-def _make_missing(
-    conditions: Conditions, episodes: int, job: ResumableJob, processes: int, progress: bool
-) -> None:
-    missing = job.missing(episodes)
-    with tqdm(total=episodes, initial=episodes - len(missing), unit="episode", disable=not progress) as bar:
-        bar.set_description(f"demonstrating {conditions.suite}")
-        failed = 0
-        for attempts in map_in_processes(partial(_make_shard, conditions, job), missing, processes):
-            failed += attempts
-            bar.update()
-            bar.set_postfix(failed=failed, refresh=False)
 
 
 def _make_shard(conditions: Conditions, job: ResumableJob, episode: int) -> int:
@@ -317,52 +315,19 @@ def _make_shard(conditions: Conditions, job: ResumableJob, episode: int) -> int:
     return len(demonstration.failed_seeds)
 
 
-def _assemble(
-    conditions: Conditions,
-    labels: LabelInfo,
-    episodes: int,
-    job: ResumableJob,
-    progress: bool,
-    folder: Path,
-) -> CollectionRecord:
-    """Write the dataset from the shards."""
-    entries: list[EpisodeEntry] = []
-    with LabelledDatasetWriter(
-        folder,
-        labels,
-        name=conditions.suite,
-        fps=CONTROL_HZ,
-        robot_type=ROBOT_TYPE,
-        image_size=conditions.image_size,
-        cameras=conditions.cameras,
-    ) as dataset:
-        for episode in tqdm(
-            range(episodes), desc="writing the dataset", unit="episode", disable=not progress
-        ):
-            path = job.shard(episode)
-            demonstration = load_or_make(path, partial(_make_shard, conditions, job, episode))
-            if demonstration.task_name != task_of(conditions, episode).name:
-                raise InspireError(f"{path} is of task {demonstration.task_name!r}: from another collection?")
-            dataset.add_demonstration(demonstration)
-            seeds = demonstration.seed, len(demonstration), demonstration.failed_seeds
-            entries.append(EpisodeEntry(demonstration.task_name, *seeds))
-    record = CollectionRecord(job.settings, tuple(entries))
-    write_json(folder / COLLECTION_FILE, asdict(record))
-    return record
-
-
-def _finished(out: Path, settings: dict[str, Any], episodes: int) -> CollectionRecord:
-    """Return the record of the dataset in `out`. Raises InspireError unless it is the one asked for."""
-    try:
-        record = read_json(out / COLLECTION_FILE, CollectionRecord)
-    except InspireError:
-        raise InspireError(f"{out} exists and is no collected dataset; choose another folder.") from None
-    if record.settings != settings or len(record.episodes) != episodes:
-        raise InspireError(
-            f"{out} exists: a dataset of {len(record.episodes)} episodes, collected with other settings or another "
-            "number of episodes. Choose another folder, or delete it."
-        )
-    return record
+def _write_record(
+    conditions: Conditions, settings: dict[str, Any], folder: Path, made: Sequence[Demonstration | str]
+) -> None:
+    entries = []
+    for episode, demonstration in enumerate(made):
+        assert isinstance(demonstration, Demonstration)  # none is ever skipped
+        if demonstration.task_name != task_of(conditions, episode).name:
+            raise InspireError(
+                f"Episode {episode} is of task {demonstration.task_name!r}: from another collection?"
+            )
+        seeds = demonstration.seed, len(demonstration), demonstration.failed_seeds
+        entries.append(EpisodeEntry(demonstration.task_name, *seeds))
+    write_json(folder / COLLECTION_FILE, asdict(CollectionRecord(settings, tuple(entries))))
 
 
 def _report(out: Path, record: CollectionRecord, seconds: float) -> CollectReport:

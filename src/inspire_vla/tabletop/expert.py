@@ -10,7 +10,7 @@ import numpy as np
 
 from inspire_vla.tabletop.env import MAX_STEP_M, TabletopEnv
 from inspire_vla.tabletop.objects import DRAWER_TRAVEL_M
-from inspire_vla.tabletop.tasks import All, Beside, Closed, Goal, In, On, Open, is_above
+from inspire_vla.tabletop.tasks import All, Beside, Closed, Goal, On, Open, is_above
 
 OPEN, CLOSE = -1.0, 1.0
 TRAVEL_Z_M = 0.135
@@ -43,7 +43,7 @@ class Expert:
         """Whether the fingers are still around the object of a finished goal: then rise first."""
         here = self._world.gripper()
         for goal in done:
-            name = goal.obj if isinstance(goal, On | In | Beside) else f"{goal.cabinet}_handle"  # type: ignore[attr-defined]
+            name = goal.obj if isinstance(goal, On | Beside) else f"{goal.cabinet}_handle"  # type: ignore[attr-defined]
             offset = here - self._world.point(name)
             if np.hypot(*offset[:2]) < 0.05 and offset[2] < 0.055:
                 return True
@@ -57,7 +57,7 @@ class Expert:
         return goal.holds(self._world)
 
     def _towards(self, goal: Goal) -> np.ndarray:
-        if isinstance(goal, On | In | Beside):
+        if isinstance(goal, On | Beside):
             return self._pick_and_place(goal)
         if isinstance(goal, Open):
             return self._pull(goal.cabinet)
@@ -65,7 +65,7 @@ class Expert:
             return self._push(goal.cabinet)
         raise NotImplementedError(f"The expert cannot reach {goal!r}.")
 
-    def _pick_and_place(self, goal: On | In | Beside) -> np.ndarray:
+    def _pick_and_place(self, goal: On | Beside) -> np.ndarray:
         world, obj = self._world, goal.obj
         position = world.point(obj)
         if world.grasped(obj):
@@ -78,7 +78,7 @@ class Expert:
         grasp[2] = max(position[2] + grasp_z_m * max(0.0, world.upright(obj)), 0.014)
         return self._reach(world.gripper(), grasp)
 
-    def _falls(self, goal: On | In | Beside) -> bool:
+    def _falls(self, goal: On | Beside) -> bool:
         """Whether the object is over its place and still in the air."""
         height = self._world.point(goal.obj)[2]
         if isinstance(goal, Beside):
@@ -101,7 +101,7 @@ class Expert:
                 target[:2] = here[:2]
         return self._move(here, target, OPEN, _FAST_M if off > _ALIGNED_M else 0.024)
 
-    def _carry(self, goal: On | In | Beside) -> np.ndarray:
+    def _carry(self, goal: On | Beside) -> np.ndarray:
         world, obj = self._world, goal.obj
         here, at = world.gripper(), world.point(obj)
         bottom = world.scene.objects[obj].shape.height_m / 2
@@ -121,7 +121,7 @@ class Expert:
             return self._move(here, here, OPEN, _SLOW_M)
         return self._move(here, target, CLOSE, 0.024)
 
-    def _destination(self, goal: On | In | Beside, bottom_m: float) -> tuple[np.ndarray, float]:
+    def _destination(self, goal: On | Beside, bottom_m: float) -> tuple[np.ndarray, float]:
         """Where the centre of the object is let go, (3,), and the height of the rim that it has to pass."""
         world = self._world
         if isinstance(goal, Beside):
@@ -138,7 +138,7 @@ class Expert:
 
     def _slot(self, obj: str, receptacle: str) -> float:
         """Offset along x from the receptacle's centre, so that two objects fit side by side."""
-        goals = [goal for goal in _steps_of(self._env.task.goal) if isinstance(goal, On | In)]
+        goals = [goal for goal in _steps_of(self._env.task.goal) if isinstance(goal, On)]
         objects = [goal.obj for goal in goals if goal.receptacle == receptacle]
         return 0.07 * (objects.index(obj) - (len(objects) - 1) / 2)
 

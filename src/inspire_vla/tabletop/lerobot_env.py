@@ -59,12 +59,10 @@ class InspireTabletopEnv(EnvConfig):
 
     @property
     def cameras(self) -> tuple[str, ...]:
-        """Names of the cameras."""
         return ("image", "image2") if self.wrist else ("image",)
 
     @property
     def gym_kwargs(self) -> dict:
-        """Options of TabletopEnv."""
         return {
             "cameras": self.cameras,
             "image_size": self.image_size,
@@ -74,7 +72,6 @@ class InspireTabletopEnv(EnvConfig):
         }
 
     def suites(self) -> list[str]:
-        """Return the suites that `task` names."""
         names = [name.strip() for name in (self.task or "").split(",") if name.strip()]
         if not names:
             raise InspireError(f"--env.task must name a suite. Possible: {sorted(SUITES)}.")

@@ -91,7 +91,6 @@ class ObjectSpec:
 
     @property
     def shape(self) -> Shape:
-        """Size and properties of its kind."""
         return SHAPES[self.kind]
 
     @property

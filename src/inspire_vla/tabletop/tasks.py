@@ -38,14 +38,8 @@ class On:
 
 
 @dataclass(frozen=True)
-class In:
+class In(On):
     """`obj` lies inside `receptacle` (a bowl, a basket, "…_drawer") and no finger touches it."""
-
-    obj: str
-    receptacle: str
-
-    def holds(self, world: World) -> bool:
-        return rests_at(world, self.obj, self.receptacle) and not world.touched(self.obj)
 
 
 @dataclass(frozen=True)
@@ -130,11 +124,11 @@ class Task:
     its target: an object ("red_cube"), a receptacle ("blue_plate") or a "…_handle".
     """
 
-    suite: str
     scene: Scene
     instruction: str
     goal: Goal
     grounding: tuple[tuple[str, str], ...]
+    suite: str = ""
 
     @property
     def name(self) -> str:
@@ -186,9 +180,7 @@ def mention(scene: Scene, name: str, *, by: str = "place", noun_first: bool = Fa
     return plain.replace("the ", f"the {place} ", 1)
 
 
-def move(
-    suite: str, scene: Scene, obj: str, to: str, template: str = _PICK_AND_PLACE, by: str = "place"
-) -> Task:
+def move(scene: Scene, obj: str, to: str, template: str = _PICK_AND_PLACE, by: str = "place") -> Task:
     """Pick and place. `template` is filled with the object and where it goes. `by`: see `mention`."""
     kind = scene.objects[to].kind
     inside = kind in ("bowl", "basket")
@@ -196,17 +188,15 @@ def move(
     what = mention(scene, obj, by=by, noun_first=noun_first)
     where = "the cabinet" if kind == "cabinet" else mention(scene, to, noun_first=noun_first)
     instruction = template.format(what, f"{'in' if inside else 'on'} {where}")
-    return Task(suite, scene, instruction, (In if inside else On)(obj, to), ((what, obj), (where, to)))
+    return Task(scene, instruction, (In if inside else On)(obj, to), ((what, obj), (where, to)))
 
 
-def put(suite: str, scene: Scene, obj: str, to: str, by: str = "place") -> Task:
+def put(scene: Scene, obj: str, to: str, by: str = "place") -> Task:
     """Pick and place, said as "put … in …"."""
-    return move(suite, scene, obj, to, _PUT, by)
+    return move(scene, obj, to, _PUT, by)
 
 
-def move_beside(
-    suite: str, scene: Scene, obj: str, side: str, reference: str, template: str = _PICK_AND_PLACE
-) -> Task:
+def move_beside(scene: Scene, obj: str, side: str, reference: str, template: str = _PICK_AND_PLACE) -> Task:
     """Place an object on the table, on one side of another.
 
     Raises InspireError unless the scene's layouts keep a spot free there.
@@ -216,63 +206,63 @@ def move_beside(
     what, where = mention(scene, obj, noun_first=template == _PICK_AND_PLACE), mention(scene, reference)
     instruction = template.format(what, f"{_BESIDE[side]} {where}")
     grounding = ((what, obj), (where, reference))
-    return Task(suite, scene, instruction, Beside(obj, reference, side), grounding)
+    return Task(scene, instruction, Beside(obj, reference, side), grounding)
 
 
-def put_beside(suite: str, scene: Scene, obj: str, side: str, reference: str) -> Task:
+def put_beside(scene: Scene, obj: str, side: str, reference: str) -> Task:
     """Place an object beside another, said as "put … to the left of …"."""
-    return move_beside(suite, scene, obj, side, reference, _PUT)
+    return move_beside(scene, obj, side, reference, _PUT)
 
 
-def put_in_drawer(suite: str, scene: Scene, obj: str, cabinet: str) -> Task:
+def put_in_drawer(scene: Scene, obj: str, cabinet: str) -> Task:
     """Put an object into a drawer that is open from the start."""
     what = mention(scene, obj)
     grounding = ((what, obj), (_DRAWER, f"{cabinet}_handle"))
-    return Task(suite, scene, f"put {what} in {_DRAWER}", In(obj, f"{cabinet}_drawer"), grounding)
+    return Task(scene, f"put {what} in {_DRAWER}", In(obj, f"{cabinet}_drawer"), grounding)
 
 
-def open_drawer(suite: str, scene: Scene, cabinet: str) -> Task:
+def open_drawer(scene: Scene, cabinet: str) -> Task:
     """Pull the top drawer open."""
-    return Task(suite, scene, f"open {_DRAWER}", Open(cabinet), ((_DRAWER, f"{cabinet}_handle"),))
+    return Task(scene, f"open {_DRAWER}", Open(cabinet), ((_DRAWER, f"{cabinet}_handle"),))
 
 
-def close_drawer(suite: str, scene: Scene, cabinet: str) -> Task:
+def close_drawer(scene: Scene, cabinet: str) -> Task:
     """Push the top drawer shut."""
-    return Task(suite, scene, f"close {_DRAWER}", Closed(cabinet), ((_DRAWER, f"{cabinet}_handle"),))
+    return Task(scene, f"close {_DRAWER}", Closed(cabinet), ((_DRAWER, f"{cabinet}_handle"),))
 
 
-def put_both(suite: str, scene: Scene, first: str, second: str, to: str) -> Task:
+def put_both(scene: Scene, first: str, second: str, to: str) -> Task:
     """Put two objects into one receptacle."""
-    one, two = put(suite, scene, first, to), put(suite, scene, second, to)
+    one, two = put(scene, first, to), put(scene, second, to)
     instruction = two.instruction.replace("put ", f"put both {one.mentions[0]} and ", 1)
-    return Task(suite, scene, instruction, All((one.goal, two.goal)), (one.grounding[0], *two.grounding))
+    return Task(scene, instruction, All((one.goal, two.goal)), (one.grounding[0], *two.grounding))
 
 
 def then(first: Task, second: Task) -> Task:
     """Do one task after the other."""
     instruction = f"{first.instruction} and {second.instruction}"
     goal = All((first.goal, second.goal))
-    return Task(first.suite, first.scene, instruction, goal, (*first.grounding, *second.grounding))
+    return Task(first.scene, instruction, goal, (*first.grounding, *second.grounding))
 
 
-def open_and_put_in(suite: str, scene: Scene, obj: str, cabinet: str) -> Task:
+def open_and_put_in(scene: Scene, obj: str, cabinet: str) -> Task:
     """Open the drawer, then put an object into it."""
     what = mention(scene, obj)
     goal = All((Open(cabinet), In(obj, f"{cabinet}_drawer")))
     grounding = ((_DRAWER, f"{cabinet}_handle"), (what, obj))
-    return Task(suite, scene, f"open {_DRAWER} and put {what} in it", goal, grounding)
+    return Task(scene, f"open {_DRAWER} and put {what} in it", goal, grounding)
 
 
-def put_in_and_close(suite: str, scene: Scene, obj: str, cabinet: str) -> Task:
+def put_in_and_close(scene: Scene, obj: str, cabinet: str) -> Task:
     """Put an object into the open drawer, then close it."""
-    plain = put_in_drawer(suite, scene, obj, cabinet)
+    plain = put_in_drawer(scene, obj, cabinet)
     goal = All((plain.goal, Closed(cabinet)))
-    return Task(suite, scene, f"{plain.instruction} and close it", goal, plain.grounding)
+    return Task(scene, f"{plain.instruction} and close it", goal, plain.grounding)
 
 
-def close_and_put_on(suite: str, scene: Scene, obj: str, cabinet: str) -> Task:
+def close_and_put_on(scene: Scene, obj: str, cabinet: str) -> Task:
     """Close the drawer, then put an object on top of the cabinet."""
     what = mention(scene, obj)
     goal = All((Closed(cabinet), On(obj, cabinet)))
     grounding = ((_DRAWER, f"{cabinet}_handle"), (what, obj))
-    return Task(suite, scene, f"close {_DRAWER} and put {what} on top of it", goal, grounding)
+    return Task(scene, f"close {_DRAWER} and put {what} on top of it", goal, grounding)
