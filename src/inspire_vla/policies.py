@@ -2,13 +2,13 @@
 
 import asyncio
 import contextlib
-import hashlib
 import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from inspire_vla.evaluation import AnswerRule, Factory, PolicyInputs
+from inspire_vla.files import file_sha256
 from inspire_vla.instruction import Overrides, mentions_of, overrides_from_json, overrides_to_json
 from inspire_vla.lerobot_plugin.checkpoint_schema import read_config
 from inspire_vla.lerobot_plugin.checkpoints import find, tokenizer_settings, training_suites, weights
@@ -34,7 +34,7 @@ def describe(checkpoint: str | Path, name: str | None = None) -> dict[str, Any]:
     return {
         "name": name or ("InSpire" if reasoning.get("enabled") else "base"),
         "checkpoint": _checkpoint_name(checkpoint, folder),
-        "sha256": sha256(weights(folder)),
+        "sha256": file_sha256(weights(folder)),
         "backbone": config.get("backbone"),
         "action_tokenizer": config.get("action_tokenizer"),  # None: a flow expert acts
         "reasoning": reasoning,
@@ -194,12 +194,6 @@ def playback_inputs(
         AnswerRule(**fields) if reasoning.get("enabled") else None,
         {camera: _IMAGES + name.removeprefix(_IMAGES) for camera, name in columns.items()},
     )
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 hash of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _checkpoint_name(checkpoint: str | Path, folder: Path) -> str:

@@ -32,7 +32,7 @@ _MLP_ARRAYS = tuple(
 
 
 class LearnedVQ(ActionTokenizer):
-    """`rounds` codes per chunk. The round-trip error depends on the weights; see `measure`."""
+    """`rounds` codes per chunk. The round-trip error depends on the weights."""
 
     name: ClassVar[str] = "learned_vq"
 
@@ -109,11 +109,6 @@ class LearnedVQ(ActionTokenizer):
 
     def allowed_codes(self, prefix: Sequence[int] = ()) -> np.ndarray | None:
         return np.arange(self.codes_per_round) if len(prefix) < self.rounds else None
-
-    def measure(self, actions: np.ndarray) -> dict[str, float]:
-        """Return the round-trip error on chunks (N, H, D): rmse, and p99, the 99th percentile of the absolute error."""
-        error = np.abs(self.decode(self.encode(actions)) - np.asarray(actions))
-        return {"rmse": float(np.sqrt((error**2).mean())), "p99": float(np.percentile(error, 99))}
 
     def save(self, folder: str | Path) -> None:
         settings: dict[str, Any] = {"horizon": self.horizon, "action_scale": self.action_scale}

@@ -138,13 +138,7 @@ class Preset:
             known.append(name)
 
     @property
-    def baseline(self) -> str:
-        """Name of the first variant."""
-        return next(iter(self.variants))
-
-    @property
     def method(self) -> str:
-        """Name of the second variant."""
         return list(self.variants)[1]
 
     @property
@@ -168,11 +162,9 @@ class Preset:
         return self.ablations[ablation].of or self.method
 
     def title(self, variant: str) -> str:
-        """The name of a variant or an ablation in tables."""
         return (self.variants.get(variant) or self.ablations[variant]).title or variant
 
     def seeds_of(self, variant: str) -> tuple[int, ...]:
-        """The training seeds of a variant or an ablation."""
         return self.seeds if variant in self.variants else self.seeds[: self.ablations[variant].seeds]
 
     def policy(self, variant: str, condition: Condition | None = None, seed: int | None = None) -> str:

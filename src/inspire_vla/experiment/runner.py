@@ -117,7 +117,6 @@ class RunningCommand:
 
     @property
     def seconds(self) -> float:
-        """Seconds since the start."""
         return time.monotonic() - self._started
 
     def stop(self) -> None:
@@ -131,11 +130,10 @@ class RunningCommand:
             except subprocess.TimeoutExpired:
                 continue
 
-    def tail(self, lines: int = 12) -> str:
-        """The last lines of the log."""
+    def tail(self) -> str:
         text = self.log.read_text(errors="replace", encoding="utf-8").replace("\r", "\n")
         printed = [line for line in text.splitlines()[-200:] if line.strip()]
-        return "\n".join(printed[-lines:])[-1500:]
+        return "\n".join(printed[-12:])[-1500:]
 
 
 def _shares(jobs: int) -> list[list[int] | None]:
