@@ -36,7 +36,8 @@ def describe(checkpoint: str | Path, name: str | None = None) -> dict[str, Any]:
         "checkpoint": _checkpoint_name(checkpoint, folder),
         "sha256": file_sha256(weights(folder)),
         "backbone": config.get("backbone"),
-        "action_tokenizer": config.get("action_tokenizer"),  # None: a flow expert acts
+        # None: a flow expert acts, also where codes are trained beside it
+        "action_tokenizer": None if config.get("action_head") == "flow" else config.get("action_tokenizer"),
         "reasoning": reasoning,
         **inputs(checkpoint),
     }

@@ -4,12 +4,16 @@ class TestMine(FlowLaws):
     def make(self, seed): return MyBackbone(…).eval(), MyExpert(…).eval(), images, state    # tiny, random weights
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
 from tests.backbones.backbone_laws import ROWS, TEXTS
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
+from inspire_vla.action_tokenizers import ActionVocabulary, UniformBins
 from inspire_vla.backbones.attention import PAD, PREFIX, make_attention_mask
 from inspire_vla.backbones.base import Backbone
 from inspire_vla.backbones.flow import FlowContext, FlowExpert, denoise, flow_loss
@@ -18,6 +22,10 @@ from inspire_vla.dialogue import TokenType, build_dialogue, render
 from inspire_vla.spatial import answer_words
 
 HIDDEN = [(), (TokenType.ANSWER,), (TokenType.ANSWER, TokenType.QUESTION)]
+SAID = ["left", "grasped"]
+CODES = UniformBins(horizon=1, action_dim=3, bins=16)
+CHUNKS = ([3, 0, 15, 7, 7], [8], [1, 2, 3])
+"""Action codes of each row; their number may differ, as FAST's does."""
 
 
 class FlowLaws:
@@ -41,18 +49,31 @@ class FlowLaws:
     def state_text(self, backbone: Backbone) -> str | None:
         return "1 2 3" if backbone.template.needs_state else None
 
-    def training(
-        self, given: tuple, answers: list[str], rows: list[int], hide: tuple[TokenType, ...] = ()
-    ) -> tuple[Tensor, FlowContext]:
-        """Logits of the answers and the expert's context, of demonstrations with these answers, padded on the right."""
-        backbone, expert, images, state = given
+    def code_ids(self, backbone: Backbone) -> ActionVocabulary:
+        return ActionVocabulary.last_ids(backbone.vocabulary_size, CODES.vocabulary_size)
+
+    def demonstrations(
+        self,
+        given: tuple,
+        answers: list[str],
+        rows: list[int],
+        hide: tuple[TokenType, ...] = (),
+        codes: Sequence[Sequence[int]] | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor]:
+        """A training batch, padded on the right: embeddings, which of them predict a token of the loss, the attention
+        mask, token ids and token types. `codes`: of each row; None: none are trained."""
+        backbone, _, images, state = given
         sequences = []
-        for row in rows:
+        for place, row in enumerate(rows):
             dialogue = build_dialogue(
                 TEXTS[row], template=backbone.template, state_text=self.state_text(backbone)
             )
             sequences.append(
-                render(dialogue.with_answers(answers[: len(dialogue.mentions)]), backbone.text_tokenizer)
+                render(
+                    dialogue.with_answers(answers[: len(dialogue.mentions)]),
+                    backbone.text_tokenizer,
+                    None if codes is None else self.code_ids(backbone).to_ids(codes[place]),
+                )
             )
         longest = max(map(len, sequences)) + 2
         ids = torch.zeros(len(rows), longest, dtype=torch.long)
@@ -64,13 +85,23 @@ class FlowLaws:
         prefix = backbone.encode_observation(images[rows], state)
         embeddings = backbone.embed_sequence(ids, types, backbone.encode_state(state))
         every = torch.cat([torch.full(prefix.shape[:2], PREFIX), types], 1)
-        logits, key_values = backbone.forward_with_key_values(
-            torch.cat([prefix, embeddings], 1),
-            torch.nn.functional.pad(every[:, 1:] == TokenType.ANSWER, (0, 1)),
-            attention_mask=make_attention_mask(
-                every, bidirectional_prefix=backbone.bidirectional_prefix, hide=hide
-            ),
-        )
+        learned = (every[:, 1:] == TokenType.ANSWER) | (every[:, 1:] == TokenType.ACTION)
+        mask = make_attention_mask(every, bidirectional_prefix=backbone.bidirectional_prefix, hide=hide)
+        embeddings = torch.cat([prefix, embeddings], 1)
+        return embeddings, torch.nn.functional.pad(learned, (0, 1)), mask, ids, every
+
+    def training(
+        self,
+        given: tuple,
+        answers: list[str],
+        rows: list[int],
+        hide: tuple[TokenType, ...] = (),
+        codes: Sequence[Sequence[int]] | None = None,
+    ) -> tuple[Tensor, FlowContext]:
+        """Logits of answers and codes, row by row, and the expert's context. See `demonstrations`."""
+        backbone, expert = given[:2]
+        embeddings, loss_mask, mask, _, every = self.demonstrations(given, answers, rows, hide, codes)
+        logits, key_values = backbone.forward_with_key_values(embeddings, loss_mask, attention_mask=mask)
         return logits, FlowContext.of(key_values, every, expert.horizon, hide)
 
     def decoded(
@@ -176,6 +207,77 @@ class FlowLaws:
         assert insulated[0] == 0
         assert min(through[1], insulated[1]) > 0
 
+    @pytest.mark.parametrize("hide", HIDDEN)
+    def test_codes_change_nothing_for_the_expert(self, given: tuple, hide: tuple[TokenType, ...]) -> None:
+        """Its positions, loss and actions are those without codes in the sequence."""
+        expert, noise = given[1], self.noise(given[1])
+        actions = torch.randn(ROWS, expert.horizon, self.robot_dim)
+        with torch.inference_mode():
+            _, plain = self.training(given, SAID, [0, 1, 2], hide)
+            _, coded = self.training(given, SAID, [0, 1, 2], hide, CHUNKS)
+            assert torch.equal(coded.positions, plain.positions)
+            assert torch.equal(coded.visible.sum(1), plain.visible.sum(1))
+            self.close(self.loss(expert, coded, actions), self.loss(expert, plain, actions))
+            self.close(denoise(expert, coded, noise, 3), denoise(expert, plain, noise, 3))
+
+    @pytest.mark.parametrize("hide", HIDDEN)
+    def test_codes_are_trained_as_by_the_head_tokens(self, given: tuple, hide: tuple[TokenType, ...]) -> None:
+        """The logits are those of the same weights without an expert, in training and in decoding, row by row."""
+        backbone, _, images, state = given
+        vocabulary = self.code_ids(backbone)
+        answers = AnswerSet(answer_words("direction"), backbone.text_tokenizer, backbone.template)
+        dialogues = [
+            build_dialogue(text, template=backbone.template, state_text=self.state_text(backbone))
+            for text in TEXTS
+        ]
+        with torch.inference_mode():
+            decisions = decode(
+                backbone,
+                backbone.encode_observation(images, state),
+                dialogues,
+                Grammar(backbone.text_tokenizer, answers, CODES, vocabulary),
+                overrides=[dict(zip(dialogue.mentions, SAID, strict=False)) for dialogue in dialogues],
+                states=backbone.encode_state(state),
+                hide=hide,
+            )
+            count = CODES.max_codes
+            codes = [vocabulary.to_codes(decision.token_ids[-count:]).tolist() for decision in decisions]
+            found, _ = self.training(given, SAID, [0, 1, 2], hide, codes)
+            embeddings, loss_mask, mask, *_ = self.demonstrations(given, SAID, [0, 1, 2], hide, codes)
+            self.close(found, backbone(embeddings, loss_mask, attention_mask=mask))
+            of_rows = found.split(loss_mask.sum(1).tolist())
+            for row, own in enumerate(of_rows):
+                alone, _ = self.training(given, SAID, [row], hide, [codes[row]])
+                self.close(alone, own)
+                ids = vocabulary.to_ids(np.arange(vocabulary.size))
+                assert own[-count:, ids].argmax(-1).tolist() == codes[row]
+
+    def test_an_insulated_backbone_learns_from_codes_and_answers_alone(self, given: tuple) -> None:
+        backbone, expert = given[:2]
+        actions = torch.randn(ROWS, expert.horizon, self.robot_dim).clamp(-1, 1)
+
+        def gradient(codes: Sequence[Sequence[int]] | None, *, flow: bool, insulated: bool = True) -> Tensor:
+            for module in (backbone, expert):
+                module.zero_grad()
+            embeddings, loss_mask, _, ids, _ = self.demonstrations(given, SAID, [0, 1, 2], codes=codes)
+            logits, context = self.training(given, SAID, [0, 1, 2], codes=codes)
+            targets = torch.nn.functional.pad(ids, (embeddings.shape[1] - ids.shape[1], 0)).roll(-1, 1)
+            loss = cross_entropy(logits, targets[loss_mask])
+            if flow:
+                loss = loss + self.loss(expert, context.detached() if insulated else context, actions)
+            loss.backward()
+            return torch.cat(
+                [
+                    torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten()
+                    for p in backbone.parameters()
+                ]
+            )
+
+        expected = gradient(CHUNKS, flow=False)
+        self.close(gradient(CHUNKS, flow=True), expected)
+        for other in (gradient(None, flow=False), gradient(CHUNKS, flow=True, insulated=False)):
+            assert (other - expected).abs().max() > 1e-3 * expected.abs().max()
+
     def test_every_part_of_the_expert_is_trained(self, given: tuple) -> None:
         expert = given[1]
         _, context = self.training(given, ["left", "up"], [0, 1, 2])
@@ -189,7 +291,7 @@ class FlowLaws:
 
         def losses() -> tuple[Tensor, Tensor]:
             backbone.zero_grad()
-            logits, context = self.training(given, ["left", "up"], [0, 1, 2])
+            logits, context = self.training(given, ["left", "up"], [0, 1, 2], codes=CHUNKS)
             loss = flow_loss(expert, context, actions, noise=noise, time=time) + logits.logsumexp(-1).mean()
             loss.backward()
             gradient = torch.cat([p.grad.flatten() for p in backbone.parameters() if p.grad is not None])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tests.backbones.backbone_laws import ROWS
 from tests.backbones.flow_laws import FlowLaws
-from tests.backbones.tiny import SIZE, TEXT_IDS, tiny
+from tests.backbones.tiny import SIZE, tiny
 
 from inspire_vla.backbones.nano import Nano
 from inspire_vla.backbones.nano_flow import NanoFlow, NanoFlowConfig
@@ -15,7 +15,7 @@ class TestNanoFlow(FlowLaws):
     bidirectional_prefix = False
 
     def make(self, seed: int) -> tuple[Nano, NanoFlow, torch.Tensor, torch.Tensor]:
-        backbone = tiny(7, bidirectional_prefix=self.bidirectional_prefix, vocabulary_size=TEXT_IDS)
+        backbone = tiny(7, bidirectional_prefix=self.bidirectional_prefix)
         torch.manual_seed(seed)
         size = NanoFlowConfig(hidden_size=32, mlp_size=48)
         expert = NanoFlow(size, decoder=backbone.decoder.config, horizon=4, action_dim=self.robot_dim)

@@ -16,7 +16,7 @@ from tests.lerobot_plugin.families import load
 
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.agent import load_policy
-from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
+from inspire_vla.lerobot_plugin.configuration_inspire_vla import FlowConfig, InspireVLAConfig
 from inspire_vla.lerobot_plugin.convert import Options, convert
 from inspire_vla.lerobot_plugin.convert.published import read_published
 from inspire_vla.spatial import canonical_answers
@@ -169,6 +169,34 @@ def test_with_reasoning_the_readout_of_answers_is_trained(made: tuple[PreTrained
     assert all(head.weight.grad[ids].abs().sum() > 0 for ids in answers)
     optimized = {id(p) for group in policy.get_optim_params() for p in group["params"]}
     assert id(head.weight) in optimized
+
+
+def test_insulation_leaves_the_language_model_to_the_answers(made: tuple[PreTrainedPolicy, Path]) -> None:
+    """SmolVLA's state stands behind the answers, so that its embedding then learns nothing."""
+    policy, folder = made
+    batch, (_, time) = (
+        load_policy(folder / "ours").preprocessor(labelled()),
+        lerobot_flow.noise_and_time(policy.config),
+    )
+
+    def gradients(*, insulate: bool, noise: float) -> dict[str, torch.Tensor]:
+        ours = load(folder / "ours", flow=FlowConfig(insulate=insulate))
+        constant = torch.full((3, HORIZON, ours.expert.action_dim), noise)
+        ours.forward(batch, noise=constant, time=time)[0].backward()
+        assert all(parameter.grad is not None for parameter in ours.expert.parameters())
+        return {
+            name: p.grad
+            for name, p in ours.backbone.named_parameters()
+            if p.grad is not None and p.grad.any()
+        }
+
+    one, two = (gradients(insulate=True, noise=noise) for noise in (0.3, -2.0))
+    through = gradients(insulate=False, noise=0.3)
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert any(not torch.equal(one[name], through[name]) for name in one)
+    apart = {"state_proj.weight", "state_proj.bias"} if policy.config.type == "smolvla" else set()
+    assert through.keys() - one.keys() == apart
 
 
 def test_it_answers_and_acts_in_one_pass_where_drafts_hold(made: tuple[PreTrainedPolicy, Path]) -> None:

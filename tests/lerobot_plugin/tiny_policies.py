@@ -28,10 +28,10 @@ def make(dataset: Path, options: dict[str, Any] | None = None, **reasoning: Any)
             "observation.state": PolicyFeature(type=FeatureType.STATE, shape=(8,)),
         },
         output_features={"action": PolicyFeature(type=FeatureType.ACTION, shape=(7,))},
-        vq=VQConfig(codes_per_level=8),
         reasoning=ReasoningConfig(**reasoning),
         **{
             "nano": NanoConfig(hidden_size=32, layers=2, heads=2, mlp_size=48, stem_width=4),
+            "vq": VQConfig(codes_per_level=8),
             **(options or {}),
         },
     )

@@ -53,7 +53,7 @@ class Backbone(nn.Module, ABC):
     lora_targets: ClassVar[str | None] = None
     """Regular expression of the linear layers that LoRA adapts by default; None: no default."""
     trained_whole: ClassVar[tuple[str, ...]] = ()
-    """Layers of a reasoning policy that are trained whole beside a LoRA."""
+    """Layers that are trained whole beside a LoRA, where the language model learns answers or action codes."""
     fsdp_units: tuple[str, ...] = ()
     """Class names of the blocks that FSDP shards as one unit, those of the flow expert included."""
     hidden_size: int

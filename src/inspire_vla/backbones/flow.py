@@ -5,7 +5,10 @@
                 └───────────┴── keys and values of every backbone layer: images, questions, answers, instruction, state
 
 The backbone runs once; its elements never attend to the actions. So one cache serves answers and actions, and nothing
-is encoded twice. The convention is that of π0 (arXiv 2410.24164), as in openpi and LeRobot:
+is encoded twice. In training, action codes may follow in the backbone's sequence, which it learns by cross-entropy
+(arXiv 2505.23705). The expert never sees them, see `visible_columns`.
+
+The convention is that of π0 (arXiv 2410.24164), as in openpi and LeRobot:
 
     time 1 is noise, time 0 is the action chunk:    noisy = time · noise + (1 − time) · actions
     velocity = d noisy / d time = noise − actions

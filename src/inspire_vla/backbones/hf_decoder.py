@@ -328,6 +328,12 @@ def additive_mask(mask: Bool[Tensor, "*batch total"], dtype: torch.dtype) -> Flo
 # Image-text-to-text models
 
 
+def special_ids(tokenizer: Any) -> set[int]:
+    """Ids of the special tokens of a tokenizer of transformers, those that were added to it included."""
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    return {*tokenizer.all_special_ids, *(i for i, token in added.items() if token.special)}
+
+
 class _DecoderCalled(Exception):
     def __init__(self, options: dict[str, Any]) -> None:
         self.options = options

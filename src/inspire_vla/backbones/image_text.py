@@ -30,6 +30,7 @@ from inspire_vla.backbones.hf_decoder import (
     deepstack_layers,
     no_split_modules,
     sliding_window,
+    special_ids,
     uses_mrope,
     vision_encoders,
 )
@@ -144,15 +145,13 @@ class ImageText(HFBackbone):
     @property
     def special_ids(self) -> set[int]:
         """Token ids that no action code may take: special tokens, and those named by the model's configuration."""
-        tokenizer: Any = self.text_tokenizer
-        added = getattr(tokenizer, "added_tokens_decoder", {})
         named = {
             value
             for config in (self.model.config, self.model.config.get_text_config())
             for key, value in config.to_dict().items()
             if key.endswith(("_token_id", "_token_index")) and isinstance(value, int)
         }
-        return {*tokenizer.all_special_ids, *(i for i, token in added.items() if token.special), *named}
+        return special_ids(self.text_tokenizer) | named
 
     @property
     def rows_of_new_tokens(self) -> tuple[str, ...]:

@@ -223,7 +223,7 @@ def choose_action_tokenizer(
     config: InspireVLAConfig, saved: ActionTokenizer | None, dataset: "LeRobotDatasetMetadata | None"
 ) -> ActionTokenizer | None:
     """The action tokenizer of a policy: a checkpoint's, or a new one that is fitted on the dataset. None: a flow expert
-    makes the actions.
+    makes the actions, and no codes are trained beside it.
 
     A fine-tuning may ask for another kind, horizon, action size or VQ size than the checkpoint's.
 
@@ -231,7 +231,7 @@ def choose_action_tokenizer(
         InspireError: there is neither; it is another one and there is no dataset; it would have another number of
             codes, and the checkpoint's weights hold a row for each code.
     """
-    if not config.has_codes:
+    if not config.trains_codes:
         return None
     if saved is None:
         if dataset is None:
@@ -344,7 +344,7 @@ def check_gripper(
 ) -> None:
     """Check that the openings and closings of the demonstrations survive the action tokenizer.
 
-    A flow expert is not checked: its actions are numbers, which no code rounds.
+    tokenizer: None for a flow expert alone, whose actions are numbers, which no code rounds.
 
     Raises InspireError where more than half of the changes in one direction are lost; logs a warning of fewer.
     """

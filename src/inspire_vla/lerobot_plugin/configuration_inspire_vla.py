@@ -131,13 +131,21 @@ class FlowConfig:
 
     loss_weight: float = 1.0
     insulate: bool = False
-    """Knowledge insulation: the flow loss does not change the backbone, which learns from the answers alone."""
+    """Knowledge insulation: the flow loss does not change the backbone. It learns from the answers, and from the action
+    codes where they are trained."""
+    action_codes_weight: float = 0.0
+    """Weight of an auxiliary loss in training: the language model also learns the action chunk as codes of an action
+    tokenizer, by cross-entropy (arXiv 2505.23705). The expert never sees the codes; to act, none are made. 0: none."""
     denoising_steps: int | None = None
     """Euler steps; None: the expert's own number."""
 
     def __post_init__(self) -> None:
         if not 0 < self.loss_weight < math.inf:
             raise InspireError(f"flow.loss_weight must be a number above 0, found {self.loss_weight}.")
+        if not 0 <= self.action_codes_weight < math.inf:
+            raise InspireError(
+                f"flow.action_codes_weight must be a number of at least 0, found {self.action_codes_weight}."
+            )
         if self.denoising_steps is not None and not 1 <= self.denoising_steps <= MAX_DENOISING_STEPS:
             raise InspireError(
                 f"flow.denoising_steps must be from 1 to {MAX_DENOISING_STEPS}, found {self.denoising_steps}."
@@ -153,7 +161,7 @@ class InspireVLAConfig(PreTrainedConfig):
     action_head: str | None = None
     """"tokens" or "flow"; None: the backbone's default, see `ACTION_HEADS`."""
     action_tokenizer: str | None = None
-    """Of the head "tokens"; None: "residual_vq"."""
+    """Of the head "tokens"; None: "residual_vq". Of the head "flow" with `flow.action_codes_weight`; None: "fast"."""
     reasoning: ReasoningConfig = field(default_factory=ReasoningConfig)
     flow: FlowConfig = field(default_factory=FlowConfig)
     nano_flow: NanoFlowConfig = field(default_factory=NanoFlowConfig)
@@ -281,9 +289,10 @@ class InspireVLAConfig(PreTrainedConfig):
                 f"The backbone {self.backbone!r} has no action head {self.action_head!r} but {' and '.join(heads)}; "
                 f"{self.action_head!r} is possible with {', '.join(possible)}."
             )
-        if self.has_codes:
-            self.action_tokenizer = self.action_tokenizer or "residual_vq"
+        if self.trains_codes:
+            self.action_tokenizer = self.action_tokenizer or ("residual_vq" if self.has_codes else "fast")
             _check_choice(self.action_tokenizer, ACTION_TOKENIZERS, "action tokenizer")
+        if self.has_codes:
             if self.flow != FlowConfig():
                 raise InspireError("The options flow.… are those of --policy.action_head=flow.")
             if self.train_expert_only:
@@ -294,11 +303,18 @@ class InspireVLAConfig(PreTrainedConfig):
                 "layer and norm that they are read from, stay as they are. Set --policy.train_expert_only=false, or "
                 "train the base model: --policy.reasoning.enabled=false."
             )
-        elif self.action_tokenizer is not None or self.vq != VQConfig():
+        elif self.train_expert_only and self.trains_codes:
             raise InspireError(
-                "The action head 'flow' has no action tokenizer: leave out --policy.action_tokenizer and "
-                "--policy.vq. If they are the recipe's, take another one (nano_tabletop_flow, smolvla, pi05). If they "
-                "are a checkpoint's, it keeps its action head 'tokens'."
+                "With train_expert_only the language model is not trained, so it learns no action codes: leave out "
+                "--policy.flow.action_codes_weight."
+            )
+        elif not self.trains_codes and (self.action_tokenizer is not None or self.vq != VQConfig()):
+            raise InspireError(
+                "The action head 'flow' has no action tokenizer, unless the language model learns its codes beside the "
+                "expert (--policy.flow.action_codes_weight=1): leave out --policy.action_tokenizer and --policy.vq. If "
+                "they are the recipe's, take another one (nano_tabletop_flow, smolvla, pi05). If they are a "
+                "checkpoint's of the head 'tokens', it keeps its head; of one that learned codes, set "
+                "--policy.action_tokenizer=null."
             )
 
     def inherit_architecture(self, saved: "InspireVLAConfig") -> None:
@@ -314,6 +330,12 @@ class InspireVLAConfig(PreTrainedConfig):
             raise InspireError(
                 f"The checkpoint's action head is {saved.action_head!r}, the configuration asks for "
                 f"{self.action_head!r}. A policy keeps its head; train one with the other head from the start."
+            )
+        if self.has_own_action_tokens and saved.trains_codes != self.trains_codes:
+            raise InspireError(
+                f"The vocabulary of {self.backbone} has a row for each action code. The checkpoint has "
+                f"flow.action_codes_weight {saved.flow.action_codes_weight}, the configuration "
+                f"{self.flow.action_codes_weight}: both must be 0, or both above 0. Train from the start otherwise."
             )
         for name in ("nano", "nano_flow", "prismatic", "paligemma", "image_text", "smolvla", "gemma_expert"):
             sizes = getattr(self, name)
@@ -412,6 +434,11 @@ class InspireVLAConfig(PreTrainedConfig):
     def has_codes(self) -> bool:
         """Whether actions are generated as codes of an action tokenizer; False: by a flow expert."""
         return self.action_head == "tokens"
+
+    @property
+    def trains_codes(self) -> bool:
+        """Whether the language model learns codes of an action tokenizer: to act by them, or beside a flow expert."""
+        return self.has_codes or self.flow.action_codes_weight > 0
 
     @property
     def has_own_action_tokens(self) -> bool:

@@ -320,11 +320,13 @@ class PolicyHooks:
     def _get_default_peft_targets(self) -> dict[str, Any] | None:
         """What LoRA adapts by default: the linear layers. LeRobot 0.6.1, policies/pretrained.py.
 
-        Of a vocabulary that has grown, the embedding and the head are trained whole; so is what answers are read from.
+        Of a vocabulary that has grown, the embedding and the head are trained whole; so is what answers and codes are
+        read from.
         """
         if self.backbone.lora_targets is None:
             return None
-        whole = list(self.backbone.trained_whole) if self.config.reasoning.enabled else []
+        reads = self.config.reasoning.enabled or self.config.trains_codes
+        whole = list(self.backbone.trained_whole) if reads else []
         if isinstance(self.backbone, ImageText) and self.config.has_own_action_tokens:
             whole = list(self.backbone.rows_of_new_tokens)
         return {"target_modules": self.backbone.lora_targets, "modules_to_save": whole}

@@ -28,7 +28,7 @@ from inspire_vla.action_tokenizers import ActionTokenizer, ActionVocabulary, Und
 from inspire_vla.backbones.attention import PAD, PREFIX, make_attention_mask
 from inspire_vla.backbones.base import Backbone
 from inspire_vla.backbones.flow import FlowContext, FlowExpert, flow_loss
-from inspire_vla.backbones.hf_decoder import HFBackbone, cuda_graphs
+from inspire_vla.backbones.hf_decoder import HFBackbone, cuda_graphs, special_ids
 from inspire_vla.backbones.image_text import ImageText, save_chat
 from inspire_vla.backbones.nano import Nano
 from inspire_vla.backbones.nano_flow import NanoFlow
@@ -138,7 +138,9 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         words = words_by_rule(reasoning.mode, reasoning.close_threshold_m, reasoning.grasped_word)
         builder = self.tokenizer.prompt_builder
         self.answer_set = AnswerSet(words, builder.tokenizer, builder.template)
-        self.grammar = Grammar(builder.tokenizer, self.answer_set, actions, vocabulary)
+        grammar = Grammar(builder.tokenizer, self.answer_set, actions, vocabulary)
+        # Codes that are trained beside a flow expert are never generated.
+        self.grammar = grammar if config.has_codes else Grammar(builder.tokenizer, self.answer_set)
         self.expert = None
         if not config.has_codes:
             with _default_dtype(config):
@@ -152,7 +154,13 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
             self.position_loss = PositionLoss(self.backbone.hidden_size, reasoning.max_objects)
             if dataset_meta is not None:
                 self.position_loss.read_targets(dataset_meta.root)
-        self._log = LossLog(reasoning.mode, words, reasoning.max_objects, flow=self.expert is not None)
+        self._log = LossLog(
+            reasoning.mode,
+            words,
+            reasoning.max_objects,
+            flow=self.expert is not None,
+            codes=config.trains_codes,
+        )
         self._last_step: float | None = None
         self.reset()
 
@@ -163,9 +171,10 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
     ) -> tuple[Tensor, dict[str, float]]:
         """Joint loss of answers and action over a preprocessed batch of demonstrations.
 
-        The cross-entropy of the answers and of the action codes; with a flow expert, that of the answers and the error
-        of the velocity. `noise` (rows, horizon, expert's action_dim) and `time` (rows,) are those of a flow expert; by
-        default the training's seed and the number of the step fix them.
+        The cross-entropy of the answers and of the action codes; with a flow expert, that of the answers, the error of
+        the velocity and, where `flow.action_codes_weight` is above 0, the cross-entropy of the codes. `noise` (rows,
+        horizon, expert's action_dim) and `time` (rows,) are those of a flow expert; by default the training's seed and
+        the number of the step fix them.
 
         Rows that lack a label of what they are asked are left out, and logged as "unlabelled_rows". Where no row is
         left, the loss is zero; one row goes through the model all the same, without its questions, because processes
@@ -178,8 +187,9 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         if len(ids) > len(prefix):  # the questions follow as sequences of their own
             prefix = prefix.repeat(2, 1, 1)
             states = None if states is None else states.repeat(2, 1, 1)
-        # The last action code predicts nothing, so it is left out. A flow expert reads all of the text.
-        read = slice(None, -1 if self.expert is None else None)
+        # The last action code predicts nothing, so it is left out. Without codes, a flow expert reads all of the text.
+        ends_in_codes = self.config.trains_codes
+        read = slice(None, -1 if ends_in_codes else None)
         embeddings = torch.cat(
             [prefix, self.backbone.embed_sequence(ids[:, read], types[:, read], states)], dim=1
         )
@@ -191,7 +201,7 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         )
         # The state before an id predicts it: the first id follows the last element of the prefix.
         before = mask.new_zeros(len(ids), prefix.shape[1] - 1)
-        behind = mask.new_zeros(len(ids), 0 if self.expert is None else 1)
+        behind = mask.new_zeros(len(ids), 0 if ends_in_codes else 1)
         loss_mask = torch.cat([before, mask, behind], dim=1)
         hidden: Tensor | None = None
         if self.position_loss is not None:
@@ -213,12 +223,15 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
             flow = self._flow_loss(self.expert, context, batch, rows, noise, time)
             losses = Losses(logits, ids, types, mask, flow)
         unlabelled = batch[UNLABELLED_ROWS]
+        loss = losses.action
+        if losses.codes is not None:
+            loss = loss + self.config.flow.action_codes_weight * losses.codes
         if unlabelled == len(batch["task"]):
-            loss, log = 0.0 * losses.action, {}
+            loss, log = 0.0 * loss, {}
         elif losses.answer is None:
-            loss, log = losses.action, losses.metrics()
+            log = losses.metrics()
         else:
-            loss = losses.action + self.config.reasoning.answer_loss_weight * losses.answer
+            loss = loss + self.config.reasoning.answer_loss_weight * losses.answer
             log = losses.metrics() | self._log.accuracies(losses.correct, types, mask, batch[ANSWER_LABELS])
         if hidden is not None and self.position_loss is not None and unlabelled < len(batch["task"]):
             acts = types == int(TokenType.ACTION)
@@ -548,6 +561,7 @@ class Losses:
 
     Attributes:
         action: that of the action codes, or the loss of a flow expert.
+        codes: that of the action codes beside a flow expert; None where there are none.
         answer: None where nothing is answered.
         correct: (N,) whether each token of the loss was the likeliest.
     """
@@ -566,10 +580,14 @@ class Losses:
         acts, answers = ended == int(TokenType.ACTION), ended == int(TokenType.ANSWER)
         answered = bool(answers.any())
         self.action = each[acts].mean() if flow is None else flow
+        self.codes = each[acts].mean() if flow is not None and bool(acts.any()) else None
         self.answer = each[answers].mean() if answered else None
         self._metrics = {"action_loss" if flow is None else "flow_loss": self.action}
-        if flow is None:
-            self._metrics["action_accuracy"] = self.correct[acts].float().mean()
+        if self.codes is not None:
+            self._metrics["action_codes_loss"] = self.codes
+        if flow is None or self.codes is not None:
+            name = "action_accuracy" if flow is None else "action_codes_accuracy"
+            self._metrics[name] = self.correct[acts].float().mean()
         if self.answer is not None:
             of_answers = types[mask] == int(TokenType.ANSWER)
             self._metrics["answer_loss"] = self.answer
@@ -610,10 +628,14 @@ class LossLog:
     keep the last one, NaN before the first.
     """
 
-    def __init__(self, mode: str, words: Sequence[str], max_objects: int, *, flow: bool = False) -> None:
+    def __init__(
+        self, mode: str, words: Sequence[str], max_objects: int, *, flow: bool = False, codes: bool = True
+    ) -> None:
         self._answers = canonical_answers(mode)
         objects = [f"object_{number}" for number in range(max_objects)]
-        names = ["flow_loss"] if flow else ["action_loss", "action_accuracy"]
+        action = "action_codes" if flow else "action"
+        names = ["flow_loss"] if flow else []
+        names += [f"{action}_loss", f"{action}_accuracy"] if codes else []
         names += ["unlabelled_rows", "answer_loss", "answer_accuracy"]
         names += [f"answer_accuracy/{name}" for name in (*objects, *words)]
         self._last = dict.fromkeys(names, math.nan)
@@ -701,7 +723,7 @@ def _default_dtype(config: InspireVLAConfig) -> Iterator[None]:
 def make_backbone(
     config: InspireVLAConfig, action_tokenizer: ActionTokenizer | None, text_files: Files | None = None
 ) -> tuple[Backbone, ActionVocabulary | None]:
-    """The configured backbone with fresh weights, and the token ids of the action codes (None: a flow expert acts).
+    """The configured backbone with fresh weights, and the token ids of the action codes (None: it has none).
 
     Args:
         text_files: the checkpoint's own text tokenizer. Its ids stay the same when the package's vocabulary grows.
@@ -839,9 +861,19 @@ def _hosted(
                 raise InspireError(
                     f"smolvla takes states of at most {widest} numbers, found {state.shape[0]}."
                 )
-            return SmolVLA(config.smolvla, text_tokenizer=tokenizer, num_images=num_images), None
-        if config.backbone == "pi05":
-            return Pi05(config.paligemma, text_tokenizer=tokenizer, num_images=num_images), None
+            smolvla = SmolVLA(config.smolvla, text_tokenizer=tokenizer, num_images=num_images)
+            if action_tokenizer is None:
+                return smolvla, None
+            taken = special_ids(tokenizer).union(*smolvla.around)
+            codes = action_tokenizer.vocabulary_size
+            return smolvla, ActionVocabulary.last_free_ids(len(tokenizer), codes, taken)
+        if config.backbone in ("pi0fast", "pi05"):
+            kind = Pi05 if config.backbone == "pi05" else PaliGemma
+            paligemma = kind(config.paligemma, text_tokenizer=tokenizer, num_images=num_images)
+            if action_tokenizer is None:
+                return paligemma, None
+            codes = action_tokenizer.vocabulary_size
+            return paligemma, ActionVocabulary.last_ids(paligemma.vocabulary_size, codes, skip=SKIPPED_IDS)
         assert action_tokenizer is not None
         codes = action_tokenizer.vocabulary_size
         if config.backbone == "image_text":
@@ -855,9 +887,6 @@ def _hosted(
             if config.has_own_action_tokens:
                 return model, ActionVocabulary.appended(len(tokenizer), codes)
             return model, ActionVocabulary.last_free_ids(len(tokenizer), codes, model.special_ids)
-    if config.backbone == "pi0fast":
-        paligemma = PaliGemma(config.paligemma, text_tokenizer=tokenizer, num_images=num_images)
-        return paligemma, ActionVocabulary.last_ids(paligemma.vocabulary_size, codes, skip=SKIPPED_IDS)
     prismatic = Prismatic(config.prismatic, text_tokenizer=tokenizer, num_images=num_images)
     return prismatic, ActionVocabulary.last_ids(config.prismatic.action_ids_end, codes)
 

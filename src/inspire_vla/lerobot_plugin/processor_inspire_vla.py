@@ -5,8 +5,8 @@
 
 The step `inspire_vla_tokenizer` adds to a batch of demonstrations (B rows, K = max_objects, T tokens, right-padded):
 
-    token_ids         (S, T) int64    the sequence behind the image tokens: questions, answers, instruction, action;
-                                      a flow expert's actions are not in it
+    token_ids         (S, T) int64    the sequence behind the image tokens: questions, answers, instruction, action
+                                      codes; with a flow expert only where codes are trained beside it
     token_types       (S, T) int64    a `TokenType` each
     sequence_lengths  (S,)   int64    tokens of each sequence without its padding
     loss_mask         (S, T) bool     where the id is to be predicted from those before it
@@ -272,7 +272,7 @@ class TokenizerParts:
         training_suites: suites that the policy was trained on. None: not known.
         training_data: the datasets that the policy was trained on; empty where that is not known.
         mention_overrides: mentions that a person has given for an instruction, see `instruction.overrides`.
-        action_tokenizer: None where a flow expert makes the actions.
+        action_tokenizer: None where a flow expert makes the actions and no codes are trained beside it.
     """
 
     action_tokenizer: ActionTokenizer | None

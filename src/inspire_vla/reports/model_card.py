@@ -40,6 +40,8 @@ def model_card(
     front = {"license": license, **_FRONT}
     if "/" in dataset and not dataset.startswith("local/"):
         front["datasets"] = [dataset]
+    tokenizer = about["action_tokenizer"]
+    acts = "a flow expert" if tokenizer is None else f"{tokenizer} action tokens"
     says = "The base model: it is asked nothing before it acts"
     if reasoning.get("enabled"):
         says = (
@@ -52,7 +54,7 @@ def model_card(
         "---",
         f"# {name.rpartition('/')[2]}",
         "",
-        f"A policy of inspire_vla for LeRobot: {about['backbone']} with {about['action_tokenizer']} action tokens.",
+        f"A policy of inspire_vla for LeRobot: {about['backbone']} with {acts}.",
         f"{says}.",
         "",
         "## Use",
