@@ -120,9 +120,13 @@ class Backbone(nn.Module, ABC):
         loss_mask: Bool[Tensor, "batch time"],
         *,
         attention_mask: Bool[Tensor, "batch time time"] | None = None,
+        cache: KeyValueCache | None = None,
     ) -> Float[Tensor, "supervised hidden"]:
-        """The last hidden states where `loss_mask` is true, row by row. Used in training."""
-        return self.extend(embeddings, attention_mask=attention_mask)[loss_mask]
+        """The last hidden states where `loss_mask` is true, row by row. Used in training.
+
+        cache: gets the keys and values of all elements, with their gradient.
+        """
+        return self.extend(embeddings, attention_mask=attention_mask, cache=cache)[loss_mask]
 
     def forward(
         self,
@@ -134,6 +138,7 @@ class Backbone(nn.Module, ABC):
         """Logits of the token after each element where `loss_mask` is true, row by row. Used in training."""
         return self.logits(self.supervised_states(embeddings, loss_mask, attention_mask=attention_mask))
 
+    @abstractmethod
     def forward_with_key_values(
         self,
         embeddings: Float[Tensor, "batch time hidden"],
@@ -142,13 +147,10 @@ class Backbone(nn.Module, ABC):
         attention_mask: Bool[Tensor, "batch time time"] | None = None,
     ) -> tuple[Float[Tensor, "supervised vocabulary"], KeyValues]:
         """`forward`, and the keys and values of all elements, with their gradient: the training of a flow expert."""
-        cache = self.new_cache(len(embeddings))
-        hidden = self.extend(embeddings, attention_mask=attention_mask, cache=cache)
-        return self.logits(hidden[loss_mask]), self.key_values(cache)
 
+    @abstractmethod
     def key_values(self, cache: KeyValueCache) -> KeyValues:
-        """The keys and values in a cache of `new_cache`. Raises InspireError for a backbone that does not show them."""
-        raise InspireError(f"The backbone {self.name!r} has no flow expert.")
+        """The keys and values in a cache of `new_cache`."""
 
     @abstractmethod
     def new_cache(self, rows: int = 1) -> KeyValueCache:

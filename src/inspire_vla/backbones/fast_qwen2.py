@@ -12,11 +12,13 @@ Tensor axes: batch; time; supervised = elements where `loss_mask` is true; most 
 the most; hidden; head; dim of a head.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import DynamicCache, Qwen2Model
+from transformers import Qwen2Model
 
 from inspire_vla.backbones.hf_decoder import rotated
 
@@ -26,13 +28,13 @@ def supervised_states(
     embeddings: Float[Tensor, "batch time hidden"],
     loss_mask: Bool[Tensor, "batch time"],
     attention_mask: Bool[Tensor, "batch time time"] | None = None,
-    cache: DynamicCache | None = None,
+    cache: Any = None,
 ) -> Float[Tensor, "supervised hidden"]:
     """The last hidden states where `loss_mask` is true, row by row.
 
     Args:
         attention_mask: None: causal.
-        cache: gets the keys and values of all elements, with their gradient.
+        cache: of transformers; gets the keys and values of all elements, with their gradient.
     """
     mask = None if attention_mask is None else attention_mask[:, None]
     time = embeddings.shape[1]

@@ -131,8 +131,8 @@ class HFBackbone(Backbone):
     ) -> tuple[Float[Tensor, "supervised vocabulary"], KeyValues]:
         if not (self.training and self.decoder.is_gradient_checkpointing):
             cache = GrowingCache()  # also where decoding has a static one, which has no gradient
-            hidden = self._run_decoder(embeddings, None, attention_mask, cache)
-            return self.logits(hidden[loss_mask]), self.key_values(cache)
+            states = self.supervised_states(embeddings, loss_mask, attention_mask=attention_mask, cache=cache)
+            return self.logits(states), self.key_values(cache)
         with recorded_projections(self.decoder) as projected:  # checkpointed layers take no cache
             hidden = self._run_decoder(embeddings, None, attention_mask, None)
         positions = torch.arange(embeddings.shape[1], device=embeddings.device)[None]

@@ -9,10 +9,10 @@ from typing import ClassVar
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from transformers import DynamicCache, Qwen2Config, Qwen2Model
+from transformers import Qwen2Config, Qwen2Model
 
 from inspire_vla.backbones import efficientnet
-from inspire_vla.backbones.base import KeyValues
+from inspire_vla.backbones.base import KeyValueCache
 from inspire_vla.backbones.fast_qwen2 import supervised_states
 from inspire_vla.backbones.hf_decoder import HFBackbone
 from inspire_vla.dialogue import NANO_TEMPLATE, TextTokenizer
@@ -189,21 +189,9 @@ class Nano(HFBackbone):
         loss_mask: Bool[Tensor, "batch time"],
         *,
         attention_mask: Bool[Tensor, "batch time time"] | None = None,
+        cache: KeyValueCache | None = None,
     ) -> Float[Tensor, "supervised hidden"]:
-        return supervised_states(self.decoder, embeddings, loss_mask, attention_mask)
-
-    def forward_with_key_values(
-        self,
-        embeddings: Float[Tensor, "batch time hidden"],
-        loss_mask: Bool[Tensor, "batch time"],
-        *,
-        attention_mask: Bool[Tensor, "batch time time"] | None = None,
-    ) -> tuple[Float[Tensor, "supervised vocabulary"], KeyValues]:
-        if self.training and self.decoder.is_gradient_checkpointing:
-            return super().forward_with_key_values(embeddings, loss_mask, attention_mask=attention_mask)
-        cache = DynamicCache()
-        states = supervised_states(self.decoder, embeddings, loss_mask, attention_mask, cache)
-        return self.logits(states), self.key_values(cache)
+        return supervised_states(self.decoder, embeddings, loss_mask, attention_mask, cache)
 
     def image_tokens(
         self, prefix_length: int, num_images: int, index: int = 0
