@@ -11,7 +11,7 @@ from inspire_vla.evaluation import AnswerRule, Factory, PolicyInputs
 from inspire_vla.files import file_sha256
 from inspire_vla.instruction import Overrides, mentions_of, overrides_from_json, overrides_to_json
 from inspire_vla.lerobot_plugin.checkpoint_schema import read_config
-from inspire_vla.lerobot_plugin.checkpoints import find, tokenizer_settings, training_suites, weights
+from inspire_vla.lerobot_plugin.checkpoints import find, tokenizer_settings, weights
 
 _IMAGES = "observation.images."
 IDENTITY = ("name", "checkpoint", "sha256", "backbone", "action_tokenizer")
@@ -158,8 +158,7 @@ def serve(
 
 def trained_on(checkpoint: str | Path | None) -> list[str] | None:
     """Return the suites that a checkpoint was trained on; None if unknown, as for a policy on a server."""
-    suites = None if checkpoint is None else training_suites(find(checkpoint))
-    return None if suites is None else list(suites)
+    return None if checkpoint is None else tokenizer_settings(find(checkpoint))["training_suites"]
 
 
 def training_data(checkpoint: str | Path | None) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from inspire_vla.errors import InspireError
 from inspire_vla.files import write_json
 from inspire_vla.lerobot_plugin.agent import load_policy
-from inspire_vla.lerobot_plugin.checkpoints import PREPROCESSOR, SHIPPED, find, from_hub, training_suites
+from inspire_vla.lerobot_plugin.checkpoints import PREPROCESSOR, SHIPPED, find, from_hub, tokenizer_settings
 from inspire_vla.lerobot_plugin.training import joined, suites_of
 from inspire_vla.policies import describe
 
@@ -95,12 +95,12 @@ def test_a_dataset_says_what_it_was_recorded_on(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_says_what_it_was_trained_on(tmp_path: Path) -> None:
-    assert training_suites(SHIPPED / "nano_inspire") == ("tabletop_seen",)
+    assert tokenizer_settings(SHIPPED / "nano_inspire")["training_suites"] == ["tabletop_seen"]
     write_json(tmp_path / PREPROCESSOR, {"steps": [{"registry_name": "normalizer_processor"}]})
     with pytest.raises(
         InspireError, match=r"no step 'inspire_vla_tokenizer'; found \['normalizer_processor'\]"
     ):
-        training_suites(tmp_path)
+        tokenizer_settings(tmp_path)
 
 
 def test_unknown_suites_stay_unknown() -> None:

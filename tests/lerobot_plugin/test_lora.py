@@ -15,7 +15,7 @@ from tests.lerobot_plugin.families import TASK, finetune, make
 from inspire_vla import policies
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.agent import load_policy
-from inspire_vla.lerobot_plugin.checkpoints import training_suites
+from inspire_vla.lerobot_plugin.checkpoints import tokenizer_settings
 from inspire_vla.lerobot_plugin.convert import KINDS, convert
 from inspire_vla.lerobot_plugin.training import train
 
@@ -70,7 +70,7 @@ def test_the_merged_policy_is_the_trained_one(adapted, labelled_dataset: Path) -
     known = (
         kind == "image_text"
     )  # a model of no robot; published robot policies don't say what they have seen
-    assert training_suites(base) == (() if known else None)
+    assert tokenizer_settings(base)["training_suites"] == ([] if known else None)
     assert agent.policy.tokenizer.parts.training_suites == (("noise",) if known else None)
     config = PreTrainedConfig.from_pretrained(lora)
     config.pretrained_path = lora

@@ -177,15 +177,6 @@ def check_same_dataset(out: Path, root: str | Path) -> None:
         )
 
 
-def training_suites(folder: Path) -> tuple[str, ...] | None:
-    """Suites that a checkpoint was trained on, from its preprocessor; None where they are not known.
-
-    Raises InspireError for a checkpoint without our tokenizer step.
-    """
-    suites = tokenizer_settings(folder)["training_suites"]
-    return None if suites is None else tuple(suites)
-
-
 def tokenizer_settings(folder: Path) -> dict[str, Any]:
     """Settings of the tokenizer step in a checkpoint's preprocessor. Raises InspireError where there is none."""
     steps = read_pipeline(folder / PREPROCESSOR)
