@@ -75,7 +75,11 @@ def sample_questions(images: Images, row: int, rng: np.random.Generator, most: i
         *(question for _ in range(_PRESENCE) for question in _presence(images, row, rng)),
         *_recognition(images, row, rng),
     ]
-    where = pointing_questions(images, row, rng)
+    points = images.positions[row]
+    where = [  # whose answer is unique, in one wording each
+        Question(f"Where is {phrase}?", kind, point=tuple(points[i].tolist()))
+        for i, phrase, kind in _phrases(images, row, rng)
+    ]
     counts = Counter(question.kind for question in where)
     weight = np.array([PHRASE_KINDS[question.kind] / counts[question.kind] for question in where])
     drawn = min(len(where), max(0, most - len(others)))
@@ -83,15 +87,6 @@ def sample_questions(images: Images, row: int, rng: np.random.Generator, most: i
     questions = [*(where[i] for i in chosen), *others]
     rng.shuffle(questions)  # type: ignore[arg-type]
     return questions[:most]
-
-
-def pointing_questions(images: Images, row: int, rng: np.random.Generator) -> list[Question]:
-    """Every question "Where is …?" about one image whose answer is unique, in one wording each, drawn by `rng`."""
-    points = images.positions[row]
-    return [
-        Question(f"Where is {phrase}?", kind, point=tuple(points[i].tolist()))
-        for i, phrase, kind in _phrases(images, row, rng)
-    ]
 
 
 def point_words(point: np.ndarray) -> str:
