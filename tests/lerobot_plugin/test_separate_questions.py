@@ -13,6 +13,7 @@ from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.agent import load_policy
 from inspire_vla.lerobot_plugin.attention import looks
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, ReasoningConfig
+from inspire_vla.lerobot_plugin.processor_inspire_vla import ASKED_MENTIONS
 
 
 def observation() -> dict:
@@ -61,7 +62,7 @@ def test_it_acts_as_the_base_model_and_answers_as_inspire(labelled_dataset: Path
         assert three.answers == two.answers
         assert three.confidences == pytest.approx(two.confidences, abs=1e-5)
         assert three.token_ids == two.token_ids[:2] + one.token_ids
-    unasked = separate.act(observation(), mentions=[[], None])
+    unasked = separate.act(observation() | {"info": {ASKED_MENTIONS: [[], None]}})
     assert [decision.answers for decision in unasked] == [(), found[1].answers]
     assert (unasked[0].actions == acted[0].actions).all()
 
