@@ -2,7 +2,7 @@
 
 import pytest
 
-from inspire_vla.benchmarks import Options, benchmark_of, expand, select
+from inspire_vla.benchmarks import Options, benchmark_of, expand, rendering_note, select
 from inspire_vla.errors import InspireError
 
 POLICY = {"cameras": ["image"], "image_size": 32}
@@ -32,3 +32,19 @@ def test_groups_stand_for_their_suites():
 def test_the_tabletop_has_one_rendering():
     with pytest.raises(InspireError, match="--render is for LIBERO"):
         select(["seen"], POLICY, Options(render="fast"))
+
+
+def test_another_rendering_than_the_demonstrations_is_told():
+    """The suite, the run's rendering, what the policy was trained with, and whether that is told."""
+    for suite, render, trained_with, told in (
+        ("libero_goal", "full", ["fast"], True),
+        ("libero_goal", "fast", ["full", None], True),
+        ("libero_goal", "fast", ["fast"], False),
+        ("libero_goal", "full", ["full", "fast"], False),
+        ("libero_goal", "full", [None], False),
+        ("libero_goal", "full", [], False),
+        ("tabletop_goal", "full", ["fast"], False),
+    ):
+        note = rendering_note([suite], render, trained_with)
+        assert (note is not None) == told
+        assert note is None or f"--render {trained_with[0]} draws" in note

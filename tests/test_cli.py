@@ -35,6 +35,19 @@ def test_every_command_explains_itself(command, capsys):
     [
         (["evaluate", "--policy", "no_such", "--out", "x"], "unknown checkpoint 'no_such'"),
         (["demo", "--base", "no_such"], "unknown checkpoint 'no_such'"),
+        (["demo", "--suite", "tabletop_gaol"], "Did you mean 'tabletop_goal'"),
+        (
+            ["evaluate", "--policy", "nano_base", "--out", "x", "--control", "unasked"],
+            "This one is a base model (reasoning.enabled=false). Possible: none",
+        ),
+        (
+            ["evaluate", "--policy", "nano_base", "--out", "x", "--dataset", "no_such", "--control", "truth"],
+            "This one is a base model",
+        ),
+        (
+            ["evaluate", "--policy", "nano_inspire", "--out", "x", "--n-action-steps", "5"],
+            "nano_inspire decides 4 actions at once. Possible: 1 to 4",
+        ),
         (["compare", "no_such"], "no such folder"),
         (["report", "no_such"], "no such folder"),
         (["train", "--out", "x"], "--dataset is needed"),

@@ -1,6 +1,9 @@
 """inspire attention: the shipped pair looks at one state, and what it writes goes into the report."""
 
+import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,6 +11,7 @@ from inspire_vla import policies
 from inspire_vla.cli import main
 from inspire_vla.cli.attention import count_states, measure_attention
 from inspire_vla.errors import InspireError
+from inspire_vla.lerobot_plugin.checkpoints import SHIPPED
 from inspire_vla.reports import read_attention
 from inspire_vla.tabletop.benchmark import TabletopBenchmark
 
@@ -45,6 +49,31 @@ def test_base_and_inspire_look_at_the_same_states(method: str) -> None:
 def test_two_policies_need_two_names() -> None:
     with pytest.raises(InspireError, match="a name of its own"):
         measure_attention([("a", None), ("a", None)], OneTask(), ("tabletop_seen",), episodes=1)
+
+
+@pytest.mark.parametrize(("changes", "told"), [
+    ({"action_head": "flow", "action_tokenizer": None}, "acts by a flow expert"),
+    ({"reasoning": {"enabled": True, "separate_questions": True}}, "sequence of their own"),
+])  # fmt: skip
+@pytest.mark.parametrize("command", ["attention --policy", "demo --out demo --base"])
+def test_a_policy_without_attention_maps_is_refused_before_it_is_loaded(
+    command: str, changes: dict[str, Any], told: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture,
+) -> None:  # fmt: skip
+    mine = tmp_path / "mine"
+    shutil.copytree(SHIPPED / "nano_base", mine)
+    config = json.loads((mine / "config.json").read_text(encoding="utf-8"))
+    (mine / "config.json").write_text(json.dumps(config | changes), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(policies, "load_agent", lambda **_: pytest.fail("a policy was loaded"))
+    assert main([*command.split(), "mine"]) == 2
+    assert told in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_suites_without_masks_are_refused(capsys: pytest.CaptureFixture) -> None:
+    assert main(["attention", "--suite", "libero_goal"]) == 2
+    assert "measured on the tabletop" in capsys.readouterr().err
 
 
 def test_states_are_counted() -> None:

@@ -3,7 +3,7 @@
 A new benchmark is an object with `suites`, `tasks` and `make` (evaluation/protocols.py) and one entry of BENCHMARKS.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,6 +98,21 @@ def benchmark_of(suite: str) -> str:
     """Return the name of the benchmark that a suite belongs to: the first part of the suite's name."""
     prefix = suite.partition("_")[0]
     return prefix if prefix in BENCHMARKS else DEFAULT
+
+
+def rendering_note(suites: Sequence[str], render: str, trained_with: Iterable[str | None]) -> str | None:
+    """What to say where LIBERO's images are drawn in another way than those that a policy was trained on.
+
+    trained_with: of each dataset, `full`, `fast` or None (not known).
+    """
+    known = {one for one in trained_with if one is not None}
+    if not known or render in known or any(benchmark_of(suite) != "libero" for suite in suites):
+        return None
+    other = known.pop()
+    return (
+        f"note: the policy was trained on images drawn with --render {other}, and this run draws them with --render "
+        f"{render}. Its success may differ for that alone; --render {other} draws what it knows."
+    )
 
 
 def expand(names: Sequence[str], groups: Mapping[str, str]) -> tuple[str, ...]:

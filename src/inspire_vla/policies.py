@@ -4,12 +4,15 @@ import asyncio
 import contextlib
 import io
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.evaluation import AnswerRule, Factory, PolicyInputs
 from inspire_vla.files import file_sha256
 from inspire_vla.instruction import Overrides, mentions_of, overrides_from_json, overrides_to_json
+from inspire_vla.lerobot_plugin import checkpoints
 from inspire_vla.lerobot_plugin.checkpoint_schema import read_config
 from inspire_vla.lerobot_plugin.checkpoints import find, tokenizer_settings, weights
 
@@ -43,6 +46,15 @@ def describe(checkpoint: str | Path, name: str | None = None) -> dict[str, Any]:
     }
 
 
+def check_attention(policy: Mapping[str, Any]) -> None:
+    """Raise InspireError for a described policy whose attention cannot be drawn."""
+    checkpoints.check_attention(
+        has_codes=policy["action_tokenizer"] is not None,
+        asks_apart=bool(policy["reasoning"].get("separate_questions")),
+        name=f"{policy['name']} ({policy['checkpoint']})",
+    )
+
+
 def inputs(checkpoint: str | Path) -> dict[str, Any]:
     """Return what a policy takes and gives: cameras with the sizes of their images, numbers of state and action.
 
@@ -60,6 +72,27 @@ def inputs(checkpoint: str | Path) -> dict[str, Any]:
         0 if state is None else state["shape"][0],
         None if action is None else action["shape"][0],
     )
+
+
+def configured(checkpoint: str | Path) -> dict[str, Any]:
+    """Return a checkpoint's config.json, such as {"chunk_size": 4, "n_obs_steps": 1, …}. Nothing is loaded."""
+    return read_config(find(checkpoint))
+
+
+def check_overrides(policy: Mapping[str, Any], overrides: Mapping[str, str]) -> None:
+    """Raise InspireError for answers, by mention, that a described policy cannot be given."""
+    if not overrides:
+        return
+    reasoning = policy["reasoning"]
+    if not reasoning.get("enabled") or reasoning.get("separate_questions"):
+        raise InspireError(
+            f"{policy['name']} ({policy['checkpoint']}) acts without answers, so none can be overridden; found "
+            f"{dict(overrides)}. Possible with a policy that is asked questions before it acts."
+        )
+    words = _answer_rule(reasoning).words()
+    for word in overrides.values():
+        if word not in words:
+            raise InspireError(f"{word!r} is no answer of {policy['checkpoint']}.{did_you_mean(word, words)}")
 
 
 def _inputs(sizes: Mapping[str, Any], state_dim: int, action_dim: int | None) -> dict[str, Any]:
@@ -147,10 +180,14 @@ def serve(
     Raises:
         InspireError: no such checkpoint, or settings that cannot be used.
     """
+    from inspire_vla.serving.observations import check_cameras
+    from inspire_vla.serving.runtime import check_port
     from inspire_vla.serving.server import PolicyServer, ServerSettings
 
-    about = describe(checkpoint, name)
     options = ServerSettings(**settings)
+    about = describe(checkpoint, name)
+    check_cameras(keys or {}, about["cameras"])
+    check_port(options.host, options.port)
     agent = agent_factory(checkpoint, device, mentions)()
     server = PolicyServer(agent, options, keys=dict(keys or {}), about={key: about[key] for key in IDENTITY})
     asyncio.run(server.run(lambda port: on_ready(f"{about['name']} at ws://{options.host}:{port}")))
@@ -181,18 +218,27 @@ def playback_inputs(
         mentions: further mention overrides.
     """
     reasoning = policy["reasoning"]
-    fields = {key: reasoning[key] for key in AnswerRule.__dataclass_fields__ if key in reasoning}
     given = reasoning.get("mention_overrides") or {}
     if checkpoint is not None:
         given = tokenizer_settings(find(checkpoint)).get("mention_overrides", {})
     overrides = {**overrides_from_json(given), **(mentions or {})}
-    fields["overrides"] = {text: mentions_of(roles) for text, roles in overrides.items()}
+    by_text = {text: mentions_of(roles) for text, roles in overrides.items()}
     return PolicyInputs(
         {camera: tuple(size) for camera, size in policy["image_sizes"].items()},
         policy["state_dim"],
         policy["action_dim"],
-        AnswerRule(**fields) if reasoning.get("enabled") else None,
+        replace(_answer_rule(reasoning), overrides=by_text) if reasoning.get("enabled") else None,
         {camera: _IMAGES + name.removeprefix(_IMAGES) for camera, name in columns.items()},
+    )
+
+
+def _answer_rule(reasoning: Mapping[str, Any]) -> AnswerRule:
+    return AnswerRule(
+        **{
+            key: reasoning[key]
+            for key in AnswerRule.__dataclass_fields__
+            if key in reasoning and key != "overrides"
+        }
     )
 
 

@@ -1,15 +1,26 @@
+import contextlib
 import json
 import multiprocessing
 import os
 import signal
 import time
+from functools import partial
 from multiprocessing.connection import Connection
 
 import pytest
 from tests.evaluation import toys
 
 from inspire_vla.errors import InspireError
-from inspire_vla.evaluation import EvaluationPlan, Factory, evaluate, read_run
+from inspire_vla.evaluation import (
+    EvaluationPlan,
+    Factory,
+    PlaybackPlan,
+    RolloutSettings,
+    evaluate,
+    read_run,
+    rollout,
+)
+from inspire_vla.evaluation.answers import CONTROLS
 from inspire_vla.files import folder_lock
 
 BENCHMARK = Factory("tests.evaluation.toys:ToyBenchmark")
@@ -182,3 +193,38 @@ def test_a_worker_killed_in_the_middle_of_a_message_is_a_dead_worker(tmp_path, m
 def test_two_writers_are_refused(tmp_path):
     with folder_lock(tmp_path / "run"), pytest.raises(InspireError, match="Another process"):
         run(tmp_path / "run", plan())
+
+
+KINDS = {
+    "base": {"enabled": False},
+    "asked apart": {"enabled": True, "separate_questions": True},
+    "InSpire": {"enabled": True},
+}
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_plan_refuses_the_controls_that_its_policy_cannot_take(kind, control):
+    """From the policy's description alone, as the rollout does with the policy itself."""
+    agent = toys.GoodAgent()
+    agent.reasoning_enabled = KINDS[kind]["enabled"]
+    agent.answers_precede_action = not KINDS[kind].get("separate_questions", False)
+    policy = {"name": kind, "reasoning": KINDS[kind]}
+    allowed = {"base": ("none",), "asked apart": ("none", "unasked"), "InSpire": CONTROLS}[kind]
+    played = partial(rollout, (), toys.ToyBenchmark(), agent, RolloutSettings(control=control))
+    for make in (
+        lambda: EvaluationPlan(("toy_seen",), 1, policy, control=control),
+        lambda: PlaybackPlan(policy, {}, (0,), control=control),
+        lambda: list(played()),
+    ):
+        with (
+            contextlib.nullcontext()
+            if control in allowed
+            else pytest.raises(InspireError, match="Possible: none")
+        ):
+            make()
+
+
+def test_an_unknown_control_is_told_with_the_possible_ones():
+    with pytest.raises(InspireError, match="Did you mean 'truth'"):
+        plan(control="truht")

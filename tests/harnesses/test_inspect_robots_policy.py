@@ -154,6 +154,28 @@ def test_what_does_not_fit_is_said(policy):
         policy.act(replace(seen, state={"eef_pose": np.zeros(6)}))
 
 
+@pytest.mark.parametrize(("checkpoint", "arguments", "told"), [
+    ("no_such", {}, "unknown checkpoint 'no_such'"),
+    ("nano_inspire", {"device": "cuda"}, "The device 'cuda' cannot be used here"),
+    ("nano_inspire", {"cameras": "front:top"}, "no camera 'front'"),
+    ("nano_inspire", {"overrides": "the red mug:lfet"}, "Did you mean 'left'"),
+    ("nano_base", {"overrides": "the red mug:left"}, "acts without answers"),
+])  # fmt: skip
+def test_arguments_are_refused_as_the_harness_tells_them_before_the_policy_is_loaded(
+    checkpoint, arguments, told, monkeypatch
+):
+    """inspect-robots ends with the message of its ConfigError, and with a traceback of other errors."""
+    from inspect_robots.errors import ConfigError
+
+    from inspire_vla import policies
+    from inspire_vla.backbones import devices
+
+    monkeypatch.setattr(devices, "devices", lambda: ["cpu"])
+    monkeypatch.setattr(policies, "load_agent", lambda **_: pytest.fail("a policy was loaded"))
+    with pytest.raises(ConfigError, match=told):
+        InspirePolicy(checkpoint, state="eef_pose,gripper", **arguments)
+
+
 def test_the_entry_point_names_the_policy():
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
     module, name = project["entry-points"]["inspect_robots.policies"]["inspire_vla"].split(":")

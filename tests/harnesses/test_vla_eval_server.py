@@ -3,6 +3,8 @@
 import copy
 import logging
 import socket
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import anyio
@@ -148,12 +150,68 @@ def test_a_policy_that_does_not_fit_is_refused_before_it_is_loaded(monkeypatch):
         InspireModelServer("mine")
 
 
-def test_a_busy_port_ends_the_server_with_one_line(server, monkeypatch):
+@pytest.mark.parametrize("form", ["--host=127.0.0.1 --port={}", "--address 127.0.0.1:{}"])
+def test_a_busy_port_ends_the_server_before_the_policy_is_loaded(form, monkeypatch):
+    monkeypatch.setattr(vla_eval_server, "run_server", lambda cls: pytest.fail("a policy was loaded"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(sys, "argv", ["server", *form.format(port).split(), "--args.checkpoint=x"])
+        with pytest.raises(SystemExit, match=rf"Cannot listen on 127.0.0.1:{port}: Address already in use"):
+            vla_eval_server.main()
+
+
+def test_a_port_that_is_taken_meanwhile_ends_the_server_with_one_line(server, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["server", "--port=0"])
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         monkeypatch.setattr(vla_eval_server, "run_server", lambda cls: serve(server, "127.0.0.1", port))
         with pytest.raises(SystemExit, match=r"Cannot listen: .*address already in use"):
             vla_eval_server.main()
+
+
+@pytest.mark.parametrize("words", [["--address=here"], ["--port=80x"]])
+def test_an_address_that_is_none_is_told(words, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["server", *words])
+    with pytest.raises(SystemExit):
+        vla_eval_server.main()
+
+
+@pytest.mark.parametrize(("module", "harness"), [
+    ("vla_eval_server", "vla-eval"),
+    ("inspect_robots_policy", "inspect-robots"),
+])  # fmt: skip
+def test_a_harness_that_is_not_installed_is_told_without_a_traceback(module, harness):
+    program = f"""
+import runpy, sys
+
+class NotInstalled:
+    def find_spec(self, name, *_):
+        if name == {harness.replace("-", "_")!r}:
+            raise ModuleNotFoundError(name=name)
+
+sys.meta_path.insert(0, NotInstalled())
+runpy.run_module("inspire_vla.harnesses.{module}", run_name="__main__")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 1
+    assert f"{harness} is not installed: pip install" in done.stderr
+    assert ("Traceback" in done.stderr) == (module != "vla_eval_server")  # only this one is a program
+
+
+def test_a_device_that_is_not_here_is_refused_before_the_policy_is_loaded(monkeypatch):
+    from inspire_vla import policies
+    from inspire_vla.backbones import devices
+
+    monkeypatch.setattr(devices, "devices", lambda: ["cpu"])
+    monkeypatch.setattr(policies, "load_agent", lambda **_: pytest.fail("a policy was loaded"))
+    with pytest.raises(InspireError, match="The device 'cuda' cannot be used here"):
+        InspireModelServer("nano_inspire", device="cuda")
+    with pytest.raises(InspireError, match="no camera 'front'"):
+        InspireModelServer("nano_inspire", cameras={"front": "agentview"})
+    with pytest.raises(InspireError, match="chunk_size must lie between 1 and 4, found 5"):
+        InspireModelServer("nano_inspire", chunk_size=5)
 
 
 @pytest.mark.parametrize("size", [0, -1, 999])

@@ -1,6 +1,8 @@
 """Episodes kept out of a training: nothing of the policy is taken from them, and the checkpoint says which they are."""
 
 import json
+import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +19,9 @@ from inspire_vla.cli.evaluate import _episodes
 from inspire_vla.cli.train import train_arguments
 from inspire_vla.evaluation import read_run
 from inspire_vla.lerobot_plugin.agent import load_policy
-from inspire_vla.lerobot_plugin.checkpoint_schema import TrainingData
+from inspire_vla.lerobot_plugin.checkpoint_schema import TokenizerSettings, TrainingData
 from inspire_vla.lerobot_plugin.checkpoints import joined_data
+from inspire_vla.lerobot_plugin.training import training_data
 
 HELD_OUT = (4, 5)
 QUANTILES = (
@@ -167,6 +170,8 @@ def test_held_out_is_what_every_training_left_out():
     third = TrainingData("b", 5, [])
     assert joined_data((), first) == (first,)
     assert joined_data((first,), second) == (TrainingData("a", 10, [7]),)
+    drawn = replace(second, render="fast")
+    assert joined_data((first,), drawn) == (TrainingData("a", 10, [7], "fast"),)
     assert joined_data((first,), third) == (first, third)
     assert joined_data((first,), first) == (first,)  # a resumed training
     assert _episodes(None, 10, [{"held_out": [7, 8]}, {"held_out": [8]}]) == (8,)
@@ -197,3 +202,23 @@ def test_impossible_holdouts_are_refused(dataset, tmp_path, words, message, caps
     assert main(["train", "--dataset", str(dataset), "--out", str(tmp_path / "x"), *words]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("file", ["inspire_labels.json", "inspire_collection.json"])
+def test_a_policy_keeps_how_its_images_were_drawn(file: str, tmp_path: Path, labelled_dataset: Path) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(labelled_dataset, root)
+    assert training_data(root, None).render is None
+    part = {"inspire_labels.json": "extra", "inspire_collection.json": "settings"}[file]
+    path = root / "meta" / file
+    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    path.write_text(json.dumps(content | {part: {"render": "fast"}}), encoding="utf-8")
+    found = training_data(root, None)
+    assert found.render == "fast"
+    settings = TokenizerSettings.model_validate(
+        {
+            "reasoning": {}, "n_obs_steps": 1, "template": {}, "llama": False, "action_vocabulary": None,
+            "initial_draft": [], "training_suites": None, "training_data": [asdict(found)],
+        }
+    )  # fmt: skip
+    assert settings.training_data[0].render == "fast"

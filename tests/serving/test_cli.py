@@ -1,5 +1,6 @@
 """The commands say what is wrong before anything heavy is loaded."""
 
+import socket
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ from tests.serving.toy_server import ToyAgent
 
 from inspire_vla import policies
 from inspire_vla.cli import main, parse
+from inspire_vla.serving.runtime import check_port
 
 
 @pytest.mark.parametrize(
@@ -27,6 +29,46 @@ def test_input_that_cannot_be_worked_with_is_said(
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
     assert main(arguments) == 2
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["serve --policy nano_base", "steer"])
+def test_a_busy_port_is_told_before_the_policy_is_loaded(
+    command: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policies, "load_agent", lambda **_: pytest.fail("a policy was loaded"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main([*command.split(), "--port", str(port)]) == 2
+    assert f"Cannot listen on 127.0.0.1:{port}: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("serve --policy nano_base --camera front=x", "no camera 'front'. Possible: ['image']"),
+        ("serve --policy nano_base --host no.such.host.invalid", "Cannot listen on no.such.host.invalid"),
+        ("serve --policy nano_base --max-message-mb inf", "--max-message-mb must lie between"),
+        ("serve --policy nano_base --requests-per-second -1", "--requests-per-second must be at least 0"),
+        ("steer --suite tabletop_gaol", "Did you mean 'tabletop_goal'"),
+        ("steer --task fly", "Unknown task 'fly'"),
+    ],
+)
+def test_settings_of_a_server_are_checked_before_the_policy_is_loaded(
+    command: str, says: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policies, "load_agent", lambda **_: pytest.fail("a policy was loaded"))
+    assert main([*command.split(), *([] if "--host" in command else ["--port", "0"])]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_port_that_was_just_given_up_is_free() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            server.accept()[0].close()  # the server's end closes first, so it waits in TIME_WAIT
+            assert client.recv(1) == b""
+    check_port("127.0.0.1", port)
+    check_port("", 0)
 
 
 def test_camera_keys_are_read() -> None:

@@ -41,6 +41,7 @@ class ToyAgent:
                 close_threshold_m=None,
                 grasped_word=True,
                 max_objects=2,
+                separate_questions=False,
             ),
         )
 

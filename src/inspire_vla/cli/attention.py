@@ -3,11 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import arg
 
-from inspire_vla.cli.options import Names, check_device, holds_out
+from inspire_vla.backbones.devices import check_device
+from inspire_vla.cli.options import Names, holds_out
 from inspire_vla.errors import InspireError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Arguments:
     """Suites or groups of the tabletop."""
     episodes: int = 3
     """Initial states per task."""
-    method: str = "rollout"
+    method: Literal["rollout", "gradient"] = "rollout"
     """rollout: attention maps multiplied over the layers; gradient: weighted by the gradient of the output token."""
     out: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """Write figure.png, shares.svg and attention.json, also for `inspire report`."""
@@ -56,18 +57,26 @@ def run(options: Arguments) -> None:
         raise InspireError(
             f"--episodes must be at least 1 and --examples at least 0, found {options.episodes}, {options.examples}."
         )
+    if other := [suite for suite in options.suite if benchmarks.benchmark_of(suite) != benchmarks.DEFAULT]:
+        raise InspireError(
+            f"Attention is measured on the tabletop, which draws the objects' masks; found {other}."
+        )
     for checkpoint in options.policy:
         benchmarks.check_inputs(policies.inputs(checkpoint))
     from inspire_vla.evaluation import provenance
     from inspire_vla.reports.attention import compared, summarise, write_attention
 
     about = [policies.describe(checkpoint) for checkpoint in options.policy]
-    agents = [
-        (name, policies.agent_factory(checkpoint, options.device)())
-        for name, checkpoint in zip(_names(about), options.policy, strict=True)
-    ]
+    for policy in about:
+        policies.check_attention(policy)
+    names = _names(about)
+    _check_names(names)
     selected = benchmarks.select(options.suite, about[0])
     benchmark = selected.factory()
+    agents = [
+        (name, policies.agent_factory(checkpoint, options.device)())
+        for name, checkpoint in zip(names, options.policy, strict=True)
+    ]
     amount = {"episodes": 0 if options.figure else options.episodes, "examples": options.examples}
     console = Console()
     with Progress(console=console, transient=True) as progress:
@@ -114,9 +123,7 @@ def measure_attention(
     from inspire_vla.lerobot_plugin.attention import looks
     from inspire_vla.reports.attention import Attention, Example, Measurement
 
-    names = [name for name, _ in agents]
-    if len(set(names)) < len(names):
-        raise InspireError(f"every policy needs a name of its own, found {names}.")
+    _check_names([name for name, _ in agents])
     examples_found: list[Example] = []
     measured: list[Measurement] = []
     for suite in suites:
@@ -185,6 +192,11 @@ def _example(env: Any, info: Any, suite: str, seed: int, found: Any, shares: Any
             about = f"{look.mention}? {look.said}." if look.mention else ""
             (answering if look.mention else acting).append(Tile(shown, name, look.doing, about, share))
     return Example(info["task"], suite, seed, (*tiles, *acting, *answering))
+
+
+def _check_names(names: list[str]) -> None:
+    if len(set(names)) < len(names):
+        raise InspireError(f"every policy needs a name of its own, found {names}.")
 
 
 def _names(about: list[dict[str, Any]]) -> list[str]:

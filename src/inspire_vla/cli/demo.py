@@ -81,13 +81,18 @@ def _without_warnings() -> Iterator[None]:
 def run(options: Arguments) -> None:
     from rich.console import Console
 
-    from inspire_vla import policies, reports
-    from inspire_vla.evaluation import compare, write_comparison
+    from inspire_vla import benchmarks, policies, reports
+    from inspire_vla.evaluation import compare, select_tasks, write_comparison
 
     out, checkpoints = options.out, (options.base, options.inspire)
     console = Console()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     about = [policies.describe(c, name) for name, c in zip(NAMES, checkpoints, strict=True)]
+    for policy in about:
+        benchmarks.check_inputs(policy)
+        policies.check_attention(policy)
+    selected = benchmarks.select(options.suite, about[0])
+    select_tasks(selected.factory(), selected.suites)  # before a minute of demonstrations and training
     _claim(out)
     started = time.monotonic()
 

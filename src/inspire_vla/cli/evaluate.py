@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import arg
 
+from inspire_vla.backbones.devices import check_device
 from inspire_vla.cli.options import (
     Names,
     PolicyOptions,
     Positive,
     Shard,
-    check_device,
     chosen_policy,
     mention_overrides,
 )
@@ -96,8 +96,12 @@ def _in_simulator(options: Arguments) -> "Run":
     if not text.isdigit() or int(text) < 1:
         raise InspireError(f"--episodes N: the episodes per task, at least 1; found {text!r}.")
     policy, agent = chosen_policy(options, patient=True)
+    _check_fits(policy, options)
     chosen = benchmarks.Options(options.layout_randomness, options.mapping, options.render)
     selected = benchmarks.select(options.suite, policy, chosen)
+    drawn = [data.get("render") for data in policies.training_data(options.policy)]
+    if note := benchmarks.rendering_note(options.suite, options.render, drawn):
+        print(f"inspire evaluate: {note}", file=sys.stderr)
     plan = EvaluationPlan(
         suites=selected.suites,
         episodes_per_task=int(text),
@@ -132,6 +136,7 @@ def _on_dataset(options: Arguments) -> "Run":
         )
     assert options.dataset is not None
     policy, agent = chosen_policy(options, simulated=False, patient=True)
+    _check_fits(policy, options)
     arguments: dict[str, Any] = {
         "dataset": find_dataset(options.dataset),
         "inputs": policies.playback_inputs(
@@ -159,6 +164,21 @@ def _on_dataset(options: Arguments) -> "Run":
         extra={"held_out": {"known": bool(known), "trained_on": trained_on}},
     )
     return _evaluate(options, plan, factory, agent, options.slots)
+
+
+def _check_fits(policy: Mapping[str, Any], options: Arguments) -> None:
+    """Raise InspireError for options that the policy does not allow, before a simulator or a dataset is opened."""
+    from inspire_vla.evaluation import check_control_of
+    from inspire_vla.policies import configured
+
+    check_control_of(policy, options.control)
+    if options.policy is not None and options.n_action_steps is not None:
+        longest = configured(options.policy)["chunk_size"]
+        if options.n_action_steps > longest:
+            raise InspireError(
+                f"--n-action-steps {options.n_action_steps}, but {options.policy} decides {longest} actions at once. "
+                f"Possible: 1 to {longest}."
+            )
 
 
 def _episodes(text: str | None, total: int, known: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:

@@ -3,7 +3,8 @@
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from inspire_vla.cli.options import Positive, check_device, holds_out
+from inspire_vla.backbones.devices import check_device
+from inspire_vla.cli.options import Positive, holds_out
 from inspire_vla.jobs import usable_cores
 
 SHOWN = 12

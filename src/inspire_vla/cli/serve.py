@@ -6,7 +6,11 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from inspire_vla.cli.options import CameraKeys, Port, Positive, check_device, mention_overrides
+from inspire_vla.backbones.devices import check_device
+from inspire_vla.cli.options import CameraKeys, Port, Positive, mention_overrides
+from inspire_vla.errors import InspireError
+
+MAX_MESSAGE_MB = 1024
 
 
 @dataclass(kw_only=True)
@@ -45,6 +49,12 @@ def run(options: Arguments) -> None:
     from inspire_vla.serving.runtime import log_to_stderr
 
     check_device(options.device)
+    if not 0 < options.max_message_mb <= MAX_MESSAGE_MB:
+        raise InspireError(
+            f"--max-message-mb must lie between 0 and {MAX_MESSAGE_MB}, found {options.max_message_mb}."
+        )
+    if not options.requests_per_second >= 0:
+        raise InspireError(f"--requests-per-second must be at least 0, found {options.requests_per_second}.")
     key = api_key_from(options.api_key_env)
     log_to_stderr()
     policies.serve(

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from inspire_vla.cli.options import PolicyOptions, Port, check_device, chosen_policy
+from inspire_vla.backbones.devices import check_device
+from inspire_vla.cli.options import PolicyOptions, Port, chosen_policy
 from inspire_vla.errors import InspireError
 
 VIEW_PIXELS = 448
@@ -43,8 +44,14 @@ def run(options: Arguments) -> None:
         raise InspireError("--episode and --camera belong to --dataset.")
     if options.dataset is not None and (options.suite or options.task):
         raise InspireError("--suite and --task are the simulator's; with --dataset give --episode.")
+    from inspire_vla.evaluation import select_tasks
+    from inspire_vla.serving.runtime import check_port
+
+    check_port(options.host, options.port)
     policy, factory = chosen_policy(options, default="nano_inspire", simulated=options.dataset is None)
     benchmark, hz = _playback(options, policy) if options.dataset else _tabletop(policy)
+    suite = options.suite or next(iter(benchmark.suites()))
+    select_tasks(benchmark, [suite], [options.task] if options.task else None)  # before the policy is loaded
 
     import asyncio
     import logging

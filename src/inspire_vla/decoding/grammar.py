@@ -130,6 +130,10 @@ class Grammar:
     def check_overrides(self, dialogue: Dialogue, overrides: Mapping[str, str]) -> None:
         """Raise InspireError for an override that is no answer or whose object is not asked about."""
         for mention, word in overrides.items():
+            if not dialogue.mentions:
+                raise InspireError(
+                    f"The policy is asked nothing here, so no answer can be overridden; found one about {mention!r}."
+                )
             if mention not in dialogue.mentions:
                 raise InspireError(
                     f"{mention!r} is not asked about.{did_you_mean(mention, dialogue.mentions)}"

@@ -9,7 +9,7 @@ playback.py   recorded episodes in place of a simulator    offline.py     action
 compare_offline.py  policies on the same recorded frames
 """
 
-from inspire_vla.evaluation.answers import AnswerRule
+from inspire_vla.evaluation.answers import AnswerRule, check_control_of
 from inspire_vla.evaluation.comparison import compare, compare_over_seeds, group_of, write_comparison
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.playback import PlaybackBenchmark, PlaybackPlan, PolicyInputs
@@ -47,6 +47,7 @@ __all__ = [
     "RolloutSettings",
     "Run",
     "average",
+    "check_control_of",
     "compare",
     "compare_over_seeds",
     "evaluate",

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.instruction import mentions_of, override_for
 from inspire_vla.spatial import true_answers, words_by_rule
 
@@ -20,6 +20,40 @@ the next object asked about (shuffled), random words (chance), or no dialogue at
 A policy with `reasoning.enabled=false` only allows "none", one with `reasoning.separate_questions` also "unasked".
 Except under "random", an object without a known truth keeps the policy's own answer; such answers are counted
 (`EpisodeRecord.answers_overridden`)."""
+
+
+def check_control(control: str, *, asked: bool = True, answers_precede_action: bool = True) -> None:
+    """Check that a policy allows a control of `CONTROLS`.
+
+    Args:
+        asked: whether the policy is asked questions (`reasoning.enabled`).
+        answers_precede_action: False where the questions are asked apart (`reasoning.separate_questions`).
+
+    Raises:
+        InspireError: an unknown control, or one that would change nothing; says what is possible.
+    """
+    if control not in CONTROLS:
+        raise InspireError(f"Unknown control of answers {control!r}.{did_you_mean(control, CONTROLS)}")
+    if control != "none" and not asked:
+        raise InspireError(
+            f"The control {control!r} needs a policy that is asked questions. This one is a base model "
+            "(reasoning.enabled=false). Possible: none, so leave out --control."
+        )
+    if control not in ("none", UNASKED) and not answers_precede_action:
+        raise InspireError(
+            f"The control {control!r} would change nothing: this policy's questions are not in the action's sequence "
+            f"(reasoning.separate_questions). Possible: none, {UNASKED}."
+        )
+
+
+def check_control_of(policy: Mapping[str, Any], control: str) -> None:
+    """`check_control` for a described policy, whose "reasoning" may be missing: then only the name is checked."""
+    reasoning = policy.get("reasoning") or {}
+    check_control(
+        control,
+        asked=bool(reasoning.get("enabled", True)),
+        answers_precede_action=not reasoning.get("separate_questions", False),
+    )
 
 
 @dataclass(frozen=True)
@@ -88,7 +122,7 @@ def control_overrides(
         return dict(zip(known, answers[-1:] + answers[:-1], strict=True))
     if control == "random":
         return {mention: str(rng.choice(list(words))) for mention in mentions}
-    raise InspireError(f"Unknown control of answers {control!r}. Possible: {list(CONTROLS)}.")
+    raise InspireError(f"Unknown control of answers {control!r}.{did_you_mean(control, CONTROLS)}")
 
 
 def add(confusion: Confusion, truth: str, answer: str, count: int = 1) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from inspire_vla.errors import InspireError, did_you_mean
-from inspire_vla.evaluation.answers import CONTROLS, AnswerRule
+from inspire_vla.evaluation.answers import AnswerRule, check_control_of
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.offline import ActionScale, OfflineScores, score_actions
 from inspire_vla.instruction import find_mentions
@@ -296,8 +296,7 @@ class PlaybackPlan:
     kind = "dataset"
 
     def __post_init__(self) -> None:
-        if self.control not in CONTROLS:
-            raise InspireError(f"Unknown control of answers {self.control!r}. Possible: {list(CONTROLS)}.")
+        check_control_of(self.policy, self.control)
 
     @property
     def settings(self) -> RolloutSettings:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from inspire_vla.errors import InspireError, PolicyLost
-from inspire_vla.evaluation.answers import UNASKED, AnswerRule
+from inspire_vla.evaluation.answers import UNASKED, AnswerRule, check_control
 from inspire_vla.evaluation.episode import Episode, EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.protocols import Agent, Benchmark
 from inspire_vla.evaluation.records import EpisodeRecord, Recording
@@ -41,15 +41,11 @@ def rollout(
     settings = settings or RolloutSettings()
     if settings.n_action_steps is None:
         settings = replace(settings, n_action_steps=getattr(agent, "n_action_steps", None))
-    if settings.control != "none" and not getattr(agent, "reasoning_enabled", True):
-        raise InspireError(
-            f"The policy is asked nothing, so no answers can be overridden: leave out --control {settings.control}."
-        )
-    if settings.control not in ("none", UNASKED) and not getattr(agent, "answers_precede_action", True):
-        raise InspireError(
-            f"The policy's questions are not in the action's sequence, so that control {settings.control!r} would "
-            f"change nothing. Possible: none, {UNASKED}."
-        )
+    check_control(
+        settings.control,
+        asked=getattr(agent, "reasoning_enabled", True),
+        answers_precede_action=getattr(agent, "answers_precede_action", True),
+    )
     rule, n_obs_steps = AnswerRule.of(agent), getattr(agent, "n_obs_steps", 1)
     waiting, pool = iter(jobs), EnvironmentPool(benchmark)
     playing: list[Episode] = []

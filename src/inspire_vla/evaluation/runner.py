@@ -20,7 +20,7 @@ from rich.progress import (
 )
 
 from inspire_vla.errors import InspireError
-from inspire_vla.evaluation.answers import CONTROLS
+from inspire_vla.evaluation.answers import check_control_of
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.playback import PlaybackPlan
 from inspire_vla.evaluation.protocols import Agent, Benchmark, select_tasks
@@ -64,8 +64,7 @@ class EvaluationPlan:
     def __post_init__(self) -> None:
         if self.episodes_per_task < 1:
             raise InspireError(f"episodes_per_task must be at least 1, found {self.episodes_per_task}.")
-        if self.control not in CONTROLS:
-            raise InspireError(f"Unknown control of answers {self.control!r}. Possible: {list(CONTROLS)}.")
+        check_control_of(self.policy, self.control)
         if not 0 <= self.shard[0] < self.shard[1]:
             raise InspireError(f"shard must be (i, n) with 0 ≤ i < n, found {self.shard}.")
         if "name" not in self.policy:

@@ -14,20 +14,33 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from inspect_robots.policy import PolicyBase, PolicyConfig, PolicyInfo
-from inspect_robots.scene import Scene
-from inspect_robots.spaces import (
-    ABSOLUTE_CONTROL_MODES,
-    ActionSemantics,
-    Box,
-    CameraSpec,
-    ObservationSpace,
-)
-from inspect_robots.types import Action, ActionChunk, Observation
 
+from inspire_vla.backbones.devices import check_device
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation.episode import MAX_UNDECODABLE_IN_A_ROW
-from inspire_vla.serving.observations import STATE_KEY, ObservationReader, Options
+from inspire_vla.harnesses import how_to_install
+from inspire_vla.serving.observations import STATE_KEY, ObservationReader, Options, check_cameras
+
+try:
+    from inspect_robots.errors import ConfigError
+    from inspect_robots.policy import PolicyBase, PolicyConfig, PolicyInfo
+    from inspect_robots.scene import Scene
+    from inspect_robots.spaces import (
+        ABSOLUTE_CONTROL_MODES,
+        ActionSemantics,
+        Box,
+        CameraSpec,
+        ObservationSpace,
+    )
+    from inspect_robots.types import Action, ActionChunk, Observation
+except ModuleNotFoundError as error:
+    if error.name != "inspect_robots":
+        raise
+    raise ModuleNotFoundError(how_to_install("inspect-robots"), name=error.name) from None
+
+
+class PolicyRefused(InspireError, ConfigError):
+    """The arguments of a policy cannot be used. inspect-robots ends with the message alone."""
 
 
 class InspirePolicy(PolicyBase):
@@ -44,8 +57,8 @@ class InspirePolicy(PolicyBase):
         device: cpu, cuda, …; by default the checkpoint's.
 
     Raises:
-        InspireError: no such checkpoint, an unknown camera, no `state` for a policy that takes one, or a policy with
-            several observation steps.
+        PolicyRefused: no such checkpoint or device, an unknown camera, no `state` for a policy that takes one, answers
+            that the policy cannot be given, or a policy with several observation steps.
     """
 
     def __init__(
@@ -60,39 +73,46 @@ class InspirePolicy(PolicyBase):
         overrides: str | Mapping[str, str] = "",
         device: str | None = None,
     ) -> None:
-        from inspire_vla.policies import agent_factory, describe
+        try:
+            from inspire_vla.policies import agent_factory, check_overrides, configured, describe
 
-        about = describe(checkpoint)
-        names = {camera: camera for camera in about["cameras"]} | _pairs(cameras, "cameras")
-        self._state = tuple(key.strip() for key in state.split(",") if key.strip())
-        if about["state_dim"] and not self._state:
-            raise InspireError(
-                f"{checkpoint} takes a state of {about['state_dim']} numbers: give `state`, the keys of the "
-                "embodiment's state in that order, such as state=eef_pos,gripper."
+            check_device(device)
+            about = describe(checkpoint)
+            given = _pairs(cameras, "cameras")
+            check_cameras(given, about["cameras"])
+            names = {camera: camera for camera in about["cameras"]} | given
+            self._state = tuple(key.strip() for key in state.split(",") if key.strip())
+            if about["state_dim"] and not self._state:
+                raise InspireError(
+                    f"{checkpoint} takes a state of {about['state_dim']} numbers: give `state`, the keys of the "
+                    "embodiment's state in that order, such as state=eef_pos,gripper."
+                )
+            self._overrides = _pairs(overrides, "overrides")
+            check_overrides(about, self._overrides)
+            if (steps := configured(checkpoint).get("n_obs_steps", 1)) > 1:
+                raise InspireError(
+                    f"{checkpoint} takes {steps} images in a row of each camera, and inspect-robots shows a "
+                    "policy only those at which it decides."
+                )
+            self._agent = agent_factory(checkpoint, device)()
+            self._reader = ObservationReader.of(self._agent.config, names)
+            semantics = None
+            if control_mode is not None:
+                semantics = ActionSemantics(control_mode, rotation_repr, gripper, frame)  # type: ignore[arg-type]
+            sizes = [(names[camera], *size) for camera, size in self._reader.sizes.items()]
+            self.info = PolicyInfo(
+                name=about["name"],
+                action_space=Box(shape=(about["action_dim"],), semantics=semantics),
+                observation_space=ObservationSpace(
+                    cameras=tuple(CameraSpec(*size) for size in sizes), state_keys=frozenset(self._state)
+                ),
+                checkpoint=f"{about['checkpoint']} {about['sha256']}",
             )
-        self._overrides = _pairs(overrides, "overrides")
-        self._agent = agent_factory(checkpoint, device)()
-        if self._agent.n_obs_steps > 1:
-            raise InspireError(
-                f"{checkpoint} takes {self._agent.n_obs_steps} images in a row of each camera, and inspect-robots "
-                "shows a policy only those at which it decides."
-            )
-        self._reader = ObservationReader.of(self._agent.config, names)
-        semantics = None
-        if control_mode is not None:
-            semantics = ActionSemantics(control_mode, rotation_repr, gripper, frame)  # type: ignore[arg-type]
-        sizes = [(names[camera], *size) for camera, size in self._reader.sizes.items()]
-        self.info = PolicyInfo(
-            name=about["name"],
-            action_space=Box(shape=(about["action_dim"],), semantics=semantics),
-            observation_space=ObservationSpace(
-                cameras=tuple(CameraSpec(*size) for size in sizes), state_keys=frozenset(self._state)
-            ),
-            checkpoint=f"{about['checkpoint']} {about['sha256']}",
-        )
-        self.config = PolicyConfig(action_horizon=self._agent.n_action_steps, temperature=0.0)
-        self._cameras = names
-        self._start("")
+            self.config = PolicyConfig(action_horizon=self._agent.n_action_steps, temperature=0.0)
+            self._cameras = names
+            self._start("")
+        except InspireError as error:
+            raise PolicyRefused(str(error)) from None
 
     def reset(self, scene: Scene) -> None:
         """Begin a trial: no earlier answers and actions."""

@@ -11,33 +11,45 @@ warns about what does not match before an episode starts. The last answers of an
 decision, and policies with several observation steps get the images of each step.
 """
 
+import argparse
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from vla_eval.model_servers.base import SessionContext
-from vla_eval.model_servers.predict import PredictModelServer
-from vla_eval.model_servers.serve import run_server
-from vla_eval.specs import (
-    GRIPPER_01,
-    GRIPPER_CLOSE_POS,
-    IMAGE_RGB,
-    LANGUAGE,
-    POSITION_DELTA,
-    RAW,
-    ROTATION_AA,
-    ROTATION_EULER,
-    STATE_EEF_POS_AA_GRIP,
-    DimSpec,
-)
 
+from inspire_vla.backbones.devices import check_device
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.evaluation.episode import MAX_UNDECODABLE_IN_A_ROW
+from inspire_vla.harnesses import how_to_install
 from inspire_vla.observation_history import ObservationHistory
-from inspire_vla.serving.observations import STATE_KEY, ObservationReader, Options
+from inspire_vla.serving.observations import STATE_KEY, ObservationReader, Options, check_cameras
+from inspire_vla.serving.runtime import check_port
+
+try:
+    from vla_eval.model_servers.base import SessionContext
+    from vla_eval.model_servers.predict import PredictModelServer
+    from vla_eval.model_servers.serve import run_server
+    from vla_eval.specs import (
+        GRIPPER_01,
+        GRIPPER_CLOSE_POS,
+        IMAGE_RGB,
+        LANGUAGE,
+        POSITION_DELTA,
+        RAW,
+        ROTATION_AA,
+        ROTATION_EULER,
+        STATE_EEF_POS_AA_GRIP,
+        DimSpec,
+    )
+except ModuleNotFoundError as error:
+    if error.name != "vla_eval":
+        raise
+    if __name__ == "__main__":
+        sys.exit(f"error: {how_to_install('vla-eval')}")
+    raise ModuleNotFoundError(how_to_install("vla-eval"), name=error.name) from None
 
 LOG = logging.getLogger(__name__)
 
@@ -116,7 +128,7 @@ class InspireModelServer(PredictModelServer):
         max_batch_size: int = 16,
         **settings: Any,
     ) -> None:
-        from inspire_vla.policies import agent_factory, inputs
+        from inspire_vla.policies import agent_factory, configured, inputs
 
         if convention not in CONVENTIONS:
             raise InspireError(f"Unknown convention {convention!r}.{did_you_mean(convention, CONVENTIONS)}")
@@ -124,6 +136,8 @@ class InspireModelServer(PredictModelServer):
         takes = inputs(checkpoint)
         if takes["action_dim"] != 7:
             raise InspireError(f"{convention} takes 7 actions; {checkpoint} has {takes['action_dim']}.")
+        check_device(device)
+        check_cameras(cameras or {}, takes["cameras"])
         known = {**self.convention.cameras, **(cameras or {})}
         lacking = [camera for camera in takes["cameras"] if camera not in known]
         if lacking:
@@ -132,14 +146,14 @@ class InspireModelServer(PredictModelServer):
                 f"--args.cameras.{lacking[0]}=NAME."
             )
         self.cameras = {camera: known[camera] for camera in takes["cameras"]}
+        longest = configured(checkpoint)["chunk_size"]
+        if chunk_size is not None and not 1 <= chunk_size <= longest:
+            raise InspireError(f"chunk_size must lie between 1 and {longest}, found {chunk_size}.")
         self.agent = agent_factory(checkpoint, device)()
         self.reader = ObservationReader.of(self.agent.config, self.cameras)
         self._episodes: dict[str, _Episode] = {}
-        longest = self.agent.config.chunk_size
         if chunk_size is None:
             chunk_size = self.agent.n_action_steps
-        elif not 1 <= chunk_size <= longest:
-            raise InspireError(f"chunk_size must lie between 1 and {longest}, found {chunk_size}.")
         super().__init__(chunk_size=chunk_size, max_batch_size=max_batch_size, **settings)
         self.agent.act([self.reader.example()], ["pick up the red cube"])  # warm-up, before a client waits
 
@@ -221,6 +235,7 @@ class InspireModelServer(PredictModelServer):
 def main() -> None:
     """Run the server of the command line. Bad arguments and a busy port end it with one line."""
     try:
+        check_port(*_address(sys.argv[1:]))  # before the policy is loaded, which takes long
         run_server(InspireModelServer)
     except InspireError as error:
         sys.exit(f"error: {error}")
@@ -231,6 +246,19 @@ def main() -> None:
         sys.exit(f"error: Cannot listen: {refused.exceptions[0]}. Choose another port: --port 8001.")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _address(words: Sequence[str]) -> tuple[str, int]:
+    """Host and port of the command line, as vla-eval reads them; those of a --config file are not known here."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--host", default="0.0.0.0")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--address", default="")
+    found, _ = parser.parse_known_args(words)
+    host, _, port = found.address.rpartition(":")
+    if found.address and not (port.isdigit() and int(port) < 1 << 16):
+        raise InspireError(f"--address is written HOST:PORT, found {found.address!r}.")
+    return host or found.host, int(port or found.port)
 
 
 if __name__ == "__main__":

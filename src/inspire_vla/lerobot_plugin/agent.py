@@ -10,6 +10,7 @@ import torch
 from jaxtyping import UInt8
 from lerobot.policies import make_pre_post_processors
 
+from inspire_vla.backbones.devices import check_device
 from inspire_vla.decoding import Decision
 from inspire_vla.errors import InspireError, first_line
 from inspire_vla.instruction import Overrides
@@ -207,8 +208,9 @@ def load_policy(
 
     No code of the checkpoint is run: see checkpoint_schema.py.
 
-    Raises InspireError for what is no checkpoint of ours, is damaged, or names code.
+    Raises InspireError for a device that is not here, and for what is no checkpoint of ours, is damaged, or names code.
     """
+    check_device(device)
     folder = find(path)
     check_checkpoint(folder)
     config = load_config(folder)

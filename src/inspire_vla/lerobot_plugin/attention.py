@@ -21,6 +21,7 @@ from inspire_vla.decoding import Decision
 from inspire_vla.dialogue import Rendered, render
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.lerobot_plugin.agent import Agent, Observation
+from inspire_vla.lerobot_plugin.checkpoints import check_attention
 from inspire_vla.lerobot_plugin.processor_inspire_vla import DIALOGUES
 
 
@@ -54,16 +55,7 @@ def looks(
     """
     if method not in METHODS:
         raise InspireError(f"Unknown method {method!r}.{did_you_mean(method, METHODS)}")
-    if not agent.config.has_codes:
-        raise InspireError(
-            "Attention maps are those of answers and action tokens. This policy acts by a flow expert, whose attention "
-            "is not recorded; train a policy with --policy.action_head=tokens."
-        )
-    if agent.config.reasoning.asks_apart:
-        raise InspireError(
-            "Attention maps are those of one sequence with answers and action. This policy asks its questions in a "
-            "sequence of their own (separate_questions)."
-        )
+    check_attention(has_codes=agent.config.has_codes, asks_apart=agent.config.reasoning.asks_apart)
     decision = agent.act([observation], [instruction])[0]
     if decision.actions is None:
         raise InspireError(

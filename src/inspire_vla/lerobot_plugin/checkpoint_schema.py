@@ -103,12 +103,14 @@ class TrainingData:
         actions_sha256: hash of the actions of all its episodes: the same after a move, a copy or new labels.
         episodes: their number.
         held_out: those that the training left out.
+        render: how LIBERO's images were drawn; None where the dataset does not say.
     """
 
     __pydantic_config__ = _Settings.model_config
     actions_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     episodes: Annotated[int, Field(ge=1)]
     held_out: list[Annotated[int, Field(ge=0)]]
+    render: Literal["full", "fast"] | None = None
 
 
 class TokenizerSettings(_Settings):

@@ -6,7 +6,7 @@ nor torch.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +142,7 @@ def joined_data(earlier: Sequence[TrainingData], later: TrainingData) -> tuple[T
     before = data.get(later.actions_sha256)
     if before is not None:
         held_out = sorted({*before.held_out} & {*later.held_out})
-        later = TrainingData(later.actions_sha256, later.episodes, held_out)
+        later = replace(later, held_out=held_out)
     return tuple((data | {later.actions_sha256: later}).values())
 
 
@@ -174,6 +174,25 @@ def check_same_dataset(out: Path, root: str | Path) -> None:
     if recorded.sha256 != LeRobotFiles.open(root).content_sha256():
         raise InspireError(
             f"{out} was trained on {recorded.root}, and {root} has other content (hash of its files). {other}"
+        )
+
+
+def check_attention(*, has_codes: bool, asks_apart: bool, name: str = "This policy") -> None:
+    """Check that a policy's attention can be drawn, from what its configuration says.
+
+    Args:
+        has_codes: whether it acts by action tokens; False: by a flow expert.
+        asks_apart: whether its questions are sequences of their own (`separate_questions`).
+    """
+    if not has_codes:
+        raise InspireError(
+            f"{name} acts by a flow expert, whose attention is not recorded. Attention maps are those of answers and "
+            "action tokens: train a policy with --policy.action_head=tokens."
+        )
+    if asks_apart:
+        raise InspireError(
+            f"{name} asks its questions in a sequence of their own (separate_questions). Attention maps are those of "
+            "one sequence with answers and action."
         )
 
 

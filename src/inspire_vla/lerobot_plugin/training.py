@@ -10,7 +10,7 @@ import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Int
@@ -175,7 +175,7 @@ def training_data(root: str | Path, episodes: Collection[int] | None) -> Trainin
     """What a checkpoint says of a dataset, of which these episodes are trained on, or all."""
     reader = EpisodeReader(root)
     left_out = () if episodes is None else sorted({*range(reader.episodes)} - {*episodes})
-    return TrainingData(reader.actions_sha256(), reader.episodes, list(left_out))
+    return TrainingData(reader.actions_sha256(), reader.episodes, list(left_out), render_of(root))
 
 
 # Numbers
@@ -218,7 +218,7 @@ def check_numbers(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -
             )
 
 
-# Suites
+# Origin
 
 Suites = tuple[str, ...] | None
 """Names of suites; None is "unknown", as of a dataset that does not say what it was recorded on."""
@@ -226,15 +226,26 @@ Suites = tuple[str, ...] | None
 
 def suites_of(dataset_root: str | Path) -> Suites:
     """Suites that a dataset was collected or imported from."""
+    collection, labels = _origin(dataset_root)
+    if (suite := collection.get("suite")) is not None:
+        return (str(suite),)
+    found = labels.get("suites")
+    return tuple(sorted(map(str, found))) if found else None
+
+
+def render_of(dataset_root: str | Path) -> Literal["full", "fast"] | None:
+    """How the images of a dataset of LIBERO were drawn; None where it does not say."""
+    found = [one.get("render") for one in _origin(dataset_root)]
+    return "fast" if "fast" in found else "full" if "full" in found else None
+
+
+def _origin(dataset_root: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a dataset says of its collection, and what its labels say of their source."""
     collection, labels = (
         read_json(path, dict[str, Any]) if (path := Path(dataset_root, name)).is_file() else {}
         for name in (COLLECTION_FILE, LABELS_FILE)
     )
-    suite = collection.get("settings", {}).get("suite")
-    if suite is not None:
-        return (str(suite),)
-    found = labels.get("extra", {}).get("suites")
-    return tuple(sorted(map(str, found))) if found else None
+    return collection.get("settings", {}), labels.get("extra", {})
 
 
 def joined(earlier: Suites, later: Suites) -> Suites:

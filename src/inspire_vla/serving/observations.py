@@ -11,7 +11,7 @@ the meaning of the state cannot be checked: send them as in the demonstrations.
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.files import describe
 from inspire_vla.instruction import MentionRole, override_for
 from inspire_vla.lerobot_plugin.observation_forms import CAMERA_ALIASES, as_images, as_state
@@ -96,6 +96,13 @@ class Request:
     unused: tuple[str, ...]
 
 
+def check_cameras(given: Iterable[str], names: Sequence[str]) -> None:
+    """Raise InspireError for a camera that is not among the policy's `names`."""
+    for camera in given:
+        if camera not in names:
+            raise InspireError(f"The policy has no camera {camera!r}.{did_you_mean(camera, names)}")
+
+
 @dataclass(frozen=True)
 class ObservationReader:
     """Reads the requests for one policy.
@@ -120,9 +127,7 @@ class ObservationReader:
         """
         features = config.image_features
         names = [key.removeprefix("observation.images.") for key in features]
-        for camera in keys or {}:
-            if camera not in names:
-                raise InspireError(f"The policy has no camera {camera!r}. Possible: {names}.")
+        check_cameras(keys or {}, names)
         state = config.robot_state_feature
         return cls(
             cameras={name: (keys or {}).get(name) for name in names},

@@ -72,6 +72,7 @@ class RemoteAgent:
         }
         self._mentions = dict(mentions or {})
         self.reasoning_enabled = bool(reasoning["enabled"])
+        self.answers_precede_action = not reasoning.get("separate_questions", False)
         self.n_action_steps = int(self.metadata["n_action_steps"])
         self.n_obs_steps = int(self.metadata["n_obs_steps"])
 

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import logging
+import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -53,6 +55,34 @@ def log_to_stderr(level: int = logging.INFO) -> None:
         logger.handlers[:] = [handler]
         logger.setLevel(its_level)
         logger.propagate = False
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise InspireError where no server can listen. A policy may take minutes to load, so this comes before it.
+
+    host: a name or an address; "" stands for all addresses. port: 0 takes a free one.
+    """
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in found:
+            try:
+                tried = socket.socket(family, kind, protocol)
+            except OSError:  # asyncio, too, passes over a family that this machine lacks
+                continue
+            with tried:
+                if os.name == "posix":  # as asyncio listens: connections that have just ended do not count
+                    tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, True)
+                if family == socket.AF_INET6:
+                    tried.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, True)
+                tried.bind(address)
+    except OSError as error:
+        raise _cannot_listen(host, port, error) from None
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> InspireError:
+    return InspireError(
+        f"Cannot listen on {host}:{port}: {error.strerror}. Choose another --port, or end what listens there."
+    )
 
 
 class Metrics:
@@ -173,6 +203,4 @@ class WebSocketService:
                 **options,
             )
         except OSError as error:
-            raise InspireError(
-                f"Cannot listen on {self.host}:{self._requested_port}: {error.strerror}."
-            ) from error
+            raise _cannot_listen(self.host, self._requested_port, error) from error

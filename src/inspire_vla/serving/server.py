@@ -381,5 +381,6 @@ def metadata_of(config: Any, reader: ObservationReader, about: Mapping[str, Any]
             "grasped_word": bool(reasoning.grasped_word),
             "max_objects": int(reasoning.max_objects),
             "words": list(words),
+            **({"separate_questions": True} if reasoning.separate_questions else {}),
         },
     }

@@ -1,0 +1,29 @@
+"""A device that is not here is refused before anything is loaded onto it."""
+
+import pytest
+from torch import accelerator
+
+from inspire_vla.backbones import devices
+from inspire_vla.errors import InspireError
+from inspire_vla.lerobot_plugin.agent import load_policy
+
+
+def test_what_is_here_is_allowed_and_the_rest_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "devices", lambda: ["cpu", "cuda", "cuda:0"])
+    for device in (None, "cpu", "cuda", "cuda:0"):
+        devices.check_device(device)
+    with pytest.raises(InspireError, match="The device 'gpu' cannot be used here"):
+        devices.check_device("gpu")
+    with pytest.raises(InspireError, match=r"Possible: \['cpu', 'cuda', 'cuda:0'\]"):
+        devices.check_device("cuda:1")
+
+
+def test_the_processor_is_always_there() -> None:
+    assert devices.devices()[0] == "cpu"
+    assert (len(devices.devices()) > 1) == accelerator.is_available()
+
+
+def test_a_policy_is_not_loaded_for_another_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "devices", lambda: ["cpu"])
+    with pytest.raises(InspireError, match="The device 'cuda' cannot be used here"):
+        load_policy("no such checkpoint", device="cuda")
