@@ -1,5 +1,8 @@
 """The commands say what is wrong before anything heavy is loaded."""
 
+import io
+import json
+import logging
 import socket
 import subprocess
 import sys
@@ -9,6 +12,7 @@ from tests.serving.toy_server import ToyAgent
 
 from inspire_vla import policies
 from inspire_vla.cli import main, parse
+from inspire_vla.serving import runtime
 from inspire_vla.serving.runtime import check_port
 
 
@@ -69,6 +73,23 @@ def test_a_port_that_was_just_given_up_is_free() -> None:
             assert client.recv(1) == b""
     check_port("127.0.0.1", port)
     check_port("", 0)
+
+
+def test_the_log_goes_to_the_stderr_of_the_moment_and_a_closed_one_is_no_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for logger in (runtime.LOG, logging.getLogger("websockets")):  # as they were, afterwards
+        monkeypatch.setattr(logger, "handlers", [])
+        monkeypatch.setattr(logger, "propagate", False)
+        monkeypatch.setattr(logger, "level", logging.WARNING)
+    closed, later = io.StringIO(), io.StringIO()
+    monkeypatch.setattr(sys, "stderr", closed)
+    runtime.log_to_stderr()
+    closed.close()
+    runtime.log("one")  # would print "--- Logging error ---"
+    monkeypatch.setattr(sys, "stderr", later)
+    runtime.log("two")
+    assert json.loads(later.getvalue())["event"] == "two"
 
 
 def test_camera_keys_are_read() -> None:

@@ -31,6 +31,30 @@ def test_images_have_the_asked_shape_and_repeat():
     assert env.observation_space.contains(first)
 
 
+DRAW = """
+from inspire_vla.tabletop.env import TabletopEnv
+from inspire_vla.tabletop.suites import SUITES
+env = TabletopEnv(SUITES["tabletop_seen"][0], cameras=("image",), image_size=32)
+try:
+    env.reset(seed=0)[0]["pixels"]["image"]
+except ValueError as error:
+    print(str(error)[:18])
+"""
+
+
+@pytest.mark.skipif(choose_gl_backend() != "egl", reason="EGL draws no images on this machine")
+@pytest.mark.parametrize(("setting", "more", "said"), [
+    ({}, "from mujoco import egl; egl.EGL.eglTerminate(egl.EGL_DISPLAY)", ""),  # as robosuite does at its exit
+    ({"MUJOCO_EGL_DEVICE_ID": "99"}, "", "Cannot draw images\n"),
+])  # fmt: skip
+def test_a_process_that_drew_or_could_not_ends_without_a_word(setting, more, said):
+    done = subprocess.run(
+        [sys.executable, "-c", f"{DRAW}\n{more}"],
+        env={**os.environ, **setting}, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
+
+
 @with_images
 def test_the_agent_view_looks_back_at_the_robot():
     """The red cube stands on the robot's left and so in the image's right half; the arm is at the top."""

@@ -1,6 +1,7 @@
 """What both servers need to run: log lines, metrics, and a clean end on SIGINT or SIGTERM."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -47,9 +48,17 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
+class _Stderr(logging.Handler):
+    """Writes to what `sys.stderr` is at that moment. A reader that has gone away stops no server."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError, ValueError):  # a broken pipe, a closed file
+            print(self.format(record), file=sys.stderr, flush=True)
+
+
 def log_to_stderr(level: int = logging.INFO) -> None:
     """Write JSON lines to stderr: ours from `level` on, those of the websockets library from WARNING on."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Stderr()
     handler.setFormatter(JsonFormatter())
     for logger, its_level in ((LOG, level), (logging.getLogger("websockets"), logging.WARNING)):
         logger.handlers[:] = [handler]

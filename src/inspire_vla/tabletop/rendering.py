@@ -82,6 +82,7 @@ def _free(context: Any) -> None:
     """Free the context before the interpreter unloads EGL. Errors are ignored: EGL may be gone already."""
     with contextlib.suppress(Exception):
         context.free()
+    context._context = None  # else mujoco tries again when its modules are gone, and prints a traceback
 
 
 def _open_context():
@@ -89,7 +90,9 @@ def _open_context():
     try:
         if backend == "disable":
             raise RuntimeError(f"none of {_BACKENDS} answered")
-        return importlib.import_module(f"mujoco.{backend}").GLContext(640, 640)
+        kind = importlib.import_module(f"mujoco.{backend}").GLContext
+        kind._context = None  # one that cannot be made would print a traceback when it is collected
+        return kind(640, 640)
     except Exception as reason:
         raise GraphicsUnavailable(
             f"Cannot draw images: off-screen OpenGL failed with MUJOCO_GL={backend!r} ({reason}). "
