@@ -215,10 +215,9 @@ def test_a_policy_keeps_how_its_images_were_drawn(file: str, tmp_path: Path, lab
     path.write_text(json.dumps(content | {part: {"render": "fast"}}), encoding="utf-8")
     found = training_data(root, None)
     assert found.render == "fast"
-    settings = TokenizerSettings.model_validate(
-        {
-            "reasoning": {}, "n_obs_steps": 1, "template": {}, "llama": False, "action_vocabulary": None,
-            "initial_draft": [], "training_suites": None, "training_data": [asdict(found)],
-        }
-    )  # fmt: skip
+    written = {
+        "reasoning": {}, "n_obs_steps": 1, "template": {}, "llama": False, "action_vocabulary": None,
+        "initial_draft": [], "training_suites": None, "training_data": [asdict(found)],
+    }  # fmt: skip
+    settings = TokenizerSettings.model_validate_json(json.dumps(written))
     assert settings.training_data[0].render == "fast"
