@@ -1,5 +1,7 @@
 """The recipes of SmolVLA and π0.5 as their pages print them: a recording of an SO-101, a tiny model, three steps."""
 
+import shlex
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ from tests.backbones import lerobot_flow
 from tests.lerobot_plugin import so101
 from tests.lerobot_plugin.test_your_robot import commands
 
+from inspire_vla.action_tokenizers import Fast
 from inspire_vla.cli import main
 from inspire_vla.lerobot_plugin import training
 from inspire_vla.lerobot_plugin.agent import load_policy
@@ -55,12 +58,19 @@ def test_the_recipe_runs_as_it_is_printed(
             "--vision-heads",
             "2",
         ]  # unlike the published sizes, not to be seen in weights
-    for command, *words in commands(DOCS / "families" / f"{kind}.md")[:2]:
+    monkeypatch.setattr(
+        Fast, "fit", partial(Fast.fit, vocabulary_size=256)
+    )  # as many ids as a tiny model lends
+    page = DOCS / "families" / f"{kind}.md"
+    (with_codes,) = (line for line in page.read_text(encoding="utf-8").splitlines() if "runs/codes" in line)
+    for command, *words in [*commands(page)[:2], shlex.split(with_codes)]:
         assert command == "inspire"
         assert main([*words, *more] if words[0] == "convert" else words) == 0, words
-    agent = load_policy(tmp_path / "runs" / "inspire")
-    images = {name: np.zeros((48, 64, 3), np.uint8) for name in ("front", "wrist")}
-    decision = agent.act({"pixels": images, "agent_pos": np.zeros(6)}, TASK)
-    assert decision.mentions == ("the yellow brick", "the white box")
-    assert decision.actions.shape == (50, 6)
-    assert np.isfinite(decision.actions).all()
+    for name, action_tokenizer in (("inspire", None), ("codes", "fast")):
+        agent = load_policy(tmp_path / "runs" / name)
+        assert agent.config.action_tokenizer == action_tokenizer
+        images = {name: np.zeros((48, 64, 3), np.uint8) for name in ("front", "wrist")}
+        decision = agent.act({"pixels": images, "agent_pos": np.zeros(6)}, TASK)
+        assert decision.mentions == ("the yellow brick", "the white box")
+        assert decision.actions.shape == (50, 6)
+        assert np.isfinite(decision.actions).all()
