@@ -1,3 +1,4 @@
+import re
 import shutil
 import subprocess
 import sys
@@ -50,6 +51,10 @@ def test_every_command_explains_itself(command, capsys):
         ),
         (["compare", "no_such"], "no such folder"),
         (["report", "no_such"], "no such folder"),
+        (["compare"], "No run is given"),
+        (["report"], "No run is given"),
+        (["labels", "no_such"], "no such folder"),
+        (["label", "no_such", "--out", "x", "--modes", "directoin"], "Did you mean 'direction'"),
         (["train", "--out", "x"], "--dataset is needed"),
         (["train", "--out", "x", "--resume"], "nothing to resume"),
         (
@@ -66,6 +71,24 @@ def test_bad_input_is_said_in_a_line_without_traceback(arguments, message, capsy
     assert said.startswith(f"inspire {arguments[0]}: ")
     assert "Traceback" not in said
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("out", ["--out file", "--out file/below"])
+@pytest.mark.parametrize(
+    "command",
+    ["evaluate --policy nano_base", "reproduce --preset smoke", "pretrain", "demo", "collect --episodes 1"],
+)
+def test_a_file_in_the_place_of_the_output_is_told_before_any_work(
+    command, out, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    assert main([*command.split(), *out.split()]) == 2
+    assert re.search(
+        "file (exists|is a file|holds other things)|Cannot write .*file", capsys.readouterr().err
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
 
 
 def test_an_unknown_suite_or_task_lists_the_choices(checkpoint, capsys, tmp_path):

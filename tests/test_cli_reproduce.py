@@ -305,3 +305,22 @@ def test_the_whole_experiment_in_small_and_in_pieces(tmp_path: Path) -> None:
     journal = [json.loads(line) for line in (out / "journal.jsonl").read_text(encoding="utf-8").splitlines()]
     assert "interrupted" in {line["outcome"] for line in journal}
     assert "### Controls and ablations" in (out / "results.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("words", "told"), [
+    ("--preset list", "list is no preset: it holds a list"),
+    ("--preset broken", "broken is no YAML"),
+    ("--preset smoke --minutes 0", "--minutes must be above 0"),
+    ("--preset smoke --out list", "list is a file, where a folder is needed"),
+    ("--preset smoke --out runs --docs none.md", "There is no document none.md"),
+    ("--preset smoke --out runs --docs list", "lacks the markers"),
+    ("--preset smoke --out runs --keep other", "other holds no evidence"),
+])  # fmt: skip
+def test_what_would_fail_after_hours_is_refused_at_once(words, told, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "list").write_text("- seeds", encoding="utf-8")
+    (tmp_path / "broken").write_text("seeds: [", encoding="utf-8")
+    (tmp_path / "other").mkdir()
+    assert main(["reproduce", *words.split()]) == 2
+    assert told in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"list", "broken", "other"}

@@ -149,6 +149,13 @@ def disk_errors(target: Path) -> Iterator[None]:
         ) from error
 
 
+def check_folder(folder: str | Path) -> None:
+    """Raise InspireError where a file stands in the place of a folder that is to be written, or of one above it."""
+    for path in (Path(folder), *Path(folder).parents):
+        if path.exists() and not path.is_dir():
+            raise InspireError(f"{path} is a file, where a folder is needed. Give another folder.")
+
+
 def check_writable(target: str | Path, needed: int = 0) -> None:
     """Check, before long work, that `target` can be written and that its disk has room.
 

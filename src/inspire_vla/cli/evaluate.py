@@ -18,6 +18,7 @@ from inspire_vla.cli.options import (
     mention_overrides,
 )
 from inspire_vla.errors import InspireError
+from inspire_vla.files import check_folder
 from inspire_vla.jobs import usable_cores
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Arguments(PolicyOptions):
 def run(options: Arguments) -> None:
     if options.ray is None:  # the machines of a cluster may have a device that this one lacks
         check_device(options.device)
+    check_folder(options.out)
     finished = _on_dataset(options) if options.dataset is not None else _in_simulator(options)
     from inspire_vla.evaluation import compare
     from inspire_vla.reports import print_comparison

@@ -106,8 +106,11 @@ def run(options: Arguments) -> None:
     if (options.out is not None) + options.in_place + options.dry_run != 1:
         raise InspireError("Give one of --out FOLDER, --in-place and --dry-run.")
     from inspire_vla.files import files_below
+    from inspire_vla.labels.columns import answer_column
     from inspire_vla.labels.lerobot_files import find_dataset, lerobot_home
 
+    for mode in options.modes:  # before the dataset is read
+        answer_column(mode)
     options.source = source = find_dataset(options.source)
     if options.in_place and source.resolve().is_relative_to((lerobot_home() / "hub").resolve()):
         raise InspireError(f"{source} is the cache of the hub, where nothing is changed; give --out FOLDER.")

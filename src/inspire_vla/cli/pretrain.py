@@ -5,6 +5,8 @@ from pathlib import Path
 
 from inspire_vla.backbones.devices import check_device
 from inspire_vla.cli.options import Positive, holds_out
+from inspire_vla.errors import InspireError
+from inspire_vla.files import check_folder
 from inspire_vla.jobs import usable_cores
 
 SHOWN = 12
@@ -42,6 +44,10 @@ class Arguments:
 @holds_out("pre-training into")
 def run(options: Arguments) -> None:
     check_device(options.device)
+    if options.seed is not None and options.seed < 0:
+        raise InspireError(f"--seed must be at least 0, found {options.seed}.")
+    for folder in (options.out, options.images_dir):
+        check_folder(folder)
     import torch
 
     from inspire_vla.evaluation import provenance

@@ -7,6 +7,7 @@ from typing import Annotated
 from tyro.conf import arg
 
 from inspire_vla.cli.options import Positive
+from inspire_vla.errors import InspireError
 
 
 @dataclass(kw_only=True)
@@ -35,6 +36,7 @@ class Arguments:
 def run(options: Arguments) -> None:
     from inspire_vla.evaluation.provenance import commit
     from inspire_vla.experiment import (
+        check_evidence_folder,
         keep_evidence,
         read_preset,
         refuse_evidence,
@@ -42,10 +44,18 @@ def run(options: Arguments) -> None:
         stages,
         write_results,
     )
-    from inspire_vla.files import folder_lock
+    from inspire_vla.files import check_folder, folder_lock
+    from inspire_vla.reports.results import check_document
 
+    if options.minutes is not None and not options.minutes > 0:
+        raise InspireError(f"--minutes must be above 0, found {options.minutes}.")
     preset = read_preset(options.preset)
     out = options.out or Path("runs") / preset.name
+    check_folder(out)
+    if options.docs is not None:
+        check_document(options.docs)
+    if options.keep is not None:
+        check_evidence_folder(options.keep)
     plan = stages(preset, out)
     if options.dry_run:
         for stage in plan:

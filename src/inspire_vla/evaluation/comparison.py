@@ -69,7 +69,9 @@ def compare(runs: Sequence[Run], *, group: Callable[[str], str] | None = None) -
     Raises InspireError without runs, for two runs of one name, or for an episode that a run holds twice.
     """
     if not runs:
-        raise InspireError("compare() needs at least one run, found none.")
+        raise InspireError(
+            "No run is given. Name at least one: a folder that `inspire evaluate --out` wrote."
+        )
     offline, runs = [r for r in runs if r.is_offline], [r for r in runs if not r.is_offline]
     _check_names(offline)
     _check_names(runs)

@@ -7,7 +7,7 @@ results.py   tables and figures
 evidence.py  the files behind the results, small enough for git
 """
 
-from inspire_vla.experiment.evidence import keep_evidence, refuse_evidence
+from inspire_vla.experiment.evidence import check_evidence_folder, keep_evidence, refuse_evidence
 from inspire_vla.experiment.preset import PRESETS, Group, Preset, Sweep, Variant, read_preset
 from inspire_vla.experiment.results import write_results
 from inspire_vla.experiment.runner import run_stages
@@ -20,6 +20,7 @@ __all__ = [
     "Stage",
     "Sweep",
     "Variant",
+    "check_evidence_folder",
     "finished_part",
     "keep_evidence",
     "read_preset",

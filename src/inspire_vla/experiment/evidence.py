@@ -29,6 +29,12 @@ _LARGE = ("timeline", "traceback")
 """Fields of an episode that no result is computed from."""
 
 
+def check_evidence_folder(folder: Path) -> None:
+    """Raise InspireError for a folder that holds something else than the evidence of an experiment."""
+    if folder.exists() and not (folder / JOURNAL).is_file():
+        raise InspireError(f"{folder} holds no evidence of an experiment (no {JOURNAL}): give a new folder.")
+
+
 def keep_evidence(out: Path, folder: Path) -> None:
     """Copy the evidence of the experiment in `out` to `folder`, in place of an earlier copy.
 
@@ -37,8 +43,7 @@ def keep_evidence(out: Path, folder: Path) -> None:
     Raises:
         InspireError: `folder` holds something else.
     """
-    if folder.exists() and not (folder / JOURNAL).is_file():
-        raise InspireError(f"{folder} holds no evidence of an experiment (no {JOURNAL}): give a new folder.")
+    check_evidence_folder(folder)
     roots = {str(out.resolve()), str(out)} - {"."}
     below = re.compile(rf"(?<![\w./-])(?:{'|'.join(map(re.escape, sorted(roots)))})/")
     with atomic_path(folder) as partial:

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.errors import InspireError, did_you_mean, first_line
 from inspire_vla.files import describe
 
 PRESETS = {file.stem: file for file in sorted((Path(__file__).parent / "presets").glob("*.yaml"))}
@@ -191,7 +191,12 @@ def _keys(path: Path) -> dict[str, Any]:
         raise InspireError(
             f"Unknown preset {str(path)!r}, and no such file.{did_you_mean(str(path), PRESETS)}"
         )
-    given: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    try:
+        given = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InspireError(f"{path} is no YAML: {first_line(error)}") from None
+    if not isinstance(given, dict):
+        raise InspireError(f"{path} is no preset: it holds a {type(given).__name__}, not keys with values.")
     extended = given.pop("extends", None)
     known = [each.name for each in fields(Preset)]
     for key in given:

@@ -233,6 +233,8 @@ def read_labels(dataset_root: str | Path) -> LabelInfo:
         InspireError: the file is not what `write_labels` writes.
     """
     path = Path(dataset_root) / LABELS_FILE
+    if not Path(dataset_root).is_dir():
+        raise InspireError(f"There is no dataset {dataset_root}: no such folder.")
     if not path.is_file():
         raise LabelsMissing(
             f"The dataset {dataset_root} has no direction labels ({LABELS_FILE} is missing). `inspire collect` "

@@ -27,11 +27,19 @@ Comparison = Mapping[str, Any]
 _ACCURACIES = ("rate", "majority_class", "per_task_majority")
 
 
-def write_between_markers(document: Path, text: str) -> None:
-    """Replace the text between the markers of a document. Raises InspireError if it has none."""
+def check_document(document: Path) -> str:
+    """Return the text of a document. Raises InspireError for one that is missing or has no markers."""
+    if not document.is_file():
+        raise InspireError(f"There is no document {document}; it needs the markers {BEGIN} and {END}.")
     whole = document.read_text(encoding="utf-8")
     if BEGIN not in whole or END not in whole:
         raise InspireError(f"{document} lacks the markers {BEGIN} and {END}.")
+    return whole
+
+
+def write_between_markers(document: Path, text: str) -> None:
+    """Replace the text between the markers of a document. Raises InspireError if it has none."""
+    whole = check_document(document)
     head, rest = whole.split(BEGIN, 1)
     write_text(document, f"{head}{BEGIN}\n{text.strip()}\n{END}{rest.split(END, 1)[1]}")
 
