@@ -36,14 +36,20 @@ def test_a_family_of_published_weights_needs_a_converted_checkpoint(family: str)
             check_start([], family, chosen=True)
 
 
-def test_the_refusal_comes_before_lerobot_is_loaded(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("words", "told"), [
+    (["--", "--policy.backbone=smolvla"], "inspire convert --from smolvla"),
+    ([], "data is no LeRobot dataset"),
+    (["--seed", "-1"], "--seed must be at least 0"),
+])  # fmt: skip
+def test_the_refusal_comes_before_lerobot_is_loaded(words: list[str], told: str, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     command = [sys.executable, "-X", "importtime", "-m", "inspire_vla.cli", "train", "--dataset", "data"]
     done = subprocess.run(
-        [*command, "--out", "out", "--", "--policy.backbone=smolvla"],
+        [*command, "--out", "out", *words],
         cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    assert (done.returncode, "inspire convert --from smolvla" in done.stderr) == (2, True)
+    assert done.returncode == 2
+    assert told in done.stderr
     assert not re.search(r"\| +(torch|lerobot)$", done.stderr, re.MULTILINE)
     assert not (tmp_path / "out").exists()
 

@@ -54,6 +54,12 @@ class Arguments:
 @holds_out("training into")
 def run(options: Arguments) -> None:
     recipe, arguments = train_arguments(options)  # checked before LeRobot loads, which takes seconds
+    if options.seed is not None and options.seed < 0:
+        raise InspireError(f"--seed must be at least 0, found {options.seed}.")
+    if options.dataset is not None:
+        from inspire_vla.labels.lerobot_files import LeRobotFiles, find_dataset
+
+        LeRobotFiles.open(find_dataset(options.dataset))
     from inspire_vla.lerobot_plugin.training import train
 
     train(arguments, recipe=recipe)
