@@ -265,3 +265,8 @@ def test_the_evaluation_asks_about_images_from_all_files(tmp_path):
     assert all(question.text.startswith("Where") and question.point for _, question in asked)
     assert points.shape == (6, 2)
     assert ((points > 0) & (points < 1)).all()
+
+
+def test_a_pretraining_that_would_train_no_question_is_refused():
+    with pytest.raises(InspireError, match="--dense-steps"):
+        replace(CONFIG, steps=CONFIG.dense_steps)

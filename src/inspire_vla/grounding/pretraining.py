@@ -55,6 +55,11 @@ class PretrainingConfig:
             raise InspireError(
                 f"The pre-training trains nano's own stem; the encoder {self.nano.vision!r} was trained by others."
             )
+        if self.dense_steps >= self.steps:
+            raise InspireError(
+                f"Of {self.steps} steps the first {self.dense_steps} train dense classification alone, so no question "
+                "would be trained: give more --steps, or fewer --dense-steps."
+            )
 
 
 def read_recipe(recipe: Path, **changes: Any) -> PretrainingConfig:
