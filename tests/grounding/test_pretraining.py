@@ -215,9 +215,9 @@ def test_a_resumed_training_equals_an_uninterrupted_one(files, tmp_path, monkeyp
 
 
 def test_another_configuration_is_refused(files, tmp_path):
-    pretrain(files, tmp_path / "run", replace(CONFIG, steps=1), log_every=1)
+    pretrain(files, tmp_path / "run", replace(CONFIG, dense_steps=0, steps=1), log_every=1)
     with pytest.raises(InspireError, match="another steps"):
-        pretrain(files, tmp_path / "run", replace(CONFIG, steps=2))
+        pretrain(files, tmp_path / "run", replace(CONFIG, dense_steps=0, steps=2))
 
 
 def test_one_image_can_be_learned(files):
@@ -245,8 +245,8 @@ def test_one_image_can_be_learned(files):
 
 
 def test_the_shipped_recipe_reads():
-    config = read_recipe(recipe_file("nano_grounding"), steps=11, seed=None)
-    assert (config.steps, config.seed) == (11, 0)
+    config = read_recipe(recipe_file("nano_grounding"), steps=3001, seed=None)
+    assert (config.steps, config.seed) == (3001, 0)
     assert config.nano.deep_stem
     with pytest.raises(InspireError, match="no recipe"):
         read_recipe(recipe_file("nano_tabletop"))
