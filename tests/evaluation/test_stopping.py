@@ -14,6 +14,7 @@ from inspire_vla.evaluation import read_run
 
 ROOT = Path(__file__).parents[2]
 EVALUATION = """
+import signal
 import sys
 from inspire_vla import cli
 from inspire_vla.evaluation import EvaluationPlan, Factory, evaluate
@@ -30,6 +31,8 @@ class Command:
         )
 
 if __name__ == "__main__":
+    # A shell starts what it runs in the background with SIGINT ignored, and this process inherits it from the tests.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     cli.parse, cli._module = lambda words: None, lambda name: Command
     sys.exit(cli.main(["evaluate"]))
 """
