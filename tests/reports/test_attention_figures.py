@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 from tests.reports import synthetic
 
@@ -73,3 +74,14 @@ def test_pointings_stand_in_rows_of_four() -> None:
     assert five[0] > one[0] + 224
     with pytest.raises(InspireError, match="at least one"):
         pointing_figure([], near=0.03)
+
+
+def test_a_long_question_stays_below_its_own_image() -> None:
+    long = replace(
+        answer((0.5, 0.5)), question="Where is the plate between the red cylinder and the white mug?"
+    )
+    figure = pointing_figure([long, long], near=0.03)
+    canvas = FigureCanvasAgg(figure)
+    for axis in figure.axes:
+        (text,) = axis.texts
+        assert text.get_window_extent(canvas.get_renderer()).width <= axis.get_window_extent().width

@@ -1,6 +1,7 @@
 """Figures of attention: examples side by side, as in the paper's figure 4; shares on the objects; pointing tests."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -156,11 +157,13 @@ def pointing_figure(answers: Sequence[Pointing], near: float, *, columns: int = 
     if not answers:
         raise InspireError("A figure of pointing needs at least one answer, found none.")
     columns, rows = min(columns, len(answers)), math.ceil(len(answers) / columns)
-    size = (2 * MARGIN + columns * (side + GAP) - GAP, 2 * MARGIN + rows * (side + 26 + GAP) - GAP)
+    questions = [textwrap.wrap(answer.question, side // 7) for answer in answers]
+    height = side + 10 + 16 * max(map(len, questions))
+    size = (2 * MARGIN + columns * (side + GAP) - GAP, 2 * MARGIN + rows * (height + GAP) - GAP)
     figure = new_figure(*size)
     for i, answer in enumerate(answers):
         row, column = divmod(i, columns)
-        left, top = MARGIN + column * (side + GAP), MARGIN + row * (side + 26 + GAP)
+        left, top = MARGIN + column * (side + GAP), MARGIN + row * (height + GAP)
         axis = _image(figure, answer.pixels, left, top, side)
         found = math.dist(answer.predicted, answer.true) < near
         x, y = (side * place for place in answer.predicted)
@@ -169,7 +172,8 @@ def pointing_figure(answers: Sequence[Pointing], near: float, *, columns: int = 
             axis.add_patch(Circle(centre, side * near, fill=False, ec=colour, lw=width))
             axis.plot([x - 8, x + 8], [y, y], color=colour, linewidth=width)
             axis.plot([x, x], [y - 8, y + 8], color=colour, linewidth=width)
-        axis.text(0, side + 14, answer.question, va="center", fontsize=12, parse_math=False, clip_on=False)
+        question = "\n".join(questions[i])
+        axis.text(0, side + 6, question, va="top", fontsize=12, parse_math=False, clip_on=False)
     return figure
 
 
