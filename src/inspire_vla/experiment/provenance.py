@@ -37,18 +37,23 @@ def _pretraining(out: Path) -> list[str]:
     if not file.exists():
         return []
     n = json.loads(file.read_text(encoding="utf-8"))
-    line = (
-        f"Pre-training: {n['pointing_n']} times asked where something is, on held-out images, it points within 3 % "
-        f"of the image's side in {100 * n['pointing_accuracy']:.1f} % (blind: "
-        f"{100 * n['pointing_accuracy_blind']:.1f} %), presence {100 * n['presence_accuracy']:.1f} % "
-        f"(n = {n['presence_n']}, chance about 50), names {100 * n['recognition_accuracy']:.1f} % "
-        f"(n = {n['recognition_n']})."
+    percent = {key: f"{100 * value:.1f} %" for key, value in n.items() if "accuracy" in key}
+    where = (
+        f"{percent['pointing_accuracy']} (n = {n['pointing_n']}; blind: {percent['pointing_accuracy_blind']})"
     )
-    by_kind = ", ".join(
-        f"{kind} {100 * of_kind['accuracy']:.1f} % (n = {of_kind['n']})"
-        for kind, of_kind in n.get("pointing_by_kind", {}).items()  # the first pre-training has none
-    )
-    return [f"{line} Pointing by kind of phrase: {by_kind}." if by_kind else line]
+    present = f"{percent['presence_accuracy']} (n = {n['presence_n']}, chance about 50)"
+    lines = [
+        f"Pre-training, on held-out images: it points at objects, within 3 % of the image's side, in {where}.",
+        f"It says whether an object is present in {present}.",
+        f"It names an object in {percent['recognition_accuracy']} (n = {n['recognition_n']}).",
+    ]
+    if by_kind := n.get("pointing_by_kind"):  # the first pre-training has none
+        rows = [
+            f"| {kind} | {of_kind['n']} | {100 * of_kind['accuracy']:.1f} |"
+            for kind, of_kind in by_kind.items()
+        ]
+        lines.append("\n".join(("| kind of phrase | n | pointing, % |", "|---|---|---|", *rows)))
+    return lines
 
 
 def _data(preset: Preset, out: Path) -> str:
