@@ -16,7 +16,7 @@ from inspire_vla.libero.tasks import instruction_of, read_problem
 from inspire_vla.spatial import Frame
 
 DATASET: dict[str, Any] = {"fps": CONTROL_HZ, "robot_type": "panda"}
-"""What LabelledDatasetWriter is told of every dataset of LIBERO."""
+"""Arguments of LabelledDatasetWriter that every dataset of LIBERO shares."""
 GroundingOverrides = Mapping[str, Mapping[str, Sequence[str]]]
 """instruction → mention → name(s) of the scene."""
 

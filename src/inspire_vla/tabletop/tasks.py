@@ -28,7 +28,10 @@ class Goal(Protocol):
 
 @dataclass(frozen=True)
 class On:
-    """`obj` rests on `receptacle` (a plate, a tray, a box, the top of a cabinet) and no finger touches it."""
+    """`obj` rests on `receptacle` (a plate, a tray, a box, the top of a cabinet) and no finger touches it.
+
+    `In` is an `On`, because physics and the expert treat them alike. Only the instruction's words differ.
+    """
 
     obj: str
     receptacle: str
