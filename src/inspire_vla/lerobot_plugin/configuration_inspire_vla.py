@@ -48,6 +48,10 @@ MAX_LAYERS, MAX_SIZE = 1024, 1 << 20
 """Sizes beyond these are no model of today: a damaged configuration must not fill the memory."""
 
 
+DEFAULT_MAX_OBJECTS = 8
+"""Asked about at most. Instructions that name more are rare: two steps in one sentence name four."""
+
+
 @dataclass
 class ReasoningConfig:
     """What the model is asked before it acts. `enabled=False` is the base model; nothing else differs.
@@ -64,7 +68,7 @@ class ReasoningConfig:
     close_threshold_m: float | None = None
     grasped_word: bool = True
     question_position: str = "before"
-    max_objects: int = 3
+    max_objects: int = DEFAULT_MAX_OBJECTS
     answer_loss_weight: float = 1.0
     hide_answers: bool = False
     hide_questions: bool = False
