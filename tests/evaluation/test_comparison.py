@@ -75,6 +75,19 @@ def test_a_policy_equals_itself():
     assert paired["p_value"] == 1
 
 
+def test_episodes_are_counted_by_the_goals_that_they_reached():
+    reached = {"none": (None, None), "some": (4, None), "lost": (4, 9), "won": (4, 9)}
+    records = [
+        record("long_new", "t", seed, name == "won", goals=goals)
+        for seed, (name, goals) in enumerate([*reached.items(), ("some", (None, 3))])
+    ]
+    two = compare([run("base", [*records, record("a_new", "t", 1, True)]), run("i", records[:1])])
+    counts = {"n": 5, "none": 1, "some": 2, "one_after_another": 1, "at_once": 1}
+    assert two["goals"][0] == {"suite": "long_new", "policy": "base", **counts}
+    assert two["goals"][1]["none"] == two["goals"][1]["n"] == 1
+    assert len(two["goals"]) == 2  # a_new's tasks have one goal
+
+
 def test_unpaired_episodes_are_told():
     base = run("base", grid({"b_new": 3})[:8])
     other = run("other", grid({"b_new": 3})[1:])

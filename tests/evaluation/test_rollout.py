@@ -11,7 +11,15 @@ from tests.evaluation.toys import (
 )
 
 from inspire_vla.errors import InspireError
-from inspire_vla.evaluation import AnswerRule, EpisodeJob, Factory, RolloutSettings, rollout, select_tasks
+from inspire_vla.evaluation import (
+    AnswerRule,
+    EpisodeJob,
+    EpisodeRecord,
+    Factory,
+    RolloutSettings,
+    rollout,
+    select_tasks,
+)
 from inspire_vla.evaluation.answers import control_overrides
 
 
@@ -162,7 +170,33 @@ def test_shuffled_answers_are_those_of_the_other_objects():
     assert control_overrides("shuffled", ("the cup",), truth, words, rng) == {"the cup": "left"}
 
 
-@pytest.mark.parametrize("control", ["truth", "shuffled", "random"])
+def test_of_several_goals_the_step_is_kept_at_which_each_first_held():
+    class TwoGoals(ToyEnv):
+        """The first goal holds at the third step alone; the second one from the fifth step on; the third one never."""
+
+        def _info(self):
+            return super()._info() | {"goals": (self.t == 3, self.t >= 5, False), "is_success": False}
+
+    benchmark = ToyBenchmark()
+    benchmark.make = TwoGoals
+    (record,) = rollout(jobs(1, ("go left",)), benchmark, GoodAgent())
+    assert record.goals == (3, 5, None)
+    assert EpisodeRecord.from_json(record.to_json()).goals == (3, 5, None)
+    (one,) = rollout(jobs(1, ("go left",)), ToyBenchmark(), GoodAgent())
+    assert one.goals == ()
+
+
+def test_random_directions_leave_the_truth_about_grasps():
+    truth = {"the cup": "grasped", "the plate": "down", "the bowl": "up"}
+    words, rng = ("left", "down", "grasped"), np.random.default_rng(0)
+    asked = (*truth, "the lamp")  # of which nothing is known
+    found = [control_overrides("random_directions", asked, truth, words, rng) for _ in range(200)]
+    assert {answers["the cup"] for answers in found} == {"grasped"}
+    assert {answers["the plate"] for answers in found} == {"left", "down"}
+    assert all(set(answers) == set(truth) for answers in found)
+
+
+@pytest.mark.parametrize("control", ["truth", "shuffled", "random", "random_directions"])
 def test_what_a_control_cannot_set_is_counted(control):
     class Blind(ToyEnv):
         """Nobody knows where the wall is, which is mentioned first."""

@@ -87,7 +87,7 @@ def test_command_shows_roles_doubts_and_refusals(tmp_path, capsys):
         GERMAN,
         "put cup, pen and bowl in box",
     ]
-    assert main(["mentions", *sentences, "--write", str(path)]) == 0
+    assert main(["mentions", *sentences, "--write", str(path), "--max-objects=3"]) == 0
     shown = capsys.readouterr().out
     assert "carried   the cup\n  goal      the plate" in shown
     assert "doubt: it moves objects that it does not name" in shown

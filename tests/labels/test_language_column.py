@@ -11,12 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from inspire_vla.dialogue import question
+from inspire_vla.dialogue import ASKED_OBJECTS, question
 from inspire_vla.errors import InspireError
 from inspire_vla.labels.episode_labeller import DemonstrationLabeller
 from inspire_vla.labels.language_column import (
     LANGUAGE_COLUMN,
-    LANGUAGE_OBJECTS,
     ROW,
     build_language_column,
     language_rows,
@@ -143,8 +142,8 @@ def test_other_rows_are_kept_and_ours_replaced(labelled, tmp_path):
 
 
 def test_more_objects_than_lerobot_knows_styles_are_refused(labelled, synthetic, tmp_path):
-    many = {synthetic.instruction: [f"the cube {number}" for number in range(LANGUAGE_OBJECTS + 1)]}
-    with pytest.raises(InspireError, match=f"names {LANGUAGE_OBJECTS + 1} objects"):
+    many = {synthetic.instruction: [f"the cube {number}" for number in range(ASKED_OBJECTS + 1)]}
+    with pytest.raises(InspireError, match=f"names {ASKED_OBJECTS + 1} objects"):
         label_dataset(
             labelled / "source",
             DemonstrationLabeller(),

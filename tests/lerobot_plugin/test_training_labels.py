@@ -40,7 +40,7 @@ COLUMN = "observation.answers.direction"
 
 
 def labels(**tasks: tuple[str, ...]) -> LabelInfo:
-    return LabelInfo("robot", {"direction": ModeRule()}, tasks, 3, "noise")  # type: ignore[arg-type]
+    return LabelInfo("robot", {"direction": ModeRule()}, tasks, 4, "noise")  # type: ignore[arg-type]
 
 
 def test_labels_of_what_is_asked_are_taken() -> None:
@@ -49,6 +49,19 @@ def test_labels_of_what_is_asked_are_taken() -> None:
     check_mentions(
         labels(**own | {CUBE: (*own[CUBE], "the table")}), TASKS, 2
     )  # the third is not asked about
+
+
+def test_objects_that_nobody_asks_about_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    """A two-step instruction names four: with a limit of three, the place of its second step was never asked about."""
+    two_steps = "put the red cube in the bowl and put the green can on the blue plate"
+    check_mentions(
+        labels(**{two_steps: find_mentions(two_steps)}), [two_steps], ReasoningConfig().max_objects
+    )
+    assert not caplog.records
+    check_mentions(labels(**{two_steps: find_mentions(two_steps)}), [two_steps], 3)
+    (warning,) = caplog.messages
+    assert "names 4 objects" in warning
+    assert "--policy.reasoning.max_objects=4 asks about all" in warning
 
 
 def test_labels_of_other_objects_are_told_apart() -> None:

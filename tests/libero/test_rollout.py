@@ -53,3 +53,12 @@ def test_a_rollout_knows_where_things_are(benchmark):
     # initial state 3: the bowl in front and below the hand, the stove to its left and below
     offsets = np.array([[0.11, -0.006, -0.271], [-0.042, 0.21, -0.265]])
     assert record.timeline[0][1] == tuple(relate(offsets, False).tolist())
+
+
+@pytest.mark.libero
+def test_the_goals_of_a_two_step_task_are_told_one_by_one(benchmark):
+    task = "LIVING_ROOM_SCENE2_put_both_the_alphabet_soup_and_the_tomato_sauce_in_the_basket"
+    job = EpisodeJob("libero_10", task, 0, 1_000_000)
+    (record,) = rollout([job], benchmark, Still(), RolloutSettings(max_steps=2, control="truth"), slots=1)
+    assert record.error is None, record.traceback
+    assert record.goals == (None, None)

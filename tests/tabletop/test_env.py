@@ -92,6 +92,19 @@ def test_offsets_point_from_gripper_to_object_in_the_base_frame():
     assert abs(cube[1] - 0.24) < 0.03  # 0.24 m to the left
 
 
+def test_the_goals_of_a_two_step_task_are_told_one_by_one():
+    task = next(task for task in SUITES["tabletop_long"] if task.instruction.startswith("put both"))
+    env = _env(task)
+    _, info = env.reset(seed=0)
+    expert, told, over = Expert(env), [info["goals"]], False
+    while not over:
+        _, _, success, truncated, info = env.step(expert.action())
+        told.append(info["goals"])
+        over = success or truncated
+    assert list(dict.fromkeys(told)) == [(False, False), (True, False), (True, True)]
+    assert _env().reset(seed=0)[1]["goals"] == ()  # a task with one goal
+
+
 def test_grasped_is_said_while_the_fingers_hold_and_success_only_after_letting_go():
     env = _env()
     _, info = env.reset(seed=0)

@@ -48,7 +48,7 @@ class Arguments(PolicyOptions):
     """Episode e starts from seed FIRST_SEED + e."""
     control: str = "none"
     """Override the answers that the action is conditioned on: none, truth, shuffled (the truth of another object),
-    random, or unasked (no question is asked)."""
+    random, random_directions (random, but for a true "grasped"), or unasked (no question is asked)."""
     n_action_steps: Positive | None = None
     """Actions executed of each chunk; by default the checkpoint's."""
     max_steps: Positive | None = None

@@ -23,16 +23,18 @@ class Arguments:
     """File of overrides to show instead of what is read."""
     write: Annotated[Path | None, arg(metavar="JSON")] = None
     """Write a file of overrides to edit, for --mentions of label, evaluate and serve."""
-    max_objects: int = 3
-    """How many objects the policy will be asked about."""
+    max_objects: int | None = None
+    """How many objects the policy will be asked about; by default 8."""
 
 
 def run(options: Arguments) -> None:
+    from inspire_vla.dialogue import ASKED_OBJECTS
     from inspire_vla.instruction import read_overrides, write_overrides
 
+    asked = options.max_objects or ASKED_OBJECTS
     overrides = {} if options.mentions is None else read_overrides(options.mentions)
     instructions = _instructions(options.sources)
-    kinds = [_show(instruction, overrides, options.max_objects) for instruction in instructions]
+    kinds = [_show(instruction, overrides, asked) for instruction in instructions]
     counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
     print(f"\n{len(kinds)} instructions: {counts}")
     if options.write is not None:

@@ -1,6 +1,14 @@
 """Dialogues of questions, answers, instruction and action, and the loss mask of their tokens. Takes any tokenizer."""
 
-from inspire_vla.dialogue.dialogue import QUESTIONS, Dialogue, Segment, TokenType, build_dialogue, question
+from inspire_vla.dialogue.dialogue import (
+    ASKED_OBJECTS,
+    QUESTIONS,
+    Dialogue,
+    Segment,
+    TokenType,
+    build_dialogue,
+    question,
+)
 from inspire_vla.dialogue.rendering import (
     CachedTokenizer,
     Rendered,
@@ -20,6 +28,7 @@ from inspire_vla.dialogue.templates import (
 )
 
 __all__ = [
+    "ASKED_OBJECTS",
     "NANO_TEMPLATE",
     "OPENVLA_TEMPLATE",
     "PI0_FAST_TEMPLATE",

@@ -24,6 +24,11 @@ QUESTIONS: dict[str, str] = {
 """The question of each reasoning mode (arXiv 2505.13888)."""
 
 
+ASKED_OBJECTS = 8
+"""A policy is asked about the first so many objects of an instruction, unless its configuration says otherwise.
+Two steps in one sentence name four."""
+
+
 class TokenType(IntEnum):
     """What a token belongs to. Values are stored, so their order never changes."""
 

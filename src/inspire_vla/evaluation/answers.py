@@ -8,15 +8,16 @@ import numpy as np
 
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.instruction import mentions_of, override_for
-from inspire_vla.spatial import true_answers, words_by_rule
+from inspire_vla.spatial import GRASPED, true_answers, words_by_rule
 
 Confusion = dict[str, dict[str, int]]
 """{true answer: {given answer: count}}"""
 
 UNASKED = "unasked"
-CONTROLS = ("none", "truth", "shuffled", "random", UNASKED)
+CONTROLS = ("none", "truth", "shuffled", "random", "random_directions", UNASKED)
 """What the actions are conditioned on: the model's own answers (none), the true ones (an oracle), the true answer of
-the next object asked about (shuffled), random words (chance), or no dialogue at all (unasked: no question is asked).
+the next object asked about (shuffled), random words (chance), random words but for a true "grasped" and never a false
+one (random_directions: what the directions add), or no dialogue at all (unasked: no question is asked).
 A policy with `reasoning.enabled=false` only allows "none", one with `reasoning.separate_questions` also "unasked".
 Except under "random", an object without a known truth keeps the policy's own answer; such answers are counted
 (`EpisodeRecord.answers_overridden`)."""
@@ -108,7 +109,7 @@ def control_overrides(
 
     Args:
         mentions: what the policy is asked about, in order. One without `truth` is only set under "random".
-        words: the answers to draw from under "random".
+        words: the answers to draw from under "random" and "random_directions".
 
     With a single object, "shuffled" equals "truth".
     """
@@ -122,6 +123,11 @@ def control_overrides(
         return dict(zip(known, answers[-1:] + answers[:-1], strict=True))
     if control == "random":
         return {mention: str(rng.choice(list(words))) for mention in mentions}
+    if control == "random_directions":
+        others = [word for word in words if word != GRASPED]
+        return {
+            mention: GRASPED if truth[mention] == GRASPED else str(rng.choice(others)) for mention in known
+        }
     raise InspireError(f"Unknown control of answers {control!r}.{did_you_mean(control, CONTROLS)}")
 
 

@@ -98,6 +98,7 @@ def compare(runs: Sequence[Run], *, group: Callable[[str], str] | None = None) -
             }
             for run, table in zip(runs, tables, strict=True)
         ],
+        "goals": _goals(suites, runs, tables),
         "unpaired": _unpaired(names, tables),
         "differing_conditions": _all_differing_conditions(runs),
         "episodes": [
@@ -292,6 +293,22 @@ def _episode(run: Run, record: EpisodeRecord) -> dict[str, Any]:
         names += ["error", "timeline", "gripper"]  # for the page
     video = None if record.video is None else str(run.path / record.video)
     return {"policy": run.name, **{name: getattr(record, name) for name in names}, "video": video}
+
+
+def _goals(suites: Sequence[str], runs: Sequence[Run], tables: Sequence[Table]) -> list[dict[str, Any]]:
+    """How far each policy came in the tasks with several goals: episodes in which none, some, or all ever held."""
+    found = []
+    for suite in suites:
+        for run, table in zip(runs, tables, strict=True):
+            records = [record for record in table.values() if record.suite == suite and record.goals]
+            if records:
+                held = [[step is not None for step in record.goals] for record in records]
+                successes = sum(record.success is True for record in records)
+                counts = {"none": sum(not any(goals) for goals in held), "at_once": successes}
+                counts["one_after_another"] = sum(map(all, held)) - successes
+                counts["some"] = len(records) - sum(counts.values())
+                found.append({"suite": suite, "policy": run.name, "n": len(records), **counts})
+    return found
 
 
 def _unpaired(names: Sequence[str], tables: Sequence[Table]) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 MAX_UNDECODABLE_IN_A_ROW = 5
 RECORDED = (
     "instruction", "steps", "error", "traceback", "crashed", "mentions", "undecodable", "forward_passes",
-    "drafts_accepted", "answers_to_override", "answers_overridden",
+    "drafts_accepted", "answers_to_override", "answers_overridden", "goals",
 )  # fmt: skip
 """Attributes of an episode that its record has too."""
 GRIPPER_DEADBAND = 0.1
@@ -121,6 +121,7 @@ class Episode:
         self.traceback: str | None = None
         self.mentions: tuple[str, ...] = ()
         self.drafts: dict[str, str] | None = None  # the last answers
+        self.goals: tuple[int | None, ...] = ()
         self.timeline: list[tuple[int, tuple[str, ...], tuple[str | None, ...], tuple[float, ...]]] = []
         self.confusions: list[Confusion] = []
         self.inference_ms: list[float] = []
@@ -209,6 +210,11 @@ class Episode:
         self.gripper.add(self.steps, self.last_action, self.info)
         self.steps += 1
         self._record_frame()
+        held = tuple(self.info.get("goals", ()))
+        since = self.goals or (None,) * len(held)
+        self.goals = tuple(
+            self.steps if step is None and now else step for step, now in zip(since, held, strict=True)
+        )
         self.success = bool(self.info.get("is_success", False))
         limit = self.settings.max_steps
         self.finished = self.success or terminated or truncated or (limit is not None and self.steps >= limit)

@@ -21,6 +21,7 @@ class Benchmark(Protocol):
 
     The environment's `info` holds `is_success` and the instruction (`instruction`, or `task`). For the truth of answers
     it holds `mentions` (k words), `gripper_to_object_m` (k, 3) in the robot's base frame, and `grasped` (k,).
+    A task with several goals may have `goals`: whether each holds now.
     An environment that plays recorded frames has `add_chunk(step, actions)` and `scores()`, see playback.py.
 
     Optional attributes:

@@ -43,6 +43,8 @@ class EpisodeRecord:
         timeline: (step, answers, truths, confidences) of every decision, overridden answers included.
         gripper: (step, "open", "closed" or "holding"), an entry for each change.
         offline: for recorded frames: the actions against the demonstrated ones. `success` is None then.
+        goals: of a task with several goals: the control step after which each first held; None: it never did. All of
+            them must hold at once.
         init_state: number of the fixed initial state, for benchmarks that have some.
         crashed: an exception or the death of the worker ended the episode, not the policy.
         video: path relative to the run's folder.
@@ -73,6 +75,7 @@ class EpisodeRecord:
     video: str | None = None
     timeline: tuple[tuple[int, tuple[str, ...], tuple[str | None, ...], tuple[float, ...]], ...] = ()
     gripper: tuple[tuple[int, str], ...] = ()
+    goals: tuple[int | None, ...] = ()
     init_state: int | None = None
     crashed: bool = False
     answers_to_override: int = 0

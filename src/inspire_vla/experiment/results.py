@@ -12,12 +12,13 @@ from inspire_vla.experiment.stages import finished_part
 from inspire_vla.files import write_text
 from inspire_vla.reports import figures as plots
 from inspire_vla.reports import results
-from inspire_vla.reports.tables import points, suites_and_groups
+from inspire_vla.reports.tables import goals_table, points, suites_and_groups
 
 _CONTROLS = {
     "truth": "answers overridden: the truth",
     "random": "answers overridden: random",
     "shuffled": "answers overridden: the truth of another object",
+    "random_directions": "answers overridden: random, but for a true *grasped*",
     "unasked": "no question asked",
 }
 _STEPS = "training steps, thousands"
@@ -44,6 +45,7 @@ def write_results(preset: Preset, out: Path, document: Path | None = None) -> Pa
         _headline(preset, out, comparison, figures),
         _over_seeds(comparison, headline),
         ["### Accuracy of the answers", "", *results.answer_lines(comparison, 1)],
+        _goals(comparison),
         _controls_and_ablations(preset, out, headline, figures),
         _over_conditions(preset, out, figures),
         _learning(preset, out, figures),
@@ -111,6 +113,13 @@ def _headline(preset: Preset, out: Path, comparison: dict[str, Any], figures: Pa
     lines += ["A mean counts each suite alike; its McNemar's test pools their pairs.", ""]
     lines += [f"![Success by suite]({figures.name}/success.svg)", "", *_seeds(preset, out), ""]
     return [*lines, *results.tasks_table(comparison)]
+
+
+def _goals(comparison: dict[str, Any]) -> list[str]:
+    if not comparison["goals"]:
+        return []
+    intro = "Share of the episodes, in %, in which none, some or all of a task's goals ever held:"
+    return ["### Tasks with several goals", "", intro, "", *goals_table(comparison).markdown()]
 
 
 def _over_seeds(comparison: dict[str, Any], headline: Sequence[Run]) -> list[str]:

@@ -18,13 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from inspire_vla.dialogue import question
+from inspire_vla.dialogue import ASKED_OBJECTS, question
 from inspire_vla.spatial import MODES
 
 LANGUAGE_COLUMN = "language_events"
 LANGUAGE_FEATURE = {"dtype": "language", "shape": [1], "names": None}
-LANGUAGE_OBJECTS = 8
-"""Most objects of an instruction that get rows. The styles of all of them are registered in LeRobot."""
 ROW = pa.struct(
     [
         pa.field("role", pa.string()),
@@ -38,8 +36,11 @@ Row = dict[str, Any]
 
 
 def styles(mode: str) -> tuple[str, ...]:
-    """Return the styles of a mode's rows, one for each object: direction_1, direction_2, …"""
-    return tuple(f"{mode}_{number}" for number in range(1, LANGUAGE_OBJECTS + 1))
+    """Return the styles of a mode's rows, one for each object that a policy is asked about: direction_1, …
+
+    LeRobot refuses a style that is not registered, so no instruction gets rows about more.
+    """
+    return tuple(f"{mode}_{number}" for number in range(1, ASKED_OBJECTS + 1))
 
 
 def register_styles() -> None:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from tqdm.auto import tqdm
 
+from inspire_vla.dialogue import ASKED_OBJECTS
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.files import (
     disk_errors,
@@ -59,7 +60,6 @@ from inspire_vla.labels.labeller import Episode, Labeller, Note, Recording, code
 from inspire_vla.labels.language_column import (
     LANGUAGE_COLUMN,
     LANGUAGE_FEATURE,
-    LANGUAGE_OBJECTS,
     build_language_column,
     language_rows,
     read_language_column,
@@ -212,9 +212,9 @@ def label_dataset(
             overrides=plan.overrides,
         )
         most = max(map(len, plan.tasks.values()))
-        if language and most > LANGUAGE_OBJECTS:
+        if language and most > ASKED_OBJECTS:
             raise InspireError(
-                f"an instruction names {most} objects, and LeRobot's language column takes {LANGUAGE_OBJECTS}: give "
+                f"an instruction names {most} objects, and LeRobot's language column takes {ASKED_OBJECTS}: give "
                 "fewer with --mentions, or leave --language-column out."
             )
         report = LabelReport(target, without_object=plan.without)

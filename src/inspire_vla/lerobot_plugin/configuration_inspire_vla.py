@@ -19,7 +19,7 @@ from inspire_vla.backbones.paligemma import PaliGemmaConfig
 from inspire_vla.backbones.pi05 import GemmaExpertSize
 from inspire_vla.backbones.prismatic import PrismaticConfig
 from inspire_vla.backbones.smolvla import SmolVLAConfig
-from inspire_vla.dialogue import TokenType
+from inspire_vla.dialogue import ASKED_OBJECTS, TokenType
 from inspire_vla.errors import InspireError, did_you_mean, first_line
 from inspire_vla.labels.columns import ANSWERS_PREFIX
 from inspire_vla.lerobot_plugin.checkpoint_schema import ACTION_HEADS, CONFIG, read_config
@@ -48,10 +48,6 @@ MAX_LAYERS, MAX_SIZE = 1024, 1 << 20
 """Sizes beyond these are no model of today: a damaged configuration must not fill the memory."""
 
 
-DEFAULT_MAX_OBJECTS = 8
-"""Asked about at most. Instructions that name more are rare: two steps in one sentence name four."""
-
-
 @dataclass
 class ReasoningConfig:
     """What the model is asked before it acts. `enabled=False` is the base model; nothing else differs.
@@ -68,7 +64,7 @@ class ReasoningConfig:
     close_threshold_m: float | None = None
     grasped_word: bool = True
     question_position: str = "before"
-    max_objects: int = DEFAULT_MAX_OBJECTS
+    max_objects: int = ASKED_OBJECTS
     answer_loss_weight: float = 1.0
     hide_answers: bool = False
     hide_questions: bool = False

@@ -306,11 +306,12 @@ def check_mentions(labels: LabelInfo, instructions: Iterable[str], max_objects: 
     Args:
         labels: what the dataset says of its labels.
         instructions: the dataset's. Those without labels or without an object are skipped.
-        max_objects: the most objects that are asked about.
+        max_objects: the most objects that are asked about. A warning tells of an instruction that names more.
 
     Raises:
         LabelMismatch: names both, and what can be done.
     """
+    longest: tuple[str, ...] = ()
     for instruction in instructions:
         labelled = labels.tasks.get(instruction)
         if labelled is None:
@@ -319,6 +320,7 @@ def check_mentions(labels: LabelInfo, instructions: Iterable[str], max_objects: 
             asked = find_mentions(instruction, labels.overrides)
         except NoObjectFound:
             asked = ()
+        longest = max(longest, asked, key=len)
         if labelled[:max_objects] == asked[:max_objects]:
             continue
         agreed = next(n for n in range(max_objects) if labelled[n : n + 1] != asked[n : n + 1])
@@ -327,6 +329,11 @@ def check_mentions(labels: LabelInfo, instructions: Iterable[str], max_objects: 
             f"In {instruction!r} the policy asks about {list(asked[:max_objects])}, but the dataset's labels are about "
             f"{list(labelled[:max_objects])}. Label the dataset again, with --mentions FILE for other objects than "
             f"the policy's, {fewer}or train the base model with --policy.reasoning.enabled=false."
+        )
+    if len(longest) > max_objects:
+        logging.warning(
+            f"An instruction names {len(longest)} objects, {list(longest)}, and the policy is asked about the first "
+            f"{max_objects} only. --policy.reasoning.max_objects={len(longest)} asks about all."
         )
 
 

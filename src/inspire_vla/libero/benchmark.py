@@ -238,6 +238,7 @@ class LiberoEnv(gymnasium.Env):
         offsets, grasped = self._truth.offsets()
         return {
             "is_success": bool(info.get("is_success", False)),
+            "goals": self._truth.goals(),
             "task": self.task,
             "suite": self.suite,
             "instruction": self.instruction,

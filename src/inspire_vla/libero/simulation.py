@@ -211,6 +211,11 @@ class GroundTruth:
             grasped[i] = not free
         return offsets, grasped
 
+    def goals(self) -> tuple[bool, ...]:
+        """Return whether each goal holds, as BDDL's own predicates say; empty for a task with a single goal."""
+        goals = self._inner.parsed_problem["goal_state"]
+        return tuple(bool(self._inner._eval_predicate(goal)) for goal in goals) if len(goals) > 1 else ()
+
     def _base_rotation(self) -> NDArray[np.float64]:
         sim = self._inner.sim
         body = sim.model.body_name2id(self._inner.robots[0].robot_model.root_body)

@@ -50,6 +50,7 @@ def render_page(
             "difference_chart": difference
             and inline_svg(difference, f"Difference to {first} in points, with 95 % intervals"),
             "task_table": tables.task_table(comparison),
+            "goals_table": tables.goals_table(comparison) if comparison.get("goals") else None,
             "cost_table": tables.cost_table(comparison),
         }
     return render(

@@ -106,6 +106,8 @@ def comparison_tables(comparison: Mapping[str, Any], *, tasks: bool = False) -> 
         groups = [group["group"] for group in comparison["groups"]]
         if any(entry.get(group) for entry in comparison["answers"] for group in groups):
             found.append(answer_table(comparison))
+        if comparison.get("goals"):
+            found.append(goals_table(comparison))
         found.append(cost_table(comparison))
     if offline := comparison.get("offline"):
         found += [*offline_tables(offline), cost_table(offline)]
@@ -165,6 +167,17 @@ def answer_table(comparison: Mapping[str, Any]) -> Table:
     ]
     columns = ("policy", "suites", "accuracy", "majority class", "n")
     return make_table(columns, rows, "Answers in the loop, accuracy in %", words=2)
+
+
+def goals_table(comparison: Mapping[str, Any]) -> Table:
+    """How far each policy came in the tasks with several goals, which succeed when all hold at once."""
+    kinds = ("none", "some", "one_after_another", "at_once")
+    rows = [
+        (entry["suite"], entry["policy"], str(entry["n"]), *(percent(entry[k] / entry["n"]) for k in kinds))
+        for entry in comparison["goals"]
+    ]
+    columns = ("suite", "policy", "n", "no goal", "some", "all, not at once", "all at once")
+    return make_table(columns, rows, "Tasks with several goals: goals reached, % of episodes", words=2)
 
 
 def cost_table(comparison: Mapping[str, Any]) -> Table:

@@ -225,6 +225,7 @@ class TabletopEnv(gymnasium.Env):
         targets = self.task.targets
         return {
             "is_success": self._success_steps >= SUCCESS_STEPS,
+            "goals": tuple(goal.holds(self.world) for goal in getattr(self.task.goal, "goals", ())),
             "task": self.task.instruction,
             "suite": self.task.suite,
             "mentions": self.task.mentions,
