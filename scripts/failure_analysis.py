@@ -1,6 +1,6 @@
 """Failure analysis of an experiment: what the gripper of base and InSpire did, for docs/appendix/analysis.md.
 
-python scripts/failure_analysis.py evidence/laptop --preset laptop_27_tasks
+python scripts/failure_analysis.py evidence/laptop_27_tasks --preset laptop_27_tasks
 """
 
 import argparse

@@ -13,12 +13,13 @@ from inspire_vla.experiment import read_preset
 from inspire_vla.reports.results import BEGIN, END
 
 ROOT = Path(__file__).parents[1]
-KEPT = ROOT / "evidence" / "laptop"
+PAGE = ROOT / "docs" / "appendix" / "results_27_tasks.md"
+KEPT = ROOT / "evidence" / "laptop_27_tasks"
 NAME = "laptop_27_tasks"
 PRESET = f"--preset={NAME}"
 PAGES = {  # preset: its evidence, its page
-    NAME: (KEPT, ROOT / "docs" / "results.md"),
-    "laptop": (ROOT / "evidence" / "laptop_55_tasks", ROOT / "docs" / "appendix" / "results_55_tasks.md"),
+    NAME: (KEPT, PAGE),
+    "laptop": (ROOT / "evidence" / "laptop", ROOT / "docs" / "results.md"),
 }
 _SEEN = (r"no grasp in (\d+)", r"empty grasps in (\d+)")
 
@@ -31,8 +32,8 @@ def measured(document: Path) -> str:
 def copy(tmp_path: Path) -> tuple[Path, Path]:
     """The evidence and the page, to write into."""
     shutil.copytree(KEPT, tmp_path / "laptop")
-    shutil.copy(ROOT / "docs" / "results.md", tmp_path)
-    return tmp_path / "laptop", tmp_path / "results.md"
+    page = shutil.copy(PAGE, tmp_path)
+    return tmp_path / "laptop", Path(page)
 
 
 @pytest.mark.parametrize("preset", PAGES)
