@@ -27,7 +27,14 @@ def test_tasks_on_request():
 def test_goals_of_two_step_tasks_are_shown_where_there_are_some():
     comparison = synthetic.comparison()
     assert "several goals" not in printed(comparison)
-    counts = {"n": 8, "none": 1, "some": 4, "one_after_another": 1, "at_once": 2}
+    counts = {
+        "n": 8,
+        "none": 1,
+        "some_with_first": 0,
+        "some_without_first": 4,
+        "one_after_another": 1,
+        "at_once": 2,
+    }
     comparison["goals"] = [{"suite": "tabletop_long", "policy": "base", **counts}]
     shown = printed(comparison)
     for words in ("several goals", "tabletop_long", "12.5", "50.0", "25.0"):

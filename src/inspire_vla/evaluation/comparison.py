@@ -296,7 +296,10 @@ def _episode(run: Run, record: EpisodeRecord) -> dict[str, Any]:
 
 
 def _goals(suites: Sequence[str], runs: Sequence[Run], tables: Sequence[Table]) -> list[dict[str, Any]]:
-    """How far each policy came in the tasks with several goals: episodes in which none, some, or all ever held."""
+    """How far each policy came in the tasks with several goals: episodes in which none, some, or all ever held.
+
+    Of some, whether the first goal was among them: on the tabletop the one that the instruction names first.
+    """
     found = []
     for suite in suites:
         for run, table in zip(runs, tables, strict=True):
@@ -306,7 +309,8 @@ def _goals(suites: Sequence[str], runs: Sequence[Run], tables: Sequence[Table]) 
                 successes = sum(record.success is True for record in records)
                 counts = {"none": sum(not any(goals) for goals in held), "at_once": successes}
                 counts["one_after_another"] = sum(map(all, held)) - successes
-                counts["some"] = len(records) - sum(counts.values())
+                counts["some_with_first"] = sum(goals[0] and not all(goals) for goals in held)
+                counts["some_without_first"] = sum(any(goals) and not goals[0] for goals in held)
                 found.append({"suite": suite, "policy": run.name, "n": len(records), **counts})
     return found
 
