@@ -118,7 +118,10 @@ def _headline(preset: Preset, out: Path, comparison: dict[str, Any], figures: Pa
 def _goals(comparison: dict[str, Any]) -> list[str]:
     if not comparison["goals"]:
         return []
-    intro = "Share of the episodes, in %, in which none, some or all of a task's goals ever held:"
+    intro = (
+        "Share of the episodes in which none of a task's goals ever held; the first one, but not all; a later one "
+        "without the first; all, but never together; or all at once, which is success:"
+    )
     return ["### Tasks with several goals", "", intro, "", *goals_table(comparison).markdown()]
 
 

@@ -173,19 +173,15 @@ def goals_table(comparison: Mapping[str, Any]) -> Table:
     """How far each policy came in the tasks with several goals, which succeed when all hold at once."""
     kinds = ("none", "some_with_first", "some_without_first", "one_after_another", "at_once")
     rows = [
-        (entry["suite"], entry["policy"], str(entry["n"]), *(percent(entry[k] / entry["n"]) for k in kinds))
+        (
+            short(entry["suite"]),
+            entry["policy"],
+            str(entry["n"]),
+            *(percent(entry[k] / entry["n"]) for k in kinds),
+        )
         for entry in comparison["goals"]
     ]
-    columns = (
-        "suite",
-        "policy",
-        "n",
-        "none",
-        "first only",
-        "not the first",
-        "all, not at once",
-        "all at once",
-    )
+    columns = ("suite", "policy", "n", "none", "first only", "later only", "all in turn", "all at once")
     return make_table(columns, rows, "Tasks with several goals: goals reached, % of episodes", words=2)
 
 
