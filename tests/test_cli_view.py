@@ -42,6 +42,11 @@ def test_timelines_of_a_run(run: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["view", str(run), "--timeline", str(tmp_path / "t.svg")]) == 0
     drawn = (tmp_path / "t.svg").read_text(encoding="utf-8")
     assert drawn.index("do a") < drawn.index("do b")
+    assert "4 of 4 episodes" in capsys.readouterr().out
+    assert main(["view", str(run), "--timeline", str(tmp_path / "t.svg"), "--most", "3"]) == 0
+    said = capsys.readouterr().out
+    assert "3 of 4 episodes" in said
+    assert "--most 4 draws all" in said
     assert main(["view", str(run), "--timeline", str(tmp_path / "t.svg"), "--task", "c"]) == 2
     assert "No task 'c'" in capsys.readouterr().err
 

@@ -186,6 +186,10 @@ def serve(
 
     options = ServerSettings(**settings)
     about = describe(checkpoint, name)
+    if mentions and not about["reasoning"].get("enabled"):
+        raise InspireError(
+            f"{about['name']} ({checkpoint}) asks no questions; leave out the mention overrides."
+        )
     check_cameras(keys or {}, about["cameras"])
     check_port(options.host, options.port)
     agent = agent_factory(checkpoint, device, mentions)()

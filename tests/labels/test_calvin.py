@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
+from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
 from inspire_vla.labels.calvin import (
     SCENES,
@@ -17,6 +18,7 @@ from inspire_vla.labels.calvin import (
     track,
 )
 from inspire_vla.labels.dataset_writer import LabelledDatasetWriter
+from inspire_vla.labels.recorded import EpisodeReader
 
 
 def frames(count=6):
@@ -113,7 +115,8 @@ def split(tmp_path):
         np.savez(
             tmp_path / f"episode_{number:07d}.npz",
             robot_obs=robot[number], scene_obs=scene[number], rel_actions=np.zeros(7),
-            rgb_static=np.zeros((16, 16, 3), np.uint8),
+            rgb_static=np.full((16, 16, 3), number, np.uint8),
+            rgb_gripper=np.full((8, 8, 3), 100 + number, np.uint8), depth_static=np.zeros((16, 16)),
         )  # fmt: skip
     (tmp_path / "lang_annotations").mkdir()
     annotations = {
@@ -129,6 +132,43 @@ def test_a_split_becomes_a_dataset_and_gaps_are_counted(split, tmp_path):
     assert (report.episodes, report.frames) == (2, 10)
     assert report.skipped == {"a frame is missing": 1}
     assert report.unplaced == {"the tower": 1}
+
+
+def test_both_cameras_come_in_and_the_report_names_what_does_not(split, tmp_path, capsys):
+    """--review is honoured for an import too."""
+    out, review = tmp_path / "out", tmp_path / "check.html"
+    assert main(["label", str(split), "--out", str(out), "--scene", "D", "--review", str(review)]) == 0
+    said = capsys.readouterr().out
+    assert "cameras: image (rgb_static), image2 (rgb_gripper)" in said
+    assert "not imported: depth_static" in said
+    reader = EpisodeReader(out)
+    for camera, side, first in (("image", 16, 0), ("image2", 8, 100)):
+        images = list(reader.images(reader.segments[0], f"observation.images.{camera}"))
+        assert [image.shape for image in images] == [(side, side, 3)] * 6
+        assert [int(image[0, 0, 0]) for image in images] == [first + number for number in range(6)]
+    assert "the red block: <b>" in review.read_text(encoding="utf-8")
+
+
+def test_frames_without_the_grippers_camera_give_one_and_without_any_image_none_only_if_asked(
+    split, tmp_path
+):
+    def leave_out(name):
+        for path in split.glob("episode_*.npz"):
+            with np.load(path) as arrays:
+                np.savez(path, **{key: arrays[key] for key in arrays.files if key != name})
+
+    leave_out("rgb_gripper")
+    assert import_calvin(split, tmp_path / "one", scene="D").cameras == ("image",)
+    leave_out("rgb_static")
+    with pytest.raises(InspireError, match="have no image rgb_static; --image-size 0 imports them without"):
+        import_calvin(split, tmp_path / "none", scene="D")
+    assert import_calvin(split, tmp_path / "none", scene="D", images=False).cameras == ()
+
+
+def test_a_first_frame_that_is_missing_costs_its_own_sequence_only(split, tmp_path):
+    (split / "episode_0000000.npz").unlink()
+    report = import_calvin(split, tmp_path / "out", scene="D")
+    assert (report.episodes, report.skipped) == (1, {"a frame is missing": 2})
 
 
 def test_a_sequence_with_a_frame_without_its_image_is_left_out_and_the_frame_named(split, tmp_path):

@@ -184,6 +184,17 @@ def test_min_confidence_leaves_labels_out_and_counts_them(dataset, tmp_path):
     assert report.unlabelled == (codes == -1).sum() > 0
 
 
+def _near(episode):
+    shape = (len(episode), len(episode.mentions))
+    return np.full((*shape, 3), 0.1), np.zeros(shape, bool)
+
+
+def test_min_confidence_for_labels_without_any_is_refused(dataset, tmp_path):
+    with pytest.raises(InspireError, match=r"gives no confidence, so --min-confidence 0\.5 would"):
+        label_dataset(dataset, FunctionLabeller(_near), out=tmp_path / "out", min_confidence=0.5)
+    assert not (tmp_path / "out").exists()
+
+
 def test_lerobot_opens_the_result(dataset, tmp_path):
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
 

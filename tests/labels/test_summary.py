@@ -1,6 +1,7 @@
 """Statistics and figures of labels, custom labels, and the commands `inspire label` and `inspire labels`."""
 
 import json
+import re
 import sys
 from collections import Counter
 from dataclasses import replace
@@ -16,7 +17,8 @@ from inspire_vla.labels.end_effector import EndEffectorColumns
 from inspire_vla.labels.episode_labeller import DemonstrationLabeller
 from inspire_vla.labels.labeller import Episode, Recording, get_labeller
 from inspire_vla.labels.storage import label_dataset
-from inspire_vla.labels.summary import least_confident, summarize, timelines
+from inspire_vla.labels.summary import TaskSummary, least_confident, summarize, timelines
+from inspire_vla.spatial import canonical_answers
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +52,40 @@ def test_many_episodes_are_summed_up_and_those_without_a_grasp_named():
     frames = Counter({episode: 30 + episode for episode in range(40)}) | Counter()
     frames[7] = frames[9] = 0
     assert "0 to 69, median 50; never in 2 episodes: 7, 9" in _held(frames)
+
+
+@pytest.mark.parametrize("count", [3, 9, 10, 30])
+def test_the_shares_of_a_table_add_up_whatever_is_said(count, capsys):
+    """Columns are the words said most, one for the others together, and always that of no label."""
+    from inspire_vla.cli.labels import _print_shares
+
+    words = Counter({f"far to the {i}": count - i for i in range(count)}) + Counter({"": 2 * count})
+    _print_shares([TaskSummary("lift it", ("it",), [words], [Counter()], 1, words.total(), [0])])
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  it")]
+    shares = [float(number) for number in rows[0].split()[1:]]
+    assert sum(shares) == pytest.approx(100, abs=0.6)
+    assert shares[-1] == pytest.approx(100 * 2 * count / words.total(), abs=0.05)
+    assert len(shares) == min(count, 9) + (count > 9) + 1
+
+
+def test_the_table_has_a_column_of_no_label_and_one_of_the_other_words(capsys):
+    from inspire_vla.cli.labels import _print_shares
+
+    words = Counter({f"w{i}": 30 - i for i in range(12)})
+    _print_shares([TaskSummary("lift it", ("it",), [words], [Counter()], 1, words.total(), [0])])
+    (header,) = {line.split("%")[1] for line in capsys.readouterr().out.splitlines() if "%" in line}
+    assert header.split("w8")[1].split() == ["3", "more", "no", "label"]
+
+
+def test_the_review_shows_the_mode_that_is_asked_for(synthetic, tmp_path):
+    source, out = synthetic.make_dataset(tmp_path / "source", episodes=1), tmp_path / "out"
+    label_dataset(source, DemonstrationLabeller(), out=out, modes=["direction", "distance_fine"])
+    for mode, answers in (("direction", "[a-z]+"), ("distance_fine", r"\d|grasped")):
+        page = tmp_path / f"{mode}.html"
+        assert main(["labels", str(out), "--mode", mode, "--review", str(page)]) == 0
+        assert set(re.findall("the plate: <b>([^<]*)", page.read_text())) <= {
+            answer for answer in canonical_answers(mode) if re.fullmatch(answers, answer)
+        }
 
 
 def test_the_command_labels_shows_and_draws(synthetic, tmp_path, capsys):

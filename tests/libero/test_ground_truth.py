@@ -41,8 +41,13 @@ def test_fixtures_go_where_the_recording_had_them(recording):
     xml = f"<mujoco><worldbody>{recorded}</worldbody></mujoco>"
     quat = inner.sim.model.body_quat[body].copy()
     try:
-        assert place_fixtures(inner, xml) == 1
+        assert place_fixtures(inner, xml) == ["flat_stove_1", "wine_rack_1"]
+        assert place_fixtures(inner, "") == ["flat_stove_1", "wine_rack_1", "wooden_cabinet_1"]
+        assert "wooden_cabinet_1" in place_fixtures(inner, xml.replace("0.1 -0.3 0.9", "0.1 -0.3 left"))
         np.testing.assert_allclose(truth.point("wooden_cabinet_1"), [0.1, -0.3, 0.9])
+        inner.sim.model.body_quat[body] = [0, 0, 0, 1]
+        place_fixtures(inner, xml.replace(' quat="1 0 0 0"', ""))  # MuJoCo leaves it out
+        np.testing.assert_array_equal(inner.sim.model.body_quat[body], [1, 0, 0, 0])
         with pytest.raises(InspireError, match="not XML"):
             place_fixtures(inner, "<mujoco>")
         with pytest.raises(InspireError, match="DOCTYPE"):

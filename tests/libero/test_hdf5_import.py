@@ -18,13 +18,28 @@ pytestmark = pytest.mark.libero
 QUICK = {"image_size": None, "processes": 0}
 
 
-def write(path, recording, **demonstrations):
-    """An HDF5 file in LIBERO's layout; each demonstration is (states, actions)."""
+def model_file(recording, leave_out=()):
+    """The fixtures of a recording, as its model file has them."""
+    inner, bodies = recording.env.env, ""
+    for name, fixture in inner.fixtures_dict.items():
+        at = inner.sim.model.body_name2id(fixture.root_body)
+        pos, quat = (
+            " ".join(map(str, array[at])) for array in (inner.sim.model.body_pos, inner.sim.model.body_quat)
+        )
+        if name not in leave_out:
+            bodies += f'<body name="{fixture.root_body}" pos="{pos}" quat="{quat}"/>'
+    return f"<mujoco><worldbody>{bodies}</worldbody></mujoco>"
+
+
+def write(path, recording, model="", **demonstrations):
+    """An HDF5 file in LIBERO's layout; each demonstration is (states, actions). model: "" for a whole model_file."""
     with h5py.File(path, "w") as file:
         data = file.create_group("data")
         data.attrs["bddl_file_name"] = f"somewhere/else/libero_goal/{recording.path.name}"
         for name, arrays in demonstrations.items():
             group = data.create_group(name)
+            if model is not None:
+                group.attrs["model_file"] = model or model_file(recording)
             for key, values in zip(("states", "actions"), arrays, strict=False):
                 group.create_dataset(key, data=values)
     return path
@@ -121,6 +136,22 @@ def test_killed_it_goes_on_and_ends_the_same(files, imported, tmp_path, monkeypa
     assert len(calls) == len(set(calls)) == 5
     assert digests(tmp_path / "data") == digests(imported[0])
     assert {path.name for path in tmp_path.iterdir()} == {"data"}
+
+
+def test_a_demonstration_that_does_not_place_its_fixtures_is_left_out_and_counted(recording, tmp_path):
+    """They would stay where the demonstration before had them."""
+    good = (recording.states, recording.actions)
+    write(tmp_path / "a.hdf5", recording, demo_0=good)
+    write(tmp_path / "b.hdf5", recording, None, demo_0=good)
+    write(tmp_path / "c.hdf5", recording, model_file(recording, leave_out=["flat_stove_1"]), demo_0=good)
+    write(tmp_path / "d.hdf5", recording, np.bytes_(model_file(recording)), demo_0=good)
+    report = import_demonstrations([tmp_path], tmp_path / "data", **QUICK)
+    assert report.episodes == 2
+    assert report.skipped == {
+        "b.hdf5:demo_0": "no place of the fixtures in its model_file: flat_stove_1, wine_rack_1, wooden_cabinet_1",
+        "c.hdf5:demo_0": "no place of the fixtures in its model_file: flat_stove_1",
+    }
+    assert "skipped: 1 × no place of the fixtures in its model_file: flat_stove_1\n" in f"{report}\n"
 
 
 def test_replays_that_fail_are_left_out(files, tmp_path):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import arg
 
 from inspire_vla.backbones.devices import check_device
-from inspire_vla.cli.options import Names, holds_out
+from inspire_vla.cli.options import Names, holds_out, refuse_unused
 from inspire_vla.errors import InspireError
 
 if TYPE_CHECKING:
@@ -53,6 +53,10 @@ def run(options: Arguments) -> None:
     check_device(options.device)
     if options.figure and options.out is None:
         raise InspireError("--figure needs --out FOLDER to draw into.")
+    if options.figure:
+        refuse_unused(options, ["episodes"], "--figure, which measures nothing,")
+    if options.out is None:
+        refuse_unused(options, ["examples"], "A call without --out, which draws no figure,")
     if options.episodes < 1 or options.examples < 0:
         raise InspireError(
             f"--episodes must be at least 1 and --examples at least 0, found {options.episodes}, {options.examples}."

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from inspire_vla.cli.options import Names, Positive, holds_out
+from inspire_vla.cli.options import Names, Positive, holds_out, refuse_unused
 
 
 @dataclass(kw_only=True)
@@ -59,8 +59,10 @@ class Arguments:
 
 @holds_out("converting into")
 def run(options: Arguments) -> None:
-    from inspire_vla.lerobot_plugin.convert import Options, convert
+    from inspire_vla.lerobot_plugin.convert import USED_BY, Options, convert
 
+    unused = {field.name for field in fields(options)} - {"path", "kind", "out"} - USED_BY[options.kind]
+    refuse_unused(options, unused, f"--from {options.kind}")
     given = {field.name: getattr(options, field.name, None) for field in fields(Options)}
     report = convert(
         options.kind,

@@ -1,19 +1,21 @@
 """`inspire label`."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from inspire_vla.cli.options import Names
+from inspire_vla.cli.options import Names, refuse_unused
 from inspire_vla.errors import InspireError
 
 if TYPE_CHECKING:
+    from inspire_vla.labels.calvin import CalvinReport
     from inspire_vla.labels.end_effector import EndEffectorColumns
     from inspire_vla.labels.labeller import Labeller
     from inspire_vla.labels.storage import LabelReport
+    from inspire_vla.libero.hdf5_import import ImportReport
 
 
 @dataclass(kw_only=True)
@@ -48,7 +50,7 @@ class Import:
     """Sources that are imported: LIBERO's HDF5 demonstrations, and a split of CALVIN."""
 
     image_size: int = 128
-    """LIBERO: side of the images in pixels, 0 for no images."""
+    """LIBERO: side of the images in pixels, 0 for no images. CALVIN's keep their sizes; 0 leaves them out."""
     keep_noops: bool = False
     """LIBERO: keep actions that do nothing."""
     replay: bool = False
@@ -77,7 +79,7 @@ class Arguments:
     out: Path | None = None
     """Folder of the labelled copy, created. Its videos and images are hard links to those of the dataset."""
     dry_run: bool = False
-    """Only print what is found: columns, the gripper's sign, grasps, objects and their roles."""
+    """Only print what is found: columns, the gripper's sign, grasps, objects and their roles. Nothing is written."""
     in_place: bool = False
     """Label the dataset itself; the original is kept as NAME.before_labels."""
     modes: Names = ("direction",)
@@ -102,6 +104,18 @@ class Arguments:
     imported: OmitArgPrefixes[Import] = field(default_factory=Import)
 
 
+LEROBOT, LIBERO, CALVIN = "A LeRobot dataset", "The import of LIBERO's HDF5", "The import of CALVIN"
+USED_BY = {
+    LEROBOT: {
+        "labeller", "dry_run", "in_place", "mentions", "max_objects", "min_confidence", "language_column",
+        *(option.name for option in fields(EndEffector)),
+    },
+    LIBERO: {"image_size", "keep_noops", "replay", "mapping", "processes", "render"},
+    CALVIN: {"image_size", "scene"},
+}  # fmt: skip
+"""Kind of source → the options that it uses besides those that all use."""
+
+
 def run(options: Arguments) -> None:
     if (options.out is not None) + options.in_place + options.dry_run != 1:
         raise InspireError("Give one of --out FOLDER, --in-place and --dry-run.")
@@ -119,11 +133,17 @@ def run(options: Arguments) -> None:
         and not (source / "meta/info.json").is_file()
         and any(path.suffix == ".hdf5" for path in files_below(source))
     ):
-        _import_libero(options)
+        kind, work = LIBERO, _import_libero
     elif (source / "lang_annotations").is_dir():
-        _import_calvin(options)
+        kind, work = CALVIN, _import_calvin
     else:
-        _label(options)
+        kind, work = LEROBOT, _label
+    others = set().union(*USED_BY.values()) - USED_BY[kind]
+    if kind != LEROBOT:
+        then = "leave that out. It can be given when the new dataset is labelled, by a call of its own."
+        refuse_unused(options, USED_BY[LEROBOT], kind, then)
+    refuse_unused(options, others, kind)
+    work(options)
 
 
 def _import_libero(options: Arguments) -> None:
@@ -133,9 +153,12 @@ def _import_libero(options: Arguments) -> None:
     from inspire_vla.spatial import get_frame
 
     importing = options.imported
+    if not importing.image_size:
+        refuse_unused(options, ["render"], "An import without images")
+    assert options.out is not None  # neither --in-place nor --dry-run
     report = import_demonstrations(
         [options.source],
-        _new_folder(options),
+        options.out,
         image_size=importing.image_size or None,
         drop_noops=not importing.keep_noops,
         replay=importing.replay,
@@ -147,7 +170,8 @@ def _import_libero(options: Arguments) -> None:
         render=importing.render,
         progress=True,
     )
-    print(f"frame {get_frame(options.frame)}\n{report}")
+    print(f"frame {get_frame(options.frame)}")
+    _finish(options, report)
 
 
 def _import_calvin(options: Arguments) -> None:
@@ -155,27 +179,20 @@ def _import_calvin(options: Arguments) -> None:
     from inspire_vla.labels.calvin import import_calvin
     from inspire_vla.spatial import get_frame
 
+    if options.imported.image_size:
+        refuse_unused(options, ["image_size"], CALVIN, "its images keep their sizes. 0 leaves them out.")
+    assert options.out is not None  # neither --in-place nor --dry-run
     report = import_calvin(
         options.source,
-        _new_folder(options),
+        options.out,
         scene=options.imported.scene,
         images=options.imported.image_size > 0,
         modes=options.modes,
         frame=options.frame,
         rule=ModeRule(options.close_m, not options.no_grasped),
     )
-    print(f"frame {get_frame(options.frame)}\n{report}")
-
-
-def _new_folder(options: Arguments) -> Path:
-    if options.out is None:
-        raise InspireError("These demonstrations are imported with labels; give --out for the new dataset.")
-    if options.mentions is not None:
-        raise InspireError(
-            "These demonstrations are imported with the objects of their instructions, so --mentions has no effect. "
-            "Import them, then label the new dataset with --mentions FILE."
-        )
-    return options.out
+    print(f"frame {get_frame(options.frame)}")
+    _finish(options, report)
 
 
 def _label(options: Arguments) -> None:
@@ -209,7 +226,7 @@ def _label(options: Arguments) -> None:
     )
 
 
-def _finish(options: Arguments, report: "LabelReport") -> None:
+def _finish(options: Arguments, report: "LabelReport | ImportReport | CalvinReport") -> None:
     print(report)
     if options.review:
         from inspire_vla.reports.label_review import write_review
@@ -237,18 +254,10 @@ def chosen_labeller(options: Arguments) -> "Labeller":
         gripper: dict[str, Any] = {name: ColumnValues.parse(text) for name, text in texts.items() if text}
         return replace(found, open_is_high=open_is_high, arm=given.arm, **unit, **gripper)
     if kind == "table" and isinstance(found, TableLabeller):
-        _refuse_used(options, ("width", "gripper_command", "open_is"))
+        refuse_unused(given, ["width", "gripper_command", "open_is"], f"labeller {options.labeller}")
         return replace(found, end_effector=_columns(given), arm=given.arm, **unit)
-    _refuse_used(options, tuple(vars(given)))
+    refuse_unused(given, list(vars(given)), f"labeller {options.labeller}")
     return found
-
-
-def _refuse_used(options: Arguments, names: tuple[str, ...]) -> None:
-    given, defaults = options.end_effector, EndEffector()
-    used = [name for name in names if getattr(given, name) != getattr(defaults, name)]
-    if used:
-        flags = ", ".join("--" + name.removeprefix("gripper_").replace("_", "-") for name in used)
-        raise InspireError(f"labeller {options.labeller} does not use {flags}; leave that out.")
 
 
 def _columns(given: EndEffector) -> "EndEffectorColumns | None":

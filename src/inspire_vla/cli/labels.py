@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
+from inspire_vla.cli.options import refuse_unused
 from inspire_vla.errors import InspireError
 
 if TYPE_CHECKING:
     from inspire_vla.labels.summary import TaskSummary
 
 SHOWN_EPISODES = 12
+SHOWN_WORDS = 9
+"""Columns of the table of shares, besides those of all other words and of no label."""
 
 
 @dataclass(kw_only=True)
@@ -38,6 +41,10 @@ def run(options: Arguments) -> None:
     from inspire_vla.labels.lerobot_files import find_dataset
     from inspire_vla.labels.summary import summarize, timelines
 
+    if options.json:
+        refuse_unused(options, ["mode", "figure", "episodes", "review"], "--json")
+    elif not options.figure:
+        refuse_unused(options, ["episodes"], "A call without --figure")
     options.dataset = find_dataset(options.dataset)
     info, tasks = summarize(options.dataset, mode=options.mode)
     if options.json:
@@ -55,14 +62,24 @@ def run(options: Arguments) -> None:
     if options.review:
         from inspire_vla.reports.label_review import write_review
 
-        print(f"To check: {write_review(options.dataset, options.review)}")
+        print(f"To check: {write_review(options.dataset, options.review, mode=options.mode)}")
 
 
 def _print_shares(tasks: "list[TaskSummary]") -> None:
     totals = sum((counter for task in tasks for counter in task.words), Counter())
-    words = sorted(totals, key=lambda word: (word == "", -totals[word]))[:10]
+    words = [word for word, _ in totals.most_common() if word]
+    shown, others = words[:SHOWN_WORDS], words[SHOWN_WORDS:]
+    columns = {word: [word] for word in shown}
+    if others:
+        columns[f"{len(others)} more"] = others
+    columns["no label"] = [""]
     longest = max(len(mention) for task in tasks for mention in task.mentions) + 4
-    header = "".join(f"{word or 'no label':>9}" for word in words)
+    header = "".join(f"{name:>{_width(name)}}" for name in columns)
+
+    def shares(counter: "Counter[str]", of: int) -> str:
+        sums = {name: sum(counter[word] for word in its) for name, its in columns.items()}
+        return "".join(f"{100 * count / of:{_width(name)}.1f}" for name, count in sums.items())
+
     for task in tasks:
         changes = sum(task.changes) / len(task.changes)
         print(f"\n{task.instruction}")
@@ -71,14 +88,16 @@ def _print_shares(tasks: "list[TaskSummary]") -> None:
         )
         print(f"{'  share of frames, %':<{longest}}{header}")
         for mention, counter in zip(task.mentions, task.words, strict=True):
-            shares = "".join(f"{100 * counter[word] / task.frames:9.1f}" for word in words)
-            print(f"{'  ' + mention:<{longest}}{shares}")
+            print(f"{'  ' + mention:<{longest}}{shares(counter, task.frames)}")
         if any(held.total() for held in task.held):
             for mention, held in zip(task.mentions, task.held, strict=True):
                 print(f"{'  ' + mention:<{longest}}{_held(held)}")
-    every = totals.total() or 1
     print(f"\n{'all labels, %':<{longest}}{header}")
-    print(" " * longest + "".join(f"{100 * totals[word] / every:9.1f}" for word in words))
+    print(" " * longest + shares(totals, totals.total() or 1))
+
+
+def _width(column: str) -> int:
+    return max(9, len(column) + 2)
 
 
 def _held(frames: "Counter[int]") -> str:

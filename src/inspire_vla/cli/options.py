@@ -2,9 +2,9 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Any
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from typing import Annotated, Any, get_type_hints
 
 from tyro.conf import arg
 from tyro.constructors import PrimitiveConstructorSpec
@@ -108,6 +108,27 @@ def holds_out(doing: str) -> Callable[[Callable[[Any], None]], Callable[[Any], N
     return decorate
 
 
+def given_options(options: Any) -> dict[str, str]:
+    """Return the options that differ from their defaults, those of groups too: name of the field → flag."""
+    found: dict[str, str] = {}
+    hints = get_type_hints(type(options), include_extras=True)
+    for one in fields(options):
+        value = getattr(options, one.name)
+        default = one.default if one.default_factory is MISSING else one.default_factory()
+        if is_dataclass(value):
+            found |= given_options(value)
+        elif default is not MISSING and value != default:
+            renamed = [getattr(mark, "name", None) for mark in getattr(hints[one.name], "__metadata__", ())]
+            found[one.name] = "--" + (next(filter(None, renamed), None) or one.name).replace("_", "-")
+    return found
+
+
+def refuse_unused(options: Any, names: Collection[str], who: str, instead: str = "leave that out.") -> None:
+    """Raise InspireError if an option of these fields was given: `who`, which begins the message, would ignore it."""
+    if unused := [flag for name, flag in given_options(options).items() if name in names]:
+        raise InspireError(f"{who} does not use {', '.join(unused)}; {instead}")
+
+
 def chosen_policy(
     options: PolicyOptions, default: str | None = None, *, simulated: bool = True, patient: bool = False
 ) -> tuple[dict[str, Any], Any]:
@@ -132,6 +153,7 @@ def chosen_policy(
         if simulated:
             benchmarks.check_inputs(described)
         return described, factory
+    refuse_unused(options, ["api_key_env"], "A checkpoint of --policy")
     checkpoint = options.policy or default
     if checkpoint is None:
         raise InspireError("Which policy? Give --policy CHECKPOINT or --remote ws://HOST:PORT.")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from inspire_vla.cli.options import Positive
+from inspire_vla.cli.options import Positive, refuse_unused
 from inspire_vla.errors import InspireError
 
 
@@ -49,6 +49,8 @@ def run(options: Arguments) -> None:
 
     if options.minutes is not None and not options.minutes > 0:
         raise InspireError(f"--minutes must be above 0, found {options.minutes}.")
+    if options.results_only:
+        refuse_unused(options, ["minutes", "jobs", "dry_run"], "--results-only, which runs nothing,")
     preset = read_preset(options.preset)
     out = options.out or Path("runs") / preset.name
     check_folder(out)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from inspire_vla.cli.options import Positive
+from inspire_vla.cli.options import Positive, refuse_unused
 from inspire_vla.errors import InspireError, did_you_mean
 
 
@@ -34,6 +34,10 @@ def run(options: Arguments) -> None:
     from inspire_vla.labels.lerobot_files import find_dataset
 
     folder = find_dataset(options.what)
+    if options.timeline:
+        refuse_unused(options, ["episode", "save"], "--timeline")
+    else:
+        refuse_unused(options, ["task", "most"], "Showing one episode", "it belongs to --timeline.")
     if (folder / "run.json").is_file():
         if options.timeline:
             _timeline(folder, options.timeline, options)
@@ -64,7 +68,10 @@ def _timeline(folder: Path, target: Path, options: Arguments) -> None:
         if task not in tasks:
             raise InspireError(f"No task {task!r} in {folder}.{did_you_mean(task, tasks)}")
     chosen = [record for record in records if not options.task or record["task"] in options.task]
-    print(f"Written: {write_timelines(target, chosen[: options.most])}")
+    shown, total = len(chosen[: options.most]), len(chosen)
+    print(f"Written: {write_timelines(target, chosen[:shown])}, {shown} of {total} episodes")
+    if shown < total:
+        print(f"The first {shown}, in the order of suites, tasks and seeds; --most {total} draws all.")
 
 
 def _need_rerun() -> None:

@@ -1,6 +1,6 @@
 """Imports CALVIN's recordings into a labelled LeRobot dataset. Importer only: never run on real CALVIN data.
 
-    training/episode_0000123.npz    a frame: robot_obs (15), scene_obs (24), rel_actions (7), rgb_static
+    training/episode_0000123.npz    a frame: robot_obs (15), scene_obs (24), rel_actions (7), rgb_static, rgb_gripper
     training/lang_annotations/auto_lang_ann.npy      {"language": {"ann": […]}, "info": {"indx": [(first, last), …]}}
 
 scene_obs: 0 sliding door, 1 drawer, 2 button, 3 switch, 4 bulb, 5 LED, then three blocks (xyz, euler each) in the order
@@ -33,6 +33,9 @@ from inspire_vla.labels.simulator_state import LABELLER
 from inspire_vla.spatial import Frame
 
 _STATE_NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "gripper_width", "gripper_command")
+CAMERAS = {"image": "rgb_static", "image2": "rgb_gripper"}
+"""Camera of the dataset, with the name that LIBERO's has → array of a frame."""
+_ARRAYS = {"robot_obs": 15, "scene_obs": 24, "rel_actions": 7}
 _HELD_M = 0.035
 _CLOSED_M, _OPEN_M = 0.005, 0.075
 
@@ -204,16 +207,25 @@ def _configured_scene(configuration: Path) -> str | None:
 
 @dataclass
 class CalvinReport:
-    """The result of an import. skipped: reason → sequences. unplaced: mention without a position → sequences."""
+    """The result of an import.
+
+    cameras: those of the dataset. not_imported: arrays of the frames that it does not hold. skipped: reason →
+    sequences. unplaced: mention without a position → sequences.
+    """
 
     root: Path
+    cameras: tuple[str, ...] = ()
+    not_imported: tuple[str, ...] = ()
     episodes: int = 0
     frames: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     unplaced: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
-        lines = [f"{self.root}: {self.episodes} episodes, {self.frames} frames"]
+        cameras = ", ".join(f"{camera} ({CAMERAS[camera]})" for camera in self.cameras)
+        lines = [f"{self.root}: {self.episodes} episodes, {self.frames} frames; cameras: {cameras or 'none'}"]
+        if self.not_imported:
+            lines.append(f"  arrays of the frames that are not imported: {', '.join(self.not_imported)}")
         lines += [f"  left out: {count} × {why}" for why, count in self.skipped.most_common()]
         lines += [f"  no place known for {what!r}: {n} episodes" for what, n in self.unplaced.most_common()]
         return "\n".join(lines)
@@ -234,10 +246,12 @@ def import_calvin(
 
     Args:
         scene: A to D; None: what the split says.
+        images: of the static camera, and of the gripper's if the frames have it.
         limit: number of sequences to import at most.
 
     Raises:
-        InspireError: no annotations, `out` exists, the scene is not known, or nothing could be imported.
+        InspireError: no annotations, `out` exists, the scene is not known, the frames have no image of the static
+            camera, or nothing could be imported.
     """
     split, out = Path(split), Path(out).absolute()
     with folder_lock(out, "importing into"), disk_errors(out):
@@ -261,7 +275,10 @@ def import_calvin(
             labeller=LABELLER,
             extra={"source": "CALVIN", "scene": scene or "as the split says"},
         )
-        size = _image_size(split, sequences[0][2]) if images else None
+        shapes = _shapes(split, [first for _, _, first, _ in sequences])
+        sizes = _image_sizes(split, shapes) if images else {}
+        report.cameras = tuple(sizes)
+        report.not_imported = tuple(sorted(set(shapes) - {*_ARRAYS, *(CAMERAS[name] for name in sizes)}))
         building = out.with_name(f".{out.name}.assembling")
         shutil.rmtree(building, ignore_errors=True)  # left by a killed call
         with LabelledDatasetWriter(
@@ -270,14 +287,14 @@ def import_calvin(
             name=out.name,
             fps=30,
             robot_type="panda",
-            image_size=size,
-            cameras=("image",) if size else (),
+            image_size=sizes,
+            cameras=report.cameras,
             state_names=_STATE_NAMES,
         ) as dataset:
             for text, mentions, first, last in sequences:
                 try:
                     sequence_scene = scenes.of(first)
-                    frames = [read_frame(split, number, size) for number in range(first, last + 1)]
+                    frames = [read_frame(split, number, sizes) for number in range(first, last + 1)]
                 except InspireError as error:
                     report.skipped[str(error)] += 1
                     continue
@@ -295,7 +312,7 @@ def import_calvin(
                     np.stack([f["rel_actions"] for f in frames]),
                     tracks.gripper_to_object_m,
                     tracks.grasped,
-                    {"image": [f["rgb_static"] for f in frames]} if size else {},
+                    {camera: [f[CAMERAS[camera]] for f in frames] for camera in sizes},
                 )
                 report.episodes += 1
                 report.frames += len(frames)
@@ -392,11 +409,15 @@ def _load_plain(path: Path, what: str) -> Any:
         raise InspireError(f"{path} holds no {what} of CALVIN: {error}.") from None
 
 
-def read_frame(split: Path, number: int, image_size: int | None = None) -> dict[str, NDArray[Any]]:
+def read_frame(
+    split: Path,
+    number: int,
+    image_sizes: Mapping[str, int] = {},
+) -> dict[str, NDArray[Any]]:
     """Read the arrays of one frame.
 
     Args:
-        image_size: side of the image that the frame must have; None: it needs none.
+        image_sizes: camera → side of the image that the frame must have of it.
 
     Raises:
         InspireError: the frame is missing or damaged, or lacks an array.
@@ -409,16 +430,35 @@ def read_frame(split: Path, number: int, image_size: int | None = None) -> dict[
         raise InspireError("a frame is missing") from None
     except Exception as error:  # zip, zlib and numpy have their own
         raise InspireError(f"a frame is damaged ({type(error).__name__})") from None
-    for name, size in (("robot_obs", 15), ("scene_obs", 24), ("rel_actions", 7)):
+    for name, size in _ARRAYS.items():
         if name not in found or found[name].shape != (size,):
             raise InspireError(f"a frame lacks {name} of {size} numbers")
-    expected = (image_size, image_size, 3)
-    shape = found["rgb_static"].shape if "rgb_static" in found else None
-    if image_size is not None and shape != expected:
-        raise InspireError(f"{path.name} needs an image rgb_static of {expected}, found {shape or 'none'}")
+    for camera, side in image_sizes.items():
+        name, expected = CAMERAS[camera], (side, side, 3)
+        shape = found[name].shape if name in found else None
+        if shape != expected:
+            raise InspireError(f"{path.name} needs an image {name} of {expected}, found {shape or 'none'}")
     return found
 
 
-def _image_size(split: Path, number: int) -> int | None:
-    image = read_frame(split, number).get("rgb_static")
-    return int(image.shape[0]) if image is not None and image.ndim == 3 else None
+def _shapes(split: Path, numbers: Sequence[int]) -> dict[str, tuple[int, ...]]:
+    """Name → shape of the arrays of the first of these frames that can be read.
+
+    Raises:
+        InspireError: none can.
+    """
+    for number in numbers:
+        try:
+            return {name: array.shape for name, array in read_frame(split, number).items()}
+        except InspireError as error:
+            why = f"episode_{number:07d}.npz: {error}"
+    raise InspireError(f"nothing could be imported from {split}: no sequence has its first frame; {why}.")
+
+
+def _image_sizes(split: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    """Camera → side of its images, of the cameras that the frames have. Raises InspireError without the static one."""
+    if CAMERAS["image"] not in shapes:
+        raise InspireError(
+            f"the frames of {split} have no image {CAMERAS['image']}; --image-size 0 imports them without images."
+        )
+    return {camera: shapes[name][0] for camera, name in CAMERAS.items() if len(shapes.get(name, ())) == 3}

@@ -166,7 +166,8 @@ class LabelledDatasetWriter:
     """A context manager: `root` is a complete dataset if the block ends without an error, else it is removed.
 
     Args:
-        root: folder to make. name: of the dataset. image_size: side of the images in pixels, None for no images.
+        root: folder to make. name: of the dataset. image_size: side of the images in pixels, of all cameras or of
+            each; None for no images.
         state_names, action_names: names of the values; their number is the width of the columns.
     """
 
@@ -178,7 +179,7 @@ class LabelledDatasetWriter:
         name: str,
         fps: int,
         robot_type: str,
-        image_size: int | None,
+        image_size: int | Mapping[str, int] | None,
         cameras: Sequence[str],
         state_names: Sequence[str] = STATE_NAMES,
         action_names: Sequence[str] = ACTION_NAMES,
@@ -186,10 +187,11 @@ class LabelledDatasetWriter:
         self._root, self._labels, self._fps, self._robot, self._name = root, labels, fps, robot_type, name
         self._images = root.with_name(root.name + ".images")
         count = labels.max_objects
-        shape = (image_size, image_size, 3)
-        image = {"dtype": "image", "shape": shape, "names": ["height", "width", "channels"]}
+        sizes = image_size if isinstance(image_size, Mapping) else dict.fromkeys(cameras, image_size)
+        image = {"dtype": "image", "names": ["height", "width", "channels"]}
         self._features: dict[str, dict[str, Any]] = {
-            f"observation.images.{camera}": dict(image) for camera in cameras
+            f"observation.images.{camera}": image | {"shape": (sizes[camera], sizes[camera], 3)}
+            for camera in cameras
         }
         for column, names in (("observation.state", state_names), ("action", action_names)):
             self._features[column] = {"dtype": "float32", "shape": (len(names),), "names": list(names)}

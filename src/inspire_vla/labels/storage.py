@@ -412,6 +412,11 @@ class _Labelling:
             if self.min_confidence:
                 lines.append(f"  labels with a confidence below {self.min_confidence} are left out")
             raise InspireError("\n".join(lines))
+        if self.min_confidence and not self.gives_confidence:
+            raise InspireError(
+                f"labeller {self.labels.labeller} gives no confidence, so --min-confidence {self.min_confidence} would "
+                "leave nothing out; leave that out. Nothing is written."
+            )
         if len(below) >= 10 and np.mean(below) < 0.5:
             found = f"only {sum(below)} of {len(below)} objects lie below the gripper at the start"
             report.warnings = (f"{found}: is +z up, and are positions in the robot's base frame?",)

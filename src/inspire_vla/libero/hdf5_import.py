@@ -2,7 +2,10 @@
 
     *.hdf5 ── workers: set each recorded state, read poses, render ──▶ one shard per demonstration ──▶ NAME/
 
-The simulation is stepped only with `replay`. An episode depends on its demonstration only.
+The simulation is stepped only with `replay`. An episode depends on its demonstration only. So a demonstration that does
+not say where the scene's fixtures stood (attribute `model_file`) is left out: a reset places cabinets, stoves and racks
+anew, up to 2 cm away, and a state does not hold their places. Images and labels would show another scene than the
+actions were recorded in. A scene without fixtures needs no `model_file`.
 """
 
 from collections import Counter
@@ -232,8 +235,8 @@ def _read(job: Job, settings: Settings) -> Demonstration:
     size = len(inner.sim.get_state().flatten())
     if states.shape[1] != size:
         raise InspireError(f"states of {states.shape[1]} numbers, this LIBERO's scene has {size}")
-    if isinstance(model_xml, str) and model_xml:
-        place_fixtures(inner, model_xml)
+    if unplaced := place_fixtures(inner, model_xml):
+        raise InspireError(f"no place of the fixtures in its model_file: {', '.join(unplaced)}")
     instruction = instruction_of(job.task_file)
     truth = GroundTruth(inner, job.task_file, instruction, overrides=settings.mapping.get(instruction))
     kept = _kept(actions) if settings.drop_noops else np.arange(len(actions))
@@ -245,8 +248,8 @@ def _read(job: Job, settings: Settings) -> Demonstration:
     return make_demonstration(rows, actions[kept], truth, task, settings.cameras, dropped=dropped)
 
 
-def _recorded(job: Job) -> tuple[np.ndarray, np.ndarray, Any]:
-    """Return states (T, n), actions (T, 7) and the model file. Raises InspireError if they are invalid."""
+def _recorded(job: Job) -> tuple[np.ndarray, np.ndarray, str]:
+    """Return states (T, n), actions (T, 7) and the model file, "" for none. Raises InspireError if invalid."""
     h5py = _h5py()
     try:
         with h5py.File(job.file, "r") as file:
@@ -263,7 +266,9 @@ def _recorded(job: Job) -> tuple[np.ndarray, np.ndarray, Any]:
         raise InspireError(f"{states.shape} states do not go with {actions.shape} actions")
     if not (np.isfinite(states).all() and np.isfinite(actions).all()):
         raise InspireError("states or actions that are not finite")
-    return states, actions, model_xml
+    if isinstance(model_xml, bytes):  # a string of fixed length
+        model_xml = model_xml.decode("utf-8", errors="replace")
+    return states, actions, str(model_xml)
 
 
 def _kept(actions: np.ndarray) -> np.ndarray:

@@ -240,33 +240,44 @@ class GroundTruth:
         return [geom for geom in found if geom]
 
 
-def place_fixtures(inner: Any, model_xml: str) -> int:
-    """Move fixtures to where a recording had them (`model_file` of a demonstration). Returns the number moved.
+def place_fixtures(inner: Any, model_xml: str) -> list[str]:
+    """Move fixtures to where a recording had them (`model_file` of a demonstration), "" for none.
 
-    A reset places fixtures at random, and they are not part of the state. The XML is not trusted: only positions and
-    quaternions of bodies that the scene has are taken from it.
+    Returns the fixtures of the scene that it does not place. A reset places fixtures at random, and they are not part
+    of the state, so these stay where this simulation has them. The XML is not trusted: only positions and quaternions
+    of bodies that the scene has are taken from it.
+
+    Raises:
+        InspireError: no XML, or one with a DOCTYPE.
     """
     if re.search(r"<!(DOCTYPE|ENTITY)", model_xml):
         raise InspireError("a demonstration's model file has a DOCTYPE and is not read.")
     try:
-        root = ElementTree.fromstring(model_xml)
+        root = ElementTree.fromstring(model_xml or "<mujoco/>")
     except ElementTree.ParseError as error:
         raise InspireError(f"a demonstration's model file is not XML: {error}.") from None
     model = inner.sim.model
-    fixtures = {fixture.root_body for fixture in inner.fixtures_dict.values()}
-    placed = 0
+    missing = {fixture.root_body: name for name, fixture in inner.fixtures_dict.items()}
     for body in root.iter("body"):
         name = body.get("name")
-        if name not in fixtures:
+        if name not in missing:
             continue
-        index = model.body_name2id(name)
-        for attribute, array, size in (("pos", model.body_pos, 3), ("quat", model.body_quat, 4)):
-            numbers = np.fromstring(body.get(attribute, ""), sep=" ")
-            if len(numbers) == size and np.isfinite(numbers).all():
-                array[index] = numbers
-        placed += 1
+        # MuJoCo leaves out what is the default
+        pos, quat = _numbers(body.get("pos", "0 0 0")), _numbers(body.get("quat", "1 0 0 0"))
+        if len(pos) == 3 and len(quat) == 4 and np.isfinite([*pos, *quat]).all():
+            index = model.body_name2id(name)
+            model.body_pos[index], model.body_quat[index] = pos, quat
+            del missing[name]
     inner.sim.forward()
-    return placed
+    return sorted(missing.values())
+
+
+def _numbers(text: str) -> list[float]:
+    """The numbers of an attribute; [] where it holds anything else."""
+    try:
+        return [float(word) for word in text.split()]
+    except ValueError:
+        return []
 
 
 def observe(

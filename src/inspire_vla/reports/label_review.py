@@ -17,15 +17,22 @@ from inspire_vla.reports.page import data_url, render
 UNSURE = 0.6
 
 
-def write_review(dataset_root: str | Path, path: str | Path, *, episodes: int = 12, images: int = 5) -> Path:
+def write_review(
+    dataset_root: str | Path,
+    path: str | Path,
+    *,
+    mode: str | None = None,
+    episodes: int = 12,
+    images: int = 5,
+) -> Path:
     """Write one self-contained HTML file: of each episode first, last and some frames where a label changes.
 
-    Raises InspireError: no labels.
+    mode: whose labels are shown; by default the first. Raises InspireError: no labels, or no such mode.
     """
     files = LeRobotFiles.open(dataset_root)
     chosen = least_confident(dataset_root, episodes)
     shown: dict[int, list[Timeline]] = {number: [] for number in chosen}
-    for timeline in timelines(dataset_root):
+    for timeline in timelines(dataset_root, mode=mode):
         if timeline.episode in shown:  # an episode with several tasks has a timeline for each
             shown[timeline.episode].append(timeline)
     page = render(

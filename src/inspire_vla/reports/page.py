@@ -18,6 +18,9 @@ from inspire_vla.reports.figures import difference_chart, inline_svg, success_ch
 from inspire_vla.reports.offline import offline_tables
 from inspire_vla.reports.video import first_image, frame_rate
 
+SHOWN_ANSWERS = 12
+"""Answers of a confusion matrix that have a row and a column; the others share the last ones."""
+
 
 def write_page(path: str | Path, comparison: dict[str, Any], **options: Any) -> Path:
     """Write the page atomically and return its path; arguments as for `render_page`."""
@@ -41,6 +44,7 @@ def render_page(
         max_videos: at most so many, the first of every suite before any second; never chosen by outcome.
     """
     offline = comparison.get("offline")
+    videos = _videos(comparison, max_videos)
     rollouts: dict[str, Any] = {}
     if comparison["policies"]:
         difference = difference_chart(comparison)
@@ -63,7 +67,9 @@ def render_page(
         runs=[*comparison["policies"], *(offline["policies"] if offline else ())],
         **rollouts,
         confusions=_confusions(comparison),
-        videos=_videos(comparison, max_videos),
+        videos=videos,
+        shown=sum(len(film["episodes"]) for film in videos),
+        filmed=len(_filmed(comparison)),
         attention=None if attention is None else _attention(attention, comparison),
     )
 
@@ -137,7 +143,10 @@ def _refuse_others(attention: Attention, comparison: dict[str, Any]) -> None:
 
 
 def _confusions(comparison: dict[str, Any]) -> list[dict[str, Any]]:
-    """Per policy and group: the answers that occur and, for each true answer, the share of each given answer."""
+    """Per policy and group: the answers that occur and, for each true answer, the share of each given answer.
+
+    Behind the most frequent answers is one row, and one column, of all others, so that a row adds up to its n.
+    """
     matrices = []
     for entry in comparison["answers"]:
         for group in comparison["groups"]:
@@ -145,29 +154,39 @@ def _confusions(comparison: dict[str, Any]) -> list[dict[str, Any]]:
             if not answers:
                 continue
             confusion = answers["confusion"]
-            words = sorted(
+            every = sorted(
                 set(confusion) | {said for row in confusion.values() for said in row},
-                key=lambda word: -sum(confusion.get(word, {}).values()),
-            )[:12]
-            rows = []
-            for truth in words:
-                row = confusion.get(truth, {})
-                total = sum(row.values())
-                shares = [(row.get(word, 0), row.get(word, 0) / total if total else 0.0) for word in words]
-                rows.append({"truth": truth, "cells": shares, "total": total})
-            matrices.append(
-                {"policy": entry["policy"], "group": group["group"], "words": words, "rows": rows, **answers}
+                key=lambda word: (-sum(confusion.get(word, {}).values()), word),
             )
+            words = {word: [word] for word in every[:SHOWN_ANSWERS]}
+            if others := every[SHOWN_ANSWERS:]:
+                words[f"other ({len(others)})"] = others
+            rows = []
+            for name, truths in words.items():
+                true = [confusion.get(truth, {}) for truth in truths]
+                counts = [sum(row.get(word, 0) for row in true for word in said) for said in words.values()]
+                total = sum(sum(row.values()) for row in true)
+                shares = [(count, count / total if total else 0.0) for count in counts]
+                rows.append({"truth": name, "cells": shares, "total": total})
+            matrices.append(
+                {
+                    "policy": entry["policy"], "group": group["group"],
+                    "words": list(words), "others": len(others), "rows": rows, **answers,
+                }
+            )  # fmt: skip
     return matrices
+
+
+def _filmed(comparison: dict[str, Any]) -> list[dict[str, Any]]:
+    return [e for e in comparison["episodes"] if e["video"] and Path(e["video"]).is_file()]
 
 
 def _videos(comparison: dict[str, Any], limit: int) -> list[dict[str, Any]]:
     """The filmed episodes; those of one (suite, task, seed) together, in the order of the policies."""
     order = [policy["name"] for policy in comparison["policies"]]
     filmed: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
-    for episode in comparison["episodes"]:
-        if episode["video"] and Path(episode["video"]).is_file():
-            filmed.setdefault((episode["suite"], episode["task"], episode["seed"]), []).append(episode)
+    for episode in _filmed(comparison):
+        filmed.setdefault((episode["suite"], episode["task"], episode["seed"]), []).append(episode)
     suites = [suite["suite"] for suite in comparison["suites"]]
     rank: dict[tuple[str, str, int], int] = {}
     for suite in suites:

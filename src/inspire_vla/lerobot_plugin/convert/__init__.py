@@ -31,7 +31,7 @@ from inspire_vla.lerobot_plugin.processor_inspire_vla import (
     pack,
 )
 
-__all__ = ["KINDS", "LORA", "Options", "Report", "convert"]
+__all__ = ["KINDS", "LORA", "USED_BY", "Options", "Report", "convert"]
 
 _KINDS: dict[str, Callable[[Path, Options, Path], Plan]] = {
     "openvla": partial(prismatic_vla, "openvla"),
@@ -46,6 +46,18 @@ EXPERT = "expert."
 """Begins the names of the flow expert's weights, in a plan and in a checkpoint."""
 LORA = "lora"
 """Not published weights, but a LoRA of a training of ours, to be merged into its base."""
+_EVERY = {"allow_partial", "tokenizer", "cameras", "action_dim", "chunk_size", "dtype"}
+_PRISMATIC = {*_EVERY, "statistics", "gripper", "vq", "heads", "vision_heads"}
+USED_BY: dict[str, set[str]] = {
+    "openvla": _PRISMATIC,
+    "minivla": _PRISMATIC,
+    "pi0fast": {*_EVERY, "state_dim", "fast", "prompt", "head_size", "vision_heads"},
+    "image_text": {*_EVERY, "state_dim", "action_tokens", "action_tokenizer"},
+    "smolvla": {*_EVERY, "state_dim"},
+    "pi05": {*_EVERY, "state_dim", "head_size", "vision_heads"},
+    LORA: set(),
+}
+"""Kind → the options that it uses, `allow_partial` among them. The others would have no effect."""
 
 
 def convert(

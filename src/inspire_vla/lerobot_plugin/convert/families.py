@@ -64,6 +64,10 @@ def prismatic_vla(kind: str, path: Path, options: Options, scratch: Path) -> Pla
     gripper = GRIPPER_CONVENTIONS[options.gripper]
     if options.vq is not None:
         actions = read_learned_vq(options.vq, gripper)
+        if options.chunk_size not in (None, actions.horizon):
+            raise InspireError(
+                f"The VQ weights decode {actions.horizon} actions at once; leave out --chunk-size {options.chunk_size}."
+            )
     elif "vq" in acts_by:
         raise InspireError(
             f"The model acts by {acts_by!r}: give the folder of its VQ weights as well (--vq)."
