@@ -66,7 +66,7 @@ starts from.
 
 Commit {str(scores.get("provenance", {}).get("commit"))[:12]}. Of {scores["pointing_n"]} questions on held-out images it finds {100 * scores["pointing_accuracy"]:.1f} % within 3 % of the image's side (blind:
 {100 * scores["pointing_accuracy_blind"]:.1f} %), median error {scores["pointing_median_error"]:.3f} of the side; by kind of phrase: {by_kind}; presence {100 * scores["presence_accuracy"]:.1f} % (n = {scores["presence_n"]}, chance about 50),
-names {100 * scores["recognition_accuracy"]:.1f} % (n = {scores["recognition_n"]}). Seed {json.loads((source / "config.json").read_text(encoding="utf-8"))["seed"]}; what departed from the command is in docs/results.md.
+names {100 * scores["recognition_accuracy"]:.1f} % (n = {scores["recognition_n"]}). Seed {json.loads((source / "config.json").read_text(encoding="utf-8"))["seed"]}; what departed from the command is in docs/appendix/rounds.md.
 """
     install(
         "nano_grounding", [source / n for n in ("model.safetensors", "config.json", "evaluation.json")], card

@@ -15,7 +15,7 @@ import inspire_vla
 from inspire_vla.cli import main
 from inspire_vla.evaluation import compare, read_run, wilson
 
-EVIDENCE = Path(__file__).parents[1] / "evidence/laptop_27_tasks/runs"
+EVIDENCE = Path(__file__).parents[1] / "evidence/laptop/runs"
 RUNS = [EVIDENCE / f"inspire_r0.25_s0_{group}" for group in ("seen", "unseen")]
 SHIPPED = Path(inspire_vla.__file__).parent / "checkpoints"
 NAME = "somebody/robot"
@@ -23,7 +23,7 @@ NAME = "somebody/robot"
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    """A copy of the shipped policy, which evidence/laptop_27_tasks has measured."""
+    """A copy of the shipped policy, which evidence/laptop has measured."""
     return Path(shutil.copytree(SHIPPED / "nano_inspire", tmp_path / "mine"))
 
 

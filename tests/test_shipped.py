@@ -12,7 +12,6 @@ from inspire_vla.evaluation import read_run
 from inspire_vla.tabletop.suites import SUITES
 
 CHECKPOINTS = Path(inspire_vla.__file__).parent / "checkpoints"
-EVIDENCE = Path(__file__).parents[1] / "evidence" / "laptop"
 LARGEST = 25 * 2**20
 CHANCE = 1e-3
 """How rarely a policy that is as good as its card may fall below the bound."""
@@ -24,13 +23,6 @@ def measured(name: str) -> dict:
     return yaml.safe_load((CHECKPOINTS / name / "README.md").read_text(encoding="utf-8").split("---")[1])[
         "measured"
     ]
-
-
-def known_tasks(name: str) -> list[str]:
-    """The tasks that it was evaluated on, as far as the suite still has them."""
-    run = read_run(EVIDENCE / "runs" / f"{name.removeprefix('nano_')}_r0.25_s0_seen")
-    evaluated = {record.task for record in run.records}
-    return [task.name for task in SUITES["tabletop_seen"] if task.name in evaluated]
 
 
 @pytest.mark.parametrize("name", ["nano_base", "nano_inspire"])
@@ -45,14 +37,14 @@ def test_a_checkpoint_is_small_and_has_a_card(name: str) -> None:
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("name", ["nano_base", "nano_inspire"])
 def test_it_still_does_what_its_card_says(name: str, tmp_path: Path) -> None:
-    """One episode of each seen task that it knows, from fixed states: well below the card, something broke."""
+    """One episode of every second seen task, from fixed states: well below the card, something broke."""
     card = measured(name)
-    tasks = known_tasks(name)
+    tasks = [task.name for task in SUITES["tabletop_seen"][::2]]
     arguments = ["evaluate", f"--policy={name}", "--suite=tabletop_seen", "--episodes=1", "--workers=2"]
     arguments += [f"--layout-randomness={card['layout_randomness']}", f"--out={tmp_path / 'run'}"]
     assert main([*arguments, "--task", *tasks]) == 0
     records = read_run(tmp_path / "run").records
-    assert len(records) == len(tasks) > 20
+    assert len(records) == len(tasks)
     assert [r.error for r in records if r.error] == []
     assert sum(r.success for r in records) >= binom.ppf(CHANCE, len(tasks), card["seen_success"])
     asked = sum(r.answers_scored for r in records)

@@ -31,12 +31,7 @@ LAYOUT_RANDOMNESS = 0.25
 """As in training and evaluation of the shipped pair: docs/appendix/protocol.md."""
 ATTENTION_SUITES = ("tabletop_seen", "tabletop_spatial", "tabletop_goal")
 """Suites whose attention is measured and drawn."""
-EARLIER = (
-    "nano_base and nano_inspire were trained on 27 tasks of the earlier benchmark, 23 of which are among today's 55 "
-    "seen tasks. The other seen tasks are new to them."
-)
 NOTES = (
-    EARLIER,
     """This is the demonstration: few episodes, to see base and InSpire act, not to measure them. The intervals show \
 how little so few episodes can tell; docs/results.md has the measurement.""",
     """The nano models are small and know only this benchmark. Success is that of the shipped checkpoints, whatever \
@@ -121,7 +116,6 @@ def run(options: Arguments) -> None:
         notes=NOTES,
         max_videos=20,
     )
-    console.print(f"\n{EARLIER}", highlight=False)
     minutes = (time.monotonic() - started) / 60
     console.print(f"\n{minutes:.1f} minutes. The page, with videos: [bold]{page}[/bold]", highlight=False)
 
