@@ -29,9 +29,23 @@ def test_groups_stand_for_their_suites():
     assert expand(["validation"], groups) == ("tabletop_validation",)
 
 
-def test_the_tabletop_has_one_rendering():
-    with pytest.raises(InspireError, match="--render is for LIBERO"):
-        select(["seen"], POLICY, Options(render="fast"))
+@pytest.mark.parametrize(
+    ("suite", "options", "message"),
+    [
+        ("seen", Options(render="fast"), "--render is for LIBERO"),
+        ("seen", Options(mapping="names.json"), "--mapping is for LIBERO"),
+        ("libero_goal", Options(layout_randomness=0.5), "--layout-randomness is for the tabletop"),
+    ],
+)
+def test_options_of_the_other_benchmark_are_refused(suite, options, message):
+    with pytest.raises(InspireError, match=message):
+        select([suite], POLICY, options)
+
+
+def test_a_run_records_only_what_its_benchmark_plays(monkeypatch):
+    monkeypatch.setattr("inspire_vla.libero.simulation.require_libero", lambda: None)
+    assert select(["seen"], POLICY).played == {"layout_randomness": 0.0}
+    assert select(["libero_goal"], POLICY).played == {}
 
 
 def test_another_rendering_than_the_demonstrations_is_told():

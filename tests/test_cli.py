@@ -242,6 +242,20 @@ def test_options_of_the_other_benchmark_are_refused(arguments, said, tmp_path, c
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--ray-gpus", "0.5"], "--ray-gpus belongs to --ray"),
+        (["--suite", "libero_goal", "--layout-randomness", "0.5"], "--layout-randomness is for the tabletop"),
+        (["--mapping", "names.json"], "--mapping is for LIBERO"),
+    ],
+)
+def test_an_evaluation_ignores_nothing_that_is_asked_for(arguments, said, tmp_path, capsys) -> None:
+    assert main(["evaluate", "--policy", "nano_base", *arguments, "--out", str(tmp_path / "x")]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
 @pytest.mark.parametrize("shard", ["8/8", "3", "a/b", "-1/2"])
 def test_a_wrong_shard_is_refused(shard, capsys):
     assert parse(["evaluate", "--out", "x", "--shard", "2/8"]).shard == (2, 8)

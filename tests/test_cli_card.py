@@ -73,6 +73,37 @@ def test_runs_of_other_weights_and_of_overridden_answers_are_refused(checkpoint,
     assert (checkpoint / "README.md").read_bytes() == before
 
 
+def _copies(tmp_path):
+    """The two runs, to be changed: their folders, and what changes their run.json."""
+    folders = [Path(shutil.copytree(run, tmp_path / run.name)) for run in RUNS]
+
+    def change(number, edit):
+        info = json.loads((folders[number] / "run.json").read_text("utf-8"))
+        edit(info)
+        (folders[number] / "run.json").write_text(json.dumps(info), "utf-8")
+
+    return folders, change
+
+
+def test_an_unfinished_run_is_named_in_the_card_and_warned_of(checkpoint, tmp_path, capsys):
+    folders, change = _copies(tmp_path)
+    change(1, lambda info: info.pop("finished"))
+    assert main(["card", str(checkpoint), *map(str, folders)]) == 0
+    assert f"warning: {folders[1]} is not finished" in capsys.readouterr().err
+    text = (checkpoint / "README.md").read_text("utf-8")
+    assert text.count("**not finished**") == 1
+    assert f"not finished: {folders[1]}" in text
+
+
+def test_runs_under_different_conditions_share_no_card(checkpoint, tmp_path, capsys):
+    folders, change = _copies(tmp_path)
+    change(1, lambda info: info["plan"]["conditions"].update(layout_randomness=1.0))
+    before = (checkpoint / "README.md").read_bytes()
+    assert main(["card", str(checkpoint), *map(str, folders)]) == 2
+    assert "layout_randomness: there 0.25, here 1.0" in capsys.readouterr().err
+    assert (checkpoint / "README.md").read_bytes() == before
+
+
 def test_what_lies_on_the_hub_acts_as_here(checkpoint):
     """`hf upload user/name FOLDER` copies the folder; `load_policy("user/name")` downloads it."""
 

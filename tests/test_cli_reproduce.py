@@ -113,7 +113,7 @@ def test_results_pool_the_seeds_and_say_where_they_come_from(finished: Path) -> 
     assert "trained at commit b0b0b0b0b0b0, b1b1b1b1b1b1" in text
     assert "trained at commit i0i0i0i0i0i0, i1i1i1i1i1i1" in text
     assert text.count("weights s0s0s0s0s0s0…, s1s1s1s1s1s1…; evaluated at commit cccccccccccc, then") == 2
-    assert "27 demonstrations, 1,234 frames" in text
+    assert "27 demonstrations, 1,234 frames, seed 0." in text
     assert (
         "Machine time of the 4 stages in the journal: 2.0 h (1 at b0b0b0b0b0b0, 1 at b1b1b1b1b1b1, " in text
     )
@@ -158,6 +158,26 @@ def test_success_at_checkpoints_is_a_learning_curve(finished: Path) -> None:
     ((_, across, lines),) = learning_curves(preset, finished)
     assert across == "training steps, thousands"
     assert lines == [("base", [0.5, 1.0], [0.0, 25.0]), ("InSpire", [0.5, 1.0], [25.0, 75.0])]
+
+
+def test_the_seeds_of_the_results_are_those_that_were_used(finished: Path, tmp_path: Path) -> None:
+    for path in finished.glob("runs/*/run.json"):
+        info = json.loads(path.read_text(encoding="utf-8")) | {"plan": {"first_seed": 2_000_000}}
+        path.write_text(json.dumps(info), encoding="utf-8")
+    seeded = replace(PRESET, data=(*PRESET.data, "--seed=3"))
+    text = write_results(seeded, finished).read_text(encoding="utf-8")
+    assert "1,234 frames, seed 3." in text
+    assert text.count("then and later, episode seeds from 2,000,000.") == 2
+    record = finished / "demonstrations" / "seen_r0.25" / "meta" / "inspire_collection.json"
+    record.write_text(
+        json.dumps({"settings": {"seed": 7}, "episodes": [{"task": "t"}] * 27}), encoding="utf-8"
+    )
+    keep_evidence(finished, tmp_path / "kept")
+    for out in (finished, tmp_path / "kept"):
+        assert "1,234 frames, seed 7." in write_results(seeded, out).read_text(encoding="utf-8")
+    record.unlink()
+    labelled = replace(PRESET, data=("label", "my_data"))  # demonstrations of people have no seed
+    assert "1,234 frames." in write_results(labelled, finished).read_text(encoding="utf-8")
 
 
 def test_a_document_keeps_what_stands_around_its_markers(finished: Path, tmp_path: Path) -> None:

@@ -21,12 +21,14 @@ class Selection:
     factory: makes the benchmark.
     slots: the most environments that one process may hold; None for no limit.
     notes: what a run records about the benchmark.
+    played: what a run records of `Options` beside the policy; only a call with the same resumes it.
     """
 
     factory: Factory
     suites: tuple[str, ...]
     slots: int | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
+    played: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -129,16 +131,23 @@ def expand(names: Sequence[str], groups: Mapping[str, str]) -> tuple[str, ...]:
 def _tabletop(suites: tuple[str, ...], images: dict[str, Any], options: Options) -> Selection:
     if options.render != "full":
         raise InspireError("--render is for LIBERO: the tabletop has one way to draw its images.")
+    if options.mapping is not None:
+        raise InspireError("--mapping is for LIBERO: the tabletop knows which object a mention refers to.")
     from inspire_vla.tabletop.benchmark import TabletopBenchmark
 
     factory = Factory(
         "inspire_vla.tabletop.benchmark:TabletopBenchmark",
         {**images, "layout_randomness": options.layout_randomness},
     )
-    return Selection(factory, expand(suites, TabletopBenchmark.groups))
+    played = {"layout_randomness": options.layout_randomness}
+    return Selection(factory, expand(suites, TabletopBenchmark.groups), played=played)
 
 
 def _libero(suites: tuple[str, ...], images: dict[str, Any], options: Options) -> Selection:
+    if options.layout_randomness:
+        raise InspireError(
+            "--layout-randomness is for the tabletop: LIBERO's initial states fix the layouts."
+        )
     from inspire_vla.libero.benchmark import MAX_STEPS, LiberoBenchmark
     from inspire_vla.libero.grounding import read_mapping
     from inspire_vla.libero.simulation import require_libero

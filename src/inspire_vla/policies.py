@@ -221,19 +221,34 @@ def playback_inputs(
         checkpoint: the policy's, whose mention overrides are read; None for a policy on a server.
         mentions: further mention overrides.
     """
-    reasoning = policy["reasoning"]
-    given = reasoning.get("mention_overrides") or {}
-    if checkpoint is not None:
-        given = tokenizer_settings(find(checkpoint)).get("mention_overrides", {})
-    overrides = {**overrides_from_json(given), **(mentions or {})}
-    by_text = {text: mentions_of(roles) for text, roles in overrides.items()}
     return PolicyInputs(
         {camera: tuple(size) for camera, size in policy["image_sizes"].items()},
         policy["state_dim"],
         policy["action_dim"],
-        replace(_answer_rule(reasoning), overrides=by_text) if reasoning.get("enabled") else None,
+        answer_rule(policy, checkpoint=checkpoint, mentions=mentions),
         {camera: _IMAGES + name.removeprefix(_IMAGES) for camera, name in columns.items()},
     )
+
+
+def answer_rule(
+    policy: Mapping[str, Any], *, checkpoint: str | Path | None = None, mentions: Overrides | None = None
+) -> AnswerRule | None:
+    """Return how a described policy's answers are made, with its mention overrides; None for one that is asked nothing.
+
+    checkpoint, mentions: see `playback_inputs`.
+    """
+    reasoning = policy["reasoning"]
+    if not reasoning.get("enabled"):
+        return None
+    served = overrides_from_json(reasoning.get("mention_overrides") or {})
+    overrides = {**(served if checkpoint is None else stored_overrides(checkpoint)), **(mentions or {})}
+    by_text = {text: mentions_of(roles) for text, roles in overrides.items()}
+    return replace(_answer_rule(reasoning), overrides=by_text)
+
+
+def stored_overrides(checkpoint: str | Path) -> Overrides:
+    """Return the mention overrides that a checkpoint holds."""
+    return overrides_from_json(tokenizer_settings(find(checkpoint)).get("mention_overrides", {}))
 
 
 def _answer_rule(reasoning: Mapping[str, Any]) -> AnswerRule:

@@ -3,6 +3,7 @@
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 from tests.evaluation import recordings
 from tests.evaluation.recordings import CLOSES, FRAMES, OPENS, TASKS, actions_of
@@ -220,6 +221,18 @@ def test_training_episodes_are_warned_of(dataset, tmp_path):
 def test_a_dataset_of_another_robot_is_refused(dataset, inputs, message):
     with pytest.raises(InspireError, match=message):
         PlaybackBenchmark(dataset, inputs)
+
+
+def test_labels_of_a_dataset_that_was_edited_since_are_refused(dataset, tmp_path):
+    """LeRobot modifies instructions in place; the answers would be scored as those about other objects."""
+    edited = shutil.copytree(dataset, tmp_path / "edited")
+    tasks = pd.read_parquet(edited / "meta" / "tasks.parquet")
+    tasks.index = tasks.index[::-1]  # both instructions are still known
+    tasks.to_parquet(edited / "meta" / "tasks.parquet")
+    with pytest.raises(InspireError, match="cannot be trusted: it was modified or renumbered"):
+        PlaybackBenchmark(edited, INPUTS)
+    silent = PolicyInputs({"front": (16, 16)}, 2, 7)
+    assert PlaybackBenchmark(edited, silent).labels is None  # a base model is compared by its actions alone
 
 
 def test_another_camera_and_a_smaller_image(dataset, tmp_path):

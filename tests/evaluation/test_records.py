@@ -20,6 +20,7 @@ from inspire_vla.evaluation import (
     read_run,
 )
 from inspire_vla.evaluation.records import Recording
+from inspire_vla.reports.tables import warnings
 
 
 def record(episode=0, **changes):
@@ -130,6 +131,41 @@ def test_suites_of_one_policy_become_one_run():
     groups = {g["group"]: g["rates"][0]["n"] for g in compare([whole])["groups"]}
     assert groups == {"seen": 1, "unseen": 2}
     assert whole.info["pooled"] == ["b", "b"]
+
+
+@pytest.mark.parametrize(
+    ("first", "other", "told"),
+    [
+        (
+            {"conditions": {"layout_randomness": 0.0}},
+            {"conditions": {"layout_randomness": 1.0}},
+            "0.0, here 1.0",
+        ),
+        ({"max_steps": None}, {"max_steps": 9}, "max_steps: there None, here 9"),
+        ({"n_action_steps": 1}, {"n_action_steps": 4}, "n_action_steps: there 1, here 4"),
+        ({"labels_sha256": "a"}, {"labels_sha256": "b"}, "labels_sha256"),
+        ({"policy": {}}, {"policy": {"mention_overrides": {"i": []}}}, "mention_overrides"),
+        ({}, {"max_steps": 9}, None),  # what is not known is not compared
+    ],
+)
+def test_runs_under_different_conditions_are_no_one_result(first, other, told):
+    runs = [run("a", "a_seen", [1]), run("b", "a_goal", [0])]
+    for each, plan in zip(runs, (first, other), strict=True):
+        each.info["plan"] = plan
+    if told is None:
+        pool([runs], "base")
+        return
+    with pytest.raises(InspireError, match=f"b was not played as a was .*{told}"):
+        pool([runs], "base")
+
+
+def test_a_pool_is_finished_when_all_of_it_is():
+    done, going_on = run("done", "a_seen", [1]), run("going_on", "a_goal", [0])
+    done.info["finished"] = "then"
+    assert pool([[done]], "base").info["finished"] == "then"
+    pooled = pool([[done, going_on]], "base")
+    assert pooled.info["unfinished"] == ["going_on"]
+    assert "base: not finished: going_on (2 episodes so far)" in warnings(compare([pooled]))
 
 
 def test_nothing_pools_to_an_error():

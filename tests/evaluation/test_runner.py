@@ -12,6 +12,7 @@ from tests.evaluation import toys
 
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import (
+    AnswerRule,
     EvaluationPlan,
     Factory,
     PlaybackPlan,
@@ -188,6 +189,25 @@ def test_a_worker_killed_in_the_middle_of_a_message_is_a_dead_worker(tmp_path, m
     whole = run(tmp_path, plan(2), agent=Factory("tests.evaluation.toys:DiesOn"), workers=1, slots=1)
     assert {r.task: r.crashed for r in whole.records} == {"go left": False, "go right": True}
     assert len(whole.records) == 4
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_objects_that_are_not_asked_about_are_told_once_before_the_run(tmp_path, workers, capfd):
+    complains, wordy = (Factory(f"tests.evaluation.toys:{name}") for name in ("Complains", "WordyBenchmark"))
+    said = (
+        f"warning: '{toys.WORDY}' names 3 objects; this policy is asked about the first 2: the cup, the pen\n"
+    )
+    options = {"agent": complains, "workers": workers, "progress": False}
+    evaluate(tmp_path / "told", plan(), benchmark=wordy, rule=AnswerRule(max_objects=2), **options)
+    assert capfd.readouterr().err == said
+    evaluate(tmp_path / "all", plan(), benchmark=wordy, rule=AnswerRule(max_objects=3), **options)
+    assert capfd.readouterr().err == ""
+
+
+def test_workers_warn_where_the_instructions_are_not_known_before(tmp_path, capfd):
+    complains = Factory("tests.evaluation.toys:Complains")
+    run(tmp_path / "run", plan(), complains, workers=1, rule=AnswerRule(max_objects=2))
+    assert "not asked about everything" in capfd.readouterr().err
 
 
 def test_two_writers_are_refused(tmp_path):

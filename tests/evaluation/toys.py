@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from inspire_vla.dialogue import NOT_ASKED
+
+WORDY = "put the cup and the pen in the box"
 SUITES = {"toy_seen": ("go left", "go right"), "toy_new": ("go far left", "go far right")}
 
 
@@ -71,6 +74,13 @@ class ToyBenchmark:
 
     def make(self, suite, task):
         return ToyEnv(suite, task)
+
+
+class WordyBenchmark(ToyBenchmark):
+    """Its instructions name three objects, but that of "go right"."""
+
+    def instructions(self, suite):
+        return {task: "push the ball" if task == "go right" else WORDY for task in SUITES[suite]}
 
 
 @dataclass(frozen=True)
@@ -151,6 +161,14 @@ class DiesOn(GoodAgent):
     def act(self, observations, instructions, overrides=None, drafts=None):
         if any(instruction == "go right" for instruction in instructions):
             os.kill(os.getpid(), signal.SIGKILL)
+        return super().act(observations, instructions, overrides, drafts)
+
+
+class Complains(GoodAgent):
+    """Warns at every step, as a policy does of objects that it is not asked about."""
+
+    def act(self, observations, instructions, overrides=None, drafts=None):
+        NOT_ASKED.warning("not asked about everything")
         return super().act(observations, instructions, overrides, drafts)
 
 

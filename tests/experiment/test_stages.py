@@ -10,6 +10,8 @@ from inspire_vla.cli import parse
 from inspire_vla.errors import InspireError
 from inspire_vla.experiment import PRESETS, Group, Preset, Sweep, Variant, read_preset, stages
 from inspire_vla.experiment.stages import join
+from inspire_vla.recipes import recipe_file
+from inspire_vla.tabletop.benchmark import TabletopBenchmark
 
 SMALL = Preset(
     "small",
@@ -35,6 +37,33 @@ def test_every_preset_is_a_plan_of_valid_commands(name):
         parse(stage.command)  # exits for what the command does not accept
         if stage.resume:
             parse(stage.resume)
+
+
+def test_a_flow_expert_gets_the_data_and_the_budget_of_action_tokens():
+    flow, tokens = read_preset("flow"), read_preset("laptop")
+    trainings = [
+        {s.name: s.command for s in stages(preset, Path("out")) if s.name.startswith("train ")}
+        for preset in (flow, tokens)
+    ]
+    both = trainings[0].keys() & trainings[1].keys()
+    assert {"train base_r0.25_s0", "train inspire_r0.25_s1"} <= both
+    for name in both:
+        other = [word.replace("nano_tabletop_flow", "nano_tabletop") for word in trainings[0][name]]
+        assert other == list(trainings[1][name])
+    assert (flow.data, flow.pretrain, flow.sweep) == (tokens.data, tokens.pretrain, tokens.sweep)
+    recipes = [
+        yaml.safe_load(recipe_file(name).read_text(encoding="utf-8"))
+        for name in ("nano_tabletop_flow", "nano_tabletop")
+    ]
+    assert {r["batch_size"] for r in recipes} == {32}
+
+
+@pytest.mark.parametrize("name", sorted(set(PRESETS) - {"laptop_27_tasks", "libero"}))
+def test_demonstrations_are_shared_by_all_seen_tasks_alike(name):
+    """A collection takes the tasks in turn. The preset of 27 tasks belongs to the earlier benchmark."""
+    options = parse([*read_preset(name).data, "--out=x"])
+    assert options.suite == "tabletop_seen"
+    assert options.episodes % len(TabletopBenchmark().tasks("tabletop_seen")) == 0
 
 
 def test_base_and_inspire_differ_in_reasoning_alone():

@@ -104,6 +104,16 @@ def test_command_shows_roles_doubts_and_refusals(tmp_path, capsys):
     assert "carried   the cube" in capsys.readouterr().out
 
 
+def test_command_shows_what_a_policy_is_asked_about(capsys):
+    sentence = "put cup, pen and bowl in box"
+    assert main(["mentions", sentence, "--policy", "nano_inspire"]) == 0
+    assert "only the first 3 objects are asked about: cup, box, pen" in capsys.readouterr().out
+    assert main(["mentions", sentence]) == 0
+    assert "only the first" not in capsys.readouterr().out
+    assert main(["mentions", sentence, "--policy", "nano_base"]) == 2
+    assert "nano_base is a base model" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("sources", "error"), [([], "in quotes"), (["no/such_folder"], "no folder no/such_folder")]
 )

@@ -9,12 +9,16 @@ import pytest
 from tests.lerobot_plugin.tiny_runs import run
 
 from inspire_vla import policies
+from inspire_vla.backbones.text_tokenizer import load_text_tokenizer
+from inspire_vla.dialogue import NANO_TEMPLATE, NOT_ASKED
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation.answers import AnswerRule
 from inspire_vla.instruction import MentionRole, NoObjectFound
 from inspire_vla.labels.columns import LABELS_FILE, LabelMismatch, read_labels
 from inspire_vla.lerobot_plugin.agent import Agent, load_policy
 from inspire_vla.lerobot_plugin.checkpoints import PREPROCESSOR
+from inspire_vla.lerobot_plugin.configuration_inspire_vla import ReasoningConfig
+from inspire_vla.lerobot_plugin.processor_inspire_vla import PromptBuilder
 from inspire_vla.lerobot_plugin.training import check_mentions
 
 CUBE = "pick up the red cube and place it on the blue plate"
@@ -141,6 +145,33 @@ def test_a_workers_agent_has_them_and_controls_know_them(checkpoint: Path, tmp_p
     assert rule.overrides == {CUBE: WORDS, GERMAN: WORDS}
     info = {"mentions": WORDS, "gripper_to_object_m": np.eye(3)[:2], "grasped": np.zeros(2, dtype=bool)}
     assert set(rule.truth(info)) == set(WORDS)
+
+
+def test_objects_that_are_not_asked_about_are_told_once_per_instruction(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    long = "put the cup on the plate and put the pen in the box"
+    for asks_apart in (False, True):
+        config = ReasoningConfig(max_objects=3, separate_questions=asks_apart)
+        prompts = PromptBuilder(config, NANO_TEMPLATE, load_text_tokenizer(), {GERMAN: (*GIVEN, *GIVEN[:1])})
+        caplog.clear()
+        for _ in range(2):
+            for instruction in (CUBE, GERMAN, long):
+                prompts.prompt(instruction)
+                if asks_apart:
+                    prompts.questions(instruction)
+        told = [record.message for record in caplog.records if record.name == NOT_ASKED.name]
+        assert told == [
+            f"'{long}' names 4 objects; this policy is asked about the first 3: the cup, the plate, the pen"
+        ]
+    caplog.clear()
+    fresh = PromptBuilder(ReasoningConfig(max_objects=3), NANO_TEMPLATE, load_text_tokenizer())
+    fresh.demonstration(long, np.zeros(3, int))  # a training has its own warning
+    fresh.prompt(long, mentions=["the cup"])
+    assert not caplog.records
+    fresh.override_mentions({CUBE: tuple(map(MentionRole, "abcd"))})
+    fresh.prompt(CUBE)
+    assert "about the first 3: a, b, c" in caplog.text
 
 
 def test_a_base_model_asks_nothing(overridden: Path, tmp_path: Path) -> None:

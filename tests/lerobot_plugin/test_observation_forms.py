@@ -12,6 +12,7 @@ from tests.lerobot_plugin.tiny_runs import run
 
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.agent import Agent, load_policy
+from inspire_vla.lerobot_plugin.observation_forms import check_aspect_ratio
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (SIZE, SIZE + 16, 3), dtype=np.uint8)
 STATE = np.linspace(-1, 1, 8)
@@ -83,6 +84,9 @@ WRONG: dict[str, tuple[Any, str]] = {
     "a batch": (FORMS["openpi"](np.stack([IMAGE] * 2), STATE), r"one image .* found an array \(2, 32, 48, 3\)"),
     "floats to 255": (FORMS["openpi"](IMAGE * 1.0, STATE), r"holds 0 to 254; floats from 0 to 1 or uint8"),
     "NaN": (FORMS["openpi"](IMAGE * np.nan, STATE), r"holds nan to nan"),
+    "another aspect ratio": (
+        FORMS["openpi"](IMAGE, STATE), r"camera 'image' is 32 × 48; the policy takes 32 × 32, which is another aspect"
+    ),
     "integers": (FORMS["openpi"](IMAGE.astype(int), STATE), r"is int64; uint8 \(0 to 255\) or floats"),
 }  # fmt: skip
 
@@ -95,9 +99,38 @@ def test_errors_name_the_expected_form(agent: Agent, wrong: str) -> None:
 
 
 def test_images_of_one_camera_must_agree(agent: Agent) -> None:
-    two = [FORMS["openpi"](image, STATE) for image in (IMAGE, square(IMAGE))]
-    with pytest.raises(InspireError, match=r"'image' differ in size: \[\(32, 48, 3\), \(32, 32, 3\)\]"):
+    two = [FORMS["openpi"](image, STATE) for image in (np.zeros((64, 64, 3), np.uint8), square(IMAGE))]
+    with pytest.raises(InspireError, match=r"'image' differ in size: \[\(64, 64, 3\), \(32, 32, 3\)\]"):
         agent.act(two, TASKS[0])
+
+
+def test_lerobots_own_commands_stretch_no_image_either(agent: Agent) -> None:
+    image = torch.from_numpy(IMAGE).permute(2, 0, 1) / 255
+    batch = {
+        "observation.images.image": image,
+        "observation.state": torch.from_numpy(STATE),
+        "task": TASKS[0],
+    }
+    with pytest.raises(InspireError, match="32 × 48; the policy takes 32 × 32"):
+        agent.policy.select_action(agent.preprocessor(batch))
+
+
+@pytest.mark.parametrize(
+    ("size", "wanted", "fits"),
+    [
+        ((720, 1280), (480, 854), True),  # rounded to whole pixels
+        ((96, 96), (480, 480), True),
+        ((720, 1280), (480, 640), False),
+        ((480, 640), (640, 480), False),
+        ((240, 352), (480, 640), False),
+    ],
+)
+def test_a_size_rounded_to_whole_pixels_is_the_same_aspect_ratio(size: Any, wanted: Any, fits: bool) -> None:
+    if fits:
+        check_aspect_ratio("it", size, wanted)
+        return
+    with pytest.raises(InspireError, match=f"it is {size[0]} × {size[1]}; the policy takes {wanted[0]} × "):
+        check_aspect_ratio("it", size, wanted)
 
 
 def snippet(page: str) -> str:

@@ -21,6 +21,8 @@ def benchmark():
 def test_five_suites_and_130_tasks(benchmark):
     assert set(benchmark.suites()) == set(MAX_STEPS) | set(SPLIT_SUITES) | set(PLUS_SUITES) | set(PRO_SUITES)
     assert sum(len(benchmark.tasks(suite)) for suite in MAX_STEPS) == 130
+    assert tuple(benchmark.instructions("libero_goal")) == benchmark.tasks("libero_goal")
+    assert "put the bowl on the plate" in benchmark.instructions("libero_goal").values()
     with pytest.raises(LiberoMissing, match="needs LIBERO-Plus"):
         benchmark.tasks("libero_plus_goal")
     with pytest.raises(InspireError, match="Did you mean 'libero_goal'"):

@@ -53,6 +53,7 @@ def test_the_instruction_is_the_files_where_it_was_changed(installed, change, in
     assert (task.name, task.language) == (TASK, instruction)
     assert (task.problem_folder, task.bddl_file) == (f"libero_goal_{change}", f"{TASK}.bddl")
     assert LiberoBenchmark().tasks(f"libero_pro_goal_{change}") == (TASK,)
+    assert LiberoBenchmark().instructions(f"libero_pro_goal_{change}") == {TASK: instruction}
 
 
 def test_what_is_not_installed_is_said(installed):

@@ -12,6 +12,7 @@ from tests.serving.toy_server import ToyAgent
 
 from inspire_vla import policies
 from inspire_vla.cli import main, parse
+from inspire_vla.dialogue import NOT_ASKED
 from inspire_vla.serving import runtime
 from inspire_vla.serving.runtime import check_port
 
@@ -78,7 +79,7 @@ def test_a_port_that_was_just_given_up_is_free() -> None:
 def test_the_log_goes_to_the_stderr_of_the_moment_and_a_closed_one_is_no_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for logger in (runtime.LOG, logging.getLogger("websockets")):  # as they were, afterwards
+    for logger in (runtime.LOG, NOT_ASKED, logging.getLogger("websockets")):  # as they were, afterwards
         monkeypatch.setattr(logger, "handlers", [])
         monkeypatch.setattr(logger, "propagate", False)
         monkeypatch.setattr(logger, "level", logging.WARNING)
@@ -89,7 +90,8 @@ def test_the_log_goes_to_the_stderr_of_the_moment_and_a_closed_one_is_no_error(
     runtime.log("one")  # would print "--- Logging error ---"
     monkeypatch.setattr(sys, "stderr", later)
     runtime.log("two")
-    assert json.loads(later.getvalue())["event"] == "two"
+    NOT_ASKED.warning("three")
+    assert [json.loads(line)["event"] for line in later.getvalue().splitlines()] == ["two", "three"]
 
 
 def test_camera_keys_are_read() -> None:

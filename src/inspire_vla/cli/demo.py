@@ -197,6 +197,7 @@ def _evaluate(
         agent=policies.agent_factory(checkpoint),
         workers=workers,
         video_writer=reports.write_episode_video,
+        rule=policies.answer_rule(policy, checkpoint=checkpoint),
     )
 
 

@@ -79,6 +79,8 @@ class Arguments(PolicyOptions):
 def run(options: Arguments) -> None:
     if options.ray is None:  # the machines of a cluster may have a device that this one lacks
         check_device(options.device)
+    if options.ray is None and options.ray_gpus:
+        raise InspireError("--ray-gpus belongs to --ray; without it, --device says where the policy runs.")
     check_folder(options.out)
     finished = _on_dataset(options) if options.dataset is not None else _in_simulator(options)
     from inspire_vla.evaluation import compare
@@ -107,7 +109,7 @@ def _in_simulator(options: Arguments) -> "Run":
     plan = EvaluationPlan(
         suites=selected.suites,
         episodes_per_task=int(text),
-        policy={**policy, "layout_randomness": options.layout_randomness, **_given(options)},
+        policy={**policy, **selected.played, **_given(options)},
         tasks=options.task or None,
         first_seed=FIRST_SEED if options.first_seed is None else options.first_seed,
         n_action_steps=options.n_action_steps,
@@ -118,7 +120,8 @@ def _in_simulator(options: Arguments) -> "Run":
         extra={**selected.notes, "trained_on": policies.trained_on(options.policy)},
     )
     slots = min(options.slots, selected.slots or options.slots)
-    return _evaluate(options, plan, selected.factory, agent, slots)
+    rule = policies.answer_rule(policy, checkpoint=options.policy, mentions=mention_overrides(options))
+    return _evaluate(options, plan, selected.factory, agent, slots, rule)
 
 
 def _on_dataset(options: Arguments) -> "Run":
@@ -165,7 +168,7 @@ def _on_dataset(options: Arguments) -> "Run":
         shard=options.shard,
         extra={"held_out": {"known": bool(known), "trained_on": trained_on}},
     )
-    return _evaluate(options, plan, factory, agent, options.slots)
+    return _evaluate(options, plan, factory, agent, options.slots, arguments["inputs"].rule)
 
 
 def _check_fits(policy: Mapping[str, Any], options: Arguments) -> None:
@@ -211,7 +214,7 @@ def _warnings(
     return [f"note: the policy {where}; make sure that it was not trained on these episodes"]
 
 
-def _evaluate(options: Arguments, plan: Any, benchmark: Any, agent: Any, slots: int) -> "Run":
+def _evaluate(options: Arguments, plan: Any, benchmark: Any, agent: Any, slots: int, rule: Any) -> "Run":
     from inspire_vla import reports
     from inspire_vla.evaluation import RayCluster, evaluate
 
@@ -224,6 +227,7 @@ def _evaluate(options: Arguments, plan: Any, benchmark: Any, agent: Any, slots: 
         slots=slots,
         video_writer=reports.write_episode_video if options.videos else None,
         ray=None if options.ray is None else RayCluster(options.ray, options.ray_gpus),
+        rule=rule,
     )
 
 

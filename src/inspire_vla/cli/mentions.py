@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
+from inspire_vla.cli.options import Positive
 from inspire_vla.errors import InspireError
 
 if TYPE_CHECKING:
@@ -23,16 +24,21 @@ class Arguments:
     """File of overrides to show instead of what is read."""
     write: Annotated[Path | None, arg(metavar="JSON")] = None
     """Write a file of overrides to edit, for --mentions of label, evaluate and serve."""
-    max_objects: int | None = None
-    """How many objects the policy will be asked about; by default 8."""
+    policy: str | None = None
+    """Show what this checkpoint is asked about: its number of objects, and the overrides that it holds."""
+    max_objects: Positive | None = None
+    """How many objects the policy will be asked about; by default that of --policy, else 8."""
 
 
 def run(options: Arguments) -> None:
     from inspire_vla.dialogue import ASKED_OBJECTS
     from inspire_vla.instruction import read_overrides, write_overrides
 
-    asked = options.max_objects or ASKED_OBJECTS
-    overrides = {} if options.mentions is None else read_overrides(options.mentions)
+    by_default: tuple[int, Overrides] = (ASKED_OBJECTS, {})
+    limit, overrides = by_default if options.policy is None else _of_policy(options.policy)
+    asked = options.max_objects or limit
+    if options.mentions is not None:
+        overrides = {**overrides, **read_overrides(options.mentions)}
     instructions = _instructions(options.sources)
     kinds = [_show(instruction, overrides, asked) for instruction in instructions]
     counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
@@ -40,6 +46,16 @@ def run(options: Arguments) -> None:
     if options.write is not None:
         path = write_overrides(options.write, instructions, overrides)
         print(f"To edit: {path}. Then pass --mentions {path} to inspire label, evaluate or serve.")
+
+
+def _of_policy(checkpoint: str) -> tuple[int, "Overrides"]:
+    """How many objects a checkpoint is asked about, and its mention overrides."""
+    from inspire_vla import policies
+
+    reasoning = policies.configured(checkpoint)["reasoning"]
+    if not reasoning.get("enabled"):
+        raise InspireError(f"{checkpoint} is a base model, which is asked about nothing.")
+    return reasoning["max_objects"], policies.stored_overrides(checkpoint)
 
 
 def _instructions(sources: tuple[str, ...]) -> list[str]:

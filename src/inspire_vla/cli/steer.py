@@ -9,6 +9,7 @@ from inspire_vla.backbones.devices import check_device
 from inspire_vla.cli.options import PolicyOptions, Port, chosen_policy
 from inspire_vla.errors import InspireError
 
+DEFAULT_POLICY = "nano_inspire"
 VIEW_PIXELS = 448
 """Side of the image on the page; the policy's own images are smaller."""
 
@@ -48,7 +49,7 @@ def run(options: Arguments) -> None:
     from inspire_vla.serving.runtime import check_port
 
     check_port(options.host, options.port)
-    policy, factory = chosen_policy(options, default="nano_inspire", simulated=options.dataset is None)
+    policy, factory = chosen_policy(options, default=DEFAULT_POLICY, simulated=options.dataset is None)
     benchmark, hz = _playback(options, policy) if options.dataset else _tabletop(policy)
     suite = options.suite or next(iter(benchmark.suites()))
     select_tasks(benchmark, [suite], [options.task] if options.task else None)  # before the policy is loaded
@@ -83,9 +84,10 @@ def _playback(options: Arguments, policy: Mapping[str, Any]) -> tuple[Any, float
     from inspire_vla.labels.lerobot_files import find_dataset
 
     assert options.dataset is not None
+    checkpoint = None if options.remote else options.policy or DEFAULT_POLICY
     benchmark = PlaybackBenchmark(
         find_dataset(options.dataset),
-        policies.playback_inputs(policy, options.camera),
+        policies.playback_inputs(policy, options.camera, checkpoint=checkpoint),
         first_episode=options.episode,
     )
     if options.episode not in {segment.episode for segment in benchmark.segments}:

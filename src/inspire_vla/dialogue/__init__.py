@@ -2,11 +2,13 @@
 
 from inspire_vla.dialogue.dialogue import (
     ASKED_OBJECTS,
+    NOT_ASKED,
     QUESTIONS,
     Dialogue,
     Segment,
     TokenType,
     build_dialogue,
+    objects_not_asked,
     question,
 )
 from inspire_vla.dialogue.rendering import (
@@ -30,6 +32,7 @@ from inspire_vla.dialogue.templates import (
 __all__ = [
     "ASKED_OBJECTS",
     "NANO_TEMPLATE",
+    "NOT_ASKED",
     "OPENVLA_TEMPLATE",
     "PI0_FAST_TEMPLATE",
     "QUESTIONS",
@@ -46,6 +49,7 @@ __all__ = [
     "answer_token_sequences",
     "build_dialogue",
     "get_template",
+    "objects_not_asked",
     "question",
     "render",
 ]

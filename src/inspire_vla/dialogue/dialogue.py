@@ -1,5 +1,6 @@
 """A dialogue: the text segments of one control step, in order, and which of them the model learns."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -27,6 +28,8 @@ QUESTIONS: dict[str, str] = {
 ASKED_OBJECTS = 8
 """A policy is asked about the first so many objects of an instruction, unless its configuration says otherwise.
 Two steps in one sentence name four."""
+NOT_ASKED = logging.getLogger("inspire_vla.not_asked")
+"""Warns of instructions that name more objects than the policy that acts is asked about."""
 
 
 class TokenType(IntEnum):
@@ -119,6 +122,18 @@ def question(mention: str, mode: str = "direction") -> str:
     if not mention.strip():
         raise InspireError("The mention to ask about is empty.")
     return QUESTIONS[mode].replace("{mention}", mention)
+
+
+def objects_not_asked(instruction: str, mentions: Sequence[str], max_objects: int) -> str | None:
+    """What to say of an instruction that names more objects than a policy is asked about; None for any other.
+
+    >>> objects_not_asked("put the cup and the pen in the box", ("the cup", "the pen", "the box"), 2)
+    "'put the cup and the pen in the box' names 3 objects; this policy is asked about the first 2: the cup, the pen"
+    """
+    if len(mentions) <= max_objects:
+        return None
+    asked = ", ".join(mentions[:max_objects])
+    return f"{instruction!r} names {len(mentions)} objects; this policy is asked about the first {max_objects}: {asked}"
 
 
 def build_dialogue(

@@ -1,13 +1,15 @@
 """Answers against the truth: the rule that makes true answers, controls that replace answers, confusion counts."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from inspire_vla.dialogue import objects_not_asked
 from inspire_vla.errors import InspireError, did_you_mean
-from inspire_vla.instruction import mentions_of, override_for
+from inspire_vla.instruction import NoObjectFound, find_mentions, mentions_of, override_for
 from inspire_vla.spatial import GRASPED, true_answers, words_by_rule
 
 Confusion = dict[str, dict[str, int]]
@@ -92,6 +94,18 @@ class AnswerRule:
         rule = asdict(self)
         del rule["max_objects"], rule["overrides"]
         return true_answers(info, **rule)
+
+    def not_asked(self, instructions: Iterable[str]) -> list[str]:
+        """Return what to say of the instructions that name more objects than the policy is asked about."""
+        lines: list[str | None] = []
+        for instruction in dict.fromkeys(instructions):
+            mentions = self.overrides.get(instruction)
+            if mentions is None:
+                with suppress(NoObjectFound):
+                    mentions = find_mentions(instruction)
+            if mentions and self.max_objects is not None:
+                lines.append(objects_not_asked(instruction, mentions, self.max_objects))
+        return [line for line in lines if line is not None]
 
     def words(self) -> tuple[str, ...]:
         """Return all answers that this rule can give."""

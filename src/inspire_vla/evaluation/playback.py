@@ -19,8 +19,9 @@ from inspire_vla.evaluation.answers import AnswerRule, check_control_of
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.offline import ActionScale, OfflineScores, score_actions
 from inspire_vla.instruction import find_mentions
-from inspire_vla.labels.columns import ModeRule, answer_column, check_compatible, has_labels, read_labels
+from inspire_vla.labels.columns import ModeRule, answer_column, check_compatible, has_labels, read_labelled
 from inspire_vla.labels.recorded import ACTION, EpisodeReader, Segment
+from inspire_vla.lerobot_plugin.observation_forms import check_aspect_ratio
 from inspire_vla.spatial import decode_answers
 
 STATE, IMAGES = "observation.state", "observation.images."
@@ -135,6 +136,9 @@ class PlaybackBenchmark:
         """Return the instructions, that of `first_episode` first."""
         first = [s.instruction for s in self.segments if s.episode == self.first_episode]
         return tuple(dict.fromkeys([*first, *(segment.instruction for segment in self.segments)]))
+
+    def instructions(self, suite: str) -> dict[str, str]:
+        return {task: task for task in self.tasks(suite)}
 
     def make(self, suite: str, task: str) -> "Playback":
         """Return the environment of a task."""
@@ -337,12 +341,7 @@ def _camera_columns(reader: EpisodeReader, inputs: PolicyInputs) -> dict[str, st
             )
         shape = reader.files.info["features"][column]["shape"]
         height, width = shape[-2:] if shape[0] in (1, 3) else shape[:2]
-        wanted = inputs.cameras[camera]
-        if height * wanted[1] != width * wanted[0]:
-            raise InspireError(
-                f"The images of {column!r} are {height} × {width}; the policy takes {wanted[0]} × {wanted[1]}, which "
-                "is another aspect ratio. Crop or pad the dataset's images as in the policy's training."
-            )
+        check_aspect_ratio(f"{reader.files.root}: {column!r}", (height, width), inputs.cameras[camera])
     return columns
 
 
@@ -360,11 +359,12 @@ def _check_numbers(reader: EpisodeReader, inputs: PolicyInputs) -> None:
 def _labels(root: Path, rule: AnswerRule | None) -> tuple[str, Mapping[str, tuple[str, ...]]] | None:
     """Return the mode and {instruction: mentions} of a dataset's labels; None without labels or without questions.
 
-    Raises InspireError for labels that mean something else than the policy's answers.
+    Raises InspireError for labels that mean something else than the policy's answers, and for those of a dataset that
+    was edited after it was labelled.
     """
     if rule is None or not has_labels(root):
         return None
-    labels = read_labels(root)
+    labels, _ = read_labelled(root)
     check_compatible(
         labels, frame=rule.frame, mode=rule.mode, rule=ModeRule(rule.close_threshold_m, rule.grasped_word)
     )

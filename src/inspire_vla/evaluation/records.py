@@ -187,6 +187,15 @@ class Run:
         plan = self.info.get("plan", {})
         return {k: plan[k] for k in ("max_steps",) if k in plan} | plan.get("conditions", {})
 
+    @property
+    def played(self) -> dict[str, Any]:
+        """Everything that must agree where episodes of several runs count as one result."""
+        plan = self.info.get("plan", {})
+        of_policy = {k: plan[k] for k in ("n_action_steps", "control", "labels_sha256") if k in plan}
+        if "policy" in plan:
+            of_policy["mention_overrides"] = plan["policy"].get("mention_overrides")
+        return self.conditions | of_policy
+
 
 def read_run(path: str | Path) -> Run:
     """Read RUN/run.json and RUN/episodes.jsonl. Raises InspireError when `path` is not such a folder."""
@@ -209,7 +218,9 @@ def pool(runs_by_seed: Sequence[Sequence[Run]], name: str) -> Run:
     Episodes of different training seeds get different episode seeds (see `SEED_OFFSET`). So an episode of the base
     policy still meets the same episode of the InSpire policy with the same training seed, if both are pooled alike.
 
-    Raises InspireError without runs.
+    The pooled run is finished if all are. Its "unfinished" names the others.
+
+    Raises InspireError without runs, and for runs that were played under different conditions.
     """
     if not runs_by_seed or not all(runs_by_seed):
         raise InspireError(f"There are no runs of {name!r} to pool.")
@@ -221,11 +232,20 @@ def pool(runs_by_seed: Sequence[Sequence[Run]], name: str) -> Run:
     ]
     pooled = [run for runs in runs_by_seed for run in runs]
     first = pooled[0]
+    for run in pooled:
+        there, here = first.played, run.played
+        if differing := [key for key in there if key in here and there[key] != here[key]]:
+            found = "; ".join(f"{key}: there {there[key]!r}, here {here[key]!r}" for key in differing)
+            raise InspireError(
+                f"{run.path} was not played as {first.path} was ({found}), so their episodes are no one result."
+            )
     info = first.info | {
         "policy": {**first.info.get("policy", {}), "name": name},
         "groups": {suite: group for run in pooled for suite, group in run.info.get("groups", {}).items()},
         "pooled": [str(run.path) for run in pooled],
     }
+    if unfinished := [str(run.path) for run in pooled if "finished" not in run.info]:
+        info = {key: value for key, value in info.items() if key != "finished"} | {"unfinished": unfinished}
     return Run(first.path, info, tuple(records))
 
 

@@ -4,6 +4,7 @@ The parent alone writes. A killed run is resumed, under the same plan only.
 """
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -20,7 +21,7 @@ from rich.progress import (
 )
 
 from inspire_vla.errors import InspireError
-from inspire_vla.evaluation.answers import check_control_of
+from inspire_vla.evaluation.answers import UNASKED, AnswerRule, check_control_of
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.playback import PlaybackPlan
 from inspire_vla.evaluation.protocols import Agent, Benchmark, select_tasks
@@ -32,6 +33,8 @@ from inspire_vla.files import folder_lock, write_json
 FIRST_SEED = 1_000_000
 """Seeds of evaluation start here, far from those of demonstrations, so that no initial state was trained on."""
 MAX_FIRST_CRASHES = 8
+MAX_LINES = 10
+"""So many instructions that are not asked about whole are told one by one."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,7 @@ def evaluate(
     video_writer: EpisodeVideoWriter | None = None,
     progress: bool = True,
     ray: RayCluster | None = None,
+    rule: AnswerRule | None = None,
 ) -> Run:
     """Play the plan's episodes and return the run. Episodes that an earlier call in `out` finished are kept.
 
@@ -125,6 +129,8 @@ def evaluate(
         workers: processes; 0 plays in this process (for tests and debuggers).
         slots: environments side by side in each process.
         ray: play on the machines of this Ray cluster instead.
+        rule: the policy's. With it, the instructions that name more objects than the policy is asked about are told
+            once, before the first episode. Without it, each worker warns of them.
 
     Raises:
         InspireError: unknown suite or task, `out` is in use or holds a run of another plan or other conditions, full
@@ -140,7 +146,8 @@ def evaluate(
         _open_run(folder, plan, identity, info, had_episodes=bool(log.records))
         done = {record.key for record in log.records}
         todo = [job for job in jobs if job.key not in done]
-        worker = Worker(benchmark, agent, plan.settings, slots, folder, video_writer)
+        told = rule is not None and _tell_not_asked(made, todo, plan, rule)
+        worker = Worker(benchmark, agent, plan.settings, slots, folder, video_writer, told)
         with _progress_bar(plan, jobs, log.records, progress) as advance:
             records = _play(worker, todo, workers, ray)
             # A resumed run has shown that it works: what is left of it may be one task that crashes.
@@ -149,6 +156,20 @@ def evaluate(
                 advance(record)
         write_json(folder / RUN, read_run(folder).info | {"finished": now()})
     return read_run(folder)
+
+
+def _tell_not_asked(
+    benchmark: Any, jobs: Sequence[EpisodeJob], plan: EvaluationPlan | PlaybackPlan, rule: AnswerRule
+) -> bool:
+    """Say which instructions name more objects than the policy is asked about. False if they are not known here."""
+    if not hasattr(benchmark, "instructions"):
+        return False
+    suites = {suite: benchmark.instructions(suite) for suite in dict.fromkeys(job.suite for job in jobs)}
+    lines = [] if plan.control == UNASKED else rule.not_asked(suites[job.suite][job.task] for job in jobs)
+    more = [f"and {len(lines) - MAX_LINES} more instructions"] if len(lines) > MAX_LINES else []
+    for line in [*lines[:MAX_LINES], *more]:
+        print(f"warning: {line}", file=sys.stderr)
+    return True
 
 
 def _open_run(

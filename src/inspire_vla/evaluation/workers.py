@@ -21,6 +21,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, cast
 
+from inspire_vla.dialogue import NOT_ASKED
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.protocols import Agent, Benchmark
@@ -40,7 +41,10 @@ Message = tuple[str, Any]
 
 @dataclass(frozen=True)
 class Worker:
-    """What a worker needs; sent to it pickled."""
+    """What a worker needs; sent to it pickled.
+
+    told: whether the parent has said which instructions name more objects than the policy is asked about.
+    """
 
     benchmark: Callable[[], Benchmark]
     agent: Callable[[], Agent]
@@ -48,16 +52,21 @@ class Worker:
     slots: int
     folder: Path
     video_writer: EpisodeVideoWriter | None
+    told: bool = False
 
     def play(
         self, jobs: Iterable[EpisodeJob], on_start: Callable[[EpisodeJob], None] | None = None
     ) -> Iterator[EpisodeRecord]:
         """Play jobs one after another in this process."""
         write = None if self.video_writer is None else partial(self._write_video, self.video_writer)
-        return rollout(
-            jobs, self.benchmark(), self.agent(), self.settings,
-            slots=self.slots, video_writer=write, on_start=on_start,
-        )  # fmt: skip
+        before, NOT_ASKED.disabled = NOT_ASKED.disabled, self.told
+        try:
+            yield from rollout(
+                jobs, self.benchmark(), self.agent(), self.settings,
+                slots=self.slots, video_writer=write, on_start=on_start,
+            )  # fmt: skip
+        finally:
+            NOT_ASKED.disabled = before
 
     def _write_video(
         self, writer: EpisodeVideoWriter, job: EpisodeJob, record: EpisodeRecord, recording: Recording

@@ -12,6 +12,7 @@ from pathlib import Path
 from inspire_vla.errors import InspireError
 from inspire_vla.experiment.runner import JOURNAL
 from inspire_vla.files import atomic_path
+from inspire_vla.labels.dataset_writer import COLLECTION_FILE
 
 _FILES = (
     JOURNAL,
@@ -68,6 +69,9 @@ def _evidence(out: Path) -> Iterator[tuple[Path, str]]:
     for pattern in _FILES:
         for path in sorted(out.glob(pattern)):
             yield path, path.read_text(encoding="utf-8")
+    for path in sorted(out.glob(f"demonstrations/*/{COLLECTION_FILE}")):  # the episodes are its large part
+        settings = json.loads(path.read_text(encoding="utf-8"))["settings"]
+        yield path, json.dumps({"settings": settings, "episodes": []}, indent=1) + "\n"
     for path in sorted(out.glob("runs/*/episodes.jsonl")):
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         slim = [{key: value for key, value in line.items() if key not in _LARGE} for line in lines]

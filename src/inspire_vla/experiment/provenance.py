@@ -9,6 +9,7 @@ from inspire_vla.evaluation import Run, read_run
 from inspire_vla.experiment.preset import Preset
 from inspire_vla.experiment.runner import JOURNAL
 from inspire_vla.experiment.stages import dataset
+from inspire_vla.labels.dataset_writer import COLLECTION_FILE
 
 
 def provenance_lines(
@@ -59,7 +60,20 @@ def _pretraining(out: Path) -> list[str]:
 def _data(preset: Preset, out: Path) -> str:
     data = dataset(preset, out, preset.conditions[0]) / "meta" / "info.json"
     info = json.loads(data.read_text(encoding="utf-8"))
-    return f"Data: {info['total_episodes']:,} demonstrations, {info['total_frames']:,} frames, seed 0."
+    seed = _seed_of_data(preset, data.with_name(Path(COLLECTION_FILE).name))
+    seeded = "" if seed is None else f", seed {seed}"
+    return f"Data: {info['total_episodes']:,} demonstrations, {info['total_frames']:,} frames{seeded}."
+
+
+def _seed_of_data(preset: Preset, collection: Path) -> int | None:
+    """The seed of the demonstrations; None where none are collected. Earlier evidence lacks the collection's file."""
+    if collection.exists():
+        return int(json.loads(collection.read_text(encoding="utf-8"))["settings"]["seed"])
+    command, *words = preset.data
+    if command != "collect":
+        return None
+    given = [word.partition("=")[2] for word in words if word.startswith("--seed=")]
+    return int(given[-1]) if given else 0
 
 
 def _trained(preset: Preset, variant: str, run: Run, journal: Sequence[Mapping[str, Any]]) -> str:
@@ -69,10 +83,14 @@ def _trained(preset: Preset, variant: str, run: Run, journal: Sequence[Mapping[s
     weights = dict.fromkeys(str(info["policy"].get("sha256"))[:12] for info in infos)
     evaluated = dict.fromkeys(_commit(info) for info in infos)
     started = min(str(info.get("started")) for info in infos)
+    first = dict.fromkeys(
+        info["plan"]["first_seed"] for info in infos if "first_seed" in info.get("plan", {})
+    )
+    seeds = f", episode seeds from {' and '.join(f'{seed:,}' for seed in first)}" if first else ""
     return (
         f"{run.name}: training seed{'s' if len(preset.seeds) > 1 else ''} {', '.join(map(str, preset.seeds))}, "
         f"trained at commit {', '.join(trained)}; weights {', '.join(f'{each}…' for each in weights)}; "
-        f"evaluated at commit {', '.join(evaluated)}, {started} and later, episode seeds from 1,000,000."
+        f"evaluated at commit {', '.join(evaluated)}, {started} and later{seeds}."
     )
 
 

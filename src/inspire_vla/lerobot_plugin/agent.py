@@ -18,7 +18,12 @@ from inspire_vla.lerobot_plugin.checkpoint_schema import ADAPTER_CONFIG, check_c
 from inspire_vla.lerobot_plugin.checkpoints import find, is_adapter
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, load_config
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
-from inspire_vla.lerobot_plugin.observation_forms import EXPECTED, instruction_of, read_observation
+from inspire_vla.lerobot_plugin.observation_forms import (
+    EXPECTED,
+    check_aspect_ratio,
+    instruction_of,
+    read_observation,
+)
 from inspire_vla.lerobot_plugin.processor_inspire_vla import ASKED_MENTIONS, TokenizerParts, tokenizer_step
 
 Observation = Mapping[str, Any]
@@ -113,7 +118,8 @@ class Agent:
             A decision, or a list of them, with actions (chunk_size, action_dim) in the units of the demonstrations.
 
         Raises:
-            InspireError: observations of another form, or that lack what the policy takes.
+            InspireError: observations of another form, that lack what the policy takes, or with an image of another
+                aspect ratio than the policy's.
         """
         if isinstance(observations, Mapping):
             of_row = {"overrides": overrides, "drafts": drafts, "mentions": mentions}
@@ -157,6 +163,10 @@ class Agent:
         batch: dict[str, Any] = {"task": list(instructions)}
         for key, camera in zip(keys, cameras, strict=True):
             images = [self._with_history(row["pixels"][camera]) for row in rows]
+            for image in images:
+                check_aspect_ratio(
+                    f"camera {camera!r}", image.shape[-3:-1], self.config.image_features[key].shape[-2:]
+                )
             if len({image.shape for image in images}) > 1:
                 raise InspireError(
                     f"The images of camera {camera!r} differ in size: {[image.shape for image in images]}."

@@ -52,6 +52,7 @@ from inspire_vla.lerobot_plugin.checkpoints import SHIPPED, from_hub
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, load_config
 from inspire_vla.lerobot_plugin.frame_cache import resized
 from inspire_vla.lerobot_plugin.lerobot_host import PolicyHooks, several_processes
+from inspire_vla.lerobot_plugin.observation_forms import check_aspect_ratio
 from inspire_vla.lerobot_plugin.position_loss import PositionLoss
 from inspire_vla.lerobot_plugin.processor_inspire_vla import (
     ANSWER_LABELS,
@@ -501,7 +502,14 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         return batch | dict(zip(self.config.image_features, images, strict=True))
 
     def _images(self, batch: dict[str, Any]) -> list[Float[Tensor, "batch *history 3 height width"]]:
-        """The images of each camera, in one size."""
+        """The images of each camera, in one size.
+
+        Raises InspireError for another aspect ratio than the camera's, unless a `FrameCache` has scaled the image.
+        """
+        for key, feature in self.config.image_features.items():
+            size = tuple(batch[key].shape[-2:])
+            if size != tuple(self.config.image_size or ()):
+                check_aspect_ratio(repr(key), size, feature.shape[-2:])
         return [resized(batch[key].float(), self.config.image_size) for key in self.config.image_features]
 
     @property

@@ -20,6 +20,8 @@ CAMERA_ALIASES = {"image2": ("observation/wrist_image",), "wrist": ("observation
 """openpi's further keys of a camera, after observation/<camera>."""
 STATES = ("agent_pos", "observation.state", "observation/state")
 INSTRUCTIONS = ("task", "prompt")
+MAX_STRETCH = 0.01
+"""Aspect ratios may differ by this share, as rounding to whole pixels makes them."""
 EXPECTED = (
     'An observation is {"pixels": {camera: image}, "agent_pos": state}, {"observation.images.CAMERA": image, '
     '"observation.state": state}, or {"observation/CAMERA": image, "observation/state": state}.'
@@ -105,6 +107,23 @@ def as_images(value: Any, name: str, n_obs_steps: int = 1) -> UInt8[np.ndarray, 
             f"The image of {name} is {array.dtype}; uint8 (0 to 255) or floats from 0 to 1 are possible."
         )
     return array
+
+
+def check_aspect_ratio(name: str, size: tuple[int, int], wanted: tuple[int, int]) -> None:
+    """Check that an image can be scaled to the policy's size without stretching it.
+
+    Args:
+        name: of the image, for the error.
+        size, wanted: (height, width) of the image, and that of the policy's.
+
+    Raises InspireError for another aspect ratio. A size that is rounded to whole pixels is accepted: up to 1 %.
+    """
+    (height, width), (rows, columns) = size, wanted
+    if abs(height * columns - width * rows) > MAX_STRETCH * width * rows:
+        raise InspireError(
+            f"{name} is {height} × {width}; the policy takes {rows} × {columns}, which is another aspect ratio. Crop "
+            "or pad it as the demonstrations were."
+        )
 
 
 def as_state(value: Any, key: str, state_dim: int) -> Float32[np.ndarray, " state_dim"]:

@@ -55,12 +55,14 @@ from inspire_vla.backbones.paligemma import state_texts
 from inspire_vla.backbones.prismatic import LlamaTokenizer
 from inspire_vla.backbones.text_tokenizer import FOLDER as NANO_TEXT_TOKENIZER
 from inspire_vla.dialogue import (
+    NOT_ASKED,
     CachedTokenizer,
     Dialogue,
     Template,
     TextTokenizer,
     TokenType,
     build_dialogue,
+    objects_not_asked,
     render,
 )
 from inspire_vla.errors import InspireError, did_you_mean, first_line
@@ -108,7 +110,8 @@ class PromptBuilder:
     """Writes an instruction as a dialogue: the prompt of a robot, or the sequence that a demonstration teaches.
 
     Dialogues are cached by instruction, mentions and answers. A template that writes the robot's state gets it
-    afterwards. `overrides`: mentions that a person has given for an instruction.
+    afterwards. `overrides`: mentions that a person has given for an instruction. Prompts warn, once per instruction,
+    of objects that are not asked about (`dialogue.NOT_ASKED`). A training has its own warning.
     """
 
     def __init__(
@@ -122,6 +125,7 @@ class PromptBuilder:
         self.overrides = dict(overrides or {})
         self.tokenizer = CachedTokenizer(tokenizer)
         self._cached = lru_cache(maxsize=1 << 16)(self._build)
+        self._warn_once = lru_cache(maxsize=1 << 16)(self._warn_of_objects_not_asked)
 
     def prompt(
         self, instruction: str, state_text: str | None = None, mentions: Sequence[Any] | None = None
@@ -137,7 +141,10 @@ class PromptBuilder:
         """
         given = self._given(mentions)
         asked = self.config.enabled and not self.config.asks_apart
-        return self._with_state(self._cached(instruction, None, asked, given), state_text)
+        dialogue = self._cached(instruction, None, asked, given)
+        if asked and given is None:
+            self._warn_once(instruction)
+        return self._with_state(dialogue, state_text)
 
     def demonstration(
         self,
@@ -172,8 +179,11 @@ class PromptBuilder:
 
         Raises InspireError as `prompt` and `demonstration` do.
         """
-        codes = None if labels is None else tuple(labels.tolist())
-        return self._cached(instruction, codes, True, self._given(mentions)).questions_alone()
+        codes, given = None if labels is None else tuple(labels.tolist()), self._given(mentions)
+        dialogue = self._cached(instruction, codes, True, given)
+        if codes is None and given is None:
+            self._warn_once(instruction)
+        return dialogue.questions_alone()
 
     def without_questions(self, instruction: str, state_text: str | None = None) -> Dialogue:
         """The instruction and its action alone, as the base model has them."""
@@ -202,6 +212,12 @@ class PromptBuilder:
         """Ask about these mentions from now on."""
         self.overrides |= overrides
         self._cached.cache_clear()
+        self._warn_once.cache_clear()
+
+    def _warn_of_objects_not_asked(self, instruction: str) -> None:
+        mentions = find_mentions(instruction, self.overrides)
+        if line := objects_not_asked(instruction, mentions, self.config.max_objects):
+            NOT_ASKED.warning(line)
 
     def _given(self, mentions: Sequence[Any] | None) -> tuple[str, ...] | None:
         """The mentions of a call, checked; None where it gives none."""

@@ -103,6 +103,13 @@ class LiberoBenchmark:
             return plus_tasks(suite)
         return tuple(path.stem for path in task_files(suite))
 
+    def instructions(self, suite: str) -> dict[str, str]:
+        if suite in PRO_SUITES:
+            return {task.name: task.language for task in pro_suite(suite).tasks}
+        if suite in PLUS_SUITES:
+            return {task: plus_instruction(base_suite(suite), task) for task in plus_tasks(suite)}
+        return {path.stem: instruction_of(path) for path in task_files(suite)}
+
     def make(self, suite: str, task: str) -> "LiberoEnv":
         """Make an environment. Keep one alive per process (slots=1): robosuite does not switch GL contexts."""
         names = self.tasks(suite)

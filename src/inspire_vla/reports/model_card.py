@@ -111,4 +111,5 @@ def _provenance(run: Mapping[str, Any]) -> str:
         shlex.join(["inspire", *words]) if program.endswith(".py") or "inspire" in program else "unknown"
     )
     what = f"{plan.get('episodes_per_task')} episodes a task from seed {plan.get('first_seed')}"
-    return f"- `{command}`: {what}, commit {str(run.get('commit'))[:12]}, finished {run.get('finished')}"
+    end = f"finished {run['finished']}" if "finished" in run else "**not finished**"
+    return f"- `{command}`: {what}, commit {str(run.get('commit'))[:12]}, {end}"

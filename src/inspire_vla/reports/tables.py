@@ -223,7 +223,8 @@ def warnings(comparison: Mapping[str, Any]) -> list[str]:
                 "are the policy's own, about objects without a known truth"
             )
         if "finished" not in policy["run"]:
-            lines.append(f"{name}: the run is not finished ({policy['episodes']} episodes so far)")
+            which = ", ".join(policy["run"].get("unfinished", ["the run"]))
+            lines.append(f"{name}: not finished: {which} ({policy['episodes']} episodes so far)")
     for entry in comparison["unpaired"]:
         lines.append(
             f"{entry['policy']}: {entry['only_here']} episodes without a partner in the first run, "

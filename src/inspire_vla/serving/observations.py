@@ -22,7 +22,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.files import describe
 from inspire_vla.instruction import MentionRole, override_for
-from inspire_vla.lerobot_plugin.observation_forms import CAMERA_ALIASES, as_images, as_state
+from inspire_vla.lerobot_plugin.observation_forms import (
+    CAMERA_ALIASES,
+    as_images,
+    as_state,
+    check_aspect_ratio,
+)
 
 STATE_KEY = "observation/state"
 MAX_TEXT_BYTES = 512
@@ -203,11 +208,7 @@ class ObservationReader:
         rows, columns = images.shape[-3:-1]
         if (rows, columns) == (height, width):
             return images
-        if rows * width != columns * height:
-            raise InspireError(
-                f"{key!r} is {rows} × {columns}; the policy takes {height} × {width}. "
-                "Crop or pad to this aspect ratio as the demonstrations were."
-            )
+        check_aspect_ratio(repr(key), (rows, columns), (height, width))
         flat = np.ascontiguousarray(images).reshape(-1, rows, columns, 3)
         scaled = [Image.fromarray(one).resize((width, height), Image.Resampling.BILINEAR) for one in flat]
         return np.stack([np.asarray(one) for one in scaled]).reshape(*images.shape[:-3], height, width, 3)

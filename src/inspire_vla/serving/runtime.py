@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.frames import Opcode
 
+from inspire_vla.dialogue import NOT_ASKED
 from inspire_vla.errors import InspireError
 
 LOG = logging.getLogger("inspire_vla.serving")
@@ -60,7 +61,8 @@ def log_to_stderr(level: int = logging.INFO) -> None:
     """Write JSON lines to stderr: ours from `level` on, those of the websockets library from WARNING on."""
     handler = _Stderr()
     handler.setFormatter(JsonFormatter())
-    for logger, its_level in ((LOG, level), (logging.getLogger("websockets"), logging.WARNING)):
+    levels = ((LOG, level), (NOT_ASKED, level), (logging.getLogger("websockets"), logging.WARNING))
+    for logger, its_level in levels:
         logger.handlers[:] = [handler]
         logger.setLevel(its_level)
         logger.propagate = False
