@@ -83,6 +83,7 @@ def test_the_review_shows_the_mode_that_is_asked_for(synthetic, tmp_path):
     for mode, answers in (("direction", "[a-z]+"), ("distance_fine", r"\d|grasped")):
         page = tmp_path / f"{mode}.html"
         assert main(["labels", str(out), "--mode", mode, "--review", str(page)]) == 0
+        assert f"Reasoning mode: {mode}; not shown: " in page.read_text()
         assert set(re.findall("the plate: <b>([^<]*)", page.read_text())) <= {
             answer for answer in canonical_answers(mode) if re.fullmatch(answers, answer)
         }

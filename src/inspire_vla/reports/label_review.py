@@ -9,6 +9,7 @@ from PIL import Image
 
 from inspire_vla.errors import first_line
 from inspire_vla.files import write_text
+from inspire_vla.labels.columns import read_labelled
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.labels.summary import Timeline, least_confident, timelines
 from inspire_vla.reports.attention import jpeg
@@ -29,7 +30,8 @@ def write_review(
 
     mode: whose labels are shown; by default the first. Raises InspireError: no labels, or no such mode.
     """
-    files = LeRobotFiles.open(dataset_root)
+    labels, files = read_labelled(dataset_root)
+    mode = mode or next(iter(labels.modes))
     chosen = least_confident(dataset_root, episodes)
     shown: dict[int, list[Timeline]] = {number: [] for number in chosen}
     for timeline in timelines(dataset_root, mode=mode):
@@ -42,6 +44,8 @@ def write_review(
         total=files.info["total_episodes"],
         dataset=str(files.root),
         unsure=UNSURE,
+        mode=mode,
+        other_modes=[name for name in labels.modes if name != mode],
     )
     write_text(path, page)
     return Path(path)
