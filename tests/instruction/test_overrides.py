@@ -1,12 +1,14 @@
 """Files of mention overrides, and `inspire mentions`, which writes them."""
 
 import json
+import shutil
 
 import pytest
 
 from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
 from inspire_vla.instruction import MentionRole, find_mentions, override_for, read_overrides, write_overrides
+from inspire_vla.lerobot_plugin.checkpoints import find
 
 GERMAN = "Lege den Würfel ab"
 
@@ -104,9 +106,13 @@ def test_command_shows_roles_doubts_and_refusals(tmp_path, capsys):
     assert "carried   the cube" in capsys.readouterr().out
 
 
-def test_command_shows_what_a_policy_is_asked_about(capsys):
+def test_command_shows_what_a_policy_is_asked_about(tmp_path, capsys):
     sentence = "put cup, pen and bowl in box"
-    assert main(["mentions", sentence, "--policy", "nano_inspire"]) == 0
+    earlier = shutil.copytree(find("nano_inspire"), tmp_path / "earlier")
+    config = json.loads((earlier / "config.json").read_text(encoding="utf-8"))
+    config["reasoning"]["max_objects"] = 3
+    (earlier / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert main(["mentions", sentence, "--policy", str(earlier)]) == 0
     assert "only the first 3 objects are asked about: cup, box, pen" in capsys.readouterr().out
     assert main(["mentions", sentence]) == 0
     assert "only the first" not in capsys.readouterr().out
