@@ -15,7 +15,7 @@ from inspire_vla.lerobot_plugin.action_fit import (
     RecordedActions,
     check_gripper,
     fit_action_tokenizer,
-    widen_gripper_statistics,
+    widen_statistics,
 )
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, VQConfig
 from inspire_vla.lerobot_plugin.gripper_check import Levels, gripper_dimensions, lost_changes
@@ -64,7 +64,7 @@ def config(horizon: int = 8, **options: Any) -> InspireVLAConfig:
 
 
 def survives(settings: InspireVLAConfig, meta: Any) -> Any:
-    widen_gripper_statistics(settings, meta)
+    widen_statistics(settings, meta)
     tokenizer = fit_action_tokenizer(settings, meta)
     check_gripper(settings, tokenizer, meta)
     assert RecordedActions.read(settings, meta).lost_by(tokenizer, settings, meta.stats["action"]) == []
@@ -83,7 +83,7 @@ def test_the_plain_fit_loses_rare_pulses_and_the_mended_one_does_not(
     """Why the fit is mended: without it, closings decode to "keep", and the robot never grasps."""
     settings = config(vq=VQConfig(levels=2, codes_per_level=8))
     meta = recorded(tmp_path / "data", pulses, episodes=12)
-    widen_gripper_statistics(settings, meta)
+    widen_statistics(settings, meta)
     actions = RecordedActions.read(settings, meta)
     low, high = meta.stats["action"]["q01"], meta.stats["action"]["q99"]
     normal = 2 * (actions.values - low) / (high - low) - 1
@@ -106,12 +106,12 @@ def test_quantiles_that_hide_the_gripper_are_replaced(
     assert meta.stats["action"]["q01"][5] == pytest.approx(100, abs=0.5)
     others = meta.stats["action"]["q01"][:5].copy()
     with caplog.at_level("INFO"):
-        widen_gripper_statistics(settings, meta)
+        widen_statistics(settings, meta)
     assert (meta.stats["action"]["q01"][5], meta.stats["action"]["q99"][5]) == (0, 100)
     assert np.array_equal(meta.stats["action"]["q01"][:5], others)
     assert "minimum and maximum" in caplog.text
     before = meta.stats["action"]
-    widen_gripper_statistics(settings, meta)
+    widen_statistics(settings, meta)
     assert meta.stats["action"] is before  # once is enough
 
 

@@ -1,7 +1,7 @@
 """What a policy takes from demonstrated actions: statistics, and an action tokenizer that keeps the gripper."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
@@ -19,7 +19,6 @@ from lerobot.utils.constants import ACTION, OBS_STATE
 from inspire_vla.action_tokenizers import ActionTokenizer, Fast, ResidualVQ, UniformBins
 from inspire_vla.errors import InspireError
 from inspire_vla.labels.lerobot_files import LeRobotFiles
-from inspire_vla.lerobot_plugin.checkpoint_schema import NEEDED_STATISTICS
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 from inspire_vla.lerobot_plugin.frame_cache import chunk_indices
 from inspire_vla.lerobot_plugin.gripper_check import (
@@ -30,6 +29,7 @@ from inspire_vla.lerobot_plugin.gripper_check import (
     gripper_dimensions,
     lost_changes,
 )
+from inspire_vla.lerobot_plugin.rounding_error import RoundingError
 
 if TYPE_CHECKING:
     from lerobot.datasets import LeRobotDatasetMetadata
@@ -39,6 +39,11 @@ log = logging.getLogger(__name__)
 CLIPPED_TOKENIZERS = ("residual_vq", "uniform_bins", "learned_vq")
 """Action tokenizers whose actions lie between -1 and 1."""
 CLIP_MARGIN = 0.05
+"""A normalised value is clipped where it lies beyond -1 and 1 by more than this."""
+MOST_CLIPPED = 0.03
+"""Share of the frames. Beyond the 1st and 99th percentile are 2 % of them."""
+LONG_TAIL = 0.1
+"""Of the range between the ends: a value that loses more by being clipped is warned about."""
 MAX_FITTED_CHUNKS = 200_000
 """More chunks do not move the means; they only cost time."""
 QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
@@ -66,6 +71,10 @@ class RecordedActions:
         names = files.names().get(ACTION, ())
         return cls(values, episodes, names, gripper_dimensions(names, values))
 
+    def name(self, dimension: int) -> str:
+        """What to call a value, with or without names."""
+        return self.names[dimension] if self.names else f"value {dimension}"
+
     def lost_by(
         self, tokenizer: ActionTokenizer | None, config: InspireVLAConfig, stats: dict[str, Any]
     ) -> list[Lost]:
@@ -73,13 +82,28 @@ class RecordedActions:
 
         tokenizer: None tests the normalisation alone, with values clipped to -1 and 1.
         """
-
-        def round_trip(chunks: Float[np.ndarray, "n horizon dim"]) -> Float[np.ndarray, "n horizon dim"]:
-            normal = _normalised(chunks, config, stats)
-            decoded = normal.clip(-1, 1) if tokenizer is None else tokenizer.decode(tokenizer.encode(normal))
-            return _normalised(decoded, config, stats, inverse=True)
-
+        round_trip = _round_trip(tokenizer, config, stats)
         return lost_changes(self.values, self.episodes, self.grippers, config.chunk_size, round_trip)
+
+    def rounded_by(
+        self, tokenizer: ActionTokenizer, config: InspireVLAConfig, stats: dict[str, Any]
+    ) -> RoundingError:
+        """How far actions lie from themselves after normalising, encoding, decoding and unnormalising."""
+        round_trip = _round_trip(tokenizer, config, stats)
+        return RoundingError.measure(self.values, self.episodes, config.chunk_size, round_trip)
+
+
+def _round_trip(
+    tokenizer: ActionTokenizer | None, config: InspireVLAConfig, stats: dict[str, Any]
+) -> Callable[[Float[np.ndarray, "n horizon dim"]], Float[np.ndarray, "n horizon dim"]]:
+    """Actions in the dataset's units → the same, decoded; tokenizer None: clipped only."""
+
+    def round_trip(chunks: Float[np.ndarray, "n horizon dim"]) -> Float[np.ndarray, "n horizon dim"]:
+        normal = _normalised(chunks, config, stats)
+        decoded = normal.clip(-1, 1) if tokenizer is None else tokenizer.decode(tokenizer.encode(normal))
+        return _normalised(decoded, config, stats, inverse=True)
+
+    return round_trip
 
 
 def _column(
@@ -102,8 +126,9 @@ def _column(
 def restrict_statistics(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -> None:
     """Where only some episodes are trained on, let `dataset.stats` hold the statistics of these alone.
 
-    LeRobot's meta/stats.json is of all episodes. As there, the numbers of each episode are aggregated by LeRobot's own
-    functions. Statistics of images stay; the normalisation does not use them (VISUAL is IDENTITY).
+    LeRobot's meta/stats.json is of all episodes. As there, mean and standard deviation are aggregated from those of
+    each episode by LeRobot's own functions; minimum, maximum and quantiles are those of `complete_statistics`.
+    Statistics of images stay; the normalisation does not use them (VISUAL is IDENTITY).
     """
     chosen = config.runtime_episodes
     if chosen is None:
@@ -115,7 +140,7 @@ def restrict_statistics(config: InspireVLAConfig, dataset: "LeRobotDatasetMetada
         edges = [0, *(np.flatnonzero(np.diff(episodes)) + 1).tolist(), len(episodes)]
         parts = [values[first:end] for first, end in pairwise(edges)]
         of_episodes = [{name: get_feature_stats(part, axis=0, keepdims=False)} for part in parts]
-        dataset.stats[name] = aggregate_stats(of_episodes)[name]
+        dataset.stats[name] = aggregate_stats(of_episodes)[name] | order_statistics(values)
     log.info(
         f"Statistics and action tokenizer are of the {len(chosen):,} episodes that are trained on, of "
         f"{files.info['total_episodes']:,}."
@@ -123,56 +148,65 @@ def restrict_statistics(config: InspireVLAConfig, dataset: "LeRobotDatasetMetada
 
 
 def complete_statistics(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -> None:
-    """Compute the statistics of action and state that the normalisation needs and the dataset lacks.
+    """Compute from the frames what `dataset.stats` lacks of action and state, and always the quantiles.
 
-    They are written into `dataset.stats`, of which LeRobot makes the processors; the dataset's files stay as they are.
+    The quantiles of LeRobot's meta/stats.json are not the dataset's: they are the mean, over the episodes, of each
+    episode's quantiles (lerobot 0.6.1, `aggregate_feature_stats`). Where episodes lie in different places, a large
+    part of the frames is beyond them. Mean and standard deviation stay those of meta/stats.json, which are right.
+
+    LeRobot makes the processors of `dataset.stats`. The dataset's files stay as they are.
     """
-    if dataset.stats is None:
-        dataset.stats = {}
-    for key, kind in ((ACTION, "ACTION"), (OBS_STATE, "STATE")):
-        mode = config.normalization_mapping.get(kind)
-        needed = () if mode is None else NEEDED_STATISTICS.get(mode.value, ())
-        if key not in dataset.features or (key == OBS_STATE and config.robot_state_feature is None):
-            continue
-        missing = [name for name in needed if name not in dataset.stats.get(key, {})]
-        if missing:
-            values, _ = _column(LeRobotFiles.open(dataset.root), key, config.runtime_episodes)
-            dataset.stats[key] = statistics(values) | dict(dataset.stats.get(key, {}))
-            log.info(
-                f"The dataset has no {' and '.join(missing)} of {key} in meta/stats.json: computed from its "
-                f"{len(values):,} frames."
-            )
+    files, dataset.stats = LeRobotFiles.open(dataset.root), dict(dataset.stats or {})
+    for name in (ACTION, OBS_STATE):
+        if name in dataset.features and len(dataset.features[name]["shape"]) == 1:
+            values, _ = _column(files, name, config.runtime_episodes)
+            dataset.stats[name] = statistics(values) | dataset.stats.get(name, {}) | order_statistics(values)
 
 
 def statistics(values: Float[np.ndarray, "frames dim"]) -> dict[str, np.ndarray]:
     """LeRobot's statistics of a column of numbers."""
     return {
-        "mean": values.mean(0),
-        "std": values.std(0),
-        "min": values.min(0),
-        "max": values.max(0),
+        "mean": values.mean(0, dtype=np.float64),
+        "std": values.std(0, dtype=np.float64),
         "count": np.array([len(values)]),
-    } | {name: np.quantile(values, share, axis=0) for name, share in QUANTILES.items()}
+    } | order_statistics(values)
 
 
-def widen_gripper_statistics(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -> None:
-    """Normalise a gripper by its minimum and maximum where its quantiles hide that it moves.
+def order_statistics(values: Float[np.ndarray, "frames dim"]) -> dict[str, np.ndarray]:
+    """Minimum, maximum and quantiles over all frames."""
+    quantiles = np.quantile(values, list(QUANTILES.values()), axis=0)
+    return {"min": values.min(0), "max": values.max(0)} | dict(zip(QUANTILES, quantiles, strict=True))
 
-    A gripper that is closed in less than 1 % of the frames has equal 1st and 99th percentiles.
+
+def widen_statistics(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -> None:
+    """Normalise a value by its minimum and maximum where its quantiles hide that it moves.
+
+    A value that moves in less than 1 % of the frames has equal 1st and 99th percentiles, and LeRobot would divide by
+    the difference. A gripper's openings and closings must survive the clipping at the quantiles.
     """
     if config.normalization_mapping.get("ACTION") is not NormalizationMode.QUANTILES:
         return
     recorded, stats = RecordedActions.read(config, dataset), dict(dataset.stats[ACTION])
+    least, most = recorded.values.min(0), recorded.values.max(0)
+    still = np.flatnonzero((np.asarray(stats["q01"]) == np.asarray(stats["q99"])) & (least < most)).tolist()
     lost = recorded.lost_by(None, config, stats)
-    for dimension in {one.dimension for one in lost}:
-        for quantile, end in (("q01", np.min), ("q99", np.max)):
-            stats[quantile] = np.array(stats[quantile], dtype=np.float64)
-            stats[quantile][dimension] = end(recorded.values[:, dimension])
+    hidden = {*still, *(one.dimension for one in lost)}
+    if not hidden:
+        return
+    for quantile, end in (("q01", least), ("q99", most)):
+        stats[quantile] = np.array(stats[quantile], dtype=np.float64)
+        for dimension in hidden:
+            stats[quantile][dimension] = end[dimension]
+    dataset.stats[ACTION] = stats
     if lost:
-        dataset.stats[ACTION] = stats
         log.info(
             "Normalise the gripper by its minimum and maximum, because between its 1st and 99th percentile these are "
             f"lost: {describe(lost, recorded.names)}."
+        )
+    others = [recorded.name(i) for i in still if i not in {one.dimension for one in lost}]
+    if others:
+        log.info(
+            f"Normalise {', '.join(others)} by minimum and maximum, because their 1st and 99th percentiles are equal."
         )
 
 
@@ -193,26 +227,46 @@ def _normalised(
 
 
 def check_action_range(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -> None:
-    """Check before training whether the action tokenizer would clip actions.
+    """Check before training how many of the recorded actions the action tokenizer would clip.
 
-    Raises InspireError where more than 1 % of one of the normalised numbers lies beyond -1 and 1, by LeRobot's 1st and
-    99th percentile (by minimum and maximum where a dataset has none), with the normalisation that helps.
+    Every frame that is trained on is normalised. A policy cannot reach what lies beyond -1 and 1.
+
+    Raises InspireError where more than 3 % of the frames of one value lie there, with the normalisation that helps.
+    Logs a warning where fewer do, and one of them loses more than a tenth of the range.
     """
-    stats = dataset.stats.get(ACTION, {})
-    ends = ("q01", "q99") if "q01" in stats and "q99" in stats else ("min", "max")
-    if config.action_tokenizer not in CLIPPED_TOKENIZERS or not all(end in stats for end in ends):
+    if config.action_tokenizer not in CLIPPED_TOKENIZERS:
         return
-    raw = np.stack([np.asarray(stats[end], dtype=np.float32).reshape(-1) for end in ends])
-    found = _normalised(raw, config, stats)
-    beyond = np.flatnonzero((np.abs(found) > 1 + CLIP_MARGIN).any(axis=0))
-    if len(beyond):
-        names = LeRobotFiles.open(dataset.root).names().get(ACTION) or range(found.shape[1])
-        ranges = ", ".join(f"{names[i]} {found[0, i]:.3g} to {found[1, i]:.3g}" for i in beyond[:6])
+    recorded, stats = RecordedActions.read(config, dataset), dataset.stats.get(ACTION, {})
+    normal = _normalised(recorded.values, config, stats)
+    clipped = np.abs(normal) > 1 + CLIP_MARGIN
+    mode = config.normalization_mapping["ACTION"].value
+    help_ = (
+        " MIN_MAX brings them there: `inspire train --recipe nano_own`, or "
+        '--policy.normalization_mapping=\'{"VISUAL": "IDENTITY", "STATE": "MEAN_STD", "ACTION": "MIN_MAX"}\'.'
+    )
+    # Of few frames, one is beyond each quantile, which may be more than 3 %.
+    if len(beyond := np.flatnonzero(clipped.sum(0) > MOST_CLIPPED * len(normal) + 2)):
+        ranges = ", ".join(
+            f"{recorded.name(i)} {normal[:, i].min():.3g} to {normal[:, i].max():.3g} ({clipped[:, i].mean():.0%} of "
+            "the frames)"
+            for i in beyond[:6]
+        )
         raise InspireError(
-            f"{config.action_tokenizer} takes actions from −1 to 1 and would clip these; normalised by "
-            f"{config.normalization_mapping['ACTION'].value} they go from {ranges}. QUANTILES brings them there: "
-            "`inspire train --recipe nano_own`, or "
-            '--policy.normalization_mapping=\'{"VISUAL": "IDENTITY", "STATE": "MEAN_STD", "ACTION": "QUANTILES"}\'.'
+            f"{config.action_tokenizer} takes actions from −1 to 1 and would clip these; normalised by {mode} they go "
+            f"from {ranges}.{help_}"
+        )
+    low, high = _normalised(
+        np.array([[-1.0], [1.0]], np.float32).repeat(normal.shape[1], 1), config, stats, inverse=True
+    )
+    lost = np.where(clipped, np.maximum(recorded.values - high, low - recorded.values), 0).max(0)
+    if len(long := np.flatnonzero(lost > LONG_TAIL * (high - low))):
+        tails = ", ".join(
+            f"{recorded.name(i)} from {low[i]:.3g} to {high[i]:.3g} ({clipped[:, i].mean():.1%} of the frames lie "
+            f"beyond, by up to {lost[i]:.3g})"
+            for i in long
+        )
+        log.warning(
+            f"With {mode} the policy reaches {tails}. Are these frames meant, and not glitches of the recording?{help_}"
         )
 
 
@@ -337,6 +391,42 @@ def normalised_chunks(
     if len(flat) > MAX_FITTED_CHUNKS:
         starts = np.random.default_rng(0).choice(len(flat), MAX_FITTED_CHUNKS, replace=False)
     return flat[chunk_indices(recorded.episodes, config.chunk_size, starts)]
+
+
+def report_rounding(
+    config: InspireVLAConfig, tokenizer: ActionTokenizer | None, dataset: "LeRobotDatasetMetadata"
+) -> None:
+    """Log how far the action tokenizer moves the demonstrations' actions: a table, in the dataset's units.
+
+    A warning names the values whose error is a large share of their spread. Grippers are left out of it, because one
+    that closes a frame late has a large error; `check_gripper` tests them.
+
+    tokenizer: None for a flow expert alone, whose actions no code rounds.
+    """
+    if tokenizer is None:
+        return
+    recorded = RecordedActions.read(config, dataset)
+    error = recorded.rounded_by(tokenizer, config, dataset.stats.get(ACTION, {}))
+    names = [recorded.name(i) for i in range(recorded.values.shape[1])]
+    log.info(
+        f"Error of the action tokenizer {tokenizer.name} in the dataset's units, of {error.chunks:,} chunks:\n"
+        f"{error.table(names)}"
+    )
+    large = [i for i in error.large() if i not in recorded.grippers]
+    if not large:
+        return
+    coarse = ", ".join(
+        f"{names[i]} (1 % of the errors are above {error.p99[i]:.3g}, its spread is {error.high[i] - error.low[i]:.3g})"
+        for i in large
+    )
+    help_ = (
+        "More codes (--policy.vq.levels=3, --policy.vq.codes_per_level=512), a shorter --policy.chunk_size or "
+        "--policy.action_tokenizer=fast make it finer."
+        if isinstance(tokenizer, ResidualVQ)
+        else "Such values take up little of the range from −1 to 1: another --policy.normalization_mapping helps "
+        "(MIN_MAX; QUANTILES where a few frames stretch the range)."
+    )
+    log.warning(f"The action tokenizer {tokenizer.name} is coarse for {coarse}. {help_}")
 
 
 def check_gripper(

@@ -101,6 +101,7 @@ def run_lerobot_train(
             datasets = original["make_train_eval_datasets"](cfg)
             chosen = datasets[0].episodes
             cfg.policy.runtime_episodes = None if chosen is None else frozenset(chosen)
+            cfg.policy.runtime_resumed = bool(cfg.resume)
             datasets = prepare_datasets(cfg.policy, datasets)
             training = Training(cfg, datasets, logs.main)
             return datasets

@@ -41,8 +41,9 @@ from inspire_vla.lerobot_plugin.action_fit import (
     check_gripper,
     choose_action_tokenizer,
     complete_statistics,
+    report_rounding,
     restrict_statistics,
-    widen_gripper_statistics,
+    widen_statistics,
 )
 from inspire_vla.lerobot_plugin.checkpoint_schema import TrainingData, read_train_config
 from inspire_vla.lerobot_plugin.checkpoints import (
@@ -146,8 +147,9 @@ def prepare(
         )
     restrict_statistics(config, dataset)
     complete_statistics(config, dataset)
-    check_action_range(config, dataset)
-    widen_gripper_statistics(config, dataset)
+    widen_statistics(config, dataset)
+    if not config.runtime_resumed:
+        check_action_range(config, dataset)
     take_image_sizes(config, dataset)
     draft, suites = saved.initial_draft if saved else (), suites_of(dataset.root)
     if config.reasoning.enabled:
@@ -156,7 +158,9 @@ def prepare(
             dataset.root, config.reasoning.mode, config.runtime_episodes
         )
     actions = choose_action_tokenizer(config, saved.action_tokenizer if saved else None, dataset)
-    check_gripper(config, actions, dataset)
+    if not config.runtime_resumed:
+        check_gripper(config, actions, dataset)
+        report_rounding(config, actions, dataset)
     overrides = dict(saved.mention_overrides) if saved else {}
     if config.reasoning.enabled:
         labels = read_labels(dataset.root)
