@@ -7,7 +7,7 @@ from pathlib import Path
 from inspire_vla.experiment import Variant, read_preset, write_results
 from inspire_vla.experiment.stages import finished_part
 
-EVIDENCE = Path(__file__).parents[2] / "evidence" / "laptop"
+EVIDENCE = Path(__file__).parents[2] / "evidence" / "laptop_27_tasks"
 
 
 def test_an_arm_stands_against_what_it_differs_from(tmp_path: Path) -> None:

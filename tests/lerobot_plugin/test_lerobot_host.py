@@ -59,6 +59,9 @@ def test_the_terminal_shows_what_matters_and_a_file_has_the_rest(
     out = run(labelled_dataset, tmp_path / "out", "--steps=15", "--log_freq=15")
     shown = [line for line in re.split(r"[\r\n]", capsys.readouterr().err) if line.strip()]
     shown = [line for line in shown if not line.startswith(("Training: ", "Decod")) or "steps of" in line]
+    table = [line for line in shown if line.startswith(("Error of the action tokenizer", "  "))]
+    assert len(table) == 9  # a title, heads, and a line for each of 7 values
+    shown = [line for line in shown if line not in table and "is coarse for" not in line]
     assert [line.split(":")[0].split(",")[0] for line in shown] == [
         "Training", f"{shown[1].split()[0]} s a step", "step", "Checkpoint policy after step 15",
     ]  # fmt: skip

@@ -61,7 +61,7 @@ def test_a_batch_of_demonstrations_becomes_padded_tensors(trained: Path) -> None
     batch = preprocessor(demonstrations(config))
     assert batch[ROWS].tolist() == [0, 2]
     assert batch[UNLABELLED_ROWS] == 1
-    assert batch[ANSWER_LABELS].tolist() == [[0, 3, -1], [6, -1, -1]]
+    assert batch[ANSWER_LABELS].tolist() == [[0, 3, *[-1] * 6], [6, *[-1] * 7]]  # 8 objects at most
     ids, types, mask = batch[TOKEN_IDS], batch[TOKEN_TYPES], batch[LOSS_MASK]
     assert ids.shape == types.shape == mask.shape
     assert (ids.dtype, types.dtype, mask.dtype) == (torch.int64, torch.int64, torch.bool)

@@ -50,6 +50,8 @@ class Backbone(nn.Module, ABC):
     name: ClassVar[str]
     bidirectional_prefix: bool = False
     """Whether input elements (images, questions, instruction) attend to each other, see `make_attention_mask`."""
+    pads_images: ClassVar[bool] = False
+    """Whether images of another aspect ratio are padded. Else they would be stretched."""
     lora_targets: ClassVar[str | None] = None
     """Regular expression of the linear layers that LoRA adapts by default; None: no default."""
     trained_whole: ClassVar[tuple[str, ...]] = ()

@@ -77,6 +77,7 @@ class PaliGemma(HFBackbone):
     """Patches of every camera, then the text. The text contains the robot state, see `state_texts`."""
 
     name: ClassVar[str] = "pi0fast"
+    pads_images: ClassVar[bool] = True
     bidirectional_prefix = True
     lora_targets = rf".*backbone\.(decoder|tower)\..*({LINEAR_LAYERS})"
     fsdp_units: tuple[str, ...] = ("GemmaDecoderLayer", "SiglipEncoderLayer")

@@ -115,6 +115,7 @@ class SmolVLA(HFBackbone):
     """
 
     name: ClassVar[str] = "smolvla"
+    pads_images: ClassVar[bool] = True
     bidirectional_prefix = True
     lora_targets = (
         r".*(backbone\.(decoder|tower)|expert)\..*"

@@ -118,8 +118,8 @@ class Agent:
             A decision, or a list of them, with actions (chunk_size, action_dim) in the units of the demonstrations.
 
         Raises:
-            InspireError: observations of another form, that lack what the policy takes, or with an image of another
-                aspect ratio than the policy's.
+            InspireError: observations of another form, that lack what the policy takes, or with an image that
+                would be stretched.
         """
         if isinstance(observations, Mapping):
             of_row = {"overrides": overrides, "drafts": drafts, "mentions": mentions}
@@ -163,7 +163,7 @@ class Agent:
         batch: dict[str, Any] = {"task": list(instructions)}
         for key, camera in zip(keys, cameras, strict=True):
             images = [self._with_history(row["pixels"][camera]) for row in rows]
-            for image in images:
+            for image in images if self.policy.stretches_images else ():
                 check_aspect_ratio(
                     f"camera {camera!r}", image.shape[-3:-1], self.config.image_features[key].shape[-2:]
                 )

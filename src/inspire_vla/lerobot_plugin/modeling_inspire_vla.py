@@ -504,13 +504,19 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
     def _images(self, batch: dict[str, Any]) -> list[Float[Tensor, "batch *history 3 height width"]]:
         """The images of each camera, in one size.
 
-        Raises InspireError for another aspect ratio than the camera's, unless a `FrameCache` has scaled the image.
+        Raises InspireError for another aspect ratio than the camera's, unless the backbone pads images, or a
+        `FrameCache` has scaled this one.
         """
         for key, feature in self.config.image_features.items():
             size = tuple(batch[key].shape[-2:])
-            if size != tuple(self.config.image_size or ()):
+            if self.stretches_images and size != tuple(self.config.image_size or ()):
                 check_aspect_ratio(repr(key), size, feature.shape[-2:])
         return [resized(batch[key].float(), self.config.image_size) for key in self.config.image_features]
+
+    @property
+    def stretches_images(self) -> bool:
+        """Whether an image of another aspect ratio would be stretched, not padded."""
+        return self.config.image_size is not None or not self.backbone.pads_images
 
     @property
     def _has_state(self) -> bool:

@@ -643,7 +643,9 @@ def load_text_tokenizer(folder: str | Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tokenizer("left")  # a damaged entry of its configuration may show only when it is used
+        return tokenizer
     except Exception as error:  # tokenizers raises plain Exceptions
         raise InspireError(f"No tokenizer can be loaded from {folder}: {first_line(error)}") from None
 
