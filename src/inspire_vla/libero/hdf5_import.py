@@ -4,7 +4,7 @@
 
 The simulation is stepped only with `replay`. An episode depends on its demonstration only. So a demonstration that does
 not say where the scene's fixtures stood (attribute `model_file`) is left out: a reset places cabinets, stoves and racks
-anew, up to 2 cm away, and a state does not hold their places. Images and labels would show another scene than the
+again, up to 2 cm away, and a state does not hold their places. Images and labels would show another scene than the
 actions were recorded in. A scene without fixtures needs no `model_file`.
 """
 
