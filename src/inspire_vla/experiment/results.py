@@ -120,7 +120,7 @@ def _goals(comparison: dict[str, Any]) -> list[str]:
         return []
     intro = (
         "Share of the episodes in which none of a task's goals ever held; the first one, but not all; a later one "
-        "without the first; all, but never together; or all at once, which is success:"
+        "without the first; all, but not at once or too briefly; or all at once, which is success:"
     )
     return ["### Tasks with several goals", "", intro, "", *goals_table(comparison).markdown()]
 
