@@ -6,6 +6,7 @@
 Any checkpoint of ours will do, converted ones too. Published sizes without weights, with LoRA: `gpu.py`. The batch is
 noise: time does not look at values. A step is the loss, its gradient and AdamW.
 The two kinds alternate, so that a slow moment of the machine hits both; the ratio is the median of the pairs' ratios.
+InSpire's step is then timed again in float32 and under bfloat16 autocast in turn.
 On the CPU the clock is the process's own time. The aim is at most 1.10.
 """
 
@@ -70,11 +71,12 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         setattr(owner, name, timed(getattr(owner, name), part, within, clock))
     parts: dict[bool, list[list[float]]] = {False: [], True: []}
 
-    def seconds(enabled: bool) -> float:
+    def seconds(enabled: bool, bfloat16: bool = False) -> float:
         policy.tokenizer = tokenizers[enabled]
         policy.config.reasoning = tokenizers[enabled].reasoning
         start = clock()
-        loss = policy.forward(batch)[0]
+        with torch.autocast(torch.device(options.device).type, torch.bfloat16, enabled=bfloat16):
+            loss = policy.forward(batch)[0]
         forward = clock()
         loss.backward()
         backward = clock()
@@ -96,6 +98,9 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         times[not first] = seconds(not first)
         pairs.append((times[False], times[True]))
     base, inspire = np.array(pairs).T
+    medians = {enabled: (1e3 * np.median(parts[enabled], axis=0)).round(2).tolist() for enabled in parts}
+    seconds(True, bfloat16=True)  # warm up
+    speed_up = [seconds(True) / seconds(True, bfloat16=True) for _ in range(options.steps)]
     result = {
         "policy": options.policy,
         "backbone": policy.config.backbone,
@@ -107,8 +112,10 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         "inspire_ms": round(1e3 * float(np.median(inspire)), 2),
         "ratio_median": round(float(np.median(inspire / base)), 3),
         "ratio_quartiles": np.percentile(inspire / base, [25, 75]).round(3).tolist(),
+        "float32_by_bfloat16_median": round(float(np.median(speed_up)), 3),
+        "float32_by_bfloat16_quartiles": np.percentile(speed_up, [25, 75]).round(3).tolist(),
         "parts_ms": {
-            name: dict(zip(PARTS, (1e3 * np.median(parts[enabled], axis=0)).round(2).tolist(), strict=True))
+            name: dict(zip(PARTS, medians[enabled], strict=True))
             for name, enabled in (("base", False), ("inspire", True))
         },
     }

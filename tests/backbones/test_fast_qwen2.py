@@ -5,9 +5,10 @@ That scores and gradients of nano stay the same is tested in backbone_laws.py.
 
 import pytest
 import torch
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import Qwen2Config, Qwen2Model
 
-from inspire_vla.backbones.fast_qwen2 import supervised_states
+from inspire_vla.backbones.fast_qwen2 import ATTENTION, attention, supervised_states
 
 ROWS, TIME, HIDDEN = 3, 9, 24
 LOSS_MASK = torch.zeros(ROWS, TIME, dtype=torch.bool)
@@ -44,3 +45,25 @@ def test_only_supervised_elements_pass_the_last_mlp() -> None:
         layer.mlp.register_forward_pre_hook(lambda _, inputs: passed.append(inputs[0].numel() // HIDDEN))
     supervised_states(model, torch.randn(ROWS, TIME, HIDDEN), LOSS_MASK)
     assert passed == [ROWS * TIME, int(LOSS_MASK.sum())]
+
+
+def test_under_autocast_on_a_cpu_attention_is_computed_in_float32() -> None:
+    query, key, value = torch.randn(3, 2, 3, 7, 8)
+    mask = torch.randn(2, 1, 7, 7)
+    expected = scaled_dot_product_attention(query, key, value, mask).transpose(1, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, _ = attention(torch.nn.Module(), query, key, value, mask)
+    assert torch.equal(found, expected)
+
+
+def test_training_under_autocast_on_a_cpu_has_nearly_the_same_gradient() -> None:
+    model, elements = decoder(), torch.randn(ROWS, TIME, HIDDEN)
+    model.set_attn_implementation(ATTENTION)
+    gradients = []
+    for enabled in (False, True):
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            supervised_states(model, elements, LOSS_MASK).square().sum().backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+    exact, found = gradients
+    assert (found - exact).norm() < 0.05 * exact.norm()

@@ -13,7 +13,7 @@ from transformers import Qwen2Config, Qwen2Model
 
 from inspire_vla.backbones import efficientnet
 from inspire_vla.backbones.base import KeyValueCache
-from inspire_vla.backbones.fast_qwen2 import supervised_states
+from inspire_vla.backbones.fast_qwen2 import ATTENTION, supervised_states
 from inspire_vla.backbones.hf_decoder import HFBackbone
 from inspire_vla.dialogue import NANO_TEMPLATE, TextTokenizer
 from inspire_vla.errors import InspireError, did_you_mean
@@ -144,7 +144,7 @@ class Nano(HFBackbone):
                 num_attention_heads=config.heads,
                 num_key_value_heads=config.heads,
                 max_position_embeddings=2048,
-                attn_implementation="sdpa",
+                attn_implementation=ATTENTION,
             )
         )
         self.head = nn.Linear(config.hidden_size, vocabulary_size, bias=False)

@@ -14,10 +14,11 @@ from typing import Any, ClassVar
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention, silu
+from torch.nn.functional import silu
 from transformers import Qwen2Config
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm, Qwen2RotaryEmbedding
 
+from inspire_vla.backbones.fast_qwen2 import attention
 from inspire_vla.backbones.flow import FlowContext, FlowExpert, embed_time
 from inspire_vla.backbones.hf_decoder import additive_mask, rotated
 from inspire_vla.errors import InspireError
@@ -98,7 +99,7 @@ class _Layer(nn.Module):
         query_key, values = own.transpose(1, 2).split([2 * self.heads, self.heads], dim=1)
         queries, keys = rotated(query_key, *tables).chunk(2, dim=1)
         all_keys, all_values = torch.cat([past, torch.stack([keys, values])], dim=3)
-        mixed = scaled_dot_product_attention(queries, all_keys, all_values, mask)
-        x = x + self.o_proj(mixed.transpose(1, 2).flatten(2))
+        mixed, _ = attention(self, queries, all_keys, all_values, mask)
+        x = x + self.o_proj(mixed.flatten(2))
         gate, up = self.gate_up_proj(self.mlp_norm(x)).chunk(2, dim=-1)
         return x + self.down_proj(silu(gate) * up)
