@@ -7,7 +7,16 @@ from dataclasses import dataclass
 import pytest
 
 from inspire_vla.errors import InspireError
-from inspire_vla.files import atomic_path, folder_lock, media_sha256, read_json, write_json, write_text
+from inspire_vla.files import (
+    append_json_line,
+    atomic_path,
+    folder_lock,
+    media_sha256,
+    read_json,
+    read_json_lines,
+    write_json,
+    write_text,
+)
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,26 @@ def test_other_json_is_refused_by_file_and_field(tmp_path, content, found):
     with pytest.raises(InspireError, match=r"s\.json") as error:
         read_json(tmp_path / "s.json", Settings)
     assert found in str(error.value)
+
+
+def test_json_lines_are_read_as_they_were_appended_but_for_a_line_that_a_kill_cut(tmp_path):
+    log = tmp_path / "new" / "log.jsonl"
+    rows = [{"step": 1, "loss": 0.5}, {"step": 2, "name": "räum auf\nnow"}]
+    for row in rows:
+        append_json_line(log, row)
+    assert read_json_lines(log) == rows
+    with log.open("a", encoding="utf-8") as file:
+        file.write('{"step": 3, "lo')
+    assert read_json_lines(log) == rows
+
+
+@pytest.mark.parametrize("content", ["{}\n[1]\n", "{}\n{\n", "\n"])
+def test_other_json_lines_are_refused(tmp_path, content):
+    (tmp_path / "log.jsonl").write_text(content, encoding="utf-8")
+    with pytest.raises(InspireError, match=r"log\.jsonl"):
+        read_json_lines(tmp_path / "log.jsonl")
+    with pytest.raises(InspireError, match=r"none\.jsonl cannot be read"):
+        read_json_lines(tmp_path / "none.jsonl")
 
 
 def test_a_missing_file_and_a_path_that_cannot_be_written_are_clear_errors(tmp_path):

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,6 +68,32 @@ def read_json[T](path: str | Path, schema: type[T]) -> T:
         raise InspireError(f"{path} cannot be read: {error.strerror or error}.") from None
     except ValidationError as error:
         raise InspireError(f"{path} {describe(error)}") from None
+
+
+def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
+    """Read a JSON-lines file. A last line without its end, which a killed process leaves, is left out.
+
+    Raises:
+        InspireError: no such file, or a line that is no JSON object; names the line.
+    """
+    try:
+        *lines, _unfinished = Path(path).read_text(encoding="utf-8").split("\n")
+        rows = [json.loads(line) for line in lines]
+    except OSError as error:
+        raise InspireError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except ValueError as error:
+        raise InspireError(f"{path} holds no valid JSON lines: {error}.") from None
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            raise InspireError(f"{path}, line {number}: a JSON object is needed, found {str(row)[:80]!r}.")
+    return rows
+
+
+def append_json_line(path: str | Path, row: Mapping[str, Any]) -> None:
+    """Append `row` to a JSON-lines file, which is made if it is missing."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
 
 
 def json_sha256(data: Any) -> str:

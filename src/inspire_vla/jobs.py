@@ -89,8 +89,6 @@ class ResumableJob:
         if not resume or (restart_if_changed and found != settings):
             remove(self.folder)
             found = None
-        for path in self.folder.glob(".*.tmp"):
-            path.unlink()
         if found is None:
             write_json(recorded, settings)
         elif found != settings:

@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from inspire_vla.cli import main
-from inspire_vla.cli.view import DatasetEpisode
 from inspire_vla.errors import InspireError
 from inspire_vla.labels import LABELS_FILE, LabelMismatch, LabelsMissing, read_labelled
 from inspire_vla.labels.episode_labeller import DemonstrationLabeller
@@ -21,6 +20,7 @@ from inspire_vla.labels.summary import least_confident, summarize, timelines
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import ReasoningConfig
 from inspire_vla.lerobot_plugin.training import check_labels
 from inspire_vla.reports.label_review import write_review
+from inspire_vla.reports.viewer import DatasetEpisode
 
 OTHER = "put the blue block in the bowl"
 

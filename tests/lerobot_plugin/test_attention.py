@@ -1,4 +1,4 @@
-"""Where a policy looks: shares of attention, and a model that acts as before once it was looked at."""
+"""Attention maps: shares of attention, and a model that acts as before after they were taken."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from tests.lerobot_plugin.tiny_runs import run
 
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.agent import Agent, load_policy
-from inspire_vla.lerobot_plugin.attention import _over_image, looks
+from inspire_vla.lerobot_plugin.attention import _over_image, attention_maps
 
 ORDER = "pick up the red cube and place it on the blue plate"
 SEEN = {
@@ -24,17 +24,17 @@ def agent(trained: Path) -> Agent:
 
 
 @pytest.mark.parametrize("method", ["rollout", "gradient"])
-def test_a_look_for_every_answer_and_for_the_action(agent: Agent, method: str) -> None:
+def test_a_map_for_every_answer_and_for_the_action(agent: Agent, method: str) -> None:
     before = agent.act([SEEN], [ORDER])[0]
-    found = looks(agent, SEEN, ORDER, method=method)
-    assert [look.doing for look in found] == ["answering", "answering", "acting"]
-    assert [look.mention for look in found] == [*before.mentions, None]
-    assert [look.said for look in found] == [*before.answers, ""]
-    for look in found:
-        assert look.weights.shape == (2, 2)  # 32 pixels, 16 a token
-        assert (look.weights >= 0).all()
-        assert look.weights.sum() == pytest.approx(1)
-        assert 0 <= look.seen_share <= 1
+    maps = attention_maps(agent, SEEN, ORDER, method=method)
+    assert [each.doing for each in maps] == ["answering", "answering", "acting"]
+    assert [each.mention for each in maps] == [*before.mentions, None]
+    assert [each.answer for each in maps] == [*before.answers, ""]
+    for each in maps:
+        assert each.weights.shape == (2, 2)  # 32 pixels, 16 a token
+        assert (each.weights >= 0).all()
+        assert each.weights.sum() == pytest.approx(1)
+        assert 0 <= each.image_share <= 1
     after = agent.act([SEEN], [ORDER])[0]
     assert after.token_ids == before.token_ids
     assert agent.policy.backbone.decoder.config._attn_implementation == "sdpa"
@@ -59,14 +59,16 @@ def test_weights_are_doubled_on_the_cpu(agent: Agent) -> None:
 
 
 def test_the_two_methods_are_two(agent: Agent) -> None:
-    plain, weighted = (looks(agent, SEEN, ORDER, method=method) for method in ("rollout", "gradient"))
+    plain, weighted = (
+        attention_maps(agent, SEEN, ORDER, method=method) for method in ("rollout", "gradient")
+    )
     assert any(np.abs(p.weights - w.weights).max() > 1e-3 for p, w in zip(plain, weighted, strict=True))
     with pytest.raises(InspireError, match="gradient"):
-        looks(agent, SEEN, ORDER, method="gradients")
+        attention_maps(agent, SEEN, ORDER, method="gradients")
 
 
 def test_a_patch_that_alone_is_seen_gets_all_attention(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every layer made to look at column 3 only: the weights lie on the last patch of the image."""
+    """Every layer attends to column 3 only: the weights lie on the last patch of the image."""
     import inspire_vla.lerobot_plugin.attention as room
 
     real = room._pass
@@ -79,11 +81,13 @@ def test_a_patch_that_alone_is_seen_gets_all_attention(agent: Agent, monkeypatch
         return real(policy, seen, rendered)
 
     monkeypatch.setattr(room, "_pass", blinkered)
-    for look in looks(agent, SEEN, ORDER):
-        np.testing.assert_allclose(look.weights, [[0, 0], [0, 1]], atol=1e-6)
-        assert look.seen_share == pytest.approx(0.75)  # two layers: a half and a quarter; the rest is its own
+    for each in attention_maps(agent, SEEN, ORDER):
+        np.testing.assert_allclose(each.weights, [[0, 0], [0, 1]], atol=1e-6)
+        assert each.image_share == pytest.approx(
+            0.75
+        )  # two layers: a half and a quarter; the rest is its own
 
 
 def test_a_base_policy_only_acts(unlabelled_dataset: Path, tmp_path: Path) -> None:
     out = run(unlabelled_dataset, tmp_path / "base", "--steps=1", "--policy.reasoning.enabled=false")
-    assert [look.doing for look in looks(load_policy(out), SEEN, ORDER)] == ["acting"]
+    assert [each.doing for each in attention_maps(load_policy(out), SEEN, ORDER)] == ["acting"]

@@ -13,7 +13,7 @@ from tests.lerobot_plugin.tiny_runs import TINY
 from inspire_vla import policies
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.agent import Agent, load_policy
-from inspire_vla.lerobot_plugin.attention import looks
+from inspire_vla.lerobot_plugin.attention import attention_maps
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import FlowConfig, InspireVLAConfig, VQConfig
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
 from inspire_vla.lerobot_plugin.training import train
@@ -199,4 +199,4 @@ def test_a_checkpoint_keeps_its_head(agent: Agent, trained: Path) -> None:
 
 def test_its_attention_is_not_shown(agent: Agent) -> None:
     with pytest.raises(InspireError, match="acts by a flow expert"):
-        looks(agent, SEEN, TASK)
+        attention_maps(agent, SEEN, TASK)

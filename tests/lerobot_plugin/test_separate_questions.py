@@ -11,7 +11,7 @@ from tests.lerobot_plugin.tiny_runs import run
 from inspire_vla.dialogue import TokenType
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.agent import load_policy
-from inspire_vla.lerobot_plugin.attention import looks
+from inspire_vla.lerobot_plugin.attention import attention_maps
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, ReasoningConfig
 from inspire_vla.lerobot_plugin.processor_inspire_vla import ASKED_MENTIONS
 
@@ -92,7 +92,7 @@ def test_it_trains_resumes_and_loads(labelled_dataset: Path, tmp_path: Path) -> 
     assert agent.config.reasoning.separate_questions
     assert not agent.answers_precede_action
     with pytest.raises(InspireError, match="in a sequence of their own"):
-        looks(agent, {}, "")
+        attention_maps(agent, {}, "")
     weights = {name: value.clone() for name, value in agent.policy.state_dict().items()}
     from inspire_vla.lerobot_plugin.training import train
 

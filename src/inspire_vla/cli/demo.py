@@ -204,10 +204,10 @@ def _evaluate(
 def _attention(out: Path, checkpoints: Sequence[str], policy: dict[str, Any]) -> "Attention":
     """Measure attention in one initial state of every task; draw the first task of each suite."""
     from inspire_vla import benchmarks, policies, reports
-    from inspire_vla.cli.attention import measure_attention
+    from inspire_vla.experiment.attention import measure_attention
 
     agents = [(name, policies.agent_factory(c)()) for name, c in zip(NAMES, checkpoints, strict=True)]
     selected = benchmarks.select(ATTENTION_SUITES, policy)
-    found = measure_attention(agents, selected.factory(), selected.suites, episodes=1)
-    reports.write_attention(out / "attention", found)
-    return found
+    attention = measure_attention(agents, selected.factory(), selected.suites, episodes=1)
+    reports.write_attention(out / "attention", attention)
+    return attention

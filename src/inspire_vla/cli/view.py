@@ -1,7 +1,7 @@
 """`inspire view`."""
 
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -85,11 +85,12 @@ def _need_rerun() -> None:
 def _episode_of_run(folder: Path, options: Arguments) -> None:
     _need_rerun()
     from inspire_vla.evaluation import read_arrays
-    from inspire_vla.reports.viewer import camera_frames, moments_of
+    from inspire_vla.reports.viewer import camera_frames, check_episode, moments_of
     from inspire_vla.reports.viewer import view as show
 
     records = _records(folder)
-    record = records[_within(options.episode, len(records))]
+    check_episode(options.episode, len(records))
+    record = records[options.episode]
     frames: list[Any] = []
     actions: Sequence[Any] = ()
     states: Sequence[Any] = ()
@@ -108,57 +109,9 @@ def _episode_of_run(folder: Path, options: Arguments) -> None:
 
 def _episode_of_dataset(folder: Path, options: Arguments) -> None:
     _need_rerun()
+    from inspire_vla.reports.viewer import DatasetEpisode
     from inspire_vla.reports.viewer import view as show
 
     episode = DatasetEpisode(folder, options.episode)
     name = f"{folder.name} episode {options.episode}"
     show(name, episode.instruction, episode.mentions, episode.moments(), save=options.save)
-
-
-class DatasetEpisode:
-    """One episode of a LeRobot dataset with its labels."""
-
-    def __init__(self, folder: Path, episode: int) -> None:
-        from inspire_vla.labels import read_labelled
-        from inspire_vla.labels.recorded import EpisodeReader
-
-        labels, _ = read_labelled(folder)
-        self.reader = EpisodeReader(folder)
-        _within(episode, self.reader.episodes)
-        self.mode = next(iter(labels.modes))
-        self.segments = [segment for segment in self.reader.segments if segment.episode == episode]
-        self.instruction = self.segments[0].instruction
-        self.mentions = tuple(labels.tasks.get(self.instruction, ()))
-
-    def moments(self) -> Iterator[Any]:
-        """The frames as `reports.viewer.Moment`s; the answers are the labels, which are true."""
-        from inspire_vla.labels.columns import answer_column
-        from inspire_vla.reports.viewer import Moment
-        from inspire_vla.spatial import decode_answers
-
-        files, column = self.reader.files, answer_column(self.mode)
-        recorded = [name for name in ("observation.state", "action") if name in files.info["features"]]
-        for segment in self.segments:
-            columns = self.reader.columns(segment, [column, *recorded])
-            images = {name: self.reader.images(segment, name) for name in files.cameras}
-            # answers to another task are about other objects
-            objects = len(self.mentions) if segment.instruction == self.instruction else 0
-            for row, words in enumerate(decode_answers(columns[column][:, :objects], self.mode).tolist()):
-                numbers = {name: self._named(name, columns[name][row].tolist()) for name in recorded}
-                yield Moment(
-                    segment.start + row,
-                    {name.removeprefix("observation.images."): next(image) for name, image in images.items()},
-                    truths=[word or None for word in words],
-                    state=numbers.get("observation.state", {}),
-                    action=numbers.get("action", {}),
-                )
-
-    def _named(self, feature: str, numbers: Sequence[float]) -> dict[str, float]:
-        names = self.reader.files.names().get(feature) or map(str, range(len(numbers)))
-        return dict(zip(names, numbers, strict=True))
-
-
-def _within(episode: int, count: int) -> int:
-    if not 0 <= episode < count:
-        raise InspireError(f"There is no episode {episode}; there are {count}, from 0.")
-    return episode

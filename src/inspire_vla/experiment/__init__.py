@@ -5,6 +5,7 @@ stages.py    preset → commands of `inspire`; which part is finished
 runner.py    runs the commands
 results.py   tables and figures
 evidence.py  the files behind the results, small enough for git
+attention.py attention of several policies on a benchmark, measured and drawn
 """
 
 from inspire_vla.experiment.evidence import check_evidence_folder, keep_evidence, refuse_evidence

@@ -8,10 +8,11 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from inspire_vla.errors import InspireError
 from inspire_vla.experiment.runner import JOURNAL
-from inspire_vla.files import atomic_path
+from inspire_vla.files import atomic_path, read_json, read_json_lines
 from inspire_vla.labels.dataset_writer import COLLECTION_FILE
 
 _FILES = (
@@ -70,10 +71,10 @@ def _evidence(out: Path) -> Iterator[tuple[Path, str]]:
         for path in sorted(out.glob(pattern)):
             yield path, path.read_text(encoding="utf-8")
     for path in sorted(out.glob(f"demonstrations/*/{COLLECTION_FILE}")):  # the episodes are its large part
-        settings = json.loads(path.read_text(encoding="utf-8"))["settings"]
+        settings = read_json(path, dict[str, Any])["settings"]
         yield path, json.dumps({"settings": settings, "episodes": []}, indent=1) + "\n"
     for path in sorted(out.glob("runs/*/episodes.jsonl")):
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = read_json_lines(path)
         slim = [{key: value for key, value in line.items() if key not in _LARGE} for line in lines]
         texts = (json.dumps(line, ensure_ascii=False, separators=(",", ":")) for line in slim)
         yield path, "".join(f"{text}\n" for text in texts)

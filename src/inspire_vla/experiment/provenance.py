@@ -1,6 +1,5 @@
 """Where the numbers of an experiment come from: command, pre-training, data, commits, weights and machine time."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,9 @@ from inspire_vla.evaluation import Run, read_run
 from inspire_vla.experiment.preset import Preset
 from inspire_vla.experiment.runner import JOURNAL
 from inspire_vla.experiment.stages import dataset
+from inspire_vla.files import read_json, read_json_lines
 from inspire_vla.labels.dataset_writer import COLLECTION_FILE
+from inspire_vla.reports.tables import make_table
 
 
 def provenance_lines(
@@ -21,7 +22,7 @@ def provenance_lines(
         headline: the pooled runs of the variants.
         left: what is not finished.
     """
-    journal = [json.loads(line) for line in (out / JOURNAL).read_text(encoding="utf-8").splitlines()]
+    journal = read_json_lines(out / JOURNAL)
     lines = [f"    inspire reproduce --preset {preset.name}", *_pretraining(out), _data(preset, out)]
     lines += [
         _trained(preset, variant, run, journal)
@@ -37,7 +38,7 @@ def _pretraining(out: Path) -> list[str]:
     file = out / "grounding" / "evaluation.json"
     if not file.exists():
         return []
-    n = json.loads(file.read_text(encoding="utf-8"))
+    n = read_json(file, dict[str, Any])
     percent = {key: f"{100 * value:.1f} %" for key, value in n.items() if "accuracy" in key}
     where = (
         f"{percent['pointing_accuracy']} (n = {n['pointing_n']}; blind: {percent['pointing_accuracy_blind']})"
@@ -50,16 +51,15 @@ def _pretraining(out: Path) -> list[str]:
     ]
     if by_kind := n.get("pointing_by_kind"):  # the first pre-training has none
         rows = [
-            f"| {kind} | {of_kind['n']} | {100 * of_kind['accuracy']:.1f} |"
-            for kind, of_kind in by_kind.items()
+            (kind, str(of_kind["n"]), f"{100 * of_kind['accuracy']:.1f}") for kind, of_kind in by_kind.items()
         ]
-        lines.append("\n".join(("| kind of phrase | n | pointing, % |", "|---|---|---|", *rows)))
+        lines.append("\n".join(make_table(("kind of phrase", "n", "pointing, %"), rows).markdown()))
     return lines
 
 
 def _data(preset: Preset, out: Path) -> str:
     data = dataset(preset, out, preset.conditions[0]) / "meta" / "info.json"
-    info = json.loads(data.read_text(encoding="utf-8"))
+    info = read_json(data, dict[str, Any])
     seed = _seed_of_data(preset, data.with_name(Path(COLLECTION_FILE).name))
     seeded = "" if seed is None else f", seed {seed}"
     return f"Data: {info['total_episodes']:,} demonstrations, {info['total_frames']:,} frames{seeded}."
@@ -68,7 +68,7 @@ def _data(preset: Preset, out: Path) -> str:
 def _seed_of_data(preset: Preset, collection: Path) -> int | None:
     """The seed of the demonstrations; None where none are collected. Earlier evidence lacks the collection's file."""
     if collection.exists():
-        return int(json.loads(collection.read_text(encoding="utf-8"))["settings"]["seed"])
+        return int(read_json(collection, dict[str, Any])["settings"]["seed"])
     command, *words = preset.data
     if command != "collect":
         return None

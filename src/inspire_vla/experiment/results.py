@@ -1,6 +1,5 @@
 """The text and figures of the finished part of an experiment, as in docs/results.md."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,10 @@ from inspire_vla.evaluation import Run, compare, compare_over_seeds, pool, read_
 from inspire_vla.experiment.preset import Condition, Preset
 from inspire_vla.experiment.provenance import provenance_lines
 from inspire_vla.experiment.stages import finished_part
-from inspire_vla.files import write_text
+from inspire_vla.files import read_json_lines, write_text
 from inspire_vla.reports import figures as plots
 from inspire_vla.reports import results
-from inspire_vla.reports.tables import goals_table, points, suites_and_groups
+from inspire_vla.reports.tables import goals_table, make_table, points, suites_and_groups
 
 _CONTROLS = {
     "truth": "answers overridden: the truth",
@@ -76,8 +75,7 @@ def learning_curves(preset: Preset, out: Path) -> Iterator[tuple[str, str, list[
 
 def _lines(log: Path) -> list[dict[str, Any]]:
     """The lines of a JSON-lines log by step. A resumed training repeats steps; its later line counts."""
-    lines = map(json.loads, log.read_text(encoding="utf-8").splitlines())
-    return list({line["step"]: line for line in lines}.values())
+    return list({line["step"]: line for line in read_json_lines(log)}.values())
 
 
 def _curve(name: str, rows: Sequence[Mapping[str, Any]], key: str) -> Curve:
@@ -254,15 +252,15 @@ def _seeds(preset: Preset, out: Path) -> list[str]:
     both = ", ".join(preset.title(variant) for variant in preset.variants)
     heads = ["training seed", *(f"{name}: {both}" for name in names), "difference"]
     heads.append(f"answer accuracy: {', '.join(names)}")
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    rows = []
     for seed in preset.seeds:
         comparison = compare([_pooled(preset, out, variant, [seed]) for variant in preset.variants])
         groups = {group["group"]: group for group in comparison["groups"]}
         cells = [_rates(groups[name]["rates"]) for name in names if name in groups]
         cells.append(points(groups[names[-1]]["paired"][1]["difference"]) if names[-1] in groups else "–")
         cells.append(_rates([comparison["answers"][1].get(name) for name in names]))
-        lines.append(f"| {seed} | {' | '.join(cells)} |")
-    return lines
+        rows.append((str(seed), *cells))
+    return make_table(heads, rows).markdown()
 
 
 def _rates(rates: Sequence[Mapping[str, Any] | None]) -> str:

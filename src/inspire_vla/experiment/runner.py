@@ -1,6 +1,5 @@
 """Run stages, some side by side, until they are done or the time is over. A finished stage is never run again."""
 
-import json
 import os
 import shutil
 import signal
@@ -15,6 +14,7 @@ from rich.console import Console
 
 from inspire_vla.errors import InspireError
 from inspire_vla.experiment.stages import Stage
+from inspire_vla.files import append_json_line
 
 JOURNAL = "journal.jsonl"
 _GRACE_S = 45
@@ -169,5 +169,4 @@ def _finish(stage: Stage, command: RunningCommand, out: Path, commit: str | None
 
 def _record(out: Path, stage: Stage, command: RunningCommand, outcome: str, commit: str | None) -> None:
     line = {"stage": stage.name, "command": ["inspire", *command.arguments], "outcome": outcome}
-    with open(out / JOURNAL, "a", encoding="utf-8") as journal:
-        journal.write(json.dumps(line | {"seconds": round(command.seconds, 1), "commit": commit}) + "\n")
+    append_json_line(out / JOURNAL, line | {"seconds": round(command.seconds, 1), "commit": commit})

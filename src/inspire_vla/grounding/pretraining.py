@@ -20,7 +20,14 @@ from tqdm.auto import tqdm
 from inspire_vla.backbones.nano import STRIDE, Nano, NanoConfig
 from inspire_vla.backbones.text_tokenizer import load_text_tokenizer
 from inspire_vla.errors import InspireError, did_you_mean
-from inspire_vla.files import atomic_path, read_json, write_json, write_text
+from inspire_vla.files import (
+    append_json_line,
+    atomic_path,
+    read_json,
+    read_json_lines,
+    write_json,
+    write_text,
+)
 from inspire_vla.grounding.batches import Batches
 from inspire_vla.grounding.heads import POINTS_PER_PATCH, Heads, losses
 
@@ -135,8 +142,7 @@ def pretrain(
                 means = {name: round(value, 4) for name, value in sums.items()}
                 line = {"step": step, **means, "images_per_s": round(speed)}
                 bar.set_postfix({k: v for k, v in line.items() if k != "step"}, refresh=False)
-                with open(out / LOG, "a", encoding="utf-8") as log:
-                    log.write(json.dumps(line) + "\n")
+                append_json_line(out / LOG, line)
                 sums = {}
             if step % save_every == 0 or step == config.steps:
                 _save(out, model, heads, optimizer, step)
@@ -209,8 +215,8 @@ def _resume(out: Path, model: Nano, heads: Heads, optimizer: torch.optim.Optimiz
     optimizer.load_state_dict(state["optimizer"])
     step = int(state["step"])
     log = out / LOG
-    lines = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.exists() else []
-    write_text(log, "".join(x for x in lines if x.endswith("\n") and json.loads(x)["step"] <= step))
+    lines = read_json_lines(log) if log.exists() else []
+    write_text(log, "".join(json.dumps(line) + "\n" for line in lines if line["step"] <= step))
     return step
 
 

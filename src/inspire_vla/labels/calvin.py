@@ -13,7 +13,6 @@ the recordings themselves were not available.
 
 import pickle
 import re
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspire_vla.errors import InspireError
-from inspire_vla.files import disk_errors, folder_lock
+from inspire_vla.files import atomic_path, disk_errors, folder_lock
 from inspire_vla.instruction import NoObjectFound, find_mentions
 from inspire_vla.labels.columns import LabelInfo, ModeRule
 from inspire_vla.labels.dataset_writer import LabelledDatasetWriter
@@ -279,18 +278,19 @@ def import_calvin(
         sizes = _image_sizes(split, shapes) if images else {}
         report.cameras = tuple(sizes)
         report.not_imported = tuple(sorted(set(shapes) - {*_ARRAYS, *(CAMERAS[name] for name in sizes)}))
-        building = out.with_name(f".{out.name}.assembling")
-        shutil.rmtree(building, ignore_errors=True)  # left by a killed call
-        with LabelledDatasetWriter(
-            building,
-            labels,
-            name=out.name,
-            fps=30,
-            robot_type="panda",
-            image_size=sizes,
-            cameras=report.cameras,
-            state_names=_STATE_NAMES,
-        ) as dataset:
+        with (
+            atomic_path(out) as building,
+            LabelledDatasetWriter(
+                building,
+                labels,
+                name=out.name,
+                fps=30,
+                robot_type="panda",
+                image_size=sizes,
+                cameras=report.cameras,
+                state_names=_STATE_NAMES,
+            ) as dataset,
+        ):
             for text, mentions, first, last in sequences:
                 try:
                     sequence_scene = scenes.of(first)
@@ -318,7 +318,6 @@ def import_calvin(
                 report.frames += len(frames)
             if not report.episodes:
                 raise InspireError(f"nothing could be imported from {split}: {dict(report.skipped)}.")
-        building.rename(out)
         return report
 
 

@@ -27,6 +27,7 @@ from tqdm.auto import tqdm
 from inspire_vla.dialogue import ASKED_OBJECTS
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.files import (
+    atomic_path,
     disk_errors,
     files_below,
     folder_lock,
@@ -589,17 +590,14 @@ def _start(
     marker = _Marker(digest.hexdigest())
     if _Marker.of(building) == marker:
         return
-    remove(building)
-    copying = building.with_name(f"{building.name}.copying")
-    remove(copying)
     data = set(files.data_files())
-    for path in files_below(root):
-        relative = path.relative_to(root)
-        if path not in data and relative.as_posix() not in _REWRITTEN:
-            (copying / relative).parent.mkdir(parents=True, exist_ok=True)
-            (_link if relative.parts[0] in _MEDIA else shutil.copy2)(path, copying / relative)
-    marker.write(copying)
-    copying.rename(building)
+    with atomic_path(building) as copying:
+        for path in files_below(root):
+            relative = path.relative_to(root)
+            if path not in data and relative.as_posix() not in _REWRITTEN:
+                (copying / relative).parent.mkdir(parents=True, exist_ok=True)
+                (_link if relative.parts[0] in _MEDIA else shutil.copy2)(path, copying / relative)
+        marker.write(copying)
 
 
 def _link(path: Path, target: Path) -> None:

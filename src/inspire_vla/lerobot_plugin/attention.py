@@ -26,26 +26,26 @@ from inspire_vla.lerobot_plugin.processor_inspire_vla import DIALOGUES
 
 
 @dataclass(frozen=True)
-class Look:
+class AttentionMap:
     """A policy's attention over the image of its first camera, for one answer or for the action.
 
     Attributes:
         doing: "answering" the question about `mention`, or "acting", where `mention` is None.
-        said: the answer; "" for the action.
+        answer: "" for the action.
         weights: (h, w) over the image's tokens, ≥ 0, summing to 1.
-        seen_share: the share of all attention on this image, 0 to 1. The rest is on text, state and other cameras.
+        image_share: the share of all attention on this image, 0 to 1. The rest is on text, state and other cameras.
     """
 
     doing: Literal["answering", "acting"]
     mention: str | None
-    said: str
+    answer: str
     weights: Float[np.ndarray, "h w"]
-    seen_share: float
+    image_share: float
 
 
-def looks(
+def attention_maps(
     agent: Agent, observation: Observation, instruction: str, *, method: str = "rollout"
-) -> tuple[Look, ...]:
+) -> tuple[AttentionMap, ...]:
     """Decide, and return the attention maps of that decision: one for each answer, then one for the action.
 
     method: see `backbones.attention`. "gradient" weights by the gradient of the log-probability of the decoded tokens.
@@ -63,27 +63,27 @@ def looks(
         )
     policy = agent.policy
     batch = agent.preprocessor(agent.batch([observation], [instruction]))
-    rendered = _as_said(policy, batch, decision)
+    rendered = _rendered_decision(policy, batch, decision)
     with torch.no_grad():  # not inference_mode, whose tensors have no gradient
         prefix = policy.encode_observation(batch)
-    told = [("answering", m, a) for m, a in zip(decision.mentions, decision.answers, strict=True)]
+    answered = [("answering", m, a) for m, a in zip(decision.mentions, decision.answers, strict=True)]
     assert rendered.action_span is not None
     spans = [*rendered.answer_spans, rendered.action_span]
     with torch.set_grad_enabled(method == "gradient"), attention_weights(policy.backbone) as layers:
         hidden = _pass(policy, prefix, rendered)
         plain = attention_rollout(layers)
-        found = []
-        for (doing, mention, said), span in zip([*told, ("acting", None, "")], spans, strict=True):
+        maps = []
+        for (doing, mention, answer), span in zip([*answered, ("acting", None, "")], spans, strict=True):
             rows = [prefix.shape[1] + t - 1 for t in range(*span)]  # the state before token t predicts it
             mixed = plain
             if method == "gradient":
                 mixed = gradient_rollout(layers, _log_probability(policy, hidden[0, rows], rendered, span))
             weights, share = _over_image(policy, mixed[0, rows].mean(0), prefix.shape[1])
-            found.append(Look(doing, mention, said, weights, share))  # type: ignore[arg-type]
-    return tuple(found)
+            maps.append(AttentionMap(doing, mention, answer, weights, share))  # type: ignore[arg-type]
+    return tuple(maps)
 
 
-def _as_said(policy: Any, batch: dict[str, Any], decision: Decision) -> Rendered:
+def _rendered_decision(policy: Any, batch: dict[str, Any], decision: Decision) -> Rendered:
     """The sequence of the decision, with its answers and its action."""
     (dialogue,) = batch[DIALOGUES]
     if dialogue.mentions:
@@ -113,7 +113,7 @@ def _pass(policy: Any, prefix: Tensor, rendered: Rendered) -> Float[Tensor, "1 t
 
 
 def _log_probability(
-    policy: Any, hidden: Float[Tensor, "said hidden"], rendered: Rendered, span: Sequence[int]
+    policy: Any, hidden: Float[Tensor, "decoded hidden"], rendered: Rendered, span: Sequence[int]
 ) -> Float[Tensor, ""]:
     ids = torch.from_numpy(rendered.ids[slice(*span)]).to(hidden.device)
     scores = policy.backbone.logits(hidden).float().log_softmax(-1)
@@ -123,9 +123,9 @@ def _log_probability(
 def _over_image(policy: Any, row: Float[Tensor, " total"], prefix_length: int) -> tuple[np.ndarray, float]:
     """Weights (h, w) of the first camera's latest image, summing to 1, and its share of the whole row."""
     cameras, history = len(policy.config.image_features), policy.config.n_obs_steps
-    places, shape = policy.backbone.image_tokens(prefix_length, cameras * history, cameras * (history - 1))
+    columns, shape = policy.backbone.image_tokens(prefix_length, cameras * history, cameras * (history - 1))
     values = row.cpu().double().numpy()  # in this order: Apple's GPUs have no float64
-    weights = values[list(places)]
+    weights = values[list(columns)]
     if not weights.sum() > 0:  # a gradient may leave the image out altogether
         return np.full(shape, 1 / len(weights)), 0.0
     return (weights / weights.sum()).reshape(shape), float(weights.sum() / values.sum())

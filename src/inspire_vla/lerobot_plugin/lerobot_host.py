@@ -4,7 +4,6 @@ tests/lerobot_plugin/test_lerobot_host.py fails when one of these places changes
 (`PreTrainedConfig`, `PreTrainedPolicy`, `ProcessorStep`, factories found by name) is used where it belongs.
 """
 
-import json
 import logging
 import logging.handlers
 import math
@@ -27,7 +26,7 @@ from inspire_vla.backbones.base import Backbone
 from inspire_vla.backbones.flow import FlowExpert
 from inspire_vla.backbones.image_text import ImageText
 from inspire_vla.errors import InspireError
-from inspire_vla.files import atomic_path
+from inspire_vla.files import append_json_line, atomic_path
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 
@@ -306,9 +305,7 @@ class TrainLog(logging.Handler):
             if meter.count
         }
         line = {"step": tracker.steps, "seconds": round(time.perf_counter() - self.start, 3), **measured}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        append_json_line(self.path, line)
 
 
 class PolicyHooks:

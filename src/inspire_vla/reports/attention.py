@@ -13,6 +13,7 @@ from pydantic import PlainSerializer, PlainValidator, TypeAdapter
 
 from inspire_vla.errors import InspireError
 from inspire_vla.files import read_json, write_json
+from inspire_vla.reports.tables import Table, make_table
 
 TILE = 288
 """Side of a tile, in pixels."""
@@ -168,6 +169,21 @@ def compared(measured: Sequence[Measurement]) -> list[dict[str, Any]]:
                 {"group": group, "policy": policy, "to": first, "n": len(pairs), **_mean(gains, pairs)}
             )
     return rows
+
+
+def attention_table(measured: Iterable[Measurement]) -> Table:
+    """Shares of the attention on the objects mentioned, by group and policy, beside the share by chance."""
+    rows = [
+        (
+            s["group"], s["policy"], s["doing"], str(s["n"]),
+            f"{100 * s['mean']:.1f} [{100 * s['low']:.1f}–{100 * s['high']:.1f}]",
+            f"{100 * s['share_50']:.1f} [{100 * s['share_25']:.1f}–{100 * s['share_75']:.1f}]",
+            f"{100 * s['chance']:.1f}", f"{s['ratio_50']:.1f}",
+        )
+        for s in summarise(measured)
+    ]  # fmt: skip
+    heads = ("tasks", "policy", "while", "n", "mean [95 %]", "median [quartiles]", "chance", "× chance")
+    return make_table(heads, rows, "Attention on the objects mentioned, % of the image's", words=3)
 
 
 def _by[K](measured: Iterable[Measurement], key: Callable[[Measurement], K]) -> dict[K, list[Measurement]]:

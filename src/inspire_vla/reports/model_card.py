@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from inspire_vla.reports.tables import comparison_tables, warnings
+from inspire_vla.reports.tables import comparison_tables, make_table, warnings
 
 _FRONT = {
     "library_name": "lerobot",
@@ -48,6 +48,14 @@ def model_card(
             f"InSpire (arXiv 2505.13888): it answers where each object is before it acts. Mode `{reasoning['mode']}`, "
             f"frame `{reasoning['frame']}`, at most {reasoning['max_objects']} objects"
         )
+    sizes = [
+        *(
+            (f"camera `{camera}`", " × ".join(map(str, size)))
+            for camera, size in about["image_sizes"].items()
+        ),
+        ("state", f"{about['state_dim']} numbers"),
+        ("action (output)", f"{about['action_dim']} numbers"),
+    ]
     lines = [
         "---",
         yaml.safe_dump(front, sort_keys=False).rstrip(),
@@ -68,14 +76,7 @@ def model_card(
         "",
         f"    inspire serve --policy {name} --port 8000",
         "",
-        "| input | size |",
-        "|---|---|",
-        *(
-            f"| camera `{camera}` | {' × '.join(map(str, size))} |"
-            for camera, size in about["image_sizes"].items()
-        ),
-        f"| state | {about['state_dim']} numbers |",
-        f"| action (output) | {about['action_dim']} numbers |",
+        *make_table(("input", "size"), sizes).markdown(),
         "",
         "## Training",
         "",

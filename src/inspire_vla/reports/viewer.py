@@ -8,7 +8,7 @@ rerun is optional: the extra `view`.
 """
 
 import importlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,11 @@ import av
 import numpy as np
 
 from inspire_vla.errors import InspireError
+from inspire_vla.labels import read_labelled
+from inspire_vla.labels.columns import answer_column
+from inspire_vla.labels.recorded import EpisodeReader
+from inspire_vla.reports.tables import make_table
+from inspire_vla.spatial import decode_answers
 
 ACTION_NAMES = tuple("x y z rx ry rz gripper".split())
 """Of a seven-dimensional action."""
@@ -96,15 +101,16 @@ def view(
 
 def dialogue_text(instruction: str, mentions: Sequence[str], moment: Moment) -> str:
     """Return the dialogue of a moment as Markdown: a row for each object, then the instruction."""
-    rows = ["| object | answer | confidence | truth |", "|---|---|---|---|"]
+    rows = []
     for i, mention in enumerate(mentions):
         answer, truth, confidence = (
             _at(row, i) for row in (moment.answers, moment.truths, moment.confidences)
         )
         mark = "" if answer is None or truth is None else " ✓" if answer == truth else " ✗"
         number = "–" if confidence is None else f"{confidence:.0%}"
-        rows.append(f"| {mention} | **{answer or '–'}** | {number} | {truth or '–'}{mark} |")
-    return "\n".join([*rows, "", f"> {instruction}"])
+        rows.append((mention, f"**{answer or '–'}**", number, f"{truth or '–'}{mark}"))
+    table = make_table(("object", "answer", "confidence", "truth"), rows)
+    return "\n".join([*table.markdown(), "", f"> {instruction}"])
 
 
 def moments_of(
@@ -208,3 +214,45 @@ def _rerun() -> tuple[Any, Any]:
         raise InspireError(
             f"`inspire view` needs rerun: pip install -c constraints.txt -e '.[view]' ({error})."
         ) from error
+
+
+class DatasetEpisode:
+    """One episode of a labelled LeRobot dataset. Raises InspireError where it has no such episode."""
+
+    def __init__(self, folder: Path, episode: int) -> None:
+        labels, _ = read_labelled(folder)
+        self.reader = EpisodeReader(folder)
+        check_episode(episode, self.reader.episodes)
+        self.mode = next(iter(labels.modes))
+        self.segments = [segment for segment in self.reader.segments if segment.episode == episode]
+        self.instruction = self.segments[0].instruction
+        self.mentions = tuple(labels.tasks.get(self.instruction, ()))
+
+    def moments(self) -> Iterator[Moment]:
+        """The frames; their labels stand as truths."""
+        files, column = self.reader.files, answer_column(self.mode)
+        recorded = [name for name in ("observation.state", "action") if name in files.info["features"]]
+        for segment in self.segments:
+            columns = self.reader.columns(segment, [column, *recorded])
+            images = {name: self.reader.images(segment, name) for name in files.cameras}
+            # answers to another task are about other objects
+            objects = len(self.mentions) if segment.instruction == self.instruction else 0
+            for row, words in enumerate(decode_answers(columns[column][:, :objects], self.mode).tolist()):
+                numbers = {name: self._named(name, columns[name][row].tolist()) for name in recorded}
+                yield Moment(
+                    segment.start + row,
+                    {name.removeprefix("observation.images."): next(image) for name, image in images.items()},
+                    truths=[word or None for word in words],
+                    state=numbers.get("observation.state", {}),
+                    action=numbers.get("action", {}),
+                )
+
+    def _named(self, feature: str, numbers: Sequence[float]) -> dict[str, float]:
+        names = self.reader.files.names().get(feature) or map(str, range(len(numbers)))
+        return dict(zip(names, numbers, strict=True))
+
+
+def check_episode(episode: int, count: int) -> None:
+    """Raise InspireError for an episode that is none of `count`."""
+    if not 0 <= episode < count:
+        raise InspireError(f"There is no episode {episode}; there are {count}, from 0.")
