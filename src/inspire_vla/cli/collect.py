@@ -38,7 +38,7 @@ class Arguments:
     noise: float | None = None
     """Noise of the executed actions, in units of the action."""
     perturbations: float | None = None
-    """Tabletop: probability per step that a perturbation of the end effector or gripper begins."""
+    """Probability per step that a perturbation of the end effector or gripper begins."""
     render: Literal["full", "fast"] | None = None
     """LIBERO: fast draws simplified meshes without multisampling and reflections, for computers without a GPU."""
     layout_randomness: float = 0.0
@@ -58,6 +58,8 @@ def run(options: Arguments) -> None:
     }
     if options.noise is not None:
         common["noise"] = options.noise
+    if options.perturbations is not None:
+        common["perturbations"] = options.perturbations
     if options.image_size is not None:
         common["image_size"] = options.image_size
     print((_libero if env == "libero" else _tabletop)(options, common))
@@ -66,8 +68,6 @@ def run(options: Arguments) -> None:
 def _libero(options: Arguments, common: dict[str, Any]) -> object:
     if options.layout_randomness:
         raise InspireError("--layout-randomness is for the tabletop: LIBERO's task files fix the layouts.")
-    if options.perturbations is not None:
-        raise InspireError("--perturbations is for the tabletop: LIBERO's expert has noise alone (--noise).")
     from inspire_vla.libero.collection import collect
 
     if options.render is not None:
@@ -85,8 +85,6 @@ def _tabletop(options: Arguments, common: dict[str, Any]) -> object:
         raise InspireError("--task is for LIBERO: a suite of the tabletop is collected as a whole.")
     from inspire_vla.tabletop.collection import collect
 
-    if options.perturbations is not None:
-        common["perturbations"] = options.perturbations
     return collect(
         options.suite,
         options.episodes,

@@ -47,6 +47,7 @@ from inspire_vla.libero.tasks import (
     read_problem,
     task_files,
 )
+from inspire_vla.perturbations import LIBERO, ActionPerturber
 from inspire_vla.spatial import Frame
 
 MAX_ATTEMPTS = 4
@@ -65,6 +66,7 @@ class Conditions:
     image_size: int | None
     noise: float
     render: Rendering = "full"
+    perturbations: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ def collect(
     modes: Sequence[str] = ("direction",),
     frame: str | Frame = "robot",
     noise: float = NOISE,
+    perturbations: float = 0.0,
     render: Rendering = "full",
     resume: bool = True,
     progress: bool = True,
@@ -128,6 +131,9 @@ def collect(
             times is skipped and counted.
         tasks: names of task files; None for the whole suite.
         image_size: in pixels; None for no images, which take most of the time.
+        noise: standard deviation of the noise on executed translations. The clean action is recorded.
+        perturbations: probability per step that the end effector is pushed or the gripper flipped for some steps. See
+            ActionPerturber.
         render: how images are drawn, see rendering.py.
 
     Raises:
@@ -139,8 +145,9 @@ def collect(
     for name, number, low in (("episodes", episodes, 1), ("processes", processes, 1), ("seed", seed, 0)):
         if number < low:
             raise InspireError(f"{name} must be at least {low}, found {number}.")
-    if not 0 <= noise <= 1:
-        raise InspireError(f"noise must be between 0 and 1, found {noise!r}.")
+    for name, value in (("noise", noise), ("perturbations", perturbations)):
+        if not 0 <= value <= 1:
+            raise InspireError(f"{name} must be between 0 and 1, found {value!r}.")
     if image_size is not None and not 16 <= image_size <= 1024:
         raise InspireError(f"image_size must be between 16 and 1024 pixels, found {image_size}.")
     require_libero()
@@ -157,7 +164,9 @@ def collect(
     if not chosen:
         raise InspireError(f"the expert supports none of these tasks: {unsupported}.")
     cameras = check_cameras(cameras) if image_size else ()
-    conditions = Conditions(suite, chosen, seed, cameras, image_size, float(noise), render)
+    conditions = Conditions(
+        suite, chosen, seed, cameras, image_size, float(noise), render, float(perturbations)
+    )
     paths = [files[task] for task in chosen]
     labels = label_info(
         paths, {}, modes, frame, ModeRule(), {"source": "LIBERO, scripted expert", "render": render}
@@ -255,16 +264,19 @@ def attempt_task(
     for _ in range(SETTLING_STEPS):
         env.env.step(np.array([0, 0, 0, 0, 0, 0, -1.0]))
     problem, truth = read_problem(path), GroundTruth(env.env, path)
-    rng = np.random.default_rng((seed, 1))
+    perturb = ActionPerturber(
+        np.random.default_rng((seed, 1)),
+        noise=conditions.noise,
+        perturbations=conditions.perturbations,
+        size=LIBERO,
+    )
     states: list[np.ndarray] = []
     actions: list[np.ndarray] = []
     moved = {goal[1] for goal in problem.goal}
     for action in Expert(env, problem, truth).actions():
         states.append(env.get_sim_state().copy())
         actions.append(action)
-        executed = action.astype(np.float64)
-        executed[:3] += rng.normal(0.0, conditions.noise, 3)
-        env.env.step(executed.clip(-1.0, 1.0))
+        env.env.step(perturb(action).astype(np.float64))
         if env.check_success() and not any(map(truth.grasped, moved)):
             return states, np.stack(actions), truth
         if len(actions) >= MAX_STEPS[base_suite(conditions.suite)]:

@@ -1,8 +1,8 @@
 """A scripted expert with privileged state: it picks and places the objects of a LIBERO task's goal.
 
     height map ─▶ above the grasp ─▶ down ─▶ close ─▶ up ─▶ above the placement ─▶ down ─▶ open ─▶ up
-            ▲                                         │ nothing grasped
-            └───────────── the next best grasp ───────┘
+            ▲                    │ the object moved   │ nothing grasped        │ the object fell
+            └───────────── the next best grasp ───────┴────────────────────────┘
 
 A top drawer is closed by a push against its handle, a knob is turned by its ridge. The gripper points down throughout.
 So the expert cannot reach from the side (shelves, microwaves, lower drawers) or pull drawers; `unsupported_reason` says
@@ -22,7 +22,11 @@ from inspire_vla.libero.tasks import Problem
 OPEN, CLOSE = -1.0, 1.0
 STEP_M, STEP_RAD = 0.05, 0.5
 """Displacement and rotation that LIBERO's controller makes of an action of 1."""
-_MAX_GRASPS = 4
+_MAX_GRASPS = 8
+_MOVED_M = 0.012
+"""An object that moved by more since its grasp was planned needs a new plan."""
+_LOST_STEPS = 3
+"""A carried object that both fingers have not touched for longer has fallen."""
 _CLEARANCE_M = 0.05
 _KNOB_GRASP_M = 0.035
 """Height of the grasp point above the base of a stove's knob, whose ridge is 5 cm high."""
@@ -72,7 +76,7 @@ class Expert:
                 if grasp is None:
                     return
                 tried.append(grasp)
-                yield from self._pick(grasp)
+                yield from self._pick(obj, grasp)
                 if self._truth.grasped(obj):
                     yield from self._place(obj, target)
                 else:
@@ -154,19 +158,42 @@ class Expert:
         untried = [grasp for grasp in grasps if not any(_similar(grasp, other) for other in tried)]
         return next(iter(untried or grasps), None)
 
-    def _pick(self, grasp: Grasp) -> Iterator[NDArray[np.float32]]:
-        yield from self._travel(grasp.point[:2], float(grasp.point[2]) + 0.06, grasp.yaw, OPEN, 0.0)
-        yield from self._go(grasp.point, grasp.yaw, OPEN, near=0.006, max_steps=40, slow=True)
+    def _pick(self, obj: str, grasp: Grasp) -> Iterator[NDArray[np.float32]]:
+        planned = self._truth.point(obj).copy()
+        above = float(grasp.point[2]) + 0.06
+        for action in self._travel(grasp.point[:2], above, grasp.yaw, OPEN, 0.0):
+            yield action
+            if self._moved(obj, planned):
+                return
+        for _ in range(60):
+            here = self._truth.eef_position()
+            aside = float(np.linalg.norm(grasp.point[:2] - here[:2]))
+            aligned = abs(_half_turns(grasp.yaw - self._yaw())) < 0.06
+            if float(np.linalg.norm(grasp.point - here)) < 0.006 and aligned:
+                break
+            # Who was pushed aside comes back from above, as down a funnel, and not through the object.
+            height = float(np.clip(3 * (aside - 0.01), 0.0, 0.06))
+            yield self._towards(grasp.point + np.array([0.0, 0.0, height]), grasp.yaw, OPEN, slow=True)
+            if self._moved(obj, planned):
+                return
         yield from self._close()
         up = self._truth.eef_position() + np.array([0.0, 0.0, 0.06])
         yield from self._go(up, self._yaw(), CLOSE, near=0.02, max_steps=25)
+
+    def _moved(self, obj: str, planned: NDArray[np.float64]) -> bool:
+        return float(np.linalg.norm(self._truth.point(obj) - planned)) > _MOVED_M
 
     def _place(self, obj: str, target: str) -> Iterator[NDArray[np.float32]]:
         found = self._plan_placement(obj, target)
         if found is None:
             return
         xy, yaw, release_z, below = found
-        yield from self._travel(xy, release_z + 0.03, yaw, CLOSE, below, carried=obj)
+        lost = 0
+        for action in self._travel(xy, release_z + 0.03, yaw, CLOSE, below, carried=obj):
+            yield action
+            lost = 0 if self._truth.grasped(obj) else lost + 1
+            if lost > _LOST_STEPS:
+                return
         for _ in range(60):
             z = self._truth.eef_position()[2]
             near = z < release_z + 0.03

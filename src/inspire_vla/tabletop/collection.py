@@ -31,6 +31,7 @@ from inspire_vla.labels.dataset_writer import (
     save_demonstration,
 )
 from inspire_vla.labels.simulator_state import LABELLER
+from inspire_vla.perturbations import ActionPerturber
 from inspire_vla.spatial import Frame
 from inspire_vla.tabletop.benchmark import tasks_of
 from inspire_vla.tabletop.env import CONTROL_HZ, TabletopEnv
@@ -44,51 +45,6 @@ MAX_ATTEMPTS = 20
 ROBOT_TYPE = "inspire_tabletop"
 NOISE = 0.15
 """Default standard deviation of the action noise, in units of the action: 6 mm per step."""
-_PUSH_STEPS, _FLIP_STEPS = (2, 4), (3, 5)
-"""Shortest and longest duration of a perturbation, in control steps."""
-_PUSH = 0.6
-"""Size of an end-effector push, in units of the action: 24 mm per step."""
-
-
-class ActionPerturber:
-    """Perturbs the executed actions of one episode, so that the demonstrations show how to recover.
-
-    The perturbed action is executed and the clean action is recorded (DART, Laskey et al. 2017). Noise shows how to
-    correct millimetres. Perturbations show how to recover from a missed grasp or a dropped object.
-
-    Args:
-        rng: source of all randomness.
-        noise: standard deviation of Gaussian noise on the three translations, in units of the action.
-        perturbations: probability, at each step without one, that a perturbation starts. For some steps the end
-            effector is pushed sideways, or the gripper command is flipped.
-    """
-
-    def __init__(self, rng: np.random.Generator, *, noise: float, perturbations: float) -> None:
-        self._rng, self._noise, self._perturbations = rng, noise, perturbations
-        self._steps_left = 0
-        self._push: np.ndarray = np.zeros(2, dtype=np.float32)
-        self._flip_gripper = False
-
-    def __call__(self, action: np.ndarray) -> np.ndarray:
-        """Return the action to execute instead of `action`, float32 (7,) in [-1, 1]."""
-        executed = action.copy()
-        if self._perturbations and not self._steps_left and self._rng.random() < self._perturbations:
-            self._start()
-        if self._steps_left:
-            self._steps_left -= 1
-            executed[:2] += self._push
-            executed[6] *= -1.0 if self._flip_gripper else 1.0
-        if self._noise:
-            executed[:3] += self._rng.normal(0.0, self._noise, 3).astype(np.float32)
-        return executed.clip(-1.0, 1.0)
-
-    def _start(self) -> None:
-        self._flip_gripper = bool(self._rng.random() < 0.5)
-        shortest, longest = _FLIP_STEPS if self._flip_gripper else _PUSH_STEPS
-        self._steps_left = int(self._rng.integers(shortest, longest, endpoint=True))
-        angle = self._rng.uniform(-np.pi, np.pi)
-        size = 0.0 if self._flip_gripper else _PUSH
-        self._push = np.array([size * np.cos(angle), size * np.sin(angle)], dtype=np.float32)
 
 
 # --- one demonstration

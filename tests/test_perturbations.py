@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from inspire_vla.tabletop.collection import ActionPerturber
+from inspire_vla.perturbations import ActionPerturber
 
 CLEAN = np.array([0.1, -0.2, 0.3, 0.0, 0.0, 0.0, 1.0], dtype=np.float32)
 
