@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from inspire_vla.spatial import relate
 from inspire_vla.perturbations import ActionPerturber
+from inspire_vla.spatial import relate
 from inspire_vla.tabletop.env import TabletopEnv
 from inspire_vla.tabletop.expert import Expert
 from inspire_vla.tabletop.suites import SUITES

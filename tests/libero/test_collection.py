@@ -20,6 +20,7 @@ from inspire_vla.libero.collection import (
 from inspire_vla.libero.expert import unsupported_reason
 from inspire_vla.libero.simulation import require_libero
 from inspire_vla.libero.tasks import LiberoMissing, bddl_folder, instruction_of, read_problem, task_files
+from inspire_vla.perturbations import ActionPerturber
 
 pytestmark = pytest.mark.libero
 SUITE, TASK = "libero_object", "pick_up_the_chocolate_pudding_and_place_it_in_the_basket"
@@ -105,6 +106,23 @@ def test_the_same_seed_gives_the_same_demonstration(collected):
     np.testing.assert_array_equal(rows.columns["observation.state"], shown.state)
 
 
+def test_a_perturbed_expert_recovers_and_its_clean_actions_are_recorded(installed, monkeypatch):
+    executed: list[np.ndarray] = []
+
+    class Recorded(ActionPerturber):
+        def __call__(self, action: np.ndarray) -> np.ndarray:
+            executed.append(super().__call__(action))
+            return executed[-1]
+
+    monkeypatch.setattr(collection, "ActionPerturber", Recorded)
+    conditions = Conditions(SUITE, (TASK,), 1, (), None, 0.0, perturbations=0.03)
+    shown, failed = demonstrate(conditions, 0)
+    assert shown is not None
+    assert len(failed) < collection.MAX_ATTEMPTS
+    changed = (np.stack(executed[-len(shown) :]) != shown.action).any(axis=1)
+    assert 3 <= changed.sum() < len(shown) / 2
+
+
 def test_a_finished_collection_is_left_alone(collected, tmp_path):
     root, report = collected
     assert collect(SUITE, 1, root, **SMALL) == report
@@ -138,6 +156,7 @@ def test_seeds_differ_by_task_number_and_attempt():
         (("libero_objects", 1), {}, "Did you mean 'libero_object'"),
         ((SUITE, 0), {}, "episodes must be"),
         ((SUITE, 1), {"noise": -1.0}, "noise must be"),
+        ((SUITE, 1), {"perturbations": 1.5}, "perturbations must be"),
         ((SUITE, 1), {"image_size": 2}, "image_size must be"),
     ],
 )

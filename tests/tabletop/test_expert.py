@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from inspire_vla.spatial import relate
 from inspire_vla.perturbations import ActionPerturber
+from inspire_vla.spatial import relate
 from inspire_vla.tabletop.env import TabletopEnv
 from inspire_vla.tabletop.expert import Expert
 from inspire_vla.tabletop.suites import SUITES

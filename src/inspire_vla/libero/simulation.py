@@ -5,6 +5,7 @@
 
 import atexit
 import gc
+import logging
 import os
 import re
 import weakref
@@ -36,8 +37,10 @@ def require_libero() -> None:
     """Raise LiberoMissing, with what to do, unless LIBERO and its assets are installed.
 
     Without a configuration file LIBERO asks on the keyboard for the folders of its data, so this writes one first. One
-    that names folders of an installation that is gone is replaced.
+    that names folders of an installation that is gone is replaced. Robosuite's advice about a private macro file, which
+    every process would print, is dropped.
     """
+    logging.getLogger("robosuite_logs").addFilter(_is_needed)
     package = bddl_folder().parent
     folder = Path(os.environ.get("LIBERO_CONFIG_PATH", Path.home() / ".libero"))
     if not _usable_config(folder / "config.yaml"):
@@ -54,6 +57,10 @@ def require_libero() -> None:
             f"LIBERO's 3-D assets are missing ({package / 'assets'}). `make libero` downloads them from the "
             "Hugging Face hub, or links a copy from ../shared/libero."
         )
+
+
+def _is_needed(record: logging.LogRecord) -> bool:
+    return "macro" not in record.getMessage()
 
 
 @contextmanager
