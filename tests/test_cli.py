@@ -9,7 +9,10 @@ import pytest
 from inspire_vla.cli import COMMANDS, doctor, main, parse
 from inspire_vla.cli.train import train_arguments
 from inspire_vla.errors import InspireError
+from inspire_vla.experiment import PRESETS
 from inspire_vla.lerobot_plugin.checkpoints import find
+from inspire_vla.recipes import RECIPES
+from inspire_vla.spatial import MODES
 
 
 def test_help_answers_at_once_and_names_every_command():
@@ -29,6 +32,22 @@ def test_every_command_explains_itself(command, capsys):
         main([command, "--help"])
     assert stopped.value.code == 0
     assert "usage: inspire" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "names"),
+    [
+        ("reproduce", PRESETS),
+        ("train", [name for name in RECIPES if name != "nano_grounding"]),  # which is of `inspire pretrain`
+        ("collect", MODES),
+        ("label", MODES),
+    ],
+)
+def test_help_lists_what_can_be_chosen(command, names, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    words = re.findall(r"\w+", capsys.readouterr().out)
+    assert set(names) <= set(words)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ class Arguments:
     wrist: bool = False
     """Also record the wrist camera."""
     modes: Names = ("direction",)
-    """Reasoning modes to label."""
+    """Reasoning modes to label: direction, direction_3d, distance, distance_fine, position."""
     frame: str = "robot"
     """robot, official_libero, or the words at +x,+y,+z, as front,left,up."""
     noise: float | None = None

@@ -83,7 +83,7 @@ class Arguments:
     in_place: bool = False
     """Label the dataset itself; the original is kept as NAME.before_labels."""
     modes: Names = ("direction",)
-    """Reasoning modes."""
+    """Reasoning modes: direction, direction_3d, distance, distance_fine, position."""
     frame: str = "robot"
     """robot, official_libero, or the words at +x,+y,+z, as front,left,up."""
     close_m: Annotated[float | None, arg(metavar="METRES")] = None
