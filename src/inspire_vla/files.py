@@ -123,9 +123,9 @@ def describe(error: "ValidationError") -> str:
     first, *others = error.errors(include_url=False)
     if first["type"] == "json_invalid":
         return f"holds no valid JSON: {first['ctx']['error']}."
-    place = ".".join(map(str, first["loc"])) or "the whole file"
+    field = ".".join(map(str, first["loc"])) or "the whole file"
     more = f" ({len(others)} more like it)" if others else ""
-    return f"does not fit: {place}: {first['msg']}, found {str(first['input'])[:80]!r}{more}."
+    return f"does not fit: {field}: {first['msg']}, found {str(first['input'])[:80]!r}{more}."
 
 
 @contextmanager

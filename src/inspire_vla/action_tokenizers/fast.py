@@ -226,10 +226,10 @@ class Fast(ActionTokenizer):
         """
         folder = Path(folder)
         config = read_json(folder / "processor_config.json", dict[str, Any])
-        for key, wanted in (("time_horizon", horizon), ("action_dim", action_dim)):
-            if config.get(key) not in (None, wanted):
+        for key, given in (("time_horizon", horizon), ("action_dim", action_dim)):
+            if config.get(key) not in (None, given):
                 raise InspireError(
-                    f"The FAST processor in {folder} has {key} {config[key]!r}, asked for {wanted}."
+                    f"The FAST processor in {folder} has {key} {config[key]!r}, asked for {given}."
                 )
         paths = [folder / "tokenizer.json", folder / "bpe_tokenizer" / "tokenizer.json"]
         path = next((path for path in paths if path.is_file()), None)

@@ -61,5 +61,7 @@ class EfficientNetLite0(nn.Module):
                 f"{path} is not the file of weights that is expected (SHA-256 {SHA256[:12]}…)."
             )
         stored = torch.load(path, map_location="cpu", weights_only=True)
-        own = self.state_dict()
-        self.load_state_dict(dict(zip(own, stored.values(), strict=False)))  # the classifier comes after them
+        state = self.state_dict()
+        self.load_state_dict(
+            dict(zip(state, stored.values(), strict=False))
+        )  # the classifier comes after them

@@ -21,8 +21,8 @@ Rotary = tuple[Float[Tensor, "batch time dim"], Float[Tensor, "batch time dim"]]
 
 def rotary_tables(positions: Int[Tensor, "batch time"], dim: int) -> Rotary:
     """Cosines and sines of the rotary position embedding, float32."""
-    place = torch.arange(0, dim, 2, device=positions.device, dtype=torch.float32)
-    angles = positions[..., None].float() * ROPE_THETA ** (-place / dim)
+    exponents = torch.arange(0, dim, 2, device=positions.device, dtype=torch.float32)
+    angles = positions[..., None].float() * ROPE_THETA ** (-exponents / dim)
     angles = torch.cat([angles, angles], dim=-1)
     return angles.cos(), angles.sin()
 

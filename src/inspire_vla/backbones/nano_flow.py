@@ -62,8 +62,8 @@ class NanoFlow(FlowExpert):
         """Keys and values of each layer in one tensor, the rotary tables of the actions, and the attention mask."""
         past = [torch.stack(pair) for pair in context.key_values]
         tables = self.rotary(self.action_in.weight, context.positions)
-        seen = torch.nn.functional.pad(context.visible, (0, self.horizon), value=True)
-        mask = additive_mask(seen[:, None, None].expand(-1, -1, self.horizon, -1), past[0].dtype)
+        visible = torch.nn.functional.pad(context.visible, (0, self.horizon), value=True)
+        mask = additive_mask(visible[:, None, None].expand(-1, -1, self.horizon, -1), past[0].dtype)
         return past, tables, mask
 
     def velocity(
@@ -95,8 +95,8 @@ class _Layer(nn.Module):
         tables: tuple[Tensor, Tensor],
         mask: Float[Tensor, "batch 1 horizon all"],
     ) -> Float[Tensor, "batch horizon width"]:
-        own = self.qkv_proj(self.attention_norm(x)).unflatten(-1, (3 * self.heads, self.head_dim))
-        query_key, values = own.transpose(1, 2).split([2 * self.heads, self.heads], dim=1)
+        projected = self.qkv_proj(self.attention_norm(x)).unflatten(-1, (3 * self.heads, self.head_dim))
+        query_key, values = projected.transpose(1, 2).split([2 * self.heads, self.heads], dim=1)
         queries, keys = rotated(query_key, *tables).chunk(2, dim=1)
         all_keys, all_values = torch.cat([past, torch.stack([keys, values])], dim=3)
         mixed, _ = attention(self, queries, all_keys, all_values, mask)

@@ -177,9 +177,11 @@ def map_weights(source: Mapping[str, Tensor]) -> RenamedWeights:
     ]
     rest = _of_paligemma(source)
     language = paligemma.map_weights(rest)
-    own = rename_weights({name: t for name, t in source.items() if name not in rest}, rules)
+    expert_weights = rename_weights({name: t for name, t in source.items() if name not in rest}, rules)
     return RenamedWeights(
-        language.state | own.state, language.dropped + own.dropped, language.unknown + own.unknown
+        language.state | expert_weights.state,
+        language.dropped + expert_weights.dropped,
+        language.unknown + expert_weights.unknown,
     )
 
 

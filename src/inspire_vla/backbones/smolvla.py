@@ -276,13 +276,13 @@ class SmolVLAExpert(FlowExpert):
             for layer, (keys, values) in enumerate(context.key_values)
         ]
         count = context.positions.shape[1]
-        own = torch.ones(count, count, dtype=torch.bool, device=context.visible.device).tril()
+        causal = torch.ones(count, count, dtype=torch.bool, device=context.visible.device).tril()
         visible = context.visible[:, None, None].expand(-1, -1, count, -1)
         start = context.positions.min(dim=1, keepdim=True).values
         return _Prepared(
             read,
             visible,
-            torch.cat([visible, own.expand(len(visible), 1, -1, -1)], dim=-1),
+            torch.cat([visible, causal.expand(len(visible), 1, -1, -1)], dim=-1),
             rotary_tables(context.positions, self.head_size),
             rotary_tables(context.positions - start, self.head_size),
         )
@@ -362,8 +362,8 @@ class SmolVLAExpertLayer(nn.Module):
         queries = rotate(heads_of(self.q_proj(normed), self.head_size), tables)
         keys, values = keys.to(queries.dtype), values.to(queries.dtype)
         if self.joint:
-            own = rotate(heads_of(self.k_proj(normed), self.head_size), tables)
-            keys = torch.cat([keys, own], dim=2)
+            keys_of_actions = rotate(heads_of(self.k_proj(normed), self.head_size), tables)
+            keys = torch.cat([keys, keys_of_actions], dim=2)
             values = torch.cat([values, heads_of(self.v_proj(normed), self.head_size)], dim=2)
         x = x + self.o_proj(attend(queries, keys, values, mask))
         return x + self.mlp(self.post_attention_layernorm(x))

@@ -52,10 +52,10 @@ def run(options: Arguments) -> None:
                 f"{run.path} overrode the answers (--control {control}); a card holds the policy's own."
             )
         if "finished" not in run.info:
-            said = (
+            text = (
                 f"warning: {run.path} is not finished ({len(run.records)} episodes so far); the card says so."
             )
-            print(f"inspire card: {said}", file=sys.stderr)
+            print(f"inspire card: {text}", file=sys.stderr)
     kinds = [[run for run in runs if run.is_offline is offline] for offline in (False, True)]
     pooled = [pool([kind], about["name"]) for kind in kinds if kind]
     training = folder / "train_config.json"

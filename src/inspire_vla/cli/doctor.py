@@ -84,9 +84,9 @@ def _python() -> Check:
 def _packages() -> Check:
     from packaging.version import Version
 
-    wanted = {"lerobot": ("0.6.1", "0.7"), "mujoco": ("3.3", "3.9"), "transformers": ("5.4", "5.6")}
+    bounds = {"lerobot": ("0.6.1", "0.7"), "mujoco": ("3.3", "3.9"), "transformers": ("5.4", "5.6")}
     parts, wrong = [], []
-    for package, (low, high) in wanted.items():
+    for package, (low, high) in bounds.items():
         found = _version(package)
         parts.append(f"{package} {found or 'missing'}")
         if found is None:

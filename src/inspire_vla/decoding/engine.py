@@ -146,7 +146,7 @@ def decode(
         new_tokens, slots = zip(*(row.build_draft() for row in rows), strict=True)
         hidden = decoder.extend(new_tokens)
         scores = _score(backbone, hidden, slots, allowed)
-        decoder.truncate([row.verify(own) for row, own in zip(rows, scores, strict=True)])
+        decoder.truncate([row.verify(row_scores) for row, row_scores in zip(rows, scores, strict=True)])
     if flow is None:
         return [row.decision(decoder.forward_passes) for row in rows]
     chunks = flow.denoise(decoder.context(flow.expert.horizon))
@@ -243,9 +243,9 @@ class RowState:
 
     def redraft(self, scores: Float[np.ndarray, "S V"], slots: Sequence[ScoredSlot]) -> None:
         """Draft the model's best tokens for the slots behind a rejected draft token. Draws no random number."""
-        for own, (_, state, allowed, _) in zip(scores, slots, strict=True):
+        for slot_scores, (_, state, allowed, _) in zip(scores, slots, strict=True):
             if state.slot not in self._override_tokens:
-                self._draft_tokens[state.slot] = sample(own, allowed).token_id
+                self._draft_tokens[state.slot] = sample(slot_scores, allowed).token_id
 
     def decision(
         self, forward_passes: int, actions: Float[np.ndarray, "horizon action_dim"] | None = None

@@ -158,8 +158,8 @@ def _encode(dialogue: Dialogue, segments: Sequence[Segment], tokenizer: TextToke
             encoded.append(list(segment.ids))
         elif segment.text is not None:
             has_state = segment.token_type is TokenType.INSTRUCTION and dialogue.template.needs_state
-            own = uncached if has_state else tokenizer
-            encoded.append(own.encode(segment.text, add_special_tokens=False))
+            chosen = uncached if has_state else tokenizer
+            encoded.append(chosen.encode(segment.text, add_special_tokens=False))
         else:
             raise InspireError(
                 f"The answer about {dialogue.mentions[answers]!r} is not known, and the rest depends on it. Pass it to "

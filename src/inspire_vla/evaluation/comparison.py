@@ -53,8 +53,8 @@ def group_of(
     known = [suites for suites in trained_on if suites is not None]
     if role == "validation" or not known or len(known) < len(trained_on):
         return role
-    seen = [suite in suites for suites in known]
-    return "seen" if all(seen) else "seen by some" if any(seen) else "unseen"
+    was_trained_on = [suite in suites for suites in known]
+    return "seen" if all(was_trained_on) else "seen by some" if any(was_trained_on) else "unseen"
 
 
 def compare(runs: Sequence[Run], *, group: Callable[[str], str] | None = None) -> dict[str, Any]:

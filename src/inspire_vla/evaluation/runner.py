@@ -34,7 +34,7 @@ FIRST_SEED = 1_000_000
 """Seeds of evaluation start here, far from those of demonstrations, so that no initial state was trained on."""
 MAX_FIRST_CRASHES = 8
 MAX_LINES = 10
-"""So many instructions that are not asked about whole are told one by one."""
+"""So many instructions that are not asked about whole are listed one by one."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def evaluate(
         workers: processes; 0 plays in this process (for tests and debuggers).
         slots: environments side by side in each process.
         ray: play on the machines of this Ray cluster instead.
-        rule: the policy's. With it, the instructions that name more objects than the policy is asked about are told
+        rule: the policy's. With it, the instructions that name more objects than the policy is asked about are listed
             once, before the first episode. Without it, each worker warns of them.
 
     Raises:
@@ -146,8 +146,8 @@ def evaluate(
         _open_run(folder, plan, identity, info, had_episodes=bool(log.records))
         done = {record.key for record in log.records}
         todo = [job for job in jobs if job.key not in done]
-        told = rule is not None and _tell_not_asked(made, todo, plan, rule)
-        worker = Worker(benchmark, agent, plan.settings, slots, folder, video_writer, told)
+        warned = rule is not None and _warn_of_objects_not_asked(made, todo, plan, rule)
+        worker = Worker(benchmark, agent, plan.settings, slots, folder, video_writer, warned)
         with _progress_bar(plan, jobs, log.records, progress) as advance:
             records = _play(worker, todo, workers, ray)
             # A resumed run has shown that it works: what is left of it may be one task that crashes.
@@ -158,7 +158,7 @@ def evaluate(
     return read_run(folder)
 
 
-def _tell_not_asked(
+def _warn_of_objects_not_asked(
     benchmark: Any, jobs: Sequence[EpisodeJob], plan: EvaluationPlan | PlaybackPlan, rule: AnswerRule
 ) -> bool:
     """Say which instructions name more objects than the policy is asked about. False if they are not known here."""

@@ -43,7 +43,7 @@ Message = tuple[str, Any]
 class Worker:
     """What a worker needs; sent to it pickled.
 
-    told: whether the parent has said which instructions name more objects than the policy is asked about.
+    warned: whether the parent has said which instructions name more objects than the policy is asked about.
     """
 
     benchmark: Callable[[], Benchmark]
@@ -52,14 +52,14 @@ class Worker:
     slots: int
     folder: Path
     video_writer: EpisodeVideoWriter | None
-    told: bool = False
+    warned: bool = False
 
     def play(
         self, jobs: Iterable[EpisodeJob], on_start: Callable[[EpisodeJob], None] | None = None
     ) -> Iterator[EpisodeRecord]:
         """Play jobs one after another in this process."""
         write = None if self.video_writer is None else partial(self._write_video, self.video_writer)
-        before, NOT_ASKED.disabled = NOT_ASKED.disabled, self.told
+        before, NOT_ASKED.disabled = NOT_ASKED.disabled, self.warned
         try:
             yield from rollout(
                 jobs, self.benchmark(), self.agent(), self.settings,
@@ -199,8 +199,8 @@ def _threads_per_worker(workers: int) -> Iterator[None]:
 
     Waiting threads sleep instead of spinning: on a busy machine spinning made a decision fifty times slower.
     """
-    wanted = {"OMP_NUM_THREADS": str(max(1, usable_cores() // workers)), "OMP_WAIT_POLICY": "PASSIVE"}
-    added = {name: value for name, value in wanted.items() if name not in os.environ}
+    variables = {"OMP_NUM_THREADS": str(max(1, usable_cores() // workers)), "OMP_WAIT_POLICY": "PASSIVE"}
+    added = {name: value for name, value in variables.items() if name not in os.environ}
     os.environ.update(added)
     try:
         yield

@@ -78,16 +78,16 @@ def _arguments(preset: Preset, name: str) -> tuple[str, ...]:
 
 def join(*parts: tuple[str, ...]) -> tuple[str, ...]:
     """Join lists of arguments. What follows "--" in each stands behind one "--"; of two values the last one counts."""
-    own: dict[str, str] = {}
+    before_dashes: dict[str, str] = {}
     behind: dict[str, str] = {}
     for arguments in parts:
-        chosen = own
+        chosen = before_dashes
         for argument in arguments:
             if argument == "--":
                 chosen = behind
             else:
                 chosen[argument.partition("=")[0]] = argument
-    return (*own.values(), *(("--", *behind.values()) if behind else ()))
+    return (*before_dashes.values(), *(("--", *behind.values()) if behind else ()))
 
 
 def dataset(preset: Preset, out: Path, condition: Condition, labels: str = "") -> Path:
@@ -123,10 +123,10 @@ def _trained(
     data = dataset(preset, out, condition, name if variant.label else "")
     folder = out / "policies" / policy
     start = ("--", f"--policy.pretrained_init={out / 'grounding'}") if preset.pretrain else ()
-    own = (f"--dataset={data}", f"--out={folder}", f"--seed={seed}")
+    arguments = (f"--dataset={data}", f"--out={folder}", f"--seed={seed}")
     yield Stage(
         f"train {policy}",
-        ("train", *join(own, start, preset.train, variant.train)),
+        ("train", *join(arguments, start, preset.train, variant.train)),
         folder / "finished",
         needs=(_info(data), *(stage.done for stage in _pretraining(preset, out))),
         resume=("train", f"--out={folder}", "--resume"),

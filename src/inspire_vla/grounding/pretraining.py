@@ -189,8 +189,8 @@ def check_config(out: str | Path, config: PretrainingConfig) -> None:
     path = Path(out) / CONFIG
     if not path.exists():
         return
-    found, wanted = read_json(path, dict[str, Any]), asdict(config)
-    different = sorted(key for key in found | wanted if found.get(key) != wanted.get(key))
+    found, settings = read_json(path, dict[str, Any]), asdict(config)
+    different = sorted(key for key in found | settings if found.get(key) != settings.get(key))
     if different:
         raise InspireError(
             f"{out} holds a pre-training with another {', '.join(different)}: use another --out."

@@ -243,8 +243,8 @@ def _presence(images: Images, row: int, rng: np.random.Generator) -> Iterator[Qu
 def _recognition(images: Images, row: int, rng: np.random.Generator) -> Iterator[Question]:
     """One question: what is at a point, which is on an object four times out of five."""
     segmentation = images.segmentation[row]
-    wanted = segmentation >= 0 if rng.random() < 0.8 else segmentation == BACKGROUND
-    candidates = np.argwhere(wanted)
+    eligible = segmentation >= 0 if rng.random() < 0.8 else segmentation == BACKGROUND
+    candidates = np.argwhere(eligible)
     if not len(candidates):
         return
     y, x = candidates[int(rng.integers(len(candidates)))]

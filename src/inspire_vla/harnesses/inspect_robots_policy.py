@@ -158,14 +158,14 @@ class InspirePolicy(PolicyBase):
         return copy.deepcopy(new)
 
     def _read(self, observation: Observation) -> Any:
-        wanted = {self._cameras[camera] for camera in self._reader.sizes}
-        lacking = sorted(wanted - set(observation.images))
+        cameras = {self._cameras[camera] for camera in self._reader.sizes}
+        lacking = sorted(cameras - set(observation.images))
         if lacking:
             raise InspireError(
                 f"The policy needs the cameras {lacking}; the embodiment has {sorted(observation.images)}. Give "
                 "`cameras`, such as cameras=front:top."
             )
-        message: dict[str, Any] = {camera: np.asarray(observation.images[camera]) for camera in wanted}
+        message: dict[str, Any] = {camera: np.asarray(observation.images[camera]) for camera in cameras}
         if self._state:
             absent = [key for key in self._state if key not in observation.state]
             if absent:

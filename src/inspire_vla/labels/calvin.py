@@ -101,7 +101,9 @@ class CalvinScene:
             return self._block_without_colour(words, positions)
         if words == {"the", "handle"}:  # of the drawer; the door's is called "the door handle"
             return "drawer"
-        return next((name for name, own in _FIXTURE_WORDS.items() if words & set(own)), None)
+        return next(
+            (name for name, fixture_words in _FIXTURE_WORDS.items() if words & set(fixture_words)), None
+        )
 
     def _block_without_colour(self, words: set[str], positions: Positions) -> str:
         moved = max(self.blocks, key=lambda colour: float(np.linalg.norm(np.ptp(positions[colour], axis=0))))

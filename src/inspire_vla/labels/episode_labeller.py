@@ -365,23 +365,23 @@ class EpisodeLabeller:
         places = act.beside if act.goal is None else (act.goal,)
         for place in places:
             if not np.isfinite(self.position[-1, place]).all():
-                sure = beside if act.goal is None else confidence
-                self._set(place, 0, len(self.fingertips), position, sure * trust, arm)
+                goal_confidence = beside if act.goal is None else confidence
+                self._set(place, 0, len(self.fingertips), position, goal_confidence * trust, arm)
 
     def _carry(self, act: Act, grasps: list[Grasp], trust: float) -> None:
         frames, target, first, last = len(self.fingertips), act.target, grasps[0], grasps[-1]
         released = self._at(last.release, last.arm)
         if target is not None:
-            sure = trust * _GRASP_CONFIDENCE[first.holds_object]
+            grasp_confidence = trust * _GRASP_CONFIDENCE[first.holds_object]
             start = 0
             for grasp in grasps:
                 position, held = self._at(grasp.hold, grasp.arm), slice(grasp.hold, grasp.end)
-                before = _CONFIDENCE["target"] * sure
+                before = _CONFIDENCE["target"] * grasp_confidence
                 self._set(target, start, grasp.hold, position - self.target_drop, before, grasp.arm)
                 self.position[held, target] = self.paths[grasp.arm, held]
                 self.hand[held, target] = grasp.arm
                 self.grasped[held, target] = True
-                self.confidence[held, target] = _CONFIDENCE["held"] * sure
+                self.confidence[held, target] = _CONFIDENCE["held"] * grasp_confidence
                 start = grasp.end
                 self.known_until[target] = max(self.known_until[target], start)
             after = _CONFIDENCE["carried"] * trust

@@ -120,8 +120,10 @@ class ForwardKinematics:
             limits = tuple(self.model.jnt_range[joint]) if self.model.jnt_limited[joint] else _UNLIMITED
             if low > limits[0] - _ZERO_OFFSET and high < limits[1] + _ZERO_OFFSET:
                 continue
-            seen, possible = (f"{a / unit:.4g} to {b / unit:.4g}" for a, b in ((low, high), limits))
-            found = f"joint {self.joint_names[joint]!r} goes from {seen}, and {possible} {name} are possible"
+            recorded, possible = (f"{a / unit:.4g} to {b / unit:.4g}" for a, b in ((low, high), limits))
+            found = (
+                f"joint {self.joint_names[joint]!r} goes from {recorded}, and {possible} {name} are possible"
+            )
             if not self.degrees:
                 raise InspireError(f"{found}. Did you forget --degrees?")
             warnings.warn(

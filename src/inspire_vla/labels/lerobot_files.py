@@ -157,13 +157,13 @@ class LeRobotFiles:
                 "nothing is fetched into this folder."
             )
 
-        said, found = self.info["total_frames"], 0
+        stated, found = self.info["total_frames"], 0
         for path in self.data_files():
             with _readable(path):
                 found += pq.read_metadata(path).num_rows
-        if found != said:
+        if found != stated:
             files = f"the {len(self.data_files())} files of data/"
-            raise incomplete(f"meta/info.json says {said} frames, {files} hold {found}")
+            raise incomplete(f"meta/info.json says {stated} frames, {files} hold {found}")
         videos = [name for name, feature in self.info["features"].items() if feature["dtype"] == "video"]
         episodes: list[int] = []
         films: set[Path] = set()
@@ -176,10 +176,10 @@ class LeRobotFiles:
             for name, columns in places.items():
                 numbers = [integers(path, table, column).tolist() for column in columns]
                 films |= {self.video_file(name, *place) for place in set(zip(*numbers, strict=True))}
-        said = self.info["total_episodes"]
-        if len(episodes) != said or sorted(episodes) != list(range(len(episodes))):
+        stated = self.info["total_episodes"]
+        if len(episodes) != stated or sorted(episodes) != list(range(len(episodes))):
             raise incomplete(
-                f"meta/info.json says {said} episodes, the files of meta/episodes/ list {len(episodes)}"
+                f"meta/info.json says {stated} episodes, the files of meta/episodes/ list {len(episodes)}"
             )
         missing = sorted(film.relative_to(self.root).as_posix() for film in films if not film.is_file())
         if missing:

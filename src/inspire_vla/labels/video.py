@@ -49,15 +49,15 @@ def decode_video(
 def _nearest(frames: Iterator[Any], times: Sequence[float]) -> Iterator[tuple[float, Any]]:
     """For each of the ascending `times` the time and the frame that is nearest to it."""
     before: tuple[float, Any] | None = None
-    wanted = iter(times)
-    time_s = next(wanted, None)
+    remaining = iter(times)
+    time_s = next(remaining, None)
     for frame in frames:
         if frame.pts is None:
             continue
         now = float(frame.pts * frame.time_base), frame
         while time_s is not None and time_s <= now[0]:
             yield now if before is None or now[0] - time_s <= time_s - before[0] else before
-            time_s = next(wanted, None)
+            time_s = next(remaining, None)
         if time_s is None:
             return
         before = now
@@ -65,7 +65,7 @@ def _nearest(frames: Iterator[Any], times: Sequence[float]) -> Iterator[tuple[fl
         raise ValueError("it holds no images")
     while time_s is not None:  # after the last frame
         yield before
-        time_s = next(wanted, None)
+        time_s = next(remaining, None)
 
 
 def _groups(times: Sequence[float]) -> list[list[float]]:

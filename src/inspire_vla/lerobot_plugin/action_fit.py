@@ -294,14 +294,14 @@ def choose_action_tokenizer(
                 "checkpoint with --policy.path."
             )
         return fit_action_tokenizer(config, dataset)
-    wanted = config.action_tokenizer, config.chunk_size, config.action_feature.shape[0]
-    same = (saved.name, saved.horizon, saved.action_dim) == wanted
+    requested = config.action_tokenizer, config.chunk_size, config.action_feature.shape[0]
+    same = (saved.name, saved.horizon, saved.action_dim) == requested
     if dataset is None:
         if same:
             return saved
         raise InspireError(
             f"The checkpoint's action tokenizer is {saved.name} for {saved.horizon} × {saved.action_dim} numbers, the "
-            f"configuration wants {wanted[0]} for {wanted[1]} × {wanted[2]}."
+            f"configuration wants {requested[0]} for {requested[1]} × {requested[2]}."
         )
     if isinstance(saved, ResidualVQ):
         same &= (saved.levels, saved.codes_per_level) == (config.vq.levels, config.vq.codes_per_level)

@@ -356,9 +356,11 @@ def _check_statistics(path: Path, settings: Mapping[str, Any]) -> None:
         if missing:
             raise InspireError(f"{path} lacks {missing} of {key!r}; found {sorted(given)}.")
         for name in needed if given else ():
-            shape, wanted = shapes[f"{key}.{name}"], tuple(feature["shape"])
-            if shape != wanted and not (feature["type"] == "VISUAL" and math.prod(shape) in (1, wanted[0])):
-                raise InspireError(f"{path}: {key}.{name} has shape {shape}, the feature {wanted}.")
+            shape, expected = shapes[f"{key}.{name}"], tuple(feature["shape"])
+            if shape != expected and not (
+                feature["type"] == "VISUAL" and math.prod(shape) in (1, expected[0])
+            ):
+                raise InspireError(f"{path}: {key}.{name} has shape {shape}, the feature {expected}.")
             with whole(path), safe_open(path, "numpy") as file:
                 values = file.get_tensor(f"{key}.{name}")
             if values.dtype.kind not in "fiu" or not np.isfinite(values).all():

@@ -470,14 +470,14 @@ def _check_choice(value: str | None, choices: Collection[str], what: str) -> Non
 def _check_sizes(sizes: Any, name: str) -> None:
     """Raise InspireError for a size of a model that is not positive, or that no model has."""
     for each in fields(sizes):
-        value, place = getattr(sizes, each.name), f"{name}.{each.name}"
+        value, option = getattr(sizes, each.name), f"{name}.{each.name}"
         if is_dataclass(value):
-            _check_sizes(value, place)
+            _check_sizes(value, option)
         elif isinstance(value, int) and not isinstance(value, bool):
             low = 0 if each.name == "registers" else 1
             high = MAX_LAYERS if each.name in ("layers", "blocks", "levels") else MAX_SIZE
             if not low <= value <= high:
-                raise InspireError(f"{place} must be from {low} to {high}, found {value}.")
+                raise InspireError(f"{option} must be from {low} to {high}, found {value}.")
 
 
 def load_config(folder: Path) -> InspireVLAConfig:

@@ -92,16 +92,16 @@ def lost_changes(
         if not len(at) or len(at) > _MOST_CHANGES * len(values):
             continue
         at = at[:: -(-len(at) // _MOST_TESTED)]
-        wanted, survived = levels(values[at]), np.ones(len(at), dtype=bool)
+        recorded, survived = levels(values[at]), np.ones(len(at), dtype=bool)
         first = np.searchsorted(episodes, episodes[at])  # of the episode
         for before in {0, horizon // 2}:
             starts = np.maximum(at - before, first)
             decoded = round_trip(actions[chunk_indices(episodes, horizon, starts)])[..., dimension]
             steps = (at - starts)[:, None] + np.arange(-_NEAR, _NEAR + 1)
             near = np.take_along_axis(levels(decoded), steps.clip(0, horizon - 1), axis=1)
-            survived &= (near == wanted[:, None]).any(axis=1)
-        for level in np.unique(wanted).tolist():
-            of_level = wanted == level
+            survived &= (near == recorded[:, None]).any(axis=1)
+        for level in np.unique(recorded).tolist():
+            of_level = recorded == level
             if count := int((of_level & ~survived).sum()):
                 usual = float(np.median(values[levels(values) == level]))
                 found.append(Lost(dimension, level, usual, count, int(of_level.sum())))

@@ -117,8 +117,8 @@ def run_lerobot_train(
 
         def update_policy(tracker: MetricsTracker, *others: Any, **options: Any) -> Any:
             updated = original["update_policy"](tracker, *others, **options)
-            if clock is not None and (said := clock.after(tracker.steps + 1)):
-                log.info(said)
+            if clock is not None and (text := clock.after(tracker.steps + 1)):
+                log.info(text)
             return updated
 
         def save_checkpoint(**options: Any) -> None:
@@ -168,7 +168,7 @@ class _StepClock:
     """Says once how long a training takes, by its first steps. The very first is left out: it warms up."""
 
     def __init__(self, steps: int) -> None:
-        self.steps, self._calls, self._start, self._said = steps, 0, 0.0, False
+        self.steps, self._calls, self._start, self._reported = steps, 0, 0.0, False
 
     def after(self, step: int) -> str | None:
         """What to say after `step`, or nothing."""
@@ -177,9 +177,9 @@ class _StepClock:
         if self._calls == 1:
             self._start = now
         measured, elapsed = self._calls - 1, now - self._start
-        if self._said or measured < 1 or (measured < MEASURED_STEPS and elapsed < 30):
+        if self._reported or measured < 1 or (measured < MEASURED_STEPS and elapsed < 30):
             return None
-        self._said = True
+        self._reported = True
         each = elapsed / measured
         memory = f"memory {psutil.Process().memory_info().rss / 2**30:.1f} GiB"
         if torch.cuda.is_available():

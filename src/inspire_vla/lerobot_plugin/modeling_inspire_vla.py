@@ -797,10 +797,10 @@ def check_weights_fit(config: InspireVLAConfig, parts: TokenizerParts, path: Pat
                 f"{path} does not fit the configuration: backbone.{name} is {found} there, "
                 f"{tuple(parameter.shape)} by the configuration."
             )
-    wanted = sum(parameter.numel() for parameter in (*backbone.parameters(), *expert))
+    expected = sum(parameter.numel() for parameter in (*backbone.parameters(), *expert))
     given = sum(math.prod(shape) for shape in shapes.values())
-    if wanted > 2 * given:
-        raise InspireError(f"{path} holds {given:,} numbers, and the configuration asks for {wanted:,}.")
+    if expected > 2 * given:
+        raise InspireError(f"{path} holds {given:,} numbers, and the configuration asks for {expected:,}.")
 
 
 def _nano(

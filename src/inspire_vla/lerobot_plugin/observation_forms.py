@@ -109,7 +109,7 @@ def as_images(value: Any, name: str, n_obs_steps: int = 1) -> UInt8[np.ndarray, 
     return array
 
 
-def check_aspect_ratio(name: str, size: tuple[int, int], wanted: tuple[int, int]) -> None:
+def check_aspect_ratio(name: str, size: tuple[int, int], expected: tuple[int, int]) -> None:
     """Check that an image can be scaled to the policy's size without stretching it.
 
     Args:
@@ -118,7 +118,7 @@ def check_aspect_ratio(name: str, size: tuple[int, int], wanted: tuple[int, int]
 
     Raises InspireError for another aspect ratio. A size that is rounded to whole pixels is accepted: up to 1 %.
     """
-    (height, width), (rows, columns) = size, wanted
+    (height, width), (rows, columns) = size, expected
     if abs(height * columns - width * rows) > MAX_STRETCH * width * rows:
         raise InspireError(
             f"{name} is {height} × {width}; the policy takes {rows} × {columns}, which is another aspect ratio. Crop "

@@ -206,11 +206,11 @@ class Expert:
     def _supported(self, obj: str) -> bool:
         """Whether the object touches anything but the robot."""
         model, data = self._scan.model, self._scan.data
-        own = set(self._scan.geoms(obj).tolist())
+        geoms = set(self._scan.geoms(obj).tolist())
         for contact in data.contact[: data.ncon]:
             one, two = int(contact.geom[0]), int(contact.geom[1])
-            if (one in own) != (two in own):
-                other = model.body(int(model.geom_bodyid[two if one in own else one])).name
+            if (one in geoms) != (two in geoms):
+                other = model.body(int(model.geom_bodyid[two if one in geoms else one])).name
                 if not other.startswith(("gripper0", "robot0")):
                     return True
         return False

@@ -124,17 +124,19 @@ def _grasps_along(
 ) -> Iterator[Grasp]:
     cell = target.cell
     heights, points = _rotated(scene, yaw)
-    own, _ = _rotated(target, yaw)
+    target_height, _ = _rotated(target, yaw)
     half, side = _cells(OPENING_M, cell), _cells(0.008, cell)
-    line = maximum_filter(own, size=(2 * half + 1, 1), mode="constant", cval=-np.inf)  # top between the pads
+    line = maximum_filter(
+        target_height, size=(2 * half + 1, 1), mode="constant", cval=-np.inf
+    )  # top between the pads
     top = -maximum_filter(-line, size=(1, 2 * side + 1), mode="nearest")  # over the whole width of a pad
     low = np.maximum(_lowest_grasp(heights, cell), top - _DEEPEST_M)
     overlap = top - low
     for i, j in np.argwhere(overlap >= _OVERLAP_M):
         first = max(0, i - half)
         between = np.s_[first : i + half + 1, max(0, j - side) : j + side + 1]
-        grasped = own[between] > low[i, j] + _OVERLAP_M / 2
-        others = (heights[between] > low[i, j]) & ~np.isfinite(own[between])
+        grasped = target_height[between] > low[i, j] + _OVERLAP_M / 2
+        others = (heights[between] > low[i, j]) & ~np.isfinite(target_height[between])
         if others.any() or not grasped.any(axis=0).all():
             continue
         near, far = grasped.argmax(axis=0), len(grasped) - 1 - grasped[::-1].argmax(axis=0)
@@ -253,8 +255,8 @@ class SceneScanner:
             while not model.body_jntnum[body]:
                 body = int(model.body_parentid[body])
             return body
-        own = np.flatnonzero((model.body_rootid == self.root(name)) & (model.body_jntnum > 0))
-        return int(own[0])
+        bodies = np.flatnonzero((model.body_rootid == self.root(name)) & (model.body_jntnum > 0))
+        return int(bodies[0])
 
     def joint(self, body: int) -> tuple[NDArray[np.float64], float]:
         """Return the axis (3,) of a body's joint in the world frame, and the joint's value."""
@@ -269,8 +271,8 @@ class SceneScanner:
         for child in range(body + 1, model.nbody):  # parents come first
             if int(model.body_parentid[child]) in bodies:
                 bodies.add(child)
-        own = np.isin(model.geom_bodyid, list(bodies)) & (model.geom_contype > 0)
-        return self.data.geom_xpos[own].copy()
+        collides = np.isin(model.geom_bodyid, list(bodies)) & (model.geom_contype > 0)
+        return self.data.geom_xpos[collides].copy()
 
     def height_maps(
         self,
@@ -285,7 +287,7 @@ class SceneScanner:
         n = 2 * round(half_m / cell) + 1
         origin = np.asarray(centre[:2], dtype=np.float64) - cell * (n - 1) / 2
         heights = np.zeros((n, n))
-        own = np.full((n, n), -np.inf)
+        height = np.full((n, n), -np.inf)
         root = None if target is None else self.root(target)
         with self._hidden(without):
             model, data = self.model, self.data
@@ -299,8 +301,8 @@ class SceneScanner:
                         continue
                     heights[i, j] = _FROM_Z_M - distance
                     if root is not None and model.body_rootid[model.geom_bodyid[hit[0]]] == root:
-                        own[i, j] = heights[i, j]
-        return HeightMap(heights, origin, cell), HeightMap(own, origin, cell)
+                        height[i, j] = heights[i, j]
+        return HeightMap(heights, origin, cell), HeightMap(height, origin, cell)
 
     def points(self, name: str) -> NDArray[np.float64]:
         """Return points (n, 3) that span an object: corners of its boxes, vertices of its meshes."""

@@ -164,10 +164,10 @@ def simplify(surface: Surface, count: int) -> Surface:
     )
     middles = np.concatenate([corners.mean(axis=1) / size, _FACING * facing], axis=1)
     piece = old.pieces()
-    wanted = piece[face[cKDTree(places).query(middles)[1]]]
+    target_piece = piece[face[cKDTree(places).query(middles)[1]]]
     tree = cKDTree(np.concatenate([places, 1e3 * piece[face][:, None]], axis=1))  # pieces never meet
     here = np.concatenate(
-        [np.repeat(_FACING * facing, 3, axis=0), 1e3 * np.repeat(wanted, 3)[:, None]], axis=1
+        [np.repeat(_FACING * facing, 3, axis=0), 1e3 * np.repeat(target_piece, 3)[:, None]], axis=1
     )
     _, nearest = tree.query(np.concatenate([corners.reshape(-1, 3) / size, here], axis=1))
     source = face[nearest]

@@ -61,9 +61,9 @@ def examples_figure(examples: Sequence[Example], policies: Sequence[str] = ()) -
             head = f"{tile.policy}, {tile.doing}" if tile.policy else tile.doing
             whole.text(left + (16 if tile.policy else 0), y, head, va="center", fontsize=13, parse_math=False)
             for line, text in enumerate(filter(None, (tile.about, tile.numbers))):
-                place = y + 18 + 17 * line
+                y_text = y + 18 + 17 * line
                 whole.text(
-                    left, place, text, va="center", fontsize=11.5, color=LIGHT["soft"], parse_math=False
+                    left, y_text, text, va="center", fontsize=11.5, color=LIGHT["soft"], parse_math=False
                 )
         top += HEAD + TILE + CAPTION + GAP
     ramp = pixel_axes(figure, MARGIN, MARGIN + height + 6, 160, 10)
@@ -166,7 +166,7 @@ def pointing_figure(answers: Sequence[Pointing], near: float, *, columns: int = 
         left, top = MARGIN + column * (side + GAP), MARGIN + row * (height + GAP)
         axis = _image(figure, answer.pixels, left, top, side)
         found = math.dist(answer.predicted, answer.true) < near
-        x, y = (side * place for place in answer.predicted)
+        x, y = (side * share for share in answer.predicted)
         centre = side * answer.true[0], side * answer.true[1]
         for colour, width in (("#ffffff", 4), (LIGHT["good" if found else "bad"], 2)):  # visible on any image
             axis.add_patch(Circle(centre, side * near, fill=False, ec=colour, lw=width))

@@ -175,10 +175,10 @@ def difference_chart(comparison: Mapping[str, Any]) -> Figure | None:
             if pair is None:
                 continue
             largest = max(largest, *(abs(pair[key]) for key in ("low", "high")))
-            place = y + ROW * len(names) / 2 if len(names) == 2 else y + ROW * (i + 0.5)
+            y_middle = y + ROW * len(names) / 2 if len(names) == 2 else y + ROW * (i + 0.5)
             values = [max(-100, min(100, 100 * pair[key])) for key in ("difference", "low", "high")]
             text = f"{names[i]} − {names[0]}, {label}: {points(pair['difference'])} points, {pair['n']} pairs"
-            draw_estimate(axis, place, values, policy_colour(i), text)
+            draw_estimate(axis, y_middle, values, policy_colour(i), text)
     if not largest:
         return None
     reach = next(r for r in (0.1, 0.2, 0.4, 0.6, 1.0) if r >= min(1.0, largest))
@@ -295,8 +295,8 @@ def sweep_figure(sweep: Mapping[float, Mapping[str, Any]], option: str, path: Pa
             style = {"fmt": "o-", "color": policy_colour(i), "capsize": 3, "label": policy["name"]}
             axis.errorbar(values, middle, yerr=error, **style)
             for x, y in zip(values, middle, strict=True):
-                place = {"xytext": (0, 7 if i else -14), "textcoords": "offset points", "ha": "center"}
-                axis.annotate(f"{y:.0f}", (x, y), color=policy_colour(i), fontsize=10, **place)
+                label_style = {"xytext": (0, 7 if i else -14), "textcoords": "offset points", "ha": "center"}
+                axis.annotate(f"{y:.0f}", (x, y), color=policy_colour(i), fontsize=10, **label_style)
         axis.set(title=f"{name} tasks", xlabel=option, ylim=(-15, 115))
         axis.margins(x=0.08)
         axis.set_yticks(range(0, 101, 20))

@@ -155,7 +155,7 @@ def _confusions(comparison: dict[str, Any]) -> list[dict[str, Any]]:
                 continue
             confusion = answers["confusion"]
             every = sorted(
-                set(confusion) | {said for row in confusion.values() for said in row},
+                set(confusion) | {given for row in confusion.values() for given in row},
                 key=lambda word: (-sum(confusion.get(word, {}).values()), word),
             )
             words = {word: [word] for word in every[:SHOWN_ANSWERS]}
@@ -164,7 +164,7 @@ def _confusions(comparison: dict[str, Any]) -> list[dict[str, Any]]:
             rows = []
             for name, truths in words.items():
                 true = [confusion.get(truth, {}) for truth in truths]
-                counts = [sum(row.get(word, 0) for row in true for word in said) for said in words.values()]
+                counts = [sum(row.get(word, 0) for row in true for word in given) for given in words.values()]
                 total = sum(sum(row.values()) for row in true)
                 shares = [(count, count / total if total else 0.0) for count in counts]
                 rows.append({"truth": name, "cells": shares, "total": total})

@@ -140,8 +140,10 @@ def label_record(labels: LabelTimeline) -> Record:
     ends = [*changes[1:], len(labels.answers)]
     timeline = []
     for start, end in zip(changes, ends, strict=True):
-        sure = () if labels.confidence is None else tuple(labels.confidence[start:end].mean(axis=0).tolist())
-        timeline.append((start, tuple(map(str, labels.answers[start])), (), sure))
+        confidences = (
+            () if labels.confidence is None else tuple(labels.confidence[start:end].mean(axis=0).tolist())
+        )
+        timeline.append((start, tuple(map(str, labels.answers[start])), (), confidences))
     return {
         "instruction": labels.instruction, "mentions": labels.mentions, "steps": len(labels.answers),
         "timeline": timeline, "frames_per_second": labels.fps, "suite": f"episode {labels.episode}",

@@ -101,7 +101,7 @@ class RemoteAgent:
         if not self.patient:
             return ask()
         since, unanswered = time.monotonic(), 0
-        said = False
+        announced = False
         while True:
             try:
                 result = ask()
@@ -114,12 +114,12 @@ class RemoteAgent:
                         f"{error} That was {unanswered} times in a row. Finished episodes are kept. Is the policy too "
                         "slow for its machine? Fewer --slots and --workers help."
                     ) from error
-                if not said:
+                if not announced:
                     _say(f"{error} Waiting for the server; finished episodes are kept, and Ctrl-C stops.")
-                said = True
+                announced = True
                 time.sleep(PAUSE_S)
             else:
-                if said:
+                if announced:
                     _say(f"The server is back after {time.monotonic() - since:.0f} s.")
                 return result
 

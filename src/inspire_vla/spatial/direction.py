@@ -139,7 +139,7 @@ def _direction(offsets: NDArray[np.floating], frame: Frame, threshold: float | N
 def _direction_3d(offsets: NDArray[np.floating], frame: Frame, threshold: float | None) -> NDArray[np.int16]:
     codes = np.zeros(len(offsets), dtype=np.int16)
     for pair in WORD_PAIRS:  # in this order for every frame, so all frames share one answer set
-        axis = next(i for i, own in enumerate(frame.axes) if set(own) == set(pair))
+        axis = next(i for i, axis_words in enumerate(frame.axes) if set(axis_words) == set(pair))
         positive = offsets[:, axis] >= 0
         digit = np.where(positive, pair.index(frame.axes[axis][1]), pair.index(frame.axes[axis][0]))
         if threshold is not None:

@@ -105,19 +105,19 @@ class Expert:
         world, obj = self._world, goal.obj
         here, at = world.gripper(), world.point(obj)
         bottom = world.scene.objects[obj].shape.height_m / 2
-        place, rim_z_m = self._destination(goal, bottom)
-        target = here + (place - at)
-        off = float(np.hypot(*(place - at)[:2]))
-        over = max(place[2], rim_z_m + bottom) + _CARRY_CLEARANCE_M
+        destination, rim_z_m = self._destination(goal, bottom)
+        target = here + (destination - at)
+        off = float(np.hypot(*(destination - at)[:2]))
+        over = max(destination[2], rim_z_m + bottom) + _CARRY_CLEARANCE_M
         travel = max(self._clear_height(here, target) + bottom - 0.03, over, 0.10)
         if off > 0.015:
             low = at[2] < travel - 0.025
-            target[2] = here[2] + (min(travel, place[2] + _FUNNEL * (off - 0.015)) - at[2])
+            target[2] = here[2] + (min(travel, destination[2] + _FUNNEL * (off - 0.015)) - at[2])
             if low and off > 0.05:
                 target[:2] = here[:2]
                 target[2] = here[2] + (travel - at[2])
             return self._move(here, target, CLOSE, _FAST_M)
-        if at[2] - place[2] < 0.008:
+        if at[2] - destination[2] < 0.008:
             return self._move(here, here, OPEN, _SLOW_M)
         return self._move(here, target, CLOSE, 0.024)
 
@@ -132,9 +132,9 @@ class Expert:
         rest = extent.floor_z_m + bottom_m + (0.004 if depth < 0.03 else 0.0)
         if depth > 0.03:
             rest = max(rest, extent.rim_z_m - 0.012 + bottom_m)
-        place = origin + np.array([self._slot(goal.obj, goal.receptacle), 0.0, 0.0])
-        place[2] = rest + origin[2]
-        return place, extent.rim_z_m
+        destination = origin + np.array([self._slot(goal.obj, goal.receptacle), 0.0, 0.0])
+        destination[2] = rest + origin[2]
+        return destination, extent.rim_z_m
 
     def _slot(self, obj: str, receptacle: str) -> float:
         """Offset along x from the receptacle's centre, so that two objects fit side by side."""

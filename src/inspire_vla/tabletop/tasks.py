@@ -175,12 +175,12 @@ def mention(scene: Scene, name: str, *, by: str = "place", noun_first: bool = Fa
         raise InspireError(f"Scene {scene.name!r} has several {plain[4:]}s and no {by} of {name!r}.")
     if by == "neighbour":
         return f"{plain} next to {mention(scene, distinguished_by[name])}"
-    place = distinguished_by[name]
-    if place in ("front", "back"):
-        return f"{plain} at the {place}"
+    where = distinguished_by[name]
+    if where in ("front", "back"):
+        return f"{plain} at the {where}"
     if noun_first:
-        return f"{plain} {'in' if place == MIDDLE else 'on'} the {place}"
-    return plain.replace("the ", f"the {place} ", 1)
+        return f"{plain} {'in' if where == MIDDLE else 'on'} the {where}"
+    return plain.replace("the ", f"the {where} ", 1)
 
 
 def move(scene: Scene, obj: str, to: str, template: str = _PICK_AND_PLACE, by: str = "place") -> Task:

@@ -143,23 +143,23 @@ def _merge(path: Path, out: Path) -> Report:
 
 def _fill(policy: InspireVLAPolicy, kind: str, out: Path, plan: Plan, allow_partial: bool) -> Report:
     """Load the mapped weights into a policy. Raises InspireError where they do not fit."""
-    wanted = policy.backbone.state_dict()
+    expected = policy.backbone.state_dict()
     if policy.expert is not None:
-        wanted |= {f"{EXPERT}{name}": tensor for name, tensor in policy.expert.state_dict().items()}
+        expected |= {f"{EXPERT}{name}": tensor for name, tensor in policy.expert.state_dict().items()}
     found = dict(plan.mapped.state)
     misfits = [
-        name for name, tensor in found.items() if name in wanted and tensor.shape != wanted[name].shape
+        name for name, tensor in found.items() if name in expected and tensor.shape != expected[name].shape
     ]
     for name in misfits:
         del found[name]
     shapes = [f"{name} {tuple(plan.mapped.state[name].shape)}" for name in misfits]
-    unexpected = [*plan.mapped.unknown, *(name for name in found if name not in wanted), *shapes]
+    unexpected = [*plan.mapped.unknown, *(name for name in found if name not in expected), *shapes]
     report = Report(
         kind=kind,
         out=str(out),
-        matched=sum(name in wanted for name in found),
+        matched=sum(name in expected for name in found),
         dropped=plan.mapped.dropped,
-        missing=tuple(_missing(wanted, found)),
+        missing=tuple(_missing(expected, found)),
         unexpected=tuple(unexpected),
         notes=tuple(plan.notes),
     )
@@ -174,10 +174,12 @@ def _fill(policy: InspireVLAPolicy, kind: str, out: Path, plan: Plan, allow_part
     return report
 
 
-def _missing(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+def _missing(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
     """Names that got nothing; of tensors that share their memory one is enough."""
-    filled = {wanted[name].data_ptr() for name in found if name in wanted}
-    return [name for name, tensor in wanted.items() if name not in found and tensor.data_ptr() not in filled]
+    filled = {expected[name].data_ptr() for name in found if name in expected}
+    return [
+        name for name, tensor in expected.items() if name not in found and tensor.data_ptr() not in filled
+    ]
 
 
 def _write(policy: InspireVLAPolicy, out: Path, plan: Plan, report: Report, source: str) -> None:
