@@ -83,6 +83,7 @@ def test_calvins_images_keep_their_size(sources, tmp_path, capsys) -> None:
         ("convert w --from openvla --to x --action-tokens reserved", "openvla does not use --action-tokens"),
         ("convert w --from lora --to x --allow-partial", "--from lora does not use --allow-partial"),
         ("serve --policy nano_base --mentions m.json", "base (nano_base) asks no questions"),
+        ("evaluate --policy nano_base --mentions m.json --out o", "base (nano_base) asks no questions"),
     ],
 )
 def test_commands_refuse_what_they_would_ignore(command, said, tmp_path, monkeypatch, capsys) -> None:

@@ -107,6 +107,14 @@ def _inputs(sizes: Mapping[str, Any], state_dim: int, action_dim: int | None) ->
     }
 
 
+def check_mentions(policy: Mapping[str, Any], mentions: Overrides | None) -> None:
+    """Raise InspireError if mention overrides are given for a described policy that asks no questions."""
+    if mentions and not policy["reasoning"].get("enabled"):
+        raise InspireError(
+            f"{policy['name']} ({policy['checkpoint']}) asks no questions; leave out the mention overrides."
+        )
+
+
 def agent_factory(
     checkpoint: str | Path, device: str | None = None, mentions: Overrides | None = None
 ) -> Factory:
@@ -186,10 +194,7 @@ def serve(
 
     options = ServerSettings(**settings)
     about = describe(checkpoint, name)
-    if mentions and not about["reasoning"].get("enabled"):
-        raise InspireError(
-            f"{about['name']} ({checkpoint}) asks no questions; leave out the mention overrides."
-        )
+    check_mentions(about, mentions)
     check_cameras(keys or {}, about["cameras"])
     check_port(options.host, options.port)
     agent = agent_factory(checkpoint, device, mentions)()

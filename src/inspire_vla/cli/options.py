@@ -150,6 +150,7 @@ def chosen_policy(
         described, factory = policies.remote(
             options.remote, options.api_key_env, name, mentions, patient=patient
         )
+        policies.check_mentions(described, mentions)
         if simulated:
             benchmarks.check_inputs(described)
         return described, factory
@@ -159,7 +160,9 @@ def chosen_policy(
         raise InspireError("Which policy? Give --policy CHECKPOINT or --remote ws://HOST:PORT.")
     if simulated:
         benchmarks.check_inputs(policies.inputs(checkpoint))
-    return policies.describe(checkpoint, name), policies.agent_factory(checkpoint, options.device, mentions)
+    described = policies.describe(checkpoint, name)
+    policies.check_mentions(described, mentions)
+    return described, policies.agent_factory(checkpoint, options.device, mentions)
 
 
 def mention_overrides(options: Any) -> Any:
