@@ -140,7 +140,7 @@ def timed(
 def elements(policy: InspireVLAPolicy, tokenizer: InspireVLATokenizer, batch: dict[str, Any]) -> int:
     """How long the batch's padded sequences are, images included."""
     told: list[int] = []
-    # The first layer, because nano's training pass calls the layers themselves (backbones/fast_qwen2.py).
+    # The first layer, because nano's training pass calls the layers themselves (backbones/hf_decoder.py).
     hook = policy.backbone.decoder.layers[0].register_forward_pre_hook(
         lambda module, args: told.append(args[0].shape[1])
     )

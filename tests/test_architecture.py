@@ -14,7 +14,7 @@ ROOT = Path(inspire_vla.__file__).parent
 # A room may import rooms of the levels before its own, and itself. Rooms of one level don't import each other.
 LEVELS = (
     ("errors",),
-    ("files", "observation_history", "perturbations"),
+    ("files", "observation_history", "lerobot_internals", "perturbations"),
     ("jobs",),
     ("spatial", "instruction"),
     ("dialogue", "action_tokenizers"),
@@ -88,6 +88,73 @@ def test_heavy_packages_begin_where_the_image_says(package, first):
                     continue
                 heavy = {n for n in imported(path) if n.split(".")[0] == package}
                 assert not heavy or room == first, f"{path.relative_to(ROOT)} imports {heavy}"
+
+
+INSIDE = {
+    "transformers": {"backbones/hf_decoder.py"},
+    "lerobot": {"lerobot_internals.py", "lerobot_plugin/lerobot_host.py"},
+    "peft": {"lerobot_plugin/lerobot_host.py"},
+    "accelerate": {"lerobot_plugin/lerobot_host.py"},
+}
+"""Host → the files that may use its inside: private names, modules that implement models, functions replaced."""
+
+
+def reaches_inside(source: str, host: str) -> list[str]:
+    """What a file uses of the inside of `host`.
+
+    Names that begin with an underscore, the modules in which transformers implements models and masks, and names that
+    are set in a module of the host.
+    """
+    tree, found, modules = ast.parse(source), list[str](), dict[str, str]()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.split(".")[0] == host:
+                    modules[alias.asname or alias.name.split(".")[0]] = alias.name
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == host:
+            names = [alias.name for alias in node.names]
+            modules |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            private = [part for part in (*str(node.module).split("."), *names) if part.startswith("_")]
+            inner = [
+                p
+                for p in str(node.module).split(".")
+                if p.startswith(("modeling_", "integrations", "masking_"))
+            ]
+            found += [f"{node.module}: {name}" for name in (*private, *inner)]
+    for node in ast.walk(tree):
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        found += [ast.unparse(t) for t in targets if isinstance(t, ast.Attribute) and _of(t, modules)]
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
+            found += [ast.unparse(node)] if _of(node, modules) else []
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "setattr" and _of(node.args[0], modules):
+            found.append(ast.unparse(node))
+    return found
+
+
+def _of(node: ast.AST, modules: dict[str, str]) -> bool:
+    """Whether an expression is an attribute of one of these names."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return isinstance(node, ast.Name) and node.id in modules
+
+
+@pytest.mark.parametrize("host", INSIDE)
+def test_the_inside_of_a_host_is_used_in_its_own_modules_alone(host):
+    using = {
+        path.relative_to(ROOT).as_posix(): inside
+        for path in ROOT.rglob("*.py")
+        if (inside := reaches_inside(path.read_text(encoding="utf-8"), host))
+    }
+    assert {name: inside for name, inside in using.items() if name not in INSIDE[host]} == {}
+
+
+@pytest.mark.parametrize("line", [
+    "from lerobot.envs.libero import _get_suite", "from lerobot.envs import libero; libero._get_suite('x')",
+    "import lerobot.envs as e; e.make = print", "from lerobot import envs; setattr(envs, 'make', print)",
+])  # fmt: skip
+def test_reaching_inside_is_seen(line):
+    assert reaches_inside(line, "lerobot")
+    assert not reaches_inside("from lerobot.envs import libero; libero.make(x); y._z = 1", "lerobot")
 
 
 LIGHT = (

@@ -13,8 +13,7 @@ from transformers import Qwen2Config, Qwen2Model
 
 from inspire_vla.backbones import efficientnet
 from inspire_vla.backbones.base import KeyValueCache
-from inspire_vla.backbones.fast_qwen2 import ATTENTION, supervised_states
-from inspire_vla.backbones.hf_decoder import HFBackbone
+from inspire_vla.backbones.hf_decoder import ATTENTION, HFBackbone, supervised_states
 from inspire_vla.dialogue import NANO_TEMPLATE, TextTokenizer
 from inspire_vla.errors import InspireError, did_you_mean
 

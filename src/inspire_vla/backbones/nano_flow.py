@@ -16,11 +16,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import silu
 from transformers import Qwen2Config
-from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm, Qwen2RotaryEmbedding
 
-from inspire_vla.backbones.fast_qwen2 import attention
 from inspire_vla.backbones.flow import FlowContext, FlowExpert, embed_time
-from inspire_vla.backbones.hf_decoder import additive_mask, rotated
+from inspire_vla.backbones.hf_decoder import RMSNorm, RotaryEmbedding, additive_mask, rotated, sdpa_attention
 from inspire_vla.errors import InspireError
 
 
@@ -45,7 +43,7 @@ class NanoFlow(FlowExpert):
         if config.hidden_size % 2:
             raise InspireError(f"nano_flow.hidden_size must be even, found {config.hidden_size}.")
         self.horizon, self.action_dim, self.width = horizon, action_dim, config.hidden_size
-        self.rotary = Qwen2RotaryEmbedding(decoder)
+        self.rotary = RotaryEmbedding(decoder)
         self.action_in = nn.Linear(action_dim, self.width)
         self.action_place = nn.Parameter(torch.randn(horizon, self.width) * 0.02)
         self.action_time_in = nn.Linear(2 * self.width, self.width)
@@ -55,7 +53,7 @@ class NanoFlow(FlowExpert):
             _Layer(self.width, config.mlp_size, decoder.num_attention_heads, head_dim)
             for _ in range(decoder.num_hidden_layers)
         )
-        self.norm = Qwen2RMSNorm(self.width)
+        self.norm = RMSNorm(self.width)
         self.action_out = nn.Linear(self.width, action_dim)
 
     def prepare(self, context: FlowContext) -> Any:
@@ -82,7 +80,7 @@ class _Layer(nn.Module):
     def __init__(self, width: int, mlp_size: int, heads: int, head_dim: int) -> None:
         super().__init__()
         self.heads, self.head_dim = heads, head_dim
-        self.attention_norm, self.mlp_norm = Qwen2RMSNorm(width), Qwen2RMSNorm(width)
+        self.attention_norm, self.mlp_norm = RMSNorm(width), RMSNorm(width)
         self.qkv_proj = nn.Linear(width, 3 * heads * head_dim)
         self.o_proj = nn.Linear(heads * head_dim, width, bias=False)
         self.gate_up_proj = nn.Linear(width, 2 * mlp_size, bias=False)
@@ -99,7 +97,7 @@ class _Layer(nn.Module):
         query_key, values = projected.transpose(1, 2).split([2 * self.heads, self.heads], dim=1)
         queries, keys = rotated(query_key, *tables).chunk(2, dim=1)
         all_keys, all_values = torch.cat([past, torch.stack([keys, values])], dim=3)
-        mixed, _ = attention(self, queries, all_keys, all_values, mask)
+        mixed, _ = sdpa_attention(self, queries, all_keys, all_values, mask)
         x = x + self.o_proj(mixed.flatten(2))
         gate, up = self.gate_up_proj(self.mlp_norm(x)).chunk(2, dim=-1)
         return x + self.down_proj(silu(gate) * up)

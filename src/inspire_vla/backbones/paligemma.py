@@ -18,7 +18,13 @@ from torch.nn.functional import interpolate, pad
 from transformers import GemmaConfig, GemmaModel, SiglipVisionConfig, SiglipVisionModel
 
 from inspire_vla.backbones.base import LINEAR_LAYERS
-from inspire_vla.backbones.hf_decoder import HFBackbone, RenamedWeights, count_layers, rename_weights
+from inspire_vla.backbones.hf_decoder import (
+    HFBackbone,
+    RenamedWeights,
+    count_layers,
+    rename_weights,
+    siglip_encoder,
+)
 from inspire_vla.dialogue import PI0_FAST_TEMPLATE, TextTokenizer
 from inspire_vla.errors import InspireError
 
@@ -107,8 +113,7 @@ class PaliGemma(HFBackbone):
                 attn_implementation="sdpa",
             )
         )
-        # Up to some version of transformers the encoder is inside this model, later it is this model.
-        self.tower = getattr(tower, "vision_model", tower)
+        self.tower = siglip_encoder(tower)
         self.projector = nn.Linear(vision.width, language.hidden_size)
         self.decoder = GemmaModel(
             GemmaConfig(

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad, smooth_l1_loss
 
-from inspire_vla.backbones.fast_qwen2 import supervised_states
+from inspire_vla.backbones.hf_decoder import supervised_states
 from inspire_vla.backbones.nano import Nano
 from inspire_vla.grounding.batches import COLOURS, KINDS, GroundingBatch
 

@@ -12,8 +12,7 @@ import shutil
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -36,6 +35,7 @@ from inspire_vla.labels.columns import (
     write_labels,
 )
 from inspire_vla.labels.labeller import Tracks, encode_tracks
+from inspire_vla.lerobot_internals import fast_image_embedding
 
 COLLECTION_FILE = "meta/inspire_collection.json"
 """Says how the scripted expert's demonstrations were collected."""
@@ -275,7 +275,7 @@ class LabelledDatasetWriter:
             "index": [],  # LeRobot fills these two
             "task_index": [],
         }
-        with _fast_image_embedding():
+        with fast_image_embedding():
             self._dataset.save_episode(columns)
 
     def _write_images(self, camera: str, images: Sequence[bytes | np.ndarray]) -> list[str]:
@@ -360,32 +360,3 @@ def png(image: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image)).save(buffer, "PNG", compress_level=6)
     return buffer.getvalue()
-
-
-@contextmanager
-def _fast_image_embedding() -> Iterator[None]:
-    """Embed an episode's images all at once.
-
-    LeRobot 0.6 embeds them row by row, which takes most of the time of a save, and writes a random fingerprint into the
-    file. With another LeRobot that has no such function, nothing is changed.
-    """
-    import datasets
-    from lerobot.datasets import dataset_writer
-
-    original = getattr(dataset_writer, "embed_images", None)
-    if original is None:
-        yield
-        return
-
-    def embed(dataset: datasets.Dataset) -> datasets.Dataset:
-        table = datasets.table.embed_table_storage(dataset.data.table)
-        embedded = datasets.Dataset(
-            datasets.table.InMemoryTable(table), info=dataset.info, fingerprint="inspire"
-        )
-        return embedded.with_format(**dataset.format)
-
-    dataset_writer.embed_images = embed
-    try:
-        yield
-    finally:
-        dataset_writer.embed_images = original

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from inspire_vla import lerobot_internals
 from inspire_vla.dialogue import ASKED_OBJECTS, question
 from inspire_vla.spatial import MODES
 
@@ -44,14 +45,8 @@ def styles(mode: str) -> tuple[str, ...]:
 
 
 def register_styles() -> None:
-    """Add the styles of all modes to LeRobot's sets of known styles.
-
-    In place, because other modules hold these sets.
-    """
-    from lerobot.datasets import language
-
-    for known in (language.EXTENDED_STYLES, language.STYLE_REGISTRY, language.EVENT_ONLY_STYLES):
-        known.update(style for mode in MODES for style in styles(mode))
+    """Make the styles of all modes known to LeRobot."""
+    lerobot_internals.register_styles(style for mode in MODES for style in styles(mode))
 
 
 def language_rows(mentions: Sequence[str], answers: NDArray[np.str_], mode: str) -> Iterator[list[Row]]:

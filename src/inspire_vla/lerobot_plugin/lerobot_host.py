@@ -336,6 +336,14 @@ class PolicyHooks:
         present = {type(module).__name__ for part in parts for module in part.modules()}
         return [name for name in self.backbone.fsdp_units if name in present]
 
+    @classmethod
+    def _load_as_safetensor(cls, model: Any, model_file: str, map_location: str, strict: bool) -> Any:
+        """Read the weights. LeRobot 0.6.1, policies/pretrained.py. Raises InspireError where they do not fit."""
+        try:
+            return super()._load_as_safetensor(model, model_file, map_location, strict)  # type: ignore[misc]
+        except (RuntimeError, SafetensorError) as error:
+            raise InspireError(f"{model_file} does not fit the policy: {str(error)[:500]}") from None
+
 
 def several_processes() -> bool:
     """Whether this is one process of several that train together."""

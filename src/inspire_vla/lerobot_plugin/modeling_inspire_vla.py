@@ -20,7 +20,6 @@ from jaxtyping import Bool, Float, Int
 from lerobot.configs import PreTrainedConfig
 from lerobot.policies import PreTrainedPolicy
 from lerobot.utils.constants import ACTION, OBS_STATE
-from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -559,13 +558,6 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         if adapter is not None and policy.expert is not None:  # an adapter has no place for the buffer
             policy.noise_draws.fill_(steps_taken(source))
         return policy
-
-    @classmethod
-    def _load_as_safetensor(cls, model: Any, model_file: str, map_location: str, strict: bool) -> Any:
-        try:
-            return super()._load_as_safetensor(model, model_file, map_location, strict)
-        except (RuntimeError, SafetensorError) as error:
-            raise InspireError(f"{model_file} does not fit the policy: {str(error)[:500]}") from None
 
 
 class Losses:

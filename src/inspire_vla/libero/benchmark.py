@@ -15,6 +15,7 @@ import numpy as np
 
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.files import json_sha256
+from inspire_vla.lerobot_internals import libero_suite
 from inspire_vla.libero.dataset import check_cameras
 from inspire_vla.libero.rendering import Rendering
 from inspire_vla.libero.simulation import (
@@ -141,7 +142,7 @@ class LiberoEnv(gymnasium.Env):
         if plus and render != "full":
             raise InspireError("LIBERO-Plus changes the images itself: use `--render full` with its suites.")
         original = base_suite(suite)
-        tasks = pro_suite(suite) if pro else libero._get_suite(original)
+        tasks = pro_suite(suite) if pro else libero_suite(original)
         index = next((i for i, one in enumerate(tasks.tasks) if Path(one.bddl_file).stem == task), None)
         if index is None:
             raise LiberoMissing(

@@ -27,6 +27,7 @@ from typing import Any
 
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.files import read_json
+from inspire_vla.lerobot_internals import libero_suite
 
 SPLIT_FILE = Path(__file__).with_name("libero_90_split.json")
 """{suite: names of tasks}: LIBERO-90 without, and only, the tasks that are held out of training; see split.py."""
@@ -199,9 +200,7 @@ def plus_tasks(suite: str) -> tuple[str, ...]:
     from inspire_vla.libero.simulation import require_libero
 
     require_libero()
-    from lerobot.envs.libero import _get_suite
-
-    tasks = tuple(Path(task.bddl_file).stem for task in _get_suite(PLUS_SUITES[suite]).tasks)
+    tasks = tuple(Path(task.bddl_file).stem for task in libero_suite(PLUS_SUITES[suite]).tasks)
     if len(tasks) <= _ORIGINAL_TASKS:
         raise LiberoMissing(
             f"{suite} needs LIBERO-Plus, but the installed LIBERO is the original: it has {len(tasks)} tasks in "

@@ -12,10 +12,11 @@ import gymnasium
 import numpy as np
 from lerobot.configs import FeatureType, PolicyFeature
 from lerobot.envs.configs import EnvConfig
-from lerobot.envs.utils import _LazyAsyncVectorEnv, freeze_after_episode_end
+from lerobot.envs.utils import freeze_after_episode_end
 from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_STATE
 
 from inspire_vla.errors import InspireError
+from inspire_vla.lerobot_internals import lazy_vector_env
 from inspire_vla.tabletop.benchmark import tasks_of
 from inspire_vla.tabletop.env import CONTROL_HZ, TabletopEnv
 from inspire_vla.tabletop.suites import SUITES
@@ -98,7 +99,7 @@ class InspireTabletopEnv(EnvConfig):
     def _vector(self, suite: str, number: int, n_envs: int, use_async: bool) -> gymnasium.vector.VectorEnv:
         make: Callable[[], gymnasium.Env] = partial(make_env, suite, number, **self.gym_kwargs)
         if use_async and n_envs > 1:
-            return _LazyAsyncVectorEnv([make] * n_envs)  # it freezes finished environments itself
+            return lazy_vector_env([make] * n_envs)
         mode = gymnasium.vector.AutoresetMode.NEXT_STEP
         return gymnasium.vector.SyncVectorEnv([freeze_after_episode_end(make)] * n_envs, autoreset_mode=mode)
 

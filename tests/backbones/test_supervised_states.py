@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import Qwen2Config, Qwen2Model
 
-from inspire_vla.backbones.fast_qwen2 import ATTENTION, attention, supervised_states
+from inspire_vla.backbones.hf_decoder import ATTENTION, sdpa_attention, supervised_states
 
 ROWS, TIME, HIDDEN = 3, 9, 24
 LOSS_MASK = torch.zeros(ROWS, TIME, dtype=torch.bool)
@@ -52,7 +52,7 @@ def test_under_autocast_on_a_cpu_attention_is_computed_in_float32() -> None:
     mask = torch.randn(2, 1, 7, 7)
     expected = scaled_dot_product_attention(query, key, value, mask).transpose(1, 2)
     with torch.autocast("cpu", torch.bfloat16):
-        found, _ = attention(torch.nn.Module(), query, key, value, mask)
+        found, _ = sdpa_attention(torch.nn.Module(), query, key, value, mask)
     assert torch.equal(found, expected)
 
 

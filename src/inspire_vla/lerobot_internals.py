@@ -1,0 +1,64 @@
+"""What this package reaches into the inside of LeRobot 0.6.1 for, besides training.
+
+Trainings have lerobot_plugin/lerobot_host.py; this module needs no torch, so labels can be written without it.
+tests/test_lerobot_internals.py fails when one of these places changes.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+
+def register_styles(styles: Iterable[str]) -> None:
+    """Add styles of language rows to LeRobot's sets of known styles. datasets/language.py has no function for it.
+
+    In place, because other modules hold these sets.
+    """
+    from lerobot.datasets import language
+
+    names = tuple(styles)
+    for known in (language.EXTENDED_STYLES, language.STYLE_REGISTRY, language.EVENT_ONLY_STYLES):
+        known.update(names)
+
+
+@contextmanager
+def fast_image_embedding() -> Iterator[None]:
+    """Embed the images of an episode that a LeRobotDataset saves all at once. datasets/dataset_writer.py.
+
+    LeRobot embeds them row by row, which takes most of the time of a save, and writes a random fingerprint into the
+    file.
+    """
+    import datasets
+    from lerobot.datasets import dataset_writer
+
+    original = dataset_writer.embed_images
+
+    def embed(dataset: datasets.Dataset) -> datasets.Dataset:
+        table = datasets.table.embed_table_storage(dataset.data.table)
+        embedded = datasets.Dataset(
+            datasets.table.InMemoryTable(table), info=dataset.info, fingerprint="inspire"
+        )
+        return embedded.with_format(**dataset.format)
+
+    dataset_writer.embed_images = embed
+    try:
+        yield
+    finally:
+        dataset_writer.embed_images = original
+
+
+def lazy_vector_env(makers: Sequence[Callable[[], Any]]) -> Any:
+    """One environment for each maker, in processes that start at the first reset. envs/utils.py.
+
+    It freezes environments whose episode has ended.
+    """
+    from lerobot.envs.utils import _LazyAsyncVectorEnv
+
+    return _LazyAsyncVectorEnv(list(makers))
+
+
+def libero_suite(name: str) -> Any:
+    """A suite of the installed LIBERO, with its `tasks`. envs/libero.py. Raises ValueError for an unknown name."""
+    from lerobot.envs import libero
+
+    return libero._get_suite(name)
