@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -44,11 +45,17 @@ def rooms() -> dict[str, list[Path]]:
     return found
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
 def imported(path: Path) -> set[str]:
     """Every module that a file imports, anywhere in it; relative imports made absolute."""
     names: set[str] = set()
     package = (ROOT.name, *path.relative_to(ROOT).parts[:-1])
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -99,13 +106,13 @@ INSIDE = {
 """Host → the files that may use its inside: private names, modules that implement models, functions replaced."""
 
 
-def reaches_inside(source: str, host: str) -> list[str]:
+def reaches_inside(tree: ast.Module, host: str) -> list[str]:
     """What a file uses of the inside of `host`.
 
     Names that begin with an underscore, the modules in which transformers implements models and masks, and names that
     are set in a module of the host.
     """
-    tree, found, modules = ast.parse(source), list[str](), dict[str, str]()
+    found, modules = list[str](), dict[str, str]()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -121,7 +128,7 @@ def reaches_inside(source: str, host: str) -> list[str]:
                 if p.startswith(("modeling_", "integrations", "masking_"))
             ]
             found += [f"{node.module}: {name}" for name in (*private, *inner)]
-    for node in ast.walk(tree):
+    for node in ast.walk(tree) if modules else ():
         targets = node.targets if isinstance(node, ast.Assign) else []
         found += [ast.unparse(t) for t in targets if isinstance(t, ast.Attribute) and _of(t, modules)]
         if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
@@ -143,7 +150,7 @@ def test_the_inside_of_a_host_is_used_in_its_own_modules_alone(host):
     using = {
         path.relative_to(ROOT).as_posix(): inside
         for path in ROOT.rglob("*.py")
-        if (inside := reaches_inside(path.read_text(encoding="utf-8"), host))
+        if (inside := reaches_inside(tree_of(path), host))
     }
     assert {name: inside for name, inside in using.items() if name not in INSIDE[host]} == {}
 
@@ -153,8 +160,9 @@ def test_the_inside_of_a_host_is_used_in_its_own_modules_alone(host):
     "import lerobot.envs as e; e.make = print", "from lerobot import envs; setattr(envs, 'make', print)",
 ])  # fmt: skip
 def test_reaching_inside_is_seen(line):
-    assert reaches_inside(line, "lerobot")
-    assert not reaches_inside("from lerobot.envs import libero; libero.make(x); y._z = 1", "lerobot")
+    assert reaches_inside(ast.parse(line), "lerobot")
+    harmless = ast.parse("from lerobot.envs import libero; libero.make(x); y._z = 1")
+    assert not reaches_inside(harmless, "lerobot")
 
 
 LIGHT = (
