@@ -62,6 +62,5 @@ class EfficientNetLite0(nn.Module):
             )
         stored = torch.load(path, map_location="cpu", weights_only=True)
         state = self.state_dict()
-        self.load_state_dict(
-            dict(zip(state, stored.values(), strict=False))
-        )  # the classifier comes after them
+        # The classifier's weights come after those of the stages, and are left out.
+        self.load_state_dict(dict(zip(state, stored.values(), strict=False)))
