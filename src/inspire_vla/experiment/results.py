@@ -17,7 +17,7 @@ _CONTROLS = {
     "truth": "answers overridden: the truth",
     "random": "answers overridden: random",
     "shuffled": "answers overridden: the truth of another object",
-    "random_directions": "answers overridden: random, but for a true *grasped*",
+    "random_directions": "answers overridden: random, but for a true “grasped”",
     "unasked": "no question asked",
 }
 _STEPS = "training steps, thousands"
