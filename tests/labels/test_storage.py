@@ -15,7 +15,7 @@ import pytest
 
 from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
-from inspire_vla.files import folder_lock
+from inspire_vla.files import folder_lock, remove
 from inspire_vla.labels import LABELS_FILE, read_labels
 from inspire_vla.labels.custom import FunctionLabeller, TableLabeller
 from inspire_vla.labels.episode_labeller import DemonstrationLabeller
@@ -338,6 +338,7 @@ def test_a_killed_call_resumed_with_another_labeller_starts_again(dataset, tmp_p
     for moment in range(40):
         if len(written) == 1:  # between the two data files
             break
+        remove(tmp_path / ".out.labelling")
         with monkeypatch.context() as patch:
             _kill_at(patch, moment)
             with pytest.raises(Killed):
