@@ -172,7 +172,10 @@ class Fast(ActionTokenizer):
         return idct(coefficients, axis=0, norm="ortho").astype(np.float32)
 
     def allowed_codes(self, prefix: Sequence[int] = ()) -> np.ndarray | None:
-        """Return the codes that fit the missing coefficients and, after an incomplete character, complete it."""
+        """Return the codes (n,) that fit the missing coefficients and, after an incomplete character, complete it.
+
+        They are ascending; None if the chunk is complete. Raises UndecodableAction for a `prefix` that is not allowed.
+        """
         pending, started = self._progress(prefix)
         missing = self.horizon * self.action_dim - started
         if not pending and missing <= 0:

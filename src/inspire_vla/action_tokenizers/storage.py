@@ -36,7 +36,7 @@ class Record:
 def write(
     folder: str | Path, kind: str, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
 ) -> None:
-    """Write the settings (JSON values) and arrays of a tokenizer of this kind into `folder`."""
+    """Write the settings (JSON values) and arrays, of any shape, of a tokenizer of this kind into `folder`."""
     folder = Path(folder)
     record: dict[str, Any] = {"version": VERSION, "kind": kind, "settings": dict(settings)}
     if arrays:

@@ -356,6 +356,9 @@ def sdpa_attention(
     There the backward pass of PyTorch's attention has no fast kernel for bfloat16, and takes three times as long.
     Everything else is faster in bfloat16.
 
+    Args:
+        attention_mask: broadcasts to (batch, head, time, total): True where a row attends, or a term of the scores.
+
     Returns:
         The mixed values and no weights.
     """

@@ -302,7 +302,11 @@ class PrefixLayout:
         return None if torch.equal(mask, torch.ones_like(mask).tril()) else mask
 
     def model_positions(self, positions: Int[Tensor, "batch time"]) -> Tensor:
-        """Positions in the sequence → positions of the model. An image advances them by less than its elements."""
+        """Positions in the sequence → positions of the model. An image advances them by less than its elements.
+
+        Returns:
+            (batch, time), or (3, batch, time) where the model has three-dimensional positions.
+        """
         if self.positions is None:
             return positions
         table = self.positions.to(positions.device)

@@ -71,7 +71,7 @@ def stem(config: NanoConfig) -> nn.Sequential:
 
 
 class Residual(nn.Module):
-    """x + convolution(ReLU(convolution(group norm of x)))."""
+    """x + convolution(ReLU(convolution(group norm of x))), for x (batch, channels, rows, columns)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

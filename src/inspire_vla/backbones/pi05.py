@@ -127,7 +127,10 @@ class AdaptiveNorm(nn.Module):
 
 
 class Pi05ExpertLayer(nn.Module):
-    """A layer of Gemma with adaptive norms, over the language model's keys and values and its own."""
+    """A layer of Gemma with adaptive norms, over the language model's keys and values and its own.
+
+    The language model's are (batch, kv_head, columns, head_dim), see `KeyValues`.
+    """
 
     def __init__(self, size: GemmaExpertSize, language: GemmaSize) -> None:
         super().__init__()

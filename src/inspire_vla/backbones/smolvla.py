@@ -338,7 +338,10 @@ class _Reader(nn.Module):
 
 
 class SmolVLAExpertLayer(nn.Module):
-    """A layer of Llama. `joint`: it has keys and values of its own, and attends to the actions as well."""
+    """A layer of Llama. `joint`: it has keys and values of its own, and attends to the actions as well.
+
+    The keys and values that it is given are (batch, kv_head, columns, head_dim), see `KeyValues`.
+    """
 
     def __init__(self, language: SmolLMSize, size: SmolExpertSize, *, joint: bool) -> None:
         super().__init__()

@@ -62,6 +62,7 @@ class Decision:
 
     @property
     def decodable(self) -> bool:
+        """Whether the codes decode to actions."""
         return self.actions is not None
 
     @property

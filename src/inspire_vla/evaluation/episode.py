@@ -84,7 +84,7 @@ class GripperLog:
     closed: bool | None = None
 
     def add(self, step: int, action: np.ndarray, info: Mapping[str, Any]) -> None:
-        """Note the state after the action of `step`, whose last number is the gripper command."""
+        """Note the state after the action (action_dim,) of `step`, whose last number is the gripper command."""
         command = float(action[-1])
         if abs(command) > GRIPPER_DEADBAND:
             self.closed = command * self.closes > 0
@@ -131,6 +131,7 @@ class Episode:
         self.answers_to_override = self.answers_overridden = 0
 
     def reset(self) -> None:
+        """Start the environment with the job's seed, and read the instruction from its `info`."""
         self.observation, self.info = self.env.reset(seed=self.job.seed)
         self.agent_observation = self.history.stack_observation(self.observation)
         self.instruction = str(self.info.get("instruction", self.info.get("task", self.job.task)))
@@ -203,7 +204,7 @@ class Episode:
         self.chunk = [action]
 
     def step(self) -> None:
-        """Execute the next action of the chunk."""
+        """Execute the next action of the chunk, (action_dim,), as the agent gave it."""
         self.last_action = self.chunk.pop(0)
         self.observation, _, terminated, truncated, self.info = self.env.step(self.last_action)
         self.agent_observation = self.history.stack_observation(self.observation)

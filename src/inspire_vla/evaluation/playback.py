@@ -138,6 +138,7 @@ class PlaybackBenchmark:
         return tuple(dict.fromkeys([*first, *(segment.instruction for segment in self.segments)]))
 
     def instructions(self, suite: str) -> dict[str, str]:
+        """Return {task: instruction}; a task is its own instruction."""
         return {task: task for task in self.tasks(suite)}
 
     def make(self, suite: str, task: str) -> "Playback":
@@ -159,6 +160,7 @@ class PlaybackBenchmark:
 
     @cached_property
     def scale(self) -> ActionScale:
+        """Mean and spread of the dataset's actions, from the episodes that are not evaluated, if there are any."""
         actions, episodes = self.reader.files.column(ACTION)
         names = self.reader.files.names().get(ACTION) or tuple(map(str, range(actions.shape[1])))
         others = ~np.isin(episodes, list(self._evaluated))
@@ -201,7 +203,11 @@ class Playback:
         self._images: dict[str, Iterator[np.ndarray]] = {}
 
     def reset(self, *, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Show the first frame of the episode that the seed stands for."""
+        """Show the first frame of the episode that the seed stands for.
+
+        Returns:
+            The observation, as `step` returns it, and `info`.
+        """
         self.segment = self._segment(seed)
         reader, state_dim = self.benchmark.reader, self.benchmark.inputs.state_dim
         labels = self.benchmark.labels
@@ -217,7 +223,19 @@ class Playback:
         return self.observation, self._info()
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
-        """Note the action and show the next frame. At the end the last frame stays."""
+        """Note the action and show the next frame. At the end the last frame stays.
+
+        Args:
+            action: (action_dim,), in the units and the frame of the dataset's actions.
+
+        Returns:
+            The observation, reward 0, terminated False, whether the episode is over, and `info`. The observation holds
+            the images {"pixels": {camera: uint8 (H, W, 3)}} in the policy's size. If the policy takes a state, it holds
+            "agent_pos", float32 (state_dim,), as recorded.
+
+        Raises:
+            InspireError: a recorded image is missing or damaged.
+        """
         self.executed.append(np.asarray(action, dtype=np.float64))
         over = self.frame + 1 >= len(self.segment)
         if not over:
@@ -226,7 +244,10 @@ class Playback:
         return self.observation, 0.0, False, over, self._info()
 
     def add_chunk(self, step: int, actions: np.ndarray) -> None:
-        """Note the chunk that the policy has decided for at a step, all of it."""
+        """Note the chunk that the policy has decided for at a step, all of it.
+
+        actions: (horizon, action_dim), in the units and the frame of the dataset's actions.
+        """
         self.chunks.append((step, np.asarray(actions, dtype=np.float64)))
 
     def scores(self) -> OfflineScores | None:
@@ -241,10 +262,11 @@ class Playback:
         )
 
     def render(self) -> np.ndarray:
-        """Return the image of the first camera as it was recorded."""
+        """Return the image of the first camera as it was recorded, uint8 (H, W, 3)."""
         return self._shown
 
     def close(self) -> None:
+        """Drop the decoders of the recorded images."""
         self._images = {}
 
     def _segment(self, seed: int) -> Segment:
@@ -372,6 +394,7 @@ def _labels(root: Path, rule: AnswerRule | None) -> tuple[str, Mapping[str, tupl
 
 
 def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Image uint8 (H, W, 3) → uint8 (*size, 3), size: (height, width)."""
     if image.shape[:2] == tuple(size):
         return image
     from PIL import Image

@@ -31,9 +31,17 @@ class Benchmark(Protocol):
         instructions(suite): {task: instruction}.
     """
 
-    def suites(self) -> Sequence[str]: ...
-    def tasks(self, suite: str) -> Sequence[str]: ...
-    def make(self, suite: str, task: str) -> Any: ...
+    def suites(self) -> Sequence[str]:
+        """Return the names of the suites."""
+        ...
+
+    def tasks(self, suite: str) -> Sequence[str]:
+        """Return the names of a suite's tasks."""
+        ...
+
+    def make(self, suite: str, task: str) -> Any:
+        """Return the environment of a task. Raises InspireError for a task that the suite does not have."""
+        ...
 
 
 class Agent(Protocol):

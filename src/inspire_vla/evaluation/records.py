@@ -154,6 +154,7 @@ class EpisodeLog:
         self.records.append(record)
 
     def close(self) -> None:
+        """Close the file; no record can be added any more."""
         self._file.close()
 
     def __enter__(self) -> "EpisodeLog":

@@ -106,12 +106,14 @@ class EnvironmentPool:
         return self.benchmark.make(job.suite, job.task)
 
     def give_back(self, episode: Episode) -> None:
+        """Keep the environment of a finished episode as a spare one; close it if the episode ended with an error."""
         if episode.error is None:
             self.spare.setdefault((episode.job.suite, episode.job.task), []).append(episode.env)
         else:
             close(episode.env)  # its state is unknown
 
     def close(self) -> None:
+        """Close all spare environments."""
         for environments in self.spare.values():
             while environments:
                 close(environments.pop())

@@ -115,6 +115,7 @@ class Share:
 
     @classmethod
     def of(cls, jobs: Iterable[EpisodeJob]) -> "Share":
+        """The share of a worker that has not begun."""
         return cls({job.key: job for job in jobs})
 
     def receive(self, kind: str, value: Any) -> Iterator[EpisodeRecord]:

@@ -162,9 +162,11 @@ class Preset:
         return self.ablations[ablation].of or self.method
 
     def title(self, variant: str) -> str:
+        """The title of a variant or ablation for reports; by default its name."""
         return (self.variants.get(variant) or self.ablations[variant]).title or variant
 
     def seeds_of(self, variant: str) -> tuple[int, ...]:
+        """The training seeds of a variant or ablation."""
         return self.seeds if variant in self.variants else self.seeds[: self.ablations[variant].seeds]
 
     def policy(self, variant: str, condition: Condition | None = None, seed: int | None = None) -> str:

@@ -131,6 +131,7 @@ class RunningCommand:
                 continue
 
     def tail(self) -> str:
+        """The last lines that the command printed: at most twelve, and 1,500 characters."""
         text = self.log.read_text(errors="replace", encoding="utf-8").replace("\r", "\n")
         printed = [line for line in text.splitlines()[-200:] if line.strip()]
         return "\n".join(printed[-12:])[-1500:]

@@ -52,6 +52,7 @@ class GroundingBatch:
     points: Float[Tensor, "batch time 2"]
 
     def to(self, device: torch.device) -> "GroundingBatch":
+        """The same batch on a device."""
         return GroundingBatch(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 

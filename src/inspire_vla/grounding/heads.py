@@ -47,7 +47,7 @@ class DenseHead(nn.Module):
         classes: Int[Tensor, "batch grid grid 2"],
         offsets: Float[Tensor, "batch grid grid 2"],
     ) -> tuple[Tensor, dict[str, float]]:
-        """The loss, and what to log: accuracy of kind and colour on objects, mean error of the offsets."""
+        """The loss (a scalar), and what to log: accuracy of kind and colour on objects, mean error of the offsets."""
         batch, grid = classes.shape[:2]
         side = grid // POINTS_PER_PATCH
         scores = self.out(prefix[:, : side * side]).unflatten(-1, (POINTS_PER_PATCH, POINTS_PER_PATCH, -1))
@@ -84,14 +84,17 @@ class PointingHead(nn.Module):
         self.out = nn.Linear(hidden_size, 2 * BINS)
 
     def loss(self, hidden: Float[Tensor, "n hidden"], points: Float[Tensor, "n 2"]) -> Tensor:
-        """Cross-entropy against a Gaussian around the true point."""
+        """Cross-entropy against a Gaussian around the true point, a scalar: the mean over the n questions.
+
+        points: (u, v), see batches.py.
+        """
         centres = (torch.arange(BINS, device=points.device) + 0.5) / BINS
         target = (-0.5 * ((centres - points[..., None]) * BINS / _TARGET_STD) ** 2).softmax(-1)
         scores = self.out(hidden).unflatten(-1, (2, BINS)).log_softmax(-1)
         return -(target * scores).sum((-1, -2)).mean()
 
     def point(self, hidden: Float[Tensor, "n hidden"]) -> Float[Tensor, "n 2"]:
-        """The mean of the most likely bin and its neighbours."""
+        """The mean of the most likely bin and its neighbours: (u, v), see batches.py."""
         probabilities = self.out(hidden).unflatten(-1, (2, BINS)).softmax(-1)
         bins = torch.arange(BINS, device=hidden.device)
         near = (bins - probabilities.argmax(-1, keepdim=True)).abs() <= _WINDOW
@@ -111,7 +114,7 @@ class Heads(nn.Module):
 def losses(
     model: Nano, heads: Heads, batch: GroundingBatch, *, questions: bool
 ) -> tuple[Tensor, dict[str, float]]:
-    """The loss of a batch, and what to log: dense classification, and with `questions` also pointing and answers."""
+    """The loss of a batch (a scalar), and what to log: dense classification; with `questions` pointing and answers."""
     prefix = model.encode_observation(batch.images, None)
     loss, log = heads.dense(prefix, batch.classes, batch.offsets)
     if not questions:

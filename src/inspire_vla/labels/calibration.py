@@ -183,7 +183,12 @@ def grasps_of(
 ) -> list[Grasp]:
     """Find the grasps of all arms in one episode, in order of time, without closings in the rest pose.
 
-    needed: number of acts of the instruction.
+    Args:
+        columns: the values that the arms are read from, each (T, …).
+        paths: of each arm's fingertips, (T, 3) metres.
+        needed: number of acts of the instruction.
+        fps: frames a second.
+        empty: opening of a gripper that closed on nothing, 0 closed … 1 open.
     """
     found = []
     for index, (arm, path) in enumerate(zip(arms, paths, strict=True)):

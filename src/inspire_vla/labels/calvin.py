@@ -415,7 +415,7 @@ def read_frame(
     number: int,
     image_sizes: Mapping[str, int] = {},
 ) -> dict[str, NDArray[Any]]:
-    """Read the arrays of one frame.
+    """Read the arrays of one frame: robot_obs (15,), scene_obs (24,), rel_actions (7,), images (side, side, 3), …
 
     Args:
         image_sizes: camera → side of the image that the frame must have of it.

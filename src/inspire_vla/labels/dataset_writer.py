@@ -229,6 +229,7 @@ class LabelledDatasetWriter:
             shutil.rmtree(self._images, ignore_errors=True)
 
     def add_demonstration(self, demonstration: Demonstration) -> None:
+        """Append a demonstration as an episode, see `add`."""
         one = demonstration
         self.add(one.instruction, one.state, one.action, one.gripper_to_object_m, one.grasped, one.images)
 

@@ -121,7 +121,10 @@ def opening_scale(values: NDArray[np.floating], *, open_is_high: bool = True) ->
 
 
 def is_binary(values: NDArray[np.floating]) -> bool:
-    """Whether almost all values are at the two ends of their range, and both occur."""
+    """Whether almost all values are at the two ends of their range, and both occur.
+
+    values: of any shape and unit. Those that are not finite do not count.
+    """
     raw = np.asarray(values, dtype=np.float64).ravel()
     raw = raw[np.isfinite(raw)]
     if not len(raw) or np.ptp(raw) < 1e-6:
@@ -137,7 +140,8 @@ _LONGEST_PULSE = 6
 def neutral_value(values: NDArray[np.floating]) -> float | None:
     """The neutral value of a trigger-style command, which says "close" or "open" for a few frames only.
 
-    It is between both ends, and returned to after short pulses. None if the command (N,) is no trigger.
+    It is between both ends, and returned to after short pulses. It is in the unit of the command (N,), which may be
+    any. None if the command is no trigger.
     """
     raw = np.asarray(values, dtype=np.float64).ravel()
     raw = raw[np.isfinite(raw)]
@@ -154,7 +158,7 @@ def neutral_value(values: NDArray[np.floating]) -> float | None:
 
 
 def is_toggle(values: NDArray[np.floating]) -> bool:
-    """Whether a command has pulses of one kind only, so that the same pulse may close and open."""
+    """Whether a command (N,), of any unit, has pulses of one kind only, so that the same pulse may close and open."""
     raw = np.asarray(values, dtype=np.float64).ravel()
     if not is_binary(raw):
         return False
@@ -164,16 +168,32 @@ def is_toggle(values: NDArray[np.floating]) -> bool:
 
 
 def held_command(values: NDArray[np.floating], starts: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Return the command (N,), where a trigger's pulses last until the next pulse; other commands as they are."""
+    """Return the command (N,), where a trigger's pulses last until the next pulse; other commands as they are.
+
+    Args:
+        values: (N,) or (N, n) commands of a whole dataset, of any unit and sign; see `total_opening`.
+        starts: (episodes,) first frame of each episode.
+
+    Raises:
+        InspireError: another shape, or values that are not finite.
+    """
     raw = total_opening(values)
     neutral = neutral_value(raw)
     return raw if neutral is None else hold_pulses(raw, neutral, starts)
 
 
 def hold_pulses(raw: NDArray[np.float64], neutral: float, starts: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Let a trigger's pulses last until the next pulse of the episode. Returns −1, 1, or 0 in an episode without one.
+    """Let a trigger's pulses last until the next pulse of the episode.
 
     Before an episode's first pulse the gripper is in the other state.
+
+    Args:
+        raw: (N,) commands of a whole dataset, of any unit.
+        neutral: the command between pulses, in the same unit.
+        starts: (episodes,) first frame of each episode.
+
+    Returns:
+        (N,): −1 after a pulse below `neutral`, 1 after one above it, 0 in an episode without a pulse.
     """
     held = np.zeros(len(raw))
     side = np.sign(raw - neutral) * (np.abs(raw - neutral) > 1e-6)
@@ -186,13 +206,13 @@ def hold_pulses(raw: NDArray[np.float64], neutral: float, starts: NDArray[np.int
 
 
 def true_runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """(first, end) of each run of True."""
+    """Flags (N,) → (first, end) of each run of True, in frames; `end` is the frame behind the run."""
     edges = np.flatnonzero(np.diff(flags.astype(np.int8), prepend=0, append=0)).tolist()
     return list(zip(edges[::2], edges[1::2], strict=True))
 
 
 def correlation(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
-    """Pearson's correlation; 0 where one of both is constant."""
+    """Pearson's correlation of two signals (N,); 0 where one of both is constant, or with less than two frames."""
     if len(first) < 2 or np.ptp(first) < 1e-9 or np.ptp(second) < 1e-9:
         return 0.0
     return float(np.corrcoef(first, second)[0, 1])
@@ -201,7 +221,12 @@ def correlation(first: NDArray[np.floating], second: NDArray[np.floating]) -> fl
 def correlation_with_width(
     command: NDArray[np.float64], width: NDArray[np.float64], starts: NDArray[np.intp]
 ) -> float:
-    """The largest correlation of a command (N,) with the width (N,) up to half a second later, or so."""
+    """The largest correlation, of either sign, of a command with the width up to five frames later.
+
+    Args:
+        command, width: (N,) values of a whole dataset, of any unit and sign.
+        starts: (episodes,) first frame of each episode.
+    """
     held = held_command(command, starts)
     return max((correlation(held[: len(held) - lag], width[lag:]) for lag in range(6)), key=abs)
 
@@ -265,7 +290,8 @@ def _measured_grasp(valley: "Valley", width: NDArray[np.float64], empty: float) 
 class Valley:
     """Frames close … release in which an opening is nearer to the valley's bottom than to its rims.
 
-    left, right: the heights of the rims; right is None if the opening stays low until the end.
+    close: first frame. release: the frame behind the last one. left, right: the heights of the rims; right is None if
+    the opening stays low until the end. Heights are openings, 0 closed … 1 open.
     """
 
     close: int

@@ -73,8 +73,11 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Demonstrated:
-    """One arm in one episode: path (T, 3) metres; value (T,) of the gripper, 0 low … 1 high; carries: number of objects
-    that the instruction asks to carry; released: whether it says where to."""
+    """One arm in one episode.
+
+    path: (T, 3) of the fingertips, metres, robot base frame. value: (T,) of the gripper, 0 low … 1 high. fps: frames a
+    second. carries: number of objects that the instruction asks to carry. released: whether it says where to.
+    """
 
     path: NDArray[np.float64]
     value: NDArray[np.float64]
@@ -84,7 +87,10 @@ class Demonstrated:
 
 
 def known_convention(robot_type: str, low: float, high: float) -> Evidence | None:
-    """What LeRobot's robot type says about measured or commanded values between `low` and `high`."""
+    """What LeRobot's robot type says about measured or commanded values between `low` and `high`.
+
+    low, high: in the dataset's unit. None for a type that is not known, or values that are not of its convention.
+    """
     found = _OPEN_IS_HIGH.get(robot_type.lower())
     if found is None:
         return None
@@ -95,7 +101,15 @@ def known_convention(robot_type: str, low: float, high: float) -> Evidence | Non
 
 
 def at_work(path: NDArray[np.float64], fps: float) -> NDArray[np.bool_]:
-    """Whether the end effector, path (T, 3), is at work in each frame: slow or low, and away from where it began."""
+    """Whether the end effector is at work in each frame: slow or low, and away from where it began.
+
+    Args:
+        path: (T, 3) of the fingertips, metres, robot base frame.
+        fps: frames a second.
+
+    Returns:
+        (T,) bool.
+    """
     speed = np.linalg.norm(np.diff(path, axis=0, prepend=path[:1]), axis=1)
     moving = speed[speed > 0.05 * speed.max()] if speed.max() > 0 else speed
     usual = float(np.quantile(moving, 0.6)) if len(moving) else 0.0
@@ -143,7 +157,7 @@ def _longest_carry(shown: Demonstrated, changes: list[tuple[int, int]], first: i
 
 
 def seen_where_it_changes(episodes: Sequence[Demonstrated]) -> Evidence | None:
-    """Evidence from the places at which the gripper changes."""
+    """Evidence from the places at which the gripper changes; None if no episode tells anything."""
     used = [shown for shown in episodes if np.ptp(shown.value) > 0.3]
     votes = [_vote(shown) for shown in used]
     high, low = votes.count(1), votes.count(-1)
@@ -182,6 +196,10 @@ def seen_where_fingers_stop(
 
     Args:
         command, width: (N,) 0 low … 1 high; larger commands lead to larger widths.
+        fps: frames a second.
+
+    Returns:
+        None if it is not clear that they stop before one end alone.
     """
     stops = {}
     shortest = max(4, round(0.4 * fps))
@@ -199,7 +217,10 @@ def seen_where_fingers_stop(
 
 
 def metres_between_fingers(low: float, high: float) -> Evidence | None:
-    """Measured openings in metres are zero when closed."""
+    """Measured openings in metres are zero when closed.
+
+    low, high: least and largest value of the dataset. None if they can be no metres between fingers.
+    """
     if 0 <= low < 0.25 * high and _METRES_BETWEEN_FINGERS[0] < high < _METRES_BETWEEN_FINGERS[1]:
         return Evidence(True, f"the distance of the fingers in metres, up to {high:.3g}")
     return None
@@ -251,6 +272,12 @@ def drop_idle(grasps: Sequence[Grasp], path: NDArray[np.float64], needed: int, f
     These are closed from the first frame; or until the last frame, after a closing that was not at work or that came to
     rest just before, or after which the end effector stays where it is, while the instruction needs no more grasps than
     there are (`needed`). If there is no other grasp and it needs some, those that hold something are kept.
+
+    Args:
+        grasps: of one arm in one episode, in frames.
+        path: (T, 3) of its fingertips, metres, robot base frame.
+        needed: number of grasps that the instruction needs.
+        fps: frames a second.
     """
     rest, busy = [], at_work(path, fps)
     complete = sum(grasp.close > 0 and grasp.release < len(path) for grasp in grasps)

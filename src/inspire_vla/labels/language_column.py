@@ -65,7 +65,7 @@ def _row(role: str, content: str, style: str) -> Row:
 
 
 def read_language_column(path: Path) -> pa.ChunkedArray | None:
-    """The language column of a data file; None if it has none."""
+    """The language column of a data file, a list of rows for each frame; None if it has none."""
     with pq.ParquetFile(path) as file:
         if LANGUAGE_COLUMN not in file.schema_arrow.names:
             return None

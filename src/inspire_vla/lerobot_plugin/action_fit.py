@@ -164,7 +164,7 @@ def complete_statistics(config: InspireVLAConfig, dataset: "LeRobotDatasetMetada
 
 
 def statistics(values: Float[np.ndarray, "frames dim"]) -> dict[str, np.ndarray]:
-    """LeRobot's statistics of a column of numbers."""
+    """LeRobot's statistics of a column of numbers: {name: (dim,)} in its units, and "count", (1,)."""
     return {
         "mean": values.mean(0, dtype=np.float64),
         "std": values.std(0, dtype=np.float64),
@@ -173,7 +173,7 @@ def statistics(values: Float[np.ndarray, "frames dim"]) -> dict[str, np.ndarray]
 
 
 def order_statistics(values: Float[np.ndarray, "frames dim"]) -> dict[str, np.ndarray]:
-    """Minimum, maximum and quantiles over all frames."""
+    """Minimum, maximum and quantiles over all frames: {name: (dim,)}, in the units of the column."""
     quantiles = np.quantile(values, list(QUANTILES.values()), axis=0)
     return {"min": values.min(0), "max": values.max(0)} | dict(zip(QUANTILES, quantiles, strict=True))
 

@@ -71,6 +71,8 @@ class _Settings(BaseModel):
 
 
 class Feature(_Settings):
+    """An input or output of a policy, as config.json describes it: its kind and its shape without batch and time."""
+
     type: _Type
     shape: Annotated[list[_Side], Field(min_length=1, max_length=8)]
 

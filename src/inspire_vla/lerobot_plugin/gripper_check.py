@@ -47,6 +47,10 @@ class Levels:
 
     @classmethod
     def of(cls, values: Float[np.ndarray, " frames"], episodes: Int[np.ndarray, " frames"]) -> "Levels":
+        """The levels of a dataset's gripper values, of any unit. A small share of the episodes is ignored as glitches.
+
+        episodes: the episode of each frame; frames of an episode follow each other.
+        """
         starts = np.flatnonzero(np.diff(episodes, prepend=episodes[0] - 1))
         ignored = int(_GLITCHES * len(starts))
         highest = float(np.sort(np.maximum.reduceat(values, starts))[len(starts) - 1 - ignored])

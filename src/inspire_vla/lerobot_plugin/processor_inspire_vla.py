@@ -552,9 +552,11 @@ class InspireVLATokenizerStep(ProcessorStep):
         return transition | {TransitionKey.COMPLEMENTARY_DATA: complementary | added | {STEP: self}}  # type: ignore[return-value]
 
     def get_config(self) -> dict[str, Any]:
+        """The tokenizer's settings, as JSON values."""
         return self._tokenizer.settings if self._tokenizer else self._settings
 
     def state_dict(self) -> dict[str, Tensor]:
+        """The tokenizer's files: {name: their bytes, uint8 (n,)}."""
         files = self._tokenizer.files if self._tokenizer else self._files
         return {name: torch.from_numpy(np.frombuffer(files[name], np.uint8).copy()) for name in sorted(files)}
 
@@ -606,7 +608,10 @@ def tokenizer_step(preprocessor: PolicyProcessorPipeline[Any, Any]) -> InspireVL
 
 
 def action_chunks(actions: Tensor) -> Float[Tensor, "rows horizon dim"]:
-    """The action chunks of a batch. LeRobot makes a number of an action of one value."""
+    """The action chunks of a batch: (rows, horizon, dim), or (rows, horizon) where an action has one value.
+
+    LeRobot makes a number of an action of one value.
+    """
     return actions[..., None] if actions.ndim == 2 else actions
 
 
@@ -616,6 +621,7 @@ def last_state(state: Tensor, rows: int, dim: int | None = None) -> Float[Tensor
     LeRobot makes a number of a state of one value, and its batch step then takes the batch for one state.
 
     Args:
+        state: (rows, time, dim) with a history, else (rows, dim); a state of one value also without the last axis.
         rows: of the batch.
         dim: length of the state, where it is known.
     """

@@ -105,6 +105,7 @@ class LiberoBenchmark:
         return tuple(path.stem for path in task_files(suite))
 
     def instructions(self, suite: str) -> dict[str, str]:
+        """Return {task: instruction} of a suite. Raises LiberoMissing if its tasks are not installed."""
         if suite in PRO_SUITES:
             return {task.name: task.language for task in pro_suite(suite).tasks}
         if suite in PLUS_SUITES:
@@ -187,7 +188,7 @@ class LiberoEnv(gymnasium.Env):
         self._image_size = image_size
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
-        """Start from initial state number `seed` modulo their number."""
+        """Start from initial state number `seed` modulo their number. Returns the observation and `info`, as `step`."""
         number = 0 if seed is None else seed
         if self._env._env is None and not self._plus:
             self._env._env = self._make()
@@ -208,13 +209,25 @@ class LiberoEnv(gymnasium.Env):
         return self._observation(raw), self._info(info)
 
     def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
-        """Make one control step. The episode is truncated at the published limit."""
+        """Make one control step. The episode is truncated at the published limit.
+
+        Args:
+            action: (7,) in [-1, 1], as LeRobot's environment of LIBERO takes it; the last number is the gripper, −1
+                opens and +1 closes.
+
+        Returns:
+            The observation, the reward, terminated, truncated, and `info`. The observation holds
+            {"pixels": {camera: uint8 (image_size, image_size, 3)}}. Its "agent_pos" is float32 (8,): position of the
+            end effector in metres, its rotation (axis times angle, rad), and both finger joints. `info` holds
+            `gripper_to_object_m` (k, 3), metres, base frame, and `grasped` (k,), in the order of `mentions`.
+        """
         raw, reward, terminated, _, info = self._env.step(np.asarray(action, dtype=np.float32))
         self._steps += 1
         truncated = not terminated and self._steps >= self.max_episode_steps
         return self._observation(raw), reward, terminated, truncated, self._info(info)
 
     def render(self) -> np.ndarray:
+        """Return the agent view of the last observation, uint8 (image_size, image_size, 3)."""
         return self._pixels["image"]
 
     def close(self) -> None:

@@ -45,7 +45,7 @@ class HeightMap:
     cell: float
 
     def at(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the heights of the nearest cells of points (…, 2). Points outside get those of the edge."""
+        """Return the heights (…) of the nearest cells of points (…, 2). Points outside get those of the edge."""
         indices = (np.moveaxis(points, -1, 0) - self.origin.reshape(2, *[1] * (points.ndim - 1))) / self.cell
         return map_coordinates(self.heights, indices, order=0, mode="nearest")
 
@@ -235,6 +235,7 @@ class SceneScanner:
 
     @property
     def data(self) -> Any:
+        """The present MjData: a reset may build a new one."""
         return self._inner.sim.data._data
 
     def root(self, name: str) -> int:
@@ -243,7 +244,7 @@ class SceneScanner:
         return int(self.model.body_rootid[self.model.body(obj.root_body).id])
 
     def geoms(self, name: str) -> NDArray[np.intp]:
-        """Return the ids of its collision geoms."""
+        """Return the ids (n,) of the collision geoms of an object or fixture."""
         roots = self.model.body_rootid[self.model.geom_bodyid]
         return np.flatnonzero((roots == self.root(name)) & (self.model.geom_contype > 0))
 

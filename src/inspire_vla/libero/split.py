@@ -89,6 +89,10 @@ def compute_split() -> dict[str, list[str]]:
 
 
 def main(arguments: Sequence[str]) -> None:
+    """Print the split by the rule; with "--write" among the arguments, write it to SPLIT_FILE too.
+
+    Raises LiberoMissing if LIBERO-90's tasks are not installed.
+    """
     split = compute_split()
     for suite, tasks in split.items():
         print(f"{suite}: {len(tasks)} tasks", *tasks, sep="\n  ")

@@ -248,6 +248,7 @@ class ProSuite:
     tasks: tuple[ProTask, ...]
 
     def get_task(self, index: int) -> ProTask:
+        """Return the task of this index, as LIBERO's suites do."""
         return self.tasks[index]
 
 

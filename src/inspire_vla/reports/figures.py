@@ -136,6 +136,7 @@ def tooltip(artist: Any, text: str) -> None:
 
 
 def policy_colour(i: int) -> str:
+    """Return the colour of policy `i` on a light page, as "#rrggbb". Policies beyond the last colour begin again."""
     return LIGHT[f"p{i % POLICIES}"]
 
 

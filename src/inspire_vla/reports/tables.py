@@ -21,6 +21,8 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class Row:
+    """A row of a table. strong: bold, and followed by a rule in the terminal."""
+
     cells: tuple[Cell, ...]
     strong: bool = False
 

@@ -41,7 +41,10 @@ def write_episode_video(
 def draw_episode(
     frames: Sequence[np.ndarray], record: Mapping[str, Any], *, hold: int = 0
 ) -> Iterator[np.ndarray]:
-    """Yield images (H', WIDTH, 3): frame t with the last answers; the last image is repeated `hold` times."""
+    """Yield images uint8 (H', WIDTH, 3): frame t with the last answers; the last image is repeated `hold` times.
+
+    frames: (H, W, 3) uint8. Raises InspireError for no frames or frames of different shapes.
+    """
     if not len(frames):
         raise InspireError("A video needs at least one frame, found none.")
     timeline = list(record.get("timeline") or ())

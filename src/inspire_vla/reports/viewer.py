@@ -119,7 +119,13 @@ def moments_of(
     actions: Sequence[np.ndarray] = (),
     states: Sequence[np.ndarray] = (),
 ) -> list[Moment]:
-    """Return the moments of an episode's record, with the frames, actions and states of each step, if any."""
+    """Return the moments of an episode's record, with the frames, actions and states of each step, if any.
+
+    Args:
+        frames: (H, W, 3) uint8 of each step.
+        actions: (action_dim,) of each step.
+        states: (state_dim,) of each step.
+    """
     timeline = list(record.get("timeline") or ())
     gripper = list(record.get("gripper") or ())
     steps = range(max(len(frames), int(record.get("steps", 0)) + 1))

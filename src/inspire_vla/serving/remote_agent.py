@@ -162,6 +162,7 @@ class RemoteAgent:
         )
 
     def close(self) -> None:
+        """Close the connections."""
         for client in self._clients:
             client.close()
 

@@ -30,6 +30,7 @@ SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
 
 def log(event: str, level: int = logging.INFO, **fields: Any) -> None:
+    """Log an event with its fields; `JsonFormatter` writes both as one line of JSON."""
     LOG.log(level, event, extra={"fields": fields})
 
 
@@ -175,14 +176,17 @@ class WebSocketService:
 
     @property
     def port(self) -> int:
+        """The port that the server listens on. Raises InspireError before the start."""
         if self._server is None:
             raise InspireError("The server has not been started.")
         return next(iter(self._server.sockets)).getsockname()[1]
 
     async def start(self) -> None:
+        """Listen on host and port. Raises InspireError if the port is taken."""
         raise NotImplementedError
 
     async def stop(self) -> None:
+        """End the connections and stop to listen."""
         raise NotImplementedError
 
     async def run(self, on_ready: Callable[[int], None]) -> None:

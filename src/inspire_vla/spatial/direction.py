@@ -37,7 +37,7 @@ def relate(
     close_threshold_m: float | None = None,
     grasped_word: bool = True,
 ) -> NDArray[np.str_]:
-    """Return where objects are, in words. See `relate_codes` for rules and arguments.
+    """Return where objects are, in words (…). See `relate_codes` for rules, arguments and errors.
 
     >>> relate([[0.1, 0.3, -0.2], [0.0, 0.0, -0.4]], grasped=False).tolist()
     ['left', 'down']

@@ -83,7 +83,7 @@ def words_by_rule(mode: str, close_threshold_m: float | None, grasped_word: bool
 
 @cache
 def canonical_array(mode: str = "direction") -> NDArray[np.str_]:
-    """Return `canonical_answers` as a read-only array: `canonical_array(mode)[codes]` are the words."""
+    """Return `canonical_answers` as a read-only array (n,): `canonical_array(mode)[codes]` are the words."""
     words = np.array(canonical_answers(mode))
     words.setflags(write=False)
     return words

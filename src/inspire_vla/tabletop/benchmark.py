@@ -40,6 +40,7 @@ class TabletopBenchmark:
         }
 
     def suites(self) -> tuple[str, ...]:
+        """Return the names of all suites."""
         return tuple(SUITES)
 
     def tasks(self, suite: str) -> tuple[str, ...]:
@@ -47,6 +48,7 @@ class TabletopBenchmark:
         return tuple(task.name for task in tasks_of(suite))
 
     def instructions(self, suite: str) -> dict[str, str]:
+        """Return {task: instruction} of a suite. Raises InspireError for an unknown one."""
         return {task.name: task.instruction for task in tasks_of(suite)}
 
     def make(self, suite: str, task: str, **options: Any) -> TabletopEnv:

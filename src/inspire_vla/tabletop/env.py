@@ -114,7 +114,7 @@ class TabletopEnv(gymnasium.Env):
         return self.task.instruction
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict]:
-        """Draw a layout and a start position. Both depend on the seed only."""
+        """Draw a layout and a start position. Both depend on the seed only. Returns the observation and `info`."""
         super().reset(seed=seed)
         rng = self.np_random
         mujoco.mj_resetData(self._model, self._data)
@@ -138,7 +138,9 @@ class TabletopEnv(gymnasium.Env):
         return self._observation(), self._info()
 
     def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
-        """Move for one control step. The reward is 1 on success and else 0. Success ends the episode.
+        """Move for one control step of 0.1 s. The reward is 1 on success and else 0. Success ends the episode.
+
+        action: (7,) in [-1, 1], base frame, units as at the head of this file; values beyond are clipped.
 
         Raises InspireError before the first reset, after the end, and for an action that is not 7 finite numbers.
         """

@@ -64,6 +64,7 @@ class InspireTabletopEnv(EnvConfig):
 
     @property
     def gym_kwargs(self) -> dict:
+        """The arguments of TabletopEnv."""
         return {
             "cameras": self.cameras,
             "image_size": self.image_size,
@@ -73,6 +74,7 @@ class InspireTabletopEnv(EnvConfig):
         }
 
     def suites(self) -> list[str]:
+        """Return the suites that `task` names. Raises InspireError for none, or an unknown one."""
         names = [name.strip() for name in (self.task or "").split(",") if name.strip()]
         if not names:
             raise InspireError(f"--env.task must name a suite. Possible: {sorted(SUITES)}.")

@@ -44,6 +44,7 @@ def is_next_to(here: np.ndarray, neighbour: np.ndarray, others: list[np.ndarray]
     """Return whether "next to the neighbour" tells an object at `here` apart from equal ones at `others`.
 
     Args:
+        here, neighbour, others: centres (2,), in metres in the base frame.
         radii_m: sum of the radii of the object and its neighbour. At most 9 cm are between their footprints.
     """
     distance = float(np.hypot(*(here - neighbour)))

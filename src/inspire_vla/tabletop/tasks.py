@@ -23,7 +23,9 @@ _BESIDE = {
 class Goal(Protocol):
     """A predicate over a world."""
 
-    def holds(self, world: World) -> bool: ...
+    def holds(self, world: World) -> bool:
+        """Return whether the goal holds now."""
+        ...
 
 
 @dataclass(frozen=True)

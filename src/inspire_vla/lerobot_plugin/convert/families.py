@@ -29,7 +29,14 @@ EXTRA_TOKENS = 256  # MiniVLA's `<|extra_i|>`, which Qwen's own tokenizer lacks
 
 
 def prismatic_vla(kind: str, path: Path, options: Options, scratch: Path) -> Plan:
-    """`kind`: "openvla" or "minivla"."""
+    """Plan a policy from the folder `path` of OpenVLA or MiniVLA. Its text tokenizer is saved under `scratch`.
+
+    Args:
+        kind: "openvla" or "minivla".
+
+    Raises:
+        InspireError: a robot state is asked for, the weights are of another model, or options contradict them.
+    """
     if options.state_dim:
         raise InspireError(f"{kind} takes no robot state; leave out --state-dim {options.state_dim}.")
     source = read_published(path)
@@ -95,6 +102,11 @@ def prismatic_vla(kind: str, path: Path, options: Options, scratch: Path) -> Pla
 
 
 def pi0fast(path: Path, options: Options, scratch: Path) -> Plan:
+    """Plan a policy from the folder `path` of LeRobot's π0-FAST. Its text tokenizer is saved under `scratch`.
+
+    Raises InspireError without FAST's files (`options.fast`) or PaliGemma's tokenizer, and for weights of another
+    model.
+    """
     source = read_published(path)
     sizes = paligemma.read_config(
         source.tensors, prompt=options.prompt, head_size=options.head_size, vision_heads=options.vision_heads
@@ -123,6 +135,11 @@ def pi0fast(path: Path, options: Options, scratch: Path) -> Plan:
 
 
 def image_text(path: Path, options: Options, scratch: Path) -> Plan:
+    """Plan a policy on an image-text-to-text model of transformers, from the folder `path`. It has learned no action.
+
+    The model's processor and configuration are saved under `scratch`. Raises InspireError if `path` holds no such
+    model.
+    """
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     horizon, action_dim = options.chunk_size or IMAGE_TEXT_CHUNK, options.action_dim or 7

@@ -35,6 +35,11 @@ FIXED: dict[str, Any] = {
 
 
 def smolvla(path: Path, options: Options, scratch: Path) -> Plan:
+    """Plan a policy from the folder `path` of LeRobot's SmolVLA. Its text tokenizer is saved under `scratch`.
+
+    Raises InspireError for settings that are not known here, an image size that is not the encoder's, weights of
+    another model, or a vision-language model that is not a SmolVLM2.
+    """
     source = read_published(path)
     settings = _settings(source, "which vision-language model it has and how its expert attends")
     vlm = _vision_language_model(options.tokenizer or settings.get("vlm_model_name"))
@@ -61,6 +66,11 @@ def smolvla(path: Path, options: Options, scratch: Path) -> Plan:
 
 
 def pi05(path: Path, options: Options, scratch: Path) -> Plan:
+    """Plan a policy from the folder `path` of LeRobot's π0.5. Its text tokenizer is saved under `scratch`.
+
+    Raises InspireError for settings that are not known here, an image size that is not the encoder's, weights of
+    another model, or a folder that names no tokenizer.
+    """
     source = read_published(path)
     settings = _settings(source, "its cameras, action, state and chunk")
     language, expert = pi05_weights.read_config(

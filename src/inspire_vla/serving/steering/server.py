@@ -58,6 +58,7 @@ class SteeringServer(WebSocketService):
         self.session.start()
 
     async def stop(self) -> None:
+        """End the session, then the server and its connections."""
         await asyncio.get_running_loop().run_in_executor(None, self.session.stop)
         if self._server is not None:
             self._server.close()

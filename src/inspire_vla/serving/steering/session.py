@@ -35,6 +35,8 @@ RULE = ("mode", "frame", "close_threshold_m", "grasped_word")
 
 @dataclass(frozen=True)
 class Play:
+    """Run continuously (`on`), or pause."""
+
     type: Literal["play"]
     on: bool
 
@@ -48,6 +50,8 @@ class Simple:
 
 @dataclass(frozen=True)
 class SetTask:
+    """Take another task of the benchmark, paused, with the same seed. Instruction and overrides are forgotten."""
+
     type: Literal["set_task"]
     suite: Text
     task: Text
@@ -124,6 +128,7 @@ class SteeringSession:
         self._thread.start()
 
     def stop(self) -> None:
+        """End the session and its thread; waits 20 s at most."""
         self._stopping = True
         with contextlib.suppress(queue.Full):
             self._commands.put_nowait(None)  # wakes the thread
@@ -354,7 +359,13 @@ def describe_objects(decision: Any, truth: Mapping[str, str], mode: str) -> list
 
 
 def describe_motion(chunk: Sequence[np.ndarray], frame_name: str) -> list[str]:
-    """Return the rest of a chunk in words: the main directions of its displacement, and the gripper at its end."""
+    """Return the rest of a chunk in words: the main directions of its displacement, and the gripper at its end.
+
+    Args:
+        chunk: actions (action_dim,) in LIBERO's convention: first displacements along x, y and z in the robot's base
+            frame, 1 being the largest of a step; last the gripper, closed if positive.
+        frame_name: one of `FRAMES`, whose words are used.
+    """
     if not chunk:
         return []
     frame = get_frame(frame_name)
