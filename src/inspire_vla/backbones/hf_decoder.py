@@ -2,8 +2,7 @@
 
 All code that depends on the inside of transformers is in this file. It was written for transformers 5.5;
 tests/backbones/test_hf_decoder.py checks each attribute and argument it uses, tests/backbones/test_supervised_states.py
-the layers of Qwen2. docs/appendix/performance_gpu.md names
-the versions that `make gpu` ran with.
+the layers of Qwen2. docs/appendix/performance_gpu.md names the versions that `make gpu` ran with.
 
 Tensor axes: batch; time = elements of this call; total = cached + new elements; hidden = width of the decoder.
 """
