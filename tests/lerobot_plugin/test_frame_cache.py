@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from lerobot.datasets import LeRobotDataset
+from lerobot.transforms import ImageTransformConfig, ImageTransforms, ImageTransformsConfig
 from tests.lerobot_plugin.conftest import SIZE
 
 from inspire_vla.errors import InspireError
@@ -204,18 +205,37 @@ def test_images_are_as_large_as_they_are(channels_first: bool, tmp_path: Path) -
     assert torch.equal(cache[3][IMAGE], torch.from_numpy(image).permute(2, 0, 1))
 
 
-def test_images_that_change_each_time_are_not_kept(labelled_dataset: Path) -> None:
-    plain, augmented = (
-        opened(labelled_dataset),
-        opened(labelled_dataset, image_transforms=torch.nn.Identity()),
-    )
-    assert FrameCache.takes(plain)
-    assert not FrameCache.takes(augmented)
-    assert not FrameCache.takes(SimpleNamespace(image_transforms=None))  # a stream
+def test_what_is_no_dataset_on_this_disk_is_not_kept(labelled_dataset: Path) -> None:
+    dataset = opened(labelled_dataset)
+    assert FrameCache.takes(dataset)
+    stream = SimpleNamespace(image_transforms=None)
+    assert not FrameCache.takes(stream)
     assert not FrameCache.takes(None)  # no dataset for evaluation
-    train, held_out = with_cached_images(InspireVLAConfig(), (augmented, plain))
-    assert train is augmented
+    train, held_out = with_cached_images(InspireVLAConfig(), (stream, dataset))
+    assert train is stream
     assert isinstance(held_out, FrameCache)
+
+
+@pytest.mark.parametrize("videos", [True, False])
+def test_augmented_images_are_those_of_lerobot(
+    labelled_dataset: Path, filmed: Path, tmp_path: Path, videos: bool
+) -> None:
+    """The same draw changes the image as in LeRobot's own dataset, anew for each item; noise is for floats alone."""
+    changes = {
+        "brightness": ImageTransformConfig(type="ColorJitter", kwargs={"brightness": [0.3, 0.9]}),
+        "noise": ImageTransformConfig(type="GaussianNoise", kwargs={"std": [5.0, 25.0]}),
+    }
+    augment = ImageTransforms(ImageTransformsConfig(enable=True, max_num_transforms=2, tfs=changes))
+    root, camera = (filmed, CAMERAS[0]) if videos else (labelled_dataset, IMAGE)
+    dataset = opened(root, image_transforms=augment)
+    cache = loaded(dataset, tmp_path, cameras=[camera], columns=())
+    torch.manual_seed(3)
+    want = dataset[5][camera]
+    torch.manual_seed(3)
+    first, second = cache[5][camera], cache[5][camera]
+    assert want.dtype == first.dtype
+    torch.testing.assert_close(first, want)
+    assert not torch.equal(first, second)
 
 
 @pytest.mark.parametrize("limit", ["memory", "disk"])

@@ -20,7 +20,7 @@ import numpy as np
 import psutil
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Num, UInt8
 from lerobot.datasets import LeRobotDataset
 from lerobot.utils.constants import ACTION
 from torch import Tensor
@@ -76,6 +76,9 @@ class FrameCache(Dataset):
     Items are those of the dataset that a policy learns from: images (3, H, W) as uint8, `action` (horizon, dim) with
     `action_is_pad`, number columns, task and index. Everything else is asked of the dataset itself. Images are kept in
     the size that the policy takes, which scales them by the same function. Worker processes map the same files.
+
+    LeRobot's augmentation (`dataset.image_transforms`) is applied to every item anew, after the scaling. It gets images
+    as LeRobot's dataset gives them: uint8 from videos, float from 0 to 1 from image files.
     """
 
     def __init__(self, dataset: LeRobotDataset) -> None:
@@ -85,8 +88,8 @@ class FrameCache(Dataset):
 
     @staticmethod
     def takes(dataset: Any) -> bool:
-        """Whether a dataset's images can be kept: it is on this disk, and they are not augmented."""
-        return isinstance(dataset, LeRobotDataset) and dataset.image_transforms is None
+        """Whether a dataset's images can be kept: it is on this disk, not streamed."""
+        return isinstance(dataset, LeRobotDataset)
 
     def load(
         self,
@@ -231,12 +234,19 @@ class FrameCache(Dataset):
         if not self._files:
             return self._dataset[index]
         item: dict[str, Any] = {key: column[index] for key, column in self._columns.items()}
-        item |= {camera: torch.from_numpy(images[index].copy()) for camera, images in self._images.items()}
+        item |= {camera: self._image(camera, index) for camera in self._images}
         item[ACTION] = self._actions[self._chunks[index]]
         item["action_is_pad"] = self._padded[index]
         item["task"] = self._tasks[index]
         item["index"] = self._index[index]
         return item
+
+    def _image(self, camera: str, index: int) -> Num[Tensor, "3 height width"]:
+        image = torch.from_numpy(self._images[camera][index].copy())
+        augment = self._dataset.image_transforms
+        if augment is None:
+            return image
+        return augment(image if camera in self._dataset.meta.video_keys else image.float() / 255)
 
 
 def _decode_into(

@@ -71,8 +71,8 @@ def train(arguments: Sequence[str], *, recipe: str | None = None, frames_in_memo
         arguments: as on its command line, `--dataset.root=…`, `--output_dir=…`, `--steps=…`.
         recipe: name of a shipped configuration, which the arguments amend.
         frames_in_memory: decode every image once and keep it (`frame_cache`). This is for nano, whose images are small.
-            It is not done for other backbones, with several observation steps, with augmented (`image_transforms`) or
-            streamed images, or where they take more than half of the memory.
+            It is not done for other backbones, with several observation steps, with streamed images, or where they take
+            more than half of the memory. LeRobot's augmentation, `dataset.image_transforms`, works with it.
 
     Raises:
         InspireError: an unknown recipe, a folder that is no dataset, or a dataset that does not fit the policy.
