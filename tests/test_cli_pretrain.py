@@ -11,7 +11,7 @@ def test_another_configuration_is_refused_before_anything_is_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     drawn: list[object] = []
-    monkeypatch.setattr("inspire_vla.tabletop.random_scenes.draw_images", lambda *a, **b: drawn.append(a))
+    monkeypatch.setattr("inspire_vla.grounding.images.draw_images", lambda *a, **b: drawn.append(a))
     (tmp_path / "config.json").write_text("{}", encoding="utf-8")
     assert main(["pretrain", "--out", str(tmp_path), "--steps", "4000"]) == 2
     assert "use another --out" in capsys.readouterr().err

@@ -1,5 +1,5 @@
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,19 +9,24 @@ from tests.grounding.scenes import images
 
 from inspire_vla.backbones.nano import NanoConfig
 from inspire_vla.errors import InspireError
+from inspire_vla.files import write_json
+from inspire_vla.grounding import images as module_of_images
 from inspire_vla.grounding.batches import COLOURS, KINDS, Batches, dense_classes, dense_offsets
 from inspire_vla.grounding.evaluation import evaluate, point_at
 from inspire_vla.grounding.heads import DenseHead, Heads, losses
-from inspire_vla.grounding.images import load_images, mirrored, save_images
+from inspire_vla.grounding.images import draw_images, load_images, mirrored, save_images
 from inspire_vla.grounding.pretraining import (
     PretrainingConfig,
     check_config,
     load_pretrained,
     load_weights,
     make_backbone,
+    make_heads,
     pretrain,
     read_recipe,
 )
+from inspire_vla.grounding.questions import kind_and_colour
+from inspire_vla.libero.random_scenes import FIXTURES, OBJECTS
 from inspire_vla.recipes import recipe_file
 
 TINY = NanoConfig(hidden_size=16, layers=1, heads=2, mlp_size=32, stem_width=8, deep_stem=True)
@@ -250,6 +255,67 @@ def test_the_shipped_recipe_reads():
     assert config.nano.deep_stem
     with pytest.raises(InspireError, match="no recipe"):
         read_recipe(recipe_file("nano_tabletop"))
+
+
+def test_the_recipe_for_libero_has_a_class_for_every_object_of_its_scenes():
+    config = read_recipe(recipe_file("nano_grounding_libero"))
+    assert config.scenes == "libero"
+    looks = [kind_and_colour(f"{call}_1") for call in (OBJECTS | FIXTURES).values()]
+    assert {kind for kind, _ in looks} == set(config.kinds[2:])
+    assert {colour for _, colour in looks} == set(config.colours[1:])
+    heads = make_heads(config)
+    assert (heads.dense.kinds, heads.dense.colours) == (len(config.kinds), len(config.colours))
+
+
+def test_images_of_another_benchmark_are_refused():
+    with pytest.raises(InspireError, match=r"'red cube'.*another benchmark"):
+        dense_classes(images(), 0, 8, ("nothing", "robot", "plate"), ("none", ""))
+
+
+@pytest.mark.parametrize(("name", "value"), [("scenes", "libreo"), ("dtype", "float16")])
+def test_an_unknown_choice_of_a_recipe_is_refused(name, value):
+    with pytest.raises(InspireError, match=f"Unknown {name} '{value}'"):
+        replace(CONFIG, **{name: value})
+
+
+def test_a_pretraining_from_before_a_setting_existed_goes_on(tmp_path):
+    """Its file lacks the newer settings, whose defaults are what it was trained with."""
+    settings = {k: v for k, v in asdict(CONFIG).items() if k not in ("scenes", "kinds", "colours", "dtype")}
+    write_json(tmp_path / "config.json", settings)
+    check_config(tmp_path, CONFIG)
+    with pytest.raises(InspireError, match="another dtype"):
+        check_config(tmp_path, replace(CONFIG, dtype="bfloat16"))
+
+
+def test_losses_in_bfloat16_are_those_of_float32_nearly(files):
+    torch.manual_seed(0)
+    model, all_batches = batches(files)
+    heads = Heads(16)
+    exact, _ = losses(model, heads, all_batches[3], questions=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded, _ = losses(model, heads, all_batches[3], questions=True)
+    assert rounded.dtype == torch.float32
+    assert rounded.item() != exact.item()
+    assert rounded.item() == pytest.approx(exact.item(), rel=0.02)
+
+
+def test_files_are_drawn_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(module_of_images, "IMAGES_PER_FILE", 2)
+
+    def draw(seed, count, size):
+        shown = images(count=count, size=size)
+        shown.pixels[:] = seed % 251
+        return shown
+
+    files = draw_images(draw, tmp_path, 3, image_size=32)
+    assert [int(load_images(file).pixels.max()) for file in files] == [0, 1]
+    stamp = files[0].stat().st_mtime_ns
+    files[1].unlink()
+    assert draw_images(draw, tmp_path, 3, image_size=32) == files
+    assert files[0].stat().st_mtime_ns == stamp
+    assert files[1].exists()
+    with pytest.raises(InspireError, match="count"):
+        draw_images(draw, tmp_path, 0)
 
 
 def test_the_evaluation_asks_about_images_from_all_files(tmp_path):

@@ -37,6 +37,16 @@ def test_presence_has_true_answers_yes_and_no():
     }
 
 
+def test_an_object_without_a_look_is_asked_about_by_its_kind():
+    p = images(names=("_plate_1", "alphabet_soup_1", "cream cheese_box_1", "gripper"))
+    asked = {e.text: e for e in all_of(p, 200)}
+    where = {text for text in asked if text.startswith("Where")}
+    assert {"Where is the plate?", "Where is the alphabet soup?", "Where is the cream cheese box?"} <= where
+    assert asked["Is there a plate?"].answer == " yes"
+    named = {e.answer for e in asked.values() if e.text.startswith("What")}
+    assert {" plate", " alphabet soup", " cream cheese box"} <= named
+
+
 def test_recognition_names_what_is_at_a_point():
     named = [e for e in all_of(images(), 200) if e.text.startswith("What is at")]
     for question in named:

@@ -1,13 +1,12 @@
 import numpy as np
 import pytest
 
-from inspire_vla.errors import InspireError
 from inspire_vla.grounding.batches import COLOURS as COLOUR_NAMES
 from inspire_vla.grounding.batches import KINDS
 from inspire_vla.grounding.images import GRIPPER, ROBOT
 from inspire_vla.tabletop import random_scenes as module
 from inspire_vla.tabletop.objects import COLOURS, SHAPES, parse_object
-from inspire_vla.tabletop.random_scenes import draw_images, random_scenes
+from inspire_vla.tabletop.random_scenes import random_scenes
 
 
 @pytest.fixture(scope="module")
@@ -104,16 +103,3 @@ def test_most_scenes_hold_objects_of_the_same_name():
     assert np.mean([count > 1 for count in counts]) > 0.6
     assert max(counts) == module.MAX_DUPLICATES
     assert all(any(names.count(name) == 1 for name in names) for names in scenes[:20])
-
-
-def test_files_are_drawn_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "IMAGES_PER_FILE", 2)
-    files = draw_images(tmp_path, 3)
-    assert len(files) == 2
-    stamp = files[0].stat().st_mtime_ns
-    files[1].unlink()
-    assert draw_images(tmp_path, 3) == files
-    assert files[0].stat().st_mtime_ns == stamp
-    assert files[1].exists()
-    with pytest.raises(InspireError, match="count"):
-        draw_images(tmp_path, 0)

@@ -1,13 +1,19 @@
 """`inspire pretrain`."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from inspire_vla.backbones.devices import check_device
 from inspire_vla.cli.options import Positive, holds_out
 from inspire_vla.errors import InspireError
 from inspire_vla.files import check_folder
 from inspire_vla.jobs import usable_cores
+
+if TYPE_CHECKING:
+    from inspire_vla.grounding.images import Images
 
 SHOWN = 12
 """Images in the figure."""
@@ -41,6 +47,20 @@ class Arguments:
     """Processes that draw images; by default one per core."""
 
 
+def _drawer(scenes: str) -> Callable[[int, int, int], "Images"]:
+    """What draws random scenes of a benchmark's objects."""
+    if scenes == "libero":
+        from inspire_vla.libero.simulation import require_libero
+
+        require_libero()
+        from inspire_vla.libero.random_scenes import random_scenes as of_libero
+
+        return of_libero
+    from inspire_vla.tabletop.random_scenes import random_scenes
+
+    return random_scenes
+
+
 @holds_out("pre-training into")
 def run(options: Arguments) -> None:
     check_device(options.device)
@@ -54,11 +74,11 @@ def run(options: Arguments) -> None:
     from inspire_vla.files import folder_lock, write_json
     from inspire_vla.grounding.evaluation import evaluate, point_at
     from inspire_vla.grounding.heads import POINTING_TOLERANCE
+    from inspire_vla.grounding.images import draw_images
     from inspire_vla.grounding.pretraining import check_config, load_pretrained, pretrain, read_recipe
     from inspire_vla.recipes import recipe_file
     from inspire_vla.reports.attention_figures import Pointing, pointing_figure
     from inspire_vla.reports.figures import save
-    from inspire_vla.tabletop.random_scenes import draw_images
 
     torch.set_num_threads(options.threads)
     origin = provenance()  # of the code that trains; the working tree may have changed at the end
@@ -66,11 +86,13 @@ def run(options: Arguments) -> None:
         recipe_file(options.recipe), steps=options.steps, dense_steps=options.dense_steps, seed=options.seed
     )
     check_config(options.out, config)  # before the images are drawn, which takes long
+    name = {"tabletop": "images"}.get(config.scenes, config.scenes)
+    draw = partial(
+        draw_images, _drawer(config.scenes), options.images_dir, image_size=config.image_size, name=name
+    )
     with folder_lock(options.images_dir, "drawing images into"):
-        files = draw_images(
-            options.images_dir, options.images, processes=options.processes, image_size=config.image_size
-        )
-        held_out = draw_images(options.images_dir, 1, seed=HELD_OUT_SEED, image_size=config.image_size)
+        files = draw(options.images, processes=options.processes)
+        held_out = draw(1, seed=HELD_OUT_SEED)
     out = Path(pretrain(files, options.out, config, device=options.device))
     trained = load_pretrained(out, config)
     asked, points = point_at(*trained, held_out, images=SHOWN)

@@ -17,14 +17,16 @@ from torch import Tensor
 from inspire_vla.dialogue import TextTokenizer
 from inspire_vla.errors import InspireError
 from inspire_vla.grounding.images import GRIPPER, ROBOT, Images, load_images, mirrored
-from inspire_vla.grounding.questions import kind_and_colour, sample_questions
+from inspire_vla.grounding.questions import kind_and_colour, noun_of, sample_questions
 
 KINDS = (
     "nothing", "robot", "cube", "cylinder", "ball", "mug", "plate", "bowl", "basket", "tray", "box", "cabinet",
 )  # fmt: skip
+"""Classes of the dense targets: those of the tabletop. A recipe for other objects gives its own. The first two stay."""
 COLOURS = (
     "none", "red", "blue", "green", "yellow", "white", "black", "purple", "orange", "pink", "brown", "gray", "cyan",
 )  # fmt: skip
+"""The same of the looks, the first of which stays. "": objects without a look in their name."""
 _GRIPPER_RADIUS = 0.2
 """Points of the robot that are nearer to the gripper than this have the offset to the gripper as target."""
 FILES_PER_GROUP = 2
@@ -37,7 +39,7 @@ class GroundingBatch:
 
     Attributes:
         images: RGB in [0, 1].
-        classes: indices into KINDS and COLOURS at each grid point.
+        classes: indices into the kinds and the looks at each grid point.
         offsets: from each grid point to the centre of the object there; NaN: no object.
         ids: questions and answers, right-padded.
         loss_mask: the ids of answers.
@@ -69,12 +71,15 @@ class Batches:
         grid: int,
         seed: int,
         dense_steps: int = 0,
+        kinds: Sequence[str] = KINDS,
+        colours: Sequence[str] = COLOURS,
     ) -> None:
         """
         Args:
             questions: number of questions about each image.
             grid: points of the dense targets along each side.
             dense_steps: the first steps, whose batches have no questions.
+            kinds, colours: the classes of the dense targets.
         """
         if not files:
             raise InspireError("There are no images to learn from.")
@@ -85,6 +90,7 @@ class Batches:
             grid,
             dense_steps,
         )
+        self.kinds, self.colours = kinds, colours
         self._ids = lru_cache(maxsize=1 << 16)(self._tokenize)
         self._loaded: tuple[int, list[Images], np.ndarray] | None = None
         self.batches_per_group = FILES_PER_GROUP * (len(load_images(self.files[0])) // batch_size)
@@ -127,7 +133,11 @@ class Batches:
         pixels = np.stack([images.pixels[row] for images, row in rows])
         return GroundingBatch(
             torch.from_numpy(pixels).permute(0, 3, 1, 2).float()[:, None] / 255,
-            torch.from_numpy(np.stack([dense_classes(images, row, self.grid) for images, row in rows])),
+            torch.from_numpy(
+                np.stack(
+                    [dense_classes(images, row, self.grid, self.kinds, self.colours) for images, row in rows]
+                )
+            ),
             torch.from_numpy(np.stack([dense_offsets(images, row, self.grid) for images, row in rows])),
             torch.from_numpy(ids),
             torch.from_numpy(loss_mask),
@@ -153,11 +163,22 @@ class Batches:
         return tuple(self.tokenizer.encode(text, add_special_tokens=False))
 
 
-def dense_classes(images: Images, row: int, grid: int) -> Int[np.ndarray, "grid grid 2"]:
-    """Indices into KINDS and COLOURS at `grid` × `grid` points of an image."""
+def dense_classes(
+    images: Images, row: int, grid: int, kinds: Sequence[str] = KINDS, colours: Sequence[str] = COLOURS
+) -> Int[np.ndarray, "grid grid 2"]:
+    """Indices into the kinds and the looks at `grid` × `grid` points of an image.
+
+    Raises InspireError for an object that is not among them.
+    """
     names = map(str, images.names[row])
     looks = [kind_and_colour(name) if name.count("_") == 2 else ("nothing", "none") for name in names]
-    table = [(KINDS.index(kind), COLOURS.index(colour)) for kind, colour in looks]
+    for kind, colour in looks:
+        if kind not in kinds or colour not in colours:
+            raise InspireError(
+                f"The images show a {noun_of(kind, colour)!r}, but the recipe has the kinds {', '.join(kinds)} and the "
+                f"looks {', '.join(colours)}: the images are of another benchmark."
+            )
+    table = [(kinds.index(kind), colours.index(colour)) for kind, colour in looks]
     table += [(0, 0)] * (127 - len(table)) + [(1, 0), (0, 0)]  # index −2 is ROBOT, −1 BACKGROUND
     return np.array(table, dtype=np.int64)[_at_grid_points(images, row, grid)]
 

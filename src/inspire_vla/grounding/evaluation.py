@@ -64,7 +64,11 @@ def evaluate(
     blind = np.hypot(*(truth - np.median(truth, axis=0)).T)
     kinds = np.array([question.kind for _, question in pointing])
     presence = _answers(model, asked["presence"], length=1)
-    recognition = _answers(model, asked["recognition"], length=2)
+    encode = model.text_tokenizer.encode
+    longest = max(
+        (len(encode(q.answer, add_special_tokens=False)) for _, q in asked["recognition"]), default=1
+    )
+    recognition = _answers(model, asked["recognition"], length=longest)
     return Evaluation(
         {
             kind: PointingAccuracy(

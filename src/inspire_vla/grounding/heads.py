@@ -37,9 +37,10 @@ class DenseHead(nn.Module):
     encoder of a published model.
     """
 
-    def __init__(self, hidden_size: int) -> None:
+    def __init__(self, hidden_size: int, kinds: int = len(KINDS), colours: int = len(COLOURS)) -> None:
         super().__init__()
-        self.out = nn.Linear(hidden_size, POINTS_PER_PATCH**2 * (len(KINDS) + len(COLOURS) + 2))
+        self.kinds, self.colours = kinds, colours
+        self.out = nn.Linear(hidden_size, POINTS_PER_PATCH**2 * (kinds + colours + 2))
 
     def forward(
         self,
@@ -50,11 +51,13 @@ class DenseHead(nn.Module):
         """The loss (a scalar), and what to log: accuracy of kind and colour on objects, mean error of the offsets."""
         batch, grid = classes.shape[:2]
         side = grid // POINTS_PER_PATCH
-        scores = self.out(prefix[:, : side * side]).unflatten(-1, (POINTS_PER_PATCH, POINTS_PER_PATCH, -1))
+        scores = (
+            self.out(prefix[:, : side * side]).float().unflatten(-1, (POINTS_PER_PATCH, POINTS_PER_PATCH, -1))
+        )
         # point (a, b) of patch (i, j) → grid point (4·i + a, 4·j + b)
         scores = scores.unflatten(1, (side, side)).permute(0, 1, 3, 2, 4, 5).reshape(batch, grid, grid, -1)
-        kinds, colours, found = scores.split((len(KINDS), len(COLOURS), 2), dim=-1)
-        weight = torch.ones(len(KINDS), device=prefix.device)
+        kinds, colours, found = scores.split((self.kinds, self.colours, 2), dim=-1)
+        weight = torch.ones(self.kinds, device=prefix.device)
         weight[0] = _BACKGROUND_WEIGHT
         loss = cross_entropy(kinds.flatten(0, 2), classes[..., 0].flatten(), weight=weight)
         log = {"dense_accuracy": 0.0, "offset_error": 0.0}
@@ -90,7 +93,7 @@ class PointingHead(nn.Module):
         """
         centres = (torch.arange(BINS, device=points.device) + 0.5) / BINS
         target = (-0.5 * ((centres - points[..., None]) * BINS / _TARGET_STD) ** 2).softmax(-1)
-        scores = self.out(hidden).unflatten(-1, (2, BINS)).log_softmax(-1)
+        scores = self.out(hidden).float().unflatten(-1, (2, BINS)).log_softmax(-1)
         return -(target * scores).sum((-1, -2)).mean()
 
     def point(self, hidden: Float[Tensor, "n hidden"]) -> Float[Tensor, "n 2"]:
@@ -103,11 +106,15 @@ class PointingHead(nn.Module):
 
 
 class Heads(nn.Module):
-    """All heads of the pre-training."""
+    """All heads of the pre-training.
 
-    def __init__(self, hidden_size: int) -> None:
+    Args:
+        kinds, colours: number of classes of the dense head.
+    """
+
+    def __init__(self, hidden_size: int, kinds: int = len(KINDS), colours: int = len(COLOURS)) -> None:
         super().__init__()
-        self.dense = DenseHead(hidden_size)
+        self.dense = DenseHead(hidden_size, kinds, colours)
         self.pointing = PointingHead(hidden_size)
 
 
@@ -130,7 +137,7 @@ def losses(
     logits, targets = model.logits(hidden[before_answers[needed]]), batch.ids[batch.loss_mask]
     states, points = hidden[ends[needed]], batch.points[ends]
     # without questions of a kind its loss is zero; the mean of nothing would be NaN
-    answer = cross_entropy(logits, targets) if len(targets) else logits.sum()
+    answer = cross_entropy(logits.float(), targets) if len(targets) else logits.sum()
     pointing = heads.pointing.loss(states, points) if len(points) else states.sum()
     with torch.no_grad():
         error = (heads.pointing.point(states) - points).norm(dim=-1)

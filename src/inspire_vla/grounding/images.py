@@ -6,15 +6,20 @@ as the camera sees them: to the right in the image, and towards the camera.
 """
 
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, Int8, Shaped, UInt8
+from tqdm.auto import tqdm
 
 from inspire_vla.errors import InspireError
 from inspire_vla.files import atomic_path
+from inspire_vla.jobs import map_in_processes
 
+IMAGES_PER_FILE = 2048
 BACKGROUND, ROBOT = -1, -2
 """Values of `segmentation` that are no object."""
 GRIPPER = "gripper"
@@ -29,7 +34,8 @@ class Images:
     Attributes:
         pixels: RGB.
         segmentation: index of the object at each point of a grid, BACKGROUND or ROBOT.
-        names: "red_cube_1", "brown_cabinet_1_handle" or "gripper".
+        names: "red_cube_1" (look, kind and number; "_plate_1" has no look of its own), "brown_cabinet_1_handle" or
+            "gripper".
         positions: (u, v) of each object; may lie outside the image.
         on_table: (right, front) of each object that stands on the table, from the camera's foot; NaN: a handle,
             the gripper, or an object that is held.
@@ -71,3 +77,44 @@ def load_images(path: Path) -> Images:
             return Images(**{field.name: arrays[field.name] for field in fields(Images)})
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InspireError(f"{path} is damaged ({error}); delete it and render the images again.") from None
+
+
+def draw_images(
+    draw: Callable[[int, int, int], Images],
+    out: str | Path,
+    count: int,
+    *,
+    seed: int = 0,
+    processes: int = 1,
+    image_size: int = 96,
+    name: str = "images",
+) -> list[Path]:
+    """Make sure that files with `count` images (rounded up to whole files) are in `out`. Returns the files.
+
+    File i depends on seed, i and image size only, so an interrupted call can be repeated.
+
+    Args:
+        draw: (seed, number of images, image size) → the images of one file. Each process calls it.
+        name: what the names of the files begin with.
+
+    Raises:
+        InspireError: a number out of range, or a worker process that died.
+    """
+    for what, number in (("count", count), ("processes", processes)):
+        if number < 1:
+            raise InspireError(f"{what} must be at least 1, found {number}.")
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [f"{name}_{image_size}_seed{seed}_{n:05d}.npz" for n in range(-(-count // IMAGES_PER_FILE))]
+    files = [folder / name for name in names]
+    missing = [number for number, file in enumerate(files) if not file.exists()]
+    with tqdm(total=len(files), initial=len(files) - len(missing), desc="drawing images", unit="file") as bar:
+        for _ in map_in_processes(partial(_draw_file, draw, files, seed, image_size), missing, processes):
+            bar.update()
+    return files
+
+
+def _draw_file(
+    draw: Callable[[int, int, int], Images], files: list[Path], seed: int, image_size: int, number: int
+) -> None:
+    save_images(draw(seed * 1_000_003 + number, IMAGES_PER_FILE, image_size), files[number])

@@ -28,9 +28,11 @@ from inspire_vla.files import (
     write_json,
     write_text,
 )
-from inspire_vla.grounding.batches import Batches
+from inspire_vla.grounding.batches import COLOURS, KINDS, Batches
 from inspire_vla.grounding.heads import POINTS_PER_PATCH, Heads, losses
 
+SCENES = ("tabletop", "libero")
+DTYPES = ("float32", "bfloat16")
 WEIGHTS, HEADS = "model.safetensors", "heads.safetensors"
 CONFIG, STATE, LOG = "config.json", "training_state.pt", "log.jsonl"
 
@@ -40,13 +42,19 @@ class PretrainingConfig:
     """Everything that fixes a pre-training, given the images.
 
     Attributes:
+        scenes: whose objects the images show: "tabletop" or "libero".
+        kinds, colours: the kinds and looks of these objects, see `Images.names`.
         image_size: side in pixels.
         dense_steps: the first steps, which train dense classification alone.
         steps: all steps.
         questions: number of questions about each image.
+        dtype: of the computation. "bfloat16" is faster on processors with instructions for it; weights stay float32.
     """
 
     nano: NanoConfig = field(default_factory=NanoConfig)
+    scenes: str = "tabletop"
+    kinds: tuple[str, ...] = KINDS
+    colours: tuple[str, ...] = COLOURS
     image_size: int = 96
     dense_steps: int = 3000
     steps: int = 9000
@@ -56,8 +64,14 @@ class PretrainingConfig:
     weight_decay: float = 0.05
     warmup_steps: int = 200
     seed: int = 0
+    dtype: str = "float32"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "kinds", tuple(self.kinds))
+        object.__setattr__(self, "colours", tuple(self.colours))
+        for name, value, possible in (("scenes", self.scenes, SCENES), ("dtype", self.dtype, DTYPES)):
+            if value not in possible:
+                raise InspireError(f"Unknown {name} {value!r}.{did_you_mean(value, possible)}")
         if self.nano.vision != "stem":
             raise InspireError(
                 f"The pre-training trains nano's own stem; the encoder {self.nano.vision!r} was trained by others."
@@ -100,7 +114,7 @@ def pretrain(
     write_json(out / CONFIG, asdict(config))
     torch.manual_seed(config.seed)
     model = make_backbone(config).to(device)
-    heads = Heads(config.nano.hidden_size).to(device)
+    heads = make_heads(config).to(device)
     parameters = [*model.parameters(), *heads.parameters()]
     optimizer = torch.optim.AdamW(
         [
@@ -120,6 +134,8 @@ def pretrain(
         grid=config.image_size // STRIDE * POINTS_PER_PATCH,
         seed=config.seed,
         dense_steps=config.dense_steps,
+        kinds=config.kinds,
+        colours=config.colours,
     )
     sums: dict[str, float] = {}
     started, first = time.monotonic(), step
@@ -128,7 +144,8 @@ def pretrain(
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * _schedule(step, config)
             batch = batches[step].to(model.device)
-            loss, numbers = losses(model, heads, batch, questions=step >= config.dense_steps)
+            with torch.autocast(model.device.type, torch.bfloat16, enabled=config.dtype == "bfloat16"):
+                loss, numbers = losses(model, heads, batch, questions=step >= config.dense_steps)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -151,7 +168,7 @@ def pretrain(
 
 def load_pretrained(folder: Path, config: PretrainingConfig) -> tuple[Nano, Heads]:
     """The backbone and the heads of a pre-training."""
-    model, heads = make_backbone(config), Heads(config.nano.hidden_size)
+    model, heads = make_backbone(config), make_heads(config)
     model.load_state_dict(load_file(folder / WEIGHTS))
     heads.load_state_dict(load_file(folder / HEADS))
     return model, heads
@@ -184,13 +201,18 @@ def make_backbone(config: PretrainingConfig) -> Nano:
     )
 
 
+def make_heads(config: PretrainingConfig) -> Heads:
+    """The heads of a pre-training, for its classes."""
+    return Heads(config.nano.hidden_size, len(config.kinds), len(config.colours))
+
+
 def check_config(out: str | Path, config: PretrainingConfig) -> None:
     """Raise InspireError where `out` holds a pre-training with another configuration."""
     path = Path(out) / CONFIG
     if not path.exists():
         return
-    found, settings = read_json(path, dict[str, Any]), asdict(config)
-    different = sorted(key for key in found | settings if found.get(key) != settings.get(key))
+    earlier, settings = asdict(read_json(path, PretrainingConfig)), asdict(config)
+    different = sorted(key for key in settings if earlier[key] != settings[key])
     if different:
         raise InspireError(
             f"{out} holds a pre-training with another {', '.join(different)}: use another --out."

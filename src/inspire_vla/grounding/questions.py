@@ -96,9 +96,14 @@ def point_words(point: np.ndarray) -> str:
 
 
 def kind_and_colour(name: str) -> tuple[str, str]:
-    """ "red_cube_1" → ("cube", "red")."""
+    """ "red_cube_1" → ("cube", "red"); "_plate_1" → ("plate", "")."""
     colour, kind = name.split("_")[:2]
     return kind, colour
+
+
+def noun_of(kind: str, colour: str) -> str:
+    """("cube", "red") → "red cube"; ("plate", "") → "plate"."""
+    return f"{colour} {kind}" if colour else kind
 
 
 def _is_object(name: str) -> bool:
@@ -154,8 +159,8 @@ def _groups(images: Images, row: int) -> dict[str, list[int]]:
     for i, name in enumerate(map(str, images.names[row])):
         if _is_object(name):
             kind, colour = kind_and_colour(name)
-            groups.setdefault(f"{colour} {kind}", []).append(i)
-            groups.setdefault(kind, []).append(i)
+            for noun in dict.fromkeys((noun_of(kind, colour), kind)):
+                groups.setdefault(noun, []).append(i)
     return groups
 
 
@@ -232,12 +237,12 @@ def _presence(images: Images, row: int, rng: np.random.Generator) -> Iterator[Qu
         return
     kind, colour = kind_and_colour(names[int(rng.choice(visible))])
     if rng.random() < 0.5:
-        yield Question(f"Is there a {colour} {kind}?", "presence", " yes")
+        yield Question(f"Is there a {noun_of(kind, colour)}?", "presence", " yes")
         return
     absent = [(k, c) for k, _ in present for _, c in present if (k, c) not in present]
     if absent:
         kind, colour = absent[int(rng.integers(len(absent)))]
-        yield Question(f"Is there a {colour} {kind}?", "presence", " no")
+        yield Question(f"Is there a {noun_of(kind, colour)}?", "presence", " no")
 
 
 def _recognition(images: Images, row: int, rng: np.random.Generator) -> Iterator[Question]:
@@ -252,6 +257,5 @@ def _recognition(images: Images, row: int, rng: np.random.Generator) -> Iterator
     index = int(segmentation[y, x])
     answer = " nothing"
     if index >= 0:
-        kind, colour = kind_and_colour(str(images.names[row, index]))
-        answer = f" {colour} {kind}"
+        answer = f" {noun_of(*kind_and_colour(str(images.names[row, index])))}"
     yield Question(f"What is at{point_words(point)}?", "recognition", answer)

@@ -135,9 +135,7 @@ def base_suite(suite: str) -> str:
 def read_problem(path: str | Path) -> Problem:
     """Read one task file. Raises InspireError for any other content."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        tree = _parse(iter(_TOKEN.findall(re.sub(r";.*", "", text))))[0]
-        parts = {part[0]: part[1:] for part in tree[1:] if isinstance(part, list) and part}
+        parts = parse_task_file(path)
         return Problem(
             language=" ".join(parts[":language"]),
             objects=_typed(parts[":objects"]),
@@ -148,6 +146,13 @@ def read_problem(path: str | Path) -> Problem:
         )
     except (OSError, UnicodeDecodeError, LookupError, TypeError, StopIteration, RecursionError) as error:
         raise InspireError(f"{path} is not a LIBERO task file: {type(error).__name__} {error}.") from None
+
+
+def parse_task_file(path: str | Path) -> dict[str, list[Any]]:
+    """Parse a task file: its parts (":regions", ":init", …) with their expressions as nested lists of words."""
+    text = Path(path).read_text(encoding="utf-8")
+    tree = _parse(iter(_TOKEN.findall(re.sub(r";.*", "", text))))[0]
+    return {part[0]: part[1:] for part in tree[1:] if isinstance(part, list) and part}
 
 
 def _parse(tokens: Iterator[str]) -> list[Any]:

@@ -6,15 +6,11 @@ is not.
 """
 
 import functools
-from functools import partial
-from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from inspire_vla.errors import InspireError
-from inspire_vla.grounding.images import BACKGROUND, GRIPPER, HANDLE, ROBOT, Images, save_images
-from inspire_vla.jobs import map_in_processes
+from inspire_vla.grounding.images import BACKGROUND, GRIPPER, HANDLE, ROBOT, Images
 from inspire_vla.tabletop import arm
 from inspire_vla.tabletop.arm import arm_kinematics
 from inspire_vla.tabletop.env import set_pose
@@ -25,7 +21,6 @@ from inspire_vla.tabletop.scenes import AGENT_CAMERA, Scene, scene_xml
 choose_gl_backend()
 import mujoco  # noqa: E402  (MUJOCO_GL must be chosen first)
 
-IMAGES_PER_FILE = 2048
 IMAGES_PER_SCENE = 32
 """Images of one set of objects before the next set is compiled."""
 MAX_SCENE_OBJECTS = 8
@@ -224,31 +219,3 @@ def _arm_poses() -> tuple[np.ndarray, np.ndarray]:
         positions.append(solver.forward(solution)[0])
         joints.append(solution)
     return np.array(positions), np.array(joints)
-
-
-def draw_images(
-    out: str | Path, count: int, *, seed: int = 0, processes: int = 1, image_size: int = 96
-) -> list[Path]:
-    """Make sure that files with `count` images (rounded up to whole files) are in `out`. Returns the files.
-
-    File i depends on seed, i and image size only, so an interrupted call can be repeated.
-
-    Raises:
-        InspireError: a number out of range, or a worker process that died.
-    """
-    for name, number in (("count", count), ("processes", processes)):
-        if number < 1:
-            raise InspireError(f"{name} must be at least 1, found {number}.")
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    names = [f"images_{image_size}_seed{seed}_{n:05d}.npz" for n in range(-(-count // IMAGES_PER_FILE))]
-    files = [folder / name for name in names]
-    missing = [number for number, file in enumerate(files) if not file.exists()]
-    with tqdm(total=len(files), initial=len(files) - len(missing), desc="drawing images", unit="file") as bar:
-        for _ in map_in_processes(partial(_draw_file, files, seed, image_size), missing, processes):
-            bar.update()
-    return files
-
-
-def _draw_file(files: list[Path], seed: int, image_size: int, number: int) -> None:
-    save_images(random_scenes(seed * 1_000_003 + number, IMAGES_PER_FILE, image_size), files[number])
