@@ -1,5 +1,6 @@
 """Training is lerobot-train: it runs, it resumes to the same weights, its checkpoints load and act."""
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -132,6 +133,22 @@ def test_reasoning_without_labels_is_refused(unlabelled_dataset: Path, tmp_path:
 def test_labels_of_another_frame_are_refused(labelled_dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(LabelMismatch, match="official_libero"):
         run(labelled_dataset, tmp_path / "out", "--steps=1", "--policy.reasoning.frame=official_libero")
+
+
+@pytest.mark.parametrize(("kind", "settings", "told"), [
+    ("RandomCrp", {}, "cannot be made: Transform 'RandomCrp' is not valid"),
+    ("RandomCrop", {"siz": 5}, "cannot be made: .*unexpected keyword argument 'siz'"),
+    ("RandomCrop", {"size": [900, 20]}, "'change' .* fails on images of .*crop size"),
+    ("RandomCrop", {"size": [16, 16]}, "'change' .* makes images of 16 × 16 pixels, but the policy takes"),
+])  # fmt: skip
+def test_an_augmentation_that_fails_is_refused_before_the_first_step(
+    labelled_dataset: Path, tmp_path: Path, kind: str, settings: dict[str, object], told: str
+) -> None:
+    change = json.dumps({"change": {"type": kind, "kwargs": settings}})
+    options = ["--dataset.image_transforms.enable=true", f"--dataset.image_transforms.tfs={change}"]
+    with pytest.raises(InspireError, match=told):
+        run(labelled_dataset, tmp_path / "out", *options)
+    assert not list((tmp_path / "out").glob("checkpoints/*"))
 
 
 def test_a_folder_that_is_no_dataset_or_checkpoint_is_named(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ import inspire_vla
 from inspire_vla.backbones.base import Backbone
 from inspire_vla.backbones.flow import FlowExpert
 from inspire_vla.backbones.image_text import ImageText
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, first_line
 from inspire_vla.files import append_json_line, atomic_path
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
@@ -96,6 +96,7 @@ def run_lerobot_train(
             nonlocal training
             if cfg.dataset.root is not None:  # LeRobot would ask the hub for what an incomplete dataset lacks
                 LeRobotFiles.open(cfg.dataset.root).check_cameras()
+            check_transforms(cfg.dataset.image_transforms)
             logs.add(TrainLog(Path(cfg.output_dir)))
             datasets = original["make_train_eval_datasets"](cfg)
             chosen = datasets[0].episodes
@@ -139,6 +140,16 @@ def run_lerobot_train(
             sys.argv = argv
             for name, function in original.items():
                 setattr(host, name, function)
+
+
+def check_transforms(settings: Any) -> None:
+    """Raise InspireError for an augmentation (`dataset.image_transforms`) that cannot be made, as LeRobot makes it."""
+    from lerobot.transforms import ImageTransforms
+
+    try:
+        ImageTransforms(settings)
+    except (TypeError, ValueError) as error:
+        raise InspireError(f"--dataset.image_transforms cannot be made: {first_line(error)}") from None
 
 
 def _refusal(error: BaseException) -> InspireError | None:

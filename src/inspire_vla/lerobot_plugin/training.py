@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import torch
 from jaxtyping import Int
 from lerobot.configs import FeatureType, PolicyFeature
 from lerobot.utils.constants import ACTION, OBS_STATE
 from lerobot.utils.feature_utils import dataset_to_policy_features
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, first_line
 from inspire_vla.files import read_json
 from inspire_vla.instruction import NoObjectFound, find_mentions
 from inspire_vla.labels.columns import (
@@ -101,12 +102,32 @@ def with_cached_images(config: InspireVLAConfig, datasets: Datasets) -> Datasets
     return first, second
 
 
+def _check_augmentation(dataset: FrameCache, config: InspireVLAConfig) -> None:
+    """Raise InspireError for an augmentation that fails on the policy's images, or gives them another size."""
+    augment, size = dataset.image_transforms, config.model_image_size
+    for name, transform in getattr(augment, "transforms", {}).items():
+        image = torch.zeros(3, *size, dtype=torch.uint8)
+        try:
+            result = tuple(transform(image).shape[-2:])
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InspireError(
+                f"The augmentation {name!r} of --dataset.image_transforms fails on images of {size[0]} × {size[1]} "
+                f"pixels: {first_line(error)}"
+            ) from None
+        if result != size:
+            raise InspireError(
+                f"The augmentation {name!r} of --dataset.image_transforms makes images of {result[0]} × {result[1]} "
+                f"pixels, but the policy takes {size[0]} × {size[1]}."
+            )
+
+
 def _before_first_step(training: Training) -> None:
     """Decode the images that the policy takes; record what it is trained on, or check that it is the same."""
     config, renamed = training.policy, training.config.rename_map
     for dataset in training.datasets:
         if not isinstance(dataset, FrameCache):
             continue
+        _check_augmentation(dataset, config)
         names = {key: renamed.get(key, key) for key in dataset.meta.features}
         state = config.robot_state_feature is not None
         dataset.load(
