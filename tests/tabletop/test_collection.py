@@ -129,7 +129,7 @@ def test_relabelling_equals_collecting_in_that_mode(dataset, tmp_path):
 
 
 def test_the_record_says_how_each_episode_was_made(dataset):
-    record = json.loads((dataset / collection.COLLECTION_FILE).read_text())
+    record = json.loads((dataset / dataset_writer.COLLECTION_FILE).read_text())
     assert record["settings"]["suite"] == SUITE
     for number, episode in enumerate(record["episodes"]):
         shown = demonstrate(CONDITIONS, number)
@@ -179,7 +179,7 @@ def test_a_failed_attempt_is_replaced_and_counted(tmp_path, monkeypatch):
     report = collect(SUITE, 1, tmp_path / "data", **SMALL)
     assert report.failed == {SUITES[SUITE][0].name: 1}
     assert "1 of 2 attempts" in str(report)
-    record = json.loads((tmp_path / "data" / collection.COLLECTION_FILE).read_text())
+    record = json.loads((tmp_path / "data" / dataset_writer.COLLECTION_FILE).read_text())
     assert record["episodes"][0]["failed_seeds"] == attempts[:1]
     monkeypatch.setattr(collection, "_attempt", lambda *_: None)
     with pytest.raises(InspireError, match="failed 20 times"):
@@ -257,7 +257,7 @@ def test_other_settings_do_not_mix(tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(collection, "_write_record", interrupted)
+    monkeypatch.setattr(dataset_writer, "write_json", interrupted)
     with pytest.raises(KeyboardInterrupt):
         collect(SUITE, 1, tmp_path / "data", **SMALL)
     monkeypatch.undo()
@@ -278,7 +278,7 @@ def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path, monkeypatch, number):
         saved.append(path)
         real(shown, path)
 
-    monkeypatch.setattr(collection, "save_demonstration", full_after_one)
+    monkeypatch.setattr(dataset_writer, "save_demonstration", full_after_one)
     with pytest.raises(InspireError, match=f"{os.strerror(number)}.*run the same command again"):
         collect(SUITE, 2, tmp_path / "data", **SMALL)
     assert saved[0].exists()

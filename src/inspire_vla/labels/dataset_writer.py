@@ -7,13 +7,15 @@ exactly what a policy gets.
 """
 
 import io
+import itertools
+import json
 import os
 import shutil
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -22,8 +24,9 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
+from inspire_vla import __version__
 from inspire_vla.errors import InspireError
-from inspire_vla.files import atomic_path, read_json
+from inspire_vla.files import atomic_path, read_json, write_json
 from inspire_vla.jobs import ResumableJob, map_in_processes
 from inspire_vla.labels.columns import (
     GRASPED_COLUMN,
@@ -37,8 +40,6 @@ from inspire_vla.labels.columns import (
 from inspire_vla.labels.labeller import Tracks, encode_tracks
 from inspire_vla.lerobot_internals import fast_image_embedding
 
-COLLECTION_FILE = "meta/inspire_collection.json"
-"""Says how the scripted expert's demonstrations were collected."""
 STATE_NAMES = ("x", "y", "z", "axis_angle_x", "axis_angle_y", "axis_angle_z", "finger_left", "finger_right")
 ACTION_NAMES = ("dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper")
 """Names of the values of LIBERO and of the tabletop."""
@@ -48,7 +49,11 @@ ACTION_NAMES = ("dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper")
 
 
 class SkippedDemonstration(InspireError):
-    """The file says why there is no demonstration."""
+    """There is no demonstration; the message says why. attempts: how many failed."""
+
+    def __init__(self, why: str, attempts: int = 0) -> None:
+        super().__init__(why)
+        self.attempts = attempts
 
 
 @dataclass(frozen=True)
@@ -93,9 +98,9 @@ def save_demonstration(demonstration: Demonstration, path: Path) -> None:
     _save(path, arrays)
 
 
-def save_skipped(why: str, path: Path, failed_seeds: tuple[int, ...] = ()) -> None:
+def save_skipped(why: str, path: Path) -> None:
     """Write a file that says why there is no demonstration."""
-    _save(path, {"left_out": np.array(why), "seeds": np.array([0, *failed_seeds], dtype=np.int64)})
+    _save(path, {"left_out": np.array(why)})
 
 
 def load_or_make(path: Path, make: Callable[[], object]) -> Demonstration:
@@ -228,11 +233,6 @@ class LabelledDatasetWriter:
                 shutil.rmtree(self._root, ignore_errors=True)
             shutil.rmtree(self._images, ignore_errors=True)
 
-    def add_demonstration(self, demonstration: Demonstration) -> None:
-        """Append a demonstration as an episode, see `add`."""
-        one = demonstration
-        self.add(one.instruction, one.state, one.action, one.gripper_to_object_m, one.grasped, one.images)
-
     def add(
         self,
         instruction: str,
@@ -320,40 +320,119 @@ def build_dataset(
             bar.set_postfix({"failed attempts": failed} if failed else {}, refresh=False)
 
     def assemble(folder: Path) -> list[Demonstration | str]:
-        found: list[Demonstration | str] = []
+        made: list[Demonstration | str] = []
         with LabelledDatasetWriter(folder, labels, **writer) as dataset:
             for number in tqdm(range(count), desc="writing the dataset", disable=not progress):
                 try:
-                    demonstration = load_or_make(job.shard(number), partial(make_shard, number))
+                    one = load_or_make(job.shard(number), partial(make_shard, number))
                 except SkippedDemonstration as error:
-                    found.append(str(error))
+                    made.append(str(error))
                     continue
-                dataset.add_demonstration(demonstration)
-                found.append(replace(demonstration, images={}))
-            if all(isinstance(one, str) for one in found):
-                raise InspireError(f"no demonstration is left: {dict(Counter(map(str, found)))}.")
+                dataset.add(
+                    one.instruction, one.state, one.action, one.gripper_to_object_m, one.grasped, one.images
+                )
+                made.append(replace(one, images={}))
+            if all(isinstance(one, str) for one in made):
+                raise InspireError(f"no demonstration is left: {dict(Counter(map(str, made)))}.")
         if write_record is not None:
-            write_record(folder, found)
-        return found
+            write_record(folder, made)
+        return made
 
     return job.finish(assemble)
 
 
-def read_collection[T](out: Path, record: type[T], settings: dict[str, Any], episodes: int) -> T:
-    """Read COLLECTION_FILE of a finished collection as a `record`, a dataclass with `settings` and `episodes`.
+# --- a collection of a scripted expert's demonstrations
 
-    Raises InspireError unless the dataset was collected with these settings and has so many episodes.
+COLLECTION_FILE = "meta/inspire_collection.json"
+"""Says how the demonstrations were collected: a `CollectionRecord`."""
+
+
+@dataclass(frozen=True)
+class CollectionRecord[Entry]:
+    """Content of COLLECTION_FILE: the settings, and how each episode was made."""
+
+    settings: dict[str, Any]
+    episodes: tuple[Entry, ...]
+
+
+def check_numbers(
+    *, image_size: int | None, largest_image: int, probabilities: Mapping[str, float], **counts: int
+) -> None:
+    """Raise InspireError for a number of a collection that is out of range."""
+    for name, number in counts.items():
+        low = 0 if name == "seed" else 1
+        if isinstance(number, bool) or not isinstance(number, int) or number < low:
+            raise InspireError(f"{name} must be a whole number of at least {low}, found {number!r}.")
+    for name, value in probabilities.items():
+        if not 0 <= value <= 1:
+            raise InspireError(f"{name} must be between 0 and 1, found {value!r}.")
+    if image_size is not None and not 16 <= image_size <= largest_image:
+        raise InspireError(f"image_size must be between 16 and {largest_image} pixels, found {image_size!r}.")
+
+
+def seed_sequence(seed: int, suite: str, task: str, number: int, attempt: int) -> np.random.SeedSequence:
+    """Return the randomness of an attempt at the `number`-th episode of a task. seed: of the whole collection."""
+    names = (zlib.crc32(suite.encode()), zlib.crc32(task.encode()))
+    return np.random.SeedSequence((seed, *names, number, attempt))
+
+
+def collect_demonstrations[Entry](
+    out: Path,
+    settings: dict[str, Any],
+    episodes: int,
+    demonstrate: Callable[[int], Demonstration],
+    labels: LabelInfo,
+    *,
+    entry: Callable[[int, Demonstration | str], Entry],
+    entry_type: type[Entry],
+    resume: bool,
+    **dataset: Any,
+) -> CollectionRecord[Entry]:
+    """Write the dataset `out`, unless it exists and is the finished one of the same call. Returns its record.
+
+    Args:
+        settings: JSON values that determine every episode, besides the labels.
+        demonstrate: makes the episode of a number, also in a worker process; or raises SkippedDemonstration.
+        entry: the record of an episode, from its number and its demonstration, or why there is none.
+        resume: continue an interrupted call with the same settings; False starts again.
+        dataset: further arguments of `build_dataset`.
+
+    Raises:
+        InspireError: `out` is another dataset, an interrupted call had other settings, the disk is full, or a worker
+            process died.
     """
+    settings = json.loads(json.dumps(settings | {"version": __version__, "labels": labels.to_json()}))
+
+    def write_record(folder: Path, made: list[Demonstration | str]) -> None:
+        record = CollectionRecord(settings, tuple(itertools.starmap(entry, enumerate(made))))
+        write_json(folder / COLLECTION_FILE, asdict(record))
+
+    if not out.exists():
+        job = ResumableJob(out, settings)
+        make_shard = partial(_make_shard, job, demonstrate)
+        with job.started(resume=resume):
+            build_dataset(job, episodes, make_shard, labels, write_record=write_record, **dataset)
     try:
-        found: Any = read_json(out / COLLECTION_FILE, record)
+        record: CollectionRecord[Entry] = read_json(out / COLLECTION_FILE, CollectionRecord[entry_type])  # type: ignore[valid-type]
     except InspireError:
         raise InspireError(f"{out} exists and is no collected dataset; choose another folder.") from None
-    if found.settings != settings or len(found.episodes) != episodes:
+    if record.settings != settings or len(record.episodes) != episodes:
         raise InspireError(
-            f"{out} exists: a dataset of {len(found.episodes)} episodes, collected with other settings or another "
+            f"{out} exists: a dataset of {len(record.episodes)} episodes, collected with other settings or another "
             "number of episodes. Choose another folder, or delete it."
         )
-    return found
+    return record
+
+
+def _make_shard(job: ResumableJob, demonstrate: Callable[[int], Demonstration], episode: int) -> int:
+    """Write the shard of one episode. Returns the number of failed attempts."""
+    try:
+        demonstration = demonstrate(episode)
+    except SkippedDemonstration as skipped:
+        save_skipped(str(skipped), job.shard(episode))
+        return skipped.attempts
+    save_demonstration(demonstration, job.shard(episode))
+    return len(demonstration.failed_seeds)
 
 
 def png(image: np.ndarray) -> bytes:

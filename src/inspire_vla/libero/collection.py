@@ -5,8 +5,6 @@ evaluation starts from are never used. The expert acts without images. The state
 again and rendered, so that failed attempts cost no images.
 """
 
-import json
-import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -15,18 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from inspire_vla import __version__
 from inspire_vla.errors import InspireError, did_you_mean
-from inspire_vla.files import write_json
-from inspire_vla.jobs import ResumableJob
 from inspire_vla.labels import ModeRule
 from inspire_vla.labels.dataset_writer import (
-    COLLECTION_FILE,
+    CollectionRecord,
     Demonstration,
-    build_dataset,
-    read_collection,
-    save_demonstration,
-    save_skipped,
+    SkippedDemonstration,
+    check_numbers,
+    collect_demonstrations,
+    seed_sequence,
 )
 from inspire_vla.libero.benchmark import MAX_STEPS
 from inspire_vla.libero.dataset import DATASET, check_cameras, label_info, make_demonstration
@@ -78,14 +73,6 @@ class EpisodeEntry:
     seed: int = 0
     frames: int = 0
     skipped: str | None = None
-
-
-@dataclass(frozen=True)
-class CollectionRecord:
-    """Content of COLLECTION_FILE."""
-
-    settings: dict[str, Any]
-    episodes: tuple[EpisodeEntry, ...]
 
 
 @dataclass(frozen=True)
@@ -142,14 +129,9 @@ def collect(
     """
     if suite not in (*SUITES, *SPLIT_SUITES):
         raise InspireError(f"unknown LIBERO suite {suite!r}.{did_you_mean(suite, (*SUITES, *SPLIT_SUITES))}")
-    for name, number, low in (("episodes", episodes, 1), ("processes", processes, 1), ("seed", seed, 0)):
-        if number < low:
-            raise InspireError(f"{name} must be at least {low}, found {number}.")
-    for name, value in (("noise", noise), ("perturbations", perturbations)):
-        if not 0 <= value <= 1:
-            raise InspireError(f"{name} must be between 0 and 1, found {value!r}.")
-    if image_size is not None and not 16 <= image_size <= 1024:
-        raise InspireError(f"image_size must be between 16 and 1024 pixels, found {image_size}.")
+    probabilities = {"noise": noise, "perturbations": perturbations}
+    numbers = {"episodes": episodes, "processes": processes, "seed": seed}
+    check_numbers(image_size=image_size, largest_image=1024, probabilities=probabilities, **numbers)
     require_libero()
     files = {path.stem: path for path in task_files(suite)}
     for task in tasks or ():
@@ -171,51 +153,34 @@ def collect(
     labels = label_info(
         paths, {}, modes, frame, ModeRule(), {"source": "LIBERO, scripted expert", "render": render}
     )
-    more = {"episodes": episodes, "version": __version__, "labels": labels.to_json()}
-    settings = json.loads(json.dumps(asdict(conditions) | more))
     out = Path(out).absolute()
-    if not out.exists():
-        job = ResumableJob(out, settings)
-        with job.started(resume=resume):
-            build_dataset(
-                job,
-                episodes,
-                partial(_make_shard, conditions, job),
-                labels,
-                name=suite,
-                image_size=image_size,
-                cameras=cameras,
-                processes=processes,
-                progress=progress,
-                write_record=partial(_write_record, conditions, settings),
-                **DATASET,
-            )
-    return _report(out, read_collection(out, CollectionRecord, settings, episodes), unsupported)
+    record = collect_demonstrations(
+        out,
+        asdict(conditions) | {"episodes": episodes},
+        episodes,
+        partial(demonstrate, conditions),
+        labels,
+        entry=partial(_entry, chosen),
+        entry_type=EpisodeEntry,
+        resume=resume,
+        processes=processes,
+        progress=progress,
+        name=suite,
+        image_size=image_size,
+        cameras=cameras,
+        **DATASET,
+    )
+    return _report(out, record, unsupported)
 
 
-def _make_shard(conditions: Conditions, job: ResumableJob, episode: int) -> int:
-    demonstration, failed = demonstrate(conditions, episode)
-    if demonstration is None:
-        save_skipped(f"the expert failed {len(failed)} times", job.shard(episode), failed)
-    else:
-        save_demonstration(demonstration, job.shard(episode))
-    return len(failed)
+def _entry(tasks: Sequence[str], number: int, made: Demonstration | str) -> EpisodeEntry:
+    task = tasks[number % len(tasks)]
+    if isinstance(made, str):
+        return EpisodeEntry(task, MAX_ATTEMPTS, skipped=made)
+    return EpisodeEntry(task, len(made.failed_seeds), made.seed, len(made))
 
 
-def _write_record(
-    conditions: Conditions, settings: dict[str, Any], folder: Path, found: Sequence[Demonstration | str]
-) -> None:
-    entries = []
-    for number, one in enumerate(found):
-        task = conditions.tasks[number % len(conditions.tasks)]
-        if isinstance(one, str):
-            entries.append(EpisodeEntry(task, MAX_ATTEMPTS, skipped=one))
-        else:
-            entries.append(EpisodeEntry(task, len(one.failed_seeds), one.seed, len(one)))
-    write_json(folder / COLLECTION_FILE, asdict(CollectionRecord(settings, tuple(entries))))
-
-
-def _report(out: Path, record: CollectionRecord, unsupported: dict[str, str]) -> CollectReport:
+def _report(out: Path, record: CollectionRecord[EpisodeEntry], unsupported: dict[str, str]) -> CollectReport:
     attempts: dict[str, tuple[int, int]] = {}
     for entry in record.episodes:
         successes, total = attempts.get(entry.task, (0, 0))
@@ -225,29 +190,28 @@ def _report(out: Path, record: CollectionRecord, unsupported: dict[str, str]) ->
     return CollectReport(out, len(made), sum(entry.frames for entry in made), attempts, unsupported)
 
 
-def demonstrate(conditions: Conditions, episode: int) -> tuple[Demonstration | None, tuple[int, ...]]:
-    """Return a demonstration, or None if all attempts failed, and the seeds of the failed attempts."""
+def demonstrate(conditions: Conditions, episode: int) -> Demonstration:
+    """Make a demonstration. Raises SkippedDemonstration if all MAX_ATTEMPTS attempts failed."""
     task = conditions.tasks[episode % len(conditions.tasks)]
     path = next(path for path in task_files(conditions.suite) if path.stem == task)
     env = shared_simulation(str(path), conditions.image_size, conditions.render)
     failed: list[int] = []
     for attempt in range(MAX_ATTEMPTS):
         seed = seed_of(conditions, task, episode // len(conditions.tasks), attempt)
-        found = attempt_task(env, path, conditions, seed)
-        if found is not None:
-            states, actions, truth = found
+        success = attempt_task(env, path, conditions, seed)
+        if success is not None:
+            states, actions, truth = success
             cameras, pixels = conditions.cameras, conditions.image_size
             rows = [observe(env.env, truth, cameras, pixels, state) for state in states]
             seeds = {"seed": seed, "failed_seeds": tuple(failed)}
-            return make_demonstration(rows, actions, truth, task, cameras, **seeds), tuple(failed)
+            return make_demonstration(rows, actions, truth, task, cameras, **seeds)
         failed.append(seed)
-    return None, tuple(failed)
+    raise SkippedDemonstration(f"the expert failed {MAX_ATTEMPTS} times", MAX_ATTEMPTS)
 
 
 def seed_of(conditions: Conditions, task: str, number: int, attempt: int) -> int:
     """Return the seed of an attempt at the `number`-th episode of a task. LIBERO takes 32 bits."""
-    names = (zlib.crc32(conditions.suite.encode()), zlib.crc32(task.encode()))
-    sequence = np.random.SeedSequence((conditions.seed, *names, number, attempt))
+    sequence = seed_sequence(conditions.seed, conditions.suite, task, number, attempt)
     return int(sequence.generate_state(1, np.uint32)[0])
 
 

@@ -5,30 +5,24 @@ settings are therefore equal, byte for byte.
 """
 
 import functools
-import json
 import time
-import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from inspire_vla import __version__
 from inspire_vla.errors import InspireError
-from inspire_vla.files import write_json
-from inspire_vla.jobs import ResumableJob
 from inspire_vla.labels import LabelInfo, ModeRule
 from inspire_vla.labels.dataset_writer import (
-    COLLECTION_FILE,
+    CollectionRecord,
     Demonstration,
-    build_dataset,
+    check_numbers,
+    collect_demonstrations,
     png,
-    read_collection,
-    save_demonstration,
+    seed_sequence,
 )
 from inspire_vla.labels.simulator_state import LABELLER
 from inspire_vla.perturbations import ActionPerturber
@@ -71,8 +65,8 @@ def task_of(conditions: Conditions, episode: int) -> Task:
 
 def seed_of(conditions: Conditions, task: Task, number: int, attempt: int) -> int:
     """Return the seed of the `number`-th episode of a task. It has 63 bits, so it is no evaluation seed."""
-    names = (zlib.crc32(conditions.suite.encode()), zlib.crc32(task.name.encode()))
-    words = np.random.SeedSequence((conditions.seed, *names, number, attempt)).generate_state(2, np.uint32)
+    sequence = seed_sequence(conditions.seed, conditions.suite, task.name, number, attempt)
+    words = sequence.generate_state(2, np.uint32)
     return int(words[0] & 0x7FFFFFFF) << 32 | int(words[1])
 
 
@@ -155,14 +149,6 @@ class EpisodeEntry:
 
 
 @dataclass(frozen=True)
-class CollectionRecord:
-    """Content of COLLECTION_FILE."""
-
-    settings: dict[str, Any]
-    episodes: tuple[EpisodeEntry, ...]
-
-
-@dataclass(frozen=True)
 class CollectReport:
     """Result of a collection. `failed`: task name → failed attempts of the expert, which were repeated."""
 
@@ -219,17 +205,9 @@ def collect(
     """
     started = time.monotonic()
     tasks = tasks_of(suite)
-    for name, number, low in (("episodes", episodes, 1), ("processes", processes, 1), ("seed", seed, 0)):
-        if isinstance(number, bool) or not isinstance(number, int) or number < low:
-            raise InspireError(f"{name} must be a whole number of at least {low}, found {number!r}.")
-    probabilities = {
-        "noise": noise, "perturbations": perturbations, "layout_randomness": layout_randomness,
-    }  # fmt: skip
-    for name, value in probabilities.items():
-        if not 0 <= value <= 1:
-            raise InspireError(f"{name} must be between 0 and 1, found {value!r}.")
-    if isinstance(image_size, bool) or not isinstance(image_size, int) or not 16 <= image_size <= 640:
-        raise InspireError(f"image_size must be between 16 and 640 pixels, found {image_size!r}.")
+    probabilities = {"noise": noise, "perturbations": perturbations, "layout_randomness": layout_randomness}
+    numbers = {"episodes": episodes, "processes": processes, "seed": seed}
+    check_numbers(image_size=image_size, largest_image=640, probabilities=probabilities, **numbers)
     cameras = ("image", "image2") if wrist else ("image",)
     conditions = Conditions(suite, seed, cameras, image_size, *map(float, probabilities.values()))
     labels = LabelInfo(
@@ -239,54 +217,33 @@ def collect(
         max_objects=MAX_OBJECTS,
         labeller=LABELLER,
     )
-    settings = json.loads(
-        json.dumps(asdict(conditions) | {"version": __version__, "labels": labels.to_json()})
-    )
     out = Path(out).absolute()
-    if not out.exists():
-        job = ResumableJob(out, settings)
-        with job.started(resume=resume):
-            build_dataset(
-                job,
-                episodes,
-                partial(_make_shard, conditions, job),
-                labels,
-                processes=processes,
-                progress=progress,
-                write_record=partial(_write_record, conditions, settings),
-                name=suite,
-                fps=CONTROL_HZ,
-                robot_type=ROBOT_TYPE,
-                image_size=image_size,
-                cameras=cameras,
-            )
-    record = read_collection(out, CollectionRecord, settings, episodes)
+    record = collect_demonstrations(
+        out,
+        asdict(conditions),
+        episodes,
+        partial(demonstrate, conditions),
+        labels,
+        entry=_entry,
+        entry_type=EpisodeEntry,
+        resume=resume,
+        processes=processes,
+        progress=progress,
+        name=suite,
+        fps=CONTROL_HZ,
+        robot_type=ROBOT_TYPE,
+        image_size=image_size,
+        cameras=cameras,
+    )
     return _report(out, record, time.monotonic() - started)
 
 
-def _make_shard(conditions: Conditions, job: ResumableJob, episode: int) -> int:
-    """Write the shard of one episode. Returns the number of failed attempts."""
-    demonstration = demonstrate(conditions, episode)
-    save_demonstration(demonstration, job.shard(episode))
-    return len(demonstration.failed_seeds)
+def _entry(_: int, made: Demonstration | str) -> EpisodeEntry:
+    assert isinstance(made, Demonstration)  # none is ever skipped
+    return EpisodeEntry(made.task_name, made.seed, len(made), made.failed_seeds)
 
 
-def _write_record(
-    conditions: Conditions, settings: dict[str, Any], folder: Path, made: Sequence[Demonstration | str]
-) -> None:
-    entries = []
-    for episode, demonstration in enumerate(made):
-        assert isinstance(demonstration, Demonstration)  # none is ever skipped
-        if demonstration.task_name != task_of(conditions, episode).name:
-            raise InspireError(
-                f"Episode {episode} is of task {demonstration.task_name!r}: from another collection?"
-            )
-        seeds = demonstration.seed, len(demonstration), demonstration.failed_seeds
-        entries.append(EpisodeEntry(demonstration.task_name, *seeds))
-    write_json(folder / COLLECTION_FILE, asdict(CollectionRecord(settings, tuple(entries))))
-
-
-def _report(out: Path, record: CollectionRecord, seconds: float) -> CollectReport:
+def _report(out: Path, record: CollectionRecord[EpisodeEntry], seconds: float) -> CollectReport:
     failed = Counter({entry.task: 0 for entry in record.episodes})
     for entry in record.episodes:
         failed[entry.task] += len(entry.failed_seeds)
