@@ -185,7 +185,7 @@ def test_base_and_inspire_stand_in_one_comparison(dataset, tmp_path):
 
 def test_rollouts_and_recorded_frames_share_a_page(dataset, tmp_path):
     from inspire_vla.evaluation import EvaluationPlan
-    from inspire_vla.reports import render_page
+    from inspire_vla.reports.page import render_page
 
     plan = EvaluationPlan(("toy_seen",), 1, {"name": "InSpire"})
     toy, good = (Factory(f"tests.evaluation.toys:{name}") for name in ("ToyBenchmark", "GoodAgent"))

@@ -103,18 +103,18 @@ def test_invalid_json_is_refused(tmp_path, content):
 
 
 def test_a_mismatch_names_both_sides():
-    labels = info()
-    assert check_compatible(labels, frame="robot", mode="direction") == ModeRule()
+    labels, fits = info(), {"frame": "robot", "mode": "direction", "rule": ModeRule()}
+    check_compatible(labels, **fits)
     with pytest.raises(LabelMismatch, match=r"'robot'.*'official_libero'"):
-        check_compatible(labels, frame="official_libero")
+        check_compatible(labels, **(fits | {"frame": "official_libero"}))
     with pytest.raises(LabelMismatch, match=r"\['direction'\].*'distance'"):
-        check_compatible(labels, mode="distance")
+        check_compatible(labels, **(fits | {"mode": "distance"}))
     with pytest.raises(LabelMismatch, match="never says"):
-        check_compatible(labels, rule=ModeRule(grasped_word=False))
+        check_compatible(labels, **(fits | {"rule": ModeRule(grasped_word=False)}))
     with pytest.raises(LabelMismatch, match="threshold of 'close'"):
-        check_compatible(labels, rule=ModeRule(close_threshold_m=0.06))
+        check_compatible(labels, **(fits | {"rule": ModeRule(close_threshold_m=0.06)}))
     with pytest.raises(InspireError, match="Did you mean 'robot'"):
-        check_compatible(labels, frame="robots")
+        check_compatible(labels, **(fits | {"frame": "robots"}))
 
 
 def test_the_answers_are_in_the_file():

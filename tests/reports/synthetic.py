@@ -7,8 +7,8 @@ from PIL import Image
 
 from inspire_vla.evaluation import EpisodeRecord, Run, compare, provenance
 from inspire_vla.evaluation.answers import add, merge
-from inspire_vla.reports import Attention, write_episode_video
-from inspire_vla.reports.attention import Example, Measurement, Share, Tile
+from inspire_vla.reports.attention import Attention, Example, Measurement, Share, Tile
+from inspire_vla.reports.video import write_episode_video
 
 SUITES = {
     "tabletop_seen": (0.78, 0.84),

@@ -8,7 +8,6 @@ import pytest
 from tests.reports import synthetic
 
 from inspire_vla.errors import InspireError
-from inspire_vla.reports import read_attention, write_attention
 from inspire_vla.reports.attention import (
     Measurement,
     Share,
@@ -16,7 +15,9 @@ from inspire_vla.reports.attention import (
     compared,
     outlined,
     overlay,
+    read_attention,
     summarise,
+    write_attention,
 )
 
 IMAGE = synthetic.frames(1, 0)[0]

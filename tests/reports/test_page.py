@@ -6,9 +6,8 @@ from tests.reports import synthetic
 
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import compare
-from inspire_vla.reports import render_page, write_page
 from inspire_vla.reports.figures import difference_chart, inline_svg, success_chart
-from inspire_vla.reports.page import _confusions
+from inspire_vla.reports.page import _confusions, render_page, write_page
 
 VOID = {"meta", "br", "img", "source", "link", "input", "hr"}
 

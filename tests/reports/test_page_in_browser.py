@@ -13,9 +13,9 @@ from PIL import Image
 from tests.reports import synthetic
 from tests.reports.browser import DESKTOP, PHONE, Page, browser, chromium
 
-from inspire_vla.reports import write_page
 from inspire_vla.reports.attention_figures import share_chart
 from inspire_vla.reports.figures import save
+from inspire_vla.reports.page import write_page
 from inspire_vla.reports.timeline import write_timelines
 
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(chromium() is None, reason="needs Chromium")]

@@ -1,8 +1,7 @@
 from rich.console import Console
 from tests.reports import synthetic
 
-from inspire_vla.reports import print_comparison
-from inspire_vla.reports.tables import make_row, make_table, p_value, percent, points
+from inspire_vla.reports.tables import make_row, make_table, p_value, percent, points, print_comparison
 
 
 def printed(comparison, **kwargs):

@@ -4,9 +4,8 @@ import pytest
 from tests.reports.synthetic import frames
 
 from inspire_vla.errors import InspireError
-from inspire_vla.reports import write_episode_video
 from inspire_vla.reports.theme import DARK, rgb
-from inspire_vla.reports.video import STRIP, draw_episode, first_image, frame_rate
+from inspire_vla.reports.video import STRIP, draw_episode, first_image, frame_rate, write_episode_video
 
 RECORD = {
     "instruction": "put the black bowl on the plate",

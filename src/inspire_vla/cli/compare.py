@@ -22,11 +22,12 @@ class Arguments:
 
 @holds_out("writing")
 def run(options: Arguments) -> None:
-    from inspire_vla.evaluation import compare, read_run, write_comparison
-    from inspire_vla.reports import print_comparison
+    from inspire_vla.evaluation import compare, read_run
+    from inspire_vla.files import write_json
+    from inspire_vla.reports.tables import print_comparison
 
     comparison = compare([read_run(path) for path in options.runs])
     print_comparison(comparison, tasks=options.tasks)
     if options.out:
-        write_comparison(options.out, comparison)
+        write_json(options.out, comparison)
         print(f"Written: {options.out}")

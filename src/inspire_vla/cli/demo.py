@@ -21,7 +21,7 @@ from inspire_vla.jobs import usable_cores
 
 if TYPE_CHECKING:
     from inspire_vla.evaluation import Run
-    from inspire_vla.reports import Attention
+    from inspire_vla.reports.attention import Attention
 
 NAMES = ("base", "InSpire")
 SUITES = ("seen", "unseen")
@@ -76,8 +76,12 @@ def _without_warnings() -> Iterator[None]:
 def run(options: Arguments) -> None:
     from rich.console import Console
 
-    from inspire_vla import benchmarks, policies, reports
-    from inspire_vla.evaluation import compare, select_tasks, write_comparison
+    from inspire_vla import benchmarks, policies
+    from inspire_vla.evaluation import compare, select_tasks
+    from inspire_vla.files import write_json
+    from inspire_vla.reports.page import write_page
+    from inspire_vla.reports.tables import print_comparison
+    from inspire_vla.tabletop.collection import collect
 
     out, checkpoints = options.out, (options.base, options.inspire)
     console = Console()
@@ -93,7 +97,9 @@ def run(options: Arguments) -> None:
 
     console.rule("1  Demonstrations with labels", align="left")
     dataset = out / f"demonstrations_{options.demonstrations}"
-    console.print(_collect(dataset, options.demonstrations, options.workers), highlight=False)
+    count = options.demonstrations
+    report = collect("tabletop_seen", count, dataset, processes=min(options.workers, count))
+    console.print(str(report), highlight=False)
 
     console.rule("2  A few training steps", align="left")
     console.print(_train(dataset, out / "training", options.steps), highlight=False)
@@ -106,9 +112,9 @@ def run(options: Arguments) -> None:
 
     console.rule("4  Results", align="left")
     comparison = compare(runs)
-    write_comparison(out / "comparison.json", comparison)
-    reports.print_comparison(comparison, console=console)
-    page = reports.write_page(
+    write_json(out / "comparison.json", comparison)
+    print_comparison(comparison, console=console)
+    page = write_page(
         out / "index.html",
         comparison,
         title="InSpire and its base model: a demonstration",
@@ -131,12 +137,6 @@ def _claim(out: Path) -> None:
             )
     out.mkdir(parents=True, exist_ok=True)
     (out / MARKER).touch()
-
-
-def _collect(dataset: Path, demonstrations: int, workers: int) -> str:
-    from inspire_vla.tabletop.collection import collect
-
-    return str(collect("tabletop_seen", demonstrations, dataset, processes=min(workers, demonstrations)))
 
 
 def _train(dataset: Path, out: Path, steps: int) -> str:
@@ -177,8 +177,9 @@ def _output_to(log: Path) -> Iterator[None]:
 def _evaluate(
     out: Path, checkpoint: str, policy: dict[str, Any], suites: Sequence[str], episodes: int, workers: int
 ) -> "Run":
-    from inspire_vla import benchmarks, policies, reports
+    from inspire_vla import benchmarks, policies
     from inspire_vla.evaluation import EvaluationPlan, evaluate
+    from inspire_vla.reports.video import write_episode_video
 
     selected = benchmarks.select(suites, policy, benchmarks.Options(layout_randomness=LAYOUT_RANDOMNESS))
     default = benchmarks.select(SUITES, policy).suites
@@ -196,18 +197,19 @@ def _evaluate(
         benchmark=selected.factory,
         agent=policies.agent_factory(checkpoint),
         workers=workers,
-        video_writer=reports.write_episode_video,
+        video_writer=write_episode_video,
         rule=policies.answer_rule(policy, checkpoint=checkpoint),
     )
 
 
 def _attention(out: Path, checkpoints: Sequence[str], policy: dict[str, Any]) -> "Attention":
     """Measure attention in one initial state of every task; draw the first task of each suite."""
-    from inspire_vla import benchmarks, policies, reports
+    from inspire_vla import benchmarks, policies
     from inspire_vla.experiment.attention import measure_attention
+    from inspire_vla.reports.attention import write_attention
 
     agents = [(name, policies.agent_factory(c)()) for name, c in zip(NAMES, checkpoints, strict=True)]
     selected = benchmarks.select(ATTENTION_SUITES, policy)
     attention = measure_attention(agents, selected.factory(), selected.suites, episodes=1)
-    reports.write_attention(out / "attention", attention)
+    write_attention(out / "attention", attention)
     return attention

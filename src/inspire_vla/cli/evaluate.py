@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,6 +16,7 @@ from inspire_vla.cli.options import (
     Shard,
     chosen_policy,
     mention_overrides,
+    refuse_unused,
 )
 from inspire_vla.errors import InspireError
 from inspire_vla.files import check_folder
@@ -84,7 +85,7 @@ def run(options: Arguments) -> None:
     check_folder(options.out)
     finished = _on_dataset(options) if options.dataset is not None else _in_simulator(options)
     from inspire_vla.evaluation import compare
-    from inspire_vla.reports import print_comparison
+    from inspire_vla.reports.tables import print_comparison
 
     print_comparison(compare([finished]))
     print(f"Run: {finished.path}")
@@ -129,11 +130,8 @@ def _on_dataset(options: Arguments) -> "Run":
     from inspire_vla.evaluation import Factory, PlaybackPlan
     from inspire_vla.labels.lerobot_files import find_dataset
 
-    defaults = {f.name: f.default for f in fields(Arguments)}
-    ignored = ("suite", "task", "first_seed", "max_steps", "layout_randomness", "mapping", "render")
-    if given := [name for name in ignored if getattr(options, name) != defaults[name]]:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise InspireError(f"--dataset takes the place of a simulator; leave out {names}.")
+    simulated = ["suite", "task", "first_seed", "max_steps", "layout_randomness", "mapping", "render"]
+    refuse_unused(options, simulated, "--dataset, which takes the place of a simulator,")
     if (text := options.episodes or "").isdigit():
         raise InspireError(
             f"--episodes {text} with --dataset: write {text}:{int(text) + 1} for episode {text}, or 0:{text} for the "
@@ -215,8 +213,8 @@ def _warnings(
 
 
 def _evaluate(options: Arguments, plan: Any, benchmark: Any, agent: Any, slots: int, rule: Any) -> "Run":
-    from inspire_vla import reports
     from inspire_vla.evaluation import RayCluster, evaluate
+    from inspire_vla.reports.video import write_episode_video
 
     return evaluate(
         options.out,
@@ -225,7 +223,7 @@ def _evaluate(options: Arguments, plan: Any, benchmark: Any, agent: Any, slots: 
         agent=agent,
         workers=options.workers,
         slots=slots,
-        video_writer=reports.write_episode_video if options.videos else None,
+        video_writer=write_episode_video if options.videos else None,
         ray=None if options.ray is None else RayCluster(options.ray, options.ray_gpus),
         rule=rule,
     )

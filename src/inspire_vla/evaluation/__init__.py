@@ -10,7 +10,7 @@ compare_offline.py  policies on the same recorded frames
 """
 
 from inspire_vla.evaluation.answers import AnswerRule, check_control_of
-from inspire_vla.evaluation.comparison import compare, compare_over_seeds, group_of, write_comparison
+from inspire_vla.evaluation.comparison import compare, compare_over_seeds, group_of
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.playback import PlaybackBenchmark, PlaybackPlan, PolicyInputs
 from inspire_vla.evaluation.protocols import Agent, Benchmark, Factory, select_tasks
@@ -61,5 +61,4 @@ __all__ = [
     "rollout",
     "select_tasks",
     "wilson",
-    "write_comparison",
 ]

@@ -5,10 +5,9 @@ high}. Every paired entry compares a policy with the first one, over the episode
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -28,7 +27,6 @@ from inspire_vla.evaluation.statistics import (
     paired_difference,
     wilson,
 )
-from inspire_vla.files import write_json
 
 Key = tuple[str, str, int]
 Table = dict[Key, EpisodeRecord]
@@ -57,11 +55,11 @@ def group_of(
     return "seen" if all(was_trained_on) else "seen by some" if any(was_trained_on) else "unseen"
 
 
-def compare(runs: Sequence[Run], *, group: Callable[[str], str] | None = None) -> dict[str, Any]:
+def compare(runs: Sequence[Run]) -> dict[str, Any]:
     """Compare `runs` with the first of them (the base model). A single run has rates only.
 
     A group (seen, unseen, …) averages its suites, each counting equally, as the paper's tables do. Its pairs are
-    pooled for McNemar's test. `group` replaces `group_of`.
+    pooled for McNemar's test.
 
     Runs on recorded frames (`Run.is_offline`) are compared with each other alone, under "offline": a policy may have a
     run of either kind, of the same name.
@@ -75,9 +73,8 @@ def compare(runs: Sequence[Run], *, group: Callable[[str], str] | None = None) -
     offline, runs = [r for r in runs if r.is_offline], [r for r in runs if not r.is_offline]
     _check_names(offline)
     _check_names(runs)
-    if group is None:
-        roles = {suite: role for run in runs for suite, role in run.info.get("groups", {}).items()}
-        group = partial(group_of, trained_on=[run.info.get("trained_on") for run in runs], groups=roles)
+    roles = {suite: role for run in runs for suite, role in run.info.get("groups", {}).items()}
+    group = partial(group_of, trained_on=[run.info.get("trained_on") for run in runs], groups=roles)
     names = [run.name for run in runs]
     tables = [_by_key(run) for run in runs]
     suites = sorted({k[0] for table in tables for k in table}, key=lambda s: (GROUPS.index(group(s)), s))
@@ -126,11 +123,6 @@ def _check_names(runs: Sequence[Run]) -> None:
         raise InspireError(
             f"Runs must have different names, found {names}. `inspire evaluate --name` gives a policy its name."
         )
-
-
-def write_comparison(path: str | Path, comparison: dict[str, Any]) -> None:
-    """Write comparison.json atomically."""
-    write_json(path, comparison)
 
 
 def differing_conditions(first: Run, other: Run) -> dict[str, tuple[Any, Any]]:

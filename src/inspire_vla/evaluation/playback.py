@@ -21,7 +21,7 @@ from inspire_vla.evaluation.offline import ActionScale, OfflineScores, score_act
 from inspire_vla.instruction import find_mentions
 from inspire_vla.labels.columns import ModeRule, answer_column, check_compatible, has_labels, read_labelled
 from inspire_vla.labels.recorded import ACTION, EpisodeReader, Segment
-from inspire_vla.lerobot_plugin.observation_forms import check_aspect_ratio
+from inspire_vla.lerobot_plugin.observation_forms import check_aspect_ratio, scaled
 from inspire_vla.spatial import decode_answers
 
 STATE, IMAGES = "observation.state", "observation.images."
@@ -281,8 +281,7 @@ class Playback:
         recorded = {camera: next(images) for camera, images in self._images.items()}
         self._shown = next(iter(recorded.values()))
         pixels = {
-            camera: _resized(image, self.benchmark.inputs.cameras[camera])
-            for camera, image in recorded.items()
+            camera: scaled(image, self.benchmark.inputs.cameras[camera]) for camera, image in recorded.items()
         }
         self.observation: dict[str, Any] = {"pixels": pixels}
         if self.benchmark.inputs.state_dim:
@@ -391,13 +390,3 @@ def _labels(root: Path, rule: AnswerRule | None) -> tuple[str, Mapping[str, tupl
         labels, frame=rule.frame, mode=rule.mode, rule=ModeRule(rule.close_threshold_m, rule.grasped_word)
     )
     return rule.mode, labels.tasks
-
-
-def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Image uint8 (H, W, 3) → uint8 (*size, 3), size: (height, width)."""
-    if image.shape[:2] == tuple(size):
-        return image
-    from PIL import Image
-
-    height, width = size
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))

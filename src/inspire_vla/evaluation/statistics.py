@@ -1,4 +1,4 @@
-"""Success rates and paired comparisons with their intervals (95 % by default), from scipy where it has them.
+"""Success rates and paired comparisons with their 95 % intervals, from scipy where it has them.
 
 Own code: Newcombe's interval of a paired difference and the average of independent estimates, both by the
 square-and-add rule (MOVER: Zou & Donner 2008), and two bootstraps: of a crossed design (tasks × training seeds), and of
@@ -35,7 +35,7 @@ class Estimate:
         return {"rate": rate, "low": low, "high": high}
 
 
-def wilson(successes: int, n: int, *, confidence: float = 0.95) -> Estimate:
+def wilson(successes: int, n: int) -> Estimate:
     """Return successes / n with Wilson's score interval (1927). `n` = 0 gives nan with the interval [0, 1]."""
     if not 0 <= successes <= n:
         raise InspireError(f"successes must lie in 0..n, found successes={successes}, n={n}.")
@@ -43,7 +43,7 @@ def wilson(successes: int, n: int, *, confidence: float = 0.95) -> Estimate:
         return Estimate(float("nan"), 0.0, 1.0)
     from scipy.stats import binomtest
 
-    interval = binomtest(successes, n).proportion_ci(confidence, method="wilson")
+    interval = binomtest(successes, n).proportion_ci(0.95, method="wilson")
     return Estimate(successes / n, float(interval.low), float(interval.high))
 
 
@@ -97,7 +97,7 @@ def mcnemar(counts: PairCounts) -> float:
     return float(binomtest(counts.only_second, discordant, 0.5).pvalue) if discordant else 1.0
 
 
-def paired_difference(counts: PairCounts, *, confidence: float = 0.95) -> Estimate:
+def paired_difference(counts: PairCounts) -> Estimate:
     """Return rate(second) − rate(first) over the same n pairs, with Newcombe's interval.
 
     Source: Newcombe 1998, "Improved confidence intervals for the difference between binomial proportions based on
@@ -106,8 +106,7 @@ def paired_difference(counts: PairCounts, *, confidence: float = 0.95) -> Estima
     n = counts.n
     if n == 0:
         return Estimate(float("nan"), -1.0, 1.0)
-    first = wilson(counts.first, n, confidence=confidence)
-    second = wilson(counts.second, n, confidence=confidence)
+    first, second = wilson(counts.first, n), wilson(counts.second, n)
     phi = _correlation(counts)
 
     def radius(up: float, down: float) -> float:
@@ -159,36 +158,34 @@ def mean_over_seeds(differences: Sequence[float]) -> tuple[Estimate, float] | No
     )
 
 
-def crossed_bootstrap(
-    suites: Sequence[Float[np.ndarray, "seeds tasks"]], *, confidence: float = 0.95, seed: int = 0
-) -> Estimate:
+def crossed_bootstrap(suites: Sequence[Float[np.ndarray, "seeds tasks"]]) -> Estimate:
     """Return the mean over suites with a percentile interval that resamples training seeds and tasks at once.
 
     Every training seed plays every task (a crossed design), so both are resampled independently, tasks within their
     suite; source: Owen & Eckles 2012, "Bootstrapping data arrays of arbitrary order". With few training seeds the
     interval is rather too narrow than too wide.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     seeds = len(suites[0])
     rows = rng.integers(seeds, size=(RESAMPLES, seeds))
     total = np.zeros(RESAMPLES)
     for differences in suites:
         columns = rng.integers(differences.shape[1], size=(RESAMPLES, differences.shape[1]))
         total += differences[rows[:, :, None], columns[:, None, :]].mean(axis=(1, 2))
-    low, high = np.quantile(total / len(suites), [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(total / len(suites), [0.025, 0.975])
     value = float(np.mean([differences.mean() for differences in suites]))
     return Estimate(value, float(low), float(high))
 
 
 def ratio_over_episodes(
-    numerators: Float[np.ndarray, " E"], denominators: Float[np.ndarray, " E"], *, seed: int = 0
+    numerators: Float[np.ndarray, " E"], denominators: Float[np.ndarray, " E"]
 ) -> Estimate:
     """Return Σ numerators / Σ denominators with a percentile interval that resamples episodes.
 
     Answers and actions of one episode are alike, so they are no independent samples; the episodes are. With fewer than
     two episodes there is no interval: nan.
     """
-    return ratio_difference(np.zeros_like(numerators), denominators, numerators, denominators, seed=seed)
+    return ratio_difference(np.zeros_like(numerators), denominators, numerators, denominators)
 
 
 def ratio_difference(
@@ -196,8 +193,6 @@ def ratio_difference(
     of_first: Float[np.ndarray, " E"],
     second: Float[np.ndarray, " E"],
     of_second: Float[np.ndarray, " E"],
-    *,
-    seed: int = 0,
 ) -> Estimate:
     """Return Σ second / Σ of_second − Σ first / Σ of_first with an interval that resamples episodes, paired.
 
@@ -213,7 +208,7 @@ def ratio_difference(
     value = float(difference(columns.sum(axis=0)))
     if episodes < 2 or value != value:
         return Estimate(value, float("nan"), float("nan"))
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     resampled = [
         difference(rng.multinomial(episodes, np.full(episodes, 1 / episodes), RESAMPLED_AT_ONCE) @ columns)
         for _ in range(RESAMPLES // RESAMPLED_AT_ONCE)

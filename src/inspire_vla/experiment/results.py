@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from inspire_vla.evaluation import Run, compare, compare_over_seeds, pool, read_run, write_comparison
+from inspire_vla.evaluation import Run, compare, compare_over_seeds, pool, read_run
 from inspire_vla.experiment.preset import Condition, Preset
 from inspire_vla.experiment.provenance import provenance_lines
 from inspire_vla.experiment.stages import finished_part
-from inspire_vla.files import read_json_lines, write_text
+from inspire_vla.files import read_json_lines, write_json, write_text
 from inspire_vla.reports import figures as plots
 from inspire_vla.reports import results
 from inspire_vla.reports.tables import goals_table, make_table, points, suites_and_groups
@@ -39,7 +39,7 @@ def write_results(preset: Preset, out: Path, document: Path | None = None) -> Pa
     figures = out / "figures" if document is None else document.parent / document.stem
     headline = [_pooled(preset, out, variant) for variant in preset.variants]
     comparison = compare(headline)
-    write_comparison(out / "comparison.json", comparison)
+    write_json(out / "comparison.json", comparison)
     sections = [
         _headline(preset, out, comparison, figures),
         _over_seeds(comparison, headline),

@@ -241,14 +241,12 @@ def import_calvin(
     modes: Sequence[str] = ("direction",),
     frame: str | Frame = "robot",
     rule: ModeRule = ModeRule(),  # noqa: B008  frozen
-    limit: int | None = None,
 ) -> CalvinReport:
     """Write `out` from the folder of a split (`training`, `validation`), with one episode per annotated sequence.
 
     Args:
         scene: A to D; None: what the split says.
         images: of the static camera, and of the gripper's if the frames have it.
-        limit: number of sequences to import at most.
 
     Raises:
         InspireError: no annotations, `out` exists, the scene is not known, the frames have no image of the static
@@ -261,7 +259,7 @@ def import_calvin(
         scenes = ScenesOfSplit(split, scene, read_scene_info(split))
         report = CalvinReport(out)
         sequences = []
-        for text, first, last in read_annotations(split)[:limit]:
+        for text, first, last in read_annotations(split):
             try:
                 sequences.append((text, find_mentions(text), first, last))
             except NoObjectFound:

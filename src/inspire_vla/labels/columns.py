@@ -284,18 +284,8 @@ def changed_instructions(labels: LabelInfo, files: LeRobotFiles) -> list[str]:
     return [text for text in dict.fromkeys([*now, *then]) if then.get(text) != now.get(text)]
 
 
-def check_compatible(
-    labels: LabelInfo,
-    *,
-    frame: str | Frame = "robot",
-    mode: str = "direction",
-    rule: ModeRule | None = None,
-) -> ModeRule:
-    """Check that a dataset's labels are the answers that a policy gives; return how the mode was labelled.
-
-    Args:
-        labels: of the dataset.
-        frame, mode, rule: of the policy; rule None is not compared.
+def check_compatible(labels: LabelInfo, *, frame: str | Frame, mode: str, rule: ModeRule) -> None:
+    """Check that a dataset's labels are the answers that a policy of this frame, mode and rule gives.
 
     Raises:
         LabelMismatch: they differ; the message names both.
@@ -315,7 +305,7 @@ def check_compatible(
             f"Train with --policy.reasoning.mode={min(labels.modes)}, or label the dataset again with --modes {mode}."
         )
     stored = labels.modes[mode]
-    if rule is not None and rule.grasped_word != stored.grasped_word:
+    if rule.grasped_word != stored.grasped_word:
         says = {True: "says", False: "never says"}
         raise LabelMismatch(
             f"The dataset {says[stored.grasped_word]} 'grasped' in mode {mode!r}, the policy "
@@ -323,13 +313,12 @@ def check_compatible(
             f"{str(stored.grasped_word).lower()}, or label the dataset again "
             f"{'without' if rule.grasped_word else 'with'} --no-grasped."
         )
-    if rule is not None and rule.close_threshold_m != stored.close_threshold_m:
+    if rule.close_threshold_m != stored.close_threshold_m:
         raise LabelMismatch(
             f"The dataset's threshold of 'close' in mode {mode!r} is {stored.close_threshold_m} m, the policy's "
             f"{rule.close_threshold_m} m (None: the mode's own). Train with the dataset's, "
             "--policy.reasoning.close_threshold_m, or label the dataset again with the policy's, --close-m."
         )
-    return stored
 
 
 def _words(frame: Frame) -> str:

@@ -39,20 +39,19 @@ _REACH_M = 3.0
 class FunctionLabeller:
     """Labels with a function: Episode → Tracks, or Episode → (gripper_to_object_m (T, k, 3), grasped (T, k)).
 
-    name: stored with the labels. wanted: the columns that the function reads; None for all.
+    name: stored with the labels. The function gets all number columns.
     """
 
     function: Callable[[Episode], Any]
     name: str = "custom"
-    wanted: tuple[str, ...] | None = None
 
     def settings(self) -> dict[str, Any]:
         """SHA-256 of the file that defines the function: another function, or constant, gives other labels."""
         return {"source_sha256": code_sha256(self.function)}
 
     def columns(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """All number columns, unless `wanted`."""
-        return names if self.wanted is None else self.wanted
+        """All number columns."""
+        return names
 
     def label(self, episode: Episode) -> Tracks:
         """Call the function and check what it returns.

@@ -33,14 +33,12 @@ class AttentionMap:
         doing: "answering" the question about `mention`, or "acting", where `mention` is None.
         answer: "" for the action.
         weights: (h, w) over the image's tokens, ≥ 0, summing to 1.
-        image_share: the share of all attention on this image, 0 to 1. The rest is on text, state and other cameras.
     """
 
     doing: Literal["answering", "acting"]
     mention: str | None
     answer: str
     weights: Float[np.ndarray, "h w"]
-    image_share: float
 
 
 def attention_maps(
@@ -78,8 +76,8 @@ def attention_maps(
             mixed = plain
             if method == "gradient":
                 mixed = gradient_rollout(layers, _log_probability(policy, hidden[0, rows], rendered, span))
-            weights, share = _over_image(policy, mixed[0, rows].mean(0), prefix.shape[1])
-            maps.append(AttentionMap(doing, mention, answer, weights, share))  # type: ignore[arg-type]
+            weights = _over_image(policy, mixed[0, rows].mean(0), prefix.shape[1])
+            maps.append(AttentionMap(doing, mention, answer, weights))  # type: ignore[arg-type]
     return tuple(maps)
 
 
@@ -120,12 +118,12 @@ def _log_probability(
     return scores.gather(-1, ids[:, None]).sum()
 
 
-def _over_image(policy: Any, row: Float[Tensor, " total"], prefix_length: int) -> tuple[np.ndarray, float]:
-    """Weights (h, w) of the first camera's latest image, summing to 1, and its share of the whole row."""
+def _over_image(policy: Any, row: Float[Tensor, " total"], prefix_length: int) -> Float[np.ndarray, "h w"]:
+    """The weights of the first camera's latest image, summing to 1."""
     cameras, history = len(policy.config.image_features), policy.config.n_obs_steps
     columns, shape = policy.backbone.image_tokens(prefix_length, cameras * history, cameras * (history - 1))
     values = row.cpu().double().numpy()  # in this order: Apple's GPUs have no float64
     weights = values[list(columns)]
     if not weights.sum() > 0:  # a gradient may leave the image out altogether
-        return np.full(shape, 1 / len(weights)), 0.0
-    return (weights / weights.sum()).reshape(shape), float(weights.sum() / values.sum())
+        return np.full(shape, 1 / len(weights))
+    return (weights / weights.sum()).reshape(shape)

@@ -126,6 +126,20 @@ def check_aspect_ratio(name: str, size: tuple[int, int], expected: tuple[int, in
         )
 
 
+def scaled(
+    images: UInt8[np.ndarray, "*time height width 3"], size: tuple[int, int]
+) -> UInt8[np.ndarray, "*time new_height new_width 3"]:
+    """Images of `size` (height, width), bilinear; the aspect ratio follows the size."""
+    height, width = images.shape[-3:-1]
+    if (height, width) == tuple(size):
+        return images
+    from PIL import Image
+
+    flat = np.ascontiguousarray(images).reshape(-1, height, width, 3)
+    new = [Image.fromarray(one).resize(size[::-1], Image.Resampling.BILINEAR) for one in flat]
+    return np.stack([np.asarray(one) for one in new]).reshape(*images.shape[:-3], *size, 3)
+
+
 def as_state(value: Any, key: str, state_dim: int) -> Float32[np.ndarray, " state_dim"]:
     """A robot's state. Raises InspireError, which names `key`, for anything but finite numbers."""
     state = _array(value, repr(key))

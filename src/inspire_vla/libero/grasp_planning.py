@@ -34,6 +34,7 @@ _ROBOT = ("robot0", "gripper0", "mount0")
 _HIDDEN_GROUP = 5
 """Group of the geoms that rays pass through."""
 _FROM_Z_M = 2.2
+_YAWS, _MOST_GRASPS = 12, 12
 
 
 @dataclass(frozen=True)
@@ -63,24 +64,22 @@ class Grasp:
     score: float
 
 
-def find_grasps(
-    scene: HeightMap, target: HeightMap, centre: NDArray[np.float64], *, yaws: int = 12, count: int = 12
-) -> list[Grasp]:
-    """Return the best grasps of one object, best first, no two similar; empty if there is none.
+def find_grasps(scene: HeightMap, target: HeightMap, centre: NDArray[np.float64]) -> list[Grasp]:
+    """Return the best 12 grasps of one object, best first, no two similar; empty if there is none.
 
     Args:
         scene, target: height maps of everything and of the object alone (−inf elsewhere), on the same grid.
         centre: centre of the object, (2,). A grasp near it rotates the object less.
     """
     found: list[Grasp] = []
-    for yaw in np.pi * np.arange(yaws) / yaws:
+    for yaw in np.pi * np.arange(_YAWS) / _YAWS:
         found += _grasps_along(scene, target, centre, float(yaw))
     found.sort(key=lambda grasp: -grasp.score)
     chosen: list[Grasp] = []
     for grasp in found:
         if not any(_similar(grasp, other) for other in chosen):
             chosen.append(grasp)
-            if len(chosen) == count:
+            if len(chosen) == _MOST_GRASPS:
                 break
     return chosen
 

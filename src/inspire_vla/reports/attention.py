@@ -225,9 +225,7 @@ def heat_colours(weights: np.ndarray) -> np.ndarray:
     return np.stack(channels, axis=-1).round().astype(np.uint8)
 
 
-def overlay(
-    image: np.ndarray, weights: np.ndarray | None, *, size: int = 320, strength: float = 0.75
-) -> Image.Image:
+def overlay(image: np.ndarray, weights: np.ndarray | None, *, size: int = 320) -> Image.Image:
     """Draw attention weights (h, w) ≥ 0 of an image's patches over the image (H, W, 3) uint8.
 
     Shown is the excess over the mean weight, relative to the largest excess (at least half the mean). So colours
@@ -249,7 +247,7 @@ def overlay(
     scaled = excess / max(excess.max(), 0.5)
     smooth = Image.fromarray(scaled.astype(np.float32)).resize((size, height), Image.Resampling.BICUBIC)
     heat = np.clip(np.asarray(smooth, dtype=np.float64), 0, 1)
-    alpha = (strength * np.sqrt(heat))[..., None]
+    alpha = (0.75 * np.sqrt(heat))[..., None]
     grey = np.asarray(resized.convert("L"), dtype=np.float64)[..., None]
     base = 0.6 * np.asarray(resized, dtype=np.float64) + 0.4 * grey
     return Image.fromarray((base * (1 - alpha) + heat_colours(heat) * alpha).round().astype(np.uint8))

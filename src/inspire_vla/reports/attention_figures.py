@@ -146,7 +146,7 @@ class Pointing:
 
 
 @styled
-def pointing_figure(answers: Sequence[Pointing], near: float, *, columns: int = 4, side: int = 224) -> Figure:
+def pointing_figure(answers: Sequence[Pointing], near: float) -> Figure:
     """Draw images with a cross at the predicted place and a ring around the true one, green if found, else red.
 
     Args:
@@ -156,7 +156,8 @@ def pointing_figure(answers: Sequence[Pointing], near: float, *, columns: int = 
     """
     if not answers:
         raise InspireError("A figure of pointing needs at least one answer, found none.")
-    columns, rows = min(columns, len(answers)), math.ceil(len(answers) / columns)
+    side, columns = 224, min(4, len(answers))
+    rows = math.ceil(len(answers) / columns)
     questions = [textwrap.wrap(answer.question, side // 7) for answer in answers]
     height = side + 10 + 16 * max(map(len, questions))
     size = (2 * MARGIN + columns * (side + GAP) - GAP, 2 * MARGIN + rows * (height + GAP) - GAP)

@@ -16,30 +16,25 @@ from inspire_vla.reports.attention import jpeg
 from inspire_vla.reports.page import data_url, render
 
 UNSURE = 0.6
+EPISODES, IMAGES = 12, 5
+"""Episodes on the page, and images of each."""
 
 
-def write_review(
-    dataset_root: str | Path,
-    path: str | Path,
-    *,
-    mode: str | None = None,
-    episodes: int = 12,
-    images: int = 5,
-) -> Path:
+def write_review(dataset_root: str | Path, path: str | Path, *, mode: str | None = None) -> Path:
     """Write one self-contained HTML file: of each episode first, last and some frames where a label changes.
 
     mode: whose labels are shown; by default the first. Raises InspireError: no labels, or no such mode.
     """
     labels, files = read_labelled(dataset_root)
     mode = mode or next(iter(labels.modes))
-    chosen = least_confident(dataset_root, episodes)
+    chosen = least_confident(dataset_root, EPISODES)
     shown: dict[int, list[Timeline]] = {number: [] for number in chosen}
     for timeline in timelines(dataset_root, mode=mode):
         if timeline.episode in shown:  # an episode with several tasks has a timeline for each
             shown[timeline.episode].append(timeline)
     page = render(
         "labels.html",
-        episodes=[_episode(files, timeline, images) for number in chosen for timeline in shown[number]],
+        episodes=[_episode(files, timeline) for number in chosen for timeline in shown[number]],
         count=len(chosen),
         total=files.info["total_episodes"],
         dataset=str(files.root),
@@ -51,8 +46,8 @@ def write_review(
     return Path(path)
 
 
-def _episode(files: LeRobotFiles, timeline: Timeline, images: int) -> dict[str, Any]:
-    numbers = _frames_to_show(timeline, images)
+def _episode(files: LeRobotFiles, timeline: Timeline) -> dict[str, Any]:
+    numbers = _frames_to_show(timeline)
     frames = [
         {
             "src": source,
@@ -74,11 +69,11 @@ def _episode(files: LeRobotFiles, timeline: Timeline, images: int) -> dict[str, 
     return {"number": timeline.episode, "instruction": timeline.instruction, "frames": frames}
 
 
-def _frames_to_show(timeline: Timeline, count: int) -> list[int]:
-    """The first, the last, and frames where a label changes, at most `count`."""
+def _frames_to_show(timeline: Timeline) -> list[int]:
+    """The first, the last, and frames where a label changes, at most IMAGES."""
     changed = (timeline.answers[1:] != timeline.answers[:-1]).any(axis=1)
     frames = sorted({0, len(timeline.answers) - 1, *(np.flatnonzero(changed) + 1).tolist()})
-    return [frames[i] for i in sorted({round(i) for i in np.linspace(0, len(frames) - 1, count)})]
+    return [frames[i] for i in sorted({round(i) for i in np.linspace(0, len(frames) - 1, IMAGES)})]
 
 
 def _images(files: LeRobotFiles, timeline: Timeline, frames: Sequence[int]) -> list[tuple[str | None, str]]:

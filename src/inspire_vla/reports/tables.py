@@ -272,9 +272,9 @@ def percent(fraction: float | None, digits: int = 1) -> str:
     return "–" if fraction is None else f"{100 * fraction:.{digits}f} %"
 
 
-def interval(estimate: Mapping[str, Any], digits: int = 0) -> str:
+def interval(estimate: Mapping[str, Any]) -> str:
     """{"low": 0.1, "high": 0.24} → "10–24"."""
-    return f"{100 * max(0.0, estimate['low']):.{digits}f}–{100 * min(1.0, estimate['high']):.{digits}f}"
+    return f"{100 * max(0.0, estimate['low']):.0f}–{100 * min(1.0, estimate['high']):.0f}"
 
 
 def points(fraction: float | None, digits: int = 1) -> str:

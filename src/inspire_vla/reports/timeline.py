@@ -101,14 +101,14 @@ def episode_timeline(record: Record, *, steps: int | None = None) -> Markup:
 
 
 @styled
-def timelines(records: Sequence[Record], *, columns: int = 2) -> Figure:
+def timelines(records: Sequence[Record]) -> Figure:
     """Return small multiples of episodes, each with its instruction and outcome, on one scale of steps.
 
     Raises InspireError for no episode.
     """
     if not records:
         raise InspireError("A timeline needs at least one episode, found none.")
-    columns = max(1, min(columns, len(records)))
+    columns = min(2, len(records))
     steps = max(int(record.get("steps", 0)) for record in records) or 1
     rows = [records[i : i + columns] for i in range(0, len(records), columns)]
     heights = [max(map(_panel_height, row)) + TITLE + 16 for row in rows]
@@ -129,9 +129,9 @@ def timelines(records: Sequence[Record], *, columns: int = 2) -> Figure:
     return figure
 
 
-def write_timelines(path: str | Path, records: Sequence[Record], *, columns: int = 2) -> Path:
+def write_timelines(path: str | Path, records: Sequence[Record]) -> Path:
     """Write `timelines` as a figure (SVG, PNG or PDF by the ending)."""
-    return save(timelines(records, columns=columns), path, dark=True)
+    return save(timelines(records), path, dark=True)
 
 
 def label_record(labels: LabelTimeline) -> Record:

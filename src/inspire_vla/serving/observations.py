@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
-from PIL import Image
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from inspire_vla.errors import InspireError, did_you_mean
@@ -27,6 +26,7 @@ from inspire_vla.lerobot_plugin.observation_forms import (
     as_images,
     as_state,
     check_aspect_ratio,
+    scaled,
 )
 
 STATE_KEY = "observation/state"
@@ -204,14 +204,9 @@ class ObservationReader:
 
     def _images(self, camera: str, key: str, value: Any) -> np.ndarray:
         """The images of a camera in the policy's size. Raises InspireError for another aspect ratio."""
-        images, (height, width) = as_images(value, repr(key), self.n_obs_steps), self.sizes[camera]
-        rows, columns = images.shape[-3:-1]
-        if (rows, columns) == (height, width):
-            return images
-        check_aspect_ratio(repr(key), (rows, columns), (height, width))
-        flat = np.ascontiguousarray(images).reshape(-1, rows, columns, 3)
-        scaled = [Image.fromarray(one).resize((width, height), Image.Resampling.BILINEAR) for one in flat]
-        return np.stack([np.asarray(one) for one in scaled]).reshape(*images.shape[:-3], height, width, 3)
+        images = as_images(value, repr(key), self.n_obs_steps)
+        check_aspect_ratio(repr(key), images.shape[-3:-1], self.sizes[camera])
+        return scaled(images, self.sizes[camera])
 
     def _state(self, message: Mapping[str, Any]) -> np.ndarray:
         if STATE_KEY not in message:

@@ -28,8 +28,6 @@ class Receptacle:
     rim_z_m: float
     """Height above which a gripper passes freely. Equals the floor for flat receptacles."""
     round: bool = False
-    target_z_m: float = 0.0
-    """Height of the point that a mention of the receptacle refers to."""
 
 
 @dataclass(frozen=True)
@@ -51,22 +49,16 @@ SHAPES: dict[str, Shape] = {
     "cylinder": Shape(True, False, 0.024, 0.064, grasp_z_m=0.006),
     "ball": Shape(True, False, 0.025, 0.050),
     "mug": Shape(True, False, 0.036, 0.072, grasp_z_m=0.010),
-    "plate": Shape(
-        False, False, 0.078, 0.012, receptacle=Receptacle(0.055, 0.055, 0.008, 0.012, True, 0.010)
-    ),
-    "bowl": Shape(False, False, 0.075, 0.045, receptacle=Receptacle(0.050, 0.050, 0.006, 0.045, True, 0.025)),
-    "basket": Shape(
-        False, True, 0.110, 0.070, receptacle=Receptacle(0.078, 0.078, 0.006, 0.070, False, 0.035)
-    ),
-    "tray": Shape(False, True, 0.125, 0.022, receptacle=Receptacle(0.075, 0.100, 0.006, 0.022, False, 0.012)),
-    "box": Shape(False, True, 0.075, 0.210, receptacle=Receptacle(0.050, 0.050, 0.210, 0.210, False, 0.210)),
-    "cabinet": Shape(
-        False, True, 0.140, 0.280, receptacle=Receptacle(0.065, 0.085, 0.280, 0.280, False, 0.280)
-    ),
+    "plate": Shape(False, False, 0.078, 0.012, receptacle=Receptacle(0.055, 0.055, 0.008, 0.012, True)),
+    "bowl": Shape(False, False, 0.075, 0.045, receptacle=Receptacle(0.050, 0.050, 0.006, 0.045, True)),
+    "basket": Shape(False, True, 0.110, 0.070, receptacle=Receptacle(0.078, 0.078, 0.006, 0.070)),
+    "tray": Shape(False, True, 0.125, 0.022, receptacle=Receptacle(0.075, 0.100, 0.006, 0.022)),
+    "box": Shape(False, True, 0.075, 0.210, receptacle=Receptacle(0.050, 0.050, 0.210, 0.210)),
+    "cabinet": Shape(False, True, 0.140, 0.280, receptacle=Receptacle(0.065, 0.085, 0.280, 0.280)),
 }
 
 DRAWER_TRAVEL_M = 0.12
-DRAWER = Receptacle(0.045, 0.070, 0.198, 0.260, False, 0.230)
+DRAWER = Receptacle(0.045, 0.070, 0.198, 0.260)
 """Inside of a cabinet's top drawer, from the middle of the part that sticks out of the open drawer."""
 HANDLE_OUT_M = 0.050
 _CABINET_HALF = (0.075, 0.100)
