@@ -15,7 +15,7 @@ import inspire_vla
 from inspire_vla.cli import main
 from inspire_vla.evaluation import compare, read_run, wilson
 
-EVIDENCE = Path(__file__).parents[1] / "evidence/laptop/runs"
+EVIDENCE = Path(__file__).parents[2] / "evidence/laptop/runs"
 RUNS = [EVIDENCE / f"inspire_r0.25_s0_{group}" for group in ("seen", "unseen")]
 SHIPPED = Path(inspire_vla.__file__).parent / "checkpoints"
 NAME = "somebody/robot"
