@@ -78,17 +78,17 @@ def check_inputs(policy: Mapping[str, Any]) -> None:
     Raises:
         InspireError: other cameras, images that are not square, or another robot; says what can be done instead.
     """
-    found = []
+    lacking = []
     if unknown := [camera for camera in policy["cameras"] if camera not in SIMULATED_CAMERAS]:
-        found.append(f"no camera {', '.join(map(repr, unknown))} (possible: {list(SIMULATED_CAMERAS)})")
+        lacking.append(f"no camera {', '.join(map(repr, unknown))} (possible: {list(SIMULATED_CAMERAS)})")
     if policy["image_size"] is None:
-        found.append(f"square images of one size only, not {policy['image_sizes']}")
+        lacking.append(f"square images of one size only, not {policy['image_sizes']}")
     for name, possible in SIMULATED_NUMBERS.items():
         if policy.get(name, possible[1]) not in possible:
-            found.append(f"{possible[1]} numbers of {name.removesuffix('_dim')}, not {policy[name]}")
-    if found:
+            lacking.append(f"{possible[1]} numbers of {name.removesuffix('_dim')}, not {policy[name]}")
+    if lacking:
         raise InspireError(
-            f"The simulators here cannot play this policy: they have {'; '.join(found)}.\n"
+            f"The simulators here cannot play this policy: they have {'; '.join(lacking)}.\n"
             "Possible instead:\n"
             "  inspire evaluate --policy … --dataset DATASET            answers and actions against recorded episodes\n"
             "  inspire steer --policy … --dataset DATASET --episode 0   watch and override it on recorded frames\n"

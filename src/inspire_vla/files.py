@@ -218,7 +218,7 @@ def files_below(folder: str | Path) -> list[Path]:
     def unreadable(error: OSError) -> None:
         raise InspireError(f"{error.filename} cannot be read: {error.strerror or error}.") from None
 
-    found = []
+    files = []
     for parent, folders, names in os.walk(folder, followlinks=True, onerror=unreadable):
         for name in folders:
             link = os.path.join(parent, name)
@@ -226,11 +226,11 @@ def files_below(folder: str | Path) -> list[Path]:
                 [os.path.realpath(link), os.path.realpath(parent)]
             ) == (os.path.realpath(link)):
                 raise InspireError(f"{link} is a link to a folder that it is in.")
-        found += [Path(parent, name) for name in names]
-    broken = [path for path in found if not path.exists()]
+        files += [Path(parent, name) for name in names]
+    broken = [path for path in files if not path.exists()]
     if broken:
         raise InspireError(f"{broken[0]} is a link to {os.readlink(broken[0])}, which does not exist.")
-    return sorted(found)
+    return sorted(files)
 
 
 def remove(path: Path) -> None:

@@ -85,14 +85,14 @@ class ResumableJob:
     def _prepare(self, resume: bool, restart_if_changed: bool) -> None:
         recorded = self.folder / "settings.json"
         settings = json.loads(json.dumps(self.settings))
-        found = read_json(recorded, dict[str, Any]) if recorded.exists() else None
-        if not resume or (restart_if_changed and found != settings):
+        earlier = read_json(recorded, dict[str, Any]) if recorded.exists() else None
+        if not resume or (restart_if_changed and earlier != settings):
             remove(self.folder)
-            found = None
-        if found is None:
+            earlier = None
+        if earlier is None:
             write_json(recorded, settings)
-        elif found != settings:
-            changed = sorted(key for key in settings | found if settings.get(key) != found.get(key))
+        elif earlier != settings:
+            changed = sorted(key for key in settings | earlier if settings.get(key) != earlier.get(key))
             raise InspireError(
                 f"An interrupted call left shards in {self.folder} that had another {', '.join(changed)}. Repeat its "
                 "settings, choose another folder, or remove what was left (inspire collect --restart; resume=False)."

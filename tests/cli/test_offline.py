@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.evaluation import recordings
+from tests.evaluation.recordings import FRAMES, TASKS
 
 from inspire_vla.cli import main
 from inspire_vla.evaluation import AnswerRule, PlaybackBenchmark, PolicyInputs, read_run
 from inspire_vla.serving.steering.session import SteeringSession
-from tests.evaluation import recordings
-from tests.evaluation.recordings import FRAMES, TASKS
 
 
 @pytest.fixture(scope="module")

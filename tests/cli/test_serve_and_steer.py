@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from tests.serving.toy_server import ToyAgent
+from tests.serving.toy_server import ToyAgent, serve
 
 from inspire_vla import policies
 from inspire_vla.cli import main, parse
@@ -99,15 +99,15 @@ def test_camera_keys_are_read() -> None:
     assert parse(line.split()).camera == {"image": "observation/front", "wrist": "w"}
 
 
-def test_a_servers_policy_becomes_a_runs(running) -> None:
-    server = running(ToyAgent(size=96))
-    policy, factory = policies.remote(server.url, name="far")
-    assert policy["name"] == "far"
-    assert (policy["cameras"], policy["image_size"]) == (["image"], 96)
-    assert policy["reasoning"]["mode"] == "direction"
-    agent = factory()
-    assert agent.n_action_steps == 2
-    agent.close()
+def test_a_servers_policy_becomes_a_runs() -> None:
+    with serve(ToyAgent(size=96)) as server:
+        policy, factory = policies.remote(server.url, name="far")
+        assert policy["name"] == "far"
+        assert (policy["cameras"], policy["image_size"]) == (["image"], 96)
+        assert policy["reasoning"]["mode"] == "direction"
+        agent = factory()
+        assert agent.n_action_steps == 2
+        agent.close()
 
 
 @pytest.mark.parametrize(

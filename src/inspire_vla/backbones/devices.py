@@ -16,7 +16,11 @@ def devices() -> list[str]:
     """The devices that torch computes on here: cpu, and an accelerator by its kind and by its numbers."""
     from torch import accelerator
 
-    found = accelerator.current_accelerator() if accelerator.is_available() else None
-    if found is None:
+    gpu = accelerator.current_accelerator() if accelerator.is_available() else None
+    if gpu is None:
         return ["cpu"]
-    return ["cpu", found.type, *(f"{found.type}:{i}" for i in range(accelerator.device_count()))]
+    return [
+        "cpu",
+        gpu.type,
+        *(f"{gpu.type}:{i}" for i in range(accelerator.device_count())),
+    ]

@@ -160,8 +160,8 @@ def flow_loss(
         )
     wide = pad(actions.float(), (0, expert.action_dim - robot_dim))
     share = time[:, None, None]
-    found = expert.velocity(share * noise + (1 - share) * wide, time, expert.prepare(context))
-    errors = (found - (noise - wide))[..., :robot_dim] ** 2
+    velocity = expert.velocity(share * noise + (1 - share) * wide, time, expert.prepare(context))
+    errors = (velocity - (noise - wide))[..., :robot_dim] ** 2
     if is_pad is None or expert.loss_on_padding:
         return errors.mean()
     real = ~is_pad

@@ -296,13 +296,13 @@ def recorded_projections(decoder: PreTrainedModel) -> Iterator[list[tuple[Tensor
 
     For gradient checkpointing, whose layers take no cache. The recorded tensors keep their gradient.
     """
-    found: dict[tuple[int, str], Tensor] = {}
+    recorded: dict[tuple[int, str], Tensor] = {}
     attentions = [layer.self_attn for layer in decoder.layers]
 
     def record(number: int, name: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
             heads = output.unflatten(-1, (-1, attentions[number].head_dim)).transpose(1, 2)
-            found[number, name] = heads
+            recorded[number, name] = heads
 
         return hook
 
@@ -317,7 +317,9 @@ def recorded_projections(decoder: PreTrainedModel) -> Iterator[list[tuple[Tensor
     finally:
         for handle in handles:  # the backward pass runs the layers again
             handle.remove()
-    projected += [(found[number, "k_proj"], found[number, "v_proj"]) for number in range(len(attentions))]
+    projected += [
+        (recorded[number, "k_proj"], recorded[number, "v_proj"]) for number in range(len(attentions))
+    ]
 
 
 def rotated(
@@ -470,8 +472,8 @@ def decoder_call(
 def vision_encoders(model: PreTrainedModel) -> tuple[nn.Module, ...]:
     """The vision encoder of an image-text-to-text model, as a tuple; empty where it is not found."""
     inner = getattr(model, "model", model)
-    found = [getattr(inner, name, None) for name in ("vision_tower", "vision_model", "visual")]
-    return tuple(encoder for encoder in found if encoder is not None)
+    encoders = [getattr(inner, name, None) for name in ("vision_tower", "vision_model", "visual")]
+    return tuple(encoder for encoder in encoders if encoder is not None)
 
 
 def siglip_encoder(model: PreTrainedModel) -> nn.Module:

@@ -423,8 +423,8 @@ def _tower_config(tensors: Mapping[str, Tensor], name: str, heads: int | None) -
 
 
 def _divisors(number: int) -> str:
-    found = [str(n) for n in range(1, min(number, 128) + 1) if number % n == 0]
-    return ", ".join(found[:-1]) + f" or {found[-1]}" if len(found) > 1 else found[0]
+    divisors = [str(n) for n in range(1, min(number, 128) + 1) if number % n == 0]
+    return ", ".join(divisors[:-1]) + f" or {divisors[-1]}" if len(divisors) > 1 else divisors[0]
 
 
 def _language_config(

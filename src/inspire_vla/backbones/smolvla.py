@@ -427,7 +427,7 @@ def read_config(
             "experts as deep as the language model (num_expert_layers 0 or -1) are known."
         )
     text, vision = vlm.text_config, vlm.vision_config
-    found = (queries.shape[0], keys.shape[0], words.shape[1], patch.shape[0], patch.shape[-1])
+    sizes_of_weights = (queries.shape[0], keys.shape[0], words.shape[1], patch.shape[0], patch.shape[-1])
     expected = (
         text.num_attention_heads * text.head_dim,
         text.num_key_value_heads * text.head_dim,
@@ -435,10 +435,10 @@ def read_config(
         vision.hidden_size,
         vision.patch_size,
     )
-    if found != expected:
+    if sizes_of_weights != expected:
         raise InspireError(
             f"The weights are of another vision-language model than the configuration: queries, keys, width, image "
-            f"width and patch are {found} there and {expected} here."
+            f"width and patch are {sizes_of_weights} there and {expected} here."
         )
     return SmolVLAConfig(
         language=SmolLMSize(

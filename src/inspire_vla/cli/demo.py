@@ -129,10 +129,10 @@ def run(options: Arguments) -> None:
 def _claim(out: Path) -> None:
     """Create the demo's folder, or reuse one that the demo made. Raises InspireError for any other content."""
     if out.exists() and not (out / MARKER).exists():
-        found = sorted(path.name for path in out.iterdir())[:5] if out.is_dir() else ["a file"]
-        if found:
+        others = sorted(path.name for path in out.iterdir())[:5] if out.is_dir() else ["a file"]
+        if others:
             raise InspireError(
-                f"{out} holds other things, which the demo might overwrite: {found}. Give it a folder of its own, "
+                f"{out} holds other things, which the demo might overwrite: {others}. Give it a folder of its own, "
                 "such as --out runs/demo."
             )
     out.mkdir(parents=True, exist_ok=True)

@@ -43,13 +43,13 @@ def run(options: Arguments) -> int:
 
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     console = Console()
-    found = checks()
-    for check in found:
+    results = checks()
+    for check in results:
         mark = "[green]ok  [/]" if check.ok else "[red]no  [/]" if check.required else "[yellow]–   [/]"
         console.print(f"{mark}{check.name:<12} {escape(check.found)}", highlight=False)
         if not check.ok and check.advice:
             console.print(f"                 → {escape(check.advice)}", highlight=False)
-    return int(any(check.required and not check.ok for check in found))
+    return int(any(check.required and not check.ok for check in results))
 
 
 def checks() -> list[Check]:
@@ -87,11 +87,11 @@ def _packages() -> Check:
     bounds = {"lerobot": ("0.6.1", "0.7"), "mujoco": ("3.3", "3.9"), "transformers": ("5.4", "5.6")}
     parts, wrong = [], []
     for package, (low, high) in bounds.items():
-        found = _version(package)
-        parts.append(f"{package} {found or 'missing'}")
-        if found is None:
+        installed = _version(package)
+        parts.append(f"{package} {installed or 'missing'}")
+        if installed is None:
             wrong.append(package)
-        elif not Version(low) <= Version(found) < Version(high):
+        elif not Version(low) <= Version(installed) < Version(high):
             wrong.append(f"{package} (needed: >= {low}, < {high})")
     return Check(
         "packages", not wrong, ", ".join(parts), f"Reinstall with `make install`: {', '.join(wrong)}."
@@ -139,19 +139,21 @@ def _plugin() -> Check:
         return Check("plug-in", False, "the distribution is not installed", advice)
     policies = lerobot.configs.PreTrainedConfig.get_known_choices()
     environments = lerobot.envs.configs.EnvConfig.get_known_choices()
-    found = {
+    registered = {
         "policy inspire_vla": "inspire_vla" in policies,
         "env inspire_tabletop": "inspire_tabletop" in environments,
     }
-    text = ", ".join(f"{name} {'registered' if there else 'not registered'}" for name, there in found.items())
-    return Check("plug-in", all(found.values()), text)
+    text = ", ".join(
+        f"{name} {'registered' if there else 'not registered'}" for name, there in registered.items()
+    )
+    return Check("plug-in", all(registered.values()), text)
 
 
 def _ffmpeg() -> Check:
     import av
 
-    found = [codec for codec in ("libx264", "libopenh264") if codec in av.codecs_available]
-    return Check("video", bool(found), f"PyAV {av.__version__}, {found}", "Reinstall the package `av`.")
+    codecs = [codec for codec in ("libx264", "libopenh264") if codec in av.codecs_available]
+    return Check("video", bool(codecs), f"PyAV {av.__version__}, {codecs}", "Reinstall the package `av`.")
 
 
 def _libero() -> Check:
@@ -178,12 +180,12 @@ def _libero_plus() -> Check:
 def _libero_pro() -> Check:
     from inspire_vla.libero.tasks import PRO_INSTALL, PRO_SUITES, LiberoMissing, pro_suite
 
-    found = 0
+    installed = 0
     for suite in PRO_SUITES:
         with suppress(LiberoMissing):
-            found += bool(pro_suite(suite))
-    text = f"{found} of {len(PRO_SUITES)} suites installed" if found else "not installed (optional)"
-    return Check("LIBERO-PRO", bool(found), text, PRO_INSTALL, required=False)
+            installed += bool(pro_suite(suite))
+    text = f"{installed} of {len(PRO_SUITES)} suites installed" if installed else "not installed (optional)"
+    return Check("LIBERO-PRO", bool(installed), text, PRO_INSTALL, required=False)
 
 
 def _ray() -> Check:
@@ -199,9 +201,9 @@ def _opencv() -> Check:
     kinds = [
         f"opencv-{kind}{suffix}" for suffix in ("", "-headless") for kind in ("python", "contrib-python")
     ]
-    found = [f"{kind} {_version(kind)}" for kind in kinds if _version(kind)]
+    installed = [f"{kind} {_version(kind)}" for kind in kinds if _version(kind)]
     return Check(
-        "OpenCV", len(found) == 1 and "headless" in found[0], ", ".join(found) or "not installed",
+        "OpenCV", len(installed) == 1 and "headless" in installed[0], ", ".join(installed) or "not installed",
         "LIBERO's installation brings opencv-python, which needs a display's libraries. `make libero` keeps the "
         "headless one alone; by hand: pip uninstall opencv-python, then pip install --force-reinstall --no-deps "
         "-c constraints.txt opencv-python-headless.",

@@ -241,23 +241,23 @@ def chosen_labeller(options: Arguments) -> "Labeller":
     from inspire_vla.labels.episode_labeller import DemonstrationLabeller
     from inspire_vla.labels.labeller import get_labeller
 
-    found = get_labeller(options.labeller)
+    labeller = get_labeller(options.labeller)
     # a custom labeller may be an instance of these classes, configured
     kind, given = options.labeller.partition(":")[0], options.end_effector
     unit: dict[str, Any] = {name: getattr(given, name) for name in ("metres_per_unit", "fingertips_below_m")}
-    if kind == "demonstration" and isinstance(found, DemonstrationLabeller):
+    if kind == "demonstration" and isinstance(labeller, DemonstrationLabeller):
         open_is_high = None if given.open_is is None else given.open_is == "high"
         columns = _columns(given)
         if columns is not None:
-            return replace(found, end_effector=columns, open_is_high=open_is_high, **unit)
+            return replace(labeller, end_effector=columns, open_is_high=open_is_high, **unit)
         texts = {"width_values": given.width, "command_values": given.gripper_command}
         gripper: dict[str, Any] = {name: ColumnValues.parse(text) for name, text in texts.items() if text}
-        return replace(found, open_is_high=open_is_high, arm=given.arm, **unit, **gripper)
-    if kind == "table" and isinstance(found, TableLabeller):
+        return replace(labeller, open_is_high=open_is_high, arm=given.arm, **unit, **gripper)
+    if kind == "table" and isinstance(labeller, TableLabeller):
         refuse_unused(given, ["width", "gripper_command", "open_is"], f"labeller {options.labeller}")
-        return replace(found, end_effector=_columns(given), arm=given.arm, **unit)
+        return replace(labeller, end_effector=_columns(given), arm=given.arm, **unit)
     refuse_unused(given, list(vars(given)), f"labeller {options.labeller}")
-    return found
+    return labeller
 
 
 def _columns(given: EndEffector) -> "EndEffectorColumns | None":

@@ -64,13 +64,13 @@ def _instructions(sources: tuple[str, ...]) -> list[str]:
 
     if not sources:
         raise InspireError("Give a LeRobot dataset, or an instruction in quotes.")
-    found: dict[str, None] = {}
+    instructions: dict[str, None] = {}
     for source in sources:
         is_folder = os.path.isdir(source)  # a long sentence is no error here
         is_sentence = not is_folder and (" " in source.strip() or "/" not in source)
         texts = [source] if is_sentence else LeRobotFiles.open(find_dataset(source)).tasks.values()
-        found.update(dict.fromkeys(texts))
-    return list(found)
+        instructions.update(dict.fromkeys(texts))
+    return list(instructions)
 
 
 def _show(instruction: str, overrides: "Overrides", max_objects: int) -> str:

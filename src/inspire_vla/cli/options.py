@@ -110,17 +110,17 @@ def holds_out(doing: str) -> Callable[[Callable[[Any], None]], Callable[[Any], N
 
 def given_options(options: Any) -> dict[str, str]:
     """Return the options that differ from their defaults, those of groups too: name of the field → flag."""
-    found: dict[str, str] = {}
+    given: dict[str, str] = {}
     hints = get_type_hints(type(options), include_extras=True)
     for one in fields(options):
         value = getattr(options, one.name)
         default = one.default if one.default_factory is MISSING else one.default_factory()
         if is_dataclass(value):
-            found |= given_options(value)
+            given |= given_options(value)
         elif default is not MISSING and value != default:
             renamed = [getattr(mark, "name", None) for mark in getattr(hints[one.name], "__metadata__", ())]
-            found[one.name] = "--" + (next(filter(None, renamed), None) or one.name).replace("_", "-")
-    return found
+            given[one.name] = "--" + (next(filter(None, renamed), None) or one.name).replace("_", "-")
+    return given
 
 
 def refuse_unused(options: Any, names: Collection[str], who: str, instead: str = "leave that out.") -> None:

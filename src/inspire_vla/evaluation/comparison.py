@@ -292,7 +292,7 @@ def _goals(suites: Sequence[str], runs: Sequence[Run], tables: Sequence[Table]) 
 
     Of some, whether the first goal was among them: on the tabletop the one that the instruction names first.
     """
-    found = []
+    counted = []
     for suite in suites:
         for run, table in zip(runs, tables, strict=True):
             records = [record for record in table.values() if record.suite == suite and record.goals]
@@ -303,8 +303,8 @@ def _goals(suites: Sequence[str], runs: Sequence[Run], tables: Sequence[Table]) 
                 counts["one_after_another"] = sum(map(all, held)) - successes
                 counts["some_with_first"] = sum(goals[0] and not all(goals) for goals in held)
                 counts["some_without_first"] = sum(any(goals) and not goals[0] for goals in held)
-                found.append({"suite": suite, "policy": run.name, "n": len(records), **counts})
-    return found
+                counted.append({"suite": suite, "policy": run.name, "n": len(records), **counts})
+    return counted
 
 
 def _unpaired(names: Sequence[str], tables: Sequence[Table]) -> list[dict[str, Any]]:

@@ -156,22 +156,22 @@ def score_actions(
 def _gripper_scores(
     demonstrated: Float[np.ndarray, "T D"], executed: Float[np.ndarray, "T D"], scale: ActionScale
 ) -> dict[str, GripperScores]:
-    found = {kind: GripperScores() for kind in GRIPPER_EVENTS}
+    scores = {kind: GripperScores() for kind in GRIPPER_EVENTS}
     for dimension, opening in scale.grippers.items():
         start = bool(_is_closed(opening(demonstrated[:1, dimension]))[0])
         truth, predicted = (
             gripper_events(opening(actions[:, dimension]), start) for actions in (demonstrated, executed)
         )
         for kind in GRIPPER_EVENTS:
-            earlier = found[kind]
+            earlier = scores[kind]
             delays = match_events(truth[kind], predicted[kind], scale.tolerance)
-            found[kind] = GripperScores(
+            scores[kind] = GripperScores(
                 earlier.demonstrated + len(truth[kind]),
                 earlier.hit + len(delays),
                 earlier.predicted + len(predicted[kind]),
                 (*earlier.delays, *delays),
             )
-    return found
+    return scores
 
 
 def _gripper_range(command: Float[np.ndarray, " N"], starts: Int[np.ndarray, " E"]) -> GripperRange | None:

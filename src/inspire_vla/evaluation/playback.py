@@ -369,10 +369,10 @@ def _camera_columns(reader: EpisodeReader, inputs: PolicyInputs) -> dict[str, st
 def _check_numbers(reader: EpisodeReader, inputs: PolicyInputs) -> None:
     for name, dim in ((STATE, inputs.state_dim), (ACTION, inputs.action_dim)):
         feature = reader.files.info["features"].get(name)
-        found = 0 if feature is None else int(np.prod(feature["shape"]))
-        if dim and found != dim:
+        recorded = 0 if feature is None else int(np.prod(feature["shape"]))
+        if dim and recorded != dim:
             raise InspireError(
-                f"{reader.files.root}: {name!r} has {found} numbers; the policy has {dim}. It was trained on "
+                f"{reader.files.root}: {name!r} has {recorded} numbers; the policy has {dim}. It was trained on "
                 "another robot or another dataset."
             )
 

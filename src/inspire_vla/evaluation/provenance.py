@@ -34,13 +34,13 @@ def now() -> str:
 
 def versions() -> dict[str, str]:
     """Return the installed versions of what matters to a result."""
-    found = {}
+    installed = {}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            installed[package] = "not installed"
+    return installed
 
 
 def commit() -> str | None:
@@ -62,7 +62,7 @@ def commit() -> str | None:
 
 def machine() -> dict[str, Any]:
     """Return processor, cores, memory and, when torch is already loaded, the GPU."""
-    found: dict[str, Any] = {
+    described: dict[str, Any] = {
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -70,8 +70,8 @@ def machine() -> dict[str, Any]:
     }
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
-        found["gpu"] = torch.cuda.get_device_name()
-    return found
+        described["gpu"] = torch.cuda.get_device_name()
+    return described
 
 
 def _processor() -> str:

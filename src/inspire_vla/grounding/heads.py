@@ -56,7 +56,7 @@ class DenseHead(nn.Module):
         )
         # point (a, b) of patch (i, j) → grid point (4·i + a, 4·j + b)
         scores = scores.unflatten(1, (side, side)).permute(0, 1, 3, 2, 4, 5).reshape(batch, grid, grid, -1)
-        kinds, colours, found = scores.split((self.kinds, self.colours, 2), dim=-1)
+        kinds, colours, places = scores.split((self.kinds, self.colours, 2), dim=-1)
         weight = torch.ones(self.kinds, device=prefix.device)
         weight[0] = _BACKGROUND_WEIGHT
         loss = cross_entropy(kinds.flatten(0, 2), classes[..., 0].flatten(), weight=weight)
@@ -69,7 +69,7 @@ class DenseHead(nn.Module):
         log["dense_loss"] = loss.item()
         known = ~offsets[..., 0].isnan()
         if known.any():
-            estimate, target = found[known], offsets[known] / _OFFSET_UNIT
+            estimate, target = places[known], offsets[known] / _OFFSET_UNIT
             loss = loss + smooth_l1_loss(estimate, target, beta=0.1)
             log["offset_error"] = (estimate - target).norm(dim=-1).mean().item() * _OFFSET_UNIT
         return loss, log

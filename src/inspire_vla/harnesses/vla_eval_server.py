@@ -254,11 +254,11 @@ def _address(words: Sequence[str]) -> tuple[str, int]:
     parser.add_argument("--host", default="0.0.0.0")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--address", default="")
-    found, _ = parser.parse_known_args(words)
-    host, _, port = found.address.rpartition(":")
-    if found.address and not (port.isdigit() and int(port) < 1 << 16):
-        raise InspireError(f"--address is written HOST:PORT, found {found.address!r}.")
-    return host or found.host, int(port or found.port)
+    options, _ = parser.parse_known_args(words)
+    host, _, port = options.address.rpartition(":")
+    if options.address and not (port.isdigit() and int(port) < 1 << 16):
+        raise InspireError(f"--address is written HOST:PORT, found {options.address!r}.")
+    return host or options.host, int(port or options.port)
 
 
 if __name__ == "__main__":

@@ -84,24 +84,24 @@ class Parser:
 
     def doubts(self) -> list[str]:
         """What a person should check."""
-        found = [
+        doubtful = [
             f"{mention!r} is not to be touched, so it is not asked about"
             for mention in dict.fromkeys(self._left_out)
         ]
-        found += [f"'for {mention}' is left out" for mention in self._purposes]
+        doubtful += [f"'for {mention}' is left out" for mention in self._purposes]
         if not self._verbs:
-            found.append("it has no verb")
+            doubtful.append("it has no verb")
         if None in self._verbs:
-            found.append("its verb is not known: is the object carried?")
+            doubtful.append("its verb is not known: is the object carried?")
         for item in dict.fromkeys(self.named):
             words = item.mention.split()
             if item.use == "collective":
-                found.append("it moves objects that it does not name: they are not asked about")
+                doubtful.append("it moves objects that it does not name: they are not asked about")
             elif words and words[-1] in _ONE:
-                found.append(f"{item.mention!r} does not say what it is")
+                doubtful.append(f"{item.mention!r} does not say what it is")
             elif words and words[0] in (*QUANTIFIERS, "these", "those", "every"):
-                found.append(f"{item.mention!r} may be several objects: one answer stands for all of them")
-        return list(dict.fromkeys(found))
+                doubtful.append(f"{item.mention!r} may be several objects: one answer stands for all of them")
+        return list(dict.fromkeys(doubtful))
 
     def _sentence(self) -> None:
         negated = False
@@ -278,35 +278,35 @@ class Parser:
         while self.word in PERSONS and self.word_after(1) not in ("", BREAK):  # "bring me the cup"
             self.position += 1
         noun = self._noun(needs_determiner=verb is None if needs_determiner is None else needs_determiner)
-        found = NounPhrase(noun.text if noun.is_object else "", is_body=noun.is_body)
+        noun_phrase = NounPhrase(noun.text if noun.is_object else "", is_body=noun.is_body)
         if noun.text and (noun.is_pronoun or noun.is_body):
-            found.stand_in = noun.text
+            noun_phrase.stand_in = noun.text
         if noun.text.split()[-1:] and noun.text.split()[-1] in _ONE and noun.is_pronoun and self._describes():
-            found.name, found.stand_in = noun.text, ""  # "the one on the left"
-        if found.name:
-            found.name += self._relative_adjectives()
+            noun_phrase.name, noun_phrase.stand_in = noun.text, ""  # "the one on the left"
+        if noun_phrase.name:
+            noun_phrase.name += self._relative_adjectives()
         while True:
             if self._skip_negated():
                 continue
             link = self._link()
             preposition, length = self._preposition()
             if not length or (preposition == "to" and self._verb_follows(1)):
-                return found
-            is_first = self.position == start or not (found.name or found.stand_in)
+                return noun_phrase
+            is_first = self.position == start or not (noun_phrase.name or noun_phrase.stand_in)
             self.position += length
             phrase = self._prepositional_phrase(preposition, link)
             if phrase is None:
                 continue
-            is_superlative = not found.prepositional and SUPERLATIVES & set(found.name.split())
+            is_superlative = not noun_phrase.prepositional and SUPERLATIVES & set(noun_phrase.name.split())
             if preposition in ("to", "from") and is_superlative:
                 phrase.kind = "describing"  # "the closest cup to the plate"
             if phrase.kind == "purpose":
-                if is_first and verb is not None and not found.prepositional and phrase.nouns:
-                    found.name = phrase.nouns[0]  # "reach for the ball"
+                if is_first and verb is not None and not noun_phrase.prepositional and phrase.nouns:
+                    noun_phrase.name = phrase.nouns[0]  # "reach for the ball"
                 else:
                     self._purposes += phrase.nouns
                 continue
-            found.prepositional.append(phrase)
+            noun_phrase.prepositional.append(phrase)
 
     def _describes(self) -> bool:
         """Whether "the one" is told apart here: "that is blue", "on the left", "next to the cup"."""
@@ -530,13 +530,13 @@ class Parser:
 
     def _link_lengths(self, at: int) -> list[int]:
         """Numbers of words of the links that begin at index `at`, longest first."""
-        found: list[int] = []
+        lengths: list[int] = []
         for length in range(min(3, len(self.words) - at), 0, -1):
             *first, last = self.words[at : at + length]
             is_participle = last in PARTICIPLES and (not first or " ".join(first) in RELATIVES)
             if is_participle or " ".join([*first, last]) in RELATIVES:
-                found.append(length)
-        return found
+                lengths.append(length)
+        return lengths
 
 
 def _is_body(nouns: list[str]) -> bool:

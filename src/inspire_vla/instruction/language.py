@@ -56,13 +56,13 @@ def foreign_language(instruction: str) -> str | None:
     words = [part for word in instruction.lower().split() for part in _split(word)]
     english = float(sum(word in _ENGLISH for word in words))
     english += 0.5 * sum(word in VERBS and word not in _VERBS_OF_SEVERAL for word in words)
-    found = [word for word in words if word in _LANGUAGE_OF or word.endswith("'")]
-    weight = sum(0.5 if word in _ALSO_ENGLISH else 1.0 for word in found)
-    accented = [word for word in words if not word.isascii() and word not in found]
+    foreign = [word for word in words if word in _LANGUAGE_OF or word.endswith("'")]
+    weight = sum(0.5 if word in _ALSO_ENGLISH else 1.0 for word in foreign)
+    accented = [word for word in words if not word.isascii() and word not in foreign]
     weight += len(accented)
     if weight < 1 or weight <= english:
         return None
-    counts = Counter(language for word in found for language in _LANGUAGE_OF.get(word, ["French"]))
+    counts = Counter(language for word in foreign for language in _LANGUAGE_OF.get(word, ["French"]))
     best = max(counts, key=lambda language: counts[language], default="another language")
     shown = [w for w in words if w in accented or best in _LANGUAGE_OF.get(w, ["French"] * w.endswith("'"))]
     return f"{best}, by {', '.join(map(repr, dict.fromkeys(shown)))}"

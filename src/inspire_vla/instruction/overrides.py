@@ -53,7 +53,7 @@ def overrides_of_records(
     records: Mapping[str, Iterable[MentionRecord | str]],
 ) -> dict[str, tuple[MentionRole, ...]]:
     """Check overrides that were read from JSON. Raises InspireError as `read_overrides`."""
-    found = {}
+    overrides = {}
     for instruction, rows in records.items():
         entries = [MentionRecord(row) if isinstance(row, str) else row for row in rows]
         if any(entry.mention == FILL_IN for entry in entries):
@@ -61,10 +61,10 @@ def overrides_of_records(
                 f"{instruction!r}: write the words of its objects in place of {FILL_IN!r}, or [] to ask about nothing."
             )
         try:
-            found[instruction] = tuple(MentionRole(entry.mention, entry.role) for entry in entries)
+            overrides[instruction] = tuple(MentionRole(entry.mention, entry.role) for entry in entries)
         except InspireError as error:
             raise InspireError(f"{instruction!r}: {error}") from None
-    return found
+    return overrides
 
 
 def overrides_from_json(records: Any) -> dict[str, tuple[MentionRole, ...]]:
@@ -97,17 +97,17 @@ def write_overrides(
     """
     if Path(path).exists():
         raise InspireError(f"{path} exists; choose another file, or delete it.")
-    found: dict[str, tuple[MentionRole, ...]] = {}
+    roles_by_text: dict[str, tuple[MentionRole, ...]] = {}
     for instruction in instructions:
         if instruction in (overrides or {}):
-            found[instruction] = overrides[instruction]  # type: ignore[index]
+            roles_by_text[instruction] = overrides[instruction]  # type: ignore[index]
             continue
         try:
-            found[instruction] = read_instruction(instruction).roles
+            roles_by_text[instruction] = read_instruction(instruction).roles
         except NoObjectFound:
-            found[instruction] = (MentionRole(FILL_IN, "carried"),)
+            roles_by_text[instruction] = (MentionRole(FILL_IN, "carried"),)
     blocks = []
-    for instruction, rows in overrides_to_json(found).items():
+    for instruction, rows in overrides_to_json(roles_by_text).items():
         lines = ",".join("\n  " + json.dumps(row, ensure_ascii=False) for row in rows)
         blocks.append(f" {json.dumps(instruction, ensure_ascii=False)}: [{lines}\n ]")
     write_text(Path(path), "{\n" + ",\n".join(blocks) + "\n}\n")
@@ -124,17 +124,17 @@ def override_for(
     """
     if isinstance(mentions, (str, bytes)) or not isinstance(mentions, Iterable):
         raise InspireError(f"mentions must be a list of objects to ask about, found {mentions!r}.")
-    found = []
+    roles = []
     for item in mentions:
         if isinstance(item, MentionRole):
-            found.append(item)
+            roles.append(item)
         elif isinstance(item, str):
-            found.append(MentionRole(item))
+            roles.append(MentionRole(item))
         elif isinstance(item, Mapping) and set(item) <= {"mention", "role"} and "mention" in item:
-            found.append(MentionRole(item["mention"] or "", item.get("role")))
+            roles.append(MentionRole(item["mention"] or "", item.get("role")))
         else:
             raise InspireError(f"A mention is a string, or a map of mention and role; found {item!r}.")
-    return tuple(found)
+    return tuple(roles)
 
 
 def mentions_of(roles: Iterable[MentionRole]) -> tuple[str, ...]:

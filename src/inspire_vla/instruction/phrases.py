@@ -106,10 +106,10 @@ def name_objects(noun: NounPhrase, verb: str | None) -> list[Named]:
     kind = VERBS.get(verb or "", "holding")
     phrases = [p for p in noun.prepositional if not _is_adjunct(p)]
     goal = _goal(phrases, kind, verb, noun)
-    found: list[Named] = []
+    named: list[Named] = []
     if noun.stand_in:
         use: Use = "body" if noun.is_body else "collective" if noun.is_collective else "object"
-        found.append(Named("", use, verb, noun.stand_in))
+        named.append(Named("", use, verb, noun.stand_in))
     elif verb in CLEARING and noun.name and not any(p.kind in ("toward", "source") for p in phrases):
         return [Named("", "collective", verb), Named(_described(noun), "source", verb)]
     current, use = noun.name, "object"
@@ -127,12 +127,12 @@ def name_objects(noun: NounPhrase, verb: str | None) -> list[Named]:
             or (phrase.kind == "instrument" and (verb in TOOL_VERBS or _is_tool(phrase)))
         )
         if phrase.is_pronoun:
-            found += [Named(current, use, verb)] if current else []
-            found.append(Named("", phrase.use, verb))
+            named += [Named(current, use, verb)] if current else []
+            named.append(Named("", phrase.use, verb))
             current = ""
             continue
         if is_own:
-            found += [Named(current, use, verb)] if current else []
+            named += [Named(current, use, verb)] if current else []
         elif current:
             current = f"{current} {phrase.text}"
             continue
@@ -141,8 +141,8 @@ def name_objects(noun: NounPhrase, verb: str | None) -> list[Named]:
             if noun.is_collective and not is_own:  # "everything on the table"
                 use = "source"
             *others, current = phrase.mentions or [""]
-            found += [Named(other, use, verb) for other in others]
-    return found + ([Named(current, use, verb)] if current else [])
+            named += [Named(other, use, verb) for other in others]
+    return named + ([Named(current, use, verb)] if current else [])
 
 
 def _described(noun: NounPhrase) -> str:

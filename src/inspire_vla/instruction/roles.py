@@ -171,16 +171,16 @@ def acts_of_roles(roles: Sequence[MentionRole], mentions: Sequence[str], instruc
 
 def roles_of_acts(acts: Iterable[Act], mentions: Sequence[str]) -> tuple[MentionRole, ...]:
     """Return the roles that acts give to mentions. A mention that no act speaks of is a landmark."""
-    found: list[tuple[int | None, str]] = []
+    pairs: list[tuple[int | None, str]] = []
     for act in acts:
-        found.append((act.target, "operated" if act.touch else "carried"))
-        found.append((act.tool, "tool"))
-        found.append((act.source, "source"))
-        found.append((act.goal, "goal"))
-        found += [(index, "landmark") for index in act.beside]
-    spoken = {index for index, _ in found}
-    found += [(index, "landmark") for index in range(len(mentions)) if index not in spoken]
-    return tuple(MentionRole(mentions[index], role) for index, role in found if index is not None)
+        pairs.append((act.target, "operated" if act.touch else "carried"))
+        pairs.append((act.tool, "tool"))
+        pairs.append((act.source, "source"))
+        pairs.append((act.goal, "goal"))
+        pairs += [(index, "landmark") for index in act.beside]
+    spoken = {index for index, _ in pairs}
+    pairs += [(index, "landmark") for index in range(len(mentions)) if index not in spoken]
+    return tuple(MentionRole(mentions[index], role) for index, role in pairs if index is not None)
 
 
 def _place(acts: list[Act], use: str, index: int, pronoun: str = "") -> None:

@@ -69,26 +69,26 @@ def _separated(joined: re.Match[str]) -> str:
 
 def _without_brackets(words: list[str]) -> list[str]:
     """Move adjectives in brackets before their noun, keep a place in brackets, and remove other brackets."""
-    found: list[str] = []
+    kept: list[str] = []
     i = 0
     while i < len(words):
         if words[i] not in "([":
-            found.append(words[i])
+            kept.append(words[i])
             i += 1
             continue
         end = next((j for j in range(i, len(words)) if words[j] in ")]"), len(words))
         inside = words[i + 1 : end]
         if inside and all(word in ADJECTIVES or word in ("one", "colour", "color") for word in inside):
-            start = len(found)
-            while start and _may_be_in_a_name(found[start - 1]):
+            start = len(kept)
+            while start and _may_be_in_a_name(kept[start - 1]):
                 start -= 1
-            if start == 0 and found and base_verb(found[0]):  # "grab cube (red)"
+            if start == 0 and kept and base_verb(kept[0]):  # "grab cube (red)"
                 start = 1
-            found[start:start] = [word for word in inside if word in ADJECTIVES]
+            kept[start:start] = [word for word in inside if word in ADJECTIVES]
         elif inside and any(" ".join(inside[:n]) in PREPOSITIONS for n in (1, 2, 3, 4)):
-            found += inside
+            kept += inside
         i = end + 1
-    return found
+    return kept
 
 
 def _may_be_in_a_name(word: str) -> bool:
@@ -107,9 +107,9 @@ def base_verb(word: str) -> str | None:
 
 def corrected_verb(word: str) -> str | None:
     """As `base_verb`, but one typing error is corrected ("opne" → "open"). Only where a verb must stand."""
-    found = base_verb(word)
-    if found is not None or len(word) < 4:
-        return found
+    base = base_verb(word)
+    if base is not None or len(word) < 4:
+        return base
     near = sorted(verb for verb in VERBS if len(verb) > 3 and _differs_by_one(word, verb))
     return near[0] if near else _unswap(word, VERBS)
 

@@ -190,11 +190,11 @@ def grasps_of(
         fps: frames a second.
         empty: opening of a gripper that closed on nothing, 0 closed … 1 open.
     """
-    found = []
+    of_arms = []
     for index, (arm, path) in enumerate(zip(arms, paths, strict=True)):
         grasps = drop_idle(find_grasps(*arm.openings(columns), empty=empty), path, needed, fps)
-        found += [replace(grasp, arm=index) for grasp in grasps]
-    return sorted(found, key=lambda grasp: grasp.hold)
+        of_arms += [replace(grasp, arm=index) for grasp in grasps]
+    return sorted(of_arms, key=lambda grasp: grasp.hold)
 
 
 # --- the gripper's values
@@ -303,30 +303,30 @@ class _Shown:
     @cached_property
     def asked(self) -> list[_Asked]:
         """What each episode's instructions ask for: one grasp, where no instruction is known."""
-        recording, found = self.recording, []
+        recording, asked = self.recording, []
         if not recording.instructions:
             return [_Asked(1, True)] * len(recording.starts)
         for texts in recording.instructions:
             known = [text for text in texts if text in recording.mentions]
             acts = [a for t in known for a in acts_of(t, recording.mentions[t], recording.roles.get(t))]
             goals = any(act.goal is not None or act.beside for act in acts)
-            found.append(_Asked(sum(act.needs_grasp for act in acts), goals))
-        return found
+            asked.append(_Asked(sum(act.needs_grasp for act in acts), goals))
+        return asked
 
     def evidence(self) -> list[Evidence]:
         """All evidence for the sign of the reference values."""
-        found: list[Evidence | None] = []
+        collected: list[Evidence | None] = []
         demonstrated = []
         for one, path in zip(self.signals, self.paths, strict=True):
             if one.changes is None:
                 continue
-            found += one.evidence(self.recording)
+            collected += one.evidence(self.recording)
             for rows, asked in zip(self.recording.episodes(), self.asked, strict=True):
                 if rows.stop - rows.start > 2:
                     shown = path[rows], one.changes[rows], self.recording.fps
                     demonstrated.append(Demonstrated(*shown, asked.carries, asked.goals))
-        found.append(seen_where_it_changes(demonstrated))
-        return list(dict.fromkeys(one for one in found if one is not None))
+        collected.append(seen_where_it_changes(demonstrated))
+        return list(dict.fromkeys(one for one in collected if one is not None))
 
     def signs_differ(self) -> bool:
         """Whether the two signs give different grasps in any episode."""
@@ -334,23 +334,23 @@ class _Shown:
             if one.changes is None:
                 continue
             for rows in self.recording.episodes():
-                found = []
+                by_sign = []
                 for values in (one.changes[rows], 1 - one.changes[rows]):
                     grasps = find_grasps(values, None, empty=self.empty)
                     kept = drop_idle(grasps, path[rows], 1, self.recording.fps)
-                    found.append([(grasp.hold, grasp.release) for grasp in kept])
-                if found[0] != found[1]:
+                    by_sign.append([(grasp.hold, grasp.release) for grasp in kept])
+                if by_sign[0] != by_sign[1]:
                     return True
         return False
 
     def grasps(self, arms: Sequence[Arm]) -> list[list[Grasp]]:
         """The grasps of each episode."""
-        found = []
+        by_episode = []
         for rows in self.recording.episodes():
             columns = {name: values[rows] for name, values in self.recording.columns.items()}
             paths = [path[rows] for path in self.paths]
-            found.append(grasps_of(arms, columns, paths, 1, self.recording.fps, self.empty))
-        return found
+            by_episode.append(grasps_of(arms, columns, paths, 1, self.recording.fps, self.empty))
+        return by_episode
 
     def objects_are_thin(self, grasps: Sequence[Sequence[Grasp]]) -> bool:
         """Whether most closings are on nothing, or go elsewhere with it: most demonstrations succeed, after all.
@@ -433,12 +433,14 @@ def _grasp_findings(arms: Sequence[Arm], grasps: Sequence[Sequence[Grasp]], empt
     held = [[g for g in episode if g.holds_object is not False or empty == NEVER_EMPTY] for episode in grasps]
     counts = Counter(map(len, held))
     value = ", ".join(f"{count} in {episodes} episodes" for count, episodes in sorted(counts.items()))
-    found = [Finding("grasps", value)]
+    findings = [Finding("grasps", value)]
     if len(arms) > 1:
         by_arm = Counter(grasp.arm for episode in held for grasp in episode)
         value = ", ".join(f"{arm.end_effector.arm} grasps {by_arm[i]} times" for i, arm in enumerate(arms))
-        found.append(Finding("arm", value, "each object is asked about from the arm that grasps it", "--arm"))
-    return found
+        findings.append(
+            Finding("arm", value, "each object is asked about from the arm that grasps it", "--arm")
+        )
+    return findings
 
 
 def _levels(arm: Arm) -> str:
@@ -451,12 +453,12 @@ def _levels(arm: Arm) -> str:
 
 def column_findings(columns: EndEffectorColumns, recording: Recording, *, several: bool) -> list[Finding]:
     """The columns of one arm, of several or not, and why they were chosen."""
-    found = []
+    findings = []
     for what, values in columns.parts.items():
         text = (f"{columns.arm} arm: " if several else "") + values.described(recording.names)
         option = f"--{what}"
         if what == "position":
             text += ", metres" if columns.kinematics is None else ", joints of the URDF"
             option += ", --metres-per-unit" + (", --arm" if several else "")
-        found.append(Finding(what, text, columns.reasons.get(what, ""), option))
-    return found
+        findings.append(Finding(what, text, columns.reasons.get(what, ""), option))
+    return findings

@@ -77,16 +77,16 @@ class CalvinScene:
 
     def positions(self, scene_obs: NDArray[np.float64]) -> Positions:
         """Positions of the blocks (by colour) and of the fixtures, for scene_obs (T, 24)."""
-        found = {}
+        positions = {}
         for i, colour in enumerate(self.blocks):
             start = _FIRST_BLOCK + _BLOCK_SIZE * i
-            found[colour] = scene_obs[:, start : start + 3]
+            positions[colour] = scene_obs[:, start : start + 3]
         for name, at_rest in self.fixtures.items():
-            found[name] = np.tile(np.asarray(at_rest), (len(scene_obs), 1))
+            positions[name] = np.tile(np.asarray(at_rest), (len(scene_obs), 1))
             if name in _MOTION:
                 joint, direction = _MOTION[name]
-                found[name] = found[name] + scene_obs[:, joint, None] * np.asarray(direction)
-        return found
+                positions[name] = positions[name] + scene_obs[:, joint, None] * np.asarray(direction)
+        return positions
 
     def name_of(self, mention: str, positions: Positions) -> str | None:
         """Return which of `positions` a mention means; None for what has no position (the table).
@@ -424,20 +424,20 @@ def read_frame(
     path = split / f"episode_{number:07d}.npz"
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in arrays.files}
+            frame = {name: arrays[name] for name in arrays.files}
     except FileNotFoundError:
         raise InspireError("a frame is missing") from None
     except Exception as error:  # zip, zlib and numpy have their own
         raise InspireError(f"a frame is damaged ({type(error).__name__})") from None
     for name, size in _ARRAYS.items():
-        if name not in found or found[name].shape != (size,):
+        if name not in frame or frame[name].shape != (size,):
             raise InspireError(f"a frame lacks {name} of {size} numbers")
     for camera, side in image_sizes.items():
         name, expected = CAMERAS[camera], (side, side, 3)
-        shape = found[name].shape if name in found else None
+        shape = frame[name].shape if name in frame else None
         if shape != expected:
             raise InspireError(f"{path.name} needs an image {name} of {expected}, found {shape or 'none'}")
-    return found
+    return frame
 
 
 def _shapes(split: Path, numbers: Sequence[int]) -> dict[str, tuple[int, ...]]:

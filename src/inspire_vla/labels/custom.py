@@ -61,24 +61,24 @@ class FunctionLabeller:
         """
         shape = (len(episode), len(episode.mentions))
         try:
-            found = self.function(episode)
+            returned = self.function(episode)
         except Exception as error:
             where = "".join(traceback.format_tb(error.__traceback__)[1:]).rstrip()
             raise InspireError(
                 f"{self.name} failed in episode {episode.index}: {type(error).__name__}: {error}.\n{where}"
             ) from error
-        if not isinstance(found, Tracks):
-            found = self._tracks(found, episode, shape)
-        given = np.shape(found.gripper_to_object_m)
+        if not isinstance(returned, Tracks):
+            returned = self._tracks(returned, episode, shape)
+        given = np.shape(returned.gripper_to_object_m)
         if given != (*shape, 3):
             raise InspireError(
                 f"{self.name} returned offsets {given} for episode {episode.index}, "
                 f"expected {(*shape, 3)}: frames, objects {list(episode.mentions)}, x y z."
             )
-        if (np.linalg.norm(found.gripper_to_object_m, axis=-1) > _REACH_M).any():
+        if (np.linalg.norm(returned.gripper_to_object_m, axis=-1) > _REACH_M).any():
             note = f"objects more than {_REACH_M:g} m from the gripper: are the offsets in metres?"
-            return replace(found, notes=(*found.notes, note))
-        return found
+            return replace(returned, notes=(*returned.notes, note))
+        return returned
 
     def _tracks(self, found: Any, episode: Episode, shape: tuple[int, int]) -> Tracks:
         try:
@@ -196,13 +196,13 @@ class TableLabeller:
             InspireError: none are found, or their unit cannot be metres.
         """
         if self.end_effector is None:
-            found = find_end_effector_columns(recording, needs_gripper=False, arm=self.arm)
-            if len(found) > 1:
-                arms = [one.arm for one in found]
+            candidates = find_end_effector_columns(recording, needs_gripper=False, arm=self.arm)
+            if len(candidates) > 1:
+                arms = [one.arm for one in candidates]
                 raise InspireError(
                     f"positions of the arms {arms} are found; a table needs one of them: --arm."
                 )
-            end_effector = replace(found[0], width_values=None, command_values=None)
+            end_effector = replace(candidates[0], width_values=None, command_values=None)
         else:
             end_effector = self.end_effector.resolve(recording.names)
         end_effector.check_unit(recording.columns, self.metres_per_unit)

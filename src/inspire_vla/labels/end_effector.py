@@ -287,13 +287,13 @@ def find_end_effector_columns(
             )
     if not positions:
         raise InspireError(_not_found("end-effector position", finder, needs_gripper))
-    found = []
+    by_arm = []
     for position in positions:
         columns = EndEffectorColumns(position.values, arm=position.arm, reasons={"position": position.why})
-        found.append(finder.with_gripper(columns, arms))
-    if needs_gripper and all(len(one.parts) == 1 for one in found):
+        by_arm.append(finder.with_gripper(columns, arms))
+    if needs_gripper and all(len(one.parts) == 1 for one in by_arm):
         raise InspireError(_not_found("gripper", finder, needs_gripper))
-    return tuple(found)
+    return tuple(by_arm)
 
 
 def add_gripper(columns: EndEffectorColumns, recording: Recording) -> EndEffectorColumns:
@@ -303,10 +303,10 @@ def add_gripper(columns: EndEffectorColumns, recording: Recording) -> EndEffecto
         InspireError: no gripper is found.
     """
     finder = _Finder(recording)
-    found = finder.with_gripper(columns, [""])
-    if len(found.parts) == 1:
+    with_gripper = finder.with_gripper(columns, [""])
+    if len(with_gripper.parts) == 1:
         raise InspireError(_not_found("gripper", finder, needs_gripper=True))
-    return found
+    return with_gripper
 
 
 _UNIT_NORM = 0.02
@@ -365,7 +365,7 @@ class _Finder:
 
     def candidates(self) -> list[_Position]:
         """Every candidate for a position among the measured values."""
-        found = []
+        candidates = []
         for column, values in self.columns.items():
             if is_action(column):
                 continue
@@ -374,10 +374,12 @@ class _Finder:
                 triple = _triple(axes, i)
                 if axis is not None and triple is not None:
                     why = f"named {', '.join(values[k].name for k in triple)}"
-                    found.append(_Position(ColumnValues(column, triple), self._arm(values[i]), axis[2], why))
+                    candidates.append(
+                        _Position(ColumnValues(column, triple), self._arm(values[i]), axis[2], why)
+                    )
             if not any(value.name for value in values):
-                found += self._unnamed_position(column)
-        return found
+                candidates += self._unnamed_position(column)
+        return candidates
 
     def _unnamed_position(self, column: str) -> list[_Position]:
         """A position in a column whose values have no names: by the column's own name, or by its numbers."""

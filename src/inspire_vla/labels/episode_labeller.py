@@ -117,11 +117,11 @@ class DemonstrationLabeller:
         """
         if self.arms:
             return self
-        found = self._find_columns(recording)
-        for end_effector in found:
+        by_arm = self._find_columns(recording)
+        for end_effector in by_arm:
             end_effector.check_unit(recording.columns, self.metres_per_unit)
         calibrated = calibrate_arms(
-            recording, found, path=self._path, open_is_high=self.open_is_high, empty=self.empty
+            recording, by_arm, path=self._path, open_is_high=self.open_is_high, empty=self.empty
         )
         return replace(self, **vars(calibrated))
 
@@ -134,14 +134,14 @@ class DemonstrationLabeller:
         given: dict[str, Any] = {
             f"{what}_values": v.resolve(recording.names) for what, v in gripper.items() if v is not None
         }
-        found = find_end_effector_columns(recording, needs_gripper=not given, arm=self.arm)
+        by_arm = find_end_effector_columns(recording, needs_gripper=not given, arm=self.arm)
         if not given:
-            return found
-        if len(found) > 1:
-            arms = " and ".join(one.arm for one in found)
+            return by_arm
+        if len(by_arm) > 1:
+            arms = " and ".join(one.arm for one in by_arm)
             raise InspireError(f"--width and --command are of one arm, and {arms} are found: give --arm.")
         reasons = dict.fromkeys((name.removesuffix("_values") for name in given), "given")
-        return (replace(found[0], reasons={**found[0].reasons, **reasons}, **given),)
+        return (replace(by_arm[0], reasons={**by_arm[0].reasons, **reasons}, **given),)
 
     def label(self, episode: Episode) -> Tracks:
         """Label one episode. An episode with positions that are no numbers gets no labels and a note.

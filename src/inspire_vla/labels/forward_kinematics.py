@@ -92,12 +92,12 @@ class ForwardKinematics:
             )
         data = mujoco.MjData(self.model)
         tip = self.model.body(self.tip).id
-        found = np.empty((len(numbers), 3))
-        for position, row in zip(found, numbers * self._units(), strict=True):
+        positions = np.empty((len(numbers), 3))
+        for position, row in zip(positions, numbers * self._units(), strict=True):
             data.qpos[:] = row
             mujoco.mj_kinematics(self.model, data)
             position[:] = data.xpos[tip]
-        return found
+        return positions
 
     def check_unit(self, values: NDArray[np.floating]) -> None:
         """Compare a dataset's (T, n) joint values with the joints' limits, to find out if the unit is wrong.

@@ -307,7 +307,7 @@ def valleys(opening: NDArray[np.float64]) -> list[Valley]:
     A valley at the beginning has the height 1 as its left rim: the gripper begins closed.
     """
     turns = _turning_points(opening)
-    found = []
+    low = []
     for before, (frame, is_low), after in zip([None, *turns], turns, [*turns[1:], None], strict=False):
         bottom = float(opening[frame])
         if not is_low or bottom >= _CLOSED_BELOW:
@@ -319,8 +319,8 @@ def valleys(opening: NDArray[np.float64]) -> list[Valley]:
         if after is not None:
             right = float(opening[after[0]])
             release = frame + int(np.argmax(opening[frame : after[0] + 1] > (right + bottom) / 2))
-        found.append(Valley(close, release, left, bottom, right))
-    return found
+        low.append(Valley(close, release, left, bottom, right))
+    return low
 
 
 def _turning_points(opening: NDArray[np.float64]) -> list[tuple[int, bool]]:

@@ -91,10 +91,10 @@ def known_convention(robot_type: str, low: float, high: float) -> Evidence | Non
 
     low, high: in the dataset's unit. None for a type that is not known, or values that are not of its convention.
     """
-    found = _OPEN_IS_HIGH.get(robot_type.lower())
-    if found is None:
+    convention = _OPEN_IS_HIGH.get(robot_type.lower())
+    if convention is None:
         return None
-    open_is_high, (least, most), words = found
+    open_is_high, (least, most), words = convention
     if low < least or high > most or high - low <= 2:  # −100 … 100, radians or 0 … 1: another convention
         return None
     return Evidence(open_is_high, f"robot type {robot_type} records {words}")
@@ -122,9 +122,9 @@ def at_work(path: NDArray[np.float64], fps: float) -> NDArray[np.bool_]:
 
 def _vote(shown: Demonstrated) -> int:
     """+1: objects are carried while the value is low, so open is high. −1: the reverse. 0: nothing tells."""
-    found = valleys(shown.value)
-    falls = {(valley.close, -1) for valley in found if valley.close > 0}
-    rises = {(valley.release, 1) for valley in found if valley.right is not None}
+    closings = valleys(shown.value)
+    falls = {(valley.close, -1) for valley in closings if valley.close > 0}
+    rises = {(valley.release, 1) for valley in closings if valley.right is not None}
     changes, busy = sorted(falls | rises), at_work(shown.path, shown.fps)
     work = [(frame, direction) for frame, direction in changes if busy[frame]]
     travel = max(_TRAVEL_M, 0.15 * float(np.ptp(shown.path[:, :2], axis=0).max()))

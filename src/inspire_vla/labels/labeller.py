@@ -178,12 +178,12 @@ def get_labeller(text: str) -> Labeller:
         return TableLabeller.read(rest)
     try:
         with _current_folder_on_path():
-            found = getattr(importlib.import_module(head), rest)
+            imported = getattr(importlib.import_module(head), rest)
     except (ImportError, AttributeError) as error:
         raise InspireError(f"labeller {text!r} cannot be imported: {error}.") from None
-    if isinstance(found, type):
-        return found()
-    return found if hasattr(found, "label") else FunctionLabeller(found, text)
+    if isinstance(imported, type):
+        return imported()
+    return imported if hasattr(imported, "label") else FunctionLabeller(imported, text)
 
 
 def code_sha256(defined: Any) -> str:

@@ -83,8 +83,8 @@ def build_language_column(
     for number, rows in enumerate(frames):
         before = [] if existing is None else existing[number].as_py() or []
         whole = [*(row for row in before if row["style"] not in ours), *rows]
-        found = index.setdefault(repr(whole), len(lists))
-        if found == len(lists):
+        place = index.setdefault(repr(whole), len(lists))
+        if place == len(lists):
             lists.append(whole)
-        numbers.append(found)
+        numbers.append(place)
     return pa.array(lists, type=pa.list_(ROW)).take(pa.array(numbers, type=pa.int64()))

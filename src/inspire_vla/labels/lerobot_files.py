@@ -157,13 +157,13 @@ class LeRobotFiles:
                 "nothing is fetched into this folder."
             )
 
-        stated, found = self.info["total_frames"], 0
+        stated, counted = self.info["total_frames"], 0
         for path in self.data_files():
             with _readable(path):
-                found += pq.read_metadata(path).num_rows
-        if found != stated:
+                counted += pq.read_metadata(path).num_rows
+        if counted != stated:
             files = f"the {len(self.data_files())} files of data/"
-            raise incomplete(f"meta/info.json says {stated} frames, {files} hold {found}")
+            raise incomplete(f"meta/info.json says {stated} frames, {files} hold {counted}")
         videos = [name for name, feature in self.info["features"].items() if feature["dtype"] == "video"]
         episodes: list[int] = []
         films: set[Path] = set()
@@ -239,10 +239,10 @@ class LeRobotFiles:
         runs: dict[str, list[tuple[int, int]]] = {}
         previous = None
         for segment, _ in self.segments():
-            found, frames = runs.setdefault(segment.instruction, []), len(segment)
+            of_text, frames = runs.setdefault(segment.instruction, []), len(segment)
             if previous == (segment.instruction, segment.episode):  # goes on in the next file
-                frames += found.pop()[1]
-            found.append((segment.episode, frames))
+                frames += of_text.pop()[1]
+            of_text.append((segment.episode, frames))
             previous = segment.instruction, segment.episode
         return {text: json_sha256(frames) for text, frames in runs.items()}
 
@@ -293,13 +293,13 @@ class LeRobotFiles:
 
     def names(self) -> dict[str, tuple[str, ...]]:
         """Column → names of its values, where the dataset has one name for each value."""
-        found = {}
+        names_of = {}
         for column, feature in self.info["features"].items():
             names = _flat_names(feature.get("names"))
             size = int(np.prod(feature.get("shape") or (1,)))
             if feature["dtype"] not in _IMAGES and len(names) == size:
-                found[column] = names
-        return found
+                names_of[column] = names
+        return names_of
 
     @property
     def cameras(self) -> tuple[str, ...]:

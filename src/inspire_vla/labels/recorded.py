@@ -31,8 +31,8 @@ class EpisodeReader:
     @cached_property
     def segments(self) -> tuple[Segment, ...]:
         """All episodes, in order."""
-        found = [segment for segment, _ in self.files.segments()]
-        return tuple(sorted(found, key=lambda segment: (segment.episode, segment.part)))
+        segments = [segment for segment, _ in self.files.segments()]
+        return tuple(sorted(segments, key=lambda segment: (segment.episode, segment.part)))
 
     @property
     def episodes(self) -> int:
@@ -89,9 +89,9 @@ class EpisodeReader:
         names = [f"videos/{camera}/{name}" for name in ("chunk_index", "file_index", "from_timestamp")]
         for path in self.files.episode_files():
             table = read_table(path, ["episode_index", *names])
-            found = np.flatnonzero(integers(path, table, "episode_index") == episode)
-            if len(found):
-                chunk, file, begin = (table[name][int(found[0])].as_py() for name in names)
+            rows = np.flatnonzero(integers(path, table, "episode_index") == episode)
+            if len(rows):
+                chunk, file, begin = (table[name][int(rows[0])].as_py() for name in names)
                 return self.files.video_file(camera, chunk, file), float(begin)
         raise InspireError(f"{self.files.root} has no episode {episode}.")
 

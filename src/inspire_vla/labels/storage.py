@@ -358,7 +358,7 @@ def _find_mentions(
     Raises:
         InspireError: instructions that cannot be read with certainty.
     """
-    found: dict[str, tuple[str, ...]] = {}
+    tasks: dict[str, tuple[str, ...]] = {}
     without, unclear = [], []
     for instruction in files.tasks.values():
         try:
@@ -372,7 +372,7 @@ def _find_mentions(
         except NoObjectFound:
             mentions = ()
         if mentions:
-            found[instruction] = mentions
+            tasks[instruction] = mentions
         else:
             without.append(instruction)
     if unclear:
@@ -380,7 +380,7 @@ def _find_mentions(
             f"{len(unclear)} of {len(files.tasks)} instructions cannot be read with certainty: {unclear[0]} An empty "
             f"list leaves an instruction out. `inspire mentions {files.root}` shows all."
         )
-    return found, without
+    return tasks, without
 
 
 # --- the labels of the frames
@@ -565,13 +565,13 @@ def _identity(root: Path) -> list[Any]:
 
     Linking a file changes its ctime, so that of media is left out.
     """
-    found: list[Any] = [os.fspath(root)]
+    parts: list[Any] = [os.fspath(root)]
     for path in files_below(root):
         relative, stat = path.relative_to(root), path.stat()
         if relative.as_posix() != _MARKER:
             changed = 0 if relative.parts[0] in _MEDIA else stat.st_ctime_ns
-            found.append([relative.as_posix(), stat.st_size, stat.st_mtime_ns, changed])
-    return found
+            parts.append([relative.as_posix(), stat.st_size, stat.st_mtime_ns, changed])
+    return parts
 
 
 def _start(

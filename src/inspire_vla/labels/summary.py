@@ -82,7 +82,7 @@ def timelines(
     mode = mode or next(iter(labels.modes))
     if mode not in labels.modes:
         raise InspireError(f"the dataset is labelled in modes {sorted(labels.modes)}, not in {mode!r}.")
-    column, found = answer_column(mode), False
+    column, any_shown = answer_column(mode), False
     has_confidence = CONFIDENCE_COLUMN in files.info["features"]
     for segment, columns in files.segments((column, CONFIDENCE_COLUMN) if has_confidence else (column,)):
         codes = columns[column].reshape(len(segment), -1)
@@ -93,7 +93,7 @@ def timelines(
             )
         if segment.instruction not in labels.tasks or only not in (None, segment.episode):
             continue
-        found, mentions = True, labels.tasks[segment.instruction]
+        any_shown, mentions = True, labels.tasks[segment.instruction]
         confidence = columns[CONFIDENCE_COLUMN].reshape(codes.shape) / 100 if has_confidence else None
         yield Timeline(
             segment.episode,
@@ -104,7 +104,7 @@ def timelines(
             float(files.info["fps"]),
             segment.start,
         )
-    if only is not None and not found:
+    if only is not None and not any_shown:
         raise InspireError(
             f"there is no labelled episode {only}; the dataset has 0 to {files.info['total_episodes'] - 1}, of "
             "which some may have no labels."

@@ -299,8 +299,8 @@ def read_pipeline(path: Path) -> list[dict[str, Any]]:
         InspireError: a step that this plug-in does not write, a class named by its path, settings that a step does not
             take, or no tokenizer step of ours.
     """
-    steps, found = _STEPS[path.name], _read(path, dict[str, Any])
-    listed = found.get("steps")
+    steps, content = _STEPS[path.name], _read(path, dict[str, Any])
+    listed = content.get("steps")
     for step in listed if isinstance(listed, list) else ():
         name = step.get("registry_name") if isinstance(step, dict) else None
         if isinstance(step, dict) and "class" in step:
@@ -313,7 +313,7 @@ def read_pipeline(path: Path) -> list[dict[str, Any]]:
                 f"{path} has the step {name!r}, which is not run. Possible: {sorted(steps)}. Remove it, or convert the "
                 "checkpoint again."
             )
-    pipeline = _validated(path, _Pipeline, found)
+    pipeline = _validated(path, _Pipeline, content)
     names = [step.registry_name for step in pipeline.steps]
     if path.name == PREPROCESSOR and names.count(TOKENIZER_STEP) != 1:
         raise InspireError(

@@ -191,14 +191,14 @@ class FrameCache(Dataset):
         """The files of a camera: path, times of the wanted images in it, ascending, and their rows."""
         meta, rows = self._dataset.meta, self._dataset.hf_dataset.with_format("numpy")
         episodes, times = np.asarray(rows["episode_index"][:]), np.asarray(rows["timestamp"][:], np.float64)
-        found: dict[Path, list[tuple[float, int]]] = {}
+        by_file: dict[Path, list[tuple[float, int]]] = {}
         for episode in np.unique(episodes).tolist():
             path = Path(self._dataset.root) / meta.get_video_file_path(episode, camera)
             start = meta.episodes[episode][f"videos/{camera}/from_timestamp"]
-            found.setdefault(path, []).extend(
+            by_file.setdefault(path, []).extend(
                 (float(start + times[row]), row) for row in np.flatnonzero(episodes == episode).tolist()
             )
-        ordered = {path: sorted(pairs) for path, pairs in found.items()}
+        ordered = {path: sorted(pairs) for path, pairs in by_file.items()}
         return [(path, [t for t, _ in pairs], [row for _, row in pairs]) for path, pairs in ordered.items()]
 
     def _decoded(

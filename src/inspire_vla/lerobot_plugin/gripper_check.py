@@ -88,7 +88,7 @@ def lost_changes(
     A change is tested in the chunk that begins with it, and in one that has it in its middle. Levels that lose nothing
     are left out.
     """
-    found = []
+    lost = []
     for dimension in dimensions:
         values = actions[:, dimension].astype(np.float64)
         levels = Levels.of(values, episodes)
@@ -108,8 +108,8 @@ def lost_changes(
             of_level = recorded == level
             if count := int((of_level & ~survived).sum()):
                 usual = float(np.median(values[levels(values) == level]))
-                found.append(Lost(dimension, level, usual, count, int(of_level.sum())))
-    return found
+                lost.append(Lost(dimension, level, usual, count, int(of_level.sum())))
+    return lost
 
 
 def changes(

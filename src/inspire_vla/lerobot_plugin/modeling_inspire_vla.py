@@ -783,10 +783,10 @@ def check_weights_fit(config: InspireVLAConfig, parts: TokenizerParts, path: Pat
     finally:
         torch.set_default_dtype(before)
     for name, parameter in backbone.state_dict().items():
-        found = shapes.get(f"backbone.{name}")
-        if found is not None and found != tuple(parameter.shape):
+        in_file = shapes.get(f"backbone.{name}")
+        if in_file is not None and in_file != tuple(parameter.shape):
             raise InspireError(
-                f"{path} does not fit the configuration: backbone.{name} is {found} there, "
+                f"{path} does not fit the configuration: backbone.{name} is {in_file} there, "
                 f"{tuple(parameter.shape)} by the configuration."
             )
     expected = sum(parameter.numel() for parameter in (*backbone.parameters(), *expert))

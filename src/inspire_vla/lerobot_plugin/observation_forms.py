@@ -47,11 +47,11 @@ def read_observation(
     for camera in cameras:
         keys = (f"observation.images.{camera}", f"observation/{camera}", *CAMERA_ALIASES.get(camera, ()))
         places = [(nested, camera), *((observation, key) for key in keys)]
-        found = next((place[key] for place, key in places if key in place), None)
-        if found is None:
+        image = next((place[key] for place, key in places if key in place), None)
+        if image is None:
             has = sorted(map(str, nested or observation))
             raise InspireError(f"The policy needs camera {camera!r}; found {has}. {EXPECTED}")
-        pixels[camera] = as_images(found, f"camera {camera!r}", n_obs_steps)
+        pixels[camera] = as_images(image, f"camera {camera!r}", n_obs_steps)
     read: dict[str, Any] = {"pixels": pixels}
     if state_dim:
         key = next((key for key in STATES if key in observation), None)

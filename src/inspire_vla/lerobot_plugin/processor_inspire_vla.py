@@ -357,11 +357,13 @@ class InspireVLATokenizer:
         tasks = batch["task"]
         mentions = (batch.get("info") or {}).get(ASKED_MENTIONS) or [None] * len(tasks)
         rows = zip(tasks, self._state_texts(batch), mentions, strict=True)
-        found = {DIALOGUES: [self.prompt_builder.prompt(*row) for row in rows]}
+        prompts = {DIALOGUES: [self.prompt_builder.prompt(*row) for row in rows]}
         if self.reasoning.asks_apart:
             asked = zip(tasks, mentions, strict=True)
-            found[QUESTIONS] = [self.prompt_builder.questions(task, mentions=given) for task, given in asked]
-        return found
+            prompts[QUESTIONS] = [
+                self.prompt_builder.questions(task, mentions=given) for task, given in asked
+            ]
+        return prompts
 
     def override_mentions(self, overrides: Overrides) -> None:
         """Ask about these mentions from now on. They are saved with the checkpoint too."""

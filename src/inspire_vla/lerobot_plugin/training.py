@@ -254,14 +254,14 @@ def suites_of(dataset_root: str | Path) -> Suites:
     collection, labels = _origin(dataset_root)
     if (suite := collection.get("suite")) is not None:
         return (str(suite),)
-    found = labels.get("suites")
-    return tuple(sorted(map(str, found))) if found else None
+    suites = labels.get("suites")
+    return tuple(sorted(map(str, suites))) if suites else None
 
 
 def render_of(dataset_root: str | Path) -> Literal["full", "fast"] | None:
     """How the images of a dataset of LIBERO were drawn; None where it does not say."""
-    found = [one.get("render") for one in _origin(dataset_root)]
-    return "fast" if "fast" in found else "full" if "full" in found else None
+    drawn = [one.get("render") for one in _origin(dataset_root)]
+    return "fast" if "fast" in drawn else "full" if "full" in drawn else None
 
 
 def _origin(dataset_root: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -380,8 +380,8 @@ def count_unlabelled(labels: LabelInfo, files: LeRobotFiles, mode: str, max_obje
                 )
             frames[task] += len(of_task)
             lacking[task] += int((of_task[:, :asked] < 0).any(axis=1).sum()) if asked else len(of_task)
-    found = {files.tasks[task]: count for task, count in lacking.items() if count}
-    missing, total = sum(found.values()), sum(frames.values())
+    by_instruction = {files.tasks[task]: count for task, count in lacking.items() if count}
+    missing, total = sum(by_instruction.values()), sum(frames.values())
     listed = ", ".join(f"{lacking[t]} of {frames[t]} in {files.tasks[t]!r}" for t in frames if lacking[t])
     if missing == total:
         raise LabelsMissing(
@@ -392,7 +392,7 @@ def count_unlabelled(labels: LabelInfo, files: LeRobotFiles, mode: str, max_obje
         logging.warning(
             f"{missing} of {total} frames lack a label and are left out of the training: {listed}."
         )
-    return found
+    return by_instruction
 
 
 def most_frequent_first_answers(
@@ -443,8 +443,8 @@ def take_image_sizes(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata"
     cameras = {key: feature for key, feature in features.items() if feature.type is FeatureType.VISUAL}
     sizes = {tuple(feature.shape) for feature in cameras.values()}
     for key in config.image_features:
-        found: PolicyFeature | None = cameras.get(key)
-        if found is None and len(sizes) == 1:
-            found = next(iter(cameras.values()))
-        if found is not None:
-            config.input_features[key] = replace(config.input_features[key], shape=tuple(found.shape))
+        camera: PolicyFeature | None = cameras.get(key)
+        if camera is None and len(sizes) == 1:
+            camera = next(iter(cameras.values()))
+        if camera is not None:
+            config.input_features[key] = replace(config.input_features[key], shape=tuple(camera.shape))

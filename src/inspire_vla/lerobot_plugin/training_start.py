@@ -68,18 +68,18 @@ def check_start(arguments: Sequence[str], recipe: str | None, *, chosen: bool) -
     if given.get("resume"):
         kept = {name: asked[name] for name in _KEPT if name in asked}
         fixed |= _other_settings(kept, {}, _flat(saved))
-    found = fixed | (_other_settings(of_recipe, asked, _flat(saved)) if whole else {})
-    if not found:
+    differing = fixed | (_other_settings(of_recipe, asked, _flat(saved)) if whole else {})
+    if not differing:
         return
     listed = "; ".join(
         f"{name} is {_shown(there)} there, {_shown(here)} by "
         f"{f'--policy.{name}' if name in asked else f'the recipe {recipe}'}"
-        for name, (here, there) in found.items()
+        for name, (here, there) in differing.items()
     )
     advice = []
-    if options := [f"--policy.{name}" for name in found if name in asked]:
+    if options := [f"--policy.{name}" for name in differing if name in asked]:
         advice.append(f"Leave out {', '.join(options)}")
-    if any(name not in asked for name in found):
+    if any(name not in asked for name in differing):
         if whole:
             advice.append("Leave out --recipe: the checkpoint's configuration is trained further")
         elif fitting := [name for name, its in _recipes().items() if not dict(_contradictions(its, saved))]:
@@ -176,10 +176,10 @@ def _options(words: Sequence[str]) -> Iterator[tuple[str, Any]]:
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Settings:
-    found: Settings = {}
+    flat: Settings = {}
     for name, value in settings.items():
-        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return found
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
 
 
 def _shown(value: Any) -> str:

@@ -184,10 +184,10 @@ class Expert:
         return float(np.linalg.norm(self._truth.point(obj) - planned)) > _MOVED_M
 
     def _place(self, obj: str, target: str) -> Iterator[NDArray[np.float32]]:
-        found = self._plan_placement(obj, target)
-        if found is None:
+        planned = self._plan_placement(obj, target)
+        if planned is None:
             return
-        xy, yaw, release_z, below = found
+        xy, yaw, release_z, below = planned
         lost = 0
         for action in self._travel(xy, release_z + 0.03, yaw, CLOSE, below, carried=obj):
             yield action
@@ -229,12 +229,14 @@ class Expert:
         grasp = np.array([*(eef - body)[:2], eef[2] - bottom])
         rotations = np.deg2rad([0, 30, -30, 60, -60, 90, -90])
         reachable = [abs(_wrapped(yaw + angle - np.pi / 2)) < np.deg2rad(100) for angle in rotations]
-        found = find_placement(scene, candidates, best, footprint, grasp, yaw, rotations=rotations[reachable])
-        if found is None:
+        placement = find_placement(
+            scene, candidates, best, footprint, grasp, yaw, rotations=rotations[reachable]
+        )
+        if placement is None:
             return None
-        c, s = np.cos(found.rotation), np.sin(found.rotation)
-        xy = found.centre + np.array([[c, -s], [s, c]]) @ grasp[:2]
-        return xy, yaw + found.rotation, found.release_z, float(grasp[2])
+        c, s = np.cos(placement.rotation), np.sin(placement.rotation)
+        xy = placement.centre + np.array([[c, -s], [s, c]]) @ grasp[:2]
+        return xy, yaw + placement.rotation, placement.release_z, float(grasp[2])
 
     def _centres(self, target: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The best centre (2,) and all centres (n, 2) of an object that the goal accepts."""

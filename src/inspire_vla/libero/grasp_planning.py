@@ -71,12 +71,12 @@ def find_grasps(scene: HeightMap, target: HeightMap, centre: NDArray[np.float64]
         scene, target: height maps of everything and of the object alone (−inf elsewhere), on the same grid.
         centre: centre of the object, (2,). A grasp near it rotates the object less.
     """
-    found: list[Grasp] = []
+    grasps: list[Grasp] = []
     for yaw in np.pi * np.arange(_YAWS) / _YAWS:
-        found += _grasps_along(scene, target, centre, float(yaw))
-    found.sort(key=lambda grasp: -grasp.score)
+        grasps += _grasps_along(scene, target, centre, float(yaw))
+    grasps.sort(key=lambda grasp: -grasp.score)
     chosen: list[Grasp] = []
-    for grasp in found:
+    for grasp in grasps:
         if not any(_similar(grasp, other) for other in chosen):
             chosen.append(grasp)
             if len(chosen) == _MOST_GRASPS:
@@ -307,7 +307,7 @@ class SceneScanner:
     def points(self, name: str) -> NDArray[np.float64]:
         """Return points (n, 3) that span an object: corners of its boxes, vertices of its meshes."""
         model, data = self.model, self.data
-        found = []
+        parts = []
         for geom in self.geoms(name):
             kind, size = model.geom_type[geom], model.geom_size[geom]
             if kind == mujoco.mjtGeom.mjGEOM_MESH:
@@ -323,8 +323,8 @@ class SceneScanner:
                     half = size
                 points = half * np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
             rotation = data.geom_xmat[geom].reshape(3, 3)
-            found.append(points @ rotation.T + data.geom_xpos[geom])
-        return np.concatenate(found)
+            parts.append(points @ rotation.T + data.geom_xpos[geom])
+        return np.concatenate(parts)
 
     @contextmanager
     def _hidden(self, without: Sequence[str]) -> Iterator[None]:

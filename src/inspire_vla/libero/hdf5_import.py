@@ -129,7 +129,7 @@ def import_demonstrations(
         out, {"settings": asdict(settings), "inputs": inputs, "jobs": [job.key for job in jobs]}, "importing"
     )
     with resumable.started(restart_if_changed=True):
-        found = build_dataset(
+        made = build_dataset(
             resumable,
             len(jobs),
             partial(_make_shard, jobs, settings, resumable),
@@ -141,7 +141,7 @@ def import_demonstrations(
             progress=progress,
             **DATASET,
         )
-    for job, one in zip(jobs, found, strict=True):
+    for job, one in zip(jobs, made, strict=True):
         if isinstance(one, str):
             report.skipped[job.key] = one
         else:

@@ -47,9 +47,9 @@ def _kind(problem: Problem, name: str) -> str:
 
 def scene_of(task: str) -> str:
     """Return the scene in a task's name, such as KITCHEN_SCENE1."""
-    found = re.match(r"[A-Z_]+SCENE\d+", task)
-    assert found is not None, task
-    return found.group()
+    match = re.match(r"[A-Z_]+SCENE\d+", task)
+    assert match is not None, task
+    return match.group()
 
 
 def held_out(goals: dict[str, frozenset[tuple[str, str]]]) -> list[str]:

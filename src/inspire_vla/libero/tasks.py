@@ -88,8 +88,8 @@ class Problem:
 
 def bddl_folder() -> Path:
     """Return the folder of the task files, which has a folder for each suite. Raises LiberoMissing."""
-    found = find_spec("libero")
-    for root in found.submodule_search_locations or () if found else ():
+    package = find_spec("libero")
+    for root in package.submodule_search_locations or () if package else ():
         folder = Path(root) / "libero" / "bddl_files"
         if folder.is_dir():
             return folder
@@ -103,9 +103,9 @@ def task_files(suite: str) -> tuple[Path, ...]:
         return tuple(path for path in task_files(base_suite(suite)) if path.stem in names)
     if suite not in SUITES:
         raise InspireError(f"unknown LIBERO suite {suite!r}.{did_you_mean(suite, (*SUITES, *SPLIT_SUITES))}")
-    found = sorted((bddl_folder() / suite).glob("*.bddl"))
+    paths = sorted((bddl_folder() / suite).glob("*.bddl"))
     files = tuple(
-        path for path in found if original_name(path.stem) == path.stem and " copy" not in path.stem
+        path for path in paths if original_name(path.stem) == path.stem and " copy" not in path.stem
     )
     if not files:
         raise LiberoMissing(f"The installed LIBERO has no task files of {suite}.")

@@ -166,10 +166,10 @@ def pointing_figure(answers: Sequence[Pointing], near: float) -> Figure:
         row, column = divmod(i, columns)
         left, top = MARGIN + column * (side + GAP), MARGIN + row * (height + GAP)
         axis = _image(figure, answer.pixels, left, top, side)
-        found = math.dist(answer.predicted, answer.true) < near
+        hit = math.dist(answer.predicted, answer.true) < near
         x, y = (side * share for share in answer.predicted)
         centre = side * answer.true[0], side * answer.true[1]
-        for colour, width in (("#ffffff", 4), (LIGHT["good" if found else "bad"], 2)):  # visible on any image
+        for colour, width in (("#ffffff", 4), (LIGHT["good" if hit else "bad"], 2)):  # visible on any image
             axis.add_patch(Circle(centre, side * near, fill=False, ec=colour, lw=width))
             axis.plot([x - 8, x + 8], [y, y], color=colour, linewidth=width)
             axis.plot([x, x], [y - 8, y + 8], color=colour, linewidth=width)

@@ -285,9 +285,9 @@ def sweep_figure(sweep: Mapping[float, Mapping[str, Any]], option: str, path: Pa
     groups = [group["group"] for group in sweep[values[0]]["groups"]]
     figure, axes = panels(250 * len(groups), 220, len(groups))
     for axis, name in zip(axes, groups, strict=True):
-        found = [next(g for g in sweep[value]["groups"] if g["group"] == name) for value in values]
+        by_value = [next(g for g in sweep[value]["groups"] if g["group"] == name) for value in values]
         for i, policy in enumerate(sweep[values[0]]["policies"]):
-            rates = [group["rates"][i] for group in found]
+            rates = [group["rates"][i] for group in by_value]
             middle = [100 * rate["rate"] for rate in rates]
             error = [
                 [m - 100 * max(0.0, rate["low"]) for m, rate in zip(middle, rates, strict=True)],

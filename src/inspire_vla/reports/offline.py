@@ -11,9 +11,9 @@ _HORIZON_COLUMNS = 6
 
 def offline_tables(offline: Offline) -> list[Table]:
     """Return all tables that have something to show."""
-    found = [answers_table(offline), object_table(offline), word_table(offline), error_table(offline)]
-    found += [horizon_table(offline), gripper_table(offline)]
-    return [table for table in found if table.rows]
+    tables = [answers_table(offline), object_table(offline), word_table(offline), error_table(offline)]
+    tables += [horizon_table(offline), gripper_table(offline)]
+    return [table for table in tables if table.rows]
 
 
 def answers_table(offline: Offline) -> Table:
@@ -38,11 +38,11 @@ def object_table(offline: Offline) -> Table:
     """Accuracy by object."""
     rows = [
         (
-            entry["policy"], found["object"], f"{found['n']:,}", percent(found["rate"]),
-            percent(found["majority_class"]), found["majority_answer"], percent(found["per_task_majority"]),
+            entry["policy"], row["object"], f"{row['n']:,}", percent(row["rate"]),
+            percent(row["majority_class"]), row["majority_answer"], percent(row["per_task_majority"]),
         )
         for entry in offline["answers"]
-        for found in entry["by_object"]
+        for row in entry["by_object"]
     ]  # fmt: skip
     columns = ("policy", "object", "n", "accuracy", "majority class", "which is", "per-task majority")
     return make_table(columns, rows, "Answers by object", words=2)
@@ -52,12 +52,12 @@ def word_table(offline: Offline) -> Table:
     """For each word: how often it was answered where it is the label, and how often it was right when answered."""
     rows = [
         (
-            entry["policy"], found["word"], f"{found['labelled']:,}",
-            _ratio(found["correct"], found["labelled"]),
-            f"{found['answered']:,}", _ratio(found["correct"], found["answered"]),
+            entry["policy"], row["word"], f"{row['labelled']:,}",
+            _ratio(row["correct"], row["labelled"]),
+            f"{row['answered']:,}", _ratio(row["correct"], row["answered"]),
         )
         for entry in offline["answers"]
-        for found in entry["by_word"]
+        for row in entry["by_word"]
     ]  # fmt: skip
     columns = ("policy", "word", "labelled", "answered then", "answered", "right then")
     return make_table(columns, rows, "Answers by word", words=2)
@@ -99,17 +99,17 @@ def gripper_table(offline: Offline) -> Table:
     rows = []
     for i, entry in enumerate(offline["gripper"]):
         for kind in ("close", "open"):
-            found = entry[kind]
-            if not found["demonstrated"] and not found["extra"]:
+            events = entry[kind]
+            if not events["demonstrated"] and not events["extra"]:
                 continue
             delay = (
-                "–" if found["delay_median"] is None else f"{found['delay_median']:+.1f}".replace("-", "−")
+                "–" if events["delay_median"] is None else f"{events['delay_median']:+.1f}".replace("-", "−")
             )
-            missed = found["demonstrated"] - found["hit"]
+            missed = events["demonstrated"] - events["hit"]
             rows.append(
                 make_row(
-                    entry["policy"], kind, str(found["demonstrated"]), _share(found, i), str(missed),
-                    str(found["extra"]), delay,
+                    entry["policy"], kind, str(events["demonstrated"]), _share(events, i), str(missed),
+                    str(events["extra"]), delay,
                 )
             )  # fmt: skip
     tolerance = offline["dataset"].get("gripper_tolerance_s", 0)

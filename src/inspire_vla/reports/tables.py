@@ -100,20 +100,20 @@ def comparison_tables(comparison: Mapping[str, Any], *, tasks: bool = False) -> 
     """Return the tables for the terminal."""
     from inspire_vla.reports.offline import offline_tables
 
-    found = []
+    tables = []
     if comparison["policies"]:
-        found.append(success_table(comparison))
+        tables.append(success_table(comparison))
         if tasks:
-            found.append(task_table(comparison, intervals=False))
+            tables.append(task_table(comparison, intervals=False))
         groups = [group["group"] for group in comparison["groups"]]
         if any(entry.get(group) for entry in comparison["answers"] for group in groups):
-            found.append(answer_table(comparison))
+            tables.append(answer_table(comparison))
         if comparison.get("goals"):
-            found.append(goals_table(comparison))
-        found.append(cost_table(comparison))
+            tables.append(goals_table(comparison))
+        tables.append(cost_table(comparison))
     if offline := comparison.get("offline"):
-        found += [*offline_tables(offline), cost_table(offline)]
-    return found
+        tables += [*offline_tables(offline), cost_table(offline)]
+    return tables
 
 
 def success_table(comparison: Mapping[str, Any]) -> Table:
@@ -159,13 +159,13 @@ def answer_table(comparison: Mapping[str, Any]) -> Table:
         (
             entry["policy"],
             group["group"],
-            percent(found["rate"]),
-            percent(found["majority_class"]),
-            str(found["n"]),
+            percent(accuracy["rate"]),
+            percent(accuracy["majority_class"]),
+            str(accuracy["n"]),
         )
         for entry in comparison["answers"]
         for group in comparison["groups"]
-        if (found := entry.get(group["group"]))
+        if (accuracy := entry.get(group["group"]))
     ]
     columns = ("policy", "suites", "accuracy", "majority class", "n")
     return make_table(columns, rows, "Answers in the loop, accuracy in %", words=2)

@@ -152,14 +152,14 @@ def label_record(labels: LabelTimeline) -> Record:
 
 def answers_in(records: Sequence[Record]) -> list[str]:
     """Return the answers with a colour of their own, given or true, in the order of the theme; OTHER for the rest."""
-    found = {
+    names = {
         answer_name(answer)
         for record in records
         for _, answers, truths, _ in record.get("timeline") or ()
         for answer in (*answers, *truths)
         if answer
     }
-    return [answer for answer in ANSWERS if answer in found]
+    return [answer for answer in ANSWERS if answer in names]
 
 
 def answer_label(answer: str) -> str:

@@ -145,14 +145,16 @@ class RemoteAgent:
         return replies
 
     def _check_identity(self, client: PolicyClient) -> None:
-        found = identity_of(client.metadata)
-        if found == self._expected:
+        identity = identity_of(client.metadata)
+        if identity == self._expected:
             return
-        changed = sorted(key for key in self._expected | found if self._expected.get(key) != found.get(key))
+        changed = sorted(
+            key for key in self._expected | identity if self._expected.get(key) != identity.get(key)
+        )
         if "sha256" in changed:
             changed = ["sha256"]  # says enough
         shown = [
-            f"{key}: before {str(self._expected.get(key))[:80]}, now {str(found.get(key))[:80]}"
+            f"{key}: before {str(self._expected.get(key))[:80]}, now {str(identity.get(key))[:80]}"
             for key in changed
         ]
         raise PolicyLost(

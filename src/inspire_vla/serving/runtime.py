@@ -75,8 +75,8 @@ def check_port(host: str, port: int) -> None:
     host: a name or an address; "" stands for all addresses. port: 0 takes a free one.
     """
     try:
-        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, kind, protocol, _, address in found:
+        addresses = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in addresses:
             try:
                 tried = socket.socket(family, kind, protocol)
             except OSError:  # asyncio, too, passes over a family that this machine lacks

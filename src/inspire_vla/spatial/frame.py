@@ -33,8 +33,8 @@ class Frame:
     def __post_init__(self) -> None:
         for axis in "xyz":
             object.__setattr__(self, axis, tuple(getattr(self, axis)))
-        found = sorted(sorted(pair) for pair in self.axes)
-        if found != sorted(sorted(pair) for pair in WORD_PAIRS):
+        words = sorted(sorted(pair) for pair in self.axes)
+        if words != sorted(sorted(pair) for pair in WORD_PAIRS):
             raise InspireError(
                 f"Frame {self.name!r} must give x, y and z one pair each of {list(WORD_PAIRS)}, "
                 f"in either order; found x={self.x}, y={self.y}, z={self.z}."

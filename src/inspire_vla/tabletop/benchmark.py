@@ -69,8 +69,8 @@ def find_task(suite: str, name: str) -> Task:
     Raises InspireError for an unknown suite or task.
     """
     tasks = tasks_of(suite)
-    found = [task for task in tasks if name == task.name] or [t for t in tasks if name == t.instruction]
-    if len(found) != 1:
-        count = "No task" if not found else f"{len(found)} tasks"
+    matching = [task for task in tasks if name == task.name] or [t for t in tasks if name == t.instruction]
+    if len(matching) != 1:
+        count = "No task" if not matching else f"{len(matching)} tasks"
         raise InspireError(f"{count} {name!r} in {suite}.{did_you_mean(name, [t.name for t in tasks])}")
-    return found[0]
+    return matching[0]

@@ -36,11 +36,11 @@ def choose_gl_backend() -> str:
     setting = os.environ.get("MUJOCO_GL", "").lower()
     if setting in _BACKENDS or setting in _OFF:
         return "disable" if setting in _OFF else setting
-    found = next((backend for backend in _BACKENDS if _works(backend)), "disable")
-    os.environ["MUJOCO_GL"] = found
-    if found in ("egl", "osmesa"):
-        os.environ.setdefault("PYOPENGL_PLATFORM", found)
-    return found
+    working = next((backend for backend in _BACKENDS if _works(backend)), "disable")
+    os.environ["MUJOCO_GL"] = working
+    if working in ("egl", "osmesa"):
+        os.environ.setdefault("PYOPENGL_PLATFORM", working)
+    return working
 
 
 def _works(backend: str) -> bool:

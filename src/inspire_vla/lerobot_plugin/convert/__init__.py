@@ -104,12 +104,12 @@ def convert(
 
 def _located(options: Options) -> Options:
     """The options with folders in place of names of the hub."""
-    found: dict[str, Any] = {}
+    located: dict[str, Any] = {}
     for name, patterns in (("tokenizer", TOKENIZER_FILES), ("vq", None), ("fast", TOKENIZER_FILES)):
         given = getattr(options, name)
         if given is not None:
-            found[name] = str(locate(given, patterns))
-    return replace(options, **found)
+            located[name] = str(locate(given, patterns))
+    return replace(options, **located)
 
 
 def _passes(plan: Plan) -> str:
@@ -146,28 +146,28 @@ def _fill(policy: InspireVLAPolicy, kind: str, out: Path, plan: Plan, allow_part
     expected = policy.backbone.state_dict()
     if policy.expert is not None:
         expected |= {f"{EXPERT}{name}": tensor for name, tensor in policy.expert.state_dict().items()}
-    found = dict(plan.mapped.state)
+    weights = dict(plan.mapped.state)
     misfits = [
-        name for name, tensor in found.items() if name in expected and tensor.shape != expected[name].shape
+        name for name, tensor in weights.items() if name in expected and tensor.shape != expected[name].shape
     ]
     for name in misfits:
-        del found[name]
+        del weights[name]
     shapes = [f"{name} {tuple(plan.mapped.state[name].shape)}" for name in misfits]
-    unexpected = [*plan.mapped.unknown, *(name for name in found if name not in expected), *shapes]
+    unexpected = [*plan.mapped.unknown, *(name for name in weights if name not in expected), *shapes]
     report = Report(
         kind=kind,
         out=str(out),
-        matched=sum(name in expected for name in found),
+        matched=sum(name in expected for name in weights),
         dropped=plan.mapped.dropped,
-        missing=tuple(_missing(expected, found)),
+        missing=tuple(_missing(expected, weights)),
         unexpected=tuple(unexpected),
         notes=tuple(plan.notes),
     )
     if not report.complete and not allow_partial:
         raise InspireError(f"The weights do not fit.\n{report}\n(--allow-partial writes them all the same.)")
-    of_expert = {name.removeprefix(EXPERT): t for name, t in found.items() if name.startswith(EXPERT)}
+    of_expert = {name.removeprefix(EXPERT): t for name, t in weights.items() if name.startswith(EXPERT)}
     policy.backbone.load_state_dict(
-        {n: t for n, t in found.items() if not n.startswith(EXPERT)}, strict=False
+        {n: t for n, t in weights.items() if not n.startswith(EXPERT)}, strict=False
     )
     if policy.expert is not None:
         policy.expert.load_state_dict(of_expert, strict=False)

@@ -125,17 +125,17 @@ def prismatic_statistics(source: Published, dataset: str | None) -> Statistics:
     action = table[dataset].get("action", {})
     if not {"q01", "q99"} <= action.keys():
         raise InspireError(f"The statistics of {dataset!r} hold no q01 and q99: {sorted(action)}.")
-    found = {
+    statistics = {
         key: np.array(action[key], dtype=np.float32)
         for key in ("mean", "std", "min", "max", "q01", "q99")
         if key in action
     }
     # Where the mask is false OpenVLA does not normalise: these bounds do nothing.
     untouched = {"mean": 0.0, "std": 1.0, "min": -1.0, "max": 1.0, "q01": -1.0, "q99": 1.0}
-    mask = np.array(action.get("mask", [True] * len(found["q01"])), dtype=bool)
-    for key, values in found.items():
+    mask = np.array(action.get("mask", [True] * len(statistics["q01"])), dtype=bool)
+    for key, values in statistics.items():
         values[~mask] = untouched[key]
-    return {"action": found}
+    return {"action": statistics}
 
 
 def lerobot_statistics(folder: Path) -> tuple[Statistics, dict[str, str]]:
