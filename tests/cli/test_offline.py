@@ -52,8 +52,8 @@ def test_a_policy_that_no_simulator_can_play_is_refused_at_once(command, own_rob
 def test_options_that_a_dataset_has_no_use_for_are_refused(own_robot, dataset, tmp_path, capsys):
     base = ["evaluate", "--policy", str(own_robot), "--out", str(tmp_path / "o"), "--dataset", str(dataset)]
     for more, message in (
-        (["--max-steps", "3"], "leave out --max-steps"),
-        (["--suite", "seen"], "leave out --suite"),
+        (["--max-steps", "3"], "does not use --max-steps"),
+        (["--suite", "seen"], "does not use --suite"),
         (["--episodes", "7"], "7:8 for episode 7, or 0:7"),
         ([], "has no camera 'front'|is another aspect ratio"),
     ):

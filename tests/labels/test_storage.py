@@ -19,7 +19,7 @@ from inspire_vla.files import folder_lock, remove
 from inspire_vla.labels import LABELS_FILE, read_labels
 from inspire_vla.labels.custom import FunctionLabeller, TableLabeller
 from inspire_vla.labels.episode_labeller import DemonstrationLabeller
-from inspire_vla.labels.lerobot_files import LeRobotFiles, matrix, read_rows
+from inspire_vla.labels.lerobot_files import LeRobotFiles, matrix
 from inspire_vla.labels.storage import CONFIDENCE_COLUMN, label_dataset
 from inspire_vla.labels.summary import timelines
 from inspire_vla.spatial import decode_answers
@@ -174,7 +174,7 @@ def _nowhere(episode):
 @pytest.mark.parametrize("name", ["labels.confidence", "confidence"])
 def test_a_missing_column_is_named(dataset, name):
     with pytest.raises(InspireError, match=rf"lacks the columns \['{name}'\]. It has \["):
-        read_rows(next((dataset / "data").rglob("*.parquet")), (name,))
+        LeRobotFiles.open(dataset).read(next((dataset / "data").rglob("*.parquet")), (name,))
 
 
 def test_min_confidence_leaves_labels_out_and_counts_them(dataset, tmp_path):

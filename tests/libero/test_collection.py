@@ -8,7 +8,7 @@ import pytest
 from inspire_vla.errors import InspireError
 from inspire_vla.labels import GRASPED_COLUMN, read_labels
 from inspire_vla.labels.dataset_writer import COLLECTION_FILE
-from inspire_vla.labels.lerobot_files import LeRobotFiles, read_rows
+from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.libero import collection
 from inspire_vla.libero.collection import CollectReport, Conditions, collect, demonstrate, seed_of
 from inspire_vla.libero.expert import unsupported_reason
@@ -70,8 +70,9 @@ def test_a_demonstration_ends_with_the_object_released_at_its_target(collected):
     root, report = collected
     assert report.attempts[TASK][0] == report.episodes == 1
     assert "1 of" in str(report)
-    rows = read_rows(
-        LeRobotFiles.open(root).data_files()[0],
+    files = LeRobotFiles.open(root)
+    rows = files.read(
+        files.data_files()[0],
         (GRASPED_COLUMN, "privileged.gripper_to_object_m", "action", "observation.state"),
     )
     grasped = rows.columns[GRASPED_COLUMN]
@@ -93,7 +94,8 @@ def test_the_same_seed_gives_the_same_demonstration(collected):
     shown = demonstrate(Conditions(SUITE, (TASK,), 0, (), None, collection.NOISE), 0)
     made = (shown.seed, len(shown), len(shown.failed_seeds))
     assert made == (record["seed"], record["frames"], record["failed"])
-    rows = read_rows(LeRobotFiles.open(root).data_files()[0], ("action", "observation.state"))
+    files = LeRobotFiles.open(root)
+    rows = files.read(files.data_files()[0], ("action", "observation.state"))
     np.testing.assert_array_equal(rows.columns["action"], shown.action)
     np.testing.assert_array_equal(rows.columns["observation.state"], shown.state)
 

@@ -7,7 +7,7 @@ import pytest
 
 from inspire_vla.errors import InspireError
 from inspire_vla.labels import GRASPED_COLUMN, read_labels
-from inspire_vla.labels.lerobot_files import LeRobotFiles, read_rows
+from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.libero import hdf5_import
 from inspire_vla.libero.hdf5_import import import_demonstrations
 from inspire_vla.spatial import decode_answers
@@ -94,7 +94,7 @@ def test_good_demonstrations_come_in_and_bad_ones_are_counted(recording, importe
 def test_labels_are_the_simulators_truth(recording, imported):
     out, _ = imported
     files = LeRobotFiles.open(out)
-    rows = read_rows(
+    rows = files.read(
         files.data_files()[0], ("observation.answers.direction", "observation.state", GRASPED_COLUMN)
     )
     first = next(rows.episodes())

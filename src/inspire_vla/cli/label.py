@@ -122,6 +122,7 @@ def run(options: Arguments) -> None:
     from inspire_vla.files import files_below
     from inspire_vla.labels.columns import answer_column
     from inspire_vla.labels.lerobot_files import find_dataset, lerobot_home
+    from inspire_vla.spatial import get_frame
 
     for mode in options.modes:  # before the dataset is read
         answer_column(mode)
@@ -143,6 +144,7 @@ def run(options: Arguments) -> None:
         then = "leave that out. It can be given when the new dataset is labelled, by a call of its own."
         refuse_unused(options, USED_BY[LEROBOT], kind, then)
     refuse_unused(options, others, kind)
+    print(f"frame {get_frame(options.frame)}")
     work(options)
 
 
@@ -150,7 +152,6 @@ def _import_libero(options: Arguments) -> None:
     from inspire_vla.labels import ModeRule
     from inspire_vla.libero.grounding import read_mapping
     from inspire_vla.libero.hdf5_import import import_demonstrations
-    from inspire_vla.spatial import get_frame
 
     importing = options.imported
     if not importing.image_size:
@@ -170,14 +171,12 @@ def _import_libero(options: Arguments) -> None:
         render=importing.render,
         progress=True,
     )
-    print(f"frame {get_frame(options.frame)}")
     _finish(options, report)
 
 
 def _import_calvin(options: Arguments) -> None:
     from inspire_vla.labels import ModeRule
     from inspire_vla.labels.calvin import import_calvin
-    from inspire_vla.spatial import get_frame
 
     if options.imported.image_size:
         refuse_unused(options, ["image_size"], CALVIN, "its images keep their sizes. 0 leaves them out.")
@@ -191,7 +190,6 @@ def _import_calvin(options: Arguments) -> None:
         frame=options.frame,
         rule=ModeRule(options.close_m, not options.no_grasped),
     )
-    print(f"frame {get_frame(options.frame)}")
     _finish(options, report)
 
 
@@ -202,8 +200,6 @@ def _label(options: Arguments) -> None:
     from inspire_vla.labels.storage import label_dataset, plan_labels
     from inspire_vla.spatial import get_frame
 
-    frame = get_frame(options.frame)
-    print(f"frame {frame}")
     mentions = read_overrides(options.mentions) if options.mentions else {}
     if options.dry_run:
         print(plan_labels(LeRobotFiles.open(options.source), chosen_labeller(options), mentions))
@@ -214,7 +210,7 @@ def _label(options: Arguments) -> None:
         out=options.out,
         in_place=options.in_place,
         modes=options.modes,
-        frame=frame,
+        frame=get_frame(options.frame),
         rule=ModeRule(options.close_m, not options.no_grasped),
         mentions=mentions,
         max_objects=options.max_objects,

@@ -269,8 +269,14 @@ class LeRobotFiles:
                     )
 
     def read(self, path: Path, columns: Sequence[str]) -> "Rows":
-        """`read_rows`, and check that the columns have the widths of meta/info.json."""
-        return read_rows(path, columns, self.info["features"])
+        """Read `columns` of one data file.
+
+        Raises:
+            InspireError: the file is damaged or lacks a column, or a column has another width than meta/info.json says.
+        """
+        table, features = read_table(path, [*columns, "episode_index", "task_index"]), self.info["features"]
+        values = {name: _values(path, table, name, features.get(name)) for name in columns}
+        return Rows(values, integers(path, table, "episode_index"), integers(path, table, "task_index"))
 
     def column(self, name: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """A column of numbers of the whole dataset, (N, n), and the episode of each row, (N,)."""
@@ -382,17 +388,6 @@ def read_table(path: Path, columns: Sequence[str], episode: int | None = None) -
         table = pq.read_table(path, columns=list(columns), filters=chosen, partitioning=None)
         table.validate(full=True)
         return table
-
-
-def read_rows(path: Path, columns: Sequence[str], features: Mapping[str, Any] | None = None) -> Rows:
-    """Read `columns` of one data file. features: those of meta/info.json, to check the columns' widths.
-
-    Raises:
-        InspireError: the file is damaged or lacks a column, or a column has another width.
-    """
-    table = read_table(path, [*columns, "episode_index", "task_index"])
-    found = {name: _values(path, table, name, (features or {}).get(name)) for name in columns}
-    return Rows(found, integers(path, table, "episode_index"), integers(path, table, "task_index"))
 
 
 def _values(path: Path, table: pa.Table, name: str, feature: Mapping[str, Any] | None) -> NDArray[Any]:

@@ -35,7 +35,7 @@ from inspire_vla.labels.columns import (
     read_labels,
 )
 from inspire_vla.labels.dataset_writer import COLLECTION_FILE
-from inspire_vla.labels.lerobot_files import LeRobotFiles, Rows, read_rows
+from inspire_vla.labels.lerobot_files import LeRobotFiles, Rows
 from inspire_vla.labels.recorded import EpisodeReader
 from inspire_vla.lerobot_plugin.action_fit import (
     check_action_range,
@@ -221,7 +221,7 @@ def check_numbers(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -
     columns = sorted(floats & {ACTION, *used})
     files = LeRobotFiles.open(dataset.root)
     for path in files.data_files():
-        rows = read_rows(path, (*columns, "frame_index"))
+        rows = files.read(path, (*columns, "frame_index"))
         for name in columns:
             finite = np.isfinite(rows.columns[name].reshape(len(rows.episode_index), -1)).all(axis=1)
             if not finite.all():
@@ -303,7 +303,7 @@ def count_without_instruction(files: LeRobotFiles) -> int:
     """
     empty, total = 0, 0
     for path in files.data_files():
-        tasks, counts = np.unique(read_rows(path, ()).task_index, return_counts=True)
+        tasks, counts = np.unique(files.read(path, ()).task_index, return_counts=True)
         total += int(counts.sum())
         empty += sum(
             n

@@ -1,9 +1,9 @@
 """Tables of policies on recorded frames, for the terminal and the page (see `evaluation.compare_offline`)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from inspire_vla.reports.tables import Cell, Table, make_row, make_table, percent, point_interval, points
+from inspire_vla.reports.tables import Cell, Table, at, make_row, make_table, percent, point_interval, points
 
 Offline = Mapping[str, Any]
 _HORIZON_COLUMNS = 6
@@ -88,7 +88,7 @@ def horizon_table(offline: Offline) -> Table:
     count = min(horizon, _HORIZON_COLUMNS)
     steps = sorted({round(i * (horizon - 1) / (count - 1)) for i in range(count)})
     rows = [
-        (_name(row), *(percent(_at(row["by_horizon"], step), 0) for step in steps)) for row in actions["rows"]
+        (_name(row), *(percent(at(row["by_horizon"], step), 0) for step in steps)) for row in actions["rows"]
     ]
     columns = ("actions of", *(f"step {step + 1}" for step in steps))
     return make_table(columns, rows, "Error relative to the spread, by the step ahead of the decision")
@@ -162,10 +162,6 @@ def _difference(pair: Mapping[str, Any] | None) -> Cell:
 
 def _ratio(part: int, whole: int) -> str:
     return percent(part / whole if whole else None)
-
-
-def _at(values: Sequence[float | None], index: int) -> float | None:
-    return values[index] if index < len(values) else None
 
 
 def _number(value: float) -> str:

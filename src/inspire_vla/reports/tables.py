@@ -292,6 +292,11 @@ def p_value(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
 
 
+def at(values: Sequence[Any], index: int) -> Any:
+    """Return an entry, None beyond the end."""
+    return values[index] if index < len(values) else None
+
+
 def _policy_columns(comparison: Mapping[str, Any], test: bool = True) -> list[str]:
     first, *others = [policy["name"] for policy in comparison["policies"]]
     return [first, *(c for name in others for c in (name, "difference", *(["McNemar"] if test else [])))]

@@ -20,7 +20,7 @@ from inspire_vla.errors import InspireError
 from inspire_vla.labels import read_labelled
 from inspire_vla.labels.columns import answer_column
 from inspire_vla.labels.recorded import EpisodeReader
-from inspire_vla.reports.tables import make_table
+from inspire_vla.reports.tables import at, make_table
 from inspire_vla.spatial import decode_answers
 
 ACTION_NAMES = tuple("x y z rx ry rz gripper".split())
@@ -104,7 +104,7 @@ def dialogue_text(instruction: str, mentions: Sequence[str], moment: Moment) -> 
     rows = []
     for i, mention in enumerate(mentions):
         answer, truth, confidence = (
-            _at(row, i) for row in (moment.answers, moment.truths, moment.confidences)
+            at(row, i) for row in (moment.answers, moment.truths, moment.confidences)
         )
         mark = "" if answer is None or truth is None else " ✓" if answer == truth else " ✗"
         number = "–" if confidence is None else f"{confidence:.0%}"
@@ -175,7 +175,7 @@ def camera_frames(video: str | Path, count: int) -> list[np.ndarray]:
 def _log_lines(mentions: Sequence[str], moment: Moment) -> list[str]:
     lines = []
     for i, mention in enumerate(mentions):
-        answer, truth = _at(moment.answers, i), _at(moment.truths, i)
+        answer, truth = at(moment.answers, i), at(moment.truths, i)
         if answer is None:
             lines.append(f"{mention}: truth {truth}")
         else:
@@ -202,10 +202,6 @@ def _layout(blueprint: Any) -> Any:
         ),
         collapse_panels=True,
     )
-
-
-def _at(values: Sequence[Any], i: int) -> Any:
-    return values[i] if i < len(values) else None
 
 
 def _path(text: str) -> str:
