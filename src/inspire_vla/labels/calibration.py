@@ -123,7 +123,7 @@ class Calibrated:
 
 def calibrate_arms(
     recording: Recording,
-    found: Sequence[EndEffectorColumns],
+    by_arm: Sequence[EndEffectorColumns],
     *,
     path: Callable[[EndEffectorColumns, Mapping[str, NDArray[Any]]], NDArray[np.float64]],
     open_is_high: bool | None,
@@ -139,12 +139,12 @@ def calibrate_arms(
         InspireError: a gripper's command and width contradict each other, or the sign is in doubt.
     """
     findings: list[Finding] = []
-    recording = _finite(recording, found)
+    recording = _finite(recording, by_arm)
     signals = []
-    for columns in found:
-        findings += column_findings(columns, recording, several=len(found) > 1)
+    for columns in by_arm:
+        findings += column_findings(columns, recording, several=len(by_arm) > 1)
         signals.append(_Signals.read(columns, recording, findings))
-    shown = _Shown(recording, signals, [path(columns, recording.columns) for columns in found], empty)
+    shown = _Shown(recording, signals, [path(columns, recording.columns) for columns in by_arm], empty)
     moving = [one for one in signals if one.changes is not None]
     if not moving:
         if recording.instructions and any(one.carries for one in shown.asked):
@@ -368,7 +368,7 @@ class _Shown:
                     moved = path[min(grasp.release, len(path) - 1)] - path[grasp.hold]
                     carried.append(bool(np.linalg.norm(moved) > _CARRIED_M))
         return any(
-            len(found) >= _ENOUGH_GRASPS and np.mean(found) > _MOSTLY_EMPTY for found in (closings, carried)
+            len(group) >= _ENOUGH_GRASPS and np.mean(group) > _MOSTLY_EMPTY for group in (closings, carried)
         )
 
     def share_of_grasps(self, grasps: Sequence[Sequence[Grasp]]) -> float:
@@ -377,7 +377,7 @@ class _Shown:
         Raises:
             InspireError: hardly any episode has one.
         """
-        has_grasp = [bool(found) for found, asked in zip(grasps, self.asked, strict=True) if asked.carries]
+        has_grasp = [bool(own) for own, asked in zip(grasps, self.asked, strict=True) if asked.carries]
         if not self.recording.instructions or not has_grasp or np.mean(has_grasp) >= _SOME_GRASPS:
             return 1.0
         if np.mean(has_grasp) < _FEW_GRASPS:
@@ -388,7 +388,7 @@ class _Shown:
         return _UNCERTAIN
 
 
-def _finite(recording: Recording, found: Sequence[EndEffectorColumns]) -> Recording:
+def _finite(recording: Recording, by_arm: Sequence[EndEffectorColumns]) -> Recording:
     """The recording without episodes in which a value that is read is not finite.
 
     Raises:
@@ -396,7 +396,7 @@ def _finite(recording: Recording, found: Sequence[EndEffectorColumns]) -> Record
     """
     damaged = {
         values: ~np.isfinite(values.of(recording.columns)).all(axis=1)
-        for columns in found
+        for columns in by_arm
         for values in columns.parts.values()
     }
     is_damaged = np.any(list(damaged.values()), axis=0)
@@ -405,7 +405,7 @@ def _finite(recording: Recording, found: Sequence[EndEffectorColumns]) -> Record
     if len(kept) == len(recording.starts) or not episodes:
         return recording
     if not kept:
-        positions = [columns.position_values for columns in found]
+        positions = [columns.position_values for columns in by_arm]
         bad = [values for values, frames in damaged.items() if frames.any()]
         if all(values in positions for values in bad):
             return recording  # the gripper can be read; the episodes get no labels
