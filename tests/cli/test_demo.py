@@ -14,11 +14,11 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Folders of demonstrations that the demo has begun with; it goes no further."""
     folders: list[Path] = []
 
-    def collect(dataset: Path, demonstrations: int, workers: int) -> str:
+    def collect(suite: str, count: int, dataset: Path, *, processes: int) -> None:
         folders.append(dataset)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(demo, "_collect", collect)
+    monkeypatch.setattr("inspire_vla.tabletop.collection.collect", collect)
     return folders
 
 
