@@ -5,6 +5,7 @@ import logging
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import anyio
@@ -150,11 +151,17 @@ def test_a_policy_that_does_not_fit_is_refused_before_it_is_loaded(monkeypatch):
         InspireModelServer("mine")
 
 
-@pytest.mark.parametrize("form", ["--host=127.0.0.1 --port={}", "--address 127.0.0.1:{}"])
-def test_a_busy_port_ends_the_server_before_the_policy_is_loaded(form, monkeypatch):
+@pytest.mark.parametrize("form", [
+    "--host=127.0.0.1 --port={}", "--address 127.0.0.1:{}", "--config=server.yaml", "--port=0 --config server.yaml",
+])  # fmt: skip
+def test_a_busy_port_ends_the_server_before_the_policy_is_loaded(form, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(vla_eval_server, "run_server", lambda cls: pytest.fail("a policy was loaded"))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
+        Path("server.yaml").write_text(
+            f"host: 127.0.0.1\nport: {port}\nargs: {{checkpoint: x}}\n", encoding="utf-8"
+        )
         monkeypatch.setattr(sys, "argv", ["server", *form.format(port).split(), "--args.checkpoint=x"])
         with pytest.raises(SystemExit, match=rf"Cannot listen on 127.0.0.1:{port}: Address already in use"):
             vla_eval_server.main()
@@ -169,11 +176,30 @@ def test_a_port_that_is_taken_meanwhile_ends_the_server_with_one_line(server, mo
             vla_eval_server.main()
 
 
-@pytest.mark.parametrize("words", [["--address=here"], ["--port=80x"]])
-def test_an_address_that_is_none_is_told(words, monkeypatch):
+@pytest.mark.parametrize(("words", "settings", "told"), [
+    (["--address=here"], "", "address is written HOST:PORT, found 'here'"),
+    (["--port=80x"], "", "port is a number from 0 to 65535, found '80x'"),
+    (["--config=server.yaml"], "port: 80x", "port is a number from 0 to 65535, found '80x'"),
+    (["--config=server.yaml"], "port: 99999", "port is a number from 0 to 65535, found 99999"),
+    (["--config=server.yaml"], "address: here", "address is written HOST:PORT, found 'here'"),
+    (["--config=server.yaml"], "port: [", "--config server.yaml cannot be read"),
+    (["--config=server.yaml"], "port", "--config server.yaml holds no settings"),
+    (["--config=other.yaml"], "", "--config other.yaml cannot be read: .*No such file"),
+])  # fmt: skip
+def test_a_bad_address_is_told_before_the_policy_is_loaded(words, settings, told, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("server.yaml").write_text(settings, encoding="utf-8")
+    monkeypatch.setattr(vla_eval_server, "run_server", lambda cls: pytest.fail("a policy was loaded"))
     monkeypatch.setattr(sys, "argv", ["server", *words])
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit, match=told):
         vla_eval_server.main()
+
+
+def test_what_is_written_last_is_the_address(tmp_path):
+    (tmp_path / "server.yaml").write_text("port: 8001\nargs: {convention: libero}\n")
+    config = f"--config={tmp_path / 'server.yaml'}"
+    assert vla_eval_server._address([config, "--port=8002"]) == ("0.0.0.0", 8002)
+    assert vla_eval_server._address(["--port=8002", config]) == ("0.0.0.0", 8001)
 
 
 @pytest.mark.parametrize(("module", "harness"), [

@@ -4,6 +4,7 @@ import pytest
 
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import EvaluationPlan
+from inspire_vla.libero import collection, hdf5_import, rendering
 from inspire_vla.libero.benchmark import MAX_STEPS, LiberoBenchmark
 from inspire_vla.libero.simulation import require_libero
 from inspire_vla.libero.tasks import PLUS_SUITES, PRO_SUITES, SPLIT_SUITES, LiberoMissing
@@ -33,11 +34,26 @@ def test_five_suites_and_130_tasks(benchmark):
 
 def test_a_mapping_is_a_condition():
     assert LiberoBenchmark().conditions == {"render": "full", "mapping": None, "step_limits": MAX_STEPS}
-    assert LiberoBenchmark(render="fast").conditions["render"] == "fast", (
-        "runs of different rendering never pair"
-    )
     mapped, other = (LiberoBenchmark(mapping={"lift it": {"it": name}}).conditions for name in ("mug", "cup"))
     assert mapped["mapping"] != other["mapping"] is not None
+
+
+def test_fast_rendering_is_a_condition_and_needs_its_package_before_anything_runs(monkeypatch):
+    monkeypatch.setattr(rendering, "find_spec", lambda name: name)
+    assert (
+        LiberoBenchmark(render="fast").conditions["render"] == "fast"
+    )  # runs of different rendering never pair
+    monkeypatch.setattr(rendering, "find_spec", lambda _: None)
+    for module in (collection, hdf5_import):
+        monkeypatch.setattr(module, "require_libero", lambda: None)
+    for begin in (
+        lambda: LiberoBenchmark(render="fast"),
+        lambda: collection.collect("libero_object", 1, "out", render="fast"),
+        lambda: hdf5_import.import_demonstrations(["demos"], "out", render="fast"),
+    ):
+        with pytest.raises(InspireError, match=r"fast-simplification, which is not installed.*make libero"):
+            begin()
+    LiberoBenchmark(render="full")
 
 
 def test_more_episodes_than_initial_states_are_refused(benchmark):

@@ -16,12 +16,14 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from inspire_vla.backbones.devices import check_device
-from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.errors import InspireError, did_you_mean, first_line
 from inspire_vla.evaluation.episode import MAX_UNDECODABLE_IN_A_ROW
 from inspire_vla.harnesses import how_to_install
 from inspire_vla.observation_history import ObservationHistory
@@ -52,6 +54,7 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError(how_to_install("vla-eval"), name=error.name) from None
 
 LOG = logging.getLogger(__name__)
+MAX_PORT = 65_535
 
 
 @dataclass(frozen=True)
@@ -249,16 +252,38 @@ def main() -> None:
 
 
 def _address(words: Sequence[str]) -> tuple[str, int]:
-    """Host and port of the command line, as vla-eval reads them; those of a --config file are not known here."""
+    """Host and port of the command line and its --config files, as vla-eval reads them: the last one counts."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", action=_Config)
     parser.add_argument("--host", default="0.0.0.0")
-    parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--address", default="")
+    parser.add_argument("--port", default=8000)
+    parser.add_argument("--address")
     options, _ = parser.parse_known_args(words)
-    host, _, port = options.address.rpartition(":")
-    if options.address and not (port.isdigit() and int(port) < 1 << 16):
-        raise InspireError(f"--address is written HOST:PORT, found {options.address!r}.")
-    return host or options.host, int(port or options.port)
+    host, _, port = str(options.address or "").rpartition(":")
+    if options.address and not _is_port(port):
+        raise InspireError(f"address is written HOST:PORT, found {options.address!r}.")
+    if not _is_port(port or options.port):
+        raise InspireError(f"port is a number from 0 to {MAX_PORT}, found {options.port!r}.")
+    return host or str(options.host), int(port or options.port)
+
+
+def _is_port(given: Any) -> bool:
+    return str(given).isdecimal() and int(given) <= MAX_PORT
+
+
+class _Config(argparse.Action):
+    """Takes host, port and address of a YAML file. What is wrong with the rest of it, vla-eval says."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        try:
+            settings = yaml.safe_load(Path(values).read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise InspireError(f"--config {values} cannot be read: {first_line(error)}.") from None
+        if not isinstance(settings, dict):
+            raise InspireError(f"--config {values} holds no settings, such as `port: 8000`.")
+        for name in ("host", "port", "address"):
+            if name in settings:
+                setattr(namespace, name, settings[name])
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.files import json_sha256
 from inspire_vla.lerobot_internals import libero_suite
 from inspire_vla.libero.dataset import check_cameras
-from inspire_vla.libero.rendering import Rendering
+from inspire_vla.libero.rendering import Rendering, check_rendering
 from inspire_vla.libero.simulation import (
     CONTROL_HZ,
     SETTLING_STEPS,
@@ -65,6 +65,8 @@ class LiberoBenchmark:
         image_size: in pixels; the size that the policy was trained on.
         mapping: instruction → mention → name(s) of the scene, which take precedence over grounding.
         render: how images are drawn, see rendering.py.
+
+    Raises InspireError for unknown cameras, and where fast-simplification is missing for `render="fast"`.
     """
 
     groups: ClassVar[dict[str, str]] = {}
@@ -84,6 +86,7 @@ class LiberoBenchmark:
         mapping: Mapping[str, Mapping[str, Sequence[str] | str]] | None = None,
         render: Rendering = "full",
     ) -> None:
+        check_rendering(render)
         self._cameras, self._image_size, self._render = check_cameras(cameras), image_size, render
         self._mapping = dict(mapping or {})
         self.conditions = {

@@ -26,7 +26,7 @@ from inspire_vla.labels.dataset_writer import (
 from inspire_vla.libero.benchmark import MAX_STEPS
 from inspire_vla.libero.dataset import DATASET, check_cameras, label_info, make_demonstration
 from inspire_vla.libero.expert import Expert, unsupported_reason
-from inspire_vla.libero.rendering import Rendering
+from inspire_vla.libero.rendering import Rendering, check_rendering
 from inspire_vla.libero.simulation import (
     SETTLING_STEPS,
     GroundTruth,
@@ -125,7 +125,7 @@ def collect(
 
     Raises:
         InspireError: an unknown suite or task, a number out of range, no task that the expert supports, `out` exists
-            and is not the finished dataset of the same call, or LIBERO is not installed.
+            and is not the finished dataset of the same call, or LIBERO is not installed, or what `render` needs.
     """
     if suite not in (*SUITES, *SPLIT_SUITES):
         raise InspireError(f"unknown LIBERO suite {suite!r}.{did_you_mean(suite, (*SUITES, *SPLIT_SUITES))}")
@@ -133,6 +133,7 @@ def collect(
     numbers = {"episodes": episodes, "processes": processes, "seed": seed}
     check_numbers(image_size=image_size, largest_image=1024, probabilities=probabilities, **numbers)
     require_libero()
+    check_rendering(render)
     files = {path.stem: path for path in task_files(suite)}
     for task in tasks or ():
         if task not in files:

@@ -33,7 +33,7 @@ from inspire_vla.libero.dataset import (
     label_info,
     make_demonstration,
 )
-from inspire_vla.libero.rendering import Rendering
+from inspire_vla.libero.rendering import Rendering, check_rendering
 from inspire_vla.libero.simulation import (
     SETTLING_STEPS,
     GroundTruth,
@@ -106,9 +106,12 @@ def import_demonstrations(
         processes: 0 or 1 imports in this process.
 
     Raises:
-        InspireError: no HDF5 file, `out` exists, LIBERO is not installed, or nothing could be imported.
+        InspireError: no HDF5 file, `out` exists, LIBERO is not installed, or what `render` needs, or
+            nothing could be imported.
     """
     require_libero()
+    if image_size:
+        check_rendering(render)
     out = Path(out).absolute()
     if out.exists():
         raise InspireError(f"{out} exists; choose another folder.")

@@ -10,6 +10,7 @@ import os
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -71,6 +72,15 @@ def fast_rendering(xml: str) -> str:
 
 def _is_visual(geom: ElementTree.Element) -> bool:
     return (geom.get("contype"), geom.get("conaffinity"), geom.get("group")) == ("0", "0", "1")
+
+
+def check_rendering(render: Rendering) -> None:
+    """Raise InspireError where images cannot be drawn so: `fast` needs fast-simplification."""
+    if render == "fast" and find_spec("fast_simplification") is None:
+        raise InspireError(
+            "`--render fast` simplifies meshes with fast-simplification, which is not installed. Install it with "
+            "`make libero`, or `pip install -c constraints.txt fast-simplification`."
+        )
 
 
 @cache
@@ -140,13 +150,9 @@ def simplify(surface: Surface, count: int) -> Surface:
     A new corner takes its normal and texture from the nearest place of the old surface that faces the same way. All
     corners of a triangle take it from one piece of the texture, that at the triangle's middle.
     """
-    try:
-        import fast_simplification
-    except ImportError:
-        raise InspireError(
-            "`--render fast` simplifies meshes with fast-simplification. Install it with `make libero`, or "
-            "`pip install fast-simplification`."
-        ) from None
+    check_rendering("fast")
+    import fast_simplification
+
     old = surface.welded()
     points, faces = fast_simplification.simplify(old.points, old.faces, target_count=count)
     faces = faces.astype(np.int64)
