@@ -22,6 +22,7 @@ from inspire_vla.evaluation import (
     rollout,
 )
 from inspire_vla.evaluation.answers import CONTROLS
+from inspire_vla.evaluation.provenance import commit
 from inspire_vla.files import folder_lock
 
 BENCHMARK = Factory("tests.evaluation.toys:ToyBenchmark")
@@ -88,8 +89,25 @@ def test_other_conditions_are_another_plan(tmp_path):
     )
     evaluate(tmp_path, plan(), benchmark=calm, agent=GOOD, workers=0, progress=False)
     evaluate(tmp_path, plan(), benchmark=calm, agent=GOOD, workers=0, progress=False)
-    with pytest.raises(InspireError, match=r"conditions: there {'wind': 0.0}, now {'wind': 0.25}"):
+    with pytest.raises(InspireError, match=r"conditions.wind: there 0.0, now 0.25"):
         evaluate(tmp_path, plan(), benchmark=windy, agent=GOOD, workers=0, progress=False)
+
+
+def test_a_run_of_another_version_says_which_setting_differs_and_which_version_continues_it(tmp_path):
+    """As runs of LIBERO that were begun when a layout randomness was recorded, which LIBERO does not have."""
+    run(tmp_path, plan())
+    info = json.loads((tmp_path / "run.json").read_text())
+    info["plan"]["policy"]["layout_randomness"] = 0.0
+    info["commit"] = "0123456789abcdef"
+    (tmp_path / "run.json").write_text(json.dumps(info))
+    with pytest.raises(InspireError) as told:
+        run(tmp_path, plan())
+    assert "(policy.layout_randomness: there 0.0, now not recorded)" in str(told.value)
+    assert "at commit 0123456" in str(told.value)
+    info["commit"] = commit()
+    (tmp_path / "run.json").write_text(json.dumps(info))
+    with pytest.raises(InspireError, match=r"Give another folder\.$"):
+        run(tmp_path, plan())
 
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path):

@@ -25,13 +25,15 @@ from inspire_vla.evaluation.answers import UNASKED, AnswerRule, check_control_of
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.playback import PlaybackPlan
 from inspire_vla.evaluation.protocols import Agent, Benchmark, select_tasks
-from inspire_vla.evaluation.provenance import now, provenance
+from inspire_vla.evaluation.provenance import commit, now, provenance
 from inspire_vla.evaluation.records import EPISODES, RUN, VERSION, EpisodeLog, EpisodeRecord, Run, read_run
 from inspire_vla.evaluation.workers import EpisodeVideoWriter, RayCluster, Worker, in_processes, on_ray
 from inspire_vla.files import folder_lock, write_json
 
 FIRST_SEED = 1_000_000
 """Seeds of evaluation start here, far from those of demonstrations, so that no initial state was trained on."""
+UNRECORDED = object()
+"""Stands for a setting that a run's record does not have."""
 MAX_FIRST_CRASHES = 8
 MAX_LINES = 10
 """So many instructions that are not asked about whole are listed one by one."""
@@ -187,8 +189,10 @@ def _open_run(
         before = info.get("plan", {})
         different = {k: (before.get(k), v) for k, v in identity.items() if before.get(k) != v}
         if different:
-            found = "; ".join(f"{k}: there {was!r}, now {will!r}" for k, (was, will) in different.items())
-            raise InspireError(f"{folder} holds a run of another plan ({found}). Give another folder.")
+            raise InspireError(
+                f"{folder} holds a run of another plan ({'; '.join(_differences(different))}). Give another folder."
+                f"{_begun_by_another_version(info)}"
+            )
         info.setdefault("resumed", []).append({k: v for k, v in provenance().items() if k != "machine"})
         info.pop("finished", None)
     else:
@@ -198,6 +202,35 @@ def _open_run(
             "version": VERSION, "policy": dict(plan.policy), "plan": identity, **more, **provenance(),
         }  # fmt: skip
     write_json(path, info)
+
+
+def _differences(different: Mapping[str, tuple[Any, Any]]) -> Iterator[str]:
+    """Say what differs between the recorded plan and this one: of settings within settings, those alone."""
+    for key, (before, after) in different.items():
+        if isinstance(before, dict) and isinstance(after, dict):
+            inside = {
+                f"{key}.{name}": (before.get(name, UNRECORDED), after.get(name, UNRECORDED))
+                for name in {**before, **after}
+                if before.get(name, UNRECORDED) != after.get(name, UNRECORDED)
+            }
+            yield from _differences(inside)
+        else:
+            yield f"{key}: there {_shown(before)}, now {_shown(after)}"
+
+
+def _shown(value: Any) -> str:
+    return "not recorded" if value is UNRECORDED else repr(value)
+
+
+def _begun_by_another_version(info: Mapping[str, Any]) -> str:
+    """What to say of a run that another version of this package began, which may record other settings."""
+    there, here = (str(found or "").removesuffix("+changes") for found in (info.get("commit"), commit()))
+    if not there or there == here:
+        return ""
+    return (
+        f" The run was begun with inspire_vla at commit {there[:7]}. If you changed none of these settings, that "
+        f"version continues it: `git checkout {there[:7]}`."
+    )
 
 
 @contextmanager
