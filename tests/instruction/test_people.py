@@ -110,13 +110,22 @@ def test_english_with_foreign_words_is_english(sentence):
         ("defenestrate the cup", "verb is not known"),
         ("pick up the blue one", "'the blue one' does not say what it is"),
         ("put both moka pots on the stove", "several objects"),
+        ("put the two red cubes in the box", "'the two red cubes' may be several objects"),
+        ("pick up 3 cubes", "'3 cubes' may be several objects"),
+        ("stack the cubes next to the box", "'the cubes' may be several objects"),
+        ("put it in the box", "does not name what 'it' stands for"),
+        ("put the red cube on the red cube", "'the red cube' may be two objects of one name"),
+        ("move the cube from the cube to the box", "'the cube' may be two objects of one name"),
     ],
 )
 def test_doubts_are_told(sentence, doubt):
     assert doubt in " ".join(read_instruction(sentence).doubts)
 
 
-@pytest.mark.parametrize("sentence", ["put the red cube on the plate", "open the drawer", "pick up the cup"])
+@pytest.mark.parametrize("sentence", [
+    "put the red cube on the plate", "open the drawer", "pick up the cup", "put the scissors in the box of pens",
+    "pick up the glass and the cactus", "pick up the mug and put it on the shelf", "open the box and put the pen in it",
+])  # fmt: skip
 def test_a_plain_request_has_no_doubts(sentence):
     assert read_instruction(sentence).doubts == ()
 

@@ -10,6 +10,7 @@ A grammar cannot decide alone whether a prepositional phrase describes the noun 
 names another object ("put the bowl | on the plate"). The class of the verb decides; see `phrases.mentions_of`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from inspire_vla.instruction.lexicon import (
@@ -25,6 +26,7 @@ from inspire_vla.instruction.lexicon import (
     MEASURES,
     NEGATED,
     NEGATORS,
+    PAIRS,
     PARTICIPLES,
     PARTICLES,
     PERSONS,
@@ -35,6 +37,7 @@ from inspire_vla.instruction.lexicon import (
     QUANTIFIERS,
     RELATIVES,
     SIDES,
+    SINGULAR_ENDINGS,
     STOPS,
     SUPERLATIVES,
     VERBS,
@@ -43,6 +46,15 @@ from inspire_vla.instruction.phrases import Named, NounPhrase, PrepositionalPhra
 from inspire_vla.instruction.words import BREAK, base_verb, corrected_verb
 
 _ONE = ("one", "ones")
+
+
+def _may_be_several(words: Sequence[str]) -> bool:
+    """Whether the words of a mention begin with a quantifier, or their noun looks like a plural: "the cubes"."""
+    if words[0] in (*QUANTIFIERS, "these", "those", "every"):
+        return True
+    end = next((i for i, word in enumerate(words) if i and word in ("of", *PREPOSITIONS)), len(words))
+    noun = words[end - 1]
+    return len(noun) > 3 and noun.endswith("s") and not noun.endswith(SINGULAR_ENDINGS) and noun not in PAIRS
 
 
 @dataclass(frozen=True)
@@ -99,8 +111,11 @@ class Parser:
                 doubtful.append("it moves objects that it does not name: they are not asked about")
             elif words and words[-1] in _ONE:
                 doubtful.append(f"{item.mention!r} does not say what it is")
-            elif words and words[0] in (*QUANTIFIERS, "these", "those", "every"):
+            elif words and _may_be_several(words):
                 doubtful.append(f"{item.mention!r} may be several objects: one answer stands for all of them")
+        first = self.named[0] if self.named else None
+        if first is not None and first.use == "object" and not first.mention and first.pronoun:
+            doubtful.append(f"it does not name what {first.pronoun!r} stands for, so that is not asked about")
         return list(dict.fromkeys(doubtful))
 
     def _sentence(self) -> None:

@@ -36,6 +36,13 @@ COLLECTIVES = _phrases(
 """Pronouns that stand for objects without names: "put everything in the bin" asks about the bin only."""
 QUANTIFIERS = _words("all both each any some half most either two three four five six several many")
 """They may stand before "of": "all of the blocks"."""
+SINGULAR_ENDINGS = ("ss", "us", "is", "as", "os")
+"""Of nouns that are no plural: glass, cactus, tennis, gas, cheerios."""
+PAIRS = _words(
+    "scissors glasses sunglasses goggles binoculars tongs pliers tweezers pants shorts jeans trousers tights "
+    "headphones earphones earbuds clothes contents lens"
+)
+"""Nouns that end like a plural and name one object."""
 
 BODY = _phrases(
     "robot | robots | gripper | grippers | arm | arms | hand | hands | end effector | fingers | fingertips | base | "

@@ -69,7 +69,10 @@ def read_instruction(instruction: str) -> Reading:
             f"No object is named in {instruction!r}. Expected a request such as 'put the red cube on the plate'; or "
             f"{_OVERRIDE}."
         )
-    return Reading(mentions, acts_of_named(parser.named, mentions), tuple(parser.doubts()))
+    acts = acts_of_named(parser.named, mentions)
+    twice = {mentions[i] for act in acts if (i := act.target) is not None and i in act.places}
+    doubts = (f"{mention!r} may be two objects of one name: it is asked about once" for mention in twice)
+    return Reading(mentions, acts, (*parser.doubts(), *doubts))
 
 
 def find_mentions(

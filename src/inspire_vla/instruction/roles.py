@@ -69,6 +69,11 @@ class Act:
     tool: int | None = None
 
     @property
+    def places(self) -> tuple[int, ...]:
+        """What the target is taken from, brought to, or brought next to."""
+        return tuple(index for index in (self.source, self.goal, *self.beside) if index is not None)
+
+    @property
     def needs_grasp(self) -> bool:
         """Whether something is held in the gripper meanwhile: the target, or a tool."""
         return not self.touch or self.tool is not None
