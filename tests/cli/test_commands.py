@@ -1,3 +1,5 @@
+import errno
+import os
 import re
 import shutil
 import subprocess
@@ -225,6 +227,18 @@ def test_a_resumed_training_ignores_nothing_that_is_asked_for(training, tmp_path
         train_arguments(parse([*line, "--dataset", "other"]))
     with pytest.raises(InspireError, match="leave out --recipe"):
         train_arguments(parse([*line, "--recipe", "minivla"]))
+
+
+def test_a_file_that_may_not_be_read_is_told_without_a_traceback(tmp_path, capsys, monkeypatch):
+    def refused(options):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path / "run.json"))
+
+    monkeypatch.setattr("inspire_vla.cli.compare.run", refused)
+    assert main(["compare", "x"]) == 2
+    assert capsys.readouterr().err == f"inspire compare: {tmp_path / 'run.json'}: Permission denied.\n"
+    monkeypatch.setattr("inspire_vla.cli.compare.run", lambda _: tmp_path.read_text(encoding="utf-8"))
+    assert main(["compare", "x"]) == 2
+    assert capsys.readouterr().err == f"inspire compare: {tmp_path}: Is a directory.\n"
 
 
 def test_an_interrupted_training_is_told_how_it_goes_on(training, tmp_path, capsys, monkeypatch):

@@ -50,6 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `inspire … | head`
         sys.stderr.close()
         return 1
+    except OSError as error:  # a file or folder that this user may not read, or that is gone
+        if error.filename is None:
+            raise
+        print(f"inspire {words[0]}: {error.filename}: {error.strerror or error}.", file=sys.stderr)
+        return 2
 
 
 class Terminated(KeyboardInterrupt):

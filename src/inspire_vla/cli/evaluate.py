@@ -98,7 +98,7 @@ def _in_simulator(options: Arguments) -> "Run":
     if options.camera:
         raise InspireError("--camera belongs to --dataset; a simulator has the policy's own cameras.")
     text = options.episodes or "10"
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise InspireError(f"--episodes N: the episodes per task, at least 1; found {text!r}.")
     policy, agent = chosen_policy(options, patient=True)
     _check_fits(policy, options)
@@ -132,7 +132,7 @@ def _on_dataset(options: Arguments) -> "Run":
 
     simulated = ["suite", "task", "first_seed", "max_steps", "layout_randomness", "mapping", "render"]
     refuse_unused(options, simulated, "--dataset, which takes the place of a simulator,")
-    if (text := options.episodes or "").isdigit():
+    if (text := options.episodes or "").isdecimal():
         raise InspireError(
             f"--episodes {text} with --dataset: write {text}:{int(text) + 1} for episode {text}, or 0:{text} for the "
             f"first {text}."

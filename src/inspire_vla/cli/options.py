@@ -45,7 +45,7 @@ def _names(words: list[str]) -> tuple[str, ...]:
 
 def _shard(words: list[str]) -> tuple[int, int]:
     first, slash, count = words[0].partition("/")
-    if not slash or not (first.isdigit() and count.isdigit() and int(first) < int(count)):
+    if not slash or not (first.isdecimal() and count.isdecimal() and int(first) < int(count)):
         raise ValueError(f"is written I/N with 0 ≤ I < N, found {words[0]!r}")
     return int(first), int(count)
 

@@ -12,6 +12,7 @@ import inspect
 import itertools
 import os
 import sys
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -179,11 +180,26 @@ def get_labeller(text: str) -> Labeller:
     try:
         with _current_folder_on_path():
             imported = getattr(importlib.import_module(head), rest)
-    except (ImportError, AttributeError) as error:
-        raise InspireError(f"labeller {text!r} cannot be imported: {error}.") from None
-    if isinstance(imported, type):
-        return imported()
+        if isinstance(imported, type):
+            imported = imported()
+    except Exception as error:  # of the user's code: any
+        why = (
+            str(error)
+            if isinstance(error, ImportError | AttributeError)
+            else f"{type(error).__name__}: {error}"
+        )
+        raise InspireError(f"labeller {text!r} cannot be imported: {why}.{_line_of(error, head)}") from error
     return imported if hasattr(imported, "label") else FunctionLabeller(imported, text)
+
+
+def _line_of(error: Exception, module: str) -> str:
+    """The line of the user's module at which an exception was raised, to end a message with."""
+    lines = [
+        f
+        for f in traceback.extract_tb(error.__traceback__)
+        if Path(f.filename).stem == module.rpartition(".")[2]
+    ]
+    return f" {lines[-1].filename}, line {lines[-1].lineno}." if lines else ""
 
 
 def code_sha256(defined: Any) -> str:
