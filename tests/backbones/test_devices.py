@@ -1,7 +1,7 @@
 """A device that is not here is refused before anything is loaded onto it."""
 
 import pytest
-from torch import accelerator
+from torch import accelerator, cpu
 
 from inspire_vla.backbones import devices
 from inspire_vla.errors import InspireError
@@ -27,3 +27,16 @@ def test_a_policy_is_not_loaded_for_another_device(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(devices, "devices", lambda: ["cpu"])
     with pytest.raises(InspireError, match="The device 'cuda' cannot be used here"):
         load_policy("no such checkpoint", device="cuda")
+
+
+def test_bfloat16_is_slow_on_a_cpu_without_instructions_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def of(device: str | None, dtype: str, **capabilities: bool) -> bool:
+        monkeypatch.setattr(cpu, "get_capabilities", lambda: capabilities, raising=False)
+        return devices.is_slow_in_bfloat16(device, dtype)
+
+    assert of("cpu", "bfloat16", avx2=True, avx512_bf16=False, amx_bf16=False)
+    for name in devices.BFLOAT16_INSTRUCTIONS:
+        assert not of("cpu", "bfloat16", avx2=True, **{name: True})
+    assert not of("cpu", "float32", avx2=True)
+    assert not of("cuda", "bfloat16", avx2=True)
+    assert not of("cpu", "bfloat16")  # not known

@@ -19,8 +19,18 @@ def devices() -> list[str]:
     gpu = accelerator.current_accelerator() if accelerator.is_available() else None
     if gpu is None:
         return ["cpu"]
-    return [
-        "cpu",
-        gpu.type,
-        *(f"{gpu.type}:{i}" for i in range(accelerator.device_count())),
-    ]
+    return ["cpu", gpu.type, *(f"{gpu.type}:{i}" for i in range(accelerator.device_count()))]
+
+
+BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "avx10_2", "bf16", "sve_bf16")
+"""torch's names of what makes bfloat16 fast on a CPU: three of x86, two of ARM."""
+
+
+def is_slow_in_bfloat16(device: str | None, dtype: str) -> bool:
+    """Whether `dtype` is bfloat16 on a CPU without instructions for it. False where torch does not know the CPU."""
+    if device != "cpu" or dtype != "bfloat16":
+        return False
+    from torch import cpu
+
+    abilities = cpu.get_capabilities() if hasattr(cpu, "get_capabilities") else {}
+    return bool(abilities) and not any(abilities.get(name) for name in BFLOAT16_INSTRUCTIONS)

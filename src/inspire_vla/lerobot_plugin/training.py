@@ -2,6 +2,7 @@
 
 action tokenizer · initial draft · suites · sizes of the images        prepare
 are the labels and the numbers what the policy can learn?              check_labels, check_numbers
+the statistics of the checkpoint or of the dataset?                    checkpoint_statistics
 statistics of actions, the action tokenizer, does it keep the gripper? action_fit
 images decoded once, so that a small model does not wait for videos    frame_cache
 """
@@ -19,6 +20,7 @@ from lerobot.configs import FeatureType, PolicyFeature
 from lerobot.utils.constants import ACTION, OBS_STATE
 from lerobot.utils.feature_utils import dataset_to_policy_features
 
+from inspire_vla.backbones.devices import is_slow_in_bfloat16
 from inspire_vla.errors import InspireError, first_line
 from inspire_vla.files import read_json
 from inspire_vla.instruction import NoObjectFound, find_mentions
@@ -47,9 +49,16 @@ from inspire_vla.lerobot_plugin.action_fit import (
     widen_statistics,
 )
 from inspire_vla.lerobot_plugin.checkpoint_schema import TrainingData, read_train_config
+from inspire_vla.lerobot_plugin.checkpoint_statistics import (
+    Statistics,
+    keep_statistics,
+    report_moved_ranges,
+    statistics_of,
+)
 from inspire_vla.lerobot_plugin.checkpoints import (
     TRAINING_DATASET,
     check_same_dataset,
+    find,
     joined_data,
     record_dataset,
 )
@@ -159,6 +168,11 @@ def prepare(
         InspireError: states or actions that are NaN or infinite, actions that the action tokenizer would clip, or
             another number of action codes than the checkpoint's.
     """
+    if is_slow_in_bfloat16(config.device, config.dtype):
+        logging.warning(
+            "This CPU has no instructions for bfloat16 (avx512_bf16 or amx_bf16), so training with "
+            "--policy.dtype=bfloat16 is slower than with --policy.dtype=float32, perhaps many times."
+        )
     count_without_instruction(LeRobotFiles.open(dataset.root))
     check_numbers(config, dataset)
     if config.runtime_episodes is None and chooses_episodes():
@@ -166,9 +180,8 @@ def prepare(
             "Statistics and action tokenizer are of all episodes, also of those that are not trained on. `inspire "
             "train --holdout` takes them from the training episodes only."
         )
-    restrict_statistics(config, dataset)
-    complete_statistics(config, dataset)
-    widen_statistics(config, dataset)
+    data = training_data(dataset.root, config.runtime_episodes)
+    _choose_statistics(config, dataset, saved, data)
     if not config.runtime_resumed:
         check_action_range(config, dataset)
     take_image_sizes(config, dataset)
@@ -187,13 +200,30 @@ def prepare(
         labels = read_labels(dataset.root)
         overrides = {text: roles for text, roles in overrides.items() if text not in labels.tasks}
         overrides |= labels.overrides
-    data = joined_data(
-        saved.training_data if saved else (), training_data(dataset.root, config.runtime_episodes)
-    )
+    data_of_all = joined_data(saved.training_data if saved else (), data)
     if saved is None:
-        return TokenizerParts(actions, None, draft, suites, overrides, data)
+        return TokenizerParts(actions, None, draft, suites, overrides, data_of_all)
     suites = joined(saved.training_suites, suites)
-    return TokenizerParts(actions, saved.text_files, draft, suites, overrides, data)
+    return TokenizerParts(actions, saved.text_files, draft, suites, overrides, data_of_all)
+
+
+def _choose_statistics(
+    config: InspireVLAConfig,
+    dataset: "LeRobotDatasetMetadata",
+    saved: TokenizerParts | None,
+    data: TrainingData,
+) -> None:
+    """Let `dataset.stats` hold what this training normalises by: see checkpoint_statistics.py and action_fit.py."""
+    of_checkpoint: Statistics = {}
+    if saved is not None and config.pretrained_path and not config.runtime_resumed:
+        of_checkpoint = statistics_of(find(config.pretrained_path))
+    known = {one.actions_sha256 for one in saved.training_data} if saved else set()
+    if data.actions_sha256 in known and of_checkpoint and keep_statistics(config, dataset, of_checkpoint):
+        return
+    restrict_statistics(config, dataset)
+    complete_statistics(config, dataset)
+    widen_statistics(config, dataset)
+    report_moved_ranges(config, dataset, of_checkpoint)
 
 
 def training_data(root: str | Path, episodes: Collection[int] | None) -> TrainingData:
