@@ -189,7 +189,7 @@ def serve(
         InspireError: no such checkpoint, or settings that cannot be used.
     """
     from inspire_vla.serving.observations import check_cameras
-    from inspire_vla.serving.runtime import check_port
+    from inspire_vla.serving.runtime import check_port, log
     from inspire_vla.serving.server import PolicyServer, ServerSettings
 
     options = ServerSettings(**settings)
@@ -197,6 +197,7 @@ def serve(
     check_mentions(about, mentions)
     check_cameras(keys or {}, about["cameras"])
     check_port(options.host, options.port)
+    log("loading", checkpoint=about["checkpoint"])
     agent = agent_factory(checkpoint, device, mentions)()
     server = PolicyServer(agent, options, keys=dict(keys or {}), about={key: about[key] for key in IDENTITY})
     asyncio.run(server.run(lambda port: on_ready(f"{about['name']} at ws://{options.host}:{port}")))

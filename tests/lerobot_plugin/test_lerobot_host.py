@@ -70,11 +70,12 @@ def test_the_terminal_shows_what_matters_and_a_file_has_the_rest(
     assert len(table) == 9  # a title, heads, and a line for each of 7 values
     shown = [line for line in shown if line not in table and "is coarse for" not in line]
     assert [line.split(":")[0].split(",")[0] for line in shown] == [
-        "Training", f"{shown[1].split()[0]} s a step", "step", "Checkpoint policy after step 15",
+        "Fitting the action tokenizer residual_vq on 48 chunks of actions …", "Training",
+        f"{shown[2].split()[0]} s a step", "step", "Checkpoint policy after step 15",
     ]  # fmt: skip
-    assert shown[0].startswith("Training: 15 steps of 8 samples, from 48 frames of 4 episodes; ")
-    assert str(out / "train.log") in shown[0]
-    assert re.search(r"measured over 10; about \d+ s for the remaining 4 steps; memory \d\.\d GiB", shown[1])
+    assert shown[1].startswith("Training: 15 steps of 8 samples, from 48 frames of 4 episodes; ")
+    assert str(out / "train.log") in shown[1]
+    assert re.search(r"measured over 10; about \d+ s for the remaining 4 steps; memory \d\.\d GiB", shown[2])
     log = (out / "train.log").read_text(encoding="utf-8")
     assert "Creating dataset" in log  # LeRobot's, from before there was a file
     assert "Checkpoint policy after step 15" in log

@@ -1,5 +1,6 @@
 """`inspire convert`."""
 
+import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
@@ -64,6 +65,7 @@ def run(options: Arguments) -> None:
     unused = {field.name for field in fields(options)} - {"path", "kind", "out"} - USED_BY[options.kind]
     refuse_unused(options, unused, f"--from {options.kind}")
     given = {field.name: getattr(options, field.name, None) for field in fields(Options)}
+    print(f"Converting {options.path}; billions of parameters take minutes …", file=sys.stderr)
     report = convert(
         options.kind,
         options.path,

@@ -1,5 +1,6 @@
 """`inspire steer`."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,7 @@ def run(options: Arguments) -> None:
     from inspire_vla.serving.steering.server import SteeringServer
 
     log_to_stderr(logging.WARNING)
+    print(f"Loading {policy['name']} …", file=sys.stderr)
     agent = factory()
     agent.name = f"{policy['name']} · {policy['checkpoint']}"
     server = SteeringServer(

@@ -60,6 +60,7 @@ def run(options: Arguments) -> None:
         from inspire_vla.labels.lerobot_files import LeRobotFiles, find_dataset
 
         LeRobotFiles.open(find_dataset(options.dataset))
+    print("Loading LeRobot and the dataset …", file=sys.stderr)
     from inspire_vla.lerobot_plugin.training import train
 
     train(arguments, recipe=recipe)
@@ -135,7 +136,7 @@ def _training_episodes(root: Path, options: Arguments) -> list[int]:
             "--holdout chooses the episodes that are trained on; leave out --dataset.episodes."
         )
     reader, text = EpisodeReader(root), options.holdout or ""
-    count = text.isdigit()
+    count = text.isdecimal()
     held_out = hold_out(reader.segments, int(text)) if count else parse_episodes(text, reader.episodes)
     left = sorted({*range(reader.episodes)} - {*held_out})
     if not left:

@@ -336,6 +336,7 @@ def fit_action_tokenizer(config: InspireVLAConfig, dataset: "LeRobotDatasetMetad
     if config.action_tokenizer == UniformBins.name:
         return UniformBins(horizon=config.chunk_size, action_dim=recorded.values.shape[1])
     chunks = normalised_chunks(config, dataset, recorded)
+    log.info(f"Fitting the action tokenizer {config.action_tokenizer} on {len(chunks):,} chunks of actions …")
     if config.action_tokenizer == Fast.name:
         return Fast.fit(chunks)
     weights = np.ones(recorded.values.shape[1])
