@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -11,11 +12,15 @@ import torch
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.utils import FullyShardedDataParallelPlugin
 from safetensors.torch import load_file
+from tests.lerobot_plugin import tiny_policies
 from tests.lerobot_plugin.families import finetune, load, make
+from tests.lerobot_plugin.test_memory_options import batch
+from tests.lerobot_plugin.tiny_policies import LABELS
 
 from inspire_vla.lerobot_plugin import modeling_inspire_vla
+from inspire_vla.lerobot_plugin.configuration_inspire_vla import FlowConfig, VQConfig
 from inspire_vla.lerobot_plugin.convert import KINDS
-from inspire_vla.lerobot_plugin.modeling_inspire_vla import LossLog
+from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy, LossLog
 from inspire_vla.recipes import FSDP
 
 BLOCKS = {
@@ -65,6 +70,43 @@ def test_every_process_logs_the_same_names() -> None:
         assert first[named("right")] != first[named("right")]  # NaN: not asked yet
         later = one.complete({named("right"): 1.0})
         assert (later["action_loss"], later[named("left")], later[named("right")]) == (2.0, 0.5, 1.0)
+
+
+@pytest.mark.parametrize("flow", [FlowConfig(), FlowConfig(insulate=True)], ids=["shared", "insulated"])
+@pytest.mark.parametrize("kind", [
+    "nano", pytest.param("smolvla", marks=pytest.mark.e2e), pytest.param("pi05", marks=pytest.mark.e2e),
+])  # fmt: skip
+@pytest.mark.parametrize("unanswered", ["unlabelled", "dropped"])
+def test_a_batch_without_an_answer_has_gradients_of_the_same_parameters(
+    kind: str,
+    flow: FlowConfig,
+    unanswered: str,
+    labelled_dataset: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """FSDP shards each block's gradient over all processes, and hangs where one has none."""
+    if kind == "nano":
+        policy = tiny_policies.make(labelled_dataset, {"action_head": "flow", "flow": flow, "vq": VQConfig()})
+        given = tiny_policies.labelled(2)
+    else:
+        policy = load(make(kind, tmp_path_factory), flow=flow)
+        given = batch(policy)
+    with_answers = reached(policy, given).keys()
+    if unanswered == "dropped":
+        policy.config.reasoning.dropout = 1.0
+    else:
+        given = given | {LABELS: torch.full_like(given[LABELS], -1)}
+    found = reached(policy, given)
+    assert found.keys() == with_answers
+    if unanswered == "unlabelled":
+        assert not any(gradient.any() for gradient in found.values())
+
+
+def reached(policy: InspireVLAPolicy, given: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """The gradients of a training step, by parameter."""
+    policy.train().zero_grad()
+    policy.forward(given)[0].backward()
+    return {name: p.grad for name, p in policy.named_parameters() if p.grad is not None}
 
 
 @pytest.mark.e2e

@@ -407,8 +407,10 @@ def supervised_states(
 
     layer, last = decoder.layers[-1], decoder.layers[-1].self_attn
     count = loss_mask.sum(1, keepdim=True)
-    # Columns of the supervised elements; rows with fewer than the most are padded with other columns.
-    columns = loss_mask.int().argsort(dim=1, descending=True, stable=True)[:, : int(count.max())]
+    # Columns of the supervised elements; rows with fewer than the most are padded with other columns. In training there
+    # is at least one, so that each parameter gets a gradient, if of zeros: see `InspireVLAPolicy.forward`.
+    most = max(int(count.max()), int(torch.is_grad_enabled()))
+    columns = loss_mask.int().argsort(dim=1, descending=True, stable=True)[:, :most]
     is_real = torch.arange(columns.shape[1], device=columns.device) < count
     row = torch.arange(len(hidden), device=hidden.device)[:, None]
     cos, sin = (table.expand(len(hidden), -1, -1) for table in rotary)
@@ -420,7 +422,7 @@ def supervised_states(
     keys, values = rotated(heads(last.k_proj(x)), cos, sin), heads(last.v_proj(x))
     if cache is not None:
         cache.update(keys, values, last.layer_idx)
-    if not columns.shape[1]:  # no element has a loss: only keys and values are wanted
+    if not most:  # no element has a loss: only keys and values are wanted
         return hidden[loss_mask]
     queries = rotated(heads(last.q_proj(x[row, columns])), cos[row, columns], sin[row, columns])
     if mask is None:

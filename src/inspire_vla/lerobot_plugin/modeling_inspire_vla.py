@@ -221,6 +221,10 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
                 key_values, column_types, self.expert.horizon, self.config.reasoning.hidden
             )
             flow = self._flow_loss(self.expert, context, batch, rows, noise, time)
+            if self.config.reasoning.enabled and not len(logits):
+                # Nothing is answered, so an insulated language model would get no gradient. Processes that share a
+                # model wait for one another's gradient of each block: it gets zeros.
+                flow = flow + logits.sum()
             losses = Losses(logits, ids, types, mask, flow)
         unlabelled = batch[UNLABELLED_ROWS]
         loss = losses.action
