@@ -40,3 +40,13 @@ def test_bfloat16_is_slow_on_a_cpu_without_instructions_for_it(monkeypatch: pyte
     assert not of("cpu", "float32", avx2=True)
     assert not of("cuda", "bfloat16", avx2=True)
     assert not of("cpu", "bfloat16")  # not known
+
+
+def test_a_training_that_would_be_slow_in_bfloat16_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(cpu, "get_capabilities", lambda: {"avx2": True}, raising=False)
+    devices.warn_of_slow_bfloat16("cpu", "float32")
+    assert not caplog.records
+    devices.warn_of_slow_bfloat16("cpu", "bfloat16")
+    assert "no instructions for bfloat16" in caplog.text

@@ -1,6 +1,10 @@
 """What torch computes on here."""
 
+import logging
+
 from inspire_vla.errors import InspireError, did_you_mean
+
+log = logging.getLogger(__name__)
 
 
 def check_device(device: str | None) -> None:
@@ -34,3 +38,12 @@ def is_slow_in_bfloat16(device: str | None, dtype: str) -> bool:
 
     abilities = cpu.get_capabilities() if hasattr(cpu, "get_capabilities") else {}
     return bool(abilities) and not any(abilities.get(name) for name in BFLOAT16_INSTRUCTIONS)
+
+
+def warn_of_slow_bfloat16(device: str | None, dtype: str) -> None:
+    """Log a warning where a training in `dtype` would be slow on this CPU."""
+    if is_slow_in_bfloat16(device, dtype):
+        log.warning(
+            "This CPU has no instructions for bfloat16 (avx512_bf16 or amx_bf16), so training in bfloat16 is slower "
+            "than in float32, perhaps many times. Policies: --policy.dtype=float32. Pre-training: `dtype` of the recipe."
+        )

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inspire_vla.backbones.devices import check_device
+from inspire_vla.backbones.devices import check_device, warn_of_slow_bfloat16
 from inspire_vla.cli.options import Positive, holds_out
 from inspire_vla.errors import InspireError
 from inspire_vla.files import check_folder
@@ -86,6 +86,7 @@ def run(options: Arguments) -> None:
         recipe_file(options.recipe), steps=options.steps, dense_steps=options.dense_steps, seed=options.seed
     )
     check_config(options.out, config)  # before the images are drawn, which takes long
+    warn_of_slow_bfloat16(options.device, config.dtype)
     name = {"tabletop": "images"}.get(config.scenes, config.scenes)
     draw = partial(
         draw_images, _drawer(config.scenes), options.images_dir, image_size=config.image_size, name=name

@@ -20,7 +20,7 @@ from lerobot.configs import FeatureType, PolicyFeature
 from lerobot.utils.constants import ACTION, OBS_STATE
 from lerobot.utils.feature_utils import dataset_to_policy_features
 
-from inspire_vla.backbones.devices import is_slow_in_bfloat16
+from inspire_vla.backbones.devices import warn_of_slow_bfloat16
 from inspire_vla.errors import InspireError, first_line
 from inspire_vla.files import read_json
 from inspire_vla.instruction import NoObjectFound, find_mentions
@@ -168,11 +168,7 @@ def prepare(
         InspireError: states or actions that are NaN or infinite, actions that the action tokenizer would clip, or
             another number of action codes than the checkpoint's.
     """
-    if is_slow_in_bfloat16(config.device, config.dtype):
-        logging.warning(
-            "This CPU has no instructions for bfloat16 (avx512_bf16 or amx_bf16), so training with "
-            "--policy.dtype=bfloat16 is slower than with --policy.dtype=float32, perhaps many times."
-        )
+    warn_of_slow_bfloat16(config.device, config.dtype)
     count_without_instruction(LeRobotFiles.open(dataset.root))
     check_numbers(config, dataset)
     if config.runtime_episodes is None and chooses_episodes():
