@@ -45,5 +45,5 @@ def warn_of_slow_bfloat16(device: str | None, dtype: str) -> None:
     if is_slow_in_bfloat16(device, dtype):
         log.warning(
             "This CPU has no instructions for bfloat16 (avx512_bf16 or amx_bf16), so training in bfloat16 is slower "
-            "than in float32, perhaps many times. Policies: --policy.dtype=float32. Pre-training: `dtype` of the recipe."
+            "than in float32, perhaps many times. Policies: --policy.dtype=float32. Pre-training: the recipe's `dtype`."
         )
