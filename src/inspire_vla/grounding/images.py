@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from jaxtyping import Float32, Int8, Shaped, UInt8
@@ -48,6 +49,18 @@ class Images:
     positions: Float32[np.ndarray, "n k 2"]
     on_table: Float32[np.ndarray, "n k 2"]
     visibility: Float32[np.ndarray, "n k"]
+
+    @classmethod
+    def empty(cls, count: int, image_size: int, grid: int, most: int) -> Self:
+        """`count` images to be filled, of `grid` × `grid` points, with room for `most` objects in each."""
+        return cls(
+            pixels=np.empty((count, image_size, image_size, 3), np.uint8),
+            segmentation=np.empty((count, grid, grid), np.int8),
+            names=np.zeros((count, most), "U32"),
+            positions=np.zeros((count, most, 2), np.float32),
+            on_table=np.full((count, most, 2), np.nan, np.float32),
+            visibility=np.zeros((count, most), np.float32),
+        )
 
     def __len__(self) -> int:
         return len(self.pixels)

@@ -51,14 +51,7 @@ def random_scenes(seed: int, count: int, image_size: int = 128) -> Images:
     """Draw `count` images, which depend on the seed and `image_size` only. They are drawn as with `--render fast`."""
     rng = np.random.default_rng((seed, 2))
     most = MAX_OBJECTS + 4  # fixtures and the gripper
-    drawn = Images(
-        pixels=np.empty((count, image_size, image_size, 3), np.uint8),
-        segmentation=np.empty((count, _SEGMENTATION, _SEGMENTATION), np.int8),
-        names=np.zeros((count, most), "U32"),
-        positions=np.zeros((count, most, 2), np.float32),
-        on_table=np.full((count, most, 2), np.nan, np.float32),
-        visibility=np.zeros((count, most), np.float32),
-    )
+    drawn = Images.empty(count, image_size, _SEGMENTATION, most)
     for start in range(0, count, IMAGES_PER_SCENE):
         scene = _RandomScene(rng, image_size)
         for row in range(start, min(start + IMAGES_PER_SCENE, count)):

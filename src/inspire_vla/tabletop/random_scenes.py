@@ -39,14 +39,7 @@ def random_scenes(seed: int, count: int, image_size: int = 96) -> Images:
     """Draw `count` images, which depend on the seed and `image_size` only."""
     rng = np.random.default_rng((seed, 2))
     most = MAX_SCENE_OBJECTS + 2  # a drawer's handle and the gripper
-    drawn = Images(
-        pixels=np.empty((count, image_size, image_size, 3), np.uint8),
-        segmentation=np.empty((count, _SEGMENTATION, _SEGMENTATION), np.int8),
-        names=np.zeros((count, most), "U24"),
-        positions=np.zeros((count, most, 2), np.float32),
-        on_table=np.full((count, most, 2), np.nan, np.float32),
-        visibility=np.zeros((count, most), np.float32),
-    )
+    drawn = Images.empty(count, image_size, _SEGMENTATION, most)
     for row in range(count):
         if row % IMAGES_PER_SCENE == 0:
             scene = _RandomScene(rng)
