@@ -133,9 +133,9 @@ def _on_dataset(options: Arguments) -> "Run":
     simulated = ["suite", "task", "first_seed", "max_steps", "layout_randomness", "mapping", "render"]
     refuse_unused(options, simulated, "--dataset, which takes the place of a simulator,")
     if (text := options.episodes or "").isdecimal():
+        first = f", or 0:{text} for the first {text}" if int(text) else ""
         raise InspireError(
-            f"--episodes {text} with --dataset: write {text}:{int(text) + 1} for episode {text}, or 0:{text} for the "
-            f"first {text}."
+            f"--episodes {text} with --dataset: write {text}:{int(text) + 1} for episode {text}{first}."
         )
     assert options.dataset is not None
     policy, agent = chosen_policy(options, simulated=False, patient=True)
