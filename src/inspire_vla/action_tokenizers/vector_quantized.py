@@ -103,7 +103,7 @@ class ResidualVQ(ActionTokenizer):
         if count < codes_per_level:
             raise InspireError(
                 f"{count} chunks are too few for {codes_per_level} codes per level "
-                "(--policy.vq.codes_per_level)."
+                f"(--policy.vq.codes_per_level, at most {count} here; or record more)."
             )
         weights = (
             np.ones(action_dim) if dimension_weights is None else np.asarray(dimension_weights, dtype=float)
