@@ -211,6 +211,8 @@ def test_bad_input_is_refused(dataset, tmp_path):
         label_dataset(dataset, DemonstrationLabeller(), out=dataset)
     with pytest.raises(InspireError, match="no LeRobot dataset"):
         label_dataset(tmp_path, DemonstrationLabeller(), out=tmp_path / "out")
+    with pytest.raises(InspireError, match=r"datsaet is no LeRobot dataset: there is no such folder\.$"):
+        label_dataset(tmp_path / "datsaet", DemonstrationLabeller(), out=tmp_path / "out")
     path = LeRobotFiles.open(dataset).data_files()[0]
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(InspireError, match="damaged or truncated"):

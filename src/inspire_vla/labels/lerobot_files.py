@@ -131,7 +131,8 @@ class LeRobotFiles:
         root = Path(root)
         file = root / "meta/info.json"
         if not file.is_file():
-            raise InspireError(f"{root} is no LeRobot dataset: {file.relative_to(root)} is missing.")
+            found = f"{file.relative_to(root)} is missing" if root.is_dir() else "there is no such folder"
+            raise InspireError(f"{root} is no LeRobot dataset: {found}.")
         info = read_json(file, dict[str, Any])
         _check_version(root, info)
         try:

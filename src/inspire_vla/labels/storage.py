@@ -181,6 +181,8 @@ def label_dataset(
         building = target.with_name(f".{target.name}.labelling")
         if in_place:
             _finish_swap(root, building)
+        if not root.is_dir():
+            LeRobotFiles.open(root)  # raises: says what is missing
         identity = _identity(root)
         request = json_sha256([*settings, None if in_place else identity])
         marker = _Marker.of(target)
