@@ -1,5 +1,6 @@
 """Recordings that people publish: labelled rightly, or refused with advice; never labelled wrongly without a word."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,12 @@ def test_what_is_found_is_said_with_its_reason_and_option(tmp_path: Path) -> Non
     ):
         assert part in text
     assert f"1 in {EPISODES} episodes" in text
+
+
+def test_what_is_doubtful_about_an_instruction_is_said_before_labelling(tmp_path: Path) -> None:
+    write(replace(RIGHT["plain"], tasks=("put the red cube on the red cube",)), tmp_path / "source")
+    files = LeRobotFiles.open(tmp_path / "source")
+    assert "doubt: 'the red cube' may be two objects" in str(plan_labels(files, DemonstrationLabeller(), {}))
 
 
 def test_a_recording_that_stops_while_the_gripper_closes_has_no_second_grasp() -> None:

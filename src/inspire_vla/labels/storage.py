@@ -293,6 +293,7 @@ class LabelPlan:
         lines += [str(finding) for finding in getattr(self.labeller, "findings", ())]
         for text, mentions in list(self.tasks.items())[:_INSTRUCTIONS_SHOWN]:
             lines.append(f"  {text!r}: {self._roles(text, mentions)}  (else --mentions)")
+            lines += [] if text in self.overrides else [f"    doubt: {doubt}" for doubt in _doubts(text)]
         more = len(self.tasks) - _INSTRUCTIONS_SHOWN
         lines += [f"  … and {more} more instructions: inspire mentions {self.files.root}"] if more > 0 else []
         return "\n".join(lines)
@@ -305,6 +306,14 @@ class LabelPlan:
             roles = ()
         names = {item.mention: item.role or "" for item in roles}
         return ", ".join(f"{mention} {names.get(mention, '')}".rstrip() for mention in mentions)
+
+
+def _doubts(instruction: str) -> tuple[str, ...]:
+    """What a person should check about the objects of an instruction."""
+    try:
+        return read_instruction(instruction).doubts
+    except NoObjectFound:  # the labeller has mentions of its own
+        return ()
 
 
 def plan_labels(files: LeRobotFiles, labeller: Labeller, given: Overrides) -> LabelPlan:
