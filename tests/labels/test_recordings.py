@@ -103,6 +103,13 @@ def test_what_is_doubtful_about_an_instruction_is_said_before_labelling(tmp_path
     assert "doubt: 'the red cube' may be two objects" in str(plan_labels(files, DemonstrationLabeller(), {}))
 
 
+def test_names_of_a_column_without_names_are_refused_with_advice() -> None:
+    with pytest.raises(
+        InspireError, match=r"values of column 's' have no names, and x,y,z .*as in s:0,1,2\.$"
+    ):
+        ColumnValues.parse("s:x,y,z").resolve({"other": ["x", "y", "z"]})
+
+
 def test_a_recording_that_stops_while_the_gripper_closes_has_no_second_grasp() -> None:
     path = np.concatenate([np.linspace([0.2, 0, 0.3], [0.5, 0, 0.0], 40), np.tile([0.5, 0, 0.0], (20, 1))])
     carried, last = Grasp(10, 12, 30, 30, True), Grasp(55, 58, 60, 60, True)

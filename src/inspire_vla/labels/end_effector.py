@@ -76,6 +76,11 @@ class ColumnValues:
         if not self.names:
             return self
         known = list(names.get(self.column, ()))
+        if not known:
+            raise InspireError(
+                f"the values of column {self.column!r} have no names, and {','.join(self.names)} is asked for. Give "
+                f"indices, as in {self.column}:0,1,2."
+            )
         for name in self.names:
             if known.count(name) != 1:
                 how = "several values" if name in known else "no value"
