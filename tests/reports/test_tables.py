@@ -1,6 +1,9 @@
+import io
+
 from rich.console import Console
 from tests.reports import synthetic
 
+from inspire_vla.reports.offline import error_table
 from inspire_vla.reports.tables import make_row, make_table, p_value, percent, points, print_comparison
 
 
@@ -15,6 +18,40 @@ def test_the_table_fits_a_terminal_of_80_columns():
     assert "…" not in text
     for word in ("seen", "unseen", "spatial", "majority class", "McNemar", "9.6"):
         assert word in text
+
+
+def test_the_errors_of_many_values_fit_a_terminal_of_80_columns():
+    """Two arms of seven joints: each value has a row, so that none is cut off."""
+    names = [
+        f"{side}_{joint}.pos" for side in ("left", "right") for joint in ("shoulder_pan", *"bcdef", "gripper")
+    ]
+    runs = [
+        {
+            "name": name,
+            "baseline": False,
+            "relative": {"rate": 0.125, "low": 0.1, "high": 0.15},
+            "difference": None,
+            "by_dimension": [shift + i for i in range(14)],
+        }
+        for name, shift in (("base", 100), ("inspire", 200))
+    ]
+    table = error_table({"actions": {"rows": runs, "names": names, "spread": [300 + i for i in range(14)]}})
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(table.rich())
+    lines = console.export_text().splitlines()
+    for i, name in enumerate(names):
+        assert any(line.split() == [name, f"{100 + i}", f"{200 + i}", f"{300 + i}"] for line in lines)
+    assert any(line.split()[:1] == ["all,"] and line.count("12.5 %") == 2 for line in lines)
+
+
+def test_a_wide_table_in_a_pipe_loses_no_column(capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    comparison = synthetic.comparison()
+    wide = make_table(["what", *(f"value{i}" for i in range(20))], [["x", *map(str, range(1000, 1020))]])
+    monkeypatch.setattr("inspire_vla.reports.tables.comparison_tables", lambda *_, **__: [wide])
+    print_comparison(comparison)
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["x"]]
+    assert row.split() == ["x", *map(str, range(1000, 1020))]
 
 
 def test_tasks_on_request():

@@ -64,17 +64,20 @@ def word_table(offline: Offline) -> Table:
 
 
 def error_table(offline: Offline) -> Table:
-    """Mean absolute error of each action dimension; relative to the dataset's spread in all."""
+    """Mean absolute error of each action dimension, one row each; before them all, relative to the dataset's spread."""
     actions = offline["actions"]
-    if not any(row["by_dimension"] for row in actions["rows"]):
+    runs = actions["rows"]
+    if not any(row["by_dimension"] for row in runs):
         return make_table(("",), [])
-    rows = []
-    for i, row in enumerate(actions["rows"]):
-        errors = [_number(value) for value in row["by_dimension"]] or ["–"] * len(actions["names"])
-        cells = (_share(row["relative"], i), _difference(row["difference"]))
-        rows.append(make_row(_name(row), *cells, *errors))
-    rows.append(make_row("spread", "", "", *map(_number, actions["spread"])))
-    columns = ("actions of", "relative to spread", "difference", *actions["names"])
+    rows = [
+        make_row("all, relative to spread", *(_share(row["relative"], i) for i, row in enumerate(runs)), "")
+    ]
+    if any(row["difference"] for row in runs):
+        rows.append(make_row("difference", *(_difference(row["difference"]) for row in runs), ""))
+    for i, (name, spread) in enumerate(zip(actions["names"], actions["spread"], strict=True)):
+        errors = (_number(row["by_dimension"][i]) if row["by_dimension"] else "–" for row in runs)
+        rows.append(make_row(name, *errors, _number(spread)))
+    columns = ("value", *map(_name, runs), "spread")
     title = "Mean absolute error of the actions, in the robot's units; relative: of the standard deviation"
     return make_table(columns, rows, title)
 

@@ -9,6 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+FILE_WIDTH = 240
+"""Columns of tables that are printed into a file or a pipe."""
+
 
 class Cell(NamedTuple):
     """Text of a cell. On the page a `rate` is also a bar, of the colour of `policy`, and a `sign` a colour."""
@@ -89,7 +92,10 @@ def print_comparison(
 
     Of runs on recorded frames: answers, actions and gripper events (reports/offline.py).
     """
-    console = console or Console()
+    if console is None:
+        console = Console()
+        if not console.is_terminal:  # a file or a pipe, where rich would drop what is beyond 80 columns
+            console.width = max(console.width, FILE_WIDTH)
     for table in comparison_tables(comparison, tasks=tasks):
         console.print(table.rich())
     for line in warnings(comparison):
