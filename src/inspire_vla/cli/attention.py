@@ -35,7 +35,6 @@ class Arguments:
 
 @holds_out("writing")
 def run(options: Arguments) -> None:
-    from rich.console import Console
     from rich.progress import Progress
 
     from inspire_vla import benchmarks, policies
@@ -60,6 +59,7 @@ def run(options: Arguments) -> None:
     from inspire_vla.evaluation import provenance
     from inspire_vla.experiment.attention import check_names, count_states, measure_attention
     from inspire_vla.reports.attention import attention_table, compared, write_attention
+    from inspire_vla.reports.tables import terminal
 
     about = [policies.describe(checkpoint) for checkpoint in options.policy]
     for policy in about:
@@ -73,7 +73,7 @@ def run(options: Arguments) -> None:
         for name, checkpoint in zip(names, options.policy, strict=True)
     ]
     amount = {"episodes": 0 if options.figure else options.episodes, "examples": options.examples}
-    console = Console()
+    console = terminal()
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task("attention", total=count_states(benchmark, selected.suites, **amount))
         attention = measure_attention(

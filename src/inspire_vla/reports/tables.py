@@ -72,6 +72,14 @@ class Table:
         return lines
 
 
+def terminal() -> Console:
+    """Return the console that tables are printed to. In a file or a pipe rich would drop what is beyond 80 columns."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, FILE_WIDTH)
+    return console
+
+
 def make_table(
     columns: Sequence[str], rows: Sequence[Sequence[Cell | str] | Row], title: str = "", words: int = 1
 ) -> Table:
@@ -92,10 +100,7 @@ def print_comparison(
 
     Of runs on recorded frames: answers, actions and gripper events (reports/offline.py).
     """
-    if console is None:
-        console = Console()
-        if not console.is_terminal:  # a file or a pipe, where rich would drop what is beyond 80 columns
-            console.width = max(console.width, FILE_WIDTH)
+    console = console or terminal()
     for table in comparison_tables(comparison, tasks=tasks):
         console.print(table.rich())
     for line in warnings(comparison):
