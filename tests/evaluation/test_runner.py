@@ -100,10 +100,10 @@ def test_a_run_of_another_version_says_which_setting_differs_and_which_version_c
     info["plan"]["policy"]["layout_randomness"] = 0.0
     info["commit"] = "0123456789abcdef"
     (tmp_path / "run.json").write_text(json.dumps(info))
-    with pytest.raises(InspireError) as told:
+    with pytest.raises(InspireError) as refusal:
         run(tmp_path, plan())
-    assert "(policy.layout_randomness: there 0.0, now not recorded)" in str(told.value)
-    assert "at commit 0123456" in str(told.value)
+    assert "(policy.layout_randomness: there 0.0, now not recorded)" in str(refusal.value)
+    assert "at commit 0123456" in str(refusal.value)
     info["commit"] = commit()
     (tmp_path / "run.json").write_text(json.dumps(info))
     with pytest.raises(InspireError, match=r"Give another folder\.$"):

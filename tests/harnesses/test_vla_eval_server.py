@@ -176,7 +176,7 @@ def test_a_port_that_is_taken_meanwhile_ends_the_server_with_one_line(server, mo
             vla_eval_server.main()
 
 
-@pytest.mark.parametrize(("words", "settings", "told"), [
+@pytest.mark.parametrize(("words", "settings", "message"), [
     (["--address=here"], "", "address is written HOST:PORT, found 'here'"),
     (["--port=80x"], "", "port is a number from 0 to 65535, found '80x'"),
     (["--config=server.yaml"], "port: 80x", "port is a number from 0 to 65535, found '80x'"),
@@ -186,12 +186,12 @@ def test_a_port_that_is_taken_meanwhile_ends_the_server_with_one_line(server, mo
     (["--config=server.yaml"], "port", "--config server.yaml holds no settings"),
     (["--config=other.yaml"], "", "--config other.yaml cannot be read: .*No such file"),
 ])  # fmt: skip
-def test_a_bad_address_is_told_before_the_policy_is_loaded(words, settings, told, tmp_path, monkeypatch):
+def test_a_bad_address_is_told_before_the_policy_is_loaded(words, settings, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("server.yaml").write_text(settings, encoding="utf-8")
     monkeypatch.setattr(vla_eval_server, "run_server", lambda cls: pytest.fail("a policy was loaded"))
     monkeypatch.setattr(sys, "argv", ["server", *words])
-    with pytest.raises(SystemExit, match=told):
+    with pytest.raises(SystemExit, match=message):
         vla_eval_server.main()
 
 

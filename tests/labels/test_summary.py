@@ -191,17 +191,17 @@ def test_labellers_by_name():
         get_labeller("no.such.module:thing")
 
 
-@pytest.mark.parametrize(("code", "told"), [
+@pytest.mark.parametrize(("code", "message"), [
     ("def truth(episode", r"SyntaxError: .*broken_0\.py, line 1"),
     ("\nplaces = unknown", r"NameError: name 'unknown' is not defined\. \S*broken_1\.py, line 2"),
     ("class truth:\n    def __init__(self, table): ...", "TypeError: .*missing 1 required positional argument"),
 ])  # fmt: skip
-def test_a_module_that_fails_when_it_is_imported_is_named_with_its_line(code, told, tmp_path, monkeypatch):
+def test_a_module_that_fails_when_it_is_imported_is_named_with_its_line(code, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     name = f"broken_{int(code[0] == chr(10))}"
     (tmp_path / f"{name}.py").write_text(code, encoding="utf-8")
     monkeypatch.delitem(sys.modules, name, raising=False)
-    with pytest.raises(InspireError, match=rf"labeller '{name}:truth' cannot be imported: {told}"):
+    with pytest.raises(InspireError, match=rf"labeller '{name}:truth' cannot be imported: {message}"):
         get_labeller(f"{name}:truth")
 
 

@@ -220,7 +220,7 @@ def test_what_is_no_dataset_on_this_disk_is_not_kept(labelled_dataset: Path) -> 
 def test_augmented_images_are_those_of_lerobot(
     labelled_dataset: Path, filmed: Path, tmp_path: Path, videos: bool
 ) -> None:
-    """The same draw changes the image as in LeRobot's own dataset, anew for each item; noise is for floats alone."""
+    """The same draw changes the image as in LeRobot's own dataset. Each reading draws again; noise is for floats."""
     changes = {
         "brightness": ImageTransformConfig(type="ColorJitter", kwargs={"brightness": [0.3, 0.9]}),
         "noise": ImageTransformConfig(type="GaussianNoise", kwargs={"std": [5.0, 25.0]}),

@@ -135,18 +135,18 @@ def test_labels_of_another_frame_are_refused(labelled_dataset: Path, tmp_path: P
         run(labelled_dataset, tmp_path / "out", "--steps=1", "--policy.reasoning.frame=official_libero")
 
 
-@pytest.mark.parametrize(("kind", "settings", "told"), [
+@pytest.mark.parametrize(("kind", "settings", "message"), [
     ("RandomCrp", {}, "cannot be made: Transform 'RandomCrp' is not valid"),
     ("RandomCrop", {"siz": 5}, "cannot be made: .*unexpected keyword argument 'siz'"),
     ("RandomCrop", {"size": [900, 20]}, "'change' .* fails on images of .*crop size"),
     ("RandomCrop", {"size": [16, 16]}, "'change' .* makes images of 16 × 16 pixels, but the policy takes"),
 ])  # fmt: skip
 def test_an_augmentation_that_fails_is_refused_before_the_first_step(
-    labelled_dataset: Path, tmp_path: Path, kind: str, settings: dict[str, object], told: str
+    labelled_dataset: Path, tmp_path: Path, kind: str, settings: dict[str, object], message: str
 ) -> None:
     change = json.dumps({"change": {"type": kind, "kwargs": settings}})
     options = ["--dataset.image_transforms.enable=true", f"--dataset.image_transforms.tfs={change}"]
-    with pytest.raises(InspireError, match=told):
+    with pytest.raises(InspireError, match=message):
         run(labelled_dataset, tmp_path / "out", *options)
     assert not list((tmp_path / "out").glob("checkpoints/*"))
 

@@ -22,8 +22,8 @@ def libero():
 def test_every_object_and_fixture_of_libero_90_has_a_name():
     problems = [read_problem(file) for file in task_files("libero_90")]
     assert {kind for p in problems for kind in p.objects.values()} == set(OBJECTS)
-    rooms = {"kitchen_table", "living_room_table", "study_table"}
-    assert {kind for p in problems for kind in p.fixtures.values()} - rooms == set(FIXTURES)
+    tables = {"kitchen_table", "living_room_table", "study_table"}
+    assert {kind for p in problems for kind in p.fixtures.values()} - tables == set(FIXTURES)
 
 
 def test_a_scene_keeps_fixtures_and_draws_objects(tmp_path):

@@ -77,8 +77,8 @@ class FrameCache(Dataset):
     `action_is_pad`, number columns, task and index. Everything else is asked of the dataset itself. Images are kept in
     the size that the policy takes, which scales them by the same function. Worker processes map the same files.
 
-    LeRobot's augmentation (`dataset.image_transforms`) is applied to every item anew, after the scaling. It gets images
-    as LeRobot's dataset gives them: uint8 from videos, float from 0 to 1 from image files.
+    LeRobot's augmentation (`dataset.image_transforms`) is applied each time an item is read, after the scaling. It gets
+    images as LeRobot's dataset gives them: uint8 from videos, float from 0 to 1 from image files.
     """
 
     def __init__(self, dataset: LeRobotDataset) -> None:

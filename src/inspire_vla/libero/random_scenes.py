@@ -1,6 +1,6 @@
 """Random scenes of LIBERO-90's objects for the grounding pre-training: other objects, places and arm poses in each.
 
-A scene keeps the room and the fixtures of a task of LIBERO-90. Its objects are drawn from all of LIBERO-90, and
+A scene keeps the arena and the fixtures of a task of LIBERO-90. Its objects are drawn from all of LIBERO-90, and
 LIBERO's own sampler puts them anywhere on the table. Neither the layouts of the tasks nor their initial states are
 used, and no action is recorded.
 """
@@ -61,7 +61,7 @@ def random_scenes(seed: int, count: int, image_size: int = 128) -> Images:
 
 
 class _RandomScene:
-    """A room with fixtures and a set of objects, compiled once. Each image has new places, arm pose and camera."""
+    """An arena with fixtures and a set of objects, compiled once. Each image has new places, arm pose and camera."""
 
     def __init__(self, rng: np.random.Generator, image_size: int) -> None:
         files = task_files("libero_90")
@@ -210,7 +210,7 @@ class _RandomScene:
 
 
 def scene_text(rng: np.random.Generator, base: Path) -> str:
-    """A task file with the room and the fixtures of `base`, and with random objects anywhere on its table."""
+    """A task file with the arena and the fixtures of `base`, and with random objects anywhere on its table."""
     problem, parts = read_problem(base), parse_task_file(base)
     table = next(name for name, kind in problem.fixtures.items() if kind not in FIXTURES)
     fixtures = [name for name, kind in problem.fixtures.items() if kind in FIXTURES]
