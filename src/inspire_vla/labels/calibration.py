@@ -377,7 +377,9 @@ class _Shown:
         Raises:
             InspireError: hardly any episode has one.
         """
-        has_grasp = [bool(own) for own, asked in zip(grasps, self.asked, strict=True) if asked.carries]
+        has_grasp = [
+            bool(of_episode) for of_episode, asked in zip(grasps, self.asked, strict=True) if asked.carries
+        ]
         if not self.recording.instructions or not has_grasp or np.mean(has_grasp) >= _SOME_GRASPS:
             return 1.0
         if np.mean(has_grasp) < _FEW_GRASPS:
