@@ -1,8 +1,13 @@
-"""Before anything is imported: no network, software rendering without a screen, few threads. Fixtures of many rooms."""
+"""Before anything is imported: no network, software rendering without a screen, few threads, a cache that is removed.
 
+Fixtures of many rooms.
+"""
+
+import atexit
 import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +18,10 @@ os.environ.setdefault("WANDB_MODE", "disabled")
 os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# The `datasets` library keeps a copy of each dataset that is opened.
+if "HF_DATASETS_CACHE" not in os.environ:
+    os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="inspire_vla_tests_")
+    atexit.register(shutil.rmtree, os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture
