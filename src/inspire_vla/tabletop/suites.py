@@ -166,6 +166,23 @@ def _long(s: dict[str, Scene]) -> tuple[Task, ...]:
     )
 
 
+def _long_reversed(s: dict[str, Scene]) -> tuple[Task, ...]:
+    """The tasks of `_long` whose steps can be done in any order, with the steps named in the other order."""
+    return (
+        put_both(s["basket"], "purple_cube", "yellow_ball", "brown_basket"),
+        put_both(s["tray"], "blue_ball", "white_mug", "gray_tray"),
+        put_both(s["shelf"], "pink_cylinder", "green_ball", "blue_basket"),
+        then(put(s["plates"], "red_cube", "blue_plate"), put(s["plates"], "yellow_ball", "white_bowl")),
+        then(put(s["box"], "blue_mug", "green_plate"), put(s["box"], "red_cylinder", "brown_box")),
+        then(put(s["bowls"], "red_mug", "black_plate"), put(s["bowls"], "purple_ball", "white_bowl")),
+        then(
+            put(s["dishes"], "white_cylinder", "yellow_plate_1"),
+            put(s["dishes"], "red_mug", "yellow_plate_2"),
+        ),
+        then(put(s["soup"], "orange_ball", "white_bowl_2"), put(s["soup"], "purple_cube", "white_bowl_1")),
+    )
+
+
 def _validation_spatial(s: dict[str, Scene]) -> tuple[Task, ...]:
     """Like `_spatial`, with other objects, neighbours and scenes."""
     return (
@@ -201,6 +218,7 @@ _TASKS = {
     "tabletop_object": _object(SCENES),
     "tabletop_goal": _goal(SCENES),
     "tabletop_long": _long(SCENES),
+    "tabletop_long_reversed": _long_reversed(SCENES),
     "tabletop_validation": _seen(_MIRRORED),
     "tabletop_validation_spatial": _validation_spatial(VALIDATION_SCENES),
     "tabletop_validation_long": _validation_long(_MIRRORED),
@@ -209,10 +227,12 @@ SUITES: dict[str, tuple[Task, ...]] = {
     suite: tuple(replace(task, suite=suite) for task in tasks) for suite, tasks in _TASKS.items()
 }
 """All suites. Train on the first, report the next four, and tune on the last three: the seen tasks in layouts with left
-and right exchanged, and tasks like those of *spatial* and *long*. So nothing is tuned on a suite that is reported."""
+and right exchanged, and tasks like those of *spatial* and *long*. So nothing is tuned on a suite that is reported.
+`tabletop_long_reversed` asks which step of a two-step instruction a policy does. It is in no group."""
 
 GROUPS = {
     suite: "seen" if suite == "tabletop_seen" else "validation" if "validation" in suite else "unseen"
     for suite in SUITES
+    if suite != "tabletop_long_reversed"
 }
 """Role of each suite, for a policy that was trained on the seen tasks."""
