@@ -128,7 +128,7 @@ def test_an_invalid_state_is_refused(state: object) -> None:
 @pytest.mark.parametrize(
     "more",
     [
-        {"prompt": 3}, {"prompt": ""}, {"prompt": "x" * 2000}, {"instruction": ["go"]}, {"overrides": "left"},
+        {"prompt": 3}, {"prompt": "x" * 2000}, {"instruction": ["go"]}, {"overrides": "left"},
         {"overrides": {"the cube": 3}}, {"overrides": {b"x": "left"}}, {"drafts": [1]}, {"session": 5},
         {"overrides": {str(i): "left" for i in range(100)}},
         {"mentions": "the cube"}, {"mentions": [3]}, {"mentions": ["x" * 513]}, {"mentions": ["a"] * 65},
@@ -136,10 +136,25 @@ def test_an_invalid_state_is_refused(state: object) -> None:
     ],
 )  # fmt: skip
 def test_an_invalid_option_is_refused(more: dict) -> None:
-    with pytest.raises(
-        InspireError, match=f"does not fit: {next(iter(more))}" if more != {"prompt": ""} else "prompt"
-    ):
+    with pytest.raises(InspireError, match=f"does not fit: {next(iter(more))}"):
         read(observation() | more)
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        ({}, "has no `prompt` and no `instruction`"),
+        ({"instruction": None}, "has no `prompt` and no `instruction`"),
+        ({"prompt": ""}, "`prompt` is empty"),
+        ({"prompt": " \n"}, "`prompt` is empty"),
+        ({"instruction": ""}, "`instruction` is empty"),
+        ({"prompt": "", "instruction": ""}, "`prompt` and `instruction` are empty"),
+    ],
+)
+def test_an_empty_prompt_is_called_empty_and_a_missing_one_missing(sent: dict, told: str) -> None:
+    message = {key: value for key, value in observation().items() if key != "prompt"}
+    with pytest.raises(InspireError, match=told):
+        read(message | sent)
 
 
 def test_nil_leaves_an_answer_to_the_model() -> None:

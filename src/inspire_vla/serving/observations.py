@@ -101,6 +101,15 @@ class Request:
     unused: tuple[str, ...]
 
 
+def _no_instruction(options: Options) -> str:
+    """Say why a request has no instruction: nothing was sent, or only empty texts."""
+    sent = options.model_dump(include={"prompt", "instruction"}, exclude_unset=True, exclude_none=True)
+    if not sent:
+        return "The observation has no `prompt` and no `instruction`. Send one of them."
+    names = " and ".join(f"`{name}`" for name in sent)
+    return f"The observation's {names} {'is' if len(sent) == 1 else 'are'} empty. Send the instruction as `prompt`."
+
+
 def check_cameras(given: Iterable[str], names: Sequence[str]) -> None:
     """Raise InspireError for a camera that is not among the policy's `names`."""
     for camera in given:
@@ -157,7 +166,7 @@ class ObservationReader:
             observation["agent_pos"] = self._state(message)
         instruction = options.instruction or instruction or options.prompt
         if not instruction:
-            raise InspireError("The observation has no `prompt` and no `instruction`. Send one of them.")
+            raise InspireError(_no_instruction(options))
         return Request(
             observation,
             instruction,
