@@ -1,6 +1,8 @@
 """The errors a person meets: what is wrong, what was found, what is possible."""
 
 import difflib
+import errno
+import os
 from collections.abc import Iterable
 
 
@@ -23,6 +25,20 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     return f"{hint} Possible: {possible}."
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of another library's message; the error's name where it has none."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def reason_of(error: BaseException, *, lines: int = 1, with_file: bool = False) -> str:
+    """What another library's error says, to stand within a sentence: one line, without a full stop at its end.
+
+    Of an error of the system these are its words alone, as "No such file or directory", without its number. It is the
+    error's name where the error says nothing.
+
+    Args:
+        lines: how many of its lines are taken, joined to one.
+        with_file: also name the file of an error of the system; for sentences that do not name it themselves.
+    """
+    number: int = getattr(error, "errno", None) or 0
+    text = (
+        os.strerror(number) if number in errno.errorcode else str(getattr(error, "strerror", None) or error)
+    )
+    line = " ".join((text.strip() or type(error).__name__).splitlines()[:lines]).rstrip(" .")
+    file = getattr(error, "filename", None) if with_file and isinstance(error, OSError) else None
+    return line if file is None else f"{line}: {file}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, reason_of
 
 if TYPE_CHECKING:  # imported where a schema is read: the model code runs without pydantic
     from pydantic import ValidationError
@@ -65,7 +65,7 @@ def read_json[T](path: str | Path, schema: type[T]) -> T:
     try:
         return TypeAdapter(schema).validate_json(path.read_bytes())
     except OSError as error:
-        raise InspireError(f"{path} cannot be read: {error.strerror or error}.") from None
+        raise InspireError(f"{path} cannot be read: {reason_of(error)}.") from None
     except ValidationError as error:
         raise InspireError(f"{path} {describe(error)}") from None
 
@@ -80,9 +80,9 @@ def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
         *lines, _unfinished = Path(path).read_text(encoding="utf-8").split("\n")
         rows = [json.loads(line) for line in lines]
     except OSError as error:
-        raise InspireError(f"{path} cannot be read: {error.strerror or error}.") from None
+        raise InspireError(f"{path} cannot be read: {reason_of(error)}.") from None
     except ValueError as error:
-        raise InspireError(f"{path} holds no valid JSON lines: {error}.") from None
+        raise InspireError(f"{path} holds no valid JSON lines: {reason_of(error)}.") from None
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
             raise InspireError(f"{path}, line {number}: a JSON object is needed, found {str(row)[:80]!r}.")
@@ -170,7 +170,7 @@ def disk_errors(target: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InspireError(
-            f"Cannot write {target}: {error.strerror or error}. What was finished before is kept; run the same command "
+            f"Cannot write {target}: {reason_of(error)}. What was finished before is kept; run the same command "
             "again to continue."
         ) from error
 
@@ -200,7 +200,7 @@ def check_writable(target: str | Path, needed: int = 0) -> None:
             pass
         free = shutil.disk_usage(folder).free
     except OSError as error:
-        raise InspireError(f"{target} cannot be written: {error.strerror or error} ({folder}).") from None
+        raise InspireError(f"{target} cannot be written: {reason_of(error)} ({folder}).") from None
     if free < needed:
         raise InspireError(
             f"The disk of {folder} has {free / 1e9:.2f} GB free; {target} needs at least {needed / 1e9:.2f} GB. Free "
@@ -216,7 +216,7 @@ def files_below(folder: str | Path) -> list[Path]:
     """
 
     def unreadable(error: OSError) -> None:
-        raise InspireError(f"{error.filename} cannot be read: {error.strerror or error}.") from None
+        raise InspireError(f"{error.filename} cannot be read: {reason_of(error)}.") from None
 
     files = []
     for parent, folders, names in os.walk(folder, followlinks=True, onerror=unreadable):

@@ -172,7 +172,7 @@ def test_a_port_that_is_taken_meanwhile_ends_the_server_with_one_line(server, mo
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         monkeypatch.setattr(vla_eval_server, "run_server", lambda cls: serve(server, "127.0.0.1", port))
-        with pytest.raises(SystemExit, match=r"Cannot listen: .*address already in use"):
+        with pytest.raises(SystemExit, match=r"Cannot listen: Address already in use"):
             vla_eval_server.main()
 
 

@@ -62,7 +62,7 @@ def test_end_effector_position_from_joints(urdf):
         ("<!DOCTYPE r [<!ENTITY a 'b'>]><robot/>", "tip", "DOCTYPE"),
         (URDF, "tipp", "Did you mean 'tip'"),
         (URDF.replace("prismatic", "floating"), "tip", "floating"),
-        (URDF.replace("0 0 2", "0 0 0"), "tip", "axis too small in joint(?s:.*)shoulder"),
+        (URDF.replace("0 0 2", "0 0 0"), "tip", "axis too small in joint.*shoulder"),
         (URDF.replace("0.5 0 0", "0.5 nan 0"), "tip", "not a finite number"),
     ],
 )
@@ -71,6 +71,12 @@ def test_unreadable_urdfs_are_refused(tmp_path, text, tip, says):
     path.write_text(text)
     with pytest.raises(InspireError, match=says):
         ForwardKinematics.read(path, tip)
+
+
+def test_a_missing_urdf_is_told_in_plain_words(tmp_path):
+    with pytest.raises(InspireError) as told:
+        ForwardKinematics.read(tmp_path / "robot.urdf", "tip")
+    assert str(told.value) == f"{tmp_path / 'robot.urdf'} cannot be read as URDF: No such file or directory."
 
 
 def test_a_wrong_number_of_joints_is_refused(urdf):

@@ -74,3 +74,11 @@ def test_names_match_without_case_and_article():
 def test_articles_tell_two_objects_apart():
     mentions = ("a cup", "the cup")
     assert [mention_index(name, mentions) for name in ("a cup", "the cup", "cup")] == [0, 1, None]
+
+
+def test_a_table_that_is_missing_or_none_is_told_in_one_sentence(tmp_path):
+    with pytest.raises(InspireError, match=r"There is no table .*none\.parquet\.$"):
+        read_object_table(tmp_path / "none.parquet")
+    (tmp_path / "text.parquet").write_text("no parquet " * 9)
+    with pytest.raises(InspireError, match=r"text\.parquet cannot be read .*[^.]\.$"):
+        read_object_table(tmp_path / "text.parquet")

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from inspire_vla.action_tokenizers.storage import setting
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, reason_of
 
 
 class UndecodableAction(InspireError):
@@ -152,7 +152,7 @@ def checked_codes(codes, length: int, vocabulary_size: int) -> np.ndarray:
         array = np.asarray(codes)
     except ValueError as error:
         raise UndecodableAction(
-            f"Codes must be one array, found sequences of several lengths ({error})."
+            f"Codes must be one array, found sequences of several lengths ({reason_of(error)})."
         ) from None
     if array.dtype.kind not in "iu":
         raise UndecodableAction(f"Codes must be integers, found dtype {array.dtype}.")

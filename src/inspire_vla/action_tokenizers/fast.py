@@ -34,7 +34,7 @@ from inspire_vla.action_tokenizers.base import (
     codes_in_range,
     positive_int,
 )
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, reason_of
 from inspire_vla.files import read_json
 
 LARGEST_SYMBOL = 0x7FF
@@ -243,7 +243,7 @@ class Fast(ActionTokenizer):
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise InspireError(f"{path} cannot be read: {error}.") from None
+            raise InspireError(f"{path} cannot be read: {reason_of(error)}.") from None
         min_token = storage.setting(config, "min_token", int)
         return cls(
             _tokenizer(text, str(path)),
@@ -340,4 +340,4 @@ def _tokenizer(text: str, where: str) -> Tokenizer:
     try:
         return Tokenizer.from_str(text)
     except Exception as error:  # the tokenizers library raises plain Exception
-        raise InspireError(f"{where} holds no tokenizer: {error}.") from None
+        raise InspireError(f"{where} holds no tokenizer: {reason_of(error)}.") from None

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, reason_of
 from inspire_vla.files import atomic_path, read_json, write_json
 
 JSON_FILE = "action_tokenizer.json"
@@ -76,7 +76,7 @@ def read(
         data = path.read_bytes()
         arrays = load_arrays(data)
     except (OSError, SafetensorError, ValueError) as error:
-        raise InspireError(f"{path} cannot be read: {error}.") from None
+        raise InspireError(f"{path} cannot be read: {reason_of(error)}.") from None
     if hashlib.sha256(data).hexdigest() != record.arrays_sha256:
         raise InspireError(
             f"{path} does not belong to the {JSON_FILE} beside it (digests differ); save it again."

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from inspire_vla.dialogue import TokenType
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, reason_of
 
 PREFIX = -1
 """Token type of image and state tokens. They come before all text."""
@@ -109,7 +109,9 @@ def gradient_rollout(
     try:
         gradients = torch.autograd.grad(score, list(layers), retain_graph=True, allow_unused=True)
     except RuntimeError as error:
-        raise InspireError(f"the score has no gradient with respect to the attention: {error}.") from error
+        raise InspireError(
+            f"the score has no gradient with respect to the attention: {reason_of(error)}."
+        ) from error
     rollout = _identity(layers)
     for weights, gradient in zip(layers, gradients, strict=True):
         if gradient is not None:

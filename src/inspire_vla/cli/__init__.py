@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.errors import InspireError, did_you_mean, reason_of
 
 COMMANDS = (
     "demo", "collect", "mentions", "label", "labels", "pretrain", "train", "convert", "evaluate", "compare", "report",
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:  # a file or folder that this user may not read, or that is gone
         if error.filename is None:
             raise
-        print(f"inspire {words[0]}: {error.filename}: {error.strerror or error}.", file=sys.stderr)
+        print(f"inspire {words[0]}: {error.filename}: {reason_of(error)}.", file=sys.stderr)
         return 2
 
 

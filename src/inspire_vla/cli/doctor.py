@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
+from inspire_vla.errors import reason_of
+
 PLATFORMS = {
     "Linux": (True, "tested"),
     "Darwin": (True, "should work; not tested"),
@@ -65,7 +67,9 @@ def _safely(check: Callable[[], Check]) -> Check:
     try:
         return check()
     except Exception as error:
-        return Check(check.__name__.strip("_"), False, f"{type(error).__name__}: {error}")
+        return Check(
+            check.__name__.strip("_"), False, f"{type(error).__name__}: {reason_of(error, with_file=True)}"
+        )
 
 
 def _platform() -> Check:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.errors import InspireError, did_you_mean, reason_of
 
 if TYPE_CHECKING:  # decoding loads torch, which records and statistics do without
     from inspire_vla.decoding import Decision
@@ -90,7 +90,7 @@ class Factory:
             module = importlib.import_module(module_name)
         except ModuleNotFoundError as error:
             raise InspireError(
-                f"Factory {self.target!r}: cannot import {module_name!r} ({error})."
+                f"Factory {self.target!r}: cannot import {module_name!r} ({reason_of(error)})."
             ) from error
         if not hasattr(module, name):
             public = [word for word in vars(module) if not word.startswith("_")]

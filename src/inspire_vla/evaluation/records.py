@@ -16,7 +16,7 @@ from zipfile import BadZipFile
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, reason_of
 from inspire_vla.evaluation.offline import OfflineScores
 from inspire_vla.files import atomic_path, describe, disk_errors, read_json
 
@@ -282,7 +282,9 @@ def read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
         with np.load(path, allow_pickle=False) as arrays:
             return arrays["actions"], arrays["states"]
     except (OSError, ValueError, KeyError, BadZipFile) as error:
-        raise InspireError(f"{path} does not hold an episode's actions and states: {error}.") from error
+        raise InspireError(
+            f"{path} does not hold an episode's actions and states: {reason_of(error)}."
+        ) from error
 
 
 def _table(rows: Sequence[np.ndarray]) -> np.ndarray:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from inspire_vla.errors import InspireError, PolicyLost
+from inspire_vla.errors import InspireError, PolicyLost, reason_of
 from inspire_vla.evaluation.answers import UNASKED, AnswerRule, check_control
 from inspire_vla.evaluation.episode import Episode, EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.protocols import Agent, Benchmark
@@ -175,5 +175,5 @@ def _record(episode: Episode, video_writer: VideoWriter | None) -> EpisodeRecord
         try:
             record = replace(record, video=video_writer(episode.job, record, episode.recording))
         except Exception as error:  # a missing video must not change the result
-            warnings.warn(f"No video of {episode.job}: {error}", stacklevel=2)
+            warnings.warn(f"No video of {episode.job}: {reason_of(error)}", stacklevel=2)
     return record

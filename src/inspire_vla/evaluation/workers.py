@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from inspire_vla.dialogue import NOT_ASKED
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, reason_of
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.protocols import Agent, Benchmark
 from inspire_vla.evaluation.records import EpisodeRecord, Recording
@@ -293,8 +293,8 @@ def _connected(cluster: RayCluster) -> Iterator[Any]:
             ray.init(**arguments, log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise InspireError(
-                f"No Ray cluster answers at {cluster.address!r}: {error}. `ray start --head` starts one; `--ray local` "
-                "needs none."
+                f"No Ray cluster answers at {cluster.address!r}: {reason_of(error)}. `ray start --head` starts one; "
+                "`--ray local` needs none."
             ) from error
     try:
         yield ray

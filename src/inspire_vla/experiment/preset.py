@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from inspire_vla.errors import InspireError, did_you_mean, first_line
+from inspire_vla.errors import InspireError, did_you_mean, reason_of
 from inspire_vla.files import describe
 
 PRESETS = {file.stem: file for file in sorted((Path(__file__).parent / "presets").glob("*.yaml"))}
@@ -196,7 +196,7 @@ def _keys(path: Path) -> dict[str, Any]:
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InspireError(f"{path} is no YAML: {first_line(error)}") from None
+        raise InspireError(f"{path} is no YAML: {reason_of(error)}.") from None
     if not isinstance(given, dict):
         raise InspireError(f"{path} is no preset: it holds a {type(given).__name__}, not keys with values.")
     extended = given.pop("extends", None)

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float32, Int8, Shaped, UInt8
 from tqdm.auto import tqdm
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, reason_of
 from inspire_vla.files import atomic_path
 from inspire_vla.jobs import map_in_processes
 
@@ -89,7 +89,9 @@ def load_images(path: Path) -> Images:
         with np.load(path, allow_pickle=False) as arrays:
             return Images(**{field.name: arrays[field.name] for field in fields(Images)})
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InspireError(f"{path} is damaged ({error}); delete it and render the images again.") from None
+        raise InspireError(
+            f"{path} is damaged ({reason_of(error)}); delete it and render the images again."
+        ) from None
 
 
 def draw_images(

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from inspire_vla.backbones.nano import STRIDE, Nano, NanoConfig
 from inspire_vla.backbones.text_tokenizer import load_text_tokenizer
-from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.errors import InspireError, did_you_mean, reason_of
 from inspire_vla.files import (
     append_json_line,
     atomic_path,
@@ -185,7 +185,7 @@ def load_weights(folder: str | Path) -> tuple[NanoConfig, dict[str, Tensor]]:
     try:
         return size, load_file(folder / WEIGHTS)
     except (SafetensorError, OSError) as error:
-        raise InspireError(f"{folder / WEIGHTS} is not a whole file: {error}.") from None
+        raise InspireError(f"{folder / WEIGHTS} is not a whole file: {reason_of(error)}.") from None
 
 
 def make_backbone(config: PretrainingConfig) -> Nano:

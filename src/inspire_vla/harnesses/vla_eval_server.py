@@ -23,7 +23,7 @@ import numpy as np
 import yaml
 
 from inspire_vla.backbones.devices import check_device
-from inspire_vla.errors import InspireError, did_you_mean, first_line
+from inspire_vla.errors import InspireError, did_you_mean, reason_of
 from inspire_vla.evaluation.episode import MAX_UNDECODABLE_IN_A_ROW
 from inspire_vla.harnesses import how_to_install
 from inspire_vla.observation_history import ObservationHistory
@@ -246,7 +246,9 @@ def main() -> None:
         refused = group.subgroup(OSError)
         if refused is None:
             raise
-        sys.exit(f"error: Cannot listen: {refused.exceptions[0]}. Choose another port: --port 8001.")
+        sys.exit(
+            f"error: Cannot listen: {reason_of(refused.exceptions[0])}. Choose another port: --port 8001."
+        )
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -278,7 +280,7 @@ class _Config(argparse.Action):
         try:
             settings = yaml.safe_load(Path(values).read_text(encoding="utf-8"))
         except (OSError, ValueError, yaml.YAMLError) as error:
-            raise InspireError(f"--config {values} cannot be read: {first_line(error)}.") from None
+            raise InspireError(f"--config {values} cannot be read: {reason_of(error)}.") from None
         if not isinstance(settings, dict):
             raise InspireError(f"--config {values} holds no settings, such as `port: 8000`.")
         for name in ("host", "port", "address"):

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, reason_of
 from inspire_vla.files import atomic_path, disk_errors, folder_lock
 from inspire_vla.instruction import NoObjectFound, find_mentions
 from inspire_vla.labels.columns import LabelInfo, ModeRule
@@ -359,7 +359,7 @@ def read_annotations(split: Path) -> list[tuple[str, int, int]]:
         texts, spans = record["language"]["ann"], record["info"]["indx"]
         return [(str(text), int(a), int(b)) for text, (a, b) in zip(texts, spans, strict=True)]
     except (KeyError, ValueError, TypeError) as error:
-        raise InspireError(f"{path} holds no language annotations of CALVIN: {error}.") from None
+        raise InspireError(f"{path} holds no language annotations of CALVIN: {reason_of(error)}.") from None
 
 
 def read_scene_info(split: Path) -> dict[str, Sequence[int]]:
@@ -371,7 +371,7 @@ def read_scene_info(split: Path) -> dict[str, Sequence[int]]:
     try:
         return {str(name): [int(number) for number in span] for name, span in record.items()}
     except (AttributeError, ValueError, TypeError) as error:
-        raise InspireError(f"{path} holds no scenes of CALVIN: {error}.") from None
+        raise InspireError(f"{path} holds no scenes of CALVIN: {reason_of(error)}.") from None
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -405,7 +405,7 @@ def _load_plain(path: Path, what: str) -> Any:
                 np.lib.format.read_array_header_2_0(file)
             return np.asarray(_PlainUnpickler(file).load()).item()
     except (OSError, ValueError, TypeError, EOFError, AttributeError, pickle.UnpicklingError) as error:
-        raise InspireError(f"{path} holds no {what} of CALVIN: {error}.") from None
+        raise InspireError(f"{path} holds no {what} of CALVIN: {reason_of(error)}.") from None
 
 
 def read_frame(

@@ -18,7 +18,7 @@ import pyarrow.csv as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.errors import InspireError, did_you_mean, reason_of
 from inspire_vla.labels.calibration import Finding, column_findings
 from inspire_vla.labels.end_effector import (
     EndEffectorColumns,
@@ -64,9 +64,8 @@ class FunctionLabeller:
             returned = self.function(episode)
         except Exception as error:
             where = "".join(traceback.format_tb(error.__traceback__)[1:]).rstrip()
-            raise InspireError(
-                f"{self.name} failed in episode {episode.index}: {type(error).__name__}: {error}.\n{where}"
-            ) from error
+            why = f"{type(error).__name__}: {reason_of(error, with_file=True)}"
+            raise InspireError(f"{self.name} failed in episode {episode.index}: {why}.\n{where}") from error
         if not isinstance(returned, Tracks):
             returned = self._tracks(returned, episode, shape)
         given = np.shape(returned.gripper_to_object_m)
@@ -277,10 +276,12 @@ def read_object_table(path: Path) -> dict[int, dict[str, ObjectRows]]:
     Raises:
         InspireError: the file cannot be read, a column is missing, or a cell has an impossible value.
     """
+    if not path.is_file():
+        raise InspireError(f"There is no table {path}.")
     try:
         table = pq.read_table(path) if path.suffix == ".parquet" else pc.read_csv(path)
     except (OSError, pa.ArrowInvalid) as error:
-        raise InspireError(f"{path} cannot be read as parquet or CSV: {error}.") from None
+        raise InspireError(f"{path} cannot be read as parquet or CSV: {reason_of(error)}.") from None
     missing = [name for name in _COLUMNS if name not in table.column_names]
     if missing:
         raise InspireError(f"{path} lacks the columns {missing}. It has {table.column_names}.")

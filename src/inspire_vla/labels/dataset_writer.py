@@ -25,7 +25,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from inspire_vla import __version__
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, reason_of
 from inspire_vla.files import atomic_path, read_json, write_json
 from inspire_vla.jobs import ResumableJob, map_in_processes
 from inspire_vla.labels.columns import (
@@ -151,7 +151,7 @@ def load_demonstration(path: Path) -> Demonstration:
     except SkippedDemonstration:
         raise
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InspireError(f"{path} is damaged ({error}); delete it and run again.") from None
+        raise InspireError(f"{path} is damaged ({reason_of(error)}); delete it and run again.") from None
 
 
 def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.errors import InspireError, did_you_mean, reason_of
 
 if TYPE_CHECKING:
     import mujoco
@@ -67,7 +67,7 @@ class ForwardKinematics:
         except InspireError:
             raise
         except (OSError, ElementTree.ParseError, ValueError) as error:
-            raise InspireError(f"{path} cannot be read as URDF: {error}.") from None
+            raise InspireError(f"{path} cannot be read as URDF: {reason_of(error, lines=2)}.") from None
         if not all(np.isfinite(values).all() for values in (model.body_pos, model.body_quat, model.jnt_axis)):
             raise InspireError(f"{path} cannot be read as URDF: an origin or axis is not a finite number.")
         return cls(model, tip, degrees, hashlib.sha256(data).hexdigest())

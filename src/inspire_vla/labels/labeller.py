@@ -21,7 +21,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, reason_of
 from inspire_vla.instruction import MentionRole, Overrides
 from inspire_vla.labels.columns import LabelInfo, ModeRule
 from inspire_vla.spatial import NO_LABEL, Frame, relate_codes
@@ -183,11 +183,8 @@ def get_labeller(text: str) -> Labeller:
         if isinstance(imported, type):
             imported = imported()
     except Exception as error:  # of the user's code: any
-        why = (
-            str(error)
-            if isinstance(error, ImportError | AttributeError)
-            else f"{type(error).__name__}: {error}"
-        )
+        plain = isinstance(error, ImportError | AttributeError)
+        why = ("" if plain else f"{type(error).__name__}: ") + reason_of(error, with_file=True)
         raise InspireError(f"labeller {text!r} cannot be imported: {why}.{_line_of(error, head)}") from error
     return imported if hasattr(imported, "label") else FunctionLabeller(imported, text)
 

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter, ValidationError
 
-from inspire_vla.errors import InspireError, first_line
+from inspire_vla.errors import InspireError, reason_of
 from inspire_vla.files import (
     atomic_path,
     describe,
@@ -80,7 +80,7 @@ def find_dataset(dataset: str | Path) -> Path:
             ) from None
         raise InspireError(
             f"There is no folder {name} here, no dataset {local}, and {name} cannot be had from the hub "
-            f"({first_line(error)})."
+            f"({reason_of(error)})."
         ) from None
 
 
@@ -368,7 +368,7 @@ def _readable(path: Path) -> Iterator[None]:
     except InspireError:
         raise
     except _UNREADABLE as error:
-        raise InspireError(f"{path} is damaged or truncated: {first_line(error)[:200]}.") from None
+        raise InspireError(f"{path} is damaged or truncated: {reason_of(error)[:200]}.") from None
 
 
 def read_table(path: Path, columns: Sequence[str], episode: int | None = None) -> pa.Table:

@@ -8,7 +8,7 @@ import av
 import numpy as np
 from jaxtyping import UInt8
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, reason_of
 
 _GAP_S = 2.0
 """Between two wanted images further apart, the decoder jumps instead of decoding what lies between."""
@@ -42,7 +42,7 @@ def decode_video(
         if isinstance(error, InspireError):
             raise
         raise InspireError(
-            f"{path} cannot be decoded: {error}. Copy it again from where it was recorded."
+            f"{path} cannot be decoded: {reason_of(error)}. Copy it again from where it was recorded."
         ) from None
 
 

@@ -12,7 +12,7 @@ from lerobot.policies import make_pre_post_processors
 
 from inspire_vla.backbones.devices import check_device
 from inspire_vla.decoding import Decision
-from inspire_vla.errors import InspireError, first_line
+from inspire_vla.errors import InspireError, reason_of
 from inspire_vla.instruction import Overrides
 from inspire_vla.lerobot_plugin.checkpoint_schema import ADAPTER_CONFIG, check_checkpoint, read_adapter
 from inspire_vla.lerobot_plugin.checkpoints import find, is_adapter
@@ -267,7 +267,7 @@ def _merged(folder: Path, config: InspireVLAConfig, parts: TokenizerParts) -> In
         merged = PeftModel.from_pretrained(policy, str(folder)).merge_and_unload()
     except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InspireError(
-            f"The LoRA in {folder} does not fit its base {base!r}: {first_line(error)}"
+            f"The LoRA in {folder} does not fit its base {base!r}: {reason_of(error)}."
         ) from None
     assert isinstance(merged, InspireVLAPolicy)
     merged.backbone.tie()

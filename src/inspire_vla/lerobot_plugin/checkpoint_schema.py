@@ -28,7 +28,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, reason_of
 from inspire_vla.files import describe, read_json
 
 CONFIG, ADAPTER_CONFIG, TRAIN_CONFIG = "config.json", "adapter_config.json", "train_config.json"
@@ -503,7 +503,11 @@ def whole(path: Path) -> Iterator[None]:
             raise
         with path.open("rb") as opened:
             pointer = opened.read(len(LFS)) == LFS
-        why = "a pointer of Git LFS and not the file itself" if pointer else f"not a whole file ({error})"
+        why = (
+            "a pointer of Git LFS and not the file itself"
+            if pointer
+            else f"not a whole file ({reason_of(error)})"
+        )
         raise InspireError(
             f"{path} is {why}: {path.stat().st_size:,} bytes. Copy or download it again."
         ) from None

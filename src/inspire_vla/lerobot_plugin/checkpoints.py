@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import inspire_vla
-from inspire_vla.errors import InspireError, did_you_mean, first_line
+from inspire_vla.errors import InspireError, did_you_mean, reason_of
 from inspire_vla.files import read_json, write_json
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.lerobot_plugin.checkpoint_schema import (
@@ -125,7 +125,7 @@ def from_hub(name: str | Path, revision: str | None = None) -> Path:
     except (OSError, ValueError) as error:  # the hub's own errors are such
         raise InspireError(
             f"unknown checkpoint {str(name)!r}: neither a folder here nor reachable on the hub "
-            f"({first_line(error)}).{did_you_mean(str(name), _known_names(path))}"
+            f"({reason_of(error)}).{did_you_mean(str(name), _known_names(path))}"
         ) from error
 
 

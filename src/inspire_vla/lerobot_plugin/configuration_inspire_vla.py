@@ -20,7 +20,7 @@ from inspire_vla.backbones.pi05 import GemmaExpertSize
 from inspire_vla.backbones.prismatic import PrismaticConfig
 from inspire_vla.backbones.smolvla import SmolVLAConfig
 from inspire_vla.dialogue import ASKED_OBJECTS, TokenType
-from inspire_vla.errors import InspireError, did_you_mean, first_line
+from inspire_vla.errors import InspireError, did_you_mean, reason_of
 from inspire_vla.labels.columns import ANSWERS_PREFIX
 from inspire_vla.lerobot_plugin.checkpoint_schema import ACTION_HEADS, CONFIG, read_config
 from inspire_vla.spatial import MODES, get_frame
@@ -488,6 +488,6 @@ def load_config(folder: Path) -> InspireVLAConfig:
     except InspireError as error:
         raise InspireError(f"{folder / CONFIG}: {error}") from None
     except (Exception, SystemExit) as error:  # draccus raises many kinds, for each type of field its own
-        raise InspireError(f"{folder / CONFIG} does not fit: {first_line(error)}") from None
+        raise InspireError(f"{folder / CONFIG} does not fit: {reason_of(error)}.") from None
     assert isinstance(config, InspireVLAConfig)
     return config

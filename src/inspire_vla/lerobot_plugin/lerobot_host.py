@@ -25,7 +25,7 @@ import inspire_vla
 from inspire_vla.backbones.base import Backbone
 from inspire_vla.backbones.flow import FlowExpert
 from inspire_vla.backbones.image_text import ImageText
-from inspire_vla.errors import InspireError, first_line
+from inspire_vla.errors import InspireError, reason_of
 from inspire_vla.files import append_json_line, atomic_path
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
@@ -149,7 +149,7 @@ def check_transforms(settings: Any) -> None:
     try:
         ImageTransforms(settings)
     except (TypeError, ValueError) as error:
-        raise InspireError(f"--dataset.image_transforms cannot be made: {first_line(error)}") from None
+        raise InspireError(f"--dataset.image_transforms cannot be made: {reason_of(error)}.") from None
 
 
 def _refusal(error: BaseException) -> InspireError | None:
@@ -288,7 +288,7 @@ def save_whole(save: Callable[..., None], checkpoint_dir: Path, **state: Any) ->
             save(checkpoint_dir=partial_dir, **state)
     except SafetensorError as error:  # it has its own error for a full disk
         raise InspireError(
-            f"Cannot write {checkpoint_dir}: {error}. Earlier checkpoints are kept."
+            f"Cannot write {checkpoint_dir}: {reason_of(error)}. Earlier checkpoints are kept."
         ) from error
 
 

@@ -37,7 +37,7 @@ from inspire_vla.backbones.prismatic import Prismatic
 from inspire_vla.backbones.smolvla import SmolVLA, SmolVLAExpert
 from inspire_vla.decoding import AnswerSet, Decision, FlowHead, Grammar, decode
 from inspire_vla.dialogue import TokenType
-from inspire_vla.errors import InspireError, first_line
+from inspire_vla.errors import InspireError, reason_of
 from inspire_vla.grounding.pretraining import load_weights
 from inspire_vla.lerobot_plugin.action_fit import choose_action_tokenizer
 from inspire_vla.lerobot_plugin.checkpoint_schema import (
@@ -782,7 +782,7 @@ def check_weights_fit(config: InspireVLAConfig, parts: TokenizerParts, path: Pat
         raise
     except Exception as error:  # whatever a model raises for sizes that do not go together
         raise InspireError(
-            f"The sizes in {path.with_name(CONFIG)} make no model: {first_line(error)}"
+            f"The sizes in {path.with_name(CONFIG)} make no model: {reason_of(error)}."
         ) from None
     finally:
         torch.set_default_dtype(before)

@@ -65,7 +65,7 @@ from inspire_vla.dialogue import (
     objects_not_asked,
     render,
 )
-from inspire_vla.errors import InspireError, did_you_mean, first_line
+from inspire_vla.errors import InspireError, did_you_mean, reason_of
 from inspire_vla.files import describe
 from inspire_vla.instruction import (
     NoObjectFound,
@@ -655,7 +655,7 @@ def load_text_tokenizer(folder: str | Path) -> Any:
         tokenizer("left")  # a damaged entry of its configuration may show only when it is used
         return tokenizer
     except Exception as error:  # tokenizers raises plain Exceptions
-        raise InspireError(f"No tokenizer can be loaded from {folder}: {first_line(error)}") from None
+        raise InspireError(f"No tokenizer can be loaded from {folder}: {reason_of(error)}.") from None
 
 
 def pack(folder: str | Path) -> Files:

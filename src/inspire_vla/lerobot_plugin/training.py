@@ -21,7 +21,7 @@ from lerobot.utils.constants import ACTION, OBS_STATE
 from lerobot.utils.feature_utils import dataset_to_policy_features
 
 from inspire_vla.backbones.devices import warn_of_slow_bfloat16
-from inspire_vla.errors import InspireError, first_line
+from inspire_vla.errors import InspireError, reason_of
 from inspire_vla.files import read_json
 from inspire_vla.instruction import NoObjectFound, find_mentions
 from inspire_vla.labels.columns import (
@@ -121,7 +121,7 @@ def _check_augmentation(dataset: FrameCache, config: InspireVLAConfig) -> None:
         except (TypeError, ValueError, RuntimeError) as error:
             raise InspireError(
                 f"The augmentation {name!r} of --dataset.image_transforms fails on images of {size[0]} × {size[1]} "
-                f"pixels: {first_line(error)}"
+                f"pixels: {reason_of(error)}."
             ) from None
         if result != size:
             raise InspireError(

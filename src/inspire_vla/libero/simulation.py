@@ -20,7 +20,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, reason_of
 from inspire_vla.files import write_text
 from inspire_vla.labels.dataset_writer import png
 from inspire_vla.libero.grounding import ground
@@ -71,8 +71,8 @@ def explained_import() -> Iterator[None]:
         yield
     except ImportError as error:
         raise LiberoMissing(
-            f"LIBERO cannot be imported: {error}. `make libero` installs it with all that it needs; images also need "
-            "MUJOCO_GL=egl with the system's EGL library (Debian: libegl1), or MUJOCO_GL=osmesa (libosmesa6)."
+            f"LIBERO cannot be imported: {reason_of(error)}. `make libero` installs it with all that it needs; images "
+            "also need MUJOCO_GL=egl with the system's EGL library (Debian: libegl1), or MUJOCO_GL=osmesa (libosmesa6)."
         ) from error
 
 
@@ -263,7 +263,7 @@ def place_fixtures(inner: Any, model_xml: str) -> list[str]:
     try:
         root = ElementTree.fromstring(model_xml or "<mujoco/>")
     except ElementTree.ParseError as error:
-        raise InspireError(f"a demonstration's model file is not XML: {error}.") from None
+        raise InspireError(f"a demonstration's model file is not XML: {reason_of(error)}.") from None
     model = inner.sim.model
     missing = {fixture.root_body: name for name, fixture in inner.fixtures_dict.items()}
     for body in root.iter("body"):

@@ -25,7 +25,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.errors import InspireError, did_you_mean, reason_of
 from inspire_vla.files import read_json
 from inspire_vla.lerobot_internals import libero_suite
 
@@ -145,7 +145,9 @@ def read_problem(path: str | Path) -> Problem:
             goal=tuple(_predicates(parts[":goal"][0])),
         )
     except (OSError, UnicodeDecodeError, LookupError, TypeError, StopIteration, RecursionError) as error:
-        raise InspireError(f"{path} is not a LIBERO task file: {type(error).__name__} {error}.") from None
+        raise InspireError(
+            f"{path} is not a LIBERO task file: {type(error).__name__} {reason_of(error)}."
+        ) from None
 
 
 def parse_task_file(path: str | Path) -> dict[str, list[Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from inspire_vla.errors import first_line
+from inspire_vla.errors import reason_of
 from inspire_vla.files import write_text
 from inspire_vla.labels.columns import read_labelled
 from inspire_vla.labels.lerobot_files import LeRobotFiles
@@ -103,4 +103,4 @@ def _image(dataset: Any, camera: str, frame: int) -> tuple[str | None, str]:
 
 
 def _why(error: Exception) -> str:
-    return f"This image cannot be read: {first_line(error)[:120]}"
+    return f"This image cannot be read: {reason_of(error)[:120]}"

@@ -16,7 +16,7 @@ from typing import Any
 import av
 import numpy as np
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, reason_of
 from inspire_vla.labels import read_labelled
 from inspire_vla.labels.columns import answer_column
 from inspire_vla.labels.recorded import EpisodeReader
@@ -214,7 +214,7 @@ def _rerun() -> tuple[Any, Any]:
         return importlib.import_module("rerun"), importlib.import_module("rerun.blueprint")
     except ImportError as error:
         raise InspireError(
-            f"`inspire view` needs rerun: pip install -c constraints.txt -e '.[view]' ({error})."
+            f"`inspire view` needs rerun: pip install -c constraints.txt -e '.[view]' ({reason_of(error)})."
         ) from error
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.sync.client import ClientConnection, connect
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, reason_of
 from inspire_vla.serving import protocol
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
@@ -84,7 +84,7 @@ class Reply:
                 actions = np.array(actions)
             except ValueError as error:
                 raise ServerError(
-                    f"The server sent rows of different lengths as actions: {error}."
+                    f"The server sent rows of different lengths as actions: {reason_of(error)}."
                 ) from error
             if actions.ndim != 2 or actions.dtype.kind not in "fiu":
                 raise ServerError(f"The server sent actions of shape {actions.shape}, dtype {actions.dtype}.")
@@ -216,7 +216,7 @@ class PolicyClient:
             raise NoReply(f"{self.url} sent no reply within {self.timeout_s:g} s.") from error
 
     def _closed_twice(self, error: ConnectionClosed) -> Unreachable:
-        return Unreachable(f"{self.url} closed the connection twice: {error}.")
+        return Unreachable(f"{self.url} closed the connection twice: {reason_of(error)}.")
 
     def _drop(self) -> None:
         connection, self._connection, self._sent = self._connection, None, None
@@ -243,7 +243,7 @@ class PolicyClient:
                 reason = error
             if time.monotonic() + pause > deadline:
                 raise Unreachable(
-                    f"No policy server at {self.url} within {self.connect_timeout_s:g} s ({reason})."
+                    f"No policy server at {self.url} within {self.connect_timeout_s:g} s ({reason_of(reason)})."
                 ) from reason
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)

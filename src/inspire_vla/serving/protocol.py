@@ -14,7 +14,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, reason_of
 
 MAX_BYTES = 16 * 2**20
 """Largest message. Three uint8 images of 1080 × 720 take 7 MiB."""
@@ -33,7 +33,7 @@ def pack(message: Any) -> bytes:
     try:
         return msgpack.packb(message, default=_to_map)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise InspireError(f"This cannot be sent: {error}.") from error
+        raise InspireError(f"This cannot be sent: {reason_of(error)}.") from error
 
 
 def unpack(data: bytes, *, max_bytes: int = MAX_BYTES) -> Any:
@@ -58,8 +58,8 @@ def unpack(data: bytes, *, max_bytes: int = MAX_BYTES) -> Any:
     except MalformedMessage:
         raise
     except (msgpack.UnpackException, ValueError, TypeError, OverflowError, RecursionError) as error:
-        reason = str(error) or type(error).__name__
-        raise MalformedMessage(f"Malformed msgpack message of {len(data)} bytes: {reason[:200]}.") from error
+        reason = reason_of(error)[:200]
+        raise MalformedMessage(f"Malformed msgpack message of {len(data)} bytes: {reason}.") from error
 
 
 class _ItemBudget:

@@ -18,7 +18,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.frames import Opcode
 
 from inspire_vla.dialogue import NOT_ASKED
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, reason_of
 
 LOG = logging.getLogger("inspire_vla.serving")
 MAX_UNREAD_BYTES = 2**20
@@ -93,7 +93,7 @@ def check_port(host: str, port: int) -> None:
 
 def _cannot_listen(host: str, port: int, error: OSError) -> InspireError:
     return InspireError(
-        f"Cannot listen on {host}:{port}: {error.strerror}. Choose another --port, or end what listens there."
+        f"Cannot listen on {host}:{port}: {reason_of(error)}. Choose another --port, or end what listens there."
     )
 
 

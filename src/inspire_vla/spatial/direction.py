@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, reason_of
 from inspire_vla.spatial.frame import WORD_PAIRS, Frame, get_frame
 from inspire_vla.spatial.modes import (
     CLOSE,
@@ -186,7 +186,7 @@ def _check_offsets(gripper_to_object_m: ArrayLike) -> NDArray[np.floating]:
             offsets = offsets.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise InspireError(
-            f"gripper_to_object_m must be numbers of shape (…, 3), in metres: {error}"
+            f"gripper_to_object_m must be numbers of shape (…, 3), in metres: {reason_of(error)}."
         ) from error
     if offsets.ndim == 0 or offsets.shape[-1] != 3:
         raise InspireError(f"gripper_to_object_m must have shape (…, 3); found {offsets.shape}.")

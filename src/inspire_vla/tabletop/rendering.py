@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, reason_of
 
 _BACKENDS = ("cgl",) if sys.platform == "darwin" else ("egl", "osmesa")
 _PROBE = "from mujoco.{0} import GLContext; c = GLContext(8, 8); c.make_current(); print('inspire-gl-ok'); c.free()"
@@ -95,7 +95,7 @@ def _open_context():
         return kind(640, 640)
     except Exception as reason:
         raise GraphicsUnavailable(
-            f"Cannot draw images: off-screen OpenGL failed with MUJOCO_GL={backend!r} ({reason}). "
+            f"Cannot draw images: off-screen OpenGL failed with MUJOCO_GL={backend!r} ({reason_of(reason)}). "
             "On Debian or Ubuntu install 'libegl1 libgl1-mesa-dri' (EGL) or 'libosmesa6' (OSMesa), "
             "unset MUJOCO_GL and try again. Without images, make the environment with cameras=()."
         ) from reason

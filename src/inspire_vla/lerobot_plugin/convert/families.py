@@ -10,7 +10,7 @@ from inspire_vla.action_tokenizers import GRIPPER_CONVENTIONS, ActionTokenizer, 
 from inspire_vla.backbones import paligemma, prismatic
 from inspire_vla.backbones.hf_decoder import RenamedWeights
 from inspire_vla.backbones.image_text import ImageTextConfig
-from inspire_vla.errors import InspireError, first_line
+from inspire_vla.errors import InspireError, reason_of
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import VQConfig
 from inspire_vla.lerobot_plugin.convert.plan import Options, Plan, Robot, base_config, normalization
 from inspire_vla.lerobot_plugin.convert.published import (
@@ -162,7 +162,7 @@ def image_text(path: Path, options: Options, scratch: Path) -> Plan:
         found = (
             f"found {sorted(child.name for child in path.iterdir())[:10]}" if path.is_dir() else "no folder"
         )
-        raise InspireError(f"{path} is no image-text-to-text model: {first_line(error)} ({found})") from None
+        raise InspireError(f"{path} is no image-text-to-text model: {reason_of(error)} ({found}).") from None
     if options.action_tokens == "added":
         model.resize_token_embeddings(len(processor.tokenizer) + actions.vocabulary_size)
     folder = scratch / "text"

@@ -7,7 +7,7 @@ from typing import Any
 from inspire_vla.backbones import pi05 as pi05_weights
 from inspire_vla.backbones import smolvla as smolvla_weights
 from inspire_vla.backbones.flow import FlowExpert
-from inspire_vla.errors import InspireError, first_line
+from inspire_vla.errors import InspireError, reason_of
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 from inspire_vla.lerobot_plugin.convert.plan import Options, Plan, Robot, base_config, normalization
 from inspire_vla.lerobot_plugin.convert.published import (
@@ -137,7 +137,7 @@ def _vision_language_model(name: str | None) -> Any:
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise InspireError(f"{folder} holds no configuration of a model: {first_line(error)}") from None
+        raise InspireError(f"{folder} holds no configuration of a model: {reason_of(error)}.") from None
     if config.model_type not in ("smolvlm", "idefics3"):
         raise InspireError(
             f"{folder} is a {config.model_type!r}; SmolVLA's vision-language model is a SmolVLM2."

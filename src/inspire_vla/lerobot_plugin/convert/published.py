@@ -13,7 +13,7 @@ from torch import Tensor
 
 from inspire_vla.action_tokenizers import GripperConvention, LearnedVQ
 from inspire_vla.backbones.prismatic import flat_checkpoint
-from inspire_vla.errors import InspireError, did_you_mean, first_line
+from inspire_vla.errors import InspireError, did_you_mean, reason_of
 from inspire_vla.files import read_json
 from inspire_vla.lerobot_plugin.checkpoint_schema import code_names, tensor_shapes, whole
 
@@ -83,7 +83,7 @@ def load_pt(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise InspireError(f"{path} is no plain file of tensors: {first_line(error)}") from None
+        raise InspireError(f"{path} is no plain file of tensors: {reason_of(error)}.") from None
 
 
 def settings_of(source: Published, why: str) -> dict[str, Any]:
@@ -234,7 +234,7 @@ def locate(name: str | Path, patterns: Sequence[str] | None = None) -> Path:
         )
     except (OSError, ValueError) as error:  # the hub's own errors are such
         raise InspireError(
-            f"There is no {path} here, and {repository} cannot be had from the hub ({first_line(error)})."
+            f"There is no {path} here, and {repository} cannot be had from the hub ({reason_of(error)})."
         ) from None
     if not (folder / inside).exists():
         raise InspireError(

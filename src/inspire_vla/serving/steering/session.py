@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 
 from inspire_vla.dialogue import question
-from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.errors import InspireError, did_you_mean, reason_of
 from inspire_vla.files import describe
 from inspire_vla.observation_history import ObservationHistory
 from inspire_vla.serving.observations import Text
@@ -191,7 +191,9 @@ class SteeringSession:
         except Exception as error:
             self.playing = False
             known = isinstance(error, InspireError)
-            self.error = str(error) if known else f"{type(error).__name__}: {error}"
+            self.error = (
+                str(error) if known else f"{type(error).__name__}: {reason_of(error, with_file=True)}"
+            )
             if not known:
                 log("session failed", error=repr(error))
 
