@@ -1,10 +1,12 @@
 import errno
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError
+from types import SimpleNamespace
 
 import pytest
 
@@ -197,6 +199,32 @@ def test_resuming_finds_the_newest_whole_checkpoint_by_itself(training):
     shutil.rmtree(training / "checkpoints")
     with pytest.raises(InspireError, match=r"no whole checkpoint in it\. Start again: .*another --out"):
         train_arguments(line)
+
+
+def test_resuming_a_finished_training_says_so_and_how_to_train_on(training, capsys, monkeypatch):
+    resumed: list[list[str]] = []
+    monkeypatch.setattr("inspire_vla.cli.train.train_arguments", lambda options: (None, []))
+    monkeypatch.setitem(
+        sys.modules,
+        "inspire_vla.lerobot_plugin.training",
+        SimpleNamespace(train=lambda arguments, recipe: resumed.append(arguments)),
+    )
+    folder = training / "checkpoints" / "000003" / "pretrained_model"
+    config = json.loads((folder / "train_config.json").read_text(encoding="utf-8"))
+    (folder / "train_config.json").write_text(json.dumps(config | {"steps": 3}), encoding="utf-8")
+    shutil.rmtree(training.parent / "d")  # its dataset is not needed to say that
+    line = ["train", "--out", str(training), "--resume"]
+    for more in ([], ["--steps", "2"], ["--", "--steps=3"]):
+        assert main([*line, *more]) == 0
+        told = capsys.readouterr().out
+        assert "finished, at step 3:" in told
+        assert str(folder) in told
+        assert f"`inspire train --out {training} --resume --steps 6` trains on" in told
+    assert not resumed
+    for more in (["--steps", "4"], ["--", "--steps", "4"]):
+        assert main([*line, *more]) == 0
+        assert "finished" not in capsys.readouterr().out
+    assert len(resumed) == 2
 
 
 def test_a_full_disk_or_a_folder_that_cannot_be_written_is_noticed_before_training(

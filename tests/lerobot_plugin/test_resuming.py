@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from tests.lerobot_plugin.families import finetune, make
 from tests.lerobot_plugin.tiny_runs import run
 
+from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
 from inspire_vla.lerobot_plugin.training import train
@@ -126,3 +127,15 @@ def test_a_training_is_not_resumed_on_a_dataset_that_has_changed(
     shutil.copytree(labelled_dataset, data)
     train(resume)
     assert (out / "checkpoints/000002").is_dir()
+
+
+def test_a_finished_training_trains_on_with_more_steps(
+    labelled_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the message says that `inspire train --resume` prints."""
+    out = run(labelled_dataset, tmp_path / "run", "--steps=1", "--seed=0")
+    assert main(["train", f"--out={out}", "--resume"]) == 0
+    assert f"`inspire train --out {out} --resume --steps 2` trains on" in capsys.readouterr().out
+    assert main(["train", f"--out={out}", "--resume", "--steps", "2"]) == 0
+    trained, before = (weights(out / "checkpoints" / step) for step in ("000002", "000001"))
+    assert any(not torch.equal(trained[name], before[name]) for name in before)

@@ -53,6 +53,9 @@ class Arguments:
 
 @holds_out("training into")
 def run(options: Arguments) -> None:
+    if options.resume and (text := _finished(options)):
+        print(text)
+        return
     recipe, arguments = train_arguments(options)  # checked before LeRobot loads, which takes seconds
     if options.seed is not None and options.seed < 0:
         raise InspireError(f"--seed must be at least 0, found {options.seed}.")
@@ -145,6 +148,26 @@ def _training_episodes(root: Path, options: Arguments) -> list[int]:
         )
     print(f"Held out of the training: episodes {', '.join(map(str, held_out))}", file=sys.stderr)
     return left
+
+
+def _finished(options: Arguments) -> str | None:
+    """What to say where a training that is to be resumed has taken all its steps; else None."""
+    from inspire_vla.lerobot_plugin.checkpoints import newest_checkpoint
+    from inspire_vla.lerobot_plugin.training_start import finished_at
+
+    checkpoint = newest_checkpoint(options.out, to_resume=True)
+    if checkpoint is None:
+        return None
+    folder = checkpoint / "pretrained_model"
+    steps = finished_at(
+        folder, [f"--steps={options.steps}"] * bool(options.steps) + [*options.lerobot_arguments]
+    )
+    if steps is None:
+        return None
+    return (
+        f"This training is finished, at step {steps:,}: nothing is left to resume. Its checkpoint: {folder}\n"
+        f"`inspire train --out {options.out} --resume --steps {2 * steps}` trains on, up to step {2 * steps:,}."
+    )
 
 
 def how_to_resume(options: Arguments) -> str:

@@ -196,11 +196,12 @@ class _Dataset(BaseModel):
 
 
 class TrainConfig(BaseModel):
-    """The part of LeRobot's train_config.json that decides whose code runs and where."""
+    """The part of LeRobot's train_config.json that decides whose code runs, where, and how long."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 
     dataset: _Dataset
+    steps: Annotated[int, Field(ge=0)] = 100_000
     policy: dict[str, Any]
     reward_model: None = None
     job: dict[str, Any] = {}

@@ -12,7 +12,14 @@ from typing import Any
 import yaml
 
 from inspire_vla.errors import InspireError
-from inspire_vla.lerobot_plugin.checkpoint_schema import ACTION_HEADS, POLICY_TYPE, read_config
+from inspire_vla.lerobot_plugin.checkpoint_schema import (
+    ACTION_HEADS,
+    POLICY_TYPE,
+    TRAIN_CONFIG,
+    read_config,
+    read_train_config,
+    steps_taken,
+)
 from inspire_vla.lerobot_plugin.checkpoints import find
 from inspire_vla.recipes import RECIPES, recipe_file
 
@@ -94,6 +101,18 @@ def check_start(arguments: Sequence[str], recipe: str | None, *, chosen: bool) -
     raise InspireError(
         f"The checkpoint {folder} is another one than asked for: {listed}. {'. '.join(advice)}."
     )
+
+
+def finished_at(folder: Path, arguments: Sequence[str]) -> int | None:
+    """The last step of a training that is to be resumed, where all its steps are taken; else None.
+
+    Args:
+        folder: its checkpoint, `checkpoints/STEP/pretrained_model`.
+        arguments: those for lerobot-train. Their `--steps` take the place of the checkpoint's.
+    """
+    taken = steps_taken(folder)
+    wanted = dict(_options(arguments)).get("steps", read_train_config(folder / TRAIN_CONFIG).steps)
+    return taken if isinstance(wanted, int) and taken >= wanted else None
 
 
 def _contradictions(asked: Settings, saved: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Any, Any]]]:
