@@ -343,3 +343,36 @@ def test_an_unknown_command_or_option_is_refused_with_what_is_near(capsys):
         main(["evaluate", "--out", "x", "--suiet", "seen"])
     assert stopped.value.code == 2
     assert "--suite" in capsys.readouterr().err
+
+
+SELECTIONS = (
+    ["labels", "d", "--figure", "f.png", "--episodes"],
+    ["evaluate", "--dataset", "d", "--out", "x", "--episodes"],
+    ["train", "--dataset", "d", "--out", "x", "--holdout"],
+)
+
+
+@pytest.mark.parametrize("command", SELECTIONS, ids=lambda words: words[0])
+def test_episodes_are_selected_in_one_way_everywhere(command, capsys):
+    options = parse([*command, "0,5:7"])
+    assert (options.holdout if command[0] == "train" else options.episodes) == "0,5:7"
+    for words, right in ((["0", "5"], "0,5"), (["0,", "5"], "0,5"), (["0:2", "5"], "40:50 or 3,7")):
+        with pytest.raises(SystemExit):
+            parse([*command, *words])
+        told = " ".join(capsys.readouterr().err.replace("│", " ").split())
+        assert f"takes one word: write {right}; found {' '.join(words)}" in told
+
+
+def test_a_number_alone_says_which_episodes_it_may_stand_for(capsys):
+    for command in SELECTIONS[:2]:
+        more = [] if command[0] == "labels" else ["--policy", "nano_base"]
+        assert main([*command, "5", *more]) == 2
+        assert "Write 5:6 for episode 5, or 0:5 for the first 5." in capsys.readouterr().err
+
+
+def test_a_wrong_number_is_told_without_the_inside_of_the_parser(capsys):
+    with pytest.raises(SystemExit):
+        parse(["train", "--out", "x", "--steps", "0"])
+    told = capsys.readouterr().err
+    assert "--steps: must be at least 1, found 0" in told
+    assert "PrimitiveConstructorSpec" not in told

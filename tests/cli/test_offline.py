@@ -55,7 +55,7 @@ def test_options_that_a_dataset_has_no_use_for_are_refused(own_robot, dataset, t
         (["--max-steps", "3"], "does not use --max-steps"),
         (["--suite", "seen"], "does not use --suite"),
         (["--episodes", "7"], "7:8 for episode 7, or 0:7"),
-        (["--episodes", "0"], "write 0:1 for episode 0.\n"),
+        (["--episodes", "0"], "Write 0:1 for episode 0.\n"),
         ([], "has no camera 'front'|is another aspect ratio"),
     ):
         assert main([*base, *more]) == 2

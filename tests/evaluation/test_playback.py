@@ -251,6 +251,8 @@ def test_episodes_are_parsed():
     for text in ("10", "5:3", "a", "8:11", "-1", "", "1,,2"):
         with pytest.raises(InspireError, match=r"[Ee]pisodes"):
             parse_episodes(text, 10)
+    with pytest.raises(InspireError, match="Write 7:8 for episode 7, or 0:7 for the first 7"):
+        parse_episodes("7", 10)
 
 
 def test_episodes_are_held_out_task_by_task(dataset):

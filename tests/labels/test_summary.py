@@ -95,7 +95,7 @@ def test_the_command_labels_shows_and_draws(synthetic, tmp_path, capsys):
     assert main(["label", str(source), "--out", str(out), "--review", str(page)]) == 0
     assert "2 episodes" in capsys.readouterr().out
     assert "the red cube: <b>" in page.read_text()
-    assert main(["labels", str(out), "--figure", str(figure), "--episodes", "0", "1"]) == 0
+    assert main(["labels", str(out), "--figure", str(figure), "--episodes", "0:2"]) == 0
     shown = capsys.readouterr().out
     assert "grasped" in shown
     assert "the plate" in shown

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from inspire_vla.cli.options import Names, Positive
+from inspire_vla.cli.options import Names, Positive, PositiveOrNone
 from inspire_vla.errors import InspireError
 from inspire_vla.jobs import usable_cores
 
@@ -27,7 +27,7 @@ class Arguments:
     """Seed of the demonstrations."""
     processes: Positive = field(default_factory=usable_cores)
     """Processes; by default one per core."""
-    image_size: Positive | None = None
+    image_size: PositiveOrNone = None
     """Side of the images in pixels; by default 96, LIBERO: 128."""
     wrist: bool = False
     """Also record the wrist camera."""

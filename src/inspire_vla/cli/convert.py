@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from inspire_vla.cli.options import Names, Positive, holds_out, refuse_unused
+from inspire_vla.cli.options import Names, PositiveOrNone, holds_out, refuse_unused
 
 
 @dataclass(kw_only=True)
@@ -36,17 +36,17 @@ class Arguments:
     """as_trained, or libero: -1 open … +1 closed."""
     cameras: Names | None = None
     """observation.images.NAME of each image."""
-    action_dim: Positive | None = None
+    action_dim: PositiveOrNone = None
     """Numbers of an action; by default the checkpoint's, or 7."""
-    chunk_size: Positive | None = None
+    chunk_size: PositiveOrNone = None
     """Actions decoded at once; by default the checkpoint's, or 8 (image_text), 1 (openvla, minivla)."""
-    state_dim: Positive | None = None
+    state_dim: PositiveOrNone = None
     """Numbers of the robot's state; by default the checkpoint's. image_text: in the prompt, if given."""
-    heads: Positive | None = None
+    heads: PositiveOrNone = None
     """openvla, minivla: attention heads of the language model, for a model of unusual size."""
-    vision_heads: Positive | None = None
+    vision_heads: PositiveOrNone = None
     """Attention heads of the image encoders, for a model of unusual size."""
-    head_size: Positive | None = None
+    head_size: PositiveOrNone = None
     """pi0fast, pi05: width of an attention head, for a model of unusual size."""
     prompt: str = "openpi"
     """pi0fast: openpi or lerobot, whichever trained it."""

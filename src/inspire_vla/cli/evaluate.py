@@ -10,9 +10,11 @@ from tyro.conf import arg
 
 from inspire_vla.backbones.devices import check_device
 from inspire_vla.cli.options import (
+    EpisodesOrCount,
     Names,
     PolicyOptions,
     Positive,
+    PositiveOrNone,
     Shard,
     chosen_policy,
     mention_overrides,
@@ -40,7 +42,7 @@ class Arguments(PolicyOptions):
     libero_plus_spatial, libero_pro_goal_task, …."""
     task: tuple[str, ...] = ()
     """Only these tasks."""
-    episodes: Annotated[str | None, arg(metavar="N|FROM:TO")] = None
+    episodes: EpisodesOrCount = None
     """Episodes per task; by default 10. With --dataset: which episodes, such as 40:50 or 3,7; by default those that
     `inspire train --holdout` kept out of the training, else all."""
     name: str | None = None
@@ -50,9 +52,9 @@ class Arguments(PolicyOptions):
     control: str = "none"
     """Override the answers that the action is conditioned on: none, truth, shuffled (the truth of another object),
     random, random_directions (random, but for a true "grasped"), or unasked (no question is asked)."""
-    n_action_steps: Positive | None = None
+    n_action_steps: PositiveOrNone = None
     """Actions executed of each chunk; by default the checkpoint's."""
-    max_steps: Positive | None = None
+    max_steps: PositiveOrNone = None
     """Control steps per episode; by default the task's own."""
     layout_randomness: float = 0.0
     """Tabletop: how much the layouts vary, from 0 to 1."""
@@ -129,14 +131,12 @@ def _on_dataset(options: Arguments) -> "Run":
     from inspire_vla import policies
     from inspire_vla.evaluation import Factory, PlaybackPlan
     from inspire_vla.labels.lerobot_files import find_dataset
+    from inspire_vla.labels.recorded import check_selection
 
     simulated = ["suite", "task", "first_seed", "max_steps", "layout_randomness", "mapping", "render"]
     refuse_unused(options, simulated, "--dataset, which takes the place of a simulator,")
-    if (text := options.episodes or "").isdecimal():
-        first = f", or 0:{text} for the first {text}" if int(text) else ""
-        raise InspireError(
-            f"--episodes {text} with --dataset: write {text}:{int(text) + 1} for episode {text}{first}."
-        )
+    if options.episodes is not None:
+        check_selection(options.episodes)  # before the policy is loaded
     assert options.dataset is not None
     policy, agent = chosen_policy(options, simulated=False, patient=True)
     _check_fits(policy, options)

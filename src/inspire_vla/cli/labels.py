@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from inspire_vla.cli.options import refuse_unused
+from inspire_vla.cli.options import Episodes, refuse_unused
 from inspire_vla.errors import InspireError
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ class Arguments:
     """Reasoning mode; by default the first."""
     figure: Annotated[Path | None, arg(metavar="PNG")] = None
     """Draw timelines of --episodes."""
-    episodes: tuple[int, ...] = (0,)
-    """Episodes to draw."""
+    episodes: Episodes = "0:1"
+    """Episodes to draw, such as 0:5 (0 to 4) or 0,5."""
     review: Annotated[Path | None, arg(metavar="HTML")] = None
     """Write a page of images and labels to check."""
     json: bool = False
@@ -38,14 +38,17 @@ class Arguments:
 
 
 def run(options: Arguments) -> None:
-    from inspire_vla.labels.lerobot_files import find_dataset
+    from inspire_vla.labels.lerobot_files import LeRobotFiles, find_dataset
+    from inspire_vla.labels.recorded import check_selection, parse_episodes
     from inspire_vla.labels.summary import summarize, timelines
 
     if options.json:
         refuse_unused(options, ["mode", "figure", "episodes", "review"], "--json")
     elif not options.figure:
         refuse_unused(options, ["episodes"], "A call without --figure")
+    check_selection(options.episodes)
     options.dataset = find_dataset(options.dataset)
+    episodes = parse_episodes(options.episodes, LeRobotFiles.open(options.dataset).info["total_episodes"])
     info, tasks = summarize(options.dataset, mode=options.mode)
     if options.json:
         print(json.dumps(info.to_json(), indent=1, ensure_ascii=False))
@@ -57,7 +60,7 @@ def run(options: Arguments) -> None:
     if options.figure:
         from inspire_vla.reports.timeline import label_record, write_timelines
 
-        chosen = [t for e in options.episodes for t in timelines(options.dataset, mode=options.mode, only=e)]
+        chosen = [t for e in episodes for t in timelines(options.dataset, mode=options.mode, only=e)]
         print(f"Figure: {write_timelines(options.figure, [label_record(labels) for labels in chosen])}")
     if options.review:
         from inspire_vla.reports.label_review import write_review

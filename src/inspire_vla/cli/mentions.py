@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from inspire_vla.cli.options import Positive
+from inspire_vla.cli.options import PositiveOrNone
 from inspire_vla.errors import InspireError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Arguments:
     """Write a file of overrides to edit, for --mentions of label, evaluate and serve."""
     policy: str | None = None
     """Show what this checkpoint is asked about: its number of objects, and the overrides that it holds."""
-    max_objects: Positive | None = None
+    max_objects: PositiveOrNone = None
     """How many objects the policy will be asked about; by default that of --policy, else 8."""
 
 

@@ -13,14 +13,23 @@ from inspire_vla.errors import InspireError
 
 
 def _option(
-    metavar: str, read: Callable[[list[str]], Any], show: Callable[[Any], Sequence[str]], many: bool = False
+    metavar: str,
+    read: Callable[[list[str]], Any],
+    show: Callable[[Any], Sequence[str]],
+    many: bool = False,
+    optional: bool = False,
 ) -> PrimitiveConstructorSpec[Any]:
-    """How tyro reads an option from words and shows its default. `read` raises ValueError for wrong words."""
+    """How tyro reads an option from words and shows its default. `read` raises ValueError for wrong words.
+
+    Args:
+        many: whether it takes several words, or none.
+        optional: whether None is a default. Of a union with None tyro would show its inside where words are wrong.
+    """
     return PrimitiveConstructorSpec(
         nargs="*" if many else 1,
         metavar=metavar,
         instance_from_str=read,
-        is_instance=lambda value: value is not None,
+        is_instance=lambda value: optional or value is not None,
         str_from_instance=lambda value: list(show(value)),
     )
 
@@ -50,6 +59,14 @@ def _shard(words: list[str]) -> tuple[int, int]:
     return int(first), int(count)
 
 
+def _episodes(words: list[str]) -> str:
+    if len(words) == 1:
+        return words[0]
+    numbers = [word.strip(",") for word in words]
+    right = ",".join(numbers) if words and all(map(str.isdecimal, numbers)) else "40:50 or 3,7"
+    raise ValueError(f"takes one word: write {right}; found {' '.join(words) or 'none'}")
+
+
 def _camera_keys(words: list[str]) -> dict[str, str]:
     pairs = [word.partition("=") for word in words]
     for word, (camera, _, key) in zip(words, pairs, strict=True):
@@ -60,10 +77,18 @@ def _camera_keys(words: list[str]) -> dict[str, str]:
 
 Positive = Annotated[int, _option("N", _integer(1), lambda value: [str(value)])]
 """An integer of at least 1."""
+PositiveOrNone = Annotated[int | None, _option("N", _integer(1), lambda value: [str(value)], optional=True)]
+"""An integer of at least 1; None by default."""
 Port = Annotated[int, _option("PORT", _integer(0, 65535), lambda value: [str(value)])]
 """A port to listen on; 0 takes a free one."""
 Shard = Annotated[tuple[int, int], _option("I/N", _shard, lambda value: [f"{value[0]}/{value[1]}"])]
 """Part I of N, as "2/8"."""
+Episodes = Annotated[str, _option("FROM:TO", _episodes, lambda value: [value], many=True)]
+"""Which episodes, as `labels.recorded.parse_episodes` reads them: "40:50", "40:" or "3,7"."""
+EpisodesOrCount = Annotated[
+    str | None, _option("N|FROM:TO", _episodes, lambda value: [str(value)], many=True, optional=True)
+]
+"""`Episodes`, or a number of them; None by default."""
 Names = Annotated[tuple[str, ...], _option("NAME …", _names, lambda value: value, many=True)]
 """One or more names, separated by blanks or commas."""
 CameraKeys = Annotated[

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inspire_vla.backbones.devices import check_device, warn_of_slow_bfloat16
-from inspire_vla.cli.options import Positive, holds_out
+from inspire_vla.cli.options import Positive, PositiveOrNone, holds_out
 from inspire_vla.errors import InspireError
 from inspire_vla.files import check_folder
 from inspire_vla.jobs import usable_cores
@@ -33,9 +33,9 @@ class Arguments:
     """Folder of the images, which are drawn if missing."""
     recipe: str = "nano_grounding"
     """Named recipe."""
-    steps: Positive | None = None
+    steps: PositiveOrNone = None
     """All training steps; by default the recipe's."""
-    dense_steps: Positive | None = None
+    dense_steps: PositiveOrNone = None
     """The first of these, which train dense classification alone."""
     seed: int | None = None
     """By default the recipe's."""

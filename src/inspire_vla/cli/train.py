@@ -7,7 +7,7 @@ from typing import Annotated
 
 from tyro.conf import Suppress, arg
 
-from inspire_vla.cli.options import Positive, holds_out
+from inspire_vla.cli.options import EpisodesOrCount, PositiveOrNone, holds_out
 from inspire_vla.errors import InspireError
 from inspire_vla.files import check_writable, files_below
 
@@ -34,12 +34,12 @@ class Arguments:
     """Train InSpire."""
     no_reasoning: bool = False
     """Train the base model. Without either option, the recipe or checkpoint decides."""
-    holdout: Annotated[str | None, arg(metavar="N|FROM:TO")] = None
+    holdout: EpisodesOrCount = None
     """Episodes to keep out of the training, for `inspire evaluate --dataset`: a number of them, taken from the end of
     each task in turn, or which, such as 40:50 or 3,7. Statistics and action tokenizer are of the others alone."""
-    steps: Positive | None = None
+    steps: PositiveOrNone = None
     """Training steps."""
-    batch_size: Positive | None = None
+    batch_size: PositiveOrNone = None
     """Samples per step."""
     seed: int | None = None
     """Seed of initialisation and data order."""

@@ -96,21 +96,34 @@ class EpisodeReader:
         raise InspireError(f"{self.files.root} has no episode {episode}.")
 
 
+def check_selection(text: str) -> None:
+    """Check the form of a selection of episodes, before a dataset is read.
+
+    Raises:
+        InspireError: another text, or a number alone, which stands for a number of episodes elsewhere.
+    """
+    parts = text.replace(" ", "").split(",")
+    if not all(map(_RANGE.fullmatch, parts)):
+        raise InspireError(f"Episodes are written as 40:50 (40 to 49), 40: or 3,7; found {text!r}.")
+    if len(parts) == 1 and text.strip().isdecimal():
+        number = int(text)
+        first = f", or 0:{number} for the first {number}" if number else ""
+        raise InspireError(f"Which episodes? Write {number}:{number + 1} for episode {number}{first}.")
+
+
 def parse_episodes(text: str, total: int) -> tuple[int, ...]:
-    """Return the episodes that a text such as "40:50", "40:", "3,7" or "0:5,12" names, in order.
+    """Return the episodes that a selection such as "40:50", "40:", "3,7" or "0:5,12" names, in order.
 
     Args:
         total: number of episodes in the dataset; their numbers begin at 0, and a range excludes its end.
 
     Raises:
-        InspireError: another text, an episode that does not exist, or none at all.
+        InspireError: another text, a number alone, an episode that does not exist, or none at all.
     """
+    check_selection(text)
     chosen: set[int] = set()
     for part in text.replace(" ", "").split(","):
-        match = _RANGE.fullmatch(part)
-        if match is None:
-            raise InspireError(f"Episodes are written as 40:50 (40 to 49), 40: or 3,7; found {text!r}.")
-        first, end, single = match.groups()
+        first, end, single = _RANGE.fullmatch(part).groups()  # type: ignore[union-attr]  # checked
         numbers = range(int(single or first or 0), int(single) + 1 if single else int(end or total))
         if not numbers or numbers[-1] >= total:
             raise InspireError(f"There are no episodes {part!r}; the dataset has 0 to {total - 1}.")
