@@ -117,6 +117,41 @@ def test_an_incomplete_dataset_is_refused_by_every_command_and_nothing_is_fetche
     assert not Path(out).exists()
 
 
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.98])
+def test_a_truncated_video_is_refused_before_the_work_begins(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture, kept: float
+) -> None:
+    """`labels` and `mentions` read no images, so they go on."""
+    film = dataset / MISSING["a video"]
+    whole = film.read_bytes()
+    film.unlink()  # a hard link to the file of other tests
+    film.write_bytes(whole[: int(kept * len(whole))])
+    out = tmp_path / "out"
+    for command in (
+        ["label", str(dataset), "--out", str(out)],
+        ["label", str(dataset), "--dry-run"],
+        ["train", "--dataset", str(dataset), "--out", str(out), "--no-reasoning"],
+    ):
+        assert main(command) == 2, command
+        said = capsys.readouterr()
+        assert "truncated or damaged videos, 1 of 1: videos/observation.images.front" in said.err, said
+        assert "action tokenizer" not in said.out + said.err
+    assert main(["labels", str(dataset)]) == 0
+    assert main(["mentions", str(dataset)]) == 0
+
+
+def test_a_truncated_video_matters_only_to_the_episodes_that_it_has_lost(dataset: Path) -> None:
+    film = dataset / MISSING["a video"]
+    whole = film.read_bytes()
+    film.unlink()
+    film.write_bytes(whole[: int(0.75 * len(whole))])
+    files = LeRobotFiles.open(dataset)
+    files.check_videos([0])
+    for episodes in ([1], [0, 1], None):
+        with pytest.raises(InspireError, match="truncated or damaged videos, 1 of 1"):
+            files.check_videos(episodes)
+
+
 def test_a_training_refuses_what_became_incomplete_before_it_began(
     dataset: Path, tmp_path: Path, asked: list[str]
 ) -> None:

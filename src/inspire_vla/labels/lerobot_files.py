@@ -10,7 +10,7 @@ import math
 import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter, ValidationError
+from tqdm.auto import tqdm
 
 from inspire_vla.errors import InspireError, reason_of
 from inspire_vla.files import (
@@ -41,6 +42,8 @@ _NUMBERS = ("float32", "float64", "float16", "int16", "int32", "int64", "int8", 
 _VIDEO_PATH = re.compile(r"(?:[^{}]|\{(?:video_key|chunk_index|file_index)(?::0?\d{1,2}d)?\})+")
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _NAMES_SHOWN = 20
+_SILENT_S = 2.0
+"""A check that takes longer shows its progress."""
 _CONVERTER = "python -m lerobot.scripts.convert_dataset_v21_to_v30"
 _Count = Annotated[int, Field(ge=1)]
 
@@ -151,26 +154,19 @@ class LeRobotFiles:
         LeRobot asks the hub for whatever a dataset lacks, by a name that need not be this dataset's, and writes the
         answer over files of this folder. So an incomplete dataset must not reach it.
         """
-
-        def incomplete(what: str) -> InspireError:
-            return InspireError(
-                f"{self.root} is incomplete: {what}. Copy the missing files into it, or download the dataset again; "
-                "nothing is fetched into this folder."
-            )
-
         stated, counted = self.info["total_frames"], 0
         for path in self.data_files():
             with _readable(path):
                 counted += pq.read_metadata(path).num_rows
         if counted != stated:
             files = f"the {len(self.data_files())} files of data/"
-            raise incomplete(f"meta/info.json says {stated} frames, {files} hold {counted}")
-        videos = [name for name, feature in self.info["features"].items() if feature["dtype"] == "video"]
+            raise self._incomplete(f"meta/info.json says {stated} frames, {files} hold {counted}")
         episodes: list[int] = []
         films: set[Path] = set()
         for path in self.episode_files():
             places = {
-                name: [f"videos/{name}/{number}_index" for number in ("chunk", "file")] for name in videos
+                name: [f"videos/{name}/{number}_index" for number in ("chunk", "file")]
+                for name in self._videos
             }
             table = read_table(path, ["episode_index", *itertools.chain(*places.values())])
             episodes += integers(path, table, "episode_index").tolist()
@@ -179,12 +175,65 @@ class LeRobotFiles:
                 films |= {self.video_file(name, *place) for place in set(zip(*numbers, strict=True))}
         stated = self.info["total_episodes"]
         if len(episodes) != stated or sorted(episodes) != list(range(len(episodes))):
-            raise incomplete(
+            raise self._incomplete(
                 f"meta/info.json says {stated} episodes, the files of meta/episodes/ list {len(episodes)}"
             )
         missing = sorted(film.relative_to(self.root).as_posix() for film in films if not film.is_file())
         if missing:
-            raise incomplete(f"{len(missing)} of {len(films)} videos are missing, such as {missing[:3]}")
+            raise self._incomplete(
+                f"{len(missing)} of {len(films)} videos are missing, such as {missing[:3]}"
+            )
+
+    def _incomplete(self, what: str) -> InspireError:
+        return InspireError(
+            f"{self.root} is incomplete: {what}. Copy the missing or damaged files into it, or download the dataset "
+            "again; nothing is fetched into this folder."
+        )
+
+    def check_videos(self, episodes: Collection[int] | None = None) -> None:
+        """Check that the videos of these episodes, or of all, reach the last frame. Nothing is decoded.
+
+        Raises:
+            InspireError: names the first videos that are truncated or cannot be opened.
+        """
+        if not self._videos:
+            return
+        from inspire_vla.labels.video import defect_at_end
+
+        ends_s = self._last_frames(episodes)
+        frame_s = 1 / float(self.info["fps"])
+        bar = tqdm(sorted(ends_s.items()), desc="checking videos", unit="file", delay=_SILENT_S)
+        defects = {path: defect for path, end_s in bar if (defect := defect_at_end(path, end_s, frame_s))}
+        if defects:
+            shown = [
+                f"{path.relative_to(self.root).as_posix()} ({defect})" for path, defect in defects.items()
+            ]
+            listed = ", ".join(shown[:3]) + (" …" if len(shown) > 3 else "")
+            raise self._incomplete(f"truncated or damaged videos, {len(defects)} of {len(ends_s)}: {listed}")
+
+    def _last_frames(self, episodes: Collection[int] | None) -> dict[Path, float]:
+        """File of a video → time in it of the last frame of these episodes, in seconds."""
+        ends_s: dict[Path, float] = {}
+        for path in self.episode_files():
+            places = {
+                name: [f"videos/{name}/{end}" for end in ("chunk_index", "file_index", "from_timestamp")]
+                for name in self._videos
+            }
+            table = read_table(path, ["episode_index", "length", *itertools.chain(*places.values())])
+            numbers, lengths = integers(path, table, "episode_index"), integers(path, table, "length")
+            chosen = np.ones(len(numbers), bool) if episodes is None else np.isin(numbers, list(episodes))
+            after_first_s = (lengths[chosen] - 1) / float(self.info["fps"])
+            for name, (chunk, file, begin) in places.items():
+                chunks, files = (integers(path, table, column)[chosen] for column in (chunk, file))
+                last_s = _values(path, table, begin, None)[chosen].astype(float) + after_first_s
+                for *place, end_s in zip(chunks.tolist(), files.tolist(), last_s.tolist(), strict=True):
+                    film = self.video_file(name, *place)
+                    ends_s[film] = max(end_s, ends_s.get(film, 0.0))
+        return ends_s
+
+    @property
+    def _videos(self) -> list[str]:
+        return [name for name, feature in self.info["features"].items() if feature["dtype"] == "video"]
 
     def video_file(self, camera: str, chunk: int, file: int) -> Path:
         """The file that holds some episodes' video of one camera."""

@@ -320,8 +320,10 @@ def plan_labels(files: LeRobotFiles, labeller: Labeller, given: Overrides) -> La
     """Find out what is needed to label a dataset: mentions, and for some labellers columns and the gripper's sign.
 
     Raises:
-        InspireError: an instruction cannot be read with certainty, none names an object, or an error of the labeller.
+        InspireError: a video is truncated, an instruction cannot be read with certainty, none names an object, or an
+            error of the labeller.
     """
+    files.check_videos()
     if hasattr(labeller, "with_dataset"):
         labeller = labeller.with_dataset(files.root)
     overrides = {text: given[text] for text in files.tasks.values() if text in given}

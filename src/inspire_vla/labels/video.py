@@ -1,5 +1,6 @@
 """Videos of a dataset, decoded in the order of their frames: much faster than one frame at a time."""
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,34 @@ def decode_video(
         raise InspireError(
             f"{path} cannot be decoded: {reason_of(error)}. Copy it again from where it was recorded."
         ) from None
+
+
+def defect_at_end(path: Path, last_s: float, frame_s: float) -> str:
+    """What is wrong with a video whose last wanted image is at `last_s` seconds; "" if the file reaches that far.
+
+    Reads the index and the last packets, which takes milliseconds. Nothing is decoded. The duration that a file states
+    is no evidence: LeRobot writes it at the beginning, and a truncated file still states the whole.
+
+    Args:
+        frame_s: seconds between two images. The last one may be missing: whether it is needed is a matter of LeRobot's
+            tolerance_s, which a training applies.
+    """
+    end_s = -math.inf
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            container.seek(round(last_s / stream.time_base), backward=True, stream=stream)
+            for packet in container.demux(stream):
+                if packet.is_corrupt:
+                    end_s = -math.inf
+                    break
+                if packet.pts is not None:
+                    end_s = max(end_s, float(packet.pts * packet.time_base))
+                if end_s > last_s - 0.5 * frame_s:
+                    return ""
+    except (av.error.FFmpegError, IndexError, ValueError, OverflowError) as error:
+        return f"cannot be opened: {reason_of(error)}"
+    return "" if end_s > last_s - 1.5 * frame_s else f"ends before {last_s:.2f} s, the time of a frame"
 
 
 def _nearest(frames: Iterator[Any], times: Sequence[float]) -> Iterator[tuple[float, Any]]:

@@ -165,11 +165,13 @@ def prepare(
 
     Raises:
         LabelsMissing, LabelMismatch: the policy reasons, and the dataset has no labels of what it asks.
-        InspireError: states or actions that are NaN or infinite, actions that the action tokenizer would clip, or
-            another number of action codes than the checkpoint's.
+        InspireError: a truncated video, states or actions that are NaN or infinite, actions that the action tokenizer
+            would clip, or another number of action codes than the checkpoint's.
     """
     warn_of_slow_bfloat16(config.device, config.dtype)
-    count_without_instruction(LeRobotFiles.open(dataset.root))
+    files = LeRobotFiles.open(dataset.root)
+    files.check_videos(config.runtime_episodes)
+    count_without_instruction(files)
     check_numbers(config, dataset)
     if config.runtime_episodes is None and chooses_episodes():
         logging.warning(

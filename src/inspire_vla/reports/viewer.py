@@ -225,6 +225,7 @@ class DatasetEpisode:
         labels, _ = read_labelled(folder)
         self.reader = EpisodeReader(folder)
         check_episode(episode, self.reader.episodes)
+        self.reader.files.check_videos([episode])
         self.mode = next(iter(labels.modes))
         self.segments = [segment for segment in self.reader.segments if segment.episode == episode]
         self.instruction = self.segments[0].instruction
