@@ -54,6 +54,9 @@ def test_timelines_of_a_run(run: Path, tmp_path: Path, capsys: pytest.CaptureFix
 def test_an_episode_of_a_run_as_a_recording(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     pytest.importorskip("rerun")
     assert main(["view", str(run), "--episode", "3", "--save", str(tmp_path / "e.rrd")]) == 0
+    said = capsys.readouterr().out
+    assert "Episode 3 of 4: InSpire seen b 1, success" in said
+    assert "It was not filmed" in said
     assert (tmp_path / "e.rrd").stat().st_size > 1000
     assert main(["view", str(run), "--episode", "4", "--save", str(tmp_path / "e.rrd")]) == 2
     assert "there are 4, from 0" in capsys.readouterr().err
@@ -64,7 +67,24 @@ def test_without_rerun_the_extra_is_named(
 ) -> None:
     monkeypatch.setattr("inspire_vla.cli.view.importlib.util.find_spec", lambda name: None)
     assert main(["view", str(run), "--save", str(tmp_path / "e.rrd")]) == 2
-    assert "-c constraints.txt -e '.[view]'" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "-c constraints.txt -e '.[view]'" in said
+    assert f"`inspire view {run} --timeline SVG` does without" in said
+
+
+def test_without_rerun_a_dataset_is_sent_to_the_figure_of_its_labels(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr("inspire_vla.cli.view.importlib.util.find_spec", lambda name: None)
+    assert main(["view", str(dataset), "--save", str(tmp_path / "e.rrd")]) == 2
+    assert f"`inspire labels {dataset} --figure PNG` does without" in capsys.readouterr().err
+    assert main(["view", str(dataset), "--episode", "2", "--save", str(tmp_path / "e.rrd")]) == 2
+    assert "there are 2" in capsys.readouterr().err
+
+
+def test_a_wrong_name_of_a_recording_is_refused_first(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["view", str(tmp_path / "nowhere"), "--save", "x.mp4"]) == 2
+    assert "saved as .rrd" in capsys.readouterr().err
 
 
 def test_what_is_neither_is_said(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -131,6 +151,22 @@ def test_an_episode_of_a_dataset_holds_its_own_frames_and_labels(dataset: Path) 
     assert moments[2].action == {"0": 0.5, "1": 1.0}
     with pytest.raises(InspireError, match="there are 2"):
         DatasetEpisode(dataset, 2)
+
+
+def test_a_dataset_without_labels_is_shown_too(dataset: Path) -> None:
+    """A person looks at a recording before labelling it. Labels of other instructions are refused still."""
+    labelled = list(DatasetEpisode(dataset, 1).moments())
+    tasks = pa.table({"task_index": [0, 1], "task": ["open the drawer", "pick up the mug"]})
+    pq.write_table(tasks, dataset / "meta" / "tasks.parquet")
+    with pytest.raises(InspireError, match="cannot be trusted"):
+        DatasetEpisode(dataset, 1)
+    (dataset / "meta" / "inspire_labels.json").unlink()
+    episode = DatasetEpisode(dataset, 1)
+    moments = list(episode.moments())
+    assert (episode.instruction, episode.mentions) == ("pick up the mug", ())
+    assert [moment.truths for moment in moments] == [[]] * 4
+    assert [moment.state for moment in moments] == [moment.state for moment in labelled]
+    assert all((a.images["image"] == b.images["image"]).all() for a, b in zip(moments, labelled, strict=True))
 
 
 def test_columns_of_one_number_are_stored_as_plain_numbers(dataset: Path) -> None:

@@ -1,13 +1,14 @@
 """Moments follow the record; the dialogue is readable; a recording is written and reads back."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from inspire_vla.errors import InspireError
-from inspire_vla.reports.video import write_episode_video
-from inspire_vla.reports.viewer import Moment, camera_frames, dialogue_text, moments_of, view
+from inspire_vla.reports.video import first_image, frame_rate, write_episode_video
+from inspire_vla.reports.viewer import Moment, camera_frames, dialogue_text, layout, moments_of, view
 
 RECORD = {
     "instruction": "pick up the red cube", "mentions": ("the red cube",), "steps": 6, "success": True,
@@ -29,6 +30,9 @@ def test_actions_states_and_gripper_stand_at_their_step() -> None:
     moments = moments_of(record, actions=actions, states=states)
     assert moments[2].action == dict(zip("x y z rx ry rz gripper".split(), range(14, 21), strict=True))
     assert moments[6].action == {}
+    joints = [f"joint_{n}" for n in range(7)]
+    assert list(moments_of(record, actions=actions, action_names=joints)[2].action) == joints
+    assert list(moments_of(record, states=np.zeros((7, 7)))[2].state) == [str(n) for n in range(7)]
     assert moments[6].state == {"0": 12.0, "1": 13.0}
     assert [m.gripper for m in moments] == [None, "open", "open", *["holding"] * 4]
 
@@ -77,3 +81,31 @@ def test_a_recording_is_written(tmp_path: Path) -> None:
         assert entity in data
     with pytest.raises(InspireError, match=r"\.rrd"):
         view("x", "go", (), [], save=tmp_path / "x.mp4")
+
+
+def test_each_camera_has_a_view_of_its_own() -> None:
+    """rerun draws the images of one view on top of each other."""
+    blueprint = pytest.importorskip("rerun.blueprint")
+    shown = layout(blueprint, ["front", "left wrist"]).root_container.contents[0].contents
+    assert [view.origin for view in shown] == ["camera/front", "camera/left_wrist"]
+
+
+def test_an_episode_that_cannot_be_read_leaves_no_recording(tmp_path: Path) -> None:
+    pytest.importorskip("rerun")
+
+    def moments() -> Iterator[Moment]:
+        yield Moment(0, {"front": np.zeros((8, 8, 3), np.uint8)})
+        raise InspireError("the second image is damaged")
+
+    with pytest.raises(InspireError, match="second image"):
+        view("x", "go", (), moments(), save=tmp_path / "x.rrd")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_or_damaged_video_of_a_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InspireError, match=r"none\.mp4 cannot be read as a video: No such file"):
+        camera_frames(tmp_path / "none.mp4", 1)
+    (tmp_path / "half.mp4").write_bytes(b"half a video")
+    for read in (first_image, frame_rate, lambda path: camera_frames(path, 1)):
+        with pytest.raises(InspireError, match=r"half\.mp4 cannot be read as a video"):
+            read(tmp_path / "half.mp4")

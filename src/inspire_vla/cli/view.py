@@ -4,12 +4,15 @@ import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
 from inspire_vla.cli.options import Positive, refuse_unused
 from inspire_vla.errors import InspireError, did_you_mean
+
+if TYPE_CHECKING:
+    from inspire_vla.evaluation import Run
 
 
 @dataclass(kw_only=True)
@@ -17,9 +20,10 @@ class Arguments:
     """Show an episode of a run or of a dataset in rerun, or the answers of a run's episodes as timelines."""
 
     what: Annotated[Positional[Path], arg(metavar="RUN|DATASET")]
-    """Folder of a run, or a labelled LeRobot dataset: a folder, or user/name in LeRobot's cache or on the hub."""
+    """Folder of a run, or a LeRobot dataset, with or without labels: a folder, or user/name in LeRobot's cache or on
+    the hub."""
     episode: int = 0
-    """Which episode, in the order of the table."""
+    """Which episode, from 0: of a dataset its number, of a run in the order of suite, task and seed."""
     save: Annotated[Path | None, arg(metavar="RRD")] = None
     """Write a recording in place of opening a viewer."""
     timeline: Annotated[Path | None, arg(metavar="SVG")] = None
@@ -32,7 +36,9 @@ class Arguments:
 
 def run(options: Arguments) -> None:
     from inspire_vla.labels.lerobot_files import find_dataset
+    from inspire_vla.reports.viewer import check_save
 
+    check_save(options.save)
     folder = find_dataset(options.what)
     if options.timeline:
         refuse_unused(options, ["episode", "save"], "--timeline")
@@ -45,7 +51,10 @@ def run(options: Arguments) -> None:
             _episode_of_run(folder, options)
     elif (folder / "meta" / "info.json").is_file():
         if options.timeline:
-            raise InspireError("--timeline draws runs, which record the answers; this is a dataset.")
+            raise InspireError(
+                f"--timeline draws runs, which record the answers; {folder} is a dataset. `inspire labels {folder} "
+                "--figure PNG` draws its labels over time."
+            )
         _episode_of_dataset(folder, options)
     else:
         raise InspireError(f"{folder} is neither a run (run.json) nor a LeRobot dataset (meta/info.json).")
@@ -53,16 +62,15 @@ def run(options: Arguments) -> None:
         print(f"Written: {options.save}; open it with `rerun {options.save}`.")
 
 
-def _records(folder: Path) -> list[dict[str, Any]]:
-    from inspire_vla.evaluation import read_run
-
-    return [vars(r) for r in sorted(read_run(folder).records, key=lambda r: (r.suite, r.task, r.seed))]
+def _records(run: "Run") -> list[dict[str, Any]]:
+    return [vars(r) for r in sorted(run.records, key=lambda r: (r.suite, r.task, r.seed))]
 
 
 def _timeline(folder: Path, target: Path, options: Arguments) -> None:
+    from inspire_vla.evaluation import read_run
     from inspire_vla.reports.timeline import write_timelines
 
-    records = _records(folder)
+    records = _records(read_run(folder))
     tasks = {record["task"] for record in records}
     for task in options.task or ():
         if task not in tasks:
@@ -74,23 +82,25 @@ def _timeline(folder: Path, target: Path, options: Arguments) -> None:
         print(f"The first {shown}, in the order of suites, tasks and seeds; --most {total} draws all.")
 
 
-def _need_rerun() -> None:
+def _need_rerun(instead: str) -> None:
     if importlib.util.find_spec("rerun") is None:
         raise InspireError(
             "rerun is not installed, the extra `view`: pip install -c constraints.txt -e '.[view]' in the repository. "
-            "--timeline does without."
+            f"{instead} does without."
         )
 
 
 def _episode_of_run(folder: Path, options: Arguments) -> None:
-    _need_rerun()
-    from inspire_vla.evaluation import read_arrays
-    from inspire_vla.reports.viewer import camera_frames, check_episode, moments_of
+    from inspire_vla.evaluation import read_arrays, read_run
+    from inspire_vla.reports.viewer import ACTION_NAMES, camera_frames, check_episode, moments_of
     from inspire_vla.reports.viewer import view as show
 
-    records = _records(folder)
+    run = read_run(folder)
+    records = _records(run)
     check_episode(options.episode, len(records))
     record = records[options.episode]
+    filmed = [number for number, one in enumerate(records) if one["video"]]
+    _need_rerun(f"`inspire view {folder} --timeline SVG`")
     frames: list[Any] = []
     actions: Sequence[Any] = ()
     states: Sequence[Any] = ()
@@ -101,17 +111,26 @@ def _episode_of_run(folder: Path, options: Arguments) -> None:
     if record["success"] is None:
         outcome = "recorded frames"
     name = f"{record['policy']} {record['suite']} {record['task']} {record['seed']}"
+    print(f"Episode {options.episode} of {len(records)}: {name}, {outcome}")
+    if not record["video"]:
+        others = f"the first that was is {filmed[0]}" if filmed else "none was: `inspire evaluate --videos N`"
+        print(f"It was not filmed, so images, states and actions are missing; {others}.")
+    recorded = run.info.get("plan", {}).get("dataset", {})
+    names = recorded.get("action_names", ()) if run.is_offline else ACTION_NAMES
     show(
-        name, record["instruction"], record["mentions"], moments_of(record, frames, actions, states),
-        save=options.save, outcome=outcome,
+        name, record["instruction"], record["mentions"],
+        moments_of(record, frames, actions, states, action_names=names), save=options.save, outcome=outcome,
     )  # fmt: skip
 
 
 def _episode_of_dataset(folder: Path, options: Arguments) -> None:
-    _need_rerun()
     from inspire_vla.reports.viewer import DatasetEpisode
     from inspire_vla.reports.viewer import view as show
 
     episode = DatasetEpisode(folder, options.episode)
+    _need_rerun(f"`inspire labels {folder} --figure PNG`")
     name = f"{folder.name} episode {options.episode}"
+    print(f"Episode {options.episode} of {episode.reader.episodes}: {episode.instruction!r}")
+    if episode.mode is None:
+        print("It has no labels; `inspire label` adds them.")
     show(name, episode.instruction, episode.mentions, episode.moments(), save=options.save)

@@ -1,7 +1,8 @@
-"""Videos of a dataset, decoded in the order of their frames: much faster than one frame at a time."""
+"""Videos, decoded in the order of their frames: much faster than one frame at a time."""
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,16 @@ from inspire_vla.errors import InspireError, reason_of
 
 _GAP_S = 2.0
 """Between two wanted images further apart, the decoder jumps instead of decoding what lies between."""
+
+
+@contextmanager
+def open_video(path: str | Path) -> Iterator[Any]:
+    """Open a video to read. Raises InspireError where it is missing or damaged."""
+    try:
+        with av.open(str(path)) as container:
+            yield container
+    except (av.error.FFmpegError, IndexError) as error:
+        raise InspireError(f"{path} cannot be read as a video: {reason_of(error)}.") from None
 
 
 def decode_video(

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from inspire_vla.errors import InspireError
 from inspire_vla.files import atomic_path
+from inspire_vla.labels.video import open_video
 from inspire_vla.reports.figures import new_figure, pixel_axes, styled
 from inspire_vla.reports.theme import DARK, answer_name, rgb
 from inspire_vla.reports.timeline import Layout, draw_lanes
@@ -214,7 +215,7 @@ def write_video(path: str | Path, images: Iterator[np.ndarray] | Sequence[np.nda
 
 def first_image(path: str | Path) -> Image.Image:
     """Return the first frame of a video."""
-    with av.open(str(path)) as container:
+    with open_video(path) as container:
         for frame in container.decode(video=0):
             return frame.to_image()
     raise InspireError(f"{path} holds no image.")
@@ -222,5 +223,5 @@ def first_image(path: str | Path) -> Image.Image:
 
 def frame_rate(path: str | Path) -> float:
     """Return the frames per second of a video."""
-    with av.open(str(path)) as container:
+    with open_video(path) as container:
         return float(container.streams.video[0].average_rate or 10)

@@ -8,18 +8,21 @@ rerun is optional: the extra `view`.
 """
 
 import importlib
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 
 from inspire_vla.errors import InspireError, reason_of
-from inspire_vla.labels import read_labelled
-from inspire_vla.labels.columns import answer_column
+from inspire_vla.files import atomic_path
+from inspire_vla.labels.columns import answer_column, has_labels, read_labelled
+from inspire_vla.labels.lerobot_files import Segment
 from inspire_vla.labels.recorded import EpisodeReader
+from inspire_vla.labels.video import open_video
 from inspire_vla.reports.tables import at, make_table
 from inspire_vla.spatial import decode_answers
 
@@ -59,18 +62,39 @@ def view(
 ) -> None:
     """Send moments to rerun: to a file if `save` is given, else to a viewer that is opened.
 
-    Raises InspireError without rerun-sdk, or for a file that does not end in .rrd.
+    Raises InspireError without rerun-sdk, or as `check_save` does. On an error no file is left.
     """
+    check_save(save)
     rr, blueprint = _rerun()
     recording = rr.RecordingStream("inspire_vla", recording_id=name)
-    if save is not None:
-        target = Path(save)
-        if target.suffix != ".rrd":
-            raise InspireError(f"A recording is saved as .rrd, found {target.name!r}.")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        recording.save(target, default_blueprint=_layout(blueprint))
-    else:
-        recording.spawn(default_blueprint=_layout(blueprint))
+    coming = iter(moments)
+    first = list(itertools.islice(coming, 1))
+    views = layout(blueprint, [camera for moment in first for camera in moment.images])
+    with nullcontext() if save is None else atomic_path(save) as target:
+        if target is None:
+            recording.spawn(default_blueprint=views)
+        else:
+            recording.save(target, default_blueprint=views)
+        _log(recording, rr, name, instruction, mentions, itertools.chain(first, coming), outcome)
+        recording.flush()
+        recording.disconnect()
+
+
+def check_save(save: str | Path | None) -> None:
+    """Raise InspireError for a file that a recording is not saved as: its name does not end in .rrd."""
+    if save is not None and Path(save).suffix != ".rrd":
+        raise InspireError(f"A recording is saved as .rrd, found {Path(save).name!r}.")
+
+
+def _log(
+    recording: Any,
+    rr: Any,
+    name: str,
+    instruction: str,
+    mentions: Sequence[str],
+    moments: Iterable[Moment],
+    outcome: str,
+) -> None:
     recording.log(
         "episode",
         rr.TextDocument(f"# {instruction}\n{name}  \n{outcome}", media_type="text/markdown"),
@@ -95,8 +119,6 @@ def view(
             for line in _log_lines(mentions, moment):
                 recording.log("answers", rr.TextLog(line))
             before = shown
-    recording.flush()
-    recording.disconnect()
 
 
 def dialogue_text(instruction: str, mentions: Sequence[str], moment: Moment) -> str:
@@ -118,6 +140,8 @@ def moments_of(
     frames: Sequence[np.ndarray] = (),
     actions: Sequence[np.ndarray] = (),
     states: Sequence[np.ndarray] = (),
+    *,
+    action_names: Sequence[str] = ACTION_NAMES,
 ) -> list[Moment]:
     """Return the moments of an episode's record, with the frames, actions and states of each step, if any.
 
@@ -125,6 +149,7 @@ def moments_of(
         frames: (H, W, 3) uint8 of each step.
         actions: (action_dim,) of each step.
         states: (state_dim,) of each step.
+        action_names: of the numbers of an action. Where there are not so many numbers, they are counted from 0.
     """
     timeline = list(record.get("timeline") or ())
     gripper = list(record.get("gripper") or ())
@@ -140,7 +165,7 @@ def moments_of(
                 tuple(truths),
                 tuple(confidences),
                 state=_named(states, step),
-                action=_named(actions, step),
+                action=_named(actions, step, action_names),
                 gripper=(_latest(gripper, step) or (0, None))[1],
             )
         )
@@ -152,18 +177,22 @@ def _latest(changes: Sequence[Any], step: int) -> Any:
     return next((change for change in reversed(changes) if change[0] <= step), None)
 
 
-def _named(table: Sequence[np.ndarray], step: int) -> dict[str, float]:
+def _named(table: Sequence[np.ndarray], step: int, names: Sequence[str] = ()) -> dict[str, float]:
     if step >= len(table):
         return {}
     row = table[step]
-    names = ACTION_NAMES if len(row) == len(ACTION_NAMES) else tuple(map(str, range(len(row))))
+    if len(names) != len(row):
+        names = [str(number) for number in range(len(row))]
     return {name: float(number) for name, number in zip(names, row, strict=True)}
 
 
 def camera_frames(video: str | Path, count: int) -> list[np.ndarray]:
-    """Return the first `count` camera images (H, W, 3) uint8 of an episode's video, without the text below."""
+    """Return the first `count` camera images (H, W, 3) uint8 of an episode's video, without the text below.
+
+    Raises InspireError for a video that is missing or damaged.
+    """
     frames: list[np.ndarray] = []
-    with av.open(str(video)) as container:
+    with open_video(video) as container:
         for frame in container.decode(video=0):
             if len(frames) == count:
                 break
@@ -185,18 +214,22 @@ def _log_lines(mentions: Sequence[str], moment: Moment) -> list[str]:
     return lines
 
 
-def _layout(blueprint: Any) -> Any:
+def layout(blueprint: Any, cameras: Sequence[str]) -> Any:
+    """The views, as a Blueprint of rerun. Each camera has one: rerun draws images of one view on top of each other."""
     b = blueprint
     return b.Blueprint(
         b.Horizontal(
-            b.Spatial2DView(origin="camera", name="camera"),
+            b.Vertical(
+                *(b.Spatial2DView(origin=f"camera/{_path(camera)}", name=camera) for camera in cameras)
+            ),
             b.Vertical(
                 b.TextDocumentView(origin="dialogue", name="dialogue"),
                 b.TimeSeriesView(origin="confidence", name="confidence"),
+                b.TimeSeriesView(origin="state", name="state"),
                 b.TimeSeriesView(origin="action", name="action"),
                 b.TimeSeriesView(origin="gripper", name="gripper: open, closed, holding"),
                 b.TextLogView(origin="answers", name="answers"),
-                row_shares=[2, 2, 2, 1, 1],
+                row_shares=[2, 2, 2, 2, 1, 1],
             ),
             column_shares=[3, 2],
         ),
@@ -219,28 +252,36 @@ def _rerun() -> tuple[Any, Any]:
 
 
 class DatasetEpisode:
-    """One episode of a labelled LeRobot dataset. Raises InspireError where it has no such episode."""
+    """One episode of a LeRobot dataset, with its labels if it has some.
+
+    Attributes:
+        mode: of the labels that are shown; None without labels.
+
+    Raises:
+        InspireError: there is no such episode, its video is truncated, or the labels are those of other instructions.
+    """
 
     def __init__(self, folder: Path, episode: int) -> None:
-        labels, _ = read_labelled(folder)
         self.reader = EpisodeReader(folder)
         check_episode(episode, self.reader.episodes)
         self.reader.files.check_videos([episode])
-        self.mode = next(iter(labels.modes))
         self.segments = [segment for segment in self.reader.segments if segment.episode == episode]
         self.instruction = self.segments[0].instruction
-        self.mentions = tuple(labels.tasks.get(self.instruction, ()))
+        self.mode: str | None = None
+        self.mentions: tuple[str, ...] = ()
+        if has_labels(folder):
+            labels, _ = read_labelled(folder)
+            self.mode = next(iter(labels.modes))
+            self.mentions = tuple(labels.tasks.get(self.instruction, ()))
 
     def moments(self) -> Iterator[Moment]:
         """The frames; their labels stand as truths."""
-        files, column = self.reader.files, answer_column(self.mode)
+        files = self.reader.files
         recorded = [name for name in ("observation.state", "action") if name in files.info["features"]]
         for segment in self.segments:
-            columns = self.reader.columns(segment, [column, *recorded])
+            columns = self.reader.columns(segment, recorded)
             images = {name: self.reader.images(segment, name) for name in files.cameras}
-            # answers to another task are about other objects
-            objects = len(self.mentions) if segment.instruction == self.instruction else 0
-            for row, words in enumerate(decode_answers(columns[column][:, :objects], self.mode).tolist()):
+            for row, words in enumerate(self._answers(segment)):
                 numbers = {name: self._named(name, columns[name][row].tolist()) for name in recorded}
                 yield Moment(
                     segment.start + row,
@@ -250,6 +291,15 @@ class DatasetEpisode:
                     action=numbers.get("action", {}),
                 )
 
+    def _answers(self, segment: Segment) -> list[list[str]]:
+        """The labels of each frame. None in a task after the first of the episode: they are about other objects."""
+        if self.mode is None or segment.instruction != self.instruction:
+            return [[] for _ in range(len(segment))]
+        column = answer_column(self.mode)
+        codes = self.reader.columns(segment, [column])[column]
+        words: list[list[str]] = decode_answers(codes[:, : len(self.mentions)], self.mode).tolist()
+        return words
+
     def _named(self, feature: str, numbers: Sequence[float]) -> dict[str, float]:
         names = self.reader.files.names().get(feature) or map(str, range(len(numbers)))
         return dict(zip(names, numbers, strict=True))
@@ -258,4 +308,5 @@ class DatasetEpisode:
 def check_episode(episode: int, count: int) -> None:
     """Raise InspireError for an episode that is none of `count`."""
     if not 0 <= episode < count:
-        raise InspireError(f"There is no episode {episode}; there are {count}, from 0.")
+        found = f"there are {count}, from 0" if count else "there is none yet"
+        raise InspireError(f"There is no episode {episode}; {found}.")
