@@ -5,5 +5,6 @@ figures.py  matplotlib figures, in files and on the page            timeline.py 
 page.py     the HTML page                                           video.py    an episode as a video
 offline.py  tables of policies on recorded frames                model_card.py   the card of a checkpoint
 viewer.py   episodes in rerun                                       label_review.py  labels to check by eye
+fonts.py    fonts for Chinese, Japanese and Korean letters
 attention.py, attention_figures.py  attention maps and their shares on objects
 """

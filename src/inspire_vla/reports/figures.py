@@ -17,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from inspire_vla.files import atomic_path
+from inspire_vla.reports.fonts import with_fonts
 from inspire_vla.reports.tables import percent, points, short
 from inspire_vla.reports.theme import LIGHT, POLICIES, css_variables
 
@@ -76,7 +77,8 @@ def save(figure: Figure, path: str | Path, *, dark: bool = False) -> Path:
         if dark and target.suffix == ".svg":
             partial.write_text(inline_svg(figure, standalone=True), encoding="utf-8")
         else:
-            figure.savefig(partial, format=target.suffix[1:] or "png", dpi=130, **_undated(target.suffix))
+            options = {"format": target.suffix[1:] or "png", "dpi": 130, **_undated(target.suffix)}
+            with_fonts(figure, lambda: figure.savefig(partial, **options), as_text=target.suffix == ".svg")
     return target
 
 
@@ -96,7 +98,7 @@ def inline_svg(
     buffer = io.StringIO()
     if not standalone:
         figure.set_facecolor("none")
-    figure.savefig(buffer, format="svg", **_undated(".svg"))
+    with_fonts(figure, lambda: figure.savefig(buffer, format="svg", **_undated(".svg")), as_text=True)
     ElementTree.register_namespace("", SVG)
     ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
     root = ElementTree.fromstring(buffer.getvalue())

@@ -14,6 +14,7 @@ from inspire_vla.errors import InspireError
 from inspire_vla.files import atomic_path
 from inspire_vla.labels.video import open_video
 from inspire_vla.reports.figures import new_figure, pixel_axes, styled
+from inspire_vla.reports.fonts import font_file, needs_font, warn_of, with_fonts
 from inspire_vla.reports.theme import DARK, answer_name, rgb
 from inspire_vla.reports.timeline import Layout, draw_lanes
 
@@ -94,7 +95,7 @@ def _compose(
     draw = ImageDraw.Draw(canvas)
     y = height + MARGIN
     for line in instruction:
-        draw.text((MARGIN, y), line, INK, font(SIZE))
+        draw.text((MARGIN, y), line, INK, font(SIZE, line))
         y += 20
     y += 6
     if not mentions:
@@ -109,7 +110,8 @@ def _compose(
         canvas.paste(Image.fromarray(strip), (MARGIN, y + 2))
         draw.line((MARGIN + x, y, MARGIN + x, y + 2 + len(strip) - STRIP.gap), fill=INK)
     y += len(strips[0]) + 4
-    draw.text((MARGIN, y + 2), f"{record.get('policy', '')}   step {t}", SOFT, font(SIZE - 3))
+    playing = f"{record.get('policy', '')}   step {t}"
+    draw.text((MARGIN, y + 2), playing, SOFT, font(SIZE - 3, playing))
     if final and (record.get("success") is not None or record.get("error")):
         success, crashed = record.get("success"), record.get("error")
         outcome, colour = ("success", CORRECT) if success else ("crashed" if crashed else "failure", WRONG)
@@ -129,7 +131,7 @@ def _strip(record: Mapping[str, Any]) -> np.ndarray:
     axis = pixel_axes(figure, 0, 0, STRIP.width, height)
     draw_lanes(axis, record, max(1, int(record.get("steps", 0))), STRIP, DARK)
     axis.set_axis_off()
-    figure.canvas.draw()
+    with_fonts(figure, figure.canvas.draw)
     return np.array(figure.canvas.buffer_rgba())[..., :3]  # type: ignore[attr-defined]
 
 
@@ -142,7 +144,7 @@ def _answer_row(
     truth = truths[i] if i < len(truths) else None
     confidence = float(confidences[i]) if i < len(confidences) else 0.0
     colour: Colour = UNKNOWN if answer is None or truth is None else CORRECT if answer == truth else WRONG
-    draw.text((MARGIN, y), fit(mention, SIZE - 2, 168), INK, font(SIZE - 2))
+    draw.text((MARGIN, y), fit(mention, SIZE - 2, 168), INK, font(SIZE - 2, mention))
     x: float = MARGIN + 178
     if answer is not None:  # in the colour of the timeline
         draw.rounded_rectangle((x, y + 5, x + 9, y + 14), 2, fill=rgb(DARK["w-" + answer_name(answer)]))
@@ -157,10 +159,18 @@ def _answer_row(
         draw.rectangle((left, y + 6, left + 50 * min(1.0, max(0.0, confidence)), y + 13), fill=colour)
 
 
+def font(size: int, text: str = "") -> Any:
+    """Return Pillow's own font, which needs no file of the machine; one of the machine's for a text that needs it."""
+    if not needs_font(text):
+        return _font(size, None)
+    if (file := font_file()) is None:
+        warn_of("".join(filter(needs_font, text)))
+    return _font(size, file)
+
+
 @cache
-def font(size: int) -> Any:
-    """Return Pillow's own font: no file of the machine is needed."""
-    return ImageFont.load_default(size)
+def _font(size: int, file: Path | None) -> Any:
+    return ImageFont.load_default(size) if file is None else ImageFont.truetype(file, size)
 
 
 def wrap(text: str, size: int, width: int) -> list[str]:
@@ -168,7 +178,7 @@ def wrap(text: str, size: int, width: int) -> list[str]:
     lines: list[str] = []
     for word in text.split():
         joined = f"{lines[-1]} {word}" if lines else word
-        if lines and font(size).getlength(joined) <= width:
+        if lines and font(size, joined).getlength(joined) <= width:
             lines[-1] = joined
         else:
             lines.append(fit(word, size, width))
@@ -177,9 +187,9 @@ def wrap(text: str, size: int, width: int) -> list[str]:
 
 def fit(text: str, size: int, width: int) -> str:
     """Cut `text` to `width` pixels, with an ellipsis."""
-    if font(size).getlength(text) <= width:
+    if font(size, text).getlength(text) <= width:
         return text
-    while text and font(size).getlength(text + "…") > width:
+    while text and font(size, text).getlength(text + "…") > width:
         text = text[:-1]
     return text + "…"
 
