@@ -176,7 +176,7 @@ def test_light_rooms_load_without_torch_and_simulator(modules):
     imports = "; ".join(f"import inspire_vla{name}" for name in modules)
     code = (
         f"{imports}; import sys; "
-        "print([m for m in ('torch', 'mujoco', 'lerobot', 'transformers') if m in sys.modules])"
+        "print([m for m in ('torch', 'mujoco', 'lerobot', 'transformers', 'scipy') if m in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True

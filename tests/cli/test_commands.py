@@ -30,6 +30,40 @@ def test_help_answers_at_once_and_names_every_command():
         assert f" {heavy}\n" not in done.stderr
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize(("command", "loads"), [("compare", True), ("mentions", False)])
+def test_a_terminal_is_told_that_libraries_are_loaded(command, loads, terminal, capsys, monkeypatch):
+    """Before the command runs, which loads them."""
+    told: list[str] = []
+    monkeypatch.setattr(f"inspire_vla.cli.{command}.run", lambda _: told.append(capsys.readouterr().err))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    assert main([command, "x"]) == 0
+    assert told == [f"inspire {command}: loading …\n" if loads and terminal else ""]
+
+
+def test_a_command_that_answers_at_once_loads_no_heavy_library():
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "inspire_vla.cli", "mentions", "put the cup on the plate"],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert "the cup" in done.stdout
+    for heavy in ("torch", "mujoco", "lerobot", "scipy", "pandas"):
+        assert f" {heavy}\n" not in done.stderr
+
+
+def test_the_doctor_tells_each_finding_when_it_has_it(monkeypatch, capsys):
+    """Some checks take seconds, and one may never come back."""
+    told: list[str] = []
+
+    def slow() -> doctor.Check:
+        told.append(capsys.readouterr().out)
+        return doctor.Check("torch", False, "none")
+
+    monkeypatch.setattr(doctor, "checks", lambda: (check() for check in [doctor._python, slow]))
+    assert main(["doctor"]) == 1
+    assert "python" in told[0]
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as stopped:

@@ -15,6 +15,8 @@ COMMANDS = (
     "demo", "collect", "mentions", "label", "labels", "pretrain", "train", "convert", "evaluate", "compare", "report",
     "reproduce", "serve", "steer", "attention", "view", "card", "doctor",
 )  # fmt: skip
+AT_ONCE = ("mentions", "doctor")
+"""Commands that answer at once. The others load libraries for seconds, LeRobot for up to half a minute."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = _module(words[0])
     try:
         with _sigterm_raises():
+            if words[0] not in AT_ONCE and sys.stderr.isatty():  # a log needs no such line
+                print(f"inspire {words[0]}: loading …", file=sys.stderr, flush=True)
             return command.run(options) or 0
     except InspireError as error:
         print(f"inspire {words[0]}: {error}", file=sys.stderr)

@@ -6,7 +6,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -45,22 +45,23 @@ def run(options: Arguments) -> int:
 
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     console = Console()
-    results = checks()
-    for check in results:
+    ok = True
+    for check in checks():
+        ok &= check.ok or not check.required
         mark = "[green]ok  [/]" if check.ok else "[red]no  [/]" if check.required else "[yellow]–   [/]"
         console.print(f"{mark}{check.name:<12} {escape(check.found)}", highlight=False)
         if not check.ok and check.advice:
             console.print(f"                 → {escape(check.advice)}", highlight=False)
-    return int(any(check.required and not check.ok for check in results))
+    return int(not ok)
 
 
-def checks() -> list[Check]:
-    """Run all checks. A check that raises is a finding that failed."""
+def checks() -> Iterator[Check]:
+    """Run all checks, each when it is asked for: some take seconds. A check that raises is a finding that failed."""
     every = (
         _platform, _python, _packages, _torch, _rendering, _plugin, _ffmpeg, _opencv, _libero, _libero_plus,
         _libero_pro, _ray, _disk,
     )  # fmt: skip
-    return [_safely(check) for check in every]
+    return map(_safely, every)
 
 
 def _safely(check: Callable[[], Check]) -> Check:

@@ -63,7 +63,6 @@ def run(options: Arguments) -> None:
         from inspire_vla.labels.lerobot_files import LeRobotFiles, find_dataset
 
         LeRobotFiles.open(find_dataset(options.dataset))
-    print("Loading LeRobot and the dataset …", file=sys.stderr)
     from inspire_vla.lerobot_plugin.training import train
 
     train(arguments, recipe=recipe)

@@ -19,7 +19,6 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
 
 from inspire_vla.errors import InspireError
 from inspire_vla.instruction import Act, MentionRole, acts_of, find_mentions, mentions_of, override_for
@@ -443,6 +442,8 @@ class EpisodeLabeller:
 
 def _direction_confidence(offsets: NDArray[np.float64]) -> NDArray[np.float64]:
     """Probability that the largest axis of each offset is the largest, with normal errors on each axis: 0.25 … 1."""
+    from scipy.special import ndtr  # here, as in gripper.py
+
     _, second, largest = np.moveaxis(np.sort(np.abs(offsets), axis=-1), -1, 0)
     return ndtr((largest - second) / (np.sqrt(2) * _POSITION_STD_M)) * ndtr(largest / _POSITION_STD_M)
 

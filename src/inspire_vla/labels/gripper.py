@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import median_filter
 
 from inspire_vla.errors import InspireError
 
@@ -92,6 +91,10 @@ def total_opening(values: NDArray[np.floating]) -> NDArray[np.float64]:
 
 def _despiked(raw: NDArray[np.float64]) -> NDArray[np.float64]:
     """Replace values by the median of three frames: one corrupt frame disappears, a step stays."""
+    from scipy.ndimage import (
+        median_filter,  # here, so that labels can be read without it: it takes a second to load
+    )
+
     return median_filter(raw, size=3, mode="nearest") if len(raw) > 2 else raw
 
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import minimum_filter1d
 
 from inspire_vla.errors import InspireError
 from inspire_vla.labels.gripper import Grasp, true_runs, valleys
@@ -110,6 +109,8 @@ def at_work(path: NDArray[np.float64], fps: float) -> NDArray[np.bool_]:
     Returns:
         (T,) bool.
     """
+    from scipy.ndimage import minimum_filter1d  # here, as in gripper.py
+
     speed = np.linalg.norm(np.diff(path, axis=0, prepend=path[:1]), axis=1)
     moving = speed[speed > 0.05 * speed.max()] if speed.max() > 0 else speed
     usual = float(np.quantile(moving, 0.6)) if len(moving) else 0.0
