@@ -76,6 +76,18 @@ def test_both_losses_are_logged_and_weighted(agent: Agent) -> None:
     assert heavier["flow_loss"] == pytest.approx(3 * log["flow_loss"], rel=1e-5)
 
 
+def test_the_loss_is_the_mean_over_a_frame_s_draws_of_noise(agent: Agent) -> None:
+    policy, batch = agent.policy, demonstrations(agent)
+    noise, time = torch.randn(4, 4, 7), torch.tensor([0.2, 0.8, 0.5, 1.0])
+    single = [policy.forward(batch, noise=noise[i::2], time=time[i::2])[1]["flow_loss"] for i in (0, 1)]
+    policy.config.flow = FlowConfig(noise_samples=2)
+    try:
+        _, several = policy.forward(batch, noise=noise, time=time)
+    finally:
+        policy.config.flow = FlowConfig()
+    assert several["flow_loss"] == pytest.approx(sum(single) / 2, rel=1e-5)
+
+
 def test_rows_without_labels_are_left_out_of_both_losses(agent: Agent) -> None:
     policy, batch = agent.policy, demonstrations(agent)
     noise, time = torch.randn(1, 4, 7), torch.tensor([0.5])
@@ -186,7 +198,12 @@ def test_options_of_the_other_head_are_refused() -> None:
     ):
         with pytest.raises(InspireError, match=found):
             InspireVLAConfig(**options)
-    for options in ({"loss_weight": 0.0}, {"loss_weight": float("nan")}, {"denoising_steps": 0}):
+    for options in (
+        {"loss_weight": 0.0},
+        {"loss_weight": float("nan")},
+        {"denoising_steps": 0},
+        {"noise_samples": 0},
+    ):
         with pytest.raises(InspireError, match="flow"):
             FlowConfig(**options)
 

@@ -67,6 +67,15 @@ class FlowContext:
         detached = [(keys.detach(), values.detach()) for keys, values in self.key_values]
         return FlowContext(detached, self.visible, self.positions)
 
+    def repeated(self, times: int) -> "FlowContext":
+        """Each row `times` times in a row, for as many draws of noise."""
+        repeated = [
+            (keys.repeat_interleave(times, 0), values.repeat_interleave(times, 0))
+            for keys, values in self.key_values
+        ]
+        visible, positions = (x.repeat_interleave(times, 0) for x in (self.visible, self.positions))
+        return FlowContext(repeated, visible, positions)
+
 
 def visible_columns(
     token_types: Int[Tensor, "batch columns"], hide: Collection[TokenType] = ()

@@ -44,6 +44,7 @@ QUESTION_POSITIONS = ("before", "after")
 
 MAX_OBJECTS, MAX_OBSERVATIONS, MAX_CHUNK = 64, 1024, 4096
 MAX_DENOISING_STEPS = 1000
+MAX_NOISE_SAMPLES = 64
 MAX_LAYERS, MAX_SIZE = 1024, 1 << 20
 """Sizes beyond these are no model of today: a damaged configuration must not fill the memory."""
 
@@ -136,6 +137,9 @@ class FlowConfig:
     action_codes_weight: float = 0.0
     """Weight of an auxiliary loss in training: the language model also learns the action chunk as codes of an action
     tokenizer, by cross-entropy (arXiv 2505.23705). The expert never sees the codes; to act, none are made. 0: none."""
+    noise_samples: int = 1
+    """Noise and times drawn for each frame of a training step. The backbone runs once for all of them, so a small
+    expert learns from more of them at little cost (`repeated_diffusion_steps` of CogACT, arXiv 2411.19650)."""
     denoising_steps: int | None = None
     """Euler steps; None: the expert's own number."""
 
@@ -145,6 +149,10 @@ class FlowConfig:
         if not 0 <= self.action_codes_weight < math.inf:
             raise InspireError(
                 f"flow.action_codes_weight must be a number of at least 0, found {self.action_codes_weight}."
+            )
+        if not 1 <= self.noise_samples <= MAX_NOISE_SAMPLES:
+            raise InspireError(
+                f"flow.noise_samples must be from 1 to {MAX_NOISE_SAMPLES}, found {self.noise_samples}."
             )
         if self.denoising_steps is not None and not 1 <= self.denoising_steps <= MAX_DENOISING_STEPS:
             raise InspireError(

@@ -172,9 +172,9 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         """Joint loss of answers and action over a preprocessed batch of demonstrations.
 
         The cross-entropy of the answers and of the action codes; with a flow expert, that of the answers, the error of
-        the velocity and, where `flow.action_codes_weight` is above 0, the cross-entropy of the codes. `noise` (rows,
-        horizon, expert's action_dim) and `time` (rows,) are those of a flow expert; by default the training's seed and
-        the number of the step fix them.
+        the velocity and, where `flow.action_codes_weight` is above 0, the cross-entropy of the codes. `noise` (rows ·
+        flow.noise_samples, horizon, expert's action_dim) and `time` (the same rows) are those of a flow expert; by
+        default the training's seed and the number of the step fix them.
 
         Rows that lack a label of what they are asked are left out, and logged as "unlabelled_rows". Where no row is
         left, the loss is zero; one row goes through the model all the same, without its questions, because processes
@@ -258,7 +258,10 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         noise: Tensor | None,
         time: Tensor | None,
     ) -> Float[Tensor, ""]:
-        """The weighted error of the velocity over the rows of a batch. Actions beyond an episode's end do not count."""
+        """The weighted error of the velocity over the rows of a batch, each with `flow.noise_samples` draws of noise.
+
+        Actions beyond an episode's end do not count.
+        """
         device = self.backbone.device
         actions, is_pad = action_chunks(batch[ACTION]).to(device), batch.get(ACTION_IS_PAD)
         is_pad = None if is_pad is None else is_pad.to(device)
@@ -266,6 +269,9 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
             actions, is_pad = actions[rows], None if is_pad is None else is_pad[rows]
         if self.config.flow.insulate:
             context = context.detached()
+        if (samples := self.config.flow.noise_samples) > 1:
+            context, actions = context.repeated(samples), actions.repeat_interleave(samples, 0)
+            is_pad = None if is_pad is None else is_pad.repeat_interleave(samples, 0)
         if noise is None or time is None:
             rng = self._training_rng()
             drawn = expert.sample_noise(len(actions), rng), expert.sample_time(len(actions), rng)
