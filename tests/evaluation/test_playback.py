@@ -21,7 +21,7 @@ from inspire_vla.evaluation import (
 )
 from inspire_vla.evaluation.offline import ActionScale, gripper_events, match_events, score_actions
 from inspire_vla.evaluation.statistics import ratio_difference, ratio_over_episodes
-from inspire_vla.labels.recorded import EpisodeReader, hold_out, parse_episodes
+from inspire_vla.labels.recorded import EpisodeReader, format_episodes, hold_out, parse_episodes
 from inspire_vla.reports.tables import comparison_tables, warnings
 
 INPUTS = PolicyInputs({"front": (16, 16)}, 2, 7, AnswerRule(max_objects=1))
@@ -253,6 +253,12 @@ def test_episodes_are_parsed():
             parse_episodes(text, 10)
     with pytest.raises(InspireError, match="Write 7:8 for episode 7, or 0:7 for the first 7"):
         parse_episodes("7", 10)
+
+
+@pytest.mark.parametrize(("episodes", "text"), [((3, 4), "3:5"), ((7,), "7:8"), ((0, 1, 7, 9), "0:2,7,9")])
+def test_a_selection_is_written_as_it_is_read(episodes, text):
+    assert format_episodes(episodes) == text
+    assert parse_episodes(text, 10) == episodes
 
 
 def test_episodes_are_held_out_task_by_task(dataset):

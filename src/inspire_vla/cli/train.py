@@ -131,7 +131,7 @@ def train_arguments(options: Arguments) -> tuple[str | None, list[str]]:
 
 def _training_episodes(root: Path, options: Arguments) -> list[int]:
     """The episodes that --holdout leaves. Raises InspireError for other episodes than the dataset has."""
-    from inspire_vla.labels.recorded import EpisodeReader, hold_out, parse_episodes
+    from inspire_vla.labels.recorded import EpisodeReader, format_episodes, hold_out, parse_episodes
 
     if any(word.startswith("--dataset.episodes") for word in options.lerobot_arguments):
         raise InspireError(
@@ -145,7 +145,7 @@ def _training_episodes(root: Path, options: Arguments) -> list[int]:
         raise InspireError(
             f"--holdout {text} leaves no episode to train on; the dataset has {reader.episodes}."
         )
-    print(f"Held out of the training: episodes {', '.join(map(str, held_out))}", file=sys.stderr)
+    print(f"Held out of the training: episodes {format_episodes(held_out)}", file=sys.stderr)
     return left
 
 

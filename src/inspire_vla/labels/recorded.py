@@ -131,6 +131,17 @@ def parse_episodes(text: str, total: int) -> tuple[int, ...]:
     return tuple(sorted(chosen))
 
 
+def format_episodes(episodes: Sequence[int]) -> str:
+    """Return ascending episodes as a selection that `parse_episodes` reads, with ranges: "3,40:50"."""
+    ranges: list[list[int]] = []
+    for episode in episodes:
+        if ranges and episode == ranges[-1][1]:
+            ranges[-1][1] += 1
+        else:
+            ranges.append([episode, episode + 1])
+    return ",".join(f"{a}:{b}" if b - a > 1 or len(ranges) == 1 else str(a) for a, b in ranges)
+
+
 def hold_out(segments: Sequence[Segment], count: int) -> tuple[int, ...]:
     """Return `count` episodes to keep out of a training: the last one of each task, then the one before it, and so on.
 
