@@ -2,8 +2,12 @@
 
 import itertools
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -78,7 +82,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
                   "lerobot_dataset.snapshot_download", "lerobot_dataset.get_safe_version"):  # fmt: skip
         monkeypatch.setattr(f"lerobot.datasets.{place}", ask, raising=False)
     monkeypatch.setattr("huggingface_hub.snapshot_download", ask)
-    monkeypatch.setattr("lerobot.datasets.utils.get_safe_version", ask)
+    monkeypatch.setattr("huggingface_hub.HfApi.list_repo_refs", lambda _, name, **__: ask(name))
     return names
 
 
@@ -115,6 +119,18 @@ def test_an_incomplete_dataset_is_refused_by_every_command_and_nothing_is_fetche
     assert asked == []
     assert sorted(dataset.rglob("*")) == before
     assert not Path(out).exists()
+
+
+def test_a_dataset_without_an_episode_is_called_so(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """As LeRobot leaves it where nothing was recorded."""
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    root = tmp_path / "nothing"
+    features = {"action": {"dtype": "float32", "shape": (7,), "names": None}}
+    LeRobotDataset.create("local/nothing", fps=10, features=features, root=root, use_videos=False).finalize()
+    for command in (["label", str(root), "--dry-run"], ["mentions", str(root)]):
+        assert main(command) == 2
+        assert f"{root} holds no episode" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.5, 0.98])
@@ -242,20 +258,70 @@ def test_a_name_that_is_nowhere_is_refused_after_the_hub_was_asked(
     assert asked == ["someone/nothing"]
 
 
+def tagged(monkeypatch: pytest.MonkeyPatch, *tags: str) -> None:
+    """The hub has a dataset with these tags."""
+    refs = SimpleNamespace(tags=[SimpleNamespace(name=tag) for tag in tags])
+    monkeypatch.setattr("huggingface_hub.HfApi.list_repo_refs", lambda *_, **__: refs)
+
+
 def test_a_dataset_of_the_hub_in_an_older_format_is_refused_with_a_command_that_does_not_push(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lerobot.datasets.utils import BackwardCompatibilityError
-
-    def older(name: str, version: str) -> str:
-        import packaging.version
-
-        raise BackwardCompatibilityError(name, packaging.version.parse("2.1"))
-
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("lerobot.datasets.utils.get_safe_version", older)
+    tagged(monkeypatch, "v1.6", "v2.1")
     with pytest.raises(InspireError, match="convert_dataset_v21_to_v30 --repo-id=a/b --push-to-hub=false"):
         find_dataset("a/b")
+    tagged(monkeypatch, "main", "v4.0")
+    with pytest.raises(InspireError, match=r"no tag v3\.0.*\['main', 'v4\.0'\]"):
+        find_dataset("a/b")
+
+
+def test_a_dataset_of_the_hub_is_downloaded_in_lerobots_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tagged(monkeypatch, "v2.1", "v3.0")
+    wanted = []
+
+    def download(name: str, *, local_files_only: bool = False, **given: object) -> str:
+        if local_files_only:
+            raise FileNotFoundError(name)
+        wanted.append((name, given["repo_type"], given["revision"]))
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert find_dataset("a/b") == tmp_path
+    assert wanted == [("a/b", "dataset", "v3.0")]
+
+
+def test_a_name_that_is_nowhere_is_refused_without_loading_lerobot(tmp_path: Path) -> None:
+    """LeRobot takes many seconds to load."""
+    code = (
+        "import sys; from inspire_vla.cli import main; assert main(['mentions', 'no/where']) == 2; "
+        "print({'lerobot', 'torch'} & set(sys.modules))"
+    )
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.stdout == "set()\n", said
+    assert "cannot be had from the hub" in said.stderr
+
+
+def test_one_word_is_said_to_be_read_as_an_instruction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """It may be the name of a folder, mistyped."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["mentions", "labeled"]) == 0
+    assert "There is no folder 'labeled' here" in capsys.readouterr().err
+    assert main(["mentions", "open the drawer"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 # --- other versions

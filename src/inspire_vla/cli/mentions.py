@@ -1,6 +1,7 @@
 """`inspire mentions`."""
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -67,6 +68,8 @@ def _instructions(sources: tuple[str, ...]) -> list[str]:
     instructions: dict[str, None] = {}
     for source in sources:
         is_folder = os.path.isdir(source)  # a long sentence is no error here
+        if not is_folder and " " not in source.strip() and "/" not in source:
+            print(f"There is no folder {source!r} here, so it is read as an instruction.", file=sys.stderr)
         is_sentence = not is_folder and (" " in source.strip() or "/" not in source)
         texts = [source] if is_sentence else LeRobotFiles.open(find_dataset(source)).tasks.values()
         instructions.update(dict.fromkeys(texts))

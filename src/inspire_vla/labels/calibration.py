@@ -148,8 +148,10 @@ def calibrate_arms(
     moving = [one for one in signals if one.changes is not None]
     if not moving:
         if recording.instructions and any(one.carries for one in shown.asked):
+            frames = [rows.stop - rows.start for rows in recording.episodes()]
             raise InspireError(
-                "the gripper never moves, but the instructions ask for grasps. Found: "
+                f"the gripper never moves (episodes: {len(frames)}, frames of the longest: {max(frames)}), but the "
+                "instructions ask for grasps. Found: "
                 + "; ".join(f"{finding.what} {finding.value}" for finding in findings)
                 + ". Say where it is: --width, --command."
             )

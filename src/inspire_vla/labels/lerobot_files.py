@@ -44,6 +44,8 @@ _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _NAMES_SHOWN = 20
 _SILENT_S = 2.0
 """A check that takes longer shows its progress."""
+_VERSION = "v3.0"
+"""LeRobot's format, and the hub's tag of datasets in it."""
 _CONVERTER = "python -m lerobot.scripts.convert_dataset_v21_to_v30"
 _Count = Annotated[int, Field(ge=1)]
 
@@ -64,27 +66,36 @@ def find_dataset(dataset: str | Path) -> Path:
     local = lerobot_home() / name
     if (local / "meta/info.json").is_file():
         return local
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import RepositoryNotFoundError
 
-    download = partial(snapshot_download, name, repo_type="dataset", cache_dir=lerobot_home() / "hub")
+    download = partial(
+        snapshot_download, name, repo_type="dataset", revision=_VERSION, cache_dir=lerobot_home() / "hub"
+    )
     try:
-        return LeRobotFiles.open(download(revision="v3.0", local_files_only=True)).root
+        return LeRobotFiles.open(download(local_files_only=True)).root
     except (OSError, ValueError):  # not there, or not all of it
         pass
-    try:
-        from lerobot.datasets.utils import get_safe_version
-
-        return Path(download(revision=get_safe_version(name, "v3.0")))
-    except Exception as error:  # of the hub, of the network, or of LeRobot's versions
-        if type(error).__name__ == "BackwardCompatibilityError":
-            raise InspireError(
-                f"The dataset {name} on the hub has an older format than LeRobot's v3.0. This command downloads and "
-                f"converts it, and sends nothing to the hub: {_CONVERTER} --repo-id={name} --push-to-hub=false"
-            ) from None
+    try:  # not by LeRobot's get_safe_version, because LeRobot takes many seconds to load
+        tags = {tag.name for tag in HfApi().list_repo_refs(name, repo_type="dataset").tags}
+        if _VERSION in tags:
+            return Path(download())
+    except Exception as error:  # of the hub, or of the network
+        reason = reason_of(error)
+        if isinstance(error, RepositoryNotFoundError):
+            reason = "there is none of this name, or it is private"
         raise InspireError(
-            f"There is no folder {name} here, no dataset {local}, and {name} cannot be had from the hub "
-            f"({reason_of(error)})."
+            f"There is no folder {name} here, no dataset {local}, and {name} cannot be had from the hub ({reason})."
         ) from None
+    if any(re.fullmatch(r"v[12]\.\d+", tag) for tag in tags):
+        raise InspireError(
+            f"The dataset {name} on the hub has an older format than LeRobot's {_VERSION}. This command downloads and "
+            f"converts it, and sends nothing to the hub: {_CONVERTER} --repo-id={name} --push-to-hub=false"
+        )
+    raise InspireError(
+        f"The dataset {name} on the hub has no tag {_VERSION}, which LeRobot gives to datasets of that format; its "
+        f"tags: {sorted(tags)}."
+    )
 
 
 def lerobot_home() -> Path:
@@ -138,6 +149,11 @@ class LeRobotFiles:
             raise InspireError(f"{root} is no LeRobot dataset: {found}.")
         info = read_json(file, dict[str, Any])
         _check_version(root, info)
+        if info.get("total_episodes") == 0:
+            raise InspireError(
+                f"{root} holds no episode: meta/info.json says total_episodes 0. Nothing was recorded, or no episode "
+                "was saved."
+            )
         try:
             TypeAdapter(_Info).validate_python(info)
         except ValidationError as error:
