@@ -89,6 +89,7 @@ def test_recorded_episodes_are_steered(dataset):
     agent.answer_rule = rule
     session = SteeringSession(agent, PlaybackBenchmark(dataset, inputs, first_episode=2), lambda *_: None)
     assert "do not follow" in session.metadata()["note"]
+    assert session.metadata()["arrows"] == {}  # where the camera stands is not known
     assert list(session.metadata()["suites"]) == ["recording"]
     override = {"type": "override", "mention": "the red cube", "word": "left"}
     states = states_of(
@@ -106,6 +107,7 @@ def test_recorded_episodes_are_steered(dataset):
     assert (last["over"], last["steps"], last["objects"][0]["truth"]) == (True, FRAMES, "left")
     again = states[-1]  # the next episode of the same task, from the beginning again: episode 0
     assert again["image"][0, 0, 0] == 0
+    assert (first["episode"], again["episode"]) == (2, 0)
     assert first["motion"]  # the actions begin with x, y, z
     assert isinstance(first["image"], np.ndarray)
 

@@ -6,6 +6,7 @@ import logging
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from tests.serving.toy_server import ToyAgent, serve
@@ -13,6 +14,7 @@ from tests.serving.toy_server import ToyAgent, serve
 from inspire_vla import policies
 from inspire_vla.cli import main, parse
 from inspire_vla.dialogue import NOT_ASKED
+from inspire_vla.errors import InspireError
 from inspire_vla.serving import runtime
 from inspire_vla.serving.runtime import check_port
 
@@ -97,6 +99,20 @@ def test_the_log_goes_to_the_stderr_of_the_moment_and_a_closed_one_is_no_error(
 def test_camera_keys_are_read() -> None:
     line = "serve --policy p --camera image=observation/front wrist=w"
     assert parse(line.split()).camera == {"image": "observation/front", "wrist": "w"}
+
+
+@pytest.mark.parametrize("command", ["steer", "evaluate --out run"])
+def test_a_connection_is_announced_before_it_is_waited_for(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(url: str, *_: object, **__: object) -> None:
+        assert f"Connecting to {url}" in capsys.readouterr().err
+        raise InspireError("No policy server")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(policies, "remote", away)
+    assert main([*command.split(), "--remote", "ws://far:8000"]) == 2
+    assert "No policy server" in capsys.readouterr().err
 
 
 def test_a_servers_policy_becomes_a_runs() -> None:

@@ -113,6 +113,14 @@ def test_it_plays_to_the_end_and_starts_over(played: RecordedSession) -> None:
     assert played.command(lambda s: s["seed"] == 1, type="next_seed")["steps"] == 0
 
 
+def test_after_the_end_a_command_is_said_to_hold_from_the_next_start_on(played: RecordedSession) -> None:
+    played.command(lambda s: s["over"], type="play", on=True)
+    state = played.command(lambda s: s["error"], type="override", mention="the red cube", word="up")
+    assert "next start" in state["error"]
+    state = played.command(lambda s: not s["over"], type="reset")
+    assert (state["objects"][0]["answer"], state["error"]) == ("up", None)
+
+
 def test_an_override_stays_until_it_is_removed(played: RecordedSession) -> None:
     state = played.command(
         lambda s: s["objects"][0]["overridden"], type="override", mention="the red cube", word="up"
@@ -140,6 +148,7 @@ def test_an_instruction_replaces_the_tasks_own(played: RecordedSession) -> None:
 def test_an_error_is_shown_until_the_next_command(played: RecordedSession) -> None:
     state = played.command(lambda s: s["error"], type="set_instruction", text="crash")
     assert "RuntimeError" in state["error"]
+    assert state["objects"] == []  # not those of the instruction before
     state = played.command(
         lambda s: s["is_task_instruction"] and not s["error"], type="set_instruction", text=""
     )

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Annotated, Any, get_type_hints
@@ -172,6 +173,7 @@ def chosen_policy(
             raise InspireError(
                 "With --remote, policy and device are the server's; leave out --policy and --device."
             )
+        print(f"Connecting to {options.remote} …", file=sys.stderr)
         described, factory = policies.remote(
             options.remote, options.api_key_env, name, mentions, patient=patient
         )

@@ -90,6 +90,8 @@ class PlaybackBenchmark:
         self.reader.files.check_videos(self._evaluated or shown_first)
 
     note = "Recorded frames: they do not follow the actions of the policy."
+    camera_faces_robot = False
+    """Nothing is known of where the cameras stand."""
 
     @property
     def has_cartesian_actions(self) -> bool:

@@ -80,7 +80,8 @@ COMMANDS: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discrimina
 
 class SteeringSession:
     """Runs an agent in a benchmark. Optional attributes of the benchmark, shown on the page: `note`, a sentence;
-    `has_cartesian_actions` False, so that actions are not described as directions.
+    `has_cartesian_actions` False, so that actions are not described as directions; `camera_faces_robot` False, so that
+    no direction is drawn as an arrow in the image. The `info` of its environments may hold "episode", a number.
 
     Args:
         publish: called from the session's thread with (view state as a JSON-able dictionary, image (H, W, 3) uint8).
@@ -148,6 +149,7 @@ class SteeringSession:
     def metadata(self) -> dict[str, Any]:
         """Return what does not change: the policy, its answer words, and the suites with their tasks."""
         frame, rule = get_frame(self.rule["frame"]), self.rule
+        facing = getattr(self.benchmark, "camera_faces_robot", True)
         instructions = getattr(self.benchmark, "instructions", None)
         return {
             "type": "metadata",
@@ -155,8 +157,8 @@ class SteeringSession:
             "reasoning": bool(getattr(self.agent, "reasoning_enabled", True)),
             "words": list(words_by_rule(rule["mode"], rule["close_threshold_m"], rule["grasped_word"])),
             "note": str(getattr(self.benchmark, "note", "")),
-            # as the directions appear in the agent view, whose camera looks back at the robot
-            "arrows": dict(zip((*frame.x, *frame.y, *frame.z), "↑↓←→▼▲", strict=True)),
+            # as the directions appear in an image whose camera looks back at the robot; empty for another camera
+            "arrows": dict(zip((*frame.x, *frame.y, *frame.z), "↑↓←→▼▲", strict=True)) if facing else {},
             "suites": {
                 suite: instructions(suite)
                 if instructions
@@ -244,6 +246,7 @@ class SteeringSession:
             case SetInstruction(text=text):
                 self.instruction, self.overrides = text or None, {}
                 self.timeline.clear()
+                self.decision = None  # its answers are about the objects of the instruction before
                 self._decide()
             case Override(mention=mention, word=None):
                 self.overrides.pop(mention, None)
@@ -268,8 +271,10 @@ class SteeringSession:
         self.playing = self.playing and not self.over
 
     def _decide(self) -> None:
-        if self._env is None or self.over:
+        if self._env is None:
             return
+        if self.over:
+            raise InspireError("The episode is over, so this holds from its next start on.")
         self._chunk = []
         started = time.perf_counter()
         try:
@@ -328,6 +333,7 @@ class SteeringSession:
             "instruction": instruction,
             "is_task_instruction": self.instruction is None,
             "seed": self.seed - FIRST_SEED,
+            "episode": self._info.get("episode") if self._env is not None else None,
             "steps": self.steps,
             "playing": self.playing,
             "success": self.success,
