@@ -5,11 +5,13 @@ from unittest.mock import Mock, patch
 
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
+from lerobot.configs import PreTrainedConfig
 
 from inspire_vla.errors import InspireError
 from inspire_vla.files import write_json
 from inspire_vla.lerobot_plugin.agent import load_policy
 from inspire_vla.lerobot_plugin.checkpoints import PREPROCESSOR, SHIPPED, find, from_hub, tokenizer_settings
+from inspire_vla.lerobot_plugin.configuration_inspire_vla import load_config
 from inspire_vla.lerobot_plugin.training import joined, suites_of
 from inspire_vla.policies import describe
 
@@ -72,6 +74,18 @@ def test_a_hub_that_cannot_be_reached_is_told_in_our_words() -> None:
         pytest.raises(InspireError, match=r"neither a folder here nor reachable on the hub \(no snapshot"),
     ):
         load_policy("runs/inspire")
+
+
+@pytest.mark.parametrize("name", ["nano_base", "nano_inspire"])
+def test_a_configuration_is_read_as_lerobot_reads_it_and_leaves_no_file(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = PreTrainedConfig.from_pretrained(SHIPPED / name)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert load_config(SHIPPED / name) == expected
+    assert not list(tmp_path.iterdir())
+    PreTrainedConfig.from_pretrained(SHIPPED / name)
+    assert list(tmp_path.iterdir()), "LeRobot cleans up: load_config may call it again"
 
 
 def test_a_folder_without_a_checkpoint_is_told() -> None:

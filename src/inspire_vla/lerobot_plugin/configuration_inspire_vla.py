@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import draccus
 from lerobot.configs import FeatureType, NormalizationMode, PreTrainedConfig
 from lerobot.optim.optimizers import AdamWConfig
 from lerobot.optim.schedulers import CosineAnnealingWithWarmupSchedulerConfig
@@ -21,6 +22,7 @@ from inspire_vla.backbones.prismatic import PrismaticConfig
 from inspire_vla.backbones.smolvla import SmolVLAConfig
 from inspire_vla.dialogue import ASKED_OBJECTS, TokenType
 from inspire_vla.errors import InspireError, did_you_mean, reason_of
+from inspire_vla.files import read_json
 from inspire_vla.labels.columns import ANSWERS_PREFIX
 from inspire_vla.lerobot_plugin.checkpoint_schema import ACTION_HEADS, CONFIG, read_config
 from inspire_vla.spatial import MODES, get_frame
@@ -489,13 +491,16 @@ def _check_sizes(sizes: Any, name: str) -> None:
 
 
 def load_config(folder: Path) -> InspireVLAConfig:
-    """Read the configuration of a checkpoint. Raises InspireError where it is damaged or of another policy."""
+    """Read the configuration of a checkpoint. Raises InspireError where it is damaged or of another policy.
+
+    It is what LeRobot's `PreTrainedConfig.from_pretrained` reads, which leaves a temporary file behind each time.
+    """
     read_config(folder)
+    settings = read_json(folder / CONFIG, dict[str, Any])
+    del settings["type"]
     try:
-        config = PreTrainedConfig.from_pretrained(folder)
+        return draccus.decode(InspireVLAConfig, settings)
     except InspireError as error:
         raise InspireError(f"{folder / CONFIG}: {error}") from None
     except (Exception, SystemExit) as error:  # draccus raises many kinds, for each type of field its own
         raise InspireError(f"{folder / CONFIG} does not fit: {reason_of(error)}.") from None
-    assert isinstance(config, InspireVLAConfig)
-    return config
