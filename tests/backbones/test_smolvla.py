@@ -1,5 +1,6 @@
 """SmolVLA equals LeRobot's own: actions, loss, images; and its backbone obeys the laws of all."""
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,28 @@ def test_actions_and_loss_are_lerobots(vlm: Path, changes: dict[str, Any]) -> No
         loss, _ = original.forward(told, noise=noise, time=time)
         ours = flow_loss(expert, given, batch["action"], is_pad, noise=noise, time=time)
         torch.testing.assert_close(ours, loss, rtol=0, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("weights", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("values", [torch.float32, torch.bfloat16])
+def test_a_norm_of_two_types_is_that_of_torch_without_its_warning(
+    weights: torch.dtype, values: torch.dtype
+) -> None:
+    """Training computes in bfloat16 with float32 weights (recipes/smolvla.yaml)."""
+    ours, its = smolvla.RMSNorm(72, eps=1e-5), torch.nn.RMSNorm(72, eps=1e-5)
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(72, generator=generator)
+    for norm in (ours, its):
+        norm.weight.data.copy_(weight)
+        norm.to(weights)
+    x = torch.randn(64, 72, generator=generator).to(values)
+    found = ours(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = its(x)
+    assert found.dtype == expected.dtype
+    assert torch.equal(found, expected)
 
 
 def test_images_are_resized_as_in_lerobot() -> None:

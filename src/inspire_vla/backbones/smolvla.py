@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, pad, silu
+from torch.nn.functional import interpolate, pad, rms_norm, silu
 from transformers import LlamaConfig, LlamaModel, SmolVLMVisionTransformer
 from transformers.models.smolvlm import SmolVLMVisionConfig
 
@@ -268,7 +268,7 @@ class SmolVLAExpert(FlowExpert):
         self.readers = nn.ModuleDict(
             {str(layer): _Reader(language) for layer, each in enumerate(joint) if not each}
         )
-        self.norm = nn.RMSNorm(self.width, eps=language.norm_eps)
+        self.norm = RMSNorm(self.width, eps=language.norm_eps)
 
     def prepare(self, context: FlowContext) -> "_Prepared":
         read = [
@@ -337,6 +337,15 @@ class _Reader(nn.Module):
         return keys, values
 
 
+class RMSNorm(nn.RMSNorm):
+    """Takes bfloat16 with float32 weights, too, as autocast gives them. torch has no kernel for two types, and warns."""
+
+    def forward(self, x: Float[Tensor, "... width"]) -> Float[Tensor, "... width"]:
+        exact = torch.promote_types(x.dtype, self.weight.dtype)
+        normed = rms_norm(x.to(exact), self.normalized_shape, self.weight.to(exact), self.eps)
+        return normed.to(x.dtype)
+
+
 class SmolVLAExpertLayer(nn.Module):
     """A layer of Llama. `joint`: it has keys and values of its own, and attends to the actions as well.
 
@@ -347,12 +356,12 @@ class SmolVLAExpertLayer(nn.Module):
         super().__init__()
         width, self.head_size, self.joint = size.hidden_size, language.head_size, joint
         features = language.key_value_heads * language.head_size
-        self.input_layernorm = nn.RMSNorm(width, eps=language.norm_eps)
+        self.input_layernorm = RMSNorm(width, eps=language.norm_eps)
         self.q_proj = nn.Linear(width, language.heads * language.head_size, bias=False)
         if joint:
             self.k_proj, self.v_proj = (nn.Linear(width, features, bias=False) for _ in range(2))
         self.o_proj = nn.Linear(language.heads * language.head_size, width, bias=False)
-        self.post_attention_layernorm = nn.RMSNorm(width, eps=language.norm_eps)
+        self.post_attention_layernorm = RMSNorm(width, eps=language.norm_eps)
         self.mlp = GatedMLP(width, size.mlp_size, silu)
 
     def forward(
