@@ -338,7 +338,7 @@ class _Reader(nn.Module):
 
 
 class RMSNorm(nn.RMSNorm):
-    """Takes bfloat16 with float32 weights, too, as autocast gives them. torch has no kernel for two types, and warns."""
+    """Takes bfloat16 with float32 weights, too, as autocast gives them. torch has no kernel for both and warns."""
 
     def forward(self, x: Float[Tensor, "... width"]) -> Float[Tensor, "... width"]:
         exact = torch.promote_types(x.dtype, self.weight.dtype)
