@@ -16,7 +16,7 @@ import pytest
 from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
 from inspire_vla.files import folder_lock, remove
-from inspire_vla.labels import LABELS_FILE, read_labels
+from inspire_vla.labels import LABELS_FILE, read_labels, storage
 from inspire_vla.labels.custom import FunctionLabeller, TableLabeller
 from inspire_vla.labels.episode_labeller import DemonstrationLabeller
 from inspire_vla.labels.lerobot_files import LeRobotFiles, matrix
@@ -382,8 +382,55 @@ def test_a_call_killed_after_its_rename_finishes_the_next_time(dataset, tmp_path
     assert not list(report.root.glob(".*"))
     assert len(list(tmp_path.glob("*.before_labels*"))) == in_place
     if not in_place:
-        with pytest.raises(InspireError, match="exists"):
+        with pytest.raises(InspireError, match="exists and is a whole labelled dataset"):
             label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "out")
+
+
+def test_a_resumed_call_shows_how_much_is_written_already(synthetic, tmp_path, capsys):
+    """Three data files, of which a stopped call has written one."""
+    source = synthetic.make_dataset(tmp_path / "source", episodes=3)
+    first = source / "data/chunk-000/file-000.parquet"
+    table = pq.read_table(first)
+    for number in range(3):
+        part = table.filter(pc.equal(table["episode_index"], number))
+        pq.write_table(part, first.with_name(f"file-{number:03}.parquet"))
+
+    with pytest.MonkeyPatch.context() as patch:
+        write = storage.replace_columns
+
+        def stopped(path, *arguments):
+            if path != first:
+                raise KeyboardInterrupt
+            write(path, *arguments)
+
+        patch.setattr(storage, "replace_columns", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            label_dataset(source, DemonstrationLabeller(), out=tmp_path / "out")
+    label_dataset(source, DemonstrationLabeller(), out=tmp_path / "out", progress=True)
+    written = [line for line in capsys.readouterr().err.split("\r") if line.startswith("writing")]
+    assert "1/3" in written[0]
+
+
+@pytest.mark.parametrize("where", ["--out", "--in-place"])
+def test_an_interruption_is_told_what_is_left(dataset, tmp_path, monkeypatch, capsys, where):
+    target = dataset if where == "--in-place" else tmp_path / "out"
+    command = ["label", str(dataset), *([where] if where == "--in-place" else [where, str(target)])]
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "encode_tracks", interrupted)
+        assert main(command) == 130
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert said.startswith(f"Stopped. {dataset} is unchanged. The same command computes the labels again")
+        assert main(["label", str(dataset), "--dry-run"]) == 0
+    command += ["--review", str(tmp_path / "check.html")]
+    with monkeypatch.context() as patch:
+        patch.setattr("inspire_vla.reports.label_review.write_review", interrupted)
+        assert main(command) == 130
+        assert f"Stopped. {target} is labelled. The same command" in capsys.readouterr().err
+    assert main(command) == 0
 
 
 @pytest.mark.parametrize("in_place", [False, True])

@@ -18,6 +18,9 @@ COMMANDS = (
 AT_ONCE = ("mentions", "doctor")
 """Commands that answer at once. The others load libraries for seconds, LeRobot for up to half a minute."""
 
+QUICK = ("mentions", "labels", "compare", "report", "view", "card", "doctor")
+"""Commands that leave nothing to resume."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand.
@@ -37,7 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = did_you_mean(words[0], COMMANDS)
         print(f"inspire: unknown command {words[0]!r}.{hint}", file=sys.stderr)
         return 2
-    options = parse(words)
+    try:
+        options = parse(words)
+    except KeyboardInterrupt:  # while libraries load
+        print("\nStopped.", file=sys.stderr)
+        return 130
     command = _module(words[0])
     try:
         with _sigterm_raises():
@@ -48,8 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"inspire {words[0]}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interruption:
-        hint = getattr(command, "how_to_resume", _how_to_resume)(options)
-        print(f"\nStopped. {hint}", file=sys.stderr)
+        hint = ""
+        if words[0] not in QUICK:
+            hint = getattr(command, "how_to_resume", _how_to_resume)(options)
+        print(f"\nStopped. {hint}".rstrip(), file=sys.stderr)
         return 143 if isinstance(interruption, Terminated) else 130
     except BrokenPipeError:  # `inspire … | head`
         sys.stderr.close()

@@ -230,6 +230,22 @@ def _finish(options: Arguments, report: "LabelReport | ImportReport | CalvinRepo
         print(f"To check: {write_review(report.root, options.review)}")
 
 
+def how_to_resume(options: Arguments) -> str:
+    """What a stopped call leaves, and what the same call does."""
+    from inspire_vla.labels.storage import is_labelled
+
+    if options.dry_run:
+        return ""
+    target = options.source if options.in_place else options.out
+    assert target is not None
+    if is_labelled(target):
+        return f"{target} is labelled. The same command writes what is missing beside it."
+    again = "computes the labels again and keeps the files that are written"
+    if not (options.source / "meta/info.json").is_file():  # an import
+        again = "keeps what is finished"
+    return f"{options.source} is unchanged. The same command {again}."
+
+
 def chosen_labeller(options: Arguments) -> "Labeller":
     """Return the labeller that the options describe. Raises InspireError for an option that it would not use."""
     from inspire_vla.labels.custom import TableLabeller

@@ -55,6 +55,7 @@ from inspire_vla.labels.columns import (
     ModeRule,
     answer_column,
     answer_feature,
+    has_labels,
     write_labels,
 )
 from inspire_vla.labels.labeller import Episode, Labeller, Note, Recording, code_sha256, encode_tracks
@@ -189,7 +190,8 @@ def label_dataset(
         if marker is not None and marker.report is not None and marker.request == request:
             return _finish(target, marker.report, finish)  # it was killed before the end of its `finish`
         if target.exists() and not in_place:
-            raise InspireError(f"{target} exists; choose another folder.")
+            what = "exists and is a whole labelled dataset" if has_labels(target) else "exists"
+            raise InspireError(f"{target} {what}; choose another folder.")
         files = LeRobotFiles.open(root)
         if in_place:
             _drop_marker(root)
@@ -261,11 +263,13 @@ def _write(
 ) -> None:
     """Write the unfinished folder, or what a killed call has not written of it."""
     _start(building, identity, files, labels, added)
-    for path, new in tqdm(added.items(), desc="writing", unit="file", disable=not progress):
-        written = building / path.relative_to(files.root)
-        if not written.exists():
-            answers = _language(path, files, labels, new) if language else {}
-            replace_columns(path, written, _old_labels(files), new, answers)
+    targets = {path: building / path.relative_to(files.root) for path in added}
+    missing = [path for path, target in targets.items() if not target.exists()]
+    written = len(added) - len(missing)
+    bar = tqdm(missing, "writing", len(added), initial=written, unit="file", disable=not progress)
+    for path in bar:
+        answers = _language(path, files, labels, added[path]) if language else {}
+        replace_columns(path, targets[path], _old_labels(files), added[path], answers)
     names = next(iter(added.values()))
     totals = {name: np.concatenate([new[name] for new in added.values()]) for name in names}
     _write_meta(building, files, labels, totals, language)
@@ -571,6 +575,12 @@ class _Marker:
     def of(cls, folder: Path) -> "_Marker | None":
         """The marker of a folder, if it has one."""
         return read_json(folder / _MARKER, cls) if (folder / _MARKER).is_file() else None
+
+
+def is_labelled(folder: Path) -> bool:
+    """Whether a call of `label_dataset` that was stopped has done all but its `finish`."""
+    marker = _Marker.of(folder)
+    return marker is not None and marker.report is not None
 
 
 def _identity(root: Path) -> list[Any]:
