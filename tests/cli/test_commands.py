@@ -267,6 +267,9 @@ def test_resuming_a_finished_training_says_so_and_how_to_train_on(training, caps
         assert str(folder) in told
         assert f"`inspire train --out {training} --resume --steps 6` trains on" in told
     assert not resumed
+    for more in (["--holdout", "1"], ["--recipe", "nano_own"], ["--from", "nano_base"]):  # nothing is ignored
+        assert main([*line, *more]) == 2
+        assert f"leave out {more[0]}" in capsys.readouterr().err
     for more in (["--steps", "4"], ["--", "--steps", "4"]):
         assert main([*line, *more]) == 0
         assert "finished" not in capsys.readouterr().out

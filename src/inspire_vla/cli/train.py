@@ -84,6 +84,7 @@ def train_arguments(options: Arguments) -> tuple[str | None, list[str]]:
                 f"nothing to resume in {out}: there is no whole checkpoint in it. Start again: leave out --resume, and "
                 "give another --out."
             )
+        _refuse_unresumable(options)
         config = checkpoint / "pretrained_model" / "train_config.json"
         moved = _dataset_to_resume(options, config)
         check_writable(out, needed=sum(file.stat().st_size for file in files_below(checkpoint)))
@@ -157,6 +158,7 @@ def _finished(options: Arguments) -> str | None:
     checkpoint = newest_checkpoint(options.out, to_resume=True)
     if checkpoint is None:
         return None
+    _refuse_unresumable(options)
     folder = checkpoint / "pretrained_model"
     steps = finished_at(
         folder, [f"--steps={options.steps}"] * bool(options.steps) + [*options.lerobot_arguments]
@@ -178,18 +180,22 @@ def how_to_resume(options: Arguments) -> str:
     return "No checkpoint was saved yet. The same command with another --out starts again."
 
 
-def _dataset_to_resume(options: Arguments, config: Path) -> Path | None:
-    """The dataset's folder, where it is not the one that the checkpoint names any more.
-
-    Raises:
-        InspireError: it is gone, or another dataset is given; says what can be done.
-    """
+def _refuse_unresumable(options: Arguments) -> None:
+    """Raise InspireError for an option that a resumed training would ignore."""
     if options.recipe is not None:
         raise InspireError("--resume uses the configuration of the checkpoint; leave out --recipe.")
     if options.start is not None:
         raise InspireError("--resume continues from the checkpoint in --out; leave out --from.")
     if options.holdout is not None:
         raise InspireError("--resume keeps the episodes that the training held out; leave out --holdout.")
+
+
+def _dataset_to_resume(options: Arguments, config: Path) -> Path | None:
+    """The dataset's folder, where it is not the one that the checkpoint names any more.
+
+    Raises:
+        InspireError: it is gone, or another dataset is given; says what can be done.
+    """
     from inspire_vla.lerobot_plugin.checkpoint_schema import read_train_config
 
     root = read_train_config(config).dataset.root
