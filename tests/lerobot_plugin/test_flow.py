@@ -30,7 +30,7 @@ NANO = tuple(option for option in TINY if ".vq." not in option)
 def run(dataset: Path, out: Path, *more: str) -> Path:
     train(
         [f"--dataset.root={dataset}", f"--output_dir={out}", *NANO, "--policy.nano_flow.hidden_size=32",
-         "--policy.nano_flow.mlp_size=48", "--steps=6", "--save_freq=3", *more],
+         "--policy.nano_flow.mlp_size=48", "--policy.flow.noise_samples=1", "--steps=6", "--save_freq=3", *more],
         recipe="nano_tabletop_flow",
     )  # fmt: skip
     return out
