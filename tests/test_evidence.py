@@ -83,3 +83,16 @@ def test_the_counts_of_the_analysis_are_those_of_the_script() -> None:
         assert re.search(rf"\b{count} (\w+ )*of {n}\b|\b{count} of {n}\b", page), (count, n)
     for count in (*again, released):
         assert re.search(rf"\b{count}\b", page), count
+
+
+def test_the_order_of_steps_is_counted_as_the_page_says() -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "order_of_steps.py")]
+    folders = [str(ROOT / "evidence" / name) for name in ("laptop", "long_reversed")]
+    found = subprocess.run(
+        [*command, *folders], capture_output=True, text=True, check=True, encoding="utf-8"
+    ).stdout
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    reached = re.findall(r"reached in ([\d.]+) %", found)
+    section = page[page.index("## Which step of two") :]
+    rows = re.findall(r"^\| the [^|]+\| (?:last|first) \| ([\d.]+) \S+ \| ([\d.]+)", section, re.MULTILINE)
+    assert [base for base, _ in rows[:4]] + [inspire for _, inspire in rows[:4]] == reached
