@@ -147,20 +147,31 @@ def _goal(s: dict[str, Scene]) -> tuple[Task, ...]:
     )
 
 
+def _both(s: dict[str, Scene]) -> tuple[tuple[Scene, str, str, str], ...]:
+    """Two objects for one place, as `put_both` takes them: each was put there alone."""
+    return (
+        (s["basket"], "yellow_ball", "purple_cube", "brown_basket"),
+        (s["tray"], "white_mug", "blue_ball", "gray_tray"),
+        (s["shelf"], "green_ball", "pink_cylinder", "blue_basket"),
+    )
+
+
+def _pairs(s: dict[str, Scene]) -> tuple[tuple[Task, Task], ...]:
+    """Two steps of a scene that can be done in any order: each was done alone."""
+    return (
+        (put(s["plates"], "yellow_ball", "white_bowl"), put(s["plates"], "red_cube", "blue_plate")),
+        (put(s["box"], "red_cylinder", "brown_box"), put(s["box"], "blue_mug", "green_plate")),
+        (put(s["bowls"], "purple_ball", "white_bowl"), put(s["bowls"], "red_mug", "black_plate")),
+        (put(s["dishes"], "red_mug", "yellow_plate_2"), put(s["dishes"], "white_cylinder", "yellow_plate_1")),
+        (put(s["soup"], "purple_cube", "white_bowl_1"), put(s["soup"], "orange_ball", "white_bowl_2")),
+    )
+
+
 def _long(s: dict[str, Scene]) -> tuple[Task, ...]:
     """Two steps that were seen, but never one after the other."""
     return (
-        put_both(s["basket"], "yellow_ball", "purple_cube", "brown_basket"),
-        put_both(s["tray"], "white_mug", "blue_ball", "gray_tray"),
-        put_both(s["shelf"], "green_ball", "pink_cylinder", "blue_basket"),
-        then(put(s["plates"], "yellow_ball", "white_bowl"), put(s["plates"], "red_cube", "blue_plate")),
-        then(put(s["box"], "red_cylinder", "brown_box"), put(s["box"], "blue_mug", "green_plate")),
-        then(put(s["bowls"], "purple_ball", "white_bowl"), put(s["bowls"], "red_mug", "black_plate")),
-        then(
-            put(s["dishes"], "red_mug", "yellow_plate_2"),
-            put(s["dishes"], "white_cylinder", "yellow_plate_1"),
-        ),
-        then(put(s["soup"], "purple_cube", "white_bowl_1"), put(s["soup"], "orange_ball", "white_bowl_2")),
+        *(put_both(*words) for words in _both(s)),
+        *(then(first, second) for first, second in _pairs(s)),
         open_and_put_in(s["cabinet"], "red_cube", "brown_cabinet"),
         put_in_and_close(s["drawer"], "blue_cube", "gray_cabinet"),
     )
@@ -169,17 +180,8 @@ def _long(s: dict[str, Scene]) -> tuple[Task, ...]:
 def _long_reversed(s: dict[str, Scene]) -> tuple[Task, ...]:
     """The tasks of `_long` whose steps can be done in any order, with the steps named in the other order."""
     return (
-        put_both(s["basket"], "purple_cube", "yellow_ball", "brown_basket"),
-        put_both(s["tray"], "blue_ball", "white_mug", "gray_tray"),
-        put_both(s["shelf"], "pink_cylinder", "green_ball", "blue_basket"),
-        then(put(s["plates"], "red_cube", "blue_plate"), put(s["plates"], "yellow_ball", "white_bowl")),
-        then(put(s["box"], "blue_mug", "green_plate"), put(s["box"], "red_cylinder", "brown_box")),
-        then(put(s["bowls"], "red_mug", "black_plate"), put(s["bowls"], "purple_ball", "white_bowl")),
-        then(
-            put(s["dishes"], "white_cylinder", "yellow_plate_1"),
-            put(s["dishes"], "red_mug", "yellow_plate_2"),
-        ),
-        then(put(s["soup"], "orange_ball", "white_bowl_2"), put(s["soup"], "purple_cube", "white_bowl_1")),
+        *(put_both(scene, second, first, to) for scene, first, second, to in _both(s)),
+        *(then(second, first) for first, second in _pairs(s)),
     )
 
 
