@@ -36,6 +36,7 @@ REFUSED = {
     "Положи красный кубик в коробку": "Cyrillic",
     "pick up the apple or the pear": "offers a choice, 'the apple'",
     "put either the apple or the pear in the bowl": "offers a choice",
+    "put the cup/mug on the plate": "offers a choice, 'the cup'",
     "the red cube in the box": "'in the box' may be where 'the red cube' is",
     "the white plate on the table from the orange": "has no verb",
     "blue block next to red block": "has no verb",

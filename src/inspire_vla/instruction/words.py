@@ -23,6 +23,7 @@ _WORD = re.compile(r"[^\W_]+(?:(?:['’.\-&]|\x00&\x00)[^\W_]+)*|[,;:.!?()\[\]\n
 _BRAND = re.compile(r"(?<!^)\b([A-Z][\w']*) (?:&|\+) (?=[A-Z])")
 """Two names in capitals around "&": "Head & Shoulders"."""
 _NUMBERING = re.compile(r"(?:^|(?<=\s))\(?\d+[.)](?=\s)")
+_CHOICE = re.compile(r"(?<=[^\W\d_])/(?=[^\W\d_])")
 _VERBS_JOINED = re.compile(r"\b([^\W\d_]+)&([^\W\d_]+)\b")
 _ADVERBIAL = re.compile(rf"\b({'|'.join(sorted(ADVERB_PHRASES, key=len, reverse=True))})\b")
 _ADJUNCT = re.compile("|".join(ADJUNCTS))
@@ -38,12 +39,12 @@ def split_words(instruction: str) -> list[str]:
     """Return the instruction's words in lower case, with punctuation as BREAK and typing errors corrected.
 
     A colour in brackets is put before its noun: "the cube (red)" is read as "the red cube". "&" is "and", except in
-    a brand's name, which is one word.
+    a brand's name, which is one word. "/" between words is "or".
     """
     text = instruction.replace("’", "'").replace("_", " ")
     if not text.istitle() and not text.isupper():
         text = _BRAND.sub("\\1\x00&\x00", text)
-    text = re.sub(r"(?<=\s)&(?=\s)", "and", text).lower()
+    text = re.sub(r"(?<=\s)&(?=\s)", "and", _CHOICE.sub(" or ", text)).lower()
     text = _VERBS_JOINED.sub(_separated, _NUMBERING.sub(" , ", text))
     text = _RESULT.sub(r"put \1 ", _OCCASION.sub("", text.strip()))
     text = _ADJUNCT.sub(" ", _ADVERBIAL.sub(" ", text))
