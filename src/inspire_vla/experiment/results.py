@@ -139,7 +139,7 @@ def _controls_and_ablations(preset: Preset, out: Path, headline: Sequence[Run], 
         return []
     variants = compare([headline[1], headline[0], *_variants(preset, out)])
     method = preset.title(preset.method)
-    titles = _CONTROLS | {_alone(preset): f"{method}, seed {preset.seeds[0]}"} | _ablation_titles(preset)
+    titles = _CONTROLS | _ablation_titles(preset)
     plots.variants_figure(variants, titles, figures / "variants.svg")
     lines = ["### Controls and ablations", "", *results.variants_table(variants, titles), ""]
     if preset.controls and preset.controls_episodes:
@@ -162,8 +162,7 @@ def _ablation_titles(preset: Preset) -> dict[str, str]:
     """Titles of the ablations' runs, with their training seeds."""
     titles = {}
     for name, ablation in preset.ablations.items():
-        seeds = preset.seeds_of(name)
-        behind = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+        behind = _in_words(preset.seeds_of(name))
         titles[name] = f"{preset.title(name)}, {behind}"
         for control in ablation.controls:
             titles[f"{name}, {control}"] = f"{preset.title(name)}, {_CONTROLS[control]}, {behind}"
@@ -226,17 +225,19 @@ def _runs(preset: Preset, out: Path, name: str) -> list[Run]:
     return [read_run(out / "runs" / f"{name}_{group}") for group in preset.groups]
 
 
-def _alone(preset: Preset) -> str:
-    return f"{preset.title(preset.method)} of the first seed"
+def _in_words(seeds: Sequence[int]) -> str:
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
 def _variants(preset: Preset, out: Path) -> Iterator[Run]:
-    """The controls; the method of the first seed alone; the ablations and their controls."""
+    """The controls; the method with the seeds of each ablation alone; the ablations and their controls."""
     for control in preset.controls:
         policies = [preset.policy(preset.method, seed=seed) for seed in preset.seeds]
         yield pool([_runs(preset, out, f"{policy}_{control}") for policy in policies], control)
-    if preset.ablations and len(preset.seeds) > 1:
-        yield pool([_runs(preset, out, preset.policy(preset.method))], _alone(preset))
+    for seeds in sorted({preset.seeds_of(name) for name in preset.ablations} - {preset.seeds}):
+        policies = [preset.policy(preset.method, seed=seed) for seed in seeds]
+        title = f"{preset.title(preset.method)}, {_in_words(seeds)}"
+        yield pool([_runs(preset, out, policy) for policy in policies], title)
     for name, ablation in preset.ablations.items():
         policies = [preset.policy(name, seed=seed) for seed in preset.seeds_of(name)]
         yield pool([_runs(preset, out, policy) for policy in policies], name)
