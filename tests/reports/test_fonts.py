@@ -24,7 +24,7 @@ def installed(request, tmp_path, monkeypatch) -> bool:
         found = [shutil.copy(own, tmp_path / "NotoSansCJK-Regular.ttf")]
     monkeypatch.setattr(fonts, "findSystemFonts", lambda: [*found, "/x/NotoSans-Regular.ttf"])
     monkeypatch.setattr(fonts.fontManager, "ttflist", list(fonts.fontManager.ttflist))
-    monkeypatch.setattr(fonts, "_told", set())
+    monkeypatch.setattr(fonts, "_warned_of", set())
     for cached in (fonts.font_file, fonts._family):
         cached.cache_clear()
     yield request.param

@@ -16,7 +16,7 @@ FONTS = (
     "hiragino", "stheiti", "msyh", "simhei", "yugoth", "malgun", "unifont",
 )  # fmt: skip
 """How the names of files of such fonts begin, in lower case; the first one that is installed is taken."""
-_told: set[str] = set()
+_warned_of: set[str] = set()
 """Letters of which `warn_of` has warned."""
 _MISSING = re.compile(r"Glyph (\d+) .*missing from font")
 
@@ -36,7 +36,7 @@ def needs_font(text: str) -> bool:
 def with_fonts[T](figure: Figure, render: Callable[[], T], *, as_text: bool = False) -> T:
     """Return what `render` returns, which draws the figure; a second time, with `font_file`, if letters are missing.
 
-    Letters that are missing then too are told by one warning, in place of matplotlib's warning for each letter.
+    Letters that are missing then too get one warning, in place of matplotlib's warning for each letter.
 
     Args:
         as_text: the file holds the texts themselves, as SVG does; whoever shows it has fonts of their own.
@@ -55,9 +55,9 @@ def with_fonts[T](figure: Figure, render: Callable[[], T], *, as_text: bool = Fa
 
 def warn_of(letters: str) -> None:
     """Warn that these letters are drawn as boxes; once in a process of each letter."""
-    if not (new := "".join(letter for letter in dict.fromkeys(letters) if letter not in _told)):
+    if not (new := "".join(letter for letter in dict.fromkeys(letters) if letter not in _warned_of)):
         return
-    _told.update(new)
+    _warned_of.update(new)
     warnings.warn(
         f"No font on this machine has the letters {new}; a box is drawn in place of each. Install one, such as "
         "Noto Sans CJK (Debian: fonts-noto-cjk).",

@@ -157,7 +157,7 @@ class SteeringSession:
             "reasoning": bool(getattr(self.agent, "reasoning_enabled", True)),
             "words": list(words_by_rule(rule["mode"], rule["close_threshold_m"], rule["grasped_word"])),
             "note": str(getattr(self.benchmark, "note", "")),
-            # as the directions appear in an image whose camera looks back at the robot; empty for another camera
+            # as the directions appear in an image whose camera faces the robot; empty for another camera
             "arrows": dict(zip((*frame.x, *frame.y, *frame.z), "↑↓←→▼▲", strict=True)) if facing else {},
             "suites": {
                 suite: instructions(suite)
