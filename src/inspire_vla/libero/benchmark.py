@@ -57,7 +57,7 @@ MAX_STEPS = {
 class LiberoBenchmark:
     """The benchmark protocol of `evaluation`. A task has the name of its file.
 
-    `libero_90_train` and `libero_90_heldout` are parts of LIBERO-90, see split.py.
+    `libero_90_[small_]train` and `libero_90_[small_]heldout` are parts of LIBERO-90, see split.py.
     `libero_plus_…` are suites of LIBERO-Plus, `libero_pro_…` of LIBERO-PRO.
 
     Args:
@@ -96,7 +96,7 @@ class LiberoBenchmark:
         }
 
     def suites(self) -> tuple[str, ...]:
-        """Return the names of all suites: LIBERO's five, both parts of LIBERO-90, LIBERO-Plus's and LIBERO-PRO's."""
+        """Return the names of all suites: LIBERO's five, the parts of LIBERO-90, LIBERO-Plus's and LIBERO-PRO's."""
         return (*SUITES, *SPLIT_SUITES, *PLUS_SUITES, *PRO_SUITES)
 
     def tasks(self, suite: str) -> tuple[str, ...]:

@@ -13,6 +13,9 @@ held out if
 
 It ends when one in ONE_IN tasks is held out. Objects and destinations are compared by their kinds, such as
 "akita_black_bowl" and "wooden_cabinet top_region".
+
+The small experiment trains on SMALL_TRAIN alone. Its held-out tasks are the other ones of libero_90_train in the same
+scenes, whose objects and destinations all occur in SMALL_TRAIN. Often it asks for something else in that scene.
 """
 
 import hashlib
@@ -27,6 +30,19 @@ from inspire_vla.libero.tasks import SPLIT_FILE, Problem, instruction_of, read_p
 
 ONE_IN = 6
 MIN_IN_SCENE = 2
+SMALL_TRAIN = (
+    "KITCHEN_SCENE1_put_the_black_bowl_on_the_plate",
+    "KITCHEN_SCENE2_put_the_black_bowl_at_the_back_on_the_plate",
+    "KITCHEN_SCENE2_put_the_middle_black_bowl_on_top_of_the_cabinet",
+    "KITCHEN_SCENE2_stack_the_middle_black_bowl_on_the_back_black_bowl",
+    "LIVING_ROOM_SCENE1_pick_up_the_tomato_sauce_and_put_it_in_the_basket",
+    "LIVING_ROOM_SCENE2_pick_up_the_alphabet_soup_and_put_it_in_the_basket",
+    "LIVING_ROOM_SCENE2_pick_up_the_butter_and_put_it_in_the_basket",
+    "LIVING_ROOM_SCENE3_pick_up_the_ketchup_and_put_it_in_the_tray",
+    "STUDY_SCENE1_pick_up_the_yellow_and_white_mug_and_place_it_to_the_right_of_the_caddy",
+    "STUDY_SCENE2_pick_up_the_book_and_place_it_in_the_back_compartment_of_the_caddy",
+)
+"""The tasks of the pilot in docs/appendix/libero_protocol.md, sorted."""
 
 
 def goal_kinds(problem: Problem) -> frozenset[tuple[str, str]]:
@@ -77,15 +93,42 @@ def _known_in_parts(
     )
 
 
+def small_held_out(
+    goals: dict[str, frozenset[tuple[str, str]]], train: Sequence[str] = SMALL_TRAIN
+) -> list[str]:
+    """Return the held-out tasks of the small experiment, sorted.
+
+    Args:
+        goals: {task: goal_kinds} of the tasks to choose from, and of those trained on.
+        train: the tasks trained on.
+    """
+    scenes = {scene_of(task) for task in train}
+    pairs = set().union(*(goals[task] for task in train))
+    objects, destinations = {one for one, _ in pairs}, {other for _, other in pairs}
+    return sorted(
+        task
+        for task, goal in goals.items()
+        if task not in train
+        and scene_of(task) in scenes
+        and all(one in objects and other in destinations for one, other in goal)
+    )
+
+
 def compute_split() -> dict[str, list[str]]:
-    """Return {suite: names of its tasks} by the rule, for the tasks of LIBERO-90 that the expert can do."""
+    """Return {suite: names of its tasks} by the rules, for the tasks of LIBERO-90 that the expert can do."""
     goals = {
         path.stem: goal_kinds(read_problem(path))
         for path in task_files("libero_90")
         if unsupported_reason(read_problem(path), instruction_of(path)) is None
     }
     chosen = held_out(goals)
-    return {"libero_90_train": sorted(set(goals) - set(chosen)), "libero_90_heldout": chosen}
+    train = {task: goal for task, goal in goals.items() if task not in chosen}
+    return {
+        "libero_90_train": sorted(train),
+        "libero_90_heldout": chosen,
+        "libero_90_small_train": list(SMALL_TRAIN),
+        "libero_90_small_heldout": small_held_out(train),
+    }
 
 
 def main(arguments: Sequence[str]) -> None:

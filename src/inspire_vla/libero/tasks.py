@@ -30,8 +30,8 @@ from inspire_vla.files import read_json
 from inspire_vla.lerobot_internals import libero_suite
 
 SPLIT_FILE = Path(__file__).with_name("libero_90_split.json")
-"""{suite: names of tasks}: LIBERO-90 without, and only, the tasks that are held out of training; see split.py."""
-SPLIT_SUITES = ("libero_90_train", "libero_90_heldout")
+"""{suite: names of tasks}: parts of LIBERO-90 to train on, and those held out of training; see split.py."""
+SPLIT_SUITES = ("libero_90_train", "libero_90_heldout", "libero_90_small_train", "libero_90_small_heldout")
 SUITES = ("libero_90", "libero_spatial", "libero_object", "libero_goal", "libero_10")
 _TOKEN = re.compile(r"[()]|[^\s()]+")
 PLUS_SUITES = {f"libero_plus_{name}": f"libero_{name}" for name in ("spatial", "object", "goal", "10")}
