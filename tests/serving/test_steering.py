@@ -11,8 +11,9 @@ from urllib.request import Request, urlopen
 import numpy as np
 import pytest
 from tests.serving.toy_server import Running, ToyAgent
-from websockets.exceptions import InvalidStatus
-from websockets.sync.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
 from inspire_vla.errors import InspireError
 from inspire_vla.serving.steering.server import SteeringServer
@@ -192,6 +193,19 @@ def test_unknown_suites_and_tasks_are_reported() -> None:
             SteeringSession(ToyAgent(), BENCHMARK, lambda s, p: None, **wrong)
 
 
+def received(viewer, kind: str) -> dict:
+    """The next message of this kind. Images and heartbeats may come before it."""
+    while True:
+        message = viewer.recv(timeout=30)
+        if isinstance(message, str) and (content := json.loads(message))["type"] == kind:
+            return content
+
+
+def viewing(page: Running) -> ClientConnection:
+    origin = f"127.0.0.1:{page.port}"
+    return connect(f"ws://{origin}/live", origin=Origin(f"http://{origin}"), proxy=None)
+
+
 @pytest.fixture
 def page():
     running = Running(SteeringServer(ToyAgent(), BENCHMARK, port=0, hz=100))
@@ -228,15 +242,41 @@ def test_other_host_names_are_refused_on_every_address(listens_on: str) -> None:
 
 
 def test_a_lone_surrogate_disconnects_nobody(page) -> None:
-    origin = f"http://127.0.0.1:{page.port}"
-    with connect(f"ws://127.0.0.1:{page.port}/live", origin=origin, proxy=None) as viewer:
-        for _ in range(3):
-            viewer.recv(timeout=30)
+    with viewing(page) as viewer:
+        received(viewer, "state")
         viewer.send('{"type": "set_instruction", "text": "pick up \\ud800"}')
-        assert json.loads(viewer.recv(timeout=30))["type"] == "refused"
+        received(viewer, "refused")
         page.server.session.error = "\ud800"  # from anywhere else, such as an exception's text
         page.server.session._show()
-        assert json.loads(viewer.recv(timeout=30))["error"] == "\ud800"
+        assert received(viewer, "state")["error"] == "\ud800"
+
+
+def test_a_viewer_hears_that_the_server_is_there_though_nothing_happens(page) -> None:
+    with viewing(page) as viewer:
+        received(viewer, "state")
+        for _ in range(2):
+            received(viewer, "alive")
+
+
+def test_a_stop_closes_the_connections_before_it_waits_for_the_last_decision() -> None:
+    class Slow(ToyAgent):
+        def act(self, *rows, **more):
+            go.wait(60)
+            return super().act(*rows, **more)
+
+    go = threading.Event()
+    page = Running(SteeringServer(Slow(), BENCHMARK, port=0))
+    stopping = threading.Thread(target=page.stop)
+    try:
+        with viewing(page) as viewer:
+            received(viewer, "metadata")
+            stopping.start()
+            with pytest.raises(ConnectionClosed):
+                received(viewer, "state")
+            assert stopping.is_alive()  # the decision still runs
+    finally:
+        go.set()
+        stopping.join()
 
 
 def test_waiting_commands_are_bounded() -> None:
@@ -262,17 +302,17 @@ def test_only_the_page_itself_may_steer(page) -> None:
     for origin in (None, "http://evil.example", f"http://127.0.0.1:{page.port + 1}"):
         with pytest.raises(InvalidStatus, match="403"):
             connect(url, origin=origin, proxy=None)
-    with connect(url, origin=f"http://127.0.0.1:{page.port}", proxy=None) as viewer:
-        metadata = json.loads(viewer.recv(timeout=30))
+    with viewing(page) as viewer:
+        metadata = received(viewer, "metadata")
         assert metadata["words"] == ["right", "left", "up", "down", "front", "back", "grasped"]
         assert metadata["arrows"]["left"] == "→"  # as in the agent view
-        assert json.loads(viewer.recv(timeout=30))["steps"] == 0
+        assert received(viewer, "state")["steps"] == 0
         assert viewer.recv(timeout=30)[:2] == b"\xff\xd8"  # JPEG
         for wrong in ("{", '{"type": "fly"}'):
             viewer.send(wrong)
-            assert json.loads(viewer.recv(timeout=30))["type"] == "refused"
+            received(viewer, "refused")
         viewer.send('{"type": "step"}')
-        assert json.loads(viewer.recv(timeout=30))["steps"] == 1
+        assert received(viewer, "state")["steps"] == 1
 
 
 def test_a_policy_with_two_obs_steps_gets_the_previous_image() -> None:

@@ -1,7 +1,8 @@
 """Serves the steering page and its web socket on one port.
 
     GET /      the page            GET /healthz   "OK"
-    WS  /live  out: the metadata (JSON), then view states (JSON), each followed by its image (JPEG, binary)
+    WS  /live  out: the metadata (JSON), then view states (JSON), each followed by its image (JPEG, binary); after
+               HEARTBEAT_S of silence {"type": "alive"}, by which the page notices that the server is gone
                in:  commands (JSON), see session.py
 
 Only the page of this server may open the web socket. Other origins are refused.
@@ -36,6 +37,10 @@ CONTENT_SECURITY_POLICY = (
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
+HEARTBEAT_S = 0.5
+"""The page takes the connection for lost after four of them."""
+ALIVE = json.dumps({"type": "alive"})
+
 
 class SteeringServer(WebSocketService):
     """Shows one session to any number of viewers. Each may steer."""
@@ -58,10 +63,11 @@ class SteeringServer(WebSocketService):
         self.session.start()
 
     async def stop(self) -> None:
-        """End the session, then the server and its connections."""
-        await asyncio.get_running_loop().run_in_executor(None, self.session.stop)
+        """End the server and its connections, then the session, whose last decision may take long."""
         if self._server is not None:
             self._server.close()
+        await asyncio.get_running_loop().run_in_executor(None, self.session.stop)
+        if self._server is not None:
             await self._server.wait_closed()
 
     def _publish(self, state: dict[str, Any], image: np.ndarray) -> None:
@@ -139,10 +145,14 @@ class SteeringServer(WebSocketService):
             del self._viewers[connection]
 
     async def _send_states(self, connection: ServerConnection, changed: asyncio.Event) -> None:
-        """Send the latest state whenever it changes. A slow viewer misses states in between."""
+        """Send the latest state whenever it changes, or else a heartbeat. A slow viewer misses states in between."""
         with contextlib.suppress(ConnectionClosed):
             while True:
-                await changed.wait()
+                try:
+                    await asyncio.wait_for(changed.wait(), HEARTBEAT_S)
+                except TimeoutError:
+                    await connection.send(ALIVE)
+                    continue
                 changed.clear()
                 if self._latest is not None:
                     text, image = self._latest
