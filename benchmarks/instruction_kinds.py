@@ -11,8 +11,9 @@ import argparse
 import re
 from collections.abc import Iterable
 
+from inspire_vla.libero.installation import LiberoMissing
 from inspire_vla.libero.tasks import SUITES as LIBERO_SUITES
-from inspire_vla.libero.tasks import LiberoMissing, instruction_of, task_files
+from inspire_vla.libero.tasks import instruction_of, task_files
 from inspire_vla.tabletop.suites import SUITES
 
 _PLACED = r"(?:^put|^push|and (?:put|place)) .*?"

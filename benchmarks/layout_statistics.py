@@ -15,7 +15,8 @@ from collections import defaultdict
 
 import numpy as np
 
-from inspire_vla.libero.tasks import LiberoMissing, task_files
+from inspire_vla.libero.installation import LiberoMissing
+from inspire_vla.libero.tasks import task_files
 from inspire_vla.tabletop.scenes import SCENES
 
 _DRAWS = 200

@@ -7,8 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from inspire_vla.libero.simulation import assets_here, require_libero
-from inspire_vla.libero.tasks import LiberoMissing
+from inspire_vla.libero.installation import LiberoMissing, assets_here, require_libero
 
 
 def main() -> None:

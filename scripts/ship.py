@@ -21,7 +21,7 @@ import inspire_vla
 from inspire_vla.evaluation import compare, pool, read_run
 from inspire_vla.experiment import Preset, finished_part, read_preset
 from inspire_vla.experiment.stages import join
-from inspire_vla.reports.tables import interval
+from inspire_vla.reports.table import interval
 
 SHIPPED = Path(inspire_vla.__file__).parent / "checkpoints"
 LARGEST = 25 * 2**20

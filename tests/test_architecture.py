@@ -97,6 +97,41 @@ def test_heavy_packages_begin_where_the_image_says(package, first):
                 assert not heavy or room == first, f"{path.relative_to(ROOT)} imports {heavy}"
 
 
+def loads(path: Path) -> set[Path]:
+    """The files of this package that a file imports when it runs, anywhere in it."""
+    tree = tree_of(path)
+    types_only = {id(n) for top in ast.walk(tree) if is_types_only(top) for n in ast.walk(top)}
+    found = set[Path]()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and id(node) not in types_only:
+            package, *parts = str(node.module).split(".")
+            base = ROOT.joinpath(*parts)
+            files = [base.with_suffix(".py"), *(base / f"{alias.name}.py" for alias in node.names)]
+            found |= {file for file in files if package == ROOT.name and file.exists()}
+    return found - {path}
+
+
+def is_types_only(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def test_no_files_import_each_other_in_a_loop():
+    """Also not inside functions: what a file needs is read before the file, never after it."""
+    left = {path: loads(path) for files in rooms().values() for path in files}
+    while True:
+        imported_by_some = set().union(*left.values())
+        inner = {
+            p: needed & left.keys()
+            for p, needed in left.items()
+            if needed & left.keys() and p in imported_by_some
+        }
+        if inner == left:
+            break
+        left = inner
+    loop = sorted(path.relative_to(ROOT).as_posix() for path in left)
+    assert not loop, f"these files import each other: {loop}"
+
+
 INSIDE = {
     "transformers": {"backbones/hf_decoder.py"},
     "lerobot": {"lerobot_internals.py", "lerobot_plugin/lerobot_host.py"},

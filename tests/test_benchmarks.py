@@ -43,7 +43,7 @@ def test_options_of_the_other_benchmark_are_refused(suite, options, message):
 
 
 def test_a_run_records_only_what_its_benchmark_plays(monkeypatch):
-    monkeypatch.setattr("inspire_vla.libero.simulation.require_libero", lambda: None)
+    monkeypatch.setattr("inspire_vla.libero.installation.require_libero", lambda: None)
     assert select(["seen"], POLICY).played == {"layout_randomness": 0.0}
     assert select(["libero_goal"], POLICY).played == {}
 

@@ -150,7 +150,7 @@ def _libero(suites: tuple[str, ...], images: dict[str, Any], options: Options) -
         )
     from inspire_vla.libero.benchmark import MAX_STEPS, LiberoBenchmark
     from inspire_vla.libero.grounding import read_mapping
-    from inspire_vla.libero.simulation import require_libero
+    from inspire_vla.libero.installation import require_libero
     from inspire_vla.libero.tasks import base_suite
 
     require_libero()

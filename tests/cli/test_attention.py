@@ -10,7 +10,7 @@ import pytest
 from inspire_vla import policies
 from inspire_vla.cli import main
 from inspire_vla.lerobot_plugin.checkpoints import SHIPPED
-from inspire_vla.reports.attention import read_attention
+from inspire_vla.reports.attention_files import read_attention
 
 
 @pytest.mark.parametrize(("changes", "told"), [

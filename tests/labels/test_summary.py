@@ -15,7 +15,8 @@ from inspire_vla.errors import InspireError
 from inspire_vla.labels.custom import FunctionLabeller, TableLabeller
 from inspire_vla.labels.end_effector import EndEffectorColumns
 from inspire_vla.labels.episode_labeller import DemonstrationLabeller
-from inspire_vla.labels.labeller import Episode, Recording, get_labeller
+from inspire_vla.labels.labeller import Episode, Recording
+from inspire_vla.labels.registry import get_labeller
 from inspire_vla.labels.storage import label_dataset
 from inspire_vla.labels.summary import TaskSummary, least_confident, summarize, timelines
 from inspire_vla.spatial import canonical_answers

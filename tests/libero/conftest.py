@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from inspire_vla.libero.simulation import GroundTruth, make_simulation, require_libero
-from inspire_vla.libero.tasks import LiberoMissing, task_files
+from inspire_vla.libero.installation import LiberoMissing, require_libero
+from inspire_vla.libero.simulation import GroundTruth, make_simulation
+from inspire_vla.libero.tasks import task_files
 
 TASK = "put_the_cream_cheese_in_the_bowl"
 

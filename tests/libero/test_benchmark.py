@@ -6,8 +6,8 @@ from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import EvaluationPlan
 from inspire_vla.libero import collection, hdf5_import, rendering
 from inspire_vla.libero.benchmark import MAX_STEPS, LiberoBenchmark
-from inspire_vla.libero.simulation import require_libero
-from inspire_vla.libero.tasks import PLUS_SUITES, PRO_SUITES, SPLIT_SUITES, LiberoMissing
+from inspire_vla.libero.installation import LiberoMissing, require_libero
+from inspire_vla.libero.tasks import PLUS_SUITES, PRO_SUITES, SPLIT_SUITES
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.libero import collection
 from inspire_vla.libero.collection import CollectReport, Conditions, collect, demonstrate, seed_of
 from inspire_vla.libero.expert import unsupported_reason
-from inspire_vla.libero.simulation import require_libero
-from inspire_vla.libero.tasks import LiberoMissing, bddl_folder, instruction_of, read_problem, task_files
+from inspire_vla.libero.installation import LiberoMissing, bddl_folder, require_libero
+from inspire_vla.libero.tasks import instruction_of, read_problem, task_files
 from inspire_vla.perturbations import ActionPerturber
 
 pytestmark = pytest.mark.libero

@@ -7,14 +7,8 @@ import pytest
 from inspire_vla.errors import InspireError
 from inspire_vla.instruction import find_mentions
 from inspire_vla.libero.grounding import ground, read_mapping
-from inspire_vla.libero.tasks import (
-    SUITES,
-    LiberoMissing,
-    bddl_folder,
-    instruction_of,
-    read_problem,
-    task_files,
-)
+from inspire_vla.libero.installation import LiberoMissing, bddl_folder
+from inspire_vla.libero.tasks import SUITES, instruction_of, read_problem, task_files
 
 SMALL = """
 (define (problem KITCHEN) (:domain robosuite) (:language put it)

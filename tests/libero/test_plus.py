@@ -7,9 +7,9 @@ import pytest
 from inspire_vla.errors import InspireError
 from inspire_vla.libero import simulation
 from inspire_vla.libero import tasks as module
+from inspire_vla.libero.installation import LiberoMissing
 from inspire_vla.libero.tasks import (
     PLUS_SUITES,
-    LiberoMissing,
     original_name,
     plus_instruction,
     plus_task_file,

@@ -10,7 +10,8 @@ from inspire_vla.errors import InspireError
 from inspire_vla.libero import simulation
 from inspire_vla.libero import tasks as module
 from inspire_vla.libero.benchmark import MAX_STEPS, LiberoBenchmark
-from inspire_vla.libero.tasks import PRO_SUITES, SUITES, LiberoMissing, base_suite, bddl_folder, pro_suite
+from inspire_vla.libero.installation import LiberoMissing, bddl_folder
+from inspire_vla.libero.tasks import PRO_SUITES, SUITES, base_suite, pro_suite
 
 TASK = "open_the_middle_drawer_of_the_cabinet"
 ASKED = "Open the bottom drawer of the cabinet"

@@ -5,9 +5,9 @@ import pytest
 
 from inspire_vla.grounding.images import GRIPPER, ROBOT
 from inspire_vla.libero import random_scenes as module
+from inspire_vla.libero.installation import LiberoMissing, require_libero
 from inspire_vla.libero.random_scenes import FIXTURES, OBJECTS, random_scenes, scene_text
-from inspire_vla.libero.simulation import require_libero
-from inspire_vla.libero.tasks import LiberoMissing, read_problem, task_files
+from inspire_vla.libero.tasks import read_problem, task_files
 
 
 @pytest.fixture(scope="module", autouse=True)

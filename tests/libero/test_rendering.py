@@ -8,9 +8,10 @@ import pytest
 
 from inspire_vla.errors import InspireError
 from inspire_vla.libero import rendering, simulation
+from inspire_vla.libero.installation import LiberoMissing, require_libero
 from inspire_vla.libero.rendering import MAX_FACES, Surface, fast_rendering, simplified, simplify
-from inspire_vla.libero.simulation import make_simulation, require_libero
-from inspire_vla.libero.tasks import LiberoMissing, task_files
+from inspire_vla.libero.simulation import make_simulation
+from inspire_vla.libero.tasks import task_files
 
 pytest.importorskip("fast_simplification")
 

@@ -7,8 +7,7 @@ import pytest
 
 from inspire_vla.evaluation import EpisodeJob, RolloutSettings, rollout
 from inspire_vla.libero.benchmark import LiberoBenchmark
-from inspire_vla.libero.simulation import require_libero
-from inspire_vla.libero.tasks import LiberoMissing
+from inspire_vla.libero.installation import LiberoMissing, require_libero
 from inspire_vla.spatial import relate
 
 

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from inspire_vla.libero import installation
 from inspire_vla.libero import simulation as module
-from inspire_vla.libero.simulation import explained_import, require_libero, shared_simulation
-from inspire_vla.libero.tasks import LiberoMissing, task_files
+from inspire_vla.libero.installation import LiberoMissing, explained_import, require_libero
+from inspire_vla.libero.simulation import shared_simulation
+from inspire_vla.libero.tasks import task_files
 
 
 class Simulation:
@@ -45,8 +47,8 @@ def test_a_configuration_of_an_installation_that_is_gone_is_replaced(
     package = tmp_path / "libero"
     for name in ("bddl_files", "init_files", "assets"):
         (package / name).mkdir(parents=True)
-    monkeypatch.setattr(module, "bddl_folder", lambda: package / "bddl_files")
-    monkeypatch.setattr(module, "assets_here", lambda: True)
+    monkeypatch.setattr(installation, "bddl_folder", lambda: package / "bddl_files")
+    monkeypatch.setattr(installation, "assets_here", lambda: True)
     monkeypatch.setenv("LIBERO_CONFIG_PATH", str(tmp_path / "config"))
     file = tmp_path / "config" / "config.yaml"
     for found in (

@@ -4,6 +4,7 @@ import pytest
 
 from inspire_vla.files import read_json
 from inspire_vla.libero.expert import unsupported_reason
+from inspire_vla.libero.installation import LiberoMissing
 from inspire_vla.libero.split import (
     MIN_IN_SCENE,
     ONE_IN,
@@ -13,7 +14,7 @@ from inspire_vla.libero.split import (
     scene_of,
     small_held_out,
 )
-from inspire_vla.libero.tasks import SPLIT_FILE, LiberoMissing, instruction_of, read_problem, task_files
+from inspire_vla.libero.tasks import SPLIT_FILE, instruction_of, read_problem, task_files
 
 SPLIT = read_json(SPLIT_FILE, dict[str, list[str]])
 TRAIN, HELD_OUT = SPLIT["libero_90_train"], SPLIT["libero_90_heldout"]

@@ -15,10 +15,9 @@ from inspire_vla.reports.attention import (
     compared,
     outlined,
     overlay,
-    read_attention,
     summarise,
-    write_attention,
 )
+from inspire_vla.reports.attention_files import read_attention, write_attention
 
 IMAGE = synthetic.frames(1, 0)[0]
 

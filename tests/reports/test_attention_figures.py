@@ -12,8 +12,8 @@ from PIL import Image
 from tests.reports import synthetic
 
 from inspire_vla.errors import InspireError
-from inspire_vla.reports.attention import write_attention
 from inspire_vla.reports.attention_figures import Pointing, examples_figure, pointing_figure, share_chart
+from inspire_vla.reports.attention_files import write_attention
 from inspire_vla.reports.figures import inline_svg, save
 from inspire_vla.reports.theme import LIGHT, rgb
 

@@ -4,7 +4,8 @@ from rich.console import Console
 from tests.reports import synthetic
 
 from inspire_vla.reports.offline import error_table
-from inspire_vla.reports.tables import make_row, make_table, p_value, percent, points, print_comparison
+from inspire_vla.reports.table import make_row, make_table, p_value, percent, points
+from inspire_vla.reports.tables import print_comparison
 
 
 def printed(comparison, **kwargs):

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from inspire_vla.libero.tasks import LiberoMissing, instruction_of, task_files
+from inspire_vla.libero.installation import LiberoMissing
+from inspire_vla.libero.tasks import instruction_of, task_files
 from inspire_vla.tabletop.suites import SUITES
 
 _FILE = Path(__file__).parents[2] / "benchmarks" / "instruction_kinds.py"

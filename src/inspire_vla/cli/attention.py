@@ -58,8 +58,9 @@ def run(options: Arguments) -> None:
         benchmarks.check_inputs(policies.inputs(checkpoint))
     from inspire_vla.evaluation import provenance
     from inspire_vla.experiment.attention import check_names, count_states, measure_attention
-    from inspire_vla.reports.attention import attention_table, compared, write_attention
-    from inspire_vla.reports.tables import terminal
+    from inspire_vla.reports.attention import attention_table, compared
+    from inspire_vla.reports.attention_files import write_attention
+    from inspire_vla.reports.table import terminal
 
     about = [policies.describe(checkpoint) for checkpoint in options.policy]
     for policy in about:

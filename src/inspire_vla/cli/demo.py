@@ -206,7 +206,7 @@ def _attention(out: Path, checkpoints: Sequence[str], policy: dict[str, Any]) ->
     """Measure attention in one initial state of every task; draw the first task of each suite."""
     from inspire_vla import benchmarks, policies
     from inspire_vla.experiment.attention import measure_attention
-    from inspire_vla.reports.attention import write_attention
+    from inspire_vla.reports.attention_files import write_attention
 
     agents = [(name, policies.agent_factory(c)()) for name, c in zip(NAMES, checkpoints, strict=True)]
     selected = benchmarks.select(ATTENTION_SUITES, policy)

@@ -165,7 +165,7 @@ def _libero() -> Check:
     if find_spec("libero") is None:
         advice = "`make libero` installs it, with its assets and the headless OpenCV kept."
         return Check("LIBERO", False, "not installed (optional)", advice, required=False)
-    from inspire_vla.libero.simulation import assets_here
+    from inspire_vla.libero.installation import assets_here
 
     advice = "`make libero` downloads them from the Hugging Face hub, or links those of ../shared/libero."
     found = "installed, with assets" if assets_here() else "installed, its 3-D assets are missing (optional)"
@@ -173,7 +173,8 @@ def _libero() -> Check:
 
 
 def _libero_plus() -> Check:
-    from inspire_vla.libero.tasks import PLUS_INSTALL, LiberoMissing, plus_tasks
+    from inspire_vla.libero.installation import LiberoMissing
+    from inspire_vla.libero.tasks import PLUS_INSTALL, plus_tasks
 
     try:
         found = f"installed in LIBERO's place, {len(plus_tasks('libero_plus_spatial'))} tasks of spatial"
@@ -183,7 +184,8 @@ def _libero_plus() -> Check:
 
 
 def _libero_pro() -> Check:
-    from inspire_vla.libero.tasks import PRO_INSTALL, PRO_SUITES, LiberoMissing, pro_suite
+    from inspire_vla.libero.installation import LiberoMissing
+    from inspire_vla.libero.tasks import PRO_INSTALL, PRO_SUITES, pro_suite
 
     installed = 0
     for suite in PRO_SUITES:

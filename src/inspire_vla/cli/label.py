@@ -251,7 +251,7 @@ def chosen_labeller(options: Arguments) -> "Labeller":
     from inspire_vla.labels.custom import TableLabeller
     from inspire_vla.labels.end_effector import ColumnValues
     from inspire_vla.labels.episode_labeller import DemonstrationLabeller
-    from inspire_vla.labels.labeller import get_labeller
+    from inspire_vla.labels.registry import get_labeller
 
     labeller = get_labeller(options.labeller)
     # a custom labeller may be an instance of these classes, configured

@@ -50,7 +50,7 @@ class Arguments:
 def _drawer(scenes: str) -> Callable[[int, int, int], "Images"]:
     """What draws random scenes of a benchmark's objects."""
     if scenes == "libero":
-        from inspire_vla.libero.simulation import require_libero
+        from inspire_vla.libero.installation import require_libero
 
         require_libero()
         from inspire_vla.libero.random_scenes import random_scenes as of_libero

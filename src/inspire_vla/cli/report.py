@@ -27,7 +27,7 @@ class Arguments:
 @holds_out("writing")
 def run(options: Arguments) -> None:
     from inspire_vla.evaluation import compare, read_run
-    from inspire_vla.reports.attention import read_attention
+    from inspire_vla.reports.attention_files import read_attention
     from inspire_vla.reports.page import write_page
 
     page = write_page(

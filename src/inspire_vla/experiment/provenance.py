@@ -10,7 +10,7 @@ from inspire_vla.experiment.runner import JOURNAL
 from inspire_vla.experiment.stages import dataset
 from inspire_vla.files import read_json, read_json_lines
 from inspire_vla.labels.dataset_writer import COLLECTION_FILE
-from inspire_vla.reports.tables import make_table
+from inspire_vla.reports.table import make_table
 
 
 def provenance_lines(

@@ -11,7 +11,8 @@ from inspire_vla.experiment.stages import finished_part
 from inspire_vla.files import read_json_lines, write_json, write_text
 from inspire_vla.reports import figures as plots
 from inspire_vla.reports import results
-from inspire_vla.reports.tables import goals_table, make_table, points, suites_and_groups
+from inspire_vla.reports.table import make_table, points
+from inspire_vla.reports.tables import goals_table, suites_and_groups
 
 _CONTROLS = {
     "truth": "answers overridden: the truth",

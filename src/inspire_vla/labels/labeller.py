@@ -4,15 +4,10 @@ A new source of labels is one small class with `label`. The words, codes, column
 by `labels.storage` for an existing dataset, by `labels.dataset_writer` for a new one.
 """
 
-import contextlib
 import functools
 import hashlib
-import importlib
 import inspect
 import itertools
-import os
-import sys
-import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +16,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from inspire_vla.errors import InspireError, reason_of
+from inspire_vla.errors import InspireError
 from inspire_vla.instruction import MentionRole, Overrides
 from inspire_vla.labels.columns import LabelInfo, ModeRule
 from inspire_vla.spatial import NO_LABEL, Frame, relate_codes
@@ -152,53 +147,6 @@ class Labeller(Protocol):
         ...
 
 
-def get_labeller(text: str) -> Labeller:
-    """Return the labeller that `inspire label --labeller` names.
-
-    Args:
-        text: demonstration; truth; table:FILE; or package.module:name of a function, a labeller or its class. A module
-            in the current folder is found too.
-
-    Raises:
-        InspireError: another text, or a module that cannot be imported.
-    """
-    from inspire_vla.labels.custom import FunctionLabeller, TableLabeller
-    from inspire_vla.labels.episode_labeller import DemonstrationLabeller
-    from inspire_vla.labels.simulator_state import PrivilegedLabeller
-
-    if text == "demonstration":
-        return DemonstrationLabeller()
-    if text == "truth":
-        return PrivilegedLabeller()
-    head, _, rest = text.partition(":")
-    if not rest:
-        raise InspireError(
-            f"unknown labeller {text!r}. Possible: demonstration, truth, table:FILE, package.module:function."
-        )
-    if head == "table":
-        return TableLabeller.read(rest)
-    try:
-        with _current_folder_on_path():
-            imported = getattr(importlib.import_module(head), rest)
-        if isinstance(imported, type):
-            imported = imported()
-    except Exception as error:  # of the user's code: any
-        plain = isinstance(error, ImportError | AttributeError)
-        why = ("" if plain else f"{type(error).__name__}: ") + reason_of(error, with_file=True)
-        raise InspireError(f"labeller {text!r} cannot be imported: {why}.{_line_of(error, head)}") from error
-    return imported if hasattr(imported, "label") else FunctionLabeller(imported, text)
-
-
-def _line_of(error: Exception, module: str) -> str:
-    """The line of the user's module at which an exception was raised, to end a message with."""
-    lines = [
-        f
-        for f in traceback.extract_tb(error.__traceback__)
-        if Path(f.filename).stem == module.rpartition(".")[2]
-    ]
-    return f" {lines[-1].filename}, line {lines[-1].lineno}." if lines else ""
-
-
 def code_sha256(defined: Any) -> str:
     """SHA-256 of the file in which a function, a class or an object's class is defined, else of the object's repr.
 
@@ -212,17 +160,6 @@ def code_sha256(defined: Any) -> str:
     except (OSError, TypeError):  # built in, or typed into an interpreter
         source = repr(defined).encode()
     return hashlib.sha256(source).hexdigest()
-
-
-@contextlib.contextmanager
-def _current_folder_on_path() -> Iterator[None]:
-    """Put the current folder on sys.path, as `python -m` does and a console script does not."""
-    folder = os.getcwd()
-    sys.path.insert(0, folder)
-    try:
-        yield
-    finally:
-        sys.path.remove(folder)
 
 
 # --- from positions to answer codes

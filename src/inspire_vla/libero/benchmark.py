@@ -17,6 +17,7 @@ from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.files import json_sha256
 from inspire_vla.lerobot_internals import libero_suite
 from inspire_vla.libero.dataset import check_cameras
+from inspire_vla.libero.installation import LiberoMissing, explained_import, require_libero
 from inspire_vla.libero.rendering import Rendering, check_rendering
 from inspire_vla.libero.simulation import (
     CONTROL_HZ,
@@ -24,16 +25,13 @@ from inspire_vla.libero.simulation import (
     GroundTruth,
     close_at_exit,
     draw,
-    explained_import,
     make_simulation,
-    require_libero,
 )
 from inspire_vla.libero.tasks import (
     PLUS_SUITES,
     PRO_SUITES,
     SPLIT_SUITES,
     SUITES,
-    LiberoMissing,
     base_suite,
     instruction_of,
     plus_instruction,

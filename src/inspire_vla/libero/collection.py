@@ -26,14 +26,9 @@ from inspire_vla.labels.dataset_writer import (
 from inspire_vla.libero.benchmark import MAX_STEPS
 from inspire_vla.libero.dataset import DATASET, check_cameras, label_info, make_demonstration
 from inspire_vla.libero.expert import Expert, unsupported_reason
+from inspire_vla.libero.installation import require_libero
 from inspire_vla.libero.rendering import Rendering, check_rendering
-from inspire_vla.libero.simulation import (
-    SETTLING_STEPS,
-    GroundTruth,
-    observe,
-    require_libero,
-    shared_simulation,
-)
+from inspire_vla.libero.simulation import SETTLING_STEPS, GroundTruth, observe, shared_simulation
 from inspire_vla.libero.tasks import (
     SPLIT_SUITES,
     SUITES,

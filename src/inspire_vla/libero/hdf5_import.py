@@ -33,16 +33,16 @@ from inspire_vla.libero.dataset import (
     label_info,
     make_demonstration,
 )
+from inspire_vla.libero.installation import bddl_folder, require_libero
 from inspire_vla.libero.rendering import Rendering, check_rendering
 from inspire_vla.libero.simulation import (
     SETTLING_STEPS,
     GroundTruth,
     observe,
     place_fixtures,
-    require_libero,
     shared_simulation,
 )
-from inspire_vla.libero.tasks import SUITES, bddl_folder, instruction_of
+from inspire_vla.libero.tasks import SUITES, instruction_of
 from inspire_vla.spatial import Frame
 
 NOOP_BELOW = 1e-4

@@ -5,92 +5,30 @@
 
 import atexit
 import gc
-import logging
 import os
 import re
 import weakref
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import mujoco
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from inspire_vla.errors import InspireError, reason_of
-from inspire_vla.files import write_text
 from inspire_vla.labels.dataset_writer import png
 from inspire_vla.libero.grounding import ground
+from inspire_vla.libero.installation import explained_import, require_libero
 from inspire_vla.libero.rendering import Rendering, fast_rendering
-from inspire_vla.libero.tasks import LiberoMissing, bddl_folder, instruction_of, read_problem
+from inspire_vla.libero.tasks import instruction_of, read_problem
 
 CONTROL_HZ = 20
 SETTLING_STEPS = 10
 """No-op steps before an episode, as in LeRobot and OpenVLA: objects come to rest from the fixed initial states."""
 CAMERAS = {"image": "agentview", "image2": "robot0_eye_in_hand"}
 """Our names of cameras → LIBERO's."""
-
-
-def require_libero() -> None:
-    """Raise LiberoMissing, with what to do, unless LIBERO and its assets are installed.
-
-    Without a configuration file LIBERO asks on the keyboard for the folders of its data, so this writes one first. One
-    that names folders of an installation that is gone is replaced. Robosuite's advice about a private macro file, which
-    every process would print, is dropped.
-    """
-    logging.getLogger("robosuite_logs").addFilter(_is_needed)
-    package = bddl_folder().parent
-    folder = Path(os.environ.get("LIBERO_CONFIG_PATH", Path.home() / ".libero"))
-    if not _usable_config(folder / "config.yaml"):
-        paths = {
-            "benchmark_root": package,
-            "bddl_files": package / "bddl_files",
-            "init_states": package / "init_files",
-            "datasets": package.parent / "datasets",
-            "assets": package / "assets",
-        }
-        write_text(folder / "config.yaml", "".join(f"{name}: {path}\n" for name, path in paths.items()))
-    if not assets_here():
-        raise LiberoMissing(
-            f"LIBERO's 3-D assets are missing ({package / 'assets'}). `make libero` downloads them from the "
-            "Hugging Face hub, or links a copy from ../shared/libero."
-        )
-
-
-def _is_needed(record: logging.LogRecord) -> bool:
-    return "macro" not in record.getMessage()
-
-
-@contextmanager
-def explained_import() -> Iterator[None]:
-    """Turn a failing import of LIBERO, or of what it needs, into LiberoMissing, which says what to install."""
-    try:
-        yield
-    except ImportError as error:
-        raise LiberoMissing(
-            f"LIBERO cannot be imported: {reason_of(error)}. `make libero` installs it with all that it needs; images "
-            "also need MUJOCO_GL=egl with the system's EGL library (Debian: libegl1), or MUJOCO_GL=osmesa (libosmesa6)."
-        ) from error
-
-
-def _usable_config(file: Path) -> bool:
-    try:
-        paths = yaml.safe_load(file.read_text(encoding="utf-8"))
-        return all(Path(paths[name]).is_dir() for name in ("benchmark_root", "bddl_files", "init_states"))
-    except (OSError, yaml.YAMLError, KeyError, TypeError):
-        return False
-
-
-def assets_here() -> bool:
-    """Return whether LIBERO and its assets are installed, without importing it."""
-    try:
-        folders = (bddl_folder().parent / "assets", Path.home() / ".cache/libero/assets")
-    except InspireError:
-        return False
-    return any(any(folder.glob("*/*")) for folder in folders)  # hf-libero downloads to the second
 
 
 def make_simulation(task_file: str | Path, *, pixels: int | None = None, render: Rendering = "full") -> Any:

@@ -21,13 +21,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from inspire_vla.errors import InspireError, did_you_mean, reason_of
 from inspire_vla.files import read_json
 from inspire_vla.lerobot_internals import libero_suite
+from inspire_vla.libero.installation import LiberoMissing, bddl_folder, require_libero
 
 SPLIT_FILE = Path(__file__).with_name("libero_90_split.json")
 """{suite: names of tasks}: parts of LIBERO-90 to train on, and those held out of training; see split.py."""
@@ -60,10 +60,6 @@ _PERTURBATION = re.compile(
 """Suffix of a perturbed task's name in LIBERO-Plus."""
 
 
-class LiberoMissing(InspireError):
-    """LIBERO, or a part of it, is not installed."""
-
-
 @dataclass(frozen=True)
 class Problem:
     """One task file.
@@ -84,16 +80,6 @@ class Problem:
     def names(self) -> tuple[str, ...]:
         """Return all names that a mention can be grounded to."""
         return (*self.objects, *self.fixtures, *self.regions)
-
-
-def bddl_folder() -> Path:
-    """Return the folder of the task files, which has a folder for each suite. Raises LiberoMissing."""
-    package = find_spec("libero")
-    for root in package.submodule_search_locations or () if package else ():
-        folder = Path(root) / "libero" / "bddl_files"
-        if folder.is_dir():
-            return folder
-    raise LiberoMissing("LIBERO is not installed. Install it with `make libero`.")
 
 
 def task_files(suite: str) -> tuple[Path, ...]:
@@ -204,8 +190,6 @@ def plus_tasks(suite: str) -> tuple[str, ...]:
     """Return the names of a LIBERO-Plus suite's tasks. Raises LiberoMissing if the installed LIBERO is the original."""
     if suite not in PLUS_SUITES:
         raise InspireError(f"unknown LIBERO-Plus suite {suite!r}.{did_you_mean(suite, PLUS_SUITES)}")
-    from inspire_vla.libero.simulation import require_libero
-
     require_libero()
     tasks = tuple(Path(task.bddl_file).stem for task in libero_suite(PLUS_SUITES[suite]).tasks)
     if len(tasks) <= _ORIGINAL_TASKS:

@@ -4,16 +4,14 @@ import base64
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 from PIL import Image, ImageFilter
-from pydantic import PlainSerializer, PlainValidator, TypeAdapter
+from pydantic import PlainSerializer, PlainValidator
 
 from inspire_vla.errors import InspireError
-from inspire_vla.files import read_json, write_json
-from inspire_vla.reports.tables import Table, make_table
+from inspire_vla.reports.table import Table, make_table
 
 TILE = 288
 """Side of a tile, in pixels."""
@@ -268,29 +266,3 @@ def outlined(
     pixels[border & ~line] = pixels[border & ~line] // 3
     pixels[line & ~inside] = colour
     return Image.fromarray(pixels)
-
-
-_FILE = TypeAdapter(Attention)
-
-
-def write_attention(folder: str | Path, attention: Attention) -> Path:
-    """Write attention.json (with its images), figure.png and, if anything was measured, shares.svg; return the path."""
-    from inspire_vla.reports.attention_figures import examples_figure, share_chart
-    from inspire_vla.reports.figures import save
-
-    target = Path(folder)
-    if attention.examples:
-        save(examples_figure(attention.examples, attention.policies), target / "figure.png")
-    if attention.measured:
-        save(share_chart(attention.measured), target / "shares.svg", dark=True)
-    numbers = {"summary": summarise(attention.measured), "compared": compared(attention.measured)}
-    write_json(target / "attention.json", numbers | _FILE.dump_python(attention, mode="json"))
-    return target
-
-
-def read_attention(folder: str | Path) -> Attention:
-    """Inverse of `write_attention`, apart from JPEG's losses. Raises InspireError for another folder."""
-    try:
-        return read_json(Path(folder) / "attention.json", Attention)
-    except InspireError as error:
-        raise InspireError(f"{folder} is not what `inspire attention --out` writes: {error}") from error

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from inspire_vla.files import atomic_path
 from inspire_vla.reports.fonts import with_fonts
-from inspire_vla.reports.tables import percent, points, short
+from inspire_vla.reports.table import percent, points, short
 from inspire_vla.reports.theme import LIGHT, POLICIES, css_variables
 
 PX = 72

@@ -6,7 +6,8 @@ from typing import Any
 
 import yaml
 
-from inspire_vla.reports.tables import comparison_tables, make_table, warnings
+from inspire_vla.reports.table import make_table
+from inspire_vla.reports.tables import comparison_tables, warnings
 
 _FRONT = {
     "library_name": "lerobot",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from inspire_vla.reports.tables import Cell, Table, at, make_row, make_table, percent, point_interval, points
+from inspire_vla.reports.table import Cell, Table, at, make_row, make_table, percent, point_interval, points
 
 Offline = Mapping[str, Any]
 _HORIZON_COLUMNS = 6

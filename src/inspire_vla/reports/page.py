@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from inspire_vla.errors import InspireError
 from inspire_vla.files import write_text
-from inspire_vla.reports import tables, theme, timeline
+from inspire_vla.reports import table, tables, theme, timeline
 from inspire_vla.reports.attention import Attention, compared, jpeg
 from inspire_vla.reports.attention_figures import share_chart
 from inspire_vla.reports.figures import difference_chart, inline_svg, success_chart
@@ -81,11 +81,11 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters.update(
-        percent=tables.percent,
-        interval=tables.interval,
-        points=tables.points,
-        point_interval=tables.point_interval,
-        p_value=tables.p_value,
+        percent=table.percent,
+        interval=table.interval,
+        points=table.points,
+        point_interval=table.point_interval,
+        p_value=table.p_value,
         timeline=timeline.episode_timeline,
         answer_label=timeline.answer_label,
         pretty=partial(json.dumps, indent=1, ensure_ascii=False, default=str),

@@ -6,10 +6,9 @@ from typing import Any
 
 from inspire_vla.errors import InspireError
 from inspire_vla.files import write_text
-from inspire_vla.reports.tables import (
+from inspire_vla.reports.table import (
     Cell,
     Row,
-    cost_table,
     difference_cell,
     make_row,
     make_table,
@@ -18,8 +17,8 @@ from inspire_vla.reports.tables import (
     points,
     rate_cell,
     short,
-    suites_and_groups,
 )
+from inspire_vla.reports.tables import cost_table, suites_and_groups
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 Comparison = Mapping[str, Any]

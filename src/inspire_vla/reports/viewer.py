@@ -23,7 +23,7 @@ from inspire_vla.labels.columns import answer_column, has_labels, read_labelled
 from inspire_vla.labels.lerobot_files import Segment
 from inspire_vla.labels.recorded import EpisodeReader
 from inspire_vla.labels.video import open_video
-from inspire_vla.reports.tables import at, make_table
+from inspire_vla.reports.table import at, make_table
 from inspire_vla.spatial import decode_answers
 
 ACTION_NAMES = tuple("x y z rx ry rz gripper".split())
