@@ -15,7 +15,10 @@ import filelock
 
 from inspire_vla.errors import InspireError, reason_of
 
-if TYPE_CHECKING:  # imported where a schema is read: the model code runs without pydantic
+if (
+    TYPE_CHECKING
+):  # imported where they are used: the model code runs without pydantic, `--help` without numpy
+    import numpy as np
     from pydantic import ValidationError
 
 
@@ -51,6 +54,14 @@ def write_text(target: str | Path, text: str) -> None:
 def write_json(target: str | Path, data: Any, *, indent: int | None = 1) -> None:
     """Write `data` as a UTF-8 JSON file atomically."""
     write_text(target, json.dumps(data, indent=indent, ensure_ascii=False) + "\n")
+
+
+def write_arrays(target: str | Path, arrays: "Mapping[str, np.ndarray]") -> None:
+    """Write arrays as an .npz file atomically."""
+    import numpy as np
+
+    with atomic_path(target) as path, open(path, "wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def read_json[T](path: str | Path, schema: type[T]) -> T:

@@ -68,8 +68,34 @@ class ResumableJob:
         with folder_lock(self.out, self.doing), disk_errors(self.out):
             if self.out.exists():
                 raise InspireError(f"{self.out} exists. Choose another folder.")
-            self._prepare(resume, restart_if_changed)
+            self.prepare(resume=resume, restart_if_changed=restart_if_changed)
             yield
+
+    def prepare(self, *, resume: bool = True, restart_if_changed: bool = False) -> list[str]:
+        """As `started`, for a caller that holds the folder already. Returns in which settings removed shards differed.
+
+        Raises:
+            InspireError: the settings differ, and not `restart_if_changed`.
+        """
+        recorded = self.folder / "settings.json"
+        settings = json.loads(json.dumps(self.settings))
+        changed: list[str] = []
+        if resume and recorded.exists():
+            earlier = read_json(recorded, dict[str, Any])
+            changed = sorted(key for key in settings | earlier if settings.get(key) != earlier.get(key))
+        if changed and not restart_if_changed:
+            raise InspireError(
+                f"An interrupted call left shards in {self.folder} that had another {', '.join(changed)}. Repeat its "
+                "settings, choose another folder, or remove what was left (inspire collect --restart; resume=False)."
+            )
+        if changed or not resume or not recorded.exists():  # shards without settings: a removal was killed
+            remove(self.folder)
+            write_json(recorded, settings)
+        return changed
+
+    def shards(self) -> list[Path]:
+        """The shards that exist, in order."""
+        return sorted(self.folder.glob("shard_*.npz"))
 
     def missing(self, count: int) -> list[int]:
         """The numbers below `count` whose shards do not exist."""
@@ -81,22 +107,6 @@ class ResumableJob:
             result = assemble(partial)
         remove(self.folder)
         return result
-
-    def _prepare(self, resume: bool, restart_if_changed: bool) -> None:
-        recorded = self.folder / "settings.json"
-        settings = json.loads(json.dumps(self.settings))
-        earlier = read_json(recorded, dict[str, Any]) if recorded.exists() else None
-        if not resume or (restart_if_changed and earlier != settings):
-            remove(self.folder)
-            earlier = None
-        if earlier is None:
-            write_json(recorded, settings)
-        elif earlier != settings:
-            changed = sorted(key for key in settings | earlier if settings.get(key) != earlier.get(key))
-            raise InspireError(
-                f"An interrupted call left shards in {self.folder} that had another {', '.join(changed)}. Repeat its "
-                "settings, choose another folder, or remove what was left (inspire collect --restart; resume=False)."
-            )
 
 
 def map_in_processes[T](function: Callable[[int], T], numbers: Sequence[int], processes: int) -> Iterator[T]:

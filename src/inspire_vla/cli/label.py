@@ -232,6 +232,7 @@ def _finish(options: Arguments, report: "LabelReport | ImportReport | CalvinRepo
 
 def how_to_resume(options: Arguments) -> str:
     """What a stopped call leaves, and what the same call does."""
+    from inspire_vla.labels.kept_tracks import kept_episodes
     from inspire_vla.labels.storage import is_labelled
 
     if options.dry_run:
@@ -240,10 +241,13 @@ def how_to_resume(options: Arguments) -> str:
     assert target is not None
     if is_labelled(target):
         return f"{target} is labelled. The same command writes what is missing beside it."
-    again = "computes the labels again and keeps the files that are written"
+    kept, again = "", "computes the labels again and keeps the files that are written"
     if not (options.source / "meta/info.json").is_file():  # an import
         again = "keeps what is finished"
-    return f"{options.source} is unchanged. The same command {again}."
+    elif episodes := kept_episodes(target):
+        kept = f" The labels of {episodes} episodes are kept."
+        again = "goes on with the others"
+    return f"{options.source} is unchanged.{kept} The same command {again}."
 
 
 def chosen_labeller(options: Arguments) -> "Labeller":

@@ -17,7 +17,7 @@ from jaxtyping import Float32, Int8, Shaped, UInt8
 from tqdm.auto import tqdm
 
 from inspire_vla.errors import InspireError, reason_of
-from inspire_vla.files import atomic_path
+from inspire_vla.files import write_arrays
 from inspire_vla.jobs import map_in_processes
 
 IMAGES_PER_FILE = 2048
@@ -79,8 +79,7 @@ def mirrored(images: Images, row: int) -> Images:
 
 def save_images(images: Images, path: Path) -> None:
     """Write an `.npz` file atomically."""
-    with atomic_path(path) as partial, open(partial, "wb") as file:
-        np.savez(file, **{field.name: getattr(images, field.name) for field in fields(Images)})
+    write_arrays(path, {field.name: getattr(images, field.name) for field in fields(Images)})
 
 
 def load_images(path: Path) -> Images:

@@ -10,6 +10,7 @@ Its labels:       columns.py        what they mean             storage.py    `in
                   summary.py        counts and timelines       language_column.py  as LeRobot's messages
 Where the truth   labeller.py       the interface              simulator_state.py  a simulator's columns
 comes from:       custom.py         a table, a function        episode_labeller.py the demonstration alone
+                  kept_tracks.py    what a stopped call found
 A demonstration:  end_effector.py   its columns (value_names.py, forward_kinematics.py)
                   gripper.py        when it holds something    gripper_sign.py    does a large value mean open?
                   calibration.py    range, sign and arm of a whole dataset

@@ -26,7 +26,7 @@ from tqdm.auto import tqdm
 
 from inspire_vla import __version__
 from inspire_vla.errors import InspireError, reason_of
-from inspire_vla.files import atomic_path, read_json, write_json
+from inspire_vla.files import read_json, write_arrays, write_json
 from inspire_vla.jobs import ResumableJob, map_in_processes
 from inspire_vla.labels.columns import (
     GRASPED_COLUMN,
@@ -95,12 +95,12 @@ def save_demonstration(demonstration: Demonstration, path: Path) -> None:
     for name, images in demonstration.images.items():
         arrays[f"png.{name}"] = np.frombuffer(b"".join(images), dtype=np.uint8)
         arrays[f"png_sizes.{name}"] = np.array([len(image) for image in images], dtype=np.int64)
-    _save(path, arrays)
+    write_arrays(path, arrays)
 
 
 def save_skipped(why: str, path: Path) -> None:
     """Write a file that says why there is no demonstration."""
-    _save(path, {"left_out": np.array(why)})
+    write_arrays(path, {"left_out": np.array(why)})
 
 
 def load_or_make(path: Path, make: Callable[[], object]) -> Demonstration:
@@ -152,11 +152,6 @@ def load_demonstration(path: Path) -> Demonstration:
         raise
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InspireError(f"{path} is damaged ({reason_of(error)}); delete it and run again.") from None
-
-
-def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    with atomic_path(path) as partial, open(partial, "wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def _split(data: np.ndarray, sizes: np.ndarray) -> tuple[bytes, ...]:

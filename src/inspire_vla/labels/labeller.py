@@ -8,6 +8,8 @@ import functools
 import hashlib
 import inspect
 import itertools
+import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +22,8 @@ from inspire_vla.errors import InspireError
 from inspire_vla.instruction import MentionRole, Overrides
 from inspire_vla.labels.columns import LabelInfo, ModeRule
 from inspire_vla.spatial import NO_LABEL, Frame, relate_codes
+
+_PACKAGE = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -150,16 +154,35 @@ class Labeller(Protocol):
 def code_sha256(defined: Any) -> str:
     """SHA-256 of the file in which a function, a class or an object's class is defined, else of the object's repr.
 
-    The whole file counts, because a constant in it may decide what the function returns.
+    The whole file counts, because a constant in it may decide what the function returns. So do the modules in its
+    folder, or below, that are loaded. Of installed packages the file alone counts.
     """
     while isinstance(defined, functools.partial):
         defined = defined.func
     named = defined if inspect.isroutine(defined) or inspect.isclass(defined) else type(defined)
     try:
-        source = Path(inspect.getsourcefile(inspect.unwrap(named)) or "").read_bytes()
+        file = Path(os.path.abspath(inspect.getsourcefile(inspect.unwrap(named)) or ""))
+        source = file.read_bytes()
     except (OSError, TypeError):  # built in, or typed into an interpreter
-        source = repr(defined).encode()
-    return hashlib.sha256(source).hexdigest()
+        return hashlib.sha256(repr(defined).encode()).hexdigest()
+    digest = hashlib.sha256(source)
+    for path in _loaded_beside(file):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _loaded_beside(file: Path) -> list[Path]:
+    """Files of the loaded modules in the folder of a user's file, or below."""
+    if _is_installed(file):
+        return []
+    files = (getattr(module, "__dict__", {}).get("__file__") for module in list(sys.modules.values()))
+    paths = {Path(os.path.abspath(name)) for name in files if isinstance(name, str)} - {file}
+    beside = (path for path in paths if path.is_relative_to(file.parent) and not _is_installed(path))
+    return sorted(path for path in beside if path.suffix == ".py" and path.is_file())
+
+
+def _is_installed(file: Path) -> bool:
+    return "site-packages" in file.parts or file.is_relative_to(_PACKAGE)
 
 
 # --- from positions to answer codes

@@ -3,9 +3,10 @@
     NAME/ ──videos/ and images/ hard-linked, all else copied or written──▶ .OUT.labelling/ ──rename──▶ OUT/
 
 Only videos and images are shared with the source: LeRobot's tools rewrite the other files in place. The call may be
-killed at any moment. Every file in the unfinished folder is complete or absent, and the folder records a digest of the
-labels and of the source. So the same call writes the missing files, and a call with other labels starts again. In
-place, the original is kept as NAME.before_labels, and the finished folder takes its name.
+killed at any moment. What the labeller has found is kept (kept_tracks.py). Every file in the unfinished folder is
+complete or absent, and the folder records a digest of the labels and of the source. So the same call writes the missing
+files, and a call with other labels starts again. In place, the original is kept as NAME.before_labels, and the finished
+folder takes its name.
 """
 
 import copy
@@ -16,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from tqdm.auto import tqdm
 
+from inspire_vla import __version__
 from inspire_vla.dialogue import ASKED_OBJECTS
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.files import (
@@ -58,6 +61,7 @@ from inspire_vla.labels.columns import (
     has_labels,
     write_labels,
 )
+from inspire_vla.labels.kept_tracks import Frames, KeptTracks, remove_kept
 from inspire_vla.labels.labeller import Episode, Labeller, Note, Recording, code_sha256, encode_tracks
 from inspire_vla.labels.language_column import (
     LANGUAGE_COLUMN,
@@ -147,7 +151,7 @@ def label_dataset(
     min_confidence: float = 0.0,
     language: bool = False,
     progress: bool = False,
-    announce: "Callable[[LabelPlan], None] | None" = None,
+    announce: "Callable[[LabelPlan | str], None] | None" = None,
     finish: Callable[[LabelReport], None] | None = None,
 ) -> LabelReport:
     """Write `out`, or `source` itself with a backup, with label columns in place of those it had.
@@ -160,7 +164,8 @@ def label_dataset(
         max_objects: width of the columns; None: the most mentions of any instruction.
         min_confidence: labels below this confidence are left out.
         language: also write questions and answers as rows of LeRobot's language column (language_column.py).
-        announce: called with what was found in the dataset, before anything is labelled.
+        announce: called with what was found in the dataset, before anything is labelled, and with what of an
+            interrupted call is used, if there was one.
         finish: called with the report at the end. If the call is killed before this returns, the same call does it.
 
     Raises:
@@ -176,7 +181,8 @@ def label_dataset(
     if target != root and target.is_relative_to(root) and (root / "meta/info.json").is_file():
         raise InspireError(f"{target} is inside the dataset; choose a folder outside it.")
     given = {instruction: override_for(roles) for instruction, roles in (mentions or {}).items()}
-    settings = [labeller.name, labeller.settings(), code_sha256(labeller), list(modes), str(frame), str(rule),
+    code = code_sha256(labeller)
+    settings = [labeller.name, labeller.settings(), code, list(modes), str(frame), str(rule),
                 overrides_to_json(given), max_objects, min_confidence, language]  # fmt: skip
     with folder_lock(target, "labelling into"):
         building = target.with_name(f".{target.name}.labelling")
@@ -223,7 +229,10 @@ def label_dataset(
                 "fewer with --mentions, or leave --language-column out."
             )
         report = LabelReport(target, without_object=plan.without)
-        added = _Labelling(files, plan.labeller, labels, min_confidence, report).run(progress)
+        kept = KeptTracks(target, _deciding(plan, code, identity))
+        if announce is not None and (said := _what_is_kept(kept)):
+            announce(said)
+        added = _Labelling(files, plan.labeller, labels, min_confidence, report, kept).run(progress)
         report.warnings += tuple(
             f"the dataset has no instruction {text!r} of --mentions.{did_you_mean(text, files.tasks.values())}"
             for text in given
@@ -239,6 +248,26 @@ def label_dataset(
                 _Marker(request=request, report=report).write(building)
                 building.rename(target)
         return _finish(target, report, finish)
+
+
+def _deciding(plan: "LabelPlan", code: str, identity: list[Any]) -> dict[str, Any]:
+    """All that decides what the labeller finds, in words for `_what_is_kept`. Modes and frame do not."""
+    return {
+        "version of inspire_vla": __version__,
+        "labeller": plan.labeller.name,
+        "setting of the labeller": json_sha256(plan.labeller.settings()),
+        "code of the labeller": code,
+        "list of objects": json_sha256([plan.tasks, overrides_to_json(plan.overrides)]),
+        "dataset": json_sha256(identity),
+    }
+
+
+def _what_is_kept(kept: KeptTracks) -> str:
+    if kept.changed:
+        return f"An interrupted call had another {', '.join(kept.changed)}: all episodes are labelled anew."
+    if not kept.episodes:
+        return ""
+    return f"{kept.episodes} episodes were labelled by an interrupted call. To label them again, delete {kept.folder}."
 
 
 @contextmanager
@@ -412,6 +441,7 @@ class _Labelling:
     labels: LabelInfo
     min_confidence: float
     report: LabelReport
+    kept: KeptTracks
     gives_confidence: bool = False
     below_at_start: list[bool] = field(default_factory=list)
     """Of each object whose position is known in the first frame of its episode: whether it is below the gripper."""
@@ -419,8 +449,12 @@ class _Labelling:
     def run(self, progress: bool) -> dict[Path, dict[str, NDArray[Any]]]:
         """Return the label columns of each data file. Raises InspireError if no frame gets a label."""
         columns = self.labeller.columns(self.files.number_columns())
-        paths = tqdm(self.files.data_files(), desc="labelling", unit="file", disable=not progress)
-        added = {path: self._label_rows(self.files.read(path, columns)) for path in paths}
+        total = self.files.info["total_episodes"]
+        with tqdm(total=total, desc="labelling", unit="episode", disable=not progress) as bar:
+            added = {
+                path: self._label_rows(path, self.files.read(path, columns), bar.update)
+                for path in self.files.data_files()
+            }
         report, below = self.report, self.below_at_start
         if not report.labels:
             lines = [
@@ -443,8 +477,8 @@ class _Labelling:
                 del new[CONFIDENCE_COLUMN]
         return added
 
-    def _label_rows(self, rows: Rows) -> dict[str, NDArray[Any]]:
-        """Return the label columns of one data file."""
+    def _label_rows(self, path: Path, rows: Rows, progress: Callable[[], Any]) -> dict[str, NDArray[Any]]:
+        """Return the label columns of one data file. `progress` is called after each episode."""
         shape = len(rows.episode_index), self.labels.max_objects
         added: dict[str, NDArray[Any]] = {
             column: np.full(shape, NO_LABEL, dtype=np.int16) for column in self.labels.columns().values()
@@ -462,12 +496,14 @@ class _Labelling:
                 elif instruction not in self.labels.tasks:
                     notes.setdefault("its instruction names no object", [])
                 else:
-                    self._label_run(rows, span, run, instruction, notes, added)
+                    self._label_run(path, rows, span, run, instruction, notes, added)
             self.report.add_notes(int(rows.episode_index[span.start]), notes)
+            progress()
         return added
 
     def _label_run(
         self,
+        path: Path,
         rows: Rows,
         span: slice,
         run: slice,
@@ -486,7 +522,11 @@ class _Labelling:
             float(self.files.info["fps"]),
             tuple(self.labels.overrides.get(instruction, ())),
         )
-        tracks, first = self.labeller.label(episode), shown.start - span.start
+        frames = Frames(path.relative_to(self.files.root).as_posix(), run.start, episode.index)
+        tracks, first = (
+            self.kept.find(frames, partial(self.labeller.label, episode)),
+            shown.start - span.start,
+        )
         for note in tracks.notes:
             spans = note.frames if isinstance(note, Note) else ()
             notes.setdefault(str(note), []).extend((first + a, first + b) for a, b in spans)
@@ -658,6 +698,7 @@ def _drop_marker(root: Path) -> None:
 
 
 def _finish(target: Path, report: LabelReport, finish: Callable[[LabelReport], None] | None) -> LabelReport:
+    remove_kept(target)
     if finish is not None:
         finish(report)
     _drop_marker(target)
