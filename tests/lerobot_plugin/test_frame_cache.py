@@ -111,6 +111,80 @@ def test_a_second_training_decodes_nothing(
     assert torch.equal(again[33][CAMERAS[1]], first[33][CAMERAS[1]])
 
 
+def items(cache: FrameCache, camera: str) -> torch.Tensor:
+    return torch.stack([cache[row][camera] for row in range(len(cache))])
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many images each call of the decoder was asked for."""
+    counts: list[int] = []
+
+    def counted(path: Path, times: list[float], tolerance_s: float) -> Any:
+        counts.append(len(times))
+        return decode_video(path, times, tolerance_s)
+
+    monkeypatch.setattr(frame_cache, "decode_video", counted)
+    return counts
+
+
+@pytest.mark.parametrize("episodes", [[1, 3], [0, 1, 2], [2]])
+@pytest.mark.parametrize("size", [None, (32, 48)])
+def test_other_episodes_of_the_same_videos_decode_nothing(
+    filmed: Path, tmp_path: Path, decoded: list[int], episodes: list[int], size: tuple[int, int] | None
+) -> None:
+    """As `inspire train --holdout` after a training on all episodes, or on more of them."""
+    options = {"cameras": CAMERAS, "columns": (), "image_size": size}
+    wanted = loaded(opened(filmed, episodes=episodes), tmp_path / "alone", **options)
+    loaded(opened(filmed), tmp_path / "kept", **options)
+    del decoded[:]
+    cache = loaded(opened(filmed, episodes=episodes), tmp_path / "kept", **options)
+    assert not decoded
+    assert len(list((tmp_path / "kept").glob("*.npy"))) == len(CAMERAS)
+    for camera in CAMERAS:
+        assert torch.equal(items(cache, camera), items(wanted, camera))
+    again = pickle.loads(pickle.dumps(cache))
+    assert torch.equal(items(again, CAMERAS[1]), items(wanted, CAMERAS[1]))
+
+
+def test_more_episodes_decode_only_the_others(filmed: Path, tmp_path: Path, decoded: list[int]) -> None:
+    options = {"cameras": CAMERAS[1:], "columns": ()}
+    wanted = loaded(opened(filmed), tmp_path / "alone", **options)
+    loaded(opened(filmed, episodes=[0, 3]), tmp_path / "kept", **options)
+    loaded(opened(filmed, episodes=[1]), tmp_path / "kept", **options)
+    del decoded[:]
+    cache = loaded(opened(filmed), tmp_path / "kept", **options)
+    assert decoded == [20]
+    assert torch.equal(items(cache, CAMERAS[1]), items(wanted, CAMERAS[1]))
+
+
+def test_image_files_are_read_once_too(
+    labelled_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = loaded(opened(labelled_dataset, episodes=[1, 2]), tmp_path / "alone")
+    loaded(opened(labelled_dataset), tmp_path / "kept")
+    monkeypatch.setattr(frame_cache, "_scaled", lambda *_: pytest.fail("decoded again"))
+    cache = loaded(opened(labelled_dataset, episodes=[1, 2]), tmp_path / "kept")
+    assert torch.equal(items(cache, IMAGE), items(wanted, IMAGE))
+
+
+def test_episodes_of_changed_videos_or_another_size_are_decoded_again(
+    filmed: Path, tmp_path: Path, decoded: list[int]
+) -> None:
+    """Frames of the changed videos have the same times."""
+    options = {"cameras": CAMERAS[1:], "columns": ()}
+    other = film(tmp_path / "other", shift=9)
+    loaded(opened(filmed), tmp_path / "kept", **options)
+    wanted = loaded(opened(other, episodes=[2]), tmp_path / "alone", **options)
+    del decoded[:]
+    cache = loaded(opened(other, episodes=[2]), tmp_path / "kept", **options)
+    assert decoded == [20]
+    assert torch.equal(items(cache, CAMERAS[1]), items(wanted, CAMERAS[1]))
+    small = loaded(opened(filmed, episodes=[2]), tmp_path / "kept", **options, image_size=(16, 24))
+    assert decoded == [20, 20]
+    assert small[0][CAMERAS[1]].shape == (3, 16, 24)
+
+
 def test_other_videos_are_decoded_again(filmed: Path, tmp_path: Path) -> None:
     other = film(tmp_path / "other", shift=9)
     for root in (filmed, other):

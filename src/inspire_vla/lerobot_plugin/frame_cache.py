@@ -2,8 +2,9 @@
 
     videos ──in order──▶ scaled to the policy's size ──▶ one .npy file for each camera, mapped into memory
 
-The files are kept beside the cache of the `datasets` library ($HF_DATASETS_CACHE), never in the dataset. Their names
-hold a hash of what was decoded, so that trainings on the same videos share them, and changed videos are decoded again.
+The files are kept beside the cache of the `datasets` library ($HF_DATASETS_CACHE), never in the dataset. Each lists its
+frames by a hash of what they were decoded from. So trainings on the same videos share them, also if they train on other
+episodes of a dataset, and changed videos are decoded again.
 """
 
 import hashlib
@@ -20,19 +21,19 @@ import numpy as np
 import psutil
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int, Num, UInt8
+from jaxtyping import Float, Int, Num, UInt8, UInt64
 from lerobot.datasets import LeRobotDataset
 from lerobot.utils.constants import ACTION
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from inspire_vla.files import atomic_path, file_sha256, folder_lock, json_sha256, remove
+from inspire_vla.files import atomic_path, file_sha256, folder_lock, remove
 from inspire_vla.labels.video import decode_video
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Part of every hash: a change of how images are decoded or scaled counts it up."""
 KEPT_DAYS = 30
 """Files that no training has used for so long are removed."""
@@ -84,7 +85,9 @@ class FrameCache(Dataset):
     def __init__(self, dataset: LeRobotDataset) -> None:
         self._dataset = dataset
         self._files: dict[str, Path] = {}
-        self._images: dict[str, UInt8[np.ndarray, "frames 3 height width"]] = {}
+        self._rows: dict[str, Int[np.ndarray, " frames"]] = {}
+        """Of each frame: where it is in the camera's file, which may hold more frames."""
+        self._images: dict[str, UInt8[np.ndarray, "kept 3 height width"]] = {}
 
     @staticmethod
     def takes(dataset: Any) -> bool:
@@ -115,17 +118,27 @@ class FrameCache(Dataset):
         """
         folder = folder or cache_folder()
         sizes = {camera: image_size or _size_of(self._dataset, camera) for camera in cameras}
-        missing = {camera: folder / self._file_name(camera, image_size) for camera in cameras}
-        if not self._fits(sizes, folder, new=any(not path.is_file() for path in missing.values())):
+        sources = {camera: self._sources(camera, image_size) for camera in cameras}
+        kept = {camera: _kept_in(folder, _prefix(camera, image_size), sources[camera]) for camera in cameras}
+        whole = {camera: _whole(kept[camera]) for camera in cameras}
+        if not self._fits(sizes, folder, new=None in whole.values()):
             return False
-        total = sum(len(self) for path in missing.values() if not path.is_file())
+        total = sum(len(self) for path in whole.values() if path is None)
         with tqdm(total=total, desc="Decoding images once", unit="image", disable=not total) as bar:
-            for camera, path in missing.items():
-                _decode_into(path, len(self), sizes[camera], self._decoded(camera, image_size), bar.update)
+            for camera in cameras:
+                path, rows = whole[camera], np.arange(len(self))
+                if path is None:
+                    name = hashlib.sha256(sources[camera].tobytes()).hexdigest()[:32]
+                    path = folder / f"{_prefix(camera, image_size)}{name}.npy"
+                    images = self._kept_or_decoded(camera, image_size, kept[camera])
+                    _decode_into(path, sources[camera], sizes[camera], images, bar.update)
+                else:
+                    rows = kept[camera][path]
+                os.utime(path)
+                self._files[camera], self._rows[camera] = path, rows
         if total:
             log.info(f"Decoded images are kept in {folder}; a later training on them starts at once.")
             _remove_unused(folder)
-        self._files = missing
         self._map()
         self._read_columns(columns, horizon)
         return True
@@ -169,23 +182,21 @@ class FrameCache(Dataset):
 
     # What is decoded
 
-    def _file_name(self, camera: str, image_size: tuple[int, int] | None) -> str:
+    def _sources(self, camera: str, image_size: tuple[int, int] | None) -> UInt64[np.ndarray, " frames"]:
+        """A hash of what decides each image: its video's content and its time in it, or its file's; and the size."""
         rows = self._dataset.hf_dataset
+        found = np.empty(len(self), np.uint64)
         if camera in self._dataset.meta.video_keys:
-            content: list[Any] = [
-                [file_sha256(path), [round(t, 6) for t in times]] for path, times, _ in self._videos(camera)
-            ]
-        else:
-            column = rows.select_columns([camera]).with_format("arrow")
-            content = []
-            for table in column.iter(batch_size=256):
-                files = (
-                    image["bytes"] or Path(image["path"]).read_bytes() for image in table[camera].to_pylist()
-                )
-                content.append(json_sha256([hashlib.sha256(file).hexdigest() for file in files]))
-        size = "x".join(map(str, image_size or ("own", "size")))
-        name = re.sub(r"\W+", "_", camera.removeprefix("observation.images."))
-        return f"{name}_{size}_{json_sha256([FORMAT, image_size, content])[:32]}.npy"
+            for path, times, numbers in self._videos(camera):
+                video = file_sha256(path)
+                found[numbers] = [_hash(f"{image_size} {video} {time:.6f}".encode()) for time in times]
+            return found
+        column = rows.select_columns([camera]).with_format("arrow")
+        files = (image for table in column.iter(batch_size=256) for image in table[camera].to_pylist())
+        for row, image in enumerate(files):
+            content = image["bytes"] or Path(image["path"]).read_bytes()
+            found[row] = _hash(f"{image_size} {hashlib.sha256(content).hexdigest()}".encode())
+        return found
 
     def _videos(self, camera: str) -> list[tuple[Path, list[float], list[int]]]:
         """The files of a camera: path, times of the wanted images in it, ascending, and their rows."""
@@ -201,16 +212,28 @@ class FrameCache(Dataset):
         ordered = {path: sorted(pairs) for path, pairs in by_file.items()}
         return [(path, [t for t, _ in pairs], [row for _, row in pairs]) for path, pairs in ordered.items()]
 
-    def _decoded(
-        self, camera: str, size: tuple[int, int] | None
+    def _kept_or_decoded(
+        self, camera: str, size: tuple[int, int] | None, kept: dict[Path, Int[np.ndarray, " frames"]]
     ) -> Iterator[tuple[int, UInt8[np.ndarray, "3 height width"]]]:
-        """(row, image) of every frame, in the order in which they lie in their files."""
+        """(row, image) of every frame: first those that are kept, then the others as they lie in their files."""
+        missing = np.ones(len(self), bool)
+        for path, places in kept.items():
+            images = np.load(path, mmap_mode="r")
+            for row in np.flatnonzero(missing & (places >= 0)).tolist():
+                yield row, images[places[row]]
+            missing &= places < 0
         if camera not in self._dataset.meta.video_keys:
-            for row, item in enumerate(self._dataset.hf_dataset.select_columns([camera]).with_format(None)):
+            rows = np.flatnonzero(missing).tolist()
+            column = self._dataset.hf_dataset.select_columns([camera]).with_format(None).select(rows)
+            for row, item in zip(rows, column, strict=True):
                 yield row, _scaled(np.array(item[camera].convert("RGB")), size)
             return
-        for path, times, rows in self._videos(camera):
-            for row, image in zip(rows, decode_video(path, times, self._dataset.tolerance_s), strict=True):
+        for path, times, numbers in self._videos(camera):
+            wanted = [(time, row) for time, row in zip(times, numbers, strict=True) if missing[row]]
+            if not wanted:
+                continue
+            decoded = decode_video(path, [time for time, _ in wanted], self._dataset.tolerance_s)
+            for (_, row), image in zip(wanted, decoded, strict=True):
                 yield row, _scaled(image, size)
 
     # A dataset
@@ -242,39 +265,76 @@ class FrameCache(Dataset):
         return item
 
     def _image(self, camera: str, index: int) -> Num[Tensor, "3 height width"]:
-        image = torch.from_numpy(self._images[camera][index].copy())
+        image = torch.from_numpy(self._images[camera][self._rows[camera][index]].copy())
         augment = self._dataset.image_transforms
         if augment is None:
             return image
         return augment(image if camera in self._dataset.meta.video_keys else image.float() / 255)
 
 
+def _prefix(camera: str, image_size: tuple[int, int] | None) -> str:
+    """The beginning of the names of a camera's files."""
+    size = "x".join(map(str, image_size or ("own", "size")))
+    return re.sub(r"\W+", "_", camera.removeprefix("observation.images.")) + f"_{size}_"
+
+
+def _hash(source: bytes) -> int:
+    return int.from_bytes(hashlib.sha256(f"{FORMAT} ".encode() + source).digest()[:8])
+
+
+def _kept_in(
+    folder: Path, prefix: str, sources: UInt64[np.ndarray, " frames"]
+) -> dict[Path, Int[np.ndarray, " frames"]]:
+    """File → where each frame is in it, −1 where it is not; of the files that have at least one."""
+    kept = {}
+    for path in sorted(folder.glob(f"{prefix}*.npy")):
+        there = _sources_in(path)
+        if not len(there):
+            continue
+        order = np.argsort(there)
+        places = order[np.searchsorted(there[order], sources).clip(max=len(there) - 1)]
+        if (has := there[places] == sources).any():
+            kept[path] = np.where(has, places, -1)
+    return kept
+
+
+def _whole(kept: dict[Path, Int[np.ndarray, " frames"]]) -> Path | None:
+    """The first file that has every frame."""
+    return next((path for path, places in kept.items() if (places >= 0).all()), None)
+
+
+def _sources_in(path: Path) -> UInt64[np.ndarray, " kept"]:
+    """The sources of the images in a file, which follow them; none where it is not whole."""
+    try:
+        images = np.load(path, mmap_mode="r")
+        with open(path, "rb") as file:
+            file.seek(images.offset + images.nbytes)
+            return np.load(file)
+    except (OSError, ValueError, EOFError):
+        return np.empty(0, np.uint64)
+
+
 def _decode_into(
     path: Path,
-    count: int,
+    sources: UInt64[np.ndarray, " frames"],
     size: tuple[int, int],
     decoded: Iterator[tuple[int, np.ndarray]],
     progress: Callable[[], Any],
 ) -> None:
-    """Write `count` images to a .npy file, unless it is there. Another process that writes the same is waited for."""
-    if not _is_whole(path, count):
-        with folder_lock(path, "decoding", wait=True):
-            if not _is_whole(path, count):
-                with atomic_path(path) as partial:
-                    images = np.lib.format.open_memmap(partial, "w+", np.uint8, (count, 3, *size))
-                    for row, image in decoded:
-                        images[row] = image
-                        progress()
-                    images.flush()
-                    del images
-    os.utime(path)
-
-
-def _is_whole(path: Path, count: int) -> bool:
-    try:
-        return len(np.load(path, mmap_mode="r")) == count
-    except (OSError, ValueError):
-        return False
+    """Write the images to a .npy file, and behind them their sources. Another process that writes the same is waited
+    for."""
+    with folder_lock(path, "decoding", wait=True):
+        if np.array_equal(_sources_in(path), sources):
+            return
+        with atomic_path(path) as partial:
+            images = np.lib.format.open_memmap(partial, "w+", np.uint8, (len(sources), 3, *size))
+            for row, image in decoded:
+                images[row] = image
+                progress()
+            images.flush()
+            del images
+            with open(partial, "ab") as file:
+                np.save(file, sources)
 
 
 def _remove_unused(folder: Path) -> None:
