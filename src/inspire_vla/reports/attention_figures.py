@@ -1,7 +1,6 @@
 """Figures of attention: examples side by side, as in the paper's figure 4; shares on the objects; pointing tests."""
 
 import math
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,9 +24,10 @@ from inspire_vla.reports.figures import (
     styled,
     tooltip,
 )
+from inspire_vla.reports.lines import wrap
 from inspire_vla.reports.theme import LIGHT
 
-GAP, MARGIN, HEAD, CAPTION = 12, 24, 34, 62
+GAP, MARGIN, HEAD, LINE, CAPTION = 12, 24, 34, 22, 62
 LANE, GROUP = 46, 22
 """Heights of a lane and of a group's name in the share chart, in pixels."""
 
@@ -42,15 +42,21 @@ def examples_figure(examples: Sequence[Example], policies: Sequence[str] = ()) -
         raise InspireError("A figure needs at least one example, found none.")
     columns = max(len(example.tiles) for example in examples)
     width = 2 * MARGIN + columns * (TILE + GAP) - GAP
-    height = len(examples) * (HEAD + TILE + CAPTION + GAP)
+    wheres = [f"{example.suite}, seed {example.seed}" for example in examples]
+    titles = [
+        wrap(example.instruction, max(20, (width - 2 * MARGIN - 7 * len(where)) // 9), most=2)
+        for example, where in zip(examples, wheres, strict=True)
+    ]
+    height = len(examples) * (HEAD + TILE + CAPTION + GAP) + LINE * sum(len(title) - 1 for title in titles)
     figure = new_figure(width, 2 * MARGIN + height + 26)
     whole = pixel_axes(figure, MARGIN, MARGIN, width - 2 * MARGIN, height + 26)
     whole.set(xlim=(0, width - 2 * MARGIN), xticks=[])
     top = 0
-    for example in examples:
-        whole.text(0, 14, example.instruction, va="center", fontsize=17, parse_math=False).set_y(top + 14)
-        where = f"{example.suite}, seed {example.seed}"
+    for example, where, title in zip(examples, wheres, titles, strict=True):
+        for i, words in enumerate(title):
+            whole.text(0, top + 14 + LINE * i, words, va="center", fontsize=17, parse_math=False)
         whole.text(width - 2 * MARGIN, top + 14, where, ha="right", va="center", color=LIGHT["soft"])
+        top += LINE * (len(title) - 1)
         for i, tile in enumerate(example.tiles):
             left = i * (TILE + GAP)
             _image(figure, np.asarray(tile.image.convert("RGB")), MARGIN + left, MARGIN + top + HEAD)
@@ -158,7 +164,7 @@ def pointing_figure(answers: Sequence[Pointing], near: float) -> Figure:
         raise InspireError("A figure of pointing needs at least one answer, found none.")
     side, columns = 224, min(4, len(answers))
     rows = math.ceil(len(answers) / columns)
-    questions = [textwrap.wrap(answer.question, side // 7) for answer in answers]
+    questions = [wrap(answer.question, side // 7) for answer in answers]
     height = side + 10 + 16 * max(map(len, questions))
     size = (2 * MARGIN + columns * (side + GAP) - GAP, 2 * MARGIN + rows * (height + GAP) - GAP)
     figure = new_figure(*size)

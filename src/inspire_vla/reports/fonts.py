@@ -28,9 +28,14 @@ def font_file() -> Path | None:
     return next((file for begin in FONTS for file in files if file.name.lower().startswith(begin)), None)
 
 
+def is_wide(letter: str) -> bool:
+    """Whether Unicode calls a letter wide, as it does with these."""
+    return unicodedata.east_asian_width(letter) in "WF"
+
+
 def needs_font(text: str) -> bool:
-    """Whether a text has such letters: those that Unicode calls wide."""
-    return any(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    """Whether a text has such letters."""
+    return any(map(is_wide, text))
 
 
 def with_fonts[T](figure: Figure, render: Callable[[], T], *, as_text: bool = False) -> T:

@@ -18,6 +18,7 @@ from matplotlib.patches import Patch
 from inspire_vla.errors import InspireError
 from inspire_vla.labels.summary import Timeline as LabelTimeline
 from inspire_vla.reports.figures import inline_svg, new_figure, pixel_axes, save, styled, tooltip
+from inspire_vla.reports.lines import cut, wrap
 from inspire_vla.reports.theme import ANSWERS, LIGHT, OTHER, answer_name
 
 Record = Mapping[str, Any]
@@ -48,8 +49,8 @@ class Layout:
 
 
 PAGE = Layout()
-TITLE, AXIS = 40, 20
-"""Heights in pixels of a panel's title and of its axis."""
+TITLE, LINE, AXIS = 40, 16, 20
+"""Heights in pixels of a panel's title, of a second line in it, and of its axis."""
 
 
 def draw_lanes(
@@ -111,7 +112,8 @@ def timelines(records: Sequence[Record]) -> Figure:
     columns = min(2, len(records))
     steps = max(int(record.get("steps", 0)) for record in records) or 1
     rows = [records[i : i + columns] for i in range(0, len(records), columns)]
-    heights = [max(map(_panel_height, row)) + TITLE + 16 for row in rows]
+    titles = [TITLE + LINE * (max(len(_instruction_lines(record)) for record in row) - 1) for row in rows]
+    heights = [title + max(map(_panel_height, row)) + 16 for row, title in zip(rows, titles, strict=True)]
     figure = new_figure(16 + columns * (PAGE.width + 16), 50 + sum(heights))
     answers = answers_in(records)
     handles = [Patch(color=LIGHT[f"w-{answer}"], label=answer_label(answer)) for answer in answers]
@@ -120,11 +122,11 @@ def timelines(records: Sequence[Record]) -> Figure:
         handlelength=1, handleheight=1,
     )  # fmt: skip
     top = 50
-    for row, height in zip(rows, heights, strict=True):
+    for row, title, height in zip(rows, titles, heights, strict=True):
         for column, record in enumerate(row):
             left = 16 + column * (PAGE.width + 16)
             _title(figure, record, left, top)
-            _panel(figure, record, left, top + TITLE, steps)
+            _panel(figure, record, left, top + title, steps)
         top += height
     return figure
 
@@ -187,7 +189,7 @@ def _panel(figure: Figure, record: Record, left: float, top: float, steps: int) 
     for i, name in enumerate(names):
         y = i * PAGE.lane + (PAGE.answer / 2 if name in (record.get("mentions") or ()) else PAGE.gripper / 2)
         text = axis.annotate(
-            _cut(name, 18), (0, y), xycoords=("axes fraction", "data"), xytext=(12 - PAGE.left, 0),
+            cut(name, 17), (0, y), xycoords=("axes fraction", "data"), xytext=(12 - PAGE.left, 0),
             textcoords="offset points", va="center", fontsize=12, parse_math=False,
         )  # fmt: skip
         tooltip(text, name)
@@ -202,18 +204,24 @@ def _panel(figure: Figure, record: Record, left: float, top: float, steps: int) 
 
 def _title(figure: Figure, record: Record, left: float, top: float) -> None:
     width, height = figure.get_size_inches() * figure.dpi
-    texts = [(left + 12, 12, _cut(str(record.get("instruction", "")), 58), "left", LIGHT["ink"], "bold")]
-    texts.append((left + 12, 28, _subtitle(record), "left", LIGHT["soft"], "normal"))
+    lines = _instruction_lines(record)
+    texts = [(left + 12, 12 + LINE * i, line, "left", LIGHT["ink"], "bold") for i, line in enumerate(lines)]
+    below = 12 + LINE * len(lines)
+    texts.append((left + 12, below, _subtitle(record), "left", LIGHT["soft"], "normal"))
     if record.get("success") is not None:
         outcome = "crashed" if record.get("error") else "success" if record["success"] else "failure"
         colour = LIGHT["good" if record["success"] else "bad"]
         end = f"{outcome} at {int(record.get('steps', 0))}"
-        texts.append((left + PAGE.width - PAGE.right, 28, end, "right", colour, "bold"))
+        texts.append((left + PAGE.width - PAGE.right, below, end, "right", colour, "bold"))
     for x, y, text, side, colour, weight in texts:
         figure.text(
             x / width, 1 - (top + y) / height, text, ha=side, va="center", color=colour, fontweight=weight,
             parse_math=False,
         )  # fmt: skip
+
+
+def _instruction_lines(record: Record) -> list[str]:
+    return wrap(str(record.get("instruction", "")), 58, most=2)
 
 
 def _bar(
@@ -229,7 +237,3 @@ def _bar(
 def _subtitle(record: Record) -> str:
     seed = f"seed {record['seed']}" if "seed" in record else None
     return " · ".join(str(part) for part in (record.get("policy"), record.get("suite"), seed) if part)
-
-
-def _cut(text: str, letters: int) -> str:
-    return text if len(text) <= letters else text[: letters - 1].rstrip() + "…"

@@ -1,8 +1,8 @@
 """An episode as a video: the camera image, below it answers, truths, confidences and a growing timeline."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from inspire_vla.files import atomic_path
 from inspire_vla.labels.video import open_video
 from inspire_vla.reports.figures import new_figure, pixel_axes, styled
 from inspire_vla.reports.fonts import font_file, needs_font, warn_of, with_fonts
+from inspire_vla.reports.lines import cut, wrap
 from inspire_vla.reports.theme import DARK, answer_name, rgb
 from inspire_vla.reports.timeline import Layout, draw_lanes
 
@@ -77,7 +78,7 @@ def _compose(
     final: bool,
 ) -> np.ndarray:
     mentions = list(record.get("mentions") or ())
-    instruction = wrap(str(record.get("instruction", "")), SIZE, WIDTH - 2 * MARGIN)[:3]
+    instruction = _instruction_lines(str(record.get("instruction", "")))
     height = round(frame.shape[0] * WIDTH / frame.shape[1])
     total = (
         height
@@ -144,7 +145,7 @@ def _answer_row(
     truth = truths[i] if i < len(truths) else None
     confidence = float(confidences[i]) if i < len(confidences) else 0.0
     colour: Colour = UNKNOWN if answer is None or truth is None else CORRECT if answer == truth else WRONG
-    draw.text((MARGIN, y), fit(mention, SIZE - 2, 168), INK, font(SIZE - 2, mention))
+    draw.text((MARGIN, y), cut(mention, 168, _pixels(SIZE - 2)), INK, font(SIZE - 2, mention))
     x: float = MARGIN + 178
     if answer is not None:  # in the colour of the timeline
         draw.rounded_rectangle((x, y + 5, x + 9, y + 14), 2, fill=rgb(DARK["w-" + answer_name(answer)]))
@@ -152,11 +153,21 @@ def _answer_row(
     draw.text((x + 16, y), text, colour, font(SIZE))
     if truth is not None and answer != truth:
         x += 16 + draw.textlength(text, font(SIZE)) + 8
-        draw.text((x, y + 2), fit(f"is {truth}", SIZE - 3, int(WIDTH - 70 - x)), SOFT, font(SIZE - 3))
+        draw.text((x, y + 2), cut(f"is {truth}", WIDTH - 70 - x, _pixels(SIZE - 3)), SOFT, font(SIZE - 3))
     left, right = WIDTH - MARGIN - 50, WIDTH - MARGIN
     draw.rectangle((left, y + 6, right, y + 13), outline=SOFT)
     if answer is not None:
         draw.rectangle((left, y + 6, left + 50 * min(1.0, max(0.0, confidence)), y + 13), fill=colour)
+
+
+@lru_cache(maxsize=64)  # every frame has it
+def _instruction_lines(text: str) -> list[str]:
+    return wrap(text, WIDTH - 2 * MARGIN, _pixels(SIZE), most=3)
+
+
+def _pixels(size: int) -> Callable[[str], float]:
+    """What measures a text in pixels."""
+    return lambda text: font(size, text).getlength(text)
 
 
 def font(size: int, text: str = "") -> Any:
@@ -171,27 +182,6 @@ def font(size: int, text: str = "") -> Any:
 @cache
 def _font(size: int, file: Path | None) -> Any:
     return ImageFont.load_default(size) if file is None else ImageFont.truetype(file, size)
-
-
-def wrap(text: str, size: int, width: int) -> list[str]:
-    """Break `text` into lines of at most `width` pixels; a longer word is cut."""
-    lines: list[str] = []
-    for word in text.split():
-        joined = f"{lines[-1]} {word}" if lines else word
-        if lines and font(size, joined).getlength(joined) <= width:
-            lines[-1] = joined
-        else:
-            lines.append(fit(word, size, width))
-    return lines or [""]
-
-
-def fit(text: str, size: int, width: int) -> str:
-    """Cut `text` to `width` pixels, with an ellipsis."""
-    if font(size, text).getlength(text) <= width:
-        return text
-    while text and font(size, text).getlength(text + "…") > width:
-        text = text[:-1]
-    return text + "…"
 
 
 def write_video(path: str | Path, images: Iterator[np.ndarray] | Sequence[np.ndarray], fps: float) -> None:
