@@ -31,6 +31,8 @@ def test_an_example_is_a_row_and_each_tile_is_shown() -> None:
     assert two.shape[0] > one.shape[0] + 288
     red = np.abs(one - (190, 40, 40)).sum(-1) < 30  # of the square in each image
     assert [bool(red[:, i * 300 + 24 : i * 300 + 312].any()) for i in range(4)] == [True] * 4
+    scale = one[-24 - 26 + 6 + 5, 24 : 24 + 160]
+    assert len(np.unique(scale, axis=0)) > 100  # the colours of the attention, below the tiles
     with pytest.raises(InspireError, match="none"):
         examples_figure([])
 

@@ -73,7 +73,7 @@ def examples_figure(examples: Sequence[Example], policies: Sequence[str] = ()) -
                 )
         top += HEAD + TILE + CAPTION + GAP
     ramp = pixel_axes(figure, MARGIN, MARGIN + height + 6, 160, 10)
-    ramp.imshow(heat_colours(np.linspace(0, 1, 160))[None], aspect="auto")
+    ramp.imshow(heat_colours(np.linspace(0, 1, 160))[None], aspect="auto", extent=(0, 160, 10, 0))
     ramp.set_axis_off()
     key = "attention above the image's mean, up to the image's maximum"
     whole.text(170, height + 11, key, va="center", color=LIGHT["soft"])
