@@ -178,6 +178,43 @@ def test_an_interruption_while_libraries_load_is_not_a_crash(monkeypatch, capsys
     assert capsys.readouterr().err == "\nStopped.\n"
 
 
+SWALLOWS = """
+import os, signal
+try:
+    os.kill(os.getpid(), getattr(signal, os.environ["SIGNAL"]))
+    sum(range(1000))  # the handler runs between two instructions
+except BaseException:  # as in C++ that a library runs when it is imported
+    pass
+"""
+COMMAND = """
+import signal, sys
+from inspire_vla import cli
+
+class Command:
+    @staticmethod
+    def run(options):
+        print("begins")
+        import swallows
+        print("goes on")
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started the tests with SIGINT ignored
+cli.parse, cli._module = lambda words: None, lambda name: Command
+sys.exit(cli.main(["train"]))
+"""
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_library_that_swallows_an_interruption_while_it_loads_stops_the_command_all_the_same(
+    name, code, tmp_path
+):
+    (tmp_path / "swallows.py").write_text(SWALLOWS, encoding="utf-8")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]), "SIGNAL": name}
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND], capture_output=True, text=True, env=environment, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (code, "begins\n", "\nStopped.\n")
+
+
 def test_doctor_says_how_to_get_what_is_optional(monkeypatch):
     installed = {"opencv-python": "5.0", "opencv-python-headless": "4.13"}
 

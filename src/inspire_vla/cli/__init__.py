@@ -1,12 +1,14 @@
 """The command `inspire`. Each module named in COMMANDS is one subcommand: its `Arguments`, and `run`."""
 
+import contextlib
 import importlib
+import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 from inspire_vla.errors import InspireError, did_you_mean, reason_of
@@ -28,6 +30,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns its exit code: 0 done, 2 invalid input, 130 interrupted by Ctrl-C, 143 terminated by SIGTERM.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    with _signals_raise():
+        try:
+            return _run(words)
+        except KeyboardInterrupt as interruption:
+            return _stopped(interruption)
+
+
+def _run(words: Sequence[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(_help(), file=sys.stdout if words else sys.stderr)
         return 0 if words else 2
@@ -40,17 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = did_you_mean(words[0], COMMANDS)
         print(f"inspire: unknown command {words[0]!r}.{hint}", file=sys.stderr)
         return 2
-    try:
-        options = parse(words)
-    except KeyboardInterrupt:  # while libraries load
-        print("\nStopped.", file=sys.stderr)
-        return 130
+    options = parse(words)
     command = _module(words[0])
     try:
-        with _sigterm_raises():
-            if words[0] not in AT_ONCE and sys.stderr.isatty():  # a log needs no such line
-                print(f"inspire {words[0]}: loading …", file=sys.stderr, flush=True)
-            return command.run(options) or 0
+        if words[0] not in AT_ONCE and sys.stderr.isatty():  # a log needs no such line
+            print(f"inspire {words[0]}: loading …", file=sys.stderr, flush=True)
+        return command.run(options) or 0
     except InspireError as error:
         print(f"inspire {words[0]}: {error}", file=sys.stderr)
         return 2
@@ -58,8 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = ""
         if words[0] not in QUICK:
             hint = getattr(command, "how_to_resume", _how_to_resume)(options)
-        print(f"\nStopped. {hint}".rstrip(), file=sys.stderr)
-        return 143 if isinstance(interruption, Terminated) else 130
+        return _stopped(interruption, hint)
     except BrokenPipeError:  # `inspire … | head`
         sys.stderr.close()
         return 1
@@ -70,25 +74,55 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
+def _stopped(interruption: KeyboardInterrupt, hint: str = "") -> int:
+    print(f"\nStopped. {hint}".rstrip(), file=sys.stderr)
+    return 143 if isinstance(interruption, Terminated) else 130
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM arrived: the command ends as by Ctrl-C."""
 
 
 @contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """Raise Terminated on SIGTERM, so that workers are ended and locks released. Servers set a handler of their own."""
+def _signals_raise() -> Iterator[None]:
+    """Raise KeyboardInterrupt on Ctrl-C and Terminated on SIGTERM, so that workers are ended and locks released.
 
-    def terminate(*_: Any) -> None:
-        raise Terminated
+    Where a module is being imported, the process ends at once instead. An exception does not get out of there with
+    certainty: torch's C++ drops it, or aborts; NumPy, interrupted, fails at its next import. Servers set handlers of
+    their own.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if _is_importing(frame):
+            with contextlib.suppress(Exception):
+                sys.stdout.flush()
+            os.write(2, b"\nStopped.\n")  # sys.stderr may be what was interrupted
+            os._exit(128 + number)
+        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, terminate)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in list(before.items()):
+        if handler in (signal.SIG_IGN, None):  # a shell ignores SIGINT for what it starts in the background
+            del before[number]
+        else:
+            signal.signal(number, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether an import is in progress between this frame and the command."""
+    while frame is not None and frame.f_code is not _run.__code__:
+        if frame.f_code.co_filename.startswith("<frozen importlib."):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def parse(words: Sequence[str]) -> Any:
