@@ -1,6 +1,7 @@
-"""What other libraries say stands in our sentences in plain words."""
+"""Errors name what is possible in a form that can be read; what other libraries say stands in plain words."""
 
 import ast
+import re
 import socket
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pyarrow.csv
 import pytest
 
 import inspire_vla
-from inspire_vla.errors import reason_of
+from inspire_vla.errors import did_you_mean, nearest, possible, reason_of
 
 ROOT = Path(inspire_vla.__file__).parent
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in ROOT.rglob("*.py")}
@@ -113,3 +114,72 @@ def raw_texts(tree: ast.Module, own: set[str]) -> list[int]:
             and value.value.id == handler.name
         ]
     return lines
+
+
+# --- names that are possible
+
+TASKS = [
+    f"{scene}__put_the_{colour}_cube_in_the_{place}"
+    for scene in ("box", "shelf")
+    for colour in ("red", "blue", "green")
+    for place in ("bowl", "top_drawer", "basket")
+]
+
+
+def test_a_short_list_stays_on_the_line():
+    assert (
+        did_you_mean("nano_on", ["nano_own", "pi05"])
+        == " Did you mean 'nano_own'? Possible: ['nano_own', 'pi05']."
+    )
+    assert possible(["b", "a"]) == " Possible: ['a', 'b']."
+
+
+@pytest.mark.parametrize(
+    ("word", "first", "hint"),
+    [
+        ("box__put_the_red_cube_in_the_bowel", "box__put_the_red_cube_in_the_bowl", True),
+        ("Put the blue cube in the top drawer", "box__put_the_blue_cube_in_the_top_drawer", True),
+        ("shelf", "shelf__put_the_red_cube_in_the_bowl", False),
+    ],
+)
+def test_a_long_list_has_the_nearest_ten_one_to_a_line(word, first, hint):
+    said = did_you_mean(word, TASKS).split("\n  ")
+    assert (said[0] == f" Did you mean {first!r}? Possible, the nearest first:") == hint
+    assert said[1] == first
+    assert len(said) == 12
+    assert set(said[1:11]) <= set(TASKS)
+    assert said[11] == "… and 8 more. The name 'list' shows all."
+
+
+def test_names_that_hold_the_word_come_first():
+    said = did_you_mean("drawer", TASKS).split("\n  ")[1:7]
+    assert set(said) == {task for task in TASKS if "drawer" in task}
+
+
+def test_the_word_list_shows_all():
+    assert did_you_mean("list", TASKS) == "\n  ".join([" Possible:", *sorted(TASKS)])
+
+
+def test_ten_long_names_need_no_count():
+    assert did_you_mean("x", TASKS[:10]) == "\n  ".join([" Possible:", *sorted(TASKS[:10])])
+    assert possible(TASKS).startswith("\n  ".join([" Possible:", *sorted(TASKS)[:10]]))
+
+
+def test_a_message_of_one_line_gets_the_nearest_alone():
+    assert nearest("top_drawer_green_cube", TASKS) == ""
+    assert (
+        nearest("shelf__put_the_red_cube_in_a_bowl", TASKS)
+        == " Did you mean 'shelf__put_the_red_cube_in_the_bowl'?"
+    )
+
+
+def test_no_message_writes_a_list_of_its_own():
+    """It would be one long line."""
+    own = re.compile(r"Possible: \{(sorted|list)\(")
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in TREES
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if own.search(line) and path.name != "errors.py"
+    ]
+    assert not found, f"take possible(choices) or did_you_mean(word, choices) there: {found}"

@@ -2,8 +2,9 @@
 
 import difflib
 import errno
+import heapq
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 
 class InspireError(ValueError):
@@ -18,11 +19,59 @@ class PolicyLost(InspireError):
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """Return " Did you mean 'x'? Possible: [...]" for an unknown word, to end an error message with."""
-    possible = sorted(set(choices))
-    near = difflib.get_close_matches(word, possible, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"{hint} Possible: {possible}."
+    """Return " Did you mean 'x'? Possible: …" for an unknown word, to end an error message with: see `possible`."""
+    choices = list(choices)
+    return nearest(word, choices) + possible(choices, word)
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """Return " Did you mean 'x'?", or nothing where no choice is near. For a message of one line."""
+    by_plain = {_plain(choice): choice for choice in _shortlist(word, choices)}
+    near = difflib.get_close_matches(_plain(word), by_plain, n=1)
+    return f" Did you mean {by_plain[near[0]]!r}?" if near else ""
+
+
+def possible(choices: Iterable[str], word: str = "") -> str:
+    """Return " Possible: […]." to end an error message with.
+
+    A long list has one choice to a line, at most ten, first those that hold `word`, then those that are near to it. The
+    word `list` shows all.
+    """
+    known = sorted(set(choices))
+    line = f" Possible: {known}."
+    if len(line) <= _LONGEST_LINE:
+        return line
+    if word == LIST or len(known) <= _SHOWN:
+        return "\n  ".join([" Possible:", *known])
+    shown = _shortlist(word, known)[:_SHOWN] if word else known[:_SHOWN]
+    more = f"… and {len(known) - _SHOWN} more. The name {LIST!r} shows all."
+    return "\n  ".join([" Possible, the nearest first:" if word else " Possible:", *shown, more])
+
+
+LIST = "list"
+"""Given as a name, it is unknown like any other, and all possible names are shown."""
+_LONGEST_LINE = 250
+_SHOWN = 10
+
+
+def _plain(text: str) -> str:
+    """The name of a task and its instruction differ in this: "open_the_drawer", "Open the drawer"."""
+    return text.casefold().replace("_", " ")
+
+
+def _shortlist(word: str, choices: Iterable[str]) -> list[str]:
+    """The fifty choices that hold `word` or are nearest to it, the best first."""
+    wanted = _plain(word)
+    match = difflib.SequenceMatcher(b=wanted)
+
+    def rank(choice: str, ratio: Callable[[], float]) -> tuple[bool, float]:
+        plain = _plain(choice)
+        match.set_seq1(plain)
+        return wanted in plain, ratio()
+
+    known = sorted(set(choices))  # ten thousand in LIBERO-Plus: `ratio` of all would take many seconds
+    quick = heapq.nlargest(50, known, key=lambda choice: rank(choice, match.quick_ratio))
+    return sorted(quick, key=lambda choice: rank(choice, match.ratio), reverse=True)
 
 
 def reason_of(error: BaseException, *, lines: int = 1, with_file: bool = False) -> str:

@@ -22,7 +22,7 @@ class Arguments:
     suite: str = "tabletop_seen"
     """Suite, such as tabletop_seen or libero_object."""
     task: tuple[str, ...] = ()
-    """LIBERO: only these tasks, by the names of their files."""
+    """LIBERO: only these tasks, by the names of their files; `list` shows them."""
     seed: int = 0
     """Seed of the demonstrations."""
     processes: Positive = field(default_factory=usable_cores)

@@ -41,7 +41,7 @@ class Arguments(PolicyOptions):
     """Suites, or the groups seen, unseen and validation of the tabletop; also libero_90, libero_goal, …,
     libero_plus_spatial, libero_pro_goal_task, …."""
     task: tuple[str, ...] = ()
-    """Only these tasks."""
+    """Only these tasks; `list` shows their names."""
     episodes: EpisodesOrCount = None
     """Episodes per task; by default 10. With --dataset: which episodes, such as 40:50 or 3,7; by default those that
     `inspire train --holdout` kept out of the training, else all."""

@@ -29,7 +29,7 @@ class Arguments(PolicyOptions):
     suite: str | None = None
     """Suite at the start; by default the first."""
     task: str | None = None
-    """Task at the start; by default the suite's first."""
+    """Task at the start, by default the suite's first; `list` shows the names."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 accepts other machines."""
     port: Port = 8080

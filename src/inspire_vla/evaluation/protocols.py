@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from inspire_vla.errors import InspireError, did_you_mean, reason_of
+from inspire_vla.errors import InspireError, did_you_mean, possible, reason_of
 
 if TYPE_CHECKING:  # decoding loads torch, which records and statistics do without
     from inspire_vla.decoding import Decision
@@ -108,15 +108,15 @@ def select_tasks(
     """
     known = list(benchmark.suites())
     if not suites:
-        raise InspireError(f"No suite is given. Possible: {known}.")
+        raise InspireError(f"No suite is given.{possible(known)}")
     for suite in suites:
         if suite not in known:
             raise InspireError(f"Unknown suite {suite!r}.{did_you_mean(suite, known)}")
     pairs = [(suite, task) for suite in dict.fromkeys(suites) for task in benchmark.tasks(suite)]
     if tasks is None:
         return pairs
-    possible = {task for _, task in pairs}
+    names = {task for _, task in pairs}
     for task in tasks:
-        if task not in possible:
-            raise InspireError(f"Unknown task {task!r} in {list(suites)}.{did_you_mean(task, possible)}")
+        if task not in names:
+            raise InspireError(f"Unknown task {task!r} in {list(suites)}.{did_you_mean(task, names)}")
     return [(suite, task) for suite, task in pairs if task in set(tasks)]

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inspire_vla.errors import InspireError, reason_of
+from inspire_vla.errors import InspireError, did_you_mean, reason_of
 from inspire_vla.files import atomic_path, disk_errors, folder_lock
 from inspire_vla.instruction import NoObjectFound, find_mentions
 from inspire_vla.labels.columns import LabelInfo, ModeRule
@@ -144,7 +144,7 @@ def get_scene(name: str) -> CalvinScene:
     """Return a scene by its letter, or by CALVIN's name (calvin_scene_A). Raises InspireError for another name."""
     letter = name.removeprefix("calvin_scene_").upper()
     if letter not in SCENES:
-        raise InspireError(f"unknown scene {name!r} of CALVIN. Possible: {', '.join(SCENES)}.")
+        raise InspireError(f"unknown scene {name!r} of CALVIN.{did_you_mean(name, SCENES)}")
     return SCENES[letter]
 
 

@@ -26,7 +26,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.errors import InspireError, did_you_mean, possible
 from inspire_vla.files import read_json, write_json
 from inspire_vla.instruction import (
     OverrideRecords,
@@ -97,7 +97,7 @@ class LabelInfo:
         if self.max_objects < 1:
             raise InspireError(f"max_objects must be at least 1, found {self.max_objects}.")
         if not self.modes:
-            raise InspireError(f"Labels need at least one mode. Possible: {list(MODES)}.")
+            raise InspireError(f"Labels need at least one mode.{possible(MODES)}")
         for mode, rule in self.modes.items():
             answer_column(mode)  # raises for an unknown mode
             threshold = rule.close_threshold_m

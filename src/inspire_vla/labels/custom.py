@@ -18,7 +18,7 @@ import pyarrow.csv as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from inspire_vla.errors import InspireError, did_you_mean, reason_of
+from inspire_vla.errors import InspireError, nearest, reason_of
 from inspire_vla.labels.calibration import Finding, column_findings
 from inspire_vla.labels.end_effector import (
     EndEffectorColumns,
@@ -259,7 +259,7 @@ class TableLabeller:
                 matched[i], names[i] = rows, name
             elif not any(name.isdecimal() or _normalise(name) in text.casefold() for text in others):
                 notes.append(
-                    f"the table's {name!r} is no object of the task.{did_you_mean(name, episode.mentions)}"
+                    f"the table's {name!r} is no object of the task.{nearest(name, episode.mentions)}"
                 )
         missing = [mention for i, mention in enumerate(episode.mentions) if i not in matched]
         return matched, (*notes, *(f"the table has no rows of {mention!r}" for mention in missing))

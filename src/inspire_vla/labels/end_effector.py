@@ -85,8 +85,8 @@ class ColumnValues:
             if known.count(name) != 1:
                 how = "several values" if name in known else "no value"
                 raise InspireError(
-                    f"column {self.column!r} has {how} named {name!r}.{did_you_mean(name, known)} Indices are possible "
-                    f"too, as in {self.column}:0,1,2."
+                    f"column {self.column!r} has {how} named {name!r}; indices are possible too, as in "
+                    f"{self.column}:0,1,2.{did_you_mean(name, known)}"
                 )
         return ColumnValues(self.column, tuple(known.index(name) for name in self.names))
 
@@ -103,7 +103,7 @@ class ColumnValues:
     def of(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
         """Select the values, (T, n). Raises InspireError if there is no such column, or too few values in it."""
         if self.column not in columns:
-            raise InspireError(f"there is no column {self.column!r}. Possible: {sorted(columns)}.")
+            raise InspireError(f"there is no column {self.column!r}.{did_you_mean(self.column, columns)}")
         values = np.asarray(columns[self.column], dtype=np.float64)
         values = values[:, None] if values.ndim == 1 else values
         if max(self.indices) >= values.shape[1]:

@@ -28,7 +28,7 @@ from tqdm.auto import tqdm
 
 from inspire_vla import __version__
 from inspire_vla.dialogue import ASKED_OBJECTS
-from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.errors import InspireError, nearest
 from inspire_vla.files import (
     atomic_path,
     disk_errors,
@@ -234,7 +234,7 @@ def label_dataset(
             announce(said)
         added = _Labelling(files, plan.labeller, labels, min_confidence, report, kept).run(progress)
         report.warnings += tuple(
-            f"the dataset has no instruction {text!r} of --mentions.{did_you_mean(text, files.tasks.values())}"
+            f"the dataset has no instruction {text!r} of --mentions.{nearest(text, files.tasks.values())}"
             for text in given
             if text not in plan.overrides
         )

@@ -28,7 +28,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 
-from inspire_vla.errors import InspireError, reason_of
+from inspire_vla.errors import InspireError, possible, reason_of
 from inspire_vla.files import describe, read_json
 
 CONFIG, ADAPTER_CONFIG, TRAIN_CONFIG = "config.json", "adapter_config.json", "train_config.json"
@@ -311,8 +311,8 @@ def read_pipeline(path: Path) -> list[dict[str, Any]]:
             )
         if isinstance(name, str) and name not in steps:
             raise InspireError(
-                f"{path} has the step {name!r}, which is not run. Possible: {sorted(steps)}. Remove it, or convert the "
-                "checkpoint again."
+                f"{path} has the step {name!r}, which is not run. Remove it, or convert the checkpoint again."
+                f"{possible(steps)}"
             )
     pipeline = _validated(path, _Pipeline, content)
     names = [step.registry_name for step in pipeline.steps]

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, possible
 from inspire_vla.lerobot_plugin.checkpoint_schema import (
     ACTION_HEADS,
     POLICY_TYPE,
@@ -55,9 +55,8 @@ def check_start(arguments: Sequence[str], recipe: str | None, *, chosen: bool) -
     if recipe is not None and "config_path" not in given:
         of_recipe = _policy_of(recipe)
         if not of_recipe:
-            trainable = ", ".join(_recipes())
             raise InspireError(
-                f"The recipe {recipe!r} trains no policy; it is for `inspire pretrain`. Possible: {trainable}."
+                f"The recipe {recipe!r} trains no policy; it is for `inspire pretrain`.{possible(_recipes())}"
             )
     if asked.get("type", POLICY_TYPE) != POLICY_TYPE:
         return

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.labels import LabelInfo, ModeRule
 from inspire_vla.labels.dataset_writer import Demonstration
 from inspire_vla.labels.simulator_state import LABELLER
@@ -25,7 +25,7 @@ def check_cameras(cameras: Sequence[str]) -> tuple[str, ...]:
     """Return `cameras` as a tuple. Raises InspireError for an unknown one."""
     unknown = [camera for camera in cameras if camera not in CAMERAS]
     if unknown:
-        raise InspireError(f"unknown camera {unknown[0]!r}. Possible: {list(CAMERAS)}.")
+        raise InspireError(f"unknown camera {unknown[0]!r}.{did_you_mean(unknown[0], CAMERAS)}")
     return tuple(cameras)
 
 

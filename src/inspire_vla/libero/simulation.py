@@ -17,7 +17,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from inspire_vla.errors import InspireError, reason_of
+from inspire_vla.errors import InspireError, did_you_mean, reason_of
 from inspire_vla.labels.dataset_writer import png
 from inspire_vla.libero.grounding import ground
 from inspire_vla.libero.installation import explained_import, require_libero
@@ -172,8 +172,8 @@ class GroundTruth:
             if name in table:
                 return table[name]
         inner = self._inner
-        names = sorted({*inner.objects_dict, *inner.fixtures_dict, *inner.object_sites_dict})
-        raise InspireError(f"the scene has no {name!r}. Possible: {names}.")
+        names = {*inner.objects_dict, *inner.fixtures_dict, *inner.object_sites_dict}
+        raise InspireError(f"the scene has no {name!r}.{did_you_mean(name, names)}")
 
     def _geoms(self, name: str) -> list[str]:
         model = self._inner.sim.model

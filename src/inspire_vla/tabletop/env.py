@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import gymnasium
 import numpy as np
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.observation_history import LazyImages
 from inspire_vla.tabletop import arm
 from inspire_vla.tabletop.arm import arm_kinematics, rotation_matrix, rotation_vector
@@ -86,7 +86,7 @@ class TabletopEnv(gymnasium.Env):
     ) -> None:
         unknown = [name for name in cameras if name not in CAMERAS]
         if unknown:
-            raise InspireError(f"Unknown camera {unknown[0]!r}. Possible: {sorted(CAMERAS)}.")
+            raise InspireError(f"Unknown camera {unknown[0]!r}.{did_you_mean(unknown[0], CAMERAS)}")
         self.render_size = image_size if render_size is None else render_size
         for name, size in (("image_size", image_size), ("render_size", self.render_size)):
             if not 16 <= size <= 640:

@@ -15,7 +15,7 @@ from lerobot.envs.configs import EnvConfig
 from lerobot.envs.utils import freeze_after_episode_end
 from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_STATE
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, possible
 from inspire_vla.lerobot_internals import lazy_vector_env
 from inspire_vla.tabletop.benchmark import tasks_of
 from inspire_vla.tabletop.env import CONTROL_HZ, TabletopEnv
@@ -77,7 +77,7 @@ class InspireTabletopEnv(EnvConfig):
         """Return the suites that `task` names. Raises InspireError for none, or an unknown one."""
         names = [name.strip() for name in (self.task or "").split(",") if name.strip()]
         if not names:
-            raise InspireError(f"--env.task must name a suite. Possible: {sorted(SUITES)}.")
+            raise InspireError(f"--env.task must name a suite.{possible(SUITES)}")
         for name in names:
             tasks_of(name)
         return names

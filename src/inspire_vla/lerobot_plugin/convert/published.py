@@ -13,7 +13,7 @@ from torch import Tensor
 
 from inspire_vla.action_tokenizers import GripperConvention, LearnedVQ
 from inspire_vla.backbones.prismatic import flat_checkpoint
-from inspire_vla.errors import InspireError, did_you_mean, reason_of
+from inspire_vla.errors import InspireError, did_you_mean, possible, reason_of
 from inspire_vla.files import read_json
 from inspire_vla.lerobot_plugin.checkpoint_schema import code_names, tensor_shapes, whole
 
@@ -117,7 +117,7 @@ def prismatic_statistics(source: Published, dataset: str | None) -> Statistics:
     if dataset is None:
         if len(table) > 1:
             raise InspireError(
-                f"The model knows several datasets; say which one's units are wanted (--statistics): {sorted(table)}."
+                f"The model knows several datasets; say which one's units are wanted (--statistics).{possible(table)}"
             )
         dataset = next(iter(table))
     if dataset not in table:
