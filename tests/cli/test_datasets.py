@@ -156,6 +156,19 @@ def test_a_truncated_video_is_refused_before_the_work_begins(
     assert main(["mentions", str(dataset)]) == 0
 
 
+def test_zeros_in_a_video_are_refused_with_the_episode_that_they_are_in(dataset: Path) -> None:
+    film = dataset / MISSING["a video"]
+    whole = bytearray(film.read_bytes())
+    film.unlink()
+    whole[-200:] = bytes(200)
+    film.write_bytes(whole)
+    files = LeRobotFiles.open(dataset)
+    files.check_videos([0])
+    wanted = r"1 of 1: videos/observation\.images\.front\S* \(is damaged at \d+\.\d\d s, in episode 1\)"
+    with pytest.raises(InspireError, match=wanted):
+        files.check_videos()
+
+
 def test_a_truncated_video_matters_only_to_the_episodes_that_it_has_lost(dataset: Path) -> None:
     film = dataset / MISSING["a video"]
     whole = film.read_bytes()

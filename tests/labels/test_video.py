@@ -1,24 +1,29 @@
-"""A truncated video is found without decoding it."""
+"""Truncated and damaged videos are found without decoding them."""
 
+import re
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
-from inspire_vla.labels.video import defect_at_end
+from inspire_vla.errors import InspireError
+from inspire_vla.labels.video import decode_video, defect_of
 
 FRAMES, FPS = 48, 10
 
 
-def film(path: Path, *, index_first: bool, group: int) -> bytes:
+CODECS = {"libx264": {"bf": "2"}, "libx265": {"x265-params": "log-level=none"}, "libsvtav1": {"preset": "12"}}
+
+
+def film(path: Path, *, index_first: bool, group: int, codec: str = "libx264") -> bytes:
     """Noise, so that every image takes many bytes. LeRobot writes the index first, and small groups of pictures."""
     rng = np.random.default_rng(0)
     with av.open(str(path), "w", options={"movflags": "faststart"} if index_first else {}) as container:
-        stream = container.add_stream("libx264", rate=FPS, options={"g": str(group), "bf": "2"})
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream = container.add_stream(codec, rate=FPS, options={"g": str(group), **CODECS[codec]})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
         for _ in range(FRAMES):
-            image = rng.integers(0, 255, (48, 64, 3), dtype=np.uint8)
+            image = rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
         container.mux(stream.encode())
     return path.read_bytes()
@@ -32,10 +37,10 @@ def test_a_truncated_video_has_a_defect_from_where_it_is_cut(
     path = tmp_path / "film.mp4"
     whole = film(path, index_first=index_first, group=group)
     times_s = np.arange(FRAMES) / FPS
-    assert all(defect_at_end(path, time_s, 1 / FPS) == "" for time_s in times_s)
+    assert all(defect_of(path, 0, time_s, 1 / FPS) is None for time_s in times_s)
     for share in (0.0, 0.05, 0.3, 0.6, 0.95):
         path.write_bytes(whole[: int(share * len(whole))])
-        sound = [defect_at_end(path, time_s, 1 / FPS) == "" for time_s in times_s]
+        sound = [defect_of(path, 0, time_s, 1 / FPS) is None for time_s in times_s]
         if index_first:  # the images before the cut are there
             assert sound == sorted(sound, reverse=True)
             assert abs(sum(sound) - share * FRAMES) < 6
@@ -43,7 +48,7 @@ def test_a_truncated_video_has_a_defect_from_where_it_is_cut(
             assert not any(sound)
     if index_first:
         path.write_bytes(whole[:-1])
-        assert defect_at_end(path, times_s[-1], 1 / FPS) != ""
+        assert defect_of(path, 0, times_s[-1], 1 / FPS) is not None
 
 
 def test_a_video_that_is_shorter_than_its_episodes_is_called_so_from_the_second_missing_image_on(
@@ -52,4 +57,55 @@ def test_a_video_that_is_shorter_than_its_episodes_is_called_so_from_the_second_
     film(tmp_path / "film.mp4", index_first=True, group=2)
     for missing, sound in ((0, True), (1, True), (2, False), (30, False)):
         last_s = (FRAMES - 1 + missing) / FPS
-        assert (defect_at_end(tmp_path / "film.mp4", last_s, 1 / FPS) == "") is sound
+        assert (defect_of(tmp_path / "film.mp4", 0, last_s, 1 / FPS) is None) is sound
+
+
+LAST_S = (FRAMES - 1) / FPS
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("group", [2, 24])
+def test_zeros_in_a_video_are_found_where_they_are(tmp_path: Path, codec: str, group: int) -> None:
+    """As a copy leaves them whose blocks were not written: at the end of the file or in its middle."""
+    path = tmp_path / "film.mp4"
+    whole = film(path, index_first=True, group=group, codec=codec)
+    assert defect_of(path, 0, LAST_S, 1 / FPS) is None
+    for share, count in ((0.5, 512), (0.3, 5000), (0.7, len(whole))):
+        start = int(share * len(whole))
+        zeros = bytes(len(whole[start : start + count]))
+        path.write_bytes(whole[:start] + zeros + whole[start + count :])
+        found = defect_of(path, 0, LAST_S, 1 / FPS)
+        assert found is not None
+        assert found[0] == f"is damaged at {found[1]:.2f} s"
+        assert found[1] == pytest.approx(share * LAST_S, abs=1)
+        assert defect_of(path, 0, found[1] - 1, 1 / FPS) is None  # not in what is wanted
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_bytes_of_another_file_in_a_video_are_found(tmp_path: Path, codec: str) -> None:
+    path = tmp_path / "film.mp4"
+    whole = film(path, index_first=True, group=2, codec=codec)
+    start, other = len(whole) // 2, np.random.default_rng(1).bytes(len(whole) // 4)
+    path.write_bytes(whole[:start] + other + whole[start + len(other) :])
+    assert defect_of(path, 0, LAST_S, 1 / FPS) is not None
+
+
+def test_an_image_that_cannot_be_decoded_is_named_by_file_time_and_place(tmp_path: Path) -> None:
+    path = tmp_path / "film.mp4"
+    whole = bytearray(film(path, index_first=True, group=2, codec="libsvtav1"))
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.pos]
+    number = FRAMES // 2 + 1
+    start = packets[number].pos + 3  # behind type, flags and length: the frame's header
+    whole[start : start + 40] = 40 * b"\xff"
+    path.write_bytes(whole)
+    assert defect_of(path, 0, LAST_S, 1 / FPS) is None
+    times = [number / FPS for number in range(FRAMES)]
+    wanted = (
+        r"film\.mp4 cannot be decoded at (\d\.\d\d) s or soon after, image (\d+) of front: .*Copy it again"
+    )
+    with pytest.raises(InspireError, match=wanted) as raised:
+        list(decode_video(path, times, 0.5 / FPS, lambda number: f"image {number} of front"))
+    time_s, image = re.findall(wanted, str(raised.value))[0]
+    assert float(time_s) == pytest.approx(int(image) / FPS)
+    assert float(time_s) == pytest.approx(number / FPS, abs=0.5)

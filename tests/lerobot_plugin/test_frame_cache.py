@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -120,9 +121,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many images each call of the decoder was asked for."""
     counts: list[int] = []
 
-    def counted(path: Path, times: list[float], tolerance_s: float) -> Any:
+    def counted(path: Path, times: list[float], *more: Any) -> Any:
         counts.append(len(times))
-        return decode_video(path, times, tolerance_s)
+        return decode_video(path, times, *more)
 
     monkeypatch.setattr(frame_cache, "decode_video", counted)
     return counts
@@ -244,6 +245,13 @@ def test_a_damaged_video_and_a_missing_image_are_refused_by_file(filmed: Path, t
     broken.write_bytes(film_file.read_bytes()[:900])
     with pytest.raises(InspireError, match=r"broken\.mp4 cannot be decoded"):
         list(decode_video(broken, [0.0], 1e-4))
+    damaged = tmp_path / "damaged"
+    shutil.copytree(filmed, damaged)
+    film_file = next((damaged / "videos" / CAMERAS[0]).rglob("*.mp4"))
+    content = film_file.read_bytes()
+    film_file.write_bytes(content[:-300] + bytes(300))
+    with pytest.raises(InspireError, match=rf"{film_file} .* s.*, episode 3 of {CAMERAS[0]}"):
+        loaded(opened(damaged), tmp_path / "cache", cameras=CAMERAS, columns=())
 
 
 def test_worker_processes_map_the_same_file(labelled_dataset: Path, tmp_path: Path) -> None:

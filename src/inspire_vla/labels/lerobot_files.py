@@ -207,29 +207,35 @@ class LeRobotFiles:
         )
 
     def check_videos(self, episodes: Collection[int] | None = None) -> None:
-        """Check that the videos of these episodes, or of all, reach the last frame. Nothing is decoded.
+        """Check that the videos of these episodes, or of all, are whole: see `defect_of`. Nothing is decoded.
 
         Raises:
-            InspireError: names the first videos that are truncated or cannot be opened.
+            InspireError: names the first videos that are truncated or damaged, with the episode.
         """
         if not self._videos:
             return
-        from inspire_vla.labels.video import defect_at_end
+        from inspire_vla.labels.video import defect_of
 
-        ends_s = self._last_frames(episodes)
+        films = self._episodes_in_videos(episodes)
         frame_s = 1 / float(self.info["fps"])
-        bar = tqdm(sorted(ends_s.items()), desc="checking videos", unit="file", delay=_SILENT_S)
-        defects = {path: defect for path, end_s in bar if (defect := defect_at_end(path, end_s, frame_s))}
-        if defects:
-            shown = [
-                f"{path.relative_to(self.root).as_posix()} ({defect})" for path, defect in defects.items()
-            ]
-            listed = ", ".join(shown[:3]) + (" …" if len(shown) > 3 else "")
-            raise self._incomplete(f"truncated or damaged videos, {len(defects)} of {len(ends_s)}: {listed}")
+        bar = tqdm(sorted(films.items()), desc="checking videos", unit="file", delay=_SILENT_S)
+        found: list[str] = []
+        for path, spans in bar:
+            for first_s, last_s in _joined(spans, frame_s):
+                if defect := defect_of(path, first_s, last_s, frame_s):
+                    what, time_s = defect
+                    episode = next((e for _, end_s, e in spans if time_s < end_s + frame_s / 2), spans[-1][2])
+                    found.append(f"{path.relative_to(self.root).as_posix()} ({what}, in episode {episode})")
+                    break
+        if found:
+            listed = ", ".join(found[:3]) + (" …" if len(found) > 3 else "")
+            raise self._incomplete(f"truncated or damaged videos, {len(found)} of {len(films)}: {listed}")
 
-    def _last_frames(self, episodes: Collection[int] | None) -> dict[Path, float]:
-        """File of a video → time in it of the last frame of these episodes, in seconds."""
-        ends_s: dict[Path, float] = {}
+    def _episodes_in_videos(
+        self, episodes: Collection[int] | None
+    ) -> dict[Path, list[tuple[float, float, int]]]:
+        """File of a video → of each of these episodes the times of its first and last frame in it, and its number."""
+        films: dict[Path, list[tuple[float, float, int]]] = {}
         for path in self.episode_files():
             places = {
                 name: [f"videos/{name}/{end}" for end in ("chunk_index", "file_index", "from_timestamp")]
@@ -241,11 +247,12 @@ class LeRobotFiles:
             after_first_s = (lengths[chosen] - 1) / float(self.info["fps"])
             for name, (chunk, file, begin) in places.items():
                 chunks, files = (integers(path, table, column)[chosen] for column in (chunk, file))
-                last_s = _values(path, table, begin, None)[chosen].astype(float) + after_first_s
-                for *place, end_s in zip(chunks.tolist(), files.tolist(), last_s.tolist(), strict=True):
-                    film = self.video_file(name, *place)
-                    ends_s[film] = max(end_s, ends_s.get(film, 0.0))
-        return ends_s
+                first_s = _values(path, table, begin, None)[chosen].astype(float)
+                spans = zip(first_s, first_s + after_first_s, numbers[chosen], strict=True)
+                for *place, (start, end, episode) in zip(chunks.tolist(), files.tolist(), spans, strict=True):
+                    film = films.setdefault(self.video_file(name, *place), [])
+                    film.append((float(start), float(end), int(episode)))
+        return {film: sorted(spans) for film, spans in films.items()}
 
     @property
     def _videos(self) -> list[str]:
@@ -554,6 +561,17 @@ def replace_columns(
                     part = part.append_column(name, column.slice(first, len(part)))
                 first += len(part)
                 writer.write_table(part.select(schema.names).cast(schema))
+
+
+def _joined(spans: Sequence[tuple[float, float, int]], frame_s: float) -> list[tuple[float, float]]:
+    """Spans of seconds, sorted; those that follow each other as one."""
+    joined: list[tuple[float, float]] = []
+    for start, end, _ in spans:
+        if joined and start < joined[-1][1] + 1.5 * frame_s:
+            joined[-1] = joined[-1][0], max(end, joined[-1][1])
+        else:
+            joined.append((start, end))
+    return joined
 
 
 def slices(edges: Sequence[int]) -> Iterator[slice]:

@@ -68,7 +68,12 @@ class EpisodeReader:
 
         path, begin = self._video_of(segment.episode, camera)
         timestamps = self.columns(segment, ["timestamp"])["timestamp"][:, 0].astype(float)
-        return decode_video(path, (begin + timestamps).tolist(), 0.5 / self.fps)
+        return decode_video(
+            path,
+            (begin + timestamps).tolist(),
+            0.5 / self.fps,
+            lambda _: f"episode {segment.episode} of {camera}",
+        )
 
     def _stored_images(self, segment: Segment, camera: str) -> Iterator[NDArray[np.uint8]]:
         from PIL import Image

@@ -232,7 +232,12 @@ class FrameCache(Dataset):
             wanted = [(time, row) for time, row in zip(times, numbers, strict=True) if missing[row]]
             if not wanted:
                 continue
-            decoded = decode_video(path, [time for time, _ in wanted], self._dataset.tolerance_s)
+
+            def place(number: int, wanted: list[tuple[float, int]] = wanted) -> str:
+                episodes = self._dataset.hf_dataset.with_format("numpy")["episode_index"]
+                return f"episode {int(episodes[wanted[number][1]])} of {camera}"
+
+            decoded = decode_video(path, [time for time, _ in wanted], self._dataset.tolerance_s, place)
             for (_, row), image in zip(wanted, decoded, strict=True):
                 yield row, _scaled(image, size)
 
