@@ -67,6 +67,21 @@ def test_what_was_trained_on_decides_what_is_seen():
     assert groups() == [("seen", ["libero_goal"]), ("unseen", ["libero_90"])]
 
 
+def test_an_experiment_may_group_suites_itself():
+    """Of two groups that are unseen alike, each has its own mean. A group that nobody played is left out."""
+    runs = [
+        run(name, grid({"libero_90": 3, "libero_goal": 5, "libero_10": 2})) for name in ("base", "inspire")
+    ]
+    given = {"held out": ["libero_90"], "unseen": ["libero_goal", "libero_10"], "other": ["libero_spatial"]}
+    result = compare(runs, given)
+    assert [(g["group"], g["suites"]) for g in result["groups"]] == [
+        ("held out", ["libero_90"]),
+        ("unseen", ["libero_10", "libero_goal"]),
+    ]
+    assert [s["suite"] for s in result["suites"]] == ["libero_90", "libero_10", "libero_goal"]
+    assert {s["group"] for s in result["suites"][1:]} == {"unseen"}
+
+
 def test_a_policy_equals_itself():
     records = grid({"a_seen": 4})
     paired = compare([run("x", records), run("y", records)])["groups"][0]["paired"][1]

@@ -7,7 +7,6 @@ high}. Every paired entry compares a policy with the first one, over the episode
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from statistics import median
 from typing import Any
 
@@ -55,11 +54,15 @@ def group_of(
     return "seen" if all(was_trained_on) else "seen by some" if any(was_trained_on) else "unseen"
 
 
-def compare(runs: Sequence[Run]) -> dict[str, Any]:
+def compare(runs: Sequence[Run], groups: Mapping[str, Collection[str]] | None = None) -> dict[str, Any]:
     """Compare `runs` with the first of them (the base model). A single run has rates only.
 
     A group (seen, unseen, …) averages its suites, each counting equally, as the paper's tables do. Its pairs are
     pooled for McNemar's test.
+
+    Args:
+        groups: name → suites, in the order of the tables; every suite of the runs is in one. By default what the
+            policies were trained on decides, see `group_of`.
 
     Runs on recorded frames (`Run.is_offline`) are compared with each other alone, under "offline": a policy may have a
     run of either kind, of the same name.
@@ -73,24 +76,25 @@ def compare(runs: Sequence[Run]) -> dict[str, Any]:
     offline, runs = [r for r in runs if r.is_offline], [r for r in runs if not r.is_offline]
     _check_names(offline)
     _check_names(runs)
-    roles = {suite: role for run in runs for suite, role in run.info.get("groups", {}).items()}
-    group = partial(group_of, trained_on=[run.info.get("trained_on") for run in runs], groups=roles)
     names = [run.name for run in runs]
     tables = [_by_key(run) for run in runs]
-    suites = sorted({k[0] for table in tables for k in table}, key=lambda s: (GROUPS.index(group(s)), s))
+    played = sorted({k[0] for table in tables for k in table})
+    groups = groups or _groups_by_training(runs, played)
+    members_of = {name: [s for s in played if s in members] for name, members in groups.items()}
+    members_of = {name: members for name, members in members_of.items() if members}
+    group = {suite: name for name, members in members_of.items() for suite in members}
+    suites = list(group)
     tasks = sorted({k[:2] for table in tables for k in table}, key=lambda st: (suites.index(st[0]), st[1]))
-    groups = {name: [suite for suite in suites if group(suite) == name] for name in GROUPS}
-    groups = {name: members for name, members in groups.items() if members}
     return {
         "version": 1,
         "policies": [_policy(run, table) for run, table in zip(runs, tables, strict=True)],
-        "groups": [_group(name, members, tables) for name, members in groups.items()],
-        "suites": [{"suite": s, "group": group(s), **_rates([_part(t, s) for t in tables])} for s in suites],
+        "groups": [_group(name, members, tables) for name, members in members_of.items()],
+        "suites": [{"suite": s, "group": group[s], **_rates([_part(t, s) for t in tables])} for s in suites],
         "tasks": [{"suite": s, "task": t, **_rates([_part(x, s, t) for x in tables])} for s, t in tasks],
         "answers": [
             {
                 "policy": run.name,
-                **{name: answer_summary(table.values(), members) for name, members in groups.items()},
+                **{name: answer_summary(table.values(), members) for name, members in members_of.items()},
                 "suites": {suite: answer_summary(table.values(), [suite]) for suite in suites},
             }
             for run, table in zip(runs, tables, strict=True)
@@ -103,6 +107,12 @@ def compare(runs: Sequence[Run]) -> dict[str, Any]:
         ],
         "offline": _offline(offline) if offline else None,
     }
+
+
+def _groups_by_training(runs: Sequence[Run], suites: Sequence[str]) -> dict[str, list[str]]:
+    roles = {suite: role for run in runs for suite, role in run.info.get("groups", {}).items()}
+    trained_on = [run.info.get("trained_on") for run in runs]
+    return {name: [s for s in suites if group_of(s, trained_on, roles) == name] for name in GROUPS}
 
 
 def _offline(runs: Sequence[Run]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def write_results(preset: Preset, out: Path, document: Path | None = None) -> Pa
     target = out / "results.md" if document is None else document
     figures = out / "figures" if document is None else document.parent / document.stem
     headline = [_pooled(preset, out, variant) for variant in preset.variants]
-    comparison = compare(headline)
+    comparison = compare(headline, _suites(preset, out))
     write_json(out / "comparison.json", comparison)
     sections = [
         _headline(preset, out, comparison, figures),
@@ -138,7 +138,7 @@ def _over_seeds(comparison: dict[str, Any], headline: Sequence[Run]) -> list[str
 def _controls_and_ablations(preset: Preset, out: Path, headline: Sequence[Run], figures: Path) -> list[str]:
     if not (preset.controls or preset.ablations):
         return []
-    variants = compare([headline[1], headline[0], *_variants(preset, out)])
+    variants = compare([headline[1], headline[0], *_variants(preset, out)], _suites(preset, out))
     method = preset.title(preset.method)
     titles = _CONTROLS | _ablation_titles(preset)
     plots.variants_figure(variants, titles, figures / "variants.svg")
@@ -151,7 +151,8 @@ def _controls_and_ablations(preset: Preset, out: Path, headline: Sequence[Run], 
     lines += [f"![Controls and ablations]({figures.name}/variants.svg)"]
     others = {
         f"{preset.title(name)} against {preset.title(preset.parent(name))}": compare(
-            [_pooled(preset, out, each, preset.seeds_of(name)) for each in (preset.parent(name), name)]
+            [_pooled(preset, out, each, preset.seeds_of(name)) for each in (preset.parent(name), name)],
+            _suites(preset, out),
         )
         for name in preset.ablations
         if preset.parent(name) != preset.method
@@ -176,7 +177,7 @@ def _over_conditions(preset: Preset, out: Path, figures: Path) -> list[str]:
     first = preset.seeds[:1]
     curve = {
         float(condition.value or 0): compare(
-            [_pooled(preset, out, v, first, condition) for v in preset.variants]
+            [_pooled(preset, out, v, first, condition) for v in preset.variants], _suites(preset, out)
         )
         for condition in preset.conditions
     }
@@ -226,6 +227,12 @@ def _runs(preset: Preset, out: Path, name: str) -> list[Run]:
     return [read_run(out / "runs" / f"{name}_{group}") for group in preset.groups]
 
 
+def _suites(preset: Preset, out: Path) -> dict[str, list[str]]:
+    """{group of the preset: its suites}. The preset's own names may stand for several suites, such as "unseen"."""
+    runs = zip(preset.groups, _runs(preset, out, preset.policy(preset.method)), strict=True)
+    return {group: sorted({record.suite for record in run.records}) for group, run in runs}
+
+
 def _in_words(seeds: Sequence[int]) -> str:
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
@@ -256,7 +263,8 @@ def _seeds(preset: Preset, out: Path) -> list[str]:
     heads.append(f"answer accuracy: {', '.join(names)}")
     rows = []
     for seed in preset.seeds:
-        comparison = compare([_pooled(preset, out, variant, [seed]) for variant in preset.variants])
+        pair = [_pooled(preset, out, variant, [seed]) for variant in preset.variants]
+        comparison = compare(pair, _suites(preset, out))
         groups = {group["group"]: group for group in comparison["groups"]}
         cells = [_rates(groups[name]["rates"]) for name in names if name in groups]
         cells.append(points(groups[names[-1]]["paired"][1]["difference"]) if names[-1] in groups else "–")
