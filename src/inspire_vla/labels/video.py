@@ -69,10 +69,18 @@ def decode_video(
         if isinstance(error, InspireError):
             raise
         number = min(done, len(times) - 1)
-        raise InspireError(  # a decoder with threads is some images ahead
-            f"{path} cannot be decoded at {times[number]:.2f} s or soon after{of(number)}: {reason_of(error)}. Copy it "
-            "again from where it was recorded."
-        ) from None
+        raise undecodable(path, times[number], of(number), error) from None
+
+
+def undecodable(path: Path, time_s: float, of: str, error: Exception) -> InspireError:
+    """The error for an image that cannot be decoded. A decoder with threads is some images ahead, so the time is rough.
+
+    of: where the image belongs, such as ", episode 3 of observation.images.front"; "" if unknown.
+    """
+    return InspireError(
+        f"{path} cannot be decoded at {time_s:.2f} s or soon after{of}: {reason_of(error)}. Copy it again from where "
+        "it was recorded."
+    )
 
 
 def defect_of(path: Path, first_s: float, last_s: float, frame_s: float) -> tuple[str, float] | None:

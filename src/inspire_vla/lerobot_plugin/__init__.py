@@ -6,6 +6,7 @@ agent.py                      a checkpoint that takes observations and gives dec
 
 Around them: checkpoints.py and checkpoint_schema.py (files of a checkpoint, checked before they are read),
 training_start.py, action_fit.py, gripper_check.py and rounding_error.py (checks before a training), frame_cache.py
-(decoded images), position_loss.py (an arm of the experiment), observation_forms.py, attention.py (attention maps),
-lerobot_host.py (the inside of LeRobot), convert/ (published weights).
+(decoded images), named_images.py (errors that name an image), position_loss.py (an arm of the experiment),
+observation_forms.py, attention.py (attention maps), lerobot_host.py (the inside of LeRobot), convert/ (published
+weights).
 """

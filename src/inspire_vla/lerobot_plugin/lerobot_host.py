@@ -131,6 +131,11 @@ def run_lerobot_train(
             setattr(host, function.__name__, function)
         try:
             host.train()
+        except InspireError as error:  # a DataLoader raises it again with its worker's traceback as the text
+            worker, _, refused = str(error).rpartition(f"{InspireError.__name__}: ")
+            if not worker.startswith("Caught "):
+                raise
+            raise InspireError(refused.strip()) from error
         except (SystemExit, DraccusException) as error:
             # draccus reads the options. Of a configuration that we refuse it says only "Couldn't instantiate class".
             if (refusal := _refusal(error)) is not None:

@@ -65,6 +65,7 @@ from inspire_vla.lerobot_plugin.checkpoints import (
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, ReasoningConfig
 from inspire_vla.lerobot_plugin.frame_cache import FrameCache
 from inspire_vla.lerobot_plugin.lerobot_host import Datasets, Training, chooses_episodes, run_lerobot_train
+from inspire_vla.lerobot_plugin.named_images import NamedImages
 from inspire_vla.lerobot_plugin.processor_inspire_vla import TokenizerParts
 from inspire_vla.recipes import recipe_file
 from inspire_vla.spatial import canonical_answers, decode_answers
@@ -105,9 +106,9 @@ def train(arguments: Sequence[str], *, recipe: str | None = None, frames_in_memo
 
 def with_cached_images(config: InspireVLAConfig, datasets: Datasets) -> Datasets:
     """The datasets, with their images decoded once where that is possible: see `train`. Nothing is decoded yet."""
-    if config.backbone != "nano" or config.observation_delta_indices is not None:
-        return datasets
-    first, second = (FrameCache(d) if FrameCache.takes(d) else d for d in datasets)
+    once = config.backbone == "nano" and config.observation_delta_indices is None
+    kind = FrameCache if once else NamedImages
+    first, second = (kind(d) if FrameCache.takes(d) else d for d in datasets)
     return first, second
 
 
