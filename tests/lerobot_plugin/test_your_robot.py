@@ -75,7 +75,7 @@ def test_the_recipe_runs_as_it_is_printed(
     assert Path("check.html").stat().st_size > 10_000
     (options,) = served
     labelled = capsys.readouterr().out
-    assert "1 in 8 episodes" in labelled  # grasps
+    assert "1 each in 8 episodes" in labelled  # grasps
     task = "put the yellow brick in the white box"
     with serve(load_policy(options.policy)) as server, PolicyClient(server.url) as client:
         keys = client.metadata["cameras"]

@@ -4,8 +4,9 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from inspire_vla.cli.options import holds_out
 from inspire_vla.errors import InspireError
@@ -15,9 +16,9 @@ from inspire_vla.errors import InspireError
 class Arguments:
     """Write a checkpoint's model card for the Hugging Face hub, with what was measured."""
 
-    policy: Positional[str]
+    policy: Positional[Annotated[str, arg(metavar="CHECKPOINT")]]
     """Checkpoint: a folder, a shipped one, or user/name on the hub."""
-    runs: Positional[tuple[Path, ...]] = ()
+    runs: Positional[Annotated[tuple[Path, ...], arg(metavar="[RUN …]")]] = ()
     """Folders of its evaluations; without any the card says that nothing was measured."""
     name: str = "USER/NAME"
     """Name on the hub, which the card's commands show."""

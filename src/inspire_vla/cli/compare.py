@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from inspire_vla.cli.options import holds_out
 
@@ -12,7 +13,7 @@ from inspire_vla.cli.options import holds_out
 class Arguments:
     """Compare runs, paired by task and initial state."""
 
-    runs: Positional[tuple[Path, ...]]
+    runs: Positional[Annotated[tuple[Path, ...], arg(metavar="RUN …")]]
     """Folders of runs. The others are compared with the first."""
     out: Path | None = None
     """Also write the comparison to this JSON file."""

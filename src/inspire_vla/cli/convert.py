@@ -14,7 +14,7 @@ from inspire_vla.cli.options import Names, PositiveOrNone, holds_out, refuse_unu
 class Arguments:
     """Convert published weights (SmolVLA, pi0.5, OpenVLA, MiniVLA, pi0-FAST, others) to a checkpoint."""
 
-    path: Positional[str]
+    path: Positional[Annotated[str, arg(metavar="WEIGHTS")]]
     """The published weights: a folder, a .pt file, or user/name on the hub."""
     kind: Annotated[
         Literal["smolvla", "pi05", "pi0fast", "openvla", "minivla", "image_text", "lora"], arg(name="from")

@@ -69,7 +69,7 @@ class Import:
 class Arguments:
     """Label a LeRobot dataset with the directions of objects, or import LIBERO's or CALVIN's demonstrations."""
 
-    source: Positional[Path]
+    source: Positional[Annotated[Path, arg(metavar="DATASET")]]
     """A LeRobot dataset (v3): a folder, or user/name in LeRobot's cache or on the hub. LIBERO's HDF5 demonstrations (a
     file or folder) and a split of CALVIN are imported with labels; --out is then a new dataset. The importer of CALVIN
     was never run on real CALVIN data."""

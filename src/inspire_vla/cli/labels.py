@@ -23,7 +23,7 @@ SHOWN_WORDS = 9
 class Arguments:
     """Show the labels of a dataset: share of each answer per task; timelines."""
 
-    dataset: Positional[Path]
+    dataset: Positional[Annotated[Path, arg(metavar="DATASET")]]
     """A labelled LeRobot dataset: a folder, or user/name in LeRobot's cache or on the hub."""
     mode: str | None = None
     """Reasoning mode; by default the first."""

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from inspire_vla.cli.options import holds_out
 
@@ -12,7 +13,7 @@ from inspire_vla.cli.options import holds_out
 class Arguments:
     """Write one self-contained HTML page about runs."""
 
-    runs: Positional[tuple[Path, ...]]
+    runs: Positional[Annotated[tuple[Path, ...], arg(metavar="RUN …")]]
     """Folders of runs, the base model's first."""
     out: Path = Path("report.html")
     """The page."""

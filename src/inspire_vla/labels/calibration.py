@@ -436,7 +436,7 @@ def _grasp_findings(arms: Sequence[Arm], grasps: Sequence[Sequence[Grasp]], empt
     """How many grasps the episodes have, and which arm makes them."""
     held = [[g for g in episode if g.holds_object is not False or empty == NEVER_EMPTY] for episode in grasps]
     counts = Counter(map(len, held))
-    value = ", ".join(f"{count} in {episodes} episodes" for count, episodes in sorted(counts.items()))
+    value = ", ".join(f"{count} each in {episodes} episodes" for count, episodes in sorted(counts.items()))
     findings = [Finding("grasps", value)]
     if len(arms) > 1:
         by_arm = Counter(grasp.arm for episode in held for grasp in episode)
