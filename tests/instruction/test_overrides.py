@@ -95,7 +95,7 @@ def test_command_shows_roles_doubts_and_refusals(tmp_path, capsys):
     assert "doubt: it moves objects that it does not name" in shown
     assert "refused: 'Lege den Würfel ab' is not English (German" in shown
     assert "only the first 3 objects" in shown
-    assert "4 instructions: 1 clear, 2 with doubts, 1 refused" in shown
+    assert "Instructions: 1 clear, 2 with doubts, 1 refused" in shown
     content = json.loads(path.read_text(encoding="utf-8"))
     assert content[GERMAN] == [{"mention": "?", "role": "carried"}]
     assert main(["mentions", GERMAN, "--mentions", str(path)]) == 2

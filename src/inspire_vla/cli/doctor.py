@@ -108,7 +108,7 @@ def _torch() -> Check:
 
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] or ["CPU only"]
     return Check(
-        "torch", True, f"{torch.__version__}, {', '.join(devices)}, {torch.get_num_threads()} threads"
+        "torch", True, f"{torch.__version__}, {', '.join(devices)}, threads: {torch.get_num_threads()}"
     )
 
 

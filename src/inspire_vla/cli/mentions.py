@@ -43,7 +43,7 @@ def run(options: Arguments) -> None:
     instructions = _instructions(options.sources)
     kinds = [_show(instruction, overrides, asked) for instruction in instructions]
     counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
-    print(f"\n{len(kinds)} instructions: {counts}")
+    print(f"\nInstructions: {counts}")
     if options.write is not None:
         path = write_overrides(options.write, instructions, overrides)
         print(f"To edit: {path}. Then pass --mentions {path} to inspire label, evaluate or serve.")
@@ -68,7 +68,8 @@ def _instructions(sources: tuple[str, ...]) -> list[str]:
     instructions: dict[str, None] = {}
     for source in sources:
         is_folder = os.path.isdir(source)  # a long sentence is no error here
-        if not is_folder and " " not in source.strip() and "/" not in source:
+        one_word = " " not in source.strip() and source.isascii()  # Chinese has no spaces
+        if not is_folder and one_word and "/" not in source:
             print(f"There is no folder {source!r} here, so it is read as an instruction.", file=sys.stderr)
         is_sentence = not is_folder and (" " in source.strip() or "/" not in source)
         texts = [source] if is_sentence else LeRobotFiles.open(find_dataset(source)).tasks.values()
