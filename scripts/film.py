@@ -15,7 +15,7 @@ from inspire_vla.labels.video import open_video
 from inspire_vla.reports.theme import DARK, rgb
 from inspire_vla.reports.video import frame_rate
 
-EVERY = 3
+EVERY = 5
 HEIGHT = 420
 """Of the film, in pixels."""
 

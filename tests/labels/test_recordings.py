@@ -94,7 +94,7 @@ def test_what_is_found_is_said_with_its_reason_and_option(tmp_path: Path) -> Non
         "--mentions",
     ):
         assert part in text
-    assert f"1 in {EPISODES} episodes" in text
+    assert f"1 each in {EPISODES} episodes" in text
 
 
 def test_what_is_doubtful_about_an_instruction_is_said_before_labelling(tmp_path: Path) -> None:
