@@ -4,6 +4,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 INSTRUCTION = "put the red cube on the plate"
@@ -53,6 +55,16 @@ def make_dataset(root: Path, episodes: int = 4) -> Path:
     return root
 
 
+def in_two_files(dataset: Path) -> Path:
+    """Move the last two episodes to a second data file."""
+    (first,) = (dataset / "data").rglob("*.parquet")
+    table = pq.read_table(first)
+    last = pc.greater(table["episode_index"], 1)
+    pq.write_table(table.filter(pc.invert(last)), first)
+    pq.write_table(table.filter(last), first.with_name("file-001.parquet"))
+    return dataset
+
+
 @pytest.fixture(scope="session")
 def synthetic() -> SimpleNamespace:
     """The words, places and functions above."""
@@ -63,6 +75,7 @@ def synthetic() -> SimpleNamespace:
         plate=PLATE,
         path=path,
         make_dataset=make_dataset,
+        in_two_files=in_two_files,
         state_names=tuple(STATE_NAMES),
         action_names=tuple(ACTION_NAMES),
     )

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import pytest
 
 from inspire_vla.cli import main
@@ -52,13 +50,7 @@ class Counting:
 @pytest.fixture
 def dataset(synthetic, tmp_path: Path) -> Path:
     """Four episodes in two data files."""
-    root = synthetic.make_dataset(tmp_path / "source")
-    (first,) = (root / "data").rglob("*.parquet")
-    table = pq.read_table(first)
-    last = pc.greater(table["episode_index"], 1)
-    pq.write_table(table.filter(pc.invert(last)), first)
-    pq.write_table(table.filter(last), first.with_name("file-001.parquet"))
-    return root
+    return synthetic.in_two_files(synthetic.make_dataset(tmp_path / "source"))
 
 
 @pytest.fixture
@@ -166,7 +158,7 @@ def test_what_decides_the_labels_starts_anew_and_is_named(
         dataset, again, out=tmp_path / "out", announce=lambda found: said.append(str(found)), **options
     )
     assert again.calls == [0, 1, 2, 3]
-    assert said[-1] == f"An interrupted call had another {what}: all episodes are labelled anew."
+    assert said[-1] == f"An interrupted call had another {what}: all episodes are labelled again."
     label_dataset(dataset, Counting(**settings), out=tmp_path / "wanted", **options)
     assert tree(tmp_path / "out") == tree(tmp_path / "wanted")
 

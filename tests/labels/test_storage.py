@@ -309,16 +309,6 @@ def where(episode):
 """
 
 
-def in_two_files(dataset: Path) -> Path:
-    """Move the last two episodes to a second data file."""
-    (first,) = (dataset / "data").rglob("*.parquet")
-    table = pq.read_table(first)
-    last = pc.greater(table["episode_index"], 1)
-    pq.write_table(table.filter(pc.invert(last)), first)
-    pq.write_table(table.filter(last), first.with_name("file-001.parquet"))
-    return dataset
-
-
 def labeller_of(folder: Path, name: str) -> FunctionLabeller:
     import importlib.util
 
@@ -330,9 +320,9 @@ def labeller_of(folder: Path, name: str) -> FunctionLabeller:
     return FunctionLabeller(module.where)
 
 
-def test_a_killed_call_resumed_with_another_labeller_starts_again(dataset, tmp_path, monkeypatch):
+def test_a_killed_call_resumed_with_another_labeller_starts_again(synthetic, dataset, tmp_path, monkeypatch):
     """The function is the same; a constant of its module is not."""
-    in_two_files(dataset)
+    synthetic.in_two_files(dataset)
     (tmp_path / "my_truth.py").write_text(MODULE.format(side=0.2))
     one = labeller_of(tmp_path, "one")
     settings = one.settings()
