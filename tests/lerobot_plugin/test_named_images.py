@@ -15,7 +15,7 @@ from inspire_vla.labels.lerobot_files import LeRobotFiles
 def test_an_image_that_lerobot_cannot_decode_is_named(
     workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a policy that looks back: the images of others are decoded once, by this package."""
+    """Of a policy with an observation history: the images of others are decoded once, by this package."""
     root = film(tmp_path / "filmed")
     damaged = next((root / "videos" / CAMERAS[1]).rglob("*.mp4"))
     content = damaged.read_bytes()

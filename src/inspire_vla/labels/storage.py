@@ -264,7 +264,7 @@ def _deciding(plan: "LabelPlan", code: str, identity: list[Any]) -> dict[str, An
 
 def _what_is_kept(kept: KeptTracks) -> str:
     if kept.changed:
-        return f"An interrupted call had another {', '.join(kept.changed)}: all episodes are labelled anew."
+        return f"An interrupted call had another {', '.join(kept.changed)}: all episodes are labelled again."
     if not kept.episodes:
         return ""
     return f"{kept.episodes} episodes were labelled by an interrupted call. To label them again, delete {kept.folder}."

@@ -40,7 +40,7 @@ class NamedImages(Dataset):
         return undecodable(path, time_s, f", {place}, or at the same time of another camera", error)
 
     def _images(self, index: int) -> Iterator[tuple[Path, float, str]]:
-        """File, time in it and place of each image of an item, the item's own before those that it looks back to."""
+        """File, time in it and place of each image of an item: its own, then those of its observation history."""
         dataset = self._dataset
         row = dataset.hf_dataset.with_format("numpy")[index]
         episode, now = int(row["episode_index"]), float(row["timestamp"])
