@@ -9,8 +9,8 @@ from tests.lerobot_plugin.test_memory_options import batch
 
 from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
+from inspire_vla.lerobot_plugin.build_model import make_backbone
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
-from inspire_vla.lerobot_plugin.modeling_inspire_vla import make_backbone
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,8 @@ from inspire_vla.lerobot_plugin.checkpoint_schema import (
 )
 from inspire_vla.lerobot_plugin.checkpoints import SHIPPED
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
-from inspire_vla.lerobot_plugin.processor_inspire_vla import InspireVLATokenizerStep, unpacked
+from inspire_vla.lerobot_plugin.processor_inspire_vla import InspireVLATokenizerStep
+from inspire_vla.lerobot_plugin.text_files import unpacked
 
 Attack = Callable[[Path, Path], None]
 

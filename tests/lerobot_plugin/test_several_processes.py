@@ -17,10 +17,11 @@ from tests.lerobot_plugin.families import finetune, load, make
 from tests.lerobot_plugin.test_memory_options import batch
 from tests.lerobot_plugin.tiny_policies import LABELS
 
-from inspire_vla.lerobot_plugin import modeling_inspire_vla
+from inspire_vla.lerobot_plugin import losses
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import FlowConfig, VQConfig
 from inspire_vla.lerobot_plugin.convert import KINDS
-from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy, LossLog
+from inspire_vla.lerobot_plugin.losses import LossLog
+from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
 from inspire_vla.recipes import FSDP
 
 BLOCKS = {
@@ -61,7 +62,7 @@ def test_every_process_logs_the_same_names() -> None:
     named = "answer_accuracy/{}".format
     alone = LossLog("direction", ["left", "right"], 2)
     assert alone.complete({named("left"): 1.0}) == {named("left"): 1.0}
-    with patch.object(modeling_inspire_vla, "several_processes", lambda: True):
+    with patch.object(losses, "several_processes", lambda: True):
         one, other = LossLog("direction", ["left", "right"], 2), LossLog("direction", ["left", "right"], 2)
         first = one.complete({"action_loss": 2.0, named("object_0"): 0.5, named("left"): 0.5})
         second = other.complete({"unlabelled_rows": 4.0})  # a batch without a label tells of nothing else

@@ -5,52 +5,47 @@ Axes: B rows of a batch, C cameras, T tokens, N tokens of the loss, K questions 
 
 import hashlib
 import math
-import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from lerobot.configs import PreTrainedConfig
 from lerobot.policies import PreTrainedPolicy
 from lerobot.utils.constants import ACTION, OBS_STATE
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
-from inspire_vla.action_tokenizers import ActionTokenizer, ActionVocabulary, UndecodableAction
+from inspire_vla.action_tokenizers import UndecodableAction
 from inspire_vla.backbones.attention import PAD, PREFIX, make_attention_mask
-from inspire_vla.backbones.base import Backbone
 from inspire_vla.backbones.flow import FlowContext, FlowExpert, flow_loss
-from inspire_vla.backbones.hf_decoder import HFBackbone, cuda_graphs, special_ids
-from inspire_vla.backbones.image_text import ImageText, save_chat
-from inspire_vla.backbones.nano import Nano
-from inspire_vla.backbones.nano_flow import NanoFlow
-from inspire_vla.backbones.paligemma import SKIPPED_IDS, PaliGemma
-from inspire_vla.backbones.pi05 import Pi05, Pi05Expert
-from inspire_vla.backbones.prismatic import Prismatic
-from inspire_vla.backbones.smolvla import SmolVLA, SmolVLAExpert
+from inspire_vla.backbones.hf_decoder import HFBackbone
+from inspire_vla.backbones.image_text import ImageText
 from inspire_vla.decoding import AnswerSet, Decision, FlowHead, Grammar, decode
 from inspire_vla.dialogue import TokenType
-from inspire_vla.errors import InspireError, reason_of
-from inspire_vla.grounding.pretraining import load_weights
+from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.action_fit import choose_action_tokenizer
+from inspire_vla.lerobot_plugin.build_model import (
+    check_weights_fit,
+    default_dtype,
+    make_backbone,
+    make_expert,
+    with_chat,
+)
 from inspire_vla.lerobot_plugin.checkpoint_schema import (
-    CONFIG,
     WEIGHTS,
     check_checkpoint,
     steps_taken,
-    tensor_shapes,
 )
-from inspire_vla.lerobot_plugin.checkpoints import SHIPPED, from_hub
+from inspire_vla.lerobot_plugin.checkpoints import from_hub
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, load_config
 from inspire_vla.lerobot_plugin.frame_cache import resized
 from inspire_vla.lerobot_plugin.lerobot_host import PolicyHooks, several_processes
+from inspire_vla.lerobot_plugin.losses import Losses, LossLog
 from inspire_vla.lerobot_plugin.observation_forms import check_aspect_ratio
 from inspire_vla.lerobot_plugin.position_loss import PositionLoss
 from inspire_vla.lerobot_plugin.processor_inspire_vla import (
@@ -58,25 +53,20 @@ from inspire_vla.lerobot_plugin.processor_inspire_vla import (
     DIALOGUES,
     LENGTHS,
     LOSS_MASK,
-    NANO_TEXT_TOKENIZER,
     QUESTIONS,
     ROWS,
     STEP,
     TOKEN_IDS,
     TOKEN_TYPES,
     UNLABELLED_ROWS,
-    Files,
     InspireVLATokenizer,
     TokenizerParts,
     action_chunks,
     last_state,
     load_parts,
-    load_text_tokenizer,
-    pack,
-    unpacked,
 )
 from inspire_vla.lerobot_plugin.training import prepare
-from inspire_vla.spatial import canonical_answers, words_by_rule
+from inspire_vla.spatial import words_by_rule
 
 ACTION_IS_PAD = f"{ACTION}_is_pad"
 """LeRobot's key: (batch, horizon), whether an action lies beyond the end of its episode."""
@@ -120,7 +110,7 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         text_files = parts.text_files if parts else None
         self.backbone, vocabulary = make_backbone(config, actions, text_files)
         if isinstance(self.backbone, ImageText):
-            text_files = _with_chat(text_files or {}, self.backbone)
+            text_files = with_chat(text_files or {}, self.backbone)
         parts = replace(parts or TokenizerParts(actions), text_files=text_files)
         self.tokenizer = InspireVLATokenizer(
             parts,
@@ -143,7 +133,7 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         self.grammar = grammar if config.has_codes else Grammar(builder.tokenizer, self.answer_set)
         self.expert = None
         if not config.has_codes:
-            with _default_dtype(config):
+            with default_dtype(config):
                 self.expert = make_expert(config, self.backbone)
             # Saved, so that a resumed training goes on with the same noise.
             self.register_buffer("noise_draws", torch.zeros((), dtype=torch.int64))
@@ -570,50 +560,6 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         return policy
 
 
-class Losses:
-    """Mean losses of a batch, of answers and of the action.
-
-    A supervised token of the text (the end of a turn, where the template trains it) counts to what it ends.
-
-    Attributes:
-        action: that of the action codes, or the loss of a flow expert.
-        codes: that of the action codes beside a flow expert; None where there are none.
-        answer: None where nothing is answered.
-        correct: (N,) whether each token of the loss was the likeliest.
-    """
-
-    def __init__(
-        self,
-        logits: Float[Tensor, "N vocabulary"],
-        ids: Int[Tensor, "B T"],
-        types: Int[Tensor, "B T"],
-        mask: Bool[Tensor, "B T"],
-        flow: Float[Tensor, ""] | None = None,
-    ) -> None:
-        targets, ended = ids[mask], _types_of_ended(types, mask)[mask]
-        each = cross_entropy(logits.float(), targets, reduction="none")
-        self.correct = logits.argmax(-1) == targets
-        acts, answers = ended == int(TokenType.ACTION), ended == int(TokenType.ANSWER)
-        answered = bool(answers.any())
-        self.action = each[acts].mean() if flow is None else flow
-        self.codes = each[acts].mean() if flow is not None and bool(acts.any()) else None
-        self.answer = each[answers].mean() if answered else None
-        self._metrics = {"action_loss" if flow is None else "flow_loss": self.action}
-        if self.codes is not None:
-            self._metrics["action_codes_loss"] = self.codes
-        if flow is None or self.codes is not None:
-            name = "action_accuracy" if flow is None else "action_codes_accuracy"
-            self._metrics[name] = self.correct[acts].float().mean()
-        if self.answer is not None:
-            of_answers = types[mask] == int(TokenType.ANSWER)
-            self._metrics["answer_loss"] = self.answer
-            self._metrics["answer_accuracy"] = self.correct[of_answers].float().mean()
-
-    def metrics(self) -> dict[str, float]:
-        """Losses and accuracies by token, for the log."""
-        return dict(zip(self._metrics, torch.stack([*self._metrics.values()]).tolist(), strict=True))
-
-
 def _by_decay(parameters: Sequence[Tensor]) -> list[dict[str, Any]]:
     """Parameter groups of an optimizer, with weight decay on matrices only."""
     matrices, others = [p for p in parameters if p.ndim >= 2], [p for p in parameters if p.ndim < 2]
@@ -625,293 +571,6 @@ def _frames(batch: Mapping[str, Any]) -> Int[Tensor, " B"]:
     if "index" not in batch:
         raise InspireError(f"The position loss needs the frames' 'index'; the batch has {sorted(batch)}.")
     return batch["index"].reshape(-1)
-
-
-def _types_of_ended(types: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Int[Tensor, "B T"]:
-    """Token types; those of supervised text replaced by the type of the last answer or action before it."""
-    generated = (types == int(TokenType.ANSWER)) | (types == int(TokenType.ACTION))
-    position = torch.arange(types.shape[1], device=types.device)
-    last = torch.where(generated, position, 0).cummax(1).values
-    ends = mask & (types == int(TokenType.TEXT))
-    return torch.where(ends, types.gather(1, last), types)
-
-
-class LossLog:
-    """What a reasoning policy logs at each step: answer accuracies by question and by demonstrated answer.
-
-    A batch has values only for the answers in it. LeRobot 0.6.1 averages over processes by position
-    (utils/logging_utils.py), so several processes must log the same names at every step: those without a new value
-    keep the last one, NaN before the first.
-    """
-
-    def __init__(
-        self, mode: str, words: Sequence[str], max_objects: int, *, flow: bool = False, codes: bool = True
-    ) -> None:
-        self._answers = canonical_answers(mode)
-        objects = [f"object_{number}" for number in range(max_objects)]
-        action = "action_codes" if flow else "action"
-        names = ["flow_loss"] if flow else []
-        names += [f"{action}_loss", f"{action}_accuracy"] if codes else []
-        names += ["unlabelled_rows", "answer_loss", "answer_accuracy"]
-        names += [f"answer_accuracy/{name}" for name in (*objects, *words)]
-        self._last = dict.fromkeys(names, math.nan)
-
-    def accuracies(
-        self,
-        correct: Bool[Tensor, " N"],
-        types: Int[Tensor, "B T"],
-        mask: Bool[Tensor, "B T"],
-        labels: Int[Tensor, "B K"],
-    ) -> dict[str, float]:
-        """Share of right answers, for each question and each demonstrated answer in the batch.
-
-        An answer is right when all its tokens are.
-        """
-        answer = types == int(TokenType.ANSWER)
-        begins = answer & ~torch.nn.functional.pad(answer, (1, 0))[:, :-1]
-        number = begins.cumsum(1) - 1  # which answer a token belongs to
-        wrong = torch.zeros_like(mask)
-        wrong[mask] = ~correct
-        questions = torch.arange(labels.shape[1], device=labels.device)
-        missed = ((number[..., None] == questions) & (wrong & answer)[..., None]).any(1)
-        answered = labels >= 0
-        right = answered & ~missed
-        of_word = labels[..., None] == torch.arange(len(self._answers), device=labels.device)
-        counts = torch.stack(
-            [
-                torch.cat([right.sum(0), (of_word & right[..., None]).sum((0, 1))]),
-                torch.cat([answered.sum(0), of_word.sum((0, 1))]),
-            ]
-        ).tolist()
-        names = [*(f"object_{i}" for i in range(labels.shape[1])), *self._answers]
-        return {
-            f"answer_accuracy/{name}": hits / total
-            for name, hits, total in zip(names, *counts, strict=True)
-            if total
-        }
-
-    def complete(self, found: Mapping[str, float]) -> dict[str, float]:
-        """What to log where a batch has `found`."""
-        if not several_processes():
-            return dict(found)
-        self._last |= found
-        return dict(self._last)
-
-
-# The backbone
-
-
-def make_expert(config: InspireVLAConfig, backbone: Backbone) -> FlowExpert:
-    """The flow expert of the configured backbone, with fresh weights.
-
-    Raises InspireError for actions of more numbers than it takes.
-    """
-    expert: FlowExpert
-    horizon, action_dim = config.chunk_size, config.action_feature.shape[0]
-    if isinstance(backbone, SmolVLA):
-        expert = SmolVLAExpert(config.smolvla, horizon=horizon)
-    elif isinstance(backbone, Pi05):
-        expert = Pi05Expert(config.gemma_expert, config.paligemma.language, horizon=horizon)
-    else:
-        assert isinstance(backbone, Nano)
-        expert = NanoFlow(
-            config.nano_flow, decoder=backbone.decoder.config, horizon=horizon, action_dim=action_dim
-        )
-    if action_dim > expert.action_dim:
-        raise InspireError(
-            f"{config.backbone} takes actions of at most {expert.action_dim} numbers, found {action_dim}."
-        )
-    return expert
-
-
-@contextmanager
-def _default_dtype(config: InspireVLAConfig) -> Iterator[None]:
-    """Make weights in the configured dtype: a model of 7B parameters must never be in float32 first."""
-    before = torch.get_default_dtype()
-    if config.backbone != "nano":
-        torch.set_default_dtype(getattr(torch, config.weights_dtype or config.dtype))
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
-
-
-def make_backbone(
-    config: InspireVLAConfig, action_tokenizer: ActionTokenizer | None, text_files: Files | None = None
-) -> tuple[Backbone, ActionVocabulary | None]:
-    """The configured backbone with fresh weights, and the token ids of the action codes (None: it has none).
-
-    Args:
-        text_files: the checkpoint's own text tokenizer. Its ids stay the same when the package's vocabulary grows.
-
-    Raises:
-        InspireError: a published model's backbone without the tokenizer of its checkpoint.
-    """
-    if config.backbone != "nano" and text_files is None:
-        raise InspireError(
-            f"The backbone {config.backbone!r} starts from published weights. Convert them once with "
-            f"`inspire convert --from {config.backbone} PATH --to OUT`, and train with --policy.path=OUT."
-        )
-    if config.backbone == "nano":
-        backbone, vocabulary = _nano(config, action_tokenizer, text_files)
-    else:
-        with _default_dtype(config):
-            backbone, vocabulary = _hosted(config, action_tokenizer, text_files or {})
-    if vocabulary is not None and vocabulary.id_range[1] > backbone.vocabulary_size:
-        raise InspireError(
-            f"{vocabulary.size} action codes end at token id {vocabulary.id_range[1]}, but the model has only "
-            f"{backbone.vocabulary_size}."
-        )
-    if config.static_cache != "off":
-        compiler = cuda_graphs if config.static_cache == "cuda_graphs" else None
-        backbone.use_static_cache(config.static_cache_length, compiler)
-    if config.freeze_vision:
-        backbone.freeze_vision()
-    if config.gradient_checkpointing:
-        backbone.gradient_checkpointing_enable()
-    return backbone, vocabulary
-
-
-def check_weights_fit(config: InspireVLAConfig, parts: TokenizerParts, path: Path) -> None:
-    """Check the sizes of a configuration against the shapes in a file of weights, before memory is taken for them.
-
-    Raises InspireError where a size makes no model, or another one than the weights are of.
-    """
-    shapes = tensor_shapes(path)
-    make = _nano if config.backbone == "nano" else _hosted
-    before = torch.get_default_dtype()
-    try:
-        with torch.device("meta"):
-            backbone, _ = make(config, parts.action_tokenizer, parts.text_files or {})
-            expert = [] if config.has_codes else list(make_expert(config, backbone).parameters())
-    except InspireError:
-        raise
-    except Exception as error:  # whatever a model raises for sizes that do not go together
-        raise InspireError(
-            f"The sizes in {path.with_name(CONFIG)} make no model: {reason_of(error)}."
-        ) from None
-    finally:
-        torch.set_default_dtype(before)
-    for name, parameter in backbone.state_dict().items():
-        in_file = shapes.get(f"backbone.{name}")
-        if in_file is not None and in_file != tuple(parameter.shape):
-            raise InspireError(
-                f"{path} does not fit the configuration: backbone.{name} is {in_file} there, "
-                f"{tuple(parameter.shape)} by the configuration."
-            )
-    expected = sum(parameter.numel() for parameter in (*backbone.parameters(), *expert))
-    given = sum(math.prod(shape) for shape in shapes.values())
-    if expected > 2 * given:
-        raise InspireError(f"{path} holds {given:,} numbers, and the configuration asks for {expected:,}.")
-
-
-def _nano(
-    config: InspireVLAConfig, action_tokenizer: ActionTokenizer | None, text_files: Files | None
-) -> tuple[Any, ActionVocabulary | None]:
-    if text_files is None:
-        tokenizer = load_text_tokenizer(NANO_TEXT_TOKENIZER)
-    else:
-        with unpacked(text_files) as folder:
-            tokenizer = load_text_tokenizer(folder)
-    vocabulary, size = None, len(tokenizer)
-    if action_tokenizer is not None:
-        vocabulary = ActionVocabulary.appended(size, action_tokenizer.vocabulary_size)
-        size = vocabulary.id_range[1]
-    state = config.robot_state_feature
-    backbone = Nano(
-        config.nano,
-        text_tokenizer=tokenizer,
-        vocabulary_size=size,
-        cameras=len(config.image_features) * config.n_obs_steps,
-        image_size=config.model_image_size,
-        state_dim=state.shape[0] if state else 0,
-    )
-    if text_files is None:  # a checkpoint brings all its weights
-        if config.pretrained_init:
-            load_pretrained(backbone, config.pretrained_init)
-        if backbone.foreign_encoder is not None:
-            backbone.foreign_encoder.load_imagenet()
-    return backbone, vocabulary
-
-
-def load_pretrained(backbone: Nano, pretrained: str | Path) -> None:
-    """Load the weights of a grounding pre-training into a fresh nano. The state and the action codes stay fresh.
-
-    Args:
-        pretrained: a folder, or the name of one that the package ships.
-
-    Raises InspireError where the two differ in size.
-    """
-    folder = Path(pretrained)
-    if not folder.is_dir() and (SHIPPED / folder).is_dir():
-        folder = SHIPPED / folder
-    size, weights = load_weights(folder)
-    state = backbone.state_dict()
-    for name, value in weights.items():
-        rows = value.shape[0] if name in ("decoder.embed_tokens.weight", "head.weight") else None
-        target = state.get(name)
-        if (
-            target is None
-            or target.shape[1:] != value.shape[1:]
-            or (rows is None and target.shape != value.shape)
-        ):
-            raise InspireError(
-                f"{pretrained} was pre-trained as {size} and does not fit: {name} is {tuple(value.shape)} there, "
-                f"{None if target is None else tuple(target.shape)} here. It starts policies with as many "
-                "cameras and as large images as it was pre-trained on; others start from nothing: `inspire train "
-                "--recipe nano_own`, or --policy.pretrained_init=null --policy.freeze_vision=false."
-            )
-        target[:rows] = value  # words; action codes come after them
-    backbone.load_state_dict(state)
-
-
-def _hosted(
-    config: InspireVLAConfig, action_tokenizer: ActionTokenizer | None, text_files: Files
-) -> tuple[Any, ActionVocabulary | None]:
-    num_images = len(config.image_features) * config.n_obs_steps
-    with unpacked(text_files) as folder:
-        tokenizer = load_text_tokenizer(folder)
-        if config.backbone == "smolvla":
-            state, widest = config.robot_state_feature, config.smolvla.expert.state_dim
-            if state is not None and state.shape[0] > widest:
-                raise InspireError(
-                    f"smolvla takes states of at most {widest} numbers, found {state.shape[0]}."
-                )
-            smolvla = SmolVLA(config.smolvla, text_tokenizer=tokenizer, num_images=num_images)
-            if action_tokenizer is None:
-                return smolvla, None
-            taken = special_ids(tokenizer).union(*smolvla.around)
-            codes = action_tokenizer.vocabulary_size
-            return smolvla, ActionVocabulary.last_free_ids(len(tokenizer), codes, taken)
-        if config.backbone in ("pi0fast", "pi05"):
-            kind = Pi05 if config.backbone == "pi05" else PaliGemma
-            paligemma = kind(config.paligemma, text_tokenizer=tokenizer, num_images=num_images)
-            if action_tokenizer is None:
-                return paligemma, None
-            codes = action_tokenizer.vocabulary_size
-            return paligemma, ActionVocabulary.last_ids(paligemma.vocabulary_size, codes, skip=SKIPPED_IDS)
-        assert action_tokenizer is not None
-        codes = action_tokenizer.vocabulary_size
-        if config.backbone == "image_text":
-            size = len(tokenizer) + codes if config.has_own_action_tokens else None
-            model = ImageText.from_folder(
-                folder,
-                num_images=num_images,
-                vocabulary_size=size,
-                state=config.robot_state_feature is not None,
-            )
-            if config.has_own_action_tokens:
-                return model, ActionVocabulary.appended(len(tokenizer), codes)
-            return model, ActionVocabulary.last_free_ids(len(tokenizer), codes, model.special_ids)
-    prismatic = Prismatic(config.prismatic, text_tokenizer=tokenizer, num_images=num_images)
-    return prismatic, ActionVocabulary.last_ids(config.prismatic.action_ids_end, codes)
-
-
-def _with_chat(text_files: Files, backbone: ImageText) -> Files:
-    """The files of an image-text model with its dialogue template, which depends on the number of images."""
-    with tempfile.TemporaryDirectory() as folder:
-        save_chat(backbone.chat, Path(folder))
-        return {**text_files, **pack(folder)}
 
 
 def _folder(name: str | Path, revision: str | None) -> Path:

@@ -26,16 +26,15 @@ files of the text tokenizer and of the action tokenizer, as bytes), so that a ch
 import json
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from lerobot.configs import PipelineFeatureType, PolicyFeature
 from lerobot.lerobot_types import EnvTransition, TransitionKey
 from lerobot.processor import (
@@ -55,24 +54,15 @@ from inspire_vla.backbones.paligemma import state_texts
 from inspire_vla.backbones.prismatic import LlamaTokenizer
 from inspire_vla.backbones.text_tokenizer import FOLDER as NANO_TEXT_TOKENIZER
 from inspire_vla.dialogue import (
-    NOT_ASKED,
-    CachedTokenizer,
     Dialogue,
     Template,
     TextTokenizer,
-    TokenType,
-    build_dialogue,
-    objects_not_asked,
     render,
 )
-from inspire_vla.errors import InspireError, did_you_mean, reason_of
+from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.files import describe
 from inspire_vla.instruction import (
-    NoObjectFound,
     Overrides,
-    find_mentions,
-    mentions_of,
-    override_for,
     overrides_from_json,
     overrides_to_json,
 )
@@ -88,7 +78,8 @@ from inspire_vla.lerobot_plugin.checkpoint_schema import (
     check_tokenizer_settings,
 )
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, ReasoningConfig
-from inspire_vla.spatial import decode_answers
+from inspire_vla.lerobot_plugin.prompt_builder import PromptBuilder
+from inspire_vla.lerobot_plugin.text_files import Files, load_text_tokenizer, pack, unpacked
 
 TOKEN_IDS, TOKEN_TYPES, LENGTHS, LOSS_MASK = "token_ids", "token_types", "sequence_lengths", "loss_mask"
 ANSWER_LABELS, ROWS, UNLABELLED_ROWS = "answer_labels", "rows", "unlabelled_rows"
@@ -100,180 +91,6 @@ STEP = "inspire_vla_tokenizer_step"
 
 NO_INSTRUCTION = "(none)"
 """Stands for an empty instruction where a batch has no other; nothing is trained on it."""
-_STATE = "{state}"
-
-Files = Mapping[str, bytes]
-"""{path inside a folder: content}."""
-
-
-class PromptBuilder:
-    """Writes an instruction as a dialogue: the prompt of a robot, or the sequence that a demonstration teaches.
-
-    Dialogues are cached by instruction, mentions and answers. A template that writes the robot's state gets it
-    afterwards. `overrides`: mentions that a person has given for an instruction. Prompts warn, once per instruction,
-    of objects that are not asked about (`dialogue.NOT_ASKED`). A training has its own warning.
-    """
-
-    def __init__(
-        self,
-        config: ReasoningConfig,
-        template: Template,
-        tokenizer: TextTokenizer,
-        overrides: Overrides | None = None,
-    ) -> None:
-        self.config, self.template = config, template
-        self.overrides = dict(overrides or {})
-        self.tokenizer = CachedTokenizer(tokenizer)
-        self._cached = lru_cache(maxsize=1 << 16)(self._build)
-        self._warn_once = lru_cache(maxsize=1 << 16)(self._warn_of_objects_not_asked)
-
-    def prompt(
-        self, instruction: str, state_text: str | None = None, mentions: Sequence[Any] | None = None
-    ) -> Dialogue:
-        """The dialogue with its answers open.
-
-        Args:
-            state_text: for templates that write the robot's state.
-            mentions: the objects to ask about, in place of those of the instruction. An empty list: none.
-
-        Raises:
-            InspireError: the instruction names no object; `mentions` are no objects, or too many, or nothing is asked.
-        """
-        given = self._given(mentions)
-        asked = self.config.enabled and not self.config.asks_apart
-        dialogue = self._cached(instruction, None, asked, given)
-        if asked and given is None:
-            self._warn_once(instruction)
-        return self._with_state(dialogue, state_text)
-
-    def demonstration(
-        self,
-        instruction: str,
-        labels: Int[np.ndarray, " max_objects"] | None,
-        state_text: str | None = None,
-        *,
-        asked: bool = True,
-    ) -> Dialogue:
-        """The dialogue with the labelled answers, or without any where it is not asked, or asked apart.
-
-        Raises InspireError where a question has no label.
-        """
-        if not self.config.enabled:
-            return self.prompt(instruction, state_text)
-        if labels is None:
-            raise InspireError(
-                "Reasoning is trained on labels, and the batch has none. Label the dataset, or train the base model "
-                "with --policy.reasoning.enabled=false."
-            )
-        if not asked or self.config.asks_apart:
-            return self.without_questions(instruction, state_text)
-        return self._with_state(self._cached(instruction, tuple(labels.tolist()), True), state_text)
-
-    def questions(
-        self,
-        instruction: str,
-        labels: Int[np.ndarray, " max_objects"] | None = None,
-        mentions: Sequence[Any] | None = None,
-    ) -> Dialogue:
-        """The questions alone, as `reasoning.separate_questions` trains them; answers are open without `labels`.
-
-        Raises InspireError as `prompt` and `demonstration` do.
-        """
-        codes, given = None if labels is None else tuple(labels.tolist()), self._given(mentions)
-        dialogue = self._cached(instruction, codes, True, given)
-        if codes is None and given is None:
-            self._warn_once(instruction)
-        return dialogue.questions_alone()
-
-    def without_questions(self, instruction: str, state_text: str | None = None) -> Dialogue:
-        """The instruction and its action alone, as the base model has them."""
-        return self._with_state(self._cached(instruction, None, False), state_text)
-
-    def is_labelled(self, instruction: str, labels: Int[np.ndarray, " max_objects"] | None) -> bool:
-        """Whether a demonstration can be trained on: it has an instruction, and every question it asks has a label.
-
-        The action is trained as what follows the answers, so without them there is nothing to train on.
-        """
-        if not instruction.strip():
-            return False
-        if not self.config.enabled or labels is None:
-            return True
-        if self.overrides.get(instruction) == ():
-            return False  # a person has left it out
-        try:
-            questions = len(self._cached(instruction, None, True).mentions)
-        except NoObjectFound:
-            if (labels >= 0).any():
-                raise
-            return False
-        return bool((labels[:questions] >= 0).all())
-
-    def override_mentions(self, overrides: Overrides) -> None:
-        """Ask about these mentions from now on."""
-        self.overrides |= overrides
-        self._cached.cache_clear()
-        self._warn_once.cache_clear()
-
-    def _warn_of_objects_not_asked(self, instruction: str) -> None:
-        mentions = find_mentions(instruction, self.overrides)
-        if line := objects_not_asked(instruction, mentions, self.config.max_objects):
-            NOT_ASKED.warning(line)
-
-    def _given(self, mentions: Sequence[Any] | None) -> tuple[str, ...] | None:
-        """The mentions of a call, checked; None where it gives none."""
-        if mentions is None:
-            return None
-        given = mentions_of(override_for(mentions))
-        if not self.config.enabled:
-            raise InspireError("The base model asks about nothing, so that `mentions` would have no effect.")
-        if len(given) > self.config.max_objects:
-            raise InspireError(
-                f"The policy is asked about at most {self.config.max_objects} objects, found {list(given)}."
-            )
-        return given
-
-    def _with_state(self, dialogue: Dialogue, state_text: str | None) -> Dialogue:
-        if not self.template.needs_state:
-            return dialogue
-        if state_text is None:
-            raise InspireError(
-                f"Template {self.template.name!r} writes the robot's state, and there is none."
-            )
-        segments = tuple(
-            replace(segment, text=(segment.text or "").replace(_STATE, state_text))
-            if segment.token_type is TokenType.INSTRUCTION
-            else segment
-            for segment in dialogue.segments
-        )
-        return replace(dialogue, segments=segments)
-
-    def _build(
-        self,
-        instruction: str,
-        labels: tuple[int, ...] | None,
-        reasoning: bool,
-        mentions: tuple[str, ...] | None = None,
-    ) -> Dialogue:
-        if reasoning and mentions is None:
-            mentions = find_mentions(instruction, self.overrides)
-        dialogue = build_dialogue(
-            instruction,
-            mentions=mentions,
-            mode=self.config.mode,
-            question_position=self.config.question_position,  # type: ignore[arg-type]  # checked by the config
-            max_objects=self.config.max_objects,
-            template=self.template,
-            reasoning=reasoning,
-            state_text=_STATE if self.template.needs_state else None,
-        )
-        if labels is None:
-            return dialogue
-        used = labels[: len(dialogue.mentions)]
-        if len(used) < len(dialogue.mentions) or min(used, default=0) < 0:
-            raise InspireError(
-                f"{instruction!r} asks about {list(dialogue.mentions)}, but the labels are {list(labels)} (-1: none)."
-            )
-        return dialogue.with_answers([str(word) for word in decode_answers(np.array(used), self.config.mode)])
 
 
 @dataclass(frozen=True)
@@ -644,41 +461,6 @@ def load_parts(folder: Path) -> TokenizerParts:
         folder, config_filename=PREPROCESSOR, overrides={"device_processor": {"device": "cpu"}}
     )
     return tokenizer_step(preprocessor).parts
-
-
-def load_text_tokenizer(folder: str | Path) -> Any:
-    """The tokenizer of transformers in a folder (or of the hub). Raises InspireError where there is none."""
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        tokenizer("left")  # a damaged entry of its configuration may show only when it is used
-        return tokenizer
-    except Exception as error:  # tokenizers raises plain Exceptions
-        raise InspireError(f"No tokenizer can be loaded from {folder}: {reason_of(error)}.") from None
-
-
-def pack(folder: str | Path) -> Files:
-    """The files in a folder. `unpacked` is its inverse."""
-    root = Path(folder)
-    return {
-        path.relative_to(root).as_posix(): path.read_bytes()
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
-    }
-
-
-@contextmanager
-def unpacked(files: Files) -> Iterator[Path]:
-    """Files in a temporary folder."""
-    with tempfile.TemporaryDirectory() as folder:
-        for name, content in files.items():
-            path = Path(folder, name)
-            if not path.resolve().is_relative_to(Path(folder).resolve()):
-                raise InspireError(f"A file's name leads out of its folder: {name!r}.")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        yield Path(folder)
 
 
 def _of_settings[T](kind: type[T], settings: Mapping[str, Any]) -> T:

@@ -28,8 +28,8 @@ from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
 from inspire_vla.lerobot_plugin.processor_inspire_vla import (
     TokenizerParts,
     make_inspire_vla_pre_post_processors,
-    pack,
 )
+from inspire_vla.lerobot_plugin.text_files import pack
 
 __all__ = ["KINDS", "LORA", "USED_BY", "Options", "Report", "convert"]
 

@@ -19,7 +19,7 @@ from inspire_vla.lerobot_plugin.convert.published import (
     read_published,
     settings_of,
 )
-from inspire_vla.lerobot_plugin.processor_inspire_vla import load_text_tokenizer
+from inspire_vla.lerobot_plugin.text_files import load_text_tokenizer
 
 IMAGE_TEXT_CHUNK = 8
 """Actions that an image-text model decodes at once, unless told otherwise."""

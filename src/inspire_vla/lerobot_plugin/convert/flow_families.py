@@ -18,7 +18,7 @@ from inspire_vla.lerobot_plugin.convert.published import (
     read_published,
     settings_of,
 )
-from inspire_vla.lerobot_plugin.processor_inspire_vla import load_text_tokenizer
+from inspire_vla.lerobot_plugin.text_files import load_text_tokenizer
 
 FIXED: dict[str, Any] = {
     "adapt_to_pi_aloha": False,
