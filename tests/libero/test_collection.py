@@ -1,6 +1,7 @@
 """LIBERO's expert: which tasks it supports, what it records, and that collections are reproducible."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -128,6 +129,16 @@ def test_an_episode_that_always_fails_is_left_out_and_counted(installed, tmp_pat
     with pytest.raises(InspireError, match="the expert failed 4 times': 2"):
         collect(SUITE, 2, tmp_path / "data", **SMALL)
     assert not (tmp_path / "data").exists()
+
+
+def test_a_simulation_is_made_once_for_all_episodes_of_a_task(installed, tmp_path, monkeypatch):
+    asked: list[str] = []
+    monkeypatch.setattr(collection, "attempt_task", lambda *_: None)
+    monkeypatch.setattr(collection, "shared_simulation", lambda task, *_: asked.append(task))
+    tasks = [path.stem for path in task_files(SUITE)[:2]]
+    with pytest.raises(InspireError, match="the expert failed"):
+        collect(SUITE, 6, tmp_path / "data", **SMALL | {"tasks": tasks})
+    assert [Path(task).stem for task in asked] == [*3 * tasks[:1], *3 * tasks[1:]]
 
 
 def test_the_report_lists_rates_and_unsupported_tasks(tmp_path):

@@ -292,6 +292,7 @@ def build_dataset(
     *,
     processes: int,
     progress: bool,
+    order: Callable[[int], int] = lambda number: number,
     write_record: Callable[[Path, list[Demonstration | str]], None] | None = None,
     **writer: Any,
 ) -> list[Demonstration | str]:
@@ -301,13 +302,14 @@ def build_dataset(
 
     Args:
         make_shard: writes the shard of a number; may return how many attempts failed.
+        order: the key by which shards are made one after the other. The dataset has them in the order of their numbers.
         write_record: writes more files into the dataset's folder.
         writer: arguments of LabelledDatasetWriter.
 
     Raises:
         InspireError: every demonstration was skipped, or a worker process died.
     """
-    missing, failed = job.missing(count), 0
+    missing, failed = sorted(job.missing(count), key=order), 0
     with tqdm(total=count, initial=count - len(missing), desc=job.doing, disable=not progress) as bar:
         for attempts in map_in_processes(make_shard, missing, processes):
             failed += attempts or 0

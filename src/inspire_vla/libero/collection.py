@@ -161,6 +161,9 @@ def collect(
         resume=resume,
         processes=processes,
         progress=progress,
+        order=lambda number: (
+            number % len(chosen)
+        ),  # a task's episodes in a row: to make its simulation takes seconds
         name=suite,
         image_size=image_size,
         cameras=cameras,
