@@ -19,8 +19,8 @@ from inspire_vla.evaluation import wilson
 from inspire_vla.labels import LabelInfo, ModeRule, read_labelled
 from inspire_vla.labels.episode_labeller import DemonstrationLabeller
 from inspire_vla.labels.labeller import Episode, Labeller, encode_tracks
+from inspire_vla.labels.plan import plan_labels
 from inspire_vla.labels.simulator_state import PrivilegedLabeller
-from inspire_vla.labels.storage import plan_labels
 from inspire_vla.spatial import decode_answers
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from inspire_vla.labels.calvin import CalvinReport
     from inspire_vla.labels.end_effector import EndEffectorColumns
     from inspire_vla.labels.labeller import Labeller
-    from inspire_vla.labels.storage import LabelReport
+    from inspire_vla.labels.report import LabelReport
     from inspire_vla.libero.hdf5_import import ImportReport
 
 
@@ -197,7 +197,8 @@ def _label(options: Arguments) -> None:
     from inspire_vla.instruction import read_overrides
     from inspire_vla.labels import ModeRule
     from inspire_vla.labels.lerobot_files import LeRobotFiles
-    from inspire_vla.labels.storage import label_dataset, plan_labels
+    from inspire_vla.labels.plan import plan_labels
+    from inspire_vla.labels.storage import label_dataset
     from inspire_vla.spatial import get_frame
 
     mentions = read_overrides(options.mentions) if options.mentions else {}
@@ -233,7 +234,7 @@ def _finish(options: Arguments, report: "LabelReport | ImportReport | CalvinRepo
 def how_to_resume(options: Arguments) -> str:
     """What a stopped call leaves, and what the same call does."""
     from inspire_vla.labels.kept_tracks import kept_episodes
-    from inspire_vla.labels.storage import is_labelled
+    from inspire_vla.labels.labelled_copy import is_labelled
 
     if options.dry_run:
         return ""

@@ -8,6 +8,8 @@ A dataset:        lerobot_files.py  its files and columns      recorded.py   its
                   dataset_writer.py writes a new one           calvin.py     imports CALVIN's recordings
 Its labels:       columns.py        what they mean             storage.py    `inspire label` writes them
                   summary.py        counts and timelines       language_column.py  as LeRobot's messages
+                  plan.py           what `inspire label` finds first
+                  labelled_copy.py  the folder it writes       report.py     what it says at the end
 Where the truth   labeller.py       the interface              simulator_state.py  a simulator's columns
 comes from:       custom.py         a table, a function        episode_labeller.py the demonstration alone
                   kept_tracks.py    what a stopped call found

@@ -1,21 +1,13 @@
 """`inspire label`: writes labels into a LeRobot dataset, in a new folder or in place.
 
-    NAME/ ──videos/ and images/ hard-linked, all else copied or written──▶ .OUT.labelling/ ──rename──▶ OUT/
+    plan.py ──labeller, mentions──▶ labels of all frames ──▶ .OUT.labelling/ (labelled_copy.py) ──rename──▶ OUT/
 
-Only videos and images are shared with the source: LeRobot's tools rewrite the other files in place. The call may be
-killed at any moment. What the labeller has found is kept (kept_tracks.py). Every file in the unfinished folder is
-complete or absent, and the folder records a digest of the labels and of the source. So the same call writes the missing
-files, and a call with other labels starts again. In place, the original is kept as NAME.before_labels, and the finished
-folder takes its name.
+The call may be killed at any moment. What the labeller has found is kept (kept_tracks.py). Every file in the unfinished
+folder is complete or absent. So the same call writes the missing files, and a call with other labels starts again.
 """
 
 import copy
-import hashlib
-import os
-import shutil
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,36 +15,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
 from tqdm.auto import tqdm
 
 from inspire_vla import __version__
 from inspire_vla.dialogue import ASKED_OBJECTS
 from inspire_vla.errors import InspireError, nearest
-from inspire_vla.files import (
-    atomic_path,
-    disk_errors,
-    files_below,
-    folder_lock,
-    json_sha256,
-    read_json,
-    remove,
-    write_json,
-)
-from inspire_vla.instruction import (
-    MentionRole,
-    NoObjectFound,
-    Overrides,
-    UnclearInstruction,
-    find_mentions,
-    mentions_of,
-    override_for,
-    overrides_to_json,
-    read_instruction,
-)
+from inspire_vla.files import disk_errors, folder_lock, json_sha256, write_json
+from inspire_vla.instruction import MentionRole, override_for, overrides_to_json
 from inspire_vla.labels.columns import (
     ANSWERS_PREFIX,
-    LABELS_FILE,
     OFFSET_COLUMN,
     LabelInfo,
     ModeRule,
@@ -62,7 +33,16 @@ from inspire_vla.labels.columns import (
     write_labels,
 )
 from inspire_vla.labels.kept_tracks import Frames, KeptTracks, remove_kept
-from inspire_vla.labels.labeller import Episode, Labeller, Note, Recording, code_sha256, encode_tracks
+from inspire_vla.labels.labelled_copy import (
+    Marker,
+    dataset_identity,
+    drop_marker,
+    finish_swap,
+    removed_on_bad_source,
+    start_copy,
+    swap,
+)
+from inspire_vla.labels.labeller import Episode, Labeller, Note, code_sha256, encode_tracks
 from inspire_vla.labels.language_column import (
     LANGUAGE_COLUMN,
     LANGUAGE_FEATURE,
@@ -71,70 +51,14 @@ from inspire_vla.labels.language_column import (
     read_language_column,
 )
 from inspire_vla.labels.lerobot_files import LeRobotFiles, Rows, replace_columns
+from inspire_vla.labels.plan import LabelPlan, plan_labels
+from inspire_vla.labels.report import LabelReport
 from inspire_vla.labels.simulator_state import kept_mentions
 from inspire_vla.spatial import NO_LABEL, Frame, decode_answers
 
 CONFIDENCE_COLUMN = "labels.confidence"
 """uint8 (max_objects,): confidence in hundredths, 0 where the labeller gave none. All data files have it, or none.
 LeRobot gives it to no policy."""
-_CALIBRATION_FILES = 8
-_PLACES_SHOWN = 4
-_INSTRUCTIONS_SHOWN = 20
-
-
-@dataclass
-class LabelReport:
-    """The result of labelling.
-
-    notes: note → number of episodes. places: note → the first of these episodes, with frames where the note has some.
-    without_object: instructions that name none. without_instruction: frames whose instruction is empty.
-    """
-
-    root: Path
-    episodes: int = 0
-    frames: int = 0
-    labels: int = 0
-    unlabelled: int = 0
-    notes: Counter[str] = field(default_factory=Counter)
-    places: dict[str, list[str]] = field(default_factory=dict)
-    without_object: tuple[str, ...] = ()
-    without_instruction: int = 0
-    backup: Path | None = None
-    warnings: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        asked = self.labels + self.unlabelled
-        share = 100 * self.unlabelled / asked if asked else 0.0
-        lines = [f"{self.root}: {self.episodes} episodes, {self.frames} frames, {self.labels} labels"]
-        lines += [f"  {self.unlabelled} ({share:.1f} %) positions unknown or confidence too low: no label"]
-        lines += self.note_lines()
-        lines += [f"  no object found, no labels: {text!r}" for text in self.without_object if text.strip()]
-        if self.without_instruction:
-            lines.append(
-                f"  {self.without_instruction} frames have an empty instruction: no labels; trainings leave them out"
-            )
-        lines += [f"  warning: {warning}" for warning in self.warnings]
-        if self.backup is not None:
-            lines.append(f"  the dataset as it was: {self.backup} (shares videos and images with it)")
-        return "\n".join(lines)
-
-    def note_lines(self) -> list[str]:
-        """A line for each note, with the first episodes that have it."""
-        lines = []
-        for note, count in self.notes.most_common():
-            shown = self.places[note]
-            more = f" and {count - len(shown)} more" if count > len(shown) else ""
-            lines.append(f"  {count} episodes: {note} (episode {', '.join(shown)}{more})")
-        return lines
-
-    def add_notes(self, episode: int, notes: Mapping[str, Sequence[tuple[int, int]]]) -> None:
-        """Count the notes of one episode; each has the spans of frames that it is about, (first, last)."""
-        for note, spans in notes.items():
-            self.notes[note] += 1
-            shown = self.places.setdefault(note, [])
-            if len(shown) < _PLACES_SHOWN:
-                frames = ", ".join(f"{first}–{last}" for first, last in spans)
-                shown.append(f"{episode}, frames {frames};" if frames else f"{episode}")
 
 
 def label_dataset(
@@ -151,7 +75,7 @@ def label_dataset(
     min_confidence: float = 0.0,
     language: bool = False,
     progress: bool = False,
-    announce: "Callable[[LabelPlan | str], None] | None" = None,
+    announce: Callable[[LabelPlan | str], None] | None = None,
     finish: Callable[[LabelReport], None] | None = None,
 ) -> LabelReport:
     """Write `out`, or `source` itself with a backup, with label columns in place of those it had.
@@ -187,12 +111,12 @@ def label_dataset(
     with folder_lock(target, "labelling into"):
         building = target.with_name(f".{target.name}.labelling")
         if in_place:
-            _finish_swap(root, building)
+            finish_swap(root, building)
         if not root.is_dir():
             LeRobotFiles.open(root)  # raises: says what is missing
-        identity = _identity(root)
+        identity = dataset_identity(root)
         request = json_sha256([*settings, None if in_place else identity])
-        marker = _Marker.of(target)
+        marker = Marker.of(target)
         if marker is not None and marker.report is not None and marker.request == request:
             return _finish(target, marker.report, finish)  # it was killed before the end of its `finish`
         if target.exists() and not in_place:
@@ -200,7 +124,7 @@ def label_dataset(
             raise InspireError(f"{target} {what}; choose another folder.")
         files = LeRobotFiles.open(root)
         if in_place:
-            _drop_marker(root)
+            drop_marker(root)
         plan = plan_labels(files, labeller, given)
         if announce is not None:
             announce(plan)
@@ -238,19 +162,27 @@ def label_dataset(
             for text in given
             if text not in plan.overrides
         )
-        with _removed_on_bad_source(building), disk_errors(target):
+        with removed_on_bad_source(building), disk_errors(target):
             _write(building, identity, files, labels, added, language, progress)
-            if _identity(root) != identity:
+            if dataset_identity(root) != identity:
                 raise InspireError(f"{root} was changed while it was labelled. Run the same command again.")
             if in_place:
-                _swap(root, building, report, request)
+                swap(root, building, report, request)
             else:
-                _Marker(request=request, report=report).write(building)
+                Marker(request=request, report=report).write(building)
                 building.rename(target)
         return _finish(target, report, finish)
 
 
-def _deciding(plan: "LabelPlan", code: str, identity: list[Any]) -> dict[str, Any]:
+def _finish(target: Path, report: LabelReport, finish: Callable[[LabelReport], None] | None) -> LabelReport:
+    remove_kept(target)
+    if finish is not None:
+        finish(report)
+    drop_marker(target)
+    return report
+
+
+def _deciding(plan: LabelPlan, code: str, identity: list[Any]) -> dict[str, Any]:
     """All that decides what the labeller finds, in words for `_what_is_kept`. Modes and frame do not."""
     return {
         "version of inspire_vla": __version__,
@@ -270,17 +202,6 @@ def _what_is_kept(kept: KeptTracks) -> str:
     return f"{kept.episodes} episodes were labelled by an interrupted call. To label them again, delete {kept.folder}."
 
 
-@contextmanager
-def _removed_on_bad_source(building: Path) -> Iterator[None]:
-    """Remove the unfinished folder if the source is damaged or has changed. After a disk error it is kept."""
-    try:
-        yield
-    except InspireError as error:
-        if not isinstance(error.__cause__, OSError):
-            remove(building)
-        raise
-
-
 def _write(
     building: Path,
     identity: list[Any],
@@ -291,7 +212,7 @@ def _write(
     progress: bool,
 ) -> None:
     """Write the unfinished folder, or what a killed call has not written of it."""
-    _start(building, identity, files, labels, added)
+    start_copy(building, identity, files, labels, added)
     targets = {path: building / path.relative_to(files.root) for path in added}
     missing = [path for path, target in targets.items() if not target.exists()]
     written = len(added) - len(missing)
@@ -302,131 +223,6 @@ def _write(
     names = next(iter(added.values()))
     totals = {name: np.concatenate([new[name] for new in added.values()]) for name in names}
     _write_meta(building, files, labels, totals, language)
-
-
-# --- what is found before labelling
-
-
-@dataclass(frozen=True)
-class LabelPlan:
-    """What `inspire label` has found in a dataset before it labels: see `plan_labels`.
-
-    labeller: calibrated. tasks: instruction → mentions. without: instructions that name no object.
-    """
-
-    files: LeRobotFiles
-    labeller: Labeller
-    tasks: dict[str, tuple[str, ...]]
-    without: tuple[str, ...]
-    overrides: Overrides
-
-    def __str__(self) -> str:
-        robot = self.files.info.get("robot_type")
-        lines = [f"Found in {self.files.root}" + (f", robot type {robot}:" if robot else ":")]
-        lines += [str(finding) for finding in getattr(self.labeller, "findings", ())]
-        for text, mentions in list(self.tasks.items())[:_INSTRUCTIONS_SHOWN]:
-            lines.append(f"  {text!r}: {self._roles(text, mentions)}  (else --mentions)")
-            lines += [] if text in self.overrides else [f"    doubt: {doubt}" for doubt in _doubts(text)]
-        more = len(self.tasks) - _INSTRUCTIONS_SHOWN
-        lines += [f"  … and {more} more instructions: inspire mentions {self.files.root}"] if more > 0 else []
-        return "\n".join(lines)
-
-    def _roles(self, text: str, mentions: tuple[str, ...]) -> str:
-        given = self.overrides.get(text)
-        try:
-            roles = given or read_instruction(text).roles
-        except NoObjectFound:
-            roles = ()
-        names = {item.mention: item.role or "" for item in roles}
-        return ", ".join(f"{mention} {names.get(mention, '')}".rstrip() for mention in mentions)
-
-
-def _doubts(instruction: str) -> tuple[str, ...]:
-    """What a person should check about the objects of an instruction."""
-    try:
-        return read_instruction(instruction).doubts
-    except NoObjectFound:  # the labeller has mentions of its own
-        return ()
-
-
-def plan_labels(files: LeRobotFiles, labeller: Labeller, given: Overrides) -> LabelPlan:
-    """Find out what is needed to label a dataset: mentions, and for some labellers columns and the gripper's sign.
-
-    Raises:
-        InspireError: a video is truncated, an instruction cannot be read with certainty, none names an object, or an
-            error of the labeller.
-    """
-    files.check_videos()
-    if hasattr(labeller, "with_dataset"):
-        labeller = labeller.with_dataset(files.root)
-    overrides = {text: given[text] for text in files.tasks.values() if text in given}
-    tasks, without = _find_mentions(files, getattr(labeller, "mentions", None) or {}, overrides)
-    if not tasks:
-        raise InspireError(
-            f"no instruction of {files.root} names an object: "
-            f"{[text[:60] for text in files.tasks.values()][:3]} … Name the objects in a file: --mentions."
-        )
-    if hasattr(labeller, "calibrate"):
-        columns = labeller.columns(files.number_columns())
-        labeller = labeller.calibrate(_read_recording(files, columns, tasks, overrides))
-    return LabelPlan(files, labeller, tasks, tuple(without), overrides)
-
-
-def _read_recording(
-    files: LeRobotFiles, columns: tuple[str, ...], mentions: Mapping[str, tuple[str, ...]], roles: Overrides
-) -> Recording:
-    """Read these columns of up to eight data files, spread over the dataset."""
-    paths = files.data_files()
-    chosen = sorted({round(i) for i in np.linspace(0, len(paths) - 1, _CALIBRATION_FILES)})
-    parts = [files.read(paths[i], columns) for i in chosen]
-    offsets = np.cumsum([0] + [len(part.episode_index) for part in parts[:-1]])
-    return Recording(
-        columns={name: np.concatenate([part.columns[name] for part in parts]) for name in columns},
-        starts=np.concatenate([part.starts() + offset for part, offset in zip(parts, offsets, strict=True)]),
-        names=files.names(),
-        instructions=tuple(
-            tuple(files.tasks.get(int(task), "") for task in dict.fromkeys(part.task_index[span].tolist()))
-            for part in parts
-            for span in part.episodes()
-        ),
-        mentions=mentions,
-        roles=roles,
-        robot_type=str(files.info.get("robot_type") or ""),
-        fps=float(files.info["fps"]),
-    )
-
-
-def _find_mentions(
-    files: LeRobotFiles, known: Mapping[str, Sequence[str]], overrides: Overrides
-) -> tuple[dict[str, tuple[str, ...]], list[str]]:
-    """Return instruction → mentions, and the instructions in which nothing is asked.
-
-    Raises:
-        InspireError: instructions that cannot be read with certainty.
-    """
-    tasks: dict[str, tuple[str, ...]] = {}
-    without, unclear = [], []
-    for instruction in files.tasks.values():
-        try:
-            if instruction in overrides:
-                mentions = mentions_of(overrides[instruction])
-            else:
-                mentions = tuple(known.get(instruction) or find_mentions(instruction))
-        except UnclearInstruction as error:
-            unclear.append(str(error))
-            continue
-        except NoObjectFound:
-            mentions = ()
-        if mentions:
-            tasks[instruction] = mentions
-        else:
-            without.append(instruction)
-    if unclear:
-        raise InspireError(
-            f"{len(unclear)} of {len(files.tasks)} instructions cannot be read with certainty: {unclear[0]} An empty "
-            f"list leaves an instruction out. `inspire mentions {files.root}` shows all."
-        )
-    return tasks, without
 
 
 # --- the labels of the frames
@@ -589,117 +385,3 @@ def _write_meta(
     write_json(building / "meta/info.json", info, indent=4)
     write_json(building / "meta/stats.json", stats, indent=4)
     write_labels(building, labels)
-
-
-# --- the unfinished folder
-
-_MARKER = ".labelling.json"
-_MEDIA = ("videos", "images")
-"""Folders of which the copy shares the files with the source. Whatever else a tool may rewrite in place is copied."""
-_REWRITTEN = ("meta/info.json", "meta/stats.json", LABELS_FILE, _MARKER)
-
-
-@dataclass
-class _Marker:
-    """File in an unfinished folder. settings: digest of the labels and of the source. request, report: of a finished
-    call, until its `finish` has returned."""
-
-    settings: str = ""
-    request: str = ""
-    report: LabelReport | None = None
-
-    def write(self, folder: Path) -> None:
-        write_json(folder / _MARKER, TypeAdapter(_Marker).dump_python(self, mode="json"))
-
-    @classmethod
-    def of(cls, folder: Path) -> "_Marker | None":
-        """The marker of a folder, if it has one."""
-        return read_json(folder / _MARKER, cls) if (folder / _MARKER).is_file() else None
-
-
-def is_labelled(folder: Path) -> bool:
-    """Whether a call of `label_dataset` that was stopped has done all but its `finish`."""
-    marker = _Marker.of(folder)
-    return marker is not None and marker.report is not None
-
-
-def _identity(root: Path) -> list[Any]:
-    """What tells whether a dataset's files have changed: their names, sizes and times.
-
-    Linking a file changes its ctime, so that of media is left out.
-    """
-    parts: list[Any] = [os.fspath(root)]
-    for path in files_below(root):
-        relative, stat = path.relative_to(root), path.stat()
-        if relative.as_posix() != _MARKER:
-            changed = 0 if relative.parts[0] in _MEDIA else stat.st_ctime_ns
-            parts.append([relative.as_posix(), stat.st_size, stat.st_mtime_ns, changed])
-    return parts
-
-
-def _start(
-    building: Path,
-    identity: list[Any],
-    files: LeRobotFiles,
-    labels: LabelInfo,
-    added: dict[Path, dict[str, NDArray[Any]]],
-) -> None:
-    """Make the unfinished folder, unless a killed call has left one for the same labels of the same files."""
-    root = files.root
-    digest = hashlib.sha256(json_sha256([labels.to_json(), identity]).encode())
-    for new in added.values():
-        for name, values in new.items():
-            digest.update(f"{name} {values.shape}".encode() + values.tobytes())
-    marker = _Marker(digest.hexdigest())
-    if _Marker.of(building) == marker:
-        return
-    data = set(files.data_files())
-    with atomic_path(building) as copying:
-        for path in files_below(root):
-            relative = path.relative_to(root)
-            if path not in data and relative.as_posix() not in _REWRITTEN:
-                (copying / relative).parent.mkdir(parents=True, exist_ok=True)
-                (_link if relative.parts[0] in _MEDIA else shutil.copy2)(path, copying / relative)
-        marker.write(copying)
-
-
-def _link(path: Path, target: Path) -> None:
-    original = os.path.realpath(path)  # a dataset from the hub consists of symbolic links
-    try:
-        os.link(original, target)
-    except OSError:  # another file system
-        shutil.copy2(original, target)
-
-
-def _swap(root: Path, building: Path, report: LabelReport, request: str) -> None:
-    """Rename the original to a backup, and the finished folder to the original's name."""
-    backup, number = root.with_name(f"{root.name}.before_labels"), 1
-    while backup.exists():
-        number += 1
-        backup = root.with_name(f"{root.name}.before_labels.{number}")
-    report.backup = backup
-    _Marker(request=request, report=report).write(building)
-    root.rename(backup)
-    building.rename(root)  # if the call is killed before this line, `_finish_swap` does it
-
-
-def _finish_swap(root: Path, building: Path) -> None:
-    """Finish `_swap` of a killed call."""
-    marker = None if root.exists() else _Marker.of(building)
-    if marker is not None and marker.report is not None:
-        with disk_errors(root):
-            building.rename(root)
-
-
-def _drop_marker(root: Path) -> None:
-    """Forget that a killed call did not `finish`: another call labels its result."""
-    with disk_errors(root):
-        (root / _MARKER).unlink(missing_ok=True)
-
-
-def _finish(target: Path, report: LabelReport, finish: Callable[[LabelReport], None] | None) -> LabelReport:
-    remove_kept(target)
-    if finish is not None:
-        finish(report)
-    _drop_marker(target)
-    return report
