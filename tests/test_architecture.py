@@ -26,6 +26,7 @@ LEVELS = (
     ("benchmarks", "policies"),
     ("experiment", "harnesses"),
     ("cli",),
+    ("__main__",),
 )
 ONLY = {"reports": {"errors", "files", "spatial", "labels"}}
 """reports reads the records that evaluation writes and the labels of datasets; it does not import evaluation."""

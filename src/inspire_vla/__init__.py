@@ -8,10 +8,10 @@ The names below are imported when they are first used, so `import inspire_vla` l
     serve, PolicyClient                   run a policy on a robot
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # as `typing` has it, which takes time to load: see __main__.py
 if TYPE_CHECKING:
+    from typing import Any
+
     from inspire_vla.decoding import decode
     from inspire_vla.errors import InspireError
     from inspire_vla.evaluation import compare, evaluate
@@ -52,7 +52,9 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
+    import importlib
+
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -3,13 +3,17 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+import inspire_vla
 from inspire_vla.cli import COMMANDS, doctor, main, parse
 from inspire_vla.cli.train import train_arguments
 from inspire_vla.errors import InspireError
@@ -21,7 +25,7 @@ from inspire_vla.spatial import MODES
 
 def test_help_answers_at_once_and_names_every_command():
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "inspire_vla.cli", "--help"],
+        [sys.executable, "-X", "importtime", "-m", "inspire_vla", "--help"],
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     for command in COMMANDS:
@@ -43,7 +47,7 @@ def test_a_terminal_is_told_that_libraries_are_loaded(command, loads, terminal, 
 
 def test_a_command_that_answers_at_once_loads_no_heavy_library():
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "inspire_vla.cli", "mentions", "put the cup on the plate"],
+        [sys.executable, "-X", "importtime", "-m", "inspire_vla", "mentions", "put the cup on the plate"],
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     assert "the cup" in done.stdout
@@ -213,6 +217,51 @@ def test_a_library_that_swallows_an_interruption_while_it_loads_stops_the_comman
         [sys.executable, "-c", COMMAND], capture_output=True, text=True, env=environment, timeout=60
     )
     assert (done.returncode, done.stdout, done.stderr) == (code, "begins\n", "\nStopped.\n")
+
+
+INTERRUPTED = """
+import atexit, os, signal, sys
+module = sys.argv.pop(1)
+
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+    sum(range(1000))  # a handler of Python's would run here
+
+def trace(frame, event, argument):
+    if frame.f_globals.get("__name__") == module:
+        sys.settrace(None)
+        interrupt()
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started the tests with SIGINT ignored
+atexit.register(interrupt) if module == "the end" else sys.settrace(trace)
+from ENTRY import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("module", ["inspire_vla.cli", "inspire_vla.errors", "the end"])
+def test_ctrl_c_shows_no_traceback_while_the_first_modules_load_or_python_ends(module):
+    """From the line of the installed script that calls the command."""
+    project = Path(inspire_vla.__file__).parents[2] / "pyproject.toml"
+    if not project.is_file():
+        pytest.skip("not in a checkout")
+    entry, function = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["scripts"][
+        "inspire"
+    ].split(":")
+    assert function == "main"
+    code = INTERRUPTED.replace("ENTRY", entry)
+    done = subprocess.run(
+        [sys.executable, "-c", code, module, "--version"], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
+def test_a_program_that_imports_the_package_keeps_its_own_ctrl_c():
+    code = (
+        "import signal; before = signal.getsignal(2); import inspire_vla.__main__, inspire_vla.cli as cli; "
+    )
+    code += "cli.main(['--version']); assert signal.getsignal(2) is before"
+    subprocess.run([sys.executable, "-c", code], timeout=60, check=True)
 
 
 def test_doctor_says_how_to_get_what_is_optional(monkeypatch):

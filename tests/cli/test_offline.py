@@ -37,7 +37,7 @@ def own_robot(checkpoint: Path) -> Path:
 @pytest.mark.parametrize("command", [["evaluate", "--out", "out"], ["steer"], ["attention"]])
 def test_a_policy_that_no_simulator_can_play_is_refused_at_once(command, own_robot, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "inspire_vla.cli", *command, "--policy", str(own_robot)],
+        [sys.executable, "-X", "importtime", "-m", "inspire_vla", *command, "--policy", str(own_robot)],
         capture_output=True, text=True, timeout=60, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 2

@@ -146,7 +146,7 @@ def test_numbers_that_cannot_be_are_refused(command: str, says: str, capsys: pyt
 @pytest.mark.parametrize("command", ["serve", "steer"])
 @pytest.mark.e2e
 def test_sigterm_ends_the_command_cleanly(command: str) -> None:
-    run = [sys.executable, "-m", "inspire_vla.cli", command, "--policy", "nano_inspire", "--port", "0"]
+    run = [sys.executable, "-m", "inspire_vla", command, "--policy", "nano_inspire", "--port", "0"]
     with subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert "://" in process.stdout.readline()

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.e2e
 
 def inspire(*arguments, code=0):
     done = subprocess.run(
-        [sys.executable, "-m", "inspire_vla.cli", *map(str, arguments)],
+        [sys.executable, "-m", "inspire_vla", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=1200,

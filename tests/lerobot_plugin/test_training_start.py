@@ -43,7 +43,7 @@ def test_a_family_of_published_weights_needs_a_converted_checkpoint(family: str)
 ])  # fmt: skip
 def test_the_refusal_comes_before_lerobot_is_loaded(words: list[str], told: str, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    command = [sys.executable, "-X", "importtime", "-m", "inspire_vla.cli", "train", "--dataset", "data"]
+    command = [sys.executable, "-X", "importtime", "-m", "inspire_vla", "train", "--dataset", "data"]
     done = subprocess.run(
         [*command, "--out", "out", *words],
         cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,

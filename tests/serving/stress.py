@@ -144,7 +144,7 @@ def soak(
 @contextmanager
 def served(policy: str) -> Iterator[tuple[str, int]]:
     """Run `inspire serve` in a process and yield (url, process id). The process must end on SIGTERM."""
-    command = [sys.executable, "-m", "inspire_vla.cli", "serve", "--policy", policy, "--port", "0"]
+    command = [sys.executable, "-m", "inspire_vla", "serve", "--policy", policy, "--port", "0"]
     process = subprocess.Popen(
         [*command, "--requests-per-second", "0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )

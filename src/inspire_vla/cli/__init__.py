@@ -30,11 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns its exit code: 0 done, 2 invalid input, 130 interrupted by Ctrl-C, 143 terminated by SIGTERM.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    with _signals_raise():
-        try:
+    try:
+        with _signals_raise():
             return _run(words)
-        except KeyboardInterrupt as interruption:
-            return _stopped(interruption)
+    except KeyboardInterrupt as interruption:
+        return _stopped(interruption)
 
 
 def _run(words: Sequence[str]) -> int:

@@ -99,7 +99,7 @@ class RunningCommand:
 
         with open(log, "ab") as file:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "inspire_vla.cli", *arguments],
+                [sys.executable, "-m", "inspire_vla", *arguments],
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 env=os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"},

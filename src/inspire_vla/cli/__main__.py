@@ -1,7 +1,0 @@
-"""python -m inspire_vla.cli"""
-
-import sys
-
-from inspire_vla.cli import main
-
-sys.exit(main())
