@@ -19,6 +19,8 @@ KEEP = os.environ.get("IMAGES")
 SAID = "document.getElementById('lost').checkVisibility() && document.getElementById('lost').textContent"
 DISABLED = "[...document.querySelectorAll('button, input, select')].every((e) => e.matches(':disabled'))"
 STEPS = "document.getElementById('steps').textContent"
+FIELD = "document.getElementById('instruction')"
+TYPED = "document.getElementById('instruct').classList.contains('typed')"
 
 
 def serve(port: int = 0) -> Running:
@@ -36,6 +38,22 @@ def is_live(tab: Page) -> bool:
 def step(tab: Page, expected: str) -> None:
     tab.evaluate("document.getElementById('step').click()")
     until(lambda: tab.evaluate(STEPS) == expected)
+
+
+def write(tab: Page, text: str) -> None:
+    """As with the keyboard: into what has the focus."""
+    tab.call("Input.insertText", text=text)
+
+
+def press(tab: Page, key: str, code: int) -> None:
+    for kind in ("keyDown", "keyUp"):
+        tab.call(
+            "Input.dispatchKeyEvent",
+            type=kind,
+            key=key,
+            windowsVirtualKeyCode=code,
+            text="\r" * (key == "Enter"),
+        )
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +94,40 @@ def test_a_server_that_hangs_is_said_though_it_closes_nothing(tab: Page) -> None
             goes_on.set()
         until(lambda: is_live(tab))
         step(tab, "step 1")
+
+
+def test_a_half_typed_instruction_outlives_the_connection(tab: Page) -> None:
+    with serve() as server:
+        tab.show().open(f"http://127.0.0.1:{server.port}/")
+        until(lambda: is_live(tab))
+        tab.evaluate(f"{FIELD}.select()")
+        write(tab, "open the")
+        server.stop()
+        until(lambda: is_lost(tab))
+        with serve(server.port) as successor:
+            until(lambda: is_live(tab))
+            assert tab.evaluate(f"{FIELD}.value") == "open the"
+            write(tab, " drawer")  # goes on where it stopped
+            press(tab, "Enter", 13)
+            until(lambda: successor.server.session.instruction == "open the drawer")
+            until(lambda: not tab.evaluate(TYPED))
+
+
+def test_typed_text_stays_until_the_server_has_it_or_the_person_gives_it_up(tab: Page) -> None:
+    with serve() as server:
+        tab.show().open(f"http://127.0.0.1:{server.port}/")
+        until(lambda: is_live(tab))
+        tab.evaluate(f"{FIELD}.select()")
+        write(tab, "open the")
+        tab.evaluate(f"{FIELD}.blur()")
+        step(tab, "step 1")  # the server sends its own instruction
+        assert tab.evaluate(f"{FIELD}.value") == "open the"
+        if KEEP:
+            tab.image(Path(KEEP, "steer_typed.png"), whole=False)
+        tab.evaluate("socket.close(); document.getElementById('instruct').requestSubmit()")  # not heard
+        until(lambda: is_lost(tab))
+        until(lambda: is_live(tab))
+        assert (tab.evaluate(f"{FIELD}.value"), tab.evaluate(TYPED)) == ("open the", True)
+        tab.evaluate(f"{FIELD}.focus()")
+        press(tab, "Escape", 27)
+        assert (tab.evaluate(f"{FIELD}.value"), tab.evaluate(TYPED)) == ("pick up the red cube", False)
