@@ -1,10 +1,11 @@
-"""Long jobs: resumable work in shards that ends as one folder, and worker processes."""
+"""Long jobs: resumable work in shards that ends as one folder, settings that have changed, and worker processes."""
 
 import json
 import multiprocessing
 import os
+import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -54,8 +55,9 @@ class ResumableJob:
         return self.folder / f"shard_{number:06d}.npz"
 
     @contextmanager
-    def started(self, *, resume: bool = True, restart_if_changed: bool = False) -> Iterator[None]:
-        """Hold the folder alone; keep the shards of an interrupted call that had the same settings.
+    def started(self, *, resume: bool = True, restart_if_changed: bool = False) -> Iterator[str]:
+        """Hold the folder alone; keep the shards of an interrupted call that had the same settings. Yields what
+        `prepare` returns.
 
         Args:
             resume: False removes all shards first.
@@ -68,30 +70,29 @@ class ResumableJob:
         with folder_lock(self.out, self.doing), disk_errors(self.out):
             if self.out.exists():
                 raise InspireError(f"{self.out} exists. Choose another folder.")
-            self.prepare(resume=resume, restart_if_changed=restart_if_changed)
-            yield
+            yield self.prepare(resume=resume, restart_if_changed=restart_if_changed)
 
-    def prepare(self, *, resume: bool = True, restart_if_changed: bool = False) -> list[str]:
-        """As `started`, for a caller that holds the folder already. Returns in which settings removed shards differed.
+    def prepare(self, *, resume: bool = True, restart_if_changed: bool = False) -> str:
+        """As `started`, for a caller that holds the folder already. Returns what to say of shards that were removed
+        because their settings differed, to be ended by what is done instead; nothing where none were.
 
         Raises:
             InspireError: the settings differ, and not `restart_if_changed`.
         """
         recorded = self.folder / "settings.json"
         settings = json.loads(json.dumps(self.settings))
-        changed: list[str] = []
+        changed = ""
         if resume and recorded.exists():
-            earlier = read_json(recorded, dict[str, Any])
-            changed = sorted(key for key in settings | earlier if settings.get(key) != earlier.get(key))
+            changed = changed_settings(read_json(recorded, dict[str, Any]), settings)
         if changed and not restart_if_changed:
             raise InspireError(
-                f"An interrupted call left shards in {self.folder} that had another {', '.join(changed)}. Repeat its "
-                "settings, choose another folder, or remove what was left (inspire collect --restart; resume=False)."
+                f"An interrupted call left shards in {self.folder} and had other settings ({changed}). Repeat these, "
+                "choose another folder, or remove what was left (inspire collect --restart; resume=False)."
             )
         if changed or not resume or not recorded.exists():  # shards without settings: a removal was killed
             remove(self.folder)
             write_json(recorded, settings)
-        return changed
+        return changed and f"An interrupted call had other settings ({changed})"
 
     def shards(self) -> list[Path]:
         """The shards that exist, in order."""
@@ -107,6 +108,45 @@ class ResumableJob:
             result = assemble(partial)
         remove(self.folder)
         return result
+
+
+_UNRECORDED = object()
+_LONGEST_VALUE = 80
+_CHANGES_SHOWN = 5
+
+
+def changed_settings(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Say in which settings two calls differ, as in "image_size: there 128, now 64". Nothing where they are equal.
+
+    Of settings within settings, these alone are named, as in "policy.seed". Of a digest no value is shown.
+    """
+    changes = list(_changes("", earlier, now))
+    more = len(changes) - _CHANGES_SHOWN
+    return "; ".join([*changes[:_CHANGES_SHOWN], *([f"and {more} more"] if more > 0 else [])])
+
+
+def _changes(path: str, earlier: Mapping[Any, Any], now: Mapping[Any, Any]) -> Iterator[str]:
+    for key in {**earlier, **now}:
+        name = f"{path}{key}"
+        before, after = earlier.get(key, _UNRECORDED), now.get(key, _UNRECORDED)
+        if before == after or repr(before) == repr(after):  # NaN is not equal to itself
+            continue
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            yield from _changes(f"{name}.", before, after)
+        elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+            yield from _changes(f"{name}.", dict(enumerate(before)), dict(enumerate(after)))
+        else:
+            shown = [_shown(value) for value in (before, after)]
+            yield f"{name}: another" if shown[0] == shown[1] else f"{name}: there {shown[0]}, now {shown[1]}"
+
+
+def _shown(value: Any) -> str:
+    if value is _UNRECORDED:
+        return "not recorded"
+    text = repr(value)
+    if re.fullmatch("'[0-9a-f]{64}'", text):
+        return "a digest"
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
 
 
 def map_in_processes[T](function: Callable[[int], T], numbers: Sequence[int], processes: int) -> Iterator[T]:

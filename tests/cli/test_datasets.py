@@ -337,6 +337,25 @@ def test_one_word_is_said_to_be_read_as_an_instruction(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize(
+    ("inside", "again"),
+    [("demo.hdf5", "keeps what is finished"), ("lang_annotations/x", "imports all again")],
+)
+def test_a_stopped_import_says_what_the_same_command_does(inside, again, tmp_path, monkeypatch, capsys):
+    """Only LIBERO's is resumable."""
+    source = tmp_path / "source"
+    (source / inside).parent.mkdir(parents=True)
+    (source / inside).touch()
+
+    def stopped(_: object) -> None:
+        raise KeyboardInterrupt
+
+    for work in ("_import_libero", "_import_calvin"):
+        monkeypatch.setattr(f"inspire_vla.cli.label.{work}", stopped)
+    assert main(["label", str(source), "--out", str(tmp_path / "out")]) == 130
+    assert capsys.readouterr().err.endswith(f"Stopped. {source} is unchanged. The same command {again}.\n")
+
+
 # --- other versions
 
 

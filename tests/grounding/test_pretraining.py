@@ -221,7 +221,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one(files, tmp_path, monkeyp
 
 def test_another_configuration_is_refused(files, tmp_path):
     pretrain(files, tmp_path / "run", replace(CONFIG, dense_steps=0, steps=1), log_every=1)
-    with pytest.raises(InspireError, match="another steps"):
+    with pytest.raises(InspireError, match=r"other settings \(steps: there 1, now 2\)"):
         pretrain(files, tmp_path / "run", replace(CONFIG, dense_steps=0, steps=2))
 
 
@@ -283,7 +283,7 @@ def test_a_pretraining_from_before_a_setting_existed_goes_on(tmp_path):
     settings = {k: v for k, v in asdict(CONFIG).items() if k not in ("scenes", "kinds", "colours", "dtype")}
     write_json(tmp_path / "config.json", settings)
     check_config(tmp_path, CONFIG)
-    with pytest.raises(InspireError, match="another dtype"):
+    with pytest.raises(InspireError, match="dtype: there 'float32', now 'bfloat16'"):
         check_config(tmp_path, replace(CONFIG, dtype="bfloat16"))
 
 

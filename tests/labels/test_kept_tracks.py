@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import inspire_vla
 from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
 from inspire_vla.labels import kept_tracks, storage
@@ -134,14 +135,20 @@ def fewer(*_: Any) -> dict[str, Any]:
     return {"mentions": {"put the red cube on the plate": ["the plate"]}}
 
 
+FEWER = (
+    "objects.put the red cube on the plate: there ['the red cube', 'the plate'], now ['the plate']; "
+    "roles.put the red cube on the plate: there not recorded, now [{'mention': 'the plate'}]"
+)
+
+
 @pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize(
     ("change", "settings", "what"),
     [
-        (lambda *_: {}, {"threshold": 2}, "setting of the labeller"),
-        (touch, {}, "dataset"),
-        (renumbered, {}, "version of inspire_vla"),
-        (fewer, {}, "list of objects"),
+        (lambda *_: {}, {"threshold": 2}, "labeller's settings.threshold: there not recorded, now 2"),
+        (touch, {}, "files of the dataset: another"),
+        (renumbered, {}, f"version of inspire_vla: there '{inspire_vla.__version__}', now '0.0.1'"),
+        (fewer, {}, FEWER),
     ],
 )
 def test_what_decides_the_labels_starts_anew_and_is_named(
@@ -158,7 +165,7 @@ def test_what_decides_the_labels_starts_anew_and_is_named(
         dataset, again, out=tmp_path / "out", announce=lambda found: said.append(str(found)), **options
     )
     assert again.calls == [0, 1, 2, 3]
-    assert said[-1] == f"An interrupted call had another {what}: all episodes are labelled again."
+    assert said[-1] == f"An interrupted call had other settings ({what}): all episodes are labelled again."
     label_dataset(dataset, Counting(**settings), out=tmp_path / "wanted", **options)
     assert tree(tmp_path / "out") == tree(tmp_path / "wanted")
 

@@ -138,6 +138,24 @@ def test_killed_it_goes_on_and_ends_the_same(files, imported, tmp_path, monkeypa
     assert {path.name for path in tmp_path.iterdir()} == {"data"}
 
 
+def test_with_other_settings_it_says_which_and_imports_all_again(files, tmp_path, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(hdf5_import, "build_dataset", killed)
+        with pytest.raises(KeyboardInterrupt):
+            import_demonstrations([files / "a_demo.hdf5"], tmp_path / "data", **QUICK)
+    said: list[str] = []
+    import_demonstrations(
+        [files / "a_demo.hdf5"], tmp_path / "data", drop_noops=False, announce=said.append, **QUICK
+    )
+    changed = "drop_noops: there True, now False"
+    assert said == [
+        f"An interrupted call had other settings ({changed}): all demonstrations are imported again."
+    ]
+
+
 def test_a_demonstration_that_does_not_place_its_fixtures_is_left_out_and_counted(recording, tmp_path):
     """They would stay where the demonstration before had them."""
     good = (recording.states, recording.actions)

@@ -261,10 +261,10 @@ def test_other_settings_do_not_mix(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         collect(SUITE, 1, tmp_path / "data", **SMALL)
     monkeypatch.undo()
-    with pytest.raises(InspireError, match="had another seed"):
+    with pytest.raises(InspireError, match=r"had other settings \(seed: there 0, now 1\)"):
         collect(SUITE, 1, tmp_path / "data", seed=1, **SMALL)
     collect(SUITE, 1, tmp_path / "data", seed=1, resume=False, **SMALL)
-    with pytest.raises(InspireError, match="exists: a dataset of 1 episodes"):
+    with pytest.raises(InspireError, match=r"collected with other settings \(episodes: there 1, now 2\)"):
         collect(SUITE, 2, tmp_path / "data", seed=1, **SMALL)
 
 

@@ -119,7 +119,6 @@ USED_BY = {
 def run(options: Arguments) -> None:
     if (options.out is not None) + options.in_place + options.dry_run != 1:
         raise InspireError("Give one of --out FOLDER, --in-place and --dry-run.")
-    from inspire_vla.files import files_below
     from inspire_vla.labels.columns import answer_column
     from inspire_vla.labels.lerobot_files import find_dataset, lerobot_home
     from inspire_vla.spatial import get_frame
@@ -129,23 +128,26 @@ def run(options: Arguments) -> None:
     options.source = source = find_dataset(options.source)
     if options.in_place and source.resolve().is_relative_to((lerobot_home() / "hub").resolve()):
         raise InspireError(f"{source} is the cache of the hub, where nothing is changed; give --out FOLDER.")
-    if source.suffix == ".hdf5" or (
-        source.is_dir()
-        and not (source / "meta/info.json").is_file()
-        and any(path.suffix == ".hdf5" for path in files_below(source))
-    ):
-        kind, work = LIBERO, _import_libero
-    elif (source / "lang_annotations").is_dir():
-        kind, work = CALVIN, _import_calvin
-    else:
-        kind, work = LEROBOT, _label
+    kind = _kind(source)
     others = set().union(*USED_BY.values()) - USED_BY[kind]
     if kind != LEROBOT:
         then = "leave that out. It can be given when the new dataset is labelled, by a call of its own."
         refuse_unused(options, USED_BY[LEROBOT], kind, then)
     refuse_unused(options, others, kind)
     print(f"frame {get_frame(options.frame)}")
-    work(options)
+    {LEROBOT: _label, LIBERO: _import_libero, CALVIN: _import_calvin}[kind](options)
+
+
+def _kind(source: Path) -> str:
+    from inspire_vla.files import files_below
+
+    if source.suffix == ".hdf5" or (
+        source.is_dir()
+        and not (source / "meta/info.json").is_file()
+        and any(path.suffix == ".hdf5" for path in files_below(source))
+    ):
+        return LIBERO
+    return CALVIN if (source / "lang_annotations").is_dir() else LEROBOT
 
 
 def _import_libero(options: Arguments) -> None:
@@ -170,6 +172,7 @@ def _import_libero(options: Arguments) -> None:
         processes=importing.processes,
         render=importing.render,
         progress=True,
+        announce=print,
     )
     _finish(options, report)
 
@@ -242,10 +245,10 @@ def how_to_resume(options: Arguments) -> str:
     assert target is not None
     if is_labelled(target):
         return f"{target} is labelled. The same command writes what is missing beside it."
-    kept, again = "", "computes the labels again and keeps the files that are written"
-    if not (options.source / "meta/info.json").is_file():  # an import
-        again = "keeps what is finished"
-    elif episodes := kept_episodes(target):
+    kept, kind = "", _kind(options.source)
+    again = {LEROBOT: "computes the labels again and keeps the files that are written",
+             LIBERO: "keeps what is finished", CALVIN: "imports all again"}[kind]  # fmt: skip
+    if kind == LEROBOT and (episodes := kept_episodes(target)):
         kept = f" The labels of {episodes} episodes are kept."
         again = "goes on with the others"
     return f"{options.source} is unchanged.{kept} The same command {again}."

@@ -29,10 +29,10 @@ from inspire_vla.evaluation.provenance import commit, now, provenance
 from inspire_vla.evaluation.records import EPISODES, RUN, VERSION, EpisodeLog, EpisodeRecord, Run, read_run
 from inspire_vla.evaluation.workers import EpisodeVideoWriter, RayCluster, Worker, in_processes, on_ray
 from inspire_vla.files import folder_lock, write_json
+from inspire_vla.jobs import changed_settings
 
 FIRST_SEED = 1_000_000
 """Seeds of evaluation start here, far from those of demonstrations, so that no initial state was trained on."""
-UNRECORDED = object()
 """Stands for a setting that a run's record does not have."""
 MAX_FIRST_CRASHES = 8
 MAX_LINES = 10
@@ -187,10 +187,9 @@ def _open_run(
     if path.exists():
         info = read_run(folder).info
         before = info.get("plan", {})
-        different = {k: (before.get(k), v) for k, v in identity.items() if before.get(k) != v}
-        if different:
+        if changed := changed_settings({key: before.get(key) for key in identity}, identity):
             raise InspireError(
-                f"{folder} holds a run of another plan ({'; '.join(_differences(different))}). Give another folder."
+                f"{folder} holds a run of another plan ({changed}). Give another folder."
                 f"{_begun_by_another_version(info)}"
             )
         info.setdefault("resumed", []).append({k: v for k, v in provenance().items() if k != "machine"})
@@ -202,24 +201,6 @@ def _open_run(
             "version": VERSION, "policy": dict(plan.policy), "plan": identity, **more, **provenance(),
         }  # fmt: skip
     write_json(path, info)
-
-
-def _differences(different: Mapping[str, tuple[Any, Any]]) -> Iterator[str]:
-    """Say what differs between the recorded plan and this one: of settings within settings, those alone."""
-    for key, (before, after) in different.items():
-        if isinstance(before, dict) and isinstance(after, dict):
-            inside = {
-                f"{key}.{name}": (before.get(name, UNRECORDED), after.get(name, UNRECORDED))
-                for name in {**before, **after}
-                if before.get(name, UNRECORDED) != after.get(name, UNRECORDED)
-            }
-            yield from _differences(inside)
-        else:
-            yield f"{key}: there {_shown(before)}, now {_shown(after)}"
-
-
-def _shown(value: Any) -> str:
-    return "not recorded" if value is UNRECORDED else repr(value)
 
 
 def _begun_by_another_version(info: Mapping[str, Any]) -> str:

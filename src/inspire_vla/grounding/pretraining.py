@@ -30,6 +30,7 @@ from inspire_vla.files import (
 )
 from inspire_vla.grounding.batches import COLOURS, KINDS, Batches
 from inspire_vla.grounding.heads import POINTS_PER_PATCH, Heads, losses
+from inspire_vla.jobs import changed_settings
 
 SCENES = ("tabletop", "libero")
 DTYPES = ("float32", "bfloat16")
@@ -211,12 +212,8 @@ def check_config(out: str | Path, config: PretrainingConfig) -> None:
     path = Path(out) / CONFIG
     if not path.exists():
         return
-    earlier, settings = asdict(read_json(path, PretrainingConfig)), asdict(config)
-    different = sorted(key for key in settings if earlier[key] != settings[key])
-    if different:
-        raise InspireError(
-            f"{out} holds a pre-training with another {', '.join(different)}: use another --out."
-        )
+    if changed := changed_settings(asdict(read_json(path, PretrainingConfig)), asdict(config)):
+        raise InspireError(f"{out} holds a pre-training with other settings ({changed}): use another --out.")
 
 
 def _schedule(step: int, config: PretrainingConfig) -> float:

@@ -27,7 +27,7 @@ from tqdm.auto import tqdm
 from inspire_vla import __version__
 from inspire_vla.errors import InspireError, reason_of
 from inspire_vla.files import read_json, write_arrays, write_json
-from inspire_vla.jobs import ResumableJob, map_in_processes
+from inspire_vla.jobs import ResumableJob, changed_settings, map_in_processes
 from inspire_vla.labels.columns import (
     GRASPED_COLUMN,
     OFFSET_COLUMN,
@@ -413,10 +413,10 @@ def collect_demonstrations[Entry](
         record: CollectionRecord[Entry] = read_json(out / COLLECTION_FILE, CollectionRecord[entry_type])  # type: ignore[valid-type]
     except InspireError:
         raise InspireError(f"{out} exists and is no collected dataset; choose another folder.") from None
-    if record.settings != settings or len(record.episodes) != episodes:
+    found = record.settings | {"episodes": len(record.episodes)}
+    if changed := changed_settings(found, settings | {"episodes": episodes}):
         raise InspireError(
-            f"{out} exists: a dataset of {len(record.episodes)} episodes, collected with other settings or another "
-            "number of episodes. Choose another folder, or delete it."
+            f"{out} exists: a dataset collected with other settings ({changed}). Choose another folder, or delete it."
         )
     return record
 

@@ -40,17 +40,17 @@ class KeptTracks:
     """The tracks that a labeller has found so far for the dataset `target`; whoever makes one holds its folder lock.
 
     Args:
-        settings: in words → JSON value; all of them decide the tracks.
+        settings: name → JSON value; all of them decide the tracks.
 
     Attributes:
         folder: where they are kept.
         episodes: number of those that an interrupted call with these settings has labelled.
-        changed: settings in which an interrupted call differed, whose tracks are removed.
+        changed: what to say of an interrupted call with other settings, whose tracks are removed; see `prepare`.
     """
 
     def __init__(self, target: Path, settings: dict[str, Any]) -> None:
         self._job = job_of(target, settings)
-        self.changed = self._job.prepare(restart_if_changed=True) if self._job.folder.exists() else []
+        self.changed = self._job.prepare(restart_if_changed=True) if self._job.folder.exists() else ""
         self._shards: dict[Frames, Path] = {}
         for path in self._job.shards():
             self._shards |= dict.fromkeys(_index(path), path)

@@ -7,6 +7,7 @@ folder is complete or absent. So the same call writes the missing files, and a c
 """
 
 import copy
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -183,20 +184,22 @@ def _finish(target: Path, report: LabelReport, finish: Callable[[LabelReport], N
 
 
 def _deciding(plan: LabelPlan, code: str, identity: list[Any]) -> dict[str, Any]:
-    """All that decides what the labeller finds, in words for `_what_is_kept`. Modes and frame do not."""
+    """All that decides what the labeller finds, by names that a person reads. Modes and frame do not."""
+    settings: dict[str, Any] = json.loads(json.dumps(plan.labeller.settings(), default=str))
     return {
         "version of inspire_vla": __version__,
         "labeller": plan.labeller.name,
-        "setting of the labeller": json_sha256(plan.labeller.settings()),
-        "code of the labeller": code,
-        "list of objects": json_sha256([plan.tasks, overrides_to_json(plan.overrides)]),
-        "dataset": json_sha256(identity),
+        "labeller's settings": settings,
+        "labeller's code": code,
+        "objects": plan.tasks,
+        "roles": overrides_to_json(plan.overrides),
+        "files of the dataset": json_sha256(identity),
     }
 
 
 def _what_is_kept(kept: KeptTracks) -> str:
     if kept.changed:
-        return f"An interrupted call had another {', '.join(kept.changed)}: all episodes are labelled again."
+        return f"{kept.changed}: all episodes are labelled again."
     if not kept.episodes:
         return ""
     return f"{kept.episodes} episodes were labelled by an interrupted call. To label them again, delete {kept.folder}."

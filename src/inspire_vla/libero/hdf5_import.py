@@ -9,7 +9,7 @@ actions were recorded in. A scene without fixtures needs no `model_file`.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -93,6 +93,7 @@ def import_demonstrations(
     render: Rendering = "full",
     processes: int = 1,
     progress: bool = False,
+    announce: Callable[[str], None] | None = None,
 ) -> ImportReport:
     """Write `out`, a LeRobot dataset with labels and the privileged state that they come from.
 
@@ -104,6 +105,7 @@ def import_demonstrations(
         mapping: instruction → mention → name(s), which take precedence over grounding.
         render: how images are drawn, see rendering.py.
         processes: 0 or 1 imports in this process.
+        announce: called with what an interrupted call with other settings has left, which is removed.
 
     Raises:
         InspireError: no HDF5 file, `out` exists, LIBERO is not installed, or what `render` needs, or
@@ -127,11 +129,14 @@ def import_demonstrations(
          "suites": sorted({Path(job.task_file).parent.name for job in jobs})},
     )  # fmt: skip
     files = sorted({job.file for job in jobs})
-    inputs = [(name, Path(name).stat().st_size, Path(name).stat().st_mtime_ns) for name in files]
+    stats = {name: Path(name).stat() for name in files}
+    inputs = {name: {"bytes": stat.st_size, "modified_ns": stat.st_mtime_ns} for name, stat in stats.items()}
     resumable = ResumableJob(
-        out, {"settings": asdict(settings), "inputs": inputs, "jobs": [job.key for job in jobs]}, "importing"
+        out, {**asdict(settings), "files": inputs, "demonstrations": [job.key for job in jobs]}, "importing"
     )
-    with resumable.started(restart_if_changed=True):
+    with resumable.started(restart_if_changed=True) as changed:
+        if changed and announce is not None:
+            announce(f"{changed}: all demonstrations are imported again.")
         made = build_dataset(
             resumable,
             len(jobs),
