@@ -139,7 +139,7 @@ def test_killed_it_goes_on_and_ends_the_same(files, imported, tmp_path, monkeypa
 
 
 def test_with_other_settings_it_says_which_and_imports_all_again(files, tmp_path, monkeypatch):
-    def killed(*_):
+    def killed(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
