@@ -511,3 +511,14 @@ def test_a_wrong_number_is_told_without_the_inside_of_the_parser(capsys):
     told = capsys.readouterr().err
     assert "--steps: must be at least 1, found 0" in told
     assert "PrimitiveConstructorSpec" not in told
+
+
+def test_a_training_that_left_no_checkpoint_is_not_to_be_resumed(tmp_path, capsys):
+    """Neither message may advise what the other one refuses."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "train.log").touch()
+    words = ["train", "--out", str(tmp_path / "run"), "--dataset", "d"]
+    assert main(words) == 2
+    assert "without a checkpoint to continue from. Give another --out." in capsys.readouterr().err
+    assert main([*words, "--resume"]) == 2
+    assert "leave out --resume, and give another --out" in capsys.readouterr().err

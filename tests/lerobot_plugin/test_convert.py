@@ -90,6 +90,13 @@ def test_the_weights_are_those_of_the_source(converted) -> None:
     assert "converted from" in (out / "README.md").read_text()
 
 
+def test_the_machine_that_converts_does_not_choose_the_device(converted) -> None:
+    """It often has no GPU. `lerobot-train --policy.path` trains on the device that config.json names."""
+    _, _, out, _ = converted
+    assert json.loads((out / "config.json").read_text())["device"] == "cuda"
+    assert load_policy(out).config.device == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def test_action_ids_are_the_originals(converted) -> None:
     kind, _, out, _ = converted
     policy = load_policy(out).policy

@@ -11,6 +11,9 @@ from typing import Any
 
 import lerobot
 import pytest
+import torch
+from draccus.wrappers.suppressing_argparse import SuppressingArgumentParser
+from lerobot.configs import parser as lerobot_parser
 from lerobot.policies import make_pre_post_processors
 from lerobot.scripts import lerobot_train
 from lerobot.utils.logging_utils import AverageMeter, MetricsTracker
@@ -58,6 +61,46 @@ def test_the_reason_of_a_refused_configuration_is_told(labelled_dataset: Path, t
         with pytest.raises(InspireError, match=told):
             run(labelled_dataset, tmp_path / "out", "--steps=1", f"--policy.{option}")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("option", "told"), [
+    ("--policy.flow.insulate=yess", r"^--policy\.flow\.insulate: Couldn't parse 'yess' into a bool\.$"),
+    ("--policy.chunk_size=four", r"^--policy\.chunk_size: Couldn't parse 'four' into an int\.$"),
+    ("--policy.flow.insulat=true", r"^Unknown option --policy\.flow\.insulat\. Did you mean '.*flow\.insulate'\?"),
+    ("--policy.flow.noise_samples=0", r"^flow\.noise_samples must be from 1 to 64, found 0\.$"),
+])  # fmt: skip
+def test_an_option_that_is_none_is_named_in_a_line(
+    option: str, told: str, labelled_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """LeRobot prints some 650 lines of usage, or a text that does not name the option."""
+    with pytest.raises(InspireError, match=told):
+        run(labelled_dataset, tmp_path / "out", "--steps=1", option)
+    assert capsys.readouterr() == ("", "")
+    assert "error" not in vars(SuppressingArgumentParser)
+    assert "print" not in vars(lerobot_parser)
+
+
+@pytest.mark.parametrize(("options", "told"), [
+    (["--peft.r=8"], "nano is small and is trained whole"),
+    (["--peft.r=0"], r"--peft\.r must be at least 1, found 0"),
+    (["--peft.r=8", "--peft.lora_alpha=0"], r"--peft\.lora_alpha must be at least 1, found 0"),
+    (["--peft.method_type=miss"], r"--peft\.method_type=miss: possible is LORA"),
+])  # fmt: skip
+def test_a_lora_that_cannot_be_trained_is_refused(
+    options: list[str], told: str, labelled_dataset: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InspireError, match=told):
+        run(labelled_dataset, tmp_path / "out", "--steps=1", *options)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the device is here")
+def test_the_terminal_says_that_another_device_is_taken(
+    labelled_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    with pytest.raises(InspireError):
+        run(labelled_dataset, tmp_path / "out", "--steps=1", "--policy.device=cuda", "--peft.r=0")
+    assert "WARNING: Device 'cuda' is not available. Switching to 'cpu'." in capsys.readouterr().err
 
 
 def test_the_terminal_shows_what_matters_and_a_file_has_the_rest(

@@ -1,6 +1,7 @@
 """LoRA by lerobot-train's own options, with each family's default targets: trained, saved, loaded, resumed, merged."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,8 @@ def adapted(
 def test_adapters_stand_on_language_model_and_towers_and_nothing_else_is_saved(adapted) -> None:
     kind, _, lora = adapted
     assert not (lora / "model.safetensors").exists()
+    log = (lora.parents[2] / "train.log").read_text(encoding="utf-8")
+    assert re.search(r"; LoRA of rank 4 is trained beside 0\.\d million parameters on cpu\.", log)
     names = load_file(lora / "adapter_model.safetensors").keys()
     for place in {
         "minivla": ("decoder.layers.1.mlp.up_proj", "towers.dino.blocks.0.attn.qkv", "projector.fc3"),

@@ -10,8 +10,10 @@ from safetensors.torch import load_file
 from tests.lerobot_plugin.families import TASK, finetune, load, make
 
 from inspire_vla.lerobot_plugin.agent import load_policy
+from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 from inspire_vla.lerobot_plugin.convert import KINDS
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
+from inspire_vla.lerobot_plugin.training import warn_of_rounding
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -119,6 +121,20 @@ def test_small_steps_are_lost_in_bfloat16_weights(tmp_path_factory: pytest.TempP
         moved[weights] = float((matrix != before).float().mean())
     assert moved["float32"] > 0.99
     assert moved["bfloat16"] < 0.2
+
+
+@pytest.mark.parametrize(("settings", "warned"), [
+    ({"dtype": "bfloat16", "optimizer_lr": 2e-5}, True),
+    ({"dtype": "bfloat16", "optimizer_lr": 2e-5, "weights_dtype": "float32"}, False),
+    ({"dtype": "bfloat16", "optimizer_lr": 1e-3}, False),
+    ({"dtype": "float32", "optimizer_lr": 2e-5}, False),
+    ({"dtype": "bfloat16", "optimizer_lr": 2e-5, "backbone": "nano"}, False),
+])  # fmt: skip
+def test_it_is_said_that_rounding_loses_the_steps(
+    settings: dict[str, Any], warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_of_rounding(InspireVLAConfig(**{"backbone": "smolvla", "device": "cpu"} | settings))
+    assert ("--policy.weights_dtype=float32" in caplog.text) == warned
 
 
 def test_lerobot_trains_with_all_of_them(

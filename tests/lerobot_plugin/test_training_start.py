@@ -54,6 +54,16 @@ def test_the_refusal_comes_before_lerobot_is_loaded(words: list[str], told: str,
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("kind", "family"), [("smolvla", "smolvla"), ("pi05", "pi05"), ("pi0_fast", "pi0fast")]
+)
+def test_a_policy_of_lerobot_has_to_be_converted(kind: str, family: str, tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path / "published", type=kind)
+    told = re.escape(f"`inspire convert --from {family} {folder} --to runs/{family}`")
+    with pytest.raises(InspireError, match=told):
+        check_start([f"--policy.pretrained_path={folder}"], None, chosen=False)
+
+
 @pytest.mark.parametrize("way", ["path", "pretrained_path"])
 @pytest.mark.parametrize(("recipe", "told"), [
     ("nano_tabletop_flow", "action_head is 'tokens' there, 'flow' by the recipe nano_tabletop_flow"),

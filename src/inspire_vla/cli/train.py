@@ -97,6 +97,12 @@ def train_arguments(options: Arguments) -> tuple[str | None, list[str]]:
                 "--dataset is needed: a labelled dataset, as `inspire label` or `inspire collect` writes it."
             )
         if out.exists():
+            from inspire_vla.lerobot_plugin.checkpoints import newest_checkpoint
+
+            if newest_checkpoint(out, to_resume=True) is None:
+                raise InspireError(
+                    f"{out} exists, without a checkpoint to continue from. Give another --out."
+                )
             raise InspireError(f"{out} exists. Give another --out, or --resume to continue it.")
         check_writable(out, needed=SMALL_CHECKPOINT)
         from inspire_vla.labels.lerobot_files import find_dataset

@@ -48,6 +48,8 @@ ACTION_HEADS = {
 }
 """The action heads of each backbone, its default first. tokens: an action tokenizer, whose codes the language model
 generates. flow: an expert that denoises an action chunk over the keys and values of the language model."""
+LEROBOT = {"pi0_fast": ("π0-FAST", "pi0fast"), "smolvla": ("SmolVLA", "smolvla"), "pi05": ("π0.5", "pi05")}
+"""LeRobot's policies by their type: a name, and the kind as which they are converted."""
 
 MAX_JSON = 64 << 20
 """Bytes of the largest JSON file that is read. A tokenizer's vocabulary, the largest, has some 30 MB."""
@@ -252,7 +254,11 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     config = _read(path, _Config)
     if config.type != POLICY_TYPE:
-        raise InspireError(f"{folder} is a policy of type {config.type!r}, not {POLICY_TYPE!r}.")
+        advice = ""
+        if config.type in LEROBOT:
+            _, kind = LEROBOT[config.type]
+            advice = f" Convert it first: `inspire convert --from {kind} {folder} --to runs/{kind}`."
+        raise InspireError(f"{folder} is a policy of type {config.type!r}, not {POLICY_TYPE!r}.{advice}")
     flat = [key for key, f in config.input_features.items() if f.type == "VISUAL" and len(f.shape) != 3]
     if flat:
         raise InspireError(f"{path}: the images {flat} must have a shape (3, height, width).")

@@ -4,19 +4,24 @@ tests/lerobot_plugin/test_lerobot_host.py fails when one of these places changes
 (`PreTrainedConfig`, `PreTrainedPolicy`, `ProcessorStep`, factories found by name) is used where it belongs.
 """
 
+import argparse
 import logging
 import logging.handlers
 import math
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TextIO, cast
 
 import psutil
 import torch.distributed
-from draccus.utils import DraccusException
+from draccus.utils import DecodingError, DraccusException
+from draccus.wrappers.suppressing_argparse import SuppressingArgumentParser
+from lerobot.configs import PreTrainedConfig
+from lerobot.utils.import_utils import is_package_available
 from lerobot.utils.logging_utils import MetricsTracker
 from safetensors import SafetensorError
 from tqdm import tqdm
@@ -25,7 +30,7 @@ import inspire_vla
 from inspire_vla.backbones.base import Backbone
 from inspire_vla.backbones.flow import FlowExpert
 from inspire_vla.backbones.image_text import ImageText
-from inspire_vla.errors import InspireError, reason_of
+from inspire_vla.errors import InspireError, nearest, reason_of
 from inspire_vla.files import append_json_line, atomic_path
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
@@ -82,6 +87,7 @@ def run_lerobot_train(
         before_first_step: called when the policy is made, so after everything that may refuse the dataset.
     """
     with _Logs() as logs:  # LeRobot warns while it loads and reads its command line
+        from lerobot.configs import parser
         from lerobot.scripts import lerobot_train as host
 
         original, argv = dict[str, Any](), sys.argv
@@ -97,6 +103,7 @@ def run_lerobot_train(
             if cfg.dataset.root is not None:  # LeRobot would ask the hub for what an incomplete dataset lacks
                 LeRobotFiles.open(cfg.dataset.root).check_cameras()
             check_transforms(cfg.dataset.image_transforms)
+            check_lora(cfg)
             logs.add(TrainLog(Path(cfg.output_dir)))
             datasets = original["make_train_eval_datasets"](cfg)
             chosen = datasets[0].episodes
@@ -126,6 +133,10 @@ def run_lerobot_train(
             save_whole(original["save_checkpoint"], **options)
 
         sys.argv = ["lerobot-train", *arguments]
+        # Of a wrong option they print hundreds of lines, or a text that does not name it. It is said in one line here.
+        quiet = {"error": (SuppressingArgumentParser, _refuse_options), "print": (parser, _print_no_errors)}
+        for name, (place, function) in quiet.items():
+            setattr(place, name, function)
         for function in (init_logging, make_train_eval_datasets, make_policy, update_policy, save_checkpoint):
             original[function.__name__] = getattr(host, function.__name__)
             setattr(host, function.__name__, function)
@@ -143,6 +154,8 @@ def run_lerobot_train(
             raise
         finally:
             sys.argv = argv
+            for name, (place, _) in quiet.items():
+                delattr(place, name)
             for name, function in original.items():
                 setattr(host, name, function)
 
@@ -157,12 +170,61 @@ def check_transforms(settings: Any) -> None:
         raise InspireError(f"--dataset.image_transforms cannot be made: {reason_of(error)}.") from None
 
 
+def check_lora(config: "TrainPipelineConfig") -> None:
+    """Raise InspireError for a LoRA (`peft`) that cannot be trained, or whose checkpoint could not be read."""
+    peft, policy = config.peft, config.policy
+    if peft is None:
+        return
+    if not is_package_available("peft"):
+        raise InspireError("LoRA (--peft.…) needs an extra: pip install -c constraints.txt -e '.[peft]'.")
+    if peft.method_type.upper() != "LORA":
+        raise InspireError(f"--peft.method_type={peft.method_type}: possible is LORA alone.")
+    for name, value in (("r", peft.r), ("lora_alpha", peft.lora_alpha)):
+        if value is not None and value < 1:
+            raise InspireError(f"--peft.{name} must be at least 1, found {value}.")
+    if isinstance(policy, InspireVLAConfig) and policy.backbone == "nano" and not peft.target_modules:
+        raise InspireError(
+            "LoRA is for published models; nano is small and is trained whole: leave out --peft."
+        )
+
+
 def _refusal(error: BaseException) -> InspireError | None:
-    """The error of this package that led to `error`, if one did."""
+    """What this package says of an error: its own that led to it, or an option's value that cannot be read."""
     cause: BaseException | None = error
+    unreadable: DecodingError | None = None
     while cause is not None and not isinstance(cause, InspireError):
+        unreadable = cause if isinstance(cause, DecodingError) and unreadable is None else unreadable
         cause = cause.__cause__ or cause.__context__
+    if cause is None and unreadable is not None:
+        return InspireError(_explained(unreadable))
     return cause
+
+
+def _explained(error: DecodingError) -> str:
+    """In one line: draccus names the option's parts and the types that it tried on one line each."""
+    text = str(error).strip()
+    option = ".".join(re.findall(r"`([\w.]+)`: ", text))
+    reason = re.sub(r"^\s*([\w. |\[\],]+: )?(`[\w.]+`: )?", "", text.splitlines()[-1])
+    return f"--{option}: {reason.rstrip('.')}." if option else f"{reason.rstrip('.')}."
+
+
+def _print_no_errors(*words: Any, file: TextIO | None = None, **options: Any) -> None:
+    """In place of `print`, by which LeRobot says that it cannot read an option's value."""
+    if file is not sys.stderr:
+        print(*words, file=file, **options)
+
+
+def _refuse_options(parser: argparse.ArgumentParser, message: str) -> NoReturn:
+    """In place of `ArgumentParser.error`, which prints every option of LeRobot."""
+    unknown = message.partition("unrecognized arguments: ")[2].split()
+    for word in unknown:
+        if word.startswith("-"):
+            name = word.partition("=")[0]
+            raise InspireError(
+                f"Unknown option {name}.{nearest(name, parser._option_string_actions)} "
+                "All options: lerobot-train --help."
+            )
+    raise InspireError(f"{message[:1].upper()}{message[1:]}.")
 
 
 def chooses_episodes() -> bool:
@@ -172,11 +234,15 @@ def chooses_episodes() -> bool:
 
 def _plan(training: Training, policy: torch.nn.Module) -> str:
     config, dataset = training.config, training.datasets[0]
-    parameters = sum(p.numel() for p in policy.parameters() if p.requires_grad)
+    if config.peft is None:
+        parameters = sum(p.numel() for p in policy.parameters() if p.requires_grad)
+        trained = f"{parameters / 1e6:,.1f} million parameters are trained"
+    else:  # LeRobot freezes the rest after this
+        parameters = sum(p.numel() for p in policy.parameters())
+        trained = f"LoRA of rank {config.peft.r} is trained beside {parameters / 1e6:,.1f} million parameters"
     return (
         f"Training: {config.steps:,} steps of {config.batch_size} samples, from {dataset.num_frames:,} frames of "
-        f"{dataset.num_episodes:,} episodes; {parameters / 1e6:,.1f} million parameters are trained on "
-        f"{training.policy.device}."
+        f"{dataset.num_episodes:,} episodes; {trained} on {training.policy.device}."
     )
 
 
@@ -272,12 +338,19 @@ class _Logs:
 
 
 class _Console(logging.Handler):
-    """Shows what this package says, metrics, checkpoints and errors, above a progress bar."""
+    """Shows what this package says, metrics, checkpoints and errors, above a progress bar.
+
+    It also shows that a device is not here, so that nobody trains on a CPU without knowing it.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         ours = Path(record.pathname).is_relative_to(PACKAGE) and record.levelno >= logging.INFO
         checkpoint = record.module == "lerobot_train" and str(record.msg).startswith("Checkpoint policy")
-        if ours or checkpoint or isinstance(record.msg, MetricsTracker) or record.levelno >= logging.ERROR:
+        other_device = str(record.msg).startswith("Device ") and record.name == PreTrainedConfig.__module__
+        if (
+            ours or checkpoint or other_device or isinstance(record.msg, MetricsTracker)
+            or record.levelno >= logging.ERROR
+        ):  # fmt: skip
             prefix = f"{record.levelname}: " if record.levelno >= logging.WARNING else ""
             tqdm.write(prefix + self.format(record), file=sys.stderr)
 

@@ -64,7 +64,13 @@ from inspire_vla.lerobot_plugin.checkpoints import (
 )
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, ReasoningConfig
 from inspire_vla.lerobot_plugin.frame_cache import FrameCache
-from inspire_vla.lerobot_plugin.lerobot_host import Datasets, Training, chooses_episodes, run_lerobot_train
+from inspire_vla.lerobot_plugin.lerobot_host import (
+    Datasets,
+    Training,
+    chooses_episodes,
+    run_lerobot_train,
+    several_processes,
+)
 from inspire_vla.lerobot_plugin.named_images import NamedImages
 from inspire_vla.lerobot_plugin.processor_inspire_vla import TokenizerParts
 from inspire_vla.recipes import recipe_file
@@ -72,6 +78,10 @@ from inspire_vla.spatial import canonical_answers, decode_answers
 
 if TYPE_CHECKING:
     from lerobot.datasets import LeRobotDatasetMetadata
+
+
+BFLOAT16_LR = 1e-4
+"""Of lower learning rates, most steps of a bfloat16 weight are lost in its rounding."""
 
 
 def train(arguments: Sequence[str], *, recipe: str | None = None, frames_in_memory: bool = True) -> None:
@@ -134,6 +144,10 @@ def _check_augmentation(dataset: FrameCache, config: InspireVLAConfig) -> None:
 def _before_first_step(training: Training) -> None:
     """Decode the images that the policy takes; record what it is trained on, or check that it is the same."""
     config, renamed = training.policy, training.config.rename_map
+    if (
+        training.main and training.config.peft is None and not several_processes()
+    ):  # FSDP keeps exact weights itself
+        warn_of_rounding(config)
     for dataset in training.datasets:
         if not isinstance(dataset, FrameCache):
             continue
@@ -154,6 +168,18 @@ def _before_first_step(training: Training) -> None:
         record_dataset(training.out, training.datasets[0].root)
     elif training.main and (training.out / TRAINING_DATASET).is_file():
         check_same_dataset(training.out, training.datasets[0].root)
+
+
+def warn_of_rounding(config: InspireVLAConfig) -> None:
+    """Log a warning where weights of bfloat16 are trained by steps that their rounding loses."""
+    if config.backbone == "nano" or (config.weights_dtype or config.dtype) != "bfloat16":
+        return
+    if config.optimizer_lr < BFLOAT16_LR:
+        logging.warning(
+            f"The weights are trained in bfloat16. Their rounding loses most steps of a learning rate of "
+            f"{config.optimizer_lr:g}. --policy.weights_dtype=float32 keeps them exact, and takes twice the memory; "
+            "--peft.r=32 (LoRA) takes less."
+        )
 
 
 def prepare(
@@ -180,13 +206,14 @@ def prepare(
             "train --holdout` takes them from the training episodes only."
         )
     data = training_data(dataset.root, config.runtime_episodes)
+    if config.reasoning.enabled:
+        check_labels(dataset.root, config.reasoning)
     _choose_statistics(config, dataset, saved, data)
     if not config.runtime_resumed:
         check_action_range(config, dataset)
     take_image_sizes(config, dataset)
     draft, suites = saved.initial_draft if saved else (), suites_of(dataset.root)
     if config.reasoning.enabled:
-        check_labels(dataset.root, config.reasoning)
         draft = draft or most_frequent_first_answers(
             dataset.root, config.reasoning.mode, config.runtime_episodes
         )

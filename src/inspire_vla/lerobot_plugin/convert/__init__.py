@@ -46,6 +46,9 @@ EXPERT = "expert."
 """Begins the names of the flow expert's weights, in a plan and in a checkpoint."""
 LORA = "lora"
 """Not published weights, but a LoRA of a training of ours, to be merged into its base."""
+DEVICE = "cuda"
+"""In the config.json of what is converted, whichever machine converts it, as in LeRobot's published ones. Where there
+is no such device, LeRobot takes another and says so."""
 _EVERY = {"allow_partial", "tokenizer", "cameras", "action_dim", "chunk_size", "dtype"}
 _PRISMATIC = {*_EVERY, "statistics", "gripper", "vq", "heads", "vision_heads"}
 USED_BY: dict[str, set[str]] = {
@@ -135,7 +138,7 @@ def _merge(path: Path, out: Path) -> Report:
     if not is_adapter(folder):
         raise InspireError(f"{path} holds no LoRA: there is no adapter_config.json.")
     agent = load_policy(folder, keep_weights_dtype=True)
-    agent.save_pretrained(out)
+    _save(agent, out)
     return Report(
         "lora", str(out), len(agent.policy.state_dict()), (), (), (), ("Weights of base and LoRA, merged.",)
     )
@@ -187,9 +190,14 @@ def _write(policy: InspireVLAPolicy, out: Path, plan: Plan, report: Report, sour
         plan.config,
         {k: {s: torch.from_numpy(v) for s, v in stats.items()} for k, stats in plan.statistics.items()},
     )
-    Agent(policy, preprocessor, postprocessor).save_pretrained(out)
+    _save(Agent(policy, preprocessor, postprocessor), out)
     write_json(out / "conversion.json", asdict(report) | {"source": source})
     write_text(out / "README.md", _card(plan, report, source))
+
+
+def _save(agent: Agent, out: Path) -> None:
+    agent.policy.config.device = DEVICE
+    agent.save_pretrained(out)
 
 
 def _card(plan: Plan, report: Report, source: str) -> str:

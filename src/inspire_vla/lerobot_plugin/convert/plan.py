@@ -146,6 +146,7 @@ def base_config(
     if robot.state_dim:
         inputs["observation.state"] = PolicyFeature(FeatureType.STATE, (robot.state_dim,))
     return InspireVLAConfig(
+        device="cpu",  # where the weights are put together
         backbone=kind,
         action_tokenizer=actions.name if actions else None,
         reasoning=ReasoningConfig(enabled=False),

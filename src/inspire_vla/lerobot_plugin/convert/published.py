@@ -15,7 +15,7 @@ from inspire_vla.action_tokenizers import GripperConvention, LearnedVQ
 from inspire_vla.backbones.prismatic import flat_checkpoint
 from inspire_vla.errors import InspireError, did_you_mean, possible, reason_of
 from inspire_vla.files import read_json
-from inspire_vla.lerobot_plugin.checkpoint_schema import code_names, tensor_shapes, whole
+from inspire_vla.lerobot_plugin.checkpoint_schema import LEROBOT, code_names, tensor_shapes, whole
 
 OTHER_FORMATS = ("*.bin", "*.h5", "*.msgpack", "*.onnx", "*.gguf")
 """Files of the hub that are never read."""
@@ -196,8 +196,6 @@ CONFIGURATIONS = ("config.json", "tokenizer_config.json", "processor_config.json
 """Files in which a published model can name code."""
 PRISMATIC = ("openvla", "minivla")
 PALIGEMMA = ("pi0fast", "image_text")
-LEROBOT = {"pi0_fast": ("π0-FAST", "pi0fast"), "smolvla": ("SmolVLA", "smolvla"), "pi05": ("π0.5", "pi05")}
-"""LeRobot's policies by their type: a name, and the kind as which they are converted."""
 
 
 def locate(name: str | Path, patterns: Sequence[str] | None = None) -> Path:
