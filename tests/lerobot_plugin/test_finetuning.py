@@ -1,10 +1,11 @@
 """Fine-tuning a converted model: what is logged, and what is done once."""
 
+import json
 from pathlib import Path
 
 import pytest
 from tests.lerobot_plugin import sources
-from tests.lerobot_plugin.families import TASK, load, make
+from tests.lerobot_plugin.families import TASK, finetune, load, make
 from tests.lerobot_plugin.test_memory_options import batch
 
 from inspire_vla.cli import main
@@ -80,3 +81,22 @@ def test_the_command_converts_and_says_what_is_wrong(tmp_path: Path, capsys: pyt
     assert "tensors matched" in capsys.readouterr().out
     assert main(command) == 2
     assert "exists and is not empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("key", "feature", "told"), [
+    ("observation.images.top", {"type": "VISUAL", "shape": [3, 32, 32]}, "--rename_map=.*'s --cameras"),
+    ("observation.state", {"type": "STATE", "shape": [5]}, "a state of 5 numbers.*has 8"),
+])  # fmt: skip
+def test_inputs_that_the_dataset_lacks_are_refused_before_the_first_step(
+    key: str, feature: dict, told: str, tmp_path_factory: pytest.TempPathFactory, labelled_dataset: Path
+) -> None:
+    start = make("smolvla", tmp_path_factory)
+    config = json.loads((start / "config.json").read_text(encoding="utf-8"))
+    if feature["type"] == "VISUAL":
+        del config["input_features"]["observation.images.image"]
+    config["input_features"][key] = feature
+    (start / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    out = tmp_path_factory.mktemp("run") / "out"
+    with pytest.raises(InspireError, match=told):
+        finetune(start, labelled_dataset, out)
+    assert not out.exists()

@@ -11,7 +11,7 @@ import math
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TextIO, cast
@@ -20,7 +20,9 @@ import psutil
 import torch.distributed
 from draccus.utils import DecodingError, DraccusException
 from draccus.wrappers.suppressing_argparse import SuppressingArgumentParser
-from lerobot.configs import PreTrainedConfig
+from lerobot.configs import FeatureType, PreTrainedConfig
+from lerobot.utils.constants import OBS_STATE
+from lerobot.utils.feature_utils import dataset_to_policy_features
 from lerobot.utils.import_utils import is_package_available
 from lerobot.utils.logging_utils import MetricsTracker
 from safetensors import SafetensorError
@@ -106,6 +108,7 @@ def run_lerobot_train(
             check_lora(cfg)
             logs.add(TrainLog(Path(cfg.output_dir)))
             datasets = original["make_train_eval_datasets"](cfg)
+            check_inputs(cfg.policy, datasets[0].meta.features, cfg.rename_map)
             chosen = datasets[0].episodes
             cfg.policy.runtime_episodes = None if chosen is None else frozenset(chosen)
             cfg.policy.runtime_resumed = bool(cfg.resume)
@@ -185,6 +188,30 @@ def check_lora(config: "TrainPipelineConfig") -> None:
     if isinstance(policy, InspireVLAConfig) and policy.backbone == "nano" and not peft.target_modules:
         raise InspireError(
             "LoRA is for published models; nano is small and is trained whole: leave out --peft."
+        )
+
+
+def check_inputs(config: InspireVLAConfig, columns: Mapping[str, Any], renamed: Mapping[str, str]) -> None:
+    """Check that a dataset has what the policy takes, whose inputs are the checkpoint's with `--policy.path`.
+
+    Raises InspireError for a camera that the dataset lacks, and for a state of another length.
+    """
+    found = {
+        renamed.get(key, key): feature for key, feature in dataset_to_policy_features(dict(columns)).items()
+    }
+    cameras = sorted(key for key, feature in found.items() if feature.type is FeatureType.VISUAL)
+    missing = [key for key in config.image_features if key not in found]
+    if missing:
+        raise InspireError(
+            f"The policy takes the cameras {sorted(config.image_features)}; the dataset has {cameras}. If they only "
+            f'have other names, give --rename_map=\'{{"NAME IN THE DATASET": "{missing[0]}"}}\'. If it was converted, '
+            "convert it again with the dataset's --cameras."
+        )
+    state = config.robot_state_feature
+    if state is not None and OBS_STATE in found and found[OBS_STATE].shape != state.shape:
+        raise InspireError(
+            f"The policy takes a state of {state.shape[0]} numbers; {OBS_STATE} of the dataset has "
+            f"{found[OBS_STATE].shape[0]}. If it was converted, convert it again with the dataset's --state-dim."
         )
 
 
@@ -346,7 +373,11 @@ class _Console(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         ours = Path(record.pathname).is_relative_to(PACKAGE) and record.levelno >= logging.INFO
         checkpoint = record.module == "lerobot_train" and str(record.msg).startswith("Checkpoint policy")
-        other_device = str(record.msg).startswith("Device ") and record.name == PreTrainedConfig.__module__
+        # LeRobot also says it of the checkpoint's device, where the command line names another one.
+        asked = [word.partition("=")[2] for word in sys.argv if word.startswith("--policy.device=")]
+        other_device = record.name == PreTrainedConfig.__module__ and str(record.msg).startswith(
+            f"Device '{asked[0]}'" if asked else "Device "
+        )
         if (
             ours or checkpoint or other_device or isinstance(record.msg, MetricsTracker)
             or record.levelno >= logging.ERROR
