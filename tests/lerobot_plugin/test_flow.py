@@ -8,7 +8,7 @@ import pytest
 import torch
 from lerobot.policies import make_pre_post_processors
 from tests.lerobot_plugin.test_resuming import losses
-from tests.lerobot_plugin.tiny_runs import TINY
+from tests.lerobot_plugin.tiny_runs import TINY_FLOW
 
 from inspire_vla import policies
 from inspire_vla.errors import InspireError
@@ -24,12 +24,11 @@ SEEN = {
     "agent_pos": np.linspace(-1, 1, 8),
 }
 OTHER = {**SEEN, "agent_pos": np.linspace(1, -1, 8)}
-NANO = tuple(option for option in TINY if ".vq." not in option)
 
 
 def run(dataset: Path, out: Path, *more: str) -> Path:
     train(
-        [f"--dataset.root={dataset}", f"--output_dir={out}", *NANO, "--policy.nano_flow.hidden_size=32",
+        [f"--dataset.root={dataset}", f"--output_dir={out}", *TINY_FLOW, "--policy.nano_flow.hidden_size=32",
          "--policy.nano_flow.mlp_size=48", "--policy.flow.noise_samples=1", "--steps=6", "--save_freq=3", *more],
         recipe="nano_tabletop_flow",
     )  # fmt: skip

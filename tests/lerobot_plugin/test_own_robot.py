@@ -8,7 +8,7 @@ import pytest
 import torch
 from lerobot.datasets import LeRobotDataset
 from tests.lerobot_plugin.families import finetune, load, make
-from tests.lerobot_plugin.tiny_runs import TINY
+from tests.lerobot_plugin.tiny_runs import TINY, TINY_FLOW
 from tests.serving.toy_server import serve
 
 from inspire_vla.errors import InspireError
@@ -67,7 +67,7 @@ def run(dataset: Path, out: Path, *more: str, recipe: str = "nano_own") -> Path:
     arguments = [
         f"--dataset.root={dataset}",
         f"--output_dir={out}",
-        *TINY,
+        *(TINY if recipe == "nano_own" else TINY_FLOW),
         "--steps=2",
         "--policy.chunk_size=4",
     ]
@@ -90,6 +90,19 @@ def test_actions_come_out_in_the_units_that_went_in(own: Path, trained: Path) ->
     decision = agent.act([{"pixels": images, "agent_pos": np.zeros(6)}], [TASK])[0]
     assert decision.actions.shape == (4, 6)
     assert np.abs(decision.actions).max() > 1.5
+
+
+def test_a_flow_expert_makes_the_actions_of_an_own_robot(own: Path, tmp_path: Path) -> None:
+    agent = load_policy(run(own, tmp_path / "own", "--policy.image_size=[32,48]", recipe="nano_own_flow"))
+    scale = agent.postprocessor(torch.tensor([[0.0] * 6, [1.0] * 6])).numpy()
+    actions, _ = LeRobotFiles.open(own).column("action")
+    np.testing.assert_allclose(
+        scale, [actions.mean(0), actions.mean(0) + actions.std(0)], rtol=1e-3, atol=1e-3
+    )
+    images = {camera: np.zeros((*size, 3), np.uint8) for camera, size in SIZES.items()}
+    decision = agent.act([{"pixels": images, "agent_pos": np.zeros(6)}], [TASK])[0]
+    assert decision.actions.shape == (4, 6)
+    assert set(decision.answers_by_mention) == set(find_mentions(TASK))
 
 
 def test_a_server_takes_each_camera_in_its_own_size(trained: Path) -> None:

@@ -17,6 +17,8 @@ TINY = (
     "--policy.vq.codes_per_level=8",
     "--batch_size=8",
 )
+TINY_FLOW = tuple(option for option in TINY if ".vq." not in option)
+"""The same for the recipes with a flow expert, which have no action tokenizer."""
 
 
 def run(dataset: Path, out: Path, *more: str, **options: Any) -> Path:

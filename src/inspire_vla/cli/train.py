@@ -29,7 +29,8 @@ class Arguments:
     """A labelled LeRobot dataset: a folder, or user/name in LeRobot's cache or on the hub. With --resume only if it
     moved."""
     recipe: str | None = None
-    """Named configuration: nano_tabletop (the default), nano_tabletop_flow, nano_own, nano_libero, smolvla or pi05."""
+    """Named configuration: nano_tabletop (the default), nano_tabletop_flow, nano_own, nano_own_flow, nano_libero,
+    smolvla or pi05."""
     reasoning: bool = False
     """Train InSpire."""
     no_reasoning: bool = False

@@ -324,8 +324,8 @@ class InspireVLAConfig(PreTrainedConfig):
             raise InspireError(
                 "The action head 'flow' has no action tokenizer, unless the language model learns its codes beside the "
                 "expert (--policy.flow.action_codes_weight=1): leave out --policy.action_tokenizer and --policy.vq. If "
-                "they are the recipe's, take another one (nano_tabletop_flow, smolvla, pi05). If they are a "
-                "checkpoint's of the head 'tokens', it keeps its head; of one that learned codes, set "
+                "they are the recipe's, take another one (nano_tabletop_flow, nano_own_flow, smolvla, pi05). If they "
+                "are a checkpoint's of the head 'tokens', it keeps its head; of one that learned codes, set "
                 "--policy.action_tokenizer=null."
             )
 
