@@ -90,6 +90,25 @@ def test_every_number_is_mapped_once(processes):
     assert sorted(map_in_processes(math.factorial, [3, 1, 4], processes)) == [1, 6, 24]
 
 
+class CountsItsPickles:
+    """May hold a long list, as the jobs of an import."""
+
+    pickles = 0
+
+    def __reduce__(self):
+        self.pickles += 1
+        return CountsItsPickles, ()
+
+    def __call__(self, number: int) -> int:
+        return number
+
+
+def test_what_the_workers_call_is_sent_once():
+    function = CountsItsPickles()
+    assert sorted(map_in_processes(function, range(6), 2)) == list(range(6))
+    assert function.pickles == 1
+
+
 def test_shards_become_one_folder_and_are_removed(job, tmp_path):
     with job.started():
         assert list(map_in_processes(partial(make, job), job.missing(3), 1)) == [0, 1, 2]

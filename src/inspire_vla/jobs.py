@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import pickle
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -166,10 +167,11 @@ def map_in_processes[T](function: Callable[[int], T], numbers: Sequence[int], pr
     pool = ProcessPoolExecutor(
         processes,
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=exit_with_parent,
+        initializer=_start_worker,
+        initargs=(pickle.dumps(function),),
     )
     try:
-        for future in as_completed([pool.submit(function, number) for number in numbers]):
+        for future in as_completed([pool.submit(_call, number) for number in numbers]):
             yield future.result()
     except BrokenProcessPool as error:
         raise InspireError(
@@ -182,6 +184,20 @@ def map_in_processes[T](function: Callable[[int], T], numbers: Sequence[int], pr
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+_function: Callable[[int], Any]
+"""In a worker: what it calls. It is sent once, because it may hold a list of all that is to be done."""
+
+
+def _start_worker(function: bytes) -> None:
+    global _function
+    exit_with_parent()  # before anything is imported
+    _function = pickle.loads(function)
+
+
+def _call(number: int) -> Any:
+    return _function(number)
 
 
 def exit_with_parent() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from tests.evaluation.toys import ToyDecision
 
 from inspire_vla.labels.columns import LabelInfo, ModeRule
-from inspire_vla.labels.dataset_writer import LabelledDatasetWriter
+from inspire_vla.labels.dataset_writer import LabelledDatasetWriter, png
 
 TASKS = ("pick up the red cube", "pick up the blue cube")
 FRAMES, CLOSES, OPENS = 24, 8, 18
@@ -45,7 +45,7 @@ def write_recording(root: Path, episodes: int = 4) -> Path:
     ) as writer:  # fmt: skip
         for episode in range(episodes):
             state = np.stack([np.full(FRAMES, episode), np.arange(FRAMES)], 1).astype(np.float32)
-            images = [np.full((16, 16, 3), 40 * episode + frame, np.uint8) for frame in range(FRAMES)]
+            images = [png(np.full((16, 16, 3), 40 * episode + frame, np.uint8)) for frame in range(FRAMES)]
             writer.add(
                 TASKS[episode % 2], state, actions_of(episode), offsets_of(episode),
                 np.zeros((FRAMES, 1), bool), {"front": images},

@@ -1,13 +1,17 @@
 """CALVIN's importer on synthetic files: positions and grasps of blocks; unsafe and damaged files are refused."""
 
+import errno
 import os
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
+from inspire_vla.files import file_sha256
+from inspire_vla.labels import calvin
 from inspire_vla.labels.calvin import (
     SCENES,
     ScenesOfSplit,
@@ -182,6 +186,82 @@ def test_a_sequence_with_a_frame_without_its_image_is_left_out_and_the_frame_nam
     assert report.skipped == {"episode_0000000.npz needs an image rgb_static of (16, 16, 3), found none": 1}
 
 
+def test_a_sequence_without_frames_is_left_out(split, tmp_path):
+    told = {"language": {"ann": ["lift the red block"] * 2}, "info": {"indx": [(4, 3), (0, 5)]}}
+    np.save(split / "lang_annotations/auto_lang_ann.npy", told, allow_pickle=True)
+    report = import_calvin(split, tmp_path / "out", images=False, scene="D")
+    assert (report.episodes, report.skipped) == (1, {"it has no frames": 1})
+
+
+def interrupted(read: list[int], after: int, monkeypatch, *arguments, **settings):
+    """Import, and be interrupted after some sequences. `read`: gets the numbers of the sequences that are read."""
+    real = calvin._read
+
+    def dying(*given):
+        if len(read) == after:
+            raise KeyboardInterrupt
+        read.append(given[-1])
+        return real(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(calvin, "_read", dying)
+        return import_calvin(*arguments, scene="D", **settings)
+
+
+def test_interrupted_it_goes_on_and_ends_the_same(split, tmp_path, monkeypatch):
+    """The unbroken one is made by two processes."""
+    out, read, announced = tmp_path / "data", [], []
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(read, 1, monkeypatch, split, out)
+    assert not out.exists()
+    report = interrupted(read, -1, monkeypatch, split, out, announce=announced.append)
+    assert read == [0, 1, 2]
+    assert announced == []
+    assert not list(tmp_path.glob(".data*"))
+    unbroken = tmp_path / "unbroken" / "data"
+    assert import_calvin(split, unbroken, scene="D", processes=2) == replace(report, root=unbroken)
+    hashes = [
+        {path.relative_to(root): file_sha256(path) for path in root.rglob("*") if path.is_file()}
+        for root in (out, unbroken)
+    ]
+    assert len(hashes[0]) > 3
+    assert hashes[0] == hashes[1]
+
+
+def test_with_other_settings_or_frames_it_says_which_and_imports_all_again(split, tmp_path, monkeypatch):
+    out, announced = tmp_path / "out", []
+    with pytest.raises(KeyboardInterrupt):
+        interrupted([], 2, monkeypatch, split, out)
+    read: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(read, 1, monkeypatch, split, out, images=False, announce=announced.append)
+    assert read == [0]
+    changed = "image_sizes.image: there 16, now not recorded; image_sizes.image2: there 8, now not recorded"
+    assert announced == [
+        f"An interrupted call had other settings ({changed}): all sequences are imported again."
+    ]
+    for number in range(6, 10):  # which were missing
+        os.link(split / "episode_0000005.npz", split / f"episode_{number:07d}.npz")
+    report = import_calvin(split, out, images=False, scene="D", announce=announced.append)
+    assert "(sequences.2.frames: there 3, now 7; sequences.2.bytes: there " in announced[1]
+    assert (report.episodes, report.skipped) == (3, {})
+
+
+def test_a_full_disk_leaves_no_sequence_out(split, tmp_path, monkeypatch):
+    real, failures = np.savez, [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))]
+
+    def full_once(*arguments, **arrays):
+        if failures:
+            raise failures.pop()
+        real(*arguments, **arrays)
+
+    monkeypatch.setattr(np, "savez", full_once)
+    with pytest.raises(InspireError, match=r"No space left.*run the same command again"):
+        import_calvin(split, tmp_path / "out", images=False, scene="D")
+    report = import_calvin(split, tmp_path / "out", images=False, scene="D")
+    assert (report.episodes, report.skipped) == (2, {"a frame is missing": 1})
+
+
 def test_a_killed_import_is_made_again(split, tmp_path):
     left = tmp_path / ".out.partial" / "data"  # by a kill, which tidies nothing up
     left.mkdir(parents=True)
@@ -191,14 +271,14 @@ def test_a_killed_import_is_made_again(split, tmp_path):
     assert not list(tmp_path.glob(".out*"))
 
 
-def test_a_dataset_that_cannot_be_finished_is_removed(split, tmp_path, monkeypatch):
+def test_of_a_dataset_that_cannot_be_finished_the_shards_are_kept(split, tmp_path, monkeypatch):
     def full(*_):
         raise OSError("no space left on device")
 
     monkeypatch.setattr("inspire_vla.labels.dataset_writer.write_labels", full)
     with pytest.raises(InspireError, match="no space"):
         import_calvin(split, tmp_path / "out", images=False, scene="D")
-    assert not list(tmp_path.glob("*out*"))
+    assert [path.name for path in tmp_path.glob("*out*")] == [".out.importing"]
 
 
 def test_scenes_of_a_split_of_several(split, tmp_path):

@@ -18,7 +18,7 @@ import pytest
 
 from inspire_vla.errors import InspireError
 from inspire_vla.labels import LABELS_FILE, LabelInfo, ModeRule
-from inspire_vla.labels.dataset_writer import LabelledDatasetWriter
+from inspire_vla.labels.dataset_writer import LabelledDatasetWriter, png
 from inspire_vla.labels.episode_labeller import DemonstrationLabeller
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.labels.simulator_state import PrivilegedLabeller
@@ -50,7 +50,7 @@ def sound(synthetic, tmp_path_factory: pytest.TempPathFactory) -> Path:
             action = np.column_stack([np.zeros((len(path), 6)), command])
             offsets = np.stack([synthetic.cube - path, synthetic.plate - path], 1)
             offsets[:, 1] += np.nan if episode else 0.0
-            images = [np.full((8, 8, 3), frame, np.uint8) for frame in range(len(path))]
+            images = [png(np.full((8, 8, 3), frame, np.uint8)) for frame in range(len(path))]
             made.add(
                 synthetic.instruction,
                 state,

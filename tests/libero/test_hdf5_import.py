@@ -116,22 +116,22 @@ def test_killed_it_goes_on_and_ends_the_same(files, imported, tmp_path, monkeypa
         }
 
     calls = []
-    real = hdf5_import._make_shard
+    real = hdf5_import._read
 
     def counted(*arguments):
         *_, number = arguments
-        real(*arguments)
         calls.append(number)
+        return real(*arguments)
 
     def dying(*arguments):
         if len(calls) == 2:
             raise KeyboardInterrupt
-        counted(*arguments)
+        return counted(*arguments)
 
-    monkeypatch.setattr(hdf5_import, "_make_shard", dying)
+    monkeypatch.setattr(hdf5_import, "_read", dying)
     with pytest.raises(KeyboardInterrupt):
         import_demonstrations([files], tmp_path / "data", **QUICK)
-    monkeypatch.setattr(hdf5_import, "_make_shard", counted)
+    monkeypatch.setattr(hdf5_import, "_read", counted)
     import_demonstrations([files], tmp_path / "data", **QUICK)
     assert len(calls) == len(set(calls)) == 5
     assert digests(tmp_path / "data") == digests(imported[0])

@@ -11,7 +11,7 @@ import pytest
 
 from inspire_vla.errors import InspireError
 from inspire_vla.labels import LabelInfo, ModeRule
-from inspire_vla.labels.dataset_writer import LabelledDatasetWriter
+from inspire_vla.labels.dataset_writer import LabelledDatasetWriter, png
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.reports.label_review import write_review
 
@@ -34,7 +34,7 @@ def dataset(tmp_path: Path) -> Path:
         for instruction in (CUBE, DRAWER):
             offsets = np.tile(np.float32([0.2, 0, 0]), (6, 1, 1))
             offsets[3:] = [0, 0.2, 0]
-            images = [np.full((16, 16, 3), 40 * frame, np.uint8) for frame in range(6)]
+            images = [png(np.full((16, 16, 3), 40 * frame, np.uint8)) for frame in range(6)]
             made.add(
                 instruction,
                 np.zeros((6, 8)),

@@ -58,7 +58,7 @@ class Import:
     mapping: Annotated[str | None, arg(metavar="JSON")] = None
     """LIBERO: file {instruction: {mention: name}} that overrules the grounding of mentions."""
     processes: int = 1
-    """LIBERO: processes."""
+    """Number of processes."""
     render: Literal["full", "fast"] = "full"
     """LIBERO: how images are drawn, as in `inspire collect`."""
     scene: Annotated[str | None, arg(metavar="A..D")] = None
@@ -111,7 +111,7 @@ USED_BY = {
         *(option.name for option in fields(EndEffector)),
     },
     LIBERO: {"image_size", "keep_noops", "replay", "mapping", "processes", "render"},
-    CALVIN: {"image_size", "scene"},
+    CALVIN: {"image_size", "scene", "processes"},
 }  # fmt: skip
 """Kind of source → the options that it uses besides those that all use."""
 
@@ -192,6 +192,9 @@ def _import_calvin(options: Arguments) -> None:
         modes=options.modes,
         frame=options.frame,
         rule=ModeRule(options.close_m, not options.no_grasped),
+        processes=options.imported.processes,
+        progress=True,
+        announce=print,
     )
     _finish(options, report)
 
@@ -245,12 +248,12 @@ def how_to_resume(options: Arguments) -> str:
     assert target is not None
     if is_labelled(target):
         return f"{target} is labelled. The same command writes what is missing beside it."
-    kept, kind = "", _kind(options.source)
-    again = {LEROBOT: "computes the labels again and keeps the files that are written",
-             LIBERO: "keeps what is finished", CALVIN: "imports all again"}[kind]  # fmt: skip
-    if kind == LEROBOT and (episodes := kept_episodes(target)):
-        kept = f" The labels of {episodes} episodes are kept."
-        again = "goes on with the others"
+    kept, again = "", "keeps what is finished"
+    if _kind(options.source) == LEROBOT:
+        again = "computes the labels again and keeps the files that are written"
+        if episodes := kept_episodes(target):
+            kept = f" The labels of {episodes} episodes are kept."
+            again = "goes on with the others"
     return f"{options.source} is unchanged.{kept} The same command {again}."
 
 

@@ -1,5 +1,7 @@
 """Imports CALVIN's recordings into a labelled LeRobot dataset. Importer only: never run on real CALVIN data.
 
+    SPLIT ── workers: read the frames of a sequence ──▶ one shard per annotated sequence ──▶ NAME/
+
     training/episode_0000123.npz    a frame: robot_obs (15), scene_obs (24), rel_actions (7), rgb_static, rgb_gripper
     training/lang_annotations/auto_lang_ann.npy      {"language": {"ann": […]}, "info": {"indx": [(first, last), …]}}
 
@@ -11,11 +13,13 @@ Written from the repositories mees/calvin at fa03f01 and mees/calvin_env at 7971
 the recordings themselves were not available.
 """
 
+import os
 import pickle
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspire_vla.errors import InspireError, did_you_mean, reason_of
-from inspire_vla.files import atomic_path, disk_errors, folder_lock
 from inspire_vla.instruction import NoObjectFound, find_mentions
+from inspire_vla.jobs import ResumableJob
 from inspire_vla.labels.columns import LabelInfo, ModeRule
-from inspire_vla.labels.dataset_writer import LabelledDatasetWriter
+from inspire_vla.labels.dataset_writer import Demonstration, build_dataset, import_shard, png
 from inspire_vla.labels.labeller import Tracks
 from inspire_vla.labels.simulator_state import LABELLER
 from inspire_vla.spatial import Frame
@@ -66,12 +70,13 @@ _FIXTURE_WORDS = {
 
 @dataclass(frozen=True)
 class CalvinScene:
-    """One of the environments A to D. blocks: in the order of scene_obs. fixtures: name → position at rest.
+    """One of the environments. name: A to D. blocks: in the order of scene_obs. fixtures: name → position at rest.
 
     The order of the blocks and the positions of the fixtures differ between the environments (conf/scene and
     data/calvin_table_*/urdf of calvin_env). A fixture's position is its link's centre of mass, times the scaling 0.8.
     """
 
+    name: str
     blocks: tuple[str, str, str]
     fixtures: Mapping[str, tuple[float, float, float]]
 
@@ -115,10 +120,18 @@ class CalvinScene:
 
 
 def _scene(
-    blocks: tuple[str, str, str], *, button: float, drawer: float, door: float, switch: float, shelf: float
+    name: str,
+    blocks: tuple[str, str, str],
+    *,
+    button: float,
+    drawer: float,
+    door: float,
+    switch: float,
+    shelf: float,
 ) -> CalvinScene:
     """A scene by the x of its fixtures. The LED is above the button, the bulb above the switch."""
     return CalvinScene(
+        name,
         blocks,
         {
             "door": (door, 0.061, 0.543),
@@ -132,11 +145,18 @@ def _scene(
     )
 
 
-SCENES: dict[str, CalvinScene] = {
-    "A": _scene(("pink", "blue", "red"), button=-0.28, drawer=0.10, door=-0.240, switch=0.30, shelf=-0.10),
-    "B": _scene(("red", "blue", "pink"), button=0.28, drawer=0.18, door=0.228, switch=-0.32, shelf=0.08),
-    "C": _scene(("blue", "red", "pink"), button=-0.12, drawer=0.10, door=0.200, switch=-0.32, shelf=0.08),
-    "D": _scene(("red", "blue", "pink"), button=-0.12, drawer=0.18, door=-0.240, switch=0.30, shelf=-0.10),
+SCENES = {
+    scene.name: scene
+    for scene in (
+        _scene(
+            "A", ("pink", "blue", "red"), button=-0.28, drawer=0.10, door=-0.240, switch=0.30, shelf=-0.10
+        ),
+        _scene("B", ("red", "blue", "pink"), button=0.28, drawer=0.18, door=0.228, switch=-0.32, shelf=0.08),
+        _scene("C", ("blue", "red", "pink"), button=-0.12, drawer=0.10, door=0.200, switch=-0.32, shelf=0.08),
+        _scene(
+            "D", ("red", "blue", "pink"), button=-0.12, drawer=0.18, door=-0.240, switch=0.30, shelf=-0.10
+        ),
+    )
 }
 
 
@@ -181,6 +201,12 @@ class ScenesOfSplit:
                 f"nothing in {split} tells which of CALVIN's tables it shows (scene_info.npy, "
                 ".hydra/merged_config.yaml), and the order of the blocks depends on it: --scene A, B, C or D."
             )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What `of` depends on, as JSON values."""
+        intervals = [[scene.name, first, last] for scene, first, last in self._intervals]
+        return {"scene": self._one and self._one.name, "scene_intervals": intervals}
 
     def of(self, frame: int) -> CalvinScene:
         """Return the scene of a frame. Raises InspireError for a frame outside all intervals."""
@@ -241,84 +267,134 @@ def import_calvin(
     modes: Sequence[str] = ("direction",),
     frame: str | Frame = "robot",
     rule: ModeRule = ModeRule(),  # noqa: B008  frozen
+    processes: int = 1,
+    progress: bool = False,
+    announce: Callable[[str], None] | None = None,
 ) -> CalvinReport:
     """Write `out` from the folder of a split (`training`, `validation`), with one episode per annotated sequence.
+
+    An interrupted call, made again, reads only the sequences that it had not finished.
 
     Args:
         scene: A to D; None: what the split says.
         images: of the static camera, and of the gripper's if the frames have it.
+        processes: 0 or 1 imports in this process.
+        announce: called with what an interrupted call with other settings has left, which is removed.
 
     Raises:
         InspireError: no annotations, `out` exists, the scene is not known, the frames have no image of the static
             camera, or nothing could be imported.
     """
-    split, out = Path(split), Path(out).absolute()
-    with folder_lock(out, "importing into"), disk_errors(out):
-        if out.exists():
-            raise InspireError(f"{out} exists; choose another folder.")
-        scenes = ScenesOfSplit(split, scene, read_scene_info(split))
-        report = CalvinReport(out)
-        sequences = []
-        for text, first, last in read_annotations(split):
-            try:
-                sequences.append((text, find_mentions(text), first, last))
-            except NoObjectFound:
-                report.skipped["its instruction names no object"] += 1
-        if not sequences:
-            raise InspireError(f"nothing could be imported from {split}: {dict(report.skipped)}.")
-        labels = LabelInfo(
-            frame=frame,  # type: ignore[arg-type]  # LabelInfo looks a name up
-            modes=dict.fromkeys(modes, rule),
-            tasks={text: mentions for text, mentions, _, _ in sequences},
-            max_objects=max(len(mentions) for _, mentions, _, _ in sequences),
-            labeller=LABELLER,
-            extra={"source": "CALVIN", "scene": scene or "as the split says"},
+    split, out = Path(split).absolute(), Path(out).absolute()
+    if out.exists():
+        raise InspireError(f"{out} exists; choose another folder.")
+    scenes = ScenesOfSplit(split, scene, read_scene_info(split))
+    report = CalvinReport(out)
+    sequences = []
+    for text, first, last in read_annotations(split):
+        try:
+            sequences.append(AnnotatedSequence(text, find_mentions(text), first, last))
+        except NoObjectFound:
+            report.skipped["its instruction names no object"] += 1
+    if not sequences:
+        raise InspireError(f"nothing could be imported from {split}: {dict(report.skipped)}.")
+    labels = LabelInfo(
+        frame=frame,  # type: ignore[arg-type]  # LabelInfo looks a name up
+        modes=dict.fromkeys(modes, rule),
+        tasks={sequence.instruction: sequence.mentions for sequence in sequences},
+        max_objects=max(len(sequence.mentions) for sequence in sequences),
+        labeller=LABELLER,
+        extra={"source": "CALVIN", "scene": scene or "as the split says"},
+    )
+    shapes = _shapes(split, [sequence.first for sequence in sequences])
+    sizes = _image_sizes(split, shapes) if images else {}
+    report.cameras = tuple(sizes)
+    report.not_imported = tuple(sorted(set(shapes) - {*_ARRAYS, *(CAMERAS[name] for name in sizes)}))
+    settings = {
+        "split": str(split),
+        **scenes.settings,
+        "image_sizes": sizes,
+        "sequences": [asdict(sequence) | _files(split, sequence) for sequence in sequences],
+    }
+    job = ResumableJob(out, settings, "importing")
+    with job.started(restart_if_changed=True) as changed:
+        if changed and announce is not None:
+            announce(f"{changed}: all sequences are imported again.")
+        made = build_dataset(
+            job,
+            len(sequences),
+            partial(import_shard, job, partial(_read, split, scenes, sizes, sequences)),
+            labels,
+            name=out.name,
+            fps=30,
+            robot_type="panda",
+            image_size=sizes,
+            cameras=report.cameras,
+            state_names=_STATE_NAMES,
+            processes=processes,
+            progress=progress,
         )
-        shapes = _shapes(split, [first for _, _, first, _ in sequences])
-        sizes = _image_sizes(split, shapes) if images else {}
-        report.cameras = tuple(sizes)
-        report.not_imported = tuple(sorted(set(shapes) - {*_ARRAYS, *(CAMERAS[name] for name in sizes)}))
-        with (
-            atomic_path(out) as building,
-            LabelledDatasetWriter(
-                building,
-                labels,
-                name=out.name,
-                fps=30,
-                robot_type="panda",
-                image_size=sizes,
-                cameras=report.cameras,
-                state_names=_STATE_NAMES,
-            ) as dataset,
-        ):
-            for text, mentions, first, last in sequences:
-                try:
-                    sequence_scene = scenes.of(first)
-                    frames = [read_frame(split, number, sizes) for number in range(first, last + 1)]
-                except InspireError as error:
-                    report.skipped[str(error)] += 1
-                    continue
-                robot = np.stack([f["robot_obs"] for f in frames]).astype(np.float64)
-                state = np.stack([f["scene_obs"] for f in frames]).astype(np.float64)
-                if not (np.isfinite(robot).all() and np.isfinite(state).all()):
-                    report.skipped["poses that are no numbers"] += 1
-                    continue
-                tracks = track(robot, state, mentions, sequence_scene)
-                unknown = ~np.isfinite(tracks.gripper_to_object_m).all(axis=(0, 2))
-                report.unplaced.update(m for m, missing in zip(mentions, unknown, strict=True) if missing)
-                dataset.add(
-                    text,
-                    np.concatenate([robot[:, :7], robot[:, 14:15]], axis=1),
-                    np.stack([f["rel_actions"] for f in frames]),
-                    tracks.gripper_to_object_m,
-                    tracks.grasped,
-                    {camera: [f[CAMERAS[camera]] for f in frames] for camera in sizes},
-                )
-                report.episodes += 1
-                report.frames += len(frames)
-            if not report.episodes:
-                raise InspireError(f"nothing could be imported from {split}: {dict(report.skipped)}.")
-        return report
+    for one in made:
+        if isinstance(one, str):
+            report.skipped[one] += 1
+            continue
+        unknown = ~np.isfinite(one.gripper_to_object_m).all(axis=(0, 2))
+        report.unplaced.update(m for m, missing in zip(one.mentions, unknown, strict=True) if missing)
+        report.episodes += 1
+        report.frames += len(one)
+    return report
+
+
+@dataclass(frozen=True)
+class AnnotatedSequence:
+    """An annotated sequence of frames, `first` to `last`."""
+
+    instruction: str
+    mentions: tuple[str, ...]
+    first: int
+    last: int
+
+
+def _files(split: Path, sequence: AnnotatedSequence) -> dict[str, int]:
+    """What tells that the files of a sequence have changed: number up to the first that is missing, bytes, newest."""
+    count, size, newest = 0, 0, 0
+    for number in range(sequence.first, sequence.last + 1):
+        try:
+            stat = os.stat(_frame_file(split, number))
+        except OSError:
+            break
+        count, size, newest = count + 1, size + stat.st_size, max(newest, stat.st_mtime_ns)
+    return {"frames": count, "bytes": size, "modified_ns": newest}
+
+
+def _read(
+    split: Path,
+    scenes: ScenesOfSplit,
+    image_sizes: Mapping[str, int],
+    sequences: Sequence[AnnotatedSequence],
+    number: int,
+) -> Demonstration:
+    """Read the sequence of a number. Raises InspireError with the reason for which it is left out."""
+    sequence = sequences[number]
+    scene = scenes.of(sequence.first)
+    if sequence.last < sequence.first:
+        raise InspireError("it has no frames")
+    frames = [read_frame(split, i, image_sizes) for i in range(sequence.first, sequence.last + 1)]
+    robot = np.stack([f["robot_obs"] for f in frames]).astype(np.float64)
+    state = np.stack([f["scene_obs"] for f in frames]).astype(np.float64)
+    if not (np.isfinite(robot).all() and np.isfinite(state).all()):
+        raise InspireError("poses that are no numbers")
+    tracks = track(robot, state, sequence.mentions, scene)
+    return Demonstration(
+        task_name=sequence.instruction,
+        instruction=sequence.instruction,
+        mentions=sequence.mentions,
+        images={camera: tuple(png(f[CAMERAS[camera]]) for f in frames) for camera in image_sizes},
+        state=np.concatenate([robot[:, :7], robot[:, 14:15]], axis=1).astype(np.float32),
+        action=np.stack([f["rel_actions"] for f in frames]).astype(np.float32),
+        gripper_to_object_m=tracks.gripper_to_object_m,
+        grasped=tracks.grasped,
+    )
 
 
 def track(
@@ -408,6 +484,10 @@ def _load_plain(path: Path, what: str) -> Any:
         raise InspireError(f"{path} holds no {what} of CALVIN: {reason_of(error)}.") from None
 
 
+def _frame_file(split: Path, number: int) -> Path:
+    return split / f"episode_{number:07d}.npz"
+
+
 def read_frame(
     split: Path,
     number: int,
@@ -421,7 +501,7 @@ def read_frame(
     Raises:
         InspireError: the frame is missing or damaged, or lacks an array.
     """
-    path = split / f"episode_{number:07d}.npz"
+    path = _frame_file(split, number)
     try:
         with np.load(path, allow_pickle=False) as arrays:
             frame = {name: arrays[name] for name in arrays.files}
@@ -450,7 +530,7 @@ def _shapes(split: Path, numbers: Sequence[int]) -> dict[str, tuple[int, ...]]:
         try:
             return {name: array.shape for name, array in read_frame(split, number).items()}
         except InspireError as error:
-            why = f"episode_{number:07d}.npz: {error}"
+            why = f"{_frame_file(split, number).name}: {error}"
     raise InspireError(f"nothing could be imported from {split}: no sequence has its first frame; {why}.")
 
 

@@ -235,7 +235,7 @@ class LabelledDatasetWriter:
         action: np.ndarray,
         gripper_to_object_m: np.ndarray,
         grasped: np.ndarray,
-        images: Mapping[str, Sequence[bytes | np.ndarray]],
+        images: Mapping[str, Sequence[bytes]],
     ) -> None:
         """Append one episode of T frames.
 
@@ -243,7 +243,7 @@ class LabelledDatasetWriter:
 
         Args:
             state: (T, n). action: (T, m). gripper_to_object_m: (T, k, 3) metres, base frame. grasped: (T, k) bool.
-            images: camera → T images, as PNG bytes or uint8 (H, W, 3).
+            images: camera → T images as PNG bytes.
         """
         frames, objects = grasped.shape
         count = self._labels.max_objects
@@ -274,13 +274,13 @@ class LabelledDatasetWriter:
         with fast_image_embedding():
             self._dataset.save_episode(columns)
 
-    def _write_images(self, camera: str, images: Sequence[bytes | np.ndarray]) -> list[str]:
+    def _write_images(self, camera: str, images: Sequence[bytes]) -> list[str]:
         """Write the images as files over those of the last episode, and return their paths: LeRobot takes paths."""
         folder = self._images / camera
         folder.mkdir(exist_ok=True)
         paths = [os.fspath(folder / f"frame-{i:06d}.png") for i in range(len(images))]
         for path, image in zip(paths, images, strict=True):
-            Path(path).write_bytes(image if isinstance(image, bytes) else png(image))
+            Path(path).write_bytes(image)
         return paths
 
 
@@ -336,6 +336,16 @@ def build_dataset(
         return made
 
     return job.finish(assemble)
+
+
+def import_shard(job: ResumableJob, read: Callable[[int], Demonstration], number: int) -> None:
+    """Write the shard of a recording, or the reason that `read` gives (an InspireError) for leaving it out."""
+    try:
+        demonstration = read(number)
+    except InspireError as error:
+        save_skipped(str(error), job.shard(number))
+        return
+    save_demonstration(demonstration, job.shard(number))
 
 
 # --- a collection of a scripted expert's demonstrations

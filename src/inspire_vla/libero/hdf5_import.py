@@ -20,12 +20,7 @@ import numpy as np
 from inspire_vla.errors import InspireError
 from inspire_vla.jobs import ResumableJob
 from inspire_vla.labels import ModeRule
-from inspire_vla.labels.dataset_writer import (
-    Demonstration,
-    build_dataset,
-    save_demonstration,
-    save_skipped,
-)
+from inspire_vla.labels.dataset_writer import Demonstration, build_dataset, import_shard
 from inspire_vla.libero.dataset import (
     DATASET,
     GroundingOverrides,
@@ -140,7 +135,7 @@ def import_demonstrations(
         made = build_dataset(
             resumable,
             len(jobs),
-            partial(_make_shard, jobs, settings, resumable),
+            partial(import_shard, resumable, partial(_read, jobs, settings)),
             labels,
             name=out.name,
             image_size=image_size,
@@ -228,15 +223,9 @@ def _task_file(path: Path, recorded: Any) -> Path:
 # --- one demonstration
 
 
-def _make_shard(jobs: Sequence[Job], settings: Settings, resumable: ResumableJob, number: int) -> None:
-    """Write the shard of a demonstration, or why it is skipped."""
-    try:
-        save_demonstration(_read(jobs[number], settings), resumable.shard(number))
-    except InspireError as error:
-        save_skipped(str(error), resumable.shard(number))
-
-
-def _read(job: Job, settings: Settings) -> Demonstration:
+def _read(jobs: Sequence[Job], settings: Settings, number: int) -> Demonstration:
+    """Read the demonstration of a number. Raises InspireError with the reason for which it is skipped."""
+    job = jobs[number]
     states, actions, model_xml = _recorded(job)
     env = shared_simulation(job.task_file, settings.image_size, settings.render)
     inner = env.env
