@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
+from lerobot.datasets import LeRobotDatasetMetadata
+from lerobot.scripts import lerobot_train
 from tests.lerobot_plugin import sources
 from tests.lerobot_plugin.families import TASK, finetune, load, make
 from tests.lerobot_plugin.test_memory_options import batch
@@ -11,7 +13,8 @@ from tests.lerobot_plugin.test_memory_options import batch
 from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.build_model import make_backbone
-from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
+from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, load_config
+from inspire_vla.lerobot_plugin.training import prepare
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +91,9 @@ def test_the_command_converts_and_says_what_is_wrong(tmp_path: Path, capsys: pyt
     ("observation.state", {"type": "STATE", "shape": [5]}, "a state of 5 numbers.*has 8"),
 ])  # fmt: skip
 def test_inputs_that_the_dataset_lacks_are_refused_before_the_first_step(
-    key: str, feature: dict, told: str, tmp_path_factory: pytest.TempPathFactory, labelled_dataset: Path
-) -> None:
+    key: str, feature: dict, told: str, tmp_path_factory: pytest.TempPathFactory, labelled_dataset: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     start = make("smolvla", tmp_path_factory)
     config = json.loads((start / "config.json").read_text(encoding="utf-8"))
     if feature["type"] == "VISUAL":
@@ -100,3 +104,25 @@ def test_inputs_that_the_dataset_lacks_are_refused_before_the_first_step(
     with pytest.raises(InspireError, match=told):
         finetune(start, labelled_dataset, out)
     assert not out.exists()
+    bare = [f"--policy.path={start}", "--policy.push_to_hub=false", "--policy.device=cpu", "--num_workers=0"]
+    data = [f"--dataset.root={labelled_dataset}", "--dataset.repo_id=local/tiny", f"--output_dir={out}"]
+    monkeypatch.setattr("sys.argv", ["lerobot-train", *data, *bare])
+    with pytest.raises(InspireError, match=told):
+        lerobot_train.train()
+
+
+def test_bare_lerobot_train_says_that_rounding_loses_the_steps(
+    tmp_path_factory: pytest.TempPathFactory, unlabelled_dataset: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    config = load_config(make("smolvla", tmp_path_factory))
+    config.dtype, config.optimizer_lr = "bfloat16", 1e-5
+    config.reasoning.enabled = False
+    meta = LeRobotDatasetMetadata("local/tiny", root=unlabelled_dataset)
+    monkeypatch.setattr("inspire_vla.lerobot_plugin.training.check_inputs", lambda *_: pytest.fail("reached"))
+    for options, warned in (([], True), (["--peft.r=8"], False)):
+        caplog.clear()
+        monkeypatch.setattr("sys.argv", ["lerobot-train", *options])
+        with pytest.raises(pytest.fail.Exception, match="reached"):
+            prepare(config, meta, None)
+        assert ("--policy.weights_dtype=float32" in caplog.text) == warned

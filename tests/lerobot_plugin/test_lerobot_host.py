@@ -17,12 +17,12 @@ from lerobot.configs import parser as lerobot_parser
 from lerobot.policies import make_pre_post_processors
 from lerobot.scripts import lerobot_train
 from lerobot.utils.logging_utils import AverageMeter, MetricsTracker
-from tests.lerobot_plugin.tiny_runs import run
+from tests.lerobot_plugin.tiny_runs import TINY, run
 
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.checkpoints import find, tokenizer_settings
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import load_config
-from inspire_vla.lerobot_plugin.lerobot_host import TRAIN_LOG, TrainLog, duration
+from inspire_vla.lerobot_plugin.lerobot_host import TRAIN_LOG, TrainLog, _StepClock, duration
 from inspire_vla.lerobot_plugin.processor_inspire_vla import tokenizer_step
 
 
@@ -87,11 +87,16 @@ def test_an_option_that_is_none_is_named_in_a_line(
     (["--peft.method_type=miss"], r"--peft\.method_type=miss: possible is LORA"),
 ])  # fmt: skip
 def test_a_lora_that_cannot_be_trained_is_refused(
-    options: list[str], told: str, labelled_dataset: Path, tmp_path: Path
+    options: list[str], told: str, labelled_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(InspireError, match=told):
         run(labelled_dataset, tmp_path / "out", "--steps=1", *options)
     assert not (tmp_path / "out").exists()
+    bare = ["--policy.type=inspire_vla", "--policy.push_to_hub=false", "--policy.device=cpu", *TINY, *options]
+    data = [f"--dataset.root={labelled_dataset}", "--dataset.repo_id=local/tiny", "--num_workers=0"]
+    monkeypatch.setattr("sys.argv", ["lerobot-train", *data, f"--output_dir={tmp_path / 'out'}", *bare])
+    with pytest.raises(InspireError, match=told):
+        lerobot_train.train()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the device is here")
@@ -135,6 +140,25 @@ def test_a_refused_training_leaves_no_folder_and_decodes_nothing(
         run(labelled_dataset, tmp_path / "out", "--steps=2", "--policy.vq.codes_per_level=64")
     assert not (tmp_path / "out").exists()
     assert "Decoding" not in capsys.readouterr().err
+
+
+def test_nothing_is_said_of_no_remaining_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter(range(0, 1000, 100))
+    monkeypatch.setattr("inspire_vla.lerobot_plugin.lerobot_host.time.perf_counter", lambda: next(now))
+    short, longer = _StepClock(2), _StepClock(3)
+    assert [short.after(step) for step in (1, 2)] == [None, None]
+    assert [bool(longer.after(step)) for step in (1, 2, 3)] == [False, True, False]
+    again = _StepClock(3)
+    again.after(1)
+    assert "for the remaining 1 step; " in str(again.after(2))
+
+
+def test_a_plan_in_plain_words(labelled_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    options = ("--steps=1", "--batch_size=1", "--dataset.episodes=[0]", "--policy.vq.codes_per_level=2")
+    run(labelled_dataset, tmp_path / "out", *options, "--num_workers=1")
+    shown = capsys.readouterr().err
+    assert "Training: 1 step of 1 sample, from 12 frames of 1 episode; " in shown
+    assert "Before the first step, 1 process for loading data start" in shown
 
 
 @pytest.mark.parametrize(

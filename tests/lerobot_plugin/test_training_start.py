@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lerobot.scripts import lerobot_train
 
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.checkpoint_schema import ACTION_HEADS
 from inspire_vla.lerobot_plugin.checkpoints import SHIPPED
-from inspire_vla.lerobot_plugin.training_start import check_start
+from inspire_vla.lerobot_plugin.training_start import asked_for, check_start
 from inspire_vla.recipes import RECIPES
 
 
@@ -126,13 +127,62 @@ def test_options_that_the_weights_allow_are_taken(tmp_path: Path) -> None:
         check_start([f"--policy.path={flow}", "--policy.chunk_size=8"], "nano_tabletop", chosen=False)
 
 
-def test_a_resumed_training_stays_the_same_policy(training: Path) -> None:
-    config = next(training.glob("checkpoints/000003/*/train_config.json"))
+def test_a_resumed_training_stays_the_same_policy() -> None:
+    config = SHIPPED / "nano_base" / "train_config.json"
     resumed = [f"--config_path={config}", "--resume=true"]
-    check_start([*resumed, "--policy.optimizer_lr=1e-5"], None, chosen=False)
-    for option in ("reasoning.enabled=false", "chunk_size=8", "nano.layers=9"):
-        with pytest.raises(InspireError, match=option.partition("=")[0]):
-            check_start([*resumed, f"--policy.{option}"], None, chosen=False)
+    taken = (
+        "--steps=9", "--batch_size=4", "--optimizer.grad_clip_norm=2", "--policy.gradient_checkpointing=true",
+        "--policy.n_action_steps=2", "--policy.optimizer_lr=1e-3", "--policy.dtype=float32",
+        "--policy.no_such_option=3",  # LeRobot refuses it
+    )  # fmt: skip
+    check_start([*resumed, *taken], None, chosen=False)
+    for option in (
+        "policy.reasoning.enabled=true", "policy.reasoning.mode=distance", "policy.chunk_size=8",
+        "policy.nano.layers=9", "policy.dtype=bfloat16", "policy.action_tokenizer=fast", "policy.flow.insulate=true",
+        "policy.optimizer_lr=1e-5", "optimizer.lr=1e-5", "peft.r=8", "dataset.episodes=[0]", "rename_map={a: b}",
+        "policy.path=runs/other", "policy.pretrained_path=runs/other",
+    ):  # fmt: skip
+        with pytest.raises(
+            InspireError, match=f"A resumed training .*--{re.escape(option.partition('=')[0])}"
+        ):
+            check_start([*resumed, f"--{option}"], None, chosen=False)
+
+
+def test_bare_lerobot_train_refuses_the_same(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(trained, out, symlinks=True)
+    config = out / "checkpoints" / "last" / "pretrained_model" / "train_config.json"
+    settings = json.loads(config.read_text(encoding="utf-8"))
+    del settings["policy"]["weights_dtype"]  # written before there was this setting
+    config.write_text(json.dumps(settings), encoding="utf-8")
+    resumed = [
+        "lerobot-train",
+        f"--config_path={config}",
+        "--resume=true",
+        f"--output_dir={out}",
+        "--steps=9",
+    ]
+    for option, began in (("reasoning.mode=distance", "direction"), ("weights_dtype=float32", "None")):
+        monkeypatch.setattr(sys, "argv", [*resumed, f"--policy.{option}"])
+        with pytest.raises(InspireError, match=rf"--policy\.{option}, but it began with {began}"):
+            lerobot_train.train()
+
+
+def test_what_lerobot_does_not_tell_a_policy_is_read_as_lerobot_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "train.yaml"
+    config.write_text("resume: true\nrename_map: {a: b}\npeft: null\nsteps: 3\n", encoding="utf-8")
+    words = ["lerobot-train", f"--config_path={config}", "--steps", "9", "--dataset.episodes=[0]"]
+    monkeypatch.setattr(sys, "argv", words)
+    found = [
+        asked_for(name) for name in ("resume", "rename_map", "peft", "peft.r", "steps", "dataset.episodes")
+    ]
+    assert found == [True, {"a": "b"}, None, None, 9, [0]]
+    monkeypatch.setattr(sys, "argv", [*words, "--resume=false", "--peft.r=8"])
+    assert (asked_for("resume"), asked_for("peft"), asked_for("eval")) == (False, {"r": 8}, None)
 
 
 def test_a_recipe_of_the_pre_training_is_no_recipe_of_a_policy() -> None:

@@ -236,8 +236,6 @@ class InspireVLAConfig(PreTrainedConfig):
         self.runtime_tokenizer: InspireVLATokenizer | None = None
         # The episodes that are trained on, as `lerobot_host` tells; None: all of them. Not saved either.
         self.runtime_episodes: frozenset[int] | None = None
-        # Whether a training is resumed, as `lerobot_host` tells: its statistics are the checkpoint's.
-        self.runtime_resumed = False
         _check_choice(self.backbone, BACKBONES, "backbone")
         self._choose_action_head()
         for value, choices, what in (

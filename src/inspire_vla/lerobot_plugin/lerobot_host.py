@@ -20,9 +20,7 @@ import psutil
 import torch.distributed
 from draccus.utils import DecodingError, DraccusException
 from draccus.wrappers.suppressing_argparse import SuppressingArgumentParser
-from lerobot.configs import FeatureType, PreTrainedConfig
-from lerobot.utils.constants import OBS_STATE
-from lerobot.utils.feature_utils import dataset_to_policy_features
+from lerobot.configs import PreTrainedConfig
 from lerobot.utils.import_utils import is_package_available
 from lerobot.utils.logging_utils import MetricsTracker
 from safetensors import SafetensorError
@@ -105,13 +103,12 @@ def run_lerobot_train(
             if cfg.dataset.root is not None:  # LeRobot would ask the hub for what an incomplete dataset lacks
                 LeRobotFiles.open(cfg.dataset.root).check_cameras()
             check_transforms(cfg.dataset.image_transforms)
-            check_lora(cfg)
+            if cfg.peft is not None:
+                check_lora(vars(cfg.peft), cfg.policy)
             logs.add(TrainLog(Path(cfg.output_dir)))
             datasets = original["make_train_eval_datasets"](cfg)
-            check_inputs(cfg.policy, datasets[0].meta.features, cfg.rename_map)
             chosen = datasets[0].episodes
             cfg.policy.runtime_episodes = None if chosen is None else frozenset(chosen)
-            cfg.policy.runtime_resumed = bool(cfg.resume)
             datasets = prepare_datasets(cfg.policy, datasets)
             training = Training(cfg, datasets, logs.main)
             return datasets
@@ -173,45 +170,24 @@ def check_transforms(settings: Any) -> None:
         raise InspireError(f"--dataset.image_transforms cannot be made: {reason_of(error)}.") from None
 
 
-def check_lora(config: "TrainPipelineConfig") -> None:
-    """Raise InspireError for a LoRA (`peft`) that cannot be trained, or whose checkpoint could not be read."""
-    peft, policy = config.peft, config.policy
-    if peft is None:
-        return
+def check_lora(peft: Mapping[str, Any], policy: Any) -> None:
+    """Raise InspireError for a LoRA that cannot be trained, or whose checkpoint could not be read.
+
+    Args:
+        peft: LeRobot's options `--peft.…`.
+        policy: a policy's configuration.
+    """
+    method = peft.get("method_type") or "LORA"
     if not is_package_available("peft"):
         raise InspireError("LoRA (--peft.…) needs an extra: pip install -c constraints.txt -e '.[peft]'.")
-    if peft.method_type.upper() != "LORA":
-        raise InspireError(f"--peft.method_type={peft.method_type}: possible is LORA alone.")
-    for name, value in (("r", peft.r), ("lora_alpha", peft.lora_alpha)):
-        if value is not None and value < 1:
+    if method.upper() != "LORA":
+        raise InspireError(f"--peft.method_type={method}: possible is LORA alone.")
+    for name in ("r", "lora_alpha"):
+        if (value := peft.get(name)) is not None and value < 1:
             raise InspireError(f"--peft.{name} must be at least 1, found {value}.")
-    if isinstance(policy, InspireVLAConfig) and policy.backbone == "nano" and not peft.target_modules:
+    if isinstance(policy, InspireVLAConfig) and policy.backbone == "nano" and not peft.get("target_modules"):
         raise InspireError(
             "LoRA is for published models; nano is small and is trained whole: leave out --peft."
-        )
-
-
-def check_inputs(config: InspireVLAConfig, columns: Mapping[str, Any], renamed: Mapping[str, str]) -> None:
-    """Check that a dataset has what the policy takes, whose inputs are the checkpoint's with `--policy.path`.
-
-    Raises InspireError for a camera that the dataset lacks, and for a state of another length.
-    """
-    found = {
-        renamed.get(key, key): feature for key, feature in dataset_to_policy_features(dict(columns)).items()
-    }
-    cameras = sorted(key for key, feature in found.items() if feature.type is FeatureType.VISUAL)
-    missing = [key for key in config.image_features if key not in found]
-    if missing:
-        raise InspireError(
-            f"The policy takes the cameras {sorted(config.image_features)}; the dataset has {cameras}. If they only "
-            f'have other names, give --rename_map=\'{{"NAME IN THE DATASET": "{missing[0]}"}}\'. If it was converted, '
-            "convert it again with the dataset's --cameras."
-        )
-    state = config.robot_state_feature
-    if state is not None and OBS_STATE in found and found[OBS_STATE].shape != state.shape:
-        raise InspireError(
-            f"The policy takes a state of {state.shape[0]} numbers; {OBS_STATE} of the dataset has "
-            f"{found[OBS_STATE].shape[0]}. If it was converted, convert it again with the dataset's --state-dim."
         )
 
 
@@ -254,11 +230,6 @@ def _refuse_options(parser: argparse.ArgumentParser, message: str) -> NoReturn:
     raise InspireError(f"{message[:1].upper()}{message[1:]}.")
 
 
-def chooses_episodes() -> bool:
-    """Whether this process's command line trains on some episodes only, as bare `lerobot-train` may."""
-    return any(word.startswith(("--dataset.episodes", "--dataset.eval_split")) for word in sys.argv)
-
-
 def _plan(training: Training, policy: torch.nn.Module) -> str:
     config, dataset = training.config, training.datasets[0]
     if config.peft is None:
@@ -267,10 +238,15 @@ def _plan(training: Training, policy: torch.nn.Module) -> str:
     else:  # LeRobot freezes the rest after this
         parameters = sum(p.numel() for p in policy.parameters())
         trained = f"LoRA of rank {config.peft.r} is trained beside {parameters / 1e6:,.1f} million parameters"
-    return (
-        f"Training: {config.steps:,} steps of {config.batch_size} samples, from {dataset.num_frames:,} frames of "
-        f"{dataset.num_episodes:,} episodes; {trained} on {training.policy.device}."
+    plan = (
+        f"Training: {counted(config.steps, 'step')} of {counted(config.batch_size, 'sample')}, from "
+        f"{counted(dataset.num_frames, 'frame')} of {counted(dataset.num_episodes, 'episode')}; {trained} on "
+        f"{training.policy.device}."
     )
+    if config.num_workers:
+        processes = counted(config.num_workers, "process", "processes")
+        plan += f" Before the first step, {processes} for loading data start, which may take minutes."
+    return plan
 
 
 class _StepClock:
@@ -280,13 +256,14 @@ class _StepClock:
         self.steps, self._calls, self._start, self._reported = steps, 0, 0.0, False
 
     def after(self, step: int) -> str | None:
-        """What to say after `step`, or nothing."""
+        """What to say after `step`, or nothing, as after the last."""
         self._calls += 1
         now = time.perf_counter()
         if self._calls == 1:
             self._start = now
         measured, elapsed = self._calls - 1, now - self._start
-        if self._reported or measured < 1 or (measured < MEASURED_STEPS and elapsed < 30):
+        remaining = self.steps - step
+        if self._reported or measured < 1 or (measured < MEASURED_STEPS and elapsed < 30) or remaining < 1:
             return None
         self._reported = True
         each = elapsed / measured
@@ -294,9 +271,14 @@ class _StepClock:
         if torch.cuda.is_available():
             memory += f", GPU {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB"
         return (
-            f"{each:.3g} s a step, measured over {measured}; about {duration(each * (self.steps - step))} for the "
-            f"remaining {self.steps - step:,} steps; {memory}."
+            f"{each:.3g} s a step, measured over {measured}; about {duration(each * remaining)} for the remaining "
+            f"{counted(remaining, 'step')}; {memory}."
         )
+
+
+def counted(number: int, one: str, several: str | None = None) -> str:
+    """A number with its noun, such as "1 step" or "2,000 steps"."""
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
 
 
 def duration(seconds: float) -> str:
@@ -434,6 +416,13 @@ class PolicyHooks:
     backbone: Backbone
     expert: FlowExpert | None
     config: InspireVLAConfig
+
+    def wrap_with_peft(
+        self, peft_config: Any = None, peft_cli_overrides: dict[str, Any] | None = None
+    ) -> Any:
+        """Make a LoRA. LeRobot 0.6.1, policies/pretrained.py. Raises InspireError for one that cannot be trained."""
+        check_lora(peft_cli_overrides or {}, self.config)
+        return super().wrap_with_peft(peft_config, peft_cli_overrides)  # type: ignore[misc]
 
     def _get_default_peft_targets(self) -> dict[str, Any] | None:
         """What LoRA adapts by default: the linear layers. LeRobot 0.6.1, policies/pretrained.py.

@@ -5,6 +5,7 @@ Axes: B rows of a batch, C cameras, T tokens, N tokens of the loss, K questions 
 
 import hashlib
 import math
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import draccus
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -66,6 +68,7 @@ from inspire_vla.lerobot_plugin.processor_inspire_vla import (
     load_parts,
 )
 from inspire_vla.lerobot_plugin.training import prepare
+from inspire_vla.lerobot_plugin.training_start import asked_for, check_resumed
 from inspire_vla.spatial import words_by_rule
 
 ACTION_IS_PAD = f"{ACTION}_is_pad"
@@ -553,6 +556,8 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         source = folder if adapter is None else _folder(adapter, config.pretrained_revision)
         if "parts" not in kwargs:
             kwargs["parts"] = load_parts(source)
+        if kwargs.get("dataset_meta") is not None and asked_for("resume"):
+            check_resumed(sys.argv[1:], source, draccus.encode(load_config(source)))
         check_weights_fit(config, kwargs["parts"], folder / WEIGHTS)
         policy = super().from_pretrained(folder, config=config, strict=strict, **kwargs)
         if adapter is not None and policy.expert is not None:  # an adapter has no place for the buffer

@@ -8,7 +8,7 @@ images decoded once, so that a small model does not wait for videos    frame_cac
 """
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -67,12 +67,12 @@ from inspire_vla.lerobot_plugin.frame_cache import FrameCache
 from inspire_vla.lerobot_plugin.lerobot_host import (
     Datasets,
     Training,
-    chooses_episodes,
     run_lerobot_train,
     several_processes,
 )
 from inspire_vla.lerobot_plugin.named_images import NamedImages
 from inspire_vla.lerobot_plugin.processor_inspire_vla import TokenizerParts
+from inspire_vla.lerobot_plugin.training_start import asked_for
 from inspire_vla.recipes import recipe_file
 from inspire_vla.spatial import canonical_answers, decode_answers
 
@@ -144,10 +144,6 @@ def _check_augmentation(dataset: FrameCache, config: InspireVLAConfig) -> None:
 def _before_first_step(training: Training) -> None:
     """Decode the images that the policy takes; record what it is trained on, or check that it is the same."""
     config, renamed = training.policy, training.config.rename_map
-    if (
-        training.main and training.config.peft is None and not several_processes()
-    ):  # FSDP keeps exact weights itself
-        warn_of_rounding(config)
     for dataset in training.datasets:
         if not isinstance(dataset, FrameCache):
             continue
@@ -196,11 +192,16 @@ def prepare(
             would clip, or another number of action codes than the checkpoint's.
     """
     warn_of_slow_bfloat16(config.device, config.dtype)
+    resumed = bool(asked_for("resume"))
+    if asked_for("peft") is None and not several_processes():  # FSDP keeps exact weights itself
+        warn_of_rounding(config)
+    check_inputs(config, dataset.features, asked_for("rename_map") or {})
     files = LeRobotFiles.open(dataset.root)
     files.check_videos(config.runtime_episodes)
     count_without_instruction(files)
     check_numbers(config, dataset)
-    if config.runtime_episodes is None and chooses_episodes():
+    chosen = asked_for("dataset.episodes") or asked_for("dataset.eval_split")
+    if config.runtime_episodes is None and chosen:
         logging.warning(
             "Statistics and action tokenizer are of all episodes, also of those that are not trained on. `inspire "
             "train --holdout` takes them from the training episodes only."
@@ -208,8 +209,8 @@ def prepare(
     data = training_data(dataset.root, config.runtime_episodes)
     if config.reasoning.enabled:
         check_labels(dataset.root, config.reasoning)
-    _choose_statistics(config, dataset, saved, data)
-    if not config.runtime_resumed:
+    _choose_statistics(config, dataset, None if resumed else saved, data)
+    if not resumed:
         check_action_range(config, dataset)
     take_image_sizes(config, dataset)
     draft, suites = saved.initial_draft if saved else (), suites_of(dataset.root)
@@ -218,7 +219,7 @@ def prepare(
             dataset.root, config.reasoning.mode, config.runtime_episodes
         )
     actions = choose_action_tokenizer(config, saved.action_tokenizer if saved else None, dataset)
-    if not config.runtime_resumed:
+    if not resumed:
         check_gripper(config, actions, dataset)
         report_rounding(config, actions, dataset)
     overrides = dict(saved.mention_overrides) if saved else {}
@@ -241,7 +242,7 @@ def _choose_statistics(
 ) -> None:
     """Let `dataset.stats` hold what this training normalises by: see checkpoint_statistics.py and action_fit.py."""
     of_checkpoint: Statistics = {}
-    if saved is not None and config.pretrained_path and not config.runtime_resumed:
+    if saved is not None and config.pretrained_path:
         of_checkpoint = statistics_of(find(config.pretrained_path))
     known = {one.actions_sha256 for one in saved.training_data} if saved else set()
     if data.actions_sha256 in known and of_checkpoint and keep_statistics(config, dataset, of_checkpoint):
@@ -259,7 +260,31 @@ def training_data(root: str | Path, episodes: Collection[int] | None) -> Trainin
     return TrainingData(reader.actions_sha256(), reader.episodes, list(left_out), render_of(root))
 
 
-# Numbers
+# Inputs and numbers
+
+
+def check_inputs(config: InspireVLAConfig, columns: Mapping[str, Any], renamed: Mapping[str, str]) -> None:
+    """Check that a dataset has what the policy takes, whose inputs are the checkpoint's with `--policy.path`.
+
+    Raises InspireError for a camera that the dataset lacks, and for a state of another length.
+    """
+    found = {
+        renamed.get(key, key): feature for key, feature in dataset_to_policy_features(dict(columns)).items()
+    }
+    cameras = sorted(key for key, feature in found.items() if feature.type is FeatureType.VISUAL)
+    missing = [key for key in config.image_features if key not in found]
+    if missing:
+        raise InspireError(
+            f"The policy takes the cameras {sorted(config.image_features)}; the dataset has {cameras}. If they only "
+            f'have other names, give --rename_map=\'{{"NAME IN THE DATASET": "{missing[0]}"}}\'. If it was converted, '
+            "convert it again with the dataset's --cameras."
+        )
+    state = config.robot_state_feature
+    if state is not None and OBS_STATE in found and found[OBS_STATE].shape != state.shape:
+        raise InspireError(
+            f"The policy takes a state of {state.shape[0]} numbers; {OBS_STATE} of the dataset has "
+            f"{found[OBS_STATE].shape[0]}. If it was converted, convert it again with the dataset's --state-dim."
+        )
 
 
 def check_numbers(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -> None:

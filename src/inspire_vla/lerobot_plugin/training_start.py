@@ -1,9 +1,10 @@
-"""What a training is asked for, compared with the checkpoint that it starts from, before LeRobot is loaded.
+"""What a training is asked for, compared with the checkpoint that it starts from, without LeRobot.
 
 `--policy.path` (`inspire train --from`) keeps the checkpoint's configuration: LeRobot passes over the recipe's policy.
 `--policy.pretrained_path` takes the recipe's. In both cases the weights fix some settings.
 """
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -30,8 +31,15 @@ _SIZES = ("nano", "nano_flow", "prismatic", "paligemma", "image_text", "smolvla"
 """Parts of the configuration that hold the sizes of a model."""
 _NOT_COMPARED = ("type", "device", "push_to_hub", "pretrained_init")
 """Settings of a recipe that a checkpoint may have otherwise: they do not change what is trained."""
-_KEPT = ("reasoning.enabled", "action_tokenizer", "chunk_size")
-"""What a resumed training keeps besides."""
+_RESUMED_OTHERWISE = (
+    "device", "push_to_hub", "repo_id", "private", "tags", "license", "gradient_checkpointing", "static_cache",
+    "static_cache_length", "n_action_steps", "flow.denoising_steps",
+)  # fmt: skip
+"""Settings of a policy that a resumed training may have otherwise: they change where it runs or how the policy acts."""
+_KEPT = ("optimizer", "peft", "dataset.episodes", "dataset.eval_split", "rename_map")
+"""What a resumed training keeps besides its policy. LeRobot passes over most of it in silence."""
+_TAKEN = ("optimizer.grad_clip_norm",)
+"""Of these, what LeRobot takes."""
 
 
 def check_start(arguments: Sequence[str], recipe: str | None, *, chosen: bool) -> None:
@@ -61,8 +69,9 @@ def check_start(arguments: Sequence[str], recipe: str | None, *, chosen: bool) -
     if asked.get("type", POLICY_TYPE) != POLICY_TYPE:
         return
     if given.get("resume"):
-        folder = Path(given["config_path"]).parent
-    elif whole or weights:
+        check_resumed(arguments, Path(given["config_path"]).parent)
+        return
+    if whole or weights:
         folder = find(str(whole or weights))
     else:
         _check_family((of_recipe | asked).get("backbone", "nano"))
@@ -71,9 +80,6 @@ def check_start(arguments: Sequence[str], recipe: str | None, *, chosen: bool) -
     if whole and not chosen:
         of_recipe = {}
     fixed = dict(_contradictions(of_recipe | asked, saved))
-    if given.get("resume"):
-        kept = {name: asked[name] for name in _KEPT if name in asked}
-        fixed |= _other_settings(kept, {}, _flat(saved))
     differing = fixed | (_other_settings(of_recipe, asked, _flat(saved)) if whole else {})
     if not differing:
         return
@@ -95,11 +101,73 @@ def check_start(arguments: Sequence[str], recipe: str | None, *, chosen: bool) -
                 "Or take the recipe's with the checkpoint's weights: in place of --from, write "
                 f"`-- --policy.pretrained_path={whole}`"
             )
-    if fixed and not given.get("resume"):
+    if fixed:
         advice.append("Or train from the start, without the checkpoint")
     raise InspireError(
         f"The checkpoint {folder} is another one than asked for: {listed}. {'. '.join(advice)}."
     )
+
+
+def check_resumed(arguments: Sequence[str], folder: Path, policy: Mapping[str, Any] | None = None) -> None:
+    """Check that a resumed training goes on as it began. What LeRobot takes later, such as `--steps`, may be another.
+
+    Args:
+        arguments: those for lerobot-train.
+        folder: its checkpoint, `checkpoints/STEP/pretrained_model`.
+        policy: all settings of its policy; None: those in its train_config.json, which may be older than some settings.
+
+    Raises InspireError that names each setting, with the value that the training began with.
+    """
+    given = dict(_options(arguments))
+    for name in ("policy.path", "policy.pretrained_path"):
+        if name in given:
+            raise InspireError(
+                f"A resumed training continues with the weights of {folder}: leave out --{name}, or --resume."
+            )
+    began = read_train_config(folder / TRAIN_CONFIG).model_dump() | (
+        {} if policy is None else {"policy": policy}
+    )
+    asked = _flat({name: value for name, value in given.items() if name.startswith("policy.")}) | {
+        name: value
+        for name, value in given.items()
+        if any(name == kept or name.startswith(f"{kept}.") for kept in _KEPT) and name not in _TAKEN
+    }
+    differing = []
+    for name, value in asked.items():
+        if name.removeprefix("policy.") in _RESUMED_OTHERWISE:
+            continue
+        try:
+            before = _setting(began, name)
+        except KeyError:  # no setting, or one of which only the policy knows
+            continue
+        if not _same(value, before):
+            differing.append(f"--{name}={value}, but it began with {before}")
+    if differing:
+        raise InspireError(
+            f"A resumed training goes on as it began: {'; '.join(differing)}. Leave that out, or train from its "
+            f"weights into another folder: `inspire train --from {folder} …`. What a resumed training takes: another "
+            "--steps, --batch_size, --save_freq, --policy.device or --policy.gradient_checkpointing."
+        )
+
+
+def asked_for(name: str) -> Any:
+    """What this process's command line says of a setting of lerobot-train, or else its configuration file.
+
+    LeRobot tells a policy neither. Options below the setting, such as `--peft.r` below "peft", are a dictionary.
+    None where nothing is said.
+    """
+    given = dict(_options(sys.argv[1:]))
+    below = {key.removeprefix(f"{name}."): v for key, v in given.items() if key.startswith(f"{name}.")}
+    if name in given or below:
+        return given.get(name, below)
+    file = Path(str(given.get("config_path", "")))
+    file = file / TRAIN_CONFIG if "config_path" in given and file.is_dir() else file
+    if not file.is_file():
+        return None
+    try:
+        return _setting(yaml.safe_load(file.read_text(encoding="utf-8")), name)
+    except KeyError:
+        return None
 
 
 def finished_at(folder: Path, arguments: Sequence[str]) -> int | None:
@@ -191,6 +259,27 @@ def _options(words: Sequence[str]) -> Iterator[tuple[str, Any]]:
                 yield name, yaml.safe_load(text)
             except yaml.YAMLError:
                 yield name, text
+
+
+def _setting(settings: Any, name: str) -> Any:
+    """The setting of a dotted name; None below one that is not set. Raises KeyError where there is none of its name."""
+    for part in name.split("."):
+        if settings is None:
+            return None
+        if not isinstance(settings, Mapping):
+            raise KeyError(name)
+        settings = settings[part]
+    return settings
+
+
+def _same(here: Any, there: Any) -> bool:
+    """Whether a value of the command line is the checkpoint's. YAML reads 1e-4 as a text."""
+    if isinstance(here, str) and isinstance(there, float):
+        try:
+            return float(here) == there
+        except ValueError:
+            return False
+    return bool(here == there)
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Settings:
