@@ -1,5 +1,6 @@
 """The pages of results say what evidence/ holds: each number between their markers comes anew from the episodes."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ PRESET = f"--preset={NAME}"
 PAGES = {  # preset: its evidence, its page
     NAME: (KEPT, PAGE),
     "laptop": (ROOT / "evidence" / "laptop", ROOT / "docs" / "results.md"),
+    "flow": (ROOT / "evidence" / "flow", ROOT / "docs" / "appendix" / "flow.md"),
     "libero_small": (ROOT / "evidence" / "libero_small", ROOT / "docs" / "appendix" / "libero_small.md"),
 }
 _SEEN = (r"no grasp in (\d+)", r"empty grasps in (\d+)")
@@ -58,6 +60,25 @@ def test_the_evidence_itself_is_not_gone_on_with(
     assert main(["reproduce", PRESET, f"--out={evidence}"]) != 0
     assert "--results-only" in capsys.readouterr().err
     assert not list((evidence / "policies").rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_policy_names_the_commits_since_its_training_began(copy: tuple[Path, Path], resumed: bool) -> None:
+    evidence, page = copy
+    preset = read_preset(NAME)
+    journal = evidence / "journal.jsonl"
+    lines = journal.read_text(encoding="utf-8").splitlines(keepends=True)
+    stage = f"train {preset.policy('base', seed=preset.seeds[0])}"
+    line = {"stage": stage, "command": ["inspire", "train"], "outcome": "interrupted", "seconds": 1.0}
+    if resumed:
+        line["command"] += ["--resume"]
+        lines = [*lines, json.dumps(line | {"commit": "deadbeef"}) + "\n"]
+    else:  # and was started from nothing afterwards
+        lines = [json.dumps(line | {"commit": "deadbeef"}) + "\n", *lines]
+    journal.write_text("".join(lines), encoding="utf-8")
+    assert main(["reproduce", PRESET, "--results-only", f"--out={evidence}", f"--docs={page}"]) == 0
+    trained = next(line for line in measured(page).splitlines() if line.startswith("base: training seed"))
+    assert ("deadbeef" in trained) is resumed
 
 
 def test_an_episode_more_or_less_changes_the_page(copy: tuple[Path, Path]) -> None:

@@ -77,8 +77,8 @@ def _seed_of_data(preset: Preset, collection: Path) -> int | None:
 
 
 def _trained(preset: Preset, variant: str, run: Run, journal: Sequence[Mapping[str, Any]]) -> str:
-    stages = {f"train {preset.policy(variant, seed=seed)}" for seed in preset.seeds}
-    trained = dict.fromkeys(_commit(line) for line in journal if line["stage"] in stages)
+    policies = [preset.policy(variant, seed=seed) for seed in preset.seeds]
+    trained = dict.fromkeys(commit for policy in policies for commit in _commits_of_training(policy, journal))
     infos = [read_run(path).info for path in run.info["pooled"]]
     weights = dict.fromkeys(str(info["policy"].get("sha256"))[:12] for info in infos)
     evaluated = dict.fromkeys(_commit(info) for info in infos)
@@ -92,6 +92,15 @@ def _trained(preset: Preset, variant: str, run: Run, journal: Sequence[Mapping[s
         f"trained at commit {', '.join(trained)}; weights {', '.join(f'{each}…' for each in weights)}; "
         f"evaluated at commit {', '.join(evaluated)}, {started} and later{seeds}."
     )
+
+
+def _commits_of_training(policy: str, journal: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The commits that a policy was trained at, from where its training was last started from nothing."""
+    commits: list[str] = []
+    for line in journal:
+        if line["stage"] == f"train {policy}":
+            commits = [*(commits if "--resume" in line["command"] else []), _commit(line)]
+    return commits
 
 
 def _stages(journal: Sequence[Mapping[str, Any]]) -> str:
