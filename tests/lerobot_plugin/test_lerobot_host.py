@@ -13,6 +13,7 @@ import lerobot
 import pytest
 import torch
 from draccus.wrappers.suppressing_argparse import SuppressingArgumentParser
+from lerobot.configs import PreTrainedConfig
 from lerobot.configs import parser as lerobot_parser
 from lerobot.policies import make_pre_post_processors
 from lerobot.scripts import lerobot_train
@@ -22,7 +23,7 @@ from tests.lerobot_plugin.tiny_runs import TINY, run
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.checkpoints import find, tokenizer_settings
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import load_config
-from inspire_vla.lerobot_plugin.lerobot_host import TRAIN_LOG, TrainLog, _StepClock, duration
+from inspire_vla.lerobot_plugin.lerobot_host import TRAIN_LOG, TrainLog, _Console, _StepClock, duration
 from inspire_vla.lerobot_plugin.processor_inspire_vla import tokenizer_step
 
 
@@ -106,6 +107,21 @@ def test_the_terminal_says_that_another_device_is_taken(
     with pytest.raises(InspireError):
         run(labelled_dataset, tmp_path / "out", "--steps=1", "--policy.device=cuda", "--peft.r=0")
     assert "WARNING: Device 'cuda' is not available. Switching to 'cpu'." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("device", "shown"), [("cpu", False), ("cuda", True)])
+def test_a_resumed_training_names_its_own_device(
+    device: str, shown: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """A resumed LoRA reads its base's configuration too, which may name a device that is not used."""
+    config = tmp_path / "train_config.json"
+    config.write_text(json.dumps({"policy": {"device": device}}), encoding="utf-8")
+    monkeypatch.setattr("sys.argv", ["lerobot-train", f"--config_path={config}", "--resume=true"])
+    text = "Device 'cuda' is not available. Switching to 'cpu'."
+    _Console().handle(
+        logging.makeLogRecord({"msg": text, "name": PreTrainedConfig.__module__, "levelno": logging.WARNING})
+    )
+    assert (text in capsys.readouterr().err) == shown
 
 
 def test_the_terminal_shows_what_matters_and_a_file_has_the_rest(

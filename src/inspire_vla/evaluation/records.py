@@ -203,7 +203,9 @@ def read_run(path: str | Path) -> Run:
     folder = Path(path)
     if not folder.is_dir():
         near = sorted(p.parent.name for p in folder.parent.glob(f"*/{RUN}")) if folder.parent.is_dir() else []
-        raise InspireError(f"No run at {folder}: no such folder. Runs beside it: {near}.")
+        raise InspireError(
+            f"No run at {folder}: no such folder. Runs beside it: {', '.join(near) or 'none'}."
+        )
     if not (folder / RUN).is_file():
         found = sorted(p.name for p in folder.iterdir())
         raise InspireError(f"{folder} is not a run: it holds no {RUN}. Found: {found}.")

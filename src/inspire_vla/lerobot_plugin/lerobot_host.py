@@ -34,6 +34,7 @@ from inspire_vla.errors import InspireError, nearest, reason_of
 from inspire_vla.files import append_json_line, atomic_path
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
+from inspire_vla.lerobot_plugin.training_start import asked_for
 
 if TYPE_CHECKING:
     from lerobot.configs.train import TrainPipelineConfig
@@ -355,17 +356,24 @@ class _Console(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         ours = Path(record.pathname).is_relative_to(PACKAGE) and record.levelno >= logging.INFO
         checkpoint = record.module == "lerobot_train" and str(record.msg).startswith("Checkpoint policy")
-        # LeRobot also says it of the checkpoint's device, where the command line names another one.
-        asked = [word.partition("=")[2] for word in sys.argv if word.startswith("--policy.device=")]
-        other_device = record.name == PreTrainedConfig.__module__ and str(record.msg).startswith(
-            f"Device '{asked[0]}'" if asked else "Device "
-        )
         if (
-            ours or checkpoint or other_device or isinstance(record.msg, MetricsTracker)
+            ours or checkpoint or _says_of_device(record) or isinstance(record.msg, MetricsTracker)
             or record.levelno >= logging.ERROR
         ):  # fmt: skip
             prefix = f"{record.levelname}: " if record.levelno >= logging.WARNING else ""
             tqdm.write(prefix + self.format(record), file=sys.stderr)
+
+
+def _says_of_device(record: logging.LogRecord) -> bool:
+    """Whether LeRobot says that the device of this training is not here.
+
+    It says so too of the device that the checkpoint at its start names, which the training may not use.
+    """
+    if record.name != PreTrainedConfig.__module__:
+        return False
+    given = [word.partition("=")[2] for word in sys.argv if word.startswith("--policy.device=")]
+    asked = given[0] if given else asked_for("policy.device") if asked_for("resume") else None
+    return str(record.msg).startswith(f"Device '{asked}'" if asked else "Device ")
 
 
 def save_whole(save: Callable[..., None], checkpoint_dir: Path, **state: Any) -> None:
