@@ -99,7 +99,7 @@ def _commits_of_training(policy: str, journal: Sequence[Mapping[str, Any]]) -> l
     commits: list[str] = []
     for line in journal:
         if line["stage"] == f"train {policy}":
-            commits = [*(commits if "--resume" in line["command"] else []), _commit(line)]
+            commits = [*(commits if "--resume" in line.get("command", ()) else []), _commit(line)]
     return commits
 
 
