@@ -12,12 +12,14 @@ if [ -n "${PYTHON:-}" ]; then
     exit 2
 fi
 
+pyenv=${PYENV_ROOT:-$HOME/.pyenv}
+
 # Tested versions first, then whatever else is there. A pyenv shim may exist and yet not run: each is tried.
 for candidate in \
     python3.12 python3.13 python3 python \
-    "$HOME"/.pyenv/versions/3.12*/bin/python "$HOME"/.pyenv/versions/3.13*/bin/python \
+    "$pyenv"/versions/3.12*/bin/python "$pyenv"/versions/3.13*/bin/python \
     /opt/homebrew/bin/python3.12 /opt/homebrew/bin/python3.13 /usr/local/bin/python3.12 /usr/local/bin/python3.13 \
-    python3.14 "$HOME"/.pyenv/versions/3.1[4-9]*/bin/python
+    python3.14 "$pyenv"/versions/3.1[4-9]*/bin/python
 do
     path=$(command -v "$candidate" 2>/dev/null) || continue
     if usable "$path"; then echo "$path"; exit 0; fi
