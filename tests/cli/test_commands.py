@@ -522,3 +522,14 @@ def test_a_training_that_left_no_checkpoint_is_not_to_be_resumed(tmp_path, capsy
     assert "without a checkpoint to continue from. Give another --out." in capsys.readouterr().err
     assert main([*words, "--resume"]) == 2
     assert "leave out --resume, and give another --out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["mentions", "put the red cube in the box"]])
+def test_a_reader_that_has_gone_is_no_traceback(words: list[str]) -> None:
+    """As in `inspire --help | head -1`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "inspire_vla", *words]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")

@@ -32,9 +32,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         with _signals_raise():
-            return _run(words)
+            code = _run(words)
+            if sys.stdout:  # a program without a console has none
+                sys.stdout.flush()
+            return code
     except KeyboardInterrupt as interruption:
         return _stopped(interruption)
+    except BrokenPipeError:  # `inspire … | head`
+        sys.stderr.close()
+        return 1
 
 
 def _run(words: Sequence[str]) -> int:
@@ -64,9 +70,6 @@ def _run(words: Sequence[str]) -> int:
         if words[0] not in QUICK:
             hint = getattr(command, "how_to_resume", _how_to_resume)(options)
         return _stopped(interruption, hint)
-    except BrokenPipeError:  # `inspire … | head`
-        sys.stderr.close()
-        return 1
     except OSError as error:  # a file or folder that this user may not read, or that is gone
         if error.filename is None:
             raise
