@@ -118,8 +118,9 @@ def _goals(comparison: dict[str, Any]) -> list[str]:
     if not comparison["goals"]:
         return []
     intro = (
-        "Share of the episodes in which none of a task's goals ever held; the first one, but not all; a later one "
-        "without the first; all, but not at once or too briefly; or all at once, which is success:"
+        "How far the episodes came. *None*: none of the task's goals ever held. *First only*: the first goal held, but "
+        "not all did. *Later only*: a later one held, and the first did not. *All in turn*: each held at some time, "
+        "but not all at once, or too briefly. *All at once* is success."
     )
     return ["### Tasks with several goals", "", intro, "", *goals_table(comparison).markdown()]
 
