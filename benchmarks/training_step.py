@@ -27,7 +27,7 @@ from inspire_vla.lerobot_plugin.processor_inspire_vla import InspireVLATokenizer
 
 INSTRUCTIONS = ("open the top drawer of the cabinet", "pick up the red cube and place it on the blue plate")
 
-PARTS = ("text and loss", "images", "decoder and scores", "backward", "optimizer")
+PARTS = ("text and loss", "images", "decoder and scores", "flow expert", "backward", "optimizer")
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
@@ -63,10 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         torch.cuda.synchronize()
         return time.perf_counter()
 
-    within = {"images": 0.0, "decoder": 0.0}
+    within = {"images": 0.0, "decoder": 0.0, "expert": 0.0}
+    has_expert = policy.expert is not None
     for part, owner, name in (
         ("images", policy, "encode_observation"),
-        ("decoder", policy.backbone, "forward"),
+        ("decoder", policy.backbone, "forward_with_key_values" if has_expert else "forward"),
+        ("expert", policy, "_flow_loss"),
     ):
         setattr(owner, name, timed(getattr(owner, name), part, within, clock))
     parts: dict[bool, list[list[float]]] = {False: [], True: []}

@@ -303,6 +303,30 @@ class FlowLaws:
         for one, two in zip(losses(), expected, strict=True):
             self.close(one, two)
 
+    def test_the_draws_of_a_row_are_independent(self, given: tuple) -> None:
+        """Several draws of noise for each row have the loss and the gradients of as many rows with one draw."""
+        expert, draws = given[1], 3
+        logits, context = self.training(given, ["left", "grasped"], [0, 1])
+        actions = torch.rand(2, expert.horizon, self.robot_dim, generator=torch.Generator().manual_seed(1))
+        is_pad = torch.zeros(2, expert.horizon, dtype=torch.bool)
+        is_pad[0, -1] = True
+        noise = self.noise(expert, 2 * draws)
+        time = torch.linspace(0.05, 0.95, 2 * draws)
+
+        def losses(context: FlowContext, actions: Tensor, is_pad: Tensor) -> list[Tensor]:
+            loss = flow_loss(expert, context, actions, is_pad, noise=noise, time=time)
+            keys, values = context.key_values[0]
+            return [loss, *torch.autograd.grad(loss, [keys, values], retain_graph=True)]
+
+        shared = losses(context, actions, is_pad)
+        repeated = losses(
+            context.repeated(draws), *(x.repeat_interleave(draws, 0) for x in (actions, is_pad))
+        )
+        self.close(shared[0], repeated[0])
+        for one, many in zip(shared[1:], repeated[1:], strict=True):
+            assert one.abs().max() > 0
+            self.close(one, many.unflatten(0, (2, draws)).sum(1))
+
     def test_it_overfits_two_chunks(self, given: tuple) -> None:
         """Trained on one chunk for each of two observations, it denoises noise into the chunk of the observation."""
         expert = given[1]

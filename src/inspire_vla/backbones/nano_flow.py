@@ -5,7 +5,7 @@ all attend to each other; the time enters with the actions. On a CPU most of the
 the layers are written in few of them.
 
 Tensor axes: batch; horizon = actions of a chunk; dim = numbers of an action; width of the expert; head; head_dim and
-columns of the decoder's keys and values.
+columns of the decoder's keys and values; time = the horizon of all draws of noise.
 """
 
 from dataclasses import dataclass
@@ -58,10 +58,16 @@ class NanoFlow(FlowExpert):
 
     def prepare(self, context: FlowContext) -> Any:
         """Keys and values of each layer in one tensor, the rotary tables of the actions, and the attention mask."""
+        return self.prepare_draws(context, 1)
+
+    def prepare_draws(self, context: FlowContext, draws: int) -> Any:
+        """All draws of a row stand in one sequence, where none attends to another. So they share keys and values."""
         past = [torch.stack(pair) for pair in context.key_values]
-        tables = self.rotary(self.action_in.weight, context.positions)
-        visible = torch.nn.functional.pad(context.visible, (0, self.horizon), value=True)
-        mask = additive_mask(visible[:, None, None].expand(-1, -1, self.horizon, -1), past[0].dtype)
+        tables = self.rotary(self.action_in.weight, context.positions.repeat(1, draws))
+        draw = torch.arange(draws, device=context.visible.device).repeat_interleave(self.horizon)
+        same = (draw[:, None] == draw).expand(len(context.visible), -1, -1)
+        visible = context.visible[:, None].expand(-1, len(draw), -1)
+        mask = additive_mask(torch.cat([visible, same], dim=2)[:, None], past[0].dtype)
         return past, tables, mask
 
     def velocity(
@@ -71,9 +77,10 @@ class NanoFlow(FlowExpert):
         actions = self.action_in(noisy_actions) + self.action_place
         times = embed_time(time, self.width)[:, None].expand_as(actions)
         x = self.action_time_out(silu(self.action_time_in(torch.cat([actions, times], dim=-1))))
+        x = x.reshape(len(mask), -1, self.width)  # the draws of a row one after another
         for layer, of_layer in zip(self.layers, past, strict=True):
             x = layer(x, of_layer, tables, mask)
-        return self.action_out(self.norm(x)).float()
+        return self.action_out(self.norm(x)).float().view_as(noisy_actions)
 
 
 class _Layer(nn.Module):
@@ -88,11 +95,11 @@ class _Layer(nn.Module):
 
     def forward(
         self,
-        x: Float[Tensor, "batch horizon width"],
+        x: Float[Tensor, "batch time width"],
         past: Float[Tensor, "2 batch head columns head_dim"],
         tables: tuple[Tensor, Tensor],
-        mask: Float[Tensor, "batch 1 horizon all"],
-    ) -> Float[Tensor, "batch horizon width"]:
+        mask: Float[Tensor, "batch 1 time all"],
+    ) -> Float[Tensor, "batch time width"]:
         projected = self.qkv_proj(self.attention_norm(x)).unflatten(-1, (3 * self.heads, self.head_dim))
         query_key, values = projected.transpose(1, 2).split([2 * self.heads, self.heads], dim=1)
         queries, keys = rotated(query_key, *tables).chunk(2, dim=1)

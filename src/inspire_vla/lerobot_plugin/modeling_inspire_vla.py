@@ -262,12 +262,9 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
             actions, is_pad = actions[rows], None if is_pad is None else is_pad[rows]
         if self.config.flow.insulate:
             context = context.detached()
-        if (samples := self.config.flow.noise_samples) > 1:
-            context, actions = context.repeated(samples), actions.repeat_interleave(samples, 0)
-            is_pad = None if is_pad is None else is_pad.repeat_interleave(samples, 0)
         if noise is None or time is None:
-            rng = self._training_rng()
-            drawn = expert.sample_noise(len(actions), rng), expert.sample_time(len(actions), rng)
+            draws, rng = len(actions) * self.config.flow.noise_samples, self._training_rng()
+            drawn = expert.sample_noise(draws, rng), expert.sample_time(draws, rng)
             noise, time = (torch.from_numpy(values.astype(np.float32)).to(device) for values in drawn)
         return self.config.flow.loss_weight * flow_loss(
             expert, context, actions, is_pad, noise=noise, time=time
