@@ -306,7 +306,7 @@ class FlowLaws:
     def test_the_draws_of_a_row_are_independent(self, given: tuple) -> None:
         """Several draws of noise for each row have the loss and the gradients of as many rows with one draw."""
         expert, draws = given[1], 3
-        logits, context = self.training(given, ["left", "grasped"], [0, 1])
+        _, context = self.training(given, ["left", "grasped"], [0, 1])
         actions = torch.rand(2, expert.horizon, self.robot_dim, generator=torch.Generator().manual_seed(1))
         is_pad = torch.zeros(2, expert.horizon, dtype=torch.bool)
         is_pad[0, -1] = True

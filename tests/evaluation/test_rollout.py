@@ -154,6 +154,29 @@ def test_the_last_answers_are_handed_back_as_drafts():
     assert given[1] == [{"the goal": "left", "the wall": "front"}]
 
 
+def test_a_new_instruction_is_followed_at_once_and_asks_about_other_objects():
+    class TwoSteps(ToyEnv):
+        def _info(self):
+            other = {"task": "go on", "mentions": ("the end", "the wall")} if self.t >= 2 else {}
+            return super()._info() | other
+
+    class Benchmark(ToyBenchmark):
+        def make(self, suite, task):
+            return TwoSteps(suite, task)
+
+    class Reading(GoodAgent):
+        def act(self, observations, instructions, overrides=None, drafts=None):
+            self.calls.append((instructions[0], drafts[0]))
+            return super().act(observations, instructions, overrides, drafts)[:1]
+
+    agent = Reading()
+    far = EpisodeJob("toy_new", "go far left", 0, 100)
+    (record,) = rollout([far], Benchmark(), agent, slots=1)
+    assert [call for call in agent.calls if call != 1][:2] == [("go far left", None), ("go on", None)]
+    assert [step for step, *_ in record.timeline][:2] == [0, 2]  # the chunk of four was not played to its end
+    assert record.instruction == "go on"
+
+
 def test_an_agent_says_how_many_actions_are_executed():
     agent = GoodAgent()
     agent.n_action_steps = 2

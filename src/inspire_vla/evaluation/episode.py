@@ -134,8 +134,14 @@ class Episode:
         """Start the environment with the job's seed, and read the instruction from its `info`."""
         self.observation, self.info = self.env.reset(seed=self.job.seed)
         self.agent_observation = self.history.stack_observation(self.observation)
-        self.instruction = str(self.info.get("instruction", self.info.get("task", self.job.task)))
+        self._read_instruction()
         self._record_frame()
+
+    def _read_instruction(self) -> None:
+        """Take the instruction from `info`. A new one asks about other objects, and ends the chunk of the old one."""
+        instruction = str(self.info.get("instruction", self.info.get("task", self.job.task)))
+        if instruction != self.instruction:
+            self.instruction, self.mentions, self.drafts, self.chunk = instruction, (), None, []
 
     def overrides(self) -> dict[str, str] | None:
         """Return the answers that the control sets at this step; None without a control."""
@@ -208,6 +214,7 @@ class Episode:
         self.last_action = self.chunk.pop(0)
         self.observation, _, terminated, truncated, self.info = self.env.step(self.last_action)
         self.agent_observation = self.history.stack_observation(self.observation)
+        self._read_instruction()
         self.gripper.add(self.steps, self.last_action, self.info)
         self.steps += 1
         self._record_frame()
