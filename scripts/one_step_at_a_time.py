@@ -1,17 +1,19 @@
 """Two-step instructions, given one step at a time: is *long* hard to read, or hard to do? (docs/results.md)
 
-python scripts/one_step_at_a_time.py POLICY OUT --switch truth|gripper [--suite tabletop_long] [--episodes 12]
-                                     [--against evidence/laptop/runs/base_r0.25_s0_unseen]
+python scripts/one_step_at_a_time.py POLICY OUT --switch truth|gripper|answers [--suite tabletop_long]
+                                     [--episodes 12] [--against evidence/laptop/runs/base_r0.25_s0_unseen]
 
 The policy is given the first step as an instruction of its own, then the second. The next step begins
     truth    when the goal of the step has held for three control steps, as the simulator knows
     gripper  when the gripper has held something for five control steps and is then opened for three. A robot knows this
              too: "held" is closed by command, with both fingers more than 2 mm apart.
+    answers  when the policy's own answers say so, see `InstructionSequence`. A base model has none.
 All goals must hold in the end, as before, within the same number of control steps. Initial states are those of
 `inspire evaluate`, so --against, a run with the whole instruction, is compared episode by episode.
 """
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +24,7 @@ import numpy as np
 from inspire_vla import policies
 from inspire_vla.evaluation import EvaluationPlan, evaluate, read_run
 from inspire_vla.evaluation.statistics import PairCounts, mcnemar, paired_difference, wilson
+from inspire_vla.serving.instruction_sequence import InstructionSequence
 from inspire_vla.tabletop.benchmark import TabletopBenchmark, find_task
 from inspire_vla.tabletop.env import SUCCESS_STEPS, TabletopEnv
 from inspire_vla.tabletop.tasks import (
@@ -36,6 +39,8 @@ from inspire_vla.tabletop.tasks import (
     put_in_drawer,
 )
 
+ENV = "environment"
+"""Key of an observation: the environment it is of."""
 HELD_STEPS, OPEN_STEPS = 5, 3
 FINGER_M = 0.001
 """A finger that is further from closed than this has something between itself and the other one."""
@@ -73,7 +78,11 @@ class OneStepAtATime(TabletopEnv):
 
     def reset(self, **options: Any) -> tuple[dict, dict]:
         self._begin(0)
+        self.sequence = InstructionSequence(*(part.instruction for part in self.parts))
         return super().reset(**options)
+
+    def _observation(self) -> dict:
+        return {**super()._observation(), ENV: self}
 
     def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
         observation, reward, terminated, truncated, info = super().step(action)
@@ -85,7 +94,9 @@ class OneStepAtATime(TabletopEnv):
             if self.held < HELD_STEPS:
                 self.held = 0  # it closed in passing, or on nothing
         self.holds = self.holds + 1 if self.parts[self.part].goal.holds(self.world) else 0
-        if self.switch == "truth":
+        if self.switch == "answers":
+            done = self.sequence.instruction != self.parts[self.part].instruction
+        elif self.switch == "truth":
             done = self.holds >= SUCCESS_STEPS
         else:
             done = self.held >= HELD_STEPS and self.opened >= OPEN_STEPS
@@ -115,19 +126,41 @@ class Benchmark(TabletopBenchmark):
         return OneStepAtATime(find_task(suite, task), switch=self.switch, **self._options | options)
 
 
+class Heard:
+    """An agent whose answers the environments hear."""
+
+    def __init__(self, policy: str) -> None:
+        self.agent = policies.agent_factory(policy)()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.agent, name)
+
+    def act(self, observations: Sequence[Any], instructions: Sequence[str], **options: Any) -> Any:
+        rows = [{key: value for key, value in row.items() if key != ENV} for row in observations]
+        decisions = self.agent.act(rows, instructions, **options)
+        for row, decision in zip(observations, decisions, strict=True):
+            if row[ENV].switch == "answers":
+                row[ENV].sequence.update(decision.answers_by_mention)
+        return decisions
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("policy")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--switch", choices=["truth", "gripper"], required=True)
+    parser.add_argument("--switch", choices=["truth", "gripper", "answers"], required=True)
     parser.add_argument("--suite", default="tabletop_long")
     parser.add_argument("--episodes", type=int, default=12)
     parser.add_argument("--layout-randomness", type=float, default=0.25)
     parser.add_argument("--against", type=Path)
     options = parser.parse_args()
     about = policies.describe(options.policy)
+    if options.switch == "answers" and not about["reasoning"]["enabled"]:
+        parser.error(
+            f"{options.policy} is a base model: it gives no answers. Possible are truth and gripper."
+        )
     benchmark = partial(
         Benchmark,
         options.switch,
@@ -136,8 +169,7 @@ def main() -> None:
         layout_randomness=options.layout_randomness,
     )
     plan = EvaluationPlan(suites=(options.suite,), episodes_per_task=options.episodes, policy=about)
-    agent = policies.agent_factory(options.policy)
-    run = evaluate(options.out, plan, benchmark=benchmark, agent=agent)
+    run = evaluate(options.out, plan, benchmark=benchmark, agent=partial(Heard, options.policy))
     solved = {record.key: bool(record.success) for record in run.records}
     print(f"{about['name']}, {options.switch}: {wilson(sum(solved.values()), len(solved))} of {len(solved)}")
     if options.against is not None:

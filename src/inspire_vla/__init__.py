@@ -6,6 +6,7 @@ The names below are imported when they are first used, so `import inspire_vla` l
     load_policy, decode                   act with a trained policy
     evaluate, compare                     measure policies on a benchmark
     serve, PolicyClient                   run a policy on a robot
+    InstructionSequence                   several instructions, one after the other
 """
 
 TYPE_CHECKING = False  # as `typing` has it, which takes time to load: see __main__.py
@@ -20,12 +21,14 @@ if TYPE_CHECKING:
     from inspire_vla.lerobot_plugin.agent import load_policy
     from inspire_vla.policies import serve
     from inspire_vla.serving.client import PolicyClient
+    from inspire_vla.serving.instruction_sequence import InstructionSequence
     from inspire_vla.spatial import relate
 
 __version__ = "0.1.0"
 
 __all__ = [
     "InspireError",
+    "InstructionSequence",
     "PolicyClient",
     "__version__",
     "compare",
@@ -40,6 +43,7 @@ __all__ = [
 
 _MODULES = {
     "InspireError": "errors",
+    "InstructionSequence": "serving.instruction_sequence",
     "PolicyClient": "serving.client",
     "compare": "evaluation",
     "decode": "decoding",
