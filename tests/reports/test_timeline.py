@@ -1,5 +1,7 @@
 """The figure shows every decision in its place, draws any record, and is well-formed."""
 
+import itertools
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -109,6 +111,24 @@ def test_labels_are_drawn_as_decisions_where_they_change() -> None:
     ]
     assert record["timeline"][0][3] == (0.5, 0.5)
     assert ">0.5 s<" in inline_svg(timelines([record]))
+
+
+@pytest.mark.parametrize("fps", [7, 10, 30, 50])
+@pytest.mark.parametrize("seconds", [0.4, 5, 23, 90, 4000])
+def test_the_axis_counts_round_seconds_at_any_frame_rate(fps: float, seconds: float) -> None:
+    steps = round(seconds * fps)
+    svg = str(episode_timeline({**RECORD, "frames_per_second": fps, "steps": steps}))
+    ticks = re.findall(r">([\d.]+) s<", svg)
+    assert ticks[0] == "0"
+    assert len(ticks) <= 7
+    assert max(map(len, ticks)) <= 4
+    assert len({round(float(b) - float(a), 6) for a, b in itertools.pairwise(ticks)}) <= 1
+
+
+def test_recorded_frames_are_named_by_their_episode() -> None:
+    svg = str(episode_timeline({**RECORD, "suite": "dataset_37d7817c", "success": None, "seed": 7}))
+    assert "InSpire · episode 7 of the dataset" in svg
+    assert "37d7817c" not in svg
 
 
 def test_it_is_written_as_svg_or_png(tmp_path: Path) -> None:

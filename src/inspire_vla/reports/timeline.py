@@ -14,6 +14,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from numpy.typing import NDArray
 
 from inspire_vla.errors import InspireError
 from inspire_vla.labels.summary import Timeline as LabelTimeline
@@ -51,6 +52,11 @@ class Layout:
 PAGE = Layout()
 TITLE, LINE, AXIS = 40, 16, 20
 """Heights in pixels of a panel's title, of a second line in it, and of its axis."""
+
+
+_STEPS = (5, 10, 25, 50, 100, 250, 500)
+_SECONDS = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600)
+"""What may be between two ticks of the axis."""
 
 
 def draw_lanes(
@@ -181,10 +187,12 @@ def _panel(figure: Figure, record: Record, left: float, top: float, steps: int) 
     )
     draw_lanes(axis, record, steps)
     axis.grid(visible=True, axis="x")
-    tick = next(s for s in (5, 10, 25, 50, 100, 250, 500, 10**9) if steps / s <= 6)
-    axis.set_xticks(range(0, steps + 1, tick))
-    if fps := record.get("frames_per_second"):
-        axis.set_xticks(axis.get_xticks(), [f"{step / fps:g} s" for step in axis.get_xticks()])
+    fps = record.get("frames_per_second")
+    ticks = _ticks(steps / (fps or 1), _SECONDS if fps else _STEPS)
+    if fps:
+        axis.set_xticks(ticks * fps, [f"{tick:g} s" for tick in ticks])
+    else:
+        axis.set_xticks(ticks)
     names = [*(record.get("mentions") or ()), *(["gripper"] if record.get("gripper") else [])]
     for i, name in enumerate(names):
         y = i * PAGE.lane + (PAGE.answer / 2 if name in (record.get("mentions") or ()) else PAGE.gripper / 2)
@@ -220,6 +228,12 @@ def _title(figure: Figure, record: Record, left: float, top: float) -> None:
         )  # fmt: skip
 
 
+def _ticks(end: float, distances: Sequence[float]) -> NDArray[np.float64]:
+    """At most seven ticks from 0 to `end`, at the first of these distances that allows it."""
+    distance = next((d for d in distances if end / d <= 6), max(distances[-1], end))
+    return np.array([i * distance for i in range(int(end / distance + 1e-9) + 1)], dtype=np.float64)
+
+
 def _instruction_lines(record: Record) -> list[str]:
     return wrap(str(record.get("instruction", "")), 58, most=2)
 
@@ -235,5 +249,9 @@ def _bar(
 
 
 def _subtitle(record: Record) -> str:
-    seed = f"seed {record['seed']}" if "seed" in record else None
-    return " · ".join(str(part) for part in (record.get("policy"), record.get("suite"), seed) if part)
+    where: list[Any] = [record.get("suite"), f"seed {record['seed']}" if "seed" in record else None]
+    if (
+        record.get("success") is None and "seed" in record
+    ):  # recorded frames: the seed is the dataset's episode
+        where = [f"episode {record['seed']} of the dataset"]
+    return " · ".join(str(part) for part in (record.get("policy"), *where) if part)
