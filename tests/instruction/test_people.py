@@ -150,6 +150,7 @@ def test_a_landmark_has_a_place_only_where_something_is_put():
     mentions = ("the mug", "the laptop")
     assert acts_of("pick up the mug left of the laptop", mentions, roles) == (Act(0),)
     assert acts_of("put the mug left of the laptop", mentions, roles) == (Act(0, beside=(1,)),)
+    assert acts_of("stelle die Tasse neben den Laptop", mentions, roles) == (Act(0, beside=(1,)),)
 
 
 def test_mentions_without_roles_have_those_of_the_sentence():

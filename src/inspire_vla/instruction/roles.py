@@ -146,10 +146,11 @@ def acts_of_roles(roles: Sequence[MentionRole], mentions: Sequence[str], instruc
     """Return the acts, in order, that given roles describe.
 
     The instruction's verbs tell whether something is pushed, and whether a landmark is where something is placed.
+    Without a verb that is known, as in another language, it is.
     """
     words = [word for word in split_words(instruction) if word not in SIDES]
     verbs = [verb for word in words if (verb := base_verb(word)) is not None]
-    places = any(VERBS[verb] == "placing" for verb in verbs)
+    places = not verbs or any(VERBS[verb] == "placing" for verb in verbs)
     pushes = [verb in PUSHING for verb in verbs if verb in TOUCHING]
     acts: list[Act] = []
     tool: int | None = None
