@@ -1,6 +1,7 @@
 """Holds the image of docs/architecture.md: who may import whom, and what loads when."""
 
 import ast
+import re
 import subprocess
 import sys
 from functools import cache
@@ -199,6 +200,33 @@ def test_reaching_inside_is_seen(line):
     assert reaches_inside(ast.parse(line), "lerobot")
     harmless = ast.parse("from lerobot.envs import libero; libero.make(x); y._z = 1")
     assert not reaches_inside(harmless, "lerobot")
+
+
+def unquoted(tree: ast.AST) -> list[str]:
+    """What stands in a command of a message (`inspire … {this}`) without shlex.quote."""
+    found = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.JoinedStr):
+            continue
+        text = ""
+        for part in node.values:
+            if isinstance(part, ast.Constant):
+                text += str(part.value)
+            elif isinstance(part, ast.FormattedValue):
+                if re.search(r"`(inspire|lerobot-\w+) [^`]*$", text) and text.count("`") % 2:
+                    found.append(ast.unparse(part.value))
+                text += "x"
+    return [word for word in found if not word.startswith("shlex.quote(")]
+
+
+NAMES = {"2 * steps", "config.backbone", "kind", "backbone", "out", "train"}
+"""Numbers and words of ours, which need no quotes."""
+
+
+def test_a_path_in_a_command_that_is_shown_can_be_copied():
+    shown = {path.name: set(unquoted(tree_of(path))) - NAMES for path in ROOT.rglob("*.py")}
+    assert {name: words for name, words in shown.items() if words} == {}
+    assert unquoted(ast.parse("f'{a} `inspire view {b} --x {shlex.quote(c)}` {d}'")) == ["b"]
 
 
 LIGHT = (

@@ -1,5 +1,6 @@
 """A training that contradicts what it starts from is refused by name, before LeRobot is loaded."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -12,6 +13,7 @@ import pytest
 from lerobot.scripts import lerobot_train
 
 from inspire_vla.errors import InspireError
+from inspire_vla.labels import LabelsMissing
 from inspire_vla.lerobot_plugin.checkpoint_schema import ACTION_HEADS
 from inspire_vla.lerobot_plugin.checkpoints import SHIPPED
 from inspire_vla.lerobot_plugin.training_start import asked_for, check_start
@@ -53,6 +55,20 @@ def test_the_refusal_comes_before_lerobot_is_loaded(words: list[str], told: str,
     assert told in done.stderr
     assert not re.search(r"\| +(torch|lerobot)$", done.stderr, re.MULTILINE)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dataset_without_labels_is_refused_before_lerobot_is_loaded(
+    unlabelled_dataset: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "007"  # a name that YAML reads as a number
+    root.symlink_to(unlabelled_dataset)
+    words, off = [f"--dataset.root={root.name}"], "--policy.reasoning.enabled=false"
+    with contextlib.chdir(tmp_path):
+        for start in ([], [f"--policy.path={SHIPPED / 'nano_inspire'}"]):
+            with pytest.raises(LabelsMissing, match="007 has no direction labels"):
+                check_start([*words, *start], "nano_own", chosen=not start)
+            check_start([*words, *start, off], "nano_own", chosen=not start)
+        check_start([*words, f"--policy.path={SHIPPED / 'nano_base'}"], "nano_tabletop", chosen=False)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """`inspire mentions`."""
 
 import os
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,9 @@ def run(options: Arguments) -> None:
     print(f"\nInstructions: {counts}")
     if options.write is not None:
         path = write_overrides(options.write, instructions, overrides)
-        print(f"To edit: {path}. Then pass --mentions {path} to inspire label, evaluate or serve.")
+        print(
+            f"To edit: {path}. Then pass --mentions {shlex.quote(str(path))} to inspire label, evaluate or serve."
+        )
 
 
 def _of_policy(checkpoint: str) -> tuple[int, "Overrides"]:

@@ -1,5 +1,6 @@
 """`inspire train`."""
 
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,13 +58,15 @@ def run(options: Arguments) -> None:
     if options.resume and (text := _finished(options)):
         print(text)
         return
-    recipe, arguments = train_arguments(options)  # checked before LeRobot loads, which takes seconds
     if options.seed is not None and options.seed < 0:
         raise InspireError(f"--seed must be at least 0, found {options.seed}.")
+    recipe, arguments = train_arguments(options)  # checked before LeRobot loads, which takes seconds
     if options.dataset is not None:
         from inspire_vla.labels.lerobot_files import LeRobotFiles, find_dataset
 
         LeRobotFiles.open(find_dataset(options.dataset))
+    if sys.stderr.isatty():
+        print("inspire train: loading LeRobot …", file=sys.stderr, flush=True)
     from inspire_vla.lerobot_plugin.training import train
 
     train(arguments, recipe=recipe)
@@ -174,7 +177,8 @@ def _finished(options: Arguments) -> str | None:
         return None
     return (
         f"This training is finished, at step {steps:,}: nothing is left to resume. Its checkpoint: {folder}\n"
-        f"`inspire train --out {options.out} --resume --steps {2 * steps}` trains on, up to step {2 * steps:,}."
+        f"`inspire train --out {shlex.quote(str(options.out))} --resume --steps {2 * steps}` trains on, up to step "
+        f"{2 * steps:,}."
     )
 
 
@@ -183,7 +187,7 @@ def how_to_resume(options: Arguments) -> str:
     from inspire_vla.lerobot_plugin.checkpoints import newest_checkpoint
 
     if newest_checkpoint(options.out, to_resume=True) is not None:
-        return f"`inspire train --out {options.out} --resume` continues from the last checkpoint."
+        return f"`inspire train --out {shlex.quote(str(options.out))} --resume` continues from the last checkpoint."
     return "No checkpoint was saved yet. The same command with another --out starts again."
 
 

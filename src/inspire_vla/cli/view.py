@@ -1,6 +1,7 @@
 """`inspire view`."""
 
 import importlib.util
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,8 +53,8 @@ def run(options: Arguments) -> None:
     elif (folder / "meta" / "info.json").is_file():
         if options.timeline:
             raise InspireError(
-                f"--timeline draws runs, which record the answers; {folder} is a dataset. `inspire labels {folder} "
-                "--figure PNG` draws its labels over time."
+                f"--timeline draws runs, which record the answers; {folder} is a dataset. `inspire labels "
+                f"{shlex.quote(str(folder))} --figure PNG` draws its labels over time."
             )
         _episode_of_dataset(folder, options)
     else:
@@ -100,7 +101,7 @@ def _episode_of_run(folder: Path, options: Arguments) -> None:
     check_episode(options.episode, len(records))
     record = records[options.episode]
     filmed = [number for number, one in enumerate(records) if one["video"]]
-    _need_rerun(f"`inspire view {folder} --timeline SVG`")
+    _need_rerun(f"`inspire view {shlex.quote(str(folder))} --timeline SVG`")
     frames: list[Any] = []
     actions: Sequence[Any] = ()
     states: Sequence[Any] = ()
@@ -128,7 +129,7 @@ def _episode_of_dataset(folder: Path, options: Arguments) -> None:
     from inspire_vla.reports.viewer import view as show
 
     episode = DatasetEpisode(folder, options.episode)
-    _need_rerun(f"`inspire labels {folder} --figure PNG`")
+    _need_rerun(f"`inspire labels {shlex.quote(str(folder))} --figure PNG`")
     name = f"{folder.name} episode {options.episode}"
     print(f"Episode {options.episode} of {episode.reader.episodes}: {episode.instruction!r}")
     if episode.mode is None:

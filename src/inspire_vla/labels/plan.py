@@ -1,5 +1,6 @@
 """What `inspire label` finds in a dataset before it labels: the objects to ask about, and a calibrated labeller."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -138,6 +139,6 @@ def _find_mentions(
     if unclear:
         raise InspireError(
             f"{len(unclear)} of {len(files.tasks)} instructions cannot be read with certainty: {unclear[0]} An empty "
-            f"list leaves an instruction out. `inspire mentions {files.root}` shows all."
+            f"list leaves an instruction out. `inspire mentions {shlex.quote(str(files.root))}` shows all."
         )
     return tasks, without

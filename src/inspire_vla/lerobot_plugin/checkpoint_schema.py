@@ -18,6 +18,7 @@ This module loads neither LeRobot nor torch. A damaged file is an InspireError t
 import json
 import math
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -257,7 +258,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         advice = ""
         if config.type in LEROBOT:
             _, kind = LEROBOT[config.type]
-            advice = f" Convert it first: `inspire convert --from {kind} {folder} --to runs/{kind}`."
+            advice = f" Convert it first: `inspire convert --from {kind} {shlex.quote(str(folder))} --to runs/{kind}`."
         raise InspireError(f"{folder} is a policy of type {config.type!r}, not {POLICY_TYPE!r}.{advice}")
     flat = [key for key, f in config.input_features.items() if f.type == "VISUAL" and len(f.shape) != 3]
     if flat:

@@ -4,6 +4,7 @@
 `--policy.pretrained_path` takes the recipe's. In both cases the weights fix some settings.
 """
 
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -13,6 +14,8 @@ from typing import Any
 import yaml
 
 from inspire_vla.errors import InspireError, possible
+from inspire_vla.labels.columns import read_labels
+from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.lerobot_plugin.checkpoint_schema import (
     ACTION_HEADS,
     POLICY_TYPE,
@@ -26,6 +29,7 @@ from inspire_vla.recipes import RECIPES, recipe_file
 
 Settings = dict[str, Any]
 """A policy's settings by their names on the command line, such as {"nano.layers": 4}."""
+_REASONS = "reasoning.enabled"
 
 _SIZES = ("nano", "nano_flow", "prismatic", "paligemma", "image_text", "smolvla", "gemma_expert")
 """Parts of the configuration that hold the sizes of a model."""
@@ -52,7 +56,7 @@ def check_start(arguments: Sequence[str], recipe: str | None, *, chosen: bool) -
 
     Raises:
         InspireError: an unknown recipe, or one of no policy; a family of published weights without a checkpoint; no
-            such checkpoint; settings that contradict it. The message names them.
+            such checkpoint; no labels for a policy that reasons; settings that contradict it. The message names them.
     """
     given = dict(_options(arguments))
     asked = _flat(
@@ -75,10 +79,12 @@ def check_start(arguments: Sequence[str], recipe: str | None, *, chosen: bool) -
         folder = find(str(whole or weights))
     else:
         _check_family((of_recipe | asked).get("backbone", "nano"))
+        _check_labelled(arguments, bool(of_recipe), of_recipe | asked)
         return
     saved = read_config(folder)
     if whole and not chosen:
         of_recipe = {}
+    _check_labelled(arguments, bool(_flat(saved).get(_REASONS) if whole else of_recipe), of_recipe | asked)
     fixed = dict(_contradictions(of_recipe | asked, saved))
     differing = fixed | (_other_settings(of_recipe, asked, _flat(saved)) if whole else {})
     if not differing:
@@ -145,8 +151,9 @@ def check_resumed(arguments: Sequence[str], folder: Path, policy: Mapping[str, A
     if differing:
         raise InspireError(
             f"A resumed training goes on as it began: {'; '.join(differing)}. Leave that out, or train from its "
-            f"weights into another folder: `inspire train --from {folder} …`. What a resumed training takes: another "
-            "--steps, --batch_size, --save_freq, --policy.device or --policy.gradient_checkpointing."
+            f"weights into another folder: `inspire train --from {shlex.quote(str(folder))} …`. What a resumed "
+            "training takes: another --steps, --batch_size, --save_freq, --policy.device or "
+            "--policy.gradient_checkpointing."
         )
 
 
@@ -222,6 +229,16 @@ def _other_settings(of_recipe: Settings, asked: Settings, saved: Settings) -> di
         for name, value in of_recipe.items()
         if name not in (*asked, *_NOT_COMPARED) and saved.get(name, value) != value
     }
+
+
+def _check_labelled(arguments: Sequence[str], reasons: bool, settings: Settings) -> None:
+    """Raise InspireError for a policy that reasons and a dataset without labels, before LeRobot loads.
+
+    reasons: whether it does where the settings do not say so.
+    """
+    roots = [word.partition("=")[2] for word in arguments if word.startswith("--dataset.root=")]
+    if roots and settings.get(_REASONS, reasons):
+        read_labels(LeRobotFiles.open(roots[-1]).root)
 
 
 def _check_family(backbone: Any) -> None:
