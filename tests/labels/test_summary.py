@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.cells import cell_len
 
 from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
@@ -16,6 +17,7 @@ from inspire_vla.labels.custom import FunctionLabeller, TableLabeller
 from inspire_vla.labels.end_effector import EndEffectorColumns
 from inspire_vla.labels.episode_labeller import DemonstrationLabeller
 from inspire_vla.labels.labeller import Episode, Recording
+from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.labels.registry import get_labeller
 from inspire_vla.labels.storage import label_dataset
 from inspire_vla.labels.summary import TaskSummary, least_confident, summarize, timelines
@@ -88,6 +90,25 @@ def test_the_review_shows_the_mode_that_is_asked_for(synthetic, tmp_path):
         assert set(re.findall("the plate: <b>([^<]*)", page.read_text())) <= {
             answer for answer in canonical_answers(mode) if re.fullmatch(answers, answer)
         }
+
+
+def test_columns_stand_below_each_other_in_any_script(synthetic, tmp_path, capsys):
+    source, out = synthetic.make_dataset(tmp_path / "source", episodes=1), tmp_path / "out"
+    instruction = LeRobotFiles.open(source).tasks[0]
+    names = [{"mention": "红色方块", "role": "carried"}, {"mention": "the plate", "role": "goal"}]
+    (tmp_path / "m.json").write_text(json.dumps({instruction: names}), encoding="utf-8")
+    words = ["--out", str(out), "--mentions", str(tmp_path / "m.json")]
+    assert main(["label", str(source), *words, "--dry-run"]) == 0
+    assert not out.exists()
+    assert main(["label", str(source), *words]) == 0
+    capsys.readouterr()
+    assert main(["labels", str(out)]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    table = [
+        line for line in shown if "share of frames" in line or re.match(r"  (红色方块|the plate) +\d", line)
+    ]
+    assert len(table) == 3
+    assert len({cell_len(line) for line in table}) == 1
 
 
 def test_the_command_labels_shows_and_draws(synthetic, tmp_path, capsys):

@@ -55,6 +55,17 @@ def test_a_wide_table_in_a_pipe_loses_no_column(capsys, monkeypatch):
     assert row.split() == ["x", *map(str, range(1000, 1020))]
 
 
+def test_the_names_of_joints_are_not_cut():
+    names = ("shoulder_lift.pos", "left_shoulder_pan.pos", "a name of several words")
+    table = make_table(("value", *"abcdef"), [(name, *["111.2 % [95.8–129.7]"] * 6) for name in names])
+    console = Console(width=240)
+    with console.capture() as shown:
+        console.print(table.rich())
+    assert "shoulder_lift.pos" in shown.get()
+    assert "left_shoulder_pan.pos" in shown.get()
+    assert "a name of several words" not in shown.get()
+
+
 def test_tasks_on_request():
     comparison = synthetic.comparison()
     assert "top drawer" not in printed(comparison)

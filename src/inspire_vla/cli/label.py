@@ -79,7 +79,8 @@ class Arguments:
     out: Path | None = None
     """Folder of the labelled copy, created. Its videos and images are hard links to those of the dataset."""
     dry_run: bool = False
-    """Only print what is found: columns, the gripper's sign, grasps, objects and their roles. Nothing is written."""
+    """Only print what is found: columns, the gripper's sign, grasps, objects and their roles. Nothing is
+    written, also with --out or --in-place."""
     in_place: bool = False
     """Label the dataset itself; the original is kept as NAME.before_labels."""
     modes: Names = ("direction",)
@@ -117,7 +118,9 @@ USED_BY = {
 
 
 def run(options: Arguments) -> None:
-    if (options.out is not None) + options.in_place + options.dry_run != 1:
+    if options.out is not None and options.in_place:
+        raise InspireError("--out and --in-place exclude each other.")
+    if not (options.out is not None or options.in_place or options.dry_run):
         raise InspireError("Give one of --out FOLDER, --in-place and --dry-run.")
     from inspire_vla.labels.columns import answer_column
     from inspire_vla.labels.lerobot_files import find_dataset, lerobot_home
@@ -234,7 +237,7 @@ def _finish(options: Arguments, report: "LabelReport | ImportReport | CalvinRepo
     if options.review:
         from inspire_vla.reports.label_review import write_review
 
-        print(f"To check: {write_review(report.root, options.review)}")
+        print(f"To check: {write_review(report.root, options.review, progress=True)}")
 
 
 def how_to_resume(options: Arguments) -> str:

@@ -65,10 +65,12 @@ def run(options: Arguments) -> None:
     if options.review:
         from inspire_vla.reports.label_review import write_review
 
-        print(f"To check: {write_review(options.dataset, options.review, mode=options.mode)}")
+        print(f"To check: {write_review(options.dataset, options.review, mode=options.mode, progress=True)}")
 
 
 def _print_shares(tasks: "list[TaskSummary]") -> None:
+    from rich.cells import cell_len, set_cell_size  # a Chinese character takes two columns
+
     totals = sum((counter for task in tasks for counter in task.words), Counter())
     words = [word for word, _ in totals.most_common() if word]
     shown, others = words[:SHOWN_WORDS], words[SHOWN_WORDS:]
@@ -76,7 +78,8 @@ def _print_shares(tasks: "list[TaskSummary]") -> None:
     if others:
         columns[f"{len(others)} more"] = others
     columns["no label"] = [""]
-    longest = max(len(mention) for task in tasks for mention in task.mentions) + 4
+    heading = "  share of frames, %"
+    longest = max(len(heading), *(cell_len(mention) + 4 for task in tasks for mention in task.mentions))
     header = "".join(f"{name:>{_width(name)}}" for name in columns)
 
     def shares(counter: "Counter[str]", of: int) -> str:
@@ -89,12 +92,12 @@ def _print_shares(tasks: "list[TaskSummary]") -> None:
         print(
             f"  {task.episodes} episodes, {task.frames} frames, {changes:.1f} changes of an answer per episode"
         )
-        print(f"{'  share of frames, %':<{longest}}{header}")
+        print(f"{heading:<{longest}}{header}")
         for mention, counter in zip(task.mentions, task.words, strict=True):
-            print(f"{'  ' + mention:<{longest}}{shares(counter, task.frames)}")
+            print(set_cell_size("  " + mention, longest) + shares(counter, task.frames))
         if any(held.total() for held in task.held):
             for mention, held in zip(task.mentions, task.held, strict=True):
-                print(f"{'  ' + mention:<{longest}}{_held(held)}")
+                print(set_cell_size("  " + mention, longest) + _held(held))
     print(f"\n{'all labels, %':<{longest}}{header}")
     print(" " * longest + shares(totals, totals.total() or 1))
 

@@ -120,7 +120,7 @@ def _baselines(mention: str, of_tasks: Sequence[Confusion]) -> dict[str, Any]:
 
 
 def _by_word(confusion: Confusion) -> list[dict[str, Any]]:
-    """For each word: how often it is the label and is answered then, how often it is answered and is right."""
+    """For each word: how often it is the label, how often it is answered, and how often both."""
     given: dict[str, int] = defaultdict(int)
     for row in confusion.values():
         for word, count in row.items():

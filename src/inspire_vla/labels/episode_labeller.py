@@ -264,7 +264,9 @@ class EpisodeLabeller:
                 self._touch(act, span, trust)
         unknown = int((~np.isfinite(self.position).any(axis=(0, 2))).sum())
         if unknown:
-            self.notes.append(f"{unknown} objects whose place the demonstration does not tell")
+            self.notes.append(
+                f"the demonstration does not tell the place of {unknown} of {self.position.shape[1]} objects"
+            )
         offsets = self.position - self.paths[self.hand, np.arange(len(self.hand))[:, None]]
         offsets[self.grasped] = np.nan
         direction_confidence = np.where(self.grasped, 1.0, _direction_confidence(np.nan_to_num(offsets)))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
+from rich.cells import cell_len, set_cell_size
 
 from inspire_vla.lerobot_plugin.frame_cache import chunk_indices
 
@@ -68,8 +69,9 @@ class RoundingError:
             )
             for i in range(len(self.rmse))
         ]
-        widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+        widths = [max(cell_len(row[column]) for row in (head, *rows)) for column in range(len(head))]
         return "\n".join(
-            "  " + "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip()
+            "  "
+            + "  ".join(set_cell_size(word, width) for word, width in zip(row, widths, strict=True)).rstrip()
             for row in (head, *rows)
         )

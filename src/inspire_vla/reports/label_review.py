@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from tqdm.auto import tqdm
 
 from inspire_vla.errors import reason_of
 from inspire_vla.files import write_text
@@ -20,7 +21,9 @@ EPISODES, IMAGES = 12, 5
 """Episodes on the page, and images of each."""
 
 
-def write_review(dataset_root: str | Path, path: str | Path, *, mode: str | None = None) -> Path:
+def write_review(
+    dataset_root: str | Path, path: str | Path, *, mode: str | None = None, progress: bool = False
+) -> Path:
     """Write one self-contained HTML file: of each episode first, last and some frames where a label changes.
 
     mode: whose labels are shown; by default the first. Raises InspireError: no labels, or no such mode.
@@ -32,9 +35,10 @@ def write_review(dataset_root: str | Path, path: str | Path, *, mode: str | None
     for timeline in timelines(dataset_root, mode=mode):
         if timeline.episode in shown:  # an episode with several tasks has a timeline for each
             shown[timeline.episode].append(timeline)
+    bar = tqdm(chosen, "review page", unit="episode", disable=not progress)
     page = render(
         "labels.html",
-        episodes=[_episode(files, timeline) for number in chosen for timeline in shown[number]],
+        episodes=[_episode(files, timeline) for number in bar for timeline in shown[number]],
         count=len(chosen),
         total=files.info["total_episodes"],
         dataset=str(files.root),

@@ -49,7 +49,7 @@ def object_table(offline: Offline) -> Table:
 
 
 def word_table(offline: Offline) -> Table:
-    """For each word: how often it was answered where it is the label, and how often it was right when answered."""
+    """For each word: recall (answered where it is the label) and precision (the label where it is answered)."""
     rows = [
         (
             entry["policy"], row["word"], f"{row['labelled']:,}",
@@ -59,7 +59,7 @@ def word_table(offline: Offline) -> Table:
         for entry in offline["answers"]
         for row in entry["by_word"]
     ]  # fmt: skip
-    columns = ("policy", "word", "labelled", "answered then", "answered", "right then")
+    columns = ("policy", "word", "labelled", "recall", "answered", "precision")
     return make_table(columns, rows, "Answers by word", words=2)
 
 

@@ -5,12 +5,17 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
 FILE_WIDTH = 240
 """Columns of tables that are printed into a file or a pipe."""
+
+
+_LONGEST_WORD = 24
+"""Columns of a word in a table of the terminal that is not cut, such as a joint's name."""
 
 
 class Cell(NamedTuple):
@@ -50,8 +55,10 @@ class Table:
         )
         for i, column in enumerate(self.columns):
             if i < self.words:
+                words = (word for row in self.rows for word in row.cells[i].text.split())
+                width = min(_LONGEST_WORD, max([14, *map(cell_len, words)]))
                 table.add_column(
-                    escape(column), overflow="fold", max_width=14 if len(self.columns) > 5 else None
+                    escape(column), overflow="fold", max_width=width if len(self.columns) > 5 else None
                 )
             else:  # the head may wrap, the numbers do not
                 width = max((len(row.cells[i].text) for row in self.rows), default=1)
