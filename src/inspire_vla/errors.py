@@ -4,6 +4,7 @@ import difflib
 import errno
 import heapq
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 
@@ -46,6 +47,18 @@ def possible(choices: Iterable[str], word: str = "") -> str:
     shown = _shortlist(word, known)[:_SHOWN] if word else known[:_SHOWN]
     more = f"… and {len(known) - _SHOWN} more. The name {LIST!r} shows all."
     return "\n  ".join([" Possible, the nearest first:" if word else " Possible:", *shown, more])
+
+
+def counted(number: int, one: str, several: str | None = None) -> str:
+    """A number with its noun, such as "1 step" or "2,000 steps"."""
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
+def some_of(reasons: Iterable[str]) -> str:
+    """The three most frequent reasons, to stand within a sentence, each with how often it is given."""
+    ranked = Counter(reasons).most_common()
+    more = [f"and {counted(len(ranked) - 3, 'other reason')}"] if len(ranked) > 3 else []
+    return "; ".join([*(f"{count} × {why}" if count > 1 else why for why, count in ranked[:3]), *more])
 
 
 LIST = "list"

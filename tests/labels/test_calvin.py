@@ -130,10 +130,18 @@ def split(tmp_path):
     return tmp_path
 
 
+def change(path, name, values):
+    """Let a frame hold other values; None leaves the array out."""
+    with np.load(path) as arrays:
+        others = {key: arrays[key] for key in arrays.files if key != name}
+    np.savez(path, **others, **({} if values is None else {name: values}))
+
+
 def test_a_split_becomes_a_dataset_and_gaps_are_counted(split, tmp_path):
     report = import_calvin(split, tmp_path / "out", images=False, scene="D")
     assert (report.episodes, report.frames) == (2, 10)
-    assert report.skipped == {"a frame is missing": 1}
+    assert report.skipped == {"the frame is missing": 1}
+    assert "left out: 1 × the frame is missing (the first: episode_0000006.npz)" in str(report)
     assert report.unplaced == {"the tower": 1}
 
 
@@ -157,13 +165,14 @@ def test_frames_without_the_grippers_camera_give_one_and_without_any_image_none_
 ):
     def leave_out(name):
         for path in split.glob("episode_*.npz"):
-            with np.load(path) as arrays:
-                np.savez(path, **{key: arrays[key] for key in arrays.files if key != name})
+            change(path, name, None)
 
     leave_out("rgb_gripper")
     assert import_calvin(split, tmp_path / "one", scene="D").cameras == ("image",)
     leave_out("rgb_static")
-    with pytest.raises(InspireError, match="have no image rgb_static; --image-size 0 imports them without"):
+    with pytest.raises(
+        InspireError, match="has no image rgb_static; --image-size 0 imports the frames without"
+    ):
         import_calvin(split, tmp_path / "none", scene="D")
     assert import_calvin(split, tmp_path / "none", scene="D", images=False).cameras == ()
 
@@ -171,19 +180,82 @@ def test_frames_without_the_grippers_camera_give_one_and_without_any_image_none_
 def test_a_first_frame_that_is_missing_costs_its_own_sequence_only(split, tmp_path):
     (split / "episode_0000000.npz").unlink()
     report = import_calvin(split, tmp_path / "out", scene="D")
-    assert (report.episodes, report.skipped) == (1, {"a frame is missing": 2})
+    assert (report.episodes, report.skipped) == (1, {"the frame is missing": 2})
 
 
 def test_a_sequence_with_a_frame_without_its_image_is_left_out_and_the_frame_named(split, tmp_path):
-    path = split / "episode_0000000.npz"
-    with np.load(path) as arrays:
-        np.savez(path, **{name: arrays[name] for name in arrays.files if name != "rgb_static"})
+    change(split / "episode_0000000.npz", "rgb_static", None)
     annotations = split / "lang_annotations/auto_lang_ann.npy"
     told = {"language": {"ann": ["lift the red block"] * 2}, "info": {"indx": [(1, 4), (0, 5)]}}
     np.save(annotations, told, allow_pickle=True)
     report = import_calvin(split, tmp_path / "out", scene="D")
     assert report.episodes == 1
-    assert report.skipped == {"episode_0000000.npz needs an image rgb_static of (16, 16, 3), found none": 1}
+    assert report.skipped == {"rgb_static is missing; a uint8 image of shape (16, 16, 3) is needed": 1}
+    assert list(report.first_files.values()) == ["episode_0000000.npz"]
+
+
+ODD = {
+    "object_actions": ("rel_actions", np.array([None] * 7, dtype=object), "rel_actions cannot be read (Object arrays"),
+    "text_actions": ("rel_actions", np.array(["0"] * 7), "rel_actions is text of shape (7,); 7 finite numbers"),
+    "nan_action": ("rel_actions", np.float64([0, 0, np.nan, 0, 0, 0, 1]), "number 2 of rel_actions is nan; 7 finite"),
+    "beyond_float32": ("rel_actions", np.full(7, 1e300), "number 0 of rel_actions is 1e+300; 7 finite numbers"),
+    "complex_actions": ("rel_actions", np.zeros(7, complex), "rel_actions is complex128 of shape (7,); 7 finite"),
+    "no_actions": ("rel_actions", None, "rel_actions is missing; 7 finite numbers are needed"),
+    "long_actions": ("rel_actions", np.zeros(8), "rel_actions is float64 of shape (8,); 7 finite numbers"),
+    "one_action": ("rel_actions", np.float64(0), "rel_actions is float64 of shape (); 7 finite numbers"),
+    "text_pose": ("robot_obs", np.array(["0"] * 15), "robot_obs is text of shape (15,); 15 finite numbers"),
+    "infinite_scene": ("scene_obs", np.full(24, np.inf), "number 0 of scene_obs is inf; 24 finite numbers"),
+    "float_image": ("rgb_static", np.zeros((16, 16, 3)), "rgb_static is float64 of shape (16, 16, 3); a uint8 image"),
+    "grey_image": ("rgb_static", np.zeros((16, 16), np.uint8), "rgb_static is uint8 of shape (16, 16); a uint8 image"),
+    "wide_image": ("rgb_gripper", np.zeros((8, 9, 3), np.uint8), "rgb_gripper is uint8 of shape (8, 9, 3); a uint8"),
+    "empty_image": ("rgb_static", np.zeros((0, 0, 3), np.uint8), "rgb_static is uint8 of shape (0, 0, 3); a uint8"),
+    "object_image": ("rgb_static", np.array([None], dtype=object), "rgb_static cannot be read (Object arrays"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "values", "said"), ODD.values(), ids=ODD)
+def test_arrays_that_are_not_calvins_are_named_before_the_work(
+    split, tmp_path, monkeypatch, name, values, said
+):
+    for path in split.glob("episode_*.npz"):
+        change(path, name, values)
+    monkeypatch.setattr(calvin, "build_dataset", lambda *_, **__: pytest.fail("the import has begun"))
+    with pytest.raises(InspireError) as refused:
+        import_calvin(split, tmp_path / "out", scene="D")
+    assert f"episode_0000003.npz: {said}" in str(refused.value)  # the last that was tried
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("name", "values", "said"), ODD.values(), ids=ODD)
+def test_one_frame_with_such_an_array_costs_its_own_sequence(split, tmp_path, name, values, said):
+    change(split / "episode_0000005.npz", name, values)
+    report = import_calvin(split, tmp_path / "out", scene="D")
+    assert report.episodes == 1
+    (why,) = set(report.skipped) - {"the frame is missing"}
+    assert report.first_files[why] == "episode_0000005.npz"
+    # here the size of the images is known from other frames
+    assert why.startswith(said.partition("; ")[0])
+
+
+def test_arrays_that_are_not_imported_may_hold_anything(split, tmp_path):
+    for path in split.glob("episode_*.npz"):
+        change(path, "notes", np.array([None], dtype=object))
+    report = import_calvin(split, tmp_path / "out", scene="D")
+    assert (report.episodes, report.not_imported) == (2, ("depth_static", "notes"))
+
+
+def test_where_every_sequence_is_left_out_the_message_is_short(split, tmp_path):
+    for number in range(1, 6):
+        change(split / f"episode_{number:07d}.npz", "rel_actions", np.full(7, number * np.nan))
+    told = {
+        "language": {"ann": ["lift the red block"] * 5},
+        "info": {"indx": [(0, last) for last in range(1, 6)]},
+    }
+    np.save(split / "lang_annotations/auto_lang_ann.npy", told, allow_pickle=True)
+    with pytest.raises(InspireError) as refused:
+        import_calvin(split, tmp_path / "out", scene="D", images=False)
+    said = "5 × episode_0000001.npz: number 0 of rel_actions is nan; 7 finite numbers are needed"
+    assert f"no demonstration is left: {said}." in str(refused.value)
 
 
 def test_a_sequence_without_frames_is_left_out(split, tmp_path):
@@ -259,7 +331,7 @@ def test_a_full_disk_leaves_no_sequence_out(split, tmp_path, monkeypatch):
     with pytest.raises(InspireError, match=r"No space left.*run the same command again"):
         import_calvin(split, tmp_path / "out", images=False, scene="D")
     report = import_calvin(split, tmp_path / "out", images=False, scene="D")
-    assert (report.episodes, report.skipped) == (2, {"a frame is missing": 1})
+    assert (report.episodes, report.skipped) == (2, {"the frame is missing": 1})
 
 
 def test_a_killed_import_is_made_again(split, tmp_path):
@@ -287,9 +359,15 @@ def test_scenes_of_a_split_of_several(split, tmp_path):
     )
     report = import_calvin(split, tmp_path / "out", images=False)
     assert report.episodes == 2
-    np.save(split / "scene_info.npy", np.zeros(3))
-    with pytest.raises(InspireError, match="holds no scenes"):
-        import_calvin(split, tmp_path / "other", images=False)
+    for other in (
+        np.zeros(3),
+        {"calvin_scene_A": []},
+        {"calvin_scene_A": [np.inf, 3]},
+        {"calvin_scene_A": 3},
+    ):
+        np.save(split / "scene_info.npy", other, allow_pickle=True)
+        with pytest.raises(InspireError, match="holds no scenes"):
+            import_calvin(split, tmp_path / "other", images=False)
 
 
 def test_annotations_cannot_run_anything(split):
@@ -305,6 +383,16 @@ def test_annotations_cannot_run_anything(split):
     path.write_bytes(pickle.dumps({}))
     with pytest.raises(InspireError, match="no language annotations"):
         read_annotations(split)
+    for spans in ([(np.inf, 4)], [(np.nan, 4)], [(0, 1, 2)], np.zeros(3), ["ab"]):
+        told = {"language": {"ann": ["lift the red block"]}, "info": {"indx": spans}}
+        for record in (told, {"language": np.zeros(1)}, [told]):
+            np.save(path, np.array(record, dtype=object), allow_pickle=True)
+            with pytest.raises(InspireError, match="no language annotations"):
+                read_annotations(split)
+    told = {"language": {"ann": []}, "info": {"indx": []}}
+    np.save(path, told, allow_pickle=True)
+    with pytest.raises(InspireError, match=r"it has no annotated sequence\.$"):
+        import_calvin(split, split / "out", scene="D")
 
 
 def test_broken_frames_are_refused(split):
@@ -315,5 +403,5 @@ def test_broken_frames_are_refused(split):
     with pytest.raises(InspireError, match="damaged"):
         read_frame(split, 0)
     np.savez(path, robot_obs=np.zeros(3))
-    with pytest.raises(InspireError, match="lacks robot_obs of 15"):
+    with pytest.raises(InspireError, match=r"robot_obs is float64 of shape \(3,\); 15 finite numbers"):
         read_frame(split, 0)

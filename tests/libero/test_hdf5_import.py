@@ -83,9 +83,9 @@ def test_good_demonstrations_come_in_and_bad_ones_are_counted(recording, importe
         "b_demo.hdf5:demo_1",
         "c_demo.hdf5",
     ]
-    assert "not finite" in report.skipped["a_demo.hdf5:demo_2"]
-    assert "empty" in report.skipped["b_demo.hdf5:demo_0"]
-    assert "no states" in report.skipped["b_demo.hdf5:demo_1"]
+    assert "row 3 of 'states' is not finite" in report.skipped["a_demo.hdf5:demo_2"]
+    assert "'states' is empty" in report.skipped["b_demo.hdf5:demo_0"]
+    assert "'actions' is missing" in report.skipped["b_demo.hdf5:demo_1"]
     assert "truncated" in report.skipped["c_demo.hdf5"]
     assert report.noops == 2 * 10  # three while still, and all but the first of eight while closing
     assert report.frames == 2 * len(recording.actions) - report.noops
@@ -133,7 +133,7 @@ def test_killed_it_goes_on_and_ends_the_same(files, imported, tmp_path, monkeypa
         import_demonstrations([files], tmp_path / "data", **QUICK)
     monkeypatch.setattr(hdf5_import, "_read", counted)
     import_demonstrations([files], tmp_path / "data", **QUICK)
-    assert len(calls) == len(set(calls)) == 5
+    assert len(calls) == len(set(calls)) == 3
     assert digests(tmp_path / "data") == digests(imported[0])
     assert {path.name for path in tmp_path.iterdir()} == {"data"}
 
@@ -156,6 +156,64 @@ def test_with_other_settings_it_says_which_and_imports_all_again(files, tmp_path
     ]
 
 
+def test_another_reading_of_the_instruction_imports_all_again(files, tmp_path, monkeypatch):
+    """As by another version: shards about other objects than the labels say would be put under their names."""
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(hdf5_import, "build_dataset", killed)
+        patch.setattr("inspire_vla.libero.grounding.find_mentions", lambda _: ("the bowl",))
+        with pytest.raises(KeyboardInterrupt):
+            import_demonstrations([files / "a_demo.hdf5"], tmp_path / "data", **QUICK)
+    said: list[str] = []
+    import_demonstrations([files / "a_demo.hdf5"], tmp_path / "data", announce=said.append, **QUICK)
+    assert len(said) == 1
+    assert "there ['the bowl'], now ['the cream cheese', 'the bowl']" in said[0]
+
+
+def test_arrays_that_are_no_numbers_are_named_before_the_work(recording, tmp_path, monkeypatch):
+    states, actions = recording.states[:4], recording.actions[:4]
+    huge = actions.copy()
+    huge[2, 0] = 1e300
+    write(
+        tmp_path / "odd.hdf5", recording,
+        demo_0=(states, [[b"x"] * 7] * 4), demo_1=(states.astype(complex), actions), demo_2=(states[0], actions),
+        demo_3=(states, actions[:, :6]), demo_4=(states[:3], actions), demo_5=(states, huge),
+    )  # fmt: skip
+    with h5py.File(tmp_path / "odd.hdf5", "a") as file:
+        file["data"].create_dataset("demo_6", data=np.zeros(3))
+        file["data"].create_group("demo_7/states")
+    said: list[str] = []
+    monkeypatch.setattr(hdf5_import, "_read", lambda jobs, _, number: hdf5_import._recorded(jobs[number]))
+    with pytest.raises(InspireError, match="no demonstration is left: row 2 of 'actions' is not finite"):
+        import_demonstrations([tmp_path], tmp_path / "data", announce=said.append, **QUICK)
+    assert "and 4 other reasons" in said[0]
+    report = hdf5_import.ImportReport(tmp_path)
+    assert [job.name for job in hdf5_import._jobs([tmp_path], report)] == ["demo_5"]
+    needed = "finite numbers of shape (T, 7) are needed"
+    assert report.skipped == {
+        "odd.hdf5:demo_0": f"'actions' is no array of numbers; {needed}",
+        "odd.hdf5:demo_1": "'states' is complex128; finite numbers of shape (T, n) are needed",
+        "odd.hdf5:demo_2": f"'states' is of shape {states[0].shape}; finite numbers of shape (T, n) are needed",
+        "odd.hdf5:demo_3": f"'actions' is of shape (4, 6); {needed}",
+        "odd.hdf5:demo_4": "'states' has 3 rows and 'actions' 4; equally many are needed",
+        "odd.hdf5:demo_6": "'demo_6' is no group; a group is needed",
+        "odd.hdf5:demo_7": "'states' is no array; finite numbers of shape (T, n) are needed",
+    }
+
+
+def test_a_file_without_demonstrations_is_named(recording, tmp_path):
+    with h5py.File(tmp_path / "a.hdf5", "w") as file:
+        file.create_dataset("data", data=np.zeros(3))
+    h5py.File(tmp_path / "b.hdf5", "w").close()
+    with pytest.raises(
+        InspireError, match=r"'data' is no group.*first: a\.hdf5\); .*'data' is missing.*: b\.hdf5"
+    ):
+        import_demonstrations([tmp_path], tmp_path / "data", **QUICK)
+
+
 def test_a_demonstration_that_does_not_place_its_fixtures_is_left_out_and_counted(recording, tmp_path):
     """They would stay where the demonstration before had them."""
     good = (recording.states, recording.actions)
@@ -169,7 +227,8 @@ def test_a_demonstration_that_does_not_place_its_fixtures_is_left_out_and_counte
         "b.hdf5:demo_0": "no place of the fixtures in its model_file: flat_stove_1, wine_rack_1, wooden_cabinet_1",
         "c.hdf5:demo_0": "no place of the fixtures in its model_file: flat_stove_1",
     }
-    assert "skipped: 1 × no place of the fixtures in its model_file: flat_stove_1\n" in f"{report}\n"
+    last = "no place of the fixtures in its model_file: flat_stove_1 (the first: c.hdf5:demo_0)\n"
+    assert f"skipped: 1 × {last}" in f"{report}\n"
 
 
 def test_replays_that_fail_are_left_out(files, tmp_path):

@@ -30,7 +30,13 @@ from inspire_vla.errors import InspireError, did_you_mean, reason_of
 from inspire_vla.instruction import NoObjectFound, find_mentions
 from inspire_vla.jobs import ResumableJob
 from inspire_vla.labels.columns import LabelInfo, ModeRule
-from inspire_vla.labels.dataset_writer import Demonstration, build_dataset, import_shard, png
+from inspire_vla.labels.dataset_writer import (
+    Demonstration,
+    build_dataset,
+    finite_as_stored,
+    import_shard,
+    png,
+)
 from inspire_vla.labels.labeller import Tracks
 from inspire_vla.labels.simulator_state import LABELLER
 from inspire_vla.spatial import Frame
@@ -237,7 +243,7 @@ class CalvinReport:
     """The result of an import.
 
     cameras: those of the dataset. not_imported: arrays of the frames that it does not hold. skipped: reason →
-    sequences. unplaced: mention without a position → sequences.
+    sequences. first_files: reason → the first file that it is about. unplaced: mention without a position → sequences.
     """
 
     root: Path
@@ -246,14 +252,24 @@ class CalvinReport:
     episodes: int = 0
     frames: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
+    first_files: dict[str, str] = field(default_factory=dict)
     unplaced: Counter[str] = field(default_factory=Counter)
+
+    def skip(self, reason: str) -> None:
+        """Count a sequence that is left out. reason: "FILE: why", or why alone."""
+        file, colon, why = reason.partition(": ")
+        self.skipped[why if colon else reason] += 1
+        if colon:
+            self.first_files.setdefault(why, file)
 
     def __str__(self) -> str:
         cameras = ", ".join(f"{camera} ({CAMERAS[camera]})" for camera in self.cameras)
         lines = [f"{self.root}: {self.episodes} episodes, {self.frames} frames; cameras: {cameras or 'none'}"]
         if self.not_imported:
             lines.append(f"  arrays of the frames that are not imported: {', '.join(self.not_imported)}")
-        lines += [f"  left out: {count} × {why}" for why, count in self.skipped.most_common()]
+        for why, count in self.skipped.most_common():
+            file = f" (the first: {self.first_files[why]})" if why in self.first_files else ""
+            lines.append(f"  left out: {count} × {why}{file}")
         lines += [f"  no place known for {what!r}: {n} episodes" for what, n in self.unplaced.most_common()]
         return "\n".join(lines)
 
@@ -282,8 +298,8 @@ def import_calvin(
         announce: called with what an interrupted call with other settings has left, which is removed.
 
     Raises:
-        InspireError: no annotations, `out` exists, the scene is not known, the frames have no image of the static
-            camera, or nothing could be imported.
+        InspireError: no annotations, `out` exists, the scene is not known, the first frame is not CALVIN's or has no
+            image of the static camera, or nothing could be imported.
     """
     split, out = Path(split).absolute(), Path(out).absolute()
     if out.exists():
@@ -295,9 +311,10 @@ def import_calvin(
         try:
             sequences.append(AnnotatedSequence(text, find_mentions(text), first, last))
         except NoObjectFound:
-            report.skipped["its instruction names no object"] += 1
+            report.skip("its instruction names no object")
     if not sequences:
-        raise InspireError(f"nothing could be imported from {split}: {dict(report.skipped)}.")
+        why = "no instruction names an object" if report.skipped else "it has no annotated sequence"
+        raise InspireError(f"nothing could be imported from {split}: {why}.")
     labels = LabelInfo(
         frame=frame,  # type: ignore[arg-type]  # LabelInfo looks a name up
         modes=dict.fromkeys(modes, rule),
@@ -306,10 +323,9 @@ def import_calvin(
         labeller=LABELLER,
         extra={"source": "CALVIN", "scene": scene or "as the split says"},
     )
-    shapes = _shapes(split, [sequence.first for sequence in sequences])
-    sizes = _image_sizes(split, shapes) if images else {}
+    sizes, names = _layout(split, [sequence.first for sequence in sequences], images)
     report.cameras = tuple(sizes)
-    report.not_imported = tuple(sorted(set(shapes) - {*_ARRAYS, *(CAMERAS[name] for name in sizes)}))
+    report.not_imported = tuple(sorted(names - {*_ARRAYS, *(CAMERAS[camera] for camera in sizes)}))
     settings = {
         "split": str(split),
         **scenes.settings,
@@ -336,7 +352,7 @@ def import_calvin(
         )
     for one in made:
         if isinstance(one, str):
-            report.skipped[one] += 1
+            report.skip(one)
             continue
         unknown = ~np.isfinite(one.gripper_to_object_m).all(axis=(0, 2))
         report.unplaced.update(m for m, missing in zip(one.mentions, unknown, strict=True) if missing)
@@ -382,8 +398,6 @@ def _read(
     frames = [read_frame(split, i, image_sizes) for i in range(sequence.first, sequence.last + 1)]
     robot = np.stack([f["robot_obs"] for f in frames]).astype(np.float64)
     state = np.stack([f["scene_obs"] for f in frames]).astype(np.float64)
-    if not (np.isfinite(robot).all() and np.isfinite(state).all()):
-        raise InspireError("poses that are no numbers")
     tracks = track(robot, state, sequence.mentions, scene)
     return Demonstration(
         task_name=sequence.instruction,
@@ -434,19 +448,19 @@ def read_annotations(split: Path) -> list[tuple[str, int, int]]:
     try:
         texts, spans = record["language"]["ann"], record["info"]["indx"]
         return [(str(text), int(a), int(b)) for text, (a, b) in zip(texts, spans, strict=True)]
-    except (KeyError, ValueError, TypeError) as error:
+    except (LookupError, ValueError, TypeError, OverflowError) as error:
         raise InspireError(f"{path} holds no language annotations of CALVIN: {reason_of(error)}.") from None
 
 
-def read_scene_info(split: Path) -> dict[str, Sequence[int]]:
+def read_scene_info(split: Path) -> dict[str, tuple[int, int]]:
     """Return scene → (first frame, last frame), {} without such a file. Raises InspireError for other content."""
     path = split / "scene_info.npy"
     if not path.exists():
         return {}
     record = _load_plain(path, "scenes")
     try:
-        return {str(name): [int(number) for number in span] for name, span in record.items()}
-    except (AttributeError, ValueError, TypeError) as error:
+        return {str(name): (int(span[0]), int(span[-1])) for name, span in record.items()}
+    except (AttributeError, LookupError, ValueError, TypeError, OverflowError) as error:
         raise InspireError(f"{path} holds no scenes of CALVIN: {reason_of(error)}.") from None
 
 
@@ -480,7 +494,7 @@ def _load_plain(path: Path, what: str) -> Any:
             else:
                 np.lib.format.read_array_header_2_0(file)
             return np.asarray(_PlainUnpickler(file).load()).item()
-    except (OSError, ValueError, TypeError, EOFError, AttributeError, pickle.UnpicklingError) as error:
+    except Exception as error:  # whatever a damaged pickle leads to
         raise InspireError(f"{path} holds no {what} of CALVIN: {reason_of(error)}.") from None
 
 
@@ -491,53 +505,95 @@ def _frame_file(split: Path, number: int) -> Path:
 def read_frame(
     split: Path,
     number: int,
-    image_sizes: Mapping[str, int] = {},
+    image_sizes: Mapping[str, int | None] = {},
 ) -> dict[str, NDArray[Any]]:
-    """Read the arrays of one frame: robot_obs (15,), scene_obs (24,), rel_actions (7,), images (side, side, 3), …
+    """Read arrays of one frame: robot_obs (15,), scene_obs (24,), rel_actions (7,), images uint8 (side, side, 3).
 
     Args:
-        image_sizes: camera → side of the image that the frame must have of it.
+        image_sizes: camera → side of the image that the frame must have of it; None for any. Of others none is read.
 
     Raises:
-        InspireError: the frame is missing or damaged, or lacks an array.
+        InspireError: the frame is missing or damaged, or an array is missing or is not CALVIN's. The message begins
+            with the name of the file.
     """
     path = _frame_file(split, number)
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            frame = {name: arrays[name] for name in arrays.files}
+            frame = {name: _numbers(arrays, name, size) for name, size in _ARRAYS.items()}
+            for camera, side in image_sizes.items():
+                frame[CAMERAS[camera]] = _image(arrays, CAMERAS[camera], side)
+            return frame
     except FileNotFoundError:
-        raise InspireError("a frame is missing") from None
+        raise InspireError(f"{path.name}: the frame is missing") from None
+    except InspireError as error:
+        raise InspireError(f"{path.name}: {error}") from None
     except Exception as error:  # zip, zlib and numpy have their own
-        raise InspireError(f"a frame is damaged ({type(error).__name__})") from None
-    for name, size in _ARRAYS.items():
-        if name not in frame or frame[name].shape != (size,):
-            raise InspireError(f"a frame lacks {name} of {size} numbers")
-    for camera, side in image_sizes.items():
-        name, expected = CAMERAS[camera], (side, side, 3)
-        shape = frame[name].shape if name in frame else None
-        if shape != expected:
-            raise InspireError(f"{path.name} needs an image {name} of {expected}, found {shape or 'none'}")
-    return frame
+        raise InspireError(f"{path.name}: the file is damaged ({type(error).__name__})") from None
 
 
-def _shapes(split: Path, numbers: Sequence[int]) -> dict[str, tuple[int, ...]]:
-    """Name → shape of the arrays of the first of these frames that can be read.
+def _numbers(arrays: Mapping[str, NDArray[Any]], name: str, size: int) -> NDArray[Any]:
+    needed = f"{size} finite numbers are needed"
+    array = _array(arrays, name, needed)
+    if array.shape != (size,) or array.dtype.kind not in "fiu":
+        raise InspireError(f"{name} is {_described(array)}; {needed}")
+    finite = finite_as_stored(array)
+    if not finite.all():
+        raise InspireError(f"number {int(finite.argmin())} of {name} is {array[finite.argmin()]}; {needed}")
+    return array
+
+
+def _image(arrays: Mapping[str, NDArray[Any]], name: str, side: int | None) -> NDArray[Any]:
+    needed = f"a uint8 image of shape {(side, side, 3) if side else '(side, side, 3)'} is needed"
+    array = _array(arrays, name, needed)
+    side = side or (len(array) if array.ndim else 0)
+    if array.dtype != np.uint8 or not side or array.shape != (side, side, 3):
+        raise InspireError(f"{name} is {_described(array)}; {needed}")
+    return array
+
+
+def _array(arrays: Mapping[str, NDArray[Any]], name: str, needed: str) -> NDArray[Any]:
+    if name not in arrays:
+        raise InspireError(f"{name} is missing; {needed}")
+    try:
+        return arrays[name]
+    except ValueError as error:  # an array of Python objects, which could run any code
+        raise InspireError(f"{name} cannot be read ({reason_of(error)}); {needed}") from None
+
+
+def _described(array: NDArray[Any]) -> str:
+    return f"{'text' if array.dtype.kind in 'US' else array.dtype} of shape {array.shape}"
+
+
+def _layout(split: Path, numbers: Sequence[int], images: bool) -> tuple[dict[str, int], set[str]]:
+    """Return camera → side of its images, and the names of all arrays, of the first of these frames that can be read.
 
     Raises:
-        InspireError: none can.
+        InspireError: none can, or the static camera is missing and not left out.
     """
+    why = ""
     for number in numbers:
+        path = _frame_file(split, number)
         try:
-            return {name: array.shape for name, array in read_frame(split, number).items()}
+            names = _array_names(path)
+            cameras = {camera: None for camera, name in CAMERAS.items() if images and name in names}
+            frame = read_frame(split, number, cameras)
         except InspireError as error:
-            why = f"{_frame_file(split, number).name}: {error}"
-    raise InspireError(f"nothing could be imported from {split}: no sequence has its first frame; {why}.")
+            why = str(error) if not why or path.exists() else why
+            continue
+        if images and CAMERAS["image"] not in names:
+            raise InspireError(
+                f"{path} has no image {CAMERAS['image']}; --image-size 0 imports the frames without images."
+            )
+        return {camera: len(frame[CAMERAS[camera]]) for camera in cameras}, names
+    raise InspireError(
+        f"nothing could be imported from {split}: of no sequence the first frame can be read. {why}."
+    )
 
 
-def _image_sizes(split: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
-    """Camera → side of its images, of the cameras that the frames have. Raises InspireError without the static one."""
-    if CAMERAS["image"] not in shapes:
-        raise InspireError(
-            f"the frames of {split} have no image {CAMERAS['image']}; --image-size 0 imports them without images."
-        )
-    return {camera: shapes[name][0] for camera, name in CAMERAS.items() if len(shapes.get(name, ())) == 3}
+def _array_names(path: Path) -> set[str]:
+    """The names of the arrays of a frame, none where the file cannot be read: `read_frame` says why."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return set(arrays.files)
+    except Exception:
+        return set()

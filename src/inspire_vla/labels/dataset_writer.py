@@ -13,7 +13,6 @@ import os
 import shutil
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -25,7 +24,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from inspire_vla import __version__
-from inspire_vla.errors import InspireError, reason_of
+from inspire_vla.errors import InspireError, reason_of, some_of
 from inspire_vla.files import read_json, write_arrays, write_json
 from inspire_vla.jobs import ResumableJob, changed_settings, map_in_processes
 from inspire_vla.labels.columns import (
@@ -330,12 +329,19 @@ def build_dataset(
                 )
                 made.append(replace(one, images={}))
             if all(isinstance(one, str) for one in made):
-                raise InspireError(f"no demonstration is left: {dict(Counter(map(str, made)))}.")
+                raise InspireError(f"no demonstration is left: {some_of(map(str, made))}.")
         if write_record is not None:
             write_record(folder, made)
         return made
 
     return job.finish(assemble)
+
+
+def finite_as_stored(values: np.ndarray) -> np.ndarray:
+    """Whether each number is finite in a dataset, which holds float32. Shape: that of `values`."""
+    with np.errstate(over="ignore"):
+        finite: np.ndarray = np.isfinite(values.astype(np.float32))
+    return finite
 
 
 def import_shard(job: ResumableJob, read: Callable[[int], Demonstration], number: int) -> None:

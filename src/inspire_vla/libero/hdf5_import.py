@@ -9,7 +9,8 @@ actions were recorded in. A scene without fixtures needs no `model_file`.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,10 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, some_of
 from inspire_vla.jobs import ResumableJob
 from inspire_vla.labels import ModeRule
-from inspire_vla.labels.dataset_writer import Demonstration, build_dataset, import_shard
+from inspire_vla.labels.dataset_writer import (
+    ACTION_NAMES,
+    Demonstration,
+    build_dataset,
+    finite_as_stored,
+    import_shard,
+)
 from inspire_vla.libero.dataset import (
     DATASET,
     GroundingOverrides,
@@ -68,9 +75,13 @@ class ImportReport:
 
     def __str__(self) -> str:
         lines = [f"{self.root}: {self.episodes} episodes, {self.frames} frames; {self.noops} no-ops dropped"]
-        for why, count in Counter(self.skipped.values()).most_common():
-            lines.append(f"  skipped: {count} × {why}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"  skipped: {why}" for why in self.reasons())])
+
+    def reasons(self) -> list[str]:
+        """Why demonstrations are skipped, each with how many they are and the first of them."""
+        first = {why: name for name, why in reversed(self.skipped.items())}
+        counts = Counter(self.skipped.values()).most_common()
+        return [f"{count} × {why} (the first: {first[why]})" for why, count in counts]
 
 
 def import_demonstrations(
@@ -100,7 +111,8 @@ def import_demonstrations(
         mapping: instruction → mention → name(s), which take precedence over grounding.
         render: how images are drawn, see rendering.py.
         processes: 0 or 1 imports in this process.
-        announce: called with what an interrupted call with other settings has left, which is removed.
+        announce: called with which demonstrations are left out because they cannot be read, and with what an
+            interrupted call with other settings has left, which is removed.
 
     Raises:
         InspireError: no HDF5 file, `out` exists, LIBERO is not installed, or what `render` needs, or
@@ -117,7 +129,9 @@ def import_demonstrations(
     report = ImportReport(out)
     jobs = _jobs(sources, report)
     if not jobs:
-        raise InspireError(f"nothing could be imported: {report.skipped}.")
+        raise InspireError(f"nothing could be imported: {some_of(report.reasons())}.")
+    if report.skipped and announce is not None:
+        announce(f"Left out, because they cannot be read: {some_of(report.reasons())}.")
     labels = label_info(
         [job.task_file for job in jobs], settings.mapping, modes, frame, rule,
         {"source": "LIBERO HDF5", "replay": replay, "drop_noops": drop_noops, "render": render,
@@ -126,9 +140,8 @@ def import_demonstrations(
     files = sorted({job.file for job in jobs})
     stats = {name: Path(name).stat() for name in files}
     inputs = {name: {"bytes": stat.st_size, "modified_ns": stat.st_mtime_ns} for name, stat in stats.items()}
-    resumable = ResumableJob(
-        out, {**asdict(settings), "files": inputs, "demonstrations": [job.key for job in jobs]}, "importing"
-    )
+    plan = {"files": inputs, "demonstrations": [job.key for job in jobs], "mentions": labels.tasks}
+    resumable = ResumableJob(out, asdict(settings) | plan, "importing")
     with resumable.started(restart_if_changed=True) as changed:
         if changed and announce is not None:
             announce(f"{changed}: all demonstrations are imported again.")
@@ -183,7 +196,7 @@ def _h5py() -> Any:
 
 
 def _jobs(sources: Sequence[str | Path], report: ImportReport) -> list[Job]:
-    h5py = _h5py()
+    _h5py()  # where it is missing, that is no fault of a file
     files: list[Path] = []
     for source in map(Path, sources):
         files += sorted(source.rglob("*.hdf5")) if source.is_dir() else [source]
@@ -192,15 +205,60 @@ def _jobs(sources: Sequence[str | Path], report: ImportReport) -> list[Job]:
     jobs: list[Job] = []
     for path in files:
         try:
-            with h5py.File(path, "r") as file:
-                task_file = _task_file(path, file["data"].attrs.get("bddl_file_name", ""))
-                for name in sorted(file["data"], key=_number):
-                    jobs.append(Job(len(jobs), str(path.absolute()), name, str(task_file)))
-        except (OSError, KeyError, RuntimeError) as error:
-            report.skipped[path.name] = f"damaged or truncated HDF5 ({type(error).__name__})"
+            with _opened(path) as file:
+                task_file = _task_file(path, file.attrs.get("bddl_file_name", ""))
+                for name in sorted(file, key=_number):
+                    job = Job(len(jobs), str(path.absolute()), name, str(task_file))
+                    try:
+                        _check_layout(_group(file, name))
+                    except InspireError as error:
+                        report.skipped[job.key] = str(error)
+                    else:
+                        jobs.append(job)
         except InspireError as error:
             report.skipped[path.name] = str(error)
     return jobs
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Any]:
+    """The group of the demonstrations of a file. Raises InspireError where there is none, or the file is damaged."""
+    try:
+        with _h5py().File(path, "r") as file:
+            yield _group(file, "data")
+    except InspireError:
+        raise
+    except Exception as error:  # h5py has many for a damaged file
+        raise InspireError(f"damaged or truncated HDF5 ({type(error).__name__})") from None
+
+
+def _group(parent: Any, name: str) -> Any:
+    group = parent.get(name)
+    if not isinstance(group, _h5py().Group):
+        raise InspireError(f"{name!r} is {'missing' if group is None else 'no group'}; a group is needed")
+    return group
+
+
+def _check_layout(demo: Any) -> None:
+    """Check what the arrays of a demonstration are, without reading them. Raises InspireError."""
+    h5py = _h5py()
+    for name, needed in (("states", "(T, n)"), ("actions", f"(T, {len(ACTION_NAMES)})")):
+        array = demo.get(name)
+        found = ""
+        if not isinstance(array, h5py.Dataset):
+            found = "missing" if array is None else "no array"
+        elif array.dtype.kind not in "fiu":
+            found = "no array of numbers" if array.dtype.kind in "OSUV" else str(array.dtype)
+        elif array.ndim != 2 or (name == "actions" and array.shape[1] != len(ACTION_NAMES)):
+            found = f"of shape {array.shape}"
+        elif not len(array):
+            found = "empty"
+        if found:
+            raise InspireError(f"{name!r} is {found}; finite numbers of shape {needed} are needed")
+    if len(demo["states"]) != len(demo["actions"]):
+        raise InspireError(
+            f"'states' has {len(demo['states'])} rows and 'actions' {len(demo['actions'])}; equally many are needed"
+        )
 
 
 def _number(name: str) -> tuple[int, str]:
@@ -247,22 +305,16 @@ def _read(jobs: Sequence[Job], settings: Settings, number: int) -> Demonstration
 
 def _recorded(job: Job) -> tuple[np.ndarray, np.ndarray, str]:
     """Return states (T, n), actions (T, 7) and the model file, "" for none. Raises InspireError if invalid."""
-    h5py = _h5py()
-    try:
-        with h5py.File(job.file, "r") as file:
-            demo = file["data"][job.name]
-            if "states" not in demo or "actions" not in demo:
-                raise InspireError("no states or no actions")
-            states, actions = np.asarray(demo["states"], dtype=np.float64), np.asarray(demo["actions"])
-            model_xml = demo.attrs.get("model_file", "")
-    except (OSError, KeyError, RuntimeError) as error:
-        raise InspireError(f"damaged or truncated HDF5 ({type(error).__name__})") from None
-    if len(states) == 0 or states.ndim != 2:
-        raise InspireError("an empty episode")
-    if len(states) != len(actions) or actions.ndim != 2 or actions.shape[1] != 7:
-        raise InspireError(f"{states.shape} states do not go with {actions.shape} actions")
-    if not (np.isfinite(states).all() and np.isfinite(actions).all()):
-        raise InspireError("states or actions that are not finite")
+    with _opened(job.file) as file:
+        demo = _group(file, job.name)
+        _check_layout(demo)
+        states, actions = np.asarray(demo["states"], dtype=np.float64), np.asarray(demo["actions"])
+        model_xml = demo.attrs.get("model_file", "")
+    for name, array in (("states", states), ("actions", actions)):
+        finite = finite_as_stored(array)
+        if not finite.all():
+            row = int(finite.all(axis=1).argmin())
+            raise InspireError(f"row {row} of {name!r} is not finite; finite numbers are needed")
     if isinstance(model_xml, bytes):  # a string of fixed length
         model_xml = model_xml.decode("utf-8", errors="replace")
     return states, actions, str(model_xml)
