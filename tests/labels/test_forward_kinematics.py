@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from inspire_vla.errors import InspireError
-from inspire_vla.labels.end_effector import EndEffectorColumns
+from inspire_vla.labels.end_effector import EndEffectorColumns, find_joints
 from inspire_vla.labels.forward_kinematics import ForwardKinematics
 
 URDF = """<robot name="two"><link name="base"/><link name="upper"/><link name="lower"/><link name="slide"/>
@@ -53,6 +53,22 @@ def test_end_effector_position_from_joints(urdf):
         end_effector.position({"observation.state": np.zeros((2, 4))}), [[0.75, 0, 1]] * 2
     )
     assert "urdf_sha256" in end_effector.to_json()
+
+
+@pytest.mark.parametrize("name", ["{}", "{}.pos", "main_{}", "{}.POS"])
+def test_joints_are_found_by_their_names(name):
+    joints = ("shoulder", "elbow")
+    recorded = tuple(name.format(joint) for joint in ("gripper", "elbow", "shoulder"))
+    names = {"action": recorded, "observation.env": ("x", "y", "z"), "observation.state": recorded}
+    assert str(find_joints(joints, names)) == "observation.state:2,1"
+    with pytest.raises(
+        InspireError, match=r"joints of the URDF, shoulder, wrist, are not .*gripper.*--position"
+    ):
+        find_joints(("shoulder", "wrist"), names)
+    with pytest.raises(InspireError, match="none has names"):
+        find_joints(joints, {"action": recorded})
+    with pytest.raises(InspireError, match="are not the names"):
+        find_joints(joints, {"observation.state": (*recorded, recorded[1])})
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,6 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     so101.write_urdf(folder / "so101.urdf")
     so101.record(folder / "brick", TASK, episodes=8)
     arm = ["--urdf", str(folder / "so101.urdf"), "--tip", "gripper_frame_link", "--degrees"]
-    arm += ["--position", "observation.state:0,1,2,3,4"]
     assert main(["label", str(folder / "brick"), "--out", str(folder / "labelled"), *arm]) == 0
     return folder / "labelled"
 

@@ -38,7 +38,8 @@ class EndEffector:
     fingertips_below_m: float = 0.0
     """How far the fingertips are below the recorded point, in metres."""
     urdf: Annotated[str | None, arg(metavar="FILE")] = None
-    """Robot description; --position then names joints, and the end effector's position is computed."""
+    """Robot description; the end effector's position is then computed from joints: those of --position, by default
+    those that are named as in the URDF."""
     tip: Annotated[str | None, arg(metavar="LINK")] = None
     """With --urdf: the link between the fingers."""
     degrees: bool = False
@@ -273,7 +274,7 @@ def chosen_labeller(options: Arguments) -> "Labeller":
     unit: dict[str, Any] = {name: getattr(given, name) for name in ("metres_per_unit", "fingertips_below_m")}
     if kind == "demonstration" and isinstance(labeller, DemonstrationLabeller):
         open_is_high = None if given.open_is is None else given.open_is == "high"
-        columns = _columns(given)
+        columns = _columns(options)
         if columns is not None:
             return replace(labeller, end_effector=columns, open_is_high=open_is_high, **unit)
         texts = {"width_values": given.width, "command_values": given.gripper_command}
@@ -281,27 +282,33 @@ def chosen_labeller(options: Arguments) -> "Labeller":
         return replace(labeller, open_is_high=open_is_high, arm=given.arm, **unit, **gripper)
     if kind == "table" and isinstance(labeller, TableLabeller):
         refuse_unused(given, ["width", "gripper_command", "open_is"], f"labeller {options.labeller}")
-        return replace(labeller, end_effector=_columns(given), arm=given.arm, **unit)
+        return replace(labeller, end_effector=_columns(options), arm=given.arm, **unit)
     refuse_unused(given, list(vars(given)), f"labeller {options.labeller}")
     return labeller
 
 
-def _columns(given: EndEffector) -> "EndEffectorColumns | None":
-    """The columns that --position and the options about it name; None without --position."""
-    from inspire_vla.labels.end_effector import EndEffectorColumns
+def _columns(options: Arguments) -> "EndEffectorColumns | None":
+    """The columns that --position and the options about it name; None without --position and --urdf."""
+    from inspire_vla.labels.end_effector import EndEffectorColumns, find_joints
     from inspire_vla.labels.forward_kinematics import ForwardKinematics
+    from inspire_vla.labels.lerobot_files import LeRobotFiles
 
-    kinematics = None
+    given, kinematics = options.end_effector, None
+    position, why = given.position, "given"
     if given.urdf:
-        if not (given.tip and given.position):
-            raise InspireError("--urdf needs --tip LINK and --position COLUMN:joints.")
+        if not given.tip:
+            raise InspireError("--urdf needs --tip LINK, the link between the fingers.")
         kinematics = ForwardKinematics.read(given.urdf, given.tip, degrees=given.degrees)
+        if position is None:
+            joints = find_joints(kinematics.joint_names, LeRobotFiles.open(options.source).names())
+            position, why = str(joints), "named as the joints of the URDF"
     elif given.tip or given.degrees:
         raise InspireError("--tip and --degrees describe the joints of a robot; give --urdf FILE too.")
-    if not given.position:
+    if not position:
         return None
     if given.arm:
         raise InspireError("--position says which arm is used; leave out --arm.")
-    return EndEffectorColumns.parse(
-        given.position, given.width, given.gripper_command, kinematics=kinematics, needs_gripper=False
+    columns = EndEffectorColumns.parse(
+        position, given.width, given.gripper_command, kinematics=kinematics, needs_gripper=False
     )
+    return replace(columns, reasons={**columns.reasons, "position": why})

@@ -301,6 +301,33 @@ def find_end_effector_columns(
     return tuple(by_arm)
 
 
+def find_joints(joints: Sequence[str], names: Mapping[str, Sequence[str]]) -> ColumnValues:
+    """The measured values that are named as these joints of a URDF: "shoulder_pan", or LeRobot's "shoulder_pan.pos".
+
+    Args:
+        names: column → names of its values.
+
+    Raises:
+        InspireError: no column of measured values has each joint once.
+    """
+    measured = {
+        column: of for column, of in names.items() if column in state_and_action_columns(tuple(names))
+    }
+    for column in sorted(measured, key=lambda name: name != "observation.state"):
+        if is_action(column):
+            continue
+        known = [name.lower().removesuffix(".pos").removeprefix("main_") for name in measured[column]]
+        if all(known.count(joint.lower()) == 1 for joint in joints):
+            return ColumnValues(column, tuple(known.index(joint.lower()) for joint in joints))
+    found = "; ".join(
+        f"{column}: {', '.join(of)}" for column, of in measured.items() if not is_action(column)
+    )
+    raise InspireError(
+        f"the joints of the URDF, {', '.join(joints)}, are not the names of recorded values "
+        f"({found or 'none has names'}). Say which values they are, in this order: --position observation.state:0,1,2,…"
+    )
+
+
 def add_gripper(columns: EndEffectorColumns, recording: Recording) -> EndEffectorColumns:
     """Find the gripper for a position that was given without one.
 
