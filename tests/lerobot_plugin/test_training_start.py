@@ -39,6 +39,17 @@ def test_a_family_of_published_weights_needs_a_converted_checkpoint(family: str)
             check_start([], family, chosen=True)
 
 
+def test_a_folder_whose_name_is_a_number_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    checkpoint(Path("007"))
+    for words in (["--policy.path=007"], ["--policy.pretrained_path", "007"]):
+        check_start([*words, "--policy.reasoning.enabled=false"], "nano_tabletop", chosen=False)
+    with pytest.raises(InspireError, match="012"):
+        check_start(["--policy.path=012"], None, chosen=False)
+    check_start(["--resume=true"], None, chosen=False)  # LeRobot asks for its --config_path
+    check_start(["--policy.path=null", "--policy.reasoning.enabled=false"], None, chosen=False)
+
+
 @pytest.mark.parametrize(("words", "told"), [
     (["--", "--policy.backbone=smolvla"], "inspire convert --from smolvla"),
     ([], "data is no LeRobot dataset"),

@@ -73,7 +73,8 @@ def check_start(arguments: Sequence[str], recipe: str | None, *, chosen: bool) -
     if asked.get("type", POLICY_TYPE) != POLICY_TYPE:
         return
     if given.get("resume"):
-        check_resumed(arguments, Path(given["config_path"]).parent)
+        if given.get("config_path"):  # without it LeRobot says what to give
+            check_resumed(arguments, Path(given["config_path"]).parent)
         return
     if whole or weights:
         folder = find(str(whole or weights))
@@ -266,14 +267,19 @@ def _recipes() -> dict[str, Settings]:
     return {name: policy for name in RECIPES if (policy := _policy_of(name))}
 
 
+_OF_FILES = ("path", "pretrained_path", "config_path", "root", "repo_id", "output_dir")
+"""Last parts of the options that name files or datasets: "007" is no number there."""
+
+
 def _options(words: Sequence[str]) -> Iterator[tuple[str, Any]]:
-    """Name and value of each option, written `--name=value` or `--name value`."""
+    """Name and value of each option, written `--name=value` or `--name value`. Values are YAML, names of files text."""
     for word, after in pairwise([*words, "--"]):
         if word.startswith("--"):
             name, given, text = word[2:].partition("=")
             text = text if given else "true" if after.startswith("--") else after
             try:
-                yield name, yaml.safe_load(text)
+                is_file = name.rpartition(".")[2] in _OF_FILES and text != "null"
+                yield name, text if is_file else yaml.safe_load(text)
             except yaml.YAMLError:
                 yield name, text
 
