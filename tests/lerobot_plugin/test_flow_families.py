@@ -18,6 +18,7 @@ from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.agent import load_policy
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import FlowConfig, InspireVLAConfig
 from inspire_vla.lerobot_plugin.convert import Options, convert
+from inspire_vla.lerobot_plugin.convert.plan import Robot
 from inspire_vla.lerobot_plugin.convert.published import read_published
 from inspire_vla.spatial import canonical_answers
 
@@ -126,6 +127,21 @@ def test_every_tensor_comes_along_and_goes_back(made: tuple[PreTrainedPolicy, Pa
     assert config["action_head"] == "flow"
     assert config["chunk_size"] == HORIZON
     assert config["flow"]["denoising_steps"] == 4
+
+
+def test_cameras_keep_their_size(made: tuple[PreTrainedPolicy, Path]) -> None:
+    """A server, an evaluation and the steering page refuse images of another aspect ratio."""
+    _, folder = made
+    config = load_policy(folder / "ours").config
+    assert {name: tuple(f.shape) for name, f in config.image_features.items()} == dict.fromkeys(
+        FEATURES, lerobot_flow.IMAGE
+    )
+    settings = json.loads((folder / "policy" / "config.json").read_text())
+    assert Robot.of(settings, Options(cameras=("top",))).image_sizes == {"top": lerobot_flow.IMAGE[1:]}
+    settings["input_features"][FEATURES[0]]["shape"] = [3, 48, 48]
+    assert Robot.of(settings, Options(cameras=("front", "top"))).image_sizes == {"front": (48, 48)}
+    settings["input_features"][FEATURES[0]]["shape"] = ["x"]
+    assert Robot.of(settings, Options()).image_sizes == {"wrist": lerobot_flow.IMAGE[1:]}
 
 
 def test_statistics_of_another_robot_are_left_out(

@@ -1,7 +1,7 @@
 """What a conversion is told, what it makes of its source before there is a policy, and what it reports."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,7 +9,7 @@ from lerobot.configs import FeatureType, NormalizationMode, PolicyFeature
 
 from inspire_vla.action_tokenizers import GRIPPER_CONVENTIONS, ActionTokenizer
 from inspire_vla.backbones.hf_decoder import RenamedWeights
-from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.errors import InspireError, counted, did_you_mean
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import (
     DTYPES,
     InspireVLAConfig,
@@ -20,7 +20,7 @@ from inspire_vla.lerobot_plugin.training import Suites
 
 ADDED_TOKENIZERS = ("residual_vq", "uniform_bins")
 """Action tokenizers that an image-text model may get."""
-IMAGE = 256  # pixels a side that the configuration names; images of any size are resized
+IMAGE = 256  # pixels a side of cameras whose size the source does not say
 
 
 @dataclass(frozen=True)
@@ -108,30 +108,39 @@ class Plan:
 
 @dataclass(frozen=True)
 class Robot:
-    """What a policy sees and does: the names of its cameras, lengths of vectors, actions of a chunk."""
+    """What a policy sees and does: the names of its cameras, lengths of vectors, actions of a chunk.
+
+    image_sizes: camera → (height, width), as far as they are known. A served policy refuses other aspect ratios.
+    """
 
     cameras: tuple[str, ...]
     action_dim: int
     state_dim: int
     chunk_size: int
+    image_sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: Mapping[str, Any], options: Options) -> Self:
         """The robot of a config.json, as far as the options do not say otherwise.
 
-        Cameras that stand for none (`empty_cameras`) are left out: the model never attends to them.
+        Cameras that stand for none (`empty_cameras`) are left out: the model never attends to them. Cameras of other
+        names have the size of the source's, if these have one.
         """
         features = settings.get("input_features") or {}
-        named = tuple(
-            key.rpartition(".")[2]
+        found = {
+            key.rpartition(".")[2]: _size(feature)
             for key, feature in features.items()
             if feature.get("type") == "VISUAL" and "empty_camera" not in key
-        )
+        }
+        cameras = options.cameras or tuple(found) or ("image",)
+        common = next(iter(found.values())) if len(set(found.values())) == 1 else None
+        sizes = {name: found.get(name, common) for name in cameras}
         return cls(
-            options.cameras or named or ("image",),
+            cameras,
             options.action_dim or _length(settings.get("output_features"), "action") or 7,
             options.state_dim or _length(features, "observation.state") or 8,
             options.chunk_size or int(settings.get("chunk_size", 50)),
+            {name: size for name, size in sizes.items() if size is not None},
         )
 
 
@@ -140,7 +149,9 @@ def base_config(
 ) -> InspireVLAConfig:
     """A base policy of a backbone."""
     inputs = {
-        f"observation.images.{name}": PolicyFeature(FeatureType.VISUAL, (3, IMAGE, IMAGE))
+        f"observation.images.{name}": PolicyFeature(
+            FeatureType.VISUAL, (3, *robot.image_sizes.get(name, (IMAGE, IMAGE)))
+        )
         for name in robot.cameras
     }
     if robot.state_dim:
@@ -164,6 +175,15 @@ def base_config(
         optimizer_lr=2e-5,
         optimizer_weight_decay=0.0,
     )
+
+
+def _size(feature: Mapping[str, Any]) -> tuple[int, int] | None:
+    """(height, width) of a camera, where its shape is that of an image, channels first as LeRobot has it."""
+    shape = feature.get("shape")
+    if not isinstance(shape, list) or len(shape) != 3 or not all(isinstance(n, int) for n in shape):
+        return None
+    channels, height, width = shape
+    return (height, width) if channels == 3 and min(height, width) > 0 else None
 
 
 def _length(features: Mapping[str, Any] | None, key: str) -> int | None:
@@ -194,7 +214,8 @@ def normalization(
         if any(values.size not in (1, size) for values in statistics.get(name, {}).values()):
             del statistics[name]
             notes.append(
-                f"The statistics of {name} in the source are not of {size} numbers and are left out: fine-tune it "
+                f"The statistics of {name} in the source are not of {counted(size, 'number')} and are left "
+                "out: fine-tune it "
                 "before it acts."
             )
     return statistics, notes
