@@ -174,7 +174,13 @@ def test_a_plan_in_plain_words(labelled_dataset: Path, tmp_path: Path, capsys: p
     run(labelled_dataset, tmp_path / "out", *options, "--num_workers=1")
     shown = capsys.readouterr().err
     assert "Training: 1 step of 1 sample, from 12 frames of 1 episode; " in shown
-    assert "Before the first step, 1 process for loading data start" in shown
+    plan, _, later = shown.partition("LeRobot's log: ")
+    said = "Loading the first batch: 1 process starts for it, which may take minutes."
+    assert later.count(said) == 1
+    assert later.index(said) < later.index("1/1")
+    assert said not in plan
+    run(labelled_dataset, tmp_path / "without", *options)
+    assert "Loading the first batch" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ import inspire_vla
 from inspire_vla.backbones.base import Backbone
 from inspire_vla.backbones.flow import FlowExpert
 from inspire_vla.backbones.image_text import ImageText
-from inspire_vla.errors import InspireError, nearest, reason_of
+from inspire_vla.errors import InspireError, counted, nearest, reason_of
 from inspire_vla.files import append_json_line, atomic_path
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
@@ -124,6 +124,13 @@ def run_lerobot_train(
                 log.info(f"{_plan(training, policy)} LeRobot's log: {training.out / OUTPUT_LOG}")
             return policy
 
+        def cycle(batches: Any) -> Any:
+            workers = 0 if training is None else training.config.num_workers
+            if workers:
+                processes = counted(workers, "process starts", "processes start")
+                log.info(f"Loading the first batch: {processes} for it, which may take minutes.")
+            return original["cycle"](batches)
+
         def update_policy(tracker: MetricsTracker, *others: Any, **options: Any) -> Any:
             updated = original["update_policy"](tracker, *others, **options)
             if clock is not None and (text := clock.after(tracker.steps + 1)):
@@ -138,7 +145,9 @@ def run_lerobot_train(
         quiet = {"error": (SuppressingArgumentParser, _refuse_options), "print": (parser, _print_no_errors)}
         for name, (place, function) in quiet.items():
             setattr(place, name, function)
-        for function in (init_logging, make_train_eval_datasets, make_policy, update_policy, save_checkpoint):
+        for function in (
+            init_logging, make_train_eval_datasets, make_policy, cycle, update_policy, save_checkpoint,
+        ):  # fmt: skip
             original[function.__name__] = getattr(host, function.__name__)
             setattr(host, function.__name__, function)
         try:
@@ -239,15 +248,11 @@ def _plan(training: Training, policy: torch.nn.Module) -> str:
     else:  # LeRobot freezes the rest after this
         parameters = sum(p.numel() for p in policy.parameters())
         trained = f"LoRA of rank {config.peft.r} is trained beside {parameters / 1e6:,.1f} million parameters"
-    plan = (
+    return (
         f"Training: {counted(config.steps, 'step')} of {counted(config.batch_size, 'sample')}, from "
         f"{counted(dataset.num_frames, 'frame')} of {counted(dataset.num_episodes, 'episode')}; {trained} on "
         f"{training.policy.device}."
     )
-    if config.num_workers:
-        processes = counted(config.num_workers, "process", "processes")
-        plan += f" Before the first step, {processes} for loading data start, which may take minutes."
-    return plan
 
 
 class _StepClock:
@@ -275,11 +280,6 @@ class _StepClock:
             f"{each:.3g} s a step, measured over {measured}; about {duration(each * remaining)} for the remaining "
             f"{counted(remaining, 'step')}; {memory}."
         )
-
-
-def counted(number: int, one: str, several: str | None = None) -> str:
-    """A number with its noun, such as "1 step" or "2,000 steps"."""
-    return f"{number:,} {one if number == 1 else several or one + 's'}"
 
 
 def duration(seconds: float) -> str:
