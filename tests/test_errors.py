@@ -1,6 +1,7 @@
 """Errors name what is possible in a form that can be read; what other libraries say stands in plain words."""
 
 import ast
+import itertools
 import re
 import socket
 from pathlib import Path
@@ -10,7 +11,7 @@ import pyarrow.csv
 import pytest
 
 import inspire_vla
-from inspire_vla.errors import did_you_mean, nearest, possible, reason_of
+from inspire_vla.errors import counted, did_you_mean, nearest, part_of_these, possible, reason_of, some_of
 
 ROOT = Path(inspire_vla.__file__).parent
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in ROOT.rglob("*.py")}
@@ -183,3 +184,38 @@ def test_no_message_writes_a_list_of_its_own():
         if own.search(line) and path.name != "errors.py"
     ]
     assert not found, f"take possible(choices) or did_you_mean(word, choices) there: {found}"
+
+
+def test_a_count_and_its_noun():
+    assert [counted(n, "step") for n in (0, 1, 2000)] == ["0 steps", "1 step", "2,000 steps"]
+    assert counted(1, "process starts", "processes start") == "1 process starts"
+    assert part_of_these(1, 1, "episode") == "this episode"
+    assert part_of_these(1, 3, "episode") == "1 of these 3 episodes"
+    assert part_of_these(3, 3, "episode") == "all of these 3 episodes"
+
+
+def test_of_many_reasons_the_most_frequent_are_given():
+    assert some_of("b") == "b"
+    assert some_of("abbccc") == "3 × c; 2 × b; a"
+    assert some_of("abcdd") == "2 × d; a; b; and 1 other reason"
+
+
+COUNTED = (
+    "episodes|frames|labels|chunks|rows|samples|instructions|demonstrations|sequences|closings|videos|answers"
+)
+
+
+def test_no_message_has_a_plural_behind_a_number_that_may_be_one():
+    """ "trained on 1 of these 1 episodes": `counted` says "1 episode"."""
+    plain = []
+    for path, tree in TREES.items():
+        for node in ast.walk(tree):
+            parts = node.values if isinstance(node, ast.JoinedStr) else []
+            plain += [
+                f"{path.relative_to(ROOT)}:{number.lineno}: {{{ast.unparse(number.value)}}}{text.value}"
+                for number, text in itertools.pairwise(parts)
+                if isinstance(number, ast.FormattedValue)
+                and isinstance(text, ast.Constant)
+                and re.match(rf" ({COUNTED})\b", text.value)
+            ]
+    assert not plain

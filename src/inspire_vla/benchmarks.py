@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, counted
 from inspire_vla.evaluation import Factory
 
 DEFAULT = "tabletop"
@@ -85,7 +85,9 @@ def check_inputs(policy: Mapping[str, Any]) -> None:
         lacking.append(f"square images of one size only, not {policy['image_sizes']}")
     for name, possible in SIMULATED_NUMBERS.items():
         if policy.get(name, possible[1]) not in possible:
-            lacking.append(f"{possible[1]} numbers of {name.removesuffix('_dim')}, not {policy[name]}")
+            lacking.append(
+                f"{counted(possible[1], 'number')} of {name.removesuffix('_dim')}, not {policy[name]}"
+            )
     if lacking:
         raise InspireError(
             f"The simulators here cannot play this policy: they have {'; '.join(lacking)}.\n"

@@ -54,6 +54,13 @@ def counted(number: int, one: str, several: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else several or one + 's'}"
 
 
+def part_of_these(part: int, whole: int, one: str) -> str:
+    """What is part of something before the reader, such as "this episode" or "3 of these 12 episodes"."""
+    if whole == 1:
+        return f"this {one}"
+    return f"{'all' if part == whole else part} of these {counted(whole, one)}"
+
+
 def some_of(reasons: Iterable[str]) -> str:
     """The three most frequent reasons, to stand within a sentence, each with how often it is given."""
     ranked = Counter(reasons).most_common()

@@ -55,7 +55,7 @@ def test_a_table_in_millimetres_is_refused(tmp_path, shown):
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        ("2,0,the red cube,0,0,0", r"1 episodes that the dataset lacks, \[2\]: .* numbered 0 to 1"),
+        ("2,0,the red cube,0,0,0", r"1 episode that the dataset lacks, \[2\]: .* numbered 0 to 1"),
         ("1,400,the red cube,0,0,0", r"in frame 400 of episode 1, .*counted from 0 in each episode"),
     ],
 )

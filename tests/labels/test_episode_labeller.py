@@ -120,7 +120,7 @@ def test_a_closing_on_nothing_is_no_grasp(synthetic):
     missed_command = np.concatenate([-np.ones(3), np.ones(7), -np.ones(3), command])
     missed_width = np.concatenate([np.full(3, 0.08), [0.08, 0.04, 0, 0, 0, 0, 0], [0.04, 0.08, 0.08], width])
     tracks = label(synthetic, missed_hand, missed_command, missed_width)
-    assert "1 closings on nothing" in tracks.notes
+    assert "1 closing on nothing" in tracks.notes
     assert not tracks.grasped[:13, 0].any()
     assert tracks.grasped[13 + miss, 0]
 

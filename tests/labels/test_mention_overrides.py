@@ -39,7 +39,7 @@ def codes(root: Path) -> np.ndarray:
 
 def test_an_instruction_that_cannot_be_read_is_refused_before_anything_is_written(german, tmp_path):
     with pytest.raises(
-        InspireError, match=r"1 of 1 instructions cannot be read.*German.*--mentions FILE.*inspire mentions"
+        InspireError, match=r"1 of 1 instruction cannot be read.*German.*--mentions FILE.*inspire mentions"
     ):
         label_dataset(german, DemonstrationLabeller(), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -503,7 +503,7 @@ def test_notes_name_episodes_and_frames(synthetic, dataset, tmp_path):
     report = label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "out")
     (line,) = [line for line in report.note_lines() if "grasps for" in line]
     close = len(synthetic.path()[1][: list(synthetic.path()[1]).index(1)])
-    assert "4 episodes: 1 grasps for 2 acts (episode 0, frames " in line
+    assert "4 episodes: 1 grasp for 2 acts (episode 0, frames " in line
     first = int(line.split("frames ")[1].split("–")[0])
     assert abs(first - close) <= 1
     assert len(table) == report.frames
@@ -520,7 +520,7 @@ def test_an_empty_instruction_gets_no_labels_and_is_counted(synthetic, dataset, 
     frames = len(synthetic.path()[0])
     assert report.without_instruction == frames
     assert f"{frames} frames have an empty instruction" in str(report)
-    assert "1 episodes: its instruction is empty (episode 2)" in str(report)
+    assert "1 episode: its instruction is empty (episode 2)" in str(report)
     assert {timeline.episode for timeline in timelines(tmp_path / "out")} == {0, 1, 3}
 
 
@@ -595,7 +595,7 @@ def test_a_table_counts_frames_from_the_episodes_first(synthetic, tmp_path):
 def test_no_label_at_all_is_an_error_that_says_why(dataset, tmp_path):
     (tmp_path / "objects.csv").write_text("episode,frame,object,x,y,z\n0,0,the red cub,0.5,0.2,0.02\n")
     with pytest.raises(
-        InspireError, match=r"nothing is written(?s:.*)1 episodes: .*Did you mean 'the red cube'"
+        InspireError, match=r"nothing is written(?s:.*)1 episode: .*Did you mean 'the red cube'"
     ):
         label_dataset(dataset, TableLabeller.read(tmp_path / "objects.csv"), out=tmp_path / "out")
     with pytest.raises(InspireError, match=r"confidence below 1\.1"):

@@ -41,7 +41,7 @@ def test_a_number_that_is_not_finite_is_found_by_episode_and_frame(
 ) -> None:
     data = with_number(labelled_dataset, tmp_path / "data", column, row, value)
     with pytest.raises(
-        InspireError, match=rf"{column} of episode {row // 12}, frame {row % 12} is .*in 1 frames"
+        InspireError, match=rf"{column} of episode {row // 12}, frame {row % 12} is .*in 1 frame of"
     ):
         run(data, tmp_path / "run", "--steps=2")
     assert newest_checkpoint(tmp_path / "run") is None

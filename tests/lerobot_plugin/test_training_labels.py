@@ -130,7 +130,7 @@ def test_frames_without_labels_are_counted_and_told(
     with caplog.at_level(logging.WARNING):
         assert count_unlabelled(said, files, "direction", 3) == {CUBE: 12, TASKS[1]: 12}
     assert (
-        f"24 of 48 frames lack a label and are left out of the training: 12 of 24 in {CUBE!r}" in caplog.text
+        f"Left out of the training, for want of a label: 24 of 48 frames: 12 of 24 in {CUBE!r}" in caplog.text
     )
     caplog.clear()
     assert count_unlabelled(said, files, "direction", 1) == {
@@ -195,7 +195,7 @@ def test_frames_without_an_instruction_are_left_out_of_every_training_and_told(
     write_labels(data, labels(**{CUBE: find_mentions(CUBE)}))
     with caplog.at_level(logging.WARNING):
         assert training.count_without_instruction(LeRobotFiles.open(data)) == 24
-    assert "24 of 48 frames have an empty instruction and are left out of the training" in caplog.text
+    assert "Left out of the training, because their instruction is empty: 24 of 48 frames" in caplog.text
     out = run(
         data, tmp_path / "out", "--steps=6", "--batch_size=1", f"--policy.reasoning.enabled={reasoning}"
     )

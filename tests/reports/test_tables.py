@@ -98,7 +98,7 @@ def test_warnings_are_shown():
     text = printed(comparison)
     assert "1 of 120 episodes crashed" in text
     assert "[bold]x" in text
-    assert "3 of 1200 actions undecodable" in text
+    assert "3 of 1,200 actions undecodable" in text
 
 
 def test_a_control_that_did_not_set_all_answers_is_told():

@@ -20,7 +20,7 @@ from inspire_vla.action_tokenizers.base import (
     checked_actions,
     checked_codes,
 )
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, counted
 
 _LAYERS = ("encoder.0", "encoder.2", "fc")
 _MLP_ARRAYS = tuple(
@@ -68,7 +68,9 @@ class LearnedVQ(ActionTokenizer):
                 f"Codebooks must be (rounds, K, latent {latent}), found {self.codebooks.shape}."
             )
         if width % horizon or self.mlps["decoder.fc.weight"].shape[0] != width:
-            raise InspireError(f"An MLP of width {width} does not hold {horizon} actions of one size.")
+            raise InspireError(
+                f"An MLP of width {width} does not hold {counted(horizon, 'action')} of one size."
+            )
         if not all(np.isfinite(array).all() for array in (self.codebooks, *self.mlps.values())):
             raise InspireError("The VQ's weights hold NaN or infinite numbers.")
         self.horizon, self.action_dim = horizon, width // horizon

@@ -21,7 +21,7 @@ from inspire_vla.action_tokenizers.base import (
     checked_codes,
     positive_int,
 )
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, counted
 
 _ARRAYS = ("codebooks", "centre", "scale", "dimension_weights")
 
@@ -63,7 +63,7 @@ class ResidualVQ(ActionTokenizer):
             values = getattr(self, name)
             if values.shape != (self.action_dim,) or not np.isfinite(values).all():
                 raise InspireError(
-                    f"{name} must be {self.action_dim} finite numbers, found {values.tolist()}."
+                    f"{name} must be {counted(self.action_dim, 'finite number')}, found {values.tolist()}."
                 )
         if (self.scale <= 0).any() or (self.dimension_weights <= 0).any():
             raise InspireError("scale and dimension_weights must be above zero.")
@@ -102,14 +102,16 @@ class ResidualVQ(ActionTokenizer):
         levels = positive_int("levels", levels)
         if count < codes_per_level:
             raise InspireError(
-                f"{count} chunks are too few for {codes_per_level} codes per level "
+                f"{counted(count, 'chunk is', 'chunks are')} too few for {codes_per_level} codes per level "
                 f"(--policy.vq.codes_per_level, at most {count} here; or record more)."
             )
         weights = (
             np.ones(action_dim) if dimension_weights is None else np.asarray(dimension_weights, dtype=float)
         )
         if weights.shape != (action_dim,) or not (np.isfinite(weights) & (weights > 0)).all():
-            raise InspireError(f"dimension_weights must be {action_dim} numbers above zero, found {weights}.")
+            raise InspireError(
+                f"dimension_weights must be {counted(action_dim, 'number')} above zero, found {weights}."
+            )
         centre = array.mean((0, 1))
         scale = np.maximum(array.std((0, 1)), min_scale)
         residual = ((array - centre) / scale * weights).reshape(count, -1).astype(np.float32)

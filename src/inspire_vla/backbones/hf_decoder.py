@@ -33,7 +33,7 @@ from transformers.masking_utils import sdpa_mask
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm, Qwen2RotaryEmbedding
 
 from inspire_vla.backbones.base import Backbone, KeyValueCache, KeyValues
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, counted
 
 
 class HFBackbone(Backbone):
@@ -62,7 +62,9 @@ class HFBackbone(Backbone):
     def check_images(self, images: Float[Tensor, "batch image 3 height width"]) -> None:
         """Raise InspireError for another number of images than the model takes."""
         if images.shape[1] != self.num_images:
-            raise InspireError(f"This model takes {self.num_images} image(s), found {images.shape[1]}.")
+            raise InspireError(
+                f"This model takes {counted(self.num_images, 'image')}, found {images.shape[1]}."
+            )
 
     def tie(self) -> None:
         """Tie the head to the token embedding again, after an adapter with its own copy was merged."""

@@ -35,7 +35,7 @@ from inspire_vla.backbones.hf_decoder import (
     vision_encoders,
 )
 from inspire_vla.dialogue import Template, TextTokenizer
-from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.errors import InspireError, counted, did_you_mean
 from inspire_vla.files import read_json, write_json
 
 ACTION_TOKENS = ("added", "reserved")
@@ -211,7 +211,8 @@ class ImageText(HFBackbone):
             runs = [columns[i * each : (i + 1) * each] for i in range(num_images)]
         if len(runs) != num_images:
             raise InspireError(
-                f"{num_images} image(s) became {len(runs)} runs of tokens: the model cuts images into tiles."
+                f"{counted(num_images, 'image')} became {counted(len(runs), 'run')} of tokens: the model cuts "
+                "images into tiles."
             )
         return token_grid(range(runs[index][0], runs[index][-1] + 1), self._image_size)
 
@@ -427,7 +428,8 @@ def load_chat(folder: Path, processor: Any, num_images: int) -> ChatTemplate:
     made = ChatTemplate.of(processor, num_images)
     if made.template != saved.with_state(False).template:
         raise InspireError(
-            f"{folder} was made for {saved.images} image(s), and now gets {num_images}: that needs the model's "
+            f"{folder} was made for {counted(saved.images, 'image')}, and now gets {num_images}: that needs "
+            "the model's "
             "chat_template.jinja, which is not in it. Copy it there from the published model."
         )
     return made

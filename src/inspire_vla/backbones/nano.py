@@ -15,7 +15,7 @@ from inspire_vla.backbones import efficientnet
 from inspire_vla.backbones.base import KeyValueCache
 from inspire_vla.backbones.hf_decoder import ATTENTION, HFBackbone, supervised_states
 from inspire_vla.dialogue import NANO_TEMPLATE, TextTokenizer
-from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.errors import InspireError, counted, did_you_mean
 
 VISION_ENCODERS = ("stem", efficientnet.NAME)
 STRIDE = 16
@@ -154,7 +154,8 @@ class Nano(HFBackbone):
         batch, cameras = images.shape[:2]
         if cameras != self.num_images or tuple(images.shape[-2:]) != tuple(self.image_size):
             raise InspireError(
-                f"This model takes {self.num_images} image(s) of {self.image_size[0]}×{self.image_size[1]} pixels, "
+                f"This model takes {counted(self.num_images, 'image')} of "
+                f"{self.image_size[0]}×{self.image_size[1]} pixels, "
                 f"found {cameras} of {images.shape[-2]}×{images.shape[-1]}."
             )
         pixels = (images.flatten(0, 1) * 2 - 1).contiguous(memory_format=torch.channels_last)

@@ -37,7 +37,7 @@ from inspire_vla.backbones.flow_layers import (
 )
 from inspire_vla.backbones.hf_decoder import HFBackbone, RenamedWeights, count_layers, rename_weights
 from inspire_vla.dialogue import Template, TextTokenizer
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, counted
 
 TEMPLATE = Template(
     "smolvla",
@@ -432,7 +432,8 @@ def read_config(
     layers = count_layers(mapped, "decoder.layers")
     if count_layers(mapped, "expert.layers") != layers:
         raise InspireError(
-            f"The expert has {count_layers(mapped, 'expert.layers')} layers and the language model {layers}: only "
+            f"The expert has {counted(count_layers(mapped, 'expert.layers'), 'layer')} and the language model "
+            f"{layers}: only "
             "experts as deep as the language model (num_expert_layers 0 or -1) are known."
         )
     text, vision = vlm.text_config, vlm.vision_config

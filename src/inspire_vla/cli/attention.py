@@ -8,7 +8,7 @@ from tyro.conf import arg
 
 from inspire_vla.backbones.devices import check_device
 from inspire_vla.cli.options import Names, holds_out, refuse_unused
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, counted
 
 
 @dataclass(kw_only=True)
@@ -86,7 +86,7 @@ def run(options: Arguments) -> None:
         for row in compared(attention.measured):
             console.print(
                 f"{row['policy']} − {row['to']} while acting, {row['group']}: {100 * row['mean']:+.2f} points of "
-                f"attention [{100 * row['low']:+.2f}, {100 * row['high']:+.2f}], n = {row['n']} pairs",
+                f"attention [{100 * row['low']:+.2f}, {100 * row['high']:+.2f}], n = {counted(row['n'], 'pair')}",
                 highlight=False,
             )
     if options.out:

@@ -9,7 +9,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from inspire_vla.cli.options import holds_out
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, counted
 
 
 @dataclass
@@ -54,7 +54,8 @@ def run(options: Arguments) -> None:
             )
         if "finished" not in run.info:
             text = (
-                f"warning: {run.path} is not finished ({len(run.records)} episodes so far); the card says so."
+                f"warning: {run.path} is not finished ({counted(len(run.records), 'episode')} so far); the "
+                "card says so."
             )
             print(f"inspire card: {text}", file=sys.stderr)
     kinds = [[run for run in runs if run.is_offline is offline] for offline in (False, True)]

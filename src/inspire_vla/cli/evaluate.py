@@ -20,7 +20,7 @@ from inspire_vla.cli.options import (
     mention_overrides,
     refuse_unused,
 )
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, counted, part_of_these
 from inspire_vla.files import check_folder
 from inspire_vla.jobs import usable_cores
 
@@ -179,8 +179,8 @@ def _check_fits(policy: Mapping[str, Any], options: Arguments) -> None:
         longest = configured(options.policy)["chunk_size"]
         if options.n_action_steps > longest:
             raise InspireError(
-                f"--n-action-steps {options.n_action_steps}, but {options.policy} decides {longest} actions at once. "
-                f"Possible: 1 to {longest}."
+                f"--n-action-steps {options.n_action_steps}, but {options.policy} decides "
+                f"{counted(longest, 'action')} at once. Possible: 1 to {longest}."
             )
 
 
@@ -202,12 +202,14 @@ def _warnings(
 ) -> list[str]:
     if trained_on:
         text = (
-            f"warning: the policy was trained on {len(trained_on)} of these {len(episodes)} episodes, so the result "
-            "does not show how it does on new ones. `inspire train --holdout N` keeps episodes out."
+            f"warning: the policy was trained on {part_of_these(len(trained_on), len(episodes), 'episode')}, "
+            "so the result does not show how it does on new ones. `inspire train --holdout N` keeps episodes out."
         )
         return [text]
     if known:
-        return [f"{len(episodes)} episodes that were kept out of the training"]
+        return [
+            f"{counted(len(episodes), 'episode that was', 'episodes that were')} kept out of the training"
+        ]
     where = "was trained on another dataset" if training else "does not say what it was trained on"
     return [f"note: the policy {where}; make sure that it was not trained on these episodes"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from inspire_vla.cli.options import Names, refuse_unused
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, counted
 
 if TYPE_CHECKING:
     from inspire_vla.labels.calvin import CalvinReport
@@ -256,7 +256,7 @@ def how_to_resume(options: Arguments) -> str:
     if _kind(options.source) == LEROBOT:
         again = "computes the labels again and keeps the files that are written"
         if episodes := kept_episodes(target):
-            kept = f" The labels of {episodes} episodes are kept."
+            kept = f" The labels of {counted(episodes, 'episode')} are kept."
             again = "goes on with the others"
     return f"{options.source} is unchanged.{kept} The same command {again}."
 

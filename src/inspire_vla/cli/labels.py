@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from inspire_vla.cli.options import Episodes, refuse_unused
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, counted
 
 if TYPE_CHECKING:
     from inspire_vla.labels.summary import TaskSummary
@@ -90,7 +90,8 @@ def _print_shares(tasks: "list[TaskSummary]") -> None:
         changes = sum(task.changes) / len(task.changes)
         print(f"\n{task.instruction}")
         print(
-            f"  {task.episodes} episodes, {task.frames} frames, {changes:.1f} changes of an answer per episode"
+            f"  {counted(task.episodes, 'episode')}, {counted(task.frames, 'frame')}, {changes:.1f} changes of "
+            "an answer per episode"
         )
         print(f"{heading:<{longest}}{header}")
         for mention, counter in zip(task.mentions, task.words, strict=True):
@@ -114,5 +115,9 @@ def _held(frames: "Counter[int]") -> str:
     counts = sorted(frames.values())
     never = [str(episode) for episode, count in sorted(frames.items()) if not count]
     more = " …" if len(never) > SHOWN_EPISODES else ""
-    absent = f"; never in {len(never)} episodes: {', '.join(never[:SHOWN_EPISODES])}{more}" if never else ""
+    absent = (
+        f"; never in {counted(len(never), 'episode')}: {', '.join(never[:SHOWN_EPISODES])}{more}"
+        if never
+        else ""
+    )
     return f"  held, frames of an episode   {counts[0]} to {counts[-1]}, median {counts[len(counts) // 2]}{absent}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from inspire_vla.cli.options import PositiveOrNone
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, counted
 
 if TYPE_CHECKING:
     from inspire_vla.instruction import Overrides
@@ -101,7 +101,8 @@ def _show(instruction: str, overrides: "Overrides", max_objects: int) -> str:
     if not names:
         print("  nothing is asked")
     if len(names) > max_objects:
-        doubts += (f"only the first {max_objects} objects are asked about: {', '.join(names[:max_objects])}",)
+        first = counted(max_objects, "object is", "objects are")
+        doubts += (f"only the first {first} asked about: {', '.join(names[:max_objects])}",)
     for doubt in doubts:
         print(f"  doubt: {doubt}")
     return "with doubts" if doubts and kind == "clear" else kind

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import Positional, arg
 
 from inspire_vla.cli.options import Positive, refuse_unused
-from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.errors import InspireError, counted, did_you_mean
 
 if TYPE_CHECKING:
     from inspire_vla.evaluation import Run
@@ -78,7 +78,7 @@ def _timeline(folder: Path, target: Path, options: Arguments) -> None:
             raise InspireError(f"No task {task!r} in {folder}.{did_you_mean(task, tasks)}")
     chosen = [record for record in records if not options.task or record["task"] in options.task]
     shown, total = len(chosen[: options.most]), len(chosen)
-    print(f"Written: {write_timelines(target, chosen[:shown])}, {shown} of {total} episodes")
+    print(f"Written: {write_timelines(target, chosen[:shown])}, {shown} of {counted(total, 'episode')}")
     if shown < total:
         print(f"The first {shown}, in the order of suites, tasks and seeds; --most {total} draws all.")
 

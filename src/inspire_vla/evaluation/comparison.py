@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, counted
 from inspire_vla.evaluation.answers import Confusion, correct, majority, merge, scored
 from inspire_vla.evaluation.compare_offline import compare_offline
 from inspire_vla.evaluation.records import SEED_OFFSET, EpisodeRecord, Run
@@ -152,7 +152,7 @@ def _all_differing_conditions(runs: Sequence[Run]) -> list[dict[str, Any]]:
 def _by_key(run: Run) -> Table:
     twice = [key for key, count in Counter(record.key for record in run.records).items() if count > 1]
     if twice:
-        raise InspireError(f"{run.path} holds {len(twice)} episodes twice, such as {twice[0]}.")
+        raise InspireError(f"{run.path} holds {counted(len(twice), 'episode')} twice, such as {twice[0]}.")
     if not run.records:
         raise InspireError(f"{run.path} holds no finished episode.")
     return {record.key: record for record in run.records}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, counted
 from inspire_vla.labels.gripper import held_command, neutral_value, opening_scale
 
 POLICY, MEAN, LAST = "policy", "mean action", "last action"
@@ -128,7 +128,7 @@ def score_actions(
     for _, chunk in chunks:
         if chunk.shape[1] != demonstrated.shape[1]:
             raise InspireError(
-                f"The policy's actions have {chunk.shape[1]} numbers, the dataset's {demonstrated.shape[1]}."
+                f"The policy's actions have {counted(chunk.shape[1], 'number')}, the dataset's {demonstrated.shape[1]}."
             )
     horizon = max((len(chunk) for _, chunk in chunks), default=0)
     compared = np.zeros(horizon, dtype=int)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.errors import InspireError, counted, did_you_mean
 from inspire_vla.evaluation.answers import AnswerRule, check_control_of
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.offline import ActionScale, OfflineScores, score_actions
@@ -109,7 +109,8 @@ class PlaybackBenchmark:
             )
         if left_out := len(self.reader.segments) - len(self.segments):
             notes.append(
-                f"{left_out} episodes or parts of them are left out: no instruction, or one without objects"
+                f"{counted(left_out, 'episode or a part of it is', 'episodes or parts of them are')} left out: "
+                "no instruction, or one without objects"
             )
         return notes
 
@@ -376,7 +377,8 @@ def _check_numbers(reader: EpisodeReader, inputs: PolicyInputs) -> None:
         recorded = 0 if feature is None else int(np.prod(feature["shape"]))
         if dim and recorded != dim:
             raise InspireError(
-                f"{reader.files.root}: {name!r} has {recorded} numbers; the policy has {dim}. It was trained on "
+                f"{reader.files.root}: {name!r} has {counted(recorded, 'number')}; the policy has {dim}. It "
+                "was trained on "
                 "another robot or another dataset."
             )
 

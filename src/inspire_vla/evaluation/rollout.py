@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from inspire_vla.errors import InspireError, PolicyLost, reason_of
+from inspire_vla.errors import InspireError, PolicyLost, counted, reason_of
 from inspire_vla.evaluation.answers import UNASKED, AnswerRule, check_control
 from inspire_vla.evaluation.episode import Episode, EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.protocols import Agent, Benchmark
@@ -146,7 +146,9 @@ def _decide(asking: list[Episode], agent: Agent) -> None:
         )
         ms = 1000 * (time.perf_counter() - started)
         if len(decisions) != len(asking):
-            raise InspireError(f"Asked for {len(asking)} decisions, the agent returned {len(decisions)}.")
+            raise InspireError(
+                f"Asked for {counted(len(asking), 'decision')}, the agent returned {len(decisions)}."
+            )
     except PolicyLost:
         raise
     except Exception as error:

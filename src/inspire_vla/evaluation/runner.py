@@ -20,7 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, counted
 from inspire_vla.evaluation.answers import UNASKED, AnswerRule, check_control_of
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.playback import PlaybackPlan
@@ -87,7 +87,8 @@ class EvaluationPlan:
             if self.episodes_per_task > limit:
                 where = f"{suite} / {task}" if (suite, task) in states else suite
                 raise InspireError(
-                    f"{self.episodes_per_task} episodes per task, but {where} has {limit} fixed initial states per "
+                    f"{counted(self.episodes_per_task, 'episode')} per task, but {where} has "
+                    f"{counted(limit, 'fixed initial state')} per "
                     f"task, and each is played at most once. Possible: at most {limit}."
                 )
         filmed = {st for s in self.suites for st in [t for t in tasks if t[0] == s][: self.filmed_tasks]}
@@ -168,7 +169,7 @@ def _warn_of_objects_not_asked(
         return False
     suites = {suite: benchmark.instructions(suite) for suite in dict.fromkeys(job.suite for job in jobs)}
     lines = [] if plan.control == UNASKED else rule.not_asked(suites[job.suite][job.task] for job in jobs)
-    more = [f"and {len(lines) - MAX_LINES} more instructions"] if len(lines) > MAX_LINES else []
+    more = [f"and {counted(len(lines) - MAX_LINES, 'more instruction')}"] if len(lines) > MAX_LINES else []
     for line in [*lines[:MAX_LINES], *more]:
         print(f"warning: {line}", file=sys.stderr)
     return True
@@ -231,7 +232,7 @@ def _progress_bar(
         crashed = sum(bool(record.error) for record in played)
         if plan.kind == "dataset":
             right, scored = (sum(getattr(r, f"answers_{n}") for r in played) for n in ("correct", "scored"))
-            successes = f"{right}/{scored} answers as labelled"
+            successes = f"{right}/{counted(scored, 'answer')} as labelled"
         else:
             successes = f"{sum(bool(record.success) for record in played)}/{len(played)} succeeded"
         return successes + (f", {crashed} crashed" if crashed else "")
@@ -265,7 +266,7 @@ def _unless_all_crash(records: Iterator[EpisodeRecord]) -> Iterator[EpisodeRecor
             break
         if len(crashed) >= MAX_FIRST_CRASHES:
             raise InspireError(
-                f"The first {len(crashed)} episodes all crashed, so none was recorded. "
+                f"The first {counted(len(crashed), 'episode')} crashed, so none was recorded. "
                 f"The last, {record.suite} / {record.task}:\n{record.traceback or record.error}"
             )
     yield from crashed

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from inspire_vla.errors import counted
 from inspire_vla.evaluation import Run, read_run
 from inspire_vla.experiment.preset import Preset
 from inspire_vla.experiment.runner import JOURNAL
@@ -62,7 +63,10 @@ def _data(preset: Preset, out: Path) -> str:
     info = read_json(data, dict[str, Any])
     seed = _seed_of_data(preset, data.with_name(Path(COLLECTION_FILE).name))
     seeded = "" if seed is None else f", seed {seed}"
-    return f"Data: {info['total_episodes']:,} demonstrations, {info['total_frames']:,} frames{seeded}."
+    return (
+        f"Data: {counted(info['total_episodes'], 'demonstration')}, "
+        f"{counted(info['total_frames'], 'frame')}{seeded}."
+    )
 
 
 def _seed_of_data(preset: Preset, collection: Path) -> int | None:
@@ -111,7 +115,7 @@ def _stages(journal: Sequence[Mapping[str, Any]]) -> str:
     done = len(set.union(*commits.values()))
     hours = sum(line["seconds"] for line in journal) / 3600
     where = ", ".join(f"{len(stages)} at {commit}" for commit, stages in commits.items())
-    return f"Machine time of the {done} stages in the journal: {hours:.1f} h ({where})."
+    return f"Machine time of the {counted(done, 'stage')} in the journal: {hours:.1f} h ({where})."
 
 
 def _commit(line: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from inspire_vla.errors import counted
 from inspire_vla.evaluation import Run, compare, compare_over_seeds, pool, read_run
 from inspire_vla.experiment.preset import Condition, Preset
 from inspire_vla.experiment.provenance import provenance_lines
@@ -146,7 +147,10 @@ def _controls_and_ablations(preset: Preset, out: Path, headline: Sequence[Run], 
     lines = ["### Controls and ablations", "", *results.variants_table(variants, titles), ""]
     if preset.controls and preset.controls_episodes:
         episodes = preset.controls_episodes
-        lines += [f"A control meets {method}'s first {episodes} episodes of each task, not all.", ""]
+        lines += [
+            f"A control meets {method}'s first {counted(episodes, 'episode')} of each task, not all.",
+            "",
+        ]
     if preset.ablations and len(preset.seeds) > 1:
         lines += [f"An ablation meets {method}'s episodes of the same training seeds.", ""]
     lines += [f"![Controls and ablations]({figures.name}/variants.svg)"]

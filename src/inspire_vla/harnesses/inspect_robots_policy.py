@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from inspire_vla.backbones.devices import check_device
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, counted
 from inspire_vla.evaluation.episode import MAX_UNDECODABLE_IN_A_ROW
 from inspire_vla.harnesses import how_to_install
 from inspire_vla.serving.observations import STATE_KEY, ObservationReader, Options, check_cameras
@@ -84,7 +84,8 @@ class InspirePolicy(PolicyBase):
             self._state = tuple(key.strip() for key in state.split(",") if key.strip())
             if about["state_dim"] and not self._state:
                 raise InspireError(
-                    f"{checkpoint} takes a state of {about['state_dim']} numbers: give `state`, the keys of the "
+                    f"{checkpoint} takes a state of {counted(about['state_dim'], 'number')}: give `state`, the "
+                    "keys of the "
                     "embodiment's state in that order, such as state=eef_pos,gripper."
                 )
             self._overrides = _pairs(overrides, "overrides")

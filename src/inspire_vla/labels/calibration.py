@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, counted
 from inspire_vla.instruction import acts_of
 from inspire_vla.labels.end_effector import ColumnValues, EndEffectorColumns
 from inspire_vla.labels.gripper import (
@@ -386,7 +386,8 @@ class _Shown:
             return 1.0
         if np.mean(has_grasp) < _FEW_GRASPS:
             raise InspireError(
-                f"only {sum(has_grasp)} of {len(has_grasp)} episodes whose instructions ask for a grasp have one. Look "
+                f"only {sum(has_grasp)} of {counted(len(has_grasp), 'episode')} whose instructions ask for a "
+                "grasp have one. Look "
                 "at the gripper's values: --width, --command, --open-is."
             )
         return _UNCERTAIN
@@ -436,11 +437,15 @@ def _grasp_findings(arms: Sequence[Arm], grasps: Sequence[Sequence[Grasp]], empt
     """How many grasps the episodes have, and which arm makes them."""
     held = [[g for g in episode if g.holds_object is not False or empty == NEVER_EMPTY] for episode in grasps]
     counts = Counter(map(len, held))
-    value = ", ".join(f"{count} each in {episodes} episodes" for count, episodes in sorted(counts.items()))
+    value = ", ".join(
+        f"{count} each in {counted(episodes, 'episode')}" for count, episodes in sorted(counts.items())
+    )
     findings = [Finding("grasps", value)]
     if len(arms) > 1:
         by_arm = Counter(grasp.arm for episode in held for grasp in episode)
-        value = ", ".join(f"{arm.end_effector.arm} grasps {by_arm[i]} times" for i, arm in enumerate(arms))
+        value = ", ".join(
+            f"{arm.end_effector.arm} grasps {counted(by_arm[i], 'time')}" for i, arm in enumerate(arms)
+        )
         findings.append(
             Finding("arm", value, "each object is asked about from the arm that grasps it", "--arm")
         )

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inspire_vla.errors import InspireError, did_you_mean, reason_of
+from inspire_vla.errors import InspireError, counted, did_you_mean, reason_of
 from inspire_vla.instruction import NoObjectFound, find_mentions
 from inspire_vla.jobs import ResumableJob
 from inspire_vla.labels.columns import LabelInfo, ModeRule
@@ -264,13 +264,17 @@ class CalvinReport:
 
     def __str__(self) -> str:
         cameras = ", ".join(f"{camera} ({CAMERAS[camera]})" for camera in self.cameras)
-        lines = [f"{self.root}: {self.episodes} episodes, {self.frames} frames; cameras: {cameras or 'none'}"]
+        size = f"{counted(self.episodes, 'episode')}, {counted(self.frames, 'frame')}"
+        lines = [f"{self.root}: {size}; cameras: {cameras or 'none'}"]
         if self.not_imported:
             lines.append(f"  arrays of the frames that are not imported: {', '.join(self.not_imported)}")
         for why, count in self.skipped.most_common():
             file = f" (the first: {self.first_files[why]})" if why in self.first_files else ""
             lines.append(f"  left out: {count} × {why}{file}")
-        lines += [f"  no place known for {what!r}: {n} episodes" for what, n in self.unplaced.most_common()]
+        lines += [
+            f"  no place known for {what!r}: {counted(n, 'episode')}"
+            for what, n in self.unplaced.most_common()
+        ]
         return "\n".join(lines)
 
 

@@ -26,7 +26,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from inspire_vla.errors import InspireError, did_you_mean, possible
+from inspire_vla.errors import InspireError, counted, did_you_mean, possible
 from inspire_vla.files import read_json, write_json
 from inspire_vla.instruction import (
     OverrideRecords,
@@ -268,7 +268,7 @@ def read_labelled(dataset_root: str | Path) -> tuple[LabelInfo, LeRobotFiles]:
     )
     why = (
         f"modified or renumbered since it was labelled: {changed[0][:100]!r}"
-        + (f" and {len(changed) - 1} more instructions" if len(changed) > 1 else "")
+        + (f" and {counted(len(changed) - 1, 'more instruction')}" if len(changed) > 1 else "")
         if labels.frames_sha256
         else "labelled by a version that did not record for which instructions"
     )

@@ -18,7 +18,7 @@ import pyarrow.csv as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from inspire_vla.errors import InspireError, nearest, reason_of
+from inspire_vla.errors import InspireError, counted, nearest, reason_of
 from inspire_vla.labels.calibration import Finding, column_findings
 from inspire_vla.labels.end_effector import (
     EndEffectorColumns,
@@ -176,8 +176,9 @@ class TableLabeller:
         foreign = sorted(set(self.rows) - set(frames))
         if foreign:
             raise InspireError(
-                f"the table has rows of {len(foreign)} episodes that the dataset lacks, {foreign[:5]}: the dataset's "
-                f"{len(frames)} episodes are numbered {min(frames)} to {max(frames)}."
+                f"the table has rows of {counted(len(foreign), 'episode')} that the dataset lacks, "
+                f"{foreign[:5]}: the dataset's "
+                f"{counted(len(frames), 'episode is', 'episodes are')} numbered {min(frames)} to {max(frames)}."
             )
         for episode, objects in self.rows.items():
             for name, found in objects.items():
@@ -334,7 +335,8 @@ def _counts(path: Path, table: pa.Table, name: str) -> NDArray[np.int64]:
         row = int(np.argmax(wrong))
         cell = table[name][row].as_py()
         raise InspireError(
-            f"{path}: column {name!r} must hold whole numbers, counted from 0; {int(wrong.sum())} rows do not, the "
+            f"{path}: column {name!r} must hold whole numbers, counted from 0; "
+            f"{counted(int(wrong.sum()), 'row does', 'rows do')} not, the "
             f"first is row {row + 1} with {'an empty cell' if cell is None else repr(cell)}."
         )
     return numbers.astype(np.int64)

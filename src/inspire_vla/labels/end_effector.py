@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.errors import InspireError, counted, did_you_mean
 from inspire_vla.labels.forward_kinematics import ForwardKinematics
 from inspire_vla.labels.gripper import (
     correlation,
@@ -108,7 +108,8 @@ class ColumnValues:
         values = values[:, None] if values.ndim == 1 else values
         if max(self.indices) >= values.shape[1]:
             raise InspireError(
-                f"column {self.column!r} holds {values.shape[1]} numbers; number {max(self.indices)} is asked for."
+                f"column {self.column!r} holds {counted(values.shape[1], 'number')}; number "
+                f"{max(self.indices)} is asked for."
             )
         return values[:, list(self.indices)]
 

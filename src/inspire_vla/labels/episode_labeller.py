@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, counted
 from inspire_vla.instruction import Act, MentionRole, acts_of, find_mentions, mentions_of, override_for
 from inspire_vla.labels.calibration import NEVER_EMPTY, Arm, Finding, calibrate_arms, grasps_of
 from inspire_vla.labels.columns import LabelInfo, ModeRule
@@ -158,7 +158,7 @@ class DemonstrationLabeller:
         if any(not np.isfinite(values).all() for values in (paths, *used)):
             return Tracks.unknown(frames, objects, "positions that are no numbers")
         if frames < _FEWEST_FRAMES:
-            return Tracks.unknown(frames, objects, f"only {frames} frames")
+            return Tracks.unknown(frames, objects, f"only {counted(frames, 'frame')}")
         acts = acts_of(episode.instruction, episode.mentions, episode.roles)
         only_pushes = bool(acts) and all(act.push for act in acts)
         empty = EMPTY if only_pushes and self.empty == NEVER_EMPTY else self.empty
@@ -237,7 +237,7 @@ class EpisodeLabeller:
         if full or not carries:  # else nothing was held for certain, and all of them count
             thin = thin[max(0, len(thin) - max(0, carries - len(full))) :]
         self.grasps = [grasp for grasp in grasps if grasp in full or grasp in thin]
-        self.notes = [f"{len(thin)} closings on something thin, or on nothing"] if thin else []
+        self.notes = [f"{counted(len(thin), 'closing')} on something thin, or on nothing"] if thin else []
         self.empty_grasps = len(grasps) - len(self.grasps)
         self.position = np.full((frames, objects, 3), np.nan)
         self.grasped = np.zeros((frames, objects), dtype=bool)
@@ -252,7 +252,7 @@ class EpisodeLabeller:
         """
         assigned, trust = self._assign_grasps()
         if self.empty_grasps:
-            self.notes.append(f"{self.empty_grasps} closings on nothing")
+            self.notes.append(f"{counted(self.empty_grasps, 'closing')} on nothing")
         spans = self._spans(assigned)
         for act, grasps, span in zip(self.acts, assigned, spans, strict=True):
             if grasps and act.tool is not None:
@@ -264,9 +264,8 @@ class EpisodeLabeller:
                 self._touch(act, span, trust)
         unknown = int((~np.isfinite(self.position).any(axis=(0, 2))).sum())
         if unknown:
-            self.notes.append(
-                f"the demonstration does not tell the place of {unknown} of {self.position.shape[1]} objects"
-            )
+            objects = counted(self.position.shape[1], "object")
+            self.notes.append(f"the demonstration does not tell the place of {unknown} of {objects}")
         offsets = self.position - self.paths[self.hand, np.arange(len(self.hand))[:, None]]
         offsets[self.grasped] = np.nan
         direction_confidence = np.where(self.grasped, 1.0, _direction_confidence(np.nan_to_num(offsets)))
@@ -311,7 +310,9 @@ class EpisodeLabeller:
 
     def _note_grasps(self) -> None:
         spans = [(grasp.close, min(grasp.release, len(self.fingertips) - 1)) for grasp in self.grasps]
-        self.notes.append(Note(f"{len(self.grasps)} grasps for {len(self.acts)} acts", spans))
+        self.notes.append(
+            Note(f"{counted(len(self.grasps), 'grasp')} for {counted(len(self.acts), 'act')}", spans)
+        )
 
     def _spans(self, assigned: list[list[Grasp]]) -> list[tuple[int, int]]:
         """Frames (first, end) in which each act may be done: between the grasps of the acts around it."""

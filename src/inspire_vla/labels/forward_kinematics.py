@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from inspire_vla.errors import InspireError, did_you_mean, reason_of
+from inspire_vla.errors import InspireError, counted, did_you_mean, reason_of
 
 if TYPE_CHECKING:
     import mujoco
@@ -88,7 +88,8 @@ class ForwardKinematics:
         numbers = np.asarray(values, dtype=np.float64)
         if numbers.ndim != 2 or numbers.shape[1] != self.model.njnt:
             raise InspireError(
-                f"the chain has {self.model.njnt} joints {list(self.joint_names)}, found values {numbers.shape}."
+                f"the chain has {counted(self.model.njnt, 'joint')} {list(self.joint_names)}, found values "
+                f"{numbers.shape}."
             )
         data = mujoco.MjData(self.model)
         tip = self.model.body(self.tip).id

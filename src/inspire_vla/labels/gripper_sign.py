@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, counted
 from inspire_vla.labels.gripper import Grasp, true_runs, valleys
 
 _OPEN_IS_HIGH = {
@@ -171,7 +171,10 @@ def seen_where_it_changes(episodes: Sequence[Demonstrated]) -> Evidence | None:
     many = cast >= _FEWEST_VOTES * len(used) and binomtest(agree, cast).pvalue < _BY_CHANCE
     is_clear = (most or many) and agree >= _CLEAR * cast and _is_purposeful(used, high >= low)
     word = "low" if high >= low else "high"
-    why = f"objects are carried from where it becomes {word} in {agree} of {cast} episodes that tell"
+    why = (
+        f"objects are carried from where it becomes {word} in {agree} of "
+        f"{counted(cast, 'episode that tells', 'episodes that tell')}"
+    )
     if cast < len(used):
         why += f", of {len(used)}"
     certain = cast >= _CLEAR * len(used) and agree >= _CERTAIN * cast
@@ -212,7 +215,10 @@ def seen_where_fingers_stop(
     for name, other in (("low", "high"), ("high", "low")):
         if np.quantile(stops[name], 0.7) > _GAP and np.quantile(stops[other], 0.9) < _GAP / 3:
             met = int((stops[name] > _GAP).sum())
-            why = f"fingers that are told to go to the {name} end stop before it {met} times, as at an object"
+            why = (
+                f"fingers that are told to go to the {name} end stop before it {counted(met, 'time')}, as at "
+                "an object"
+            )
             return Evidence(name == "low", why)
     return None
 

@@ -18,7 +18,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, counted
 from inspire_vla.instruction import MentionRole, Overrides
 from inspire_vla.labels.columns import LabelInfo, ModeRule
 from inspire_vla.spatial import NO_LABEL, Frame, relate_codes
@@ -214,7 +214,9 @@ def label_states(
     Tracks(offsets, held)  # checks the shapes
     frames, objects = held.shape
     if objects > max_objects:
-        raise InspireError(f"{objects} objects do not fit a label column for {max_objects}.")
+        raise InspireError(
+            f"{counted(objects, 'object does', 'objects do')} not fit a label column for {max_objects}."
+        )
     codes = np.full((frames, max_objects), NO_LABEL, dtype=np.int16)
     codes[:, :objects] = relate_codes(
         offsets,

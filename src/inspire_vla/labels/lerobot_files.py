@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter, ValidationError
 from tqdm.auto import tqdm
 
-from inspire_vla.errors import InspireError, reason_of
+from inspire_vla.errors import InspireError, counted, reason_of
 from inspire_vla.files import (
     atomic_path,
     describe,
@@ -170,13 +170,15 @@ class LeRobotFiles:
         LeRobot asks the hub for whatever a dataset lacks, by a name that need not be this dataset's, and writes the
         answer over files of this folder. So an incomplete dataset must not reach it.
         """
-        stated, counted = self.info["total_frames"], 0
+        stated, rows = self.info["total_frames"], 0
         for path in self.data_files():
             with _readable(path):
-                counted += pq.read_metadata(path).num_rows
-        if counted != stated:
-            files = f"the {len(self.data_files())} files of data/"
-            raise self._incomplete(f"meta/info.json says {stated} frames, {files} hold {counted}")
+                rows += pq.read_metadata(path).num_rows
+        if rows != stated:
+            files = f"the {counted(len(self.data_files()), 'file')} of data/"
+            raise self._incomplete(
+                f"meta/info.json says {counted(stated, 'frame')}, and {rows} are in {files}"
+            )
         episodes: list[int] = []
         films: set[Path] = set()
         for path in self.episode_files():
@@ -192,12 +194,12 @@ class LeRobotFiles:
         stated = self.info["total_episodes"]
         if len(episodes) != stated or sorted(episodes) != list(range(len(episodes))):
             raise self._incomplete(
-                f"meta/info.json says {stated} episodes, the files of meta/episodes/ list {len(episodes)}"
+                f"meta/info.json says {counted(stated, 'episode')}, the files of meta/episodes/ list {len(episodes)}"
             )
         missing = sorted(film.relative_to(self.root).as_posix() for film in films if not film.is_file())
         if missing:
             raise self._incomplete(
-                f"{len(missing)} of {len(films)} videos are missing, such as {missing[:3]}"
+                f"{len(missing)} of {counted(len(films), 'video')} missing, such as {missing[:3]}"
             )
 
     def _incomplete(self, what: str) -> InspireError:
@@ -473,7 +475,7 @@ def _values(path: Path, table: pa.Table, name: str, feature: Mapping[str, Any] |
     width = 1 if values.ndim == 1 else values.shape[1]
     if feature is not None and len(values) and width != math.prod(feature["shape"]):
         raise InspireError(
-            f"{path}: {name} has {width} numbers in each frame; meta/info.json says {feature['shape']}."
+            f"{path}: {name} has {counted(width, 'number')} in each frame; meta/info.json says {feature['shape']}."
         )
     return values
 

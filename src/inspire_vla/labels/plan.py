@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, counted
 from inspire_vla.instruction import (
     NoObjectFound,
     Overrides,
@@ -43,7 +43,11 @@ class LabelPlan:
             lines.append(f"  {text!r}: {self._roles(text, mentions)}  (else --mentions)")
             lines += [] if text in self.overrides else [f"    doubt: {doubt}" for doubt in _doubts(text)]
         more = len(self.tasks) - _INSTRUCTIONS_SHOWN
-        lines += [f"  … and {more} more instructions: inspire mentions {self.files.root}"] if more > 0 else []
+        lines += (
+            [f"  … and {counted(more, 'more instruction')}: inspire mentions {self.files.root}"]
+            if more > 0
+            else []
+        )
         return "\n".join(lines)
 
     def _roles(self, text: str, mentions: tuple[str, ...]) -> str:
@@ -138,7 +142,8 @@ def _find_mentions(
             without.append(instruction)
     if unclear:
         raise InspireError(
-            f"{len(unclear)} of {len(files.tasks)} instructions cannot be read with certainty: {unclear[0]} An empty "
-            f"list leaves an instruction out. `inspire mentions {shlex.quote(str(files.root))}` shows all."
+            f"{len(unclear)} of {counted(len(files.tasks), 'instruction')} cannot be read with certainty: "
+            f"{unclear[0]} An empty list leaves an instruction out. `inspire mentions "
+            f"{shlex.quote(str(files.root))}` shows all."
         )
     return tasks, without

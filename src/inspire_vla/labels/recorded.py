@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, counted
 from inspire_vla.labels.lerobot_files import LeRobotFiles, Segment, integers, read_table
 
 ACTION = "action"
@@ -158,7 +158,8 @@ def hold_out(segments: Sequence[Segment], count: int) -> tuple[int, ...]:
             by_task.setdefault(segment.instruction, []).append(segment.episode)
     total = sum(map(len, by_task.values()))
     if not 0 < count < total:
-        raise InspireError(f"1 to {total - 1} of {total} episodes can be held out, found {count}.")
+        possible = f"1 to {total - 1}" if total > 2 else str(max(total - 1, 0))
+        raise InspireError(f"{possible} of {counted(total, 'episode')} can be held out, found {count}.")
     chosen: list[int] = []
     while len(chosen) < count:
         for episodes in by_task.values():

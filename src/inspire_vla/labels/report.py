@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from inspire_vla.errors import counted
+
 _PLACES_SHOWN = 4
 
 
@@ -31,13 +33,15 @@ class LabelReport:
     def __str__(self) -> str:
         asked = self.labels + self.unlabelled
         share = 100 * self.unlabelled / asked if asked else 0.0
-        lines = [f"{self.root}: {self.episodes} episodes, {self.frames} frames, {self.labels} labels"]
+        size = f"{counted(self.episodes, 'episode')}, {counted(self.frames, 'frame')}"
+        lines = [f"{self.root}: {size}, {counted(self.labels, 'label')}"]
         lines += [f"  {self.unlabelled} ({share:.1f} %) positions unknown or confidence too low: no label"]
         lines += self.note_lines()
         lines += [f"  no object found, no labels: {text!r}" for text in self.without_object if text.strip()]
         if self.without_instruction:
             lines.append(
-                f"  {self.without_instruction} frames have an empty instruction: no labels; trainings leave them out"
+                f"  {counted(self.without_instruction, 'frame has', 'frames have')} an empty instruction: no "
+                "labels; trainings leave them out"
             )
         lines += [f"  warning: {warning}" for warning in self.warnings]
         if self.backup is not None:
@@ -50,7 +54,7 @@ class LabelReport:
         for note, count in self.notes.most_common():
             shown = self.places[note]
             more = f" and {count - len(shown)} more" if count > len(shown) else ""
-            lines.append(f"  {count} episodes: {note} (episode {', '.join(shown)}{more})")
+            lines.append(f"  {counted(count, 'episode')}: {note} (episode {', '.join(shown)}{more})")
         return lines
 
     def add_notes(self, episode: int, notes: Mapping[str, Sequence[tuple[int, int]]]) -> None:

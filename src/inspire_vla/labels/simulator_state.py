@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from jaxtyping import Float
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, counted
 from inspire_vla.labels.columns import (
     GRASPED_COLUMN,
     LABELS_FILE,
@@ -82,7 +82,9 @@ class PrivilegedLabeller:
         offsets = np.asarray(episode.columns[OFFSET_COLUMN]).reshape(len(episode), -1, 3)
         grasped = np.asarray(episode.columns[GRASPED_COLUMN]).reshape(len(episode), -1)
         if offsets.shape[1] < len(stored):
-            raise InspireError(f"{len(stored)} objects are mentioned, the columns hold {offsets.shape[1]}.")
+            raise InspireError(
+                f"{counted(len(stored), 'object is', 'objects are')} mentioned, the columns hold {offsets.shape[1]}."
+            )
         known = grasped[:, indices] != UNKNOWN_PLACE
         return Tracks(np.where(known[..., None], offsets[:, indices], np.nan), grasped[:, indices] == 1)
 

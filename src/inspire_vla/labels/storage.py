@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 from inspire_vla import __version__
 from inspire_vla.dialogue import ASKED_OBJECTS
-from inspire_vla.errors import InspireError, nearest
+from inspire_vla.errors import InspireError, counted, nearest
 from inspire_vla.files import disk_errors, folder_lock, json_sha256, write_json
 from inspire_vla.instruction import MentionRole, override_for, overrides_to_json
 from inspire_vla.labels.columns import (
@@ -202,7 +202,10 @@ def _what_is_kept(kept: KeptTracks) -> str:
         return f"{kept.changed}: all episodes are labelled again."
     if not kept.episodes:
         return ""
-    return f"{kept.episodes} episodes were labelled by an interrupted call. To label them again, delete {kept.folder}."
+    return (
+        f"{counted(kept.episodes, 'episode was', 'episodes were')} labelled by an interrupted call. To "
+        f"label them again, delete {kept.folder}."
+    )
 
 
 def _write(
@@ -256,9 +259,8 @@ class _Labelling:
             }
         report, below = self.report, self.below_at_start
         if not report.labels:
-            lines = [
-                f"none of {report.frames} frames in {report.episodes} episodes gets a label, so nothing is written:"
-            ]
+            where = f"{counted(report.frames, 'frame')} in {counted(report.episodes, 'episode')}"
+            lines = [f"none of {where} gets a label, so nothing is written:"]
             lines += report.note_lines()
             if self.min_confidence:
                 lines.append(f"  labels with a confidence below {self.min_confidence} are left out")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, counted
 from inspire_vla.labels.columns import LABELS_FILE, LabelInfo, answer_column, read_labelled
 from inspire_vla.labels.storage import CONFIDENCE_COLUMN
 from inspire_vla.spatial import GRASPED, decode_answers
@@ -88,7 +88,7 @@ def timelines(
         codes = columns[column].reshape(len(segment), -1)
         if codes.shape[1] != labels.max_objects:
             raise InspireError(
-                f"{segment.file}: {column} holds {codes.shape[1]} answers a frame, {LABELS_FILE} says "
+                f"{segment.file}: {column} holds {counted(codes.shape[1], 'answer')} a frame, {LABELS_FILE} says "
                 f"{labels.max_objects}."
             )
         if segment.instruction not in labels.tasks or only not in (None, segment.episode):

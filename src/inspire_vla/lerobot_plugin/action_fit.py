@@ -17,7 +17,7 @@ from lerobot.processor.converters import create_transition
 from lerobot.utils.constants import ACTION, OBS_STATE
 
 from inspire_vla.action_tokenizers import ActionTokenizer, Fast, ResidualVQ, UniformBins
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, counted
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 from inspire_vla.lerobot_plugin.frame_cache import chunk_indices
@@ -142,7 +142,8 @@ def restrict_statistics(config: InspireVLAConfig, dataset: "LeRobotDatasetMetada
         of_episodes = [{name: get_feature_stats(part, axis=0, keepdims=False)} for part in parts]
         dataset.stats[name] = aggregate_stats(of_episodes)[name] | order_statistics(values)
     log.info(
-        f"Statistics and action tokenizer are of the {len(chosen):,} episodes that are trained on, of "
+        "Statistics and action tokenizer are of the "
+        f"{counted(len(chosen), 'episode that is', 'episodes that are')} trained on, of "
         f"{files.info['total_episodes']:,}."
     )
 
@@ -336,7 +337,9 @@ def fit_action_tokenizer(config: InspireVLAConfig, dataset: "LeRobotDatasetMetad
     if config.action_tokenizer == UniformBins.name:
         return UniformBins(horizon=config.chunk_size, action_dim=recorded.values.shape[1])
     chunks = normalised_chunks(config, dataset, recorded)
-    log.info(f"Fitting the action tokenizer {config.action_tokenizer} on {len(chunks):,} chunks of actions …")
+    log.info(
+        f"Fitting the action tokenizer {config.action_tokenizer} on {counted(len(chunks), 'chunk')} of actions …"
+    )
     if config.action_tokenizer == Fast.name:
         return Fast.fit(chunks)
     weights = np.ones(recorded.values.shape[1])
@@ -410,7 +413,7 @@ def report_rounding(
     error = recorded.rounded_by(tokenizer, config, dataset.stats.get(ACTION, {}))
     names = [recorded.name(i) for i in range(recorded.values.shape[1])]
     log.info(
-        f"Error of the action tokenizer {tokenizer.name} in the dataset's units, of {error.chunks:,} chunks:\n"
+        f"Error of the action tokenizer {tokenizer.name} in the dataset's units, of {counted(error.chunks, 'chunk')}:\n"
         f"{error.table(names)}"
     )
     large = [i for i in error.large() if i not in recorded.grippers]

@@ -12,7 +12,7 @@ from lerobot.policies import make_pre_post_processors
 
 from inspire_vla.backbones.devices import check_device
 from inspire_vla.decoding import Decision
-from inspire_vla.errors import InspireError, reason_of
+from inspire_vla.errors import InspireError, counted, reason_of
 from inspire_vla.instruction import Overrides
 from inspire_vla.lerobot_plugin.checkpoint_schema import ADAPTER_CONFIG, check_checkpoint, read_adapter
 from inspire_vla.lerobot_plugin.checkpoints import find, is_adapter
@@ -152,7 +152,9 @@ class Agent:
         elif isinstance(instructions, str):
             instructions = [instructions] * len(observations)
         if len(observations) != len(instructions) or not observations:
-            raise InspireError(f"{len(observations)} observations for {len(instructions)} instructions.")
+            raise InspireError(
+                f"{counted(len(observations), 'observation')} for {counted(len(instructions), 'instruction')}."
+            )
         keys = list(self.config.image_features)
         cameras = [key.removeprefix("observation.images.") for key in keys]
         state = self.config.robot_state_feature

@@ -28,6 +28,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from inspire_vla.errors import counted
 from inspire_vla.files import atomic_path, file_sha256, folder_lock, remove
 from inspire_vla.labels.video import decode_video
 
@@ -157,7 +158,8 @@ class FrameCache(Dataset):
 
     def _warn(self, needed: int, than: str) -> None:
         log.warning(
-            f"{len(self):,} frames are {needed / 2**30:.1f} GiB of images, {than}: they are read from their files in "
+            f"{counted(len(self), 'frame is', 'frames are')} {needed / 2**30:.1f} GiB of images, {than}: "
+            "images are read from their files in "
             "every step, which is slow for videos. A smaller --policy.image_size keeps less."
         )
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from inspire_vla.errors import counted
 from inspire_vla.labels.value_names import is_opening
 from inspire_vla.lerobot_plugin.frame_cache import chunk_indices
 
@@ -138,7 +139,8 @@ def chunks_with_changes(
 def describe(lost: Sequence[Lost], names: Sequence[str]) -> str:
     """Say what is lost: "12 of 12 changes of gripper.pos to 22"."""
     return ", ".join(
-        f"{one.count} of {one.total} changes of {names[one.dimension] if names else f'value {one.dimension}'} "
+        f"{one.count} of {counted(one.total, 'change')} of "
+        f"{names[one.dimension] if names else f'value {one.dimension}'} "
         f"to {one.value:.3g}"
         for one in lost
     )

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, counted
 
 CAMERA_ALIASES = {"image2": ("observation/wrist_image",), "wrist": ("observation/wrist_image",)}
 """openpi's further keys of a camera, after observation/<camera>."""
@@ -57,7 +57,9 @@ def read_observation(
         key = next((key for key in STATES if key in observation), None)
         if key is None:
             has = sorted(map(str, observation))
-            raise InspireError(f"The policy needs {state_dim} numbers, 'agent_pos'; found {has}. {EXPECTED}")
+            raise InspireError(
+                f"The policy needs {counted(state_dim, 'number')}, 'agent_pos'; found {has}. {EXPECTED}"
+            )
         read["agent_pos"] = as_state(observation[key], key, state_dim)
     return read
 
@@ -145,7 +147,7 @@ def as_state(value: Any, key: str, state_dim: int) -> Float32[np.ndarray, " stat
     state = _array(value, repr(key))
     if state.shape != (state_dim,) or state.dtype.kind not in "fiub":
         raise InspireError(
-            f"{key!r} must be {state_dim} numbers, found an array {state.shape} of {state.dtype}."
+            f"{key!r} must be {counted(state_dim, 'number')}, found an array {state.shape} of {state.dtype}."
         )
     with np.errstate(over="ignore"):
         state = state.astype(np.float32)

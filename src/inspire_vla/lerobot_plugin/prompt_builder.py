@@ -18,7 +18,7 @@ from inspire_vla.dialogue import (
     build_dialogue,
     objects_not_asked,
 )
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, counted
 from inspire_vla.instruction import NoObjectFound, Overrides, find_mentions, mentions_of, override_for
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import ReasoningConfig
 from inspire_vla.spatial import decode_answers
@@ -148,7 +148,7 @@ class PromptBuilder:
             raise InspireError("The base model asks about nothing, so that `mentions` would have no effect.")
         if len(given) > self.config.max_objects:
             raise InspireError(
-                f"The policy is asked about at most {self.config.max_objects} objects, found {list(given)}."
+                f"The policy is asked about at most {counted(self.config.max_objects, 'object')}, found {list(given)}."
             )
         return given
 

@@ -21,7 +21,7 @@ from lerobot.utils.constants import ACTION, OBS_STATE
 from lerobot.utils.feature_utils import dataset_to_policy_features
 
 from inspire_vla.backbones.devices import warn_of_slow_bfloat16
-from inspire_vla.errors import InspireError, reason_of
+from inspire_vla.errors import InspireError, counted, reason_of
 from inspire_vla.files import read_json
 from inspire_vla.instruction import NoObjectFound, find_mentions
 from inspire_vla.labels.columns import (
@@ -282,7 +282,7 @@ def check_inputs(config: InspireVLAConfig, columns: Mapping[str, Any], renamed: 
     state = config.robot_state_feature
     if state is not None and OBS_STATE in found and found[OBS_STATE].shape != state.shape:
         raise InspireError(
-            f"The policy takes a state of {state.shape[0]} numbers; {OBS_STATE} of the dataset has "
+            f"The policy takes a state of {counted(state.shape[0], 'number')}; {OBS_STATE} of the dataset has "
             f"{found[OBS_STATE].shape[0]}. If it was converted, convert it again with the dataset's --state-dim."
         )
 
@@ -310,7 +310,8 @@ def check_numbers(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -
                 raise InspireError(
                     f"{path}: {name} of episode {rows.episode_index[row]}, frame "
                     f"{int(rows.columns['frame_index'][row])} is {rows.columns[name][row].tolist()}; NaN or infinite "
-                    f"in {int((~finite).sum())} frames of this file. Remove these episodes (lerobot-edit-dataset "
+                    f"in {counted(int((~finite).sum()), 'frame')} of this file. Remove these episodes "
+                    "(lerobot-edit-dataset "
                     "--operation.type=delete_episodes), or mend the numbers."
                 )
     for name in columns:
@@ -397,7 +398,7 @@ def count_without_instruction(files: LeRobotFiles) -> int:
         )
     if empty:
         logging.warning(
-            f"{empty} of {total} frames have an empty instruction and are left out of the training."
+            f"Left out of the training, because their instruction is empty: {empty} of {counted(total, 'frame')}."
         )
     return empty
 
@@ -471,7 +472,7 @@ def count_unlabelled(labels: LabelInfo, files: LeRobotFiles, mode: str, max_obje
         )
     if missing:
         logging.warning(
-            f"{missing} of {total} frames lack a label and are left out of the training: {listed}."
+            f"Left out of the training, for want of a label: {missing} of {counted(total, 'frame')}: {listed}."
         )
     return by_instruction
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.errors import InspireError, counted, did_you_mean
 from inspire_vla.labels import ModeRule
 from inspire_vla.labels.dataset_writer import (
     CollectionRecord,
@@ -81,7 +81,8 @@ class CollectReport:
     unsupported: dict[str, str]
 
     def __str__(self) -> str:
-        lines = [f"{self.root}: {self.episodes} episodes, {self.frames} frames. The expert's successes:"]
+        size = f"{counted(self.episodes, 'episode')}, {counted(self.frames, 'frame')}"
+        lines = [f"{self.root}: {size}. The expert's successes:"]
         for task, (successes, attempts) in self.attempts.items():
             lines.append(f"  {successes:4d} of {attempts:4d} ({100 * successes / attempts:3.0f} %)  {task}")
         lines += [f"  not supported: {task} ({why})" for task, why in self.unsupported.items()]

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from inspire_vla.errors import InspireError, some_of
+from inspire_vla.errors import InspireError, counted, some_of
 from inspire_vla.jobs import ResumableJob
 from inspire_vla.labels import ModeRule
 from inspire_vla.labels.dataset_writer import (
@@ -74,7 +74,8 @@ class ImportReport:
     skipped: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        lines = [f"{self.root}: {self.episodes} episodes, {self.frames} frames; {self.noops} no-ops dropped"]
+        size = f"{counted(self.episodes, 'episode')}, {counted(self.frames, 'frame')}"
+        lines = [f"{self.root}: {size}; {counted(self.noops, 'no-op')} dropped"]
         return "\n".join([*lines, *(f"  skipped: {why}" for why in self.reasons())])
 
     def reasons(self) -> list[str]:
@@ -257,7 +258,8 @@ def _check_layout(demo: Any) -> None:
             raise InspireError(f"{name!r} is {found}; finite numbers of shape {needed} are needed")
     if len(demo["states"]) != len(demo["actions"]):
         raise InspireError(
-            f"'states' has {len(demo['states'])} rows and 'actions' {len(demo['actions'])}; equally many are needed"
+            f"'states' has {counted(len(demo['states']), 'row')} and 'actions' {len(demo['actions'])}; equally "
+            "many are needed"
         )
 
 

@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, counted
 from inspire_vla.reports.attention import TILE, Example, Measurement, heat_colours, summarise
 from inspire_vla.reports.figures import (
     LEFT,
@@ -120,7 +120,7 @@ def _lane(axis: Any, row: dict[str, Any], shares: np.ndarray, y: float, colour: 
     mean, low, high, median, chance = (f"{row[k]:.1%}" for k in ("mean", "low", "high", "share_50", "chance"))
     text = (
         f"{row['policy']} {row['doing']}, {row['group']}: mean {mean} [{low}, {high}], median {median}, "
-        f"by chance {chance}, n = {row['n']} of {row['tasks']} tasks"
+        f"by chance {chance}, n = {row['n']} of {counted(row['tasks'], 'task')}"
     )
     if np.ptp(shares) > 0:
         drawn = axis.violinplot(shares, [y], orientation="horizontal", widths=0.84 * LANE, showextrema=False)

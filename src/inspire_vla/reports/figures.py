@@ -16,6 +16,7 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from inspire_vla.errors import counted
 from inspire_vla.files import atomic_path
 from inspire_vla.reports.fonts import with_fonts
 from inspire_vla.reports.table import percent, points, short
@@ -180,7 +181,10 @@ def difference_chart(comparison: Mapping[str, Any]) -> Figure | None:
             largest = max(largest, *(abs(pair[key]) for key in ("low", "high")))
             y_middle = y + ROW * len(names) / 2 if len(names) == 2 else y + ROW * (i + 0.5)
             values = [max(-100, min(100, 100 * pair[key])) for key in ("difference", "low", "high")]
-            text = f"{names[i]} − {names[0]}, {label}: {points(pair['difference'])} points, {pair['n']} pairs"
+            text = (
+                f"{names[i]} − {names[0]}, {label}: {points(pair['difference'])} points, "
+                f"{counted(pair['n'], 'pair')}"
+            )
             draw_estimate(axis, y_middle, values, policy_colour(i), text)
     if not largest:
         return None

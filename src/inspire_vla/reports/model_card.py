@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from inspire_vla.errors import counted
 from inspire_vla.reports.table import make_table
 from inspire_vla.reports.tables import comparison_tables, warnings
 
@@ -47,15 +48,15 @@ def model_card(
     if reasoning.get("enabled"):
         says = (
             f"InSpire (arXiv 2505.13888): it answers where each object is before it acts. Mode `{reasoning['mode']}`, "
-            f"frame `{reasoning['frame']}`, at most {reasoning['max_objects']} objects"
+            f"frame `{reasoning['frame']}`, at most {counted(reasoning['max_objects'], 'object')}"
         )
     sizes = [
         *(
             (f"camera `{camera}`", " × ".join(map(str, size)))
             for camera, size in about["image_sizes"].items()
         ),
-        ("state", f"{about['state_dim']} numbers"),
-        ("action (output)", f"{about['action_dim']} numbers"),
+        ("state", f"{counted(about['state_dim'], 'number')}"),
+        ("action (output)", f"{counted(about['action_dim'], 'number')}"),
     ]
     lines = [
         "---",
@@ -101,7 +102,7 @@ def _training(training: Mapping[str, Any] | None, dataset: str, suites: Sequence
     if training is None:
         return "Not trained by LeRobot: the checkpoint holds no train_config.json."
     data = f"data set {dataset}" + (f" ({', '.join(suites)})" if suites else "")
-    steps = f"{training.get('steps', 0):,} steps of {training.get('batch_size')}"
+    steps = f"{counted(training.get('steps', 0), 'step')} of {training.get('batch_size')}"
     return f"The {data}, {steps}, seed {training.get('seed')}. Every setting is in train_config.json."
 
 
@@ -112,6 +113,6 @@ def _provenance(run: Mapping[str, Any]) -> str:
     command = (
         shlex.join(["inspire", *words]) if program.endswith(".py") or "inspire" in program else "unknown"
     )
-    what = f"{plan.get('episodes_per_task')} episodes a task from seed {plan.get('first_seed')}"
+    what = f"{counted(plan.get('episodes_per_task', 0), 'episode')} a task from seed {plan.get('first_seed')}"
     end = f"finished {run['finished']}" if "finished" in run else "**not finished**"
     return f"- `{command}`: {what}, commit {str(run.get('commit'))[:12]}, {end}"

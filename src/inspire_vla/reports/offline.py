@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from inspire_vla.errors import counted, part_of_these
 from inspire_vla.reports.table import Cell, Table, at, make_row, make_table, percent, point_interval, points
 
 Offline = Mapping[str, Any]
@@ -127,7 +128,8 @@ def offline_warnings(offline: Offline) -> list[str]:
     for entry in offline["episodes"]:
         if entry["trained_on"]:
             lines.append(
-                f"{entry['policy']} was trained on {entry['trained_on']} of these {entry['n']} episodes: the result "
+                f"{entry['policy']} was trained on "
+                f"{part_of_these(entry['trained_on'], entry['n'], 'episode')}: the result "
                 "does not show how it does on new ones"
             )
         elif not entry["known"]:
@@ -135,8 +137,8 @@ def offline_warnings(offline: Offline) -> list[str]:
     for entry in offline["answers"]:
         if entry["unlabelled"]:
             lines.append(
-                f"{entry['policy']}: {entry['unlabelled']:,} of {entry['n'] + entry['unlabelled']:,} answers have no "
-                "label and are not scored"
+                f"{entry['policy']}: {entry['unlabelled']:,} of {counted(entry['n'] + entry['unlabelled'], 'answer')} "
+                "not scored: without a label, or set by the control"
             )
     return lines
 

@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from inspire_vla.errors import counted
 from inspire_vla.reports.offline import offline_tables, offline_warnings
 from inspire_vla.reports.table import (
     Cell,
@@ -148,23 +149,27 @@ def warnings(comparison: Mapping[str, Any]) -> list[str]:
         if policy["crashed"]:
             first = policy["crashed"][0]
             lines.append(
-                f"{name}: {len(policy['crashed'])} of {policy['episodes']} episodes crashed and count as failures; the "
+                f"{name}: {len(policy['crashed'])} of {counted(policy['episodes'], 'episode')} crashed, and a "
+                "crash is a failure; the "
                 f"first, {first['suite']} / {first['task']}: {first['error']}"
             )
         if policy["undecodable"]:
-            lines.append(f"{name}: {policy['undecodable']} of {policy['decisions']} actions undecodable")
+            lines.append(
+                f"{name}: {policy['undecodable']} of {counted(policy['decisions'], 'action')} undecodable"
+            )
         total, overridden = policy.get("answers_to_override", 0), policy.get("answers_overridden", 0)
         if overridden < total:
             lines.append(
-                f"{name}: its control set {overridden} of {total} answers ({percent(overridden / total)}); the others "
+                f"{name}: its control set {overridden} of {counted(total, 'answer')} "
+                f"({percent(overridden / total)}); the others "
                 "are the policy's own, about objects without a known truth"
             )
         if "finished" not in policy["run"]:
             which = ", ".join(policy["run"].get("unfinished", ["the run"]))
-            lines.append(f"{name}: not finished: {which} ({policy['episodes']} episodes so far)")
+            lines.append(f"{name}: not finished: {which} ({counted(policy['episodes'], 'episode')} so far)")
     for entry in comparison["unpaired"]:
         lines.append(
-            f"{entry['policy']}: {entry['only_here']} episodes without a partner in the first run, "
+            f"{entry['policy']}: {counted(entry['only_here'], 'episode')} without a partner in the first run, "
             f"{entry['missing_here']} of the first missing here; differences use the pairs alone"
         )
     for entry in comparison.get("differing_conditions", ()):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, counted
 from inspire_vla.serving.observations import Request
 
 
@@ -135,6 +135,6 @@ class Batcher:
         )
         if len(decisions) != len(group):
             raise InspireError(
-                f"The agent returned {len(decisions)} decisions for {len(group)} observations."
+                f"The agent returned {counted(len(decisions), 'decision')} for {counted(len(group), 'observation')}."
             )
         return decisions

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.errors import InspireError, counted, did_you_mean
 from inspire_vla.files import describe
 from inspire_vla.instruction import MentionRole, override_for
 from inspire_vla.lerobot_plugin.observation_forms import (
@@ -220,6 +220,6 @@ class ObservationReader:
     def _state(self, message: Mapping[str, Any]) -> np.ndarray:
         if STATE_KEY not in message:
             raise InspireError(
-                f"{STATE_KEY!r} is missing: {self.state_dim} numbers. Found: {sorted(message)[:20]}."
+                f"{STATE_KEY!r} is missing: {counted(self.state_dim, 'number')}. Found: {sorted(message)[:20]}."
             )
         return as_state(message[STATE_KEY], STATE_KEY, self.state_dim)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from inspire_vla.errors import InspireError, PolicyLost
+from inspire_vla.errors import InspireError, PolicyLost, counted
 from inspire_vla.instruction import Overrides, mentions_of, override_for, overrides_from_json
 from inspire_vla.serving.client import NoReply, NotAccepted, PolicyClient, Reply, Unreachable
 
@@ -89,7 +89,9 @@ class RemoteAgent:
         Raises ServerError, PolicyLost, or Unreachable; a patient agent waits instead of Unreachable.
         """
         if len(observations) != len(instructions) or not observations:
-            raise InspireError(f"{len(observations)} observations for {len(instructions)} instructions.")
+            raise InspireError(
+                f"{counted(len(observations), 'observation')} for {counted(len(instructions), 'instruction')}."
+            )
         none: list[Any] = [None] * len(observations)
         rows = list(
             zip(observations, instructions, overrides or none, drafts or none, mentions or none, strict=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, counted
 from inspire_vla.labels import LabelInfo, ModeRule
 from inspire_vla.labels.dataset_writer import (
     CollectionRecord,
@@ -160,8 +160,12 @@ class CollectReport:
 
     def __str__(self) -> str:
         attempts = self.episodes + sum(self.failed.values())
-        done = f"{self.episodes} episodes, {self.frames} frames, in {self.seconds:.0f} s"
-        lines = [f"{self.root}: {done}; the expert succeeded in {self.episodes} of {attempts} attempts."]
+        done = (
+            f"{counted(self.episodes, 'episode')}, {counted(self.frames, 'frame')}, in {self.seconds:.0f} s"
+        )
+        lines = [
+            f"{self.root}: {done}; the expert succeeded in {self.episodes} of {counted(attempts, 'attempt')}."
+        ]
         lines += [f"  failed and repeated: {count} × {task}" for task, count in sorted(self.failed.items())]
         return "\n".join(lines)
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from inspire_vla.backbones.flow import FlowExpert
-from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.errors import InspireError, counted, did_you_mean
 from inspire_vla.files import write_json, write_text
 from inspire_vla.lerobot_plugin.agent import Agent, load_policy
 from inspire_vla.lerobot_plugin.checkpoint_schema import without_code_names
@@ -121,13 +121,14 @@ def _passes(plan: Plan) -> str:
     if tokenizer is None:
         steps = config.flow.denoising_steps or FlowExpert.denoising_steps
         return (
-            f"A chunk of {config.chunk_size} × {config.action_feature.shape[0]} numbers takes one forward pass of the "
+            f"A chunk of {config.chunk_size} × {counted(config.action_feature.shape[0], 'number')} takes one "
+            "forward pass of the "
             f"language model and {steps} of the expert."
         )
     passes = tokenizer.max_codes
     varies = "at most " if tokenizer.name == "fast" else ""
     return (
-        f"A chunk of {tokenizer.horizon} × {tokenizer.action_dim} numbers takes {varies}{passes} forward "
+        f"A chunk of {tokenizer.horizon} × {counted(tokenizer.action_dim, 'number')} takes {varies}{passes} forward "
         f"pass{'es' if passes > 1 else ''} of the model ({tokenizer.name})."
     )
 

@@ -10,7 +10,7 @@ from inspire_vla.action_tokenizers import GRIPPER_CONVENTIONS, ActionTokenizer, 
 from inspire_vla.backbones import paligemma, prismatic
 from inspire_vla.backbones.hf_decoder import RenamedWeights
 from inspire_vla.backbones.image_text import ImageTextConfig
-from inspire_vla.errors import InspireError, reason_of
+from inspire_vla.errors import InspireError, counted, reason_of
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import VQConfig
 from inspire_vla.lerobot_plugin.convert.plan import Options, Plan, Robot, base_config, normalization
 from inspire_vla.lerobot_plugin.convert.published import (
@@ -73,7 +73,8 @@ def prismatic_vla(kind: str, path: Path, options: Options, scratch: Path) -> Pla
         actions = read_learned_vq(options.vq, gripper)
         if options.chunk_size not in (None, actions.horizon):
             raise InspireError(
-                f"The VQ weights decode {actions.horizon} actions at once; leave out --chunk-size {options.chunk_size}."
+                f"The VQ weights decode {counted(actions.horizon, 'action')} at once; leave out --chunk-size "
+                f"{options.chunk_size}."
             )
     elif "vq" in acts_by:
         raise InspireError(
@@ -83,14 +84,15 @@ def prismatic_vla(kind: str, path: Path, options: Options, scratch: Path) -> Pla
         actions = UniformBins(horizon=options.chunk_size or 1, action_dim=action_dim, gripper=gripper)
     if actions.action_dim != action_dim:
         raise InspireError(
-            f"The action tokenizer speaks of {actions.action_dim} numbers, the statistics of {action_dim}."
+            f"The action tokenizer speaks of {counted(actions.action_dim, 'number')}, the statistics of {action_dim}."
         )
 
     wrist, images = bool(run.get("use_wrist_image")), int(run.get("image_sequence_len", 1))
     cameras = options.cameras or (("image", "image2") if wrist else ("image",))
     if images % len(cameras):
         raise InspireError(
-            f"The model looks at {images} image(s), which {len(cameras)} cameras {list(cameras)} cannot share; "
+            f"The model looks at {counted(images, 'image')}, which {counted(len(cameras), 'camera')} "
+            f"{list(cameras)} cannot share; "
             f"possible numbers of cameras: {[n for n in range(1, images + 1) if images % n == 0]}."
         )
     meant = "as trained (0 closed, 1 open)" if options.gripper == "as_trained" else "-1 open, +1 closed"
@@ -175,7 +177,7 @@ def image_text(path: Path, options: Options, scratch: Path) -> Plan:
     state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     notes = [
         "No action was ever learned: fine-tune it.",
-        f"The prompt holds the robot's state, {options.state_dim} numbers."
+        f"The prompt holds the robot's state, {counted(options.state_dim, 'number')}."
         if options.state_dim
         else "The robot's state is not used; --state-dim N writes its N numbers into the prompt.",
     ]

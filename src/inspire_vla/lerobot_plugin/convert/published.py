@@ -13,7 +13,7 @@ from torch import Tensor
 
 from inspire_vla.action_tokenizers import GripperConvention, LearnedVQ
 from inspire_vla.backbones.prismatic import flat_checkpoint
-from inspire_vla.errors import InspireError, did_you_mean, possible, reason_of
+from inspire_vla.errors import InspireError, counted, did_you_mean, possible, reason_of
 from inspire_vla.files import read_json
 from inspire_vla.lerobot_plugin.checkpoint_schema import LEROBOT, code_names, tensor_shapes, whole
 
@@ -267,7 +267,7 @@ def check_shards(folder: Path) -> None:
     lacking = sorted(name for name in named if not (folder / name).is_file())
     if lacking:
         raise InspireError(
-            f"{folder} lacks {len(lacking)} of the {len(named)} files that {INDEX} names: {lacking[:5]}."
+            f"{folder} lacks {len(lacking)} of the {counted(len(named), 'file')} that {INDEX} names: {lacking[:5]}."
         )
 
 
