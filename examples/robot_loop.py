@@ -16,6 +16,7 @@ from lerobot_tabletop import ACTION, STATE, TabletopRobot, TabletopRobotConfig
 
 from inspire_vla.serving.chunk_player import ChunkPlayer
 from inspire_vla.serving.client import PolicyClient
+from inspire_vla.serving.instruction_sequence import InstructionSequence
 
 
 def to_request(observation: Mapping[str, Any], instruction: str) -> dict[str, Any]:
@@ -40,6 +41,11 @@ def main() -> None:
     parser.add_argument("--remote", default="ws://127.0.0.1:8000", help="policy server, default: %(default)s")
     parser.add_argument("--suite", default="tabletop_seen")
     parser.add_argument("--task", default="", help="default: the first of the suite")
+    parser.add_argument(
+        "--instructions",
+        nargs="+",
+        help="several instructions, one after the other, in place of the task's; the answers tell when the next begins",
+    )
     parser.add_argument("--seed", type=int, default=1_000_000)
     parser.add_argument("--hz", type=float, default=10.0, help="control steps a second, default: %(default)s")
     parser.add_argument(
@@ -58,12 +64,18 @@ def main() -> None:
         PolicyClient(options.remote) as client,
         make_player(client, options.ahead) as player,
     ):
-        print(f"{client.metadata.get('name', 'a policy')}: {robot.instruction}")
+        tasks = InstructionSequence(*(options.instructions or [robot.instruction]))
+        print(f"{client.metadata.get('name', 'a policy')}: {tasks.instruction}")
         answers: dict[str, str] = {}
+        reply = None
         due = time.monotonic()
         for step in range(options.steps):
-            action = player.step(to_request(robot.get_observation(), robot.instruction))
+            action = player.step(to_request(robot.get_observation(), tasks.instruction))
             robot.send_action(dict(zip(ACTION, action, strict=True)))
+            if options.instructions and player.reply is not reply:  # a new decision
+                reply = player.reply
+                if tasks.update(reply.answers_by_mention):
+                    print(f"{step:4d}  " + ("all done" if tasks.finished else f"next: {tasks.instruction}"))
             if player.reply.answers_by_mention != answers:
                 answers = player.reply.answers_by_mention
                 print(f"{step:4d}  " + ", ".join(f"{mention}: {word}" for mention, word in answers.items()))

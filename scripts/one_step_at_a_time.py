@@ -9,7 +9,7 @@ The policy is given the first step as an instruction of its own, then the second
              too: "held" is closed by command, with both fingers more than 2 mm apart.
     answers  when the policy's own answers say so, see `InstructionSequence`. A base model has none.
 All goals must hold in the end, as before, within the same number of control steps. Initial states are those of
-`inspire evaluate`, so --against, a run with the whole instruction, is compared episode by episode.
+`inspire evaluate`. --against, another run such as one with the whole instruction, is compared episode by episode.
 """
 
 import argparse
@@ -173,10 +173,10 @@ def main() -> None:
     solved = {record.key: bool(record.success) for record in run.records}
     print(f"{about['name']}, {options.switch}: {wilson(sum(solved.values()), len(solved))} of {len(solved)}")
     if options.against is not None:
-        whole = {r.key: bool(r.success) for r in read_run(options.against).records if r.key in solved}
-        pairs = [(before, solved[key]) for key, before in whole.items()]
+        other = {r.key: bool(r.success) for r in read_run(options.against).records if r.key in solved}
+        pairs = [(before, solved[key]) for key, before in other.items()]
         counts = PairCounts.count(pairs)
-        print(f"whole instruction: {wilson(sum(whole.values()), len(whole))} of {len(whole)}")
+        print(f"{options.against}: {wilson(sum(other.values()), len(other))} of {len(other)}")
         print(
             f"difference {paired_difference(counts)}, {len(pairs)} pairs, McNemar p = {mcnemar(counts):.3g}"
         )

@@ -11,6 +11,7 @@ import pytest
 
 from inspire_vla.cli import main
 from inspire_vla.evaluation import read_run
+from inspire_vla.evaluation.statistics import PairCounts, paired_difference, wilson
 from inspire_vla.experiment import read_preset
 from inspire_vla.reports.results import BEGIN, END
 
@@ -119,6 +120,55 @@ def test_the_order_of_steps_is_counted_as_the_page_says() -> None:
     section = page[page.index("## Which step of two") :]
     rows = re.findall(r"^\| the [^|]+\| (?:last|first) \| ([\d.]+) \S+ \| ([\d.]+)", section, re.MULTILINE)
     assert [base for base, _ in rows[:4]] + [inspire for _, inspire in rows[:4]] == reached
+
+
+ONE_STEP = ROOT / "evidence" / "one_step_at_a_time"
+
+
+@pytest.mark.parametrize(
+    ("row", "head", "model"),
+    [
+        ("base", "tokens", "base"),
+        ("InSpire", "tokens", "inspire"),
+        ("base, flow expert", "flow", "base"),
+        ("InSpire, flow expert", "flow", "inspire"),
+    ],
+)
+def test_what_one_step_at_a_time_reaches_is_counted_as_the_page_says(row: str, head: str, model: str) -> None:
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    section = page[page.index("## One step at a time") : page.index("## What it does not mean")]
+    (cells,) = re.findall(rf"^\| {row} \| ([^\n]+) \|$", section, re.MULTILINE)
+    experiment = {"tokens": "laptop", "flow": "flow"}[head]
+    runs = [
+        ROOT / "evidence" / experiment / "runs" / f"{model}_r0.25_s0_unseen",
+        *(ONE_STEP / f"{head}_{model}_{rule}" for rule in ("gripper", "answers", "truth")),
+    ]
+    for run, cell in zip(runs, cells.split(" | "), strict=True):
+        if not run.exists():
+            assert cell in ("–", "not run")
+            continue
+        solved = [record.success for record in read_run(run).records if record.suite == "tabletop_long"]
+        rate = wilson(sum(solved), len(solved))
+        assert len(solved) == 120
+        assert cell == f"{100 * rate.value:.1f} [{100 * rate.low:.0f}–{100 * rate.high:.0f}]"
+
+
+@pytest.mark.parametrize(
+    ("head", "words"), [("tokens", r"gripper's rule\*\*: "), ("flow", "the difference is ")]
+)
+def test_the_gain_by_the_answers_is_counted_as_the_page_says(head: str, words: str) -> None:
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    base, inspire = (
+        {record.key: bool(record.success) for record in read_run(ONE_STEP / f"{head}_{name}").records}
+        for name in ("base_gripper", "inspire_answers")
+    )
+    gain = paired_difference(PairCounts.count([(base[key], inspire[key]) for key in base]))
+    sign = "+" if gain.value >= 0 else "−"
+    low, high = (f"{'+' if x >= 0 else '−'}{abs(100 * x):.0f}" for x in (gain.low, gain.high))
+    assert re.search(
+        rf"{words}{re.escape(sign)}{abs(100 * gain.value):.1f} (points )?\[{re.escape(low)}, {re.escape(high)}\]",
+        page,
+    )
 
 
 def test_what_policies_do_when_another_task_is_asked_for_is_counted_as_the_page_says() -> None:

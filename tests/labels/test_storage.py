@@ -1,6 +1,7 @@
 """Laws of the storage step: the original stays, a killed call changes nothing, LeRobot opens the result."""
 
 import hashlib
+import math
 import os
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
 from inspire_vla.files import folder_lock, remove
-from inspire_vla.labels import LABELS_FILE, read_labels, storage
+from inspire_vla.labels import LABELS_FILE, kept_tracks, read_labels, storage
 from inspire_vla.labels.custom import FunctionLabeller, TableLabeller
 from inspire_vla.labels.episode_labeller import DemonstrationLabeller
 from inspire_vla.labels.lerobot_files import LeRobotFiles, matrix
@@ -119,6 +120,7 @@ def _kill_at(patch: pytest.MonkeyPatch, moment: int) -> None:
 
         return call
 
+    patch.setattr(kept_tracks, "SAVE_EVERY_S", math.inf)  # on a slow machine there would be more such moments
     patch.setattr(Path, "rename", guarded(Path.rename))
     patch.setattr(Path, "replace", guarded(Path.replace))
     patch.setattr(Path, "unlink", guarded(Path.unlink))
@@ -430,7 +432,7 @@ def test_the_command_killed_before_its_review_writes_it_the_next_time(
     where = ["--in-place"] if in_place else ["--out", str(tmp_path / "out")]
     command = ["label", str(dataset), *where, "--review", str(tmp_path / "check.html")]
 
-    def killed(*_):
+    def killed(*_, **__):
         raise Killed
 
     with monkeypatch.context() as patch:

@@ -46,6 +46,13 @@ def test_a_step_without_a_grasp_is_ended_by_the_caller():
     assert tasks.instruction == SECOND
 
 
+def test_the_gripper_may_tell_in_place_of_the_answers():
+    tasks = InstructionSequence(FIRST, SECOND)
+    assert [tasks.update(AWAY, holding=held) for held in (True, True, False, False)] == [False] * 3 + [True]
+    assert [tasks.update(holding=held) for held in (True, True, False, False)] == [False] * 3 + [True]
+    assert tasks.finished
+
+
 def test_bad_input_is_refused():
     with pytest.raises(InspireError, match=r"none empty; found \[\]"):
         InstructionSequence()

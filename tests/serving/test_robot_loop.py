@@ -1,6 +1,7 @@
 """The example: a policy server controls a LeRobot robot."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,36 @@ def test_the_loop_controls_the_robot(
     said = capsys.readouterr().out
     assert "left" in said
     assert "no success after 8 steps" in said
+
+
+def test_the_answers_tell_when_the_next_instruction_begins(
+    running, examples: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    import robot_loop
+
+    class Grasping(ToyAgent):
+        """Holds the object from its second to its fourth decision about it."""
+
+        decisions = 0
+
+        def act(self, observations, instructions, *args, **options):
+            self.decisions = self.decisions + 1 if instructions[0].startswith("put the red") else 0
+            found = super().act(observations, instructions, *args, **options)
+            word = "grasped" if 2 <= self.decisions <= 4 else "left"
+            return [replace(reply, answers=(word, *reply.answers[1:])) for reply in found]
+
+    server = running(Grasping(size=96))
+    command = ["robot_loop.py", "--remote", server.url, "--steps", "16", "--hz", "100", "--ahead", "0"]
+    instructions = ["put the red mug on the tray", "put the blue ball on the tray"]
+    monkeypatch.setattr(sys, "argv", [*command, "--instructions", *instructions])
+    robot_loop.main()
+    lines = capsys.readouterr().out.splitlines()
+    (changed,) = [line for line in lines if "next:" in line]
+    assert changed.split(maxsplit=1) == [
+        "10",
+        f"next: {instructions[1]}",
+    ]  # the sixth decision, two steps each
+    assert any("the blue ball: left" in line for line in lines)
 
 
 def test_the_robot_implements_lerobots_interface(examples: None, tmp_path: Path) -> None:

@@ -54,17 +54,24 @@ class InstructionSequence:
     def finished(self) -> bool:
         return self._position == len(self.instructions)
 
-    def update(self, answers: Mapping[str, str]) -> bool:
-        """Take the answers of a decision, {mention: answer}. Return whether the instruction in force is over by them.
+    def update(self, answers: Mapping[str, str] | None = None, *, holding: bool | None = None) -> bool:
+        """Take a decision. Return whether the instruction in force is over by it.
 
-        Raises InspireError where there are none: a base model is asked nothing.
+        Args:
+            answers: those of the decision, {mention: answer}.
+            holding: whether the gripper holds something, as your robot knows it; then the answers are not read. So a
+                base model, which gives none, can be used as well.
+
+        Raises InspireError where there is neither.
         """
-        if not answers:
-            raise InspireError(
-                "This decision has no answers, so they cannot tell when an instruction is over. A base model gives "
-                "none: call `advance` yourself."
-            )
-        if GRASPED in answers.values():
+        if holding is None:
+            if not answers:
+                raise InspireError(
+                    "This decision has no answers, so they cannot tell when an instruction is over. A base model gives "
+                    "none. Give `holding`, whether the gripper holds something, or call `advance` yourself."
+                )
+            holding = GRASPED in answers.values()
+        if holding:
             self._decisions_held, self._decisions_free = self._decisions_held + 1, 0
             return False
         if self._decisions_held < self.held:
