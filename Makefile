@@ -33,8 +33,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install
 	$(OFFLINE) $(BIN)/inspire demo $(ARGS)
 
+# As many files at once as there are cores, at most four: each process takes up to 3 GB.
 test: install
-	$(OFFLINE) $(BIN)/python -m pytest -m 'not e2e' $(ARGS)
+	$(OFFLINE) $(BIN)/python -m pytest -m 'not e2e' -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .

@@ -172,7 +172,7 @@ def test_weights_of_another_model_are_refused(vlm: Path) -> None:
         smolvla.read_config(source, config, joint_every=2)
     config.text_config.num_attention_heads = 3
     shallow = {name: t for name, t in source.items() if "lm_expert.layers.1." not in name}
-    with pytest.raises(InspireError, match="1 layers and the language model 2"):
+    with pytest.raises(InspireError, match="1 layer and the language model 2"):
         smolvla.read_config(shallow, config, joint_every=2)
 
 

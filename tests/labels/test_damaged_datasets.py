@@ -277,8 +277,8 @@ def last_episode_gone(root: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (change_info(total_episodes=10**12), "is incomplete.*1000000000000 episodes"),
-        (change_info(total_frames=10**12), "is incomplete.*1000000000000 frames"),
+        (change_info(total_episodes=10**12), "is incomplete.*1,000,000,000,000 episodes"),
+        (change_info(total_frames=10**12), "is incomplete.*1,000,000,000,000 frames"),
         (change_info(fps=0), "fps"),
         (change_info(codebase_version=None), "no codebase_version"),
         (long_instruction, r"instruction 0 has 10000000 bytes, at most 4096"),

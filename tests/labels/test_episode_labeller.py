@@ -168,7 +168,7 @@ def test_a_thin_object_is_held_if_it_is_carried_far(synthetic):
     hand, command, width = synthetic.path()
     width = np.where(width == width.min(), 0.004, width)  # of 0.08: what an empty gripper shuts to as well
     thin, thick = label(synthetic, hand, command, width), label(synthetic, *synthetic.path())
-    assert "closings on something thin" in thin.notes[0]
+    assert "1 closing on something thin" in thin.notes[0]
     assert thin.grasped[:, 0].sum() == pytest.approx(thick.grasped[:, 0].sum(), abs=3)
     assert thin.confidence[thin.grasped].max() < thick.confidence[thick.grasped].min()
     missed = np.where(np.arange(len(hand))[:, None] > 12, hand[12], hand)  # shut there, opened there

@@ -12,7 +12,7 @@ import pytest
 
 import inspire_vla
 from inspire_vla.cli import main
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, counted
 from inspire_vla.labels import kept_tracks, storage
 from inspire_vla.labels.custom import FunctionLabeller
 from inspire_vla.labels.kept_tracks import kept_episodes
@@ -84,7 +84,10 @@ def test_only_the_other_episodes_are_labelled(
     again, said = Counting(), list[str]()
     report = label_dataset(dataset, again, **where, announce=lambda found: said.append(str(found)))
     assert again.calls == list(range(after, 4))
-    assert f"{after} episodes were labelled by an interrupted call" in said[-1]
+    assert (
+        f"{counted(after, 'episode')} {'was' if after == 1 else 'were'} labelled by an interrupted call"
+        in said[-1]
+    )
     assert tree(target) == tree(tmp_path / "wanted")
     assert (report.labels, report.notes, report.places) == (wanted.labels, wanted.notes, wanted.places)
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]

@@ -49,7 +49,7 @@ def test_types_of_grasped_in_parquet(tmp_path, value):
     [
         ("0,1,cup,1,1,1,no", r"'grasped', row 2, holds 'no'. Possible: 1 or true"),
         ("0,1,cup,1,1,1,2", r"'grasped', row 2, holds '2'"),
-        (",1,cup,1,1,1,0", r"'episode' must hold whole numbers.*1 rows do not.*row 2 with an empty cell"),
+        (",1,cup,1,1,1,0", r"'episode' must hold whole numbers.*1 row does not.*row 2 with an empty cell"),
         ("0,-1,cup,1,1,1,0", r"'frame' must hold whole numbers, counted from 0.*row 2 with -1"),
         ("0,0.5,cup,1,1,1,0", r"'frame' must hold whole numbers.*row 2 with 0.5"),
         ("first,1,cup,1,1,1,0", r"'episode' must hold numbers; it holds string"),

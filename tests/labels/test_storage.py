@@ -503,7 +503,7 @@ def test_notes_name_episodes_and_frames(synthetic, dataset, tmp_path):
     )
     pq.write_table(tasks, dataset / "meta/tasks.parquet")
     report = label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "out")
-    (line,) = [line for line in report.note_lines() if "grasps for" in line]
+    (line,) = [line for line in report.note_lines() if "1 grasp for" in line]
     close = len(synthetic.path()[1][: list(synthetic.path()[1]).index(1)])
     assert "4 episodes: 1 grasp for 2 acts (episode 0, frames " in line
     first = int(line.split("frames ")[1].split("–")[0])

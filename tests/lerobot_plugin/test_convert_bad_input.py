@@ -166,7 +166,7 @@ def test_missing_statistics_are_told(made: dict[str, Source], tmp_path: Path, ou
 
 def test_another_number_of_images_is_told(made: dict[str, Source], out: Path) -> None:
     path, options = made["minivla"]
-    with pytest.raises(InspireError, match=r"2 image\(s\), which 3 cameras.*possible numbers.*\[1, 2\]"):
+    with pytest.raises(InspireError, match=r"2 images, which 3 cameras.*possible numbers.*\[1, 2\]"):
         convert("minivla", path, out, options=replace(options, cameras=("a", "b", "c")))
 
 
