@@ -7,6 +7,7 @@ For your own arm, replace TabletopRobot by its `Robot` and map its features in `
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -14,9 +15,11 @@ from typing import Any
 import numpy as np
 from lerobot_tabletop import ACTION, STATE, TabletopRobot, TabletopRobotConfig
 
+from inspire_vla.errors import InspireError
 from inspire_vla.serving.chunk_player import ChunkPlayer
 from inspire_vla.serving.client import PolicyClient
 from inspire_vla.serving.instruction_sequence import InstructionSequence
+from inspire_vla.spatial import GRASPED
 
 
 def to_request(observation: Mapping[str, Any], instruction: str) -> dict[str, Any]:
@@ -36,6 +39,13 @@ def make_player(client: PolicyClient, ahead: int) -> ChunkPlayer:
     )
 
 
+def says_grasped(metadata: Mapping[str, Any]) -> bool:
+    """Whether a policy says while it acts that an object is grasped. A base model is not asked."""
+    reasoning = metadata.get("reasoning") or {}
+    asked = reasoning.get("enabled") and not reasoning.get("separate_questions")
+    return bool(asked) and GRASPED in reasoning.get("words", ())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Control a LeRobot robot by a policy server.")
     parser.add_argument("--remote", default="ws://127.0.0.1:8000", help="policy server, default: %(default)s")
@@ -44,7 +54,7 @@ def main() -> None:
     parser.add_argument(
         "--instructions",
         nargs="+",
-        help="several instructions, one after the other, in place of the task's; the answers tell when the next begins",
+        help="in place of the task's: one after the other; the answers tell when the next begins, and when all is done",
     )
     parser.add_argument("--seed", type=int, default=1_000_000)
     parser.add_argument("--hz", type=float, default=10.0, help="control steps a second, default: %(default)s")
@@ -56,7 +66,13 @@ def main() -> None:
     )
     parser.add_argument("--steps", type=int, default=300)
     options = parser.parse_args()
+    try:
+        run(options)
+    except InspireError as error:
+        sys.exit(f"Error: {error}")
 
+
+def run(options: argparse.Namespace) -> None:
     robot = TabletopRobot(TabletopRobotConfig(suite=options.suite, task=options.task, seed=options.seed))
     late = 0
     with (
@@ -65,6 +81,12 @@ def main() -> None:
         make_player(client, options.ahead) as player,
     ):
         tasks = InstructionSequence(*(options.instructions or [robot.instruction]))
+        listens = bool(options.instructions) and says_grasped(client.metadata)
+        if len(tasks.instructions) > 1 and not listens:
+            raise InspireError(
+                f"{len(tasks.instructions)} instructions need a policy that answers {GRASPED!r} while it acts, and "
+                f"{options.remote} serves none. Give one instruction, or serve an InSpire policy."
+            )
         print(f"{client.metadata.get('name', 'a policy')}: {tasks.instruction}")
         answers: dict[str, str] = {}
         reply = None
@@ -72,14 +94,14 @@ def main() -> None:
         for step in range(options.steps):
             action = player.step(to_request(robot.get_observation(), tasks.instruction))
             robot.send_action(dict(zip(ACTION, action, strict=True)))
-            if options.instructions and player.reply is not reply:  # a new decision
-                reply = player.reply
-                if tasks.update(reply.answers_by_mention):
-                    print(f"{step:4d}  " + ("all done" if tasks.finished else f"next: {tasks.instruction}"))
-            if player.reply.answers_by_mention != answers:
-                answers = player.reply.answers_by_mention
+            is_new, reply = player.reply is not reply, player.reply
+            if reply.answers_by_mention != answers:
+                answers = reply.answers_by_mention
                 print(f"{step:4d}  " + ", ".join(f"{mention}: {word}" for mention, word in answers.items()))
-            if robot.over:
+            if listens and is_new and tasks.update(answers):
+                print(f"{step:4d}  " + ("all done" if tasks.finished else f"next: {tasks.instruction}"))
+                player.drop_chunk()  # it is of the old instruction, and so is a reply that is still on its way
+            if robot.over or tasks.finished:
                 break
             due += 1 / options.hz
             if (wait := due - time.monotonic()) > 0:

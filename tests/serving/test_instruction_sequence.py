@@ -1,3 +1,8 @@
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from inspire_vla import InstructionSequence
@@ -53,11 +58,32 @@ def test_the_gripper_may_tell_in_place_of_the_answers():
     assert tasks.finished
 
 
+def test_the_documented_loop_runs_as_it_is_printed():
+    page = (Path(__file__).parents[2] / "docs" / "serve.md").read_text(encoding="utf-8")
+    (loop,) = (
+        code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "InstructionSequence(" in code
+    )
+    seen, played = [], []
+
+    class Agent:
+        def act(self, observation: int, instruction: str) -> Any:
+            asked = seen.count(instruction)
+            seen.append(instruction)
+            return SimpleNamespace(answers_by_mention=HELD if 1 <= asked <= 2 else AWAY, actions=observation)
+
+    exec(loop, {"agent": Agent(), "observe": lambda: len(seen), "play": played.append})
+    first, second = "put the red mug on the tray", "put the blue ball on the tray"
+    assert seen == [first] * 5 + [second] * 5
+    assert played == list(range(10))
+
+
 def test_bad_input_is_refused():
     with pytest.raises(InspireError, match=r"none empty; found \[\]"):
         InstructionSequence()
     with pytest.raises(InspireError, match="none empty"):
         InstructionSequence(FIRST, " ")
+    with pytest.raises(InspireError, match="each a text of its own"):
+        InstructionSequence([FIRST, SECOND])  # type: ignore[arg-type]
     with pytest.raises(InspireError, match="found 0 and 2"):
         InstructionSequence(FIRST, held=0)
     with pytest.raises(InspireError, match="base model"):

@@ -89,6 +89,10 @@ class ChunkPlayer:
     def reset(self) -> None:
         """Drop the chunk, the earlier images and a pending reply, for a new episode."""
         self._history.reset()
+        self.drop_chunk()
+
+    def drop_chunk(self) -> None:
+        """Drop the chunk and a pending reply, for a new instruction: both are of the old one. Waits for that reply."""
         self._undecodable = 0
         if self._pending is not None:
             self._pending.exception()

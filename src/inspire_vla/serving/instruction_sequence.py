@@ -22,7 +22,7 @@ class InstructionSequence:
 
     Args:
         instructions: in the order in which they are carried out. One without a grasp, such as "close the drawer", can
-            be seen to be over only by you: call `advance`, or give it last.
+            be seen to be over only by you: call `advance`.
         held: an object counts as grasped after so many decisions in a row that say so.
         released: it counts as let go after so many decisions in a row in which nothing is grasped.
 
@@ -35,8 +35,10 @@ class InstructionSequence:
     """
 
     def __init__(self, *instructions: str, held: int = 2, released: int = 2) -> None:
-        if not instructions or not all(text.strip() for text in instructions):
-            raise InspireError(f"Give at least one instruction, and none empty; found {list(instructions)}.")
+        if not instructions or not all(isinstance(text, str) and text.strip() for text in instructions):
+            raise InspireError(
+                f"Give at least one instruction, each a text of its own and none empty; found {list(instructions)}."
+            )
         if held < 1 or released < 1:
             raise InspireError(f"held and released are 1 or more decisions; found {held} and {released}.")
         self.instructions, self.held, self.released = instructions, held, released
@@ -58,7 +60,8 @@ class InstructionSequence:
         """Take a decision. Return whether the instruction in force is over by it.
 
         Args:
-            answers: those of the decision, {mention: answer}.
+            answers: those of a decision about the instruction in force, {mention: answer}. A reply that was still on
+                its way when the instruction changed is none: see `ChunkPlayer.drop_chunk`.
             holding: whether the gripper holds something, as your robot knows it; then the answers are not read. So a
                 base model, which gives none, can be used as well.
 
