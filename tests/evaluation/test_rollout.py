@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.evaluation.toys import (
@@ -154,16 +156,18 @@ def test_the_last_answers_are_handed_back_as_drafts():
     assert given[1] == [{"the goal": "left", "the wall": "front"}]
 
 
+class TwoSteps(ToyEnv):
+    def _info(self):
+        other = {"task": "go on", "mentions": ("the end", "the wall")} if self.t >= 2 else {}
+        return super()._info() | other
+
+
+class TwoStepsBenchmark(ToyBenchmark):
+    def make(self, suite, task):
+        return TwoSteps(suite, task)
+
+
 def test_a_new_instruction_is_followed_at_once_and_asks_about_other_objects():
-    class TwoSteps(ToyEnv):
-        def _info(self):
-            other = {"task": "go on", "mentions": ("the end", "the wall")} if self.t >= 2 else {}
-            return super()._info() | other
-
-    class Benchmark(ToyBenchmark):
-        def make(self, suite, task):
-            return TwoSteps(suite, task)
-
     class Reading(GoodAgent):
         def act(self, observations, instructions, overrides=None, drafts=None):
             self.calls.append((instructions[0], drafts[0]))
@@ -171,10 +175,70 @@ def test_a_new_instruction_is_followed_at_once_and_asks_about_other_objects():
 
     agent = Reading()
     far = EpisodeJob("toy_new", "go far left", 0, 100)
-    (record,) = rollout([far], Benchmark(), agent, slots=1)
+    (record,) = rollout([far], TwoStepsBenchmark(), agent, slots=1)
     assert [call for call in agent.calls if call != 1][:2] == [("go far left", None), ("go on", None)]
     assert [step for step, *_ in record.timeline][:2] == [0, 2]  # the chunk of four was not played to its end
-    assert record.instruction == "go on"
+    assert record.instruction == "go far left → go on"
+
+
+@pytest.mark.parametrize("control", ["none", "truth", "random"])
+def test_each_answer_is_recorded_with_the_object_that_it_is_about(control):
+    calls = []
+
+    class Asked(GoodAgent):
+        """Is asked about "the end" where the instruction is "go on"."""
+
+        def act(self, observations, instructions, overrides=None, drafts=None):
+            names = "the end" if instructions[0] == "go on" else "the goal", "the wall"
+            row = overrides[0] if overrides else {}
+            calls.append((row, drafts[0]))
+            forced = [{("the goal" if m == "the end" else m): word for m, word in row.items()}]
+            (found,) = super().act(observations, instructions, forced)
+            return [replace(found, mentions=names)]
+
+    far = EpisodeJob("toy_new", "go far left", 0, 100)
+    (record,) = rollout(
+        [far], TwoStepsBenchmark(), Asked(), RolloutSettings(control=control, max_steps=6), slots=1
+    )
+    assert record.error is None
+    assert record.mentions == ("the goal", "the wall", "the end")
+    (_, first, *_), (step, answers, truths, confidences), *_ = record.timeline
+    assert len(first) == 2  # nothing was known of the end
+    assert (step, answers[0], truths[0]) == (2, "", None)  # the goal is no longer asked about
+    assert truths[1:] == ("front", "left")
+    assert confidences == (0.0, 0.8, 0.9)
+    if control != "none":  # the control answers about the objects of the instruction in force
+        assert [set(row) for row, _ in calls][:2] == [{"the goal", "the wall"}, {"the end", "the wall"}]
+        assert answers[1:] == truths[1:] or control == "random"
+        assert record.answers_scored == 0
+        return
+    assert [drafts for _, drafts in calls][:2] == [None, None]
+    assert [sum(row.values()) for by in record.confusion_by_mention for row in by.values()] == [1, 2, 1]
+    assert record.answers_correct == record.answers_scored == 4
+
+
+def test_an_instruction_stays_where_the_environment_does_not_repeat_it():
+    class Once(ToyEnv):
+        def _info(self):
+            info = super()._info()
+            if self.t:
+                del info["task"]
+            return info | ({} if self.t else {"instruction": "go to the goal"})
+
+    class Benchmark(ToyBenchmark):
+        def make(self, suite, task):
+            return Once(suite, task)
+
+    given = []
+
+    class Reading(GoodAgent):
+        def act(self, observations, instructions, overrides=None, drafts=None):
+            given.append(instructions[0])
+            return super().act(observations, instructions, overrides, drafts)
+
+    (record,) = rollout([EpisodeJob("toy_new", "go far left", 0, 100)], Benchmark(), Reading(), slots=1)
+    assert len(given) > 1
+    assert {*given, record.instruction} == {"go to the goal"}
 
 
 def test_an_agent_says_how_many_actions_are_executed():

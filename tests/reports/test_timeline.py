@@ -56,6 +56,17 @@ def test_an_answer_lasts_until_the_next_and_its_height_is_the_confidence() -> No
     )  # and no truth where it is unknown
 
 
+def test_an_object_of_another_instruction_has_no_answer() -> None:
+    changed = {**RECORD, "mentions": ("the red cube", "the box"), "timeline": (
+        (0, ("left",), (None,), (1.0,)), (10, ("", "down"), (None, None), (0.0, 1.0)),
+    )}  # fmt: skip
+    of_lanes = [(colour, *where) for colour, *where in bars(changed) if colour != LIGHT["band"]]
+    assert [(colour, start, end) for colour, start, end, *_ in of_lanes] == [
+        (LIGHT["w-left"], 0, 10), (LIGHT["w-down"], 10, 20),
+    ]  # fmt: skip
+    assert "step 10: no answer" in episode_timeline(changed)
+
+
 def test_the_gripper_is_a_line_a_bar_and_a_thick_bar() -> None:
     record = {**RECORD, "mentions": (), "gripper": ((0, "open"), (5, "closed"), (10, "holding"))}
     opened, closed, holding = bars(record)

@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from inspire_vla.evaluation.answers import (
     scored,
 )
 from inspire_vla.evaluation.protocols import Observation
-from inspire_vla.evaluation.records import EpisodeRecord, Recording
+from inspire_vla.evaluation.records import NOT_ASKED_ABOUT, EpisodeRecord, Recording
 from inspire_vla.instruction import NoObjectFound, find_mentions
 from inspire_vla.observation_history import ObservationHistory
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 MAX_UNDECODABLE_IN_A_ROW = 5
 RECORDED = (
-    "instruction", "steps", "error", "traceback", "crashed", "mentions", "undecodable", "forward_passes",
+    "steps", "error", "traceback", "crashed", "mentions", "undecodable", "forward_passes",
     "drafts_accepted", "answers_to_override", "answers_overridden", "goals",
 )  # fmt: skip
 """Attributes of an episode that its record has too."""
@@ -119,7 +119,9 @@ class Episode:
         self.success = self.finished = self.crashed = False
         self.error: str | None = None
         self.traceback: str | None = None
-        self.mentions: tuple[str, ...] = ()
+        self.instructions: list[str] = []  # all of the episode, where it changes
+        self.asked: tuple[str, ...] = ()  # what the last decision was asked about
+        self.mentions: tuple[str, ...] = ()  # all that was asked about
         self.drafts: dict[str, str] | None = None  # the last answers
         self.goals: tuple[int | None, ...] = ()
         self.timeline: list[tuple[int, tuple[str, ...], tuple[str | None, ...], tuple[float, ...]]] = []
@@ -138,10 +140,15 @@ class Episode:
         self._record_frame()
 
     def _read_instruction(self) -> None:
-        """Take the instruction from `info`. A new one asks about other objects, and ends the chunk of the old one."""
-        instruction = str(self.info.get("instruction", self.info.get("task", self.job.task)))
+        """Take the instruction from `info`; the one before stays where there is none.
+
+        A new one asks about other objects, and ends the chunk of the old one.
+        """
+        instruction = str(self.info.get("instruction", self.info.get("task", self.instruction)))
         if instruction != self.instruction:
-            self.instruction, self.mentions, self.drafts, self.chunk = instruction, (), None, []
+            self.instruction, self.asked, self.drafts, self.chunk = instruction, (), None, []
+        if instruction not in self.instructions:
+            self.instructions.append(instruction)
 
     def overrides(self) -> dict[str, str] | None:
         """Return the answers that the control sets at this step; None without a control."""
@@ -152,7 +159,7 @@ class Episode:
 
     def _asked_mentions(self, truth: Mapping[str, str]) -> tuple[str, ...]:
         """Return what the policy is asked about: as in the last decision, at first as found in the instruction."""
-        mentions = self.mentions or self.rule.overrides.get(self.instruction, ())
+        mentions = self.asked or self.rule.overrides.get(self.instruction, ())
         if not mentions and self.instruction not in self.rule.overrides:
             with suppress(NoObjectFound):
                 mentions = find_mentions(self.instruction)
@@ -182,19 +189,34 @@ class Episode:
 
     def _score(self, decision: "Decision") -> None:
         truth = self.rule.truth(self.info)
-        self.mentions, answers = tuple(decision.mentions), tuple(decision.answers)
-        truths = tuple(truth.get(mention) for mention in self.mentions)
+        self.asked, answers = tuple(decision.mentions), tuple(decision.answers)
+        self.mentions += tuple(mention for mention in self.asked if mention not in self.mentions)
+        self.drafts = dict(zip(self.asked, answers, strict=True))
+        truths = tuple(truth.get(mention) for mention in self.asked)
         confidences = tuple(round(float(confidence), 3) for confidence in decision.confidences)
-        self.timeline.append((self.steps, answers, truths, confidences))
-        self.drafts = dict(zip(self.mentions, answers, strict=True))
+        self.timeline.append(
+            (
+                self.steps,
+                self._by_mention(answers, NOT_ASKED_ABOUT),
+                self._by_mention(truths, None),
+                self._by_mention(confidences, 0.0),
+            )
+        )
         if self.settings.control != "none":
             self.answers_to_override += len(answers)
             self.answers_overridden += sum(map(bool, decision.overridden))
-        self.confusions.extend({} for _ in range(len(answers) - len(self.confusions)))
-        scores = zip(self.confusions, answers, truths, decision.overridden, strict=False)
-        for confusion, answer, true_answer, overridden in scores:
+        self.confusions.extend({} for _ in range(len(self.mentions) - len(self.confusions)))
+        scores = zip(self.asked, answers, truths, decision.overridden, strict=False)
+        for mention, answer, true_answer, overridden in scores:
             if true_answer is not None and not overridden:
-                add(confusion, true_answer, answer)
+                add(self.confusions[self.mentions.index(mention)], true_answer, answer)
+
+    def _by_mention[T](self, values: Sequence[T], missing: T) -> tuple[T, ...]:
+        """Order a decision's values by all mentions of the episode: an instruction that changed had others."""
+        if self.asked == self.mentions:
+            return tuple(values)
+        given = dict(zip(self.asked, values, strict=False))
+        return tuple(given.get(mention, missing) for mention in self.mentions)
 
     def _hold_still(self) -> None:
         """Count an undecodable decision; the arm holds still for one step, then the agent is asked again."""
@@ -255,6 +277,7 @@ class Episode:
         return EpisodeRecord(
             **{name: getattr(self.job, name) for name in ("suite", "task", "episode", "seed")},
             **{name: getattr(self, name) for name in RECORDED},
+            instruction=" → ".join(self.instructions) or self.job.task,
             success=None if offline is not None else self.success,
             policy=self.settings.policy,
             decisions=len(self.timeline),

@@ -23,6 +23,8 @@ from inspire_vla.files import atomic_path, describe, disk_errors, read_json
 EPISODES = "episodes.jsonl"
 RUN = "run.json"
 VERSION = 1
+NOT_ASKED_ABOUT = ""
+"""The answer, in a timeline, about an object of another instruction of the same episode."""
 SEED_OFFSET = 10**12
 """Added to the seeds of the second training seed's episodes, twice to the third's; far from any episode's seed."""
 
@@ -32,6 +34,8 @@ class EpisodeRecord:
     """One episode. A crashed episode has `error` and counts as a failure.
 
     Attributes:
+        instruction: where it changed during the episode, all of them, with arrows between them.
+        mentions: all objects that were asked about, in order.
         forward_passes: how often the backbone ran.
         drafts_accepted: answers of the last decision that the model confirmed (speculative decoding).
         answers_scored, answers_correct: answers with a known truth that the model gave itself, and how many are right.
@@ -40,7 +44,8 @@ class EpisodeRecord:
             policy's own answer.
         confusion: {true answer: {given answer: count}} of the scored answers.
         confusion_by_mention: the same for the first, second, … mention.
-        timeline: (step, answers, truths, confidences) of every decision, overridden answers included.
+        timeline: (step, answers, truths, confidences) of every decision, overridden answers included. The three run
+            parallel to `mentions`; those of an early decision may end before objects of a later instruction.
         gripper: (step, "open", "closed" or "holding"), an entry for each change.
         offline: for recorded frames: the actions against the demonstrated ones. `success` is None then.
         goals: of a task with several goals: the control step after which each first held; None: it never did. All of

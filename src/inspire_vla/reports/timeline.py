@@ -75,7 +75,9 @@ def draw_lanes(
                 continue
             confidence = min(1.0, max(0.0, float(confidences[i]))) if i < len(confidences) else 1.0
             truth = truths[i] if i < len(truths) else None
-            text = f"step {step}: {answers[i] or 'no label'} ({confidence:.0%})"
+            text = (
+                f"step {step}: {answers[i]} ({confidence:.0%})" if answers[i] else f"step {step}: no answer"
+            )
             text += "" if truth is None else f", truth: {truth}"
             height = max(1.0, layout.answer * confidence)
             colour = colours["w-" + answer_name(answers[i])] if answers[i] else colours["band"]

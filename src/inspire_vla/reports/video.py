@@ -141,7 +141,7 @@ def _answer_row(
 ) -> None:
     """Draw the mention, its answer, the truth where it differs, and the confidence as a bar."""
     _, answers, truths, confidences = decision or (0, (), (), ())
-    answer = answers[i] if i < len(answers) else None
+    answer = (answers[i] or None) if i < len(answers) else None
     truth = truths[i] if i < len(truths) else None
     confidence = float(confidences[i]) if i < len(confidences) else 0.0
     colour: Colour = UNKNOWN if answer is None or truth is None else CORRECT if answer == truth else WRONG

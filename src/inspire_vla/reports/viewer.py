@@ -129,7 +129,7 @@ def dialogue_text(instruction: str, mentions: Sequence[str], moment: Moment) -> 
             at(row, i) for row in (moment.answers, moment.truths, moment.confidences)
         )
         mark = "" if answer is None or truth is None else " ✓" if answer == truth else " ✗"
-        number = "–" if confidence is None else f"{confidence:.0%}"
+        number = "–" if answer is None or confidence is None else f"{confidence:.0%}"
         rows.append((mention, f"**{answer or '–'}**", number, f"{truth or '–'}{mark}"))
     table = make_table(("object", "answer", "confidence", "truth"), rows)
     return "\n".join([*table.markdown(), "", f"> {instruction}"])
@@ -161,7 +161,7 @@ def moments_of(
             Moment(
                 step,
                 {"agent view": frames[step]} if step < len(frames) else {},
-                tuple(answers),
+                tuple(answer or None for answer in answers),
                 tuple(truths),
                 tuple(confidences),
                 state=_named(states, step),
@@ -205,6 +205,8 @@ def _log_lines(mentions: Sequence[str], moment: Moment) -> list[str]:
     lines = []
     for i, mention in enumerate(mentions):
         answer, truth = at(moment.answers, i), at(moment.truths, i)
+        if answer is None and truth is None:
+            continue
         if answer is None:
             lines.append(f"{mention}: truth {truth}")
         else:
