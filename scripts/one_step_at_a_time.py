@@ -126,8 +126,8 @@ class Benchmark(TabletopBenchmark):
         return OneStepAtATime(find_task(suite, task), switch=self.switch, **self._options | options)
 
 
-class Heard:
-    """An agent whose answers the environments hear."""
+class ReportingAgent:
+    """An agent that reports its answers to the environments."""
 
     def __init__(self, policy: str) -> None:
         self.agent = policies.agent_factory(policy)()
@@ -169,7 +169,7 @@ def main() -> None:
         layout_randomness=options.layout_randomness,
     )
     plan = EvaluationPlan(suites=(options.suite,), episodes_per_task=options.episodes, policy=about)
-    run = evaluate(options.out, plan, benchmark=benchmark, agent=partial(Heard, options.policy))
+    run = evaluate(options.out, plan, benchmark=benchmark, agent=partial(ReportingAgent, options.policy))
     solved = {record.key: bool(record.success) for record in run.records}
     print(f"{about['name']}, {options.switch}: {wilson(sum(solved.values()), len(solved))} of {len(solved)}")
     if options.against is not None:

@@ -1,15 +1,20 @@
 """Options of `inspire label` reach the labeller that uses them, and are refused for one that does not."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from tests.labels.test_forward_kinematics import URDF
 
 from inspire_vla.cli import parse
 from inspire_vla.cli.label import chosen_labeller
 from inspire_vla.errors import InspireError
 from inspire_vla.labels.custom import TableLabeller
+from inspire_vla.labels.end_effector import add_gripper
 from inspire_vla.labels.episode_labeller import DemonstrationLabeller
-from inspire_vla.labels.labeller import Labeller
+from inspire_vla.labels.labeller import Labeller, Recording
+from inspire_vla.labels.lerobot_files import LeRobotFiles
 
 POSITION = ("--position", "observation.state:0,1,2")
 UNIT = ("--metres-per-unit", "0.001", "--fingertips-below-m", "0.1")
@@ -61,6 +66,33 @@ def test_other_labellers_refuse_all_of_it(labeller: str) -> None:
     ):
         chosen(labeller, *POSITION, *UNIT)
     assert chosen(labeller).name == "simulator_state"
+
+
+@pytest.mark.parametrize("kind", ["demonstration", "table"])
+def test_the_urdf_of_one_of_two_arms(
+    kind: str, table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its joints and, for a demonstration, the gripper are those of that arm."""
+    parts = ("shoulder", "elbow", "rail", "gripper")
+    arms = tuple(f"{arm}_{part}.pos" for arm in ("left", "right") for part in parts)
+    names = {"observation.state": arms, "action": arms}
+    monkeypatch.setattr(LeRobotFiles, "open", lambda _: SimpleNamespace(names=lambda: names))
+    (tmp_path / "two.urdf").write_text(URDF, encoding="utf-8")
+    labeller = table if kind == "table" else kind
+    arm = ("--urdf", str(tmp_path / "two.urdf"), "--tip", "tip")
+    with pytest.raises(InspireError, match="in two arms"):
+        chosen(labeller, *arm)
+    with pytest.raises(InspireError, match="leave out --arm"):
+        chosen(labeller, *arm, *POSITION, "--arm", "right")
+    found = chosen(labeller, *arm, "--arm", "right")
+    assert isinstance(found, TableLabeller | DemonstrationLabeller)
+    assert found.end_effector is not None
+    assert str(found.end_effector.position_values) == "observation.state:4,5,6"
+    values = np.random.default_rng(0).normal(size=(20, 8))
+    recording = Recording(dict.fromkeys(names, values), np.array([0]), names)
+    with_gripper = add_gripper(found.end_effector, recording)
+    assert str(with_gripper.width_values) == "observation.state:7"
+    assert str(with_gripper.command_values) == "action:7"
 
 
 @pytest.mark.parametrize("joints", [("--degrees",), ("--tip", "gripper")])

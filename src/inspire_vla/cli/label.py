@@ -300,15 +300,15 @@ def _columns(options: Arguments) -> "EndEffectorColumns | None":
             raise InspireError("--urdf needs --tip LINK, the link between the fingers.")
         kinematics = ForwardKinematics.read(given.urdf, given.tip, degrees=given.degrees)
         if position is None:
-            joints = find_joints(kinematics.joint_names, LeRobotFiles.open(options.source).names())
+            joints = find_joints(kinematics.joint_names, LeRobotFiles.open(options.source).names(), given.arm)
             position, why = str(joints), "named as the joints of the URDF"
     elif given.tip or given.degrees:
         raise InspireError("--tip and --degrees describe the joints of a robot; give --urdf FILE too.")
     if not position:
         return None
-    if given.arm:
+    if given.arm and given.position:
         raise InspireError("--position says which arm is used; leave out --arm.")
     columns = EndEffectorColumns.parse(
         position, given.width, given.gripper_command, kinematics=kinematics, needs_gripper=False
     )
-    return replace(columns, reasons={**columns.reasons, "position": why})
+    return replace(columns, arm=given.arm or "", reasons={**columns.reasons, "position": why})

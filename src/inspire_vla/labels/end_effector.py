@@ -29,6 +29,7 @@ from inspire_vla.labels.value_names import (
     is_joint,
     is_opening,
     is_position_column,
+    joint_words,
     uses_short_arms,
     words_of,
 )
@@ -302,31 +303,60 @@ def find_end_effector_columns(
     return tuple(by_arm)
 
 
-def find_joints(joints: Sequence[str], names: Mapping[str, Sequence[str]]) -> ColumnValues:
+def find_joints(
+    joints: Sequence[str], names: Mapping[str, Sequence[str]], arm: str | None = None
+) -> ColumnValues:
     """The measured values that are named as these joints of a URDF: "shoulder_pan", or LeRobot's "shoulder_pan.pos".
+
+    Words such as "left", "arm" and "pos" may stand before and behind, see `joint_words`.
 
     Args:
         names: column → names of its values.
+        arm: "left" or "right": only the joints of this arm.
 
     Raises:
-        InspireError: no column of measured values has each joint once.
+        InspireError: no column of measured values has each joint once, or it has the joints of two arms.
     """
-    measured = {
-        column: of for column, of in names.items() if column in state_and_action_columns(tuple(names))
-    }
-    for column in sorted(measured, key=lambda name: name != "observation.state"):
-        if is_action(column):
-            continue
-        known = [name.lower().removesuffix(".pos").removeprefix("main_") for name in measured[column]]
-        if all(known.count(joint.lower()) == 1 for joint in joints):
-            return ColumnValues(column, tuple(known.index(joint.lower()) for joint in joints))
-    found = "; ".join(
-        f"{column}: {', '.join(of)}" for column, of in measured.items() if not is_action(column)
-    )
+    columns = [name for name in state_and_action_columns(tuple(names)) if not is_action(name)]
+    columns.sort(key=lambda name: name != "observation.state")
+    short = uses_short_arms(name for column in columns for name in names[column])
+    by_arm: dict[str, ColumnValues] = {}
+    for column in columns:
+        sides = [arm_of(name, column, short=short) for name in names[column]]
+        for side in sorted(set(sides)):
+            of_side = {i: name for i, name in enumerate(names[column]) if sides[i] == side}
+            if indices := _joints_among(joints, of_side, side):
+                by_arm.setdefault(side, ColumnValues(column, indices))
+    wanted = arm or ("" if "" in by_arm or len(by_arm) != 1 else next(iter(by_arm)))
+    if wanted in by_arm:
+        return by_arm[wanted]
+    if by_arm:
+        shown = "".join(
+            f"\n  {f'--arm {side}' if side else 'without --arm'}   {values.described(names)}"
+            for side, values in by_arm.items()
+        )
+        what = "in two arms" if arm is None else f"not in an arm {arm!r}"
+        raise InspireError(
+            f"the joints of the URDF are found {what}. Say which arm the URDF describes:{shown}"
+        )
+    found = "; ".join(f"{column}: {', '.join(names[column])}" for column in columns)
     raise InspireError(
         f"the joints of the URDF, {', '.join(joints)}, are not the names of recorded values "
-        f"({found or 'none has names'}). Say which values they are, in this order: --position observation.state:0,1,2,…"
+        f"({found or 'none has names'}). Say which values they are, in this order: --position "
+        f"{columns[0] if columns else 'observation.state'}:0,1,2,…"
     )
+
+
+def _joints_among(joints: Sequence[str], names: Mapping[int, str], arm: str) -> tuple[int, ...] | None:
+    """The number of each joint among the values of one arm, {number: name}; None unless each is there once."""
+    indices = []
+    for joint in joints:
+        side = arm_of(joint, "", short=False)
+        same = [i for i, name in names.items() if joint_words(name) == joint_words(joint)]
+        if len(same) != 1 or (side and side != arm):
+            return None
+        indices += same
+    return tuple(indices) if len(set(indices)) == len(indices) else None
 
 
 def add_gripper(columns: EndEffectorColumns, recording: Recording) -> EndEffectorColumns:
@@ -336,7 +366,7 @@ def add_gripper(columns: EndEffectorColumns, recording: Recording) -> EndEffecto
         InspireError: no gripper is found.
     """
     finder = _Finder(recording)
-    with_gripper = finder.with_gripper(columns, [""])
+    with_gripper = finder.with_gripper(columns, ["left", "right"] if columns.arm else [""])
     if len(with_gripper.parts) == 1:
         raise InspireError(_not_found("gripper", finder, needs_gripper=True))
     return with_gripper
@@ -569,8 +599,8 @@ def _not_found(missing: str, finder: _Finder, needs_gripper: bool) -> str:
         column, count = ("observation.state", 6) if state is None else (state.column, max(1, state.size - 1))
         joints = ",".join(map(str, range(count)))
         lines.append(
-            "Joint angles give no position alone: add the robot's URDF, --urdf FILE --tip LINK [--degrees] --position "
-            f"{column}:{joints}."
+            "Joint angles give no position alone: add the robot's URDF, --urdf FILE --tip LINK [--degrees]. Joints "
+            f"with other names than in the URDF are given too: --position {column}:{joints}."
         )
         doubtful = [position for position in finder.candidates() if position.rank == 0]
         lines += [f"Perhaps it is --position {p.values} ({p.why})." for p in doubtful]

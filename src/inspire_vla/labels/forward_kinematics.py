@@ -64,6 +64,12 @@ class ForwardKinematics:
             if tip not in links:
                 raise InspireError(f"{path} has no link {tip!r}.{did_you_mean(tip, links)}")
             model = mujoco.MjModel.from_xml_string(_chain(robot, tip))
+            if not model.njnt:
+                parents = {str(parent.get("link")) for parent in robot.iterfind("joint/parent")}
+                raise InspireError(
+                    f"no joint of {path} moves link {tip!r}: it is no part of the moving arm. Links at the ends of the "
+                    f"arm: {', '.join(sorted(links & _children(robot) - parents)) or 'none'}."
+                )
         except InspireError:
             raise
         except (OSError, ElementTree.ParseError, ValueError) as error:
@@ -144,6 +150,11 @@ class ForwardKinematics:
     def _units(self) -> NDArray[np.float64]:
         """(n,) radians or metres per recorded unit of each joint."""
         return np.where(self._is_hinge() & self.degrees, np.pi / 180, 1.0)
+
+
+def _children(robot: ElementTree.Element) -> set[str]:
+    """Links that hang on a joint."""
+    return {str(child.get("link")) for child in robot.iterfind("joint/child")}
 
 
 def _chain(robot: ElementTree.Element, tip: str) -> str:

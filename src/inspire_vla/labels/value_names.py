@@ -21,6 +21,7 @@ _NEUTRAL = frozenset(
     "absolute m mm cm meter meters metre metres world frame in left right l r panda franka ur ur5 ur5e "
     "ur10 xarm piper kinova jaco so so100 so101 koch aloha viperx widowx sawyer iiwa".split()
 )
+_NOT_OF_A_JOINT = _PLACE | _NEUTRAL | {"main", "follower"}
 _CONTRARY = frozenset(
     "vel velocity velocities speed twist linear angular ang acc accel acceleration jerk force forces "
     "torque torques effort efforts wrench current load delta deltas d diff rel relative offset error err "
@@ -106,6 +107,15 @@ def is_joint(name: str) -> bool:
     """Whether the name says that the value is a joint's."""
     joints = "joint joints motor motors shoulder elbow wrist waist forearm j qpos"
     return bool(set(words_of(name)) & set(joints.split()))
+
+
+def joint_words(name: str) -> tuple[str, ...]:
+    """The words of a joint's name that tell it from the other joints of its arm: left_shoulder_pan.pos → shoulder, pan.
+
+    All words where none is left.
+    """
+    words = words_of(name)
+    return tuple(word for word in words if word not in _NOT_OF_A_JOINT) or words
 
 
 def uses_short_arms(names: Iterable[str]) -> bool:
