@@ -174,25 +174,25 @@ def _libero() -> Check:
 
 def _libero_plus() -> Check:
     from inspire_vla.libero.installation import LiberoMissing
-    from inspire_vla.libero.tasks import PLUS_INSTALL, plus_tasks
+    from inspire_vla.libero.tasks import plus_tasks
 
     try:
         found = f"installed in LIBERO's place, {len(plus_tasks('libero_plus_spatial'))} tasks of spatial"
         return Check("LIBERO-Plus", True, found, required=False)
     except LiberoMissing:
-        return Check("LIBERO-Plus", False, "not installed (optional)", PLUS_INSTALL, required=False)
+        return Check("LIBERO-Plus", False, "not installed (optional)", "docs/libero.md says how.", required=False)
 
 
 def _libero_pro() -> Check:
     from inspire_vla.libero.installation import LiberoMissing
-    from inspire_vla.libero.tasks import PRO_INSTALL, PRO_SUITES, pro_suite
+    from inspire_vla.libero.tasks import PRO_SUITES, pro_suite
 
     installed = 0
     for suite in PRO_SUITES:
         with suppress(LiberoMissing):
             installed += bool(pro_suite(suite))
     text = f"{installed} of {len(PRO_SUITES)} suites installed" if installed else "not installed (optional)"
-    return Check("LIBERO-PRO", bool(installed), text, PRO_INSTALL, required=False)
+    return Check("LIBERO-PRO", bool(installed), text, "docs/libero.md says how.", required=False)
 
 
 def _ray() -> Check:
