@@ -126,7 +126,7 @@ def test_a_finished_collection_is_left_alone(collected, tmp_path):
 def test_an_episode_that_always_fails_is_left_out_and_counted(installed, tmp_path, monkeypatch):
     monkeypatch.setattr(collection, "attempt_task", lambda *_: None)
     monkeypatch.setattr(collection, "shared_simulation", lambda *_: None)
-    with pytest.raises(InspireError, match="the expert failed 4 times': 2"):
+    with pytest.raises(InspireError, match="no demonstration is left: 2 × the expert failed 4 times"):
         collect(SUITE, 2, tmp_path / "data", **SMALL)
     assert not (tmp_path / "data").exists()
 
