@@ -103,3 +103,13 @@ def test_a_videos_texts_take_the_same_font(installed):
     assert shown[-1].endswith("…")
     assert fonts.needs_font("杯")
     assert not fonts.needs_font("cup – größer …")
+
+
+@pytest.mark.parametrize(
+    "text", ["räum die Tasse weg → dann", "mets la tasse à côté", "поставь чашку", "–", "on …"]
+)
+def test_a_video_draws_every_letter_of_a_european_language(text: str) -> None:
+    """Pillow's own font draws a box for those that it lacks."""
+    drawn = font(15, text)
+    box = bytes(drawn.getmask("\uffff"))
+    assert all(bytes(drawn.getmask(letter)) != box for letter in text if letter != " ")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -29,6 +30,8 @@ CODECS = ("libx264", "libopenh264")
 INK, PAPER, SOFT = rgb(DARK["ink"]), rgb(DARK["paper"]), rgb(DARK["soft"])
 CORRECT, WRONG, UNKNOWN = (64, 192, 120), (240, 92, 80), (150, 160, 172)
 Colour = tuple[int, int, int]
+_MATPLOTLIB_FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+"""Has the letters of European languages, which Pillow's font lacks beyond ASCII."""
 
 
 def write_episode_video(
@@ -78,7 +81,8 @@ def _compose(
     final: bool,
 ) -> np.ndarray:
     mentions = list(record.get("mentions") or ())
-    instruction = _instruction_lines(str(record.get("instruction", "")))
+    text = str(record.get("instruction", ""))
+    instruction = _instruction_lines(text)
     height = round(frame.shape[0] * WIDTH / frame.shape[1])
     total = (
         height
@@ -96,7 +100,7 @@ def _compose(
     draw = ImageDraw.Draw(canvas)
     y = height + MARGIN
     for line in instruction:
-        draw.text((MARGIN, y), line, INK, font(SIZE, line))
+        draw.text((MARGIN, y), line, INK, font(SIZE, text))  # one font for all lines
         y += 20
     y += 6
     if not mentions:
@@ -150,9 +154,9 @@ def _answer_row(
     if answer is not None:  # in the colour of the timeline
         draw.rounded_rectangle((x, y + 5, x + 9, y + 14), 2, fill=rgb(DARK["w-" + answer_name(answer)]))
     text = "–" if answer is None else answer
-    draw.text((x + 16, y), text, colour, font(SIZE))
+    draw.text((x + 16, y), text, colour, font(SIZE, text))
     if truth is not None and answer != truth:
-        x += 16 + draw.textlength(text, font(SIZE)) + 8
+        x += 16 + draw.textlength(text, font(SIZE, text)) + 8
         draw.text((x, y + 2), cut(f"is {truth}", WIDTH - 70 - x, _pixels(SIZE - 3)), SOFT, font(SIZE - 3))
     left, right = WIDTH - MARGIN - 50, WIDTH - MARGIN
     draw.rectangle((left, y + 6, right, y + 13), outline=SOFT)
@@ -162,7 +166,7 @@ def _answer_row(
 
 @lru_cache(maxsize=64)  # every frame has it
 def _instruction_lines(text: str) -> list[str]:
-    return wrap(text, WIDTH - 2 * MARGIN, _pixels(SIZE), most=3)
+    return wrap(text, WIDTH - 2 * MARGIN, font(SIZE, text).getlength, most=3)
 
 
 def _pixels(size: int) -> Callable[[str], float]:
@@ -171,9 +175,9 @@ def _pixels(size: int) -> Callable[[str], float]:
 
 
 def font(size: int, text: str = "") -> Any:
-    """Return Pillow's own font, which needs no file of the machine; one of the machine's for a text that needs it."""
+    """Return a font with the letters of a text: Pillow's own, else matplotlib's, else one of the machine's."""
     if not needs_font(text):
-        return _font(size, None)
+        return _font(size, None if text.replace("…", "").isascii() else _MATPLOTLIB_FONT)
     if (file := font_file()) is None:
         warn_of("".join(filter(needs_font, text)))
     return _font(size, file)
