@@ -18,7 +18,7 @@ from lerobot_tabletop import ACTION, STATE, TabletopRobot, TabletopRobotConfig
 from inspire_vla.errors import InspireError
 from inspire_vla.serving.chunk_player import ChunkPlayer
 from inspire_vla.serving.client import PolicyClient
-from inspire_vla.serving.instruction_sequence import InstructionSequence
+from inspire_vla.serving.instruction_sequence import InstructionSequence, says_grasped
 from inspire_vla.spatial import GRASPED
 
 
@@ -37,13 +37,6 @@ def make_player(client: PolicyClient, ahead: int) -> ChunkPlayer:
         ahead=ahead if steps is None else min(ahead, steps - 1),
         n_obs_steps=client.metadata.get("n_obs_steps", 1),
     )
-
-
-def says_grasped(metadata: Mapping[str, Any]) -> bool:
-    """Whether a policy says while it acts that an object is grasped. A base model is not asked."""
-    reasoning = metadata.get("reasoning") or {}
-    asked = reasoning.get("enabled") and not reasoning.get("separate_questions")
-    return bool(asked) and GRASPED in reasoning.get("words", ())
 
 
 def main() -> None:
@@ -81,7 +74,7 @@ def run(options: argparse.Namespace) -> None:
         make_player(client, options.ahead) as player,
     ):
         tasks = InstructionSequence(*(options.instructions or [robot.instruction]))
-        listens = bool(options.instructions) and says_grasped(client.metadata)
+        listens = bool(options.instructions) and says_grasped(client.metadata.get("reasoning"))
         if len(tasks.instructions) > 1 and not listens:
             raise InspireError(
                 f"{len(tasks.instructions)} instructions need a policy that answers {GRASPED!r} while it acts, and "

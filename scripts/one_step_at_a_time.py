@@ -24,7 +24,7 @@ import numpy as np
 from inspire_vla import policies
 from inspire_vla.evaluation import EvaluationPlan, evaluate, read_run
 from inspire_vla.evaluation.statistics import PairCounts, mcnemar, paired_difference, wilson
-from inspire_vla.serving.instruction_sequence import InstructionSequence
+from inspire_vla.serving.instruction_sequence import InstructionSequence, says_grasped
 from inspire_vla.tabletop.benchmark import TabletopBenchmark, find_task
 from inspire_vla.tabletop.env import SUCCESS_STEPS, TabletopEnv
 from inspire_vla.tabletop.tasks import (
@@ -157,9 +157,9 @@ def main() -> None:
     parser.add_argument("--against", type=Path)
     options = parser.parse_args()
     about = policies.describe(options.policy)
-    if options.switch == "answers" and not about["reasoning"]["enabled"]:
+    if options.switch == "answers" and not says_grasped(about["reasoning"]):
         parser.error(
-            f"{options.policy} is a base model: it gives no answers. Possible are truth and gripper."
+            f'{options.policy} never answers "grasped" while it acts. Possible are truth and gripper.'
         )
     benchmark = partial(
         Benchmark,

@@ -180,7 +180,9 @@ def _libero_plus() -> Check:
         found = f"installed in LIBERO's place, {len(plus_tasks('libero_plus_spatial'))} tasks of spatial"
         return Check("LIBERO-Plus", True, found, required=False)
     except LiberoMissing:
-        return Check("LIBERO-Plus", False, "not installed (optional)", "docs/libero.md says how.", required=False)
+        return Check(
+            "LIBERO-Plus", False, "not installed (optional)", "docs/libero.md says how.", required=False
+        )
 
 
 def _libero_pro() -> Check:

@@ -12,9 +12,20 @@ sentence are harder: see docs/results.md, "One step at a time".
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from inspire_vla.errors import InspireError
 from inspire_vla.spatial import GRASPED
+
+
+def says_grasped(reasoning: Mapping[str, Any] | None) -> bool:
+    """Whether a policy says while it acts that an object is grasped, as `InstructionSequence.update` needs it.
+
+    reasoning: from a server's metadata or `policies.describe`. None, for a server of another kind: it does not.
+    """
+    if not reasoning or not reasoning["enabled"] or reasoning.get("separate_questions"):
+        return False
+    return bool(reasoning["grasped_word"])
 
 
 class InstructionSequence:
