@@ -11,7 +11,7 @@ import pytest
 
 from inspire_vla.cli import main
 from inspire_vla.evaluation import read_run
-from inspire_vla.evaluation.statistics import PairCounts, paired_difference, wilson
+from inspire_vla.evaluation.statistics import Estimate, PairCounts, average, paired_difference, wilson
 from inspire_vla.experiment import read_preset
 from inspire_vla.reports.results import BEGIN, END
 
@@ -169,6 +169,31 @@ def test_the_gain_by_the_answers_is_counted_as_the_page_says(head: str, words: s
         rf"{words}{re.escape(sign)}{abs(100 * gain.value):.1f} (points )?\[{re.escape(low)}, {re.escape(high)}\]",
         page,
     )
+
+
+def test_a_smaller_weight_of_the_answers_does_what_the_page_says() -> None:
+    page = (ROOT / "docs" / "appendix" / "flow.md").read_text(encoding="utf-8")
+    base, light = (
+        {r.key: r for r in read_run(ROOT / "evidence" / "flow" / "runs" / f"{name}_r0.25_s0_unseen").records}
+        for name in ("base", "light_answers")
+    )
+    assert base.keys() == light.keys()
+    assert len(light) == 552
+    gains = []
+    for suite in ("goal", "object", "spatial", "long"):
+        keys = [key for key, record in light.items() if record.suite == f"tabletop_{suite}"]
+        pairs = PairCounts.count([(bool(base[key].success), bool(light[key].success)) for key in keys])
+        gains.append(paired_difference(pairs))
+        rate = f"{100 * pairs.second / pairs.n:.1f}"
+        row = rf"^\| unseen \*{suite}\* \| {len(keys)} \|.*\| {rate} \[[^|]*\| {_points(gains[-1])} \|$"
+        assert re.search(row, page, re.MULTILINE)
+    assert re.search(rf"\| 552 \|.*\| {_points(average(gains))} \|$", page, re.MULTILINE)
+
+
+def _points(gain: Estimate) -> str:
+    value = f"{'+' if gain.value >= 0 else '−'}{abs(100 * gain.value):.1f}"
+    low, high = (f"{'+' if x >= 0 else '−'}{abs(100 * x):.0f}" for x in (gain.low, gain.high))
+    return re.escape(f"{value} [{low}, {high}]")
 
 
 def test_what_policies_do_when_another_task_is_asked_for_is_counted_as_the_page_says() -> None:
