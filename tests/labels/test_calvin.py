@@ -186,8 +186,8 @@ def test_a_first_frame_that_is_missing_costs_its_own_sequence_only(split, tmp_pa
 def test_a_sequence_with_a_frame_without_its_image_is_left_out_and_the_frame_named(split, tmp_path):
     change(split / "episode_0000000.npz", "rgb_static", None)
     annotations = split / "lang_annotations/auto_lang_ann.npy"
-    told = {"language": {"ann": ["lift the red block"] * 2}, "info": {"indx": [(1, 4), (0, 5)]}}
-    np.save(annotations, told, allow_pickle=True)
+    annotated = {"language": {"ann": ["lift the red block"] * 2}, "info": {"indx": [(1, 4), (0, 5)]}}
+    np.save(annotations, annotated, allow_pickle=True)
     report = import_calvin(split, tmp_path / "out", scene="D")
     assert report.episodes == 1
     assert report.skipped == {"rgb_static is missing; a uint8 image of shape (16, 16, 3) is needed": 1}
@@ -247,11 +247,11 @@ def test_arrays_that_are_not_imported_may_hold_anything(split, tmp_path):
 def test_where_every_sequence_is_left_out_the_message_is_short(split, tmp_path):
     for number in range(1, 6):
         change(split / f"episode_{number:07d}.npz", "rel_actions", np.full(7, number * np.nan))
-    told = {
+    annotated = {
         "language": {"ann": ["lift the red block"] * 5},
         "info": {"indx": [(0, last) for last in range(1, 6)]},
     }
-    np.save(split / "lang_annotations/auto_lang_ann.npy", told, allow_pickle=True)
+    np.save(split / "lang_annotations/auto_lang_ann.npy", annotated, allow_pickle=True)
     with pytest.raises(InspireError) as refused:
         import_calvin(split, tmp_path / "out", scene="D", images=False)
     said = "5 × episode_0000001.npz: number 0 of rel_actions is nan; 7 finite numbers are needed"
@@ -259,8 +259,8 @@ def test_where_every_sequence_is_left_out_the_message_is_short(split, tmp_path):
 
 
 def test_a_sequence_without_frames_is_left_out(split, tmp_path):
-    told = {"language": {"ann": ["lift the red block"] * 2}, "info": {"indx": [(4, 3), (0, 5)]}}
-    np.save(split / "lang_annotations/auto_lang_ann.npy", told, allow_pickle=True)
+    annotated = {"language": {"ann": ["lift the red block"] * 2}, "info": {"indx": [(4, 3), (0, 5)]}}
+    np.save(split / "lang_annotations/auto_lang_ann.npy", annotated, allow_pickle=True)
     report = import_calvin(split, tmp_path / "out", images=False, scene="D")
     assert (report.episodes, report.skipped) == (1, {"it has no frames": 1})
 
@@ -384,13 +384,13 @@ def test_annotations_cannot_run_anything(split):
     with pytest.raises(InspireError, match="no language annotations"):
         read_annotations(split)
     for spans in ([(np.inf, 4)], [(np.nan, 4)], [(0, 1, 2)], np.zeros(3), ["ab"]):
-        told = {"language": {"ann": ["lift the red block"]}, "info": {"indx": spans}}
-        for record in (told, {"language": np.zeros(1)}, [told]):
+        annotated = {"language": {"ann": ["lift the red block"]}, "info": {"indx": spans}}
+        for record in (annotated, {"language": np.zeros(1)}, [annotated]):
             np.save(path, np.array(record, dtype=object), allow_pickle=True)
             with pytest.raises(InspireError, match="no language annotations"):
                 read_annotations(split)
-    told = {"language": {"ann": []}, "info": {"indx": []}}
-    np.save(path, told, allow_pickle=True)
+    annotated = {"language": {"ann": []}, "info": {"indx": []}}
+    np.save(path, annotated, allow_pickle=True)
     with pytest.raises(InspireError, match=r"it has no annotated sequence\.$"):
         import_calvin(split, split / "out", scene="D")
 

@@ -1,4 +1,4 @@
-"""Reads from a dataset what `inspire label` was not told: the gripper's range and sign, and the arm that works.
+"""Reads from a dataset what `inspire label` is not given: the gripper's range and sign, and the arm that works.
 
 Everything that is found is a `Finding`, with its reason and the option that overrules it. Where the data allow two
 readings, `calibrate_arms` refuses and shows both.

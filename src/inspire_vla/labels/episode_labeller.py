@@ -228,7 +228,7 @@ class EpisodeLabeller:
         """The arm that grasps most often, else the one that moves most: it does what needs no grasp."""
         self.fingertips = paths[self.main]
         self.hand = np.full((frames, objects), self.main)
-        """The arm from which each object's direction is told: the one that grasps it."""
+        """The arm from which each object is asked about: the one that grasps it."""
         self.target_drop, self.goal_drop = (np.array([0, 0, drop]) for drop in (target_drop_m, goal_drop_m))
         carries = sum(act.needs_grasp for act in acts)
         full = [grasp for grasp in grasps if grasp.holds_object is not False]

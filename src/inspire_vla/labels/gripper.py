@@ -43,7 +43,7 @@ class Grasp:
 
     close: starts to close. hold: at rest. release: starts to open; T if it never does. end: the first frame in which
     nothing is held: the width says so at once; after a command the fingers still hold for a frame.
-    holds_object: None where it cannot be told, without a width. arm: index of the arm.
+    holds_object: None where it cannot be known, without a width. arm: index of the arm.
     """
 
     close: int

@@ -4,7 +4,8 @@ What is known: the robot type (LeRobot's conventions), or a name such as gripper
 
 - Where the gripper changes. It closes where the end effector is slow and low, carries something away, and opens at
   another place. Read with the wrong sign, it carries things from the goal to the next object, or nothing at all.
-- Where the fingers stop. A gripper that is told to close stops at an object; one that is told to open never does.
+- Where the fingers stop. A gripper that is commanded to close stops at an object; one that is
+  commanded to open never does.
 
 How a demonstration begins is no evidence: many arms rest with a closed gripper.
 """
@@ -196,7 +197,7 @@ def _is_purposeful(episodes: Sequence[Demonstrated], open_is_high: bool) -> bool
 def seen_where_fingers_stop(
     command: NDArray[np.float64], width: NDArray[np.float64], fps: float
 ) -> Evidence | None:
-    """Evidence from fingers that stop before the end to which they are told to go.
+    """Evidence from fingers that stop before the end to which they are commanded.
 
     Args:
         command, width: (N,) 0 low … 1 high; larger commands lead to larger widths.
@@ -216,7 +217,7 @@ def seen_where_fingers_stop(
         if np.quantile(stops[name], 0.7) > _GAP and np.quantile(stops[other], 0.9) < _GAP / 3:
             met = int((stops[name] > _GAP).sum())
             why = (
-                f"fingers that are told to go to the {name} end stop before it {counted(met, 'time')}, as at "
+                f"fingers that are commanded to the {name} end stop before it {counted(met, 'time')}, as at "
                 "an object"
             )
             return Evidence(name == "low", why)
