@@ -18,7 +18,9 @@ from inspire_vla.policies import describe
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+    """A folder in a folder of its own: `..` must not be pytest's, where other tests keep their checkpoints."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
 
 
 def checkpoint(folder: str) -> Path:
@@ -78,14 +80,15 @@ def test_a_hub_that_cannot_be_reached_is_told_in_our_words() -> None:
 
 @pytest.mark.parametrize("name", ["nano_base", "nano_inspire"])
 def test_a_configuration_is_read_as_lerobot_reads_it_and_leaves_no_file(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = PreTrainedConfig.from_pretrained(SHIPPED / name)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    empty = Path.cwd()
+    monkeypatch.setattr("tempfile.tempdir", str(empty))
     assert load_config(SHIPPED / name) == expected
-    assert not list(tmp_path.iterdir())
+    assert not list(empty.iterdir())
     PreTrainedConfig.from_pretrained(SHIPPED / name)
-    assert list(tmp_path.iterdir()), "LeRobot cleans up: load_config may call it again"
+    assert list(empty.iterdir()), "LeRobot cleans up: load_config may call it again"
 
 
 def test_a_folder_without_a_checkpoint_is_told() -> None:
