@@ -95,7 +95,9 @@ def test_the_urdf_of_one_of_two_arms(
     assert str(with_gripper.command_values) == "action:7"
 
 
-@pytest.mark.parametrize("joints", [("--degrees",), ("--tip", "gripper")])
+@pytest.mark.parametrize(
+    "joints", [("--joint-unit", "degrees"), ("--calibration", "arm.json"), ("--tip", "gripper")]
+)
 def test_what_is_said_of_joints_needs_the_robot(table: str, joints: tuple[str, ...]) -> None:
     with pytest.raises(InspireError, match="give --urdf FILE too"):
         chosen(table, *POSITION, *joints)

@@ -17,7 +17,8 @@ LABEL = {
     "position": "--position state:0,1,2", "width": "--width state:6", "gripper_command": "--command action:6",
     "arm": "--arm left", "open_is": "--open-is low", "metres_per_unit": "--metres-per-unit 0.001",
     "fingertips_below_m": "--fingertips-below-m 0.1", "urdf": "--urdf arm.urdf", "tip": "--tip hand",
-    "degrees": "--degrees", "image_size": "--image-size 64", "keep_noops": "--keep-noops", "replay": "--replay",
+    "joint_unit": "--joint-unit degrees", "calibration": "--calibration arm.json", "image_size": "--image-size 64",
+    "keep_noops": "--keep-noops", "replay": "--replay",
     "mapping": "--mapping m.json", "processes": "--processes 2", "render": "--render fast", "scene": "--scene D",
 }  # fmt: skip
 """Every option of `inspire label` that some source does not use, with a value that is not the default."""

@@ -1,10 +1,10 @@
-"""Laws of forward kinematics: known poses, degrees equal radians, distances are kept; unreadable files are refused."""
+"""Laws of forward kinematics: known poses, distances are kept; unreadable files are refused."""
 
 import numpy as np
 import pytest
 
 from inspire_vla.errors import InspireError
-from inspire_vla.labels.end_effector import EndEffectorColumns, find_joints
+from inspire_vla.labels.end_effector import find_joints
 from inspire_vla.labels.forward_kinematics import ForwardKinematics
 
 URDF = """<robot name="two"><link name="base"/><link name="upper"/><link name="lower"/><link name="slide"/>
@@ -34,25 +34,13 @@ def test_known_poses(urdf):
     np.testing.assert_allclose(chain.positions(poses), wanted, atol=1e-12)
 
 
-def test_degrees_equal_radians_and_rotation_keeps_the_distance(urdf):
+def test_rotation_keeps_the_distance(urdf):
     angles = np.random.default_rng(0).uniform(-3, 3, (20, 2))
-    radians = ForwardKinematics.read(urdf, "tip").positions(np.c_[angles, np.zeros(20)])
-    degrees = ForwardKinematics.read(urdf, "tip", degrees=True).positions(
-        np.c_[np.degrees(angles), np.zeros(20)]
+    chain = ForwardKinematics.read(urdf, "tip")
+    straight, turned = (
+        chain.positions(np.c_[angles + np.array([turn, 0]), np.zeros(20)]) for turn in (0.0, 1.0)
     )
-    np.testing.assert_allclose(radians, degrees, atol=1e-12)
-    turned = ForwardKinematics.read(urdf, "tip").positions(np.c_[angles + np.array([1.0, 0]), np.zeros(20)])
-    np.testing.assert_allclose(np.linalg.norm(turned, axis=1), np.linalg.norm(radians, axis=1))
-
-
-def test_end_effector_position_from_joints(urdf):
-    end_effector = EndEffectorColumns.parse(
-        "observation.state:0,1,2", "observation.state:3", kinematics=ForwardKinematics.read(urdf, "tip")
-    )
-    np.testing.assert_allclose(
-        end_effector.position({"observation.state": np.zeros((2, 4))}), [[0.75, 0, 1]] * 2
-    )
-    assert "urdf_sha256" in end_effector.to_json()
+    np.testing.assert_allclose(np.linalg.norm(turned, axis=1), np.linalg.norm(straight, axis=1))
 
 
 @pytest.mark.parametrize(
@@ -131,51 +119,3 @@ def test_a_missing_urdf_is_told_in_plain_words(tmp_path):
 def test_a_wrong_number_of_joints_is_refused(urdf):
     with pytest.raises(InspireError, match="has 3 joints"):
         ForwardKinematics.read(urdf, "tip").positions(np.zeros((4, 6)))
-
-
-LIMITED = URDF.replace('<axis xyz="0 0 2"/>', '<axis xyz="0 0 2"/><limit lower="-3" upper="3" effort="1"/>')
-
-
-def joints(scale: float, frames: int = 400) -> np.ndarray:
-    """Shoulder and elbow go `scale` to both sides, the rail stands."""
-    way = scale * np.sin(np.linspace(0, 7, frames))
-    return np.c_[way, way, np.zeros(frames)]
-
-
-def end_effector_of(path, *, degrees: bool) -> EndEffectorColumns:
-    return EndEffectorColumns.parse(
-        "observation.state:0,1,2",
-        kinematics=ForwardKinematics.read(path, "tip", degrees=degrees),
-        needs_gripper=False,
-    )
-
-
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize(
-    ("scale", "degrees"), [(2.9, False), (3.5, False), (0.01, False), (160, True), (8, True)]
-)
-def test_possible_units_are_accepted(tmp_path, scale, degrees):
-    path = tmp_path / "robot.urdf"
-    path.write_text(LIMITED)
-    glitch = joints(scale)
-    glitch[7, :2], glitch[9] = 1e4, np.nan
-    for values in (joints(scale), glitch):
-        end_effector_of(path, degrees=degrees).check_unit({"observation.state": values}, 1.0)
-
-
-def test_degrees_read_as_radians_are_refused(tmp_path):
-    path = tmp_path / "robot.urdf"
-    for text, possible in ((LIMITED, "-3 to 3 radians"), (URDF, "-12.57 to 12.57 radians")):
-        path.write_text(text)
-        with pytest.raises(
-            InspireError, match=rf"joint 'shoulder' goes from -3.* to 3.*, and {possible}.*--degrees"
-        ):
-            end_effector_of(path, degrees=False).check_unit({"observation.state": joints(40)}, 1.0)
-
-
-@pytest.mark.parametrize(("scale", "says"), [(3, "are these radians"), (300, "are these degrees")])
-def test_unlikely_degrees_give_a_warning(tmp_path, scale, says):
-    path = tmp_path / "robot.urdf"
-    path.write_text(LIMITED)
-    with pytest.warns(UserWarning, match=says):
-        end_effector_of(path, degrees=True).check_unit({"observation.state": joints(scale)}, 1.0)

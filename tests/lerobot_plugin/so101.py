@@ -1,4 +1,4 @@
-"""A simulated SO-101: its URDF, and recordings as `lerobot-record` makes them: degrees, two cameras of video."""
+"""A simulated SO-101: its URDF, and recordings as `lerobot-record` makes them: motor steps, two cameras of video."""
 
 from pathlib import Path
 
@@ -9,6 +9,8 @@ HEIGHT, UPPER, FORE, HAND = 0.10, 0.16, 0.16, 0.08
 """Of the shoulder, and lengths of the links, in metres."""
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 HOME = np.array([0.20, 0.0, 0.15])
+RANGES = (2687, 2389, 3210, 2311, 4095)
+"""Of the joints in steps of their motors, as somebody's calibration may have them."""
 URDF = f"""<robot name="so101">
   <link name="base"/> <link name="shoulder"/> <link name="upper"/> <link name="fore"/> <link name="wrist"/>
   <link name="hand"/> <link name="gripper_frame_link"/>
@@ -58,16 +60,34 @@ def episode(brick: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return np.concatenate(path), np.concatenate(grip)
 
 
+def as_recorded(joints: np.ndarray, unit: str) -> np.ndarray:
+    """(T, 6) joints in degrees and the gripper → what LeRobot records in this unit, in whole steps of the motors."""
+    if unit == "old-degrees":
+        old = joints * [1, -1, 1, 1, 1, 1] + [0, 90, 90, 0, 0, 0]
+        return np.c_[np.round(old[:, :5] * 4096 / 360) * 360 / 4096, joints[:, 5:]]
+    steps = np.round(joints[:, :5] * 4095 / 360 - np.divide(RANGES, 2) % 1) + np.divide(RANGES, 2) % 1
+    if unit == "degrees":
+        return np.c_[steps * 360 / 4095, joints[:, 5:]]
+    return np.c_[np.clip(steps / np.divide(RANGES, 200), -100, 100), joints[:, 5:]]
+
+
 def record(
-    root: Path, task: str, *, episodes: int = 6, size: tuple[int, int] = (48, 64), fps: int = 30
+    root: Path,
+    task: str,
+    *,
+    episodes: int = 6,
+    size: tuple[int, int] = (48, 64),
+    fps: int = 30,
+    unit: str = "degrees",
 ) -> Path:
     """Write a dataset. The measured state follows the command two frames later; the fingers stop at the brick."""
-    vector = {"dtype": "float32", "shape": (6,), "names": [f"{joint}.pos" for joint in JOINTS]}
+    name, robot = ("main_{}", "so101") if unit == "old-degrees" else ("{}.pos", "so101_follower")
+    vector = {"dtype": "float32", "shape": (6,), "names": [name.format(joint) for joint in JOINTS]}
     video = {"dtype": "video", "shape": (*size, 3), "names": ["height", "width", "channels"]}
     features = {"observation.state": vector, "action": vector}
     features |= {f"observation.images.{camera}": video for camera in ("front", "wrist")}
     dataset = LeRobotDataset.create(
-        "local/so101", fps, features, root=root, robot_type="so101_follower", use_videos=True
+        "local/so101", fps, features, root=root, robot_type=robot, use_videos=True
     )
     rng = np.random.default_rng(0)
     for number in range(episodes):
@@ -77,7 +97,7 @@ def record(
         path, grip = episode(brick, box)
         action = np.array([[*joints_of(point), opening] for point, opening in zip(path, grip, strict=True)])
         state = np.concatenate([action[:1], action[:1], action[:-2]])
-        state += rng.normal(0, 0.05, state.shape)
+        state, action = as_recorded(state + rng.normal(0, 0.05, state.shape), unit), as_recorded(action, unit)
         for i in range(len(action)):
             images = {
                 f"observation.images.{camera}": picture(path[i], brick, box, size, wrist=camera == "wrist")

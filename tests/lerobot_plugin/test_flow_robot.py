@@ -25,7 +25,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("so101")
     so101.write_urdf(folder / "so101.urdf")
     so101.record(folder / "brick", TASK, episodes=8)
-    arm = ["--urdf", str(folder / "so101.urdf"), "--tip", "gripper_frame_link", "--degrees"]
+    arm = ["--urdf", str(folder / "so101.urdf"), "--tip", "gripper_frame_link"]
     assert main(["label", str(folder / "brick"), "--out", str(folder / "labelled"), *arm]) == 0
     return folder / "labelled"
 

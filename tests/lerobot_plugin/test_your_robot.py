@@ -8,6 +8,7 @@ from typing import Any
 import draccus
 import numpy as np
 import pytest
+from lerobot.datasets import LeRobotDataset
 from lerobot.scripts import lerobot_record
 from tests.lerobot_plugin import so101
 from tests.lerobot_plugin.tiny_runs import TINY
@@ -47,10 +48,38 @@ def recorded(words: list[str]) -> None:
 
 def test_the_simulated_arm_is_where_its_joints_say(tmp_path: Path) -> None:
     so101.write_urdf(tmp_path / "so101.urdf")
-    arm = ForwardKinematics.read(tmp_path / "so101.urdf", "gripper_frame_link", degrees=True)
+    arm = ForwardKinematics.read(tmp_path / "so101.urdf", "gripper_frame_link")
     points = np.array([[0.2, 0.1, 0.05], [0.25, -0.1, 0.15]])
-    found = arm.positions(np.array([so101.joints_of(point) for point in points]))
+    found = arm.positions(np.radians([so101.joints_of(point) for point in points]))
     np.testing.assert_allclose(found, points, atol=1e-6)
+
+
+def test_what_lerobot_recorded_in_three_units_gets_the_same_labels(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    so101.write_urdf(tmp_path / "so101.urdf")
+    arm = ["--urdf", str(tmp_path / "so101.urdf"), "--tip", "gripper_frame_link", "--modes", "direction_3d"]
+    answers = {}
+
+    def label(unit: str, out: str, *given: str) -> str:
+        assert main(["label", str(tmp_path / unit), "--out", str(tmp_path / out), *arm, *given]) == 0
+        frames = LeRobotDataset("local/so101", root=tmp_path / out).hf_dataset.with_format("numpy")
+        answers[out] = np.stack(frames["observation.answers.direction_3d"])
+        return capsys.readouterr().out
+
+    shown = {"degrees": "degrees", "normalized": "−100 … 100", "old-degrees": "until June 2025"}
+    for unit in shown:
+        so101.record(tmp_path / unit, "put the yellow brick in the white box", episodes=4, unit=unit)
+        assert re.search(rf"joints +in .*{shown[unit]}", label(unit, f"{unit}_labelled"))
+    label("old-degrees", "wrong", "--joint-unit", "degrees")
+    found = answers["degrees_labelled"]
+    assert len(np.unique(found)) > 4
+    np.testing.assert_array_equal(answers["normalized_labelled"], found)
+    agree = {name: np.mean(answers[name] == found) for name in ("old-degrees_labelled", "wrong")}
+    assert (
+        agree["old-degrees_labelled"] > 0.75
+    )  # its steps lie elsewhere, and many labels are near a boundary
+    assert agree["wrong"] < 0.5
 
 
 def test_the_recipe_runs_as_it_is_printed(

@@ -42,8 +42,12 @@ class EndEffector:
     those that are named as in the URDF."""
     tip: Annotated[str | None, arg(metavar="LINK")] = None
     """With --urdf: the link between the fingers."""
-    degrees: bool = False
-    """With --urdf: joints are in degrees."""
+    joint_unit: Literal["radians", "degrees", "normalized", "old-degrees"] | None = None
+    """With --urdf: unit of the joints, by default found from the data. normalized: LeRobot's −100 … 100. old-degrees:
+    an SO-100 or SO-101, recorded with LeRobot until June 2025."""
+    calibration: Annotated[str | None, arg(metavar="FILE")] = None
+    """With --urdf, for joints in −100 … 100: LeRobot's calibration file of the arm, which gives the joints' ranges. By
+    default they are found from the data."""
 
 
 @dataclass(kw_only=True)
@@ -291,24 +295,29 @@ def _columns(options: Arguments) -> "EndEffectorColumns | None":
     """The columns that --position and the options about it name; None without --position and --urdf."""
     from inspire_vla.labels.end_effector import EndEffectorColumns, find_joints
     from inspire_vla.labels.forward_kinematics import ForwardKinematics
+    from inspire_vla.labels.joint_units import RecordedJoints, read_calibration
     from inspire_vla.labels.lerobot_files import LeRobotFiles
 
-    given, kinematics = options.end_effector, None
+    given, recorded = options.end_effector, None
     position, why = given.position, "given"
     if given.urdf:
         if not given.tip:
             raise InspireError("--urdf needs --tip LINK, the link between the fingers.")
-        kinematics = ForwardKinematics.read(given.urdf, given.tip, degrees=given.degrees)
+        kinematics = ForwardKinematics.read(given.urdf, given.tip)
+        motors = read_calibration(given.calibration) if given.calibration else {}
+        recorded = RecordedJoints(kinematics, given.joint_unit, motors)
         if position is None:
             joints = find_joints(kinematics.joint_names, LeRobotFiles.open(options.source).names(), given.arm)
             position, why = str(joints), "named as the joints of the URDF"
-    elif given.tip or given.degrees:
-        raise InspireError("--tip and --degrees describe the joints of a robot; give --urdf FILE too.")
+    elif given.tip or given.joint_unit or given.calibration:
+        raise InspireError(
+            "--tip, --joint-unit and --calibration describe the joints of a robot; give --urdf FILE too."
+        )
     if not position:
         return None
     if given.arm and given.position:
         raise InspireError("--position says which arm is used; leave out --arm.")
     columns = EndEffectorColumns.parse(
-        position, given.width, given.gripper_command, kinematics=kinematics, needs_gripper=False
+        position, given.width, given.gripper_command, joints=recorded, needs_gripper=False
     )
     return replace(columns, arm=given.arm or "", reasons={**columns.reasons, "position": why})

@@ -13,7 +13,8 @@ Its labels:       columns.py        what they mean             storage.py    `in
 Where the truth   labeller.py       the interface              simulator_state.py  a simulator's columns
 comes from:       custom.py         a table, a function        episode_labeller.py the demonstration alone
                   kept_tracks.py    what a stopped call found
-A demonstration:  end_effector.py   its columns (value_names.py, forward_kinematics.py)
+A demonstration:  end_effector.py   its columns (value_names.py)
+                  joint_units.py    joints and their unit      forward_kinematics.py  where they put the tip
                   gripper.py        when it holds something    gripper_sign.py    does a large value mean open?
                   calibration.py    range, sign and arm of a whole dataset
 """

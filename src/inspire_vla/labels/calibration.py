@@ -467,7 +467,11 @@ def column_findings(columns: EndEffectorColumns, recording: Recording, *, severa
         text = (f"{columns.arm} arm: " if several else "") + values.described(recording.names)
         option = f"--{what}"
         if what == "position":
-            text += ", metres" if columns.kinematics is None else ", joints of the URDF"
-            option += ", --metres-per-unit" + (", --arm" if several else "")
+            text += ", metres" if columns.joints is None else ", joints of the URDF"
+            option += ", --metres-per-unit" * (columns.joints is None) + ", --arm" * several
         findings.append(Finding(what, text, columns.reasons.get(what, ""), option))
+        if what == "position" and columns.joints is not None:
+            findings.append(
+                Finding("joints", f"in {columns.joints.shown_unit}", columns.joints.why, "--joint-unit")
+            )
     return findings

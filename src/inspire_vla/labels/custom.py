@@ -205,7 +205,7 @@ class TableLabeller:
             end_effector = replace(candidates[0], width_values=None, command_values=None)
         else:
             end_effector = self.end_effector.resolve(recording.names)
-        end_effector.check_unit(recording.columns, self.metres_per_unit)
+        end_effector = end_effector.in_known_unit(recording, self.metres_per_unit)
         findings = tuple(column_findings(end_effector, recording, several=False))
         return replace(self, end_effector=end_effector, findings=findings)
 

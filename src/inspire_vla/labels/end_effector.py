@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspire_vla.errors import InspireError, counted, did_you_mean
-from inspire_vla.labels.forward_kinematics import ForwardKinematics
 from inspire_vla.labels.gripper import (
     correlation,
     correlation_with_width,
@@ -20,6 +19,7 @@ from inspire_vla.labels.gripper import (
     neutral_value,
     total_opening,
 )
+from inspire_vla.labels.joint_units import RecordedJoints
 from inspire_vla.labels.labeller import Recording
 from inspire_vla.labels.value_names import (
     FINGERS,
@@ -119,7 +119,7 @@ class ColumnValues:
 class EndEffectorColumns:
     """Where a dataset records the end effector and the gripper of one arm.
 
-    position_values: the end effector's position; with `kinematics`, the joint values from which it is computed.
+    position_values: the end effector's position; with `joints`, the joint values from which it is computed.
     width_values: the measured opening, or finger joints. command_values: what the gripper was commanded.
     arm: "left" or "right" where there are two. reasons: of the three values, why they were chosen.
     """
@@ -127,7 +127,7 @@ class EndEffectorColumns:
     position_values: ColumnValues
     width_values: ColumnValues | None = None
     command_values: ColumnValues | None = None
-    kinematics: ForwardKinematics | None = None
+    joints: RecordedJoints | None = None
     arm: str = ""
     reasons: Mapping[str, str] = field(default_factory=dict, compare=False)
 
@@ -149,11 +149,11 @@ class EndEffectorColumns:
     def position(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
         """(T, 3) in the dataset's unit; metres if computed from joints. NaN where a value is not finite."""
         values = self.position_values.of(columns)
-        if self.kinematics is None:
+        if self.joints is None:
             return values
         positions = np.full((len(values), 3), np.nan)
         finite = np.isfinite(values).all(axis=1)
-        positions[finite] = self.kinematics.positions(values[finite])
+        positions[finite] = self.joints.positions(values[finite])
         return positions
 
     def fingertips(
@@ -170,15 +170,24 @@ class EndEffectorColumns:
         """(T, n) commanded values, or None."""
         return None if self.command_values is None else self.command_values.of(columns)
 
-    def check_unit(self, columns: Mapping[str, NDArray[Any]], metres_per_unit: float) -> None:
-        """Check that the position can be in the given unit.
+    def in_known_unit(self, recording: Recording, metres_per_unit: float) -> "EndEffectorColumns":
+        """These columns with the unit of the joints, found where it was not given, and checked.
 
         Raises:
-            InspireError: no position is finite, or the end effector or a joint moves further than it can, or never.
+            InspireError: no position is finite, or the end effector or a joint moves further than it can, or never; or
+                the joints can be in two units.
         """
+        if self.joints is None:
+            self._check_unit(recording.columns, metres_per_unit)
+            return self
+        values, names = self.position_values, self.position_values.names_in(recording.names)
+        joints = self.joints.calibrate(values.of(recording.columns), names, recording.robot_type)
+        known = replace(self, joints=joints)
+        known._check_unit(recording.columns, metres_per_unit)
+        return known
+
+    def _check_unit(self, columns: Mapping[str, NDArray[Any]], metres_per_unit: float) -> None:
         positions = self.position(columns) * metres_per_unit
-        if self.kinematics is not None:
-            self.kinematics.check_unit(self.position_values.of(columns))
         if not np.isfinite(positions).any():
             raise InspireError(f"column {self.position_values.column!r} holds no finite position.")
         low, high = np.nanquantile(positions, [0.002, 0.998], axis=0)  # ignores single corrupt frames
@@ -193,13 +202,13 @@ class EndEffectorColumns:
                 "other columns (--position), or say --metres-per-unit."
             )
 
-    def to_json(self) -> dict[str, str | None]:
-        """The values as they are written on a command line."""
+    def to_json(self) -> dict[str, Any]:
+        """The values as they are written on a command line, and how joints become positions."""
         parts = self.parts
         written = {
             what: str(parts[what]) if what in parts else None for what in ("position", "width", "command")
         }
-        return written if self.kinematics is None else written | {"urdf_sha256": self.kinematics.digest}
+        return written if self.joints is None else {**written, "joints": self.joints.to_json()}
 
     @classmethod
     def parse(
@@ -208,7 +217,7 @@ class EndEffectorColumns:
         width: str | None = None,
         command: str | None = None,
         *,
-        kinematics: ForwardKinematics | None = None,
+        joints: RecordedJoints | None = None,
         needs_gripper: bool = True,
     ) -> "EndEffectorColumns":
         """Read texts such as "observation.state:0,1,2", "observation.state:6,7" and "action:gripper".
@@ -217,7 +226,7 @@ class EndEffectorColumns:
             InspireError: a text of another form, or no gripper where one is needed.
         """
         position_values = ColumnValues.parse(position)
-        if len(position_values) != 3 and kinematics is None:
+        if len(position_values) != 3 and joints is None:
             raise InspireError(
                 f"the end effector's position needs three numbers, as in column:0,1,2; found {position!r}."
             )
@@ -227,7 +236,7 @@ class EndEffectorColumns:
             ColumnValues.parse(text) if text else None for text in (width, command)
         )
         reasons = dict.fromkeys(("position", "width", "command"), "given")
-        return cls(position_values, width_values, command_values, kinematics, reasons=reasons)
+        return cls(position_values, width_values, command_values, joints, reasons=reasons)
 
 
 # --- found by names and numbers
@@ -599,8 +608,8 @@ def _not_found(missing: str, finder: _Finder, needs_gripper: bool) -> str:
         column, count = ("observation.state", 6) if state is None else (state.column, max(1, state.size - 1))
         joints = ",".join(map(str, range(count)))
         lines.append(
-            "Joint angles give no position alone: add the robot's URDF, --urdf FILE --tip LINK [--degrees]. Joints "
-            f"with other names than in the URDF are given too: --position {column}:{joints}."
+            "Joint angles give no position alone: add the robot's URDF, --urdf FILE --tip LINK. Joints with "
+            f"other names than in the URDF are given too: --position {column}:{joints}."
         )
         doubtful = [position for position in finder.candidates() if position.rank == 0]
         lines += [f"Perhaps it is --position {p.values} ({p.why})." for p in doubtful]

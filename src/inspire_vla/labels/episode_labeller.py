@@ -116,9 +116,10 @@ class DemonstrationLabeller:
         """
         if self.arms:
             return self
-        by_arm = self._find_columns(recording)
-        for end_effector in by_arm:
-            end_effector.check_unit(recording.columns, self.metres_per_unit)
+        by_arm = tuple(
+            columns.in_known_unit(recording, self.metres_per_unit)
+            for columns in self._find_columns(recording)
+        )
         calibrated = calibrate_arms(
             recording, by_arm, path=self._path, open_is_high=self.open_is_high, empty=self.empty
         )

@@ -1,0 +1,209 @@
+"""The unit of an arm's joints: the three that LeRobot has recorded are told apart, and lead to the same positions."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from lerobot.motors.motors_bus import MotorCalibration, MotorNormMode, SerialMotorsBus
+
+from inspire_vla.errors import InspireError
+from inspire_vla.labels.forward_kinematics import ForwardKinematics
+from inspire_vla.labels.joint_units import MotorRange, RecordedJoints, read_calibration
+
+NAMES = ("shoulder_pan", "shoulder_lift", "elbow_flex")
+LIMIT_DEGREES = (112, 101, 97)
+MOTORS = {
+    "shoulder_pan": MotorCalibration(1, 0, -1200, 743, 3418),
+    "shoulder_lift": MotorCalibration(2, 0, 900, 801, 3205),
+    "elbow_flex": MotorCalibration(3, 0, 12, 880, 3099),
+}
+
+
+def urdf(folder: Path, limits: bool = True) -> Path:
+    """Three hinges in a row."""
+    links = ("base", "a", "b", "c")
+    joints = "".join(
+        f'<joint name="{name}" type="revolute"><parent link="{parent}"/><child link="{child}"/>'
+        f'<origin xyz="0.1 0 0.1"/><axis xyz="0 {y} {1 - y}"/>'
+        + (
+            f'<limit lower="{-np.radians(d)}" upper="{np.radians(d)}" effort="1" velocity="1"/>'
+            if limits
+            else ""
+        )
+        + "</joint>"
+        for name, parent, child, y, d in zip(NAMES, links, links[1:], (0, 1, 1), LIMIT_DEGREES, strict=False)
+    )
+    joints += (
+        '<joint name="t" type="fixed"><parent link="c"/><child link="tip"/><origin xyz="0.2 0 0"/></joint>'
+    )
+    path = folder / "arm.urdf"
+    path.write_text(
+        f"<robot name='arm'>{''.join(f'<link name={n!r}/>' for n in (*links, 'tip'))}{joints}</robot>"
+    )
+    return path
+
+
+@pytest.fixture
+def arm(tmp_path: Path) -> ForwardKinematics:
+    return ForwardKinematics.read(urdf(tmp_path), "tip")
+
+
+def steps(frames: int = 600, motors: dict[str, MotorCalibration] = MOTORS) -> np.ndarray:
+    """(T, 3) what the motors count while the arm moves through most of its range."""
+    phase = np.linspace(0, 9, frames)[:, None] * [1.0, 1.3, 0.7]
+    low, high = (np.array([getattr(m, f"range_{end}") for m in motors.values()]) for end in ("min", "max"))
+    return np.int64((low + high) / 2 + 0.48 * (high - low) * np.sin(phase))
+
+
+def recorded(
+    counts: np.ndarray, mode: MotorNormMode, motors: dict[str, MotorCalibration] = MOTORS
+) -> np.ndarray:
+    """What LeRobot's own bus makes of these counts, as float32."""
+    bus: Any = SimpleNamespace(
+        calibration=motors,
+        motors={name: SimpleNamespace(norm_mode=mode) for name in motors},
+        apply_drive_mode=True,
+        model_resolution_table={"sts3215": 4096},
+        _id_to_name=lambda number: list(motors)[number - 1],
+        _id_to_model=lambda number: "sts3215",
+    )
+    rows = (SerialMotorsBus._normalize(bus, dict(enumerate(map(int, row), 1))) for row in counts)
+    return np.array([list(row.values()) for row in rows], np.float32)
+
+
+def in_degrees(counts: np.ndarray) -> np.ndarray:
+    return recorded(counts, MotorNormMode.DEGREES).astype(np.float64)
+
+
+def old_degrees(degrees: np.ndarray) -> np.ndarray:
+    """As LeRobot recorded an SO-100 until June 2025: the inverse of its page "Backward compatibility"."""
+    return np.float32(degrees * [1, -1, 1] + [0, 90, 90])
+
+
+OLD_NAMES = [f"main_{name}" for name in NAMES]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("unit", ["radians", "degrees", "normalized", "old-degrees"])
+def test_each_unit_is_found_and_leads_to_the_same_positions(arm: ForwardKinematics, unit: str) -> None:
+    degrees = in_degrees(steps())
+    values, names, robot = {
+        "radians": (np.radians(degrees), NAMES, ""),
+        "degrees": (np.float32(degrees), NAMES, "so101_follower"),
+        "normalized": (recorded(steps(), MotorNormMode.RANGE_M100_100), NAMES, "so101_follower"),
+        "old-degrees": (old_degrees(degrees), OLD_NAMES, "so100"),
+    }[unit]
+    values = np.concatenate([values, [[np.nan, 0, 0]], [[9e3, 0, 0]]])  # frames that are damaged
+    joints = RecordedJoints(arm).calibrate(values, names, robot)
+    assert joints.unit == unit
+    np.testing.assert_allclose(joints.positions(values[:-2]), arm.positions(np.radians(degrees)), atol=1e-6)
+    given = RecordedJoints(arm, joints.unit).calibrate(values, names, robot)
+    np.testing.assert_array_equal(given.positions(values[:-2]), joints.positions(values[:-2]))
+    assert joints.to_json() == given.to_json()
+
+
+def test_the_steps_of_the_values_tell_the_range_of_each_joint(arm: ForwardKinematics) -> None:
+    values = recorded(steps(), MotorNormMode.RANGE_M100_100)
+    joints = RecordedJoints(arm).calibrate(values)
+    widths = [m.range_max - m.range_min for m in MOTORS.values()]
+    np.testing.assert_allclose(joints.radians_per_value, np.array(widths) * np.pi / 4095 / 100, rtol=1e-12)
+    assert "shoulder_pan 235°, shoulder_lift 211°, elbow_flex 195°" in joints.why
+
+
+def test_a_calibration_gives_ranges_and_reversed_motors(arm: ForwardKinematics, tmp_path: Path) -> None:
+    motors = {**MOTORS, "elbow_flex": MotorCalibration(3, 1, 12, 880, 3099)}
+    file = tmp_path / "calibration.json"
+    file.write_text(json.dumps({name: vars(motor) for name, motor in motors.items()}))
+    ranges = read_calibration(file)
+    assert ranges["elbow_flex"] == MotorRange(2219, reversed=True)
+    few = steps()[:5]  # too few to see steps in
+    values = recorded(few, MotorNormMode.RANGE_M100_100, motors)
+    joints = RecordedJoints(arm, "normalized", ranges).calibrate(values)
+    expected = arm.positions(np.radians(in_degrees(few)))
+    np.testing.assert_allclose(joints.positions(values), expected, atol=1e-6)
+    with pytest.raises(InspireError, match=r"calibration has no joint 'shoulder_lift'. It has: shoulder_pan"):
+        RecordedJoints(arm, "normalized", {"shoulder_pan": ranges["shoulder_pan"]}).calibrate(values)
+    with pytest.raises(InspireError, match=r"joints are in degrees .*leave out --calibration"):
+        RecordedJoints(arm, motors=ranges).calibrate(in_degrees(steps()))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"a": 1}',
+        '{"a": {"range_min": 5, "range_max": 5, "drive_mode": 0}}',
+        '{"a": {"range_min": "x"}}',
+    ],
+)
+def test_other_files_are_no_calibration(tmp_path: Path, text: str) -> None:
+    (tmp_path / "c.json").write_text(text)
+    with pytest.raises(InspireError, match=r"lerobot-calibrate|no range"):
+        read_calibration(tmp_path / "c.json")
+    with pytest.raises(InspireError, match="No such file"):
+        read_calibration(tmp_path / "none.json")
+
+
+def test_a_joint_that_stands_still_has_the_range_of_the_urdf(tmp_path: Path) -> None:
+    counts = steps()
+    counts[:, 2] = counts[0, 2]
+    values = recorded(counts, MotorNormMode.RANGE_M100_100)
+    joints = RecordedJoints(ForwardKinematics.read(urdf(tmp_path), "tip")).calibrate(values)
+    assert joints.unit == "normalized"
+    assert "from the URDF's limits: elbow_flex (better: --calibration)" in joints.why
+    assert joints.radians_per_value is not None
+    np.testing.assert_allclose(joints.radians_per_value[2], np.radians(97) / 100)
+    unlimited = ForwardKinematics.read(urdf(tmp_path, limits=False), "tip")
+    with pytest.raises(InspireError, match=r"range of joint 'elbow_flex' is not known.*--calibration FILE"):
+        RecordedJoints(unlimited).calibrate(values)
+
+
+@pytest.mark.parametrize("decimals", [0, 1, 2])
+def test_rounded_values_are_no_steps_of_motors(arm: ForwardKinematics, decimals: int) -> None:
+    values = np.round(in_degrees(steps()) * 0.8, decimals)
+    with pytest.raises(InspireError, match=r"degrees, or LeRobot's −100 … 100.*--joint-unit degrees or"):
+        RecordedJoints(arm).calibrate(values)
+    assert RecordedJoints(arm, "degrees").calibrate(values).unit == "degrees"
+
+
+def test_values_beyond_a_hundred_are_degrees_and_beyond_every_limit_nothing(arm: ForwardKinematics) -> None:
+    rng = np.random.default_rng(0)
+    values = in_degrees(steps()) + rng.normal(0, 0.05, (600, 3))  # averaged, or simulated: no steps
+    assert np.abs(values).max() > 101
+    assert RecordedJoints(arm).calibrate(values).unit == "degrees"
+    with pytest.raises(InspireError, match=r"neither radians nor degrees. Are they in the order of the URDF"):
+        RecordedJoints(arm).calibrate(values * 20)
+
+
+def test_a_given_unit_that_cannot_be_is_refused_or_doubted(arm: ForwardKinematics) -> None:
+    degrees, normalized = in_degrees(steps()), recorded(steps(), MotorNormMode.RANGE_M100_100)
+    for unit, refusal in (
+        ("radians", r"'shoulder_pan' goes from -.* to .*radians are possible.*Leave out"),
+        ("normalized", r"beyond −100 … 100"),
+    ):
+        with (
+            pytest.warns(UserWarning, match="steps look like degrees"),
+            pytest.raises(InspireError, match=refusal),
+        ):
+            RecordedJoints(arm, unit).calibrate(degrees)
+    with pytest.warns(UserWarning, match="their steps look like −100 … 100 of each"):
+        RecordedJoints(arm, "degrees").calibrate(normalized)
+    noise = np.random.default_rng(0).normal(0, 0.01, (600, 3))
+    with pytest.warns(UserWarning, match="are these radians"):
+        RecordedJoints(arm, "degrees").calibrate(degrees / 100 * 3 + noise)
+    with pytest.warns(UserWarning, match="are these degrees, from the URDF's zero"):
+        RecordedJoints(arm, "degrees").calibrate(degrees * 3 + noise)
+    with pytest.raises(InspireError, match="call calibrate"):
+        RecordedJoints(arm).positions(degrees)
+    with pytest.raises(InspireError, match="has 3 joints"):
+        RecordedJoints(arm).calibrate(degrees[:, :2])
+
+
+def test_old_names_of_another_robot_are_not_old_degrees(arm: ForwardKinematics) -> None:
+    degrees = np.float32(in_degrees(steps()))
+    assert RecordedJoints(arm).calibrate(degrees, OLD_NAMES, "koch").unit == "degrees"
