@@ -16,6 +16,7 @@ import numpy as np
 from lerobot_tabletop import ACTION, STATE, TabletopRobot, TabletopRobotConfig
 
 from inspire_vla.errors import InspireError
+from inspire_vla.instruction import split_steps
 from inspire_vla.serving.chunk_player import ChunkPlayer
 from inspire_vla.serving.client import PolicyClient
 from inspire_vla.serving.instruction_sequence import InstructionSequence, says_grasped
@@ -49,6 +50,9 @@ def main() -> None:
         nargs="+",
         help="in place of the task's: one after the other; the answers tell when the next begins, and when all is done",
     )
+    parser.add_argument(
+        "--split-steps", action="store_true", help="give the steps of each instruction one after the other"
+    )
     parser.add_argument("--seed", type=int, default=1_000_000)
     parser.add_argument("--hz", type=float, default=10.0, help="control steps a second, default: %(default)s")
     parser.add_argument(
@@ -73,8 +77,12 @@ def run(options: argparse.Namespace) -> None:
         PolicyClient(options.remote) as client,
         make_player(client, options.ahead) as player,
     ):
-        tasks = InstructionSequence(*(options.instructions or [robot.instruction]))
-        listens = bool(options.instructions) and says_grasped(client.metadata.get("reasoning"))
+        instructions = options.instructions or [robot.instruction]
+        if options.split_steps:
+            instructions = [step for instruction in instructions for step in split_steps(instruction)]
+        tasks = InstructionSequence(*instructions)
+        in_steps = bool(options.instructions or options.split_steps)
+        listens = in_steps and says_grasped(client.metadata.get("reasoning"))
         if len(tasks.instructions) > 1 and not listens:
             raise InspireError(
                 f"{len(tasks.instructions)} instructions need a policy that answers {GRASPED!r} while it acts, and "

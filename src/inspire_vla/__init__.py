@@ -6,7 +6,7 @@ The names below are imported when they are first used, so `import inspire_vla` l
     load_policy, decode                   act with a trained policy
     evaluate, compare                     measure policies on a benchmark
     serve, PolicyClient                   run a policy on a robot
-    InstructionSequence                   several instructions, one after the other
+    split_steps, InstructionSequence      a long instruction, one step after the other
 """
 
 TYPE_CHECKING = False  # as `typing` has it, which takes time to load: see __main__.py
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from inspire_vla.decoding import decode
     from inspire_vla.errors import InspireError
     from inspire_vla.evaluation import compare, evaluate
-    from inspire_vla.instruction import find_mentions
+    from inspire_vla.instruction import find_mentions, split_steps
     from inspire_vla.labels import label_arrays
     from inspire_vla.lerobot_plugin.agent import load_policy
     from inspire_vla.policies import serve
@@ -39,6 +39,7 @@ __all__ = [
     "load_policy",
     "relate",
     "serve",
+    "split_steps",
 ]
 
 _MODULES = {
@@ -53,6 +54,7 @@ _MODULES = {
     "load_policy": "lerobot_plugin.agent",
     "relate": "spatial",
     "serve": "policies",
+    "split_steps": "instruction",
 }
 
 

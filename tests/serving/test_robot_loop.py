@@ -46,9 +46,16 @@ def test_the_loop_controls_the_robot(
     assert "no success after 8 steps" in said
 
 
-@pytest.mark.parametrize("ahead", [0, 1])
+TWO = ("put the red mug on the tray", "put the blue ball on the tray")
+
+
+@pytest.mark.parametrize(
+    ("ahead", "given"),
+    [(0, TWO), (1, TWO), (0, ("put the red mug and the blue ball on the tray", "--split-steps"))],
+)
 def test_the_answers_tell_when_the_next_instruction_begins(
     ahead: int,
+    given: tuple[str, ...],
     running,
     examples: None,
     monkeypatch: pytest.MonkeyPatch,
@@ -58,13 +65,12 @@ def test_the_answers_tell_when_the_next_instruction_begins(
 
     server = running(Grasping(size=96))
     command = ["robot_loop.py", "--remote", server.url, "--steps", "40", "--hz", "100", "--ahead", str(ahead)]
-    instructions = ["put the red mug on the tray", "put the blue ball on the tray"]
-    monkeypatch.setattr(sys, "argv", [*command, "--instructions", *instructions])
+    monkeypatch.setattr(sys, "argv", [*command, "--instructions", *given])
     robot_loop.main()
     lines = capsys.readouterr().out.splitlines()
     (changed,) = [line for line in lines if "next:" in line]
     step, said = changed.split(maxsplit=1)
-    assert said == f"next: {instructions[1]}"
+    assert said == f"next: {TWO[1]}"
     assert ahead or step == "10"  # the sixth decision, two steps each
     before, after = lines[: lines.index(changed)], lines[lines.index(changed) :]
     assert "the red mug: left" in before[-1]  # why it changed is said first

@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -82,7 +83,7 @@ def _instructions(sources: tuple[str, ...]) -> list[str]:
 
 def _show(instruction: str, overrides: "Overrides", max_objects: int) -> str:
     """Print the objects of one instruction; return how it was read."""
-    from inspire_vla.instruction import NoObjectFound, mentions_of, read_instruction
+    from inspire_vla.instruction import NoObjectFound, mentions_of, read_instruction, split_steps
 
     print(f"\n{instruction or '(no instruction)'}")
     doubts: tuple[str, ...] = ()
@@ -103,6 +104,10 @@ def _show(instruction: str, overrides: "Overrides", max_objects: int) -> str:
     if len(names) > max_objects:
         first = counted(max_objects, "object is", "objects are")
         doubts += (f"only the first {first} asked about: {', '.join(names[:max_objects])}",)
+    with suppress(InspireError):  # its steps cannot be said alone
+        steps = split_steps(instruction)
+        if len(steps) > 1:
+            print(f"  in steps: {'; '.join(steps)}")
     for doubt in doubts:
         print(f"  doubt: {doubt}")
     return "with doubts" if doubts and kind == "clear" else kind

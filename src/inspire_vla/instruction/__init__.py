@@ -1,4 +1,4 @@
-"""Finds the objects that an instruction asks about, in order of mention, and their roles."""
+"""Finds the objects that an instruction asks about, in order of mention, their roles, and the steps of a long one."""
 
 from inspire_vla.instruction.mentions import (
     NoObjectFound,
@@ -21,6 +21,7 @@ from inspire_vla.instruction.overrides import (
     write_overrides,
 )
 from inspire_vla.instruction.roles import ROLES, Act, MentionRole
+from inspire_vla.instruction.steps import split_steps
 
 __all__ = [
     "ROLES",
@@ -41,5 +42,6 @@ __all__ = [
     "overrides_to_json",
     "read_instruction",
     "read_overrides",
+    "split_steps",
     "write_overrides",
 ]

@@ -72,6 +72,7 @@ class Parser:
 
     Attributes, after `parse`:
         named: the objects in the order of the sentence, repeats included.
+        clauses: of each clause its first word, the word after its last, and how many of `named` it ends with.
         unclear: why the sentence cannot be read with certainty; "" if it can.
     """
 
@@ -79,6 +80,7 @@ class Parser:
         self.words = words
         self.position = 0
         self.named: list[Named] = []
+        self.clauses: list[tuple[int, int, int]] = []
         self.unclear = ""
         self._left_out: list[str] = []
         self._verbs: list[str | None] = []
@@ -124,6 +126,7 @@ class Parser:
             before, count = self.position, len(self.named)
             negated = self._clause(negated)
             self.position += self.position == before  # skip a word that fits no rule
+            self.clauses.append((before, self.position, len(self.named)))
             if self.word != "or":
                 negated = False
                 continue

@@ -1,6 +1,6 @@
 """Several instructions, one after the other: the model's own answers tell when the next one begins.
 
-    tasks = InstructionSequence("put the red mug on the tray", "put the blue ball on the tray")
+    tasks = InstructionSequence(*split_steps("put the red mug and the blue ball on the tray"))
     while not tasks.finished:
         decision = agent.act(observation(), tasks.instruction)      # or a client's reply
         tasks.update(decision.answers_by_mention)
