@@ -80,8 +80,3 @@ def test_no_object_of_a_sentence_is_lost_in_its_steps() -> None:
         assert {mention.removeprefix("top of ") for mention in asked} <= of_steps, sentence
         several += len(steps) > 1
     assert several > 35
-
-
-@pytest.mark.parametrize("task", tasks_of("tabletop_long"), ids=lambda task: task.instruction)
-def test_each_task_of_long_has_two_steps(task) -> None:
-    assert len(split_steps(task.instruction)) == 2

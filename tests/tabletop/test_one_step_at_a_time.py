@@ -7,6 +7,7 @@ from types import ModuleType
 
 import pytest
 
+from inspire_vla.instruction import split_steps
 from inspire_vla.tabletop.expert import Expert
 from inspire_vla.tabletop.suites import SUITES
 from inspire_vla.tabletop.tasks import All
@@ -31,6 +32,7 @@ def test_the_steps_together_are_the_task(script: ModuleType) -> None:
     for task in SUITES["tabletop_long"]:
         steps = script.steps_of(task)
         assert All(tuple(step.goal for step in steps)) == task.goal
+        assert tuple(step.instruction for step in steps) == split_steps(task.instruction)
         done_alone += sum((step.scene.name, step.goal) in seen for step in steps)
     assert done_alone >= 18  # of 20
 
