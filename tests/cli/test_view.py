@@ -62,6 +62,29 @@ def test_an_episode_of_a_run_as_a_recording(run: Path, tmp_path: Path, capsys: p
     assert "there are 4, from 0" in capsys.readouterr().err
 
 
+def test_a_run_on_recorded_frames_has_the_numbers_of_the_dataset(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr("inspire_vla.cli.view._need_rerun", lambda instead: None)
+    monkeypatch.setattr("inspire_vla.reports.viewer.view", lambda *_, **__: None)
+    info = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    (run / "run.json").write_text(json.dumps(info | {"kind": "dataset"}), encoding="utf-8")
+    records = [
+        EpisodeRecord(
+            "frames", "put it", "put it", number, number, None, 5, "InSpire", mentions=("the cube",)
+        )
+        for number in (47, 41)
+    ]
+    (run / "episodes.jsonl").write_text("".join(r.to_json() + "\n" for r in records), encoding="utf-8")
+    for given, shown in (([], 41), (["--episode", "47"], 47)):
+        assert main(["view", str(run), *given]) == 0
+        assert (
+            f"Episode {shown} of 2: InSpire frames put it {shown}, recorded frames" in capsys.readouterr().out
+        )
+    assert main(["view", str(run), "--episode", "1"]) == 2
+    assert "Episode 1 was not evaluated. Possible: 41,47" in capsys.readouterr().err
+
+
 def test_without_rerun_the_extra_is_named(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -374,7 +374,7 @@ def test_a_call_killed_after_its_rename_finishes_the_next_time(dataset, tmp_path
     assert not list(report.root.glob(".*"))
     assert len(list(tmp_path.glob("*.before_labels*"))) == in_place
     if not in_place:
-        with pytest.raises(InspireError, match="exists and is a whole labelled dataset"):
+        with pytest.raises(InspireError, match="is a labelled dataset already"):
             label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "out")
 
 
@@ -417,6 +417,8 @@ def test_an_interruption_is_told_what_is_left(dataset, tmp_path, monkeypatch, ca
         said = capsys.readouterr().err.splitlines()[-1]
         assert said.startswith(f"Stopped. {dataset} is unchanged. The same command computes the labels again")
         assert main(["label", str(dataset), "--dry-run"]) == 0
+        assert main(["label", str(dataset), "--dry-run", "--review", "check.html"]) == 2
+        assert "--review shows labels, and --dry-run writes none" in capsys.readouterr().err
     command += ["--review", str(tmp_path / "check.html")]
     with monkeypatch.context() as patch:
         patch.setattr("inspire_vla.reports.label_review.write_review", interrupted)

@@ -127,6 +127,8 @@ def run(options: Arguments) -> None:
         raise InspireError("--out and --in-place exclude each other.")
     if not (options.out is not None or options.in_place or options.dry_run):
         raise InspireError("Give one of --out FOLDER, --in-place and --dry-run.")
+    if options.dry_run and options.review:
+        raise InspireError("--review shows labels, and --dry-run writes none; leave out one of them.")
     from inspire_vla.labels.columns import answer_column
     from inspire_vla.labels.lerobot_files import find_dataset, lerobot_home
     from inspire_vla.spatial import get_frame

@@ -23,8 +23,9 @@ class Arguments:
     what: Annotated[Positional[Path], arg(metavar="RUN|DATASET")]
     """Folder of a run, or a LeRobot dataset, with or without labels: a folder, or user/name in LeRobot's cache or on
     the hub."""
-    episode: int = 0
-    """Which episode, from 0: of a dataset its number, of a run in the order of suite, task and seed."""
+    episode: int | None = None
+    """Which episode, from 0: of a dataset its number, of a run on its frames too; of another run in the order of suite,
+    task and seed. By default the first."""
     save: Annotated[Path | None, arg(metavar="RRD")] = None
     """Write a recording in place of opening a viewer."""
     timeline: Annotated[Path | None, arg(metavar="SVG")] = None
@@ -93,14 +94,19 @@ def _need_rerun(instead: str) -> None:
 
 def _episode_of_run(folder: Path, options: Arguments) -> None:
     from inspire_vla.evaluation import read_arrays, read_run
+    from inspire_vla.labels.recorded import format_episodes
     from inspire_vla.reports.viewer import ACTION_NAMES, camera_frames, check_episode, moments_of
     from inspire_vla.reports.viewer import view as show
 
     run = read_run(folder)
     records = _records(run)
-    check_episode(options.episode, len(records))
-    record = records[options.episode]
-    filmed = [number for number, one in enumerate(records) if one["video"]]
+    numbers = [record["episode"] for record in records] if run.is_offline else list(range(len(records)))
+    number = next(iter(numbers), 0) if options.episode is None else options.episode
+    if run.is_offline and number not in numbers:
+        raise InspireError(f"Episode {number} was not evaluated. Possible: {format_episodes(numbers)}.")
+    check_episode(number, max(numbers, default=-1) + 1)
+    record = records[numbers.index(number)]
+    filmed = [number for number, one in zip(numbers, records, strict=True) if one["video"]]
     _need_rerun(f"`inspire view {shlex.quote(str(folder))} --timeline SVG`")
     frames: list[Any] = []
     actions: Sequence[Any] = ()
@@ -112,7 +118,7 @@ def _episode_of_run(folder: Path, options: Arguments) -> None:
     if record["success"] is None:
         outcome = "recorded frames"
     name = f"{record['policy']} {record['suite']} {record['task']} {record['seed']}"
-    print(f"Episode {options.episode} of {len(records)}: {name}, {outcome}")
+    print(f"Episode {number} of {len(records)}: {name}, {outcome}")
     if not record["video"]:
         others = f"the first that was is {filmed[0]}" if filmed else "none was: `inspire evaluate --videos N`"
         print(f"It was not filmed, so images, states and actions are missing; {others}.")
@@ -128,10 +134,11 @@ def _episode_of_dataset(folder: Path, options: Arguments) -> None:
     from inspire_vla.reports.viewer import DatasetEpisode
     from inspire_vla.reports.viewer import view as show
 
-    episode = DatasetEpisode(folder, options.episode)
+    number = options.episode or 0
+    episode = DatasetEpisode(folder, number)
     _need_rerun(f"`inspire labels {shlex.quote(str(folder))} --figure PNG`")
-    name = f"{folder.name} episode {options.episode}"
-    print(f"Episode {options.episode} of {episode.reader.episodes}: {episode.instruction!r}")
+    name = f"{folder.name} episode {number}"
+    print(f"Episode {number} of {episode.reader.episodes}: {episode.instruction!r}")
     if episode.mode is None:
         print("It has no labels; `inspire label` adds them.")
     show(name, episode.instruction, episode.mentions, episode.moments(), save=options.save)

@@ -232,7 +232,9 @@ def _progress_bar(
         crashed = sum(bool(record.error) for record in played)
         if plan.kind == "dataset":
             right, scored = (sum(getattr(r, f"answers_{n}") for r in played) for n in ("correct", "scored"))
-            successes = f"{right}/{counted(scored, 'answer')} as labelled"
+            successes = (
+                f"{right}/{counted(scored, 'answer')} as labelled" if scored else "no answers to compare"
+            )
         else:
             successes = f"{sum(bool(record.success) for record in played)}/{len(played)} succeeded"
         return successes + (f", {crashed} crashed" if crashed else "")

@@ -121,8 +121,8 @@ def label_dataset(
         if marker is not None and marker.report is not None and marker.request == request:
             return _finish(target, marker.report, finish)  # it was killed before the end of its `finish`
         if target.exists() and not in_place:
-            what = "exists and is a whole labelled dataset" if has_labels(target) else "exists"
-            raise InspireError(f"{target} {what}; choose another folder.")
+            what = "is a labelled dataset already" if has_labels(target) else "exists"
+            raise InspireError(f"{target} {what}. Choose another folder for --out, or remove this one.")
         files = LeRobotFiles.open(root)
         if in_place:
             drop_marker(root)
