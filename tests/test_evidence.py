@@ -122,6 +122,28 @@ def test_the_order_of_steps_is_counted_as_the_page_says() -> None:
     assert [base for base, _ in rows[:4]] + [inspire for _, inspire in rows[:4]] == reached
 
 
+def test_the_grasps_on_unseen_tasks_are_counted_as_the_page_says() -> None:
+    page = (ROOT / "docs" / "appendix" / "flow.md").read_text(encoding="utf-8")
+    section = page[page.index("## What the flow base has") : page.index("## A smaller weight")]
+    rows = re.findall(r"^\| \*(\w+)\* \| ([^\n]+) \|$", section, re.MULTILINE)
+    assert len(rows) == 4
+    for suite, row in rows:
+        columns = [(name, kind) for name in ("laptop", "flow") for kind in ("base", "inspire")]
+        for (name, kind), cell in zip(columns, row.split(" | "), strict=True):
+            preset = read_preset(name)
+            runs = (f"{preset.policy(kind, seed=seed)}_unseen" for seed in preset.seeds)
+            records = [r for run in runs for r in read_run(ROOT / "evidence" / name / "runs" / run).records]
+            held = [
+                "holding" in dict(map(reversed, r.gripper)) for r in records if r.suite == f"tabletop_{suite}"
+            ]
+            rate = wilson(sum(held), len(held))
+            assert cell == f"{100 * rate.value:.1f} [{100 * rate.low:.0f}–{100 * rate.high:.0f}]", (
+                suite,
+                name,
+                kind,
+            )
+
+
 ONE_STEP = ROOT / "evidence" / "one_step_at_a_time"
 
 
