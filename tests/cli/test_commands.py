@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tomllib
+import warnings
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
@@ -533,3 +534,19 @@ def test_a_reader_that_has_gone_is_no_traceback(words: list[str]) -> None:
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_warning_of_this_package_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """A person is not shown the line of code that found it."""
+
+    def run(options: object) -> None:
+        for place in (inspire_vla.__file__, json.__file__):
+            print(warnings.formatwarning("labels may be wrong", UserWarning, place, 7, "x = 1"))
+
+    monkeypatch.setattr("inspire_vla.cli.mentions.run", run)
+    assert main(["mentions", "x"]) == 0
+    ours, others = capsys.readouterr().out.split("\n\n", 1)
+    assert ours == "warning: labels may be wrong"
+    assert others.startswith(f"{json.__file__}:7: UserWarning")

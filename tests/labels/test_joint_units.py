@@ -80,7 +80,7 @@ def in_degrees(counts: np.ndarray) -> np.ndarray:
 
 def old_degrees(degrees: np.ndarray) -> np.ndarray:
     """As LeRobot recorded an SO-100 until June 2025: the inverse of its page "Backward compatibility"."""
-    return np.float32(degrees * [1, -1, 1] + [0, 90, 90])
+    return np.float32(np.round((degrees * [1, -1, 1] + [0, 90, 90]) * 4096 / 360) * 360 / 4096)
 
 
 OLD_NAMES = [f"main_{name}" for name in NAMES]
@@ -99,7 +99,9 @@ def test_each_unit_is_found_and_leads_to_the_same_positions(arm: ForwardKinemati
     values = np.concatenate([values, [[np.nan, 0, 0]], [[9e3, 0, 0]]])  # frames that are damaged
     joints = RecordedJoints(arm).calibrate(values, names, robot)
     assert joints.unit == unit
-    np.testing.assert_allclose(joints.positions(values[:-2]), arm.positions(np.radians(degrees)), atol=1e-6)
+    expected = arm.positions(np.radians(degrees))
+    atol = 1e-3 if unit == "old-degrees" else 1e-6  # a motor's steps lie elsewhere
+    np.testing.assert_allclose(joints.positions(values[:-2]), expected, atol=atol)
     given = RecordedJoints(arm, joints.unit).calibrate(values, names, robot)
     np.testing.assert_array_equal(given.positions(values[:-2]), joints.positions(values[:-2]))
     assert joints.to_json() == given.to_json()
@@ -126,6 +128,9 @@ def test_a_calibration_gives_ranges_and_reversed_motors(arm: ForwardKinematics, 
     np.testing.assert_allclose(joints.positions(values), expected, atol=1e-6)
     with pytest.raises(InspireError, match=r"calibration has no joint 'shoulder_lift'. It has: shoulder_pan"):
         RecordedJoints(arm, "normalized", {"shoulder_pan": ranges["shoulder_pan"]}).calibrate(values)
+    twice = {f"{side}_{name}": motor for side in ("left", "right") for name, motor in ranges.items()}
+    with pytest.raises(InspireError, match=r"joints left_shoulder_pan and right_shoulder_pan for"):
+        RecordedJoints(arm, "normalized", twice).calibrate(values)
     with pytest.raises(InspireError, match=r"joints are in degrees .*leave out --calibration"):
         RecordedJoints(arm, motors=ranges).calibrate(in_degrees(steps()))
 
@@ -139,11 +144,12 @@ def test_a_calibration_gives_ranges_and_reversed_motors(arm: ForwardKinematics, 
         '{"a": 1}',
         '{"a": {"range_min": 5, "range_max": 5, "drive_mode": 0}}',
         '{"a": {"range_min": "x"}}',
+        '{"a": {"range_min": 0, "range_max": 1e20, "drive_mode": 0}}',
     ],
 )
 def test_other_files_are_no_calibration(tmp_path: Path, text: str) -> None:
     (tmp_path / "c.json").write_text(text)
-    with pytest.raises(InspireError, match=r"lerobot-calibrate|no range"):
+    with pytest.raises(InspireError, match=r"lerobot-calibrate|no range of 1 to 4096"):
         read_calibration(tmp_path / "c.json")
     with pytest.raises(InspireError, match="No such file"):
         read_calibration(tmp_path / "none.json")
@@ -207,3 +213,85 @@ def test_a_given_unit_that_cannot_be_is_refused_or_doubted(arm: ForwardKinematic
 def test_old_names_of_another_robot_are_not_old_degrees(arm: ForwardKinematics) -> None:
     degrees = np.float32(in_degrees(steps()))
     assert RecordedJoints(arm).calibrate(degrees, OLD_NAMES, "koch").unit == "degrees"
+
+
+def test_a_range_is_found_from_every_step_that_was_visited(arm: ForwardKinematics) -> None:
+    """Of 1200 values that begin at −100, every second or third one would tell a range of half or a third as many."""
+    motors = {name: MotorCalibration(i, 0, 0, 800, 3200) for i, name in enumerate(NAMES, 1)}
+    counts = np.repeat(np.arange(800, 2000)[:, None], 3, axis=1)
+    joints = RecordedJoints(arm).calibrate(recorded(counts, MotorNormMode.RANGE_M100_100, motors))
+    np.testing.assert_allclose(joints.radians_per_value, 2400 * np.pi / 4095 / 100)
+
+
+def test_a_range_whose_steps_are_round_numbers_is_found(arm: ForwardKinematics) -> None:
+    motors = {**MOTORS, "shoulder_pan": MotorCalibration(1, 0, 0, 1000, 3000)}  # steps of 0.1
+    joints = RecordedJoints(arm).calibrate(
+        recorded(steps(motors=motors), MotorNormMode.RANGE_M100_100, motors)
+    )
+    assert joints.radians_per_value is not None
+    np.testing.assert_allclose(joints.radians_per_value[0], 2000 * np.pi / 4095 / 100)
+
+
+OTHER = {name: MotorCalibration(m.id, 0, 0, m.range_min - 20, m.range_max + 31) for name, m in MOTORS.items()}
+"""The same arm, calibrated again."""
+
+
+def test_merged_recordings_of_two_calibrations(arm: ForwardKinematics) -> None:
+    degrees, normalized = (
+        np.concatenate([recorded(steps(), mode), recorded(steps(motors=OTHER), mode, OTHER)])
+        for mode in (MotorNormMode.DEGREES, MotorNormMode.RANGE_M100_100)
+    )
+    assert RecordedJoints(arm).calibrate(degrees).unit == "degrees"  # the middles are half a step apart
+    both = np.concatenate([degrees, normalized])  # beyond 100, and within the limits in degrees
+    for values in (normalized, both):
+        with pytest.raises(InspireError, match=r"some values of shoulder_pan, .* were merged"):
+            RecordedJoints(arm).calibrate(values)
+    joints = RecordedJoints(arm, "normalized").calibrate(normalized)
+    assert "URDF's limits: shoulder_pan, shoulder_lift, elbow_flex" in joints.why
+
+
+def test_a_calibration_of_another_arm_is_refused(arm: ForwardKinematics) -> None:
+    values = recorded(steps(), MotorNormMode.RANGE_M100_100)
+    ranges = {name: MotorRange(m.range_max - m.range_min) for name, m in OTHER.items()}
+    with pytest.raises(InspireError, match=r"'shoulder_pan' a range of 2726 steps, and its values tell 2675"):
+        RecordedJoints(arm, motors=ranges).calibrate(values)
+
+
+@pytest.mark.parametrize("width", [3500, 1000])
+def test_a_range_that_the_arm_cannot_have_is_doubted(arm: ForwardKinematics, width: int) -> None:
+    """As of values that were averaged in pairs, or of another joint."""
+    motors = {**MOTORS, "shoulder_pan": MotorCalibration(1, 0, 0, 300, 300 + width)}
+    values = recorded(steps(motors=motors), MotorNormMode.RANGE_M100_100, motors)
+    with pytest.warns(UserWarning, match=r"'shoulder_pan' tell a range of .* and the URDF's is 224°"):
+        RecordedJoints(arm).calibrate(values)
+
+
+def test_the_grid_of_old_degrees_without_old_names(arm: ForwardKinematics) -> None:
+    """Two arms were named left_shoulder_lift, …, without main."""
+    values = old_degrees(in_degrees(steps()))
+    assert RecordedJoints(arm).calibrate(values, NAMES, "so100").unit == "old-degrees"
+    with pytest.raises(InspireError, match=r"1/4096 of a turn.*--joint-unit old-degrees for"):
+        RecordedJoints(arm).calibrate(values, NAMES, "unknown")
+    with pytest.warns(UserWarning, match="steps look like degrees of LeRobot's calibration until June 2025"):
+        RecordedJoints(arm, "degrees").calibrate(values)
+
+
+@pytest.mark.parametrize("mode", [MotorNormMode.DEGREES, MotorNormMode.RANGE_M100_100])
+def test_a_urdf_with_another_zero_than_lerobots_is_refused(tmp_path: Path, mode: MotorNormMode) -> None:
+    """so100.urdf and so101_old_calib.urdf have their zero at an end of the range."""
+    path = urdf(tmp_path)
+    limit, other = (f'lower="{-np.radians(101) + x}" upper="{np.radians(101) + x}"' for x in (0.0, 1.7))
+    path.write_text(path.read_text().replace(limit, other))
+    joints = ForwardKinematics.read(path, "tip")
+    with pytest.raises(InspireError, match=r"'shoulder_lift' of the URDF goes from -4° to 198°.*new_calib"):
+        RecordedJoints(joints).calibrate(recorded(steps(), mode))
+    unit = "degrees" if mode is MotorNormMode.DEGREES else "normalized"
+    with pytest.warns(UserWarning, match="zero is not in the middle"):
+        RecordedJoints(joints, unit).calibrate(recorded(steps(), mode))
+
+
+def test_a_tip_that_moves_with_the_gripper_is_refused(tmp_path: Path) -> None:
+    path = urdf(tmp_path)
+    path.write_text(path.read_text().replace("elbow_flex", "gripper"))
+    with pytest.raises(InspireError, match=r"'tip' moves with joint 'gripper'.*--tip b\."):
+        RecordedJoints(ForwardKinematics.read(path, "tip")).calibrate(in_degrees(steps()))

@@ -6,8 +6,10 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -31,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        with _signals_raise():
+        with _signals_raise(), _plain_warnings():
             code = _run(words)
             if sys.stdout:  # a program without a console has none
                 sys.stdout.flush()
@@ -75,6 +77,25 @@ def _run(words: Sequence[str]) -> int:
             raise
         print(f"inspire {words[0]}: {error.filename}: {reason_of(error)}.", file=sys.stderr)
         return 2
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Show warnings of this package as one line, without the place in its code."""
+    original, package = warnings.formatwarning, str(Path(__file__).parents[1])
+
+    def format_warning(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        if filename.startswith(package):
+            return f"warning: {message}\n"
+        return original(message, category, filename, lineno, line)
+
+    warnings.formatwarning = format_warning
+    try:
+        yield
+    finally:
+        warnings.formatwarning = original
 
 
 def _stopped(interruption: KeyboardInterrupt, hint: str = "") -> int:

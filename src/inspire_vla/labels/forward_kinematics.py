@@ -74,6 +74,10 @@ class ForwardKinematics:
         """Names of the moving joints, from the base to the tip: the order of the joint values."""
         return tuple(self.model.joint(i).name for i in range(self.model.njnt))
 
+    def link_before(self, joint: int) -> str:
+        """The link from which a moving joint hangs."""
+        return str(self.model.body(self.model.body_parentid[self.model.jnt_bodyid[joint]]).name)
+
     def positions(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
         """The tip's positions: (T, n) radians, or metres where a joint slides → (T, 3) metres in the base frame.
 

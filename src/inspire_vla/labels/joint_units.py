@@ -6,8 +6,8 @@ LeRobot has recorded an SO-100 and an SO-101 in three ways:
 - then in −100 … 100 of each joint's own range (`use_degrees=false`): "normalized";
 - today in degrees, zero in the middle of the range (`use_degrees=true`): "degrees".
 
-A motor counts whole steps, so recorded values lie on a grid. The grid tells degrees from −100 … 100, and the width of a
-joint's range. Sources: LeRobot's `MotorsBus._normalize`, and its page "Backward compatibility".
+A motor counts whole steps, so recorded values lie on a grid. The grid tells the three apart, and the width of a joint's
+range. Sources: LeRobot's `MotorsBus._normalize`, and its page "Backward compatibility".
 """
 
 import json
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from inspire_vla.errors import InspireError, reason_of
 from inspire_vla.labels.forward_kinematics import ForwardKinematics
-from inspire_vla.labels.value_names import joint_words, words_of
+from inspire_vla.labels.value_names import is_opening, joint_words, words_of
 
 JointUnit = Literal["radians", "degrees", "normalized", "old-degrees"]
 _SHOWN: dict[JointUnit, str] = {
@@ -35,15 +35,26 @@ _SHOWN: dict[JointUnit, str] = {
 _OLD_ZERO_DEGREES = {("shoulder", "lift"): (-1.0, 90.0), ("elbow", "flex"): (1.0, 90.0)}
 """Old degrees: the words of a joint → its sign, and the old value at today's zero."""
 _OLD_ROBOTS = ("so100", "so101")
-_STEPS_OF_A_TURN = (4095, 4096)
-"""LeRobot divides a turn by 4095, and did by 4096."""
-_SMALLEST_RANGE, _MOST_VALUES = 100, 500
+_STEPS_OF_A_TURN: dict[JointUnit, int] = {"degrees": 4095, "old-degrees": 4096}
+"""By what LeRobot divides a turn, and did until June 2025."""
+_SMALLEST_RANGE, _LARGEST_RANGE = 100, 4096
+_LIKELY_RANGE = (0.5, 1.3)
+"""A joint's range that the steps tell, as a share of the URDF's. Without every second step it looks half as wide, and
+twice as wide if values were averaged. A motor that turns freely has 4095 steps, whatever the URDF says."""
+_FREE_RANGE = 4095
+_SAME_RANGE = 0.003
+"""Share by which a range that the steps of a small motion tell may be wrong."""
+_MOST_VALUES = 500
 _FEWEST_VALUES = 8
 """Different values that a joint must have for its grid to be seen."""
 _OFF_GRID, _ON_GRID = 0.02, 0.98
 """Largest distance from a step, in steps; share of the values within it, so that single corrupt frames count little."""
+_MIXED, _FEWEST_MIXED = 0.25, 50
+"""Share on one grid, of at least so many different values, above which some are on it and others are not."""
 _ZERO_OFFSET = 1.0
 """Radians by which a robot's zero may differ from the URDF's. Values further outside the limits mean another unit."""
+_OFF_CENTRE = 0.5
+"""Radians by which a joint's zero in the URDF may be beside the middle of its limits, where LeRobot's zero is."""
 _STILL = 0.12
 """Radians. A robot that stays this close to zero in all joints does not move: the values were not degrees."""
 _UNLIMITED = (-4 * np.pi, 4 * np.pi)
@@ -79,8 +90,11 @@ def read_calibration(path: str | Path) -> dict[str, MotorRange]:
         raise InspireError(
             f"{path} is not a calibration that lerobot-calibrate writes: {reason_of(error)}."
         ) from None
-    if not ranges or any(motor.steps <= 0 for motor in ranges.values()):
-        raise InspireError(f"{path} gives no range, or an empty one.")
+    wrong = [name for name, motor in ranges.items() if not 0 < motor.steps <= _LARGEST_RANGE]
+    if not ranges or wrong:
+        raise InspireError(
+            f"{path} gives {', '.join(wrong) or 'no joint'} no range of 1 to {_LARGEST_RANGE} steps."
+        )
     return ranges
 
 
@@ -119,6 +133,7 @@ class RecordedJoints:
         numbers = self.kinematics.joint_values(values)
         numbers = numbers[np.isfinite(numbers).all(axis=1)]
         hinges = np.flatnonzero(self.kinematics.is_hinge)
+        self._refuse_gripper(numbers, hinges)
         steps = _Steps.of(numbers[:, hinges])
         if self.unit is None:
             unit, why = self._find_unit(numbers, hinges, steps, names, robot_type)
@@ -138,6 +153,8 @@ class RecordedJoints:
         elif unit == "normalized":
             scale[hinges], ranges = self._half_ranges(hinges, steps)
             why = f"{why}; {ranges}"
+        if unit in ("normalized", "old-degrees") or unit == steps.unit:  # not degrees from the URDF's zero
+            self._compare_zeros(unit, hinges)
         known = replace(self, unit=unit, why=why, radians_per_value=scale, zeros=zeros)
         known._check(numbers, hinges)
         return known
@@ -163,6 +180,16 @@ class RecordedJoints:
             raise InspireError("the unit of the joints is not known: call calibrate() first.")
         return (self.kinematics.joint_values(values) - self.zeros) * self.radians_per_value
 
+    def _refuse_gripper(self, values: NDArray[np.float64], hinges: NDArray[np.intp]) -> None:
+        """LeRobot records a gripper in 0 … 100, which is no angle."""
+        for joint in hinges:
+            name = self.kinematics.joint_names[joint]
+            if len(values) and is_opening(name, "") and np.abs(values[:, joint]).max() > 2 * np.pi:
+                raise InspireError(
+                    f"{self.kinematics.tip!r} moves with joint {name!r}, and the gripper's values are no angles in "
+                    f"radians. Take a link before that joint: --tip {self.kinematics.link_before(int(joint))}."
+                )
+
     def _find_unit(
         self,
         values: NDArray[np.float64],
@@ -172,10 +199,25 @@ class RecordedJoints:
         robot_type: str,
     ) -> tuple[JointUnit, str]:
         """The unit, and how it was found: by the values' names, their steps, or how far they go."""
-        if robot_type in _OLD_ROBOTS and names and all("main" in words_of(name) for name in names):
+        is_old = robot_type in _OLD_ROBOTS and names and all("main" in words_of(name) for name in names)
+        if is_old and steps.unit is None:
             return "old-degrees", f"named {names[0]}, …, as LeRobot did until June 2025"
+        if steps.unit == "old-degrees" and robot_type not in _OLD_ROBOTS:
+            raise InspireError(
+                "the joints go in degrees and in steps of 1/4096 of a turn, as LeRobot recorded until June 2025, with "
+                "other zeros than today. Say which: --joint-unit old-degrees for an SO-100 or SO-101, or --joint-unit "
+                "degrees if zero is the URDF's."
+            )
         if steps.unit is not None:
             return steps.unit, f"the values go in steps of LeRobot's motors, in {_SHOWN[steps.unit]}"
+        if steps.mixed:
+            joints = ", ".join(self.kinematics.joint_names[hinges[i]] for i in steps.mixed)
+            raise InspireError(
+                f"some values of {joints} go in steps of a motor, and others do not fit them. Perhaps recordings of "
+                "two arms, calibrations or units were merged, or values were averaged. Label the recordings one by "
+                "one. If all are in one unit, say --joint-unit. In −100 … 100 the ranges are then those of "
+                "--calibration or of the URDF, and positions are less exact."
+            )
         if not len(values) or not len(hinges) or self._outside(values) is None:
             return "radians", "no joint goes beyond the URDF's limits in radians"
         largest = float(np.quantile(np.abs(values[:, hinges]), 0.99, axis=0).max())
@@ -206,13 +248,26 @@ class RecordedJoints:
 
     def _doubt(self, unit: JointUnit, steps: "_Steps") -> None:
         """Warn where the values' steps say another unit than the given one."""
-        given = "degrees" if unit == "old-degrees" else unit
-        if steps.unit is not None and steps.unit != given:
+        if steps.unit is not None and steps.unit != unit:
             warnings.warn(
                 f"the joints are read as {_SHOWN[unit]}, and their steps look like {_SHOWN[steps.unit]}: labels may be "
-                "wrong. Leave out --joint-unit, and the unit is found.",
+                "wrong. See what is found without --joint-unit.",
                 stacklevel=4,
             )
+
+    def _compare_zeros(self, unit: JointUnit, hinges: NDArray[np.intp]) -> None:
+        """Refuse a URDF with another zero than LeRobot's, which is in the middle of a joint's range."""
+        for joint in hinges:
+            low, high = self.kinematics.limits[joint]
+            if abs(low + high) / 2 > _OFF_CENTRE:
+                found = (
+                    f"joint {self.kinematics.joint_names[joint]!r} of the URDF goes from {np.degrees(low):.0f}° to "
+                    f"{np.degrees(high):.0f}°. Its zero is not in the middle, and LeRobot's is. Give a URDF with "
+                    "LeRobot's zeros: so101_new_calib.urdf for an SO-100 or SO-101."
+                )
+                if self.unit is None:
+                    raise InspireError(f"{found} If they are the same all the same: --joint-unit {unit}.")
+                warnings.warn(f"{found} Labels may be wrong.", stacklevel=4)
 
     def _old_zeros(
         self, scale: NDArray[np.float64], zeros: NDArray[np.float64]
@@ -235,27 +290,30 @@ class RecordedJoints:
         if self._slides:
             sliding = [name for name, hinge in zip(names, self.kinematics.is_hinge, strict=True) if not hinge]
             raise InspireError(f"a joint that slides has no range in −100 … 100: {', '.join(sliding)}.")
-        by_words = {joint_words(name): motor for name, motor in self.motors.items()}
         half_turns, of_urdf = np.empty(len(hinges)), []
         for i, joint in enumerate(hinges):
-            motor = by_words.get(joint_words(names[joint]))
-            if self.motors and motor is None:
-                raise InspireError(
-                    f"the calibration has no joint {names[joint]!r}. It has: {', '.join(self.motors)}."
-                )
-            if motor is None and steps.ranges[i]:
-                motor = MotorRange(steps.ranges[i])
-            if motor is not None:
-                half_turns[i] = (-1 if motor.reversed else 1) * motor.steps * np.pi / _STEPS_OF_A_TURN[0]
-                continue
             low, high = self.kinematics.limits[joint]
-            if not np.isfinite(high - low):
+            if self.motors:
+                motor = self._motor(names[joint], steps.ranges[i])
+                half_turns[i] = (-1 if motor.reversed else 1) * _half_turn(motor.steps)
+            elif steps.ranges[i]:
+                half_turns[i] = _half_turn(steps.ranges[i])
+                share = 2 * half_turns[i] / (high - low)
+                if share < _LIKELY_RANGE[0] or (share > _LIKELY_RANGE[1] and steps.ranges[i] < _FREE_RANGE):
+                    warnings.warn(
+                        f"the steps of joint {names[joint]!r} tell a range of {np.degrees(2 * half_turns[i]):.0f}°, "
+                        f"and the URDF's is {np.degrees(high - low):.0f}°. Were values averaged, or is it another "
+                        "joint? Labels may be wrong. --calibration gives the range.",
+                        stacklevel=4,
+                    )
+            elif np.isfinite(high - low):
+                half_turns[i] = (high - low) / 2
+                of_urdf.append(names[joint])
+            else:
                 raise InspireError(
                     f"the range of joint {names[joint]!r} is not known: its values do not tell, and the URDF has no "
                     "limits. Give LeRobot's calibration of the arm: --calibration FILE."
                 )
-            half_turns[i] = (high - low) / 2
-            of_urdf.append(names[joint])
         if self.motors:
             return half_turns / 100, "ranges from the calibration"
         told = [
@@ -266,6 +324,23 @@ class RecordedJoints:
         said = [f"the steps tell the ranges: {', '.join(told)}"] if told else []
         said += [f"from the URDF's limits: {', '.join(of_urdf)} (better: --calibration)"] if of_urdf else []
         return half_turns / 100, "; ".join(said)
+
+    def _motor(self, joint: str, steps: int) -> MotorRange:
+        """A joint's motor in the calibration. steps: the range that its values tell, 0 unknown."""
+        same = [name for name in self.motors if joint_words(name) == joint_words(joint)]
+        if len(same) != 1:
+            found = f"joints {' and '.join(same)} for" if same else "no joint"
+            raise InspireError(f"the calibration has {found} {joint!r}. It has: {', '.join(self.motors)}.")
+        motor = self.motors[same[0]]
+        ratio = max(steps, motor.steps) / min(steps or motor.steps, motor.steps)
+        if (
+            abs(ratio - round(ratio)) > _SAME_RANGE
+        ):  # 2: values were averaged, or every second step is missing
+            raise InspireError(
+                f"the calibration gives joint {joint!r} a range of {motor.steps} steps, and its values tell {steps}. "
+                "It is of another arm, or newer. Leave out --calibration, and the ranges are found."
+            )
+        return motor
 
     def _outside(self, radians: NDArray[np.float64]) -> int | None:
         """The first hinge that goes far beyond its limits. (T, n) radians."""
@@ -316,51 +391,64 @@ class RecordedJoints:
 
 
 class _Steps(NamedTuple):
-    """What the grid of the values says. unit: None where it says nothing. ranges: of each hinge in steps, 0 unknown."""
+    """What the grid of the values says. unit: None where it says nothing.
+
+    ranges: of each hinge in steps, 0 unknown. mixed: hinges of which only some values are on a grid.
+    """
 
     unit: JointUnit | None
     ranges: tuple[int, ...]
+    mixed: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, values: NDArray[np.float64]) -> Self:
         """(T, n) values of hinges."""
-        in_degrees, ranges, tell = [], [], []
-        for column in values.T:
-            distinct = np.unique(column)
-            distinct = distinct[:: -(-len(distinct) // _MOST_VALUES) or 1]
-            tells = len(distinct) >= _FEWEST_VALUES
-            tell.append(tells)
-            in_degrees.append(tells and _goes_in_degrees(distinct))
-            ranges.append(_range_in_steps(distinct) if tells else 0)
-        silent = tuple(0 for _ in ranges)
-        if not any(tell):
-            return cls(None, silent)
-        if all(degrees or not tells for degrees, tells in zip(in_degrees, tell, strict=True)):
-            return cls("degrees", silent)
-        if all(steps or not tells for steps, tells in zip(ranges, tell, strict=True)):
+        columns = [_some(np.unique(column)) for column in values.T]
+        tell = [i for i, column in enumerate(columns) if len(column) >= _FEWEST_VALUES]
+        ranges = [0] * len(columns)
+        if all(_on_grid(columns[i] * 100) >= _ON_GRID for i in tell):
+            return cls(None, tuple(ranges))  # none that tells, or all rounded, which makes a grid too
+        shares = [0.0] * len(columns)
+        for unit, turn in _STEPS_OF_A_TURN.items():
+            of_unit = {i: float(_on_grid(columns[i] * turn / 180)) for i in tell}  # the middle may be half a step
+            if min(of_unit.values()) >= _ON_GRID:
+                return cls(unit, tuple(ranges))
+            shares = [max(share, of_unit.get(i, 0.0)) for i, share in enumerate(shares)]
+        for i in tell:
+            width, share = _range_in_steps(columns[i])
+            ranges[i] = width if share >= _ON_GRID else 0
+            shares[i] = max(shares[i], share)
+        if all(ranges[i] for i in tell):
             return cls("normalized", tuple(ranges))
-        return cls(None, tuple(ranges))
+        mixed = (i for i in tell if _MIXED < shares[i] < _ON_GRID and len(columns[i]) >= _FEWEST_MIXED)
+        return cls(None, tuple(ranges), tuple(mixed))
 
 
-def _goes_in_degrees(values: NDArray[np.float64]) -> bool:
-    """Whether values are whole steps of a motor from a middle, in degrees; a middle may be half a step."""
-    for turn in _STEPS_OF_A_TURN:
-        halves = values * turn / 180
-        near = np.abs(halves - np.round(halves)) < _OFF_GRID
-        odd = np.round(halves[near]) % 2
-        if near.mean() >= _ON_GRID and max(odd.mean(), 1 - odd.mean()) >= _ON_GRID:
-            return True
-    return False
+def _some(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """At most `_MOST_VALUES` of them, drawn: every second step would look like a range of half as many."""
+    if len(values) <= _MOST_VALUES:
+        return values
+    return np.random.default_rng(0).choice(values, _MOST_VALUES, replace=False)
 
 
-def _range_in_steps(values: NDArray[np.float64]) -> int:
-    """The width in steps of a range of which these are −100 … 100; 0 where it cannot be seen."""
-    hundredths = values * 100
-    if np.mean(np.abs(hundredths - np.round(hundredths)) < _OFF_GRID) >= _ON_GRID:
-        return 0  # rounded, which makes a grid too
-    if np.mean(np.abs(values) < 100.01) < _ON_GRID:
-        return 0
-    widths = np.arange(_SMALLEST_RANGE, max(_STEPS_OF_A_TURN) + 1)
-    steps = np.outer(widths, (values + 100) / 200)
-    fits = np.mean(np.abs(steps - np.round(steps)) < _OFF_GRID, axis=1) >= _ON_GRID
-    return int(widths[fits.argmax()]) if fits.any() else 0
+def _on_grid(steps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(…, n) → (…): the share of whole numbers."""
+    return np.mean(np.abs(steps - np.round(steps)) < _OFF_GRID, axis=-1)
+
+
+def _range_in_steps(values: NDArray[np.float64]) -> tuple[int, float]:
+    """The smallest width in steps of a range of which these are −100 … 100, and the share of values that fit it.
+
+    Where no width fits, the best one.
+    """
+    inside = values[np.abs(values) < 100.01]
+    widths = np.arange(_SMALLEST_RANGE, _LARGEST_RANGE + 1)
+    shares = _on_grid(np.outer(widths, (inside + 100) / 200)) * len(inside) / len(values)
+    fits = shares >= _ON_GRID
+    best = int(fits.argmax() if fits.any() else shares.argmax())
+    return int(widths[best]), float(shares[best])
+
+
+def _half_turn(steps: int) -> float:
+    """Half of a range, in radians."""
+    return steps * np.pi / _STEPS_OF_A_TURN["degrees"]
