@@ -295,3 +295,19 @@ def test_a_tip_that_moves_with_the_gripper_is_refused(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("elbow_flex", "gripper"))
     with pytest.raises(InspireError, match=r"'tip' moves with joint 'gripper'.*--tip b\."):
         RecordedJoints(ForwardKinematics.read(path, "tip")).calibrate(in_degrees(steps()))
+
+
+@pytest.mark.filterwarnings("error")
+def test_small_motions_in_radians_are_no_steps_of_a_range(arm: ForwardKinematics) -> None:
+    """Some range of a few hundred steps has one near all of these values."""
+    values = 0.7 + np.arange(12)[:, None] * [1, -1, 1] * 2 * np.pi / 4096
+    assert RecordedJoints(arm).calibrate(values).unit == "radians"
+
+
+@pytest.mark.filterwarnings("error")
+def test_corrupt_frames_count_little_where_a_joint_moves_little(arm: ForwardKinematics) -> None:
+    values = recorded(
+        np.array([2000, 2000, 2000]) + np.arange(4000)[:, None] % 20, MotorNormMode.RANGE_M100_100
+    )
+    values[::400] += np.random.default_rng(0).normal(0, 500, (10, 3))
+    assert RecordedJoints(arm).calibrate(values).unit == "normalized"

@@ -49,6 +49,8 @@ _FEWEST_VALUES = 8
 """Different values that a joint must have for its grid to be seen."""
 _OFF_GRID, _ON_GRID = 0.02, 0.98
 """Largest distance from a step, in steps; share of the values within it, so that single corrupt frames count little."""
+_CLOSEST = 0.2
+"""Steps between neighbours on the average. Merged recordings have several values in a step, and noise many more."""
 _MIXED, _FEWEST_MIXED = 0.25, 50
 """Share on one grid, of at least so many different values, above which some are on it and others are not."""
 _ZERO_OFFSET = 1.0
@@ -210,6 +212,8 @@ class RecordedJoints:
             )
         if steps.unit is not None:
             return steps.unit, f"the values go in steps of LeRobot's motors, in {_SHOWN[steps.unit]}"
+        if not len(values) or not len(hinges) or self._outside(values) is None:
+            return "radians", "no joint goes beyond the URDF's limits in radians"
         if steps.mixed:
             joints = ", ".join(self.kinematics.joint_names[hinges[i]] for i in steps.mixed)
             raise InspireError(
@@ -218,8 +222,6 @@ class RecordedJoints:
                 "one. If all are in one unit, say --joint-unit. In −100 … 100 the ranges are then those of "
                 "--calibration or of the URDF, and positions are less exact."
             )
-        if not len(values) or not len(hinges) or self._outside(values) is None:
-            return "radians", "no joint goes beyond the URDF's limits in radians"
         largest = float(np.quantile(np.abs(values[:, hinges]), 0.99, axis=0).max())
         if largest <= 100 and not self._slides:
             raise InspireError(
@@ -403,16 +405,18 @@ class _Steps(NamedTuple):
     @classmethod
     def of(cls, values: NDArray[np.float64]) -> Self:
         """(T, n) values of hinges."""
-        columns = [_some(np.unique(column)) for column in values.T]
+        columns = [_distinct(column) for column in values.T]
         tell = [i for i, column in enumerate(columns) if len(column) >= _FEWEST_VALUES]
-        ranges = [0] * len(columns)
+        unknown, ranges = (0,) * len(columns), [0] * len(columns)
         if all(_on_grid(columns[i] * 100) >= _ON_GRID for i in tell):
-            return cls(None, tuple(ranges))  # none that tells, or all rounded, which makes a grid too
+            return cls(None, unknown)  # none that tells, or all rounded, which makes a grid too
         shares = [0.0] * len(columns)
         for unit, turn in _STEPS_OF_A_TURN.items():
-            of_unit = {i: float(_on_grid(columns[i] * turn / 180)) for i in tell}  # the middle may be half a step
+            of_unit = {
+                i: float(_on_grid(columns[i] * turn / 180)) for i in tell
+            }  # the middle may be half a step
             if min(of_unit.values()) >= _ON_GRID:
-                return cls(unit, tuple(ranges))
+                return cls(unit, unknown)
             shares = [max(share, of_unit.get(i, 0.0)) for i, share in enumerate(shares)]
         for i in tell:
             width, share = _range_in_steps(columns[i])
@@ -421,19 +425,26 @@ class _Steps(NamedTuple):
         if all(ranges[i] for i in tell):
             return cls("normalized", tuple(ranges))
         mixed = (i for i in tell if _MIXED < shares[i] < _ON_GRID and len(columns[i]) >= _FEWEST_MIXED)
-        return cls(None, tuple(ranges), tuple(mixed))
+        return cls(None, unknown, tuple(mixed))
 
 
-def _some(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """At most `_MOST_VALUES` of them, drawn: every second step would look like a range of half as many."""
-    if len(values) <= _MOST_VALUES:
-        return values
-    return np.random.default_rng(0).choice(values, _MOST_VALUES, replace=False)
+def _distinct(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """At most `_MOST_VALUES` different ones, drawn: every second step would look like a range of half as many."""
+    if len(values):  # corrupt frames are most often far away
+        low, high = np.quantile(values, 0.005, method="lower"), np.quantile(values, 0.995, method="higher")
+        values = values[(values >= low) & (values <= high)]
+    found = np.unique(values)
+    if len(found) <= _MOST_VALUES:
+        return found
+    return np.random.default_rng(0).choice(found, _MOST_VALUES, replace=False)
 
 
 def _on_grid(steps: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(…, n) → (…): the share of whole numbers."""
-    return np.mean(np.abs(steps - np.round(steps)) < _OFF_GRID, axis=-1)
+    """(…, n) → (…): the share of whole numbers; 0 where the n lie too close together to be different ones."""
+    if not steps.size:
+        return np.zeros(steps.shape[:-1])
+    share = np.mean(np.abs(steps - np.round(steps)) < _OFF_GRID, axis=-1)
+    return np.where(np.ptp(steps, axis=-1) > _CLOSEST * (steps.shape[-1] - 1), share, 0.0)
 
 
 def _range_in_steps(values: NDArray[np.float64]) -> tuple[int, float]:
