@@ -311,3 +311,11 @@ def test_corrupt_frames_count_little_where_a_joint_moves_little(arm: ForwardKine
     )
     values[::400] += np.random.default_rng(0).normal(0, 500, (10, 3))
     assert RecordedJoints(arm).calibrate(values).unit == "normalized"
+
+
+@pytest.mark.parametrize("lowest", [-1, 0])
+def test_values_that_were_scaled_for_a_policy_are_no_radians(arm: ForwardKinematics, lowest: int) -> None:
+    degrees = in_degrees(steps())
+    share = (degrees - degrees.min(axis=0)) / np.ptp(degrees, axis=0)
+    with pytest.raises(InspireError, match=r"scaled for a policy.*as they were recorded"):
+        RecordedJoints(arm).calibrate(np.float32(lowest + (1 - lowest) * share))

@@ -147,6 +147,8 @@ class RecordedJoints:
                 f"the joints are in {_SHOWN[unit]} ({why}). A calibration is for joints in −100 … 100: leave out "
                 "--calibration."
             )
+        if unit in ("normalized", "old-degrees") or unit == steps.unit:  # not degrees from the URDF's zero
+            self._compare_zeros(unit, hinges)
         scale, zeros = np.ones(numbers.shape[1]), np.zeros(numbers.shape[1])
         if unit in ("degrees", "old-degrees"):
             scale[hinges] = np.pi / 180
@@ -155,8 +157,6 @@ class RecordedJoints:
         elif unit == "normalized":
             scale[hinges], ranges = self._half_ranges(hinges, steps)
             why = f"{why}; {ranges}"
-        if unit in ("normalized", "old-degrees") or unit == steps.unit:  # not degrees from the URDF's zero
-            self._compare_zeros(unit, hinges)
         known = replace(self, unit=unit, why=why, radians_per_value=scale, zeros=zeros)
         known._check(numbers, hinges)
         return known
@@ -213,6 +213,11 @@ class RecordedJoints:
         if steps.unit is not None:
             return steps.unit, f"the values go in steps of LeRobot's motors, in {_SHOWN[steps.unit]}"
         if not len(values) or not len(hinges) or self._outside(values) is None:
+            if len(values) and len(hinges) > 1 and _is_scaled(values[:, hinges]):
+                raise InspireError(
+                    "each joint goes from −1 or 0 to exactly 1: the values were scaled for a policy. Labels need the "
+                    "joints as they were recorded. If they are radians: --joint-unit radians."
+                )
             return "radians", "no joint goes beyond the URDF's limits in radians"
         if steps.mixed:
             joints = ", ".join(self.kinematics.joint_names[hinges[i]] for i in steps.mixed)
@@ -335,9 +340,7 @@ class RecordedJoints:
             raise InspireError(f"the calibration has {found} {joint!r}. It has: {', '.join(self.motors)}.")
         motor = self.motors[same[0]]
         ratio = max(steps, motor.steps) / min(steps or motor.steps, motor.steps)
-        if (
-            abs(ratio - round(ratio)) > _SAME_RANGE
-        ):  # 2: values were averaged, or every second step is missing
+        if abs(ratio - round(ratio)) > _SAME_RANGE:  # 2: without every second step
             raise InspireError(
                 f"the calibration gives joint {joint!r} a range of {motor.steps} steps, and its values tell {steps}. "
                 "It is of another arm, or newer. Leave out --calibration, and the ranges are found."
@@ -392,6 +395,14 @@ class RecordedJoints:
             )
 
 
+def _is_scaled(values: NDArray[np.float64]) -> bool:
+    """Whether every column has the smallest value −1, or every one 0, and the largest 1."""
+    low, high = values.min(axis=0), values.max(axis=0)
+    return np.allclose(high, 1, atol=1e-4) and bool(
+        np.ptp(low) < 1e-4 and np.isin(np.round(low[0], 4), (-1, 0))
+    )
+
+
 class _Steps(NamedTuple):
     """What the grid of the values says. unit: None where it says nothing.
 
@@ -412,9 +423,8 @@ class _Steps(NamedTuple):
             return cls(None, unknown)  # none that tells, or all rounded, which makes a grid too
         shares = [0.0] * len(columns)
         for unit, turn in _STEPS_OF_A_TURN.items():
-            of_unit = {
-                i: float(_on_grid(columns[i] * turn / 180)) for i in tell
-            }  # the middle may be half a step
+            # half steps, because the middle of a range may be one
+            of_unit = {i: float(_on_grid(columns[i] * turn / 180)) for i in tell}
             if min(of_unit.values()) >= _ON_GRID:
                 return cls(unit, unknown)
             shares = [max(share, of_unit.get(i, 0.0)) for i, share in enumerate(shares)]
