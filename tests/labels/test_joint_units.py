@@ -189,7 +189,7 @@ def test_values_beyond_a_hundred_are_degrees_and_beyond_every_limit_nothing(arm:
 def test_a_given_unit_that_cannot_be_is_refused_or_doubted(arm: ForwardKinematics) -> None:
     degrees, normalized = in_degrees(steps()), recorded(steps(), MotorNormMode.RANGE_M100_100)
     for unit, refusal in (
-        ("radians", r"'shoulder_pan' goes from -.* to .*radians are possible.*Leave out"),
+        ("radians", r"'shoulder_pan' goes from -.* to .*radians are possible.*See what is found"),
         ("normalized", r"beyond −100 … 100"),
     ):
         with (

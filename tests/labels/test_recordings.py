@@ -14,7 +14,7 @@ from inspire_vla.labels.end_effector import ColumnValues, EndEffectorColumns
 from inspire_vla.labels.episode_labeller import DemonstrationLabeller
 from inspire_vla.labels.gripper import Grasp
 from inspire_vla.labels.gripper_sign import drop_idle
-from inspire_vla.labels.labeller import label_states
+from inspire_vla.labels.labeller import Recording, label_states
 from inspire_vla.labels.lerobot_files import LeRobotFiles, matrix
 from inspire_vla.labels.plan import plan_labels
 from inspire_vla.labels.storage import CONFIDENCE_COLUMN, label_dataset
@@ -139,3 +139,17 @@ def test_a_frame_of_nan_costs_the_labels_of_its_episode_only(tmp_path: Path) -> 
     assert not (decode_answers(codes[damaged], "direction") == "grasped").any()
     assert (decode_answers(codes[~damaged], "direction") == "grasped").any()
     assert len(np.unique(codes[damaged])) == 1
+
+
+@pytest.mark.parametrize("drives", [True, False])
+def test_a_base_that_drives_is_told(drives: bool, recwarn: pytest.WarningsRecorder) -> None:
+    """LeKiwi: the arm's positions are relative to its base."""
+    names = ("ee.x", "ee.y", "ee.z", "x.vel", "y.vel", "theta.vel")
+    state = np.zeros((50, 6))
+    state[:, :3] = np.linspace(0, 0.2, 50)[:, None]
+    state[20:30, 5] = 30.0 if drives else 0.5
+    recording = Recording({"observation.state": state}, np.array([0]), {"observation.state": names})
+    EndEffectorColumns.parse("observation.state:0,1,2", needs_gripper=False).in_known_unit(recording, 1.0)
+    assert [str(w.message).split(".")[0] for w in recwarn] == (
+        ["the robot's base drives in 20% of the frames"] if drives else []
+    )

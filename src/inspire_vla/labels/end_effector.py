@@ -4,6 +4,7 @@ They are found by the names of the values, or by a property of the numbers that 
 mirrored fingers). The number of values alone is no evidence: seven numbers are as often joint angles as a pose.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -38,6 +39,10 @@ _LARGEST_EXTENT_M = 4
 """No arm reaches further; a larger extent is in another unit."""
 _NORMALISED = 1.4
 """Metres. No arm on a table moves so far on all three axes: the positions are normalised."""
+_DRIVES = {"x": 0.02, "y": 0.02, "theta": 2.0}
+"""Metres or degrees in a second above which a base drives; LeKiwi's `x.vel`, `y.vel` and `theta.vel`."""
+_DRIVEN = 0.02
+"""Share of the frames."""
 _MOST_LINES = 40
 
 
@@ -177,6 +182,7 @@ class EndEffectorColumns:
             InspireError: no position is finite, or the end effector or a joint moves further than it can, or never; or
                 the joints can be in two units.
         """
+        _warn_of_a_driving_base(recording)
         if self.joints is None:
             self._check_unit(recording.columns, metres_per_unit)
             return self
@@ -310,6 +316,24 @@ def find_end_effector_columns(
     if needs_gripper and all(len(one.parts) == 1 for one in by_arm):
         raise InspireError(_not_found("gripper", finder, needs_gripper))
     return tuple(by_arm)
+
+
+def _warn_of_a_driving_base(recording: Recording) -> None:
+    """An object that stands still moves in the frame of a base that drives."""
+    drives = np.zeros(1, dtype=bool)
+    for column, array in recording.columns.items():
+        names = recording.names.get(column, ())
+        if is_action(column) or array.ndim != 2 or array.shape[1] != len(names):
+            continue
+        for values, words in zip(array.T, map(words_of, names), strict=True):
+            if len(words) == 2 and words[0] in _DRIVES and words[1] == "vel":
+                drives = drives | (np.abs(values) > _DRIVES[words[0]])
+    if drives.mean() > _DRIVEN:
+        warnings.warn(
+            f"the robot's base drives in {drives.mean():.0%} of the frames. Positions are relative to the base, so "
+            "labels are right only where it stands still.",
+            stacklevel=4,
+        )
 
 
 def find_joints(

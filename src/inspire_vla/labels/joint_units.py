@@ -383,7 +383,7 @@ class RecordedJoints:
                 f"{'radians' if self.unit == 'radians' else 'degrees'} are possible"
             )
             if self.unit == "radians":
-                raise InspireError(f"{found}. Leave out --joint-unit, and the unit is found.")
+                raise InspireError(f"{found}. See what is found without --joint-unit.")
             warnings.warn(
                 f"{found}: are these {_SHOWN[self.unit]}, from the URDF's zero? Labels may be wrong.",
                 stacklevel=4,
