@@ -195,12 +195,13 @@ def test_the_gain_by_the_answers_is_counted_as_the_page_says(head: str, words: s
 
 def test_a_smaller_weight_of_the_answers_does_what_the_page_says() -> None:
     page = (ROOT / "docs" / "appendix" / "flow.md").read_text(encoding="utf-8")
+    runs = ROOT / "evidence" / "flow" / "runs"
     base, light = (
-        {r.key: r for r in read_run(ROOT / "evidence" / "flow" / "runs" / f"{name}_r0.25_s0_unseen").records}
+        {(s, *r.key): r for s in (0, 1) for r in read_run(runs / f"{name}_r0.25_s{s}_unseen").records}
         for name in ("base", "light_answers")
     )
     assert base.keys() == light.keys()
-    assert len(light) == 552
+    assert len(light) == 1104
     gains = []
     for suite in ("goal", "object", "spatial", "long"):
         keys = [key for key, record in light.items() if record.suite == f"tabletop_{suite}"]
@@ -209,7 +210,7 @@ def test_a_smaller_weight_of_the_answers_does_what_the_page_says() -> None:
         rate = f"{100 * pairs.second / pairs.n:.1f}"
         row = rf"^\| unseen \*{suite}\* \| {len(keys)} \|.*\| {rate} \[[^|]*\| {_points(gains[-1])} \|$"
         assert re.search(row, page, re.MULTILINE)
-    assert re.search(rf"\| 552 \|.*\| {_points(average(gains))} \|$", page, re.MULTILINE)
+    assert re.search(rf"\| 1,104 \|.*\| {_points(average(gains))} \|$", page, re.MULTILINE)
 
 
 def _points(gain: Estimate) -> str:
