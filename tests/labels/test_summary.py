@@ -131,7 +131,7 @@ def test_the_command_labels_shows_and_draws(synthetic, tmp_path, capsys):
     assert int(counts[0][0].split(": ")[1]) > 20
     assert figure.stat().st_size > 5000
     assert main(["label", str(source), "--out", str(out)]) == 2
-    assert "exists" in capsys.readouterr().err
+    assert "is a labelled dataset already" in capsys.readouterr().err
     assert main(["labels", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["frame"]["name"] == "robot"
 

@@ -124,7 +124,7 @@ def test_relabelling_equals_collecting_in_that_mode(dataset, tmp_path):
     opened = LeRobotDataset("any/name", root=tmp_path / "relabelled")
     assert tuple(opened[0]["observation.answers.position"].shape) == (MAX_OBJECTS,)
     assert "observation.answers.distance" not in opened.features
-    with pytest.raises(InspireError, match="exists"):
+    with pytest.raises(InspireError, match="is a labelled dataset already"):
         label_dataset(dataset, PrivilegedLabeller(), **relabelled)
 
 
