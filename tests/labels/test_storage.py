@@ -462,7 +462,9 @@ def test_two_processes_at_once_leave_one_whole_dataset(dataset, tmp_path):
     said = [process.communicate(timeout=300)[0].strip() for process in started]
     won = [text for text in said if text.isdigit()]
     assert len(won) == 1
-    assert all("Another process" in text or "Choose another folder" in text for text in said if text not in won)
+    assert all(
+        "Another process" in text or "Choose another folder" in text for text in said if text not in won
+    )
     label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "wanted")
     assert tree(tmp_path / "out") == tree(tmp_path / "wanted")
 
