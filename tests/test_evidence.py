@@ -213,6 +213,25 @@ def test_a_smaller_weight_of_the_answers_does_what_the_page_says() -> None:
     assert re.search(rf"\| 1,104 \|.*\| {_points(average(gains))} \|$", page, re.MULTILINE)
 
 
+def test_insulation_does_what_the_page_says() -> None:
+    page = (ROOT / "docs" / "appendix" / "flow.md").read_text(encoding="utf-8")
+    section = page[page.index("## With insulation") : page.index("## What it does not mean")]
+    runs = ROOT / "evidence" / "flow" / "runs"
+    for group, suites in {"seen": ("seen",), "unseen": ("goal", "object", "spatial", "long")}.items():
+        names = ("base_insulated", "insulated", "inspire")
+        played = [{r.key: r for r in read_run(runs / f"{name}_r0.25_s0_{group}").records} for name in names]
+        for suite in suites:
+            keys = [key for key, record in played[0].items() if record.suite == f"tabletop_{suite}"]
+            solved = [[bool(records[key].success) for key in keys] for records in played]
+            rates = [wilson(sum(each), len(each)) for each in solved]
+            base, inspire, free = (
+                re.escape(f"{100 * r.value:.1f} [{100 * r.low:.0f}–{100 * r.high:.0f}]") for r in rates
+            )
+            gain = _points(paired_difference(PairCounts.count(list(zip(*solved[:2], strict=True)))))
+            row = rf"^\| (unseen \*)?{suite}\*? \| {len(keys)} \| {base} \| {inspire} \| {gain} \| {free} \|$"
+            assert re.search(row, section, re.MULTILINE), suite
+
+
 def _points(gain: Estimate) -> str:
     value = f"{'+' if gain.value >= 0 else '−'}{abs(100 * gain.value):.1f}"
     low, high = (f"{'+' if x >= 0 else '−'}{abs(100 * x):.0f}" for x in (gain.low, gain.high))
