@@ -8,6 +8,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 from xml.etree import ElementTree
 
@@ -248,8 +249,8 @@ def success_figure(comparison: Mapping[str, Any], path: Path) -> None:
 @styled
 def variants_figure(comparison: Mapping[str, Any], titles: Mapping[str, str], path: Path) -> None:
     """Success on each group of suites, a row for each policy or control: the method, the baseline, then variants."""
-    names = [titles.get(policy["name"], policy["name"]) for policy in comparison["policies"]]
-    figure, axes = panels(560, 30 * len(names) + 60, len(comparison["groups"]))
+    names = [fill(titles.get(policy["name"], policy["name"]), 34) for policy in comparison["policies"]]
+    figure, axes = panels(620, 30 * len(names) + 60, len(comparison["groups"]))
     for axis, group in zip(axes, comparison["groups"], strict=True):
         for i, rate in enumerate(group["rates"]):
             if rate is not None and rate["rate"] is not None:
