@@ -213,22 +213,28 @@ def test_a_smaller_weight_of_the_answers_does_what_the_page_says() -> None:
     assert re.search(rf"\| 1,104 \|.*\| {_points(average(gains))} \|$", page, re.MULTILINE)
 
 
-def test_insulation_does_what_the_page_says() -> None:
+@pytest.mark.parametrize(
+    ("first", "end", "names"),
+    [
+        ("## With insulation", "## With the dialogue hidden", ("base_insulated", "insulated", "inspire")),
+        ("## With the dialogue hidden", "## What it does not mean", ("inspire", "dialogue_hidden")),
+    ],
+)
+def test_the_arms_of_the_flow_expert_do_what_the_page_says(
+    first: str, end: str, names: tuple[str, ...]
+) -> None:
     page = (ROOT / "docs" / "appendix" / "flow.md").read_text(encoding="utf-8")
-    section = page[page.index("## With insulation") : page.index("## What it does not mean")]
+    section = page[page.index(first) : page.index(end)]
     runs = ROOT / "evidence" / "flow" / "runs"
     for group, suites in {"seen": ("seen",), "unseen": ("goal", "object", "spatial", "long")}.items():
-        names = ("base_insulated", "insulated", "inspire")
         played = [{r.key: r for r in read_run(runs / f"{name}_r0.25_s0_{group}").records} for name in names]
         for suite in suites:
             keys = [key for key, record in played[0].items() if record.suite == f"tabletop_{suite}"]
             solved = [[bool(records[key].success) for key in keys] for records in played]
             rates = [wilson(sum(each), len(each)) for each in solved]
-            base, inspire, free = (
-                re.escape(f"{100 * r.value:.1f} [{100 * r.low:.0f}–{100 * r.high:.0f}]") for r in rates
-            )
-            gain = _points(paired_difference(PairCounts.count(list(zip(*solved[:2], strict=True)))))
-            row = rf"^\| (unseen \*)?{suite}\*? \| {len(keys)} \| {base} \| {inspire} \| {gain} \| {free} \|$"
+            cells = [re.escape(f"{100 * r.value:.1f} [{100 * r.low:.0f}–{100 * r.high:.0f}]") for r in rates]
+            cells.insert(2, _points(paired_difference(PairCounts.count(list(zip(*solved[:2], strict=True))))))
+            row = rf"^\| (unseen \*)?{suite}\*? \| {len(keys)} \| {r' \| '.join(cells)} \|$"
             assert re.search(row, section, re.MULTILINE), suite
 
 
