@@ -323,12 +323,12 @@ class RecordedJoints:
                 )
         if self.motors:
             return half_turns / 100, "ranges from the calibration"
-        told = [
+        by_steps = [
             f"{names[joint]} {2 * np.degrees(half):.0f}°"
             for joint, half in zip(hinges, half_turns, strict=True)
             if names[joint] not in of_urdf
         ]
-        said = [f"the steps tell the ranges: {', '.join(told)}"] if told else []
+        said = [f"the steps tell the ranges: {', '.join(by_steps)}"] if by_steps else []
         said += [f"from the URDF's limits: {', '.join(of_urdf)} (better: --calibration)"] if of_urdf else []
         return half_turns / 100, "; ".join(said)
 
