@@ -29,6 +29,8 @@ from inspire_vla.evaluation.provenance import provenance
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "performance" / "reasoning_overhead.json"
+"""The published numbers. A measurement changes them only with --out."""
+MEASURED = ROOT / "runs" / "overhead" / "reasoning_overhead.json"
 
 
 def main() -> None:
@@ -53,11 +55,14 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, default=None, help="of torch")
     parser.add_argument("--kept", type=Path, default=ROOT / "runs" / "overhead", help="rows of real sizes")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument(
+        "--out", type=Path, help=f"default: {MEASURED.relative_to(ROOT)}; of `report`, the published numbers"
+    )
     args = parser.parse_args()
     if args.what == "report":
-        report.write(args.out)
+        report.write(args.out or RESULTS)
         return
+    args.out = args.out or MEASURED
     if args.threads:
         torch.set_num_threads(args.threads)
     if args.what in ("nano", "memory", "history") and not args.checkpoint:
