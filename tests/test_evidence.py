@@ -7,11 +7,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from inspire_vla.cli import main
 from inspire_vla.evaluation import read_run
-from inspire_vla.evaluation.statistics import Estimate, PairCounts, average, paired_difference, wilson
+from inspire_vla.evaluation.statistics import (
+    Estimate,
+    PairCounts,
+    average,
+    crossed_bootstrap,
+    paired_difference,
+    wilson,
+)
 from inspire_vla.experiment import read_preset
 from inspire_vla.reports.results import BEGIN, END
 
@@ -236,6 +244,38 @@ def test_the_arms_of_the_flow_expert_do_what_the_page_says(
             cells.insert(2, _points(paired_difference(PairCounts.count(list(zip(*solved[:2], strict=True))))))
             row = rf"^\| (unseen \*)?{suite}\*? \| {len(keys)} \| {r' \| '.join(cells)} \|$"
             assert re.search(row, section, re.MULTILINE), suite
+
+
+def test_the_gain_with_a_smaller_weight_over_tasks_and_seeds_is_that_of_the_page() -> None:
+    runs, suites = ROOT / "evidence" / "flow" / "runs", []
+    solved = {
+        (name, seed): {
+            r.key: bool(r.success) for r in read_run(runs / f"{name}_r0.25_s{seed}_unseen").records
+        }
+        for name in ("base", "light_answers")
+        for seed in (0, 1)
+    }
+    for suite in ("goal", "object", "spatial", "long"):
+        keys = [key for key in solved["base", 0] if key[0] == f"tabletop_{suite}"]
+        tasks = sorted({key[1] for key in keys})
+        gains = [
+            [
+                np.mean(
+                    [solved["light_answers", seed][k] - solved["base", seed][k] for k in keys if k[1] == task]
+                )
+                for task in tasks
+            ]
+            for seed in (0, 1)
+        ]
+        suites.append(np.array(gains))
+    gain = crossed_bootstrap(suites)
+    assert (f"{100 * gain.value:.1f}", f"{100 * gain.low:.0f}", f"{100 * gain.high:.0f}") == (
+        "5.9",
+        "-1",
+        "13",
+    )
+    page = (ROOT / "docs" / "appendix" / "flow.md").read_text(encoding="utf-8")
+    assert page.count("it is between −1 and +13 points") == 2
 
 
 def _points(gain: Estimate) -> str:

@@ -142,7 +142,7 @@ def test_a_frame_of_nan_costs_the_labels_of_its_episode_only(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("drives", [True, False])
-def test_a_base_that_drives_is_told(drives: bool, recwarn: pytest.WarningsRecorder) -> None:
+def test_a_base_that_drives_gives_a_warning(drives: bool, recwarn: pytest.WarningsRecorder) -> None:
     """LeKiwi: the arm's positions are relative to its base."""
     names = ("ee.x", "ee.y", "ee.z", "x.vel", "y.vel", "theta.vel")
     state = np.zeros((50, 6))
