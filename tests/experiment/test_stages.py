@@ -116,6 +116,24 @@ def test_an_arm_differs_from_its_parent_alone():
     assert "--control=unasked" in plan[unasked]
 
 
+def test_controls_have_at_most_the_episodes_of_their_group():
+    groups = {"seen": Group(("a",), 8), "unseen": Group(("b",), 12)}
+    arms = {
+        "asked": Variant(controls=("unasked",)),
+        "all": Variant(controls=("unasked",), controls_episodes=12),
+    }
+    preset = replace(SMALL, groups=groups, controls=("truth",), controls_episodes=3, ablations=arms)
+    plan = {s.name: s.command for s in stages(preset, Path("out"))}
+
+    def episodes(name: str) -> list[str]:
+        commands = [plan[f"evaluate {name} on {group} tasks"] for group in groups]
+        return [word for command in commands for word in command if word.startswith("--episodes=")]
+
+    assert episodes("inspire_r0.25_s0_truth") == ["--episodes=3", "--episodes=3"]
+    assert episodes("asked_r0.25_s0_unasked") == ["--episodes=3", "--episodes=3"]
+    assert episodes("all_r0.25_s0_unasked") == ["--episodes=8", "--episodes=12"]
+
+
 def test_an_arm_needs_what_it_is_compared_with():
     with pytest.raises(InspireError, match="Did you mean 'base'"):
         replace(SMALL, ablations={"arm": Variant(of="bass")})
@@ -202,4 +220,5 @@ def test_wrong_presets_are_refused(tmp_path):
     assert "episode" in message("extends: full\ngroups: {seen: {suites: [a], episode: 2}}\n")
     assert "required" in message("seeds: [0]\n")
     assert "at least one seed" in message("extends: full\nseeds: []\n")
+    assert "controls_episodes" in message("extends: full\ncontrols_episodes: 0\n")
     assert "two variants" in message("extends: full\nvariants: {base: {}}\n")

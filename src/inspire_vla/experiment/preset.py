@@ -26,6 +26,7 @@ class Variant:
     Of ablations alone:
     of: the variant or earlier ablation that it differs from, and is compared with; by default the method.
     controls: those that it is evaluated with too, see `Preset.controls`.
+    controls_episodes: episodes per task of these; by default those of the preset's controls.
     seeds: it is trained with the first so many training seeds.
     """
 
@@ -35,6 +36,7 @@ class Variant:
     title: str | None = None
     of: str | None = None
     controls: tuple[str, ...] = ()
+    controls_episodes: int | None = None
     seeds: int = 1
 
 
@@ -87,7 +89,7 @@ class Preset:
         pretrain: arguments of `inspire pretrain`; empty for no pre-training.
         sweep: an option with several values.
         controls: those of `evaluation.answers.CONTROLS` with which the method is evaluated too.
-        controls_episodes: episodes per task of the controls; by default those of the group.
+        controls_episodes: episodes per task of the controls; by default, and at most, those of the group.
         ablations: name → how it differs from the method, or from its `of`.
         checkpoints: training steps after which the first seed is evaluated on `validation`.
     """
@@ -117,6 +119,10 @@ class Preset:
             "checkpoints need a group `validation`": bool(self.checkpoints) and self.validation is None,
             "at least one episode per task is needed": any(g.episodes < 1 for g in self.groups.values()),
             "every ablation needs at least one seed": any(a.seeds < 1 for a in self.ablations.values()),
+            "controls_episodes must be at least 1": any(
+                each.controls_episodes is not None and each.controls_episodes < 1
+                for each in (self, *self.ablations.values())
+            ),
         }
         for problem, found in problems.items():
             if found:

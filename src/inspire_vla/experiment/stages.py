@@ -65,7 +65,8 @@ def stages(preset: Preset, out: Path) -> list[Stage]:
         for seed in preset.seeds_of(name):
             plan += _trained(preset, out, name, variant, headline, seed)
             for control in ablation.controls:
-                plan += _evaluated(preset, out, preset.policy(name, seed=seed), headline, control)
+                policy = preset.policy(name, seed=seed)
+                plan += _evaluated(preset, out, policy, headline, control, ablation.controls_episodes)
     return plan
 
 
@@ -137,15 +138,21 @@ def _trained(
 
 
 def _evaluated(
-    preset: Preset, out: Path, policy: str, condition: Condition, control: str = "none"
+    preset: Preset,
+    out: Path,
+    policy: str,
+    condition: Condition,
+    control: str = "none",
+    episodes: int | None = None,
 ) -> Iterator[Stage]:
-    name, episodes = (
-        (policy, None) if control == "none" else (f"{policy}_{control}", preset.controls_episodes)
-    )
+    """Evaluations on every group. `episodes` are those per task of a control, by default the preset's."""
+    name = policy if control == "none" else f"{policy}_{control}"
+    wanted = None if control == "none" else episodes or preset.controls_episodes
     for group, suites in preset.groups.items():
+        played = min(wanted or suites.episodes, suites.episodes)
         folder = out / "runs" / f"{name}_{group}"
         command = _evaluate(
-            preset, out / "policies" / policy, replace(suites, episodes=episodes or suites.episodes), condition,
+            preset, out / "policies" / policy, replace(suites, episodes=played), condition,
             f"--control={control}", f"--name={name}", f"--out={folder}",
         )  # fmt: skip
         needs = (out / "policies" / policy / "finished",)
