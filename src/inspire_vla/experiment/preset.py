@@ -120,8 +120,11 @@ class Preset:
             "at least one episode per task is needed": any(g.episodes < 1 for g in self.groups.values()),
             "every ablation needs at least one seed": any(a.seeds < 1 for a in self.ablations.values()),
             "controls_episodes must be at least 1": any(
-                each.controls_episodes is not None and each.controls_episodes < 1
-                for each in (self, *self.ablations.values())
+                episodes is not None and episodes < 1
+                for episodes in (
+                    self.controls_episodes,
+                    *(each.controls_episodes for each in self.ablations.values()),
+                )
             ),
         }
         for problem, found in problems.items():
