@@ -15,8 +15,10 @@ import pytest
 from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
 from inspire_vla.labels.episode_labeller import DemonstrationLabeller
-from inspire_vla.labels.lerobot_files import LeRobotFiles, find_dataset, lerobot_home
+from inspire_vla.labels.find_dataset import find_dataset, lerobot_home
+from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.labels.storage import label_dataset
+from inspire_vla.labels.video_defects import check_videos
 
 INSTRUCTION = "put the red cube on the plate"
 STATE = ["x", "y", "z", "axis_angle_x", "axis_angle_y", "axis_angle_z", "finger_left", "finger_right"]
@@ -163,10 +165,10 @@ def test_zeros_in_a_video_are_refused_with_the_episode_that_they_are_in(dataset:
     whole[-200:] = bytes(200)
     film.write_bytes(whole)
     files = LeRobotFiles.open(dataset)
-    files.check_videos([0])
+    check_videos(files, [0])
     wanted = r"1 of 1: videos/observation\.images\.front\S* \(is damaged at \d+\.\d\d s, in episode 1\)"
     with pytest.raises(InspireError, match=wanted):
-        files.check_videos()
+        check_videos(files)
 
 
 def test_a_truncated_video_matters_only_to_the_episodes_that_it_has_lost(dataset: Path) -> None:
@@ -175,10 +177,10 @@ def test_a_truncated_video_matters_only_to_the_episodes_that_it_has_lost(dataset
     film.unlink()
     film.write_bytes(whole[: int(0.75 * len(whole))])
     files = LeRobotFiles.open(dataset)
-    files.check_videos([0])
+    check_videos(files, [0])
     for episodes in ([1], [0, 1], None):
         with pytest.raises(InspireError, match="truncated or damaged videos, 1 of 1"):
-            files.check_videos(episodes)
+            check_videos(files, episodes)
 
 
 def test_a_training_refuses_what_became_incomplete_before_it_began(

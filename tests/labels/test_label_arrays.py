@@ -11,7 +11,8 @@ from inspire_vla.instruction import NoObjectFound
 from inspire_vla.labels import answer_column, episode_labeller, label_arrays
 from inspire_vla.labels.end_effector import EndEffectorColumns
 from inspire_vla.labels.episode_labeller import DemonstrationLabeller
-from inspire_vla.labels.lerobot_files import LeRobotFiles, matrix
+from inspire_vla.labels.lerobot_files import LeRobotFiles
+from inspire_vla.labels.parquet import matrix
 from inspire_vla.labels.storage import CONFIDENCE_COLUMN, label_dataset
 
 

@@ -20,7 +20,8 @@ from inspire_vla.labels.language_column import (
     build_language_column,
     language_rows,
 )
-from inspire_vla.labels.lerobot_files import LeRobotFiles, matrix
+from inspire_vla.labels.lerobot_files import LeRobotFiles
+from inspire_vla.labels.parquet import matrix
 from inspire_vla.labels.storage import label_dataset
 from inspire_vla.recipes import INSPIRE_DIRECTION
 from inspire_vla.spatial import decode_answers

@@ -12,7 +12,8 @@ from inspire_vla.errors import InspireError
 from inspire_vla.instruction import MentionRole
 from inspire_vla.labels import LABELS_FILE, read_labels
 from inspire_vla.labels.episode_labeller import DemonstrationLabeller, label_arrays
-from inspire_vla.labels.lerobot_files import LeRobotFiles, matrix
+from inspire_vla.labels.lerobot_files import LeRobotFiles
+from inspire_vla.labels.parquet import matrix
 from inspire_vla.labels.storage import label_dataset
 
 GERMAN = "Lege den roten Würfel auf den Teller"

@@ -15,7 +15,8 @@ from inspire_vla.labels.episode_labeller import DemonstrationLabeller
 from inspire_vla.labels.gripper import Grasp
 from inspire_vla.labels.gripper_sign import drop_idle
 from inspire_vla.labels.labeller import Recording, label_states
-from inspire_vla.labels.lerobot_files import LeRobotFiles, matrix
+from inspire_vla.labels.lerobot_files import LeRobotFiles
+from inspire_vla.labels.parquet import matrix
 from inspire_vla.labels.plan import plan_labels
 from inspire_vla.labels.storage import CONFIDENCE_COLUMN, label_dataset
 from inspire_vla.spatial import decode_answers

@@ -11,7 +11,7 @@ from inspire_vla.errors import InspireError
 from inspire_vla.labels import GRASPED_COLUMN, LABELS_FILE, OFFSET_COLUMN, LabelInfo, ModeRule, read_labels
 from inspire_vla.labels.dataset_writer import LabelledDatasetWriter
 from inspire_vla.labels.labeller import Episode
-from inspire_vla.labels.lerobot_files import matrix
+from inspire_vla.labels.parquet import matrix
 from inspire_vla.labels.simulator_state import PRIVILEGED_MENTIONS, PrivilegedLabeller
 from inspire_vla.labels.storage import label_dataset
 

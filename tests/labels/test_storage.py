@@ -20,7 +20,8 @@ from inspire_vla.files import folder_lock, remove
 from inspire_vla.labels import LABELS_FILE, kept_tracks, read_labels, storage
 from inspire_vla.labels.custom import FunctionLabeller, TableLabeller
 from inspire_vla.labels.episode_labeller import DemonstrationLabeller
-from inspire_vla.labels.lerobot_files import LeRobotFiles, matrix
+from inspire_vla.labels.lerobot_files import LeRobotFiles
+from inspire_vla.labels.parquet import matrix
 from inspire_vla.labels.storage import CONFIDENCE_COLUMN, label_dataset
 from inspire_vla.labels.summary import timelines
 from inspire_vla.spatial import decode_answers

@@ -130,7 +130,7 @@ def _in_simulator(options: Arguments) -> "Run":
 def _on_dataset(options: Arguments) -> "Run":
     from inspire_vla import policies
     from inspire_vla.evaluation import Factory, PlaybackPlan
-    from inspire_vla.labels.lerobot_files import find_dataset
+    from inspire_vla.labels.find_dataset import find_dataset
     from inspire_vla.labels.recorded import check_selection
 
     simulated = ["suite", "task", "first_seed", "max_steps", "layout_randomness", "mapping", "render"]

@@ -130,7 +130,7 @@ def run(options: Arguments) -> None:
     if options.dry_run and options.review:
         raise InspireError("--review shows labels, and --dry-run writes none; leave out one of them.")
     from inspire_vla.labels.columns import answer_column
-    from inspire_vla.labels.lerobot_files import find_dataset, lerobot_home
+    from inspire_vla.labels.find_dataset import find_dataset, lerobot_home
     from inspire_vla.spatial import get_frame
 
     for mode in options.modes:  # before the dataset is read

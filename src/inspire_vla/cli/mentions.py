@@ -65,7 +65,8 @@ def _of_policy(checkpoint: str) -> tuple[int, "Overrides"]:
 
 def _instructions(sources: tuple[str, ...]) -> list[str]:
     """The distinct instructions of datasets and sentences, in order."""
-    from inspire_vla.labels.lerobot_files import LeRobotFiles, find_dataset
+    from inspire_vla.labels.find_dataset import find_dataset
+    from inspire_vla.labels.lerobot_files import LeRobotFiles
 
     if not sources:
         raise InspireError("Give a LeRobot dataset, or an instruction in quotes.")

@@ -83,7 +83,7 @@ def _tabletop(policy: Mapping[str, Any]) -> tuple[Any, float]:
 def _playback(options: Arguments, policy: Mapping[str, Any]) -> tuple[Any, float]:
     from inspire_vla import policies
     from inspire_vla.evaluation import PlaybackBenchmark
-    from inspire_vla.labels.lerobot_files import find_dataset
+    from inspire_vla.labels.find_dataset import find_dataset
 
     assert options.dataset is not None
     checkpoint = None if options.remote else options.policy or DEFAULT_POLICY

@@ -62,7 +62,8 @@ def run(options: Arguments) -> None:
         raise InspireError(f"--seed must be at least 0, found {options.seed}.")
     recipe, arguments = train_arguments(options)  # checked before LeRobot loads, which takes seconds
     if options.dataset is not None:
-        from inspire_vla.labels.lerobot_files import LeRobotFiles, find_dataset
+        from inspire_vla.labels.find_dataset import find_dataset
+        from inspire_vla.labels.lerobot_files import LeRobotFiles
 
         LeRobotFiles.open(find_dataset(options.dataset))
     if sys.stderr.isatty():
@@ -109,7 +110,7 @@ def train_arguments(options: Arguments) -> tuple[str | None, list[str]]:
                 )
             raise InspireError(f"{out} exists. Give another --out, or --resume to continue it.")
         check_writable(out, needed=SMALL_CHECKPOINT)
-        from inspire_vla.labels.lerobot_files import find_dataset
+        from inspire_vla.labels.find_dataset import find_dataset
 
         root = find_dataset(options.dataset)
         arguments = [f"--dataset.root={root}", f"--output_dir={out}"]
@@ -217,7 +218,7 @@ def _dataset_to_resume(options: Arguments, config: Path) -> Path | None:
                 "(its content is compared)."
             )
         return None
-    from inspire_vla.labels.lerobot_files import find_dataset
+    from inspire_vla.labels.find_dataset import find_dataset
     from inspire_vla.lerobot_plugin.checkpoints import check_same_dataset
 
     given = find_dataset(options.dataset)

@@ -37,7 +37,7 @@ class Arguments:
 
 
 def run(options: Arguments) -> None:
-    from inspire_vla.labels.lerobot_files import find_dataset
+    from inspire_vla.labels.find_dataset import find_dataset
     from inspire_vla.reports.viewer import check_save
 
     check_save(options.save)

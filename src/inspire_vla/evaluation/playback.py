@@ -86,8 +86,10 @@ class PlaybackBenchmark:
                 f"No instruction of {self.root} names an object that the policy can be asked about. Name them in "
                 "a file: inspire evaluate --mentions."
             )
+        from inspire_vla.labels.video_defects import check_videos  # loads PyAV
+
         shown_first = None if first_episode is None else (first_episode,)
-        self.reader.files.check_videos(self._evaluated or shown_first)
+        check_videos(self.reader.files, self._evaluated or shown_first)
 
     note = "Recorded frames: they do not follow the actions of the policy."
     camera_faces_robot = False

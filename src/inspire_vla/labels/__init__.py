@@ -4,7 +4,8 @@ A labelled LeRobot dataset has one small-integer column per reasoning mode, `obs
 int16 (max_objects,): for each object the code of its answer (the index in `spatial.canonical_answers(mode)`),
 −1 where there is none. `meta/inspire_labels.json` says what the codes mean.
 
-A dataset:        lerobot_files.py  its files and columns      recorded.py   its episodes with images (video.py)
+A dataset:        find_dataset.py   by folder or name          lerobot_files.py  its files and columns (parquet.py)
+                  recorded.py       its episodes with images (video.py)     video_defects.py  are its videos whole?
                   dataset_writer.py writes a new one           calvin.py     imports CALVIN's recordings
 Its labels:       columns.py        what they mean             storage.py    `inspire label` writes them
                   summary.py        counts and timelines       language_column.py  as LeRobot's messages

@@ -17,6 +17,7 @@ from inspire_vla.instruction import (
 )
 from inspire_vla.labels.labeller import Labeller, Recording
 from inspire_vla.labels.lerobot_files import LeRobotFiles
+from inspire_vla.labels.video_defects import check_videos
 
 _CALIBRATION_FILES = 8
 _INSTRUCTIONS_SHOWN = 20
@@ -75,7 +76,7 @@ def plan_labels(files: LeRobotFiles, labeller: Labeller, given: Overrides) -> La
         InspireError: a video is truncated, an instruction cannot be read with certainty, none names an object, or an
             error of the labeller.
     """
-    files.check_videos()
+    check_videos(files)
     if hasattr(labeller, "with_dataset"):
         labeller = labeller.with_dataset(files.root)
     overrides = {text: given[text] for text in files.tasks.values() if text in given}

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspire_vla.errors import InspireError, counted
-from inspire_vla.labels.lerobot_files import LeRobotFiles, Segment, integers, read_table
+from inspire_vla.labels.lerobot_files import LeRobotFiles, Segment
+from inspire_vla.labels.parquet import read_table
 
 ACTION = "action"
 _RANGE = re.compile(r"(\d*):(\d*)|(\d+)")
@@ -66,11 +67,13 @@ class EpisodeReader:
             return self._stored_images(segment, camera)
         from inspire_vla.labels.video import decode_video
 
-        path, begin = self._video_of(segment.episode, camera)
+        span = next(self.files.video_spans([segment.episode], [camera]), None)
+        if span is None:
+            raise InspireError(f"{self.files.root} has no episode {segment.episode}.")
         timestamps = self.columns(segment, ["timestamp"])["timestamp"][:, 0].astype(float)
         return decode_video(
-            path,
-            (begin + timestamps).tolist(),
+            span.file,
+            (span.first_s + timestamps).tolist(),
             0.5 / self.fps,
             lambda _: f"episode {segment.episode} of {camera}",
         )
@@ -88,17 +91,6 @@ class EpisodeReader:
                     f"{camera!r}."
                 ) from None
             yield image
-
-    def _video_of(self, episode: int, camera: str) -> tuple[Path, float]:
-        """The file that holds an episode's video, and the time in it at which the episode begins."""
-        names = [f"videos/{camera}/{name}" for name in ("chunk_index", "file_index", "from_timestamp")]
-        for path in self.files.episode_files():
-            table = read_table(path, ["episode_index", *names])
-            rows = np.flatnonzero(integers(path, table, "episode_index") == episode)
-            if len(rows):
-                chunk, file, begin = (table[name][int(rows[0])].as_py() for name in names)
-                return self.files.video_file(camera, chunk, file), float(begin)
-        raise InspireError(f"{self.files.root} has no episode {episode}.")
 
 
 def check_selection(text: str) -> None:

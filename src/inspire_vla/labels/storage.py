@@ -51,7 +51,8 @@ from inspire_vla.labels.language_column import (
     language_rows,
     read_language_column,
 )
-from inspire_vla.labels.lerobot_files import LeRobotFiles, Rows, replace_columns
+from inspire_vla.labels.lerobot_files import LeRobotFiles, Rows
+from inspire_vla.labels.parquet import replace_columns
 from inspire_vla.labels.plan import LabelPlan, plan_labels
 from inspire_vla.labels.report import LabelReport
 from inspire_vla.labels.simulator_state import kept_mentions

@@ -1,9 +1,7 @@
 """Videos, decoded in the order of their frames: much faster than one frame at a time."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +13,6 @@ from inspire_vla.errors import InspireError, reason_of
 
 _GAP_S = 2.0
 """Between two wanted images further apart, the decoder jumps instead of decoding what lies between."""
-_ZEROS = bytes(64)
-"""No encoder writes so many zeros in a row; an aborted copy does."""
-_OBU_PADDING = 15
-_OBU_TYPES = {*range(1, 9), _OBU_PADDING}
-"""Those of AV1 that are not reserved."""
 
 
 @contextmanager
@@ -81,90 +74,6 @@ def undecodable(path: Path, time_s: float, of: str, error: Exception) -> Inspire
         f"{path} cannot be decoded at {time_s:.2f} s or soon after{of}: {reason_of(error)}. Copy it again from where "
         "it was recorded."
     )
-
-
-def defect_of(path: Path, first_s: float, last_s: float, frame_s: float) -> tuple[str, float] | None:
-    """What is wrong with a video between two wanted images, and at which second; None if nothing is found.
-
-    Reads the index and the packets between, about a second for an hour of video on a local disk. Nothing is decoded.
-    Found are a file that ends too early, parts that hold zeros, and packets whose inner lengths do not fit (H.264,
-    HEVC, AV1). Not found are other bytes that changed within one packet. The duration that a file states is no
-    evidence: LeRobot writes it at the beginning, and a truncated file still states the whole.
-
-    Args:
-        first_s, last_s: times of the images.
-        frame_s: seconds between two images. The last one may be missing: whether it is needed is a matter of LeRobot's
-            tolerance_s, which a training applies.
-    """
-    end_s = -math.inf
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            is_sound = _packet_check(stream.codec_context)
-            container.seek(round(first_s / stream.time_base), backward=True, stream=stream)
-            for packet in container.demux(stream):
-                if packet.is_corrupt:
-                    end_s = -math.inf
-                    break
-                if packet.pts is None:
-                    continue
-                time_s = float(packet.pts * packet.time_base)
-                if not is_sound(bytes(packet)):
-                    return f"is damaged at {time_s:.2f} s", time_s
-                end_s = max(end_s, time_s)
-                if end_s > last_s - 0.5 * frame_s:
-                    return None
-    except (av.error.FFmpegError, IndexError, ValueError, OverflowError) as error:
-        return f"cannot be opened: {reason_of(error)}", first_s
-    return None if end_s > last_s - 1.5 * frame_s else (f"ends before {last_s:.2f} s", last_s)
-
-
-def _packet_check(codec: Any) -> Callable[[bytes], bool]:
-    """What tells whether a packet of this codec can be sound. Other codecs' packets always can."""
-    head = bytes(codec.extradata or b"")
-    name = codec.codec.canonical_name
-    if name == "av1":
-        return _sound_av1
-    place = {"h264": 4, "hevc": 21}.get(name)
-    if place is None or len(head) <= place or head[0] != 1:  # not as mp4 stores it
-        return lambda _: True
-    return partial(_sound_units, length_bytes=(head[place] & 3) + 1)
-
-
-def _sound_units(packet: bytes, length_bytes: int) -> bool:
-    """H.264 and HEVC in mp4 (ISO/IEC 14496-15): units, each behind its length. They never hold three zeros in a row."""
-    position = 0
-    while position < len(packet):
-        start = position + length_bytes
-        length = int.from_bytes(packet[position:start])
-        position = start + length
-        if length == 0 or position > len(packet):
-            return False
-    return _ZEROS not in packet
-
-
-def _sound_av1(packet: bytes) -> bool:
-    """AV1 in mp4: units (OBU, section 5.3 of the AV1 specification), each with its type, flags and length."""
-    position = 0
-    while position < len(packet):
-        header, start = packet[position], position + 1
-        kind, has_extension, has_length = header >> 3 & 15, header >> 2 & 1, header >> 1 & 1
-        if header & 0x81 or kind not in _OBU_TYPES:
-            return False
-        start += has_extension
-        end = len(packet)
-        if has_length:
-            length, shift, more = 0, 0, True
-            while more:
-                if start >= len(packet):
-                    return False
-                length |= (packet[start] & 127) << shift
-                more, shift, start = packet[start] >= 128, shift + 7, start + 1
-            end = start + length
-        if end > len(packet) or (kind != _OBU_PADDING and packet.find(_ZEROS, start, end) >= 0):
-            return False
-        position = end
-    return True
 
 
 def _nearest(frames: Iterator[Any], times: Sequence[float]) -> Iterator[tuple[float, Any]]:

@@ -39,6 +39,7 @@ from inspire_vla.labels.columns import (
 from inspire_vla.labels.dataset_writer import COLLECTION_FILE
 from inspire_vla.labels.lerobot_files import LeRobotFiles, Rows
 from inspire_vla.labels.recorded import EpisodeReader
+from inspire_vla.labels.video_defects import check_videos
 from inspire_vla.lerobot_plugin.action_fit import (
     check_action_range,
     check_gripper,
@@ -197,7 +198,7 @@ def prepare(
         warn_of_rounding(config)
     check_inputs(config, dataset.features, asked_for("rename_map") or {})
     files = LeRobotFiles.open(dataset.root)
-    files.check_videos(config.runtime_episodes)
+    check_videos(files, config.runtime_episodes)
     count_without_instruction(files)
     check_numbers(config, dataset)
     chosen = asked_for("dataset.episodes") or asked_for("dataset.eval_split")

@@ -23,6 +23,7 @@ from inspire_vla.labels.columns import answer_column, has_labels, read_labelled
 from inspire_vla.labels.lerobot_files import Segment
 from inspire_vla.labels.recorded import EpisodeReader
 from inspire_vla.labels.video import open_video
+from inspire_vla.labels.video_defects import check_videos
 from inspire_vla.reports.table import at, make_table
 from inspire_vla.spatial import decode_answers
 
@@ -266,7 +267,7 @@ class DatasetEpisode:
     def __init__(self, folder: Path, episode: int) -> None:
         self.reader = EpisodeReader(folder)
         check_episode(episode, self.reader.episodes)
-        self.reader.files.check_videos([episode])
+        check_videos(self.reader.files, [episode])
         self.segments = [segment for segment in self.reader.segments if segment.episode == episode]
         self.instruction = self.segments[0].instruction
         self.mode: str | None = None
