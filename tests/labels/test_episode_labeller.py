@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from inspire_vla.errors import InspireError
-from inspire_vla.instruction import acts_of, find_mentions
+from inspire_vla.instruction import find_mentions
 from inspire_vla.labels.columns import LabelInfo, ModeRule
-from inspire_vla.labels.end_effector import ColumnValues, EndEffectorColumns, find_end_effector_columns
+from inspire_vla.labels.end_effector import EndEffectorColumns
 from inspire_vla.labels.episode_labeller import DemonstrationLabeller
 from inspire_vla.labels.labeller import Episode, Recording, encode_tracks
 from inspire_vla.spatial import NO_LABEL, canonical_answers
@@ -200,46 +200,6 @@ def test_unknown_positions_get_no_labels(synthetic):
     assert tracks.notes == ("positions that are no numbers",)
     still = label(synthetic, np.tile(hand[:1], (9, 1)), -np.ones(9), np.full(9, 0.08))
     assert not still.grasped.any()
-
-
-def test_columns_are_found_by_name_or_the_error_lists_them():
-    columns = {"observation.state": np.zeros((4, 7)), "action": np.zeros((4, 7))}
-    names = {
-        "observation.state": [f"joint_{i}" for i in range(7)],
-        "action": [f"joint_{i}" for i in range(7)],
-    }
-    with pytest.raises(InspireError, match="no end-effector position is found"):
-        find_end_effector_columns(Recording(columns, np.zeros(1, int), names))
-    names["observation.state"] = ["x", "y", "z", "roll", "pitch", "yaw", "gripper"]
-    (found,) = find_end_effector_columns(Recording(columns, np.zeros(1, int), names))
-    assert found.position_values == ColumnValues("observation.state", (0, 1, 2))
-    assert found.width_values == ColumnValues("observation.state", (6,))
-    assert EndEffectorColumns.parse(**found.to_json()) == found
-    with pytest.raises(InspireError, match="name:0,1,2"):
-        EndEffectorColumns.parse("observation.state", "a:1")
-
-
-@pytest.mark.parametrize(
-    ("instruction", "told"),
-    [
-        ("put the red cube on the plate", ["0>1"]),
-        ("put both the soup and the sauce in the basket", ["0>2", "1>2"]),
-        ("turn on the stove and put the moka pot on it", ["~0", "1>0"]),
-        ("put the mug in the microwave and close it", ["0>1", "~1"]),
-        ("put the pudding to the right of the plate", ["0>1 beside"]),
-        ("remove the lid from the pot", ["0 from 1"]),
-        ("stack the left bowl on the right bowl and place them in the tray", ["0>1", "1>2"]),
-    ],
-)
-def test_roles(instruction, told):
-    said = []
-    for act in acts_of(instruction, find_mentions(instruction)):
-        goal = (act.goal,) if act.goal is not None else act.beside
-        text = "~" * act.touch + str(act.target) + "".join(f">{place}" for place in goal)
-        said.append(
-            text + " beside" * bool(act.beside) + (f" from {act.source}" if act.source is not None else "")
-        )
-    assert said == told
 
 
 def test_agreement_with_a_simulators_truth(tmp_path):

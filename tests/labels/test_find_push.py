@@ -5,7 +5,6 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from inspire_vla.instruction import acts_of, find_mentions
 from inspire_vla.labels.episode_labeller import find_push
 
 
@@ -57,17 +56,3 @@ def test_a_press_a_stay_and_a_touch_are_no_pushes():
     assert push_of(np.tile(path[:1], (20, 1))) is None
     assert push_of(path[:1] + np.linspace(0, 0.02, 20)[:, None] * np.array([1.0, 0, 0])) is None
     assert find_push(path, 3, 5, 3) is None
-
-
-@pytest.mark.parametrize(
-    ("instruction", "pushes"),
-    [
-        ("close the top drawer of the cabinet", [True]),
-        ("open the top drawer of the cabinet", [False]),
-        ("put the bowl in the drawer and close it", [False, True]),
-        ("push the plate to the front of the stove", [True]),
-        ("turn on the stove", [False]),
-    ],
-)
-def test_which_acts_push(instruction, pushes):
-    assert [act.push for act in acts_of(instruction, find_mentions(instruction))] == pushes

@@ -10,7 +10,8 @@ from tests.labels.recordings import EPISODES, POSE, REFUSED, RIGHT, STATE, Kind,
 
 from inspire_vla.errors import InspireError
 from inspire_vla.labels import answer_column
-from inspire_vla.labels.end_effector import ColumnValues, EndEffectorColumns
+from inspire_vla.labels.column_values import ColumnValues
+from inspire_vla.labels.end_effector import EndEffectorColumns
 from inspire_vla.labels.episode_labeller import DemonstrationLabeller
 from inspire_vla.labels.gripper import Grasp
 from inspire_vla.labels.gripper_sign import drop_idle
@@ -103,13 +104,6 @@ def test_what_is_doubtful_about_an_instruction_is_said_before_labelling(tmp_path
     write(replace(RIGHT["plain"], tasks=("put the red cube on the red cube",)), tmp_path / "source")
     files = LeRobotFiles.open(tmp_path / "source")
     assert "doubt: 'the red cube' may be two objects" in str(plan_labels(files, DemonstrationLabeller(), {}))
-
-
-def test_names_of_a_column_without_names_are_refused_with_advice() -> None:
-    with pytest.raises(
-        InspireError, match=r"values of column 's' have no names, and x,y,z .*as in s:0,1,2\.$"
-    ):
-        ColumnValues.parse("s:x,y,z").resolve({"other": ["x", "y", "z"]})
 
 
 def test_a_recording_that_stops_while_the_gripper_closes_has_no_second_grasp() -> None:

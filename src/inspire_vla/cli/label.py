@@ -269,8 +269,8 @@ def how_to_resume(options: Arguments) -> str:
 
 def chosen_labeller(options: Arguments) -> "Labeller":
     """Return the labeller that the options describe. Raises InspireError for an option that it would not use."""
+    from inspire_vla.labels.column_values import ColumnValues
     from inspire_vla.labels.custom import TableLabeller
-    from inspire_vla.labels.end_effector import ColumnValues
     from inspire_vla.labels.episode_labeller import DemonstrationLabeller
     from inspire_vla.labels.registry import get_labeller
 
@@ -295,7 +295,8 @@ def chosen_labeller(options: Arguments) -> "Labeller":
 
 def _columns(options: Arguments) -> "EndEffectorColumns | None":
     """The columns that --position and the options about it name; None without --position and --urdf."""
-    from inspire_vla.labels.end_effector import EndEffectorColumns, find_joints
+    from inspire_vla.labels.end_effector import EndEffectorColumns
+    from inspire_vla.labels.find_joints import find_joints
     from inspire_vla.labels.forward_kinematics import ForwardKinematics
     from inspire_vla.labels.joint_units import RecordedJoints, read_calibration
     from inspire_vla.labels.lerobot_files import LeRobotFiles

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from inspire_vla.errors import InspireError, counted
 from inspire_vla.instruction import acts_of
-from inspire_vla.labels.end_effector import ColumnValues, EndEffectorColumns
+from inspire_vla.labels.column_values import ColumnValues
+from inspire_vla.labels.end_effector import EndEffectorColumns
 from inspire_vla.labels.gripper import (
     Grasp,
     OpeningScale,

@@ -20,13 +20,11 @@ from numpy.typing import NDArray
 
 from inspire_vla.errors import InspireError, counted, nearest, reason_of
 from inspire_vla.labels.calibration import Finding, column_findings
-from inspire_vla.labels.end_effector import (
-    EndEffectorColumns,
-    find_end_effector_columns,
-    state_and_action_columns,
-)
+from inspire_vla.labels.end_effector import EndEffectorColumns
+from inspire_vla.labels.find_end_effector import find_end_effector_columns
 from inspire_vla.labels.labeller import Episode, Recording, Tracks, code_sha256
 from inspire_vla.labels.lerobot_files import LeRobotFiles
+from inspire_vla.labels.value_names import state_and_action_columns
 
 _REACH_M = 3.0
 """No arm reaches an object that is further away: the unit is wrong."""

@@ -23,16 +23,13 @@ from numpy.typing import NDArray
 from inspire_vla.errors import InspireError, counted
 from inspire_vla.instruction import Act, MentionRole, acts_of, find_mentions, mentions_of, override_for
 from inspire_vla.labels.calibration import NEVER_EMPTY, Arm, Finding, calibrate_arms, grasps_of
+from inspire_vla.labels.column_values import ColumnValues
 from inspire_vla.labels.columns import LabelInfo, ModeRule
-from inspire_vla.labels.end_effector import (
-    ColumnValues,
-    EndEffectorColumns,
-    add_gripper,
-    find_end_effector_columns,
-    state_and_action_columns,
-)
+from inspire_vla.labels.end_effector import EndEffectorColumns
+from inspire_vla.labels.find_end_effector import add_gripper, find_end_effector_columns
 from inspire_vla.labels.gripper import EMPTY, Grasp, OpeningScale
 from inspire_vla.labels.labeller import Episode, Note, Recording, Tracks, encode_tracks
+from inspire_vla.labels.value_names import state_and_action_columns
 from inspire_vla.spatial import Frame, decode_answers
 
 # --- the labeller of a dataset

@@ -122,3 +122,21 @@ def uses_short_arms(names: Iterable[str]) -> bool:
     """Whether both "l" and "r" stand in the names, as in r_gripper and l_gripper."""
     words = {word for name in names for word in words_of(name)}
     return {"l", "r"} <= words
+
+
+def is_action(column: str) -> bool:
+    """Whether a column holds what the robot was commanded: LeRobot's `action`, openpi's `actions`, or a part."""
+    return words_of(column)[:1] in (("action",), ("actions",))
+
+
+def state_and_action_columns(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of a dataset's number columns in which the end effector and the gripper may be."""
+    return tuple(
+        name
+        for name in names
+        if is_action(name)
+        or (
+            name.startswith(("observation.", "observation/", "state", "states"))
+            and not name.startswith(("observation.answers.", "observation.environment"))
+        )
+    )
