@@ -17,7 +17,7 @@ import numpy as np
 
 from inspire_vla.evaluation import wilson
 from inspire_vla.labels import LabelInfo, ModeRule, read_labelled
-from inspire_vla.labels.episode_labeller import DemonstrationLabeller
+from inspire_vla.labels.demonstration_labeller import DemonstrationLabeller
 from inspire_vla.labels.labeller import Episode, Labeller, encode_tracks
 from inspire_vla.labels.plan import plan_labels
 from inspire_vla.labels.simulator_state import PrivilegedLabeller

@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from inspire_vla.labels.episode_labeller import DemonstrationLabeller
+from inspire_vla.labels.demonstration_labeller import DemonstrationLabeller
 from inspire_vla.labels.parquet import matrix
 from inspire_vla.labels.storage import label_dataset
 from inspire_vla.spatial import canonical_answers, relate_codes

@@ -14,7 +14,7 @@ import pytest
 
 from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
-from inspire_vla.labels.episode_labeller import DemonstrationLabeller
+from inspire_vla.labels.demonstration_labeller import DemonstrationLabeller
 from inspire_vla.labels.find_dataset import find_dataset, lerobot_home
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.labels.storage import label_dataset

@@ -11,7 +11,7 @@ from inspire_vla.cli import parse
 from inspire_vla.cli.label import chosen_labeller
 from inspire_vla.errors import InspireError
 from inspire_vla.labels.custom import TableLabeller
-from inspire_vla.labels.episode_labeller import DemonstrationLabeller
+from inspire_vla.labels.demonstration_labeller import DemonstrationLabeller
 from inspire_vla.labels.find_end_effector import add_gripper
 from inspire_vla.labels.labeller import Labeller, Recording
 from inspire_vla.labels.lerobot_files import LeRobotFiles

@@ -12,7 +12,7 @@ import pytest
 from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
 from inspire_vla.labels import LABELS_FILE, LabelMismatch, LabelsMissing, read_labelled
-from inspire_vla.labels.episode_labeller import DemonstrationLabeller
+from inspire_vla.labels.demonstration_labeller import DemonstrationLabeller
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.labels.simulator_state import PRIVILEGED_MENTIONS, kept_mentions, mentions_of_columns
 from inspire_vla.labels.storage import label_dataset

@@ -19,7 +19,7 @@ import pytest
 from inspire_vla.errors import InspireError
 from inspire_vla.labels import LABELS_FILE, LabelInfo, ModeRule
 from inspire_vla.labels.dataset_writer import LabelledDatasetWriter, png
-from inspire_vla.labels.episode_labeller import DemonstrationLabeller
+from inspire_vla.labels.demonstration_labeller import DemonstrationLabeller
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.labels.simulator_state import PrivilegedLabeller
 from inspire_vla.labels.storage import label_dataset

@@ -6,8 +6,8 @@ import pytest
 from inspire_vla.errors import InspireError
 from inspire_vla.instruction import find_mentions
 from inspire_vla.labels.columns import LabelInfo, ModeRule
+from inspire_vla.labels.demonstration_labeller import DemonstrationLabeller
 from inspire_vla.labels.end_effector import EndEffectorColumns
-from inspire_vla.labels.episode_labeller import DemonstrationLabeller
 from inspire_vla.labels.labeller import Episode, Recording, encode_tracks
 from inspire_vla.spatial import NO_LABEL, canonical_answers
 

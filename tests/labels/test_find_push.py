@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from inspire_vla.labels.episode_labeller import find_push
+from inspire_vla.labels.find_push import find_push
 
 
 def strokes(count=3, length_m=0.05, back_m=0.06, lift_m=0.05):

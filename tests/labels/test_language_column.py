@@ -13,7 +13,7 @@ import pytest
 
 from inspire_vla.dialogue import ASKED_OBJECTS, question
 from inspire_vla.errors import InspireError
-from inspire_vla.labels.episode_labeller import DemonstrationLabeller
+from inspire_vla.labels.demonstration_labeller import DemonstrationLabeller
 from inspire_vla.labels.language_column import (
     LANGUAGE_COLUMN,
     ROW,

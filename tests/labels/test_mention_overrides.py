@@ -11,7 +11,8 @@ from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
 from inspire_vla.instruction import MentionRole
 from inspire_vla.labels import LABELS_FILE, read_labels
-from inspire_vla.labels.episode_labeller import DemonstrationLabeller, label_arrays
+from inspire_vla.labels.array_labels import label_arrays
+from inspire_vla.labels.demonstration_labeller import DemonstrationLabeller
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.labels.parquet import matrix
 from inspire_vla.labels.storage import label_dataset

@@ -11,8 +11,8 @@ from tests.labels.recordings import EPISODES, POSE, REFUSED, RIGHT, STATE, Kind,
 from inspire_vla.errors import InspireError
 from inspire_vla.labels import answer_column
 from inspire_vla.labels.column_values import ColumnValues
+from inspire_vla.labels.demonstration_labeller import DemonstrationLabeller
 from inspire_vla.labels.end_effector import EndEffectorColumns
-from inspire_vla.labels.episode_labeller import DemonstrationLabeller
 from inspire_vla.labels.gripper import Grasp
 from inspire_vla.labels.gripper_sign import drop_idle
 from inspire_vla.labels.labeller import Recording, label_states

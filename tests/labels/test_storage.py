@@ -19,7 +19,7 @@ from inspire_vla.errors import InspireError
 from inspire_vla.files import folder_lock, remove
 from inspire_vla.labels import LABELS_FILE, kept_tracks, read_labels, storage
 from inspire_vla.labels.custom import FunctionLabeller, TableLabeller
-from inspire_vla.labels.episode_labeller import DemonstrationLabeller
+from inspire_vla.labels.demonstration_labeller import DemonstrationLabeller
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.labels.parquet import matrix
 from inspire_vla.labels.storage import CONFIDENCE_COLUMN, label_dataset
@@ -453,7 +453,7 @@ def test_the_command_killed_before_its_review_writes_it_the_next_time(
 def test_two_processes_at_once_leave_one_whole_dataset(dataset, tmp_path):
     code = (
         "import sys; from inspire_vla.labels.storage import label_dataset\n"
-        "from inspire_vla.labels.episode_labeller import DemonstrationLabeller\n"
+        "from inspire_vla.labels.demonstration_labeller import DemonstrationLabeller\n"
         "from inspire_vla.errors import InspireError\n"
         "try: print(label_dataset(sys.argv[1], DemonstrationLabeller(), out=sys.argv[2]).labels)\n"
         "except InspireError as error: print(error)"

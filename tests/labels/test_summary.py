@@ -14,8 +14,8 @@ from rich.cells import cell_len
 from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
 from inspire_vla.labels.custom import FunctionLabeller, TableLabeller
+from inspire_vla.labels.demonstration_labeller import DemonstrationLabeller
 from inspire_vla.labels.end_effector import EndEffectorColumns
-from inspire_vla.labels.episode_labeller import DemonstrationLabeller
 from inspire_vla.labels.labeller import Episode, Recording
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.labels.registry import get_labeller

@@ -271,7 +271,7 @@ def chosen_labeller(options: Arguments) -> "Labeller":
     """Return the labeller that the options describe. Raises InspireError for an option that it would not use."""
     from inspire_vla.labels.column_values import ColumnValues
     from inspire_vla.labels.custom import TableLabeller
-    from inspire_vla.labels.episode_labeller import DemonstrationLabeller
+    from inspire_vla.labels.demonstration_labeller import DemonstrationLabeller
     from inspire_vla.labels.registry import get_labeller
 
     labeller = get_labeller(options.labeller)

@@ -12,14 +12,16 @@ Its labels:       columns.py        what they mean             storage.py    `in
                   plan.py           what `inspire label` finds first
                   labelled_copy.py  the folder it writes       report.py     what it says at the end
 Where the truth   labeller.py       the interface              simulator_state.py  a simulator's columns
-comes from:       custom.py         a table, a function        episode_labeller.py the demonstration alone
-                  kept_tracks.py    what a stopped call found
-A demonstration:  end_effector.py   its columns (value_names.py)
+comes from:       custom.py         a table, a function        demonstration_labeller.py  the demonstration alone
+                  kept_tracks.py    what a stopped call found  array_labels.py    arrays in place of a dataset
+A demonstration:  end_effector.py   its columns (column_values.py), found by find_end_effector.py (value_names.py)
                   joint_units.py    joints and their unit      forward_kinematics.py  where they put the tip
                   gripper.py        when it holds something    gripper_sign.py    does a large value mean open?
                   calibration.py    range, sign and arm of a whole dataset
+                  episode_labeller.py  one episode             find_push.py       what is pushed, not grasped
 """
 
+from inspire_vla.labels.array_labels import EpisodeLabels, label_arrays
 from inspire_vla.labels.columns import (
     ANSWERS_PREFIX,
     GRASPED_COLUMN,
@@ -37,7 +39,6 @@ from inspire_vla.labels.columns import (
     read_labels,
     write_labels,
 )
-from inspire_vla.labels.episode_labeller import EpisodeLabels, label_arrays
 from inspire_vla.labels.labeller import label_states
 
 __all__ = [

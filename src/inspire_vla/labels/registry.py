@@ -10,7 +10,7 @@ from pathlib import Path
 
 from inspire_vla.errors import InspireError, reason_of
 from inspire_vla.labels.custom import FunctionLabeller, TableLabeller
-from inspire_vla.labels.episode_labeller import DemonstrationLabeller
+from inspire_vla.labels.demonstration_labeller import DemonstrationLabeller
 from inspire_vla.labels.labeller import Labeller
 from inspire_vla.labels.simulator_state import PrivilegedLabeller
 
