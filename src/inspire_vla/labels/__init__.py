@@ -4,21 +4,33 @@ A labelled LeRobot dataset has one small-integer column per reasoning mode, `obs
 int16 (max_objects,): for each object the code of its answer (the index in `spatial.canonical_answers(mode)`),
 −1 where there is none. `meta/inspire_labels.json` says what the codes mean.
 
-A dataset:        find_dataset.py   by folder or name          lerobot_files.py  its files and columns (parquet.py)
-                  recorded.py       its episodes with images (video.py)     video_defects.py  are its videos whole?
-                  dataset_writer.py writes a new one           calvin.py     imports CALVIN's recordings
-Its labels:       columns.py        what they mean             storage.py    `inspire label` writes them
-                  summary.py        counts and timelines       language_column.py  as LeRobot's messages
-                  plan.py           what `inspire label` finds first
-                  labelled_copy.py  the folder it writes       report.py     what it says at the end
-Where the truth   labeller.py       the interface              simulator_state.py  a simulator's columns
-comes from:       custom.py         a table, a function        demonstration_labeller.py  the demonstration alone
-                  kept_tracks.py    what a stopped call found  array_labels.py    arrays in place of a dataset
-A demonstration:  end_effector.py   its columns (column_values.py), found by find_end_effector.py (value_names.py)
-                  joint_units.py    joints and their unit      forward_kinematics.py  where they put the tip
-                  gripper.py        when it holds something    gripper_sign.py    does a large value mean open?
-                  calibration.py    range, sign and arm of a whole dataset
-                  episode_labeller.py  one episode             find_push.py       what is pushed, not grasped
+A dataset
+    find_dataset.py            by a folder, or a name in LeRobot's cache or on the hub
+    lerobot_files.py           its files, checked; its columns are read and replaced by parquet.py
+    recorded.py                its episodes with images, decoded by video.py
+    video_defects.py           whether its videos are whole
+    dataset_writer.py          writes a new one
+    calvin.py                  imports CALVIN's recordings (calvin_files.py, calvin_scenes.py)
+Its labels
+    columns.py                 what they mean
+    plan.py                    what `inspire label` finds first
+    storage.py                 writes them, into a folder made by labelled_copy.py
+    kept_tracks.py             what a stopped call had found
+    report.py, summary.py      what a call says at the end; counts and timelines
+    language_column.py         the labels as LeRobot's messages
+Where the truth comes from
+    labeller.py, registry.py   the interface, and labellers by name
+    simulator_state.py         a simulator's columns
+    custom.py                  a table, a function
+    demonstration_labeller.py  the demonstration alone; array_labels.py takes arrays in place of a dataset
+A demonstration
+    end_effector.py            the columns of an arm (column_values.py)
+    find_end_effector.py       finds them by what names say (value_names.py), and by numbers
+    find_joints.py             finds the joints of a URDF; joint_units.py knows their unit
+    forward_kinematics.py      where joints put the tip
+    gripper.py                 when it holds something; gripper_sign.py: does a large value mean open?
+    calibration.py             range, sign and arm of a whole dataset
+    episode_labeller.py        one episode; find_push.py: what is pushed, not grasped
 """
 
 from inspire_vla.labels.array_labels import EpisodeLabels, label_arrays
