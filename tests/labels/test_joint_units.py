@@ -11,7 +11,8 @@ from lerobot.motors.motors_bus import MotorCalibration, MotorNormMode, SerialMot
 
 from inspire_vla.errors import InspireError
 from inspire_vla.labels.forward_kinematics import ForwardKinematics
-from inspire_vla.labels.joint_units import MotorRange, RecordedJoints, read_calibration
+from inspire_vla.labels.joint_units import RecordedJoints
+from inspire_vla.labels.motor_calibration import MotorRange, read_calibration
 
 NAMES = ("shoulder_pan", "shoulder_lift", "elbow_flex")
 LIMIT_DEGREES = (112, 101, 97)
@@ -133,26 +134,6 @@ def test_a_calibration_gives_ranges_and_reversed_motors(arm: ForwardKinematics, 
         RecordedJoints(arm, "normalized", twice).calibrate(values)
     with pytest.raises(InspireError, match=r"joints are in degrees .*leave out --calibration"):
         RecordedJoints(arm, motors=ranges).calibrate(in_degrees(steps()))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "[]",
-        "{}",
-        '{"a": 1}',
-        '{"a": {"range_min": 5, "range_max": 5, "drive_mode": 0}}',
-        '{"a": {"range_min": "x"}}',
-        '{"a": {"range_min": 0, "range_max": 1e20, "drive_mode": 0}}',
-    ],
-)
-def test_other_files_are_no_calibration(tmp_path: Path, text: str) -> None:
-    (tmp_path / "c.json").write_text(text)
-    with pytest.raises(InspireError, match=r"lerobot-calibrate|no range of 1 to 4096"):
-        read_calibration(tmp_path / "c.json")
-    with pytest.raises(InspireError, match="No such file"):
-        read_calibration(tmp_path / "none.json")
 
 
 def test_a_joint_that_stands_still_has_the_range_of_the_urdf(tmp_path: Path) -> None:

@@ -298,8 +298,9 @@ def _columns(options: Arguments) -> "EndEffectorColumns | None":
     from inspire_vla.labels.end_effector import EndEffectorColumns
     from inspire_vla.labels.find_joints import find_joints
     from inspire_vla.labels.forward_kinematics import ForwardKinematics
-    from inspire_vla.labels.joint_units import RecordedJoints, read_calibration
+    from inspire_vla.labels.joint_units import RecordedJoints
     from inspire_vla.labels.lerobot_files import LeRobotFiles
+    from inspire_vla.labels.motor_calibration import read_calibration
 
     given, recorded = options.end_effector, None
     position, why = given.position, "given"

@@ -26,7 +26,8 @@ Where the truth comes from
 A demonstration
     end_effector.py            the columns of an arm (column_values.py)
     find_end_effector.py       finds them by what names say (value_names.py), and by numbers
-    find_joints.py             finds the joints of a URDF; joint_units.py knows their unit
+    find_joints.py             finds the joints of a URDF
+    joint_units.py             their unit (motor_steps.py, motor_calibration.py)
     forward_kinematics.py      where joints put the tip
     gripper.py                 when it holds something; gripper_sign.py: does a large value mean open?
     calibration.py             range, sign and arm of a whole dataset

@@ -6,22 +6,21 @@ LeRobot has recorded an SO-100 and an SO-101 in three ways:
 - then in −100 … 100 of each joint's own range (`use_degrees=false`): "normalized";
 - today in degrees, zero in the middle of the range (`use_degrees=true`): "degrees".
 
-A motor counts whole steps, so recorded values lie on a grid. The grid tells the three apart, and the width of a joint's
-range. Sources: LeRobot's `MotorsBus._normalize`, and its page "Backward compatibility".
+The steps of the motors tell the three apart, see motor_steps.py. Source: LeRobot's page "Backward compatibility".
 """
 
-import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Literal, NamedTuple, Self, get_args
+from typing import Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inspire_vla.errors import InspireError, reason_of
+from inspire_vla.errors import InspireError
 from inspire_vla.labels.forward_kinematics import ForwardKinematics
+from inspire_vla.labels.motor_calibration import MotorRange
+from inspire_vla.labels.motor_steps import MotorSteps, half_range
 from inspire_vla.labels.value_names import is_opening, joint_words, words_of
 
 JointUnit = Literal["radians", "degrees", "normalized", "old-degrees"]
@@ -35,24 +34,12 @@ _SHOWN: dict[JointUnit, str] = {
 _OLD_ZERO_DEGREES = {("shoulder", "lift"): (-1.0, 90.0), ("elbow", "flex"): (1.0, 90.0)}
 """Old degrees: the words of a joint → its sign, and the old value at today's zero."""
 _OLD_ROBOTS = ("so100", "so101")
-_STEPS_OF_A_TURN: dict[JointUnit, int] = {"degrees": 4095, "old-degrees": 4096}
-"""By what LeRobot divides a turn, and did until June 2025."""
-_SMALLEST_RANGE, _LARGEST_RANGE = 100, 4096
 _LIKELY_RANGE = (0.5, 1.3)
 """A joint's range that the steps tell, as a share of the URDF's. Without every second step it looks half as wide, and
 twice as wide if values were averaged. A motor that turns freely has 4095 steps, whatever the URDF says."""
 _FREE_RANGE = 4095
 _SAME_RANGE = 0.003
 """Share by which a range that the steps of a small motion tell may be wrong."""
-_MOST_VALUES = 500
-_FEWEST_VALUES = 8
-"""Different values that a joint must have for its grid to be seen."""
-_OFF_GRID, _ON_GRID = 0.02, 0.98
-"""Largest distance from a step, in steps; share of the values within it, so that single corrupt frames count little."""
-_CLOSEST = 0.2
-"""Steps between neighbours on the average. Merged recordings have several values in a step, and noise many more."""
-_MIXED, _FEWEST_MIXED = 0.25, 50
-"""Share on one grid, of at least so many different values, above which some are on it and others are not."""
 _ZERO_OFFSET = 1.0
 """Radians by which a robot's zero may differ from the URDF's. Values further outside the limits mean another unit."""
 _OFF_CENTRE = 0.5
@@ -61,43 +48,6 @@ _STILL = 0.12
 """Radians. A robot that stays this close to zero in all joints does not move: the values were not degrees."""
 _UNLIMITED = (-4 * np.pi, 4 * np.pi)
 """Radians: two turns, the range assumed for a joint without limits."""
-_LARGEST_CALIBRATION = 1024 * 1024
-"""Bytes of a calibration file."""
-
-
-class MotorRange(NamedTuple):
-    """What LeRobot's calibration says of a motor. steps: width of its range. reversed: `drive_mode`."""
-
-    steps: int
-    reversed: bool = False
-
-
-def read_calibration(path: str | Path) -> dict[str, MotorRange]:
-    """Read the file that `lerobot-calibrate` writes: joint → range.
-
-    Raises:
-        InspireError: it cannot be read, or is no such file.
-    """
-    try:
-        if Path(path).stat().st_size > _LARGEST_CALIBRATION:
-            raise ValueError("it is too large")
-        motors = json.loads(Path(path).read_bytes())
-        ranges = {
-            str(name): MotorRange(
-                int(motor["range_max"]) - int(motor["range_min"]), bool(int(motor["drive_mode"]))
-            )
-            for name, motor in motors.items()
-        }
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-        raise InspireError(
-            f"{path} is not a calibration that lerobot-calibrate writes: {reason_of(error)}."
-        ) from None
-    wrong = [name for name, motor in ranges.items() if not 0 < motor.steps <= _LARGEST_RANGE]
-    if not ranges or wrong:
-        raise InspireError(
-            f"{path} gives {', '.join(wrong) or 'no joint'} no range of 1 to {_LARGEST_RANGE} steps."
-        )
-    return ranges
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +86,7 @@ class RecordedJoints:
         numbers = numbers[np.isfinite(numbers).all(axis=1)]
         hinges = np.flatnonzero(self.kinematics.is_hinge)
         self._refuse_gripper(numbers, hinges)
-        steps = _Steps.of(numbers[:, hinges])
+        steps = MotorSteps.of(numbers[:, hinges])
         if self.unit is None:
             unit, why = self._find_unit(numbers, hinges, steps, names, robot_type)
         else:
@@ -196,7 +146,7 @@ class RecordedJoints:
         self,
         values: NDArray[np.float64],
         hinges: NDArray[np.intp],
-        steps: "_Steps",
+        steps: MotorSteps,
         names: Sequence[str],
         robot_type: str,
     ) -> tuple[JointUnit, str]:
@@ -253,7 +203,7 @@ class RecordedJoints:
             for a, b, joint in zip(low, high, hinges, strict=True)
         )
 
-    def _doubt(self, unit: JointUnit, steps: "_Steps") -> None:
+    def _doubt(self, unit: JointUnit, steps: MotorSteps) -> None:
         """Warn where the values' steps say another unit than the given one."""
         if steps.unit is not None and steps.unit != unit:
             warnings.warn(
@@ -291,7 +241,7 @@ class RecordedJoints:
             zeros[words.index(joint)] = zero
         return scale, zeros
 
-    def _half_ranges(self, hinges: NDArray[np.intp], steps: "_Steps") -> tuple[NDArray[np.float64], str]:
+    def _half_ranges(self, hinges: NDArray[np.intp], steps: MotorSteps) -> tuple[NDArray[np.float64], str]:
         """Radians per unit of −100 … 100 for each hinge, and where the ranges come from."""
         names = self.kinematics.joint_names
         if self._slides:
@@ -302,9 +252,9 @@ class RecordedJoints:
             low, high = self.kinematics.limits[joint]
             if self.motors:
                 motor = self._motor(names[joint], steps.ranges[i])
-                half_turns[i] = (-1 if motor.reversed else 1) * _half_turn(motor.steps)
+                half_turns[i] = (-1 if motor.reversed else 1) * half_range(motor.steps)
             elif steps.ranges[i]:
-                half_turns[i] = _half_turn(steps.ranges[i])
+                half_turns[i] = half_range(steps.ranges[i])
                 share = 2 * half_turns[i] / (high - low)
                 if share < _LIKELY_RANGE[0] or (share > _LIKELY_RANGE[1] and steps.ranges[i] < _FREE_RANGE):
                     warnings.warn(
@@ -401,75 +351,3 @@ def _is_scaled(values: NDArray[np.float64]) -> bool:
     return np.allclose(high, 1, atol=1e-4) and bool(
         np.ptp(low) < 1e-4 and np.isin(np.round(low[0], 4), (-1, 0))
     )
-
-
-class _Steps(NamedTuple):
-    """What the grid of the values says. unit: None where it says nothing.
-
-    ranges: of each hinge in steps, 0 unknown. mixed: hinges of which only some values are on a grid.
-    """
-
-    unit: JointUnit | None
-    ranges: tuple[int, ...]
-    mixed: tuple[int, ...] = ()
-
-    @classmethod
-    def of(cls, values: NDArray[np.float64]) -> Self:
-        """(T, n) values of hinges."""
-        columns = [_distinct(column) for column in values.T]
-        tell = [i for i, column in enumerate(columns) if len(column) >= _FEWEST_VALUES]
-        unknown, ranges = (0,) * len(columns), [0] * len(columns)
-        if all(_on_grid(columns[i] * 100) >= _ON_GRID for i in tell):
-            return cls(None, unknown)  # none that tells, or all rounded, which makes a grid too
-        shares = [0.0] * len(columns)
-        for unit, turn in _STEPS_OF_A_TURN.items():
-            # half steps, because the middle of a range may be one
-            of_unit = {i: float(_on_grid(columns[i] * turn / 180)) for i in tell}
-            if min(of_unit.values()) >= _ON_GRID:
-                return cls(unit, unknown)
-            shares = [max(share, of_unit.get(i, 0.0)) for i, share in enumerate(shares)]
-        for i in tell:
-            width, share = _range_in_steps(columns[i])
-            ranges[i] = width if share >= _ON_GRID else 0
-            shares[i] = max(shares[i], share)
-        if all(ranges[i] for i in tell):
-            return cls("normalized", tuple(ranges))
-        mixed = (i for i in tell if _MIXED < shares[i] < _ON_GRID and len(columns[i]) >= _FEWEST_MIXED)
-        return cls(None, unknown, tuple(mixed))
-
-
-def _distinct(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """At most `_MOST_VALUES` different ones, drawn: every second step would look like a range of half as many."""
-    if len(values):  # corrupt frames are most often far away
-        low, high = np.quantile(values, 0.005, method="lower"), np.quantile(values, 0.995, method="higher")
-        values = values[(values >= low) & (values <= high)]
-    found = np.unique(values)
-    if len(found) <= _MOST_VALUES:
-        return found
-    return np.random.default_rng(0).choice(found, _MOST_VALUES, replace=False)
-
-
-def _on_grid(steps: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(…, n) → (…): the share of whole numbers; 0 where the n lie too close together to be different ones."""
-    if not steps.size:
-        return np.zeros(steps.shape[:-1])
-    share = np.mean(np.abs(steps - np.round(steps)) < _OFF_GRID, axis=-1)
-    return np.where(np.ptp(steps, axis=-1) > _CLOSEST * (steps.shape[-1] - 1), share, 0.0)
-
-
-def _range_in_steps(values: NDArray[np.float64]) -> tuple[int, float]:
-    """The smallest width in steps of a range of which these are −100 … 100, and the share of values that fit it.
-
-    Where no width fits, the best one.
-    """
-    inside = values[np.abs(values) < 100.01]
-    widths = np.arange(_SMALLEST_RANGE, _LARGEST_RANGE + 1)
-    shares = _on_grid(np.outer(widths, (inside + 100) / 200)) * len(inside) / len(values)
-    fits = shares >= _ON_GRID
-    best = int(fits.argmax() if fits.any() else shares.argmax())
-    return int(widths[best]), float(shares[best])
-
-
-def _half_turn(steps: int) -> float:
-    """Half of a range, in radians."""
-    return steps * np.pi / _STEPS_OF_A_TURN["degrees"]
