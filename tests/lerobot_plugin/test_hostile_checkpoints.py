@@ -14,21 +14,13 @@ from safetensors.numpy import load_file, save_file
 from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.agent import load_policy
-from inspire_vla.lerobot_plugin.checkpoint_schema import (
-    ADAPTER_CONFIG,
-    CONFIG,
-    POSTPROCESSOR,
-    PREPROCESSOR,
-    TOKENIZER_STEP,
-    check_checkpoint,
-    check_tokenizer_files,
-    read_train_config,
-    without_code_names,
-)
+from inspire_vla.lerobot_plugin.checkpoint_files import ADAPTER_CONFIG, CONFIG, POSTPROCESSOR, PREPROCESSOR
+from inspire_vla.lerobot_plugin.checkpoint_schema import TOKENIZER_STEP, check_checkpoint, read_train_config
 from inspire_vla.lerobot_plugin.checkpoints import SHIPPED
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
 from inspire_vla.lerobot_plugin.processor_inspire_vla import InspireVLATokenizerStep
 from inspire_vla.lerobot_plugin.text_files import unpacked
+from inspire_vla.lerobot_plugin.tokenizer_files import check_tokenizer_files, without_code_names
 
 Attack = Callable[[Path, Path], None]
 

@@ -14,8 +14,8 @@ from lerobot.scripts import lerobot_train
 
 from inspire_vla.errors import InspireError
 from inspire_vla.labels import LabelsMissing
-from inspire_vla.lerobot_plugin.checkpoint_schema import ACTION_HEADS
 from inspire_vla.lerobot_plugin.checkpoints import SHIPPED
+from inspire_vla.lerobot_plugin.policy_kinds import ACTION_HEADS
 from inspire_vla.lerobot_plugin.training_start import asked_for, check_start
 from inspire_vla.recipes import RECIPES
 

@@ -14,7 +14,8 @@ from inspire_vla.backbones.devices import check_device
 from inspire_vla.decoding import Decision
 from inspire_vla.errors import InspireError, counted, reason_of
 from inspire_vla.instruction import Overrides
-from inspire_vla.lerobot_plugin.checkpoint_schema import ADAPTER_CONFIG, check_checkpoint, read_adapter
+from inspire_vla.lerobot_plugin.checkpoint_files import ADAPTER_CONFIG
+from inspire_vla.lerobot_plugin.checkpoint_schema import check_checkpoint, read_adapter
 from inspire_vla.lerobot_plugin.checkpoints import find, is_adapter
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, load_config
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy

@@ -26,7 +26,7 @@ from inspire_vla.backbones.smolvla import SmolVLA, SmolVLAExpert
 from inspire_vla.backbones.text_tokenizer import FOLDER as NANO_TEXT_TOKENIZER
 from inspire_vla.errors import InspireError, reason_of
 from inspire_vla.grounding.pretraining import load_weights
-from inspire_vla.lerobot_plugin.checkpoint_schema import CONFIG, tensor_shapes
+from inspire_vla.lerobot_plugin.checkpoint_files import CONFIG, tensor_shapes
 from inspire_vla.lerobot_plugin.checkpoints import SHIPPED
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 from inspire_vla.lerobot_plugin.processor_inspire_vla import TokenizerParts

@@ -11,7 +11,7 @@ first, and only what this plug-in writes is accepted:
     adapter_config.json          a LoRA that names no module
     train_config.json            a training of an inspire_vla policy on this machine (read by `--resume`)
 
-The tokenizer step holds files as bytes. Their names stay inside a folder, and no configuration among them names code.
+The tokenizer step holds files as bytes, see tokenizer_files.py.
 This module loads neither LeRobot nor torch. A damaged file is an InspireError that names it.
 """
 
@@ -19,45 +19,37 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
-from safetensors import SafetensorError, safe_open
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import safe_open
 
-from inspire_vla.errors import InspireError, possible, reason_of
-from inspire_vla.files import describe, read_json
+from inspire_vla.errors import InspireError, possible
+from inspire_vla.files import describe
+from inspire_vla.lerobot_plugin.checkpoint_files import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    CONFIG,
+    POSTPROCESSOR,
+    PREPROCESSOR,
+    TRAIN_CONFIG,
+    WEIGHTS,
+    read_checkpoint_json,
+    tensor_shapes,
+    whole,
+)
+from inspire_vla.lerobot_plugin.policy_kinds import LEROBOT, POLICY_TYPE
+from inspire_vla.lerobot_plugin.tokenizer_files import check_tokenizer_files, read_tokenizer_files
 
-CONFIG, ADAPTER_CONFIG, TRAIN_CONFIG = "config.json", "adapter_config.json", "train_config.json"
-PREPROCESSOR, POSTPROCESSOR = "policy_preprocessor.json", "policy_postprocessor.json"
-WEIGHTS, ADAPTER_WEIGHTS = "model.safetensors", "adapter_model.safetensors"
 TOKENIZER_STEP = "inspire_vla_tokenizer"
 """Name of our step in the preprocessor, see processor_inspire_vla.py."""
-POLICY_TYPE = "inspire_vla"
-ACTION_HEADS = {
-    "nano": ("tokens", "flow"),
-    "minivla": ("tokens",),
-    "openvla": ("tokens",),
-    "pi0fast": ("tokens",),
-    "image_text": ("tokens",),
-    "smolvla": ("flow",),
-    "pi05": ("flow",),
-}
-"""The action heads of each backbone, its default first. tokens: an action tokenizer, whose codes the language model
-generates. flow: an expert that denoises an action chunk over the keys and values of the language model."""
-LEROBOT = {"pi0_fast": ("π0-FAST", "pi0fast"), "smolvla": ("SmolVLA", "smolvla"), "pi05": ("π0.5", "pi05")}
-"""LeRobot's policies by their type: a name, and the kind as which they are converted."""
+_MAX_SIDE = 1 << 16
 
-MAX_JSON = 64 << 20
-"""Bytes of the largest JSON file that is read. A tokenizer's vocabulary, the largest, has some 30 MB."""
-MAX_SIDE = 1 << 16
-LFS = b"version https://git-lfs"
-
-_Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
+_Side = Annotated[int, Field(ge=1, le=_MAX_SIDE)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Mode = Literal["IDENTITY", "MEAN_STD", "MIN_MAX", "QUANTILES", "QUANTILE10"]
 _Type = Literal["STATE", "VISUAL", "ENV", "ACTION", "REWARD", "LANGUAGE"]
@@ -180,7 +172,7 @@ class _Adapter(BaseModel):
     auto_mapping: dict[str, str] | None = None
     megatron_config: None = None
     megatron_core: Literal["megatron.core"] | None = None
-    r: Annotated[int, Field(ge=1, le=MAX_SIDE)] = 8
+    r: Annotated[int, Field(ge=1, le=_MAX_SIDE)] = 8
     lora_alpha: _Finite | None = None
     target_modules: list[str] | str | None = None
     modules_to_save: list[str] | None = None
@@ -237,23 +229,23 @@ def check_training_state(checkpoint: Path) -> None:
     """
     read_train_config(checkpoint / "pretrained_model" / TRAIN_CONFIG)
     state = checkpoint / "training_state"
-    _read(state / "training_step.json", _TrainingStep)
+    read_checkpoint_json(state / "training_step.json", _TrainingStep)
     for name in ("optimizer_state.safetensors", "rng_state.safetensors"):
         tensor_shapes(state / name)
-    _read(state / "optimizer_param_groups.json", list[dict[str, Any]])
-    _read(state / "scheduler_state.json", dict[str, Any])
+    read_checkpoint_json(state / "optimizer_param_groups.json", list[dict[str, Any]])
+    read_checkpoint_json(state / "scheduler_state.json", dict[str, Any])
 
 
 def steps_taken(folder: Path) -> int:
     """The steps behind a checkpoint of a training, `checkpoints/STEP/pretrained_model`; 0 for others."""
     path = folder.parent / "training_state" / "training_step.json"
-    return _read(path, _TrainingStep).step if path.is_file() else 0
+    return read_checkpoint_json(path, _TrainingStep).step if path.is_file() else 0
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The policy's config.json. Raises InspireError where it is none of ours."""
     path = folder / CONFIG
-    config = _read(path, _Config)
+    config = read_checkpoint_json(path, _Config)
     if config.type != POLICY_TYPE:
         advice = ""
         if config.type in LEROBOT:
@@ -274,7 +266,7 @@ def read_adapter(folder: Path) -> str | None:
     Raises InspireError for an adapter of another kind, or one that names a module to import.
     """
     path = folder / ADAPTER_CONFIG
-    adapter = _read(path, _Adapter)
+    adapter = read_checkpoint_json(path, _Adapter)
     library = (adapter.auto_mapping or {}).get("parent_library", "inspire_vla")
     if library != "inspire_vla" and not library.startswith("inspire_vla."):
         raise InspireError(f"{path} names the module {library!r}, which is not loaded.")
@@ -286,7 +278,7 @@ def read_train_config(path: Path) -> TrainConfig:
 
     Raises InspireError where it is not of an inspire_vla policy, trains elsewhere, or would load other code.
     """
-    config = _read(path, TrainConfig)
+    config = read_checkpoint_json(path, TrainConfig)
     if config.policy.get("type") != POLICY_TYPE or "path" in config.policy:
         raise InspireError(
             f"{path} trains a policy of type {config.policy.get('type')!r}; {POLICY_TYPE!r} is trained here."
@@ -300,6 +292,11 @@ def read_train_config(path: Path) -> TrainConfig:
     return config
 
 
+def check_tokenizer_settings(settings: Mapping[str, Any]) -> None:
+    """Raise InspireError where these are no settings of the tokenizer step."""
+    _validated(Path(PREPROCESSOR), TokenizerSettings, settings)
+
+
 def read_pipeline(path: Path) -> list[dict[str, Any]]:
     """The steps of a preprocessor or postprocessor.
 
@@ -307,7 +304,7 @@ def read_pipeline(path: Path) -> list[dict[str, Any]]:
         InspireError: a step that this plug-in does not write, a class named by its path, settings that a step does not
             take, or no tokenizer step of ours.
     """
-    steps, content = _STEPS[path.name], _read(path, dict[str, Any])
+    steps, content = _STEPS[path.name], read_checkpoint_json(path, dict[str, Any])
     listed = content.get("steps")
     for step in listed if isinstance(listed, list) else ():
         name = step.get("registry_name") if isinstance(step, dict) else None
@@ -378,155 +375,6 @@ def _check_statistics(path: Path, settings: Mapping[str, Any]) -> None:
     odd = [name for name in shapes if not all(name.rpartition("."))]
     if odd:
         raise InspireError(f"{path}: {odd[:3]} are no statistics of a feature, 'FEATURE.STATISTIC'.")
-
-
-# The tokenizers' files
-
-TEXT, ACTIONS = "text_tokenizer", "action_tokenizer"
-"""Folders of the files that the tokenizer step saves."""
-_SUFFIXES = (".json", ".txt", ".model", ".jinja", ".safetensors", ".tiktoken", ".md", ".jsonl")
-_ONLY_DATA = ("tokenizer.json", "vocab.json", "added_tokens.json")
-"""Files of words, which may be any words."""
-_CODE_KEYS = ("auto_map", "trust_remote_code", "custom_pipelines", "audio_tokenizer", "quantization_config")
-_ATTENTION = ("eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3")
-
-
-def read_tokenizer_files(path: Path) -> dict[str, bytes]:
-    """The files that the tokenizer step has saved, {path: content}. Raises InspireError for a damaged file."""
-    files = {}
-    with whole(path), safe_open(path, "numpy") as file:
-        for name in file.keys():  # noqa: SIM118  safe_open is no dict
-            content = file.get_slice(name)
-            if content.get_dtype() != "U8" or len(content.get_shape()) != 1:
-                raise InspireError(
-                    f"{path}: {name!r} must be bytes, found {content.get_dtype()} {tuple(content.get_shape())}."
-                )
-            files[name] = file.get_tensor(name).tobytes()
-    return files
-
-
-def check_tokenizer_settings(settings: Mapping[str, Any]) -> None:
-    """Raise InspireError where these are no settings of the tokenizer step."""
-    _validated(Path(PREPROCESSOR), TokenizerSettings, settings)
-
-
-def check_tokenizer_files(files: Mapping[str, bytes], source: object = "The preprocessor") -> None:
-    """Check the names and the configurations among the tokenizers' files.
-
-    Raises:
-        InspireError: a name that leads out of its folder or is no data file, or a configuration that is damaged or
-            names code.
-    """
-    for name, content in files.items():
-        folder, _, inside = name.partition("/")
-        if folder not in (TEXT, ACTIONS) or not _is_plain(inside):
-            raise InspireError(
-                f"{source} holds a file {name!r}; possible are data files in {TEXT}/ and {ACTIONS}/: "
-                f"{', '.join(_SUFFIXES)}."
-            )
-        if folder == TEXT and inside.endswith(".json") and PurePosixPath(inside).name not in _ONLY_DATA:
-            _check_configuration(content, f"{source}: {name}")
-
-
-def _is_plain(name: str) -> bool:
-    """Whether a relative path names a data file inside its folder."""
-    parts = name.split("/")
-    return name.endswith(_SUFFIXES) and all(re.fullmatch(r"[\w-][\w. -]*", part) for part in parts)
-
-
-def _check_configuration(content: bytes, source: str) -> None:
-    if len(content) > MAX_JSON:
-        raise InspireError(f"{source} has {len(content):,} bytes; at most {MAX_JSON:,} are read.")
-    try:
-        data = TypeAdapter(dict[str, Any]).validate_json(content)
-    except ValidationError as error:
-        raise InspireError(f"{source} {describe(error)}") from None
-    for key, value in code_names(data):
-        raise InspireError(f"{source} has {key} {json.dumps(value)[:80]}: a checkpoint may not name code.")
-
-
-def code_names(data: Any) -> Iterator[tuple[str, Any]]:
-    """The entries of a configuration of transformers that can make it load code or another model."""
-    if isinstance(data, dict):
-        for key, value in data.items():
-            names_class = key.endswith(("_class", "_type")) and isinstance(value, str)
-            if (
-                (key in _CODE_KEYS and value not in (None, False, {}))
-                or (key.lstrip("_").startswith("attn_implementation") and not _is_attention(value))
-                or (names_class and not re.fullmatch(r"[\w. -]*", value))
-            ):
-                yield key, value
-            else:
-                yield from code_names(value)
-    elif isinstance(data, list):
-        for value in data:
-            yield from code_names(value)
-
-
-def without_code_names(files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """The text tokenizer's files of a published model, without the entries that name code.
-
-    Published models name their own code beside what transformers has (`auto_map`). It is never loaded here.
-    """
-    kept = dict(files)
-    for name, content in files.items():
-        if name.endswith(".json") and PurePosixPath(name).name not in _ONLY_DATA:
-            data = json.loads(content)
-            if any(code_names(data)):
-                kept[name] = json.dumps(_without(data), indent=2).encode()
-    return kept
-
-
-def _without(data: Any) -> Any:
-    if isinstance(data, dict):
-        return {key: _without(value) for key, value in data.items() if key not in _CODE_KEYS}
-    return [_without(value) for value in data] if isinstance(data, list) else data
-
-
-def _is_attention(value: Any) -> bool:
-    """Whether a value chooses an attention of transformers, and no kernel of the hub."""
-    if isinstance(value, dict):
-        return all(map(_is_attention, value.values()))
-    return value is None or value in _ATTENTION
-
-
-# Reading
-
-
-def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """{tensor: shape} of a safetensors file, from its header. Raises InspireError where it is not whole."""
-    with whole(path), safe_open(path, "numpy") as file:
-        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[None]:
-    """Turn what safetensors raises for a damaged file into an InspireError."""
-    if not path.is_file():
-        raise InspireError(f"{path.parent} is not a whole checkpoint: {path.name} is missing.")
-    try:
-        yield
-    except (SafetensorError, OSError, ValueError, TypeError, MemoryError) as error:
-        if isinstance(error, InspireError):
-            raise
-        with path.open("rb") as opened:
-            pointer = opened.read(len(LFS)) == LFS
-        why = (
-            "a pointer of Git LFS and not the file itself"
-            if pointer
-            else f"not a whole file ({reason_of(error)})"
-        )
-        raise InspireError(
-            f"{path} is {why}: {path.stat().st_size:,} bytes. Copy or download it again."
-        ) from None
-
-
-def _read[T](path: Path, schema: type[T]) -> T:
-    if not path.is_file():
-        raise InspireError(f"{path.parent} is not a whole checkpoint: {path.name} is missing.")
-    if path.stat().st_size > MAX_JSON:
-        raise InspireError(f"{path} has {path.stat().st_size:,} bytes; at most {MAX_JSON:,} are read.")
-    return read_json(path, schema)
 
 
 def _validated[T: BaseModel](path: Path, schema: type[T], data: Any) -> T:

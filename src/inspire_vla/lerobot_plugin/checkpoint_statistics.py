@@ -14,7 +14,8 @@ from jaxtyping import Float
 from lerobot.utils.constants import ACTION, OBS_STATE
 from safetensors import safe_open
 
-from inspire_vla.lerobot_plugin.checkpoint_schema import NEEDED_STATISTICS, PREPROCESSOR, read_pipeline
+from inspire_vla.lerobot_plugin.checkpoint_files import PREPROCESSOR
+from inspire_vla.lerobot_plugin.checkpoint_schema import NEEDED_STATISTICS, read_pipeline
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 
 if TYPE_CHECKING:

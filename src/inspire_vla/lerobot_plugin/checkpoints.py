@@ -14,17 +14,15 @@ import inspire_vla
 from inspire_vla.errors import InspireError, did_you_mean, reason_of
 from inspire_vla.files import read_json, write_json
 from inspire_vla.labels.lerobot_files import LeRobotFiles
+from inspire_vla.lerobot_plugin.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, PREPROCESSOR
+from inspire_vla.lerobot_plugin.checkpoint_files import WEIGHTS as MODEL_WEIGHTS
 from inspire_vla.lerobot_plugin.checkpoint_schema import (
-    ADAPTER_CONFIG,
-    ADAPTER_WEIGHTS,
-    PREPROCESSOR,
     TOKENIZER_STEP,
     TrainingData,
     check_checkpoint,
     check_training_state,
     read_pipeline,
 )
-from inspire_vla.lerobot_plugin.checkpoint_schema import WEIGHTS as MODEL_WEIGHTS
 
 SHIPPED = Path(inspire_vla.__file__).parent / "checkpoints"
 """Checkpoints that the package ships."""

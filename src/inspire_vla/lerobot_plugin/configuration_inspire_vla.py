@@ -24,7 +24,9 @@ from inspire_vla.dialogue import ASKED_OBJECTS, TokenType
 from inspire_vla.errors import InspireError, did_you_mean, reason_of
 from inspire_vla.files import read_json
 from inspire_vla.labels.columns import ANSWERS_PREFIX
-from inspire_vla.lerobot_plugin.checkpoint_schema import ACTION_HEADS, CONFIG, read_config
+from inspire_vla.lerobot_plugin.checkpoint_files import CONFIG
+from inspire_vla.lerobot_plugin.checkpoint_schema import read_config
+from inspire_vla.lerobot_plugin.policy_kinds import ACTION_HEADS
 from inspire_vla.spatial import MODES, get_frame
 
 if TYPE_CHECKING:

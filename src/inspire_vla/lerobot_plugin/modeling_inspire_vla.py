@@ -38,11 +38,8 @@ from inspire_vla.lerobot_plugin.build_model import (
     make_expert,
     with_chat,
 )
-from inspire_vla.lerobot_plugin.checkpoint_schema import (
-    WEIGHTS,
-    check_checkpoint,
-    steps_taken,
-)
+from inspire_vla.lerobot_plugin.checkpoint_files import WEIGHTS
+from inspire_vla.lerobot_plugin.checkpoint_schema import check_checkpoint, steps_taken
 from inspire_vla.lerobot_plugin.checkpoints import from_hub
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, load_config
 from inspire_vla.lerobot_plugin.frame_cache import resized

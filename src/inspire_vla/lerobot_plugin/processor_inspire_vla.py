@@ -67,19 +67,17 @@ from inspire_vla.instruction import (
     overrides_to_json,
 )
 from inspire_vla.labels.columns import answer_column
+from inspire_vla.lerobot_plugin.checkpoint_files import PREPROCESSOR
 from inspire_vla.lerobot_plugin.checkpoint_schema import (
-    ACTIONS,
-    PREPROCESSOR,
-    TEXT,
     TOKENIZER_STEP,
     TrainingData,
     check_checkpoint,
-    check_tokenizer_files,
     check_tokenizer_settings,
 )
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, ReasoningConfig
 from inspire_vla.lerobot_plugin.prompt_builder import PromptBuilder
 from inspire_vla.lerobot_plugin.text_files import Files, load_text_tokenizer, pack, unpacked
+from inspire_vla.lerobot_plugin.tokenizer_files import ACTIONS, TEXT, check_tokenizer_files
 
 TOKEN_IDS, TOKEN_TYPES, LENGTHS, LOSS_MASK = "token_ids", "token_types", "sequence_lengths", "loss_mask"
 ANSWER_LABELS, ROWS, UNLABELLED_ROWS = "answer_labels", "rows", "unlabelled_rows"

@@ -16,15 +16,10 @@ import yaml
 from inspire_vla.errors import InspireError, possible
 from inspire_vla.labels.columns import read_labels
 from inspire_vla.labels.lerobot_files import LeRobotFiles
-from inspire_vla.lerobot_plugin.checkpoint_schema import (
-    ACTION_HEADS,
-    POLICY_TYPE,
-    TRAIN_CONFIG,
-    read_config,
-    read_train_config,
-    steps_taken,
-)
+from inspire_vla.lerobot_plugin.checkpoint_files import TRAIN_CONFIG
+from inspire_vla.lerobot_plugin.checkpoint_schema import read_config, read_train_config, steps_taken
 from inspire_vla.lerobot_plugin.checkpoints import find
+from inspire_vla.lerobot_plugin.policy_kinds import ACTION_HEADS, POLICY_TYPE
 from inspire_vla.recipes import RECIPES, recipe_file
 
 Settings = dict[str, Any]

@@ -18,7 +18,6 @@ from inspire_vla.backbones.flow import FlowExpert
 from inspire_vla.errors import InspireError, counted, did_you_mean
 from inspire_vla.files import write_json, write_text
 from inspire_vla.lerobot_plugin.agent import Agent, load_policy
-from inspire_vla.lerobot_plugin.checkpoint_schema import without_code_names
 from inspire_vla.lerobot_plugin.checkpoints import find, is_adapter
 from inspire_vla.lerobot_plugin.convert.families import image_text, pi0fast, prismatic_vla
 from inspire_vla.lerobot_plugin.convert.flow_families import pi05, smolvla
@@ -30,6 +29,7 @@ from inspire_vla.lerobot_plugin.processor_inspire_vla import (
     make_inspire_vla_pre_post_processors,
 )
 from inspire_vla.lerobot_plugin.text_files import pack
+from inspire_vla.lerobot_plugin.tokenizer_files import without_code_names
 
 __all__ = ["KINDS", "LORA", "USED_BY", "Options", "Report", "convert"]
 

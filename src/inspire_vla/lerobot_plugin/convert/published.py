@@ -15,7 +15,9 @@ from inspire_vla.action_tokenizers import GripperConvention, LearnedVQ
 from inspire_vla.backbones.prismatic import flat_checkpoint
 from inspire_vla.errors import InspireError, counted, did_you_mean, possible, reason_of
 from inspire_vla.files import read_json
-from inspire_vla.lerobot_plugin.checkpoint_schema import LEROBOT, code_names, tensor_shapes, whole
+from inspire_vla.lerobot_plugin.checkpoint_files import tensor_shapes, whole
+from inspire_vla.lerobot_plugin.policy_kinds import LEROBOT
+from inspire_vla.lerobot_plugin.tokenizer_files import code_names
 
 OTHER_FORMATS = ("*.bin", "*.h5", "*.msgpack", "*.onnx", "*.gguf")
 """Files of the hub that are never read."""
