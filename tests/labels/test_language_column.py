@@ -14,12 +14,7 @@ import pytest
 from inspire_vla.dialogue import ASKED_OBJECTS, question
 from inspire_vla.errors import InspireError
 from inspire_vla.labels.demonstration_labeller import DemonstrationLabeller
-from inspire_vla.labels.language_column import (
-    LANGUAGE_COLUMN,
-    ROW,
-    build_language_column,
-    language_rows,
-)
+from inspire_vla.labels.language_column import LANGUAGE_COLUMN, ROW, build_language_column, language_rows
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.labels.parquet import matrix
 from inspire_vla.labels.storage import label_dataset

@@ -13,8 +13,8 @@ from tests.lerobot_plugin.conftest import write_dataset
 
 from inspire_vla.lerobot_plugin.checkpoint_statistics import statistics_of
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import load_config
+from inspire_vla.lerobot_plugin.prepare import prepare
 from inspire_vla.lerobot_plugin.processor_inspire_vla import load_parts
-from inspire_vla.lerobot_plugin.training import prepare
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from inspire_vla.files import write_json
 from inspire_vla.lerobot_plugin.agent import load_policy
 from inspire_vla.lerobot_plugin.checkpoints import PREPROCESSOR, SHIPPED, find, from_hub, tokenizer_settings
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import load_config
-from inspire_vla.lerobot_plugin.training import joined, suites_of
+from inspire_vla.lerobot_plugin.dataset_origin import joined_suites, suites_of
 from inspire_vla.policies import describe
 
 
@@ -121,7 +121,7 @@ def test_a_checkpoint_says_what_it_was_trained_on(tmp_path: Path) -> None:
 
 
 def test_unknown_suites_stay_unknown() -> None:
-    assert joined((), ("a",)) == ("a",)
-    assert joined(("b",), ("a", "b")) == joined(("b",), ("a",)) == ("a", "b")
-    assert joined(None, ("a",)) is None
-    assert joined(("a",), None) is None
+    assert joined_suites((), ("a",)) == ("a",)
+    assert joined_suites(("b",), ("a", "b")) == joined_suites(("b",), ("a",)) == ("a", "b")
+    assert joined_suites(None, ("a",)) is None
+    assert joined_suites(("a",), None) is None

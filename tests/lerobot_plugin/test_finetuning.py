@@ -14,7 +14,7 @@ from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.build_model import make_backbone
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, load_config
-from inspire_vla.lerobot_plugin.training import prepare
+from inspire_vla.lerobot_plugin.prepare import prepare
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_bare_lerobot_train_says_that_rounding_loses_the_steps(
     config.dtype, config.optimizer_lr = "bfloat16", 1e-5
     config.reasoning.enabled = False
     meta = LeRobotDatasetMetadata("local/tiny", root=unlabelled_dataset)
-    monkeypatch.setattr("inspire_vla.lerobot_plugin.training.check_inputs", lambda *_: pytest.fail("reached"))
+    monkeypatch.setattr("inspire_vla.lerobot_plugin.prepare.check_inputs", lambda *_: pytest.fail("reached"))
     for options, warned in (([], True), (["--peft.r=8"], False)):
         caplog.clear()
         monkeypatch.setattr("sys.argv", ["lerobot-train", *options])

@@ -20,8 +20,7 @@ from inspire_vla.cli.train import train_arguments
 from inspire_vla.evaluation import read_run
 from inspire_vla.lerobot_plugin.agent import load_policy
 from inspire_vla.lerobot_plugin.checkpoint_schema import TokenizerSettings, TrainingData
-from inspire_vla.lerobot_plugin.checkpoints import joined_data
-from inspire_vla.lerobot_plugin.training import training_data
+from inspire_vla.lerobot_plugin.dataset_origin import joined_data, training_data
 
 HELD_OUT = (4, 5)
 QUANTILES = (

@@ -13,7 +13,7 @@ from inspire_vla.lerobot_plugin.agent import load_policy
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 from inspire_vla.lerobot_plugin.convert import KINDS
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
-from inspire_vla.lerobot_plugin.training import warn_of_rounding
+from inspire_vla.lerobot_plugin.prepare import warn_of_rounding
 
 
 @pytest.fixture(scope="module", params=KINDS)

@@ -19,7 +19,7 @@ from inspire_vla.lerobot_plugin.agent import Agent, load_policy
 from inspire_vla.lerobot_plugin.checkpoints import PREPROCESSOR
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import ReasoningConfig
 from inspire_vla.lerobot_plugin.prompt_builder import PromptBuilder
-from inspire_vla.lerobot_plugin.training import check_mentions
+from inspire_vla.lerobot_plugin.training_labels import check_mentions
 
 CUBE = "pick up the red cube and place it on the blue plate"
 DRAWER = "open the top drawer of the cabinet"

@@ -8,7 +8,7 @@ from tests.lerobot_plugin.test_frame_cache import CAMERAS, film
 from tests.lerobot_plugin.tiny_runs import run
 
 from inspire_vla.errors import InspireError
-from inspire_vla.lerobot_plugin import training
+from inspire_vla.lerobot_plugin import prepare
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -20,7 +20,7 @@ def test_an_image_that_lerobot_cannot_decode_is_named(
     damaged = next((root / "videos" / CAMERAS[1]).rglob("*.mp4"))
     content = damaged.read_bytes()
     damaged.write_bytes(content[:-300] + bytes(300))
-    monkeypatch.setattr(training, "check_videos", lambda *_: None)  # it would find these zeros
+    monkeypatch.setattr(prepare, "check_videos", lambda *_: None)  # it would find these zeros
     scaled = '{"VISUAL": "IDENTITY", "STATE": "MEAN_STD", "ACTION": "MIN_MAX"}'
     options = (
         "--policy.n_obs_steps=2", "--policy.reasoning.enabled=false", f"--num_workers={workers}",

@@ -28,11 +28,11 @@ from inspire_vla.labels.columns import (
     write_labels,
 )
 from inspire_vla.labels.lerobot_files import LeRobotFiles, Rows
-from inspire_vla.lerobot_plugin import training
+from inspire_vla.lerobot_plugin import training_labels
 from inspire_vla.lerobot_plugin.agent import load_policy
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import ReasoningConfig
 from inspire_vla.lerobot_plugin.processor_inspire_vla import InspireVLATokenizer, TokenizerParts
-from inspire_vla.lerobot_plugin.training import check_mentions, count_unlabelled
+from inspire_vla.lerobot_plugin.training_labels import check_mentions, count_unlabelled
 
 CUBE = "pick up the red cube and place it on the blue plate"
 TASKS = (CUBE, "open the top drawer of the cabinet")
@@ -142,7 +142,7 @@ def test_frames_without_labels_are_counted_and_told(
 
 def test_a_dataset_without_any_whole_labels_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = Rows({}, np.zeros(12, dtype=np.int64), np.zeros(12, dtype=np.int64))
-    monkeypatch.setattr(training, "stored_answers", lambda *_: [(rows, np.full((12, 3), -1))])
+    monkeypatch.setattr(training_labels, "stored_answers", lambda *_: [(rows, np.full((12, 3), -1))])
     files = LeRobotFiles(Path("data"), {}, {0: CUBE})
     with pytest.raises(LabelsMissing, match=r"No frame of data .*12 of 12 in 'pick up"):
         count_unlabelled(labels(**{CUBE: find_mentions(CUBE)}), files, "direction", 3)
@@ -194,7 +194,7 @@ def test_frames_without_an_instruction_are_left_out_of_every_training_and_told(
         pq.write_table(table.set_column(column, COLUMN, made).cast(table.schema), file)
     write_labels(data, labels(**{CUBE: find_mentions(CUBE)}))
     with caplog.at_level(logging.WARNING):
-        assert training.count_without_instruction(LeRobotFiles.open(data)) == 24
+        assert training_labels.count_without_instruction(LeRobotFiles.open(data)) == 24
     assert "Left out of the training, because their instruction is empty: 24 of 48 frames" in caplog.text
     out = run(
         data, tmp_path / "out", "--steps=6", "--batch_size=1", f"--policy.reasoning.enabled={reasoning}"

@@ -19,14 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter, ValidationError
 
 from inspire_vla.errors import InspireError, counted
-from inspire_vla.files import (
-    describe,
-    file_sha256,
-    files_below,
-    json_sha256,
-    media_sha256,
-    read_json,
-)
+from inspire_vla.files import describe, file_sha256, files_below, json_sha256, media_sha256, read_json
 from inspire_vla.labels.parquet import integers, number_column, read_table, readable
 
 MAX_INSTRUCTION_BYTES = 4096

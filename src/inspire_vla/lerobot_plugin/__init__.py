@@ -1,13 +1,29 @@
-"""The method as a policy of LeRobot: `--policy.type=inspire_vla`. These five files are the policy:
+"""The method as a policy of LeRobot: `--policy.type=inspire_vla`.
 
-configuration_inspire_vla.py  the three choices and their options     processor_inspire_vla.py  text, codes and masks
-modeling_inspire_vla.py       a training step, decisions                training.py               a training by LeRobot
-agent.py                      a checkpoint that takes observations and gives decisions
-
-They use build_model.py (backbone and expert), losses.py, prompt_builder.py (instruction → dialogue) and text_files.py.
-Around them: checkpoints.py and checkpoint_schema.py (files of a checkpoint, checked before they are read),
-training_start.py, action_fit.py, gripper_check.py and rounding_error.py (checks before a training), frame_cache.py
-(decoded images), named_images.py (errors that name an image), position_loss.py (an arm of the experiment),
-observation_forms.py, attention.py (attention maps), lerobot_host.py (the inside of LeRobot), convert/ (published
-weights).
+The policy
+    configuration_inspire_vla.py  the three choices and their options
+    processor_inspire_vla.py      text, codes and masks; prompt_builder.py: instruction → dialogue
+    modeling_inspire_vla.py       a training step, decisions
+    agent.py                      a checkpoint that takes observations and gives decisions
+    build_model.py, losses.py     backbone and expert; the losses of a step
+    position_loss.py              an arm of the experiment
+A training
+    training.py                   LeRobot's training, with a recipe; frame_cache.py: images decoded once
+    training_start.py             checks of the command line
+    prepare.py                    what a policy takes from its dataset
+    dataset_inputs.py             does the dataset have what the policy takes?
+    training_labels.py            do its labels answer what the policy asks?
+    dataset_origin.py             which recordings does it hold?
+    action_fit.py                 statistics of actions, their tokenizer; gripper_check.py, rounding_error.py
+    checkpoint_statistics.py      the statistics of a checkpoint that is trained further
+    named_images.py               errors that name an image
+A checkpoint
+    checkpoints.py                finds it, and what it was trained on
+    checkpoint_schema.py          what its files may hold, checked before they are read
+    checkpoint_files.py           its files by name; tokenizer_files.py, text_files.py: those of the tokenizers
+    policy_kinds.py               the backbones with their action heads
+    convert/                      published weights
+Around them
+    observation_forms.py, attention.py    forms of an observation; attention maps
+    lerobot_host.py               the inside of LeRobot
 """

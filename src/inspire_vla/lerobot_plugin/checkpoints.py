@@ -5,8 +5,7 @@ policy_preprocessor.json and policy_postprocessor.json with their safetensors fi
 nor torch.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from inspire_vla.lerobot_plugin.checkpoint_files import ADAPTER_CONFIG, ADAPTER_
 from inspire_vla.lerobot_plugin.checkpoint_files import WEIGHTS as MODEL_WEIGHTS
 from inspire_vla.lerobot_plugin.checkpoint_schema import (
     TOKENIZER_STEP,
-    TrainingData,
     check_checkpoint,
     check_training_state,
     read_pipeline,
@@ -132,16 +130,6 @@ def _known_names(path: Path) -> list[str]:
     siblings = path.parent.iterdir() if len(path.parts) > 1 and path.parent.is_dir() else ()
     here = [str(p) for p in siblings if any((p / inside / "config.json").is_file() for inside in INSIDE)]
     return [*shipped(), *here]
-
-
-def joined_data(earlier: Sequence[TrainingData], later: TrainingData) -> tuple[TrainingData, ...]:
-    """What a policy was trained on after a training on `later`. Held out is what every training left out."""
-    data = {one.actions_sha256: one for one in earlier}
-    before = data.get(later.actions_sha256)
-    if before is not None:
-        held_out = sorted({*before.held_out} & {*later.held_out})
-        later = replace(later, held_out=held_out)
-    return tuple((data | {later.actions_sha256: later}).values())
 
 
 @dataclass

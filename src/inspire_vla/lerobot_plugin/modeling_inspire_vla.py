@@ -47,6 +47,7 @@ from inspire_vla.lerobot_plugin.lerobot_host import PolicyHooks, several_process
 from inspire_vla.lerobot_plugin.losses import Losses, LossLog
 from inspire_vla.lerobot_plugin.observation_forms import check_aspect_ratio
 from inspire_vla.lerobot_plugin.position_loss import PositionLoss
+from inspire_vla.lerobot_plugin.prepare import prepare
 from inspire_vla.lerobot_plugin.processor_inspire_vla import (
     ANSWER_LABELS,
     DIALOGUES,
@@ -64,7 +65,6 @@ from inspire_vla.lerobot_plugin.processor_inspire_vla import (
     last_state,
     load_parts,
 )
-from inspire_vla.lerobot_plugin.training import prepare
 from inspire_vla.lerobot_plugin.training_start import asked_for, check_resumed
 from inspire_vla.spatial import words_by_rule
 

@@ -53,19 +53,10 @@ from inspire_vla.action_tokenizers import ActionTokenizer, ActionVocabulary, loa
 from inspire_vla.backbones.paligemma import state_texts
 from inspire_vla.backbones.prismatic import LlamaTokenizer
 from inspire_vla.backbones.text_tokenizer import FOLDER as NANO_TEXT_TOKENIZER
-from inspire_vla.dialogue import (
-    Dialogue,
-    Template,
-    TextTokenizer,
-    render,
-)
+from inspire_vla.dialogue import Dialogue, Template, TextTokenizer, render
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.files import describe
-from inspire_vla.instruction import (
-    Overrides,
-    overrides_from_json,
-    overrides_to_json,
-)
+from inspire_vla.instruction import Overrides, overrides_from_json, overrides_to_json
 from inspire_vla.labels.columns import answer_column
 from inspire_vla.lerobot_plugin.checkpoint_files import PREPROCESSOR
 from inspire_vla.lerobot_plugin.checkpoint_schema import (
