@@ -7,11 +7,9 @@ the layers of Qwen2. docs/appendix/performance_gpu.md names the versions that `m
 Tensor axes: batch; time = elements of this call; total = cached + new elements; hidden = width of the decoder.
 """
 
-import re
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache as memoized
 from inspect import signature
 from typing import Any
@@ -506,47 +504,3 @@ def sliding_window(config: Any) -> int | None:
     text_config = config.get_text_config()
     slides = "sliding_attention" in (getattr(text_config, "layer_types", None) or ())
     return getattr(text_config, "sliding_window", None) if slides else None
-
-
-# Published weights
-
-
-@dataclass(frozen=True)
-class RenamedWeights:
-    """Published weights under the parameter names of a backbone.
-
-    Attributes:
-        state: the renamed tensors.
-        dropped: source names that a rule leaves out: parts of the original that are never run.
-        unknown: source names that no rule matches.
-    """
-
-    state: dict[str, Tensor]
-    dropped: tuple[str, ...]
-    unknown: tuple[str, ...]
-
-
-def rename_weights(source: Mapping[str, Tensor], rules: Iterable[tuple[str, str | None]]) -> RenamedWeights:
-    """Rename each tensor by the first matching rule: (regular expression of the whole name, replacement).
-
-    None as replacement drops the tensor.
-    """
-    compiled = [(re.compile(pattern), replacement) for pattern, replacement in rules]
-    state: dict[str, Tensor] = {}
-    dropped, unknown = [], []
-    for name, tensor in source.items():
-        matches = ((pattern.fullmatch(name), replacement) for pattern, replacement in compiled)
-        match, replacement = next(((m, r) for m, r in matches if m), (None, None))
-        if match is None:
-            unknown.append(name)
-        elif replacement is None:
-            dropped.append(name)
-        else:
-            state[match.expand(replacement)] = tensor
-    return RenamedWeights(state, tuple(dropped), tuple(unknown))
-
-
-def count_layers(names: Iterable[str], prefix: str) -> int:
-    """The number of layers, from names such as `prefix.11.weight`."""
-    pattern = re.compile(re.escape(prefix) + r"\.(\d+)\.")
-    return 1 + max(int(match.group(1)) for name in names if (match := pattern.match(name)))

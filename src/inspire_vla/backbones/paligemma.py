@@ -18,13 +18,8 @@ from torch.nn.functional import interpolate, pad
 from transformers import GemmaConfig, GemmaModel, SiglipVisionConfig, SiglipVisionModel
 
 from inspire_vla.backbones.base import LINEAR_LAYERS
-from inspire_vla.backbones.hf_decoder import (
-    HFBackbone,
-    RenamedWeights,
-    count_layers,
-    rename_weights,
-    siglip_encoder,
-)
+from inspire_vla.backbones.hf_decoder import HFBackbone, siglip_encoder
+from inspire_vla.backbones.published_weights import RenamedWeights, count_layers, rename_weights
 from inspire_vla.dialogue import PI0_FAST_TEMPLATE, TextTokenizer
 from inspire_vla.errors import InspireError
 

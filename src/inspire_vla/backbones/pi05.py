@@ -25,8 +25,8 @@ from torch.nn.functional import gelu, pad, silu
 from inspire_vla.backbones import paligemma
 from inspire_vla.backbones.flow import FlowContext, FlowExpert, embed_time
 from inspire_vla.backbones.flow_layers import GatedMLP, Rotary, attend, heads_of, rotary_tables, rotate
-from inspire_vla.backbones.hf_decoder import RenamedWeights, rename_weights
 from inspire_vla.backbones.paligemma import GemmaSize, PaliGemma, PaliGemmaConfig
+from inspire_vla.backbones.published_weights import RenamedWeights, rename_weights
 from inspire_vla.dialogue import Template
 from inspire_vla.errors import InspireError
 

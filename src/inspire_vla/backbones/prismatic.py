@@ -18,7 +18,8 @@ from torch.nn.functional import interpolate
 from transformers import LlamaConfig, LlamaModel, Qwen2Config, Qwen2Model
 
 from inspire_vla.backbones.base import LINEAR_LAYERS, token_grid
-from inspire_vla.backbones.hf_decoder import HFBackbone, RenamedWeights, count_layers, rename_weights
+from inspire_vla.backbones.hf_decoder import HFBackbone
+from inspire_vla.backbones.published_weights import RenamedWeights, count_layers, rename_weights
 from inspire_vla.dialogue import OPENVLA_TEMPLATE, QWEN_TEMPLATE, Template, TextTokenizer
 from inspire_vla.errors import InspireError, did_you_mean
 

@@ -35,7 +35,8 @@ from inspire_vla.backbones.flow_layers import (
     rotary_tables,
     rotate,
 )
-from inspire_vla.backbones.hf_decoder import HFBackbone, RenamedWeights, count_layers, rename_weights
+from inspire_vla.backbones.hf_decoder import HFBackbone
+from inspire_vla.backbones.published_weights import RenamedWeights, count_layers, rename_weights
 from inspire_vla.dialogue import Template, TextTokenizer
 from inspire_vla.errors import InspireError, counted
 

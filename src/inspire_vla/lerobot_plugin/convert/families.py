@@ -8,8 +8,8 @@ from safetensors import SafetensorError
 
 from inspire_vla.action_tokenizers import GRIPPER_CONVENTIONS, ActionTokenizer, Fast, ResidualVQ, UniformBins
 from inspire_vla.backbones import paligemma, prismatic
-from inspire_vla.backbones.hf_decoder import RenamedWeights
 from inspire_vla.backbones.image_text import ImageTextConfig
+from inspire_vla.backbones.published_weights import RenamedWeights
 from inspire_vla.errors import InspireError, counted, reason_of
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import VQConfig
 from inspire_vla.lerobot_plugin.convert.plan import Options, Plan, Robot, base_config, normalization

@@ -8,7 +8,7 @@ from typing import Any, Self
 from lerobot.configs import FeatureType, NormalizationMode, PolicyFeature
 
 from inspire_vla.action_tokenizers import GRIPPER_CONVENTIONS, ActionTokenizer
-from inspire_vla.backbones.hf_decoder import RenamedWeights
+from inspire_vla.backbones.published_weights import RenamedWeights
 from inspire_vla.errors import InspireError, counted, did_you_mean
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import DTYPES, InspireVLAConfig, ReasoningConfig
 from inspire_vla.lerobot_plugin.convert.published import Published, Statistics, lerobot_statistics
