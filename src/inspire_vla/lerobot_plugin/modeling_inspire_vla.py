@@ -11,12 +11,12 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import draccus
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from lerobot.configs import PreTrainedConfig
 from lerobot.policies import PreTrainedPolicy
 from lerobot.utils.constants import ACTION, OBS_STATE
@@ -28,7 +28,7 @@ from inspire_vla.backbones.flow import FlowContext, FlowExpert, flow_loss
 from inspire_vla.backbones.hf_decoder import HFBackbone
 from inspire_vla.backbones.image_text import ImageText
 from inspire_vla.decoding import AnswerSet, Decision, FlowHead, Grammar, decode
-from inspire_vla.dialogue import TokenType
+from inspire_vla.dialogue import Dialogue, TokenType
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.action_fit import choose_action_tokenizer
 from inspire_vla.lerobot_plugin.build_model import (
@@ -171,8 +171,36 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         that train together wait for one another in every pass.
         """
         batch = self._tokenized(batch, TOKEN_IDS, self.tokenizer.training_sequences)
-        ids, types, mask = batch[TOKEN_IDS], batch[TOKEN_TYPES], batch[LOSS_MASK]
         rows = None if len(batch[ROWS]) == len(batch["task"]) else batch[ROWS]
+        sequences = self._training_sequences(batch, rows)
+        hidden: Tensor | None = None
+        flow: Tensor | None = None
+        if self.position_loss is not None:
+            hidden = self.backbone.supervised_states(
+                sequences.embeddings, sequences.loss_mask, attention_mask=sequences.attention_mask
+            )
+            logits = self.backbone.logits(hidden)
+        elif self.expert is None:
+            logits = self.backbone(
+                sequences.embeddings, sequences.loss_mask, attention_mask=sequences.attention_mask
+            )
+        else:
+            logits, flow = self._logits_and_flow_loss(self.expert, sequences, batch, rows, noise, time)
+        losses = Losses(logits, batch[TOKEN_IDS], batch[TOKEN_TYPES], batch[LOSS_MASK], flow)
+        loss, log = self._joint_loss(losses, batch)
+        if hidden is not None and self.position_loss is not None and not _is_unlabelled(batch):
+            position = self._position_error(self.position_loss, hidden, batch)
+            loss = loss + self.config.position_loss_weight * position
+            log |= {"position_loss": position.item()}
+        if self.training and not math.isfinite(loss_value := loss.item()):
+            raise InspireError(f"The loss is {loss_value}. {NOT_FINITE}")
+        if self.config.reasoning.enabled:
+            log = self._log.complete(log | {"unlabelled_rows": float(batch[UNLABELLED_ROWS])})
+        return loss, log | self._speed(sequences.types.numel())
+
+    def _training_sequences(self, batch: dict[str, Any], rows: Int[Tensor, " rows"] | None) -> "_Sequences":
+        """Observation and text of a tokenized batch, as the backbone reads them in one pass."""
+        ids, types, mask = batch[TOKEN_IDS], batch[TOKEN_TYPES], batch[LOSS_MASK]
         prefix, states = self.encode_observation(batch, rows), self.encode_state(batch, rows)
         if len(ids) > len(prefix):  # the questions follow as sequences of their own
             prefix = prefix.repeat(2, 1, 1)
@@ -180,64 +208,75 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         # The last action code predicts nothing, so it is left out. Without codes, a flow expert reads all of the text.
         ends_in_codes = self.config.trains_codes
         read = slice(None, -1 if ends_in_codes else None)
-        embeddings = torch.cat(
-            [prefix, self.backbone.embed_sequence(ids[:, read], types[:, read], states)], dim=1
-        )
+        text = self.backbone.embed_sequence(ids[:, read], types[:, read], states)
         all_types = torch.cat([types.new_full(prefix.shape[:2], PREFIX), types[:, read]], dim=1)
-        attention_mask = make_attention_mask(
-            all_types,
-            bidirectional_prefix=self.backbone.bidirectional_prefix,
-            hide=self.config.reasoning.hidden,
-        )
         # The state before an id predicts it: the first id follows the last element of the prefix.
         before = mask.new_zeros(len(ids), prefix.shape[1] - 1)
         behind = mask.new_zeros(len(ids), 0 if ends_in_codes else 1)
-        loss_mask = torch.cat([before, mask, behind], dim=1)
-        hidden: Tensor | None = None
-        if self.position_loss is not None:
-            hidden = self.backbone.supervised_states(embeddings, loss_mask, attention_mask=attention_mask)
-            losses = Losses(self.backbone.logits(hidden), ids, types, mask)
-        elif self.expert is None:
-            logits = self.backbone(embeddings, loss_mask, attention_mask=attention_mask)
-            losses = Losses(logits, ids, types, mask)
-        else:
-            logits, key_values = self.backbone.forward_with_key_values(
-                embeddings, loss_mask, attention_mask=attention_mask
-            )
-            columns = torch.arange(all_types.shape[1], device=ids.device)
-            is_padding = columns >= prefix.shape[1] + batch[LENGTHS][:, None]
-            column_types = all_types.masked_fill(is_padding, PAD)
-            context = FlowContext.of(
-                key_values, column_types, self.expert.horizon, self.config.reasoning.hidden
-            )
-            flow = self._flow_loss(self.expert, context, batch, rows, noise, time)
-            if self.config.reasoning.enabled and not len(logits):
-                # Nothing is answered, so an insulated language model would get no gradient. Processes that share a
-                # model wait for one another's gradient of each block: it gets zeros.
-                flow = flow + logits.sum()
-            losses = Losses(logits, ids, types, mask, flow)
-        unlabelled = batch[UNLABELLED_ROWS]
+        return _Sequences(
+            torch.cat([prefix, text], dim=1),
+            all_types,
+            torch.cat([before, mask, behind], dim=1),
+            make_attention_mask(
+                all_types,
+                bidirectional_prefix=self.backbone.bidirectional_prefix,
+                hide=self.config.reasoning.hidden,
+            ),
+            prefix.shape[1],
+        )
+
+    def _joint_loss(
+        self, losses: Losses, batch: dict[str, Any]
+    ) -> tuple[Float[Tensor, ""], dict[str, float]]:
+        """The weighted sum of a batch's losses, and what is logged of them; zero where no row is labelled."""
         loss = losses.action
         if losses.codes is not None:
             loss = loss + self.config.flow.action_codes_weight * losses.codes
-        if unlabelled == len(batch["task"]):
-            loss, log = 0.0 * loss, {}
-        elif losses.answer is None:
-            log = losses.metrics()
-        else:
-            loss = loss + self.config.reasoning.answer_loss_weight * losses.answer
-            log = losses.metrics() | self._log.accuracies(losses.correct, types, mask, batch[ANSWER_LABELS])
-        if hidden is not None and self.position_loss is not None and unlabelled < len(batch["task"]):
-            acts = types == int(TokenType.ACTION)
-            first = acts & (acts.cumsum(1) == 1)
-            position = self.position_loss(hidden[first[mask]], _frames(batch)[batch[ROWS]])
-            loss = loss + self.config.position_loss_weight * position
-            log |= {"position_loss": position.item()}
-        if self.training and not math.isfinite(loss_value := loss.item()):
-            raise InspireError(f"The loss is {loss_value}. {NOT_FINITE}")
-        if self.config.reasoning.enabled:
-            log = self._log.complete(log | {"unlabelled_rows": float(unlabelled)})
-        return loss, log | self._speed(all_types.numel())
+        if _is_unlabelled(batch):
+            return 0.0 * loss, {}
+        if losses.answer is None:
+            return loss, losses.metrics()
+        accuracies = self._log.accuracies(
+            losses.correct, batch[TOKEN_TYPES], batch[LOSS_MASK], batch[ANSWER_LABELS]
+        )
+        loss = loss + self.config.reasoning.answer_loss_weight * losses.answer
+        return loss, losses.metrics() | accuracies
+
+    def _position_error(
+        self, position_loss: PositionLoss, hidden: Float[Tensor, "N hidden"], batch: dict[str, Any]
+    ) -> Float[Tensor, ""]:
+        """The position loss at the states that predict the first action code of each row."""
+        acts = batch[TOKEN_TYPES] == int(TokenType.ACTION)
+        first = acts & (acts.cumsum(1) == 1)
+        return position_loss(hidden[first[batch[LOSS_MASK]]], _frames(batch)[batch[ROWS]])
+
+    def _logits_and_flow_loss(
+        self,
+        expert: FlowExpert,
+        sequences: "_Sequences",
+        batch: dict[str, Any],
+        rows: Int[Tensor, " rows"] | None,
+        noise: Tensor | None,
+        time: Tensor | None,
+    ) -> tuple[Float[Tensor, "N vocabulary"], Float[Tensor, ""]]:
+        """The logits of the supervised tokens, and the loss of the flow expert over the same pass."""
+        logits, key_values = self.backbone.forward_with_key_values(
+            sequences.embeddings, sequences.loss_mask, attention_mask=sequences.attention_mask
+        )
+        columns = torch.arange(sequences.types.shape[1], device=sequences.types.device)
+        is_padding = columns >= sequences.prefix_length + batch[LENGTHS][:, None]
+        context = FlowContext.of(
+            key_values,
+            sequences.types.masked_fill(is_padding, PAD),
+            expert.horizon,
+            self.config.reasoning.hidden,
+        )
+        flow = self._flow_loss(expert, context, batch, rows, noise, time)
+        if self.config.reasoning.enabled and not len(logits):
+            # Nothing is answered, so an insulated language model would get no gradient. Processes that share a model
+            # wait for one another's gradient of each block: it gets zeros.
+            flow = flow + logits.sum()
+        return logits, flow
 
     def _flow_loss(
         self,
@@ -360,21 +399,9 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
             )
         with torch.inference_mode():
             observation, states = self.encode_observation(batch), self.encode_state(batch)
-        flow = None
-        if self.expert is not None:
-            if noise is None:
-                noise = self._draw_noise(self.expert, batch, generator)
-            steps = self.config.flow.denoising_steps or self.expert.denoising_steps
-            flow = FlowHead(self.expert, noise, self.config.action_feature.shape[0], steps)
+        flow = None if self.expert is None else self._flow_head(self.expert, batch, noise, generator)
+        drafted = self._with_initial_drafts(drafts, questions or dialogues)
         sampling: dict[str, Any] = {"temperature": temperature, "generator": generator}
-        initial = [
-            dict(zip(d.mentions, self.tokenizer.parts.initial_draft, strict=False))
-            for d in questions or dialogues
-        ]
-        drafted = [
-            first if draft is None else draft
-            for first, draft in zip(initial, drafts or [None] * len(initial), strict=True)
-        ]
         decisions = decode(
             self.backbone,
             observation,
@@ -400,6 +427,31 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
             for row, answers in zip(asked, answered, strict=True):
                 decisions[row] = answers.followed_by(decisions[row])
         return decisions
+
+    def _with_initial_drafts(
+        self, drafts: Sequence[Mapping[str, str] | None] | None, dialogues: Sequence[Dialogue]
+    ) -> list[Mapping[str, str]]:
+        """The drafts of a batch; where one is None, the most frequent first answers of the dataset."""
+        initial = [
+            dict(zip(dialogue.mentions, self.tokenizer.parts.initial_draft, strict=False))
+            for dialogue in dialogues
+        ]
+        return [
+            first if draft is None else draft
+            for first, draft in zip(initial, drafts or [None] * len(initial), strict=True)
+        ]
+
+    def _flow_head(
+        self,
+        expert: FlowExpert,
+        batch: dict[str, Any],
+        noise: Float[Tensor, "batch horizon dim"] | None,
+        generator: np.random.Generator | None,
+    ) -> FlowHead:
+        if noise is None:
+            noise = self._draw_noise(expert, batch, generator)
+        steps = self.config.flow.denoising_steps or expert.denoising_steps
+        return FlowHead(expert, noise, self.config.action_feature.shape[0], steps)
 
     def _draw_noise(
         self, expert: FlowExpert, batch: dict[str, Any], generator: np.random.Generator | None
@@ -557,6 +609,25 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         if adapter is not None and policy.expert is not None:  # an adapter has no place for the buffer
             policy.noise_draws.fill_(steps_taken(source))
         return policy
+
+
+class _Sequences(NamedTuple):
+    """The training sequences of a batch: B observations, each followed by its text; T elements.
+
+    types: PREFIX for an observation. loss_mask: the elements that predict a supervised token. attention_mask: True
+    where a row attends to a column, None for causal attention. prefix_length: elements of an observation.
+    """
+
+    embeddings: Float[Tensor, "B T hidden"]
+    types: Int[Tensor, "B T"]
+    loss_mask: Bool[Tensor, "B T"]
+    attention_mask: Bool[Tensor, "B T T"] | None
+    prefix_length: int
+
+
+def _is_unlabelled(batch: Mapping[str, Any]) -> bool:
+    """Whether no row has its labels."""
+    return batch[UNLABELLED_ROWS] == len(batch["task"])
 
 
 def _by_decay(parameters: Sequence[Tensor]) -> list[dict[str, Any]]:
