@@ -7,7 +7,7 @@
     prepositional phrase = preposition noun            (… "between" noun "and" noun)
 
 A grammar cannot decide alone whether a prepositional phrase describes the noun before it ("the bowl on the plate") or
-names another object ("put the bowl | on the plate"). The class of the verb decides; see `phrases.mentions_of`.
+names another object ("put the bowl | on the plate"). The class of the verb decides; see `phrases.name_objects`.
 """
 
 from collections.abc import Sequence
@@ -21,13 +21,11 @@ from inspire_vla.instruction.lexicon import (
     BODY_MODIFIERS,
     DETERMINERS,
     FILLERS,
-    LONGEST_PREPOSITION,
     MAKING,
     MEASURES,
     NEGATED,
     NEGATORS,
     PAIRS,
-    PARTICIPLES,
     PARTICLES,
     PERSONS,
     PLACE_NOUNS,
@@ -35,17 +33,15 @@ from inspire_vla.instruction.lexicon import (
     PRONOUN_PHRASES,
     PRONOUNS,
     QUANTIFIERS,
-    RELATIVES,
     SIDES,
     SINGULAR_ENDINGS,
     STOPS,
     SUPERLATIVES,
     VERBS,
 )
+from inspire_vla.instruction.lookahead import ONE, Lookahead
 from inspire_vla.instruction.phrases import Named, NounPhrase, PrepositionalPhrase, name_objects
 from inspire_vla.instruction.words import BREAK, base_verb, corrected_verb
-
-_ONE = ("one", "ones")
 
 
 def _may_be_several(words: Sequence[str]) -> bool:
@@ -67,8 +63,8 @@ class _Noun:
     is_body: bool = False
 
 
-class Parser:
-    """Reads words from left to right; `position` is the index of the next word.
+class Parser(Lookahead):
+    """Reads words from left to right.
 
     Attributes, after `parse`:
         named: the objects in the order of the sentence, repeats included.
@@ -77,8 +73,7 @@ class Parser:
     """
 
     def __init__(self, words: list[str]) -> None:
-        self.words = words
-        self.position = 0
+        super().__init__(words)
         self.named: list[Named] = []
         self.clauses: list[tuple[int, int, int]] = []
         self.unclear = ""
@@ -111,7 +106,7 @@ class Parser:
             words = item.mention.split()
             if item.use == "collective":
                 doubtful.append("it moves objects that it does not name: they are not asked about")
-            elif words and words[-1] in _ONE:
+            elif words and words[-1] in ONE:
                 doubtful.append(f"{item.mention!r} does not say what it is")
             elif words and _may_be_several(words):
                 doubtful.append(f"{item.mention!r} may be several objects: one answer stands for all of them")
@@ -169,14 +164,14 @@ class Parser:
             if self.word in ("and", BREAK):
                 while self.word in ("and", "then", "also", "finally", BREAK):
                     self.position += 1
-                if self._verb_follows() or self._phrase_at(self.position, NEGATORS):
+                if self.verb_follows() or self.phrase_at(self.position, NEGATORS):
                     break
             before = self.position
             noun = self._noun_phrase(verb)
             if self.position == before:
                 break
             self.named += self._joined(noun, verb, first) or name_objects(noun, verb)
-            if self.word == "to" and self._verb_follows(1):
+            if self.word == "to" and self.verb_follows(1):
                 self.position += 1
                 break
             if self.word not in ("and", BREAK) and self.word not in DETERMINERS:
@@ -204,46 +199,29 @@ class Parser:
         """Skip words before the verb; return whether they negate it."""
         negated = False
         while self.word:
-            length = self._phrase_at(self.position, NEGATORS)
+            length = self.phrase_at(self.position, NEGATORS)
             if length:
                 negated = True
                 self.position += length
                 continue
-            self.position += self._subject()
+            self.position += self.subject_length()
             if self.word not in FILLERS and self.word != BREAK:
                 break
-            if self._verb_follows() and self.word not in ("help", "go", "will", "can", "do"):
+            if self.verb_follows() and self.word not in ("help", "go", "will", "can", "do"):
                 break
-            is_noun_or_verb = self.word == "can" or (
-                self.word in ("go", "come") and not self._verb_follows(2)
-            )
-            if is_noun_or_verb and self._preposition(self.position + 1)[1]:  # "can in box", "go to the cup"
+            is_noun_or_verb = self.word == "can" or (self.word in ("go", "come") and not self.verb_follows(2))
+            if is_noun_or_verb and self.preposition(self.position + 1)[1]:  # "can in box", "go to the cup"
                 break
             self.position += 1
         return negated
 
-    def _subject(self) -> int:
-        """Number of words of the robot as the subject of a verb: "the robot arm picks up the cup"."""
-        article = int(self.word in DETERMINERS)
-        while self.word_after(article) in BODY_MODIFIERS:
-            article += 1
-        length = self._phrase_at(self.position + article, BODY)
-        following = self.word_after(article + length)
-        is_subject = length and following and base_verb(following) not in (None, following)
-        return article + length if is_subject else 0
-
-    def _phrase_at(self, at: int, phrases: tuple[str, ...]) -> int:
-        """Number of words of the longest of `phrases` that begins at index `at`, or 0."""
-        lengths = (len(p.split()) for p in phrases if self.words[at : at + len(p.split())] == p.split())
-        return max(lengths, default=0)
-
     def _verb(self) -> str | None:
-        if not self.word or self.word in DETERMINERS or self._preposition()[0]:
+        if not self.word or self.word in DETERMINERS or self.preposition()[0]:
             return None
         verb = corrected_verb(self.word)
-        if verb is not None and verb != base_verb(self.word) and self._goal_follows(verb):
+        if verb is not None and verb != base_verb(self.word) and self.goal_follows(verb):
             verb = None  # "plate in rack"
-        if verb is not None and self.word in ALSO_NOUNS and not self._verbs and self._goal_follows(verb):
+        if verb is not None and self.word in ALSO_NOUNS and not self._verbs and self.goal_follows(verb):
             return None  # "brush in cup"
         if verb is None:
             if self.word_after(1) in DETERMINERS:  # an unknown verb: "defenestrate the cup"
@@ -259,36 +237,6 @@ class Parser:
                 self.position += 1
         return verb
 
-    def _goal_follows(self, verb: str) -> bool:
-        """Whether a preposition that is no particle of the verb stands after the next word."""
-        is_particle = self.word_after(1) in PARTICLES.get(verb, ())
-        return bool(self._preposition(self.position + 1)[1]) and not is_particle
-
-    def _verb_follows(self, distance: int = 0) -> bool:
-        """Whether a clause begins here: with a verb, not with a noun that looks like one ("the clean plate").
-
-        A noun may stand here too ("the bowl and plate"), so a misspelt verb counts only if its object follows.
-        """
-        at = self.position + distance
-        while self.word_at(at) in ("then", "finally", "also", "please", "which", "who"):
-            at += 1
-        word = self.word_at(at)
-        if not word or word in DETERMINERS:
-            return False
-        is_verb = base_verb(word) is not None
-        if word in ADJECTIVES or word in SIDES:
-            return is_verb and self._object_follows(at)
-        if is_verb:
-            return True
-        verb = corrected_verb(word)
-        if verb is not None and self.word_at(at + 1) in PARTICLES.get(verb, ()):
-            at += 1
-        return verb is not None and self._object_follows(at)
-
-    def _object_follows(self, at: int) -> bool:
-        following = self.word_at(at + 1)  # no object: "the bowl and plate that are …"
-        return following in ("it", "them") or (following in DETERMINERS and not self._link_at(at + 1))
-
     # --- nouns
 
     def _noun_phrase(self, verb: str | None, needs_determiner: bool | None = None) -> NounPhrase:
@@ -299,7 +247,12 @@ class Parser:
         noun_phrase = NounPhrase(noun.text if noun.is_object else "", is_body=noun.is_body)
         if noun.text and (noun.is_pronoun or noun.is_body):
             noun_phrase.stand_in = noun.text
-        if noun.text.split()[-1:] and noun.text.split()[-1] in _ONE and noun.is_pronoun and self._describes():
+        if (
+            noun.text.split()[-1:]
+            and noun.text.split()[-1] in ONE
+            and noun.is_pronoun
+            and self.is_described()
+        ):
             noun_phrase.name, noun_phrase.stand_in = noun.text, ""  # "the one on the left"
         if noun_phrase.name:
             noun_phrase.name += self._relative_adjectives()
@@ -307,8 +260,8 @@ class Parser:
             if self._skip_negated():
                 continue
             link = self._link()
-            preposition, length = self._preposition()
-            if not length or (preposition == "to" and self._verb_follows(1)):
+            preposition, length = self.preposition()
+            if not length or (preposition == "to" and self.verb_follows(1)):
                 return noun_phrase
             is_first = self.position == start or not (noun_phrase.name or noun_phrase.stand_in)
             self.position += length
@@ -326,25 +279,13 @@ class Parser:
                 continue
             noun_phrase.prepositional.append(phrase)
 
-    def _describes(self) -> bool:
-        """Whether "the one" is told apart here: "that is blue", "on the left", "next to the cup"."""
-        if self._link_at(self.position):
-            return True
-        preposition, length = self._preposition()
-        if PREPOSITIONS.get(preposition) in ("beside", "describing"):
-            return True
-        at = self.position + length
-        while self.word_at(at) in DETERMINERS:
-            at += 1
-        return bool(length) and self.word_at(at) in SIDES
-
     def _relative_adjectives(self) -> str:
         """Read " that is blue" and the like; "" if there is none."""
-        for length in self._link_lengths(self.position):
+        for length in self.link_lengths(self.position):
             start = end = self.position + length
             while self.word_at(end) in ADJECTIVES or self.word_at(end) in ("not", "very", "the"):
                 end += 1
-            if end > start and self.words[end - 1] in ADJECTIVES and self._noun_ends(end - self.position):
+            if end > start and self.words[end - 1] in ADJECTIVES and self.noun_ends(end - self.position):
                 text = " ".join(self.words[self.position : end])
                 self.position = end
                 return f" {text}"
@@ -353,43 +294,43 @@ class Parser:
     def _skip_negated(self) -> bool:
         """Skip what is not to be touched: "…, not the knife", "… without touching the knife"."""
         at = self.position + (self.word == BREAK)
-        length = self._phrase_at(at, NEGATED)
+        length = self.phrase_at(at, NEGATED)
         following, is_without = self.word_at(at + length), self.word_at(at) == "without"
         is_verb = following.endswith("ing") and (base_verb(following) is not None or is_without)
         if not length or (is_without and not is_verb):
             return False
-        if self.words[at : at + length] == ["not"] and self._preposition(at + 1)[1]:
+        if self.words[at : at + length] == ["not"] and self.preposition(at + 1)[1]:
             return False  # "the cup not on the plate" describes
         if not is_verb and base_verb(following) and following not in ADJECTIVES:
             return False  # "and not move …" is a clause
         self.position = at + length
-        self.position += self._preposition()[1]  # "but not on the plate"
+        self.position += self.preposition()[1]  # "but not on the plate"
         verb = base_verb(following) if is_verb else None
         self.position += is_verb
         while True:
-            if is_verb or (self.word == "the" and self.word_after(1) in _ONE):
+            if is_verb or (self.word == "the" and self.word_after(1) in ONE):
                 noun = self._noun_phrase(verb, needs_determiner=False)
             else:  # a preposition after it belongs to the object before: "everything except the knife in the drawer"
                 only = self._noun()
                 noun = NounPhrase(only.text if only.is_object else "")
             self._leave_out(name_objects(noun, verb))
-            if self.word not in ("or", "nor", "and") or self._verb_follows(1):
+            if self.word not in ("or", "nor", "and") or self.verb_follows(1):
                 break
             self.position += 1
-        if self.word == BREAK and self._preposition(self.position + 1)[1]:
+        if self.word == BREAK and self.preposition(self.position + 1)[1]:
             self.position += 1
         return True
 
     def _prepositional_phrase(self, preposition: str, link: str) -> PrepositionalPhrase | None:
         """Read what follows a preposition; None if it is neither an object nor a side."""
-        while self.word in ADVERBS and self._preposition()[0] not in ("", "in", "on"):
-            self.position += self._preposition()[1]
+        while self.word in ADVERBS and self.preposition()[0] not in ("", "in", "on"):
+            self.position += self.preposition()[1]
         kind, start = PREPOSITIONS[preposition], self.position
         if kind == "describing" and base_verb(self.word) is not None and self.word not in ADJECTIVES:
             return None
         noun = self._noun()
         name = noun.text if noun.is_object else ""
-        if noun.is_pronoun and noun.text.split()[-1] in _ONE and self._describes():
+        if noun.is_pronoun and noun.text.split()[-1] in ONE and self.is_described():
             name = noun.text
         if name:
             name += self._relative_adjectives()
@@ -404,7 +345,7 @@ class Parser:
                 return None
             return PrepositionalPhrase(preposition, kind, [" ".join(words)], link, is_side=True)
         nouns = [name]
-        if "between" in preposition and self.word == "and" and not self._verb_follows(1):
+        if "between" in preposition and self.word == "and" and not self.verb_follows(1):
             self.position += 1
             other = self._noun()
             nouns.append(other.text if other.is_object else "")
@@ -453,10 +394,10 @@ class Parser:
             self.position += 2
         elif self.word == "all" and self.word_after(1) in DETERMINERS:
             self.position += 1
-        while self.word in DETERMINERS and not (self.word in PRONOUNS and self._noun_ends(1)):
+        while self.word in DETERMINERS and not (self.word in PRONOUNS and self.noun_ends(1)):
             self.position += 1
         head = self.position
-        while not self._noun_ends():
+        while not self.noun_ends():
             self.position += 2 if self.word == "and" else 1
         if self.position == head and self.word in PRONOUNS:
             self.position += 1
@@ -471,7 +412,7 @@ class Parser:
         """Skip words that no verb introduces, up to a determiner, a preposition or a verb."""
         start = self.position
         while self.word and self.word not in (BREAK, "and") and self.word not in DETERMINERS:
-            if self._preposition()[1] or (self.position > start and base_verb(self.word)):
+            if self.preposition()[1] or (self.position > start and base_verb(self.word)):
                 return
             self.position += 1
 
@@ -483,78 +424,14 @@ class Parser:
                 number -= 1
         return number if number < end - 1 else end
 
-    def _noun_ends(self, distance: int = 0) -> bool:
-        at = self.position + distance
-        word = self.word_after(distance)
-        if word in ("", BREAK, "of", "then") or word in STOPS or word in PARTICIPLES:
-            return True
-        if self._phrase_at(at, NEGATED):
-            return True
-        if word == "and":
-            return not self._joins_adjectives(at)
-        if word in DETERMINERS or (word in PRONOUNS and word not in _ONE):
-            return True
-        if self._link_at(at) or self._preposition(at)[1]:
-            return True
-        # "from the drawer | grasp the block": a verb with its own object, after a noun
-        previous = self.words[at - 1] if at else ""
-        if not previous or previous in DETERMINERS or previous in ADJECTIVES or word in ADJECTIVES:
-            return False
-        has_particle = word in ("pick", "turn", "switch", "lift") and self.word_at(at + 1) in PARTICLES[word]
-        has_object = self.word_at(at + 1) in DETERMINERS and not self._link_at(at + 1)
-        return base_verb(word) is not None and (has_object or (has_particle and self.word_at(at + 2) != ""))
-
-    def _joins_adjectives(self, at: int) -> bool:
-        """ "yellow and white mug": the words around "and" are both adjectives."""
-        around = self.words[max(at - 1, 0) : at + 3]
-        return len(around) == 4 and around[0] in ADJECTIVES and around[2] in ADJECTIVES
-
-    # --- the next words
-
-    @property
-    def word(self) -> str:
-        """The next word; "" at the end."""
-        return self.word_at(self.position)
-
-    def word_after(self, distance: int) -> str:
-        """The word `distance` words after the next one."""
-        return self.word_at(self.position + distance)
-
-    def word_at(self, at: int) -> str:
-        """The word at this index; "" behind the last one."""
-        return self.words[at] if at < len(self.words) else ""
-
-    def _preposition(self, at: int | None = None) -> tuple[str, int]:
-        """The longest preposition that begins here and its number of words, or ("", 0)."""
-        at = self.position if at is None else at
-        for length in range(min(LONGEST_PREPOSITION, len(self.words) - at), 0, -1):
-            phrase = " ".join(self.words[at : at + length])
-            if phrase in PREPOSITIONS and (phrase not in SUPERLATIVES or self.word_at(at + 1) in DETERMINERS):
-                return phrase, length
-        return "", 0
-
     def _link(self) -> str:
         """Read "that is", "lying" and the like, if a preposition follows; else ""."""
-        for length in self._link_lengths(self.position):
-            if self._preposition(self.position + length)[1]:
+        for length in self.link_lengths(self.position):
+            if self.preposition(self.position + length)[1]:
                 link = " ".join(self.words[self.position : self.position + length])
                 self.position += length
                 return link
         return ""
-
-    def _link_at(self, at: int) -> bool:
-        """Whether "that is", "lying" or the like stands at index `at`."""
-        return bool(self._link_lengths(at))
-
-    def _link_lengths(self, at: int) -> list[int]:
-        """Numbers of words of the links that begin at index `at`, longest first."""
-        lengths: list[int] = []
-        for length in range(min(3, len(self.words) - at), 0, -1):
-            *first, last = self.words[at : at + length]
-            is_participle = last in PARTICIPLES and (not first or " ".join(first) in RELATIVES)
-            if is_participle or " ".join([*first, last]) in RELATIVES:
-                lengths.append(length)
-        return lengths
 
 
 def _is_body(nouns: list[str]) -> bool:
