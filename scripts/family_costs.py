@@ -25,7 +25,8 @@ from inspire_vla.backbones.hf_decoder import HFBackbone
 from inspire_vla.backbones.paligemma import PaliGemma, PaliGemmaConfig
 from inspire_vla.backbones.pi05 import GemmaExpertSize, Pi05, Pi05Expert
 from inspire_vla.backbones.prismatic import Prismatic, PrismaticConfig, llama_2_7b
-from inspire_vla.backbones.smolvla import SmolVLA, SmolVLAConfig, SmolVLAExpert
+from inspire_vla.backbones.smolvla import SmolVLA, SmolVLAConfig
+from inspire_vla.backbones.smolvla_flow import SmolVLAExpert
 
 GIB, RANK = 2**30, 32
 LARGEST = 64  # rows; what fits beyond is of no use to anybody

@@ -25,14 +25,8 @@ from inspire_vla.backbones.prismatic import (
     TowerConfig,
     llama_2_7b,
 )
-from inspire_vla.backbones.smolvla import (
-    SmolExpertSize,
-    SmolLMSize,
-    SmolSiglipSize,
-    SmolVLA,
-    SmolVLAConfig,
-    SmolVLAExpert,
-)
+from inspire_vla.backbones.smolvla import SmolExpertSize, SmolLMSize, SmolSiglipSize, SmolVLA, SmolVLAConfig
+from inspire_vla.backbones.smolvla_flow import SmolVLAExpert
 from inspire_vla.decoding import AnswerSet, FlowHead, Grammar, RowState
 from inspire_vla.dialogue import Dialogue, build_dialogue
 from inspire_vla.spatial import answer_words

@@ -17,7 +17,8 @@ from transformers import AutoConfig
 from inspire_vla.backbones import smolvla
 from inspire_vla.backbones.attention import PAD, PREFIX, make_attention_mask
 from inspire_vla.backbones.flow import FlowContext, denoise, flow_loss
-from inspire_vla.backbones.smolvla import SmolVLA, SmolVLAExpert
+from inspire_vla.backbones.smolvla import SmolVLA
+from inspire_vla.backbones.smolvla_flow import SmolVLAExpert
 from inspire_vla.dialogue import TokenType
 from inspire_vla.errors import InspireError
 

@@ -22,7 +22,8 @@ from inspire_vla.backbones.nano_flow import NanoFlow
 from inspire_vla.backbones.paligemma import SKIPPED_IDS, PaliGemma
 from inspire_vla.backbones.pi05 import Pi05, Pi05Expert
 from inspire_vla.backbones.prismatic import Prismatic
-from inspire_vla.backbones.smolvla import SmolVLA, SmolVLAExpert
+from inspire_vla.backbones.smolvla import SmolVLA
+from inspire_vla.backbones.smolvla_flow import SmolVLAExpert
 from inspire_vla.backbones.text_tokenizer import FOLDER as NANO_TEXT_TOKENIZER
 from inspire_vla.errors import InspireError, reason_of
 from inspire_vla.grounding.pretraining import load_weights
