@@ -12,72 +12,26 @@ the expert turns noise into the action chunk over the keys and values in the cac
 
 Axes of tensors:
     B  rows of the batch, one robot each      P  prefix: the elements that encode images and state
-    T  new tokens of a pass, padded           C  columns of the cache: prefix and all tokens so far
-    S  scored slots of a row                  V  allowed token ids: all answers' tokens and all action codes
-    H  hidden size
+    T  new tokens of a pass, padded           V  allowed token ids: all answers' tokens and all action codes
+    S  scored slots of a row                  H  hidden size
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from inspire_vla.backbones.attention import PAD, PREFIX, make_attention_mask
 from inspire_vla.backbones.base import Backbone
 from inspire_vla.backbones.flow import FlowContext, FlowExpert, denoise
-from inspire_vla.decoding.grammar import AllowedTokens, DecodeState, Grammar, PromptPlan, Token
+from inspire_vla.decoding.decision import Decision
+from inspire_vla.decoding.grammar import Grammar
+from inspire_vla.decoding.kv_decoder import BatchedKVDecoder
+from inspire_vla.decoding.row_state import RowState
 from inspire_vla.dialogue import Dialogue, TokenType
 from inspire_vla.errors import InspireError
-
-
-@dataclass(frozen=True)
-class Decision:
-    """The outcome of one control step. The tuples about answers run parallel to `mentions`.
-
-    Attributes:
-        actions: (horizon, action_dim). `decode` returns normalised actions, an agent those of the robot. None if the
-            codes decode to no action; the caller counts and reports that. A flow expert always returns actions.
-        mentions: the objects asked about, in order; () for the base model.
-        answers: the answer about each object: the model's, or the caller's override.
-        confidences: the model's probability of the answer among the allowed answers.
-        overridden: whether the caller set the answer.
-        accepted: whether the answer was drafted and the model accepted the draft.
-        token_ids: all decoded tokens in order: answers, then action codes; a flow expert has none.
-        forward_passes: forward passes of the backbone; all rows of a batch share them. The steps of a flow expert,
-            which is small, are not counted.
-    """
-
-    actions: Float[np.ndarray, "horizon action_dim"] | None
-    mentions: tuple[str, ...] = ()
-    answers: tuple[str, ...] = ()
-    confidences: tuple[float, ...] = ()
-    overridden: tuple[bool, ...] = ()
-    accepted: tuple[bool, ...] = ()
-    token_ids: tuple[int, ...] = ()
-    forward_passes: int = 0
-
-    @property
-    def decodable(self) -> bool:
-        """Whether the codes decode to actions."""
-        return self.actions is not None
-
-    @property
-    def answers_by_mention(self) -> dict[str, str]:
-        """{mention: answer}: the draft of the next control step."""
-        return dict(zip(self.mentions, self.answers, strict=True))
-
-    def followed_by(self, action: "Decision") -> "Decision":
-        """The answers of this decision and the action of another one, which was decoded without them."""
-        return replace(
-            self,
-            actions=action.actions,
-            token_ids=self.token_ids + action.token_ids,
-            forward_passes=self.forward_passes + action.forward_passes,
-        )
 
 
 @dataclass(frozen=True)
@@ -154,238 +108,6 @@ def decode(
     return [row.decision(decoder.forward_passes, chunk) for row, chunk in zip(rows, chunks, strict=True)]
 
 
-class ScoredSlot(NamedTuple):
-    """A slot that the scores after one new token decide."""
-
-    position: int
-    """Index of that token among the row's new tokens."""
-    state: DecodeState
-    allowed: AllowedTokens
-    drafted: int | None
-    """The draft token that follows; None where the draft ends."""
-
-
-class RowState:
-    """One row of the batch while it is decoded.
-
-    `build_draft` returns the tokens of the next pass: the accepted tokens not yet in the cache, then the draft.
-    `verify` compares the draft with the model's scores and accepts it up to the first mismatch.
-
-        accepted    draft
-        Q1 …        left  Q2 …  down  task …
-              ^                ^            ^      scored: these positions decide left?, down?, first code
-
-    The draft holds overrides, the caller's drafts and, after a rejected draft token, the model's own predictions behind
-    it: one changed answer changes few later ones. Without any of these, this is plain greedy decoding.
-
-    Attributes:
-        done: whether answers and action codes are complete; for a flow expert, whether the last text is in the cache.
-    """
-
-    def __init__(
-        self,
-        plan: PromptPlan,
-        *,
-        drafts: Mapping[str, str],
-        overrides: Mapping[str, str],
-        temperature: float = 0.0,
-        rng: np.random.Generator | None = None,
-    ) -> None:
-        self.plan, self.drafts, self.overrides = plan, drafts, overrides
-        self.temperature, self.rng = temperature, rng
-        self.done = False
-        self.scored: list[ScoredSlot] = []
-        self._new_tokens = 0
-        self._override_tokens = plan.slot_tokens(overrides)
-        self._draft_tokens = plan.slot_tokens(drafts) | self._override_tokens
-        self._state = DecodeState()
-        self._accepted: Sequence[Token] = plan.texts[0]
-        self._samples: list[tuple[DecodeState, Sample]] = []
-
-    def build_draft(self) -> tuple[list[Token], list[int]]:
-        """Return the new tokens of the next pass and the positions among them whose scores are needed."""
-        tokens: list[Token] = []
-        self.scored = []
-        if self.done:
-            self._new_tokens = 0
-            return [], []
-        state, added = self._state, self._accepted
-        while (allowed := self.plan.allowed(state)) is not None:
-            tokens += added
-            drafted = self._draft_tokens.get(state.slot)
-            if drafted not in allowed.token_ids:
-                drafted = None
-            self.scored.append(ScoredSlot(len(tokens) - 1, state, allowed, drafted))
-            if drafted is None:
-                break
-            state, added = self.plan.advance(state, drafted)
-        else:  # the dialogue ends here; the very last action code never needs a pass
-            if not self.plan.grammar.has_codes:
-                tokens += added
-        self._new_tokens = len(tokens)
-        return tokens, [slot.position for slot in self.scored]
-
-    def verify(self, scores: Float[np.ndarray, "S V"]) -> int:
-        """Sample a token for each scored slot, up to the first that differs from the draft.
-
-        Returns how many of the new tokens are accepted.
-        """
-        for number, (position, state, allowed, drafted) in enumerate(self.scored):
-            override = self._override_tokens.get(state.slot)
-            token = sample(scores[number], allowed, override, self.temperature, self.rng)
-            self._samples.append((state, token))
-            self._state, self._accepted = self.plan.advance(state, token.token_id)
-            if token.token_id != drafted:
-                self.redraft(scores[number + 1 :], self.scored[number + 1 :])
-                self.done = self.plan.grammar.has_codes and self.plan.allowed(self._state) is None
-                return position + 1
-        self.done = True
-        return self._new_tokens
-
-    def redraft(self, scores: Float[np.ndarray, "S V"], slots: Sequence[ScoredSlot]) -> None:
-        """Draft the model's best tokens for the slots behind a rejected draft token. Draws no random number."""
-        for slot_scores, (_, state, allowed, _) in zip(scores, slots, strict=True):
-            if state.slot not in self._override_tokens:
-                self._draft_tokens[state.slot] = sample(slot_scores, allowed).token_id
-
-    def decision(
-        self, forward_passes: int, actions: Float[np.ndarray, "horizon action_dim"] | None = None
-    ) -> Decision:
-        """Return the outcome; call it when the row is done. `actions`: a flow expert's."""
-        mentions, grammar = self.plan.mentions, self.plan.grammar
-        answer_tokens: list[tuple[int, ...]] = [()] * len(mentions)
-        confidences = [1.0] * len(mentions)
-        for state, token in self._samples:
-            if state.num_answered < len(mentions):
-                answer_tokens[state.num_answered] += (token.token_id,)
-                confidences[state.num_answered] *= token.probability
-        answers = tuple(map(grammar.answers.word, answer_tokens))
-        return Decision(
-            grammar.actions(self._state.codes) if grammar.has_codes and self.plan.acts else actions,
-            mentions=mentions,
-            answers=answers,
-            confidences=tuple(confidences),
-            overridden=tuple(mention in self.overrides for mention in mentions),
-            accepted=tuple(
-                mention not in self.overrides and self.drafts.get(mention) == answer
-                for mention, answer in zip(mentions, answers, strict=True)
-            ),
-            token_ids=tuple(token.token_id for _, token in self._samples),
-            forward_passes=forward_passes,
-        )
-
-
-class Sample(NamedTuple):
-    """A token and its probability among the allowed tokens."""
-
-    token_id: int
-    probability: float
-
-
-def sample(
-    scores: Float[np.ndarray, " V"],
-    allowed: AllowedTokens,
-    override: int | None = None,
-    temperature: float = 0.0,
-    rng: np.random.Generator | None = None,
-) -> Sample:
-    """Return one of the `allowed` tokens: `override`, else the best one, or a random one at a temperature above 0.
-
-    The probability is the softmax over `allowed` at temperature 1: tokens that are not allowed are left out of the
-    softmax. The first of equal scores wins. Raises InspireError for scores that are not finite.
-    """
-    logits = scores[allowed.columns].astype(np.float64)
-    if not np.isfinite(logits).all():
-        raise InspireError("The model's scores are NaN or infinite: weights or inputs are broken.")
-    logits -= logits.max()
-    weights = np.exp(logits)
-    if override is not None:
-        index = int(np.flatnonzero(allowed.token_ids == override)[0])
-    elif temperature > 0:
-        tempered = np.exp(logits / temperature)
-        index = int((rng or np.random.default_rng()).choice(len(logits), p=tempered / tempered.sum()))
-    else:
-        index = int(logits.argmax())
-    return Sample(int(allowed.token_ids[index]), float(weights[index] / weights.sum()))
-
-
-class BatchedKVDecoder:
-    """Rows of different length over one key-value cache. Each token passes through the backbone once.
-
-    New tokens are padded on the right. No row attends to a padded column, so each row equals the row computed alone:
-
-        column    0   1   2 | 3  4  5 | 6
-        row 0     img img img Q  Q  Q   a
-        row 1     img img img Q  ·  ·   a      ·  padding: in the cache, but masked
-
-    Attributes:
-        token_types: (B, C) the `TokenType` of each column of the cache, or PREFIX or PAD.
-        forward_passes: how often the backbone ran.
-    """
-
-    def __init__(
-        self,
-        backbone: Backbone,
-        prefix: Float[Tensor, "B P H"],
-        *,
-        hide: Collection[TokenType] = (),
-        states: Float[Tensor, "B state_tokens H"] | None = None,
-    ) -> None:
-        self.backbone, self.hide, self.states = backbone, hide, states
-        self.cache = backbone.new_cache(len(prefix))
-        self.token_types: np.ndarray = np.full((len(prefix), 0), PAD, dtype=np.int64)
-        self.forward_passes = 0
-        self._prefix = prefix  # goes through the backbone together with the first tokens
-        self._start = 0  # the column where the newest tokens begin
-
-    def extend(self, new_tokens: Sequence[Sequence[Token]]) -> Float[Tensor, "B T H"]:
-        """Append tokens to each row (none is possible) and return their hidden states; those of padding are junk."""
-        padded = np.zeros((len(new_tokens), max(map(len, new_tokens)), 2), dtype=np.int64)
-        padded[..., 1] = PAD
-        for row, tokens in enumerate(new_tokens):
-            padded[row, : len(tokens)] = np.array(tokens, dtype=np.int64).reshape(-1, 2)
-        token_ids, token_types = padded[..., 0], padded[..., 1]
-        device = self._prefix.device
-        ids, types = (torch.from_numpy(array).to(device) for array in (token_ids, token_types))
-        embeddings = self.backbone.embed_sequence(ids, types, self.states)
-        past = self._start = self.token_types.shape[1]
-        if self.forward_passes == 0:
-            self._start = self._prefix.shape[1]
-            embeddings = torch.cat([self._prefix.to(embeddings.dtype), embeddings], dim=1)
-            prefix_types = np.full(self._prefix.shape[:2], PREFIX)
-            token_types = np.concatenate([prefix_types, token_types], axis=1)
-        self.token_types = np.concatenate([self.token_types, token_types], axis=1)
-        positions = np.maximum(np.cumsum(self.token_types != PAD, axis=1) - 1, 0)[:, past:]
-        mask = make_attention_mask(
-            torch.from_numpy(self.token_types),
-            past=past,
-            bidirectional_prefix=self.backbone.bidirectional_prefix,
-            hide=self.hide,
-        )
-        hidden = self.backbone.extend(
-            embeddings,
-            positions=torch.from_numpy(positions).to(device),
-            attention_mask=None if mask is None else mask.to(device),
-            cache=self.cache,
-        )
-        self.forward_passes += 1
-        return hidden[:, self._start - past :]
-
-    def context(self, horizon: int) -> FlowContext:
-        """What a flow expert reads: the keys and values of all columns."""
-        token_types = torch.from_numpy(self.token_types).to(self._prefix.device)
-        return FlowContext.of(self.backbone.key_values(self.cache), token_types, horizon, self.hide)
-
-    def truncate(self, counts: Sequence[int]) -> None:
-        """Keep the first `counts[row]` of each row's newest tokens and remove the others."""
-        columns = np.arange(self.token_types.shape[1]) - self._start
-        self.token_types[columns >= np.array(counts)[:, None]] = PAD
-        used = self._start + max(counts)
-        if used < self.token_types.shape[1]:  # no row uses the last columns
-            self.cache.crop(used)
-            self.token_types = self.token_types[:, :used]
-
-
 def _start_rows(
     count: int,
     dialogues: Sequence[Dialogue],
@@ -405,9 +127,7 @@ def _start_rows(
     if not temperature >= 0:
         raise InspireError(f"A temperature is 0 (the best token) or above (samples); found {temperature}.")
     rngs: Sequence[np.random.Generator | None] = [None] * expected
-    if (
-        temperature > 0
-    ):  # one per row, advanced once per decoded token: drafts and other rows change no sample
+    if temperature > 0:  # one per row, advanced once per token: drafts and other rows change no sample
         rngs = (generator or np.random.default_rng()).spawn(expected)
     rows = []
     for dialogue, draft, override, rng in zip(dialogues, drafts, overrides, rngs, strict=True):
