@@ -13,16 +13,15 @@ from lerobot.processor.converters import create_transition
 
 from inspire_vla.backbones.paligemma import state_texts
 from inspire_vla.errors import InspireError
-from inspire_vla.lerobot_plugin.action_fit import (
-    RecordedActions,
+from inspire_vla.lerobot_plugin.action_statistics import (
     check_action_range,
     complete_statistics,
-    fit_action_tokenizer,
-    report_rounding,
     restrict_statistics,
     widen_statistics,
 )
+from inspire_vla.lerobot_plugin.action_tokenizer_fit import fit_action_tokenizer, report_rounding
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, VQConfig
+from inspire_vla.lerobot_plugin.recorded_actions import RecordedActions
 
 EPISODES, FRAMES, HORIZON = 20, 60, 4
 NAMES = ("pan", "lift", "roll", "gripper.pos")

@@ -12,8 +12,8 @@ from lerobot.datasets import LeRobotDatasetMetadata
 
 from inspire_vla.action_tokenizers import GRIPPER_CONVENTIONS, ResidualVQ, UniformBins
 from inspire_vla.errors import InspireError
-from inspire_vla.lerobot_plugin import action_fit
-from inspire_vla.lerobot_plugin.action_fit import (
+from inspire_vla.lerobot_plugin import action_tokenizer_fit
+from inspire_vla.lerobot_plugin.action_tokenizer_fit import (
     choose_action_tokenizer,
     fit_action_tokenizer,
     normalised_chunks,
@@ -91,7 +91,7 @@ def test_the_fit_takes_every_chunk_and_above_the_limit_the_same_ones(
         (len(every), np.arange(len(every))),
         (20, np.random.default_rng(0).choice(len(every), 20, replace=False)),
     ):
-        monkeypatch.setattr(action_fit, "MAX_FITTED_CHUNKS", limit)
+        monkeypatch.setattr(action_tokenizer_fit, "MAX_FITTED_CHUNKS", limit)
         made = fit_action_tokenizer(config, meta)
         assert isinstance(made, ResidualVQ)
         expected = ResidualVQ.fit(exact[rows], codes_per_level=8, levels=2, dimension_weights=weights)

@@ -14,7 +14,8 @@ A training
     dataset_inputs.py             does the dataset have what the policy takes?
     training_labels.py            do its labels answer what the policy asks?
     dataset_origin.py             which recordings does it hold?
-    action_fit.py                 statistics of actions, their tokenizer; gripper_check.py, rounding_error.py
+    action_statistics.py          what actions are normalised by (recorded_actions.py)
+    action_tokenizer_fit.py       their tokenizer, fitted and checked (gripper_check.py, rounding_error.py)
     checkpoint_statistics.py      the statistics of a checkpoint that is trained further
     named_images.py               errors that name an image
 A checkpoint

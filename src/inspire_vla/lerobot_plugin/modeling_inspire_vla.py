@@ -30,7 +30,7 @@ from inspire_vla.backbones.image_text import ImageText
 from inspire_vla.decoding import AnswerSet, Decision, FlowHead, Grammar, decode
 from inspire_vla.dialogue import Dialogue, TokenType
 from inspire_vla.errors import InspireError
-from inspire_vla.lerobot_plugin.action_fit import choose_action_tokenizer
+from inspire_vla.lerobot_plugin.action_tokenizer_fit import choose_action_tokenizer
 from inspire_vla.lerobot_plugin.build_model import (
     check_weights_fit,
     default_dtype,

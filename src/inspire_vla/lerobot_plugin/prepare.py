@@ -5,7 +5,8 @@ do the cameras, the state and the numbers fit?                         dataset_i
 are the labels what the policy can learn?                              training_labels
 which recordings is it trained on?                                     dataset_origin
 the statistics of the checkpoint or of the dataset?                    checkpoint_statistics
-statistics of actions, the action tokenizer, does it keep the gripper? action_fit
+the statistics of actions, and do they lie within reach?               action_statistics
+the action tokenizer, and does it keep the gripper?                    action_tokenizer_fit
 """
 
 import logging
@@ -17,14 +18,16 @@ from inspire_vla.instruction import Overrides
 from inspire_vla.labels.columns import LabelInfo, read_labels
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.labels.video_defects import check_videos
-from inspire_vla.lerobot_plugin.action_fit import (
+from inspire_vla.lerobot_plugin.action_statistics import (
     check_action_range,
-    check_gripper,
-    choose_action_tokenizer,
     complete_statistics,
-    report_rounding,
     restrict_statistics,
     widen_statistics,
+)
+from inspire_vla.lerobot_plugin.action_tokenizer_fit import (
+    check_gripper,
+    choose_action_tokenizer,
+    report_rounding,
 )
 from inspire_vla.lerobot_plugin.checkpoint_schema import TrainingData
 from inspire_vla.lerobot_plugin.checkpoint_statistics import (
@@ -139,7 +142,7 @@ def _choose_statistics(
     saved: TokenizerParts | None,
     data: TrainingData,
 ) -> None:
-    """Let `dataset.stats` hold what this training normalises by: see checkpoint_statistics.py and action_fit.py."""
+    """Let `dataset.stats` hold what this training normalises by: statistics of the checkpoint, or of its frames."""
     of_checkpoint: Statistics = {}
     if saved is not None and config.pretrained_path:
         of_checkpoint = statistics_of(find(config.pretrained_path))
