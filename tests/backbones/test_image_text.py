@@ -9,7 +9,8 @@ from tests.backbones import vlms
 from tests.backbones.backbone_laws import ROWS, BackboneLaws
 from tests.backbones.vlms import MODELS, randomised
 
-from inspire_vla.backbones.image_text import ChatTemplate, ImageText, save_chat
+from inspire_vla.backbones.chat_template import ChatTemplate, save_chat
+from inspire_vla.backbones.image_text import ImageText
 from inspire_vla.dialogue import build_dialogue
 from inspire_vla.errors import InspireError
 

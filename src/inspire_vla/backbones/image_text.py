@@ -9,8 +9,7 @@ Tensor axes: batch; image; prefix = the turn up to the last image; time = elemen
 elements; hidden = width of the decoder; element = hidden, plus one more hidden per deepstack layer.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -22,6 +21,7 @@ from torch.nn.functional import pad
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 
 from inspire_vla.backbones.base import LINEAR_LAYERS, KeyValueCache, token_grid
+from inspire_vla.backbones.chat_template import ChatTemplate, load_chat
 from inspire_vla.backbones.hf_decoder import (
     Compiler,
     CroppableStaticCache,
@@ -34,9 +34,9 @@ from inspire_vla.backbones.hf_decoder import (
     uses_mrope,
     vision_encoders,
 )
-from inspire_vla.dialogue import Template, TextTokenizer
+from inspire_vla.backbones.prefix_layout import PrefixLayout
+from inspire_vla.dialogue import TextTokenizer
 from inspire_vla.errors import InspireError, counted, did_you_mean
-from inspire_vla.files import read_json, write_json
 
 ACTION_TOKENS = ("added", "reserved")
 
@@ -76,7 +76,7 @@ class ImageText(HFBackbone):
         processor: Any,
         *,
         num_images: int = 1,
-        chat: "ChatTemplate | None" = None,
+        chat: ChatTemplate | None = None,
     ) -> None:
         """
         Args:
@@ -267,169 +267,3 @@ class ImageText(HFBackbone):
         return self._run_decoder(
             embedded, self._layout.model_positions(positions), attention_mask, cache, **features
         )
-
-
-@dataclass(frozen=True)
-class PrefixLayout:
-    """Positions and mask of the turn with the images. They are the same for every row of a batch.
-
-    Attributes:
-        positions: three-dimensional positions of the elements (Qwen-VL); None: counted one by one.
-        mask: which elements attend to which (Gemma 3); None: causal.
-    """
-
-    positions: Int[Tensor, "3 prefix"] | None = None
-    mask: Bool[Tensor, "prefix prefix"] | None = None
-
-    @classmethod
-    def of_call(cls, call: Mapping[str, Any], *, bidirectional_prefix: bool) -> Self:
-        """Read the layout from the model's call of its decoder.
-
-        Args:
-            call: the keyword arguments of the call.
-            bidirectional_prefix: `make_attention_mask` already makes the mask of the prefix.
-        """
-        positions = call.get("position_ids")
-        if positions is not None:  # a fourth row before the three would be the plain position
-            positions = positions[-3:, 0] if positions.ndim == 3 else None
-        return cls(positions, None if bidirectional_prefix else cls._mask_of(call.get("attention_mask")))
-
-    @staticmethod
-    def _mask_of(mask: Any) -> Bool[Tensor, "prefix prefix"] | None:
-        mask = mask.get("full_attention") if isinstance(mask, Mapping) else mask
-        if not isinstance(mask, Tensor) or mask.ndim != 4:
-            return None
-        mask = mask[0, 0] if mask.dtype == torch.bool else mask[0, 0] == 0
-        return None if torch.equal(mask, torch.ones_like(mask).tril()) else mask
-
-    def model_positions(self, positions: Int[Tensor, "batch time"]) -> Tensor:
-        """Positions in the sequence → positions of the model. An image advances them by less than its elements.
-
-        Returns:
-            (batch, time), or (3, batch, time) where the model has three-dimensional positions.
-        """
-        if self.positions is None:
-            return positions
-        table = self.positions.to(positions.device)
-        prefix = table.shape[1]
-        text = positions + (table.max() + 1 - prefix)
-        return torch.where(positions < prefix, table[:, positions.clamp(max=prefix - 1)], text)
-
-    def add_to_mask(
-        self, attention_mask: Bool[Tensor, "batch time time"] | None, positions: Int[Tensor, "batch time"]
-    ) -> Bool[Tensor, "batch time time"] | None:
-        """Add the mask of the prefix to the mask of a first pass. None: causal."""
-        if self.mask is None:
-            return attention_mask
-        if attention_mask is None:
-            time = positions.shape[1]
-            causal = torch.ones(time, time, dtype=torch.bool, device=positions.device).tril()
-            attention_mask = causal.expand(len(positions), -1, -1)
-        mask = self.mask.to(positions.device)
-        prefix = len(mask)
-        index = positions.clamp(max=prefix - 1)
-        within = mask[index[:, :, None], index[:, None, :]]
-        self_attention = torch.eye(positions.shape[1], dtype=torch.bool, device=positions.device)
-        inside = (positions < prefix) & (attention_mask & ~self_attention).any(1)  # no row attends to padding
-        return attention_mask | (within & inside[:, :, None] & inside[:, None, :])
-
-
-# Chat template
-
-PROMPT = "What action should the robot take to {instruction}?"
-STATE = " Robot state: {state}."
-"""After `PROMPT`, for policies that take the state: a number from 0 to 255 for each of its values."""
-FILE = "dialogue_template.json"
-"""transformers keeps a chat template in a file of another type, which LeRobot does not upload to the hub."""
-_MARKS = ("⟦one⟧", "⟦two⟧", "⟦three⟧")
-
-
-@dataclass(frozen=True)
-class ChatTemplate:
-    """A model's chat template, as the template of a dialogue.
-
-    Attributes:
-        images: number of images in the first turn.
-        opening: text of the first turn up to the end of its images.
-        template: how the dialogue continues.
-    """
-
-    images: int
-    opening: str
-    template: Template
-
-    @classmethod
-    def of(cls, processor: Any, num_images: int) -> Self:
-        """Read the processor's chat template. Without one, a dialogue is plain lines behind the image tokens.
-
-        Raises:
-            InspireError: the chat template changes the text of a turn.
-        """
-        if not getattr(processor, "chat_template", None):
-            image_token = getattr(processor.tokenizer, "image_token", "<image>")
-            image_token = str(getattr(processor, "image_token", None) or image_token)
-            template = Template(
-                "lines",
-                question="{question}\n",
-                answer="{answer}",
-                answer_end="\n",
-                instruction=PROMPT + "\n",
-            )
-            return cls(num_images, image_token * num_images, template)
-        images = [{"type": "image"}] * num_images
-        turns = [
-            {"role": "user", "content": [*images, {"type": "text", "text": _MARKS[0]}]},
-            {"role": "assistant", "content": [{"type": "text", "text": _MARKS[1]}]},
-            {"role": "user", "content": [{"type": "text", "text": _MARKS[2]}]},
-        ]
-        rest = processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-        pieces = []
-        for mark in _MARKS:
-            piece, found, rest = rest.partition(mark)
-            if not found:
-                raise InspireError("The processor's chat template does not repeat the text of a turn.")
-            pieces.append(piece)
-        opening, after_question, after_answer = pieces
-        template = Template(
-            "chat",
-            question="{question}" + after_question,
-            answer="{answer}",
-            answer_end=after_answer,
-            instruction=PROMPT + rest,
-        )
-        return cls(num_images, opening, template)
-
-    def with_state(self, state: bool) -> "ChatTemplate":
-        """The same with or without the robot's state in the instruction."""
-        plain = self.template.instruction.replace(STATE, "")
-        instruction = plain.replace(PROMPT, PROMPT + STATE) if state else plain
-        return replace(self, template=replace(self.template, instruction=instruction))
-
-
-def save_chat(chat: ChatTemplate, folder: Path) -> None:
-    """Write the file that `load_chat` reads."""
-    write_json(
-        folder / FILE, {"images": chat.images, "opening": chat.opening, "template": chat.template.as_dict()}
-    )
-
-
-def load_chat(folder: Path, processor: Any, num_images: int) -> ChatTemplate:
-    """Read the chat template of a checkpoint; make a new one if there is no file or it is for other images.
-
-    Raises:
-        InspireError: a file of another form; or one for another number of images, where the processor has lost its
-            chat template.
-    """
-    if not (folder / FILE).is_file():
-        return ChatTemplate.of(processor, num_images)
-    saved = read_json(folder / FILE, ChatTemplate)
-    if saved.images == num_images:
-        return saved
-    made = ChatTemplate.of(processor, num_images)
-    if made.template != saved.with_state(False).template:
-        raise InspireError(
-            f"{folder} was made for {counted(saved.images, 'image')}, and now gets {num_images}: that needs "
-            "the model's "
-            "chat_template.jinja, which is not in it. Copy it there from the published model."
-        )
-    return made

@@ -14,9 +14,10 @@ import torch
 
 from inspire_vla.action_tokenizers import ActionTokenizer, ActionVocabulary
 from inspire_vla.backbones.base import Backbone
+from inspire_vla.backbones.chat_template import save_chat
 from inspire_vla.backbones.flow import FlowExpert
 from inspire_vla.backbones.hf_decoder import cuda_graphs, special_ids
-from inspire_vla.backbones.image_text import ImageText, save_chat
+from inspire_vla.backbones.image_text import ImageText
 from inspire_vla.backbones.nano import Nano
 from inspire_vla.backbones.nano_flow import NanoFlow
 from inspire_vla.backbones.paligemma import SKIPPED_IDS, PaliGemma
