@@ -23,7 +23,7 @@ import torch
 from inspire_vla.labels.columns import answer_column
 from inspire_vla.lerobot_plugin.agent import load_policy
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
-from inspire_vla.lerobot_plugin.processor_inspire_vla import InspireVLATokenizer
+from inspire_vla.lerobot_plugin.tokenizer import InspireVLATokenizer
 
 INSTRUCTIONS = ("open the top drawer of the cabinet", "pick up the red cube and place it on the blue plate")
 

@@ -19,6 +19,10 @@ from inspire_vla.lerobot_plugin.checkpoints import PREPROCESSOR, find
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 from inspire_vla.lerobot_plugin.convert import KINDS
 from inspire_vla.lerobot_plugin.processor_inspire_vla import (
+    make_inspire_vla_pre_post_processors,
+    tokenizer_step,
+)
+from inspire_vla.lerobot_plugin.tokenizer import (
     ANSWER_LABELS,
     DIALOGUES,
     LOSS_MASK,
@@ -26,8 +30,6 @@ from inspire_vla.lerobot_plugin.processor_inspire_vla import (
     TOKEN_IDS,
     TOKEN_TYPES,
     UNLABELLED_ROWS,
-    make_inspire_vla_pre_post_processors,
-    tokenizer_step,
 )
 
 COLUMN = "observation.answers.direction"

@@ -13,7 +13,7 @@ from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.agent import load_policy
 from inspire_vla.lerobot_plugin.attention import attention_maps
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, ReasoningConfig
-from inspire_vla.lerobot_plugin.processor_inspire_vla import ASKED_MENTIONS
+from inspire_vla.lerobot_plugin.tokenizer import ASKED_MENTIONS
 
 
 def observation() -> dict:

@@ -31,7 +31,7 @@ from inspire_vla.labels.lerobot_files import LeRobotFiles, Rows
 from inspire_vla.lerobot_plugin import training_labels
 from inspire_vla.lerobot_plugin.agent import load_policy
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import ReasoningConfig
-from inspire_vla.lerobot_plugin.processor_inspire_vla import InspireVLATokenizer, TokenizerParts
+from inspire_vla.lerobot_plugin.tokenizer import InspireVLATokenizer, TokenizerParts
 from inspire_vla.lerobot_plugin.training_labels import check_mentions, count_unlabelled
 
 CUBE = "pick up the red cube and place it on the blue plate"

@@ -21,7 +21,7 @@ from inspire_vla.lerobot_plugin.agent import load_policy
 from inspire_vla.lerobot_plugin.convert import convert
 from inspire_vla.lerobot_plugin.losses import Losses
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
-from inspire_vla.lerobot_plugin.processor_inspire_vla import LOSS_MASK, TOKEN_IDS, TOKEN_TYPES
+from inspire_vla.lerobot_plugin.tokenizer import LOSS_MASK, TOKEN_IDS, TOKEN_TYPES
 
 
 @pytest.fixture(scope="module")

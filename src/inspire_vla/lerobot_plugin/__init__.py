@@ -2,7 +2,8 @@
 
 The policy
     configuration_inspire_vla.py  the three choices and their options
-    processor_inspire_vla.py      text, codes and masks; prompt_builder.py: instruction → dialogue
+    processor_inspire_vla.py      the preprocessor and the postprocessor
+    tokenizer.py                  text, codes and masks; prompt_builder.py: instruction → dialogue
     modeling_inspire_vla.py       a training step, decisions
     agent.py                      a checkpoint that takes observations and gives decisions
     build_model.py, losses.py     backbone and expert; the losses of a step

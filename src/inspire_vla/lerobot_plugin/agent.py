@@ -25,7 +25,8 @@ from inspire_vla.lerobot_plugin.observation_forms import (
     instruction_of,
     read_observation,
 )
-from inspire_vla.lerobot_plugin.processor_inspire_vla import ASKED_MENTIONS, TokenizerParts, tokenizer_step
+from inspire_vla.lerobot_plugin.processor_inspire_vla import tokenizer_step
+from inspire_vla.lerobot_plugin.tokenizer import ASKED_MENTIONS, TokenizerParts
 
 Observation = Mapping[str, Any]
 """{"pixels": {camera: (H, W, 3) uint8}, "agent_pos": (state_dim,) float}, as gymnasium environments give it, or in

@@ -22,7 +22,7 @@ from inspire_vla.dialogue import Rendered, render
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.lerobot_plugin.agent import Agent, Observation
 from inspire_vla.lerobot_plugin.checkpoints import check_attention
-from inspire_vla.lerobot_plugin.processor_inspire_vla import DIALOGUES
+from inspire_vla.lerobot_plugin.tokenizer import DIALOGUES
 
 
 @dataclass(frozen=True)

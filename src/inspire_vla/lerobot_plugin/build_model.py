@@ -31,8 +31,8 @@ from inspire_vla.grounding.pretraining import load_weights
 from inspire_vla.lerobot_plugin.checkpoint_files import CONFIG, tensor_shapes
 from inspire_vla.lerobot_plugin.checkpoints import SHIPPED
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
-from inspire_vla.lerobot_plugin.processor_inspire_vla import TokenizerParts
 from inspire_vla.lerobot_plugin.text_files import Files, load_text_tokenizer, pack, unpacked
+from inspire_vla.lerobot_plugin.tokenizer import TokenizerParts
 
 
 def make_expert(config: InspireVLAConfig, backbone: Backbone) -> FlowExpert:

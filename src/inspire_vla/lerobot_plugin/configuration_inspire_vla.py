@@ -30,7 +30,7 @@ from inspire_vla.lerobot_plugin.policy_kinds import ACTION_HEADS
 from inspire_vla.spatial import MODES, get_frame
 
 if TYPE_CHECKING:
-    from inspire_vla.lerobot_plugin.processor_inspire_vla import InspireVLATokenizer
+    from inspire_vla.lerobot_plugin.tokenizer import InspireVLATokenizer
 
 log = logging.getLogger(__name__)
 

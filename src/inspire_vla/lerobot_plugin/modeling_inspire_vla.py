@@ -48,14 +48,14 @@ from inspire_vla.lerobot_plugin.losses import Losses, LossLog
 from inspire_vla.lerobot_plugin.observation_forms import check_aspect_ratio
 from inspire_vla.lerobot_plugin.position_loss import PositionLoss
 from inspire_vla.lerobot_plugin.prepare import prepare
-from inspire_vla.lerobot_plugin.processor_inspire_vla import (
+from inspire_vla.lerobot_plugin.processor_inspire_vla import STEP, load_parts
+from inspire_vla.lerobot_plugin.tokenizer import (
     ANSWER_LABELS,
     DIALOGUES,
     LENGTHS,
     LOSS_MASK,
     QUESTIONS,
     ROWS,
-    STEP,
     TOKEN_IDS,
     TOKEN_TYPES,
     UNLABELLED_ROWS,
@@ -63,7 +63,6 @@ from inspire_vla.lerobot_plugin.processor_inspire_vla import (
     TokenizerParts,
     action_chunks,
     last_state,
-    load_parts,
 )
 from inspire_vla.lerobot_plugin.training_start import asked_for, check_resumed
 from inspire_vla.spatial import words_by_rule

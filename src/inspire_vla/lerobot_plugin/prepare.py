@@ -41,7 +41,7 @@ from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfi
 from inspire_vla.lerobot_plugin.dataset_inputs import check_inputs, check_numbers, take_image_sizes
 from inspire_vla.lerobot_plugin.dataset_origin import joined_data, joined_suites, suites_of, training_data
 from inspire_vla.lerobot_plugin.lerobot_host import several_processes
-from inspire_vla.lerobot_plugin.processor_inspire_vla import TokenizerParts
+from inspire_vla.lerobot_plugin.tokenizer import TokenizerParts
 from inspire_vla.lerobot_plugin.training_labels import (
     check_labels,
     count_without_instruction,

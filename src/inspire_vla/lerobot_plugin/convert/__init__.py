@@ -24,11 +24,9 @@ from inspire_vla.lerobot_plugin.convert.flow_families import pi05, smolvla
 from inspire_vla.lerobot_plugin.convert.plan import Options, Plan, Report
 from inspire_vla.lerobot_plugin.convert.published import TOKENIZER_FILES, check_kind, locate
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
-from inspire_vla.lerobot_plugin.processor_inspire_vla import (
-    TokenizerParts,
-    make_inspire_vla_pre_post_processors,
-)
+from inspire_vla.lerobot_plugin.processor_inspire_vla import make_inspire_vla_pre_post_processors
 from inspire_vla.lerobot_plugin.text_files import pack
+from inspire_vla.lerobot_plugin.tokenizer import TokenizerParts
 from inspire_vla.lerobot_plugin.tokenizer_files import without_code_names
 
 __all__ = ["KINDS", "LORA", "USED_BY", "Options", "Report", "convert"]
