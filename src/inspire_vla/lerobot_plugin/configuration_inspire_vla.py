@@ -246,6 +246,15 @@ class InspireVLAConfig(PreTrainedConfig):
             (self.weights_dtype or self.dtype, DTYPES, "dtype of the weights"),
         ):
             _check_choice(value, choices, what)
+        self._check_nano()
+        self._check_lengths()
+        self._check_vision()
+        self._check_losses()
+        for name in ("nano", "nano_flow", "prismatic", "paligemma", "smolvla", "gemma_expert", "vq"):
+            _check_sizes(getattr(self, name), name)
+
+    def _check_nano(self) -> None:
+        """Refuse options of published backbones for nano."""
         if self.backbone == "nano" and self.static_cache != "off":
             raise InspireError(
                 f"nano has no static steps (they are for {BACKBONES[1:]}); set static_cache to 'off'."
@@ -254,6 +263,9 @@ class InspireVLAConfig(PreTrainedConfig):
             raise InspireError(
                 f"nano's weights are float32 (weights_dtype is for {BACKBONES[1:]}); leave weights_dtype out."
             )
+
+    def _check_lengths(self) -> None:
+        """Refuse numbers of observations and actions that do not go together."""
         if not 1 <= self.n_obs_steps <= MAX_OBSERVATIONS:
             raise InspireError(f"n_obs_steps must be from 1 to {MAX_OBSERVATIONS}, found {self.n_obs_steps}.")
         if self.chunk_size > MAX_CHUNK:
@@ -263,6 +275,8 @@ class InspireVLAConfig(PreTrainedConfig):
                 f"n_action_steps must lie between 1 and chunk_size {self.chunk_size}, found {self.n_action_steps}."
             )
 
+    def _check_vision(self) -> None:
+        """Refuse a start or a learning rate that the vision encoder cannot have."""
         if self.nano.vision != "stem" and self.pretrained_init:
             raise InspireError(
                 f"The grounding pre-training {self.pretrained_init!r} is of nano's own stem, not of the encoder "
@@ -273,6 +287,9 @@ class InspireVLAConfig(PreTrainedConfig):
                 f"vision_lr must be a number above 0, of an encoder that is trained (freeze_vision=false); found "
                 f"{self.vision_lr} with freeze_vision={str(self.freeze_vision).lower()}."
             )
+
+    def _check_losses(self) -> None:
+        """Refuse losses that the action head does not have."""
         if not 0 <= self.position_loss_weight < math.inf:
             raise InspireError(
                 f"position_loss_weight must be a number of at least 0, found {self.position_loss_weight}."
@@ -287,8 +304,6 @@ class InspireVLAConfig(PreTrainedConfig):
                 "separate_questions needs the action head 'tokens'; the samples of the questions have no action that a "
                 "flow expert could learn."
             )
-        for name in ("nano", "nano_flow", "prismatic", "paligemma", "smolvla", "gemma_expert", "vq"):
-            _check_sizes(getattr(self, name), name)
 
     def _choose_action_head(self) -> None:
         """Set the defaults of action head and action tokenizer, and refuse options of the other head."""
