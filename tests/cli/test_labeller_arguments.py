@@ -10,11 +10,11 @@ from tests.labels.test_forward_kinematics import URDF
 from inspire_vla.cli import parse
 from inspire_vla.cli.label import chosen_labeller
 from inspire_vla.errors import InspireError
-from inspire_vla.labels.custom import TableLabeller
 from inspire_vla.labels.demonstration_labeller import DemonstrationLabeller
 from inspire_vla.labels.find_end_effector import add_gripper
 from inspire_vla.labels.labeller import Labeller, Recording
 from inspire_vla.labels.lerobot_files import LeRobotFiles
+from inspire_vla.labels.table_labeller import TableLabeller
 
 POSITION = ("--position", "observation.state:0,1,2")
 UNIT = ("--metres-per-unit", "0.001", "--fingertips-below-m", "0.1")

@@ -8,6 +8,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from inspire_vla.labels.labeller import Episode
+
 INSTRUCTION = "put the red cube on the plate"
 MENTIONS = ("the red cube", "the plate")
 STATE_NAMES = ["x", "y", "z", "axis_angle_x", "axis_angle_y", "axis_angle_z", "finger_left", "finger_right"]
@@ -79,3 +81,9 @@ def synthetic() -> SimpleNamespace:
         state_names=tuple(STATE_NAMES),
         action_names=tuple(ACTION_NAMES),
     )
+
+
+@pytest.fixture
+def shown(synthetic) -> Episode:
+    """An episode of the synthetic path, as a labeller gets it."""
+    return Episode(1, synthetic.instruction, synthetic.mentions, {"observation.state": synthetic.path()[0]})

@@ -14,7 +14,7 @@ import inspire_vla
 from inspire_vla.cli import main
 from inspire_vla.errors import InspireError, counted
 from inspire_vla.labels import kept_tracks, storage
-from inspire_vla.labels.custom import FunctionLabeller
+from inspire_vla.labels.function_labeller import FunctionLabeller
 from inspire_vla.labels.kept_tracks import kept_episodes
 from inspire_vla.labels.labeller import Episode, Note, Tracks, code_sha256
 from inspire_vla.labels.storage import label_dataset

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from inspire_vla.errors import InspireError
-from inspire_vla.labels.custom import mention_index, read_object_table
+from inspire_vla.labels.object_table import mention_index, read_object_table
 
 HEADER = "episode,frame,object,x,y,z,grasped"
 

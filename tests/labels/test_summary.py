@@ -13,14 +13,15 @@ from rich.cells import cell_len
 
 from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
-from inspire_vla.labels.custom import FunctionLabeller, TableLabeller
 from inspire_vla.labels.demonstration_labeller import DemonstrationLabeller
 from inspire_vla.labels.end_effector import EndEffectorColumns
+from inspire_vla.labels.function_labeller import FunctionLabeller
 from inspire_vla.labels.labeller import Episode, Recording
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.labels.registry import get_labeller
 from inspire_vla.labels.storage import label_dataset
 from inspire_vla.labels.summary import TaskSummary, least_confident, summarize, timelines
+from inspire_vla.labels.table_labeller import TableLabeller
 from inspire_vla.spatial import canonical_answers
 
 

@@ -87,7 +87,7 @@ def test_the_page_shows_every_task_of_an_episode_with_its_own_images(dataset, tm
     """Six frames of one task and six of another, in one episode."""
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
-    from inspire_vla.labels.custom import FunctionLabeller
+    from inspire_vla.labels.function_labeller import FunctionLabeller
     from inspire_vla.labels.storage import label_dataset
 
     image = {"dtype": "image", "shape": (16, 16, 3), "names": ["height", "width", "channels"]}

@@ -270,9 +270,9 @@ def how_to_resume(options: Arguments) -> str:
 def chosen_labeller(options: Arguments) -> "Labeller":
     """Return the labeller that the options describe. Raises InspireError for an option that it would not use."""
     from inspire_vla.labels.column_values import ColumnValues
-    from inspire_vla.labels.custom import TableLabeller
     from inspire_vla.labels.demonstration_labeller import DemonstrationLabeller
     from inspire_vla.labels.registry import get_labeller
+    from inspire_vla.labels.table_labeller import TableLabeller
 
     labeller = get_labeller(options.labeller)
     # a custom labeller may be an instance of these classes, configured

@@ -21,7 +21,7 @@ Its labels
 Where the truth comes from
     labeller.py, registry.py   the interface, and labellers by name
     simulator_state.py         a simulator's columns
-    custom.py                  a table, a function
+    table_labeller.py          a table of positions (object_table.py); function_labeller.py: a function
     demonstration_labeller.py  the demonstration alone; array_labels.py takes arrays in place of a dataset
 A demonstration
     end_effector.py            the columns of an arm (column_values.py)
@@ -30,7 +30,7 @@ A demonstration
     joint_units.py             their unit (motor_steps.py, motor_calibration.py)
     forward_kinematics.py      where joints put the tip
     gripper.py                 when it holds something; gripper_sign.py: does a large value mean open?
-    calibration.py             range, sign and arm of a whole dataset
+    calibration.py             range and sign of the grippers of a whole dataset (arm.py, finding.py)
     episode_labeller.py        one episode; find_push.py: what is pushed, not grasped
 """
 

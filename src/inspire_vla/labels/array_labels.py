@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from inspire_vla.errors import InspireError
 from inspire_vla.instruction import MentionRole, find_mentions, mentions_of, override_for
-from inspire_vla.labels.calibration import Arm
+from inspire_vla.labels.arm import Arm
 from inspire_vla.labels.column_values import ColumnValues
 from inspire_vla.labels.columns import LabelInfo, ModeRule
 from inspire_vla.labels.demonstration_labeller import DemonstrationLabeller

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from inspire_vla.errors import InspireError, counted
 from inspire_vla.instruction import acts_of
+from inspire_vla.labels.arm import Arm, Paths, grasps_of
 from inspire_vla.labels.column_values import ColumnValues
 from inspire_vla.labels.end_effector import EndEffectorColumns
+from inspire_vla.labels.finding import Finding, column_findings
 from inspire_vla.labels.gripper import (
     Grasp,
-    OpeningScale,
     correlation_with_width,
     find_grasps,
     hold_pulses,
@@ -53,63 +54,6 @@ _FOLLOWS = 0.3
 _FEW_GRASPS, _SOME_GRASPS = 0.25, 0.6
 """Shares of the episodes that ask for a grasp and have one. Fewer than the first are refused."""
 _UNCERTAIN = 0.7
-_ONE_EPISODE = np.zeros(1, dtype=np.intp)
-
-Paths = Sequence[NDArray[np.float64]]
-"""Of each arm's fingertips, (T, 3) metres."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of what was found in a dataset: what, its value, why, and the option that overrules it."""
-
-    what: str
-    value: str
-    why: str = ""
-    option: str = ""
-
-    def __str__(self) -> str:
-        reason = f"because: {self.why}" if self.why else ""
-        option = f"else: {self.option}" if self.option else ""
-        below = "; ".join(part for part in (reason, option) if part)
-        return f"  {self.what:<9} {self.value}" + (f"\n            {below}" if below else "")
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One arm of a dataset: its columns, and how its gripper's values are read.
-
-    command_scale, width_scale: None where there are no such values, or they never change. neutral: of a command that
-    says "close" or "open" for a few frames only.
-    """
-
-    end_effector: EndEffectorColumns
-    command_scale: OpeningScale | None = None
-    width_scale: OpeningScale | None = None
-    neutral: float | None = None
-
-    def openings(
-        self, columns: Mapping[str, NDArray[Any]], starts: NDArray[np.intp] = _ONE_EPISODE
-    ) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
-        """The command and the width of the gripper, (T,) 0 closed … 1 open. starts: first row of each episode."""
-        command, width = self.end_effector.command(columns), self.end_effector.width(columns)
-        commanded = measured = None
-        if command is not None and self.command_scale is not None:
-            raw = total_opening(command)
-            held = raw if self.neutral is None else hold_pulses(raw, self.neutral, starts)
-            commanded = self.command_scale(held)
-        if width is not None and self.width_scale is not None:
-            measured = self.width_scale(width)
-        return commanded, measured
-
-    def with_sign(self, width_opens_high: bool, command_opens_high: bool) -> "Arm":
-        """The same arm, with the sign of its width and of its command."""
-        width, command = self.width_scale, self.command_scale
-        return replace(
-            self,
-            width_scale=None if width is None else width.with_sign(width_opens_high),
-            command_scale=None if command is None else command.with_sign(command_opens_high),
-        )
 
 
 @dataclass(frozen=True)
@@ -174,30 +118,6 @@ def calibrate_arms(
         findings.append(Finding("objects", "thin", why))
     findings += _grasp_findings(arms, grasps, empty)
     return Calibrated(tuple(arms), certainty * shown.share_of_grasps(grasps), empty, tuple(findings))
-
-
-def grasps_of(
-    arms: Sequence[Arm],
-    columns: Mapping[str, NDArray[Any]],
-    paths: Paths,
-    needed: int,
-    fps: float,
-    empty: float,
-) -> list[Grasp]:
-    """Find the grasps of all arms in one episode, in order of time, without closings in the rest pose.
-
-    Args:
-        columns: the values that the arms are read from, each (T, …).
-        paths: of each arm's fingertips, (T, 3) metres.
-        needed: number of acts of the instruction.
-        fps: frames a second.
-        empty: opening of a gripper that closed on nothing, 0 closed … 1 open.
-    """
-    of_arms = []
-    for index, (arm, path) in enumerate(zip(arms, paths, strict=True)):
-        grasps = drop_idle(find_grasps(*arm.openings(columns), empty=empty), path, needed, fps)
-        of_arms += [replace(grasp, arm=index) for grasp in grasps]
-    return sorted(of_arms, key=lambda grasp: grasp.hold)
 
 
 # --- the gripper's values
@@ -459,20 +379,3 @@ def _levels(arm: Arm) -> str:
         for name, scale in (("width", arm.width_scale), ("command", arm.command_scale))
         if scale is not None
     )
-
-
-def column_findings(columns: EndEffectorColumns, recording: Recording, *, several: bool) -> list[Finding]:
-    """The columns of one arm, of several or not, and why they were chosen."""
-    findings = []
-    for what, values in columns.parts.items():
-        text = (f"{columns.arm} arm: " if several else "") + values.described(recording.names)
-        option = f"--{what}"
-        if what == "position":
-            text += ", metres" if columns.joints is None else ", joints of the URDF"
-            option += ", --metres-per-unit" * (columns.joints is None) + ", --arm" * several
-        findings.append(Finding(what, text, columns.reasons.get(what, ""), option))
-        if what == "position" and columns.joints is not None:
-            findings.append(
-                Finding("joints", f"in {columns.joints.shown_unit}", columns.joints.why, "--joint-unit")
-            )
-    return findings

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from inspire_vla.errors import InspireError, counted
 from inspire_vla.instruction import acts_of
-from inspire_vla.labels.calibration import NEVER_EMPTY, Arm, Finding, calibrate_arms, grasps_of
+from inspire_vla.labels.arm import Arm, grasps_of
+from inspire_vla.labels.calibration import NEVER_EMPTY, calibrate_arms
 from inspire_vla.labels.column_values import ColumnValues
 from inspire_vla.labels.end_effector import EndEffectorColumns
 from inspire_vla.labels.episode_labeller import FEWEST_FRAMES, EpisodeLabeller
 from inspire_vla.labels.find_end_effector import add_gripper, find_end_effector_columns
+from inspire_vla.labels.finding import Finding
 from inspire_vla.labels.gripper import EMPTY
 from inspire_vla.labels.labeller import Episode, Recording, Tracks
 from inspire_vla.labels.value_names import state_and_action_columns

@@ -23,6 +23,8 @@ from inspire_vla.instruction import MentionRole, Overrides
 from inspire_vla.labels.columns import LabelInfo, ModeRule
 from inspire_vla.spatial import NO_LABEL, Frame, relate_codes
 
+REACH_M = 3.0
+"""No arm reaches an object that is further away: the unit is wrong."""
 _PACKAGE = Path(__file__).parents[1]
 
 

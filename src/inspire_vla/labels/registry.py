@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from inspire_vla.errors import InspireError, reason_of
-from inspire_vla.labels.custom import FunctionLabeller, TableLabeller
 from inspire_vla.labels.demonstration_labeller import DemonstrationLabeller
+from inspire_vla.labels.function_labeller import FunctionLabeller
 from inspire_vla.labels.labeller import Labeller
 from inspire_vla.labels.simulator_state import PrivilegedLabeller
+from inspire_vla.labels.table_labeller import TableLabeller
 
 
 def get_labeller(text: str) -> Labeller:
