@@ -9,11 +9,12 @@ import pytest
 from inspire_vla.errors import InspireError
 from inspire_vla.instruction import NoObjectFound
 from inspire_vla.labels import answer_column, array_labels, label_arrays
+from inspire_vla.labels.columns import CONFIDENCE_COLUMN
 from inspire_vla.labels.demonstration_labeller import DemonstrationLabeller
 from inspire_vla.labels.end_effector import EndEffectorColumns
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.labels.parquet import matrix
-from inspire_vla.labels.storage import CONFIDENCE_COLUMN, label_dataset
+from inspire_vla.labels.storage import label_dataset
 
 
 def test_the_example_in_the_docstring():

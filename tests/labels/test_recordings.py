@@ -11,6 +11,7 @@ from tests.labels.recordings import EPISODES, POSE, REFUSED, RIGHT, STATE, Kind,
 from inspire_vla.errors import InspireError
 from inspire_vla.labels import answer_column
 from inspire_vla.labels.column_values import ColumnValues
+from inspire_vla.labels.columns import CONFIDENCE_COLUMN
 from inspire_vla.labels.demonstration_labeller import DemonstrationLabeller
 from inspire_vla.labels.end_effector import EndEffectorColumns
 from inspire_vla.labels.gripper import Grasp
@@ -19,7 +20,7 @@ from inspire_vla.labels.labeller import Recording, label_states
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.labels.parquet import matrix
 from inspire_vla.labels.plan import plan_labels
-from inspire_vla.labels.storage import CONFIDENCE_COLUMN, label_dataset
+from inspire_vla.labels.storage import label_dataset
 from inspire_vla.spatial import decode_answers
 
 SLACK = 2

@@ -18,11 +18,12 @@ from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
 from inspire_vla.files import folder_lock, remove
 from inspire_vla.labels import LABELS_FILE, kept_tracks, read_labels, storage
+from inspire_vla.labels.columns import CONFIDENCE_COLUMN
 from inspire_vla.labels.demonstration_labeller import DemonstrationLabeller
 from inspire_vla.labels.function_labeller import FunctionLabeller
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.labels.parquet import matrix
-from inspire_vla.labels.storage import CONFIDENCE_COLUMN, label_dataset
+from inspire_vla.labels.storage import label_dataset
 from inspire_vla.labels.summary import timelines
 from inspire_vla.labels.table_labeller import TableLabeller
 from inspire_vla.spatial import decode_answers

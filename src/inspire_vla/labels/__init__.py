@@ -14,6 +14,7 @@ A dataset
 Its labels
     columns.py                 what they mean
     plan.py                    what `inspire label` finds first
+    labelling.py               the labels of all frames
     storage.py                 writes them, into a folder made by labelled_copy.py
     kept_tracks.py             what a stopped call had found
     report.py, summary.py      what a call says at the end; counts and timelines

@@ -43,6 +43,9 @@ ANSWERS_PREFIX = "observation.answers."
 OFFSET_COLUMN, GRASPED_COLUMN = "privileged.gripper_to_object_m", "privileged.grasped"
 """A simulator's state, from which labels are made: float32 (3·max_objects,) metres in the robot's base frame, and int16
 (max_objects,). Both are zero beyond the objects of the instruction. LeRobot gives neither to a policy."""
+CONFIDENCE_COLUMN = "labels.confidence"
+"""uint8 (max_objects,): confidence in hundredths, 0 where the labeller gave none. All data files have it, or none.
+LeRobot gives it to no policy."""
 UNKNOWN_PLACE = -1
 """Value in GRASPED_COLUMN where an object's position is unknown; its offset there is zero and has no meaning."""
 VERSION = 1

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspire_vla.errors import InspireError, counted
-from inspire_vla.labels.columns import LABELS_FILE, LabelInfo, answer_column, read_labelled
-from inspire_vla.labels.storage import CONFIDENCE_COLUMN
+from inspire_vla.labels.columns import CONFIDENCE_COLUMN, LABELS_FILE, LabelInfo, answer_column, read_labelled
 from inspire_vla.spatial import GRASPED, decode_answers
 
 
