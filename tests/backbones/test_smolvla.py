@@ -14,7 +14,7 @@ from tests.backbones.backbone_laws import ROWS, BackboneLaws
 from tests.backbones.flow_laws import FlowLaws
 from transformers import AutoConfig
 
-from inspire_vla.backbones import smolvla
+from inspire_vla.backbones import smolvla, smolvla_flow
 from inspire_vla.backbones.attention import PAD, PREFIX, make_attention_mask
 from inspire_vla.backbones.flow import FlowContext, denoise, flow_loss
 from inspire_vla.backbones.smolvla import SmolVLA
@@ -140,7 +140,7 @@ def test_a_norm_of_two_types_is_that_of_torch_without_its_warning(
     weights: torch.dtype, values: torch.dtype
 ) -> None:
     """Training computes in bfloat16 with float32 weights (recipes/smolvla.yaml)."""
-    ours, its = smolvla.RMSNorm(72, eps=1e-5), torch.nn.RMSNorm(72, eps=1e-5)
+    ours, its = smolvla_flow.RMSNorm(72, eps=1e-5), torch.nn.RMSNorm(72, eps=1e-5)
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(72, generator=generator)
     for norm in (ours, its):

@@ -17,7 +17,7 @@ import pytest
 from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
 from inspire_vla.files import folder_lock, remove
-from inspire_vla.labels import LABELS_FILE, kept_tracks, read_labels, storage
+from inspire_vla.labels import LABELS_FILE, kept_tracks, labelling, read_labels, storage
 from inspire_vla.labels.columns import CONFIDENCE_COLUMN
 from inspire_vla.labels.demonstration_labeller import DemonstrationLabeller
 from inspire_vla.labels.function_labeller import FunctionLabeller
@@ -415,7 +415,7 @@ def test_an_interruption_is_told_what_is_left(dataset, tmp_path, monkeypatch, ca
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(storage, "encode_tracks", interrupted)
+        patch.setattr(labelling, "encode_tracks", interrupted)
         assert main(command) == 130
         said = capsys.readouterr().err.splitlines()[-1]
         assert said.startswith(f"Stopped. {dataset} is unchanged. The same command computes the labels again")
