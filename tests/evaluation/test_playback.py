@@ -21,7 +21,7 @@ from inspire_vla.evaluation import (
 )
 from inspire_vla.evaluation.offline import ActionScale, gripper_events, match_events, score_actions
 from inspire_vla.evaluation.statistics import ratio_difference, ratio_over_episodes
-from inspire_vla.labels.recorded import EpisodeReader, format_episodes, hold_out, parse_episodes
+from inspire_vla.labels.recorded import EpisodeReader
 from inspire_vla.reports.tables import comparison_tables, warnings
 
 INPUTS = PolicyInputs({"front": (16, 16)}, 2, 7, AnswerRule(max_objects=1))
@@ -242,33 +242,6 @@ def test_another_camera_and_a_smaller_image(dataset, tmp_path):
     assert observation["pixels"]["eye"].shape == (8, 8, 3)
     assert info["episode"] == 2
     assert "true_answers" not in info  # a base model is asked nothing
-
-
-def test_episodes_are_parsed():
-    assert parse_episodes("3:5", 10) == (3, 4)
-    assert parse_episodes("8:", 10) == (8, 9)
-    assert parse_episodes(":2,7, 9", 10) == (0, 1, 7, 9)
-    for text in ("10", "5:3", "a", "8:11", "-1", "", "1,,2"):
-        with pytest.raises(InspireError, match=r"[Ee]pisodes"):
-            parse_episodes(text, 10)
-    with pytest.raises(InspireError, match="Write 7:8 for episode 7, or 0:7 for the first 7"):
-        parse_episodes("7", 10)
-
-
-@pytest.mark.parametrize(("episodes", "text"), [((3, 4), "3:5"), ((7,), "7:8"), ((0, 1, 7, 9), "0:2,7,9")])
-def test_a_selection_is_written_as_it_is_read(episodes, text):
-    assert format_episodes(episodes) == text
-    assert parse_episodes(text, 10) == episodes
-
-
-def test_episodes_are_held_out_task_by_task(dataset):
-    segments = EpisodeReader(dataset).segments
-    assert hold_out(segments, 1) == (2,)
-    assert hold_out(segments, 2) == (2, 3)
-    assert hold_out(segments, 3) == (0, 2, 3)
-    for count in (0, 4, -1):
-        with pytest.raises(InspireError, match="can be held out"):
-            hold_out(segments, count)
 
 
 def test_videos_are_read_in_order(tmp_path):

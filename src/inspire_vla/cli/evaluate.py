@@ -130,8 +130,8 @@ def _in_simulator(options: Arguments) -> "Run":
 def _on_dataset(options: Arguments) -> "Run":
     from inspire_vla import policies
     from inspire_vla.evaluation import Factory, PlaybackPlan
+    from inspire_vla.labels.episode_selection import check_selection
     from inspire_vla.labels.find_dataset import find_dataset
-    from inspire_vla.labels.recorded import check_selection
 
     simulated = ["suite", "task", "first_seed", "max_steps", "layout_randomness", "mapping", "render"]
     refuse_unused(options, simulated, "--dataset, which takes the place of a simulator,")
@@ -186,7 +186,7 @@ def _check_fits(policy: Mapping[str, Any], options: Arguments) -> None:
 
 def _episodes(text: str | None, total: int, known: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
     """Return the episodes of --episodes; without it those held out of all trainings on this dataset, else all."""
-    from inspire_vla.labels.recorded import parse_episodes
+    from inspire_vla.labels.episode_selection import parse_episodes
 
     if text is not None:
         return parse_episodes(text, total)

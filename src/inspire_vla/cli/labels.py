@@ -38,9 +38,9 @@ class Arguments:
 
 
 def run(options: Arguments) -> None:
+    from inspire_vla.labels.episode_selection import check_selection, parse_episodes
     from inspire_vla.labels.find_dataset import find_dataset
     from inspire_vla.labels.lerobot_files import LeRobotFiles
-    from inspire_vla.labels.recorded import check_selection, parse_episodes
     from inspire_vla.labels.summary import summarize, timelines
 
     if options.json:

@@ -85,7 +85,7 @@ Port = Annotated[int, _option("PORT", _integer(0, 65535), lambda value: [str(val
 Shard = Annotated[tuple[int, int], _option("I/N", _shard, lambda value: [f"{value[0]}/{value[1]}"])]
 """Part I of N, as "2/8"."""
 Episodes = Annotated[str, _option("FROM:TO", _episodes, lambda value: [value], many=True)]
-"""Which episodes, as `labels.recorded.parse_episodes` reads them: "40:50", "40:" or "3,7"."""
+"""Which episodes, as `labels.episode_selection.parse_episodes` reads them: "40:50", "40:" or "3,7"."""
 EpisodesOrCount = Annotated[
     str | None, _option("N|FROM:TO", _episodes, lambda value: [str(value)], many=True, optional=True)
 ]

@@ -143,7 +143,8 @@ def train_arguments(options: Arguments) -> tuple[str | None, list[str]]:
 
 def _training_episodes(root: Path, options: Arguments) -> list[int]:
     """The episodes that --holdout leaves. Raises InspireError for other episodes than the dataset has."""
-    from inspire_vla.labels.recorded import EpisodeReader, format_episodes, hold_out, parse_episodes
+    from inspire_vla.labels.episode_selection import format_episodes, hold_out, parse_episodes
+    from inspire_vla.labels.recorded import EpisodeReader
 
     if any(word.startswith("--dataset.episodes") for word in options.lerobot_arguments):
         raise InspireError(

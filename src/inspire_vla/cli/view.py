@@ -94,7 +94,7 @@ def _need_rerun(instead: str) -> None:
 
 def _episode_of_run(folder: Path, options: Arguments) -> None:
     from inspire_vla.evaluation import read_arrays, read_run
-    from inspire_vla.labels.recorded import format_episodes
+    from inspire_vla.labels.episode_selection import format_episodes
     from inspire_vla.reports.viewer import ACTION_NAMES, camera_frames, check_episode, moments_of
     from inspire_vla.reports.viewer import view as show
 

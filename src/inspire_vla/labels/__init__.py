@@ -9,6 +9,7 @@ A dataset
     lerobot_files.py           its files, checked; its columns are read and replaced by parquet.py
     recorded.py                its episodes with images, decoded by video.py
     video_defects.py           whether its videos are whole
+    episode_selection.py       which of its episodes
     dataset_writer.py          writes a new one
     calvin.py                  imports CALVIN's recordings (calvin_files.py, calvin_scenes.py)
 Its labels
