@@ -1,7 +1,8 @@
-"""docs/robot.md, word for word: from `lerobot-record` to a served policy, with a simulated arm and a short training."""
+"""docs/robot.md, word for word: from `lerobot-record` to a moving arm, which is simulated, and a short training."""
 
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,18 @@ import draccus
 import numpy as np
 import pytest
 from lerobot.datasets import LeRobotDataset
+from lerobot.robots import so_follower
+from lerobot.rollout import RolloutConfig
 from lerobot.scripts import lerobot_record
 from tests.lerobot_plugin import so101
 from tests.lerobot_plugin.tiny_runs import TINY
-from tests.serving.toy_server import serve
+from tests.serving.toy_server import ToyAgent, serve
 
 from inspire_vla.cli import main, parse
 from inspire_vla.labels.forward_kinematics import ForwardKinematics
 from inspire_vla.lerobot_plugin import training
 from inspire_vla.lerobot_plugin.agent import load_policy
-from inspire_vla.serving.client import PolicyClient
+from inspire_vla.serving.client import PolicyClient, Reply
 
 PAGE = Path(__file__).parents[2] / "docs" / "robot.md"
 
@@ -44,6 +47,44 @@ def recorded(words: list[str]) -> None:
     config = draccus.parse(lerobot_record.RecordConfig, args=words)
     assert set(config.robot.cameras) == {"front", "wrist"}
     so101.record(Path(config.dataset.root), config.dataset.single_task, episodes=8)
+
+
+class SimulatedArm:
+    """In place of LeRobot's `SO101Follower`: shows grey images, and a person stops it after some steps."""
+
+    def __init__(self, config: so_follower.SO101FollowerConfig) -> None:
+        self.config, self.connected, self.sent = config, False, list[dict[str, float]]()
+        self.action_features = {f"{joint}.pos": float for joint in so101.JOINTS}
+
+    def connect(self) -> None:
+        self.connected = True
+
+    def disconnect(self) -> None:
+        self.connected = False
+
+    def get_observation(self) -> dict[str, Any]:
+        cameras = self.config.cameras.items()
+        images = {name: np.full((camera.height, camera.width, 3), 120, np.uint8) for name, camera in cameras}
+        return {**{name: float(i) for i, name in enumerate(self.action_features)}, **images}
+
+    def send_action(self, action: dict[str, float]) -> None:
+        self.sent.append(action)
+        if len(self.sent) == 6:  # more than a chunk
+            raise KeyboardInterrupt
+
+
+class Still(ToyAgent):
+    """Two cameras and six joints; the arm is to stay where it is."""
+
+    def __init__(self) -> None:
+        super().__init__(("front", "wrist"))
+        for camera in self.config.image_features.values():
+            camera.shape = (3, 48, 64)
+        self.config.robot_state_feature.shape = self.config.action_feature.shape = (6,)
+        self.config.n_action_steps = 4
+
+    def _decide(self, observation: Any, instruction: str, *_: Any) -> Reply:
+        return Reply(np.tile(observation["agent_pos"], (4, 1)))
 
 
 def test_the_simulated_arm_is_where_its_joints_say(tmp_path: Path) -> None:
@@ -82,6 +123,37 @@ def test_what_lerobot_recorded_in_three_units_gets_the_same_labels(
     assert agree["wrong"] < 0.5
 
 
+def test_the_arm_that_is_driven_is_the_one_that_was_recorded() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    (rollout,) = re.findall(r"^    lerobot-rollout (.*)$", page, re.MULTILINE)
+    words = [word for word in shlex.split(rollout) if not word.startswith("--policy.path=")]
+    driven = draccus.parse(RolloutConfig, args=[*words, "--policy.type=inspire_vla"])
+    recording = draccus.parse(lerobot_record.RecordConfig, args=commands()[0][1:])
+    limit = driven.robot.max_relative_target
+    assert isinstance(limit, float)  # LeRobot fails on an integer when it sends the first action
+    assert driven.robot == replace(recording.robot, max_relative_target=limit)
+    assert (driven.task, driven.fps) == (recording.dataset.single_task, recording.dataset.fps)
+
+
+def test_the_loop_drives_the_arm_as_it_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    (loop,) = (code for code in blocks if "SO101Follower(" in code)
+    arms: list[SimulatedArm] = []
+
+    def make(config: so_follower.SO101FollowerConfig) -> SimulatedArm:
+        arms.append(SimulatedArm(config))
+        return arms[-1]
+
+    monkeypatch.setattr(so_follower, "SO101Follower", make)
+    with serve(Still()) as server, pytest.raises(KeyboardInterrupt):
+        exec(loop.replace("ws://127.0.0.1:8000", server.url), {})
+    (arm,) = arms
+    assert arm.sent == [{f"{joint}.pos": float(i) for i, joint in enumerate(so101.JOINTS)}] * 6
+    assert not arm.connected
+    (rollout,) = re.findall(r"max_relative_target=([\d.]+) ", PAGE.read_text(encoding="utf-8"))
+    assert arm.config.max_relative_target == float(rollout)
+
+
 def test_the_recipe_runs_as_it_is_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -111,6 +183,6 @@ def test_the_recipe_runs_as_it_is_printed(
         assert keys == {"front": "observation/front", "wrist": "observation/wrist"}
         images = {key: np.zeros((48, 64, 3), np.uint8) for key in keys.values()}
         reply = client.infer({**images, "observation/state": np.zeros(6), "prompt": task})
-    assert set(reply.answers_by_mention) == {"the yellow brick", "the white box"}
-    assert reply.actions.shape == (8, 6)
+        assert set(reply.answers_by_mention) == {"the yellow brick", "the white box"}
+        assert reply.actions.shape == (8, 6)
     assert not load_policy("runs/base").reasoning_enabled
