@@ -9,6 +9,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from inspire_vla.cli.doctor import BOUNDS, EXTRAS
+
 REPOSITORY = Path(__file__).parents[1]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
 BROUGHT = {
@@ -49,3 +51,14 @@ def test_the_installed_versions_are_within_the_bounds() -> None:
     for line in PROJECT["dependencies"]:
         needed = Requirement(line)
         assert needed.specifier.contains(version(needed.name)), line
+
+
+def test_the_doctor_knows_the_bounds_and_the_extras() -> None:
+    bounds = {r.name: r.specifier for r in map(Requirement, PROJECT["dependencies"])}
+    for name, (low, high) in BOUNDS.items():
+        assert {str(part) for part in bounds[name]} == {f">={low}", f"<{high}"}, name
+    page = (REPOSITORY / "docs" / "index.md").read_text("utf-8")
+    for name, (_, _, wanted) in EXTRAS.items():
+        assert f"`pip install -c constraints.txt {wanted}`" in page, name
+        if extra := wanted.partition("[")[2].removesuffix("]'") if wanted.startswith("-e") else "":
+            assert extra in PROJECT["optional-dependencies"]

@@ -5,9 +5,9 @@ import shlex
 from pathlib import Path
 
 import draccus
-import lerobot_policy_inspire_vla  # noqa: F401  registers the policy
 import pytest
 
+import lerobot_policy_inspire_vla  # noqa: F401  registers the policy
 from inspire_vla.cli import parse
 
 ROOT = Path(__file__).parents[1]

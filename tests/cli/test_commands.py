@@ -275,7 +275,7 @@ def test_doctor_says_how_to_get_what_is_optional(monkeypatch):
 
     monkeypatch.setattr(doctor, "version", version)
     monkeypatch.setattr(doctor, "find_spec", lambda name: None)
-    both, ray = doctor._opencv(), doctor._ray()
+    both, ray = doctor._opencv(), doctor._extra("Ray")
     assert not both.ok
     assert "opencv-python 5.0, opencv-python-headless 4.13" in both.found
     assert "make libero" in both.advice

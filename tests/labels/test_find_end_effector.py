@@ -16,8 +16,11 @@ def test_columns_are_found_by_name_or_the_error_lists_them():
         "observation.state": [f"joint_{i}" for i in range(7)],
         "action": [f"joint_{i}" for i in range(7)],
     }
-    with pytest.raises(InspireError, match="no end-effector position is found"):
+    with pytest.raises(InspireError, match="no end-effector position is found") as told:
         find_end_effector_columns(Recording(columns, np.zeros(1, int), names))
+    assert "SO-101" not in str(told.value)
+    with pytest.raises(InspireError, match=r"--urdf so101\.urdf --tip gripper_frame_link"):
+        find_end_effector_columns(Recording(columns, np.zeros(1, int), names, robot_type="so101_follower"))
     names["observation.state"] = ["x", "y", "z", "roll", "pitch", "yaw", "gripper"]
     (found,) = find_end_effector_columns(Recording(columns, np.zeros(1, int), names))
     assert found.position_values == ColumnValues("observation.state", (0, 1, 2))

@@ -14,6 +14,17 @@ from importlib.util import find_spec
 
 from inspire_vla.errors import reason_of
 
+BOUNDS = {"lerobot": ("0.6.1", "0.6.2"), "mujoco": ("3.3", "3.9"), "transformers": ("5.4", "5.6")}
+"""Package → the first version that is known to work, and the first that is not, as in pyproject.toml."""
+EXTRAS = {
+    "PEFT": ("peft", "LoRA", "-e '.[peft]'"),
+    "rerun": ("rerun-sdk", "inspire view", "-e '.[view]'"),
+    "num2words": ("num2words", "SmolVLM2", "-e '.[smolvlm]'"),
+    "Ray": ("ray", "inspire evaluate --ray", "-e '.[ray]'"),
+    "feetech": ("feetech-servo-sdk", "the motors of an SO-100 or SO-101", "'lerobot[feetech]'"),
+}
+"""What may be missing → its distribution, what it is needed for, and what pip is told. docs/index.md lists them too."""
+
 PLATFORMS = {
     "Linux": (True, "tested"),
     "Darwin": (True, "should work; not tested"),
@@ -59,9 +70,11 @@ def checks() -> Iterator[Check]:
     """Run all checks, each when it is asked for: some take seconds. A check that raises is a finding that failed."""
     every = (
         _platform, _python, _packages, _torch, _rendering, _plugin, _ffmpeg, _opencv, _libero, _libero_plus,
-        _libero_pro, _ray, _disk,
+        _libero_pro,
     )  # fmt: skip
-    return map(_safely, every)
+    yield from map(_safely, every)
+    yield from map(_extra, EXTRAS)
+    yield _safely(_disk)
 
 
 def _safely(check: Callable[[], Check]) -> Check:
@@ -89,9 +102,8 @@ def _python() -> Check:
 def _packages() -> Check:
     from packaging.version import Version
 
-    bounds = {"lerobot": ("0.6.1", "0.7"), "mujoco": ("3.3", "3.9"), "transformers": ("5.4", "5.6")}
     parts, wrong = [], []
-    for package, (low, high) in bounds.items():
+    for package, (low, high) in BOUNDS.items():
         installed = _version(package)
         parts.append(f"{package} {installed or 'missing'}")
         if installed is None:
@@ -197,12 +209,11 @@ def _libero_pro() -> Check:
     return Check("LIBERO-PRO", bool(installed), text, "docs/libero.md says how.", required=False)
 
 
-def _ray() -> Check:
-    found, advice = (
-        _version("ray"),
-        "pip install -c constraints.txt -e '.[ray]' to evaluate over machines (--ray).",
-    )
-    return Check("Ray", found is not None, found or "not installed (optional)", advice, required=False)
+def _extra(name: str) -> Check:
+    distribution, purpose, wanted = EXTRAS[name]
+    found, advice = _version(distribution), f"pip install -c constraints.txt {wanted}"
+    text = found or f"not installed (optional: {purpose})"
+    return Check(name, found is not None, text, advice, required=False)
 
 
 def _opencv() -> Check:

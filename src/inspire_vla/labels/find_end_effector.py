@@ -334,6 +334,10 @@ def _not_found(missing: str, finder: _Finder, needs_gripper: bool) -> str:
             "Joint angles give no position alone: add the robot's URDF, --urdf FILE --tip LINK. Joints with "
             f"other names than in the URDF are given too: --position {column}:{joints}."
         )
+        if finder.recording.robot_type.lower().startswith(("so101", "so_follower")):
+            lines.append(
+                "Of an SO-101: --urdf so101.urdf --tip gripper_frame_link; docs/robot.md says where that file is."
+            )
         doubtful = [position for position in finder.candidates() if position.rank == 0]
         lines += [f"Perhaps it is --position {p.values} ({p.why})." for p in doubtful]
     return "\n".join(lines)
