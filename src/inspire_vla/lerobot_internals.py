@@ -4,9 +4,15 @@ Trainings have lerobot_plugin/lerobot_host.py; this module needs no torch, so la
 tests/test_lerobot_internals.py fails when one of these places changes.
 """
 
+import ast
+import importlib.util
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+_TRAIN_CONFIGS = ("train", "default", "policies")
+"""Modules of lerobot/configs/ in which the settings of lerobot-train are."""
 
 
 def register_styles(styles: Iterable[str]) -> None:
@@ -62,3 +68,41 @@ def libero_suite(name: str) -> Any:
     from lerobot.envs import libero
 
     return libero._get_suite(name)
+
+
+def train_options(sources: Iterable[Path], policy: str) -> tuple[set[str], set[str]]:
+    """What lerobot-train takes on its command line, read in its source: to import LeRobot takes many seconds.
+
+    Args:
+        sources: files in which the settings of a policy are.
+        policy: their class.
+
+    Returns:
+        Its options without "--"; and those below which are others that are not known here, such as "env".
+    """
+    spec = importlib.util.find_spec("lerobot")
+    root = Path((spec and spec.origin) or "").parent
+    files = [*(root / f"configs/{name}.py" for name in _TRAIN_CONFIGS), *sources]
+    trees = (ast.parse(file.read_text(encoding="utf-8")) for file in files)
+    classes = {node.name: node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    known, more = set[str](), set[str]()
+
+    def read(name: str, prefix: str) -> None:
+        for base in classes[name].bases:
+            if isinstance(base, ast.Name) and base.id in classes:
+                read(base.id, prefix)
+        for line in classes[name].body:
+            if not isinstance(line, ast.AnnAssign) or "init=False" in ast.unparse(line):
+                continue
+            option = prefix + ast.unparse(line.target)
+            types = {getattr(n, "id", None) or getattr(n, "attr", "") for n in ast.walk(line.annotation)}
+            known.add(option)
+            for part in types:
+                inside = policy if option == "policy" else part
+                if inside in classes:
+                    read(inside, f"{option}.")
+                elif inside.endswith("Config"):
+                    more.add(option)
+
+    read("TrainPipelineConfig", "")
+    return known, more

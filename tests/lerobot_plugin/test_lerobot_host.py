@@ -6,6 +6,7 @@ import json
 import logging
 import re
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from lerobot.utils.logging_utils import AverageMeter, MetricsTracker
 from tests.lerobot_plugin.tiny_runs import TINY, run
 
 from inspire_vla.errors import InspireError
+from inspire_vla.lerobot_internals import train_options
+from inspire_vla.lerobot_plugin import lerobot_host
 from inspire_vla.lerobot_plugin.checkpoints import find, tokenizer_settings
-from inspire_vla.lerobot_plugin.configuration_inspire_vla import load_config
+from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, load_config
 from inspire_vla.lerobot_plugin.lerobot_host import TRAIN_LOG, TrainLog, _Console, _StepClock, duration
 from inspire_vla.lerobot_plugin.processor_inspire_vla import tokenizer_step
 
@@ -79,6 +82,31 @@ def test_an_option_that_is_none_is_named_in_a_line(
     assert capsys.readouterr() == ("", "")
     assert "error" not in vars(SuppressingArgumentParser)
     assert "print" not in vars(lerobot_parser)
+
+
+def test_the_options_that_are_read_in_lerobots_source_are_those_of_its_command_line(
+    labelled_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: set[str] = set()
+
+    def refuse(parser: Any, message: str) -> None:
+        names.update(name.removeprefix("--") for name in parser._option_string_actions)
+        raise InspireError(message)
+
+    monkeypatch.setattr("inspire_vla.lerobot_plugin.lerobot_host._refuse_options", refuse)
+    with pytest.raises(InspireError):
+        run(labelled_dataset, tmp_path / "out", "--made_up=1")
+    source = Path(lerobot_host.__file__)
+    files = [source.with_name("configuration_inspire_vla.py"), *source.parents[1].glob("backbones/*.py")]
+    known, more = train_options(files, "InspireVLAConfig")
+    assert known <= names
+    more |= {"policy"}  # the command line has the settings of every policy
+    below = {name for name in names - known if "." in name}
+    assert not [name for name in below if not any(name.startswith(f"{group}.") for group in more)]
+    of_policy = {name.removeprefix("policy.") for name in known if name.startswith("policy.")}
+    assert {name for name in of_policy if "." not in name} == {
+        each.name for each in fields(InspireVLAConfig) if each.init
+    }
 
 
 @pytest.mark.parametrize(("options", "told"), [

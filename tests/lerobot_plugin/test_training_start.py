@@ -16,7 +16,7 @@ from inspire_vla.errors import InspireError
 from inspire_vla.labels import LabelsMissing
 from inspire_vla.lerobot_plugin.checkpoints import SHIPPED
 from inspire_vla.lerobot_plugin.policy_kinds import ACTION_HEADS
-from inspire_vla.lerobot_plugin.training_start import asked_for, check_start
+from inspire_vla.lerobot_plugin.training_start import asked_for, check_options, check_start
 from inspire_vla.recipes import RECIPES
 
 
@@ -54,6 +54,9 @@ def test_a_folder_whose_name_is_a_number_is_a_folder(tmp_path: Path, monkeypatch
     (["--", "--policy.backbone=smolvla"], "inspire convert --from smolvla"),
     ([], "data is no LeRobot dataset"),
     (["--seed", "-1"], "--seed must be at least 0"),
+    (["--", "--stepz=3"], "Unknown option --stepz. Did you mean '--steps'?"),
+    (["--", "--policy.reasoning.enabeld=false"], "Did you mean '--policy.reasoning.enabled'?"),
+    (["--", "--batch_size=2", "steps=3"], "'steps=3' after -- is no option of lerobot-train. Write --steps=3."),
 ])  # fmt: skip
 def test_the_refusal_comes_before_lerobot_is_loaded(words: list[str], told: str, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
@@ -66,6 +69,14 @@ def test_the_refusal_comes_before_lerobot_is_loaded(words: list[str], told: str,
     assert told in done.stderr
     assert not re.search(r"\| +(torch|lerobot)$", done.stderr, re.MULTILINE)
     assert not (tmp_path / "out").exists()
+
+
+def test_options_that_only_lerobot_knows_are_left_to_it() -> None:
+    check_options(["--env.type=made_up", "--env.size", "3", "--dataset.image_transforms.enabled=true", "-h"])
+    check_options(["--policy.discover_packages_path=mine", "--policy.path=somewhere", "--optimizer.made_up=1"])
+    check_options(["--policy.type=act", "--policy.dim_model=8"])
+    with pytest.raises(InspireError, match=r"^Unknown option --policy\.dim_model\."):
+        check_options(["--policy.dim_model=8"])
 
 
 def test_a_dataset_without_labels_is_refused_before_lerobot_is_loaded(

@@ -55,6 +55,9 @@ class Arguments:
 
 @holds_out("training into")
 def run(options: Arguments) -> None:
+    from inspire_vla.lerobot_plugin.training_start import check_options
+
+    check_options(options.lerobot_arguments)
     if options.resume and (text := _finished(options)):
         print(text)
         return

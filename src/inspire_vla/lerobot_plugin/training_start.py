@@ -13,9 +13,10 @@ from typing import Any
 
 import yaml
 
-from inspire_vla.errors import InspireError, possible
+from inspire_vla.errors import InspireError, nearest, possible
 from inspire_vla.labels.columns import read_labels
 from inspire_vla.labels.lerobot_files import LeRobotFiles
+from inspire_vla.lerobot_internals import train_options
 from inspire_vla.lerobot_plugin.checkpoint_files import TRAIN_CONFIG
 from inspire_vla.lerobot_plugin.checkpoint_schema import read_config, read_train_config, steps_taken
 from inspire_vla.lerobot_plugin.checkpoints import find
@@ -39,6 +40,35 @@ _KEPT = ("optimizer", "peft", "dataset.episodes", "dataset.eval_split", "rename_
 """What a resumed training keeps besides its policy. LeRobot passes over most of it in silence."""
 _TAKEN = ("optimizer.grad_clip_norm",)
 """Of these, what LeRobot takes."""
+_OF_THE_COMMAND_LINE, _OF_ANY_GROUP = ("config_path", "help"), ("path", "type", "discover_packages_path")
+"""Options of lerobot-train that are no settings; and last parts of those that may stand below each group."""
+
+
+def check_options(words: Sequence[str]) -> None:
+    """Check the words after `--`, which are lerobot-train's, before LeRobot loads.
+
+    Raises InspireError for one that is no option or has no such name. Names that only LeRobot knows are left to it.
+    """
+    for before, word in pairwise(["", *words]):
+        is_value = before.startswith("--") and "=" not in before
+        if word.startswith("--") or word == "-h" or is_value:
+            continue
+        right = word.lstrip("-")
+        raise InspireError(
+            f"{word!r} after -- is no option of lerobot-train.{f' Write --{right}.' if '=' in right else ''}"
+        )
+    here = Path(__file__)
+    sources = [here.with_name("configuration_inspire_vla.py"), *here.parents[1].glob("backbones/*.py")]
+    known, open_groups = train_options(sources, "InspireVLAConfig")
+    given = [word[2:].partition("=")[0] for word in words if word.startswith("--")]
+    if any(name in given for name in ("policy.type", "config_path")):  # perhaps of another policy
+        open_groups.add("policy")
+    for name in given:
+        if name in known or name in _OF_THE_COMMAND_LINE or name.rpartition(".")[2] in _OF_ANY_GROUP:
+            continue
+        if not any(name.startswith(f"{group}.") for group in open_groups):
+            hint = nearest(f"--{name}", (f"--{option}" for option in known))
+            raise InspireError(f"Unknown option --{name}.{hint} All options: lerobot-train --help.")
 
 
 def check_start(arguments: Sequence[str], recipe: str | None, *, chosen: bool) -> None:
