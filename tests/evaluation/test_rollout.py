@@ -22,7 +22,7 @@ from inspire_vla.evaluation import (
     rollout,
     select_tasks,
 )
-from inspire_vla.evaluation.answers import control_overrides
+from inspire_vla.evaluation.answers import CONTROLS, UNASKED, control_overrides
 
 
 def jobs(n=3, tasks=("go left", "go right"), suite="toy_seen"):
@@ -181,7 +181,7 @@ def test_a_new_instruction_is_followed_at_once_and_asks_about_other_objects():
     assert record.instruction == "go far left → go on"
 
 
-@pytest.mark.parametrize("control", ["none", "truth", "random"])
+@pytest.mark.parametrize("control", [name for name in CONTROLS if name != UNASKED])
 def test_each_answer_is_recorded_with_the_object_that_it_is_about(control):
     calls = []
 
@@ -209,7 +209,12 @@ def test_each_answer_is_recorded_with_the_object_that_it_is_about(control):
     assert confidences == (0.0, 0.8, 0.9)
     if control != "none":  # the control answers about the objects of the instruction in force
         assert [set(row) for row, _ in calls][:2] == [{"the goal", "the wall"}, {"the end", "the wall"}]
-        assert answers[1:] == truths[1:] or control == "random"
+        if control == "truth":
+            assert answers[1:] == truths[1:]
+        if control == "shuffled":  # among the objects of the instruction in force
+            assert answers[1:] == truths[:0:-1]
+        if control == "random_directions":
+            assert "grasped" not in {word for row, _ in calls for word in row.values()}
         assert record.answers_scored == 0
         return
     assert [drafts for _, drafts in calls][:2] == [None, None]
@@ -376,6 +381,10 @@ def test_unasked_nothing_is_asked_about():
     assert set(map(repr, asked)) == {"([()], None)"}
     assert record.success
     assert (record.mentions, record.answers_scored, record.answers_to_override) == ((), 0, 0)
+    far = EpisodeJob("toy_new", "go far left", 0, 100)
+    (record,) = rollout([far], TwoStepsBenchmark(), Asked(), RolloutSettings(control="unasked"))
+    assert set(map(repr, asked)) == {"([()], None)"}  # nor about the objects of a second instruction
+    assert (record.instruction, record.mentions) == ("go far left → go on", ())
 
 
 @pytest.mark.parametrize("control", ["truth", "random", "shuffled"])
