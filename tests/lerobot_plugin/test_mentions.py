@@ -174,6 +174,19 @@ def test_objects_that_are_not_asked_about_are_told_once_per_instruction(
     assert "about the first 3: a, b, c" in caplog.text
 
 
+def test_blanks_and_line_ends_around_an_instruction_do_not_count() -> None:
+    """LeRobot records them, and a server removes them."""
+    config = ReasoningConfig(max_objects=3)
+    prompts = PromptBuilder(
+        config, NANO_TEMPLATE, load_text_tokenizer(), {f"{GERMAN}\n": GIVEN, f" {DRAWER}": ()}
+    )
+    assert prompts.prompt(f" {CUBE} \n") == prompts.prompt(CUBE)
+    assert prompts.prompt(GERMAN).mentions == prompts.prompt(f"{GERMAN}\n").mentions == WORDS
+    assert not prompts.is_labelled(DRAWER, np.zeros(3, int))
+    prompts.override_mentions({f"{GERMAN} ": GIVEN[:1]})
+    assert prompts.prompt(GERMAN).mentions == WORDS[:1]
+
+
 def test_a_base_model_asks_nothing(overridden: Path, tmp_path: Path) -> None:
     base = load_policy(run(overridden, tmp_path / "base", "--steps=1", "--policy.reasoning.enabled=false"))
     assert base.act([observed()], [GERMAN])[0].mentions == ()

@@ -19,7 +19,14 @@ from inspire_vla.dialogue import (
     objects_not_asked,
 )
 from inspire_vla.errors import InspireError, counted
-from inspire_vla.instruction import NoObjectFound, Overrides, find_mentions, mentions_of, override_for
+from inspire_vla.instruction import (
+    MentionRole,
+    NoObjectFound,
+    Overrides,
+    find_mentions,
+    mentions_of,
+    override_for,
+)
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import ReasoningConfig
 from inspire_vla.spatial import decode_answers
 
@@ -42,7 +49,7 @@ class PromptBuilder:
         overrides: Overrides | None = None,
     ) -> None:
         self.config, self.template = config, template
-        self.overrides = dict(overrides or {})
+        self.overrides = _by_bare_text(overrides or {})
         self.tokenizer = CachedTokenizer(tokenizer)
         self._cached = lru_cache(maxsize=1 << 16)(self._build)
         self._warn_once = lru_cache(maxsize=1 << 16)(self._warn_of_objects_not_asked)
@@ -61,7 +68,7 @@ class PromptBuilder:
         """
         given = self._given(mentions)
         asked = self.config.enabled and not self.config.asks_apart
-        dialogue = self._cached(instruction, None, asked, given)
+        dialogue = self._dialogue(instruction, None, asked, given)
         if asked and given is None:
             self._warn_once(instruction)
         return self._with_state(dialogue, state_text)
@@ -87,7 +94,7 @@ class PromptBuilder:
             )
         if not asked or self.config.asks_apart:
             return self.without_questions(instruction, state_text)
-        return self._with_state(self._cached(instruction, tuple(labels.tolist()), True), state_text)
+        return self._with_state(self._dialogue(instruction, tuple(labels.tolist()), True), state_text)
 
     def questions(
         self,
@@ -100,14 +107,14 @@ class PromptBuilder:
         Raises InspireError as `prompt` and `demonstration` do.
         """
         codes, given = None if labels is None else tuple(labels.tolist()), self._given(mentions)
-        dialogue = self._cached(instruction, codes, True, given)
+        dialogue = self._dialogue(instruction, codes, True, given)
         if codes is None and given is None:
             self._warn_once(instruction)
         return dialogue.questions_alone()
 
     def without_questions(self, instruction: str, state_text: str | None = None) -> Dialogue:
         """The instruction and its action alone, as the base model has them."""
-        return self._with_state(self._cached(instruction, None, False), state_text)
+        return self._with_state(self._dialogue(instruction, None, False), state_text)
 
     def is_labelled(self, instruction: str, labels: Int[np.ndarray, " max_objects"] | None) -> bool:
         """Whether a demonstration can be trained on: it has an instruction, and every question it asks has a label.
@@ -118,10 +125,10 @@ class PromptBuilder:
             return False
         if not self.config.enabled or labels is None:
             return True
-        if self.overrides.get(instruction) == ():
+        if self.overrides.get(instruction.strip()) == ():
             return False  # a person has left it out
         try:
-            questions = len(self._cached(instruction, None, True).mentions)
+            questions = len(self._dialogue(instruction, None, True).mentions)
         except NoObjectFound:
             if (labels >= 0).any():
                 raise
@@ -130,12 +137,12 @@ class PromptBuilder:
 
     def override_mentions(self, overrides: Overrides) -> None:
         """Ask about these mentions from now on."""
-        self.overrides |= overrides
+        self.overrides |= _by_bare_text(overrides)
         self._cached.cache_clear()
         self._warn_once.cache_clear()
 
     def _warn_of_objects_not_asked(self, instruction: str) -> None:
-        mentions = find_mentions(instruction, self.overrides)
+        mentions = find_mentions(instruction.strip(), self.overrides)
         if line := objects_not_asked(instruction, mentions, self.config.max_objects):
             NOT_ASKED.warning(line)
 
@@ -167,6 +174,10 @@ class PromptBuilder:
         )
         return replace(dialogue, segments=segments)
 
+    def _dialogue(self, instruction: str, *others: Any) -> Dialogue:
+        """A dialogue of the cache. Blanks and line ends around an instruction do not count: servers remove them."""
+        return self._cached(instruction.strip() if isinstance(instruction, str) else instruction, *others)
+
     def _build(
         self,
         instruction: str,
@@ -194,3 +205,7 @@ class PromptBuilder:
                 f"{instruction!r} asks about {list(dialogue.mentions)}, but the labels are {list(labels)} (-1: none)."
             )
         return dialogue.with_answers([str(word) for word in decode_answers(np.array(used), self.config.mode)])
+
+
+def _by_bare_text(overrides: Overrides) -> dict[str, tuple[MentionRole, ...]]:
+    return {text.strip(): roles for text, roles in overrides.items()}
