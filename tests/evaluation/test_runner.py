@@ -151,7 +151,9 @@ def test_shards_are_parts_of_the_whole(tmp_path):
     assert not parts[0] & parts[1]
 
 
-@pytest.mark.parametrize("bad", [{"control": "orcale"}, {"shard": (2, 2)}, {"episodes": 0}])
+@pytest.mark.parametrize(
+    "bad", [{"control": "orcale"}, {"shard": (2, 2)}, {"episodes": 0}, {"first_seed": -1}]
+)
 def test_a_plan_is_checked_before_anything_runs(bad):
     with pytest.raises(InspireError):
         plan(**bad)

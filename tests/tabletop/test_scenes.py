@@ -1,10 +1,14 @@
 """Layouts: jitter, randomness, room for the fingers."""
 
+import math
+
 import numpy as np
 import pytest
 
 from inspire_vla.errors import InspireError
 from inspire_vla.tabletop import objects
+from inspire_vla.tabletop.benchmark import TabletopBenchmark
+from inspire_vla.tabletop.collection import Conditions
 from inspire_vla.tabletop.scenes import (
     DUPLICATE_SCENES,
     JITTER_M,
@@ -68,3 +72,11 @@ def test_what_cannot_be_is_refused_in_words():
 
 def test_a_model_is_compiled_once():
     assert compiled(SCENES["plates"]) is compiled(SCENES["plates"])
+
+
+@pytest.mark.parametrize("randomness", [-0.1, 7.0, math.nan])
+def test_a_randomness_that_is_no_probability_is_refused_before_an_episode(randomness):
+    with pytest.raises(InspireError, match="layout_randomness is a probability between 0 and 1"):
+        TabletopBenchmark(layout_randomness=randomness)
+    with pytest.raises(InspireError, match="layout_randomness is a probability between 0 and 1"):
+        Conditions("tabletop_seen", 0, ("image",), 96, 0.0, 0.0, randomness)

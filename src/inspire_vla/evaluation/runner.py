@@ -69,6 +69,8 @@ class EvaluationPlan:
     def __post_init__(self) -> None:
         if self.episodes_per_task < 1:
             raise InspireError(f"episodes_per_task must be at least 1, found {self.episodes_per_task}.")
+        if self.first_seed < 0:
+            raise InspireError(f"The first seed must be at least 0, found {self.first_seed}.")
         check_control_of(self.policy, self.control)
         if not 0 <= self.shard[0] < self.shard[1]:
             raise InspireError(f"shard must be (i, n) with 0 ≤ i < n, found {self.shard}.")

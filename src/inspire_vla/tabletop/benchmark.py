@@ -5,6 +5,7 @@ from typing import Any
 
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.tabletop.env import TabletopEnv
+from inspire_vla.tabletop.scenes import check_layout_randomness
 from inspire_vla.tabletop.suites import GROUPS, SUITES
 from inspire_vla.tabletop.tasks import Task
 
@@ -30,6 +31,7 @@ class TabletopBenchmark:
         layout_randomness: float = 0.0,
         render_size: int = VIDEO_SIZE,
     ) -> None:
+        check_layout_randomness(layout_randomness)
         self.conditions = {"layout_randomness": layout_randomness}
         self._options: dict[str, Any] = {
             "cameras": tuple(cameras),

@@ -30,6 +30,7 @@ from inspire_vla.spatial import Frame
 from inspire_vla.tabletop.benchmark import tasks_of
 from inspire_vla.tabletop.env import CONTROL_HZ, TabletopEnv
 from inspire_vla.tabletop.expert import Expert
+from inspire_vla.tabletop.scenes import check_layout_randomness
 from inspire_vla.tabletop.tasks import Task
 
 MAX_OBJECTS = 4
@@ -55,6 +56,9 @@ class Conditions:
     noise: float
     perturbations: float
     layout_randomness: float
+
+    def __post_init__(self) -> None:
+        check_layout_randomness(self.layout_randomness)
 
 
 def task_of(conditions: Conditions, episode: int) -> Task:

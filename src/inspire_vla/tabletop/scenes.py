@@ -40,6 +40,12 @@ _GAP_M = 0.030
 _TALL_M = 0.10
 
 
+def check_layout_randomness(randomness: float) -> None:
+    """Raise InspireError for what is no probability."""
+    if not 0.0 <= randomness <= 1.0:
+        raise InspireError(f"layout_randomness is a probability between 0 and 1, not {randomness}.")
+
+
 @dataclass(frozen=True)
 class Scene:
     """Objects and their nominal positions, and what every layout keeps true.
@@ -87,8 +93,7 @@ class Scene:
         Raises InspireError if `randomness` is not in [0, 1], or if no layout is found that fits and keeps the scene's
         places, neighbours and free spots.
         """
-        if not 0.0 <= randomness <= 1.0:
-            raise InspireError(f"layout_randomness is a probability between 0 and 1, not {randomness}.")
+        check_layout_randomness(randomness)
         for _ in range(50_000):
             drawn = self._draw(rng, randomness)
             if self._fits(drawn) and self.is_true_of({name: pose[:2] for name, pose in drawn.items()}):
