@@ -63,6 +63,15 @@ def test_an_impossible_cell_is_named(tmp_path, row, says):
         read_object_table(written(tmp_path, "0,0,cup,1,1,1,0", row))
 
 
+def test_an_object_in_two_places_at_once_is_refused(tmp_path):
+    """As of two cubes that a tracker gave one name: the last row would count."""
+    rows = ["0,0,cube,1,1,1,0", "0,3,cube,1,1,1,0", "1,0,cube,2,2,2,0"]
+    assert len(read_object_table(written(tmp_path, *rows, rows[1]))) == 2  # the same row twice
+    for other in ("0,3,cube,1,1,2,0", "0,3,cube,1,1,1,1", "0,3,cube,1,1,,0"):
+        with pytest.raises(InspireError, match=r"rows 2 and 4 give 'cube' two places in frame 3\."):
+            read_object_table(written(tmp_path, *rows, other))
+
+
 def test_names_match_without_case_and_article():
     mentions = ("the red cube", "a plate")
     for name in ("the red cube", "The Red Cube", "red cube", "a red  cube", "0"):

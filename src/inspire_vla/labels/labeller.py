@@ -88,11 +88,11 @@ class Recording:
 class Tracks:
     """Where the k objects of an instruction are in T frames.
 
-    gripper_to_object_m: (T, k, 3) metres, robot base frame; NaN where it is unknown. grasped: (T, k) bool.
+    gripper_to_object_m: (T, k, 3) metres, robot base frame; NaN where it is unknown. grasped: (T, k) bool, or 1 and 0.
     confidence: (T, k), 0..1, or None. notes: what a person should know about this episode, as text or `Note`.
 
     Raises:
-        InspireError: an array has another shape.
+        InspireError: an array has another shape, or other values.
     """
 
     gripper_to_object_m: NDArray[np.floating]
@@ -108,6 +108,19 @@ class Tracks:
             value = getattr(self, name)
             if value is not None and np.shape(value) != shape[:2]:
                 raise InspireError(f"{name} must have shape {shape[:2]}, found {np.shape(value)}.")
+        grasped, confidence = np.asarray(self.grasped), self.confidence
+        if grasped.dtype != bool:
+            if not np.isin(grasped, (0, 1)).all():
+                raise InspireError(
+                    f"grasped must hold True and False, or 1 and 0; found {np.unique(grasped)[:5]}."
+                )
+            object.__setattr__(self, "grasped", grasped.astype(bool))
+        if (
+            confidence is not None
+            and not ((np.asarray(confidence) >= 0) & (np.asarray(confidence) <= 1)).all()
+        ):
+            low, high = np.min(confidence), np.max(confidence)
+            raise InspireError(f"confidence must lie between 0 and 1, found {low:.4g} to {high:.4g}.")
 
     def cut(self, frames: slice) -> "Tracks":
         """The same for some of the frames."""

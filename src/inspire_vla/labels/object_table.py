@@ -58,8 +58,25 @@ def read_object_table(path: Path) -> dict[int, dict[str, ObjectRows]]:
     rows: dict[int, dict[str, ObjectRows]] = {}
     for (episode, name), numbers in row_numbers.items():
         order = np.array(numbers)[np.argsort(frames[numbers], kind="stable")]
+        _refuse_two_places(path, order, frames, np.column_stack([position, grasped]), name)
         rows.setdefault(episode, {})[name] = ObjectRows(frames[order], position[order], grasped[order])
     return rows
+
+
+def _refuse_two_places(
+    path: Path, rows: NDArray[np.intp], frames: NDArray[np.int64], cells: NDArray[np.float64], name: str
+) -> None:
+    """Refuse an object that is in two places at once. rows: of one object in one episode, in order of frame.
+
+    A row that is there twice is one row.
+    """
+    first, second = rows[:-1], rows[1:]
+    differ = ~np.isclose(cells[first], cells[second], rtol=0, atol=1e-6, equal_nan=True).all(axis=1)
+    for i in np.flatnonzero((frames[first] == frames[second]) & differ)[:1]:
+        raise InspireError(
+            f"{path}: rows {first[i] + 1} and {second[i] + 1} give {name!r} two places in frame {frames[first[i]]}. If "
+            "these are two objects, each needs a name of its own."
+        )
 
 
 def mention_index(name: str, mentions: Sequence[str]) -> int | None:

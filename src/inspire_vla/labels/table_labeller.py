@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from inspire_vla.errors import InspireError, counted, nearest
-from inspire_vla.labels.end_effector import EndEffectorColumns
+from inspire_vla.labels.end_effector import EndEffectorColumns, check_units
 from inspire_vla.labels.find_end_effector import find_end_effector_columns
 from inspire_vla.labels.finding import Finding, column_findings
 from inspire_vla.labels.labeller import REACH_M, Episode, Recording, Tracks
@@ -42,6 +42,9 @@ class TableLabeller:
     instructions: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     findings: tuple[Finding, ...] = field(default=(), compare=False)
     name: str = field(default="table", init=False)
+
+    def __post_init__(self) -> None:
+        check_units(self.metres_per_unit, self.fingertips_below_m)
 
     @classmethod
     def read(cls, path: str | Path, end_effector: EndEffectorColumns | None = None) -> Self:
