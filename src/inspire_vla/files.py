@@ -193,6 +193,15 @@ def check_folder(folder: str | Path) -> None:
             raise InspireError(f"{path} is a file, where a folder is needed. Give another folder.")
 
 
+def check_file(target: str | Path) -> None:
+    """Raise InspireError, before long work, where `target` cannot be written as a file."""
+    target = Path(target)
+    if target.is_dir():
+        raise InspireError(f"{target} is a folder, where a file is needed. Give a file in it.")
+    check_folder(target.parent)
+    check_writable(target)
+
+
 def check_writable(target: str | Path, needed: int = 0) -> None:
     """Check, before long work, that `target` can be written and that its disk has room.
 

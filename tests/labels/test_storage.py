@@ -406,6 +406,31 @@ def test_a_resumed_call_shows_how_much_is_written_already(synthetic, tmp_path, c
     assert "1/3" in written[0]
 
 
+@pytest.mark.parametrize(("options", "told"), [
+    (["--metres-per-unit", "0"], "metres per unit of the position must be above 0, such as 0.001"),
+    (["--metres-per-unit=-1"], "must be above 0"),
+    (["--fingertips-below-m", "nan"], "must be a number of metres below the position; found nan"),
+    (["--min-confidence", "60"], "the least confidence must lie between 0 and 1, found 60"),
+    (["--min-confidence", "nan"], "must lie between 0 and 1"),
+    (["--max-objects", "0"], "must be at least 1, found 0"),
+    (["--review", "a_folder"], "a_folder is a folder, where a file is needed"),
+    (["--review", "a_file/check.html"], "a_file is a file, where a folder is needed"),
+])  # fmt: skip
+def test_an_impossible_number_or_page_is_refused_before_the_work(
+    dataset, tmp_path, monkeypatch, capsys, options, told
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a_folder").mkdir()
+    (tmp_path / "a_file").touch()
+    monkeypatch.setattr(storage, "plan_labels", lambda *_: pytest.fail("the work has begun"))
+    try:
+        code = main(["label", str(dataset), "--out", "out", *options])
+    except SystemExit as refused:  # of a word that is no such number
+        code = refused.code
+    assert code == 2
+    assert told in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
 @pytest.mark.parametrize("where", ["--out", "--in-place"])
 def test_an_interruption_is_told_what_is_left(dataset, tmp_path, monkeypatch, capsys, where):
     target = dataset if where == "--in-place" else tmp_path / "out"
@@ -607,8 +632,8 @@ def test_no_label_at_all_is_an_error_that_says_why(dataset, tmp_path):
         InspireError, match=r"nothing is written(?s:.*)1 episode: .*Did you mean 'the red cube'"
     ):
         label_dataset(dataset, TableLabeller.read(tmp_path / "objects.csv"), out=tmp_path / "out")
-    with pytest.raises(InspireError, match=r"confidence below 1\.1"):
-        label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "out", min_confidence=1.1)
+    with pytest.raises(InspireError, match=r"confidence below 1\.0"):
+        label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "out", min_confidence=1.0)
     with pytest.raises(InspireError, match="failed in episode 0"):
         label_dataset(dataset, FunctionLabeller(lambda episode: 1 / 0), out=tmp_path / "out")
     assert {path.name for path in tmp_path.iterdir()} == {"source", "objects.csv"}

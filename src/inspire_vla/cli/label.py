@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from inspire_vla.cli.options import Names, refuse_unused
+from inspire_vla.cli.options import Names, PositiveOrNone, refuse_unused
 from inspire_vla.errors import InspireError, counted
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Arguments:
     """Never answer `grasped`."""
     mentions: Annotated[Path | None, arg(metavar="JSON")] = None
     """File of mention overrides, {instruction: [{mention, role}, …]}, as `inspire mentions --write` writes it."""
-    max_objects: int | None = None
+    max_objects: PositiveOrNone = None
     """Width of the columns; by default what the tasks need."""
     min_confidence: float = 0.0
     """Leave out labels with a lower confidence, from 0 to 1."""
@@ -129,12 +129,15 @@ def run(options: Arguments) -> None:
         raise InspireError("Give one of --out FOLDER, --in-place and --dry-run.")
     if options.dry_run and options.review:
         raise InspireError("--review shows labels, and --dry-run writes none; leave out one of them.")
+    from inspire_vla.files import check_file
     from inspire_vla.labels.columns import answer_column
     from inspire_vla.labels.find_dataset import find_dataset, lerobot_home
     from inspire_vla.spatial import get_frame
 
     for mode in options.modes:  # before the dataset is read
         answer_column(mode)
+    if options.review:
+        check_file(options.review)
     options.source = source = find_dataset(options.source)
     if options.in_place and source.resolve().is_relative_to((lerobot_home() / "hub").resolve()):
         raise InspireError(f"{source} is the cache of the hub, where nothing is changed; give --out FOLDER.")

@@ -16,7 +16,7 @@ from inspire_vla.instruction import acts_of
 from inspire_vla.labels.arm import Arm, grasps_of
 from inspire_vla.labels.calibration import NEVER_EMPTY, calibrate_arms
 from inspire_vla.labels.column_values import ColumnValues
-from inspire_vla.labels.end_effector import EndEffectorColumns
+from inspire_vla.labels.end_effector import EndEffectorColumns, check_units
 from inspire_vla.labels.episode_labeller import FEWEST_FRAMES, EpisodeLabeller
 from inspire_vla.labels.find_end_effector import add_gripper, find_end_effector_columns
 from inspire_vla.labels.finding import Finding
@@ -56,6 +56,9 @@ class DemonstrationLabeller:
     certainty: float = 1.0
     findings: tuple[Finding, ...] = field(default=(), compare=False)
     name: str = field(default="from_demonstration", init=False)
+
+    def __post_init__(self) -> None:
+        check_units(self.metres_per_unit, self.fingertips_below_m)
 
     def settings(self) -> dict[str, Any]:
         """The values that decide the labels, as JSON values."""
@@ -159,3 +162,20 @@ class DemonstrationLabeller:
     ) -> NDArray[np.float64]:
         """(T, 3) metres: the path of an arm's fingertips."""
         return end_effector.fingertips(columns, self.metres_per_unit, self.fingertips_below_m)
+
+
+def opens_high_of(settings: Any) -> dict[int, bool]:
+    """What the settings that are stored with labels say of the gripper's command: value of `action` → open is high.
+
+    Nothing where another labeller has made them.
+    """
+    known: dict[int, bool] = {}
+    for arm in settings.get("arms") or () if isinstance(settings, Mapping) else ():
+        try:
+            command = ColumnValues.parse(arm["end_effector"]["command"])
+            closed, opened = map(float, arm["gripper_closed_and_open"]["command"])
+        except (KeyError, TypeError, ValueError, AttributeError, InspireError):  # no command, or other settings
+            continue
+        if command.column == "action":
+            known |= dict.fromkeys(command.indices, opened > closed)
+    return known

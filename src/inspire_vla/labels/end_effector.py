@@ -1,5 +1,6 @@
 """The columns of a dataset in which the end effector's position and the gripper's values are, and how they are read."""
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,19 @@ _DRIVES = {"x": 0.02, "y": 0.02, "theta": 2.0}
 """Metres or degrees in a second above which a base drives; LeKiwi's `x.vel`, `y.vel` and `theta.vel`."""
 _DRIVEN_SHARE = 0.02
 """Share of the frames above which a warning is given."""
+
+
+def check_units(metres_per_unit: float, fingertips_below_m: float) -> None:
+    """Raise InspireError for a unit of positions, or a place of the fingertips, that is none."""
+    if not 0 < metres_per_unit < math.inf:
+        raise InspireError(
+            f"metres per unit of the position must be above 0, such as 0.001 for millimetres; found "
+            f"{metres_per_unit:g}."
+        )
+    if not math.isfinite(fingertips_below_m):
+        raise InspireError(
+            f"the fingertips must be a number of metres below the position; found {fingertips_below_m:g}."
+        )
 
 
 @dataclass(frozen=True)
@@ -98,7 +112,7 @@ class EndEffectorColumns:
 
     def _check_unit(self, columns: Mapping[str, NDArray[Any]], metres_per_unit: float) -> None:
         positions = self.position(columns) * metres_per_unit
-        if not np.isfinite(positions).any():
+        if not np.isfinite(positions).all(axis=1).any():
             raise InspireError(f"column {self.position_values.column!r} holds no finite position.")
         low, high = np.nanquantile(positions, [0.002, 0.998], axis=0)  # ignores single corrupt frames
         extent, moves = high - low, f"the end effector moves over {np.round(high - low, 2).tolist()} units"

@@ -97,6 +97,8 @@ def label_dataset(
             error of the labeller. Nothing is written then. Or the disk cannot be written.
     """
     root = Path(source).absolute()
+    if not 0 <= min_confidence <= 1:
+        raise InspireError(f"the least confidence must lie between 0 and 1, found {min_confidence:g}.")
     if (out is None) == (not in_place):
         raise InspireError("say where to write: another folder (--out), or the dataset itself (--in-place).")
     target = root if out is None else Path(out).absolute()
@@ -139,7 +141,7 @@ def label_dataset(
             frame=frame,  # type: ignore[arg-type]  # LabelInfo looks a name up
             modes=dict.fromkeys(modes, rule),
             tasks=plan.tasks,
-            max_objects=max_objects or max(map(len, plan.tasks.values())),
+            max_objects=max(map(len, plan.tasks.values())) if max_objects is None else max_objects,
             labeller=plan.labeller.name,
             extra=extra,
             overrides=plan.overrides,
