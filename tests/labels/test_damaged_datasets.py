@@ -304,3 +304,28 @@ def test_a_page_of_a_damaged_dataset_is_whole_or_refused(sound, tmp_path, seed):
     shutil.copytree(sound, root)
     damage_column(root, np.random.default_rng(1000 + seed))
     check(root, tmp_path / "out", {"review": lambda root, out: write_review(root, out / "page.html")})
+
+
+@pytest.mark.parametrize("damage", ["shuffled", "turned", "in two places", "without its first frame"])
+def test_frames_that_do_not_follow_each_other_are_refused(sound: Path, tmp_path: Path, damage: str) -> None:
+    """A path that jumps would be labelled, and LeRobot would cut chunks of actions from it."""
+    data = shutil.copytree(sound, tmp_path / "data") / DATA
+    table = pq.read_table(data)
+    rows, half = np.arange(len(table)), len(table) // 2
+    first = table.filter(pc.equal(table["episode_index"], 0))
+    if damage == "shuffled":
+        table = table.take(np.random.default_rng(0).permutation(rows))
+    elif damage == "turned":
+        table = table.take(rows[::-1])
+    elif damage == "in two places":
+        table = table.take(np.concatenate([rows[len(first) // 2 :], rows[: len(first) // 2]]))
+    else:
+        later = np.where(rows < half, np.asarray(table["frame_index"]) + 1, np.asarray(table["frame_index"]))
+        at = table.column_names.index("frame_index")
+        table = table.set_column(at, "frame_index", pa.array(later, pa.int64()))
+    pq.write_table(table, data)
+    with pytest.raises(InspireError, match=r"the frames of episode \d do not follow each other"):
+        LeRobotFiles.open(tmp_path / "data").check_order()
+    with pytest.raises(InspireError, match="do not follow each other"):
+        label_dataset(tmp_path / "data", DemonstrationLabeller(), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -137,6 +137,23 @@ class LeRobotFiles:
             "again; nothing is fetched into this folder."
         )
 
+    def check_order(self) -> None:
+        """Check that the frames of each episode follow each other. LeRobot and this package rely on it.
+
+        Raises InspireError for rows in another order, and for an episode in several places.
+        """
+        seen: set[int] = set()
+        for path in self.data_files():
+            rows = self.read(path, ("frame_index",))
+            for span in rows.episodes():
+                episode, numbers = int(rows.episode_index[span.start]), rows.columns["frame_index"][span]
+                if episode in seen or not np.array_equal(numbers.ravel(), np.arange(span.stop - span.start)):
+                    raise InspireError(
+                        f"{path}: the frames of episode {episode} do not follow each other, with frame_index 0, 1, 2 "
+                        "and so on. Sort the rows of the dataset by episode_index and frame_index."
+                    )
+                seen.add(episode)
+
     def video_spans(
         self, episodes: Collection[int] | None = None, cameras: Sequence[str] | None = None
     ) -> Iterator["VideoSpan"]:

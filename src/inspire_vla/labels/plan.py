@@ -76,6 +76,7 @@ def plan_labels(files: LeRobotFiles, labeller: Labeller, given: Overrides) -> La
         InspireError: a video is truncated, an instruction cannot be read with certainty, none names an object, or an
             error of the labeller.
     """
+    files.check_order()
     check_videos(files)
     if hasattr(labeller, "with_dataset"):
         labeller = labeller.with_dataset(files.root)
