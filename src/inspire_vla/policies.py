@@ -15,8 +15,8 @@ from inspire_vla.instruction import Overrides, mentions_of, overrides_from_json,
 from inspire_vla.lerobot_plugin import checkpoints
 from inspire_vla.lerobot_plugin.checkpoint_schema import read_config
 from inspire_vla.lerobot_plugin.checkpoints import find, tokenizer_settings, weights
+from inspire_vla.lerobot_plugin.observation_forms import camera_of
 
-_IMAGES = "observation.images."
 IDENTITY = ("name", "checkpoint", "sha256", "backbone", "action_tokenizer")
 """The part of a description that a policy server sends to its clients."""
 
@@ -62,9 +62,7 @@ def inputs(checkpoint: str | Path) -> dict[str, Any]:
     """
     config = read_config(find(checkpoint))
     features = config["input_features"]
-    images = {
-        key.removeprefix(_IMAGES): feature for key, feature in features.items() if key.startswith(_IMAGES)
-    }
+    images = {camera_of(key): feature for key, feature in features.items() if feature["type"] == "VISUAL"}
     state = features.get("observation.state")
     action = config["output_features"].get("action")
     return _inputs(
@@ -232,7 +230,7 @@ def playback_inputs(
         policy["state_dim"],
         policy["action_dim"],
         answer_rule(policy, checkpoint=checkpoint, mentions=mentions),
-        {camera: _IMAGES + name.removeprefix(_IMAGES) for camera, name in columns.items()},
+        columns,
     )
 
 

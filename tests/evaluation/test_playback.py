@@ -1,5 +1,6 @@
 """Recorded episodes as a benchmark: what a policy would have done, compared with what was demonstrated."""
 
+import json
 import shutil
 
 import numpy as np
@@ -117,6 +118,54 @@ def test_the_events_of_a_trigger_that_is_neutral_between_its_pulses():
     assert (found["close"].delays, found["open"].delays) == ((0,), (0,))
     still = score_actions(episode, [(0, episode)], np.zeros_like(episode), scale).gripper
     assert (still["close"].hit, still["close"].predicted) == (0, 0)
+
+
+def gripper_of(dataset, evaluated=()):
+    scale = PlaybackBenchmark(dataset, PolicyInputs({"front": (16, 16)}, 2, 7), evaluated=evaluated).scale
+    return {i: (round(gripper.closed), round(gripper.open)) for i, gripper in scale.grippers.items()}
+
+
+def test_which_values_of_a_gripper_are_open_is_not_guessed_where_it_is_known(dataset, tmp_path, monkeypatch):
+    """Arms that rest closed begin their demonstrations closed."""
+    assert gripper_of(dataset) == {6: (0, 100)}
+
+    def turned(episode):
+        actions = actions_of(episode)
+        actions[:, 6] = 100 - actions[:, 6]
+        return actions
+
+    monkeypatch.setattr(recordings, "actions_of", turned)
+    begins_closed = recordings.write_recording(tmp_path / "begins_closed")
+    assert gripper_of(begins_closed) == {6: (100, 0)}
+    info = begins_closed / "meta/info.json"
+    text = info.read_text(encoding="utf-8")
+    info.write_text(text.replace('"robot_type": "arm"', '"robot_type": "so101_follower"'), encoding="utf-8")
+    assert gripper_of(begins_closed) == {6: (0, 100)}
+    info.write_text(text.replace('"gripper"', '"gripper_open"'), encoding="utf-8")
+    assert gripper_of(begins_closed) == {6: (0, 100)}
+    info.write_text(text, encoding="utf-8")
+    arm = {"end_effector": {"command": "action:6"}, "gripper_closed_and_open": {"command": [0, 100]}}
+    labels = begins_closed / "meta/inspire_labels.json"
+    content = json.loads(labels.read_text(encoding="utf-8"))
+    for arms, found in (
+        ([arm], (0, 100)),
+        ([arm | {"gripper_closed_and_open": {"command": None}}, {}], (100, 0)),
+    ):
+        stored = content | {"extra": {"settings": {"arms": arms}}}
+        labels.write_text(json.dumps(stored), encoding="utf-8")
+        assert gripper_of(begins_closed) == {6: found}
+
+
+@pytest.mark.parametrize(("names", "grippers"), [
+    (("gripper_x", "gripper_y", "gripper_opening"), [2]),
+    (("left_jaw", "x", "right_jaw"), [0, 2]),
+    (("joint_0", "joint_1", "joint_2"), []),  # an arm without a gripper
+    (("0", "1", "2"), [2]),
+])  # fmt: skip
+def test_grippers_are_found_by_name(names, grippers):
+    actions = np.random.default_rng(0).integers(0, 100, (60, 3)).astype(float)
+    scale = ActionScale.of(np.sort(actions, axis=0), np.array([0, 30]), names, tolerance=2)
+    assert list(scale.grippers) == grippers
 
 
 def test_a_gripper_that_never_moves_has_no_events():

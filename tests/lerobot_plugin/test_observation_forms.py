@@ -61,6 +61,12 @@ def test_one_observation_gives_one_decision_and_a_list_a_list(agent: Agent) -> N
         assert [d.token_ids for d in agent.act([one, one], instructions)] == [single.token_ids] * 2
     mention = single.mentions[0]
     assert agent.act(one, TASKS[0], overrides={mention: "left"}).answers_by_mention[mention] == "left"
+    assert agent.act(one, TASKS[0], overrides={mention: None}).token_ids == single.token_ids
+    with pytest.raises(InspireError, match="overrides are a map from mentions to answers, found"):
+        agent.act(one, TASKS[0], overrides=[{mention: "left"}])
+    for wrong in (5, b"go"):
+        with pytest.raises(InspireError, match="An instruction is a string; found"):
+            agent.act(one, wrong)
     assert agent.act(one, TASKS[0], drafts=single.answers_by_mention).token_ids == single.token_ids
     assert agent.act(one, TASKS[0], mentions=["a spoon"]).mentions == ("a spoon",)
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from inspire_vla.errors import InspireError, counted
 from inspire_vla.labels.gripper import held_command, neutral_value, opening_scale
+from inspire_vla.labels.value_names import is_opening
 
 POLICY, MEAN, LAST = "policy", "mean action", "last action"
 PREDICTORS = (POLICY, MEAN, LAST)
@@ -16,6 +18,8 @@ action before the decision, repeated (at the first frame, where there is none, t
 GRIPPER_EVENTS = ("close", "open")
 CLOSED_BELOW, OPEN_ABOVE = 0.35, 0.65
 """As fractions of the gripper's range."""
+_FEW_VALUES = 5
+"""A last value with another name is a gripper if it takes no more different values."""
 
 
 @dataclass(frozen=True)
@@ -55,17 +59,20 @@ class ActionScale:
         names: Sequence[str],
         tolerance: int,
         reference: Bool[np.ndarray, " N"] | None = None,
+        opens_high: Mapping[int, bool] = MappingProxyType({}),
     ) -> "ActionScale":
         """Measure a dataset's actions.
 
         Args:
             starts: rows at which an episode begins.
-            names: of the dimensions; those with "gripper" in their names are grippers, else the last one.
+            names: of the dimensions; their numbers where they have none.
             reference: the rows that mean and spread are taken from; None: all.
+            opens_high: of grippers, whether large values mean open, where that is known.
         """
         rows = actions if reference is None else actions[reference]
-        chosen = [i for i, name in enumerate(names) if "gripper" in name.lower()] or [len(names) - 1]
-        scales = {i: _gripper_range(actions[:, i], starts) for i in chosen}
+        scales = {
+            i: _gripper_range(actions[:, i], starts, opens_high.get(i)) for i in _grippers(names, actions)
+        }
         return cls(
             tuple(names),
             rows.mean(axis=0),
@@ -174,10 +181,24 @@ def _gripper_scores(
     return scores
 
 
-def _gripper_range(command: Float[np.ndarray, " N"], starts: Int[np.ndarray, " E"]) -> GripperRange | None:
-    """The values of a closed and an open gripper; None if it never moves. Most episodes begin with an open one."""
+def _grippers(names: Sequence[str], actions: Float[np.ndarray, "N D"]) -> list[int]:
+    """Which values of an action are grippers: by name; else the last one, unless a name says what it is."""
+    named = [i for i, name in enumerate(names) if is_opening(name, "action", several=True)]
+    last = len(names) - 1
+    without_names = all(name.isdecimal() for name in names)
+    return named or ([last] if without_names or len(np.unique(actions[:, last])) <= _FEW_VALUES else [])
+
+
+def _gripper_range(
+    command: Float[np.ndarray, " N"], starts: Int[np.ndarray, " E"], open_is_high: bool | None
+) -> GripperRange | None:
+    """The values of a closed and an open gripper; None if it never moves.
+
+    Where it is not known which is which, most episodes begin with an open one.
+    """
     held = held_command(command, starts)
-    open_is_high = bool(np.mean(held[starts] > (held.min() + held.max()) / 2) >= 0.5)
+    if open_is_high is None:
+        open_is_high = bool(np.mean(held[starts] > (held.min() + held.max()) / 2) >= 0.5)
     if neutral_value(command) is not None:  # a trigger: its pulses are rare: quantiles would miss them
         ends = float(command.min()), float(command.max())
         return GripperRange(*(ends if open_is_high else ends[::-1]))

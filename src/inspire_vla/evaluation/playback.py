@@ -19,12 +19,22 @@ from inspire_vla.evaluation.answers import AnswerRule, check_control_of
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.offline import ActionScale, OfflineScores, score_actions
 from inspire_vla.instruction import find_mentions
-from inspire_vla.labels.columns import ModeRule, answer_column, check_compatible, has_labels, read_labelled
+from inspire_vla.labels.columns import (
+    ModeRule,
+    answer_column,
+    check_compatible,
+    has_labels,
+    read_labelled,
+    read_labels,
+)
+from inspire_vla.labels.demonstration_labeller import opens_high_of
+from inspire_vla.labels.gripper_sign import known_convention
 from inspire_vla.labels.recorded import ACTION, EpisodeReader, Segment
-from inspire_vla.lerobot_plugin.observation_forms import check_aspect_ratio, scaled
+from inspire_vla.labels.value_names import open_is_high
+from inspire_vla.lerobot_plugin.observation_forms import camera_of, check_aspect_ratio, scaled
 from inspire_vla.spatial import decode_answers
 
-STATE, IMAGES = "observation.state", "observation.images."
+STATE = "observation.state"
 GRIPPER_TOLERANCE_S = 0.5
 """A gripper event counts as hit if the policy's is at most so much earlier or later."""
 FIRST_STEERING_SEED = 1_000_000
@@ -38,7 +48,7 @@ class PolicyInputs:
 
     Attributes:
         cameras: {camera of the policy: (height, width)}.
-        columns: {camera: the dataset's column}, where its name is another one than "observation.images.CAMERA".
+        columns: {camera: the dataset's camera, or its column}, where its name is another one.
         state_dim: 0 for a policy without a state.
         rule: how its answers are made; None for a policy that is asked nothing.
     """
@@ -89,6 +99,7 @@ class PlaybackBenchmark:
         from inspire_vla.labels.video_defects import check_videos  # loads PyAV
 
         shown_first = None if first_episode is None else (first_episode,)
+        self.reader.files.check_order()
         check_videos(self.reader.files, self._evaluated or shown_first)
 
     note = "Recorded frames: they do not follow the actions of the policy."
@@ -171,13 +182,25 @@ class PlaybackBenchmark:
         actions, episodes = self.reader.files.column(ACTION)
         names = self.reader.files.names().get(ACTION) or tuple(map(str, range(actions.shape[1])))
         others = ~np.isin(episodes, list(self._evaluated))
+        actions = actions.astype(np.float64)
         return ActionScale.of(
-            actions.astype(np.float64),
+            actions,
             np.flatnonzero(np.diff(episodes, prepend=-1)),
             names,
             tolerance=max(1, round(GRIPPER_TOLERANCE_S * self.reader.fps)),
             reference=others if others.any() else None,
+            opens_high=self._opens_high(actions, names),
         )
+
+    def _opens_high(self, actions: np.ndarray, names: Sequence[str]) -> dict[int, bool]:
+        """Of the values of an action, whether large ones mean an open gripper: by their name, robot or labels."""
+        robot, known = str(self.reader.files.info.get("robot_type") or ""), dict[int, bool]()
+        for i, (name, values) in enumerate(zip(names, actions.T, strict=True)):
+            convention = known_convention(robot, float(values.min()), float(values.max()))
+            sign = open_is_high(name) if convention is None else convention.open_is_high
+            known |= {} if sign is None else {i: sign}
+        stored = read_labels(self.root).extra if has_labels(self.root) else {}
+        return known | opens_high_of(stored.get("settings"))
 
     def describe(self) -> dict[str, Any]:
         """Return what a run records about the dataset and the scale of its actions, as JSON."""
@@ -359,14 +382,17 @@ def seed_of(segment: Segment) -> int:
 
 def _camera_columns(reader: EpisodeReader, inputs: PolicyInputs) -> dict[str, str]:
     """Return {camera of the policy: column}. Raises InspireError for a camera or a size that the dataset lacks."""
-    columns = {camera: inputs.columns.get(camera, IMAGES + camera) for camera in inputs.cameras}
-    for camera, column in columns.items():
-        if column not in reader.files.cameras:
-            found = [name.removeprefix(IMAGES) for name in reader.files.cameras]
+    names = {camera: inputs.columns.get(camera, camera) for camera in inputs.cameras}
+    columns = {}
+    for camera, name in names.items():
+        same = [column for column in reader.files.cameras if camera_of(column) == camera_of(name)]
+        if not same:
             raise InspireError(
-                f"{reader.files.root} has no camera {column.removeprefix(IMAGES)!r}; found {found}. "
-                f"--camera {camera}=NAME takes another one for the policy's {camera!r}."
+                f"{reader.files.root} has no camera {camera_of(name)!r}; found "
+                f"{list(map(camera_of, reader.files.cameras))}. --camera {camera}=NAME takes another one for the "
+                f"policy's {camera!r}."
             )
+        columns[camera] = column = name if name in same else same[0]
         shape = reader.files.info["features"][column]["shape"]
         height, width = shape[-2:] if shape[0] in (1, 3) else shape[:2]
         check_aspect_ratio(f"{reader.files.root}: {column!r}", (height, width), inputs.cameras[camera])

@@ -21,6 +21,7 @@ from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfi
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
 from inspire_vla.lerobot_plugin.observation_forms import (
     EXPECTED,
+    camera_of,
     check_aspect_ratio,
     instruction_of,
     read_observation,
@@ -109,7 +110,7 @@ class Agent:
             observations: one, or a list of them, each in a form of `observation_forms`. For one observation the other
                 arguments are its own too; for a list they are lists.
             instructions: one for all, or one for each; None: the "task" or "prompt" in each observation.
-            overrides: {mention: answer} to set instead of the model's answers.
+            overrides: {mention: answer} to set instead of the model's answers; None leaves an answer to the model.
             drafts: {mention: answer} expected, e.g. the last ones. Only the time depends on them. None at the start of
                 an episode.
             mentions: the objects to ask about, in place of those that the instruction names: strings, which need not
@@ -136,7 +137,7 @@ class Agent:
         batch = self.preprocessor(batch)
         decisions = self.policy.act(
             batch,
-            overrides=None if overrides is None else [row or {} for row in overrides],
+            overrides=None if overrides is None else [_words(row) for row in overrides],
             drafts=drafts,
             temperature=temperature,
             generator=generator,
@@ -153,12 +154,14 @@ class Agent:
             instructions = [instruction_of(observation) for observation in observations]
         elif isinstance(instructions, str):
             instructions = [instructions] * len(observations)
+        if isinstance(instructions, bytes) or not isinstance(instructions, (Sequence, np.ndarray)):
+            raise InspireError(f"An instruction is a string; found {type(instructions).__name__}.")
         if len(observations) != len(instructions) or not observations:
             raise InspireError(
                 f"{counted(len(observations), 'observation')} for {counted(len(instructions), 'instruction')}."
             )
         keys = list(self.config.image_features)
-        cameras = [key.removeprefix("observation.images.") for key in keys]
+        cameras = list(map(camera_of, keys))
         state = self.config.robot_state_feature
         rows = [
             read_observation(one, cameras, state.shape[0] if state else 0, self.n_obs_steps)
@@ -201,6 +204,13 @@ class Agent:
             return decision
         actions = self.postprocessor(torch.from_numpy(decision.actions))
         return replace(decision, actions=actions.float().cpu().numpy())
+
+
+def _words(overrides: Mapping[str, str | None] | None) -> dict[str, str]:
+    """The answers to set. Raises InspireError for something else than a map."""
+    if overrides is not None and not isinstance(overrides, Mapping):
+        raise InspireError(f"overrides are a map from mentions to answers, found {overrides!r}.")
+    return {mention: word for mention, word in (overrides or {}).items() if word is not None}
 
 
 def load_policy(

@@ -26,6 +26,7 @@ from inspire_vla.files import read_json
 from inspire_vla.labels.columns import ANSWERS_PREFIX
 from inspire_vla.lerobot_plugin.checkpoint_files import CONFIG
 from inspire_vla.lerobot_plugin.checkpoint_schema import read_config
+from inspire_vla.lerobot_plugin.observation_forms import camera_of
 from inspire_vla.lerobot_plugin.policy_kinds import ACTION_HEADS
 from inspire_vla.spatial import MODES, get_frame
 
@@ -405,6 +406,13 @@ class InspireVLAConfig(PreTrainedConfig):
         if not coloured:
             raise InspireError(
                 f"A VLA needs at least one camera with three colour channels; the inputs are {sorted(given)}."
+            )
+        cameras_of_name = {camera_of(key): key for key in coloured}
+        if twice := [key for key in coloured if cameras_of_name[camera_of(key)] != key]:
+            other = cameras_of_name[camera_of(twice[0])]
+            raise InspireError(
+                f"{twice[0]} and {other} are one camera by their names, {camera_of(other)!r}. Give one another name: "
+                f'--rename_map=\'{{"{twice[0]}": "observation.images.NAME"}}\'.'
             )
         if self.action_feature is None:
             raise InspireError(

@@ -18,6 +18,7 @@ from inspire_vla.errors import InspireError, counted
 
 CAMERA_ALIASES = {"image2": ("observation/wrist_image",), "wrist": ("observation/wrist_image",)}
 """openpi's further keys of a camera, after observation/<camera>."""
+_CAMERA_PREFIXES = ("observation.images.", "observation.")
 STATES = ("agent_pos", "observation.state", "observation/state")
 INSTRUCTIONS = ("task", "prompt")
 MAX_STRETCH = 0.01
@@ -26,6 +27,12 @@ EXPECTED = (
     'An observation is {"pixels": {camera: image}, "agent_pos": state}, {"observation.images.CAMERA": image, '
     '"observation.state": state}, or {"observation/CAMERA": image, "observation/state": state}.'
 )
+
+
+def camera_of(key: str) -> str:
+    """A camera's name, of its feature: "observation.images.front" → "front", "observation.image" → "image"."""
+    prefix = next((prefix for prefix in _CAMERA_PREFIXES if key.startswith(prefix)), "")
+    return key.removeprefix(prefix)
 
 
 def read_observation(
@@ -45,7 +52,8 @@ def read_observation(
         raise InspireError(f"'pixels' must be a map from cameras to images, found {type(nested).__name__}.")
     pixels = {}
     for camera in cameras:
-        keys = (f"observation.images.{camera}", f"observation/{camera}", *CAMERA_ALIASES.get(camera, ()))
+        keys = [*(prefix + camera for prefix in _CAMERA_PREFIXES), f"observation/{camera}"]
+        keys += CAMERA_ALIASES.get(camera, ())
         places = [(nested, camera), *((observation, key) for key in keys)]
         image = next((place[key] for place, key in places if key in place), None)
         if image is None:

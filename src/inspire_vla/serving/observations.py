@@ -25,6 +25,7 @@ from inspire_vla.lerobot_plugin.observation_forms import (
     CAMERA_ALIASES,
     as_images,
     as_state,
+    camera_of,
     check_aspect_ratio,
     scaled,
 )
@@ -140,7 +141,7 @@ class ObservationReader:
         Raises InspireError for a camera that the policy does not have.
         """
         features = config.image_features
-        names = [key.removeprefix("observation.images.") for key in features]
+        names = list(map(camera_of, features))
         check_cameras(keys or {}, names)
         state = config.robot_state_feature
         return cls(
