@@ -95,7 +95,7 @@ def train_options(sources: Iterable[Path], policy: str) -> tuple[set[str], set[s
             if not isinstance(line, ast.AnnAssign) or "init=False" in ast.unparse(line):
                 continue
             option = prefix + ast.unparse(line.target)
-            types = {getattr(n, "id", None) or getattr(n, "attr", "") for n in ast.walk(line.annotation)}
+            types = {str(getattr(n, "id", "") or getattr(n, "attr", "")) for n in ast.walk(line.annotation)}
             known.add(option)
             for part in types:
                 inside = policy if option == "policy" else part

@@ -10,12 +10,17 @@ import torch
 from lerobot.datasets import LeRobotDataset
 from tests.lerobot_plugin.tiny_runs import TINY
 
+from inspire_vla import policies
 from inspire_vla.cli import parse
 from inspire_vla.cli.train import train_arguments
 from inspire_vla.errors import InspireError
+from inspire_vla.evaluation import PlaybackBenchmark
 from inspire_vla.lerobot_plugin.agent import Agent, load_policy
+from inspire_vla.lerobot_plugin.checkpoint_statistics import statistics_of
+from inspire_vla.lerobot_plugin.checkpoints import find
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 from inspire_vla.lerobot_plugin.training import train
+from inspire_vla.serving.observations import ObservationReader
 
 TASK = "Pick up the red screwdriver."
 JOINTS = [f"joint_{i}.pos" for i in range(5)] + ["gripper.pos"]
@@ -103,6 +108,24 @@ def test_statistics_that_are_missing_are_computed(tmp_path: Path, missing: tuple
     )  # the dataset is not changed
 
 
+def test_statistics_of_other_numbers_are_computed_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """A script has written degrees in place of radians, and left meta/stats.json as it was."""
+    dataset = record(tmp_path / "data")
+    file = dataset / "meta/stats.json"
+    stats = json.loads(file.read_text(encoding="utf-8"))
+    true = dict(stats["observation.state"])
+    for name in ("mean", "std"):
+        stats["observation.state"][name] = [value / 57.3 for value in true[name]]
+    file.write_text(json.dumps(stats), encoding="utf-8")
+    run(dataset, tmp_path / "out")
+    assert "is not of its frames: mean of observation.state differs" in capsys.readouterr().err
+    kept = statistics_of(find(tmp_path / "out"))["observation.state"]
+    for name in ("mean", "std"):
+        np.testing.assert_allclose(kept[name], true[name], rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize(
     "names", [{"motors": JOINTS}, [JOINTS], {name: i for i, name in enumerate(JOINTS)}, None, ["a", "b"]]
 )
@@ -133,7 +156,33 @@ def test_a_state_and_an_action_of_one_number(tmp_path: Path, cached: bool) -> No
 @pytest.mark.parametrize("dtype", ["float64", "int64"])
 def test_other_kinds_of_numbers(tmp_path: Path, dtype: str, cached: bool) -> None:
     dataset = record(tmp_path / "data", observation__state=numbers(dtype=dtype), action=numbers(dtype=dtype))
-    acts(run(dataset, tmp_path / "out", cached=cached))
+    agent = run(dataset, tmp_path / "out", cached=cached)
+    acts(agent)
+    recorded = json.loads((dataset / "meta/stats.json").read_text(encoding="utf-8"))["observation.state"]
+    kept = statistics_of(find(tmp_path / "out"))[
+        "observation.state"
+    ]  # LeRobot rounds them to the kind of the data
+    for name in ("mean", "std"):
+        np.testing.assert_allclose(kept[name], recorded[name], rtol=1e-4)
+
+
+def test_a_camera_whose_column_is_not_below_images(tmp_path: Path) -> None:
+    """As in lerobot/pusht: `observation.image`."""
+    dataset = record(tmp_path / "data", drop=("observation.images.front",), observation__image=camera())
+    agent = run(dataset, tmp_path / "out")
+    acts(agent, image=(32, 32))
+    zeros, image = np.zeros(6), np.zeros((32, 32, 3), np.uint8)
+    for prefix in ("observation.", "observation/"):
+        assert agent.act({f"{prefix}image": image, f"{prefix}state": zeros}, TASK).decodable
+    assert ObservationReader.of(agent.config).keys() == {"image": "observation/image"}
+    inputs = policies.playback_inputs(policies.describe(tmp_path / "out"), {})
+    assert PlaybackBenchmark(dataset, inputs).columns == {"image": "observation.image"}
+
+
+def test_two_cameras_of_one_name_are_refused(tmp_path: Path) -> None:
+    dataset = record(tmp_path / "data", observation__front=camera())
+    with pytest.raises(InspireError, match=r"are one camera by their names, 'front'.*--rename_map"):
+        run(dataset, tmp_path / "out")
 
 
 DEPTH = camera(channels=1, info={"is_depth_map": True, "depth_unit": "mm"})

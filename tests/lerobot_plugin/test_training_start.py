@@ -73,7 +73,9 @@ def test_the_refusal_comes_before_lerobot_is_loaded(words: list[str], told: str,
 
 def test_options_that_only_lerobot_knows_are_left_to_it() -> None:
     check_options(["--env.type=made_up", "--env.size", "3", "--dataset.image_transforms.enabled=true", "-h"])
-    check_options(["--policy.discover_packages_path=mine", "--policy.path=somewhere", "--optimizer.made_up=1"])
+    check_options(
+        ["--policy.discover_packages_path=mine", "--policy.path=somewhere", "--optimizer.made_up=1"]
+    )
     check_options(["--policy.type=act", "--policy.dim_model=8"])
     with pytest.raises(InspireError, match=r"^Unknown option --policy\.dim_model\."):
         check_options(["--policy.dim_model=8"])

@@ -5,7 +5,7 @@ Actions must lie within the range that the policy can reach, and the gripper's m
 
 import logging
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -32,6 +32,8 @@ MOST_CLIPPED = 0.03
 """Share of the frames. Beyond the 1st and 99th percentile are 2 % of them."""
 LONG_TAIL = 0.1
 """Of the range between the ends: a value that loses more by being clipped is warned about."""
+STALE = 0.02
+"""Of the standard deviation: by more, mean or standard deviation of meta/stats.json cannot be of the frames."""
 QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
 
 
@@ -65,7 +67,8 @@ def complete_statistics(config: InspireVLAConfig, dataset: "LeRobotDatasetMetada
 
     The quantiles of LeRobot's meta/stats.json are not the dataset's: they are the mean, over the episodes, of each
     episode's quantiles (lerobot 0.6.1, `aggregate_feature_stats`). Where episodes lie in different places, a large
-    part of the frames is beyond them. Mean and standard deviation stay those of meta/stats.json, which are right.
+    part of the frames is beyond them. Mean and standard deviation stay those of meta/stats.json, which are right unless
+    the numbers were changed without them: then they are computed too, and a warning says so.
 
     LeRobot makes the processors of `dataset.stats`. The dataset's files stay as they are.
     """
@@ -73,7 +76,26 @@ def complete_statistics(config: InspireVLAConfig, dataset: "LeRobotDatasetMetada
     for name in (ACTION, OBS_STATE):
         if name in dataset.features and len(dataset.features[name]["shape"]) == 1:
             values, _ = column_of_episodes(files, name, config.runtime_episodes)
-            dataset.stats[name] = statistics(values) | dataset.stats.get(name, {}) | order_statistics(values)
+            computed, stored = statistics(values), dict(dataset.stats.get(name, {}))
+            if moved := _outdated(stored, computed):
+                log.warning(
+                    f"meta/stats.json of {files.root} is not of its frames: {moved[0]} of {name} differs. Mean and "
+                    "standard deviation are computed from the frames."
+                )
+                stored = {key: value for key, value in stored.items() if key not in ("mean", "std")}
+            dataset.stats[name] = computed | stored | order_statistics(values)
+
+
+def _outdated(stored: dict[str, Any], computed: dict[str, np.ndarray]) -> list[str]:
+    """Those of mean and standard deviation by which a file of statistics cannot be of these numbers."""
+    rounded = 1e-6 + 1e-3 * np.abs(computed["mean"])  # LeRobot adds squares up as float32
+    tolerance = np.maximum(STALE * computed["std"], rounded)
+    return [
+        name
+        for name in ("mean", "std")
+        if name in stored
+        and not (np.abs(np.asarray(stored[name], np.float64).reshape(-1) - computed[name]) <= tolerance).all()
+    ]
 
 
 def statistics(values: Float[np.ndarray, "frames dim"]) -> dict[str, np.ndarray]:

@@ -31,6 +31,7 @@ from tqdm import tqdm
 from inspire_vla.errors import counted
 from inspire_vla.files import atomic_path, file_sha256, folder_lock, remove
 from inspire_vla.labels.video import decode_video
+from inspire_vla.lerobot_plugin.named_images import with_floats
 
 log = logging.getLogger(__name__)
 
@@ -262,14 +263,14 @@ class FrameCache(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         if not self._files:
-            return self._dataset[index]
+            return with_floats(self._dataset[index])
         item: dict[str, Any] = {key: column[index] for key, column in self._columns.items()}
         item |= {camera: self._image(camera, index) for camera in self._images}
         item[ACTION] = self._actions[self._chunks[index]]
         item["action_is_pad"] = self._padded[index]
         item["task"] = self._tasks[index]
         item["index"] = self._index[index]
-        return item
+        return with_floats(item)
 
     def _image(self, camera: str, index: int) -> Num[Tensor, "3 height width"]:
         image = torch.from_numpy(self._images[camera][self._rows[camera][index]].copy())

@@ -1,13 +1,23 @@
-"""A dataset whose images LeRobot decodes, with an error that says which one cannot be decoded."""
+"""A dataset whose images LeRobot decodes, with an error that says which one cannot be decoded; and its numbers."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lerobot.utils.constants import ACTION, OBS_STATE
 from torch.utils.data import Dataset
 
 from inspire_vla.errors import InspireError
 from inspire_vla.labels.video import decode_video, undecodable
+
+
+def with_floats(item: dict[str, Any]) -> dict[str, Any]:
+    """An item of a dataset, its action and state as floats.
+
+    LeRobot 0.6.1 normalises whole numbers by statistics that it rounds to whole numbers.
+    """
+    numbers = {key: item[key] for key in (ACTION, OBS_STATE) if key in item}
+    return item | {key: values.float() for key, values in numbers.items() if not values.is_floating_point()}
 
 
 class NamedImages(Dataset):
@@ -22,7 +32,7 @@ class NamedImages(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         """An item of the dataset. Raises InspireError where its images cannot be decoded."""
         try:
-            return self._dataset[index]
+            return with_floats(self._dataset[index])
         except (RuntimeError, ValueError, OSError) as error:  # of torchcodec, LeRobot or PyAV
             if not self._dataset.meta.video_keys:
                 raise

@@ -119,6 +119,7 @@ def _check_dataset(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") 
     """Check the inputs, the videos, the instructions and the numbers; warn of episodes that are not trained on."""
     check_inputs(config, dataset.features, asked_for("rename_map") or {})
     files = LeRobotFiles.open(dataset.root)
+    files.check_order()
     check_videos(files, config.runtime_episodes)
     count_without_instruction(files)
     check_numbers(config, dataset)

@@ -4,6 +4,7 @@ What a policy takes from its dataset before the first step is in prepare.py.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,16 +47,15 @@ def train(arguments: Sequence[str], *, recipe: str | None = None, frames_in_memo
         read_train_config(config) if given.get("resume") == "true" else read_json(config, dict[str, Any])
     if root is not None:
         LeRobotFiles.open(root)  # before LeRobot loads, which takes seconds
-    run_lerobot_train(
-        arguments,
-        with_cached_images if frames_in_memory else lambda _, datasets: datasets,
-        _before_first_step,
-    )
+    prepare_datasets = partial(with_cached_images, frames_in_memory=frames_in_memory)
+    run_lerobot_train(arguments, prepare_datasets, _before_first_step)
 
 
-def with_cached_images(config: InspireVLAConfig, datasets: Datasets) -> Datasets:
+def with_cached_images(
+    config: InspireVLAConfig, datasets: Datasets, *, frames_in_memory: bool = True
+) -> Datasets:
     """The datasets, with their images decoded once where that is possible: see `train`. Nothing is decoded yet."""
-    once = config.backbone == "nano" and config.observation_delta_indices is None
+    once = frames_in_memory and config.backbone == "nano" and config.observation_delta_indices is None
     kind = FrameCache if once else NamedImages
     first, second = (kind(d) if FrameCache.takes(d) else d for d in datasets)
     return first, second
