@@ -174,7 +174,13 @@ def opens_high_of(settings: Any) -> dict[int, bool]:
         try:
             command = ColumnValues.parse(arm["end_effector"]["command"])
             closed, opened = map(float, arm["gripper_closed_and_open"]["command"])
-        except (KeyError, TypeError, ValueError, AttributeError, InspireError):  # no command, or other settings
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            InspireError,
+        ):  # no command, or other settings
             continue
         if command.column == "action":
             known |= dict.fromkeys(command.indices, opened > closed)
