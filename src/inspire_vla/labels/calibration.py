@@ -92,16 +92,7 @@ def calibrate_arms(
     shown = _Shown(recording, signals, [path(columns, recording.columns) for columns in by_arm], empty)
     moving = [one for one in signals if one.changes is not None]
     if not moving:
-        if recording.instructions and any(one.carries for one in shown.asked):
-            frames = [rows.stop - rows.start for rows in recording.episodes()]
-            raise InspireError(
-                f"the gripper never moves (episodes: {len(frames)}, frames of the longest: {max(frames)}), but the "
-                "instructions ask for grasps. Found: "
-                + "; ".join(f"{finding.what} {finding.value}" for finding in findings)
-                + ". Say where it is: --width, --command."
-            )
-        findings.append(Finding("gripper", "never moves", "so nothing is grasped", "--width, --command"))
-        return Calibrated(tuple(one.arm for one in signals), 0.5, empty, tuple(findings))
+        return _without_motion(shown, findings)
     why, certainty = "given", 1.0
     if open_is_high is None:
         evidence = shown.evidence()
@@ -118,6 +109,25 @@ def calibrate_arms(
         findings.append(Finding("objects", "thin", why))
     findings += _grasp_findings(arms, grasps, empty)
     return Calibrated(tuple(arms), certainty * shown.share_of_grasps(grasps), empty, tuple(findings))
+
+
+def _without_motion(shown: "_Shown", findings: Sequence[Finding]) -> Calibrated:
+    """Grippers that never move: nothing is grasped.
+
+    Raises:
+        InspireError: the instructions ask for grasps.
+    """
+    recording = shown.recording
+    if recording.instructions and any(one.carries for one in shown.asked):
+        frames = [rows.stop - rows.start for rows in recording.episodes()]
+        raise InspireError(
+            f"the gripper never moves (episodes: {len(frames)}, frames of the longest: {max(frames)}), but the "
+            "instructions ask for grasps. Found: "
+            + "; ".join(f"{finding.what} {finding.value}" for finding in findings)
+            + ". Say where it is: --width, --command."
+        )
+    still = Finding("gripper", "never moves", "so nothing is grasped", "--width, --command")
+    return Calibrated(tuple(one.arm for one in shown.signals), 0.5, shown.empty, (*findings, still))
 
 
 # --- the gripper's values
