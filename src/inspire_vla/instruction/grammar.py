@@ -116,6 +116,7 @@ class Parser(Lookahead):
         return list(dict.fromkeys(doubtful))
 
     def _sentence(self) -> None:
+        """Read clause after clause. An "or" between two of them makes the sentence unclear, unless both are negated."""
         negated = False
         while self.position < len(self.words):
             before, count = self.position, len(self.named)
@@ -216,6 +217,7 @@ class Parser(Lookahead):
         return negated
 
     def _verb(self) -> str | None:
+        """Read a verb and its particle. None: there is none here, or it is not known."""
         if not self.word or self.word in DETERMINERS or self.preposition()[0]:
             return None
         verb = corrected_verb(self.word)
@@ -240,6 +242,7 @@ class Parser(Lookahead):
     # --- nouns
 
     def _noun_phrase(self, verb: str | None, needs_determiner: bool | None = None) -> NounPhrase:
+        """Read a noun with its prepositional phrases; an empty one where no noun stands here."""
         start = self.position
         while self.word in PERSONS and self.word_after(1) not in ("", BREAK):  # "bring me the cup"
             self.position += 1

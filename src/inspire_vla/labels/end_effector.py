@@ -111,6 +111,7 @@ class EndEffectorColumns:
         return known
 
     def _check_unit(self, columns: Mapping[str, NDArray[Any]], metres_per_unit: float) -> None:
+        """Raise InspireError where the positions in metres cannot be those of an arm."""
         positions = self.position(columns) * metres_per_unit
         if not np.isfinite(positions).all(axis=1).any():
             raise InspireError(f"column {self.position_values.column!r} holds no finite position.")

@@ -304,6 +304,7 @@ def _triple(axes: Sequence[tuple[str, tuple[str, ...], int] | None], i: int) -> 
 
 
 def _has_mirrored_fingers(values: NDArray[np.float64]) -> bool:
+    """Whether the last two of eight values (T, 8) are fingers that move against each other, in metres."""
     left, right = values[:, 6], values[:, 7]
     if np.abs(values[:, 6:]).max() > _LARGEST_FINGER_M or min(np.ptp(left), np.ptp(right)) < 1e-4:
         return False
@@ -314,10 +315,12 @@ def _has_mirrored_fingers(values: NDArray[np.float64]) -> bool:
 
 
 def _options(positions: Sequence[_Position]) -> str:
+    """One line for each position, with the option that chooses it."""
     return "".join(f"\n  --position {position.values}   {position.why}" for position in positions)
 
 
 def _not_found(missing: str, finder: _Finder, needs_gripper: bool) -> str:
+    """All values with their ranges, and the options that say where the position or the gripper is."""
     options = "--position, --width, --command" if needs_gripper else "--position"
     values = [value for of_column in finder.columns.values() for value in of_column]
     lines = [f"no {missing} is found by name. The values, and what their ranges could be:"]
@@ -344,6 +347,7 @@ def _not_found(missing: str, finder: _Finder, needs_gripper: bool) -> str:
 
 
 def _line(recording: Recording, value: _Value) -> str:
+    """One value of the recording, with its range."""
     numbers = ColumnValues(value.column, (value.index,)).of(recording.columns)[:, 0]
     numbers = numbers[np.isfinite(numbers)]
     low, high = (float(v) for v in np.quantile(numbers, [0.01, 0.99])) if len(numbers) else (0.0, 0.0)
@@ -354,6 +358,7 @@ def _line(recording: Recording, value: _Value) -> str:
 
 
 def _could_be(name: str, numbers: NDArray[np.float64], low: float, high: float) -> str:
+    """What a value could be, from its name and numbers. low, high: quantiles, so that single frames do not count."""
     largest = max(abs(low), abs(high))
     if high - low < 1e-6:
         return "constant"

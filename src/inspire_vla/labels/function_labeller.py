@@ -56,6 +56,7 @@ class FunctionLabeller:
         return returned
 
     def _tracks(self, found: Any, episode: Episode, shape: tuple[int, int]) -> Tracks:
+        """Tracks of the pair that a function may return. Raises InspireError for anything else."""
         try:
             offsets, grasped = found if isinstance(found, (tuple, list)) else (None, None)
             offsets, grasped = np.asarray(offsets, dtype=np.float32), np.asarray(grasped)

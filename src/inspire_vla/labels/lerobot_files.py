@@ -395,6 +395,7 @@ def _flat_names(names: Any) -> tuple[str, ...]:
 
 
 def _check_version(root: Path, info: dict[str, Any]) -> None:
+    """Raise InspireError for another format than LeRobot's v3.0, with the command that converts it."""
     version = info.get("codebase_version")
     if version is None:
         raise InspireError(
@@ -422,6 +423,7 @@ def _check_version(root: Path, info: dict[str, Any]) -> None:
 
 
 def _read_tasks(root: Path) -> dict[int, str]:
+    """Task index → instruction. Raises InspireError for what is no table of tasks, or an instruction too long."""
     path = root / "meta/tasks.parquet"
     if not path.is_file():
         raise InspireError(f"{root} has no meta/tasks.parquet: no instruction is known.")

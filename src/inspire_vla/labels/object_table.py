@@ -99,6 +99,7 @@ def plain_name(name: str) -> str:
 
 
 def _numbers(path: Path, table: pa.Table, name: str) -> NDArray[np.float64]:
+    """A column of numbers, (n,). Raises InspireError where it holds something else."""
     values = table[name].to_numpy(zero_copy_only=False)
     try:
         return np.asarray(values, dtype=np.float64)
@@ -109,6 +110,7 @@ def _numbers(path: Path, table: pa.Table, name: str) -> NDArray[np.float64]:
 
 
 def _counts(path: Path, table: pa.Table, name: str) -> NDArray[np.int64]:
+    """A column of whole numbers from 0, (n,). Raises InspireError that names the first other cell."""
     numbers = _numbers(path, table, name)
     wrong = ~(np.isfinite(numbers) & (numbers >= 0) & (numbers == np.round(numbers)))
     if wrong.any():
@@ -123,6 +125,7 @@ def _counts(path: Path, table: pa.Table, name: str) -> NDArray[np.int64]:
 
 
 def _grasped(path: Path, table: pa.Table) -> NDArray[np.bool_]:
+    """Whether the object of each row is grasped, (n,); without the column, nothing is."""
     if "grasped" not in table.column_names:
         return np.zeros(len(table), dtype=bool)
     cells = ["" if value is None or value != value else str(value) for value in table["grasped"].to_pylist()]
@@ -137,6 +140,7 @@ def _grasped(path: Path, table: pa.Table) -> NDArray[np.bool_]:
 
 
 def _objects(path: Path, table: pa.Table) -> list[str]:
+    """The name of each row's object. Raises InspireError for an empty cell."""
     names = [" ".join(str("" if value is None else value).split()) for value in table["object"].to_pylist()]
     if "" in names:
         raise InspireError(

@@ -77,6 +77,7 @@ class EpisodeReader:
         )
 
     def _stored_images(self, segment: Segment, camera: str) -> Iterator[NDArray[np.uint8]]:
+        """Images that are stored in the data file, not in a video."""
         from PIL import Image
 
         table = read_table(segment.file, [camera], segment.episode).slice(segment.start, len(segment))

@@ -90,7 +90,7 @@ def make_backbone(
         backbone, vocabulary = _nano(config, action_tokenizer, text_files)
     else:
         with default_dtype(config):
-            backbone, vocabulary = _hosted(config, action_tokenizer, text_files or {})
+            backbone, vocabulary = _published(config, action_tokenizer, text_files or {})
     if vocabulary is not None and vocabulary.id_range[1] > backbone.vocabulary_size:
         raise InspireError(
             f"{vocabulary.size} action codes end at token id {vocabulary.id_range[1]}, but the model has only "
@@ -112,7 +112,7 @@ def check_weights_fit(config: InspireVLAConfig, parts: TokenizerParts, path: Pat
     Raises InspireError where a size makes no model, or another one than the weights are of.
     """
     shapes = tensor_shapes(path)
-    make = _nano if config.backbone == "nano" else _hosted
+    make = _nano if config.backbone == "nano" else _published
     before = torch.get_default_dtype()
     try:
         with torch.device("meta"):
@@ -141,7 +141,8 @@ def check_weights_fit(config: InspireVLAConfig, parts: TokenizerParts, path: Pat
 
 def _nano(
     config: InspireVLAConfig, action_tokenizer: ActionTokenizer | None, text_files: Files | None
-) -> tuple[Any, ActionVocabulary | None]:
+) -> tuple[Nano, ActionVocabulary | None]:
+    """A nano with fresh weights; a new one (without text_files) begins with what it is pre-trained on."""
     if text_files is None:
         tokenizer = load_text_tokenizer(NANO_TEXT_TOKENIZER)
     else:
@@ -199,46 +200,62 @@ def load_pretrained(backbone: Nano, pretrained: str | Path) -> None:
     backbone.load_state_dict(state)
 
 
-def _hosted(
+def _published(
     config: InspireVLAConfig, action_tokenizer: ActionTokenizer | None, text_files: Files
 ) -> tuple[Any, ActionVocabulary | None]:
+    """A backbone whose weights others have published, and the token ids that the action codes take."""
     num_images = len(config.image_features) * config.n_obs_steps
+    codes = None if action_tokenizer is None else action_tokenizer.vocabulary_size
     with unpacked(text_files) as folder:
         tokenizer = load_text_tokenizer(folder)
         if config.backbone == "smolvla":
-            state, widest = config.robot_state_feature, config.smolvla.expert.state_dim
-            if state is not None and state.shape[0] > widest:
-                raise InspireError(
-                    f"smolvla takes states of at most {widest} numbers, found {state.shape[0]}."
-                )
-            smolvla = SmolVLA(config.smolvla, text_tokenizer=tokenizer, num_images=num_images)
-            if action_tokenizer is None:
-                return smolvla, None
-            taken = special_ids(tokenizer).union(*smolvla.around)
-            codes = action_tokenizer.vocabulary_size
-            return smolvla, ActionVocabulary.last_free_ids(len(tokenizer), codes, taken)
+            return _smolvla(config, codes, tokenizer, num_images)
         if config.backbone in ("pi0fast", "pi05"):
-            kind = Pi05 if config.backbone == "pi05" else PaliGemma
-            paligemma = kind(config.paligemma, text_tokenizer=tokenizer, num_images=num_images)
-            if action_tokenizer is None:
-                return paligemma, None
-            codes = action_tokenizer.vocabulary_size
-            return paligemma, ActionVocabulary.last_ids(paligemma.vocabulary_size, codes, skip=SKIPPED_IDS)
-        assert action_tokenizer is not None
-        codes = action_tokenizer.vocabulary_size
+            return _paligemma(config, codes, tokenizer, num_images)
+        assert codes is not None, "a backbone without a flow expert has action codes"
         if config.backbone == "image_text":
-            size = len(tokenizer) + codes if config.has_own_action_tokens else None
-            model = ImageText.from_folder(
-                folder,
-                num_images=num_images,
-                vocabulary_size=size,
-                state=config.robot_state_feature is not None,
-            )
-            if config.has_own_action_tokens:
-                return model, ActionVocabulary.appended(len(tokenizer), codes)
-            return model, ActionVocabulary.last_free_ids(len(tokenizer), codes, model.special_ids)
+            return _image_text(config, codes, tokenizer, num_images, folder)
     prismatic = Prismatic(config.prismatic, text_tokenizer=tokenizer, num_images=num_images)
     return prismatic, ActionVocabulary.last_ids(config.prismatic.action_ids_end, codes)
+
+
+def _smolvla(
+    config: InspireVLAConfig, codes: int | None, tokenizer: Any, num_images: int
+) -> tuple[SmolVLA, ActionVocabulary | None]:
+    """Raises InspireError for a state of more numbers than the model takes."""
+    state, widest = config.robot_state_feature, config.smolvla.expert.state_dim
+    if state is not None and state.shape[0] > widest:
+        raise InspireError(f"smolvla takes states of at most {widest} numbers, found {state.shape[0]}.")
+    smolvla = SmolVLA(config.smolvla, text_tokenizer=tokenizer, num_images=num_images)
+    if codes is None:
+        return smolvla, None
+    taken = special_ids(tokenizer).union(*smolvla.around)
+    return smolvla, ActionVocabulary.last_free_ids(len(tokenizer), codes, taken)
+
+
+def _paligemma(
+    config: InspireVLAConfig, codes: int | None, tokenizer: Any, num_images: int
+) -> tuple[PaliGemma, ActionVocabulary | None]:
+    kind = Pi05 if config.backbone == "pi05" else PaliGemma
+    paligemma = kind(config.paligemma, text_tokenizer=tokenizer, num_images=num_images)
+    if codes is None:
+        return paligemma, None
+    return paligemma, ActionVocabulary.last_ids(paligemma.vocabulary_size, codes, skip=SKIPPED_IDS)
+
+
+def _image_text(
+    config: InspireVLAConfig, codes: int, tokenizer: Any, num_images: int, folder: Path
+) -> tuple[ImageText, ActionVocabulary]:
+    """folder: of the processor and the model's configuration."""
+    model = ImageText.from_folder(
+        folder,
+        num_images=num_images,
+        vocabulary_size=len(tokenizer) + codes if config.has_own_action_tokens else None,
+        state=config.robot_state_feature is not None,
+    )
+    if config.has_own_action_tokens:
+        return model, ActionVocabulary.appended(len(tokenizer), codes)
+    return model, ActionVocabulary.last_free_ids(len(tokenizer), codes, model.special_ids)
 
 
 def with_chat(text_files: Files, backbone: ImageText) -> Files:

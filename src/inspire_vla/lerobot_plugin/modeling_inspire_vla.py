@@ -328,6 +328,7 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
             raise InspireError(f"A step made weights infinite or NaN. {NOT_FINITE}")
 
     def get_optim_params(self) -> list[dict[str, Any]]:
+        """Groups of parameters: weight decay on matrices only, and `vision_lr` for the vision encoder."""
         trained = [p for p in self.parameters() if p.requires_grad]
         groups: list[dict[str, Any]] = []
         if self.config.vision_lr is not None:
@@ -447,6 +448,7 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         noise: Float[Tensor, "batch horizon dim"] | None,
         generator: np.random.Generator | None,
     ) -> FlowHead:
+        """The expert with the noise that this decision starts from; drawn where none is given."""
         if noise is None:
             noise = self._draw_noise(expert, batch, generator)
         steps = self.config.flow.denoising_steps or expert.denoising_steps
@@ -455,6 +457,7 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
     def _draw_noise(
         self, expert: FlowExpert, batch: dict[str, Any], generator: np.random.Generator | None
     ) -> Float[Tensor, "batch horizon dim"]:
+        """The noise of each row, by the generator, or with the row's observation as seed."""
         rows = len(batch["task"])
         if generator is not None:
             rngs = generator.spawn(rows)

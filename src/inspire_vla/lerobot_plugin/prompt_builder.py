@@ -160,6 +160,7 @@ class PromptBuilder:
         return given
 
     def _with_state(self, dialogue: Dialogue, state_text: str | None) -> Dialogue:
+        """The dialogue with the robot's state in its instruction, where the template writes it."""
         if not self.template.needs_state:
             return dialogue
         if state_text is None:
