@@ -15,7 +15,7 @@ import pytest
 from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
 from inspire_vla.labels.demonstration_labeller import DemonstrationLabeller
-from inspire_vla.labels.find_dataset import find_dataset, lerobot_home
+from inspire_vla.labels.find_dataset import find_dataset
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.labels.storage import label_dataset
 from inspire_vla.labels.video_defects import check_videos
@@ -187,7 +187,6 @@ def test_a_training_refuses_what_became_incomplete_before_it_began(
     dataset: Path, tmp_path: Path, asked: list[str]
 ) -> None:
     """As when a training is resumed, or the dataset is named in a configuration."""
-    from types import SimpleNamespace
 
     from lerobot.scripts import lerobot_train
 
@@ -206,16 +205,6 @@ def test_a_training_refuses_what_became_incomplete_before_it_began(
         with pytest.raises(InspireError, match="is incomplete"):
             run_lerobot_train([], lambda _, found: found)
     assert asked == []
-
-
-# --- names
-
-
-def test_lerobots_cache_is_where_lerobot_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lerobot.utils.constants import HF_LEROBOT_HOME
-
-    monkeypatch.delenv("HF_LEROBOT_HOME")
-    assert lerobot_home() == HF_LEROBOT_HOME
 
 
 def as_recorded_here(dataset: Path, cache: Path) -> None:
@@ -271,42 +260,6 @@ def test_a_name_that_is_nowhere_is_refused_after_the_hub_was_asked(
     (tmp_path / "someone").mkdir()  # then it can only be a folder
     assert main(["labels", "someone/nothing"]) == 2
     assert asked == ["someone/nothing"]
-
-
-def tagged(monkeypatch: pytest.MonkeyPatch, *tags: str) -> None:
-    """The hub has a dataset with these tags."""
-    refs = SimpleNamespace(tags=[SimpleNamespace(name=tag) for tag in tags])
-    monkeypatch.setattr("huggingface_hub.HfApi.list_repo_refs", lambda *_, **__: refs)
-
-
-def test_a_dataset_of_the_hub_in_an_older_format_is_refused_with_a_command_that_does_not_push(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    tagged(monkeypatch, "v1.6", "v2.1")
-    with pytest.raises(InspireError, match="convert_dataset_v21_to_v30 --repo-id=a/b --push-to-hub=false"):
-        find_dataset("a/b")
-    tagged(monkeypatch, "main", "v4.0")
-    with pytest.raises(InspireError, match=r"no tag v3\.0.*\['main', 'v4\.0'\]"):
-        find_dataset("a/b")
-
-
-def test_a_dataset_of_the_hub_is_downloaded_in_lerobots_version(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    tagged(monkeypatch, "v2.1", "v3.0")
-    wanted = []
-
-    def download(name: str, *, local_files_only: bool = False, **given: object) -> str:
-        if local_files_only:
-            raise FileNotFoundError(name)
-        wanted.append((name, given["repo_type"], given["revision"]))
-        return str(tmp_path)
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    assert find_dataset("a/b") == tmp_path
-    assert wanted == [("a/b", "dataset", "v3.0")]
 
 
 def test_a_name_that_is_nowhere_is_refused_without_loading_lerobot(tmp_path: Path) -> None:
