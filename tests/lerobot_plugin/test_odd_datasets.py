@@ -15,6 +15,7 @@ from inspire_vla.cli import parse
 from inspire_vla.cli.train import train_arguments
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import PlaybackBenchmark
+from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.lerobot_plugin.agent import Agent, load_policy
 from inspire_vla.lerobot_plugin.checkpoint_statistics import statistics_of
 from inspire_vla.lerobot_plugin.checkpoints import find
@@ -124,6 +125,17 @@ def test_statistics_of_other_numbers_are_computed_again(
     kept = statistics_of(find(tmp_path / "out"))["observation.state"]
     for name in ("mean", "std"):
         np.testing.assert_allclose(kept[name], true[name], rtol=1e-3, atol=1e-3)
+
+
+def test_a_training_on_some_episodes_has_their_statistics_without_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    dataset = record(tmp_path / "data")
+    states, episodes = LeRobotFiles.open(dataset).column("observation.state")
+    run(dataset, tmp_path / "out", "--dataset.episodes=[1]")
+    assert "is not of its frames" not in capsys.readouterr().err
+    kept = statistics_of(find(tmp_path / "out"))["observation.state"]
+    np.testing.assert_allclose(kept["mean"], states[episodes == 1].mean(0), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize(
