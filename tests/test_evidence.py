@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -128,6 +129,19 @@ def test_the_order_of_steps_is_counted_as_the_page_says() -> None:
     section = page[page.index("## Which step of two") :]
     rows = re.findall(r"^\| the [^|]+\| (?:last|first) \| ([\d.]+) \S+ \| ([\d.]+)", section, re.MULTILINE)
     assert [base for base, _ in rows[:4]] + [inspire for _, inspire in rows[:4]] == reached
+
+
+def test_the_tables_of_arms_are_written_by_the_commands_beside_them() -> None:
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^    python (scripts/arms_table\.py .+)$", page, re.MULTILINE)
+    assert commands
+    for command in commands:
+        written = subprocess.run(
+            [sys.executable, *shlex.split(command)],
+            capture_output=True, text=True, check=True, encoding="utf-8", cwd=ROOT,
+        ).stdout  # fmt: skip
+        assert written.strip() in page, command
+    assert len(set(commands)) == len(re.findall(r"^\| suite \| pairs \|.+ against ", page, re.MULTILINE))
 
 
 def test_the_grasps_on_unseen_tasks_are_counted_as_the_page_says() -> None:
