@@ -25,7 +25,7 @@ def describe(checkpoint: str | Path, name: str | None = None) -> dict[str, Any]:
     """Return what identifies a checkpoint, read from its config.json and its weights. Nothing is loaded.
 
     Args:
-        checkpoint: a folder, the name of a shipped checkpoint, or "user/name" on the hub.
+        checkpoint: a folder, the name of an included checkpoint, or "user/name" on the hub.
         name: the policy's name in tables; by default InSpire or base.
 
     Raises:
@@ -266,7 +266,7 @@ def _answer_rule(reasoning: Mapping[str, Any]) -> AnswerRule:
 
 
 def _checkpoint_name(checkpoint: str | Path, folder: Path) -> str:
-    """The name a checkpoint is shipped or published under, or that of its folder or of its training's folder."""
+    """The name a checkpoint is included or published under, or that of its folder or of its training's folder."""
     if not Path(checkpoint).is_dir():
         return str(checkpoint)
     return folder.name if folder.name != "pretrained_model" else folder.parent.parent.parent.name

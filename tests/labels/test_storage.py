@@ -412,6 +412,7 @@ def test_a_resumed_call_shows_how_much_is_written_already(synthetic, tmp_path, c
     (["--fingertips-below-m", "nan"], "must be a number of metres below the position; found nan"),
     (["--min-confidence", "60"], "the least confidence must lie between 0 and 1, found 60"),
     (["--min-confidence", "nan"], "must lie between 0 and 1"),
+    (["--close-m", "-1"], "a distance of at least 0 m"),
     (["--max-objects", "0"], "must be at least 1, found 0"),
     (["--review", "a_folder"], "a_folder is a folder, where a file is needed"),
     (["--review", "a_file/check.html"], "a_file is a file, where a folder is needed"),

@@ -17,7 +17,7 @@ class Arguments:
     """Write a checkpoint's model card for the Hugging Face hub, with what was measured."""
 
     policy: Positional[Annotated[str, arg(metavar="CHECKPOINT")]]
-    """Checkpoint: a folder, a shipped one, or user/name on the hub."""
+    """Checkpoint: a folder, an included one, or user/name on the hub."""
     runs: Positional[Annotated[tuple[Path, ...], arg(metavar="[RUN …]")]] = ()
     """Folders of its evaluations; without any the card says that nothing was measured."""
     name: str = "USER/NAME"

@@ -1,6 +1,6 @@
 """`inspire demo`: collect, train, evaluate and report in a few minutes on two cores.
 
-A few demonstrations are collected and a few training steps run, to show that both work. Then the shipped base and
+A few demonstrations are collected and a few training steps run, to show that both work. Then the included base and
 InSpire checkpoints act on seen and unseen tasks; a table and a page compare them.
 """
 
@@ -28,13 +28,13 @@ SUITES = ("seen", "unseen")
 MARKER = "made_by_inspire_demo"
 """A file that marks the demo's folder. Only in a folder with it does the demo replace anything."""
 LAYOUT_RANDOMNESS = 0.25
-"""As in training and evaluation of the shipped pair: docs/appendix/protocol.md."""
+"""As in training and evaluation of the included pair: docs/appendix/protocol.md."""
 ATTENTION_SUITES = ("tabletop_seen", "tabletop_spatial", "tabletop_goal")
 """Suites whose attention is measured and drawn."""
 NOTES = (
     """This is the demonstration: few episodes, to see base and InSpire act, not to measure them. The intervals show \
 how little so few episodes can tell; docs/results.md has the measurement.""",
-    """The nano models are small and know only this benchmark. Success is that of the shipped checkpoints, whatever \
+    """The nano models are small and know only this benchmark. Success is that of the included checkpoints, whatever \
 it is.""",
 )
 

@@ -12,6 +12,7 @@ from inspire_vla.backbones.devices import check_device
 from inspire_vla.cli.options import (
     EpisodesOrCount,
     Names,
+    NotNegative,
     PolicyOptions,
     Positive,
     PositiveOrNone,
@@ -58,7 +59,7 @@ class Arguments(PolicyOptions):
     """Control steps per episode; by default the task's own."""
     layout_randomness: float = 0.0
     """Tabletop: how much the layouts vary, from 0 to 1."""
-    videos: int = 0
+    videos: NotNegative = 0
     """Record the first N episodes of each task; with --dataset the first N of all."""
     shard: Shard = (0, 1)
     """Run every N-th episode from the I-th."""

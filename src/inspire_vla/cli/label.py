@@ -12,6 +12,7 @@ from inspire_vla.errors import InspireError, counted
 
 if TYPE_CHECKING:
     from inspire_vla.labels.calvin import CalvinReport
+    from inspire_vla.labels.columns import ModeRule
     from inspire_vla.labels.end_effector import EndEffectorColumns
     from inspire_vla.labels.labeller import Labeller
     from inspire_vla.labels.report import LabelReport
@@ -130,12 +131,13 @@ def run(options: Arguments) -> None:
     if options.dry_run and options.review:
         raise InspireError("--review shows labels, and --dry-run writes none; leave out one of them.")
     from inspire_vla.files import check_file
-    from inspire_vla.labels.columns import answer_column
+    from inspire_vla.labels.columns import ModeRule, answer_column
     from inspire_vla.labels.find_dataset import find_dataset, lerobot_home
     from inspire_vla.spatial import get_frame
 
     for mode in options.modes:  # before the dataset is read
         answer_column(mode)
+    rule = ModeRule(options.close_m, not options.no_grasped)
     if options.review:
         check_file(options.review)
     options.source = source = find_dataset(options.source)
@@ -148,7 +150,7 @@ def run(options: Arguments) -> None:
         refuse_unused(options, USED_BY[LEROBOT], kind, then)
     refuse_unused(options, others, kind)
     print(f"frame {get_frame(options.frame)}")
-    {LEROBOT: _label, LIBERO: _import_libero, CALVIN: _import_calvin}[kind](options)
+    {LEROBOT: _label, LIBERO: _import_libero, CALVIN: _import_calvin}[kind](options, rule)
 
 
 def _kind(source: Path) -> str:
@@ -163,8 +165,7 @@ def _kind(source: Path) -> str:
     return CALVIN if (source / "lang_annotations").is_dir() else LEROBOT
 
 
-def _import_libero(options: Arguments) -> None:
-    from inspire_vla.labels import ModeRule
+def _import_libero(options: Arguments, rule: "ModeRule") -> None:
     from inspire_vla.libero.grounding import read_mapping
     from inspire_vla.libero.hdf5_import import import_demonstrations
 
@@ -180,7 +181,7 @@ def _import_libero(options: Arguments) -> None:
         replay=importing.replay,
         modes=options.modes,
         frame=options.frame,
-        rule=ModeRule(options.close_m, not options.no_grasped),
+        rule=rule,
         mapping=read_mapping(importing.mapping) if importing.mapping else None,
         processes=importing.processes,
         render=importing.render,
@@ -190,8 +191,7 @@ def _import_libero(options: Arguments) -> None:
     _finish(options, report)
 
 
-def _import_calvin(options: Arguments) -> None:
-    from inspire_vla.labels import ModeRule
+def _import_calvin(options: Arguments, rule: "ModeRule") -> None:
     from inspire_vla.labels.calvin import import_calvin
 
     if options.imported.image_size:
@@ -204,7 +204,7 @@ def _import_calvin(options: Arguments) -> None:
         images=options.imported.image_size > 0,
         modes=options.modes,
         frame=options.frame,
-        rule=ModeRule(options.close_m, not options.no_grasped),
+        rule=rule,
         processes=options.imported.processes,
         progress=True,
         announce=print,
@@ -212,9 +212,8 @@ def _import_calvin(options: Arguments) -> None:
     _finish(options, report)
 
 
-def _label(options: Arguments) -> None:
+def _label(options: Arguments, rule: "ModeRule") -> None:
     from inspire_vla.instruction import read_overrides
-    from inspire_vla.labels import ModeRule
     from inspire_vla.labels.lerobot_files import LeRobotFiles
     from inspire_vla.labels.plan import plan_labels
     from inspire_vla.labels.storage import label_dataset
@@ -231,7 +230,7 @@ def _label(options: Arguments) -> None:
         in_place=options.in_place,
         modes=options.modes,
         frame=get_frame(options.frame),
-        rule=ModeRule(options.close_m, not options.no_grasped),
+        rule=rule,
         mentions=mentions,
         max_objects=options.max_objects,
         min_confidence=options.min_confidence,

@@ -80,6 +80,8 @@ Positive = Annotated[int, _option("N", _integer(1), lambda value: [str(value)])]
 """An integer of at least 1."""
 PositiveOrNone = Annotated[int | None, _option("N", _integer(1), lambda value: [str(value)], optional=True)]
 """An integer of at least 1; None by default."""
+NotNegative = Annotated[int, _option("N", _integer(0), lambda value: [str(value)])]
+"""An integer of at least 0."""
 Port = Annotated[int, _option("PORT", _integer(0, 65535), lambda value: [str(value)])]
 """A port to listen on; 0 takes a free one."""
 Shard = Annotated[tuple[int, int], _option("I/N", _shard, lambda value: [f"{value[0]}/{value[1]}"])]
@@ -104,7 +106,7 @@ class PolicyOptions:
     """Options of the commands that run a policy of the user's choice, see `chosen_policy`."""
 
     policy: str | None = None
-    """Checkpoint: a folder, a shipped one (nano_base, nano_inspire), or user/name on the hub."""
+    """Checkpoint: a folder, an included one (nano_base, nano_inspire), or user/name on the hub."""
     remote: Annotated[str | None, arg(metavar="URL")] = None
     """A policy server, such as ws://127.0.0.1:8000, in place of --policy."""
     api_key_env: Annotated[str | None, arg(metavar="NAME")] = None

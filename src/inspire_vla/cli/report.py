@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from inspire_vla.cli.options import holds_out
+from inspire_vla.cli.options import NotNegative, holds_out
 
 
 @dataclass
@@ -19,7 +19,7 @@ class Arguments:
     """The page."""
     title: str = "InSpire and its base model"
     """Title of the page."""
-    max_videos: int = 12
+    max_videos: NotNegative = 12
     """At most so many videos."""
     attention: Path | None = None
     """Folder that `inspire attention --out` wrote."""

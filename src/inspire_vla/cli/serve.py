@@ -18,7 +18,7 @@ class Arguments:
     """Serve a policy to robots over openpi's web-socket protocol."""
 
     policy: str
-    """Checkpoint: a folder, a shipped one (nano_base, nano_inspire), or user/name on the hub."""
+    """Checkpoint: a folder, an included one (nano_base, nano_inspire), or user/name on the hub."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 accepts other machines."""
     port: Port = 8000

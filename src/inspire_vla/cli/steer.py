@@ -20,7 +20,7 @@ class Arguments(PolicyOptions):
     """Open a page with the tabletop, or a recorded episode, and a policy whose answers can be overridden."""
 
     policy: str | None = None
-    """Checkpoint: a folder, a shipped one, or user/name on the hub; by default nano_inspire."""
+    """Checkpoint: a folder, an included one, or user/name on the hub; by default nano_inspire."""
     dataset: Path | None = None
     """In place of the tabletop: the recorded frames of a LeRobot dataset (a folder, or user/name). They do not follow
     the policy's actions."""

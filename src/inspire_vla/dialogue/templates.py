@@ -83,7 +83,7 @@ class Template:
 
 
 NANO_TEMPLATE = Template("nano")
-"""The shortest: all parts except mention and instruction are single tokens of the shipped tokenizer."""
+"""The shortest: all parts except mention and instruction are single tokens of the included tokenizer."""
 
 OPENVLA_TEMPLATE = Template(
     "openvla",  # SentencePiece adds the space before a word itself

@@ -1,6 +1,6 @@
 """An experiment: presets as data, its commands, their run, and the results of what is finished.
 
-preset.py    the experiment as data; presets/ holds the shipped ones
+preset.py    the experiment as data; presets/ holds the included ones
 stages.py    preset → commands of `inspire`; which part is finished
 runner.py    runs the commands
 results.py   tables and figures

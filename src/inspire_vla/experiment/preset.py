@@ -185,7 +185,7 @@ class Preset:
 
 
 def read_preset(name: str) -> Preset:
-    """Read a shipped preset or a YAML file. A key `extends` names the preset whose other keys it takes over.
+    """Read an included preset or a YAML file. A key `extends` names the preset whose other keys it takes over.
 
     Raises:
         InspireError: an unknown name, an unknown or missing key, or a value of the wrong type.

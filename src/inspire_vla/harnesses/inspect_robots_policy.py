@@ -47,7 +47,7 @@ class InspirePolicy(PolicyBase):
     """One of our checkpoints as a policy of inspect-robots. From a command line, maps are written a:b,c:d.
 
     Args:
-        checkpoint: a folder, the name of a shipped one, or user/name on the hub.
+        checkpoint: a folder, the name of an included one, or user/name on the hub.
         cameras: camera of the policy → camera of the embodiment, where their names differ.
         state: keys of the embodiment's state, in the order of the policy's; needed if the policy takes a state. Units
             must be those of the demonstrations. inspect-robots' `joint_pos` is in rad, LeRobot's is often in degrees.

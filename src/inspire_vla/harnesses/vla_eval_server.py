@@ -107,7 +107,7 @@ class InspireModelServer(PredictModelServer):
     """Serves one checkpoint to vla-eval.
 
     Args:
-        checkpoint: a folder, the name of a shipped one, or user/name on the hub.
+        checkpoint: a folder, the name of an included one, or user/name on the hub.
         convention: `libero` (also for LIBERO-Plus and LIBERO-PRO) or `simpler`.
         cameras: camera of the policy → camera of the benchmark, where the convention's names are others.
         device: cpu, cuda, …; by default the checkpoint's.

@@ -63,10 +63,19 @@ class LabelMismatch(InspireError):
 class ModeRule:
     """How one mode is labelled. close_threshold_m: below it the answer is `close`; None is the mode's own threshold.
     grasped_word: whether `grasped` is an answer.
+
+    Raises InspireError for a threshold that is no distance.
     """
 
     close_threshold_m: float | None = None
     grasped_word: bool = True
+
+    def __post_init__(self) -> None:
+        threshold = self.close_threshold_m
+        if threshold is not None and not 0 <= threshold < math.inf:
+            raise InspireError(
+                f"The threshold of `close` is a distance of at least 0 m, or none; found {threshold}."
+            )
 
 
 @dataclass(frozen=True)
@@ -101,13 +110,8 @@ class LabelInfo:
             raise InspireError(f"max_objects must be at least 1, found {self.max_objects}.")
         if not self.modes:
             raise InspireError(f"Labels need at least one mode.{possible(MODES)}")
-        for mode, rule in self.modes.items():
+        for mode in self.modes:
             answer_column(mode)  # raises for an unknown mode
-            threshold = rule.close_threshold_m
-            if threshold is not None and not 0 <= threshold < math.inf:
-                raise InspireError(
-                    f"close_threshold_m of mode {mode!r} must be a distance or none, found {threshold}."
-                )
         for instruction, roles in self.overrides.items():
             if mentions_of(roles) != self.tasks.get(instruction, ()):
                 raise InspireError(

@@ -220,7 +220,7 @@ def load_policy(
     keep_weights_dtype: bool = False,
     mentions: Overrides | None = None,
 ) -> Agent:
-    """Load a checkpoint as an agent: a folder, a shipped one by its name, or one of the hub (see `checkpoints.find`).
+    """Load a checkpoint as an agent: a folder, an included one by its name, or one of the hub (see `checkpoints.find`).
 
     A LoRA is merged into its base.
 

@@ -41,7 +41,7 @@ def find(policy: str | Path) -> Path:
     """The folder that holds config.json and the weights, or those of a LoRA.
 
     Args:
-        policy: a folder, or the output folder of a training; the name of a shipped checkpoint; or "user/name" of the
+        policy: a folder, or the output folder of a training; the name of an included checkpoint; or "user/name" of the
             hub, which is asked only where there is no folder "user" here.
 
     Raises:
@@ -126,7 +126,7 @@ def from_hub(name: str | Path, revision: str | None = None) -> Path:
 
 
 def _known_names(path: Path) -> list[str]:
-    """Shipped checkpoints, and those in the folder where this one should be."""
+    """Included checkpoints, and those in the folder where this one should be."""
     siblings = path.parent.iterdir() if len(path.parts) > 1 and path.parent.is_dir() else ()
     here = [str(p) for p in siblings if any((p / inside / "config.json").is_file() for inside in INSIDE)]
     return [*shipped(), *here]

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 NANO_PIXELS = 2**15
 """Images with more are scaled down for a new nano, unless `image_size` says otherwise: 128 tokens a camera."""
 NANO_SIDE = 96
-"""Then their shorter side is about this, as in the shipped models."""
+"""Then their shorter side is about this, as in the included models."""
 
 BACKBONES = tuple(ACTION_HEADS)
 ACTION_TOKENIZERS = ("residual_vq", "uniform_bins", "fast", "learned_vq")
@@ -180,7 +180,7 @@ class InspireVLAConfig(PreTrainedConfig):
     nano_flow: NanoFlowConfig = field(default_factory=NanoFlowConfig)
     nano: NanoConfig = field(default_factory=NanoConfig)
     pretrained_init: str | None = None
-    """What a new nano begins with: the folder of an `inspire pretrain`, or the name of a shipped one."""
+    """What a new nano begins with: the folder of an `inspire pretrain`, or the name of an included one."""
     prismatic: PrismaticConfig = field(default_factory=PrismaticConfig)
     paligemma: PaliGemmaConfig = field(default_factory=PaliGemmaConfig)
     image_text: ImageTextConfig = field(default_factory=ImageTextConfig)

@@ -30,7 +30,7 @@ def train(arguments: Sequence[str], *, recipe: str | None = None, frames_in_memo
 
     Args:
         arguments: as on its command line, `--dataset.root=…`, `--output_dir=…`, `--steps=…`.
-        recipe: name of a shipped configuration, which the arguments amend.
+        recipe: name of an included configuration, which the arguments amend.
         frames_in_memory: decode every image once and keep it (`frame_cache`). This is for nano, whose images are small.
             It is not done for other backbones, with several observation steps, with streamed images, or where they take
             more than half of the memory. LeRobot's augmentation, `dataset.image_transforms`, works with it.
