@@ -298,7 +298,7 @@ def test_a_stopped_import_says_what_the_same_command_does(inside, tmp_path, monk
     (source / inside).parent.mkdir(parents=True)
     (source / inside).touch()
 
-    def stopped(_: object) -> None:
+    def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
     for work in ("_import_libero", "_import_calvin"):
