@@ -49,7 +49,7 @@ def test_label_refuses_what_its_source_does_not_use(
 ) -> None:
     worked: list[str] = []
     for work in ("_import_libero", "_import_calvin", "_label"):
-        monkeypatch.setattr(label, work, lambda options, work=work: worked.append(work))
+        monkeypatch.setattr(label, work, lambda *_, work=work: worked.append(work))
     where = [] if name in ("dry_run", "in_place") else ["--out", str(tmp_path / "out")]
     code = main(["label", str(sources[kind]), *where, *LABEL[name].split()])
     said = capsys.readouterr().err
