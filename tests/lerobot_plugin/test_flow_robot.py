@@ -31,6 +31,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["smolvla", "pi05"])
+@pytest.mark.timeout(900)  # it trains; a busy machine needs long
 def test_the_recipe_runs_as_it_is_printed(
     kind: str, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

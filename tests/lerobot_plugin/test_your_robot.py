@@ -154,6 +154,7 @@ def test_the_loop_drives_the_arm_as_it_is_printed(monkeypatch: pytest.MonkeyPatc
     assert arm.config.max_relative_target == float(rollout)
 
 
+@pytest.mark.timeout(900)  # it trains; a busy machine needs long
 def test_the_recipe_runs_as_it_is_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
