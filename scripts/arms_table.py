@@ -53,8 +53,11 @@ def arms_table(runs: Sequence[Run]) -> list[str]:
 
 
 def _cells(against_each: Sequence[dict[str, Any]], kind: str, key: str, name: str) -> list[Any]:
-    entries = [next(e for e in comparison[kind] if e[key] == name) for comparison in against_each]
+    entries = [e for comparison in against_each for e in comparison[kind] if e[key] == name]
     pairs = [entry["paired"][1] for entry in entries]
+    if len(pairs) < len(against_each) or None in pairs:
+        suites = ", ".join(("tabletop_seen", *SUITES))
+        raise InspireError(f"The policies have no episodes of {name} in common. The table is of {suites}.")
     rates = [f"{100 * entry['rates'][0]['rate']:.1f}" for entry in entries]
     return [
         f"{pairs[0]['n']:,}",
