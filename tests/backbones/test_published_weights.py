@@ -1,4 +1,4 @@
-"""Published weights are renamed by rules; what no rule knows is told."""
+"""Published weights are renamed by rules; what no rule knows is named."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Laws of labels from a function: what it returns is checked, and where it fails is told."""
+"""Laws of labels from a function: what it returns is checked, and where it fails is said."""
 
 import numpy as np
 import pytest
