@@ -23,7 +23,7 @@ EXTRAS = {
     "Ray": ("ray", "inspire evaluate --ray", "-e '.[ray]'"),
     "feetech": ("feetech-servo-sdk", "the motors of an SO-100 or SO-101", "'lerobot[feetech]'"),
 }
-"""What may be missing → its distribution, what it is needed for, and what pip installs. docs/index.md lists them too."""
+"""What may be missing → its distribution, what it is needed for, what pip installs. docs/index.md lists them too."""
 
 PLATFORMS = {
     "Linux": (True, "tested"),
