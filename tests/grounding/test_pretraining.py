@@ -27,7 +27,7 @@ from inspire_vla.grounding.pretraining import (
 )
 from inspire_vla.grounding.questions import kind_and_colour
 from inspire_vla.libero.random_scenes import FIXTURES, OBJECTS
-from inspire_vla.recipes import recipe_file
+from inspire_vla.recipes import PRETRAINING_RECIPES, recipe_file
 
 TINY = NanoConfig(hidden_size=16, layers=1, heads=2, mlp_size=32, stem_width=8, deep_stem=True)
 CONFIG = PretrainingConfig(nano=TINY, image_size=32, dense_steps=3, steps=8, batch_size=4, warmup_steps=2)
@@ -250,7 +250,7 @@ def test_one_image_can_be_learned(files):
 
 
 def test_the_shipped_recipe_reads():
-    config = read_recipe(recipe_file("nano_grounding"), steps=3001, seed=None)
+    config = read_recipe(PRETRAINING_RECIPES["nano_grounding"], steps=3001, seed=None)
     assert (config.steps, config.seed) == (3001, 0)
     assert config.nano.deep_stem
     with pytest.raises(InspireError, match="no recipe"):
@@ -258,7 +258,7 @@ def test_the_shipped_recipe_reads():
 
 
 def test_the_recipe_for_libero_has_a_class_for_every_object_of_its_scenes():
-    config = read_recipe(recipe_file("nano_grounding_libero"))
+    config = read_recipe(PRETRAINING_RECIPES["nano_grounding_libero"])
     assert config.scenes == "libero"
     looks = [kind_and_colour(f"{call}_1") for call in (OBJECTS | FIXTURES).values()]
     assert {kind for kind, _ in looks} == set(config.kinds[2:])

@@ -160,3 +160,6 @@ def test_a_folder_that_is_no_dataset_or_checkpoint_is_named(tmp_path: Path) -> N
         load_policy("nowhere")
     with pytest.raises(InspireError, match="Unknown recipe"):
         train([], recipe="nanno_tabletop")
+    with pytest.raises(InspireError, match="'nano_grounding' is a recipe of `inspire pretrain`") as error:
+        train([], recipe="nano_grounding")
+    assert "nano_grounding_libero" not in str(error.value)

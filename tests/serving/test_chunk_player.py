@@ -102,6 +102,12 @@ def test_ahead_must_fit() -> None:
         ChunkPlayer(chunk_from, n_action_steps=2, ahead=2)
 
 
+@pytest.mark.parametrize(("n_action_steps", "ahead"), [(None, 2), (8, 2), (2, 1), (1, 0)])
+def test_the_default_ahead_fits_short_chunks(n_action_steps: int | None, ahead: int) -> None:
+    with ChunkPlayer(chunk_from, n_action_steps=n_action_steps) as player:
+        assert player.ahead == ahead
+
+
 def test_nothing_of_an_old_instruction_is_played_after_it() -> None:
     """Neither its chunk nor a reply that is on its way; the earlier images stay."""
     sent: list[str] = []

@@ -76,15 +76,14 @@ def run(options: Arguments) -> None:
     from inspire_vla.grounding.heads import POINTING_TOLERANCE
     from inspire_vla.grounding.images import draw_images
     from inspire_vla.grounding.pretraining import check_config, load_pretrained, pretrain, read_recipe
-    from inspire_vla.recipes import recipe_file
+    from inspire_vla.recipes import PRETRAINING_RECIPES, recipe_file
     from inspire_vla.reports.attention_figures import Pointing, pointing_figure
     from inspire_vla.reports.figures import save
 
     torch.set_num_threads(options.threads)
     origin = provenance()  # of the code that trains; the working tree may have changed at the end
-    config = read_recipe(
-        recipe_file(options.recipe), steps=options.steps, dense_steps=options.dense_steps, seed=options.seed
-    )
+    recipe = recipe_file(options.recipe, PRETRAINING_RECIPES)
+    config = read_recipe(recipe, steps=options.steps, dense_steps=options.dense_steps, seed=options.seed)
     check_config(options.out, config)  # before the images are drawn, which takes long
     warn_of_slow_bfloat16(options.device, config.dtype)
     name = {"tabletop": "images"}.get(config.scenes, config.scenes)

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from inspire_vla.errors import InspireError, nearest, possible
+from inspire_vla.errors import InspireError, nearest
 from inspire_vla.labels.columns import read_labels
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.lerobot_internals import train_options
@@ -80,7 +80,7 @@ def check_start(arguments: Sequence[str], recipe: str | None, *, chosen: bool) -
         chosen: whether a person chose the recipe. The default one gives way to the checkpoint of `--policy.path`.
 
     Raises:
-        InspireError: an unknown recipe, or one of no policy; a family of published weights without a checkpoint; no
+        InspireError: an unknown recipe; a family of published weights without a checkpoint; no
             such checkpoint; no labels for a policy that reasons; settings that contradict it. The message names them.
     """
     given = dict(_options(arguments))
@@ -91,10 +91,6 @@ def check_start(arguments: Sequence[str], recipe: str | None, *, chosen: bool) -
     of_recipe: Settings = {}
     if recipe is not None and "config_path" not in given:
         of_recipe = _policy_of(recipe)
-        if not of_recipe:
-            raise InspireError(
-                f"The recipe {recipe!r} trains no policy; it is for `inspire pretrain`.{possible(_recipes())}"
-            )
     if asked.get("type", POLICY_TYPE) != POLICY_TYPE:
         return
     if given.get("resume"):
@@ -126,7 +122,7 @@ def check_start(arguments: Sequence[str], recipe: str | None, *, chosen: bool) -
     if any(name not in asked for name in differing):
         if whole:
             advice.append("Leave out --recipe: the checkpoint's configuration is trained further")
-        elif fitting := [name for name, its in _recipes().items() if not dict(_contradictions(its, saved))]:
+        elif fitting := [name for name in RECIPES if not dict(_contradictions(_policy_of(name), saved))]:
             advice.append(f"Recipes that fit: {', '.join(fitting)}")
         if whole and not fixed:
             advice.append(
@@ -282,14 +278,8 @@ def _check_family(backbone: Any) -> None:
 
 
 def _policy_of(recipe: str) -> Settings:
-    """The policy's settings in a recipe; {} where it is of something else."""
-    policy = yaml.safe_load(recipe_file(recipe).read_text(encoding="utf-8")).get("policy")
-    return _flat(policy or {})
-
-
-def _recipes() -> dict[str, Settings]:
-    """The recipes that train a policy."""
-    return {name: policy for name in RECIPES if (policy := _policy_of(name))}
+    """The policy's settings in a recipe. Raises InspireError where there is none of its name."""
+    return _flat(yaml.safe_load(recipe_file(recipe).read_text(encoding="utf-8"))["policy"])
 
 
 _OF_FILES = ("path", "pretrained_path", "config_path", "root", "repo_id", "output_dir")

@@ -25,7 +25,8 @@ class ChunkPlayer:
         infer: observation → reply with `actions` (horizon, dim) or None; runs in a thread.
         n_action_steps: how many actions of a chunk to play before the next one takes over, from the server's metadata;
             None for all.
-        ahead: how many steps earlier to request the next chunk. 0 requests it only when no action is left.
+        ahead: how many steps earlier to request the next chunk. 0 requests it only when no action is left. None: two,
+            or one where a chunk has two actions, or none where it has one.
         max_undecodable: this many replies in a row without actions raise InspireError.
         n_obs_steps: how many images of each camera the policy takes, from the server's metadata. Arrays with three axes
             in an observation are images; they are sent with those of the steps before.
@@ -40,10 +41,12 @@ class ChunkPlayer:
         infer: Callable[[Mapping[str, Any]], Any],
         *,
         n_action_steps: int | None = None,
-        ahead: int = 2,
+        ahead: int | None = None,
         max_undecodable: int = 5,
         n_obs_steps: int = 1,
     ) -> None:
+        if ahead is None:
+            ahead = 2 if n_action_steps is None else max(0, min(2, n_action_steps - 1))
         if ahead < 0 or (n_action_steps is not None and not 0 <= ahead < n_action_steps):
             possible = (
                 "0 or more"
