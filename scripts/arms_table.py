@@ -4,7 +4,7 @@ python scripts/arms_table.py evidence/laptop base=base inspire=InSpire "reasonin
 
 Each policy is NAME=TITLE, with the name of its folders in OUT/runs without seed and group. NAME/CONTROL=TITLE is its
 evaluation with a control. The last policy has an interval, and is compared with each of the others on the pairs of
-episodes that both have.
+episodes that both have. With several seeds, the intervals below the table also resample tasks and training seeds.
 """
 
 import argparse
@@ -13,9 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from inspire_vla.errors import InspireError
-from inspire_vla.evaluation import Run, compare, pool, read_run
+from inspire_vla.evaluation import Run, compare, compare_over_seeds, pool, read_run
 from inspire_vla.experiment import read_preset
-from inspire_vla.reports.table import difference_cell, make_row, make_table, rate_cell, short
+from inspire_vla.reports.table import (
+    difference_cell,
+    make_row,
+    make_table,
+    point_interval,
+    points,
+    rate_cell,
+    short,
+)
 
 SUITES = ("tabletop_goal", "tabletop_object", "tabletop_spatial", "tabletop_long")
 """The unseen suites, in the order of the page."""
@@ -33,7 +41,10 @@ def main() -> None:
     tag = read_preset(options.preset).conditions[0].tag
     try:
         runs = [_run(options.experiment, policy, tag, options.seeds) for policy in options.policies]
-        print("\n".join(arms_table(runs)))
+        lines = arms_table(runs)
+        if len(options.seeds) > 1:
+            lines += ["", over_seeds(runs)]
+        print("\n".join(lines))
     except InspireError as error:
         raise SystemExit(str(error)) from None
 
@@ -50,6 +61,13 @@ def arms_table(runs: Sequence[Run]) -> list[str]:
     unseen = _cells(against_each, "groups", "group", "unseen")
     rows.append(make_row("unseen, mean of four suites", *unseen, strong=True))
     return make_table(heads, rows).markdown()
+
+
+def over_seeds(runs: Sequence[Run]) -> str:
+    """Return the differences on unseen tasks, with intervals over tasks and training seeds; the last run is the arm."""
+    found = [(other.name, compare_over_seeds(other, runs[-1], SUITES)) for other in reversed(runs[:-1])]
+    each = ", ".join(f"against {name} {points(d['difference'])} {point_interval(d)}" for name, d in found)
+    return f"If tasks and training seeds are resampled too, the differences on unseen tasks are: {each}."
 
 
 def _cells(against_each: Sequence[dict[str, Any]], kind: str, key: str, name: str) -> list[Any]:
