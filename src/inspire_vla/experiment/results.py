@@ -152,7 +152,11 @@ def _controls_and_ablations(preset: Preset, out: Path, headline: Sequence[Run], 
             "",
         ]
     if preset.ablations and len(preset.seeds) > 1:
-        lines += [f"An ablation meets {method}'s episodes of the same training seeds.", ""]
+        note = (
+            f"An ablation meets {method}'s episodes of the same training seeds. If these are not all, they have a row "
+            "of their own, whose difference is that of a policy with itself."
+        )
+        lines += [note, ""]
     lines += [f"![Controls and ablations]({figures.name}/variants.svg)"]
     others = {
         f"{preset.title(name)} against {preset.title(preset.parent(name))}": compare(
@@ -207,12 +211,10 @@ def _learning(preset: Preset, out: Path, figures: Path) -> list[str]:
     lines = ["### Learning curves", "", f"![Learning curves]({figures.name}/learning.svg)"]
     if preset.checkpoints:
         title = f"Success on validation tasks, training seed {preset.seeds[0]}:"
-        lines += [
-            "",
-            title,
-            "",
-            *results.steps_table(_validation(preset, out), [preset.title(v) for v in preset.variants]),
-        ]
+        by_step = _validation(preset, out)
+        lines += ["", title, "", *results.steps_table(by_step, [preset.title(v) for v in preset.variants])]
+        if any(len(comparison["groups"][0]["suites"]) > 1 for comparison in by_step.values()):
+            lines += ["", "Here, too, a mean counts each suite alike, and McNemar's test pools all pairs."]
     return lines
 
 
