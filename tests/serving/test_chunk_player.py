@@ -97,6 +97,27 @@ def test_errors_of_the_policy_are_raised() -> None:
         player.step({"t": 0})
 
 
+def test_an_observation_is_that_of_its_step_though_the_robot_writes_into_the_same_arrays() -> None:
+    """As camera drivers do, while the next chunk waits to be sent."""
+    image, goes_on, seen = np.zeros((2, 2, 3), np.uint8), threading.Event(), []
+
+    def infer(observation: dict) -> SimpleNamespace:
+        assert goes_on.wait(30)
+        seen.append((observation["t"], int(observation["image"][0, 0, 0]), observation["more"]["state"][0]))
+        return chunk_from(observation)
+
+    goes_on.set()
+    with ChunkPlayer(infer, n_action_steps=3, ahead=2) as player:
+        for t in range(3):
+            image[:], state = t, [t]
+            player.step({"t": t, "image": image, "more": {"state": state}})
+            image[:] = state[0] = 99
+            goes_on.clear()
+        goes_on.set()
+    assert seen == [(t, t, t) for t, *_ in seen]
+    assert len(seen) >= 2
+
+
 def test_ahead_must_fit() -> None:
     with pytest.raises(InspireError, match="from 0 to n_action_steps − 1 = 1, found 2"):
         ChunkPlayer(chunk_from, n_action_steps=2, ahead=2)

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 from tests.serving.toy_server import Running, ToyAgent, observation, serve, timed
 
@@ -52,6 +53,24 @@ def test_a_late_reply_is_not_taken_for_the_next(running) -> None:
     client.timeout_s = 5.0
     assert client.infer(observation(2)).actions[0, 0] == 2
     client.close()
+
+
+@pytest.mark.parametrize("half", ["send", "recv"])
+def test_an_interrupted_request_leaves_no_reply_behind(running, monkeypatch, half: str) -> None:
+    """By Ctrl-C in a notebook, for instance: the connection is there, and the reply is on its way."""
+    with PolicyClient(running().url) as client:
+        part = getattr(client._connection, half)
+
+        def interrupted(*given, **options):
+            if half == "send":
+                part(*given, **options)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(client._connection, half, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            client.infer(observation(1))
+        monkeypatch.undo()
+        assert client.infer(observation(2)).actions[0, 0] == 2
 
 
 def test_it_waits_for_a_restarted_server() -> None:
@@ -156,7 +175,11 @@ def test_after_an_error_the_next_request_works(running) -> None:
 
 
 @pytest.mark.parametrize(
-    "message", [None, {}, {"actions": [1.0]}, {"actions": [["x"]]}, {"actions": [[1.0], [2.0, 3.0]]}]
+    "message",
+    [
+        None, {}, {"actions": [1.0]}, {"actions": [["x"]]}, {"actions": [[1.0], [2.0, 3.0]]},
+        {"actions": [[1.0, float("nan")]]}, {"actions": np.full((2, 2), np.inf)},
+    ],
 )
 def test_a_reply_without_actions_is_refused(message: object) -> None:
     with pytest.raises(ServerError):

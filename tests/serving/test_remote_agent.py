@@ -109,7 +109,11 @@ def test_controls_override_the_same_answers_remotely(running, control: str) -> N
     away.close()
 
 
-def test_an_error_in_one_row_leaves_no_reply_behind(running) -> None:
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_an_error_in_one_row_leaves_no_reply_behind(running, monkeypatch: pytest.MonkeyPatch) -> None:
     agent = RemoteAgent(url=running().url)
     rng = np.random.default_rng(0)
     rows = [random_observation(rng, 16) for _ in range(3)]
@@ -119,6 +123,15 @@ def test_an_error_in_one_row_leaves_no_reply_behind(running) -> None:
         assert reply.actions[0, 0] == pytest.approx(row["pixels"]["image"].mean())
     with pytest.raises(InspireError, match="needs camera 'image'"):
         agent.act([{"pixels": {}, "agent_pos": np.zeros(8)}], ["open the drawer"])
+    stateless = {"pixels": rows[1]["pixels"]}
+    with pytest.raises(InspireError, match="needs 'agent_pos'"):
+        agent.act([rows[0], stateless], ["open the drawer"] * 2)
+    monkeypatch.setattr(RemoteAgent, "_check_identity", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        agent.act(rows, ["open the drawer"] * 3)
+    monkeypatch.undo()
+    for reply, row in zip(agent.act(rows, ["open the drawer"] * 3), rows, strict=True):
+        assert reply.actions[0, 0] == pytest.approx(row["pixels"]["image"].mean())
     agent.close()
 
 

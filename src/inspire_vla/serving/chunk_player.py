@@ -10,6 +10,7 @@ is left before the next chunk arrives, the robot waits, and the wait is counted.
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from copy import deepcopy
 from typing import Any, Self
 
 import numpy as np
@@ -121,7 +122,8 @@ class ChunkPlayer:
         return len(self._chunk) if self.ahead else self._last()
 
     def _request(self, observation: Mapping[str, Any]) -> None:
-        self._pending = self._thread.submit(self._infer, observation)
+        """Ask in the thread, with a copy: the robot goes on and may write the next step into the same arrays."""
+        self._pending = self._thread.submit(self._infer, deepcopy(dict(observation)))
         self._requested_at = self.steps
 
     def _take_chunk(self) -> None:

@@ -14,7 +14,7 @@ client repeats it with every observation. A reconnection therefore does not brin
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -75,7 +75,7 @@ class Reply:
 
     @classmethod
     def of(cls, message: Any, round_trip_ms: float = 0.0) -> "Reply":
-        """Read a server's message. Raises ServerError if it holds no actions (H, D) and no nil."""
+        """Read a server's message. Raises ServerError if it holds no finite actions (H, D) and no nil."""
         if not isinstance(message, dict) or "actions" not in message:
             raise ServerError("The reply has no `actions`. Is this a policy server?")
         actions = message["actions"]
@@ -88,6 +88,8 @@ class Reply:
                 ) from error
             if actions.ndim != 2 or actions.dtype.kind not in "fiu":
                 raise ServerError(f"The server sent actions of shape {actions.shape}, dtype {actions.dtype}.")
+            if not np.isfinite(actions).all():
+                raise ServerError("The server sent actions that are NaN or infinite.")
         reasoning = message.get("reasoning") or {}
         keys = ("mentions", "answers", "confidences", "overridden", "accepted")
         lists = {key: tuple(reasoning.get(key, ())) for key in keys}
@@ -157,24 +159,17 @@ class PolicyClient:
         if isinstance(message.get("instruction"), str):
             self._instructions[session] = message["instruction"]
         self._sent_at = time.monotonic()
-        self._deliver(data)
-        self._sent = data
+        with self._dropped_if_interrupted():
+            self._deliver(data)
+            self._sent = data
 
     def receive(self) -> Reply:
         """Return the reply. If the connection breaks, reconnect and send the observation once more."""
         if self._sent is None:
             raise InspireError("No reply is due: call send() first.")
-        data, deadline, self._sent = self._sent, self._sent_at + self.timeout_s, None
-        try:
-            reply = self._wait(deadline)
-        except ConnectionClosed:
-            self._drop()
-            self._deliver(data)
-            try:
-                reply = self._wait(time.monotonic() + self.timeout_s)
-            except ConnectionClosed as error:
-                self._drop()
-                raise self._closed_twice(error) from error
+        data, self._sent = self._sent, None
+        with self._dropped_if_interrupted():
+            reply = self._reply_to(data)
         if isinstance(reply, str):  # an error; the server closes the connection
             self._drop()
             raise ServerError(reply)
@@ -192,6 +187,28 @@ class PolicyClient:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @contextlib.contextmanager
+    def _dropped_if_interrupted(self) -> Iterator[None]:
+        """Drop the connection where a conversation is cut short, as by Ctrl-C: its reply may still be on the way, and
+        must not be taken for that of the next observation."""
+        try:
+            yield
+        except BaseException:
+            self._drop()
+            raise
+
+    def _reply_to(self, data: bytes) -> str | bytes:
+        """Wait for the reply to what was sent; where the connection breaks, send it once more."""
+        try:
+            return self._wait(self._sent_at + self.timeout_s)
+        except ConnectionClosed:
+            self._drop()
+            self._deliver(data)
+        try:
+            return self._wait(time.monotonic() + self.timeout_s)
+        except ConnectionClosed as error:
+            raise self._closed_twice(error) from error
 
     def _deliver(self, data: bytes) -> None:
         for attempt in (1, 2):
@@ -212,7 +229,6 @@ class PolicyClient:
         try:
             return self._connection.recv(timeout=max(0.001, deadline - time.monotonic()))
         except TimeoutError as error:
-            self._drop()  # a late reply must not be taken for the next one
             raise NoReply(f"{self.url} sent no reply within {self.timeout_s:g} s.") from error
 
     def _closed_twice(self, error: ConnectionClosed) -> Unreachable:

@@ -140,7 +140,7 @@ class RemoteAgent:
                 reply = client.receive()
                 self._check_identity(client)  # it may have reconnected, and to another policy
                 replies.append(reply)
-        except InspireError:
+        except BaseException:  # also of an observation that lacks something, and of Ctrl-C
             for client in waiting:  # their replies must not be taken for the next ones
                 client.close()
             raise
@@ -185,6 +185,8 @@ class RemoteAgent:
         message = {key: pixels[camera] for camera, key in cameras.items()}
         message |= {"instruction": instruction, "undecodable": True, "drafts": dict(drafts or {})}
         if self.metadata["state_dim"]:
+            if "agent_pos" not in observation:
+                raise InspireError(f"The policy needs 'agent_pos'; found {sorted(map(str, observation))}.")
             message["observation/state"] = observation["agent_pos"]
         if overrides:
             message["overrides"] = dict(overrides)
