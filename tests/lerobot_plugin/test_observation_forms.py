@@ -40,6 +40,7 @@ IMAGES = {
     "float64, channels first": square(IMAGE).transpose(2, 0, 1) / 255,
     "torch": torch.from_numpy(square(IMAGE)).permute(2, 0, 1),
     "torch float": torch.from_numpy(square(IMAGE)).permute(2, 0, 1) / 255,
+    "torch float64": torch.from_numpy(square(IMAGE)).permute(2, 0, 1).double() / 255,
 }
 
 
@@ -69,6 +70,40 @@ def test_one_observation_gives_one_decision_and_a_list_a_list(agent: Agent) -> N
             agent.act(one, wrong)
     assert agent.act(one, TASKS[0], drafts=single.answers_by_mention).token_ids == single.token_ids
     assert agent.act(one, TASKS[0], mentions=["a spoon"]).mentions == ("a spoon",)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "told"),
+    [
+        ("overrides", {"the cube": 3}, "overrides are a map from mentions to answers, found"),
+        ("overrides", {"the cube": ["left"]}, "overrides are a map"),
+        ("drafts", "left", "drafts are a map from mentions to answers, found 'left'"),
+        ("drafts", {"the cube": ["left"]}, "drafts are a map"),
+        ("mentions", {"mention": "the cube", "role": "goal"}, "mentions must be a list of objects to ask about"),
+        ("mentions", "the cube", "mentions must be a list of objects to ask about"),
+    ],
+)  # fmt: skip
+def test_what_belongs_to_an_observation_is_refused_in_another_form(agent: Agent, name, given, told) -> None:
+    one = FORMS["LeRobot"](IMAGES["uint8"], STATE)
+    with pytest.raises(InspireError, match=told):
+        agent.act(one, TASKS[0], **{name: given})
+    for rows in ([given], given, [], None if name == "mentions" else 3):
+        if rows is not None:
+            with pytest.raises(InspireError, match=f"{name} of 2 observations are a list with an entry for each"):
+                agent.act([one, one], TASKS[0], **{name: rows})
+
+
+def test_actions_that_are_not_finite_in_the_robots_units_are_refused(agent: Agent, monkeypatch) -> None:
+    monkeypatch.setattr(agent, "postprocessor", lambda actions: actions * float("nan"))
+    with pytest.raises(InspireError, match="NaN or infinite in the robot's units: the statistics"):
+        agent.act(FORMS["LeRobot"](IMAGES["uint8"], STATE), TASKS[0])
+
+
+def test_numbers_of_a_type_that_numpy_lacks_are_read(agent: Agent) -> None:
+    white = torch.ones(3, 32, 32, dtype=torch.bfloat16)
+    state = torch.zeros(8, dtype=torch.bfloat16)
+    same = agent.act(FORMS["LeRobot"](np.full((32, 32, 3), 255, np.uint8), np.zeros(8)), TASKS[0])
+    assert agent.act(FORMS["LeRobot"](white, state), TASKS[0]).token_ids == same.token_ids
 
 
 @pytest.mark.parametrize("key", ["task", "prompt"])

@@ -157,8 +157,11 @@ def test_an_instruction_replaces_the_prompt_until_the_next(running) -> None:
         assert client.infer(observation()).mentions == ("the red cube",)
         assert client.infer(observation(instruction="open the drawer")).mentions == ("the drawer",)
         assert client.infer(observation()).mentions == ("the drawer",)
-        assert client.infer(observation(instruction="")).mentions == ("the drawer",)
+        assert client.infer(observation(instruction="")).mentions == ("the red cube",)
         assert client.infer(observation()).mentions == ("the red cube",)
+        client.infer(observation(instruction="open the drawer"))
+        with pytest.raises(ServerError, match="`instruction` are empty"):
+            client.infer({**observation(instruction=""), "prompt": ""})
 
 
 def test_an_instruction_replaces_the_prompt_of_its_session_only(running) -> None:
@@ -304,7 +307,8 @@ def test_logs_are_json_lines(running) -> None:
     try:
         server = running()
         with PolicyClient(server.url) as client:
-            client.infer(observation())
+            for _ in range(2):
+                client.infer(observation(overides={"the red cube": "up"}))
             with pytest.raises(ServerError):
                 client.infer({"prompt": "go\nthere"})
         server.stop()
@@ -319,7 +323,8 @@ def test_logs_are_json_lines(running) -> None:
     (refused,) = [line for line in lines if line["event"] == "refused"]
     assert refused["level"] == "warning"
     assert "observation/image" in refused["reason"]
-    assert next(line for line in lines if line["event"] == "disconnected")["replies"] == 1
+    assert [line["keys"] for line in lines if line["event"] == "unused"] == [["overides"]]
+    assert next(line for line in lines if line["event"] == "disconnected")["replies"] == 2
     assert all({"time", "level", "event"} <= set(line) for line in lines)
 
 

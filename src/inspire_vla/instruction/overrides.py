@@ -122,7 +122,7 @@ def override_for(
     Raises:
         InspireError: something else, or an unknown role.
     """
-    if isinstance(mentions, (str, bytes)) or not isinstance(mentions, Iterable):
+    if isinstance(mentions, (str, bytes, Mapping)) or not isinstance(mentions, Iterable):
         raise InspireError(f"mentions must be a list of objects to ask about, found {mentions!r}.")
     roles = []
     for item in mentions:

@@ -132,12 +132,17 @@ class Agent:
             )
             return decision
         batch = self.batch(observations, instructions)
+        asked = _rows("mentions", mentions, len(observations))
+        overrides, drafts = (
+            [None if row is None else _words(name, row) for row in _rows(name, given, len(observations))]
+            for name, given in (("overrides", overrides), ("drafts", drafts))
+        )
         if mentions is not None:
-            batch["info"] = {ASKED_MENTIONS: mentions}
+            batch["info"] = {ASKED_MENTIONS: asked}
         batch = self.preprocessor(batch)
         decisions = self.policy.act(
             batch,
-            overrides=None if overrides is None else [_words(row) for row in overrides],
+            overrides=[row or {} for row in overrides],
             drafts=drafts,
             temperature=temperature,
             generator=generator,
@@ -202,15 +207,32 @@ class Agent:
     def _in_robot_units(self, decision: Decision) -> Decision:
         if decision.actions is None:
             return decision
-        actions = self.postprocessor(torch.from_numpy(decision.actions))
-        return replace(decision, actions=actions.float().cpu().numpy())
+        actions = self.postprocessor(torch.from_numpy(decision.actions)).float().cpu().numpy()
+        if not np.isfinite(actions).all():
+            raise InspireError(
+                "The actions are NaN or infinite in the robot's units: the statistics in the checkpoint are broken."
+            )
+        return replace(decision, actions=actions)
 
 
-def _words(overrides: Mapping[str, str | None] | None) -> dict[str, str]:
-    """The answers to set. Raises InspireError for something else than a map."""
-    if overrides is not None and not isinstance(overrides, Mapping):
-        raise InspireError(f"overrides are a map from mentions to answers, found {overrides!r}.")
-    return {mention: word for mention, word in (overrides or {}).items() if word is not None}
+def _rows(name: str, given: Any, count: int) -> Sequence[Any]:
+    """What is given for each row; None for each where nothing is. Raises InspireError for another number of them."""
+    if given is None:
+        return [None] * count
+    if not isinstance(given, Sequence) or isinstance(given, (str, bytes)) or len(given) != count:
+        raise InspireError(
+            f"{name} of {counted(count, 'observation')} are a list with an entry for each, found {str(given)[:200]}."
+        )
+    return given
+
+
+def _words(name: str, given: Any) -> dict[str, str]:
+    """A map from mentions to answers, without those that are None. Raises InspireError for something else."""
+    if not isinstance(given, Mapping) or not all(
+        isinstance(mention, str) and isinstance(word, str | None) for mention, word in given.items()
+    ):
+        raise InspireError(f"{name} are a map from mentions to answers, found {given!r}.")
+    return {mention: word for mention, word in given.items() if word is not None}
 
 
 def load_policy(

@@ -167,7 +167,8 @@ def as_state(value: Any, key: str, state_dim: int) -> Float32[np.ndarray, " stat
 def _array(value: Any, name: str) -> np.ndarray:
     """A numpy array of an array, a tensor on any device, or nested lists."""
     if hasattr(value, "detach"):
-        value = value.detach().cpu().numpy()
+        value = value.detach().cpu()
+        value = (value.float() if value.is_floating_point() else value).numpy()  # numpy has no bfloat16
     try:
         return np.asarray(value)
     except ValueError:

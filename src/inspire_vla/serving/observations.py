@@ -41,9 +41,18 @@ def _check_bytes(text: str) -> str:
     return text
 
 
+def _check_together(mentions: list[str | dict[str, str | None]]) -> list[str | dict[str, str | None]]:
+    texts = [each if isinstance(each, str) else "".join(map(str, each.values())) for each in mentions]
+    if sum(len(text.encode()) for text in texts) > 2 * MAX_TEXT_BYTES:
+        raise ValueError(f"mentions of at most {2 * MAX_TEXT_BYTES} bytes in UTF-8 together are accepted")
+    return mentions
+
+
 Text = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_check_bytes)]
 Words = Annotated[dict[Text, Text | None], Field(max_length=64)]
-Mentions = Annotated[list[Text | dict[Text, Text | None]], Field(max_length=64)]
+Mentions = Annotated[
+    list[Text | dict[Text, Text | None]], Field(max_length=64), AfterValidator(_check_together)
+]
 
 
 class Options(BaseModel):
@@ -51,7 +60,7 @@ class Options(BaseModel):
 
     Attributes:
         prompt: the instruction.
-        instruction: replaces the prompt of this and later requests of the session; an empty one ends that.
+        instruction: replaces the prompt of this and later requests of the session; an empty one ends that at once.
         session: tells the robots of one connection apart; each has its own instruction and drafts.
         overrides: {mention: word} that replace the model's answers; None leaves an answer to the model.
         drafts: {mention: word} expected; None takes the session's last answers.
@@ -165,7 +174,7 @@ class ObservationReader:
         observation: dict[str, Any] = {"pixels": pixels}
         if self.state_dim:
             observation["agent_pos"] = self._state(message)
-        instruction = options.instruction or instruction or options.prompt
+        instruction = (instruction if options.instruction is None else options.instruction) or options.prompt
         if not instruction:
             raise InspireError(_no_instruction(options))
         return Request(
