@@ -1,5 +1,6 @@
 """Checkpoints as agents, and what a run records about them."""
 
+import json
 import subprocess
 import sys
 
@@ -18,6 +19,22 @@ def test_a_checkpoint_is_found_in_what_training_wrote(checkpoint):
     assert (found["name"], found["image_size"], found["cameras"]) == ("InSpire", 96, ["image"])
     assert describe(checkpoint, "other")["name"] == "other"
     assert found["checkpoint"] == "mine"
+
+
+def test_what_decides_the_actions_besides_the_weights_identifies_a_checkpoint(checkpoint):
+    """So that a run is not continued after `n_action_steps` was edited, or with other statistics."""
+    inner, same = find(checkpoint), describe(checkpoint)
+    config = json.loads((inner / "config.json").read_text())
+    (inner / "config.json").write_text(json.dumps(config | {"device": "cuda", "repo_id": "me/mine"}))
+    assert describe(checkpoint) == same
+    seen = {same["settings_sha256"]}
+    (inner / "config.json").write_text(json.dumps(config | {"n_action_steps": config["n_action_steps"] - 1}))
+    seen.add(describe(checkpoint)["settings_sha256"])
+    for name in ("policy_preprocessor.json", *(path.name for path in inner.glob("policy_postprocessor_*"))):
+        (inner / name).write_bytes((inner / name).read_bytes() + b" ")
+        seen.add(describe(checkpoint)["settings_sha256"])
+    assert len(seen) == 4
+    assert describe(checkpoint)["sha256"] == same["sha256"]
 
 
 def test_a_broken_checkpoint_is_refused(checkpoint, tmp_path):

@@ -14,10 +14,10 @@ from inspire_vla.files import file_sha256
 from inspire_vla.instruction import Overrides, mentions_of, overrides_from_json, overrides_to_json
 from inspire_vla.lerobot_plugin import checkpoints
 from inspire_vla.lerobot_plugin.checkpoint_schema import read_config
-from inspire_vla.lerobot_plugin.checkpoints import find, tokenizer_settings, weights
+from inspire_vla.lerobot_plugin.checkpoints import find, settings_sha256, tokenizer_settings, weights
 from inspire_vla.lerobot_plugin.observation_forms import camera_of
 
-IDENTITY = ("name", "checkpoint", "sha256", "backbone", "action_tokenizer")
+IDENTITY = ("name", "checkpoint", "sha256", "settings_sha256", "backbone", "action_tokenizer")
 """The part of a description that a policy server sends to its clients."""
 
 
@@ -38,6 +38,7 @@ def describe(checkpoint: str | Path, name: str | None = None) -> dict[str, Any]:
         "name": name or ("InSpire" if reasoning.get("enabled") else "base"),
         "checkpoint": _checkpoint_name(checkpoint, folder),
         "sha256": file_sha256(weights(folder)),
+        "settings_sha256": settings_sha256(folder),
         "backbone": config.get("backbone"),
         # None: a flow expert acts, also where codes are trained beside it
         "action_tokenizer": None if config.get("action_head") == "flow" else config.get("action_tokenizer"),

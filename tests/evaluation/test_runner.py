@@ -110,6 +110,17 @@ def test_a_run_of_another_version_says_which_setting_differs_and_which_version_c
         run(tmp_path, plan())
 
 
+def test_other_settings_of_a_checkpoint_are_another_plan_and_an_older_run_without_them_goes_on(tmp_path):
+    one, other = (
+        EvaluationPlan(("toy_seen",), 2, {"name": "good", "settings_sha256": each * 64}) for each in "ab"
+    )
+    run(tmp_path, one)
+    with pytest.raises(InspireError, match=r"another plan \(policy.settings_sha256: another\)"):
+        run(tmp_path, other)
+    run(tmp_path / "older", plan())
+    run(tmp_path / "older", one)
+
+
 def test_a_killed_run_goes_on_where_it_was(tmp_path):
     process = multiprocessing.get_context("spawn").Process(
         target=toys.slow_evaluation, args=(tmp_path, plan(6))

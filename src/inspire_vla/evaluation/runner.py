@@ -33,7 +33,8 @@ from inspire_vla.jobs import changed_settings
 
 FIRST_SEED = 1_000_000
 """Seeds of evaluation start here, far from those of demonstrations, so that no initial state was trained on."""
-"""Stands for a setting that a run's record does not have."""
+LATER_RECORDED = ("settings_sha256",)
+"""Of a policy: a run that was begun by a version that did not record it is continued without it."""
 MAX_FIRST_CRASHES = 8
 MAX_LINES = 10
 """So many instructions that are not asked about whole are listed one by one."""
@@ -189,8 +190,11 @@ def _open_run(
     path = folder / RUN
     if path.exists():
         info = read_run(folder).info
-        before = info.get("plan", {})
-        if changed := changed_settings({key: before.get(key) for key in identity}, identity):
+        before = {key: info.get("plan", {}).get(key) for key in identity}
+        policy = identity["policy"]
+        known = {key: policy[key] for key in LATER_RECORDED if key in policy}
+        before["policy"] = known | (before["policy"] or {})
+        if changed := changed_settings(before, identity):
             raise InspireError(
                 f"{folder} holds a run of another plan ({changed}). Give another folder."
                 f"{_begun_by_another_version(info)}"

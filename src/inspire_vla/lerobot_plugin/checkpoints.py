@@ -11,9 +11,15 @@ from typing import Any
 
 import inspire_vla
 from inspire_vla.errors import InspireError, did_you_mean, reason_of
-from inspire_vla.files import read_json, write_json
+from inspire_vla.files import file_sha256, json_sha256, read_json, write_json
 from inspire_vla.labels.lerobot_files import LeRobotFiles
-from inspire_vla.lerobot_plugin.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, PREPROCESSOR
+from inspire_vla.lerobot_plugin.checkpoint_files import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    CONFIG,
+    POSTPROCESSOR,
+    PREPROCESSOR,
+)
 from inspire_vla.lerobot_plugin.checkpoint_files import WEIGHTS as MODEL_WEIGHTS
 from inspire_vla.lerobot_plugin.checkpoint_schema import (
     TOKENIZER_STEP,
@@ -28,6 +34,11 @@ INSIDE = ("", "pretrained_model", "checkpoints/last/pretrained_model")
 """Where a config.json may lie in a folder that `inspire train` or LeRobot wrote."""
 WEIGHTS = (MODEL_WEIGHTS, ADAPTER_WEIGHTS)
 """A whole checkpoint's weights, or those of a LoRA, which names the checkpoint that it was trained on."""
+WHERE_IT_IS = (
+    "device", "push_to_hub", "repo_id", "private", "tags", "license", "pretrained_path", "pretrained_revision",
+    "base_model_name_or_path", "revision",
+)  # fmt: skip
+"""Settings of config.json and adapter_config.json that a checkpoint may change when it moves to another machine."""
 TRAINING_DATASET = "dataset.json"
 """In a training's output folder: the dataset, as a `TrainingDataset`."""
 
@@ -73,6 +84,17 @@ def weights(folder: Path) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise InspireError(f"{folder} is not a whole checkpoint: {WEIGHTS[0]} is missing.")
+
+
+def settings_sha256(folder: Path) -> str:
+    """A hash of what decides a policy's actions besides its weights: its configuration, statistics and tokenizers."""
+    processors = [path for kind in (PREPROCESSOR, POSTPROCESSOR) for path in folder.glob(f"{Path(kind).stem}*")]
+    parts: dict[str, Any] = {path.name: file_sha256(path) for path in processors}
+    for name in (CONFIG, ADAPTER_CONFIG):
+        if (folder / name).is_file():
+            settings = read_json(folder / name, dict[str, Any])
+            parts[name] = {key: value for key, value in settings.items() if key not in WHERE_IT_IS}
+    return json_sha256(parts)
 
 
 def is_adapter(folder: Path) -> bool:
