@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -230,6 +231,22 @@ def test_base_and_inspire_stand_in_one_comparison(dataset, tmp_path):
     for table in comparison_tables(comparison):
         table.rich(), table.markdown()
     assert warnings(comparison) == []
+
+
+def test_what_is_measured_by_other_labels_or_another_scale_has_no_difference(dataset, tmp_path):
+    first = played(dataset, tmp_path / "first", episodes=[0, 1, 2])
+    same = played(dataset, tmp_path / "same", episodes=[0, 1, 2], error=1.0)
+    fewer = played(dataset, tmp_path / "fewer", episodes=[0, 1])
+    relabelled = replace(same, info=json.loads(json.dumps(same.info)))
+    relabelled.info["policy"]["name"] = "relabelled"
+    relabelled.info["plan"]["labels_sha256"] = "0" * 64
+    comparison = compare([first, same, fewer, relabelled])
+    actions = [row["difference"] is not None for row in comparison["offline"]["actions"]["rows"]]
+    answers = [entry["difference"] is not None for entry in comparison["offline"]["answers"]]
+    assert actions == [False, True, False, True, True, True]  # the last two are baselines
+    assert answers == [False, True, True, False]
+    told = [line for line in warnings(comparison) if "no difference is shown" in line]
+    assert [line.split(":")[0] for line in told] == ["relabelled", "fewer"]
 
 
 def test_rollouts_and_recorded_frames_share_a_page(dataset, tmp_path):

@@ -16,6 +16,7 @@ from inspire_vla.evaluation.records import EpisodeRecord, Run
 from inspire_vla.evaluation.statistics import Estimate, ratio_difference, ratio_over_episodes, wilson
 
 Table = Mapping[tuple[str, str, int], EpisodeRecord]
+_SCALE = ("action_mean", "action_spread")
 
 
 def compare_offline(
@@ -27,24 +28,40 @@ def compare_offline(
 
     Raises InspireError for runs on datasets whose actions are not the same numbers.
     """
-    dataset = runs[0].info.get("plan", {}).get("dataset", {})
+    dataset = _dataset(runs[0])
     names = dataset.get("action_names", [])
     for run in runs[1:]:
-        other = run.info.get("plan", {}).get("dataset", {}).get("action_names", [])
+        other = _dataset(run).get("action_names", [])
         if other != names:
             raise InspireError(
                 f"The runs are on datasets whose actions differ, so they cannot be compared: {names} and {other}."
             )
     return {
         "dataset": {"path": runs[0].info.get("dataset", {}).get("path", "")} | dataset,
+        "other_labels": [run.name for run in runs if _differ(*(r.labels_sha256 for r in (runs[0], run)))],
+        "other_scale": [run.name for run in runs if _differ(*map(_scale, (runs[0], run)))],
         "episodes": [_episodes(run, table) for run, table in zip(runs, tables, strict=True)],
         "answers": [
-            _answers(run, table, tables[0], summary or {})
+            _answers(runs[0], run, table, tables[0], summary or {})
             for run, table, summary in zip(runs, tables, summaries, strict=True)
         ],
         "actions": _actions(runs, tables, dataset),
         "gripper": [_gripper(run, table) for run, table in zip(runs, tables, strict=True)],
     }
+
+
+def _dataset(run: Run) -> dict[str, Any]:
+    return dict(run.info.get("plan", {}).get("dataset", {}))
+
+
+def _scale(run: Run) -> list[Any] | None:
+    """What relative errors are relative to: it comes from the episodes that were not evaluated."""
+    return [_dataset(run)[name] for name in _SCALE] if _dataset(run).keys() >= set(_SCALE) else None
+
+
+def _differ(there: Any, here: Any) -> bool:
+    """Whether both are known and not the same."""
+    return there is not None and here is not None and there != here
 
 
 def _episodes(run: Run, table: Table) -> dict[str, Any]:
@@ -63,14 +80,17 @@ def _episodes(run: Run, table: Table) -> dict[str, Any]:
 # Answers
 
 
-def _answers(run: Run, table: Table, first: Table, summary: Mapping[str, Any]) -> dict[str, Any]:
+def _answers(
+    reference: Run, run: Run, table: Table, first: Table, summary: Mapping[str, Any]
+) -> dict[str, Any]:
     records = list(table.values())
     total = merge(record.confusion for record in records)
     estimate = _accuracy(records)
     paired = [key for key in table if key in first]
     theirs, ours = [first[key] for key in paired], [table[key] for key in paired]
     difference = None
-    if first is not table and any(r.answers_scored for r in theirs) and any(r.answers_scored for r in ours):
+    same = not _differ(reference.labels_sha256, run.labels_sha256)
+    if first is not table and same and all(any(r.answers_scored for r in each) for each in (theirs, ours)):
         columns = (_column(r, name) for r in (theirs, ours) for name in ("answers_correct", "answers_scored"))
         difference = ratio_difference(*columns).to_json()
     by_object: dict[str, dict[tuple[str, str], list[Confusion]]] = defaultdict(lambda: defaultdict(list))
@@ -138,12 +158,17 @@ def _by_word(confusion: Confusion) -> list[dict[str, Any]]:
 def _actions(runs: Sequence[Run], tables: Sequence[Table], dataset: Mapping[str, Any]) -> dict[str, Any]:
     """Errors of each policy, and of the two baselines at the decisions of the first run."""
     spread = np.array(dataset.get("action_spread", ()), dtype=float)
-    rows = [_row(run.name, POLICY, table, tables[0]) for run, table in zip(runs, tables, strict=True)]
+    rows = [
+        _row(run.name, POLICY, table, tables[0], same_scale=not _differ(*map(_scale, (runs[0], run))))
+        for run, table in zip(runs, tables, strict=True)
+    ]
     rows += [_row(name, name, tables[0], tables[0]) for name in (LAST, MEAN)]
     return {"names": list(dataset.get("action_names", ())), "spread": spread.tolist(), "rows": rows}
 
 
-def _row(name: str, predictor: str, table: Table, first: Table) -> dict[str, Any]:
+def _row(
+    name: str, predictor: str, table: Table, first: Table, *, same_scale: bool = True
+) -> dict[str, Any]:
     scores = {key: record.offline for key, record in table.items() if record.offline is not None}
     compared = _added([each.compared for each in scores.values()])
     steps = compared.sum()
@@ -155,7 +180,7 @@ def _row(name: str, predictor: str, table: Table, first: Table) -> dict[str, Any
     theirs = {key: record.offline for key, record in first.items() if record.offline is not None}
     paired = [key for key in scores if key in theirs]
     difference = None
-    if paired and (predictor, table) != (POLICY, first):
+    if paired and same_scale and (predictor, table) != (POLICY, first):
         columns = (
             np.array([total(each[key]) for key in paired], dtype=float)
             for each, total in (

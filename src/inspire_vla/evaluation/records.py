@@ -194,6 +194,11 @@ class Run:
         return {k: plan[k] for k in ("max_steps",) if k in plan} | plan.get("conditions", {})
 
     @property
+    def labels_sha256(self) -> str | None:
+        """Of a run on recorded frames: a hash of the labels that answers were compared with; None without any."""
+        return self.info.get("plan", {}).get("labels_sha256")
+
+    @property
     def played(self) -> dict[str, Any]:
         """Everything that must agree where episodes of several runs count as one result."""
         plan = self.info.get("plan", {})

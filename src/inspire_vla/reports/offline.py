@@ -134,6 +134,17 @@ def offline_warnings(offline: Offline) -> list[str]:
             )
         elif not entry["known"]:
             lines.append(f"{entry['policy']}: whether it was trained on these episodes is not known")
+    first = offline["episodes"][0]["policy"]
+    for name in offline["other_labels"]:
+        lines.append(
+            f"{name}: its answers were compared with other labels than those of {first}, so no difference is shown. "
+            "Evaluate both on one dataset"
+        )
+    for name in offline["other_scale"]:
+        lines.append(
+            f"{name}: its errors are relative to another mean and spread of the actions than those of {first}, so no "
+            "difference is shown. They come from the episodes that are not evaluated: evaluate both on the same ones"
+        )
     for entry in offline["answers"]:
         if entry["unlabelled"]:
             lines.append(
