@@ -20,6 +20,7 @@ from inspire_vla.evaluation import (
     read_run,
 )
 from inspire_vla.evaluation.records import Recording
+from inspire_vla.reports.page import render_page
 from inspire_vla.reports.tables import warnings
 
 
@@ -64,6 +65,52 @@ def test_a_broken_line_in_the_middle_is_an_error_with_its_number(tmp_path):
     path.write_text(record(0).to_json() + "\n{broken\n" + record(1).to_json() + "\n")
     with pytest.raises(InspireError, match="line 2"):
         EpisodeLog(path)
+
+
+def test_a_whole_last_line_that_cannot_be_read_is_an_error_and_stays(tmp_path):
+    """It is no rest of a kill: opened for a resumption, it would be lost without a word."""
+    path = tmp_path / "episodes.jsonl"
+    path.write_text(record(0).to_json() + "\n" + '{"suite": "s", "task": 3}\n')
+    before = path.read_bytes()
+    with pytest.raises(InspireError, match="line 2: An episode record does not fit: task"):
+        EpisodeLog(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("info", "told"),
+    [
+        ({"version": 2}, "later version of inspire_vla: its run.json is of version 2, and this one reads up to 1"),
+        ({"version": "new"}, "version: Input should be a valid integer"),
+        ({"policy": None}, "policy: Input should be an object"),
+        ({"policy": {"name": 3}}, r"policy\.name: Input should be a valid string"),
+        ({"plan": "all"}, "plan: Input should be an object"),
+        ({"plan": {"conditions": []}}, r"plan\.conditions"),
+        ({"plan": {"suites": 1}}, r"plan\.suites"),
+        ({"groups": ["s"]}, "groups"),
+        ({"held_out": {"trained_on": 3}}, r"held_out\.trained_on"),
+        ({"machine": "fast"}, "machine"),
+    ],
+)  # fmt: skip
+def test_a_run_json_of_another_form_is_refused_by_its_field(tmp_path, info, told):
+    (tmp_path / "run.json").write_text(json.dumps(info))
+    with pytest.raises(InspireError, match=told):
+        read_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "missing", [("plan",), ("policy",), ("groups",), ("plan", "suites"), ("plan", "first_seed")]
+)
+def test_a_run_json_that_says_less_is_compared_and_shown(tmp_path, missing):
+    plan = EvaluationPlan(("toy_seen",), 1, {"name": "good"})
+    evaluate(tmp_path / "run", plan, benchmark=ToyBenchmark, agent=GoodAgent, workers=0, progress=False)
+    info = json.loads((tmp_path / "run" / "run.json").read_text())
+    within = info
+    for key in missing[:-1]:
+        within = within[key]
+    del within[missing[-1]]
+    (tmp_path / "run" / "run.json").write_text(json.dumps(info))
+    assert "toy_seen" in render_page(compare([read_run(tmp_path / "run")]))
 
 
 def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):

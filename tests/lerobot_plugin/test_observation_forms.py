@@ -89,7 +89,9 @@ def test_what_belongs_to_an_observation_is_refused_in_another_form(agent: Agent,
         agent.act(one, TASKS[0], **{name: given})
     for rows in ([given], given, [], None if name == "mentions" else 3):
         if rows is not None:
-            with pytest.raises(InspireError, match=f"{name} of 2 observations are a list with an entry for each"):
+            with pytest.raises(
+                InspireError, match=f"{name} of 2 observations are a list with an entry for each"
+            ):
                 agent.act([one, one], TASKS[0], **{name: rows})
 
 

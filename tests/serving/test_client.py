@@ -177,8 +177,13 @@ def test_after_an_error_the_next_request_works(running) -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        None, {}, {"actions": [1.0]}, {"actions": [["x"]]}, {"actions": [[1.0], [2.0, 3.0]]},
-        {"actions": [[1.0, float("nan")]]}, {"actions": np.full((2, 2), np.inf)},
+        None,
+        {},
+        {"actions": [1.0]},
+        {"actions": [["x"]]},
+        {"actions": [[1.0], [2.0, 3.0]]},
+        {"actions": [[1.0, float("nan")]]},
+        {"actions": np.full((2, 2), np.inf)},
     ],
 )
 def test_a_reply_without_actions_is_refused(message: object) -> None:

@@ -166,9 +166,7 @@ def _actions(runs: Sequence[Run], tables: Sequence[Table], dataset: Mapping[str,
     return {"names": list(dataset.get("action_names", ())), "spread": spread.tolist(), "rows": rows}
 
 
-def _row(
-    name: str, predictor: str, table: Table, first: Table, *, same_scale: bool = True
-) -> dict[str, Any]:
+def _row(name: str, predictor: str, table: Table, first: Table, *, same_scale: bool = True) -> dict[str, Any]:
     scores = {key: record.offline for key, record in table.items() if record.offline is not None}
     compared = _added([each.compared for each in scores.values()])
     steps = compared.sum()

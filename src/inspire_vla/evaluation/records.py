@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 from zipfile import BadZipFile
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from inspire_vla.errors import InspireError, reason_of
 from inspire_vla.evaluation.offline import OfflineScores
@@ -113,20 +113,18 @@ def _schema() -> TypeAdapter[EpisodeRecord]:
 def read_episodes(path: Path) -> tuple[list[EpisodeRecord], int]:
     """Return the records of a JSON-lines file and the number of bytes that hold whole records.
 
-    An incomplete last line is left out. Raises InspireError with the line number for anything else unreadable.
+    A last line without its end, which a kill leaves, is left out. Raises InspireError with the line number for anything
+    else unreadable.
     """
     records: list[EpisodeRecord] = []
     size = 0
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     for number, line in enumerate(lines, start=1):
-        last = number == len(lines)
-        if last and not line.endswith(b"\n"):
+        if not line.endswith(b"\n"):
             break
         try:
             records.append(EpisodeRecord.from_json(line))
         except InspireError as error:
-            if last:
-                break
             raise InspireError(f"{path}, line {number}: {error}") from None
         size += len(line)
     return records, size
@@ -167,6 +165,48 @@ class EpisodeLog:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+_OPEN: ConfigDict = {"extra": "allow"}
+
+
+class _Policy(TypedDict, total=False):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    name: str | None
+    mention_overrides: dict[str, Any] | None
+
+
+class _Plan(TypedDict, total=False):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    suites: list[str]
+    episodes_per_task: int
+    first_seed: int
+    conditions: dict[str, Any]
+    dataset: dict[str, Any]
+    labels_sha256: str | None
+
+
+class _HeldOut(TypedDict, total=False):
+    known: bool
+    trained_on: list[int]
+
+
+class _RunFile(TypedDict, total=False):
+    """What is read of a run.json; older ones have less."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    version: int
+    policy: _Policy
+    plan: _Plan
+    kind: str
+    groups: dict[str, str]
+    trained_on: list[str] | None
+    held_out: _HeldOut
+    dataset: dict[str, Any]
+    resumed: list[dict[str, Any]]
+    unfinished: list[str]
+    machine: dict[str, Any]
+    versions: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -220,8 +260,13 @@ def read_run(path: str | Path) -> Run:
         found = sorted(p.name for p in folder.iterdir())
         raise InspireError(f"{folder} is not a run: it holds no {RUN}. Found: {found}.")
     info = read_json(folder / RUN, dict[str, Any])
-    if info.get("version", VERSION) > VERSION:
-        raise InspireError(f"{folder} was written by a later version ({info['version']} > {VERSION}).")
+    version = info.get("version", VERSION)
+    if isinstance(version, int) and version > VERSION:
+        raise InspireError(
+            f"{folder} was written by a later version of inspire_vla: its {RUN} is of version {version}, and this one "
+            f"reads up to {VERSION}. Update the package to read it."
+        )
+    read_json(folder / RUN, _RunFile)
     return Run(folder, info, tuple(read_episodes(folder / EPISODES)[0]))
 
 

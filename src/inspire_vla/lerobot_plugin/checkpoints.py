@@ -88,7 +88,9 @@ def weights(folder: Path) -> Path:
 
 def settings_sha256(folder: Path) -> str:
     """A hash of what decides a policy's actions besides its weights: its configuration, statistics and tokenizers."""
-    processors = [path for kind in (PREPROCESSOR, POSTPROCESSOR) for path in folder.glob(f"{Path(kind).stem}*")]
+    processors = [
+        path for kind in (PREPROCESSOR, POSTPROCESSOR) for path in folder.glob(f"{Path(kind).stem}*")
+    ]
     parts: dict[str, Any] = {path.name: file_sha256(path) for path in processors}
     for name in (CONFIG, ADAPTER_CONFIG):
         if (folder / name).is_file():
