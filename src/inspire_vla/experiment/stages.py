@@ -206,7 +206,7 @@ def finished_part(preset: Preset, out: Path) -> tuple[Preset, list[str]]:
         )
     left = []
     for name, key, entry in _entries(preset):
-        if key == "ablations" and preset.parent(name) not in (*part.variants, *part.ablations):
+        if key == "ablations" and not all(_comparable(part, ablation) for ablation in entry.values()):
             left.append(name)
             continue
         extended = _extend(part, key, entry)
@@ -215,6 +215,13 @@ def finished_part(preset: Preset, out: Path) -> tuple[Preset, list[str]]:
         else:
             left.append(name)
     return part, left
+
+
+def _comparable(part: Preset, ablation: Variant) -> bool:
+    """Whether what an ablation differs from is in the part, with at least as many training seeds."""
+    parent = ablation.of or part.method
+    known = parent in (*part.variants, *part.ablations)
+    return known and len(part.seeds_of(parent)) >= ablation.seeds
 
 
 def _entries(preset: Preset) -> Iterator[tuple[str, str, Any]]:
@@ -228,7 +235,9 @@ def _entries(preset: Preset) -> Iterator[tuple[str, str, Any]]:
     for step in preset.checkpoints:
         yield f"validation after {step} steps", "checkpoints", step
     for name, ablation in preset.ablations.items():
-        yield name, "ablations", {name: ablation}
+        for number, seed in enumerate(preset.seeds_of(name), start=1):
+            what = name if number == 1 else f"{name} with training seed {seed}"
+            yield what, "ablations", {name: replace(ablation, seeds=number)}
 
 
 def _extend(part: Preset, key: str, entry: Any) -> Preset:
