@@ -8,10 +8,11 @@ import torch
 from safetensors.torch import load_file
 from tests.lerobot_plugin.tiny_runs import TINY, run
 
-from inspire_vla.backbones.nano import NanoConfig
+from inspire_vla.backbones.nano import Nano, NanoConfig
 from inspire_vla.errors import InspireError
 from inspire_vla.grounding.pretraining import CONFIG, WEIGHTS, PretrainingConfig, make_backbone
 from inspire_vla.lerobot_plugin.agent import load_policy
+from inspire_vla.lerobot_plugin.build_model import load_pretrained
 
 NANO = NanoConfig(hidden_size=32, layers=2, heads=2, mlp_size=48, stem_width=4)
 
@@ -50,6 +51,28 @@ def test_eyes_are_taken_over_and_stay_as_they_are(labelled_dataset, tmp_path):
             assert torch.allclose(same, value, atol=0.05), name  # two steps at a low rate
     moved = [n for n, v in before.items() if not torch.equal(after[f"backbone.{n}"][: len(v)], v)]
     assert any("decoder.layers" in name for name in moved)
+
+
+def test_every_image_begins_with_the_position_embedding_of_the_single_one(tmp_path):
+    """As with a camera at the wrist, or with earlier images."""
+    start = pretrained(tmp_path / "start")
+    plan = PretrainingConfig(nano=NANO, image_size=32)
+    single = make_backbone(plan)
+    several = Nano(
+        NANO, text_tokenizer=single.text_tokenizer, vocabulary_size=single.vocabulary_size, cameras=2,
+        image_size=(32, 32), state_dim=3,
+    )  # fmt: skip
+    fresh = several.place.detach().clone()
+    load_pretrained(several, start)
+    several.freeze_vision()
+    place = load_file(start / WEIGHTS)["place"]
+    assert torch.equal(several.place[:1], place)
+    assert torch.equal(several.place[1:], place + fresh[1:])
+    assert several.place.requires_grad
+    assert not any(weight.requires_grad for weight in several.stem.parameters())
+    load_pretrained(single, start)
+    single.freeze_vision()
+    assert not single.place.requires_grad
 
 
 def test_a_checkpoint_needs_its_start_no_more(labelled_dataset, tmp_path):

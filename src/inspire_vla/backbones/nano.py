@@ -168,10 +168,13 @@ class Nano(HFBackbone):
         return torch.cat([prefix, self.state(state)[:, None]], dim=1)
 
     def freeze_vision(self) -> None:
-        """Train only the decoder, the embedding of the robot state, and the head; behind a foreign encoder also its
-        projection and the position embedding of the patches, which are new."""
+        """Train only the decoder, the embedding of the robot state, and the head.
+
+        With several images also the position embedding of the patches, which is new for all but the first. Behind a
+        foreign encoder that and its projection.
+        """
         super().freeze_vision()
-        if self.foreign_encoder is None:
+        if self.foreign_encoder is None and self.num_images == 1:
             self.place.requires_grad_(False)
 
     @property

@@ -172,6 +172,9 @@ def _nano(
 def load_pretrained(backbone: Nano, pretrained: str | Path) -> None:
     """Load the weights of a grounding pre-training into a fresh nano. The state and the action codes stay fresh.
 
+    The pre-training knows single images. With several, each begins with the same position embedding of its patches;
+    those behind the first differ from it by what was drawn for them, so that the decoder can tell the images apart.
+
     Args:
         pretrained: a folder, or the name of one that the package ships.
 
@@ -185,6 +188,10 @@ def load_pretrained(backbone: Nano, pretrained: str | Path) -> None:
     for name, value in weights.items():
         rows = value.shape[0] if name in ("decoder.embed_tokens.weight", "head.weight") else None
         target = state.get(name)
+        if name == "place" and target is not None and target.shape[1:] == value.shape[1:]:
+            target[:1] = value
+            target[1:] += value
+            continue
         if (
             target is None
             or target.shape[1:] != value.shape[1:]
@@ -192,9 +199,9 @@ def load_pretrained(backbone: Nano, pretrained: str | Path) -> None:
         ):
             raise InspireError(
                 f"{pretrained} was pre-trained as {size} and does not fit: {name} is {tuple(value.shape)} there, "
-                f"{None if target is None else tuple(target.shape)} here. It starts policies with as many "
-                "cameras and as large images as it was pre-trained on; others start from nothing: `inspire train "
-                "--recipe nano_own`, or --policy.pretrained_init=null --policy.freeze_vision=false."
+                f"{None if target is None else tuple(target.shape)} here. It starts policies with images as large "
+                "as it was pre-trained on; others start from nothing: `inspire train --recipe nano_own`, or "
+                "--policy.pretrained_init=null --policy.freeze_vision=false."
             )
         target[:rows] = value  # words; action codes come after them
     backbone.load_state_dict(state)
