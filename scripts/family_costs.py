@@ -42,7 +42,11 @@ class Card:
     bandwidth: float
 
 
-CARDS = (Card("24 GB (RTX 4090)", 24, 165e12, 1.01e12), Card("80 GB (H100 SXM)", 80, 989e12, 3.35e12))
+CARDS = (
+    Card("12 GB (RTX 3060)", 12, 25.5e12, 0.36e12),
+    Card("24 GB (RTX 4090)", 24, 165e12, 1.01e12),
+    Card("80 GB (H100 SXM)", 80, 989e12, 3.35e12),
+)
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,9 @@ def test_the_page_holds_what_the_script_says():
     assert pi0.parameters == pytest.approx(2.92e9, rel=0.01)
     assert smol.parameters == pytest.approx(450e6, rel=0.01)  # as SmolVLA's paper says
     assert pi05.parameters == pytest.approx(3.35e9, rel=0.02)  # PaliGemma and 430 million of the expert
-    card = costs["CARDS"][0]
-    assert costs["largest_batch"](open7, "full, bfloat16 weights", card) == 0
+    smallest, middle, _ = costs["CARDS"]
+    assert costs["largest_batch"](mini, "LoRA, bfloat16", smallest) > 0  # as README recommends
+    assert costs["largest_batch"](open7, "full, bfloat16 weights", middle) == 0
     assert (
         costs["weights"](mini, "act")
         < costs["weights"](mini, "LoRA, bfloat16")
