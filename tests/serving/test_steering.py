@@ -136,6 +136,52 @@ def test_an_override_stays_until_it_is_removed(played: RecordedSession) -> None:
     assert state["objects"][0]["answer"] == "left"
 
 
+@pytest.mark.parametrize(
+    ("mention", "word", "told"),
+    [
+        ("the red cube", "sideways", "'sideways' cannot be set here"),
+        ("the drawer", "up", r"'the drawer' cannot be set here. Possible: ['the red cube']"),
+    ],
+)
+def test_an_override_that_cannot_be_set_leaves_the_others(played: RecordedSession, mention, word, told) -> None:
+    """Also after the end, and where the policy is out of reach for a moment."""
+    played.command(lambda s: s["objects"][0]["overridden"], type="override", mention="the red cube", word="up")
+    wrong = {"type": "override", "mention": mention, "word": word}
+    assert told in played.command(lambda s: s["error"], **wrong)["error"]
+    assert played.command(lambda s: s["steps"] == 1, type="step")["objects"][0]["answer"] == "up"
+    act = played.session.agent.act
+
+    def away(*_: object, **__: object) -> None:
+        raise InspireError("no policy server")
+
+    played.session.agent.act = away
+    other = {"type": "override", "mention": "the red cube", "word": "down"}
+    assert "no policy server" in played.command(lambda s: s["error"], **other)["error"]
+    assert "no policy server" in played.command(lambda s: s["error"] and not s["steps"], type="reset")["error"]
+    played.session.agent.act = act
+    state = played.command(lambda s: s["over"], type="play", on=True)
+    assert {word for _, answers, _, _ in state["timeline"] for word in answers} == {"up"}
+    assert told in played.command(lambda s: s["error"], **wrong)["error"]
+    state = played.command(lambda s: not s["over"], type="reset")
+    assert (state["objects"][0]["answer"], state["error"]) == ("up", None)
+
+
+def test_an_instruction_that_changes_in_an_episode_ends_what_was_decided_for_the_one_before() -> None:
+    class Changes(ToyEnv):
+        def _info(self) -> dict:
+            return super()._info() | {"instruction": self.task if self.t < 1 else "open the drawer"}
+
+    played = RecordedSession(
+        benchmark=SimpleNamespace(**vars(BENCHMARK) | {"make": lambda suite, task: Changes(task)})
+    )
+    played.command(lambda s: s["objects"][0]["overridden"], type="override", mention="the red cube", word="up")
+    state = played.command(lambda s: s["steps"] == 1, type="step")
+    assert (state["objects"], state["motion"]) == ([], [])
+    state = played.command(lambda s: s["steps"] == 2, type="step")
+    assert [(row["mention"], row["overridden"]) for row in state["objects"]] == [("the drawer", False)]
+    played.session.stop()
+
+
 def test_an_instruction_replaces_the_tasks_own(played: RecordedSession) -> None:
     state = played.command(
         lambda s: not s["is_task_instruction"], type="set_instruction", text="open the drawer"

@@ -30,6 +30,7 @@ MAX_COMMANDS = 32
 """Commands that may wait for the session."""
 MAX_UNDECODABLE = 5
 FIRST_SEED = 1_000_000
+_FROM_NEXT_START = "The episode is over, so this holds from its next start on."
 RULE = ("mode", "frame", "close_threshold_m", "grasped_word")
 
 
@@ -146,16 +147,20 @@ class SteeringSession:
         except queue.Full:
             raise InspireError(f"{MAX_COMMANDS} commands wait already. Try again in a moment.") from None
 
+    def _words(self) -> list[str]:
+        rule = self.rule
+        return list(words_by_rule(rule["mode"], rule["close_threshold_m"], rule["grasped_word"]))
+
     def metadata(self) -> dict[str, Any]:
         """Return what does not change: the policy, its answer words, and the suites with their tasks."""
-        frame, rule = get_frame(self.rule["frame"]), self.rule
+        frame = get_frame(self.rule["frame"])
         facing = getattr(self.benchmark, "camera_faces_robot", True)
         instructions = getattr(self.benchmark, "instructions", None)
         return {
             "type": "metadata",
             "policy": str(getattr(self.agent, "name", None) or "policy"),
             "reasoning": bool(getattr(self.agent, "reasoning_enabled", True)),
-            "words": list(words_by_rule(rule["mode"], rule["close_threshold_m"], rule["grasped_word"])),
+            "words": self._words(),
             "note": str(getattr(self.benchmark, "note", "")),
             # as the directions appear in an image whose camera faces the robot; empty for another camera
             "arrows": dict(zip((*frame.x, *frame.y, *frame.z), "↑↓←→▼▲", strict=True)) if facing else {},
@@ -244,16 +249,38 @@ class SteeringSession:
                 self.playing, self.instruction, self.overrides = False, None, {}
                 self._set_up()
             case SetInstruction(text=text):
-                self.instruction, self.overrides = text or None, {}
-                self.timeline.clear()
-                self.decision = None  # its answers are about the objects of the instruction before
+                self.instruction = text or None
+                self._forget_answers()
                 self._decide()
-            case Override(mention=mention, word=None):
-                self.overrides.pop(mention, None)
-                self._decide()
-            case Override(mention=mention, word=str(word)):
-                self.overrides[mention] = word
-                self._decide()  # at once: the rest of the chunk was decided without it
+            case Override(mention=mention, word=word):
+                self._override(mention, word)
+
+    def _override(self, mention: str, word: str | None) -> None:
+        """Set an answer, and decide at once: the rest of the chunk was decided without it.
+
+        Raises InspireError for an answer that cannot be set; the others stay as they were.
+        """
+        before = dict(self.overrides)
+        if word is None:
+            self.overrides.pop(mention, None)
+        else:
+            mentions = () if self.decision is None else self.decision.mentions
+            for given, possible in ((mention, mentions), (word, self._words())):
+                if given not in possible:
+                    raise InspireError(f"{given!r} cannot be set here.{did_you_mean(given, possible)}")
+            self.overrides[mention] = word
+        if self.over:
+            raise InspireError(_FROM_NEXT_START)
+        try:
+            self._decide()
+        except Exception:
+            self.overrides = before
+            raise
+
+    def _forget_answers(self) -> None:
+        """For a new instruction: answers, overrides and the chunk are about the objects of the one before."""
+        self.overrides, self.decision, self._chunk = {}, None, []
+        self.timeline.clear()
 
     def _step(self) -> None:
         if self.over or self._env is None:
@@ -263,30 +290,29 @@ class SteeringSession:
             self._decide()
         if not self._chunk:
             return
+        before = self._task_instruction()
         observation, _, terminated, truncated, self._info = self._env.step(self._chunk.pop(0))
         self._observation = self._history.stack_observation(observation)
         self.steps += 1
         self.success = bool(self._info.get("is_success", False))
         self.over = bool(terminated or truncated)
         self.playing = self.playing and not self.over
+        if self.instruction is None and self._task_instruction() != before:
+            self._forget_answers()
 
     def _decide(self) -> None:
         if self._env is None:
             return
         if self.over:
-            raise InspireError("The episode is over, so this holds from its next start on.")
+            raise InspireError(_FROM_NEXT_START)
         self._chunk = []
         started = time.perf_counter()
-        try:
-            (self.decision,) = self.agent.act(
-                [self._observation],
-                [self.instruction or self._task_instruction()],
-                overrides=[self.overrides or None],
-                drafts=[self._drafts or None],
-            )
-        except InspireError:
-            self.overrides = {}  # so that the next try is not refused for the same word
-            raise
+        (self.decision,) = self.agent.act(
+            [self._observation],
+            [self.instruction or self._task_instruction()],
+            overrides=[self.overrides or None],
+            drafts=[self._drafts or None],
+        )
         self.infer_ms = 1000 * (time.perf_counter() - started)
         decision, truth = self.decision, self._truth()
         self._drafts = dict(zip(decision.mentions, decision.answers, strict=True))
