@@ -83,6 +83,18 @@ def test_a_finished_run_is_not_played_again_and_another_plan_is_refused(tmp_path
         run(tmp_path, plan(3))
 
 
+def test_what_an_earlier_call_played_is_told_with_what_it_lacks(tmp_path, capfd):
+    """Else a fault that was mended, or a film that is asked for later, seems to be in the numbers that are shown."""
+    run(tmp_path, plan(), agent=Factory("tests.evaluation.toys:CrashesOn"), slots=1)
+    assert capfd.readouterr().err == ""
+    run(tmp_path, plan(videos_per_task=1), video_writer=toys.touch_video)
+    assert capfd.readouterr().err == (
+        f"note: 4 of 4 episodes were played before and are kept in {tmp_path}.\n"
+        "note: 2 of them crashed and stay failures; another folder plays all anew.\n"
+        "note: 2 of them have no video and get none; another folder plays and films them.\n"
+    )
+
+
 def test_other_conditions_are_another_plan(tmp_path):
     calm, windy = (
         Factory("tests.evaluation.toys:ToyBenchmark", {"conditions": {"wind": wind}}) for wind in (0.0, 0.25)

@@ -152,6 +152,8 @@ def evaluate(
         _open_run(folder, plan, identity, info, had_episodes=bool(log.records))
         done = {record.key for record in log.records}
         todo = [job for job in jobs if job.key not in done]
+        if done:
+            _tell_of_kept(folder, jobs, log.records)
         warned = rule is not None and _warn_of_objects_not_asked(made, todo, plan, rule)
         worker = Worker(benchmark, agent, plan.settings, slots, folder, video_writer, warned)
         with _progress_bar(plan, jobs, log.records, progress) as advance:
@@ -162,6 +164,19 @@ def evaluate(
                 advance(record)
         write_json(folder / RUN, read_run(folder).info | {"finished": now()})
     return read_run(folder)
+
+
+def _tell_of_kept(folder: Path, jobs: Sequence[EpisodeJob], records: Sequence[EpisodeRecord]) -> None:
+    """Say how many episodes are not played because an earlier call did, and what that leaves as it is."""
+    crashed = sum(record.crashed for record in records)
+    lines = [f"{len(records)} of {counted(len(jobs), 'episode')} were played before and are kept in {folder}"]
+    if crashed:
+        lines.append(f"{crashed} of them crashed and stay failures; another folder plays all anew")
+    wanted = {job.key for job in jobs if job.record_video}
+    if missing := sum(record.key in wanted and record.video is None for record in records):
+        lines.append(f"{missing} of them have no video and get none; another folder plays and films them")
+    for line in lines:
+        print(f"note: {line}.", file=sys.stderr)
 
 
 def _warn_of_objects_not_asked(
