@@ -8,8 +8,10 @@ from tests.serving.toy_server import ToyAgent, observation
 
 from inspire_vla.errors import InspireError
 from inspire_vla.instruction import MentionRole
+from inspire_vla.lerobot_plugin.observation_forms import read_observation
 from inspire_vla.serving.observations import ObservationReader, Options, Request
 
+WRIST = "observation/wrist_image"
 READER = ObservationReader.of(ToyAgent().config)
 TWO = ObservationReader.of(ToyAgent(("image", "image2")).config)
 
@@ -97,6 +99,26 @@ def test_liberos_wrist_camera_is_the_second_or_reported_as_unused() -> None:
     assert read(message).unused == ("observation/wrist_image",)
     with pytest.raises(InspireError, match="'observation/image2' or 'observation/wrist_image'"):
         read_two(observation())
+
+
+@pytest.mark.parametrize(
+    ("cameras", "keys"), [(("wrist", "image2"), {}), (("wrist_image", "wrist"), {}), (("image", "wrist"), {"image": WRIST})]
+)  # fmt: skip
+def test_one_image_never_stands_for_two_cameras(cameras: tuple[str, ...], keys: dict[str, str]) -> None:
+    """openpi's wrist_image is another name of two cameras, of which a policy may have both."""
+    message = {WRIST: gradient(), "observation/state": np.zeros(8), "prompt": "pick up the red cube"}
+    reader = ObservationReader.of(ToyAgent(cameras).config, keys)
+    with pytest.raises(InspireError, match="The policy needs camera"):
+        read_with(reader, message)
+    if not keys:
+        with pytest.raises(InspireError, match="The policy needs camera"):
+            read_observation(message, cameras, 8)
+
+
+@pytest.mark.parametrize("key", ["prompt", "overrides", "observation/state"])
+def test_a_key_that_stands_for_something_else_is_no_cameras(key: str) -> None:
+    with pytest.raises(InspireError, match=f"'{key}' is no key of an image of 'image'"):
+        ObservationReader.of(ToyAgent().config, {"image": key})
 
 
 def test_keys_of_cameras_can_be_set() -> None:

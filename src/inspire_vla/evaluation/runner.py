@@ -26,7 +26,16 @@ from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.playback import PlaybackPlan
 from inspire_vla.evaluation.protocols import Agent, Benchmark, select_tasks
 from inspire_vla.evaluation.provenance import commit, now, provenance
-from inspire_vla.evaluation.records import EPISODES, RUN, VERSION, EpisodeLog, EpisodeRecord, Run, read_run
+from inspire_vla.evaluation.records import (
+    EPISODES,
+    RUN,
+    SEED_OFFSET,
+    VERSION,
+    EpisodeLog,
+    EpisodeRecord,
+    Run,
+    read_run,
+)
 from inspire_vla.evaluation.workers import EpisodeVideoWriter, RayCluster, Worker, in_processes, on_ray
 from inspire_vla.files import folder_lock, write_json
 from inspire_vla.jobs import changed_settings
@@ -70,8 +79,10 @@ class EvaluationPlan:
     def __post_init__(self) -> None:
         if self.episodes_per_task < 1:
             raise InspireError(f"episodes_per_task must be at least 1, found {self.episodes_per_task}.")
-        if self.first_seed < 0:
-            raise InspireError(f"The first seed must be at least 0, found {self.first_seed}.")
+        if not 0 <= self.first_seed <= SEED_OFFSET - self.episodes_per_task:
+            raise InspireError(
+                f"Seeds lie between 0 and {SEED_OFFSET:,}, found {self.first_seed} and {self.episodes_per_task} episodes."
+            )
         check_control_of(self.policy, self.control)
         if not 0 <= self.shard[0] < self.shard[1]:
             raise InspireError(f"shard must be (i, n) with 0 ≤ i < n, found {self.shard}.")

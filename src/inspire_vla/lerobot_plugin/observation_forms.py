@@ -8,7 +8,7 @@ An image is (H, W, 3) or (3, H, W), uint8 or a float from 0 to 1, of numpy or to
 oldest first, for a policy that takes several (`n_obs_steps`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from jaxtyping import Float32, UInt8
 
 from inspire_vla.errors import InspireError, counted
 
-CAMERA_ALIASES = {"image2": ("observation/wrist_image",), "wrist": ("observation/wrist_image",)}
+_ALIASES = {"image2": ("observation/wrist_image",), "wrist": ("observation/wrist_image",)}
 """openpi's further keys of a camera, after observation/<camera>."""
 _CAMERA_PREFIXES = ("observation.images.", "observation.")
 STATES = ("agent_pos", "observation.state", "observation/state")
@@ -33,6 +33,16 @@ def camera_of(key: str) -> str:
     """A camera's name, of its feature: "observation.images.front" → "front", "observation.image" → "image"."""
     prefix = next((prefix for prefix in _CAMERA_PREFIXES if key.startswith(prefix)), "")
     return key.removeprefix(prefix)
+
+
+def openpi_keys(camera: str, others: Iterable[str], taken: Collection[str] = ()) -> tuple[str, ...]:
+    """openpi's keys of a camera: its own, then further ones that stand for no other camera of the policy.
+
+    others: the policy's other cameras; taken: keys that were given to some of them.
+    """
+    theirs = {key for other in others for key in (f"observation/{other}", *_ALIASES.get(other, ()))}
+    further = (key for key in _ALIASES.get(camera, ()) if key not in theirs and key not in taken)
+    return (f"observation/{camera}", *further)
 
 
 def read_observation(
@@ -52,8 +62,8 @@ def read_observation(
         raise InspireError(f"'pixels' must be a map from cameras to images, found {type(nested).__name__}.")
     pixels = {}
     for camera in cameras:
-        keys = [*(prefix + camera for prefix in _CAMERA_PREFIXES), f"observation/{camera}"]
-        keys += CAMERA_ALIASES.get(camera, ())
+        others = [other for other in cameras if other != camera]
+        keys = [*(prefix + camera for prefix in _CAMERA_PREFIXES), *openpi_keys(camera, others)]
         places = [(nested, camera), *((observation, key) for key in keys)]
         image = next((place[key] for place, key in places if key in place), None)
         if image is None:

@@ -11,7 +11,7 @@ the meaning of the state cannot be checked: send them as in the demonstrations.
 """
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -22,11 +22,11 @@ from inspire_vla.errors import InspireError, counted, did_you_mean
 from inspire_vla.files import describe
 from inspire_vla.instruction import MentionRole, override_for
 from inspire_vla.lerobot_plugin.observation_forms import (
-    CAMERA_ALIASES,
     as_images,
     as_state,
     camera_of,
     check_aspect_ratio,
+    openpi_keys,
     scaled,
 )
 
@@ -120,11 +120,16 @@ def _no_instruction(options: Options) -> str:
     return f"The observation's {names} {'is' if len(sent) == 1 else 'are'} empty. Send the instruction as `prompt`."
 
 
-def check_cameras(given: Iterable[str], names: Sequence[str]) -> None:
-    """Raise InspireError for a camera that is not among the policy's `names`."""
-    for camera in given:
+def check_cameras(given: Mapping[str, str], names: Sequence[str]) -> None:
+    """Check keys of cameras, camera → key.
+
+    Raises InspireError for a camera that is not among the policy's `names`, or a key that stands for something else.
+    """
+    for camera, key in given.items():
         if camera not in names:
             raise InspireError(f"The policy has no camera {camera!r}.{did_you_mean(camera, names)}")
+        if key in (*Options.model_fields, STATE_KEY):
+            raise InspireError(f"{key!r} is no key of an image of {camera!r}: it stands for something else.")
 
 
 @dataclass(frozen=True)
@@ -199,8 +204,10 @@ class ObservationReader:
         return {camera: self._keys_of(camera)[0] for camera in self.cameras}
 
     def _keys_of(self, camera: str) -> tuple[str, ...]:
-        declared = self.cameras[camera]
-        return (declared,) if declared else (f"observation/{camera}", *CAMERA_ALIASES.get(camera, ()))
+        if (declared := self.cameras[camera]) is not None:
+            return (declared,)
+        others = {other: key for other, key in self.cameras.items() if other != camera}
+        return openpi_keys(camera, others, [key for key in others.values() if key is not None])
 
     def _find_key(self, camera: str, message: Mapping[str, Any]) -> str:
         possible = self._keys_of(camera)
