@@ -15,6 +15,7 @@ from inspire_vla.evaluation import (
     Run,
     compare,
     evaluate,
+    join_shards,
     pool,
     read_arrays,
     read_run,
@@ -204,6 +205,45 @@ def test_runs_under_different_conditions_are_no_one_result(first, other, told):
         return
     with pytest.raises(InspireError, match=f"b was not played as a was .*{told}"):
         pool([runs], "base")
+
+
+def filmed(folder, shard=(0, 1), first_seed=1_000_000):
+    plan = EvaluationPlan(("toy_seen",), 3, {"name": "good"}, videos_per_task=1, shard=shard, first_seed=first_seed)
+
+    def write(path, frames, fps, record):
+        path.write_text(folder.name)
+
+    made = {"benchmark": ToyBenchmark, "agent": GoodAgent, "workers": 0, "progress": False}
+    return evaluate(folder, plan, video_writer=write, **made)
+
+
+def test_a_pooled_episode_has_its_own_video(tmp_path):
+    """Each run has videos of the same names, in its own folder."""
+    runs = [filmed(tmp_path / name) for name in ("one", "two")]
+    episodes = compare([pool([[run] for run in runs], "good")])["episodes"]
+    shown = {(e["task"], e["seed"]): Path(e["video"]).read_text() for e in episodes if e["video"]}
+    assert shown == {
+        (task, 1_000_000 + number * 10**12): run.path.name
+        for number, run in enumerate(runs)
+        for task in ("go left", "go right")
+    }
+
+
+def test_the_shards_of_a_run_are_one_run(tmp_path):
+    whole = filmed(tmp_path / "whole")
+    shards = [filmed(tmp_path / str(i), (i, 3)) for i in range(3)]
+    (joined,) = join_shards(shards)
+    assert {(r.key, r.success, r.steps) for r in joined.records} == {(r.key, r.success, r.steps) for r in whole.records}
+    assert "finished" in joined.info
+    assert compare([joined])["groups"] == compare([whole])["groups"]
+    assert sum(bool(e["video"]) and Path(e["video"]).is_file() for e in compare([joined])["episodes"]) == 2
+    (part,) = join_shards([shards[2], shards[0]])
+    assert "shard 1/3, which is not given" in "".join(warnings(compare([part])))
+    assert [len(run.records) for run in join_shards([whole, shards[0], shards[1], shards[2]])] == [6, 6]
+    other = filmed(tmp_path / "other", (1, 3), first_seed=7)
+    assert len(join_shards([shards[0], other])) == 2
+    with pytest.raises(InspireError, match="is shard 0/3 of 'good', which is given twice"):
+        join_shards([shards[0], shards[1], shards[0]])
 
 
 def test_a_pool_is_finished_when_all_of_it_is():

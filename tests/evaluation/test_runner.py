@@ -174,6 +174,12 @@ def test_shards_are_parts_of_the_whole(tmp_path):
     assert not parts[0] & parts[1]
 
 
+def test_a_shard_without_episodes_is_refused_and_leaves_nothing(tmp_path):
+    with pytest.raises(InspireError, match="no episode to play: shard 7/8 has none"):
+        run(tmp_path / "run", plan(1, shard=(7, 8)))
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     "bad", [{"control": "orcale"}, {"shard": (2, 2)}, {"episodes": 0}, {"first_seed": -1}, {"first_seed": 10**12 - 1}]
 )

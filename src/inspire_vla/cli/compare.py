@@ -14,7 +14,7 @@ class Arguments:
     """Compare runs, paired by task and initial state."""
 
     runs: Positional[Annotated[tuple[Path, ...], arg(metavar="RUN …")]]
-    """Folders of runs. The others are compared with the first."""
+    """Folders of runs. The others are compared with the first. Shards of one run count as one."""
     out: Path | None = None
     """Also write the comparison to this JSON file."""
     tasks: bool = False
@@ -23,11 +23,11 @@ class Arguments:
 
 @holds_out("writing")
 def run(options: Arguments) -> None:
-    from inspire_vla.evaluation import compare, read_run
+    from inspire_vla.evaluation import compare, join_shards, read_run
     from inspire_vla.files import write_json
     from inspire_vla.reports.tables import print_comparison
 
-    comparison = compare([read_run(path) for path in options.runs])
+    comparison = compare(join_shards([read_run(path) for path in options.runs]))
     print_comparison(comparison, tasks=options.tasks)
     if options.out:
         write_json(options.out, comparison)

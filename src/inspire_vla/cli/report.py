@@ -14,7 +14,7 @@ class Arguments:
     """Write one self-contained HTML page about runs."""
 
     runs: Positional[Annotated[tuple[Path, ...], arg(metavar="RUN …")]]
-    """Folders of runs, the base model's first."""
+    """Folders of runs, the base model's first. Shards of one run count as one."""
     out: Path = Path("report.html")
     """The page."""
     title: str = "InSpire and its base model"
@@ -27,13 +27,13 @@ class Arguments:
 
 @holds_out("writing")
 def run(options: Arguments) -> None:
-    from inspire_vla.evaluation import compare, read_run
+    from inspire_vla.evaluation import compare, join_shards, read_run
     from inspire_vla.reports.attention_files import read_attention
     from inspire_vla.reports.page import write_page
 
     page = write_page(
         options.out,
-        compare([read_run(path) for path in options.runs]),
+        compare(join_shards([read_run(path) for path in options.runs])),
         title=options.title,
         attention=None if options.attention is None else read_attention(options.attention),
         max_videos=options.max_videos,

@@ -15,7 +15,15 @@ from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.playback import PlaybackBenchmark, PlaybackPlan, PolicyInputs
 from inspire_vla.evaluation.protocols import Agent, Benchmark, Factory, select_tasks
 from inspire_vla.evaluation.provenance import provenance
-from inspire_vla.evaluation.records import EpisodeLog, EpisodeRecord, Run, pool, read_arrays, read_run
+from inspire_vla.evaluation.records import (
+    EpisodeLog,
+    EpisodeRecord,
+    Run,
+    join_shards,
+    pool,
+    read_arrays,
+    read_run,
+)
 from inspire_vla.evaluation.rollout import rollout
 from inspire_vla.evaluation.runner import FIRST_SEED, EvaluationPlan, evaluate
 from inspire_vla.evaluation.statistics import (
@@ -54,6 +62,7 @@ __all__ = [
     "group_of",
     "mcnemar",
     "paired_difference",
+    "join_shards",
     "pool",
     "provenance",
     "read_arrays",

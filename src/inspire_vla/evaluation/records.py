@@ -18,7 +18,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from inspire_vla.errors import InspireError, reason_of
 from inspire_vla.evaluation.offline import OfflineScores
-from inspire_vla.files import atomic_path, describe, disk_errors, read_json
+from inspire_vla.files import atomic_path, describe, disk_errors, json_sha256, read_json
 
 EPISODES = "episodes.jsonl"
 RUN = "run.json"
@@ -52,7 +52,7 @@ class EpisodeRecord:
             them must hold at once.
         init_state: number of the fixed initial state, for benchmarks that have some.
         crashed: an exception or the death of the worker ended the episode, not the policy.
-        video: path relative to the run's folder.
+        video: path relative to the run's folder; of pooled runs to that of the first.
     """
 
     suite: str
@@ -184,6 +184,7 @@ class _Plan(TypedDict, total=False):
     conditions: dict[str, Any]
     dataset: dict[str, Any]
     labels_sha256: str | None
+    shard: tuple[int, int]
 
 
 class _HeldOut(TypedDict, total=False):
@@ -282,14 +283,14 @@ def pool(runs_by_seed: Sequence[Sequence[Run]], name: str) -> Run:
     """
     if not runs_by_seed or not all(runs_by_seed):
         raise InspireError(f"There are no runs of {name!r} to pool.")
+    first = runs_by_seed[0][0]
     records = [
-        replace(record, seed=record.seed + number * SEED_OFFSET, policy=name)
+        replace(record, seed=record.seed + number * SEED_OFFSET, policy=name, video=_video_from(first, run, record))
         for number, runs in enumerate(runs_by_seed)
         for run in runs
         for record in run.records
     ]
     pooled = [run for runs in runs_by_seed for run in runs]
-    first = pooled[0]
     for run in pooled:
         there, here = first.played, run.played
         if differing := [key for key in there if key in here and there[key] != here[key]]:
@@ -305,6 +306,43 @@ def pool(runs_by_seed: Sequence[Sequence[Run]], name: str) -> Run:
     if unfinished := [str(run.path) for run in pooled if "finished" not in run.info]:
         info = {key: value for key, value in info.items() if key != "finished"} | {"unfinished": unfinished}
     return Run(first.path, info, tuple(records))
+
+
+def _video_from(first: Run, run: Run, record: EpisodeRecord) -> str | None:
+    """The video's path relative to the first run of a pool: each run has videos of the same names."""
+    if record.video is None or run is first:
+        return record.video
+    return Path(os.path.relpath(run.path / record.video, first.path)).as_posix()
+
+
+def join_shards(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs, the shards of one plan (`inspire evaluate --shard`) as one run in the place of the first.
+
+    Its "unfinished" names shards that are not finished or not given.
+    """
+    joined: dict[str, list[Run]] = {}
+    for number, run in enumerate(runs):
+        plan = run.info.get("plan", {})
+        index, count = plan.get("shard", (0, 1))
+        whole = {key: value for key, value in plan.items() if key != "shard"}
+        key = json_sha256([whole, count, run.name]) if count > 1 else str(number)
+        if any(run.info["plan"]["shard"] == other.info["plan"]["shard"] for other in joined.get(key, ())):
+            raise InspireError(f"{run.path} is shard {index}/{count} of {run.name!r}, which is given twice.")
+        joined.setdefault(key, []).append(run)
+    return [_whole(shards) for shards in joined.values()]
+
+
+def _whole(shards: Sequence[Run]) -> Run:
+    _, count = shards[0].info.get("plan", {}).get("shard", (0, 1))
+    if count == 1:
+        return shards[0]
+    run = pool([shards], shards[0].name)
+    given = {shard.info["plan"]["shard"][0] for shard in shards}
+    missing = [f"shard {index}/{count}, which is not given" for index in range(count) if index not in given]
+    if not missing:
+        return run
+    info = {key: value for key, value in run.info.items() if key != "finished"}
+    return replace(run, info=info | {"unfinished": [*info.get("unfinished", ()), *missing]})
 
 
 @dataclass

@@ -155,7 +155,12 @@ def evaluate(
     """
     folder = Path(out)
     made = benchmark()
-    jobs, identity = plan.jobs(made), plan.identity(made)
+    jobs = plan.jobs(made)
+    if not jobs:
+        index, count = plan.shard
+        why = f"shard {index}/{count} has none" if count > 1 else "none of those that were asked for can be"
+        raise InspireError(f"There is no episode to play: {why}. Take more episodes, or fewer shards.")
+    identity = plan.identity(made)
     suites = {job.suite for job in jobs}
     groups = {k: v for k, v in getattr(made, "groups", {}).items() if k in suites}
     with folder_lock(folder, "evaluating into"), EpisodeLog(folder / EPISODES) as log:
