@@ -13,7 +13,7 @@ from inspire_vla.evaluation.answers import CONTROLS, UNASKED, AnswerRule
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.rollout import rollout
 from inspire_vla.instruction import MentionRole, find_mentions
-from inspire_vla.serving.client import ServerError
+from inspire_vla.serving.client import Full, ServerError
 from inspire_vla.serving.remote_agent import RemoteAgent, api_key_from, connect
 
 
@@ -52,6 +52,25 @@ def test_a_batch_is_decided_together(running) -> None:
     assert AnswerRule.of(agent) == AnswerRule.of(toy)
     assert agent.n_action_steps == 2
     agent.close()
+
+
+def test_agents_that_want_more_connections_than_the_server_takes_do_not_wait_for_each_other(running, capsys) -> None:
+    """As the workers of an evaluation on a machine of many cores, each of which holds some."""
+    server = running(max_connections=3)
+    agents = [RemoteAgent(url=server.url, connect_timeout_s=0.3) for _ in range(2)]
+    rng = np.random.default_rng(0)
+    rows = [random_observation(rng, 16) for _ in range(5)]
+    for agent in [*agents, *agents]:
+        for reply, row in zip(agent.act(rows, ["open the drawer"] * 5), rows, strict=True):
+            assert reply.actions[0, 0] == pytest.approx(row["pixels"]["image"].mean())
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split("allows. ")[1] for line in said] == [
+        "5 rows of a batch share 2.", "5 rows of a batch share 1.",
+    ]  # fmt: skip
+    with pytest.raises(Full, match="took no further connection within 0.3 s"):
+        RemoteAgent(url=server.url, connect_timeout_s=0.3)
+    for agent in agents:
+        agent.close()
 
 
 def test_mentions_of_a_call_and_of_a_file(running) -> None:

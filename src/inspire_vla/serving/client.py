@@ -40,6 +40,10 @@ class Unreachable(InspireError):
     """No reply in time: the server is down, the network is broken, or another program listens there."""
 
 
+class Full(Unreachable):
+    """The server is there and takes no further connection: it has its most, or it stops."""
+
+
 class NoReply(Unreachable):
     """The server took the observation and sent no reply in time."""
 
@@ -258,6 +262,11 @@ class PolicyClient:
             except (OSError, InvalidHandshake, ConnectionClosed) as error:  # TimeoutError is an OSError
                 reason = error
             if time.monotonic() + pause > deadline:
+                if isinstance(reason, InvalidStatus):
+                    raise Full(
+                        f"{self.url} took no further connection within {self.connect_timeout_s:g} s: it stops, or has "
+                        "as many as --max-connections of `inspire serve` allows."
+                    ) from reason
                 raise Unreachable(
                     f"No policy server at {self.url} within {self.connect_timeout_s:g} s ({reason_of(reason)})."
                 ) from reason

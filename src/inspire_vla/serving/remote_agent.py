@@ -1,6 +1,7 @@
 """An agent whose policy runs on a server, for evaluation and everything else that takes an agent.
 
-Each row of a batch uses a connection of its own, so that the server decides the rows together.
+Each row of a batch uses a connection of its own, so that the server decides the rows together. Where the server takes
+no more connections, rows share those that there are, one after another.
 """
 
 import os
@@ -11,7 +12,7 @@ from typing import Any
 
 from inspire_vla.errors import InspireError, PolicyLost, counted
 from inspire_vla.instruction import Overrides, mentions_of, override_for, overrides_from_json
-from inspire_vla.serving.client import NoReply, NotAccepted, PolicyClient, Reply, Unreachable
+from inspire_vla.serving.client import Full, NoReply, NotAccepted, PolicyClient, Reply, Unreachable
 
 RECONNECT_S, PAUSE_S = 2.0, 1.0
 """A patient agent tries to connect for so long, then pauses."""
@@ -53,6 +54,7 @@ class RemoteAgent:
         self.patient = patient
         self._options = client | ({"connect_timeout_s": RECONNECT_S} if patient else {})
         self._clients: list[PolicyClient] = []
+        self._full = False
         self._patiently(lambda: self._clients.append(PolicyClient(**self._options)))
         self.url, self.metadata = self._clients[0].url, self._clients[0].metadata
         if self.metadata.get("policy") != "inspire_vla":
@@ -126,9 +128,19 @@ class RemoteAgent:
                 return result
 
     def _act(self, rows: Sequence[Any]) -> list[Reply]:
-        while len(self._clients) < len(rows):
-            self._clients.append(PolicyClient(**self._options))
-            self._check_identity(self._clients[-1])
+        while len(self._clients) < len(rows) and not self._full:
+            try:
+                self._clients.append(PolicyClient(**self._options))
+            except Full as error:  # to wait for more, as others may do as well, would block all of them
+                self._full = True
+                _say(f"{error} {counted(len(rows), 'row')} of a batch share {len(self._clients)}.")
+            else:
+                self._check_identity(self._clients[-1])
+        together = len(self._clients)
+        parts = [rows[start : start + together] for start in range(0, len(rows), together)]
+        return [reply for part in parts for reply in self._act_together(part)]
+
+    def _act_together(self, rows: Sequence[Any]) -> list[Reply]:
         waiting: list[PolicyClient] = []
         replies: list[Reply] = []
         try:
