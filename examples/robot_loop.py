@@ -101,7 +101,6 @@ def run(options: argparse.Namespace) -> None:
                 print(f"{step:4d}  " + ", ".join(f"{mention}: {word}" for mention, word in answers.items()))
             if listens and is_new and tasks.update(answers):
                 print(f"{step:4d}  " + ("all done" if tasks.finished else f"next: {tasks.instruction}"))
-                player.drop_chunk()  # it is of the old instruction, and so is a reply that is still on its way
             if robot.over or tasks.finished:
                 break
             due += 1 / options.hz

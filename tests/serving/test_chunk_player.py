@@ -129,21 +129,23 @@ def test_the_default_ahead_fits_short_chunks(n_action_steps: int | None, ahead: 
         assert player.ahead == ahead
 
 
-def test_nothing_of_an_old_instruction_is_played_after_it() -> None:
+@pytest.mark.parametrize("key", ["prompt", "instruction", "said elsewhere"])
+def test_nothing_of_an_old_instruction_is_played_after_it(key: str) -> None:
     """Neither its chunk nor a reply that is on its way; the earlier images stay."""
     sent: list[str] = []
 
     def infer(observation: dict) -> SimpleNamespace:
         assert observation["image"].shape[0] == 1 + bool(sent)
-        sent.append(observation["prompt"])
-        return SimpleNamespace(actions=np.full((HORIZON, 2), float(len(observation["prompt"]))))
+        sent.append(observation[key])
+        return SimpleNamespace(actions=np.full((HORIZON, 2), float(len(observation[key]))))
 
     def seen(prompt: str) -> dict:
-        return {"prompt": prompt, "image": np.zeros((2, 2, 3), np.uint8)}
+        return {key: prompt, "image": np.zeros((2, 2, 3), np.uint8)}
 
     with ChunkPlayer(infer, n_action_steps=2, ahead=1, n_obs_steps=2) as player:
         assert [player.step(seen("old"))[0] for _ in range(4)] == [3] * 4
-        player.drop_chunk()
+        if key == "said elsewhere":
+            player.drop_chunk()
         assert [player.step(seen("newer"))[0] for _ in range(4)] == [5] * 4
     assert sent == sorted(sent, reverse=True)  # all of the old one, then all of the new one
     assert {"old", "newer"} == set(sent)

@@ -64,14 +64,18 @@ class ChunkPlayer:
         self._chunk = np.zeros((0, 0), dtype=np.float32)
         self._index = 0
         self._undecodable = 0
+        self._instruction: dict[str, Any] = {}  # the last `prompt` and `instruction`
         self.steps = self.waits = self.skipped = 0
         self.reply: Any = None
 
     def step(self, observation: Mapping[str, Any]) -> np.ndarray:
         """Return the action (dim,) for this step. Blocks only if no action is left.
 
+        Another `prompt` or `instruction` than before drops what was decided for the old one.
+
         Raises what `infer` raised, or InspireError after too many replies without actions.
         """
+        self._follow_instruction(observation)
         images = {k: v for k, v in observation.items() if isinstance(v, np.ndarray) and v.ndim == 3}
         observation = {**observation, **self._history.stack(images)}
         if self._pending is not None and self._pending.done():
@@ -112,6 +116,12 @@ class ChunkPlayer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _follow_instruction(self, observation: Mapping[str, Any]) -> None:
+        given = {name: observation[name] for name in ("prompt", "instruction") if name in observation}
+        if any(name in self._instruction and self._instruction[name] != given[name] for name in given):
+            self.drop_chunk()
+        self._instruction |= given
 
     def _last(self) -> int:
         length = len(self._chunk)

@@ -72,7 +72,7 @@ class InstructionSequence:
 
         Args:
             answers: those of a decision about the instruction in force, {mention: answer}. A reply that was still on
-                its way when the instruction changed is none: see `ChunkPlayer.drop_chunk`.
+                its way when the instruction changed is none; a `ChunkPlayer` drops it.
             holding: whether the gripper holds something, as your robot knows it; then the answers are not read. So a
                 base model, which gives none, can be used as well.
 
