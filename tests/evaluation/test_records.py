@@ -208,7 +208,9 @@ def test_runs_under_different_conditions_are_no_one_result(first, other, told):
 
 
 def filmed(folder, shard=(0, 1), first_seed=1_000_000):
-    plan = EvaluationPlan(("toy_seen",), 3, {"name": "good"}, videos_per_task=1, shard=shard, first_seed=first_seed)
+    plan = EvaluationPlan(
+        ("toy_seen",), 3, {"name": "good"}, videos_per_task=1, shard=shard, first_seed=first_seed
+    )
 
     def write(path, frames, fps, record):
         path.write_text(folder.name)
@@ -221,7 +223,7 @@ def test_a_pooled_episode_has_its_own_video(tmp_path):
     """Each run has videos of the same names, in its own folder."""
     runs = [filmed(tmp_path / name) for name in ("one", "two")]
     episodes = compare([pool([[run] for run in runs], "good")])["episodes"]
-    shown = {(e["task"], e["seed"]): Path(e["video"]).read_text() for e in episodes if e["video"]}
+    shown = {(e["task"], e["seed"]): Path(e["video"]).read_text("utf-8") for e in episodes if e["video"]}
     assert shown == {
         (task, 1_000_000 + number * 10**12): run.path.name
         for number, run in enumerate(runs)
@@ -233,7 +235,9 @@ def test_the_shards_of_a_run_are_one_run(tmp_path):
     whole = filmed(tmp_path / "whole")
     shards = [filmed(tmp_path / str(i), (i, 3)) for i in range(3)]
     (joined,) = join_shards(shards)
-    assert {(r.key, r.success, r.steps) for r in joined.records} == {(r.key, r.success, r.steps) for r in whole.records}
+    assert {(r.key, r.success, r.steps) for r in joined.records} == {
+        (r.key, r.success, r.steps) for r in whole.records
+    }
     assert "finished" in joined.info
     assert compare([joined])["groups"] == compare([whole])["groups"]
     assert sum(bool(e["video"]) and Path(e["video"]).is_file() for e in compare([joined])["episodes"]) == 2

@@ -181,7 +181,14 @@ def test_a_shard_without_episodes_is_refused_and_leaves_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "bad", [{"control": "orcale"}, {"shard": (2, 2)}, {"episodes": 0}, {"first_seed": -1}, {"first_seed": 10**12 - 1}]
+    "bad",
+    [
+        {"control": "orcale"},
+        {"shard": (2, 2)},
+        {"episodes": 0},
+        {"first_seed": -1},
+        {"first_seed": 10**12 - 1},
+    ],
 )
 def test_a_plan_is_checked_before_anything_runs(bad):
     with pytest.raises(InspireError):

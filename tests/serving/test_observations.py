@@ -102,8 +102,9 @@ def test_liberos_wrist_camera_is_the_second_or_reported_as_unused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cameras", "keys"), [(("wrist", "image2"), {}), (("wrist_image", "wrist"), {}), (("image", "wrist"), {"image": WRIST})]
-)  # fmt: skip
+    ("cameras", "keys"),
+    [(("wrist", "image2"), {}), (("wrist_image", "wrist"), {}), (("image", "wrist"), {"image": WRIST})],
+)
 def test_one_image_never_stands_for_two_cameras(cameras: tuple[str, ...], keys: dict[str, str]) -> None:
     """openpi's wrist_image is another name of two cameras, of which a policy may have both."""
     message = {WRIST: gradient(), "observation/state": np.zeros(8), "prompt": "pick up the red cube"}

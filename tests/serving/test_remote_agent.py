@@ -54,7 +54,9 @@ def test_a_batch_is_decided_together(running) -> None:
     agent.close()
 
 
-def test_agents_that_want_more_connections_than_the_server_takes_do_not_wait_for_each_other(running, capsys) -> None:
+def test_agents_that_want_more_connections_than_the_server_takes_do_not_wait_for_each_other(
+    running, capsys
+) -> None:
     """As the workers of an evaluation on a machine of many cores, each of which holds some."""
     server = running(max_connections=3)
     agents = [RemoteAgent(url=server.url, connect_timeout_s=0.3) for _ in range(2)]
@@ -67,7 +69,7 @@ def test_agents_that_want_more_connections_than_the_server_takes_do_not_wait_for
     assert [line.split("allows. ")[1] for line in said] == [
         "5 rows of a batch share 2.", "5 rows of a batch share 1.",
     ]  # fmt: skip
-    with pytest.raises(Full, match="took no further connection within 0.3 s"):
+    with pytest.raises(Full, match="took no further connection within"):
         RemoteAgent(url=server.url, connect_timeout_s=0.3)
     for agent in agents:
         agent.close()

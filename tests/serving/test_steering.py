@@ -143,9 +143,13 @@ def test_an_override_stays_until_it_is_removed(played: RecordedSession) -> None:
         ("the drawer", "up", r"'the drawer' cannot be set here. Possible: ['the red cube']"),
     ],
 )
-def test_an_override_that_cannot_be_set_leaves_the_others(played: RecordedSession, mention, word, told) -> None:
+def test_an_override_that_cannot_be_set_leaves_the_others(
+    played: RecordedSession, mention, word, told
+) -> None:
     """Also after the end, and where the policy is out of reach for a moment."""
-    played.command(lambda s: s["objects"][0]["overridden"], type="override", mention="the red cube", word="up")
+    played.command(
+        lambda s: s["objects"][0]["overridden"], type="override", mention="the red cube", word="up"
+    )
     wrong = {"type": "override", "mention": mention, "word": word}
     assert told in played.command(lambda s: s["error"], **wrong)["error"]
     assert played.command(lambda s: s["steps"] == 1, type="step")["objects"][0]["answer"] == "up"
@@ -157,7 +161,9 @@ def test_an_override_that_cannot_be_set_leaves_the_others(played: RecordedSessio
     played.session.agent.act = away
     other = {"type": "override", "mention": "the red cube", "word": "down"}
     assert "no policy server" in played.command(lambda s: s["error"], **other)["error"]
-    assert "no policy server" in played.command(lambda s: s["error"] and not s["steps"], type="reset")["error"]
+    assert (
+        "no policy server" in played.command(lambda s: s["error"] and not s["steps"], type="reset")["error"]
+    )
     played.session.agent.act = act
     state = played.command(lambda s: s["over"], type="play", on=True)
     assert {word for _, answers, _, _ in state["timeline"] for word in answers} == {"up"}
@@ -174,7 +180,9 @@ def test_an_instruction_that_changes_in_an_episode_ends_what_was_decided_for_the
     played = RecordedSession(
         benchmark=SimpleNamespace(**vars(BENCHMARK) | {"make": lambda suite, task: Changes(task)})
     )
-    played.command(lambda s: s["objects"][0]["overridden"], type="override", mention="the red cube", word="up")
+    played.command(
+        lambda s: s["objects"][0]["overridden"], type="override", mention="the red cube", word="up"
+    )
     state = played.command(lambda s: s["steps"] == 1, type="step")
     assert (state["objects"], state["motion"]) == ([], [])
     state = played.command(lambda s: s["steps"] == 2, type="step")

@@ -285,7 +285,12 @@ def pool(runs_by_seed: Sequence[Sequence[Run]], name: str) -> Run:
         raise InspireError(f"There are no runs of {name!r} to pool.")
     first = runs_by_seed[0][0]
     records = [
-        replace(record, seed=record.seed + number * SEED_OFFSET, policy=name, video=_video_from(first, run, record))
+        replace(
+            record,
+            seed=record.seed + number * SEED_OFFSET,
+            policy=name,
+            video=_video_from(first, run, record),
+        )
         for number, runs in enumerate(runs_by_seed)
         for run in runs
         for record in run.records

@@ -81,7 +81,8 @@ class EvaluationPlan:
             raise InspireError(f"episodes_per_task must be at least 1, found {self.episodes_per_task}.")
         if not 0 <= self.first_seed <= SEED_OFFSET - self.episodes_per_task:
             raise InspireError(
-                f"Seeds lie between 0 and {SEED_OFFSET:,}, found {self.first_seed} and {self.episodes_per_task} episodes."
+                f"Seeds lie between 0 and {SEED_OFFSET:,}; found {self.first_seed} as the first of "
+                f"{counted(self.episodes_per_task, 'episode')}."
             )
         check_control_of(self.policy, self.control)
         if not 0 <= self.shard[0] < self.shard[1]:
