@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from inspire_vla.dialogue import AnswerRule
 from inspire_vla.errors import InspireError, did_you_mean
-from inspire_vla.evaluation import AnswerRule, Factory, PolicyInputs
+from inspire_vla.evaluation import Factory, PolicyInputs
 from inspire_vla.files import file_sha256
 from inspire_vla.instruction import Overrides, mentions_of, overrides_from_json, overrides_to_json
 from inspire_vla.lerobot_plugin import checkpoints
@@ -88,7 +89,7 @@ def check_overrides(policy: Mapping[str, Any], overrides: Mapping[str, str]) -> 
             f"{policy['name']} ({policy['checkpoint']}) acts without answers, so none can be overridden; found "
             f"{dict(overrides)}. Possible with a policy that is asked questions before it acts."
         )
-    words = _answer_rule(reasoning).words()
+    words = AnswerRule.of_reasoning(reasoning).words()
     for word in overrides.values():
         if word not in words:
             raise InspireError(f"{word!r} is no answer of {policy['checkpoint']}.{did_you_mean(word, words)}")
@@ -248,22 +249,12 @@ def answer_rule(
     served = overrides_from_json(reasoning.get("mention_overrides") or {})
     overrides = {**(served if checkpoint is None else stored_overrides(checkpoint)), **(mentions or {})}
     by_text = {text: mentions_of(roles) for text, roles in overrides.items()}
-    return replace(_answer_rule(reasoning), overrides=by_text)
+    return replace(AnswerRule.of_reasoning(reasoning), overrides=by_text)
 
 
 def stored_overrides(checkpoint: str | Path) -> Overrides:
     """Return the mention overrides that a checkpoint holds."""
     return overrides_from_json(tokenizer_settings(find(checkpoint)).get("mention_overrides", {}))
-
-
-def _answer_rule(reasoning: Mapping[str, Any]) -> AnswerRule:
-    return AnswerRule(
-        **{
-            key: reasoning[key]
-            for key in AnswerRule.__dataclass_fields__
-            if key in reasoning and key != "overrides"
-        }
-    )
 
 
 def _checkpoint_name(checkpoint: str | Path, folder: Path) -> str:

@@ -10,9 +10,8 @@ from tests.lerobot_plugin.tiny_runs import run
 
 from inspire_vla import policies
 from inspire_vla.backbones.text_tokenizer import load_text_tokenizer
-from inspire_vla.dialogue import NANO_TEMPLATE, NOT_ASKED
+from inspire_vla.dialogue import NANO_TEMPLATE, NOT_ASKED, AnswerRule
 from inspire_vla.errors import InspireError
-from inspire_vla.evaluation.answers import AnswerRule
 from inspire_vla.instruction import MentionRole, NoObjectFound
 from inspire_vla.labels.columns import LABELS_FILE, LabelMismatch, read_labels
 from inspire_vla.lerobot_plugin.agent import Agent, load_policy

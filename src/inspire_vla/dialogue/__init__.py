@@ -1,5 +1,9 @@
-"""Dialogues of questions, answers, instruction and action, and the loss mask of their tokens. Takes any tokenizer."""
+"""Dialogues of questions, answers, instruction and action, and the loss mask of their tokens. Takes any tokenizer.
 
+answer_rule.py says what a policy is asked about and which answer is true.
+"""
+
+from inspire_vla.dialogue.answer_rule import AnswerRule
 from inspire_vla.dialogue.dialogue import (
     ASKED_OBJECTS,
     NOT_ASKED,
@@ -38,6 +42,7 @@ __all__ = [
     "QUESTIONS",
     "QWEN_TEMPLATE",
     "TEMPLATES",
+    "AnswerRule",
     "CachedTokenizer",
     "Dialogue",
     "Rendered",

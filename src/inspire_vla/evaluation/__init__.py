@@ -4,12 +4,13 @@ protocols.py  what a benchmark and an agent offer          answers.py     answer
 episode.py    one episode being played                     rollout.py     many episodes in one process
 workers.py    many processes, Ray                          runner.py      the plan, and `evaluate`
 records.py    files of a run                               provenance.py  where numbers come from
-statistics.py intervals and tests                          compare.py     policies against each other
+statistics.py intervals and tests                          comparison.py  policies against each other
 playback.py   recorded episodes in place of a simulator    offline.py     actions against demonstrations
 compare_offline.py  policies on the same recorded frames
 """
 
-from inspire_vla.evaluation.answers import AnswerRule, check_control_of
+from inspire_vla.dialogue import AnswerRule
+from inspire_vla.evaluation.answers import check_control_of
 from inspire_vla.evaluation.comparison import compare, compare_over_seeds, group_of
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.playback import PlaybackBenchmark, PlaybackPlan, PolicyInputs

@@ -1,16 +1,12 @@
-"""Answers against the truth: the rule that makes true answers, controls that replace answers, confusion counts."""
+"""Answers against the truth: controls that replace answers, and confusion counts."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from inspire_vla.dialogue import objects_not_asked
 from inspire_vla.errors import InspireError, did_you_mean
-from inspire_vla.instruction import NoObjectFound, find_mentions, mentions_of, override_for
-from inspire_vla.spatial import GRASPED, true_answers, words_by_rule
+from inspire_vla.spatial import GRASPED
 
 Confusion = dict[str, dict[str, int]]
 """{true answer: {given answer: count}}"""
@@ -57,59 +53,6 @@ def check_control_of(policy: Mapping[str, Any], control: str) -> None:
         asked=bool(reasoning.get("enabled", True)),
         answers_precede_action=not reasoning.get("separate_questions", False),
     )
-
-
-@dataclass(frozen=True)
-class AnswerRule:
-    """How an offset becomes an answer, as the policy was trained: the arguments of `spatial.relate`."""
-
-    mode: str = "direction"
-    frame: str = "robot"
-    close_threshold_m: float | None = None
-    grasped_word: bool = True
-    max_objects: int | None = None
-    """The policy is asked about at most this many mentions, the first ones."""
-    overrides: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Instruction → mentions that a person has given in place of those that it names."""
-
-    @classmethod
-    def of(cls, agent: Any) -> "AnswerRule":
-        """Return the agent's `answer_rule`, else the rule in its `config.reasoning`, else the default.
-
-        Mentions that a person has given are taken from its `mention_overrides`.
-        """
-        given = getattr(agent, "mention_overrides", None) or {}
-        overrides = {text: mentions_of(override_for(roles)) for text, roles in given.items()}
-        rule = getattr(agent, "answer_rule", None) or getattr(
-            getattr(agent, "config", None), "reasoning", None
-        )
-        if rule is None or isinstance(rule, cls):
-            return replace(rule or cls(), overrides=overrides) if overrides else rule or cls()
-        values = dict(rule) if isinstance(rule, Mapping) else vars(rule)
-        known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
-        return cls(**known | {"overrides": overrides})
-
-    def truth(self, info: Mapping[str, Any]) -> dict[str, str]:
-        """Return {mention: true answer} from an environment's `info`; empty if it has no offsets."""
-        rule = asdict(self)
-        del rule["max_objects"], rule["overrides"]
-        return true_answers(info, **rule)
-
-    def not_asked(self, instructions: Iterable[str]) -> list[str]:
-        """Return what to say of the instructions that name more objects than the policy is asked about."""
-        lines: list[str | None] = []
-        for instruction in dict.fromkeys(instructions):
-            mentions = self.overrides.get(instruction)
-            if mentions is None:
-                with suppress(NoObjectFound):
-                    mentions = find_mentions(instruction)
-            if mentions and self.max_objects is not None:
-                lines.append(objects_not_asked(instruction, mentions, self.max_objects))
-        return [line for line in lines if line is not None]
-
-    def words(self) -> tuple[str, ...]:
-        """Return all answers that this rule can give."""
-        return words_by_rule(self.mode, self.close_threshold_m, self.grasped_word)
 
 
 def control_overrides(

@@ -24,7 +24,7 @@ def compare_offline(
 ) -> dict[str, Any]:
     """Return the comparison of runs on recorded frames, as JSON; policies are paired with the first by episode.
 
-    summaries: `compare.answer_summary` of each run.
+    summaries: `comparison.answer_summary` of each run.
 
     Raises InspireError for runs on datasets whose actions are not the same numbers.
     """

@@ -3,15 +3,14 @@
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from inspire_vla.dialogue import AnswerRule
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation.answers import (
-    AnswerRule,
     Confusion,
     add,
     control_overrides,
@@ -21,7 +20,6 @@ from inspire_vla.evaluation.answers import (
 )
 from inspire_vla.evaluation.protocols import Observation
 from inspire_vla.evaluation.records import NOT_ASKED_ABOUT, EpisodeRecord, Recording
-from inspire_vla.instruction import NoObjectFound, find_mentions
 from inspire_vla.observation_history import ObservationHistory
 
 if TYPE_CHECKING:
@@ -159,12 +157,12 @@ class Episode:
 
     def _asked_mentions(self, truth: Mapping[str, str]) -> tuple[str, ...]:
         """Return what the policy is asked about: as in the last decision, at first as found in the instruction."""
-        mentions = self.asked or self.rule.overrides.get(self.instruction, ())
-        if not mentions and self.instruction not in self.rule.overrides:
-            with suppress(NoObjectFound):
-                mentions = find_mentions(self.instruction)
-            if not truth.keys() <= set(mentions):  # the environment names its objects in other words
-                mentions = tuple(truth)
+        mentions = self.asked or self.rule.mentions(self.instruction)
+        given = bool(self.asked) or self.instruction in self.rule.overrides
+        if not given and not truth.keys() <= set(
+            mentions
+        ):  # the environment names its objects in other words
+            mentions = tuple(truth)
         return mentions[: self.rule.max_objects]
 
     def decide(self, decision: "Decision", ms: float, batch_size: int) -> None:

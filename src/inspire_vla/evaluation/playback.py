@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from inspire_vla.dialogue import AnswerRule
 from inspire_vla.errors import InspireError, counted, did_you_mean
-from inspire_vla.evaluation.answers import AnswerRule, check_control_of
+from inspire_vla.evaluation.answers import check_control_of
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.offline import ActionScale, OfflineScores, score_actions
-from inspire_vla.instruction import find_mentions
 from inspire_vla.labels.columns import (
     ModeRule,
     answer_column,
@@ -132,12 +132,7 @@ class PlaybackBenchmark:
             return False
         if self.inputs.rule is None or (self.labels and segment.instruction in self.labels[1]):
             return True
-        if segment.instruction in self.inputs.rule.overrides:
-            return bool(self.inputs.rule.overrides[segment.instruction])
-        try:
-            return bool(find_mentions(segment.instruction))
-        except InspireError:
-            return False
+        return bool(self.inputs.rule.mentions(segment.instruction))
 
     @cached_property
     def name(self) -> str:

@@ -51,7 +51,7 @@ class Agent(Protocol):
     Optional attributes:
         n_action_steps: how many actions of a chunk are executed, unless the plan sets it; default: all.
         n_obs_steps: how many images of each camera it takes; default: 1.
-        answer_rule: see `AnswerRule.of`.
+        answer_rule: see `dialogue.AnswerRule.of`.
         mention_overrides: instruction → objects that it asks about in place of those that the instruction names.
         reasoning_enabled: False for a base model, which is asked nothing.
         answers_precede_action: False where the questions are asked apart from the action (`separate_questions`).

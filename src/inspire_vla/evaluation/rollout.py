@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from inspire_vla.dialogue import AnswerRule
 from inspire_vla.errors import InspireError, PolicyLost, counted, reason_of
-from inspire_vla.evaluation.answers import UNASKED, AnswerRule, check_control
+from inspire_vla.evaluation.answers import UNASKED, check_control
 from inspire_vla.evaluation.episode import Episode, EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.protocols import Agent, Benchmark
 from inspire_vla.evaluation.records import EpisodeRecord, Recording

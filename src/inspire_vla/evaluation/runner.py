@@ -20,8 +20,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from inspire_vla.dialogue import AnswerRule
 from inspire_vla.errors import InspireError, counted
-from inspire_vla.evaluation.answers import UNASKED, AnswerRule, check_control_of
+from inspire_vla.evaluation.answers import UNASKED, check_control_of
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.playback import PlaybackPlan
 from inspire_vla.evaluation.protocols import Agent, Benchmark, select_tasks
@@ -45,6 +46,7 @@ FIRST_SEED = 1_000_000
 LATER_RECORDED = ("settings_sha256",)
 """Of a policy: a run that was begun by a version that did not record it is continued without it."""
 MAX_FIRST_CRASHES = 8
+"""So many crashes before any episode was played to its end stop a run: something is set up wrongly."""
 MAX_LINES = 10
 """So many instructions that are not asked about whole are listed one by one."""
 

@@ -28,7 +28,7 @@ from inspire_vla.backbones.flow import FlowContext, FlowExpert, flow_loss
 from inspire_vla.backbones.hf_decoder import HFBackbone
 from inspire_vla.backbones.image_text import ImageText
 from inspire_vla.decoding import AnswerSet, Decision, FlowHead, Grammar, decode
-from inspire_vla.dialogue import Dialogue, TokenType
+from inspire_vla.dialogue import AnswerRule, Dialogue, TokenType
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.action_tokenizer_fit import choose_action_tokenizer
 from inspire_vla.lerobot_plugin.build_model import (
@@ -65,7 +65,6 @@ from inspire_vla.lerobot_plugin.tokenizer import (
     last_state,
 )
 from inspire_vla.lerobot_plugin.training_start import asked_for, check_resumed
-from inspire_vla.spatial import words_by_rule
 
 ACTION_IS_PAD = f"{ACTION}_is_pad"
 """LeRobot's key: (batch, horizon), whether an action lies beyond the end of its episode."""
@@ -124,7 +123,7 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         if (template.needs_state or template.state_tokens) and not self._has_state:
             raise InspireError(f"The prompt of {config.backbone!r} holds the robot's state: set use_state.")
         reasoning = config.reasoning
-        words = words_by_rule(reasoning.mode, reasoning.close_threshold_m, reasoning.grasped_word)
+        words = AnswerRule.of_reasoning(reasoning).words()
         builder = self.tokenizer.prompt_builder
         self.answer_set = AnswerSet(words, builder.tokenizer, builder.template)
         grammar = Grammar(builder.tokenizer, self.answer_set, actions, vocabulary)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from inspire_vla.dialogue import AnswerRule
 from inspire_vla.errors import InspireError, PolicyLost, counted
 from inspire_vla.instruction import Overrides, mentions_of, override_for, overrides_from_json
 from inspire_vla.serving.client import Full, NoReply, NotAccepted, PolicyClient, Reply, Unreachable
@@ -65,8 +66,7 @@ class RemoteAgent:
         self._expected = dict(expected or identity_of(self.metadata))
         self._check_identity(self._clients[0])
         reasoning = self.metadata["reasoning"]
-        keys = ("mode", "frame", "close_threshold_m", "grasped_word", "max_objects")
-        self.answer_rule = {key: reasoning[key] for key in keys}
+        self.answer_rule = AnswerRule.of_reasoning(reasoning)
         served = reasoning.get("mention_overrides") or {}
         self.mention_overrides: Overrides = {
             **{text: override_for(names) for text, names in served.items()},

@@ -28,13 +28,13 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request as HttpRequest
 from websockets.http11 import Response
 
+from inspire_vla.dialogue import AnswerRule
 from inspire_vla.errors import InspireError
 from inspire_vla.instruction import mentions_of
 from inspire_vla.serving import protocol
 from inspire_vla.serving.batching import Batcher, Outcome
 from inspire_vla.serving.observations import ObservationReader, Options, Request
 from inspire_vla.serving.runtime import Metrics, WebSocketService, log, peer_of
-from inspire_vla.spatial import words_by_rule
 
 MAX_REASON = 2000
 MAX_SESSIONS = 64
@@ -364,7 +364,6 @@ def reply_of(decision: Any, timing: Mapping[str, float], unused: tuple[str, ...]
 def metadata_of(config: Any, reader: ObservationReader, about: Mapping[str, Any]) -> dict[str, Any]:
     """Return the metadata of a policy, which the server sends to each new connection. `about` adds to it."""
     reasoning = config.reasoning
-    words = words_by_rule(reasoning.mode, reasoning.close_threshold_m, reasoning.grasped_word)
     return {
         "policy": "inspire_vla",
         **about,
@@ -383,7 +382,7 @@ def metadata_of(config: Any, reader: ObservationReader, about: Mapping[str, Any]
             "close_threshold_m": reasoning.close_threshold_m,
             "grasped_word": bool(reasoning.grasped_word),
             "max_objects": int(reasoning.max_objects),
-            "words": list(words),
+            "words": list(AnswerRule.of_reasoning(reasoning).words()),
             **({"separate_questions": True} if reasoning.separate_questions else {}),
         },
     }

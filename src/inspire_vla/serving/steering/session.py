@@ -16,13 +16,13 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 
-from inspire_vla.dialogue import question
+from inspire_vla.dialogue import AnswerRule, question
 from inspire_vla.errors import InspireError, did_you_mean, reason_of
 from inspire_vla.files import describe
 from inspire_vla.observation_history import ObservationHistory
 from inspire_vla.serving.observations import Text
 from inspire_vla.serving.runtime import log
-from inspire_vla.spatial import get_frame, true_answers, words_by_rule
+from inspire_vla.spatial import get_frame
 
 HISTORY = 120
 """Decisions that the page's timeline shows."""
@@ -31,7 +31,6 @@ MAX_COMMANDS = 32
 MAX_UNDECODABLE = 5
 FIRST_SEED = 1_000_000
 _FROM_NEXT_START = "The episode is over, so this holds from its next start on."
-RULE = ("mode", "frame", "close_threshold_m", "grasped_word")
 
 
 @dataclass(frozen=True)
@@ -104,8 +103,7 @@ class SteeringSession:
         self.agent, self.benchmark, self.hz = agent, benchmark, hz
         self._cartesian = bool(getattr(benchmark, "has_cartesian_actions", True))
         self._publish = publish
-        rule = getattr(agent, "answer_rule", None) or vars(agent.config.reasoning)
-        self.rule: dict[str, Any] = {name: rule[name] for name in RULE}
+        self.rule = AnswerRule.of(agent)
         suites = list(benchmark.suites())
         self.suite = suite or suites[0]
         if self.suite not in suites:
@@ -147,20 +145,16 @@ class SteeringSession:
         except queue.Full:
             raise InspireError(f"{MAX_COMMANDS} commands wait already. Try again in a moment.") from None
 
-    def _words(self) -> list[str]:
-        rule = self.rule
-        return list(words_by_rule(rule["mode"], rule["close_threshold_m"], rule["grasped_word"]))
-
     def metadata(self) -> dict[str, Any]:
         """Return what does not change: the policy, its answer words, and the suites with their tasks."""
-        frame = get_frame(self.rule["frame"])
+        frame = get_frame(self.rule.frame)
         facing = getattr(self.benchmark, "camera_faces_robot", True)
         instructions = getattr(self.benchmark, "instructions", None)
         return {
             "type": "metadata",
             "policy": str(getattr(self.agent, "name", None) or "policy"),
             "reasoning": bool(getattr(self.agent, "reasoning_enabled", True)),
-            "words": self._words(),
+            "words": list(self.rule.words()),
             "note": str(getattr(self.benchmark, "note", "")),
             # as the directions appear in an image whose camera faces the robot; empty for another camera
             "arrows": dict(zip((*frame.x, *frame.y, *frame.z), "↑↓←→▼▲", strict=True)) if facing else {},
@@ -265,7 +259,7 @@ class SteeringSession:
             self.overrides.pop(mention, None)
         else:
             mentions = () if self.decision is None else self.decision.mentions
-            for given, possible in ((mention, mentions), (word, self._words())):
+            for given, possible in ((mention, mentions), (word, self.rule.words())):
                 if given not in possible:
                     raise InspireError(f"{given!r} cannot be set here.{did_you_mean(given, possible)}")
             self.overrides[mention] = word
@@ -335,7 +329,7 @@ class SteeringSession:
 
     def _truth(self) -> dict[str, str]:
         """Return {mention: true answer} for the objects that the benchmark knows."""
-        return true_answers(self._info, **self.rule)
+        return self.rule.truth(self._info)
 
     def _show(self) -> None:
         image = np.full((256, 256, 3), 40, dtype=np.uint8)
@@ -368,8 +362,8 @@ class SteeringSession:
             "infer_ms": round(self.infer_ms, 1),
             "forward_passes": int(getattr(decision, "forward_passes", 0)),
             "decodable": decision is None or decision.actions is not None,
-            "motion": describe_motion(self._chunk, self.rule["frame"]) if self._cartesian else [],
-            "objects": describe_objects(decision, truth, self.rule["mode"]),
+            "motion": describe_motion(self._chunk, self.rule.frame) if self._cartesian else [],
+            "objects": describe_objects(decision, truth, self.rule.mode),
             "timeline": list(self.timeline),
         }
 
