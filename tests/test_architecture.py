@@ -16,7 +16,7 @@ ROOT = Path(inspire_vla.__file__).parent
 # A room may import rooms of the levels before its own, and itself. Rooms of one level don't import each other.
 LEVELS = (
     ("errors",),
-    ("files", "observation_history", "lerobot_internals", "perturbations"),
+    ("files", "episode_conventions", "observation_history", "lerobot_internals", "perturbations"),
     ("jobs",),
     ("spatial", "instruction"),
     ("dialogue", "action_tokenizers"),

@@ -10,6 +10,7 @@ compare_offline.py  policies on the same recorded frames
 """
 
 from inspire_vla.dialogue import AnswerRule
+from inspire_vla.episode_conventions import FIRST_SEED
 from inspire_vla.evaluation.answers import check_control_of
 from inspire_vla.evaluation.comparison import compare, compare_over_seeds, group_of
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
@@ -26,7 +27,7 @@ from inspire_vla.evaluation.records import (
     read_run,
 )
 from inspire_vla.evaluation.rollout import rollout
-from inspire_vla.evaluation.runner import FIRST_SEED, EvaluationPlan, evaluate
+from inspire_vla.evaluation.runner import EvaluationPlan, evaluate
 from inspire_vla.evaluation.statistics import (
     Estimate,
     PairCounts,

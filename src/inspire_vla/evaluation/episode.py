@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from inspire_vla.dialogue import AnswerRule
+from inspire_vla.episode_conventions import MAX_UNDECODABLE_IN_A_ROW, instruction_in
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation.answers import (
     Confusion,
@@ -25,7 +26,6 @@ from inspire_vla.observation_history import ObservationHistory
 if TYPE_CHECKING:
     from inspire_vla.decoding import Decision
 
-MAX_UNDECODABLE_IN_A_ROW = 5
 RECORDED = (
     "steps", "error", "traceback", "crashed", "mentions", "undecodable", "forward_passes",
     "drafts_accepted", "answers_to_override", "answers_overridden", "goals",
@@ -142,7 +142,7 @@ class Episode:
 
         A new one asks about other objects, and ends the chunk of the old one.
         """
-        instruction = str(self.info.get("instruction", self.info.get("task", self.instruction)))
+        instruction = instruction_in(self.info, self.instruction)
         if instruction != self.instruction:
             self.instruction, self.asked, self.drafts, self.chunk = instruction, (), None, []
         if instruction not in self.instructions:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from inspire_vla.dialogue import AnswerRule
+from inspire_vla.episode_conventions import FIRST_SEED
 from inspire_vla.errors import InspireError, counted, did_you_mean
 from inspire_vla.evaluation.answers import check_control_of
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
@@ -37,7 +38,6 @@ from inspire_vla.spatial import decode_answers
 STATE = "observation.state"
 GRIPPER_TOLERANCE_S = 0.5
 """A gripper event counts as hit if the policy's is at most so much earlier or later."""
-FIRST_STEERING_SEED = 1_000_000
 _PART = 1_000_000
 """Added to the seed for each change of the task within an episode."""
 
@@ -69,8 +69,8 @@ class PlaybackBenchmark:
         dataset: folder of a LeRobot dataset; with labels, answers are scored.
         inputs: what the policy takes.
         evaluated: the episodes that are evaluated; mean and spread of the actions are taken from the others, if any.
-        first_episode: for steering: reset(seed) plays this episode for the first seed, for the next one the next
-            episode of the same task. None: the seed is the number of the episode.
+        first_episode: for steering: reset(seed) plays this episode for FIRST_SEED, for the next seed the next episode
+            of the same task. None: the seed is the number of the episode.
 
     Raises:
         InspireError: no dataset, or one that does not fit the policy: cameras, sizes, labels of another meaning.
@@ -300,7 +300,7 @@ class Playback:
             return next(s for s in self.segments if seed_of(s) == seed)
         later = [s for s in self.segments if s.episode >= first]
         ordered = [*later, *(s for s in self.segments if s.episode < first)]
-        return ordered[(seed - FIRST_STEERING_SEED) % len(ordered)]
+        return ordered[(seed - FIRST_SEED) % len(ordered)]
 
     def _observe(self) -> None:
         recorded = {camera: next(images) for camera, images in self._images.items()}

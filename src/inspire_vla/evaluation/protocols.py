@@ -19,8 +19,8 @@ An agent with `n_obs_steps` > 1 gets (time, H, W, 3): the images of the last con
 class Benchmark(Protocol):
     """Suites of tasks. `make` returns a gymnasium environment whose `reset(seed=…)` fixes the initial state.
 
-    The environment's `info` holds `is_success` and the instruction (`instruction`, or `task`), which may change during
-    an episode. For the truth of answers it holds `mentions` (k words), `gripper_to_object_m` (k, 3) in the robot's base
+    The environment's `info` holds `is_success` and the instruction (see `instruction_in`), which may change during an
+    episode. For the truth of answers it holds `mentions` (k words), `gripper_to_object_m` (k, 3) in the robot's base
     frame, and `grasped` (k,).
     A task with several goals may have `goals`: whether each holds now.
     An environment that plays recorded frames has `add_chunk(step, actions)` and `scores()`, see playback.py.

@@ -21,6 +21,7 @@ from rich.progress import (
 )
 
 from inspire_vla.dialogue import AnswerRule
+from inspire_vla.episode_conventions import FIRST_SEED
 from inspire_vla.errors import InspireError, counted
 from inspire_vla.evaluation.answers import UNASKED, check_control_of
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
@@ -41,8 +42,6 @@ from inspire_vla.evaluation.workers import EpisodeVideoWriter, RayCluster, Worke
 from inspire_vla.files import folder_lock, write_json
 from inspire_vla.jobs import changed_settings
 
-FIRST_SEED = 1_000_000
-"""Seeds of evaluation start here, far from those of demonstrations, so that no initial state was trained on."""
 LATER_RECORDED = ("settings_sha256",)
 """Of a policy: a run that was begun by a version that did not record it is continued without it."""
 MAX_FIRST_CRASHES = 8

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
+from inspire_vla.episode_conventions import FIRST_SEED
 from inspire_vla.errors import InspireError
-from inspire_vla.evaluation import FIRST_SEED
 from inspire_vla.reports.attention import (
     TILE,
     Attention,

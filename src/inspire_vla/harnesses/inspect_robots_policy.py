@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from inspire_vla.backbones.devices import check_device
+from inspire_vla.episode_conventions import MAX_UNDECODABLE_IN_A_ROW
 from inspire_vla.errors import InspireError, counted
-from inspire_vla.evaluation.episode import MAX_UNDECODABLE_IN_A_ROW
 from inspire_vla.harnesses import how_to_install
 from inspire_vla.serving.observations import STATE_KEY, ObservationReader, Options, check_cameras
 

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from inspire_vla.episode_conventions import MAX_UNDECODABLE_IN_A_ROW
 from inspire_vla.errors import InspireError
 from inspire_vla.observation_history import ObservationHistory
 
@@ -43,7 +44,7 @@ class ChunkPlayer:
         *,
         n_action_steps: int | None = None,
         ahead: int | None = None,
-        max_undecodable: int = 5,
+        max_undecodable: int = MAX_UNDECODABLE_IN_A_ROW,
         n_obs_steps: int = 1,
     ) -> None:
         if ahead is None:

@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 
 from inspire_vla.dialogue import AnswerRule, question
+from inspire_vla.episode_conventions import FIRST_SEED, MAX_UNDECODABLE_IN_A_ROW, instruction_in
 from inspire_vla.errors import InspireError, did_you_mean, reason_of
 from inspire_vla.files import describe
 from inspire_vla.observation_history import ObservationHistory
@@ -28,8 +29,6 @@ HISTORY = 120
 """Decisions that the page's timeline shows."""
 MAX_COMMANDS = 32
 """Commands that may wait for the session."""
-MAX_UNDECODABLE = 5
-FIRST_SEED = 1_000_000
 _FROM_NEXT_START = "The episode is over, so this holds from its next start on."
 
 
@@ -316,7 +315,7 @@ class SteeringSession:
         self.timeline.append([self.steps, list(decision.answers), truths, list(decision.overridden)])
         if decision.actions is None:
             self.undecodable += 1
-            if self.undecodable >= MAX_UNDECODABLE:
+            if self.undecodable >= MAX_UNDECODABLE_IN_A_ROW:
                 raise InspireError(
                     f"The model's tokens stood for no action {self.undecodable} times in a row."
                 )
@@ -325,7 +324,7 @@ class SteeringSession:
         self._chunk = list(decision.actions[: getattr(self.agent, "n_action_steps", None)])
 
     def _task_instruction(self) -> str:
-        return str(self._info.get("instruction", self._info.get("task", self.task)))
+        return instruction_in(self._info, self.task)
 
     def _truth(self) -> dict[str, str]:
         """Return {mention: true answer} for the objects that the benchmark knows."""
