@@ -15,8 +15,8 @@ from inspire_vla.evaluation import (
     group_of,
     pool,
 )
-from inspire_vla.evaluation.answers import merge
 from inspire_vla.evaluation.comparison import differing_conditions
+from inspire_vla.evaluation.confusion import merge
 
 
 def record(suite, task, seed, success, confusion=None, **changes):

@@ -22,7 +22,7 @@ from inspire_vla.evaluation import (
     rollout,
     select_tasks,
 )
-from inspire_vla.evaluation.answers import CONTROLS, UNASKED, control_overrides
+from inspire_vla.evaluation.controls import CONTROLS, UNASKED, control_overrides
 
 
 def jobs(n=3, tasks=("go left", "go right"), suite="toy_seen"):

@@ -21,7 +21,7 @@ from inspire_vla.evaluation import (
     read_run,
     rollout,
 )
-from inspire_vla.evaluation.answers import CONTROLS
+from inspire_vla.evaluation.controls import CONTROLS
 from inspire_vla.evaluation.provenance import commit
 from inspire_vla.files import folder_lock
 

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from inspire_vla.evaluation import EpisodeRecord, Run, compare, provenance
-from inspire_vla.evaluation.answers import add, merge
+from inspire_vla.evaluation.confusion import add, merge
 from inspire_vla.reports.attention import Attention, Example, Measurement, Share, Tile
 from inspire_vla.reports.video import write_episode_video
 

@@ -10,7 +10,7 @@ from tests.serving.toy_server import ToyAgent
 
 from inspire_vla.dialogue import AnswerRule
 from inspire_vla.errors import InspireError
-from inspire_vla.evaluation.answers import CONTROLS, UNASKED
+from inspire_vla.evaluation.controls import CONTROLS, UNASKED
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.rollout import rollout
 from inspire_vla.instruction import MentionRole, find_mentions

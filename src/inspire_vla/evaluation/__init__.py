@@ -1,18 +1,19 @@
 """Rollouts, success rates with intervals, paired comparison. Knows neither a simulator nor a policy.
 
-protocols.py  what a benchmark and an agent offer          answers.py     answers against the truth, controls
-episode.py    one episode being played                     rollout.py     many episodes in one process
-workers.py    many processes, Ray                          runner.py      the plan, and `evaluate`
-records.py    files of a run                               provenance.py  where numbers come from
-statistics.py intervals and tests                          comparison.py  policies against each other
-playback.py   recorded episodes in place of a simulator    offline.py     actions against demonstrations
-compare_offline.py  policies on the same recorded frames
+protocols.py   what a benchmark and an agent offer
+controls.py    answers that are replaced                  confusion.py        counts of given and true answers
+episode.py     one episode being played                   answer_log.py       its answers beside the truth
+rollout.py     many episodes in one process               workers.py          many processes, Ray
+runner.py      the plan, and `evaluate`                   records.py          files of a run
+provenance.py  where numbers come from                    statistics.py       intervals and tests
+comparison.py  policies against each other                playback.py         recorded episodes as a benchmark
+offline.py     actions against demonstrations             compare_offline.py  policies on the same recorded frames
 """
 
 from inspire_vla.dialogue import AnswerRule
 from inspire_vla.episode_conventions import FIRST_SEED
-from inspire_vla.evaluation.answers import check_control_of
 from inspire_vla.evaluation.comparison import compare, compare_over_seeds, group_of
+from inspire_vla.evaluation.controls import check_control_of
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.playback import PlaybackBenchmark, PlaybackPlan, PolicyInputs
 from inspire_vla.evaluation.protocols import Agent, Benchmark, Factory, select_tasks

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from inspire_vla.errors import InspireError
-from inspire_vla.evaluation.answers import Confusion, correct, majority, merge, scored
+from inspire_vla.evaluation.confusion import Confusion, correct, majority, merge, scored
 from inspire_vla.evaluation.offline import GRIPPER_EVENTS, LAST, MEAN, POLICY
-from inspire_vla.evaluation.records import EpisodeRecord, Run
+from inspire_vla.evaluation.records import EpisodeKey, EpisodeRecord, Run
 from inspire_vla.evaluation.statistics import Estimate, ratio_difference, ratio_over_episodes, wilson
 
-Table = Mapping[tuple[str, str, int], EpisodeRecord]
+Table = Mapping[EpisodeKey, EpisodeRecord]
+"""The episodes of a run."""
 _SCALE = ("action_mean", "action_spread")
 
 

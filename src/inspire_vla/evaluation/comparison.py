@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Float
 
 from inspire_vla.errors import InspireError, counted
-from inspire_vla.evaluation.answers import Confusion, correct, majority, merge, scored
-from inspire_vla.evaluation.compare_offline import compare_offline
+from inspire_vla.evaluation.compare_offline import Table, compare_offline
+from inspire_vla.evaluation.confusion import Confusion, correct, majority, merge, scored
 from inspire_vla.evaluation.records import SEED_OFFSET, EpisodeRecord, Run
 from inspire_vla.evaluation.statistics import (
     PairCounts,
@@ -26,9 +26,6 @@ from inspire_vla.evaluation.statistics import (
     paired_difference,
     wilson,
 )
-
-Key = tuple[str, str, int]
-Table = dict[Key, EpisodeRecord]
 
 UNKNOWN = "trained on unknown"
 GROUPS = ("seen", "seen by some", "validation", "unseen", UNKNOWN)

@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,26 +11,16 @@ import numpy as np
 from inspire_vla.dialogue import AnswerRule
 from inspire_vla.episode_conventions import MAX_UNDECODABLE_IN_A_ROW, instruction_in
 from inspire_vla.errors import InspireError
-from inspire_vla.evaluation.answers import (
-    Confusion,
-    add,
-    control_overrides,
-    correct,
-    merge,
-    scored,
-)
+from inspire_vla.evaluation.answer_log import AnswerLog
+from inspire_vla.evaluation.confusion import correct, merge, scored
+from inspire_vla.evaluation.controls import control_overrides
 from inspire_vla.evaluation.protocols import Observation
-from inspire_vla.evaluation.records import NOT_ASKED_ABOUT, EpisodeRecord, Recording
+from inspire_vla.evaluation.records import EpisodeKey, EpisodeRecord, Recording
 from inspire_vla.observation_history import ObservationHistory
 
 if TYPE_CHECKING:
     from inspire_vla.decoding import Decision
 
-RECORDED = (
-    "steps", "error", "traceback", "crashed", "mentions", "undecodable", "forward_passes",
-    "drafts_accepted", "answers_to_override", "answers_overridden", "goals",
-)  # fmt: skip
-"""Attributes of an episode that its record has too."""
 GRIPPER_DEADBAND = 0.1
 """A gripper command in [−1, 1] with a smaller magnitude leaves the gripper as it is."""
 
@@ -46,7 +36,7 @@ class EpisodeJob:
     record_video: bool = False
 
     @property
-    def key(self) -> tuple[str, str, int]:
+    def key(self) -> EpisodeKey:
         return (self.suite, self.task, self.seed)
 
 
@@ -94,6 +84,11 @@ class GripperLog:
             self.changes.append((step, state))
 
 
+def describe_crash(error: BaseException) -> tuple[str, str]:
+    """Return the error and the traceback of a crash, as an episode's record holds them."""
+    return f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))
+
+
 class Episode:
     """One episode in its environment: `reset`, then `decide` and `step` until `finished`, then `record`."""
 
@@ -118,17 +113,12 @@ class Episode:
         self.error: str | None = None
         self.traceback: str | None = None
         self.instructions: list[str] = []  # all of the episode, where it changes
-        self.asked: tuple[str, ...] = ()  # what the last decision was asked about
-        self.mentions: tuple[str, ...] = ()  # all that was asked about
-        self.drafts: dict[str, str] | None = None  # the last answers
+        self.answers = AnswerLog()
         self.goals: tuple[int | None, ...] = ()
-        self.timeline: list[tuple[int, tuple[str, ...], tuple[str | None, ...], tuple[float, ...]]] = []
-        self.confusions: list[Confusion] = []
         self.inference_ms: list[float] = []
         self.batch_sizes: list[int] = []
         self.undecodable = self.undecodable_in_a_row = 0
         self.forward_passes = self.drafts_accepted = 0
-        self.answers_to_override = self.answers_overridden = 0
 
     def reset(self) -> None:
         """Start the environment with the job's seed, and read the instruction from its `info`."""
@@ -144,7 +134,8 @@ class Episode:
         """
         instruction = instruction_in(self.info, self.instruction)
         if instruction != self.instruction:
-            self.instruction, self.asked, self.drafts, self.chunk = instruction, (), None, []
+            self.instruction, self.chunk = instruction, []
+            self.answers.change_instruction()
         if instruction not in self.instructions:
             self.instructions.append(instruction)
 
@@ -157,11 +148,11 @@ class Episode:
 
     def _asked_mentions(self, truth: Mapping[str, str]) -> tuple[str, ...]:
         """Return what the policy is asked about: as in the last decision, at first as found in the instruction."""
-        mentions = self.asked or self.rule.mentions(self.instruction)
-        given = bool(self.asked) or self.instruction in self.rule.overrides
-        if not given and not truth.keys() <= set(
-            mentions
-        ):  # the environment names its objects in other words
+        asked = self.answers.asked
+        mentions = asked or self.rule.mentions(self.instruction)
+        given = bool(asked) or self.instruction in self.rule.overrides
+        # Where the environment names its objects in other words, the truth is about those.
+        if not given and not truth.keys() <= set(mentions):
             mentions = tuple(truth)
         return mentions[: self.rule.max_objects]
 
@@ -171,7 +162,8 @@ class Episode:
         self.batch_sizes.append(batch_size)
         self.forward_passes += decision.forward_passes
         self.drafts_accepted += sum(map(bool, decision.accepted))
-        self._score(decision)
+        controlled = self.settings.control != "none"
+        self.answers.add(self.steps, decision, self.rule.truth(self.info), controlled=controlled)
         if not decision.decodable or decision.actions is None:
             self._hold_still()
             return
@@ -184,37 +176,6 @@ class Episode:
         if hasattr(self.env, "add_chunk"):
             self.env.add_chunk(self.steps, actions)
         self.chunk = list(actions[: self.settings.n_action_steps])
-
-    def _score(self, decision: "Decision") -> None:
-        truth = self.rule.truth(self.info)
-        self.asked, answers = tuple(decision.mentions), tuple(decision.answers)
-        self.mentions += tuple(mention for mention in self.asked if mention not in self.mentions)
-        self.drafts = dict(zip(self.asked, answers, strict=True))
-        truths = tuple(truth.get(mention) for mention in self.asked)
-        confidences = tuple(round(float(confidence), 3) for confidence in decision.confidences)
-        self.timeline.append(
-            (
-                self.steps,
-                self._by_mention(answers, NOT_ASKED_ABOUT),
-                self._by_mention(truths, None),
-                self._by_mention(confidences, 0.0),
-            )
-        )
-        if self.settings.control != "none":
-            self.answers_to_override += len(answers)
-            self.answers_overridden += sum(map(bool, decision.overridden))
-        self.confusions.extend({} for _ in range(len(self.mentions) - len(self.confusions)))
-        scores = zip(self.asked, answers, truths, decision.overridden, strict=False)
-        for mention, answer, true_answer, overridden in scores:
-            if true_answer is not None and not overridden:
-                add(self.confusions[self.mentions.index(mention)], true_answer, answer)
-
-    def _by_mention[T](self, values: Sequence[T], missing: T) -> tuple[T, ...]:
-        """Order a decision's values by all mentions of the episode: an instruction that changed had others."""
-        if self.asked == self.mentions:
-            return tuple(values)
-        given = dict(zip(self.asked, values, strict=False))
-        return tuple(given.get(mention, missing) for mention in self.mentions)
 
     def _hold_still(self) -> None:
         """Count an undecodable decision; the arm holds still for one step, then the agent is asked again."""
@@ -249,8 +210,7 @@ class Episode:
 
     def fail(self, error: BaseException) -> None:
         """End the episode as a failure, because of a crash."""
-        self.error = f"{type(error).__name__}: {error}"
-        self.traceback = "".join(traceback.format_exception(error))
+        self.error, self.traceback = describe_crash(error)
         self.success, self.finished, self.crashed = False, True, True
 
     def _record_frame(self) -> None:
@@ -270,24 +230,38 @@ class Episode:
 
     def record(self) -> EpisodeRecord:
         """Return the episode's record, without its video."""
-        confusion = merge(self.confusions)
+        job, answers = self.job, self.answers
+        confusion = merge(answers.confusions)
         offline = self.env.scores() if hasattr(self.env, "scores") else None
         return EpisodeRecord(
-            **{name: getattr(self.job, name) for name in ("suite", "task", "episode", "seed")},
-            **{name: getattr(self, name) for name in RECORDED},
-            instruction=" → ".join(self.instructions) or self.job.task,
+            suite=job.suite,
+            task=job.task,
+            instruction=" → ".join(self.instructions) or job.task,
+            episode=job.episode,
+            seed=job.seed,
             success=None if offline is not None else self.success,
+            steps=self.steps,
             policy=self.settings.policy,
-            decisions=len(self.timeline),
+            error=self.error,
+            traceback=self.traceback,
+            mentions=answers.mentions,
+            decisions=len(answers.timeline),
+            undecodable=self.undecodable,
             answers_scored=scored(confusion),
             answers_correct=correct(confusion),
             confusion=confusion,
-            confusion_by_mention=tuple(self.confusions),
+            confusion_by_mention=tuple(answers.confusions),
+            forward_passes=self.forward_passes,
+            drafts_accepted=self.drafts_accepted,
             inference_ms_median=round(float(np.median(self.inference_ms)), 3) if self.inference_ms else None,
             batch_mean=round(float(np.mean(self.batch_sizes)), 2) if self.batch_sizes else None,
             wall_s=round(time.perf_counter() - self.started, 3),
-            init_state=self.info.get("init_state"),
-            timeline=tuple(self.timeline),
+            timeline=tuple(answers.timeline),
             gripper=tuple(self.gripper.changes),
+            goals=self.goals,
+            init_state=self.info.get("init_state"),
+            crashed=self.crashed,
+            answers_to_override=answers.to_override,
+            answers_overridden=answers.overridden,
             offline=offline,
         )

@@ -17,7 +17,7 @@ import numpy as np
 from inspire_vla.dialogue import AnswerRule
 from inspire_vla.episode_conventions import FIRST_SEED
 from inspire_vla.errors import InspireError, counted, did_you_mean
-from inspire_vla.evaluation.answers import check_control_of
+from inspire_vla.evaluation.controls import check_control_of
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.offline import ActionScale, OfflineScores, score_actions
 from inspire_vla.labels.columns import (

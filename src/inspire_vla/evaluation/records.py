@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from inspire_vla.errors import InspireError, reason_of
+from inspire_vla.evaluation.confusion import Confusion
 from inspire_vla.evaluation.offline import OfflineScores
 from inspire_vla.files import atomic_path, describe, disk_errors, json_sha256, read_json
 
@@ -27,6 +28,12 @@ NOT_ASKED_ABOUT = ""
 """The answer, in a timeline, about an object of another instruction of the same episode."""
 SEED_OFFSET = 10**12
 """Added to the seeds of the second training seed's episodes, twice to the third's; far from any episode's seed."""
+
+
+EpisodeKey = tuple[str, str, int]
+"""(suite, task, seed): what pairs an episode with another policy's."""
+TimelineEntry = tuple[int, tuple[str, ...], tuple[str | None, ...], tuple[float, ...]]
+"""(step, answers, truths, confidences) of a decision."""
 
 
 @dataclass(frozen=True)
@@ -70,15 +77,15 @@ class EpisodeRecord:
     undecodable: int = 0
     answers_scored: int = 0
     answers_correct: int = 0
-    confusion: dict[str, dict[str, int]] = field(default_factory=dict)
-    confusion_by_mention: tuple[dict[str, dict[str, int]], ...] = ()
+    confusion: Confusion = field(default_factory=dict)
+    confusion_by_mention: tuple[Confusion, ...] = ()
     forward_passes: int = 0
     drafts_accepted: int = 0
     inference_ms_median: float | None = None
     batch_mean: float | None = None
     wall_s: float = 0.0
     video: str | None = None
-    timeline: tuple[tuple[int, tuple[str, ...], tuple[str | None, ...], tuple[float, ...]], ...] = ()
+    timeline: tuple[TimelineEntry, ...] = ()
     gripper: tuple[tuple[int, str], ...] = ()
     goals: tuple[int | None, ...] = ()
     init_state: int | None = None
@@ -88,8 +95,7 @@ class EpisodeRecord:
     offline: OfflineScores | None = None
 
     @property
-    def key(self) -> tuple[str, str, int]:
-        """What pairs an episode with another policy's: (suite, task, seed)."""
+    def key(self) -> EpisodeKey:
         return (self.suite, self.task, self.seed)
 
     def to_json(self) -> str:

@@ -14,8 +14,8 @@ from typing import Any
 
 from inspire_vla.dialogue import AnswerRule
 from inspire_vla.errors import InspireError, PolicyLost, counted, reason_of
-from inspire_vla.evaluation.answers import UNASKED, check_control
-from inspire_vla.evaluation.episode import Episode, EpisodeJob, RolloutSettings
+from inspire_vla.evaluation.controls import UNASKED, check_control
+from inspire_vla.evaluation.episode import Episode, EpisodeJob, RolloutSettings, describe_crash
 from inspire_vla.evaluation.protocols import Agent, Benchmark
 from inspire_vla.evaluation.records import EpisodeRecord, Recording
 
@@ -82,14 +82,20 @@ def rollout(
 
 def failed(job: EpisodeJob, policy: str, error: BaseException | str) -> EpisodeRecord:
     """Return the record of an episode that crashed before it could be played, or with its worker."""
-    reason, text = str(error), None
-    if isinstance(error, BaseException):
-        reason = f"{type(error).__name__}: {error}"
-        text = "".join(traceback.format_exception(error))
+    reason, text = describe_crash(error) if isinstance(error, BaseException) else (error, None)
     return EpisodeRecord(
-        job.suite, job.task, job.task, job.episode, job.seed, False, 0, policy,
-        error=reason, traceback=text, crashed=True,
-    )  # fmt: skip
+        suite=job.suite,
+        task=job.task,
+        instruction=job.task,
+        episode=job.episode,
+        seed=job.seed,
+        success=False,
+        steps=0,
+        policy=policy,
+        error=reason,
+        traceback=text,
+        crashed=True,
+    )
 
 
 class EnvironmentPool:
@@ -142,7 +148,7 @@ def _decide(asking: list[Episode], agent: Agent) -> None:
             [episode.agent_observation for episode in asking],
             [episode.instruction for episode in asking],
             overrides=None if all(row is None for row in overrides) else overrides,
-            drafts=[episode.drafts for episode in asking],
+            drafts=[episode.answers.drafts for episode in asking],
             **mentions,
         )
         ms = 1000 * (time.perf_counter() - started)

@@ -23,7 +23,7 @@ from rich.progress import (
 from inspire_vla.dialogue import AnswerRule
 from inspire_vla.episode_conventions import FIRST_SEED
 from inspire_vla.errors import InspireError, counted
-from inspire_vla.evaluation.answers import UNASKED, check_control_of
+from inspire_vla.evaluation.controls import UNASKED, check_control_of
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.playback import PlaybackPlan
 from inspire_vla.evaluation.protocols import Agent, Benchmark, select_tasks

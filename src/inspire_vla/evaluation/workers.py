@@ -25,7 +25,7 @@ from inspire_vla.dialogue import NOT_ASKED
 from inspire_vla.errors import InspireError, reason_of
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.protocols import Agent, Benchmark
-from inspire_vla.evaluation.records import EpisodeRecord, Recording
+from inspire_vla.evaluation.records import EpisodeKey, EpisodeRecord, Recording
 from inspire_vla.evaluation.rollout import failed, rollout
 from inspire_vla.jobs import exit_with_parent, usable_cores
 
@@ -108,8 +108,8 @@ def split_jobs(jobs: Sequence[EpisodeJob], count: int) -> list[list[EpisodeJob]]
 class Share:
     """A worker's jobs as the parent knows them: not started yet, and being played."""
 
-    waiting: dict[tuple[str, str, int], EpisodeJob]
-    playing: dict[tuple[str, str, int], EpisodeJob] = field(default_factory=dict)
+    waiting: dict[EpisodeKey, EpisodeJob]
+    playing: dict[EpisodeKey, EpisodeJob] = field(default_factory=dict)
     started: bool = False
     done: bool = False
 

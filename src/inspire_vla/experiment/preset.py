@@ -88,7 +88,7 @@ class Preset:
         evaluate: arguments of every `inspire evaluate`.
         pretrain: arguments of `inspire pretrain`; empty for no pre-training.
         sweep: an option with several values.
-        controls: those of `evaluation.answers.CONTROLS` with which the method is evaluated too.
+        controls: those of `evaluation.controls.CONTROLS` with which the method is evaluated too.
         controls_episodes: episodes per task of the controls; by default, and at most, those of the group.
         ablations: name → how it differs from the method, or from its `of`.
         checkpoints: training steps after which the first seed is evaluated on `validation`.

@@ -1,15 +1,12 @@
-"""Answers against the truth: controls that replace answers, and confusion counts."""
+"""Controls of answers: what the actions are conditioned on in place of the model's own answers."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.spatial import GRASPED
-
-Confusion = dict[str, dict[str, int]]
-"""{true answer: {given answer: count}}"""
 
 UNASKED = "unasked"
 CONTROLS = ("none", "truth", "shuffled", "random", "random_directions", UNASKED)
@@ -86,37 +83,3 @@ def control_overrides(
             mention: GRASPED if truth[mention] == GRASPED else str(rng.choice(others)) for mention in known
         }
     raise InspireError(f"Unknown control of answers {control!r}.{did_you_mean(control, CONTROLS)}")
-
-
-def add(confusion: Confusion, truth: str, answer: str, count: int = 1) -> None:
-    """Count answers, in place."""
-    row = confusion.setdefault(truth, {})
-    row[answer] = row.get(answer, 0) + count
-
-
-def merge(confusions: Iterable[Confusion]) -> Confusion:
-    """Return the sum of confusions."""
-    total: Confusion = {}
-    for confusion in confusions:
-        for truth, row in confusion.items():
-            for answer, count in row.items():
-                add(total, truth, answer, count)
-    return total
-
-
-def scored(confusion: Confusion) -> int:
-    """Return the number of answers."""
-    return sum(sum(row.values()) for row in confusion.values())
-
-
-def correct(confusion: Confusion) -> int:
-    """Return the number of correct answers."""
-    return sum(row.get(truth, 0) for truth, row in confusion.items())
-
-
-def majority(confusion: Confusion) -> tuple[str | None, int]:
-    """Return the most frequent true answer and its count: what a constant answer would score at best."""
-    totals = {truth: sum(row.values()) for truth, row in confusion.items()}
-    if not totals:
-        return None, 0
-    return max(sorted(totals.items()), key=lambda item: item[1])
