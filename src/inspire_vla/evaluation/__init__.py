@@ -3,8 +3,9 @@
 protocols.py   what a benchmark and an agent offer
 controls.py    answers that are replaced                  confusion.py        counts of given and true answers
 episode.py     one episode being played                   answer_log.py       its answers beside the truth
-rollout.py     many episodes in one process               workers.py          many processes, Ray
-runner.py      the plan, and `evaluate`                   records.py          files of a run
+rollout.py     many episodes in one process               workers.py          many processes
+ray_workers.py many processes of a Ray cluster            plan.py             what an evaluation plays
+runner.py      `evaluate`                                 records.py          files of a run
 provenance.py  where numbers come from                    statistics.py       intervals and tests
 comparison.py  policies against each other                playback.py         recorded episodes as a benchmark
 offline.py     actions against demonstrations             compare_offline.py  policies on the same recorded frames
@@ -15,9 +16,11 @@ from inspire_vla.episode_conventions import FIRST_SEED
 from inspire_vla.evaluation.comparison import compare, compare_over_seeds, group_of
 from inspire_vla.evaluation.controls import check_control_of
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
-from inspire_vla.evaluation.playback import PlaybackBenchmark, PlaybackPlan, PolicyInputs
+from inspire_vla.evaluation.plan import EvaluationPlan, PlaybackPlan
+from inspire_vla.evaluation.playback import PlaybackBenchmark, PolicyInputs
 from inspire_vla.evaluation.protocols import Agent, Benchmark, Factory, select_tasks
 from inspire_vla.evaluation.provenance import provenance
+from inspire_vla.evaluation.ray_workers import RayCluster
 from inspire_vla.evaluation.records import (
     EpisodeLog,
     EpisodeRecord,
@@ -28,7 +31,7 @@ from inspire_vla.evaluation.records import (
     read_run,
 )
 from inspire_vla.evaluation.rollout import rollout
-from inspire_vla.evaluation.runner import EvaluationPlan, evaluate
+from inspire_vla.evaluation.runner import evaluate
 from inspire_vla.evaluation.statistics import (
     Estimate,
     PairCounts,
@@ -37,7 +40,6 @@ from inspire_vla.evaluation.statistics import (
     paired_difference,
     wilson,
 )
-from inspire_vla.evaluation.workers import RayCluster
 
 __all__ = [
     "FIRST_SEED",

@@ -4,9 +4,8 @@ A policy is measured on data of a robot for which no simulator is here: its answ
 actions against the demonstrated ones (offline.py). How often it would succeed cannot be told from that.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,8 +16,6 @@ import numpy as np
 from inspire_vla.dialogue import AnswerRule
 from inspire_vla.episode_conventions import FIRST_SEED
 from inspire_vla.errors import InspireError, counted, did_you_mean
-from inspire_vla.evaluation.controls import check_control_of
-from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.offline import ActionScale, OfflineScores, score_actions
 from inspire_vla.labels.columns import (
     ModeRule,
@@ -322,52 +319,6 @@ class Playback:
             words = decode_answers(codes[: len(objects)], mode)
             info["true_answers"] = {m: str(w) for m, w in zip(objects, words, strict=True) if w}
         return info
-
-
-@dataclass(frozen=True)
-class PlaybackPlan:
-    """Which recorded episodes to evaluate a policy on. A run is resumed only under the same plan.
-
-    Attributes:
-        policy: what run.json says of the policy, at least {"name": …}.
-        dataset: what run.json says of the dataset (`PlaybackBenchmark.describe`).
-        n_action_steps, control, shard, videos, extra: as in EvaluationPlan; `videos` films the first episodes.
-    """
-
-    policy: Mapping[str, Any]
-    dataset: Mapping[str, Any]
-    episodes: tuple[int, ...]
-    n_action_steps: int | None = None
-    control: str = "none"
-    videos: int = 0
-    shard: tuple[int, int] = (0, 1)
-    extra: Mapping[str, Any] = field(default_factory=dict)
-
-    kind = "dataset"
-
-    def __post_init__(self) -> None:
-        check_control_of(self.policy, self.control)
-
-    @property
-    def settings(self) -> RolloutSettings:
-        return RolloutSettings(str(self.policy["name"]), self.n_action_steps, None, self.control)
-
-    def jobs(self, benchmark: PlaybackBenchmark) -> list[EpisodeJob]:
-        """Return the episodes, in their order; an episode whose task changes has a job for each task."""
-        episodes = set(self.episodes)
-        chosen = [segment for segment in benchmark.segments if segment.episode in episodes]
-        jobs = [
-            EpisodeJob(benchmark.name, s.instruction, s.episode, seed_of(s), record_video=i < self.videos)
-            for i, s in enumerate(chosen)
-        ]
-        return jobs[self.shard[0] :: self.shard[1]]
-
-    def identity(self, benchmark: PlaybackBenchmark) -> dict[str, Any]:
-        """Return what must be equal to resume a run, as JSON. The dataset counts by its content."""
-        plan = {k: v for k, v in asdict(self).items() if k not in ("videos", "extra", "dataset")}
-        scale = {k: v for k, v in self.dataset.items() if k != "path"}
-        content = {"labels_sha256": benchmark.labels_sha256, "conditions": benchmark.conditions}
-        return dict(json.loads(json.dumps(plan | {"dataset": scale} | content)))
 
 
 def seed_of(segment: Segment) -> int:

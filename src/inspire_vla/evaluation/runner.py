@@ -1,13 +1,11 @@
-"""The plan of an evaluation, and `evaluate`, which plays it in this process, in several, or on a Ray cluster.
+"""`evaluate`: plays a plan in this process, in several, or on a Ray cluster.
 
 The parent alone writes. A killed run is resumed, under the same plan only.
 """
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +19,15 @@ from rich.progress import (
 )
 
 from inspire_vla.dialogue import AnswerRule
-from inspire_vla.episode_conventions import FIRST_SEED
 from inspire_vla.errors import InspireError, counted
-from inspire_vla.evaluation.controls import UNASKED, check_control_of
-from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
-from inspire_vla.evaluation.playback import PlaybackPlan
-from inspire_vla.evaluation.protocols import Agent, Benchmark, select_tasks
+from inspire_vla.evaluation.controls import UNASKED
+from inspire_vla.evaluation.episode import EpisodeJob
+from inspire_vla.evaluation.plan import Plan
+from inspire_vla.evaluation.protocols import Agent
 from inspire_vla.evaluation.provenance import commit, now, provenance
-from inspire_vla.evaluation.records import (
-    EPISODES,
-    RUN,
-    SEED_OFFSET,
-    VERSION,
-    EpisodeLog,
-    EpisodeRecord,
-    Run,
-    read_run,
-)
-from inspire_vla.evaluation.workers import EpisodeVideoWriter, RayCluster, Worker, in_processes, on_ray
+from inspire_vla.evaluation.ray_workers import RayCluster, on_ray
+from inspire_vla.evaluation.records import EPISODES, RUN, VERSION, EpisodeLog, EpisodeRecord, Run, read_run
+from inspire_vla.evaluation.workers import EpisodeVideoWriter, Worker, in_processes
 from inspire_vla.files import folder_lock, write_json
 from inspire_vla.jobs import changed_settings
 
@@ -50,87 +39,9 @@ MAX_LINES = 10
 """So many instructions that are not asked about whole are listed one by one."""
 
 
-@dataclass(frozen=True)
-class EvaluationPlan:
-    """What to evaluate. It is fixed before the start; a run is resumed only under the same plan.
-
-    Attributes:
-        policy: what run.json says of the policy, at least {"name": …}.
-        tasks: only these; None: all of the suites.
-        n_action_steps, max_steps, control: see `RolloutSettings`.
-        videos_per_task: how many episodes of a task to film, in the first `filmed_tasks` tasks of each suite (None:
-            in all). Videos are chosen by this rule, never by outcome.
-        shard: (i, n) plays every n-th episode from the i-th.
-        extra: more for run.json.
-    """
-
-    suites: tuple[str, ...]
-    episodes_per_task: int
-    policy: Mapping[str, Any]
-    tasks: tuple[str, ...] | None = None
-    first_seed: int = FIRST_SEED
-    n_action_steps: int | None = None
-    max_steps: int | None = None
-    control: str = "none"
-    videos_per_task: int = 0
-    filmed_tasks: int | None = None
-    shard: tuple[int, int] = (0, 1)
-    extra: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.episodes_per_task < 1:
-            raise InspireError(f"episodes_per_task must be at least 1, found {self.episodes_per_task}.")
-        if not 0 <= self.first_seed <= SEED_OFFSET - self.episodes_per_task:
-            raise InspireError(
-                f"Seeds lie between 0 and {SEED_OFFSET:,}; found {self.first_seed} as the first of "
-                f"{counted(self.episodes_per_task, 'episode')}."
-            )
-        check_control_of(self.policy, self.control)
-        if not 0 <= self.shard[0] < self.shard[1]:
-            raise InspireError(f"shard must be (i, n) with 0 ≤ i < n, found {self.shard}.")
-        if "name" not in self.policy:
-            raise InspireError(f"plan.policy must hold a name, found {dict(self.policy)}.")
-
-    def jobs(self, benchmark: Benchmark) -> list[EpisodeJob]:
-        """Return the episodes in a fixed order, task by task.
-
-        Raises InspireError: unknown suites or tasks, or more episodes than the benchmark has initial states.
-        """
-        tasks = select_tasks(benchmark, self.suites, self.tasks)
-        states = getattr(benchmark, "initial_states", {})
-        for suite, task in tasks:
-            limit = states.get((suite, task), states.get(suite, self.episodes_per_task))
-            if self.episodes_per_task > limit:
-                where = f"{suite} / {task}" if (suite, task) in states else suite
-                raise InspireError(
-                    f"{counted(self.episodes_per_task, 'episode')} per task, but {where} has "
-                    f"{counted(limit, 'fixed initial state')} per "
-                    f"task, and each is played at most once. Possible: at most {limit}."
-                )
-        filmed = {st for s in self.suites for st in [t for t in tasks if t[0] == s][: self.filmed_tasks]}
-        jobs = [
-            EpisodeJob(*st, e, self.first_seed + e, record_video=e < self.videos_per_task and st in filmed)
-            for st in tasks
-            for e in range(self.episodes_per_task)
-        ]
-        return jobs[self.shard[0] :: self.shard[1]]
-
-    def identity(self, benchmark: Benchmark) -> dict[str, Any]:
-        """Return what must be equal to resume a run, as JSON: the plan and the benchmark's conditions."""
-        plan = asdict(self) | {"conditions": dict(getattr(benchmark, "conditions", {}))}
-        fixed = {k: v for k, v in plan.items() if k not in ("videos_per_task", "filmed_tasks", "extra")}
-        return dict(json.loads(json.dumps(fixed)))
-
-    @property
-    def settings(self) -> RolloutSettings:
-        return RolloutSettings(str(self.policy["name"]), self.n_action_steps, self.max_steps, self.control)
-
-    kind = "rollout"
-
-
 def evaluate(
     out: str | Path,
-    plan: EvaluationPlan | PlaybackPlan,
+    plan: Plan,
     *,
     benchmark: Callable[[], Any],
     agent: Callable[[], Agent],
@@ -198,7 +109,7 @@ def _tell_of_kept(folder: Path, jobs: Sequence[EpisodeJob], records: Sequence[Ep
 
 
 def _warn_of_objects_not_asked(
-    benchmark: Any, jobs: Sequence[EpisodeJob], plan: EvaluationPlan | PlaybackPlan, rule: AnswerRule
+    benchmark: Any, jobs: Sequence[EpisodeJob], plan: Plan, rule: AnswerRule
 ) -> bool:
     """Say which instructions name more objects than the policy is asked about. False if they are not known here."""
     if not hasattr(benchmark, "instructions"):
@@ -213,7 +124,7 @@ def _warn_of_objects_not_asked(
 
 def _open_run(
     folder: Path,
-    plan: EvaluationPlan | PlaybackPlan,
+    plan: Plan,
     identity: dict[str, Any],
     more: Mapping[str, Any],
     *,
@@ -256,7 +167,7 @@ def _begun_by_another_version(info: Mapping[str, Any]) -> str:
 
 @contextmanager
 def _progress_bar(
-    plan: EvaluationPlan | PlaybackPlan,
+    plan: Plan,
     jobs: Sequence[EpisodeJob],
     before: Sequence[EpisodeRecord],
     enabled: bool,
