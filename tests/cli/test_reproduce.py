@@ -10,6 +10,7 @@ from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import EpisodeRecord
 from inspire_vla.experiment import (
+    Experiment,
     Group,
     Preset,
     Sweep,
@@ -155,7 +156,7 @@ def test_success_at_checkpoints_is_a_learning_curve(finished: Path) -> None:
     drawn = (finished / "figures" / "learning.svg").read_text(encoding="utf-8")
     assert "validation, success in %" in drawn
     assert "training steps, thousands" in drawn
-    ((_, across, lines),) = learning_curves(preset, finished)
+    ((_, across, lines),) = learning_curves(Experiment(preset, finished))
     assert across == "training steps, thousands"
     assert lines == [("base", [0.5, 1.0], [0.0, 25.0]), ("InSpire", [0.5, 1.0], [25.0, 75.0])]
 
@@ -196,7 +197,9 @@ def test_the_kept_evidence_gives_the_same_results_without_what_is_large(
 ) -> None:
     log = finished / "policies" / "base_r0.25_s0" / "train_log.jsonl"
     log.write_text('{"step": 100, "loss": 3.0}\n{"step": 100, "loss": 2.5}\n', encoding="utf-8")
-    assert next(learning_curves(PRESET, finished))[2] == [("base", [0.1], [2.5])]  # the resumed step counts
+    assert next(learning_curves(Experiment(PRESET, finished)))[2] == [
+        ("base", [0.1], [2.5])
+    ]  # the resumed step counts
     for episodes in finished.glob("runs/*/episodes.jsonl"):
         line = json.loads(episodes.read_text(encoding="utf-8").splitlines()[0])
         line["timeline"] = [[0, ["left"], ["left"], [1.0]]] * 50

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from inspire_vla.errors import InspireError
-from inspire_vla.experiment.runner import JOURNAL
+from inspire_vla.experiment.folder import JOURNAL
 from inspire_vla.files import atomic_path, read_json, read_json_lines
 from inspire_vla.labels.dataset_writer import COLLECTION_FILE
 

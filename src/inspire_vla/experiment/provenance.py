@@ -6,25 +6,22 @@ from typing import Any
 
 from inspire_vla.errors import counted
 from inspire_vla.evaluation import Run, read_run
+from inspire_vla.experiment.folder import Experiment
 from inspire_vla.experiment.preset import Preset
-from inspire_vla.experiment.runner import JOURNAL
-from inspire_vla.experiment.stages import dataset
 from inspire_vla.files import read_json, read_json_lines
 from inspire_vla.labels.dataset_writer import COLLECTION_FILE
 from inspire_vla.reports.table import make_table
 
 
-def provenance_lines(
-    preset: Preset, out: Path, headline: Sequence[Run], left: Sequence[str] = ()
-) -> list[str]:
+def provenance_lines(experiment: Experiment, headline: Sequence[Run], left: Sequence[str] = ()) -> list[str]:
     """Return Markdown lines.
 
     Args:
         headline: the pooled runs of the variants.
         left: what is not finished.
     """
-    journal = read_json_lines(out / JOURNAL)
-    lines = [f"    inspire reproduce --preset {preset.name}", *_pretraining(out), _data(preset, out)]
+    preset, journal = experiment.preset, read_json_lines(experiment.journal)
+    lines = [f"    inspire reproduce --preset {preset.name}", *_pretraining(experiment), _data(experiment)]
     lines += [
         _trained(preset, variant, run, journal)
         for variant, run in zip(preset.variants, headline, strict=True)
@@ -35,8 +32,8 @@ def provenance_lines(
     return "\n\n".join(lines).split("\n")
 
 
-def _pretraining(out: Path) -> list[str]:
-    file = out / "grounding" / "evaluation.json"
+def _pretraining(experiment: Experiment) -> list[str]:
+    file = experiment.grounding / "evaluation.json"
     if not file.exists():
         return []
     n = read_json(file, dict[str, Any])
@@ -58,10 +55,10 @@ def _pretraining(out: Path) -> list[str]:
     return lines
 
 
-def _data(preset: Preset, out: Path) -> str:
-    data = dataset(preset, out, preset.conditions[0]) / "meta" / "info.json"
-    info = read_json(data, dict[str, Any])
-    seed = _seed_of_data(preset, data.with_name(Path(COLLECTION_FILE).name))
+def _data(experiment: Experiment) -> str:
+    data = experiment.demonstrations(experiment.preset.conditions[0])
+    info = read_json(data / "meta" / "info.json", dict[str, Any])
+    seed = _seed_of_data(experiment.preset, data / COLLECTION_FILE)
     seeded = "" if seed is None else f", seed {seed}"
     return (
         f"Data: {counted(info['total_episodes'], 'demonstration')}, "

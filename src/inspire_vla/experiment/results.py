@@ -6,6 +6,7 @@ from typing import Any
 
 from inspire_vla.errors import counted
 from inspire_vla.evaluation import Run, compare, compare_over_seeds, pool, read_run
+from inspire_vla.experiment.folder import Experiment
 from inspire_vla.experiment.preset import Condition, Preset
 from inspire_vla.experiment.provenance import provenance_lines
 from inspire_vla.experiment.stages import finished_part
@@ -37,21 +38,22 @@ def write_results(preset: Preset, out: Path, document: Path | None = None) -> Pa
         InspireError: baseline and method of the first seed are not finished.
     """
     preset, left = finished_part(preset, out)
+    experiment = Experiment(preset, out)
     target = out / "results.md" if document is None else document
     figures = out / "figures" if document is None else document.parent / document.stem
-    headline = [_pooled(preset, out, variant) for variant in preset.variants]
-    comparison = compare(headline, _suites(preset, out))
+    headline = [_pooled(experiment, variant) for variant in preset.variants]
+    comparison = compare(headline, _suites(experiment))
     write_json(out / "comparison.json", comparison)
     sections = [
-        _headline(preset, out, comparison, figures),
+        _headline(experiment, comparison, figures),
         _over_seeds(comparison, headline),
         ["### Accuracy of the answers", "", *results.answer_lines(comparison, 1)],
         _goals(comparison),
-        _controls_and_ablations(preset, out, headline, figures),
-        _over_conditions(preset, out, figures),
-        _learning(preset, out, figures),
+        _controls_and_ablations(experiment, headline, figures),
+        _over_conditions(experiment, figures),
+        _learning(experiment, figures),
         ["### Cost", "", *results.cost_lines(comparison)],
-        ["### Provenance", "", *provenance_lines(preset, out, headline, left)],
+        ["### Provenance", "", *provenance_lines(experiment, headline, left)],
     ]
     written = "\n\n".join("\n".join(lines) for lines in sections if lines) + "\n"
     if document is None:
@@ -61,18 +63,19 @@ def write_results(preset: Preset, out: Path, document: Path | None = None) -> Pa
     return target
 
 
-def learning_curves(preset: Preset, out: Path) -> Iterator[tuple[str, str, list[Curve]]]:
+def learning_curves(experiment: Experiment) -> Iterator[tuple[str, str, list[Curve]]]:
     """Yield (title, what the horizontal axis counts, curves) of each panel."""
-    if (out / "grounding" / "log.jsonl").exists():
-        rows = _lines(out / "grounding" / "log.jsonl")
+    preset = experiment.preset
+    if (log := experiment.grounding / "log.jsonl").exists():
+        rows = _lines(log)
         keys = {"dense_accuracy": "dense classification", "answer_accuracy": "tokens of answers"}
         yield "pre-training, accuracy", _STEPS, [_curve(name, rows, key) for key, name in keys.items()]
-    logs = {v: out / "policies" / preset.policy(v) / "train_log.jsonl" for v in preset.variants}
+    logs = {v: experiment.policy(preset.policy(v)) / "train_log.jsonl" for v in preset.variants}
     losses = [_curve(preset.title(v), _lines(log), "loss") for v, log in logs.items() if log.exists()]
     if losses:
         yield "policy, training loss", _STEPS, losses
     if preset.checkpoints:
-        yield "validation, success in %", _STEPS, _validation_curves(preset, out)
+        yield "validation, success in %", _STEPS, _validation_curves(experiment)
 
 
 def _lines(log: Path) -> list[dict[str, Any]]:
@@ -85,25 +88,25 @@ def _curve(name: str, rows: Sequence[Mapping[str, Any]], key: str) -> Curve:
     return name, [step for step, _ in known], [value for _, value in known]
 
 
-def _validation_curves(preset: Preset, out: Path) -> list[Curve]:
-    comparisons = _validation(preset, out).values()
+def _validation_curves(experiment: Experiment) -> list[Curve]:
+    preset, comparisons = experiment.preset, _validation(experiment).values()
     steps = [step / 1e3 for step in preset.checkpoints]
     rates = [[100 * rate["rate"] for rate in comparison["groups"][0]["rates"]] for comparison in comparisons]
     return [(preset.title(v), steps, [pair[i] for pair in rates]) for i, v in enumerate(preset.variants)]
 
 
-def _validation(preset: Preset, out: Path) -> dict[int, dict[str, Any]]:
+def _validation(experiment: Experiment) -> dict[int, dict[str, Any]]:
     """{training steps: comparison of baseline and method on validation tasks}, first seed."""
-    policies = [preset.policy(variant) for variant in preset.variants]
+    policies = [experiment.preset.policy(variant) for variant in experiment.preset.variants]
     return {
-        step: compare([read_run(out / "runs" / f"{policy}_step{step}_validation") for policy in policies])
-        for step in preset.checkpoints
+        step: compare([read_run(experiment.run(f"{policy}_step{step}", "validation")) for policy in policies])
+        for step in experiment.preset.checkpoints
     }
 
 
-def _headline(preset: Preset, out: Path, comparison: dict[str, Any], figures: Path) -> list[str]:
+def _headline(experiment: Experiment, comparison: dict[str, Any], figures: Path) -> list[str]:
     plots.success_figure(comparison, figures / "success.svg")
-    base, method = (preset.title(variant) for variant in preset.variants)
+    base, method = (experiment.preset.title(variant) for variant in experiment.preset.variants)
     lines = [
         f"### {base[:1].upper()}{base[1:]} against {method}",
         "",
@@ -111,7 +114,7 @@ def _headline(preset: Preset, out: Path, comparison: dict[str, Any], figures: Pa
         "",
     ]
     lines += ["A mean counts each suite alike; its McNemar's test pools their pairs.", ""]
-    lines += [f"![Success by suite]({figures.name}/success.svg)", "", *_seeds(preset, out), ""]
+    lines += [f"![Success by suite]({figures.name}/success.svg)", "", *_seeds(experiment), ""]
     return [*lines, *results.tasks_table(comparison)]
 
 
@@ -137,10 +140,11 @@ def _over_seeds(comparison: dict[str, Any], headline: Sequence[Run]) -> list[str
     return ["### Intervals over tasks and training seeds", "", intro, "", *results.seeds_table(rows)]
 
 
-def _controls_and_ablations(preset: Preset, out: Path, headline: Sequence[Run], figures: Path) -> list[str]:
+def _controls_and_ablations(experiment: Experiment, headline: Sequence[Run], figures: Path) -> list[str]:
+    preset = experiment.preset
     if not (preset.controls or preset.ablations):
         return []
-    variants = compare([headline[1], headline[0], *_variants(preset, out)], _suites(preset, out))
+    variants = compare([headline[1], headline[0], *_variants(experiment)], _suites(experiment))
     method = preset.title(preset.method)
     titles = _CONTROLS | _ablation_titles(preset)
     plots.variants_figure(variants, titles, figures / "variants.svg")
@@ -160,8 +164,8 @@ def _controls_and_ablations(preset: Preset, out: Path, headline: Sequence[Run], 
     lines += [f"![Controls and ablations]({figures.name}/variants.svg)"]
     others = {
         f"{preset.title(name)} against {preset.title(preset.parent(name))}": compare(
-            [_pooled(preset, out, each, preset.seeds_of(name)) for each in (preset.parent(name), name)],
-            _suites(preset, out),
+            [_pooled(experiment, each, preset.seeds_of(name)) for each in (preset.parent(name), name)],
+            _suites(experiment),
         )
         for name in preset.ablations
         if preset.parent(name) != preset.method
@@ -180,13 +184,14 @@ def _ablation_titles(preset: Preset) -> dict[str, str]:
     return titles
 
 
-def _over_conditions(preset: Preset, out: Path, figures: Path) -> list[str]:
+def _over_conditions(experiment: Experiment, figures: Path) -> list[str]:
+    preset = experiment.preset
     if preset.sweep is None or len(preset.conditions) < 2:
         return []
     first = preset.seeds[:1]
     curve = {
         float(condition.value or 0): compare(
-            [_pooled(preset, out, v, first, condition) for v in preset.variants], _suites(preset, out)
+            [_pooled(experiment, v, first, condition) for v in preset.variants], _suites(experiment)
         )
         for condition in preset.conditions
     }
@@ -202,8 +207,8 @@ def _over_conditions(preset: Preset, out: Path, figures: Path) -> list[str]:
     ]
 
 
-def _learning(preset: Preset, out: Path, figures: Path) -> list[str]:
-    panels = list(learning_curves(preset, out))
+def _learning(experiment: Experiment, figures: Path) -> list[str]:
+    preset, panels = experiment.preset, list(learning_curves(experiment))
     if not panels:
         return []
     curves, x_labels = {t: curves for t, _, curves in panels}, {t: counted for t, counted, _ in panels}
@@ -211,7 +216,7 @@ def _learning(preset: Preset, out: Path, figures: Path) -> list[str]:
     lines = ["### Learning curves", "", f"![Learning curves]({figures.name}/learning.svg)"]
     if preset.checkpoints:
         title = f"Success on validation tasks, training seed {preset.seeds[0]}:"
-        by_step = _validation(preset, out)
+        by_step = _validation(experiment)
         lines += ["", title, "", *results.steps_table(by_step, [preset.title(v) for v in preset.variants])]
         if any(len(comparison["groups"][0]["suites"]) > 1 for comparison in by_step.values()):
             lines += ["", "Here, too, a mean counts each suite alike, and McNemar's test pools all pairs."]
@@ -219,24 +224,25 @@ def _learning(preset: Preset, out: Path, figures: Path) -> list[str]:
 
 
 def _pooled(
-    preset: Preset,
-    out: Path,
+    experiment: Experiment,
     variant: str,
     seeds: Sequence[int] | None = None,
     condition: Condition | None = None,
 ) -> Run:
     """One run of all runs of a variant with these seeds; by default of the headline."""
+    preset = experiment.preset
     policies = [preset.policy(variant, condition, seed) for seed in seeds or preset.seeds]
-    return pool([_runs(preset, out, policy) for policy in policies], preset.title(variant))
+    return pool([_runs(experiment, policy) for policy in policies], preset.title(variant))
 
 
-def _runs(preset: Preset, out: Path, name: str) -> list[Run]:
-    return [read_run(out / "runs" / f"{name}_{group}") for group in preset.groups]
+def _runs(experiment: Experiment, name: str) -> list[Run]:
+    return [read_run(experiment.run(name, group)) for group in experiment.preset.groups]
 
 
-def _suites(preset: Preset, out: Path) -> dict[str, list[str]]:
+def _suites(experiment: Experiment) -> dict[str, list[str]]:
     """{group of the preset: its suites}. The preset's own names may stand for several suites, such as "unseen"."""
-    runs = zip(preset.groups, _runs(preset, out, preset.policy(preset.method)), strict=True)
+    preset = experiment.preset
+    runs = zip(preset.groups, _runs(experiment, preset.policy(preset.method)), strict=True)
     return {group: sorted({record.suite for record in run.records}) for group, run in runs}
 
 
@@ -244,34 +250,36 @@ def _in_words(seeds: Sequence[int]) -> str:
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
-def _variants(preset: Preset, out: Path) -> Iterator[Run]:
+def _variants(experiment: Experiment) -> Iterator[Run]:
     """The controls; the method with the seeds of each ablation alone; the ablations and their controls."""
+    preset = experiment.preset
     for control in preset.controls:
         policies = [preset.policy(preset.method, seed=seed) for seed in preset.seeds]
-        yield pool([_runs(preset, out, f"{policy}_{control}") for policy in policies], control)
+        yield pool([_runs(experiment, f"{policy}_{control}") for policy in policies], control)
     for seeds in sorted({preset.seeds_of(name) for name in preset.ablations} - {preset.seeds}):
         policies = [preset.policy(preset.method, seed=seed) for seed in seeds]
         title = f"{preset.title(preset.method)}, {_in_words(seeds)}"
-        yield pool([_runs(preset, out, policy) for policy in policies], title)
+        yield pool([_runs(experiment, policy) for policy in policies], title)
     for name, ablation in preset.ablations.items():
         policies = [preset.policy(name, seed=seed) for seed in preset.seeds_of(name)]
-        yield pool([_runs(preset, out, policy) for policy in policies], name)
+        yield pool([_runs(experiment, policy) for policy in policies], name)
         for control in ablation.controls:
             yield pool(
-                [_runs(preset, out, f"{policy}_{control}") for policy in policies], f"{name}, {control}"
+                [_runs(experiment, f"{policy}_{control}") for policy in policies], f"{name}, {control}"
             )
 
 
-def _seeds(preset: Preset, out: Path) -> list[str]:
+def _seeds(experiment: Experiment) -> list[str]:
     """A table of each training seed by itself."""
+    preset = experiment.preset
     names = list(preset.groups)
     both = ", ".join(preset.title(variant) for variant in preset.variants)
     heads = ["training seed", *(f"{name}: {both}" for name in names), "difference"]
     heads.append(f"answer accuracy: {', '.join(names)}")
     rows = []
     for seed in preset.seeds:
-        pair = [_pooled(preset, out, variant, [seed]) for variant in preset.variants]
-        comparison = compare(pair, _suites(preset, out))
+        pair = [_pooled(experiment, variant, [seed]) for variant in preset.variants]
+        comparison = compare(pair, _suites(experiment))
         groups = {group["group"]: group for group in comparison["groups"]}
         cells = [_rates(groups[name]["rates"]) for name in names if name in groups]
         cells.append(points(groups[names[-1]]["paired"][1]["difference"]) if names[-1] in groups else "–")

@@ -13,10 +13,10 @@ from pathlib import Path
 from rich.console import Console
 
 from inspire_vla.errors import InspireError
+from inspire_vla.experiment.folder import JOURNAL
 from inspire_vla.experiment.stages import Stage
 from inspire_vla.files import append_json_line
 
-JOURNAL = "journal.jsonl"
 _GRACE_S = 45
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from inspire_vla.errors import InspireError
+from inspire_vla.experiment.folder import Experiment
 from inspire_vla.experiment.preset import Condition, Group, Preset, Variant
 
 
@@ -44,29 +44,30 @@ class Stage:
 
 def stages(preset: Preset, out: Path) -> list[Stage]:
     """Return all stages of the experiment in the folder `out`."""
+    experiment = Experiment(preset, out)
     headline, *others = preset.conditions
-    plan = [*_pretraining(preset, out), _data(preset, out, headline)]
+    plan = [*_pretraining(experiment), _data(experiment, headline)]
     for seed in preset.seeds:
         for name, variant in preset.variants.items():
-            plan += _trained(preset, out, name, variant, headline, seed)
+            plan += _trained(experiment, name, variant, headline, seed)
     for control in preset.controls:
         for seed in preset.seeds:
-            plan += _evaluated(preset, out, preset.policy(preset.method, seed=seed), headline, control)
+            plan += _evaluated(experiment, preset.policy(preset.method, seed=seed), headline, control)
     for step in preset.checkpoints:
-        plan += [_checkpoint(preset, out, preset.policy(name), step) for name in preset.variants]
+        plan += [_checkpoint(experiment, preset.policy(name), step) for name in preset.variants]
     for condition in others:
-        plan.append(_data(preset, out, condition))
+        plan.append(_data(experiment, condition))
         for name, variant in preset.variants.items():
-            plan += _trained(preset, out, name, variant, condition, preset.seeds[0])
+            plan += _trained(experiment, name, variant, condition, preset.seeds[0])
     for name, ablation in preset.ablations.items():
         if ablation.label:
-            plan.append(_relabelled(preset, out, name, ablation))
+            plan.append(_relabelled(experiment, name, ablation))
         variant = replace(ablation, train=_arguments(preset, name))
         for seed in preset.seeds_of(name):
-            plan += _trained(preset, out, name, variant, headline, seed)
+            plan += _trained(experiment, name, variant, headline, seed)
             for control in ablation.controls:
                 policy = preset.policy(name, seed=seed)
-                plan += _evaluated(preset, out, policy, headline, control, ablation.controls_episodes)
+                plan += _evaluated(experiment, policy, headline, control, ablation.controls_episodes)
     return plan
 
 
@@ -91,55 +92,51 @@ def join(*parts: tuple[str, ...]) -> tuple[str, ...]:
     return (*before_dashes.values(), *(("--", *behind.values()) if behind else ()))
 
 
-def dataset(preset: Preset, out: Path, condition: Condition, labels: str = "") -> Path:
-    """The folder of the demonstrations (of seen tasks) of a condition, or of their copy with other labels."""
-    return out / "demonstrations" / f"seen{condition.tag}{labels and '_' + labels.replace(' ', '_')}"
+def _pretraining(experiment: Experiment) -> Iterator[Stage]:
+    if experiment.preset.pretrain:
+        folder = experiment.grounding
+        where = (f"--out={folder}", f"--images-dir={experiment.images}")
+        yield Stage("pre-training", ("pretrain", *where, *experiment.preset.pretrain), folder / "finished")
 
 
-def _pretraining(preset: Preset, out: Path) -> Iterator[Stage]:
-    if preset.pretrain:
-        folder = out / "grounding"
-        where = (f"--out={folder}", f"--images-dir={out / 'images'}")
-        yield Stage("pre-training", ("pretrain", *where, *preset.pretrain), folder / "finished")
-
-
-def _data(preset: Preset, out: Path, condition: Condition) -> Stage:
-    folder = dataset(preset, out, condition)
+def _data(experiment: Experiment, condition: Condition) -> Stage:
+    folder = experiment.demonstrations(condition)
     name = ", ".join(filter(None, ("demonstrations", condition.title)))
-    return Stage(name, (*preset.data, f"--out={folder}", *condition.arguments), _info(folder))
+    return Stage(name, (*experiment.preset.data, f"--out={folder}", *condition.arguments), _info(folder))
 
 
-def _relabelled(preset: Preset, out: Path, name: str, variant: Variant) -> Stage:
+def _relabelled(experiment: Experiment, name: str, variant: Variant) -> Stage:
     """The demonstrations of the headline with other labels, computed from the recorded states."""
-    condition = preset.conditions[0]
-    source, folder = dataset(preset, out, condition), dataset(preset, out, condition, name)
+    headline = experiment.preset.conditions[0]
+    source, folder = experiment.demonstrations(headline), experiment.demonstrations(headline, name)
     command = ("label", str(source), "--labeller=truth", f"--out={folder}", *variant.label)
     return Stage(f"labels for {name}", command, _info(folder), needs=(_info(source),))
 
 
 def _trained(
-    preset: Preset, out: Path, name: str, variant: Variant, condition: Condition, seed: int
+    experiment: Experiment, name: str, variant: Variant, condition: Condition, seed: int
 ) -> Iterator[Stage]:
+    """The training of a policy, and its evaluation on every group."""
+    preset = experiment.preset
     policy = preset.policy(name, condition, seed)
-    data = dataset(preset, out, condition, name if variant.label else "")
-    folder = out / "policies" / policy
-    start = ("--", f"--policy.pretrained_init={out / 'grounding'}") if preset.pretrain else ()
+    data = experiment.demonstrations(condition, name if variant.label else "")
+    folder = experiment.policy(policy)
+    start = ("--", f"--policy.pretrained_init={experiment.grounding}") if preset.pretrain else ()
     arguments = (f"--dataset={data}", f"--out={folder}", f"--seed={seed}")
     yield Stage(
         f"train {policy}",
         ("train", *join(arguments, start, preset.train, variant.train)),
         folder / "finished",
-        needs=(_info(data), *(stage.done for stage in _pretraining(preset, out))),
+        needs=(_info(data), *(stage.done for stage in _pretraining(experiment))),
         resume=("train", f"--out={folder}", "--resume"),
         partial=folder / "checkpoints" / "last",
         scrap=folder,
     )
-    yield from _evaluated(preset, out, policy, condition)
+    yield from _evaluated(experiment, policy, condition)
 
 
 def _evaluated(
-    preset: Preset,
-    out: Path,
+    experiment: Experiment,
     policy: str,
     condition: Condition,
     control: str = "none",
@@ -147,33 +144,29 @@ def _evaluated(
 ) -> Iterator[Stage]:
     """Evaluations on every group. `episodes` are those per task of a control, by default the preset's."""
     name = policy if control == "none" else f"{policy}_{control}"
-    wanted = None if control == "none" else episodes or preset.controls_episodes
-    for group, suites in preset.groups.items():
+    wanted = None if control == "none" else episodes or experiment.preset.controls_episodes
+    trained = experiment.policy(policy)
+    for group, suites in experiment.preset.groups.items():
         played = min(wanted or suites.episodes, suites.episodes)
-        folder = out / "runs" / f"{name}_{group}"
+        folder = experiment.run(name, group)
         command = _evaluate(
-            preset, out / "policies" / policy, replace(suites, episodes=played), condition,
+            experiment.preset, trained, replace(suites, episodes=played), condition,
             f"--control={control}", f"--name={name}", f"--out={folder}",
         )  # fmt: skip
-        needs = (out / "policies" / policy / "finished",)
-        yield Stage(f"evaluate {name} on {group} tasks", command, folder / "finished", needs=needs)
+        title = f"evaluate {name} on {group} tasks"
+        yield Stage(title, command, folder / "finished", needs=(trained / "finished",))
 
 
-def _checkpoint(preset: Preset, out: Path, policy: str, step: int) -> Stage:
+def _checkpoint(experiment: Experiment, policy: str, step: int) -> Stage:
+    preset = experiment.preset
     assert preset.validation is not None
-    folder = out / "runs" / f"{policy}_step{step}_validation"
-    weights = out / "policies" / policy / "checkpoints" / f"{step:06d}" / "pretrained_model"
-    command = _evaluate(
-        preset,
-        weights,
-        preset.validation,
-        preset.conditions[0],
-        f"--name={policy}_step{step}",
-        f"--out={folder}",
-    )
-    needs = (out / "policies" / policy / "finished",)
-    name = f"evaluate {policy} after {step} steps on validation tasks"
-    return Stage(name, command, folder / "finished", needs=needs)
+    name, trained = f"{policy}_step{step}", experiment.policy(policy)
+    folder = experiment.run(name, "validation")
+    weights = trained / "checkpoints" / f"{step:06d}" / "pretrained_model"
+    arguments = (f"--name={name}", f"--out={folder}")
+    command = _evaluate(preset, weights, preset.validation, preset.conditions[0], *arguments)
+    title = f"evaluate {policy} after {step} steps on validation tasks"
+    return Stage(title, command, folder / "finished", needs=(trained / "finished",))
 
 
 def _evaluate(
@@ -204,16 +197,35 @@ def finished_part(preset: Preset, out: Path) -> tuple[Preset, list[str]]:
         raise InspireError(
             f"{out} has no results yet: {missing[0]}{more} to do. Run `inspire reproduce` first."
         )
-    left = []
-    for name, key, entry in _entries(preset):
-        if key == "ablations" and not all(_comparable(part, ablation) for ablation in entry.values()):
-            left.append(name)
-            continue
-        extended = _extend(part, key, entry)
+    left: list[str] = []
+
+    def extend(name: str, extended: Preset) -> None:
+        """Take the extended preset as the finished part, if it is; else note what is not."""
+        nonlocal part
         if all(stage.done.exists() for stage in stages(extended, out)):
             part = extended
         else:
             left.append(name)
+
+    for seed in preset.seeds[1:]:
+        extend(f"training seed {seed}", replace(part, seeds=(*part.seeds, seed)))
+    for control in preset.controls:
+        extend(f"answers overridden: {control}", replace(part, controls=(*part.controls, control)))
+    for condition in preset.conditions[1:]:
+        assert part.sweep is not None
+        assert condition.value is not None
+        values = (*part.sweep.values, condition.value)
+        extend(condition.title, replace(part, sweep=replace(part.sweep, values=values)))
+    for step in preset.checkpoints:
+        extend(f"validation after {step} steps", replace(part, checkpoints=(*part.checkpoints, step)))
+    for name, ablation in preset.ablations.items():
+        for number, seed in enumerate(preset.seeds_of(name), start=1):
+            what = name if number == 1 else f"{name} with training seed {seed}"
+            trained = replace(ablation, seeds=number)
+            if _comparable(part, trained):
+                extend(what, replace(part, ablations={**part.ablations, name: trained}))
+            else:
+                left.append(what)
     return part, left
 
 
@@ -222,29 +234,3 @@ def _comparable(part: Preset, ablation: Variant) -> bool:
     parent = ablation.of or part.method
     known = parent in (*part.variants, *part.ablations)
     return known and len(part.seeds_of(parent)) >= ablation.seeds
-
-
-def _entries(preset: Preset) -> Iterator[tuple[str, str, Any]]:
-    """What the preset asks for beside the first seed of baseline and method: (name, field of Preset, entry)."""
-    for seed in preset.seeds[1:]:
-        yield f"training seed {seed}", "seeds", seed
-    for control in preset.controls:
-        yield f"answers overridden: {control}", "controls", control
-    for condition in preset.conditions[1:]:
-        yield condition.title, "sweep", condition.value
-    for step in preset.checkpoints:
-        yield f"validation after {step} steps", "checkpoints", step
-    for name, ablation in preset.ablations.items():
-        for number, seed in enumerate(preset.seeds_of(name), start=1):
-            what = name if number == 1 else f"{name} with training seed {seed}"
-            yield what, "ablations", {name: replace(ablation, seeds=number)}
-
-
-def _extend(part: Preset, key: str, entry: Any) -> Preset:
-    """The preset with one more entry in a field."""
-    old: Any = getattr(part, key)
-    if key == "sweep":
-        new: Any = replace(old, values=(*old.values, entry))
-    else:
-        new = {**old, **entry} if key == "ablations" else (*old, entry)
-    return replace(part, **{key: new})
