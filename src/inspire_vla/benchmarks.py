@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from inspire_vla.errors import InspireError, counted
-from inspire_vla.evaluation import Factory
+from inspire_vla.evaluation import Factory, PolicyShapes
 
 DEFAULT = "tabletop"
 """The benchmark of suite names without a known prefix, among them the groups `seen`, `unseen` and `validation`."""
@@ -45,12 +45,12 @@ class Options:
     render: str = "full"
 
 
-def select(suites: Sequence[str], policy: Mapping[str, Any], options: Options = Options()) -> Selection:
+def select(suites: Sequence[str], policy: PolicyShapes, options: Options = Options()) -> Selection:
     """Select the benchmark that the suites belong to.
 
     Args:
         suites: names of suites of one benchmark, or of its groups, such as "seen".
-        policy: the description of a policy (policies.py); its cameras and image size are drawn.
+        policy: `policies.inputs` or `policies.describe`; its cameras and image size are drawn.
 
     Raises:
         InspireError: the suites belong to two benchmarks, the benchmark is not installed, or it cannot draw what the
@@ -66,14 +66,14 @@ def select(suites: Sequence[str], policy: Mapping[str, Any], options: Options = 
 
 
 SIMULATED_CAMERAS = ("image", "image2")
-SIMULATED_NUMBERS = {"state_dim": (0, 8), "action_dim": (None, 7)}
+SIMULATED_STATE, SIMULATED_ACTION = 8, 7
 """Both simulators have these cameras, a state of 8 numbers and an action of 7."""
 
 
-def check_inputs(policy: Mapping[str, Any]) -> None:
+def check_inputs(policy: PolicyShapes) -> None:
     """Check that a simulator can draw what a policy takes. Nothing heavy is imported for this.
 
-    policy: its `inputs` or its description (policies.py).
+    policy: `policies.inputs` or `policies.describe`.
 
     Raises:
         InspireError: other cameras, images that are not square, or another robot; says what can be done instead.
@@ -83,11 +83,10 @@ def check_inputs(policy: Mapping[str, Any]) -> None:
         lacking.append(f"no camera {', '.join(map(repr, unknown))} (possible: {list(SIMULATED_CAMERAS)})")
     if policy["image_size"] is None:
         lacking.append(f"square images of one size only, not {policy['image_sizes']}")
-    for name, possible in SIMULATED_NUMBERS.items():
-        if policy.get(name, possible[1]) not in possible:
-            lacking.append(
-                f"{counted(possible[1], 'number')} of {name.removesuffix('_dim')}, not {policy[name]}"
-            )
+    if (state := policy.get("state_dim", 0)) not in (0, SIMULATED_STATE):
+        lacking.append(f"{counted(SIMULATED_STATE, 'number')} of state, not {state}")
+    if (action := policy.get("action_dim", SIMULATED_ACTION)) != SIMULATED_ACTION:
+        lacking.append(f"{counted(SIMULATED_ACTION, 'number')} of action, not {action}")
     if lacking:
         raise InspireError(
             f"The simulators here cannot play this policy: they have {'; '.join(lacking)}.\n"

@@ -3,14 +3,14 @@
 import asyncio
 import contextlib
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from inspire_vla.dialogue import AnswerRule
 from inspire_vla.errors import InspireError, did_you_mean
-from inspire_vla.evaluation import Factory, PolicyInputs
+from inspire_vla.evaluation import Factory, PolicyDescription, PolicyInputs, PolicyShapes
 from inspire_vla.files import file_sha256
 from inspire_vla.instruction import Overrides, mentions_of, overrides_from_json, overrides_to_json
 from inspire_vla.lerobot_plugin import checkpoints
@@ -22,7 +22,7 @@ IDENTITY = ("name", "checkpoint", "sha256", "settings_sha256", "backbone", "acti
 """The part of a description that a policy server sends to its clients."""
 
 
-def describe(checkpoint: str | Path, name: str | None = None) -> dict[str, Any]:
+def describe(checkpoint: str | Path, name: str | None = None) -> PolicyDescription:
     """Return what identifies a checkpoint, read from its config.json and its weights. Nothing is loaded.
 
     Args:
@@ -48,7 +48,7 @@ def describe(checkpoint: str | Path, name: str | None = None) -> dict[str, Any]:
     }
 
 
-def check_attention(policy: Mapping[str, Any]) -> None:
+def check_attention(policy: PolicyDescription) -> None:
     """Raise InspireError for a described policy whose attention cannot be drawn."""
     checkpoints.check_attention(
         has_codes=policy["action_tokenizer"] is not None,
@@ -57,20 +57,27 @@ def check_attention(policy: Mapping[str, Any]) -> None:
     )
 
 
-def inputs(checkpoint: str | Path) -> dict[str, Any]:
+def inputs(checkpoint: str | Path) -> PolicyShapes:
     """Return what a policy takes and gives: cameras with the sizes of their images, numbers of state and action.
 
     Only config.json is read, so this answers at once also for a large checkpoint.
+
+    Raises:
+        InspireError: no such checkpoint, or one without an action.
     """
-    config = read_config(find(checkpoint))
+    folder = find(checkpoint)
+    config = read_config(folder)
+    if "action" not in config["output_features"]:
+        raise InspireError(
+            f"{folder} has no `action` among its outputs: {sorted(config['output_features'])}."
+        )
     features = config["input_features"]
     images = {camera_of(key): feature for key, feature in features.items() if feature["type"] == "VISUAL"}
     state = features.get("observation.state")
-    action = config["output_features"].get("action")
-    return _inputs(
+    return _shapes(
         {camera: feature["shape"][-2:] for camera, feature in images.items()},
         0 if state is None else state["shape"][0],
-        None if action is None else action["shape"][0],
+        config["output_features"]["action"]["shape"][0],
     )
 
 
@@ -79,7 +86,7 @@ def configured(checkpoint: str | Path) -> dict[str, Any]:
     return read_config(find(checkpoint))
 
 
-def check_overrides(policy: Mapping[str, Any], overrides: Mapping[str, str]) -> None:
+def check_overrides(policy: PolicyDescription, overrides: Mapping[str, str]) -> None:
     """Raise InspireError for answers, by mention, that a described policy cannot be given."""
     if not overrides:
         return
@@ -95,8 +102,7 @@ def check_overrides(policy: Mapping[str, Any], overrides: Mapping[str, str]) -> 
             raise InspireError(f"{word!r} is no answer of {policy['checkpoint']}.{did_you_mean(word, words)}")
 
 
-def _inputs(sizes: Mapping[str, Any], state_dim: int, action_dim: int | None) -> dict[str, Any]:
-    """image_size: the side of all images where they are square and of one size, else None."""
+def _shapes(sizes: Mapping[str, Sequence[int]], state_dim: int, action_dim: int) -> PolicyShapes:
     sides = {side for size in sizes.values() for side in size}
     return {
         "cameras": sorted(sizes),
@@ -107,7 +113,7 @@ def _inputs(sizes: Mapping[str, Any], state_dim: int, action_dim: int | None) ->
     }
 
 
-def check_mentions(policy: Mapping[str, Any], mentions: Overrides | None) -> None:
+def check_mentions(policy: PolicyDescription, mentions: Overrides | None) -> None:
     """Raise InspireError if mention overrides are given for a described policy that asks no questions."""
     if mentions and not policy["reasoning"].get("enabled"):
         raise InspireError(
@@ -140,7 +146,7 @@ def remote(
     mentions: Overrides | None = None,
     *,
     patient: bool = False,
-) -> tuple[dict[str, Any], Factory]:
+) -> tuple[PolicyDescription, Factory]:
     """Connect to a policy server; return the description of its policy and the factory of an agent.
 
     The agent refuses another policy than this one. patient: it waits for a server that is away.
@@ -156,12 +162,15 @@ def remote(
     agent = connect(**arguments)
     metadata = agent.metadata
     agent.close()
-    policy = {key: metadata.get(key) for key in IDENTITY}
-    policy |= {
+    policy: PolicyDescription = {
+        "name": name or metadata.get("name") or "remote",
+        "checkpoint": metadata.get("checkpoint"),
+        "sha256": metadata.get("sha256"),
+        "backbone": metadata.get("backbone"),
+        "action_tokenizer": metadata.get("action_tokenizer"),
         "reasoning": metadata["reasoning"],
-        **_inputs(metadata["image_sizes"], metadata["state_dim"], metadata["action_dim"]),
+        **_shapes(metadata["image_sizes"], metadata["state_dim"], metadata["action_dim"]),
     }
-    policy["name"] = name or metadata.get("name") or "remote"
     arguments |= {"expected": identity_of(metadata), "patient": patient}
     return policy, Factory("inspire_vla.serving.remote_agent:connect", arguments)
 
@@ -199,7 +208,8 @@ def serve(
     check_port(options.host, options.port)
     log("loading", checkpoint=about["checkpoint"])
     agent = agent_factory(checkpoint, device, mentions)()
-    server = PolicyServer(agent, options, keys=dict(keys or {}), about={key: about[key] for key in IDENTITY})
+    identity = {key: value for key, value in about.items() if key in IDENTITY}
+    server = PolicyServer(agent, options, keys=dict(keys or {}), about=identity)
     asyncio.run(server.run(lambda port: on_ready(f"{about['name']} at ws://{options.host}:{port}")))
 
 
@@ -214,7 +224,7 @@ def training_data(checkpoint: str | Path | None) -> list[dict[str, Any]]:
 
 
 def playback_inputs(
-    policy: Mapping[str, Any],
+    policy: PolicyDescription,
     columns: Mapping[str, str],
     *,
     checkpoint: str | Path | None = None,
@@ -228,7 +238,7 @@ def playback_inputs(
         mentions: further mention overrides.
     """
     return PolicyInputs(
-        {camera: tuple(size) for camera, size in policy["image_sizes"].items()},
+        {camera: (height, width) for camera, (height, width) in policy["image_sizes"].items()},
         policy["state_dim"],
         policy["action_dim"],
         answer_rule(policy, checkpoint=checkpoint, mentions=mentions),
@@ -237,7 +247,7 @@ def playback_inputs(
 
 
 def answer_rule(
-    policy: Mapping[str, Any], *, checkpoint: str | Path | None = None, mentions: Overrides | None = None
+    policy: PolicyDescription, *, checkpoint: str | Path | None = None, mentions: Overrides | None = None
 ) -> AnswerRule | None:
     """Return how a described policy's answers are made, with its mention overrides; None for one that is asked nothing.
 

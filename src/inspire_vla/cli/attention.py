@@ -1,14 +1,18 @@
 """`inspire attention`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import arg
 
 from inspire_vla.backbones.devices import check_device
 from inspire_vla.cli.options import Names, holds_out, refuse_unused
 from inspire_vla.errors import InspireError, counted
+
+if TYPE_CHECKING:
+    from inspire_vla.evaluation import PolicyDescription
 
 
 @dataclass(kw_only=True)
@@ -94,7 +98,7 @@ def run(options: Arguments) -> None:
         print(f"Written: {write_attention(options.out, attention)}")
 
 
-def _names(about: list[dict[str, Any]]) -> list[str]:
+def _names(about: "Sequence[PolicyDescription]") -> list[str]:
     """The names of the policies; with their checkpoints where two share a name."""
     names = [policy["name"] for policy in about]
     return [f"{p['name']} {p['checkpoint']}" if names.count(p["name"]) > 1 else p["name"] for p in about]

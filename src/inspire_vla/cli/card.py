@@ -45,7 +45,7 @@ def run(options: Arguments) -> None:
         measured = run.info.get("policy", {}).get("sha256")
         if measured != about["sha256"]:
             raise InspireError(
-                f"{run.path} is of other weights than {folder}: {str(measured)[:12]}, not {about['sha256'][:12]}."
+                f"{run.path} is of other weights than {folder}: {str(measured)[:12]}, not {str(about['sha256'])[:12]}."
             )
         control = run.info.get("plan", {}).get("control", "none")
         if control != "none":

@@ -13,14 +13,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from inspire_vla.cli.options import Names, Positive, holds_out
 from inspire_vla.errors import InspireError
 from inspire_vla.jobs import usable_cores
 
 if TYPE_CHECKING:
-    from inspire_vla.evaluation import Run
+    from inspire_vla.evaluation import PolicyDescription, Run
     from inspire_vla.reports.attention import Attention
 
 NAMES = ("base", "InSpire")
@@ -175,7 +175,12 @@ def _output_to(log: Path) -> Iterator[None]:
 
 
 def _evaluate(
-    out: Path, checkpoint: str, policy: dict[str, Any], suites: Sequence[str], episodes: int, workers: int
+    out: Path,
+    checkpoint: str,
+    policy: "PolicyDescription",
+    suites: Sequence[str],
+    episodes: int,
+    workers: int,
 ) -> "Run":
     from inspire_vla import benchmarks, policies
     from inspire_vla.evaluation import EvaluationPlan, evaluate
@@ -192,7 +197,7 @@ def _evaluate(
         filmed_tasks=2,
     )
     return evaluate(
-        out / "_".join(["run", policy["name"], policy["sha256"][:8], str(episodes), *others]),
+        out / "_".join(["run", policy["name"], str(policy["sha256"])[:8], str(episodes), *others]),
         plan,
         benchmark=selected.factory,
         agent=policies.agent_factory(checkpoint),
@@ -202,7 +207,7 @@ def _evaluate(
     )
 
 
-def _attention(out: Path, checkpoints: Sequence[str], policy: dict[str, Any]) -> "Attention":
+def _attention(out: Path, checkpoints: Sequence[str], policy: "PolicyDescription") -> "Attention":
     """Measure attention in one initial state of every task; draw the first task of each suite."""
     from inspire_vla import benchmarks, policies
     from inspire_vla.experiment.attention import measure_attention

@@ -26,7 +26,8 @@ from inspire_vla.files import check_folder
 from inspire_vla.jobs import usable_cores
 
 if TYPE_CHECKING:
-    from inspire_vla.evaluation import Run
+    from inspire_vla.evaluation import AnswerRule, Factory, PolicyDescription, Run
+    from inspire_vla.evaluation.plan import Plan
 
 
 @dataclass(kw_only=True)
@@ -170,7 +171,7 @@ def _on_dataset(options: Arguments) -> "Run":
     return _evaluate(options, plan, factory, agent, options.slots, arguments["inputs"].rule)
 
 
-def _check_fits(policy: Mapping[str, Any], options: Arguments) -> None:
+def _check_fits(policy: "PolicyDescription", options: Arguments) -> None:
     """Raise InspireError for options that the policy does not allow, before a simulator or a dataset is opened."""
     from inspire_vla.evaluation import check_control_of
     from inspire_vla.policies import configured
@@ -215,7 +216,14 @@ def _warnings(
     return [f"note: the policy {where}; make sure that it was not trained on these episodes"]
 
 
-def _evaluate(options: Arguments, plan: Any, benchmark: Any, agent: Any, slots: int, rule: Any) -> "Run":
+def _evaluate(
+    options: Arguments,
+    plan: "Plan",
+    benchmark: "Factory",
+    agent: "Factory",
+    slots: int,
+    rule: "AnswerRule | None",
+) -> "Run":
     from inspire_vla.evaluation import RayCluster, evaluate
     from inspire_vla.reports.video import write_episode_video
 

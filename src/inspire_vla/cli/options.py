@@ -5,12 +5,16 @@ import functools
 import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 from tyro.conf import arg
 from tyro.constructors import PrimitiveConstructorSpec
 
 from inspire_vla.errors import InspireError
+
+if TYPE_CHECKING:
+    from inspire_vla.evaluation import Factory, PolicyDescription
+    from inspire_vla.instruction import Overrides
 
 
 def _option(
@@ -159,7 +163,7 @@ def refuse_unused(options: Any, names: Collection[str], who: str, instead: str =
 
 def chosen_policy(
     options: PolicyOptions, default: str | None = None, *, simulated: bool = True, patient: bool = False
-) -> tuple[dict[str, Any], Any]:
+) -> "tuple[PolicyDescription, Factory]":
     """Return the description of the policy of --policy or --remote, and the factory of its agent.
 
     Args:
@@ -194,7 +198,7 @@ def chosen_policy(
     return described, policies.agent_factory(checkpoint, options.device, mentions)
 
 
-def mention_overrides(options: Any) -> Any:
+def mention_overrides(options: Any) -> "Overrides | None":
     """Read the file of --mentions; None without one. Raises InspireError for a file of another form."""
     path = getattr(options, "mentions", None)
     if path is None:

@@ -1,14 +1,16 @@
 """`inspire steer`."""
 
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from inspire_vla.backbones.devices import check_device
 from inspire_vla.cli.options import PolicyOptions, Port, chosen_policy
 from inspire_vla.errors import InspireError
+
+if TYPE_CHECKING:
+    from inspire_vla.evaluation import PolicyDescription
 
 DEFAULT_POLICY = "nano_inspire"
 VIEW_PIXELS = 448
@@ -74,13 +76,15 @@ def run(options: Arguments) -> None:
     print("Stopped.", flush=True)
 
 
-def _tabletop(policy: Mapping[str, Any]) -> tuple[Any, float]:
+def _tabletop(policy: "PolicyDescription") -> tuple[Any, float]:
     from inspire_vla.tabletop.benchmark import TabletopBenchmark
 
-    return TabletopBenchmark(policy["cameras"], policy["image_size"], render_size=VIEW_PIXELS), 10.0
+    size = policy["image_size"]
+    assert size is not None  # as `check_inputs` has found
+    return TabletopBenchmark(policy["cameras"], size, render_size=VIEW_PIXELS), 10.0
 
 
-def _playback(options: Arguments, policy: Mapping[str, Any]) -> tuple[Any, float]:
+def _playback(options: Arguments, policy: "PolicyDescription") -> tuple[Any, float]:
     from inspire_vla import policies
     from inspire_vla.evaluation import PlaybackBenchmark
     from inspire_vla.labels.find_dataset import find_dataset

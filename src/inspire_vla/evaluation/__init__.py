@@ -6,9 +6,10 @@ episode.py     one episode being played                   answer_log.py       it
 rollout.py     many episodes in one process               workers.py          many processes
 ray_workers.py many processes of a Ray cluster            plan.py             what an evaluation plays
 runner.py      `evaluate`                                 records.py          files of a run
-provenance.py  where numbers come from                    statistics.py       intervals and tests
+policy_description.py  what a run records of a policy     provenance.py       where numbers come from
 comparison.py  policies against each other                playback.py         recorded episodes as a benchmark
 offline.py     actions against demonstrations             compare_offline.py  policies on the same recorded frames
+statistics.py  intervals and tests
 """
 
 from inspire_vla.dialogue import AnswerRule
@@ -18,6 +19,7 @@ from inspire_vla.evaluation.controls import check_control_of
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.plan import EvaluationPlan, PlaybackPlan
 from inspire_vla.evaluation.playback import PlaybackBenchmark, PolicyInputs
+from inspire_vla.evaluation.policy_description import PolicyDescription, PolicyShapes
 from inspire_vla.evaluation.protocols import Agent, Benchmark, Factory, select_tasks
 from inspire_vla.evaluation.provenance import provenance
 from inspire_vla.evaluation.ray_workers import RayCluster
@@ -55,7 +57,9 @@ __all__ = [
     "PairCounts",
     "PlaybackBenchmark",
     "PlaybackPlan",
+    "PolicyDescription",
     "PolicyInputs",
+    "PolicyShapes",
     "RayCluster",
     "RolloutSettings",
     "Run",
