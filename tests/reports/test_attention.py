@@ -13,11 +13,10 @@ from inspire_vla.reports.attention import (
     Share,
     attention_share,
     compared,
-    outlined,
-    overlay,
     summarise,
 )
 from inspire_vla.reports.attention_files import read_attention, write_attention
+from inspire_vla.reports.attention_overlay import outlined, overlay
 
 IMAGE = synthetic.frames(1, 0)[0]
 

@@ -53,7 +53,7 @@ def test_costs_and_what_went_wrong_are_told():
 
 
 def test_figures_are_drawn_and_the_same_each_time(tmp_path):
-    curves = {"loss": [("base", [1, 2], [0.5, 0.2])]}
+    curves = [figures.CurvePanel("loss", "steps", [figures.Curve("base", [1, 2], [0.5, 0.2])])]
     for draw in (
         lambda path: figures.success_figure(comparison(), path),
         lambda path: figures.variants_figure(comparison(3), {}, path),

@@ -1,7 +1,9 @@
 """Attention of several policies in the initial states of a benchmark's tasks, measured and drawn."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool
@@ -16,9 +18,11 @@ from inspire_vla.reports.attention import (
     Share,
     Tile,
     attention_share,
-    outlined,
-    overlay,
 )
+from inspire_vla.reports.attention_overlay import outlined, overlay
+
+if TYPE_CHECKING:
+    from inspire_vla.lerobot_plugin.attention import AttentionMap
 
 WHITE = (255, 255, 255)
 TARGETS = ((255, 205, 70), (90, 220, 255), (255, 120, 200), (140, 235, 120))
@@ -49,37 +53,27 @@ def measure_attention(
     Raises:
         InspireError: two agents of one name, or as `lerobot_plugin.attention.attention_maps`.
     """
-    from inspire_vla.lerobot_plugin.attention import attention_maps  # imports torch: seconds
-
     check_names([name for name, _ in agents])
-    drawn: list[Example] = []
+    examples_drawn: list[Example] = []
     measured: list[Measurement] = []
     for suite in suites:
         group = benchmark.groups[suite]
         for number, task in enumerate(benchmark.tasks(suite)):
-            shown = number < examples
-            if not shown and not episodes:
+            is_example = number < examples
+            if not is_example and not episodes:
                 break
-            env = benchmark.make(suite, task)
-            for episode in range(max(episodes, int(shown))):
-                seed = FIRST_SEED + episode
-                observation, info = env.reset(seed=seed)
-                by_agent = [
-                    (name, attention_maps(agent, observation, info["task"], method=method))
-                    for name, agent in agents
-                ]
-                shares = {name: [_share(env, info, each) for each in its] for name, its in by_agent}
-                if shown and not episode:
-                    drawn.append(_example(env, info, suite, seed, by_agent, shares))
-                if episode < episodes:
-                    for name, its in by_agent:
-                        for each, share in zip(its, shares[name], strict=True):
-                            of = name, group, suite, task, seed, each.doing, each.mention
-                            measured.append(Measurement(*of, share.share, share.area))
-                on_state()
-            env.close()
+            with closing(benchmark.make(suite, task)) as env:
+                for episode in range(max(episodes, int(is_example))):
+                    seed = FIRST_SEED + episode
+                    observation, info = env.reset(seed=seed)
+                    maps = _maps(agents, env, observation, info, method)
+                    if is_example and not episode:
+                        examples_drawn.append(_example(env, info, suite, seed, maps))
+                    if episode < episodes:
+                        measured += [each.measurement(group, suite, task, seed) for each in maps]
+                    on_state()
     about = {"method": method, "suites": list(suites), "episodes": episodes}
-    return Attention(tuple(drawn), tuple(measured), about)
+    return Attention(tuple(examples_drawn), tuple(measured), about)
 
 
 def count_states(benchmark: Any, suites: Sequence[str], *, episodes: int, examples: int) -> int:
@@ -94,33 +88,61 @@ def check_names(names: Sequence[str]) -> None:
         raise InspireError(f"every policy needs a name of its own, found {list(names)}.")
 
 
+@dataclass(frozen=True)
+class _PolicyMap:
+    """An attention map of one policy, and the share of it on the object asked about, or on all objects."""
+
+    policy: str
+    map: "AttentionMap"
+    share: Share
+
+    def measurement(self, group: str, suite: str, task: str, seed: int) -> Measurement:
+        share = self.share
+        return Measurement(
+            self.policy, group, suite, task, seed, self.map.doing, self.map.mention, share.share, share.area
+        )
+
+
+def _maps(
+    agents: Sequence[tuple[str, Any]], env: Any, observation: Any, info: Mapping[str, Any], method: str
+) -> list[_PolicyMap]:
+    """Let every agent decide at an observation: one map for each of its answers, then one for its action."""
+    from inspire_vla.lerobot_plugin.attention import attention_maps  # imports torch: seconds
+
+    return [
+        _PolicyMap(name, each, _share(env, info, each))
+        for name, agent in agents
+        for each in attention_maps(agent, observation, info["task"], method=method)
+    ]
+
+
 def _mask(
-    masks: Bool[np.ndarray, "objects height width"], info: Any, mention: str | None
+    masks: Bool[np.ndarray, "objects height width"], info: Mapping[str, Any], mention: str | None
 ) -> Bool[np.ndarray, "height width"]:
     """The mask of the object mentioned; without a mention, of all objects."""
     mentions = list(info["mentions"])
     return masks[mentions.index(mention)] if mention in mentions else np.any(masks, axis=0)
 
 
-def _share(env: Any, info: Any, each: Any) -> Share:
-    height, width = each.weights.shape
+def _share(env: Any, info: Mapping[str, Any], attention: "AttentionMap") -> Share:
+    height, width = attention.weights.shape
     masks = env.target_masks("image", PATCH * height, PATCH * width)
-    return attention_share(each.weights, _mask(masks, info, each.mention))
+    return attention_share(attention.weights, _mask(masks, info, attention.mention))
 
 
-def _example(env: Any, info: Any, suite: str, seed: int, by_agent: Any, shares: Any) -> Example:
+def _example(env: Any, info: Mapping[str, Any], suite: str, seed: int, maps: Sequence[_PolicyMap]) -> Example:
+    """The camera image with the objects outlined, then the maps of acting, then those of answering."""
     image = env.image("image", TILE, TILE)
     masks = env.target_masks("image", TILE, TILE)
     camera = overlay(image, None, size=TILE)
     for mask, colour in zip(masks, TARGETS, strict=False):
         camera = outlined(camera, mask, colour)
     tiles = [Tile(camera, "", "camera image", "outlined: " + ", ".join(info["mentions"]))]
-    acting: list[Tile] = []
-    answering: list[Tile] = []
-    for name, its in by_agent:
-        for each, share in zip(its, shares[name], strict=True):
-            attended = overlay(image, each.weights, size=TILE)
-            shown = outlined(attended, _mask(masks, info, each.mention), WHITE, width=1)
-            about = f"{each.mention}? {each.answer}." if each.mention else ""
-            (answering if each.mention else acting).append(Tile(shown, name, each.doing, about, share))
-    return Example(info["task"], suite, seed, (*tiles, *acting, *answering))
+    for doing in ("acting", "answering"):
+        for each in maps:
+            if each.map.doing == doing:
+                attended = overlay(image, each.map.weights, size=TILE)
+                shown = outlined(attended, _mask(masks, info, each.map.mention), WHITE, width=1)
+                about = f"{each.map.mention}? {each.map.answer}." if each.map.mention else ""
+                tiles.append(Tile(shown, each.policy, doing, about, each.share))
+    return Example(info["task"], suite, seed, tuple(tiles))

@@ -13,6 +13,7 @@ from inspire_vla.experiment.stages import finished_part
 from inspire_vla.files import read_json_lines, write_json, write_text
 from inspire_vla.reports import figures as plots
 from inspire_vla.reports import results
+from inspire_vla.reports.figures import Curve, CurvePanel
 from inspire_vla.reports.table import make_table, points
 from inspire_vla.reports.tables import goals_table, suites_and_groups
 
@@ -24,9 +25,6 @@ _CONTROLS = {
     "unasked": "no question asked",
 }
 _STEPS = "training steps, thousands"
-
-Curve = tuple[str, list[float], list[float]]
-"""Name, horizontal values, vertical values."""
 
 
 def write_results(preset: Preset, out: Path, document: Path | None = None) -> Path:
@@ -63,19 +61,20 @@ def write_results(preset: Preset, out: Path, document: Path | None = None) -> Pa
     return target
 
 
-def learning_curves(experiment: Experiment) -> Iterator[tuple[str, str, list[Curve]]]:
-    """Yield (title, what the horizontal axis counts, curves) of each panel."""
+def learning_curves(experiment: Experiment) -> Iterator[CurvePanel]:
+    """Yield what is logged: of the pre-training, of the training, and of the checkpoints on validation tasks."""
     preset = experiment.preset
     if (log := experiment.grounding / "log.jsonl").exists():
         rows = _lines(log)
         keys = {"dense_accuracy": "dense classification", "answer_accuracy": "tokens of answers"}
-        yield "pre-training, accuracy", _STEPS, [_curve(name, rows, key) for key, name in keys.items()]
+        curves = [_curve(name, rows, key) for key, name in keys.items()]
+        yield CurvePanel("pre-training, accuracy", _STEPS, curves)
     logs = {v: experiment.policy(preset.policy(v)) / "train_log.jsonl" for v in preset.variants}
     losses = [_curve(preset.title(v), _lines(log), "loss") for v, log in logs.items() if log.exists()]
     if losses:
-        yield "policy, training loss", _STEPS, losses
+        yield CurvePanel("policy, training loss", _STEPS, losses)
     if preset.checkpoints:
-        yield "validation, success in %", _STEPS, _validation_curves(experiment)
+        yield CurvePanel("validation, success in %", _STEPS, _validation_curves(experiment))
 
 
 def _lines(log: Path) -> list[dict[str, Any]]:
@@ -85,14 +84,14 @@ def _lines(log: Path) -> list[dict[str, Any]]:
 
 def _curve(name: str, rows: Sequence[Mapping[str, Any]], key: str) -> Curve:
     known = sorted((row["step"] / 1e3, row[key]) for row in rows if row.get(key) is not None)
-    return name, [step for step, _ in known], [value for _, value in known]
+    return Curve(name, [step for step, _ in known], [value for _, value in known])
 
 
 def _validation_curves(experiment: Experiment) -> list[Curve]:
     preset, comparisons = experiment.preset, _validation(experiment).values()
     steps = [step / 1e3 for step in preset.checkpoints]
     rates = [[100 * rate["rate"] for rate in comparison["groups"][0]["rates"]] for comparison in comparisons]
-    return [(preset.title(v), steps, [pair[i] for pair in rates]) for i, v in enumerate(preset.variants)]
+    return [Curve(preset.title(v), steps, [pair[i] for pair in rates]) for i, v in enumerate(preset.variants)]
 
 
 def _validation(experiment: Experiment) -> dict[int, dict[str, Any]]:
@@ -135,8 +134,10 @@ def _over_seeds(comparison: dict[str, Any], headline: Sequence[Run]) -> list[str
         "resample tasks and training seeds:"
     )
     base, method = headline
-    named = suites_and_groups(comparison)
-    rows = [(name, compare_over_seeds(base, method, suites), strong) for name, suites, strong in named]
+    rows = [
+        (row.name, compare_over_seeds(base, method, row.suites), row.is_group)
+        for row in suites_and_groups(comparison)
+    ]
     return ["### Intervals over tasks and training seeds", "", intro, "", *results.seeds_table(rows)]
 
 
@@ -211,8 +212,7 @@ def _learning(experiment: Experiment, figures: Path) -> list[str]:
     preset, panels = experiment.preset, list(learning_curves(experiment))
     if not panels:
         return []
-    curves, x_labels = {t: curves for t, _, curves in panels}, {t: counted for t, counted, _ in panels}
-    plots.curves_figure(curves, figures / "learning.svg", x_labels=x_labels)
+    plots.curves_figure(panels, figures / "learning.svg")
     lines = ["### Learning curves", "", f"![Learning curves]({figures.name}/learning.svg)"]
     if preset.checkpoints:
         title = f"Success on validation tasks, training seed {preset.seeds[0]}:"

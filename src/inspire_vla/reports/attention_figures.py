@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 
 from inspire_vla.errors import InspireError, counted
-from inspire_vla.reports.attention import TILE, Example, Measurement, heat_colours, summarise
+from inspire_vla.reports.attention import TILE, Example, Measurement, summarise
+from inspire_vla.reports.attention_overlay import heat_colours
 from inspire_vla.reports.figures import (
     LEFT,
     RIGHT,

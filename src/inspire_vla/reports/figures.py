@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
-from typing import Any
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 from markupsafe import Markup
@@ -265,21 +265,30 @@ def variants_figure(comparison: Mapping[str, Any], titles: Mapping[str, str], pa
     save(figure, path)
 
 
-@styled
-def curves_figure(
-    curves: Mapping[str, Sequence[tuple[str, Sequence[float], Sequence[float]]]],
-    path: Path,
-    x_labels: Mapping[str, str] | None = None,
-) -> None:
-    """Learning curves: {title: ((name, x, values), …)}, a panel each.
+class Curve(NamedTuple):
+    """A line of a panel: its name, and its points."""
 
-    x_labels: {title: label of the x axis}; default: thousands of samples.
-    """
-    figure, axes = panels(250 * len(curves), 200, len(curves))
-    for axis, (title, lines) in zip(axes, curves.items(), strict=True):
-        for i, (name, steps, values) in enumerate(lines):
-            axis.plot(steps, values, label=name, color=policy_colour(i), linewidth=1.6)
-        axis.set(title=title, xlabel=(x_labels or {}).get(title, "samples, thousands"))
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+
+
+class CurvePanel(NamedTuple):
+    """A panel of learning curves. x_label: what its horizontal axis counts."""
+
+    title: str
+    x_label: str
+    curves: Sequence[Curve]
+
+
+@styled
+def curves_figure(shown: Sequence[CurvePanel], path: Path) -> None:
+    """Learning curves, a panel beside the other."""
+    figure, axes = panels(250 * len(shown), 200, len(shown))
+    for axis, panel in zip(axes, shown, strict=True):
+        for i, curve in enumerate(panel.curves):
+            axis.plot(curve.x, curve.y, label=curve.name, color=policy_colour(i), linewidth=1.6)
+        axis.set(title=panel.title, xlabel=panel.x_label)
         axis.set_ylim(bottom=0)
         axis.legend(fontsize=9)
     save(figure, path)

@@ -13,8 +13,8 @@ from inspire_vla.files import write_text
 from inspire_vla.labels.columns import read_labelled
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.labels.summary import Timeline, least_confident, timelines
-from inspire_vla.reports.attention import jpeg
-from inspire_vla.reports.page import data_url, render
+from inspire_vla.reports.images import data_url, jpeg
+from inspire_vla.reports.page import render
 
 UNSURE = 0.6
 EPISODES, IMAGES = 12, 5

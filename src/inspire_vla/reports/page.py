@@ -1,6 +1,5 @@
 """The HTML page of a comparison: one self-contained file that loads nothing from elsewhere."""
 
-import base64
 import json
 from collections.abc import Sequence
 from functools import partial
@@ -12,9 +11,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from inspire_vla.errors import InspireError
 from inspire_vla.files import write_text
 from inspire_vla.reports import table, tables, theme, timeline
-from inspire_vla.reports.attention import Attention, compared, jpeg
+from inspire_vla.reports.attention import Attention, compared
 from inspire_vla.reports.attention_figures import share_chart
 from inspire_vla.reports.figures import difference_chart, inline_svg, success_chart
+from inspire_vla.reports.images import data_url, jpeg
 from inspire_vla.reports.offline import offline_tables
 from inspire_vla.reports.video import first_image, frame_rate
 
@@ -93,11 +93,6 @@ def render(template: str, **values: Any) -> str:
     return environment.get_template(template).render(
         colours=theme.css_variables(), policies=theme.POLICIES, **values
     )
-
-
-def data_url(kind: str, content: bytes) -> str:
-    """Return content as a URL that holds it."""
-    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def _attention(attention: Attention, comparison: dict[str, Any]) -> dict[str, Any]:

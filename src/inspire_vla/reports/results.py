@@ -45,9 +45,7 @@ def write_between_markers(document: Path, text: str) -> None:
 
 def headline_table(comparison: Comparison) -> list[str]:
     """Success by suite and group: rates, paired difference, McNemar's test."""
-    entries: dict[tuple[str, ...], Mapping[str, Any]] = {(row["suite"],): row for row in comparison["suites"]}
-    entries |= {tuple(group["suites"]): group for group in comparison["groups"]}
-    rows = [_paired(name, entries[s], strong=strong) for name, s, strong in suites_and_groups(comparison)]
+    rows = [_paired(row.name, row.entry, strong=row.is_group) for row in suites_and_groups(comparison)]
     return _pair_table("suite", names_of(comparison), rows)
 
 

@@ -1,7 +1,7 @@
 """The tables of a comparison, and the warnings beside them."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.markup import escape
@@ -56,24 +56,34 @@ def comparison_tables(comparison: Mapping[str, Any], *, tasks: bool = False) -> 
 
 def success_table(comparison: Mapping[str, Any]) -> Table:
     """Success with 95 % intervals by suite and group; each policy after the first with its paired difference."""
-    entries: dict[tuple[str, ...], Any] = {(row["suite"],): row for row in comparison["suites"]}
-    entries |= {tuple(group["suites"]): group for group in comparison["groups"]}
-    rows = []
-    for name, suites, strong in suites_and_groups(comparison):
-        entry = entries[suites]
-        rows.append(make_row(name, episode_count(entry), *_cells(entry), strong=strong))
+    rows = [
+        make_row(row.name, episode_count(row.entry), *_cells(row.entry), strong=row.is_group)
+        for row in suites_and_groups(comparison)
+    ]
     title = "Success, % [95 % interval]; groups average their suites"
     return make_table(("suite", "n", *_policy_columns(comparison)), rows, title)
 
 
-def suites_and_groups(comparison: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...], bool]]:
-    """Return (name, suites, is it a group?): each group, before it its suites if there are several."""
-    rows: list[tuple[str, tuple[str, ...], bool]] = []
+class SuiteRow(NamedTuple):
+    """A suite, or the mean of a group of suites. entry: of the comparison, under "suites" or "groups"."""
+
+    name: str
+    suites: tuple[str, ...]
+    entry: Mapping[str, Any]
+    is_group: bool
+
+
+def suites_and_groups(comparison: Mapping[str, Any]) -> list[SuiteRow]:
+    """Return each group, before it its suites if there are several."""
+    entries = {entry["suite"]: entry for entry in comparison["suites"]}
+    rows: list[SuiteRow] = []
     for group in comparison["groups"]:
-        several = len(group["suites"]) > 1
-        rows += [(short(suite), (suite,), False) for suite in group["suites"] if several]
-        mean = f", mean of {len(group['suites'])} suites" if several else ""
-        rows.append((group["group"] + mean, tuple(group["suites"]), True))
+        suites = tuple(group["suites"])
+        mean = ""
+        if len(suites) > 1:
+            rows += [SuiteRow(short(suite), (suite,), entries[suite], False) for suite in suites]
+            mean = f", mean of {len(suites)} suites"
+        rows.append(SuiteRow(group["group"] + mean, suites, group, True))
     return rows
 
 
