@@ -15,9 +15,7 @@ import filelock
 
 from inspire_vla.errors import InspireError, reason_of
 
-if (
-    TYPE_CHECKING
-):  # imported where they are used: the model code runs without pydantic, `--help` without numpy
+if TYPE_CHECKING:  # else where they are used: the model code runs without pydantic, `--help` without numpy
     import numpy as np
     from pydantic import ValidationError
 
@@ -242,9 +240,7 @@ def files_below(folder: str | Path) -> list[Path]:
     for parent, folders, names in os.walk(folder, followlinks=True, onerror=unreadable):
         for name in folders:
             link = os.path.join(parent, name)
-            if os.path.islink(link) and os.path.commonpath(
-                [os.path.realpath(link), os.path.realpath(parent)]
-            ) == (os.path.realpath(link)):
+            if os.path.islink(link) and Path(os.path.realpath(parent)).is_relative_to(os.path.realpath(link)):
                 raise InspireError(f"{link} is a link to a folder that it is in.")
         files += [Path(parent, name) for name in names]
     broken = [path for path in files if not path.exists()]

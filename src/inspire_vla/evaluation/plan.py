@@ -66,8 +66,8 @@ class EvaluationPlan:
                 where = f"{suite} / {task}" if (suite, task) in states else suite
                 raise InspireError(
                     f"{counted(self.episodes_per_task, 'episode')} per task, but {where} has "
-                    f"{counted(limit, 'fixed initial state')} per "
-                    f"task, and each is played at most once. Possible: at most {limit}."
+                    f"{counted(limit, 'fixed initial state')} per task, and each is played at most once. Possible: "
+                    f"at most {limit}."
                 )
         filmed = {st for s in self.suites for st in [t for t in tasks if t[0] == s][: self.filmed_tasks]}
         jobs = [

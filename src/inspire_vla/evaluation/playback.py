@@ -351,9 +351,8 @@ def _check_numbers(reader: EpisodeReader, inputs: PolicyInputs) -> None:
         recorded = 0 if feature is None else int(np.prod(feature["shape"]))
         if dim and recorded != dim:
             raise InspireError(
-                f"{reader.files.root}: {name!r} has {counted(recorded, 'number')}; the policy has {dim}. It "
-                "was trained on "
-                "another robot or another dataset."
+                f"{reader.files.root}: {name!r} has {counted(recorded, 'number')}; the policy has {dim}. It was "
+                "trained on another robot or another dataset."
             )
 
 

@@ -84,9 +84,8 @@ class InspirePolicy(PolicyBase):
             self._state = tuple(key.strip() for key in state.split(",") if key.strip())
             if about["state_dim"] and not self._state:
                 raise InspireError(
-                    f"{checkpoint} takes a state of {counted(about['state_dim'], 'number')}: give `state`, the "
-                    "keys of the "
-                    "embodiment's state in that order, such as state=eef_pos,gripper."
+                    f"{checkpoint} takes a state of {counted(about['state_dim'], 'number')}: give `state`, the keys "
+                    "of the embodiment's state in that order, such as state=eef_pos,gripper."
                 )
             self._overrides = _pairs(overrides, "overrides")
             check_overrides(about, self._overrides)

@@ -128,9 +128,8 @@ def offline_warnings(offline: Offline) -> list[str]:
     for entry in offline["episodes"]:
         if entry["trained_on"]:
             lines.append(
-                f"{entry['policy']} was trained on "
-                f"{part_of_these(entry['trained_on'], entry['n'], 'episode')}: the result "
-                "does not show how it does on new ones"
+                f"{entry['policy']} was trained on {part_of_these(entry['trained_on'], entry['n'], 'episode')}: the "
+                "result does not show how it does on new ones"
             )
         elif not entry["known"]:
             lines.append(f"{entry['policy']}: whether it was trained on these episodes is not known")

@@ -159,9 +159,8 @@ def warnings(comparison: Mapping[str, Any]) -> list[str]:
         if policy["crashed"]:
             first = policy["crashed"][0]
             lines.append(
-                f"{name}: {len(policy['crashed'])} of {counted(policy['episodes'], 'episode')} crashed, and a "
-                "crash is a failure; the "
-                f"first, {first['suite']} / {first['task']}: {first['error']}"
+                f"{name}: {len(policy['crashed'])} of {counted(policy['episodes'], 'episode')} crashed, and a crash "
+                f"is a failure; the first, {first['suite']} / {first['task']}: {first['error']}"
             )
         if policy["undecodable"]:
             lines.append(
@@ -170,9 +169,8 @@ def warnings(comparison: Mapping[str, Any]) -> list[str]:
         total, overridden = policy.get("answers_to_override", 0), policy.get("answers_overridden", 0)
         if overridden < total:
             lines.append(
-                f"{name}: its control set {overridden} of {counted(total, 'answer')} "
-                f"({percent(overridden / total)}); the others "
-                "are the policy's own, about objects without a known truth"
+                f"{name}: its control set {overridden} of {counted(total, 'answer')} ({percent(overridden / total)}); "
+                "the others are the policy's own, about objects without a known truth"
             )
         if "finished" not in policy["run"]:
             which = ", ".join(policy["run"].get("unfinished", ["the run"]))

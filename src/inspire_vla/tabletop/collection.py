@@ -217,7 +217,15 @@ def collect(
     numbers = {"episodes": episodes, "processes": processes, "seed": seed}
     check_numbers(image_size=image_size, largest_image=640, probabilities=probabilities, **numbers)
     cameras = ("image", "image2") if wrist else ("image",)
-    conditions = Conditions(suite, seed, cameras, image_size, *map(float, probabilities.values()))
+    conditions = Conditions(
+        suite=suite,
+        seed=seed,
+        cameras=cameras,
+        image_size=image_size,
+        noise=float(noise),
+        perturbations=float(perturbations),
+        layout_randomness=float(layout_randomness),
+    )
     labels = LabelInfo(
         frame=frame,  # type: ignore[arg-type]  # LabelInfo looks a name up
         modes={mode: ModeRule() for mode in modes},

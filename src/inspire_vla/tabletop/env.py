@@ -21,7 +21,7 @@ from inspire_vla.observation_history import LazyImages
 from inspire_vla.tabletop import arm
 from inspire_vla.tabletop.arm import arm_kinematics, rotation_matrix, rotation_vector
 from inspire_vla.tabletop.objects import ObjectSpec
-from inspire_vla.tabletop.rendering import Renderer, choose_gl_backend, subtree
+from inspire_vla.tabletop.rendering import choose_gl_backend, shared_renderer, subtree
 from inspire_vla.tabletop.scenes import (
     AGENT_CAMERA,
     START_X_M,
@@ -30,7 +30,7 @@ from inspire_vla.tabletop.scenes import (
     TIMESTEP_S,
     compiled,
 )
-from inspire_vla.tabletop.tasks import Task
+from inspire_vla.tabletop.tasks import Task, goals_of
 from inspire_vla.tabletop.world import World
 
 choose_gl_backend()
@@ -48,7 +48,6 @@ _RAMPS = 5
 _MAX_TRACKING_ERROR_M, _MAX_TRACKING_ERROR_RAD = 0.05, 0.3
 """Clamp of the target's distance from the arm, so that a blocked arm does not wind up."""
 _WORKSPACE_LOW, _WORKSPACE_HIGH = np.array([0.15, -0.50, 0.010]), np.array([0.78, 0.50, 0.50])
-_RENDERERS: dict[int, tuple[Any, Renderer]] = {}
 
 
 class TabletopEnv(gymnasium.Env):
@@ -64,7 +63,8 @@ class TabletopEnv(gymnasium.Env):
             `dict` that gymnasium's vector environments need.
 
     `info` of reset and step: is_success (bool), task, suite, mentions (tuple of k str), gripper_to_object_m float64
-    (k, 3) in metres in the base frame, and grasped bool (k,), both in the order of the mentions.
+    (k, 3) in metres in the base frame, and grasped bool (k,), both in the order of the mentions; goals, of a task with
+    several: whether each holds.
 
     Raises:
         InspireError: an unknown camera, or a size that is not between 16 and 640.
@@ -163,25 +163,19 @@ class TabletopEnv(gymnasium.Env):
 
     def image(self, camera: str = "image", height: int = 384, width: int = 384) -> np.ndarray:
         """Return a camera's current image, uint8 (height, width, 3), at most 640 pixels a side."""
-        return self._renderer().render(self._data, CAMERAS[camera], height, width)
+        return shared_renderer(self._model).render(self._data, CAMERAS[camera], height, width)
 
     def target_masks(self, camera: str = "image", height: int = 96, width: int = 96) -> np.ndarray:
         """Return a mask for each mention, bool (k, height, width): the pixels that show its target.
 
         Occluded parts are not in the mask, so it may be empty. A drawer counts as an object of its own.
         """
-        bodies = self._renderer().segment(self._data, CAMERAS[camera], height, width)
+        bodies = shared_renderer(self._model).segment(self._data, CAMERAS[camera], height, width)
         masks = np.zeros((len(self.task.targets), height, width), dtype=bool)
         for mask, name in zip(masks, self.task.targets, strict=True):
             body = self._model.body(int(self._model.site_bodyid[self._model.site(name).id])).name
             mask[:] = np.isin(bodies, subtree(self._model, body))
         return masks
-
-    def _renderer(self) -> Renderer:
-        key = id(self._model)
-        if key not in _RENDERERS:
-            _RENDERERS[key] = (self._model, Renderer(self._model))
-        return _RENDERERS[key][1]
 
     def _drive(self, action: np.ndarray) -> None:
         data, n = self._data, arm.ARM_DOFS
@@ -224,10 +218,10 @@ class TabletopEnv(gymnasium.Env):
 
     def _info(self) -> dict[str, Any]:
         here = self.world.gripper()
-        targets = self.task.targets
+        targets, goals = self.task.targets, goals_of(self.task.goal)
         return {
             "is_success": self._success_steps >= SUCCESS_STEPS,
-            "goals": tuple(goal.holds(self.world) for goal in getattr(self.task.goal, "goals", ())),
+            "goals": tuple(goal.holds(self.world) for goal in goals) if len(goals) > 1 else (),
             "task": self.task.instruction,
             "suite": self.task.suite,
             "mentions": self.task.mentions,
@@ -255,7 +249,13 @@ class TabletopEnv(gymnasium.Env):
         return True
 
 
-def set_pose(model, data, spec: ObjectSpec, position_m: tuple[float, float, float], yaw_rad: float) -> None:
+def set_pose(
+    model: "mujoco.MjModel",
+    data: "mujoco.MjData",
+    spec: ObjectSpec,
+    position_m: tuple[float, float, float],
+    yaw_rad: float,
+) -> None:
     """Set an object's pose in the base frame, without physics: of a mocap body if fixed, else of its free joint."""
     pose = [*position_m, np.cos(yaw_rad / 2), 0.0, 0.0, np.sin(yaw_rad / 2)]
     if spec.shape.fixed:

@@ -4,13 +4,11 @@ Its action is a function of the current state, not of a schedule, so a policy ca
 was dropped or missed, the expert picks it up again. It never rotates the gripper.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from inspire_vla.tabletop.env import MAX_STEP_M, TabletopEnv
 from inspire_vla.tabletop.objects import DRAWER_TRAVEL_M
-from inspire_vla.tabletop.tasks import All, Beside, Closed, Goal, On, Open, is_above
+from inspire_vla.tabletop.tasks import Beside, Closed, Goal, On, Open, goals_of, is_above
 
 OPEN, CLOSE = -1.0, 1.0
 TRAVEL_Z_M = 0.135
@@ -33,7 +31,7 @@ class Expert:
     def action(self) -> np.ndarray:
         """Return the next action, float32 (7,) in [-1, 1]."""
         done: list[Goal] = []
-        for goal in _steps_of(self._env.task.goal):
+        for goal in goals_of(self._env.task.goal):
             if not self._reached(goal):
                 return self._retreat() if self._near(done) else self._towards(goal)
             done.append(goal)
@@ -138,7 +136,7 @@ class Expert:
 
     def _slot(self, obj: str, receptacle: str) -> float:
         """Offset along x from the receptacle's centre, so that two objects fit side by side."""
-        goals = [goal for goal in _steps_of(self._env.task.goal) if isinstance(goal, On)]
+        goals = [goal for goal in goals_of(self._env.task.goal) if isinstance(goal, On)]
         objects = [goal.obj for goal in goals if goal.receptacle == receptacle]
         return 0.07 * (objects.index(obj) - (len(objects) - 1) / 2)
 
@@ -191,7 +189,3 @@ class Expert:
         if length > speed_m:
             step *= speed_m / length
         return np.array([*(step / MAX_STEP_M), 0.0, 0.0, 0.0, gripper], dtype=np.float32).clip(-1.0, 1.0)
-
-
-def _steps_of(goal: Goal) -> Iterator[Goal]:
-    yield from goal.goals if isinstance(goal, All) else (goal,)

@@ -9,7 +9,9 @@ from math import cos, pi, sin
 
 from inspire_vla.errors import InspireError, did_you_mean
 
-COLOURS: dict[str, tuple[float, float, float]] = {
+RGB = tuple[float, float, float]
+"""Red, green and blue, from 0 to 1."""
+COLOURS: dict[str, RGB] = {
     "red": (0.84, 0.13, 0.14), "blue": (0.13, 0.33, 0.86), "green": (0.13, 0.60, 0.24),
     "yellow": (0.98, 0.82, 0.10), "white": (0.97, 0.97, 0.97), "black": (0.07, 0.07, 0.08),
     "purple": (0.50, 0.20, 0.70), "orange": (0.97, 0.49, 0.07), "pink": (0.98, 0.52, 0.72),
@@ -122,7 +124,7 @@ DEFAULTS = """
 <default class="hidden"><geom condim="4" friction="1.0 0.02 0.001" group="3"/></default>"""
 
 
-def _rgba(rgb: tuple[float, float, float], shade: float = 1.0) -> str:
+def _rgba(rgb: RGB, shade: float = 1.0) -> str:
     return " ".join(f"{min(1.0, c * shade + (0.05 if shade > 1 else 0)):.3f}" for c in rgb) + " 1"
 
 
@@ -132,19 +134,19 @@ def _geom(
     return f'<geom type="{kind}" size="{size}" pos="{pos}" rgba="{colour}" class="{klass}" {extra}/>'
 
 
-def _cube(name: str, rgb) -> str:
+def _cube(name: str, rgb: RGB) -> str:
     return _geom("box", "0.024 0.024 0.024", _rgba(rgb), extra='mass="0.06"')
 
 
-def _cylinder(name: str, rgb) -> str:
+def _cylinder(name: str, rgb: RGB) -> str:
     return _geom("cylinder", "0.024 0.032", _rgba(rgb), extra='mass="0.07"')
 
 
-def _ball(name: str, rgb) -> str:
+def _ball(name: str, rgb: RGB) -> str:
     return _geom("sphere", "0.025", _rgba(rgb), klass="rolling", extra='mass="0.05"')
 
 
-def _mug(name: str, rgb) -> str:
+def _mug(name: str, rgb: RGB) -> str:
     wall, inside = _rgba(rgb), _rgba(rgb, 0.45)
     body = _geom("cylinder", "0.027 0.036", wall, extra='mass="0.07"')
     coffee = _geom("cylinder", "0.021 0.001", inside, pos="0 0 0.0362", klass="visual")
@@ -160,7 +162,14 @@ def _mug(name: str, rgb) -> str:
 
 
 def _ring(
-    radius: float, height: float, thickness: float, z: float, n: int, colour: str, klass: str, lean=0.0
+    radius: float,
+    height: float,
+    thickness: float,
+    z: float,
+    n: int,
+    colour: str,
+    klass: str,
+    lean: float = 0.0,
 ) -> str:
     half_side = radius * sin(pi / n) / cos(pi / n) + thickness * 0.5
     return "".join(
@@ -176,7 +185,7 @@ def _ring(
     )
 
 
-def _plate(name: str, rgb) -> str:
+def _plate(name: str, rgb: RGB) -> str:
     return (
         _geom("box", "0.055 0.055 0.004", "1 1 1 1", pos="0 0 0.004", klass="hidden", extra='mass="0.3"')
         + _geom("cylinder", "0.076 0.0035", _rgba(rgb), pos="0 0 0.0075", klass="visual")
@@ -185,7 +194,7 @@ def _plate(name: str, rgb) -> str:
     )
 
 
-def _bowl(name: str, rgb) -> str:
+def _bowl(name: str, rgb: RGB) -> str:
     return (
         _geom("cylinder", "0.052 0.003", _rgba(rgb, 0.7), pos="0 0 0.003", extra='mass="0.25"')
         + _ring(0.063, 0.042, 0.006, 0.024, 12, _rgba(rgb), "solid", lean=0.25)
@@ -203,7 +212,7 @@ def _walls(hx: float, hy: float, height: float, t: float, colour: str, z0: float
     )  # fmt: skip
 
 
-def _basket(name: str, rgb) -> str:
+def _basket(name: str, rgb: RGB) -> str:
     floor = _geom("box", "0.078 0.078 0.003", _rgba(rgb, 0.6), pos="0 0 0.003")
     band = _walls(0.0785, 0.0785, 0.010, 0.0045, _rgba(rgb, 1.25), 0.060).replace(
         'class="solid"', 'class="visual"'
@@ -216,12 +225,12 @@ def _basket(name: str, rgb) -> str:
     )
 
 
-def _tray(name: str, rgb) -> str:
+def _tray(name: str, rgb: RGB) -> str:
     floor = _geom("box", "0.075 0.100 0.003", _rgba(rgb, 0.8), pos="0 0 0.003")
     return floor + _walls(0.075, 0.100, 0.022, 0.004, _rgba(rgb)) + f'<site name="{name}" pos="0 0 0.012"/>'
 
 
-def _box(name: str, rgb) -> str:
+def _box(name: str, rgb: RGB) -> str:
     return (
         # One solid geom carries what lies on the box: cylinders fell through a thin lid above another solid geom.
         _geom("box", "0.055 0.055 0.1049", _rgba(rgb), pos="0 0 0.1049")
@@ -230,7 +239,7 @@ def _box(name: str, rgb) -> str:
     )
 
 
-def _cabinet(name: str, rgb) -> str:
+def _cabinet(name: str, rgb: RGB) -> str:
     hx, hy = _CABINET_HALF
     wood, light, metal = _rgba(rgb), _rgba(rgb, 1.25), "0.85 0.86 0.88 1"
     body = (

@@ -11,11 +11,14 @@ import importlib
 import os
 import subprocess
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from inspire_vla.errors import InspireError, reason_of
+
+if TYPE_CHECKING:  # else after MUJOCO_GL is chosen
+    import mujoco
 
 _BACKENDS = ("cgl",) if sys.platform == "darwin" else ("egl", "osmesa")
 _PROBE = "from mujoco.{0} import GLContext; c = GLContext(8, 8); c.make_current(); print('inspire-gl-ok'); c.free()"
@@ -85,7 +88,7 @@ def _free(context: Any) -> None:
     context._context = None  # else mujoco tries again when its modules are gone, and prints a traceback
 
 
-def _open_context():
+def _open_context() -> Any:
     backend = choose_gl_backend()
     try:
         if backend == "disable":
@@ -104,7 +107,7 @@ def _open_context():
 class Renderer:
     """Draws named cameras of one compiled model. Raises GraphicsUnavailable if there is no off-screen OpenGL."""
 
-    def __init__(self, model) -> None:
+    def __init__(self, model: "mujoco.MjModel") -> None:
         import mujoco
 
         self._mujoco = mujoco
@@ -121,7 +124,7 @@ class Renderer:
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._perturb = mujoco.MjvPerturb()
 
-    def render(self, data, camera: str, height: int, width: int) -> np.ndarray:
+    def render(self, data: "mujoco.MjData", camera: str, height: int, width: int) -> np.ndarray:
         """Return the current image of the named camera, uint8 (height, width, 3), upright."""
         mujoco = self._mujoco
         _SHARED.make_current()
@@ -140,7 +143,7 @@ class Renderer:
         mujoco.mjr_readPixels(image, None, viewport, self._context)
         return np.ascontiguousarray(image[::-1])
 
-    def segment(self, data, camera: str, height: int, width: int) -> np.ndarray:
+    def segment(self, data: "mujoco.MjData", camera: str, height: int, width: int) -> np.ndarray:
         """Return the id of the body that each pixel shows, int (height, width); -1 where there is none."""
         mujoco, scene = self._mujoco, self._scene
         flags = [int(mujoco.mjtRndFlag.mjRND_SEGMENT), int(mujoco.mjtRndFlag.mjRND_IDCOLOR)]
@@ -157,7 +160,13 @@ class Renderer:
         return body_of_id[ids]
 
 
-def subtree(model, body: str) -> list[int]:
+@functools.cache
+def shared_renderer(model: "mujoco.MjModel") -> Renderer:
+    """Return the renderer of a compiled model that all its environments in this process share."""
+    return Renderer(model)
+
+
+def subtree(model: "mujoco.MjModel", body: str) -> list[int]:
     """Return the ids of a body and of all its descendants."""
     bodies = [model.body(body).id]
     for number in range(bodies[0] + 1, model.nbody):  # a parent's id is lower than its children's

@@ -92,6 +92,11 @@ class All:
         return all(goal.holds(world) for goal in self.goals)
 
 
+def goals_of(goal: Goal) -> tuple[Goal, ...]:
+    """Return the goals that a goal consists of, in the order in which the expert reaches them; itself, if of one."""
+    return goal.goals if isinstance(goal, All) else (goal,)
+
+
 def is_above(world: World, obj: str, receptacle: str) -> bool:
     """Return whether the object's centre is over the receptacle, at any height above its floor."""
     origin, extent = world.receptacle(receptacle)
@@ -153,7 +158,7 @@ class Task:
     @property
     def max_steps(self) -> int:
         """Maximum control steps of an episode: about twice what the expert needs."""
-        return 120 * len(getattr(self.goal, "goals", (self.goal,)))
+        return 120 * len(goals_of(self.goal))
 
 
 # --- builders, one for each kind of instruction

@@ -1,10 +1,15 @@
 """Privileged state of a running scene: object positions, contacts of the fingers, drawer openings."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from inspire_vla.tabletop import arm, objects
 from inspire_vla.tabletop.objects import Receptacle
 from inspire_vla.tabletop.scenes import Scene
+
+if TYPE_CHECKING:
+    import mujoco
 
 
 class World:
@@ -14,7 +19,7 @@ class World:
     inside) and "brown_cabinet_handle" (the point to pull).
     """
 
-    def __init__(self, scene: Scene, model, data) -> None:
+    def __init__(self, scene: Scene, model: "mujoco.MjModel", data: "mujoco.MjData") -> None:
         self.scene, self.model, self.data = scene, model, data
         self._pads = np.array([model.geom(pad).id for pad in arm.FINGER_PADS])
         self._sites = {model.site(i).name: i for i in range(model.nsite)}
