@@ -82,66 +82,76 @@ def train_arguments(options: Arguments) -> tuple[str | None, list[str]]:
     Raises:
         InspireError: the folder cannot be written or resumed, or an option would be ignored by a resumed training.
     """
-    out = options.out
-    if options.resume:
-        from inspire_vla.lerobot_plugin.checkpoints import newest_checkpoint
+    from inspire_vla.lerobot_plugin.training_start import check_start
 
-        checkpoint = newest_checkpoint(out, to_resume=True)
-        if checkpoint is None:
-            raise InspireError(
-                f"nothing to resume in {out}: there is no whole checkpoint in it. Start again: leave out --resume, and "
-                "give another --out."
-            )
-        _refuse_unresumable(options)
-        config = checkpoint / "pretrained_model" / "train_config.json"
-        moved = _dataset_to_resume(options, config)
-        check_writable(out, needed=sum(file.stat().st_size for file in files_below(checkpoint)))
-        arguments = [f"--config_path={config}", "--resume=true", f"--output_dir={out}"]
-        if moved is not None:
-            arguments.append(f"--dataset.root={moved}")
-    else:
-        if options.dataset is None:
-            raise InspireError(
-                "--dataset is needed: a labelled dataset, as `inspire label` or `inspire collect` writes it."
-            )
-        if out.exists():
-            from inspire_vla.lerobot_plugin.checkpoints import newest_checkpoint
-
-            if newest_checkpoint(out, to_resume=True) is None:
-                raise InspireError(
-                    f"{out} exists, without a checkpoint to continue from. Give another --out."
-                )
-            raise InspireError(f"{out} exists. Give another --out, or --resume to continue it.")
-        check_writable(out, needed=SMALL_CHECKPOINT)
-        from inspire_vla.labels.find_dataset import find_dataset
-
-        root = find_dataset(options.dataset)
-        arguments = [f"--dataset.root={root}", f"--output_dir={out}"]
-        if root != options.dataset:
-            arguments.append(f"--dataset.repo_id={options.dataset}")
-        if options.holdout is not None:
-            arguments.append(f"--dataset.episodes={_training_episodes(root, options)}")
+    arguments = _resumed(options) if options.resume else _new(options)
     for name, value in (("steps", options.steps), ("batch_size", options.batch_size), ("seed", options.seed)):
         if value is not None:
             arguments.append(f"--{name}={value}")
     if options.start is not None:
-        from inspire_vla.lerobot_plugin.checkpoint_schema import check_checkpoint
-        from inspire_vla.lerobot_plugin.checkpoints import find, weights
-
-        start = find(options.start)
-        check_checkpoint(start)  # before LeRobot reads it
-        check_writable(out, needed=WITH_OPTIMIZER * weights(start).stat().st_size)
-        arguments.append(f"--policy.path={start}")
+        arguments.append(f"--policy.path={_checkpoint_to_start_from(options.start, options.out)}")
     if options.reasoning and options.no_reasoning:
         raise InspireError("--reasoning and --no-reasoning exclude each other.")
     if options.reasoning or options.no_reasoning:
         arguments.append(f"--policy.reasoning.enabled={str(options.reasoning).lower()}")
     arguments += options.lerobot_arguments
     recipe = None if options.resume else options.recipe or RECIPE
-    from inspire_vla.lerobot_plugin.training_start import check_start
-
     check_start(arguments, recipe, chosen=options.recipe is not None)
     return recipe, arguments
+
+
+def _resumed(options: Arguments) -> list[str]:
+    """The arguments that continue the training in --out from its newest whole checkpoint."""
+    from inspire_vla.lerobot_plugin.checkpoints import newest_checkpoint
+
+    out = options.out
+    checkpoint = newest_checkpoint(out, to_resume=True)
+    if checkpoint is None:
+        raise InspireError(
+            f"nothing to resume in {out}: there is no whole checkpoint in it. Start again: leave out --resume, and "
+            "give another --out."
+        )
+    _refuse_unresumable(options)
+    config = checkpoint / "pretrained_model" / "train_config.json"
+    moved = _dataset_to_resume(options, config)
+    check_writable(out, needed=sum(file.stat().st_size for file in files_below(checkpoint)))
+    arguments = [f"--config_path={config}", "--resume=true", f"--output_dir={out}"]
+    return arguments if moved is None else [*arguments, f"--dataset.root={moved}"]
+
+
+def _new(options: Arguments) -> list[str]:
+    """The arguments of a new training: its dataset, its folder and the episodes that are trained on."""
+    from inspire_vla.labels.find_dataset import find_dataset
+    from inspire_vla.lerobot_plugin.checkpoints import newest_checkpoint
+
+    out = options.out
+    if options.dataset is None:
+        raise InspireError(
+            "--dataset is needed: a labelled dataset, as `inspire label` or `inspire collect` writes it."
+        )
+    if out.exists():
+        if newest_checkpoint(out, to_resume=True) is None:
+            raise InspireError(f"{out} exists, without a checkpoint to continue from. Give another --out.")
+        raise InspireError(f"{out} exists. Give another --out, or --resume to continue it.")
+    check_writable(out, needed=SMALL_CHECKPOINT)
+    root = find_dataset(options.dataset)
+    arguments = [f"--dataset.root={root}", f"--output_dir={out}"]
+    if root != options.dataset:
+        arguments.append(f"--dataset.repo_id={options.dataset}")
+    if options.holdout is not None:
+        arguments.append(f"--dataset.episodes={_training_episodes(root, options)}")
+    return arguments
+
+
+def _checkpoint_to_start_from(name: str, out: Path) -> Path:
+    """The folder of --from. Raises InspireError for no checkpoint, or where a training from it has no room."""
+    from inspire_vla.lerobot_plugin.checkpoint_schema import check_checkpoint
+    from inspire_vla.lerobot_plugin.checkpoints import find, weights
+
+    start = find(name)
+    check_checkpoint(start)  # before LeRobot reads it
+    check_writable(out, needed=WITH_OPTIMIZER * weights(start).stat().st_size)
+    return start
 
 
 def _training_episodes(root: Path, options: Arguments) -> list[int]:
