@@ -3,7 +3,6 @@
 Axes: B rows of a batch, C cameras, T tokens, N tokens of the loss, K questions (max_objects), A answers of the mode.
 """
 
-import hashlib
 import math
 import sys
 import time
@@ -42,8 +41,9 @@ from inspire_vla.lerobot_plugin.checkpoint_files import WEIGHTS
 from inspire_vla.lerobot_plugin.checkpoint_schema import check_checkpoint, steps_taken
 from inspire_vla.lerobot_plugin.checkpoints import from_hub
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, load_config
+from inspire_vla.lerobot_plugin.flow_noise import FlowDraw, draw_for_step, draw_noise, seeded_by
 from inspire_vla.lerobot_plugin.frame_cache import resized
-from inspire_vla.lerobot_plugin.lerobot_host import PolicyHooks, several_processes
+from inspire_vla.lerobot_plugin.lerobot_host import PolicyHooks
 from inspire_vla.lerobot_plugin.losses import Losses, LossLog
 from inspire_vla.lerobot_plugin.observation_forms import check_aspect_ratio
 from inspire_vla.lerobot_plugin.position_loss import PositionLoss
@@ -169,8 +169,7 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         that train together wait for one another in every pass.
         """
         batch = self._tokenized(batch, TOKEN_IDS, self.tokenizer.training_sequences)
-        rows = None if len(batch[ROWS]) == len(batch["task"]) else batch[ROWS]
-        sequences = self._training_sequences(batch, rows)
+        sequences = self._training_sequences(batch)
         hidden: Tensor | None = None
         flow: Tensor | None = None
         if self.position_loss is not None:
@@ -183,7 +182,8 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
                 sequences.embeddings, sequences.loss_mask, attention_mask=sequences.attention_mask
             )
         else:
-            logits, flow = self._logits_and_flow_loss(self.expert, sequences, batch, rows, noise, time)
+            draw = None if noise is None or time is None else FlowDraw(noise, time)
+            logits, flow = self._logits_and_flow_loss(self.expert, sequences, batch, draw)
         losses = Losses(logits, batch[TOKEN_IDS], batch[TOKEN_TYPES], batch[LOSS_MASK], flow)
         loss, log = self._joint_loss(losses, batch)
         if hidden is not None and self.position_loss is not None and not _is_unlabelled(batch):
@@ -196,9 +196,10 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
             log = self._log.complete(log | {"unlabelled_rows": float(batch[UNLABELLED_ROWS])})
         return loss, log | self._speed(sequences.types.numel())
 
-    def _training_sequences(self, batch: dict[str, Any], rows: Int[Tensor, " rows"] | None) -> "_Sequences":
+    def _training_sequences(self, batch: dict[str, Any]) -> "_Sequences":
         """Observation and text of a tokenized batch, as the backbone reads them in one pass."""
         ids, types, mask = batch[TOKEN_IDS], batch[TOKEN_TYPES], batch[LOSS_MASK]
+        rows = _rows_trained_on(batch)
         prefix, states = self.encode_observation(batch, rows), self.encode_state(batch, rows)
         if len(ids) > len(prefix):  # the questions follow as sequences of their own
             prefix = prefix.repeat(2, 1, 1)
@@ -253,9 +254,7 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         expert: FlowExpert,
         sequences: "_Sequences",
         batch: dict[str, Any],
-        rows: Int[Tensor, " rows"] | None,
-        noise: Tensor | None,
-        time: Tensor | None,
+        draw: FlowDraw | None,
     ) -> tuple[Float[Tensor, "N vocabulary"], Float[Tensor, ""]]:
         """The logits of the supervised tokens, and the loss of the flow expert over the same pass."""
         logits, key_values = self.backbone.forward_with_key_values(
@@ -269,7 +268,7 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
             expert.horizon,
             self.config.reasoning.hidden,
         )
-        flow = self._flow_loss(expert, context, batch, rows, noise, time)
+        flow = self._flow_loss(expert, context, batch, draw)
         if self.config.reasoning.enabled and not len(logits):
             # Nothing is answered, so an insulated language model would get no gradient. Processes that share a model
             # wait for one another's gradient of each block: it gets zeros.
@@ -277,31 +276,24 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         return logits, flow
 
     def _flow_loss(
-        self,
-        expert: FlowExpert,
-        context: FlowContext,
-        batch: dict[str, Any],
-        rows: Int[Tensor, " rows"] | None,
-        noise: Tensor | None,
-        time: Tensor | None,
+        self, expert: FlowExpert, context: FlowContext, batch: dict[str, Any], draw: FlowDraw | None
     ) -> Float[Tensor, ""]:
         """The weighted error of the velocity over the rows of a batch, each with `flow.noise_samples` draws of noise.
 
-        Actions beyond an episode's end do not count.
+        Actions beyond an episode's end do not count. draw: by default that of the step.
         """
         device = self.backbone.device
         actions, is_pad = action_chunks(batch[ACTION]).to(device), batch.get(ACTION_IS_PAD)
         is_pad = None if is_pad is None else is_pad.to(device)
+        rows = _rows_trained_on(batch)
         if rows is not None:
             actions, is_pad = actions[rows], None if is_pad is None else is_pad[rows]
         if self.config.flow.insulate:
             context = context.detached()
-        if noise is None or time is None:
-            draws, rng = len(actions) * self.config.flow.noise_samples, self._training_rng()
-            drawn = expert.sample_noise(draws, rng), expert.sample_time(draws, rng)
-            noise, time = (torch.from_numpy(values.astype(np.float32)).to(device) for values in drawn)
+        if draw is None:
+            draw = self._draw_of_step(expert, len(actions) * self.config.flow.noise_samples)
         return self.config.flow.loss_weight * flow_loss(
-            expert, context, actions, is_pad, noise=noise, time=time
+            expert, context, actions, is_pad, noise=draw.noise.to(device), time=draw.time.to(device)
         )
 
     def train(self, mode: bool = True) -> "InspireVLAPolicy":
@@ -309,13 +301,12 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         self.tokenizer.training = mode
         return super().train(mode)
 
-    def _training_rng(self) -> np.random.Generator:
-        """The source of a training step's noise and times: other ones at each step and in each process."""
-        process = torch.distributed.get_rank() if several_processes() else 0
-        rng = np.random.default_rng([torch.initial_seed() % (1 << 63), process, int(self.noise_draws)])
+    def _draw_of_step(self, expert: FlowExpert, rows: int) -> FlowDraw:
+        """Noise and times of a training step, which is counted where the policy is trained."""
+        draw = draw_for_step(expert, rows, int(self.noise_draws))
         if self.training:
             self.noise_draws += 1
-        return rng
+        return draw
 
     def update(self) -> None:
         """LeRobot calls this after each step of the optimizer. Raises InspireError for weights that are not finite.
@@ -447,31 +438,27 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         noise: Float[Tensor, "batch horizon dim"] | None,
         generator: np.random.Generator | None,
     ) -> FlowHead:
-        """The expert with the noise that this decision starts from; drawn where none is given."""
+        """The expert with the noise that this decision starts from.
+
+        Where none is given, it is drawn by the generator, or with each row's observation as seed.
+        """
         if noise is None:
-            noise = self._draw_noise(expert, batch, generator)
+            rows = len(batch["task"])
+            rngs = (
+                generator.spawn(rows)
+                if generator is not None
+                else seeded_by(self._observation_numbers(batch, rows))
+            )
+            noise = draw_noise(expert, rngs).to(self.backbone.device)
         steps = self.config.flow.denoising_steps or expert.denoising_steps
         return FlowHead(expert, noise, self.config.action_feature.shape[0], steps)
 
-    def _draw_noise(
-        self, expert: FlowExpert, batch: dict[str, Any], generator: np.random.Generator | None
-    ) -> Float[Tensor, "batch horizon dim"]:
-        """The noise of each row, by the generator, or with the row's observation as seed."""
-        rows = len(batch["task"])
-        if generator is not None:
-            rngs = generator.spawn(rows)
-        else:
-            rngs = [np.random.default_rng(list(seed)) for seed in self._observation_bytes(batch, rows)]
-        noise = np.concatenate([expert.sample_noise(1, rng) for rng in rngs])
-        return torch.from_numpy(noise.astype(np.float32)).to(self.backbone.device)
-
-    def _observation_bytes(self, batch: dict[str, Any], rows: int) -> list[bytes]:
-        """A digest of each row's state and of some pixels of its images."""
+    def _observation_numbers(self, batch: dict[str, Any], rows: int) -> Float[np.ndarray, "rows numbers"]:
+        """Each row's state and some pixels of its images."""
         parts = [batch[key].float()[..., ::16, ::16].reshape(rows, -1) for key in self.config.image_features]
         if self._has_state:
             parts.append(last_state(batch[OBS_STATE], rows, self.config.robot_state_feature.shape[0]))
-        numbers = torch.cat([part.cpu() for part in parts], dim=1).numpy()
-        return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in numbers]
+        return torch.cat([part.cpu() for part in parts], dim=1).numpy()
 
     def predict_action_chunk(
         self, batch: dict[str, Any], **kwargs: Any
@@ -624,6 +611,11 @@ class _Sequences(NamedTuple):
     loss_mask: Bool[Tensor, "B T"]
     attention_mask: Bool[Tensor, "B T T"] | None
     prefix_length: int
+
+
+def _rows_trained_on(batch: Mapping[str, Any]) -> Int[Tensor, " rows"] | None:
+    """The rows of a tokenized batch that are trained on; None for all. Others lack a label of what they are asked."""
+    return None if len(batch[ROWS]) == len(batch["task"]) else batch[ROWS]
 
 
 def _is_unlabelled(batch: Mapping[str, Any]) -> bool:
