@@ -13,7 +13,7 @@ from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import EpisodeRecord
 from inspire_vla.labels.columns import LabelInfo, ModeRule, answer_column, answer_feature, write_labels
-from inspire_vla.reports.viewer import DatasetEpisode
+from inspire_vla.reports.moments import DatasetEpisode
 from inspire_vla.spatial import encode_answers
 
 

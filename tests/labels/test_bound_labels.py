@@ -20,7 +20,7 @@ from inspire_vla.labels.summary import least_confident, summarize, timelines
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import ReasoningConfig
 from inspire_vla.lerobot_plugin.training_labels import check_labels
 from inspire_vla.reports.label_review import write_review
-from inspire_vla.reports.viewer import DatasetEpisode
+from inspire_vla.reports.moments import DatasetEpisode
 
 OTHER = "put the blue block in the bowl"
 

@@ -27,7 +27,7 @@ from inspire_vla.labels.summary import least_confident, summarize
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import ReasoningConfig
 from inspire_vla.lerobot_plugin.training_labels import check_labels, count_without_instruction
 from inspire_vla.reports.label_review import write_review
-from inspire_vla.reports.viewer import DatasetEpisode
+from inspire_vla.reports.moments import DatasetEpisode
 
 INFO, TASKS, STATS = "meta/info.json", "meta/tasks.parquet", "meta/stats.json"
 EPISODES, DATA = "meta/episodes/chunk-000/file-000.parquet", "data/chunk-000/file-000.parquet"

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from inspire_vla.errors import InspireError
+from inspire_vla.reports.moments import Moment, camera_frames, moments_of
 from inspire_vla.reports.video import first_image, frame_rate, write_episode_video
-from inspire_vla.reports.viewer import Moment, camera_frames, dialogue_text, layout, moments_of, view
+from inspire_vla.reports.viewer import dialogue_text, layout, view
 
 RECORD = {
     "instruction": "pick up the red cube", "mentions": ("the red cube",), "steps": 6, "success": True,

@@ -95,7 +95,7 @@ def _need_rerun(instead: str) -> None:
 def _episode_of_run(folder: Path, options: Arguments) -> None:
     from inspire_vla.evaluation import read_arrays, read_run
     from inspire_vla.labels.episode_selection import format_episodes
-    from inspire_vla.reports.viewer import ACTION_NAMES, camera_frames, check_episode, moments_of
+    from inspire_vla.reports.moments import ACTION_NAMES, camera_frames, check_episode, moments_of
     from inspire_vla.reports.viewer import view as show
 
     run = read_run(folder)
@@ -131,7 +131,7 @@ def _episode_of_run(folder: Path, options: Arguments) -> None:
 
 
 def _episode_of_dataset(folder: Path, options: Arguments) -> None:
-    from inspire_vla.reports.viewer import DatasetEpisode
+    from inspire_vla.reports.moments import DatasetEpisode
     from inspire_vla.reports.viewer import view as show
 
     number = options.episode or 0

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from inspire_vla.errors import InspireError
-from inspire_vla.evaluation.confusion import Confusion, correct, majority, merge, scored
+from inspire_vla.evaluation.confusion import Accuracy, Confusion, merge, scored
 from inspire_vla.evaluation.offline import GRIPPER_EVENTS, LAST, MEAN, POLICY
 from inspire_vla.evaluation.records import EpisodeKey, EpisodeRecord, Run
 from inspire_vla.evaluation.statistics import Estimate, ratio_difference, ratio_over_episodes, wilson
@@ -99,7 +99,7 @@ def _answers(
         for mention, confusion in zip(record.mentions, record.confusion_by_mention, strict=False):
             by_object[mention][record.suite, record.task].append(confusion)
     objects = [
-        _baselines(mention, [merge(confusions) for confusions in tasks.values()])
+        _object(mention, Accuracy.of_tasks([merge(confusions) for confusions in tasks.values()]))
         for mention, tasks in sorted(by_object.items())
     ]
     answered = sum(len(answers) for record in records for _, answers, _, _ in record.timeline)
@@ -124,19 +124,17 @@ def _column(records: Sequence[EpisodeRecord], name: str) -> np.ndarray:
     return np.array([getattr(record, name) for record in records], dtype=float)
 
 
-def _baselines(mention: str, of_tasks: Sequence[Confusion]) -> dict[str, Any]:
+def _object(mention: str, accuracy: Accuracy) -> dict[str, Any]:
     """The accuracy on one object beside the best constant answer, for all tasks together and for each task."""
-    total = merge(of_tasks)
-    n = scored(total)
-    answer, count = majority(total)
+    n = accuracy.n
     return {
         "object": mention,
         "n": n,
-        "correct": correct(total),
-        "rate": correct(total) / n if n else None,
-        "majority_answer": answer,
-        "majority_class": count / n if n else None,
-        "per_task_majority": sum(majority(confusion)[1] for confusion in of_tasks) / n if n else None,
+        "correct": accuracy.correct,
+        "rate": accuracy.correct / n if n else None,
+        "majority_answer": accuracy.majority_answer,
+        "majority_class": accuracy.majority / n if n else None,
+        "per_task_majority": accuracy.per_task_majority / n if n else None,
     }
 
 

@@ -15,8 +15,8 @@ from jaxtyping import Float
 
 from inspire_vla.errors import InspireError, counted
 from inspire_vla.evaluation.compare_offline import Table, compare_offline
-from inspire_vla.evaluation.confusion import Confusion, correct, majority, merge, scored
-from inspire_vla.evaluation.records import SEED_OFFSET, EpisodeRecord, Run
+from inspire_vla.evaluation.confusion import Accuracy, Confusion, correct, merge, scored
+from inspire_vla.evaluation.records import SEED_OFFSET, EpisodeRecord, Run, differing
 from inspire_vla.evaluation.statistics import (
     PairCounts,
     average,
@@ -134,8 +134,7 @@ def _check_names(runs: Sequence[Run]) -> None:
 
 def differing_conditions(first: Run, other: Run) -> dict[str, tuple[Any, Any]]:
     """Return {condition: (first's, other's)} where both are known and differ: then their episodes are not pairs."""
-    there, here = first.conditions, other.conditions
-    return {name: (there[name], here[name]) for name in there if name in here and there[name] != here[name]}
+    return differing(first.conditions, other.conditions)
 
 
 def _all_differing_conditions(runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -221,40 +220,36 @@ def answer_summary(records: Iterable[EpisodeRecord], suites: Sequence[str]) -> d
     if n == 0:
         return None
     by_mention = _by_mention(chosen)
-    constant = [majority(confusion) for confusion in by_mention]
-    by_task = defaultdict(list)
-    for record in chosen:
-        by_task[record.suite, record.task].append(record)
-    per_task = [0] * len(by_mention)
-    for records_of_task in by_task.values():
-        for i, confusion in enumerate(_by_mention(records_of_task)):
-            per_task[i] += majority(confusion)[1]
     return {
         "n": n,
         "correct": correct(total),
         **wilson(correct(total), n).to_json(),
-        "majority_class": sum(count for _, count in constant) / n,
-        "majority_answers": [answer for answer, _ in constant],
-        "per_task_majority": sum(per_task) / n,
+        "majority_class": sum(each.majority for each in by_mention) / n,
+        "majority_answers": [each.majority_answer for each in by_mention],
+        "per_task_majority": sum(each.per_task_majority for each in by_mention) / n,
         "by_mention": [
             {
-                "n": scored(confusion),
-                "correct": correct(confusion),
-                "majority_answer": answer,
-                "majority_class": count / scored(confusion),
-                "per_task_majority": right / scored(confusion),
+                "n": each.n,
+                "correct": each.correct,
+                "majority_answer": each.majority_answer,
+                "majority_class": each.majority / each.n,
+                "per_task_majority": each.per_task_majority / each.n,
             }
-            for confusion, (answer, count), right in zip(by_mention, constant, per_task, strict=True)
-            if scored(confusion)
+            for each in by_mention
+            if each.n
         ],
         "confusion": total,
     }
 
 
-def _by_mention(records: Sequence[EpisodeRecord]) -> list[Confusion]:
+def _by_mention(records: Sequence[EpisodeRecord]) -> list[Accuracy]:
+    """The answers about the first, second, … mention."""
+    tasks: dict[tuple[str, str], list[tuple[Confusion, ...]]] = defaultdict(list)
+    for record in records:
+        tasks[record.suite, record.task].append(record.confusion_by_mention)
     longest = max(len(record.confusion_by_mention) for record in records)
     return [
-        merge(r.confusion_by_mention[i] for r in records if i < len(r.confusion_by_mention))
+        Accuracy.of_tasks([merge(row[i] for row in rows if i < len(row)) for rows in tasks.values()])
         for i in range(longest)
     ]
 

@@ -1,6 +1,7 @@
 """Confusion counts: how often each answer was given where each answer was true."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 Confusion = dict[str, dict[str, int]]
 """{true answer: {given answer: count}}"""
@@ -38,3 +39,27 @@ def majority(confusion: Confusion) -> tuple[str | None, int]:
     if not totals:
         return None, 0
     return max(sorted(totals.items()), key=lambda item: item[1])
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Scored answers about one object, and what the best constant answers would score on them.
+
+    Attributes:
+        n, correct: scored answers, and how many are right.
+        majority_answer, majority: the most frequent true answer, and how often it is true; None without answers.
+        per_task_majority: how many would be right with the most frequent true answer of each task.
+    """
+
+    n: int
+    correct: int
+    majority_answer: str | None
+    majority: int
+    per_task_majority: int
+
+    @classmethod
+    def of_tasks(cls, confusions: Sequence[Confusion]) -> "Accuracy":
+        """Count the answers of several tasks, a confusion for each."""
+        total = merge(confusions)
+        per_task = sum(majority(confusion)[1] for confusion in confusions)
+        return cls(scored(total), correct(total), *majority(total), per_task)

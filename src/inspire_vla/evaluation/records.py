@@ -6,7 +6,7 @@ line; it is dropped when the run is opened again, and its episode is played agai
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -277,6 +277,11 @@ def read_run(path: str | Path) -> Run:
     return Run(folder, info, tuple(read_episodes(folder / EPISODES)[0]))
 
 
+def differing(first: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return {key: (first's, other's)} of the values that both have and that differ."""
+    return {key: (first[key], other[key]) for key in first if key in other and first[key] != other[key]}
+
+
 def pool(runs_by_seed: Sequence[Sequence[Run]], name: str) -> Run:
     """Return all episodes of several training seeds as one run; an outer entry per seed, an inner one per run.
 
@@ -303,9 +308,10 @@ def pool(runs_by_seed: Sequence[Sequence[Run]], name: str) -> Run:
     ]
     pooled = [run for runs in runs_by_seed for run in runs]
     for run in pooled:
-        there, here = first.played, run.played
-        if differing := [key for key in there if key in here and there[key] != here[key]]:
-            found = "; ".join(f"{key}: there {there[key]!r}, here {here[key]!r}" for key in differing)
+        if changed := differing(first.played, run.played):
+            found = "; ".join(
+                f"{key}: there {there!r}, here {here!r}" for key, (there, here) in changed.items()
+            )
             raise InspireError(
                 f"{run.path} was not played as {first.path} was ({found}), so their episodes are no one result."
             )
