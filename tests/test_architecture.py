@@ -16,7 +16,14 @@ ROOT = Path(inspire_vla.__file__).parent
 # A room may import rooms of the levels before its own, and itself. Rooms of one level don't import each other.
 LEVELS = (
     ("errors",),
-    ("files", "episode_conventions", "observation_history", "lerobot_internals", "perturbations"),
+    (
+        "files",
+        "comparison_format",
+        "episode_conventions",
+        "observation_history",
+        "lerobot_internals",
+        "perturbations",
+    ),
     ("jobs",),
     ("spatial", "instruction"),
     ("dialogue", "action_tokenizers"),
@@ -29,7 +36,7 @@ LEVELS = (
     ("cli",),
     ("__main__",),
 )
-ONLY = {"reports": {"errors", "files", "spatial", "labels"}}
+ONLY = {"reports": {"errors", "files", "comparison_format", "spatial", "labels"}}
 """reports reads the records that evaluation writes and the labels of datasets; it does not import evaluation."""
 HEAVY_BEFORE = {"torch": "backbones", "mujoco": "tabletop"}
 """Rooms of earlier levels than this one never import the package."""

@@ -9,9 +9,23 @@ from typing import Any
 
 import numpy as np
 
+from inspire_vla.comparison_format import (
+    ActionErrors,
+    AnswerSummary,
+    Compared,
+    GripperEvent,
+    GripperEvents,
+    IntervalOfPairs,
+    ObjectAccuracy,
+    Offline,
+    OfflineActions,
+    OfflineAnswers,
+    OfflineEpisodes,
+    WordCounts,
+)
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation.confusion import Accuracy, Confusion, merge, scored
-from inspire_vla.evaluation.offline import GRIPPER_EVENTS, LAST, MEAN, POLICY
+from inspire_vla.evaluation.offline import LAST, MEAN, POLICY
 from inspire_vla.evaluation.records import EpisodeKey, EpisodeRecord, Run
 from inspire_vla.evaluation.statistics import Estimate, ratio_difference, ratio_over_episodes, wilson
 
@@ -21,11 +35,16 @@ _SCALE = ("action_mean", "action_spread")
 
 
 def compare_offline(
-    runs: Sequence[Run], tables: Sequence[Table], summaries: Sequence[Mapping[str, Any] | None]
-) -> dict[str, Any]:
-    """Return the comparison of runs on recorded frames, as JSON; policies are paired with the first by episode.
+    runs: Sequence[Run],
+    tables: Sequence[Table],
+    summaries: Sequence[AnswerSummary | None],
+    compared: Compared,
+) -> Offline:
+    """Return the comparison of runs on recorded frames; policies are paired with the first by episode.
 
-    summaries: `comparison.answer_summary` of each run.
+    Args:
+        summaries: `comparison.answer_summary` of each run.
+        compared: what is said of the policies.
 
     Raises InspireError for runs on datasets whose actions are not the same numbers.
     """
@@ -38,16 +57,20 @@ def compare_offline(
                 f"The runs are on datasets whose actions differ, so they cannot be compared: {names} and {other}."
             )
     return {
+        **compared,
         "dataset": {"path": runs[0].info.get("dataset", {}).get("path", "")} | dataset,
         "other_labels": [run.name for run in runs if _differ(*(r.labels_sha256 for r in (runs[0], run)))],
         "other_scale": [run.name for run in runs if _differ(*map(_scale, (runs[0], run)))],
         "episodes": [_episodes(run, table) for run, table in zip(runs, tables, strict=True)],
         "answers": [
-            _answers(runs[0], run, table, tables[0], summary or {})
+            _answers(runs[0], run, table, tables[0], summary)
             for run, table, summary in zip(runs, tables, summaries, strict=True)
         ],
         "actions": _actions(runs, tables, dataset),
-        "gripper": [_gripper(run, table) for run, table in zip(runs, tables, strict=True)],
+        "gripper": [
+            {"policy": run.name, "close": _gripper(table, "close"), "open": _gripper(table, "open")}
+            for run, table in zip(runs, tables, strict=True)
+        ],
     }
 
 
@@ -65,7 +88,7 @@ def _differ(there: Any, here: Any) -> bool:
     return there is not None and here is not None and there != here
 
 
-def _episodes(run: Run, table: Table) -> dict[str, Any]:
+def _episodes(run: Run, table: Table) -> OfflineEpisodes:
     """What was evaluated, and whether the policy was trained on it."""
     held_out = run.info.get("held_out", {})
     trained_on = set(held_out.get("trained_on", ()))
@@ -82,8 +105,8 @@ def _episodes(run: Run, table: Table) -> dict[str, Any]:
 
 
 def _answers(
-    reference: Run, run: Run, table: Table, first: Table, summary: Mapping[str, Any]
-) -> dict[str, Any]:
+    reference: Run, run: Run, table: Table, first: Table, summary: AnswerSummary | None
+) -> OfflineAnswers:
     records = list(table.values())
     total = merge(record.confusion for record in records)
     estimate = _accuracy(records)
@@ -109,8 +132,8 @@ def _answers(
         "unlabelled": answered - scored(total),
         **estimate.to_json(),
         "difference": difference,
-        "majority_class": summary.get("majority_class"),
-        "per_task_majority": summary.get("per_task_majority"),
+        "majority_class": None if summary is None else summary["majority_class"],
+        "per_task_majority": None if summary is None else summary["per_task_majority"],
         "by_object": [entry for entry in objects if entry["n"]],
         "by_word": _by_word(total),
     }
@@ -124,7 +147,7 @@ def _column(records: Sequence[EpisodeRecord], name: str) -> np.ndarray:
     return np.array([getattr(record, name) for record in records], dtype=float)
 
 
-def _object(mention: str, accuracy: Accuracy) -> dict[str, Any]:
+def _object(mention: str, accuracy: Accuracy) -> ObjectAccuracy:
     """The accuracy on one object beside the best constant answer, for all tasks together and for each task."""
     n = accuracy.n
     return {
@@ -138,13 +161,13 @@ def _object(mention: str, accuracy: Accuracy) -> dict[str, Any]:
     }
 
 
-def _by_word(confusion: Confusion) -> list[dict[str, Any]]:
+def _by_word(confusion: Confusion) -> list[WordCounts]:
     """For each word: how often it is the label, how often it is answered, and how often both."""
     given: dict[str, int] = defaultdict(int)
     for row in confusion.values():
         for word, count in row.items():
             given[word] += count
-    rows = []
+    rows: list[WordCounts] = []
     for word in sorted({*confusion, *given}, key=lambda word: (-sum(confusion.get(word, {}).values()), word)):
         true, right = sum(confusion.get(word, {}).values()), confusion.get(word, {}).get(word, 0)
         rows.append({"word": word, "labelled": true, "answered": given[word], "correct": right})
@@ -154,7 +177,7 @@ def _by_word(confusion: Confusion) -> list[dict[str, Any]]:
 # Actions
 
 
-def _actions(runs: Sequence[Run], tables: Sequence[Table], dataset: Mapping[str, Any]) -> dict[str, Any]:
+def _actions(runs: Sequence[Run], tables: Sequence[Table], dataset: Mapping[str, Any]) -> OfflineActions:
     """Errors of each policy, and of the two baselines at the decisions of the first run."""
     spread = np.array(dataset.get("action_spread", ()), dtype=float)
     rows = [
@@ -165,7 +188,7 @@ def _actions(runs: Sequence[Run], tables: Sequence[Table], dataset: Mapping[str,
     return {"names": list(dataset.get("action_names", ())), "spread": spread.tolist(), "rows": rows}
 
 
-def _row(name: str, predictor: str, table: Table, first: Table, *, same_scale: bool = True) -> dict[str, Any]:
+def _row(name: str, predictor: str, table: Table, first: Table, *, same_scale: bool = True) -> ActionErrors:
     scores = {key: record.offline for key, record in table.items() if record.offline is not None}
     compared = _added([each.compared for each in scores.values()])
     steps = compared.sum()
@@ -176,7 +199,7 @@ def _row(name: str, predictor: str, table: Table, first: Table, *, same_scale: b
     relative = ratio_over_episodes(sums, counts) if len(scores) else Estimate(*[float("nan")] * 3)
     theirs = {key: record.offline for key, record in first.items() if record.offline is not None}
     paired = [key for key in scores if key in theirs]
-    difference = None
+    difference: IntervalOfPairs | None = None
     if paired and same_scale and (predictor, table) != (POLICY, first):
         columns = (
             np.array([total(each[key]) for key in paired], dtype=float)
@@ -187,7 +210,7 @@ def _row(name: str, predictor: str, table: Table, first: Table, *, same_scale: b
                 (scores, lambda one: sum(one.compared)),
             )
         )
-        difference = ratio_difference(*columns).to_json() | {"n": len(paired)}
+        difference = {**ratio_difference(*columns).to_json(), "n": len(paired)}
     return {
         "name": name,
         "baseline": predictor != POLICY,
@@ -209,18 +232,15 @@ def _added(rows: Sequence[Sequence[float]]) -> np.ndarray:
 # Gripper
 
 
-def _gripper(run: Run, table: Table) -> dict[str, Any]:
+def _gripper(table: Table, kind: GripperEvent) -> GripperEvents:
     """Hits of all demonstrated events, with Wilson's interval; events of the policy that hit nothing; the delay."""
-    row: dict[str, Any] = {"policy": run.name}
-    for kind in GRIPPER_EVENTS:
-        scores = [r.offline.gripper[kind] for r in table.values() if r.offline and kind in r.offline.gripper]
-        demonstrated, hit = sum(s.demonstrated for s in scores), sum(s.hit for s in scores)
-        delays = [delay for s in scores for delay in s.delays]
-        row[kind] = {
-            "demonstrated": demonstrated,
-            "hit": hit,
-            "extra": sum(s.predicted for s in scores) - hit,
-            "delay_median": float(np.median(delays)) if delays else None,
-            **wilson(hit, demonstrated).to_json(),
-        }
-    return row
+    scores = [r.offline.gripper[kind] for r in table.values() if r.offline and kind in r.offline.gripper]
+    demonstrated, hit = sum(s.demonstrated for s in scores), sum(s.hit for s in scores)
+    delays = [delay for s in scores for delay in s.delays]
+    return {
+        "demonstrated": demonstrated,
+        "hit": hit,
+        "extra": sum(s.predicted for s in scores) - hit,
+        "delay_median": float(np.median(delays)) if delays else None,
+        **wilson(hit, demonstrated).to_json(),
+    }

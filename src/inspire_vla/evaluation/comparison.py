@@ -1,18 +1,31 @@
 """Two or more policies on the same (suite, task, seed): success rates, paired differences, answer accuracy.
 
-The result is a plain dictionary (comparison.json), which `reports` draws. Every rate is {successes, n, rate, low,
-high}. Every paired entry compares a policy with the first one, over the episodes that both have played.
+The result is a plain dictionary (comparison.json), which `reports` draws: see comparison_format.py.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict
 from statistics import median
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
+from inspire_vla.comparison_format import (
+    AnswerSummary,
+    Compared,
+    Comparison,
+    Differing,
+    GoalsEntry,
+    GroupEntry,
+    Offline,
+    OverSeeds,
+    Paired,
+    PolicyEntry,
+    Rate,
+    RatesEntry,
+    Unpaired,
+)
 from inspire_vla.errors import InspireError, counted
 from inspire_vla.evaluation.compare_offline import Table, compare_offline
 from inspire_vla.evaluation.confusion import Accuracy, Confusion, correct, merge, scored
@@ -51,7 +64,7 @@ def group_of(
     return "seen" if all(was_trained_on) else "seen by some" if any(was_trained_on) else "unseen"
 
 
-def compare(runs: Sequence[Run], groups: Mapping[str, Collection[str]] | None = None) -> dict[str, Any]:
+def compare(runs: Sequence[Run], groups: Mapping[str, Collection[str]] | None = None) -> Comparison:
     """Compare `runs` with the first of them (the base model). A single run has rates only.
 
     A group (seen, unseen, …) averages its suites, each counting equally, as the paper's tables do. Its pairs are
@@ -112,16 +125,16 @@ def _groups_by_training(runs: Sequence[Run], suites: Sequence[str]) -> dict[str,
     return {name: [s for s in suites if group_of(s, trained_on, roles) == name] for name in GROUPS}
 
 
-def _offline(runs: Sequence[Run]) -> dict[str, Any]:
+def _offline(runs: Sequence[Run]) -> Offline:
     tables = [_by_key(run) for run in runs]
     suites = sorted({record.suite for table in tables for record in table.values()})
     summaries = [answer_summary(table.values(), suites) for table in tables]
-    return {
+    compared: Compared = {
         "policies": [_policy(run, table) for run, table in zip(runs, tables, strict=True)],
         "unpaired": _unpaired([run.name for run in runs], tables),
         "differing_conditions": _all_differing_conditions(runs),
-        **compare_offline(runs, tables, summaries),
     }
+    return compare_offline(runs, tables, summaries, compared)
 
 
 def _check_names(runs: Sequence[Run]) -> None:
@@ -137,7 +150,7 @@ def differing_conditions(first: Run, other: Run) -> dict[str, tuple[Any, Any]]:
     return differing(first.conditions, other.conditions)
 
 
-def _all_differing_conditions(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def _all_differing_conditions(runs: Sequence[Run]) -> list[Differing]:
     return [
         {"policy": run.name, "differing": found}
         for run in runs[1:]
@@ -158,12 +171,12 @@ def _part(table: Table, suite: str, task: str | None = None) -> Table:
     return {key: r for key, r in table.items() if key[0] == suite and task in (None, key[1])}
 
 
-def _rates(tables: Sequence[Table]) -> dict[str, Any]:
+def _rates(tables: Sequence[Table]) -> RatesEntry:
     return {
         "rates": [
-            _rate([_success(table)]) or {"successes": 0, "n": 0, **wilson(0, 0).to_json()} for table in tables
+            _rate([_success(table)]) or Rate(successes=0, n=0, **wilson(0, 0).to_json()) for table in tables
         ],
-        "paired": [None] + [_paired([_pairs(tables[0], other)]) for other in tables[1:]],
+        "paired": [None, *(_paired([_pairs(tables[0], other)]) for other in tables[1:])],
     }
 
 
@@ -177,7 +190,7 @@ def _pairs(first: Table, second: Table) -> PairCounts:
     )
 
 
-def _rate(counts: Sequence[tuple[int, int]]) -> dict[str, Any] | None:
+def _rate(counts: Sequence[tuple[int, int]]) -> Rate | None:
     """The mean of suites given as (successes, n); None if no episode was played."""
     played = [(successes, n) for successes, n in counts if n]
     if not played:
@@ -186,18 +199,27 @@ def _rate(counts: Sequence[tuple[int, int]]) -> dict[str, Any] | None:
     return {"successes": successes, "n": n, **average([wilson(*each) for each in played]).to_json()}
 
 
-def _paired(counts: Sequence[PairCounts]) -> dict[str, Any] | None:
+def _paired(counts: Sequence[PairCounts]) -> Paired | None:
     """The mean difference of suites, and McNemar's test of their pooled pairs; None without pairs."""
     counted = [each for each in counts if each.n]
     if not counted:
         return None
     pooled = sum(counted[1:], counted[0])
     estimate = average([paired_difference(each) for each in counted])
-    difference = {"difference": estimate.value, "low": estimate.low, "high": estimate.high}
-    return {**asdict(pooled), "n": pooled.n, **difference, "p_value": mcnemar(pooled)}
+    return {
+        "both": pooled.both,
+        "only_first": pooled.only_first,
+        "only_second": pooled.only_second,
+        "neither": pooled.neither,
+        "n": pooled.n,
+        "difference": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "p_value": mcnemar(pooled),
+    }
 
 
-def _group(name: str, suites: Sequence[str], tables: Sequence[Table]) -> dict[str, Any]:
+def _group(name: str, suites: Sequence[str], tables: Sequence[Table]) -> GroupEntry:
     parts = [[_part(table, suite) for suite in suites] for table in tables]
     rates = [_rate([_success(part) for part in each]) for each in parts]
     for rate, each in zip(rates, parts, strict=True):
@@ -207,7 +229,7 @@ def _group(name: str, suites: Sequence[str], tables: Sequence[Table]) -> dict[st
     return {"group": name, "suites": list(suites), "rates": rates, "paired": [None, *paired]}
 
 
-def answer_summary(records: Iterable[EpisodeRecord], suites: Sequence[str]) -> dict[str, Any] | None:
+def answer_summary(records: Iterable[EpisodeRecord], suites: Sequence[str]) -> AnswerSummary | None:
     """Return the accuracy of the scored answers on `suites`, and two baselines; None without answers.
 
     `majority_class`: accuracy of one constant answer for each mention (first, second, …). `per_task_majority`: accuracy
@@ -254,7 +276,7 @@ def _by_mention(records: Sequence[EpisodeRecord]) -> list[Accuracy]:
     ]
 
 
-def _policy(run: Run, table: Table) -> dict[str, Any]:
+def _policy(run: Run, table: Table) -> PolicyEntry:
     records = list(table.values())
     times = [r.inference_ms_median for r in records if r.inference_ms_median is not None]
     batches = [r.batch_mean for r in records if r.batch_mean is not None]
@@ -268,12 +290,12 @@ def _policy(run: Run, table: Table) -> dict[str, Any]:
             "episode_s_median": median(r.wall_s for r in records),
             "steps_median": median(r.steps for r in records),
         },
-        **{
-            name: sum(getattr(r, name) for r in records)
-            for name in ("decisions", "undecodable", "answers_to_override", "answers_overridden")
-        },
+        "decisions": sum(r.decisions for r in records),
+        "undecodable": sum(r.undecodable for r in records),
+        "answers_to_override": sum(r.answers_to_override for r in records),
+        "answers_overridden": sum(r.answers_overridden for r in records),
         "crashed": [
-            {name: getattr(r, name) for name in ("suite", "task", "seed", "error", "traceback")}
+            {"suite": r.suite, "task": r.task, "seed": r.seed, "error": r.error, "traceback": r.traceback}
             for r in records
             if r.error
         ],
@@ -289,27 +311,35 @@ def _episode(run: Run, record: EpisodeRecord) -> dict[str, Any]:
     return {"policy": run.name, **{name: getattr(record, name) for name in names}, "video": video}
 
 
-def _goals(suites: Sequence[str], runs: Sequence[Run], tables: Sequence[Table]) -> list[dict[str, Any]]:
+def _goals(suites: Sequence[str], runs: Sequence[Run], tables: Sequence[Table]) -> list[GoalsEntry]:
     """How far each policy came in the tasks with several goals: episodes in which none, some, or all ever held.
 
     Of some, whether the first goal was among them: on the tabletop the one that the instruction names first.
     """
-    counted = []
+    entries: list[GoalsEntry] = []
     for suite in suites:
         for run, table in zip(runs, tables, strict=True):
             records = [record for record in table.values() if record.suite == suite and record.goals]
-            if records:
-                held = [[step is not None for step in record.goals] for record in records]
-                successes = sum(record.success is True for record in records)
-                counts = {"none": sum(not any(goals) for goals in held), "at_once": successes}
-                counts["one_after_another"] = sum(map(all, held)) - successes
-                counts["some_with_first"] = sum(goals[0] and not all(goals) for goals in held)
-                counts["some_without_first"] = sum(any(goals) and not goals[0] for goals in held)
-                counted.append({"suite": suite, "policy": run.name, "n": len(records), **counts})
-    return counted
+            if not records:
+                continue
+            held = [[step is not None for step in record.goals] for record in records]
+            successes = sum(record.success is True for record in records)
+            entries.append(
+                {
+                    "suite": suite,
+                    "policy": run.name,
+                    "n": len(records),
+                    "none": sum(not any(goals) for goals in held),
+                    "at_once": successes,
+                    "one_after_another": sum(map(all, held)) - successes,
+                    "some_with_first": sum(goals[0] and not all(goals) for goals in held),
+                    "some_without_first": sum(any(goals) and not goals[0] for goals in held),
+                }
+            )
+    return entries
 
 
-def _unpaired(names: Sequence[str], tables: Sequence[Table]) -> list[dict[str, Any]]:
+def _unpaired(names: Sequence[str], tables: Sequence[Table]) -> list[Unpaired]:
     """Count episodes that only one of a policy and the first policy has played."""
     if not tables:
         return []
@@ -321,7 +351,7 @@ def _unpaired(names: Sequence[str], tables: Sequence[Table]) -> list[dict[str, A
     ]
 
 
-def compare_over_seeds(first: Run, second: Run, suites: Sequence[str]) -> dict[str, Any]:
+def compare_over_seeds(first: Run, second: Run, suites: Sequence[str]) -> OverSeeds:
     """Return the difference second − first with intervals over tasks and training seeds, not only over episodes.
 
     Intervals over episodes hold for these policies on these tasks. A method is meant to hold for other tasks and other

@@ -12,6 +12,7 @@ from math import sqrt
 import numpy as np
 from jaxtyping import Float
 
+from inspire_vla.comparison_format import Interval
 from inspire_vla.errors import InspireError
 
 RESAMPLES = 20_000
@@ -29,8 +30,8 @@ class Estimate:
     def __str__(self) -> str:
         return f"{100 * self.value:.1f} % [{100 * self.low:.1f}, {100 * self.high:.1f}]"
 
-    def to_json(self) -> dict[str, float | None]:
-        """{rate, low, high}; nan is not JSON, so it becomes None."""
+    def to_json(self) -> Interval:
+        """Return it for a comparison; nan is not JSON, so it becomes None."""
         rate, low, high = (None if x != x else x for x in (self.value, self.low, self.high))
         return {"rate": rate, "low": low, "high": high}
 

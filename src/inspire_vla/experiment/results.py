@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from inspire_vla.comparison_format import Comparison, Interval
 from inspire_vla.errors import counted
 from inspire_vla.evaluation import Run, compare, compare_over_seeds, pool, read_run
 from inspire_vla.experiment.folder import Experiment
@@ -14,7 +15,7 @@ from inspire_vla.files import read_json_lines, write_json, write_text
 from inspire_vla.reports import figures as plots
 from inspire_vla.reports import results
 from inspire_vla.reports.figures import Curve, CurvePanel
-from inspire_vla.reports.table import make_table, points
+from inspire_vla.reports.table import in_percent, known, make_table, points
 from inspire_vla.reports.tables import goals_table, suites_and_groups
 
 _CONTROLS = {
@@ -90,11 +91,14 @@ def _curve(name: str, rows: Sequence[Mapping[str, Any]], key: str) -> Curve:
 def _validation_curves(experiment: Experiment) -> list[Curve]:
     preset, comparisons = experiment.preset, _validation(experiment).values()
     steps = [step / 1e3 for step in preset.checkpoints]
-    rates = [[100 * rate["rate"] for rate in comparison["groups"][0]["rates"]] for comparison in comparisons]
+    rates = [
+        [known(in_percent(rate))[0] for rate in comparison["groups"][0]["rates"]]
+        for comparison in comparisons
+    ]
     return [Curve(preset.title(v), steps, [pair[i] for pair in rates]) for i, v in enumerate(preset.variants)]
 
 
-def _validation(experiment: Experiment) -> dict[int, dict[str, Any]]:
+def _validation(experiment: Experiment) -> dict[int, Comparison]:
     """{training steps: comparison of baseline and method on validation tasks}, first seed."""
     policies = [experiment.preset.policy(variant) for variant in experiment.preset.variants]
     return {
@@ -103,7 +107,7 @@ def _validation(experiment: Experiment) -> dict[int, dict[str, Any]]:
     }
 
 
-def _headline(experiment: Experiment, comparison: dict[str, Any], figures: Path) -> list[str]:
+def _headline(experiment: Experiment, comparison: Comparison, figures: Path) -> list[str]:
     plots.success_figure(comparison, figures / "success.svg")
     base, method = (experiment.preset.title(variant) for variant in experiment.preset.variants)
     lines = [
@@ -117,7 +121,7 @@ def _headline(experiment: Experiment, comparison: dict[str, Any], figures: Path)
     return [*lines, *results.tasks_table(comparison)]
 
 
-def _goals(comparison: dict[str, Any]) -> list[str]:
+def _goals(comparison: Comparison) -> list[str]:
     if not comparison["goals"]:
         return []
     intro = (
@@ -128,7 +132,7 @@ def _goals(comparison: dict[str, Any]) -> list[str]:
     return ["### Tasks with several goals", "", intro, "", *goals_table(comparison).markdown()]
 
 
-def _over_seeds(comparison: dict[str, Any], headline: Sequence[Run]) -> list[str]:
+def _over_seeds(comparison: Comparison, headline: Sequence[Run]) -> list[str]:
     intro = (
         "The intervals and McNemar's test above are over episodes of these very policies. The intervals below also "
         "resample tasks and training seeds:"
@@ -282,11 +286,13 @@ def _seeds(experiment: Experiment) -> list[str]:
         comparison = compare(pair, _suites(experiment))
         groups = {group["group"]: group for group in comparison["groups"]}
         cells = [_rates(groups[name]["rates"]) for name in names if name in groups]
-        cells.append(points(groups[names[-1]]["paired"][1]["difference"]) if names[-1] in groups else "–")
+        last = groups[names[-1]]["paired"][1] if names[-1] in groups else None
+        cells.append(points(None if last is None else last["difference"]))
         cells.append(_rates([comparison["answers"][1].get(name) for name in names]))
         rows.append((str(seed), *cells))
     return make_table(heads, rows).markdown()
 
 
-def _rates(rates: Sequence[Mapping[str, Any] | None]) -> str:
-    return ", ".join("–" if rate is None else f"{100 * rate['rate']:.1f}" for rate in rates)
+def _rates(rates: Sequence[Interval | None]) -> str:
+    estimates = map(in_percent, rates)
+    return ", ".join("–" if estimate is None else f"{estimate[0]:.1f}" for estimate in estimates)

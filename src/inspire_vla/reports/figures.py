@@ -17,10 +17,11 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from inspire_vla.comparison_format import Comparison, RatesEntry
 from inspire_vla.errors import counted
 from inspire_vla.files import atomic_path
 from inspire_vla.reports.fonts import with_fonts
-from inspire_vla.reports.table import percent, points, short
+from inspire_vla.reports.table import in_percent, known, percent, points, short
 from inspire_vla.reports.theme import LIGHT, POLICIES, css_variables
 
 PX = 72
@@ -155,22 +156,21 @@ def draw_estimate(axis: Any, y: float, values: Sequence[float], colour: str, tex
 
 
 @styled
-def success_chart(comparison: Mapping[str, Any]) -> Figure:
+def success_chart(comparison: Comparison) -> Figure:
     """Success in % with 95 % intervals: a row for each group and suite, a dot for each policy."""
     policies = [policy["name"] for policy in comparison["policies"]]
     figure, axis, rows = _rows_of(comparison)
     for y, label, row in rows:
         for i, rate in enumerate(row["rates"]):
-            if rate is not None and rate["n"]:
-                values = [100 * rate[key] for key in ("rate", "low", "high")]
+            if rate is not None and (estimate := in_percent(rate)) is not None:
                 text = f"{policies[i]}, {label}: {percent(rate['rate'])} of {rate['n']}"
-                draw_estimate(axis, y + ROW * (i + 0.5), values, policy_colour(i), text)
+                draw_estimate(axis, y + ROW * (i + 0.5), estimate, policy_colour(i), text)
     axis.set(xlim=(0, 100), xticks=TICKS, xticklabels=[f"{tick} %" for tick in TICKS])
     return figure
 
 
 @styled
-def difference_chart(comparison: Mapping[str, Any]) -> Figure | None:
+def difference_chart(comparison: Comparison) -> Figure | None:
     """The paired difference to the first policy in points, with 95 % intervals; None for a single policy."""
     names = [policy["name"] for policy in comparison["policies"]]
     figure, axis, rows = _rows_of(comparison)
@@ -197,9 +197,9 @@ def difference_chart(comparison: Mapping[str, Any]) -> Figure | None:
     return figure
 
 
-def _rows_of(comparison: Mapping[str, Any]) -> tuple[Figure, Any, list[tuple[float, str, dict[str, Any]]]]:
+def _rows_of(comparison: Comparison) -> tuple[Figure, Any, list[tuple[float, str, RatesEntry]]]:
     """A chart with labelled rows, one per group and suite: (top of the row, label, entry of the comparison)."""
-    entries: list[tuple[str, dict[str, Any], bool]] = []
+    entries: list[tuple[str, RatesEntry, bool]] = []
     for group in comparison["groups"]:
         entries.append((group["group"], group, True))
         if len(group["suites"]) > 1:
@@ -211,7 +211,7 @@ def _rows_of(comparison: Mapping[str, Any]) -> tuple[Figure, Any, list[tuple[flo
     axis = pixel_axes(figure, LEFT, TOP, WIDTH - LEFT - RIGHT, height * len(entries))
     axis.xaxis.tick_top()
     axis.grid(visible=True, axis="x")
-    rows: list[tuple[float, str, dict[str, Any]]] = []
+    rows: list[tuple[float, str, RatesEntry]] = []
     for i, (label, entry, strong) in enumerate(entries):
         y = i * height
         if strong:
@@ -227,7 +227,7 @@ def _rows_of(comparison: Mapping[str, Any]) -> tuple[Figure, Any, list[tuple[flo
 
 
 @styled
-def success_figure(comparison: Mapping[str, Any], path: Path) -> None:
+def success_figure(comparison: Comparison, path: Path) -> None:
     """Write `success_chart` as a file, with a legend."""
     figure = success_chart(comparison)
     handles = [
@@ -247,16 +247,15 @@ def success_figure(comparison: Mapping[str, Any], path: Path) -> None:
 
 
 @styled
-def variants_figure(comparison: Mapping[str, Any], titles: Mapping[str, str], path: Path) -> None:
+def variants_figure(comparison: Comparison, titles: Mapping[str, str], path: Path) -> None:
     """Success on each group of suites, a row for each policy or control: the method, the baseline, then variants."""
     names = [fill(titles.get(policy["name"], policy["name"]), 34) for policy in comparison["policies"]]
     figure, axes = panels(620, 30 * len(names) + 60, len(comparison["groups"]))
     for axis, group in zip(axes, comparison["groups"], strict=True):
         for i, rate in enumerate(group["rates"]):
-            if rate is not None and rate["rate"] is not None:
+            if (estimate := in_percent(rate)) is not None:
                 colour = policy_colour((1, 0)[i] if i < 2 else 2)
-                values = [100 * min(1.0, max(0.0, rate[key])) for key in ("rate", "low", "high")]
-                draw_estimate(axis, i, values, colour, names[i])
+                draw_estimate(axis, i, [min(100.0, max(0.0, end)) for end in estimate], colour, names[i])
         axis.set(title=f"{group['group']} tasks", xlabel="success, %", yticks=range(len(names)))
         axis.set_xlim(left=0)
         axis.set_yticklabels(names if axis is axes[0] else [""] * len(names))
@@ -295,7 +294,7 @@ def curves_figure(shown: Sequence[CurvePanel], path: Path) -> None:
 
 
 @styled
-def sweep_figure(sweep: Mapping[float, Mapping[str, Any]], option: str, path: Path) -> None:
+def sweep_figure(sweep: Mapping[float, Comparison], option: str, path: Path) -> None:
     """Success over the values of an option, with 95 % intervals: a panel for each group of suites."""
     values = sorted(sweep)
     groups = [group["group"] for group in sweep[values[0]]["groups"]]
@@ -303,11 +302,11 @@ def sweep_figure(sweep: Mapping[float, Mapping[str, Any]], option: str, path: Pa
     for axis, name in zip(axes, groups, strict=True):
         by_value = [next(g for g in sweep[value]["groups"] if g["group"] == name) for value in values]
         for i, policy in enumerate(sweep[values[0]]["policies"]):
-            rates = [group["rates"][i] for group in by_value]
-            middle = [100 * rate["rate"] for rate in rates]
+            estimates = [known(in_percent(group["rates"][i])) for group in by_value]
+            middle = [value for value, _, _ in estimates]
             error = [
-                [m - 100 * max(0.0, rate["low"]) for m, rate in zip(middle, rates, strict=True)],
-                [100 * min(1.0, rate["high"]) - m for m, rate in zip(middle, rates, strict=True)],
+                [value - max(0.0, low) for value, low, _ in estimates],
+                [min(100.0, high) - value for value, _, high in estimates],
             ]
             style = {"fmt": "o-", "color": policy_colour(i), "capsize": 3, "label": policy["name"]}
             axis.errorbar(values, middle, yerr=error, **style)

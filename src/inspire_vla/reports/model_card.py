@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from inspire_vla.comparison_format import Comparison
 from inspire_vla.errors import counted
 from inspire_vla.reports.table import make_table
 from inspire_vla.reports.tables import comparison_tables, warnings
@@ -19,7 +20,7 @@ _FRONT = {
 
 def model_card(
     about: Mapping[str, Any],
-    comparison: Mapping[str, Any] | None,
+    comparison: Comparison | None,
     runs: Sequence[Mapping[str, Any]],
     *,
     name: str,

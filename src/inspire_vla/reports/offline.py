@@ -1,12 +1,9 @@
 """Tables of policies on recorded frames, for the terminal and the page (see `evaluation.compare_offline`)."""
 
-from collections.abc import Mapping
-from typing import Any
-
+from inspire_vla.comparison_format import ActionErrors, Interval, Offline
 from inspire_vla.errors import counted, part_of_these
 from inspire_vla.reports.table import Cell, Table, at, make_row, make_table, percent, point_interval, points
 
-Offline = Mapping[str, Any]
 _HORIZON_COLUMNS = 6
 
 
@@ -40,7 +37,7 @@ def object_table(offline: Offline) -> Table:
     rows = [
         (
             entry["policy"], row["object"], f"{row['n']:,}", percent(row["rate"]),
-            percent(row["majority_class"]), row["majority_answer"], percent(row["per_task_majority"]),
+            percent(row["majority_class"]), row["majority_answer"] or "–", percent(row["per_task_majority"]),
         )
         for entry in offline["answers"]
         for row in entry["by_object"]
@@ -144,30 +141,31 @@ def offline_warnings(offline: Offline) -> list[str]:
             f"{name}: its errors are relative to another mean and spread of the actions than those of {first}, so no "
             "difference is shown. They come from the episodes that are not evaluated: evaluate both on the same ones"
         )
-    for entry in offline["answers"]:
-        if entry["unlabelled"]:
+    for answers in offline["answers"]:
+        if answers["unlabelled"]:
+            total = answers["n"] + answers["unlabelled"]
             lines.append(
-                f"{entry['policy']}: {entry['unlabelled']:,} of {counted(entry['n'] + entry['unlabelled'], 'answer')} "
+                f"{answers['policy']}: {answers['unlabelled']:,} of {counted(total, 'answer')} "
                 "not scored: without a label, or set by the control"
             )
     return lines
 
 
-def _name(row: Mapping[str, Any]) -> str:
+def _name(row: ActionErrors) -> str:
     return f"{row['name']} (baseline)" if row["baseline"] else str(row["name"])
 
 
-def _share(entry: Mapping[str, Any], policy: int) -> Cell:
+def _share(entry: Interval, policy: int) -> Cell:
     """A share with its interval; the interval is left out where there is one episode alone."""
     if entry["rate"] is None:
         return Cell("–")
-    if entry["low"] is None:
+    if entry["low"] is None or entry["high"] is None:
         return Cell(f"{100 * entry['rate']:.1f} %", entry["rate"], policy)
     bounds = f"{100 * entry['low']:.1f}–{100 * entry['high']:.1f}"
     return Cell(f"{100 * entry['rate']:.1f} % [{bounds}]", min(1.0, entry["rate"]), policy)
 
 
-def _difference(pair: Mapping[str, Any] | None) -> Cell:
+def _difference(pair: Interval | None) -> Cell:
     if pair is None or pair["rate"] is None:
         return Cell("–")
     if pair["low"] is None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from inspire_vla.comparison_format import Comparison
 from inspire_vla.errors import InspireError
 from inspire_vla.files import write_text
 from inspire_vla.reports import table, tables, theme, timeline
@@ -22,14 +23,14 @@ SHOWN_ANSWERS = 12
 """Answers of a confusion matrix that have a row and a column; the others share the last ones."""
 
 
-def write_page(path: str | Path, comparison: dict[str, Any], **options: Any) -> Path:
+def write_page(path: str | Path, comparison: Comparison, **options: Any) -> Path:
     """Write the page atomically and return its path; arguments as for `render_page`."""
     write_text(path, render_page(comparison, **options))
     return Path(path)
 
 
 def render_page(
-    comparison: dict[str, Any],
+    comparison: Comparison,
     *,
     title: str = "InSpire and its base model",
     attention: Attention | None = None,
@@ -95,7 +96,7 @@ def render(template: str, **values: Any) -> str:
     )
 
 
-def _attention(attention: Attention, comparison: dict[str, Any]) -> dict[str, Any]:
+def _attention(attention: Attention, comparison: Comparison) -> dict[str, Any]:
     """The tiles as data, the chart, and the differences; a policy keeps the colour that it has on the page."""
     _refuse_others(attention, comparison)
     known = [policy["name"] for policy in comparison["policies"]]
@@ -124,7 +125,7 @@ def _attention(attention: Attention, comparison: dict[str, Any]) -> dict[str, An
     }  # fmt: skip
 
 
-def _refuse_others(attention: Attention, comparison: dict[str, Any]) -> None:
+def _refuse_others(attention: Attention, comparison: Comparison) -> None:
     """Raise InspireError if the attention is of another checkpoint than the policy of that name on the page."""
     played = {policy["name"]: policy["run"].get("policy", {}) for policy in comparison["policies"]}
     for policy in attention.about.get("policies", ()):
@@ -137,7 +138,7 @@ def _refuse_others(attention: Attention, comparison: dict[str, Any]) -> None:
             )
 
 
-def _confusions(comparison: dict[str, Any]) -> list[dict[str, Any]]:
+def _confusions(comparison: Comparison) -> list[dict[str, Any]]:
     """Per policy and group: the answers that occur and, for each true answer, the share of each given answer.
 
     Behind the most frequent answers is one row, and one column, of all others, so that a row adds up to its n.
@@ -172,11 +173,11 @@ def _confusions(comparison: dict[str, Any]) -> list[dict[str, Any]]:
     return matrices
 
 
-def _filmed(comparison: dict[str, Any]) -> list[dict[str, Any]]:
+def _filmed(comparison: Comparison) -> list[dict[str, Any]]:
     return [e for e in comparison["episodes"] if e["video"] and Path(e["video"]).is_file()]
 
 
-def _videos(comparison: dict[str, Any], limit: int) -> list[dict[str, Any]]:
+def _videos(comparison: Comparison, limit: int) -> list[dict[str, Any]]:
     """The filmed episodes; those of one (suite, task, seed) together, in the order of the policies."""
     order = [policy["name"] for policy in comparison["policies"]]
     filmed: dict[tuple[str, str, int], list[dict[str, Any]]] = {}

@@ -1,15 +1,19 @@
-"""The tables of the experiment's results in Markdown: what docs/results.md shows between its markers."""
+"""The tables of the experiment's results in Markdown: what docs/results.md shows between its markers.
+
+They are made of comparisons of two policies, `variants_table` also of more.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from inspire_vla.comparison_format import Comparison, OverSeeds, Paired, RatesEntry
 from inspire_vla.errors import InspireError
 from inspire_vla.files import write_text
 from inspire_vla.reports.table import (
     Cell,
     Row,
     difference_cell,
+    known,
     make_row,
     make_table,
     p_value,
@@ -21,8 +25,6 @@ from inspire_vla.reports.table import (
 from inspire_vla.reports.tables import cost_table, suites_and_groups
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
-Comparison = Mapping[str, Any]
-"""See `evaluation.compare`; of two policies, except for `variants_table`."""
 _ACCURACIES = ("rate", "majority_class", "per_task_majority")
 
 
@@ -59,7 +61,8 @@ def tasks_table(comparison: Comparison) -> list[str]:
     """Numbers of successes by task, folded away."""
     rows = []
     for entry in comparison["tasks"]:
-        counts = [entry["rates"][0]["n"], *(rate["successes"] for rate in entry["rates"])]
+        rates = [known(rate) for rate in entry["rates"]]
+        counts = [rates[0]["n"], *(rate["successes"] for rate in rates)]
         rows.append((short(entry["suite"]), entry["task"], *map(str, counts)))
     table = make_table(("suite", "task", "n", *names_of(comparison)), rows, words=2)
     return [
@@ -132,7 +135,7 @@ def answer_lines(comparison: Comparison, policy: int) -> list[str]:
     return [*make_table(heads, rows).markdown(), "", note]
 
 
-def seeds_table(rows: Sequence[tuple[str, Mapping[str, Any], bool]]) -> list[str]:
+def seeds_table(rows: Sequence[tuple[str, OverSeeds, bool]]) -> list[str]:
     """Differences with intervals over tasks and training seeds, from (name, `compare_over_seeds(…)`, strong)."""
     heads = ("", "difference, points", "tasks and training seeds resampled", "training seeds alone")
     cells = []
@@ -169,13 +172,13 @@ def _pair_table(first: str, names: Sequence[str], rows: Sequence[Row]) -> list[s
     return make_table(heads, rows).markdown()
 
 
-def _paired(name: str, entry: Mapping[str, Any], *, strong: bool = False) -> Row:
-    (first, second), pair = entry["rates"], entry["paired"][1]
+def _paired(name: str, entry: RatesEntry, *, strong: bool = False) -> Row:
+    (first, second), pair = entry["rates"], known(entry["paired"][1])
     cells = (rate_cell(first), rate_cell(second), difference_cell(pair), p_value(pair["p_value"]))
     return make_row(name, str(pair["n"]), *cells, strong=strong)
 
 
-def _against(pair: Mapping[str, Any] | None) -> tuple[Cell | str, str]:
+def _against(pair: Paired | None) -> tuple[Cell | str, str]:
     if pair is None:
         return "–", "–"
     return f"{difference_cell(pair).text}, n = {pair['n']}", p_value(pair["p_value"])

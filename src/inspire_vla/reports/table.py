@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from inspire_vla.comparison_format import Interval, Paired
+
 FILE_WIDTH = 240
 """Columns of tables that are printed into a file or a pipe."""
 
@@ -105,14 +107,14 @@ def short(suite: str) -> str:
     return suite.partition("_")[2] or suite
 
 
-def rate_cell(rate: Mapping[str, Any] | None, policy: int = 0) -> Cell:
+def rate_cell(rate: Interval | None, policy: int = 0) -> Cell:
     """{"rate": 0.5, "low": 0.4, …} → "50.0 [40–60]"."""
     if rate is None or rate["rate"] is None:
         return Cell("–")
     return Cell(f"{100 * rate['rate']:.1f} [{interval(rate)}]", rate["rate"], policy)
 
 
-def difference_cell(pair: Mapping[str, Any] | None) -> Cell:
+def difference_cell(pair: Paired | None) -> Cell:
     """{"difference": 0.1, "low": 0.02, …} → "+10.0 [+2, +18]"."""
     if pair is None:
         return Cell("–")
@@ -143,6 +145,19 @@ def point_interval(pair: Mapping[str, Any], digits: int = 0) -> str:
 def p_value(p: float) -> str:
     """0.0321 → "p = 0.032"; small ones → "p < 0.001"."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def in_percent(rate: Interval | None) -> tuple[float, float, float] | None:
+    """{"rate": 0.5, "low": 0.4, …} → (50, 40, …); None without a rate, as that of no episodes."""
+    if rate is None or rate["rate"] is None or rate["low"] is None or rate["high"] is None:
+        return None
+    return 100 * rate["rate"], 100 * rate["low"], 100 * rate["high"]
+
+
+def known[T](value: T | None) -> T:
+    """Return a value that is there, as in a comparison of policies that have all played the same episodes."""
+    assert value is not None
+    return value
 
 
 def at(values: Sequence[Any], index: int) -> Any:

@@ -1,17 +1,18 @@
 """The tables of a comparison, and the warnings beside them."""
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.markup import escape
 
+from inspire_vla.comparison_format import Compared, Comparison, RatesEntry
 from inspire_vla.errors import counted
 from inspire_vla.reports.offline import offline_tables, offline_warnings
 from inspire_vla.reports.table import (
     Cell,
     Table,
     difference_cell,
+    in_percent,
     make_row,
     make_table,
     p_value,
@@ -22,9 +23,7 @@ from inspire_vla.reports.table import (
 )
 
 
-def print_comparison(
-    comparison: dict[str, Any], *, console: Console | None = None, tasks: bool = False
-) -> None:
+def print_comparison(comparison: Comparison, *, console: Console | None = None, tasks: bool = False) -> None:
     """Print success by suite and group (and by task on request), answer accuracy, timing, and warnings.
 
     Of runs on recorded frames: answers, actions and gripper events (reports/offline.py).
@@ -36,7 +35,7 @@ def print_comparison(
         console.print(f"[yellow]![/yellow] {escape(line)}")
 
 
-def comparison_tables(comparison: Mapping[str, Any], *, tasks: bool = False) -> list[Table]:
+def comparison_tables(comparison: Comparison, *, tasks: bool = False) -> list[Table]:
     """Return the tables for the terminal."""
     tables = []
     if comparison["policies"]:
@@ -54,7 +53,7 @@ def comparison_tables(comparison: Mapping[str, Any], *, tasks: bool = False) -> 
     return tables
 
 
-def success_table(comparison: Mapping[str, Any]) -> Table:
+def success_table(comparison: Comparison) -> Table:
     """Success with 95 % intervals by suite and group; each policy after the first with its paired difference."""
     rows = [
         make_row(row.name, episode_count(row.entry), *_cells(row.entry), strong=row.is_group)
@@ -65,15 +64,15 @@ def success_table(comparison: Mapping[str, Any]) -> Table:
 
 
 class SuiteRow(NamedTuple):
-    """A suite, or the mean of a group of suites. entry: of the comparison, under "suites" or "groups"."""
+    """A suite, or the mean of a group of suites."""
 
     name: str
     suites: tuple[str, ...]
-    entry: Mapping[str, Any]
+    entry: RatesEntry
     is_group: bool
 
 
-def suites_and_groups(comparison: Mapping[str, Any]) -> list[SuiteRow]:
+def suites_and_groups(comparison: Comparison) -> list[SuiteRow]:
     """Return each group, before it its suites if there are several."""
     entries = {entry["suite"]: entry for entry in comparison["suites"]}
     rows: list[SuiteRow] = []
@@ -87,13 +86,14 @@ def suites_and_groups(comparison: Mapping[str, Any]) -> list[SuiteRow]:
     return rows
 
 
-def task_table(comparison: Mapping[str, Any], *, intervals: bool = True) -> Table:
+def task_table(comparison: Comparison, *, intervals: bool = True) -> Table:
     """Success by task, with 95 % intervals and paired differences, or the rates alone."""
     rows = []
     for entry in comparison["tasks"]:
         cells: list[Any] = _cells(entry, test=False)
         if not intervals:
-            cells = [f"{100 * rate['rate']:.0f}" if rate["n"] else "–" for rate in entry["rates"]]
+            estimates = map(in_percent, entry["rates"])
+            cells = ["–" if estimate is None else f"{estimate[0]:.0f}" for estimate in estimates]
         rows.append(make_row(short(entry["suite"]), entry["task"], episode_count(entry), *cells))
     columns = _policy_columns(comparison, test=False)
     if not intervals:
@@ -101,7 +101,7 @@ def task_table(comparison: Mapping[str, Any], *, intervals: bool = True) -> Tabl
     return make_table(("suite", "task", "n", *columns), rows, "Success by task, %", words=2)
 
 
-def answer_table(comparison: Mapping[str, Any]) -> Table:
+def answer_table(comparison: Comparison) -> Table:
     """Accuracy of the answers in the loop, beside the majority-class baseline."""
     rows = [
         (
@@ -119,23 +119,19 @@ def answer_table(comparison: Mapping[str, Any]) -> Table:
     return make_table(columns, rows, "Answers in the loop, accuracy in %", words=2)
 
 
-def goals_table(comparison: Mapping[str, Any]) -> Table:
+def goals_table(comparison: Comparison) -> Table:
     """How far each policy came in the tasks with several goals, which succeed when all hold at once."""
-    kinds = ("none", "some_with_first", "some_without_first", "one_after_another", "at_once")
-    rows = [
-        (
-            short(entry["suite"]),
-            entry["policy"],
-            str(entry["n"]),
-            *(percent(entry[k] / entry["n"]) for k in kinds),
-        )
-        for entry in comparison["goals"]
-    ]
+    rows = []
+    for entry in comparison["goals"]:
+        some = (entry["some_with_first"], entry["some_without_first"])
+        counts = (entry["none"], *some, entry["one_after_another"], entry["at_once"])
+        shares = (percent(count / entry["n"]) for count in counts)
+        rows.append((short(entry["suite"]), entry["policy"], str(entry["n"]), *shares))
     columns = ("suite", "policy", "n", "none", "first only", "later only", "all in turn", "all at once")
     return make_table(columns, rows, "Tasks with several goals: goals reached, % of episodes", words=2)
 
 
-def cost_table(comparison: Mapping[str, Any]) -> Table:
+def cost_table(comparison: Compared) -> Table:
     """What a decision took in these evaluations, and how often something failed."""
     rows = [
         (
@@ -149,11 +145,15 @@ def cost_table(comparison: Mapping[str, Any]) -> Table:
     )
 
 
-def warnings(comparison: Mapping[str, Any]) -> list[str]:
+def warnings(comparison: Comparison) -> list[str]:
     """Return what a reader must know before believing the numbers."""
+    offline = comparison.get("offline")
+    of_offline = [] if offline is None else [*_warnings(offline), *offline_warnings(offline)]
+    return [*of_offline, *_warnings(comparison)]
+
+
+def _warnings(comparison: Compared) -> list[str]:
     lines = []
-    if offline := comparison.get("offline"):
-        lines += [*warnings(offline), *offline_warnings(offline)]
     for policy in comparison["policies"]:
         name = policy["name"]
         if policy["crashed"]:
@@ -175,32 +175,32 @@ def warnings(comparison: Mapping[str, Any]) -> list[str]:
         if "finished" not in policy["run"]:
             which = ", ".join(policy["run"].get("unfinished", ["the run"]))
             lines.append(f"{name}: not finished: {which} ({counted(policy['episodes'], 'episode')} so far)")
-    for entry in comparison["unpaired"]:
+    for unpaired in comparison["unpaired"]:
         lines.append(
-            f"{entry['policy']}: {counted(entry['only_here'], 'episode')} without a partner in the first run, "
-            f"{entry['missing_here']} of the first missing here; differences use the pairs alone"
+            f"{unpaired['policy']}: {counted(unpaired['only_here'], 'episode')} without a partner in the first run, "
+            f"{unpaired['missing_here']} of the first missing here; differences use the pairs alone"
         )
-    for entry in comparison.get("differing_conditions", ()):
-        found = "; ".join(f"{name} {there} and {here}" for name, (there, here) in entry["differing"].items())
+    for other in comparison.get("differing_conditions", ()):
+        found = "; ".join(f"{name} {there} and {here}" for name, (there, here) in other["differing"].items())
         lines.append(
-            f"{entry['policy']}: played under other conditions than the first run ({found}), so the episodes are not "
+            f"{other['policy']}: played under other conditions than the first run ({found}), so the episodes are not "
             "pairs and the difference is not of the policies alone"
         )
     return lines
 
 
-def episode_count(entry: Mapping[str, Any]) -> str:
+def episode_count(entry: RatesEntry) -> str:
     """Return the number of episodes of each policy, "a–b" where they differ."""
     counts = sorted({rate["n"] for rate in entry["rates"] if rate is not None})
     return "–".join(str(n) for n in (counts if len(counts) < 3 else (counts[0], counts[-1])))
 
 
-def _policy_columns(comparison: Mapping[str, Any], test: bool = True) -> list[str]:
+def _policy_columns(comparison: Comparison, test: bool = True) -> list[str]:
     first, *others = [policy["name"] for policy in comparison["policies"]]
     return [first, *(c for name in others for c in (name, "difference", *(["McNemar"] if test else [])))]
 
 
-def _cells(entry: Mapping[str, Any], test: bool = True) -> list[Cell]:
+def _cells(entry: RatesEntry, test: bool = True) -> list[Cell]:
     cells = []
     for i, (rate, pair) in enumerate(zip(entry["rates"], entry["paired"], strict=True)):
         cells.append(rate_cell(rate, i))
