@@ -166,6 +166,7 @@ def remote(
         "name": name or metadata.get("name") or "remote",
         "checkpoint": metadata.get("checkpoint"),
         "sha256": metadata.get("sha256"),
+        "settings_sha256": metadata.get("settings_sha256"),
         "backbone": metadata.get("backbone"),
         "action_tokenizer": metadata.get("action_tokenizer"),
         "reasoning": metadata["reasoning"],

@@ -22,12 +22,14 @@ class PolicyDescription(PolicyShapes):
     """What identifies a policy, and what it is asked. A policy on a server may leave out what identifies it.
 
     name: in tables. checkpoint: the name it is included or published under, or that of its folder. sha256: of its
-    weights. action_tokenizer: None where a flow expert acts. reasoning: its settings, as in the checkpoint's config.
+    weights; settings_sha256: of what else changes its actions. action_tokenizer: None where a flow expert acts.
+    reasoning: its settings, as in the checkpoint's config.
     """
 
     name: str
     checkpoint: str | None
     sha256: str | None
+    settings_sha256: str | None
     backbone: str | None
     action_tokenizer: str | None
     reasoning: Mapping[str, Any]
