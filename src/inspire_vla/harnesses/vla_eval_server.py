@@ -27,7 +27,13 @@ from inspire_vla.episode_conventions import MAX_UNDECODABLE_IN_A_ROW
 from inspire_vla.errors import InspireError, did_you_mean, reason_of
 from inspire_vla.harnesses import how_to_install
 from inspire_vla.observation_history import ObservationHistory
-from inspire_vla.serving.observations import STATE_KEY, ObservationReader, Options, check_cameras
+from inspire_vla.serving.observations import (
+    EXAMPLE_INSTRUCTION,
+    STATE_KEY,
+    ObservationReader,
+    Options,
+    check_cameras,
+)
 from inspire_vla.serving.runtime import check_port
 
 try:
@@ -158,7 +164,7 @@ class InspireModelServer(PredictModelServer):
         if chunk_size is None:
             chunk_size = self.agent.n_action_steps
         super().__init__(chunk_size=chunk_size, max_batch_size=max_batch_size, **settings)
-        self.agent.act([self.reader.example()], ["pick up the red cube"])  # warm-up, before a client waits
+        self.agent.act([self.reader.example()], [EXAMPLE_INSTRUCTION])  # warm-up, before a client waits
 
     def get_action_spec(self) -> dict[str, DimSpec]:
         return dict(self.convention.action)

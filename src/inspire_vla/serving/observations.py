@@ -31,6 +31,8 @@ from inspire_vla.lerobot_plugin.observation_forms import (
 )
 
 STATE_KEY = "observation/state"
+EXAMPLE_INSTRUCTION = "pick up the red cube"
+"""Goes with `ObservationReader.example` in a warm-up; it asks about one object."""
 MAX_TEXT_BYTES = 512
 """Longest instruction, mention or word in UTF-8. Tokenizers make at most one token per byte, so tokens are bounded."""
 

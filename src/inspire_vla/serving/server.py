@@ -33,7 +33,7 @@ from inspire_vla.errors import InspireError
 from inspire_vla.instruction import mentions_of
 from inspire_vla.serving import protocol
 from inspire_vla.serving.batching import Batcher, Outcome
-from inspire_vla.serving.observations import ObservationReader, Options, Request
+from inspire_vla.serving.observations import EXAMPLE_INSTRUCTION, ObservationReader, Options, Request
 from inspire_vla.serving.runtime import Metrics, WebSocketService, log, peer_of
 
 MAX_REASON = 2000
@@ -321,10 +321,9 @@ class PolicyServer(WebSocketService):
 
     def _warm_up(self) -> None:
         example = self.reader.example()
-        instruction = "pick up the red cube"
         for _ in range(2):  # with and without drafts: the decoder takes another path
-            (decision,) = self.agent.act([example], [instruction])
-            self.agent.act([example], [instruction], drafts=[decision.answers_by_mention])
+            (decision,) = self.agent.act([example], [EXAMPLE_INSTRUCTION])
+            self.agent.act([example], [EXAMPLE_INSTRUCTION], drafts=[decision.answers_by_mention])
 
     def _count_batch(self, size: int, seconds: float) -> None:
         self.metrics.batch.observe(size)
