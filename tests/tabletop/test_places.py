@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from inspire_vla.tabletop.places import MARGIN_M, MIDDLE, SIDES, is_at, is_next_to, mirrored
-from inspire_vla.tabletop.scenes import AGENT_CAMERA, DUPLICATE_SCENES, SCENES, VALIDATION_SCENES, compiled
+from inspire_vla.tabletop.scene import AGENT_CAMERA, compiled
+from inspire_vla.tabletop.scenes import DUPLICATE_SCENES, SCENES, VALIDATION_SCENES
 
 ALL = [*SCENES.values(), *DUPLICATE_SCENES.values(), *VALIDATION_SCENES.values()]
 TOLD = [scene for scene in ALL if scene.places or scene.neighbours or scene.free]

@@ -9,14 +9,8 @@ from inspire_vla.errors import InspireError
 from inspire_vla.tabletop import objects
 from inspire_vla.tabletop.benchmark import TabletopBenchmark
 from inspire_vla.tabletop.collection import Conditions
-from inspire_vla.tabletop.scenes import (
-    DUPLICATE_SCENES,
-    JITTER_M,
-    SCENES,
-    VALIDATION_SCENES,
-    Scene,
-    compiled,
-)
+from inspire_vla.tabletop.scene import JITTER_M, Scene, compiled
+from inspire_vla.tabletop.scenes import DUPLICATE_SCENES, SCENES, VALIDATION_SCENES
 
 ALL = [*SCENES.values(), *DUPLICATE_SCENES.values(), *VALIDATION_SCENES.values()]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.tabletop.env import TabletopEnv
-from inspire_vla.tabletop.scenes import check_layout_randomness
+from inspire_vla.tabletop.scene import check_layout_randomness
 from inspire_vla.tabletop.suites import GROUPS, SUITES
 from inspire_vla.tabletop.tasks import Task
 
@@ -18,7 +18,7 @@ class TabletopBenchmark:
 
     Args:
         cameras, image_size: the images that the policy takes; see TabletopEnv.
-        layout_randomness: probability that an object stands anywhere on the table; see scenes.py.
+        layout_randomness: probability that an object stands anywhere on the table; see scene.py.
         render_size: side of the images that `render` of an environment returns.
     """
 

@@ -30,7 +30,7 @@ from inspire_vla.spatial import Frame
 from inspire_vla.tabletop.benchmark import tasks_of
 from inspire_vla.tabletop.env import CONTROL_HZ, TabletopEnv
 from inspire_vla.tabletop.expert import Expert
-from inspire_vla.tabletop.scenes import check_layout_randomness
+from inspire_vla.tabletop.scene import check_layout_randomness
 from inspire_vla.tabletop.tasks import Task
 
 MAX_OBJECTS = 4
@@ -204,7 +204,7 @@ def collect(
         noise: standard deviation of the noise on executed translations. The clean action is recorded.
         perturbations: probability per step that the end effector is pushed or the gripper flipped for some steps.
             With 0.04 an episode has one or two. See ActionPerturber.
-        layout_randomness: probability that an object stands anywhere on the table; see scenes.py.
+        layout_randomness: probability that an object stands anywhere on the table; see scene.py.
         resume: continue an interrupted call with the same settings; False starts again.
 
     Raises:

@@ -22,14 +22,7 @@ from inspire_vla.tabletop import arm
 from inspire_vla.tabletop.arm import arm_kinematics, rotation_matrix, rotation_vector
 from inspire_vla.tabletop.objects import ObjectSpec
 from inspire_vla.tabletop.rendering import choose_gl_backend, shared_renderer, subtree
-from inspire_vla.tabletop.scenes import (
-    AGENT_CAMERA,
-    START_X_M,
-    START_Y_M,
-    START_Z_M,
-    TIMESTEP_S,
-    compiled,
-)
+from inspire_vla.tabletop.scene import AGENT_CAMERA, START_X_M, START_Y_M, START_Z_M, TIMESTEP_S, compiled
 from inspire_vla.tabletop.tasks import Task, goals_of
 from inspire_vla.tabletop.world import World
 
@@ -57,7 +50,7 @@ class TabletopEnv(gymnasium.Env):
         cameras: images to draw: "image" (agent view) and "image2" (wrist); () draws none.
         image_size: side of the images in pixels, 16 to 640.
         render_size: side of the image that `render` returns; `image_size` by default.
-        layout_randomness: 0 keeps the scene's layout, 1 places every object freely; see scenes.py.
+        layout_randomness: 0 keeps the scene's layout, 1 places every object freely; see scene.py.
         max_steps: control steps until truncation; the task's own number by default.
         lazy_images: an image is drawn when it is first read, until the next step. `pixels` is then a Mapping, not the
             `dict` that gymnasium's vector environments need.

@@ -16,7 +16,7 @@ from inspire_vla.tabletop.arm import arm_kinematics
 from inspire_vla.tabletop.env import set_pose
 from inspire_vla.tabletop.objects import COLOURS, SHAPES
 from inspire_vla.tabletop.rendering import Renderer, choose_gl_backend, subtree
-from inspire_vla.tabletop.scenes import AGENT_CAMERA, Scene, scene_xml
+from inspire_vla.tabletop.scene import AGENT_CAMERA, Scene, scene_xml
 
 choose_gl_backend()
 import mujoco  # noqa: E402  (MUJOCO_GL must be chosen first)

@@ -5,7 +5,8 @@ The kinds of instruction of `tabletop_seen` have about the shares of LIBERO-90: 
 
 from dataclasses import replace
 
-from inspire_vla.tabletop.scenes import DUPLICATE_SCENES, SCENES, VALIDATION_SCENES, Scene
+from inspire_vla.tabletop.scene import Scene
+from inspire_vla.tabletop.scenes import DUPLICATE_SCENES, SCENES, VALIDATION_SCENES
 from inspire_vla.tabletop.tasks import (
     Task,
     close_and_put_on,

@@ -9,7 +9,7 @@ import numpy as np
 from inspire_vla.errors import InspireError
 from inspire_vla.tabletop.objects import DRAWER_TRAVEL_M
 from inspire_vla.tabletop.places import MIDDLE, SIDES
-from inspire_vla.tabletop.scenes import BESIDE_M, Scene
+from inspire_vla.tabletop.scene import BESIDE_M, Scene
 from inspire_vla.tabletop.world import World
 
 _TOLERANCE_M = 0.008

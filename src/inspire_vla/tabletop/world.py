@@ -6,7 +6,7 @@ import numpy as np
 
 from inspire_vla.tabletop import arm, objects
 from inspire_vla.tabletop.objects import Receptacle
-from inspire_vla.tabletop.scenes import Scene
+from inspire_vla.tabletop.scene import Scene
 
 if TYPE_CHECKING:
     import mujoco
