@@ -73,6 +73,14 @@ def test_an_interrupted_request_leaves_no_reply_behind(running, monkeypatch, hal
         assert client.infer(observation(2)).actions[0, 0] == 2
 
 
+def test_a_message_too_large_for_the_server_is_refused_by_its_size(running) -> None:
+    """Not "unreachable": whoever waits for a server would wait for ever."""
+    with PolicyClient(running(max_message_bytes=2000).url) as client:
+        with pytest.raises(ServerError, match=r"does not take a message of 3,\d\d\d bytes"):
+            client.infer(observation(size=32))
+        assert client.infer(observation()).decodable
+
+
 def test_it_waits_for_a_restarted_server() -> None:
     first = serve()
     port = first.port

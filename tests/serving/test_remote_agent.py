@@ -15,6 +15,7 @@ from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.rollout import rollout
 from inspire_vla.instruction import MentionRole, find_mentions
 from inspire_vla.serving.client import Full, ServerError
+from inspire_vla.serving.protocol import pack
 from inspire_vla.serving.remote_agent import RemoteAgent, api_key_from, connect
 
 
@@ -74,6 +75,17 @@ def test_agents_that_want_more_connections_than_the_server_takes_do_not_wait_for
         RemoteAgent(url=server.url, connect_timeout_s=0.3)
     for agent in agents:
         agent.close()
+
+
+@pytest.mark.parametrize(
+    ("missing", "told"), [("image_sizes", "image_sizes: Field required"), ("reasoning", "reasoning: Field required")]
+)
+def test_a_server_of_another_version_is_refused_by_what_it_lacks(running, missing: str, told: str) -> None:
+    server = running()
+    del server.server.metadata[missing]
+    server.server._metadata_message = pack(server.server.metadata)
+    with pytest.raises(InspireError, match=f"another version of inspire_vla.*{told}"):
+        RemoteAgent(url=server.url)
 
 
 def test_mentions_of_a_call_and_of_a_file(running) -> None:

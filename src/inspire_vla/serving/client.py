@@ -20,6 +20,7 @@ from typing import Any, Self
 
 import numpy as np
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.frames import CloseCode
 from websockets.sync.client import ClientConnection, connect
 
 from inspire_vla.errors import InspireError, reason_of
@@ -212,7 +213,7 @@ class PolicyClient:
         try:
             return self._wait(time.monotonic() + self.timeout_s)
         except ConnectionClosed as error:
-            raise self._closed_twice(error) from error
+            raise self._closed_twice(error, data) from error
 
     def _deliver(self, data: bytes) -> None:
         for attempt in (1, 2):
@@ -226,7 +227,7 @@ class PolicyClient:
             except ConnectionClosed as error:
                 self._drop()
                 if attempt == 2:
-                    raise self._closed_twice(error) from error
+                    raise self._closed_twice(error, data) from error
 
     def _wait(self, deadline: float) -> str | bytes:
         assert self._connection is not None
@@ -235,7 +236,12 @@ class PolicyClient:
         except TimeoutError as error:
             raise NoReply(f"{self.url} sent no reply within {self.timeout_s:g} s.") from error
 
-    def _closed_twice(self, error: ConnectionClosed) -> Unreachable:
+    def _closed_twice(self, error: ConnectionClosed, data: bytes) -> InspireError:
+        if error.rcvd is not None and error.rcvd.code == CloseCode.MESSAGE_TOO_BIG:
+            return ServerError(
+                f"{self.url} does not take a message of {len(data):,} bytes. Send smaller images, or start the server "
+                "with a larger --max-message-mb."
+            )
         return Unreachable(f"{self.url} closed the connection twice: {reason_of(error)}.")
 
     def _drop(self) -> None:

@@ -8,10 +8,13 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NotRequired, TypedDict
+
+from pydantic import TypeAdapter, ValidationError
 
 from inspire_vla.dialogue import AnswerRule
 from inspire_vla.errors import InspireError, PolicyLost, counted
+from inspire_vla.files import describe
 from inspire_vla.instruction import Overrides, mentions_of, override_for, overrides_from_json
 from inspire_vla.serving.client import Full, NoReply, NotAccepted, PolicyClient, Reply, Unreachable
 
@@ -19,6 +22,29 @@ RECONNECT_S, PAUSE_S = 2.0, 1.0
 """A patient agent tries to connect for so long, then pauses."""
 MAX_UNANSWERED = 5
 """So many observations without a reply in time, one after another, end the waiting."""
+
+
+class _Reasoning(TypedDict):
+    enabled: bool
+    mode: str
+    frame: str
+    close_threshold_m: float | None
+    grasped_word: bool
+    max_objects: int
+    separate_questions: NotRequired[bool]
+    mention_overrides: NotRequired[dict[str, list[str]]]
+
+
+class _Metadata(TypedDict):
+    """What is read of a server's metadata."""
+
+    cameras: dict[str, str]
+    image_sizes: dict[str, tuple[int, int]]
+    state_dim: int
+    action_dim: int
+    n_action_steps: int
+    n_obs_steps: int
+    reasoning: _Reasoning
 
 
 def identity_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,6 +89,13 @@ class RemoteAgent:
                 f"{self.url} does not serve an inspire_vla policy; its metadata are "
                 f"{str(self.metadata)[:200]}. PolicyClient works with any server of openpi's protocol."
             )
+        try:
+            TypeAdapter(_Metadata).validate_python(self.metadata)
+        except ValidationError as error:
+            raise InspireError(
+                f"{self.url} is served by another version of inspire_vla; what it says of its policy {describe(error)} "
+                "Install one version on both sides."
+            ) from None
         self._expected = dict(expected or identity_of(self.metadata))
         self._check_identity(self._clients[0])
         reasoning = self.metadata["reasoning"]
