@@ -192,9 +192,12 @@ def test_after_an_error_the_next_request_works(running) -> None:
         {"actions": [[1.0], [2.0, 3.0]]},
         {"actions": [[1.0, float("nan")]]},
         {"actions": np.full((2, 2), np.inf)},
+        {"actions": [[1.0]], "reasoning": {"mentions": None}},
+        {"actions": [[1.0]], "reasoning": {"forward_passes": "one"}},
+        {"actions": [[1.0]], "reasoning": {"mentions": ["the cup"]}},
     ],
 )
-def test_a_reply_without_actions_is_refused(message: object) -> None:
+def test_a_reply_without_actions_or_of_another_form_is_refused(message: object) -> None:
     with pytest.raises(ServerError):
         Reply.of(message)
 
@@ -204,6 +207,9 @@ def test_replies_of_other_servers_are_read() -> None:
     assert reply.actions.shape == (1, 2)
     assert reply.answers_by_mention == {}
     assert reply.timing["infer_ms"] == 3.0
+    other = {"actions": [[0.5]], "reasoning": "The cup is on the left.", "server_timing": [3.0]}
+    assert Reply.of(other).answers == ()
+    assert Reply.of(other).message["reasoning"] == "The cup is on the left."
 
 
 def test_a_taken_port_is_reported(running) -> None:

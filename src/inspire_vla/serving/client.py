@@ -95,13 +95,19 @@ class Reply:
                 raise ServerError(f"The server sent actions of shape {actions.shape}, dtype {actions.dtype}.")
             if not np.isfinite(actions).all():
                 raise ServerError("The server sent actions that are NaN or infinite.")
-        reasoning = message.get("reasoning") or {}
+        reasoning, timing = (  # those of other servers may be of another form; they stay in `message`
+            given if isinstance(given := message.get(key), Mapping) else {}
+            for key in ("reasoning", "server_timing")
+        )
         keys = ("mentions", "answers", "confidences", "overridden", "accepted")
-        lists = {key: tuple(reasoning.get(key, ())) for key in keys}
+        lists = {key: reasoning.get(key, ()) for key in keys}
+        passes = reasoning.get("forward_passes", 0)
+        if not all(isinstance(values, list | tuple) for values in lists.values()) or type(passes) is not int:
+            raise ServerError(f"The server sent a reasoning of another form: {str(reasoning)[:200]}.")
+        lists = {key: tuple(values) for key, values in lists.items()}
         if len({len(values) for values in lists.values()}) != 1:
             raise ServerError(f"The server's reasoning has lists of different lengths: {dict(reasoning)}.")
-        passes = int(reasoning.get("forward_passes", 0))
-        timing = {**(message.get("server_timing") or {}), "round_trip_ms": round_trip_ms}
+        timing = {**timing, "round_trip_ms": round_trip_ms}
         return cls(actions, **lists, forward_passes=passes, timing=timing, message=message)
 
 
