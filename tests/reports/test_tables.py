@@ -108,6 +108,18 @@ def test_a_control_that_did_not_set_all_answers_is_told():
     assert "its control set 30 of 40 answers (75.0 %)" in " ".join(printed(comparison).split())
 
 
+def test_what_a_runs_options_changed_of_the_policy_is_told():
+    """Else the success of true answers stands in the table under the policy's own name."""
+    comparison = synthetic.comparison()
+    assert "--control" not in printed(comparison)
+    for policy, control, steps in zip(comparison["policies"], ("none", "truth"), (None, 2), strict=True):
+        policy["run"]["plan"] = {"control": control, "n_action_steps": steps}
+    text = " ".join(printed(comparison).split())
+    assert "InSpire: played under --control truth, so this is not the policy by itself" in text
+    assert "InSpire: executed 2 of each chunk's actions (--n-action-steps), and base as many as its checkpoint" in text
+    assert text.count("--control") == 1
+
+
 def test_pairs_that_are_none_are_told():
     comparison = synthetic.comparison()
     comparison["differing_conditions"] = [

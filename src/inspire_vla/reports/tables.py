@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.markup import escape
 
-from inspire_vla.comparison_format import Compared, Comparison, RatesEntry
+from inspire_vla.comparison_format import Compared, Comparison, PolicyEntry, RatesEntry
 from inspire_vla.errors import counted
 from inspire_vla.reports.offline import offline_tables, offline_warnings
 from inspire_vla.reports.table import (
@@ -166,6 +166,7 @@ def _warnings(comparison: Compared) -> list[str]:
             lines.append(
                 f"{name}: {policy['undecodable']} of {counted(policy['decisions'], 'action')} undecodable"
             )
+        lines += _played_otherwise(policy, comparison["policies"][0])
         total, overridden = policy.get("answers_to_override", 0), policy.get("answers_overridden", 0)
         if overridden < total:
             lines.append(
@@ -185,6 +186,22 @@ def _warnings(comparison: Compared) -> list[str]:
         lines.append(
             f"{other['policy']}: played under other conditions than the first run ({found}), so the episodes are not "
             "pairs and the difference is not of the policies alone"
+        )
+    return lines
+
+
+def _played_otherwise(policy: PolicyEntry, first: PolicyEntry) -> list[str]:
+    """What a run's options changed of how its policy acts by itself."""
+    plan, reference = (each["run"].get("plan", {}) for each in (policy, first))
+    lines = []
+    if (control := plan.get("control", "none")) != "none":
+        lines.append(f"{policy['name']}: played under --control {control}, so this is not the policy by itself")
+    steps = [each.get("n_action_steps") for each in (plan, reference)]
+    if steps[0] != steps[1]:
+        mine, theirs = ("as many as its checkpoint says" if n is None else n for n in steps)
+        lines.append(
+            f"{policy['name']}: executed {mine} of each chunk's actions (--n-action-steps), and {first['name']} "
+            f"{theirs}"
         )
     return lines
 
