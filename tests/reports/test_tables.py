@@ -116,7 +116,10 @@ def test_what_a_runs_options_changed_of_the_policy_is_told():
         policy["run"]["plan"] = {"control": control, "n_action_steps": steps}
     text = " ".join(printed(comparison).split())
     assert "InSpire: played under --control truth, so this is not the policy by itself" in text
-    assert "InSpire: executed 2 of each chunk's actions (--n-action-steps), and base as many as its checkpoint" in text
+    assert (
+        "InSpire: executed 2 of each chunk's actions (--n-action-steps), and base as many as its checkpoint"
+        in text
+    )
     assert text.count("--control") == 1
 
 

@@ -78,7 +78,8 @@ def test_agents_that_want_more_connections_than_the_server_takes_do_not_wait_for
 
 
 @pytest.mark.parametrize(
-    ("missing", "told"), [("image_sizes", "image_sizes: Field required"), ("reasoning", "reasoning: Field required")]
+    ("missing", "told"),
+    [("image_sizes", "image_sizes: Field required"), ("reasoning", "reasoning: Field required")],
 )
 def test_a_server_of_another_version_is_refused_by_what_it_lacks(running, missing: str, told: str) -> None:
     server = running()

@@ -195,7 +195,9 @@ def _played_otherwise(policy: PolicyEntry, first: PolicyEntry) -> list[str]:
     plan, reference = (each["run"].get("plan", {}) for each in (policy, first))
     lines = []
     if (control := plan.get("control", "none")) != "none":
-        lines.append(f"{policy['name']}: played under --control {control}, so this is not the policy by itself")
+        lines.append(
+            f"{policy['name']}: played under --control {control}, so this is not the policy by itself"
+        )
     steps = [each.get("n_action_steps") for each in (plan, reference)]
     if steps[0] != steps[1]:
         mine, theirs = ("as many as its checkpoint says" if n is None else n for n in steps)
