@@ -191,11 +191,16 @@ def check_folder(folder: str | Path) -> None:
             raise InspireError(f"{path} is a file, where a folder is needed. Give another folder.")
 
 
-def check_file(target: str | Path) -> None:
-    """Raise InspireError, before long work, where `target` cannot be written as a file."""
+def check_file(target: str | Path, suffix: str) -> None:
+    """Raise InspireError, before long work, where `target` cannot be written as a file whose name ends in `suffix`.
+
+    So no file of another kind is replaced.
+    """
     target = Path(target)
     if target.is_dir():
         raise InspireError(f"{target} is a folder, where a file is needed. Give a file in it.")
+    if target.suffix.lower() != suffix:
+        raise InspireError(f"What is written ends in {suffix}, found {target.name!r}.")
     check_folder(target.parent)
     check_writable(target)
 

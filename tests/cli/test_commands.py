@@ -550,3 +550,19 @@ def test_a_warning_of_this_package_is_one_line(
     ours, others = capsys.readouterr().out.split("\n\n", 1)
     assert ours == "warning: labels may be wrong"
     assert others.startswith(f"{json.__file__}:7: UserWarning")
+
+
+def test_a_report_or_comparison_replaces_no_file_of_a_run(tmp_path, capsys):
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("run.json", "episodes.jsonl"):
+        (run / name).write_text("kept", encoding="utf-8")
+    for command, out, message in (
+        ("compare", run / "run.json", "is a file of the run in"),
+        ("compare", run / "episodes.jsonl", "ends in .json, found 'episodes.jsonl'"),
+        ("report", run / "run.json", "ends in .html, found 'run.json'"),
+        ("report", run, "is a folder, where a file is needed"),
+    ):
+        assert main([command, "x", "--out", str(out)]) == 2
+        assert message in capsys.readouterr().err
+    assert {file.read_text(encoding="utf-8") for file in run.iterdir()} == {"kept"}

@@ -24,9 +24,13 @@ class Arguments:
 @holds_out("writing")
 def run(options: Arguments) -> None:
     from inspire_vla.evaluation import compare, join_shards, read_run
-    from inspire_vla.files import write_json
+    from inspire_vla.evaluation.records import check_no_file_of_run
+    from inspire_vla.files import check_file, write_json
     from inspire_vla.reports.tables import print_comparison
 
+    if options.out:
+        check_file(options.out, ".json")
+        check_no_file_of_run(options.out)
     comparison = compare(join_shards([read_run(path) for path in options.runs]))
     print_comparison(comparison, tasks=options.tasks)
     if options.out:

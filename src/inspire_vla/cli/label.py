@@ -139,7 +139,7 @@ def run(options: Arguments) -> None:
         answer_column(mode)
     rule = ModeRule(options.close_m, not options.no_grasped)
     if options.review:
-        check_file(options.review)
+        check_file(options.review, ".html")
     options.source = source = find_dataset(options.source)
     if options.in_place and source.resolve().is_relative_to((lerobot_home() / "hub").resolve()):
         raise InspireError(f"{source} is the cache of the hub, where nothing is changed; give --out FOLDER.")

@@ -38,6 +38,7 @@ class Arguments:
 
 
 def run(options: Arguments) -> None:
+    from inspire_vla.files import check_file
     from inspire_vla.labels.episode_selection import check_selection, parse_episodes
     from inspire_vla.labels.find_dataset import find_dataset
     from inspire_vla.labels.lerobot_files import LeRobotFiles
@@ -48,6 +49,8 @@ def run(options: Arguments) -> None:
     elif not options.figure:
         refuse_unused(options, ["episodes"], "A call without --figure")
     check_selection(options.episodes)
+    if options.review:
+        check_file(options.review, ".html")
     options.dataset = find_dataset(options.dataset)
     episodes = parse_episodes(options.episodes, LeRobotFiles.open(options.dataset).info["total_episodes"])
     info, tasks = summarize(options.dataset, mode=options.mode)

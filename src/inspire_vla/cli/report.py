@@ -28,9 +28,11 @@ class Arguments:
 @holds_out("writing")
 def run(options: Arguments) -> None:
     from inspire_vla.evaluation import compare, join_shards, read_run
+    from inspire_vla.files import check_file
     from inspire_vla.reports.attention_files import read_attention
     from inspire_vla.reports.page import write_page
 
+    check_file(options.out, ".html")
     page = write_page(
         options.out,
         compare(join_shards([read_run(path) for path in options.runs])),

@@ -255,6 +255,12 @@ class Run:
         return self.conditions | of_policy
 
 
+def check_no_file_of_run(target: Path) -> None:
+    """Raise InspireError where `target` is run.json or episodes.jsonl of a run."""
+    if target.name in (RUN, EPISODES) and target.exists():
+        raise InspireError(f"{target} is a file of the run in {target.parent}. Give another file.")
+
+
 def read_run(path: str | Path) -> Run:
     """Read RUN/run.json and RUN/episodes.jsonl. Raises InspireError when `path` is not such a folder."""
     folder = Path(path)
