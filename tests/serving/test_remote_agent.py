@@ -61,13 +61,13 @@ def test_agents_that_want_more_connections_than_the_server_takes_do_not_wait_for
 ) -> None:
     """As the workers of an evaluation on a machine of many cores, each of which holds some."""
     server = running(max_connections=3)
-    agents = [RemoteAgent(url=server.url, connect_timeout_s=0.3) for _ in range(2)]
+    agents = [RemoteAgent(url=server.url, connect_timeout_s=1.0) for _ in range(2)]
     rng = np.random.default_rng(0)
     rows = [random_observation(rng, 16) for _ in range(5)]
     for agent in [*agents, *agents]:
         for reply, row in zip(agent.act(rows, ["open the drawer"] * 5), rows, strict=True):
             assert reply.actions[0, 0] == pytest.approx(row["pixels"]["image"].mean())
-    said = capsys.readouterr().err.splitlines()
+    said = [line for line in capsys.readouterr().err.splitlines() if "allows. " in line]
     assert [line.split("allows. ")[1] for line in said] == [
         "5 rows of a batch share 2.", "5 rows of a batch share 1.",
     ]  # fmt: skip
