@@ -323,3 +323,17 @@ def test_how_often_the_named_object_is_held_is_counted_as_the_page_says(group: s
     held = sum("grasped" in record.confusion_by_mention[0] for record in records)
     assert len(records) == episodes
     assert f"{held} of {episodes}" in page
+
+
+def test_the_pilot_of_libero_passed_its_gate_as_the_protocol_says() -> None:
+    """And the pre-training that it starts from examined itself with the numbers of the page."""
+    page = (ROOT / "docs" / "appendix" / "libero_protocol.md").read_text(encoding="utf-8")
+    pilot = ROOT / "evidence" / "libero_pilot"
+    records = read_run(pilot / "base_frozen_s0").records
+    solved = sum(bool(record.success) for record in records)
+    assert len(records) == len({(record.task, record.seed) for record in records}) == 100
+    assert f"It solved {solved} of the 100 episodes, {wilson(solved, 100)}." in page
+    examined = json.loads((pilot / "grounding" / "evaluation.json").read_text(encoding="utf-8"))
+    for what in ("pointing", "recognition"):
+        n = examined[f"{what}_n"]
+        assert f"{wilson(round(n * examined[f'{what}_accuracy']), n)} (n = {n:,} " in page
