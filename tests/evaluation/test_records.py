@@ -20,7 +20,7 @@ from inspire_vla.evaluation import (
     read_arrays,
     read_run,
 )
-from inspire_vla.evaluation.records import Recording
+from inspire_vla.evaluation.recording import Recording
 from inspire_vla.reports.page import render_page
 from inspire_vla.reports.tables import warnings
 

@@ -24,7 +24,7 @@ class Arguments:
 @holds_out("writing")
 def run(options: Arguments) -> None:
     from inspire_vla.evaluation import compare, join_shards, read_run
-    from inspire_vla.evaluation.records import check_no_file_of_run
+    from inspire_vla.evaluation.runs import check_no_file_of_run
     from inspire_vla.files import check_file, write_json
     from inspire_vla.reports.tables import print_comparison
 

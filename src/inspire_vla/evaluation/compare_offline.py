@@ -26,7 +26,8 @@ from inspire_vla.comparison_format import (
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation.confusion import Accuracy, Confusion, merge, scored
 from inspire_vla.evaluation.offline import LAST, MEAN, POLICY
-from inspire_vla.evaluation.records import EpisodeKey, EpisodeRecord, Run
+from inspire_vla.evaluation.records import EpisodeKey, EpisodeRecord
+from inspire_vla.evaluation.runs import Run
 from inspire_vla.evaluation.statistics import Estimate, ratio_difference, ratio_over_episodes, wilson
 
 Table = Mapping[EpisodeKey, EpisodeRecord]

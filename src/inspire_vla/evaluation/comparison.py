@@ -8,9 +8,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-import numpy as np
-from jaxtyping import Float
-
 from inspire_vla.comparison_format import (
     AnswerSummary,
     Compared,
@@ -19,7 +16,6 @@ from inspire_vla.comparison_format import (
     GoalsEntry,
     GroupEntry,
     Offline,
-    OverSeeds,
     Paired,
     PolicyEntry,
     Rate,
@@ -29,13 +25,12 @@ from inspire_vla.comparison_format import (
 from inspire_vla.errors import InspireError, counted
 from inspire_vla.evaluation.compare_offline import Table, compare_offline
 from inspire_vla.evaluation.confusion import Accuracy, Confusion, correct, merge, scored
-from inspire_vla.evaluation.records import SEED_OFFSET, EpisodeRecord, Run, differing
+from inspire_vla.evaluation.records import EpisodeRecord
+from inspire_vla.evaluation.runs import Run, differing
 from inspire_vla.evaluation.statistics import (
     PairCounts,
     average,
-    crossed_bootstrap,
     mcnemar,
-    mean_over_seeds,
     paired_difference,
     wilson,
 )
@@ -349,55 +344,3 @@ def _unpaired(names: Sequence[str], tables: Sequence[Table]) -> list[Unpaired]:
         for name, table in zip(names[1:], tables[1:], strict=True)
         if table.keys() != first
     ]
-
-
-def compare_over_seeds(first: Run, second: Run, suites: Sequence[str]) -> OverSeeds:
-    """Return the difference second − first with intervals over tasks and training seeds, not only over episodes.
-
-    Intervals over episodes hold for these policies on these tasks. A method is meant to hold for other tasks and other
-    training seeds, so those are resampled here (`crossed_bootstrap`).
-
-    Args:
-        first, second: pooled runs (see `pool`); the episodes that both have played are compared.
-        suites: each counts equally.
-
-    Returns:
-        difference, low, high: over tasks and training seeds. seeds: {low, high, p_value} of Student's t over training
-        seeds, None for one. better, worse, tasks: numbers of tasks.
-
-    Raises InspireError for a suite without pairs, or for a task that not every training seed played.
-    """
-    differences = [_differences(first, second, suite) for suite in suites]
-    estimate = crossed_bootstrap(differences)
-    by_seed = np.mean([of_suite.mean(axis=1) for of_suite in differences], axis=0)
-    of_seeds = mean_over_seeds([float(value) for value in by_seed])
-    by_task = np.concatenate([of_suite.mean(axis=0) for of_suite in differences])
-    return {
-        "difference": estimate.value,
-        "low": estimate.low,
-        "high": estimate.high,
-        "seeds": None
-        if of_seeds is None
-        else {"low": of_seeds[0].low, "high": of_seeds[0].high, "p_value": of_seeds[1]},
-        "better": int((by_task > 0).sum()),
-        "worse": int((by_task < 0).sum()),
-        "tasks": len(by_task),
-    }
-
-
-def _differences(first: Run, second: Run, suite: str) -> Float[np.ndarray, "seeds tasks"]:
-    """Mean paired differences by training seed and task."""
-    known = {record.key: bool(record.success) for record in first.records}
-    pairs: dict[tuple[int, str], list[int]] = defaultdict(list)
-    for record in second.records:
-        if record.suite == suite and record.key in known:
-            pairs[record.seed // SEED_OFFSET, record.task].append(bool(record.success) - known[record.key])
-    if not pairs:
-        raise InspireError(f"There are no pairs of {suite!r}.")
-    seeds, tasks = (sorted(set(names)) for names in zip(*pairs, strict=True))
-    missing = [(seed, task) for seed in seeds for task in tasks if (seed, task) not in pairs]
-    if missing:
-        raise InspireError(
-            f"Not every training seed played every task of {suite!r}: {missing[0]} is missing."
-        )
-    return np.array([[np.mean(pairs[seed, task]) for task in tasks] for seed in seeds], dtype=float)

@@ -15,7 +15,8 @@ from inspire_vla.evaluation.answer_log import AnswerLog
 from inspire_vla.evaluation.confusion import correct, merge, scored
 from inspire_vla.evaluation.controls import control_overrides
 from inspire_vla.evaluation.protocols import Observation
-from inspire_vla.evaluation.records import EpisodeKey, EpisodeRecord, Recording
+from inspire_vla.evaluation.recording import Recording
+from inspire_vla.evaluation.records import EpisodeKey, EpisodeRecord
 from inspire_vla.observation_history import ObservationHistory
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from inspire_vla.evaluation.controls import check_control_of
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.playback import PlaybackBenchmark, seed_of
 from inspire_vla.evaluation.protocols import Benchmark, select_tasks
-from inspire_vla.evaluation.records import SEED_OFFSET
+from inspire_vla.evaluation.runs import SEED_OFFSET
 
 
 @dataclass(frozen=True)

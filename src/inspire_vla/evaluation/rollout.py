@@ -17,7 +17,8 @@ from inspire_vla.errors import InspireError, PolicyLost, counted, reason_of
 from inspire_vla.evaluation.controls import UNASKED, check_control
 from inspire_vla.evaluation.episode import Episode, EpisodeJob, RolloutSettings, describe_crash
 from inspire_vla.evaluation.protocols import Agent, Benchmark
-from inspire_vla.evaluation.records import EpisodeRecord, Recording
+from inspire_vla.evaluation.recording import Recording
+from inspire_vla.evaluation.records import EpisodeRecord
 
 VideoWriter = Callable[[EpisodeJob, EpisodeRecord, Recording], str | None]
 """Writes an episode's video and returns its path relative to the run's folder."""

@@ -26,7 +26,8 @@ from inspire_vla.evaluation.plan import Plan
 from inspire_vla.evaluation.protocols import Agent
 from inspire_vla.evaluation.provenance import commit, now, provenance
 from inspire_vla.evaluation.ray_workers import RayCluster, on_ray
-from inspire_vla.evaluation.records import EPISODES, RUN, VERSION, EpisodeLog, EpisodeRecord, Run, read_run
+from inspire_vla.evaluation.records import EPISODES, EpisodeLog, EpisodeRecord
+from inspire_vla.evaluation.runs import RUN, VERSION, Run, read_run
 from inspire_vla.evaluation.workers import EpisodeVideoWriter, Worker, in_processes
 from inspire_vla.files import folder_lock, write_json
 from inspire_vla.jobs import changed_settings

@@ -22,7 +22,8 @@ from inspire_vla.dialogue import NOT_ASKED
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.protocols import Agent, Benchmark
-from inspire_vla.evaluation.records import EpisodeKey, EpisodeRecord, Recording
+from inspire_vla.evaluation.recording import Recording
+from inspire_vla.evaluation.records import EpisodeKey, EpisodeRecord
 from inspire_vla.evaluation.rollout import failed, rollout
 from inspire_vla.jobs import exit_with_parent, usable_cores
 
