@@ -8,7 +8,7 @@ import pytest
 
 from inspire_vla.errors import InspireError
 from inspire_vla.labels import GRASPED_COLUMN, read_labels
-from inspire_vla.labels.dataset_writer import COLLECTION_FILE
+from inspire_vla.labels.collected_dataset import COLLECTION_FILE
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.libero import collection
 from inspire_vla.libero.collection import CollectReport, Conditions, collect, demonstrate, seed_of

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from inspire_vla.errors import InspireError
-from inspire_vla.labels import answer_column, dataset_writer, label_states, read_labels
-from inspire_vla.labels.dataset_writer import load_demonstration, save_demonstration
+from inspire_vla.labels import answer_column, collected_dataset, dataset_writer, label_states, read_labels
+from inspire_vla.labels.demonstration import load_demonstration, save_demonstration
 from inspire_vla.labels.simulator_state import PrivilegedLabeller
 from inspire_vla.labels.storage import label_dataset
 from inspire_vla.spatial import NO_LABEL, decode_answers
@@ -129,7 +129,7 @@ def test_relabelling_equals_collecting_in_that_mode(dataset, tmp_path):
 
 
 def test_the_record_says_how_each_episode_was_made(dataset):
-    record = json.loads((dataset / dataset_writer.COLLECTION_FILE).read_text())
+    record = json.loads((dataset / collected_dataset.COLLECTION_FILE).read_text())
     assert record["settings"]["suite"] == SUITE
     for number, episode in enumerate(record["episodes"]):
         shown = demonstrate(CONDITIONS, number)
@@ -179,7 +179,7 @@ def test_a_failed_attempt_is_replaced_and_counted(tmp_path, monkeypatch):
     report = collect(SUITE, 1, tmp_path / "data", **SMALL)
     assert report.failed == {SUITES[SUITE][0].name: 1}
     assert "1 of 2 attempts" in str(report)
-    record = json.loads((tmp_path / "data" / dataset_writer.COLLECTION_FILE).read_text())
+    record = json.loads((tmp_path / "data" / collected_dataset.COLLECTION_FILE).read_text())
     assert record["episodes"][0]["failed_seeds"] == attempts[:1]
     monkeypatch.setattr(collection, "_attempt", lambda *_: None)
     with pytest.raises(InspireError, match="failed 20 times"):
@@ -257,7 +257,7 @@ def test_other_settings_do_not_mix(tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(dataset_writer, "write_json", interrupted)
+    monkeypatch.setattr(collected_dataset, "write_json", interrupted)
     with pytest.raises(KeyboardInterrupt):
         collect(SUITE, 1, tmp_path / "data", **SMALL)
     monkeypatch.undo()
@@ -278,7 +278,7 @@ def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path, monkeypatch, number):
         saved.append(path)
         real(shown, path)
 
-    monkeypatch.setattr(dataset_writer, "save_demonstration", full_after_one)
+    monkeypatch.setattr(collected_dataset, "save_demonstration", full_after_one)
     with pytest.raises(InspireError, match=f"{os.strerror(number)}.*run the same command again"):
         collect(SUITE, 2, tmp_path / "data", **SMALL)
     assert saved[0].exists()

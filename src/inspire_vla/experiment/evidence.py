@@ -13,7 +13,7 @@ from typing import Any
 from inspire_vla.errors import InspireError
 from inspire_vla.experiment.folder import JOURNAL
 from inspire_vla.files import atomic_path, read_json, read_json_lines
-from inspire_vla.labels.dataset_writer import COLLECTION_FILE
+from inspire_vla.labels.collected_dataset import COLLECTION_FILE
 
 _FILES = (
     JOURNAL,

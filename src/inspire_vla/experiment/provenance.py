@@ -9,7 +9,7 @@ from inspire_vla.evaluation import Run, read_run
 from inspire_vla.experiment.folder import Experiment
 from inspire_vla.experiment.preset import Preset
 from inspire_vla.files import read_json, read_json_lines
-from inspire_vla.labels.dataset_writer import COLLECTION_FILE
+from inspire_vla.labels.collected_dataset import COLLECTION_FILE
 from inspire_vla.reports.table import make_table
 
 

@@ -10,7 +10,8 @@ A dataset
     recorded.py                its episodes with images, decoded by video.py
     video_defects.py           whether its videos are whole
     episode_selection.py       which of its episodes
-    dataset_writer.py          writes a new one
+    dataset_writer.py          writes a new one, from demonstrations in files (demonstration.py)
+    collected_dataset.py       has them made by a scripted expert
     calvin.py                  imports CALVIN's recordings (calvin_files.py, calvin_scenes.py)
 Its labels
     columns.py                 what they mean

@@ -33,7 +33,8 @@ from inspire_vla.labels.calvin_files import (
 )
 from inspire_vla.labels.calvin_scenes import ScenesOfSplit, track
 from inspire_vla.labels.columns import LabelInfo, ModeRule
-from inspire_vla.labels.dataset_writer import Demonstration, build_dataset, import_shard, png
+from inspire_vla.labels.dataset_writer import build_dataset, import_shard, png
+from inspire_vla.labels.demonstration import Demonstration
 from inspire_vla.labels.simulator_state import LABELLER
 from inspire_vla.spatial import Frame
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspire_vla.errors import InspireError, reason_of
-from inspire_vla.labels.dataset_writer import finite_as_stored
+from inspire_vla.labels.demonstration import finite_as_stored
 
 CAMERAS = {"image": "rgb_static", "image2": "rgb_gripper"}
 """Camera of the dataset, with the name that LIBERO's has → array of a frame."""

@@ -1,20 +1,15 @@
 """Writes a new labelled LeRobot dataset, episode by episode: shared by collections and importers.
 
-A `Demonstration` is one episode in a file of its own, a shard, which worker processes write without LeRobot.
-`build_dataset` has them written, and `LabelledDatasetWriter` puts them into a dataset. Images are stored as PNG in the
-parquet files (LeRobot's dtype "image"), not as video: small images are read five times faster at random, and they are
-exactly what a policy gets.
+`build_dataset` has the demonstrations written, and `LabelledDatasetWriter` puts them into a dataset. Images are stored
+as PNG in the parquet files (LeRobot's dtype "image"), not as video: small images are read five times faster at random,
+and they are exactly what a policy gets.
 """
 
 import io
-import itertools
-import json
 import os
 import shutil
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -23,10 +18,8 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-from inspire_vla import __version__
-from inspire_vla.errors import InspireError, reason_of, some_of
-from inspire_vla.files import read_json, write_arrays, write_json
-from inspire_vla.jobs import ResumableJob, changed_settings, map_in_processes
+from inspire_vla.errors import InspireError, some_of
+from inspire_vla.jobs import ResumableJob, map_in_processes
 from inspire_vla.labels.columns import (
     GRASPED_COLUMN,
     OFFSET_COLUMN,
@@ -36,129 +29,19 @@ from inspire_vla.labels.columns import (
     answer_feature,
     write_labels,
 )
+from inspire_vla.labels.demonstration import (
+    Demonstration,
+    SkippedDemonstration,
+    load_or_make,
+    save_demonstration,
+    save_skipped,
+)
 from inspire_vla.labels.labeller import Tracks, encode_tracks
 from inspire_vla.lerobot_internals import fast_image_embedding
 
 STATE_NAMES = ("x", "y", "z", "axis_angle_x", "axis_angle_y", "axis_angle_z", "finger_left", "finger_right")
 ACTION_NAMES = ("dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper")
 """Names of the values of LIBERO and of the tabletop."""
-
-
-# --- one demonstration in a file
-
-
-class SkippedDemonstration(InspireError):
-    """There is no demonstration; the message says why. attempts: how many failed."""
-
-    def __init__(self, why: str, attempts: int = 0) -> None:
-        super().__init__(why)
-        self.attempts = attempts
-
-
-@dataclass(frozen=True)
-class Demonstration:
-    """T control steps of one episode; row t is the state before action t.
-
-    images: camera → T images as PNG bytes. state: float32 (T, 8). action: float32 (T, 7).
-    gripper_to_object_m: float32 (T, k, 3) metres, base frame. grasped: bool (T, k); both in the order of the mentions.
-    failed_seeds: attempts that failed before this one. dropped: number of steps left out because they did nothing.
-    """
-
-    task_name: str
-    instruction: str
-    mentions: tuple[str, ...]
-    images: dict[str, tuple[bytes, ...]]
-    state: np.ndarray
-    action: np.ndarray
-    gripper_to_object_m: np.ndarray
-    grasped: np.ndarray
-    seed: int = 0
-    failed_seeds: tuple[int, ...] = ()
-    dropped: int = 0
-
-    def __len__(self) -> int:
-        return len(self.action)
-
-
-_ARRAYS = ("state", "action", "gripper_to_object_m", "grasped")
-
-
-def save_demonstration(demonstration: Demonstration, path: Path) -> None:
-    """Write one .npz file atomically."""
-    arrays: dict[str, np.ndarray] = {
-        **{name: getattr(demonstration, name) for name in _ARRAYS},
-        "names": np.array([demonstration.task_name, demonstration.instruction, *demonstration.mentions]),
-        "seeds": np.array([demonstration.seed, *demonstration.failed_seeds], dtype=np.int64),
-        "dropped": np.array(demonstration.dropped, dtype=np.int64),
-    }
-    for name, images in demonstration.images.items():
-        arrays[f"png.{name}"] = np.frombuffer(b"".join(images), dtype=np.uint8)
-        arrays[f"png_sizes.{name}"] = np.array([len(image) for image in images], dtype=np.int64)
-    write_arrays(path, arrays)
-
-
-def save_skipped(why: str, path: Path) -> None:
-    """Write a file that says why there is no demonstration."""
-    write_arrays(path, {"left_out": np.array(why)})
-
-
-def load_or_make(path: Path, make: Callable[[], object]) -> Demonstration:
-    """Load a demonstration. If the file is damaged, because the machine stopped during writing, make it again.
-
-    Raises:
-        SkippedDemonstration: as `load_demonstration`.
-    """
-    try:
-        return load_demonstration(path)
-    except SkippedDemonstration:
-        raise
-    except InspireError:
-        path.unlink()
-        make()
-        return load_demonstration(path)
-
-
-def load_demonstration(path: Path) -> Demonstration:
-    """Read what `save_demonstration` wrote.
-
-    Raises:
-        SkippedDemonstration: `save_skipped` wrote it.
-        InspireError: the file is damaged.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            stored = {name: arrays[name] for name in arrays.files}
-        if "left_out" in stored:
-            raise SkippedDemonstration(str(stored["left_out"]))
-        images = {
-            name.removeprefix("png."): _split(stored[name], stored[name.replace("png.", "png_sizes.", 1)])
-            for name in stored
-            if name.startswith("png.")
-        }
-        task_name, instruction, *mentions = stored["names"].tolist()
-        seed, *failed = stored["seeds"].tolist()
-        return Demonstration(
-            task_name=task_name,
-            instruction=instruction,
-            mentions=tuple(mentions),
-            seed=seed,
-            failed_seeds=tuple(failed),
-            dropped=int(stored["dropped"]),
-            images=images,
-            **{name: stored[name] for name in _ARRAYS},
-        )
-    except SkippedDemonstration:
-        raise
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InspireError(f"{path} is damaged ({reason_of(error)}); delete it and run again.") from None
-
-
-def _split(data: np.ndarray, sizes: np.ndarray) -> tuple[bytes, ...]:
-    ends = sizes.cumsum()
-    return tuple(data[end - size : end].tobytes() for size, end in zip(sizes, ends, strict=True))
-
-
-# --- a dataset
 
 
 class LabelledDatasetWriter:
@@ -337,13 +220,6 @@ def build_dataset(
     return job.finish(assemble)
 
 
-def finite_as_stored(values: np.ndarray) -> np.ndarray:
-    """Whether each number is finite in a dataset, which holds float32. Shape: that of `values`."""
-    with np.errstate(over="ignore"):
-        finite: np.ndarray = np.isfinite(values.astype(np.float32))
-    return finite
-
-
 def import_shard(job: ResumableJob, read: Callable[[int], Demonstration], number: int) -> None:
     """Write the shard of a recording, or the reason that `read` gives (an InspireError) for leaving it out."""
     try:
@@ -352,100 +228,6 @@ def import_shard(job: ResumableJob, read: Callable[[int], Demonstration], number
         save_skipped(str(error), job.shard(number))
         return
     save_demonstration(demonstration, job.shard(number))
-
-
-# --- a collection of a scripted expert's demonstrations
-
-COLLECTION_FILE = "meta/inspire_collection.json"
-"""Says how the demonstrations were collected: a `CollectionRecord`."""
-
-
-@dataclass(frozen=True)
-class CollectionRecord[Entry]:
-    """Content of COLLECTION_FILE: the settings, and how each episode was made."""
-
-    settings: dict[str, Any]
-    episodes: tuple[Entry, ...]
-
-
-def check_numbers(
-    *, image_size: int | None, largest_image: int, probabilities: Mapping[str, float], **counts: int
-) -> None:
-    """Raise InspireError for a number of a collection that is out of range."""
-    for name, number in counts.items():
-        low = 0 if name == "seed" else 1
-        if isinstance(number, bool) or not isinstance(number, int) or number < low:
-            raise InspireError(f"{name} must be a whole number of at least {low}, found {number!r}.")
-    for name, value in probabilities.items():
-        if not 0 <= value <= 1:
-            raise InspireError(f"{name} must be between 0 and 1, found {value!r}.")
-    if image_size is not None and not 16 <= image_size <= largest_image:
-        raise InspireError(f"image_size must be between 16 and {largest_image} pixels, found {image_size!r}.")
-
-
-def seed_sequence(seed: int, suite: str, task: str, number: int, attempt: int) -> np.random.SeedSequence:
-    """Return the randomness of an attempt at the `number`-th episode of a task. seed: of the whole collection."""
-    names = (zlib.crc32(suite.encode()), zlib.crc32(task.encode()))
-    return np.random.SeedSequence((seed, *names, number, attempt))
-
-
-def collect_demonstrations[Entry](
-    out: Path,
-    settings: dict[str, Any],
-    episodes: int,
-    demonstrate: Callable[[int], Demonstration],
-    labels: LabelInfo,
-    *,
-    entry: Callable[[int, Demonstration | str], Entry],
-    entry_type: type[Entry],
-    resume: bool,
-    **dataset: Any,
-) -> CollectionRecord[Entry]:
-    """Write the dataset `out`, unless it exists and is the finished one of the same call. Returns its record.
-
-    Args:
-        settings: JSON values that determine every episode, besides the labels.
-        demonstrate: makes the episode of a number, also in a worker process; or raises SkippedDemonstration.
-        entry: the record of an episode, from its number and its demonstration, or why there is none.
-        resume: continue an interrupted call with the same settings; False starts again.
-        dataset: further arguments of `build_dataset`.
-
-    Raises:
-        InspireError: `out` is another dataset, an interrupted call had other settings, the disk is full, or a worker
-            process died.
-    """
-    settings = json.loads(json.dumps(settings | {"version": __version__, "labels": labels.to_json()}))
-
-    def write_record(folder: Path, made: list[Demonstration | str]) -> None:
-        record = CollectionRecord(settings, tuple(itertools.starmap(entry, enumerate(made))))
-        write_json(folder / COLLECTION_FILE, asdict(record))
-
-    if not out.exists():
-        job = ResumableJob(out, settings)
-        make_shard = partial(_make_shard, job, demonstrate)
-        with job.started(resume=resume):
-            build_dataset(job, episodes, make_shard, labels, write_record=write_record, **dataset)
-    try:
-        record: CollectionRecord[Entry] = read_json(out / COLLECTION_FILE, CollectionRecord[entry_type])  # type: ignore[valid-type]
-    except InspireError:
-        raise InspireError(f"{out} exists and is no collected dataset; choose another folder.") from None
-    found = record.settings | {"episodes": len(record.episodes)}
-    if changed := changed_settings(found, settings | {"episodes": episodes}):
-        raise InspireError(
-            f"{out} exists: a dataset collected with other settings ({changed}). Choose another folder, or delete it."
-        )
-    return record
-
-
-def _make_shard(job: ResumableJob, demonstrate: Callable[[int], Demonstration], episode: int) -> int:
-    """Write the shard of one episode. Returns the number of failed attempts."""
-    try:
-        demonstration = demonstrate(episode)
-    except SkippedDemonstration as skipped:
-        save_skipped(str(skipped), job.shard(episode))
-        return skipped.attempts
-    save_demonstration(demonstration, job.shard(episode))
-    return len(demonstration.failed_seeds)
 
 
 def png(image: np.ndarray) -> bytes:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from inspire_vla.files import read_json
+from inspire_vla.labels.collected_dataset import COLLECTION_FILE
 from inspire_vla.labels.columns import LABELS_FILE
-from inspire_vla.labels.dataset_writer import COLLECTION_FILE
 from inspire_vla.labels.recorded import EpisodeReader
 from inspire_vla.lerobot_plugin.checkpoint_schema import TrainingData
 

@@ -15,14 +15,13 @@ import numpy as np
 
 from inspire_vla.errors import InspireError, counted, did_you_mean
 from inspire_vla.labels import ModeRule
-from inspire_vla.labels.dataset_writer import (
+from inspire_vla.labels.collected_dataset import (
     CollectionRecord,
-    Demonstration,
-    SkippedDemonstration,
     check_numbers,
     collect_demonstrations,
     seed_sequence,
 )
+from inspire_vla.labels.demonstration import Demonstration, SkippedDemonstration
 from inspire_vla.libero.benchmark import MAX_STEPS
 from inspire_vla.libero.dataset import DATASET, check_cameras, label_info, make_demonstration
 from inspire_vla.libero.expert import Expert, unsupported_reason

@@ -8,7 +8,7 @@ import numpy as np
 
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.labels import LabelInfo, ModeRule
-from inspire_vla.labels.dataset_writer import Demonstration
+from inspire_vla.labels.demonstration import Demonstration
 from inspire_vla.labels.simulator_state import LABELLER
 from inspire_vla.libero.grounding import ground
 from inspire_vla.libero.simulation import CAMERAS, CONTROL_HZ, GroundTruth

@@ -21,13 +21,8 @@ import numpy as np
 from inspire_vla.errors import InspireError, counted, some_of
 from inspire_vla.jobs import ResumableJob
 from inspire_vla.labels import ModeRule
-from inspire_vla.labels.dataset_writer import (
-    ACTION_NAMES,
-    Demonstration,
-    build_dataset,
-    finite_as_stored,
-    import_shard,
-)
+from inspire_vla.labels.dataset_writer import ACTION_NAMES, build_dataset, import_shard
+from inspire_vla.labels.demonstration import Demonstration, finite_as_stored
 from inspire_vla.libero.dataset import (
     DATASET,
     GroundingOverrides,

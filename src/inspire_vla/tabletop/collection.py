@@ -16,14 +16,14 @@ import numpy as np
 
 from inspire_vla.errors import InspireError, counted
 from inspire_vla.labels import LabelInfo, ModeRule
-from inspire_vla.labels.dataset_writer import (
+from inspire_vla.labels.collected_dataset import (
     CollectionRecord,
-    Demonstration,
     check_numbers,
     collect_demonstrations,
-    png,
     seed_sequence,
 )
+from inspire_vla.labels.dataset_writer import png
+from inspire_vla.labels.demonstration import Demonstration
 from inspire_vla.labels.simulator_state import LABELLER
 from inspire_vla.perturbations import ActionPerturber
 from inspire_vla.spatial import Frame
