@@ -6,7 +6,8 @@ from tests.backbones.backbone_laws import ROWS, BackboneLaws
 from tests.backbones.originals import Original
 from tests.backbones.texts import llama_text, qwen_text
 
-from inspire_vla.backbones.prismatic import Prismatic, flat_checkpoint, map_weights, read_config
+from inspire_vla.backbones.prismatic import Prismatic
+from inspire_vla.backbones.prismatic_weights import flat_checkpoint, map_weights, read_config
 from inspire_vla.dialogue import build_dialogue, render
 from inspire_vla.errors import InspireError
 

@@ -7,7 +7,7 @@ import torch
 from safetensors import SafetensorError
 
 from inspire_vla.action_tokenizers import GRIPPER_CONVENTIONS, ActionTokenizer, Fast, ResidualVQ, UniformBins
-from inspire_vla.backbones import paligemma, prismatic
+from inspire_vla.backbones import paligemma, prismatic_weights
 from inspire_vla.backbones.image_text import ImageTextConfig
 from inspire_vla.backbones.published_weights import RenamedWeights
 from inspire_vla.errors import InspireError, counted, reason_of
@@ -42,7 +42,7 @@ def prismatic_vla(kind: str, path: Path, options: Options, scratch: Path) -> Pla
     source = read_published(path)
     settings = settings_of(source, "how the model acts and how many images it looks at")
     text_config = (settings.get("text_config") or {}) if source.layout == "huggingface" else None
-    sizes = prismatic.read_config(
+    sizes = prismatic_weights.read_config(
         source.tensors, tower_heads=options.vision_heads, text_heads=options.heads, text_config=text_config
     )
     family = {"openvla": "llama", "minivla": "qwen2"}[kind]
@@ -99,7 +99,7 @@ def prismatic_vla(kind: str, path: Path, options: Options, scratch: Path) -> Pla
     config = base_config(kind, options, Robot(cameras, action_dim, 0, actions.horizon), actions)
     config.prismatic = replace(sizes, action_ids_end=int(end))
     config.n_obs_steps = images // len(cameras)
-    mapped = prismatic.map_weights(source.tensors, config.prismatic)
+    mapped = prismatic_weights.map_weights(source.tensors, config.prismatic)
     return Plan(config, actions, scratch / "text", mapped, statistics, [f"Gripper {meant}."])
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from inspire_vla.action_tokenizers import GripperConvention, LearnedVQ
-from inspire_vla.backbones.prismatic import flat_checkpoint
+from inspire_vla.backbones.prismatic_weights import flat_checkpoint
 from inspire_vla.errors import InspireError, counted, did_you_mean, possible, reason_of
 from inspire_vla.files import read_json
 from inspire_vla.lerobot_plugin.checkpoint_files import tensor_shapes, whole
