@@ -90,7 +90,7 @@ def test_what_an_earlier_call_played_is_told_with_what_it_lacks(tmp_path, capfd)
     run(tmp_path, plan(videos_per_task=1), video_writer=toys.touch_video)
     assert capfd.readouterr().err == (
         f"note: 4 of 4 episodes were played before and are kept in {tmp_path}.\n"
-        "note: 2 of them crashed and stay failures; another folder plays all anew.\n"
+        "note: 2 of them crashed and stay failures; another folder plays all again.\n"
         "note: 2 of them have no video and get none; another folder plays and films them.\n"
     )
 

@@ -101,7 +101,7 @@ def _tell_of_kept(folder: Path, jobs: Sequence[EpisodeJob], records: Sequence[Ep
     crashed = sum(record.crashed for record in records)
     lines = [f"{len(records)} of {counted(len(jobs), 'episode')} were played before and are kept in {folder}"]
     if crashed:
-        lines.append(f"{crashed} of them crashed and stay failures; another folder plays all anew")
+        lines.append(f"{crashed} of them crashed and stay failures; another folder plays all again")
     wanted = {job.key for job in jobs if job.record_video}
     if missing := sum(record.key in wanted and record.video is None for record in records):
         lines.append(f"{missing} of them have no video and get none; another folder plays and films them")

@@ -94,7 +94,7 @@ class ConnectionState:
     def __init__(self, requests_per_second: float = 0.0) -> None:
         self.rate = self.tokens = requests_per_second
         self.opened_at = self.refilled_at = time.monotonic()
-        self.busy = self.told_unused = False
+        self.busy = self.reported_unused = False
         self.replies = 0
         self.previous_ms: float | None = None
         self._sessions: OrderedDict[str, Session] = OrderedDict()
@@ -274,8 +274,8 @@ class PolicyServer(WebSocketService):
         request = self.reader.read(data, options, session.instruction)
         if options.instruction is not None:
             session.instruction = options.instruction
-        if request.unused and not state.told_unused:
-            state.told_unused = True
+        if request.unused and not state.reported_unused:
+            state.reported_unused = True
             log("unused", peer=peer_of(connection), keys=request.unused[:20])
         del data, message  # the images are large
         if (delay := state.delay_s()) > 0:
