@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from inspire_vla.jobs import usable_cores
+from inspire_vla.worker_processes import usable_cores
 
 
 def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:

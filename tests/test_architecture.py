@@ -17,14 +17,16 @@ ROOT = Path(inspire_vla.__file__).parent
 LEVELS = (
     ("errors",),
     (
+        "changed_settings",
         "files",
         "comparison_format",
         "episode_conventions",
         "observation_history",
         "lerobot_internals",
         "perturbations",
+        "worker_processes",
     ),
-    ("jobs",),
+    ("resumable_job",),
     ("spatial", "instruction"),
     ("dialogue", "action_tokenizers"),
     ("labels", "backbones", "recipes"),

@@ -29,7 +29,7 @@ def test_the_import_loads_only_the_standard_library():
 
 def test_windows_can_import_what_it_is_supported_for():
     """Without fcntl, and without a simulator or torch: PLATFORMS in cli/doctor.py."""
-    modules = ("serving.client", "labels", "evaluation", "jobs", "cli")
+    modules = ("serving.client", "labels", "evaluation", "resumable_job", "cli")
     code = (
         "import filelock, psutil, multiprocessing, sys; sys.modules['fcntl'] = None; "
         f"import {', '.join(f'inspire_vla.{module}' for module in modules)}"

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from inspire_vla.cli.options import Names, Positive, PositiveOrNone
 from inspire_vla.errors import InspireError
-from inspire_vla.jobs import usable_cores
+from inspire_vla.worker_processes import usable_cores
 
 
 @dataclass(kw_only=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from inspire_vla.cli.options import Names, Positive, holds_out
 from inspire_vla.errors import InspireError
-from inspire_vla.jobs import usable_cores
+from inspire_vla.worker_processes import usable_cores
 
 if TYPE_CHECKING:
     from inspire_vla.evaluation import PolicyDescription, Run

@@ -23,7 +23,7 @@ from inspire_vla.cli.options import (
 )
 from inspire_vla.errors import InspireError, counted, part_of_these
 from inspire_vla.files import check_folder
-from inspire_vla.jobs import usable_cores
+from inspire_vla.worker_processes import usable_cores
 
 if TYPE_CHECKING:
     from inspire_vla.evaluation import AnswerRule, Factory, PolicyDescription, Run

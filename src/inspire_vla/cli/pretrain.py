@@ -10,7 +10,7 @@ from inspire_vla.backbones.devices import check_device, warn_of_slow_bfloat16
 from inspire_vla.cli.options import Positive, PositiveOrNone, holds_out
 from inspire_vla.errors import InspireError
 from inspire_vla.files import check_folder
-from inspire_vla.jobs import usable_cores
+from inspire_vla.worker_processes import usable_cores
 
 if TYPE_CHECKING:
     from inspire_vla.grounding.images import Images

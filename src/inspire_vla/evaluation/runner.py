@@ -18,6 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from inspire_vla.changed_settings import changed_settings
 from inspire_vla.dialogue import AnswerRule
 from inspire_vla.errors import InspireError, counted
 from inspire_vla.evaluation.controls import UNASKED
@@ -30,7 +31,6 @@ from inspire_vla.evaluation.records import EPISODES, EpisodeLog, EpisodeRecord
 from inspire_vla.evaluation.runs import RUN, VERSION, Run, read_run
 from inspire_vla.evaluation.workers import EpisodeVideoWriter, Worker, in_processes
 from inspire_vla.files import folder_lock, write_json
-from inspire_vla.jobs import changed_settings
 
 LATER_RECORDED = ("settings_sha256",)
 """Of a policy: a run that was begun by a version that did not record it is continued without it."""

@@ -25,7 +25,7 @@ from inspire_vla.evaluation.protocols import Agent, Benchmark
 from inspire_vla.evaluation.recording import Recording
 from inspire_vla.evaluation.records import EpisodeKey, EpisodeRecord
 from inspire_vla.evaluation.rollout import failed, rollout
-from inspire_vla.jobs import exit_with_parent, usable_cores
+from inspire_vla.worker_processes import exit_with_parent, usable_cores
 
 _LONGEST_NAME = 80
 _GRACE_S = 0.3

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from inspire_vla.errors import InspireError, reason_of
 from inspire_vla.files import write_arrays
-from inspire_vla.jobs import map_in_processes
+from inspire_vla.worker_processes import map_in_processes
 
 IMAGES_PER_FILE = 2048
 BACKGROUND, ROBOT = -1, -2

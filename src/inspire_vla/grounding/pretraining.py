@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 
 from inspire_vla.backbones.nano import STRIDE, Nano, NanoConfig
 from inspire_vla.backbones.text_tokenizer import load_text_tokenizer
+from inspire_vla.changed_settings import changed_settings
 from inspire_vla.errors import InspireError, did_you_mean, reason_of
 from inspire_vla.files import (
     append_json_line,
@@ -30,7 +31,6 @@ from inspire_vla.files import (
 )
 from inspire_vla.grounding.batches import COLOURS, KINDS, Batches
 from inspire_vla.grounding.heads import POINTS_PER_PATCH, Heads, losses
-from inspire_vla.jobs import changed_settings
 
 SCENES = ("tabletop", "libero")
 DTYPES = ("float32", "bfloat16")

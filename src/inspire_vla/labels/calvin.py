@@ -21,7 +21,6 @@ import numpy as np
 
 from inspire_vla.errors import InspireError, counted
 from inspire_vla.instruction import NoObjectFound, find_mentions
-from inspire_vla.jobs import ResumableJob
 from inspire_vla.labels.calvin_files import (
     ARRAYS,
     CAMERAS,
@@ -36,6 +35,7 @@ from inspire_vla.labels.columns import LabelInfo, ModeRule
 from inspire_vla.labels.dataset_writer import build_dataset, import_shard, png
 from inspire_vla.labels.demonstration import Demonstration
 from inspire_vla.labels.simulator_state import LABELLER
+from inspire_vla.resumable_job import ResumableJob
 from inspire_vla.spatial import Frame
 
 _STATE_NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "gripper_width", "gripper_command")

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from inspire_vla import __version__
+from inspire_vla.changed_settings import changed_settings
 from inspire_vla.errors import InspireError
 from inspire_vla.files import read_json, write_json
-from inspire_vla.jobs import ResumableJob, changed_settings
 from inspire_vla.labels.columns import LabelInfo
 from inspire_vla.labels.dataset_writer import build_dataset
 from inspire_vla.labels.demonstration import (
@@ -23,6 +23,7 @@ from inspire_vla.labels.demonstration import (
     save_demonstration,
     save_skipped,
 )
+from inspire_vla.resumable_job import ResumableJob
 
 COLLECTION_FILE = "meta/inspire_collection.json"
 """Says how the demonstrations were collected: a `CollectionRecord`."""

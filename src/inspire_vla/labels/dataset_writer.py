@@ -19,7 +19,6 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from inspire_vla.errors import InspireError, some_of
-from inspire_vla.jobs import ResumableJob, map_in_processes
 from inspire_vla.labels.columns import (
     GRASPED_COLUMN,
     OFFSET_COLUMN,
@@ -38,6 +37,8 @@ from inspire_vla.labels.demonstration import (
 )
 from inspire_vla.labels.labeller import Tracks, encode_tracks
 from inspire_vla.lerobot_internals import fast_image_embedding
+from inspire_vla.resumable_job import ResumableJob
+from inspire_vla.worker_processes import map_in_processes
 
 STATE_NAMES = ("x", "y", "z", "axis_angle_x", "axis_angle_y", "axis_angle_z", "finger_left", "finger_right")
 ACTION_NAMES = ("dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper")

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspire_vla.files import remove, write_arrays
-from inspire_vla.jobs import ResumableJob
 from inspire_vla.labels.labeller import Note, Tracks
+from inspire_vla.resumable_job import ResumableJob
 
 SAVE_EVERY_S = 1.0
 """At most one file in so many seconds: a quick labeller does not wait for the disk, a slow one loses nothing."""

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from inspire_vla.errors import InspireError, counted, some_of
-from inspire_vla.jobs import ResumableJob
 from inspire_vla.labels import ModeRule
 from inspire_vla.labels.dataset_writer import ACTION_NAMES, build_dataset, import_shard
 from inspire_vla.labels.demonstration import Demonstration, finite_as_stored
@@ -40,6 +39,7 @@ from inspire_vla.libero.simulation import (
     shared_simulation,
 )
 from inspire_vla.libero.tasks import SUITES, instruction_of
+from inspire_vla.resumable_job import ResumableJob
 from inspire_vla.spatial import Frame
 
 NOOP_BELOW = 1e-4
