@@ -1,5 +1,7 @@
 """Processor time of a LIBERO control step: full beside fast rendering, with an image at every step and with none.
 
+"Robosuite's own" is a step without an image as robosuite makes it; the others compute each physics step once.
+
     OMP_NUM_THREADS=1 LP_NUM_THREADS=0 python benchmarks/libero_step.py
 
 LP_NUM_THREADS=0 keeps Mesa's software renderer in one thread. Every kind takes its turn in each round, so that other
@@ -22,6 +24,10 @@ SCENES = {
     "study": "STUDY_SCENE2_pick_up_the_book_and_place_it_in_the_back_compartment_of_the_caddy",
 }
 
+OWN = "no image, robosuite's own"
+KINDS = {OWN: 0, "no image": 0, "1 camera": 1, "2 cameras": 2}
+"""What is timed: the number of cameras that are read at every step."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(
@@ -42,7 +48,9 @@ def main() -> None:
                 observation, _ = env.reset(seed=0)
                 times[render, "reset"].append(time.process_time() - started)
                 pictures[scene, render] = observation["pixels"]["image"]
-                for what, count in (("no image", 0), ("1 camera", 1), ("2 cameras", 2)):
+                for what, count in KINDS.items():
+                    inner = env._env._env.env
+                    once = inner.__dict__.pop("step") if what == OWN else None  # uncovers that of its class
                     started = time.process_time()
                     for step in range(options.steps):
                         action = np.array([0.1 * np.sin(step), 0.1, 0, 0, 0, 0, -1], dtype=np.float32)
@@ -50,11 +58,13 @@ def main() -> None:
                         for camera in ("image", "image2")[:count]:
                             observation["pixels"][camera]
                     times[render, what].append((time.process_time() - started) / options.steps)
+                    if once is not None:
+                        inner.step = once
                 env.close()
                 del env
                 gc.collect()
     print("| processor time | full, ms | fast, ms | fast / full |\n|---|---|---|---|")
-    for what in ("no image", "1 camera", "2 cameras", "reset"):
+    for what in (*KINDS, "reset"):
         full, fast = (1e3 * float(np.median(times[render, what])) for render in ("full", "fast"))
         print(f"| {what} | {full:.1f} | {fast:.1f} | {fast / full:.2f} |")
     if options.picture:

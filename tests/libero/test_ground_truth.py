@@ -22,6 +22,20 @@ def test_offsets_are_object_minus_gripper_in_the_base_frame(recording):
     np.testing.assert_allclose(offsets, recording.offsets[0], atol=1e-6)
 
 
+def test_grasped_is_what_robosuite_finds(recording):
+    inner = recording.env.env
+    truth = GroundTruth(inner, recording.path)
+    found = set()
+    for state in recording.states[::2]:
+        recording.env.set_state(state)
+        inner.sim.forward()
+        for name in (*inner.objects_dict, *inner.fixtures_dict):
+            theirs = bool(inner._check_grasp(inner.robots[0].gripper, truth._geoms(name)))
+            assert truth.grasped(name) == theirs, name
+            found.add((name, theirs))
+    assert {("cream_cheese_1", True), ("cream_cheese_1", False)} <= found
+
+
 def test_every_drawer_has_a_position_of_its_own(recording):
     truth = GroundTruth(recording.env.env, recording.path)
     heights = [truth.point(f"wooden_cabinet_1_{which}_region")[2] for which in ("bottom", "middle", "top")]

@@ -234,5 +234,7 @@ def import_shard(job: ResumableJob, read: Callable[[int], Demonstration], number
 def png(image: np.ndarray) -> bytes:
     """Encode uint8 (H, W, 3) as PNG."""
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(image)).save(buffer, "PNG", compress_level=6)
+    Image.fromarray(np.ascontiguousarray(image)).save(
+        buffer, "PNG", compress_level=3
+    )  # half the time of 6, files 2 % larger
     return buffer.getvalue()

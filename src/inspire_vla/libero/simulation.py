@@ -9,7 +9,7 @@ import os
 import re
 import weakref
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from inspire_vla.errors import InspireError, did_you_mean, reason_of
 from inspire_vla.labels.dataset_writer import png
+from inspire_vla.libero.control_step import compute_once
 from inspire_vla.libero.grounding import ground
 from inspire_vla.libero.installation import explained_import, require_libero
 from inspire_vla.libero.rendering import Rendering, fast_rendering
@@ -54,6 +55,7 @@ def make_simulation(task_file: str | Path, *, pixels: int | None = None, render:
     env.env.has_offscreen_renderer = pixels is not None
     if pixels is not None and render == "fast":
         env.env.set_xml_processor(fast_rendering)
+    compute_once(env.env)
     env.seed(0)
     env.reset()
     close_at_exit(env)
@@ -136,9 +138,18 @@ class GroundTruth:
         return data.body_xpos[model.body_name2id(self._object(name).root_body)].copy()
 
     def grasped(self, name: str) -> bool:
-        """Return whether both finger pads touch it, by robosuite's own check. A region stands for its body."""
-        geoms = self._geoms(name)
-        return bool(geoms) and bool(self._inner._check_grasp(self._inner.robots[0].gripper, geoms))
+        """Return whether both finger pads touch it: robosuite's rule (`_check_grasp`). A region stands for its body."""
+        model = self._inner.sim.model
+        geoms = {model.geom_name2id(geom) for geom in self._geoms(name)}
+        return all(not geoms.isdisjoint(touched) for touched in self._touched_by_pads())
+
+    def _touched_by_pads(self) -> Iterator[set[int]]:
+        """For each of the two finger pads, the numbers of the geoms in contact with it."""
+        model, gripper = self._inner.sim.model, self._inner.robots[0].gripper
+        contacts = self._inner.sim.data._data.contact.geom.tolist()
+        for pad in ("left_fingerpad", "right_fingerpad"):
+            geoms = {model.geom_name2id(geom) for geom in gripper.important_geoms[pad]}
+            yield {b for pair in contacts for a, b in (pair, reversed(pair)) if a in geoms}
 
     def offsets(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Return gripper-to-object offsets (k, 3) in metres in the robot's base frame, and grasped (k,).
