@@ -22,6 +22,7 @@ from inspire_vla.labels.dataset_writer import png
 from inspire_vla.libero.control_step import compute_once
 from inspire_vla.libero.grounding import ground
 from inspire_vla.libero.installation import explained_import, require_libero
+from inspire_vla.libero.render_context import keep_render_context
 from inspire_vla.libero.rendering import Rendering, fast_rendering
 from inspire_vla.libero.tasks import instruction_of, read_problem
 
@@ -53,8 +54,8 @@ def make_simulation(task_file: str | Path, *, pixels: int | None = None, render:
         **size,
     )
     env.env.has_offscreen_renderer = pixels is not None
-    if pixels is not None and render == "fast":
-        env.env.set_xml_processor(fast_rendering)
+    if pixels is not None:
+        keep_render_context(env.env, fast_rendering if render == "fast" else str)
     compute_once(env.env)
     env.seed(0)
     env.reset()
