@@ -17,6 +17,7 @@ from inspire_vla.evaluation import (
 )
 from inspire_vla.evaluation.comparison import differing_conditions
 from inspire_vla.evaluation.confusion import merge
+from inspire_vla.reports.tables import warnings
 
 
 def record(suite, task, seed, success, confusion=None, **changes):
@@ -200,6 +201,19 @@ def test_conditions_differ_only_if_both_are_known(other, found):
     assert differing_conditions(second, first) == {name: (b, a) for name, (a, b) in found.items()}
     reported = compare([first, second])["differing_conditions"]
     assert reported == ([{"policy": "InSpire", "differing": found}] if found else [])
+
+
+def test_another_version_of_the_simulator_is_another_condition():
+    first, second = played_under("base", **CALM), played_under("InSpire", **CALM)
+    for run, version in ((first, "3.8.1"), (second, "3.9.0")):
+        run.info["versions"] = {"mujoco": version, "torch": version}
+    assert differing_conditions(first, second) == {"MuJoCo": ("3.8.1", "3.9.0")}
+    told = "played under other conditions than the first run (MuJoCo 3.8.1 and 3.9.0)"
+    assert any(told in line for line in warnings(compare([first, second])))
+    with pytest.raises(InspireError, match=r"MuJoCo: there '3\.8\.1', here '3\.9\.0'"):
+        pool([[first, second]], "both")
+    second.info["kind"] = "dataset"  # nothing is simulated
+    assert not differing_conditions(first, second)
 
 
 EPISODES = 5

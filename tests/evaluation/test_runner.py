@@ -22,7 +22,7 @@ from inspire_vla.evaluation import (
     rollout,
 )
 from inspire_vla.evaluation.controls import CONTROLS
-from inspire_vla.evaluation.provenance import commit
+from inspire_vla.evaluation.provenance import commit, versions
 from inspire_vla.files import folder_lock
 
 BENCHMARK = Factory("tests.evaluation.toys:ToyBenchmark")
@@ -200,9 +200,30 @@ def test_a_run_in_which_everything_crashes_is_stopped_and_leaves_nothing(tmp_pat
     with pytest.raises(InspireError, match=r"first 8 episodes crashed(.|\n)*wrong keyword"):
         run(tmp_path, plan(20), agent=always)
     assert read_run(tmp_path).records == ()
-    few = run(tmp_path / "few", plan(2), agent=always)
-    assert len(few.records) == 4
-    assert all(r.error for r in few.records)
+
+
+@pytest.mark.parametrize(("episodes", "tasks", "told"), [
+    (2, None, "The first 4 episodes crashed"), (1, ("go left",), "The episode crashed"),
+])  # fmt: skip
+def test_so_is_a_short_run_whose_folder_can_be_used_again(tmp_path, episodes, tasks, told):
+    short = plan(episodes, tasks=tasks)
+    always = Factory("tests.evaluation.toys:AlwaysCrashes")
+    with pytest.raises(InspireError, match=rf"^{told}, so none was recorded(.|\n)*wrong keyword"):
+        run(tmp_path, short, agent=always)
+    assert read_run(tmp_path).records == ()
+    mended = plan(episodes, tasks=tasks, max_steps=7)
+    assert len(run(tmp_path, mended).records) == len(short.jobs(BENCHMARK()))
+
+
+def test_a_run_is_continued_with_the_same_simulator(tmp_path, monkeypatch):
+    run(tmp_path, plan(1))
+    here = versions()
+    monkeypatch.setattr("inspire_vla.evaluation.runner.versions", lambda: here | {"mujoco": "9.0"})
+    with pytest.raises(InspireError, match=rf"another plan \(MuJoCo: there '{here['mujoco']}', now '9.0'\)"):
+        run(tmp_path, plan(1))
+    info = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(info | {"versions": {}}))  # of an earlier version
+    run(tmp_path, plan(1))
 
 
 def test_what_is_left_of_a_run_may_all_crash(tmp_path):

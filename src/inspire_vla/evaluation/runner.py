@@ -25,10 +25,10 @@ from inspire_vla.evaluation.controls import UNASKED
 from inspire_vla.evaluation.episode import EpisodeJob
 from inspire_vla.evaluation.plan import Plan
 from inspire_vla.evaluation.protocols import Agent
-from inspire_vla.evaluation.provenance import commit, now, provenance
+from inspire_vla.evaluation.provenance import commit, now, provenance, versions
 from inspire_vla.evaluation.ray_workers import RayCluster, on_ray
 from inspire_vla.evaluation.records import EPISODES, EpisodeLog, EpisodeRecord
-from inspire_vla.evaluation.runs import RUN, VERSION, Run, read_run
+from inspire_vla.evaluation.runs import RUN, VERSION, Run, read_run, simulator
 from inspire_vla.evaluation.workers import EpisodeVideoWriter, Worker, in_processes
 from inspire_vla.files import folder_lock, write_json
 
@@ -131,15 +131,20 @@ def _open_run(
     *,
     had_episodes: bool,
 ) -> None:
-    """Write run.json, or check that the existing one is of the same plan and note the resumption."""
+    """Write run.json, or check that the existing one is of the same plan and note the resumption.
+
+    One without an episode, as a run that ended by an error leaves it, is replaced.
+    """
     path = folder / RUN
-    if path.exists():
+    if path.exists() and had_episodes:
         info = read_run(folder).info
         before = {key: info.get("plan", {}).get(key) for key in identity}
         policy = identity["policy"]
         known = {key: policy[key] for key in LATER_RECORDED if key in policy}
         before["policy"] = known | (before["policy"] or {})
-        if changed := changed_settings(before, identity):
+        recorded = simulator(info)
+        now_played = identity | (recorded and simulator({"kind": plan.kind, "versions": versions()}))
+        if changed := changed_settings(before | recorded, now_played):
             raise InspireError(
                 f"{folder} holds a run of another plan ({changed}). Give another folder."
                 f"{_begun_by_another_version(info)}"
@@ -211,16 +216,18 @@ def _play(
 
 
 def _unless_all_crash(records: Iterator[EpisodeRecord]) -> Iterator[EpisodeRecord]:
-    """Pass records on, but stop if the first MAX_FIRST_CRASHES all crash: then something is set up wrongly."""
-    crashed: list[EpisodeRecord] = []
+    """Pass records on, but stop if all crash, or the first MAX_FIRST_CRASHES: then something is set up wrongly."""
+    played: list[EpisodeRecord] = []
     for record in records:
-        crashed.append(record)
-        if not record.crashed:
+        played.append(record)
+        if not record.crashed or len(played) >= MAX_FIRST_CRASHES:
             break
-        if len(crashed) >= MAX_FIRST_CRASHES:
-            raise InspireError(
-                f"The first {counted(len(crashed), 'episode')} crashed, so none was recorded. "
-                f"The last, {record.suite} / {record.task}:\n{record.traceback or record.error}"
-            )
-    yield from crashed
+    if played and all(record.crashed for record in played):
+        first = played[0]
+        which = "episode" if len(played) == 1 else f"first {len(played)} episodes"
+        raise InspireError(
+            f"The {which} crashed, so none was recorded. The first, {first.suite} / {first.task}:\n"
+            f"{first.traceback or first.error}"
+        )
+    yield from played
     yield from records

@@ -84,9 +84,11 @@ class Run:
 
     @property
     def conditions(self) -> dict[str, Any]:
-        """What the episodes depend on besides suite, task and seed: the benchmark's conditions, the step limit."""
+        """What the episodes depend on besides suite, task and seed: the benchmark's conditions, the step limit, the
+        version of the simulator."""
         plan = self.info.get("plan", {})
-        return {k: plan[k] for k in ("max_steps",) if k in plan} | plan.get("conditions", {})
+        limit = {k: plan[k] for k in ("max_steps",) if k in plan}
+        return limit | plan.get("conditions", {}) | simulator(self.info)
 
     @property
     def labels_sha256(self) -> str | None:
@@ -101,6 +103,12 @@ class Run:
         if "policy" in plan:
             of_policy["mention_overrides"] = plan["policy"].get("mention_overrides")
         return self.conditions | of_policy
+
+
+def simulator(info: Mapping[str, Any]) -> dict[str, str]:
+    """{"MuJoCo": version} by what a run.json records of its versions; nothing of a run on recorded frames."""
+    version = None if info.get("kind") == "dataset" else info.get("versions", {}).get("mujoco")
+    return {} if version is None else {"MuJoCo": version}
 
 
 def check_no_file_of_run(target: Path) -> None:
