@@ -129,6 +129,11 @@ def test_what_is_refused():
         build_dialogue(INSTRUCTION, mode="angle")
     with pytest.raises(InspireError, match="Unknown template"):
         build_dialogue(INSTRUCTION, template="gpt")
+    for reasoning, mentions in ((True, None), (True, ["the red cube"]), (False, None)):
+        with pytest.raises(InspireError, match=r"'\\ud800', which is no character but a part of one"):
+            build_dialogue("pick up the \ud800 cube", mentions=mentions, reasoning=reasoning)
+    with pytest.raises(InspireError, match="part of one"):
+        build_dialogue("pick up the red cube", mentions=["the \ud800 cube"])
     with pytest.raises(InspireError, match="must be a sentence"):
         build_dialogue("  ")
     with pytest.raises(InspireError, match="state"):

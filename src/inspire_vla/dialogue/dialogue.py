@@ -9,7 +9,7 @@ from typing import Literal
 
 from inspire_vla.dialogue.templates import NANO_TEMPLATE, Template, get_template
 from inspire_vla.errors import InspireError, did_you_mean
-from inspire_vla.instruction import find_mentions
+from inspire_vla.instruction import check_text, find_mentions
 from inspire_vla.spatial import MODES, canonical_answers, encode_answers
 
 QuestionPosition = Literal["before", "after"]
@@ -164,8 +164,9 @@ def build_dialogue(
 
     Raises:
         NoObjectFound: the instruction names no object (and `mentions` is None).
-        InspireError: an empty instruction, an unknown mode or template, a wrong number of answers, a word that is no
-            answer, an object that is not asked about, a template without its state.
+        InspireError: an empty instruction, half a character in it or in a mention, an unknown mode or template, a wrong
+            number of answers, a word that is no answer, an object that is not asked about, a template without its
+            state.
 
     >>> dialogue = build_dialogue("put the red cube on the plate", ["left", "down"])
     >>> "".join(segment.text or "<action>" for segment in dialogue.segments)[:66]
@@ -178,6 +179,7 @@ def build_dialogue(
         raise InspireError(f"question_position must be 'before' or 'after'; found {question_position!r}.")
     if not isinstance(instruction, str) or not instruction.strip():
         raise InspireError(f"An instruction must be a sentence; found {instruction!r}.")
+    check_text(instruction)
     if max_objects is not None and max_objects < 1:
         raise InspireError(
             f"max_objects must be at least 1 or None; found {max_objects}. Base model: reasoning=False."
@@ -188,6 +190,8 @@ def build_dialogue(
     asked_about: tuple[str, ...] = ()
     if reasoning:
         asked_about = tuple(find_mentions(instruction) if mentions is None else mentions)
+        for mention in asked_about:
+            check_text(mention)
         if isinstance(answers, Sequence) and len(answers) == len(asked_about):
             answers = answers[:max_objects]
         asked_about = asked_about[:max_objects]

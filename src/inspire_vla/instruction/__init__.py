@@ -5,6 +5,7 @@ from inspire_vla.instruction.mentions import (
     Reading,
     UnclearInstruction,
     acts_of,
+    check_text,
     find_mentions,
     read_instruction,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "Reading",
     "UnclearInstruction",
     "acts_of",
+    "check_text",
     "find_mentions",
     "mentions_of",
     "override_for",

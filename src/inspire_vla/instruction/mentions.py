@@ -16,6 +16,17 @@ _OVERRIDE = (
 )
 
 
+def check_text(text: str) -> None:
+    """Raise InspireError for a text with half a character, such as "\\ud800": no tokenizer and no file takes it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = text[error.start : error.end]
+        raise InspireError(
+            f"{text!r} holds {half!r}, which is no character but a part of one (a surrogate). Remove it."
+        ) from None
+
+
 class NoObjectFound(InspireError):
     """An instruction names no object, so there is nothing to ask about."""
 
@@ -48,10 +59,11 @@ def read_instruction(instruction: str) -> Reading:
     Raises:
         NoObjectFound: the instruction names no object.
         UnclearInstruction: it is not English, or it may mean several things.
-        InspireError: it is not a string.
+        InspireError: it is not a string, or holds half a character.
     """
     if not isinstance(instruction, str):
         raise InspireError(f"An instruction must be a string; found {type(instruction).__name__}.")
+    check_text(instruction)
     language = foreign_language(instruction)
     if language is not None:
         raise UnclearInstruction(
