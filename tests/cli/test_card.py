@@ -14,6 +14,8 @@ from huggingface_hub import ModelCard
 import inspire_vla
 from inspire_vla.cli import main
 from inspire_vla.evaluation import compare, read_run, wilson
+from inspire_vla.policies import describe
+from inspire_vla.reports.model_card import model_card
 
 EVIDENCE = Path(__file__).parents[2] / "evidence/laptop/runs"
 RUNS = [EVIDENCE / f"inspire_r0.25_s0_{group}" for group in ("seen", "unseen")]
@@ -71,6 +73,32 @@ def test_runs_of_other_weights_and_of_overridden_answers_are_refused(checkpoint,
     assert main(["card", str(checkpoint), str(EVIDENCE / "inspire_r0.25_s0_truth_seen")]) == 2
     assert re.search(r"overrode the answers \(--control truth\)", capsys.readouterr().err)
     assert (checkpoint / "README.md").read_bytes() == before
+
+
+def test_a_run_with_other_settings_is_refused_and_no_file_of_a_run_is_replaced(checkpoint, tmp_path, capsys):
+    folders, change = _copies(tmp_path)
+    change(0, lambda info: info["policy"].update(settings_sha256="0" * 64))
+    assert main(["card", str(checkpoint), *map(str, folders)]) == 2
+    assert f"{folders[0]} played these weights with other settings than" in capsys.readouterr().err
+    file = folders[1] / "run.json"
+    before = file.read_bytes()
+    assert main(["card", str(checkpoint), "--out", str(file)]) == 2
+    assert "What is written ends in .md, found 'run.json'" in capsys.readouterr().err
+    assert file.read_bytes() == before
+
+
+def test_a_run_on_recorded_frames_says_how_many_episodes(checkpoint):
+    run = {
+        "kind": "dataset",
+        "plan": {"episodes": [3, 7]},
+        "command": "inspire evaluate",
+        "finished": "today",
+    }
+    card = model_card(describe(checkpoint), None, [run], name=NAME)
+    assert "recorded" not in card  # nothing was measured
+    measured = compare([read_run(RUNS[0])])
+    card = model_card(describe(checkpoint), measured, [run], name=NAME)
+    assert "- `inspire evaluate`: 2 recorded episodes, commit None, finished today" in card
 
 
 def _copies(tmp_path):

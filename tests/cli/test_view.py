@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -47,6 +48,10 @@ def test_timelines_of_a_run(run: Path, tmp_path: Path, capsys: pytest.CaptureFix
     said = capsys.readouterr().out
     assert "3 of 4 episodes" in said
     assert "--most 4 draws all" in said
+    for name in ("t.json", "folder"):
+        (tmp_path / "folder").mkdir(exist_ok=True)
+        assert main(["view", str(run), "--timeline", str(tmp_path / name)]) == 2
+        assert re.search("ends in .svg or .png or .pdf, found 't.json'|is a folder", capsys.readouterr().err)
     assert main(["view", str(run), "--timeline", str(tmp_path / "t.svg"), "--task", "c"]) == 2
     assert "No task 'c'" in capsys.readouterr().err
 

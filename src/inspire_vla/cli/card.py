@@ -32,20 +32,27 @@ class Arguments:
 def run(options: Arguments) -> None:
     from inspire_vla import policies
     from inspire_vla.evaluation import compare, pool, read_run
-    from inspire_vla.files import read_json, write_text
+    from inspire_vla.files import check_file, read_json, write_text
     from inspire_vla.lerobot_plugin.checkpoints import find
     from inspire_vla.reports.model_card import model_card
 
     folder = find(options.policy)
     if options.out is None and not Path(options.policy).exists():
         raise InspireError(f"{options.policy} is not a folder of yours: give --out for its card.")
+    if options.out is not None:
+        check_file(options.out, ".md")
     about = policies.describe(options.policy)
     runs = [read_run(path) for path in options.runs]
     for run in runs:
-        measured = run.info.get("policy", {}).get("sha256")
-        if measured != about["sha256"]:
+        measured = run.info.get("policy", {})
+        if (weights := measured.get("sha256")) != about["sha256"]:
             raise InspireError(
-                f"{run.path} is of other weights than {folder}: {str(measured)[:12]}, not {str(about['sha256'])[:12]}."
+                f"{run.path} is of other weights than {folder}: {str(weights)[:12]}, not {str(about['sha256'])[:12]}."
+            )
+        if measured.get("settings_sha256", about["settings_sha256"]) != about["settings_sha256"]:
+            raise InspireError(
+                f"{run.path} played these weights with other settings than {folder} holds (hash of its configuration, "
+                "statistics and tokenizers). Evaluate the checkpoint as it is."
             )
         control = run.info.get("plan", {}).get("control", "none")
         if control != "none":

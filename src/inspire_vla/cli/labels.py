@@ -51,6 +51,8 @@ def run(options: Arguments) -> None:
     check_selection(options.episodes)
     if options.review:
         check_file(options.review, ".html")
+    if options.figure:
+        check_file(options.figure, ".png", ".svg", ".pdf")
     options.dataset = find_dataset(options.dataset)
     episodes = parse_episodes(options.episodes, LeRobotFiles.open(options.dataset).info["total_episodes"])
     info, tasks = summarize(options.dataset, mode=options.mode)

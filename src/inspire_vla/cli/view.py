@@ -37,12 +37,14 @@ class Arguments:
 
 
 def run(options: Arguments) -> None:
+    from inspire_vla.files import check_file
     from inspire_vla.labels.find_dataset import find_dataset
     from inspire_vla.reports.viewer import check_save
 
     check_save(options.save)
     folder = find_dataset(options.what)
     if options.timeline:
+        check_file(options.timeline, ".svg", ".png", ".pdf")
         refuse_unused(options, ["episode", "save"], "--timeline")
     else:
         refuse_unused(options, ["task", "most"], "Showing one episode", "it belongs to --timeline.")

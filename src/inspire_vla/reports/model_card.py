@@ -114,6 +114,9 @@ def _provenance(run: Mapping[str, Any]) -> str:
     command = (
         shlex.join(["inspire", *words]) if program.endswith(".py") or "inspire" in program else "unknown"
     )
-    what = f"{counted(plan.get('episodes_per_task', 0), 'episode')} a task from seed {plan.get('first_seed')}"
+    if run.get("kind") == "dataset":
+        what = counted(len(plan.get("episodes", ())), "recorded episode")
+    else:
+        what = f"{counted(plan.get('episodes_per_task', 0), 'episode')} a task from seed {plan.get('first_seed')}"
     end = f"finished {run['finished']}" if "finished" in run else "**not finished**"
     return f"- `{command}`: {what}, commit {str(run.get('commit'))[:12]}, {end}"
