@@ -383,6 +383,16 @@ def test_a_full_disk_or_a_folder_that_cannot_be_written_is_noticed_before_traini
     assert not (tmp_path / "new").exists()
 
 
+def test_a_damaged_checkpoint_is_passed_over_with_a_warning(training, tmp_path):
+    newest = shutil.copytree(training / "checkpoints" / "000003", training / "checkpoints" / "000006")
+    (newest / "training_state" / "rng_state.safetensors").write_bytes(b"")
+    with pytest.warns(
+        UserWarning, match=r"000006 is passed over: .*rng_state\.safetensors is not a whole file"
+    ):
+        _, arguments = train_arguments(parse(["train", "--out", str(training), "--resume"]))
+    assert "000003" in arguments[0]
+
+
 def test_a_resumed_training_ignores_nothing_that_is_asked_for(training, tmp_path):
     line = ["train", "--out", str(training), "--resume"]
     for same in ([], ["--dataset", str(tmp_path / "x" / ".." / "d")]):

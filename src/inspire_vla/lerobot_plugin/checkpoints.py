@@ -5,6 +5,7 @@ policy_preprocessor.json and policy_postprocessor.json with their safetensors fi
 nor torch.
 """
 
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,7 @@ def newest_checkpoint(out: str | Path, *, to_resume: bool = False) -> Path | Non
     """The newest whole checkpoint that a training wrote into `out`: `checkpoints/STEP`, which holds pretrained_model/.
 
     The folders themselves are read, not the link `last`: a training that is killed while it moves the link leaves none.
-    One that is killed while it saves leaves a part of a checkpoint, which is passed over.
+    One that is killed while it saves leaves a part of a checkpoint, which is passed over; a warning says so.
 
     Args:
         to_resume: whether the state of the training must be whole, too.
@@ -119,7 +120,8 @@ def newest_checkpoint(out: str | Path, *, to_resume: bool = False) -> Path | Non
             check_checkpoint(step / "pretrained_model")
             if to_resume:
                 check_training_state(step)
-        except InspireError:
+        except InspireError as error:
+            warnings.warn(f"The checkpoint {step} is passed over: {error}", stacklevel=2)
             continue
         return step
     return None
