@@ -79,6 +79,21 @@ def read_json[T](path: str | Path, schema: type[T]) -> T:
         raise InspireError(f"{path} {describe(error)}") from None
 
 
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML file of keys with values; an empty one has none. Raises InspireError for a file of another kind."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise InspireError(f"{path} cannot be read: {reason_of(error)}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InspireError(f"{path} is no YAML: {reason_of(error)}.") from None
+    if not isinstance(content, dict):
+        raise InspireError(f"{path} holds a {type(content).__name__}, where keys with values are needed.")
+    return content
+
+
 def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
     """Read a JSON-lines file. A last line without its end, which a killed process leaves, is left out.
 
@@ -132,6 +147,10 @@ def describe(error: "ValidationError") -> str:
     first, *others = error.errors(include_url=False)
     if first["type"] == "json_invalid":
         return f"holds no valid JSON: {first['ctx']['error']}."
+    if isinstance(
+        refusal := first.get("ctx", {}).get("error"), InspireError
+    ):  # by a check of the class itself
+        return f"does not fit: {refusal}"
     field = ".".join(map(str, first["loc"])) or "the whole file"
     more = f" ({len(others)} more like it)" if others else ""
     return f"does not fit: {field}: {first['msg']}, found {str(first['input'])[:80]!r}{more}."
@@ -191,16 +210,16 @@ def check_folder(folder: str | Path) -> None:
             raise InspireError(f"{path} is a file, where a folder is needed. Give another folder.")
 
 
-def check_file(target: str | Path, suffix: str) -> None:
-    """Raise InspireError, before long work, where `target` cannot be written as a file whose name ends in `suffix`.
+def check_file(target: str | Path, *suffixes: str) -> None:
+    """Raise InspireError, before long work, where `target` cannot be written as a file whose name ends in a suffix.
 
     So no file of another kind is replaced.
     """
     target = Path(target)
     if target.is_dir():
         raise InspireError(f"{target} is a folder, where a file is needed. Give a file in it.")
-    if target.suffix.lower() != suffix:
-        raise InspireError(f"What is written ends in {suffix}, found {target.name!r}.")
+    if target.suffix.lower() not in suffixes:
+        raise InspireError(f"What is written ends in {' or '.join(suffixes)}, found {target.name!r}.")
     check_folder(target.parent)
     check_writable(target)
 

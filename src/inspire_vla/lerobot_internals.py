@@ -70,7 +70,7 @@ def libero_suite(name: str) -> Any:
     return libero._get_suite(name)
 
 
-def train_options(sources: Iterable[Path], policy: str) -> tuple[set[str], set[str]]:
+def train_options(sources: Iterable[Path], policy: str) -> tuple[dict[str, str], set[str]]:
     """What lerobot-train takes on its command line, read in its source: to import LeRobot takes many seconds.
 
     Args:
@@ -78,14 +78,15 @@ def train_options(sources: Iterable[Path], policy: str) -> tuple[set[str], set[s
         policy: their class.
 
     Returns:
-        Its options without "--"; and those below which are others that are not known here, such as "env".
+        Its options without "--", each with its type as the source has it, such as "int | None"; and those below which
+        are others that are not known here, such as "env".
     """
     spec = importlib.util.find_spec("lerobot")
     root = Path((spec and spec.origin) or "").parent
     files = [*(root / f"configs/{name}.py" for name in _TRAIN_CONFIGS), *sources]
     trees = (ast.parse(file.read_text(encoding="utf-8")) for file in files)
     classes = {node.name: node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
-    known, more = set[str](), set[str]()
+    known, more = dict[str, str](), set[str]()
 
     def read(name: str, prefix: str) -> None:
         for base in classes[name].bases:
@@ -96,7 +97,7 @@ def train_options(sources: Iterable[Path], policy: str) -> tuple[set[str], set[s
                 continue
             option = prefix + ast.unparse(line.target)
             types = {str(getattr(n, "id", "") or getattr(n, "attr", "")) for n in ast.walk(line.annotation)}
-            known.add(option)
+            known[option] = ast.unparse(line.annotation)
             for part in types:
                 inside = policy if option == "policy" else part
                 if inside in classes:

@@ -20,6 +20,7 @@ from inspire_vla.grounding.pretraining import load_weights
 from inspire_vla.lerobot_plugin.agent import load_policy
 from inspire_vla.lerobot_plugin.checkpoint_schema import check_training_state
 from inspire_vla.lerobot_plugin.checkpoints import SHIPPED
+from inspire_vla.lerobot_plugin.configuration_inspire_vla import load_config
 from inspire_vla.lerobot_plugin.training import train
 from inspire_vla.policies import describe
 
@@ -190,6 +191,24 @@ def test_a_damaged_state_of_a_training_is_refused(trained: Path, tmp_path: Path)
         damaged.unlink()
         with pytest.raises(InspireError, match=path.name):
             check_training_state(copy)
+
+
+@pytest.mark.parametrize(("name", "value", "told"), [
+    ("image_size", [0, 0], "image_size is (height, width) in pixels"),
+    ("n_action_steps", 99, "n_action_steps must lie between 1 and chunk_size 4, found 99."),
+    ("device", "tpu", "Unknown device tpu."),
+    ("nano", None, "nano: the value None has another form than it takes."),
+    ("extra", 1, "The fields `extra` are not valid for InspireVLAConfig."),
+])  # fmt: skip
+def test_a_setting_of_a_checkpoint_that_is_not_possible_is_named(
+    name: str, value: Any, told: str, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(SHIPPED / "nano_inspire", tmp_path / "mine")
+    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(settings | {name: value}), encoding="utf-8")
+    with pytest.raises(InspireError) as refused:
+        load_config(folder)
+    assert f"config.json does not fit: {told}" in str(refused.value)
 
 
 def test_a_configuration_or_pretraining_that_is_damaged_is_refused(tmp_path: Path) -> None:

@@ -61,6 +61,8 @@ def test_the_reason_of_a_refused_configuration_is_told(labelled_dataset: Path, t
         ("reasoning.dropout=1.5", "dropout is the share of samples"),
         ("flow.insulate=true", "are those of --policy.action_head=flow"),
         ("backbone=pi0_fast", "Did you mean 'pi0fast'"),
+        ("device=tpu", r"^Unknown device tpu\."),
+        ("use_peft=true", "is set by a checkpoint of LoRA"),
     ):
         with pytest.raises(InspireError, match=told):
             run(labelled_dataset, tmp_path / "out", "--steps=1", f"--policy.{option}")
@@ -99,14 +101,74 @@ def test_the_options_that_are_read_in_lerobots_source_are_those_of_its_command_l
     source = Path(lerobot_host.__file__)
     files = [source.with_name("configuration_inspire_vla.py"), *source.parents[1].glob("backbones/*.py")]
     known, more = train_options(files, "InspireVLAConfig")
-    assert known <= names
+    assert known.keys() <= names
+    assert (known["steps"], known["seed"], known["policy.reasoning.enabled"]) == ("int", "int | None", "bool")
     more |= {"policy"}  # the command line has the settings of every policy
-    below = {name for name in names - known if "." in name}
+    below = {name for name in names - known.keys() if "." in name}
     assert not [name for name in below if not any(name.startswith(f"{group}.") for group in more)]
     of_policy = {name.removeprefix("policy.") for name in known if name.startswith("policy.")}
     assert {name for name in of_policy if "." not in name} == {
         each.name for each in fields(InspireVLAConfig) if each.init
     }
+
+
+@pytest.mark.parametrize(("options", "told"), [
+    (["--dataset.episodes=[-1]"], r"^Episode indices must be non-negative, got: \[-1\]\.$"),
+    (["--dataset.episodes=[0, 4]"], r"^--dataset\.episodes=\[0, 4\]: .* has the episodes 0 to 3\."),
+    (["--dataset.episodes=[]"], r"Give at least one\.$"),
+    (["--eval_steps=1"], r"^eval_steps > 0 requires dataset\.eval_split > 0\.0"),
+    (["--sample_weighting.type=rabc"], r"leave out --sample_weighting\.$"),
+    (["--batch_size=0"], r"^--batch_size=0: it takes a whole number of at least 1\.$"),
+    (["--config_path=broken.yaml"], r"^broken\.yaml is no YAML"),
+    (["--config_path=list.yaml"], r"^list\.yaml holds a list, where keys with values are needed\.$"),
+    (["--config_path=none.yaml"], r"^none\.yaml cannot be read: No such file or directory\.$"),
+])  # fmt: skip
+def test_settings_that_lerobot_refuses_late_or_by_a_traceback_are_told_at_once(
+    options: list[str], told: str, labelled_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("broken.yaml").write_text("a: [b", encoding="utf-8")
+    Path("list.yaml").write_text("[a]", encoding="utf-8")
+    monkeypatch.setattr(
+        "inspire_vla.lerobot_plugin.modeling_inspire_vla.prepare", lambda *_: pytest.fail("prepared")
+    )
+    with pytest.raises(InspireError, match=told):
+        run(labelled_dataset, tmp_path / "out", "--steps=1", *options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_wandb_without_a_login_is_told_in_a_line(
+    labelled_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(config: Any) -> None:
+        raise RuntimeError("No API key configured. Use `wandb login` to log in.")
+
+    monkeypatch.setattr(lerobot_train, "WandBLogger", refuse)
+    with pytest.raises(InspireError, match=r"^--wandb\.enable=true: No API key configured\."):
+        run(labelled_dataset, tmp_path / "out", "--steps=1", "--wandb.enable=true")
+
+
+@pytest.mark.parametrize(("option", "told"), [
+    ("optimizer_lr=-1", r"^optimizer_lr must be a number above 0, found -1\.0\.$"),
+    ("optimizer_weight_decay=-1", "^optimizer_weight_decay must be a number of at least 0"),
+    ("warmup_steps=-1", "^warmup_steps must be a number of at least 0"),
+    ("reasoning.answer_loss_weight=nan", r"^reasoning\.answer_loss_weight must be a number of at least 0"),
+    ("vq.gripper_weight=0", r"^vq\.gripper_weight must be a number above 0"),
+    ("image_size=[0, 64]", "^image_size is"),
+    ("image_size=[30, 30]", "multiples of 16, found 30×30"),
+    ("nano.heads=3", "not a multiple of heads 3"),
+    ("pretrained_init=nowhere", "nowhere holds no pre-trained backbone"),
+    ("pretrained_init=nano_grounding", "does not fit"),
+])  # fmt: skip
+def test_a_policy_that_cannot_be_made_is_refused_before_its_action_tokenizer_is_fitted(
+    option: str, told: str, labelled_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "inspire_vla.lerobot_plugin.modeling_inspire_vla.prepare", lambda *_: pytest.fail("prepared")
+    )
+    with pytest.raises(InspireError, match=told):
+        run(labelled_dataset, tmp_path / "out", "--steps=1", f"--policy.{option}")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(("options", "told"), [

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from lerobot.datasets import LeRobotDataset
+from lerobot.scripts import lerobot_train
 from tests.lerobot_plugin.tiny_runs import TINY
 
 from inspire_vla import policies
@@ -176,6 +177,20 @@ def test_other_kinds_of_numbers(tmp_path: Path, dtype: str, cached: bool) -> Non
     ]  # LeRobot rounds them to the kind of the data
     for name in ("mean", "std"):
         np.testing.assert_allclose(kept[name], recorded[name], rtol=1e-4)
+
+
+def test_whole_numbers_that_bare_lerobot_train_would_normalise_wrongly_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = record(tmp_path / "data", observation__state=numbers(dtype="int64"))
+    words = [f"--dataset.root={dataset}", "--dataset.repo_id=local/odd", f"--output_dir={tmp_path / 'out'}"]
+    options = ["--policy.type=inspire_vla", "--policy.push_to_hub=false", "--policy.device=cpu", "--steps=1"]
+    off = ["--policy.reasoning.enabled=false", "--num_workers=0", *TINY]
+    monkeypatch.setattr("sys.argv", ["lerobot-train", *words, *options, *off])
+    with pytest.raises(
+        InspireError, match=r"^observation\.state of the dataset holds whole numbers \(int64\)"
+    ):
+        lerobot_train.train()
 
 
 def test_a_camera_whose_column_is_not_below_images(tmp_path: Path) -> None:

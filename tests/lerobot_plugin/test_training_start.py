@@ -53,10 +53,10 @@ def test_a_folder_whose_name_is_a_number_is_a_folder(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(("words", "told"), [
     (["--", "--policy.backbone=smolvla"], "inspire convert --from smolvla"),
     ([], "data is no LeRobot dataset"),
-    (["--seed", "-1"], "--seed must be at least 0"),
     (["--", "--stepz=3"], "Unknown option --stepz. Did you mean '--steps'?"),
     (["--", "--policy.reasoning.enabeld=false"], "Did you mean '--policy.reasoning.enabled'?"),
     (["--", "--batch_size=2", "steps=3"], "'steps=3' after -- is no option of lerobot-train. Write --steps=3."),
+    (["--", "--steps=abc"], "--steps=abc: it takes a whole number."),
 ])  # fmt: skip
 def test_the_refusal_comes_before_lerobot_is_loaded(words: list[str], told: str, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
@@ -69,6 +69,43 @@ def test_the_refusal_comes_before_lerobot_is_loaded(words: list[str], told: str,
     assert told in done.stderr
     assert not re.search(r"\| +(torch|lerobot)$", done.stderr, re.MULTILINE)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("word", "told"), [
+    ("--steps=2.5", "--steps=2.5: it takes a whole number."),
+    ("--steps=null", "--steps=null: it takes a whole number."),
+    ("--steps=0", "--steps=0: it takes a whole number of at least 1."),
+    ("--batch_size=-2", "--batch_size=-2: it takes a whole number of at least 1."),
+    ("--num_workers=-1", "--num_workers=-1: it takes a whole number of at least 0."),
+    ("--prefetch_factor=0", "--prefetch_factor=0: it takes a whole number of at least 1."),
+    ("--seed=4294967296", "--seed=4294967296: it takes a whole number from 0 to 4294967295."),
+    ("--tolerance_s=x", "--tolerance_s=x: it takes a number."),
+    ("--policy.vision_lr=x", "--policy.vision_lr=x: it takes a number or null."),
+    ("--policy.use_state=yes", "--policy.use_state=yes: it takes true or false."),
+    ("--policy.image_size=64", "--policy.image_size=64: it takes a list such as [1, 2] or null."),
+    ("--dataset.episodes=[0", "--dataset.episodes=[0: it takes a list such as [1, 2] or null."),
+    ("--rename_map={a: b}", '--rename_map={a: b}: it takes names and values such as {"a": "b"}.'),
+    ("--dataset=mine", '--dataset=mine: it takes names and values such as {"a": "b"} or null.'),
+    ("--output_dir=mine", "--output_dir is not given after --: write --out before it."),
+    ("--dataset.root=mine", "--dataset.root is not given after --: write --dataset before it."),
+    ("--resume=true", "--resume is not given after --: write --resume before it."),
+    ("--job.target=a10g", "--job.target=a10g: `inspire train` trains on this machine; leave it out."),
+])  # fmt: skip
+def test_a_value_that_an_option_does_not_take_is_named(word: str, told: str) -> None:
+    with pytest.raises(InspireError, match=f"^{re.escape(told)}$"):
+        check_options([word])
+    with pytest.raises(InspireError, match=f"^{re.escape(told)}$"):
+        check_options(word.split("=", 1))
+
+
+def test_values_that_options_take() -> None:
+    check_options(
+        ["--steps=20", "--batch_size", "4", "--num_workers=0", "--seed=null", "--policy.optimizer_lr=1e-4"]
+    )
+    check_options(
+        ["--tolerance_s=1", "--policy.vision_lr=null", "--policy.use_state", "false", "--peft=null"]
+    )
+    check_options(['--rename_map={"a": "b"}', "--policy.image_size=[64,64]", "--dataset.episodes=[0, 1]"])
 
 
 def test_options_that_only_lerobot_knows_are_left_to_it() -> None:

@@ -86,6 +86,10 @@ PositiveOrNone = Annotated[int | None, _option("N", _integer(1), lambda value: [
 """An integer of at least 1; None by default."""
 NotNegative = Annotated[int, _option("N", _integer(0), lambda value: [str(value)])]
 """An integer of at least 0."""
+SeedOrNone = Annotated[
+    int | None, _option("N", _integer(0, 2**32 - 1), lambda value: [str(value)], optional=True)
+]
+"""A seed, as NumPy's generators take it; None by default."""
 Port = Annotated[int, _option("PORT", _integer(0, 65535), lambda value: [str(value)])]
 """A port to listen on; 0 takes a free one."""
 Shard = Annotated[tuple[int, int], _option("I/N", _shard, lambda value: [f"{value[0]}/{value[1]}"])]

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inspire_vla.backbones.devices import check_device, warn_of_slow_bfloat16
-from inspire_vla.cli.options import Positive, PositiveOrNone, holds_out
-from inspire_vla.errors import InspireError
+from inspire_vla.cli.options import Positive, PositiveOrNone, SeedOrNone, holds_out
 from inspire_vla.files import check_folder
 from inspire_vla.worker_processes import usable_cores
 
@@ -37,7 +36,7 @@ class Arguments:
     """All training steps; by default the recipe's."""
     dense_steps: PositiveOrNone = None
     """The first of these, which train dense classification alone."""
-    seed: int | None = None
+    seed: SeedOrNone = None
     """By default the recipe's."""
     device: str = "cpu"
     """cpu, cuda, …."""
@@ -64,8 +63,6 @@ def _drawer(scenes: str) -> Callable[[int, int, int], "Images"]:
 @holds_out("pre-training into")
 def run(options: Arguments) -> None:
     check_device(options.device)
-    if options.seed is not None and options.seed < 0:
-        raise InspireError(f"--seed must be at least 0, found {options.seed}.")
     for folder in (options.out, options.images_dir):
         check_folder(folder)
     import torch

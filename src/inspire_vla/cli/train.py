@@ -8,7 +8,7 @@ from typing import Annotated
 
 from tyro.conf import Suppress, arg
 
-from inspire_vla.cli.options import EpisodesOrCount, PositiveOrNone, holds_out
+from inspire_vla.cli.options import EpisodesOrCount, PositiveOrNone, SeedOrNone, holds_out
 from inspire_vla.errors import InspireError
 from inspire_vla.files import check_writable, files_below
 
@@ -43,7 +43,7 @@ class Arguments:
     """Training steps."""
     batch_size: PositiveOrNone = None
     """Samples per step."""
-    seed: int | None = None
+    seed: SeedOrNone = None
     """Seed of initialisation and data order."""
     start: Annotated[str | None, arg(name="from", metavar="CHECKPOINT")] = None
     """Start from the weights of this checkpoint."""
@@ -61,8 +61,6 @@ def run(options: Arguments) -> None:
     if options.resume and (text := _finished(options)):
         print(text)
         return
-    if options.seed is not None and options.seed < 0:
-        raise InspireError(f"--seed must be at least 0, found {options.seed}.")
     recipe, arguments = train_arguments(options)  # checked before LeRobot loads, which takes seconds
     if options.dataset is not None:
         from inspire_vla.labels.find_dataset import find_dataset

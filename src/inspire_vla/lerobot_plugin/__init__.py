@@ -11,6 +11,7 @@ The policy
 A training
     training.py                   LeRobot's training, with a recipe; frame_cache.py: images decoded once
     training_start.py             checks of the command line
+    draccus_errors.py             what is wrong with a setting, in one line
     prepare.py                    what a policy takes from its dataset
     dataset_inputs.py             does the dataset have what the policy takes?
     training_labels.py            do its labels answer what the policy asks?

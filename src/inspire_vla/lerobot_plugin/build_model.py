@@ -106,6 +106,17 @@ def make_backbone(
     return backbone, vocabulary
 
 
+def check_sizes(config: InspireVLAConfig) -> None:
+    """Make a new policy without memory and action codes, before an action tokenizer is fitted for it.
+
+    Raises InspireError as `make_backbone` and `make_expert` do.
+    """
+    with torch.device("meta"):
+        backbone, _ = make_backbone(config, None)
+        if not config.has_codes:
+            make_expert(config, backbone)
+
+
 def check_weights_fit(config: InspireVLAConfig, parts: TokenizerParts, path: Path) -> None:
     """Check the sizes of a configuration against the shapes in a file of weights, before memory is taken for them.
 

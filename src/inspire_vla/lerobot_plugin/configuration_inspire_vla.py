@@ -26,6 +26,7 @@ from inspire_vla.files import read_json
 from inspire_vla.labels.columns import ANSWERS_PREFIX
 from inspire_vla.lerobot_plugin.checkpoint_files import CONFIG
 from inspire_vla.lerobot_plugin.checkpoint_schema import read_config
+from inspire_vla.lerobot_plugin.draccus_errors import refusal_of
 from inspire_vla.lerobot_plugin.observation_forms import camera_of
 from inspire_vla.lerobot_plugin.policy_kinds import ACTION_HEADS
 from inspire_vla.spatial import MODES, get_frame
@@ -109,6 +110,7 @@ class ReasoningConfig:
                 "With separate_questions no question stands in the action's sequence, so that "
                 f"{' and '.join(found)} would change nothing. Leave one of them out."
             )
+        _check_at_least_0(self.answer_loss_weight, "reasoning.answer_loss_weight")
         get_frame(self.frame)
 
     @property
@@ -129,6 +131,10 @@ class VQConfig:
     levels: int = 2
     codes_per_level: int = 128
     gripper_weight: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.gripper_weight < math.inf:
+            raise InspireError(f"vq.gripper_weight must be a number above 0, found {self.gripper_weight}.")
 
 
 @dataclass
@@ -151,10 +157,7 @@ class FlowConfig:
     def __post_init__(self) -> None:
         if not 0 < self.loss_weight < math.inf:
             raise InspireError(f"flow.loss_weight must be a number above 0, found {self.loss_weight}.")
-        if not 0 <= self.action_codes_weight < math.inf:
-            raise InspireError(
-                f"flow.action_codes_weight must be a number of at least 0, found {self.action_codes_weight}."
-            )
+        _check_at_least_0(self.action_codes_weight, "flow.action_codes_weight")
         if not 1 <= self.noise_samples <= MAX_NOISE_SAMPLES:
             raise InspireError(
                 f"flow.noise_samples must be from 1 to {MAX_NOISE_SAMPLES}, found {self.noise_samples}."
@@ -239,6 +242,8 @@ class InspireVLAConfig(PreTrainedConfig):
         self.runtime_tokenizer: InspireVLATokenizer | None = None
         # The episodes that are trained on, as `lerobot_host` tells; None: all of them. Not saved either.
         self.runtime_episodes: frozenset[int] | None = None
+        # Whether whole numbers of the dataset are handed out as floats, as `inspire train` does. Not saved either.
+        self.runtime_floats = False
         _check_choice(self.backbone, BACKBONES, "backbone")
         self._choose_action_head()
         for value, choices, what in (
@@ -250,6 +255,7 @@ class InspireVLAConfig(PreTrainedConfig):
         self._check_nano()
         self._check_lengths()
         self._check_vision()
+        self._check_optimizer()
         self._check_losses()
         for name in ("nano", "nano_flow", "prismatic", "paligemma", "smolvla", "gemma_expert", "vq"):
             _check_sizes(getattr(self, name), name)
@@ -276,8 +282,19 @@ class InspireVLAConfig(PreTrainedConfig):
                 f"n_action_steps must lie between 1 and chunk_size {self.chunk_size}, found {self.n_action_steps}."
             )
 
+    def _check_optimizer(self) -> None:
+        """Refuse what no optimizer takes."""
+        if not 0 < self.optimizer_lr < math.inf:
+            raise InspireError(f"optimizer_lr must be a number above 0, found {self.optimizer_lr}.")
+        _check_at_least_0(self.optimizer_weight_decay, "optimizer_weight_decay")
+        _check_at_least_0(self.warmup_steps, "warmup_steps")
+
     def _check_vision(self) -> None:
-        """Refuse a start or a learning rate that the vision encoder cannot have."""
+        """Refuse images, a start or a learning rate that the vision encoder cannot have."""
+        if self.image_size is not None and not all(1 <= side <= MAX_SIZE for side in self.image_size):
+            raise InspireError(
+                f"image_size is (height, width) in pixels, from 1 to {MAX_SIZE}; found {self.image_size}."
+            )
         if self.nano.vision != "stem" and self.pretrained_init:
             raise InspireError(
                 f"The grounding pre-training {self.pretrained_init!r} is of nano's own stem, not of the encoder "
@@ -291,10 +308,7 @@ class InspireVLAConfig(PreTrainedConfig):
 
     def _check_losses(self) -> None:
         """Refuse losses that the action head does not have."""
-        if not 0 <= self.position_loss_weight < math.inf:
-            raise InspireError(
-                f"position_loss_weight must be a number of at least 0, found {self.position_loss_weight}."
-            )
+        _check_at_least_0(self.position_loss_weight, "position_loss_weight")
         if self.position_loss_weight and not self.has_codes:
             raise InspireError(
                 "position_loss_weight needs the action head 'tokens': the loss reads the state that predicts the first "
@@ -495,6 +509,11 @@ class InspireVLAConfig(PreTrainedConfig):
         return None
 
 
+def _check_at_least_0(value: float, what: str) -> None:
+    if not 0 <= value < math.inf:
+        raise InspireError(f"{what} must be a number of at least 0, found {value}.")
+
+
 def _check_choice(value: str | None, choices: Collection[str], what: str) -> None:
     if value not in choices:
         raise InspireError(f"Unknown {what} {value!r}.{did_you_mean(str(value), choices)}")
@@ -523,7 +542,6 @@ def load_config(folder: Path) -> InspireVLAConfig:
     del settings["type"]
     try:
         return draccus.decode(InspireVLAConfig, settings)
-    except InspireError as error:
-        raise InspireError(f"{folder / CONFIG}: {error}") from None
     except (Exception, SystemExit) as error:  # draccus raises many kinds, for each type of field its own
-        raise InspireError(f"{folder / CONFIG} does not fit: {reason_of(error)}.") from None
+        refusal = refusal_of(error, before="") or f"{reason_of(error)}."
+        raise InspireError(f"{folder / CONFIG} does not fit: {refusal}") from None

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from lerobot.configs import FeatureType, PolicyFeature
+from lerobot.configs import FeatureType, NormalizationMode, PolicyFeature
 from lerobot.utils.constants import ACTION, OBS_STATE
 from lerobot.utils.feature_utils import dataset_to_policy_features
 
@@ -39,6 +39,25 @@ def check_inputs(config: InspireVLAConfig, columns: Mapping[str, Any], renamed: 
             f"The policy takes a state of {counted(state.shape[0], 'number')}; {OBS_STATE} of the dataset has "
             f"{found[OBS_STATE].shape[0]}. If it was converted, convert it again with the dataset's --state-dim."
         )
+
+
+def check_floats(config: InspireVLAConfig, columns: Mapping[str, Any], renamed: Mapping[str, str]) -> None:
+    """Raise InspireError for whole numbers that LeRobot 0.6.1 would normalise: it rounds their statistics."""
+    if config.runtime_floats:
+        return
+    normalised = {
+        key
+        for key, kind in ((ACTION, "ACTION"), (OBS_STATE, "STATE"))
+        if config.normalization_mapping.get(kind) not in (None, NormalizationMode.IDENTITY)
+        and (key == ACTION or config.robot_state_feature is not None)
+    }
+    for key, feature in columns.items():
+        if renamed.get(key, key) in normalised and "int" in str(feature["dtype"]):
+            raise InspireError(
+                f"{key} of the dataset holds whole numbers ({feature['dtype']}), which lerobot-train normalises by "
+                "statistics rounded to whole numbers. `inspire train` makes floats of them; for lerobot-train, write "
+                "them as float32."
+            )
 
 
 def check_numbers(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -> None:

@@ -8,7 +8,6 @@ import argparse
 import logging
 import logging.handlers
 import math
-import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, TextIO, cast
 
 import psutil
 import torch.distributed
-from draccus.utils import DecodingError, DraccusException
+from draccus.utils import DraccusException
 from draccus.wrappers.suppressing_argparse import SuppressingArgumentParser
 from lerobot.configs import PreTrainedConfig
 from lerobot.utils.import_utils import is_package_available
@@ -34,7 +33,8 @@ from inspire_vla.errors import InspireError, counted, nearest, reason_of
 from inspire_vla.files import append_json_line, atomic_path
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
-from inspire_vla.lerobot_plugin.training_start import asked_for
+from inspire_vla.lerobot_plugin.draccus_errors import refusal_of
+from inspire_vla.lerobot_plugin.training_start import asked_for, check_ranges
 
 if TYPE_CHECKING:
     from lerobot.configs.train import TrainPipelineConfig
@@ -89,11 +89,27 @@ def run_lerobot_train(
     """
     with _Logs() as logs:  # LeRobot warns while it loads and reads its command line
         from lerobot.configs import parser
+        from lerobot.configs.train import TrainPipelineConfig
         from lerobot.scripts import lerobot_train as host
 
         original, argv = dict[str, Any](), sys.argv
         training: Training | None = None
         clock: _StepClock | None = None
+
+        def validate(config: TrainPipelineConfig) -> None:
+            try:
+                original["validate"](config)
+            except InspireError:
+                raise
+            except (ValueError, FileExistsError) as error:  # LeRobot's own checks
+                raise InspireError(f"{reason_of(error)}.") from error
+            check_settings(config)
+
+        def WandBLogger(config: TrainPipelineConfig) -> Any:
+            try:
+                return original["WandBLogger"](config)
+            except Exception as error:  # no login, no network, no earlier run of wandb to resume
+                raise InspireError(f"--wandb.enable=true: {reason_of(error)}.") from error
 
         def init_logging(accelerator: Any = None) -> None:
             original["init_logging"](accelerator=accelerator)  # removes all handlers
@@ -102,7 +118,9 @@ def run_lerobot_train(
         def make_train_eval_datasets(cfg: Any) -> Datasets:
             nonlocal training
             if cfg.dataset.root is not None:  # LeRobot would ask the hub for what an incomplete dataset lacks
-                LeRobotFiles.open(cfg.dataset.root).check_cameras()
+                files = LeRobotFiles.open(cfg.dataset.root)
+                files.check_cameras()
+                check_episodes(cfg.dataset.episodes, files)
             check_transforms(cfg.dataset.image_transforms)
             if cfg.peft is not None:
                 check_lora(vars(cfg.peft), cfg.policy)
@@ -145,11 +163,16 @@ def run_lerobot_train(
         quiet = {"error": (SuppressingArgumentParser, _refuse_options), "print": (parser, _print_no_errors)}
         for name, (place, function) in quiet.items():
             setattr(place, name, function)
-        for function in (
-            init_logging, make_train_eval_datasets, make_policy, cycle, update_policy, save_checkpoint,
-        ):  # fmt: skip
-            original[function.__name__] = getattr(host, function.__name__)
-            setattr(host, function.__name__, function)
+        places: dict[Callable[..., Any], Any] = {validate: TrainPipelineConfig} | dict.fromkeys(
+            (
+                WandBLogger, init_logging, make_train_eval_datasets, make_policy, cycle, update_policy,
+                save_checkpoint,
+            ),
+            host,
+        )  # fmt: skip
+        for function, place in places.items():
+            original[function.__name__] = getattr(place, function.__name__)
+            setattr(place, function.__name__, function)
         try:
             host.train()
         except InspireError as error:  # a DataLoader raises it again with its worker's traceback as the text
@@ -159,15 +182,35 @@ def run_lerobot_train(
             raise InspireError(refused.strip()) from error
         except (SystemExit, DraccusException) as error:
             # draccus reads the options. Of a configuration that we refuse it says only "Couldn't instantiate class".
-            if (refusal := _refusal(error)) is not None:
+            if (refusal := refusal_of(error)) is not None:
                 raise InspireError(str(refusal)) from error
             raise
         finally:
             sys.argv = argv
             for name, (place, _) in quiet.items():
                 delattr(place, name)
-            for name, function in original.items():
-                setattr(host, name, function)
+            for function, place in places.items():
+                setattr(place, function.__name__, original[function.__name__])
+
+
+def check_settings(config: "TrainPipelineConfig") -> None:
+    """Raise InspireError for settings with which an `inspire_vla` policy cannot be trained here."""
+    check_ranges(vars(config))
+    if config.sample_weighting is not None:
+        raise InspireError("An inspire_vla policy weights no samples: leave out --sample_weighting.")
+    if config.policy is not None and config.policy.use_peft and config.policy.pretrained_path is None:
+        raise InspireError(
+            "--policy.use_peft is set by a checkpoint of LoRA. --peft.r=16 begins one: leave it out."
+        )
+
+
+def check_episodes(episodes: Sequence[int] | None, files: LeRobotFiles) -> None:
+    """Raise InspireError for episodes that a dataset lacks, which LeRobot passes over, or for none."""
+    total = files.info["total_episodes"]
+    if episodes is not None and (not episodes or max(episodes) >= total):
+        raise InspireError(
+            f"--dataset.episodes={list(episodes)}: {files.root} has the episodes 0 to {total - 1}. Give at least one."
+        )
 
 
 def check_transforms(settings: Any) -> None:
@@ -199,26 +242,6 @@ def check_lora(peft: Mapping[str, Any], policy: Any) -> None:
         raise InspireError(
             "LoRA is for published models; nano is small and is trained whole: leave out --peft."
         )
-
-
-def _refusal(error: BaseException) -> InspireError | None:
-    """What this package says of an error: its own that led to it, or an option's value that cannot be read."""
-    cause: BaseException | None = error
-    unreadable: DecodingError | None = None
-    while cause is not None and not isinstance(cause, InspireError):
-        unreadable = cause if isinstance(cause, DecodingError) and unreadable is None else unreadable
-        cause = cause.__cause__ or cause.__context__
-    if cause is None and unreadable is not None:
-        return InspireError(_explained(unreadable))
-    return cause
-
-
-def _explained(error: DecodingError) -> str:
-    """In one line: draccus names the option's parts and the types that it tried on one line each."""
-    text = str(error).strip()
-    option = ".".join(re.findall(r"`([\w.]+)`: ", text))
-    reason = re.sub(r"^\s*([\w. |\[\],]+: )?(`[\w.]+`: )?", "", text.splitlines()[-1])
-    return f"--{option}: {reason.rstrip('.')}." if option else f"{reason.rstrip('.')}."
 
 
 def _print_no_errors(*words: Any, file: TextIO | None = None, **options: Any) -> None:

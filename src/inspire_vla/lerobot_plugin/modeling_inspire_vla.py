@@ -31,6 +31,7 @@ from inspire_vla.dialogue import AnswerRule, Dialogue, TokenType
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.action_tokenizer_fit import choose_action_tokenizer
 from inspire_vla.lerobot_plugin.build_model import (
+    check_sizes,
     check_weights_fit,
     default_dtype,
     make_backbone,
@@ -102,6 +103,8 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         if parts is None:
             config.choose_image_size()
         config.validate_features()
+        if parts is None:
+            check_sizes(config)
         if dataset_meta is not None:
             parts = prepare(config, dataset_meta, parts)
         actions = choose_action_tokenizer(config, parts.action_tokenizer if parts else None, None)

@@ -38,7 +38,12 @@ from inspire_vla.lerobot_plugin.checkpoint_statistics import (
 )
 from inspire_vla.lerobot_plugin.checkpoints import find
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
-from inspire_vla.lerobot_plugin.dataset_inputs import check_inputs, check_numbers, take_image_sizes
+from inspire_vla.lerobot_plugin.dataset_inputs import (
+    check_floats,
+    check_inputs,
+    check_numbers,
+    take_image_sizes,
+)
 from inspire_vla.lerobot_plugin.dataset_origin import joined_data, joined_suites, suites_of, training_data
 from inspire_vla.lerobot_plugin.lerobot_host import several_processes
 from inspire_vla.lerobot_plugin.tokenizer import TokenizerParts
@@ -117,7 +122,9 @@ def prepare(
 
 def _check_dataset(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -> None:
     """Check the inputs, the videos, the instructions and the numbers; warn of episodes that are not trained on."""
-    check_inputs(config, dataset.features, asked_for("rename_map") or {})
+    renamed = asked_for("rename_map") or {}
+    check_inputs(config, dataset.features, renamed)
+    check_floats(config, dataset.features, renamed)
     files = LeRobotFiles.open(dataset.root)
     files.check_order()
     check_videos(files, config.runtime_episodes)

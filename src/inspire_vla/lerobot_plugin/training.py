@@ -12,7 +12,7 @@ import torch
 from lerobot.utils.constants import OBS_STATE
 
 from inspire_vla.errors import InspireError, reason_of
-from inspire_vla.files import read_json
+from inspire_vla.files import read_json, read_yaml
 from inspire_vla.labels.columns import ANSWERS_PREFIX
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.lerobot_plugin.checkpoint_schema import read_train_config
@@ -45,6 +45,8 @@ def train(arguments: Sequence[str], *, recipe: str | None = None, frames_in_memo
     config, root = Path(given.get("config_path", "")), given.get("dataset.root")
     if config.suffix == ".json" and config.is_file():  # before LeRobot reads it
         read_train_config(config) if given.get("resume") == "true" else read_json(config, dict[str, Any])
+    elif config.suffix in (".yaml", ".yml"):
+        read_yaml(config)
     if root is not None:
         LeRobotFiles.open(root)  # before LeRobot loads, which takes seconds
     prepare_datasets = partial(with_cached_images, frames_in_memory=frames_in_memory)
@@ -57,6 +59,7 @@ def with_cached_images(
     """The datasets, with their images decoded once where that is possible: see `train`. Nothing is decoded yet."""
     once = frames_in_memory and config.backbone == "nano" and config.observation_delta_indices is None
     kind = FrameCache if once else NamedImages
+    config.runtime_floats = all(FrameCache.takes(dataset) for dataset in datasets if dataset is not None)
     first, second = (kind(d) if FrameCache.takes(d) else d for d in datasets)
     return first, second
 

@@ -4,9 +4,12 @@
 `--policy.pretrained_path` takes the recipe's. In both cases the weights fix some settings.
 """
 
+import json
+import math
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -43,11 +46,25 @@ _TAKEN = ("optimizer.grad_clip_norm",)
 _OF_THE_COMMAND_LINE, _OF_ANY_GROUP = ("config_path", "help"), ("path", "type", "discover_packages_path")
 """Options of lerobot-train that are no settings; and last parts of those that may stand below each group."""
 
+_RANGES = {
+    "steps": (1, None), "batch_size": (1, None), "num_workers": (0, None), "prefetch_factor": (1, None),
+    "seed": (0, 2**32 - 1),
+}  # fmt: skip
+"""Smallest and largest value of LeRobot's numbers that would end a training late, or after no step."""
+_FORMS = {
+    "int": "a whole number", "float": "a number", "bool": "true or false", "list": "a list such as [1, 2]",
+    "tuple": "a list such as [1, 2]", "dict": 'names and values such as {"a": "b"}',
+}  # fmt: skip
+"""Type of a setting → what its option takes."""
+_BEFORE_DASHES = {"output_dir": "--out", "dataset.root": "--dataset", "resume": "--resume"}
+"""Options of lerobot-train → those of `inspire train` that set them."""
+
 
 def check_options(words: Sequence[str]) -> None:
     """Check the words after `--`, which are lerobot-train's, before LeRobot loads.
 
-    Raises InspireError for one that is no option or has no such name. Names that only LeRobot knows are left to it.
+    Raises InspireError for one that is no option, has no such name, has a value of another form, or is given before
+    `--`. Names that only LeRobot knows are left to it.
     """
     for before, word in pairwise(["", *words]):
         is_value = before.startswith("--") and "=" not in before
@@ -57,18 +74,70 @@ def check_options(words: Sequence[str]) -> None:
         raise InspireError(
             f"{word!r} after -- is no option of lerobot-train.{f' Write --{right}.' if '=' in right else ''}"
         )
-    here = Path(__file__)
-    sources = [here.with_name("configuration_inspire_vla.py"), *here.parents[1].glob("backbones/*.py")]
-    known, open_groups = train_options(sources, "InspireVLAConfig")
-    given = [word[2:].partition("=")[0] for word in words if word.startswith("--")]
+    known, open_groups = _known_options()
+    given = dict(_texts(words))
     if any(name in given for name in ("policy.type", "config_path")):  # perhaps of another policy
-        open_groups.add("policy")
-    for name in given:
+        open_groups = open_groups | {"policy"}
+    for name, text in given.items():
+        if name in _BEFORE_DASHES:
+            raise InspireError(f"--{name} is not given after --: write {_BEFORE_DASHES[name]} before it.")
+        if name == "job.target" and text not in ("null", "local"):
+            raise InspireError(f"--job.target={text}: `inspire train` trains on this machine; leave it out.")
+        if name in known and name.partition(".")[0] not in open_groups:
+            is_group = any(option.startswith(f"{name}.") for option in known)
+            _check_form(name, text, "dict | None" if is_group else known[name])
         if name in known or name in _OF_THE_COMMAND_LINE or name.rpartition(".")[2] in _OF_ANY_GROUP:
             continue
         if not any(name.startswith(f"{group}.") for group in open_groups):
             hint = nearest(f"--{name}", (f"--{option}" for option in known))
             raise InspireError(f"Unknown option --{name}.{hint} All options: lerobot-train --help.")
+    check_ranges(dict(_options(words)))
+
+
+@cache
+def _known_options() -> tuple[dict[str, str], set[str]]:
+    """As `train_options`, with those of our policy."""
+    here = Path(__file__)
+    sources = [here.with_name("configuration_inspire_vla.py"), *here.parents[1].glob("backbones/*.py")]
+    return train_options(sources, "InspireVLAConfig")
+
+
+def _check_form(name: str, text: str, kind: str) -> None:
+    """Raise InspireError where an option's text is none of its type, such as "int | None".
+
+    Types of LeRobot's own, and what is in a list, are left to it.
+    """
+    value = _value(text)
+    forms = {part.partition("[")[0] for part in kind.split(" | ")}
+    if (value is None and "None" in forms) or not (forms := forms - {"None"}) <= _FORMS.keys():
+        return
+    if not any(_has_form(text, value, form) for form in forms):
+        taken = " or ".join(
+            [*(_FORMS[form] for form in sorted(forms)), *(["null"] if "None" in kind else [])]
+        )
+        raise InspireError(f"--{name}={text}: it takes {taken}.")
+
+
+def _has_form(text: str, value: Any, form: str) -> bool:
+    if form == "int":
+        return isinstance(value, int) and not isinstance(value, bool)
+    if form == "float":
+        return _number(value) is not None
+    if form == "bool":
+        return text in ("true", "false")
+    try:  # LeRobot reads JSON, as its configuration file is
+        return isinstance(json.loads(text), dict if form == "dict" else list)
+    except ValueError:
+        return False
+
+
+def check_ranges(settings: Mapping[str, Any]) -> None:
+    """Raise InspireError for a number of lerobot-train's by which nothing would be trained."""
+    for name, (low, high) in _RANGES.items():
+        value = _number(settings.get(name))
+        if value is not None and not low <= value <= (high or math.inf):
+            possible = f"of at least {low}" if high is None else f"from {low} to {high}"
+            raise InspireError(f"--{name}={settings[name]}: it takes a whole number {possible}.")
 
 
 def check_start(arguments: Sequence[str], recipe: str | None, *, chosen: bool) -> None:
@@ -84,6 +153,7 @@ def check_start(arguments: Sequence[str], recipe: str | None, *, chosen: bool) -
             such checkpoint; no labels for a policy that reasons; settings that contradict it. The message names them.
     """
     given = dict(_options(arguments))
+    check_ranges(given)
     asked = _flat(
         {name.removeprefix("policy."): v for name, v in given.items() if name.startswith("policy.")}
     )
@@ -287,16 +357,33 @@ _OF_FILES = ("path", "pretrained_path", "config_path", "root", "repo_id", "outpu
 
 
 def _options(words: Sequence[str]) -> Iterator[tuple[str, Any]]:
-    """Name and value of each option, written `--name=value` or `--name value`. Values are YAML, names of files text."""
+    """Name and value of each option. Values are YAML, names of files text."""
+    for name, text in _texts(words):
+        is_file = name.rpartition(".")[2] in _OF_FILES and text != "null"
+        yield name, text if is_file else _value(text)
+
+
+def _texts(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Name and text of each option, written `--name=value` or `--name value`."""
     for word, after in pairwise([*words, "--"]):
         if word.startswith("--"):
             name, given, text = word[2:].partition("=")
-            text = text if given else "true" if after.startswith("--") else after
-            try:
-                is_file = name.rpartition(".")[2] in _OF_FILES and text != "null"
-                yield name, text if is_file else yaml.safe_load(text)
-            except yaml.YAMLError:
-                yield name, text
+            yield name, text if given else "true" if after.startswith("--") else after
+
+
+def _value(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _number(value: Any) -> float | None:
+    """A value of the command line as a number, where it is one. YAML reads 1e-4 as a text."""
+    try:
+        return None if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        return None
 
 
 def _setting(settings: Any, name: str) -> Any:
@@ -311,13 +398,8 @@ def _setting(settings: Any, name: str) -> Any:
 
 
 def _same(here: Any, there: Any) -> bool:
-    """Whether a value of the command line is the checkpoint's. YAML reads 1e-4 as a text."""
-    if isinstance(here, str) and isinstance(there, float):
-        try:
-            return float(here) == there
-        except ValueError:
-            return False
-    return bool(here == there)
+    """Whether a value of the command line is the checkpoint's."""
+    return bool(here == there or (isinstance(there, float) and _number(here) == there))
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Settings:
