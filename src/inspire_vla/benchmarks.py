@@ -70,6 +70,18 @@ SIMULATED_STATE, SIMULATED_ACTION = 8, 7
 """Both simulators have these cameras, a state of 8 numbers and an action of 7."""
 
 
+def check_suites(suites: Sequence[str]) -> None:
+    """Raise InspireError for suites that no benchmark has, or whose benchmark is not installed."""
+    any_policy: PolicyShapes = {
+        "cameras": ["image"], "image_sizes": {}, "image_size": 96, "state_dim": 0,
+        "action_dim": SIMULATED_ACTION,
+    }  # fmt: skip
+    selected = select(suites, any_policy)
+    benchmark = selected.factory()
+    for suite in selected.suites:
+        benchmark.tasks(suite)
+
+
 def check_inputs(policy: PolicyShapes) -> None:
     """Check that a simulator can draw what a policy takes. Nothing heavy is imported for this.
 

@@ -331,8 +331,13 @@ def test_the_whole_experiment_in_small_and_in_pieces(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("words", "told"), [
-    ("--preset list", "list is no preset: it holds a list"),
+    ("--preset list", "list holds a list, where keys with values are needed"),
     ("--preset broken", "broken is no YAML"),
+    ("--preset twice", "twice does not fit: preset 'twice': seeds are numbers of at least 0, each once."),
+    ("--preset train", "train base_r0.25_s0: --steps=abc: it takes a whole number."),
+    ("--preset data", "unknown command 'collct'. Did you mean 'collect'?"),
+    ("--preset evaluate", "evaluate base_r0.25_s0 on seen tasks: `inspire evaluate "),
+    ("--preset suites", "Unknown suite 'seens'."),
     ("--preset smoke --minutes 0", "--minutes must be above 0"),
     ("--preset smoke --out list", "list is a file, where a folder is needed"),
     ("--preset smoke --out runs --docs none.md", "There is no document none.md"),
@@ -343,7 +348,17 @@ def test_what_would_fail_after_hours_is_refused_at_once(words, told, tmp_path, m
     monkeypatch.chdir(tmp_path)
     (tmp_path / "list").write_text("- seeds", encoding="utf-8")
     (tmp_path / "broken").write_text("seeds: [", encoding="utf-8")
+    own = {
+        "twice": "seeds: [0, 0]",
+        "train": "train: [--, --steps=abc]",
+        "data": "data: [collct]",
+        "evaluate": "evaluate: [--nosuch=1]",
+        "suites": "groups: {seen: {suites: [seens], episodes: 1}}",
+    }
+    for name, keys in own.items():
+        (tmp_path / name).write_text(f"extends: smoke\n{keys}\n", encoding="utf-8")
+    monkeypatch.setattr("inspire_vla.experiment.run_stages", lambda *_, **__: pytest.fail("begun"))
     (tmp_path / "other").mkdir()
     assert main(["reproduce", *words.split()]) == 2
     assert told in capsys.readouterr().err
-    assert {path.name for path in tmp_path.iterdir()} == {"list", "broken", "other"}
+    assert {path.name for path in tmp_path.iterdir()} == {"list", "broken", "other", *own}

@@ -222,3 +222,20 @@ def test_wrong_presets_are_refused(tmp_path):
     assert "at least one seed" in message("extends: full\nseeds: []\n")
     assert "controls_episodes" in message("extends: full\ncontrols_episodes: 0\n")
     assert "two variants" in message("extends: full\nvariants: {base: {}}\n")
+    assert message("extends: full\nseeds: [1, 1]\n") == (
+        f"{wrong} does not fit: preset 'wrong': seeds are numbers of at least 0, each once."
+    )
+    assert "seeds are numbers of at least 0" in message("extends: full\nseeds: [-1]\n")
+    assert "at least one group" in message("extends: full\ngroups: {}\n")
+    assert "have one name" in message("extends: full\nvariants: {a b: {}, a_b: {}}\n")  # of one folder
+    assert "holds no /" in message("extends: full\nvariants: {a/b: {}, c: {}}\n")
+    assert "Unknown control of answers 'trut'" in message("extends: full\ncontrols: [trut]\n")
+    assert "Unknown control of answers 'trut'" in message(
+        "extends: full\nablations: {a: {controls: [trut]}}\n"
+    )
+    assert "at least one episode" in message("extends: full\nvalidation: {suites: [a], episodes: 0}\n")
+    sweep = "extends: full\nsweep: {option: %s, values: %s, title: t}\n"
+    assert "written without --" in message(sweep % ("--render", "[1]"))
+    assert "each once" in message(sweep % ("render", "[1, 1]"))
+    assert message("extends: wrong.yaml\n") == f"{wrong} extends itself: {wrong} → {wrong}."
+    assert "`extends` names one preset, found 5" in message("extends: 5\n")

@@ -1,13 +1,20 @@
 """`inspire reproduce`."""
 
+import contextlib
+import io
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
 from inspire_vla.cli.options import Positive, refuse_unused
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, did_you_mean
+
+if TYPE_CHECKING:
+    from inspire_vla.experiment import Stage
 
 
 @dataclass(kw_only=True)
@@ -34,6 +41,7 @@ class Arguments:
 
 
 def run(options: Arguments) -> None:
+    from inspire_vla import benchmarks
     from inspire_vla.evaluation.provenance import commit
     from inspire_vla.experiment import (
         check_evidence_folder,
@@ -65,8 +73,12 @@ def run(options: Arguments) -> None:
         return
     with folder_lock(out, "running an experiment in"):
         if not options.results_only:
-            if not all(stage.done.exists() for stage in plan):
+            if to_do := [stage for stage in plan if not stage.done.exists()]:
                 refuse_evidence(out)
+                _check_commands(to_do)
+                for group in (*preset.groups.values(), preset.validation):
+                    if group is not None:
+                        benchmarks.check_suites(group.suites)
             progress = run_stages(plan, out, minutes=options.minutes, commit=commit, jobs=options.jobs)
             if not progress.finished:
                 print(f"{progress.done} of {progress.total} stages are done; the same command resumes.")
@@ -75,3 +87,24 @@ def run(options: Arguments) -> None:
         if options.keep:
             keep_evidence(out, options.keep)
             print(f"Evidence: {options.keep}")
+
+
+def _check_commands(plan: "Sequence[Stage]") -> None:
+    """Raise InspireError for a command that `inspire` does not take, before the first of them runs."""
+    from inspire_vla.cli import COMMANDS, parse
+    from inspire_vla.lerobot_plugin.training_start import check_options
+
+    for stage in plan:
+        name, said = stage.command[0], io.StringIO()
+        if name not in COMMANDS:
+            raise InspireError(f"{stage.name}: unknown command {name!r}.{did_you_mean(name, COMMANDS)}")
+        try:
+            with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+                options = parse(stage.command)
+            check_options(getattr(options, "lerobot_arguments", ()))
+        except InspireError as error:
+            raise InspireError(f"{stage.name}: {error}") from None
+        except SystemExit:
+            raise InspireError(
+                f"{stage.name}: `inspire {shlex.join(stage.command)}` is not possible:\n{said.getvalue()}"
+            ) from None

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from inspire_vla.errors import InspireError, did_you_mean, reason_of
-from inspire_vla.files import describe
+from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.evaluation.controls import check_control
+from inspire_vla.files import describe, read_yaml
 
 PRESETS = {file.stem: file for file in sorted((Path(__file__).parent / "presets").glob("*.yaml"))}
 _STRICT = ConfigDict(extra="forbid")
@@ -111,13 +111,25 @@ class Preset:
     validation: Group | None = None
 
     def __post_init__(self) -> None:
+        groups = [*self.groups.values(), *([] if self.validation is None else [self.validation])]
+        names = [*self.variants, *self.ablations]
         problems = {
             "at least one seed is needed": not self.seeds,
+            "seeds are numbers of at least 0, each once": len({*self.seeds}) < len(self.seeds)
+            or any(seed < 0 for seed in self.seeds),
+            "at least one group is needed": not self.groups,
+            "a name of a variant, ablation or group holds no /": any(
+                "/" in n for n in (*names, *self.groups)
+            ),
+            "two variants or ablations have one name": len({n.replace(" ", "_") for n in names}) < len(names),
             "two variants are needed, the baseline and the method": len(self.variants) != 2,
             "data needs a command": not self.data,
-            "a sweep needs at least one value": self.sweep is not None and not self.sweep.values,
+            "a sweep needs at least one value, each once": self.sweep is not None
+            and not 0 < len({*self.sweep.values}) == len(self.sweep.values),
+            "the option of a sweep is written without --, such as layout-randomness": self.sweep is not None
+            and not self.sweep.option[:1].isalpha(),
             "checkpoints need a group `validation`": bool(self.checkpoints) and self.validation is None,
-            "at least one episode per task is needed": any(g.episodes < 1 for g in self.groups.values()),
+            "at least one episode per task is needed": any(group.episodes < 1 for group in groups),
             "every ablation needs at least one seed": any(a.seeds < 1 for a in self.ablations.values()),
             "controls_episodes must be at least 1": any(
                 episodes is not None and episodes < 1
@@ -130,10 +142,10 @@ class Preset:
         for problem, found in problems.items():
             if found:
                 raise InspireError(f"preset {self.name!r}: {problem}.")
+        for control in (*self.controls, *(each for a in self.ablations.values() for each in a.controls)):
+            check_control(control)
         known = [*self.variants]
         for name, ablation in self.ablations.items():
-            if name in known:
-                raise InspireError(f"preset {self.name!r}: there are two variants or ablations {name!r}.")
             if self.parent(name) not in known:
                 raise InspireError(
                     f"preset {self.name!r}: ablation {name!r} is of {ablation.of!r}, which is no variant and no "
@@ -192,25 +204,27 @@ def read_preset(name: str) -> Preset:
     """
     path = PRESETS.get(name, Path(name))
     try:
-        return TypeAdapter(Preset).validate_python({"name": path.stem, **_keys(path)})
+        return TypeAdapter(Preset).validate_python({"name": path.stem, **_keys(path, ())})
     except ValidationError as error:
         raise InspireError(f"{path} {describe(error)}") from None
 
 
-def _keys(path: Path) -> dict[str, Any]:
+def _keys(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
+    """The keys of a preset and of those that it extends. extending: those that extend it."""
+    if path in extending:
+        raise InspireError(f"{path} extends itself: {' → '.join(map(str, (*extending, path)))}.")
     if not path.is_file():
         raise InspireError(
             f"Unknown preset {str(path)!r}, and no such file.{did_you_mean(str(path), PRESETS)}"
         )
-    try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InspireError(f"{path} is no YAML: {reason_of(error)}.") from None
-    if not isinstance(given, dict):
-        raise InspireError(f"{path} is no preset: it holds a {type(given).__name__}, not keys with values.")
+    given = read_yaml(path)
     extended = given.pop("extends", None)
+    if not isinstance(extended, str | None):
+        raise InspireError(f"{path}: `extends` names one preset, found {extended!r}.")
     known = [each.name for each in fields(Preset)]
     for key in given:
         if key not in known:
             raise InspireError(f"{path}: unknown key {key!r}.{did_you_mean(key, known)}")
-    return given if extended is None else _keys(PRESETS.get(extended, path.parent / extended)) | given
+    if extended is None:
+        return given
+    return _keys(PRESETS.get(extended, path.parent / extended), (*extending, path)) | given
