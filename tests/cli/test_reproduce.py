@@ -21,6 +21,7 @@ from inspire_vla.experiment import (
     write_results,
 )  # fmt: skip
 from inspire_vla.experiment.results import learning_curves
+from inspire_vla.experiment.runner import Progress
 from inspire_vla.reports.results import BEGIN, END
 from inspire_vla.tabletop.suites import GROUPS
 
@@ -317,6 +318,28 @@ def test_a_dry_run_shows_every_command_and_runs_none(tmp_path: Path, capsys: pyt
     assert not out.exists()
 
 
+def test_finished_stages_that_other_options_made_are_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """A preset that was changed, or another one, in the folder of an experiment that has moved."""
+    monkeypatch.setattr("inspire_vla.experiment.run_stages", lambda *_, **__: Progress(1, 2))
+    out = tmp_path / "out"
+    stage = next(s for s in stages(read_preset("smoke"), out) if s.name == "train base_r0.25_s0")
+    stage.done.parent.mkdir(parents=True)
+    stage.done.touch()
+    moved = [word.replace(str(out), "runs/earlier") for word in stage.command]
+    changed = ["--steps=5" if word == "--steps=4" else word for word in moved]
+    for command, warned in ((moved, False), (changed, True)):
+        lines = [
+            {"stage": stage.name, "command": ["inspire", *command]},
+            {"stage": stage.name, "command": ["inspire", *(stage.resume or ())]},
+        ]
+        (out / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+        assert main(["reproduce", "--preset", "smoke", "--out", str(out)]) == 0
+        told = "holds 1 finished stage that other options of the preset made, such as train base_r0.25_s0."
+        assert (told in capsys.readouterr().err) == warned
+
+
 @pytest.mark.e2e
 def test_the_whole_experiment_in_small_and_in_pieces(tmp_path: Path) -> None:
     """Interrupted again and again, the same command ends with results."""
@@ -336,7 +359,7 @@ def test_the_whole_experiment_in_small_and_in_pieces(tmp_path: Path) -> None:
     ("--preset twice", "twice does not fit: preset 'twice': seeds are numbers of at least 0, each once."),
     ("--preset train", "train base_r0.25_s0: --steps=abc: it takes a whole number."),
     ("--preset data", "unknown command 'collct'. Did you mean 'collect'?"),
-    ("--preset evaluate", "evaluate base_r0.25_s0 on seen tasks: `inspire evaluate "),
+    ("--preset evaluate", "evaluate base_r0.25_s0 on seen tasks: this is not possible: inspire evaluate "),
     ("--preset suites", "Unknown suite 'seens'."),
     ("--preset smoke --minutes 0", "--minutes must be above 0"),
     ("--preset smoke --out list", "list is a file, where a folder is needed"),

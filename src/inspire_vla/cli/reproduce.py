@@ -3,6 +3,7 @@
 import contextlib
 import io
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import arg
 
 from inspire_vla.cli.options import Positive, refuse_unused
-from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.errors import InspireError, counted, did_you_mean
 
 if TYPE_CHECKING:
     from inspire_vla.experiment import Stage
@@ -48,6 +49,7 @@ def run(options: Arguments) -> None:
         keep_evidence,
         read_preset,
         refuse_evidence,
+        run_otherwise,
         run_stages,
         stages,
         write_results,
@@ -73,6 +75,12 @@ def run(options: Arguments) -> None:
         return
     with folder_lock(out, "running an experiment in"):
         if not options.results_only:
+            if others := run_otherwise(plan, out):
+                print(
+                    f"warning: {out} holds {counted(len(others), 'finished stage')} that other options of the preset "
+                    f"made, such as {others[0]}. The results mix both; another --out runs all again.",
+                    file=sys.stderr,
+                )
             if to_do := [stage for stage in plan if not stage.done.exists()]:
                 refuse_evidence(out)
                 _check_commands(to_do)
@@ -106,5 +114,5 @@ def _check_commands(plan: "Sequence[Stage]") -> None:
             raise InspireError(f"{stage.name}: {error}") from None
         except SystemExit:
             raise InspireError(
-                f"{stage.name}: `inspire {shlex.join(stage.command)}` is not possible:\n{said.getvalue()}"
+                f"{stage.name}: this is not possible: inspire {shlex.join(stage.command)}\n{said.getvalue()}"
             ) from None

@@ -14,7 +14,7 @@ from inspire_vla.experiment.evidence import check_evidence_folder, keep_evidence
 from inspire_vla.experiment.folder import Experiment
 from inspire_vla.experiment.preset import PRESETS, Group, Preset, Sweep, Variant, read_preset
 from inspire_vla.experiment.results import write_results
-from inspire_vla.experiment.runner import run_stages
+from inspire_vla.experiment.runner import run_otherwise, run_stages
 from inspire_vla.experiment.stages import Stage, finished_part, stages
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "keep_evidence",
     "read_preset",
     "refuse_evidence",
+    "run_otherwise",
     "run_stages",
     "stages",
     "write_results",

@@ -15,9 +15,10 @@ from rich.console import Console
 from inspire_vla.errors import InspireError
 from inspire_vla.experiment.folder import JOURNAL
 from inspire_vla.experiment.stages import Stage
-from inspire_vla.files import append_json_line
+from inspire_vla.files import append_json_line, read_json_lines
 
 _GRACE_S = 45
+_OF_FILES = ("--out", "--dataset", "--policy", "--images-dir", "--policy.pretrained_init")
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,28 @@ def run_stages(
             command.stop()
             _record(out, stage, command, "interrupted", at)
     return Progress(sum(stage.done.exists() for stage in plan), len(plan))
+
+
+def run_otherwise(plan: Sequence[Stage], out: Path) -> list[str]:
+    """Names of finished stages that were run with other options than the plan has, by `out`/journal.jsonl.
+
+    Options that name files are not compared, because an experiment may have moved.
+    """
+    if not (out / JOURNAL).exists():
+        return []
+    before: dict[str, list[str]] = {}
+    for line in read_json_lines(out / JOURNAL):
+        if (command := line.get("command")) and "--resume" not in command:
+            before[str(line.get("stage"))] = _options(command[1:])
+    return [
+        stage.name
+        for stage in plan
+        if stage.done.exists() and before.get(stage.name, _options(stage.command)) != _options(stage.command)
+    ]
+
+
+def _options(command: Sequence[str]) -> list[str]:
+    return [word for word in command if "/" not in word and word.partition("=")[0] not in _OF_FILES]
 
 
 class RunningCommand:

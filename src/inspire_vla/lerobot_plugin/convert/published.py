@@ -84,7 +84,9 @@ def load_pt(path: Path) -> Any:
     """A torch file, tensors only. Raises InspireError for one that would run code."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except pickle.UnpicklingError:  # torch would advise to run the file's code
+        raise InspireError(f"{path} is no plain file of tensors, or a damaged one.") from None
+    except (RuntimeError, EOFError) as error:
         raise InspireError(f"{path} is no plain file of tensors: {reason_of(error)}.") from None
 
 
