@@ -224,7 +224,7 @@ def _unless_all_crash(records: Iterator[EpisodeRecord]) -> Iterator[EpisodeRecor
             break
     if played and all(record.crashed for record in played):
         first = played[0]
-        which = "episode" if len(played) == 1 else f"first {len(played)} episodes"
+        which = "episode" if len(played) == 1 else f"first {counted(len(played), 'episode')}"
         raise InspireError(
             f"The {which} crashed, so none was recorded. The first, {first.suite} / {first.task}:\n"
             f"{first.traceback or first.error}"
