@@ -132,7 +132,7 @@ def test_a_resumed_training_keeps_them(dataset, trained, tmp_path):
     out = tmp_path / "again"
     shutil.copytree(trained, out, symlinks=True)
     assert main(["train", "--out", str(out), "--resume", "--holdout", "1"]) == 2
-    assert main(["train", "--out", str(out), "--resume", "--steps", "3", "--", f"--output_dir={out}"]) == 0
+    assert main(["train", "--out", str(out), "--resume", "--steps", "3"]) == 0
     (data,) = policies.training_data(out)
     assert data["held_out"] == list(HELD_OUT)
     agent = load_policy(out)
