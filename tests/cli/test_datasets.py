@@ -148,7 +148,7 @@ def test_a_truncated_video_is_refused_before_the_work_begins(
     for command in (
         ["label", str(dataset), "--out", str(out)],
         ["label", str(dataset), "--dry-run"],
-        ["train", "--dataset", str(dataset), "--out", str(out), "--no-reasoning"],
+        ["train", "--recipe=nano_own", "--dataset", str(dataset), "--out", str(out), "--no-reasoning"],
     ):
         assert main(command) == 2, command
         said = capsys.readouterr()
