@@ -47,16 +47,14 @@ def main() -> None:
                 env = LiberoBenchmark(image_size=options.pixels, render=render).make("libero_90", task)
                 for seed, what in enumerate(("first reset", "reset", OWN_RESET)):
                     if what == OWN_RESET:
-                        del (
-                            env._env._env.env._destroy_sim
-                        )  # uncovers that of its class, which frees the context
+                        inner = env._env._env.env
+                        del inner._destroy_sim  # uncovers that of its class, which frees the context
                     started = time.process_time()
                     observation, _ = env.reset(seed=seed)
                     times[render, what].append(time.process_time() - started)
                     if seed == 0:
                         pictures[scene, render] = observation["pixels"]["image"]
                 for what, count in KINDS.items():
-                    inner = env._env._env.env
                     once = inner.__dict__.pop("step") if what == OWN else None
                     started = time.process_time()
                     for step in range(options.steps):

@@ -147,9 +147,8 @@ def describe(error: "ValidationError") -> str:
     first, *others = error.errors(include_url=False)
     if first["type"] == "json_invalid":
         return f"holds no valid JSON: {first['ctx']['error']}."
-    if isinstance(
-        refusal := first.get("ctx", {}).get("error"), InspireError
-    ):  # by a check of the class itself
+    refusal = first.get("ctx", {}).get("error")
+    if isinstance(refusal, InspireError):  # by a check of the class itself
         return f"does not fit: {refusal}"
     field = ".".join(map(str, first["loc"])) or "the whole file"
     more = f" ({len(others)} more like it)" if others else ""

@@ -63,7 +63,7 @@ _BEFORE_DASHES = {"output_dir": "--out", "dataset.root": "--dataset", "resume": 
 def check_options(words: Sequence[str]) -> None:
     """Check the words after `--`, which are lerobot-train's, before LeRobot loads.
 
-    Raises InspireError for one that is no option, has no such name, has a value of another form, or is given before
+    Raises InspireError for one that is no option, has no such name, has a value of another form, or belongs before
     `--`. Names that only LeRobot knows are left to it.
     """
     for before, word in pairwise(["", *words]):
