@@ -17,7 +17,7 @@ from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.labels.simulator_state import PRIVILEGED_MENTIONS, kept_mentions, mentions_of_columns
 from inspire_vla.labels.storage import label_dataset
 from inspire_vla.labels.summary import least_confident, summarize, timelines
-from inspire_vla.lerobot_plugin.configuration_inspire_vla import ReasoningConfig
+from inspire_vla.lerobot_plugin.option_groups import ReasoningConfig
 from inspire_vla.lerobot_plugin.training_labels import check_labels
 from inspire_vla.reports.label_review import write_review
 from inspire_vla.reports.moments import DatasetEpisode

@@ -24,7 +24,7 @@ from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.labels.simulator_state import PrivilegedLabeller
 from inspire_vla.labels.storage import label_dataset
 from inspire_vla.labels.summary import least_confident, summarize
-from inspire_vla.lerobot_plugin.configuration_inspire_vla import ReasoningConfig
+from inspire_vla.lerobot_plugin.option_groups import ReasoningConfig
 from inspire_vla.lerobot_plugin.training_labels import check_labels, count_without_instruction
 from inspire_vla.reports.label_review import write_review
 from inspire_vla.reports.moments import DatasetEpisode

@@ -15,13 +15,9 @@ from inspire_vla import policies
 from inspire_vla.action_tokenizers import Fast
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.agent import load_policy
-from inspire_vla.lerobot_plugin.configuration_inspire_vla import (
-    FlowConfig,
-    InspireVLAConfig,
-    ReasoningConfig,
-    VQConfig,
-)
+from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
+from inspire_vla.lerobot_plugin.option_groups import FlowConfig, ReasoningConfig, VQConfig
 from inspire_vla.lerobot_plugin.training import train
 
 NOISE, TIME = torch.randn(2, 4, 7, generator=torch.Generator().manual_seed(0)), torch.tensor([0.2, 0.8])

@@ -20,7 +20,8 @@ from inspire_vla.lerobot_plugin.action_statistics import (
     widen_statistics,
 )
 from inspire_vla.lerobot_plugin.action_tokenizer_fit import fit_action_tokenizer, report_rounding
-from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, VQConfig
+from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
+from inspire_vla.lerobot_plugin.option_groups import VQConfig
 from inspire_vla.lerobot_plugin.recorded_actions import RecordedActions
 
 EPISODES, FRAMES, HORIZON = 20, 60, 4

@@ -18,8 +18,9 @@ from inspire_vla.lerobot_plugin.action_tokenizer_fit import (
     fit_action_tokenizer,
     normalised_chunks,
 )
-from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, VQConfig
+from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 from inspire_vla.lerobot_plugin.frame_cache import chunk_indices
+from inspire_vla.lerobot_plugin.option_groups import VQConfig
 
 
 @pytest.fixture

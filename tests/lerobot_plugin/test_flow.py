@@ -14,8 +14,9 @@ from inspire_vla import policies
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.agent import Agent, load_policy
 from inspire_vla.lerobot_plugin.attention import attention_maps
-from inspire_vla.lerobot_plugin.configuration_inspire_vla import FlowConfig, InspireVLAConfig, VQConfig
+from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
+from inspire_vla.lerobot_plugin.option_groups import FlowConfig, VQConfig
 from inspire_vla.lerobot_plugin.training import train
 
 TASK = "pick up the red cube and place it on the blue plate"

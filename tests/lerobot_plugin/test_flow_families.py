@@ -16,10 +16,11 @@ from tests.lerobot_plugin.families import load
 
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.agent import load_policy
-from inspire_vla.lerobot_plugin.configuration_inspire_vla import FlowConfig, InspireVLAConfig
+from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 from inspire_vla.lerobot_plugin.convert import Options, convert
 from inspire_vla.lerobot_plugin.convert.plan import Robot
 from inspire_vla.lerobot_plugin.convert.published import read_published
+from inspire_vla.lerobot_plugin.option_groups import FlowConfig
 from inspire_vla.spatial import canonical_answers
 
 KINDS = ("smolvla", "pi05")

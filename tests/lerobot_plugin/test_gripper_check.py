@@ -13,8 +13,9 @@ from inspire_vla.action_tokenizers import ResidualVQ
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.action_statistics import widen_statistics
 from inspire_vla.lerobot_plugin.action_tokenizer_fit import check_gripper, fit_action_tokenizer
-from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, VQConfig
+from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 from inspire_vla.lerobot_plugin.gripper_check import Levels, gripper_dimensions, lost_changes
+from inspire_vla.lerobot_plugin.option_groups import VQConfig
 from inspire_vla.lerobot_plugin.recorded_actions import RecordedActions
 
 JOINTS = (*(f"joint_{i}.pos" for i in range(5)), "gripper.pos")

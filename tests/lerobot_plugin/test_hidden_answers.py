@@ -11,7 +11,7 @@ from inspire_vla.backbones.attention import PREFIX, make_attention_mask
 from inspire_vla.backbones.text_tokenizer import load_text_tokenizer
 from inspire_vla.dialogue import TEMPLATES, Template, TokenType, build_dialogue, render
 from inspire_vla.errors import InspireError
-from inspire_vla.lerobot_plugin.configuration_inspire_vla import ReasoningConfig
+from inspire_vla.lerobot_plugin.option_groups import ReasoningConfig
 
 
 @pytest.mark.parametrize("hidden", [True, False])

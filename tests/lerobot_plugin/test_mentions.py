@@ -16,7 +16,7 @@ from inspire_vla.instruction import MentionRole, NoObjectFound
 from inspire_vla.labels.columns import LABELS_FILE, LabelMismatch, read_labels
 from inspire_vla.lerobot_plugin.agent import Agent, load_policy
 from inspire_vla.lerobot_plugin.checkpoints import PREPROCESSOR
-from inspire_vla.lerobot_plugin.configuration_inspire_vla import ReasoningConfig
+from inspire_vla.lerobot_plugin.option_groups import ReasoningConfig
 from inspire_vla.lerobot_plugin.prompt_builder import PromptBuilder
 from inspire_vla.lerobot_plugin.training_labels import check_mentions
 

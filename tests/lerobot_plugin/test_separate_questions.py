@@ -12,7 +12,8 @@ from inspire_vla.dialogue import TokenType
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.agent import load_policy
 from inspire_vla.lerobot_plugin.attention import attention_maps
-from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, ReasoningConfig
+from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
+from inspire_vla.lerobot_plugin.option_groups import ReasoningConfig
 from inspire_vla.lerobot_plugin.tokenizer import ASKED_MENTIONS
 
 

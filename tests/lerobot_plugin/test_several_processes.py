@@ -18,10 +18,10 @@ from tests.lerobot_plugin.test_memory_options import batch
 from tests.lerobot_plugin.tiny_policies import LABELS
 
 from inspire_vla.lerobot_plugin import losses
-from inspire_vla.lerobot_plugin.configuration_inspire_vla import FlowConfig, VQConfig
 from inspire_vla.lerobot_plugin.convert import KINDS
 from inspire_vla.lerobot_plugin.losses import LossLog
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
+from inspire_vla.lerobot_plugin.option_groups import FlowConfig, VQConfig
 from inspire_vla.recipes import FSDP
 
 BLOCKS = {

@@ -30,7 +30,7 @@ from inspire_vla.labels.columns import (
 from inspire_vla.labels.lerobot_files import LeRobotFiles, Rows
 from inspire_vla.lerobot_plugin import training_labels
 from inspire_vla.lerobot_plugin.agent import load_policy
-from inspire_vla.lerobot_plugin.configuration_inspire_vla import ReasoningConfig
+from inspire_vla.lerobot_plugin.option_groups import ReasoningConfig
 from inspire_vla.lerobot_plugin.tokenizer import InspireVLATokenizer, TokenizerParts
 from inspire_vla.lerobot_plugin.training_labels import check_mentions, count_unlabelled
 

@@ -8,8 +8,9 @@ from lerobot.configs import FeatureType, PolicyFeature
 from lerobot.datasets import LeRobotDatasetMetadata
 
 from inspire_vla.backbones.nano import NanoConfig
-from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, ReasoningConfig, VQConfig
+from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 from inspire_vla.lerobot_plugin.modeling_inspire_vla import InspireVLAPolicy
+from inspire_vla.lerobot_plugin.option_groups import ReasoningConfig, VQConfig
 
 TASK = "pick up the red cube and place it on the blue plate"
 LABELS = "observation.answers.direction"

@@ -27,7 +27,7 @@ from inspire_vla.instruction import (
     mentions_of,
     override_for,
 )
-from inspire_vla.lerobot_plugin.configuration_inspire_vla import ReasoningConfig
+from inspire_vla.lerobot_plugin.option_groups import ReasoningConfig
 from inspire_vla.spatial import decode_answers
 
 _STATE = "{state}"

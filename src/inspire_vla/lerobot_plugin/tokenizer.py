@@ -43,7 +43,7 @@ from inspire_vla.instruction import Overrides, overrides_from_json, overrides_to
 from inspire_vla.labels.columns import answer_column
 from inspire_vla.lerobot_plugin.checkpoint_files import PREPROCESSOR
 from inspire_vla.lerobot_plugin.checkpoint_schema import TrainingData, check_tokenizer_settings
-from inspire_vla.lerobot_plugin.configuration_inspire_vla import ReasoningConfig
+from inspire_vla.lerobot_plugin.option_groups import ReasoningConfig
 from inspire_vla.lerobot_plugin.prompt_builder import PromptBuilder
 from inspire_vla.lerobot_plugin.text_files import Files, load_text_tokenizer, pack, unpacked
 from inspire_vla.lerobot_plugin.tokenizer_files import ACTIONS, TEXT, check_tokenizer_files

@@ -19,7 +19,7 @@ from inspire_vla.labels.columns import (
     read_labelled,
 )
 from inspire_vla.labels.lerobot_files import LeRobotFiles, Rows
-from inspire_vla.lerobot_plugin.configuration_inspire_vla import ReasoningConfig
+from inspire_vla.lerobot_plugin.option_groups import ReasoningConfig
 from inspire_vla.spatial import canonical_answers, decode_answers
 
 

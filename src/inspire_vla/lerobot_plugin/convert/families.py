@@ -11,7 +11,6 @@ from inspire_vla.backbones import paligemma, prismatic_weights
 from inspire_vla.backbones.image_text import ImageTextConfig
 from inspire_vla.backbones.published_weights import RenamedWeights
 from inspire_vla.errors import InspireError, counted, reason_of
-from inspire_vla.lerobot_plugin.configuration_inspire_vla import VQConfig
 from inspire_vla.lerobot_plugin.convert.plan import Options, Plan, Robot, base_config, normalization
 from inspire_vla.lerobot_plugin.convert.published import (
     prismatic_statistics,
@@ -19,6 +18,7 @@ from inspire_vla.lerobot_plugin.convert.published import (
     read_published,
     settings_of,
 )
+from inspire_vla.lerobot_plugin.option_groups import VQConfig
 from inspire_vla.lerobot_plugin.text_files import load_text_tokenizer
 
 IMAGE_TEXT_CHUNK = 8

@@ -10,9 +10,10 @@ from lerobot.configs import FeatureType, NormalizationMode, PolicyFeature
 from inspire_vla.action_tokenizers import GRIPPER_CONVENTIONS, ActionTokenizer
 from inspire_vla.backbones.published_weights import RenamedWeights
 from inspire_vla.errors import InspireError, counted, did_you_mean
-from inspire_vla.lerobot_plugin.configuration_inspire_vla import DTYPES, InspireVLAConfig, ReasoningConfig
+from inspire_vla.lerobot_plugin.configuration_inspire_vla import DTYPES, InspireVLAConfig
 from inspire_vla.lerobot_plugin.convert.published import Published, Statistics, lerobot_statistics
 from inspire_vla.lerobot_plugin.dataset_origin import Suites
+from inspire_vla.lerobot_plugin.option_groups import ReasoningConfig
 
 ADDED_TOKENIZERS = ("residual_vq", "uniform_bins")
 """Action tokenizers that an image-text model may get."""
