@@ -2,7 +2,7 @@
 
 import pytest
 
-from inspire_vla.benchmarks import Options, benchmark_of, expand, rendering_note, select
+from inspire_vla.benchmarks import Options, benchmark_of, check_suites, expand, rendering_note, select
 from inspire_vla.errors import InspireError
 
 POLICY = {"cameras": ["image"], "image_size": 32}
@@ -62,3 +62,15 @@ def test_another_rendering_than_the_demonstrations_is_told():
         note = rendering_note([suite], render, trained_with)
         assert (note is not None) == told
         assert note is None or f"--render {trained_with[0]} draws" in note
+
+
+def test_names_of_suites_are_checked_before_a_policy_is_there():
+    check_suites(["seen", "tabletop_goal"], Options(layout_randomness=1.0))
+    for suites, options, message in (
+        (["seen", "tabletop_gaol"], Options(), "Did you mean 'tabletop_goal'"),
+        (["seen", "libero_goal"], Options(), "belong to"),
+        (["seen"], Options(layout_randomness=7), "between 0 and 1"),
+        (["seen"], Options(render="fast"), "--render is for LIBERO"),
+    ):
+        with pytest.raises(InspireError, match=message):
+            check_suites(suites, options)

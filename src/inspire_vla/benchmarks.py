@@ -56,30 +56,30 @@ def select(suites: Sequence[str], policy: PolicyShapes, options: Options = Optio
         InspireError: the suites belong to two benchmarks, the benchmark is not installed, or it cannot draw what the
             policy takes.
     """
+    check_inputs(policy)
+    return _select(suites, {"cameras": tuple(policy["cameras"]), "image_size": policy["image_size"]}, options)
+
+
+def check_suites(suites: Sequence[str], options: Options = Options()) -> None:
+    """Raise InspireError as `select` does, and for suites that no benchmark has. The policy may not be there yet."""
+    selected = _select(suites, {}, options)
+    benchmark = selected.factory()
+    for suite in selected.suites:
+        benchmark.tasks(suite)
+
+
+def _select(suites: Sequence[str], images: dict[str, Any], options: Options) -> Selection:
+    """images: `cameras` and `image_size` of the policy; empty for those that the benchmark has by default."""
     names = {name: benchmark_of(name) for name in suites}
     kinds = sorted(set(names.values()))
     if len(kinds) != 1:
         raise InspireError(f"One run is of one benchmark; the suites {list(names)} belong to {kinds}.")
-    check_inputs(policy)
-    images = {"cameras": tuple(policy["cameras"]), "image_size": policy["image_size"]}
     return BENCHMARKS[kinds[0]](tuple(names), images, options)
 
 
 SIMULATED_CAMERAS = ("image", "image2")
 SIMULATED_STATE, SIMULATED_ACTION = 8, 7
 """Both simulators have these cameras, a state of 8 numbers and an action of 7."""
-
-
-def check_suites(suites: Sequence[str]) -> None:
-    """Raise InspireError for suites that no benchmark has, or whose benchmark is not installed."""
-    any_policy: PolicyShapes = {
-        "cameras": ["image"], "image_sizes": {}, "image_size": 96, "state_dim": 0,
-        "action_dim": SIMULATED_ACTION,
-    }  # fmt: skip
-    selected = select(suites, any_policy)
-    benchmark = selected.factory()
-    for suite in selected.suites:
-        benchmark.tasks(suite)
 
 
 def check_inputs(policy: PolicyShapes) -> None:
