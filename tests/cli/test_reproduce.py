@@ -340,6 +340,26 @@ def test_finished_stages_that_other_options_made_are_warned_of(
         assert (told in capsys.readouterr().err) == warned
 
 
+def test_a_checkpoint_that_a_finished_training_lacks_is_missed_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """The preset got `checkpoints` after its trainings."""
+    monkeypatch.setattr("inspire_vla.experiment.run_stages", lambda *_, **__: Progress(1, 2))
+    preset, out = tmp_path / "more.yaml", tmp_path / "out"
+    preset.write_text(
+        "extends: smoke\ncheckpoints: [2]\nvalidation: {suites: [validation], episodes: 1}\n",
+        encoding="utf-8",
+    )
+    command = ["reproduce", "--preset", str(preset), "--out", str(out)]
+    for name in ("base", "inspire"):
+        train(out, f"{name}_r0.25_s0")
+        assert main(command) == 2
+        saved = out / "policies" / f"{name}_r0.25_s0" / "checkpoints" / "000002" / "pretrained_model"
+        assert f"the training is finished, and there is no checkpoint {saved}." in capsys.readouterr().err
+        saved.mkdir(parents=True)
+    assert main(command) == 0
+
+
 @pytest.mark.e2e
 def test_the_whole_experiment_in_small_and_in_pieces(tmp_path: Path) -> None:
     """Interrupted again and again, the same command ends with results."""
@@ -361,6 +381,20 @@ def test_the_whole_experiment_in_small_and_in_pieces(tmp_path: Path) -> None:
     ("--preset data", "unknown command 'collct'. Did you mean 'collect'?"),
     ("--preset evaluate", "evaluate base_r0.25_s0 on seen tasks: this is not possible: inspire evaluate "),
     ("--preset suites", "Unknown suite 'seens'."),
+    ("--preset collected", "demonstrations, layout_randomness 0.25: Unknown suite 'seens'."),
+    ("--preset modes", "Unknown reasoning mode 'directions'. Did you mean 'direction'"),
+    ("--preset start", "pre-training: Unknown recipe 'grounding'."),
+    ("--preset recipe", "train base_r0.25_s0: Unknown recipe 'nano'."),
+    ("--preset from", "train base_r0.25_s0: unknown checkpoint 'nano_bass'"),
+    ("--preset both", "train a_r0.25_s0: --reasoning and --no-reasoning exclude each other."),
+    ("--preset unsaved", "--save_checkpoint=false: nothing of this training could be evaluated."),
+    ("--preset between", "train base_r0.25_s0: No checkpoint is saved after 3 steps: the training takes 4, and saves every 2"),
+    ("--preset beyond", "No checkpoint is saved after 8,500 steps: the training takes 8,000, and saves every 500 "),
+    ("--preset beyond", "(--save_freq) and the last. Possible: 500, 1000, …, 8000."),
+    ("--preset control", "evaluate base_r0.25_s0 on seen tasks: Unknown control of answers 'trut'"),
+    ("--preset render", "evaluate base_r0.25_s0 on seen tasks: --render is for LIBERO"),
+    ("--preset device", "evaluate base_r0.25_s0 on seen tasks: The device 'cpus' cannot be used"),
+    ("--preset layouts", "layout_randomness is a probability between 0 and 1, not 7.0."),
     ("--preset smoke --minutes 0", "--minutes must be above 0"),
     ("--preset smoke --out list", "list is a file, where a folder is needed"),
     ("--preset smoke --out runs --docs none.md", "There is no document none.md"),
@@ -377,6 +411,19 @@ def test_what_would_fail_after_hours_is_refused_at_once(words, told, tmp_path, m
         "data": "data: [collct]",
         "evaluate": "evaluate: [--nosuch=1]",
         "suites": "groups: {seen: {suites: [seens], episodes: 1}}",
+        "collected": "data: [collect, --suite=seens, --episodes=55]",
+        "modes": "data: [collect, --modes=directions, --episodes=55]",
+        "start": "pretrain: [--recipe=grounding]",
+        "recipe": "train: [--recipe=nano]",
+        "from": "train: [--from=nano_bass]",
+        "both": "ablations: {a: {of: base, train: [--reasoning]}}",
+        "unsaved": "train: [--, --save_checkpoint=false]",
+        "between": "checkpoints: [2, 3, 4]\nvalidation: {suites: [validation], episodes: 1}",
+        "beyond": "train: []\ncheckpoints: [8500]\nvalidation: {suites: [validation], episodes: 1}",
+        "control": "evaluate: [--control=trut]",
+        "render": "evaluate: [--render=fast]",
+        "device": "evaluate: [--device=cpus]",
+        "layouts": "sweep: {option: layout-randomness, values: [0, 7], title: t}",
     }
     for name, keys in own.items():
         (tmp_path / name).write_text(f"extends: smoke\n{keys}\n", encoding="utf-8")

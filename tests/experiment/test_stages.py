@@ -233,6 +233,10 @@ def test_wrong_presets_are_refused(tmp_path):
     assert "Unknown control of answers 'trut'" in message(
         "extends: full\nablations: {a: {controls: [trut]}}\n"
     )
+    for steps in ("0", "-2", "2, 2"):
+        assert "training steps of at least 1, each once" in message(
+            f"extends: full\ncheckpoints: [{steps}]\n"
+        )
     assert "at least one episode" in message("extends: full\nvalidation: {suites: [a], episodes: 0}\n")
     sweep = "extends: full\nsweep: {option: %s, values: %s, title: t}\n"
     assert "written without --" in message(sweep % ("--render", "[1]"))

@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from lerobot.common.train_utils import should_save_checkpoint
+from lerobot.configs.train import TrainPipelineConfig
 from lerobot.scripts import lerobot_train
 
 from inspire_vla.errors import InspireError
 from inspire_vla.labels import LabelsMissing
 from inspire_vla.lerobot_plugin.checkpoints import SHIPPED
 from inspire_vla.lerobot_plugin.policy_kinds import ACTION_HEADS
-from inspire_vla.lerobot_plugin.training_start import asked_for, check_options, check_start
+from inspire_vla.lerobot_plugin.training_start import asked_for, check_options, check_saved, check_start
 from inspire_vla.recipes import RECIPES
 
 
@@ -265,3 +268,36 @@ def test_what_lerobot_does_not_tell_a_policy_is_read_as_lerobot_reads_it(
 def test_a_recipe_of_the_pre_training_is_no_recipe_of_a_policy() -> None:
     with pytest.raises(InspireError, match=r"inspire pretrain.*nano_tabletop"):
         check_start([], "nano_grounding", chosen=True)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ("steps: 10\nsave_freq: 4", []),
+        ("steps: 10\nsave_freq: 4", ["--steps=12", "--save_freq", "5"]),
+        ("steps: 10", ["--save_freq=0"]),
+        ("", []),
+    ],
+)
+def test_a_training_saves_the_checkpoints_that_lerobot_saves(
+    recipe: str, words: list[str], tmp_path: Path
+) -> None:
+    config = tmp_path / "recipe.yaml"
+    config.write_text(recipe, encoding="utf-8")
+    settings = {"steps": TrainPipelineConfig.steps, "save_freq": TrainPipelineConfig.save_freq}
+    settings |= yaml.safe_load(recipe) or {}
+    if "--steps=12" in words:
+        settings = {"steps": 12, "save_freq": 5}
+    elif words:
+        settings["save_freq"] = 0
+    for step in (1, 4, 5, 8, 10, 12, 15, 20_000, 50_000, 100_000, 120_000):
+        saves = step <= settings["steps"] and should_save_checkpoint(
+            step, settings["save_freq"], settings["steps"]
+        )
+        refused = contextlib.nullcontext() if saves else pytest.raises(InspireError, match="No checkpoint")
+        for amended, file in (
+            (words, config),
+            ([*words, f"--config_path={config}"], tmp_path / "other.yaml"),
+        ):
+            with refused:
+                check_saved([step], amended, file)

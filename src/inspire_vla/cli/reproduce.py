@@ -4,10 +4,10 @@ import contextlib
 import io
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
@@ -42,7 +42,6 @@ class Arguments:
 
 
 def run(options: Arguments) -> None:
-    from inspire_vla import benchmarks
     from inspire_vla.evaluation.provenance import commit
     from inspire_vla.experiment import (
         check_evidence_folder,
@@ -84,9 +83,6 @@ def run(options: Arguments) -> None:
             if to_do := [stage for stage in plan if not stage.done.exists()]:
                 refuse_evidence(out)
                 _check_commands(to_do)
-                for group in (*preset.groups.values(), preset.validation):
-                    if group is not None:
-                        benchmarks.check_suites(group.suites)
             progress = run_stages(plan, out, minutes=options.minutes, commit=commit, jobs=options.jobs)
             if not progress.finished:
                 print(f"{progress.done} of {progress.total} stages are done; the same command resumes.")
@@ -97,22 +93,75 @@ def run(options: Arguments) -> None:
             print(f"Evidence: {options.keep}")
 
 
-def _check_commands(plan: "Sequence[Stage]") -> None:
-    """Raise InspireError for a command that `inspire` does not take, before the first of them runs."""
-    from inspire_vla.cli import COMMANDS, parse
-    from inspire_vla.lerobot_plugin.training_start import check_options
+def _check_commands(to_do: "Sequence[Stage]") -> None:
+    """Raise InspireError for a command that would end in an error, before the first of them runs.
 
-    for stage in plan:
-        name, said = stage.command[0], io.StringIO()
+    What needs files that earlier stages make is not checked.
+    """
+    from inspire_vla.cli import COMMANDS, parse
+
+    for stage in to_do:
+        command, said = stage.next_command(), io.StringIO()
+        name = command[0]
         if name not in COMMANDS:
             raise InspireError(f"{stage.name}: unknown command {name!r}.{did_you_mean(name, COMMANDS)}")
         try:
             with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-                options = parse(stage.command)
-            check_options(getattr(options, "lerobot_arguments", ()))
+                options = parse(command)
+            if name in _CHECKS:
+                _CHECKS[name](options, stage, to_do)
         except InspireError as error:
             raise InspireError(f"{stage.name}: {error}") from None
         except SystemExit:
             raise InspireError(
-                f"{stage.name}: this is not possible: inspire {shlex.join(stage.command)}\n{said.getvalue()}"
+                f"{stage.name}: this is not possible: inspire {shlex.join(command)}\n{said.getvalue()}"
             ) from None
+
+
+def _check_pretraining(options: Any, *_: object) -> None:
+    from inspire_vla.backbones.devices import check_device
+    from inspire_vla.recipes import PRETRAINING_RECIPES, recipe_file
+
+    check_device(options.device)
+    recipe_file(options.recipe, PRETRAINING_RECIPES)
+
+
+def _check_collection(options: Any, *_: object) -> None:
+    from inspire_vla import benchmarks
+    from inspire_vla.spatial import canonical_answers
+
+    benchmarks.check_suites([options.suite])
+    for mode in options.modes:
+        canonical_answers(mode)  # raises for an unknown one
+
+
+def _check_training(options: Any, stage: "Stage", to_do: "Sequence[Stage]") -> None:
+    from inspire_vla.cli.train import check_planned
+
+    check_planned(
+        options, [other.step for other in to_do if other.step is not None and other.needs[0] == stage.done]
+    )
+
+
+def _check_evaluation(options: Any, stage: "Stage", _: object) -> None:
+    from inspire_vla import benchmarks
+    from inspire_vla.backbones.devices import check_device
+    from inspire_vla.evaluation.controls import check_control
+
+    if options.ray is None:
+        check_device(options.device)
+    trained, *checkpoint = stage.needs
+    if trained.exists() and checkpoint and not checkpoint[0].exists():
+        raise InspireError(f"the training is finished, and there is no checkpoint {checkpoint[0]}.")
+    check_control(options.control)
+    chosen = benchmarks.Options(options.layout_randomness, options.mapping, options.render)
+    benchmarks.check_suites(options.suite, chosen)
+
+
+_CHECKS: dict[str, Callable[[Any, "Stage", "Sequence[Stage]"], None]] = {
+    "pretrain": _check_pretraining,
+    "collect": _check_collection,
+    "train": _check_training,
+    "evaluate": _check_evaluation,
+}
+"""Command → what is checked of it beside its form: its options, its stage and all that are to do."""

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ from tyro.conf import Suppress, arg
 from inspire_vla.cli.options import EpisodesOrCount, PositiveOrNone, SeedOrNone, holds_out
 from inspire_vla.errors import InspireError
 from inspire_vla.files import check_writable, files_below
+from inspire_vla.lerobot_plugin.checkpoint_files import TRAIN_CONFIG
 
 RECIPE = "nano_tabletop"
 """The default recipe."""
@@ -83,38 +85,74 @@ def train_arguments(options: Arguments) -> tuple[str | None, list[str]]:
     from inspire_vla.lerobot_plugin.training_start import check_start
 
     arguments = _resumed(options) if options.resume else _new(options)
-    for name, value in (("steps", options.steps), ("batch_size", options.batch_size), ("seed", options.seed)):
-        if value is not None:
-            arguments.append(f"--{name}={value}")
     if options.start is not None:
         arguments.append(f"--policy.path={_checkpoint_to_start_from(options.start, options.out)}")
-    if options.reasoning and options.no_reasoning:
-        raise InspireError("--reasoning and --no-reasoning exclude each other.")
-    if options.reasoning or options.no_reasoning:
-        arguments.append(f"--policy.reasoning.enabled={str(options.reasoning).lower()}")
-    arguments += options.lerobot_arguments
+    arguments += _settings(options)
     recipe = None if options.resume else options.recipe or RECIPE
     check_start(arguments, recipe, chosen=options.recipe is not None)
     return recipe, arguments
 
 
+def check_planned(options: Arguments, evaluated: Collection[int]) -> None:
+    """Check a training before its dataset is there, as far as that is possible.
+
+    Args:
+        evaluated: training steps after which its checkpoints are evaluated.
+
+    Raises:
+        InspireError: as `train_arguments`; and for a step after which no checkpoint is saved.
+    """
+    from inspire_vla.lerobot_plugin.training_start import check_options, check_saved, check_start
+    from inspire_vla.recipes import recipe_file
+
+    check_options(options.lerobot_arguments)
+    arguments = _settings(options)
+    if options.resume:
+        check_saved(evaluated, arguments, _checkpoint_to_resume(options) / "pretrained_model" / TRAIN_CONFIG)
+        return
+    start = [] if options.start is None else [f"--policy.path={options.start}"]
+    recipe = options.recipe or RECIPE
+    check_start([*start, *arguments], recipe, chosen=options.recipe is not None)
+    check_saved(evaluated, arguments, recipe_file(recipe))
+
+
+def _settings(options: Arguments) -> list[str]:
+    """The arguments for lerobot-train that do not say where something lies. Raises InspireError for contradictions."""
+    if options.reasoning and options.no_reasoning:
+        raise InspireError("--reasoning and --no-reasoning exclude each other.")
+    given: dict[str, int | None] = {
+        "steps": options.steps,
+        "batch_size": options.batch_size,
+        "seed": options.seed,
+    }
+    arguments = [f"--{name}={value}" for name, value in given.items() if value is not None]
+    if options.reasoning or options.no_reasoning:
+        arguments.append(f"--policy.reasoning.enabled={str(options.reasoning).lower()}")
+    return [*arguments, *options.lerobot_arguments]
+
+
 def _resumed(options: Arguments) -> list[str]:
     """The arguments that continue the training in --out from its newest whole checkpoint."""
-    from inspire_vla.lerobot_plugin.checkpoints import newest_checkpoint
-
-    out = options.out
-    checkpoint = newest_checkpoint(out, to_resume=True)
-    if checkpoint is None:
-        raise InspireError(
-            f"nothing to resume in {out}: there is no whole checkpoint in it. Start again: leave out --resume, and "
-            "give another --out."
-        )
-    _refuse_unresumable(options)
-    config = checkpoint / "pretrained_model" / "train_config.json"
+    checkpoint, out = _checkpoint_to_resume(options), options.out
+    config = checkpoint / "pretrained_model" / TRAIN_CONFIG
     moved = _dataset_to_resume(options, config)
     check_writable(out, needed=sum(file.stat().st_size for file in files_below(checkpoint)))
     arguments = [f"--config_path={config}", "--resume=true", f"--output_dir={out}"]
     return arguments if moved is None else [*arguments, f"--dataset.root={moved}"]
+
+
+def _checkpoint_to_resume(options: Arguments) -> Path:
+    """The newest whole checkpoint in --out. Raises InspireError where there is none, or it would ignore an option."""
+    from inspire_vla.lerobot_plugin.checkpoints import newest_checkpoint
+
+    checkpoint = newest_checkpoint(options.out, to_resume=True)
+    if checkpoint is None:
+        raise InspireError(
+            f"nothing to resume in {options.out}: there is no whole checkpoint in it. Start again: leave out --resume, "
+            "and give another --out."
+        )
+    _refuse_unresumable(options)
+    return checkpoint
 
 
 def _new(options: Arguments) -> list[str]:

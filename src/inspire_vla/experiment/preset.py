@@ -129,6 +129,9 @@ class Preset:
             "the option of a sweep is written without --, such as layout-randomness": self.sweep is not None
             and not self.sweep.option[:1].isalpha(),
             "checkpoints need a group `validation`": bool(self.checkpoints) and self.validation is None,
+            "checkpoints are training steps of at least 1, each once": len({*self.checkpoints})
+            < len(self.checkpoints)
+            or any(step < 1 for step in self.checkpoints),
             "at least one episode per task is needed": any(group.episodes < 1 for group in groups),
             "every ablation needs at least one seed": any(a.seeds < 1 for a in self.ablations.values()),
             "controls_episodes must be at least 1": any(

@@ -15,7 +15,8 @@ class Stage:
 
     resume: the command that continues it, if that is another; used once `partial` exists.
     scrap: what an interrupted command leaves that cannot be resumed; removed before the command runs again.
-    needs: files of other stages that must exist before it can start.
+    needs: files of other stages that must exist before it can start; of an evaluation, first that of its training.
+    step: the training step whose checkpoint it evaluates, where that is not the last.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Stage:
     partial: Path | None = None
     scrap: Path | None = None
     needs: tuple[Path, ...] = ()
+    step: int | None = None
 
     @property
     def missing(self) -> Path | None:
@@ -166,7 +168,7 @@ def _checkpoint(experiment: Experiment, policy: str, step: int) -> Stage:
     arguments = (f"--name={name}", f"--out={folder}")
     command = _evaluate(preset, weights, preset.validation, preset.conditions[0], *arguments)
     title = f"evaluate {policy} after {step} steps on validation tasks"
-    return Stage(title, command, folder / "finished", needs=(trained / "finished",))
+    return Stage(title, command, folder / "finished", needs=(trained / "finished", weights), step=step)
 
 
 def _evaluate(

@@ -8,7 +8,7 @@ import json
 import math
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +16,8 @@ from typing import Any
 
 import yaml
 
-from inspire_vla.errors import InspireError, nearest
+from inspire_vla.errors import InspireError, counted, nearest
+from inspire_vla.files import read_yaml
 from inspire_vla.labels.columns import read_labels
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.lerobot_internals import train_options
@@ -56,6 +57,8 @@ _FORMS = {
     "tuple": "a list such as [1, 2]", "dict": 'names and values such as {"a": "b"}',
 }  # fmt: skip
 """Type of a setting → what its option takes."""
+_SAVING = {"steps": 100_000, "save_freq": 20_000, "save_checkpoint": True}
+"""The settings that decide which checkpoints a training saves, with LeRobot's defaults."""
 _BEFORE_DASHES = {"output_dir": "--out", "dataset.root": "--dataset", "resume": "--resume"}
 """Options of lerobot-train → those of `inspire train` that set them."""
 
@@ -138,6 +141,33 @@ def check_ranges(settings: Mapping[str, Any]) -> None:
         if value is not None and not low <= value <= (high or math.inf):
             possible = f"of at least {low}" if high is None else f"from {low} to {high}"
             raise InspireError(f"--{name}={settings[name]}: it takes a whole number {possible}.")
+
+
+def check_saved(steps: Iterable[int], arguments: Sequence[str], config: Path) -> None:
+    """Check that a training saves a checkpoint after each of these steps.
+
+    Args:
+        arguments: those for lerobot-train.
+        config: the configuration that they amend: a recipe, or the train_config.json of a training that is resumed.
+
+    Raises InspireError for a step after which it saves none, and says after which it does; and where it saves nothing.
+    """
+    given = dict(_options(arguments))
+    file = Path(given.get("config_path", config))
+    amended = read_yaml(file / TRAIN_CONFIG if file.is_dir() else file)
+    last, every, saves = ((_SAVING | amended | given)[name] for name in _SAVING)
+    if not saves:
+        raise InspireError(
+            "--save_checkpoint=false: nothing of this training could be evaluated. Leave it out."
+        )
+    possible = [*(range(every, last, every) if every > 0 else ()), last]
+    for step in steps:
+        if step not in possible:
+            shown = possible if len(possible) < 5 else [*possible[:2], "…", last]
+            raise InspireError(
+                f"No checkpoint is saved after {counted(step, 'step')}: the training takes {last:,}, and saves every "
+                f"{every:,} (--save_freq) and the last. Possible: {', '.join(map(str, shown))}."
+            )
 
 
 def check_start(arguments: Sequence[str], recipe: str | None, *, chosen: bool) -> None:
