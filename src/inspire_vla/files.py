@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -54,12 +56,31 @@ def write_json(target: str | Path, data: Any, *, indent: int | None = 1) -> None
     write_text(target, json.dumps(data, indent=indent, ensure_ascii=False) + "\n")
 
 
-def write_arrays(target: str | Path, arrays: "Mapping[str, np.ndarray]") -> None:
+def write_arrays(target: str | Path, arrays: "Mapping[str, np.ndarray]", *, compressed: bool = False) -> None:
     """Write arrays as an .npz file atomically."""
     import numpy as np
 
+    save = np.savez_compressed if compressed else np.savez
     with atomic_path(target) as path, open(path, "wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+        save(file, **arrays)  # type: ignore[arg-type]
+
+
+@contextmanager
+def open_arrays(path: str | Path) -> "Iterator[Mapping[str, np.ndarray]]":
+    """Open an .npz file; each array is read when it is asked for, and nothing is unpickled.
+
+    Raises:
+        InspireError: there is no such file, it is damaged, or it lacks an array or holds one of another form.
+    """
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            yield arrays
+    except InspireError:
+        raise
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InspireError(f"{path} is damaged ({reason_of(error)}); delete it and run again.") from None
 
 
 def read_json[T](path: str | Path, schema: type[T]) -> T:

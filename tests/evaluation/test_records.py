@@ -282,8 +282,18 @@ def test_other_files_are_refused_and_nothing_is_unpickled(tmp_path: Path) -> Non
     np.savez(tmp_path / "y.npz", actions=np.array([print], dtype=object), states=np.zeros(1))
     np.savez(tmp_path / "z.npz", actions=np.zeros(1))
     for name in "xyz":
-        with pytest.raises(InspireError, match="does not hold"):
+        with pytest.raises(InspireError, match=f"{name}.npz is damaged"):
             read_arrays(tmp_path / f"{name}.npz")
+
+
+def test_compressed_arrays_with_a_wrong_byte_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    Recording(actions=list(np.random.default_rng(0).random((50, 7)))).write_arrays(path)
+    whole = path.read_bytes()
+    for position in range(100, 900, 50):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0xFF]) + whole[position + 1 :])
+        with pytest.raises(InspireError, match="is damaged"):
+            read_arrays(path)
 
 
 def test_actions_and_states_are_stored_beside_the_video(tmp_path: Path) -> None:

@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
-from inspire_vla.errors import InspireError, reason_of
-from inspire_vla.files import atomic_path
+from inspire_vla.files import open_arrays, write_arrays
 
 
 @dataclass
@@ -28,8 +26,8 @@ class Recording:
 
     def write_arrays(self, path: Path) -> None:
         """Write actions and states as a compressed .npz file."""
-        with atomic_path(path) as partial, partial.open("wb") as file:
-            np.savez_compressed(file, actions=_table(self.actions), states=_table(self.states))
+        arrays = {"actions": _table(self.actions), "states": _table(self.states)}
+        write_arrays(path, arrays, compressed=True)
 
 
 def read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -39,13 +37,8 @@ def read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """
     if not path.is_file():
         return _table(()), _table(())
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return arrays["actions"], arrays["states"]
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
-        raise InspireError(
-            f"{path} does not hold an episode's actions and states: {reason_of(error)}."
-        ) from error
+    with open_arrays(path) as arrays:
+        return arrays["actions"], arrays["states"]
 
 
 def _table(rows: Sequence[np.ndarray]) -> np.ndarray:

@@ -5,7 +5,6 @@ left and from the top, as fractions of the image's width and height. Places on t
 as the camera sees them: to the right in the image, and towards the camera.
 """
 
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
@@ -16,8 +15,8 @@ import numpy as np
 from jaxtyping import Float32, Int8, Shaped, UInt8
 from tqdm.auto import tqdm
 
-from inspire_vla.errors import InspireError, reason_of
-from inspire_vla.files import write_arrays
+from inspire_vla.errors import InspireError
+from inspire_vla.files import open_arrays, write_arrays
 from inspire_vla.worker_processes import map_in_processes
 
 IMAGES_PER_FILE = 2048
@@ -84,13 +83,8 @@ def save_images(images: Images, path: Path) -> None:
 
 def load_images(path: Path) -> Images:
     """Read what `save_images` wrote. Raises InspireError for a damaged file."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return Images(**{field.name: arrays[field.name] for field in fields(Images)})
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InspireError(
-            f"{path} is damaged ({reason_of(error)}); delete it and render the images again."
-        ) from None
+    with open_arrays(path) as arrays:
+        return Images(**{field.name: arrays[field.name] for field in fields(Images)})
 
 
 def draw_images(

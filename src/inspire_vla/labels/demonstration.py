@@ -1,15 +1,13 @@
 """A demonstration: one episode in a file of its own, a shard, which worker processes write without LeRobot."""
 
-import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from inspire_vla.errors import InspireError, reason_of
-from inspire_vla.files import write_arrays
+from inspire_vla.errors import InspireError
+from inspire_vla.files import open_arrays, write_arrays
 
 
 class SkippedDemonstration(InspireError):
@@ -90,9 +88,7 @@ def load_demonstration(path: Path) -> Demonstration:
         SkippedDemonstration: `save_skipped` wrote it.
         InspireError: the file is damaged.
     """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            stored = {name: arrays[name] for name in arrays.files}
+    with open_arrays(path) as stored:
         if "left_out" in stored:
             raise SkippedDemonstration(str(stored["left_out"]))
         images = {
@@ -112,10 +108,6 @@ def load_demonstration(path: Path) -> Demonstration:
             images=images,
             **{name: stored[name] for name in _ARRAYS},
         )
-    except SkippedDemonstration:
-        raise
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InspireError(f"{path} is damaged ({reason_of(error)}); delete it and run again.") from None
 
 
 def _split(data: np.ndarray, sizes: np.ndarray) -> tuple[bytes, ...]:

@@ -10,8 +10,6 @@ dataset is written.
 import functools
 import json
 import time
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,13 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from inspire_vla.files import remove, write_arrays
+from inspire_vla.errors import InspireError
+from inspire_vla.files import open_arrays, remove, write_arrays
 from inspire_vla.labels.labeller import Note, Tracks
 from inspire_vla.resumable_job import ResumableJob
 
 SAVE_EVERY_S = 1.0
 """At most one file in so many seconds: a quick labeller does not wait for the disk, a slow one loses nothing."""
-_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 class Frames(NamedTuple):
@@ -108,9 +106,9 @@ def _spans(note: str) -> list[tuple[int, int]] | None:
 def _index(path: Path) -> list[Frames]:
     """What a shard holds; nothing if it is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with open_arrays(path) as arrays:
             return [Frames(*entry["frames"]) for entry in json.loads(str(arrays["index"]))]
-    except _DAMAGED:
+    except InspireError:
         return []
 
 
@@ -118,7 +116,7 @@ def _load(path: Path) -> dict[Frames, Tracks]:
     """The tracks of one shard; none if it is damaged."""
     found: dict[Frames, Tracks] = {}
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with open_arrays(path) as arrays:
             for number, entry in enumerate(json.loads(str(arrays["index"]))):
                 confidence = f"{number}.confidence"
                 found[Frames(*entry["frames"])] = Tracks(
@@ -130,6 +128,6 @@ def _load(path: Path) -> dict[Frames, Tracks]:
                         for text, spans in entry["notes"]
                     ),
                 )
-    except _DAMAGED:
+    except InspireError:
         return {}
     return found
