@@ -340,6 +340,14 @@ def test_finished_stages_that_other_options_made_are_warned_of(
         assert (told in capsys.readouterr().err) == warned
 
 
+@pytest.mark.parametrize("preset", ["full", "laptop", "flow", "smoke"])
+def test_nothing_of_an_included_preset_is_refused(
+    preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inspire_vla.experiment.run_stages", lambda *_, **__: Progress(1, 2))
+    assert main(["reproduce", "--preset", preset, "--out", str(tmp_path / "out")]) == 0
+
+
 def test_a_checkpoint_that_a_finished_training_lacks_is_missed_before_anything_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -387,8 +395,11 @@ def test_the_whole_experiment_in_small_and_in_pieces(tmp_path: Path) -> None:
     ("--preset recipe", "train base_r0.25_s0: Unknown recipe 'nano'."),
     ("--preset from", "train base_r0.25_s0: unknown checkpoint 'nano_bass'"),
     ("--preset both", "train a_r0.25_s0: --reasoning and --no-reasoning exclude each other."),
+    ("--preset reasoning", "train inspire_r0.25_s0: Unknown reasoning mode 'directions'"),
+    ("--preset hub", "'repo_id' argument missing."),
     ("--preset unsaved", "--save_checkpoint=false: nothing of this training could be evaluated."),
-    ("--preset between", "train base_r0.25_s0: No checkpoint is saved after 3 steps: the training takes 4, and saves every 2"),
+    ("--preset between", "train base_r0.25_s0: No checkpoint is saved after 3 steps: the training takes 4, and "),
+    ("--preset between", "and saves every 2 (--save_freq) and the last. Possible: 2, 4."),
     ("--preset beyond", "No checkpoint is saved after 8,500 steps: the training takes 8,000, and saves every 500 "),
     ("--preset beyond", "(--save_freq) and the last. Possible: 500, 1000, …, 8000."),
     ("--preset control", "evaluate base_r0.25_s0 on seen tasks: Unknown control of answers 'trut'"),
@@ -417,6 +428,8 @@ def test_what_would_fail_after_hours_is_refused_at_once(words, told, tmp_path, m
         "recipe": "train: [--recipe=nano]",
         "from": "train: [--from=nano_bass]",
         "both": "ablations: {a: {of: base, train: [--reasoning]}}",
+        "reasoning": "variants: {base: {}, inspire: {train: [--, --policy.reasoning.mode=directions]}}",
+        "hub": "train: [--, --policy.push_to_hub=true]",
         "unsaved": "train: [--, --save_checkpoint=false]",
         "between": "checkpoints: [2, 3, 4]\nvalidation: {suites: [validation], episodes: 1}",
         "beyond": "train: []\ncheckpoints: [8500]\nvalidation: {suites: [validation], episodes: 1}",

@@ -22,8 +22,7 @@ from lerobot.utils.logging_utils import AverageMeter, MetricsTracker
 from tests.lerobot_plugin.tiny_runs import TINY, run
 
 from inspire_vla.errors import InspireError
-from inspire_vla.lerobot_internals import train_options
-from inspire_vla.lerobot_plugin import lerobot_host
+from inspire_vla.lerobot_plugin import training_start
 from inspire_vla.lerobot_plugin.checkpoints import find, tokenizer_settings
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, load_config
 from inspire_vla.lerobot_plugin.lerobot_host import TRAIN_LOG, TrainLog, _Console, _StepClock, duration
@@ -98,12 +97,10 @@ def test_the_options_that_are_read_in_lerobots_source_are_those_of_its_command_l
     monkeypatch.setattr("inspire_vla.lerobot_plugin.lerobot_host._refuse_options", refuse)
     with pytest.raises(InspireError):
         run(labelled_dataset, tmp_path / "out", "--made_up=1")
-    source = Path(lerobot_host.__file__)
-    files = [source.with_name("configuration_inspire_vla.py"), *source.parents[1].glob("backbones/*.py")]
-    known, more = train_options(files, "InspireVLAConfig")
+    known, more = training_start._known_options()
     assert known.keys() <= names
     assert (known["steps"], known["seed"], known["policy.reasoning.enabled"]) == ("int", "int | None", "bool")
-    more |= {"policy"}  # the command line has the settings of every policy
+    more = more | {"policy"}  # the command line has the settings of every policy
     below = {name for name in names - known.keys() if "." in name}
     assert not [name for name in below if not any(name.startswith(f"{group}.") for group in more)]
     of_policy = {name.removeprefix("policy.") for name in known if name.startswith("policy.")}

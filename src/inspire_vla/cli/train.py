@@ -112,8 +112,12 @@ def check_planned(options: Arguments, evaluated: Collection[int]) -> None:
         return
     start = [] if options.start is None else [f"--policy.path={options.start}"]
     recipe = options.recipe or RECIPE
+    file = recipe_file(recipe)
     check_start([*start, *arguments], recipe, chosen=options.recipe is not None)
-    check_saved(evaluated, arguments, recipe_file(recipe))
+    check_saved(evaluated, arguments, file)
+    from inspire_vla.lerobot_plugin.lerobot_host import check_configuration  # loads LeRobot
+
+    check_configuration([f"--config_path={file}", *start, *arguments])
 
 
 def _settings(options: Arguments) -> list[str]:

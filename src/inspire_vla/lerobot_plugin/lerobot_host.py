@@ -10,7 +10,8 @@ import logging.handlers
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TextIO, cast
@@ -88,22 +89,15 @@ def run_lerobot_train(
         before_first_step: called when the policy is made, so after everything that may refuse the dataset.
     """
     with _Logs() as logs:  # LeRobot warns while it loads and reads its command line
-        from lerobot.configs import parser
         from lerobot.configs.train import TrainPipelineConfig
         from lerobot.scripts import lerobot_train as host
 
-        original, argv = dict[str, Any](), sys.argv
+        original = dict[str, Any]()
         training: Training | None = None
         clock: _StepClock | None = None
 
         def validate(config: TrainPipelineConfig) -> None:
-            try:
-                original["validate"](config)
-            except InspireError:
-                raise
-            except (ValueError, FileExistsError) as error:  # LeRobot's own checks
-                raise InspireError(f"{reason_of(error)}.") from error
-            check_settings(config)
+            _validate(original["validate"], config)
 
         def WandBLogger(config: TrainPipelineConfig) -> Any:
             try:
@@ -158,11 +152,6 @@ def run_lerobot_train(
         def save_checkpoint(**options: Any) -> None:
             save_whole(original["save_checkpoint"], **options)
 
-        sys.argv = ["lerobot-train", *arguments]
-        # Of a wrong option they print hundreds of lines, or a text that does not name it. It is said in one line here.
-        quiet = {"error": (SuppressingArgumentParser, _refuse_options), "print": (parser, _print_no_errors)}
-        for name, (place, function) in quiet.items():
-            setattr(place, name, function)
         places: dict[Callable[..., Any], Any] = {validate: TrainPipelineConfig} | dict.fromkeys(
             (
                 WandBLogger, init_logging, make_train_eval_datasets, make_policy, cycle, update_policy,
@@ -174,23 +163,71 @@ def run_lerobot_train(
             original[function.__name__] = getattr(place, function.__name__)
             setattr(place, function.__name__, function)
         try:
-            host.train()
+            with _command_line(arguments):
+                host.train()
         except InspireError as error:  # a DataLoader raises it again with its worker's traceback as the text
             worker, _, refused = str(error).rpartition(f"{InspireError.__name__}: ")
             if not worker.startswith("Caught "):
                 raise
             raise InspireError(refused.strip()) from error
-        except (SystemExit, DraccusException) as error:
-            # draccus reads the options. Of a configuration that we refuse it says only "Couldn't instantiate class".
-            if (refusal := refusal_of(error)) is not None:
-                raise InspireError(str(refusal)) from error
-            raise
         finally:
-            sys.argv = argv
-            for name, (place, _) in quiet.items():
-                delattr(place, name)
             for function, place in places.items():
                 setattr(place, function.__name__, original[function.__name__])
+
+
+def check_configuration(arguments: Sequence[str]) -> None:
+    """Raise InspireError for settings that LeRobot, the policy or this package refuses before it has a dataset.
+
+    arguments: as those of `run_lerobot_train`. Nothing is written.
+    """
+    from lerobot.configs import parser
+    from lerobot.configs.train import TrainPipelineConfig
+
+    def check(config: TrainPipelineConfig) -> None:
+        _validate(TrainPipelineConfig.validate, config)
+        check_transforms(config.dataset.image_transforms)
+        if config.peft is not None:
+            check_lora(vars(config.peft), config.policy)
+
+    with _Logs(), _command_line(arguments):
+        parser.wrap()(check)()
+
+
+@contextmanager
+def _command_line(arguments: Sequence[str]) -> Iterator[None]:
+    """Within it LeRobot reads these arguments. What is wrong with them is an InspireError of one line.
+
+    LeRobot and draccus print hundreds of lines of a wrong option, or a text that does not name it.
+    """
+    from lerobot.configs import parser
+
+    argv = sys.argv
+    quiet = {"error": (SuppressingArgumentParser, _refuse_options), "print": (parser, _print_no_errors)}
+    sys.argv = ["lerobot-train", *arguments]
+    for name, (place, function) in quiet.items():
+        setattr(place, name, function)
+    try:
+        yield
+    except (SystemExit, DraccusException) as error:
+        # draccus reads the options. Of a configuration that we refuse it says only "Couldn't instantiate class".
+        if (refusal := refusal_of(error)) is not None:
+            raise InspireError(str(refusal)) from error
+        raise
+    finally:
+        sys.argv = argv
+        for name, (place, _) in quiet.items():
+            delattr(place, name)
+
+
+def _validate(validate: Callable[["TrainPipelineConfig"], None], config: "TrainPipelineConfig") -> None:
+    """LeRobot's own checks of a configuration, and those of this package."""
+    try:
+        validate(config)
+    except InspireError:
+        raise
+    except (ValueError, FileExistsError) as error:
+        raise InspireError(f"{reason_of(error)}.") from error
+    check_settings(config)
 
 
 def check_settings(config: "TrainPipelineConfig") -> None:

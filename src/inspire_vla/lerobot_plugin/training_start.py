@@ -101,7 +101,8 @@ def check_options(words: Sequence[str]) -> None:
 def _known_options() -> tuple[dict[str, str], set[str]]:
     """As `train_options`, with those of our policy."""
     here = Path(__file__)
-    sources = [here.with_name("configuration_inspire_vla.py"), *here.parents[1].glob("backbones/*.py")]
+    settings = (here.with_name(f"{name}.py") for name in ("configuration_inspire_vla", "option_groups"))
+    sources = [*settings, *here.parents[1].glob("backbones/*.py")]
     return train_options(sources, "InspireVLAConfig")
 
 
