@@ -10,6 +10,8 @@ VENV  ?= .venv
 BIN   := $(VENV)/bin
 LIBERO_KIT ?= ../shared/libero
 STAMP := $(VENV)/.installed
+# A person at a terminal sees pip's progress bars; a log does without.
+QUIET := $(shell [ -t 2 ] || echo -q)
 
 # Nothing here needs the network once the installation is done.
 OFFLINE := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 WANDB_MODE=disabled
@@ -27,7 +29,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@set -e; if [ ! -x $(BIN)/python ]; then \
 		python="$$(PYTHON='$(PYTHON)' sh scripts/find_python.sh)"; \
 		echo "Using $$python"; "$$python" -m venv $(VENV); fi
-	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]'
+	@echo "Installing into $(VENV): minutes, mostly PyTorch"
+	$(BIN)/python -m pip install --disable-pip-version-check $(QUIET) -c constraints.txt -e '.[dev]'
 	@touch $@
 
 demo: install
@@ -69,15 +72,15 @@ doctor: install
 
 # LIBERO asks for opencv-python, which writes its files over those of the headless one that is pinned here.
 libero: install
-	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev,libero]'
+	$(BIN)/python -m pip install --disable-pip-version-check $(QUIET) -c constraints.txt -e '.[dev,libero]'
 	$(BIN)/python -m pip uninstall -q -y opencv-python
-	$(BIN)/python -m pip install --disable-pip-version-check -q --force-reinstall --no-deps -c constraints.txt \
+	$(BIN)/python -m pip install --disable-pip-version-check $(QUIET) --force-reinstall --no-deps -c constraints.txt \
 		opencv-python-headless
 	$(BIN)/python scripts/libero_assets.py $(LIBERO_KIT)
 
 # After `make libero`, for the versions of LIBERO's packages.
 constraints: libero
-	$(BIN)/python -m pip install --disable-pip-version-check -q -e '.[dev,ray]'
+	$(BIN)/python -m pip install --disable-pip-version-check $(QUIET) -e '.[dev,ray]'
 	$(BIN)/python scripts/write_constraints.py > constraints.txt
 
 clean:
