@@ -18,9 +18,7 @@ from tests.lerobot_plugin.conftest import SIZE
 
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin import frame_cache
-from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 from inspire_vla.lerobot_plugin.frame_cache import FrameCache, decode_video, resized
-from inspire_vla.lerobot_plugin.training import with_cached_images
 
 IMAGE = "observation.images.image"
 COLUMNS = ("observation.state", "observation.answers.direction")
@@ -285,17 +283,6 @@ def test_images_are_as_large_as_they_are(channels_first: bool, tmp_path: Path) -
     dataset.finalize()
     cache = loaded(opened(tmp_path / "data"), tmp_path / "kept", columns=())
     assert torch.equal(cache[3][IMAGE], torch.from_numpy(image).permute(2, 0, 1))
-
-
-def test_what_is_no_dataset_on_this_disk_is_not_kept(labelled_dataset: Path) -> None:
-    dataset = opened(labelled_dataset)
-    assert FrameCache.takes(dataset)
-    stream = SimpleNamespace(image_transforms=None)
-    assert not FrameCache.takes(stream)
-    assert not FrameCache.takes(None)  # no dataset for evaluation
-    train, held_out = with_cached_images(InspireVLAConfig(), (stream, dataset))
-    assert train is stream
-    assert isinstance(held_out, FrameCache)
 
 
 @pytest.mark.parametrize("videos", [True, False])

@@ -55,6 +55,7 @@ def hub(tmp_path: Path):
         patch.object(pretrained, "HfApi", Api),
         patch.object(lerobot_hub, "HfApi", Api),  # of the processors
         patch("huggingface_hub.snapshot_download", snapshot),
+        patch("huggingface_hub.whoami"),
         patch.object(ModelCard, "validate", lambda self, **_: None),  # asks the hub
     ):
         yield place

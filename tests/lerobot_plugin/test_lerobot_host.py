@@ -25,6 +25,7 @@ from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin import training_start
 from inspire_vla.lerobot_plugin.checkpoints import find, tokenizer_settings
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, load_config
+from inspire_vla.lerobot_plugin.frame_cache import FrameCache
 from inspire_vla.lerobot_plugin.lerobot_host import TRAIN_LOG, TrainLog, _Console, _StepClock, duration
 from inspire_vla.lerobot_plugin.processor_inspire_vla import tokenizer_step
 
@@ -33,7 +34,9 @@ def test_the_host_is_the_version_that_this_was_written_for() -> None:
     assert lerobot.__version__ == "0.6.1"
 
 
-REPLACED = ("init_logging", "make_train_eval_datasets", "make_policy", "update_policy", "save_checkpoint")
+REPLACED = (
+    "init_logging", "make_train_eval_datasets", "make_policy", "cycle", "update_policy", "save_checkpoint",
+)  # fmt: skip
 
 
 def test_the_training_looks_its_functions_up_by_name(
@@ -53,6 +56,18 @@ def test_the_training_looks_its_functions_up_by_name(
         monkeypatch.setattr(lerobot_train, name, recorded(name, getattr(lerobot_train, name)))
     run(labelled_dataset, tmp_path / "out", "--steps=1")
     assert called == list(REPLACED)
+
+
+OWN_OPTIMIZER = (
+    "--use_policy_training_preset=false", "--scheduler.type=vqbet", "--scheduler.num_warmup_steps=0",
+    "--scheduler.num_vqvae_training_steps=0",
+)  # fmt: skip
+
+
+def test_an_own_optimizer_is_taken(labelled_dataset: Path, tmp_path: Path) -> None:
+    options = (*OWN_OPTIMIZER, "--optimizer.type=adamw", "--optimizer.lr=0.5", "--log_freq=1")
+    out = run(labelled_dataset, tmp_path / "out", "--steps=4", *options)
+    assert 0.1 < lines(out)[0]["lr"] <= 0.5  # the policy's own is 0.001
 
 
 def test_the_reason_of_a_refused_configuration_is_told(labelled_dataset: Path, tmp_path: Path) -> None:
@@ -115,6 +130,16 @@ def test_the_options_that_are_read_in_lerobots_source_are_those_of_its_command_l
     (["--dataset.episodes=[]"], r"Give at least one\.$"),
     (["--eval_steps=1"], r"^eval_steps > 0 requires dataset\.eval_split > 0\.0"),
     (["--sample_weighting.type=rabc"], r"leave out --sample_weighting\.$"),
+    (["--dataset.streaming=true"], r"^--dataset\.streaming=true: a policy reads the whole dataset"),
+    (["--dataset.repo_type=bucket", "--dataset.streaming=true"], r"^--dataset\.streaming=true"),
+    (["--dataset.eval_split=0.9"], r"^eval_split=0\.9 leaves 0 training episodes from 4 total\.$"),
+    (["--tolerance_s=-1"], "^The following delta_timestamps are found outside of tolerance range"),
+    (["--env.type=pusht"], "^--env: nothing is evaluated during a training"),
+    (["--reward_model.type=sarm"], "^--reward_model: a policy is trained here"),
+    (["--reward_model.path=mine"], "^--reward_model: a policy is trained here"),
+    (["--policy.push_to_hub=true", "--policy.repo_id=me/mine"], r"^--policy\.push_to_hub=true: the hub"),
+    ([*OWN_OPTIMIZER, "--optimizer.type=multi_adam"], r"^--optimizer\.type=multi_adam with --sch.* dict of parameter"),
+    ([*OWN_OPTIMIZER, "--optimizer.type=adamw", "--optimizer.lr=-1"], r"Invalid learning rate: -1\.0\.$"),
     (["--batch_size=0"], r"^--batch_size=0: it takes a whole number of at least 1\.$"),
     (["--config_path=broken.yaml"], r"^broken\.yaml is no YAML"),
     (["--config_path=list.yaml"], r"^list\.yaml holds a list, where keys with values are needed\.$"),
@@ -134,15 +159,74 @@ def test_settings_that_lerobot_refuses_late_or_by_a_traceback_are_told_at_once(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("place", ["login", "init"])
 def test_wandb_without_a_login_is_told_in_a_line(
-    labelled_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: str, labelled_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(config: Any) -> None:
+    """Without a login before anything else is done, and without a network before anything is decoded or written."""
+    calls = {"login": lambda: None, "init": lambda **_: None}
+
+    def refuse(**options: Any) -> None:
+        if place == "init":
+            (Path(options["dir"]) / "wandb").mkdir(parents=True)
         raise RuntimeError("No API key configured. Use `wandb login` to log in.")
 
-    monkeypatch.setattr(lerobot_train, "WandBLogger", refuse)
+    for name, call in (calls | {place: refuse}).items():
+        monkeypatch.setattr(f"wandb.{name}", call)
+    unexpected = {"login": "make_train_eval_datasets", "init": "update_policy"}[place]
+    monkeypatch.setattr(lerobot_train, unexpected, lambda *_, **__: pytest.fail("begun"))
     with pytest.raises(InspireError, match=r"^--wandb\.enable=true: No API key configured\."):
         run(labelled_dataset, tmp_path / "out", "--steps=1", "--wandb.enable=true")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_refused_training_leaves_no_run_of_wandb(
+    labelled_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run begins with the training, which it sees from its first step on."""
+    begun: list[str] = []
+
+    class Logger:
+        def __init__(self, config: Any) -> None:
+            (config.output_dir / "wandb").mkdir(parents=True)
+            begun.append("run")
+
+        def log_dict(self, values: dict, step: int) -> None:
+            begun.append(f"step {step}: {'loss' in values}")
+
+        def log_policy(self, folder: Path) -> None:
+            begun.append(folder.name)
+
+    monkeypatch.setattr(lerobot_train, "WandBLogger", Logger)
+    options = ("--steps=2", "--log_freq=1", "--wandb.enable=true", "--wandb.mode=offline")
+    with pytest.raises(InspireError, match="48 chunks are too few"):
+        run(labelled_dataset, tmp_path / "out", *options, "--policy.vq.codes_per_level=64")
+    assert not begun
+    assert not (tmp_path / "out").exists()
+    out = run(labelled_dataset, tmp_path / "out", *options)
+    assert begun == ["run", "step 1: True", "step 2: True", "000002"]
+    assert (out / "wandb").is_dir()
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_training_that_is_refused_by_its_data_leaves_no_folder(
+    after: int, labelled_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a video that is damaged where it is read. One that has taken a step keeps its log."""
+    reads: list[int] = []
+    real = FrameCache.__getitem__
+
+    def read(cache: FrameCache, index: int) -> dict[str, Any]:
+        reads.append(index)
+        if len(reads) > 24 * after:  # accelerate reads a batch ahead
+            raise InspireError("A video is damaged.")
+        return real(cache, index)
+
+    monkeypatch.setattr(FrameCache, "__getitem__", read)
+    with pytest.raises(InspireError, match="damaged"):
+        run(labelled_dataset, tmp_path / "out", "--steps=9", "--batch_size=8")
+    assert (tmp_path / "out" / "train.log").exists() == bool(after)
+    assert (tmp_path / "out").exists() == bool(after)
 
 
 @pytest.mark.parametrize(("option", "told"), [
@@ -173,6 +257,7 @@ def test_a_policy_that_cannot_be_made_is_refused_before_its_action_tokenizer_is_
     (["--peft.r=0"], r"--peft\.r must be at least 1, found 0"),
     (["--peft.r=8", "--peft.lora_alpha=0"], r"--peft\.lora_alpha must be at least 1, found 0"),
     (["--peft.method_type=miss"], r"--peft\.method_type=miss: possible is LORA"),
+    (["--peft.target_modules=all-linear"], "LoRA adapts a trained policy, and no checkpoint is given: --from"),
 ])  # fmt: skip
 def test_a_lora_that_cannot_be_trained_is_refused(
     options: list[str], told: str, labelled_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -185,6 +270,17 @@ def test_a_lora_that_cannot_be_trained_is_refused(
     monkeypatch.setattr("sys.argv", ["lerobot-train", *data, f"--output_dir={tmp_path / 'out'}", *bare])
     with pytest.raises(InspireError, match=told):
         lerobot_train.train()
+
+
+@pytest.mark.parametrize("option", ["target_modules=made_up", "init_type=made_up"])
+def test_a_lora_that_peft_refuses_leaves_no_folder(
+    option: str, trained: Path, labelled_dataset: Path, tmp_path: Path
+) -> None:
+    start = f"--policy.path={trained / 'checkpoints/last/pretrained_model'}"
+    options = ["--peft.target_modules=all-linear", f"--peft.{option}"]
+    with pytest.raises(InspireError, match=r"^The LoRA of --peft cannot be made: .*made_up"):
+        run(labelled_dataset, tmp_path / "out", "--steps=1", start, *options)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the device is here")

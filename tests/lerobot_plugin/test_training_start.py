@@ -301,3 +301,28 @@ def test_a_training_saves_the_checkpoints_that_lerobot_saves(
         ):
             with refused:
                 check_saved([step], amended, file)
+
+
+def test_an_optimizer_that_lerobot_would_pass_over_is_refused() -> None:
+    told = r"^--optimizer\.lr would be passed over: a policy chooses its optimizer\. Set --policy\.optimizer_… instead"
+    with pytest.raises(InspireError, match=told):
+        check_start(["--optimizer.lr=0.1"], "nano_tabletop", chosen=False)
+    with pytest.raises(
+        InspireError, match=r"^--scheduler\.type would be passed over: .* --policy\.warmup_steps"
+    ):
+        check_start(["--scheduler.type", "diffuser"], "nano_tabletop", chosen=False)
+    check_start(["--optimizer.lr=0.1", "--use_policy_training_preset=false"], "nano_tabletop", chosen=False)
+    check_start(["--optimizer.lr=0.1", "--config_path=mine.yaml"], "nano_tabletop", chosen=False)
+
+
+def test_bare_lerobot_train_does_not_stream(
+    labelled_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [
+        f"--dataset.root={labelled_dataset}", "--dataset.repo_id=local/tiny", "--dataset.streaming=true",
+        f"--output_dir={tmp_path / 'out'}", "--policy.type=inspire_vla", "--policy.push_to_hub=false",
+        "--policy.device=cpu",
+    ]  # fmt: skip
+    monkeypatch.setattr("sys.argv", ["lerobot-train", *command])
+    with pytest.raises(InspireError, match=r"^--dataset\.streaming=true: a policy reads the whole dataset"):
+        lerobot_train.train()

@@ -91,11 +91,6 @@ class FrameCache(Dataset):
         """Of each frame: where it is in the camera's file, which may hold more frames."""
         self._images: dict[str, UInt8[np.ndarray, "kept 3 height width"]] = {}
 
-    @staticmethod
-    def takes(dataset: Any) -> bool:
-        """Whether a dataset's images can be kept: it is on this disk, not streamed."""
-        return isinstance(dataset, LeRobotDataset)
-
     def load(
         self,
         *,

@@ -31,11 +31,11 @@ from inspire_vla.backbones.base import Backbone
 from inspire_vla.backbones.flow import FlowExpert
 from inspire_vla.backbones.image_text import ImageText
 from inspire_vla.errors import InspireError, counted, nearest, reason_of
-from inspire_vla.files import append_json_line, atomic_path
+from inspire_vla.files import append_json_line, atomic_path, remove
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 from inspire_vla.lerobot_plugin.draccus_errors import refusal_of
-from inspire_vla.lerobot_plugin.training_start import asked_for, check_ranges
+from inspire_vla.lerobot_plugin.training_start import asked_for, check_not_streamed, check_ranges
 
 if TYPE_CHECKING:
     from lerobot.configs.train import TrainPipelineConfig
@@ -86,7 +86,9 @@ def run_lerobot_train(
 
     Args:
         prepare_datasets: called with the policy's configuration and the datasets; what it returns is trained on.
-        before_first_step: called when the policy is made, so after everything that may refuse the dataset.
+        before_first_step: called after everything that may refuse the training. Before it nothing is written.
+
+    A training that is refused before its first step leaves no output folder: LeRobot refuses one that exists.
     """
     with _Logs() as logs:  # LeRobot warns while it loads and reads its command line
         from lerobot.configs.train import TrainPipelineConfig
@@ -94,16 +96,16 @@ def run_lerobot_train(
 
         original = dict[str, Any]()
         training: Training | None = None
-        clock: _StepClock | None = None
+        wandb: _LaterWandB | None = None
+        plan, clock = "", _StepClock(0)
 
         def validate(config: TrainPipelineConfig) -> None:
             _validate(original["validate"], config)
 
         def WandBLogger(config: TrainPipelineConfig) -> Any:
-            try:
-                return original["WandBLogger"](config)
-            except Exception as error:  # no login, no network, no earlier run of wandb to resume
-                raise InspireError(f"--wandb.enable=true: {reason_of(error)}.") from error
+            nonlocal wandb
+            wandb = _LaterWandB(original["WandBLogger"], config)
+            return wandb
 
         def init_logging(accelerator: Any = None) -> None:
             original["init_logging"](accelerator=accelerator)  # removes all handlers
@@ -115,11 +117,11 @@ def run_lerobot_train(
                 files = LeRobotFiles.open(cfg.dataset.root)
                 files.check_cameras()
                 check_episodes(cfg.dataset.episodes, files)
-            check_transforms(cfg.dataset.image_transforms)
-            if cfg.peft is not None:
-                check_lora(vars(cfg.peft), cfg.policy)
             logs.add(TrainLog(Path(cfg.output_dir)))
-            datasets = original["make_train_eval_datasets"](cfg)
+            try:
+                datasets = original["make_train_eval_datasets"](cfg)
+            except ValueError as error:  # such as no episode that is left to train on
+                raise InspireError(f"{reason_of(error)}.") from error
             chosen = datasets[0].episodes
             cfg.policy.runtime_episodes = None if chosen is None else frozenset(chosen)
             datasets = prepare_datasets(cfg.policy, datasets)
@@ -127,25 +129,29 @@ def run_lerobot_train(
             return datasets
 
         def make_policy(**options: Any) -> Any:
-            nonlocal clock
+            nonlocal plan
             policy = original["make_policy"](**options)
             if training is not None:
-                before_first_step(training)
-                logs.write_to(training.out / OUTPUT_LOG)
-                clock = _StepClock(training.config.steps)
-                log.info(f"{_plan(training, policy)} LeRobot's log: {training.out / OUTPUT_LOG}")
+                plan = _plan(training, policy)
             return policy
 
         def cycle(batches: Any) -> Any:
-            workers = 0 if training is None else training.config.num_workers
-            if workers:
-                processes = counted(workers, "process starts", "processes start")
-                log.info(f"Loading the first batch: {processes} for it, which may take minutes.")
+            nonlocal clock
+            if training is not None:
+                if wandb is not None:
+                    wandb.start()
+                before_first_step(training)
+                logs.write_to(training.out / OUTPUT_LOG)
+                clock = _StepClock(training.config.steps)
+                log.info(f"{plan} LeRobot's log: {training.out / OUTPUT_LOG}")
+                if workers := training.config.num_workers:
+                    processes = counted(workers, "process starts", "processes start")
+                    log.info(f"Loading the first batch: {processes} for it, which may take minutes.")
             return original["cycle"](batches)
 
         def update_policy(tracker: MetricsTracker, *others: Any, **options: Any) -> Any:
             updated = original["update_policy"](tracker, *others, **options)
-            if clock is not None and (text := clock.after(tracker.steps + 1)):
+            if text := clock.after(tracker.steps + 1):
                 log.info(text)
             return updated
 
@@ -165,7 +171,10 @@ def run_lerobot_train(
         try:
             with _command_line(arguments):
                 host.train()
-        except InspireError as error:  # a DataLoader raises it again with its worker's traceback as the text
+        except InspireError as error:
+            if training is not None and training.main and not (training.config.resume or clock.started):
+                remove(training.out)
+            # A DataLoader raises it again with its worker's traceback as the text.
             worker, _, refused = str(error).rpartition(f"{InspireError.__name__}: ")
             if not worker.startswith("Caught "):
                 raise
@@ -185,9 +194,6 @@ def check_configuration(arguments: Sequence[str]) -> None:
 
     def check(config: TrainPipelineConfig) -> None:
         _validate(TrainPipelineConfig.validate, config)
-        check_transforms(config.dataset.image_transforms)
-        if config.peft is not None:
-            check_lora(vars(config.peft), config.policy)
 
     with _Logs(), _command_line(arguments):
         parser.wrap()(check)()
@@ -219,8 +225,38 @@ def _command_line(arguments: Sequence[str]) -> Iterator[None]:
             delattr(place, name)
 
 
+class _LaterWandB:
+    """In place of LeRobot's logger for wandb. It begins its run when `start` is called: a training that is refused
+    before leaves none."""
+
+    def __init__(self, make: Callable[["TrainPipelineConfig"], Any], config: "TrainPipelineConfig") -> None:
+        self._make, self._config = make, config
+        if config.wandb.mode not in ("offline", "disabled"):
+            with _refusing_wandb():  # a login that is missing is told at once
+                import wandb
+
+                wandb.login()
+
+    def start(self) -> None:
+        with _refusing_wandb():
+            self._logger = self._make(self._config)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_logger"], name)
+
+
+@contextmanager
+def _refusing_wandb() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # no login, no network, no earlier run to resume
+        raise InspireError(f"--wandb.enable=true: {reason_of(error)}.") from error
+
+
 def _validate(validate: Callable[["TrainPipelineConfig"], None], config: "TrainPipelineConfig") -> None:
     """LeRobot's own checks of a configuration, and those of this package."""
+    if config.reward_model is not None or asked_for("reward_model") is not None:
+        raise InspireError("--reward_model: a policy is trained here, no reward model. Leave it out.")
     try:
         validate(config)
     except InspireError:
@@ -235,10 +271,50 @@ def check_settings(config: "TrainPipelineConfig") -> None:
     check_ranges(vars(config))
     if config.sample_weighting is not None:
         raise InspireError("An inspire_vla policy weights no samples: leave out --sample_weighting.")
+    check_not_streamed(streaming=config.dataset.streaming)
+    if config.env is not None and not config.resume:
+        raise InspireError(
+            "--env: nothing is evaluated during a training. Leave it out; `inspire evaluate` plays every checkpoint."
+        )
+    check_transforms(config.dataset.image_transforms)
+    if config.peft is not None:
+        check_lora(vars(config.peft), config.policy)
+    if not config.use_policy_training_preset:
+        _check_optimizer(config)
     if config.policy is not None and config.policy.use_peft and config.policy.pretrained_path is None:
         raise InspireError(
             "--policy.use_peft is set by a checkpoint of LoRA. --peft.r=16 begins one: leave it out."
         )
+    if getattr(config.policy, "push_to_hub", False) or config.save_checkpoint_to_hub:
+        _check_login()
+
+
+def _check_optimizer(config: "TrainPipelineConfig") -> None:
+    """Raise InspireError for an optimizer or a scheduler that cannot be made as LeRobot makes them."""
+    assert config.optimizer is not None
+    assert config.scheduler is not None
+    try:
+        optimizer = config.optimizer.build([torch.nn.Parameter(torch.zeros(1))])
+        config.scheduler.build(optimizer, config.steps)
+    except (AssertionError, ImportError, TypeError, ValueError) as error:
+        raise InspireError(
+            f"--optimizer.type={config.optimizer.type} with --scheduler.type={config.scheduler.type} cannot be made: "
+            f"{reason_of(error)}."
+        ) from error
+
+
+def _check_login() -> None:
+    """Raise InspireError where nobody is logged in at the hub: LeRobot pushes after the last step."""
+    import huggingface_hub
+
+    try:
+        huggingface_hub.whoami()
+    except Exception as error:  # no login, no network
+        raise InspireError(
+            "--policy.push_to_hub=true: the hub is out of reach, or nobody is logged in there "
+            f"({reason_of(error).partition('. ')[0]}). Log in with `hf auth login`, or leave it out and push a "
+            "checkpoint later."
+        ) from error
 
 
 def check_episodes(episodes: Sequence[int] | None, files: LeRobotFiles) -> None:
@@ -278,6 +354,11 @@ def check_lora(peft: Mapping[str, Any], policy: Any) -> None:
     if isinstance(policy, InspireVLAConfig) and policy.backbone == "nano" and not peft.get("target_modules"):
         raise InspireError(
             "LoRA is for published models; nano is small and is trained whole: leave out --peft."
+        )
+    if policy.pretrained_path is None:
+        raise InspireError(
+            "LoRA adapts a trained policy, and no checkpoint is given: --from CHECKPOINT, or --policy.path of "
+            "lerobot-train."
         )
 
 
@@ -320,6 +401,11 @@ class _StepClock:
 
     def __init__(self, steps: int) -> None:
         self.steps, self._calls, self._start, self._reported = steps, 0, 0.0, False
+
+    @property
+    def started(self) -> bool:
+        """Whether a step was taken."""
+        return self._calls > 0
 
     def after(self, step: int) -> str | None:
         """What to say after `step`, or nothing, as after the last."""
@@ -490,7 +576,10 @@ class PolicyHooks:
     ) -> Any:
         """Make a LoRA. LeRobot 0.6.1, policies/pretrained.py. Raises InspireError for one that cannot be trained."""
         check_lora(peft_cli_overrides or {}, self.config)
-        return super().wrap_with_peft(peft_config, peft_cli_overrides)  # type: ignore[misc]
+        try:
+            return super().wrap_with_peft(peft_config, peft_cli_overrides)  # type: ignore[misc]
+        except ValueError as error:  # such as target modules that the policy lacks
+            raise InspireError(f"The LoRA of --peft cannot be made: {reason_of(error)}.") from error
 
     def _get_default_peft_targets(self) -> dict[str, Any] | None:
         """What LoRA adapts by default: the linear layers. LeRobot 0.6.1, policies/pretrained.py.

@@ -52,7 +52,7 @@ from inspire_vla.lerobot_plugin.training_labels import (
     count_without_instruction,
     most_frequent_first_answers,
 )
-from inspire_vla.lerobot_plugin.training_start import asked_for
+from inspire_vla.lerobot_plugin.training_start import asked_for, check_not_streamed
 
 if TYPE_CHECKING:
     from lerobot.datasets import LeRobotDatasetMetadata
@@ -87,6 +87,7 @@ def prepare(
         InspireError: a truncated video, states or actions that are NaN or infinite, actions that the action tokenizer
             would clip, or another number of action codes than the checkpoint's.
     """
+    check_not_streamed(streaming=bool(asked_for("dataset.streaming")))
     resumed = bool(asked_for("resume"))
     before = saved or TokenizerParts(action_tokenizer=None)
     warn_of_slow_bfloat16(config.device, config.dtype)

@@ -32,8 +32,8 @@ def train(arguments: Sequence[str], *, recipe: str | None = None, frames_in_memo
         arguments: as on its command line, `--dataset.root=…`, `--output_dir=…`, `--steps=…`.
         recipe: name of an included configuration, which the arguments amend.
         frames_in_memory: decode every image once and keep it (`frame_cache`). This is for nano, whose images are small.
-            It is not done for other backbones, with several observation steps, with streamed images, or where they take
-            more than half of the memory. LeRobot's augmentation, `dataset.image_transforms`, works with it.
+            It is not done for other backbones, with several observation steps, or where they take more than half of the
+            memory. LeRobot's augmentation, `dataset.image_transforms`, works with it.
 
     Raises:
         InspireError: an unknown recipe, a folder that is no dataset, or a dataset that does not fit the policy.
@@ -59,8 +59,8 @@ def with_cached_images(
     """The datasets, with their images decoded once where that is possible: see `train`. Nothing is decoded yet."""
     once = frames_in_memory and config.backbone == "nano" and config.observation_delta_indices is None
     kind = FrameCache if once else NamedImages
-    config.runtime_floats = all(FrameCache.takes(dataset) for dataset in datasets if dataset is not None)
-    first, second = (kind(d) if FrameCache.takes(d) else d for d in datasets)
+    config.runtime_floats = True
+    first, second = (None if dataset is None else kind(dataset) for dataset in datasets)
     return first, second
 
 

@@ -171,6 +171,19 @@ def check_saved(steps: Iterable[int], arguments: Sequence[str], config: Path) ->
             )
 
 
+def check_not_streamed(*, streaming: bool) -> None:
+    """Raise InspireError for LeRobot's streaming: the tokenizer and the statistics read the whole dataset on this disk.
+
+    LeRobot 0.6.1's own (datasets/streaming_dataset.py) trains on all episodes, also on those that are held out; takes
+    the time of an image as if all lay in one video; and without worker processes gives no batch.
+    """
+    if streaming:
+        raise InspireError(
+            "--dataset.streaming=true: a policy reads the whole dataset before it trains, and LeRobot's streaming "
+            "passes over --holdout. Download the dataset, and leave this out."
+        )
+
+
 def check_start(arguments: Sequence[str], recipe: str | None, *, chosen: bool) -> None:
     """Check that a training's settings fit what it starts from.
 
@@ -198,6 +211,7 @@ def check_start(arguments: Sequence[str], recipe: str | None, *, chosen: bool) -
         if given.get("config_path"):  # without it LeRobot says what to give
             check_resumed(arguments, Path(given["config_path"]).parent)
         return
+    _check_not_passed_over(given)
     if whole or weights:
         folder = find(str(whole or weights))
     else:
@@ -310,6 +324,19 @@ def finished_at(folder: Path, arguments: Sequence[str]) -> int | None:
     taken = steps_taken(folder)
     wanted = dict(_options(arguments)).get("steps", read_train_config(folder / TRAIN_CONFIG).steps)
     return taken if isinstance(wanted, int) and taken >= wanted else None
+
+
+def _check_not_passed_over(given: Settings) -> None:
+    """Raise InspireError for an optimizer, which LeRobot passes over in silence: it takes the policy's own."""
+    if "config_path" in given or given.get("use_policy_training_preset") is False:
+        return
+    own = {"optimizer": "--policy.optimizer_…", "scheduler": "--policy.warmup_steps"}
+    for name in given:
+        if (group := name.partition(".")[0]) in own:
+            raise InspireError(
+                f"--{name} would be passed over: a policy chooses its {group}. Set {own[group]} instead, or also give "
+                "--use_policy_training_preset=false with an optimizer and a scheduler."
+            )
 
 
 def _contradictions(asked: Settings, saved: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Any, Any]]]:
