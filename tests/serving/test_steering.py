@@ -4,7 +4,9 @@ import json
 import socket
 import threading
 import time
+from dataclasses import replace
 from types import SimpleNamespace
+from typing import ClassVar
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -25,6 +27,7 @@ class ToyEnv:
 
     def __init__(self, task: str) -> None:
         self.task, self.t = task, 0
+        self.action_space = SimpleNamespace(shape=(7,))
 
     def reset(self, *, seed: int) -> tuple[dict, dict]:
         self.t = 0
@@ -418,3 +421,80 @@ def test_a_failed_rendering_is_reported() -> None:
     )
     assert "no light" in played.states[-1]["error"]
     played.session.stop()
+
+
+class Mute(ToyAgent):
+    """Its tokens stand for no action at some of its decisions. It closes the gripper at the others."""
+
+    def __init__(self, mute) -> None:
+        super().__init__()
+        self.mute, self.shown = mute, []
+
+    def act(self, observations, *rest, **more):
+        self.shown.append(int(observations[0]["agent_pos"][0]))
+        (decision,) = super().act(observations, *rest, **more)
+        if decision.actions is not None:
+            decision.actions[:, -1] = 1.0
+        return [replace(decision, actions=None) if self.mute(len(self.shown) - 1) else decision]
+
+
+class Counts(ToyEnv):
+    """Shows its steps in the observation; ends after fifty."""
+
+    done: ClassVar[list[np.ndarray]] = []
+
+    def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
+        self.done.append(np.asarray(action))
+        observation, reward, _, _, info = super().step(action)
+        return observation, reward, self.t >= 50, False, info
+
+    def _observation(self) -> dict:
+        return super()._observation() | {"agent_pos": np.full(8, self.t)}
+
+
+@pytest.fixture
+def mute():
+    def played(when) -> tuple[RecordedSession, Mute, list[np.ndarray]]:
+        agent, Counts.done = Mute(when), []
+        benchmark = SimpleNamespace(**vars(BENCHMARK) | {"make": lambda suite, task: Counts(task)})
+        sessions.append(RecordedSession(agent, benchmark))
+        return sessions[-1], agent, Counts.done
+
+    sessions: list[RecordedSession] = []
+    yield played
+    for one in sessions:
+        one.session.stop()
+
+
+def test_tokens_that_stand_for_no_action_hold_the_arm_for_a_step_and_are_asked_again(mute) -> None:
+    played, agent, done = mute(lambda call: call in (0, 2))
+    assert played.states[-1]["decodable"] is False
+    played.command(lambda s: s["steps"] == 1, type="step")
+    played.command(lambda s: s["steps"] == 2, type="step")
+    state = played.command(lambda s: s["steps"] == 3, type="step")
+    assert (state["error"], state["decodable"]) == (None, True)
+    state = played.command(lambda s: s["steps"] == 4, type="step")
+    assert (state["error"], state["decodable"]) == (None, False)
+    assert agent.shown == [0, 1, 3]  # each with another image
+    assert [list(action) for action in (done[0], done[3])] == [[0] * 6 + [-1], [0] * 6 + [1]]
+
+
+def test_the_session_gives_up_after_some_tries_and_tries_again_when_asked(mute) -> None:
+    played, agent, _ = mute(lambda call: True)
+    state = played.command(lambda s: s["error"], type="play", on=True)
+    assert "stood for no action 5 times in a row" in state["error"]
+    assert (state["playing"], state["steps"], agent.shown) == (False, 5, [0, 1, 2, 3, 4, 5])
+    state = played.command(lambda s: s["error"] and s["steps"] > 5, type="play", on=True)
+    assert (state["steps"], agent.shown) == (10, list(range(11)))
+
+
+def test_commands_of_a_person_are_never_counted_as_tries_of_the_model(mute) -> None:
+    played, *_ = mute(lambda call: True)
+    for word in ("up", "down", "front", "back", "right", "up", "grasped"):
+        state = played.command(
+            lambda s, word=word: s["objects"][0]["answer"] == word,
+            type="override",
+            mention="the red cube",
+            word=word,
+        )
+        assert (state["error"], state["decodable"]) == (None, False)

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from inspire_vla.dialogue import AnswerRule
-from inspire_vla.episode_conventions import MAX_UNDECODABLE_IN_A_ROW, instruction_in
+from inspire_vla.episode_conventions import (
+    MAX_UNDECODABLE_IN_A_ROW,
+    gripper_closes,
+    instruction_in,
+    still_action,
+)
 from inspire_vla.errors import InspireError
 from inspire_vla.evaluation.answer_log import AnswerLog
 from inspire_vla.evaluation.confusion import correct, merge, scored
@@ -99,7 +104,7 @@ class Episode:
         self.job, self.env, self.settings, self.rule = job, env, settings, rule
         metadata = getattr(env, "metadata", None) or {}
         self.history = ObservationHistory(n_obs_steps)
-        self.gripper = GripperLog(float(metadata.get("gripper_closes", 1.0)))
+        self.gripper = GripperLog(gripper_closes(env))
         self.recording = Recording(fps=float(metadata.get("render_fps", 10)))
         self.rng = np.random.default_rng([job.seed, 0x1A5])
         self.started = time.perf_counter()
@@ -186,10 +191,7 @@ class Episode:
             self.error = f"undecodable actions {self.undecodable_in_a_row} times in a row"
             self.finished = True
             return
-        action = np.zeros(self.env.action_space.shape, dtype=np.float32)
-        # The gripper keeps its last command, at first open. Not zero: some benchmarks close it at zero.
-        action[-1] = -self.gripper.closes if self.last_action is None else self.last_action[-1]
-        self.chunk = [action]
+        self.chunk = [still_action(self.env, self.last_action)]
 
     def step(self) -> None:
         """Execute the next action of the chunk, (action_dim,), as the agent gave it."""

@@ -17,7 +17,12 @@ import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 
 from inspire_vla.dialogue import AnswerRule, question
-from inspire_vla.episode_conventions import FIRST_SEED, MAX_UNDECODABLE_IN_A_ROW, instruction_in
+from inspire_vla.episode_conventions import (
+    FIRST_SEED,
+    MAX_UNDECODABLE_IN_A_ROW,
+    instruction_in,
+    still_action,
+)
 from inspire_vla.errors import InspireError, did_you_mean, reason_of
 from inspire_vla.files import describe
 from inspire_vla.observation_history import ObservationHistory
@@ -86,7 +91,8 @@ class SteeringSession:
         publish: called from the session's thread with (view state as a JSON-able dictionary, image (H, W, 3) uint8).
         hz: control steps a second.
 
-    An error is shown on the page and pauses the session.
+    An error is shown on the page and pauses the session. After tokens that stand for no action the arm holds still for
+    a step, and the agent is asked again with the next image. `MAX_UNDECODABLE_IN_A_ROW` of them are an error.
     """
 
     def __init__(
@@ -204,6 +210,7 @@ class SteeringSession:
         self.decision: Any = None
         self.infer_ms = 0.0
         self._chunk: list[np.ndarray] = []
+        self._last_action: np.ndarray | None = None
         self._drafts: dict[str, str] = {}
         self.timeline: deque[list[Any]] = deque(maxlen=HISTORY)
 
@@ -224,7 +231,7 @@ class SteeringSession:
         self._decide()
 
     def _execute(self, command: Command) -> None:
-        self.error = None
+        self.error, self.undecodable = None, 0
         match command:
             case Play(on=on):
                 self.playing = on and not self.over
@@ -281,10 +288,14 @@ class SteeringSession:
             return
         if not self._chunk:
             self._decide()
-        if not self._chunk:
-            return
+        if self.undecodable >= MAX_UNDECODABLE_IN_A_ROW:
+            raise InspireError(
+                f"The model's tokens stood for no action {self.undecodable} times in a row, so the arm holds still. "
+                "Play tries again; another instruction, an answer or a new start may help."
+            )
         before = self._task_instruction()
-        observation, _, terminated, truncated, self._info = self._env.step(self._chunk.pop(0))
+        self._last_action = self._chunk.pop(0)
+        observation, _, terminated, truncated, self._info = self._env.step(self._last_action)
         self._observation = self._history.stack_observation(observation)
         self.steps += 1
         self.success = bool(self._info.get("is_success", False))
@@ -315,10 +326,7 @@ class SteeringSession:
         self.timeline.append([self.steps, list(decision.answers), truths, list(decision.overridden)])
         if decision.actions is None:
             self.undecodable += 1
-            if self.undecodable >= MAX_UNDECODABLE_IN_A_ROW:
-                raise InspireError(
-                    f"The model's tokens stood for no action {self.undecodable} times in a row."
-                )
+            self._chunk = [still_action(self._env, self._last_action)]
             return
         self.undecodable = 0
         self._chunk = list(decision.actions[: getattr(self.agent, "n_action_steps", None)])
