@@ -1,6 +1,7 @@
 """`inspire reproduce`: what it would run, what it makes of finished runs, and (e2e) the whole road in small."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from inspire_vla.experiment import (
 )  # fmt: skip
 from inspire_vla.experiment.results import learning_curves
 from inspire_vla.experiment.runner import Progress
+from inspire_vla.lerobot_plugin.checkpoints import SHIPPED
 from inspire_vla.reports.results import BEGIN, END
 from inspire_vla.tabletop.suites import GROUPS
 
@@ -338,6 +340,30 @@ def test_finished_stages_that_other_options_made_are_warned_of(
         assert main(["reproduce", "--preset", "smoke", "--out", str(out)]) == 0
         told = "holds 1 finished stage that other options of the preset made, such as train base_r0.25_s0."
         assert (told in capsys.readouterr().err) == warned
+
+
+def test_a_resumed_training_saves_as_it_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """The preset was changed while a training was interrupted: what counts is how that one saves."""
+    monkeypatch.setattr("inspire_vla.experiment.run_stages", lambda *_, **__: Progress(1, 2))
+    monkeypatch.setattr("inspire_vla.lerobot_plugin.checkpoints.check_training_state", lambda _: None)
+    checkpoints = tmp_path / "out" / "policies" / "base_r0.25_s0" / "checkpoints"
+    shutil.copytree(SHIPPED / "nano_base", checkpoints / "000500" / "pretrained_model")
+    (checkpoints / "last").symlink_to("000500")
+    began = json.loads((checkpoints / "last/pretrained_model/train_config.json").read_text(encoding="utf-8"))
+    every, last = began["save_freq"], began["steps"]
+    assert (every, last) != (4, 4)
+    for steps, code in (([every, last], 0), ([2], 2)):
+        text = (
+            f"extends: smoke\ntrain: [--, --steps={last}, --save_freq={steps[0]}]\n"
+            f"checkpoints: {steps}\nvalidation: {{suites: [validation], episodes: 1}}\n"
+        )
+        (tmp_path / "changed.yaml").write_text(text, encoding="utf-8")
+        command = ["reproduce", "--preset", str(tmp_path / "changed.yaml"), "--out", str(tmp_path / "out")]
+        assert main(command) == code
+    told = f"No checkpoint is saved after 2 steps: the training takes {last:,}, and saves every {every} "
+    assert f"train base_r0.25_s0: {told}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("preset", ["full", "laptop", "flow", "smoke"])
