@@ -23,7 +23,7 @@ from inspire_vla.labels.demonstration_labeller import DemonstrationLabeller
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.labels.simulator_state import PrivilegedLabeller
 from inspire_vla.labels.storage import label_dataset
-from inspire_vla.labels.summary import least_confident, summarize
+from inspire_vla.labels.summary import summarize
 from inspire_vla.lerobot_plugin.option_groups import ReasoningConfig
 from inspire_vla.lerobot_plugin.training_labels import check_labels, count_without_instruction
 from inspire_vla.reports.label_review import write_review
@@ -68,7 +68,6 @@ READERS: dict[str, Callable[[Path, Path], Any]] = {
         root, PrivilegedLabeller(), out=out / "truth", language=True
     ),
     "labels": lambda root, out: summarize(root),
-    "review order": lambda root, out: least_confident(root, 2),
     "view": lambda root, out: list(DatasetEpisode(root, 1).moments()),
     "training, labels": lambda root, out: check_labels(root, ReasoningConfig()),
     "training": lambda root, out: count_without_instruction(LeRobotFiles.open(root)),
@@ -274,6 +273,14 @@ def last_episode_gone(root: Path) -> None:
     pq.write_table(table.filter(pc.equal(table["episode_index"], 0)), root / DATA)
 
 
+def an_episode_without_frames(root: Path) -> None:
+    table = pq.read_table(root / DATA)
+    episodes = pc.if_else(pc.equal(table["episode_index"], 1), -1, table["episode_index"])
+    pq.write_table(
+        table.set_column(table.column_names.index("episode_index"), "episode_index", episodes), root / DATA
+    )
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
@@ -285,6 +292,7 @@ def last_episode_gone(root: Path) -> None:
         (lists_of_other_lengths_with_the_same_sum, "lists differ in length"),
         (last_episode_gone, "is incomplete"),
         (a_row_twice, ""),
+        (an_episode_without_frames, ""),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )

@@ -112,14 +112,18 @@ class DatasetEpisode:
         mode: of the labels that are shown; None without labels.
 
     Raises:
-        InspireError: there is no such episode, its video is truncated, or the labels are those of other instructions.
+        InspireError: there is no such episode, it has no frames or truncated videos, frames of the dataset do not follow
+            each other, or the labels are those of other instructions.
     """
 
     def __init__(self, folder: Path, episode: int) -> None:
         self.reader = EpisodeReader(folder)
         check_episode(episode, self.reader.episodes)
+        self.reader.files.check_order()
         check_videos(self.reader.files, [episode])
         self.segments = [segment for segment in self.reader.segments if segment.episode == episode]
+        if not self.segments:
+            raise self.reader.files.incomplete(f"data/ holds no frame of episode {episode}")
         self.instruction = self.segments[0].instruction
         self.mode: str | None = None
         self.mentions: tuple[str, ...] = ()
