@@ -260,25 +260,20 @@ class LeRobotFiles:
         for file in self.data_files() if path is None else [path]:
             rows = self.read(file, columns)
             for span in rows.episodes():
+                episode = int(rows.episode_index[span.start])
                 for part, run in enumerate(rows.of_one_task(span)):
-                    episode, instruction = (
-                        int(rows.episode_index[span.start]),
-                        int(rows.task_index[run.start]),
-                    )
-                    yield (
-                        Segment(
-                            episode, part, self.instruction(instruction), file, run, run.start - span.start
-                        ),
-                        {name: values[run] for name, values in rows.columns.items()},
-                    )
+                    instruction = self.instruction(int(rows.task_index[run.start]))
+                    segment = Segment(episode, part, instruction, file, run, run.start - span.start)
+                    yield segment, {name: values[run] for name, values in rows.columns.items()}
 
-    def read(self, path: Path, columns: Sequence[str]) -> "Rows":
-        """Read `columns` of one data file.
+    def read(self, path: Path, columns: Sequence[str], episode: int | None = None) -> "Rows":
+        """Read `columns` of one data file, of one episode or of all.
 
         Raises:
             InspireError: the file is damaged or lacks a column, or a column has another width than meta/info.json says.
         """
-        table, features = read_table(path, [*columns, "episode_index", "task_index"]), self.info["features"]
+        table = read_table(path, [*columns, "episode_index", "task_index"], episode)
+        features = self.info["features"]
         values = {
             name: number_column(path, table, name, features.get(name, {}).get("shape")) for name in columns
         }

@@ -40,35 +40,45 @@ class EpisodeReader:
 
     def columns(self, segment: Segment, names: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Columns of numbers, each (T, n)."""
-        rows = self.files.read(segment.file, tuple(names))
-        count = len(rows.episode_index)
-        return {name: values.reshape(count, -1)[segment.rows] for name, values in rows.columns.items()}
+        rows = self.files.read(segment.file, names, segment.episode)
+        count, shown = len(rows.episode_index), slice(segment.start, segment.start + len(segment))
+        return {name: values.reshape(count, -1)[shown] for name, values in rows.columns.items()}
 
     def actions_sha256(self) -> str:
         """A hash of the actions of all episodes: the same for a dataset that was moved, copied or labelled."""
         actions, episodes = self.files.column(ACTION)
-        order = np.argsort(episodes, kind="stable")
-        digest = hashlib.sha256(np.ascontiguousarray(episodes[order], "<i8").tobytes())
-        digest.update(np.ascontiguousarray(actions[order], "<f4").tobytes())
+        if (np.diff(episodes) < 0).any():
+            order = np.argsort(episodes, kind="stable")
+            actions, episodes = actions[order], episodes[order]
+        digest = hashlib.sha256(np.ascontiguousarray(episodes, "<i8"))
+        digest.update(np.ascontiguousarray(actions, "<f4"))
         return digest.hexdigest()
 
     def column_sha256(self, name: str) -> str:
         """A hash of one column of numbers."""
-        return hashlib.sha256(np.ascontiguousarray(self.files.column(name)[0]).tobytes()).hexdigest()
+        return hashlib.sha256(np.ascontiguousarray(self.files.column(name)[0])).hexdigest()
 
-    def images(self, segment: Segment, camera: str) -> Iterator[NDArray[np.uint8]]:
-        """Yield a camera's images (H, W, 3), one for each frame. `camera` is the name of the column.
+    def images(
+        self, segment: Segment, camera: str, frames: Sequence[int] | None = None
+    ) -> Iterator[NDArray[np.uint8]]:
+        """Yield a camera's images (H, W, 3) as they are decoded.
 
-        Raises InspireError for images that are missing or damaged.
+        Args:
+            camera: name of the column.
+            frames: which, counted from the segment's first frame, ascending; None: all.
+
+        Raises:
+            InspireError: an image is missing or damaged.
         """
+        shown = np.arange(len(segment)) if frames is None else np.asarray(frames)
         if self.files.info["features"][camera]["dtype"] != "video":
-            return self._stored_images(segment, camera)
+            return self._stored_images(segment, camera, shown)
         from inspire_vla.labels.video import decode_video
 
         span = next(self.files.video_spans([segment.episode], [camera]), None)
         if span is None:
             raise InspireError(f"{self.files.root} has no episode {segment.episode}.")
-        timestamps = self.columns(segment, ["timestamp"])["timestamp"][:, 0].astype(float)
+        timestamps = self.columns(segment, ["timestamp"])["timestamp"][shown, 0].astype(float)
         return decode_video(
             span.file,
             (span.first_s + timestamps).tolist(),
@@ -76,17 +86,18 @@ class EpisodeReader:
             lambda _: f"episode {segment.episode} of {camera}",
         )
 
-    def _stored_images(self, segment: Segment, camera: str) -> Iterator[NDArray[np.uint8]]:
+    def _stored_images(
+        self, segment: Segment, camera: str, shown: NDArray[np.intp]
+    ) -> Iterator[NDArray[np.uint8]]:
         """Images that are stored in the data file, not in a video."""
         from PIL import Image
 
-        table = read_table(segment.file, [camera], segment.episode).slice(segment.start, len(segment))
-        for frame, cell in enumerate(table[camera]):
+        cells = read_table(segment.file, [camera], segment.episode)[camera]
+        for frame in (segment.start + shown).tolist():
             try:
-                image = np.asarray(Image.open(io.BytesIO(cell.as_py()["bytes"])).convert("RGB"))
+                image = np.asarray(Image.open(io.BytesIO(cells[frame].as_py()["bytes"])).convert("RGB"))
             except Exception:  # PIL's, of many kinds, or the cell holds something else
                 raise InspireError(
-                    f"{segment.file}: frame {segment.start + frame} of episode {segment.episode} holds no image in "
-                    f"{camera!r}."
+                    f"{segment.file}: frame {frame} of episode {segment.episode} holds no image in {camera!r}."
                 ) from None
             yield image
