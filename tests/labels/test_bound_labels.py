@@ -16,7 +16,7 @@ from inspire_vla.labels.demonstration_labeller import DemonstrationLabeller
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.labels.simulator_state import PRIVILEGED_MENTIONS, kept_mentions, mentions_of_columns
 from inspire_vla.labels.storage import label_dataset
-from inspire_vla.labels.summary import least_confident, summarize, timelines
+from inspire_vla.labels.summary import summarize, timelines
 from inspire_vla.lerobot_plugin.option_groups import ReasoningConfig
 from inspire_vla.lerobot_plugin.training_labels import check_labels
 from inspire_vla.reports.label_review import write_review
@@ -48,7 +48,6 @@ READERS = {
     "read_labelled": read_labelled,
     "summarize": summarize,
     "timelines": lambda root: list(timelines(root)),
-    "least_confident": lambda root: least_confident(root, 2),
     "review": lambda root: write_review(root, root.parent / "review.html"),
     "training": lambda root: check_labels(root, ReasoningConfig()),
     "view": lambda root: DatasetEpisode(root, 0),

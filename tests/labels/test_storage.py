@@ -163,7 +163,7 @@ def test_every_data_file_has_the_columns_that_the_dataset_declares(dataset, tmp_
     written = [pq.read_table(path) for path in LeRobotFiles.open(tmp_path / "out").data_files()]
     assert [set(one.column_names) for one in written] == [declared] * 2
     assert not matrix(written[1][CONFIDENCE_COLUMN]).any()
-    assert {timeline.episode for timeline in timelines(tmp_path / "out")} == {0, 1, 2}
+    assert {timeline.segment.episode for timeline in timelines(tmp_path / "out")} == {0, 1, 2}
     label_dataset(
         dataset, FunctionLabeller(_nowhere), out=tmp_path / "plain"
     )  # which says of nothing how sure it is
@@ -274,7 +274,7 @@ def test_linked_folders_are_followed(dataset, tmp_path, linked):
     label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "linked")
     assert tree(tmp_path / "linked") == tree(tmp_path / "plain")
     assert not any(path.is_symlink() for path in (tmp_path / "linked").rglob("*"))
-    assert {t.episode for t in timelines(tmp_path / "linked")} == {0, 1, 2, 3}
+    assert {t.segment.episode for t in timelines(tmp_path / "linked")} == {0, 1, 2, 3}
 
 
 def test_a_link_that_leads_nowhere_or_back_is_named(dataset, tmp_path):
@@ -556,7 +556,7 @@ def test_an_empty_instruction_gets_no_labels_and_is_counted(synthetic, dataset, 
     assert report.without_instruction == frames
     assert f"{frames} frames have an empty instruction" in str(report)
     assert "1 episode: its instruction is empty (episode 2)" in str(report)
-    assert {timeline.episode for timeline in timelines(tmp_path / "out")} == {0, 1, 3}
+    assert {timeline.segment.episode for timeline in timelines(tmp_path / "out")} == {0, 1, 3}
 
 
 # --- more than one task in an episode
@@ -600,7 +600,7 @@ def test_each_tasks_frames_are_labelled_with_its_objects(synthetic, tmp_path):
         frames = column.to_pylist()[task * len(first[0]) :][: len(first[0])]
         said = [[row["content"] for row in rows if row["role"] == "user"] for rows in frames]
         assert all(m in text for texts in said for m, text in zip(mentions, texts, strict=True))
-    shown = [(t.episode, t.mentions[0], len(t.answers)) for t in timelines(tmp_path / "out")]
+    shown = [(t.segment.episode, t.mentions[0], len(t.answers)) for t in timelines(tmp_path / "out")]
     half = len(synthetic.path()[0])
     assert shown == [(e, thing, half) for e in (0, 1) for thing in ("the red cube", "the blue block")]
 

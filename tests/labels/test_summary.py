@@ -46,8 +46,15 @@ def test_unknown_mode_and_episode_are_refused(labelled):
     with pytest.raises(InspireError, match="not in 'position'"):
         summarize(labelled, mode="position")
     with pytest.raises(InspireError, match="no labelled episode 99"):
-        list(timelines(labelled, only=99))
-    assert sorted(least_confident(labelled, 2)) == sorted(set(least_confident(labelled, 2)))
+        list(timelines(labelled, only=[1, 99]))
+    assert [one.segment.episode for one in timelines(labelled, only=[3, 1])] == [1, 3]
+
+
+def test_the_episodes_of_least_confidence_come_first(labelled):
+    shown = list(timelines(labelled))
+    doubtful = replace(shown[2], confidence=np.full(shown[2].answers.shape, 0.1))
+    unlabelled = replace(shown[1], answers=np.full_like(shown[1].answers, ""))
+    assert least_confident([shown[0], unlabelled, doubtful, doubtful, shown[3]], 2) == [1, 2]
 
 
 def test_many_episodes_are_summed_up_and_those_without_a_grasp_named():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from inspire_vla.errors import InspireError
+from inspire_vla.labels.lerobot_files import Segment
 from inspire_vla.labels.summary import Timeline
 from inspire_vla.reports.figures import inline_svg, new_figure, pixel_axes
 from inspire_vla.reports.theme import LIGHT
@@ -114,7 +115,8 @@ def test_any_record_makes_a_well_formed_figure(record: dict) -> None:
 
 def test_labels_are_drawn_as_decisions_where_they_change() -> None:
     answers = np.array([["left", "up"]] * 4 + [["down", "up"]] * 6)
-    labels = Timeline(3, "put it there", ("the cube", "the box"), answers, np.full((10, 2), 0.5), 10.0)
+    segment = Segment(3, 0, "put it there", Path("file-000.parquet"), slice(0, 10), 0)
+    labels = Timeline(segment, ("the cube", "the box"), answers, np.full((10, 2), 0.5), 10.0)
     record = label_record(labels)
     assert [(step, answers) for step, answers, _, _ in record["timeline"]] == [
         (0, ("left", "up")),

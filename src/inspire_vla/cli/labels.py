@@ -66,8 +66,8 @@ def run(options: Arguments) -> None:
     if options.figure:
         from inspire_vla.reports.timeline import label_record, write_timelines
 
-        chosen = [t for e in episodes for t in timelines(options.dataset, mode=options.mode, only=e)]
-        print(f"Figure: {write_timelines(options.figure, [label_record(labels) for labels in chosen])}")
+        chosen = map(label_record, timelines(options.dataset, mode=options.mode, only=episodes))
+        print(f"Figure: {write_timelines(options.figure, list(chosen))}")
     if options.review:
         from inspire_vla.reports.label_review import write_review
 

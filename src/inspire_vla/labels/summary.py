@@ -1,7 +1,7 @@
 """Statistics of a dataset's labels: words per task, changes per episode, timelines."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from inspire_vla.errors import InspireError, counted
 from inspire_vla.labels.columns import CONFIDENCE_COLUMN, LABELS_FILE, LabelInfo, answer_column, read_labelled
+from inspire_vla.labels.lerobot_files import LeRobotFiles, Segment
 from inspire_vla.spatial import GRASPED, decode_answers
 
 
@@ -32,18 +33,16 @@ class TaskSummary:
 
 @dataclass(frozen=True)
 class Timeline:
-    """One episode of one task: T frames from frame `start` of the episode.
+    """The T frames of one episode that have one task.
 
-    answers: (T, k) words. confidence: (T, k), 0..1, or None.
+    answers: (T, k) words, "" is no label. confidence: (T, k), 0..1, or None.
     """
 
-    episode: int
-    instruction: str
+    segment: Segment
     mentions: tuple[str, ...]
     answers: NDArray[np.str_]
     confidence: NDArray[np.float64] | None
     fps: float
-    start: int = 0
 
 
 def summarize(dataset_root: str | Path, *, mode: str | None = None) -> tuple[LabelInfo, list[TaskSummary]]:
@@ -52,17 +51,17 @@ def summarize(dataset_root: str | Path, *, mode: str | None = None) -> tuple[Lab
     Raises:
         InspireError: no labels, no such mode, or labels of other instructions.
     """
-    labels, _ = read_labelled(dataset_root)
+    labels, files = read_labelled(dataset_root)
     tasks: dict[str, TaskSummary] = {}
-    for timeline in timelines(dataset_root, mode=mode):
-        instruction, mentions = timeline.instruction, timeline.mentions
+    for timeline in timelines_of(labels, files, mode):
+        instruction, mentions = timeline.segment.instruction, timeline.mentions
         fresh = TaskSummary(
             instruction, mentions, [Counter() for _ in mentions], [Counter() for _ in mentions]
         )
         task = tasks.setdefault(instruction, fresh)
         for answers, words, held in zip(timeline.answers.T, task.words, task.held, strict=True):
             words.update(sorted(answers.tolist()))
-            held[timeline.episode] += int((answers == GRASPED).sum())
+            held[timeline.segment.episode] += int((answers == GRASPED).sum())
         task.episodes += 1
         task.frames += len(timeline.answers)
         task.changes.append(int((timeline.answers[1:] != timeline.answers[:-1]).sum()))
@@ -70,18 +69,28 @@ def summarize(dataset_root: str | Path, *, mode: str | None = None) -> tuple[Lab
 
 
 def timelines(
-    dataset_root: str | Path, *, mode: str | None = None, only: int | None = None
+    dataset_root: str | Path, *, mode: str | None = None, only: Collection[int] | None = None
 ) -> Iterator[Timeline]:
-    """Yield a `Timeline` for each task of each labelled episode, or of episode `only`.
+    """Yield the timelines of a dataset, see `timelines_of`.
 
     Raises:
         InspireError: no labels, no such mode, no such episode, or labels of other instructions.
     """
-    labels, files = read_labelled(dataset_root)
+    yield from timelines_of(*read_labelled(dataset_root), mode, only)
+
+
+def timelines_of(
+    labels: LabelInfo, files: LeRobotFiles, mode: str | None = None, only: Collection[int] | None = None
+) -> Iterator[Timeline]:
+    """Yield a `Timeline` for each task of each labelled episode, or of the episodes `only`.
+
+    Raises:
+        InspireError: no such mode, or one of `only` has no labels.
+    """
     mode = mode or next(iter(labels.modes))
     if mode not in labels.modes:
         raise InspireError(f"the dataset is labelled in modes {sorted(labels.modes)}, not in {mode!r}.")
-    column, any_shown = answer_column(mode), False
+    column, missing = answer_column(mode), set(only or ())
     has_confidence = CONFIDENCE_COLUMN in files.info["features"]
     for segment, columns in files.segments((column, CONFIDENCE_COLUMN) if has_confidence else (column,)):
         codes = columns[column].reshape(len(segment), -1)
@@ -90,31 +99,30 @@ def timelines(
                 f"{segment.file}: {column} holds {counted(codes.shape[1], 'answer')} a frame, {LABELS_FILE} says "
                 f"{labels.max_objects}."
             )
-        if segment.instruction not in labels.tasks or only not in (None, segment.episode):
+        if segment.instruction not in labels.tasks or (only is not None and segment.episode not in only):
             continue
-        any_shown, mentions = True, labels.tasks[segment.instruction]
+        missing.discard(segment.episode)
+        mentions = labels.tasks[segment.instruction]
         confidence = columns[CONFIDENCE_COLUMN].reshape(codes.shape) / 100 if has_confidence else None
         yield Timeline(
-            segment.episode,
-            segment.instruction,
+            segment,
             mentions,
             decode_answers(codes[:, : len(mentions)], mode),
             None if confidence is None else confidence[:, : len(mentions)],
             float(files.info["fps"]),
-            segment.start,
         )
-    if only is not None and not any_shown:
+    if missing:
         raise InspireError(
-            f"there is no labelled episode {only}; the dataset has 0 to {files.info['total_episodes'] - 1}, of "
-            "which some may have no labels."
+            f"there is no labelled episode {min(missing)}; the dataset has 0 to "
+            f"{files.info['total_episodes'] - 1}, of which some may have no labels."
         )
 
 
-def least_confident(dataset_root: str | Path, count: int) -> list[int]:
+def least_confident(timelines: Iterable[Timeline], count: int) -> list[int]:
     """Return the `count` episodes to check first: low mean confidence, many frames without a label."""
     scores = []
-    for timeline in timelines(dataset_root):
+    for timeline in timelines:
         unlabelled = float((timeline.answers == "").mean())
         confidence = 1.0 if timeline.confidence is None else float(timeline.confidence.mean())
-        scores.append((confidence - unlabelled, timeline.episode))
+        scores.append((confidence - unlabelled, timeline.segment.episode))
     return list(dict.fromkeys(episode for _, episode in sorted(scores)))[:count]

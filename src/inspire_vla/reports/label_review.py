@@ -8,11 +8,12 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-from inspire_vla.errors import reason_of
+from inspire_vla.errors import InspireError, reason_of
 from inspire_vla.files import write_text
 from inspire_vla.labels.columns import read_labelled
-from inspire_vla.labels.lerobot_files import LeRobotFiles
-from inspire_vla.labels.summary import Timeline, least_confident, timelines
+from inspire_vla.labels.lerobot_files import Segment
+from inspire_vla.labels.recorded import EpisodeReader
+from inspire_vla.labels.summary import Timeline, least_confident, timelines_of
 from inspire_vla.reports.images import data_url, jpeg
 from inspire_vla.reports.page import render
 
@@ -30,15 +31,15 @@ def write_review(
     """
     labels, files = read_labelled(dataset_root)
     mode = mode or next(iter(labels.modes))
-    chosen = least_confident(dataset_root, EPISODES)
+    chosen = least_confident(timelines_of(labels, files), EPISODES)
     shown: dict[int, list[Timeline]] = {number: [] for number in chosen}
-    for timeline in timelines(dataset_root, mode=mode):
-        if timeline.episode in shown:  # an episode with several tasks has a timeline for each
-            shown[timeline.episode].append(timeline)
+    for timeline in timelines_of(labels, files, mode, chosen):
+        shown[timeline.segment.episode].append(timeline)  # one for each task of the episode
+    reader = EpisodeReader(dataset_root)
     bar = tqdm(chosen, "review page", unit="episode", disable=not progress)
     page = render(
         "labels.html",
-        episodes=[_episode(files, timeline) for number in bar for timeline in shown[number]],
+        episodes=[_episode(reader, timeline) for number in bar for timeline in shown[number]],
         count=len(chosen),
         total=files.info["total_episodes"],
         dataset=str(files.root),
@@ -50,13 +51,13 @@ def write_review(
     return Path(path)
 
 
-def _episode(files: LeRobotFiles, timeline: Timeline) -> dict[str, Any]:
+def _episode(reader: EpisodeReader, timeline: Timeline) -> dict[str, Any]:
     numbers = _frames_to_show(timeline)
     frames = [
         {
             "src": source,
             "missing": missing,
-            "seconds": (timeline.start + frame) / timeline.fps,
+            "seconds": (timeline.segment.start + frame) / timeline.fps,
             "labels": [
                 {
                     "mention": mention,
@@ -68,9 +69,13 @@ def _episode(files: LeRobotFiles, timeline: Timeline) -> dict[str, Any]:
                 for i, mention in enumerate(timeline.mentions)
             ],
         }
-        for frame, (source, missing) in zip(numbers, _images(files, timeline, numbers), strict=True)
+        for frame, (source, missing) in zip(numbers, _images(reader, timeline.segment, numbers), strict=True)
     ]
-    return {"number": timeline.episode, "instruction": timeline.instruction, "frames": frames}
+    return {
+        "number": timeline.segment.episode,
+        "instruction": timeline.segment.instruction,
+        "frames": frames,
+    }
 
 
 def _frames_to_show(timeline: Timeline) -> list[int]:
@@ -80,31 +85,18 @@ def _frames_to_show(timeline: Timeline) -> list[int]:
     return [frames[i] for i in sorted({round(i) for i in np.linspace(0, len(frames) - 1, IMAGES)})]
 
 
-def _images(files: LeRobotFiles, timeline: Timeline, frames: Sequence[int]) -> list[tuple[str | None, str]]:
+def _images(reader: EpisodeReader, segment: Segment, frames: Sequence[int]) -> list[tuple[str | None, str]]:
     """Return the first camera's images at these frames as data URLs, or None and why there is none."""
-    if not files.cameras:
+    if not reader.files.cameras:
         return [(None, "no camera")] * len(frames)
-    from lerobot.datasets import LeRobotDataset
-
-    try:
-        dataset = LeRobotDataset(
-            files.root.name, root=files.root, episodes=[timeline.episode], video_backend="pyav"
-        )
-    except Exception as error:  # LeRobot's, that of datasets, of pyarrow
-        return [(None, _why(error))] * len(frames)
-    return [_image(dataset, files.cameras[0], timeline.start + frame) for frame in frames]
+    return [_image(reader, segment, frame) for frame in frames]
 
 
-def _image(dataset: Any, camera: str, frame: int) -> tuple[str | None, str]:
+def _image(reader: EpisodeReader, segment: Segment, frame: int) -> tuple[str | None, str]:
     """One image. What cannot be decoded costs no other image."""
     try:
-        pixels = (dataset[frame][camera].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
-        image = Image.fromarray(pixels)
-        image.thumbnail((320, 320))
-        return data_url("image/jpeg", jpeg(image, quality=80)), ""
-    except Exception as error:  # PIL's, FFmpeg's, LeRobot's
-        return None, _why(error)
-
-
-def _why(error: Exception) -> str:
-    return f"This image cannot be read: {reason_of(error)[:120]}"
+        image = Image.fromarray(next(reader.images(segment, reader.files.cameras[0], [frame])))
+    except InspireError as error:
+        return None, f"This image cannot be read: {reason_of(error)[:120]}"
+    image.thumbnail((320, 320))
+    return data_url("image/jpeg", jpeg(image, quality=80)), ""

@@ -155,8 +155,8 @@ def label_record(labels: LabelTimeline) -> Record:
         )
         timeline.append((start, tuple(map(str, labels.answers[start])), (), confidences))
     return {
-        "instruction": labels.instruction, "mentions": labels.mentions, "steps": len(labels.answers),
-        "timeline": timeline, "frames_per_second": labels.fps, "suite": f"episode {labels.episode}",
+        "instruction": labels.segment.instruction, "mentions": labels.mentions, "steps": len(labels.answers),
+        "timeline": timeline, "frames_per_second": labels.fps, "suite": f"episode {labels.segment.episode}",
     }  # fmt: skip
 
 
