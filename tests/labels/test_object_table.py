@@ -72,6 +72,35 @@ def test_an_object_in_two_places_at_once_is_refused(tmp_path):
             read_object_table(written(tmp_path, *rows, other))
 
 
+def test_rows_in_any_order_and_columns_of_any_encoding_are_one_table(tmp_path):
+    """As pandas writes categories, and as trackers write objects, one behind the other."""
+    rng = np.random.default_rng(0)
+    order = rng.permutation(60)
+    columns = {
+        "episode": np.repeat([5, 0, 9], 20)[order],
+        "frame": np.tile(np.arange(10), 6)[order],
+        "object": pa.array(np.tile(np.repeat(["cup", " red  cube"], 10), 3)[order]).dictionary_encode(),
+        **{axis: np.arange(60.0)[order] for axis in "xyz"},
+    }
+    pq.write_table(pa.table(columns), tmp_path / "objects.parquet", row_group_size=7)
+    found = read_object_table(tmp_path / "objects.parquet")
+    assert {(episode, *sorted(objects)) for episode, objects in found.items()} == {
+        (episode, "cup", "red cube") for episode in (0, 5, 9)
+    }
+    assert found[0]["red cube"].frames.tolist() == list(range(10))
+    assert found[0]["red cube"].position_m[:, 1].tolist() == list(range(30, 40))
+    assert read_object_table(written(tmp_path)) == {}
+
+
+def test_lists_in_place_of_names_are_refused(tmp_path):
+    place = {axis: [0.0] for axis in "xyz"}
+    pq.write_table(
+        pa.table({"episode": [0], "frame": [0], "object": [["cup"]], **place}), tmp_path / "a.parquet"
+    )
+    with pytest.raises(InspireError, match="'object' must hold one value a row; it holds list"):
+        read_object_table(tmp_path / "a.parquet")
+
+
 def test_names_match_without_case_and_article():
     mentions = ("the red cube", "a plate")
     for name in ("the red cube", "The Red Cube", "red cube", "a red  cube", "0"):

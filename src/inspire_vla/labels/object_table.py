@@ -7,6 +7,7 @@ episode,frame,object,x,y,z[,grasped]         object: a mention, or its index in 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -49,34 +50,29 @@ def read_object_table(path: Path) -> dict[int, dict[str, ObjectRows]]:
     missing = [name for name in _COLUMNS if name not in table.column_names]
     if missing:
         raise InspireError(f"{path} lacks the columns {missing}. It has {table.column_names}.")
+    if not len(table):
+        return {}
     position = np.column_stack([_numbers(path, table, axis) for axis in "xyz"])
     episodes, frames = _counts(path, table, "episode"), _counts(path, table, "frame")
     grasped = _grasped(path, table)
-    row_numbers: dict[tuple[int, str], list[int]] = {}
-    for i, key in enumerate(zip(episodes.tolist(), _objects(path, table), strict=True)):
-        row_numbers.setdefault(key, []).append(i)
-    rows: dict[int, dict[str, ObjectRows]] = {}
-    for (episode, name), numbers in row_numbers.items():
-        order = np.array(numbers)[np.argsort(frames[numbers], kind="stable")]
-        _refuse_two_places(path, order, frames, np.column_stack([position, grasped]), name)
-        rows.setdefault(episode, {})[name] = ObjectRows(frames[order], position[order], grasped[order])
-    return rows
-
-
-def _refuse_two_places(
-    path: Path, rows: NDArray[np.intp], frames: NDArray[np.int64], cells: NDArray[np.float64], name: str
-) -> None:
-    """Refuse an object that is in two places at once. rows: of one object in one episode, in order of frame.
-
-    A row that is there twice is one row.
-    """
-    first, second = rows[:-1], rows[1:]
-    differ = ~np.isclose(cells[first], cells[second], rtol=0, atol=1e-6, equal_nan=True).all(axis=1)
-    for i in np.flatnonzero((frames[first] == frames[second]) & differ)[:1]:
+    objects, names = _objects(path, table)
+    order = np.lexsort((frames, objects, episodes))
+    first, second = order[:-1], order[1:]
+    same_object = (episodes[first] == episodes[second]) & (objects[first] == objects[second])
+    # an object is in one place in each frame; a row that is there twice is one row
+    twice = np.flatnonzero(same_object & (frames[first] == frames[second]))
+    cells = np.column_stack([position, grasped])
+    alike = np.isclose(cells[first[twice]], cells[second[twice]], rtol=0, atol=1e-6, equal_nan=True)
+    for i in twice[~alike.all(axis=1)][:1]:
         raise InspireError(
-            f"{path}: rows {first[i] + 1} and {second[i] + 1} give {name!r} two places in frame {frames[first[i]]}. If "
-            "these are two objects, each needs a name of its own."
+            f"{path}: rows {first[i] + 1} and {second[i] + 1} give {names[objects[first[i]]]!r} two places in frame "
+            f"{frames[first[i]]}. If these are two objects, each needs a name of its own."
         )
+    rows: dict[int, dict[str, ObjectRows]] = {}
+    for found in np.split(order, np.flatnonzero(~same_object) + 1):
+        of_episode = rows.setdefault(int(episodes[found[0]]), {})
+        of_episode[names[objects[found[0]]]] = ObjectRows(frames[found], position[found], grasped[found])
+    return rows
 
 
 def mention_index(name: str, mentions: Sequence[str]) -> int | None:
@@ -128,23 +124,40 @@ def _grasped(path: Path, table: pa.Table) -> NDArray[np.bool_]:
     """Whether the object of each row is grasped, (n,); without the column, nothing is."""
     if "grasped" not in table.column_names:
         return np.zeros(len(table), dtype=bool)
-    cells = ["" if value is None or value != value else str(value) for value in table["grasped"].to_pylist()]
+    numbers, values = _distinct(path, table, "grasped")
+    cells = ["" if value is None or value != value else str(value) for value in values]
     grasped = [_GRASPED.get(cell.strip().lower()) for cell in cells]
-    if None in grasped:
-        row = grasped.index(None)
+    wrong = np.array([value is None for value in grasped], dtype=bool)[numbers]
+    if wrong.any():
+        row = int(np.argmax(wrong))
         raise InspireError(
-            f"{path}: column 'grasped', row {row + 1}, holds {cells[row]!r}. "
+            f"{path}: column 'grasped', row {row + 1}, holds {cells[numbers[row]]!r}. "
             "Possible: 1 or true, 0 or false; empty is not grasped."
         )
-    return np.array(grasped, dtype=bool)
+    return np.array(grasped, dtype=bool)[numbers]
 
 
-def _objects(path: Path, table: pa.Table) -> list[str]:
-    """The name of each row's object. Raises InspireError for an empty cell."""
-    names = [" ".join(str("" if value is None else value).split()) for value in table["object"].to_pylist()]
-    if "" in names:
+def _objects(path: Path, table: pa.Table) -> tuple[NDArray[np.intp], list[str]]:
+    """The number of each row's object, (n,), and the objects' names. Raises InspireError for an empty cell."""
+    numbers, values = _distinct(path, table, "object")
+    names = [" ".join(str("" if value is None else value).split()) for value in values]
+    known = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    objects = np.array([known[name] for name in names], dtype=np.intp)[numbers]
+    empty = objects == known.get("", -1)
+    if empty.any():
         raise InspireError(
-            f"{path}: column 'object', row {names.index('') + 1}, is empty. "
+            f"{path}: column 'object', row {int(np.argmax(empty)) + 1}, is empty. "
             "Possible: the words of the instruction, or the object's number in it."
         )
-    return names
+    return objects, list(known)
+
+
+def _distinct(path: Path, table: pa.Table, name: str) -> tuple[NDArray[np.intp], list[Any]]:
+    """A column as the number of each row's value, (n,), and its different values. A table may have millions of rows."""
+    column = table[name]
+    if pa.types.is_nested(column.type):
+        raise InspireError(f"{path}: column {name!r} must hold one value a row; it holds {column.type}.")
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    encoded = column.dictionary_encode("encode").combine_chunks()
+    return encoded.indices.to_numpy().astype(np.intp), encoded.dictionary.to_pylist()
