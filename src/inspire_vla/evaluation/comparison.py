@@ -25,7 +25,7 @@ from inspire_vla.comparison_format import (
 from inspire_vla.errors import InspireError, counted
 from inspire_vla.evaluation.compare_offline import Table, compare_offline
 from inspire_vla.evaluation.confusion import Accuracy, Confusion, correct, merge, scored
-from inspire_vla.evaluation.records import EpisodeRecord
+from inspire_vla.evaluation.records import EpisodeKey, EpisodeRecord
 from inspire_vla.evaluation.runs import Run, differing
 from inspire_vla.evaluation.statistics import (
     PairCounts,
@@ -89,13 +89,16 @@ def compare(runs: Sequence[Run], groups: Mapping[str, Collection[str]] | None = 
     members_of = {name: members for name, members in members_of.items() if members}
     group = {suite: name for name, members in members_of.items() for suite in members}
     suites = list(group)
-    tasks = sorted({k[:2] for table in tables for k in table}, key=lambda st: (suites.index(st[0]), st[1]))
+    by_task = [_by_task(table) for table in tables]
+    tasks = sorted({task for parts in by_task for task in parts}, key=lambda st: (suites.index(st[0]), st[1]))
     return {
         "version": 1,
         "policies": [_policy(run, table) for run, table in zip(runs, tables, strict=True)],
         "groups": [_group(name, members, tables) for name, members in members_of.items()],
         "suites": [{"suite": s, "group": group[s], **_rates([_part(t, s) for t in tables])} for s in suites],
-        "tasks": [{"suite": s, "task": t, **_rates([_part(x, s, t) for x in tables])} for s, t in tasks],
+        "tasks": [
+            {"suite": s, "task": t, **_rates([parts.get((s, t), {}) for parts in by_task])} for s, t in tasks
+        ],
         "answers": [
             {
                 "policy": run.name,
@@ -162,8 +165,16 @@ def _by_key(run: Run) -> Table:
     return {record.key: record for record in run.records}
 
 
-def _part(table: Table, suite: str, task: str | None = None) -> Table:
-    return {key: r for key, r in table.items() if key[0] == suite and task in (None, key[1])}
+def _part(table: Table, suite: str) -> Table:
+    return {key: record for key, record in table.items() if key[0] == suite}
+
+
+def _by_task(table: Table) -> Mapping[tuple[str, str], Table]:
+    """(suite, task) → its episodes. LIBERO-Plus has ten thousand tasks, so none is searched for in the whole table."""
+    parts: dict[tuple[str, str], dict[EpisodeKey, EpisodeRecord]] = defaultdict(dict)
+    for key, record in table.items():
+        parts[key[:2]][key] = record
+    return parts
 
 
 def _rates(tables: Sequence[Table]) -> RatesEntry:
