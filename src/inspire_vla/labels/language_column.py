@@ -50,14 +50,21 @@ def register_styles() -> None:
 
 
 def language_rows(mentions: Sequence[str], answers: NDArray[np.str_], mode: str) -> Iterator[list[Row]]:
-    """Yield the rows of each frame, from its answers (T, k). "" is no label: neither its question nor an answer."""
+    """Yield the rows of each frame, from its answers (T, k). "" is no label: neither its question nor an answer.
+
+    Frames with the same answers share one list: a data file may have a million frames.
+    """
     asked = [(style, question(mention, mode)) for style, mention in zip(styles(mode), mentions, strict=False)]
-    for words in answers.tolist():
-        rows = []
-        for (style, text), word in zip(asked, words, strict=True):
-            if word:
-                rows += [_row("user", text, style), _row("assistant", word, style)]
-        yield rows
+    made: dict[tuple[str, ...], list[Row]] = {}
+    for words in map(tuple, answers.tolist()):
+        if words not in made:
+            made[words] = [
+                row
+                for (style, text), word in zip(asked, words, strict=True)
+                if word
+                for row in (_row("user", text, style), _row("assistant", word, style))
+            ]
+        yield made[words]
 
 
 def _row(role: str, content: str, style: str) -> Row:
