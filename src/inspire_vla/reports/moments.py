@@ -112,7 +112,7 @@ class DatasetEpisode:
         mode: of the labels that are shown; None without labels.
 
     Raises:
-        InspireError: there is no such episode, it has no frames or truncated videos, frames of the dataset do not follow
+        InspireError: there is no such episode, it has no frames or a truncated video, the frames do not follow
             each other, or the labels are those of other instructions.
     """
 
