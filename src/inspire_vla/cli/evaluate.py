@@ -28,6 +28,7 @@ from inspire_vla.worker_processes import usable_cores
 if TYPE_CHECKING:
     from inspire_vla.evaluation import AnswerRule, Factory, PolicyDescription, Run
     from inspire_vla.evaluation.plan import Plan
+    from inspire_vla.instruction import Overrides
 
 
 @dataclass(kw_only=True)
@@ -87,7 +88,8 @@ def run(options: Arguments) -> None:
     if options.ray is None and options.ray_gpus:
         raise InspireError("--ray-gpus belongs to --ray; without it, --device says where the policy runs.")
     check_folder(options.out)
-    finished = _on_dataset(options) if options.dataset is not None else _in_simulator(options)
+    mentions = mention_overrides(options.mentions)
+    finished = (_in_simulator if options.dataset is None else _on_dataset)(options, mentions)
     from inspire_vla.evaluation import compare
     from inspire_vla.reports.tables import print_comparison
 
@@ -95,7 +97,7 @@ def run(options: Arguments) -> None:
     print(f"Run: {finished.path}")
 
 
-def _in_simulator(options: Arguments) -> "Run":
+def _in_simulator(options: Arguments, mentions: "Overrides | None") -> "Run":
     from inspire_vla import benchmarks, policies
     from inspire_vla.evaluation import FIRST_SEED, EvaluationPlan
 
@@ -104,7 +106,7 @@ def _in_simulator(options: Arguments) -> "Run":
     text = options.episodes or "10"
     if not text.isdecimal() or int(text) < 1:
         raise InspireError(f"--episodes N: the episodes per task, at least 1; found {text!r}.")
-    policy, agent = chosen_policy(options, patient=True)
+    policy, agent = chosen_policy(options, name=options.name, mentions=mentions, patient=True)
     _check_fits(policy, options)
     chosen = benchmarks.Options(options.layout_randomness, options.mapping, options.render)
     selected = benchmarks.select(options.suite, policy, chosen)
@@ -114,7 +116,7 @@ def _in_simulator(options: Arguments) -> "Run":
     plan = EvaluationPlan(
         suites=selected.suites,
         episodes_per_task=int(text),
-        policy={**policy, **selected.played, **_given(options)},
+        policy={**policy, **selected.played, **_given(mentions)},
         tasks=options.task or None,
         first_seed=FIRST_SEED if options.first_seed is None else options.first_seed,
         n_action_steps=options.n_action_steps,
@@ -125,42 +127,41 @@ def _in_simulator(options: Arguments) -> "Run":
         extra={**selected.notes, "trained_on": policies.trained_on(options.policy)},
     )
     slots = min(options.slots, selected.slots or options.slots)
-    rule = policies.answer_rule(policy, checkpoint=options.policy, mentions=mention_overrides(options))
+    rule = policies.answer_rule(policy, checkpoint=options.policy, mentions=mentions)
     return _evaluate(options, plan, selected.factory, agent, slots, rule)
 
 
-def _on_dataset(options: Arguments) -> "Run":
+def _on_dataset(options: Arguments, mentions: "Overrides | None") -> "Run":
     from inspire_vla import policies
     from inspire_vla.evaluation import Factory, PlaybackPlan
     from inspire_vla.labels.episode_selection import check_selection
     from inspire_vla.labels.find_dataset import find_dataset
+    from inspire_vla.labels.recorded import EpisodeReader
 
     simulated = ["suite", "task", "first_seed", "max_steps", "layout_randomness", "mapping", "render"]
     refuse_unused(options, simulated, "--dataset, which takes the place of a simulator,")
     if options.episodes is not None:
         check_selection(options.episodes)  # before the policy is loaded
     assert options.dataset is not None
-    policy, agent = chosen_policy(options, simulated=False, patient=True)
+    policy, agent = chosen_policy(
+        options, name=options.name, mentions=mentions, simulated=False, patient=True
+    )
     _check_fits(policy, options)
-    arguments: dict[str, Any] = {
-        "dataset": find_dataset(options.dataset),
-        "inputs": policies.playback_inputs(
-            policy, options.camera, checkpoint=options.policy, mentions=mention_overrides(options)
-        ),
-    }
-    target = "inspire_vla.evaluation.playback:PlaybackBenchmark"
-    benchmark = Factory(target, arguments)()
+    inputs = policies.playback_inputs(policy, options.camera, checkpoint=options.policy, mentions=mentions)
+    reader = EpisodeReader(find_dataset(options.dataset))
     training = policies.training_data(options.policy)
-    known = [t for t in training if t["actions_sha256"] == benchmark.conditions["actions_sha256"]]
-    episodes = _episodes(options.episodes, benchmark.reader.episodes, known)
+    actions = reader.actions_sha256() if training else None
+    known = [t for t in training if t["actions_sha256"] == actions]
+    episodes = _episodes(options.episodes, reader.episodes, known)
     trained_on = sorted({e for e in episodes for t in known if e not in t["held_out"]})
+    arguments = {"dataset": reader.files.root, "inputs": inputs, "evaluated": episodes}
+    factory = Factory("inspire_vla.evaluation.playback:PlaybackBenchmark", arguments)
+    benchmark = factory()
     for line in (*benchmark.notes, *_warnings(episodes, trained_on, training, known)):
         print(f"inspire evaluate: {line}", file=sys.stderr)
-    arguments["evaluated"] = episodes
-    factory = Factory(target, arguments)
     plan = PlaybackPlan(
-        policy={**policy, **_given(options)},
-        dataset=factory().describe(),
+        policy={**policy, **_given(mentions)},
+        dataset=benchmark.describe(),
         episodes=episodes,
         n_action_steps=options.n_action_steps,
         control=options.control,
@@ -168,7 +169,7 @@ def _on_dataset(options: Arguments) -> "Run":
         shard=options.shard,
         extra={"held_out": {"known": bool(known), "trained_on": trained_on}},
     )
-    return _evaluate(options, plan, factory, agent, options.slots, arguments["inputs"].rule)
+    return _evaluate(options, plan, factory, agent, options.slots, inputs.rule)
 
 
 def _check_fits(policy: "PolicyDescription", options: Arguments) -> None:
@@ -240,9 +241,8 @@ def _evaluate(
     )
 
 
-def _given(options: Arguments) -> dict[str, Any]:
+def _given(mentions: "Overrides | None") -> dict[str, Any]:
     """What --mentions adds to the conditions of a run: only a call with the same file resumes it."""
     from inspire_vla.instruction import overrides_to_json
 
-    mentions = mention_overrides(options)
     return {} if mentions is None else {"mention_overrides": overrides_to_json(mentions)}

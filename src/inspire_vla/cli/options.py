@@ -5,6 +5,7 @@ import functools
 import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 from tyro.conf import arg
@@ -166,18 +167,25 @@ def refuse_unused(options: Any, names: Collection[str], who: str, instead: str =
 
 
 def chosen_policy(
-    options: PolicyOptions, default: str | None = None, *, simulated: bool = True, patient: bool = False
+    options: PolicyOptions,
+    *,
+    default: str | None = None,
+    name: str | None = None,
+    mentions: "Overrides | None" = None,
+    simulated: bool = True,
+    patient: bool = False,
 ) -> "tuple[PolicyDescription, Factory]":
     """Return the description of the policy of --policy or --remote, and the factory of its agent.
 
     Args:
+        default: the checkpoint without either option; None: one must be given.
+        name: in tables; None: the policy's own.
+        mentions: mention overrides besides those that the policy holds.
         simulated: refuse a policy that no simulator here can play, before anything heavy is loaded.
         patient: wait for a server that is away in the middle of the work.
     """
     from inspire_vla import benchmarks, policies
 
-    name = getattr(options, "name", None)
-    mentions = mention_overrides(options)
     if options.remote is not None:
         if options.policy is not None or options.device is not None:
             raise InspireError(
@@ -202,9 +210,8 @@ def chosen_policy(
     return described, policies.agent_factory(checkpoint, options.device, mentions)
 
 
-def mention_overrides(options: Any) -> "Overrides | None":
+def mention_overrides(path: Path | None) -> "Overrides | None":
     """Read the file of --mentions; None without one. Raises InspireError for a file of another form."""
-    path = getattr(options, "mentions", None)
     if path is None:
         return None
     from inspire_vla.instruction import read_overrides

@@ -61,7 +61,7 @@ def run(options: Arguments) -> None:
         options.policy,
         name=options.name,
         device=options.device,
-        mentions=mention_overrides(options),
+        mentions=mention_overrides(options.mentions),
         keys=options.camera,
         on_ready=lambda line: print(line, flush=True),
         host=options.host,

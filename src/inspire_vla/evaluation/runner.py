@@ -30,7 +30,7 @@ from inspire_vla.evaluation.ray_workers import RayCluster, on_ray
 from inspire_vla.evaluation.records import EPISODES, EpisodeLog, EpisodeRecord
 from inspire_vla.evaluation.runs import RUN, VERSION, Run, read_run, simulator
 from inspire_vla.evaluation.workers import EpisodeVideoWriter, Worker, in_processes
-from inspire_vla.files import folder_lock, write_json
+from inspire_vla.files import folder_lock, read_json, write_json
 
 LATER_RECORDED = ("settings_sha256",)
 """Of a policy: a run that was begun by a version that did not record it is continued without it."""
@@ -92,7 +92,7 @@ def evaluate(
             for record in records if log.records else _unless_all_crash(records):
                 log.append(record)
                 advance(record)
-        write_json(folder / RUN, read_run(folder).info | {"finished": now()})
+        write_json(folder / RUN, read_json(folder / RUN, dict[str, Any]) | {"finished": now()})
     return read_run(folder)
 
 
