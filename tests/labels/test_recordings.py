@@ -9,7 +9,7 @@ import pytest
 from tests.labels.recordings import EPISODES, POSE, REFUSED, RIGHT, STATE, Kind, Motion, pose, write
 
 from inspire_vla.errors import InspireError
-from inspire_vla.labels import answer_column
+from inspire_vla.labels import answer_column, plan
 from inspire_vla.labels.column_values import ColumnValues
 from inspire_vla.labels.columns import CONFIDENCE_COLUMN
 from inspire_vla.labels.demonstration_labeller import DemonstrationLabeller
@@ -105,6 +105,16 @@ def test_what_is_doubtful_about_an_instruction_is_said_before_labelling(tmp_path
     write(replace(RIGHT["plain"], tasks=("put the red cube on the red cube",)), tmp_path / "source")
     files = LeRobotFiles.open(tmp_path / "source")
     assert "doubt: 'the red cube' may be two objects" in str(plan_labels(files, DemonstrationLabeller(), {}))
+
+
+def test_instructions_are_read_before_the_frames_and_videos_are_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a large dataset the check takes minutes."""
+    write(replace(RIGHT["plain"], tasks=("wave",)), tmp_path / "source")
+    monkeypatch.setattr(plan, "check_videos", lambda *_: pytest.fail("the videos were checked"))
+    with pytest.raises(InspireError, match=r"no instruction of .* names an object"):
+        plan.plan_labels(LeRobotFiles.open(tmp_path / "source"), DemonstrationLabeller(), {})
 
 
 def test_a_recording_that_stops_while_the_gripper_closes_has_no_second_grasp() -> None:

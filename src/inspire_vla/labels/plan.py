@@ -76,8 +76,6 @@ def plan_labels(files: LeRobotFiles, labeller: Labeller, given: Overrides) -> La
         InspireError: a video is truncated, an instruction cannot be read with certainty, none names an object, or an
             error of the labeller.
     """
-    files.check_order()
-    check_videos(files)
     if hasattr(labeller, "with_dataset"):
         labeller = labeller.with_dataset(files.root)
     overrides = {text: given[text] for text in files.tasks.values() if text in given}
@@ -87,8 +85,10 @@ def plan_labels(files: LeRobotFiles, labeller: Labeller, given: Overrides) -> La
             f"no instruction of {files.root} names an object: "
             f"{[text[:60] for text in files.tasks.values()][:3]} … Name the objects in a file: --mentions."
         )
+    columns = labeller.columns(files.number_columns())
+    files.check_order()  # reads every frame's number; the videos take longer still
+    check_videos(files)
     if hasattr(labeller, "calibrate"):
-        columns = labeller.columns(files.number_columns())
         labeller = labeller.calibrate(_read_recording(files, columns, tasks, overrides))
     return LabelPlan(files, labeller, tasks, tuple(without), overrides)
 
