@@ -225,9 +225,7 @@ def _write(
     for path in bar:
         answers = _language(path, files, labels, added[path]) if language else {}
         replace_columns(path, targets[path], _old_labels(files), added[path], answers)
-    names = next(iter(added.values()))
-    totals = {name: np.concatenate([new[name] for new in added.values()]) for name in names}
-    _write_meta(building, files, labels, totals, language)
+    _write_meta(building, files, labels, list(added.values()), language)
 
 
 def _language(
@@ -255,15 +253,20 @@ def _old_labels(files: LeRobotFiles) -> list[str]:
 
 
 def _write_meta(
-    building: Path, files: LeRobotFiles, labels: LabelInfo, columns: dict[str, NDArray[Any]], language: bool
+    building: Path,
+    files: LeRobotFiles,
+    labels: LabelInfo,
+    added: Sequence[Mapping[str, NDArray[Any]]],
+    language: bool,
 ) -> None:
-    """Write the features and statistics of the new columns, and what their codes mean."""
+    """Write the features and statistics of the new columns, and what their codes mean. added: those of each file."""
     info = copy.deepcopy(files.info)
     stats = dict(files.stats)
     for name in _old_labels(files):
         del info["features"][name]
         stats.pop(name, None)
-    for name, values in columns.items():
+    for name in added[0]:
+        values = np.concatenate([of_file[name] for of_file in added])
         feature = answer_feature(labels.max_objects)
         info["features"][name] = feature | {"shape": list(feature["shape"]), "dtype": str(values.dtype)}
         stats[name] = {key: getattr(values, key)(0).tolist() for key in ("min", "max", "mean", "std")}
