@@ -169,7 +169,9 @@ def _plugin() -> Check:
 def _ffmpeg() -> Check:
     import av
 
-    codecs = [codec for codec in ("libx264", "libopenh264") if codec in av.codecs_available]
+    from inspire_vla.reports.video import CODECS
+
+    codecs = [codec for codec in CODECS if codec in av.codecs_available]
     return Check("video", bool(codecs), f"PyAV {av.__version__}, {codecs}", "Reinstall the package `av`.")
 
 

@@ -67,6 +67,7 @@ def control_overrides(
 
     With a single object, "shuffled" equals "truth".
     """
+    check_control(control)
     known = [mention for mention in mentions if mention in truth]
     answers = [truth[mention] for mention in known]
     if control in ("none", UNASKED):
@@ -77,9 +78,5 @@ def control_overrides(
         return dict(zip(known, answers[-1:] + answers[:-1], strict=True))
     if control == "random":
         return {mention: str(rng.choice(list(words))) for mention in mentions}
-    if control == "random_directions":
-        others = [word for word in words if word != GRASPED]
-        return {
-            mention: GRASPED if truth[mention] == GRASPED else str(rng.choice(others)) for mention in known
-        }
-    raise InspireError(f"Unknown control of answers {control!r}.{did_you_mean(control, CONTROLS)}")
+    others = [word for word in words if word != GRASPED]
+    return {mention: GRASPED if truth[mention] == GRASPED else str(rng.choice(others)) for mention in known}

@@ -34,7 +34,7 @@ from inspire_vla.instruction import mentions_of
 from inspire_vla.serving import protocol
 from inspire_vla.serving.batching import Batcher, Outcome
 from inspire_vla.serving.observations import EXAMPLE_INSTRUCTION, ObservationReader, Options, Request
-from inspire_vla.serving.runtime import Metrics, WebSocketService, log, peer_of
+from inspire_vla.serving.runtime import LOG, Metrics, WebSocketService, log, peer_of
 
 MAX_REASON = 2000
 MAX_SESSIONS = 64
@@ -252,7 +252,7 @@ class PolicyServer(WebSocketService):
             await self._refuse(connection, str(error), outcome, peer)
         except Exception as error:
             log("failed", logging.ERROR, peer=peer, error=repr(error))
-            logging.getLogger("inspire_vla.serving").debug("traceback", exc_info=error)
+            LOG.debug("traceback", exc_info=error)
             await self._refuse(connection, f"The policy failed: {type(error).__name__}.", "failed", peer)
         finally:
             del self._open[connection]
