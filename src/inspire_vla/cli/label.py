@@ -156,13 +156,15 @@ def run(options: Arguments) -> None:
 def _kind(source: Path) -> str:
     from inspire_vla.files import files_below
 
+    if (source / "lang_annotations").is_dir():  # first: a split of CALVIN has millions of files
+        return CALVIN
     if source.suffix == ".hdf5" or (
         source.is_dir()
         and not (source / "meta/info.json").is_file()
         and any(path.suffix == ".hdf5" for path in files_below(source))
     ):
         return LIBERO
-    return CALVIN if (source / "lang_annotations").is_dir() else LEROBOT
+    return LEROBOT
 
 
 def _import_libero(options: Arguments, rule: "ModeRule") -> None:
