@@ -134,7 +134,7 @@ def test_the_options_that_are_read_in_lerobots_source_are_those_of_its_command_l
     (["--dataset.repo_type=bucket", "--dataset.streaming=true"], r"^--dataset\.streaming=true"),
     (["--dataset.eval_split=0.9"], r"^eval_split=0\.9 leaves 0 training episodes from 4 total\.$"),
     (["--tolerance_s=-1"], "^The following delta_timestamps are found outside of tolerance range"),
-    (["--env.type=pusht"], "^--env: nothing is evaluated during a training"),
+    (["--env.type=inspire_tabletop"], "^--env.type=inspire_tabletop: nothing is evaluated during this training"),
     (["--reward_model.type=sarm"], "^--reward_model: a policy is trained here"),
     (["--reward_model.path=mine"], "^--reward_model: a policy is trained here"),
     (["--policy.push_to_hub=true", "--policy.repo_id=me/mine"], r"^--policy\.push_to_hub=true: the hub"),

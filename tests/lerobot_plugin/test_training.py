@@ -47,6 +47,18 @@ def test_a_checkpoint_acts_and_says_why(trained: Path) -> None:
     assert steered.overridden == (True, False)
 
 
+def test_a_training_is_evaluated_on_the_way_where_that_is_asked_for(
+    labelled_dataset: Path, tmp_path: Path
+) -> None:
+    """By lerobot-train itself, in an environment of LeRobot or of a plug-in."""
+    out = run(
+        labelled_dataset, tmp_path / "out", "--steps=1", "--save_checkpoint=false", "--env.type=inspire_tabletop",
+        "--env.task=tabletop_goal", "--env.task_ids=[0]", "--env.image_size=32", "--env.episode_length=2",
+        "--env_eval_freq=1", "--eval.n_episodes=1", "--eval.batch_size=1",
+    )  # fmt: skip
+    assert list((out / "eval" / "videos_step_000001").rglob("*.mp4"))
+
+
 def test_answers_weigh_what_the_configuration_says(trained: Path) -> None:
     policy = load_policy(trained).policy
     batch = {

@@ -206,7 +206,9 @@ def _command_line(arguments: Sequence[str]) -> Iterator[None]:
     LeRobot and draccus print hundreds of lines of a wrong option, or a text that does not name it.
     """
     from lerobot.configs import parser
+    from lerobot.utils.import_utils import register_third_party_plugins
 
+    register_third_party_plugins()  # as lerobot-train does: ours knows --env.type=inspire_tabletop
     argv = sys.argv
     quiet = {"error": (SuppressingArgumentParser, _refuse_options), "print": (parser, _print_no_errors)}
     sys.argv = ["lerobot-train", *arguments]
@@ -272,9 +274,10 @@ def check_settings(config: "TrainPipelineConfig") -> None:
     if config.sample_weighting is not None:
         raise InspireError("An inspire_vla policy weights no samples: leave out --sample_weighting.")
     check_not_streamed(streaming=config.dataset.streaming)
-    if config.env is not None and not config.resume:
+    if config.env is not None and not config.env_eval_freq:
         raise InspireError(
-            "--env: nothing is evaluated during a training. Leave it out; `inspire evaluate` plays every checkpoint."
+            f"--env.type={config.env.type}: nothing is evaluated during this training. Add --env_eval_freq=5000 to "
+            "evaluate every 5,000 steps, or leave it out: `inspire evaluate` plays every checkpoint."
         )
     check_transforms(config.dataset.image_transforms)
     if config.peft is not None:
