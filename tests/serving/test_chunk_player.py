@@ -11,6 +11,7 @@ from inspire_vla.errors import InspireError
 from inspire_vla.serving.chunk_player import ChunkPlayer
 
 HORIZON = 6
+STILL = np.zeros(2, dtype=np.float32)
 
 
 def chunk_from(observation: dict) -> SimpleNamespace:
@@ -87,6 +88,36 @@ def test_undecodable_replies_continue_the_old_chunk_up_to_a_limit() -> None:
         with pytest.raises(InspireError, match="3 replies in a row"):  # another episode, three replies again
             player.step({"t": 0})
         assert sum(1 for _ in answers) == 3
+
+
+@pytest.mark.parametrize("ahead", [0, 2])
+def test_a_robot_that_can_hold_still_asks_about_the_next_observation(ahead: int) -> None:
+    """What cannot be decoded at one image would not be at the same one, asked again."""
+    asked: list[int] = []
+
+    def infer(observation: dict) -> SimpleNamespace:
+        asked.append(observation["t"])
+        return chunk_from(observation) if observation["t"] in (0, 9) else SimpleNamespace(actions=None)
+
+    played = []
+    with ChunkPlayer(
+        infer, ahead=ahead, max_undecodable=9, hold=lambda seen: np.array([seen["t"], -1])
+    ) as player:
+        for t in range(HORIZON + 7):
+            played.append(player.step({"t": t}))
+        assert player.steps == len(played)
+    assert len(asked) == len(set(asked))
+    assert [tuple(action) for action in played[HORIZON : HORIZON + 3]] == [(6, -1), (7, -1), (8, -1)]
+    assert [tuple(action) for action in played[HORIZON + 3 :]] == [(9, 9), (9, 10), (9, 11), (9, 12)]
+
+
+def test_holding_still_ends_after_too_many_replies_without_actions() -> None:
+    with ChunkPlayer(
+        lambda _: SimpleNamespace(actions=None), max_undecodable=3, hold=lambda _: STILL
+    ) as player:
+        assert player.step({"t": 0}) is player.step({"t": 1}) is STILL
+        with pytest.raises(InspireError, match="3 replies in a row"):
+            player.step({"t": 2})
 
 
 def test_errors_of_the_policy_are_raised() -> None:

@@ -30,6 +30,9 @@ class ChunkPlayer:
         ahead: how many steps earlier to request the next chunk. 0 requests it only when no action is left. None: two,
             or one where a chunk has two actions, or none where it has one.
         max_undecodable: this many replies in a row without actions raise InspireError.
+        hold: observation → action (dim,) that keeps the robot where it is, such as the joints' positions. It is played
+            where no action is left after a reply without actions, and the next observation is asked about. None: the
+            same observation is asked about again.
         n_obs_steps: how many images of each camera the policy takes, from the server's metadata. Arrays with three axes
             in an observation are images; they are sent with those of the steps before.
 
@@ -45,6 +48,7 @@ class ChunkPlayer:
         n_action_steps: int | None = None,
         ahead: int | None = None,
         max_undecodable: int = MAX_UNDECODABLE_IN_A_ROW,
+        hold: Callable[[Mapping[str, Any]], np.ndarray] | None = None,
         n_obs_steps: int = 1,
     ) -> None:
         if ahead is None:
@@ -57,7 +61,7 @@ class ChunkPlayer:
             )
             raise InspireError(f"ahead must be {possible}, found {ahead}.")
         self._infer, self.n_action_steps, self.ahead = infer, n_action_steps, ahead
-        self.max_undecodable = max_undecodable
+        self.max_undecodable, self.hold = max_undecodable, hold
         self._history = ObservationHistory(n_obs_steps)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="next-chunk")
         self._pending: Future[Any] | None = None
@@ -78,18 +82,21 @@ class ChunkPlayer:
         """
         self._follow_instruction(observation)
         images = {k: v for k, v in observation.items() if isinstance(v, np.ndarray) and v.ndim == 3}
-        observation = {**observation, **self._history.stack(images)}
+        with_history = {**observation, **self._history.stack(images)}
         if self._pending is not None and self._pending.done():
             self._take_chunk()
         while self._index >= self._end():
             if self._pending is None:
-                self._request(observation)
+                self._request(with_history)
             assert self._pending is not None
             if self.steps and not self._pending.done():
                 self.waits += 1
             self._take_chunk()
+            if self.hold is not None and self.reply.actions is None:
+                self.steps += 1
+                return self.hold(observation)
         if self._pending is None and self.ahead and self._index >= self._last() - self.ahead:
-            self._request(observation)
+            self._request(with_history)
         action = self._chunk[self._index]
         self._index += 1
         self.steps += 1
