@@ -14,6 +14,7 @@ from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.build_model import make_backbone
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, load_config
+from inspire_vla.lerobot_plugin.dataset_inputs import check_inputs
 from inspire_vla.lerobot_plugin.prepare import prepare
 
 
@@ -109,6 +110,16 @@ def test_inputs_that_the_dataset_lacks_are_refused_before_the_first_step(
     monkeypatch.setattr("sys.argv", ["lerobot-train", *data, *bare])
     with pytest.raises(InspireError, match=told):
         lerobot_train.train()
+
+
+def test_a_new_name_for_a_camera_that_the_dataset_lacks_is_refused(labelled_dataset: Path) -> None:
+    """LeRobot passes over it, so that a mistyped name would rename nothing."""
+    columns = LeRobotDatasetMetadata("local/tiny", root=labelled_dataset).features
+    config = InspireVLAConfig()
+    check_inputs(config, columns, {"observation.images.image": "observation.images.front"})
+    told = r"no 'observation.images.imgae'. Did you mean 'observation.images.image'\?.*'observation.state'"
+    with pytest.raises(InspireError, match=told):
+        check_inputs(config, columns, {"observation.images.imgae": "observation.images.front"})
 
 
 def test_bare_lerobot_train_says_that_rounding_loses_the_steps(

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from lerobot.configs import FeatureType, NormalizationMode, PolicyFeature
-from lerobot.utils.constants import ACTION, OBS_STATE
+from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_STATE
 from lerobot.utils.feature_utils import dataset_to_policy_features
 
-from inspire_vla.errors import InspireError, counted
+from inspire_vla.errors import InspireError, counted, did_you_mean
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 
@@ -20,8 +20,13 @@ if TYPE_CHECKING:
 def check_inputs(config: InspireVLAConfig, columns: Mapping[str, Any], renamed: Mapping[str, str]) -> None:
     """Check that a dataset has what the policy takes, whose inputs are the checkpoint's with `--policy.path`.
 
-    Raises InspireError for a camera that the dataset lacks, and for a state of another length.
+    Raises InspireError for a camera that the dataset lacks, for a state of another length, and for a name in
+    `--rename_map` that the dataset lacks, which LeRobot passes over.
     """
+    for name in renamed:
+        if name not in columns:
+            inputs = [key for key in columns if key.startswith((OBS_STATE, f"{OBS_IMAGES}."))]
+            raise InspireError(f"--rename_map: the dataset has no {name!r}.{did_you_mean(name, inputs)}")
     found = {
         renamed.get(key, key): feature for key, feature in dataset_to_policy_features(dict(columns)).items()
     }
