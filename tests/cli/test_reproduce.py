@@ -366,6 +366,17 @@ def test_a_resumed_training_saves_as_it_began(
     assert f"train base_r0.25_s0: {told}" in capsys.readouterr().err
 
 
+def test_trainings_may_start_from_an_included_policy_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LeRobot itself would look for the name on the hub."""
+    monkeypatch.setattr("inspire_vla.experiment.run_stages", lambda *_, **__: Progress(1, 2))
+    text = "extends: smoke\nvariants: {base: {train: [--from=nano_base]}, inspire: {train: [--from=nano_inspire]}}\n"
+    (tmp_path / "from.yaml").write_text(text, encoding="utf-8")
+    command = ["reproduce", "--preset", str(tmp_path / "from.yaml"), "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+
+
 @pytest.mark.parametrize("preset", ["full", "laptop", "flow", "smoke"])
 def test_nothing_of_an_included_preset_is_refused(
     preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

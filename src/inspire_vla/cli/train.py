@@ -110,7 +110,9 @@ def check_planned(options: Arguments, evaluated: Collection[int]) -> None:
     if options.resume:
         check_saved(evaluated, arguments, _checkpoint_to_resume(options) / "pretrained_model" / TRAIN_CONFIG)
         return
-    start = [] if options.start is None else [f"--policy.path={options.start}"]
+    start = []
+    if options.start is not None:
+        start.append(f"--policy.path={_checkpoint_to_start_from(options.start, options.out)}")
     recipe = options.recipe or RECIPE
     file = recipe_file(recipe)
     check_start([*start, *arguments], recipe, chosen=options.recipe is not None)
