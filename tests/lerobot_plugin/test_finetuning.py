@@ -12,9 +12,10 @@ from tests.lerobot_plugin.test_memory_options import batch
 
 from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
+from inspire_vla.lerobot_plugin import prepare as preparation
 from inspire_vla.lerobot_plugin.build_model import make_backbone
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, load_config
-from inspire_vla.lerobot_plugin.dataset_inputs import check_inputs
+from inspire_vla.lerobot_plugin.dataset_inputs import check_renamed
 from inspire_vla.lerobot_plugin.prepare import prepare
 
 
@@ -115,11 +116,23 @@ def test_inputs_that_the_dataset_lacks_are_refused_before_the_first_step(
 def test_a_new_name_for_a_camera_that_the_dataset_lacks_is_refused(labelled_dataset: Path) -> None:
     """LeRobot passes over it, so that a mistyped name would rename nothing."""
     columns = LeRobotDatasetMetadata("local/tiny", root=labelled_dataset).features
-    config = InspireVLAConfig()
-    check_inputs(config, columns, {"observation.images.image": "observation.images.front"})
+    check_renamed(columns, {"observation.images.image": "observation.images.front"})
     told = r"no 'observation.images.imgae'. Did you mean 'observation.images.image'\?.*'observation.state'"
     with pytest.raises(InspireError, match=told):
-        check_inputs(config, columns, {"observation.images.imgae": "observation.images.front"})
+        check_renamed(columns, {"observation.images.imgae": "observation.images.front"})
+
+
+@pytest.mark.parametrize("env", [[], ["--env.type=inspire_tabletop"]])
+def test_a_new_name_may_be_for_a_camera_of_the_environment(
+    env: list[str], labelled_dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LeRobot renames what the environment shows as well."""
+    renamed = '--rename_map={"observation.images.agentview": "observation.images.image"}'
+    monkeypatch.setattr("sys.argv", ["lerobot-train", renamed, *env])
+    monkeypatch.setattr(preparation, "check_inputs", lambda *_: pytest.fail("not refused"))
+    dataset = LeRobotDatasetMetadata("local/tiny", root=labelled_dataset)
+    with pytest.raises(pytest.fail.Exception if env else InspireError):
+        preparation._check_dataset(InspireVLAConfig(), dataset)
 
 
 def test_bare_lerobot_train_says_that_rounding_loses_the_steps(

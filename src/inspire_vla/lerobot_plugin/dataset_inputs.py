@@ -17,16 +17,19 @@ if TYPE_CHECKING:
     from lerobot.datasets import LeRobotDatasetMetadata
 
 
-def check_inputs(config: InspireVLAConfig, columns: Mapping[str, Any], renamed: Mapping[str, str]) -> None:
-    """Check that a dataset has what the policy takes, whose inputs are the checkpoint's with `--policy.path`.
-
-    Raises InspireError for a camera that the dataset lacks, for a state of another length, and for a name in
-    `--rename_map` that the dataset lacks, which LeRobot passes over.
-    """
+def check_renamed(columns: Mapping[str, Any], renamed: Mapping[str, str]) -> None:
+    """Raise InspireError for a name in `--rename_map` that the dataset lacks, which LeRobot passes over."""
     for name in renamed:
         if name not in columns:
             inputs = [key for key in columns if key.startswith((OBS_STATE, f"{OBS_IMAGES}."))]
             raise InspireError(f"--rename_map: the dataset has no {name!r}.{did_you_mean(name, inputs)}")
+
+
+def check_inputs(config: InspireVLAConfig, columns: Mapping[str, Any], renamed: Mapping[str, str]) -> None:
+    """Check that a dataset has what the policy takes, whose inputs are the checkpoint's with `--policy.path`.
+
+    Raises InspireError for a camera that the dataset lacks, and for a state of another length.
+    """
     found = {
         renamed.get(key, key): feature for key, feature in dataset_to_policy_features(dict(columns)).items()
     }

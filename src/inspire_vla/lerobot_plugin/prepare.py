@@ -42,6 +42,7 @@ from inspire_vla.lerobot_plugin.dataset_inputs import (
     check_floats,
     check_inputs,
     check_numbers,
+    check_renamed,
     take_image_sizes,
 )
 from inspire_vla.lerobot_plugin.dataset_origin import joined_data, joined_suites, suites_of, training_data
@@ -124,6 +125,8 @@ def prepare(
 def _check_dataset(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -> None:
     """Check the inputs, the videos, the instructions and the numbers; warn of episodes that are not trained on."""
     renamed = asked_for("rename_map") or {}
+    if not asked_for("env"):  # the map may also name what an environment shows
+        check_renamed(dataset.features, renamed)
     check_inputs(config, dataset.features, renamed)
     check_floats(config, dataset.features, renamed)
     files = LeRobotFiles.open(dataset.root)
