@@ -5,6 +5,7 @@ What PEFT and accelerate ask a policy for is tested in test_lora.py and test_sev
 import json
 import logging
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -83,6 +84,55 @@ def test_the_reason_of_a_refused_configuration_is_told(labelled_dataset: Path, t
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("kind", ["folder", "file", "link"])
+def test_what_another_put_in_place_of_the_output_folder_is_kept(
+    kind: str, labelled_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LeRobot looks at the start only, and loading takes minutes."""
+    out, theirs = tmp_path / "out", tmp_path / "theirs"
+    theirs.write_text("theirs", encoding="utf-8")
+    real = lerobot_train.make_policy
+
+    def make_policy(**options: Any) -> Any:
+        if kind == "folder":
+            out.mkdir()
+            shutil.copy(theirs, out)
+        elif kind == "file":
+            shutil.copy(theirs, out)
+        else:
+            out.symlink_to("nowhere")
+        return real(**options)
+
+    monkeypatch.setattr(lerobot_train, "make_policy", make_policy)
+    with pytest.raises(InspireError, match=r"out exists\. Give another output folder\.$"):
+        run(labelled_dataset, out, "--steps=1")
+    assert out.is_symlink() or (out / "theirs" if kind == "folder" else out).read_text() == "theirs"
+
+
+def test_a_refused_training_has_no_file_open_in_its_folder(
+    labelled_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows removes no open file. A folder that cannot be removed does not hide why the training was refused."""
+    files: list[logging.FileHandler] = []
+    real = logging.FileHandler.close
+
+    def close(handler: logging.FileHandler) -> None:
+        files.append(handler)
+        real(handler)
+
+    def refuse(path: Path) -> None:
+        assert [Path(handler.baseFilename) for handler in files] == [path / "train.log"]
+        assert not {*files} & {*logging.getLogger().handlers}
+        raise PermissionError("in use")
+
+    monkeypatch.setattr(logging.FileHandler, "close", close)
+    monkeypatch.setattr("inspire_vla.lerobot_plugin.lerobot_host.remove", refuse)
+    monkeypatch.setattr(FrameCache, "__getitem__", lambda *_: (_ for _ in ()).throw(InspireError("Damaged.")))
+    with pytest.raises(InspireError, match="Damaged"):
+        run(labelled_dataset, tmp_path / "out", "--steps=1")
+    assert (tmp_path / "out" / "train.log").is_file()
+
+
 @pytest.mark.parametrize(("option", "told"), [
     ("--policy.flow.insulate=yess", r"^--policy\.flow\.insulate: Couldn't parse 'yess' into a bool\.$"),
     ("--policy.chunk_size=four", r"^--policy\.chunk_size: Couldn't parse 'four' into an int\.$"),
@@ -138,6 +188,7 @@ def test_the_options_that_are_read_in_lerobots_source_are_those_of_its_command_l
     (["--reward_model.type=sarm"], "^--reward_model: a policy is trained here"),
     (["--reward_model.path=mine"], "^--reward_model: a policy is trained here"),
     (["--policy.push_to_hub=true", "--policy.repo_id=me/mine"], r"^--policy\.push_to_hub=true: the hub"),
+    (["--save_checkpoint_to_hub=true", "--policy.repo_id=me/mine"], r"^--save_checkpoint_to_hub=true: the hub"),
     ([*OWN_OPTIMIZER, "--optimizer.type=multi_adam"], r"^--optimizer\.type=multi_adam with --sch.* dict of parameter"),
     ([*OWN_OPTIMIZER, "--optimizer.type=adamw", "--optimizer.lr=-1"], r"Invalid learning rate: -1\.0\.$"),
     (["--batch_size=0"], r"^--batch_size=0: it takes a whole number of at least 1\.$"),

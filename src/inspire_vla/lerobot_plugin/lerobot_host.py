@@ -8,10 +8,11 @@ import argparse
 import logging
 import logging.handlers
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TextIO, cast
@@ -88,7 +89,8 @@ def run_lerobot_train(
         prepare_datasets: called with the policy's configuration and the datasets; what it returns is trained on.
         before_first_step: called after everything that may refuse the training. Before it nothing is written.
 
-    A training that is refused before its first step leaves no output folder: LeRobot refuses one that exists.
+    A training that is refused before its first step leaves no output folder: LeRobot refuses one that exists. Only a
+    folder that this training made is removed.
     """
     with _Logs() as logs:  # LeRobot warns while it loads and reads its command line
         from lerobot.configs.train import TrainPipelineConfig
@@ -98,6 +100,7 @@ def run_lerobot_train(
         training: Training | None = None
         wandb: _LaterWandB | None = None
         plan, clock = "", _StepClock(0)
+        made_folder = False
 
         def validate(config: TrainPipelineConfig) -> None:
             _validate(original["validate"], config)
@@ -136,8 +139,12 @@ def run_lerobot_train(
             return policy
 
         def cycle(batches: Any) -> Any:
-            nonlocal clock
+            nonlocal clock, made_folder
             if training is not None:
+                if training.main and not training.config.resume:
+                    if os.path.lexists(training.out):  # made since LeRobot looked, or a file
+                        raise InspireError(f"{training.out} exists. Give another output folder.")
+                    made_folder = True
                 if wandb is not None:
                     wandb.start()
                 before_first_step(training)
@@ -172,8 +179,10 @@ def run_lerobot_train(
             with _command_line(arguments):
                 host.train()
         except InspireError as error:
-            if training is not None and training.main and not (training.config.resume or clock.started):
-                remove(training.out)
+            if training is not None and made_folder and not clock.started:
+                logs.close_file()
+                with suppress(OSError):  # Windows removes no file that wandb has open
+                    remove(training.out)
             # A DataLoader raises it again with its worker's traceback as the text.
             worker, _, refused = str(error).rpartition(f"{InspireError.__name__}: ")
             if not worker.startswith("Caught "):
@@ -288,8 +297,10 @@ def check_settings(config: "TrainPipelineConfig") -> None:
         raise InspireError(
             "--policy.use_peft is set by a checkpoint of LoRA. --peft.r=16 begins one: leave it out."
         )
-    if getattr(config.policy, "push_to_hub", False) or config.save_checkpoint_to_hub:
-        _check_login()
+    if getattr(config.policy, "push_to_hub", False):
+        _check_login("--policy.push_to_hub")
+    if config.save_checkpoint_to_hub:
+        _check_login("--save_checkpoint_to_hub")
 
 
 def _check_optimizer(config: "TrainPipelineConfig") -> None:
@@ -306,15 +317,15 @@ def _check_optimizer(config: "TrainPipelineConfig") -> None:
         ) from error
 
 
-def _check_login() -> None:
-    """Raise InspireError where nobody is logged in at the hub: LeRobot pushes after the last step."""
+def _check_login(option: str) -> None:
+    """Raise InspireError where nobody is logged in at the hub: LeRobot pushes when a checkpoint is written."""
     import huggingface_hub
 
     try:
         huggingface_hub.whoami()
     except Exception as error:  # no login, no network
         raise InspireError(
-            "--policy.push_to_hub=true: the hub is out of reach, or nobody is logged in there "
+            f"{option}=true: the hub is out of reach, or nobody is logged in there "
             f"({reason_of(error).partition('. ')[0]}). Log in with `hf auth login`, or leave it out and push a "
             "checkpoint later."
         ) from error
@@ -486,10 +497,15 @@ class _Logs:
         self.start(main=True)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def close_file(self) -> None:
+        """Write no more to the file: Windows removes none that is open."""
         for handler in self._mine:
             if isinstance(handler, logging.FileHandler):
+                logging.getLogger().removeHandler(handler)
                 handler.close()
+
+    def __exit__(self, *_: object) -> None:
+        self.close_file()
         root = logging.getLogger()
         root.handlers[:], level = self._before
         root.setLevel(level)
