@@ -161,10 +161,10 @@ def check_saved(steps: Iterable[int], arguments: Sequence[str], config: Path) ->
         raise InspireError(
             "--save_checkpoint=false: nothing of this training could be evaluated. Leave it out."
         )
-    possible = [*(range(every, last, every) if every > 0 else ()), last]
+    before_last = range(every, last, every) if every > 0 else range(0)
     for step in steps:
-        if step not in possible:
-            shown = possible if len(possible) < 5 else [*possible[:2], "…", last]
+        if step != last and step not in before_last:
+            shown = [*before_last, last] if len(before_last) < 4 else [*before_last[:2], "…", last]
             raise InspireError(
                 f"No checkpoint is saved after {counted(step, 'step')}: the training takes {last:,}, and saves every "
                 f"{every:,} (--save_freq) and the last. Possible: {', '.join(map(str, shown))}."
@@ -327,7 +327,7 @@ def finished_at(folder: Path, arguments: Sequence[str]) -> int | None:
 
 
 def _check_not_passed_over(given: Settings) -> None:
-    """Raise InspireError for an optimizer, which LeRobot passes over in silence: it takes the policy's own."""
+    """Raise InspireError for an optimizer or a scheduler: LeRobot takes the policy's own and does not say so."""
     if "config_path" in given or given.get("use_policy_training_preset") is False:
         return
     own = {"optimizer": "--policy.optimizer_…", "scheduler": "--policy.warmup_steps"}
