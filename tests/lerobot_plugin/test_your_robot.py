@@ -87,6 +87,16 @@ class Still(ToyAgent):
         return Reply(np.tile(observation["agent_pos"], (4, 1)))
 
 
+class Falters(Still):
+    """Its first actions close the gripper by one more than is measured; later tokens stand for no action."""
+
+    def _decide(self, observation: Any, instruction: str, *more: Any) -> Reply:
+        if getattr(self, "asked", False):
+            return Reply(None)
+        self.asked = observation["agent_pos"].any()  # not while the server warms up
+        return Reply(np.tile(observation["agent_pos"] + [0, 0, 0, 0, 0, 1], (4, 1)))
+
+
 def test_the_simulated_arm_is_where_its_joints_say(tmp_path: Path) -> None:
     so101.write_urdf(tmp_path / "so101.urdf")
     arm = ForwardKinematics.read(tmp_path / "so101.urdf", "gripper_frame_link")
@@ -135,7 +145,11 @@ def test_the_arm_that_is_driven_is_the_one_that_was_recorded() -> None:
     assert (driven.task, driven.fps) == (recording.dataset.single_task, recording.dataset.fps)
 
 
-def test_the_loop_drives_the_arm_as_it_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("agent", "further"), [(Still, 0), (Falters, 1)])
+def test_the_loop_drives_the_arm_as_it_is_printed(
+    agent: type[Still], further: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a new action the last one is repeated: where the gripper is measured it would lose its grip."""
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     (loop,) = (code for code in blocks if "SO101Follower(" in code)
     arms: list[SimulatedArm] = []
@@ -145,10 +159,12 @@ def test_the_loop_drives_the_arm_as_it_is_printed(monkeypatch: pytest.MonkeyPatc
         return arms[-1]
 
     monkeypatch.setattr(so_follower, "SO101Follower", make)
-    with serve(Still()) as server, pytest.raises(KeyboardInterrupt):
+    with serve(agent()) as server, pytest.raises(KeyboardInterrupt):
         exec(loop.replace("ws://127.0.0.1:8000", server.url), {})
     (arm,) = arms
-    assert arm.sent == [{f"{joint}.pos": float(i) for i, joint in enumerate(so101.JOINTS)}] * 6
+    expected = {f"{joint}.pos": float(i) for i, joint in enumerate(so101.JOINTS)}
+    expected[f"{so101.JOINTS[-1]}.pos"] += further
+    assert arm.sent == [expected] * 6
     assert not arm.connected
     (rollout,) = re.findall(r"max_relative_target=([\d.]+) ", PAGE.read_text(encoding="utf-8"))
     assert arm.config.max_relative_target == float(rollout)

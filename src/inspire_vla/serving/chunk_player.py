@@ -30,9 +30,9 @@ class ChunkPlayer:
         ahead: how many steps earlier to request the next chunk. 0 requests it only when no action is left. None: two,
             or one where a chunk has two actions, or none where it has one.
         max_undecodable: this many replies in a row without actions raise InspireError.
-        hold: observation → action (dim,) that keeps the robot where it is, such as the joints' positions. It is played
-            where no action is left after a reply without actions, and the next observation is asked about. None: the
-            same observation is asked about again.
+        hold: observation → action (dim,) that keeps the robot still, such as the last one where actions are absolute
+            joint positions. It is played where no action is left after a reply without actions. Then the policy is
+            asked again with the next observation. None: it is asked again with the same one.
         n_obs_steps: how many images of each camera the policy takes, from the server's metadata. Arrays with three axes
             in an observation are images; they are sent with those of the steps before.
 
