@@ -23,8 +23,9 @@ BROUGHT = {
     "peft",
     "vla_eval",
     "inspect_robots",
+    "wandb",
 }
-"""By extras, or, like LIBERO, by whoever has it."""
+"""By extras, or, like LIBERO and wandb, by whoever has it."""
 
 
 def imported() -> set[str]:

@@ -98,5 +98,6 @@ def test_every_need_of_a_preset_is_what_an_earlier_stage_makes(name):
     for stage in plan:
         if stage.name != "pre-training" and not stage.name.startswith("demonstrations"):
             assert stage.needs, stage.name
-        assert made.issuperset(stage.needs), stage.name
+        for need in stage.needs:  # the mark of a finished stage, or a checkpoint beside it
+            assert need in made or need.parents[2] / "finished" in made, stage.name
         made.add(stage.done)
