@@ -5,10 +5,11 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from inspire_vla.errors import InspireError
 from inspire_vla.lerobot_plugin.checkpoints import find
-from inspire_vla.policies import describe
+from inspire_vla.policies import describe, load_agent
 
 
 def test_a_checkpoint_is_found_in_what_training_wrote(checkpoint):
@@ -19,6 +20,21 @@ def test_a_checkpoint_is_found_in_what_training_wrote(checkpoint):
     assert (found["name"], found["image_size"], found["cameras"]) == ("InSpire", 96, ["image"])
     assert describe(checkpoint, "other")["name"] == "other"
     assert found["checkpoint"] == "mine"
+
+
+@pytest.mark.parametrize("chosen", [False, True])
+def test_nano_acts_in_one_thread_unless_a_number_was_chosen(chosen, monkeypatch):
+    """Several wait for each other where another program needs a core too."""
+    before = torch.get_num_threads()
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    if chosen:
+        monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    try:
+        torch.set_num_threads(2)
+        load_agent("nano_base")
+        assert torch.get_num_threads() == (2 if chosen else 1)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_what_decides_the_actions_besides_the_weights_identifies_a_checkpoint(checkpoint):

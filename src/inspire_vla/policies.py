@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import io
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -132,11 +133,20 @@ def agent_factory(
 
 
 def load_agent(path: str, device: str | None = None, mentions: Mapping[str, Any] | None = None) -> Any:
-    """Load a checkpoint as an agent, without the messages that LeRobot prints. `mentions`: as JSON values."""
+    """Load a checkpoint as an agent, without the messages that LeRobot prints. `mentions`: as JSON values.
+
+    nano is too small for several threads: beside another program they wait for each other
+    (benchmarks/waiting_threads.py). So PyTorch computes with one in this process, unless OMP_NUM_THREADS is set.
+    """
+    import torch
+
     from inspire_vla.lerobot_plugin.agent import load_policy
 
     with contextlib.redirect_stdout(io.StringIO()):
-        return load_policy(path, device=device, mentions=overrides_from_json(mentions or {}))
+        agent = load_policy(path, device=device, mentions=overrides_from_json(mentions or {}))
+    if agent.config.backbone == "nano" and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+    return agent
 
 
 def remote(

@@ -11,12 +11,6 @@ from typing import Any
 
 from inspire_vla.errors import InspireError
 
-SLEEPING_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
-"""Environment in which PyTorch's threads sleep while they wait, instead of spinning. Set it before torch is imported.
-
-Beside other programs, a small policy decides many times slower with spinning ones: benchmarks/waiting_threads.py.
-"""
-
 
 def usable_cores() -> int:
     """Number of processor cores that this process may run on.

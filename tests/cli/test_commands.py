@@ -56,30 +56,6 @@ def test_a_command_that_answers_at_once_loads_no_heavy_library():
         assert f" {heavy}\n" not in done.stderr
 
 
-@pytest.mark.parametrize(("command", "policy"), [("serve", "PASSIVE"), ("demo", "PASSIVE"), ("train", None)])
-def test_threads_sleep_while_they_wait_except_in_training(command, policy):
-    """The setting counts if it is there before torch is imported, which `run` does."""
-    code = (
-        "import os, sys, inspire_vla.cli as cli; "
-        f"cli._module({command!r}).run = lambda _: print(os.environ.get('OMP_WAIT_POLICY'), 'torch' in sys.modules); "
-        f"cli.main([{command!r}, *sys.argv[1:]])"
-    )
-    words = {"serve": ["--policy=nano_inspire"], "demo": [], "train": ["--dataset=d", "--out=o"]}[command]
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    done = subprocess.run(
-        [sys.executable, "-c", code, *words], env=environment, capture_output=True, text=True, check=True
-    )
-    assert done.stdout == f"{policy} False\n"
-
-
-def test_the_threads_of_a_user_who_chose_are_left_alone(monkeypatch):
-    told: list[str] = []
-    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    monkeypatch.setattr("inspire_vla.cli.compare.run", lambda _: told.append(os.environ["OMP_WAIT_POLICY"]))
-    assert main(["compare", "x"]) == 0
-    assert told == ["ACTIVE"]
-
-
 def test_the_doctor_tells_each_finding_when_it_has_it(monkeypatch, capsys):
     """Some checks take seconds, and one may never come back."""
     told: list[str] = []

@@ -14,7 +14,6 @@ from types import FrameType, ModuleType
 from typing import Any
 
 from inspire_vla.errors import InspireError, did_you_mean, reason_of
-from inspire_vla.worker_processes import SLEEPING_THREADS
 
 COMMANDS = (
     "demo", "collect", "mentions", "label", "labels", "pretrain", "train", "convert", "evaluate", "compare", "report",
@@ -22,9 +21,6 @@ COMMANDS = (
 )  # fmt: skip
 AT_ONCE = ("mentions", "doctor")
 """Commands that answer at once. The others load libraries for seconds, LeRobot for up to half a minute."""
-
-TRAINING = ("train", "pretrain", "reproduce")
-"""Commands whose threads spin while they wait, because a training alone on a machine is a quarter faster so."""
 
 QUICK = ("mentions", "labels", "compare", "report", "view", "card", "doctor")
 """Commands that leave nothing to resume."""
@@ -64,9 +60,6 @@ def _run(words: Sequence[str]) -> int:
         return 2
     options = parse(words)
     command = _module(words[0])
-    if words[0] not in TRAINING:
-        for name, value in SLEEPING_THREADS.items():
-            os.environ.setdefault(name, value)
     try:
         if words[0] not in AT_ONCE and sys.stderr.isatty():  # a log needs no such line
             print(f"inspire {words[0]}: loading …", file=sys.stderr, flush=True)
