@@ -541,7 +541,10 @@ def test_a_reader_that_has_gone_is_no_traceback(words: list[str]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-m", "inspire_vla", *words]
-    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(
+        command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=120, check=False, env=buffered
+    )
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, "")
 

@@ -41,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interruption:
         return _stopped(interruption)
     except BrokenPipeError:  # `inspire … | head`
-        sys.stderr.close()
+        # What is left in the buffer is flushed when Python ends, which would be a second error (exit code 120).
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 
