@@ -377,6 +377,24 @@ def test_trainings_may_start_from_an_included_policy_by_its_name(
     assert main(command) == 0
 
 
+def test_a_training_may_start_from_a_checkpoint_of_an_earlier_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr("inspire_vla.experiment.run_stages", lambda *_, **__: Progress(1, 2))
+    preset, out = tmp_path / "further.yaml", tmp_path / "out"
+    command = ["reproduce", "--preset", str(preset), "--out", str(out)]
+    for start, code in (("inspire_r0.25_s0", 0), ("inspired_r0.25_s0", 2)):
+        checkpoint = out / "policies" / start / "checkpoints" / "last" / "pretrained_model"
+        preset.write_text(
+            f"extends: smoke\nablations: {{further: {{of: base, train: ['--from={checkpoint}']}}}}\n",
+            encoding="utf-8",
+        )
+        assert main(command) == code
+    assert "train further_r0.25_s0: unknown checkpoint" in capsys.readouterr().err
+    plan = {stage.name: stage for stage in stages(read_preset(str(preset)), out)}
+    assert out / "policies" / "inspired_r0.25_s0" / "finished" in plan["train further_r0.25_s0"].needs
+
+
 @pytest.mark.parametrize("preset", ["full", "laptop", "flow", "smoke"])
 def test_nothing_of_an_included_preset_is_refused(
     preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -442,7 +460,10 @@ def test_the_whole_experiment_in_small_and_in_pieces(tmp_path: Path) -> None:
     ("--preset control", "evaluate base_r0.25_s0 on seen tasks: Unknown control of answers 'trut'"),
     ("--preset render", "evaluate base_r0.25_s0 on seen tasks: --render is for LIBERO"),
     ("--preset device", "evaluate base_r0.25_s0 on seen tasks: The device 'cpus' cannot be used"),
-    ("--preset layouts", "layout_randomness is a probability between 0 and 1, not 7.0."),
+    ("--preset pushed", "demonstrations, layout_randomness 0.25: perturbations must be between 0 and 1, found 2.0."),
+    ("--preset labels", "labels for a: Unknown reasoning mode 'directions'"),
+    ("--preset confidence", "labels for a: the least confidence must lie between 0 and 1, found 7."),
+    ("--preset layouts", "demonstrations, layout_randomness 7: layout_randomness must be between 0 and 1, found 7.0."),
     ("--preset smoke --minutes 0", "--minutes must be above 0"),
     ("--preset smoke --out list", "list is a file, where a folder is needed"),
     ("--preset smoke --out runs --docs none.md", "There is no document none.md"),
@@ -473,6 +494,9 @@ def test_what_would_fail_after_hours_is_refused_at_once(words, told, tmp_path, m
         "control": "evaluate: [--control=trut]",
         "render": "evaluate: [--render=fast]",
         "device": "evaluate: [--device=cpus]",
+        "pushed": "data: [collect, --suite=tabletop_seen, --episodes=55, --perturbations=2]",
+        "labels": "ablations: {a: {of: base, label: [--modes=directions]}}",
+        "confidence": "ablations: {a: {of: base, label: [--min-confidence=7]}}",
         "layouts": "sweep: {option: layout-randomness, values: [0, 7], title: t}",
     }
     for name, keys in own.items():

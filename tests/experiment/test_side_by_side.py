@@ -47,6 +47,23 @@ def test_two_commands_run_at_once_each_on_its_own_cores(tmp_path):
 
 
 @needs_two_cores
+def test_a_command_that_no_other_can_run_beside_has_all_cores(tmp_path):
+    note = "import os, pathlib; pathlib.Path({!r}).write_text(str(len(os.sched_getaffinity(0))))"
+    plan = [
+        Stage("data", (note.format(str(tmp_path / "data")),), tmp_path / "data.done"),
+        *(
+            Stage(name, (note.format(str(tmp_path / name)),), tmp_path / f"{name}.done", needs=needs)
+            for name, needs in (("left", (tmp_path / "data.done",)), ("right", (tmp_path / "data.done",)))
+        ),
+    ]
+    assert run_stages(plan, tmp_path, jobs=2).finished
+    cores = {name: int((tmp_path / name).read_text(encoding="utf-8")) for name in ("data", "left", "right")}
+    usable = len(os.sched_getaffinity(0))
+    assert cores["data"] == usable
+    assert cores["left"] + cores["right"] == usable
+
+
+@needs_two_cores
 def test_a_stage_waits_for_what_it_needs_while_later_ones_go_on(tmp_path):
     order = tmp_path / "order"
 

@@ -124,22 +124,11 @@ USED_BY = {
 
 
 def run(options: Arguments) -> None:
-    if options.out is not None and options.in_place:
-        raise InspireError("--out and --in-place exclude each other.")
-    if not (options.out is not None or options.in_place or options.dry_run):
-        raise InspireError("Give one of --out FOLDER, --in-place and --dry-run.")
-    if options.dry_run and options.review:
-        raise InspireError("--review shows labels, and --dry-run writes none; leave out one of them.")
-    from inspire_vla.files import check_file
-    from inspire_vla.labels.columns import ModeRule, answer_column
+    from inspire_vla.labels.columns import ModeRule
     from inspire_vla.labels.find_dataset import find_dataset, lerobot_home
     from inspire_vla.spatial import get_frame
 
-    for mode in options.modes:  # before the dataset is read
-        answer_column(mode)
-    rule = ModeRule(options.close_m, not options.no_grasped)
-    if options.review:
-        check_file(options.review, ".html")
+    check_planned(options)
     options.source = source = find_dataset(options.source)
     if options.in_place and source.resolve().is_relative_to((lerobot_home() / "hub").resolve()):
         raise InspireError(f"{source} is the cache of the hub, where nothing is changed; give --out FOLDER.")
@@ -149,8 +138,31 @@ def run(options: Arguments) -> None:
         then = "leave that out. It can be given when the new dataset is labelled, by a call of its own."
         refuse_unused(options, USED_BY[LEROBOT], kind, then)
     refuse_unused(options, others, kind)
+    rule = ModeRule(options.close_m, not options.no_grasped)
     print(f"frame {get_frame(options.frame)}")
     {LEROBOT: _label, LIBERO: _import_libero, CALVIN: _import_calvin}[kind](options, rule)
+
+
+def check_planned(options: Arguments) -> None:
+    """Check what does not depend on the dataset, before it is read. Raises InspireError."""
+    from inspire_vla.files import check_file
+    from inspire_vla.labels.columns import ModeRule, answer_column
+    from inspire_vla.labels.labelling import check_confidence
+    from inspire_vla.spatial import get_frame
+
+    if options.out is not None and options.in_place:
+        raise InspireError("--out and --in-place exclude each other.")
+    if not (options.out is not None or options.in_place or options.dry_run):
+        raise InspireError("Give one of --out FOLDER, --in-place and --dry-run.")
+    if options.dry_run and options.review:
+        raise InspireError("--review shows labels, and --dry-run writes none; leave out one of them.")
+    for mode in options.modes:
+        answer_column(mode)
+    ModeRule(options.close_m, not options.no_grasped)
+    get_frame(options.frame)
+    check_confidence(options.min_confidence)
+    if options.review:
+        check_file(options.review, ".html")
 
 
 def _kind(source: Path) -> str:

@@ -128,9 +128,17 @@ def _check_pretraining(options: Any, *_: object) -> None:
 
 def _check_collection(options: Any, *_: object) -> None:
     from inspire_vla import benchmarks
+    from inspire_vla.labels.collected_dataset import check_numbers
     from inspire_vla.spatial import canonical_answers
 
     benchmarks.check_suites([options.suite])
+    given = {name: getattr(options, name) for name in ("noise", "perturbations", "layout_randomness")}
+    check_numbers(
+        image_size=options.image_size,
+        largest_image=1024,
+        probabilities={name: value for name, value in given.items() if value is not None},
+        seed=options.seed,
+    )
     for mode in options.modes:
         canonical_answers(mode)  # raises for an unknown one
 
@@ -138,9 +146,20 @@ def _check_collection(options: Any, *_: object) -> None:
 def _check_training(options: Any, stage: "Stage", to_do: "Sequence[Stage]") -> None:
     from inspire_vla.cli.train import check_planned
 
+    before = {other.done.absolute() for other in to_do}.intersection(stage.needs)
+    if options.start is not None and any(
+        need.parent in Path(options.start).absolute().parents for need in before
+    ):
+        options.start = None  # a checkpoint that is not there yet
     check_planned(
         options, [other.step for other in to_do if other.step is not None and other.needs[0] == stage.done]
     )
+
+
+def _check_labels(options: Any, *_: object) -> None:
+    from inspire_vla.cli.label import check_planned
+
+    check_planned(options)
 
 
 def _check_evaluation(options: Any, stage: "Stage", _: object) -> None:
@@ -161,6 +180,7 @@ def _check_evaluation(options: Any, stage: "Stage", _: object) -> None:
 _CHECKS: dict[str, Callable[[Any, "Stage", "Sequence[Stage]"], None]] = {
     "pretrain": _check_pretraining,
     "collect": _check_collection,
+    "label": _check_labels,
     "train": _check_training,
     "evaluate": _check_evaluation,
 }

@@ -48,7 +48,8 @@ def run_stages(
 
     Args:
         commit: called when a command starts, because the working tree may change between commands.
-        jobs: commands side by side, each on its share of the cores. A stage waits for the files that it needs.
+        jobs: commands side by side, each on its share of the cores; one that no other can run beside has them all. A
+            stage waits for the files that it needs.
 
     Raises:
         InspireError: a command failed. Its last lines are shown, and the other commands are interrupted.
@@ -60,11 +61,13 @@ def run_stages(
     running: dict[int, tuple[Stage, RunningCommand, str | None]] = {}
     try:
         while waiting or running:
-            for slot in range(len(shares)):
-                stage = next((stage for stage in waiting if stage.missing is None), None)
-                if slot not in running and stage is not None:
+            ready = [stage for stage in waiting if stage.missing is None]
+            alone = len(ready) == 1 and not running
+            for slot in sorted({*range(len(shares))} - {*running}):
+                if ready:
+                    stage, cores = ready.pop(0), None if alone else shares[slot]
                     waiting.remove(stage)
-                    running[slot] = stage, _start(stage, plan, out, shares[slot]), commit()
+                    running[slot] = stage, _start(stage, plan, out, cores), commit()
             if not running:
                 raise InspireError(f"{waiting[0].name} needs what no stage makes: {waiting[0].missing}.")
             time.sleep(0.2)

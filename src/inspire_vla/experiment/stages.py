@@ -129,12 +129,25 @@ def _trained(
         f"train {policy}",
         ("train", *join(arguments, start, preset.train, variant.train)),
         folder / "finished",
-        needs=(_info(data), *(stage.done for stage in _pretraining(experiment))),
+        needs=(
+            _info(data),
+            *(stage.done for stage in _pretraining(experiment)),
+            *_starts_from(experiment, variant.train),
+        ),
         resume=("train", f"--out={folder}", "--resume"),
         partial=folder / "checkpoints" / "last",
         scrap=folder,
     )
     yield from _evaluated(experiment, policy, condition)
+
+
+def _starts_from(experiment: Experiment, arguments: tuple[str, ...]) -> Iterator[Path]:
+    """The end of the training, in this experiment, of the checkpoint that `--from` names."""
+    policies = experiment.policy("").absolute()
+    for argument in arguments:
+        option, _, path = argument.partition("=")
+        if option == "--from" and policies in Path(path).absolute().parents:
+            yield policies / Path(path).absolute().relative_to(policies).parts[0] / "finished"
 
 
 def _evaluated(

@@ -19,6 +19,12 @@ from inspire_vla.labels.report import LabelReport
 from inspire_vla.spatial import NO_LABEL
 
 
+def check_confidence(least: float) -> None:
+    """Raise InspireError where the least confidence of a label is not between 0 and 1."""
+    if not 0 <= least <= 1:
+        raise InspireError(f"the least confidence must lie between 0 and 1, found {least:g}.")
+
+
 @dataclass
 class Labelling:
     """Labels the frames of a dataset, and fills the report."""

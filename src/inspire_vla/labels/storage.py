@@ -43,7 +43,7 @@ from inspire_vla.labels.labelled_copy import (
     swap,
 )
 from inspire_vla.labels.labeller import Labeller, code_sha256
-from inspire_vla.labels.labelling import Labelling
+from inspire_vla.labels.labelling import Labelling, check_confidence
 from inspire_vla.labels.language_column import (
     LANGUAGE_COLUMN,
     LANGUAGE_FEATURE,
@@ -97,8 +97,7 @@ def label_dataset(
             error of the labeller. Nothing is written then. Or the disk cannot be written.
     """
     root = Path(source).absolute()
-    if not 0 <= min_confidence <= 1:
-        raise InspireError(f"the least confidence must lie between 0 and 1, found {min_confidence:g}.")
+    check_confidence(min_confidence)
     if (out is None) == (not in_place):
         raise InspireError("say where to write: another folder (--out), or the dataset itself (--in-place).")
     target = root if out is None else Path(out).absolute()
