@@ -90,13 +90,13 @@ def test_several_suites_and_task_numbers():
         ({"task": "tabletop_sen"}, "Did you mean 'tabletop_seen'"),
         ({"task": ""}, "must name a suite"),
         ({"task_ids": [99]}, "no task number 99"),
+        ({"fps": 30}, "10 Hz"),
+        ({"image_size": 8}, "image_size must be between 16 and 640 pixels, not 8"),
+        ({"render_size": 8}, "render_size must be between 16 and 640 pixels, not 8"),
+        ({"layout_randomness": 2.0}, "layout_randomness is a probability"),
+        ({"episode_length": 0}, "episode_length must be at least 1 step"),
     ],
 )
-def test_bad_input_is_said(settings, message):
+def test_bad_input_is_said_with_the_options_and_not_when_a_training_first_evaluates(settings, message):
     with pytest.raises(InspireError, match=message):
-        InspireTabletopEnv(**settings).create_envs(1)
-
-
-def test_only_its_own_rate():
-    with pytest.raises(InspireError, match="10 Hz"):
-        InspireTabletopEnv(fps=30)
+        InspireTabletopEnv(**settings)

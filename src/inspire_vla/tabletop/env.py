@@ -43,6 +43,13 @@ _MAX_TRACKING_ERROR_M, _MAX_TRACKING_ERROR_RAD = 0.05, 0.3
 _WORKSPACE_LOW, _WORKSPACE_HIGH = np.array([0.15, -0.50, 0.010]), np.array([0.78, 0.50, 0.50])
 
 
+def check_sizes(**sizes: int) -> None:
+    """Raise InspireError for a side of images, in pixels, that cannot be drawn."""
+    for name, size in sizes.items():
+        if not 16 <= size <= 640:
+            raise InspireError(f"{name} must be between 16 and 640 pixels, not {size}.")
+
+
 class TabletopEnv(gymnasium.Env):
     """One task of the benchmark. `reset(seed=n)` fixes everything that follows, given the actions.
 
@@ -81,9 +88,7 @@ class TabletopEnv(gymnasium.Env):
         if unknown:
             raise InspireError(f"Unknown camera {unknown[0]!r}.{did_you_mean(unknown[0], CAMERAS)}")
         self.render_size = image_size if render_size is None else render_size
-        for name, size in (("image_size", image_size), ("render_size", self.render_size)):
-            if not 16 <= size <= 640:
-                raise InspireError(f"{name} must be between 16 and 640 pixels, not {size}.")
+        check_sizes(image_size=image_size, render_size=self.render_size)
         self.task, self.cameras, self.image_size = task, tuple(cameras), image_size
         self.layout_randomness = layout_randomness
         self.max_steps = task.max_steps if max_steps is None else max_steps

@@ -18,7 +18,8 @@ from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_STATE
 from inspire_vla.errors import InspireError, possible
 from inspire_vla.lerobot_internals import lazy_vector_env
 from inspire_vla.tabletop.benchmark import tasks_of
-from inspire_vla.tabletop.env import CONTROL_HZ, TabletopEnv
+from inspire_vla.tabletop.env import CONTROL_HZ, TabletopEnv, check_sizes
+from inspire_vla.tabletop.scene import check_layout_randomness
 from inspire_vla.tabletop.suites import SUITES
 
 
@@ -28,7 +29,8 @@ class InspireTabletopEnv(EnvConfig):
     """`task` names one suite, or several separated by commas.
 
     The images become observation.images.image (agent view) and, with `wrist`, observation.images.image2. The state
-    becomes observation.state (8,). Raises InspireError for an unknown suite, task number or frame rate.
+    becomes observation.state (8,). Raises InspireError for an unknown suite or task number, another frame rate, or a
+    number out of range.
     """
 
     task: str | None = "tabletop_seen"
@@ -48,6 +50,12 @@ class InspireTabletopEnv(EnvConfig):
     def __post_init__(self) -> None:
         if self.fps != CONTROL_HZ:
             raise InspireError(f"The tabletop is controlled at {CONTROL_HZ} Hz, found fps {self.fps}.")
+        if self.episode_length is not None and self.episode_length < 1:
+            raise InspireError(f"episode_length must be at least 1 step, found {self.episode_length}.")
+        check_sizes(image_size=self.image_size, render_size=self.render_size)
+        check_layout_randomness(self.layout_randomness)
+        for suite in self.suites():
+            self._numbers(suite)
         image = PolicyFeature(type=FeatureType.VISUAL, shape=(self.image_size, self.image_size, 3))
         self.features = {f"pixels/{camera}": image for camera in self.cameras} | {
             "agent_pos": PolicyFeature(type=FeatureType.STATE, shape=(8,)),
@@ -90,13 +98,18 @@ class InspireTabletopEnv(EnvConfig):
             raise InspireError(f"n_envs must be at least 1, found {n_envs}.")
         envs: dict[str, dict[int, gymnasium.vector.VectorEnv]] = {}
         for suite in self.suites():
-            count = len(SUITES[suite])
-            numbers = range(count) if self.task_ids is None else self.task_ids
-            wrong = [number for number in numbers if not 0 <= number < count]
-            if wrong:
-                raise InspireError(f"{suite} has no task number {wrong[0]}; possible: 0 to {count - 1}.")
+            numbers = self._numbers(suite)
             envs[suite] = {number: self._vector(suite, number, n_envs, use_async_envs) for number in numbers}
         return envs
+
+    def _numbers(self, suite: str) -> list[int]:
+        """The numbers of the tasks that are played in a suite. Raises InspireError for one that it does not have."""
+        count = len(SUITES[suite])
+        numbers = [*range(count)] if self.task_ids is None else self.task_ids
+        for number in numbers:
+            if not 0 <= number < count:
+                raise InspireError(f"{suite} has no task number {number}; possible: 0 to {count - 1}.")
+        return numbers
 
     def _vector(self, suite: str, number: int, n_envs: int, use_async: bool) -> gymnasium.vector.VectorEnv:
         make: Callable[[], gymnasium.Env] = partial(make_env, suite, number, **self.gym_kwargs)
