@@ -65,9 +65,16 @@ def write_arrays(target: str | Path, arrays: "Mapping[str, np.ndarray]", *, comp
         save(file, **arrays)  # type: ignore[arg-type]
 
 
+MADE_AGAIN = "Delete it, and run the same command: it is made again."
+"""What to do about a damaged file of work that goes on after an interruption."""
+
+
 @contextmanager
-def open_arrays(path: str | Path) -> "Iterator[Mapping[str, np.ndarray]]":
+def open_arrays(path: str | Path, *, remedy: str = "") -> "Iterator[Mapping[str, np.ndarray]]":
     """Open an .npz file; each array is read when it is asked for, and nothing is unpickled.
+
+    Args:
+        remedy: what a person can do about a damaged file, to end the message with.
 
     Raises:
         InspireError: there is no such file, it is damaged, or it lacks an array or holds one of another form.
@@ -80,7 +87,7 @@ def open_arrays(path: str | Path) -> "Iterator[Mapping[str, np.ndarray]]":
     except InspireError:
         raise
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InspireError(f"{path} is damaged ({reason_of(error)}); delete it and run again.") from None
+        raise InspireError(f"{path} is damaged ({reason_of(error)}).{remedy and ' ' + remedy}") from None
 
 
 def read_json[T](path: str | Path, schema: type[T]) -> T:

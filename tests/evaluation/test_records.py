@@ -282,7 +282,7 @@ def test_other_files_are_refused_and_nothing_is_unpickled(tmp_path: Path) -> Non
     np.savez(tmp_path / "y.npz", actions=np.array([print], dtype=object), states=np.zeros(1))
     np.savez(tmp_path / "z.npz", actions=np.zeros(1))
     for name in "xyz":
-        with pytest.raises(InspireError, match=f"{name}.npz is damaged"):
+        with pytest.raises(InspireError, match=rf"{name}.npz is damaged \(.*\)\.$"):  # not made again
             read_arrays(tmp_path / f"{name}.npz")
 
 

@@ -16,7 +16,7 @@ from jaxtyping import Float32, Int8, Shaped, UInt8
 from tqdm.auto import tqdm
 
 from inspire_vla.errors import InspireError
-from inspire_vla.files import open_arrays, write_arrays
+from inspire_vla.files import MADE_AGAIN, open_arrays, write_arrays
 from inspire_vla.worker_processes import map_in_processes
 
 IMAGES_PER_FILE = 2048
@@ -83,7 +83,7 @@ def save_images(images: Images, path: Path) -> None:
 
 def load_images(path: Path) -> Images:
     """Read what `save_images` wrote. Raises InspireError for a damaged file."""
-    with open_arrays(path) as arrays:
+    with open_arrays(path, remedy=MADE_AGAIN) as arrays:
         return Images(**{field.name: arrays[field.name] for field in fields(Images)})
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from inspire_vla.errors import InspireError
-from inspire_vla.files import open_arrays, write_arrays
+from inspire_vla.files import MADE_AGAIN, open_arrays, write_arrays
 
 
 class SkippedDemonstration(InspireError):
@@ -88,7 +88,7 @@ def load_demonstration(path: Path) -> Demonstration:
         SkippedDemonstration: `save_skipped` wrote it.
         InspireError: the file is damaged.
     """
-    with open_arrays(path) as stored:
+    with open_arrays(path, remedy=MADE_AGAIN) as stored:
         if "left_out" in stored:
             raise SkippedDemonstration(str(stored["left_out"]))
         images = {
