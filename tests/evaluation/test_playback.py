@@ -88,6 +88,29 @@ def test_errors_are_those_of_the_definition(dataset, tmp_path):
         assert found["by_dimension"] == pytest.approx(errors.mean(axis=0).tolist(), rel=1e-4, abs=1e-6)
 
 
+@pytest.mark.parametrize("value", [1, 6])
+def test_an_action_that_is_no_number_refuses_its_episode_and_counts_for_no_other(
+    dataset, tmp_path, monkeypatch, value
+):
+    whole = PlaybackBenchmark(dataset, INPUTS, evaluated=(2,)).scale
+
+    def damaged(episode):
+        actions = actions_of(episode)
+        if episode == 1:
+            actions[5, value] = np.nan
+        return actions
+
+    monkeypatch.setattr(recordings, "actions_of", damaged)
+    copy = recordings.write_recording(tmp_path / "damaged")
+    run = played(copy, tmp_path / "out")
+    assert [record.error for record in run.records] == [None, None]
+    scale = PlaybackBenchmark(copy, INPUTS, evaluated=(2, 3)).scale
+    np.testing.assert_allclose(scale.mean, actions_of(0).mean(axis=0), rtol=1e-5)
+    assert scale.grippers == whole.grippers
+    with pytest.raises(InspireError, match=r"action of episode 1, frame 5 is \[.*nan.*in 1 episode of those"):
+        played(copy, tmp_path / "refused", episodes=(1, 2))
+
+
 @pytest.mark.parametrize(("late", "hits"), [(0, 1), (3, 1), (5, 1), (6, 0)])
 def test_a_late_gripper_is_hit_within_half_a_second_only(dataset, tmp_path, late, hits):
     record = played(dataset, tmp_path / "late", episodes=[0], late=late).records[0]

@@ -170,11 +170,15 @@ class PlaybackBenchmark:
 
     @cached_property
     def scale(self) -> ActionScale:
-        """Mean and spread of the dataset's actions, from the episodes that are not evaluated, if there are any."""
+        """Mean and spread of the dataset's actions, from the episodes that are not evaluated, if there are any.
+
+        Episodes with an action that is NaN or infinite do not count.
+        """
         actions, episodes = self.reader.files.column(ACTION)
         names = self.reader.files.names().get(ACTION) or tuple(map(str, range(actions.shape[1])))
+        whole = ~np.isin(episodes, episodes[~np.isfinite(actions).all(axis=1)])
+        actions, episodes = actions[whole].astype(np.float64), episodes[whole]
         others = ~np.isin(episodes, list(self._evaluated))
-        actions = actions.astype(np.float64)
         return ActionScale.of(
             actions,
             np.flatnonzero(np.diff(episodes, prepend=-1)),
@@ -194,8 +198,28 @@ class PlaybackBenchmark:
         stored = read_labels(self.root).extra if has_labels(self.root) else {}
         return known | opens_high_of(stored.get("settings"))
 
+    def _check_finite(self) -> None:
+        """Raise InspireError for a state or an action of the evaluated episodes that is NaN or infinite."""
+        for name in [ACTION, *([STATE] if self.inputs.state_dim else [])]:
+            values, episodes = self.reader.files.column(name)
+            wrong = ~np.isfinite(values).all(axis=1)
+            if self._evaluated:
+                wrong &= np.isin(episodes, list(self._evaluated))
+            if wrong.any():
+                row = int(wrong.argmax())
+                frame = row - int((episodes == episodes[row]).argmax())
+                raise InspireError(
+                    f"{self.root}: {name} of episode {episodes[row]}, frame {frame} is {values[row].tolist()}; NaN or "
+                    f"infinite in {counted(len(set(episodes[wrong].tolist())), 'episode')} of those that are "
+                    "evaluated. Leave these out (--episodes), or mend the numbers."
+                )
+
     def describe(self) -> dict[str, Any]:
-        """Return what a run records about the dataset and the scale of its actions, as JSON."""
+        """Return what a run records about the dataset and the scale of its actions, as JSON.
+
+        Raises InspireError for a state or an action of the evaluated episodes that is NaN or infinite.
+        """
+        self._check_finite()
         scale = self.scale
         return {
             "path": str(self.root),
