@@ -244,4 +244,19 @@ def test_a_module_of_the_current_folder_is_found(tmp_path, monkeypatch):
     (tmp_path / "my_labels_of_today.py").write_text("def truth(episode): ...\n")
     before = list(sys.path)
     assert get_labeller("my_labels_of_today:truth").name == "my_labels_of_today:truth"
-    assert sys.path == before
+    assert sys.path == [*before, str(tmp_path)]  # last, so that no file there hides an installed module
+
+
+def test_a_labeller_may_import_a_module_of_the_current_folder_when_it_is_called(tmp_path, monkeypatch):
+    """Detectors take long to load, so users import them within their function."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", str(tmp_path))])
+    (tmp_path / "my_late_labels.py").write_text(
+        "def truth(episode):\n    from my_late_detector import found\n    return found, [[1]] * 2\n"
+    )
+    (tmp_path / "my_late_detector.py").write_text("found = [[[0.1, 0.2, 0.3]]] * 2\n")
+    labeller = get_labeller("my_late_labels:truth")
+    assert get_labeller("my_late_labels:truth").name == labeller.name
+    assert sys.path.count(str(tmp_path)) == 1
+    tracks = labeller.label(Episode(0, "lift it", ("it",), {"observation.state": np.zeros((2, 1))}))
+    assert tracks.grasped.all()

@@ -38,7 +38,7 @@ def get_labeller(text: str) -> Labeller:
     if head == "table":
         return TableLabeller.read(rest)
     try:
-        with _current_folder_on_path():
+        with _current_folder_first():
             imported = getattr(importlib.import_module(head), rest)
         if isinstance(imported, type):
             imported = imported()
@@ -60,11 +60,17 @@ def _line_of(error: Exception, module: str) -> str:
 
 
 @contextlib.contextmanager
-def _current_folder_on_path() -> Iterator[None]:
-    """Put the current folder on sys.path, as `python -m` does and a console script does not."""
+def _current_folder_first() -> Iterator[None]:
+    """Put the current folder first on sys.path, as `python -m` does and a console script does not.
+
+    Behind the block it is the last one: a labeller that imports only when it is called finds its modules too, and none
+    of them hides an installed one.
+    """
     folder = os.getcwd()
     sys.path.insert(0, folder)
     try:
         yield
     finally:
         sys.path.remove(folder)
+        if folder not in sys.path:
+            sys.path.append(folder)
