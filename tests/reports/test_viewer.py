@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from inspire_vla.errors import InspireError
-from inspire_vla.reports.moments import Moment, camera_frames, moments_of
-from inspire_vla.reports.video import first_image, frame_rate, write_episode_video
+from inspire_vla.reports.moments import Moment, moments_of
+from inspire_vla.reports.video import camera_frames, first_image, frame_rate, write_episode_video
 from inspire_vla.reports.viewer import dialogue_text, layout, view
 
 RECORD = {
@@ -45,13 +45,26 @@ def test_the_dialogue_says_what_is_true() -> None:
     assert "**–** | – | – |" in dialogue_text("go", ("the plate",), Moment(0))
 
 
-def test_images_come_back_from_an_episodes_video(tmp_path: Path) -> None:
-    frames = [np.full((96, 96, 3), 30 * t, np.uint8) for t in range(7)]
-    write_episode_video(tmp_path / "x.mp4", frames, 10, RECORD)
-    back = camera_frames(tmp_path / "x.mp4", 7)
+@pytest.mark.parametrize("mentions", [(), ("the red cube",), ("a", "b", "c")])
+@pytest.mark.parametrize("gripper", [(), ((0, "open"),)])
+@pytest.mark.parametrize("size", [(96, 96), (48, 64), (96, 72)])
+def test_images_come_back_from_an_episodes_video(tmp_path: Path, size, gripper, mentions) -> None:
+    """Most robots' cameras are no squares: nothing of what stands below the image comes with it."""
+    frames = [np.full((*size, 3), 30 * t, np.uint8) for t in range(7)]
+    record = RECORD | {"mentions": mentions, "gripper": gripper, "success": None}
+    write_episode_video(tmp_path / "x.mp4", frames, 10, record)
+    back = camera_frames(tmp_path / "x.mp4", record)
     assert len(back) == 7
-    assert back[0].shape == (384, 384, 3)
-    assert [round(float(p[100:200, 100:200].mean()) / 30) for p in back] == list(range(7))
+    assert back[0].shape == pytest.approx((384 * size[0] / size[1], 384, 3), abs=1)
+    assert [round(float(p[:-2].mean()) / 30) for p in back] == list(range(7))
+    assert max(float(p[:-2].std()) for p in back) < 5
+
+
+def test_values_of_one_name_stand_apart() -> None:
+    """LIBERO's datasets name both fingers "gripper"."""
+    names = ("x", "gripper", "gripper")
+    (moment, _) = moments_of({"steps": 1}, actions=[np.array([1, 2, 3])], action_names=names)
+    assert moment.action == {"x": 1.0, "gripper 1": 2.0, "gripper 2": 3.0}
 
 
 def test_a_recording_is_written(tmp_path: Path) -> None:
@@ -105,8 +118,8 @@ def test_an_episode_that_cannot_be_read_leaves_no_recording(tmp_path: Path) -> N
 
 def test_a_missing_or_damaged_video_of_a_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(InspireError, match=r"none\.mp4 cannot be read as a video: No such file"):
-        camera_frames(tmp_path / "none.mp4", 1)
+        camera_frames(tmp_path / "none.mp4", RECORD)
     (tmp_path / "half.mp4").write_bytes(b"half a video")
-    for read in (first_image, frame_rate, lambda path: camera_frames(path, 1)):
+    for read in (first_image, frame_rate, lambda path: camera_frames(path, RECORD)):
         with pytest.raises(InspireError, match=r"half\.mp4 cannot be read as a video"):
             read(tmp_path / "half.mp4")

@@ -97,7 +97,7 @@ def _need_rerun(instead: str) -> None:
 def _episode_of_run(folder: Path, options: Arguments) -> None:
     from inspire_vla.evaluation import read_arrays, read_run
     from inspire_vla.labels.episode_selection import format_episodes
-    from inspire_vla.reports.moments import ACTION_NAMES, camera_frames, check_episode, moments_of
+    from inspire_vla.reports.moments import ACTION_NAMES, check_episode, moments_of
     from inspire_vla.reports.viewer import view as show
 
     run = read_run(folder)
@@ -114,7 +114,9 @@ def _episode_of_run(folder: Path, options: Arguments) -> None:
     actions: Sequence[Any] = ()
     states: Sequence[Any] = ()
     if record["video"]:
-        frames = camera_frames(folder / record["video"], record["steps"] + 1)
+        from inspire_vla.reports.video import camera_frames
+
+        frames = camera_frames(folder / record["video"], record)
         actions, states = map(list, read_arrays((folder / record["video"]).with_suffix(".npz")))
     outcome = "success" if record["success"] else record["error"] or "no success"
     if record["success"] is None:

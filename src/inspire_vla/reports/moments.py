@@ -11,7 +11,6 @@ from inspire_vla.errors import InspireError
 from inspire_vla.labels.columns import answer_column, has_labels, read_labelled
 from inspire_vla.labels.lerobot_files import Segment
 from inspire_vla.labels.recorded import EpisodeReader
-from inspire_vla.labels.video import open_video
 from inspire_vla.labels.video_defects import check_videos
 from inspire_vla.spatial import decode_answers
 
@@ -84,25 +83,20 @@ def _latest(changes: Sequence[Any], step: int) -> Any:
 def _named(table: Sequence[np.ndarray], step: int, names: Sequence[str] = ()) -> dict[str, float]:
     if step >= len(table):
         return {}
-    row = table[step]
-    if len(names) != len(row):
-        names = [str(number) for number in range(len(row))]
-    return {name: float(number) for name, number in zip(names, row, strict=True)}
+    return _by_name(names, table[step])
 
 
-def camera_frames(video: str | Path, count: int) -> list[np.ndarray]:
-    """Return the first `count` camera images (H, W, 3) uint8 of an episode's video, without the text below.
+def _by_name(names: Sequence[str], numbers: Sequence[float]) -> dict[str, float]:
+    """Numbers by their names. Those without a name are counted from 0, and names that stand for several have a number.
 
-    Raises InspireError for a video that is missing or damaged.
+    LIBERO's datasets name both fingers "gripper".
     """
-    frames: list[np.ndarray] = []
-    with open_video(video) as container:
-        for frame in container.decode(video=0):
-            if len(frames) == count:
-                break
-            image = frame.to_ndarray(format="rgb24")
-            frames.append(np.ascontiguousarray(image[: image.shape[1]]))
-    return frames
+    if len(names) != len(numbers):
+        names = [""] * len(numbers)
+    unique = (
+        name if name and names.count(name) == 1 else f"{name} {place}".lstrip() for place, name in enumerate(names)
+    )
+    return {name: float(number) for name, number in zip(unique, numbers, strict=True)}
 
 
 class DatasetEpisode:
@@ -159,8 +153,7 @@ class DatasetEpisode:
         return words
 
     def _named(self, feature: str, numbers: Sequence[float]) -> dict[str, float]:
-        names = self.reader.files.names().get(feature) or map(str, range(len(numbers)))
-        return dict(zip(names, numbers, strict=True))
+        return _by_name(self.reader.files.names().get(feature, ()), numbers)
 
 
 def check_episode(episode: int, count: int) -> None:

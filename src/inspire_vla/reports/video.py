@@ -84,16 +84,7 @@ def _compose(
     text = str(record.get("instruction", ""))
     instruction = _instruction_lines(text)
     height = round(frame.shape[0] * WIDTH / frame.shape[1])
-    total = (
-        height
-        + MARGIN
-        + 20 * len(instruction)
-        + 6
-        + ROW * max(1, len(mentions))
-        + len(strips[0])
-        + 28
-        + MARGIN
-    )
+    total = height + _height_below(record)
     canvas = Image.new("RGB", (WIDTH, total + total % 2), PAPER)
     resample = Image.Resampling.NEAREST if WIDTH % frame.shape[1] == 0 else Image.Resampling.BICUBIC
     canvas.paste(Image.fromarray(frame).resize((WIDTH, height), resample), (0, 0))
@@ -123,6 +114,12 @@ def _compose(
         draw.text((WIDTH - MARGIN, y + 2), outcome, colour, font(SIZE), anchor="ra")
         draw.rectangle((0, 0, WIDTH - 1, height - 1), outline=colour, width=4)
     return np.asarray(canvas)
+
+
+def _height_below(record: Mapping[str, Any]) -> int:
+    """Pixels below the camera image: the instruction, a row for each object, the timeline, and the step."""
+    lines, mentions = _instruction_lines(str(record.get("instruction", ""))), record.get("mentions") or ()
+    return 20 * len(lines) + ROW * max(1, len(mentions)) + STRIP.height(record) + 2 * MARGIN + 34
 
 
 @styled
@@ -215,6 +212,26 @@ def write_video(path: str | Path, images: Iterator[np.ndarray] | Sequence[np.nda
         if stream is None:
             raise InspireError("A video needs at least one frame, found none.")
         container.mux(stream.encode(None))
+
+
+def camera_frames(path: str | Path, record: Mapping[str, Any]) -> list[np.ndarray]:
+    """Return the camera's images (H, WIDTH, 3) uint8 of an episode's video, without the text below, and not the last
+    one's repetitions.
+
+    record: of the episode, as it was when the video was written. Raises InspireError for a video that is missing or
+    damaged.
+    """
+    frames: list[np.ndarray] = []
+    with open_video(path) as container:
+        for frame in container.decode(video=0):
+            if len(frames) > int(record.get("steps", 0)):
+                break
+            image = frame.to_ndarray(format="rgb24")
+            height = len(image) - _height_below(record)
+            if height == WIDTH + 1:  # a square image; the height of a video is even
+                height = WIDTH
+            frames.append(np.ascontiguousarray(image[:height]))
+    return frames
 
 
 def first_image(path: str | Path) -> Image.Image:
