@@ -111,13 +111,20 @@ def test_a_robot_that_can_hold_still_asks_about_the_next_observation(ahead: int)
     assert [tuple(action) for action in played[HORIZON + 3 :]] == [(9, 9), (9, 10), (9, 11), (9, 12)]
 
 
-def test_holding_still_ends_after_too_many_replies_without_actions() -> None:
-    with ChunkPlayer(
-        lambda _: SimpleNamespace(actions=None), max_undecodable=3, hold=lambda _: STILL
-    ) as player:
+@pytest.mark.parametrize("nothing", [None, np.zeros((0, 2))])
+def test_holding_still_ends_after_too_many_replies_without_actions(nothing) -> None:
+    reply = SimpleNamespace(actions=nothing)
+    with ChunkPlayer(lambda _: reply, max_undecodable=3, hold=lambda _: STILL) as player:
         assert player.step({"t": 0}) is player.step({"t": 1}) is STILL
         with pytest.raises(InspireError, match="3 replies in a row"):
             player.step({"t": 2})
+
+
+def test_empty_chunks_are_not_asked_for_for_ever() -> None:
+    replies = iter([SimpleNamespace(actions=np.zeros((0, 2)))] * 3)
+    with ChunkPlayer(lambda _: next(replies), max_undecodable=3) as player:
+        with pytest.raises(InspireError, match="3 replies in a row"):
+            player.step({"t": 0})
 
 
 def test_errors_of_the_policy_are_raised() -> None:

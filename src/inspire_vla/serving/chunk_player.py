@@ -24,7 +24,8 @@ class ChunkPlayer:
     """Returns one action per control step.
 
     Args:
-        infer: observation → reply with `actions` (horizon, dim) or None; runs in a thread.
+        infer: observation → reply with `actions` (horizon, dim), or without any: None, or a horizon of 0; runs in a
+            thread.
         n_action_steps: how many actions of a chunk to play before the next one takes over, from the server's metadata;
             None for all.
         ahead: how many steps earlier to request the next chunk. 0 requests it only when no action is left. None: two,
@@ -92,7 +93,7 @@ class ChunkPlayer:
             if self.steps and not self._pending.done():
                 self.waits += 1
             self._take_chunk()
-            if self.hold is not None and self.reply.actions is None:
+            if self.hold is not None and self._undecodable:
                 self.steps += 1
                 return self.hold(observation)
         if self._pending is None and self.ahead and self._index >= self._last() - self.ahead:
@@ -148,7 +149,7 @@ class ChunkPlayer:
         pending, self._pending = self._pending, None
         assert pending is not None
         self.reply = pending.result()
-        if self.reply.actions is None:
+        if self.reply.actions is None or not len(self.reply.actions):
             self._undecodable += 1
             if self._undecodable >= self.max_undecodable:
                 raise InspireError(f"{self._undecodable} replies in a row had no actions.")
