@@ -1,5 +1,6 @@
 """The session executes commands, refuses invalid ones, and serves its page to its own origin only."""
 
+import asyncio
 import json
 import socket
 import threading
@@ -13,7 +14,7 @@ from urllib.request import Request, urlopen
 import numpy as np
 import pytest
 from tests.serving.toy_server import Running, ToyAgent
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
@@ -313,6 +314,18 @@ def test_a_viewer_hears_that_the_server_is_there_though_nothing_happens(page) ->
         received(viewer, "state")
         for _ in range(2):
             received(viewer, "alive")
+
+
+def test_a_viewer_that_leaves_before_it_has_the_metadata_is_forgotten() -> None:
+    """The names of ten thousand tasks take a while over a slow line."""
+
+    class Gone:
+        async def send(self, message: str) -> None:
+            raise ConnectionClosedError(None, None)
+
+    server = SteeringServer(ToyAgent(), BENCHMARK, port=0)
+    asyncio.run(server._handle(Gone()))  # type: ignore[arg-type]
+    assert not server._viewers
 
 
 def test_a_stop_closes_the_connections_before_it_waits_for_the_last_decision() -> None:

@@ -130,9 +130,10 @@ class SteeringServer(WebSocketService):
     async def _handle(self, connection: ServerConnection) -> None:
         changed = self._viewers[connection] = asyncio.Event()
         changed.set()
-        await connection.send(json.dumps(self.session.metadata()))
-        sending = asyncio.create_task(self._send_states(connection, changed))
+        sending: asyncio.Task[None] | None = None
         try:
+            await connection.send(json.dumps(self.session.metadata()))
+            sending = asyncio.create_task(self._send_states(connection, changed))
             async for message in connection:
                 try:
                     self.session.command(message)
@@ -141,7 +142,8 @@ class SteeringServer(WebSocketService):
         except ConnectionClosed:
             pass
         finally:
-            sending.cancel()
+            if sending is not None:
+                sending.cancel()
             del self._viewers[connection]
 
     async def _send_states(self, connection: ServerConnection, changed: asyncio.Event) -> None:
