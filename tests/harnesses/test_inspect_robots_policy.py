@@ -152,6 +152,10 @@ def test_what_does_not_fit_is_said(policy):
         policy.act(replace(seen, images={"wrist": seen.images["top"]}))
     with pytest.raises(InspireError, match=r"lacks \['gripper'\]"):
         policy.act(replace(seen, state={"eef_pose": np.zeros(6)}))
+    for text, told in (("", "The scene has no instruction"), ("put it there " * 50, "at most 512 bytes")):
+        policy.reset(replace(scene, instruction=text))
+        with pytest.raises(InspireError, match=told):
+            policy.act(replace(seen, instruction=text))
 
 
 @pytest.mark.parametrize(("checkpoint", "arguments", "told"), [

@@ -118,6 +118,11 @@ def test_what_the_benchmark_does_not_send_is_said(server, run_async):
         InspireError, match=r"needs the images \['agentview'\]; the benchmark sends \['primary'\]"
     ):
         run_async(server.on_observation, observation(images={"primary": np.zeros((96, 96, 3))}), context)
+    for text in ("", "  ", None):
+        with pytest.raises(InspireError, match="`task_description` is missing or empty"):
+            run_async(server.on_observation, observation(task_description=text), context)
+    with pytest.raises(InspireError, match="does not fit: prompt: .* at most 512 bytes"):
+        run_async(server.on_observation, observation(task_description="put it there " * 50), context)
     without = {key: value for key, value in observation().items() if key != "states"}
     with pytest.raises(InspireError, match="8 numbers"):
         server.predict_batch([without], [context])

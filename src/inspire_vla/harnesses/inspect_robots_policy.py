@@ -174,7 +174,10 @@ class InspirePolicy(PolicyBase):
                 )
             parts = [np.ravel(observation.state[key]) for key in self._state]
             message[STATE_KEY] = np.concatenate(parts).astype(np.float32)
-        return self._reader.read(message, Options(prompt=self._instruction))
+        options = Options.read({"prompt": self._instruction})
+        if not options.prompt:
+            raise InspireError("The scene has no instruction, and neither has the observation.")
+        return self._reader.read(message, options)
 
     def _log(self, step: int, decision: Any) -> None:
         asked = [{"type": "text", "text": f"step {step}: {self._instruction}"}]

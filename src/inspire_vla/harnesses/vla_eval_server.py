@@ -192,7 +192,10 @@ class InspireModelServer(PredictModelServer):
         await super().on_episode_end(result, ctx)
 
     async def on_observation(self, obs: dict[str, Any], ctx: SessionContext) -> None:
-        """Keep the images of every step, also of those that are answered from the current chunk."""
+        """Keep the images of every step, also of those that are answered from the current chunk.
+
+        Raises InspireError for what fails in this episode alone: `predict_batch` would end all of its batch.
+        """
         episode = self._episodes.get(ctx.session_id)
         if episode is None:
             raise InspireError("An observation came before the start of an episode.")
@@ -202,6 +205,7 @@ class InspireModelServer(PredictModelServer):
         lacking = sorted(set(self.cameras.values()) - set(sent))
         if lacking:
             raise InspireError(f"The policy needs the images {lacking}; the benchmark sends {sorted(sent)}.")
+        _options(obs)
         images = {camera: np.asarray(sent[camera]) for camera in set(self.cameras.values())}
         await super().on_observation({**obs, "images": episode.history.stack(images)}, ctx)
 
@@ -228,7 +232,7 @@ class InspireModelServer(PredictModelServer):
         state = obs.get("states", obs.get("state"))
         if state is not None:
             message[STATE_KEY] = np.asarray(state)
-        return self.reader.read(message, Options(prompt=str(obs.get("task_description") or "")))
+        return self.reader.read(message, _options(obs))
 
     def _actions(self, actions: np.ndarray | None, episode: _Episode) -> np.ndarray:
         """The chunk, or a step of holding still with the last gripper command if the tokens stand for no action."""
@@ -239,6 +243,14 @@ class InspireModelServer(PredictModelServer):
         chunk = np.asarray(actions, dtype=np.float32)[: self.chunk_size]
         episode.gripper = float(chunk[-1, -1])
         return chunk
+
+
+def _options(obs: Mapping[str, Any]) -> Options:
+    """The instruction of an observation. Raises InspireError where there is none, or one that is too long."""
+    options = Options.read({"prompt": str(obs.get("task_description") or "")})
+    if not options.prompt:
+        raise InspireError("The benchmark sends no instruction: `task_description` is missing or empty.")
+    return options
 
 
 def main() -> None:
