@@ -121,7 +121,7 @@ def test_what_the_benchmark_does_not_send_is_said(server, run_async):
     for text in ("", "  ", None):
         with pytest.raises(InspireError, match="`task_description` is missing or empty"):
             run_async(server.on_observation, observation(task_description=text), context)
-    with pytest.raises(InspireError, match="does not fit: prompt: .* at most 512 bytes"):
+    with pytest.raises(InspireError, match=r"does not fit: prompt: .* at most 512 bytes"):
         run_async(server.on_observation, observation(task_description="put it there " * 50), context)
     without = {key: value for key, value in observation().items() if key != "states"}
     with pytest.raises(InspireError, match="8 numbers"):

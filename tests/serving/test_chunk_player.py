@@ -122,9 +122,11 @@ def test_holding_still_ends_after_too_many_replies_without_actions(nothing) -> N
 
 def test_empty_chunks_are_not_asked_for_for_ever() -> None:
     replies = iter([SimpleNamespace(actions=np.zeros((0, 2)))] * 3)
-    with ChunkPlayer(lambda _: next(replies), max_undecodable=3) as player:
-        with pytest.raises(InspireError, match="3 replies in a row"):
-            player.step({"t": 0})
+    with (
+        ChunkPlayer(lambda _: next(replies), max_undecodable=3) as player,
+        pytest.raises(InspireError, match="3 replies in a row"),
+    ):
+        player.step({"t": 0})
 
 
 def test_errors_of_the_policy_are_raised() -> None:

@@ -171,8 +171,11 @@ def crossed_bootstrap(suites: Sequence[Float[np.ndarray, "seeds tasks"]]) -> Est
     rows = rng.integers(seeds, size=(RESAMPLES, seeds))
     total = np.zeros(RESAMPLES)
     for differences in suites:
-        columns = rng.integers(differences.shape[1], size=(RESAMPLES, differences.shape[1]))
-        total += differences[rows[:, :, None], columns[:, None, :]].mean(axis=(1, 2))
+        tasks = differences.shape[1]
+        for first in range(0, RESAMPLES, RESAMPLED_AT_ONCE):  # LIBERO-Plus has thousands of tasks in a suite
+            drawn = slice(first, first + RESAMPLED_AT_ONCE)
+            columns = rng.integers(tasks, size=(RESAMPLED_AT_ONCE, tasks))
+            total[drawn] += differences[rows[drawn, :, None], columns[:, None, :]].mean(axis=(1, 2))
     low, high = np.quantile(total / len(suites), [0.025, 0.975])
     value = float(np.mean([differences.mean() for differences in suites]))
     return Estimate(value, float(low), float(high))

@@ -94,7 +94,8 @@ def _by_name(names: Sequence[str], numbers: Sequence[float]) -> dict[str, float]
     if len(names) != len(numbers):
         names = [""] * len(numbers)
     unique = (
-        name if name and names.count(name) == 1 else f"{name} {place}".lstrip() for place, name in enumerate(names)
+        name if name and names.count(name) == 1 else f"{name} {place}".lstrip()
+        for place, name in enumerate(names)
     )
     return {name: float(number) for name, number in zip(unique, numbers, strict=True)}
 
