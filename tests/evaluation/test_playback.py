@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from tests.evaluation import recordings
+from tests.evaluation import recordings, toys
 from tests.evaluation.recordings import CLOSES, FRAMES, OPENS, TASKS, actions_of
 
 from inspire_vla.errors import InspireError
@@ -23,6 +23,7 @@ from inspire_vla.evaluation import (
 )
 from inspire_vla.evaluation.offline import ActionScale, gripper_events, match_events, score_actions
 from inspire_vla.evaluation.statistics import ratio_difference, ratio_over_episodes
+from inspire_vla.labels.columns import LABELS_FILE
 from inspire_vla.labels.recorded import EpisodeReader
 from inspire_vla.reports.tables import comparison_tables, warnings
 
@@ -331,6 +332,25 @@ def test_another_camera_and_a_smaller_image(dataset, tmp_path):
     assert observation["pixels"]["eye"].shape == (8, 8, 3)
     assert info["episode"] == 2
     assert "true_answers" not in info  # a base model is asked nothing
+
+
+def test_a_task_that_comes_back_in_an_episode_has_a_film_of_each_part(dataset, tmp_path):
+    copy = shutil.copytree(dataset, tmp_path / "copy")
+    for path in (copy / "data").glob("*/*.parquet"):
+        rows = pd.read_parquet(path)
+        inside = (rows.episode_index == 2) & rows.frame_index.between(8, 15)
+        rows.loc[inside, "task_index"] = 1 - rows.loc[inside, "task_index"]
+        rows.to_parquet(path)
+    (copy / LABELS_FILE).unlink()
+    factory = Factory(PLAYBACK, {"dataset": copy, "inputs": INPUTS, "evaluated": (2,)})
+    plan = PlaybackPlan({"name": "policy"}, factory().describe(), (2,), videos=3)
+    run = evaluate(
+        tmp_path / "run", plan, benchmark=factory, agent=recordings.Repeats, workers=0, progress=False,
+        video_writer=toys.touch_video,
+    )  # fmt: skip
+    assert [(r.task, r.steps) for r in run.records] == [(TASKS[0], 8), (TASKS[1], 8), (TASKS[0], 8)]
+    assert len({r.video for r in run.records}) == 3
+    assert all((run.path / r.video).is_file() for r in run.records)
 
 
 def test_videos_are_read_in_order(tmp_path):

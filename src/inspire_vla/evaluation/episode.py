@@ -33,13 +33,17 @@ GRIPPER_DEADBAND = 0.1
 
 @dataclass(frozen=True)
 class EpisodeJob:
-    """One episode to play. `seed` fixes the initial state; the same seed pairs two policies."""
+    """One episode to play. `seed` fixes the initial state; the same seed pairs two policies.
+
+    part: of a recorded episode whose task changes; a task may come back.
+    """
 
     suite: str
     task: str
     episode: int
     seed: int
     record_video: bool = False
+    part: int = 0
 
     @property
     def key(self) -> EpisodeKey:

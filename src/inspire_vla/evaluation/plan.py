@@ -120,7 +120,7 @@ class PlaybackPlan:
         episodes = set(self.episodes)
         chosen = [segment for segment in benchmark.segments if segment.episode in episodes]
         jobs = [
-            EpisodeJob(benchmark.name, s.instruction, s.episode, seed_of(s), record_video=i < self.videos)
+            EpisodeJob(benchmark.name, s.instruction, s.episode, seed_of(s), i < self.videos, s.part)
             for i, s in enumerate(chosen)
         ]
         return _part(jobs, self.shard)

@@ -28,6 +28,7 @@ from inspire_vla.evaluation.rollout import failed, rollout
 from inspire_vla.worker_processes import exit_with_parent, usable_cores
 
 _LONGEST_NAME = 80
+"""Bytes: file systems take 255, which 80 Chinese letters alone nearly fill."""
 _GRACE_S = 0.3
 """A worker that was terminated may be so together with this process. Then it ends before the worker's death counts."""
 EpisodeVideoWriter = Callable[[Path, Sequence[Any], float, Mapping[str, Any]], None]
@@ -68,7 +69,8 @@ class Worker:
     def _write_video(
         self, writer: EpisodeVideoWriter, job: EpisodeJob, record: EpisodeRecord, recording: Recording
     ) -> str:
-        path = self.folder / "videos" / job.suite / f"{_file_name(job.task)}_{job.episode:03d}.mp4"
+        part = f"_part{job.part}" if job.part else ""
+        path = self.folder / "videos" / job.suite / f"{_file_name(job.task)}_{job.episode:03d}{part}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)
         writer(path, recording.frames, recording.fps, vars(record))
         recording.write_arrays(path.with_suffix(".npz"))
@@ -91,9 +93,10 @@ class Worker:
 def _file_name(task: str) -> str:
     """Return the task as a file name; a long one is cut and made unique by its hash."""
     name = "".join(c if c.isalnum() else "_" for c in task)
-    if len(name) <= _LONGEST_NAME:
+    if len(name.encode()) <= _LONGEST_NAME:
         return name
-    return f"{name[:_LONGEST_NAME]}_{hashlib.sha256(task.encode()).hexdigest()[:8]}"
+    begin = name.encode()[:_LONGEST_NAME].decode(errors="ignore")
+    return f"{begin}_{hashlib.sha256(task.encode()).hexdigest()[:8]}"
 
 
 def split_jobs(jobs: Sequence[EpisodeJob], count: int) -> list[list[EpisodeJob]]:

@@ -83,7 +83,7 @@ def _latest(changes: Sequence[Any], step: int) -> Any:
 def _named(table: Sequence[np.ndarray], step: int, names: Sequence[str] = ()) -> dict[str, float]:
     if step >= len(table):
         return {}
-    return _by_name(names, table[step])
+    return _by_name(names, table[step].tolist())
 
 
 def _by_name(names: Sequence[str], numbers: Sequence[float]) -> dict[str, float]:
