@@ -379,6 +379,10 @@ def test_videos_are_read_in_order(tmp_path):
         means = [image.mean() for image in reader.images(segment, "observation.images.front")]
         wanted = 30 * segment.episode + 10 * np.arange(12) + 5
         np.testing.assert_allclose(means, wanted, atol=4)
+    with pytest.MonkeyPatch.context() as patch:  # an option of a training helps nobody who shows or evaluates
+        patch.setattr(reader, "columns", lambda *_: {"timestamp": np.full((12, 1), 99.0)})
+        with pytest.raises(InspireError, match=r"the nearest is at \S+ s\. Record it again\.$"):
+            list(reader.images(reader.segments[0], "observation.images.front"))
     (film,) = (tmp_path / "video" / "videos").rglob("*.mp4")
     film.write_bytes(film.read_bytes()[: film.stat().st_size // 3])
     with pytest.raises(InspireError, match=r"cannot be decoded|ends after|no image"):

@@ -1,5 +1,6 @@
 import json
 import resource
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from inspire_vla.evaluation import (
     read_run,
 )
 from inspire_vla.evaluation.recording import Recording
+from inspire_vla.evaluation.records import read_episodes
 from inspire_vla.reports.page import render_page
 from inspire_vla.reports.tables import warnings
 
@@ -229,6 +231,28 @@ def test_a_pooled_episode_has_its_own_video(tmp_path):
         for number, run in enumerate(runs)
         for task in ("go left", "go right")
     }
+
+
+def test_a_pooled_episode_has_its_video_where_the_runs_are_links(tmp_path):
+    """As on a cluster, where runs lie on another disk."""
+    runs = []
+    for seed, where in enumerate(("far/away/disk", "other")):
+        (folder := tmp_path / where / f"run{seed}" / "videos").mkdir(parents=True)
+        (folder / "x.mp4").touch()
+        link = tmp_path / "runs" / f"run{seed}"
+        link.parent.mkdir(exist_ok=True)
+        link.symlink_to(folder.parent)
+        runs.append(Run(link, {"policy": {"name": "p"}}, (record(video="videos/x.mp4"),)))
+    pooled = pool([[run] for run in runs], "p")
+    assert all((pooled.path / one.video).is_file() for one in pooled.records)
+
+
+def test_half_a_character_in_an_error_costs_no_run(tmp_path):
+    """Python names a file whose name is no UTF-8 so."""
+    crashed = record(error="No such file: /\udcff.png", crashed=True)
+    with EpisodeLog(tmp_path / "e.jsonl") as log:
+        log.append(crashed)
+    assert read_episodes(tmp_path / "e.jsonl")[0] == [replace(crashed, error="No such file: /?.png")]
 
 
 def test_the_shards_of_a_run_are_one_run(tmp_path):

@@ -141,7 +141,9 @@ class EpisodeLog:
 
     def append(self, record: EpisodeRecord) -> None:
         """Append one record and wait until it is on the disk. On an error the file stays as it was."""
-        line = (record.to_json() + "\n").encode("utf-8")
+        line = (record.to_json() + "\n").encode(
+            "utf-8", "replace"
+        )  # an error may name a file with half a character
         with disk_errors(self.path):
             try:
                 rest = memoryview(line)

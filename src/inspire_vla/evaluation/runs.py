@@ -191,7 +191,10 @@ def _video_from(first: Run, run: Run, record: EpisodeRecord) -> str | None:
     """The video's path relative to the first run of a pool: each run has videos of the same names."""
     if record.video is None or run is first:
         return record.video
-    return Path(os.path.relpath(run.path / record.video, first.path)).as_posix()
+    there, here = map(
+        os.path.realpath, (run.path / record.video, first.path)
+    )  # ".." goes up from where links lead
+    return Path(os.path.relpath(there, here)).as_posix()
 
 
 def join_shards(runs: Sequence[Run]) -> list[Run]:

@@ -84,6 +84,7 @@ class EpisodeReader:
             (span.first_s + timestamps).tolist(),
             0.5 / self.fps,
             lambda _: f"episode {segment.episode} of {camera}",
+            advice="Record it again.",
         )
 
     def _stored_images(

@@ -26,12 +26,18 @@ def open_video(path: str | Path) -> Iterator[Any]:
 
 
 def decode_video(
-    path: Path, times: Sequence[float], tolerance_s: float, place: Callable[[int], str] | None = None
+    path: Path,
+    times: Sequence[float],
+    tolerance_s: float,
+    place: Callable[[int], str] | None = None,
+    *,
+    advice: str = "Record it again, or train with a larger -- --tolerance_s=SECONDS.",
 ) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
     """The images of a video at `times` (seconds, ascending), decoded in order: each the nearest one, as in LeRobot.
 
     Args:
         place: where an image belongs, by its number among `times`, such as "episode 3 of observation.images.front".
+        advice: what to do where there is no image within the tolerance.
 
     Raises:
         InspireError: the video is damaged, or has no image within `tolerance_s` of a time.
@@ -54,7 +60,7 @@ def decode_video(
                     if abs(found_s - time_s) >= tolerance_s:
                         raise InspireError(
                             f"{path} has no image at {time_s:.4f} s, the time of a frame{of(done)}; the nearest is at "
-                            f"{found_s:.4f} s. Record it again, or train with a larger -- --tolerance_s=SECONDS."
+                            f"{found_s:.4f} s. {advice}"
                         )
                     yield frame.to_ndarray(format="rgb24")
                     done += 1
