@@ -60,7 +60,8 @@ def test_environments_are_made_when_they_are_first_needed() -> None:
 
 
 @pytest.mark.skipif(find_spec("libero") is None, reason="the extra `libero` is not installed")
-def test_a_suite_of_libero_has_tasks() -> None:
+def test_a_suite_of_libero_has_tasks_and_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(lerobot_internals.libero_suite("libero_goal").tasks) == 10
+    assert capsys.readouterr().out == ""
     with pytest.raises(ValueError, match="libero_none"):
         lerobot_internals.libero_suite("libero_none")

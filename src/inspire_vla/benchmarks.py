@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from inspire_vla.errors import InspireError, counted
-from inspire_vla.evaluation import Factory, PolicyShapes
+from inspire_vla.evaluation import Benchmark, Factory, PolicyShapes
 
 DEFAULT = "tabletop"
 """The benchmark of suite names without a known prefix, among them the groups `seen`, `unseen` and `validation`."""
@@ -60,12 +60,16 @@ def select(suites: Sequence[str], policy: PolicyShapes, options: Options = Optio
     return _select(suites, {"cameras": tuple(policy["cameras"]), "image_size": policy["image_size"]}, options)
 
 
-def check_suites(suites: Sequence[str], options: Options = Options()) -> None:
-    """Raise InspireError as `select` does, and for suites that no benchmark has. The policy may not be there yet."""
+def check_suites(suites: Sequence[str], options: Options = Options()) -> tuple[tuple[str, ...], Benchmark]:
+    """Return the suites, without names of groups, and their benchmark. The policy may not be there yet.
+
+    Raises InspireError as `select` does, and for suites that no benchmark has.
+    """
     selected = _select(suites, {}, options)
-    benchmark = selected.factory()
+    benchmark: Benchmark = selected.factory()
     for suite in selected.suites:
         benchmark.tasks(suite)
+    return selected.suites, benchmark
 
 
 def _select(suites: Sequence[str], images: dict[str, Any], options: Options) -> Selection:
@@ -162,12 +166,16 @@ def _libero(suites: tuple[str, ...], images: dict[str, Any], options: Options) -
             "--layout-randomness is for the tabletop: LIBERO's initial states fix the layouts."
         )
     from inspire_vla.libero.benchmark import MAX_STEPS, LiberoBenchmark
-    from inspire_vla.libero.grounding import read_mapping
+    from inspire_vla.libero.grounding import check_mapping, read_mapping
     from inspire_vla.libero.installation import require_libero
-    from inspire_vla.libero.tasks import base_suite
+    from inspire_vla.libero.tasks import PLUS_SUITES, PRO_SUITES, base_suite
 
     require_libero()
     table = None if options.mapping is None else read_mapping(options.mapping)
+    if table is not None:
+        changed = [suite for suite in suites if suite in {*PLUS_SUITES, *PRO_SUITES}]
+        benchmark = LiberoBenchmark()
+        check_mapping(table, {i for suite in changed for i in benchmark.instructions(suite).values()})
     known = [suite for suite in suites if suite in LiberoBenchmark.initial_states]
     notes = {
         "step_limits": {suite: MAX_STEPS[base_suite(suite)] for suite in known},

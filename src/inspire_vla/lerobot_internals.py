@@ -6,8 +6,9 @@ tests/test_lerobot_internals.py fails when one of these places changes.
 
 import ast
 import importlib.util
+import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +65,14 @@ def lazy_vector_env(makers: Sequence[Callable[[], Any]]) -> Any:
 
 
 def libero_suite(name: str) -> Any:
-    """A suite of the installed LIBERO, with its `tasks`. envs/libero.py. Raises ValueError for an unknown name."""
+    """A suite of the installed LIBERO, with its `tasks`. envs/libero.py. Raises ValueError for an unknown name.
+
+    The line that LIBERO prints about the order of its tasks is dropped: it would stand in the midst of our output.
+    """
     from lerobot.envs import libero
 
-    return libero._get_suite(name)
+    with redirect_stdout(io.StringIO()):
+        return libero._get_suite(name)
 
 
 def train_options(sources: Iterable[Path], policy: str) -> tuple[dict[str, str], set[str]]:

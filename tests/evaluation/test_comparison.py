@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from inspire_vla.evaluation import (
     compare_over_seeds,
     group_of,
     pool,
+    tasks_in_training,
 )
 from inspire_vla.evaluation.comparison import differing_conditions
 from inspire_vla.evaluation.confusion import merge
@@ -175,6 +177,47 @@ def test_groups(tmp_path):
         "unseen", "validation", "unseen", "seen", "seen by some",
     ]  # fmt: skip
     assert json.loads(json.dumps(compare([run("a", grid({"b_new": 1}))])))["version"] == 1
+
+
+class Overlapping:
+    """A suite, two parts of it that share a task, and another suite that has a task of the same name."""
+
+    part_of: ClassVar = {"x_new": "x_all", "x_known": "x_all"}
+    members: ClassVar = {"x_all": "abcd", "x_known": "ab", "x_new": "bc", "y": "abz"}
+
+    def suites(self):
+        return tuple(self.members)
+
+    def tasks(self, suite):
+        return tuple(self.members[suite])
+
+
+@pytest.mark.parametrize(
+    ("tasks", "trained_on", "found"),
+    [
+        (None, ["x_all"], {"x_known": (2, 2), "x_new": (2, 2)}),
+        (None, ["x_known"], {"x_all": (2, 4), "x_new": (1, 2)}),
+        (None, ["x_known", "x_new", "y"], {"x_all": (3, 4)}),
+        (["c", "d", "z"], ["x_known"], {}),
+        (["a"], ["x_known"], {"x_all": (1, 1)}),
+        (None, ["y"], {}),
+        (None, None, {}),
+    ],
+)
+def test_a_suite_that_shares_tasks_with_the_training_is_not_unseen(tasks, trained_on, found):
+    suites = Overlapping().suites()
+    assert tasks_in_training(Overlapping(), suites, tasks, trained_on) == found
+    runs = [run(name, grid(dict.fromkeys(suites, 1))) for name in "ab"]
+    for one in runs:
+        known = json.loads(json.dumps(found))
+        one.info.update(groups={}, trained_on=trained_on, tasks_trained_on=known)
+    groups = {suite: group["group"] for group in compare(runs)["groups"] for suite in group["suites"]}
+    for suite, (known, played) in found.items():
+        assert groups[suite] == ("seen" if known == played else "seen in part")
+    for suite in {*suites} - {*found}:
+        assert groups[suite] == (
+            "trained on unknown" if trained_on is None else "seen" if suite in trained_on else "unseen"
+        )
 
 
 def played_under(name, **plan):

@@ -3,7 +3,7 @@
 import pytest
 
 from inspire_vla.errors import InspireError
-from inspire_vla.evaluation import EvaluationPlan
+from inspire_vla.evaluation import EvaluationPlan, tasks_in_training
 from inspire_vla.libero import collection, hdf5_import, rendering
 from inspire_vla.libero.benchmark import MAX_STEPS, LiberoBenchmark
 from inspire_vla.libero.installation import LiberoMissing, require_libero
@@ -30,6 +30,20 @@ def test_five_suites_and_130_tasks(benchmark):
         benchmark.tasks("libero_gaol")
     with pytest.raises(InspireError, match="unknown task"):
         benchmark.make("libero_goal", "fly")
+
+
+def test_the_parts_of_libero_90_share_its_tasks_and_no_other_suite_does(benchmark):
+    suites = ("libero_90", *SPLIT_SUITES, "libero_goal")
+
+    def known(*trained_on):
+        return tasks_in_training(benchmark, suites, None, trained_on)
+
+    sizes = {suite: len(benchmark.tasks(suite)) for suite in SPLIT_SUITES}
+    assert known("libero_90") == {suite: (size, size) for suite, size in sizes.items()}
+    small = {suite: (size, size) for suite, size in sizes.items() if "small" in suite}
+    assert known("libero_90_train") == {"libero_90": (64, 90), **small}
+    assert known("libero_90_heldout") == {"libero_90": (12, 90)}
+    assert known("libero_goal") == {}
 
 
 def test_a_mapping_is_a_condition():

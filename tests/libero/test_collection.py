@@ -176,3 +176,13 @@ def test_unknown_tasks_and_cameras_are_said(installed, tmp_path):
     ):
         with pytest.raises(InspireError, match=message):
             collect(SUITE, 1, tmp_path / "data", **settings)
+
+
+def test_a_named_task_that_the_expert_cannot_do_is_refused_before_the_work(installed, tmp_path):
+    """Left out in silence, the dataset would lack a task that somebody asked for."""
+    tasks = ["open_the_middle_drawer_of_the_cabinet", "put_the_bowl_on_the_plate"]
+    with pytest.raises(
+        InspireError, match=f"cannot do 1 of these tasks:\n  {tasks[0]}: it cannot open objects"
+    ):
+        collect("libero_goal", 1, tmp_path / "data", tasks=tasks)
+    assert not list(tmp_path.iterdir())

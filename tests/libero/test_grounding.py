@@ -6,7 +6,7 @@ import pytest
 
 from inspire_vla.errors import InspireError
 from inspire_vla.instruction import find_mentions
-from inspire_vla.libero.grounding import ground, read_mapping
+from inspire_vla.libero.grounding import check_mapping, ground, read_mapping
 from inspire_vla.libero.installation import LiberoMissing, bddl_folder
 from inspire_vla.libero.tasks import SUITES, instruction_of, read_problem, task_files
 
@@ -68,6 +68,10 @@ def test_a_mapping_takes_precedence_and_is_checked(problem, tmp_path):
     )
     with pytest.raises(InspireError, match="Did you mean 'akita_black_bowl_"):
         ground(scene, said, overrides={"the black bowl": "akita_black_bowl"})
+    with pytest.raises(InspireError, match=r"'the bowl' is mapped, but .* Did you mean 'the black bowl'"):
+        ground(scene, said, overrides={"the bowl": "akita_black_bowl_1"}, skip_unknown=True)
+    with pytest.raises(InspireError, match=r"mapped to no name\. Possible: \['akita_black_bowl_1'"):
+        ground(scene, said, overrides={"the black bowl": []})
     with pytest.raises(InspireError, match="matches nothing"):
         ground(scene, "put the violin on the plate")
     assert ground(scene, "put the violin on the plate", skip_unknown=True) == {"the plate": ("plate_1",)}
@@ -120,3 +124,17 @@ def test_duplicates_are_told_apart(libero_files):
         found = ground(read_problem(path), instruction_of(path))
         tied = [name for names in found.values() for name in names]
         assert len(set(tied)) == len(tied), (path.stem, found)
+
+
+def test_a_mapping_without_effect_is_refused(libero_files):
+    """Of a misspelt instruction, mention or name. An instruction of several scenes needs the name in one of them."""
+    said = "put the black bowl on the plate"
+    assert len([path for _, path in libero_files if instruction_of(path) == said]) > 1
+    check_mapping({said: {"the plate": "plate_1"}, "a rephrased one": {"it": "mug"}}, ["a rephrased one"])
+    for mapping, message in (
+        ({said.upper(): {"the plate": "plate_1"}}, f"no task has. Did you mean '{said}'"),
+        ({said: {"plate": "plate_1"}}, "'plate' is mapped, but"),
+        ({said: {"the plate": "plate_7"}}, "'the plate' is mapped to 'plate_7', which the scene lacks"),
+    ):
+        with pytest.raises(InspireError, match=message):
+            check_mapping(mapping)

@@ -243,3 +243,18 @@ def test_bad_input_is_refused(files, tmp_path):
         file.create_group("data").attrs["bddl_file_name"] = "../../etc/passwd"
     with pytest.raises(InspireError, match="unknown task 'passwd'"):
         import_demonstrations([tmp_path / "mystery.hdf5"], tmp_path / "data", **QUICK)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"image_size": 5}, "image_size must be between 16 and 1024 pixels, found 5"),
+        ({"image_size": -3}, "found -3"),
+        ({"image_size": 100_000}, "found 100000"),
+        ({"image_size": None, "mapping": {"fly": {"the bowl": "plate_1"}}}, "'fly', which no task has"),
+    ],
+)
+def test_settings_out_of_range_are_refused_before_the_work(files, tmp_path, settings, message):
+    with pytest.raises(InspireError, match=message):
+        import_demonstrations([files], tmp_path / "data", processes=0, **settings)
+    assert not list(tmp_path.iterdir())

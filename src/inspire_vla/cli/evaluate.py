@@ -26,7 +26,7 @@ from inspire_vla.files import check_folder
 from inspire_vla.worker_processes import usable_cores
 
 if TYPE_CHECKING:
-    from inspire_vla.evaluation import AnswerRule, Factory, PolicyDescription, Run
+    from inspire_vla.evaluation import AnswerRule, EvaluationPlan, Factory, PolicyDescription, Run
     from inspire_vla.evaluation.plan import Plan
     from inspire_vla.instruction import Overrides
 
@@ -99,24 +99,54 @@ def run(options: Arguments) -> None:
 
 def _in_simulator(options: Arguments, mentions: "Overrides | None") -> "Run":
     from inspire_vla import benchmarks, policies
-    from inspire_vla.evaluation import FIRST_SEED, EvaluationPlan
+    from inspire_vla.evaluation import tasks_in_training
 
     if options.camera:
         raise InspireError("--camera belongs to --dataset; a simulator has the policy's own cameras.")
-    text = options.episodes or "10"
-    if not text.isdecimal() or int(text) < 1:
-        raise InspireError(f"--episodes N: the episodes per task, at least 1; found {text!r}.")
+    _plan(options, options.suite, {"name": ""})  # before the policy is read
     policy, agent = chosen_policy(options, name=options.name, mentions=mentions, patient=True)
     _check_fits(policy, options)
     chosen = benchmarks.Options(options.layout_randomness, options.mapping, options.render)
     selected = benchmarks.select(options.suite, policy, chosen)
+    trained_on = policies.trained_on(options.policy)
+    shared = tasks_in_training(selected.factory(), selected.suites, options.task or None, trained_on)
+    for suite, (known, played) in shared.items():
+        group = "seen" if known == played else "seen in part"
+        print(
+            f"inspire evaluate: note: the policy was trained on {known} of {counted(played, 'task')} of {suite}; "
+            f"tables call the suite {group}.",
+            file=sys.stderr,
+        )
     drawn = [data.get("render") for data in policies.training_data(options.policy)]
     if note := benchmarks.rendering_note(options.suite, options.render, drawn):
         print(f"inspire evaluate: {note}", file=sys.stderr)
-    plan = EvaluationPlan(
-        suites=selected.suites,
+    plan = _plan(
+        options,
+        selected.suites,
+        {**policy, **selected.played, **_given(mentions)},
+        {**selected.notes, "trained_on": trained_on, "tasks_trained_on": shared},
+    )
+    slots = min(options.slots, selected.slots or options.slots)
+    rule = policies.answer_rule(policy, checkpoint=options.policy, mentions=mentions)
+    return _evaluate(options, plan, selected.factory, agent, slots, rule)
+
+
+def _plan(
+    options: Arguments,
+    suites: Sequence[str],
+    policy: Mapping[str, Any],
+    extra: Mapping[str, Any] | None = None,
+) -> "EvaluationPlan":
+    """What the options describe. `extra` is noted in the run."""
+    from inspire_vla.evaluation import FIRST_SEED, EvaluationPlan
+
+    text = options.episodes or "10"
+    if not text.isdecimal() or int(text) < 1:
+        raise InspireError(f"--episodes N: the episodes per task, at least 1; found {text!r}.")
+    return EvaluationPlan(
+        suites=tuple(suites),
         episodes_per_task=int(text),
-        policy={**policy, **selected.played, **_given(mentions)},
+        policy=policy,
         tasks=options.task or None,
         first_seed=FIRST_SEED if options.first_seed is None else options.first_seed,
         n_action_steps=options.n_action_steps,
@@ -124,11 +154,19 @@ def _in_simulator(options: Arguments, mentions: "Overrides | None") -> "Run":
         control=options.control,
         videos_per_task=options.videos,
         shard=options.shard,
-        extra={**selected.notes, "trained_on": policies.trained_on(options.policy)},
+        extra=extra or {},
     )
-    slots = min(options.slots, selected.slots or options.slots)
-    rule = policies.answer_rule(policy, checkpoint=options.policy, mentions=mentions)
-    return _evaluate(options, plan, selected.factory, agent, slots, rule)
+
+
+def check_planned(options: Arguments) -> None:
+    """Raise InspireError for a call in a simulator that would fail with every policy, which may not be there yet."""
+    from inspire_vla import benchmarks
+
+    if options.ray is None:
+        check_device(options.device)
+    chosen = benchmarks.Options(options.layout_randomness, options.mapping, options.render)
+    suites, benchmark = benchmarks.check_suites(options.suite, chosen)
+    _plan(options, suites, {"name": ""}).jobs(benchmark)
 
 
 def _on_dataset(options: Arguments, mentions: "Overrides | None") -> "Run":

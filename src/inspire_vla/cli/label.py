@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from inspire_vla.cli.options import Names, PositiveOrNone, refuse_unused
+from inspire_vla.cli.options import Names, NotNegative, Positive, PositiveOrNone, refuse_unused
 from inspire_vla.errors import InspireError, counted
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class EndEffector:
 class Import:
     """Sources that are imported: LIBERO's HDF5 demonstrations, and a split of CALVIN."""
 
-    image_size: int = 128
+    image_size: NotNegative = 128
     """LIBERO: side of the images in pixels, 0 for no images. CALVIN's keep their sizes; 0 leaves them out."""
     keep_noops: bool = False
     """LIBERO: keep actions that do nothing."""
@@ -63,7 +63,7 @@ class Import:
     """LIBERO: execute the actions again and leave failures out."""
     mapping: Annotated[str | None, arg(metavar="JSON")] = None
     """LIBERO: file {instruction: {mention: name}} that overrules the grounding of mentions."""
-    processes: int = 1
+    processes: Positive = 1
     """Number of processes."""
     render: Literal["full", "fast"] = "full"
     """LIBERO: how images are drawn, as in `inspire collect`."""

@@ -127,20 +127,9 @@ def _check_pretraining(options: Any, *_: object) -> None:
 
 
 def _check_collection(options: Any, *_: object) -> None:
-    from inspire_vla import benchmarks
-    from inspire_vla.labels.collected_dataset import check_numbers
-    from inspire_vla.spatial import canonical_answers
+    from inspire_vla.cli.collect import check_planned
 
-    benchmarks.check_suites([options.suite])
-    given = {name: getattr(options, name) for name in ("noise", "perturbations", "layout_randomness")}
-    check_numbers(
-        image_size=options.image_size,
-        largest_image=1024,
-        probabilities={name: value for name, value in given.items() if value is not None},
-        seed=options.seed,
-    )
-    for mode in options.modes:
-        canonical_answers(mode)  # raises for an unknown one
+    check_planned(options)
 
 
 def _check_training(options: Any, stage: "Stage", to_do: "Sequence[Stage]") -> None:
@@ -163,18 +152,12 @@ def _check_labels(options: Any, *_: object) -> None:
 
 
 def _check_evaluation(options: Any, stage: "Stage", _: object) -> None:
-    from inspire_vla import benchmarks
-    from inspire_vla.backbones.devices import check_device
-    from inspire_vla.evaluation.controls import check_control
+    from inspire_vla.cli.evaluate import check_planned
 
-    if options.ray is None:
-        check_device(options.device)
     trained, *checkpoint = stage.needs
     if trained.exists() and checkpoint and not checkpoint[0].exists():
         raise InspireError(f"the training is finished, and there is no checkpoint {checkpoint[0]}.")
-    check_control(options.control)
-    chosen = benchmarks.Options(options.layout_randomness, options.mapping, options.render)
-    benchmarks.check_suites(options.suite, chosen)
+    check_planned(options)
 
 
 _CHECKS: dict[str, Callable[[Any, "Stage", "Sequence[Stage]"], None]] = {

@@ -22,7 +22,7 @@ from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.plan import EvaluationPlan, PlaybackPlan
 from inspire_vla.evaluation.playback import PlaybackBenchmark, PolicyInputs
 from inspire_vla.evaluation.policy_description import PolicyDescription, PolicyShapes
-from inspire_vla.evaluation.protocols import Agent, Benchmark, Factory, select_tasks
+from inspire_vla.evaluation.protocols import Agent, Benchmark, Factory, select_tasks, tasks_in_training
 from inspire_vla.evaluation.provenance import provenance
 from inspire_vla.evaluation.ray_workers import RayCluster
 from inspire_vla.evaluation.recording import read_arrays
@@ -74,5 +74,6 @@ __all__ = [
     "read_run",
     "rollout",
     "select_tasks",
+    "tasks_in_training",
     "wilson",
 ]

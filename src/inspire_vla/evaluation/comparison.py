@@ -36,18 +36,21 @@ from inspire_vla.evaluation.statistics import (
 )
 
 UNKNOWN = "trained on unknown"
-GROUPS = ("seen", "seen by some", "validation", "unseen", UNKNOWN)
+GROUPS = ("seen", "seen by some", "seen in part", "validation", "unseen", UNKNOWN)
+"""Of suites. "seen by some": by some of the policies. "seen in part": a policy was trained on some of its tasks."""
 
 
 def group_of(
     suite: str,
     trained_on: Sequence[Collection[str] | None] = (),
     groups: Mapping[str, str] | None = None,
+    in_part: Collection[str] = (),
 ) -> str:
     """Return a suite's group, one of `GROUPS`.
 
     Args:
         trained_on: the suites that each policy was trained on; None for a policy of which they are unknown.
+        in_part: suites of which one of the policies was trained on some tasks only.
         groups: the suites' roles in the benchmark's protocol (`Benchmark.groups`). "validation" always holds; the
             others hold if it is not known for every policy what it was trained on.
     """
@@ -55,6 +58,8 @@ def group_of(
     known = [suites for suites in trained_on if suites is not None]
     if role == "validation" or not known or len(known) < len(trained_on):
         return role
+    if suite in in_part:
+        return "seen in part"
     was_trained_on = [suite in suites for suites in known]
     return "seen" if all(was_trained_on) else "seen by some" if any(was_trained_on) else "unseen"
 
@@ -119,8 +124,14 @@ def compare(runs: Sequence[Run], groups: Mapping[str, Collection[str]] | None = 
 
 def _groups_by_training(runs: Sequence[Run], suites: Sequence[str]) -> dict[str, list[str]]:
     roles = {suite: role for run in runs for suite, role in run.info.get("groups", {}).items()}
-    trained_on = [run.info.get("trained_on") for run in runs]
-    return {name: [s for s in suites if group_of(s, trained_on, roles) == name] for name in GROUPS}
+    trained_on: list[set[str] | None] = []
+    in_part: set[str] = set()
+    for run in runs:
+        suites_known, tasks = run.info.get("trained_on"), run.info.get("tasks_trained_on", {})
+        whole = {suite for suite, (known, played) in tasks.items() if known == played}
+        trained_on.append(None if suites_known is None else {*suites_known, *whole})
+        in_part |= tasks.keys() - whole
+    return {name: [s for s in suites if group_of(s, trained_on, roles, in_part) == name] for name in GROUPS}
 
 
 def _offline(runs: Sequence[Run]) -> Offline:

@@ -1,7 +1,7 @@
 """What evaluation asks of a benchmark and of an agent. It knows neither a simulator nor a policy."""
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -30,6 +30,7 @@ class Benchmark(Protocol):
         initial_states: {suite or (suite, task): number of fixed initial states}.
         conditions: {name: JSON value}, what episodes depend on besides suite, task and seed.
         instructions(suite): {task: instruction}.
+        part_of: {suite: a larger suite that holds its tasks too}.
     """
 
     def suites(self) -> Sequence[str]:
@@ -121,3 +122,30 @@ def select_tasks(
         if task not in names:
             raise InspireError(f"Unknown task {task!r} in {list(suites)}.{did_you_mean(task, names)}")
     return [(suite, task) for suite, task in pairs if task in set(tasks)]
+
+
+def tasks_in_training(
+    benchmark: Benchmark,
+    suites: Sequence[str],
+    tasks: Sequence[str] | None,
+    trained_on: Collection[str] | None,
+) -> dict[str, tuple[int, int]]:
+    """Return the suites that a policy was trained on under another name: suite → (tasks it was trained on, tasks).
+
+    Suites share tasks where `part_of` says so. A suite of which no task was trained on is left out.
+
+    Args:
+        suites, tasks: what is played, see `select_tasks`.
+        trained_on: the suites that the policy was trained on; None if that is not known.
+    """
+    part_of: Mapping[str, str] = getattr(benchmark, "part_of", {})
+    found: dict[str, tuple[int, int]] = {}
+    pairs = select_tasks(benchmark, suites, tasks)
+    for suite in dict.fromkeys(suites):
+        whole = part_of.get(suite, suite)
+        alike = [name for name in trained_on or () if part_of.get(name, name) == whole]
+        played = {task for played_suite, task in pairs if played_suite == suite}
+        shared = played & {task for name in alike for task in benchmark.tasks(name)} if alike else set()
+        if shared and suite not in alike:
+            found[suite] = len(shared), len(played)
+    return found

@@ -56,6 +56,7 @@ class _RunFile(TypedDict, total=False):
     kind: str
     groups: dict[str, str]
     trained_on: list[str] | None
+    tasks_trained_on: dict[str, tuple[int, int]]
     held_out: _HeldOut
     dataset: dict[str, Any]
     resumed: list[dict[str, Any]]

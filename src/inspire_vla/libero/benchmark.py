@@ -77,6 +77,9 @@ class LiberoBenchmark:
     )
     """Number of initial states of each task. LIBERO-Plus evaluates a task once; many have one initial state."""
 
+    part_of: ClassVar[dict[str, str]] = {suite: base_suite(suite) for suite in SPLIT_SUITES}
+    """A policy that was trained on one of them knows tasks of the others, and of LIBERO-90."""
+
     def __init__(
         self,
         cameras: Sequence[str] = ("image",),

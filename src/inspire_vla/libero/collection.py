@@ -23,7 +23,7 @@ from inspire_vla.labels.collected_dataset import (
 )
 from inspire_vla.labels.demonstration import Demonstration, SkippedDemonstration
 from inspire_vla.libero.benchmark import MAX_STEPS
-from inspire_vla.libero.dataset import DATASET, check_cameras, label_info, make_demonstration
+from inspire_vla.libero.dataset import DATASET, LARGEST_IMAGE, check_cameras, label_info, make_demonstration
 from inspire_vla.libero.expert import Expert, unsupported_reason
 from inspire_vla.libero.installation import require_libero
 from inspire_vla.libero.rendering import Rendering, check_rendering
@@ -119,35 +119,27 @@ def collect(
         render: how images are drawn, see rendering.py.
 
     Raises:
-        InspireError: an unknown suite or task, a number out of range, no task that the expert supports, `out` exists
-            and is not the finished dataset of the same call, or LIBERO is not installed, or what `render` needs.
+        InspireError: an unknown suite or task, one of `tasks` that the expert cannot do, a number out of range, `out`
+            exists and is not the finished dataset of the same call, or LIBERO is not installed, or what `render` needs.
     """
-    if suite not in (*SUITES, *SPLIT_SUITES):
-        raise InspireError(f"unknown LIBERO suite {suite!r}.{did_you_mean(suite, (*SUITES, *SPLIT_SUITES))}")
+    check_suite(suite)
     probabilities = {"noise": noise, "perturbations": perturbations}
     numbers = {"episodes": episodes, "processes": processes, "seed": seed}
-    check_numbers(image_size=image_size, largest_image=1024, probabilities=probabilities, **numbers)
+    check_numbers(image_size=image_size, largest_image=LARGEST_IMAGE, probabilities=probabilities, **numbers)
     require_libero()
     check_rendering(render)
-    files = {path.stem: path for path in task_files(suite)}
-    for task in tasks or ():
-        if task not in files:
-            raise InspireError(f"unknown task {task!r} of {suite}.{did_you_mean(task, files)}")
-    reasons = {
-        task: unsupported_reason(read_problem(files[task]), instruction_of(files[task]))
-        for task in (tasks or files)
-    }
-    unsupported = {task: why for task, why in reasons.items() if why}
-    chosen = tuple(task for task, why in reasons.items() if not why)
-    if not chosen:
-        raise InspireError(f"the expert supports none of these tasks: {unsupported}.")
+    files, unsupported = supported_tasks(suite, tasks)
     cameras = check_cameras(cameras) if image_size else ()
     conditions = Conditions(
-        suite, chosen, seed, cameras, image_size, float(noise), render, float(perturbations)
+        suite, tuple(files), seed, cameras, image_size, float(noise), render, float(perturbations)
     )
-    paths = [files[task] for task in chosen]
     labels = label_info(
-        paths, {}, modes, frame, ModeRule(), {"source": "LIBERO, scripted expert", "render": render}
+        list(files.values()),
+        {},
+        modes,
+        frame,
+        ModeRule(),
+        {"source": "LIBERO, scripted expert", "render": render},
     )
     out = Path(out).absolute()
     record = collect_demonstrations(
@@ -156,13 +148,13 @@ def collect(
         episodes,
         partial(demonstrate, conditions),
         labels,
-        entry=partial(_entry, chosen),
+        entry=partial(_entry, tuple(files)),
         entry_type=EpisodeEntry,
         resume=resume,
         processes=processes,
         progress=progress,
         order=lambda number: (
-            number % len(chosen)
+            number % len(files)
         ),  # a task's episodes in a row: to make its simulation takes seconds
         name=suite,
         image_size=image_size,
@@ -170,6 +162,37 @@ def collect(
         **DATASET,
     )
     return _report(out, record, unsupported)
+
+
+def check_suite(suite: str) -> None:
+    """Raise InspireError for a suite that cannot be collected."""
+    if suite not in (*SUITES, *SPLIT_SUITES):
+        raise InspireError(f"unknown LIBERO suite {suite!r}.{did_you_mean(suite, (*SUITES, *SPLIT_SUITES))}")
+
+
+def supported_tasks(suite: str, tasks: Sequence[str] | None) -> tuple[dict[str, Path], dict[str, str]]:
+    """Return the tasks that the expert can do, with their files, and why it cannot do the others.
+
+    Args:
+        tasks: names of task files; None for the whole suite.
+
+    Raises:
+        InspireError: an unknown suite or task, or one of `tasks` that the expert cannot do.
+    """
+    check_suite(suite)
+    files = {path.stem: path for path in task_files(suite)}
+    for task in tasks or ():
+        if task not in files:
+            raise InspireError(f"unknown task {task!r} of {suite}.{did_you_mean(task, files)}")
+    chosen = {task: files[task] for task in tasks or files}
+    reasons = {
+        task: unsupported_reason(read_problem(path), instruction_of(path)) for task, path in chosen.items()
+    }
+    unsupported = {task: why for task, why in reasons.items() if why}
+    if tasks and unsupported:
+        why = "".join(f"\n  {task}: {reason}" for task, reason in unsupported.items())
+        raise InspireError(f"the scripted expert cannot do {len(unsupported)} of these tasks:{why}")
+    return {task: path for task, path in chosen.items() if task not in unsupported}, unsupported
 
 
 def _entry(tasks: Sequence[str], number: int, made: Demonstration | str) -> EpisodeEntry:

@@ -17,6 +17,8 @@ from inspire_vla.spatial import Frame
 
 DATASET: dict[str, Any] = {"fps": CONTROL_HZ, "robot_type": "panda"}
 """Arguments of LabelledDatasetWriter that every dataset of LIBERO shares."""
+LARGEST_IMAGE = 1024
+"""In pixels."""
 GroundingOverrides = Mapping[str, Mapping[str, Sequence[str]]]
 """instruction → mention → name(s) of the scene."""
 

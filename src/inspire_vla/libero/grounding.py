@@ -5,13 +5,13 @@ moves, and "the middle drawer of the cabinet" is the region that the goal opens.
 plate" in "to the right of the plate") is found by its words.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from inspire_vla.errors import InspireError, did_you_mean
+from inspire_vla.errors import InspireError, did_you_mean, possible
 from inspire_vla.files import read_json
 from inspire_vla.instruction import Act, acts_of, find_mentions
-from inspire_vla.libero.tasks import Problem
+from inspire_vla.libero.tasks import SUITES, Problem, instruction_of, read_problem, task_files
 
 _SYNONYMS = {
     "mug": "cup", "coffee": "cup", "porcelain": "white", "moka": "pot", "hob": "stove", "burner": "stove",
@@ -39,12 +39,22 @@ def ground(
         skip_unknown: leave out mentions that match nothing, which freely worded instructions may have.
 
     Raises:
-        InspireError: a mention that matches nothing, or a name of `overrides` that the scene lacks. The error lists the
-            possible names.
+        InspireError: a mention that matches nothing; or in `overrides` a mention that the instruction does not have, a
+            mention without a name, or a name that the scene lacks. The error lists what is possible.
     """
     mentions = find_mentions(instruction)
     acts = acts_of(instruction, mentions)
     given = dict(overrides or {})
+    for mention, names in given.items():
+        if mention not in mentions:
+            raise InspireError(
+                f"{mention!r} is mapped, but {instruction!r} does not mention it."
+                f"{did_you_mean(mention, mentions)}"
+            )
+        if not names:
+            raise InspireError(
+                f"{mention!r} of {instruction!r} is mapped to no name.{possible(problem.names())}"
+            )
     grounding: Grounding = {}
     for i, mention in enumerate(mentions):
         if mention in given:
@@ -76,6 +86,36 @@ def read_mapping(path: str | Path) -> dict[str, dict[str, list[str]]]:
         instruction: {mention: [names] if isinstance(names, str) else names for mention, names in row.items()}
         for instruction, row in table.items()
     }
+
+
+def check_mapping(
+    mapping: Mapping[str, Mapping[str, Sequence[str] | str]], others: Collection[str] = ()
+) -> None:
+    """Check a mapping before long work: what it says of a task that does not exist would have no effect.
+
+    Args:
+        others: instructions besides those of LIBERO's own tasks. Their scenes are not looked at.
+
+    Raises:
+        InspireError: an instruction that no task has, or what `ground` refuses in each of its scenes.
+    """
+    scenes: dict[str, list[Path]] = {instruction: [] for instruction in others}
+    for path in (path for suite in SUITES for path in task_files(suite)):
+        scenes.setdefault(instruction_of(path), []).append(path)
+    for instruction, row in mapping.items():
+        if instruction not in scenes:
+            raise InspireError(
+                f"The mapping names the instruction {instruction!r}, which no task has."
+                f"{did_you_mean(instruction, scenes)}"
+            )
+        errors = []
+        for path in scenes[instruction]:
+            try:
+                ground(read_problem(path), instruction, overrides=row)
+            except InspireError as error:
+                errors.append(error)
+        if errors and len(errors) == len(scenes[instruction]):
+            raise errors[0]
 
 
 def _by_role(problem: Problem, acts: Sequence[Act], words: Sequence[str], index: int) -> tuple[str, ...]:

@@ -20,15 +20,18 @@ import numpy as np
 
 from inspire_vla.errors import InspireError, counted, some_of
 from inspire_vla.labels import ModeRule
+from inspire_vla.labels.collected_dataset import check_numbers
 from inspire_vla.labels.dataset_writer import ACTION_NAMES, build_dataset, import_shard
 from inspire_vla.labels.demonstration import Demonstration, finite_as_stored
 from inspire_vla.libero.dataset import (
     DATASET,
+    LARGEST_IMAGE,
     GroundingOverrides,
     check_cameras,
     label_info,
     make_demonstration,
 )
+from inspire_vla.libero.grounding import check_mapping
 from inspire_vla.libero.installation import bddl_folder, require_libero
 from inspire_vla.libero.rendering import Rendering, check_rendering
 from inspire_vla.libero.simulation import (
@@ -111,12 +114,15 @@ def import_demonstrations(
             interrupted call with other settings has left, which is removed.
 
     Raises:
-        InspireError: no HDF5 file, `out` exists, LIBERO is not installed, or what `render` needs, or
-            nothing could be imported.
+        InspireError: no HDF5 file, `out` exists, an image size out of range, a mapping of something that no task has,
+            LIBERO is not installed, or what `render` needs, or nothing could be imported.
     """
+    check_numbers(image_size=image_size, largest_image=LARGEST_IMAGE, probabilities={})
     require_libero()
     if image_size:
         check_rendering(render)
+    if mapping:
+        check_mapping(mapping)
     out = Path(out).absolute()
     if out.exists():
         raise InspireError(f"{out} exists; choose another folder.")

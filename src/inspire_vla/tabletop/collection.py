@@ -33,6 +33,8 @@ from inspire_vla.tabletop.expert import Expert
 from inspire_vla.tabletop.scene import check_layout_randomness
 from inspire_vla.tabletop.tasks import Task
 
+LARGEST_IMAGE = 640
+"""In pixels."""
 MAX_OBJECTS = 4
 """Width of the label columns: the maximum number of mentions in an instruction of any suite."""
 MAX_ATTEMPTS = 20
@@ -215,7 +217,7 @@ def collect(
     tasks = tasks_of(suite)
     probabilities = {"noise": noise, "perturbations": perturbations, "layout_randomness": layout_randomness}
     numbers = {"episodes": episodes, "processes": processes, "seed": seed}
-    check_numbers(image_size=image_size, largest_image=640, probabilities=probabilities, **numbers)
+    check_numbers(image_size=image_size, largest_image=LARGEST_IMAGE, probabilities=probabilities, **numbers)
     cameras = ("image", "image2") if wrist else ("image",)
     conditions = Conditions(
         suite=suite,
