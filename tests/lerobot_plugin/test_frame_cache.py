@@ -308,23 +308,51 @@ def test_augmented_images_are_those_of_lerobot(
 
 
 @pytest.mark.parametrize("limit", ["memory", "disk"])
-def test_more_than_half_of_the_memory_or_disk_is_not_taken(
+@pytest.mark.parametrize("size", [None, (16, 16)])
+def test_images_of_image_files_that_take_too_much_are_decoded_when_they_are_read(
     labelled_dataset: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     limit: str,
+    size: tuple[int, int] | None,
 ) -> None:
-    """Then items stay the dataset's own."""
-    total = 48 * 3 * SIZE * SIZE
-    if limit == "memory":
-        monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(total=total))
-    else:
-        monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=total))
-    cache = FrameCache(opened(labelled_dataset))
-    assert not cache.load(horizon=4, cameras=[IMAGE], folder=tmp_path / "kept")
-    assert "48 frames" in caplog.text
+    """Items are the same as with decoded images, also in another process."""
+    options: dict[str, Any] = {"horizon": 4, "cameras": [IMAGE], "columns": COLUMNS, "image_size": size}
+    dataset = opened(labelled_dataset, episodes=[0, 2])
+    kept = loaded(dataset, tmp_path / "first", image_size=size)
+    take_half_of(monkeypatch, limit, len(dataset) * 3 * (size or (SIZE, SIZE))[0] ** 2)
+    cache = FrameCache(dataset)
+    assert not cache.load(**options, folder=tmp_path / "kept")
+    assert f"{len(dataset)} frames" in caplog.text
     assert "--policy.image_size" in caplog.text
-    assert cache[3].keys() == opened(labelled_dataset)[3].keys()
     assert not (tmp_path / "kept").exists()
-    assert cache.load(horizon=4, cameras=[IMAGE], image_size=(16, 16), folder=tmp_path / "kept")
+    for one in (cache, pickle.loads(pickle.dumps(cache))):
+        for row in range(len(dataset)):
+            want, found = kept[row], one[row]
+            assert found.keys() == want.keys()
+            for key in want:
+                if isinstance(want[key], str):
+                    assert found[key] == want[key]
+                else:
+                    assert found[key].dtype == want[key].dtype
+                    assert torch.equal(found[key], want[key]), (row, key)
+
+
+def test_videos_that_take_too_much_stay_lerobots(
+    filmed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = opened(filmed)
+    take_half_of(monkeypatch, "memory", len(dataset) * 3 * 64 * 96)
+    cache = FrameCache(dataset)
+    assert not cache.load(horizon=4, cameras=CAMERAS[:1], folder=tmp_path / "kept")
+    assert cache[3].keys() == dataset[3].keys()
+    assert cache.load(horizon=4, cameras=CAMERAS[:1], image_size=(16, 16), folder=tmp_path / "kept")
+
+
+def take_half_of(monkeypatch: pytest.MonkeyPatch, limit: str, needed: int) -> None:
+    """Let images of `needed` bytes take just more than half of the memory or of the disk."""
+    if limit == "memory":
+        monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(total=2 * needed - 2))
+    else:
+        monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=2 * needed - 2))

@@ -1,10 +1,13 @@
-"""The images of a dataset, decoded once. LeRobot decodes each image of a video again whenever it is trained on.
+"""The images of a dataset, decoded once. LeRobot decodes each image again whenever it is trained on.
 
     videos ──in order──▶ scaled to the policy's size ──▶ one .npy file for each camera, mapped into memory
 
 The files are kept beside the cache of the `datasets` library ($HF_DATASETS_CACHE), never in the dataset. Each lists its
 frames by a hash of what they were decoded from. So trainings on the same videos share them, also if they train on other
 episodes of a dataset, and changed videos are decoded again.
+
+Where they are too large, images of image files are decoded when they are read, which takes a seventh of the time of
+LeRobot's own items; items with videos stay LeRobot's.
 """
 
 import hashlib
@@ -74,7 +77,7 @@ def chunk_indices(
 
 
 class FrameCache(Dataset):
-    """A LeRobotDataset whose images are decoded once, by `load`. Before that, its items are the dataset's own.
+    """A LeRobotDataset whose images are decoded once, by `load`, or read fast. Before, its items are the dataset's own.
 
     Items are those of the dataset that a policy learns from: images (3, H, W) as uint8, `action` (horizon, dim) with
     `action_is_pad`, number columns, task and index. Everything else is asked of the dataset itself. Images are kept in
@@ -90,6 +93,10 @@ class FrameCache(Dataset):
         self._rows: dict[str, Int[np.ndarray, " frames"]] = {}
         """Of each frame: where it is in the camera's file, which may hold more frames."""
         self._images: dict[str, UInt8[np.ndarray, "kept 3 height width"]] = {}
+        self._encoded: Any = None
+        """The images as they lie in the dataset, if they are decoded when they are read; and how."""
+        self._features: Any = None
+        self._size: tuple[int, int] | None = None
 
     def load(
         self,
@@ -108,18 +115,21 @@ class FrameCache(Dataset):
             folder: of the files, by default `cache_folder()`.
 
         Returns:
-            False where they take more than half of the memory or the free disk. Then items stay the dataset's own.
+            False where they take more than half of the memory or the free disk. Then image files are decoded whenever
+            an item is read; and with videos, items stay the dataset's own.
 
         Raises:
             InspireError: a video that is damaged, or has no image at the time of a frame.
         """
         folder = folder or cache_folder()
         sizes = {camera: image_size or _size_of(self._dataset, camera) for camera in cameras}
+        if not self._fits_memory(sizes):
+            return self._decode_when_read(cameras, columns, horizon, image_size)
         sources = {camera: self._sources(camera, image_size) for camera in cameras}
         kept = {camera: _kept_in(folder, _prefix(camera, image_size), sources[camera]) for camera in cameras}
         whole = {camera: _whole(kept[camera]) for camera in cameras}
-        if not self._fits(sizes, folder, new=None in whole.values()):
-            return False
+        if None in whole.values() and not self._fits_disk(sizes, folder):
+            return self._decode_when_read(cameras, columns, horizon, image_size)
         total = sum(len(self) for path in whole.values() if path is None)
         with tqdm(total=total, desc="Decoding images once", unit="image", disable=not total) as bar:
             for camera in cameras:
@@ -140,24 +150,36 @@ class FrameCache(Dataset):
         self._read_columns(columns, horizon)
         return True
 
-    def _fits(self, sizes: dict[str, tuple[int, int]], folder: Path, *, new: bool) -> bool:
-        needed = len(self) * sum(3 * height * width for height, width in sizes.values())
-        memory = psutil.virtual_memory().total
-        if needed > memory // 2:
-            self._warn(needed, "more than half of this machine's memory")
-            return False
-        existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-        if new and needed > shutil.disk_usage(existing).free // 2:
-            self._warn(needed, f"more than half of the free disk of {existing}")
-            return False
-        return True
+    def _fits_memory(self, sizes: dict[str, tuple[int, int]]) -> bool:
+        return self._fits(sizes, psutil.virtual_memory().total, "memory of this machine")
 
-    def _warn(self, needed: int, than: str) -> None:
-        log.warning(
-            f"{counted(len(self), 'frame is', 'frames are')} {needed / 2**30:.1f} GiB of images, {than}: "
-            "images are read from their files in "
-            "every step, which is slow for videos. A smaller --policy.image_size keeps less."
-        )
+    def _fits_disk(self, sizes: dict[str, tuple[int, int]], folder: Path) -> bool:
+        existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        return self._fits(sizes, shutil.disk_usage(existing).free, f"free disk of {existing}")
+
+    def _fits(self, sizes: dict[str, tuple[int, int]], space: int, name: str) -> bool:
+        """Whether the images take at most half of a space, in bytes. Warns if not."""
+        needed = len(self) * sum(3 * height * width for height, width in sizes.values())
+        if needed > space // 2:
+            log.warning(
+                f"{counted(len(self), 'frame is', 'frames are')} {needed / 2**30:.1f} GiB of images, more than half of "
+                f"the {name}: images are decoded in every step, which is slow for videos. A smaller "
+                "--policy.image_size keeps less."
+            )
+        return needed <= space // 2
+
+    def _decode_when_read(
+        self, cameras: Sequence[str], columns: Sequence[str], horizon: int, size: tuple[int, int] | None
+    ) -> bool:
+        """Read images of image files from the dataset's table, item by item. Returns False: nothing is kept."""
+        if not {*cameras} & {*self._dataset.meta.video_keys}:
+            self._encoded, self._size = (
+                self._dataset.hf_dataset.select_columns([*cameras]).with_format("arrow"),
+                size,
+            )
+            self._features = self._encoded.features  # each asking copies them
+            self._read_columns(columns, horizon)
+        return False
 
     def _read_columns(self, columns: Sequence[str], horizon: int) -> None:
         rows = self._dataset.hf_dataset.with_format("numpy")
@@ -257,19 +279,29 @@ class FrameCache(Dataset):
         return len(self._dataset)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        if not self._files:
+        if not self._files and self._encoded is None:
             return with_floats(self._dataset[index])
         item: dict[str, Any] = {key: column[index] for key, column in self._columns.items()}
-        item |= {camera: self._image(camera, index) for camera in self._images}
+        item |= {camera: self._augmented(camera, image) for camera, image in self._images_of(index)}
         item[ACTION] = self._actions[self._chunks[index]]
         item["action_is_pad"] = self._padded[index]
         item["task"] = self._tasks[index]
         item["index"] = self._index[index]
         return with_floats(item)
 
-    def _image(self, camera: str, index: int) -> Num[Tensor, "3 height width"]:
-        image = torch.from_numpy(self._images[camera][self._rows[camera][index]].copy())
-        augment = self._dataset.image_transforms
+    def _images_of(self, index: int) -> Iterator[tuple[str, UInt8[np.ndarray, "3 height width"]]]:
+        if self._encoded is None:
+            for camera, images in self._images.items():
+                yield camera, images[self._rows[camera][index]].copy()
+            return
+        for camera, (encoded,) in self._encoded[index].to_pydict().items():
+            decoded = self._features[camera].decode_example(encoded)
+            yield camera, _scaled(np.array(decoded.convert("RGB")), self._size)
+
+    def _augmented(
+        self, camera: str, pixels: UInt8[np.ndarray, "3 height width"]
+    ) -> Num[Tensor, "3 height width"]:
+        image, augment = torch.from_numpy(pixels), self._dataset.image_transforms
         if augment is None:
             return image
         return augment(image if camera in self._dataset.meta.video_keys else image.float() / 255)
