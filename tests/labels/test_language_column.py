@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -52,7 +53,7 @@ def test_a_question_and_an_answer_for_each_label_and_none_without():
         ],
     ]
     assert all(row["camera"] is None for rows in frames for row in rows)
-    assert build_language_column(frames, None, "direction").to_pylist() == frames
+    assert build_language_column(frames, None).to_pylist() == frames
 
 
 def test_lerobots_renderer_makes_the_dialogue_of_every_frame(labelled, synthetic):
@@ -135,6 +136,47 @@ def test_other_rows_are_kept_and_ours_replaced(labelled, tmp_path):
             for row in was
         ]
     assert {"left", "right"} & {row["content"] for rows in found for row in rows}
+
+
+def test_no_row_of_earlier_labels_is_left(labelled, tmp_path):
+    """They would train other policies with answers that the labels no longer give."""
+    source = labelled / "out"
+    label_dataset(source, DemonstrationLabeller(), out=tmp_path / "mode", modes=("position",), language=True)
+    (path,) = LeRobotFiles.open(tmp_path / "mode").data_files()
+    rows = [row for frame in pq.read_table(path)[LANGUAGE_COLUMN].to_pylist() for row in frame]
+    assert {row["style"] for row in rows} == {"position_1", "position_2"}
+    label_dataset(source, DemonstrationLabeller(), out=tmp_path / "none", frame="official_libero")
+    files = LeRobotFiles.open(tmp_path / "none")
+    assert LANGUAGE_COLUMN not in files.info["features"]
+    assert LANGUAGE_COLUMN not in pq.read_schema(files.data_files()[0]).names
+
+
+def test_rows_of_others_outlive_labels_without_the_option(labelled, tmp_path):
+    note = {"role": "user", "content": "wait", "style": "interjection", "camera": None, "tool_calls": None}
+    source = shutil.copytree(labelled / "out", tmp_path / "source")
+    (path,) = LeRobotFiles.open(source).data_files()
+    table = pq.read_table(path)
+    lists = [[note] * (not i) + rows for i, rows in enumerate(table[LANGUAGE_COLUMN].to_pylist())]
+    place = table.column_names.index(LANGUAGE_COLUMN)
+    pq.write_table(table.set_column(place, LANGUAGE_COLUMN, pa.array(lists, type=pa.list_(ROW))), path)
+    label_dataset(source, DemonstrationLabeller(), out=tmp_path / "again")
+    files = LeRobotFiles.open(tmp_path / "again")
+    assert LANGUAGE_COLUMN in files.info["features"]
+    found = pq.read_table(files.data_files()[0])[LANGUAGE_COLUMN].to_pylist()
+    assert found == [[note], *[[]] * (len(found) - 1)]
+    label_dataset(tmp_path / "again", DemonstrationLabeller(), out=tmp_path / "third")
+    (path,) = LeRobotFiles.open(tmp_path / "third").data_files()
+    assert pq.read_table(path)[LANGUAGE_COLUMN].to_pylist() == found
+
+
+def test_two_modes_stand_in_one_column(labelled, tmp_path):
+    modes = ("direction", "position")
+    label_dataset(
+        labelled / "source", DemonstrationLabeller(), out=tmp_path / "out", modes=modes, language=True
+    )
+    (path,) = LeRobotFiles.open(tmp_path / "out").data_files()
+    first = pq.read_table(path)[LANGUAGE_COLUMN].to_pylist()[0]
+    assert [row["style"] for row in first[::2]] == ["direction_1", "direction_2", "position_1", "position_2"]
 
 
 def test_more_objects_than_lerobot_knows_styles_are_refused(labelled, synthetic, tmp_path):

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -44,9 +45,13 @@ def styles(mode: str) -> tuple[str, ...]:
     return tuple(f"{mode}_{number}" for number in range(1, ASKED_OBJECTS + 1))
 
 
+OURS = frozenset(style for mode in MODES for style in styles(mode))
+"""The styles of all modes."""
+
+
 def register_styles() -> None:
     """Make the styles of all modes known to LeRobot."""
-    lerobot_internals.register_styles(style for mode in MODES for style in styles(mode))
+    lerobot_internals.register_styles(OURS)
 
 
 def language_rows(mentions: Sequence[str], answers: NDArray[np.str_], mode: str) -> Iterator[list[Row]]:
@@ -79,17 +84,20 @@ def read_language_column(path: Path) -> pa.ChunkedArray | None:
         return file.read(columns=[LANGUAGE_COLUMN])[LANGUAGE_COLUMN]
 
 
-def build_language_column(
-    frames: Iterable[list[Row]], existing: pa.Array | pa.ChunkedArray | None, mode: str
-) -> pa.Array:
-    """Build the column from the rows of each frame. Rows of other styles in `existing` are kept, before ours."""
-    ours = set(styles(mode))
+def styles_in(column: pa.ChunkedArray) -> set[str | None]:
+    """The styles of all rows of a column."""
+    return set(pc.unique(pc.struct_field(pc.list_flatten(column), "style")).to_pylist())
+
+
+def build_language_column(frames: Iterable[list[Row]], existing: pa.ChunkedArray | None) -> pa.Array:
+    """Build the column from the rows of each frame, of all modes. Rows of other styles in `existing` are kept, before
+    ours. Earlier ones of ours are not, of whatever mode: they are of other labels."""
     lists: list[list[Row]] = []
     index: dict[str, int] = {}
     numbers = []
     for number, rows in enumerate(frames):
         before = [] if existing is None else existing[number].as_py() or []
-        whole = [*(row for row in before if row["style"] not in ours), *rows]
+        whole = [*(row for row in before if row["style"] not in OURS), *rows]
         place = index.setdefault(repr(whole), len(lists))
         if place == len(lists):
             lists.append(whole)

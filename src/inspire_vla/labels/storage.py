@@ -7,12 +7,14 @@ folder is complete or absent. So the same call writes the missing files, and a c
 """
 
 import copy
+import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
@@ -47,9 +49,11 @@ from inspire_vla.labels.labelling import Labelling, check_confidence
 from inspire_vla.labels.language_column import (
     LANGUAGE_COLUMN,
     LANGUAGE_FEATURE,
+    OURS,
     build_language_column,
     language_rows,
     read_language_column,
+    styles_in,
 )
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.labels.parquet import replace_columns
@@ -221,34 +225,57 @@ def _write(
     missing = [path for path, target in targets.items() if not target.exists()]
     written = len(added) - len(missing)
     bar = tqdm(missing, "writing", len(added), initial=written, unit="file", disable=not progress)
+    others, drops = ({}, False) if language else _without_earlier_rows(files)
+    old = _old_labels(files, drops_language=drops)
     for path in bar:
-        answers = _language(path, files, labels, added[path]) if language else {}
-        replace_columns(path, targets[path], _old_labels(files), added[path], answers)
-    _write_meta(building, files, labels, list(added.values()), language)
+        column = _language(path, files, labels, added[path]) if language else others.get(path)
+        replace_columns(
+            path, targets[path], old, added[path], {} if column is None else {LANGUAGE_COLUMN: column}
+        )
+    _write_meta(building, files, labels, list(added.values()), old, language)
 
 
 def _language(
     path: Path, files: LeRobotFiles, labels: LabelInfo, added: Mapping[str, NDArray[Any]]
-) -> dict[str, Any]:
+) -> pa.Array:
     """The language column of one data file, with the rows of other styles that it had."""
-    column = read_language_column(path)
-    for mode in labels.modes:
-        frames: list[list[dict[str, Any]]] = []
-        for segment, _ in files.segments((), path):
-            mentions = labels.tasks.get(segment.instruction, ())
-            answers = decode_answers(added[answer_column(mode)][segment.rows, : len(mentions)], mode)
-            frames += language_rows(mentions, answers, mode)
-        column = build_language_column(frames, column, mode)
-    return {LANGUAGE_COLUMN: column}
+    frames: list[list[dict[str, Any]]] = []
+    for segment, _ in files.segments((), path):
+        mentions = labels.tasks.get(segment.instruction, ())
+        of_modes = [
+            language_rows(
+                mentions,
+                decode_answers(added[answer_column(mode)][segment.rows, : len(mentions)], mode),
+                mode,
+            )
+            for mode in labels.modes
+        ]
+        frames += (list(itertools.chain(*rows)) for rows in zip(*of_modes, strict=True))
+    return build_language_column(frames, read_language_column(path))
+
+
+def _without_earlier_rows(files: LeRobotFiles) -> tuple[dict[Path, pa.Array], bool]:
+    """The language column of each data file without rows of earlier labels, and whether it is dropped because there are
+    no others. A column without such rows stays as it is, and is not among these."""
+    if LANGUAGE_COLUMN not in files.info["features"]:
+        return {}, False
+    read = {path: read_language_column(path) for path in files.data_files()}
+    columns = {path: column for path, column in read.items() if column is not None}
+    styles = {style for column in columns.values() for style in styles_in(column)}
+    if not styles & OURS:
+        return {}, False
+    if styles <= OURS:
+        return {}, True
+    return {p: build_language_column(itertools.repeat([], len(c)), c) for p, c in columns.items()}, False
 
 
 # --- meta/
 
 
-def _old_labels(files: LeRobotFiles) -> list[str]:
-    """The label columns that the dataset has already."""
-    names = files.info["features"]
-    return [name for name in names if name.startswith(ANSWERS_PREFIX) or name == CONFIDENCE_COLUMN]
+def _old_labels(files: LeRobotFiles, *, drops_language: bool) -> list[str]:
+    """The label columns that the dataset has already. drops_language: the language column is one of them."""
+    also = (CONFIDENCE_COLUMN, *([LANGUAGE_COLUMN] if drops_language else []))
+    return [name for name in files.info["features"] if name.startswith(ANSWERS_PREFIX) or name in also]
 
 
 def _write_meta(
@@ -256,12 +283,18 @@ def _write_meta(
     files: LeRobotFiles,
     labels: LabelInfo,
     added: Sequence[Mapping[str, NDArray[Any]]],
+    old: Sequence[str],
     language: bool,
 ) -> None:
-    """Write the features and statistics of the new columns, and what their codes mean. added: those of each file."""
+    """Write the features and statistics of the new columns, and what their codes mean.
+
+    Args:
+        added: new columns of each file.
+        old: columns that are gone.
+    """
     info = copy.deepcopy(files.info)
     stats = dict(files.stats)
-    for name in _old_labels(files):
+    for name in old:
         del info["features"][name]
         stats.pop(name, None)
     for name in added[0]:
