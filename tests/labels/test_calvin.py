@@ -11,7 +11,7 @@ from tests.labels.calvin_split import write_split
 from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
 from inspire_vla.files import file_sha256
-from inspire_vla.labels import calvin
+from inspire_vla.labels import calvin, imported_dataset
 from inspire_vla.labels.calvin import import_calvin
 from inspire_vla.labels.recorded import EpisodeReader
 
@@ -110,7 +110,9 @@ def test_arrays_that_are_not_calvins_are_named_before_the_work(
 ):
     for path in split.glob("episode_*.npz"):
         change(path, name, values)
-    monkeypatch.setattr(calvin, "build_dataset", lambda *_, **__: pytest.fail("the import has begun"))
+    monkeypatch.setattr(
+        imported_dataset, "build_dataset", lambda *_, **__: pytest.fail("the import has begun")
+    )
     with pytest.raises(InspireError) as refused:
         import_calvin(split, tmp_path / "out", scene="D")
     assert f"episode_0000003.npz: {said}" in str(refused.value)  # the last that was tried
@@ -189,6 +191,25 @@ def test_interrupted_it_goes_on_and_ends_the_same(split, tmp_path, monkeypatch):
     ]
     assert len(hashes[0]) > 3
     assert hashes[0] == hashes[1]
+
+
+def test_a_finished_one_is_imported_once_and_gets_its_page_later(split, tmp_path, monkeypatch, capsys):
+    """As `inspire label` of a LeRobot dataset. Killed before the page of --review was written, the call writes it."""
+    out, page = tmp_path / "data", tmp_path / "check.html"
+    first = import_calvin(split, out, scene="D")
+    monkeypatch.setattr(imported_dataset, "build_dataset", lambda *_, **__: pytest.fail("imported again"))
+    assert import_calvin(split, out, scene="D") == first
+    assert main(["label", str(split), "--out", str(out), "--scene", "D", "--review", str(page)]) == 0
+    assert page.stat().st_size > 1000
+    assert str(first) in capsys.readouterr().out
+    moved = out.rename(tmp_path / "moved")
+    assert import_calvin(split, moved, scene="D") == replace(first, root=moved)
+    for settings, changed in (({"modes": ["distance"]}, "labels"), ({"images": False}, "image_sizes")):
+        with pytest.raises(InspireError, match=rf"imported with other settings \({changed}\)\."):
+            import_calvin(split, moved, scene="D", **settings)
+    (moved / imported_dataset.IMPORT_FILE).unlink()
+    with pytest.raises(InspireError, match="moved exists and is no imported dataset"):
+        import_calvin(split, moved, scene="D")
 
 
 def test_with_other_settings_or_frames_it_says_which_and_imports_all_again(split, tmp_path, monkeypatch):

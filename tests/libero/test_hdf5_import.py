@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from inspire_vla.errors import InspireError
-from inspire_vla.labels import GRASPED_COLUMN, read_labels
+from inspire_vla.labels import GRASPED_COLUMN, imported_dataset, read_labels
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.libero import hdf5_import
 from inspire_vla.libero.hdf5_import import import_demonstrations
@@ -138,12 +138,20 @@ def test_killed_it_goes_on_and_ends_the_same(files, imported, tmp_path, monkeypa
     assert {path.name for path in tmp_path.iterdir()} == {"data"}
 
 
+def test_a_finished_one_is_imported_once(files, imported, monkeypatch):
+    out, report = imported
+    monkeypatch.setattr(imported_dataset, "build_dataset", lambda *_, **__: pytest.fail("imported again"))
+    assert import_demonstrations([files], out, **QUICK) == report
+    with pytest.raises(InspireError, match=r"imported with other settings \(drop_noops, labels\)"):
+        import_demonstrations([files], out, drop_noops=False, **QUICK)
+
+
 def test_with_other_settings_it_says_which_and_imports_all_again(files, tmp_path, monkeypatch):
     def killed(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(hdf5_import, "build_dataset", killed)
+        patch.setattr(imported_dataset, "build_dataset", killed)
         with pytest.raises(KeyboardInterrupt):
             import_demonstrations([files / "a_demo.hdf5"], tmp_path / "data", **QUICK)
     said: list[str] = []
@@ -163,7 +171,7 @@ def test_another_reading_of_the_instruction_imports_all_again(files, tmp_path, m
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(hdf5_import, "build_dataset", killed)
+        patch.setattr(imported_dataset, "build_dataset", killed)
         patch.setattr("inspire_vla.libero.grounding.find_mentions", lambda _: ("the bowl",))
         with pytest.raises(KeyboardInterrupt):
             import_demonstrations([files / "a_demo.hdf5"], tmp_path / "data", **QUICK)

@@ -32,10 +32,10 @@ from inspire_vla.labels.calvin_files import (
 )
 from inspire_vla.labels.calvin_scenes import ScenesOfSplit, track
 from inspire_vla.labels.columns import LabelInfo, ModeRule
-from inspire_vla.labels.dataset_writer import build_dataset, import_shard, png
+from inspire_vla.labels.dataset_writer import png
 from inspire_vla.labels.demonstration import Demonstration
+from inspire_vla.labels.imported_dataset import import_dataset
 from inspire_vla.labels.simulator_state import LABELLER
-from inspire_vla.resumable_job import ResumableJob
 from inspire_vla.spatial import Frame
 
 _STATE_NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "gripper_width", "gripper_command")
@@ -115,12 +115,10 @@ def import_calvin(
         announce: called with what an interrupted call with other settings has left, which is removed.
 
     Raises:
-        InspireError: no annotations, `out` exists, the scene is not known, the first frame is not CALVIN's or has no
-            image of the static camera, or nothing could be imported.
+        InspireError: no annotations, `out` exists and is not the finished dataset of the same call, the scene is not
+            known, the first frame is not CALVIN's or has no image of the static camera, or nothing could be imported.
     """
     split, out = Path(split).absolute(), Path(out).absolute()
-    if out.exists():
-        raise InspireError(f"{out} exists; choose another folder.")
     scenes = ScenesOfSplit(split, scene, read_scene_info(split))
     report = CalvinReport(out)
     sequences = _annotated_sequences(split, report)
@@ -141,33 +139,35 @@ def import_calvin(
         "image_sizes": sizes,
         "sequences": [asdict(sequence) | _fingerprint(split, sequence) for sequence in sequences],
     }
-    job = ResumableJob(out, settings, "importing")
-    with job.started(restart_if_changed=True) as changed:
-        if changed and announce is not None:
-            announce(f"{changed}: all sequences are imported again.")
-        made = build_dataset(
-            job,
-            len(sequences),
-            partial(import_shard, job, partial(_read, split, scenes, sizes, sequences)),
-            labels,
-            name=out.name,
-            fps=30,
-            robot_type="panda",
-            image_size=sizes,
-            cameras=report.cameras,
-            state_names=_STATE_NAMES,
-            processes=processes,
-            progress=progress,
-        )
-    for one in made:
+
+    def add(_: int, one: Demonstration | str) -> None:
         if isinstance(one, str):
             report.skip(one)
-            continue
+            return
         unknown = ~np.isfinite(one.gripper_to_object_m).all(axis=(0, 2))
         report.unplaced.update(m for m, missing in zip(one.mentions, unknown, strict=True) if missing)
         report.episodes += 1
         report.frames += len(one)
-    return report
+
+    return import_dataset(
+        out,
+        settings,
+        len(sequences),
+        partial(_read, split, scenes, sizes, sequences),
+        labels,
+        report,
+        add,
+        what="sequences",
+        announce=announce,
+        name=out.name,
+        fps=30,
+        robot_type="panda",
+        image_size=sizes,
+        cameras=report.cameras,
+        state_names=_STATE_NAMES,
+        processes=processes,
+        progress=progress,
+    )
 
 
 def _annotated_sequences(split: Path, report: CalvinReport) -> list[AnnotatedSequence]:

@@ -32,8 +32,6 @@ from inspire_vla.labels.demonstration import (
     Demonstration,
     SkippedDemonstration,
     load_or_make,
-    save_demonstration,
-    save_skipped,
 )
 from inspire_vla.labels.labeller import Tracks, encode_tracks
 from inspire_vla.lerobot_internals import fast_image_embedding
@@ -219,16 +217,6 @@ def build_dataset(
         return made
 
     return job.finish(assemble)
-
-
-def import_shard(job: ResumableJob, read: Callable[[int], Demonstration], number: int) -> None:
-    """Write the shard of a recording, or the reason that `read` gives (an InspireError) for leaving it out."""
-    try:
-        demonstration = read(number)
-    except InspireError as error:
-        save_skipped(str(error), job.shard(number))
-        return
-    save_demonstration(demonstration, job.shard(number))
 
 
 def png(image: np.ndarray) -> bytes:

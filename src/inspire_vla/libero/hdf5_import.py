@@ -21,8 +21,9 @@ import numpy as np
 from inspire_vla.errors import InspireError, counted, some_of
 from inspire_vla.labels import ModeRule
 from inspire_vla.labels.collected_dataset import check_numbers
-from inspire_vla.labels.dataset_writer import ACTION_NAMES, build_dataset, import_shard
+from inspire_vla.labels.dataset_writer import ACTION_NAMES
 from inspire_vla.labels.demonstration import Demonstration, finite_as_stored
+from inspire_vla.labels.imported_dataset import import_dataset
 from inspire_vla.libero.dataset import (
     DATASET,
     LARGEST_IMAGE,
@@ -42,7 +43,6 @@ from inspire_vla.libero.simulation import (
     shared_simulation,
 )
 from inspire_vla.libero.tasks import SUITES, instruction_of
-from inspire_vla.resumable_job import ResumableJob
 from inspire_vla.spatial import Frame
 
 NOOP_BELOW = 1e-4
@@ -114,8 +114,9 @@ def import_demonstrations(
             interrupted call with other settings has left, which is removed.
 
     Raises:
-        InspireError: no HDF5 file, `out` exists, an image size out of range, a mapping of something that no task has,
-            LIBERO is not installed, or what `render` needs, or nothing could be imported.
+        InspireError: no HDF5 file, `out` exists and is not the finished dataset of the same call, an image size out of
+            range, a mapping of something that no task has, LIBERO is not installed, or what `render` needs, or nothing
+            could be imported.
     """
     check_numbers(image_size=image_size, largest_image=LARGEST_IMAGE, probabilities={})
     require_libero()
@@ -124,8 +125,6 @@ def import_demonstrations(
     if mapping:
         check_mapping(mapping)
     out = Path(out).absolute()
-    if out.exists():
-        raise InspireError(f"{out} exists; choose another folder.")
     cameras = check_cameras(cameras) if image_size else ()
     settings = Settings(image_size, cameras, drop_noops, replay, dict(mapping or {}), render)
     report = ImportReport(out)
@@ -143,30 +142,32 @@ def import_demonstrations(
     stats = {name: Path(name).stat() for name in files}
     inputs = {name: {"bytes": stat.st_size, "modified_ns": stat.st_mtime_ns} for name, stat in stats.items()}
     plan = {"files": inputs, "demonstrations": [job.key for job in jobs], "mentions": labels.tasks}
-    resumable = ResumableJob(out, asdict(settings) | plan, "importing")
-    with resumable.started(restart_if_changed=True) as changed:
-        if changed and announce is not None:
-            announce(f"{changed}: all demonstrations are imported again.")
-        made = build_dataset(
-            resumable,
-            len(jobs),
-            partial(import_shard, resumable, partial(_read, jobs, settings)),
-            labels,
-            name=out.name,
-            image_size=image_size,
-            cameras=cameras,
-            processes=processes,
-            progress=progress,
-            **DATASET,
-        )
-    for job, one in zip(jobs, made, strict=True):
+
+    def add(number: int, one: Demonstration | str) -> None:
         if isinstance(one, str):
-            report.skipped[job.key] = one
+            report.skipped[jobs[number].key] = one
         else:
             report.episodes += 1
             report.frames += len(one)
             report.noops += one.dropped
-    return report
+
+    return import_dataset(
+        out,
+        asdict(settings) | plan,
+        len(jobs),
+        partial(_read, jobs, settings),
+        labels,
+        report,
+        add,
+        what="demonstrations",
+        announce=announce,
+        name=out.name,
+        image_size=image_size,
+        cameras=cameras,
+        processes=processes,
+        progress=progress,
+        **DATASET,
+    )
 
 
 # --- the demonstrations in the files
