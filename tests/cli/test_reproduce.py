@@ -386,13 +386,17 @@ def test_a_training_may_start_from_a_checkpoint_of_an_earlier_one(
     for start, code in (("inspire_r0.25_s0", 0), ("inspired_r0.25_s0", 2)):
         checkpoint = out / "policies" / start / "checkpoints" / "last" / "pretrained_model"
         preset.write_text(
-            f"extends: smoke\nablations: {{further: {{of: base, train: ['--from={checkpoint}']}}}}\n",
+            f"extends: smoke\nablations: {{further: {{of: base, train: ['--from', '{checkpoint}']}}}}\n",
             encoding="utf-8",
         )
         assert main(command) == code
     assert "train further_r0.25_s0: unknown checkpoint" in capsys.readouterr().err
     plan = {stage.name: stage for stage in stages(read_preset(str(preset)), out)}
-    assert out / "policies" / "inspired_r0.25_s0" / "finished" in plan["train further_r0.25_s0"].needs
+    needed = out / "policies" / "inspired_r0.25_s0" / "finished"
+    assert needed in plan["train further_r0.25_s0"].needs
+    preset.write_text(preset.read_text(encoding="utf-8").replace("'--from', '", "'--from="), encoding="utf-8")
+    plan = {stage.name: stage for stage in stages(read_preset(str(preset)), out)}
+    assert needed in plan["train further_r0.25_s0"].needs
 
 
 @pytest.mark.parametrize("preset", ["full", "laptop", "flow", "smoke"])

@@ -202,6 +202,9 @@ def test_of_two_values_the_last_counts_and_lerobots_stand_behind():
         "--a=2", "--b", "--d", "--", "--c=4",
     )  # fmt: skip
     assert join(("--a",), ()) == ("--a",)
+    assert join(("--a", "1", "2", "--b", "-3", "--", "--c", "4"), ("--a", "5"), ("--b=6", "--", "--c", "7")) == (
+        "--a", "5", "--b=6", "--", "--c", "7",
+    )  # fmt: skip
 
 
 def test_wrong_presets_are_refused(tmp_path):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain, pairwise
 from pathlib import Path
 
 from inspire_vla.errors import InspireError
@@ -81,17 +82,24 @@ def _arguments(preset: Preset, name: str) -> tuple[str, ...]:
 
 
 def join(*parts: tuple[str, ...]) -> tuple[str, ...]:
-    """Join lists of arguments. What follows "--" in each stands behind one "--"; of two values the last one counts."""
-    before_dashes: dict[str, str] = {}
-    behind: dict[str, str] = {}
+    """Join lists of arguments. What follows "--" in each stands behind one "--"; of two values the last one counts.
+
+    An option is one word, `--steps=5`, or several: `--suite seen unseen`.
+    """
+    before_dashes: dict[str, tuple[str, ...]] = {}
+    behind: dict[str, tuple[str, ...]] = {}
     for arguments in parts:
-        chosen = before_dashes
+        chosen, option = before_dashes, ""
         for argument in arguments:
             if argument == "--":
-                chosen = behind
+                chosen, option = behind, ""
+            elif argument.startswith("--") or not option:
+                option = argument.partition("=")[0]
+                chosen[option] = (argument,)
             else:
-                chosen[argument.partition("=")[0]] = argument
-    return (*before_dashes.values(), *(("--", *behind.values()) if behind else ()))
+                chosen[option] += (argument,)
+    before, after = (tuple(chain(*chosen.values())) for chosen in (before_dashes, behind))
+    return (*before, *(("--", *after) if after else ()))
 
 
 def _pretraining(experiment: Experiment) -> Iterator[Stage]:
@@ -144,10 +152,11 @@ def _trained(
 def _starts_from(experiment: Experiment, arguments: tuple[str, ...]) -> Iterator[Path]:
     """The end of the training, in this experiment, of the checkpoint that `--from` names."""
     policies = experiment.policy("").absolute()
-    for argument in arguments:
-        option, _, path = argument.partition("=")
-        if option == "--from" and policies in Path(path).absolute().parents:
-            yield policies / Path(path).absolute().relative_to(policies).parts[0] / "finished"
+    for argument, after in pairwise((*arguments, "")):
+        option, given, path = argument.partition("=")
+        start = Path(path if given else after).absolute()
+        if option == "--from" and policies in start.parents:
+            yield policies / start.relative_to(policies).parts[0] / "finished"
 
 
 def _evaluated(
