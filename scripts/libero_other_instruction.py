@@ -54,12 +54,13 @@ def main() -> None:
     options = parser.parse_args()
     about = policies.describe(str(options.policy))
     benchmark = partial(OtherInstruction, about["cameras"], about["image_size"], render="fast")
+    trained_on = policies.trained_on(str(options.policy))
     plan = EvaluationPlan(
         suites=(TRAIN,),
         episodes_per_task=options.episodes,
         policy={**about, "instructions": others()},
         tasks=tuple(others()),
-        extra={"trained_on": policies.trained_on(options.policy)},
+        extra={"trained_on": None if trained_on is None else list(trained_on)},
     )
     agent = policies.agent_factory(str(options.policy), None, None)
     run = evaluate(options.out, plan, benchmark=benchmark, agent=agent, workers=1, slots=1)

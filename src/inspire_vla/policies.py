@@ -17,6 +17,7 @@ from inspire_vla.instruction import Overrides, mentions_of, overrides_from_json,
 from inspire_vla.lerobot_plugin import checkpoints
 from inspire_vla.lerobot_plugin.checkpoint_schema import read_config
 from inspire_vla.lerobot_plugin.checkpoints import find, settings_sha256, tokenizer_settings, weights
+from inspire_vla.lerobot_plugin.dataset_origin import Suites, suites_in
 from inspire_vla.lerobot_plugin.observation_forms import camera_of
 
 IDENTITY = ("name", "checkpoint", "sha256", "settings_sha256", "backbone", "action_tokenizer")
@@ -224,9 +225,9 @@ def serve(
     asyncio.run(server.run(lambda port: on_ready(f"{about['name']} at ws://{options.host}:{port}")))
 
 
-def trained_on(checkpoint: str | Path | None) -> list[str] | None:
-    """Return the suites that a checkpoint was trained on; None if unknown, as for a policy on a server."""
-    return None if checkpoint is None else tokenizer_settings(find(checkpoint))["training_suites"]
+def trained_on(checkpoint: str | Path | None) -> Suites:
+    """Return the suites and tasks that a checkpoint was trained on; None if unknown, as for a policy on a server."""
+    return None if checkpoint is None else suites_in(tokenizer_settings(find(checkpoint)))
 
 
 def training_data(checkpoint: str | Path | None) -> list[dict[str, Any]]:

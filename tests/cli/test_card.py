@@ -101,6 +101,13 @@ def test_a_run_on_recorded_frames_says_how_many_episodes(checkpoint):
     assert "- `inspire evaluate`: 2 recorded episodes, commit None, finished today" in card
 
 
+def test_the_card_counts_the_tasks_of_the_training(checkpoint):
+    training = json.loads((checkpoint / "train_config.json").read_text("utf-8"))
+    suites = {"libero_90": ("x", "y"), "libero_goal": None}
+    card = model_card(describe(checkpoint), None, [], name=NAME, training=training, suites=suites)
+    assert "(libero_90: 2 tasks, libero_goal)" in card
+
+
 def _copies(tmp_path):
     """The two runs, to be changed: their folders, and what changes their run.json."""
     folders = [Path(shutil.copytree(run, tmp_path / run.name)) for run in RUNS]

@@ -184,6 +184,27 @@ def test_suites_of_one_policy_become_one_run():
 
 
 @pytest.mark.parametrize(
+    ("first", "second", "group"),
+    [
+        ([1, 1], [2, 2], "seen"),
+        ([1, 1], [0, 1], "seen in part"),
+        ([0, 1], [0, 1], "unseen"),
+        ([0, 1], None, "trained on unknown"),
+    ],
+)
+def test_tasks_trained_on_of_pooled_runs_add_up(first, second, group):
+    """Such as of `--task` in two runs. What one of them does not say is not known of both."""
+    parts = [run("b", "a", [1]), run("c", "a", [0])]
+    parts[1] = replace(parts[1], records=tuple(replace(record, task="u") for record in parts[1].records))
+    for part, counts in zip(parts, (first, second), strict=True):
+        part.info["groups"] = {}
+        if counts is not None:
+            part.info.update(trained_on=["a"], tasks_trained_on={"a": counts})
+    for runs in ([parts], [[part] for part in parts]):
+        assert [g["group"] for g in compare([pool(runs, "b")])["groups"]] == [group]
+
+
+@pytest.mark.parametrize(
     ("first", "other", "told"),
     [
         (

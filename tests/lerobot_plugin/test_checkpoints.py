@@ -1,6 +1,9 @@
 """The name of a checkpoint means one folder, whoever asks."""
 
+import json
+import shutil
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock, patch
 
 import pytest
@@ -9,10 +12,19 @@ from lerobot.configs import PreTrainedConfig
 
 from inspire_vla.errors import InspireError
 from inspire_vla.files import write_json
+from inspire_vla.labels.collected_dataset import COLLECTION_FILE
+from inspire_vla.labels.columns import LABELS_FILE
+from inspire_vla.labels.imported_dataset import IMPORT_FILE
 from inspire_vla.lerobot_plugin.agent import load_policy
 from inspire_vla.lerobot_plugin.checkpoints import PREPROCESSOR, SHIPPED, find, from_hub, tokenizer_settings
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import load_config
-from inspire_vla.lerobot_plugin.dataset_origin import joined_suites, suites_of
+from inspire_vla.lerobot_plugin.dataset_origin import (
+    Suites,
+    joined_suites,
+    saved_suites,
+    suites_in,
+    suites_of,
+)
 from inspire_vla.policies import describe
 
 
@@ -106,9 +118,73 @@ def test_a_dataset_says_what_it_was_recorded_on(tmp_path: Path) -> None:
         tmp_path / "imported/meta/inspire_labels.json", {"extra": {"suites": ["libero_90", "libero_10"]}}
     )
     (tmp_path / "own").mkdir()
-    assert suites_of(tmp_path / "collected") == ("tabletop_seen",)
-    assert suites_of(tmp_path / "imported") == ("libero_10", "libero_90")
-    assert suites_of(tmp_path / "own") is None
+    assert suites_of(tmp_path / "collected", None) == {"tabletop_seen": None}
+    assert suites_of(tmp_path / "imported", None) == {"libero_10": None, "libero_90": None}
+    assert suites_of(tmp_path / "own", None) is None
+
+
+@pytest.fixture
+def four_episodes(tmp_path: Path, labelled_dataset: Path) -> Path:
+    return Path(shutil.copytree(labelled_dataset, tmp_path / "four"))
+
+
+FAILED = {"task": "open", "failed": 4, "skipped": "the expert failed 4 times"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "tasks", "episodes", "found"),
+    [
+        ({"suite": "shelf"}, ["lift", FAILED, "turn", "lift", "turn"], None, {"shelf": ("lift", "turn")}),
+        ({"suite": "shelf"}, ["lift", FAILED, "turn", "lift", "turn"], [0, 2], {"shelf": ("lift",)}),
+        ({"suite": "shelf"}, ["lift", FAILED, "turn", "lift", "turn"], [3, 2], {"shelf": ("lift", "turn")}),
+        ({"suite": "shelf"}, ["lift", "turn", "lift"], [0], {"shelf": None}),
+        ({}, ["lift", "turn", "lift", "turn"], None, {"noise": None}),
+    ],
+)
+def test_a_collection_says_of_which_tasks_its_episodes_are(
+    settings: dict[str, Any], tasks: list[Any], episodes: list[int] | None, found: Any, four_episodes: Path
+) -> None:
+    """Of those that are trained on. A record of another number of episodes is of another dataset."""
+    entries = [{"task": task} if isinstance(task, str) else task for task in tasks]
+    write_json(four_episodes / COLLECTION_FILE, {"settings": settings, "episodes": entries})
+    assert suites_of(four_episodes, episodes) == found
+
+
+@pytest.mark.parametrize(
+    ("tasks", "episodes", "found"),
+    [
+        (["bx", "ax", "by", "by"], None, {"a": ("x",), "b": ("x", "y")}),
+        (["bx", "ax", "by", "by"], [2, 3], {"b": ("y",)}),
+        (["bx", "ax", "by"], None, {"noise": None}),
+        ([], None, {"noise": None}),
+    ],
+)
+def test_an_import_says_of_which_suites_and_tasks_its_episodes_are(
+    tasks: list[str], episodes: list[int] | None, found: Any, four_episodes: Path
+) -> None:
+    """One of several suites. An import by an earlier version names them in its labels alone."""
+    write_json(four_episodes / IMPORT_FILE, {"report": {"tasks": [list(pair) for pair in tasks]}})
+    assert suites_of(four_episodes, episodes) == found
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (COLLECTION_FILE, {"settings": {"suite": ["shelf"]}, "episodes": []}, r"settings\.suite"),
+        (COLLECTION_FILE, {"settings": {}, "episodes": [{"task": 7}]}, r"episodes\.0\.task"),
+        (COLLECTION_FILE, {"settings": {}, "episodes": [{"suite": "shelf"}]}, r"episodes\.0\.task"),
+        (COLLECTION_FILE, [], "inspire_collection"),
+        (IMPORT_FILE, {"report": {"tasks": [["b", 7]]}}, r"report\.tasks\.0"),
+        (LABELS_FILE, {"extra": {"suites": "libero_90"}}, r"extra\.suites"),
+    ],
+)
+def test_a_damaged_record_of_a_dataset_is_named(
+    name: str, content: Any, message: str, four_episodes: Path
+) -> None:
+    write_json(four_episodes / name, content)
+    with pytest.raises(InspireError, match=message) as error:
+        suites_of(four_episodes, None)
+    assert str(four_episodes / name) in str(error.value)
 
 
 def test_a_checkpoint_says_what_it_was_trained_on(tmp_path: Path) -> None:
@@ -121,7 +197,24 @@ def test_a_checkpoint_says_what_it_was_trained_on(tmp_path: Path) -> None:
 
 
 def test_unknown_suites_stay_unknown() -> None:
-    assert joined_suites((), ("a",)) == ("a",)
-    assert joined_suites(("b",), ("a", "b")) == joined_suites(("b",), ("a",)) == ("a", "b")
-    assert joined_suites(None, ("a",)) is None
-    assert joined_suites(("a",), None) is None
+    a, b = {"a": None}, {"b": None}
+    assert joined_suites({}, a) == a
+    assert joined_suites(b, a | b) == joined_suites(b, a) == a | b
+    assert joined_suites(None, a) is None
+    assert joined_suites(a, None) is None
+
+
+def test_tasks_of_successive_trainings_are_joined() -> None:
+    """Where one training does not say which tasks of a suite it had, the whole suite counts."""
+    first = {"a": ("x", "y"), "b": ("z",)}
+    assert joined_suites({}, first) == joined_suites(first, first) == first
+    assert joined_suites(first, {"a": ("y", "new")}) == {"a": ("new", "x", "y"), "b": ("z",)}
+    assert joined_suites(first, {"a": None}) == joined_suites({"a": None}, first) == {"a": None, "b": ("z",)}
+
+
+@pytest.mark.parametrize("suites", [None, {}, {"a": ("x", "y"), "b": None}])
+def test_suites_are_read_as_they_were_saved(suites: Suites) -> None:
+    saved = json.loads(json.dumps(saved_suites(suites)))
+    assert suites_in(saved) == suites
+    del saved["training_tasks"]  # as earlier versions wrote it
+    assert suites_in(saved) == (None if suites is None else dict.fromkeys(suites))

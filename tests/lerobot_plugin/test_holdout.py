@@ -18,6 +18,8 @@ from inspire_vla.cli import main, parse
 from inspire_vla.cli.evaluate import _episodes
 from inspire_vla.cli.train import train_arguments
 from inspire_vla.evaluation import read_run
+from inspire_vla.files import write_json
+from inspire_vla.labels.collected_dataset import COLLECTION_FILE
 from inspire_vla.lerobot_plugin.agent import load_policy
 from inspire_vla.lerobot_plugin.checkpoint_schema import TokenizerSettings, TrainingData
 from inspire_vla.lerobot_plugin.dataset_origin import joined_data, training_data
@@ -51,7 +53,10 @@ def write_with_strange_end(root: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_with_strange_end(tmp_path_factory.mktemp("data") / "strange")
+    root = write_with_strange_end(tmp_path_factory.mktemp("data") / "strange")
+    entries = [{"task": "open" if episode in HELD_OUT else "lift"} for episode in range(6)]
+    write_json(root / COLLECTION_FILE, {"settings": {"suite": "shelf"}, "episodes": entries})
+    return root
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +85,7 @@ def test_the_checkpoint_says_what_was_held_out(dataset, trained):
     assert data["episodes"] == 6
     config = json.loads((load_folder(trained) / "train_config.json").read_text(encoding="utf-8"))
     assert config["dataset"]["episodes"] == [0, 1, 2, 3]
+    assert policies.trained_on(trained) == {"shelf": ("lift",)}  # of "open" every episode was held out
 
 
 def load_folder(trained: Path) -> Path:
@@ -116,12 +122,14 @@ def test_without_holdout_all_episodes_count(dataset, tmp_path):
     assert state["action.max"].max() > 50
     (data,) = agent.policy.tokenizer.parts.training_data
     assert data.held_out == []
+    assert agent.policy.tokenizer.parts.training_suites == {"shelf": ("lift", "open")}
 
 
 def test_lerobots_own_split_is_recorded_too(dataset, tmp_path):
     agent = load_policy(run(dataset, tmp_path / "run", "--steps=1", "--dataset.eval_split=0.3"))
     (data,) = agent.policy.tokenizer.parts.training_data
-    assert data.held_out == [4, 5]  # the last of each of the two tasks
+    assert data.held_out == [4, 5]  # the last of each of the two instructions
+    assert agent.policy.tokenizer.parts.training_suites == {"shelf": ("lift",)}
     state = {k: v for step in agent.preprocessor.steps for k, v in step.state_dict().items()}
     assert state["action.max"].max() < 2
 
@@ -135,6 +143,7 @@ def test_a_resumed_training_keeps_them(dataset, trained, tmp_path):
     assert main(["train", "--out", str(out), "--resume", "--steps", "3"]) == 0
     (data,) = policies.training_data(out)
     assert data["held_out"] == list(HELD_OUT)
+    assert policies.trained_on(out) == {"shelf": ("lift",)}
     agent = load_policy(out)
     state = {k: v for step in agent.preprocessor.steps for k, v in step.state_dict().items()}
     assert state["action.max"].max() < 2

@@ -110,6 +110,11 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
     "our_step_in_post": (step(POSTPROCESSOR, registry_name=TOKENIZER_STEP), "which is not run"),
     "settings": (more_settings(0, trust_remote_code=True), "trust_remote_code"),
     "settings_of_ours": (more_settings(3, tokenizer="x/y"), "tokenizer"),
+    "tasks_of_no_suite": (more_settings(3, training_tasks={"x": ["y"]}), "that training_suites lacks"),
+    "tasks": (
+        more_settings(3, training_tasks={"tabletop_seen": [{"a": 1}]}),
+        r"training_tasks\.tabletop_seen",
+    ),
     "device": (more_settings(4, device="cpu; touch MARK"), "device"),
     "state_up": (step(at=2, state_file="../other.safetensors"), "no plain name"),
     "state_absolute": (step(at=3, state_file="/etc/passwd"), "no plain name"),

@@ -74,7 +74,7 @@ def test_the_merged_policy_is_the_trained_one(adapted, labelled_dataset: Path) -
         kind == "image_text"
     )  # a model of no robot; published robot policies don't say what they have seen
     assert tokenizer_settings(base)["training_suites"] == ([] if known else None)
-    assert agent.policy.tokenizer.parts.training_suites == (("noise",) if known else None)
+    assert agent.policy.tokenizer.parts.training_suites == ({"noise": None} if known else None)
     config = PreTrainedConfig.from_pretrained(lora)
     config.pretrained_path = lora
     meta = LeRobotDatasetMetadata("local/tiny", root=labelled_dataset)

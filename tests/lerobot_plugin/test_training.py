@@ -106,7 +106,7 @@ def test_images_as_numbers_from_0_to_1_are_those_as_bytes(trained: Path) -> None
 
 
 def test_a_checkpoint_knows_what_it_was_trained_on(trained: Path) -> None:
-    assert load_policy(trained).policy.tokenizer.parts.training_suites == ("noise",)
+    assert load_policy(trained).policy.tokenizer.parts.training_suites == {"noise": None}
 
 
 def test_an_episode_starts_with_the_most_frequent_first_answers(

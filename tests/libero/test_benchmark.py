@@ -6,6 +6,7 @@ from inspire_vla.errors import InspireError
 from inspire_vla.evaluation import EvaluationPlan, tasks_in_training
 from inspire_vla.libero import collection, hdf5_import, rendering
 from inspire_vla.libero.benchmark import MAX_STEPS, LiberoBenchmark
+from inspire_vla.libero.collection import supported_tasks
 from inspire_vla.libero.installation import LiberoMissing, require_libero
 from inspire_vla.libero.tasks import PLUS_SUITES, PRO_SUITES, SPLIT_SUITES
 
@@ -35,15 +36,24 @@ def test_five_suites_and_130_tasks(benchmark):
 def test_the_parts_of_libero_90_share_its_tasks_and_no_other_suite_does(benchmark):
     suites = ("libero_90", *SPLIT_SUITES, "libero_goal")
 
-    def known(*trained_on):
-        return tasks_in_training(benchmark, suites, None, trained_on)
+    def known(suite, tasks=None):
+        found = tasks_in_training(benchmark, suites, None, {suite: tasks})
+        assert {suite: played for suite, (_, played) in found.items()} == sizes
+        return {suite: count for suite, (count, _) in found.items() if count}
 
-    sizes = {suite: len(benchmark.tasks(suite)) for suite in SPLIT_SUITES}
-    assert known("libero_90") == {suite: (size, size) for suite, size in sizes.items()}
-    small = {suite: (size, size) for suite, size in sizes.items() if "small" in suite}
-    assert known("libero_90_train") == {"libero_90": (64, 90), **small}
-    assert known("libero_90_heldout") == {"libero_90": (12, 90)}
-    assert known("libero_goal") == {}
+    sizes = {suite: len(benchmark.tasks(suite)) for suite in suites}
+    parts = {suite: sizes[suite] for suite in SPLIT_SUITES}
+    assert known("libero_90") == {"libero_90": 90, **parts}
+    small = {suite: size for suite, size in parts.items() if "small" in suite}
+    assert known("libero_90_train") == {"libero_90": 64, "libero_90_train": 64, **small}
+    assert known("libero_90_heldout") == {"libero_90": 12, "libero_90_heldout": 12}
+    assert known("libero_goal") == {"libero_goal": 10}
+    done, _ = supported_tasks("libero_90", None)
+    assert known("libero_90", tuple(done)) == {"libero_90": 76, **parts}
+    one = benchmark.tasks("libero_90_heldout")[:1]
+    assert (
+        known("libero_90", one) == known("libero_90_heldout", one) == {"libero_90": 1, "libero_90_heldout": 1}
+    )
 
 
 def test_a_mapping_is_a_condition():

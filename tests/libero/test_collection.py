@@ -10,6 +10,7 @@ from inspire_vla.errors import InspireError
 from inspire_vla.labels import GRASPED_COLUMN, read_labels
 from inspire_vla.labels.collected_dataset import COLLECTION_FILE
 from inspire_vla.labels.lerobot_files import LeRobotFiles
+from inspire_vla.lerobot_plugin.dataset_origin import suites_of
 from inspire_vla.libero import collection
 from inspire_vla.libero.collection import CollectReport, Conditions, collect, demonstrate, seed_of
 from inspire_vla.libero.expert import unsupported_reason
@@ -71,6 +72,7 @@ def test_a_demonstration_ends_with_the_object_released_at_its_target(collected):
     root, report = collected
     assert report.attempts[TASK][0] == report.episodes == 1
     assert "1 of" in str(report)
+    assert suites_of(root, None) == {SUITE: (TASK,)}
     files = LeRobotFiles.open(root)
     rows = files.read(
         files.data_files()[0],

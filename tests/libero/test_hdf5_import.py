@@ -8,6 +8,7 @@ import pytest
 from inspire_vla.errors import InspireError
 from inspire_vla.labels import GRASPED_COLUMN, imported_dataset, read_labels
 from inspire_vla.labels.lerobot_files import LeRobotFiles
+from inspire_vla.lerobot_plugin.dataset_origin import suites_of
 from inspire_vla.libero import hdf5_import
 from inspire_vla.libero.hdf5_import import import_demonstrations
 from inspire_vla.spatial import decode_answers
@@ -89,6 +90,13 @@ def test_good_demonstrations_come_in_and_bad_ones_are_counted(recording, importe
     assert "truncated" in report.skipped["c_demo.hdf5"]
     assert report.noops == 2 * 10  # three while still, and all but the first of eight while closing
     assert report.frames == 2 * len(recording.actions) - report.noops
+
+
+def test_the_import_says_of_which_tasks_its_episodes_are(recording, imported):
+    """Of a suite that it has no whole set of. Skipped demonstrations do not count."""
+    out, report = imported
+    assert report.tasks == [("libero_goal", recording.path.stem)] * 2
+    assert suites_of(out, None) == suites_of(out, [1]) == {"libero_goal": (recording.path.stem,)}
 
 
 def test_labels_are_the_simulators_truth(recording, imported):

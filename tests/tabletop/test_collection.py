@@ -19,8 +19,10 @@ from inspire_vla.labels import answer_column, collected_dataset, dataset_writer,
 from inspire_vla.labels.demonstration import load_demonstration, save_demonstration
 from inspire_vla.labels.simulator_state import PrivilegedLabeller
 from inspire_vla.labels.storage import label_dataset
+from inspire_vla.lerobot_plugin.dataset_origin import suites_of
 from inspire_vla.spatial import NO_LABEL, decode_answers
 from inspire_vla.tabletop import collection
+from inspire_vla.tabletop.benchmark import tasks_of
 from inspire_vla.tabletop.collection import MAX_OBJECTS, Conditions, collect, demonstrate, seed_of, task_of
 from inspire_vla.tabletop.suites import SUITES
 
@@ -42,6 +44,11 @@ def dataset(tmp_path_factory) -> Path:
     report = collect(SUITE, 3, root, modes=("direction", "distance"), wrist=True, **SMALL)
     assert report.episodes == 3
     return root
+
+
+def test_it_says_which_tasks_it_holds(dataset):
+    assert suites_of(dataset, None) == {SUITE: tuple(sorted(task.name for task in tasks_of(SUITE)[:3]))}
+    assert suites_of(dataset, [1]) == {SUITE: (tasks_of(SUITE)[1].name,)}
 
 
 def test_lerobot_opens_it(dataset):

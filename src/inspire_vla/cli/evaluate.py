@@ -108,15 +108,13 @@ def _in_simulator(options: Arguments, mentions: "Overrides | None") -> "Run":
     _check_fits(policy, options)
     chosen = benchmarks.Options(options.layout_randomness, options.mapping, options.render)
     selected = benchmarks.select(options.suite, policy, chosen)
-    trained_on = policies.trained_on(options.policy)
-    shared = tasks_in_training(selected.factory(), selected.suites, options.task or None, trained_on)
-    for suite, (known, played) in shared.items():
-        group = "seen" if known == played else "seen in part"
-        print(
-            f"inspire evaluate: note: the policy was trained on {known} of {counted(played, 'task')} of {suite}; "
-            f"tables call the suite {group}.",
-            file=sys.stderr,
-        )
+    benchmark, trained_on = selected.factory(), policies.trained_on(options.policy)
+    training = {
+        "trained_on": None if trained_on is None else list(trained_on),
+        "tasks_trained_on": tasks_in_training(benchmark, selected.suites, options.task or None, trained_on),
+    }
+    for line in _notes_on_tasks(training | {"groups": getattr(benchmark, "groups", {})}):
+        print(f"inspire evaluate: {line}", file=sys.stderr)
     drawn = [data.get("render") for data in policies.training_data(options.policy)]
     if note := benchmarks.rendering_note(options.suite, options.render, drawn):
         print(f"inspire evaluate: {note}", file=sys.stderr)
@@ -124,11 +122,28 @@ def _in_simulator(options: Arguments, mentions: "Overrides | None") -> "Run":
         options,
         selected.suites,
         {**policy, **selected.played, **_given(mentions)},
-        {**selected.notes, "trained_on": trained_on, "tasks_trained_on": shared},
+        {**selected.notes, **training},
     )
     slots = min(options.slots, selected.slots or options.slots)
     rule = policies.answer_rule(policy, checkpoint=options.policy, mentions=mentions)
     return _evaluate(options, plan, selected.factory, agent, slots, rule)
+
+
+def _notes_on_tasks(info: Mapping[str, Any]) -> list[str]:
+    """What to say of suites whose group does not follow from their names: run.json counts their tasks."""
+    from inspire_vla.evaluation import group_of, groups_by_training
+
+    tasks: dict[str, tuple[int, int]] = info["tasks_trained_on"]
+    notes = []
+    for group, suites in groups_by_training([info], list(tasks)).items():
+        for suite in suites:
+            known, played = tasks[suite]
+            if group != group_of(suite, [info["trained_on"]], info["groups"]):
+                notes.append(
+                    f"note: the policy was trained on {known} of {counted(played, 'task')} of {suite}; tables call the "
+                    f"suite {group}."
+                )
+    return notes
 
 
 def _plan(

@@ -16,7 +16,7 @@ offline.py     actions against demonstrations             compare_offline.py  po
 from inspire_vla.dialogue import AnswerRule
 from inspire_vla.episode_conventions import FIRST_SEED
 from inspire_vla.evaluation.compare_over_seeds import compare_over_seeds
-from inspire_vla.evaluation.comparison import compare, group_of
+from inspire_vla.evaluation.comparison import compare, group_of, groups_by_training
 from inspire_vla.evaluation.controls import check_control_of
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.plan import EvaluationPlan, PlaybackPlan
@@ -65,6 +65,7 @@ __all__ = [
     "compare_over_seeds",
     "evaluate",
     "group_of",
+    "groups_by_training",
     "join_shards",
     "mcnemar",
     "paired_difference",

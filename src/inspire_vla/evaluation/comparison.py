@@ -89,7 +89,7 @@ def compare(runs: Sequence[Run], groups: Mapping[str, Collection[str]] | None = 
     names = [run.name for run in runs]
     tables = [_by_key(run) for run in runs]
     played = sorted({k[0] for table in tables for k in table})
-    groups = groups or _groups_by_training(runs, played)
+    groups = groups or groups_by_training([run.info for run in runs], played)
     members_of = {name: [s for s in played if s in members] for name, members in groups.items()}
     members_of = {name: members for name, members in members_of.items() if members}
     group = {suite: name for name, members in members_of.items() for suite in members}
@@ -122,15 +122,19 @@ def compare(runs: Sequence[Run], groups: Mapping[str, Collection[str]] | None = 
     }
 
 
-def _groups_by_training(runs: Sequence[Run], suites: Sequence[str]) -> dict[str, list[str]]:
-    roles = {suite: role for run in runs for suite, role in run.info.get("groups", {}).items()}
+def groups_by_training(infos: Sequence[Mapping[str, Any]], suites: Sequence[str]) -> dict[str, list[str]]:
+    """Return the suites of each group, by what the run.json of each policy says that it was trained on.
+
+    Its suites decide where it does not count their tasks, as of earlier versions.
+    """
+    roles = {suite: role for info in infos for suite, role in info.get("groups", {}).items()}
     trained_on: list[set[str] | None] = []
     in_part: set[str] = set()
-    for run in runs:
-        suites_known, tasks = run.info.get("trained_on"), run.info.get("tasks_trained_on", {})
+    for info in infos:
+        suites_known, tasks = info.get("trained_on"), info.get("tasks_trained_on", {})
         whole = {suite for suite, (known, played) in tasks.items() if known == played}
-        trained_on.append(None if suites_known is None else {*suites_known, *whole})
-        in_part |= tasks.keys() - whole
+        trained_on.append(None if suites_known is None else {*suites_known} - tasks.keys() | whole)
+        in_part |= {suite for suite, (known, played) in tasks.items() if 0 < known < played}
     return {name: [s for s in suites if group_of(s, trained_on, roles, in_part) == name] for name in GROUPS}
 
 

@@ -128,24 +128,29 @@ def tasks_in_training(
     benchmark: Benchmark,
     suites: Sequence[str],
     tasks: Sequence[str] | None,
-    trained_on: Collection[str] | None,
+    trained_on: Mapping[str, Collection[str] | None] | None,
 ) -> dict[str, tuple[int, int]]:
-    """Return the suites that a policy was trained on under another name: suite → (tasks it was trained on, tasks).
+    """Return how many of the tasks that are played a policy was trained on: suite → (trained on, played).
 
-    Suites share tasks where `part_of` says so. A suite of which no task was trained on is left out.
+    Suites share tasks where `part_of` says so. Where it is not known what the policy was trained on, there is no suite.
 
     Args:
         suites, tasks: what is played, see `select_tasks`.
-        trained_on: the suites that the policy was trained on; None if that is not known.
+        trained_on: the suites that the policy was trained on, with their tasks; None for a whole suite. A suite counts
+            as a whole, too, where it now lacks one of these tasks: another one may be that task under a new name.
     """
+    pairs = select_tasks(benchmark, suites, tasks)
+    if trained_on is None:
+        return {}
     part_of: Mapping[str, str] = getattr(benchmark, "part_of", {})
     found: dict[str, tuple[int, int]] = {}
-    pairs = select_tasks(benchmark, suites, tasks)
-    for suite in dict.fromkeys(suites):
+    for suite in dict.fromkeys(played_suite for played_suite, _ in pairs):
         whole = part_of.get(suite, suite)
-        alike = [name for name in trained_on or () if part_of.get(name, name) == whole]
+        known: set[str] = set()
+        for name, some in trained_on.items():
+            if part_of.get(name, name) == whole:
+                of_suite = set(benchmark.tasks(name))
+                known |= of_suite if some is None or not of_suite.issuperset(some) else {*some}
         played = {task for played_suite, task in pairs if played_suite == suite}
-        shared = played & {task for name in alike for task in benchmark.tasks(name)} if alike else set()
-        if shared and suite not in alike:
-            found[suite] = len(shared), len(played)
+        found[suite] = len(played & known), len(played)
     return found

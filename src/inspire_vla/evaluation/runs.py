@@ -181,11 +181,25 @@ def pool(runs_by_seed: Sequence[Sequence[Run]], name: str) -> Run:
     info = first.info | {
         "policy": {**first.info.get("policy", {}), "name": name},
         "groups": {suite: group for run in pooled for suite, group in run.info.get("groups", {}).items()},
+        **_trained_on(pooled),
         "pooled": [str(run.path) for run in pooled],
     }
     if unfinished := [str(run.path) for run in pooled if "finished" not in run.info]:
         info = {key: value for key, value in info.items() if key != "finished"} | {"unfinished": unfinished}
     return Run(first.path, info, tuple(records))
+
+
+def _trained_on(runs: Sequence[Run]) -> dict[str, Any]:
+    """What the policies of pooled runs were trained on. Counts of tasks add up, so one of none and all is of some."""
+    suites = [run.info.get("trained_on") for run in runs]
+    tasks: dict[str, tuple[int, int]] = {}
+    for run in runs:
+        for suite, (known, played) in run.info.get("tasks_trained_on", {}).items():
+            before = tasks.get(suite, (0, 0))
+            tasks[suite] = before[0] + known, before[1] + played
+    of_all = [names for names in suites if names is not None]
+    joined = sorted(set().union(*of_all)) if len(of_all) == len(suites) else None
+    return {"trained_on": joined, "tasks_trained_on": tasks}
 
 
 def _video_from(first: Run, run: Run, record: EpisodeRecord) -> str | None:

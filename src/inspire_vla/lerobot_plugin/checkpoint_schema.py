@@ -22,10 +22,10 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import safe_open
 
 from inspire_vla.errors import InspireError, possible
@@ -120,8 +120,15 @@ class TokenizerSettings(_Settings):
     action_vocabulary: dict[Literal["size", "first_id", "step"], int] | None
     initial_draft: list[str]
     training_suites: list[str] | None
+    training_tasks: dict[str, Annotated[list[str], Field(min_length=1)]] = {}
     training_data: list[TrainingData] = []
     mention_overrides: dict[str, list[dict[Literal["mention", "role"], str | None]]] = {}
+
+    @model_validator(mode="after")
+    def _tasks_are_of_the_suites(self) -> Self:
+        if other := self.training_tasks.keys() - {*(self.training_suites or ())}:
+            raise ValueError(f"training_tasks has suites that training_suites lacks: {sorted(other)[:9]}")
+        return self
 
 
 _STEPS: dict[str, dict[str, type[_Settings]]] = {

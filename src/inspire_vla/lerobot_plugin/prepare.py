@@ -116,7 +116,9 @@ def prepare(
         before,
         action_tokenizer=actions,
         initial_draft=draft,
-        training_suites=joined_suites(before.training_suites, suites_of(dataset.root)),
+        training_suites=joined_suites(
+            before.training_suites, suites_of(dataset.root, config.runtime_episodes)
+        ),
         mention_overrides=overrides,
         training_data=joined_data(before.training_data, data),
     )

@@ -43,6 +43,7 @@ from inspire_vla.instruction import Overrides, overrides_from_json, overrides_to
 from inspire_vla.labels.columns import answer_column
 from inspire_vla.lerobot_plugin.checkpoint_files import PREPROCESSOR
 from inspire_vla.lerobot_plugin.checkpoint_schema import TrainingData, check_tokenizer_settings
+from inspire_vla.lerobot_plugin.dataset_origin import Suites, saved_suites, suites_in
 from inspire_vla.lerobot_plugin.option_groups import ReasoningConfig
 from inspire_vla.lerobot_plugin.prompt_builder import PromptBuilder
 from inspire_vla.lerobot_plugin.text_files import Files, load_text_tokenizer, pack, unpacked
@@ -67,7 +68,7 @@ class TokenizerParts:
             None: the tokenizer that the package ships for nano.
         initial_draft: the most frequent answers at the start of an episode, one for each question. They are the
             draft of an episode's first decision.
-        training_suites: suites that the policy was trained on. None: not known.
+        training_suites: suites and tasks that the policy was trained on.
         training_data: the datasets that the policy was trained on; empty where that is not known.
         mention_overrides: mentions that a person has given for an instruction, see `instruction.overrides`.
         action_tokenizer: None where a flow expert makes the actions and no codes are trained beside it.
@@ -76,7 +77,7 @@ class TokenizerParts:
     action_tokenizer: ActionTokenizer | None
     text_files: Files | None = None
     initial_draft: tuple[str, ...] = ()
-    training_suites: tuple[str, ...] | None = ()
+    training_suites: Suites = field(default_factory=dict)
     mention_overrides: Overrides = field(default_factory=dict)
     training_data: tuple[TrainingData, ...] = ()
 
@@ -93,12 +94,11 @@ class TokenizerParts:
             groups[group][name] = content
         with unpacked(groups[ACTIONS]) as folder:
             actions = load_action_tokenizer(folder) if has_codes else None
-        suites = settings["training_suites"]
         return cls(
             actions,
             groups[TEXT],
             tuple(settings["initial_draft"]),
-            None if suites is None else tuple(suites),
+            suites_in(settings),
             overrides_from_json(settings.get("mention_overrides", {})),
             tuple(TrainingData(**data) for data in settings.get("training_data", ())),
         )
@@ -233,7 +233,6 @@ class InspireVLATokenizer:
     @property
     def settings(self) -> dict[str, Any]:
         """Everything but the files, ready for JSON."""
-        suites = self.parts.training_suites
         return {
             "reasoning": asdict(self.reasoning),
             "n_obs_steps": self.n_obs_steps,
@@ -241,7 +240,7 @@ class InspireVLATokenizer:
             "llama": isinstance(self.prompt_builder.tokenizer.tokenizer, LlamaTokenizer),
             "action_vocabulary": asdict(self.action_vocabulary) if self.action_vocabulary else None,
             "initial_draft": list(self.parts.initial_draft),
-            "training_suites": None if suites is None else list(suites),
+            **saved_suites(self.parts.training_suites),
             "mention_overrides": overrides_to_json(self.parts.mention_overrides),
             "training_data": [asdict(data) for data in self.parts.training_data],
         }

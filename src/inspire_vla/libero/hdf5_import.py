@@ -63,13 +63,14 @@ class Settings:
 
 @dataclass
 class ImportReport:
-    """Result of an import. `skipped`: demonstration → why."""
+    """Result of an import. skipped: demonstration → why. tasks: of each episode its suite and its task."""
 
     root: Path
     episodes: int = 0
     frames: int = 0
     noops: int = 0
     skipped: dict[str, str] = field(default_factory=dict)
+    tasks: list[tuple[str, str]] = field(default_factory=list)
 
     def __str__(self) -> str:
         size = f"{counted(self.episodes, 'episode')}, {counted(self.frames, 'frame')}"
@@ -136,7 +137,7 @@ def import_demonstrations(
     labels = label_info(
         [job.task_file for job in jobs], settings.mapping, modes, frame, rule,
         {"source": "LIBERO HDF5", "replay": replay, "drop_noops": drop_noops, "render": render,
-         "suites": sorted({Path(job.task_file).parent.name for job in jobs})},
+         "suites": sorted({job.suite for job in jobs})},
     )  # fmt: skip
     files = sorted({job.file for job in jobs})
     stats = {name: Path(name).stat() for name in files}
@@ -150,6 +151,7 @@ def import_demonstrations(
             report.episodes += 1
             report.frames += len(one)
             report.noops += one.dropped
+            report.tasks.append((jobs[number].suite, jobs[number].task))
 
     return import_dataset(
         out,
@@ -186,6 +188,14 @@ class Job:
     def key(self) -> str:
         """The name in reports."""
         return f"{Path(self.file).name}:{self.name}"
+
+    @property
+    def suite(self) -> str:
+        return Path(self.task_file).parent.name
+
+    @property
+    def task(self) -> str:
+        return Path(self.task_file).stem
 
 
 def _h5py() -> Any:
@@ -302,9 +312,8 @@ def _read(jobs: Sequence[Job], settings: Settings, number: int) -> Demonstration
     rows = list(_replayed(env, states[0], actions[kept], truth, settings)) if settings.replay else [
         observe(inner, truth, settings.cameras, settings.image_size, states[row]) for row in kept
     ]  # fmt: skip
-    task = Path(job.task_file).stem
     dropped = len(actions) - len(kept)
-    return make_demonstration(rows, actions[kept], truth, task, settings.cameras, dropped=dropped)
+    return make_demonstration(rows, actions[kept], truth, job.task, settings.cameras, dropped=dropped)
 
 
 def _recorded(job: Job) -> tuple[np.ndarray, np.ndarray, str]:

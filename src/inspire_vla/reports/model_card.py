@@ -1,7 +1,7 @@
 """The model card of a checkpoint, README.md on the hub: what it takes, how to run it, what was measured and how."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -26,7 +26,7 @@ def model_card(
     name: str,
     license: str = "apache-2.0",
     training: Mapping[str, Any] | None = None,
-    suites: Sequence[str] | None = None,
+    suites: Mapping[str, Collection[str] | None] | None = None,
 ) -> str:
     """Return the card in Markdown, with the front matter that the hub reads.
 
@@ -36,7 +36,7 @@ def model_card(
         runs: run.json of each evaluation.
         name: its name on the hub, user/name.
         training: train_config.json.
-        suites: that it was trained on, where known.
+        suites: that it was trained on, where known; with their tasks, where these are known.
     """
     reasoning = about["reasoning"]
     dataset = (training or {}).get("dataset", {}).get("repo_id") or ""
@@ -99,10 +99,16 @@ def model_card(
     return "\n".join(lines)
 
 
-def _training(training: Mapping[str, Any] | None, dataset: str, suites: Sequence[str] | None) -> str:
+def _training(
+    training: Mapping[str, Any] | None, dataset: str, suites: Mapping[str, Collection[str] | None] | None
+) -> str:
     if training is None:
         return "Not trained by LeRobot: the checkpoint holds no train_config.json."
-    data = f"data set {dataset}" + (f" ({', '.join(suites)})" if suites else "")
+    said = [
+        name if tasks is None else f"{name}: {counted(len(tasks), 'task')}"
+        for name, tasks in (suites or {}).items()
+    ]
+    data = f"data set {dataset}" + (f" ({', '.join(said)})" if said else "")
     steps = f"{counted(training.get('steps', 0), 'step')} of {training.get('batch_size')}"
     return f"The {data}, {steps}, seed {training.get('seed')}. Every setting is in train_config.json."
 

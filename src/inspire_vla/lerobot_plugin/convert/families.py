@@ -181,4 +181,4 @@ def image_text(path: Path, options: Options, scratch: Path) -> Plan:
         if options.state_dim
         else "The robot's state is not used; --state-dim N writes its N numbers into the prompt.",
     ]
-    return Plan(config, actions, folder, RenamedWeights(state, (), ()), {}, notes, training_suites=())
+    return Plan(config, actions, folder, RenamedWeights(state, (), ()), {}, notes, training_suites={})
