@@ -65,7 +65,7 @@ def check_planned(options: Arguments) -> None:
         supported_tasks(suite, options.task or None)
         check_rendering(options.render or "full")
     else:
-        from inspire_vla.tabletop.collection import LARGEST_IMAGE
+        from inspire_vla.tabletop.env import LARGEST_IMAGE
 
         benchmarks.check_suites([suite])
     given = {name: getattr(options, name) for name in ("noise", "perturbations", "layout_randomness")}

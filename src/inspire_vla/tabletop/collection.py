@@ -28,13 +28,11 @@ from inspire_vla.labels.simulator_state import LABELLER
 from inspire_vla.perturbations import ActionPerturber
 from inspire_vla.spatial import Frame
 from inspire_vla.tabletop.benchmark import tasks_of
-from inspire_vla.tabletop.env import CONTROL_HZ, TabletopEnv
+from inspire_vla.tabletop.env import CONTROL_HZ, LARGEST_IMAGE, TabletopEnv
 from inspire_vla.tabletop.expert import Expert
 from inspire_vla.tabletop.scene import check_layout_randomness
 from inspire_vla.tabletop.tasks import Task
 
-LARGEST_IMAGE = 640
-"""In pixels."""
 MAX_OBJECTS = 4
 """Width of the label columns: the maximum number of mentions in an instruction of any suite."""
 MAX_ATTEMPTS = 20

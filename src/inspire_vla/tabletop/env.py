@@ -43,11 +43,15 @@ _MAX_TRACKING_ERROR_M, _MAX_TRACKING_ERROR_RAD = 0.05, 0.3
 _WORKSPACE_LOW, _WORKSPACE_HIGH = np.array([0.15, -0.50, 0.010]), np.array([0.78, 0.50, 0.50])
 
 
+LARGEST_IMAGE = 640
+"""Side in pixels: the scene's buffer has no more."""
+
+
 def check_sizes(**sizes: int) -> None:
     """Raise InspireError for a side of images, in pixels, that cannot be drawn."""
     for name, size in sizes.items():
-        if not 16 <= size <= 640:
-            raise InspireError(f"{name} must be between 16 and 640 pixels, not {size}.")
+        if not 16 <= size <= LARGEST_IMAGE:
+            raise InspireError(f"{name} must be between 16 and {LARGEST_IMAGE} pixels, not {size}.")
 
 
 class TabletopEnv(gymnasium.Env):
