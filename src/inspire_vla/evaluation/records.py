@@ -141,9 +141,8 @@ class EpisodeLog:
 
     def append(self, record: EpisodeRecord) -> None:
         """Append one record and wait until it is on the disk. On an error the file stays as it was."""
-        line = (record.to_json() + "\n").encode(
-            "utf-8", "replace"
-        )  # an error may name a file with half a character
+        # An error may name a file with half a character.
+        line = (record.to_json() + "\n").encode("utf-8", "replace")
         with disk_errors(self.path):
             try:
                 rest = memoryview(line)

@@ -206,9 +206,8 @@ def _video_from(first: Run, run: Run, record: EpisodeRecord) -> str | None:
     """The video's path relative to the first run of a pool: each run has videos of the same names."""
     if record.video is None or run is first:
         return record.video
-    there, here = map(
-        os.path.realpath, (run.path / record.video, first.path)
-    )  # ".." goes up from where links lead
+    # ".." goes up from where links lead.
+    there, here = os.path.realpath(run.path / record.video), os.path.realpath(first.path)
     return Path(os.path.relpath(there, here)).as_posix()
 
 

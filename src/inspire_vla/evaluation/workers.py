@@ -198,7 +198,7 @@ def _serve_process(connection: Any, worker: Worker, jobs: list[EpisodeJob]) -> N
 def _threads_per_worker(workers: int) -> Iterator[None]:
     """Divide the cores among workers while they are spawned; what the user has set is kept.
 
-    Waiting threads sleep instead of spinning: on a busy machine spinning made a decision fifty times slower.
+    Waiting threads sleep instead of spinning, which takes the cores from others (benchmarks/waiting_threads.py).
     """
     variables = {"OMP_NUM_THREADS": str(max(1, usable_cores() // workers)), "OMP_WAIT_POLICY": "PASSIVE"}
     added = {name: value for name, value in variables.items() if name not in os.environ}
