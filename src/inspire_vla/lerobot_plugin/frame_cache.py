@@ -7,7 +7,7 @@ frames by a hash of what they were decoded from. So trainings on the same videos
 episodes of a dataset, and changed videos are decoded again.
 
 Where they are too large, images of image files are decoded when they are read, which takes a seventh of the time of
-LeRobot's own items; items with videos stay LeRobot's.
+LeRobot's own items (benchmarks/reading_items.py); items with videos stay LeRobot's.
 """
 
 import hashlib
