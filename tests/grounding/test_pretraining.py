@@ -11,6 +11,7 @@ from inspire_vla.backbones.nano import NanoConfig
 from inspire_vla.errors import InspireError
 from inspire_vla.files import write_json
 from inspire_vla.grounding import images as module_of_images
+from inspire_vla.grounding import pretraining as module_of_pretraining
 from inspire_vla.grounding.batches import COLOURS, KINDS, Batches, dense_classes, dense_offsets
 from inspire_vla.grounding.evaluation import evaluate, point_at
 from inspire_vla.grounding.heads import DenseHead, Heads, losses
@@ -24,6 +25,7 @@ from inspire_vla.grounding.pretraining import (
     make_heads,
     pretrain,
     read_recipe,
+    with_dtype,
 )
 from inspire_vla.grounding.questions import kind_and_colour
 from inspire_vla.libero.random_scenes import FIXTURES, OBJECTS
@@ -285,6 +287,17 @@ def test_a_pretraining_from_before_a_setting_existed_goes_on(tmp_path):
     check_config(tmp_path, CONFIG)
     with pytest.raises(InspireError, match="dtype: there 'float32', now 'bfloat16'"):
         check_config(tmp_path, replace(CONFIG, dtype="bfloat16"))
+
+
+def test_dtype_auto_is_what_this_machine_is_fast_in_and_stays_what_it_was(tmp_path, monkeypatch):
+    monkeypatch.setattr(module_of_pretraining, "fast_dtype", lambda device: "bfloat16")
+    auto = replace(CONFIG, dtype="auto")
+    assert with_dtype(auto, tmp_path, "cpu").dtype == "bfloat16"
+    write_json(
+        tmp_path / "config.json", asdict(CONFIG)
+    )  # begun on a machine without instructions for bfloat16
+    assert with_dtype(auto, tmp_path, "cpu").dtype == "float32"
+    assert with_dtype(CONFIG, tmp_path / "new", "cpu").dtype == "float32"
 
 
 def test_losses_in_bfloat16_are_those_of_float32_nearly(files):

@@ -30,14 +30,30 @@ BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "avx10_2", "bf16", "sve_bf16
 """torch's names of what makes bfloat16 fast on a CPU: three of x86, two of ARM."""
 
 
+AUTO = "auto"
+"""Stands for the dtype that a training is fast in, see `fast_dtype`."""
+
+
+def fast_dtype(device: str | None) -> str:
+    """Return the dtype that a training on `device` is fast in: bfloat16 where the device has instructions for it."""
+    import torch
+
+    if device is None or device == "cpu":
+        return "bfloat16" if any(_cpu_abilities().get(name) for name in BFLOAT16_INSTRUCTIONS) else "float32"
+    on_cuda = device.startswith("cuda") and torch.cuda.is_available()
+    return "bfloat16" if on_cuda and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+
+
 def is_slow_in_bfloat16(device: str | None, dtype: str) -> bool:
     """Whether `dtype` is bfloat16 on a CPU without instructions for it. False where torch does not know the CPU."""
-    if device != "cpu" or dtype != "bfloat16":
-        return False
+    return device == "cpu" and dtype == "bfloat16" and bool(_cpu_abilities()) and fast_dtype(device) != dtype
+
+
+def _cpu_abilities() -> dict[str, bool]:
+    """What the CPU has, by torch's names. Empty where torch does not know."""
     from torch import cpu
 
-    abilities = cpu.get_capabilities() if hasattr(cpu, "get_capabilities") else {}
-    return bool(abilities) and not any(abilities.get(name) for name in BFLOAT16_INSTRUCTIONS)
+    return cpu.get_capabilities() if hasattr(cpu, "get_capabilities") else {}
 
 
 def warn_of_slow_bfloat16(device: str | None, dtype: str) -> None:
@@ -45,5 +61,5 @@ def warn_of_slow_bfloat16(device: str | None, dtype: str) -> None:
     if is_slow_in_bfloat16(device, dtype):
         log.warning(
             "This CPU has no instructions for bfloat16 (avx512_bf16 or amx_bf16), so training in bfloat16 is slower "
-            "than in float32, perhaps many times. Policies: --policy.dtype=float32. Pre-training: the recipe's `dtype`."
+            "than in float32, perhaps many times. Policies: --policy.dtype=auto. Pre-training: the recipe's `dtype`."
         )

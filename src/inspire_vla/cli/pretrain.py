@@ -72,7 +72,13 @@ def run(options: Arguments) -> None:
     from inspire_vla.grounding.evaluation import evaluate, point_at
     from inspire_vla.grounding.heads import POINTING_TOLERANCE
     from inspire_vla.grounding.images import draw_images
-    from inspire_vla.grounding.pretraining import check_config, load_pretrained, pretrain, read_recipe
+    from inspire_vla.grounding.pretraining import (
+        check_config,
+        load_pretrained,
+        pretrain,
+        read_recipe,
+        with_dtype,
+    )
     from inspire_vla.recipes import PRETRAINING_RECIPES, recipe_file
     from inspire_vla.reports.attention_figures import Pointing, pointing_figure
     from inspire_vla.reports.figures import save
@@ -81,6 +87,7 @@ def run(options: Arguments) -> None:
     origin = provenance()  # of the code that trains; the working tree may have changed at the end
     recipe = recipe_file(options.recipe, PRETRAINING_RECIPES)
     config = read_recipe(recipe, steps=options.steps, dense_steps=options.dense_steps, seed=options.seed)
+    config = with_dtype(config, options.out, options.device)
     check_config(options.out, config)  # before the images are drawn, which takes long
     warn_of_slow_bfloat16(options.device, config.dtype)
     name = {"tabletop": "images"}.get(config.scenes, config.scenes)

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from inspire_vla.backbones.devices import AUTO, fast_dtype
 from inspire_vla.backbones.nano import STRIDE, Nano, NanoConfig
 from inspire_vla.backbones.text_tokenizer import load_text_tokenizer
 from inspire_vla.changed_settings import changed_settings
@@ -50,6 +51,7 @@ class PretrainingConfig:
         steps: all steps.
         questions: number of questions about each image.
         dtype: of the computation. "bfloat16" is faster on processors with instructions for it; weights stay float32.
+            "auto" stands for it there, and for "float32" elsewhere, see `with_dtype`.
     """
 
     nano: NanoConfig = field(default_factory=NanoConfig)
@@ -70,7 +72,10 @@ class PretrainingConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "kinds", tuple(self.kinds))
         object.__setattr__(self, "colours", tuple(self.colours))
-        for name, value, possible in (("scenes", self.scenes, SCENES), ("dtype", self.dtype, DTYPES)):
+        for name, value, possible in (
+            ("scenes", self.scenes, SCENES),
+            ("dtype", self.dtype, (*DTYPES, AUTO)),
+        ):
             if value not in possible:
                 raise InspireError(f"Unknown {name} {value!r}.{did_you_mean(value, possible)}")
         if self.nano.vision != "stem":
@@ -96,6 +101,15 @@ def read_recipe(recipe: Path, **changes: Any) -> PretrainingConfig:
     return PretrainingConfig(**{**data, "nano": NanoConfig(**data.get("nano", {}))})
 
 
+def with_dtype(config: PretrainingConfig, out: str | Path, device: str) -> PretrainingConfig:
+    """Return `config` with a dtype in place of "auto": that of the pre-training in `out`, else the fast one."""
+    if config.dtype != AUTO:
+        return config
+    path = Path(out) / CONFIG
+    before = read_json(path, PretrainingConfig).dtype if path.exists() else None
+    return replace(config, dtype=before or fast_dtype(device))
+
+
 def pretrain(
     files: Sequence[Path],
     out: str | Path,
@@ -111,6 +125,7 @@ def pretrain(
         InspireError: `out` holds a pre-training with another configuration.
     """
     out = Path(out)
+    config = with_dtype(config, out, device)
     check_config(out, config)
     write_json(out / CONFIG, asdict(config))
     torch.manual_seed(config.seed)

@@ -13,6 +13,7 @@ from lerobot.optim.optimizers import AdamWConfig
 from lerobot.optim.schedulers import CosineAnnealingWithWarmupSchedulerConfig
 from lerobot.utils.constants import OBS_STATE
 
+from inspire_vla.backbones.devices import AUTO, fast_dtype
 from inspire_vla.backbones.image_text import ImageTextConfig
 from inspire_vla.backbones.nano import STRIDE, NanoConfig
 from inspire_vla.backbones.nano_flow import NanoFlowConfig
@@ -95,7 +96,8 @@ class InspireVLAConfig(PreTrainedConfig):
 
     dtype: str = "float32"
     """Of computation and weights. "bfloat16" is for CUDA; LeRobot turns autocast on by it. That is all that it does to
-    nano, whose weights are float32: on a CPU with instructions for bfloat16 it trains faster."""
+    nano, whose weights are float32: on a CPU with instructions for bfloat16 it trains faster. "auto" becomes bfloat16
+    where the device has such instructions, else float32; the checkpoint holds which."""
     weights_dtype: str | None = None
     """Of the weights, where it is another one. "float32" beside dtype bfloat16 is mixed precision, for full
     fine-tuning: a step of 2e-5 is lost in the rounding of a bfloat16 weight."""
@@ -134,9 +136,11 @@ class InspireVLAConfig(PreTrainedConfig):
         # Whether whole numbers of the dataset are handed out as floats, as `inspire train` does. Not saved either.
         self.runtime_floats = False
         _check_choice(self.backbone, BACKBONES, "backbone")
+        if self.dtype == AUTO:
+            self.dtype = fast_dtype(self.device)
         self._choose_action_head()
         for value, choices, what in (
-            (self.dtype, DTYPES, "dtype"),
+            (self.dtype, (*DTYPES, AUTO), "dtype"),
             (self.static_cache, STATIC_CACHE, "static_cache"),
             (self.weights_dtype or self.dtype, DTYPES, "dtype of the weights"),
         ):
