@@ -23,7 +23,7 @@ from inspire_vla.experiment import (
 )  # fmt: skip
 from inspire_vla.experiment.results import learning_curves
 from inspire_vla.experiment.runner import Progress
-from inspire_vla.lerobot_plugin.checkpoints import SHIPPED
+from inspire_vla.lerobot_plugin.checkpoints import SHIPPED, find
 from inspire_vla.reports.results import BEGIN, END
 from inspire_vla.tabletop.suites import GROUPS
 
@@ -236,6 +236,61 @@ def test_the_kept_evidence_gives_the_same_results_without_what_is_large(
         PRESET, finished
     ).read_text(encoding="utf-8")
     assert (kept / "figures" / "learning.svg").exists()
+
+
+def with_weights(out: Path) -> None:
+    """Weights of every policy and of the pre-training, as the commands leave them."""
+    for folder in (*(out / "policies").iterdir(), out / "grounding"):
+        inside = folder if folder.name == "grounding" else folder / "checkpoints" / "000100" / "pretrained_model"
+        inside.mkdir(parents=True)
+        (inside / "model.safetensors").write_bytes(bytes(range(256)))
+        (inside / "config.json").write_text(json.dumps({"init": f"{out}/grounding"}), encoding="utf-8")
+        if folder.name != "grounding":
+            (folder / "checkpoints" / "last").symlink_to("000100")
+    (out / "grounding" / "finished").touch()
+
+
+def test_evidence_with_weights_holds_the_last_checkpoint_of_each_policy(finished: Path, tmp_path: Path) -> None:
+    with_weights(finished)
+    kept = tmp_path / "evidence"
+    keep_evidence(finished, kept, weights=True)
+    checkpoints = [kept / "policies" / path.name for path in (finished / "policies").iterdir()]
+    assert len(checkpoints) == 4
+    for folder in (kept / "grounding", *(find(path) for path in checkpoints)):
+        assert (folder / "model.safetensors").read_bytes() == bytes(range(256))
+        assert json.loads((folder / "config.json").read_text(encoding="utf-8")) == {"init": "grounding"}
+    assert not list(kept.rglob("*000100*"))
+    keep_evidence(finished, kept)
+    assert not list(kept.rglob("*.safetensors"))
+
+
+def test_evaluations_go_on_in_a_copy_with_weights_and_are_refused_in_one_without(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Both without demonstrations, which no evaluation needs. A training needs them."""
+    with_weights(finished)
+    (finished / "runs" / "inspire_r0.25_s1_unseen" / "finished").unlink()
+    monkeypatch.setattr("inspire_vla.experiment.read_preset", lambda _: PRESET)
+    monkeypatch.setattr("inspire_vla.cli.reproduce._check_commands", lambda _: None)
+    begun: list[str] = []
+
+    def begin(plan, out, **_):
+        begun.extend(stage.name for stage in plan if not stage.done.exists())
+        return Progress(len(plan) - len(begun), len(plan))
+
+    monkeypatch.setattr("inspire_vla.experiment.run_stages", begin)
+    bare, whole = tmp_path / "bare", tmp_path / "whole"
+    keep_evidence(finished, bare)
+    assert main(["reproduce", f"--out={bare}"]) == 2
+    assert "inspire_r0.25_s1 holds no weights" in capsys.readouterr().err
+    assert not begun
+    command = ["reproduce", f"--out={finished}", f"--keep={whole}", "--weights"]
+    assert main(command) == 0  # kept although it is not finished
+    assert main(["reproduce", f"--out={whole}"]) == 0
+    assert begun == ["evaluate inspire_r0.25_s1 on unseen tasks"] * 2
+    (whole / "policies" / "base_r0.25_s1" / "finished").unlink()
+    assert main(["reproduce", f"--out={whole}"]) == 2
+    assert "seen_r0.25 holds no demonstrations" in capsys.readouterr().err
 
 
 def test_a_short_name_is_not_taken_out_of_other_words(
@@ -476,6 +531,7 @@ def test_the_whole_experiment_in_small_and_in_pieces(tmp_path: Path) -> None:
     ("--preset smoke --out runs --docs none.md", "There is no document none.md"),
     ("--preset smoke --out runs --docs list", "lacks the markers"),
     ("--preset smoke --out runs --keep other", "other holds no evidence"),
+    ("--preset smoke --weights", "--weights goes with --keep FOLDER"),
 ])  # fmt: skip
 def test_what_would_fail_after_hours_is_refused_at_once(words, told, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

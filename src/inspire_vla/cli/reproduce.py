@@ -23,7 +23,8 @@ class Arguments:
     """Run an experiment, such as that of docs/results.md, and write its results."""
 
     preset: str = "laptop"
-    """Included preset (laptop, flow, libero, libero_small, libero_small_pretrained, gpu, full, smoke, laptop_27_tasks) or a YAML file."""
+    """Included preset (laptop, flow, libero, libero_small, libero_small_pretrained, gpu, full, smoke, laptop_27_tasks) or
+    a YAML file."""
     out: Path | None = None
     """Folder of the experiment; by default runs/PRESET."""
     minutes: float | None = None
@@ -39,6 +40,8 @@ class Arguments:
     keep: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """Also copy the evidence here: every episode, no weights, no images. --results-only --out FOLDER writes the same
     results from it."""
+    weights: bool = False
+    """With --keep: also the weights, with which the evaluations can go on elsewhere."""
 
 
 def run(options: Arguments) -> None:
@@ -58,6 +61,8 @@ def run(options: Arguments) -> None:
 
     if options.minutes is not None and not options.minutes > 0:
         raise InspireError(f"--minutes must be above 0, found {options.minutes}.")
+    if options.weights and options.keep is None:
+        raise InspireError("--weights goes with --keep FOLDER, which copies the evidence.")
     if options.results_only:
         refuse_unused(options, ["minutes", "jobs", "dry_run"], "--results-only, which runs nothing,")
     preset = read_preset(options.preset)
@@ -81,16 +86,16 @@ def run(options: Arguments) -> None:
                     file=sys.stderr,
                 )
             if to_do := [stage for stage in plan if not stage.done.exists()]:
-                refuse_evidence(out)
+                refuse_evidence(out, to_do)
                 _check_commands(to_do)
             progress = run_stages(plan, out, minutes=options.minutes, commit=commit, jobs=options.jobs)
-            if not progress.finished:
-                print(f"{progress.done} of {progress.total} stages are done; the same command resumes.")
-                return
-        print(f"Results: {write_results(preset, out, options.docs)}")
-        if options.keep:
-            keep_evidence(out, options.keep)
+        if options.keep is not None:  # also of an experiment that is not finished
+            keep_evidence(out, options.keep, weights=options.weights)
             print(f"Evidence: {options.keep}")
+        if not options.results_only and not progress.finished:
+            print(f"{progress.done} of {progress.total} stages are done; the same command resumes.")
+            return
+        print(f"Results: {write_results(preset, out, options.docs)}")
 
 
 def _check_commands(to_do: "Sequence[Stage]") -> None:

@@ -1,17 +1,20 @@
-"""Evidence: the files that the results of an experiment are computed from, without weights and images.
+"""Evidence: the files that the results of an experiment are computed from, without images, and without weights unless
+they are asked for.
 
 The copy has the layout of the experiment's folder, so `inspire reproduce --results-only --out COPY` writes the same
-results from it.
+results from it. With weights, what is left to evaluate can be evaluated in it.
 """
 
 import json
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from inspire_vla.errors import InspireError
 from inspire_vla.experiment.folder import JOURNAL
+from inspire_vla.experiment.stages import Stage
 from inspire_vla.files import atomic_path, read_json, read_json_lines
 from inspire_vla.labels.collected_dataset import COLLECTION_FILE
 
@@ -27,6 +30,8 @@ _FILES = (
     "runs/*/run.json",
     "runs/*/finished",
 )
+_WEIGHTS = ("grounding/*.safetensors", "policies/*/checkpoints/last/pretrained_model/*.safetensors")
+_BESIDE_WEIGHTS = ("policies/*/checkpoints/last/pretrained_model/*.json",)
 _LARGE = ("timeline", "traceback")
 """Fields of an episode that no result is computed from."""
 
@@ -37,10 +42,10 @@ def check_evidence_folder(folder: Path) -> None:
         raise InspireError(f"{folder} holds no evidence of an experiment (no {JOURNAL}): give a new folder.")
 
 
-def keep_evidence(out: Path, folder: Path) -> None:
+def keep_evidence(out: Path, folder: Path, *, weights: bool = False) -> None:
     """Copy the evidence of the experiment in `out` to `folder`, in place of an earlier copy.
 
-    Paths below `out` become relative to it, whatever it is called on this machine.
+    With `weights` also those of the pre-training and of each policy's last checkpoint. Paths below `out` become relative to it, whatever it is called on this machine.
 
     Raises:
         InspireError: `folder` holds something else.
@@ -49,25 +54,35 @@ def keep_evidence(out: Path, folder: Path) -> None:
     roots = {str(out.resolve()), str(out)} - {"."}
     below = re.compile(rf"(?<![\w./-])(?:{'|'.join(map(re.escape, sorted(roots)))})/")
     with atomic_path(folder) as partial:
-        for source, text in _evidence(out):
+        for source, text in _evidence(out, (*_FILES, *(_BESIDE_WEIGHTS if weights else ()))):
             copy = partial / source.relative_to(out)
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_text(below.sub("", text), encoding="utf-8")
+        for pattern in _WEIGHTS if weights else ():
+            for source in out.glob(pattern):
+                copy = partial / source.relative_to(out)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, copy)
 
 
-def refuse_evidence(out: Path) -> None:
-    """Raise InspireError if `out` is evidence: without weights and images, its missing stages cannot run."""
-    for info in out.glob("demonstrations/*/meta/info.json"):
-        dataset = info.parents[1]
-        if not (dataset / "data").is_dir():
+def refuse_evidence(out: Path, to_do: Sequence[Stage]) -> None:
+    """Raise InspireError if `out` is evidence, and lacks the images or weights that a stage to do needs."""
+    for need in dict.fromkeys(need for stage in to_do for need in stage.needs if need.exists()):
+        dataset = need.parents[1]
+        if need == dataset / "meta" / "info.json" and not (dataset / "data").is_dir():
             raise InspireError(
                 f"{dataset} holds no demonstrations: {out} is a copy of an experiment's evidence. Its results: "
                 "--results-only. To continue it, copy it, remove the copy's demonstrations, give the copy as --out."
             )
+        if need.name == "finished" and not any(need.parent.rglob("*.safetensors")):
+            raise InspireError(
+                f"{need.parent} holds no weights: {out} is a copy of an experiment's evidence. Its results: "
+                "--results-only. To continue it, keep it with --keep FOLDER --weights where the weights are."
+            )
 
 
-def _evidence(out: Path) -> Iterator[tuple[Path, str]]:
-    for pattern in _FILES:
+def _evidence(out: Path, patterns: Sequence[str]) -> Iterator[tuple[Path, str]]:
+    for pattern in patterns:
         for path in sorted(out.glob(pattern)):
             yield path, path.read_text(encoding="utf-8")
     for path in sorted(out.glob(f"demonstrations/*/{COLLECTION_FILE}")):  # the episodes are its large part
