@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from inspire_vla.cli import main
 from inspire_vla.errors import InspireError
 from inspire_vla.files import folder_lock, remove
 from inspire_vla.labels import LABELS_FILE, kept_tracks, labelling, read_labels, storage
-from inspire_vla.labels.columns import CONFIDENCE_COLUMN
+from inspire_vla.labels.columns import CONFIDENCE_COLUMN, write_labels
 from inspire_vla.labels.demonstration_labeller import DemonstrationLabeller
 from inspire_vla.labels.function_labeller import FunctionLabeller
 from inspire_vla.labels.lerobot_files import LeRobotFiles
@@ -143,6 +144,19 @@ def test_labelling_again_replaces_labels(dataset, tmp_path):
     mirrored = np.array([1, 0, 2, 3, 4, 5, 6, 7])[codes["once"]]
     assert (codes["twice"] == mirrored).all()
     assert read_labels(tmp_path / "twice").frame.name == "official_libero"
+
+
+def test_new_labels_keep_where_an_imports_episodes_are_from(dataset, tmp_path):
+    label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "once")
+    of_import = {"suites": ["libero_90"], "render": "fast", "settings": {"of": "the importer"}}
+    write_labels(tmp_path / "once", replace(read_labels(tmp_path / "once"), extra=of_import))
+    label_dataset(tmp_path / "once", DemonstrationLabeller(), out=tmp_path / "twice", frame="official_libero")
+    extra = read_labels(tmp_path / "twice").extra
+    assert (extra["suites"], extra["render"]) == (["libero_90"], "fast")
+    assert extra["settings"] != {"of": "the importer"}
+    (tmp_path / "twice" / LABELS_FILE).write_text("{", encoding="utf-8")  # what cannot be read does not stop it
+    label_dataset(tmp_path / "twice", DemonstrationLabeller(), in_place=True)
+    assert "suites" not in read_labels(tmp_path / "twice").extra
 
 
 def test_every_data_file_has_the_columns_that_the_dataset_declares(dataset, tmp_path):

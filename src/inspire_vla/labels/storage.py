@@ -32,6 +32,7 @@ from inspire_vla.labels.columns import (
     answer_column,
     answer_feature,
     has_labels,
+    read_labels,
     write_labels,
 )
 from inspire_vla.labels.kept_tracks import KeptTracks, remove_kept
@@ -61,6 +62,10 @@ from inspire_vla.labels.plan import LabelPlan, plan_labels
 from inspire_vla.labels.report import LabelReport
 from inspire_vla.labels.simulator_state import kept_mentions
 from inspire_vla.spatial import Frame, decode_answers
+
+
+ORIGIN = ("source", "suites", "render", "scene")
+"""Keys in the `extra` of an import's labels that say where the episodes are from."""
 
 
 def label_dataset(
@@ -131,7 +136,7 @@ def label_dataset(
         plan = plan_labels(files, labeller, given)
         if announce is not None:
             announce(plan)
-        extra = {
+        extra = _origin(root) | {
             "settings": plan.labeller.settings(),
             "min_confidence": min_confidence,
             "without_object": list(plan.without),
@@ -197,6 +202,17 @@ def _deciding(plan: LabelPlan, code: str, identity: list[Any]) -> dict[str, Any]
         "roles": overrides_to_json(plan.overrides),
         "files of the dataset": json_sha256(identity),
     }
+
+
+def _origin(root: Path) -> dict[str, Any]:
+    """What the labels of a dataset say of where its episodes are from. New labels keep it."""
+    if not has_labels(root):
+        return {}
+    try:
+        extra = read_labels(root).extra
+    except InspireError:  # the new labels replace what cannot be read
+        return {}
+    return {key: extra[key] for key in ORIGIN if key in extra}
 
 
 def _what_is_kept(kept: KeptTracks) -> str:
