@@ -241,7 +241,9 @@ def test_the_kept_evidence_gives_the_same_results_without_what_is_large(
 def with_weights(out: Path) -> None:
     """Weights of every policy and of the pre-training, as the commands leave them."""
     for folder in (*(out / "policies").iterdir(), out / "grounding"):
-        inside = folder if folder.name == "grounding" else folder / "checkpoints" / "000100" / "pretrained_model"
+        inside = (
+            folder if folder.name == "grounding" else folder / "checkpoints" / "000100" / "pretrained_model"
+        )
         inside.mkdir(parents=True)
         (inside / "model.safetensors").write_bytes(bytes(range(256)))
         (inside / "config.json").write_text(json.dumps({"init": f"{out}/grounding"}), encoding="utf-8")
@@ -250,7 +252,9 @@ def with_weights(out: Path) -> None:
     (out / "grounding" / "finished").touch()
 
 
-def test_evidence_with_weights_holds_the_last_checkpoint_of_each_policy(finished: Path, tmp_path: Path) -> None:
+def test_evidence_with_weights_holds_the_last_checkpoint_of_each_policy(
+    finished: Path, tmp_path: Path
+) -> None:
     with_weights(finished)
     kept = tmp_path / "evidence"
     keep_evidence(finished, kept, weights=True)

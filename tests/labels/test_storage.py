@@ -154,7 +154,9 @@ def test_new_labels_keep_where_an_imports_episodes_are_from(dataset, tmp_path):
     extra = read_labels(tmp_path / "twice").extra
     assert (extra["suites"], extra["render"]) == (["libero_90"], "fast")
     assert extra["settings"] != {"of": "the importer"}
-    (tmp_path / "twice" / LABELS_FILE).write_text("{", encoding="utf-8")  # what cannot be read does not stop it
+    (tmp_path / "twice" / LABELS_FILE).write_text(
+        "{", encoding="utf-8"
+    )  # what cannot be read does not stop it
     label_dataset(tmp_path / "twice", DemonstrationLabeller(), in_place=True)
     assert "suites" not in read_labels(tmp_path / "twice").extra
 

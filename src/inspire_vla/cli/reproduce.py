@@ -23,8 +23,8 @@ class Arguments:
     """Run an experiment, such as that of docs/results.md, and write its results."""
 
     preset: str = "laptop"
-    """Included preset (laptop, flow, libero, libero_small, libero_small_pretrained, gpu, full, smoke, laptop_27_tasks) or
-    a YAML file."""
+    """Included preset (laptop, flow, libero, libero_small, libero_small_pretrained, gpu, full, smoke, laptop_27_tasks)
+    or a YAML file."""
     out: Path | None = None
     """Folder of the experiment; by default runs/PRESET."""
     minutes: float | None = None

@@ -45,7 +45,8 @@ def check_evidence_folder(folder: Path) -> None:
 def keep_evidence(out: Path, folder: Path, *, weights: bool = False) -> None:
     """Copy the evidence of the experiment in `out` to `folder`, in place of an earlier copy.
 
-    With `weights` also those of the pre-training and of each policy's last checkpoint. Paths below `out` become relative to it, whatever it is called on this machine.
+    With `weights` also those of the pre-training and of each policy's last checkpoint. Paths below `out` become
+    relative to it, whatever it is called on this machine.
 
     Raises:
         InspireError: `folder` holds something else.

@@ -63,7 +63,6 @@ from inspire_vla.labels.report import LabelReport
 from inspire_vla.labels.simulator_state import kept_mentions
 from inspire_vla.spatial import Frame, decode_answers
 
-
 ORIGIN = ("source", "suites", "render", "scene")
 """Keys in the `extra` of an import's labels that say where the episodes are from."""
 
