@@ -231,6 +231,25 @@ def test_seen_is_counted_by_the_tasks_that_are_played(tasks, trained_on, found):
         )
 
 
+@pytest.mark.parametrize(
+    ("trained_on", "group"),
+    [
+        ([["shelf"], ["shelf"]], "seen, changed"),
+        ([["shelf"], ["table"]], "seen, changed"),
+        ([["table"], ["table"]], "unseen"),
+        ([["shelf", "shelf_moved"], ["shelf", "shelf_moved"]], "seen"),
+        ([["shelf"], None], "trained on unknown"),
+    ],
+)
+def test_a_suite_that_changes_tasks_trained_on_is_not_called_unseen(trained_on, group):
+    runs = [run(name, grid({"shelf_moved": 1})) for name in "ab"]
+    for one, suites in zip(runs, trained_on, strict=True):
+        one.info.update(groups={}, changes={"shelf_moved": "shelf"}, trained_on=suites, tasks_trained_on={})
+        if suites is not None:
+            one.info["tasks_trained_on"] = {"shelf_moved": (2 * ("shelf_moved" in suites), 2)}
+    assert [found["group"] for found in compare(runs)["groups"]] == [group]
+
+
 def played_under(name, **plan):
     info = {"policy": {"name": name}, "plan": plan}
     return Run(Path(name), info, (EpisodeRecord("s", "t", "t", 0, 0, True, 1),))

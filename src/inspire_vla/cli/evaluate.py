@@ -113,7 +113,8 @@ def _in_simulator(options: Arguments, mentions: "Overrides | None") -> "Run":
         "trained_on": None if trained_on is None else list(trained_on),
         "tasks_trained_on": tasks_in_training(benchmark, selected.suites, options.task or None, trained_on),
     }
-    for line in _notes_on_tasks(training | {"groups": getattr(benchmark, "groups", {})}):
+    of_benchmark = {name: getattr(benchmark, name, {}) for name in ("groups", "changes")}
+    for line in _notes_on_tasks(training | of_benchmark):
         print(f"inspire evaluate: {line}", file=sys.stderr)
     drawn = [data.get("render") for data in policies.training_data(options.policy)]
     if note := benchmarks.rendering_note(options.suite, options.render, drawn):
@@ -131,14 +132,19 @@ def _in_simulator(options: Arguments, mentions: "Overrides | None") -> "Run":
 
 def _notes_on_tasks(info: Mapping[str, Any]) -> list[str]:
     """What to say of suites whose group does not follow from their names: run.json counts their tasks."""
-    from inspire_vla.evaluation import group_of, groups_by_training
+    from inspire_vla.evaluation import CHANGED, group_of, groups_by_training
 
     tasks: dict[str, tuple[int, int]] = info["tasks_trained_on"]
     notes = []
     for group, suites in groups_by_training([info], list(tasks)).items():
         for suite in suites:
             known, played = tasks[suite]
-            if group != group_of(suite, [info["trained_on"]], info["groups"]):
+            if group == CHANGED:
+                notes.append(
+                    f"note: {suite} changes tasks of {info['changes'][suite]}, which the policy was trained on; tables "
+                    f"call the suite {group!r}."
+                )
+            elif group != group_of(suite, [info["trained_on"]], info["groups"]):
                 notes.append(
                     f"note: the policy was trained on {known} of {counted(played, 'task')} of {suite}; tables call the "
                     f"suite {group}."

@@ -16,7 +16,7 @@ offline.py     actions against demonstrations             compare_offline.py  po
 from inspire_vla.dialogue import AnswerRule
 from inspire_vla.episode_conventions import FIRST_SEED
 from inspire_vla.evaluation.compare_over_seeds import compare_over_seeds
-from inspire_vla.evaluation.comparison import compare, group_of, groups_by_training
+from inspire_vla.evaluation.comparison import CHANGED, compare, group_of, groups_by_training
 from inspire_vla.evaluation.controls import check_control_of
 from inspire_vla.evaluation.episode import EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.plan import EvaluationPlan, PlaybackPlan
@@ -40,6 +40,7 @@ from inspire_vla.evaluation.statistics import (
 )
 
 __all__ = [
+    "CHANGED",
     "FIRST_SEED",
     "Agent",
     "AnswerRule",

@@ -36,8 +36,10 @@ from inspire_vla.evaluation.statistics import (
 )
 
 UNKNOWN = "trained on unknown"
-GROUPS = ("seen", "seen by some", "seen in part", "validation", "unseen", UNKNOWN)
-"""Of suites. "seen by some": by some of the policies. "seen in part": a policy was trained on some of its tasks."""
+CHANGED = "seen, changed"
+GROUPS = ("seen", "seen by some", "seen in part", CHANGED, "validation", "unseen", UNKNOWN)
+"""Of suites. "seen by some": by some of the policies. "seen in part": a policy was trained on some of its tasks. "seen,
+changed": a policy was trained on the suite whose tasks it changes."""
 
 
 def group_of(
@@ -45,12 +47,14 @@ def group_of(
     trained_on: Sequence[Collection[str] | None] = (),
     groups: Mapping[str, str] | None = None,
     in_part: Collection[str] = (),
+    changed: Collection[str] = (),
 ) -> str:
     """Return a suite's group, one of `GROUPS`.
 
     Args:
         trained_on: the suites that each policy was trained on; None for a policy of which they are unknown.
         in_part: suites of which one of the policies was trained on some tasks only.
+        changed: suites that change the tasks of a suite that one of the policies was trained on.
         groups: the suites' roles in the benchmark's protocol (`Benchmark.groups`). "validation" always holds; the
             others hold if it is not known for every policy what it was trained on.
     """
@@ -61,6 +65,8 @@ def group_of(
     if suite in in_part:
         return "seen in part"
     was_trained_on = [suite in suites for suites in known]
+    if suite in changed and not any(was_trained_on):
+        return CHANGED
     return "seen" if all(was_trained_on) else "seen by some" if any(was_trained_on) else "unseen"
 
 
@@ -130,12 +136,16 @@ def groups_by_training(infos: Sequence[Mapping[str, Any]], suites: Sequence[str]
     roles = {suite: role for info in infos for suite, role in info.get("groups", {}).items()}
     trained_on: list[set[str] | None] = []
     in_part: set[str] = set()
+    changes = {suite: of for info in infos for suite, of in info.get("changes", {}).items()}
+    changed: set[str] = set()
     for info in infos:
         suites_known, tasks = info.get("trained_on"), info.get("tasks_trained_on", {})
         whole = {suite for suite, (known, played) in tasks.items() if known == played}
         trained_on.append(None if suites_known is None else {*suites_known} - tasks.keys() | whole)
         in_part |= {suite for suite, (known, played) in tasks.items() if 0 < known < played}
-    return {name: [s for s in suites if group_of(s, trained_on, roles, in_part) == name] for name in GROUPS}
+        changed |= {suite for suite, of in changes.items() if of in (suites_known or ())}
+    groups = {suite: group_of(suite, trained_on, roles, in_part, changed) for suite in suites}
+    return {name: [suite for suite in suites if groups[suite] == name] for name in GROUPS}
 
 
 def _offline(runs: Sequence[Run]) -> Offline:

@@ -31,6 +31,7 @@ class Benchmark(Protocol):
         conditions: {name: JSON value}, what episodes depend on besides suite, task and seed.
         instructions(suite): {task: instruction}.
         part_of: {suite: a larger suite that holds its tasks too}.
+        changes: {suite: the suite whose tasks it changes}, other positions, looks or words for the same goals.
     """
 
     def suites(self) -> Sequence[str]:

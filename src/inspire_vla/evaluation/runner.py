@@ -76,9 +76,12 @@ def evaluate(
         raise InspireError(f"There is no episode to play: {why}. Take more episodes, or fewer shards.")
     identity = plan.identity(made)
     suites = {job.suite for job in jobs}
-    groups = {k: v for k, v in getattr(made, "groups", {}).items() if k in suites}
+    of_suites = {
+        name: {k: v for k, v in getattr(made, name, {}).items() if k in suites}
+        for name in ("groups", "changes")
+    }
     with folder_lock(folder, "evaluating into"), EpisodeLog(folder / EPISODES) as log:
-        info = {"kind": plan.kind, "groups": groups, "workers": workers, "slots": slots, **plan.extra}
+        info = {"kind": plan.kind, **of_suites, "workers": workers, "slots": slots, **plan.extra}
         _open_run(folder, plan, identity, info, had_episodes=bool(log.records))
         done = {record.key for record in log.records}
         todo = [job for job in jobs if job.key not in done]

@@ -55,6 +55,7 @@ class _RunFile(TypedDict, total=False):
     plan: _Plan
     kind: str
     groups: dict[str, str]
+    changes: dict[str, str]
     trained_on: list[str] | None
     tasks_trained_on: dict[str, tuple[int, int]]
     held_out: _HeldOut
@@ -180,7 +181,10 @@ def pool(runs_by_seed: Sequence[Sequence[Run]], name: str) -> Run:
             )
     info = first.info | {
         "policy": {**first.info.get("policy", {}), "name": name},
-        "groups": {suite: group for run in pooled for suite, group in run.info.get("groups", {}).items()},
+        **{
+            name: {suite: value for run in pooled for suite, value in run.info.get(name, {}).items()}
+            for name in ("groups", "changes")
+        },
         **_trained_on(pooled),
         "pooled": [str(run.path) for run in pooled],
     }

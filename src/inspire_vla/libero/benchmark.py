@@ -80,6 +80,11 @@ class LiberoBenchmark:
     part_of: ClassVar[dict[str, str]] = {suite: base_suite(suite) for suite in SPLIT_SUITES}
     """A policy that was trained on one of them knows tasks of the others, and of LIBERO-90."""
 
+    changes: ClassVar[dict[str, str]] = PLUS_SUITES | {
+        suite: base_suite(suite) for suite in PRO_SUITES if not suite.endswith("_task")
+    }
+    """LIBERO-Plus, and LIBERO-PRO but for its other goals."""
+
     def __init__(
         self,
         cameras: Sequence[str] = ("image",),
