@@ -26,27 +26,31 @@ def devices() -> list[str]:
     return ["cpu", gpu.type, *(f"{gpu.type}:{i}" for i in range(accelerator.device_count()))]
 
 
-BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "avx10_2", "bf16", "sve_bf16")
-"""torch's names of what makes bfloat16 fast on a CPU: three of x86, two of ARM."""
-
+X86_BFLOAT16 = ("avx512_bf16", "amx_bf16", "avx10_2")
+"""torch's names of what makes bfloat16 fast on a CPU of x86."""
+ARM_BFLOAT16 = ("bf16", "sve_bf16")
+"""Those of ARM, where it was not measured: there is no warning, and "auto" is float32."""
 
 AUTO = "auto"
 """Stands for the dtype that a training is fast in, see `fast_dtype`."""
 
 
 def fast_dtype(device: str | None) -> str:
-    """Return the dtype that a training on `device` is fast in: bfloat16 where the device has instructions for it."""
+    """Return the dtype that a training on `device` is fast in: bfloat16 on CUDA and x86 with instructions for it."""
     import torch
 
     if device is None or device == "cpu":
-        return "bfloat16" if any(_cpu_abilities().get(name) for name in BFLOAT16_INSTRUCTIONS) else "float32"
+        return "bfloat16" if any(_cpu_abilities().get(name) for name in X86_BFLOAT16) else "float32"
     on_cuda = device.startswith("cuda") and torch.cuda.is_available()
     return "bfloat16" if on_cuda and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
 
 
 def is_slow_in_bfloat16(device: str | None, dtype: str) -> bool:
     """Whether `dtype` is bfloat16 on a CPU without instructions for it. False where torch does not know the CPU."""
-    return device == "cpu" and dtype == "bfloat16" and bool(_cpu_abilities()) and fast_dtype(device) != dtype
+    if device != "cpu" or dtype != "bfloat16":
+        return False
+    abilities = _cpu_abilities()
+    return bool(abilities) and not any(abilities.get(name) for name in (*X86_BFLOAT16, *ARM_BFLOAT16))
 
 
 def _cpu_abilities() -> dict[str, bool]:

@@ -97,7 +97,7 @@ class InspireVLAConfig(PreTrainedConfig):
     dtype: str = "float32"
     """Of computation and weights. "bfloat16" is for CUDA; LeRobot turns autocast on by it. That is all that it does to
     nano, whose weights are float32: on a CPU with instructions for bfloat16 it trains faster. "auto" becomes bfloat16
-    where the device has such instructions, else float32; the checkpoint holds which."""
+    where that is fast, else float32; the checkpoint holds which."""
     weights_dtype: str | None = None
     """Of the weights, where it is another one. "float32" beside dtype bfloat16 is mixed precision, for full
     fine-tuning: a step of 2e-5 is lost in the rounding of a bfloat16 weight."""
