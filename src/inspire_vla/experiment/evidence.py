@@ -68,6 +68,9 @@ def keep_evidence(out: Path, folder: Path, *, weights: bool = False) -> None:
 
 def refuse_evidence(out: Path, to_do: Sequence[Stage]) -> None:
     """Raise InspireError if `out` is evidence, and lacks the images or weights that a stage to do needs."""
+    datasets = [info.parents[1] for info in out.glob("demonstrations/*/meta/info.json")]
+    if all((dataset / "data").is_dir() for dataset in datasets):
+        return
     for need in dict.fromkeys(need for stage in to_do for need in stage.needs if need.exists()):
         dataset = need.parents[1]
         if need == dataset / "meta" / "info.json" and not (dataset / "data").is_dir():
