@@ -247,6 +247,7 @@ def with_weights(out: Path) -> None:
         inside.mkdir(parents=True)
         (inside / "model.safetensors").write_bytes(bytes(range(256)))
         (inside / "config.json").write_text(json.dumps({"init": f"{out}/grounding"}), encoding="utf-8")
+        (folder / ("log.jsonl" if folder.name == "grounding" else "train_log.jsonl")).touch()
         if folder.name != "grounding":
             (folder / "checkpoints" / "last").symlink_to("000100")
     (out / "grounding" / "finished").touch()
@@ -286,7 +287,10 @@ def test_evaluations_go_on_in_a_copy_with_weights_and_are_refused_in_one_without
     bare, whole = tmp_path / "bare", tmp_path / "whole"
     keep_evidence(finished, bare)
     assert main(["reproduce", f"--out={bare}"]) == 2
-    assert "inspire_r0.25_s1 holds no weights" in capsys.readouterr().err
+    assert "inspire_r0.25_s1 has the log of a training and no weights" in capsys.readouterr().err
+    shutil.rmtree(bare / "demonstrations")  # to be collected again
+    assert main(["reproduce", f"--out={bare}"]) == 2
+    assert "inspire_r0.25_s1 has the log of a training and no weights" in capsys.readouterr().err
     assert not begun
     command = ["reproduce", f"--out={finished}", f"--keep={whole}", "--weights"]
     assert main(command) == 0  # kept although it is not finished

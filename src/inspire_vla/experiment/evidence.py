@@ -68,9 +68,6 @@ def keep_evidence(out: Path, folder: Path, *, weights: bool = False) -> None:
 
 def refuse_evidence(out: Path, to_do: Sequence[Stage]) -> None:
     """Raise InspireError if `out` is evidence, and lacks the images or weights that a stage to do needs."""
-    datasets = [info.parents[1] for info in out.glob("demonstrations/*/meta/info.json")]
-    if all((dataset / "data").is_dir() for dataset in datasets):
-        return
     for need in dict.fromkeys(need for stage in to_do for need in stage.needs if need.exists()):
         dataset = need.parents[1]
         if need == dataset / "meta" / "info.json" and not (dataset / "data").is_dir():
@@ -78,10 +75,12 @@ def refuse_evidence(out: Path, to_do: Sequence[Stage]) -> None:
                 f"{dataset} holds no demonstrations: {out} is a copy of an experiment's evidence. Its results: "
                 "--results-only. To continue it, copy it, remove the copy's demonstrations, give the copy as --out."
             )
-        if need.name == "finished" and not any(need.parent.rglob("*.safetensors")):
+        trained = need.name == "finished" and any(need.parent.glob("*log.jsonl"))
+        if trained and not any(need.parent.rglob("*.safetensors")):
             raise InspireError(
-                f"{need.parent} holds no weights: {out} is a copy of an experiment's evidence. Its results: "
-                "--results-only. To continue it, keep it with --keep FOLDER --weights where the weights are."
+                f"{need.parent} has the log of a training and no weights: {out} is a copy of an experiment's evidence. "
+                "Its results: --results-only. To continue it, put the weights there, or keep it with --keep FOLDER "
+                "--weights where they are."
             )
 
 
