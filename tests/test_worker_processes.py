@@ -12,6 +12,7 @@ import pytest
 
 from inspire_vla.errors import InspireError
 from inspire_vla.worker_processes import map_in_processes
+from tests.processes import still_running
 
 
 def exit_at_two(number: int) -> None:
@@ -54,10 +55,7 @@ def test_workers_leave_within_a_second_when_their_parent_ends(tmp_path, sent, co
     said = parent.communicate()[1]
     assert parent.returncode == code
     assert "Traceback" not in said
-    deadline = time.monotonic() + 1
-    while any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in workers):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    assert not still_running(workers, seconds=1)
 
 
 def _workers_in_a_call(pid):

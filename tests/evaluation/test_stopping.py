@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.processes import still_running
 
 from inspire_vla.evaluation import read_run
 
@@ -70,8 +71,7 @@ def test_workers_end_within_a_second_when_their_parent_is_killed(evaluation):
     workers = workers_of(evaluation)
     assert len(workers) == 2
     evaluation.kill()
-    _, alive = psutil.wait_procs(workers, timeout=2)
-    assert not alive
+    assert not still_running(workers, seconds=2)
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
@@ -83,8 +83,7 @@ def test_a_signal_ends_an_evaluation_cleanly(evaluation, tmp_path, name, code, w
     _, said = evaluation.communicate(timeout=10)
     assert evaluation.returncode == code
     assert said.strip().splitlines() == ["Stopped. What was finished is kept; the same command resumes."]
-    _, alive = psutil.wait_procs(workers, timeout=2)
-    assert not alive
+    assert not still_running(workers, seconds=2)
     run = read_run(tmp_path / "run")
     assert len(run.records) >= 4
     assert not any(record.error for record in run.records)  # no episode counts as crashed
