@@ -252,6 +252,24 @@ def test_replays_that_fail_are_left_out(files, tmp_path):
         import_demonstrations([files / "a_demo.hdf5"], tmp_path / "data", replay=True, **QUICK)
 
 
+def test_a_replay_does_not_depend_on_what_was_played_before(recording, tmp_path, monkeypatch):
+    """Neither on the gripper that closed in another demonstration, nor on how many steps were taken in all."""
+    from libero.libero.envs.env_wrapper import ControlEnv
+
+    monkeypatch.setattr(ControlEnv, "check_success", lambda env: True)
+    states, actions = recording.states, recording.actions
+    write(tmp_path / "a.hdf5", recording, demo_0=(states, actions), demo_1=(states[-20:], actions[-20:]))
+    jobs = hdf5_import._jobs([tmp_path], hdf5_import.ImportReport(tmp_path))
+    settings = hdf5_import.Settings(image_size=None, cameras=(), drop_noops=False, replay=True)
+    alone = hdf5_import._read(jobs, settings, 0)
+    hdf5_import._read(jobs, settings, 1)
+    after = hdf5_import._read(jobs, settings, 0)
+    np.testing.assert_array_equal(after.state, alone.state)
+    np.testing.assert_array_equal(after.gripper_to_object_m, alone.gripper_to_object_m)
+    hdf5_import.shared_simulation(jobs[0].task_file, None).env.horizon = 30  # shorter than a demonstration
+    assert len(hdf5_import._read(jobs, settings, 0)) == len(actions)
+
+
 def test_bad_input_is_refused(files, tmp_path):
     with pytest.raises(InspireError, match=r"no \.hdf5"):
         import_demonstrations([tmp_path], tmp_path / "data", **QUICK)

@@ -2,10 +2,10 @@
 
     *.hdf5 ── workers: set each recorded state, read poses, render ──▶ one shard per demonstration ──▶ NAME/
 
-The simulation is stepped only with `replay`. An episode depends on its demonstration only. So a demonstration that does
-not say where the scene's fixtures stood (attribute `model_file`) is left out: a reset places cabinets, stoves and racks
-again, up to 2 cm away, and a state does not hold their places. Images and labels would show another scene than the
-actions were recorded in. A scene without fixtures needs no `model_file`.
+The simulation is stepped only with `replay`, which resets it first. An episode depends on its demonstration only. So a
+demonstration that does not say where the scene's fixtures stood (attribute `model_file`) is left out: a reset places
+cabinets, stoves and racks again, up to 2 cm away, and a state does not hold their places. Images and labels would show
+another scene than the actions were recorded in. A scene without fixtures needs no `model_file`.
 """
 
 from collections import Counter
@@ -301,6 +301,12 @@ def _read(jobs: Sequence[Job], settings: Settings, number: int) -> Demonstration
     states, actions, model_xml = _recorded(job)
     env = shared_simulation(job.task_file, settings.image_size, settings.render)
     inner = env.env
+    if (
+        settings.replay
+    ):  # else the robot's controller and gripper go on from the last demonstration's commands
+        env.seed(0)
+        env.reset()
+        inner.ignore_done = True  # a demonstration may be longer than robosuite's 1000 steps
     size = len(inner.sim.get_state().flatten())
     if states.shape[1] != size:
         raise InspireError(f"states of {states.shape[1]} numbers, this LIBERO's scene has {size}")
