@@ -107,14 +107,14 @@ class Results:
     def __init__(self, path: Path, origin: dict[str, Any]) -> None:
         """Raises InspireError for a file that was measured under other conditions."""
         self.path = path
-        found = gpu_page.read(path) or {"origin": origin, "entries": {}}
+        data = gpu_page.read(path) or {"origin": origin, "entries": {}}
         fixed = ("commit", "versions", "machine", "dtype", "depth", "tiny")
-        other = [name for name in fixed if found["origin"].get(name) != origin[name]]
+        other = [name for name in fixed if data["origin"].get(name) != origin[name]]
         if other:
             raise InspireError(
                 f"{path} was measured with another {' and '.join(other)}. Name another file with --out, or remove it."
             )
-        self.data = found
+        self.data = data
 
     def __getitem__(self, name: str) -> dict[str, Any]:
         return self.data["entries"].get(name, {})

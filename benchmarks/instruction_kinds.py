@@ -47,7 +47,7 @@ def kinds_of(instruction: str) -> tuple[str, ...]:
     two_steps = bool(_SECOND_STEP.search(steps))
     relative = bool(_RELATIVE.search(instruction))
     rest = re.sub(rf"(?:to the {_SIDE} of|in front of)", "", instruction)
-    found = {
+    is_of_kind = {
         "open, close or turn on": bool(_FIXTURE.search(instruction)) and not two_steps,
         "by place": by_side or bool(_PLACE.search(rest)),
         "by part": "compartment" in instruction,
@@ -55,13 +55,13 @@ def kinds_of(instruction: str) -> tuple[str, ...]:
         "two steps": two_steps,
         "relative placement": relative,
     }
-    return tuple(kind for kind, is_one in found.items() if is_one) or ("plain",)
+    return tuple(kind for kind, is_one in is_of_kind.items() if is_one) or ("plain",)
 
 
 def shares(instructions: Iterable[str]) -> dict[str, float]:
     """Return the share of the instructions that are of each kind. They add up to more than 1 if some are of several."""
-    found = [kinds_of(instruction) for instruction in instructions]
-    return {kind: sum(kind in kinds for kinds in found) / len(found) for kind in KINDS}
+    kinds_of_each = [kinds_of(instruction) for instruction in instructions]
+    return {kind: sum(kind in kinds for kinds in kinds_of_each) / len(kinds_of_each) for kind in KINDS}
 
 
 def _instructions() -> dict[str, list[str]]:

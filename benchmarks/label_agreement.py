@@ -38,7 +38,7 @@ class Agreement:
     episodes: list[tuple[int, int]] = field(default_factory=list)
 
     @property
-    def asked(self) -> int:
+    def total(self) -> int:
         return sum(self.confusion.values())
 
     @property
@@ -54,17 +54,17 @@ class Agreement:
         """95 % bootstrap interval of the agreement, over episodes: the labels of one episode are not independent."""
         from scipy.stats import bootstrap
 
-        asked, correct = np.array(self.episodes, dtype=np.float64).T
-        found = bootstrap(
-            (asked, correct),
-            lambda asked, correct, axis: correct.sum(axis) / asked.sum(axis),
+        total, correct = np.array(self.episodes, dtype=np.float64).T
+        interval = bootstrap(
+            (total, correct),
+            lambda total, correct, axis: correct.sum(axis) / total.sum(axis),
             paired=True,
             vectorized=True,
             n_resamples=resamples,
             method="percentile",
             rng=np.random.default_rng(seed),
         ).confidence_interval
-        return float(found.low), float(found.high)
+        return float(interval.low), float(interval.high)
 
 
 def agreement(dataset_root: str | Path, labeller: Labeller, *, mode: str = "direction") -> Agreement:
@@ -78,7 +78,7 @@ def agreement(dataset_root: str | Path, labeller: Labeller, *, mode: str = "dire
     names, truth = files.names(), PrivilegedLabeller().with_dataset(files.root)
     numbers = files.number_columns()
     labeller = plan_labels(files, labeller, labels.overrides).labeller
-    found = Agreement()
+    result = Agreement()
     for segment, columns in files.segments([*{*labeller.columns(numbers), *truth.columns(numbers)}]):
         if segment.instruction not in labels.tasks:  # it names no object, or is empty
             continue
@@ -90,50 +90,54 @@ def agreement(dataset_root: str | Path, labeller: Labeller, *, mode: str = "dire
             for source in (tracks, truth.label(episode))
         )
         known, agrees = true != "", true == labelled
-        found.confusion.update(zip(true[known].tolist(), labelled[known].tolist(), strict=True))
+        result.confusion.update(zip(true[known].tolist(), labelled[known].tolist(), strict=True))
         if known.any():
-            found.episodes.append((int(known.sum()), int(agrees[known].sum())))
+            result.episodes.append((int(known.sum()), int(agrees[known].sum())))
         for i in range(len(mentions)):
-            _count(found.by_role, i, agrees[known[:, i], i])
+            _count(result.by_role, i, agrees[known[:, i], i])
         if tracks.confidence is not None:
             tenth = np.minimum(np.asarray(tracks.confidence) * 10, 9).astype(int)
             for value in np.unique(tenth[known]).tolist():
-                _count(found.by_confidence, value, agrees[known & (tenth == value)])
-    return found
+                _count(result.by_confidence, value, agrees[known & (tenth == value)])
+    return result
 
 
 def _count(table: dict[int, tuple[int, int]], key: int, agrees: np.ndarray) -> None:
-    asked, correct = table.get(key, (0, 0))
-    table[key] = (asked + agrees.size, correct + int(agrees.sum()))
+    total, correct = table.get(key, (0, 0))
+    table[key] = (total + agrees.size, correct + int(agrees.sum()))
 
 
 def main(roots: list[str]) -> None:
     for root in roots:
         started = time.process_time()
-        found = agreement(root, DemonstrationLabeller())
+        result = agreement(root, DemonstrationLabeller())
         seconds = time.process_time() - started
-        low, high = found.interval()
-        print(f"\n{root}: {len(found.episodes)} episodes, {found.asked} labels, {seconds:.1f} s of one core")
+        low, high = result.interval()
         print(
-            f"all   {100 * found.correct / found.asked:.1f} % [{100 * low:.1f}, {100 * high:.1f}] over episodes\n"
+            f"\n{root}: {len(result.episodes)} episodes, {result.total} labels, {seconds:.1f} s of one core"
+        )
+        print(
+            f"all   {100 * result.correct / result.total:.1f} % [{100 * low:.1f}, {100 * high:.1f}] over episodes\n"
         )
         print("| truth | agree | n | most frequent error |\n|---|---|---|---|")
-        words = sorted({truth for truth, _ in found.confusion}, key=lambda word: -found.of_word(word)[1])
+        words = sorted({truth for truth, _ in result.confusion}, key=lambda word: -result.of_word(word)[1])
         for word in words:
-            correct, true = found.of_word(word)
-            other = {said: n for (truth, said), n in found.confusion.items() if truth == word != said}
-            often = max(other, key=lambda said: other[said], default="")
+            correct, true = result.of_word(word)
+            other = {
+                labelled: n for (truth, labelled), n in result.confusion.items() if truth == word != labelled
+            }
+            often = max(other, key=lambda labelled: other[labelled], default="")
             estimate = wilson(correct, true)
             note = f"{often or 'no label'} ({100 * other[often] / true:.1f} %)" if other else ""
             print(f"| {word} | {estimate} | {true} | {note} |")
         print("\n| confidence | share of labels | agree |\n|---|---|---|")
-        for tenth, (asked, correct) in sorted(found.by_confidence.items()):
-            share = 100 * asked / found.asked
+        for tenth, (total, correct) in sorted(result.by_confidence.items()):
+            share = 100 * total / result.total
             print(
-                f"| {tenth / 10:.1f}–{(tenth + 1) / 10:.1f} | {share:.1f} % | {100 * correct / asked:.1f} % |"
+                f"| {tenth / 10:.1f}–{(tenth + 1) / 10:.1f} | {share:.1f} % | {100 * correct / total:.1f} % |"
             )
-        for role, (asked, correct) in sorted(found.by_role.items()):
-            print(f"mention {role + 1}: {100 * correct / asked:.1f} % of {asked}")
+        for role, (total, correct) in sorted(result.by_role.items()):
+            print(f"mention {role + 1}: {100 * correct / total:.1f} % of {total}")
 
 
 if __name__ == "__main__":

@@ -100,8 +100,8 @@ def json_per_frame(source: Path, out: Path, frames: int) -> int:
     for path in sorted(source.glob("data/**/*.parquet")):
         codes = matrix(pq.read_table(path)["observation.answers.direction"])
         for i, row in enumerate(codes[:frames].tolist()):
-            said = {"the red cube": words[row[0]], "the plate": words[row[1]]}
-            (out / f"{path.stem}_{i}.json").write_text(json.dumps(said), encoding="utf-8")
+            answers = {"the red cube": words[row[0]], "the plate": words[row[1]]}
+            (out / f"{path.stem}_{i}.json").write_text(json.dumps(answers), encoding="utf-8")
         frames -= min(frames, len(codes))
     return sum(entry.stat().st_blocks * 512 for entry in os.scandir(out))
 

@@ -62,7 +62,7 @@ def explained(draws: Draws, key) -> float:
     groups: dict[object, list[np.ndarray]] = defaultdict(list)
     for pair, arrays in draws.items():
         groups[key(*pair)] += arrays
-    everything = np.concatenate([place for arrays in groups.values() for place in arrays])
+    everything = np.concatenate([position for arrays in groups.values() for position in arrays])
     total = everything.var(axis=0).sum() * len(everything)
     within = sum(
         np.concatenate(arrays).var(axis=0).sum() * sum(map(len, arrays)) for arrays in groups.values()

@@ -32,8 +32,8 @@ def play(suite: str, path: Path, scene: int, seed: int, noise: float) -> dict:
     started = time.process_time()
     try:
         drawn = seed_of(conditions, path.stem, scene, 0)
-        found = attempt_task(shared_simulation(str(path), None), path, conditions, drawn)
-        line |= {"success": found is not None, "steps": None if found is None else len(found[1])}
+        attempt = attempt_task(shared_simulation(str(path), None), path, conditions, drawn)
+        line |= {"success": attempt is not None, "steps": None if attempt is None else len(attempt[1])}
     except Exception as error:
         line |= {"success": False, "steps": None, "error": f"{type(error).__name__}: {error}"}
     return line | {"processor_s": round(time.process_time() - started, 1)}

@@ -72,15 +72,15 @@ def main() -> None:
     origin = provenance()
     load = os.getloadavg()[0]
     if args.what == "nano":
-        found = measure_nano(args.checkpoint, args.episodes, args.suites, args.seconds, args.repeats or 3)
+        result = measure_nano(args.checkpoint, args.episodes, args.suites, args.seconds, args.repeats or 3)
     elif args.what == "memory":
-        found = measure_memory(args.checkpoint, args.steps)
+        result = measure_memory(args.checkpoint, args.steps)
     elif args.what == "history":
-        found = history_drafts.measure_history_drafts(
+        result = history_drafts.measure_history_drafts(
             args.checkpoint, args.dataset, args.episodes, args.suites
         )
     else:
-        found = measure_real_size(
+        result = measure_real_size(
             args.what,
             args.repeats or 20,
             args.objects,
@@ -88,19 +88,19 @@ def main() -> None:
             seconds=args.seconds,
             kept=args.kept / f"{args.what}_cpu_float32_{args.depth:g}.jsonl",
         )
-    found["device"] = "cpu"
-    found["threads"] = torch.get_num_threads()
-    found["load_before"] = round(load, 1)
+    result["device"] = "cpu"
+    result["threads"] = torch.get_num_threads()
+    result["load_before"] = round(load, 1)
     for private in (" --out", " --kept"):  # local paths are not published
         origin["command"] = origin["command"].split(private)[0]
-    found["provenance"] = origin
+    result["provenance"] = origin
     args.out.parent.mkdir(parents=True, exist_ok=True)
     results = json.loads(args.out.read_text(encoding="utf-8")) if args.out.exists() else {}
     depth = "" if args.depth == 1 else f"_{args.depth:g}"
-    results[f"{args.what}{depth}"] = found
+    results[f"{args.what}{depth}"] = result
     args.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     shown = ("all", "by_objects", "best_ms", "growth_mib_after_the_first_tenth", "rollouts")
-    print(json.dumps({k: v for k, v in found.items() if k in shown}, indent=1))
+    print(json.dumps({k: v for k, v in result.items() if k in shown}, indent=1))
 
 
 if __name__ == "__main__":

@@ -69,15 +69,15 @@ def main() -> None:
         words: Counter[str] = Counter()
         successes = episodes = 0
         for task in SUITES[suite]:
-            found = run_expert(
+            result = run_expert(
                 task, seeds, noise=options.noise, perturbations=options.perturbations,
                 layout_randomness=options.layout_randomness,
             )  # fmt: skip
-            words += found.words
-            successes, episodes = successes + found.successes, episodes + found.episodes
-            failed = f"  failed: {found.failed_seeds}" if found.failed_seeds else ""
-            steps = f"{np.mean(found.steps):5.0f} of {task.max_steps}"
-            print(f"  {found.successes:3d}/{found.episodes:<3d} {steps}  {task.name}{failed}", flush=True)
+            words += result.words
+            successes, episodes = successes + result.successes, episodes + result.episodes
+            failed = f"  failed: {result.failed_seeds}" if result.failed_seeds else ""
+            steps = f"{np.mean(result.steps):5.0f} of {task.max_steps}"
+            print(f"  {result.successes:3d}/{result.episodes:<3d} {steps}  {task.name}{failed}", flush=True)
         print(f"{suite}: {successes}/{episodes} = {100 * successes / episodes:.1f} %")
         print("   " + "  ".join(f"{word} {100 * n / words.total():.1f} %" for word, n in words.most_common()))
 

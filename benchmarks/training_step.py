@@ -141,16 +141,16 @@ def timed(
 
 def elements(policy: InspireVLAPolicy, tokenizer: InspireVLATokenizer, batch: dict[str, Any]) -> int:
     """How long the batch's padded sequences are, images included."""
-    told: list[int] = []
+    lengths: list[int] = []
     # The first layer, because nano's training pass calls the layers themselves (backbones/hf_decoder.py).
     hook = policy.backbone.decoder.layers[0].register_forward_pre_hook(
-        lambda module, args: told.append(args[0].shape[1])
+        lambda module, args: lengths.append(args[0].shape[1])
     )
     policy.tokenizer, policy.config.reasoning = tokenizer, tokenizer.reasoning
     with torch.no_grad():
         policy.forward(batch)
     hook.remove()
-    return told[-1]
+    return lengths[-1]
 
 
 def noise(policy: InspireVLAPolicy, rows: int, device: str) -> dict[str, Any]:

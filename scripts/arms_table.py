@@ -65,8 +65,10 @@ def arms_table(runs: Sequence[Run]) -> list[str]:
 
 def over_seeds(runs: Sequence[Run]) -> str:
     """Return the differences on unseen tasks, with intervals over tasks and training seeds; the last run is the arm."""
-    found = [(other.name, compare_over_seeds(other, runs[-1], SUITES)) for other in reversed(runs[:-1])]
-    each = ", ".join(f"against {name} {points(d['difference'])} {point_interval(d)}" for name, d in found)
+    differences = [(other.name, compare_over_seeds(other, runs[-1], SUITES)) for other in reversed(runs[:-1])]
+    each = ", ".join(
+        f"against {name} {points(d['difference'])} {point_interval(d)}" for name, d in differences
+    )
     return f"If tasks and training seeds are resampled too, the differences on unseen tasks are: {each}."
 
 

@@ -38,7 +38,7 @@ def records(experiment: Path, preset: Preset, kind: str, group: str) -> Iterator
 
 def count(record: EpisodeRecord, state: str) -> int:
     """Return how often the gripper entered a state: "open", "closed" (on nothing) or "holding"."""
-    return sum(found == state for _, found in record.gripper)
+    return sum(entered == state for _, entered in record.gripper)
 
 
 def released(record: EpisodeRecord) -> bool:
@@ -67,9 +67,11 @@ def analyse_seen(episodes: list[EpisodeRecord]) -> None:
 def analyse_unseen(episodes: list[EpisodeRecord]) -> None:
     """Print grasps and releases by suite."""
     for suite in sorted({e.suite for e in episodes}):
-        own = [e for e in episodes if e.suite == suite]
-        grasped = sum(count(e, "holding") > 0 for e in own)
-        print(f"  {suite}: a grasp in {grasped} of {len(own)}, a release in {sum(map(released, own))}")
+        of_suite = [e for e in episodes if e.suite == suite]
+        grasped = sum(count(e, "holding") > 0 for e in of_suite)
+        print(
+            f"  {suite}: a grasp in {grasped} of {len(of_suite)}, a release in {sum(map(released, of_suite))}"
+        )
 
 
 if __name__ == "__main__":

@@ -51,13 +51,16 @@ CARDS = (
 
 @dataclass(frozen=True)
 class Family:
-    """Sizes of a family as it is trained: `seen` elements of images, `text` tokens with two questions and codes."""
+    """Sizes of a family as it is trained.
+
+    `seen` elements of images, `text` tokens with two questions and the `codes` of an action.
+    """
 
     name: str
     model: HFBackbone
     seen: int
     text: int
-    said: int
+    codes: int
     vocabulary: int
     hidden: int
     inner: int
@@ -79,17 +82,17 @@ class Family:
 
     def acting_seconds(self, card: Card) -> float:
         """Of what follows the long pass: a pass for each further code."""
-        return (self.said - 1) * 2 * self.parameters / (0.6 * card.bandwidth)
+        return (self.codes - 1) * 2 * self.parameters / (0.6 * card.bandwidth)
 
     @property
     def lora(self) -> int:
         """Parameters of a LoRA with the default targets."""
-        wanted = re.compile(self.model.lora_targets)
+        targets = re.compile(self.model.lora_targets)
         return sum(
             RANK * sum(m.weight.shape)
             for part, module in self.parts.items()
             for name, m in module.named_modules()
-            if isinstance(m, torch.nn.Linear) and wanted.fullmatch(f"{part}.{name}")
+            if isinstance(m, torch.nn.Linear) and targets.fullmatch(f"{part}.{name}")
         )
 
     def activations(self, rows: int) -> float:
@@ -98,7 +101,7 @@ class Family:
         patches, width, blocks = self.tower
         kept = 2 * rows * (elements * self.hidden * self.layers + patches * width * blocks)
         layer = 2 * rows * elements * (3 * self.inner + 8 * self.hidden)
-        scores = 2 * 4 * rows * (self.said + 6) * self.vocabulary
+        scores = 2 * 4 * rows * (self.codes + 6) * self.vocabulary
         return kept + layer + scores
 
 
@@ -215,8 +218,8 @@ def tables() -> str:
                     cells.append(f"{decision_ms(family, card):.0f} ms a decision" if fits else "does not fit")
                     continue
                 rows = largest_batch(family, way, card)
-                told = f"{'≥ ' * (rows == LARGEST)}{rows} ({step_seconds(family, rows, card):.1f} s a step)"
-                cells.append(told if rows else "does not fit")
+                cell = f"{'≥ ' * (rows == LARGEST)}{rows} ({step_seconds(family, rows, card):.1f} s a step)"
+                cells.append(cell if rows else "does not fit")
             share = f" (+{family.lora / family.parameters:.1%})" if way.startswith("LoRA") else ""
             size = f"{family.parameters / 1e9:.2f} billion{share}"
             line = (

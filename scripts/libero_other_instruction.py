@@ -26,13 +26,13 @@ TRAIN, HELD_OUT = "libero_90_small_train", "libero_90_small_heldout"
 def others() -> dict[str, str]:
     """{task trained on: instruction of a held-out task of its scene}; each of a scene gets another one in turn."""
     split = read_json(SPLIT_FILE, dict[str, list[str]])
-    found: dict[str, str] = {}
+    instructions: dict[str, str] = {}
     for task in split[TRAIN]:
         beside = [other for other in split[HELD_OUT] if scene_of(other) == scene_of(task)]
         if beside:
-            before = sum(scene_of(one) == scene_of(task) for one in found)
-            found[task] = instruction_of(beside[before % len(beside)])
-    return found
+            before = sum(scene_of(one) == scene_of(task) for one in instructions)
+            instructions[task] = instruction_of(beside[before % len(beside)])
+    return instructions
 
 
 class OtherInstruction(LiberoBenchmark):

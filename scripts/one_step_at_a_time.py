@@ -74,7 +74,7 @@ class OneStepAtATime(TabletopEnv):
         self._begin(0)
 
     def _begin(self, part: int) -> None:
-        self.part, self.held, self.opened, self.holds = part, 0, 0, 0
+        self.part, self.held_steps, self.open_steps, self.success_steps = part, 0, 0, 0
 
     def reset(self, **options: Any) -> tuple[dict, dict]:
         self._begin(0)
@@ -88,18 +88,18 @@ class OneStepAtATime(TabletopEnv):
         observation, reward, terminated, truncated, info = super().step(action)
         closed, fingers = self._opening == 0, observation["agent_pos"][-2:]
         if closed:
-            self.held, self.opened = self.held + int((fingers > FINGER_M).all()), 0
+            self.held_steps, self.open_steps = self.held_steps + int((fingers > FINGER_M).all()), 0
         else:
-            self.opened += 1
-            if self.held < HELD_STEPS:
-                self.held = 0  # it closed in passing, or on nothing
-        self.holds = self.holds + 1 if self.parts[self.part].goal.holds(self.world) else 0
+            self.open_steps += 1
+            if self.held_steps < HELD_STEPS:
+                self.held_steps = 0  # it closed in passing, or on nothing
+        self.success_steps = self.success_steps + 1 if self.parts[self.part].goal.holds(self.world) else 0
         if self.switch == "answers":
             done = self.sequence.instruction != self.parts[self.part].instruction
         elif self.switch == "truth":
-            done = self.holds >= SUCCESS_STEPS
+            done = self.success_steps >= SUCCESS_STEPS
         else:
-            done = self.held >= HELD_STEPS and self.opened >= OPEN_STEPS
+            done = self.held_steps >= HELD_STEPS and self.open_steps >= OPEN_STEPS
         if done and self.part + 1 < len(self.parts):
             self._begin(self.part + 1)
             info = self._info()

@@ -79,8 +79,8 @@ def ship_policy(experiment: Path, preset: Preset, kind: str) -> None:
     r = condition.value or 0.0
     name = preset.policy(kind)
     source = experiment / "policies" / name / "checkpoints" / "last" / "pretrained_model"
-    found = success(experiment, name)
-    rates = {group["group"]: group["rates"][0] for group in found["groups"]}
+    result = success(experiment, name)
+    rates = {group["group"]: group["rates"][0] for group in result["groups"]}
     others = [
         [
             100 * group["rates"][0]["rate"]
@@ -94,16 +94,16 @@ def ship_policy(experiment: Path, preset: Preset, kind: str) -> None:
             ", ".join(f"{value:.1f}" for value in column) for column in zip(*others, strict=True)
         )
         beside = f"\nOther training seeds, which do not ship: seen {of_seen}; unseen {of_unseen}.\n"
-    answers = {g: found["answers"][0].get(g) for g in ("seen", "unseen")}
+    answers = {g: result["answers"][0].get(g) for g in ("seen", "unseen")}
     measured: dict[str, Any] = {
         "layout_randomness": r,
         "seen_success": round(rates["seen"]["rate"], 4),
         "seen_episodes": rates["seen"]["n"],
     }
-    said = ""
+    answers_line = ""
     if answers["seen"] and answers["unseen"]:
         measured["seen_answer_accuracy"] = round(answers["seen"]["rate"], 4)
-        said = "\nAnswers in the loop: " + "; ".join(
+        answers_line = "\nAnswers in the loop: " + "; ".join(
             f"{g} {100 * a['rate']:.1f} % accuracy (majority class {100 * a['majority_class']:.1f} %, per-task majority {100 * a['per_task_majority']:.1f} %, n = {a['n']:,})"
             for g, a in answers.items()
         ) + ".\n"  # fmt: skip
@@ -112,12 +112,12 @@ def ship_policy(experiment: Path, preset: Preset, kind: str) -> None:
          "measured": measured}, sort_keys=False,
     )  # fmt: skip
     what = "InSpire policy" if kind == "inspire" else "base model"
-    evaluated = found["policies"][0]["run"]
+    evaluated = result["policies"][0]["run"]
     journal = map(json.loads, (experiment / "journal.jsonl").read_text(encoding="utf-8").splitlines())
     trained = sorted({str(line.get("commit"))[:12] for line in journal if line["stage"] == f"train {name}"})
     steps = json.loads((source / "train_config.json").read_text(encoding="utf-8"))["steps"]
-    own = ("--dataset=datasets/seen", f"--seed={seed}", f"--out=runs/nano_{kind}")
-    training = " ".join(join(own, preset.train, preset.variants[kind].train))
+    options = ("--dataset=datasets/seen", f"--seed={seed}", f"--out=runs/nano_{kind}")
+    training = " ".join(join(options, preset.train, preset.variants[kind].train))
     card = f"""---
 {front}---
 # nano_{kind}
@@ -138,7 +138,7 @@ Training: seed {seed}, {steps:,} steps, from nano_grounding, at commit {", ".joi
 
 Success, % with 95 % interval, `layout_randomness` {r:g}, seeds from 1,000,000: seen {rate(rates["seen"])} ({preset.groups["seen"].episodes} episodes a
 task), unseen, mean of four suites, {rate(rates["unseen"])} ({preset.groups["unseen"].episodes} episodes a task).
-{beside}{said}
+{beside}{answers_line}
 Everything else is in docs/results.md of the repository.
 """
     files = [path for path in source.iterdir() if path.name not in ("README.md", "train_config.json")]

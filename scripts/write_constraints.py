@@ -41,7 +41,7 @@ def dependency_versions(name: str, extras: frozenset[str]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    found = dependency_versions(ROOT, EXTRAS)
-    found.pop(canonicalize_name(ROOT))
+    versions = dependency_versions(ROOT, EXTRAS)
+    versions.pop(canonicalize_name(ROOT))
     print(HEADER)
-    print("\n".join(sorted(f"{package}=={version}" for package, version in found.items())))
+    print("\n".join(sorted(f"{package}=={version}" for package, version in versions.items())))

@@ -50,7 +50,7 @@ def test_a_run_records_only_what_its_benchmark_plays(monkeypatch):
 
 def test_another_rendering_than_the_demonstrations_is_told():
     """The suite, the run's rendering, what the policy was trained with, and whether that is told."""
-    for suite, render, trained_with, told in (
+    for suite, render, trained_with, warned in (
         ("libero_goal", "full", ["fast"], True),
         ("libero_goal", "fast", ["full", None], True),
         ("libero_goal", "fast", ["fast"], False),
@@ -60,7 +60,7 @@ def test_another_rendering_than_the_demonstrations_is_told():
         ("tabletop_goal", "full", ["fast"], False),
     ):
         note = rendering_note([suite], render, trained_with)
-        assert (note is not None) == told
+        assert (note is not None) == warned
         assert note is None or f"--render {trained_with[0]} draws" in note
 
 

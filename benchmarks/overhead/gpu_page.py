@@ -26,13 +26,13 @@ def write(results: Path, document: Path = DOCUMENT) -> None:
     document.write_text(f"{before}{BEGIN}\n{section(read(results))}\n{END}{after}", encoding="utf-8")
 
 
-def section(found: dict[str, Any] | None) -> str:
+def section(results: dict[str, Any] | None) -> str:
     """Markdown of the results; one line without any."""
-    entries = {} if found is None else found["entries"]
+    entries = {} if results is None else results["entries"]
     decisions = [row for name in entries for row in _decision_rows(name, entries[name])]
-    if found is None or not decisions:
+    if results is None or not decisions:
         return NOT_MEASURED
-    origin = found["origin"]
+    origin = results["origin"]
     machine, versions = origin["machine"], origin["versions"]
     lines = [
         "| model | objects | graphs | base, ms | paper's way | one cache | drafts accepted | one rejected | n | GiB |",
@@ -86,8 +86,8 @@ def _training_rows(name: str, entry: dict[str, Any]) -> list[str]:
     return [f"| {' | '.join([*cells, str(len(entry['pairs'])), _gib(entry)])} |"]
 
 
-def _ratio(found: dict[str, float] | None) -> str:
-    return f"{found['median']:.2f} [{found['q25']:.2f}, {found['q75']:.2f}]" if found else "–"
+def _ratio(ratio: dict[str, float] | None) -> str:
+    return f"{ratio['median']:.2f} [{ratio['q25']:.2f}, {ratio['q75']:.2f}]" if ratio else "–"
 
 
 def _gib(entry: dict[str, Any]) -> str:

@@ -27,27 +27,27 @@ class HistoryTable:
 
     def __init__(self, episodes: Iterable[Sequence[Words]]) -> None:
         self._next: dict[Any, Counter[Words]] = defaultdict(Counter)
-        for said in episodes:
-            for step in range(1, len(said)):
-                for key in _keys(said[:step]):
-                    self._next[key][said[step]] += 1
+        for answers in episodes:
+            for step in range(1, len(answers)):
+                for key in _keys(answers[:step]):
+                    self._next[key][answers[step]] += 1
 
-    def __call__(self, said: Sequence[Words]) -> Words:
-        """Return the most frequent next answers after `said`; the last answers if there are too few examples."""
-        for key in _keys(said):
-            found = self._next.get(key)
-            if found and found.total() >= MIN_EXAMPLES:
-                return found.most_common(1)[0][0]
-        return said[-1]
+    def __call__(self, answers: Sequence[Words]) -> Words:
+        """Return the most frequent next answers after `answers`; the last answers if there are too few examples."""
+        for key in _keys(answers):
+            counts = self._next.get(key)
+            if counts and counts.total() >= MIN_EXAMPLES:
+                return counts.most_common(1)[0][0]
+        return answers[-1]
 
 
-def _keys(said: Sequence[Words]) -> list[Any]:
+def _keys(answers: Sequence[Words]) -> list[Any]:
     """Keys of the table, the most specific first."""
-    last, ages, before = said[-1], [], []
-    for place, word in enumerate(last):
-        other = next((n for n, words in enumerate(reversed(said)) if words[place] != word), None)
-        ages.append(min(len(said) if other is None else other, MAX_AGE))
-        before.append(None if other is None else said[-1 - other][place])
+    last, ages, before = answers[-1], [], []
+    for index, word in enumerate(last):
+        other = next((n for n, words in enumerate(reversed(answers)) if words[index] != word), None)
+        ages.append(min(len(answers) if other is None else other, MAX_AGE))
+        before.append(None if other is None else answers[-1 - other][index])
     return [(last, *ages, *before), (last, *ages)]
 
 
@@ -59,28 +59,28 @@ def measure_history_drafts(
 
     agent = load_policy(checkpoint, device="cpu")
     policy = agent.policy
-    shown = _demonstrations(dataset, policy.config.reasoning.mode, agent.n_action_steps)
-    learned = [said for number, said in shown if number % 5]
-    table = HistoryTable(learned)
+    demonstrations = _demonstrations(dataset, policy.config.reasoning.mode, agent.n_action_steps)
+    training = [answers for number, answers in demonstrations if number % 5]
+    table = HistoryTable(training)
     drafters: dict[str, Callable[[Sequence[Words]], Words]] = {
-        "last": lambda said: said[-1],
+        "last": lambda answers: answers[-1],
         "history": table,
     }
     unseen = [
-        {name: draft(said[:step]) == said[step] for name, draft in drafters.items()}
-        for number, said in shown
+        {name: draft(answers[:step]) == answers[step] for name, draft in drafters.items()}
+        for number, answers in demonstrations
         if number % 5 == 0
-        for step in range(1, len(said))
+        for step in range(1, len(answers))
     ]
     rows: list[dict[str, Any]] = []
-    told: dict[int, list[Words]] = defaultdict(list)
-    for episode, batch, asked in play(agent, episodes, suites):
-        dialogue, said = policy.tokenizer.prompt_builder.prompt(asked), told[episode]
+    history: dict[int, list[Words]] = defaultdict(list)
+    for episode, batch, instruction in play(agent, episodes, suites):
+        dialogue, answers = policy.tokenizer.prompt_builder.prompt(instruction), history[episode]
         with torch.inference_mode():
             prefix = policy.encode_observation(batch)
         row: dict[str, Any] = {"episode": episode}
         for name, draft in drafters.items():
-            expected = draft(said) if said else policy.tokenizer.parts.initial_draft
+            expected = draft(answers) if answers else policy.tokenizer.parts.initial_draft
             words = dict(zip(dialogue.mentions, expected, strict=False))
             (decision,) = decode(policy.backbone, prefix, [dialogue], policy.grammar, drafts=[words])
             extra = decision.forward_passes - (len(decision.token_ids) - len(decision.answers))
@@ -89,13 +89,13 @@ def measure_history_drafts(
                 "no_extra_pass": extra <= 0,
                 "passes": decision.forward_passes,
             }
-        said.append(decision.answers)
+        answers.append(decision.answers)
         rows.append(row)
     return {
         "demonstrations": {"decisions": len(unseen), **{n: _share(u[n] for u in unseen) for n in drafters}},
         "rollouts": {
             "decisions": len(rows),
-            "episodes": len(told),
+            "episodes": len(history),
             **{
                 name: {
                     what: _share(row[name][what] for row in rows)
@@ -111,13 +111,15 @@ def measure_history_drafts(
 def _demonstrations(dataset: Path, mode: str, stride: int) -> list[tuple[int, list[Words]]]:
     """(episode, its answers every `stride` frames), starting at each of the first `stride` frames."""
     column = answer_column(mode)
-    found: dict[int, list[Words]] = defaultdict(list)
+    episodes: dict[int, list[Words]] = defaultdict(list)
     for file in sorted((dataset / "data").rglob("*.parquet")):
         table = pq.read_table(file, columns=[column, "episode_index"])
         for number, codes in zip(table["episode_index"].to_pylist(), table[column].to_pylist(), strict=True):
-            asked = np.array([code for code in codes if code != NO_LABEL], dtype=np.int16)
-            found[number].append(tuple(decode_answers(asked, mode).tolist()))
-    return [(number, said[start::stride]) for number, said in found.items() for start in range(stride)]
+            labelled = np.array([code for code in codes if code != NO_LABEL], dtype=np.int16)
+            episodes[number].append(tuple(decode_answers(labelled, mode).tolist()))
+    return [
+        (number, answers[start::stride]) for number, answers in episodes.items() for start in range(stride)
+    ]
 
 
 def _gained(rows: Sequence[dict[str, Any]]) -> dict[str, float]:

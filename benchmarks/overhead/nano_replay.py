@@ -35,9 +35,12 @@ def measure_nano(
     rows: list[dict[str, Any]] = []
     deadline = time.monotonic() + seconds
     last: dict[int, dict[str, str]] = {}
-    for warm, (episode, batch, asked) in [*((True, f) for f in frames[:5]), *((False, f) for f in frames)]:
-        dialogue = policy.tokenizer.prompt_builder.prompt(asked)
-        plain = build_dialogue(asked, template=policy.backbone.template, reasoning=False)
+    for warm, (episode, batch, instruction) in [
+        *((True, f) for f in frames[:5]),
+        *((False, f) for f in frames),
+    ]:
+        dialogue = policy.tokenizer.prompt_builder.prompt(instruction)
+        plain = build_dialogue(instruction, template=policy.backbone.template, reasoning=False)
         first = dict(zip(dialogue.mentions, policy.tokenizer.parts.initial_draft, strict=False))
         drafts = last.get(episode, first)
 
@@ -45,11 +48,11 @@ def measure_nano(
             with torch.inference_mode():
                 return policy.encode_observation(batch)
 
-        found = timer.best(Task(observe, dialogue, plain), drafts, tries=1 if warm else repeats)
+        timed = timer.best(Task(observe, dialogue, plain), drafts, tries=1 if warm else repeats)
         if warm:
             continue
-        rows.append(row_of(found, len(dialogue.mentions), new=episode not in last))
-        last[episode] = found["speculative"][1].answers_by_mention
+        rows.append(row_of(timed, len(dialogue.mentions), new=episode not in last))
+        last[episode] = timed["speculative"][1].answers_by_mention
         if time.monotonic() > deadline:
             break
     return {

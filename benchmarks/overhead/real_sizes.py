@@ -53,13 +53,13 @@ class WordTokenizer:
         self.ids = {piece: i for i, piece in enumerate(SPECIAL)}
 
     def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
-        found = []
+        token_ids = []
         for piece in _PIECES.findall(text):
             if piece not in self.ids:
                 self.ids[piece] = len(self.pieces)
                 self.pieces.append(piece)
-            found.append(self.ids[piece])
-        return found
+            token_ids.append(self.ids[piece])
+        return token_ids
 
     def decode(self, token_ids: Any, **options: Any) -> str:
         return "".join(self.pieces[i] for i in token_ids)
@@ -294,9 +294,9 @@ def time_rows(
                 return model.states()
 
         task = Task(observe, dialogue, plain, states)
-        found = timer.time(task, {}, ("cached",))  # its answers are the drafts to be accepted
-        right = found["cached"][1].answers_by_mention
-        found |= timer.time(
+        timed = timer.time(task, {}, ("cached",))  # its answers are the drafts to be accepted
+        right = timed["cached"][1].answers_by_mention
+        timed |= timer.time(
             task, right, ("base", "speculative", *(("per_question",) if repeat < per_question else ()))
         )
         first = dialogue.mentions[0]
@@ -304,7 +304,7 @@ def time_rows(
         # With random weights the tokens behind a rejected draft are always right, so that it would cost no pass.
         with patch.object(RowState, "redraft"):
             seconds, decision = timer.time(task, wrong, ("speculative",))["speculative"]
-        row = {"repeat": repeat, **row_of(found, count)}
+        row = {"repeat": repeat, **row_of(timed, count)}
         if decision.forward_passes == row["passes"]["base"] + 1:
             row["wrong"] = {"ms": 1000 * seconds, "passes": decision.forward_passes}
         yield row

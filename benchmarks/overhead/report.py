@@ -18,17 +18,17 @@ BARS = {"per_question": "paper's way", "cached": "one cache", "speculative": "sp
 
 def write(results: Path, document: Path = DOCUMENT) -> None:
     """Put the table between the document's markers, and the figure beside the results."""
-    found = json.loads(results.read_text(encoding="utf-8"))
-    overheads = {name: run for name, run in found.items() if "by_objects" in run}
+    runs = json.loads(results.read_text(encoding="utf-8"))
+    overheads = {name: run for name, run in runs.items() if "by_objects" in run}
     lines = [
         *_table(overheads),
         "",
         *_acceptance(overheads),
         "",
-        *_history(found),
-        *_memory(found),
+        *_history(runs),
+        *_memory(runs),
         "",
-        *_origins(found),
+        *_origins(runs),
     ]
     figure = results.with_suffix(".svg")
     _figure(overheads, figure)
@@ -112,8 +112,8 @@ def _weighed(row: dict[str, Any], free: float | None) -> float | None:
     return free * ratio["no_extra_pass"]["median"] + (1 - free) * ratio["extra_pass"]["median"]
 
 
-def _memory(found: dict[str, Any]) -> list[str]:
-    run = found.get("memory")
+def _memory(runs: dict[str, Any]) -> list[str]:
+    run = runs.get("memory")
     if run is None:
         return []
     growth = run["growth_mib_after_the_first_tenth"]
@@ -125,8 +125,8 @@ def _memory(found: dict[str, Any]) -> list[str]:
     return [text]
 
 
-def _history(found: dict[str, Any]) -> list[str]:
-    run = found.get("history")
+def _history(runs: dict[str, Any]) -> list[str]:
+    run = runs.get("history")
     if run is None:
         return []
     shown, played, gained = run["demonstrations"], run["rollouts"], run["rollouts"]["no_extra_pass_gained"]
@@ -145,9 +145,9 @@ def _history(found: dict[str, Any]) -> list[str]:
     return [text, ""]
 
 
-def _origins(found: dict[str, Any]) -> list[str]:
+def _origins(runs: dict[str, Any]) -> list[str]:
     lines = ["Provenance:", ""]
-    for run in found.values():
+    for run in runs.values():
         origin = run["provenance"]
         machine = origin["machine"]
         device = machine.get("gpu", machine["processor"]) if run["device"] != "cpu" else machine["processor"]
@@ -171,15 +171,15 @@ def _figure(overheads: dict[str, Any], path: Path) -> None:
         )
         for axis, run in zip(axes[0], overheads.values(), strict=True):
             counts = list(run["by_objects"])
-            for place, (method, label) in enumerate(BARS.items()):
+            for index, (method, label) in enumerate(BARS.items()):
                 rows = [run["by_objects"][n]["ratio"][method] for n in counts]
                 middle = [row["median"] for row in rows]
                 error = [
                     [row["median"] - row["q25"] for row in rows],
                     [row["q75"] - row["median"] for row in rows],
                 ]
-                where = [i + 0.26 * (place - 1) for i in range(len(counts))]
-                colour = ("#b0413e", "#8d99ae", "#2a6f97")[place]
+                where = [i + 0.26 * (index - 1) for i in range(len(counts))]
+                colour = ("#b0413e", "#8d99ae", "#2a6f97")[index]
                 axis.bar(where, middle, width=0.24, label=label, color=colour, yerr=error, capsize=2)
             axis.axhline(1, color="black", linewidth=0.8)
             axis.set_xticks(range(len(counts)), counts)

@@ -66,14 +66,14 @@ class MethodTimer:
             "cached": lambda: speculative(task.asking, {}),
             "speculative": lambda: speculative(task.asking, drafts),
         }
-        found: Timed = {}
+        timed: Timed = {}
         for method in self.order.sample(list(methods), len(methods)):
             self._wait()
             start = self.clock()
             decision = calls[method]()
             self._wait()
-            found[method] = (self.clock() - start, decision)
-        return found
+            timed[method] = (self.clock() - start, decision)
+        return timed
 
     def best(
         self, task: Task, drafts: Mapping[str, str], methods: Sequence[str] = METHODS, *, tries: int
@@ -83,12 +83,12 @@ class MethodTimer:
         return {method: min((one[method] for one in timed), key=lambda took: took[0]) for method in methods}
 
 
-def outputs_differ(found: Timed) -> bool:
+def outputs_differ(timed: Timed) -> bool:
     """Return whether two methods (except the base model) give different tokens, as rounding can cause at a tie."""
-    return len({d.token_ids for method, (_, d) in found.items() if method != "base"}) > 1
+    return len({d.token_ids for method, (_, d) in timed.items() if method != "base"}) > 1
 
 
-def row_of(found: Timed, objects: int, *, new: bool = False) -> dict[str, Any]:
+def row_of(timed: Timed, objects: int, *, new: bool = False) -> dict[str, Any]:
     """Return the numbers of one decision, as JSON. `new`: it is the first of an episode.
 
     A row may hold "wrong" as well: milliseconds and passes of a decision whose wrong draft was made to cost a pass.
@@ -96,10 +96,10 @@ def row_of(found: Timed, objects: int, *, new: bool = False) -> dict[str, Any]:
     return {
         "objects": objects,
         "first_of_episode": new,
-        "accepted": sum(found["speculative"][1].accepted),
-        "differ": outputs_differ(found),
-        "ms": {method: 1000 * seconds for method, (seconds, _) in found.items()},
-        "passes": {method: decision.forward_passes for method, (_, decision) in found.items()},
+        "accepted": sum(timed["speculative"][1].accepted),
+        "differ": outputs_differ(timed),
+        "ms": {method: 1000 * seconds for method, (seconds, _) in timed.items()},
+        "passes": {method: decision.forward_passes for method, (_, decision) in timed.items()},
     }
 
 
@@ -140,7 +140,7 @@ def _summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {
         "steps": len(rows),
         "ms": {method: spread([row["ms"][method] for row in timed[method]]) for method in methods},
-        "ratio": {method: spread(found) for method, found in ratio.items() if found},
+        "ratio": {method: spread(ratios) for method, ratios in ratio.items() if ratios},
         "mean_ratio": {
             method: total(method, timed[method]) / total("base", timed[method]) for method in methods
         },

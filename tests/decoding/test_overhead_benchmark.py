@@ -26,23 +26,23 @@ def test_all_ways_agree_and_are_reported(
     tiny = {"size": importlib.import_module("overhead.real_sizes").TINY["minivla"], "kept": kept}
     benchmark.measure_real_size("tiny", 1, [1], **tiny)
     capsys.readouterr()
-    found = benchmark.measure_real_size("tiny", 2, [1, 3], **tiny)
+    result = benchmark.measure_real_size("tiny", 2, [1, 3], **tiny)
     assert capsys.readouterr().out.count('"repeat"') == 3  # one of the four was there
     rows = [json.loads(line) for line in kept.read_text().splitlines()]
     assert {row["wrong"]["passes"] for row in rows} == {8}  # one more than the base model's
-    assert len(kept.read_text().splitlines()) == found["all"]["steps"] == 4
-    assert found["all"]["outputs_differ"] == 0
-    for count, row in found["by_objects"].items():
+    assert len(kept.read_text().splitlines()) == result["all"]["steps"] == 4
+    assert result["all"]["outputs_differ"] == 0
+    for count, row in result["by_objects"].items():
         passes = row["passes"]
         assert passes["speculative"] == passes["base"] == 7
         assert row["ratio"]["no_extra_pass"] == row["ratio"]["speculative"]  # all drafts were accepted
         assert passes["cached"] == passes["per_question"] == 7 + int(count)
 
     origin = {"command": "x", "commit": "c", "started": "s", "machine": {"processor": "p"}}
-    found |= {"device": "cpu", "threads": 1, "load_before": 0.0, "provenance": origin}
+    result |= {"device": "cpu", "threads": 1, "load_before": 0.0, "provenance": origin}
     results = tmp_path / "out" / "results.json"
     results.parent.mkdir()
-    results.write_text(json.dumps({"tiny": found}))
+    results.write_text(json.dumps({"tiny": result}))
     document = tmp_path / "performance.md"
     report = benchmark.report
     document.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
@@ -63,19 +63,19 @@ def test_all_ways_agree_and_are_reported(
 def test_the_memory_of_a_process_that_decides_does_not_grow(benchmark) -> None:
     """A hundredth of what `memory` runs; docs/performance.md has the whole."""
     checkpoint = files("inspire_vla") / "checkpoints" / "nano_inspire"
-    found = benchmark.measure_memory(str(checkpoint), 100)
-    assert list(found["resident_mib"]) == list(range(10, 101, 10))
-    assert found["growth_mib_after_the_first_tenth"] < 8
+    result = benchmark.measure_memory(str(checkpoint), 100)
+    assert list(result["resident_mib"]) == list(range(10, 101, 10))
+    assert result["growth_mib_after_the_first_tenth"] < 8
 
 
 def test_a_history_is_learned_and_the_last_answers_are_the_fallback(benchmark) -> None:
-    said = [("left", "down"), ("left", "down"), ("down", "right"), ("grasped", "right")]
-    table = benchmark.history_drafts.HistoryTable([said] * benchmark.history_drafts.MIN_EXAMPLES)
-    assert [table(said[:step]) for step in (1, 2, 3)] == said[1:]
-    assert table(said) == said[-1]  # no example continues from here
+    answers = [("left", "down"), ("left", "down"), ("down", "right"), ("grasped", "right")]
+    table = benchmark.history_drafts.HistoryTable([answers] * benchmark.history_drafts.MIN_EXAMPLES)
+    assert [table(answers[:step]) for step in (1, 2, 3)] == answers[1:]
+    assert table(answers) == answers[-1]  # no example continues from here
     assert table([("up", "up")]) == ("up", "up")
-    rare = benchmark.history_drafts.HistoryTable([said] * (benchmark.history_drafts.MIN_EXAMPLES - 1))
-    assert rare(said[:2]) == ("left", "down")
+    rare = benchmark.history_drafts.HistoryTable([answers] * (benchmark.history_drafts.MIN_EXAMPLES - 1))
+    assert rare(answers[:2]) == ("left", "down")
 
 
 def test_a_history_depends_on_the_answers_before(benchmark) -> None:

@@ -210,5 +210,5 @@ def test_agreement_with_a_simulators_truth(tmp_path):
 
     collect("tabletop_seen", 2, tmp_path / "data", image_size=24, progress=False)
     found = agreement(tmp_path / "data", DemonstrationLabeller())
-    assert found.correct / found.asked > 0.8
+    assert found.correct / found.total > 0.8
     assert found.of_word("grasped")[0] / found.of_word("grasped")[1] > 0.85

@@ -55,7 +55,7 @@ def test_an_unknown_place_is_marked_and_gets_no_label(dataset, tmp_path):
 
 def test_agreement_counts_only_known_positions(dataset):
     found = agreement(dataset, PrivilegedLabeller())
-    assert (found.asked, found.correct) == (6, 6)
+    assert (found.total, found.correct) == (6, 6)
     assert found.by_role == {0: (6, 6), 1: (0, 0)}
     assert found.episodes == [(6, 6)]
 
