@@ -181,10 +181,10 @@ class TokenizerLaws:
                 with pytest.raises(InspireError, match="of kind"):
                     kind.load(tmp_path / "good")
 
-    @pytest.mark.parametrize("place", ["appended", "last_ids"])
-    def test_ids_are_disjoint_from_words_and_come_back(self, tokenizer, chunks, place):
+    @pytest.mark.parametrize("layout", ["appended", "last_ids"])
+    def test_ids_are_disjoint_from_words_and_come_back(self, tokenizer, chunks, layout):
         words = 5000
-        vocabulary = getattr(ActionVocabulary, place)(words, tokenizer.vocabulary_size)
+        vocabulary = getattr(ActionVocabulary, layout)(words, tokenizer.vocabulary_size)
         codes = tokenizer.encode(chunks[0])
         ids = vocabulary.to_ids(codes)
         np.testing.assert_array_equal(vocabulary.to_codes(ids), codes)

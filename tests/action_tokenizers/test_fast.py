@@ -200,8 +200,8 @@ class TestOriginal(TokenizerLaws):
                 with pytest.raises(UndecodableAction):
                     alone.decode([code])
             else:
-                found = integers_of(alone.decode([code])[None])[0, :, 0]
-                assert found.tolist() == [ord(character) for character in text]
+                integers = integers_of(alone.decode([code])[None])[0, :, 0]
+                assert integers.tolist() == [ord(character) for character in text]
 
 
 def test_a_bpe_that_is_not_byte_level_is_refused(tmp_path):

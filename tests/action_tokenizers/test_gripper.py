@@ -12,9 +12,9 @@ from inspire_vla.errors import InspireError
 @pytest.mark.parametrize("gripper", [*GRIPPER_CONVENTIONS.values(), GripperConvention(0.5, -0.25)])
 def test_conversions_are_inverses_and_change_the_gripper_alone(gripper: GripperConvention) -> None:
     actions = np.random.default_rng(0).uniform(-1, 1, (5, 4, 7))
-    for there, back in ((gripper.to_codes, gripper.to_robot), (gripper.to_robot, gripper.to_codes)):
-        np.testing.assert_allclose(back(there(actions)), actions, atol=1e-12)
-        np.testing.assert_array_equal(there(actions)[..., :-1], actions[..., :-1])
+    for convert, invert in ((gripper.to_codes, gripper.to_robot), (gripper.to_robot, gripper.to_codes)):
+        np.testing.assert_allclose(invert(convert(actions)), actions, atol=1e-12)
+        np.testing.assert_array_equal(convert(actions)[..., :-1], actions[..., :-1])
     assert GripperConvention.from_settings(json.loads(json.dumps(gripper.settings()))) == gripper
 
 

@@ -16,13 +16,13 @@ DATA = Path(__file__).parent / "data"
 
 def sentences(*names: str) -> list[tuple[str, tuple[str, ...]]]:
     """(sentence, mentions) of data files."""
-    found = []
+    pairs = []
     for name in names:
         for line in (DATA / name).read_text().splitlines():
             if line.strip() and line[0] not in "#[":
                 sentence, mentions = line.split(" -> ")
-                found.append((sentence, tuple(mentions.split(" | "))))
-    return found
+                pairs.append((sentence, tuple(mentions.split(" | "))))
+    return pairs
 
 
 EVERYTHING = sentences("libero.txt", "others.txt")

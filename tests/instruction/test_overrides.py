@@ -20,15 +20,15 @@ def written(path, content) -> str:
 
 def test_a_file_is_read_with_and_without_roles(tmp_path):
     rows = [{"mention": "the cube", "role": "carried"}, {"mention": "the box"}, "the lid"]
-    found = read_overrides(written(tmp_path / "m.json", {GERMAN: rows, "wave": []}))
-    assert found[GERMAN] == (
+    overrides = read_overrides(written(tmp_path / "m.json", {GERMAN: rows, "wave": []}))
+    assert overrides[GERMAN] == (
         MentionRole("the cube", "carried"),
         MentionRole("the box"),
         MentionRole("the lid"),
     )
-    assert find_mentions(GERMAN, found) == ("the cube", "the box", "the lid")
-    assert find_mentions("wave", found) == ()
-    assert find_mentions("open the drawer", found) == ("the drawer",)
+    assert find_mentions(GERMAN, overrides) == ("the cube", "the box", "the lid")
+    assert find_mentions("wave", overrides) == ()
+    assert find_mentions("open the drawer", overrides) == ("the drawer",)
 
 
 @pytest.mark.parametrize(
@@ -55,9 +55,9 @@ def test_a_wrong_file_is_refused_with_its_name(tmp_path, content, error):
 def test_what_is_written_is_what_is_read(tmp_path):
     sentences = ["open the drawer and put the cup in it", "put everything in the bin"]
     path = write_overrides(tmp_path / "m.json", sentences, {"wave": (MentionRole("the hand"),)})
-    found = read_overrides(path)
-    assert list(found) == sentences
-    assert [(item.role, item.mention) for item in found[sentences[0]]] == [
+    overrides = read_overrides(path)
+    assert list(overrides) == sentences
+    assert [(item.role, item.mention) for item in overrides[sentences[0]]] == [
         ("operated", "the drawer"),
         ("carried", "the cup"),
         ("goal", "the drawer"),

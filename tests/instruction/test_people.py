@@ -65,8 +65,8 @@ def lines() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("sentence", "roles"), lines())
 def test_mentions_and_roles(sentence, roles):
     reading = read_instruction(sentence)
-    assert " | ".join(f"{found.role}: {found.mention}" for found in reading.roles) == roles
-    assert set(reading.mentions) == {found.mention for found in reading.roles}
+    assert " | ".join(f"{item.role}: {item.mention}" for item in reading.roles) == roles
+    assert set(reading.mentions) == {item.mention for item in reading.roles}
     assert find_mentions(sentence) == reading.mentions
 
 

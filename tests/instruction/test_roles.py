@@ -6,7 +6,7 @@ from inspire_vla.instruction import acts_of, find_mentions
 
 
 @pytest.mark.parametrize(
-    ("instruction", "told"),
+    ("instruction", "expected"),
     [
         ("put the red cube on the plate", ["0>1"]),
         ("put both the soup and the sauce in the basket", ["0>2", "1>2"]),
@@ -17,15 +17,15 @@ from inspire_vla.instruction import acts_of, find_mentions
         ("stack the left bowl on the right bowl and place them in the tray", ["0>1", "1>2"]),
     ],
 )
-def test_roles(instruction, told):
-    said = []
+def test_roles(instruction, expected):
+    texts = []
     for act in acts_of(instruction, find_mentions(instruction)):
         goal = (act.goal,) if act.goal is not None else act.beside
-        text = "~" * act.touch + str(act.target) + "".join(f">{place}" for place in goal)
-        said.append(
+        text = "~" * act.touch + str(act.target) + "".join(f">{index}" for index in goal)
+        texts.append(
             text + " beside" * bool(act.beside) + (f" from {act.source}" if act.source is not None else "")
         )
-    assert said == told
+    assert texts == expected
 
 
 @pytest.mark.parametrize(

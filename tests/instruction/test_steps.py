@@ -74,9 +74,9 @@ def test_no_object_of_a_sentence_is_lost_in_its_steps() -> None:
         of_steps = {
             mention.removeprefix("top of ") for step in steps for mention in read_instruction(step).mentions
         }
-        asked = {
+        mentions = {
             reading.mentions[i] for act in reading.acts for i in (act.target, *act.places) if i is not None
         }
-        assert {mention.removeprefix("top of ") for mention in asked} <= of_steps, sentence
+        assert {mention.removeprefix("top of ") for mention in mentions} <= of_steps, sentence
         several += len(steps) > 1
     assert several > 35

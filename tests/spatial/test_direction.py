@@ -51,25 +51,25 @@ def plain_answer(offset, grasped, mode, frame, threshold, grasped_word):
 @pytest.mark.parametrize("grasped_word", [True, False])
 def test_agrees_with_the_rules_read_one_by_one(offsets_m, mode, frame, threshold, grasped_word):
     grasped = np.arange(len(offsets_m)) % 5 == 0
-    said = relate(
+    answers = relate(
         offsets_m, grasped, mode=mode, frame=frame, close_threshold_m=threshold, grasped_word=grasped_word
     )
     expected = [
-        plain_answer(offset, held, mode, frame, threshold, grasped_word)
-        for offset, held in zip(offsets_m, grasped, strict=True)
+        plain_answer(offset, is_grasped, mode, frame, threshold, grasped_word)
+        for offset, is_grasped in zip(offsets_m, grasped, strict=True)
     ]
-    assert said.tolist() == expected
+    assert answers.tolist() == expected
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("grasped_word", [True, False])
 @pytest.mark.parametrize("threshold", [None, 0.06])
 def test_says_only_allowed_answers(offsets_m, mode, grasped_word, threshold):
-    said = relate(
+    answers = relate(
         offsets_m, offsets_m[:, 0] > 0.5, mode=mode, close_threshold_m=threshold, grasped_word=grasped_word
     )
     close_word = threshold is not None or mode == "distance"
-    assert set(said.tolist()) <= set(answer_words(mode, grasped_word=grasped_word, close_word=close_word))
+    assert set(answers.tolist()) <= set(answer_words(mode, grasped_word=grasped_word, close_word=close_word))
 
 
 @pytest.mark.parametrize("frame", FRAMES)
@@ -166,10 +166,10 @@ def test_codes_are_the_words(offsets_m, mode):
 def test_shapes_are_kept_and_grasped_broadcasts(mode):
     random = np.random.default_rng(1)
     offsets = random.normal(size=(4, 5, 3))
-    said = relate(offsets, [True, False, False, False, True], mode=mode)
-    assert said.shape == (4, 5)
-    assert (said[:, 0] == "grasped").all()
-    assert said[2, 3] == relate(offsets[2, 3], False, mode=mode)
+    answers = relate(offsets, [True, False, False, False, True], mode=mode)
+    assert answers.shape == (4, 5)
+    assert (answers[:, 0] == "grasped").all()
+    assert answers[2, 3] == relate(offsets[2, 3], False, mode=mode)
     assert relate(np.empty((0, 3)), np.empty(0, dtype=bool), mode=mode).shape == (0,)
     assert relate(offsets[0, 0], False, mode=mode).shape == ()
 

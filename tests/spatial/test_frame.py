@@ -17,8 +17,8 @@ def test_the_two_built_in_frames():
 
 
 def test_get_frame_takes_a_name_or_a_frame():
-    own = Frame("mine", x=("left", "right"), y=("front", "back"))
-    assert get_frame(own) is own
+    frame = Frame("mine", x=("left", "right"), y=("front", "back"))
+    assert get_frame(frame) is frame
     assert get_frame("robot") is FRAMES["robot"]
     with pytest.raises(InspireError, match="Did you mean 'robot'"):
         get_frame("robto")

@@ -132,8 +132,8 @@ def objects_not_asked(instruction: str, mentions: Sequence[str], max_objects: in
     """
     if len(mentions) <= max_objects:
         return None
-    asked = ", ".join(mentions[:max_objects])
-    return f"{instruction!r} names {len(mentions)} objects; this policy is asked about the first {max_objects}: {asked}"
+    first = ", ".join(mentions[:max_objects])
+    return f"{instruction!r} names {len(mentions)} objects; this policy is asked about the first {max_objects}: {first}"
 
 
 def build_dialogue(

@@ -130,8 +130,8 @@ def acts_of_named(named: Iterable[Named], mentions: Sequence[str]) -> tuple[Act,
         else:
             _place(acts, item.use, index, pronoun)
         if is_target and acts:
-            for use, _, place in leading:
-                _place(acts, use if VERBS.get(item.verb or "") == "placing" else "source", place)
+            for use, _, mention_index in leading:
+                _place(acts, use if VERBS.get(item.verb or "") == "placing" else "source", mention_index)
             leading = []
     acts += [Act(used, touch=True)] if used >= 0 else []
     for use, verb, index in leading:

@@ -37,7 +37,7 @@ def split_steps(instruction: str) -> tuple[str, ...]:
         texts = _of_each(part, reading) if part.shared else [(part.words, part.acts)]
         for words, acts in texts:
             step = next(
-                (text for text in _spelled_out(words, acts, reading) if _says(text, acts, reading)), ""
+                (text for text in _spelled_out(words, acts, reading) if _asks_for(text, acts, reading)), ""
             )
             if not step:
                 raise InspireError(
@@ -70,12 +70,8 @@ def _parts(words: list[str], reading: Reading) -> list[_Part]:
     for i, (_, end, _) in enumerate(parser.clauses):
         first = first or ends[i]
         if i + 1 < len(ends):
-            says_nothing_new = ends[i] == done or ends[i + 1] <= ends[i]
-            if (
-                says_nothing_new
-                or words[end - 1] == "to"
-                or _goes_on(reading.acts[ends[i] - 1 : ends[i + 1]])
-            ):
+            adds_no_act = ends[i] == done or ends[i + 1] <= ends[i]
+            if adds_no_act or words[end - 1] == "to" or _goes_on(reading.acts[ends[i] - 1 : ends[i + 1]]):
                 continue
         acts = reading.acts[done : ends[i]]
         parts.append(_Part(_trimmed(words[start:end]), acts, len(acts) > 1 and first == ends[i]))
@@ -113,14 +109,14 @@ def _of_each(part: _Part, reading: Reading) -> list[tuple[list[str], tuple[Act, 
         after = start + len(mention)
         spans.append((start, after))
     verb = [word for word in words[: spans[0][0]] if word != "both"]
-    own = [
+    tails = [
         _trimmed(words[after:end])
         for (_, after), (end, _) in zip(spans, [*spans[1:], (len(words), 0)], strict=True)
     ]
     rest = ["it" if word == "them" else word for word in words[after:]]
     return [
-        ([*verb, *words[start:after], *(place or rest)], (act,))
-        for (start, after), place, act in zip(spans, [*own[:-1], rest], acts, strict=True)
+        ([*verb, *words[start:after], *(tail or rest)], (act,))
+        for (start, after), tail, act in zip(spans, [*tails[:-1], rest], acts, strict=True)
     ]
 
 
@@ -133,7 +129,7 @@ def _spelled_out(words: list[str], acts: Sequence[Act], reading: Reading) -> Ite
             yield from (" ".join([*words[:at], reading.mentions[i], *words[at + 1 :]]) for i in indices)
 
 
-def _says(text: str, acts: Sequence[Act], reading: Reading) -> bool:
+def _asks_for(text: str, acts: Sequence[Act], reading: Reading) -> bool:
     """Whether a text asks for these acts and no other, as the whole sentence does."""
     if not SWAPPING.isdisjoint(text.split()) or " is " in text or " are " in text:
         return False

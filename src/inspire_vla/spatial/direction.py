@@ -111,11 +111,11 @@ def relate_codes(
     threshold = _check_threshold(close_threshold_m)
     offsets = _check_offsets(gripper_to_object_m)
     shape = offsets.shape[:-1]
-    held = _check_grasped(grasped, shape) if grasped_word else None
+    grasped_mask = _check_grasped(grasped, shape) if grasped_word else None
 
     codes = _RULES[mode](offsets.reshape(-1, 3), frame, threshold).reshape(shape)
-    if held is not None:
-        codes[held] = canonical_answers(mode).index(GRASPED)
+    if grasped_mask is not None:
+        codes[grasped_mask] = canonical_answers(mode).index(GRASPED)
     return codes
 
 
@@ -202,18 +202,18 @@ def _check_offsets(gripper_to_object_m: ArrayLike) -> NDArray[np.floating]:
 
 
 def _check_grasped(grasped: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    held = np.asarray(grasped)
-    if held.dtype != np.bool_:
-        if held.dtype.kind not in "iuf" or not np.isin(held, (0, 1)).all():
+    mask = np.asarray(grasped)
+    if mask.dtype != np.bool_:
+        if mask.dtype.kind not in "iuf" or not np.isin(mask, (0, 1)).all():
             raise InspireError(
-                f"grasped must be booleans; found {held.dtype} values such as {held.flat[:3].tolist()}."
+                f"grasped must be booleans; found {mask.dtype} values such as {mask.flat[:3].tolist()}."
             )
-        held = held.astype(np.bool_)
+        mask = mask.astype(np.bool_)
     try:
-        return np.broadcast_to(held, shape)
+        return np.broadcast_to(mask, shape)
     except ValueError:
         raise InspireError(
-            f"grasped of shape {held.shape} does not fit offsets of shape {(*shape, 3)}."
+            f"grasped of shape {mask.shape} does not fit offsets of shape {(*shape, 3)}."
         ) from None
 
 
