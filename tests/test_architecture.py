@@ -48,12 +48,12 @@ LAZY = {("mujoco", "labels/forward_kinematics.py")}
 
 def rooms() -> dict[str, list[Path]]:
     """{room: its files}; a module at the top is a room of its own."""
-    found: dict[str, list[Path]] = {}
+    files: dict[str, list[Path]] = {}
     for path in sorted(ROOT.rglob("*.py")):
         room = path.relative_to(ROOT).parts[0].removesuffix(".py")
         if room != "__init__":
-            found.setdefault(room, []).append(path)
-    return found
+            files.setdefault(room, []).append(path)
+    return files
 
 
 @cache
@@ -112,14 +112,14 @@ def loads(path: Path) -> set[Path]:
     """The files of this package that a file imports when it runs, anywhere in it."""
     tree = tree_of(path)
     types_only = {id(n) for top in ast.walk(tree) if is_types_only(top) for n in ast.walk(top)}
-    found = set[Path]()
+    imports = set[Path]()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and id(node) not in types_only:
             package, *parts = str(node.module).split(".")
             base = ROOT.joinpath(*parts)
             files = [base.with_suffix(".py"), *(base / f"{alias.name}.py" for alias in node.names)]
-            found |= {file for file in files if package == ROOT.name and file.exists()}
-    return found - {path}
+            imports |= {file for file in files if package == ROOT.name and file.exists()}
+    return imports - {path}
 
 
 def is_types_only(node: ast.AST) -> bool:
@@ -158,7 +158,7 @@ def reaches_inside(tree: ast.Module, host: str) -> list[str]:
     Names that begin with an underscore, the modules in which transformers implements models and masks, and names that
     are set in a module of the host.
     """
-    found, modules = list[str](), dict[str, str]()
+    uses, modules = list[str](), dict[str, str]()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -173,15 +173,15 @@ def reaches_inside(tree: ast.Module, host: str) -> list[str]:
                 for p in str(node.module).split(".")
                 if p.startswith(("modeling_", "integrations", "masking_"))
             ]
-            found += [f"{node.module}: {name}" for name in (*private, *inner)]
+            uses += [f"{node.module}: {name}" for name in (*private, *inner)]
     for node in ast.walk(tree) if modules else ():
         targets = node.targets if isinstance(node, ast.Assign) else []
-        found += [ast.unparse(t) for t in targets if isinstance(t, ast.Attribute) and _of(t, modules)]
+        uses += [ast.unparse(t) for t in targets if isinstance(t, ast.Attribute) and _of(t, modules)]
         if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
-            found += [ast.unparse(node)] if _of(node, modules) else []
+            uses += [ast.unparse(node)] if _of(node, modules) else []
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "setattr" and _of(node.args[0], modules):
-            found.append(ast.unparse(node))
-    return found
+            uses.append(ast.unparse(node))
+    return uses
 
 
 def _of(node: ast.AST, modules: dict[str, str]) -> bool:
@@ -213,7 +213,7 @@ def test_reaching_inside_is_seen(line):
 
 def unquoted(tree: ast.AST) -> list[str]:
     """What stands in a command of a message (`inspire … {this}`) without shlex.quote."""
-    found = []
+    expressions = []
     for node in ast.walk(tree):
         if not isinstance(node, ast.JoinedStr):
             continue
@@ -223,9 +223,9 @@ def unquoted(tree: ast.AST) -> list[str]:
                 text += str(part.value)
             elif isinstance(part, ast.FormattedValue):
                 if re.search(r"`(inspire|lerobot-\w+) [^`]*$", text) and text.count("`") % 2:
-                    found.append(ast.unparse(part.value))
+                    expressions.append(ast.unparse(part.value))
                 text += "x"
-    return [word for word in found if not word.startswith("shlex.quote(")]
+    return [word for word in expressions if not word.startswith("shlex.quote(")]
 
 
 NAMES = {"2 * steps", "config.backbone", "kind", "backbone", "out", "train"}

@@ -8,7 +8,7 @@ from inspire_vla.changed_settings import changed_settings
 
 
 @pytest.mark.parametrize(
-    ("earlier", "now", "said"),
+    ("earlier", "now", "expected"),
     [
         ({"a": 1, "b": "x"}, {"b": "x", "a": 1}, ""),
         ({"a": math.nan}, {"a": math.nan}, ""),
@@ -27,5 +27,5 @@ from inspire_vla.changed_settings import changed_settings
         ),
     ],
 )
-def test_changed_settings_are_named_with_both_values(earlier, now, said):
-    assert changed_settings(earlier, now) == said
+def test_changed_settings_are_named_with_both_values(earlier, now, expected):
+    assert changed_settings(earlier, now) == expected

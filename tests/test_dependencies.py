@@ -30,15 +30,15 @@ BROUGHT = {
 
 def imported() -> set[str]:
     """Top-level names that some file of the package imports, anywhere in it."""
-    found: set[str] = set()
+    names: set[str] = set()
     for file in (REPOSITORY / "src").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             if isinstance(node, ast.Import):
-                found |= {alias.name.split(".")[0] for alias in node.names}
+                names |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                found.add(node.module.split(".")[0])
-    own = {path.name for path in (REPOSITORY / "src").iterdir()}
-    return found - own - sys.stdlib_module_names - BROUGHT
+                names.add(node.module.split(".")[0])
+    packages = {path.name for path in (REPOSITORY / "src").iterdir()}
+    return names - packages - sys.stdlib_module_names - BROUGHT
 
 
 def test_what_is_imported_is_declared() -> None:
@@ -59,7 +59,7 @@ def test_the_doctor_knows_the_bounds_and_the_extras() -> None:
     for name, (low, high) in BOUNDS.items():
         assert {str(part) for part in bounds[name]} == {f">={low}", f"<{high}"}, name
     page = (REPOSITORY / "docs" / "index.md").read_text("utf-8")
-    for name, (_, _, wanted) in EXTRAS.items():
-        assert f"`pip install -c constraints.txt {wanted}`" in page, name
-        if extra := wanted.partition("[")[2].removesuffix("]'") if wanted.startswith("-e") else "":
+    for name, (_, _, requirement) in EXTRAS.items():
+        assert f"`pip install -c constraints.txt {requirement}`" in page, name
+        if extra := requirement.partition("[")[2].removesuffix("]'") if requirement.startswith("-e") else "":
             assert extra in PROJECT["optional-dependencies"]

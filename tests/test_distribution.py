@@ -51,8 +51,8 @@ def test_the_source_archive_holds_what_is_needed_to_test_and_document_it(dist):
     (archive,) = dist.glob("*.tar.gz")
     with tarfile.open(archive) as opened:
         names = {name.partition("/")[2] for name in opened.getnames()}
-    wanted = tracked("src", "tests", "docs", "examples", "scripts", "evidence", "benchmarks")
-    wanted |= {
+    expected = tracked("src", "tests", "docs", "examples", "scripts", "evidence", "benchmarks")
+    expected |= {
         "Makefile",
         "pyproject.toml",
         "constraints.txt",
@@ -61,7 +61,7 @@ def test_the_source_archive_holds_what_is_needed_to_test_and_document_it(dist):
         "LICENSE",
         "mkdocs.yml",
     }
-    assert wanted <= names
+    assert expected <= names
 
 
 def test_the_version_is_semantic_and_the_changelog_has_a_place_for_what_comes():
@@ -107,10 +107,10 @@ def inspire(dist, tmp_path_factory):
         return done.stdout
 
     where = [python, "-c", "import inspire_vla; print(inspire_vla.__file__)"]
-    found = subprocess.run(
+    location = subprocess.run(
         where, capture_output=True, text=True, cwd=root, env=environment, check=True
     ).stdout
-    assert Path(found.strip()).is_relative_to(site)
+    assert Path(location.strip()).is_relative_to(site)
     run.root = root
     return run
 

@@ -54,7 +54,7 @@ def test_a_number_that_is_not_the_systems_is_left_out_too(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "expected"),
     [
         (ValueError("Not a parquet file."), "Not a parquet file"),
         (ValueError(" First. Second.\nThird."), "First. Second"),
@@ -62,15 +62,15 @@ def test_a_number_that_is_not_the_systems_is_left_out_too(tmp_path):
         (OSError("no number"), "no number"),
     ],
 )
-def test_it_stands_within_a_sentence(error, said):
-    assert reason_of(error) == said
+def test_it_stands_within_a_sentence(error, expected):
+    assert reason_of(error) == expected
 
 
 def test_no_message_holds_the_raw_text_of_another_librarys_error():
     """It may end in a full stop of its own, have several lines, or begin with [Errno 2]."""
-    own = own_errors()
-    assert "NoReply" in own  # an error of an error of ours
-    raw = [f"{path.relative_to(ROOT)}:{n}" for path, tree in TREES.items() for n in raw_texts(tree, own)]
+    ours = own_errors()
+    assert "NoReply" in ours  # an error of an error of ours
+    raw = [f"{path.relative_to(ROOT)}:{n}" for path, tree in TREES.items() for n in raw_texts(tree, ours)]
     assert not raw, f"take reason_of(error) there: {raw}"
 
 
@@ -90,20 +90,20 @@ def own_errors() -> set[str]:
         for node in ast.walk(tree)
         if isinstance(node, ast.ClassDef)
     }
-    own: set[str] = set()
-    while more := {name for name, its in bases.items() if its & {*own, "InspireError"}} - own:
-        own |= more
-    return own | {"InspireError"}
+    names: set[str] = set()
+    while more := {name for name, its in bases.items() if its & {*names, "InspireError"}} - names:
+        names |= more
+    return names | {"InspireError"}
 
 
-def raw_texts(tree: ast.Module, own: set[str]) -> list[int]:
-    """Lines of `raise …(f"… {error} …")` in handlers of other errors than our `own`. A KeyError's text is its key."""
+def raw_texts(tree: ast.Module, ours: set[str]) -> list[int]:
+    """Lines of `raise …(f"… {error} …")` in handlers of other errors than `ours`. A KeyError's text is its key."""
     lines = []
     for handler in ast.walk(tree):
         if not isinstance(handler, ast.ExceptHandler) or handler.name is None or handler.type is None:
             continue
         kinds = {node.id for node in ast.walk(handler.type) if isinstance(node, ast.Name)}
-        if kinds <= own | {"KeyError"}:
+        if kinds <= ours | {"KeyError"}:
             continue
         lines += [
             value.lineno
@@ -144,17 +144,17 @@ def test_a_short_list_stays_on_the_line():
     ],
 )
 def test_a_long_list_has_the_nearest_ten_one_to_a_line(word, first, hint):
-    said = did_you_mean(word, TASKS).split("\n  ")
-    assert (said[0] == f" Did you mean {first!r}? Possible, the nearest first:") == hint
-    assert said[1] == first
-    assert len(said) == 12
-    assert set(said[1:11]) <= set(TASKS)
-    assert said[11] == "… and 8 more. The name 'list' shows all."
+    lines = did_you_mean(word, TASKS).split("\n  ")
+    assert (lines[0] == f" Did you mean {first!r}? Possible, the nearest first:") == hint
+    assert lines[1] == first
+    assert len(lines) == 12
+    assert set(lines[1:11]) <= set(TASKS)
+    assert lines[11] == "… and 8 more. The name 'list' shows all."
 
 
 def test_names_that_hold_the_word_come_first():
-    said = did_you_mean("drawer", TASKS).split("\n  ")[1:7]
-    assert set(said) == {task for task in TASKS if "drawer" in task}
+    names = did_you_mean("drawer", TASKS).split("\n  ")[1:7]
+    assert set(names) == {task for task in TASKS if "drawer" in task}
 
 
 def test_the_word_list_shows_all():
@@ -176,14 +176,14 @@ def test_a_message_of_one_line_gets_the_nearest_alone():
 
 def test_no_message_writes_a_list_of_its_own():
     """It would be one long line."""
-    own = re.compile(r"Possible: \{(sorted|list)\(")
-    found = [
+    pattern = re.compile(r"Possible: \{(sorted|list)\(")
+    places = [
         f"{path.relative_to(ROOT)}:{number}"
         for path in TREES
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
-        if own.search(line) and path.name != "errors.py"
+        if pattern.search(line) and path.name != "errors.py"
     ]
-    assert not found, f"take possible(choices) or did_you_mean(word, choices) there: {found}"
+    assert not places, f"take possible(choices) or did_you_mean(word, choices) there: {places}"
 
 
 def test_a_count_and_its_noun():

@@ -109,10 +109,10 @@ def test_the_counts_of_the_analysis_are_those_of_the_script() -> None:
     base, inspire = printed.split("inspire\n")
     never, again = ([re.search(word, kind)[1] for kind in (base, inspire)] for word in _SEEN)
     picking = [re.search(r"(\d+) of them on", kind)[1] for kind in (base, inspire)]
-    held, total, released = re.search(
+    grasped, total, released = re.search(
         r"long: a grasp in (\d+) of (\d+), a release in (\d+)", inspire
     ).groups()
-    for count, n in ((never[0], picking[0]), (never[1], picking[1]), (held, total)):
+    for count, n in ((never[0], picking[0]), (never[1], picking[1]), (grasped, total)):
         assert re.search(rf"\b{count} (\w+ )*of {n}\b|\b{count} of {n}\b", page), (count, n)
     for count in (*again, released):
         assert re.search(rf"\b{count}\b", page), count
@@ -121,11 +121,11 @@ def test_the_counts_of_the_analysis_are_those_of_the_script() -> None:
 def test_the_order_of_steps_is_counted_as_the_page_says() -> None:
     command = [sys.executable, str(ROOT / "scripts" / "order_of_steps.py")]
     folders = [str(ROOT / "evidence" / name) for name in ("laptop", "long_reversed")]
-    found = subprocess.run(
+    printed = subprocess.run(
         [*command, *folders], capture_output=True, text=True, check=True, encoding="utf-8"
     ).stdout
     page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-    reached = re.findall(r"reached in ([\d.]+) %", found)
+    reached = re.findall(r"reached in ([\d.]+) %", printed)
     section = page[page.index("## Which step of two") :]
     rows = re.findall(r"^\| the [^|]+\| (?:last|first) \| ([\d.]+) \S+ \| ([\d.]+)", section, re.MULTILINE)
     assert [base for base, _ in rows[:4]] + [inspire for _, inspire in rows[:4]] == reached
@@ -155,10 +155,10 @@ def test_the_grasps_on_unseen_tasks_are_counted_as_the_page_says() -> None:
             preset = read_preset(name)
             runs = (f"{preset.policy(kind, seed=seed)}_unseen" for seed in preset.seeds)
             records = [r for run in runs for r in read_run(ROOT / "evidence" / name / "runs" / run).records]
-            held = [
+            grasped = [
                 "holding" in dict(map(reversed, r.gripper)) for r in records if r.suite == f"tabletop_{suite}"
             ]
-            rate = wilson(sum(held), len(held))
+            rate = wilson(sum(grasped), len(grasped))
             assert cell == f"{100 * rate.value:.1f} [{100 * rate.low:.0f}–{100 * rate.high:.0f}]", (
                 suite,
                 name,
@@ -302,13 +302,13 @@ def test_what_policies_do_when_another_task_is_asked_for_is_counted_as_the_page_
     """Success: the task was done that the policy knew from this scene, although another one was asked for."""
     page = (ROOT / "docs" / "appendix" / "libero_small.md").read_text(encoding="utf-8")
     for policy, name in (("base", "base_s0"), ("InSpire", "inspire_s0")):
-        told_another = read_run(ROOT / "evidence" / "libero_other_instruction" / name).records
+        other_instruction = read_run(ROOT / "evidence" / "libero_other_instruction" / name).records
         seen = read_run(ROOT / "evidence" / "libero_small" / "runs" / f"{name}_seen").records
-        own = {(record.task, record.seed): record.success for record in seen}
-        assert len(told_another) == 40
+        successes = {(record.task, record.seed): record.success for record in seen}
+        assert len(other_instruction) == 40
         rates = [
-            sum(r.success for r in told_another) / 40,
-            sum(own[r.task, r.seed] for r in told_another) / 40,
+            sum(r.success for r in other_instruction) / 40,
+            sum(successes[r.task, r.seed] for r in other_instruction) / 40,
         ]
         other, trained = (f"{100 * rate:.1f}" for rate in rates)
         assert re.search(
@@ -320,9 +320,9 @@ def test_what_policies_do_when_another_task_is_asked_for_is_counted_as_the_page_
 def test_how_often_the_named_object_is_held_is_counted_as_the_page_says(group: str, episodes: int) -> None:
     page = (ROOT / "docs" / "appendix" / "libero_small.md").read_text(encoding="utf-8")
     records = read_run(ROOT / "evidence" / "libero_small" / "runs" / f"inspire_s0_{group}").records
-    held = sum("grasped" in record.confusion_by_mention[0] for record in records)
+    count = sum("grasped" in record.confusion_by_mention[0] for record in records)
     assert len(records) == episodes
-    assert f"{held} of {episodes}" in page
+    assert f"{count} of {episodes}" in page
 
 
 def test_the_pilot_of_libero_passed_its_gate_as_the_protocol_says() -> None:

@@ -62,14 +62,14 @@ def test_json_is_read_as_its_schema(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "found"),
+    ("content", "message"),
     [('{"steps": "many"}', "steps"), ("{}", "steps"), ("[1]", "whole file"), ('{"steps": ', "JSON")],
 )
-def test_other_json_is_refused_by_file_and_field(tmp_path, content, found):
+def test_other_json_is_refused_by_file_and_field(tmp_path, content, message):
     (tmp_path / "s.json").write_text(content, encoding="utf-8")
     with pytest.raises(InspireError, match=r"s\.json") as error:
         read_json(tmp_path / "s.json", Settings)
-    assert found in str(error.value)
+    assert message in str(error.value)
 
 
 def test_json_lines_are_read_as_they_were_appended_but_for_a_line_that_a_kill_cut(tmp_path):

@@ -23,7 +23,7 @@ def test_a_python_of_pyenv_is_found_wherever_pyenv_is(tmp_path: Path, named: boo
     environment |= {"PYENV_ROOT": str(root)} if named else {}
     shell = shutil.which("sh")
     assert shell is not None
-    found = subprocess.run(
+    result = subprocess.run(
         [shell, SCRIPT], env=environment, capture_output=True, text=True, timeout=60, check=False
     )
-    assert found.stdout.strip() == str(python), found.stderr
+    assert result.stdout.strip() == str(python), result.stderr

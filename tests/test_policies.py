@@ -16,10 +16,14 @@ def test_a_checkpoint_is_found_in_what_training_wrote(checkpoint):
     inner = checkpoint / "checkpoints" / "last" / "pretrained_model"
     assert find(checkpoint) == inner
     assert find(inner) == inner
-    found = describe(checkpoint)
-    assert (found["name"], found["image_size"], found["cameras"]) == ("InSpire", 96, ["image"])
+    description = describe(checkpoint)
+    assert (description["name"], description["image_size"], description["cameras"]) == (
+        "InSpire",
+        96,
+        ["image"],
+    )
     assert describe(checkpoint, "other")["name"] == "other"
-    assert found["checkpoint"] == "mine"
+    assert description["checkpoint"] == "mine"
 
 
 @pytest.mark.parametrize("chosen", [False, True])

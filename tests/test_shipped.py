@@ -30,8 +30,8 @@ def test_a_checkpoint_is_small_and_has_a_card(name: str) -> None:
     files = [file for file in (CHECKPOINTS / name).rglob("*") if file.is_file()]
     assert sum(file.stat().st_size for file in files) < LARGEST
     card = (CHECKPOINTS / name / "README.md").read_text(encoding="utf-8")
-    for said in ("inspire train", "commit", "seed", "95 %"):
-        assert said in card
+    for text in ("inspire train", "commit", "seed", "95 %"):
+        assert text in card
 
 
 @pytest.mark.timeout(400)
@@ -47,11 +47,11 @@ def test_it_still_does_what_its_card_says(name: str, tmp_path: Path) -> None:
     assert len(records) == len(tasks)
     assert [r.error for r in records if r.error] == []
     assert sum(r.success for r in records) >= binom.ppf(CHANCE, len(tasks), card["seen_success"])
-    asked = sum(r.answers_scored for r in records)
+    scored = sum(r.answers_scored for r in records)
     if name == "nano_inspire":
         assert (
-            sum(r.answers_correct for r in records) / asked
+            sum(r.answers_correct for r in records) / scored
             >= card["seen_answer_accuracy"] - ACCURACY_BELOW_CARD
         )
     else:
-        assert asked == 0
+        assert scored == 0

@@ -52,9 +52,9 @@ def test_workers_leave_within_a_second_when_their_parent_ends(tmp_path, sent, co
         assert time.monotonic() < deadline
         time.sleep(0.1)
     parent.send_signal(sent)
-    said = parent.communicate()[1]
+    stderr = parent.communicate()[1]
     assert parent.returncode == code
-    assert "Traceback" not in said
+    assert "Traceback" not in stderr
     assert not still_running(workers, seconds=1)
 
 

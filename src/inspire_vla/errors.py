@@ -81,13 +81,13 @@ def _plain(text: str) -> str:
 
 def _shortlist(word: str, choices: Iterable[str]) -> list[str]:
     """The fifty choices that hold `word` or are nearest to it, the best first."""
-    wanted = _plain(word)
-    match = difflib.SequenceMatcher(b=wanted)
+    plain_word = _plain(word)
+    match = difflib.SequenceMatcher(b=plain_word)
 
     def rank(choice: str, ratio: Callable[[], float]) -> tuple[bool, float]:
         plain = _plain(choice)
         match.set_seq1(plain)
-        return wanted in plain, ratio()
+        return plain_word in plain, ratio()
 
     known = sorted(set(choices))  # ten thousand in LIBERO-Plus: `ratio` of all would take many seconds
     quick = heapq.nlargest(50, known, key=lambda choice: rank(choice, match.quick_ratio))

@@ -68,8 +68,8 @@ class Repeats:
             episode, frame = (int(value) for value in observation["agent_pos"])
             assert observation["pixels"]["front"].shape == (16, 16, 3)
             assert observation["pixels"]["front"][0, 0, 0] == 40 * episode + frame
-            wanted = np.clip(np.arange(frame, frame + self.horizon) - self.late, 0, FRAMES - 1)
-            chunk = actions_of(episode)[wanted]
+            frames = np.clip(np.arange(frame, frame + self.horizon) - self.late, 0, FRAMES - 1)
+            chunk = actions_of(episode)[frames]
             chunk[:, 0] += self.error
             mention = instructions[row].removeprefix("pick up ")
             forced = (overrides[row] or {}) if overrides else {}

@@ -24,10 +24,10 @@ from inspire_vla.reports.tables import warnings
 
 def record(suite, task, seed, success, confusion=None, **changes):
     by_mention = (confusion,) if confusion else ()
-    asked = sum(sum(row.values()) for row in (confusion or {}).values())
+    scored = sum(sum(row.values()) for row in (confusion or {}).values())
     return EpisodeRecord(
         suite, task, task, seed, seed, success, 10, confusion=confusion or {}, confusion_by_mention=by_mention,
-        answers_scored=asked, **changes,
+        answers_scored=scored, **changes,
     )  # fmt: skip
 
 
@@ -196,7 +196,7 @@ WHOLE = {"x_known": None, "x_new": None, "y": None}
 
 
 @pytest.mark.parametrize(
-    ("tasks", "trained_on", "found"),
+    ("tasks", "trained_on", "counts"),
     [
         (None, {"x_all": None}, {"x_all": (4, 4), "x_known": (2, 2), "x_new": (2, 2), "y": (0, 3)}),
         (None, {"x_known": None}, {"x_all": (2, 4), "x_known": (2, 2), "x_new": (1, 2), "y": (0, 3)}),
@@ -214,18 +214,18 @@ WHOLE = {"x_known": None, "x_new": None, "y": None}
         (None, None, {}),
     ],
 )
-def test_seen_is_counted_by_the_tasks_that_are_played(tasks, trained_on, found):
+def test_seen_is_counted_by_the_tasks_that_are_played(tasks, trained_on, counts):
     suites = Overlapping().suites()
-    assert tasks_in_training(Overlapping(), suites, tasks, trained_on) == found
+    assert tasks_in_training(Overlapping(), suites, tasks, trained_on) == counts
     runs = [run(name, grid(dict.fromkeys(suites, 1))) for name in "ab"]
     for one in runs:
-        known = json.loads(json.dumps(found))
+        known = json.loads(json.dumps(counts))
         names = None if trained_on is None else list(trained_on)
         one.info.update(groups={}, trained_on=names, tasks_trained_on=known)
     groups = {suite: group["group"] for group in compare(runs)["groups"] for suite in group["suites"]}
-    for suite, (known, played) in found.items():
+    for suite, (known, played) in counts.items():
         assert groups[suite] == ("seen" if known == played else "seen in part" if known else "unseen")
-    for suite in {*suites} - {*found}:
+    for suite in {*suites} - {*counts}:
         assert groups[suite] == (
             "trained on unknown" if trained_on is None else "seen" if suite in trained_on else "unseen"
         )
@@ -247,7 +247,7 @@ def test_a_suite_that_changes_tasks_trained_on_is_not_called_unseen(trained_on, 
         one.info.update(groups={}, changes={"shelf_moved": "shelf"}, trained_on=suites, tasks_trained_on={})
         if suites is not None:
             one.info["tasks_trained_on"] = {"shelf_moved": (2 * ("shelf_moved" in suites), 2)}
-    assert [found["group"] for found in compare(runs)["groups"]] == [group]
+    assert [entry["group"] for entry in compare(runs)["groups"]] == [group]
 
 
 def played_under(name, **plan):
@@ -259,7 +259,7 @@ CALM = {"conditions": {"layout_randomness": 0.0}, "max_steps": None}
 
 
 @pytest.mark.parametrize(
-    ("other", "found"),
+    ("other", "differences"),
     [
         (CALM, {}),
         ({"conditions": {"layout_randomness": 0.25}}, {"layout_randomness": (0.0, 0.25)}),
@@ -268,12 +268,12 @@ CALM = {"conditions": {"layout_randomness": 0.0}, "max_steps": None}
         ({}, {}),
     ],
 )
-def test_conditions_differ_only_if_both_are_known(other, found):
+def test_conditions_differ_only_if_both_are_known(other, differences):
     first, second = played_under("base", **CALM), played_under("InSpire", **other)
-    assert differing_conditions(first, second) == found
-    assert differing_conditions(second, first) == {name: (b, a) for name, (a, b) in found.items()}
+    assert differing_conditions(first, second) == differences
+    assert differing_conditions(second, first) == {name: (b, a) for name, (a, b) in differences.items()}
     reported = compare([first, second])["differing_conditions"]
-    assert reported == ([{"policy": "InSpire", "differing": found}] if found else [])
+    assert reported == ([{"policy": "InSpire", "differing": differences}] if differences else [])
 
 
 def test_another_version_of_the_simulator_is_another_condition():
@@ -281,8 +281,8 @@ def test_another_version_of_the_simulator_is_another_condition():
     for run, version in ((first, "3.8.1"), (second, "3.9.0")):
         run.info["versions"] = {"mujoco": version, "torch": version}
     assert differing_conditions(first, second) == {"MuJoCo": ("3.8.1", "3.9.0")}
-    told = "played under other conditions than the first run (MuJoCo 3.8.1 and 3.9.0)"
-    assert any(told in line for line in warnings(compare([first, second])))
+    message = "played under other conditions than the first run (MuJoCo 3.8.1 and 3.9.0)"
+    assert any(message in line for line in warnings(compare([first, second])))
     with pytest.raises(InspireError, match=r"MuJoCo: there '3\.8\.1', here '3\.9\.0'"):
         pool([[first, second]], "both")
     second.info["kind"] = "dataset"  # nothing is simulated
@@ -314,25 +314,25 @@ def test_the_difference_over_seeds_is_that_of_the_comparison() -> None:
     first, second = np.random.default_rng(0).integers(0, 6, (2, 3, 7))
     base, inspire = runs_of_seeds(first, "base"), runs_of_seeds(second, "inspire")
     (group,) = compare([base, inspire])["groups"]
-    found = compare_over_seeds(base, inspire, ["toy_goal"])
-    assert found["difference"] == pytest.approx(group["paired"][1]["difference"])
+    result = compare_over_seeds(base, inspire, ["toy_goal"])
+    assert result["difference"] == pytest.approx(group["paired"][1]["difference"])
 
 
 def test_seeds_alone_are_students_t() -> None:
     successes = np.array([[5, 4], [2, 3], [1, 0], [5, 5]])
-    found = over_seeds(successes)["seeds"]
+    interval = over_seeds(successes)["seeds"]
     plain = ttest_1samp(successes.mean(1) / EPISODES, 0)
-    assert (found["low"], found["high"]) == pytest.approx(tuple(plain.confidence_interval()))
-    assert found["p_value"] == pytest.approx(plain.pvalue)
+    assert (interval["low"], interval["high"]) == pytest.approx(tuple(plain.confidence_interval()))
+    assert interval["p_value"] == pytest.approx(plain.pvalue)
     assert over_seeds(np.array([[5, 4]]))["seeds"] is None
 
 
 @pytest.mark.parametrize("count", [0, 5])
 def test_without_variation_the_interval_is_a_point(count: int) -> None:
-    found = over_seeds(np.full((3, 4), count))
-    assert {found["low"], found["high"]} == {count / EPISODES}
+    result = over_seeds(np.full((3, 4), count))
+    assert {result["low"], result["high"]} == {count / EPISODES}
     point = {"low": count / EPISODES, "high": count / EPISODES, "p_value": 0.0 if count else 1.0}
-    assert found["seeds"] == point
+    assert result["seeds"] == point
 
 
 def test_suites_count_equally_and_better_and_worse_are_counted() -> None:
@@ -342,10 +342,10 @@ def test_suites_count_equally_and_better_and_worse_are_counted() -> None:
 
     first = both(np.array([[0, 0, 3, 1]]), np.array([[0]]))
     second = both(np.array([[5, 5, 3, 0]]), np.array([[5]]))
-    found = compare_over_seeds(first, second, ["toy_goal", "toy_long"])
-    assert found["difference"] == pytest.approx(((1 + 1 + 0 - 0.2) / 4 + 1) / 2)
-    assert (found["better"], found["worse"], found["tasks"]) == (3, 1, 5)
-    assert found["seeds"] is None
+    result = compare_over_seeds(first, second, ["toy_goal", "toy_long"])
+    assert result["difference"] == pytest.approx(((1 + 1 + 0 - 0.2) / 4 + 1) / 2)
+    assert (result["better"], result["worse"], result["tasks"]) == (3, 1, 5)
+    assert result["seeds"] is None
 
 
 def test_incomplete_seeds_and_unknown_suites_are_refused() -> None:

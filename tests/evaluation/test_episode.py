@@ -8,9 +8,11 @@ from inspire_vla.evaluation import AnswerRule, EpisodeJob, RolloutSettings
 from inspire_vla.evaluation.episode import Episode, GripperLog
 
 
-def play(told: list[float], grasped: list[bool] | None = None, closes: float = 1.0) -> list[tuple[int, str]]:
+def play(
+    commands: list[float], grasped: list[bool] | None = None, closes: float = 1.0
+) -> list[tuple[int, str]]:
     log = GripperLog(closes)
-    for step, number in enumerate(told):
+    for step, number in enumerate(commands):
         info = {} if grasped is None else {"grasped": np.array([False, grasped[step]])}
         log.add(step, np.array([0.0] * 6 + [number]), info)
     return log.changes
@@ -28,8 +30,8 @@ def test_closed_around_something_is_holding() -> None:
 
 
 def test_where_minus_one_closes_all_is_turned() -> None:
-    told, grasped = [-1.0, 1.0, 0.05, 1.0, -1.0], [False, False, True, True, True]
-    assert play([-number for number in told], grasped, closes=-1.0) == play(told, grasped)
+    commands, grasped = [-1.0, 1.0, 0.05, 1.0, -1.0], [False, False, True, True, True]
+    assert play([-number for number in commands], grasped, closes=-1.0) == play(commands, grasped)
 
 
 @pytest.mark.parametrize("closes", [None, 1.0, -1.0])
@@ -43,11 +45,11 @@ def test_before_the_first_action_the_gripper_is_held_open(closes: float | None) 
     assert episode.chunk[0].tolist() == [0.0] * 6 + [-(closes or 1.0)]
     episode.step()
     assert episode.gripper.changes == [(0, "open")]
-    told = np.array([[0.5] * 6 + [0.3]], dtype=np.float32)
-    episode.decide(ToyDecision(actions=told), 1.0, 1)
+    actions = np.array([[0.5] * 6 + [0.3]], dtype=np.float32)
+    episode.decide(ToyDecision(actions=actions), 1.0, 1)
     episode.step()
     episode.decide(ToyDecision(actions=None, decodable=False), 1.0, 1)
-    assert episode.chunk[0].tolist() == [0.0] * 6 + [told[0, -1]]
+    assert episode.chunk[0].tolist() == [0.0] * 6 + [actions[0, -1]]
 
 
 def test_before_it_was_told_anything_nothing_is_known() -> None:

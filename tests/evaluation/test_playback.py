@@ -79,14 +79,14 @@ def test_errors_are_those_of_the_definition(dataset, tmp_path):
     assert row["relative"]["rate"] == pytest.approx(2.0 / scale.spread[0] / 2, rel=1e-5)
     assert row["by_horizon"] == pytest.approx([2.0 / scale.spread[0] / 2] * 6, rel=1e-5)
     for name, predicted in (("mean action", scale.mean), ("last action", None)):
-        (found,) = (r for r in compare([run])["offline"]["actions"]["rows"] if r["name"] == name)
+        (baseline,) = (r for r in compare([run])["offline"]["actions"]["rows"] if r["name"] == name)
         truth = [
             (actions_of(e)[t : t + 6], actions_of(e)[t - 1] if t else scale.mean)
             for e in (2, 3)
             for t in range(0, FRAMES, 4)
         ]
         errors = np.concatenate([np.abs((last if predicted is None else predicted) - a) for a, last in truth])
-        assert found["by_dimension"] == pytest.approx(errors.mean(axis=0).tolist(), rel=1e-4, abs=1e-6)
+        assert baseline["by_dimension"] == pytest.approx(errors.mean(axis=0).tolist(), rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.parametrize("value", [1, 6])
@@ -138,9 +138,9 @@ def test_the_events_of_a_trigger_that_is_neutral_between_its_pulses():
         actions[start + CLOSES, 2], actions[start + OPENS, 2] = -1.0, 1.0
     scale = ActionScale.of(actions, np.array([0, FRAMES]), ("x", "y", "gripper"), tolerance=2)
     episode = actions[:FRAMES]
-    found = score_actions(episode, [(0, episode)], episode, scale).gripper
-    assert (found["close"].demonstrated, found["open"].demonstrated) == (1, 1)
-    assert (found["close"].delays, found["open"].delays) == ((0,), (0,))
+    events = score_actions(episode, [(0, episode)], episode, scale).gripper
+    assert (events["close"].demonstrated, events["open"].demonstrated) == (1, 1)
+    assert (events["close"].delays, events["open"].delays) == ((0,), (0,))
     still = score_actions(episode, [(0, episode)], np.zeros_like(episode), scale).gripper
     assert (still["close"].hit, still["close"].predicted) == (0, 0)
 
@@ -172,13 +172,13 @@ def test_which_values_of_a_gripper_are_open_is_not_guessed_where_it_is_known(dat
     arm = {"end_effector": {"command": "action:6"}, "gripper_closed_and_open": {"command": [0, 100]}}
     labels = begins_closed / "meta/inspire_labels.json"
     content = json.loads(labels.read_text(encoding="utf-8"))
-    for arms, found in (
+    for arms, expected in (
         ([arm], (0, 100)),
         ([arm | {"gripper_closed_and_open": {"command": None}}, {}], (100, 0)),
     ):
         stored = content | {"extra": {"settings": {"arms": arms}}}
         labels.write_text(json.dumps(stored), encoding="utf-8")
-        assert gripper_of(begins_closed) == {6: found}
+        assert gripper_of(begins_closed) == {6: expected}
 
 
 @pytest.mark.parametrize(("names", "grippers"), [
@@ -269,8 +269,8 @@ def test_what_is_measured_by_other_labels_or_another_scale_has_no_difference(dat
     answers = [entry["difference"] is not None for entry in comparison["offline"]["answers"]]
     assert actions == [False, True, False, True, True, True]  # the last two are baselines
     assert answers == [False, True, True, False]
-    told = [line for line in warnings(comparison) if "no difference is shown" in line]
-    assert [line.split(":")[0] for line in told] == ["relabelled", "fewer"]
+    messages = [line for line in warnings(comparison) if "no difference is shown" in line]
+    assert [line.split(":")[0] for line in messages] == ["relabelled", "fewer"]
 
 
 def test_rollouts_and_recorded_frames_share_a_page(dataset, tmp_path):
@@ -377,8 +377,8 @@ def test_videos_are_read_in_order(tmp_path):
     reader = EpisodeReader(tmp_path / "video")
     for segment in reader.segments:
         means = [image.mean() for image in reader.images(segment, "observation.images.front")]
-        wanted = 30 * segment.episode + 10 * np.arange(12) + 5
-        np.testing.assert_allclose(means, wanted, atol=4)
+        expected = 30 * segment.episode + 10 * np.arange(12) + 5
+        np.testing.assert_allclose(means, expected, atol=4)
     with pytest.MonkeyPatch.context() as patch:  # an option of a training helps nobody who shows or evaluates
         patch.setattr(reader, "columns", lambda *_: {"timestamp": np.full((12, 1), 99.0)})
         with pytest.raises(InspireError, match=r"the nearest is at \S+ s\. Record it again\.$"):

@@ -81,7 +81,7 @@ def test_a_whole_last_line_that_cannot_be_read_is_an_error_and_stays(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("info", "told"),
+    ("info", "message"),
     [
         ({"version": 2}, "later version of inspire_vla: its run.json is of version 2, and this one reads up to 1"),
         ({"version": "new"}, "version: Input should be a valid integer"),
@@ -95,9 +95,9 @@ def test_a_whole_last_line_that_cannot_be_read_is_an_error_and_stays(tmp_path):
         ({"machine": "fast"}, "machine"),
     ],
 )  # fmt: skip
-def test_a_run_json_of_another_form_is_refused_by_its_field(tmp_path, info, told):
+def test_a_run_json_of_another_form_is_refused_by_its_field(tmp_path, info, message):
     (tmp_path / "run.json").write_text(json.dumps(info))
-    with pytest.raises(InspireError, match=told):
+    with pytest.raises(InspireError, match=message):
         read_run(tmp_path)
 
 
@@ -205,7 +205,7 @@ def test_tasks_trained_on_of_pooled_runs_add_up(first, second, group):
 
 
 @pytest.mark.parametrize(
-    ("first", "other", "told"),
+    ("first", "other", "message"),
     [
         (
             {"conditions": {"layout_randomness": 0.0}},
@@ -219,14 +219,14 @@ def test_tasks_trained_on_of_pooled_runs_add_up(first, second, group):
         ({}, {"max_steps": 9}, None),  # what is not known is not compared
     ],
 )
-def test_runs_under_different_conditions_are_no_one_result(first, other, told):
+def test_runs_under_different_conditions_are_no_one_result(first, other, message):
     runs = [run("a", "a_seen", [1]), run("b", "a_goal", [0])]
     for each, plan in zip(runs, (first, other), strict=True):
         each.info["plan"] = plan
-    if told is None:
+    if message is None:
         pool([runs], "base")
         return
-    with pytest.raises(InspireError, match=f"b was not played as a was .*{told}"):
+    with pytest.raises(InspireError, match=f"b was not played as a was .*{message}"):
         pool([runs], "base")
 
 

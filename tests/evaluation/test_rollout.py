@@ -185,7 +185,7 @@ def test_a_new_instruction_is_followed_at_once_and_asks_about_other_objects():
 def test_each_answer_is_recorded_with_the_object_that_it_is_about(control):
     calls = []
 
-    class Asked(GoodAgent):
+    class NamesTheEnd(GoodAgent):
         """Is asked about "the end" where the instruction is "go on"."""
 
         def act(self, observations, instructions, overrides=None, drafts=None):
@@ -193,12 +193,12 @@ def test_each_answer_is_recorded_with_the_object_that_it_is_about(control):
             row = overrides[0] if overrides else {}
             calls.append((row, drafts[0]))
             forced = [{("the goal" if m == "the end" else m): word for m, word in row.items()}]
-            (found,) = super().act(observations, instructions, forced)
-            return [replace(found, mentions=names)]
+            (decision,) = super().act(observations, instructions, forced)
+            return [replace(decision, mentions=names)]
 
     far = EpisodeJob("toy_new", "go far left", 0, 100)
     (record,) = rollout(
-        [far], TwoStepsBenchmark(), Asked(), RolloutSettings(control=control, max_steps=6), slots=1
+        [far], TwoStepsBenchmark(), NamesTheEnd(), RolloutSettings(control=control, max_steps=6), slots=1
     )
     assert record.error is None
     assert record.mentions == ("the goal", "the wall", "the end")
@@ -257,8 +257,8 @@ def test_shuffled_answers_are_those_of_the_other_objects():
     truth = {"the cup": "left", "the plate": "down", "the bowl": "up"}
     rng = np.random.default_rng(0)
     words = ("left", "down", "up")
-    found = control_overrides("shuffled", tuple(truth), truth, words, rng)
-    assert found == {"the cup": "up", "the plate": "left", "the bowl": "down"}
+    overrides = control_overrides("shuffled", tuple(truth), truth, words, rng)
+    assert overrides == {"the cup": "up", "the plate": "left", "the bowl": "down"}
     assert control_overrides("shuffled", ("the cup",), truth, words, rng) == {"the cup": "left"}
 
 
@@ -281,11 +281,11 @@ def test_of_several_goals_the_step_is_kept_at_which_each_first_held():
 def test_random_directions_leave_the_truth_about_grasps():
     truth = {"the cup": "grasped", "the plate": "down", "the bowl": "up"}
     words, rng = ("left", "down", "grasped"), np.random.default_rng(0)
-    asked = (*truth, "the lamp")  # of which nothing is known
-    found = [control_overrides("random_directions", asked, truth, words, rng) for _ in range(200)]
-    assert {answers["the cup"] for answers in found} == {"grasped"}
-    assert {answers["the plate"] for answers in found} == {"left", "down"}
-    assert all(set(answers) == set(truth) for answers in found)
+    mentions = (*truth, "the lamp")  # of which nothing is known
+    draws = [control_overrides("random_directions", mentions, truth, words, rng) for _ in range(200)]
+    assert {answers["the cup"] for answers in draws} == {"grasped"}
+    assert {answers["the plate"] for answers in draws} == {"left", "down"}
+    assert all(set(answers) == set(truth) for answers in draws)
 
 
 @pytest.mark.parametrize("control", ["truth", "shuffled", "random", "random_directions"])
@@ -323,17 +323,17 @@ def test_of_what_is_asked_the_truth_is_forced_and_of_nothing_else():
 
 
 def test_the_truth_is_forced_only_where_it_is_asked_for():
-    heard = []
+    forced = []
 
     class AsksOnce(GoodAgent):
         answer_rule = AnswerRule(max_objects=1)
 
         def act(self, observations, instructions, overrides=None, drafts=None):
-            heard.extend(overrides)
+            forced.extend(overrides)
             return super().act(observations, instructions, overrides, drafts)
 
     list(rollout(jobs(1), ToyBenchmark(), AsksOnce(), RolloutSettings(control="truth")))
-    assert {frozenset(answer) for answer in heard} == {frozenset({"the goal"})}
+    assert {frozenset(answer) for answer in forced} == {frozenset({"the goal"})}
 
 
 class LooksBack(GoodAgent):
@@ -368,22 +368,24 @@ def test_an_agent_that_looks_back_sees_the_steps_between_its_decisions():
 
 
 def test_unasked_nothing_is_asked_about():
-    asked = []
+    calls = []
 
-    class Asked(GoodAgent):
+    class RecordsMentions(GoodAgent):
         answers_precede_action = False
 
         def act(self, observations, instructions, overrides=None, drafts=None, mentions=None):
-            asked.append((mentions, overrides))
+            calls.append((mentions, overrides))
             return [ToyDecision(d.actions) for d in super().act(observations, instructions)]
 
-    (record,) = rollout(jobs(1, ("go left",)), ToyBenchmark(), Asked(), RolloutSettings(control="unasked"))
-    assert set(map(repr, asked)) == {"([()], None)"}
+    (record,) = rollout(
+        jobs(1, ("go left",)), ToyBenchmark(), RecordsMentions(), RolloutSettings(control="unasked")
+    )
+    assert set(map(repr, calls)) == {"([()], None)"}
     assert record.success
     assert (record.mentions, record.answers_scored, record.answers_to_override) == ((), 0, 0)
     far = EpisodeJob("toy_new", "go far left", 0, 100)
-    (record,) = rollout([far], TwoStepsBenchmark(), Asked(), RolloutSettings(control="unasked"))
-    assert set(map(repr, asked)) == {"([()], None)"}  # nor about the objects of a second instruction
+    (record,) = rollout([far], TwoStepsBenchmark(), RecordsMentions(), RolloutSettings(control="unasked"))
+    assert set(map(repr, calls)) == {"([()], None)"}  # nor about the objects of a second instruction
     assert (record.instruction, record.mentions) == ("go far left → go on", ())
 
 

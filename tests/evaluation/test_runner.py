@@ -203,13 +203,13 @@ def test_a_run_in_which_everything_crashes_is_stopped_and_leaves_nothing(tmp_pat
     assert read_run(tmp_path).records == ()
 
 
-@pytest.mark.parametrize(("episodes", "tasks", "told"), [
+@pytest.mark.parametrize(("episodes", "tasks", "message"), [
     (2, None, "The first 4 episodes crashed"), (1, ("go left",), "The episode crashed"),
 ])  # fmt: skip
-def test_so_is_a_short_run_whose_folder_can_be_used_again(tmp_path, episodes, tasks, told):
+def test_so_is_a_short_run_whose_folder_can_be_used_again(tmp_path, episodes, tasks, message):
     short = plan(episodes, tasks=tasks)
     always = Factory("tests.evaluation.toys:AlwaysCrashes")
-    with pytest.raises(InspireError, match=rf"^{told}, so none was recorded(.|\n)*wrong keyword"):
+    with pytest.raises(InspireError, match=rf"^{message}, so none was recorded(.|\n)*wrong keyword"):
         run(tmp_path, short, agent=always)
     assert read_run(tmp_path).records == ()
     mended = plan(episodes, tasks=tasks, max_steps=7)
@@ -272,12 +272,12 @@ def test_a_worker_killed_in_the_middle_of_a_message_is_a_dead_worker(tmp_path, m
 @pytest.mark.parametrize("workers", [0, 2])
 def test_objects_that_are_not_asked_about_are_told_once_before_the_run(tmp_path, workers, capfd):
     complains, wordy = (Factory(f"tests.evaluation.toys:{name}") for name in ("Complains", "WordyBenchmark"))
-    said = (
+    warning = (
         f"warning: '{toys.WORDY}' names 3 objects; this policy is asked about the first 2: the cup, the pen\n"
     )
     options = {"agent": complains, "workers": workers, "progress": False}
     evaluate(tmp_path / "told", plan(), benchmark=wordy, rule=AnswerRule(max_objects=2), **options)
-    assert capfd.readouterr().err == said
+    assert capfd.readouterr().err == warning
     evaluate(tmp_path / "all", plan(), benchmark=wordy, rule=AnswerRule(max_objects=3), **options)
     assert capfd.readouterr().err == ""
 

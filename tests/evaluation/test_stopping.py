@@ -80,9 +80,9 @@ def test_a_signal_ends_an_evaluation_cleanly(evaluation, tmp_path, name, code, w
     workers = workers_of(evaluation)
     send = os.killpg if whole_group else os.kill
     send(evaluation.pid, getattr(signal, name))
-    _, said = evaluation.communicate(timeout=10)
+    _, stderr = evaluation.communicate(timeout=10)
     assert evaluation.returncode == code
-    assert said.strip().splitlines() == ["Stopped. What was finished is kept; the same command resumes."]
+    assert stderr.strip().splitlines() == ["Stopped. What was finished is kept; the same command resumes."]
     assert not still_running(workers, seconds=2)
     run = read_run(tmp_path / "run")
     assert len(run.records) >= 4

@@ -16,7 +16,7 @@ class AnswerLog:
     """The answers of an episode's decisions.
 
     Attributes:
-        asked: what the last decision was asked about; none after a change of the instruction.
+        last_mentions: what the last decision was asked about; none after a change of the instruction.
         drafts: {mention: answer} of the last decision, the draft of the next; None likewise.
         mentions: all objects that were asked about, in order.
         timeline: an entry for each decision; early ones end before the objects of a later instruction.
@@ -24,7 +24,7 @@ class AnswerLog:
         to_override, overridden: answers given under a control, and how many of them it replaced.
     """
 
-    asked: tuple[str, ...] = ()
+    last_mentions: tuple[str, ...] = ()
     drafts: dict[str, str] | None = None
     mentions: tuple[str, ...] = ()
     timeline: list[TimelineEntry] = field(default_factory=list)
@@ -34,7 +34,7 @@ class AnswerLog:
 
     def change_instruction(self) -> None:
         """Forget what was asked: a new instruction names other objects."""
-        self.asked, self.drafts = (), None
+        self.last_mentions, self.drafts = (), None
 
     def add(self, step: int, decision: "Decision", truth: Mapping[str, str], *, controlled: bool) -> None:
         """Note the answers of a decision, and score those with a known truth that the model gave itself.
@@ -44,11 +44,11 @@ class AnswerLog:
             truth: {mention: true answer}, as far as it is known.
             controlled: whether a control replaces answers.
         """
-        self.asked, answers = tuple(decision.mentions), tuple(decision.answers)
-        self.mentions += tuple(mention for mention in self.asked if mention not in self.mentions)
+        self.last_mentions, answers = tuple(decision.mentions), tuple(decision.answers)
+        self.mentions += tuple(mention for mention in self.last_mentions if mention not in self.mentions)
         self.confusions.extend({} for _ in range(len(self.mentions) - len(self.confusions)))
-        self.drafts = dict(zip(self.asked, answers, strict=True))
-        truths = tuple(truth.get(mention) for mention in self.asked)
+        self.drafts = dict(zip(self.last_mentions, answers, strict=True))
+        truths = tuple(truth.get(mention) for mention in self.last_mentions)
         confidences = tuple(round(float(confidence), 3) for confidence in decision.confidences)
         self.timeline.append(
             (
@@ -61,14 +61,14 @@ class AnswerLog:
         if controlled:
             self.to_override += len(answers)
             self.overridden += sum(map(bool, decision.overridden))
-        scores = zip(self.asked, answers, truths, decision.overridden, strict=False)
+        scores = zip(self.last_mentions, answers, truths, decision.overridden, strict=False)
         for mention, answer, true_answer, overridden in scores:
             if true_answer is not None and not overridden:
                 add(self.confusions[self.mentions.index(mention)], true_answer, answer)
 
     def _by_mention[T](self, values: Sequence[T], missing: T) -> tuple[T, ...]:
         """Order a decision's values by all mentions of the episode: an instruction that changed had others."""
-        if self.asked == self.mentions:
+        if self.last_mentions == self.mentions:
             return tuple(values)
-        given = dict(zip(self.asked, values, strict=False))
+        given = dict(zip(self.last_mentions, values, strict=False))
         return tuple(given.get(mention, missing) for mention in self.mentions)

@@ -175,9 +175,9 @@ def differing_conditions(first: Run, other: Run) -> dict[str, tuple[Any, Any]]:
 
 def _all_differing_conditions(runs: Sequence[Run]) -> list[Differing]:
     return [
-        {"policy": run.name, "differing": found}
+        {"policy": run.name, "differing": differences}
         for run in runs[1:]
-        if (found := differing_conditions(runs[0], run))
+        if (differences := differing_conditions(runs[0], run))
     ]
 
 
@@ -353,18 +353,18 @@ def _goals(suites: Sequence[str], runs: Sequence[Run], tables: Sequence[Table]) 
             records = [record for record in table.values() if record.suite == suite and record.goals]
             if not records:
                 continue
-            held = [[step is not None for step in record.goals] for record in records]
+            ever_held = [[step is not None for step in record.goals] for record in records]
             successes = sum(record.success is True for record in records)
             entries.append(
                 {
                     "suite": suite,
                     "policy": run.name,
                     "n": len(records),
-                    "none": sum(not any(goals) for goals in held),
+                    "none": sum(not any(goals) for goals in ever_held),
                     "at_once": successes,
-                    "one_after_another": sum(map(all, held)) - successes,
-                    "some_with_first": sum(goals[0] and not all(goals) for goals in held),
-                    "some_without_first": sum(any(goals) and not goals[0] for goals in held),
+                    "one_after_another": sum(map(all, ever_held)) - successes,
+                    "some_with_first": sum(goals[0] and not all(goals) for goals in ever_held),
+                    "some_without_first": sum(any(goals) and not goals[0] for goals in ever_held),
                 }
             )
     return entries

@@ -18,11 +18,13 @@ Except under "random", an object without a known truth keeps the policy's own an
 (`EpisodeRecord.answers_overridden`)."""
 
 
-def check_control(control: str, *, asked: bool = True, answers_precede_action: bool = True) -> None:
+def check_control(
+    control: str, *, reasoning_enabled: bool = True, answers_precede_action: bool = True
+) -> None:
     """Check that a policy allows a control of `CONTROLS`.
 
     Args:
-        asked: whether the policy is asked questions (`reasoning.enabled`).
+        reasoning_enabled: whether the policy is asked questions (`reasoning.enabled`).
         answers_precede_action: False where the questions are asked apart (`reasoning.separate_questions`).
 
     Raises:
@@ -30,7 +32,7 @@ def check_control(control: str, *, asked: bool = True, answers_precede_action: b
     """
     if control not in CONTROLS:
         raise InspireError(f"Unknown control of answers {control!r}.{did_you_mean(control, CONTROLS)}")
-    if control != "none" and not asked:
+    if control != "none" and not reasoning_enabled:
         raise InspireError(
             f"The control {control!r} needs a policy that is asked questions. This one is a base model "
             "(reasoning.enabled=false). Possible: none, so leave out --control."
@@ -47,7 +49,7 @@ def check_control_of(policy: Mapping[str, Any], control: str) -> None:
     reasoning = policy.get("reasoning") or {}
     check_control(
         control,
-        asked=bool(reasoning.get("enabled", True)),
+        reasoning_enabled=bool(reasoning.get("enabled", True)),
         answers_precede_action=not reasoning.get("separate_questions", False),
     )
 

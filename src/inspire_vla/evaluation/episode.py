@@ -158,9 +158,9 @@ class Episode:
 
     def _asked_mentions(self, truth: Mapping[str, str]) -> tuple[str, ...]:
         """Return what the policy is asked about: as in the last decision, at first as found in the instruction."""
-        asked = self.answers.asked
-        mentions = asked or self.rule.mentions(self.instruction)
-        given = bool(asked) or self.instruction in self.rule.overrides
+        last = self.answers.last_mentions
+        mentions = last or self.rule.mentions(self.instruction)
+        given = bool(last) or self.instruction in self.rule.overrides
         # Where the environment names its objects in other words, the truth is about those.
         if not given and not truth.keys() <= set(mentions):
             mentions = tuple(truth)
@@ -206,10 +206,10 @@ class Episode:
         self.gripper.add(self.steps, self.last_action, self.info)
         self.steps += 1
         self._record_frame()
-        held = tuple(self.info.get("goals", ()))
-        since = self.goals or (None,) * len(held)
+        goals_met = tuple(self.info.get("goals", ()))
+        since = self.goals or (None,) * len(goals_met)
         self.goals = tuple(
-            self.steps if step is None and now else step for step, now in zip(since, held, strict=True)
+            self.steps if step is None and now else step for step, now in zip(since, goals_met, strict=True)
         )
         self.success = bool(self.info.get("is_success", False))
         limit = self.settings.max_steps

@@ -144,7 +144,7 @@ def tasks_in_training(
     if trained_on is None:
         return {}
     part_of: Mapping[str, str] = getattr(benchmark, "part_of", {})
-    found: dict[str, tuple[int, int]] = {}
+    counts: dict[str, tuple[int, int]] = {}
     for suite in dict.fromkeys(played_suite for played_suite, _ in pairs):
         whole = part_of.get(suite, suite)
         known: set[str] = set()
@@ -153,5 +153,5 @@ def tasks_in_training(
                 of_suite = set(benchmark.tasks(name))
                 known |= of_suite if some is None or not of_suite.issuperset(some) else {*some}
         played = {task for played_suite, task in pairs if played_suite == suite}
-        found[suite] = len(played & known), len(played)
-    return found
+        counts[suite] = len(played & known), len(played)
+    return counts

@@ -45,7 +45,7 @@ def rollout(
         settings = replace(settings, n_action_steps=getattr(agent, "n_action_steps", None))
     check_control(
         settings.control,
-        asked=getattr(agent, "reasoning_enabled", True),
+        reasoning_enabled=getattr(agent, "reasoning_enabled", True),
         answers_precede_action=getattr(agent, "answers_precede_action", True),
     )
     rule, n_obs_steps = AnswerRule.of(agent), getattr(agent, "n_obs_steps", 1)

@@ -86,7 +86,7 @@ def evaluate(
         done = {record.key for record in log.records}
         todo = [job for job in jobs if job.key not in done]
         if done:
-            _tell_of_kept(folder, jobs, log.records)
+            _report_kept(folder, jobs, log.records)
         warned = rule is not None and _warn_of_objects_not_asked(made, todo, plan, rule)
         worker = Worker(benchmark, agent, plan.settings, slots, folder, video_writer, warned)
         with _progress_bar(plan, jobs, log.records, progress) as advance:
@@ -99,14 +99,14 @@ def evaluate(
     return read_run(folder)
 
 
-def _tell_of_kept(folder: Path, jobs: Sequence[EpisodeJob], records: Sequence[EpisodeRecord]) -> None:
+def _report_kept(folder: Path, jobs: Sequence[EpisodeJob], records: Sequence[EpisodeRecord]) -> None:
     """Say how many episodes are not played because an earlier call did, and what that leaves as it is."""
     crashed = sum(record.crashed for record in records)
     lines = [f"{len(records)} of {counted(len(jobs), 'episode')} were played before and are kept in {folder}"]
     if crashed:
         lines.append(f"{crashed} of them crashed and stay failures; another folder plays all again")
-    wanted = {job.key for job in jobs if job.record_video}
-    if missing := sum(record.key in wanted and record.video is None for record in records):
+    filmed = {job.key for job in jobs if job.record_video}
+    if missing := sum(record.key in filmed and record.video is None for record in records):
         lines.append(f"{missing} of them have no video and get none; another folder plays and films them")
     for line in lines:
         print(f"note: {line}.", file=sys.stderr)
@@ -165,12 +165,14 @@ def _open_run(
 
 def _begun_by_another_version(info: Mapping[str, Any]) -> str:
     """What to say of a run that another version of this package began, which may record other settings."""
-    there, here = (str(found or "").removesuffix("+changes") for found in (info.get("commit"), commit()))
-    if not there or there == here:
+    run_commit, this_commit = (
+        str(value or "").removesuffix("+changes") for value in (info.get("commit"), commit())
+    )
+    if not run_commit or run_commit == this_commit:
         return ""
     return (
-        f" The run was begun with inspire_vla at commit {there[:7]}. If you changed none of these settings, that "
-        f"version continues it: `git checkout {there[:7]}`."
+        f" The run was begun with inspire_vla at commit {run_commit[:7]}. If you changed none of these settings, that "
+        f"version continues it: `git checkout {run_commit[:7]}`."
     )
 
 

@@ -128,8 +128,8 @@ def read_run(path: str | Path) -> Run:
             f"No run at {folder}: no such folder. Runs beside it: {', '.join(near) or 'none'}."
         )
     if not (folder / RUN).is_file():
-        found = sorted(p.name for p in folder.iterdir())
-        raise InspireError(f"{folder} is not a run: it holds no {RUN}. Found: {found}.")
+        names = sorted(p.name for p in folder.iterdir())
+        raise InspireError(f"{folder} is not a run: it holds no {RUN}. Found: {names}.")
     info = read_json(folder / RUN, dict[str, Any])
     version = info.get("version", VERSION)
     if isinstance(version, int) and version > VERSION:
@@ -173,11 +173,11 @@ def pool(runs_by_seed: Sequence[Sequence[Run]], name: str) -> Run:
     pooled = [run for runs in runs_by_seed for run in runs]
     for run in pooled:
         if changed := differing(first.played, run.played):
-            found = "; ".join(
+            differences = "; ".join(
                 f"{key}: there {there!r}, here {here!r}" for key, (there, here) in changed.items()
             )
             raise InspireError(
-                f"{run.path} was not played as {first.path} was ({found}), so their episodes are no one result."
+                f"{run.path} was not played as {first.path} was ({differences}), so their episodes are no one result."
             )
     info = first.info | {
         "policy": {**first.info.get("policy", {}), "name": name},
@@ -211,8 +211,8 @@ def _video_from(first: Run, run: Run, record: EpisodeRecord) -> str | None:
     if record.video is None or run is first:
         return record.video
     # ".." goes up from where links lead.
-    there, here = os.path.realpath(run.path / record.video), os.path.realpath(first.path)
-    return Path(os.path.relpath(there, here)).as_posix()
+    video, folder = os.path.realpath(run.path / record.video), os.path.realpath(first.path)
+    return Path(os.path.relpath(video, folder)).as_posix()
 
 
 def join_shards(runs: Sequence[Run]) -> list[Run]:
