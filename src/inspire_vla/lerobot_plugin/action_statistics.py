@@ -16,6 +16,7 @@ from lerobot.utils.constants import ACTION, OBS_STATE
 from inspire_vla.errors import InspireError, counted
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
+from inspire_vla.lerobot_plugin.dataset_inputs import column_of
 from inspire_vla.lerobot_plugin.gripper_check import describe
 from inspire_vla.lerobot_plugin.recorded_actions import RecordedActions, column_of_episodes, normalised
 
@@ -54,7 +55,8 @@ def restrict_statistics(config: InspireVLAConfig, dataset: "LeRobotDatasetMetada
         edges = [0, *(np.flatnonzero(np.diff(episodes)) + 1).tolist(), len(episodes)]
         parts = [values[first:end] for first, end in pairwise(edges)]
         of_episodes = [{name: get_feature_stats(part, axis=0, keepdims=False)} for part in parts]
-        dataset.stats[name] = aggregate_stats(of_episodes)[name] | order_statistics(values)
+        key = config.runtime_renamed.get(name, name)
+        dataset.stats[key] = aggregate_stats(of_episodes)[name] | order_statistics(values)
     log.info(
         "Statistics and action tokenizer are of the "
         f"{counted(len(chosen), 'episode that is', 'episodes that are')} trained on, of "
@@ -73,17 +75,18 @@ def complete_statistics(config: InspireVLAConfig, dataset: "LeRobotDatasetMetada
     LeRobot makes the processors of `dataset.stats`. The dataset's files stay as they are.
     """
     files, dataset.stats = LeRobotFiles.open(dataset.root), dict(dataset.stats or {})
-    for name in (ACTION, OBS_STATE):
-        if name in dataset.features and len(dataset.features[name]["shape"]) == 1:
+    for key in (ACTION, OBS_STATE):
+        name = column_of(config, key, dataset.features)
+        if name is not None and len(dataset.features[name]["shape"]) == 1:
             values, _ = column_of_episodes(files, name, config.runtime_episodes)
-            computed, stored = statistics(values), dict(dataset.stats.get(name, {}))
+            computed, stored = statistics(values), dict(dataset.stats.get(key, {}))
             if moved := _outdated(stored, computed):
                 log.warning(
                     f"meta/stats.json of {files.root} is not of its frames: {moved[0]} of {name} differs. Mean and "
                     "standard deviation are computed from the frames."
                 )
-                stored = {key: value for key, value in stored.items() if key not in ("mean", "std")}
-            dataset.stats[name] = computed | stored | order_statistics(values)
+                stored = {one: value for one, value in stored.items() if one not in ("mean", "std")}
+            dataset.stats[key] = computed | stored | order_statistics(values)
 
 
 def _outdated(stored: dict[str, Any], computed: dict[str, np.ndarray]) -> list[str]:

@@ -267,7 +267,12 @@ def load_policy(
     preprocessor, postprocessor = make_pre_post_processors(
         config,
         pretrained_path=str(folder),
-        preprocessor_overrides={"device_processor": {"device": config.device}},
+        preprocessor_overrides={
+            "device_processor": {"device": config.device},
+            "rename_observations_processor": {
+                "rename_map": {}
+            },  # the training's; here names are the policy's
+        },
     )
     step = tokenizer_step(preprocessor)
     if is_adapter(folder):

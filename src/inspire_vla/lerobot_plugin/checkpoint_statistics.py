@@ -17,6 +17,7 @@ from safetensors import safe_open
 from inspire_vla.lerobot_plugin.checkpoint_files import PREPROCESSOR
 from inspire_vla.lerobot_plugin.checkpoint_schema import NEEDED_STATISTICS, read_pipeline
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
+from inspire_vla.lerobot_plugin.dataset_inputs import column_of
 
 if TYPE_CHECKING:
     from lerobot.datasets import LeRobotDatasetMetadata
@@ -51,8 +52,8 @@ def keep_statistics(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata",
     if not any(needed.values()):
         return False
     for key, names in needed.items():
-        stats = saved.get(key, {})
-        shape = tuple(dataset.features[key]["shape"]) if key in dataset.features else None
+        stats, column = saved.get(key, {}), column_of(config, key, dataset.features)
+        shape = None if column is None else tuple(dataset.features[column]["shape"])
         if any(name not in stats or stats[name].shape != shape for name in names):
             return False
     kept = {key: saved[key] for key in needed if key in saved}
@@ -79,7 +80,8 @@ def report_moved_ranges(
         (low, high), (new_low, new_high) = _ends(old, needed), _ends(new, needed)
         if low.shape != new_low.shape:
             continue
-        names = dataset.features[key].get("names") if key in dataset.features else None
+        column = column_of(config, key, dataset.features)
+        names = None if column is None else dataset.features[column].get("names")
         by = np.maximum(np.abs(new_low - low), np.abs(new_high - high))
         for i in np.flatnonzero(by > NOTABLE * np.maximum(high - low, 1e-6)):
             name = f"{key} {names[i] if isinstance(names, list) and len(names) == len(low) else i}"

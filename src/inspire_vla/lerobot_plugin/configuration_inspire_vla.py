@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,6 +133,8 @@ class InspireVLAConfig(PreTrainedConfig):
         self.runtime_tokenizer: InspireVLATokenizer | None = None
         # The episodes that are trained on, as `lerobot_host` tells; None: all of them. Not saved either.
         self.runtime_episodes: frozenset[int] | None = None
+        # Column of the dataset → its name in the policy, where LeRobot's `rename_map` changes it. Not saved either.
+        self.runtime_renamed: Mapping[str, str] = {}
         # Whether whole numbers of the dataset are handed out as floats, as `inspire train` does. Not saved either.
         self.runtime_floats = False
         _check_choice(self.backbone, BACKBONES, "backbone")

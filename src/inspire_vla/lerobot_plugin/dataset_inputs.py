@@ -5,16 +5,51 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from lerobot.configs import FeatureType, NormalizationMode, PolicyFeature
-from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_STATE
+from lerobot.configs import FeatureType, NormalizationMode
+from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_PREFIX, OBS_STATE
 from lerobot.utils.feature_utils import dataset_to_policy_features
 
 from inspire_vla.errors import InspireError, counted, did_you_mean
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
+from inspire_vla.lerobot_plugin.training_start import asked_for
 
 if TYPE_CHECKING:
     from lerobot.datasets import LeRobotDatasetMetadata
+
+
+def column_of(config: InspireVLAConfig, key: str, columns: Mapping[str, Any]) -> str | None:
+    """The dataset's column that the policy takes as `key`; None where there is none."""
+    return next((name for name in columns if config.runtime_renamed.get(name, name) == key), None)
+
+
+def renamed_columns(columns: Mapping[str, Any], rename_map: Mapping[str, str]) -> dict[str, str]:
+    """Column of the dataset → its name in the policy, of those that `--rename_map` changes: LeRobot renames
+    observations alone.
+
+    Raises InspireError where two columns get one name: LeRobot would take the last one.
+    """
+    renamed = {old: new for old, new in rename_map.items() if old in columns and old.startswith(OBS_PREFIX)}
+    first: dict[str, str] = {}
+    for column in columns:
+        name = renamed.get(column, column)
+        if other := first.get(name):
+            raise InspireError(
+                f"--rename_map: the dataset's columns {other} and {column} are both {name!r} to the policy. Rename the "
+                f'one that it does not take, too: {{"{name}": "{name}_unused"}}.'
+            )
+        first[name] = column
+    return renamed
+
+
+def rename_inputs(config: InspireVLAConfig, columns: Mapping[str, Any]) -> None:
+    """Take LeRobot's `--rename_map`: a configuration without inputs gets the dataset's, under the policy's names."""
+    config.runtime_renamed = renamed_columns(columns, asked_for("rename_map") or {})
+    if asked_for("policy.path") is None and asked_for("policy.input_features") is None:
+        inputs = config.input_features or {}
+        config.input_features = {
+            config.runtime_renamed.get(key, key): feature for key, feature in inputs.items()
+        }
 
 
 def check_renamed(columns: Mapping[str, Any], renamed: Mapping[str, str]) -> None:
@@ -25,11 +60,12 @@ def check_renamed(columns: Mapping[str, Any], renamed: Mapping[str, str]) -> Non
             raise InspireError(f"--rename_map: the dataset has no {name!r}.{did_you_mean(name, inputs)}")
 
 
-def check_inputs(config: InspireVLAConfig, columns: Mapping[str, Any], renamed: Mapping[str, str]) -> None:
+def check_inputs(config: InspireVLAConfig, columns: Mapping[str, Any]) -> None:
     """Check that a dataset has what the policy takes, whose inputs are the checkpoint's with `--policy.path`.
 
-    Raises InspireError for a camera that the dataset lacks, and for a state of another length.
+    Raises InspireError for a camera or a state that the dataset lacks, and for a state of another length.
     """
+    renamed = config.runtime_renamed
     found = {
         renamed.get(key, key): feature for key, feature in dataset_to_policy_features(dict(columns)).items()
     }
@@ -42,14 +78,20 @@ def check_inputs(config: InspireVLAConfig, columns: Mapping[str, Any], renamed: 
             "convert it again with the dataset's --cameras."
         )
     state = config.robot_state_feature
-    if state is not None and OBS_STATE in found and found[OBS_STATE].shape != state.shape:
+    if state is not None and OBS_STATE not in found:
+        others = sorted(key for key, feature in found.items() if feature.type is FeatureType.STATE)
+        raise InspireError(
+            f"The policy takes the robot's state, and the dataset has no {OBS_STATE!r}; it has {others}. If it only "
+            f'has another name, give --rename_map=\'{{"NAME IN THE DATASET": "{OBS_STATE}"}}\'.'
+        )
+    if state is not None and found[OBS_STATE].shape != state.shape:
         raise InspireError(
             f"The policy takes a state of {counted(state.shape[0], 'number')}; {OBS_STATE} of the dataset has "
             f"{found[OBS_STATE].shape[0]}. If it was converted, convert it again with the dataset's --state-dim."
         )
 
 
-def check_floats(config: InspireVLAConfig, columns: Mapping[str, Any], renamed: Mapping[str, str]) -> None:
+def check_floats(config: InspireVLAConfig, columns: Mapping[str, Any]) -> None:
     """Raise InspireError for whole numbers that LeRobot 0.6.1 would normalise: it rounds their statistics."""
     if config.runtime_floats:
         return
@@ -60,7 +102,7 @@ def check_floats(config: InspireVLAConfig, columns: Mapping[str, Any], renamed: 
         and (key == ACTION or config.robot_state_feature is not None)
     }
     for key, feature in columns.items():
-        if renamed.get(key, key) in normalised and "int" in str(feature["dtype"]):
+        if config.runtime_renamed.get(key, key) in normalised and "int" in str(feature["dtype"]):
             raise InspireError(
                 f"{key} of the dataset holds whole numbers ({feature['dtype']}), which lerobot-train normalises by "
                 "statistics rounded to whole numbers. `inspire train` makes floats of them; for lerobot-train, write "
@@ -71,16 +113,13 @@ def check_floats(config: InspireVLAConfig, columns: Mapping[str, Any], renamed: 
 def check_numbers(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -> None:
     """Check before training that states and actions, and their statistics, are finite numbers.
 
-    One NaN turns all weights into NaN. Where the dataset has no column of the policy's state, as with a `rename_map`,
-    all columns of observations are checked.
+    One NaN turns all weights into NaN.
 
     Raises InspireError that names the column, the episode and the frame.
     """
     floats = {key for key, feature in dataset.features.items() if str(feature["dtype"]).startswith("float")}
-    used = {key for key, feature in config.input_features.items() if feature.type is not FeatureType.VISUAL}
-    if not used <= floats:
-        used |= {key for key in floats if key.startswith("observation.")}
-    columns = sorted(floats & {ACTION, *used})
+    inputs = (key for key, feature in config.input_features.items() if feature.type is not FeatureType.VISUAL)
+    columns = sorted(floats & {ACTION, *(column_of(config, key, dataset.features) for key in inputs)})
     files = LeRobotFiles.open(dataset.root)
     for path in files.data_files():
         rows = files.read(path, (*columns, "frame_index"))
@@ -109,17 +148,13 @@ def check_numbers(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -
 def take_image_sizes(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -> None:
     """Write the sizes of the dataset's images into the configuration, so that a server expects these.
 
-    A converted checkpoint has the sizes of its original's training. Cameras that the training renames are known if all
-    of the dataset's have one size. nano's weights belong to a size, so nothing changes there.
+    A converted checkpoint has the sizes of its original's training. nano's weights belong to a size, so nothing changes
+    there.
     """
     if config.backbone == "nano" or not config.input_features:
         return
     features = dataset_to_policy_features(dataset.features)
-    cameras = {key: feature for key, feature in features.items() if feature.type is FeatureType.VISUAL}
-    sizes = {tuple(feature.shape) for feature in cameras.values()}
     for key in config.image_features:
-        camera: PolicyFeature | None = cameras.get(key)
-        if camera is None and len(sizes) == 1:
-            camera = next(iter(cameras.values()))
+        camera = features.get(column_of(config, key, features) or "")
         if camera is not None:
             config.input_features[key] = replace(config.input_features[key], shape=tuple(camera.shape))

@@ -42,6 +42,7 @@ from inspire_vla.lerobot_plugin.checkpoint_files import WEIGHTS
 from inspire_vla.lerobot_plugin.checkpoint_schema import check_checkpoint, steps_taken
 from inspire_vla.lerobot_plugin.checkpoints import from_hub
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, load_config
+from inspire_vla.lerobot_plugin.dataset_inputs import rename_inputs
 from inspire_vla.lerobot_plugin.flow_noise import FlowDraw, draw_for_step, draw_noise, seeded_by
 from inspire_vla.lerobot_plugin.frame_cache import resized
 from inspire_vla.lerobot_plugin.lerobot_host import PolicyHooks
@@ -587,6 +588,8 @@ class InspireVLAPolicy(PolicyHooks, PreTrainedPolicy):
         if not isinstance(config, InspireVLAConfig):
             raise InspireError(f"The configuration is of type {config.type!r}, not 'inspire_vla'.")
         config.inherit_architecture(saved)
+        if kwargs.get("dataset_meta") is not None:
+            rename_inputs(config, kwargs["dataset_meta"].features)
         config.validate_features()
         # To resume a LoRA, LeRobot loads its base; the LoRA may have been trained with another action tokenizer.
         adapter = config.pretrained_path if config.use_peft and "parts" not in kwargs else None

@@ -4,20 +4,27 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lerobot.utils.constants import ACTION, OBS_STATE
+import torch
+from lerobot.utils.constants import ACTION, OBS_PREFIX
 from torch.utils.data import Dataset
 
 from inspire_vla.errors import InspireError
+from inspire_vla.labels.columns import ANSWERS_PREFIX
 from inspire_vla.labels.video import decode_video, undecodable
 
 
 def with_floats(item: dict[str, Any]) -> dict[str, Any]:
-    """An item of a dataset, its action and state as floats.
+    """An item of a dataset, its action and its state as floats. Before it is renamed, the state may have any name.
 
     LeRobot 0.6.1 normalises whole numbers by statistics that it rounds to whole numbers.
     """
-    numbers = {key: item[key] for key in (ACTION, OBS_STATE) if key in item}
-    return item | {key: values.float() for key, values in numbers.items() if not values.is_floating_point()}
+    return item | {key: values.float() for key, values in item.items() if _is_whole_number(key, values)}
+
+
+def _is_whole_number(key: str, values: Any) -> bool:
+    """Whether an entry is an action or a state of whole numbers; answers are of whole numbers, and stay so."""
+    observed = key.startswith(OBS_PREFIX) and not key.startswith(ANSWERS_PREFIX) and values.ndim < 3
+    return (key == ACTION or observed) and not values.is_floating_point() and values.dtype != torch.bool
 
 
 class NamedImages(Dataset):

@@ -13,6 +13,8 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from lerobot.processor import rename_stats
+
 from inspire_vla.backbones.devices import warn_of_slow_bfloat16
 from inspire_vla.instruction import Overrides
 from inspire_vla.labels.columns import LabelInfo, read_labels
@@ -126,11 +128,10 @@ def prepare(
 
 def _check_dataset(config: InspireVLAConfig, dataset: "LeRobotDatasetMetadata") -> None:
     """Check the inputs, the videos, the instructions and the numbers; warn of episodes that are not trained on."""
-    renamed = asked_for("rename_map") or {}
     if not asked_for("env"):  # the map may also name what an environment shows
-        check_renamed(dataset.features, renamed)
-    check_inputs(config, dataset.features, renamed)
-    check_floats(config, dataset.features, renamed)
+        check_renamed(dataset.features, asked_for("rename_map") or {})
+    check_inputs(config, dataset.features)
+    check_floats(config, dataset.features)
     files = LeRobotFiles.open(dataset.root)
     files.check_order()
     check_videos(files, config.runtime_episodes)
@@ -156,7 +157,11 @@ def _choose_statistics(
     saved: TokenizerParts | None,
     data: TrainingData,
 ) -> None:
-    """Let `dataset.stats` hold what this training normalises by: statistics of the checkpoint, or of its frames."""
+    """Let `dataset.stats` hold what this training normalises by: statistics of the checkpoint, or of its frames.
+
+    They have the policy's names: LeRobot 0.6.1 renames what it normalises, and not the statistics.
+    """
+    dataset.stats = rename_stats(dataset.stats or {}, dict(config.runtime_renamed))
     of_checkpoint: Statistics = {}
     if saved is not None and config.pretrained_path:
         of_checkpoint = statistics_of(find(config.pretrained_path))

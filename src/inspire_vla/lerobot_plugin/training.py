@@ -85,12 +85,12 @@ def _check_augmentation(dataset: FrameCache, config: InspireVLAConfig) -> None:
 
 def _before_first_step(training: Training) -> None:
     """Decode the images that the policy takes; record what it is trained on, or check that it is the same."""
-    config, renamed = training.policy, training.config.rename_map
+    config = training.policy
     for dataset in training.datasets:
         if not isinstance(dataset, FrameCache):
             continue
         _check_augmentation(dataset, config)
-        names = {key: renamed.get(key, key) for key in dataset.meta.features}
+        names = {key: config.runtime_renamed.get(key, key) for key in dataset.meta.features}
         state = config.robot_state_feature is not None
         dataset.load(
             horizon=config.chunk_size,
