@@ -21,6 +21,7 @@ import inspire_vla
 from inspire_vla.evaluation import compare, pool, read_run
 from inspire_vla.experiment import Preset, finished_part, read_preset
 from inspire_vla.experiment.stages import join
+from inspire_vla.lerobot_plugin.checkpoints import find
 from inspire_vla.reports.table import interval
 
 SHIPPED = Path(inspire_vla.__file__).parent / "checkpoints"
@@ -78,7 +79,7 @@ def ship_policy(experiment: Path, preset: Preset, kind: str) -> None:
     condition, seed = preset.conditions[0], preset.seeds[0]
     r = condition.value or 0.0
     name = preset.policy(kind)
-    source = experiment / "policies" / name / "checkpoints" / "last" / "pretrained_model"
+    source = find(experiment / "policies" / name)
     result = success(experiment, name)
     rates = {group["group"]: group["rates"][0] for group in result["groups"]}
     others = [

@@ -269,6 +269,31 @@ def test_evidence_with_weights_holds_the_last_checkpoint_of_each_policy(
     assert not list(kept.rglob("*.safetensors"))
 
 
+def test_the_last_checkpoint_is_kept_without_its_link_and_a_missing_one_is_named(
+    finished: Path, tmp_path: Path
+) -> None:
+    with_weights(finished)
+    trained = finished / "policies" / "base_r0.25_s0"
+    for step in ("000100", "1000000", "0999999"):
+        shutil.rmtree(trained / "checkpoints" / step, ignore_errors=True)
+        shutil.copytree(SHIPPED / "nano_base", trained / "checkpoints" / step / "pretrained_model")
+        config = trained / "checkpoints" / step / "pretrained_model" / "config.json"
+        changed = json.loads(config.read_text(encoding="utf-8")) | {"optimizer_lr": int(step) / 1e9}
+        config.write_text(json.dumps(changed), encoding="utf-8")
+    (trained / "checkpoints" / "last").unlink()
+    kept = tmp_path / "kept"
+    keep_evidence(finished, kept, weights=True)
+    config = kept / "policies" / trained.name / "checkpoints" / "last" / "pretrained_model" / "config.json"
+    assert json.loads(config.read_text(encoding="utf-8"))["optimizer_lr"] == 1e-3
+    assert (config.parent / "model.safetensors").is_file()
+    shutil.rmtree(trained / "checkpoints")
+    with pytest.raises(InspireError, match=r"--weights: the weights of .*base_r0.25_s0 are not here"):
+        keep_evidence(finished, kept, weights=True)
+    assert config.is_file()  # the earlier copy stays
+    (trained / "finished").unlink()
+    keep_evidence(finished, kept, weights=True)
+
+
 def test_evaluations_go_on_in_a_copy_with_weights_and_are_refused_in_one_without(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

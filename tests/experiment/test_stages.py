@@ -191,12 +191,34 @@ def test_another_benchmark_is_a_file(tmp_path):
         parse(stage.command)
 
 
-def test_an_interrupted_training_is_resumed(tmp_path):
+@pytest.mark.parametrize("name", ["000500", "1000000", "last"])
+def test_an_interrupted_training_is_resumed(tmp_path, name):
+    """Also where the link `last` is missing: a training that is begun again removes its folder."""
     stage = next(s for s in stages(SMALL, tmp_path) if s.name.startswith("train"))
     assert "--resume" not in stage.next_command()
-    assert stage.partial is not None
-    stage.partial.mkdir(parents=True)
+    assert stage.checkpoints is not None
+    (stage.checkpoints / name).mkdir(parents=True)
     assert stage.next_command() == ("train", f"--out={tmp_path}/policies/base_r0.25_s0", "--resume")
+
+
+@pytest.mark.parametrize(
+    ("steps", "there", "folder"),
+    [
+        (20000, (), "005000"),
+        (1_000_000, (), "0005000"),
+        (1_000_000, ("005000", "0010000"), "005000"),  # resumed with more steps
+    ],
+)
+def test_a_checkpoint_has_as_many_digits_as_the_last_step_of_its_training(tmp_path, steps, there, folder):
+    """As LeRobot names it."""
+    validation = Group(("tabletop_validation",), 1)
+    preset = replace(SMALL, train=(f"--steps={steps}",), checkpoints=(5000,), validation=validation)
+    checkpoints = tmp_path / "policies" / "base_r0.25_s0" / "checkpoints"
+    for name in there:
+        (checkpoints / name).mkdir(parents=True)
+    stage = next(stage for stage in stages(preset, tmp_path) if stage.step == 5000)
+    assert f"--policy={checkpoints / folder / 'pretrained_model'}" in stage.command
+    assert checkpoints / folder / "pretrained_model" in stage.needs
 
 
 def test_of_two_values_the_last_counts_and_lerobots_stand_behind():

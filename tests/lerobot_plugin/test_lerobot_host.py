@@ -15,6 +15,7 @@ import lerobot
 import pytest
 import torch
 from draccus.wrappers.suppressing_argparse import SuppressingArgumentParser
+from lerobot.common.train_utils import update_last_checkpoint
 from lerobot.configs import PreTrainedConfig
 from lerobot.configs import parser as lerobot_parser
 from lerobot.policies import make_pre_post_processors
@@ -27,7 +28,14 @@ from inspire_vla.lerobot_plugin import training_start
 from inspire_vla.lerobot_plugin.checkpoints import find, tokenizer_settings
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig, load_config
 from inspire_vla.lerobot_plugin.frame_cache import FrameCache
-from inspire_vla.lerobot_plugin.lerobot_host import TRAIN_LOG, TrainLog, _Console, _StepClock, duration
+from inspire_vla.lerobot_plugin.lerobot_host import (
+    TRAIN_LOG,
+    TrainLog,
+    _Console,
+    _StepClock,
+    duration,
+    link_last,
+)
 from inspire_vla.lerobot_plugin.processor_inspire_vla import tokenizer_step
 
 
@@ -37,6 +45,7 @@ def test_the_host_is_the_version_that_this_was_written_for() -> None:
 
 REPLACED = (
     "init_logging", "make_train_eval_datasets", "make_policy", "cycle", "update_policy", "save_checkpoint",
+    "update_last_checkpoint",
 )  # fmt: skip
 
 
@@ -470,3 +479,21 @@ def test_what_was_not_measured_is_left_out_and_what_is_not_finite_is_null(tmp_pa
     (line,) = lines(tmp_path)
     assert line.keys() == {"step", "seconds", "loss"}
     assert line["loss"] is None
+
+
+def test_a_disk_without_links_ends_no_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Nor does a copy in which `last` is a folder. What it holds is kept."""
+    checkpoint = tmp_path / "000002"
+    checkpoint.mkdir()
+    (tmp_path / "last").mkdir()
+    (tmp_path / "last" / "weights").touch()
+    link_last(update_last_checkpoint, checkpoint)
+    assert (tmp_path / "last").resolve() == checkpoint
+    assert (tmp_path / "last_copied" / "weights").exists()
+
+    def refuse(_: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    link_last(refuse, checkpoint)
+    assert "No link" in caplog.text
+    assert "(Operation not permitted)" in caplog.text

@@ -17,6 +17,7 @@ from inspire_vla.experiment.folder import JOURNAL
 from inspire_vla.experiment.stages import Stage
 from inspire_vla.files import atomic_path, read_json, read_json_lines
 from inspire_vla.labels.collected_dataset import COLLECTION_FILE
+from inspire_vla.lerobot_plugin.checkpoints import find
 
 _FILES = (
     JOURNAL,
@@ -30,8 +31,8 @@ _FILES = (
     "runs/*/run.json",
     "runs/*/finished",
 )
-_WEIGHTS = ("grounding/*.safetensors", "policies/*/checkpoints/last/pretrained_model/*.safetensors")
-_BESIDE_WEIGHTS = ("policies/*/checkpoints/last/pretrained_model/*.json",)
+_LAST = "checkpoints/last/pretrained_model"
+"""Where a policy's last checkpoint lies in the copy, below the folder of its training."""
 _LARGE = ("timeline", "traceback")
 """Fields of an episode that no result is computed from."""
 
@@ -49,20 +50,22 @@ def keep_evidence(out: Path, folder: Path, *, weights: bool = False) -> None:
     relative to it, whatever it is called on this machine.
 
     Raises:
-        InspireError: `folder` holds something else.
+        InspireError: `folder` holds something else, or, with `weights`, a finished training has no checkpoint.
     """
     check_evidence_folder(folder)
     roots = {str(out.resolve()), str(out)} - {"."}
     below = re.compile(rf"(?<![\w./-])(?:{'|'.join(map(re.escape, sorted(roots)))})/")
     with atomic_path(folder) as partial:
-        for source, text in _evidence(out, (*_FILES, *(_BESIDE_WEIGHTS if weights else ()))):
+        for source, text in _evidence(out):
             copy = partial / source.relative_to(out)
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_text(below.sub("", text), encoding="utf-8")
-        for pattern in _WEIGHTS if weights else ():
-            for source in out.glob(pattern):
-                copy = partial / source.relative_to(out)
-                copy.parent.mkdir(parents=True, exist_ok=True)
+        for source, place in _with_weights(out) if weights else ():
+            copy = partial / place
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            if source.suffix == ".json":
+                copy.write_text(below.sub("", source.read_text(encoding="utf-8")), encoding="utf-8")
+            else:
                 shutil.copyfile(source, copy)
 
 
@@ -84,8 +87,28 @@ def refuse_evidence(out: Path, to_do: Sequence[Stage]) -> None:
             )
 
 
-def _evidence(out: Path, patterns: Sequence[str]) -> Iterator[tuple[Path, str]]:
-    for pattern in patterns:
+def _with_weights(out: Path) -> Iterator[tuple[Path, Path]]:
+    """The files of the pre-training's weights and of each policy's last checkpoint, and their places in the copy.
+
+    A training that is not finished may have no checkpoint yet.
+    """
+    for source in sorted(out.glob("grounding/*.safetensors")):
+        yield source, source.relative_to(out)
+    for trained in sorted(out.glob("policies/*/")):
+        try:
+            checkpoint = find(trained)
+        except InspireError as error:
+            if (trained / "finished").exists():
+                raise InspireError(f"--weights: the weights of {trained} are not here. ({error})") from None
+            continue
+        for source in sorted(
+            path for path in checkpoint.iterdir() if path.suffix in (".json", ".safetensors")
+        ):
+            yield source, trained.relative_to(out) / _LAST / source.name
+
+
+def _evidence(out: Path) -> Iterator[tuple[Path, str]]:
+    for pattern in _FILES:
         for path in sorted(out.glob(pattern)):
             yield path, path.read_text(encoding="utf-8")
     for path in sorted(out.glob(f"demonstrations/*/{COLLECTION_FILE}")):  # the episodes are its large part

@@ -8,13 +8,14 @@ from pathlib import Path
 from inspire_vla.errors import InspireError
 from inspire_vla.experiment.folder import Experiment
 from inspire_vla.experiment.preset import Condition, Group, Preset, Variant
+from inspire_vla.lerobot_plugin.checkpoints import numbered
 
 
 @dataclass(frozen=True)
 class Stage:
     """A command of `inspire`, and the file that says that it is done.
 
-    resume: the command that continues it, if that is another; used once `partial` exists.
+    resume: the command that continues it, if that is another; used once the folder `checkpoints` holds a checkpoint.
     scrap: what an interrupted command leaves that cannot be resumed; removed before the command runs again.
     needs: files of other stages that must exist before it can start; of an evaluation, first that of its training.
     step: the training step whose checkpoint it evaluates, where that is not the last.
@@ -24,7 +25,7 @@ class Stage:
     command: tuple[str, ...]
     done: Path
     resume: tuple[str, ...] | None = None
-    partial: Path | None = None
+    checkpoints: Path | None = None
     scrap: Path | None = None
     needs: tuple[Path, ...] = ()
     step: int | None = None
@@ -40,9 +41,13 @@ class Stage:
 
     def next_command(self) -> tuple[str, ...]:
         """The command to run now: the first one, or the one that resumes."""
-        if self.resume is not None and self.partial is not None and self.partial.exists():
-            return self.resume
-        return self.command
+        return self.command if self.resume is None or not self._is_begun else self.resume
+
+    @property
+    def _is_begun(self) -> bool:
+        """Whether a training has saved a checkpoint. The link to the last one may be missing, as on another disk."""
+        folder = self.checkpoints
+        return folder is not None and (bool(numbered(folder)) or (folder / "last").exists())
 
 
 def stages(preset: Preset, out: Path) -> list[Stage]:
@@ -57,7 +62,7 @@ def stages(preset: Preset, out: Path) -> list[Stage]:
         for seed in preset.seeds:
             plan += _evaluated(experiment, preset.policy(preset.method, seed=seed), headline, control)
     for step in preset.checkpoints:
-        plan += [_checkpoint(experiment, preset.policy(name), step) for name in preset.variants]
+        plan += [_checkpoint(experiment, name, step) for name in preset.variants]
     for condition in others:
         plan.append(_data(experiment, condition))
         for name, variant in preset.variants.items():
@@ -143,7 +148,7 @@ def _trained(
             *_starts_from(experiment, variant.train),
         ),
         resume=("train", f"--out={folder}", "--resume"),
-        partial=folder / "checkpoints" / "last",
+        checkpoints=folder / "checkpoints",
         scrap=folder,
     )
     yield from _evaluated(experiment, policy, condition)
@@ -181,16 +186,37 @@ def _evaluated(
         yield Stage(title, command, folder / "finished", needs=(trained / "finished",))
 
 
-def _checkpoint(experiment: Experiment, policy: str, step: int) -> Stage:
+def _checkpoint(experiment: Experiment, variant: str, step: int) -> Stage:
     preset = experiment.preset
     assert preset.validation is not None
+    policy = preset.policy(variant)
     name, trained = f"{policy}_step{step}", experiment.policy(policy)
     folder = experiment.run(name, "validation")
-    weights = trained / "checkpoints" / f"{step:06d}" / "pretrained_model"
+    last = _steps(join(preset.train, preset.variants[variant].train)) or step
+    weights = _after_step(trained / "checkpoints", step, last) / "pretrained_model"
     arguments = (f"--name={name}", f"--out={folder}")
     command = _evaluate(preset, weights, preset.validation, preset.conditions[0], *arguments)
     title = f"evaluate {policy} after {step} steps on validation tasks"
     return Stage(title, command, folder / "finished", needs=(trained / "finished", weights), step=step)
+
+
+def _steps(arguments: tuple[str, ...]) -> int | None:
+    """The number of steps that the arguments of a training say; None where they say nothing."""
+    steps = None
+    for argument, after in pairwise((*arguments, "")):
+        option, given, value = argument.partition("=")
+        if option == "--steps" and (number := value if given else after).isdecimal():
+            steps = int(number)
+    return steps
+
+
+def _after_step(checkpoints: Path, step: int, last: int) -> Path:
+    """The checkpoint after a step. LeRobot writes its number with as many digits as the training's last, at least six.
+
+    A training that was resumed with more steps has names of both lengths.
+    """
+    there = (path for path in numbered(checkpoints) if int(path.name) == step)
+    return next(there, checkpoints / f"{step:0{max(6, len(str(last)))}d}")
 
 
 def _evaluate(

@@ -105,6 +105,12 @@ def is_adapter(folder: Path) -> bool:
     return (folder / ADAPTER_CONFIG).is_file()
 
 
+def numbered(checkpoints: Path) -> list[Path]:
+    """The checkpoints of a training, `checkpoints/STEP`, in the order of their steps, whole or not."""
+    steps = [path for path in checkpoints.glob("*") if path.name.isdecimal()]
+    return sorted(steps, key=lambda path: int(path.name))
+
+
 def newest_checkpoint(out: str | Path, *, to_resume: bool = False) -> Path | None:
     """The newest whole checkpoint that a training wrote into `out`: `checkpoints/STEP`, which holds pretrained_model/.
 
@@ -114,8 +120,7 @@ def newest_checkpoint(out: str | Path, *, to_resume: bool = False) -> Path | Non
     Args:
         to_resume: whether the state of the training must be whole, too.
     """
-    steps = [path for path in Path(out, "checkpoints").glob("*") if path.name.isdigit()]
-    for step in sorted(steps, key=lambda path: int(path.name), reverse=True):
+    for step in reversed(numbered(Path(out, "checkpoints"))):
         try:
             check_checkpoint(step / "pretrained_model")
             if to_resume:

@@ -165,10 +165,13 @@ def run_lerobot_train(
         def save_checkpoint(**options: Any) -> None:
             save_whole(original["save_checkpoint"], **options)
 
+        def update_last_checkpoint(checkpoint_dir: Path) -> None:
+            link_last(original["update_last_checkpoint"], checkpoint_dir)
+
         places: dict[Callable[..., Any], Any] = {validate: TrainPipelineConfig} | dict.fromkeys(
             (
                 WandBLogger, init_logging, make_train_eval_datasets, make_policy, cycle, update_policy,
-                save_checkpoint,
+                save_checkpoint, update_last_checkpoint,
             ),
             host,
         )  # fmt: skip
@@ -554,6 +557,22 @@ def save_whole(save: Callable[..., None], checkpoint_dir: Path, **state: Any) ->
         raise InspireError(
             f"Cannot write {checkpoint_dir}: {reason_of(error)}. Earlier checkpoints are kept."
         ) from error
+
+
+def link_last(link: Callable[[Path], Any], checkpoint_dir: Path) -> None:
+    """LeRobot's `update_last_checkpoint`, which a disk without links does not end: checkpoints are found by number.
+
+    A folder in the place of the link, as in a copy that followed it, is kept under another name.
+    """
+    last = checkpoint_dir.parent / "last"
+    try:
+        if last.exists() and not last.is_symlink():
+            last.rename(last.with_name("last_copied"))
+        link(checkpoint_dir)
+    except OSError as error:
+        log.warning(
+            f"No link {last} can be made ({reason_of(error)}). {checkpoint_dir} is found by its number."
+        )
 
 
 class TrainLog(logging.Handler):
