@@ -1,17 +1,20 @@
 """Atomic writes, locks and schemas."""
 
+import errno
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, MachineFault
 from inspire_vla.files import (
     append_json_line,
     atomic_path,
     folder_lock,
     media_sha256,
+    open_arrays,
     read_json,
     read_json_lines,
     write_json,
@@ -70,6 +73,19 @@ def test_other_json_is_refused_by_file_and_field(tmp_path, content, message):
     with pytest.raises(InspireError, match=r"s\.json") as error:
         read_json(tmp_path / "s.json", Settings)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "no"), MemoryError("no")])
+def test_a_file_that_the_machine_cannot_read_is_not_damaged(tmp_path, monkeypatch, error):
+    def failing(*_, **__):
+        raise error
+
+    monkeypatch.setattr(Path, "read_bytes", failing)
+    monkeypatch.setattr("numpy.load", failing)
+    with pytest.raises(MachineFault, match=r"s\.json cannot be read: .*run the same command"):
+        read_json(tmp_path / "s.json", Settings)
+    with pytest.raises(MachineFault, match=r"a\.npz cannot be read"), open_arrays(tmp_path / "a.npz"):
+        pass
 
 
 def test_json_lines_are_read_as_they_were_appended_but_for_a_line_that_a_kill_cut(tmp_path):

@@ -12,6 +12,26 @@ class InspireError(ValueError):
     """Input that cannot be worked with. The message names what was found and what is possible."""
 
 
+class MachineFault(InspireError):
+    """The machine failed, not an episode: the disk is full, memory or a permission is missing, a library does not load.
+
+    Whoever counts episodes that are damaged or failed does not count this one. The work ends, and can go on later.
+    """
+
+
+GO_ON = "What was finished before is kept; run the same command again to continue."
+"""What to do after a fault of the machine, about work that can be resumed."""
+_MACHINE = {
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
+    errno.EIO, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN,
+}  # fmt: skip
+
+
+def is_machine_fault(error: BaseException) -> bool:
+    """Return whether the machine is at fault. A damaged file is an OSError with another number, or without one."""
+    return isinstance(error, MachineFault | MemoryError) or getattr(error, "errno", None) in _MACHINE
+
+
 class PolicyLost(InspireError):
     """The policy of a running evaluation is gone, or another one has taken its place.
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 
-from inspire_vla.errors import InspireError, reason_of
+from inspire_vla.errors import GO_ON, InspireError, MachineFault, is_machine_fault, reason_of
 
 if TYPE_CHECKING:  # else where they are used: the model code runs without pydantic, `--help` without numpy
     import numpy as np
@@ -77,12 +77,13 @@ def open_arrays(path: str | Path, *, remedy: str = "") -> "Iterator[Mapping[str,
         remedy: what a person can do about a damaged file, to end the message with.
 
     Raises:
+        MachineFault: as `machine_faults`.
         InspireError: there is no such file, it is damaged, or it lacks an array or holds one of another form.
     """
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with machine_faults(path), np.load(path, allow_pickle=False) as arrays:
             yield arrays
     except InspireError:
         raise
@@ -94,13 +95,15 @@ def read_json[T](path: str | Path, schema: type[T]) -> T:
     """Read a JSON file as `schema`: a dataclass, a pydantic model, or a type such as `dict[str, Any]`.
 
     Raises:
+        MachineFault: as `machine_faults`.
         InspireError: no such file, no JSON, or JSON of another form; names the file, the field and what was found.
     """
     from pydantic import TypeAdapter, ValidationError
 
     path = Path(path)
     try:
-        return TypeAdapter(schema).validate_json(path.read_bytes())
+        with machine_faults(path):
+            return TypeAdapter(schema).validate_json(path.read_bytes())
     except OSError as error:
         raise InspireError(f"{path} cannot be read: {reason_of(error)}.") from None
     except ValidationError as error:
@@ -220,14 +223,27 @@ def folder_lock(folder: str | Path, doing: str = "writing", *, wait: bool = Fals
 
 @contextmanager
 def disk_errors(target: Path) -> Iterator[None]:
-    """Turn an OSError while writing `target` (full disk, no permission) into an InspireError."""
+    """Turn an OSError while writing `target` (full disk, no permission) into a MachineFault."""
     try:
         yield
     except OSError as error:
-        raise InspireError(
-            f"Cannot write {target}: {reason_of(error)}. What was finished before is kept; run the same command "
-            "again to continue."
-        ) from error
+        raise MachineFault(f"Cannot write {target}: {reason_of(error)}. {GO_ON}") from error
+
+
+@contextmanager
+def machine_faults(path: str | Path) -> Iterator[None]:
+    """Turn a fault of the machine while reading `path` into a MachineFault, so that the file does not count as damaged.
+
+    Other errors pass.
+    """
+    try:
+        yield
+    except InspireError:
+        raise
+    except Exception as error:
+        if is_machine_fault(error):
+            raise MachineFault(f"{path} cannot be read: {reason_of(error)}. {GO_ON}") from error
+        raise
 
 
 def check_folder(folder: str | Path) -> None:

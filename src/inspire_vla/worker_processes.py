@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import GO_ON, MachineFault
 
 
 def usable_cores() -> int:
@@ -29,7 +29,7 @@ def map_in_processes[T](function: Callable[[int], T], numbers: Sequence[int], pr
     or interrupted, in the middle of their calls.
 
     Raises:
-        InspireError: a worker process died.
+        MachineFault: a worker process died.
     """
     processes = min(processes, len(numbers))
     if processes <= 1:
@@ -46,9 +46,8 @@ def map_in_processes[T](function: Callable[[int], T], numbers: Sequence[int], pr
         for future in as_completed([pool.submit(_call, number) for number in numbers]):
             yield future.result()
     except BrokenProcessPool as error:
-        raise InspireError(
-            "A worker process died, perhaps for lack of memory. What was finished before is kept; run the same command "
-            "again to continue, with fewer processes if need be."
+        raise MachineFault(
+            f"A worker process died, perhaps for lack of memory; fewer processes may help. {GO_ON}"
         ) from error
     except KeyboardInterrupt:  # Ctrl-C, or SIGTERM to this process alone: calls that run are not waited for
         for worker in set(multiprocessing.active_children()) - others:

@@ -415,6 +415,21 @@ def test_a_file_that_may_not_be_read_is_told_without_a_traceback(tmp_path, capsy
     assert capsys.readouterr().err == f"inspire compare: {tmp_path}: Is a directory.\n"
 
 
+def test_a_fault_of_the_machine_is_told_without_a_traceback(capsys, monkeypatch):
+    def full(options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def without_memory(options):
+        raise MemoryError("Unable to allocate 2 TiB")
+
+    monkeypatch.setattr("inspire_vla.cli.compare.run", full)
+    assert main(["compare", "x"]) == 2
+    assert capsys.readouterr().err == "inspire compare: No space left on device.\n"
+    monkeypatch.setattr("inspire_vla.cli.compare.run", without_memory)
+    assert main(["compare", "x"]) == 2
+    assert capsys.readouterr().err == "inspire compare: not enough memory (Unable to allocate 2 TiB).\n"
+
+
 def test_an_interrupted_training_is_told_how_it_goes_on(training, tmp_path, capsys, monkeypatch):
     def interrupted(options):
         raise KeyboardInterrupt

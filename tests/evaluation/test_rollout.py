@@ -1,3 +1,4 @@
+import errno
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from tests.evaluation.toys import (
     Undecodable,
 )
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, MachineFault
 from inspire_vla.evaluation import (
     AnswerRule,
     EpisodeJob,
@@ -101,6 +102,19 @@ def test_an_environment_that_cannot_start_is_a_failure():
         ("go left", False, True),
         ("go right", True, False),
     ]
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOSPC, "full"), MachineFault("no LIBERO")])
+@pytest.mark.parametrize("where", ["make", "reset", "step", "act"])
+def test_a_fault_of_the_machine_is_no_failure_of_the_policy(monkeypatch, error, where):
+    def broken(*_, **__):
+        raise error
+
+    benchmark, agent = ToyBenchmark(), GoodAgent()
+    owner = {"make": benchmark, "act": agent}.get(where) or type(benchmark.make("toy", "go left"))
+    monkeypatch.setattr(owner, where, broken)
+    with pytest.raises(type(error)):
+        list(rollout(jobs(2), benchmark, agent))
 
 
 def test_undecodable_actions_are_counted_and_end_the_episode():

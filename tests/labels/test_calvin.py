@@ -9,10 +9,11 @@ import pytest
 from tests.labels.calvin_split import write_split
 
 from inspire_vla.cli import main
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, MachineFault
 from inspire_vla.files import file_sha256
 from inspire_vla.labels import calvin, imported_dataset
 from inspire_vla.labels.calvin import import_calvin
+from inspire_vla.labels.calvin_files import read_frame
 from inspire_vla.labels.recorded import EpisodeReader
 
 
@@ -244,6 +245,39 @@ def test_a_full_disk_leaves_no_sequence_out(split, tmp_path, monkeypatch):
         import_calvin(split, tmp_path / "out", images=False, scene="D")
     report = import_calvin(split, tmp_path / "out", images=False, scene="D")
     assert (report.episodes, report.skipped) == (2, {"the frame is missing": 1})
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            MemoryError("no memory"),
+            r"episode_0000003\.npz cannot be read: no memory\. .*run the same command",
+        ),
+        (OSError(errno.EMFILE, "no"), r"episode_0000003\.npz cannot be read: Too many open files"),
+        (PermissionError(errno.EACCES, "no"), r"episode_0000003\.npz cannot be read: Permission denied"),
+    ],
+)
+def test_a_fault_of_the_machine_leaves_no_sequence_out(split, tmp_path, monkeypatch, error, message):
+    def failing(path, **options):
+        reads.append(path)
+        if str(path).endswith("0000003.npz") and reads.count(path) == 2:  # once in the first sequence
+            raise error
+        return real(path, **options)
+
+    real, reads = np.load, []
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "load", failing)
+        with pytest.raises(MachineFault, match=message):
+            import_calvin(split, tmp_path / "out", images=False, scene="D")
+    assert len(list((tmp_path / ".out.importing").glob("shard_*"))) == 1
+    report = import_calvin(split, tmp_path / "out", images=False, scene="D")
+    assert (report.episodes, report.skipped) == (2, {"the frame is missing": 1})
+
+
+def test_a_split_on_a_drive_that_is_gone_has_no_missing_frames(tmp_path):
+    with pytest.raises(MachineFault, match="training is gone"):
+        read_frame(tmp_path / "training", 3)
 
 
 def test_a_killed_import_is_made_again(split, tmp_path):

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from inspire_vla.cli import main
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, MachineFault
 from inspire_vla.files import folder_lock, remove
 from inspire_vla.labels import LABELS_FILE, kept_tracks, labelling, read_labels, storage
 from inspire_vla.labels.columns import CONFIDENCE_COLUMN, write_labels
@@ -564,6 +564,25 @@ def test_an_empty_instruction_gets_no_labels_and_is_counted(synthetic, dataset, 
     tasks = pa.table({"task_index": [0, 1], "task": [synthetic.instruction, " "]})
     pq.write_table(tasks, dataset / "meta/tasks.parquet")
     (path,) = LeRobotFiles.open(dataset).data_files()
+def test_a_disk_that_cannot_be_read_costs_nothing_that_was_finished(dataset, tmp_path, monkeypatch):
+    def unreadable(*_, **__):
+        raise OSError(5, os.strerror(5))
+
+    def stopped(*_):
+        monkeypatch.setattr(pq, "read_table", unreadable)
+        return real(*_)
+
+    real = storage.replace_columns
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "replace_columns", stopped)
+        with pytest.raises(
+            MachineFault, match=r"parquet cannot be read: Input/output error\. .*run the same command"
+        ):
+            label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "out")
+    monkeypatch.undo()
+    assert list(tmp_path.glob(".out*")), "the folder that is being made"
+
+
     table = pq.read_table(path)
     column = pc.if_else(pc.equal(table["episode_index"], 2), 1, 0).cast(table.schema.field("task_index").type)
     pq.write_table(table.set_column(table.column_names.index("task_index"), "task_index", column), path)

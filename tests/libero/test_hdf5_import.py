@@ -1,16 +1,18 @@
 """HDF5 demonstrations in LIBERO's layout become a labelled dataset; the bad ones are counted."""
 
+import errno
 import hashlib
 
 import numpy as np
 import pytest
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, MachineFault
 from inspire_vla.labels import GRASPED_COLUMN, imported_dataset, read_labels
 from inspire_vla.labels.lerobot_files import LeRobotFiles
 from inspire_vla.lerobot_plugin.dataset_origin import suites_of
 from inspire_vla.libero import hdf5_import
 from inspire_vla.libero.hdf5_import import import_demonstrations
+from inspire_vla.libero.installation import LiberoMissing
 from inspire_vla.spatial import decode_answers
 
 h5py = pytest.importorskip("h5py", reason="LIBERO's files are HDF5; the extra `libero` brings h5py")
@@ -268,6 +270,61 @@ def test_a_replay_does_not_depend_on_what_was_played_before(recording, tmp_path,
     np.testing.assert_array_equal(after.gripper_to_object_m, alone.gripper_to_object_m)
     hdf5_import.shared_simulation(jobs[0].task_file, None).env.horizon = 30  # shorter than a demonstration
     assert len(hdf5_import._read(jobs, settings, 0)) == len(actions)
+
+
+def raises(error):
+    def function(*_, **__):
+        raise error
+
+    return function
+
+
+@pytest.mark.parametrize(
+    ("where", "error", "message"),
+    [
+        ("shared_simulation", LiberoMissing("LIBERO cannot be imported"), "cannot be imported"),
+        ("shared_simulation", MemoryError("no memory"), "no memory"),
+        ("shared_simulation", OSError(errno.ENOSPC, "full"), "No space left on device.*run the same command"),
+        (
+            "_group",
+            MemoryError("no memory"),
+            r"a_demo\.hdf5 cannot be read: no memory\. .*run the same command",
+        ),
+        ("_group", PermissionError(errno.EACCES, "no"), r"a_demo\.hdf5 cannot be read: Permission denied"),
+        ("_group", OSError(errno.EMFILE, "no"), r"a_demo\.hdf5 cannot be read: Too many open files"),
+    ],
+)
+def test_a_fault_of_the_machine_ends_the_import_and_no_demonstration_is_left_out(
+    files, imported, tmp_path, monkeypatch, where, error, message
+):
+    real = hdf5_import._read
+
+    with monkeypatch.context() as patch:
+
+        def third_fails(jobs, settings, number):
+            if number == 2:
+                patch.setattr(hdf5_import, where, raises(error))
+            return real(jobs, settings, number)
+
+        patch.setattr(hdf5_import, "_read", third_fails)
+        with pytest.raises((InspireError, MemoryError), match=message):
+            import_demonstrations([files], tmp_path / "data", **QUICK)
+    assert len(list((tmp_path / ".data.importing").glob("shard_*"))) == 2
+    report = import_demonstrations([files], tmp_path / "data", **QUICK)
+    assert (report.episodes, report.skipped) == (2, imported[1].skipped)
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(hdf5_import, "_group", raises(PermissionError(errno.EACCES, "no")))
+    with pytest.raises(MachineFault, match=r"a_demo\.hdf5 cannot be read: Permission denied"):
+        import_demonstrations([files], tmp_path / "data", **QUICK)
+
+
+def test_a_drive_that_is_gone_ends_the_import(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(hdf5_import, "_opened", raises(FileNotFoundError(errno.ENOENT, "gone")))
+    job = hdf5_import.Job(0, str(tmp_path / "gone/a.hdf5"), "demo_0", "task.bddl")
+    with pytest.raises(MachineFault, match=r"a\.hdf5 is gone\. .*run the same command"):
+        hdf5_import._recorded(job)
 
 
 def test_bad_input_is_refused(files, tmp_path):

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -73,6 +74,30 @@ def test_an_import_that_fails_says_what_to_install() -> None:
         explained_import(),
     ):
         import robosuite_  # noqa: F401
+
+
+@pytest.mark.parametrize("error", [AttributeError("no eglQueryString"), OSError("no libEGL.so.1")])
+def test_so_does_one_of_a_library_that_is_missing(error: Exception) -> None:
+    with pytest.raises(LiberoMissing, match=rf"cannot be imported: {error}\..*libegl1"), explained_import():
+        raise error
+
+
+@pytest.mark.libero
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+def test_a_reset_that_fails_is_not_repeated_for_ever(
+    recording: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    from robosuite.utils.errors import RandomizationError
+
+    errors = [RandomizationError, error, MemoryError]
+
+    def failing() -> None:
+        raise errors.pop(0)
+
+    monkeypatch.setattr(recording.env.env, "reset", failing)
+    with pytest.raises(error):
+        recording.env.reset()
+    assert errors == [MemoryError], "objects that did not fit are placed again"
 
 
 @pytest.mark.libero

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
-from inspire_vla.errors import InspireError, did_you_mean, reason_of
+from inspire_vla.errors import InspireError, did_you_mean, is_machine_fault, reason_of
 
 COMMANDS = (
     "demo", "collect", "mentions", "label", "labels", "pretrain", "train", "convert", "evaluate", "compare", "report",
@@ -74,9 +74,13 @@ def _run(words: Sequence[str]) -> int:
             hint = getattr(command, "how_to_resume", _how_to_resume)(options)
         return _stopped(interruption, hint)
     except OSError as error:  # a file or folder that this user may not read, or that is gone
-        if error.filename is None:
+        if error.filename is None and not is_machine_fault(error):
             raise
-        print(f"inspire {words[0]}: {error.filename}: {reason_of(error)}.", file=sys.stderr)
+        file = "" if error.filename is None else f"{error.filename}: "
+        print(f"inspire {words[0]}: {file}{reason_of(error)}.", file=sys.stderr)
+        return 2
+    except MemoryError as error:
+        print(f"inspire {words[0]}: not enough memory ({reason_of(error)}).", file=sys.stderr)
         return 2
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from inspire_vla.dialogue import AnswerRule
-from inspire_vla.errors import InspireError, PolicyLost, counted, reason_of
+from inspire_vla.errors import InspireError, PolicyLost, counted, is_machine_fault, reason_of
 from inspire_vla.evaluation.controls import UNASKED, check_control
 from inspire_vla.evaluation.episode import Episode, EpisodeJob, RolloutSettings, describe_crash
 from inspire_vla.evaluation.protocols import Agent, Benchmark
@@ -37,7 +37,7 @@ def rollout(
     """Play `jobs` in up to `slots` environments at once; yield a record as each episode ends.
 
     A crash in an environment or in the agent makes that episode a failure with a traceback; the others continue.
-    PolicyLost ends the rollout, and no episode counts as failed for it.
+    PolicyLost and faults of the machine end the rollout, and no episode counts as failed for them.
     The result is deterministic for the same jobs, slots and agent.
     """
     settings = settings or RolloutSettings()
@@ -59,6 +59,8 @@ def rollout(
                 try:
                     episode = Episode(job, pool.take(job), settings, rule, n_obs_steps)
                 except Exception as error:
+                    if is_machine_fault(error):
+                        raise
                     yield failed(job, settings.policy, error)
                     continue
                 with _crash_ends(episode):
@@ -160,11 +162,13 @@ def _decide(asking: list[Episode], agent: Agent) -> None:
     except PolicyLost:
         raise
     except Exception as error:
-        if len(asking) == 1:
-            asking[0].fail(error)
-        else:
+        if len(asking) > 1:
             for episode in asking:
                 _decide([episode], agent)
+        elif is_machine_fault(error):
+            raise
+        else:
+            asking[0].fail(error)
         return
     for episode, decision in zip(asking, decisions, strict=True):
         with _crash_ends(episode):
@@ -176,6 +180,8 @@ def _crash_ends(episode: Episode) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if is_machine_fault(error):
+            raise
         episode.fail(error)
 
 

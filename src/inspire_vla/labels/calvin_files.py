@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inspire_vla.errors import InspireError, reason_of
+from inspire_vla.errors import GO_ON, InspireError, MachineFault, reason_of
+from inspire_vla.files import machine_faults
 from inspire_vla.labels.demonstration import finite_as_stored
 
 CAMERAS = {"image": "rgb_static", "image2": "rgb_gripper"}
@@ -72,13 +73,15 @@ class _PlainUnpickler(pickle.Unpickler):
 def _load_plain(path: Path, what: str) -> Any:
     """Load a pickled Python object from an .npy file. Raises InspireError if there is none, or it is unsafe."""
     try:
-        with open(path, "rb") as file:
+        with machine_faults(path), open(path, "rb") as file:
             version = np.lib.format.read_magic(file)
             if version[0] == 1:
                 np.lib.format.read_array_header_1_0(file)
             else:
                 np.lib.format.read_array_header_2_0(file)
             return np.asarray(_PlainUnpickler(file).load()).item()
+    except MachineFault:
+        raise
     except Exception as error:  # whatever a damaged pickle leads to
         raise InspireError(f"{path} holds no {what} of CALVIN: {reason_of(error)}.") from None
 
@@ -99,17 +102,22 @@ def read_frame(
         image_sizes: camera → side of the image that the frame must have of it; None for any. Of others none is read.
 
     Raises:
+        MachineFault: the frame cannot be read.
         InspireError: the frame is missing or damaged, or an array is missing or is not CALVIN's. The message begins
             with the name of the file.
     """
     path = frame_file(split, number)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with machine_faults(path), np.load(path, allow_pickle=False) as arrays:
             frame = {name: _numbers(arrays, name, size) for name, size in ARRAYS.items()}
             for camera, side in image_sizes.items():
                 frame[CAMERAS[camera]] = _image(arrays, CAMERAS[camera], side)
             return frame
+    except MachineFault:
+        raise
     except FileNotFoundError:
+        if not split.is_dir():  # perhaps on a drive that is gone
+            raise MachineFault(f"{split} is gone. {GO_ON}") from None
         raise InspireError(f"{path.name}: the frame is missing") from None
     except InspireError as error:
         raise InspireError(f"{path.name}: {error}") from None
@@ -163,6 +171,8 @@ def find_layout(split: Path, numbers: Sequence[int], images: bool) -> tuple[dict
             names = _array_names(path)
             cameras = {camera: None for camera, name in CAMERAS.items() if images and name in names}
             frame = read_frame(split, number, cameras)
+        except MachineFault:
+            raise
         except InspireError as error:
             why = str(error) if not why or path.exists() else why
             continue
@@ -179,7 +189,9 @@ def find_layout(split: Path, numbers: Sequence[int], images: bool) -> tuple[dict
 def _array_names(path: Path) -> set[str]:
     """The names of the arrays of a frame, none where the file cannot be read: `read_frame` says why."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with machine_faults(path), np.load(path, allow_pickle=False) as arrays:
             return set(arrays.files)
+    except MachineFault:
+        raise
     except Exception:
         return set()

@@ -13,7 +13,7 @@ import numpy as np
 
 from inspire_vla import __version__
 from inspire_vla.changed_settings import changed_settings
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, MachineFault
 from inspire_vla.files import read_json, write_json
 from inspire_vla.labels.columns import LabelInfo
 from inspire_vla.labels.dataset_writer import build_dataset
@@ -96,6 +96,8 @@ def collect_demonstrations[Entry](
             build_dataset(job, episodes, make_shard, labels, write_record=write_record, **dataset)
     try:
         record: CollectionRecord[Entry] = read_json(out / COLLECTION_FILE, CollectionRecord[entry_type])  # type: ignore[valid-type]
+    except MachineFault:
+        raise
     except InspireError:
         raise InspireError(f"{out} exists and is no collected dataset; choose another folder.") from None
     found = record.settings | {"episodes": len(record.episodes)}

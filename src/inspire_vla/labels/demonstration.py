@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, MachineFault
 from inspire_vla.files import MADE_AGAIN, open_arrays, write_arrays
 
 
@@ -69,11 +69,11 @@ def load_or_make(path: Path, make: Callable[[], object]) -> Demonstration:
     """Load a demonstration. If the file is damaged, because the machine stopped during writing, make it again.
 
     Raises:
-        SkippedDemonstration: as `load_demonstration`.
+        SkippedDemonstration, MachineFault: as `load_demonstration`.
     """
     try:
         return load_demonstration(path)
-    except SkippedDemonstration:
+    except (SkippedDemonstration, MachineFault):
         raise
     except InspireError:
         path.unlink()
@@ -86,6 +86,7 @@ def load_demonstration(path: Path) -> Demonstration:
 
     Raises:
         SkippedDemonstration: `save_skipped` wrote it.
+        MachineFault: the file cannot be read.
         InspireError: the file is damaged.
     """
     with open_arrays(path, remedy=MADE_AGAIN) as stored:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, MachineFault
 from inspire_vla.files import json_sha256, read_json, write_json
 from inspire_vla.labels.columns import LabelInfo
 from inspire_vla.labels.dataset_writer import build_dataset
@@ -49,14 +49,15 @@ def import_dataset[Report](
         settings: JSON values that determine every episode, besides the labels.
         count: recordings.
         read: makes the demonstration of a recording's number, also in a worker process. It raises InspireError for one
-            that is left out.
+            that is left out, and MachineFault where all end.
         report: a dataclass with `root`. `add` counts in it: a number, and its demonstration or why it is left out.
         what: the recordings in words.
         announce: called with what an interrupted call with other settings has left, which is removed.
         dataset: further arguments of `build_dataset`.
 
     Raises:
-        InspireError: `out` is another dataset, every recording is left out, the disk is full, or a worker process died.
+        MachineFault: that of `read`, the disk is full, or a worker process died.
+        InspireError: `out` is another dataset, or every recording is left out.
     """
     hashes = {name: json_sha256(value) for name, value in (settings | {"labels": labels.to_json()}).items()}
     schema: Any = ImportRecord[type(report)]  # type: ignore[misc]
@@ -77,6 +78,8 @@ def import_dataset[Report](
         return report
     try:
         record: ImportRecord[Report] = read_json(out / IMPORT_FILE, schema)
+    except MachineFault:
+        raise
     except InspireError:
         raise InspireError(f"{out} exists and is no imported dataset; choose another folder.") from None
     if differing := sorted(dict(record.settings.items() ^ hashes.items())):
@@ -91,6 +94,8 @@ def _make_shard(job: ResumableJob, read: Callable[[int], Demonstration], number:
     """Write the shard of a recording, or why it is left out."""
     try:
         demonstration = read(number)
+    except MachineFault:
+        raise
     except InspireError as error:
         save_skipped(str(error), job.shard(number))
         return

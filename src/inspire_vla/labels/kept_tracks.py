@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, MachineFault
 from inspire_vla.files import open_arrays, remove, write_arrays
 from inspire_vla.labels.labeller import Note, Tracks
 from inspire_vla.resumable_job import ResumableJob
@@ -108,6 +108,8 @@ def _index(path: Path) -> list[Frames]:
     try:
         with open_arrays(path) as arrays:
             return [Frames(*entry["frames"]) for entry in json.loads(str(arrays["index"]))]
+    except MachineFault:
+        raise
     except InspireError:
         return []
 
@@ -128,6 +130,8 @@ def _load(path: Path) -> dict[Frames, Tracks]:
                         for text, spans in entry["notes"]
                     ),
                 )
+    except MachineFault:
+        raise
     except InspireError:
         return {}
     return found

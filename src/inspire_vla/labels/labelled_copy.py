@@ -19,7 +19,7 @@ from typing import Any
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, MachineFault
 from inspire_vla.files import (
     atomic_path,
     disk_errors,
@@ -139,10 +139,10 @@ def drop_marker(root: Path) -> None:
 
 @contextmanager
 def removed_on_bad_source(building: Path) -> Iterator[None]:
-    """Remove the unfinished folder if the source is damaged or has changed. After a disk error it is kept."""
+    """Remove the unfinished folder if the source is damaged or has changed. After a fault of the machine it is kept."""
     try:
         yield
     except InspireError as error:
-        if not isinstance(error.__cause__, OSError):
+        if not isinstance(error, MachineFault):
             remove(building)
         raise

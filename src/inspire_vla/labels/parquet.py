@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from inspire_vla.errors import InspireError, counted, reason_of
+from inspire_vla.errors import GO_ON, InspireError, MachineFault, counted, is_machine_fault, reason_of
 from inspire_vla.files import atomic_path
 
 _NAMES_SHOWN = 20
@@ -30,6 +30,8 @@ def readable(path: Path) -> Iterator[None]:
     except InspireError:
         raise
     except _UNREADABLE as error:
+        if isinstance(error, OSError) and is_machine_fault(error):
+            raise MachineFault(f"{path} cannot be read: {reason_of(error)}. {GO_ON}") from None
         raise InspireError(f"{path} is damaged or truncated: {reason_of(error)[:200]}.") from None
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inspire_vla.errors import InspireError
+from inspire_vla.errors import InspireError, is_machine_fault
 from inspire_vla.labels.lerobot_files import LeRobotFiles, Segment
 from inspire_vla.labels.parquet import read_table
 
@@ -97,7 +97,9 @@ class EpisodeReader:
         for frame in (segment.start + shown).tolist():
             try:
                 image = np.asarray(Image.open(io.BytesIO(cells[frame].as_py()["bytes"])).convert("RGB"))
-            except Exception:  # PIL's, of many kinds, or the cell holds something else
+            except Exception as error:  # PIL's, of many kinds, or the cell holds something else
+                if is_machine_fault(error):
+                    raise
                 raise InspireError(
                     f"{segment.file}: frame {frame} of episode {segment.episode} holds no image in {camera!r}."
                 ) from None

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from inspire_vla.errors import InspireError, counted, some_of
+from inspire_vla.errors import GO_ON, InspireError, MachineFault, counted, some_of
+from inspire_vla.files import machine_faults
 from inspire_vla.labels import ModeRule
 from inspire_vla.labels.collected_dataset import check_numbers
 from inspire_vla.labels.dataset_writer import ACTION_NAMES
@@ -115,6 +116,7 @@ def import_demonstrations(
             interrupted call with other settings has left, which is removed.
 
     Raises:
+        MachineFault: LIBERO does not load, a file cannot be read, or the disk is full.
         InspireError: no HDF5 file, `out` exists and is not the finished dataset of the same call, an image size out of
             range, a mapping of something that no task has, LIBERO is not installed, or what `render` needs, or nothing
             could be imported.
@@ -224,10 +226,14 @@ def _jobs(sources: Sequence[str | Path], report: ImportReport) -> list[Job]:
                     job = Job(len(jobs), str(path.absolute()), name, str(task_file))
                     try:
                         _check_layout(_group(file, name))
+                    except MachineFault:
+                        raise
                     except InspireError as error:
                         report.skipped[job.key] = str(error)
                     else:
                         jobs.append(job)
+        except MachineFault:
+            raise
         except InspireError as error:
             report.skipped[path.name] = str(error)
     return jobs
@@ -235,9 +241,14 @@ def _jobs(sources: Sequence[str | Path], report: ImportReport) -> list[Job]:
 
 @contextmanager
 def _opened(path: str | Path) -> Iterator[Any]:
-    """The group of the demonstrations of a file. Raises InspireError where there is none, or the file is damaged."""
+    """The group of the demonstrations of a file.
+
+    Raises:
+        MachineFault: the file cannot be read.
+        InspireError: it is damaged, or has no such group.
+    """
     try:
-        with _h5py().File(path, "r") as file:
+        with machine_faults(path), _h5py().File(path, "r") as file:
             yield _group(file, "data")
     except InspireError:
         raise
@@ -296,7 +307,12 @@ def _task_file(path: Path, recorded: Any) -> Path:
 
 
 def _read(jobs: Sequence[Job], settings: Settings, number: int) -> Demonstration:
-    """Read the demonstration of a number. Raises InspireError with the reason for which it is skipped."""
+    """Read the demonstration of a number.
+
+    Raises:
+        MachineFault: LIBERO does not load, or the file cannot be read.
+        InspireError: the reason for which it is skipped.
+    """
     job = jobs[number]
     states, actions, model_xml = _recorded(job)
     env = shared_simulation(job.task_file, settings.image_size, settings.render)
@@ -324,6 +340,8 @@ def _read(jobs: Sequence[Job], settings: Settings, number: int) -> Demonstration
 
 def _recorded(job: Job) -> tuple[np.ndarray, np.ndarray, str]:
     """Return states (T, n), actions (T, 7) and the model file, "" for none. Raises InspireError if invalid."""
+    if not Path(job.file).exists():  # it was there before the work, perhaps on a drive that is gone
+        raise MachineFault(f"{job.file} is gone. {GO_ON}")
     with _opened(job.file) as file:
         demo = _group(file, job.name)
         _check_layout(demo)

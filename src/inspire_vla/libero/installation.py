@@ -9,11 +9,11 @@ from pathlib import Path
 
 import yaml
 
-from inspire_vla.errors import InspireError, reason_of
+from inspire_vla.errors import InspireError, MachineFault, reason_of
 from inspire_vla.files import write_text
 
 
-class LiberoMissing(InspireError):
+class LiberoMissing(MachineFault):
     """LIBERO, or a part of it, is not installed."""
 
 
@@ -62,7 +62,7 @@ def explained_import() -> Iterator[None]:
     """Turn a failing import of LIBERO, or of what it needs, into LiberoMissing, which says what to install."""
     try:
         yield
-    except ImportError as error:
+    except Exception as error:  # also an AttributeError or OSError, where OpenGL's library is missing
         raise LiberoMissing(
             f"LIBERO cannot be imported: {reason_of(error)}. `make libero` installs it with all that it needs; images "
             "also need MUJOCO_GL=egl with the system's EGL library (Debian: libegl1), or MUJOCO_GL=osmesa (libosmesa6)."

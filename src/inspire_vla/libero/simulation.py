@@ -10,6 +10,8 @@ import re
 import weakref
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +59,20 @@ def make_simulation(task_file: str | Path, *, pixels: int | None = None, render:
     if pixels is not None:
         keep_render_context(env.env, fast_rendering if render == "fast" else str)
     compute_once(env.env)
+    env.reset = partial(_reset, env)
     env.seed(0)
     env.reset()
     close_at_exit(env)
     return env
+
+
+def _reset(env: Any) -> Any:
+    """Reset; again where the objects did not fit. LIBERO's own reset tries again after any error, and after Ctrl-C."""
+    from robosuite.utils.errors import RandomizationError
+
+    while True:
+        with suppress(RandomizationError):
+            return env.env.reset()
 
 
 _simulations: dict[tuple[str, int | None, Rendering], Any] = {}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inspire_vla.errors import InspireError, reason_of
+from inspire_vla.errors import MachineFault, reason_of
 
 if TYPE_CHECKING:  # else after MUJOCO_GL is chosen
     import mujoco
@@ -25,7 +25,7 @@ _PROBE = "from mujoco.{0} import GLContext; c = GLContext(8, 8); c.make_current(
 _OFF = ("disable", "disabled", "off", "false", "0")
 
 
-class GraphicsUnavailable(InspireError):
+class GraphicsUnavailable(MachineFault):
     """No off-screen OpenGL works on this machine, so images cannot be drawn. Physics still runs."""
 
 
