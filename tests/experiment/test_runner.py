@@ -1,11 +1,15 @@
 """Stages are run once, in order, within their time; commands are stood in for by a small program."""
 
 import json
+import os
+import signal
+import threading
+import time
 
 import pytest
 
 from inspire_vla.errors import InspireError
-from inspire_vla.experiment import Stage
+from inspire_vla.experiment import Stage, runner
 from inspire_vla.experiment.runner import run_stages
 
 pytestmark = pytest.mark.usefixtures("_commands_are_python")
@@ -68,3 +72,33 @@ def test_time_over_interrupts_and_keeps_what_was_done(tmp_path):
     assert (progress.done, progress.total, progress.finished) == (1, 2, False)
     assert not plan[1].done.exists()
     assert journal(tmp_path)[-1]["outcome"] == "interrupted"
+
+
+@pytest.mark.parametrize("ignored", [("SIGINT",), ("SIGINT", "SIGTERM")])
+def test_a_second_interruption_leaves_no_command_running(tmp_path, monkeypatch, ignored):
+    """Theirs ignore Ctrl-C, as one does that saves a checkpoint."""
+    monkeypatch.setattr(runner, "_shares", lambda jobs: [None] * jobs)
+    monkeypatch.setattr(runner, "_STOPPING", ((signal.SIGINT, 60), (signal.SIGTERM, 1), (signal.SIGKILL, 60)))
+    ignore = "".join(f"signal.signal(signal.{name}, signal.SIG_IGN);" for name in ignored)
+    code = f"import os, signal, time; {ignore} open({{!r}}, 'w').write(str(os.getpid())); time.sleep(90)"
+    files = [tmp_path / name for name in ("a", "b")]
+    plan = [Stage(file.name, (code.format(str(file)),), tmp_path / f"{file.name}.done") for file in files]
+
+    def interrupt_twice():
+        while not all(file.is_file() and file.read_text(encoding="utf-8") for file in files):
+            time.sleep(0.05)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
+    threading.Thread(target=interrupt_twice, daemon=True).start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_stages(plan, tmp_path, jobs=2)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    for file in files:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(file.read_text(encoding="utf-8")), 0)
+    assert [line["outcome"] for line in journal(tmp_path)] == ["interrupted"] * 2

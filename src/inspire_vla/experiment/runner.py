@@ -5,8 +5,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +19,8 @@ from inspire_vla.experiment.folder import JOURNAL
 from inspire_vla.experiment.stages import Stage
 from inspire_vla.files import append_json_line, read_json_lines
 
-_GRACE_S = 45
+_STOPPING = ((signal.SIGINT, 45), (signal.SIGTERM, 10), (signal.SIGKILL, 10))
+"""How commands are ended: signals, one after the other, each with seconds to wait."""
 _OF_FILES = ("--out", "--dataset", "--policy", "--images-dir", "--policy.pretrained_init")
 
 
@@ -67,7 +70,8 @@ def run_stages(
                 if ready:
                     stage, cores = ready.pop(0), None if alone else shares[slot]
                     waiting.remove(stage)
-                    running[slot] = stage, _start(stage, plan, out, cores), commit()
+                    at = commit()
+                    running[slot] = stage, _start(stage, plan, out, cores), at
             if not running:
                 raise InspireError(f"{waiting[0].name} needs what no stage makes: {waiting[0].missing}.")
             time.sleep(0.2)
@@ -78,8 +82,8 @@ def run_stages(
             if time.monotonic() > deadline:
                 break
     finally:
+        _stop([command for _, command, _ in running.values()])
         for stage, command, at in running.values():
-            command.stop()
             _record(out, stage, command, "interrupted", at)
     return Progress(sum(stage.done.exists() for stage in plan), len(plan))
 
@@ -145,22 +149,45 @@ class RunningCommand:
     def seconds(self) -> float:
         return time.monotonic() - self._started
 
-    def stop(self) -> None:
-        """Interrupt the command and everything that it started; kill it if it does not end."""
-        for sign, patience in ((signal.SIGINT, _GRACE_S), (signal.SIGKILL, 10)):
-            if self._process.poll() is not None:
-                return
+    def send(self, sign: signal.Signals) -> None:
+        """Send a signal to the command and everything that it started, while it runs."""
+        if self._process.poll() is None:
             os.killpg(self._process.pid, sign)
-            try:
-                self._process.wait(patience)
-            except subprocess.TimeoutExpired:
-                continue
 
     def tail(self) -> str:
         """The last lines that the command printed: at most twelve, and 1,500 characters."""
         text = self.log.read_text(errors="replace", encoding="utf-8").replace("\r", "\n")
         printed = [line for line in text.splitlines()[-200:] if line.strip()]
         return "\n".join(printed[-12:])[-1500:]
+
+
+def _stop(commands: Sequence[RunningCommand]) -> None:
+    """Interrupt commands; end those that do not stop, and kill the rest. Ctrl-C meanwhile only shortens the waiting."""
+    with _interruptions_noted() as noted:
+        for sign, patience in _STOPPING:
+            for command in commands:
+                command.send(sign)
+            before, until = len(noted), time.monotonic() + patience
+            while any(command.outcome is None for command in commands):
+                if len(noted) > before or time.monotonic() > until:
+                    break
+                time.sleep(0.1)
+
+
+@contextmanager
+def _interruptions_noted() -> Iterator[list[int]]:
+    """Let Ctrl-C and SIGTERM be noted in the list, in place of the exception that they raise."""
+    noted: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # signals go to the main thread
+        yield noted
+        return
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda number, _: noted.append(number)) for number in signals}
+    try:
+        yield noted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _shares(jobs: int) -> list[list[int] | None]:
