@@ -97,6 +97,19 @@ def test_json_lines_are_read_as_they_were_appended_but_for_a_line_that_a_kill_cu
     with log.open("a", encoding="utf-8") as file:
         file.write('{"step": 3, "lo')
     assert read_json_lines(log) == rows
+    with log.open("ab") as file:
+        file.write("ä".encode()[:1])
+    assert read_json_lines(log) == rows
+    append_json_line(log, rows[0])
+    assert read_json_lines(log) == [*rows, rows[0]]
+
+
+def test_a_first_line_that_a_kill_cut_is_removed_too(tmp_path):
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"st', encoding="utf-8")
+    assert read_json_lines(log) == []
+    append_json_line(log, {"step": 1})
+    assert read_json_lines(log) == [{"step": 1}]
 
 
 @pytest.mark.parametrize("content", ["{}\n[1]\n", "{}\n{\n", "\n"])

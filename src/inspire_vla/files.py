@@ -132,23 +132,31 @@ def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
         InspireError: no such file, or a line that is no JSON object; names the line.
     """
     try:
-        *lines, _unfinished = Path(path).read_text(encoding="utf-8").split("\n")
-        rows = [json.loads(line) for line in lines]
+        *lines, _unfinished = Path(path).read_bytes().split(b"\n")  # which may end within a character
     except OSError as error:
         raise InspireError(f"{path} cannot be read: {reason_of(error)}.") from None
-    except ValueError as error:
-        raise InspireError(f"{path} holds no valid JSON lines: {reason_of(error)}.") from None
-    for number, row in enumerate(rows, start=1):
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise InspireError(f"{path}, line {number} is no valid JSON: {reason_of(error)}.") from None
         if not isinstance(row, dict):
             raise InspireError(f"{path}, line {number}: a JSON object is needed, found {str(row)[:80]!r}.")
+        rows.append(row)
     return rows
 
 
 def append_json_line(path: str | Path, row: Mapping[str, Any]) -> None:
-    """Append `row` to a JSON-lines file, which is made if it is missing."""
+    """Append `row` to a JSON-lines file, which is made if it is missing.
+
+    A last line without its end, which a killed process leaves, is removed: the row would become a part of it.
+    """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    with open(path, "ab+") as file:
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+        file.write((json.dumps(row) + "\n").encode())
 
 
 def json_sha256(data: Any) -> str:
