@@ -57,9 +57,9 @@ class BackboneLaws:
         elements = torch.cat([prefix, backbone.embed(ids[None])[0]])
         return backbone.extend(elements[None], attention_mask=attention_mask[None])[0]
 
-    def close(self, found: Tensor, expected: Tensor) -> None:
+    def close(self, actual: Tensor, expected: Tensor) -> None:
         scale = expected.abs().max().clamp(min=1.0)
-        torch.testing.assert_close(found / scale, expected / scale, rtol=0, atol=self.tolerance)
+        torch.testing.assert_close(actual / scale, expected / scale, rtol=0, atol=self.tolerance)
 
     def test_sizes_are_as_declared(self, given: tuple) -> None:
         backbone, images, state = given
@@ -84,10 +84,10 @@ class BackboneLaws:
             for hide in ((), (TokenType.ANSWER,), (TokenType.ANSWER, TokenType.QUESTION)):
                 options = {"bidirectional_prefix": backbone.bidirectional_prefix, "hide": hide}
                 expected = mask_by_definition(4, token_types.tolist(), **options)
-                found = make_attention_mask(every, **options)
-                if found is None:
-                    found = torch.ones_like(expected).tril()[None]
-                assert torch.equal(found[0], expected)
+                mask = make_attention_mask(every, **options)
+                if mask is None:
+                    mask = torch.ones_like(expected).tril()[None]
+                assert torch.equal(mask[0], expected)
 
     @pytest.mark.parametrize("hide", [(), (TokenType.ANSWER,), (TokenType.ANSWER, TokenType.QUESTION)])
     def test_masks_of_training_and_decoding_are_equal(self, given: tuple, hide: tuple) -> None:
@@ -123,8 +123,10 @@ class BackboneLaws:
             expected = self.whole(backbone, prefix, ids, token_types)
             elements = torch.cat([prefix, backbone.embed(ids[None])[0]])
             every = torch.cat([torch.full((len(prefix),), PREFIX), token_types])[None]
-            said = (token_types == TokenType.ANSWER) | (token_types == TokenType.ACTION)
-            stops = [len(prefix) + place for place in said.nonzero().flatten().tolist()] + [len(elements)]
+            generated = (token_types == TokenType.ANSWER) | (token_types == TokenType.ACTION)
+            stops = [len(prefix) + position for position in generated.nonzero().flatten().tolist()] + [
+                len(elements)
+            ]
             cache, pieces = backbone.new_cache(), []
             for start, stop in pairwise([0, *stops]):
                 extension = {
@@ -153,9 +155,9 @@ class BackboneLaws:
                 len(prefix), token_types.tolist(), backbone.bidirectional_prefix
             )
             with attention_weights(backbone) as layers:
-                found = backbone.extend(elements, attention_mask=attention_mask[None])[0]
+                actual = backbone.extend(elements, attention_mask=attention_mask[None])[0]
             after = self.whole(backbone, prefix, ids, token_types)
-        self.close(found, expected)
+        self.close(actual, expected)
         self.close(after, expected)
         assert len(layers) == backbone.decoder.config.num_hidden_layers
         unseen = ~attention_mask
@@ -188,16 +190,16 @@ class BackboneLaws:
             elements = torch.cat([prefix, backbone.embed(ids[None])[0]])
             every = torch.cat([torch.full((len(prefix),), PREFIX), token_types])
             for before, after in ((3, 0), (0, 3), (2, 1)):
-                own = slice(before, before + count)
+                content = slice(before, before + count)
                 padded = torch.randn(before + count + after, elements.shape[1])
-                padded[own] = elements
+                padded[content] = elements
                 kinds = torch.full((1, len(padded)), PAD)
-                kinds[0, own] = every
+                kinds[0, content] = every
                 places = torch.zeros(1, len(padded), dtype=torch.long)
-                places[0, own] = torch.arange(count)
+                places[0, content] = torch.arange(count)
                 mask = make_attention_mask(kinds, bidirectional_prefix=backbone.bidirectional_prefix)
                 self.close(
-                    backbone.extend(padded[None], positions=places, attention_mask=mask)[0, own], expected
+                    backbone.extend(padded[None], positions=places, attention_mask=mask)[0, content], expected
                 )
 
     def test_a_batch_equals_singles(self, given: tuple) -> None:
@@ -213,12 +215,12 @@ class BackboneLaws:
             kinds = torch.cat([torch.full(prefix.shape[:2], PREFIX), token_types], 1)
             mask = make_attention_mask(kinds, bidirectional_prefix=backbone.bidirectional_prefix)
             together = backbone.extend(torch.cat([prefix, backbone.embed(ids)], 1), attention_mask=mask)
-            for row, (own, kind) in enumerate(pairs):
+            for row, (row_ids, kind) in enumerate(pairs):
                 alone_prefix = backbone.encode_observation(
                     images[[row]], None if state is None else state[[row]]
                 )[0]
                 self.close(prefix[row], alone_prefix)
-                alone = self.whole(backbone, alone_prefix, own, kind)
+                alone = self.whole(backbone, alone_prefix, row_ids, kind)
                 self.close(together[row, : len(alone)], alone)
 
     def test_forward_equals_a_whole_pass(self, given: tuple) -> None:
@@ -231,8 +233,8 @@ class BackboneLaws:
             prefix = backbone.encode_observation(images, state)[rows]
             ids = torch.zeros(len(rows), longest, dtype=torch.long)
             token_types = torch.full((len(rows), longest), PAD)
-            for place, row in enumerate(rows):
-                ids[place, : len(pairs[row][0])], token_types[place, : len(pairs[row][1])] = pairs[row]
+            for i, row in enumerate(rows):
+                ids[i, : len(pairs[row][0])], token_types[i, : len(pairs[row][1])] = pairs[row]
             kinds = torch.cat([torch.full(prefix.shape[:2], PREFIX), token_types], 1)[:, :-1]
             loss_mask = torch.zeros_like(kinds, dtype=torch.bool)
             loss_mask[:, prefix.shape[1] - 1 :] = (token_types == TokenType.ANSWER) | (
@@ -252,9 +254,9 @@ class BackboneLaws:
             return scores.detach(), {name: p.grad.clone() for name, p in named if p.grad is not None}
 
         for rows in (list(range(ROWS)), [max(range(ROWS), key=lambda row: len(pairs[row][0]))]):
-            (expected, slopes), (found, ours) = gradients(True, rows), gradients(False, rows)
+            (expected, slopes), (actual, ours) = gradients(True, rows), gradients(False, rows)
             scale = expected.abs().max().clamp(min=1.0)
-            torch.testing.assert_close(found / scale, expected / scale, rtol=0, atol=1e-5)
+            torch.testing.assert_close(actual / scale, expected / scale, rtol=0, atol=1e-5)
             assert ours.keys() == slopes.keys()
             for name, slope in slopes.items():
                 scale = slope.abs().max().clamp(min=1.0)
@@ -266,12 +268,12 @@ class BackboneLaws:
             prefix = backbone.encode_observation(images, state)[0]
             ids, token_types = self.sequence(backbone, 0)
             before = self.whole(backbone, prefix, ids, token_types)
-            for place in range(1, len(ids), 1 + len(ids) // 16):
+            for position in range(1, len(ids), 1 + len(ids) // 16):
                 changed = ids.clone()
-                changed[place] = (ids[place] + 1) % 200
+                changed[position] = (ids[position] + 1) % 200
                 after = self.whole(backbone, prefix, changed, token_types)
                 mask = mask_by_definition(len(prefix), token_types.tolist(), backbone.bidirectional_prefix)
-                blind = ~mask[:, len(prefix) + place]
+                blind = ~mask[:, len(prefix) + position]
                 torch.testing.assert_close(after[blind], before[blind], rtol=0, atol=1e-5)
                 assert not torch.allclose(after[~blind], before[~blind], rtol=0, atol=1e-5)
 
@@ -309,8 +311,8 @@ class BackboneLaws:
             prefix = backbone.encode_observation(images, state)
         plain = decode(backbone, prefix, dialogues, grammar)
         for draft in drafts(plain):
-            found = decode(backbone, prefix, dialogues, grammar, drafts=draft)
-            assert [d.token_ids for d in found] == [d.token_ids for d in plain]
+            decisions = decode(backbone, prefix, dialogues, grammar, drafts=draft)
+            assert [d.token_ids for d in decisions] == [d.token_ids for d in plain]
 
     def test_static_cache_decides_the_same(self, given: tuple) -> None:
         backbone, images, state = given
@@ -324,8 +326,8 @@ class BackboneLaws:
         plain = decode(backbone, prefix, dialogues, grammar)
         backbone.use_static_cache(256)
         for draft in [None, *drafts(plain)]:  # every decision starts with what the last one left in the cache
-            found = decode(backbone, prefix, dialogues, grammar, drafts=draft)
-            assert [d.token_ids for d in found] == [d.token_ids for d in plain]
+            decisions = decode(backbone, prefix, dialogues, grammar, drafts=draft)
+            assert [d.token_ids for d in decisions] == [d.token_ids for d in plain]
             for row in range(ROWS):
                 alone = decode(backbone, prefix[[row]], dialogues[row : row + 1], grammar)
                 assert alone[0].token_ids == plain[row].token_ids

@@ -22,7 +22,7 @@ from inspire_vla.dialogue import TokenType, build_dialogue, render
 from inspire_vla.spatial import answer_words
 
 HIDDEN = [(), (TokenType.ANSWER,), (TokenType.ANSWER, TokenType.QUESTION)]
-SAID = ["left", "grasped"]
+ANSWERS = ["left", "grasped"]
 CODES = UniformBins(horizon=1, action_dim=3, bins=16)
 CHUNKS = ([3, 0, 15, 7, 7], [8], [1, 2, 3])
 """Action codes of each row; their number may differ, as FAST's does."""
@@ -42,9 +42,9 @@ class FlowLaws:
     def given(self) -> tuple[Backbone, FlowExpert, Tensor, Tensor | None]:
         return self.make(0)
 
-    def close(self, found: Tensor, expected: Tensor) -> None:
+    def close(self, actual: Tensor, expected: Tensor) -> None:
         scale = expected.abs().max().clamp(min=1.0)
-        torch.testing.assert_close(found / scale, expected / scale, rtol=0, atol=self.tolerance)
+        torch.testing.assert_close(actual / scale, expected / scale, rtol=0, atol=self.tolerance)
 
     def state_text(self, backbone: Backbone) -> str | None:
         return "1 2 3" if backbone.template.needs_state else None
@@ -64,7 +64,7 @@ class FlowLaws:
         mask, token ids and token types. `codes`: of each row; None: none are trained."""
         backbone, _, images, state = given
         sequences = []
-        for place, row in enumerate(rows):
+        for i, row in enumerate(rows):
             dialogue = build_dialogue(
                 TEXTS[row], template=backbone.template, state_text=self.state_text(backbone)
             )
@@ -72,23 +72,23 @@ class FlowLaws:
                 render(
                     dialogue.with_answers(answers[: len(dialogue.mentions)]),
                     backbone.text_tokenizer,
-                    None if codes is None else self.code_ids(backbone).to_ids(codes[place]),
+                    None if codes is None else self.code_ids(backbone).to_ids(codes[i]),
                 )
             )
         longest = max(map(len, sequences)) + 2
         ids = torch.zeros(len(rows), longest, dtype=torch.long)
         types = torch.full((len(rows), longest), PAD)
-        for place, sequence in enumerate(sequences):
-            ids[place, : len(sequence)] = torch.from_numpy(sequence.ids)
-            types[place, : len(sequence)] = torch.from_numpy(sequence.token_types.astype(np.int64))
+        for i, sequence in enumerate(sequences):
+            ids[i, : len(sequence)] = torch.from_numpy(sequence.ids)
+            types[i, : len(sequence)] = torch.from_numpy(sequence.token_types.astype(np.int64))
         state = None if state is None else state[rows]
         prefix = backbone.encode_observation(images[rows], state)
         embeddings = backbone.embed_sequence(ids, types, backbone.encode_state(state))
         every = torch.cat([torch.full(prefix.shape[:2], PREFIX), types], 1)
-        learned = (every[:, 1:] == TokenType.ANSWER) | (every[:, 1:] == TokenType.ACTION)
+        loss_mask = (every[:, 1:] == TokenType.ANSWER) | (every[:, 1:] == TokenType.ACTION)
         mask = make_attention_mask(every, bidirectional_prefix=backbone.bidirectional_prefix, hide=hide)
         embeddings = torch.cat([prefix, embeddings], 1)
-        return embeddings, torch.nn.functional.pad(learned, (0, 1)), mask, ids, every
+        return embeddings, torch.nn.functional.pad(loss_mask, (0, 1)), mask, ids, every
 
     def training(
         self,
@@ -169,9 +169,9 @@ class FlowLaws:
         wrong = [{m: words[words.index(w) - 1] for m, w in of_row.items()} for of_row in right]
         mixed = [wrong[0], right[1], {}]
         for drafts in (right, wrong, mixed):
-            found = self.decoded(given, [0, 1, 2], noise, drafts=drafts)
-            assert [d.answers for d in found] == [d.answers for d in plain]
-            for one, two in zip(found, plain, strict=True):
+            decisions = self.decoded(given, [0, 1, 2], noise, drafts=drafts)
+            assert [d.answers for d in decisions] == [d.answers for d in plain]
+            for one, two in zip(decisions, plain, strict=True):
                 self.close(torch.from_numpy(one.actions), torch.from_numpy(two.actions))
         drafted = self.decoded(given, [0, 1, 2], noise, drafts=right)
         base = self.decoded(given, [0, 1, 2], noise, reasoning=False)
@@ -213,8 +213,8 @@ class FlowLaws:
         expert, noise = given[1], self.noise(given[1])
         actions = torch.randn(ROWS, expert.horizon, self.robot_dim)
         with torch.inference_mode():
-            _, plain = self.training(given, SAID, [0, 1, 2], hide)
-            _, coded = self.training(given, SAID, [0, 1, 2], hide, CHUNKS)
+            _, plain = self.training(given, ANSWERS, [0, 1, 2], hide)
+            _, coded = self.training(given, ANSWERS, [0, 1, 2], hide, CHUNKS)
             assert torch.equal(coded.positions, plain.positions)
             assert torch.equal(coded.visible.sum(1), plain.visible.sum(1))
             self.close(self.loss(expert, coded, actions), self.loss(expert, plain, actions))
@@ -236,21 +236,21 @@ class FlowLaws:
                 backbone.encode_observation(images, state),
                 dialogues,
                 Grammar(backbone.text_tokenizer, answers, CODES, vocabulary),
-                overrides=[dict(zip(dialogue.mentions, SAID, strict=False)) for dialogue in dialogues],
+                overrides=[dict(zip(dialogue.mentions, ANSWERS, strict=False)) for dialogue in dialogues],
                 states=backbone.encode_state(state),
                 hide=hide,
             )
             count = CODES.max_codes
             codes = [vocabulary.to_codes(decision.token_ids[-count:]).tolist() for decision in decisions]
-            found, _ = self.training(given, SAID, [0, 1, 2], hide, codes)
-            embeddings, loss_mask, mask, *_ = self.demonstrations(given, SAID, [0, 1, 2], hide, codes)
-            self.close(found, backbone(embeddings, loss_mask, attention_mask=mask))
-            of_rows = found.split(loss_mask.sum(1).tolist())
-            for row, own in enumerate(of_rows):
-                alone, _ = self.training(given, SAID, [row], hide, [codes[row]])
-                self.close(alone, own)
+            logits, _ = self.training(given, ANSWERS, [0, 1, 2], hide, codes)
+            embeddings, loss_mask, mask, *_ = self.demonstrations(given, ANSWERS, [0, 1, 2], hide, codes)
+            self.close(logits, backbone(embeddings, loss_mask, attention_mask=mask))
+            of_rows = logits.split(loss_mask.sum(1).tolist())
+            for row, of_row in enumerate(of_rows):
+                alone, _ = self.training(given, ANSWERS, [row], hide, [codes[row]])
+                self.close(alone, of_row)
                 ids = vocabulary.to_ids(np.arange(vocabulary.size))
-                assert own[-count:, ids].argmax(-1).tolist() == codes[row]
+                assert of_row[-count:, ids].argmax(-1).tolist() == codes[row]
 
     def test_an_insulated_backbone_learns_from_codes_and_answers_alone(self, given: tuple) -> None:
         backbone, expert = given[:2]
@@ -259,8 +259,8 @@ class FlowLaws:
         def gradient(codes: Sequence[Sequence[int]] | None, *, flow: bool, insulated: bool = True) -> Tensor:
             for module in (backbone, expert):
                 module.zero_grad()
-            embeddings, loss_mask, _, ids, _ = self.demonstrations(given, SAID, [0, 1, 2], codes=codes)
-            logits, context = self.training(given, SAID, [0, 1, 2], codes=codes)
+            embeddings, loss_mask, _, ids, _ = self.demonstrations(given, ANSWERS, [0, 1, 2], codes=codes)
+            logits, context = self.training(given, ANSWERS, [0, 1, 2], codes=codes)
             targets = torch.nn.functional.pad(ids, (embeddings.shape[1] - ids.shape[1], 0)).roll(-1, 1)
             loss = cross_entropy(logits, targets[loss_mask])
             if flow:
@@ -345,9 +345,9 @@ class FlowLaws:
             self.loss(expert, many, targets.repeat(16, 1, 1), seed=step).backward()
             optimizer.step()
         with torch.inference_mode():
-            found = denoise(expert, context, self.noise(expert, 2), 10)[..., : self.robot_dim]
-        error = float((found - targets).abs().mean())
+            actions = denoise(expert, context, self.noise(expert, 2), 10)[..., : self.robot_dim]
+        error = float((actions - targets).abs().mean())
         assert error < 0.15
-        assert error < 0.4 * float((found.flip(0) - targets).abs().mean())
+        assert error < 0.4 * float((actions.flip(0) - targets).abs().mean())
 
     steps_to_overfit = 150

@@ -136,14 +136,14 @@ def _random[P: PreTrainedPolicy](policy: P, seed: int) -> P:
 def bos_text() -> PreTrainedTokenizerFast:
     """A tokenizer that begins a text with <bos>, as PaliGemma's does."""
     text = gemma_text()
-    own = PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=type(text._tokenizer).from_str(text._tokenizer.to_str()), unk_token="<unk>",
         bos_token="<bos>", eos_token="<eos>", pad_token="<pad>",
     )  # fmt: skip
-    own._tokenizer.post_processor = TemplateProcessing(
-        single="<bos> $A", special_tokens=[("<bos>", own.bos_token_id)]
+    tokenizer._tokenizer.post_processor = TemplateProcessing(
+        single="<bos> $A", special_tokens=[("<bos>", tokenizer.bos_token_id)]
     )
-    return own
+    return tokenizer
 
 
 def save(policy: PreTrainedPolicy, folder: Path, statistics: dict[str, Any] | None = None) -> Path:

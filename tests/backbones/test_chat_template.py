@@ -21,8 +21,8 @@ def save(model: ImageText, folder: Path) -> None:
 def test_the_dialogue_uses_the_chat_template_of_the_model() -> None:
     model = vlms.idefics3(2)
     dialogue = build_dialogue("open the drawer", ["left"], template=model.template)
-    said = model.chat.opening + "".join(s.text or "" for s in dialogue.segments)
-    assert said == (
+    text = model.chat.opening + "".join(s.text or "" for s in dialogue.segments)
+    assert text == (
         "user: <image><image>In which direction is the drawer relative to the robot?\nassistant: left\n"
         "user: What action should the robot take to open the drawer?\nassistant: "
     )

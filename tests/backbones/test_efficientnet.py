@@ -36,7 +36,7 @@ def test_timms_network_with_these_weights_is_the_published_one(encoder: Efficien
         logits = whole(IMAGE)[0]
         features = whole.blocks[:STAGES](whole.bn1(whole.conv_stem(IMAGE)))
         assert torch.equal(encoder(IMAGE), features)
-    assert {place: round(logits[place].item(), 5) for place in PUBLISHED} == pytest.approx(
+    assert {index: round(logits[index].item(), 5) for index in PUBLISHED} == pytest.approx(
         PUBLISHED, abs=1e-4
     )
     assert features.shape == (1, CHANNELS, 4, 4)

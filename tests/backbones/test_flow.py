@@ -47,8 +47,8 @@ def loss_of(actions: Tensor, is_pad: Tensor | None = None, expert: FlowExpert | 
 def test_the_exact_field_has_no_loss_and_leads_to_the_actions() -> None:
     assert loss_of(TARGET[..., :ROBOT]) < 1e-6
     for steps in (1, 4, 10):
-        found = denoise(ExactField(), CONTEXT, torch.randn(2, HORIZON, WIDE), steps)
-        torch.testing.assert_close(found, TARGET, rtol=0, atol=1e-5)
+        actions = denoise(ExactField(), CONTEXT, torch.randn(2, HORIZON, WIDE), steps)
+        torch.testing.assert_close(actions, TARGET, rtol=0, atol=1e-5)
 
 
 def test_actions_beyond_the_episode_and_padded_numbers_do_not_count() -> None:

@@ -67,9 +67,9 @@ def test_logits_are_those_of_the_model_itself(kind: str) -> None:
     expected = ours.model(**inputs).logits
     prefix = ours.encode_observation(images, None)
     ids = inputs["input_ids"][:, prefix.shape[1] :]
-    found = ours.logits(ours.extend(torch.cat([prefix, ours.embed(ids)], 1)))
+    logits = ours.logits(ours.extend(torch.cat([prefix, ours.embed(ids)], 1)))
     assert expected.abs().max() > 0.5
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(logits, expected, atol=1e-4, rtol=0)
 
 
 def test_the_layout_of_images_is_that_of_the_model() -> None:

@@ -93,12 +93,12 @@ def test_logits_are_those_of_lerobots_own_module() -> None:
         [[PREFIX] * prefix.shape[1] + [TokenType.INSTRUCTION] * 7 + [TokenType.ACTION] * 4] * 2
     )
     mask = make_attention_mask(token_types, bidirectional_prefix=ours.bidirectional_prefix)
-    found = ours.logits(
+    logits = ours.logits(
         ours.extend(torch.cat([prefix, ours.embed(torch.cat([prompt, action], 1))], 1), attention_mask=mask)
     )
     assert expected.abs().max() > 0.5
     # In both, the input attends to no action, so all rows can be compared.
-    assert (found - expected).abs().max() < 1e-4
+    assert (logits - expected).abs().max() < 1e-4
 
 
 def test_weights_load_with_and_without_the_prefix_of_the_wrapper() -> None:

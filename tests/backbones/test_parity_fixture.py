@@ -35,8 +35,8 @@ def difference(model: Backbone, file: Path) -> float:
         + [TokenType.ACTION] * (ids.shape[1] - given)
     )
     mask = make_attention_mask(torch.tensor([token_types]), bidirectional_prefix=model.bidirectional_prefix)
-    found = model.logits(model.extend(torch.cat([prefix, model.embed(ids)], 1), attention_mask=mask))[0]
-    return float((found - torch.from_numpy(fixture["logits"])).abs().max())
+    logits = model.logits(model.extend(torch.cat([prefix, model.embed(ids)], 1), attention_mask=mask))[0]
+    return float((logits - torch.from_numpy(fixture["logits"])).abs().max())
 
 
 def test_a_fixture_round_trips_and_shows_a_difference(tmp_path: Path) -> None:

@@ -78,9 +78,9 @@ def test_actions_and_loss_are_lerobots() -> None:
     context = FlowContext.of(key_values, types, lerobot_flow.HORIZON)
 
     expected = original.predict_action_chunk(given, noise=noise)
-    found = denoise(expert, context, noise, original.config.num_inference_steps)[..., : lerobot_flow.ACTION]
+    actions = denoise(expert, context, noise, original.config.num_inference_steps)[..., : lerobot_flow.ACTION]
     assert expected.std() > 0.3
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(actions, expected, rtol=0, atol=1e-4)
 
     original.model.sample_noise, original.model.sample_time = lambda *_: noise, lambda *_: time
     loss, _ = original.forward(given)

@@ -51,12 +51,12 @@ def test_logits_are_those_of_the_original_modules(family, tied, layout, images) 
     ids[:, 0] = model.first_id
     expected = original.logits(images, ids)
     with torch.no_grad():
-        found = model.logits(
+        logits = model.logits(
             model.extend(torch.cat([model.encode_observation(images, None), model.embed(ids[:, 1:])], 1))
         )
-    assert found.shape == expected.shape
+    assert logits.shape == expected.shape
     assert expected.abs().max() > 0.5  # logits near zero would prove nothing
-    assert (found - expected).abs().max() < 1e-5
+    assert (logits - expected).abs().max() < 1e-5
 
 
 def test_a_base_prompt_has_the_ids_of_the_original_prompt() -> None:

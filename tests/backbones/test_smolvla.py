@@ -122,13 +122,13 @@ def test_actions_and_loss_are_lerobots(vlm: Path, changes: dict[str, Any]) -> No
     batch, (noise, time) = lerobot_flow.batch(), lerobot_flow.noise_and_time(original.config)
     given = context(backbone, batch, ids, real)
     expected = original.predict_action_chunk(lerobots(batch, ids, real), noise=noise)
-    found = denoise(expert, given, noise, original.config.num_steps)[..., : lerobot_flow.ACTION]
+    actions = denoise(expert, given, noise, original.config.num_steps)[..., : lerobot_flow.ACTION]
     assert expected.std() > 0.3
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(actions, expected, rtol=0, atol=1e-4)
     for is_pad in (None, batch["action_is_pad"]):
-        told = {k: v for k, v in lerobots(batch, ids, real).items() if k != "action_is_pad"}
-        told |= {} if is_pad is None else {"action_is_pad": is_pad}
-        loss, _ = original.forward(told, noise=noise, time=time)
+        inputs = {k: v for k, v in lerobots(batch, ids, real).items() if k != "action_is_pad"}
+        inputs |= {} if is_pad is None else {"action_is_pad": is_pad}
+        loss, _ = original.forward(inputs, noise=noise, time=time)
         ours = flow_loss(expert, given, batch["action"], is_pad, noise=noise, time=time)
         torch.testing.assert_close(ours, loss, rtol=0, atol=1e-5)
 
@@ -147,12 +147,12 @@ def test_a_norm_of_two_types_is_that_of_torch_without_its_warning(
         norm.weight.data.copy_(weight)
         norm.to(weights)
     x = torch.randn(64, 72, generator=generator).to(values)
-    found = ours(x)
+    actual = ours(x)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = its(x)
-    assert found.dtype == expected.dtype
-    assert torch.equal(found, expected)
+    assert actual.dtype == expected.dtype
+    assert torch.equal(actual, expected)
 
 
 def test_images_are_resized_as_in_lerobot() -> None:

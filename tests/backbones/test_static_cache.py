@@ -76,8 +76,8 @@ def test_it_compiles_ahead_of_time() -> None:
         return torch.compile(one_token, backend="aot_eager", fullgraph=True, dynamic=False)
 
     elements = torch.randn(1, 7, HIDDEN)
-    found = one_by_one(StaticDecoder(model, max_length=8, compiler=compiler), elements, 3)
-    torch.testing.assert_close(found, expected(model, elements), rtol=1e-4, atol=1e-5)
+    states = one_by_one(StaticDecoder(model, max_length=8, compiler=compiler), elements, 3)
+    torch.testing.assert_close(states, expected(model, elements), rtol=1e-4, atol=1e-5)
 
 
 @torch.inference_mode()

@@ -34,8 +34,8 @@ def test_it_equals_the_whole_pass(masked: bool, key_value_heads: int) -> None:
     model, elements = decoder(key_value_heads), torch.randn(ROWS, TIME, HIDDEN)
     mask = (torch.rand(ROWS, TIME, TIME) < 0.5) | torch.eye(TIME, dtype=torch.bool) if masked else None
     expected = model(inputs_embeds=elements, attention_mask=None if mask is None else mask[:, None])
-    found = supervised_states(model, elements, LOSS_MASK, mask)
-    torch.testing.assert_close(found, expected.last_hidden_state[LOSS_MASK], rtol=1e-5, atol=1e-5)
+    states = supervised_states(model, elements, LOSS_MASK, mask)
+    torch.testing.assert_close(states, expected.last_hidden_state[LOSS_MASK], rtol=1e-5, atol=1e-5)
 
 
 def test_only_supervised_elements_pass_the_last_mlp() -> None:
@@ -52,8 +52,8 @@ def test_under_autocast_on_a_cpu_attention_is_computed_in_float32() -> None:
     mask = torch.randn(2, 1, 7, 7)
     expected = scaled_dot_product_attention(query, key, value, mask).transpose(1, 2)
     with torch.autocast("cpu", torch.bfloat16):
-        found, _ = sdpa_attention(torch.nn.Module(), query, key, value, mask)
-    assert torch.equal(found, expected)
+        actual, _ = sdpa_attention(torch.nn.Module(), query, key, value, mask)
+    assert torch.equal(actual, expected)
 
 
 def test_training_under_autocast_on_a_cpu_has_nearly_the_same_gradient() -> None:
@@ -65,5 +65,5 @@ def test_training_under_autocast_on_a_cpu_has_nearly_the_same_gradient() -> None
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
             supervised_states(model, elements, LOSS_MASK).square().sum().backward()
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
-    exact, found = gradients
-    assert (found - exact).norm() < 0.05 * exact.norm()
+    exact, approximate = gradients
+    assert (approximate - exact).norm() < 0.05 * exact.norm()

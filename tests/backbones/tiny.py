@@ -127,7 +127,7 @@ class Setting:
     ) -> tuple[tuple[int, ...], list[float]]:
         """Tokens and confidences of one row without a cache: one whole pass for every generated token."""
         dialogue, grammar = self.dialogues()[row], self.grammar
-        said: list[int] = []
+        token_ids: list[int] = []
         answers: list[str] = []
         confidences: list[float] = []
         for mention in dialogue.mentions:
@@ -135,22 +135,22 @@ class Setting:
             confidence = 1.0
             while (allowed := grammar.answers.allowed(spelled)) is not None:
                 scores = self._scores(row, dialogue, answers, spelled)[allowed].astype(np.float64)
-                place = int(scores.argmax())
+                index = int(scores.argmax())
                 if overrides and mention in overrides:
                     token = grammar.answers.token_ids_of[overrides[mention]][len(spelled)]
-                    place = int(np.flatnonzero(allowed == token)[0])
-                odds = np.exp(scores - scores.max())
-                confidence *= odds[place] / odds.sum()
-                spelled += (int(allowed[place]),)
-            said += spelled
+                    index = int(np.flatnonzero(allowed == token)[0])
+                weights = np.exp(scores - scores.max())
+                confidence *= weights[index] / weights.sum()
+                spelled += (int(allowed[index]),)
+            token_ids += spelled
             answers.append(grammar.answers.word(spelled))
             confidences.append(float(confidence))
         codes: list[int] = []
         while (allowed := self.tokenizer.allowed_codes(codes)) is not None:
             scores = self._scores(row, dialogue, answers, grammar.action_vocabulary.to_ids(codes))
             codes.append(int(allowed[scores[grammar.action_vocabulary.to_ids(allowed)].argmax()]))
-        said += [int(grammar.action_vocabulary.to_ids(code)) for code in codes]
-        return tuple(said), confidences
+        token_ids += [int(grammar.action_vocabulary.to_ids(code)) for code in codes]
+        return tuple(token_ids), confidences
 
     def _scores(self, row: int, dialogue: Dialogue, answers: list[str], tail) -> np.ndarray:
         """Logits after the given answers and `tail`, the tokens of the current answer or action."""

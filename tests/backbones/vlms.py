@@ -50,12 +50,12 @@ VISION = {
 
 def with_tokens(text: PreTrainedTokenizerFast, *tokens: str, **named: str) -> PreTrainedTokenizerFast:
     """A copy of a tokenizer with more special tokens; `named` ones are attributes as well."""
-    own = PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=type(text._tokenizer).from_str(text._tokenizer.to_str()), bos_token=text.bos_token,
         eos_token=text.eos_token, pad_token=text.pad_token, extra_special_tokens=named,
     )  # fmt: skip
-    own.add_special_tokens({"additional_special_tokens": [*tokens, *named.values()]})
-    return own
+    tokenizer.add_special_tokens({"additional_special_tokens": [*tokens, *named.values()]})
+    return tokenizer
 
 
 def built(config: PretrainedConfig, processor: Any, num_images: int, vocabulary: int) -> ImageText:

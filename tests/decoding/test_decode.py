@@ -15,10 +15,10 @@ from inspire_vla.errors import InspireError
 SEEDS_PER_KIND = 7  # × 5 modes × 2 attention patterns × 3 kinds of actions = 210 random models
 
 
-def same(found: list[Decision], expected: list[Decision]) -> None:
-    assert [d.token_ids for d in found] == [d.token_ids for d in expected]
-    assert [d.answers for d in found] == [d.answers for d in expected]
-    for one, two in zip(found, expected, strict=True):
+def same(actual: list[Decision], expected: list[Decision]) -> None:
+    assert [d.token_ids for d in actual] == [d.token_ids for d in expected]
+    assert [d.answers for d in actual] == [d.answers for d in expected]
+    for one, two in zip(actual, expected, strict=True):
         np.testing.assert_allclose(one.confidences, two.confidences, atol=2e-4)
         np.testing.assert_array_equal(one.actions, two.actions)
 
@@ -67,9 +67,9 @@ def test_drafted_cached_and_batched_equals_plain(mode: str, bidirectional_prefix
             assert decision.token_ids == tokens
             np.testing.assert_allclose(decision.confidences, confidences, atol=2e-4)
         for drafts in drafts_of_every_kind(cached, setting.grammar.answers.words, rng):
-            found = setting.decode(drafts=drafts)
-            same(found, cached)
-            for decision, draft in zip(found, drafts, strict=True):
+            decisions = setting.decode(drafts=drafts)
+            same(decisions, cached)
+            for decision, draft in zip(decisions, drafts, strict=True):
                 holds = [draft.get(m) == a for m, a in decision.answers_by_mention.items()]
                 assert decision.accepted == tuple(holds)
 
@@ -122,10 +122,10 @@ def test_a_rejected_draft_costs_at_most_one_pass() -> None:
                 m: w if i >= wrong else next(x for x in setting.grammar.answers.words if x != w)
                 for i, (m, w) in enumerate(plain.answers_by_mention.items())
             }
-            found = setting.decode([2], drafts=[draft])[0]
-            assert found.answers == plain.answers
-            assert setting.tokenizer.levels <= found.forward_passes <= setting.tokenizer.levels + wrong
-            saved += setting.tokenizer.levels + wrong - found.forward_passes
+            decision = setting.decode([2], drafts=[draft])[0]
+            assert decision.answers == plain.answers
+            assert setting.tokenizer.levels <= decision.forward_passes <= setting.tokenizer.levels + wrong
+            saved += setting.tokenizer.levels + wrong - decision.forward_passes
     assert saved > 0  # the model's predictions behind a rejected draft are drafts, too
 
 
@@ -146,9 +146,9 @@ def test_an_override_is_emitted_marked_and_acted_on(bidirectional_prefix: bool) 
 def test_overriding_all_answers_costs_no_pass() -> None:
     setting = Setting(2)
     overrides = [dict.fromkeys(d.mentions, "left") for d in setting.dialogues()]
-    found = setting.decode(overrides=overrides)
-    assert {d.forward_passes for d in found} == {setting.tokenizer.levels}
-    assert all(set(d.answers) == {"left"} for d in found)
+    decisions = setting.decode(overrides=overrides)
+    assert {d.forward_passes for d in decisions} == {setting.tokenizer.levels}
+    assert all(set(d.answers) == {"left"} for d in decisions)
 
 
 def test_hidden_answers_do_not_change_the_action() -> None:

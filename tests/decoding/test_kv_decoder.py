@@ -33,16 +33,16 @@ def test_rows_of_any_length_are_the_rows_alone(seed: int) -> None:
         ]
         if not any(new_tokens):
             continue
-        found = decoder.extend(new_tokens)
+        outputs = decoder.extend(new_tokens)
         passes += 1
         counts = [int(rng.integers(0, len(tokens) + 1)) for tokens in new_tokens]
         decoder.truncate(counts)
         for row, (tokens, count) in enumerate(zip(new_tokens, counts, strict=True)):
             kept[row] += tokens[:count]
-            hidden[row] += found[row, :count]
+            hidden[row] += outputs[row, :count]
         assert decoder.forward_passes == passes
-        held = (decoder.token_types != PAD).sum(1)
-        assert held.tolist() == [setting.prefix.shape[1] + len(row) for row in kept]
+        lengths = (decoder.token_types != PAD).sum(1)
+        assert lengths.tolist() == [setting.prefix.shape[1] + len(row) for row in kept]
     for row, tokens in enumerate(kept):
         if tokens:
             ids, token_types = zip(*tokens, strict=True)

@@ -47,8 +47,8 @@ def test_samples_follow_the_tempered_distribution(temperature: float) -> None:
     drawn = [sample(scores, allowed, temperature=temperature, rng=generator) for _ in range(4000)]
     weights = np.exp(scores[allowed.columns] / temperature)
     for token, share in zip(allowed.token_ids, weights / weights.sum(), strict=True):
-        found = np.mean([chosen.token_id == token for chosen in drawn])
-        assert abs(found - share) < 4 * np.sqrt(share * (1 - share) / len(drawn))
+        frequency = np.mean([chosen.token_id == token for chosen in drawn])
+        assert abs(frequency - share) < 4 * np.sqrt(share * (1 - share) / len(drawn))
     # The probability is that at temperature 1, whatever the temperature of the samples.
     plain = np.exp(scores[allowed.columns])
     probabilities = dict(zip(allowed.token_ids.tolist(), (plain / plain.sum()).tolist(), strict=True))
@@ -66,18 +66,18 @@ def test_broken_scores_are_refused() -> None:
 def test_a_walk_through_the_trie_spells_an_answer_and_every_answer_is_a_walk(mode: str) -> None:
     answers = answer_set(mode)
     walks: list[tuple[int, ...]] = [()]
-    found = set()
+    words = set()
     while walks:
         spelled = walks.pop()
         allowed = answers.allowed(spelled)
         if allowed is None:
-            found.add(answers.word(spelled))
+            words.add(answers.word(spelled))
             assert answers.token_ids_of[answers.word(spelled)] == spelled
             continue
         assert list(allowed) == sorted(set(allowed.tolist()))
         assert set(allowed.tolist()) <= set(answers.all_ids.tolist())
         walks += [(*spelled, int(token)) for token in allowed]
-    assert found == set(answer_words(mode))
+    assert words == set(answer_words(mode))
 
 
 def test_an_impossible_word_lists_the_possible_ones() -> None:

@@ -122,8 +122,8 @@ def test_only_answers_are_supervised(files):
     batch = all_batches[0]
     tokenizer = model.text_tokenizer
     for ids, supervised in zip(batch.ids.tolist(), batch.loss_mask.tolist(), strict=True):
-        learned = tokenizer.decode([i for i, s in zip(ids, supervised, strict=True) if s]).split()
-        assert set(learned) <= {
+        words = tokenizer.decode([i for i, s in zip(ids, supervised, strict=True) if s]).split()
+        assert set(words) <= {
             "yes",
             "no",
             "nothing",
@@ -134,8 +134,8 @@ def test_only_answers_are_supervised(files):
             "mug",
             "cabinet",
         }
-        asked = tokenizer.decode([i for i, s in zip(ids, supervised, strict=True) if not s])
-        assert "?" in asked
+        prompt = tokenizer.decode([i for i, s in zip(ids, supervised, strict=True) if not s])
+        assert "?" in prompt
 
 
 @pytest.mark.parametrize("lacking", ["points", "answers"])
@@ -208,9 +208,9 @@ def test_a_resumed_training_equals_an_uninterrupted_one(files, tmp_path, monkeyp
         with pytest.raises(KeyboardInterrupt):
             pretrain(files, tmp_path / "broken", CONFIG, save_every=4, log_every=2)
     broken = pretrain(files, tmp_path / "broken", CONFIG, save_every=4, log_every=2)
-    (_, expected), (_, found) = load_weights(whole), load_weights(broken)
-    assert expected.keys() == found.keys()
-    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    (_, expected), (_, resumed) = load_weights(whole), load_weights(broken)
+    assert expected.keys() == resumed.keys()
+    assert all(torch.equal(expected[name], resumed[name]) for name in expected)
     for out in (whole, broken):
         logged = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
         assert [line["step"] for line in logged] == [2, 4, 6, 8]
@@ -339,9 +339,9 @@ def test_the_evaluation_asks_about_images_from_all_files(tmp_path):
         shown = images(count=8)
         shown.pixels[:] = number
         save_images(shown, files[-1])
-    asked, points = point_at(model, heads, files, images=6)
-    assert [int(pixels.max()) for pixels, _ in asked] == [0, 0, 1, 1, 2, 2]
-    assert all(question.text.startswith("Where") and question.point for _, question in asked)
+    pairs, points = point_at(model, heads, files, images=6)
+    assert [int(pixels.max()) for pixels, _ in pairs] == [0, 0, 1, 1, 2, 2]
+    assert all(question.text.startswith("Where") and question.point for _, question in pairs)
     assert points.shape == (6, 2)
     assert ((points > 0) & (points < 1)).all()
 

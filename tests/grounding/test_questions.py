@@ -19,9 +19,9 @@ def test_a_point_is_written_in_tenths_then_hundredths(point, words):
 
 
 def test_positions_of_objects_drawers_and_gripper_are_asked():
-    asked = [e for e in all_of(images()) if e.text.startswith("Where")]
-    assert {e.answer for e in asked} == {""}
-    where = {e.text: e.point for e in asked}
+    questions = [e for e in all_of(images()) if e.text.startswith("Where")]
+    assert {e.answer for e in questions} == {""}
+    where = {e.text: e.point for e in questions}
     assert where["Where is the red cube?"] == pytest.approx((0.25, 0.25))
     assert where["Where is the mug?"] == where["Where is the blue mug?"] == pytest.approx((0.75, 0.25))
     assert where["Where is the top drawer of the cabinet?"] == pytest.approx((0.3, 0.7))
@@ -29,21 +29,21 @@ def test_positions_of_objects_drawers_and_gripper_are_asked():
 
 
 def test_presence_has_true_answers_yes_and_no():
-    asked = {e.text: e.answer for e in all_of(images(), 200) if e.text.startswith("Is there")}
-    assert asked["Is there a red cube?"] == " yes"
-    assert asked["Is there a red mug?"] == " no"
-    assert {q for q, a in asked.items() if a == " yes"} == {
+    answers = {e.text: e.answer for e in all_of(images(), 200) if e.text.startswith("Is there")}
+    assert answers["Is there a red cube?"] == " yes"
+    assert answers["Is there a red mug?"] == " no"
+    assert {q for q, a in answers.items() if a == " yes"} == {
         f"Is there a {name}?" for name in ("red cube", "blue mug", "brown cabinet")
     }
 
 
 def test_an_object_without_a_look_is_asked_about_by_its_kind():
     p = images(names=("_plate_1", "alphabet_soup_1", "cream cheese_box_1", "gripper"))
-    asked = {e.text: e for e in all_of(p, 200)}
-    where = {text for text in asked if text.startswith("Where")}
+    by_text = {e.text: e for e in all_of(p, 200)}
+    where = {text for text in by_text if text.startswith("Where")}
     assert {"Where is the plate?", "Where is the alphabet soup?", "Where is the cream cheese box?"} <= where
-    assert asked["Is there a plate?"].answer == " yes"
-    named = {e.answer for e in asked.values() if e.text.startswith("What")}
+    assert by_text["Is there a plate?"].answer == " yes"
+    named = {e.answer for e in by_text.values() if e.text.startswith("What")}
     assert {" plate", " alphabet soup", " cream cheese box"} <= named
 
 
@@ -64,8 +64,8 @@ def test_invisible_objects_and_objects_outside_are_not_asked_about():
     p = images()
     p.visibility[0, 0] = 0.0
     p.positions[0, 1] = (1.2, 0.5)
-    asked = {e.text for e in all_of(p) if e.text.startswith("Where")}
-    assert not any("cube" in text or "mug" in text for text in asked)
+    texts = {e.text for e in all_of(p) if e.text.startswith("Where")}
+    assert not any("cube" in text or "mug" in text for text in texts)
 
 
 def asked_about_cubes(names, positions):
@@ -104,19 +104,19 @@ def test_duplicates_are_told_apart_by_a_neighbour():
 def test_a_side_of_a_landmark_is_that_of_the_image(offset, words):
     """Left is to the left in the image. Front is lower in it: towards the camera."""
     beside, opposite = (tuple(0.5 + sign * x for x in offset) for sign in (1, -2))
-    asked = asked_about_cubes(TWO_CUBES, (beside, opposite, (0.5, 0.5)))
-    assert asked[f"the red cube {words} the blue mug"] == 0
+    phrases = asked_about_cubes(TWO_CUBES, (beside, opposite, (0.5, 0.5)))
+    assert phrases[f"the red cube {words} the blue mug"] == 0
     sides = ("to the left of", "to the right of", "in front of", "behind")
     assert not any(
-        other in phrase for phrase, i in asked.items() for other in sides if i == 0 and other != words
+        other in phrase for phrase, i in phrases.items() for other in sides if i == 0 and other != words
     )
 
 
 def test_equal_objects_are_told_apart_by_their_places():
-    asked = asked_about_cubes(
+    phrases = asked_about_cubes(
         ("red_cube_1", "red_cube_2", "red_cube_3"), ((0.2, 0.5), (0.5, 0.52), (0.8, 0.5))
     )
-    assert {phrase: i for phrase, i in asked.items() if "red" in phrase} == {
+    assert {phrase: i for phrase, i in phrases.items() if "red" in phrase} == {
         "the red cube on the left": 0,
         "the red cube in the middle": 1,
         "the red cube on the right": 2,
@@ -125,8 +125,8 @@ def test_equal_objects_are_told_apart_by_their_places():
 
 def test_one_of_two_equal_objects_is_between_two_landmarks():
     names = ("red_cube_1", "red_cube_2", "blue_mug_1", "white_bowl_1")
-    asked = asked_about_cubes(names, ((0.5, 0.5), (0.5, 0.9), (0.3, 0.5), (0.7, 0.5)))
-    between = {phrase: i for phrase, i in asked.items() if "between" in phrase and "red" in phrase}
+    phrases = asked_about_cubes(names, ((0.5, 0.5), (0.5, 0.9), (0.3, 0.5), (0.7, 0.5)))
+    between = {phrase: i for phrase, i in phrases.items() if "between" in phrase and "red" in phrase}
     assert set(between.values()) == {0}
     assert "the red cube between the blue mug and the white bowl" in between
 

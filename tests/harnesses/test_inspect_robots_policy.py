@@ -51,8 +51,8 @@ def decisions(policy, monkeypatch):
     made, decide = [], policy._agent.policy.act
 
     def record(*arguments, **named):
-        made.extend(found := decide(*arguments, **named))
-        return found
+        made.extend(batch := decide(*arguments, **named))
+        return batch
 
     monkeypatch.setattr(policy._agent.policy, "act", record)
     return made
@@ -73,26 +73,26 @@ def test_the_log_holds_what_the_model_said_at_every_decision(policy, decisions, 
     log = evaluate(policy, tmp_path, scenes=2)
     assert log.status == "success", log
     trials = [sample.policy_transcripts[0] for sample in log.samples]
-    said = [message for trial in trials for message in trial if message["role"] == "assistant"]
+    replies = [message for trial in trials for message in trial if message["role"] == "assistant"]
     horizon = policy._agent.n_action_steps
-    assert [message["step"] for message in said] == 2 * list(range(0, 10, horizon))
-    assert len(said) == len(decisions)
-    for message, decision in zip(said, decisions, strict=True):
+    assert [message["step"] for message in replies] == 2 * list(range(0, 10, horizon))
+    assert len(replies) == len(decisions)
+    for message, decision in zip(replies, decisions, strict=True):
         assert message["objects"] == list(decision.mentions) == ["the red mug", "the black plate"]
         assert message["answers"] == list(decision.answers)
         assert message["confidences"] == pytest.approx(decision.confidences, abs=1e-4)
         assert message["overridden"] == [False, False]
         assert f"the red mug: {decision.answers[0]} (" in message["content"]
-    asked = [message["content"] for message in trials[0] if message["role"] == "user"]
-    assert asked[0][0]["text"] == f"step 0: {INSTRUCTION}"
+    prompts = [message["content"] for message in trials[0] if message["role"] == "user"]
+    assert prompts[0][0]["text"] == f"step 0: {INSTRUCTION}"
 
 
 def test_an_override_is_acted_on_and_logged(tmp_path, policy, monkeypatch):
     monkeypatch.setattr(policy, "_overrides", {"the red mug": "up"})
     log = evaluate(policy, tmp_path, steps=4)
-    said = [message for message in log.samples[0].policy_transcripts[0] if message["role"] == "assistant"]
-    assert {(message["answers"][0], *message["overridden"]) for message in said} == {("up", True, False)}
-    assert "the red mug: up (overridden)" in said[0]["content"]
+    replies = [message for message in log.samples[0].policy_transcripts[0] if message["role"] == "assistant"]
+    assert {(message["answers"][0], *message["overridden"]) for message in replies} == {("up", True, False)}
+    assert "the red mug: up (overridden)" in replies[0]["content"]
 
 
 def test_the_viewer_shows_the_dialogue(policy, tmp_path):
@@ -152,13 +152,13 @@ def test_what_does_not_fit_is_said(policy):
         policy.act(replace(seen, images={"wrist": seen.images["top"]}))
     with pytest.raises(InspireError, match=r"lacks \['gripper'\]"):
         policy.act(replace(seen, state={"eef_pose": np.zeros(6)}))
-    for text, told in (("", "The scene has no instruction"), ("put it there " * 50, "at most 512 bytes")):
+    for text, message in (("", "The scene has no instruction"), ("put it there " * 50, "at most 512 bytes")):
         policy.reset(replace(scene, instruction=text))
-        with pytest.raises(InspireError, match=told):
+        with pytest.raises(InspireError, match=message):
             policy.act(replace(seen, instruction=text))
 
 
-@pytest.mark.parametrize(("checkpoint", "arguments", "told"), [
+@pytest.mark.parametrize(("checkpoint", "arguments", "message"), [
     ("no_such", {}, "unknown checkpoint 'no_such'"),
     ("nano_inspire", {"device": "cuda"}, "The device 'cuda' cannot be used here"),
     ("nano_inspire", {"cameras": "front:top"}, "no camera 'front'"),
@@ -166,7 +166,7 @@ def test_what_does_not_fit_is_said(policy):
     ("nano_base", {"overrides": "the red mug:left"}, "acts without answers"),
 ])  # fmt: skip
 def test_arguments_are_refused_as_the_harness_tells_them_before_the_policy_is_loaded(
-    checkpoint, arguments, told, monkeypatch
+    checkpoint, arguments, message, monkeypatch
 ):
     """inspect-robots ends with the message of its ConfigError, and with a traceback of other errors."""
     from inspect_robots.errors import ConfigError
@@ -176,7 +176,7 @@ def test_arguments_are_refused_as_the_harness_tells_them_before_the_policy_is_lo
 
     monkeypatch.setattr(devices, "devices", lambda: ["cpu"])
     monkeypatch.setattr(policies, "load_agent", lambda **_: pytest.fail("a policy was loaded"))
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         InspirePolicy(checkpoint, state="eef_pose,gripper", **arguments)
 
 

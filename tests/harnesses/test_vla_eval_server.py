@@ -71,13 +71,13 @@ def test_the_declared_conventions_are_those_of_the_benchmark(server, convention,
     of = copy.copy(server)
     of.convention = CONVENTIONS[convention]
     of.cameras = {"image": of.convention.cameras["image"]}
-    asked = of.get_observation_params()
-    game = benchmark(send_state=asked["send_state"])
-    found = check_specs(
+    params = of.get_observation_params()
+    game = benchmark(send_state=params["send_state"])
+    messages = check_specs(
         of.get_action_spec(), game.get_action_spec(), of.get_observation_spec(), game.get_observation_spec()
     )
-    assert len(found) == mismatches, found
-    assert all("gripper" in warning for warning in found)
+    assert len(messages) == mismatches, messages
+    assert all("gripper" in warning for warning in messages)
 
 
 @pytest.fixture

@@ -120,8 +120,8 @@ def browser() -> Iterator[Page]:
         )  # fmt: skip
         try:
             assert process.stderr is not None
-            found = next(filter(None, (re.search(r"ws://(\S+?)/", line) for line in process.stderr)))
-            with _tab(found[1]) as socket:
+            match = next(filter(None, (re.search(r"ws://(\S+?)/", line) for line in process.stderr)))
+            with _tab(match[1]) as socket:
                 yield Page(socket)
         finally:
             process.terminate()

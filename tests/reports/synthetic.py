@@ -69,9 +69,9 @@ def _record(
     timeline, confusions = [], [{}, {}]
     for step in range(0, 40, 4):
         truth = tuple(str(rng.choice(WORDS, p=(0.4, 0.25, 0.1, 0.1, 0.05, 0.05, 0.05))) for _ in mentions)
-        said = tuple(t if rng.random() < 0.8 else str(rng.choice(WORDS)) for t in truth)
-        timeline.append((step, said, truth, tuple(round(float(rng.uniform(0.4, 1)), 2) for _ in mentions)))
-        for confusion, t, s in zip(confusions, truth, said, strict=False):
+        answers = tuple(t if rng.random() < 0.8 else str(rng.choice(WORDS)) for t in truth)
+        timeline.append((step, answers, truth, tuple(round(float(rng.uniform(0.4, 1)), 2) for _ in mentions)))
+        for confusion, t, s in zip(confusions, truth, answers, strict=False):
             add(confusion, t, s)
     kept = tuple(confusions[: len(mentions)])
     total = merge(kept)

@@ -18,11 +18,11 @@ TEXT = "拿起红色的杯子"
 @pytest.fixture(params=[True, False], ids=["installed", "no font"])
 def installed(request, tmp_path, monkeypatch) -> bool:
     """Whether the machine has a font with every letter: matplotlib's own of last resort, by another name."""
-    found = []
+    paths = []
     if request.param:
-        own = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "LastResortHE-Regular.ttf"
-        found = [shutil.copy(own, tmp_path / "NotoSansCJK-Regular.ttf")]
-    monkeypatch.setattr(fonts, "findSystemFonts", lambda: [*found, "/x/NotoSans-Regular.ttf"])
+        last_resort = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "LastResortHE-Regular.ttf"
+        paths = [shutil.copy(last_resort, tmp_path / "NotoSansCJK-Regular.ttf")]
+    monkeypatch.setattr(fonts, "findSystemFonts", lambda: [*paths, "/x/NotoSans-Regular.ttf"])
     monkeypatch.setattr(fonts.fontManager, "ttflist", list(fonts.fontManager.ttflist))
     monkeypatch.setattr(fonts, "_warned_of", set())
     for cached in (fonts.font_file, fonts._family):
@@ -41,7 +41,7 @@ def figure(text: str = TEXT):
     return drawn
 
 
-def told(call) -> list[str]:
+def warnings_of(call) -> list[str]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         call()
@@ -51,21 +51,21 @@ def told(call) -> list[str]:
 @pytest.mark.parametrize("ending", ["png", "pdf"])
 def test_a_figure_takes_an_installed_font_or_says_once_what_is_missing(installed, tmp_path, ending):
     path = tmp_path / f"figure.{ending}"
-    found = told(lambda: save(figure(), path))
+    messages = warnings_of(lambda: save(figure(), path))
     assert path.stat().st_size > 500
     if installed:
-        assert not found
+        assert not messages
     else:
-        assert len(found) == 1
-        assert all(letter in found[0] for letter in TEXT)
-        assert "fonts-noto-cjk" in found[0]
-        assert not told(lambda: save(figure(), path))
+        assert len(messages) == 1
+        assert all(letter in messages[0] for letter in TEXT)
+        assert "fonts-noto-cjk" in messages[0]
+        assert not warnings_of(lambda: save(figure(), path))
 
 
 def test_the_installed_font_is_what_is_drawn(installed, tmp_path):
     """Of the figure's text, and of a tick's, which is made when the figure is drawn."""
     drawn = figure()
-    told(lambda: save(drawn, tmp_path / "figure.png"))
+    warnings_of(lambda: save(drawn, tmp_path / "figure.png"))
     families = [
         text.get_fontfamily()[-1] for text in drawn.findobj(matplotlib.text.Text) if TEXT in text.get_text()
     ]
@@ -78,9 +78,9 @@ def test_an_svg_holds_the_text_and_needs_no_font(installed, tmp_path):
         lambda: save(figure(), tmp_path / "figure.svg"),
         lambda: save(figure(), tmp_path / "figure.svg", dark=True),
     ):
-        assert not told(write)
+        assert not warnings_of(write)
         assert TEXT in (tmp_path / "figure.svg").read_text(encoding="utf-8")
-    assert not told(lambda: inline_svg(figure()))
+    assert not warnings_of(lambda: inline_svg(figure()))
 
 
 def test_other_warnings_of_a_drawing_are_kept():
@@ -93,13 +93,13 @@ def test_other_warnings_of_a_drawing_are_kept():
 
 
 def test_a_videos_texts_take_the_same_font(installed):
-    found = told(lambda: font(14, TEXT))
-    assert len(found) == (0 if installed else 1)
+    messages = warnings_of(lambda: font(14, TEXT))
+    assert len(messages) == (0 if installed else 1)
     widths = np.array([font(14, text).getlength(text) for text in ("left", TEXT)])
     assert (widths > 0).all()
     assert (font(14, TEXT).getname() == font(14).getname()) != installed
     shown: list[str] = []
-    assert not told(lambda: shown.extend(_instruction_lines(9 * TEXT)))  # its letters were told of
+    assert not warnings_of(lambda: shown.extend(_instruction_lines(9 * TEXT)))  # its letters were told of
     assert shown[-1].endswith("…")
     assert fonts.needs_font("杯")
     assert not fonts.needs_font("cup – größer …")

@@ -49,8 +49,8 @@ def dataset(tmp_path: Path) -> Path:
 def rewrite(root: Path, name: str, column: pa.Array) -> None:
     (path,) = LeRobotFiles.open(root).data_files()
     table = pq.read_table(path)
-    place = table.column_names.index(name)
-    pq.write_table(table.set_column(place, table.schema.field(name), column), path)
+    index = table.column_names.index(name)
+    pq.write_table(table.set_column(index, table.schema.field(name), column), path)
 
 
 def test_a_page_shows_the_images_of_each_episode(dataset, tmp_path):

@@ -110,26 +110,26 @@ def test_videos_are_the_first_of_every_suite_and_limited(filmed):
     assert render_page(filmed, max_videos=4).count("<video") == 4
     assert render_page(filmed, max_videos=0).count("<video") == 0
     assert render_page(filmed).count("<video") == 8
-    for limit, said in (
+    for limit, note in (
         (4, "4 of 8 filmed episodes"),
         (12, "8 of 8 filmed episodes"),
         (0, "8 episodes are filmed"),
     ):
-        assert said in render_page(filmed, max_videos=limit)
+        assert note in render_page(filmed, max_videos=limit)
 
 
 def test_a_row_of_the_confusion_matrix_adds_up_to_its_n(filmed):
     """Modes direction_3d and position have more answers than the matrix has columns."""
-    said = {f"word {i}": {f"word {(i + k) % 40}": 40 - i for k in range(3)} for i in range(30)}
+    confusion = {f"word {i}": {f"word {(i + k) % 40}": 40 - i for k in range(3)} for i in range(30)}
     (entry,) = [entry for entry in filmed["answers"] if entry.get("seen")]
-    comparison = filmed | {"answers": [entry | {"seen": entry["seen"] | {"confusion": said}}]}
+    comparison = filmed | {"answers": [entry | {"seen": entry["seen"] | {"confusion": confusion}}]}
     matrix = _confusions(comparison)[0]
     assert matrix["words"] == [*(f"word {i}" for i in range(12)), "other (20)"]
     assert [row["truth"] for row in matrix["rows"]] == matrix["words"]
     for row in matrix["rows"]:
         assert sum(count for count, _ in row["cells"]) == row["total"]
         assert sum(share for _, share in row["cells"]) == pytest.approx(1)
-    assert sum(row["total"] for row in matrix["rows"]) == sum(sum(row.values()) for row in said.values())
+    assert sum(row["total"] for row in matrix["rows"]) == sum(sum(row.values()) for row in confusion.values())
     html = render_page(comparison)
     check(html)
     assert html.count("<th>other (20)</th>") == 2

@@ -81,8 +81,8 @@ def test_the_gripper_is_a_line_a_bar_and_a_thick_bar() -> None:
 def test_the_page_knows_where_the_axis_is() -> None:
     svg = ElementTree.fromstring(episode_timeline(RECORD, steps=40))
     assert svg.attrib["viewBox"].split()[2] == str(PAGE.width)
-    found = {name: svg.attrib[f"data-{name}"] for name in ("steps", "left", "right")}
-    assert found == {"steps": "40", "left": str(PAGE.left), "right": str(PAGE.width - PAGE.right)}
+    axis = {name: svg.attrib[f"data-{name}"] for name in ("steps", "left", "right")}
+    assert axis == {"steps": "40", "left": str(PAGE.left), "right": str(PAGE.width - PAGE.right)}
 
 
 def test_colours_follow_the_readers_scheme() -> None:

@@ -23,8 +23,8 @@ def test_a_rotation_matrix_is_orthogonal_and_right_handed():
 
 @pytest.mark.parametrize("angle", [0.0, 1e-10, np.pi])
 def test_rotation_vector_at_its_ends(angle):
-    found = rotation_vector(rotation_matrix(np.array([angle, 0.0, 0.0])))
-    assert np.allclose(np.abs(found), [angle, 0, 0], atol=1e-6)
+    vector = rotation_vector(rotation_matrix(np.array([angle, 0.0, 0.0])))
+    assert np.allclose(np.abs(vector), [angle, 0, 0], atol=1e-6)
 
 
 def test_solving_then_forward_returns_the_pose_all_over_the_table():
@@ -32,11 +32,11 @@ def test_solving_then_forward_returns_the_pose_all_over_the_table():
     for x in (0.33, 0.50, 0.64):
         for y in (-0.30, 0.0, 0.30):
             for z in (0.02, 0.20, 0.36):
-                wanted = np.array([x, y, z])
-                joints = kinematics.solve(np.array(arm.HOME_QPOS), wanted, POINTING_DOWN, iterations=80)
+                target = np.array([x, y, z])
+                joints = kinematics.solve(np.array(arm.HOME_QPOS), target, POINTING_DOWN, iterations=80)
                 position, rotation = kinematics.forward(joints)
-                assert np.linalg.norm(position - wanted) < 2e-3, wanted
-                assert np.linalg.norm(rotation_vector(POINTING_DOWN @ rotation.T)) < 5e-3, wanted
+                assert np.linalg.norm(position - target) < 2e-3, target
+                assert np.linalg.norm(rotation_vector(POINTING_DOWN @ rotation.T)) < 5e-3, target
 
 
 def test_the_flange_stands_where_frankas_offsets_put_it():

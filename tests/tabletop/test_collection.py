@@ -100,11 +100,11 @@ def test_labels_can_be_made_again_from_the_privileged_columns(dataset):
     offsets = np.array(table["privileged.gripper_to_object_m"], np.float32).reshape(-1, MAX_OBJECTS, 3)
     grasped = np.array(table["privileged.grasped"]) == 1
     objects = np.array([len(task_of(CONDITIONS, episode).mentions) for episode in table["episode_index"]])
-    asked = np.arange(MAX_OBJECTS) < objects[:, None]
+    labelled = np.arange(MAX_OBJECTS) < objects[:, None]
     for mode in labels.modes:
         codes = np.array(table[answer_column(mode)])
         again = label_states(offsets, grasped, max_objects=MAX_OBJECTS, mode=mode, frame=labels.frame)
-        np.testing.assert_array_equal(codes, np.where(asked, again, NO_LABEL))
+        np.testing.assert_array_equal(codes, np.where(labelled, again, NO_LABEL))
         assert "grasped" in decode_answers(codes, mode)
 
 
@@ -119,12 +119,12 @@ def test_relabelling_equals_collecting_in_that_mode(dataset, tmp_path):
     label_dataset(dataset, PrivilegedLabeller(), **relabelled)
     assert digests(dataset) == before
     collect(SUITE, 3, tmp_path / "collected", wrist=True, **other, **SMALL)
-    made, wanted = (
+    made, expected = (
         pyarrow.parquet.read_table(next((tmp_path / name).glob("data/**/*.parquet"))).to_pydict()
         for name in ("relabelled", "collected")
     )
-    assert set(made) == set(wanted)
-    assert all(made[column] == wanted[column] for column in wanted)
+    assert set(made) == set(expected)
+    assert all(made[column] == expected[column] for column in expected)
     again, collected = (read_labels(tmp_path / name) for name in ("relabelled", "collected"))
     assert again.tasks.items() <= collected.tasks.items()  # only the tasks with episodes
     assert replace(again, extra=collected.extra, tasks=collected.tasks) == collected

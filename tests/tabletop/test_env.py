@@ -46,9 +46,9 @@ def test_a_translation_moves_the_gripper_that_way(axis, sign):
         after, *_ = env.step(action)
     for _ in range(4):  # the arm trails its target by a few hundredths of a second
         after, *_ = env.step(STILL)
-    wanted = np.zeros(3)
-    wanted[axis] = 2 * 0.5 * sign * MAX_STEP_M
-    assert np.allclose(after["agent_pos"][:3] - before["agent_pos"][:3], wanted, atol=0.002)
+    expected = np.zeros(3)
+    expected[axis] = 2 * 0.5 * sign * MAX_STEP_M
+    assert np.allclose(after["agent_pos"][:3] - before["agent_pos"][:3], expected, atol=0.002)
     assert np.allclose(after["agent_pos"][3:6], 0.0, atol=0.01)
 
 
@@ -62,9 +62,9 @@ def test_a_rotation_rotates_the_gripper_about_that_axis(axis):
         env.step(action)
     for _ in range(4):  # the arm trails its target by a few hundredths of a second
         after, *_ = env.step(STILL)
-    wanted = np.zeros(3)
-    wanted[axis] = MAX_TURN_RAD
-    assert np.allclose(after["agent_pos"][3:6], wanted, atol=0.01)
+    expected = np.zeros(3)
+    expected[axis] = MAX_TURN_RAD
+    assert np.allclose(after["agent_pos"][3:6], expected, atol=0.01)
 
 
 def test_the_gripper_closes_on_plus_one_and_opens_on_minus_one():
@@ -96,27 +96,27 @@ def test_the_goals_of_a_two_step_task_are_told_one_by_one():
     task = next(task for task in SUITES["tabletop_long"] if task.instruction.startswith("put both"))
     env = _env(task)
     _, info = env.reset(seed=0)
-    expert, told, over = Expert(env), [info["goals"]], False
+    expert, goals, over = Expert(env), [info["goals"]], False
     while not over:
         _, _, success, truncated, info = env.step(expert.action())
-        told.append(info["goals"])
+        goals.append(info["goals"])
         over = success or truncated
-    assert list(dict.fromkeys(told)) == [(False, False), (True, False), (True, True)]
+    assert list(dict.fromkeys(goals)) == [(False, False), (True, False), (True, True)]
     assert _env().reset(seed=0)[1]["goals"] == ()  # a task with one goal
 
 
 def test_grasped_is_said_while_the_fingers_hold_and_success_only_after_letting_go():
     env = _env()
     _, info = env.reset(seed=0)
-    expert, held, over = Expert(env), [], False
+    expert, grasps, over = Expert(env), [], False
     while not over:
         _, reward, success, truncated, info = env.step(expert.action())
-        held.append(tuple(info["grasped"]))
+        grasps.append(tuple(info["grasped"]))
         over = success or truncated
     assert info["is_success"]
     assert reward == 1.0
-    assert (True, False) in held
-    assert held[-1] == (False, False)
+    assert (True, False) in grasps
+    assert grasps[-1] == (False, False)
     with pytest.raises(InspireError, match="reset"):
         env.step(STILL)
 

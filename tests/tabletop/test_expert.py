@@ -40,17 +40,17 @@ def test_every_task_is_solved(suite):
 
 
 def test_it_recovers_from_noise():
-    found = [run(task, seed, noise=0.15)[0] for task in SUITES["tabletop_seen"][::6] for seed in (20, 21)]
-    assert sum(found) >= len(found) - 1
+    successes = [run(task, seed, noise=0.15)[0] for task in SUITES["tabletop_seen"][::6] for seed in (20, 21)]
+    assert sum(successes) >= len(successes) - 1
 
 
 def test_it_recovers_from_perturbations():
-    found = [
+    successes = [
         run(task, seed, noise=0.15, perturbations=0.05)[0]
         for task in SUITES["tabletop_seen"][::6]
         for seed in (20, 21, 22)
     ]
-    assert sum(found) >= 0.8 * len(found)
+    assert sum(successes) >= 0.8 * len(successes)
 
 
 def test_its_action_is_a_function_of_the_state():

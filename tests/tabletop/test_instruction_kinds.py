@@ -64,5 +64,5 @@ def test_the_counts_are_those_of_the_task_files():
     except LiberoMissing:
         pytest.skip("LIBERO is not installed")
     assert len(instructions) == 90
-    found = {kind: round(90 * share) for kind, share in kinds.shares(instructions).items()}
-    assert found == LIBERO_90
+    counts = {kind: round(90 * share) for kind, share in kinds.shares(instructions).items()}
+    assert counts == LIBERO_90

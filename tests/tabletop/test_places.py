@@ -10,7 +10,7 @@ from inspire_vla.tabletop.scene import AGENT_CAMERA, compiled
 from inspire_vla.tabletop.scenes import DUPLICATE_SCENES, SCENES, VALIDATION_SCENES
 
 ALL = [*SCENES.values(), *DUPLICATE_SCENES.values(), *VALIDATION_SCENES.values()]
-TOLD = [scene for scene in ALL if scene.places or scene.neighbours or scene.free]
+DESCRIBED = [scene for scene in ALL if scene.places or scene.neighbours or scene.free]
 PLACES = (*SIDES, MIDDLE)
 FLIP = np.array([1.0, -1.0])
 
@@ -38,12 +38,12 @@ def test_mirroring_exchanges_left_and_right(place):
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("n", [2, 3])
 def test_a_place_tells_at_most_one_object(place, n):
-    found = 0
+    count = 0
     for points in _positions(n):
         at = [is_at(place, points[i], [*points[:i], *points[i + 1 :]]) for i in range(n)]
-        found += sum(at)
+        count += sum(at)
         assert sum(at) <= 1
-    assert found > 0 or (place == MIDDLE and n == 2)
+    assert count > 0 or (place == MIDDLE and n == 2)
 
 
 def test_opposite_sides_are_each_others():
@@ -66,7 +66,7 @@ def test_next_to_is_near_and_clear():
     assert not is_next_to(far, np.array([0.5, 0.0]), [near], 0.06)
 
 
-@pytest.mark.parametrize("scene", TOLD, ids=lambda scene: scene.name)
+@pytest.mark.parametrize("scene", DESCRIBED, ids=lambda scene: scene.name)
 @pytest.mark.parametrize("randomness", [0.0, 0.25])
 def test_every_layout_makes_the_words_true_and_of_one_object(scene, randomness):
     for seed in range(8):
@@ -74,8 +74,8 @@ def test_every_layout_makes_the_words_true_and_of_one_object(scene, randomness):
         at = {name: np.array(pose[:2]) for name, pose in layout.items()}
         for name, place in scene.places:
             equals = (name, *scene.equals(name))
-            told = [e for e in equals if is_at(place, at[e], [at[other] for other in scene.equals(e)])]
-            assert told == [name]
+            names = [e for e in equals if is_at(place, at[e], [at[other] for other in scene.equals(e)])]
+            assert names == [name]
         for name, other in scene.neighbours:
             assert not scene.equals(other), "the neighbour itself is unique"
             equals = (name, *scene.equals(name))
@@ -88,7 +88,7 @@ def test_every_layout_makes_the_words_true_and_of_one_object(scene, randomness):
             )  # fmt: skip
 
 
-@pytest.mark.parametrize("scene", TOLD, ids=lambda scene: scene.name)
+@pytest.mark.parametrize("scene", DESCRIBED, ids=lambda scene: scene.name)
 def test_a_mirrored_layout_makes_the_mirrored_words_true(scene):
     flipped = scene.mirrored("flipped")
     assert flipped.mirrored(scene.name) == scene
@@ -105,8 +105,8 @@ def test_a_mirrored_layout_makes_the_mirrored_words_true(scene):
 def test_neighbours_move_together():
     """What stands next to an object that is placed freely is placed with it."""
     scene = SCENES["pantry"]
-    found = [scene.sample_layout(np.random.default_rng(seed), 1.0) for seed in range(4)]
-    plates = [layout["black_plate"][:2] for layout in found]
+    layouts = [scene.sample_layout(np.random.default_rng(seed), 1.0) for seed in range(4)]
+    plates = [layout["black_plate"][:2] for layout in layouts]
     assert max(np.hypot(*np.subtract(a, b)) for a, b in itertools.combinations(plates, 2)) > 0.1
-    for layout in found:
+    for layout in layouts:
         assert np.hypot(*np.subtract(layout["black_plate"][:2], layout["green_cylinder_1"][:2])) < 0.2

@@ -49,9 +49,9 @@ def test_colours_are_those_of_the_names(drawn):
                 means.setdefault(str(name).split("_")[0], []).append(
                     big[drawn.segmentation[row] == i].mean(axis=0)
                 )
-    for colour, found in means.items():
+    for colour, samples in means.items():
         if colour in ("red", "green", "blue"):
-            mean = np.mean(found, axis=0)
+            mean = np.mean(samples, axis=0)
             assert int(mean.argmax()) == int(np.argmax(COLOURS[colour]))
     assert means
 

@@ -43,16 +43,16 @@ except ValueError as error:
 
 
 @pytest.mark.skipif(choose_gl_backend() != "egl", reason="EGL draws no images on this machine")
-@pytest.mark.parametrize(("setting", "more", "said"), [
+@pytest.mark.parametrize(("setting", "more", "stderr"), [
     ({}, "from mujoco import egl; egl.EGL.eglTerminate(egl.EGL_DISPLAY)", ""),  # as robosuite does at its exit
     ({"MUJOCO_EGL_DEVICE_ID": "99"}, "", "Cannot draw images\n"),
 ])  # fmt: skip
-def test_a_process_that_drew_or_could_not_ends_without_a_word(setting, more, said):
+def test_a_process_that_drew_or_could_not_ends_without_a_word(setting, more, stderr):
     done = subprocess.run(
         [sys.executable, "-c", f"{DRAW}\n{more}"],
         env={**os.environ, **setting}, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
-    assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, stderr, "")
 
 
 @with_images

@@ -87,10 +87,10 @@ def test_spatial_tasks_tell_duplicates_apart_in_words_that_no_seen_task_has(suit
     trained = {words for task in SEEN for words in task.mentions}
     for task in SUITES[suite]:
         ((obj, to),) = _moves(task)
-        (told,) = [words for words, name in task.grounding if task.scene.equals(name)]
-        assert told in (task.mentions[0] if task.scene.equals(obj) else task.mentions[1])
+        (mention,) = [words for words, name in task.grounding if task.scene.equals(name)]
+        assert mention in (task.mentions[0] if task.scene.equals(obj) else task.mentions[1])
         assert len(task.scene.equals(obj) or task.scene.equals(to)) == 1
-        assert told not in trained
+        assert mention not in trained
 
 
 def test_what_spatial_and_long_need_is_trained_with_other_objects():
@@ -123,10 +123,10 @@ def test_long_tasks_are_known_steps_never_seen_together():
 
 
 def test_reversed_long_tasks_ask_the_same_with_the_steps_named_in_the_other_order():
-    asked = {(task.scene, frozenset(task.goal.goals)): task for task in SUITES["tabletop_long"]}
+    by_goals = {(task.scene, frozenset(task.goal.goals)): task for task in SUITES["tabletop_long"]}
     assert len(SUITES["tabletop_long_reversed"]) == 8
     for task in SUITES["tabletop_long_reversed"]:
-        original = asked[task.scene, frozenset(task.goal.goals)]
+        original = by_goals[task.scene, frozenset(task.goal.goals)]
         assert task.goal.goals == original.goal.goals[::-1]
         assert sorted(task.mentions) == sorted(original.mentions)
         assert task.instruction != original.instruction

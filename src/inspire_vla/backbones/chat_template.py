@@ -57,8 +57,8 @@ class ChatTemplate:
         rest = processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
         pieces = []
         for mark in _MARKS:
-            piece, found, rest = rest.partition(mark)
-            if not found:
+            piece, separator, rest = rest.partition(mark)
+            if not separator:
                 raise InspireError("The processor's chat template does not repeat the text of a turn.")
             pieces.append(piece)
         opening, after_question, after_answer = pieces

@@ -19,8 +19,8 @@ def flat_checkpoint(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     model = checkpoint.get("model") if isinstance(checkpoint, Mapping) else None
     parts = ("vision_backbone", "projector", "llm_backbone")
     if not isinstance(model, Mapping) or not all(part in model for part in parts):
-        found = sorted(map(str, model if isinstance(model, Mapping) else checkpoint))[:8]
-        raise InspireError(f"A Prismatic checkpoint holds 'model' with {list(parts)}; found {found}.")
+        keys = sorted(map(str, model if isinstance(model, Mapping) else checkpoint))[:8]
+        raise InspireError(f"A Prismatic checkpoint holds 'model' with {list(parts)}; found {keys}.")
     return {f"{part}.{name}": tensor for part in parts for name, tensor in model[part].items()}
 
 
@@ -88,9 +88,9 @@ def read_config(
     towers = ("vision_backbone.dino_featurizer", "vision_backbone.siglip_featurizer")
     for part in (*towers, "llm_backbone.llm.model"):
         if not any(name.startswith(part + ".") for name in tensors):
-            found = sorted({".".join(name.split(".")[:2]) for name in tensors})
+            prefixes = sorted({".".join(name.split(".")[:2]) for name in tensors})
             raise InspireError(
-                f"This is no Prismatic model with fused DINOv2 and SigLIP: no {part!r} among {found[:8]}."
+                f"This is no Prismatic model with fused DINOv2 and SigLIP: no {part!r} among {prefixes[:8]}."
             )
     if "projector.projector.4.weight" not in tensors:
         raise InspireError("The projector is not the three-layer one of the fused models.")

@@ -152,9 +152,9 @@ class Batches:
         loss_mask: list[bool] = []
         points: list[tuple[int, tuple[float, float]]] = []
         for question in sample_questions(images, row, rng, questions):
-            asked, answered = self._ids(question.text), self._ids(question.answer)
-            ids += [*asked, *answered]
-            loss_mask += [False] * len(asked) + [True] * len(answered)
+            question_ids, answer_ids = self._ids(question.text), self._ids(question.answer)
+            ids += [*question_ids, *answer_ids]
+            loss_mask += [False] * len(question_ids) + [True] * len(answer_ids)
             if question.point is not None:
                 points.append((len(ids) - 1, question.point))
         return ids, loss_mask, points

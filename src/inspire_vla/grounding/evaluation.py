@@ -17,7 +17,7 @@ from inspire_vla.grounding.questions import PHRASE_KINDS, Question, sample_quest
 
 _BATCH = 64
 
-Asked = tuple[UInt8[np.ndarray, "height width 3"], Question]
+ImageQuestion = tuple[UInt8[np.ndarray, "height width 3"], Question]
 
 
 @dataclass(frozen=True)
@@ -57,36 +57,39 @@ def evaluate(
 ) -> Evaluation:
     """Ask one question of each kind about each image that allows it. Words are decoded greedily."""
     model.eval()
-    asked = _questions(files, images, seed)
-    pointing = [each for kind in PHRASE_KINDS for each in asked[kind]]
+    by_kind = _questions(files, images, seed)
+    pointing = [each for kind in PHRASE_KINDS for each in by_kind[kind]]
     truth = np.array([question.point for _, question in pointing])
     distance = np.hypot(*(_points(model, heads, pointing) - truth).T)
     blind = np.hypot(*(truth - np.median(truth, axis=0)).T)
     kinds = np.array([question.kind for _, question in pointing])
-    presence = _answers(model, asked["presence"], length=1)
+    presence = _answers(model, by_kind["presence"], length=1)
     encode = model.text_tokenizer.encode
     longest = max(
-        (len(encode(q.answer, add_special_tokens=False)) for _, q in asked["recognition"]), default=1
+        (len(encode(q.answer, add_special_tokens=False)) for _, q in by_kind["recognition"]), default=1
     )
-    recognition = _answers(model, asked["recognition"], length=longest)
+    recognition = _answers(model, by_kind["recognition"], length=longest)
     return Evaluation(
         {
             kind: PointingAccuracy(
-                len(asked[kind]), float((distance[kinds == kind] < POINTING_TOLERANCE).mean())
+                len(by_kind[kind]), float((distance[kinds == kind] < POINTING_TOLERANCE).mean())
             )
             for kind in PHRASE_KINDS
-            if asked[kind]
+            if by_kind[kind]
         },
         len(truth),
         float((distance < POINTING_TOLERANCE).mean()),
         float((blind < POINTING_TOLERANCE).mean()),
         float(np.median(distance)),
         len(presence),
-        float(np.mean([a == q.answer for a, (_, q) in zip(presence, asked["presence"], strict=True)])),
+        float(np.mean([a == q.answer for a, (_, q) in zip(presence, by_kind["presence"], strict=True)])),
         len(recognition),
         float(
             np.mean(
-                [a.startswith(q.answer) for a, (_, q) in zip(recognition, asked["recognition"], strict=True)]
+                [
+                    a.startswith(q.answer)
+                    for a, (_, q) in zip(recognition, by_kind["recognition"], strict=True)
+                ]
             )
         ),
     )
@@ -94,30 +97,30 @@ def evaluate(
 
 def point_at(
     model: Nano, heads: Heads, files: Sequence[Path], *, images: int, seed: int = 0
-) -> tuple[list[Asked], Float[np.ndarray, "n 2"]]:
+) -> tuple[list[ImageQuestion], Float[np.ndarray, "n 2"]]:
     """One question "Where is …?" about each of some images of `evaluate`, and the points (u, v) of the model.
 
     The kinds of phrases take turns.
     """
     model.eval()
-    asked: list[Asked] = []
-    for number, (pixels, questions) in enumerate(_asked_about(files, images, seed)):
+    pairs: list[ImageQuestion] = []
+    for number, (pixels, questions) in enumerate(_images_with_questions(files, images, seed)):
         of_kind = {question.kind: question for question in questions if question.point is not None}
         if of_kind:
-            asked.append((pixels, list(of_kind.values())[number % len(of_kind)]))
-    return asked, _points(model, heads, asked)
+            pairs.append((pixels, list(of_kind.values())[number % len(of_kind)]))
+    return pairs, _points(model, heads, pairs)
 
 
-def _questions(files: Sequence[Path], images: int, seed: int) -> dict[str, list[Asked]]:
+def _questions(files: Sequence[Path], images: int, seed: int) -> dict[str, list[ImageQuestion]]:
     """Questions by their kind; of each kind at most one per image."""
-    asked: dict[str, list[Asked]] = defaultdict(list)
-    for pixels, questions in _asked_about(files, images, seed):
+    by_kind: dict[str, list[ImageQuestion]] = defaultdict(list)
+    for pixels, questions in _images_with_questions(files, images, seed):
         for question in questions:
-            asked[question.kind].append((pixels, question))
-    return asked
+            by_kind[question.kind].append((pixels, question))
+    return by_kind
 
 
-def _asked_about(
+def _images_with_questions(
     files: Sequence[Path], images: int, seed: int
 ) -> Iterator[tuple[UInt8[np.ndarray, "height width 3"], list[Question]]]:
     """Images, each with one question of every kind that it allows.
@@ -134,20 +137,20 @@ def _asked_about(
 
 
 @torch.inference_mode()
-def _points(model: Nano, heads: Heads, asked: Sequence[Asked]) -> Float[np.ndarray, "n 2"]:
+def _points(model: Nano, heads: Heads, pairs: Sequence[ImageQuestion]) -> Float[np.ndarray, "n 2"]:
     """The points (u, v) of the model, as fractions of the image's sides."""
-    points = np.zeros((len(asked), 2))
-    for rows, prefix, ids in _batches(model, asked):
+    points = np.zeros((len(pairs), 2))
+    for rows, prefix, ids in _batches(model, pairs):
         hidden = model.extend(torch.cat([prefix, model.embed(ids)], dim=1))
         points[rows] = heads.pointing.point(hidden[:, -1]).cpu().numpy()
     return points
 
 
 @torch.inference_mode()
-def _answers(model: Nano, asked: Sequence[Asked], *, length: int) -> list[str]:
+def _answers(model: Nano, pairs: Sequence[ImageQuestion], *, length: int) -> list[str]:
     """Greedy answers of `length` tokens."""
-    answers = [""] * len(asked)
-    for rows, prefix, ids in _batches(model, asked):
+    answers = [""] * len(pairs)
+    for rows, prefix, ids in _batches(model, pairs):
         size = ids.shape[1]
         for _ in range(length):
             hidden = model.extend(torch.cat([prefix, model.embed(ids)], dim=1))
@@ -157,15 +160,15 @@ def _answers(model: Nano, asked: Sequence[Asked], *, length: int) -> list[str]:
     return answers
 
 
-def _batches(model: Nano, asked: Sequence[Asked]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-    """Batches of questions with the same number of tokens: (rows of `asked`, prefix, ids)."""
-    questions = [model.text_tokenizer.encode(q.text, add_special_tokens=False) for _, q in asked]
-    order = sorted(range(len(asked)), key=lambda i: len(questions[i]))
+def _batches(model: Nano, pairs: Sequence[ImageQuestion]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+    """Batches of questions with the same number of tokens: (rows of `pairs`, prefix, ids)."""
+    token_ids = [model.text_tokenizer.encode(q.text, add_special_tokens=False) for _, q in pairs]
+    order = sorted(range(len(pairs)), key=lambda i: len(token_ids[i]))
     start = 0
     while start < len(order):
-        size = len(questions[order[start]])
-        rows = [i for i in order[start : start + _BATCH] if len(questions[i]) == size]
+        size = len(token_ids[order[start]])
+        rows = [i for i in order[start : start + _BATCH] if len(token_ids[i]) == size]
         start += len(rows)
-        pixels = torch.from_numpy(np.stack([asked[i][0] for i in rows])).to(model.device)
+        pixels = torch.from_numpy(np.stack([pairs[i][0] for i in rows])).to(model.device)
         prefix = model.encode_observation(pixels.permute(0, 3, 1, 2)[:, None].float() / 255, None)
-        yield rows, prefix, torch.tensor([questions[i] for i in rows], device=model.device)
+        yield rows, prefix, torch.tensor([token_ids[i] for i in rows], device=model.device)

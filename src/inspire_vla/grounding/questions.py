@@ -168,14 +168,14 @@ def _relations(
     here: complex, others: Sequence[complex], landmarks: Mapping[str, complex]
 ) -> Iterator[tuple[str, str]]:
     """(phrase, kind of phrase) of each relation to a landmark that tells an object from the others of its name."""
-    for name, there in landmarks.items():
-        if is_next_to(here, others, there):
+    for name, landmark in landmarks.items():
+        if is_next_to(here, others, landmark):
             yield f"next to {name}", "next to"
         for side, words in _RELATIONS.items():
-            if is_beside(side, here, others, there):
+            if is_beside(side, here, others, landmark):
                 yield f"{words} {name}", "side"
-    for (one, there), (two, end) in combinations(landmarks.items(), 2):
-        if is_between(here, others, there, end):
+    for (one, first), (two, second) in combinations(landmarks.items(), 2):
+        if is_between(here, others, first, second):
             yield f"between {one} and {two}", "between"
 
 
@@ -197,21 +197,21 @@ def is_at(place: str, here: complex, others: Sequence[complex]) -> bool:
     return low + _MARGIN_M <= (here / axis).real <= high - _MARGIN_M
 
 
-def is_next_to(here: complex, others: Sequence[complex], there: complex) -> bool:
+def is_next_to(here: complex, others: Sequence[complex], landmark: complex) -> bool:
     """Whether an object is next to a landmark, and the others of its name are clearly further away."""
-    distance = abs(here - there)
-    return distance <= _NEXT_TO_M and all(abs(other - there) >= 1.6 * distance for other in others)
+    distance = abs(here - landmark)
+    return distance <= _NEXT_TO_M and all(abs(other - landmark) >= 1.6 * distance for other in others)
 
 
-def is_beside(side: str, here: complex, others: Sequence[complex], there: complex) -> bool:
+def is_beside(side: str, here: complex, others: Sequence[complex], landmark: complex) -> bool:
     """Whether an object is on one side of a landmark, and the others of its name clearly are not."""
 
     def within(point: complex, slope: float) -> bool:
-        offset = (point - there) / _SIDES[side]
+        offset = (point - landmark) / _SIDES[side]
         return offset.real > 0 and abs(offset.imag) <= slope * offset.real
 
     nearest, farthest = _SIDE_M
-    along = ((here - there) / _SIDES[side]).real
+    along = ((here - landmark) / _SIDES[side]).real
     return nearest <= along <= farthest and within(here, 0.6) and not any(within(o, 1.2) for o in others)
 
 

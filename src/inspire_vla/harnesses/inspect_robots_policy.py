@@ -180,10 +180,10 @@ class InspirePolicy(PolicyBase):
         return self._reader.read(message, options)
 
     def _log(self, step: int, decision: Any) -> None:
-        asked = [{"type": "text", "text": f"step {step}: {self._instruction}"}]
+        prompt = [{"type": "text", "text": f"step {step}: {self._instruction}"}]
         for camera in self._reader.sizes:  # inspect-robots puts the stored frame in this place
-            asked.append({"type": "text", "text": f"camera {self._cameras[camera]!r} (step {step}):"})
-            asked.append({"type": "text", "text": "[image omitted: streamed camera frame]"})
+            prompt.append({"type": "text", "text": f"camera {self._cameras[camera]!r} (step {step}):"})
+            prompt.append({"type": "text", "text": "[image omitted: streamed camera frame]"})
         rows = zip(
             decision.mentions, decision.answers, decision.confidences, decision.overridden, strict=True
         )
@@ -192,7 +192,7 @@ class InspirePolicy(PolicyBase):
             for mention, answer, confidence, overridden in rows
         ]
         self._messages += [
-            {"role": "user", "content": asked},
+            {"role": "user", "content": prompt},
             {
                 "role": "assistant",
                 "content": "\n".join(lines) or "(asked nothing)",

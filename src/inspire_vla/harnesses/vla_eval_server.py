@@ -175,11 +175,11 @@ class InspireModelServer(PredictModelServer):
 
     def get_observation_params(self) -> dict[str, Any]:
         """Return what the benchmark is told: to send the state and the wrist camera, where the policy takes them."""
-        asked = {
+        needs = {
             "send_state": bool(self.reader.state_dim),
             "send_wrist_image": "wrist" in self.cameras.values(),
         }
-        return {name: True for name, needed in asked.items() if needed} | dict(self.convention.parameters)
+        return {name: True for name, needed in needs.items() if needed} | dict(self.convention.parameters)
 
     async def on_episode_start(self, config: dict[str, Any], ctx: SessionContext) -> None:
         self._episodes[ctx.session_id] = _Episode(

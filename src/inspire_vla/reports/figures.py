@@ -126,7 +126,7 @@ def inline_svg(
     return Markup(  # ElementTree has escaped every text
         re.sub(
             r"(?<=: )#[0-9a-f]{6}",
-            lambda found: f"var(--{names[found[0]]})" if found[0] in names else found[0],
+            lambda match: f"var(--{names[match[0]]})" if match[0] in names else match[0],
             text,
         )
     )

@@ -45,9 +45,9 @@ def model_card(
         front["datasets"] = [dataset]
     tokenizer = about["action_tokenizer"]
     acts = "a flow expert" if tokenizer is None else f"{tokenizer} action tokens"
-    says = "The base model: it is asked nothing before it acts"
+    summary = "The base model: it is asked nothing before it acts"
     if reasoning.get("enabled"):
-        says = (
+        summary = (
             f"InSpire (arXiv 2505.13888): it answers where each object is before it acts. Mode `{reasoning['mode']}`, "
             f"frame `{reasoning['frame']}`, at most {counted(reasoning['max_objects'], 'object')}"
         )
@@ -66,7 +66,7 @@ def model_card(
         f"# {name.rpartition('/')[2]}",
         "",
         f"A policy of inspire_vla for LeRobot: {about['backbone']} with {acts}.",
-        f"{says}.",
+        f"{summary}.",
         "",
         "## Use",
         "",
@@ -104,11 +104,11 @@ def _training(
 ) -> str:
     if training is None:
         return "Not trained by LeRobot: the checkpoint holds no train_config.json."
-    said = [
+    trained_on = [
         name if tasks is None else f"{name}: {counted(len(tasks), 'task')}"
         for name, tasks in (suites or {}).items()
     ]
-    data = f"data set {dataset}" + (f" ({', '.join(said)})" if said else "")
+    data = f"data set {dataset}" + (f" ({', '.join(trained_on)})" if trained_on else "")
     steps = f"{counted(training.get('steps', 0), 'step')} of {training.get('batch_size')}"
     return f"The {data}, {steps}, seed {training.get('seed')}. Every setting is in train_config.json."
 

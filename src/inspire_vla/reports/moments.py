@@ -94,8 +94,8 @@ def _by_name(names: Sequence[str], numbers: Sequence[float]) -> dict[str, float]
     if len(names) != len(numbers):
         names = [""] * len(numbers)
     unique = (
-        name if name and names.count(name) == 1 else f"{name} {place}".lstrip()
-        for place, name in enumerate(names)
+        name if name and names.count(name) == 1 else f"{name} {index}".lstrip()
+        for index, name in enumerate(names)
     )
     return {name: float(number) for name, number in zip(unique, numbers, strict=True)}
 
@@ -160,5 +160,5 @@ class DatasetEpisode:
 def check_episode(episode: int, count: int) -> None:
     """Raise InspireError for an episode that is none of `count`."""
     if not 0 <= episode < count:
-        found = f"there are {count}, from 0" if count else "there is none yet"
-        raise InspireError(f"There is no episode {episode}; {found}.")
+        available = f"there are {count}, from 0" if count else "there is none yet"
+        raise InspireError(f"There is no episode {episode}; {available}.")

@@ -130,11 +130,11 @@ def _refuse_others(attention: Attention, comparison: Comparison) -> None:
     played = {policy["name"]: policy["run"].get("policy", {}) for policy in comparison["policies"]}
     for policy in attention.about.get("policies", ()):
         named = played.get(policy["name"], {})
-        here, there = policy.get("sha256"), named.get("sha256")
-        if here and there and here != there:
+        measured, evaluated = policy.get("sha256"), named.get("sha256")
+        if measured and evaluated and measured != evaluated:
             raise InspireError(
-                f"The attention is of another {policy['name']!r} ({policy.get('checkpoint')}, weights {here[:8]}) than "
-                f"the run ({named.get('checkpoint')}, {there[:8]}). Measure it again with `inspire attention`."
+                f"The attention is of another {policy['name']!r} ({policy.get('checkpoint')}, weights {measured[:8]}) "
+                f"than the run ({named.get('checkpoint')}, {evaluated[:8]}). Measure it again with `inspire attention`."
             )
 
 

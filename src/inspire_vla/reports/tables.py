@@ -182,10 +182,12 @@ def _warnings(comparison: Compared) -> list[str]:
             f"{unpaired['missing_here']} of the first missing here; differences use the pairs alone"
         )
     for other in comparison.get("differing_conditions", ()):
-        found = "; ".join(f"{name} {there} and {here}" for name, (there, here) in other["differing"].items())
+        differences = "; ".join(
+            f"{name} {there} and {here}" for name, (there, here) in other["differing"].items()
+        )
         lines.append(
-            f"{other['policy']}: played under other conditions than the first run ({found}), so the episodes are not "
-            "pairs and the difference is not of the policies alone"
+            f"{other['policy']}: played under other conditions than the first run ({differences}), so the episodes are "
+            "not pairs and the difference is not of the policies alone"
         )
     return lines
 

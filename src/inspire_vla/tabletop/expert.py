@@ -170,14 +170,14 @@ class Expert:
         up[2] += 0.06 if here[2] < 0.32 else 0.0
         return self._move(here, up, OPEN, _FAST_M)
 
-    def _clear_height(self, here: np.ndarray, there: np.ndarray) -> float:
+    def _clear_height(self, start: np.ndarray, end: np.ndarray) -> float:
         """Travel height that passes over the tall objects on the straight line."""
         height = TRAVEL_Z_M
         for name in self._world.scene.tall_objects():
             spec = self._world.scene.objects[name]
             centre = self._world.point(name)
             half = np.array([0.110, 0.20]) if spec.kind == "cabinet" else np.array([0.10, 0.16])
-            line = here[None, :2] + np.linspace(0, 1, 9)[:, None] * (there - here)[None, :2]
+            line = start[None, :2] + np.linspace(0, 1, 9)[:, None] * (end - start)[None, :2]
             if (np.abs(line - centre[:2]) < half).all(axis=1).any():
                 height = max(height, spec.shape.height_m + 0.09)
         return height

@@ -63,7 +63,7 @@ class _RandomScene:
 
     def draw(self, rng: np.random.Generator, into: Images, row: int) -> None:
         """Randomise the scene and write its image into one row."""
-        held = self._randomise_poses(rng)
+        grasped = self._randomise_poses(rng)
         self._randomise_light(rng)
         self._randomise_camera(rng)
         mujoco.mj_kinematics(self.model, self.data)
@@ -85,7 +85,7 @@ class _RandomScene:
         into.positions[row, : len(points)] = [self._in_image(point) for point in points]
         into.visibility[row, : len(points)] = visible
         for number, name in enumerate(names):
-            if name != held:
+            if name != grasped:
                 into.on_table[row, number] = self._on_table(name)
 
     def _randomise_poses(self, rng: np.random.Generator) -> str | None:
@@ -95,18 +95,18 @@ class _RandomScene:
         data.qpos[: arm.ARM_DOFS] = joints
         data.qpos[arm.ARM_DOFS : arm.ARM_DOFS + 2] = rng.uniform(0.0, arm.FINGER_OPEN_M)
         graspable = [name for name, spec in objects.items() if spec.shape.graspable]
-        held = str(rng.choice(graspable)) if graspable and rng.random() < 0.3 else None
+        grasped = str(rng.choice(graspable)) if graspable and rng.random() < 0.3 else None
         positions = _free_positions(rng, [spec.shape.radius_m for spec in objects.values()])
         for (name, spec), (x, y) in zip(objects.items(), positions, strict=True):
             z = spec.rest_z_m
-            if name == held:
+            if name == grasped:
                 x, y, z = gripper - (0.0, 0.0, spec.shape.grasp_z_m)
             yaw = rng.uniform(-np.pi, np.pi) if not spec.shape.fixed else rng.uniform(-0.2, 0.2)
             set_pose(self.model, data, spec, (x, y, z), yaw)
             if spec.kind == "cabinet":
                 drawer = self.model.joint(f"{name}_drawer")
                 data.qpos[drawer.qposadr[0]] = rng.choice([0.0, rng.uniform(*drawer.range)])
-        return held
+        return grasped
 
     def _randomise_light(self, rng: np.random.Generator) -> None:
         model = self.model
