@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from inspire_vla.errors import InspireError
-from inspire_vla.lerobot_plugin.checkpoints import find
-from inspire_vla.policies import describe, load_agent
+from inspire_vla.lerobot_plugin.checkpoints import find, settings_sha256
+from inspire_vla.policies import as_begun, describe, load_agent
 
 
 def test_a_checkpoint_is_found_in_what_training_wrote(checkpoint):
@@ -55,6 +55,20 @@ def test_what_decides_the_actions_besides_the_weights_identifies_a_checkpoint(ch
         seen.add(describe(checkpoint)["settings_sha256"])
     assert len(seen) == 4
     assert describe(checkpoint)["sha256"] == same["sha256"]
+
+
+def test_where_the_first_weights_lay_is_no_setting(checkpoint, tmp_path):
+    """So that a copy of an experiment's folder goes on with the evaluations that were begun."""
+    inner, before = find(checkpoint), describe(checkpoint)
+    config = json.loads((inner / "config.json").read_text())
+    (inner / "config.json").write_text(json.dumps(config | {"pretrained_init": "/elsewhere/grounding"}))
+    assert describe(checkpoint) == before
+    assert as_begun(before, checkpoint, tmp_path) == before
+    earlier = settings_sha256(inner, counts_init=True)  # as earlier versions recorded it
+    assert earlier != before["settings_sha256"]
+    for recorded, taken in ((earlier, earlier), ("0" * 64, before["settings_sha256"])):
+        (tmp_path / "run.json").write_text(json.dumps({"policy": {"settings_sha256": recorded}}))
+        assert as_begun(before, checkpoint, tmp_path) == before | {"settings_sha256": taken}
 
 
 def test_a_broken_checkpoint_is_refused(checkpoint, tmp_path):

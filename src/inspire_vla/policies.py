@@ -12,7 +12,7 @@ from typing import Any
 from inspire_vla.dialogue import AnswerRule
 from inspire_vla.errors import InspireError, did_you_mean
 from inspire_vla.evaluation import Factory, PolicyDescription, PolicyInputs, PolicyShapes
-from inspire_vla.files import file_sha256
+from inspire_vla.files import file_sha256, read_json
 from inspire_vla.instruction import Overrides, mentions_of, overrides_from_json, overrides_to_json
 from inspire_vla.lerobot_plugin import checkpoints
 from inspire_vla.lerobot_plugin.checkpoint_schema import read_config
@@ -48,6 +48,18 @@ def describe(checkpoint: str | Path, name: str | None = None) -> PolicyDescripti
         "reasoning": reasoning,
         **inputs(checkpoint),
     }
+
+
+def as_begun(policy: PolicyDescription, checkpoint: str | Path | None, run: str | Path) -> PolicyDescription:
+    """Return a checkpoint's description as the run in a folder recorded it, where only the version differs.
+
+    Earlier versions counted the path of `pretrained_init` as a setting.
+    """
+    info = read_json(Path(run, "run.json"), dict[str, Any]) if Path(run, "run.json").is_file() else {}
+    recorded = info.get("policy", {}).get("settings_sha256")
+    if checkpoint is None or recorded != settings_sha256(find(checkpoint), counts_init=True):
+        return policy
+    return {**policy, "settings_sha256": recorded}
 
 
 def check_attention(policy: PolicyDescription) -> None:

@@ -49,7 +49,8 @@ def run(options: Arguments) -> None:
             raise InspireError(
                 f"{run.path} is of other weights than {folder}: {str(weights)[:12]}, not {str(about['sha256'])[:12]}."
             )
-        if measured.get("settings_sha256", about["settings_sha256"]) != about["settings_sha256"]:
+        now = policies.as_begun(about, options.policy, run.path)["settings_sha256"]
+        if measured.get("settings_sha256", now) != now:
             raise InspireError(
                 f"{run.path} played these weights with other settings than {folder} holds (hash of its configuration, "
                 "statistics and tokenizers). Evaluate the checkpoint as it is."

@@ -105,6 +105,7 @@ def _in_simulator(options: Arguments, mentions: "Overrides | None") -> "Run":
         raise InspireError("--camera belongs to --dataset; a simulator has the policy's own cameras.")
     _plan(options, options.suite, {"name": ""})  # before the policy is read
     policy, agent = chosen_policy(options, name=options.name, mentions=mentions, patient=True)
+    policy = policies.as_begun(policy, options.policy, options.out)
     _check_fits(policy, options)
     chosen = benchmarks.Options(options.layout_randomness, options.mapping, options.render)
     selected = benchmarks.select(options.suite, policy, chosen)
@@ -205,6 +206,7 @@ def _on_dataset(options: Arguments, mentions: "Overrides | None") -> "Run":
     policy, agent = chosen_policy(
         options, name=options.name, mentions=mentions, simulated=False, patient=True
     )
+    policy = policies.as_begun(policy, options.policy, options.out)
     _check_fits(policy, options)
     inputs = policies.playback_inputs(policy, options.camera, checkpoint=options.policy, mentions=mentions)
     reader = EpisodeReader(find_dataset(options.dataset))

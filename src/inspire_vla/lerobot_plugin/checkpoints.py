@@ -40,6 +40,8 @@ WHERE_IT_IS = (
     "base_model_name_or_path", "revision",
 )  # fmt: skip
 """Settings of config.json and adapter_config.json that a checkpoint may change when it moves to another machine."""
+INIT = "pretrained_init"
+"""A setting of config.json: where the first weights lay. A checkpoint's own weights hold what became of them."""
 TRAINING_DATASET = "dataset.json"
 """In a training's output folder: the dataset, as a `TrainingDataset`."""
 
@@ -87,8 +89,12 @@ def weights(folder: Path) -> Path:
     raise InspireError(f"{folder} is not a whole checkpoint: {WEIGHTS[0]} is missing.")
 
 
-def settings_sha256(folder: Path) -> str:
-    """A hash of what decides a policy's actions besides its weights: its configuration, statistics and tokenizers."""
+def settings_sha256(folder: Path, *, counts_init: bool = False) -> str:
+    """A hash of what decides a policy's actions besides its weights: its configuration, statistics and tokenizers.
+
+    counts_init: whether `pretrained_init` counts, as in runs of earlier versions.
+    """
+    others = WHERE_IT_IS if counts_init else (*WHERE_IT_IS, INIT)
     processors = [
         path for kind in (PREPROCESSOR, POSTPROCESSOR) for path in folder.glob(f"{Path(kind).stem}*")
     ]
@@ -96,7 +102,7 @@ def settings_sha256(folder: Path) -> str:
     for name in (CONFIG, ADAPTER_CONFIG):
         if (folder / name).is_file():
             settings = read_json(folder / name, dict[str, Any])
-            parts[name] = {key: value for key, value in settings.items() if key not in WHERE_IT_IS}
+            parts[name] = {key: value for key, value in settings.items() if key not in others}
     return json_sha256(parts)
 
 
