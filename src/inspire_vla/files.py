@@ -91,6 +91,16 @@ def open_arrays(path: str | Path, *, remedy: str = "") -> "Iterator[Mapping[str,
         raise InspireError(f"{path} is damaged ({reason_of(error)}).{remedy and ' ' + remedy}") from None
 
 
+def check_readable(path: str | Path) -> None:
+    """Raise InspireError, with the reason, for a file that cannot be opened: it is not damaged for that."""
+    try:
+        with open(path, "rb") as file:
+            file.read(1)
+    except OSError as error:
+        kind = MachineFault if is_machine_fault(error) else InspireError
+        raise kind(f"{path} cannot be read: {reason_of(error)}.") from None
+
+
 def read_json[T](path: str | Path, schema: type[T]) -> T:
     """Read a JSON file as `schema`: a dataclass, a pydantic model, or a type such as `dict[str, Any]`.
 

@@ -19,8 +19,10 @@ from inspire_vla.errors import InspireError
 from inspire_vla.grounding.pretraining import load_weights
 from inspire_vla.lerobot_plugin.agent import load_policy
 from inspire_vla.lerobot_plugin.checkpoint_schema import check_training_state
+from inspire_vla.lerobot_plugin.checkpoint_statistics import statistics_of
 from inspire_vla.lerobot_plugin.checkpoints import SHIPPED
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import load_config
+from inspire_vla.lerobot_plugin.convert.published import load_pt
 from inspire_vla.lerobot_plugin.training import train
 from inspire_vla.policies import describe
 
@@ -209,6 +211,31 @@ def test_a_setting_of_a_checkpoint_that_is_not_possible_is_named(
     with pytest.raises(InspireError) as refused:
         load_config(folder)
     assert f"config.json does not fit: {told}" in str(refused.value)
+
+
+def test_what_may_not_be_read_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason is said. Tests may run as a user who may read everything, so the system's refusal is stood in for."""
+    (tmp_path / "weights.pt").touch()
+    grounding = SHIPPED / "nano_grounding"
+    reads = {
+        SHIPPED / "nano_inspire" / "model.safetensors": lambda: load_policy("nano_inspire"),
+        next((SHIPPED / "nano_inspire").glob("*_normalizer_*")): lambda: statistics_of(
+            SHIPPED / "nano_inspire"
+        ),
+        grounding / "model.safetensors": lambda: load_weights(grounding),
+        tmp_path / "weights.pt": lambda: load_pt(tmp_path / "weights.pt"),
+    }
+
+    def refuse(path: Any, *mode: Any) -> Any:
+        if Path(path) in reads:
+            raise PermissionError(13, "Permission denied", str(path))
+        return open(path, *mode)
+
+    monkeypatch.setattr("inspire_vla.files.open", refuse, raising=False)
+    for path, read in reads.items():
+        with pytest.raises(InspireError) as refused:
+            read()
+        assert str(refused.value) == f"{path} cannot be read: Permission denied."
 
 
 def test_a_configuration_or_pretraining_that_is_damaged_is_refused(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from inspire_vla.errors import InspireError, did_you_mean, reason_of
 from inspire_vla.files import (
     append_json_line,
     atomic_path,
+    check_readable,
     read_json,
     read_json_lines,
     write_json,
@@ -198,6 +199,7 @@ def load_weights(folder: str | Path) -> tuple[NanoConfig, dict[str, Tensor]]:
             f"{folder} holds no pre-trained backbone ({CONFIG}, {WEIGHTS}): `inspire pretrain` makes one."
         )
     size = read_json(folder / CONFIG, PretrainingConfig).nano
+    check_readable(folder / WEIGHTS)
     try:
         return size, load_file(folder / WEIGHTS)
     except (SafetensorError, OSError) as error:

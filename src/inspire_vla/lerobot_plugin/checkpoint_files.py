@@ -7,7 +7,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from inspire_vla.errors import InspireError, reason_of
-from inspire_vla.files import read_json
+from inspire_vla.files import check_readable, read_json
 
 CONFIG, ADAPTER_CONFIG, TRAIN_CONFIG = "config.json", "adapter_config.json", "train_config.json"
 PREPROCESSOR, POSTPROCESSOR = "policy_preprocessor.json", "policy_postprocessor.json"
@@ -25,8 +25,9 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 @contextmanager
 def whole(path: Path) -> Iterator[None]:
-    """Turn what safetensors raises for a damaged file into an InspireError."""
+    """Turn what safetensors raises for a damaged file into an InspireError. One that cannot be read is not damaged."""
     _check_present(path)
+    check_readable(path)
     try:
         yield
     except (SafetensorError, OSError, ValueError, TypeError, MemoryError) as error:
@@ -53,5 +54,9 @@ def read_checkpoint_json[T](path: Path, schema: type[T]) -> T:
 
 
 def _check_present(path: Path) -> None:
-    if not path.is_file():
+    try:
+        present = path.is_file()
+    except OSError as error:  # a folder that this user may not enter
+        raise InspireError(f"{path} cannot be read: {reason_of(error)}.") from None
+    if not present:
         raise InspireError(f"{path.parent} is not a whole checkpoint: {path.name} is missing.")

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from lerobot.utils.constants import ACTION, OBS_STATE
 from safetensors import safe_open
 
-from inspire_vla.lerobot_plugin.checkpoint_files import PREPROCESSOR
+from inspire_vla.lerobot_plugin.checkpoint_files import PREPROCESSOR, whole
 from inspire_vla.lerobot_plugin.checkpoint_schema import NEEDED_STATISTICS, read_pipeline
 from inspire_vla.lerobot_plugin.configuration_inspire_vla import InspireVLAConfig
 from inspire_vla.lerobot_plugin.dataset_inputs import column_of
@@ -36,7 +36,7 @@ def statistics_of(checkpoint: Path) -> Statistics:
     files = [step.get("state_file") for step in steps if step["registry_name"] == "normalizer_processor"]
     found: Statistics = {}
     for file in filter(None, files):
-        with safe_open(checkpoint / file, "numpy") as opened:
+        with whole(checkpoint / file), safe_open(checkpoint / file, "numpy") as opened:
             for key in opened.keys():  # noqa: SIM118  safe_open is no dict
                 feature, _, name = key.rpartition(".")
                 found.setdefault(feature, {})[name] = opened.get_tensor(key)

@@ -14,7 +14,7 @@ from torch import Tensor
 from inspire_vla.action_tokenizers import GripperConvention, LearnedVQ
 from inspire_vla.backbones.prismatic_weights import flat_checkpoint
 from inspire_vla.errors import InspireError, counted, did_you_mean, possible, reason_of
-from inspire_vla.files import read_json
+from inspire_vla.files import check_readable, read_json
 from inspire_vla.lerobot_plugin.checkpoint_files import tensor_shapes, whole
 from inspire_vla.lerobot_plugin.policy_kinds import LEROBOT
 from inspire_vla.lerobot_plugin.tokenizer_files import code_names
@@ -81,7 +81,8 @@ def read_safetensors(file: Path) -> dict[str, Tensor]:
 
 
 def load_pt(path: Path) -> Any:
-    """A torch file, tensors only. Raises InspireError for one that would run code."""
+    """A torch file, tensors only. Raises InspireError for one that cannot be read, or would run code."""
+    check_readable(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:  # torch would advise to run the file's code
