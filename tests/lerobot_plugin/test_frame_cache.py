@@ -58,6 +58,39 @@ def film(root: Path, shift: int = 0) -> Path:
     return root
 
 
+def test_a_folder_that_cannot_be_written_ends_no_training(
+    labelled_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset = opened(labelled_dataset)
+    (tmp_path / "file").touch()
+    folder, temporary = tmp_path / "file" / "images", tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    for _ in range(2):  # the second finds what the first decoded
+        item = loaded(dataset, folder)[5]
+        torch.testing.assert_close(item[IMAGE].float() / 255, dataset[5][IMAGE])
+        assert f"cannot be kept in {folder} (Not a directory): they are kept in {temporary}" in caplog.text
+        assert len(list(temporary.rglob("*.npy"))) == 1
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    cache = FrameCache(dataset)
+    assert not cache.load(horizon=4, folder=folder, cameras=[IMAGE], columns=COLUMNS)
+    torch.testing.assert_close(cache[5][IMAGE].float() / 255, dataset[5][IMAGE])
+    assert "they are decoded in every step" in caplog.text
+
+
+def test_a_kept_file_that_may_not_be_changed_is_used(
+    labelled_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = opened(labelled_dataset)
+    loaded(dataset, tmp_path)
+
+    def refuse(*_: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.utime", refuse)
+    loaded(dataset, tmp_path)
+
+
 def test_items_are_those_of_the_dataset(labelled_dataset: Path, tmp_path: Path) -> None:
     dataset = opened(labelled_dataset)
     cache = loaded(dataset, tmp_path)

@@ -10,13 +10,16 @@ Where they are too large, images of image files are decoded when they are read, 
 LeRobot's own items (benchmarks/reading_items.py); items with videos stay LeRobot's.
 """
 
+import getpass
 import hashlib
 import logging
 import os
 import re
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +34,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from inspire_vla.errors import counted
+from inspire_vla.errors import counted, reason_of
 from inspire_vla.files import atomic_path, file_sha256, folder_lock, remove
 from inspire_vla.labels.video import decode_video
 from inspire_vla.lerobot_plugin.named_images import with_floats
@@ -112,11 +115,12 @@ class FrameCache(Dataset):
         Args:
             columns: number columns of the items, beside the action.
             image_size: (height, width) that images are kept in; None: their own.
-            folder: of the files, by default `cache_folder()`.
+            folder: of the files, by default `cache_folder()`. Where it cannot be written, new files are in a folder
+                for temporary files.
 
         Returns:
-            False where they take more than half of the memory or the free disk. Then image files are decoded whenever
-            an item is read; and with videos, items stay the dataset's own.
+            False where they take more than half of the memory or the free disk, or no folder can be written. Then image
+            files are decoded whenever an item is read; and with videos, items stay the dataset's own.
 
         Raises:
             InspireError: a video that is damaged, or has no image at the time of a frame.
@@ -128,8 +132,15 @@ class FrameCache(Dataset):
         sources = {camera: self._sources(camera, image_size) for camera in cameras}
         kept = {camera: _kept_in(folder, _prefix(camera, image_size), sources[camera]) for camera in cameras}
         whole = {camera: _whole(kept[camera]) for camera in cameras}
-        if None in whole.values() and not self._fits_disk(sizes, folder):
-            return self._decode_when_read(cameras, columns, horizon, image_size)
+        if None in whole.values():
+            writable = _writable(folder)
+            if writable is None or not self._fits_disk(sizes, writable):
+                return self._decode_when_read(cameras, columns, horizon, image_size)
+            if writable != folder:
+                folder = writable
+                for camera, sources_of in sources.items():
+                    kept[camera] |= _kept_in(folder, _prefix(camera, image_size), sources_of)
+                whole = {camera: _whole(kept[camera]) for camera in cameras}
         total = sum(len(self) for path in whole.values() if path is None)
         with tqdm(total=total, desc="Decoding images once", unit="image", disable=not total) as bar:
             for camera in cameras:
@@ -141,7 +152,8 @@ class FrameCache(Dataset):
                     _decode_into(path, sources[camera], sizes[camera], images, bar.update)
                 else:
                     rows = kept[camera][path]
-                os.utime(path)
+                with suppress(OSError):  # another user's file, or one in a folder that cannot be written
+                    os.utime(path)
                 self._files[camera], self._rows[camera] = path, rows
         if total:
             log.info(f"Decoded images are kept in {folder}; a later training on them starts at once.")
@@ -307,6 +319,25 @@ class FrameCache(Dataset):
         return augment(image if camera in self._dataset.meta.video_keys else image.float() / 255)
 
 
+def _writable(folder: Path) -> Path | None:
+    """The folder, or one for temporary files where it cannot be written; None where none can. Says so."""
+    instead = Path(tempfile.gettempdir(), f"inspire_vla_images_{getpass.getuser()}")
+    for place in (folder, instead):
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=place):
+                pass
+        except OSError as error:
+            what = f"are kept in {instead}" if place == folder else "are decoded in every step, which is slow"
+            log.warning(
+                f"Decoded images cannot be kept in {place} ({reason_of(error)}): they {what}. HF_DATASETS_CACHE names "
+                "another place."
+            )
+            continue
+        return place
+    return None
+
+
 def _prefix(camera: str, image_size: tuple[int, int] | None) -> str:
     """The beginning of the names of a camera's files."""
     size = "x".join(map(str, image_size or ("own", "size")))
@@ -375,8 +406,9 @@ def _decode_into(
 def _remove_unused(folder: Path) -> None:
     oldest = time.time() - KEPT_DAYS * 86_400
     for path in folder.glob("*.npy"):
-        if path.stat().st_mtime < oldest:
-            remove(path)
+        with suppress(OSError):  # another user's, or another process removed it
+            if path.stat().st_mtime < oldest:
+                remove(path)
 
 
 def _size_of(dataset: LeRobotDataset, camera: str) -> tuple[int, int]:
