@@ -176,6 +176,11 @@ def test_a_missing_key_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
         api_key_from("NO_SUCH_KEY")
     monkeypatch.setenv("NO_SUCH_KEY", "x")
     assert api_key_from("NO_SUCH_KEY") == "x"
+    monkeypatch.setenv("NO_SUCH_KEY", "x\r\n")  # as read from a file
+    assert api_key_from("NO_SUCH_KEY") == "x"
+    monkeypatch.setenv("NO_SUCH_KEY", "\n")
+    with pytest.raises(InspireError, match="NO_SUCH_KEY"):
+        api_key_from("NO_SUCH_KEY")
     assert api_key_from(None) is None
 
 

@@ -15,6 +15,7 @@ from tests.serving.toy_server import ToyAgent, observation, until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from inspire_vla.errors import InspireError
 from inspire_vla.instruction import MentionRole
 from inspire_vla.serving import runtime
 from inspire_vla.serving import server as server_module
@@ -206,6 +207,18 @@ def test_an_undecodable_action_is_an_error_or_nil(running) -> None:
         reply = client.infer(observation(prompt=order, undecodable=True))
         assert not reply.decodable
         assert reply.mentions == ("the undecodable cube",)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_key_that_was_read_with_its_line_end_is_that_key(running, end: str) -> None:
+    server = running(api_key=f"secret{end}")
+    for key in ("secret", f"secret{end}"):
+        with PolicyClient(server.url, api_key=key) as client:
+            assert client.infer(observation()).decodable
+    with pytest.raises(ServerError, match="401"):
+        PolicyClient(server.url, api_key=end)
+    with pytest.raises(InspireError, match="API key is empty"):
+        running(api_key=end)
 
 
 def test_the_api_key_is_required(running) -> None:

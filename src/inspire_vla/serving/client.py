@@ -138,7 +138,8 @@ class PolicyClient:
         max_message_bytes: int = protocol.MAX_BYTES,
     ) -> None:
         self.url, self.timeout_s, self.connect_timeout_s = url, timeout_s, connect_timeout_s
-        self._headers = {"Authorization": f"Api-Key {api_key}"} if api_key else None
+        key = (api_key or "").strip()  # a header holds no line end
+        self._headers = {"Authorization": f"Api-Key {key}"} if key else None
         self._max_bytes = max_message_bytes
         self._connection: ClientConnection | None = None
         self._sent: bytes | None = None

@@ -261,10 +261,13 @@ def connect(
 
 
 def api_key_from(variable: str | None) -> str | None:
-    """Return the API key in an environment variable. Raises InspireError if it is not set."""
+    """Return the API key in an environment variable, without the line end of a file that it was read from.
+
+    Raises InspireError if it is not set.
+    """
     if variable is None:
         return None
-    key = os.environ.get(variable, "")
+    key = os.environ.get(variable, "").strip()
     if not key:
         raise InspireError(f"The environment variable {variable} holds no API key.")
     return key

@@ -138,6 +138,8 @@ class PolicyServer(WebSocketService):
     ) -> None:
         self.agent, self.settings = agent, settings or ServerSettings()
         super().__init__(self.settings.host, self.settings.port)
+        if self.settings.api_key is not None and not self.settings.api_key.strip():
+            raise InspireError("The API key is empty. Give one, or None to require none.")
         self.reader = ObservationReader.of(agent.config, keys)
         self.metrics = Metrics()
         self.metadata = metadata_of(agent.config, self.reader, about or {})
@@ -223,7 +225,7 @@ class PolicyServer(WebSocketService):
         if self.settings.api_key is None:
             return True
         sent = request.headers.get_all("Authorization")
-        expected = f"Api-Key {self.settings.api_key}".encode()
+        expected = f"Api-Key {self.settings.api_key.strip()}".encode()
         # Constant time: the duration of a refusal must not reveal how much of the key was right.
         return len(sent) == 1 and hmac.compare_digest(sent[0].encode("utf-8", "replace"), expected)
 
