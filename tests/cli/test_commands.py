@@ -265,6 +265,28 @@ def test_a_program_that_imports_the_package_keeps_its_own_ctrl_c():
     subprocess.run([sys.executable, "-c", code], timeout=60, check=True)
 
 
+@pytest.mark.parametrize(("needed", "code"), [(True, 0), (False, 1)])
+def test_an_optional_check_that_fails_is_no_failure_of_the_installation(monkeypatch, capsys, needed, code):
+    """Such as a package that is broken when it is imported."""
+
+    def broken() -> doctor.Check:
+        raise ImportError("libGL.so.1 is missing")
+
+    for name in ("_opencv", "_libero", "_libero_plus", "_libero_pro"):
+        monkeypatch.setattr(doctor, name, broken)
+    for name in ("_platform", "_python", "_packages", "_torch", "_rendering", "_plugin", "_ffmpeg", "_disk"):
+        fine = needed or name != "_torch"
+        monkeypatch.setattr(
+            doctor, name, lambda name=name, fine=fine: doctor.Check(name.strip("_"), fine, "x")
+        )
+    monkeypatch.setattr(doctor, "EXTRAS", {})
+    assert main(["doctor"]) == code
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "ImportError: libGL.so.1 is missing (optional)" in shown
+    assert ("All that is needed is here." if needed else "Needed, and not right here: torch.") in shown
+    assert "Optional, and not here: broken, broken, broken, broken." in shown
+
+
 def test_doctor_says_how_to_get_what_is_optional(monkeypatch):
     installed = {"opencv-python": "5.0", "opencv-python-headless": "4.13"}
 

@@ -56,34 +56,39 @@ def run(options: Arguments) -> int:
 
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     console = Console()
-    ok = True
+    missing: dict[bool, list[str]] = {True: [], False: []}
     for check in checks():
-        ok &= check.ok or not check.required
+        if not check.ok:
+            missing[check.required].append(check.name)
         mark = "[green]ok  [/]" if check.ok else "[red]no  [/]" if check.required else "[yellow]–   [/]"
         console.print(f"{mark}{check.name:<12} {escape(check.found)}", highlight=False)
         if not check.ok and check.advice:
             console.print(f"                 → {escape(check.advice)}", highlight=False)
-    return int(not ok)
+    needed, optional = missing[True], missing[False]
+    says = f"Needed, and not right here: {', '.join(needed)}." if needed else "All that is needed is here."
+    more = f" Optional, and not here: {', '.join(optional)}." if optional else ""
+    console.print(says + more, highlight=False)
+    return int(bool(needed))
 
 
 def checks() -> Iterator[Check]:
     """Run all checks, each when it is asked for: some take seconds. A check that raises is a finding that failed."""
-    every = (
-        _platform, _python, _packages, _torch, _rendering, _plugin, _ffmpeg, _opencv, _libero, _libero_plus,
-        _libero_pro,
-    )  # fmt: skip
-    yield from map(_safely, every)
+    for check in (_platform, _python, _packages, _torch, _rendering, _plugin, _ffmpeg):
+        yield _safely(check)
+    for check in (_opencv, _libero, _libero_plus, _libero_pro):
+        yield _safely(check, required=False)
     yield from map(_extra, EXTRAS)
     yield _safely(_disk)
 
 
-def _safely(check: Callable[[], Check]) -> Check:
+def _safely(check: Callable[[], Check], *, required: bool = True) -> Check:
     try:
         return check()
     except Exception as error:
-        return Check(
-            check.__name__.strip("_"), False, f"{type(error).__name__}: {reason_of(error, with_file=True)}"
+        text = (
+            f"{type(error).__name__}: {reason_of(error, with_file=True)}{'' if required else ' (optional)'}"
         )
+        return Check(check.__name__.strip("_"), False, text, required=required)
 
 
 def _platform() -> Check:
