@@ -47,6 +47,12 @@ def test_a_checkpoint_acts_and_says_why(trained: Path) -> None:
     assert steered.overridden == (True, False)
 
 
+def test_a_seed_in_the_place_of_a_generator_is_refused() -> None:
+    agent = load_policy("nano_base")
+    with pytest.raises(InspireError, match=r"such as numpy.random.default_rng\(3\); found 3"):
+        agent.act({}, "open it", generator=3)
+
+
 def test_a_training_is_evaluated_on_the_way_where_that_is_asked_for(
     labelled_dataset: Path, tmp_path: Path
 ) -> None:

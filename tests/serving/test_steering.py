@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 import threading
 import time
@@ -20,7 +21,7 @@ from websockets.typing import Origin
 
 from inspire_vla.errors import InspireError
 from inspire_vla.serving.steering.server import SteeringServer
-from inspire_vla.serving.steering.session import MAX_COMMANDS, SteeringSession
+from inspire_vla.serving.steering.session import MAX_COMMANDS, SteeringSession, describe_motion
 
 
 class ToyEnv:
@@ -434,6 +435,34 @@ def test_a_failed_rendering_is_reported() -> None:
     )
     assert "no light" in played.states[-1]["error"]
     played.session.stop()
+
+
+@pytest.mark.parametrize(
+    ("rendered", "kind"),
+    [
+        (None, "nothing"),
+        (np.zeros((8, 8, 3)), r"float64 \(8, 8, 3\)"),
+        (np.zeros((8, 8), np.uint8), r"uint8 \(8, 8\)"),
+        (np.zeros((0, 8, 3), np.uint8), r"uint8 \(0, 8, 3\)"),
+    ],
+)
+def test_what_is_no_image_is_named_and_a_grey_one_is_shown(rendered, kind) -> None:
+    class Odd(ToyEnv):
+        def render(self) -> np.ndarray:
+            return rendered
+
+    shown = []
+    benchmark = SimpleNamespace(**vars(BENCHMARK) | {"make": lambda suite, task: Odd(task)})
+    session = SteeringSession(ToyAgent(), benchmark, lambda state, image: shown.append((state, image)))
+    session._set_up()
+    session._show()
+    ((state, image),) = shown
+    assert re.search(rf"image \(H, W, 3\) of uint8; found {kind}\.", state["error"])
+    assert (image.shape, image.dtype) == ((256, 256, 3), np.uint8)
+
+
+def test_the_motion_of_short_actions_is_not_described() -> None:
+    assert describe_motion([np.ones(2)], "robot") == []
 
 
 class Mute(ToyAgent):

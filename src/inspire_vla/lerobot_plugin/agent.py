@@ -122,7 +122,7 @@ class Agent:
 
         Raises:
             InspireError: observations of another form, that lack what the policy takes, or with an image that
-                would be stretched.
+                would be stretched; a generator of another kind.
         """
         if isinstance(observations, Mapping):
             of_row = {"overrides": overrides, "drafts": drafts, "mentions": mentions}
@@ -131,6 +131,10 @@ class Agent:
                 [observations], instructions, temperature=temperature, generator=generator, **rows
             )
             return decision
+        if not isinstance(generator, np.random.Generator | None):
+            raise InspireError(
+                f"generator is one of numpy, such as numpy.random.default_rng(3); found {generator!r}."
+            )
         batch = self.batch(observations, instructions)
         asked = _rows("mentions", mentions, len(observations))
         overrides, drafts = (

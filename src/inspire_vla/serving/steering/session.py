@@ -345,7 +345,7 @@ class SteeringSession:
         def render() -> None:
             nonlocal image, truth
             if self._env is not None:
-                image, truth = np.asarray(self._env.render()), self._truth()
+                image, truth = _as_image(self._env.render()), self._truth()
 
         self._guarded(render)
         self._publish(self._view_state(truth), image)
@@ -375,6 +375,15 @@ class SteeringSession:
         }
 
 
+def _as_image(rendered: Any) -> np.ndarray:
+    """What an environment rendered. Raises InspireError where the page cannot show it."""
+    image = np.asarray(rendered)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3 or not image.size:
+        kind = "nothing" if rendered is None else f"{image.dtype} {image.shape}"
+        raise InspireError(f"The environment must render an image (H, W, 3) of uint8; found {kind}.")
+    return image
+
+
 def describe_objects(decision: Any, truth: Mapping[str, str], mode: str) -> list[dict[str, Any]]:
     """Return a row per object: question, answer, confidence, whether overridden, and the truth if known."""
     if decision is None:
@@ -398,10 +407,10 @@ def describe_motion(chunk: Sequence[np.ndarray], frame_name: str) -> list[str]:
 
     Args:
         chunk: actions (action_dim,) in LIBERO's convention: first displacements along x, y and z in the robot's base
-            frame, 1 being the largest of a step; last the gripper, closed if positive.
+            frame, 1 being the largest of a step; last the gripper, closed if positive. Nothing is said of shorter ones.
         frame_name: one of `FRAMES`, whose words are used.
     """
-    if not chunk:
+    if not chunk or len(chunk[0]) < 4:
         return []
     frame = get_frame(frame_name)
     total = np.sum(chunk, axis=0)
