@@ -1,13 +1,14 @@
 """The benchmarks by the names of their suites. A worker process makes its benchmark from the returned factory.
 
-A new benchmark is an object with `suites`, `tasks` and `make` (evaluation/protocols.py) and one entry of BENCHMARKS.
+A new benchmark is an object with `suites`, `tasks` and `make` (evaluation/protocols.py) and one entry of BENCHMARKS
+and of _CLASSES.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from inspire_vla.errors import InspireError, counted
+from inspire_vla.errors import InspireError, counted, did_you_mean
 from inspire_vla.evaluation import Benchmark, Factory, PolicyShapes
 
 DEFAULT = "tabletop"
@@ -119,6 +120,37 @@ def benchmark_of(suite: str) -> str:
     return prefix if prefix in BENCHMARKS else DEFAULT
 
 
+def all_benchmarks() -> dict[str, Benchmark]:
+    """Return each benchmark by the first part of its suites' names, also one that is not installed."""
+    return {name: Factory(target)() for name, target in _CLASSES.items()}
+
+
+def find_suites(names: Sequence[str], benchmarks: Mapping[str, Benchmark]) -> dict[str, Benchmark]:
+    """Return suite → its benchmark; groups such as "seen" stand for their suites. Raises InspireError if unknown."""
+    owners = {suite: benchmark for benchmark in benchmarks.values() for suite in benchmark.suites()}
+    groups = {
+        suite: group for one in benchmarks.values() for suite, group in getattr(one, "groups", {}).items()
+    }
+    suites = expand(names, groups)
+    for suite in suites:
+        if suite not in owners:
+            raise InspireError(f"Unknown suite {suite!r}.{did_you_mean(suite, [*owners, *groups.values()])}")
+    return {suite: owners[suite] for suite in suites}
+
+
+def unsupported_by_expert(suite: str) -> dict[str, str] | None:
+    """Return {task: why} of the tasks that the scripted expert cannot do; None where it plays none of the suite.
+
+    Raises LiberoMissing where LIBERO is not installed.
+    """
+    if benchmark_of(suite) != "libero":
+        return {}
+    from inspire_vla.libero.collection import supported_tasks
+    from inspire_vla.libero.tasks import SPLIT_SUITES, SUITES
+
+    return supported_tasks(suite, None)[1] if suite in (*SUITES, *SPLIT_SUITES) else None
+
+
 def rendering_note(suites: Sequence[str], render: str, trained_with: Iterable[str | None]) -> str | None:
     """What to say where LIBERO's images are drawn in another way than those that a policy was trained on.
 
@@ -152,10 +184,7 @@ def _tabletop(suites: tuple[str, ...], images: dict[str, Any], options: Options)
         raise InspireError("--mapping is for LIBERO: the tabletop knows which object a mention refers to.")
     from inspire_vla.tabletop.benchmark import TabletopBenchmark
 
-    factory = Factory(
-        "inspire_vla.tabletop.benchmark:TabletopBenchmark",
-        {**images, "layout_randomness": options.layout_randomness},
-    )
+    factory = Factory(_CLASSES["tabletop"], {**images, "layout_randomness": options.layout_randomness})
     played = {"layout_randomness": options.layout_randomness}
     return Selection(factory, expand(suites, TabletopBenchmark.groups), played=played)
 
@@ -184,10 +213,14 @@ def _libero(suites: tuple[str, ...], images: dict[str, Any], options: Options) -
         "initial_state_of_an_episode": "number seed modulo their number",
     }
     arguments = {**images, "mapping": table, "render": options.render}
-    factory = Factory("inspire_vla.libero.benchmark:LiberoBenchmark", arguments)
+    factory = Factory(_CLASSES["libero"], arguments)
     return Selection(factory, suites, slots=1, notes={"libero": notes})  # one rendering context per process
 
 
+_CLASSES = {
+    "tabletop": "inspire_vla.tabletop.benchmark:TabletopBenchmark",
+    "libero": "inspire_vla.libero.benchmark:LiberoBenchmark",
+}
 BENCHMARKS: dict[str, Callable[[tuple[str, ...], dict[str, Any], Options], Selection]] = {
     "tabletop": _tabletop,
     "libero": _libero,

@@ -16,13 +16,13 @@ from typing import Any
 from inspire_vla.errors import InspireError, did_you_mean, is_machine_fault, reason_of
 
 COMMANDS = (
-    "demo", "collect", "mentions", "label", "labels", "pretrain", "train", "convert", "evaluate", "compare", "report",
-    "reproduce", "serve", "steer", "attention", "view", "card", "doctor",
+    "demo", "collect", "mentions", "label", "labels", "pretrain", "train", "convert", "suites", "evaluate", "compare",
+    "report", "reproduce", "serve", "steer", "attention", "view", "card", "doctor",
 )  # fmt: skip
 AT_ONCE = ("mentions", "doctor")
 """Commands that answer at once. The others load libraries for seconds, LeRobot for up to half a minute."""
 
-QUICK = ("mentions", "labels", "compare", "report", "view", "card", "doctor")
+QUICK = ("mentions", "labels", "suites", "compare", "report", "view", "card", "doctor")
 """Commands that leave nothing to resume."""
 
 

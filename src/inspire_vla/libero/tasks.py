@@ -27,7 +27,7 @@ from typing import Any
 from inspire_vla.errors import InspireError, did_you_mean, reason_of
 from inspire_vla.files import read_json
 from inspire_vla.lerobot_internals import libero_suite
-from inspire_vla.libero.installation import LiberoMissing, bddl_folder, require_libero
+from inspire_vla.libero.installation import LiberoMissing, bddl_folder, explained_import, require_libero
 
 SPLIT_FILE = Path(__file__).with_name("libero_90_split.json")
 """{suite: names of tasks}: parts of LIBERO-90 to train on, and those held out of training; see split.py."""
@@ -191,7 +191,8 @@ def plus_tasks(suite: str) -> tuple[str, ...]:
     if suite not in PLUS_SUITES:
         raise InspireError(f"unknown LIBERO-Plus suite {suite!r}.{did_you_mean(suite, PLUS_SUITES)}")
     require_libero()
-    tasks = tuple(Path(task.bddl_file).stem for task in libero_suite(PLUS_SUITES[suite]).tasks)
+    with explained_import():
+        tasks = tuple(Path(task.bddl_file).stem for task in libero_suite(PLUS_SUITES[suite]).tasks)
     if len(tasks) <= _ORIGINAL_TASKS:
         raise LiberoMissing(
             f"{suite} needs LIBERO-Plus, but the installed LIBERO is the original: it has {len(tasks)} tasks in "
