@@ -271,6 +271,13 @@ def check_folder(folder: str | Path) -> None:
             raise InspireError(f"{path} is a file, where a folder is needed. Give another folder.")
 
 
+def check_new_folder(folder: str | Path) -> None:
+    """Raise InspireError where `folder` holds something already, or a file stands in its place."""
+    check_folder(folder)
+    if Path(folder).is_dir() and any(Path(folder).iterdir()):
+        raise InspireError(f"{folder} exists and is not empty. Give another folder.")
+
+
 def check_file(target: str | Path, *suffixes: str) -> None:
     """Raise InspireError, before long work, where `target` cannot be written as a file whose name ends in a suffix.
 

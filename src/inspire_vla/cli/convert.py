@@ -1,9 +1,9 @@
 """`inspire convert`."""
 
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
@@ -60,18 +60,24 @@ class Arguments:
 
 @holds_out("converting into")
 def run(options: Arguments) -> None:
+    from inspire_vla.files import atomic_path, check_new_folder, read_json, write_json
     from inspire_vla.lerobot_plugin.convert import USED_BY, Options, convert
 
+    check_new_folder(options.out)
     unused = {field.name for field in fields(options)} - {"path", "kind", "out"} - USED_BY[options.kind]
     refuse_unused(options, unused, f"--from {options.kind}")
     given = {field.name: getattr(options, field.name, None) for field in fields(Options)}
     print(f"Converting {options.path}; billions of parameters take minutes …", file=sys.stderr)
-    report = convert(
-        options.kind,
-        options.path,
-        options.out,
-        allow_partial=options.allow_partial,
-        options=Options(**{name: value for name, value in given.items() if value is not None}),
-    )
+    with atomic_path(options.out.absolute()) as partial:
+        report = convert(
+            options.kind,
+            options.path,
+            partial,
+            allow_partial=options.allow_partial,
+            options=Options(**{name: value for name, value in given.items() if value is not None}),
+        )
+        report = replace(report, out=str(options.out))
+        if (record := partial / "conversion.json").exists():  # a merged LoRA has none
+            write_json(record, read_json(record, dict[str, Any]) | {"out": report.out})
     print(report)
     print(f"Checkpoint: {report.out}")
