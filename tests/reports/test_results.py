@@ -72,7 +72,32 @@ def test_only_what_stands_between_the_markers_is_written(tmp_path):
     document.write_text(f"before\n{results.BEGIN}\nold\n{results.END}\nafter\n")
     results.write_between_markers(document, "new")
     assert document.read_text() == f"before\n{results.BEGIN}\nnew\n{results.END}\nafter\n"
-    document.write_text("no markers")
-    with pytest.raises(InspireError, match="markers"):
-        results.write_between_markers(document, "new")
-    assert document.read_text() == "no markers"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("no markers", "lacks the marker <!-- measured: begin"),
+        (results.BEGIN, "lacks the marker <!-- measured: end"),
+        (results.END, "lacks the marker <!-- measured: begin"),
+        (f"{results.END}\nmine\n{results.BEGIN}\n{results.END}", "has 2 times the marker <!-- measured: end"),
+        (f"{results.BEGIN}\n{results.BEGIN}\n{results.END}", "has 2 times the marker <!-- measured: begin"),
+        (f"{results.END}\nmine\n{results.BEGIN}\n", "end --> before <!-- measured: begin"),
+    ],
+)
+def test_a_document_without_one_pair_of_markers_is_refused_and_stays(tmp_path, text, message):
+    document = tmp_path / "results.md"
+    document.write_text(text)
+    for call in (
+        lambda: results.check_document(document),
+        lambda: results.write_between_markers(document, "new"),
+    ):
+        with pytest.raises(InspireError, match=message):
+            call()
+    assert document.read_text() == text
+
+
+def test_a_document_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "results.md").write_bytes(b"\xff\xfe")
+    with pytest.raises(InspireError, match="cannot be read as text"):
+        results.check_document(tmp_path / "results.md")

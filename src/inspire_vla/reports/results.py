@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from inspire_vla.comparison_format import Comparison, OverSeeds, Paired, RatesEntry
-from inspire_vla.errors import InspireError
-from inspire_vla.files import write_text
+from inspire_vla.errors import InspireError, reason_of
+from inspire_vla.files import check_writable, write_text
 from inspire_vla.reports.table import (
     Cell,
     Row,
@@ -29,17 +29,27 @@ _ACCURACIES = ("rate", "majority_class", "per_task_majority")
 
 
 def check_document(document: Path) -> str:
-    """Return the text of a document. Raises InspireError for one that is missing or has no markers."""
+    """Return the text of a document. Raises InspireError unless it has one pair of markers and can be written."""
     if not document.is_file():
         raise InspireError(f"There is no document {document}; it needs the markers {BEGIN} and {END}.")
-    whole = document.read_text(encoding="utf-8")
-    if BEGIN not in whole or END not in whole:
-        raise InspireError(f"{document} lacks the markers {BEGIN} and {END}.")
+    check_writable(document.parent)
+    try:
+        whole = document.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InspireError(f"{document} cannot be read as text: {reason_of(error)}.") from None
+    for marker in (BEGIN, END):
+        if (count := whole.count(marker)) != 1:
+            found = "lacks" if not count else f"has {count} times"
+            raise InspireError(
+                f"{document} {found} the marker {marker}; it needs {BEGIN} and {END}, once each."
+            )
+    if whole.index(END) < whole.index(BEGIN):
+        raise InspireError(f"{document} has the marker {END} before {BEGIN}; the results stand between them.")
     return whole
 
 
 def write_between_markers(document: Path, text: str) -> None:
-    """Replace the text between the markers of a document. Raises InspireError if it has none."""
+    """Replace the text between the markers of a document. Raises InspireError as `check_document`."""
     whole = check_document(document)
     head, rest = whole.split(BEGIN, 1)
     write_text(document, f"{head}{BEGIN}\n{text.strip()}\n{END}{rest.split(END, 1)[1]}")
