@@ -408,6 +408,25 @@ def test_a_dry_run_shows_every_command_and_runs_none(tmp_path: Path, capsys: pyt
     assert not out.exists()
 
 
+def test_a_dry_run_says_what_would_be_kept_and_written(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    document, kept = tmp_path / "page.md", tmp_path / "kept"
+    document.write_text(f"{BEGIN}\n{END}\n", encoding="utf-8")
+    words = [
+        "reproduce",
+        "--preset",
+        "laptop",
+        "--out",
+        str(tmp_path / "x"),
+        "--dry-run",
+        "--docs",
+        str(document),
+    ]
+    assert main([*words, "--keep", str(kept), "--weights"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2:] == [f"then    evidence with weights in {kept}", f"then    results in {document}"]
+    assert [path.name for path in tmp_path.iterdir()] == ["page.md"]
+
+
 def test_finished_stages_that_other_options_made_are_warned_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -562,7 +581,7 @@ def test_the_whole_experiment_in_small_and_in_pieces(tmp_path: Path) -> None:
     ("--preset smoke --minutes 0", "--minutes must be above 0"),
     ("--preset smoke --out list", "list is a file, where a folder is needed"),
     ("--preset smoke --out runs --docs none.md", "There is no document none.md"),
-    ("--preset smoke --out runs --docs list", "lacks the markers"),
+    ("--preset smoke --out runs --docs list", "lacks the marker"),
     ("--preset smoke --out runs --keep other", "other holds no evidence"),
     ("--preset smoke --weights", "--weights goes with --keep FOLDER"),
 ])  # fmt: skip

@@ -34,7 +34,7 @@ class Arguments:
     results_only: bool = False
     """Run nothing; write the results of what is finished in OUT."""
     dry_run: bool = False
-    """Only print the commands."""
+    """Only print the commands, and what --keep and --docs would write."""
     docs: Annotated[Path | None, arg(metavar="DOCUMENT")] = None
     """Write the results between the markers of this document in place of OUT/results.md."""
     keep: Annotated[Path | None, arg(metavar="FOLDER")] = None
@@ -76,6 +76,10 @@ def run(options: Arguments) -> None:
     if options.dry_run:
         for stage in plan:
             print("done   " if stage.done.exists() else "to do  ", "inspire", *stage.next_command())
+        if options.keep is not None:
+            print(f"then    evidence{' with weights' if options.weights else ''} in {options.keep}")
+        if options.docs is not None:
+            print(f"then    results in {options.docs}")
         return
     with folder_lock(out, "running an experiment in"):
         if not options.results_only:
