@@ -23,6 +23,7 @@ from inspire_vla.experiment import (
 )  # fmt: skip
 from inspire_vla.experiment.results import learning_curves
 from inspire_vla.experiment.runner import Progress
+from inspire_vla.files import append_json_line
 from inspire_vla.lerobot_plugin.checkpoints import SHIPPED, find
 from inspire_vla.reports.results import BEGIN, END
 from inspire_vla.tabletop.suites import GROUPS
@@ -425,6 +426,27 @@ def test_a_dry_run_says_what_would_be_kept_and_written(tmp_path: Path, capsys: p
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2:] == [f"then    evidence with weights in {kept}", f"then    results in {document}"]
     assert [path.name for path in tmp_path.iterdir()] == ["page.md"]
+
+
+def test_learning_curves_of_a_training_that_was_resumed_and_was_not_finite(finished: Path) -> None:
+    """What it logged after the checkpoint that it was resumed from belongs to no policy."""
+    log = finished / "policies" / "base_r0.25_s0" / "train_log.jsonl"
+    rows = [
+        (1000, 3.0),
+        (2000, 2.0),
+        (2500, 9.0),
+        (3000, 9.0),
+        (2400, 1.5),
+        (2800, float("nan")),
+        (3200, 1.0),
+    ]
+    for step, loss in rows:
+        append_json_line(log, {"step": step, "loss": loss})
+    with log.open("a", encoding="utf-8") as file:
+        file.write('{"step": 3600, "lo')
+    assert next(learning_curves(Experiment(PRESET, finished)))[2] == [
+        ("base (not finite: 1 of 5 points)", [1.0, 2.0, 2.4, 3.2], [3.0, 2.0, 1.5, 1.0])
+    ]
 
 
 def test_finished_stages_that_other_options_made_are_warned_of(

@@ -1,5 +1,6 @@
 """The text and figures of the finished part of an experiment, as in docs/results.md."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,13 +80,21 @@ def learning_curves(experiment: Experiment) -> Iterator[CurvePanel]:
 
 
 def _lines(log: Path) -> list[dict[str, Any]]:
-    """The lines of a JSON-lines log by step. A resumed training repeats steps; its later line counts."""
-    return list({line["step"]: line for line in read_json_lines(log)}.values())
+    """The lines of a JSON-lines log by step. A resumed training repeats steps: what it logs counts from there on."""
+    lines: list[dict[str, Any]] = []
+    for line in read_json_lines(log):
+        while lines and lines[-1]["step"] >= line["step"]:
+            lines.pop()
+        lines.append(line)
+    return lines
 
 
 def _curve(name: str, rows: Sequence[Mapping[str, Any]], key: str) -> Curve:
-    known = sorted((row["step"] / 1e3, row[key]) for row in rows if row.get(key) is not None)
-    return Curve(name, [step for step, _ in known], [value for _, value in known])
+    logged = [(row["step"] / 1e3, row[key]) for row in rows if row.get(key) is not None]
+    finite = [(step, value) for step, value in logged if math.isfinite(value)]
+    if left_out := len(logged) - len(finite):
+        name += f" (not finite: {left_out} of {counted(len(logged), 'point')})"
+    return Curve(name, [step for step, _ in finite], [value for _, value in finite])
 
 
 def _validation_curves(experiment: Experiment) -> list[Curve]:
