@@ -101,6 +101,47 @@ def test_lists_in_place_of_names_are_refused(tmp_path):
         read_object_table(tmp_path / "a.parquet")
 
 
+PLACE = {"x": [1.0, 1.0], "y": [1.0, 1.0], "z": [1.0, 1.0]}
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "says"),
+    [
+        ("episode", [False, True], "'episode' must hold numbers; it holds bool"),
+        ("x", pa.array([1, 2], pa.timestamp("s")), "'x' must hold numbers; it holds timestamp"),
+        ("frame", [0.0, 1e300], "'frame' must hold whole numbers.*row 2 with 1e[+]300"),
+        ("object", [0.0, float("nan")], "'object', row 2, is empty"),
+        ("object", [b"cup", b"cup"], "'object' must hold text in UTF-8; it holds binary"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_cells_of_another_type_are_refused(tmp_path, name, values, says):
+    columns = {"episode": [0, 0], "frame": [0, 1], "object": ["cup", "cup"], **PLACE} | {name: values}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    with pytest.raises(InspireError, match=says):
+        read_object_table(tmp_path / "a.parquet")
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path):
+    table = pa.table({"episode": [0, 0], "frame": [0, 1], "object": ["cup", "cup"], **PLACE})
+    pq.write_table(table.append_column("x", table["x"]), tmp_path / "a.parquet")
+    (tmp_path / "a.csv").write_text("episode,frame,object,x,y,z,x\n0,0,cup,1,1,1,1\n")
+    for name, says in (
+        ("a.parquet", "Multiple matches"),
+        ("a.csv", r"has the columns \['x'\] more than once"),
+    ):
+        with pytest.raises(InspireError, match=says):
+            read_object_table(tmp_path / name)
+
+
+def test_indices_that_pandas_made_floats_are_indices(tmp_path):
+    columns = {"episode": [0, 0], "frame": [0, 1], "object": [0.0, 1.0], **PLACE}
+    (tmp_path / "episode=7").mkdir()  # no column of the table
+    path = tmp_path / "episode=7" / "a.PARQUET"
+    pq.write_table(pa.table(columns), path)
+    assert {episode: [*objects] for episode, objects in read_object_table(path).items()} == {0: ["0", "1"]}
+
+
 def test_names_match_without_case_and_article():
     mentions = ("the red cube", "a plate")
     for name in ("the red cube", "The Red Cube", "red cube", "a red  cube", "0"):

@@ -216,6 +216,29 @@ def test_min_confidence_for_labels_without_any_is_refused(dataset, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_of_a_labeller_that_never_gives_confidence_it_is_refused_before_the_dataset_is_read(tmp_path):
+    labeller = TableLabeller({}, "")
+    with pytest.raises(InspireError, match=r"table gives no confidence, so --min-confidence 0\.5 would"):
+        label_dataset(tmp_path / "none", labeller, out=tmp_path / "out", min_confidence=0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (
+            ["--max-objects", "1"],
+            "names 2 objects, ['the red cube', 'the plate']; --max-objects 1 is too small",
+        ),
+        (["--labeller", "truth", "--min-confidence", "0.5"], "gives no confidence"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_real_run_refuses(dataset, tmp_path, capsys, options, says):
+    for target in (["--dry-run"], ["--out", str(tmp_path / "out")]):
+        assert main(["label", str(dataset), *target, *options]) == 2
+        assert says in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_lerobot_opens_the_result(dataset, tmp_path):
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
@@ -541,6 +564,25 @@ def test_a_disk_that_cannot_be_written_is_an_error_and_the_next_call_goes_on(
     assert tree(tmp_path / "new/out") == tree(tmp_path / "wanted")
 
 
+def test_a_disk_that_cannot_be_read_costs_nothing_that_was_finished(dataset, tmp_path, monkeypatch):
+    def unreadable(*_, **__):
+        raise OSError(5, os.strerror(5))
+
+    def stopped(*_):
+        monkeypatch.setattr(pq, "read_table", unreadable)
+        return real(*_)
+
+    real = storage.replace_columns
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "replace_columns", stopped)
+        with pytest.raises(
+            MachineFault, match=r"parquet cannot be read: Input/output error\. .*run the same command"
+        ):
+            label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "out")
+    monkeypatch.undo()
+    assert list(tmp_path.glob(".out*")), "the folder that is being made"
+
+
 # --- what a report says
 
 
@@ -564,25 +606,6 @@ def test_an_empty_instruction_gets_no_labels_and_is_counted(synthetic, dataset, 
     tasks = pa.table({"task_index": [0, 1], "task": [synthetic.instruction, " "]})
     pq.write_table(tasks, dataset / "meta/tasks.parquet")
     (path,) = LeRobotFiles.open(dataset).data_files()
-def test_a_disk_that_cannot_be_read_costs_nothing_that_was_finished(dataset, tmp_path, monkeypatch):
-    def unreadable(*_, **__):
-        raise OSError(5, os.strerror(5))
-
-    def stopped(*_):
-        monkeypatch.setattr(pq, "read_table", unreadable)
-        return real(*_)
-
-    real = storage.replace_columns
-    with monkeypatch.context() as patch:
-        patch.setattr(storage, "replace_columns", stopped)
-        with pytest.raises(
-            MachineFault, match=r"parquet cannot be read: Input/output error\. .*run the same command"
-        ):
-            label_dataset(dataset, DemonstrationLabeller(), out=tmp_path / "out")
-    monkeypatch.undo()
-    assert list(tmp_path.glob(".out*")), "the folder that is being made"
-
-
     table = pq.read_table(path)
     column = pc.if_else(pc.equal(table["episode_index"], 2), 1, 0).cast(table.schema.field("task_index").type)
     pq.write_table(table.set_column(table.column_names.index("task_index"), "task_index", column), path)

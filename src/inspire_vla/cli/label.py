@@ -228,18 +228,23 @@ def _import_calvin(options: Arguments, rule: "ModeRule") -> None:
 
 def _label(options: Arguments, rule: "ModeRule") -> None:
     from inspire_vla.instruction import read_overrides
+    from inspire_vla.labels.labelling import check_confidence
     from inspire_vla.labels.lerobot_files import LeRobotFiles
     from inspire_vla.labels.plan import plan_labels
     from inspire_vla.labels.storage import label_dataset
     from inspire_vla.spatial import get_frame
 
     mentions = read_overrides(options.mentions) if options.mentions else {}
+    labeller = chosen_labeller(options)
+    check_confidence(options.min_confidence, labeller)
     if options.dry_run:
-        print(plan_labels(LeRobotFiles.open(options.source), chosen_labeller(options), mentions))
+        plan = plan_labels(LeRobotFiles.open(options.source), labeller, mentions)
+        plan.check(options.max_objects, language=options.language_column)
+        print(plan)
         return
     label_dataset(
         options.source,
-        chosen_labeller(options),
+        labeller,
         out=options.out,
         in_place=options.in_place,
         modes=options.modes,

@@ -146,6 +146,7 @@ class Labeller(Protocol):
         with_dataset(root): returns a labeller that knows the dataset's folder.
         calibrate(recording): returns a labeller fitted to the dataset's values.
         mentions: instruction → mentions that the labels are about.
+        gives_confidence: False if no label ever has a confidence.
     """
 
     @property

@@ -19,10 +19,19 @@ from inspire_vla.labels.report import LabelReport
 from inspire_vla.spatial import NO_LABEL
 
 
-def check_confidence(least: float) -> None:
-    """Raise InspireError where the least confidence of a label is not between 0 and 1."""
+def check_confidence(least: float, labeller: Labeller | None = None) -> None:
+    """Raise InspireError where the least confidence of a label is not between 0 and 1, or the labeller gives none."""
     if not 0 <= least <= 1:
         raise InspireError(f"the least confidence must lie between 0 and 1, found {least:g}.")
+    if least and labeller is not None and not getattr(labeller, "gives_confidence", True):
+        raise _no_confidence(labeller.name, least)
+
+
+def _no_confidence(labeller: str, least: float) -> InspireError:
+    return InspireError(
+        f"labeller {labeller} gives no confidence, so --min-confidence {least} would leave nothing out; leave that "
+        "out. Nothing is written."
+    )
 
 
 @dataclass
@@ -57,10 +66,7 @@ class Labelling:
                 lines.append(f"  labels with a confidence below {self.min_confidence} are left out")
             raise InspireError("\n".join(lines))
         if self.min_confidence and not self.gives_confidence:
-            raise InspireError(
-                f"labeller {self.labels.labeller} gives no confidence, so --min-confidence {self.min_confidence} would "
-                "leave nothing out; leave that out. Nothing is written."
-            )
+            raise _no_confidence(self.labels.labeller, self.min_confidence)
         if len(below) >= 10 and np.mean(below) < 0.5:
             found = f"only {sum(below)} of {len(below)} objects lie below the gripper at the start"
             report.warnings = (f"{found}: is +z up, and are positions in the robot's base frame?",)

@@ -31,6 +31,8 @@ class ObjectRows:
 
 
 _COLUMNS = ("episode", "frame", "object", "x", "y", "z")
+_LARGEST = 2**53
+"""Of the whole numbers that a float holds."""
 _ARTICLES = ("the", "a", "an")
 _GRASPED = {"": False, "0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
 
@@ -44,12 +46,15 @@ def read_object_table(path: Path) -> dict[int, dict[str, ObjectRows]]:
     if not path.is_file():
         raise InspireError(f"There is no table {path}.")
     try:
-        table = pq.read_table(path) if path.suffix == ".parquet" else pc.read_csv(path)
-    except (OSError, pa.ArrowInvalid) as error:
+        is_parquet = path.suffix.lower() == ".parquet"
+        table = pq.read_table(path, partitioning=None) if is_parquet else pc.read_csv(path)
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise InspireError(f"{path} cannot be read as parquet or CSV: {reason_of(error)}.") from None
     missing = [name for name in _COLUMNS if name not in table.column_names]
     if missing:
         raise InspireError(f"{path} lacks the columns {missing}. It has {table.column_names}.")
+    if repeated := [name for name in (*_COLUMNS, "grasped") if table.column_names.count(name) > 1]:
+        raise InspireError(f"{path} has the columns {repeated} more than once. It has {table.column_names}.")
     if not len(table):
         return {}
     position = np.column_stack([_numbers(path, table, axis) for axis in "xyz"])
@@ -96,19 +101,21 @@ def plain_name(name: str) -> str:
 
 def _numbers(path: Path, table: pa.Table, name: str) -> NDArray[np.float64]:
     """A column of numbers, (n,). Raises InspireError where it holds something else."""
-    values = table[name].to_numpy(zero_copy_only=False)
+    values, kind = table[name].to_numpy(zero_copy_only=False), table[name].type
     try:
+        if pa.types.is_boolean(kind) or pa.types.is_temporal(kind):
+            raise TypeError
         return np.asarray(values, dtype=np.float64)
     except (ValueError, TypeError):
         raise InspireError(
-            f"{path}: column {name!r} must hold numbers; it holds {table[name].type}, as in {values[0]!r}."
+            f"{path}: column {name!r} must hold numbers; it holds {kind}, as in {values[0]!r}."
         ) from None
 
 
 def _counts(path: Path, table: pa.Table, name: str) -> NDArray[np.int64]:
     """A column of whole numbers from 0, (n,). Raises InspireError that names the first other cell."""
     numbers = _numbers(path, table, name)
-    wrong = ~(np.isfinite(numbers) & (numbers >= 0) & (numbers == np.round(numbers)))
+    wrong = ~((numbers >= 0) & (numbers <= _LARGEST) & (numbers == np.round(numbers)))  # of NaN too
     if wrong.any():
         row = int(np.argmax(wrong))
         cell = table[name][row].as_py()
@@ -140,7 +147,7 @@ def _grasped(path: Path, table: pa.Table) -> NDArray[np.bool_]:
 def _objects(path: Path, table: pa.Table) -> tuple[NDArray[np.intp], list[str]]:
     """The number of each row's object, (n,), and the objects' names. Raises InspireError for an empty cell."""
     numbers, values = _distinct(path, table, "object")
-    names = [" ".join(str("" if value is None else value).split()) for value in values]
+    names = [_name(value) for value in values]
     known = {name: number for number, name in enumerate(dict.fromkeys(names))}
     objects = np.array([known[name] for name in names], dtype=np.intp)[numbers]
     empty = objects == known.get("", -1)
@@ -152,11 +159,22 @@ def _objects(path: Path, table: pa.Table) -> tuple[NDArray[np.intp], list[str]]:
     return objects, list(known)
 
 
+def _name(value: Any) -> str:
+    """The name of an object in a cell, "" in an empty one. pandas writes a column of indices with gaps as 0.0, 1.0."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return " ".join(str(value).split())
+
+
 def _distinct(path: Path, table: pa.Table, name: str) -> tuple[NDArray[np.intp], list[Any]]:
     """A column as the number of each row's value, (n,), and its different values. A table may have millions of rows."""
     column = table[name]
     if pa.types.is_nested(column.type):
         raise InspireError(f"{path}: column {name!r} must hold one value a row; it holds {column.type}.")
+    if pa.types.is_binary(column.type):  # a CSV file in another encoding
+        raise InspireError(f"{path}: column {name!r} must hold text in UTF-8; it holds {column.type}.")
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     encoded = column.dictionary_encode("encode").combine_chunks()

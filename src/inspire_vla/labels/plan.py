@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from inspire_vla.dialogue import ASKED_OBJECTS
 from inspire_vla.errors import InspireError, counted
 from inspire_vla.instruction import (
     NoObjectFound,
@@ -35,6 +36,25 @@ class LabelPlan:
     tasks: dict[str, tuple[str, ...]]
     without: tuple[str, ...]
     overrides: Overrides
+
+    @property
+    def most_objects(self) -> int:
+        """The most mentions of any instruction."""
+        return max(map(len, self.tasks.values()))
+
+    def check(self, max_objects: int | None, *, language: bool) -> None:
+        """Raise InspireError where an instruction has more mentions than the columns, or the language column, hold."""
+        if max_objects is not None and self.most_objects > max_objects:
+            text, mentions = max(self.tasks.items(), key=lambda task: len(task[1]))
+            raise InspireError(
+                f"{text!r} names {counted(len(mentions), 'object')}, {list(mentions)}; --max-objects {max_objects} is "
+                "too small. Give a larger number, or fewer objects with --mentions."
+            )
+        if language and self.most_objects > ASKED_OBJECTS:
+            raise InspireError(
+                f"an instruction names {self.most_objects} objects, and LeRobot's language column takes "
+                f"{ASKED_OBJECTS}: give fewer with --mentions, or leave --language-column out."
+            )
 
     def __str__(self) -> str:
         robot = self.files.info.get("robot_type")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from jaxtyping import Float
@@ -38,6 +38,7 @@ class PrivilegedLabeller:
 
     mentions: Mapping[str, tuple[str, ...]] | None = None
     name: str = field(default=LABELLER, init=False)
+    gives_confidence: ClassVar[bool] = False
 
     def with_dataset(self, root: str | Path) -> Self:
         """Return a labeller that knows which objects this dataset's columns are about.

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from inspire_vla import __version__
-from inspire_vla.dialogue import ASKED_OBJECTS
 from inspire_vla.errors import InspireError, counted, nearest
 from inspire_vla.files import disk_errors, folder_lock, json_sha256, write_json
 from inspire_vla.instruction import MentionRole, override_for, overrides_to_json
@@ -105,7 +104,7 @@ def label_dataset(
             error of the labeller. Nothing is written then. Or the disk cannot be written.
     """
     root = Path(source).absolute()
-    check_confidence(min_confidence)
+    check_confidence(min_confidence, labeller)
     if (out is None) == (not in_place):
         raise InspireError("say where to write: another folder (--out), or the dataset itself (--in-place).")
     target = root if out is None else Path(out).absolute()
@@ -133,6 +132,7 @@ def label_dataset(
         if in_place:
             drop_marker(root)
         plan = plan_labels(files, labeller, given)
+        plan.check(max_objects, language=language)
         if announce is not None:
             announce(plan)
         extra = _origin(root) | {
@@ -148,17 +148,11 @@ def label_dataset(
             frame=frame,  # type: ignore[arg-type]  # LabelInfo looks a name up
             modes=dict.fromkeys(modes, rule),
             tasks=plan.tasks,
-            max_objects=max(map(len, plan.tasks.values())) if max_objects is None else max_objects,
+            max_objects=plan.most_objects if max_objects is None else max_objects,
             labeller=plan.labeller.name,
             extra=extra,
             overrides=plan.overrides,
         )
-        most = max(map(len, plan.tasks.values()))
-        if language and most > ASKED_OBJECTS:
-            raise InspireError(
-                f"an instruction names {most} objects, and LeRobot's language column takes {ASKED_OBJECTS}: give "
-                "fewer with --mentions, or leave --language-column out."
-            )
         report = LabelReport(target, without_object=plan.without)
         kept = KeptTracks(target, _deciding(plan, code, identity))
         if announce is not None and (said := _what_is_kept(kept)):

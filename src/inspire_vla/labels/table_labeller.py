@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -42,6 +42,7 @@ class TableLabeller:
     instructions: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     findings: tuple[Finding, ...] = field(default=(), compare=False)
     name: str = field(default="table", init=False)
+    gives_confidence: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_units(self.metres_per_unit, self.fingertips_below_m)
