@@ -4,7 +4,7 @@ from rich.console import Console
 from tests.reports import synthetic
 
 from inspire_vla.reports.offline import error_table
-from inspire_vla.reports.table import make_row, make_table, p_value, percent, points
+from inspire_vla.reports.table import make_row, make_table, p_value, percent, points, short
 from inspire_vla.reports.tables import print_comparison
 
 
@@ -137,6 +137,18 @@ def test_numbers():
     assert points(-0.025) == "−2.5"
     assert points(0.1, 0) == "+10"
     assert (p_value(1e-6), p_value(0.0321), p_value(0.5)) == ("p < 0.001", "p = 0.032", "p = 0.50")
+
+
+def test_a_suite_is_never_called_by_a_number_alone():
+    assert [short(suite) for suite in ("tabletop_spatial", "libero_goal", "toy")] == [
+        "spatial",
+        "goal",
+        "toy",
+    ]
+    assert [short(suite) for suite in ("libero_10", "libero_90_heldout")] == [
+        "libero_10",
+        "libero_90_heldout",
+    ]
 
 
 def test_markdown_has_the_rows_of_the_terminal():

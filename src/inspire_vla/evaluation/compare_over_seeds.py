@@ -23,8 +23,9 @@ def compare_over_seeds(first: Run, second: Run, suites: Sequence[str]) -> OverSe
         suites: each counts equally.
 
     Returns:
-        difference, low, high: over tasks and training seeds. seeds: {low, high, p_value} of Student's t over training
-        seeds, None for one. better, worse, tasks: numbers of tasks.
+        difference, low, high: over tasks and training seeds; nan without an interval, where all tasks are equal. seeds:
+        {low, high, p_value} of Student's t over training seeds, None for one, or for equal ones. better, worse, tasks:
+        numbers of tasks.
 
     Raises InspireError for a suite without pairs, or for a task that not every training seed played.
     """

@@ -145,11 +145,9 @@ def average(estimates: Sequence[Estimate]) -> Estimate:
 
 
 def mean_over_seeds(differences: Sequence[float]) -> tuple[Estimate, float] | None:
-    """Return the mean with Student's t interval and its two-sided p value; None for a single training seed."""
-    if len(differences) < 2:
+    """Return the mean with Student's t interval and its two-sided p value; None for one training seed or equal ones."""
+    if len(differences) < 2 or np.ptp(differences) == 0:
         return None
-    if np.ptp(differences) == 0:
-        return Estimate(*[differences[0]] * 3), float(differences[0] == 0)
     from scipy.stats import ttest_1samp
 
     result = ttest_1samp(differences, 0.0)
@@ -164,8 +162,12 @@ def crossed_bootstrap(suites: Sequence[Float[np.ndarray, "seeds tasks"]]) -> Est
 
     Every training seed plays every task (a crossed design), so both are resampled independently, tasks within their
     suite; source: Owen & Eckles 2012, "Bootstrapping data arrays of arbitrary order". With few training seeds the
-    interval is rather too narrow than too wide.
+    interval is rather too narrow than too wide. Where all tasks have the same difference, such as none, resampling says
+    nothing, and there is no interval: nan.
     """
+    value = float(np.mean([differences.mean() for differences in suites]))
+    if all(np.ptp(differences) == 0 for differences in suites):
+        return Estimate(value, float("nan"), float("nan"))
     rng = np.random.default_rng(0)
     seeds = len(suites[0])
     rows = rng.integers(seeds, size=(RESAMPLES, seeds))
@@ -177,7 +179,6 @@ def crossed_bootstrap(suites: Sequence[Float[np.ndarray, "seeds tasks"]]) -> Est
             columns = rng.integers(tasks, size=(RESAMPLED_AT_ONCE, tasks))
             total[drawn] += differences[rows[drawn, :, None], columns[:, None, :]].mean(axis=(1, 2))
     low, high = np.quantile(total / len(suites), [0.025, 0.975])
-    value = float(np.mean([differences.mean() for differences in suites]))
     return Estimate(value, float(low), float(high))
 
 

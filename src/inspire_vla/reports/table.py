@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import Any, NamedTuple
 
 from rich.box import SIMPLE_HEAD
@@ -103,8 +104,9 @@ def make_row(*cells: Cell | str, strong: bool = False) -> Row:
 
 
 def short(suite: str) -> str:
-    """Return a suite's name without its benchmark: tabletop_spatial → spatial."""
-    return suite.partition("_")[2] or suite
+    """Return a suite's name without its benchmark: tabletop_spatial → spatial. A number keeps it: libero_10."""
+    name = suite.partition("_")[2]
+    return suite if not name or name[0].isdigit() else name
 
 
 def rate_cell(rate: Interval | None, policy: int = 0) -> Cell:
@@ -138,7 +140,9 @@ def points(fraction: float | None, digits: int = 1) -> str:
 
 
 def point_interval(pair: Mapping[str, Any], digits: int = 0) -> str:
-    """{"low": 0.02, "high": 0.18} → "[+2, +18]"."""
+    """{"low": 0.02, "high": 0.18} → "[+2, +18]"; "–" without an interval."""
+    if isnan(pair["low"]):
+        return "–"
     return f"[{points(max(-1.0, pair['low']), digits)}, {points(min(1.0, pair['high']), digits)}]"
 
 
