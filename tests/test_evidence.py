@@ -13,12 +13,14 @@ import pytest
 
 from inspire_vla.cli import main
 from inspire_vla.evaluation import read_run
+from inspire_vla.evaluation.records import EpisodeKey
 from inspire_vla.evaluation.statistics import (
     Estimate,
     PairCounts,
     average,
     crossed_bootstrap,
     paired_difference,
+    ratio_over_episodes,
     wilson,
 )
 from inspire_vla.experiment import read_preset
@@ -34,6 +36,10 @@ PAGES = {  # preset: its evidence, its page
     "laptop": (ROOT / "evidence" / "laptop", ROOT / "docs" / "results.md"),
     "flow": (ROOT / "evidence" / "flow", ROOT / "docs" / "appendix" / "flow.md"),
     "libero_small": (ROOT / "evidence" / "libero_small", ROOT / "docs" / "appendix" / "libero_small.md"),
+    "libero_small_pretrained": (
+        ROOT / "evidence" / "libero_small_pretrained",
+        ROOT / "docs" / "appendix" / "libero_small_pretrained.md",
+    ),
 }
 _SEEN = (r"no grasp in (\d+)", r"empty grasps in (\d+)")
 
@@ -316,13 +322,70 @@ def test_what_policies_do_when_another_task_is_asked_for_is_counted_as_the_page_
         )
 
 
+@pytest.mark.parametrize("preset", ["libero_small", "libero_small_pretrained"])
 @pytest.mark.parametrize(("group", "episodes"), [("held-out", 140), ("seen", 100)])
-def test_how_often_the_named_object_is_held_is_counted_as_the_page_says(group: str, episodes: int) -> None:
-    page = (ROOT / "docs" / "appendix" / "libero_small.md").read_text(encoding="utf-8")
-    records = read_run(ROOT / "evidence" / "libero_small" / "runs" / f"inspire_s0_{group}").records
-    count = sum("grasped" in record.confusion_by_mention[0] for record in records)
+def test_how_often_the_named_object_is_held_is_counted_as_the_page_says(
+    preset: str, group: str, episodes: int
+) -> None:
+    evidence, page = PAGES[preset]
+    records = read_run(evidence / "runs" / f"inspire_s0_{group}").records
+    held = sum("grasped" in record.confusion_by_mention[0] for record in records)
     assert len(records) == episodes
-    assert f"{count} of {episodes}" in page
+    assert f"{held} of {episodes}" in page.read_text(encoding="utf-8")
+
+
+CABINET = {  # where it was never asked about in training, and where it was: group, task
+    "unasked": ("held-out", "KITCHEN_SCENE1_put_the_black_bowl_on_top_of_the_cabinet"),
+    "asked": ("seen", "KITCHEN_SCENE2_put_the_middle_black_bowl_on_top_of_the_cabinet"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("unasked", "Of its {n:,} answers about the cabinet {value:.1f} % are right [{low:.0f}–{high:.0f}]."),
+        ("asked", "where it was asked in training, {value:.1f} % of {n:,} are [{low:.0f}–{high:.0f}]."),
+    ],
+)
+def test_where_the_cabinet_is_it_answers_as_the_page_says(name: str, sentence: str) -> None:
+    evidence, page = PAGES["libero_small_pretrained"]
+    group, task = CABINET[name]
+    records = read_run(evidence / "runs" / f"inspire_s0_{group}").records
+    of_cabinet = [record.confusion_by_mention[1] for record in records if record.task == task]
+    correct = np.array([sum(row.get(truth, 0) for truth, row in c.items()) for c in of_cabinet])
+    answers = np.array([sum(sum(row.values()) for row in c.values()) for c in of_cabinet])
+    accuracy = ratio_over_episodes(correct, answers)
+    low, value, high = (100 * x for x in (accuracy.low, accuracy.value, accuracy.high))
+    written = sentence.format(n=answers.sum(), value=value, low=low, high=high)
+    assert written in page.read_text(encoding="utf-8")
+    right = sum(sum(c.get("right", {}).values()) for c in of_cabinet)
+    assert right > 0.85 * answers.sum()  # "in both kitchens the cabinet is on the right most of the time"
+
+
+def test_the_gap_on_held_out_tasks_is_one_task_and_true_answers_do_not_close_it() -> None:
+    evidence, page = PAGES["libero_small_pretrained"]
+    text = page.read_text(encoding="utf-8")
+
+    def solved(name: str, group: str = "held-out") -> dict[EpisodeKey, bool]:
+        return {r.key: bool(r.success) for r in read_run(evidence / "runs" / f"{name}_{group}").records}
+
+    base, inspire, truth = map(solved, ("base_s0", "inspire_s0", "inspire_s0_truth"))
+    task = CABINET["unasked"][1]
+    of_task, others = (
+        [
+            sum(success for key, success in each.items() if (key[1] == task) is same)
+            for each in (base, inspire)
+        ]
+        for same in (True, False)
+    )
+    assert f"in {of_task[0]} of 20 episodes, and InSpire in {of_task[1]}." in text
+    assert f"base solves {others[0]} of 120 episodes, InSpire none." in text
+    assert others[1] == 0
+    of_truth = [sum(each[key] for key in truth) for each in (truth, inspire, base)]
+    assert "solves {} of 35 held-out episodes, with its own {}. Base solves {} from".format(*of_truth) in text
+    seen = {name: solved(name, "seen") for name in ("inspire_s0_truth", "inspire_s0", "inspire_s0_random")}
+    true, own, random = (sum(each[key] for key in seen["inspire_s0_truth"]) for each in seen.values())
+    assert f"solves {own} with its own answers, {true} with true ones, and {random} with random ones." in text
 
 
 def test_the_pilot_of_libero_passed_its_gate_as_the_protocol_says() -> None:
