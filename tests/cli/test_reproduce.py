@@ -111,9 +111,7 @@ def test_results_pool_the_seeds_and_say_where_they_come_from(finished: Path) -> 
         "| **unseen** | 16 | 50.0 | 100.0 | 100.0 | 50.0 | 100.0 |" in text
     )  # two answers of each of eight episodes, half of them true
     sure = text.split("### Intervals over tasks and training seeds")[1].split("###")[0]
-    assert (
-        "| **seen** | +50.0 | [+50, +50] | [+50, +50], p < 0.001 | 1 | 0 | 1 |" in sure
-    )  # one task, alike seeds
+    assert "| **seen** | +50.0 | – | – | 1 | 0 | 1 |" in sure  # one task, alike seeds
     assert "| answers overridden: the truth | 75.0" in text
     assert "trained at commit b0b0b0b0b0b0, b1b1b1b1b1b1" in text
     assert "trained at commit i0i0i0i0i0i0, i1i1i1i1i1i1" in text

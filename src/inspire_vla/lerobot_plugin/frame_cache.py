@@ -10,7 +10,6 @@ Where they are too large, images of image files are decoded when they are read, 
 LeRobot's own items (benchmarks/reading_items.py); items with videos stay LeRobot's.
 """
 
-import getpass
 import hashlib
 import logging
 import os
@@ -133,8 +132,8 @@ class FrameCache(Dataset):
         kept = {camera: _kept_in(folder, _prefix(camera, image_size), sources[camera]) for camera in cameras}
         whole = {camera: _whole(kept[camera]) for camera in cameras}
         if None in whole.values():
-            writable = _writable(folder)
-            if writable is None or not self._fits_disk(sizes, writable):
+            writable = _writable(folder) if self._fits_disk(sizes, folder) else None
+            if writable is None or (writable != folder and not self._fits_disk(sizes, writable)):
                 return self._decode_when_read(cameras, columns, horizon, image_size)
             if writable != folder:
                 folder = writable
@@ -321,20 +320,26 @@ class FrameCache(Dataset):
 
 def _writable(folder: Path) -> Path | None:
     """The folder, or one for temporary files where it cannot be written; None where none can. Says so."""
-    instead = Path(tempfile.gettempdir(), f"inspire_vla_images_{getpass.getuser()}")
-    for place in (folder, instead):
+    instead = Path(
+        tempfile.gettempdir(), f"inspire_vla_images_{os.getuid()}"
+    )  # a container's user may have no name
+    for candidate in (folder, instead):
         try:
-            place.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=place):
+            candidate.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=candidate):
                 pass
         except OSError as error:
-            what = f"are kept in {instead}" if place == folder else "are decoded in every step, which is slow"
+            what = (
+                f"are kept in {instead}"
+                if candidate == folder
+                else "are decoded in every step, which is slow"
+            )
             log.warning(
-                f"Decoded images cannot be kept in {place} ({reason_of(error)}): they {what}. HF_DATASETS_CACHE names "
-                "another place."
+                f"Decoded images cannot be kept in {candidate} ({reason_of(error)}): they {what}. HF_DATASETS_CACHE "
+                "names another folder."
             )
             continue
-        return place
+        return candidate
     return None
 
 
