@@ -273,9 +273,8 @@ def load_policy(
         pretrained_path=str(folder),
         preprocessor_overrides={
             "device_processor": {"device": config.device},
-            "rename_observations_processor": {
-                "rename_map": {}
-            },  # the training's; here names are the policy's
+            # That of the training, from the dataset's names. Here the names are the policy's.
+            "rename_observations_processor": {"rename_map": {}},
         },
     )
     step = tokenizer_step(preprocessor)

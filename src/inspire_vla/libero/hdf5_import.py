@@ -317,9 +317,7 @@ def _read(jobs: Sequence[Job], settings: Settings, number: int) -> Demonstration
     states, actions, model_xml = _recorded(job)
     env = shared_simulation(job.task_file, settings.image_size, settings.render)
     inner = env.env
-    if (
-        settings.replay
-    ):  # else the robot's controller and gripper go on from the last demonstration's commands
+    if settings.replay:  # else controller and gripper go on from the commands of the demonstration before
         env.seed(0)
         env.reset()
         inner.ignore_done = True  # a demonstration may be longer than robosuite's 1000 steps
